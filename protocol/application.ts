@@ -6,6 +6,7 @@
  * an error page. This file holds only types. Who calls an application is `exchange.ts`; who checks it is `lint.ts`.
  */
 
+import type { FileHandle } from 'node:fs/promises'
 import type { Duplex } from 'node:stream'
 
 /** Header fields in the order they are sent: native strings (every code unit is at most U+00FF), PEP 3333 §"The start_response() Callable". */
@@ -71,6 +72,20 @@ export interface RequestContext {
   trailers(fields: () => Headers | Promise<Headers>): void
   /** After `startResponse('101 …')` on an upgrade request: sends the head and gives the raw connection. */
   upgrade(): Duplex
+  /** Calls back once, when the response has ended or was cut short: for logs and counters. */
+  onFinished(callback: (outcome: Outcome) => void): void
+}
+
+/** How a request ended. */
+export interface Outcome {
+  /** Status code sent; 0 when no head was. */
+  status: number
+  /** Body bytes given to the gateway. */
+  bytes: number
+  /** Why it was cut short, if it was. */
+  aborted: Error | undefined
+  /** From the request's head to the response's end. */
+  milliseconds: number
 }
 
 /** A request, as a plain object of the application's own to change. Strings are bytes-as-latin1 ("native strings"). */
@@ -105,9 +120,9 @@ export interface Environ {
 }
 
 /** `wsgi.file_wrapper`: a readable thing as a body, read `blockSize` bytes at a time (PEP 3333 §"Optional Platform-Specific File Handling"). */
-export type FileWrapper = (file: FileLike, blockSize?: number) => Body
+export type FileWrapper = (file: FileLike | FileHandle, blockSize?: number) => Body
 
-/** What `wsgi.file_wrapper` takes: a Node `FileHandle`, a `Readable`, or anything with such a `read`. */
+/** What `wsgi.file_wrapper` takes besides a `FileHandle`: `read` gives at most `size` bytes, and none (or null) at the end. */
 export interface FileLike {
   read(size: number): Uint8Array | null | Promise<Uint8Array | null>
   close?(): void | Promise<void>

@@ -1,0 +1,119 @@
+/**
+ * `environ.gantry`: the request's context, whose parts are made when they are first asked for.
+ *
+ * It is made with the environ and bound to the exchange that runs the request; an environ that no exchange runs (a test's)
+ * has one that never aborts and sends nothing.
+ */
+
+import { randomBytes } from 'node:crypto'
+import type { Duplex } from 'node:stream'
+import type { Headers, Outcome, RequestContext } from './application.ts'
+import type { AbortError } from './errors.ts'
+import { LocalProtocolError } from './errors.ts'
+import { pairs } from './input.ts'
+
+/** What an exchange does for a context. */
+export interface ContextControl {
+  readonly aborted: AbortError | undefined
+  readonly draining: boolean
+  inform(status: string, headers: Headers): void
+  trailers(fields: () => Headers | Promise<Headers>): void
+  upgrade(): Duplex
+}
+
+/** Ids of one process: a random start, so that processes do not meet, and a count. */
+const START = randomBytes(6).toString('hex')
+let count = 0
+
+export class Context implements RequestContext {
+  /** Flat: the header lines behind `rawHeaders`. */
+  lines: string[]
+  #control: ContextControl | undefined
+  #requestId: string | undefined
+  #controller: AbortController | undefined
+  #pairs: Headers | undefined
+  #finished: ((outcome: Outcome) => void)[] | undefined
+
+  constructor(lines: string[]) {
+    this.lines = lines
+  }
+
+  /** @param requestId the id that a trusted peer gave, if one did */
+  bind(control: ContextControl, requestId: string | undefined): void {
+    this.#control = control
+    if (requestId !== undefined) this.#requestId = requestId
+  }
+
+  get signal(): AbortSignal {
+    if (!this.#controller) {
+      this.#controller = new AbortController()
+      const aborted = this.#control?.aborted
+      if (aborted) this.#controller.abort(aborted)
+    }
+    return this.#controller.signal
+  }
+
+  get requestId(): string {
+    this.#requestId ??= `${START}-${(++count).toString(36)}`
+    return this.#requestId
+  }
+
+  get rawHeaders(): Headers {
+    this.#pairs ??= pairs(this.lines)
+    return this.#pairs
+  }
+
+  get draining(): boolean {
+    return this.#control?.draining ?? false
+  }
+
+  earlyHints(headers: Headers): void {
+    this.#control?.inform('103 Early Hints', headers)
+  }
+
+  trailers(fields: () => Headers | Promise<Headers>): void {
+    this.#control?.trailers(fields)
+  }
+
+  upgrade(): Duplex {
+    if (!this.#control) throw new LocalProtocolError('NO_EXCHANGE', 'upgrade() outside of a request')
+    return this.#control.upgrade()
+  }
+
+  /** Calls back once, when the response has ended or was cut short (as rack.response_finished does). */
+  onFinished(callback: (outcome: Outcome) => void): void {
+    this.#finished ??= []
+    this.#finished.push(callback)
+  }
+
+  // ---- the exchange's side ---------------------------------------------------------------------------------------
+
+  /** Whether anybody wants to know how the request ended. */
+  get observed(): boolean {
+    return this.#finished !== undefined
+  }
+
+  finished(outcome: Outcome): void {
+    const callbacks = this.#finished
+    this.#finished = undefined
+    if (callbacks) for (const callback of callbacks) callback(outcome)
+  }
+
+  abort(error: AbortError): void {
+    this.#controller?.abort(error)
+  }
+
+  /** Replaces the lines of `name` by one, or by none. */
+  setLine(name: string, value: string | undefined): void {
+    const lower = name.toLowerCase()
+    const kept: string[] = []
+    for (let at = 0; at < this.lines.length; at += 2) {
+      if (this.lines[at]!.length !== lower.length || this.lines[at]!.toLowerCase() !== lower) {
+        kept.push(this.lines[at]!, this.lines[at + 1]!)
+      }
+    }
+    if (value !== undefined) kept.push(name, value)
+    this.lines = kept
+    this.#pairs = undefined
+  }
+}
