@@ -1,0 +1,78 @@
+/**
+ * What an HTTP/1.1 server connection may be told: limits, timeouts, hooks. Plain data and its defaults; nothing here
+ * reads a socket or a clock.
+ */
+
+import type { ConnectionFacts, ProcessFacts, RequestHead } from '../environ.ts'
+import type { ExchangeHost } from '../exchange.ts'
+import type { Http1Connection } from './gateway.ts'
+
+/** Sizes in bytes, but for `fields`. Each is refused with a status of its own. */
+export interface Http1Limits {
+  /** The request target: 414 above. 8 KiB, as nginx's large_client_header_buffers and Apache's LimitRequestLine. */
+  target: number
+  /** Request line and header fields together: 431 above. */
+  head: number
+  /** Number of header fields: 431 above. */
+  fields: number
+  /** The request's body, decoded: 413 above. Infinity: none. */
+  body: number
+  /** Chunk extensions, padded chunk sizes and trailers of one body: 413 (trailers: 431) above. 16 KiB, as Node's (CVE-2024-22019). */
+  chunkOverhead: number
+  /** Bytes of request body, or of pipelined requests, that are read ahead of the application; beyond, the socket is not read. */
+  readAhead: number
+  /** An unread request body up to this size is dropped to keep the connection; beyond, it closes (contract rule 15). */
+  discard: number
+}
+
+/** Milliseconds; Infinity: never. */
+export interface Http1Timeouts {
+  /** From a connection's start, or a request's first byte, to its whole head: 408 if any of it came. */
+  head: number
+  /** Between two pieces of a request's body: 408. */
+  body: number
+  /** An idle connection between two requests. */
+  keepAlive: number
+  /** Between two pieces of a response being taken by the client. */
+  write: number
+  /** How long a half-closed connection is still read, so that the client sees the answer (RFC 9112 §9.6). */
+  linger: number
+}
+
+export const defaultLimits: Http1Limits = {
+  target: 8 * 1024,
+  head: 64 * 1024,
+  fields: 256,
+  body: Number.POSITIVE_INFINITY,
+  chunkOverhead: 16 * 1024,
+  readAhead: 64 * 1024,
+  discard: 64 * 1024,
+}
+
+export const defaultTimeouts: Http1Timeouts = {
+  head: 30_000,
+  body: 60_000,
+  keepAlive: 75_000,
+  write: 60_000,
+  linger: 2_000,
+}
+
+/** Made once per server and shared by its connections: the same object must be passed for each. */
+export interface Http1Options {
+  readonly host: ExchangeHost
+  readonly facts: ProcessFacts
+  /** 'http' unless told: what the client spoke. */
+  readonly scheme?: 'http' | 'https'
+  readonly limits?: Partial<Http1Limits>
+  readonly timeouts?: Partial<Http1Timeouts>
+  /** A client that ends its sending side has gone ('abort', as nginx takes it), or still wants its answer ('serve'). */
+  readonly halfClose?: 'abort' | 'serve'
+  /** The request's id, if the gateway is to decide it; else the exchange makes one. */
+  readonly requestId?: (head: RequestHead, connection: ConnectionFacts) => string | undefined
+  /** Asked before a request becomes an exchange: true takes a slot (`host.settled` gives it back), false is answered 503. */
+  readonly admit?: () => boolean
+  /** `Retry-After` of that 503, in seconds. */
+  readonly retryAfter?: number
+  /** Called once when the connection is closed. */
+  readonly onClose?: (connection: Http1Connection) => void
+}
