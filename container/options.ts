@@ -1,0 +1,91 @@
+/** The container's options: words, defaults, reasons. Knows nothing of what is done with them. */
+
+import type { TcpAddress, UnixAddress } from '../protocol/address.ts'
+import { checkCommonOptions, commonOptions } from '../protocol/common-options.ts'
+import { OptionError, type OptionValues } from '../protocol/options.ts'
+
+const ownOptions = {
+  module: {
+    kind: 'text',
+    positional: true,
+    required: true,
+    value: 'MODULE[:EXPORT]',
+    sentence: 'The module to load (.js, .mjs, .ts) and the export to serve.',
+    unset: 'EXPORT is application, else the default export',
+  },
+  listen: {
+    kind: 'address',
+    forms: ['unix', 'tcp'],
+    list: true,
+    value: 'ADDRESS',
+    sentence: 'Where to listen. One port takes frames, uwsgi and HTTP, told apart by their first bytes.',
+    unset: '127.0.0.1:8000, or nowhere when --join is given',
+  },
+  join: {
+    kind: 'address',
+    forms: ['tcp', 'unix'],
+    list: true,
+    value: 'ADDRESS',
+    sentence:
+      'Proxies to dial and serve (their --join-listen). A name is resolved about once a second, and every address is joined.',
+  },
+  accept: {
+    kind: 'choice',
+    choices: ['frames', 'uwsgi', 'http'],
+    list: true,
+    value: 'WIRES',
+    sentence: 'Wires that are served; others are closed and logged once for each peer.',
+    unset: 'all on unix: and loopback; elsewhere frames if there is a token, http, and uwsgi from trusted peers',
+  },
+  trustedPeers: {
+    kind: 'peers',
+    list: true,
+    value: 'RANGES',
+    default: 'loopback,private,unix',
+    sentence:
+      'Peers whose uwsgi variables and forwarded headers are believed: addresses, CIDR ranges, loopback, private, unix, all, none.',
+  },
+  slots: {
+    kind: 'integer',
+    default: 1000,
+    minimum: 1,
+    maximum: 1_000_000,
+    value: 'COUNT',
+    sentence:
+      'Requests that may run at once; proxies are granted no more. JavaScript applications mostly wait, so that many fit.',
+  },
+  socketMode: {
+    kind: 'mode',
+    value: 'MODE',
+    sentence: 'Permissions of the Unix sockets it listens on.',
+    unset: 'what the umask leaves',
+  },
+  id: {
+    kind: 'text',
+    value: 'NAME',
+    sentence: 'The name of this container in logs and at its proxies.',
+    unset: 'the host’s name and the process id',
+  },
+} as const
+
+export const containerOptions: typeof ownOptions & typeof commonOptions = { ...ownOptions, ...commonOptions }
+
+export type ContainerOptions = OptionValues<typeof containerOptions>
+
+/** Where to listen, by the rule for when nothing was said. */
+export function containerAddresses(
+  options: Pick<ContainerOptions, 'listen' | 'join'>,
+): readonly (UnixAddress | TcpAddress)[] {
+  if (options.listen.length > 0 || options.join.length > 0) return options.listen
+  return [{ kind: 'tcp', host: '127.0.0.1', port: 8000 }]
+}
+
+/** What the single options cannot say: @throws OptionError for values that contradict each other. */
+export function checkContainerOptions(options: ContainerOptions): void {
+  checkCommonOptions(options)
+  for (const address of options.join) {
+    if (address.kind === 'tcp' && address.port === 0) {
+      throw new OptionError('BAD_VALUE', '--join', '--join: port 0 came, expected the port of a proxy’s --join-listen')
+    }
+  }
+}

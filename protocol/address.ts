@@ -1,0 +1,152 @@
+/**
+ * Where a process listens or whom it dials, as a person writes it: parsing and printing, nothing else.
+ *
+ * `unix:/path` · `unix:/directory/` (every socket in it) · `tcp:HOST:PORT` · `HOST:PORT` · `:PORT` · `[::1]:PORT` ·
+ * `http://…` and `https://…` (an upstream that speaks HTTP). Does not know which of them a given option takes, resolves
+ * no names and opens nothing.
+ */
+
+export interface UnixAddress {
+  readonly kind: 'unix'
+  readonly path: string
+}
+
+/** Every socket in a directory, as they come and go. Written with a trailing slash, and `path` keeps it. */
+export interface UnixDirectoryAddress {
+  readonly kind: 'unix-directory'
+  readonly path: string
+}
+
+export interface TcpAddress {
+  readonly kind: 'tcp'
+  /** A name or an IP address without brackets. Empty (`:PORT`): every interface to listen on, this host to dial. */
+  readonly host: string
+  /** 0 to 65535; 0 lets the system choose, and only makes sense to listen on. */
+  readonly port: number
+}
+
+/** An upstream that speaks HTTP. `url` is normalised and has no credentials, query or fragment. */
+export interface HttpAddress {
+  readonly kind: 'http'
+  readonly url: string
+}
+
+export type Address = UnixAddress | UnixDirectoryAddress | TcpAddress | HttpAddress
+export type AddressKind = Address['kind']
+
+/** An address nobody can use. `text` is what came; the message says what was expected. */
+export class AddressError extends Error {
+  override readonly name: string = 'AddressError'
+  readonly code: string = 'BAD_ADDRESS'
+  readonly text: string
+
+  constructor(text: string, expected: string) {
+    super(`${JSON.stringify(text)} is not an address: ${expected}`)
+    this.text = text
+  }
+}
+
+/** How each kind is written: for help and error messages. */
+export const addressForms: Readonly<Record<AddressKind, string>> = {
+  unix: 'unix:/path',
+  'unix-directory': 'unix:/directory/',
+  tcp: 'HOST:PORT',
+  http: 'http://HOST[:PORT]',
+}
+
+// sun_path holds 108 bytes with its NUL on Linux and 104 on macOS; a longer path is cut or refused by the system with
+// an EINVAL that names nothing.
+const UNIX_PATH_LIMIT = process.platform === 'linux' ? 107 : 103
+
+/**
+ * Reads one address.
+ *
+ * @throws AddressError that says what came and what was expected.
+ */
+export function parseAddress(text: string): Address {
+  if (/^https?:\/\//i.test(text)) return parseHttp(text)
+  const scheme = /^([a-z][a-z\d+.-]*):\/\//i.exec(text)?.[1]
+  if (scheme === 'unix' && !text.startsWith('unix:///'))
+    throw new AddressError(text, 'write unix:/path, with one slash')
+  if (scheme !== undefined && scheme !== 'unix') {
+    throw new AddressError(text, `the scheme ${scheme} is not known here; expected ${forms()}`)
+  }
+  if (text.startsWith('unix:')) return parseUnix(text)
+  return parseTcp(text, text.startsWith('tcp:') ? text.slice(4) : text)
+}
+
+/** The address as `parseAddress` reads it back. */
+export function printAddress(address: Address): string {
+  switch (address.kind) {
+    case 'unix':
+    case 'unix-directory':
+      return `unix:${address.path}`
+    case 'tcp':
+      return address.host.includes(':') ? `[${address.host}]:${address.port}` : `${address.host}:${address.port}`
+    case 'http':
+      return address.url
+  }
+}
+
+function forms(): string {
+  return Object.values(addressForms).join(', ')
+}
+
+function parseUnix(text: string): UnixAddress | UnixDirectoryAddress {
+  // unix:///run/x is what URL-minded people write; the path is the same with one slash.
+  const path = text.slice('unix:'.length).replace(/^\/+/, '/')
+  if (path === '') throw new AddressError(text, 'a path must follow unix:')
+  if (path.includes('\0')) throw new AddressError(text, 'a path holds no NUL')
+  if (path.endsWith('/')) return { kind: 'unix-directory', path }
+  const bytes = Buffer.byteLength(path)
+  if (bytes > UNIX_PATH_LIMIT) {
+    throw new AddressError(text, `a socket's path is at most ${UNIX_PATH_LIMIT} bytes long, this one has ${bytes}`)
+  }
+  return { kind: 'unix', path }
+}
+
+function parseTcp(text: string, rest: string): TcpAddress {
+  const match = /^(?:\[([^\]]*)\]|([^:[\]]*)):(\d+)$/.exec(rest)
+  if (!match) {
+    if (/^[\da-f:.]*:[\da-f:.]*:[\da-f:.]*$/i.test(rest)) {
+      throw new AddressError(text, 'an IPv6 address is written in brackets, as [::1]:8000')
+    }
+    if (/^(\[[^\]]*\]|[^:[\]/]+)$/.test(rest)) throw new AddressError(text, 'the port is missing, as in HOST:PORT')
+    throw new AddressError(text, `expected ${forms()}`)
+  }
+  const [, bracketed, plain, digits] = match
+  const port = Number(digits)
+  if (port > 65535) throw new AddressError(text, 'a port is at most 65535')
+  if (bracketed !== undefined) {
+    if (!/^[\da-f:.]*:[\da-f:.]*(%[\w.-]+)?$/i.test(bracketed))
+      throw new AddressError(text, 'brackets hold an IPv6 address')
+    return { kind: 'tcp', host: bracketed, port }
+  }
+  const host = plain === '*' ? '' : (plain ?? '')
+  if (host !== '' && !/^[\w.-]+$/.test(host)) throw new AddressError(text, 'a host is a name or an IP address')
+  return { kind: 'tcp', host, port }
+}
+
+function parseHttp(text: string): HttpAddress {
+  if (!URL.canParse(text)) throw new AddressError(text, `expected ${addressForms.http}`)
+  const url = new URL(text)
+  if (url.username !== '' || url.password !== '') {
+    // Such a text is not repeated: it holds a password.
+    throw new AddressError(`${url.protocol}//…@${url.host}`, 'credentials in an upstream URL are not supported')
+  }
+  if (url.search !== '' || url.hash !== '') throw new AddressError(text, 'an upstream URL has no query and no fragment')
+  return { kind: 'http', url: url.href }
+}
+
+/** What `net.Server.listen` takes for an address that can be listened on. */
+export function listenTarget(address: UnixAddress | TcpAddress): { path: string } | { host?: string; port: number } {
+  if (address.kind === 'unix') return { path: address.path }
+  // Without a host Node listens on `::`, dual-stack, or on 0.0.0.0 where IPv6 is switched off.
+  return address.host === '' ? { port: address.port } : { host: address.host, port: address.port }
+}
+
+/** What `net.connect` takes to dial an address. */
+export function dialTarget(address: UnixAddress | TcpAddress): { path: string } | { host: string; port: number } {
+  if (address.kind === 'unix') return { path: address.path }
+  return { host: address.host === '' ? 'localhost' : address.host, port: address.port }
+}

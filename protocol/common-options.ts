@@ -1,0 +1,149 @@
+/**
+ * The options both processes have: how they log, drain and authenticate, and the limits of the HTTP gateway and the
+ * frames that both of them use. Only words, defaults and reasons: whoever is limited enforces it.
+ */
+
+import { readFileSync } from 'node:fs'
+import { OptionError, type OptionValues, optionLabel } from './options.ts'
+
+export const commonOptions = {
+  token: {
+    kind: 'text',
+    secret: true,
+    sentence: 'The secret that proxy and containers prove to each other on frame links over TCP; it is never sent.',
+    unset: 'links over TCP are not authenticated',
+  },
+  tokenFile: {
+    kind: 'file',
+    value: 'FILE',
+    sentence: 'A file that holds the token, as Docker and Kubernetes mount secrets; white space around it is dropped.',
+  },
+  accessLog: {
+    kind: 'choice',
+    choices: ['json', 'off'],
+    default: 'json',
+    sentence: 'One JSON line on standard output for each request that clients or web servers send to this process.',
+  },
+  logLevel: {
+    kind: 'choice',
+    choices: ['debug', 'info', 'warn', 'error', 'silent'],
+    default: 'info',
+    sentence: 'The least serious lines to log; access lines have their own switch.',
+  },
+  drainTimeout: {
+    kind: 'duration',
+    default: '30s',
+    unlimited: true,
+    sentence:
+      'How long running requests may take to finish after SIGTERM before they are aborted. Kubernetes kills after 30s, Docker after 10s: set it below their grace.',
+  },
+  headLimit: {
+    kind: 'size',
+    default: '64KiB',
+    minimum: 1024,
+    sentence:
+      'Longest request head in bytes, else 431. 64KiB is the most that a uwsgi packet holds, so that every wire refuses alike.',
+  },
+  targetLimit: {
+    kind: 'size',
+    default: '16KiB',
+    minimum: 256,
+    sentence: 'Longest request target, else 414. RFC 9112 §3 asks for at least 8000 bytes; this is twice that.',
+  },
+  bodyLimit: {
+    kind: 'size',
+    default: 'none',
+    unlimited: true,
+    sentence: 'Longest request body, else 413. None, since bodies are streamed under flow control and fill no memory.',
+  },
+  headTimeout: {
+    kind: 'duration',
+    default: '30s',
+    unlimited: true,
+    sentence:
+      'How long a client may take to send a whole request head, else 408. It is what ends a slow-header attack.',
+  },
+  bodyTimeout: {
+    kind: 'duration',
+    default: '60s',
+    unlimited: true,
+    sentence:
+      'How long a client may pause between two reads of a body that the application waits for, else 408. As nginx has it.',
+  },
+  keepAliveTimeout: {
+    kind: 'duration',
+    default: '75s',
+    unlimited: true,
+    sentence:
+      'How long an idle client connection is kept. Above the 60s of common load balancers, which must be the first to close.',
+  },
+  writeTimeout: {
+    kind: 'duration',
+    default: '60s',
+    unlimited: true,
+    sentence:
+      'How long a client may take no byte of a response that is ready for it, before its connection is cut. As nginx has it.',
+  },
+  halfClose: {
+    kind: 'choice',
+    choices: ['abort', 'serve'],
+    default: 'abort',
+    sentence:
+      'What the end of a client’s sending means: abort its request, as nginx takes it, or serve it, for clients that half-close.',
+  },
+  window: {
+    kind: 'size',
+    default: '256KiB',
+    minimum: 16384,
+    sentence: 'Body bytes a peer may send ahead on one stream of a link: the memory that a stalled stream costs.',
+  },
+  frameLimit: {
+    kind: 'size',
+    default: '256KiB',
+    minimum: 16384,
+    sentence:
+      'Largest frame taken from a peer; at least twice the head limit, since UTF-8 doubles the bytes above 0x7F.',
+  },
+} as const
+
+export type CommonOptions = OptionValues<typeof commonOptions>
+
+/** What the single options cannot say: @throws OptionError for values that contradict each other. */
+export function checkCommonOptions(
+  options: Pick<CommonOptions, 'headLimit' | 'frameLimit' | 'token' | 'tokenFile'>,
+): void {
+  if (options.frameLimit < 2 * options.headLimit) {
+    const label = optionLabel('frameLimit', commonOptions.frameLimit)
+    throw new OptionError(
+      'BAD_VALUE',
+      label,
+      `${label}: ${options.frameLimit} bytes came, expected at least twice ${optionLabel('headLimit', commonOptions.headLimit)} (${2 * options.headLimit})`,
+    )
+  }
+  if (options.token !== undefined && options.tokenFile !== undefined) {
+    throw new OptionError(
+      'BAD_VALUE',
+      '--token-file',
+      '--token-file and GANTRY_TOKEN were both given; which is the secret?',
+    )
+  }
+}
+
+/**
+ * The shared secret as bytes, from the environment or from its file; undefined when there is none.
+ *
+ * @throws OptionError when the file cannot be read or holds nothing. The secret is in no message.
+ */
+export function readToken(options: Pick<CommonOptions, 'token' | 'tokenFile'>): Buffer | undefined {
+  if (options.token !== undefined) return Buffer.from(options.token)
+  if (options.tokenFile === undefined) return undefined
+  let text: string
+  try {
+    text = readFileSync(options.tokenFile, 'utf8').trim()
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    throw new OptionError('BAD_FILE', '--token-file', `--token-file: ${options.tokenFile} cannot be read (${code})`)
+  }
+  if (text === '') throw new OptionError('BAD_FILE', '--token-file', `--token-file: ${options.tokenFile} is empty`)
+  return Buffer.from(text)
+}

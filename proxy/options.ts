@@ -1,0 +1,93 @@
+/** The proxy's options: words, defaults, reasons. Knows nothing of what is done with them. */
+
+import { checkCommonOptions, commonOptions } from '../protocol/common-options.ts'
+import { OptionError, type OptionValues } from '../protocol/options.ts'
+
+const ownOptions = {
+  listen: {
+    kind: 'address',
+    forms: ['tcp', 'unix'],
+    list: true,
+    default: '127.0.0.1:8080',
+    value: 'ADDRESS',
+    sentence: 'Where clients connect, over HTTP/1.1.',
+  },
+  upstream: {
+    kind: 'address',
+    forms: ['tcp', 'unix', 'unix-directory', 'http'],
+    list: true,
+    value: 'ADDRESS',
+    sentence:
+      'Containers to dial: a name is resolved about once a second to all its addresses, a directory stands for every socket in it, http:// and https:// for a server of any kind.',
+    unset: 'none; --upstream or --join-listen must be given',
+  },
+  joinListen: {
+    kind: 'address',
+    forms: ['tcp', 'unix'],
+    list: true,
+    value: 'ADDRESS',
+    sentence:
+      'Where containers register by dialling in with --join. Apart from --listen, so that clients never reach it.',
+  },
+  socketMode: {
+    kind: 'mode',
+    value: 'MODE',
+    sentence: 'Permissions of the Unix sockets it listens on.',
+    unset: 'what the umask leaves',
+  },
+  queueSize: {
+    kind: 'integer',
+    default: 1000,
+    value: 'COUNT',
+    sentence:
+      'Requests held while no container has room; the next one gets 503 with Retry-After at once. As many as one container runs.',
+  },
+  queueTimeout: {
+    kind: 'duration',
+    default: '10s',
+    sentence:
+      'How long a request is held before 503: long enough for a container to restart, short enough for a person to wait.',
+  },
+  timeout: {
+    kind: 'duration',
+    default: '60s',
+    unlimited: true,
+    sentence: 'How long a container may take to the head of its response, else 504. As nginx’s proxy_read_timeout.',
+  },
+  idleTimeout: {
+    kind: 'duration',
+    default: '60s',
+    unlimited: true,
+    sentence:
+      'How long a container may pause between bytes of a response, before it is aborted. Upgraded connections are exempt.',
+  },
+  trustedPeers: {
+    kind: 'peers',
+    list: true,
+    value: 'RANGES',
+    default: 'none',
+    sentence:
+      'Clients whose Forwarded, X-Forwarded-* and X-Request-Id are kept: addresses, CIDR ranges, loopback, private, unix, all, none. None, since the proxy is taken for the edge.',
+  },
+} as const
+
+export const proxyOptions: typeof ownOptions & typeof commonOptions = { ...ownOptions, ...commonOptions }
+
+export type ProxyOptions = OptionValues<typeof proxyOptions>
+
+/** What the single options cannot say: @throws OptionError for values that contradict each other. */
+export function checkProxyOptions(options: ProxyOptions): void {
+  checkCommonOptions(options)
+  if (options.upstream.length === 0 && options.joinListen.length === 0) {
+    throw new OptionError(
+      'MISSING_OPTION',
+      '--upstream',
+      'there is nothing to send requests to: give --upstream ADDRESS, or --join-listen ADDRESS for containers that dial in',
+    )
+  }
+  for (const address of options.upstream) {
+    if (address.kind === 'tcp' && address.port === 0) {
+      throw new OptionError('BAD_VALUE', '--upstream', '--upstream: port 0 came, expected the port of a container')
+    }
+  }
+}
