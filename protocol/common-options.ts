@@ -4,6 +4,7 @@
  */
 
 import { readFileSync } from 'node:fs'
+import type { Http1Options } from './http1/options.ts'
 import { OptionError, type OptionValues, optionLabel } from './options.ts'
 
 export const commonOptions = {
@@ -46,9 +47,10 @@ export const commonOptions = {
   },
   targetLimit: {
     kind: 'size',
-    default: '16KiB',
+    default: '8KiB',
     minimum: 256,
-    sentence: 'Longest request target, else 414. RFC 9112 §3 asks for at least 8000 bytes; this is twice that.',
+    sentence:
+      'Longest request target, else 414. RFC 9112 §3 asks for at least 8000 bytes; nginx and Apache have this limit too.',
   },
   bodyLimit: {
     kind: 'size',
@@ -130,12 +132,12 @@ export function checkCommonOptions(
 }
 
 /**
- * The shared secret as bytes, from the environment or from its file; undefined when there is none.
+ * The shared secret, from the environment or from its file; undefined when there is none.
  *
  * @throws OptionError when the file cannot be read or holds nothing. The secret is in no message.
  */
-export function readToken(options: Pick<CommonOptions, 'token' | 'tokenFile'>): Buffer | undefined {
-  if (options.token !== undefined) return Buffer.from(options.token)
+export function readToken(options: Pick<CommonOptions, 'token' | 'tokenFile'>): string | undefined {
+  if (options.token !== undefined) return options.token
   if (options.tokenFile === undefined) return undefined
   let text: string
   try {
@@ -145,5 +147,19 @@ export function readToken(options: Pick<CommonOptions, 'token' | 'tokenFile'>): 
     throw new OptionError('BAD_FILE', '--token-file', `--token-file: ${options.tokenFile} cannot be read (${code})`)
   }
   if (text === '') throw new OptionError('BAD_FILE', '--token-file', `--token-file: ${options.tokenFile} is empty`)
-  return Buffer.from(text)
+  return text
+}
+
+/** These options as the HTTP/1.1 gateway takes them. */
+export function http1Settings(options: CommonOptions): Pick<Http1Options, 'limits' | 'timeouts' | 'halfClose'> {
+  return {
+    limits: { head: options.headLimit, target: options.targetLimit, body: options.bodyLimit },
+    timeouts: {
+      head: options.headTimeout,
+      body: options.bodyTimeout,
+      keepAlive: options.keepAliveTimeout,
+      write: options.writeTimeout,
+    },
+    halfClose: options.halfClose,
+  }
 }

@@ -1,0 +1,91 @@
+/** Option tables as text: for `--help`, and as a Markdown table for the manual. Knows only the shape of a table. */
+
+import { environmentName, flagName, type Option, type OptionTable } from './options.ts'
+
+export interface CommandHelp {
+  /** `gantry container`. */
+  readonly name: string
+  /** One or two sentences. */
+  readonly summary: string
+  readonly table: OptionTable
+}
+
+/** The help of one command, wrapped to `width` columns. */
+export function renderHelp(command: CommandHelp, width: number = 100): string {
+  const shown = visible(command.table)
+  const positionals = shown.filter(([, option]) => option.positional)
+  const usage = ['Usage:', command.name, ...positionals.map(([key, option]) => placeholder(key, option)), '[options]']
+  const lines = [usage.join(' '), '', ...wrap(command.summary, width), '']
+  for (const [key, option] of shown) {
+    lines.push(`  ${title(key, option)}`)
+    for (const line of wrap(option.sentence, width - 6)) lines.push(`      ${line}`)
+    for (const line of wrap(`(${facts(key, option).join('; ')})`, width - 6)) lines.push(`      ${line}`)
+  }
+  lines.push('')
+  lines.push(
+    ...wrap(
+      'An option on the command line counts over the environment, and that over the default. Lists are given with commas or by repeating the option. Durations: 250ms, 10s, 5m, 1h. Sizes: 1024, 64KiB, 1MiB.',
+      width,
+    ),
+  )
+  return `${lines.join('\n')}\n`
+}
+
+/** The options of a table as a Markdown table. */
+export function renderMarkdown(table: OptionTable): string {
+  const rows = visible(table).map(([key, option]) => {
+    const cells = [`\`${title(key, option)}\``, `\`${environmentName(key)}\``, standard(option), option.sentence]
+    return `| ${cells.map((cell) => cell.replaceAll('|', '\\|')).join(' | ')} |`
+  })
+  return ['| Option | Environment | Default | What it does |', '|---|---|---|---|', ...rows].join('\n')
+}
+
+function visible(table: OptionTable): [string, Option][] {
+  return Object.entries(table).filter(([, option]) => !option.hidden)
+}
+
+function title(key: string, option: Option): string {
+  if (option.secret) return environmentName(key)
+  if (option.positional) return placeholder(key, option)
+  if (option.kind === 'flag') return option.default === true ? `--no-${flagName(key).slice(2)}` : flagName(key)
+  return `${flagName(key)} ${placeholder(key, option)}`
+}
+
+function placeholder(key: string, option: Option): string {
+  if (option.value !== undefined) return option.value
+  if (option.kind === 'choice') return option.choices.join('|')
+  return option.kind === 'text' ? key.toUpperCase() : option.kind.toUpperCase()
+}
+
+function facts(key: string, option: Option): string[] {
+  const all: string[] = []
+  if (option.kind === 'choice' && option.value !== undefined) all.push(`of ${option.choices.join(', ')}`)
+  if (option.required) all.push('required')
+  if (option.default !== undefined) all.push(`default ${option.default}`)
+  else if (option.unset !== undefined) all.push(`default: ${option.unset}`)
+  if (option.list) all.push('list')
+  if (option.secret) all.push('from the environment alone')
+  else all.push(environmentName(key))
+  return all
+}
+
+function standard(option: Option): string {
+  if (option.default !== undefined) return `\`${option.default}\``
+  if (option.unset !== undefined) return option.unset
+  return option.kind === 'flag' ? 'off' : option.required ? 'required' : 'none'
+}
+
+function wrap(text: string, width: number): string[] {
+  const lines: string[] = []
+  let line = ''
+  for (const word of text.split(' ')) {
+    if (line !== '' && line.length + 1 + word.length > width) {
+      lines.push(line)
+      line = word
+    } else {
+      line = line === '' ? word : `${line} ${word}`
+    }
+  }
+  lines.push(line)
+  return lines
+}
