@@ -1,0 +1,208 @@
+/**
+ * The environ as a server must give it. Checks only: what an application may later put there is its own matter.
+ */
+
+import type { Environ } from '../application.ts'
+import { type Fail, show } from './rules.ts'
+
+const always: readonly string[] = [
+  'REQUEST_METHOD',
+  'SCRIPT_NAME',
+  'PATH_INFO',
+  'QUERY_STRING',
+  'SERVER_NAME',
+  'SERVER_PORT',
+  'SERVER_PROTOCOL',
+  'REQUEST_URI',
+  'REMOTE_ADDR',
+  'REMOTE_PORT',
+  'REQUEST_SCHEME',
+  'SERVER_SOFTWARE',
+  'GATEWAY_INTERFACE',
+]
+
+/** RFC 9110 §5.6.2. */
+export const token: RegExp = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/
+export const wide: RegExp = /[^\x00-\xff]/
+/** PEP 3333: "must not include any control characters". */
+export const control: RegExp = /[\x00-\x1f\x7f]/
+
+/** RFC 9110 §7.6.1, and what RFC 2616 §13.5.1 and wsgiref.util count with them. */
+export const hopByHop: ReadonlySet<string> = new Set([
+  'connection',
+  'keep-alive',
+  'proxy-authenticate',
+  'proxy-authorization',
+  'proxy-connection',
+  'te',
+  'trailer',
+  'trailers',
+  'transfer-encoding',
+  'upgrade',
+])
+
+/** What a request header's variable is never called, for hop-by-hop ones but for an upgrade's two. */
+const neverVariables: readonly string[] = [
+  'HTTP_PROXY',
+  'HTTP_PROXY_CONNECTION',
+  'HTTP_KEEP_ALIVE',
+  'HTTP_PROXY_AUTHENTICATE',
+  'HTTP_PROXY_AUTHORIZATION',
+  'HTTP_TE',
+  'HTTP_TRAILER',
+  'HTTP_TRANSFER_ENCODING',
+]
+
+const forms: ReadonlyArray<readonly [name: string, form: RegExp, says: string]> = [
+  ['REQUEST_METHOD', token, 'a token'],
+  ['SERVER_NAME', /./, 'not empty'],
+  ['SERVER_PORT', /^\d+$/, 'decimal digits'],
+  ['SERVER_PROTOCOL', /^HTTP\/\d(\.\d)?$/, 'HTTP/x.y'],
+  ['GATEWAY_INTERFACE', /^CGI\/1\.1$/, 'CGI/1.1'],
+  ['CONTENT_LENGTH', /^\d+$/, 'decimal digits, absent when the client sent none'],
+  ['HTTPS', /^on$/, "'on' or absent"],
+  ['REQUEST_SCHEME', /^https?$/, 'http or https'],
+]
+
+function isFunction(value: unknown): boolean {
+  return typeof value === 'function'
+}
+
+/** Whether `environ` is an upgrade request, as its variables tell the application. */
+export function isUpgrade(environ: Environ): boolean {
+  return environ['HTTP_UPGRADE'] !== undefined
+}
+
+/** Checks a whole environ; `fail` is told of the first broken rule of each kind. */
+export function checkEnviron(environ: Environ, fail: Fail): void {
+  if (typeof environ !== 'object' || environ === null || Array.isArray(environ)) {
+    fail('ENVIRON_OBJECT', `got ${show(environ)}`)
+    return
+  }
+  if (!Object.isExtensible(environ)) fail('ENVIRON_OBJECT', 'it is frozen')
+  for (const name of always) if (!Object.hasOwn(environ, name)) fail('ENVIRON_MISSING', `${name} is not there`)
+  for (const name of Object.keys(environ)) {
+    if (name.includes('.') || name === 'gantry') continue
+    const value = environ[name]
+    if (typeof value !== 'string') fail('ENVIRON_STRING', `${show(name)} is ${show(value)}`)
+    else if (wide.test(value) || wide.test(name)) fail('ENVIRON_STRING', `${show(name)} is ${show(value)}`)
+    else if (value.includes('\0')) fail('ENVIRON_VALUE', `${show(name)} holds a NUL`)
+  }
+  for (const name of ['HTTP_CONTENT_TYPE', 'HTTP_CONTENT_LENGTH']) {
+    if (name in environ) fail('ENVIRON_CONTENT_HEADER', `${name} is there`)
+  }
+  for (const [name, form, says] of forms) {
+    const value = environ[name]
+    if (value !== undefined && !form.test(String(value))) {
+      fail('ENVIRON_VALUE', `${name} is ${show(value)}, and should be ${says}`)
+    }
+  }
+  checkPath(environ, fail)
+  checkConnection(environ, fail)
+  checkWsgi(environ, fail)
+  checkContext(environ, fail)
+}
+
+function checkPath(environ: Environ, fail: Fail): void {
+  const { SCRIPT_NAME: script, PATH_INFO: path } = environ
+  for (const [name, value] of [
+    ['SCRIPT_NAME', script],
+    ['PATH_INFO', path],
+  ]) {
+    if (value && !value.startsWith('/')) fail('ENVIRON_PATH', `${name} is ${show(value)}`)
+  }
+  if (script === '/') fail('ENVIRON_PATH', "SCRIPT_NAME is '/'; it should be '' and PATH_INFO '/'")
+  if (script === '' && path === '' && environ.REQUEST_URI !== '*') {
+    fail('ENVIRON_PATH', `both are empty for the target ${show(environ.REQUEST_URI)}`)
+  }
+}
+
+function checkConnection(environ: Environ, fail: Fail): void {
+  for (const name of neverVariables) if (name in environ) fail('ENVIRON_HOP_BY_HOP', `${name} is there`)
+  const upgrade = environ['HTTP_UPGRADE']
+  const connection = environ['HTTP_CONNECTION']
+  if (upgrade === undefined && connection !== undefined) {
+    fail('ENVIRON_HOP_BY_HOP', `HTTP_CONNECTION is ${show(connection)} and there is no HTTP_UPGRADE`)
+  }
+  if (upgrade !== undefined && (connection !== 'Upgrade' || environ.REQUEST_METHOD !== 'GET')) {
+    fail('ENVIRON_HOP_BY_HOP', `an upgrade is a GET with HTTP_CONNECTION 'Upgrade', not ${show(connection)}`)
+  }
+}
+
+function checkWsgi(environ: Environ, fail: Fail): void {
+  const version = environ['wsgi.version']
+  if (!Array.isArray(version) || version.length !== 2 || version[0] !== 1 || version[1] !== 0) {
+    fail('ENVIRON_WSGI', `wsgi.version is ${show(version)}, and should be [1, 0]`)
+  }
+  const scheme = environ['wsgi.url_scheme']
+  if (scheme !== 'http' && scheme !== 'https') fail('ENVIRON_WSGI', `wsgi.url_scheme is ${show(scheme)}`)
+  if (environ.REQUEST_SCHEME !== scheme || (environ.HTTPS === 'on') !== (scheme === 'https')) {
+    fail(
+      'ENVIRON_VALUE',
+      `wsgi.url_scheme ${show(scheme)}, REQUEST_SCHEME ${show(environ.REQUEST_SCHEME)} and HTTPS ${show(environ.HTTPS)} disagree`,
+    )
+  }
+  for (const name of ['wsgi.multithread', 'wsgi.multiprocess', 'wsgi.run_once', 'wsgi.input_terminated'] as const) {
+    if (typeof environ[name] !== 'boolean') fail('ENVIRON_WSGI', `${name} is ${show(environ[name])}, and no boolean`)
+  }
+  if (environ['wsgi.input_terminated'] !== true) fail('ENVIRON_WSGI', 'wsgi.input_terminated is not true')
+  if (!isFunction(environ['wsgi.file_wrapper'])) fail('ENVIRON_WSGI', 'wsgi.file_wrapper is no function')
+  const input = environ['wsgi.input']
+  for (const name of ['read', 'read1', 'readline', 'readlines', Symbol.asyncIterator] as const) {
+    if (!isFunction(input?.[name])) fail('ENVIRON_WSGI', `wsgi.input has no ${String(name)}`)
+  }
+  const errors = environ['wsgi.errors']
+  for (const name of ['write', 'writelines', 'flush'] as const) {
+    if (!isFunction(errors?.[name])) fail('ENVIRON_WSGI', `wsgi.errors has no ${name}`)
+  }
+}
+
+function checkContext(environ: Environ, fail: Fail): void {
+  const context = environ.gantry
+  if (typeof context !== 'object' || context === null) {
+    fail('ENVIRON_CONTEXT', `gantry is ${show(context)}`)
+    return
+  }
+  if (!(context.signal instanceof AbortSignal)) fail('ENVIRON_CONTEXT', `signal is ${show(context.signal)}`)
+  if (typeof context.requestId !== 'string' || !/^[\w.-]{1,128}$/.test(context.requestId)) {
+    fail('ENVIRON_CONTEXT', `requestId is ${show(context.requestId)}`)
+  }
+  if (typeof context.draining !== 'boolean') fail('ENVIRON_CONTEXT', `draining is ${show(context.draining)}`)
+  for (const name of ['earlyHints', 'trailers', 'upgrade'] as const) {
+    if (!isFunction(context[name])) fail('ENVIRON_CONTEXT', `there is no ${name}()`)
+  }
+  checkRawHeaders(environ, fail)
+}
+
+/** The variables that the raw lines give, and they alone, are the `HTTP_*` variables. */
+function checkRawHeaders(environ: Environ, fail: Fail): void {
+  const raw = environ.gantry.rawHeaders
+  if (!Array.isArray(raw)) {
+    fail('ENVIRON_CONTEXT', `rawHeaders is ${show(raw)}`)
+    return
+  }
+  const joined = new Map<string, string>()
+  for (const line of raw) {
+    const [name, value] = line
+    if (typeof name !== 'string' || typeof value !== 'string' || line.length !== 2) {
+      fail('RAW_HEADERS', `a line is ${show(line)}`)
+      continue
+    }
+    if (!token.test(name) || name.includes('_') || wide.test(value) || control.test(value.replaceAll('\t', ''))) {
+      fail('RAW_HEADERS', `a line is ${show(name)}: ${show(value)}`)
+    }
+    const dashed = name.toUpperCase().replaceAll('-', '_')
+    const variable = dashed === 'CONTENT_TYPE' || dashed === 'CONTENT_LENGTH' ? dashed : `HTTP_${dashed}`
+    const before = joined.get(variable)
+    joined.set(variable, before === undefined ? value : `${before}${variable === 'HTTP_COOKIE' ? '; ' : ', '}${value}`)
+  }
+  for (const [variable, value] of joined) {
+    if (!variable.startsWith('HTTP_')) continue
+    if (environ[variable] !== value) {
+      fail('RAW_HEADERS', `${variable} is ${show(environ[variable])}, the lines give ${show(value)}`)
+    }
+  }
+  for (const name of Object.keys(environ)) {
+    if (name.startsWith('HTTP_') && !joined.has(name)) fail('RAW_HEADERS', `there is no line for ${name}`)
+  }
+}

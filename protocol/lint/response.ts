@@ -1,0 +1,101 @@
+/** Status, header fields and trailer fields as an application must give them. Knows nothing of when they are given. */
+
+import { control, hopByHop, token, wide } from './environ.ts'
+import { type Fail, show } from './rules.ts'
+
+/** Statuses whose responses have no content (RFC 9110 §15.2, §15.3.5, §15.3.6, §15.4.5). */
+const contentless: ReadonlySet<number> = new Set([101, 204, 205, 304])
+
+/** RFC 9110 §6.5.1: fields for framing, routing, request modifiers, authentication, or the content's handling. */
+const neverTrailers: ReadonlySet<string> = new Set([
+  ...hopByHop,
+  'authorization',
+  'cache-control',
+  'content-encoding',
+  'content-length',
+  'content-range',
+  'content-type',
+  'cookie',
+  'date',
+  'expect',
+  'host',
+  'location',
+  'max-forwards',
+  'retry-after',
+  'set-cookie',
+  'trailer',
+  'vary',
+])
+
+/** The code of a status line; 0 for one that is none. */
+export function checkStatus(status: unknown, upgrade: boolean, fail: Fail): number {
+  if (
+    typeof status !== 'string' ||
+    wide.test(status) ||
+    control.test(status) ||
+    !/^[1-5]\d\d \S(.*\S)?$/.test(status)
+  ) {
+    fail('STATUS_FORM', `the status is ${show(status)}`)
+    return 0
+  }
+  const code = Number(status.slice(0, 3))
+  if (code < 200 && !(code === 101 && upgrade)) fail('STATUS_INFORMATIONAL', `the status is ${show(status)}`)
+  return code
+}
+
+/** Checks each pair. `code` 0 stands for no response's head (103's fields, trailers). */
+export function checkFields(headers: unknown, code: number, fail: Fail): void {
+  if (!Array.isArray(headers)) {
+    fail('HEADERS_ARRAY', `got ${show(headers)}`)
+    return
+  }
+  // Not for…of with destructuring: a string of two letters would pass for a pair.
+  for (const pair of headers) {
+    if (!Array.isArray(pair) || pair.length !== 2 || typeof pair[0] !== 'string' || typeof pair[1] !== 'string') {
+      fail('HEADERS_ARRAY', `an entry is ${Array.isArray(pair) ? pair.map(show).join(', ') : show(pair)}`)
+      continue
+    }
+    const [name, value] = pair
+    const lower = name.toLowerCase()
+    if (!token.test(name) || lower === 'status' || /[-_]$/.test(name)) fail('HEADER_NAME', `a name is ${show(name)}`)
+    if (control.test(value) || wide.test(value)) fail('HEADER_VALUE', `${name} is ${show(value)}`)
+    if (hopByHop.has(lower) && !(code === 101 && (lower === 'connection' || lower === 'upgrade'))) {
+      fail('HEADER_HOP_BY_HOP', `${name}: ${value}`)
+    }
+  }
+}
+
+/** Checks a response's headers. Gives its Content-Length, -1 if it has none. */
+export function checkHeaders(headers: unknown, code: number, fail: Fail): number {
+  checkFields(headers, code, fail)
+  let length = -1
+  let typed = false
+  if (!Array.isArray(headers)) return length
+  for (const pair of headers) {
+    if (!Array.isArray(pair)) continue
+    const [name, value] = pair
+    const lower = String(name).toLowerCase()
+    if (lower === 'content-type') typed = true
+    if (lower !== 'content-length') continue
+    if (length !== -1) fail('HEADER_CONTENT_LENGTH', 'it is given twice')
+    if (!/^\d{1,15}$/.test(value)) fail('HEADER_CONTENT_LENGTH', `it is ${show(value)}`)
+    else length = Number(value)
+  }
+  if (typed && contentless.has(code)) fail('CONTENT_TYPE_PRESENT', `the status is ${code}`)
+  if (!typed && code >= 200 && !contentless.has(code)) fail('CONTENT_TYPE_MISSING', `the status is ${code}`)
+  return length
+}
+
+/** Whether a response's content may differ from its Content-Length, since none is sent. */
+export function hasNoContent(method: string, code: number): boolean {
+  return method === 'HEAD' || contentless.has(code)
+}
+
+export function checkTrailers(trailers: unknown, fail: Fail): void {
+  checkFields(trailers, 0, fail)
+  if (!Array.isArray(trailers)) return
+  for (const pair of trailers) {
+    const name = Array.isArray(pair) ? pair[0] : ''
+    if (neverTrailers.has(String(name).toLowerCase())) fail('TRAILERS_FIELD', `a name is ${show(name)}`)
+  }
+}
