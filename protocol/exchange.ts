@@ -8,7 +8,7 @@
  */
 
 import type { Duplex } from 'node:stream'
-import type { Application, Body, Environ, Headers, StartResponse, Write } from './application.ts'
+import type { Application, Body, Environ, Headers, Write } from './application.ts'
 import type { Clock, Deadlines, Timer } from './clock.ts'
 import type { Context, ContextControl } from './context.ts'
 import { ErrorLines } from './error-lines.ts'
@@ -61,7 +61,7 @@ export interface ExchangeHost {
 /** How long a pending `next()` is awaited after an abort before the body is closed all the same, ms (contract.md rule 14). */
 export const CLOSE_GRACE = 5_000
 /** Bytes written by `write` that nobody waited for, above which a response is aborted (contract.md rule 14). */
-export const WRITE_OVERRUN = 1024 * 1024
+export const WRITE_OVERRUN: number = 1024 * 1024
 /** A long synchronous body lets others run this often, bytes (contract.md rule 3). */
 const YIELD_AFTER = 64 * 1024
 /** An array of chunks up to this size leaves as one, bytes. Above it copying costs more than it saves. */
@@ -246,7 +246,7 @@ export class Exchange implements ContextControl {
     let outcome: Promise<void>
     try {
       if (this.#aborted) throw this.#aborted
-      if (this.#finished && !this.#bodyless && !this.#tooLong && this.#sent < this.#declared) {
+      if (this.#closed) {
         throw new LocalProtocolError('WRITE_AFTER_END', 'write() after the end of the response')
       }
       checkChunk(chunk)
@@ -260,6 +260,7 @@ export class Exchange implements ContextControl {
       }
       this.#emit(chunk)
       if (!this.#finished) this.#sink.flush()
+      if (this.#aborted) throw this.#aborted
       outcome = this.#full ? this.#whenRoom() : resolved
     } catch (error) {
       outcome = Promise.reject(error)
@@ -317,7 +318,7 @@ export class Exchange implements ContextControl {
       total += chunk.length
     }
     if (total > JOIN_MAX && chunks.length > 1) return false
-    if (this.#head.code === 101) return false
+    if (this.#head.code === 101 || (this.#trailers && this.#head.length === -1)) return false
     if (this.#head.length === -1 && !bodylessCode(this.#head.code)) {
       this.#head.headers.push(['Content-Length', String(total)])
       this.#head.length = total
@@ -330,6 +331,8 @@ export class Exchange implements ContextControl {
 
   async #iterate(body: Body): Promise<void> {
     this.#iterating = true
+    // An iterator whose next() threw is over; one that we leave is told so by return().
+    let stepping = false
     try {
       // An async iterable's own iterator is the truer one where a body has both.
       const iterator =
@@ -338,10 +341,10 @@ export class Exchange implements ContextControl {
       this.#iterator = iterator
       let unyielded = 0
       for (;;) {
+        stepping = true
         const pending = iterator.next()
-        const step = (pending as { then?: unknown } | undefined)?.then
-          ? await (pending as Promise<IteratorResult<Uint8Array>>)
-          : (pending as IteratorResult<Uint8Array>)
+        const step: IteratorResult<Uint8Array> = 'then' in pending ? await pending : pending
+        stepping = false
         if (step.done) {
           this.#iterator = undefined
           break
@@ -366,6 +369,7 @@ export class Exchange implements ContextControl {
       }
     } catch (error) {
       this.#iterating = false
+      if (stepping) this.#iterator = undefined
       this.#failed(error)
       return
     }
@@ -392,7 +396,7 @@ export class Exchange implements ContextControl {
       const end = this.#sent === this.#declared
       const room = this.#sink.head(status, headers, length, part.length === 0 ? undefined : part, end)
       if (end) this.#finish(undefined)
-      else if (!room) this.#full = true
+      else if (!room && !this.#finished) this.#full = true
       return
     }
     if (this.#finished) {
@@ -402,8 +406,9 @@ export class Exchange implements ContextControl {
     if (chunk.length === 0) return
     const part = this.#within(chunk)
     const end = this.#sent === this.#declared
-    if (!this.#sink.data(part, end)) this.#full = true
+    const room = this.#sink.data(part, end)
     if (end) this.#finish(undefined)
+    else if (!room && !this.#finished) this.#full = true
   }
 
   /** As much of `chunk` as the declared length leaves room for; what is over is logged once, and not sent. */
@@ -471,7 +476,8 @@ export class Exchange implements ContextControl {
   }
 
   #endWithTrailers(fields: () => Headers | Promise<Headers>): void {
-    Promise.try(fields)
+    resolved
+      .then(fields)
       .then((headers) => {
         if (this.#finished) return
         this.#sink.end(checkFields(headers, 'trailers'))
@@ -494,7 +500,7 @@ export class Exchange implements ContextControl {
   #fail(error: unknown): void {
     if (this.#aborted) {
       // It is told of an abort by rejections; that it passes them on is no failure of its own.
-      if (!(error instanceof AbortError))
+      if (!(error instanceof AbortError) && error !== this.#aborted.cause)
         this.#logFailure(error, 'the application failed after the request was aborted')
       return
     }
@@ -527,9 +533,10 @@ export class Exchange implements ContextControl {
   #logFailure(error: unknown, message: string): void {
     const { requestId } = this.#context
     if (error instanceof HttpError) {
+      // Meant as an answer: its message says what happened, and a stack would say nothing.
       const { code, status } = error
       const cause = error.cause instanceof Error ? error.cause.message : undefined
-      this.#host.log.warn({ requestId, code, status, detail: error.message, cause }, message)
+      this.#host.log[status >= 500 ? 'warn' : 'debug']({ requestId, code, status, cause }, error.message)
     } else {
       this.#host.log.error({ requestId, err: error }, message)
     }
@@ -630,6 +637,9 @@ export class Exchange implements ContextControl {
     if (this.#settled) return
     this.#settled = true
     this.#errors.flush()
+    if (!this.input.ended || this.input.buffered > 0) {
+      this.input.fail(new LocalProtocolError('INPUT_CLOSED', 'wsgi.input was read after the request was over'))
+    }
     this.#host.settled(this)
   }
 }
