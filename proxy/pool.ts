@@ -1,0 +1,313 @@
+/**
+ * Many upstreams as one Application: each request goes to a member with a free slot, or waits for one.
+ *
+ * A member's state is the collection that holds it, and one function moves members between collections: log lines and counters
+ * hang on the move. Which member is `choose.ts`, in what order requests wait is `queue.ts`, what becomes of a single
+ * request is `request.ts`. The pool opens no sockets and finds no addresses.
+ */
+
+import type { Application, Body, Environ, StartResponse } from '../protocol/application.ts'
+import { type Clock, Deadlines } from '../protocol/clock.ts'
+import type { HttpError } from '../protocol/errors.ts'
+import type { Logger } from '../protocol/log.ts'
+import { backoff } from './backoff.ts'
+import { type Candidate, type Choice, choose, pick } from './choose.ts'
+import { Queue } from './queue.ts'
+import type { Failure } from './replay.ts'
+import { PooledRequest } from './request.ts'
+import type { Upstream } from './upstream.ts'
+
+export interface PoolOptions {
+  /** Requests that may wait for a free slot. */
+  readonly queueSize: number
+  /** Milliseconds a request may wait in all. */
+  readonly queueTimeout: number
+  /**
+   * Milliseconds until the response's head. They count from when the request was sent; while an upload runs, from when
+   * the container last took some of it, and not while its client has still to send: what users of nginx's
+   * `proxy_read_timeout` expect, whose clock starts with the request sent.
+   */
+  readonly timeout: number
+  /** Milliseconds between two chunks of a response while the client waits for them. */
+  readonly idleTimeout: number
+  readonly clock: Clock
+  readonly log: Logger
+  /** In [0, 1). */
+  readonly random?: (() => number) | undefined
+  /** The queue has just got its first request: a good moment to dial at once. */
+  readonly onWanted?: (() => void) | undefined
+}
+
+export type MemberState = 'connecting' | 'ready' | 'full' | 'draining' | 'closed'
+
+/** `full`: ready, with no slot free. */
+const states: readonly MemberState[] = ['connecting', 'ready', 'full', 'draining']
+
+/** Before a request tries again whoever has refused it. */
+const REFUSED_PAUSE = { first: 20, most: 1_000 }
+
+/** Slots an idle link asks for, so that a sudden few requests need not wait for a grant. */
+const FEWEST_SLOTS = 16
+
+/** An upstream in a pool, with the state that the pool has it in. */
+export class Member implements Candidate {
+  readonly upstream: Upstream
+  state: MemberState = 'connecting'
+  /** Slots it was last asked for. */
+  demanded = 0
+
+  constructor(upstream: Upstream) {
+    this.upstream = upstream
+  }
+
+  get inFlight(): number {
+    return this.upstream.inFlight
+  }
+
+  get grant(): number {
+    return this.upstream.grant
+  }
+}
+
+/** What a request on its way asks of its pool. */
+export interface RequestHost {
+  readonly clock: Clock
+  readonly deadlines: Deadlines
+  readonly queueTimeout: number
+  readonly timeout: number
+  readonly idleTimeout: number
+  choose(request: PooledRequest): Choice<Member>
+  enqueue(request: PooledRequest): void
+  dequeue(request: PooledRequest): void
+  /** `answer` is what the client will get; undefined when the request goes on. */
+  attemptFailed(request: PooledRequest, member: Member, failure: Failure, answer: HttpError | undefined): void
+  /** Lets it try those that refused it again after a pause that grows with `attempts`. */
+  pardonLater(request: PooledRequest, attempts: number): void
+}
+
+/** Since the start. */
+export interface PoolCounters {
+  requests: number
+  /** Attempts beyond a request's first. */
+  replays: number
+  /** Answered 502: lost when it may have run, or had begun to be answered. */
+  lost: number
+  /** Members that were ready once. */
+  joined: number
+  /** Members that are gone. */
+  left: number
+}
+
+export class Pool implements RequestHost {
+  readonly clock: Clock
+  readonly deadlines: Deadlines
+  readonly queueTimeout: number
+  readonly timeout: number
+  readonly idleTimeout: number
+  readonly counters: PoolCounters = { requests: 0, replays: 0, lost: 0, joined: 0, left: 0 }
+
+  readonly #log: Logger
+  readonly #random: () => number
+  readonly #onWanted: (() => void) | undefined
+  readonly #queueSize: number
+  readonly #queue: Queue<PooledRequest> = new Queue()
+  readonly #members: Record<MemberState, Member[]> = { connecting: [], ready: [], full: [], draining: [], closed: [] }
+  #arrivals = 0
+  #dispatching = false
+  /** The length of the queue as members were last told, rounded up. */
+  #waiting = 0
+  #closed = false
+
+  constructor(options: PoolOptions) {
+    this.clock = options.clock
+    this.deadlines = new Deadlines(options.clock)
+    this.queueTimeout = options.queueTimeout
+    this.timeout = options.timeout
+    this.idleTimeout = options.idleTimeout
+    this.#queueSize = options.queueSize
+    this.#log = options.log
+    this.#random = options.random ?? Math.random
+    this.#onWanted = options.onWanted
+  }
+
+  /**
+   * @throws HttpError 503 when too many wait or none became free in time; 504 when the head did not come in time; 502 when the container was
+   *   lost and the request may have run.
+   */
+  readonly application: Application = (environ: Environ, startResponse: StartResponse): Promise<Body> => {
+    this.counters.requests++
+    return new Promise((resolve, reject) => {
+      new PooledRequest(this, ++this.#arrivals, environ, startResponse, resolve, reject).seek()
+    })
+  }
+
+  add(upstream: Upstream): Member {
+    const member = new Member(upstream)
+    this.#members.connecting.push(member)
+    upstream.onChange = () => this.#changed(member)
+    this.#changed(member)
+    return member
+  }
+
+  count(state: MemberState): number {
+    return state === 'closed' ? this.counters.left : this.#members[state].length
+  }
+
+  get queued(): number {
+    return this.#queue.size
+  }
+
+  get inFlight(): number {
+    let sum = 0
+    for (const state of states) for (const member of this.#members[state]) sum += member.inFlight
+    return sum
+  }
+
+  /** The members there are, those that are closed not among them. */
+  get members(): Member[] {
+    return states.flatMap((state) => this.#members[state])
+  }
+
+  /** Turns away what waits, lets what runs end, and closes every member. */
+  close(reason: string): void {
+    this.#closed = true
+    for (let request = this.#queue.first; request; request = this.#queue.first) request.turnAway(reason)
+    for (const member of this.members) member.upstream.close(reason)
+  }
+
+  /** As `close`, without waiting for what runs. */
+  destroy(reason: string): void {
+    this.close(reason)
+    for (const member of this.members) member.upstream.destroy(reason)
+  }
+
+  /** `<Pool 2 ready, 1 draining | 7 streams, 0 queued>` */
+  inspect(): string {
+    const parts = states.filter((state) => this.count(state) > 0).map((state) => `${this.count(state)} ${state}`)
+    return `<Pool ${parts.join(', ') || 'empty'} | ${this.inFlight} streams, ${this.queued} queued>`
+  }
+
+  // ---- what requests ask -----------------------------------------------------------------------------------------
+
+  choose(request: PooledRequest): Choice<Member> {
+    if (this.#closed) return 'refuse'
+    return choose(
+      {
+        members: this.#members.ready,
+        avoid: request.avoid,
+        queued: this.#queue.size,
+        // A request that was taken once is not turned away for want of room: there are never more of these than were in
+        // flight when their container left.
+        queueSize: request.attempts > 0 ? Number.POSITIVE_INFINITY : this.#queueSize,
+      },
+      this.#random,
+    )
+  }
+
+  enqueue(request: PooledRequest): void {
+    this.#queue.add(request)
+    this.#demand()
+    if (this.#queue.size === 1) this.#onWanted?.()
+  }
+
+  dequeue(request: PooledRequest): void {
+    this.#queue.delete(request)
+    this.#demand()
+  }
+
+  attemptFailed(request: PooledRequest, member: Member, failure: Failure, answer: HttpError | undefined): void {
+    if (answer === undefined) this.counters.replays++
+    else if (answer.status === 502) this.counters.lost++
+    const fields = {
+      requestId: request.requestId,
+      member: member.upstream.name,
+      code: failure.code,
+      ran: failure.ran,
+      attempt: request.attempts,
+    }
+    if (answer === undefined) this.#log.info(fields, 'request is sent again')
+    else this.#log.warn({ ...fields, status: answer.status, error: failure.message }, 'request failed')
+  }
+
+  pardonLater(request: PooledRequest, attempts: number): void {
+    this.clock.after(backoff(attempts, REFUSED_PAUSE, this.#random), () => {
+      request.avoid = undefined
+      if (request.queued) this.#dispatch()
+    })
+  }
+
+  // ---- members ---------------------------------------------------------------------------------------------------
+
+  #changed(member: Member): void {
+    if (member.state === 'closed') return
+    const { state, inFlight, grant } = member.upstream
+    const next: MemberState = state === 'ready' && inFlight >= grant ? 'full' : state
+    if (next !== member.state) this.#move(member, next)
+    if (next !== 'ready' && next !== 'full') return
+    this.#ask(member)
+    if (next === 'ready' && this.#queue.size > 0) this.#dispatch()
+  }
+
+  /** Tells members how much waits, when that has changed much. */
+  #demand(): void {
+    const waiting = this.#queue.size === 0 ? 0 : roundUp(this.#queue.size)
+    if (waiting === this.#waiting) return
+    this.#waiting = waiting
+    for (const member of this.#members.full) this.#ask(member)
+    for (const member of this.#members.ready) this.#ask(member)
+  }
+
+  /**
+   * Asks a member for slots before they run out: twice what it runs and all that waits. Rounded up to powers of two, so that this says
+   * nothing at most requests; it also falls again, so that other proxies get what is not used here.
+   */
+  #ask(member: Member): void {
+    const slots = roundUp(Math.max(FEWEST_SLOTS, 2 * member.inFlight + this.#waiting))
+    if (slots === member.demanded) return
+    member.demanded = slots
+    member.upstream.demand(slots)
+  }
+
+  #move(member: Member, to: MemberState): void {
+    const from = member.state
+    const collection = this.#members[from]
+    collection.splice(collection.indexOf(member), 1)
+    member.state = to
+    if (to === 'closed') this.counters.left++
+    else this.#members[to].push(member)
+    const fields = { member: member.upstream.name, from, to, pool: this.inspect() }
+    const busy = (from === 'ready' && to === 'full') || (from === 'full' && to === 'ready')
+    // A busy pool's members go from ready to full and back at every request.
+    if (busy) this.#log.debug(fields, `container is ${to}`)
+    else {
+      if (from === 'connecting' && to !== 'closed') this.counters.joined++
+      this.#log.info(fields, `container is ${to === 'full' ? 'ready' : to}`)
+    }
+  }
+
+  /** Gives free slots to whoever has waited longest. */
+  #dispatch(): void {
+    // Taking a request changes its member, which calls back here: the loop that runs goes on.
+    if (this.#dispatching) return
+    this.#dispatching = true
+    try {
+      let request = this.#queue.first
+      while (request !== undefined && this.#members.ready.length > 0) {
+        const member = pick(this.#members.ready, request.avoid, this.#random)
+        if (member !== undefined) {
+          request.take(member)
+          request = this.#queue.first
+        } else if (request.avoid === undefined) return
+        // All that are free have refused this one; the next may have more luck.
+        else request = this.#queue.after(request)
+      }
+    } finally {
+      this.#dispatching = false
+    }
+  }
+}
+
+/** To the next power of two. */
+function roundUp(count: number): number {
+  return count <= 1 ? 1 : 2 ** (32 - Math.clz32(count - 1))
+}

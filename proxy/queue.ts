@@ -1,0 +1,64 @@
+/**
+ * The requests that wait for a container, oldest first. A linked list: one that gives up leaves from the middle at once
+ * (and its bytes with it), one that comes back after a refusal finds its old place. It knows no members and no time.
+ */
+
+/** What may wait. The three links belong to the queue. */
+export interface Waiting {
+  /** Order of arrival at the pool; a lower number goes first. */
+  readonly arrival: number
+  next: Waiting | undefined
+  previous: Waiting | undefined
+  queued: boolean
+}
+
+export class Queue<T extends Waiting> {
+  #first: T | undefined
+  #last: T | undefined
+  #size = 0
+
+  get size(): number {
+    return this.#size
+  }
+
+  get first(): T | undefined {
+    return this.#first
+  }
+
+  after(item: T): T | undefined {
+    return item.next as T | undefined
+  }
+
+  /** In the order of arrival. New ones go last at once; one that returns is older than most and is sought from the front. */
+  add(item: T): void {
+    if (item.queued) throw new TypeError('the request waits already')
+    let before: T | undefined // the one that `item` goes in front of
+    if (this.#last !== undefined && this.#last.arrival > item.arrival) {
+      before = this.#first
+      while (before !== undefined && before.arrival < item.arrival) before = before.next as T | undefined
+    }
+    const previous = before === undefined ? this.#last : (before.previous as T | undefined)
+    item.next = before
+    item.previous = previous
+    if (before === undefined) this.#last = item
+    else before.previous = item
+    if (previous === undefined) this.#first = item
+    else previous.next = item
+    item.queued = true
+    this.#size++
+  }
+
+  /** Without effect when it does not wait. */
+  delete(item: T): void {
+    if (!item.queued) return
+    const { next, previous } = item
+    if (previous === undefined) this.#first = next as T | undefined
+    else previous.next = next
+    if (next === undefined) this.#last = previous as T | undefined
+    else next.previous = previous
+    item.next = undefined
+    item.previous = undefined
+    item.queued = false
+    this.#size--
+  }
+}

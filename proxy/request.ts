@@ -1,0 +1,270 @@
+/**
+ * One request on its way through the pool: it waits, is sent, is perhaps sent again, and is answered or given up, exactly once.
+ * It decides nothing about members (`choose.ts`) or replays (`replay.ts`); it keeps the request's phase and its one
+ * deadline, and lets go of whatever it holds the moment it is over.
+ */
+
+import type { Body, Environ, StartResponse } from '../protocol/application.ts'
+import type { Expirable } from '../protocol/clock.ts'
+import { AbortError, HttpError } from '../protocol/errors.ts'
+import { ReplayableBody } from '../protocol/frames/caller.ts'
+import type { Member, RequestHost } from './pool.ts'
+import type { Waiting } from './queue.ts'
+import { isFailure, judge, RETRY_AFTER } from './replay.ts'
+import { TimedBody } from './timed-body.ts'
+import type { Attempt } from './upstream.ts'
+
+/**
+ * `idle`: between attempts. `queued`: waits for a member. `sent`: a member has it. `begun`: the client was given a head.
+ * `over`: answered or failed; whatever still arrives is dropped.
+ */
+type Phase = 'idle' | 'queued' | 'sent' | 'begun' | 'over'
+
+/**
+ * How often an upload's progress is looked at: a quarter of the timeout, so that a 504 comes at most a quarter late. Looking costs
+ * nothing between the looks, while a deadline moved at each chunk would.
+ */
+const LOOKS = 4
+
+interface UploadProgress {
+  /** All of it was given to the container. */
+  readonly sent: boolean
+  /** The client has still to send. */
+  readonly waiting: boolean
+  /** Bytes given to the container. */
+  readonly taken: number
+}
+
+export class PooledRequest implements Waiting, Expirable {
+  readonly arrival: number
+  next: Waiting | undefined = undefined
+  previous: Waiting | undefined = undefined
+  queued = false
+  deadline: number = Number.POSITIVE_INFINITY
+  /** Members that refused it since it was last let try them all. */
+  avoid: Set<Member> | undefined = undefined
+
+  readonly #host: RequestHost
+  readonly #environ: Environ
+  readonly #startResponse: StartResponse
+  readonly #body: ReplayableBody & Partial<UploadProgress>
+  readonly #resolve: (body: Body) => void
+  readonly #reject: (error: unknown) => void
+  #phase: Phase = 'idle'
+  #attempt: Attempt | undefined
+  #member: Member | undefined
+  #attempts = 0
+  #losses = 0
+  /** Milliseconds spent in the queue before the present stay. */
+  #waited = 0
+  #since = 0
+  #taken: number | undefined
+  #listening = false
+  #upgraded = false
+
+  constructor(
+    host: RequestHost,
+    arrival: number,
+    environ: Environ,
+    startResponse: StartResponse,
+    resolve: (body: Body) => void,
+    reject: (error: unknown) => void,
+  ) {
+    this.#host = host
+    this.arrival = arrival
+    this.#environ = environ
+    this.#startResponse = startResponse
+    this.#body = new ReplayableBody(environ['wsgi.input'])
+    this.#resolve = resolve
+    this.#reject = reject
+  }
+
+  get attempts(): number {
+    return this.#attempts
+  }
+
+  get requestId(): string {
+    return this.#environ.gantry.requestId
+  }
+
+  /** Goes to a member or into the queue, or is refused at once. */
+  seek(): void {
+    // The signal is made when it is first asked for: a request that goes straight to its first member does not ask.
+    if (this.#attempts > 0 && this.#abortedAlready()) return
+    const choice = this.#host.choose(this)
+    if (choice === 'wait') this.#wait()
+    else if (choice === 'refuse') {
+      this.#fail(
+        new HttpError(503, 'QUEUE_FULL', 'No container is free and too many requests wait already.', {
+          headers: [['Retry-After', RETRY_AFTER]],
+        }),
+      )
+    } else this.take(choice)
+  }
+
+  /** A member with room has been found: the request is on its way before this returns. */
+  take(member: Member): void {
+    this.#leaveQueue()
+    this.#phase = 'sent'
+    this.#attempts++
+    this.#member = member
+    this.#since = this.#host.clock.now()
+    // Nothing is uploaded: one look, when the time is over. (`deadlines` holds the request until it is over.)
+    this.deadline = this.#since + (this.#body.sent !== false ? this.#host.timeout : this.#host.timeout / LOOKS)
+    this.#host.deadlines.add(this)
+    const attempt = member.upstream.call(this.#environ, this.#start, this.#body)
+    this.#attempt = attempt
+    attempt.response.then(
+      (body) => {
+        if (this.#attempt === attempt) this.#answered(body, attempt)
+        // Nobody will read it: a 504 was given, or the client is gone.
+        else discard(body)
+      },
+      (error) => {
+        if (this.#attempt === attempt) this.#failed(error)
+      },
+    )
+  }
+
+  /** The one deadline passed: in the queue, or before the response's head. */
+  expire(): void {
+    if (this.#phase === 'queued') {
+      this.#fail(
+        new HttpError(503, 'QUEUE_TIMEOUT', 'No container became free in time.', {
+          headers: [['Retry-After', RETRY_AFTER]],
+        }),
+      )
+      return
+    }
+    if (this.#phase !== 'sent') return
+    const now = this.#host.clock.now()
+    // Time counts only while it is the container we wait for: not while its client still has to send, and from new
+    // each time the container has taken some more of an upload.
+    if (this.#body.waiting || this.#body.taken !== this.#taken) {
+      this.#taken = this.#body.taken
+      this.#since = now
+    }
+    const left = this.#since + this.#host.timeout - now
+    if (left > 0) {
+      this.deadline = now + Math.min(left, this.#host.timeout / LOOKS)
+      return
+    }
+    const attempt = this.#attempt
+    this.#fail(
+      new HttpError(504, 'UPSTREAM_TIMEOUT', `The container did not answer within ${this.#host.timeout / 1000} s.`),
+    )
+    attempt?.abort(new AbortError('DEADLINE', 'the response head did not come in time'))
+  }
+
+  /** The pool closes: what waits is turned away. What runs is its member's matter. */
+  turnAway(reason: string): void {
+    if (this.#phase !== 'queued') return
+    this.#fail(new HttpError(503, 'CLOSING', reason, { headers: [['Retry-After', RETRY_AFTER]] }))
+  }
+
+  #wait(): void {
+    if (this.#abortedAlready()) return
+    this.#phase = 'queued'
+    this.#since = this.#host.clock.now()
+    this.deadline = this.#since + Math.max(0, this.#host.queueTimeout - this.#waited)
+    this.#host.deadlines.add(this)
+    this.#listening = true
+    this.#environ.gantry.signal.addEventListener('abort', this.#onAbort, { once: true })
+    this.#host.enqueue(this)
+  }
+
+  #leaveQueue(): void {
+    if (this.#phase !== 'queued') return
+    this.#phase = 'idle'
+    this.#waited += this.#host.clock.now() - this.#since
+    this.#host.dequeue(this)
+    this.#stopListening()
+  }
+
+  #stopListening(): void {
+    if (!this.#listening) return
+    this.#listening = false
+    this.#environ.gantry.signal.removeEventListener('abort', this.#onAbort)
+  }
+
+  readonly #onAbort = (): void => {
+    this.#fail(this.#environ.gantry.signal.reason)
+  }
+
+  /** A client that left between two steps: nothing is sent for it any more. */
+  #abortedAlready(): boolean {
+    const { signal } = this.#environ.gantry
+    if (!signal.aborted) return false
+    this.#fail(signal.reason)
+    return true
+  }
+
+  readonly #start: StartResponse = (status, headers, excInfo) => {
+    if (this.#phase === 'over') throw new AbortError('DEADLINE', 'the request was given up before its response came')
+    this.#phase = 'begun'
+    this.deadline = Number.POSITIVE_INFINITY
+    this.#host.deadlines.delete(this)
+    if (status.startsWith('101')) this.#upgraded = true
+    return excInfo === undefined ? this.#startResponse(status, headers) : this.#startResponse(status, headers, excInfo)
+  }
+
+  #answered(body: Body, attempt: Attempt): void {
+    this.#over()
+    // An array is whole already, and an upgraded connection may be silent for as long as its ends like.
+    const untimed = Array.isArray(body) || this.#upgraded || this.#host.idleTimeout === Number.POSITIVE_INFINITY
+    this.#resolve(untimed ? body : new TimedBody(body, attempt, this.#host.deadlines, this.#host.idleTimeout))
+  }
+
+  #failed(error: unknown): void {
+    const member = this.#member!
+    this.#attempt = undefined
+    this.#member = undefined
+    // What `startResponse` or the client's body threw, and a client that left, no other member can mend.
+    if (!isFailure(error) || error.code === 'ABORTED') {
+      this.#fail(error)
+      return
+    }
+    if (error.ran !== 'no') this.#losses++
+    const refusal = judge(error, {
+      method: this.#environ.REQUEST_METHOD,
+      responded: this.#phase === 'begun',
+      whole: this.#body.whole,
+      attempts: this.#attempts,
+      losses: this.#losses,
+    })
+    this.#host.attemptFailed(this, member, error, refusal)
+    if (refusal) {
+      this.#fail(refusal)
+      return
+    }
+    this.#phase = 'idle'
+    this.deadline = Number.POSITIVE_INFINITY
+    if (error.code === 'REFUSED') {
+      this.avoid ??= new Set()
+      this.avoid.add(member)
+      this.#host.pardonLater(this, this.#attempts)
+    }
+    this.seek()
+  }
+
+  #fail(error: unknown): void {
+    if (this.#phase === 'over') return
+    this.#leaveQueue()
+    this.#over()
+    this.#reject(error)
+  }
+
+  #over(): void {
+    this.#phase = 'over'
+    this.#attempt = undefined
+    this.#member = undefined
+    this.avoid = undefined
+    this.deadline = Number.POSITIVE_INFINITY
+    this.#host.deadlines.delete(this)
+  }
+}
+
+function discard(body: Body): void {
+  // Its failure has nobody to be told to.
+  Promise.resolve(body.close?.()).catch(() => {})
+}

@@ -1,0 +1,77 @@
+/**
+ * A response's body whose container may not be silent for longer than a time: it fails then, and the response is cut visibly.
+ * Only time spent waiting for the container counts: while the client does not read, nobody asks for the next chunk.
+ */
+
+import type { Body } from '../protocol/application.ts'
+import type { Deadlines, Expirable } from '../protocol/clock.ts'
+import { AbortError } from '../protocol/errors.ts'
+import type { Attempt } from './upstream.ts'
+
+type Step = IteratorResult<Uint8Array, undefined>
+
+export class TimedBody implements AsyncIterableIterator<Uint8Array, undefined>, Expirable {
+  deadline: number = Number.POSITIVE_INFINITY
+  readonly #body: Body
+  readonly #iterator: Iterator<Uint8Array> | AsyncIterator<Uint8Array>
+  readonly #attempt: Attempt
+  readonly #deadlines: Deadlines
+  readonly #timeout: number
+  #reject: ((error: Error) => void) | undefined
+
+  /** @param timeout milliseconds between two chunks */
+  constructor(body: Body, attempt: Attempt, deadlines: Deadlines, timeout: number) {
+    this.#body = body
+    this.#iterator = Symbol.asyncIterator in body ? body[Symbol.asyncIterator]() : body[Symbol.iterator]()
+    this.#attempt = attempt
+    this.#deadlines = deadlines
+    this.#timeout = timeout
+    deadlines.add(this)
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this
+  }
+
+  next(): Promise<Step> {
+    return new Promise((resolve, reject) => {
+      this.#reject = reject
+      this.deadline = this.#deadlines.clock.now() + this.#timeout
+      Promise.resolve(this.#iterator.next()).then(
+        (step) => {
+          this.#arrived(step.done === true)
+          resolve(step as Step)
+        },
+        (error) => {
+          this.#arrived(true)
+          reject(error)
+        },
+      )
+    })
+  }
+
+  async return(): Promise<Step> {
+    this.#arrived(true)
+    await this.#iterator.return?.()
+    return { done: true, value: undefined }
+  }
+
+  close(): void | Promise<void> {
+    this.#arrived(true)
+    return this.#body.close?.()
+  }
+
+  expire(): void {
+    const error = new AbortError('DEADLINE', `the container sent nothing for ${this.#timeout / 1000} s`)
+    const reject = this.#reject
+    this.#arrived(true)
+    this.#attempt.abort(error)
+    reject?.(error)
+  }
+
+  #arrived(last: boolean): void {
+    this.deadline = Number.POSITIVE_INFINITY
+    this.#reject = undefined
+    if (last) this.#deadlines.delete(this)
+  }
+}
