@@ -1,0 +1,70 @@
+/**
+ * The commands: their help, their options, and which module does their work. That module is loaded only when its command
+ * runs, so that a proxy holds no container code and help is quick.
+ */
+
+import { checkContainerOptions, containerOptions } from './container/options.ts'
+import { type OptionTable, type ParsedOptions, parseOptions } from './protocol/options.ts'
+import type { CommandHelp } from './protocol/options-help.ts'
+import { checkProxyOptions, proxyOptions } from './proxy/options.ts'
+import { upOptions } from './up-options.ts'
+
+export interface Command extends CommandHelp {
+  /**
+   * @param otherNames Environment names of every command.
+   * @param entry The file that was run, for a command that starts others.
+   * @throws OptionError for what was given wrong.
+   */
+  run(
+    argv: readonly string[],
+    environment: Readonly<Record<string, string | undefined>>,
+    otherNames: readonly string[],
+    entry: string,
+  ): Promise<void>
+}
+
+function command<T extends OptionTable>(
+  name: string,
+  summary: string,
+  table: T,
+  act: (parsed: ParsedOptions<T>, entry: string) => Promise<void>,
+): Command {
+  return {
+    name: `gantry ${name}`,
+    summary,
+    table,
+    run: (argv, environment, otherNames, entry) => act(parseOptions<T>(table, argv, environment, otherNames), entry),
+  }
+}
+
+export const commands: Readonly<Record<string, Command>> = {
+  up: command(
+    'up',
+    'Serves an application on this machine: a proxy, and a container behind it that is restarted when it crashes.',
+    upOptions,
+    async (parsed, entry) => {
+      const { up } = await import('./up.ts')
+      await up(parsed, entry)
+    },
+  ),
+  container: command(
+    'container',
+    'Serves an application. Proxies and web servers connect to it, or it joins proxies.',
+    containerOptions,
+    async ({ values, warnings }) => {
+      checkContainerOptions(values)
+      const [{ run }, { serveContainer }] = await Promise.all([import('./run.ts'), import('./container/serve.ts')])
+      await run('container', values, (environment) => serveContainer(values, environment), warnings)
+    },
+  ),
+  proxy: command(
+    'proxy',
+    'Receives HTTP and sends each request to a container that has room.',
+    proxyOptions,
+    async ({ values, warnings }) => {
+      checkProxyOptions(values)
+      const [{ run }, { serveProxy }] = await Promise.all([import('./run.ts'), import('./proxy/serve.ts')])
+      await run('proxy', values, (environment) => serveProxy(values, environment), warnings)
+    },
+  ),
+}

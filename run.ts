@@ -1,0 +1,121 @@
+/**
+ * A server as a process: its logger, signals, fatal errors and the tie to a parent. Both the container and the proxy are
+ * run by it. Does not know what they serve.
+ */
+
+import { pino } from 'pino'
+import { LogOutput } from './log-output.ts'
+import { type Address, printAddress } from './protocol/address.ts'
+import type { Logger } from './protocol/log.ts'
+
+/** A server that has started. */
+export interface Running {
+  /** Where it listens, with the ports that the system chose. */
+  readonly addresses: readonly Address[]
+  /** Takes nothing new, finishes what runs within the drain timeout, and resolves when all is closed. */
+  drain(): Promise<void>
+}
+
+export interface RunOptions {
+  readonly logLevel: 'debug' | 'info' | 'warn' | 'error' | 'silent'
+  readonly accessLog: 'json' | 'off'
+  /** Milliseconds. */
+  readonly drainTimeout: number
+}
+
+/** What a server is given by its process. */
+export interface ServeEnvironment {
+  readonly log: Logger
+  /** Takes a line for each request; undefined: they are not wanted. */
+  readonly accessLog: Logger | undefined
+}
+
+/** What a child tells the process that started it, over the IPC channel. */
+export interface ReadyMessage {
+  readonly gantry: 'ready'
+  readonly addresses: readonly Address[]
+}
+
+// A drain aborts what is left at its timeout, and an aborted application has 5 s to settle: past that and a little, the
+// process would hang.
+const DRAIN_GRACE_MILLISECONDS = 6_000
+const SIGNAL_NUMBERS = { SIGHUP: 1, SIGINT: 2, SIGTERM: 15 } as const
+
+/** One clear report of why a process cannot go on. An error with a `code` speaks for itself; any other is a bug and shows its stack. */
+export function describeFailure(error: unknown): string {
+  if (!(error instanceof Error)) return String(error)
+  const cause = error.cause instanceof Error ? `\n${error.cause.stack ?? error.cause.message}` : ''
+  return 'code' in error ? `${error.message}${cause}` : (error.stack ?? error.message)
+}
+
+/**
+ * Starts a server and stays until a signal, or the loss of a parent that holds an IPC channel, has drained it. The first
+ * SIGTERM or SIGINT (or SIGHUP) drains and exits 0, a second exits at once with 128 + its number. Exits 1 when the start
+ * fails, when an error was caught by nobody, or when a drain hangs.
+ *
+ * @param warnings Sentences for the log before anything else.
+ */
+export async function run(
+  name: string,
+  options: RunOptions,
+  start: (environment: ServeEnvironment) => Promise<Running>,
+  warnings: readonly string[] = [],
+): Promise<void> {
+  const output = new LogOutput(1)
+  const settings = { name, formatters: { level: (label: string) => ({ level: label }) } }
+  const log = pino({ ...settings, level: options.logLevel }, output)
+  const accessLog = options.accessLog === 'json' ? pino({ ...settings, level: 'info' }, output) : undefined
+  for (const warning of warnings) log.warn({}, warning)
+
+  const exit = async (code: number): Promise<never> => {
+    // A reader that takes nothing must not keep us here.
+    await Promise.race([output.close(), new Promise((resolve) => setTimeout(resolve, 1_000))])
+    process.exit(code)
+  }
+  const fail = (error: unknown): Promise<never> => {
+    process.stderr.write(`gantry ${name}: ${describeFailure(error)}\n`)
+    return exit(1)
+  }
+  process.on('exit', () => output.flushSync())
+  process.on('uncaughtException', (error) => {
+    // Node would print it and exit; the log is where someone looks for it.
+    log.error({ err: error }, 'an error was caught by nobody')
+    output.flushSync()
+    process.stderr.write(`gantry ${name}: ${error instanceof Error ? error.stack : String(error)}\n`)
+    process.exit(1)
+  })
+
+  let draining: Promise<void> | undefined
+  const started = Promise.withResolvers<Running | undefined>()
+  const drain = async (reason: string): Promise<void> => {
+    log.info({ reason }, 'draining')
+    const running = await started.promise
+    if (Number.isFinite(options.drainTimeout)) {
+      setTimeout(() => fail(new Error('the drain did not end')), options.drainTimeout + DRAIN_GRACE_MILLISECONDS)
+    }
+    await running?.drain()
+    log.info({}, 'stopped')
+    await exit(0)
+  }
+  const stop = (reason: string): void => {
+    draining ??= drain(reason).catch(fail)
+  }
+  for (const [signal, number] of Object.entries(SIGNAL_NUMBERS)) {
+    process.on(signal, () => {
+      if (draining !== undefined) process.exit(128 + number)
+      stop(signal)
+    })
+  }
+  if (process.connected) process.on('disconnect', () => stop('the parent process has gone'))
+
+  try {
+    const running = await start({ log, accessLog })
+    started.resolve(running)
+    log.info({ addresses: running.addresses.map(printAddress) }, 'ready')
+    const message: ReadyMessage = { gantry: 'ready', addresses: running.addresses }
+    if (process.connected) process.send?.(message, undefined, undefined, () => {})
+  } catch (error) {
+    started.resolve(undefined)
+    await fail(error)
+  }
+}

@@ -1,0 +1,105 @@
+/**
+ * Keeps one child running: starts it again after a crash, more and more slowly, until it is stopped. Knows no processes,
+ * only handles, and no clock but the one it is given.
+ */
+
+import type { Clock, Timer } from './protocol/clock.ts'
+import { backoff } from './proxy/backoff.ts'
+
+export interface ChildExit {
+  readonly code: number | null
+  readonly signal: string | null
+}
+
+/** A child that was started. */
+export interface Child<Ready> {
+  /** Resolves when it serves; stays pending when it ends before. */
+  readonly ready: Promise<Ready>
+  /** Resolves when it has ended; never rejects. */
+  readonly exited: Promise<ChildExit>
+  kill(signal: 'SIGTERM' | 'SIGINT' | 'SIGKILL'): void
+}
+
+export interface SuperviseOptions<Ready> {
+  readonly clock: Clock
+  readonly random: () => number
+  readonly start: () => Child<Ready>
+  /** Each time a child serves. */
+  readonly onReady: (ready: Ready) => void
+  /** A child ended by itself; another is started in `wait` milliseconds. */
+  readonly onCrash: (exit: ChildExit, wait: number) => void
+}
+
+// The first restart is nearly at once, since most crashes are single; a broken application is tried every 5 s.
+const BACKOFF = { first: 100, most: 5_000 }
+// One that served this long had not been broken: its crash counts as the first again.
+const STEADY_MILLISECONDS = 10_000
+
+export class Supervised<Ready> {
+  readonly #options: SuperviseOptions<Ready>
+  #child: Child<Ready> | undefined
+  #timer: Timer | undefined
+  #failures = 0
+  #stopping = false
+
+  constructor(options: SuperviseOptions<Ready>) {
+    this.#options = options
+  }
+
+  /** Starts the first child. @returns what it is ready with, or how it ended, in which case nothing was started again. */
+  async start(): Promise<{ ready: Ready } | { exit: ChildExit }> {
+    const child = this.#options.start()
+    this.#child = child
+    const first = await Promise.race([
+      child.ready.then((ready) => ({ ready })),
+      child.exited.then((exit) => ({ exit })),
+    ])
+    if ('ready' in first) {
+      this.#options.onReady(first.ready)
+      void this.#watch(child, this.#options.clock.now())
+    } else {
+      this.#child = undefined
+    }
+    return first
+  }
+
+  /** Asks the child to drain, and resolves when it has ended. No other is started. */
+  async stop(): Promise<void> {
+    this.#stopping = true
+    this.#timer?.cancel()
+    const child = this.#child
+    if (child === undefined) return
+    child.kill('SIGTERM')
+    await child.exited
+  }
+
+  /** Ends the child at once. */
+  kill(): void {
+    this.#stopping = true
+    this.#timer?.cancel()
+    this.#child?.kill('SIGKILL')
+  }
+
+  /** @param readyAt On the clock's `now()`; undefined: it has yet to serve. */
+  async #watch(child: Child<Ready>, readyAt: number | undefined): Promise<void> {
+    const { clock, random, onReady, onCrash } = this.#options
+    let since = readyAt
+    if (since === undefined) {
+      void child.ready.then((ready) => {
+        since = clock.now()
+        if (!this.#stopping) onReady(ready)
+      })
+    }
+    const exit = await child.exited
+    this.#child = undefined
+    if (this.#stopping) return
+    if (since !== undefined && clock.now() - since >= STEADY_MILLISECONDS) this.#failures = 0
+    this.#failures++
+    const wait = backoff(this.#failures, BACKOFF, random)
+    this.#timer = clock.after(wait, () => {
+      this.#child = this.#options.start()
+      void this.#watch(this.#child, undefined)
+    })
+    onCrash(exit, wait)
+  }
+}

@@ -1,0 +1,75 @@
+/** The options of `gantry up`: those of the proxy and of the container that make sense for a pair on one machine. */
+
+import { containerOptions } from './container/options.ts'
+import { commonOptions } from './protocol/common-options.ts'
+import { flagName, type OptionTable, type OptionValues } from './protocol/options.ts'
+import { proxyOptions } from './proxy/options.ts'
+
+type ContainerOwn = Pick<typeof containerOptions, 'module' | 'slots' | 'id'>
+type ProxyOwn = Pick<
+  typeof proxyOptions,
+  'listen' | 'queueSize' | 'queueTimeout' | 'timeout' | 'idleTimeout' | 'trustedPeers'
+>
+
+const containerOwn: ContainerOwn = {
+  module: containerOptions.module,
+  slots: containerOptions.slots,
+  id: containerOptions.id,
+}
+
+const proxyOwn: ProxyOwn = {
+  listen: proxyOptions.listen,
+  queueSize: proxyOptions.queueSize,
+  queueTimeout: proxyOptions.queueTimeout,
+  timeout: proxyOptions.timeout,
+  idleTimeout: proxyOptions.idleTimeout,
+  trustedPeers: proxyOptions.trustedPeers,
+}
+
+export const upOptions: ContainerOwn & ProxyOwn & typeof commonOptions = {
+  ...containerOwn,
+  ...proxyOwn,
+  ...commonOptions,
+}
+
+export type UpOptions = OptionValues<typeof upOptions>
+
+/** What the child that has `own` options is to be given of a command line. */
+function share(own: OptionTable, given: ReadonlyMap<string, readonly string[]>): string[] {
+  return [...given].flatMap(([key, texts]) => {
+    if (key === 'module' || !(Object.hasOwn(own, key) || Object.hasOwn(commonOptions, key))) return []
+    return texts.map((text) => `${flagName(key)}=${text}`)
+  })
+}
+
+/** The container's command line, listening on `socket`. */
+export function containerArguments(
+  given: ReadonlyMap<string, readonly string[]>,
+  module: string,
+  socket: string,
+): string[] {
+  return ['container', `--listen=unix:${socket}`, ...share(containerOwn, given), '--', module]
+}
+
+/** The proxy's command line, sending to `socket`. `--listen` is the proxy's own, or its environment's. */
+export function proxyArguments(given: ReadonlyMap<string, readonly string[]>, socket: string): string[] {
+  return ['proxy', `--upstream=unix:${socket}`, ...share(proxyOwn, given)]
+}
+
+/**
+ * The environment of both: the pair's own addresses are on their command lines, and what is meant for a container or a
+ * proxy elsewhere must not reach them. GANTRY_LISTEN is the proxy's; the container's command line outweighs it.
+ */
+export function childEnvironment(
+  environment: Readonly<Record<string, string | undefined>>,
+): Record<string, string | undefined> {
+  const foreign = [
+    'GANTRY_MODULE',
+    'GANTRY_JOIN',
+    'GANTRY_ACCEPT',
+    'GANTRY_UPSTREAM',
+    'GANTRY_JOIN_LISTEN',
+    'GANTRY_SOCKET_MODE',
+  ]
+  return Object.fromEntries(Object.entries(environment).filter(([name]) => !foreign.includes(name)))
+}

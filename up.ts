@@ -1,0 +1,128 @@
+/**
+ * `gantry up`: a proxy and a container as two processes on this machine, over a Unix socket that only this user reaches.
+ * Starts, restarts and stops them; what they do is their own matter.
+ *
+ * The children are process groups of their own, so that Ctrl-C in a terminal reaches this process alone and they are
+ * stopped in order: the proxy first, while its container still answers. They hold an IPC channel: when this process is
+ * killed it closes, and they drain by themselves.
+ */
+
+import { spawn } from 'node:child_process'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { Address } from './protocol/address.ts'
+import { systemClock } from './protocol/clock.ts'
+import type { ParsedOptions } from './protocol/options.ts'
+import type { ReadyMessage } from './run.ts'
+import { type Child, type ChildExit, Supervised } from './supervise.ts'
+import { childEnvironment, containerArguments, proxyArguments, type upOptions } from './up-options.ts'
+
+const SIGNAL_NUMBERS = { SIGHUP: 1, SIGINT: 2, SIGTERM: 15 } as const
+
+/**
+ * Serves until a signal. The first SIGTERM or SIGINT (or SIGHUP) drains both and exits 0, a second exits at once. Exits 1
+ * when either process does not start at all; what is wrong, it has said itself.
+ *
+ * @param entry The file whose `container` and `proxy` commands are run.
+ */
+export async function up({ values, given, warnings }: ParsedOptions<typeof upOptions>, entry: string): Promise<void> {
+  // mkdtemp makes it with mode 0700: no other user can reach, or replace, the socket in it.
+  const directory = mkdtempSync(join(tmpdir(), 'gantry-'))
+  const socket = join(directory, 'container.sock')
+  process.on('exit', () => rmSync(directory, { recursive: true, force: true }))
+
+  let restarted = false
+  const environment = childEnvironment(process.env)
+  const container = new Supervised({
+    clock: systemClock,
+    random: Math.random,
+    start: () => startChild(entry, containerArguments(given, values.module, socket), environment),
+    onReady: () => {
+      if (restarted) say('the container is back')
+    },
+    onCrash: (exit, wait) => {
+      restarted = true
+      say(`the container ended (${describeExit(exit)}); starting it again in ${Math.round(wait)} ms`)
+    },
+  })
+  const proxy = new Supervised({
+    clock: systemClock,
+    random: Math.random,
+    start: () => startChild(entry, proxyArguments(given, socket), environment),
+    onReady: (addresses) => say(`${values.module} is served at ${addresses.map(visitable).join(' and ')}`),
+    onCrash: (exit, wait) => {
+      say(`the proxy ended (${describeExit(exit)}); starting it again in ${Math.round(wait)} ms`)
+    },
+  })
+
+  let stopping = false
+  const stop = async (): Promise<void> => {
+    stopping = true
+    await proxy.stop()
+    await container.stop()
+    process.exit(0)
+  }
+  for (const [signal, number] of Object.entries(SIGNAL_NUMBERS)) {
+    process.on(signal, () => {
+      if (!stopping) {
+        void stop()
+        return
+      }
+      proxy.kill()
+      container.kill()
+      process.exit(128 + number)
+    })
+  }
+
+  for (const warning of warnings) say(warning)
+  // One after the other: the proxy finds its container there, so that the line with the URL is true.
+  for (const one of [container, proxy]) {
+    const first = await one.start()
+    if (stopping) return
+    if ('exit' in first) {
+      await container.stop()
+      process.exit(1)
+    }
+  }
+}
+
+/** Lines for a person, apart from the log on standard output. */
+function say(line: string): void {
+  process.stderr.write(`gantry: ${line}\n`)
+}
+
+function startChild(
+  entry: string,
+  argv: readonly string[],
+  env: Readonly<Record<string, string | undefined>>,
+): Child<readonly Address[]> {
+  const child = spawn(process.execPath, [...process.execArgv, entry, ...argv], {
+    stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+    detached: true,
+    env,
+  })
+  const ready = Promise.withResolvers<readonly Address[]>()
+  const exited = Promise.withResolvers<ChildExit>()
+  child.on('message', (message: ReadyMessage) => {
+    if (message.gantry === 'ready') ready.resolve(message.addresses)
+  })
+  child.on('exit', (code, signal) => exited.resolve({ code, signal }))
+  child.on('error', (error) => {
+    say(error.message)
+    exited.resolve({ code: null, signal: null })
+  })
+  return { ready: ready.promise, exited: exited.promise, kill: (signal) => void child.kill(signal) }
+}
+
+function describeExit({ code, signal }: ChildExit): string {
+  return signal ?? `exit code ${code}`
+}
+
+/** What to type into a browser. A wildcard is not a place to go to. */
+function visitable(address: Address): string {
+  if (address.kind !== 'tcp') return address.kind === 'http' ? address.url : `unix:${address.path}`
+  const wildcard = address.host === '' || address.host === '0.0.0.0' || address.host === '::'
+  const host = wildcard ? 'localhost' : address.host.includes(':') ? `[${address.host}]` : address.host
+  return `http://${host}:${address.port}`
+}
