@@ -1,0 +1,158 @@
+/**
+ * `MODULE[:EXPORT]` → the application. Finds the module as Node would from the working directory, imports it, and says
+ * in one sentence what is wrong when there is no application in it. It does not run the application.
+ */
+
+import { spawnSync } from 'node:child_process'
+import { statSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { isAbsolute, join, relative, resolve } from 'node:path'
+import { fileURLToPath, pathToFileURL } from 'node:url'
+import type { Application } from '../protocol/application.ts'
+
+export type LoadErrorCode =
+  | 'NO_MODULE' // nothing at that path, or no such package
+  | 'NO_IMPORT' // the module is there, and something that it imports is not
+  | 'SYNTAX' // it does not parse
+  | 'TYPES' // Node cannot run this TypeScript
+  | 'THREW' // it threw while it was loaded
+  | 'NO_EXPORT' // it has no such export
+  | 'NOT_A_FUNCTION' // the export is no application
+
+/** No application could be loaded. The message is for whoever started the container, and is one or two lines. */
+export class LoadError extends Error {
+  override readonly name: string = 'LoadError'
+  readonly code: LoadErrorCode
+
+  constructor(code: LoadErrorCode, message: string, options?: ErrorOptions) {
+    super(message, options)
+    this.code = code
+  }
+}
+
+const EXTENSIONS = ['.ts', '.js', '.mjs', '.mts', '.cjs']
+
+/** A module's specifier and the export asked for. A colon within a path's last segment, or a Windows drive's, is not mistaken. */
+export function parseSpecifier(text: string): { module: string; name: string | undefined } {
+  const match = /^(.+):([\p{ID_Start}$_][\p{ID_Continue}$]*)$/u.exec(text)
+  return match ? { module: match[1]!, name: match[2]! } : { module: text, name: undefined }
+}
+
+/**
+ * Loads `specifier`: a path (absolute, or from `directory`, with or without `./` and extension), a `file:` URL or a package's name;
+ * after a colon the export's name, else `application`, else the default export.
+ *
+ * @throws LoadError
+ */
+export async function loadApplication(specifier: string, directory: string = process.cwd()): Promise<Application> {
+  const { module, name } = parseSpecifier(specifier)
+  const file = locate(module, directory)
+  const shown = file.startsWith(join(directory, '/')) ? relative(directory, file) : file
+  let namespace: Record<string, unknown>
+  try {
+    namespace = (await import(pathToFileURL(file).href)) as Record<string, unknown>
+  } catch (error) {
+    throw explain(error, shown, file)
+  }
+  return pick(namespace, name, shown)
+}
+
+function locate(module: string, directory: string): string {
+  if (module.startsWith('file:')) return locate(fileURLToPath(module), directory)
+  const path = resolve(directory, module)
+  for (const candidate of [path, ...EXTENSIONS.map((extension) => path + extension)]) {
+    if (isFile(candidate)) return candidate
+  }
+  const isPath =
+    isAbsolute(module) || module.startsWith('.') || EXTENSIONS.some((extension) => module.endsWith(extension))
+  if (isPath) throw new LoadError('NO_MODULE', `there is no file ${path}`)
+  try {
+    return createRequire(join(directory, 'resolve.js')).resolve(module)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ERR_PACKAGE_PATH_NOT_EXPORTED') {
+      throw new LoadError(
+        'NO_MODULE',
+        `${module} cannot be loaded by its name: ${messageOf(error)}; give its file's path`,
+      )
+    }
+    throw new LoadError(
+      'NO_MODULE',
+      `there is no file ${path} (nor with ${EXTENSIONS.join(', ')}) and no package ${module}`,
+    )
+  }
+}
+
+function isFile(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false })?.isFile() ?? false
+}
+
+function pick(namespace: Record<string, unknown>, name: string | undefined, shown: string): Application {
+  const wanted = name ?? ('application' in namespace ? 'application' : 'default')
+  // Without a prototype: a specifier may name `toString`, and a namespace has only what it exports.
+  if (!Object.keys(namespace).includes(wanted)) {
+    const names = Object.keys(namespace).filter((one) => one !== 'module.exports')
+    const have = names.length === 0 ? 'it exports nothing' : `it exports ${names.join(', ')}`
+    const lacks = name === undefined ? 'exports neither application nor a default' : `has no export ${name}`
+    throw new LoadError('NO_EXPORT', `${shown} ${lacks}; ${have}`)
+  }
+  const application = namespace[wanted]
+  if (typeof application !== 'function') {
+    const what = application === null ? 'null' : Array.isArray(application) ? 'an array' : typeof application
+    throw new LoadError(
+      'NOT_A_FUNCTION',
+      `the export ${wanted} of ${shown} is no application: expected a function of (environ, startResponse), and it is ${what}`,
+    )
+  }
+  return application as Application
+}
+
+/** What Node threw, by its code: whose file it is about, and what to do. */
+function explain(error: unknown, shown: string, file: string): LoadError {
+  const place = placeOf(error instanceof Error ? error.stack : undefined)
+  const message = messageOf(error)
+  const fail = (code: LoadErrorCode, text: string): LoadError => new LoadError(code, text, { cause: error })
+  switch ((error as NodeJS.ErrnoException | undefined)?.code) {
+    case 'ERR_MODULE_NOT_FOUND':
+    case 'MODULE_NOT_FOUND':
+    case 'ERR_UNSUPPORTED_DIR_IMPORT':
+    case 'ERR_PACKAGE_PATH_NOT_EXPORTED':
+      return fail('NO_IMPORT', `${shown} cannot be loaded: ${message.split('\n')[0]}`)
+    case 'ERR_UNSUPPORTED_NODE_MODULES_TYPE_STRIPPING':
+      return fail(
+        'TYPES',
+        `${shown} cannot be loaded: Node strips no types from TypeScript under node_modules; give a compiled .js file (${message})`,
+      )
+    case 'ERR_UNSUPPORTED_TYPESCRIPT_SYNTAX':
+      return fail(
+        'TYPES',
+        `${place ?? shown}: Node only strips types, and this is TypeScript that must be compiled: ${message.trim()}`,
+      )
+    case 'ERR_INVALID_TYPESCRIPT_SYNTAX':
+      return fail('SYNTAX', `${place ?? shown}: ${message.trim()}`)
+    case 'ERR_UNKNOWN_FILE_EXTENSION':
+    case 'ERR_IMPORT_ATTRIBUTE_MISSING': // .json
+      return fail('TYPES', `${shown} cannot be loaded: ${message}; expected ${EXTENSIONS.join(', ')}`)
+  }
+  if (error instanceof SyntaxError) {
+    const found = place ?? check(file) ?? `${shown}, or a module that it imports`
+    return fail('SYNTAX', `${found}: ${error.name}: ${message}`)
+  }
+  const stack = error instanceof Error ? (error.stack ?? message) : message
+  return fail('THREW', `${shown} threw while it was loaded: ${stack}`)
+}
+
+/** Of JavaScript that does not parse Node tells no place to who imports it; it tells `--check`, which runs nothing. */
+function check(file: string): string | undefined {
+  return placeOf(spawnSync(process.execPath, ['--check', file], { encoding: 'utf8', timeout: 10_000 }).stderr)
+}
+
+/** `file:line` where the error is, which Node writes as the first line of such an error's text. */
+function placeOf(text: string | undefined): string | undefined {
+  const match = /^(file:\/\/\S+?|\/.*?):(\d+)$/.exec(text?.split('\n', 1)[0] ?? '')
+  if (!match) return undefined
+  return `${match[1]!.startsWith('file:') ? fileURLToPath(match[1]!) : match[1]}:${match[2]}`
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error)
+}
