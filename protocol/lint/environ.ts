@@ -35,7 +35,6 @@ export const hopByHop: ReadonlySet<string> = new Set([
   'proxy-authorization',
   'proxy-connection',
   'te',
-  'trailer',
   'trailers',
   'transfer-encoding',
   'upgrade',

@@ -1,0 +1,56 @@
+/**
+ * Every fixture application in one, by the first segment of the path: what a container process loads
+ * (`test/apps/all.ts`), and what the suites run in this process. Good ones run under lint on both sides; for bad ones the
+ * server alone is checked. What lint finds is told under `/lint`.
+ */
+
+import type { Application } from '../../protocol/application.ts'
+import { type Linted, lint } from '../../protocol/lint.ts'
+import { badApps } from './bad.ts'
+import { goodApps } from './good.ts'
+import { Journal } from './journal.ts'
+import { bytes, json, plain } from './tools.ts'
+
+export interface Fixtures {
+  application: Application
+  /** What lint has found so far, of either side. */
+  broken: string[]
+  /** @throws ContractError when the server left a body open */
+  assertClosed(): void
+}
+
+export function makeFixtures(): Fixtures {
+  const journal = new Journal()
+  const broken: string[] = []
+  const linted: Map<string, Linted> = new Map()
+  const report = (error: Error): void => {
+    broken.push(error.message)
+  }
+  for (const [name, application] of Object.entries(goodApps(journal))) linted.set(name, lint(application, { report }))
+  for (const [name, application] of Object.entries(badApps(journal))) {
+    linted.set(name, lint(application, { report, only: 'server' }))
+  }
+  /** What lint has found, to be asked for from another process. */
+  linted.set(
+    'lint',
+    lint((_environ, startResponse) => {
+      startResponse('200 OK', [...json])
+      return [bytes(JSON.stringify(broken))]
+    }),
+  )
+  const application: Application = (environ, startResponse) => {
+    const app = linted.get(environ.PATH_INFO.split('/')[1] ?? '')
+    if (app) return app(environ, startResponse)
+    startResponse('404 Not Found', [...plain])
+    return [bytes(`no fixture at ${environ.PATH_INFO}\n`)]
+  }
+  return {
+    application,
+    broken,
+    assertClosed() {
+      for (const app of linted.values()) app.assertClosed()
+    },
+  }
+}
+
+export const application: Application = makeFixtures().application
