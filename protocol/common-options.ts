@@ -3,7 +3,8 @@
  * frames that both of them use. Only words, defaults and reasons: whoever is limited enforces it.
  */
 
-import { readFileSync } from 'node:fs'
+import { randomBytes } from 'node:crypto'
+import { linkSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import type { Http1Options } from './http1/options.ts'
 import { OptionError, type OptionValues, optionLabel } from './options.ts'
 
@@ -148,6 +149,27 @@ export function readToken(options: Pick<CommonOptions, 'token' | 'tokenFile'>): 
   }
   if (text === '') throw new OptionError('BAD_FILE', '--token-file', `--token-file: ${options.tokenFile} is empty`)
   return text
+}
+
+/**
+ * Makes the token's file, random and readable by this user alone, when it is not there. It appears whole or not at all, so that of
+ * several processes that share a volume one makes it and the others use it.
+ *
+ * @throws OptionError when it cannot be written
+ */
+export function createTokenFile(file: string): void {
+  const draft = `${file}.${randomBytes(6).toString('hex')}`
+  try {
+    writeFileSync(draft, `${randomBytes(32).toString('base64url')}\n`, { mode: 0o600, flag: 'wx' })
+    linkSync(draft, file)
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    if (code !== 'EEXIST') {
+      throw new OptionError('BAD_FILE', '--create-token', `--create-token: ${file} cannot be made (${code})`)
+    }
+  } finally {
+    rmSync(draft, { force: true })
+  }
 }
 
 /** These options as the HTTP/1.1 gateway takes them. */

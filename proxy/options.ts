@@ -29,6 +29,12 @@ const ownOptions = {
     sentence:
       'Where containers register by dialling in with --join. Apart from --listen, so that clients never reach it.',
   },
+  createToken: {
+    kind: 'flag',
+    default: false,
+    sentence:
+      'Make --token-file with a random token, for this user alone, when it is not there: containers that share the volume need no other secret.',
+  },
   socketMode: {
     kind: 'mode',
     value: 'MODE',
@@ -84,6 +90,9 @@ export function checkProxyOptions(options: ProxyOptions): void {
       '--upstream',
       'there is nothing to send requests to: give --upstream ADDRESS, or --join-listen ADDRESS for containers that dial in',
     )
+  }
+  if (options.createToken && options.tokenFile === undefined) {
+    throw new OptionError('MISSING_OPTION', '--token-file', '--create-token needs --token-file FILE to say where')
   }
   for (const address of options.upstream) {
     if (address.kind === 'tcp' && address.port === 0) {
