@@ -1,0 +1,86 @@
+/**
+ * Every socket in a directory, as they come and go. The system's notices make it quick; a look about once a second makes it
+ * sure, since notices are lost on some file systems (overlays, network mounts) and a directory may itself come later.
+ */
+
+import { type FSWatcher, watch } from 'node:fs'
+import { readdir } from 'node:fs/promises'
+import type { Timer } from '../protocol/clock.ts'
+import type { DialAddress, DiscoveryOptions, Report, Stop } from './discovery.ts'
+
+/** Also reports, unchanged, when the system says that something happened: a socket may have been replaced by its like. */
+export function watchDirectory(path: string, report: Report, { clock, log, interval }: DiscoveryOptions): Stop {
+  let stopped = false
+  let timer: Timer | undefined
+  let watcher: FSWatcher | undefined
+  let known = ''
+  let failing = false
+  let looking = false
+  let noticed = false
+
+  const unwatch = (): void => {
+    watcher?.close()
+    watcher = undefined
+  }
+
+  const rewatch = (): void => {
+    if (watcher) return
+    try {
+      watcher = watch(path, { persistent: false }, () => {
+        noticed = true
+        look()
+      })
+      // The directory was removed, or there are no more watches to be had (ENOSPC): the looks go on.
+      watcher.on('error', unwatch)
+    } catch {
+      // Not there yet; the look says so.
+    }
+  }
+
+  const look = async (): Promise<void> => {
+    if (looking || stopped) return
+    looking = true
+    timer?.cancel()
+    const changed = noticed
+    noticed = false
+    try {
+      rewatch()
+      const entries = await readdir(path, { withFileTypes: true })
+      if (stopped) return
+      if (failing) log.info({ directory: path }, 'the directory of an upstream can be read again')
+      failing = false
+      const names = entries
+        .filter((entry) => entry.isSocket() && !entry.name.startsWith('.'))
+        .map(({ name }) => name)
+        .sort()
+      const now = names.join('\0')
+      if (now !== known || changed) {
+        known = now
+        report(names.map((name): DialAddress => ({ kind: 'unix', path: `${path}${name}` })))
+      }
+    } catch (error) {
+      if (stopped) return
+      // A directory that was removed and made anew has other notices.
+      unwatch()
+      if (!failing) {
+        failing = true
+        log.warn({ directory: path, error: (error as Error).message }, 'the directory of an upstream cannot be read')
+      }
+      if (known !== '' && (error as NodeJS.ErrnoException).code === 'ENOENT') {
+        known = ''
+        report([])
+      }
+    } finally {
+      looking = false
+    }
+    if (stopped) return
+    if (noticed) look()
+    else timer = clock.after(interval, look)
+  }
+  look()
+  return () => {
+    stopped = true
+    timer?.cancel()
+    unwatch()
+  }
+}

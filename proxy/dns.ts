@@ -1,0 +1,66 @@
+/**
+ * All addresses of a name, asked for again about once a second: the time to live that a resolver gives is not to be trusted
+ * (Docker's says 600 s and changes its answer at once), and nginx's resolving once is the classic outage of
+ * `docker compose --scale`.
+ */
+
+import { lookup } from 'node:dns/promises'
+import type { TcpAddress } from '../protocol/address.ts'
+import type { Timer } from '../protocol/clock.ts'
+import type { DiscoveryOptions, Report, Stop } from './discovery.ts'
+
+/** All IPv4 and IPv6 addresses of a name; rejects, or gives none, when there are none to be had. */
+export type Resolve = (host: string) => Promise<readonly string[]>
+
+/** What programs on this host see: /etc/hosts, then DNS (getaddrinfo), both families, nothing cached here. */
+export const systemResolve: Resolve = async (host) => {
+  const found = await lookup(host, { all: true, order: 'verbatim' })
+  return found.map(({ address }) => address)
+}
+
+/**
+ * Reports the addresses of `host` whenever they have changed. A failure, or an empty answer, keeps the last known ones, since a
+ * resolver that is down says nothing about containers; it is logged once until the next success.
+ */
+export function watchName(
+  { host, port }: TcpAddress,
+  report: Report,
+  { clock, log, resolve, interval }: DiscoveryOptions,
+): Stop {
+  let stopped = false
+  let timer: Timer | undefined
+  let known = ''
+  let failing = false
+
+  const failed = (fields: object): void => {
+    if (failing) return
+    failing = true
+    log.warn({ host, ...fields }, 'the name of an upstream cannot be resolved; its last known addresses stay')
+  }
+
+  const look = async (): Promise<void> => {
+    try {
+      const addresses = [...new Set(await resolve(host === '' ? 'localhost' : host))].sort()
+      if (stopped) return
+      if (addresses.length === 0) failed({ error: 'no addresses' })
+      else {
+        if (failing) log.info({ host, addresses }, 'the name of an upstream is resolved again')
+        failing = false
+        const now = addresses.join(' ')
+        if (now !== known) {
+          known = now
+          report(addresses.map((address) => ({ kind: 'tcp', host: address, port })))
+        }
+      }
+    } catch (error) {
+      if (stopped) return
+      failed({ error: error instanceof Error ? error.message : String(error) })
+    }
+    timer = clock.after(interval, look)
+  }
+  look()
+  return () => {
+    stopped = true
+    timer?.cancel()
+  }
+}
