@@ -1,0 +1,143 @@
+/**
+ * Where a Node stream's `_writev` meets an application's body: the stream offers a batch of chunks and waits, the exchange
+ * takes them one by one, and the stream is called back once the last of them was taken and more is asked for. So no more
+ * than one batch waits here, and Node's own buffer behind it applies backpressure.
+ *
+ * It knows neither streams nor HTTP. A response that is whole before anybody asked for it is given as an array, which an
+ * exchange can send in one piece.
+ */
+
+import type { Body } from '../application.ts'
+
+const DONE: IteratorResult<Uint8Array> = Object.freeze({ done: true, value: undefined })
+type Next = PromiseWithResolvers<IteratorResult<Uint8Array>>
+
+export interface BodyQueueHost {
+  /** The exchange closed the body. `whole`: it had taken all of it first. */
+  bodyClosed(whole: boolean): void
+}
+
+export class BodyQueue {
+  readonly #host: BodyQueueHost
+  #chunks: Uint8Array[] = []
+  /** Calls the stream back for `#chunks`. */
+  #taken: ((error?: Error | null) => void) | undefined
+  #ended = false
+  #closed = false
+  #failure: { error: unknown } | undefined
+  #next: Next | undefined
+  #body: PromiseWithResolvers<Body> | undefined
+  /** The body was given to the exchange, as a stream of chunks or as an array. */
+  #given: 'no' | 'stream' | 'array' = 'no'
+
+  constructor(host: BodyQueueHost) {
+    this.#host = host
+  }
+
+  // ---- the stream's side -----------------------------------------------------------------------------------------
+
+  /** A batch, not empty; `taken` is called when there is room for the next, or with an error when it will never be sent. */
+  offer(chunks: Uint8Array[], taken: (error?: Error | null) => void): void {
+    if (this.#failure || this.#closed) {
+      taken(new Error('the response is over'))
+      return
+    }
+    this.#chunks = chunks
+    this.#taken = taken
+    const next = this.#next
+    this.#next = undefined
+    if (next) next.resolve({ done: false, value: this.#chunks.shift()! })
+    else if (this.#body) queueMicrotask(() => this.#settle())
+  }
+
+  /** No batch follows. What was offered is still taken. */
+  end(): void {
+    if (this.#ended) return
+    this.#ended = true
+    const next = this.#next
+    this.#next = undefined
+    if (next) next.resolve(DONE)
+    else this.#settle()
+  }
+
+  /** The body is cut short: what was not taken is let go, and the exchange gets `error`. The first failure stands. */
+  fail(error: unknown): void {
+    if (this.#failure || this.#closed) return
+    this.#failure = { error }
+    this.#chunks = []
+    this.#called(new Error('the response is over', { cause: error }))
+    const next = this.#next
+    this.#next = undefined
+    next?.reject(error)
+    if (this.#given === 'no') {
+      this.#given = 'stream'
+      this.#body?.reject(error)
+    }
+  }
+
+  get ended(): boolean {
+    return this.#ended
+  }
+
+  // ---- the exchange's side ---------------------------------------------------------------------------------------
+
+  /**
+   * The body, as soon as it is known how it begins.
+   *
+   * @throws what `fail` was given
+   */
+  body(): Body | Promise<Body> {
+    if (this.#failure) throw this.#failure.error
+    if (this.#ended || this.#chunks.length > 0) return this.#give()
+    this.#body = Promise.withResolvers<Body>()
+    return this.#body.promise
+  }
+
+  /** From `offer` a microtask later: an end in the same turn makes the response a whole one. */
+  #settle(): void {
+    if (this.#given === 'no' && this.#body) this.#body.resolve(this.#give())
+  }
+
+  #give(): Body {
+    const close = (): void => this.#close()
+    if (this.#ended) {
+      this.#given = 'array'
+      return Object.assign(this.#chunks, { close })
+    }
+    this.#given = 'stream'
+    const iterator: AsyncIterator<Uint8Array> = { next: () => this.#pull() }
+    return { [Symbol.asyncIterator]: () => iterator, close }
+  }
+
+  async #pull(): Promise<IteratorResult<Uint8Array>> {
+    if (this.#failure) throw this.#failure.error
+    if (this.#chunks.length > 0) return { done: false, value: this.#chunks.shift()! }
+    if (this.#taken) {
+      // Not in this call: a listener of 'drain' or 'finish' that throws is not the exchange's failure.
+      const taken = this.#taken
+      this.#taken = undefined
+      process.nextTick(taken)
+    }
+    if (this.#ended) return DONE
+    this.#next = Promise.withResolvers<IteratorResult<Uint8Array>>()
+    return this.#next.promise
+  }
+
+  #close(): void {
+    if (this.#closed) return
+    this.#closed = true
+    const whole = !this.#failure && this.#ended && (this.#given === 'array' || this.#chunks.length === 0)
+    this.#chunks = []
+    this.#called(whole ? null : new Error('the response was aborted'))
+    const next = this.#next
+    this.#next = undefined
+    next?.resolve(DONE)
+    this.#host.bodyClosed(whole)
+  }
+
+  #called(error: Error | null): void {
+    const taken = this.#taken
+    this.#taken = undefined
+    if (taken) process.nextTick(taken, error)
+  }
+}

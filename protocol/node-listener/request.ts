@@ -1,0 +1,215 @@
+/**
+ * `req`: node's own `IncomingMessage`, with the request's raw header lines, fed from `wsgi.input` as it is read.
+ *
+ * As in node's server, reading is driven by the socket: `IncomingMessage` resumes its connection when it wants more. The
+ * body's end is checked against Content-Length, so that a cut upload never looks whole.
+ */
+
+import { IncomingMessage } from 'node:http'
+import type { Environ, Headers, Input } from '../application.ts'
+import { Context } from '../context.ts'
+import { AbortError, HttpError } from '../errors.ts'
+import { RequestInput } from '../input.ts'
+import type { ClientSocket } from './client-socket.ts'
+import { requestUrl } from './request-url.ts'
+
+/** What `req` takes at a time, bytes: what sockets and frames deliver. */
+const CHUNK = 64 * 1024
+
+interface Internals {
+  _addHeaderLines(flat: string[], count: number): void
+}
+
+/** A request, and what its connection tells it. */
+export interface Fed {
+  readonly req: IncomingMessage
+  readonly feed: Feed
+}
+
+/** @param failed cuts the exchange: the input broke */
+export function makeRequest(environ: Environ, socket: ClientSocket, failed: (error: unknown) => void): Fed {
+  // The socket's class is node's only in what it does.
+  const req = new IncomingMessage(socket as never)
+  const minor = environ.SERVER_PROTOCOL === 'HTTP/1.0' ? 0 : 1
+  req.httpVersionMajor = 1
+  req.httpVersionMinor = minor
+  req.httpVersion = minor === 0 ? '1.0' : '1.1'
+  req.method = environ.REQUEST_METHOD
+  req.url = requestUrl(environ)
+  const input = environ['wsgi.input']
+  const body = hasBody(environ, input)
+  const lines = headerLines(environ, body)
+  ;(req as IncomingMessage & Internals)._addHeaderLines(lines, lines.length)
+  return { req, feed: new Feed(req, socket, environ, body, failed) }
+}
+
+/** Whether a body follows. Only where neither a length nor the input says so is it guessed by the method. */
+function hasBody(environ: Environ, input: Input): boolean {
+  if (environ.CONTENT_LENGTH !== undefined) return Number(environ.CONTENT_LENGTH) > 0
+  if (input instanceof RequestInput) return !input.ended || input.buffered > 0
+  return /^(?:POST|PUT|PATCH)$/.test(environ.REQUEST_METHOD)
+}
+
+/** Flat, as node's parser gives them. What was chunked says so again: that is how frameworks know that there is a body. */
+function headerLines(environ: Environ, body: boolean): string[] {
+  const { gantry } = environ
+  const lines = gantry instanceof Context ? gantry.lines.slice() : gantry.rawHeaders.flat()
+  if (body && environ.CONTENT_LENGTH === undefined) lines.push('Transfer-Encoding', 'chunked')
+  return lines
+}
+
+/** Carries `wsgi.input` into a request. */
+export class Feed {
+  readonly #req: IncomingMessage
+  readonly #socket: ClientSocket
+  readonly #input: Input
+  readonly #fail: (error: unknown) => void
+  readonly #body: boolean
+  /** Body bytes that must come, -1 when that is not known. */
+  readonly #declared: number
+  #received = 0
+  #reading = false
+  #over = false
+  /** 'end' was pushed, the input failed, or nobody may read any more. */
+  #done = false
+
+  constructor(
+    req: IncomingMessage,
+    socket: ClientSocket,
+    environ: Environ,
+    body: boolean,
+    failed: (error: unknown) => void,
+  ) {
+    this.#req = req
+    this.#socket = socket
+    this.#input = environ['wsgi.input']
+    this.#fail = failed
+    this.#body = body
+    this.#declared = environ.CONTENT_LENGTH === undefined ? -1 : Number(environ.CONTENT_LENGTH)
+  }
+
+  /** The listener has returned: a request without a body is complete from then on, as in node. */
+  began(): void {
+    if (!this.#body && !this.#done) this.#end(undefined)
+  }
+
+  /**
+   * The exchange is over: the input is not read any more. A body that nobody began to read is simply not there (node reads
+   * and drops it; here the gateway does). One that is being read was cut, and must not look whole.
+   */
+  over(): void {
+    this.#over = true
+    // After 'finish', which is due in this tick: destroying the request closes its connection.
+    process.nextTick(() => {
+      if (this.#done) return
+      const { _consuming, _dumped } = this.#req as IncomingMessage & { _consuming: boolean; _dumped: boolean }
+      if (!_consuming || _dumped) this.#end(undefined)
+      else {
+        this.#done = true
+        this.#req.destroy(reset('the response ended before its request was read'))
+      }
+    })
+  }
+
+  /** The connection closed: what node's server does to a request that is not over (its abortIncoming). */
+  gone(): void {
+    if (this.#done && this.#req.readableEnded) return
+    this.#done = true
+    this.#req.destroy(reset('aborted'))
+  }
+
+  /** The request's reader wants more. */
+  pump(): void {
+    if (this.#reading || this.#done || this.#over) return
+    if (!this.#body) {
+      this.#end(undefined)
+      return
+    }
+    const { readNow } = this.#input as Partial<RequestInput>
+    try {
+      while (readNow) {
+        const chunk = readNow.call(this.#input, CHUNK)
+        if (chunk === undefined) break
+        if (chunk === null) {
+          this.#ended()
+          return
+        }
+        if (!this.#took(chunk)) return
+      }
+    } catch (error) {
+      this.#failed(error)
+      return
+    }
+    this.#reading = true
+    this.#input.read1(CHUNK).then(
+      (chunk) => {
+        this.#reading = false
+        if (this.#done || this.#over) return
+        if (chunk.length === 0) this.#ended()
+        else if (this.#took(chunk)) this.pump()
+      },
+      (error: unknown) => {
+        this.#reading = false
+        this.#failed(error)
+      },
+    )
+  }
+
+  /** Whether `req` wants more. */
+  #took(chunk: Uint8Array): boolean {
+    this.#received += chunk.length
+    this.#socket.moved()
+    if (this.#declared !== -1 && this.#received > this.#declared) {
+      this.#failed(new Error(`wsgi.input gave more than the ${this.#declared} bytes of CONTENT_LENGTH`))
+      return false
+    }
+    return this.#req.push(chunk)
+  }
+
+  #ended(): void {
+    if (this.#declared !== -1 && this.#received < this.#declared) {
+      this.#failed(new Error(`wsgi.input ended after ${this.#received} of ${this.#declared} bytes`))
+      return
+    }
+    if (this.#declared !== -1) {
+      this.#end(undefined)
+      return
+    }
+    this.#reading = true
+    this.#input.trailers.then(
+      (fields) => {
+        this.#reading = false
+        this.#end(fields)
+      },
+      (error: unknown) => {
+        this.#reading = false
+        this.#failed(error)
+      },
+    )
+  }
+
+  #end(trailers: Headers | undefined): void {
+    if (this.#done) return
+    this.#done = true
+    this.#req.complete = true
+    if (trailers && trailers.length > 0) {
+      const flat = trailers.flat()
+      ;(this.#req as IncomingMessage & Internals)._addHeaderLines(flat, flat.length)
+    }
+    this.#req.push(null)
+  }
+
+  #failed(error: unknown): void {
+    if (this.#done || this.#over) return
+    this.#done = true
+    // What the client is to be told (408, 413) goes to the exchange; all else is a cut connection.
+    if (error instanceof HttpError || error instanceof AbortError) this.#fail(error)
+    else this.#fail(new AbortError('PROTOCOL', 'the request body could not be read', { cause: error }))
+    this.#req.destroy(reset('aborted', error))
+  }
+}
+
+/** The error node gives for a connection that was reset; `code` is what its users look at. */
+function reset(message: string, cause?: unknown): Error {
+  return Object.assign(new Error(message, cause === undefined ? undefined : { cause }), { code: 'ECONNRESET' })
+}

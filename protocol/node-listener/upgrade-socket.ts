@@ -1,0 +1,130 @@
+/**
+ * The socket that an 'upgrade' listener gets. What it writes first is a response's head, raw, as `ws` and http-proxy write it: that
+ * goes to `startResponse`. After a 101 both ways lead to the client's connection; any other answer is a response as
+ * others, and its body is the application's.
+ */
+
+import type { Duplex } from 'node:stream'
+import type { Body, Environ, StartResponse } from '../application.ts'
+import type { Clock } from '../clock.ts'
+import { AbortError, HttpError, LocalProtocolError } from '../errors.ts'
+import { BodyQueue, type BodyQueueHost } from './body-queue.ts'
+import { ClientSocket } from './client-socket.ts'
+import { endToEnd } from './hop-by-hop.ts'
+import { RawResponse, type RawStep } from './raw-response.ts'
+
+type Callback = (error?: Error | null) => void
+
+export class UpgradeSocket extends ClientSocket implements BodyQueueHost {
+  readonly #environ: Environ
+  readonly #startResponse: StartResponse
+  readonly #response: RawResponse
+  readonly #body: BodyQueue = new BodyQueue(this)
+  /** The client's connection, once it was handed over. */
+  #peer: Duplex | undefined
+  #failure: unknown
+
+  constructor(environ: Environ, startResponse: StartResponse, clock?: Clock) {
+    super(environ, clock)
+    this.#environ = environ
+    this.#startResponse = startResponse
+    this.#response = new RawResponse(environ.REQUEST_METHOD)
+  }
+
+  /** What the application returns: nothing for a 101. */
+  body(): Body | Promise<Body> {
+    return this.#body.body()
+  }
+
+  /** Cuts the exchange with `error` as it is. */
+  fail(error: unknown): void {
+    this.#failure ??= error
+    this.destroy()
+  }
+
+  /** The exchange closed the body: after a 101 the connection lives on. */
+  bodyClosed(whole: boolean): void {
+    if (!whole && !this.#peer) this.destroy()
+  }
+
+  override _read(): void {
+    this.#peer?.resume()
+  }
+
+  override _write(chunk: Uint8Array, _encoding: BufferEncoding, callback: Callback): void {
+    this.moved()
+    if (this.#peer) {
+      this.#forward(chunk, callback)
+      return
+    }
+    let step: RawStep
+    try {
+      step = this.#response.feed(chunk)
+      if (step.head) {
+        const { code, status, headers } = step.head
+        this.#startResponse(status, endToEnd(headers, code === 101))
+        if (code === 101) this.#attach(this.#environ.gantry.upgrade())
+      }
+    } catch (error) {
+      this.fail(error)
+      callback()
+      return
+    }
+    if (this.#peer) {
+      this.#body.end()
+      if (step.body.length > 0) this.#forward(Buffer.concat(step.body), callback)
+      else callback()
+      return
+    }
+    if (step.body.length > 0) this.#body.offer(step.body, callback)
+    if (this.#response.done) this.#body.end()
+    if (step.body.length === 0) callback()
+  }
+
+  #forward(chunk: Uint8Array, callback: Callback): void {
+    this.#peer!.write(chunk, (error) => {
+      this.moved()
+      if (error) this.destroy()
+      callback()
+    })
+  }
+
+  #attach(peer: Duplex): void {
+    this.#peer = peer
+    peer.on('data', (chunk: Buffer) => {
+      this.moved()
+      if (!this.push(chunk)) peer.pause()
+    })
+    peer.on('end', () => this.push(null))
+    // A reset is a close without an end, which every listener knows of; 'error' would have to be listened for.
+    peer.on('error', () => this.destroy())
+    peer.on('close', () => this.destroy())
+  }
+
+  override _final(callback: Callback): void {
+    if (this.#peer) {
+      if (this.#peer.destroyed) callback()
+      else this.#peer.end(() => callback())
+      return
+    }
+    if (this.#response.end()) this.#body.end()
+    else this.fail(new AbortError('APPLICATION', 'the upgrade was left without a whole answer'))
+    callback()
+  }
+
+  override _destroy(error: Error | null, callback: Callback): void {
+    this.setTimeout(0)
+    this.#peer?.destroy()
+    if (!this.#body.ended) this.#body.fail(this.#failure ?? reason(error))
+    callback(null)
+  }
+}
+
+function reason(error: Error | null): Error {
+  if (error instanceof HttpError || error instanceof AbortError || error instanceof LocalProtocolError) return error
+  return new AbortError(
+    'APPLICATION',
+    'the listener destroyed the upgrade before it was answered',
+    error ? { cause: error } : undefined,
+  )
+}
