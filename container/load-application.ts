@@ -110,7 +110,7 @@ function pick(namespace: Record<string, unknown>, name: string | undefined, show
 function explain(error: unknown, shown: string, file: string): LoadError {
   const place = placeOf(error instanceof Error ? error.stack : undefined)
   const message = messageOf(error)
-  const fail = (code: LoadErrorCode, text: string): LoadError => new LoadError(code, text, { cause: error })
+  const fail = (code: LoadErrorCode, text: string): LoadError => new LoadError(code, text)
   switch ((error as NodeJS.ErrnoException | undefined)?.code) {
     case 'ERR_MODULE_NOT_FOUND':
     case 'MODULE_NOT_FOUND':
@@ -137,8 +137,8 @@ function explain(error: unknown, shown: string, file: string): LoadError {
     const found = place ?? check(file) ?? `${shown}, or a module that it imports`
     return fail('SYNTAX', `${found}: ${error.name}: ${message}`)
   }
-  const stack = error instanceof Error ? (error.stack ?? message) : message
-  return fail('THREW', `${shown} threw while it was loaded: ${stack}`)
+  // Only here the stack is of use: it is the application's own.
+  return new LoadError('THREW', `${shown} threw while it was loaded: ${message}`, { cause: error })
 }
 
 /** Of JavaScript that does not parse Node tells no place to who imports it; it tells `--check`, which runs nothing. */

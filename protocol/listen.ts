@@ -1,0 +1,212 @@
+/**
+ * Listening sockets, TCP and Unix. What comes in is handed over as it is; no protocol is known here.
+ *
+ * A Unix socket is bound under a name of its own and then linked to its path: the link is made only where nothing is, so
+ * that of two processes one wins; permissions are set before anyone can see it; and libuv, which unlinks the name it
+ * bound when it closes, cannot take away a path that another process has since made its own.
+ */
+
+import { chmodSync, linkSync, lstatSync, renameSync, type Stats, unlinkSync } from 'node:fs'
+import { connect, createServer, type Server, type Socket } from 'node:net'
+import { dirname, join } from 'node:path'
+import { listenTarget, printAddress, type TcpAddress, type UnixAddress } from './address.ts'
+import type { Logger } from './log.ts'
+
+export type ListenErrorCode =
+  | 'ADDRESS_IN_USE' // a live process listens there
+  | 'NOT_A_SOCKET' // something is at the path that is not a socket, and is not removed
+  | 'CANNOT_LISTEN' // the system says no: permissions, no such directory, no such interface
+
+/** Nobody can listen there. The message says where and why. */
+export class ListenError extends Error {
+  override readonly name: string = 'ListenError'
+  readonly code: ListenErrorCode
+
+  constructor(code: ListenErrorCode, address: UnixAddress | TcpAddress, why: string) {
+    super(`cannot listen on ${printAddress(address)}: ${why}`)
+    this.code = code
+  }
+}
+
+export interface ListenOptions {
+  readonly log: Logger
+  /** Permissions of a Unix socket; what the umask leaves if not given. */
+  readonly mode?: number | undefined
+}
+
+export interface Listener {
+  /** With the port that the system chose where 0 was asked for. */
+  readonly address: UnixAddress | TcpAddress
+  /** Takes no further connection; those it gave stay. A Unix socket's path is removed, if it is still this listener's. */
+  close(): void
+}
+
+// Connections that wait to be accepted: Linux caps it at net.core.somaxconn, which is 4096 since 5.4. Node's 511 is
+// passed by a burst of clients while the loop is busy, and each then waits a second for its SYN's repetition.
+const BACKLOG = 4096
+
+/**
+ * Listens on `address` and calls back with each connection. A Unix path where nobody listens any more (its process was
+ * killed) is taken over; one where somebody does is not.
+ *
+ * Sockets come with `allowHalfOpen` (a response must be able to follow the client's FIN), without Nagle's delay, and with an
+ * `error` listener, so that one that nobody serves yet cannot end the process.
+ *
+ * @throws ListenError
+ */
+export async function listen(
+  address: UnixAddress | TcpAddress,
+  options: ListenOptions,
+  onSocket: (socket: Socket) => void,
+): Promise<Listener> {
+  const server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
+    socket.on('error', ignore)
+    onSocket(socket)
+  })
+  return address.kind === 'unix'
+    ? await listenUnix(server, address, options)
+    : await listenTcp(server, address, options)
+}
+
+async function listenTcp(server: Server, address: TcpAddress, options: ListenOptions): Promise<Listener> {
+  await bind(server, address, listenTarget(address))
+  watch(server, address, options)
+  const bound = server.address()
+  const port = typeof bound === 'object' && bound !== null ? bound.port : address.port
+  return { address: { ...address, port }, close: () => void server.close() }
+}
+
+async function listenUnix(server: Server, address: UnixAddress, options: ListenOptions): Promise<Listener> {
+  const { path } = address
+  const own = join(dirname(path), `.${Math.random().toString(36).slice(2, 8)}`)
+  // The system lists what it bound, not what was linked; and a name that begins with a dot is no container's to find.
+  await bind(server, address, { path: own })
+  let mine: Stats
+  try {
+    if (options.mode !== undefined) chmodSync(own, options.mode)
+    mine = lstatSync(own)
+    await claim(address, own)
+    unlinkSync(own)
+  } catch (error) {
+    server.close()
+    if (error instanceof ListenError) throw error
+    throw new ListenError('CANNOT_LISTEN', address, describe(error as NodeJS.ErrnoException))
+  }
+  watch(server, address, options)
+  let open = true
+  const close = (): void => {
+    if (!open) return
+    open = false
+    const there = lstatSync(path, { throwIfNoEntry: false })
+    if (there && same(there, mine)) remove(path)
+    server.close()
+  }
+  return { address, close }
+}
+
+/** Makes `own` known as the address's path, where nothing is or what is there is dead. */
+async function claim(address: UnixAddress, own: string): Promise<void> {
+  const { path } = address
+  for (let tries = 0; tries < 5; tries++) {
+    try {
+      linkSync(own, path)
+      return
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
+    }
+    const there = lstatSync(path, { throwIfNoEntry: false })
+    if (!there) continue
+    if (!there.isSocket()) {
+      throw new ListenError('NOT_A_SOCKET', address, 'something else than a socket is there, and is left alone')
+    }
+    if (await isLive(path)) throw new ListenError('ADDRESS_IN_USE', address, 'another process is listening there')
+    removeStale(path, there, own)
+  }
+  throw new ListenError('ADDRESS_IN_USE', address, 'other processes keep taking it')
+}
+
+/** Takes a dead socket away, unless another process has put a live one there since it was looked at. */
+function removeStale(path: string, stale: Stats, own: string): void {
+  const aside = `${own}x`
+  try {
+    renameSync(path, aside)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return
+    throw error
+  }
+  try {
+    if (!same(lstatSync(aside), stale)) linkSync(aside, path)
+  } finally {
+    remove(aside)
+  }
+}
+
+function isLive(path: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect({ path })
+    socket.once('connect', () => {
+      socket.destroy()
+      resolve(true)
+    })
+    // Refused: its file is all that is left. Gone meanwhile: not there either. Anything else (no permission, a full
+    // backlog) is somebody's.
+    socket.once('error', ({ code }: NodeJS.ErrnoException) => resolve(code !== 'ECONNREFUSED' && code !== 'ENOENT'))
+  })
+}
+
+function same(a: Stats, b: Stats): boolean {
+  // An inode's number is given again soon after it was freed; its time of birth is not the same then.
+  return a.dev === b.dev && a.ino === b.ino && a.birthtimeMs === b.birthtimeMs
+}
+
+function remove(path: string): void {
+  try {
+    unlinkSync(path)
+  } catch {
+    // Somebody was quicker, or may do it and we may not: there is nothing to be done about it here.
+  }
+}
+
+function bind(
+  server: Server,
+  address: UnixAddress | TcpAddress,
+  target: { path: string } | { host?: string; port: number },
+): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once('error', (error: NodeJS.ErrnoException) => {
+      const code = error.code === 'EADDRINUSE' ? 'ADDRESS_IN_USE' : 'CANNOT_LISTEN'
+      reject(new ListenError(code, address, describe(error)))
+    })
+    server.listen({ ...target, backlog: BACKLOG }, () => {
+      server.removeAllListeners('error')
+      resolve()
+    })
+  })
+}
+
+function watch(server: Server, address: UnixAddress | TcpAddress, { log }: ListenOptions): void {
+  // Out of descriptors, mostly: the listener lives on, and the next connection may be taken.
+  server.on('error', (error) => {
+    log.error({ address: printAddress(address), err: error }, 'a connection could not be accepted')
+  })
+}
+
+function describe(error: NodeJS.ErrnoException): string {
+  switch (error.code) {
+    case 'EADDRINUSE':
+      return 'another process is listening there'
+    case 'EACCES':
+    case 'EPERM':
+      return 'this user has no permission'
+    case 'ENOENT':
+      return 'the directory does not exist'
+    case 'EADDRNOTAVAIL':
+      return 'no interface of this host has that address'
+    case 'ENOTFOUND':
+      return 'no host of that name is known'
+    default:
+      return error.message
+  }
+}
+
+function ignore(): void {}
