@@ -1,0 +1,431 @@
+/**
+ * The write side of a link, sans-IO: every frame that is sent is written here.
+ *
+ * Frames that carry no body (heads, WINDOW, RESET, PONG…) are written at once and in order; body waits in its stream for
+ * credit and for `take()`, so that they overtake it. What a peer makes us write without reading it is counted and has
+ * an end. Does not know what came from the peer; `Connection` does.
+ */
+
+import type { Headers } from '../application.ts'
+import { LocalProtocolError } from '../errors.ts'
+import {
+  CONTROL_MAX,
+  Flag,
+  Frame,
+  HEADER,
+  HELLO_MAX,
+  INFORM_COUNT,
+  INFORM_MAX,
+  STARTED_MAX,
+  TEXT_MAX,
+} from './constants.ts'
+import type { RequestFields } from './head.ts'
+import { type Hello, writeHello } from './hello.ts'
+import { Output } from './output.ts'
+import type { Stream } from './stream.ts'
+import { NAME_INDEX, VARIABLE_INDEX } from './tables.ts'
+
+/** Body is written ahead of `take()` until so much waits: what is small leaves with its head in one frame. */
+const AHEAD = 64 * 1024
+const EMPTY: Uint8Array = new Uint8Array(0)
+const NONE: Stream[] = []
+const BEYOND_LATIN1 = /[^\x00-\xff]/
+
+export class Sender {
+  /** Told by the peer's HELLO: longest DATA, longest head. */
+  dataMax = 0
+  headMax = 0
+  /** The peer does not read what it makes us send. */
+  overloaded = false
+
+  readonly #out: Output = new Output()
+  /** Called when the END of our direction was written. */
+  readonly #onEnd: (stream: Stream) => void
+  /** Streams with body that can be sent, in turn. */
+  #line: Stream[] = []
+  /** Streams whose sender waits only for the next write. */
+  #blocked: Stream[] = []
+  #relieved: Stream[] = []
+  #starting: Stream[] = []
+  #control = 0
+
+  constructor(onEnd: (stream: Stream) => void) {
+    this.#onEnd = onEnd
+  }
+
+  get pending(): boolean {
+    return this.#out.bytes > 0 || this.#line.length > 0 || this.#starting.length > 0 || this.#blocked.length > 0
+  }
+
+  get backlog(): number {
+    return this.#out.bytes
+  }
+
+  take(max: number): Uint8Array[] {
+    if (this.#starting.length > 0) this.#writeStarted()
+    const line = this.#line
+    let served = 0
+    while (served < line.length && this.#out.bytes < max) {
+      const stream = line[served++]!
+      stream.ready = false
+      if (!stream.closed) this.#serve(stream)
+    }
+    if (served > 0) line.splice(0, served)
+    if (this.#blocked.length > 0) {
+      for (const stream of this.#blocked) this.#relieved.push(stream)
+      this.#blocked = []
+    }
+    this.#control = 0
+    return this.#out.take()
+  }
+
+  relieved(): Stream[] {
+    if (this.#relieved.length === 0) return NONE
+    const relieved: Stream[] = []
+    for (const stream of this.#relieved) {
+      if (!stream.waiting) continue
+      stream.waiting = false
+      relieved.push(stream)
+    }
+    this.#relieved = []
+    return relieved
+  }
+
+  /** The stream is over: nothing of it is sent any more. */
+  drop(stream: Stream): void {
+    stream.queue.length = 0
+    stream.offset = 0
+    stream.queued = 0
+    stream.ending = false
+    if (stream.waiting) this.#relieved.push(stream)
+  }
+
+  /** Nothing but what is written already is sent any more. */
+  dropAll(): void {
+    this.#line = []
+    this.#starting = []
+    this.#blocked = []
+  }
+
+  // ---- body ------------------------------------------------------------------------------------------------------
+
+  send(stream: Stream, chunk: Uint8Array, end: boolean): boolean {
+    let rest = chunk
+    if (stream.queued === 0 && this.#line.length === 0) {
+      while (this.#out.bytes < AHEAD && (rest.length > 0 ? stream.credit > 0 : end && !stream.localEnded)) {
+        const size = Math.min(rest.length, stream.credit, this.dataMax)
+        const whole = size === rest.length
+        this.#writeData(stream, whole ? rest : rest.subarray(0, size), end && whole)
+        rest = whole ? EMPTY : rest.subarray(size)
+      }
+    }
+    return this.#queue(stream, rest, end)
+  }
+
+  /** @throws LocalProtocolError `HEAD_TOO_LARGE`, `NOT_LATIN1` */
+  trailers(stream: Stream, fields: string[]): void {
+    let most = 5
+    for (const text of fields) {
+      most += 5 + 2 * text.length
+      if (BEYOND_LATIN1.test(text))
+        throw new LocalProtocolError('NOT_LATIN1', 'a trailer holds code units above U+00FF')
+    }
+    if (most > this.headMax) throw new LocalProtocolError('HEAD_TOO_LARGE', `trailers of up to ${most} bytes`)
+    stream.trailers = fields
+    this.#queue(stream, EMPTY, true)
+    if (stream.queued === 0 && stream.ending) this.#writeEnd(stream)
+  }
+
+  room(stream: Stream): boolean {
+    const blocked = stream.queued === 0 && stream.credit > 0
+    if (blocked && this.#out.bytes < AHEAD) return true
+    if (!stream.waiting) {
+      stream.waiting = true
+      if (blocked) this.#blocked.push(stream)
+    }
+    return false
+  }
+
+  /** The peer gave credit. */
+  credited(stream: Stream): void {
+    if (stream.queued > 0) this.#enlist(stream)
+    else if (stream.waiting && !stream.ending) this.#relieved.push(stream)
+  }
+
+  /** Queues what could not be written, and says whether more would be welcome. */
+  #queue(stream: Stream, rest: Uint8Array, end: boolean): boolean {
+    if (rest.length > 0) {
+      stream.queue.push(rest)
+      stream.queued += rest.length
+    }
+    if (end && !stream.localEnded) {
+      stream.localEnded = true
+      stream.ending = true
+    }
+    if (stream.queued > 0 || stream.ending) {
+      this.#enlist(stream)
+      stream.waiting = true
+      return false
+    }
+    return end || this.room(stream)
+  }
+
+  #enlist(stream: Stream): void {
+    if (stream.ready || !stream.sendable) return
+    stream.ready = true
+    this.#line.push(stream)
+  }
+
+  /** One frame of a stream whose turn it is. */
+  #serve(stream: Stream): void {
+    if (stream.queued > 0) {
+      const chunk = stream.queue[0]!
+      const left = chunk.length - stream.offset
+      const size = Math.min(left, stream.credit, this.dataMax)
+      if (size === 0) return
+      const part = size === chunk.length ? chunk : chunk.subarray(stream.offset, stream.offset + size)
+      stream.queued -= size
+      if (size === left) {
+        stream.queue.shift()
+        stream.offset = 0
+      } else stream.offset += size
+      this.#writeData(stream, part, stream.ending && stream.queued === 0 && stream.trailers === undefined)
+    }
+    if (stream.closed) return
+    if (stream.queued === 0 && stream.ending) this.#writeEnd(stream)
+    else if (stream.sendable) this.#enlist(stream)
+    else if (stream.queued === 0 && stream.waiting && (stream.credit > 0 || stream.localEnded))
+      this.#relieved.push(stream)
+  }
+
+  #writeData(stream: Stream, bytes: Uint8Array, end: boolean): void {
+    const out = this.#out
+    out.begin(Frame.DATA, end ? Flag.END : 0, stream.id)
+    out.finish(bytes.length)
+    if (bytes.length > 0) out.payload(bytes)
+    stream.credit -= bytes.length
+    if (end) this.#ended(stream)
+  }
+
+  #writeEnd(stream: Stream): void {
+    const { trailers } = stream
+    if (trailers === undefined) {
+      this.#writeData(stream, EMPTY, true)
+      return
+    }
+    const out = this.#out
+    out.begin(Frame.TRAILERS, Flag.END, stream.id)
+    out.array(trailers.length)
+    for (let at = 0; at < trailers.length; at += 2) {
+      out.name(trailers[at]!, NAME_INDEX)
+      out.text(trailers[at + 1]!)
+    }
+    out.finish()
+    this.#ended(stream)
+  }
+
+  #ended(stream: Stream): void {
+    stream.localEnded = true
+    stream.ending = false
+    this.#onEnd(stream)
+  }
+
+  // ---- heads -----------------------------------------------------------------------------------------------------
+
+  /** A REQUEST with what of `body` fits in. What does not is for `send`. @returns bytes of `body` that went along */
+  request(stream: Stream, fields: RequestFields, flags: number, body: Uint8Array | undefined, end: boolean): number {
+    const out = this.#out
+    const { variables, headers } = fields
+    out.begin(Frame.REQUEST, 0, stream.id)
+    try {
+      out.skip32()
+      out.array(2 + variables.length + headers.length)
+      out.text(fields.requestId)
+      out.int(variables.length / 2)
+      for (let at = 0; at < variables.length; at += 2) {
+        out.name(variables[at]!, VARIABLE_INDEX)
+        out.text(variables[at + 1]!)
+      }
+      for (let at = 0; at < headers.length; at += 2) {
+        out.name(headers[at]!, NAME_INDEX)
+        out.text(headers[at + 1]!)
+      }
+      this.#closeHead()
+    } catch (error) {
+      out.cancel()
+      throw error
+    }
+    return this.#withBody(stream, flags, body, end)
+  }
+
+  /** As `request`. */
+  response(stream: Stream, status: string, headers: Headers, body: Uint8Array | undefined, end: boolean): number {
+    const out = this.#out
+    out.begin(Frame.RESPONSE, 0, stream.id)
+    try {
+      out.skip32()
+      this.#responseHead(status, headers)
+      this.#closeHead()
+    } catch (error) {
+      out.cancel()
+      throw error
+    }
+    return this.#withBody(stream, 0, body, end)
+  }
+
+  /** @returns false when the budget is spent; nothing was written then */
+  inform(stream: Stream, status: string, headers: Headers): boolean {
+    if (stream.informs >= INFORM_COUNT) return false
+    const out = this.#out
+    out.begin(Frame.INFORM, 0, stream.id)
+    try {
+      this.#responseHead(status, headers)
+    } catch (error) {
+      out.cancel()
+      throw error
+    }
+    if (stream.informBytes + out.length > INFORM_MAX) {
+      out.cancel()
+      return false
+    }
+    stream.informs++
+    stream.informBytes += out.length
+    out.finish()
+    return true
+  }
+
+  #responseHead(status: string, headers: Headers): void {
+    const out = this.#out
+    out.array(1 + 2 * headers.length)
+    out.text(status)
+    for (const field of headers) {
+      out.name(field[0], NAME_INDEX)
+      out.text(field[1])
+    }
+  }
+
+  #closeHead(): void {
+    const length = this.#out.length - 4
+    if (length > this.headMax) {
+      throw new LocalProtocolError('HEAD_TOO_LARGE', `a head of ${length} bytes, where the peer takes ${this.headMax}`)
+    }
+    this.#out.patch(0, length)
+  }
+
+  #withBody(stream: Stream, flags: number, body: Uint8Array | undefined, end: boolean): number {
+    const out = this.#out
+    const length = body ? body.length : 0
+    const size = out.bytes < AHEAD ? Math.min(length, stream.credit, this.dataMax) : 0
+    const last = end && size === length
+    out.flags(last ? flags | Flag.END : flags)
+    out.finish(size)
+    if (size > 0) {
+      stream.credit -= size
+      out.payload(size === length ? body! : body!.subarray(0, size))
+    }
+    if (last) this.#ended(stream)
+    return size
+  }
+
+  // ---- control ---------------------------------------------------------------------------------------------------
+
+  /** @returns the payload as it is sent */
+  hello(hello: Hello): Uint8Array {
+    const out = this.#out
+    out.begin(Frame.HELLO, 0, 0)
+    writeHello(out, hello)
+    if (out.length > HELLO_MAX) {
+      throw new LocalProtocolError('HELLO_TOO_LARGE', `a HELLO of ${out.length} bytes: the identity is too long`)
+    }
+    out.finish()
+    const frame = Buffer.concat(out.take())
+    out.copy(frame)
+    return frame.subarray(HEADER)
+  }
+
+  auth(proof: Uint8Array): void {
+    this.#out.begin(Frame.AUTH, 0, 0)
+    this.#out.copy(proof)
+    this.#out.finish()
+  }
+
+  /** STARTED will list the stream, unless something stronger is written for it first. */
+  start(stream: Stream): void {
+    this.#starting.push(stream)
+  }
+
+  window(stream: Stream, credit: number): void {
+    // A caller gives up its copy of the body for STARTED; no credit beyond the first comes before it.
+    if (this.#starting.length > 0 && !stream.started) this.#writeStarted()
+    this.#out.begin(Frame.WINDOW, 0, stream.id)
+    this.#out.u32(credit)
+    this.#finishControl()
+  }
+
+  reset(id: number, code: number, text: string): void {
+    this.#out.begin(Frame.RESET, 0, id)
+    this.#out.u8(code)
+    this.#out.copy(shortText(text))
+    this.#finishControl()
+  }
+
+  slots(count: number): void {
+    this.#out.begin(Frame.SLOTS, 0, 0)
+    this.#out.u32(count)
+    this.#finishControl()
+  }
+
+  ping(token: Uint8Array): void {
+    this.#out.begin(Frame.PING, 0, 0)
+    this.#out.copy(token)
+    this.#finishControl()
+  }
+
+  pong(token: Uint8Array, running: number, lag: number): void {
+    this.#out.begin(Frame.PONG, 0, 0)
+    this.#out.copy(token)
+    this.#out.u32(running)
+    this.#out.u32(Math.min(Math.max(Math.round(lag), 0), 0xffff_ffff))
+    this.#finishControl()
+  }
+
+  goaway(last: number, code: number, text: string): void {
+    this.#out.begin(Frame.GOAWAY, 0, 0)
+    this.#out.u32(last)
+    this.#out.u8(code)
+    this.#out.copy(shortText(text))
+    this.#out.finish()
+  }
+
+  /** One frame for all whose applications have begun and have not answered. */
+  #writeStarted(): void {
+    const starting = this.#starting
+    this.#starting = []
+    const out = this.#out
+    let count = 0
+    for (const stream of starting) {
+      if (stream.closed || stream.started) continue
+      stream.started = true
+      if (count === 0) out.begin(Frame.STARTED, 0, 0)
+      out.u32(stream.id)
+      count++
+      if (count === STARTED_MAX) {
+        this.#finishControl()
+        count = 0
+      }
+    }
+    if (count > 0) this.#finishControl()
+  }
+
+  /** Counts what the peer makes us send without reading it. */
+  #finishControl(): void {
+    this.#control += HEADER + this.#out.length
+    this.#out.finish()
+    if (this.#control > CONTROL_MAX) this.overloaded = true
+  }
+}
+
+function shortText(text: string): Uint8Array {
+  const bytes = Buffer.from(text)
+  return bytes.length <= TEXT_MAX ? bytes : bytes.subarray(0, TEXT_MAX)
+}
