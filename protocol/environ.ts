@@ -44,13 +44,46 @@ export interface ProcessFacts {
 
 export const SERVER_SOFTWARE = 'gantry'
 
+/** Stand-ins until an exchange attaches the real ones: reading is at its end, and errors go nowhere. */
+const NO_INPUT: Input = new RequestInput(null)
+const NO_ERRORS: ErrorStream = { write() {}, writelines() {}, flush() {} }
+const VERSION: readonly [1, 0] = Object.freeze([1, 0] as const)
+/** Not told yet; whoever builds an environ tells it, or finds that a peer did not. */
+const UNTOLD = undefined as unknown as string
+
 /**
- * Own keys only: a variable named `__proto__` or `constructor` is a variable. V8 keeps such an object as a hash table, which
- * also means that a flood of header names never seen before costs no more than known ones (hidden classes would: 3 times).
+ * An environ whose fixed keys are all there, so that V8 gives every one the same hidden class up to its headers; those follow in the
+ * order received. (`Object.create(null)` would make a hash table, slower to build and to walk.) Keys are own keys only: a
+ * variable named `__proto__` or `constructor` is a variable.
  */
-function bare(): Environ {
-  return { __proto__: null } as unknown as Environ
-}
+const Variables = function Variables(this: Environ, process: ProcessFacts) {
+  this.REQUEST_METHOD = UNTOLD
+  this.SCRIPT_NAME = UNTOLD
+  this.PATH_INFO = UNTOLD
+  this.QUERY_STRING = UNTOLD
+  this.REQUEST_URI = UNTOLD
+  this.SERVER_NAME = UNTOLD
+  this.SERVER_PORT = UNTOLD
+  this.SERVER_PROTOCOL = UNTOLD
+  this.SERVER_SOFTWARE = SERVER_SOFTWARE
+  this.GATEWAY_INTERFACE = 'CGI/1.1'
+  this.REMOTE_ADDR = ''
+  this.REMOTE_PORT = ''
+  this.REQUEST_SCHEME = 'http'
+  this['wsgi.version'] = VERSION
+  this['wsgi.url_scheme'] = 'http'
+  this['wsgi.input'] = NO_INPUT
+  this['wsgi.errors'] = NO_ERRORS
+  this['wsgi.multithread'] = process.multithread
+  this['wsgi.multiprocess'] = process.multiprocess
+  this['wsgi.run_once'] = process.runOnce
+  this['wsgi.input_terminated'] = true
+  this['wsgi.file_wrapper'] = fileWrapper
+  this.gantry = UNTOLD as unknown as Context
+} as unknown as new (
+  process: ProcessFacts,
+) => Environ
+Variables.prototype = Object.create(null)
 
 // ---- which header becomes which variable ---------------------------------------------------------------------------
 
@@ -144,21 +177,12 @@ function applyHeaders(environ: Environ, headers: string[]): string[] {
 
 // ---- building ------------------------------------------------------------------------------------------------------
 
-/** Stand-ins until an exchange attaches the real ones: reading is at its end, and errors go nowhere. */
-const NO_INPUT: Input = new RequestInput(null)
-const NO_ERRORS: ErrorStream = { write() {}, writelines() {}, flush() {} }
-const VERSION: readonly [1, 0] = Object.freeze([1, 0] as const)
-
-function finish(environ: Environ, scheme: string, process: ProcessFacts, lines: string[]): Environ {
-  environ['wsgi.version'] = VERSION
+/** The last of what every environ has. */
+function finish(environ: Environ, scheme: string, lines: string[]): Environ {
+  environ.REQUEST_SCHEME = scheme
   environ['wsgi.url_scheme'] = scheme
-  environ['wsgi.input'] = NO_INPUT
-  environ['wsgi.errors'] = NO_ERRORS
-  environ['wsgi.multithread'] = process.multithread
-  environ['wsgi.multiprocess'] = process.multiprocess
-  environ['wsgi.run_once'] = process.runOnce
-  environ['wsgi.input_terminated'] = true
-  environ['wsgi.file_wrapper'] = fileWrapper
+  if (scheme === 'https') environ.HTTPS = 'on'
+  else if (environ.HTTPS !== undefined) delete environ.HTTPS
   environ.gantry = new Context(lines)
   return environ
 }
@@ -169,7 +193,7 @@ function finish(environ: Environ, scheme: string, process: ProcessFacts, lines: 
  * @throws RemoteProtocolError (400) when the target holds an invalid percent escape or NUL
  */
 export function environFromHttp(head: RequestHead, facts: ConnectionFacts, process: ProcessFacts): Environ {
-  const environ = bare()
+  const environ = new Variables(process)
   const path = pathOf(head.target, head.method)
   const question = path.indexOf('?')
   environ.REQUEST_METHOD = head.method
@@ -180,15 +204,11 @@ export function environFromHttp(head: RequestHead, facts: ConnectionFacts, proce
   environ.SERVER_NAME = facts.serverName
   environ.SERVER_PORT = facts.serverPort
   environ.SERVER_PROTOCOL = head.minor === 1 ? 'HTTP/1.1' : 'HTTP/1.0'
-  environ.SERVER_SOFTWARE = SERVER_SOFTWARE
-  environ.GATEWAY_INTERFACE = 'CGI/1.1'
   environ.REMOTE_ADDR = facts.remoteAddress
   environ.REMOTE_PORT = facts.remotePort
-  environ.REQUEST_SCHEME = facts.scheme
-  if (facts.scheme === 'https') environ.HTTPS = 'on'
   let lines = applyHeaders(environ, head.headers)
   if (head.upgrade) lines = applyUpgrade(environ, head.headers, lines)
-  return finish(environ, facts.scheme, process, lines)
+  return finish(environ, facts.scheme, lines)
 }
 
 /** An upgrade reaches the application as `HTTP_UPGRADE` and `HTTP_CONNECTION`; else both are the connection's own. */
@@ -240,7 +260,7 @@ function decodePath(path: string): string {
  * @throws RemoteProtocolError (400) for a key that only this side may set
  */
 export function environFromVariables(variables: string[], process: ProcessFacts): Environ {
-  const environ = bare()
+  const environ = new Variables(process)
   const received: string[] = []
   for (let at = 0; at < variables.length; at += 2) {
     const name = variables[at]!
@@ -264,21 +284,15 @@ export function environFromVariables(variables: string[], process: ProcessFacts)
   environ.SERVER_PORT ||= '80'
   environ.SERVER_PROTOCOL ||= 'HTTP/1.0'
   environ.REQUEST_URI ??= `${environ.SCRIPT_NAME}${environ.PATH_INFO}${environ.QUERY_STRING && `?${environ.QUERY_STRING}`}`
-  environ.REMOTE_ADDR ??= ''
-  environ.REMOTE_PORT ??= ''
+  // What the peer calls itself is its own matter.
   environ.SERVER_SOFTWARE = SERVER_SOFTWARE
   environ.GATEWAY_INTERFACE = 'CGI/1.1'
   const https = environ.HTTPS !== undefined && /^(?:on|1|yes|true)$/i.test(environ.HTTPS)
-  if (https) environ.HTTPS = 'on'
-  else delete environ.HTTPS
-  const scheme = https || environ.REQUEST_SCHEME === 'https' ? 'https' : 'http'
-  environ.REQUEST_SCHEME = scheme
-  if (scheme === 'https') environ.HTTPS = 'on'
   if (environ.CONTENT_TYPE === '') delete environ.CONTENT_TYPE
   if (environ.CONTENT_LENGTH === '') delete environ.CONTENT_LENGTH
   if (environ.CONTENT_TYPE !== undefined) lines.push('content-type', environ.CONTENT_TYPE)
   if (environ.CONTENT_LENGTH !== undefined) lines.push('content-length', environ.CONTENT_LENGTH)
-  return finish(environ, scheme, process, lines)
+  return finish(environ, https || environ.REQUEST_SCHEME === 'https' ? 'https' : 'http', lines)
 }
 
 /** A variable from a peer. What only this side may say is refused. */
@@ -297,7 +311,7 @@ function setVariable(environ: Environ, name: string, value: string): void {
  * @throws RemoteProtocolError (400) for a reserved key or a missing one
  */
 export function environFromWire(variables: string[], lines: string[], process: ProcessFacts): Environ {
-  const environ = bare()
+  const environ = new Variables(process)
   for (let at = 0; at < variables.length; at += 2) setVariable(environ, variables[at]!, variables[at + 1]!)
   let upgrade = false
   for (let at = 0; at < lines.length; at += 2) {
@@ -320,8 +334,9 @@ export function environFromWire(variables: string[], lines: string[], process: P
   for (const name of REQUIRED) {
     if (environ[name] === undefined) throw new RemoteProtocolError('MISSING_VARIABLE', `a request came without ${name}`)
   }
+  environ.REQUEST_URI ??= ''
   environ.SERVER_SOFTWARE = SERVER_SOFTWARE
-  return finish(environ, environ.REQUEST_SCHEME === 'https' ? 'https' : 'http', process, lines)
+  return finish(environ, environ.REQUEST_SCHEME === 'https' ? 'https' : 'http', lines)
 }
 
 const REQUIRED = [
