@@ -61,6 +61,11 @@ export class RequestInput implements Input {
     return this.#ended
   }
 
+  /** The request's trailer fields (flat), empty until the input has ended: `trailers` for who copies a body without promises. */
+  get trailerFields(): readonly string[] {
+    return this.#trailers
+  }
+
   /** Adds bytes. They are kept, not copied. Ignored once the input failed. */
   push(chunk: Uint8Array): void {
     if (this.#ended) throw new LocalProtocolError('INPUT_ENDED', 'push() after the end of the input')
