@@ -1,0 +1,88 @@
+/** What the behaviour suite asks of an arrangement: a way from a client to the fixture applications, and what it cannot do. */
+
+import { existsSync } from 'node:fs'
+import type { RequestOptions, Sent } from '../support/client.ts'
+import { HttpClient } from '../support/http-client.ts'
+
+/** What not every way can carry. */
+export type Feature =
+  | 'framing' // the client sees the bytes of Gantry's own HTTP/1.1 writer
+  | 'http10' // the client may speak HTTP/1.0 to Gantry
+  | 'date' // Date and Server are added
+  | 'exact-head' // field order and an unusual reason phrase arrive
+  | 'raw-target' // the target arrives as it was sent
+  | 'star' // OPTIONS * arrives
+  | 'absolute-form' // an absolute target arrives
+  | 'raw-headers' // header lines keep case and order
+  | 'empty-values' // an empty header value arrives as such
+  | 'any-method' // unknown methods arrive
+  | 'large-head' // 48 KiB of header arrive
+  | 'nominated' // Connection: names arrive at Gantry
+  | 'chunked-upload' // a request without a length stays so
+  | 'request-trailers'
+  | 'response-trailers'
+  | 'hints' // 103
+  | 'expect' // 100 Continue is Gantry's
+  | 'duplex' // answer and upload at the same time
+  | 'early' // an answer before the upload was read arrives
+  | 'upgrade'
+  | 'half-upgrade' // an upgraded connection's one direction may end first
+
+export interface Arrangement {
+  readonly name: string
+  /** Features that are not there, and why. */
+  readonly without?: Partial<Record<Feature, string>>
+  /** Why it cannot run on this machine; a failure where `CI` is set. */
+  readonly unavailable?: string | undefined
+  /** Serves `test/apps/all.ts`. */
+  start(): Promise<Running>
+}
+
+export interface Running {
+  /** Sends a request, on a connection of its own where there are connections. */
+  open(options: RequestOptions): Promise<Sent>
+  /** A bare connection, where the client speaks HTTP. */
+  connect?: () => Promise<HttpClient>
+  /** What was found broken on the way: lint's words, calls of a sink, log lines that should not be. */
+  broken?: () => string[]
+  close(): Promise<void>
+}
+
+/** A `Running` over HTTP at an address. */
+export function overHttp(address: { port: number } | { path: string }, close: () => Promise<void>): Running {
+  const clients: Set<HttpClient> = new Set()
+  const surplus: string[] = []
+  const connect = async (): Promise<HttpClient> => {
+    const client = await HttpClient.connect('path' in address ? address : { ...address, host: '127.0.0.1' })
+    clients.add(client)
+    client.socket.once('close', () => {
+      clients.delete(client)
+      if (client.surplus.length > 0) surplus.push(`bytes after a response: ${client.surplus.toString('latin1')}`)
+    })
+    return client
+  }
+  return {
+    connect,
+    async open(options) {
+      const client = await connect()
+      const sent = client.request(options)
+      const whole = async (): ReturnType<Sent['whole']> => {
+        const answer = await sent.whole()
+        client.destroy()
+        return answer
+      }
+      return { ...sent, whole }
+    },
+    broken: () => surplus,
+    async close() {
+      for (const client of clients) client.destroy()
+      await close()
+    },
+  }
+}
+
+/** nginx, or why there is none. */
+export function findNginx(): { nginx: string; unavailable: string | undefined } {
+  const nginx = ['/usr/sbin/nginx', '/usr/local/sbin/nginx', '/usr/bin/nginx'].find((path) => existsSync(path))
+  return { nginx: nginx ?? 'nginx', unavailable: nginx ? undefined : 'nginx is not installed' }
+}

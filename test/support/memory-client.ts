@@ -1,0 +1,284 @@
+/**
+ * A gateway without a wire: requests become exchanges of an application in this process, with an input under flow control and
+ * a sink that gathers. The behaviour suite runs over it directly, and, with a remote application in it, over frames.
+ */
+
+import type { Duplex } from 'node:stream'
+import { duplexPair } from 'node:stream'
+import type { Application, Headers } from '../../protocol/application.ts'
+import { type Clock, Deadlines, systemClock } from '../../protocol/clock.ts'
+import { environFromHttp, type ProcessFacts } from '../../protocol/environ.ts'
+import { AbortError, RemoteProtocolError } from '../../protocol/errors.ts'
+import { Exchange, type ExchangeHost, type ResponseSink } from '../../protocol/exchange.ts'
+import { type InputSource, RequestInput } from '../../protocol/input.ts'
+import type { Logger } from '../../protocol/log.ts'
+import { Growing, type Head, type RequestOptions, type Sent } from './client.ts'
+import { RecordingLog } from './log.ts'
+
+/** Bytes pushed ahead of the application: what a socket or a window would hold. */
+const WINDOW = 64 * 1024
+
+export const facts: ProcessFacts = { multithread: true, multiprocess: false, runOnce: false }
+
+/** A host that counts what is running. */
+export class MemoryHost implements ExchangeHost {
+  readonly clock: Clock
+  readonly deadlines: Deadlines
+  readonly log: Logger
+  draining = false
+  readonly running: Set<Exchange> = new Set()
+  /** Exchanges that were settled twice: always a fault. */
+  settledTwice = 0
+  /** Calls of a sink that no exchange may make. */
+  readonly faults: string[] = []
+  #idle: (() => void)[] = []
+
+  constructor(log: Logger = new RecordingLog(), clock: Clock = systemClock) {
+    this.clock = clock
+    this.log = log
+    this.deadlines = new Deadlines(clock)
+  }
+
+  settled(exchange: Exchange): void {
+    if (!this.running.delete(exchange)) this.settledTwice++
+    if (this.running.size > 0) return
+    for (const resolve of this.#idle.splice(0)) resolve()
+  }
+
+  /** Resolves when nothing runs. */
+  idle(): Promise<void> {
+    return this.running.size === 0 ? Promise.resolve() : new Promise((resolve) => this.#idle.push(resolve))
+  }
+}
+
+export class MemoryClient {
+  readonly host: MemoryHost
+  readonly #application: Application
+
+  constructor(application: Application, host: MemoryHost = new MemoryHost()) {
+    this.#application = application
+    this.host = host
+  }
+
+  request(options: RequestOptions): Sent {
+    const { method = 'GET', target, minor = 1, body } = options
+    const headers: Headers = [...(options.headers ?? [])]
+    const has = (name: string): boolean => headers.some(([other]) => other.toLowerCase() === name)
+    if (!has('host')) headers.unshift(['Host', 'gantry.test'])
+    const streamed = body === 'stream'
+    if (body !== undefined && !streamed && !options.chunked && !has('content-length')) {
+      headers.push(['Content-Length', String(Buffer.byteLength(body as string))])
+    }
+    const upgrade = has('upgrade')
+    const growing = new Growing()
+    const declared = headers.find(([name]) => name.toLowerCase() === 'content-length')?.[1]
+    const upload = new Upload(body !== undefined, declared === undefined ? undefined : Number(declared), () => {
+      if (minor === 1 && has('expect') && !exchange.responded)
+        growing.inform({ status: 100, reason: 'Continue', headers: [] })
+    })
+    const sink = new MemorySink(growing, method, this.host.faults, () => exchange.resume())
+    let environ: ReturnType<typeof environFromHttp>
+    try {
+      environ = environFromHttp(
+        { method, target, minor, headers: headers.flat(), upgrade },
+        {
+          remoteAddress: '127.0.0.1',
+          remotePort: '40000',
+          serverName: 'gantry.test',
+          serverPort: '80',
+          scheme: 'http',
+        },
+        facts,
+      )
+    } catch (error) {
+      // What a gateway does with a request that is none.
+      if (!(error instanceof RemoteProtocolError)) throw error
+      growing.head({ status: error.status, reason: 'Bad Request', headers: [] }, 'memory')
+      growing.end(true)
+      return sent(growing, sink, upload, () => {})
+    }
+    const exchange = new Exchange(this.#application, environ, upload.input, sink, this.host)
+    this.host.running.add(exchange)
+    if (body !== undefined && !streamed) {
+      void upload.send(Buffer.from(body as string))
+      upload.finish()
+    }
+    exchange.run()
+    return sent(growing, sink, upload, () => {
+      sink.stop()
+      const error = new AbortError('CLIENT_GONE', 'the client has gone')
+      exchange.abort(error)
+      growing.end(false, 'aborted by the client')
+    })
+  }
+}
+
+function sent(growing: Growing, sink: MemorySink, upload: Upload, abort: () => void): Sent {
+  return {
+    send: async (chunk) => {
+      const bytes = Buffer.from(chunk as string)
+      if (sink.raw) sink.raw.write(bytes)
+      else await upload.send(bytes)
+    },
+    finish: (trailers = []) => {
+      if (sink.raw) sink.raw.end()
+      else upload.finish(trailers)
+    },
+    abort: () => {
+      sink.raw?.destroy()
+      abort()
+    },
+    informed: (count) => growing.informed(count),
+    head: () => growing.whenHead(),
+    has: (length) => growing.has(length),
+    whole: () => growing.whole(),
+  }
+}
+
+/** A request's body on its way, never more than a window ahead. */
+class Upload implements InputSource {
+  readonly input: RequestInput
+  readonly #expected: () => void
+  #queue: { bytes: Uint8Array; resolve: () => void }[] = []
+  #trailers: string[] | undefined
+  /** Bytes until the end, where the request says how many. */
+  #left: number | undefined
+
+  constructor(body: boolean, declared: number | undefined, expected: () => void) {
+    this.#left = declared
+    this.input = new RequestInput(body ? this : null)
+    this.#expected = expected
+  }
+
+  wanted(): void {
+    this.#expected()
+  }
+
+  consumed(): void {
+    this.#pump()
+  }
+
+  send(bytes: Uint8Array): Promise<void> {
+    return new Promise((resolve) => {
+      for (let at = 0; at < bytes.length; at += WINDOW) {
+        const last = at + WINDOW >= bytes.length
+        this.#queue.push({ bytes: bytes.subarray(at, at + WINDOW), resolve: last ? resolve : () => {} })
+      }
+      if (bytes.length === 0) resolve()
+      this.#pump()
+    })
+  }
+
+  finish(trailers: [string, string][] = []): void {
+    this.#trailers = trailers.flat()
+    this.#pump()
+  }
+
+  #pump(): void {
+    while (this.#queue[0] && this.input.buffered < WINDOW) {
+      const { bytes, resolve } = this.#queue.shift()!
+      this.input.push(bytes)
+      if (this.#left !== undefined && (this.#left -= bytes.length) === 0) this.#trailers ??= []
+      resolve()
+    }
+    if (this.#queue.length === 0 && this.#trailers && !this.input.ended) this.input.end(this.#trailers)
+  }
+}
+
+/** Checks how the exchange calls a sink, and gathers. There is room again one turn of the loop after there was none. */
+class MemorySink implements ResponseSink {
+  readonly #growing: Growing
+  readonly #method: string
+  readonly #resume: () => void
+  readonly #faults: string[]
+  #state: 'new' | 'body' | 'over' | 'gone' = 'new'
+  #unsent = 0
+  /** The test's end of an upgraded connection. */
+  raw: Duplex | undefined
+
+  constructor(growing: Growing, method: string, faults: string[], resume: () => void) {
+    this.#growing = growing
+    this.#method = method
+    this.#faults = faults
+    this.#resume = resume
+  }
+
+  inform(status: string, headers: Headers): void {
+    this.#is('new')
+    this.#growing.inform(parse(status, headers))
+  }
+
+  head(status: string, headers: Headers, length: number, chunk: Uint8Array | undefined, end: boolean): boolean {
+    this.#is('new')
+    const head = parse(status, headers)
+    const bodyless = this.#method === 'HEAD' || [204, 205, 304].includes(head.status)
+    if (bodyless && (length !== 0 || chunk !== undefined || !end))
+      this.#faults.push(`a body for a ${head.status} to ${this.#method}`)
+    this.#state = 'body'
+    this.#growing.head(head, 'memory')
+    return this.#give(chunk, end)
+  }
+
+  data(chunk: Uint8Array, end: boolean): boolean {
+    this.#is('body')
+    if (chunk.length === 0 && !end) this.#faults.push('an empty chunk')
+    return this.#give(chunk, end)
+  }
+
+  end(trailers: Headers | undefined): void {
+    this.#is('body')
+    this.#growing.answer.trailers.push(...(trailers ?? []))
+    this.#over(true)
+  }
+
+  flush(): void {}
+
+  abort(error: AbortError): void {
+    if (this.#state === 'over') this.#faults.push('abort() after the end')
+    this.#over(false, error.message)
+  }
+
+  upgrade(): Duplex {
+    this.#is('body')
+    const [mine, theirs] = duplexPair()
+    this.raw = mine
+    mine.on('data', (chunk: Buffer) => this.#growing.data(chunk))
+    mine.on('error', () => {})
+    mine.on('end', () => this.#over(true))
+    mine.on('close', () => this.#over(true))
+    return theirs
+  }
+
+  #give(chunk: Uint8Array | undefined, end: boolean): boolean {
+    if (chunk) this.#growing.data(chunk)
+    if (end) {
+      this.#over(true)
+      return true
+    }
+    this.#unsent += chunk?.length ?? 0
+    if (this.#unsent < WINDOW) return true
+    setImmediate(() => {
+      this.#unsent = 0
+      this.#resume()
+    })
+    return false
+  }
+
+  #over(complete: boolean, error?: string): void {
+    this.#state = 'over'
+    this.#growing.end(complete, error)
+  }
+
+  /** The client has gone: no call is due any more. */
+  stop(): void {
+    this.#state = 'gone'
+  }
+
+  #is(state: string): void {
+    if (this.#state !== state) this.#faults.push(`a sink's call in state ${this.#state}, ${state} is due`)
+  }
+}
+
+function parse(status: string, headers: Headers): Head {
+  return { status: Number(status.slice(0, 3)), reason: status.slice(4), headers }
+}
