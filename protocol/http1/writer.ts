@@ -1,0 +1,108 @@
+/**
+ * Responses → text, sans-IO: status line, fields, chunk framing. Heads are latin1 strings, which sockets write as they are.
+ *
+ * What it is given was checked where the application handed it over (`response-head.ts`). It does not know when a
+ * connection may be kept: `connection.ts` tells it.
+ */
+
+import { STATUS_CODES } from 'node:http'
+import type { Headers } from '../application.ts'
+import type { Clock } from '../clock.ts'
+import { SERVER_SOFTWARE } from '../environ.ts'
+
+/** How the end of a response's body is told (RFC 9112 §6.3). */
+export type Framing = 'length' | 'chunked' | 'close'
+
+export const CONTINUE = 'HTTP/1.1 100 Continue\r\n\r\n'
+
+/** `Date` fields: formatted once a second (RFC 9110 §6.6.1). */
+export class DateLine {
+  readonly #clock: Clock
+  #second = Number.NaN
+  #line = ''
+
+  constructor(clock: Clock) {
+    this.#clock = clock
+  }
+
+  /** `Date: …\r\n` of now. */
+  get text(): string {
+    const second = Math.floor(this.#clock.wall() / 1000)
+    if (second !== this.#second) {
+      this.#second = second
+      this.#line = `Date: ${new Date(second * 1000).toUTCString()}\r\n`
+    }
+    return this.#line
+  }
+}
+
+const SERVER = `Server: ${SERVER_SOFTWARE}\r\n`
+
+/**
+ * A final response's head.
+ *
+ * @param connection the value of `Connection`, or '' for none
+ */
+export function responseHead(
+  status: string,
+  headers: Headers,
+  framing: Framing,
+  connection: string,
+  date: DateLine,
+): string {
+  let text = `HTTP/1.1 ${status}\r\n`
+  let dated = false
+  let named = false
+  for (let at = 0; at < headers.length; at++) {
+    const field = headers[at]!
+    const name = field[0]
+    text += `${name}: ${field[1]}\r\n`
+    if (name.length === 4) dated ||= name.toLowerCase() === 'date'
+    else if (name.length === 6) named ||= name.toLowerCase() === 'server'
+  }
+  if (!named) text += SERVER
+  if (!dated) text += date.text
+  if (framing === 'chunked') text += 'Transfer-Encoding: chunked\r\n'
+  if (connection !== '') text += `Connection: ${connection}\r\n`
+  return `${text}\r\n`
+}
+
+/** An informational response's head (RFC 9110 §15.2). */
+export function informHead(status: string, headers: Headers): string {
+  return `HTTP/1.1 ${status}\r\n${fieldLines(headers)}\r\n`
+}
+
+function fieldLines(headers: Headers): string {
+  let text = ''
+  for (const [name, value] of headers) text += `${name}: ${value}\r\n`
+  return text
+}
+
+/** What comes before a chunk's data; CRLF comes after it. */
+export function chunkHead(size: number): string {
+  return `${size.toString(16)}\r\n`
+}
+
+export function lastChunk(trailers: Headers | undefined): string {
+  return trailers && trailers.length > 0 ? `0\r\n${fieldLines(trailers)}\r\n` : '0\r\n\r\n'
+}
+
+/** A whole answer of the gateway's own, to a request that no application sees. */
+export function plainAnswer(
+  status: number,
+  headers: Headers,
+  bodyless: boolean,
+  connection: string,
+  date: DateLine,
+): string {
+  const title = STATUS_CODES[status] ?? 'Error'
+  const body = `${status} ${title}\n`
+  const fields: Headers = [
+    ['Content-Type', 'text/plain'],
+    ['Content-Length', String(body.length)],
+    ['Cache-Control', 'no-store'],
+    ...headers,
+  ]
+  const head = responseHead(`${status} ${title}`, fields, 'length', connection, date)
+  return bodyless ? head : head + body
+}
