@@ -63,6 +63,8 @@ export function responseHead(
   if (!named) text += SERVER
   if (!dated) text += date.text
   if (framing === 'chunked') text += 'Transfer-Encoding: chunked\r\n'
+  // A 205 has no content, but no exception of message framing says so (RFC 9112 §6.3): without a length clients wait for one.
+  else if (status.startsWith('205')) text += 'Content-Length: 0\r\n'
   if (connection !== '') text += `Connection: ${connection}\r\n`
   return `${text}\r\n`
 }
