@@ -26,10 +26,9 @@ export class MemoryHost implements ExchangeHost {
   readonly deadlines: Deadlines
   readonly log: Logger
   draining = false
-  readonly running: Set<Exchange> = new Set()
-  /** Exchanges that were settled twice: always a fault. */
-  settledTwice = 0
-  /** Calls of a sink that no exchange may make. */
+  readonly #settled: WeakSet<Exchange> = new WeakSet()
+  #running = 0
+  /** Calls of this or of a sink that no exchange may make. */
   readonly faults: string[] = []
   #idle: (() => void)[] = []
 
@@ -39,15 +38,23 @@ export class MemoryHost implements ExchangeHost {
     this.deadlines = new Deadlines(clock)
   }
 
+  /** Takes a slot; there are always some. */
+  admit(): true {
+    this.#running += 1
+    return true
+  }
+
   settled(exchange: Exchange): void {
-    if (!this.running.delete(exchange)) this.settledTwice++
-    if (this.running.size > 0) return
+    if (this.#settled.has(exchange)) this.faults.push(`${exchange.environ.REQUEST_URI} settled twice`)
+    this.#settled.add(exchange)
+    this.#running -= 1
+    if (this.#running > 0) return
     for (const resolve of this.#idle.splice(0)) resolve()
   }
 
   /** Resolves when nothing runs. */
   idle(): Promise<void> {
-    return this.running.size === 0 ? Promise.resolve() : new Promise((resolve) => this.#idle.push(resolve))
+    return this.#running === 0 ? Promise.resolve() : new Promise((resolve) => this.#idle.push(resolve))
   }
 }
 
@@ -98,7 +105,7 @@ export class MemoryClient {
       return sent(growing, sink, upload, () => {})
     }
     const exchange = new Exchange(this.#application, environ, upload.input, sink, this.host)
-    this.host.running.add(exchange)
+    this.host.admit()
     if (body !== undefined && !streamed) {
       void upload.send(Buffer.from(body as string))
       upload.finish()
