@@ -11,7 +11,7 @@ const ownOptions = {
     required: true,
     value: 'MODULE[:EXPORT]',
     sentence: 'The module to load (.js, .mjs, .ts) and the export to serve.',
-    unset: 'EXPORT is application, else the default export',
+    unset: 'EXPORT is application if there is one, else the default export',
   },
   listen: {
     kind: 'address',

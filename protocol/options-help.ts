@@ -60,9 +60,9 @@ function placeholder(key: string, option: Option): string {
 function facts(key: string, option: Option): string[] {
   const all: string[] = []
   if (option.kind === 'choice' && option.value !== undefined) all.push(`of ${option.choices.join(', ')}`)
-  if (option.required) all.push('required')
+  if (option.required) all.push(option.unset === undefined ? 'required' : `required; ${option.unset}`)
   if (option.default !== undefined) all.push(`default ${option.default}`)
-  else if (option.unset !== undefined) all.push(`default: ${option.unset}`)
+  else if (option.unset !== undefined && !option.required) all.push(`default: ${option.unset}`)
   if (option.list) all.push('list')
   if (option.secret) all.push('from the environment alone')
   else all.push(environmentName(key))

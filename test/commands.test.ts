@@ -1,0 +1,120 @@
+import assert from 'node:assert/strict'
+import { writeFileSync } from 'node:fs'
+import { test } from 'node:test'
+import { commands } from '../commands.ts'
+import { checkContainerOptions, containerAddresses, containerOptions } from '../container/options.ts'
+import { checkCommonOptions, commonOptions, http1Settings, readToken } from '../protocol/common-options.ts'
+import { defaultLimits, defaultTimeouts } from '../protocol/http1/options.ts'
+import { environmentName, flagName, nearest, type Option, parseOptions } from '../protocol/options.ts'
+import { renderHelp } from '../protocol/options-help.ts'
+import { checkProxyOptions, proxyOptions } from '../proxy/options.ts'
+import { childEnvironment, containerArguments, proxyArguments, upOptions } from '../up-options.ts'
+import { withDirectory } from './support/directory.ts'
+
+for (const [name, command] of Object.entries(commands)) {
+  test(`every option of ${name} has a sentence and appears in its help`, () => {
+    const help = renderHelp(command)
+    for (const [key, option] of Object.entries<Option>(command.table)) {
+      assert.match(option.sentence, /^[A-Z].*\.$/, key)
+      assert.ok(help.replace(/\s+/g, ' ').includes(option.sentence), key)
+      assert.ok(
+        help.includes(option.positional ? option.value! : option.secret ? environmentName(key) : flagName(key)),
+        key,
+      )
+      assert.ok(help.includes(environmentName(key)), key)
+    }
+  })
+
+  test(`every default of ${name} is a value that it accepts`, () => {
+    parseOptions(command.table, [], { GANTRY_MODULE: 'app.ts' })
+  })
+}
+
+test('options of the same name mean the same kind of value everywhere', () => {
+  const kinds = new Map<string, string>()
+  for (const { table } of Object.values(commands)) {
+    for (const [key, option] of Object.entries<Option>(table)) {
+      assert.equal(kinds.get(key) ?? option.kind, option.kind, key)
+      kinds.set(key, option.kind)
+    }
+  }
+})
+
+test('the limits and timeouts of the options are the defaults of the HTTP gateway', () => {
+  const { limits, timeouts, halfClose } = http1Settings(parseOptions(commonOptions, []).values)
+  assert.deepEqual({ ...defaultLimits, ...limits }, defaultLimits)
+  assert.deepEqual({ ...defaultTimeouts, ...timeouts }, defaultTimeouts)
+  assert.equal(halfClose, 'abort')
+})
+
+test('a container that joins a proxy listens nowhere unless it is told to', () => {
+  const addresses = (argv: string[]) => containerAddresses(parseOptions(containerOptions, ['app.ts', ...argv]).values)
+  assert.deepEqual(addresses([]), [{ kind: 'tcp', host: '127.0.0.1', port: 8000 }])
+  assert.deepEqual(addresses(['--join', 'proxy:9000']), [])
+  assert.deepEqual(addresses(['--join', 'proxy:9000', '--listen', ':1']), [{ kind: 'tcp', host: '', port: 1 }])
+})
+
+test('values that contradict each other are refused', () => {
+  const proxy = (argv: string[], environment = {}) =>
+    checkProxyOptions(parseOptions(proxyOptions, argv, environment).values)
+  const container = (argv: string[]) => checkContainerOptions(parseOptions(containerOptions, ['a.ts', ...argv]).values)
+  assert.throws(() => proxy([]), { code: 'MISSING_OPTION', message: /--upstream ADDRESS, or --join-listen/ })
+  assert.throws(() => proxy(['--upstream=:0']), { code: 'BAD_VALUE', message: /port 0/ })
+  assert.throws(() => container(['--join=:0']), { code: 'BAD_VALUE', message: /port 0/ })
+  assert.throws(() => container(['--head-limit=1MiB']), {
+    code: 'BAD_VALUE',
+    message: /--frame-limit: 262144 bytes came.*2097152/,
+  })
+  assert.throws(() => proxy(['--upstream=:1', '--token-file=x'], { GANTRY_TOKEN: 'hush' }), {
+    code: 'BAD_VALUE',
+    message: /both/,
+  })
+  proxy(['--join-listen=:1'])
+  container(['--head-limit=1MiB', '--frame-limit=2MiB'])
+  checkCommonOptions(parseOptions(commonOptions, []).values)
+})
+
+test('the token comes from the environment or from its file without the white space around it', () =>
+  withDirectory((directory) => {
+    writeFileSync(`${directory}/token`, ' hush hush\n')
+    writeFileSync(`${directory}/empty`, '\n')
+    const token = (tokenFile: string | undefined, given?: string) => readToken({ tokenFile, token: given })
+    assert.equal(token(undefined), undefined)
+    assert.equal(token(undefined, 'a'), 'a')
+    assert.equal(token(`${directory}/token`), 'hush hush')
+    assert.throws(() => token(`${directory}/empty`), { code: 'BAD_FILE', message: /is empty/ })
+    assert.throws(() => token(`${directory}/none`), { code: 'BAD_FILE', message: /none cannot be read \(ENOENT\)/ })
+  }))
+
+test('a misspelt name of each command finds its right one', () => {
+  for (const name of Object.keys(commands)) assert.equal(nearest(`${name}x`, Object.keys(commands)), name)
+})
+
+test('the pair’s processes get their own share of the command line, and addresses of their own', () => {
+  const argv = ['app.ts', '--listen=:1', '--listen', ':2', '--slots=5', '--timeout=1s', '--head-limit', '8KiB']
+  const { given, values } = parseOptions(upOptions, argv)
+  const container = containerArguments(given, values.module, '/run/s')
+  const proxy = proxyArguments(given, '/run/s')
+  assert.deepEqual(container, ['container', '--listen=unix:/run/s', '--slots=5', '--head-limit=8KiB', '--', 'app.ts'])
+  assert.deepEqual(proxy, [
+    'proxy',
+    '--upstream=unix:/run/s',
+    '--listen=:1',
+    '--listen=:2',
+    '--timeout=1s',
+    '--head-limit=8KiB',
+  ])
+  parseOptions(containerOptions, container.slice(1))
+  parseOptions(proxyOptions, proxy.slice(1))
+})
+
+test('addresses meant for containers and proxies elsewhere do not reach the pair', () => {
+  const environment = {
+    PATH: '/bin',
+    GANTRY_TOKEN: 'a',
+    GANTRY_JOIN: ':1',
+    GANTRY_UPSTREAM: ':2',
+    GANTRY_ACCEPT: 'http',
+  }
+  assert.deepEqual(childEnvironment(environment), { PATH: '/bin', GANTRY_TOKEN: 'a' })
+})

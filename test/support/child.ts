@@ -1,0 +1,93 @@
+/** A process of a test's own: its output as it comes, and how it ended. */
+
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { fileURLToPath } from 'node:url'
+
+export interface SpawnOptions {
+  readonly env?: Readonly<Record<string, string>>
+  readonly cwd?: string
+  /** Open an IPC channel. */
+  readonly ipc?: boolean
+  /** Milliseconds after which it is killed, so that a test that waits for it fails instead of hanging. 20 s unless told. */
+  readonly patience?: number
+}
+
+/** A path in the repository, as an absolute file name. */
+export function repositoryFile(path: string): string {
+  return fileURLToPath(new URL(`../../${path}`, import.meta.url))
+}
+
+export class TestChild {
+  readonly process: ChildProcess
+  /** Everything so far. */
+  stdout = ''
+  stderr = ''
+  readonly exited: Promise<{ code: number | null; signal: string | null }>
+  readonly messages: unknown[] = []
+  #watchers: Set<() => void> = new Set()
+  #over = false
+
+  /** Runs this Node with `argv`, without any GANTRY_* of the environment. */
+  constructor(argv: readonly string[], options: SpawnOptions = {}) {
+    const inherited = Object.entries(process.env).filter(
+      ([name]) => !name.startsWith('GANTRY_') && name !== 'NODE_TEST_CONTEXT',
+    )
+    this.process = spawn(process.execPath, argv, {
+      env: { ...Object.fromEntries(inherited), ...options.env },
+      cwd: options.cwd,
+      stdio: ['ignore', 'pipe', 'pipe', ...(options.ipc ? (['ipc'] as const) : [])],
+    })
+    const impatience = setTimeout(() => this.process.kill('SIGKILL'), options.patience ?? 20_000)
+    this.process.stdout?.setEncoding('utf8').on('data', (text: string) => this.#note(() => (this.stdout += text)))
+    this.process.stderr?.setEncoding('utf8').on('data', (text: string) => this.#note(() => (this.stderr += text)))
+    this.process.on('message', (message) => this.#note(() => this.messages.push(message)))
+    this.exited = this.#end(impatience)
+  }
+
+  /** Resolves as soon as `condition` holds; rejects, with the output, when the process ends before. */
+  async until(condition: () => boolean): Promise<void> {
+    while (!condition()) {
+      if (this.#over) throw new Error(`the process ended first\n${this.stdout}\n${this.stderr}`)
+      await new Promise<void>((resolve) => this.#watchers.add(resolve))
+    }
+  }
+
+  /** The log's lines so far. */
+  get log(): Record<string, unknown>[] {
+    const whole = this.stdout.slice(0, this.stdout.lastIndexOf('\n') + 1)
+    return whole
+      .split('\n')
+      .filter((line) => line.startsWith('{'))
+      .map((line) => JSON.parse(line) as Record<string, unknown>)
+  }
+
+  /** Whether a log line with this message was written. */
+  logged(message: string): boolean {
+    return this.log.some((line) => line['msg'] === message)
+  }
+
+  /** Ends it, if it still runs, and waits for that. */
+  async end(): Promise<void> {
+    if (!this.#over) this.process.kill('SIGKILL')
+    await this.exited
+  }
+
+  // Not the child's `close` event: it never comes once this side has closed the IPC channel.
+  async #end(impatience: NodeJS.Timeout): Promise<{ code: number | null; signal: string | null }> {
+    const [[code, signal]] = await Promise.all([
+      once(this.process, 'exit') as Promise<[number | null, string | null]>,
+      once(this.process.stdout!, 'close'),
+      once(this.process.stderr!, 'close'),
+    ])
+    clearTimeout(impatience)
+    this.#note(() => (this.#over = true))
+    return { code, signal }
+  }
+
+  #note(change: () => void): void {
+    change()
+    for (const resolve of this.#watchers) resolve()
+    this.#watchers.clear()
+  }
+}
