@@ -1,0 +1,224 @@
+/**
+ * One request to an HTTP upstream, between http-proxy's request and our response: time, the answer's way back, and what each
+ * failure means. It knows no agents and makes no requests.
+ */
+
+import type { ClientRequest, IncomingMessage, ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
+import type { Clock, Timer } from '../../protocol/clock.ts'
+import { AbortError } from '../../protocol/errors.ts'
+import { UpstreamError, upstreamError } from './http-errors.ts'
+import type { RequestFields } from './http-headers.ts'
+
+export interface CallHost {
+  /** For messages: the upstream's origin. */
+  readonly name: string
+  readonly secure: boolean
+  readonly clock: Clock
+  /** Milliseconds to the response's head. */
+  readonly timeout: number
+  /** Milliseconds between two pieces of the response's body. */
+  readonly idleTimeout: number
+}
+
+/** Progress is looked at this often in the time of one timeout: it is found out at most a quarter late. */
+const LOOKS = 4
+/** What may be sent again although it may have run, and has no body (RFC 9110 §9.2.2). */
+const REPEATABLE: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE'])
+
+/** Where the answer or the failure goes: a response, or an upgrade's socket. */
+export interface Client {
+  readonly destroyed: boolean
+  readonly writableNeedDrain: boolean
+  destroy(error?: Error): unknown
+}
+
+export class HttpCall {
+  readonly fields: RequestFields
+  readonly #host: CallHost
+  readonly #req: IncomingMessage
+  readonly #client: Client
+  readonly #done: () => void
+  #request: ClientRequest | undefined
+  #socket: Socket | undefined
+  #connected = false
+  #response: IncomingMessage | undefined
+  #timer: Timer | undefined
+  #since: number
+  /** Bytes at the last look: sent until the head is here, received after it. */
+  #moved = 0
+  #repeated = false
+  #over = false
+
+  /**
+   * @param fields what the upstream is sent: decided once, before http-proxy has a hand in the request's own
+   * @param done called once, when the upstream has no more to do with the request
+   */
+  constructor(host: CallHost, req: IncomingMessage, client: Client, fields: RequestFields, done: () => void) {
+    this.fields = fields
+    this.#host = host
+    this.#req = req
+    this.#client = client
+    this.#done = done
+    this.#since = host.clock.now()
+    this.#arm(host.timeout)
+  }
+
+  // ---- the request -------------------------------------------------------------------------------------------------
+
+  /** A request was made, and has a connection or waits for one. */
+  sending(request: ClientRequest): void {
+    this.#request = request
+    this.#connected = false
+    this.#socket = undefined
+  }
+
+  /** It has a connection, perhaps one that is still being made. */
+  assigned(request: ClientRequest, socket: Socket): void {
+    this.#request = request
+    this.#socket = socket
+    this.#moved = socket.bytesWritten
+    this.#connected = !socket.connecting
+    if (socket.connecting) {
+      socket.once(this.#host.secure ? 'secureConnect' : 'connect', () => {
+        this.#connected = true
+      })
+    }
+  }
+
+  /**
+   * No answer came. Whether the request is to be made again: once, on a connection of its own, when one that was kept open turns
+   * out to have been closed by the upstream meanwhile, and repeating does no harm.
+   */
+  failed(error: NodeJS.ErrnoException): boolean {
+    if (this.#over || this.#client.destroyed) return false
+    const stale =
+      this.#request?.reusedSocket === true &&
+      (error.code === 'ECONNRESET' || error.code === 'EPIPE') &&
+      this.#response === undefined
+    if (stale && !this.#repeated && this.#bodyless() && REPEATABLE.has(this.#req.method ?? '')) {
+      this.#repeated = true
+      this.#since = this.#host.clock.now()
+      return true
+    }
+    this.#fail(upstreamError(error, this.#host.name, this.#connected))
+    return false
+  }
+
+  #bodyless(): boolean {
+    const { headers } = this.#req
+    return headers['transfer-encoding'] === undefined && (headers['content-length'] ?? '0') === '0'
+  }
+
+  // ---- the answer --------------------------------------------------------------------------------------------------
+
+  /** An informational response (RFC 8297 for 103; others say nothing to a client of ours). */
+  informed(res: ServerResponse, code: number, rawHeaders: string[]): void {
+    if (code !== 103 || res.headersSent || res.destroyed) return
+    try {
+      res.writeInformation(103, rawHeaders)
+    } catch {
+      // Hints that may not be passed on are no reason to fail the answer.
+    }
+  }
+
+  /** The head is here; its body follows. */
+  answered(res: ServerResponse, response: IncomingMessage): void {
+    this.began(response)
+    try {
+      res.writeHead(response.statusCode!, response.statusMessage ?? '', response.rawHeaders)
+    } catch (error) {
+      const { name } = this.#host
+      this.#fail(
+        new UpstreamError(502, 'UPSTREAM_PROTOCOL', `${name} gave a head that cannot be passed on`, 'maybe', error),
+      )
+      return
+    }
+    response.pipe(res, { end: false })
+    response.once('end', () => {
+      const { rawTrailers } = response
+      if (rawTrailers.length > 0) res.addTrailers(pairs(rawTrailers))
+      res.end()
+    })
+  }
+
+  /** The head is here; somebody else passes the body on. What is cut short is cut short for the client. */
+  began(response: IncomingMessage): void {
+    this.#response = response
+    this.#since = this.#host.clock.now()
+    this.#moved = this.#socket?.bytesRead ?? 0
+    this.#arm(this.#host.idleTimeout)
+    response.on('error', ignore)
+    response.once('close', () => {
+      if (!response.complete) this.#fail(new AbortError('UPSTREAM', `${this.#host.name} broke off its answer`))
+    })
+  }
+
+  /** Nothing more is to happen: the response went out whole, was cut, or became another protocol. */
+  over(): void {
+    if (this.#over) return
+    this.#over = true
+    this.#timer?.cancel()
+    this.#timer = undefined
+    // A request in which anything is unfinished holds a connection that nobody else may use: an upload that the upstream did not
+    // want to have, an answer that nobody waits for.
+    const request = this.#request
+    if (request && !(request.writableFinished && this.#response?.complete)) request.destroy()
+    this.#done()
+  }
+
+  /** As `over`, and the connection stays. */
+  upgraded(): void {
+    this.#request = undefined
+    this.over()
+  }
+
+  #fail(error: Error): void {
+    if (this.#over) return
+    this.#client.destroy(error)
+    this.over()
+  }
+
+  // ---- time --------------------------------------------------------------------------------------------------------
+
+  #arm(timeout: number): void {
+    this.#timer?.cancel()
+    this.#timer =
+      timeout === Number.POSITIVE_INFINITY ? undefined : this.#host.clock.after(timeout / LOOKS, () => this.#look())
+  }
+
+  /** Time counts only while it is the upstream that we wait for. */
+  #look(): void {
+    if (this.#over) return
+    const began = this.#response !== undefined
+    const timeout = began ? this.#host.idleTimeout : this.#host.timeout
+    const now = this.#host.clock.now()
+    const moved = (began ? this.#socket?.bytesRead : this.#socket?.bytesWritten) ?? 0
+    if (moved !== this.#moved || this.#waitsForClient()) {
+      this.#since = now
+      this.#moved = moved
+    }
+    if (now - this.#since < timeout) {
+      this.#arm(timeout)
+      return
+    }
+    if (began) this.#fail(new AbortError('DEADLINE', `${this.#host.name} sent nothing for ${timeout / 1000} s`))
+    else {
+      const message = `${this.#host.name} did not answer within ${timeout / 1000} s`
+      this.#fail(new UpstreamError(504, 'UPSTREAM_TIMEOUT', message, 'maybe'))
+    }
+  }
+
+  #waitsForClient(): boolean {
+    if (this.#response) return this.#client.writableNeedDrain
+    return this.#connected && !this.#req.complete && this.#request?.writableLength === 0
+  }
+}
+
+const ignore = (): void => {}
+
+function pairs(flat: string[]): [string, string][] {
+  const fields: [string, string][] = []
+  for (let at = 0; at < flat.length; at += 2) fields.push([flat[at]!, flat[at + 1]!])
+  return fields
+}

@@ -1,0 +1,216 @@
+/**
+ * `http(url)`: a server that speaks HTTP/1.1 as an Application, through http-proxy. It is a Node listener that makes one request for
+ * each that it gets (`fromNode`); here stand the connections, and what of http-proxy is used: it makes the requests and joins
+ * upgraded sockets. Fields, target and the answer's way back are ours (`http-headers.ts`, `http-call.ts`), since its own lose
+ * repeated fields and escapes, and end a cut answer as if it were whole or not at all.
+ */
+
+import { Agent, type IncomingMessage, type ServerResponse } from 'node:http'
+import { Agent as SecureAgent } from 'node:https'
+import { isIP } from 'node:net'
+import type { Duplex } from 'node:stream'
+import { createProxyServer, type ServerOptions } from 'http-proxy'
+import type { Application } from '../../protocol/application.ts'
+import { type Clock, systemClock } from '../../protocol/clock.ts'
+import { HttpError } from '../../protocol/errors.ts'
+import { fromNode } from '../../protocol/node-listener/from-node.ts'
+import { type CallHost, HttpCall } from './http-call.ts'
+import { upstreamFields, upstreamTarget } from './http-headers.ts'
+
+export interface HttpUpstreamOptions {
+  /**
+   * Send the upstream its own name as `Host`, as nginx does by default. Default false: the client's `Host`, as `proxy_set_header
+   * Host $host` does, so that redirects, cookies and virtual hosts of the upstream stay true. `X-Forwarded-*` are not
+   * set here in any case (the `forwarded` middleware does).
+   */
+  changeOrigin?: boolean | undefined
+  /** Check the certificate of an https upstream against the URL's host. Default true. */
+  secure?: boolean | undefined
+  /** PEM: the authorities to trust instead of node's list. */
+  ca?: string | Buffer | (string | Buffer)[] | undefined
+  /** Connections at once; further requests wait for one, within `timeout`. Upgraded ones do not count. Default 256. */
+  maxSockets?: number | undefined
+  /**
+   * Milliseconds that an idle connection is kept. Default 4000: below the 5 s after which node's own servers close theirs, so that a
+   * request rarely meets a connection that is just being closed.
+   */
+  keepAlive?: number | undefined
+  /** Milliseconds to connect, else 504. Default 5000. */
+  connectTimeout?: number | undefined
+  /** Milliseconds to the response's head, not counting an upload that moves, else 504. Default 60000, as nginx's proxy_read_timeout. */
+  timeout?: number | undefined
+  /** Milliseconds between two pieces of the response, else it is cut. Upgraded connections are exempt. Default 60000. */
+  idleTimeout?: number | undefined
+  clock?: Clock | undefined
+}
+
+export interface HttpUpstream extends Application {
+  /** Takes no more requests (503), waits for those that run, and closes the connections that were kept. */
+  close(): Promise<void>
+}
+
+/**
+ * The server at `url` as an application.
+ *
+ * A request is made once. One exception: GET, HEAD, OPTIONS and TRACE without a body are made a second time, on a new connection, when
+ * a kept connection turns out to be closed before any answer came. Nothing else is ever repeated: whoever pools upstreams
+ * can tell from the error's `ran` what surely was not sent.
+ *
+ * Failures before the head are an `UpstreamError` (an `HttpError`): 502 when it cannot be reached or breaks off, 504 when
+ * it takes too long. Later ones cut the response visibly. Upgrades to WebSocket are passed on; other upgrades go on as plain
+ * requests (RFC 9110 §7.8 lets a server ignore them).
+ *
+ * @param url `http://` or `https://`, whose path is put before that of each request
+ * @throws TypeError for another URL, or one with a query, a fragment or credentials
+ */
+export function http(url: string, options: HttpUpstreamOptions = {}): HttpUpstream {
+  const target = parse(url)
+  const secure = target.protocol === 'https:'
+  const base = target.pathname.replace(/\/+$/, '')
+  const host: CallHost = {
+    name: target.origin,
+    secure,
+    clock: options.clock ?? systemClock,
+    timeout: options.timeout ?? 60_000,
+    idleTimeout: options.idleTimeout ?? 60_000,
+  }
+  const agents = makeAgents(target, secure, options)
+  const keepHost = options.changeOrigin !== true
+  const calls: WeakMap<IncomingMessage, HttpCall> = new WeakMap()
+  let running = 0
+  let closing: PromiseWithResolvers<void> | undefined
+
+  const proxy = createProxyServer({
+    target,
+    selfHandleResponse: true,
+    connectTimeout: options.connectTimeout ?? 5_000,
+    secure: options.secure !== false,
+  })
+  // After the pass that "corrects" the length of DELETE and OPTIONS: with it a chunked body would be the next request.
+  for (const kind of ['web', 'ws'] as const) {
+    proxy.before(kind, 'stream', (req: IncomingMessage) => {
+      req.headers = calls.get(req)!.fields as IncomingMessage['headers']
+    })
+  }
+  proxy.on('proxyReq', (request, req, res, _options, socket) => {
+    const call = calls.get(req)
+    call?.assigned(request, socket)
+    request.on('information', ({ statusCode, rawHeaders }) => call?.informed(res, statusCode, rawHeaders))
+  })
+  proxy.on('proxyRes', (response, req, res) => calls.get(req)?.answered(res, response))
+  proxy.on('proxyReqWs', (request, req, socket) => {
+    const call = calls.get(req)
+    call?.sending(request)
+    request.once('socket', (assigned) => call?.assigned(request, assigned))
+    request.once('upgrade', () => call?.upgraded())
+    request.once('response', (response) => {
+      call?.began(response)
+      // http-proxy writes on and on.
+      response.on('data', () => {
+        if (!socket.writableNeedDrain) return
+        response.pause()
+        socket.once('drain', () => response.resume())
+      })
+    })
+  })
+  // Its errors come to the callbacks below; without a listener it throws.
+  proxy.on('error', () => {})
+
+  function begin(req: IncomingMessage, client: ServerResponse | Duplex, upgrade: boolean): HttpCall {
+    if (closing) throw new HttpError(503, 'UPSTREAM_CLOSED', `${host.name} takes no more requests`)
+    running++
+    const call = new HttpCall(host, req, client, upstreamFields(req, keepHost, upgrade), () => {
+      running--
+      if (running === 0) closing?.resolve()
+    })
+    calls.set(req, call)
+    client.once('close', () => call.over())
+    return call
+  }
+
+  function listener(req: IncomingMessage, res: ServerResponse): void {
+    const call = begin(req, res, false)
+    const send = (agent: Agent): void => {
+      proxy.web(req, res, perRequest(req, base, agent), (error: Error) => {
+        if (call.failed(error)) send(agents.single)
+      })
+    }
+    attempt(() => send(agents.kept))
+  }
+
+  function onUpgrade(req: IncomingMessage, socket: Duplex, head: Buffer): void {
+    const call = begin(req, socket, true)
+    attempt(() =>
+      proxy.ws(req, socket, head, perRequest(req, base, agents.single), (error: Error) => void call.failed(error)),
+    )
+  }
+
+  const application = fromNode(listener, {
+    onUpgrade,
+    shouldUpgrade: (environ) =>
+      environ.REQUEST_METHOD === 'GET' && String(environ['HTTP_UPGRADE']).toLowerCase() === 'websocket',
+    clock: options.clock,
+  })
+  return Object.assign(application, {
+    async close(): Promise<void> {
+      if (!closing) {
+        closing = Promise.withResolvers<void>()
+        if (running === 0) closing.resolve()
+      }
+      await closing.promise
+      agents.kept.destroy()
+    },
+  })
+}
+
+function parse(url: string): URL {
+  const target = URL.canParse(url) ? new URL(url) : undefined
+  if (
+    !target ||
+    (target.protocol !== 'http:' && target.protocol !== 'https:') ||
+    target.search !== '' ||
+    target.hash !== '' ||
+    target.username !== '' ||
+    target.password !== ''
+  ) {
+    throw new TypeError(`an HTTP upstream is http://HOST[:PORT][/PATH] or https://…, got ${JSON.stringify(url)}`)
+  }
+  return target
+}
+
+/** Connections that are kept, and ones that serve a single request. */
+function makeAgents(target: URL, secure: boolean, options: HttpUpstreamOptions): { kept: Agent; single: Agent } {
+  const maxSockets = options.maxSockets ?? 256
+  const kept = { keepAlive: true, maxSockets, maxFreeSockets: maxSockets, timeout: options.keepAlive ?? 4_000 }
+  if (!secure) return { kept: new Agent(kept), single: new Agent() }
+  const hostname = target.hostname.replace(/^\[|\]$/g, '')
+  const tls = {
+    // Else node takes it from Host, which is the client's to choose, and would ask for, and check, that name's certificate.
+    servername: isIP(hostname) ? '' : hostname,
+    rejectUnauthorized: options.secure !== false,
+    ...(options.ca === undefined ? {} : { ca: options.ca }),
+  }
+  return { kept: new SecureAgent({ ...kept, ...tls }), single: new SecureAgent(tls) }
+}
+
+/**
+ * http-proxy's options of one request. It joins paths with a loss (a bare `?`, the target `*`), and takes what is under `ssl` as the
+ * object that it fills in and gives to `http.request`: there the path is fixed.
+ */
+function perRequest(req: IncomingMessage, base: string, agent: Agent): ServerOptions {
+  const path = upstreamTarget(req.url ?? '/', base)
+  const outgoing = Object.defineProperty({}, 'path', { enumerable: true, get: () => path, set: () => {} })
+  return { agent, ssl: outgoing }
+}
+
+/** A target that `http.request` refuses is the client's fault. */
+function attempt(send: () => void): void {
+  try {
+    send()
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ERR_UNESCAPED_CHARACTERS') {
+      throw new HttpError(400, 'BAD_TARGET', 'the request target cannot be passed on', { cause: error })
+    }
+    throw error
+  }
+}
