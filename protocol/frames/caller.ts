@@ -1,59 +1,24 @@
 /**
- * One link on which this process calls a remote container: requests go out, responses come back.
+ * One link on which this process calls a remote container: its state, its slots, and its calls.
  * Does not know which container is the best one to call, when to try again, or what a pool is.
  */
 
+import { randomBytes } from 'node:crypto'
 import type { Duplex } from 'node:stream'
-import type { Body, Environ, Input, StartResponse } from '../application.ts'
-import type { Clock } from '../clock.ts'
+import type { Body, Environ, StartResponse } from '../application.ts'
+import type { Clock, Timer } from '../clock.ts'
+import { variablesForWire } from '../environ.ts'
 import type { Logger } from '../log.ts'
-import type { Identity } from './hello.ts'
+import { Call, CallError, type CallOwner } from './call.ts'
+import { Connection, type Event } from './connection.ts'
+import { Goaway, NONCE } from './constants.ts'
+import { type Identity, NOBODY } from './hello.ts'
+import { Link, type LinkOwner, lost } from './link.ts'
+import type { ReplayableBody } from './replayable-body.ts'
+import type { Stream } from './stream.ts'
 
-/**
- * - `REFUSED`: the peer was above its slots; nothing ran.
- * - `GOAWAY`: the peer drains and did not take this request; nothing ran.
- * - `NOT_READY`: the link was not ready when the call was made; nothing was sent.
- * - `TOO_LARGE`: the head is more than the peer takes (431 is the status to give); nothing was sent.
- * - `LOST`: the link died.
- * - `RESET`: the peer gave the request up (its application failed after its head, a deadline, a drain timeout).
- * - `PROTOCOL`: the peer broke the protocol; the link is closed.
- * - `ABORTED`: this side gave it up: `environ.gantry.signal` was aborted.
- */
-export type CallErrorCode = 'REFUSED' | 'GOAWAY' | 'NOT_READY' | 'TOO_LARGE' | 'LOST' | 'RESET' | 'PROTOCOL' | 'ABORTED'
-
-/** A call that did not end well: what happened, and whether the application can have run. */
-export class CallError extends Error {
-  override readonly name: string = 'CallError'
-  readonly code: CallErrorCode
-  /** `no`: surely never ran, may be sent elsewhere whatever its method (wire.md, *Replay*). */
-  readonly ran: 'no' | 'maybe'
-  /** Whether a response head had come. */
-  readonly responded: boolean
-
-  constructor(code: CallErrorCode, message: string, ran: 'no' | 'maybe', responded: boolean, options?: ErrorOptions) {
-    super(message, options)
-    this.code = code
-    this.ran = ran
-    this.responded = responded
-  }
-}
-
-/**
- * A request's body that can be sent again: keeps what was sent until the application has started or it was too much.
- * Make one per request, and give the same one to every attempt. Bodies are read from the input once.
- */
-export class ReplayableBody {
-  readonly #input: Input
-
-  constructor(input: Input) {
-    this.#input = input
-  }
-
-  /** Whether it can still be sent from its first byte. True for an empty body, always. */
-  get whole(): boolean {
-    return this.#input !== undefined
-  }
-}
+export { CallError, type CallErrorCode } from './call.ts'
+export { ReplayableBody } from './replayable-body.ts'
 
 /** `draining`: a GOAWAY was seen or sent, streams finish, nothing new is taken. */
 export type CallerState = 'connecting' | 'ready' | 'draining' | 'closed'
@@ -69,6 +34,10 @@ export interface CallerOptions {
   dialled?: boolean | undefined
   /** Bytes of response body a peer may send ahead per stream. Default 128 KiB. */
   window?: number | undefined
+  /** Longest DATA taken from the peer, bytes. Default 64 KiB. */
+  data?: number | undefined
+  /** Longest head taken from the peer, bytes. Default 256 KiB. */
+  head?: number | undefined
   /** Milliseconds for HELLO and authentication. Default 5000. */
   handshakeTimeout?: number | undefined
   /** `state`, `grant` or `inFlight` changed. May be called within `call()`. Do not throw. */
@@ -77,71 +46,253 @@ export interface CallerOptions {
   onClosed?: ((error?: Error) => void) | undefined
 }
 
-export class Caller {
+/** How long a lower demand is held back, ms: it goes up and down with every request. */
+const DEMAND_DELAY = 100
+
+export class Caller implements LinkOwner, CallOwner {
+  readonly link: Link
+  readonly #connection: Connection
+  readonly #clock: Clock
+  readonly #log: Logger
+  readonly #onChange: () => void
+  readonly #onClosed: (error?: Error) => void
+  #state: CallerState = 'connecting'
+  #grant = 0
+  #inFlight = 0
+  #upgraded = 0
+  #lag = 0
+  /** Demand: told to the peer, wanted now, the highest since it was last told. */
+  #told = 0
+  #demand = 0
+  #peak = 0
+  #demandTimer: Timer | undefined
+  #pings: Map<string, { at: number; resolve(ms: number): void; reject(error: Error): void }> = new Map()
+  #pinged = 0
+
+  /** @param stream connected or connecting; the caller owns it from here on */
   constructor(stream: Duplex, options: CallerOptions) {
-    void stream
-    void options
+    this.#clock = options.clock
+    this.#log = options.log
+    this.#onChange = options.onChange ?? nothing
+    this.#onClosed = options.onClosed ?? nothing
+    this.#connection = new Connection({
+      role: 'caller',
+      dialled: options.dialled ?? true,
+      token: options.token,
+      secret: options.token !== undefined,
+      nonce: randomBytes(NONCE),
+      identity: options.identity ?? NOBODY,
+      window: options.window,
+      data: options.data,
+      head: options.head,
+    })
+    this.link = new Link(stream, this.#connection, this, options)
   }
 
   get state(): CallerState {
-    return 'connecting'
+    return this.#state
   }
+
   /** Known from `ready` on. */
   get peer(): Identity | undefined {
-    return undefined
+    return this.#connection.state === 'hello' ? undefined : this.#connection.peer
   }
+
   /** How many requests the peer lets this link have in flight. */
   get grant(): number {
-    return 0
+    return this.#grant
   }
+
   /** Calls that hold a slot: upgraded streams are not counted. */
   get inFlight(): number {
-    return 0
+    return this.#inFlight
   }
+
   /** Upgraded streams. */
   get upgraded(): number {
-    return 0
+    return this.#upgraded
   }
-  /** What the peer's loop said with its last PONG: how late it was, in milliseconds. */
+
+  /** What the peer said with its last PONG: how late its loop was, in milliseconds. */
   get lag(): number {
-    return 0
+    return this.#lag
   }
 
   /** Tells the peer how many slots could be used here: in flight and queued. Cheap to repeat. */
   demand(slots: number): void {
-    void slots
+    this.#demand = slots
+    if (slots > this.#peak) this.#peak = slots
+    if (slots > this.#told) {
+      this.#tell(slots)
+    } else if (slots < this.#told) {
+      this.#demandTimer ??= this.#clock.after(DEMAND_DELAY, () => {
+        this.#demandTimer = undefined
+        const peak = this.#peak
+        this.#peak = this.#demand
+        if (peak < this.#told) this.#tell(peak)
+        this.demand(this.#demand)
+      })
+    }
   }
 
   /**
-   * Calls the remote application. Rejects with `CallError` (or what `startResponse` threw) before `startResponse` was
-   * called; after it the body throws. A response that came whole in one frame gives an array.
+   * Calls the remote application. Rejects before `startResponse` was called with a `CallError`, or with what was thrown if
+   * the request itself is at fault (its input failed, a variable cannot cross); after it the body throws. A response
+   * that came whole in one frame gives an array.
    *
-   * It neither waits for a slot nor looks at `grant`: who is above it is refused by the peer.
+   * It neither waits for a slot nor looks at `grant`: what is above it is refused by the peer.
    */
   call(environ: Environ, startResponse: StartResponse, body: ReplayableBody): Promise<Body> {
-    void environ
-    void startResponse
-    void body
-    return Promise.reject(new CallError('NOT_READY', 'the link is not ready', 'no', false))
+    if (this.#state !== 'ready') {
+      return Promise.reject(new CallError('NOT_READY', `the link is ${this.#state}`, 'no', false))
+    }
+    const call = new Call(this, environ, startResponse, body)
+    this.#inFlight++
+    try {
+      const { variables, rawHeaders } = variablesForWire(environ)
+      call.begin({ requestId: environ.gantry.requestId, variables, headers: rawHeaders })
+    } catch (error) {
+      this.#inFlight--
+      return Promise.reject(error)
+    }
+    if (this.#connection.worn) this.close('stream numbers are used up', Goaway.RETIRING)
+    this.link.schedule()
+    return call.promise
   }
 
   /** Sends PING; resolves with milliseconds there and back. Rejects when the link closes first. */
   ping(): Promise<number> {
-    return Promise.reject(new CallError('NOT_READY', 'the link is not ready', 'no', false))
+    if (this.#connection.state !== 'open' || this.link.closed) {
+      return Promise.reject(new CallError('NOT_READY', `the link is ${this.#state}`, 'no', false))
+    }
+    const token = Buffer.alloc(8)
+    token.writeUInt32BE(++this.#pinged >>> 0, 4)
+    return new Promise((resolve, reject) => {
+      this.#pings.set(token.toString('hex'), { at: this.#clock.now(), resolve, reject })
+      this.#connection.ping(token)
+      this.link.schedule()
+    })
   }
 
   /** Takes no more calls, finishes those that run, then closes. */
-  close(reason: string): void {
-    void reason
+  close(reason: string, code: number = Goaway.DRAINING): void {
+    if (this.#state === 'closed' || this.#connection.goingAway) return
+    if (this.#connection.state !== 'open') {
+      this.destroy()
+      return
+    }
+    this.#connection.goaway(code, reason)
+    this.link.schedule()
+    this.#drain()
   }
 
   /** Closes now: calls in flight fail with `LOST`. */
   destroy(error?: Error): void {
-    void error
+    this.link.destroy(error)
   }
 
   /** `<Caller ready c1/0 3 of 1000>` */
   inspect(): string {
-    return '<Caller>'
+    const { peer } = this
+    const who = peer ? ` ${peer.id}/${peer.worker}` : ''
+    const upgraded = this.#upgraded > 0 ? `, ${this.#upgraded} upgraded` : ''
+    return `<Caller ${this.#state}${who} ${this.#inFlight} of ${this.#grant}${upgraded}>`
+  }
+
+  // ---- of LinkOwner and CallOwner ----------------------------------------------------------------------------------
+
+  event(event: Event): void {
+    switch (event.type) {
+      case 'ready':
+        this.#state = 'ready'
+        if (this.#demand > 0) this.#tell(this.#demand)
+        this.#onChange()
+        break
+      case 'slots':
+        if (event.count === this.#grant) break
+        this.#grant = event.count
+        this.#onChange()
+        break
+      case 'ping':
+        this.#connection.pong(event.token, this.#inFlight, 0)
+        break
+      case 'pong': {
+        const key = Buffer.from(event.token).toString('hex')
+        const ping = this.#pings.get(key)
+        if (!ping) break
+        this.#pings.delete(key)
+        this.#lag = event.lag
+        ping.resolve(this.#clock.now() - ping.at)
+        break
+      }
+      case 'goaway':
+        this.#log.debug({ peer: this.peer?.id, reason: event.text }, 'the container takes no more requests')
+        this.#drain(() => {
+          for (const stream of event.untaken) (stream.owner as Call).untaken(event.text)
+        })
+        break
+      case 'request':
+        break
+      default:
+        ;(event.stream.owner as Call).event(event)
+    }
+  }
+
+  relieved(stream: Stream): void {
+    ;(stream.owner as Call | undefined)?.relieved(stream)
+  }
+
+  flushing(): void {}
+
+  closed(error: Error | undefined): void {
+    this.#state = 'closed'
+    this.#grant = 0
+    this.#demandTimer?.cancel()
+    const reason = error ?? lost()
+    for (const stream of this.#connection.abandon()) (stream.owner as Call | undefined)?.lost(reason)
+    for (const ping of this.#pings.values()) ping.reject(new CallError('LOST', reason.message, 'no', false))
+    this.#pings.clear()
+    this.#onChange()
+    this.#onClosed(error)
+  }
+
+  released(): void {
+    this.#inFlight--
+    this.#onChange()
+    this.#endIfDone()
+  }
+
+  /** A call has become a raw connection: it gave its slot back, and still needs the link. */
+  upgradedBegan(): void {
+    this.#upgraded++
+  }
+
+  upgradedEnded(): void {
+    this.#upgraded--
+    this.#endIfDone()
+  }
+
+  // ---- inside ----------------------------------------------------------------------------------------------------
+
+  #tell(demand: number): void {
+    if (this.#connection.state !== 'open') return
+    this.#told = demand
+    this.#connection.slots(demand)
+    this.link.schedule()
+  }
+
+  /** Takes no more calls. @param between what is told its owners once that is so */
+  #drain(between?: () => void): void {
+    if (this.#state === 'closed') return
+    this.#state = 'draining'
+    between?.()
+    this.#onChange()
+    this.#endIfDone()
+  }
+
+  #endIfDone(): void {
+    if (this.#state === 'draining' && this.#connection.size === 0) this.link.end()
   }
 }
+
+const nothing = (): void => {}

@@ -154,8 +154,11 @@ export class Connection implements FrameSink {
     return this.#streams.size
   }
 
-  streams(): IterableIterator<Stream> {
-    return this.#streams.values()
+  /** The link is gone: closes all streams, and gives them. */
+  abandon(): Stream[] {
+    const streams = [...this.#streams.values()]
+    for (const stream of streams) this.#close(stream)
+    return streams
   }
 
   /** Whether stream numbers are used up: the link is to be replaced. */

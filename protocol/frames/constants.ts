@@ -109,5 +109,8 @@ export const CONTROL_MAX: number = 64 * 1024
 /** Heads that a peer makes us send and does not read; then requests are refused. */
 export const BACKLOG_MAX: number = 4 * 1024 * 1024
 
+/** Upgraded streams on one link: they hold no slot, and are as many as one loop can keep sockets of. */
+export const UPGRADED_MAX = 10_000
+
 /** A caller retires a link when its next stream number passes this: 65,536 before the last. */
 export const RETIRE_AT = 0xffff_0000

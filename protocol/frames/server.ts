@@ -3,13 +3,20 @@
  * Does not know how slots are shared among links (a `SlotSource` does), nor who listens or dials.
  */
 
+import { randomBytes } from 'node:crypto'
 import type { Duplex } from 'node:stream'
-import type { Application } from '../application.ts'
+import type { Application, Environ } from '../application.ts'
 import type { Clock } from '../clock.ts'
-import type { ProcessFacts } from '../environ.ts'
+import { environFromWire, type ProcessFacts } from '../environ.ts'
+import { type AbortCode, RemoteProtocolError } from '../errors.ts'
 import type { ExchangeHost } from '../exchange.ts'
 import type { Logger } from '../log.ts'
+import { Connection, type Event } from './connection.ts'
+import { BACKLOG_MAX, Goaway, NONCE, Reset, UPGRADED_MAX } from './constants.ts'
 import type { Identity } from './hello.ts'
+import { Link, type LinkOwner } from './link.ts'
+import { type RequestOwner, ServedRequest } from './served-request.ts'
+import type { Stream } from './stream.ts'
 
 /** A link, as what shares slots sees it. */
 export interface SlotHolder {
@@ -52,7 +59,13 @@ export interface ServeOptions {
   /** Whether this side opened the connection (a container that joins a proxy), or accepted it (default). */
   dialled?: boolean | undefined
   slots: SlotSource
+  /** Bytes of request body a peer may send ahead per stream. Default 128 KiB. */
   window?: number | undefined
+  /** Longest DATA taken from the peer, bytes. Default 64 KiB. */
+  data?: number | undefined
+  /** Longest head taken from the peer, bytes. Default 256 KiB. */
+  head?: number | undefined
+  /** Milliseconds for HELLO and authentication. Default 5000. */
   handshakeTimeout?: number | undefined
   /** Load for PONG: how late the event loop is, in milliseconds. */
   lag?: (() => number) | undefined
@@ -74,16 +87,241 @@ export interface ServerLink {
   inspect(): string
 }
 
-/** Serves `application` to the peer of `stream`. `first`: bytes already read from it. */
+/** Serves `application` to the peer of `stream`, which it owns from here on. `first`: bytes already read from it. */
 export function serveFrames(
   stream: Duplex,
   application: Application,
   options: ServeOptions,
   first?: Uint8Array,
 ): ServerLink {
-  void stream
-  void application
-  void options
-  void first
-  throw new Error('frames are not served yet')
+  return new Server(stream, application, options, first)
+}
+
+type RequestEvent = Extract<Event, { type: 'request' }>
+
+class Server implements ServerLink, SlotHolder, LinkOwner, RequestOwner {
+  readonly link: Link
+  readonly host: ExchangeHost
+  readonly #connection: Connection
+  readonly #application: Application
+  readonly #options: ServeOptions
+  #state: ServerLink['state'] = 'connecting'
+  /** With the slots: between `join` and `leave`. */
+  #joined = false
+  #granted = 0
+  /** What the peer was told it has. */
+  #told = 0
+  #demand = 0
+  #running = 0
+  #active = 0
+  #upgraded = 0
+
+  constructor(stream: Duplex, application: Application, options: ServeOptions, first: Uint8Array | undefined) {
+    this.#application = application
+    this.#options = options
+    this.host = options.host
+    this.#connection = new Connection({
+      role: 'server',
+      dialled: options.dialled ?? false,
+      token: options.token,
+      secret: options.token !== undefined,
+      nonce: randomBytes(NONCE),
+      identity: options.identity,
+      window: options.window,
+      data: options.data,
+      head: options.head,
+    })
+    this.link = new Link(stream, this.#connection, this, options, first)
+  }
+
+  get state(): ServerLink['state'] {
+    return this.#state
+  }
+
+  get peer(): Identity | undefined {
+    return this.#connection.peer
+  }
+
+  get active(): number {
+    return this.#active
+  }
+
+  drain(reason: string = 'the container stops'): void {
+    if (this.#state === 'closed' || this.#state === 'draining') return
+    this.#state = 'draining'
+    if (this.#connection.state !== 'open') {
+      this.link.destroy()
+      return
+    }
+    this.#connection.goaway(Goaway.DRAINING, reason)
+    this.link.schedule()
+    this.#endIfDone()
+  }
+
+  destroy(error?: Error): void {
+    this.link.destroy(error)
+  }
+
+  inspect(): string {
+    const who = this.peer?.id ? ` ${this.peer.id}` : ''
+    const upgraded = this.#upgraded > 0 ? `, ${this.#upgraded} upgraded` : ''
+    return `<ServerLink ${this.#state}${who} ${this.#running} of ${this.#granted}${upgraded}>`
+  }
+
+  // ---- of SlotHolder -----------------------------------------------------------------------------------------------
+
+  get demand(): number {
+    return this.#demand
+  }
+
+  get running(): number {
+    return this.#running
+  }
+
+  grant(slots: number): void {
+    this.#granted = slots
+    this.link.schedule()
+  }
+
+  // ---- of LinkOwner ------------------------------------------------------------------------------------------------
+
+  event(event: Event): void {
+    switch (event.type) {
+      case 'ready':
+        this.#ready()
+        break
+      case 'request':
+        this.#request(event)
+        break
+      case 'data':
+        served(event.stream)?.receive(event.bytes, event.end)
+        break
+      case 'trailers':
+        served(event.stream)?.trailers(event.fields)
+        break
+      case 'reset':
+        served(event.stream)?.cancel(ABORT_OF[event.code] ?? 'CLIENT_GONE', `the caller gave up: ${event.text}`)
+        break
+      case 'slots':
+        this.#demand = event.count
+        if (this.#joined) this.#options.slots.changed(this)
+        break
+      case 'ping':
+        this.#connection.pong(event.token, this.#running, this.#options.lag?.() ?? 0)
+        break
+      case 'goaway':
+        if (this.#state === 'ready') this.#state = 'draining'
+        this.#endIfDone()
+    }
+  }
+
+  relieved(stream: Stream): void {
+    served(stream)?.relieved()
+  }
+
+  /** What the peer is told it has: less what ended for it and still runs, so that it does not ask for a refusal. */
+  flushing(): void {
+    if (this.#state === 'connecting') return
+    const unseen = this.#active - this.#connection.size
+    const grant = Math.max(0, this.#granted - Math.max(0, unseen))
+    if (grant === this.#told) return
+    this.#told = grant
+    this.#connection.slots(grant)
+  }
+
+  closed(error: Error | undefined): void {
+    this.#state = 'closed'
+    const reason = error?.message ?? 'the link was closed'
+    for (const stream of this.#connection.abandon()) {
+      served(stream)?.cancel('CLIENT_GONE', `the link to the proxy was lost: ${reason}`)
+    }
+    this.#leaveIfDone()
+    this.#options.onClosed?.(error)
+  }
+
+  // ---- of RequestOwner ---------------------------------------------------------------------------------------------
+
+  released(): void {
+    const full = this.#running >= this.#granted
+    this.#running--
+    if (full && this.#joined) this.#options.slots.changed(this)
+    this.link.schedule()
+  }
+
+  done(): void {
+    this.#active--
+    this.#endIfDone()
+    this.#leaveIfDone()
+  }
+
+  upgradedBegan(): void {
+    this.#upgraded++
+  }
+
+  upgradedEnded(): void {
+    this.#upgraded--
+  }
+
+  // ---- inside ----------------------------------------------------------------------------------------------------
+
+  #ready(): void {
+    this.#state = 'ready'
+    this.#joined = true
+    this.#options.slots.join(this)
+    this.#options.onReady?.(this)
+    this.link.schedule()
+  }
+
+  #request(event: RequestEvent): void {
+    const { stream, fields } = event
+    // Closed within the read that brought it: the caller gave up before it ran.
+    if (stream.closed) return
+    const refused = this.#refusal()
+    if (refused !== undefined) {
+      this.#connection.reset(stream, Reset.REFUSED, refused)
+      return
+    }
+    let environ: Environ
+    try {
+      environ = environFromWire(fields.variables, fields.headers, this.#options.process)
+    } catch (error) {
+      if (!(error instanceof RemoteProtocolError)) throw error
+      this.#options.log.warn({ code: error.code, peer: this.peer?.id }, `a request was not taken: ${error.message}`)
+      this.#connection.reset(stream, Reset.PROTOCOL, error.message)
+      return
+    }
+    this.#running++
+    this.#active++
+    new ServedRequest(this, stream, this.#application, environ, fields.requestId, event.body, event.end).run()
+  }
+
+  /** Why nothing more can run for this link now, if so. */
+  #refusal(): string | undefined {
+    if (this.#running >= this.#granted) return 'no slot is free'
+    if (this.#upgraded >= UPGRADED_MAX) return 'too many upgraded connections'
+    if (this.#connection.backlog > BACKLOG_MAX) return 'responses are not read'
+    return undefined
+  }
+
+  #endIfDone(): void {
+    if (this.#state === 'draining' && this.#connection.size === 0) this.link.end()
+  }
+
+  #leaveIfDone(): void {
+    if (this.#state !== 'closed' || !this.#joined || this.#active > 0) return
+    this.#joined = false
+    this.#options.slots.leave(this)
+  }
+}
+
+function served(stream: Stream): ServedRequest | undefined {
+  return stream.owner as ServedRequest | undefined
+}
+
+const ABORT_OF: Readonly<Record<number, AbortCode>> = {
+  [Reset.CANCELLED]: 'CLIENT_GONE',
+  [Reset.DEADLINE]: 'DEADLINE',
+  [Reset.DRAIN_TIMEOUT]: 'DRAIN_TIMEOUT',
+  [Reset.UPSTREAM]: 'UPSTREAM',
+  [Reset.PROTOCOL]: 'PROTOCOL',
 }

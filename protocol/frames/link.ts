@@ -1,0 +1,204 @@
+/**
+ * Where a frames connection meets a stream of bytes (a socket, mostly): reading, writing, the handshake's deadline, the end.
+ *
+ * Reading never waits for writing. What is ready in one tick leaves in one write, and body is taken from the connection
+ * only while the stream has room, so that what overtakes it still can. Does not know what the frames are about.
+ */
+
+import type { Duplex } from 'node:stream'
+import type { Clock, Timer } from '../clock.ts'
+import { RemoteProtocolError } from '../errors.ts'
+import type { Connection, Event } from './connection.ts'
+import { Goaway } from './constants.ts'
+import type { Stream } from './stream.ts'
+
+/** What a link tells. None of these may throw. */
+export interface LinkOwner {
+  event(event: Event): void
+  /** There is room for more of `stream` again, or it is closed. */
+  relieved(stream: Stream): void
+  /** About to write: the moment for what is worth saying once a tick. */
+  flushing(): void
+  /** Once. `error`: why, unless both sides meant it. */
+  closed(error: Error | undefined): void
+}
+
+/** Body bytes handed to the stream at once: as much as waits there in front of a WINDOW or RESET. */
+const BATCH = 128 * 1024
+/** How long a peer may take to read our last words and close, ms. */
+const LINGER = 1_000
+/** HELLO and proof, ms: a second on a slow machine that just started, with room. */
+export const HANDSHAKE_TIMEOUT = 5_000
+
+export class Link {
+  readonly connection: Connection
+  readonly #stream: Duplex
+  readonly #owner: LinkOwner
+  readonly #clock: Clock
+  #scheduled = false
+  #closed = false
+  #ending = false
+  #timer: Timer | undefined
+
+  /** @param first bytes that were read from `stream` already */
+  constructor(
+    stream: Duplex,
+    connection: Connection,
+    owner: LinkOwner,
+    options: { clock: Clock; handshakeTimeout?: number | undefined },
+    first?: Uint8Array,
+  ) {
+    this.connection = connection
+    this.#stream = stream
+    this.#owner = owner
+    this.#clock = options.clock
+    const timeout = options.handshakeTimeout ?? HANDSHAKE_TIMEOUT
+    this.#timer = options.clock.after(timeout, () => {
+      if (connection.state !== 'open') {
+        this.#fail(new RemoteProtocolError('TIMEOUT', `the handshake was not done after ${timeout} ms`))
+      }
+    })
+    ;(stream as { setNoDelay?: (on: boolean) => void }).setNoDelay?.(true)
+    stream.on('error', (error) => this.destroy(error))
+    stream.on('close', () => this.destroy(lost()))
+    stream.on('end', () => this.#peerEnded())
+    stream.on('drain', () => this.schedule())
+    if (stream.destroyed) {
+      setImmediate(() => this.destroy(lost()))
+      return
+    }
+    this.schedule()
+    const listen = (): void => {
+      if (this.#closed) return
+      if (first !== undefined && first.length > 0) this.#read(first)
+      stream.on('data', (chunk: Uint8Array) => this.#read(chunk))
+    }
+    // The owner's constructor has to end before it is told of anything.
+    if (first === undefined) listen()
+    else setImmediate(listen)
+  }
+
+  get closed(): boolean {
+    return this.#closed
+  }
+
+  /** There may be something to send: it leaves at the end of this tick. */
+  schedule(): void {
+    if (this.#scheduled || this.#closed) return
+    this.#scheduled = true
+    setImmediate(this.#tick)
+  }
+
+  /** Sends what there is now, as far as there is room. */
+  flush(): void {
+    const stream = this.#stream
+    const { connection } = this
+    if (stream.destroyed || stream.writableEnded || stream.writableNeedDrain) return
+    if (!this.#closed) this.#owner.flushing()
+    if (!connection.pending) return
+    const parts = connection.take(BATCH)
+    if (parts.length === 1) stream.write(parts[0])
+    else if (parts.length > 1) {
+      stream.cork()
+      for (const part of parts) stream.write(part)
+      stream.uncork()
+    }
+    if (!this.#closed) this.#relieve()
+    if (connection.pending && !stream.writableNeedDrain) this.schedule()
+  }
+
+  /** Sends what there is, then ends the stream. For a link on which nothing runs any more. */
+  end(): void {
+    if (this.#ending || this.#closed) return
+    this.#ending = true
+    this.schedule()
+  }
+
+  /** Closes now. */
+  destroy(error?: Error): void {
+    this.#close(error)
+    this.#stream.destroy()
+  }
+
+  // ---- inside ----------------------------------------------------------------------------------------------------
+
+  readonly #tick = (): void => {
+    this.#scheduled = false
+    this.flush()
+    if (this.#ending && !this.#closed && !this.connection.pending) this.#finish(undefined)
+  }
+
+  #read(chunk: Uint8Array): void {
+    if (this.#closed) return
+    const { connection } = this
+    const events = connection.receive(chunk)
+    for (const event of events) {
+      if (this.#closed) return
+      if (event.type === 'ready') {
+        this.#timer?.cancel()
+        this.#timer = undefined
+      } else if (event.type === 'goaway' && (connection.state !== 'open' || isFault(event.code))) {
+        this.#owner.event(event)
+        this.#finish(new RemoteProtocolError(nameOf(event.code), `the peer ended the link: ${event.text}`))
+        return
+      }
+      this.#owner.event(event)
+    }
+    this.#relieve()
+    if (connection.failure) this.#fail(connection.failure)
+    else if (connection.pending) this.schedule()
+  }
+
+  #relieve(): void {
+    for (const stream of this.connection.relieved()) this.#owner.relieved(stream)
+    if (this.connection.failure) this.#fail(this.connection.failure)
+  }
+
+  /** The peer gets a word on why, and then the end. */
+  #fail(error: RemoteProtocolError): void {
+    if (this.#closed) return
+    this.connection.fail(error)
+    this.#finish(error)
+  }
+
+  /** Our side of the stream ends; what the peer still sends is dropped, for a while. */
+  #finish(error: Error | undefined): void {
+    if (this.#closed) return
+    this.#close(error)
+    const stream = this.#stream
+    if (stream.destroyed) return
+    for (const part of this.connection.take(0)) stream.write(part)
+    stream.end()
+    stream.resume()
+    const timer = this.#clock.after(LINGER, () => stream.destroy())
+    stream.once('close', () => timer.cancel())
+  }
+
+  #peerEnded(): void {
+    const { connection } = this
+    const meant = this.#ending || connection.goingAway || connection.leaving
+    if (meant && connection.size === 0) this.#finish(undefined)
+    else this.destroy(lost())
+  }
+
+  #close(error: Error | undefined): void {
+    if (this.#closed) return
+    this.#closed = true
+    this.#timer?.cancel()
+    this.#owner.closed(error)
+  }
+}
+
+/** The stream ended or broke under the link. */
+export function lost(): Error {
+  return Object.assign(new Error('the connection was closed'), { code: 'LOST' })
+}
+
+function isFault(code: number): boolean {
+  return code !== Goaway.DRAINING && code !== Goaway.RETIRING
+}
+
+function nameOf(code: number): string {
+  for (const [name, value] of Object.entries(Goaway)) if (value === code) return name
+  return 'PROTOCOL'
+}

@@ -1,0 +1,180 @@
+/**
+ * A request's body that can be sent again: reads the input once, and keeps what was sent until the application has
+ * started or it was too much. Does not know frames, nor whether a request may be sent again.
+ */
+
+import type { Input } from '../application.ts'
+import { RequestInput } from '../input.ts'
+import { DATA_MAX, WINDOW } from './constants.ts'
+
+/** One attempt to have the request run. */
+export interface Attempt {
+  /** `next()` has something now. */
+  bodyReady(): void
+  abort(reason: Error): void
+}
+
+/**
+ * Most that is kept, bytes: before STARTED a peer can take its initial window, and one more chunk waits to be sent. A peer
+ * with a larger window than ours makes bodies that are not whole, never memory without end.
+ */
+export const KEEP_MAX: number = WINDOW + 2 * DATA_MAX
+
+export class ReplayableBody {
+  readonly #input: Input
+  readonly #fast: RequestInput | undefined
+  #attempt: Attempt | undefined
+  /** Chunks that were read and can be given again; the next to give is `#at`. */
+  #chunks: Uint8Array[] = []
+  #at = 0
+  #bytes = 0
+  #keeping = true
+  /** Bytes that were given and are not kept. */
+  #gone = false
+  #reading = false
+  #ended = false
+  #failure: Error | undefined
+  #trailers: readonly string[] = []
+  #taken = 0
+
+  /** Make one per request, and give the same one to every attempt. */
+  constructor(input: Input) {
+    this.#input = input
+    this.#fast = input instanceof RequestInput ? input : undefined
+  }
+
+  /** Whether it can still be sent from its first byte. True for an empty body, always. */
+  get whole(): boolean {
+    return !this.#gone
+  }
+
+  /** Whether the present attempt has given all of it to the container. */
+  get sent(): boolean {
+    return this.#ended && this.#at === this.#chunks.length
+  }
+
+  /** Whether the next bytes have still to come from the client. */
+  get waiting(): boolean {
+    return this.#reading && this.#at === this.#chunks.length
+  }
+
+  /** Bytes that the present attempt has given to the container. */
+  get taken(): number {
+    return this.#taken
+  }
+
+  /** Whether nothing was given to anybody. */
+  get untouched(): boolean {
+    return this.#chunks.length === 0 && !this.#gone && (this.#fast === undefined || this.#fast.buffered === 0)
+  }
+
+  /** Flat; once `next()` gave null. */
+  get trailers(): readonly string[] {
+    return this.#trailers
+  }
+
+  /** Whether `next()` is known to have nothing but null, and no trailers follow. */
+  get atEnd(): boolean {
+    if (this.#at < this.#chunks.length) return false
+    if (this.#ended) return this.#trailers.length === 0
+    const input = this.#fast
+    return input?.ended === true && input.buffered === 0 && input.trailerFields.length === 0
+  }
+
+  /** Gives the present attempt up: `call`'s promise, or the body's pending read, rejects with `reason`. */
+  abort(reason: Error): void {
+    this.#attempt?.abort(reason)
+  }
+
+  // ---- the attempt's side ----------------------------------------------------------------------------------------
+
+  /** From the first byte. Only when `whole`. */
+  begin(attempt: Attempt): void {
+    this.#attempt = attempt
+    this.#at = 0
+    this.#taken = 0
+  }
+
+  /** That attempt is over. */
+  leave(attempt: Attempt): void {
+    if (this.#attempt === attempt) this.#attempt = undefined
+  }
+
+  /**
+   * The next chunk; null at the end; undefined when it has to be waited for: `bodyReady` follows.
+   *
+   * @throws what the input failed with
+   */
+  next(): Uint8Array | null | undefined {
+    if (this.#at < this.#chunks.length) return this.#give()
+    if (this.#failure) throw this.#failure
+    if (this.#ended) return null
+    if (this.#reading) return undefined
+    const chunk = this.#fast?.readNow(DATA_MAX)
+    if (chunk === null) {
+      this.#ended = true
+      this.#trailers = this.#fast!.trailerFields
+      return null
+    }
+    if (chunk === undefined) {
+      this.#read()
+      return undefined
+    }
+    this.#chunks.push(chunk)
+    return this.#give()
+  }
+
+  /** The application runs: nothing needs to be kept for another attempt. */
+  started(): void {
+    if (!this.#keeping) return
+    this.#keeping = false
+    this.#drop()
+  }
+
+  // ---- inside ----------------------------------------------------------------------------------------------------
+
+  #give(): Uint8Array {
+    const chunk = this.#chunks[this.#at++]!
+    this.#taken += chunk.length
+    if (this.#keeping) {
+      this.#bytes = Math.max(this.#bytes, this.#taken)
+      if (this.#bytes > KEEP_MAX) this.#keeping = false
+    }
+    if (!this.#keeping) this.#drop()
+    return chunk
+  }
+
+  /** Lets go of what was given. */
+  #drop(): void {
+    if (this.#at === 0) return
+    this.#chunks.splice(0, this.#at)
+    this.#at = 0
+    this.#gone = true
+  }
+
+  #read(): void {
+    this.#reading = true
+    this.#input.read1(DATA_MAX).then(
+      (chunk) => this.#arrived(chunk),
+      (error: Error) => {
+        this.#reading = false
+        this.#failure = error
+        this.#attempt?.bodyReady()
+      },
+    )
+  }
+
+  async #arrived(chunk: Uint8Array): Promise<void> {
+    if (chunk.length > 0) this.#chunks.push(chunk)
+    else {
+      try {
+        this.#trailers = this.#fast?.trailerFields ?? (await this.#input.trailers).flat()
+        this.#ended = true
+      } catch (error) {
+        this.#failure = error as Error
+      }
+    }
+    this.#reading = false
+    this.#attempt?.bodyReady()
+  }
+}
