@@ -1,0 +1,173 @@
+/** The setups that are compared, each as the processes it consists of. Knows nothing of load or figures. */
+
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { nginxConfiguration } from './nginx.ts'
+import { type Endpoint, findProgram, freePort, type Server, type Workshop } from './workshop.ts'
+
+export const arrangementNames = [
+  'pair',
+  'container',
+  'node',
+  'nginx-node',
+  'nginx-container',
+  'nginx-uwsgi',
+  'http-proxy',
+  'pair-http',
+] as const
+export type ArrangementName = (typeof arrangementNames)[number]
+
+/** How each is called in tables. */
+export const titles: Readonly<Record<ArrangementName, string>> = {
+  pair: 'proxy → frames → container (the pair)',
+  container: 'container’s own HTTP port',
+  node: 'node:http',
+  'nginx-node': 'nginx → node:http',
+  'nginx-container': 'nginx uwsgi_pass → container',
+  'nginx-uwsgi': 'nginx uwsgi_pass → uWSGI (Python)',
+  'http-proxy': 'http-proxy-3 → node:http',
+  'pair-http': 'proxy --upstream http:// → node:http',
+}
+
+/** A setup that runs. */
+export interface Arrangement {
+  readonly name: ArrangementName
+  /** Where clients connect, on 127.0.0.1. */
+  readonly port: number
+  /** The same without buffering of bodies, for those that buffer. */
+  readonly streamPort: number
+  /** The server that clients talk to comes first. */
+  readonly servers: readonly Server[]
+}
+
+/** Why a setup is left out. */
+export class Unavailable extends Error {}
+
+const peers = join(import.meta.dirname, 'peers')
+const gantry = join(import.meta.dirname, '..', 'gantry.ts')
+const application = join(peers, 'application.ts')
+
+/** @throws Unavailable when a program is not there; Error when a server does not start. */
+export async function startArrangement(
+  name: ArrangementName,
+  accessLog: 'on' | 'off',
+  workshop: Workshop,
+): Promise<Arrangement> {
+  const label = `${name}-${accessLog}`
+  const port = await freePort()
+  const socket = workshop.path(`${label}.sock`)
+
+  // What a front already logs is logged by nobody behind it.
+  const node = (log: 'on' | 'off', endpoint: Endpoint): Promise<Server> =>
+    workshop.start({
+      name: `${label}-node`,
+      command: process.execPath,
+      args: [join(peers, 'node-http.ts'), log, String(endpoint)],
+      endpoints: [endpoint],
+    })
+  const run = (role: string, endpoint: Endpoint, args: readonly string[], log = accessLog): Promise<Server> =>
+    workshop.start({
+      name: `${label}-${role}`,
+      command: process.execPath,
+      args: [
+        gantry,
+        ...args,
+        '--listen',
+        typeof endpoint === 'number' ? `127.0.0.1:${endpoint}` : `unix:${endpoint}`,
+        '--access-log',
+        log === 'on' ? 'json' : 'off',
+        '--drain-timeout',
+        '1s',
+      ],
+      endpoints: [endpoint],
+    })
+  const container = (endpoint: Endpoint, log = accessLog): Promise<Server> =>
+    run('container', endpoint, ['container', application], log)
+  const whole = (servers: Server[], streamPort = port): Arrangement => ({ name, port, streamPort, servers })
+
+  switch (name) {
+    case 'node':
+      return whole([await node(accessLog, port)])
+    case 'container':
+      return whole([await container(port)])
+    case 'pair': {
+      const behind = await container(socket)
+      return whole([await run('proxy', port, ['proxy', '--upstream', `unix:${socket}`]), behind])
+    }
+    case 'pair-http': {
+      const upstreamPort = await freePort()
+      const behind = await node('off', upstreamPort)
+      return whole([await run('proxy', port, ['proxy', '--upstream', `http://127.0.0.1:${upstreamPort}`]), behind])
+    }
+    case 'http-proxy': {
+      const behind = await node('off', socket)
+      const front = await workshop.start({
+        name: `${label}-front`,
+        command: process.execPath,
+        args: [join(peers, 'http-proxy.ts'), accessLog, String(port), socket],
+        endpoints: [port],
+      })
+      return whole([front, behind])
+    }
+    case 'nginx-node':
+    case 'nginx-container':
+    case 'nginx-uwsgi': {
+      const program = need('nginx', 'nginx')
+      const behind =
+        name === 'nginx-node'
+          ? await node('off', socket)
+          : name === 'nginx-container'
+            ? await container(socket, 'off')
+            : await uwsgi(label, socket, workshop)
+      const streamPort = await freePort()
+      const folder = workshop.path(label)
+      mkdirSync(folder)
+      const configuration = join(folder, 'nginx.conf')
+      const upstream = name === 'nginx-node' ? 'http' : 'uwsgi'
+      const log = accessLog === 'on' ? workshop.log(`${label}-access.log`) : undefined
+      writeFileSync(
+        configuration,
+        nginxConfiguration({ folder, port, streamPort, upstreamSocket: socket, upstream, accessLog: log }),
+      )
+      const front = await workshop.start({
+        name: `${label}-nginx`,
+        command: program,
+        args: ['-c', configuration],
+        endpoints: [port, streamPort],
+        signal: 'SIGTERM',
+      })
+      return whole([front, behind], streamPort)
+    }
+  }
+}
+
+function uwsgi(label: string, socket: string, workshop: Workshop): Promise<Server> {
+  const program = need('uWSGI with its python3 plugin', 'uwsgi-core', 'uwsgi')
+  return workshop.start({
+    name: `${label}-uwsgi`,
+    command: program,
+    args: [
+      '--plugin',
+      'python3',
+      '--socket',
+      socket,
+      '--listen',
+      '1024',
+      '--wsgi-file',
+      join(peers, 'hello.py'),
+      '--need-app',
+      '--master',
+      '--die-on-term',
+      '--disable-logging',
+      '--processes',
+      '1',
+    ],
+    endpoints: [socket],
+  })
+}
+
+function need(what: string, ...names: readonly string[]): string {
+  const program = findProgram(...names)
+  if (program === undefined) throw new Unavailable(`${what} is not installed`)
+  return program
+}
