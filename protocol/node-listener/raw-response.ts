@@ -26,7 +26,17 @@ export interface RawStep {
   body: Uint8Array[]
 }
 
-type State = 'head' | 'raw' | 'length' | 'until-end' | 'chunk-size' | 'chunk' | 'chunk-end' | 'trailers' | 'done'
+type State =
+  | 'head'
+  | 'raw'
+  | 'none'
+  | 'length'
+  | 'until-end'
+  | 'chunk-size'
+  | 'chunk'
+  | 'chunk-end'
+  | 'trailers'
+  | 'done'
 
 export class RawResponse {
   readonly #bodyless: boolean
@@ -42,7 +52,7 @@ export class RawResponse {
 
   /** Whether the response is whole. Up to the end: `end()` says it. */
   get done(): boolean {
-    return this.#state === 'done'
+    return this.#state === 'done' || this.#state === 'none'
   }
 
   /** @throws LocalProtocolError when it is no HTTP/1.1 response */
@@ -116,6 +126,9 @@ export class RawResponse {
         if (end === 0) this.#state = 'done'
         return data.subarray(end + 2)
       }
+      case 'none':
+        // http-proxy writes a last chunk even where there is no body.
+        return data.subarray(data.length)
       case 'done':
         throw refused('bytes follow its end')
     }
@@ -123,7 +136,7 @@ export class RawResponse {
 
   #begin(head: RawHead): State {
     if (head.code === 101) return 'raw'
-    if (this.#bodyless || head.code === 204 || head.code === 304) return 'done'
+    if (this.#bodyless || head.code === 204 || head.code === 304) return 'none'
     const coding = field(head.headers, 'transfer-encoding')
     if (coding !== undefined) {
       if (coding.toLowerCase() !== 'chunked') throw refused(`its Transfer-Encoding is ${JSON.stringify(coding)}`)
