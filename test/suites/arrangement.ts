@@ -1,6 +1,5 @@
 /** What the behaviour suite asks of an arrangement: a way from a client to the fixture applications, and what it cannot do. */
 
-import { existsSync } from 'node:fs'
 import type { RequestOptions, Sent } from '../support/client.ts'
 import { HttpClient } from '../support/http-client.ts'
 
@@ -23,10 +22,12 @@ export type Feature =
   | 'response-trailers'
   | 'hints' // 103
   | 'expect' // 100 Continue is Gantry's
+  | 'streamed-upload' // an upload reaches the application while it comes
   | 'duplex' // answer and upload at the same time
+  | 'bulk-duplex' // also when both are large
   | 'early' // an answer before the upload was read arrives
   | 'upgrade'
-  | 'half-upgrade' // an upgraded connection's one direction may end first
+  | 'streaming' // a response's chunk is not kept back
 
 export interface Arrangement {
   readonly name: string
@@ -79,10 +80,4 @@ export function overHttp(address: { port: number } | { path: string }, close: ()
       await close()
     },
   }
-}
-
-/** nginx, or why there is none. */
-export function findNginx(): { nginx: string; unavailable: string | undefined } {
-  const nginx = ['/usr/sbin/nginx', '/usr/local/sbin/nginx', '/usr/bin/nginx'].find((path) => existsSync(path))
-  return { nginx: nginx ?? 'nginx', unavailable: nginx ? undefined : 'nginx is not installed' }
 }

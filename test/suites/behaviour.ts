@@ -537,7 +537,7 @@ export function behaviour(arrangement: Arrangement): void {
           assert.deepEqual(answer, { length: 8_000_001, sha256: createHash('sha256').update(body).digest('hex') })
         })
       }
-      holds('of 8 MB may come back while it comes', ['duplex'], async () => {
+      holds('of 8 MB may come back while it comes', ['duplex', 'bulk-duplex'], async () => {
         const sent = await open({ method: 'POST', target: '/echo-stream', body: 'stream' })
         for (let at = 0; at < 8_000_000; at += 100_000) void sent.send(pattern(at, 100_000))
         sent.finish()
@@ -619,7 +619,7 @@ export function behaviour(arrangement: Arrangement): void {
     })
 
     describe('a stream', () => {
-      holds('is not delayed: each chunk is here before the next is made', [], async () => {
+      holds('is not delayed: each chunk is here before the next is made', ['streaming'], async () => {
         const key = fresh()
         const sent = await open({ target: `/gated?key=${key}&n=4` })
         let expected = ''
@@ -631,7 +631,7 @@ export function behaviour(arrangement: Arrangement): void {
         assert.equal((await sent.whole()).complete, true)
         await journalIs(key, ['finally'])
       })
-      holds('that is written sends its head with an empty write, and each chunk at once', [], async () => {
+      holds('that is written sends its head with an empty write, and each chunk at once', ['streaming'], async () => {
         const key = fresh()
         const sent = await open({ target: `/gated-write?key=${key}&n=3` })
         assert.equal((await sent.head()).status, 200)
@@ -677,15 +677,19 @@ export function behaviour(arrangement: Arrangement): void {
       for (const how of ['end', 'reset'] as const) {
         for (const first of ['', '&first']) {
           const when = first ? 'in the middle of the body' : 'before the head'
-          holds(`${when}, by ${how}, is told to the application, whose body is closed once`, [], async () => {
-            const key = fresh()
-            const sent = await open({ target: `/wait?key=${key}${first}` })
-            assert.deepEqual(await eventsOf(key, 1), ['running'])
-            if (first) await sent.has(6)
-            sent.abort(how)
-            assert.equal((await sent.whole()).complete, false)
-            await journalIs(key, ['running', 'abort CLIENT_GONE', 'finally', 'close'])
-          })
+          holds(
+            `${when}, by ${how}, is told to the application, whose body is closed once`,
+            first ? ['streaming'] : [],
+            async () => {
+              const key = fresh()
+              const sent = await open({ target: `/wait?key=${key}${first}` })
+              assert.deepEqual(await eventsOf(key, 1), ['running'])
+              if (first) await sent.has(6)
+              sent.abort(how)
+              assert.equal((await sent.whole()).complete, false)
+              await journalIs(key, ['running', 'abort CLIENT_GONE', 'finally', 'close'])
+            },
+          )
         }
       }
       holds('while the application waits for something else is told to it', [], async () => {
@@ -695,7 +699,7 @@ export function behaviour(arrangement: Arrangement): void {
         sent.abort()
         await journalIs(key, ['running', 'abort'])
       })
-      holds("in its upload makes the application's read reject", [], async () => {
+      holds("in its upload makes the application's read reject", ['streamed-upload'], async () => {
         const key = fresh()
         const sent = await open({
           method: 'POST',
@@ -757,7 +761,7 @@ export function behaviour(arrangement: Arrangement): void {
           assert.equal(await text('/hello'), 'Hello world!\n')
         })
       }
-      holds('fails after a while is visibly cut, and what it gave until then had arrived', [], async () => {
+      holds('fails after a while is visibly cut, and what it gave until then had arrived', ['streaming'], async () => {
         const key = fresh()
         const sent = await open({ target: `/reject-late?key=${key}` })
         assert.equal((await sent.has(7)).toString(), 'partial')

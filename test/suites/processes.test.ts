@@ -1,0 +1,84 @@
+/** The behaviour suite over real processes: a container's HTTP port, and a proxy before a container. */
+
+import { rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { FIXTURES, faultsOf, type Gantry, startGantry } from '../support/gantry.ts'
+import { temporary } from '../support/sockets.ts'
+import { type Arrangement, overHttp, type Running } from './arrangement.ts'
+import { behaviour } from './behaviour.ts'
+
+const quiet = ['--access-log', 'off']
+
+function over(port: number, processes: Gantry[], clean: () => Promise<void> = async () => {}): Running {
+  const running = overHttp({ port }, async () => {
+    await Promise.all(processes.map(({ child }) => child.end()))
+    await clean()
+  })
+  return { ...running, broken: () => [...processes.flatMap(faultsOf), ...(running.broken?.() ?? [])] }
+}
+
+/** Two processes, the second after the first listens; neither is left when the second does not start. */
+async function two(first: Promise<Gantry>, second: (first: Gantry) => Promise<Gantry>): Promise<[Gantry, Gantry]> {
+  const one = await first
+  try {
+    return [one, await second(one)]
+  } catch (error) {
+    await one.child.end()
+    throw error
+  }
+}
+
+/** A container on one address and a proxy to it. */
+function pair(
+  name: string,
+  listen: (directory: string) => [container: string, upstream: (port: number) => string],
+  options: { token?: string; without?: Arrangement['without'] } = {},
+): void {
+  behaviour({
+    name,
+    ...(options.without ? { without: options.without } : {}),
+    async start() {
+      const directory = await temporary()
+      const [address, upstream] = listen(directory)
+      const env: Record<string, string> = options.token === undefined ? {} : { GANTRY_TOKEN: options.token }
+      const [container, proxy] = await two(
+        startGantry(['container', FIXTURES, '--listen', address, ...quiet], { env }),
+        ({ port }) =>
+          startGantry(['proxy', '--listen', '127.0.0.1:0', '--upstream', upstream(port), ...quiet], { env }),
+      )
+      return over(proxy.port, [proxy, container], () => rm(directory, { recursive: true, force: true }))
+    },
+  })
+}
+
+behaviour({
+  name: "a container's HTTP port",
+  async start() {
+    const container = await startGantry(['container', FIXTURES, '--listen', '127.0.0.1:0', ...quiet])
+    return over(container.port, [container])
+  },
+})
+
+pair('a proxy and a container on a Unix socket', (directory) => {
+  const address = `unix:${join(directory, 'socket')}`
+  return [address, () => address]
+})
+
+pair('a proxy and a container over TCP with a token', () => ['127.0.0.1:0', (port) => `tcp:127.0.0.1:${port}`], {
+  token: 'a secret of the suite',
+})
+
+behaviour({
+  name: 'a container that joined a proxy',
+  async start() {
+    const directory = await temporary()
+    const address = `unix:${join(directory, 'join')}`
+    const [proxy, container] = await two(
+      startGantry(['proxy', '--listen', '127.0.0.1:0', '--join-listen', address, ...quiet]),
+      () => startGantry(['container', FIXTURES, '--join', address, ...quiet]),
+    )
+    return over(proxy.port, [proxy, container], () => rm(directory, { recursive: true, force: true }))
+  },
+})
+
+pair("a proxy before a container's HTTP port", () => ['127.0.0.1:0', (port) => `http://127.0.0.1:${port}`])

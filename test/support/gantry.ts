@@ -1,0 +1,35 @@
+/** `gantry container` and `gantry proxy` as processes of a test's own. */
+
+import type { Address } from '../../protocol/address.ts'
+import { repositoryFile, TestChild } from './child.ts'
+
+/** A started server. */
+export interface Gantry {
+  readonly child: TestChild
+  /** What it said it listens on, in order. */
+  readonly addresses: readonly Address[]
+  /** The first TCP port. */
+  readonly port: number
+}
+
+/** Starts a server and waits until it listens. */
+export async function startGantry(
+  argv: readonly string[],
+  options: { env?: Readonly<Record<string, string>>; patience?: number } = {},
+): Promise<Gantry> {
+  const child = new TestChild([repositoryFile('gantry.ts'), ...argv], { patience: 120_000, ...options, ipc: true })
+  await child.until(() => child.messages.length > 0)
+  const { addresses } = child.messages[0] as { addresses: readonly Address[] }
+  const tcp = addresses.find((address) => address.kind === 'tcp')
+  return { child, addresses, port: tcp?.port ?? 0 }
+}
+
+export const FIXTURES: string = repositoryFile('test/apps/all.ts')
+
+/** Lines of a log that tell of a fault of Gantry's own. */
+export function faultsOf({ child }: Gantry): string[] {
+  const faults = child.log
+    .filter((line) => line['level'] === 'fatal' || /uncaught|unhandled/i.test(String(line['msg'])))
+    .map((line) => JSON.stringify(line))
+  return child.stderr === '' ? faults : [...faults, child.stderr]
+}

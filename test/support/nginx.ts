@@ -1,0 +1,83 @@
+/** A real nginx in a directory of its own, as one unprivileged-style process in the foreground. */
+
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { existsSync } from 'node:fs'
+import { readFile, rm, writeFile } from 'node:fs/promises'
+import { connect } from 'node:net'
+import { join } from 'node:path'
+import { freePort, temporary } from './sockets.ts'
+
+const nginx = ['/usr/sbin/nginx', '/usr/local/sbin/nginx', '/usr/bin/nginx'].find((path) => existsSync(path))
+
+/** Why there is none here; undefined where there is. */
+export const noNginx: string | undefined = nginx ? undefined : 'nginx is not installed'
+
+export interface Nginx {
+  readonly port: number
+  stop(): Promise<void>
+}
+
+/** @param location what stands in `location / { … }` */
+export async function startNginx(location: string): Promise<Nginx> {
+  const directory = await temporary()
+  const port = await freePort()
+  const temporaries = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi']
+    .map((name) => `  ${name}_temp_path ${directory}/${name};`)
+    .join('\n')
+  const config = `
+daemon off;
+master_process off;
+worker_processes 1;
+pid ${directory}/pid;
+error_log ${directory}/error.log warn;
+events { worker_connections 512; }
+http {
+  access_log off;
+${temporaries}
+  client_max_body_size 0;
+  large_client_header_buffers 8 64k;
+  map $http_upgrade $connection_upgrade { default upgrade; '' ''; }
+  server {
+    listen 127.0.0.1:${port};
+    location / {
+${location}
+    }
+  }
+}
+`
+  await writeFile(join(directory, 'nginx.conf'), config)
+  const child = spawn(nginx!, ['-p', directory, '-c', 'nginx.conf', '-e', join(directory, 'error.log')], {
+    stdio: 'ignore',
+  })
+  try {
+    await answering(child, port)
+  } catch (error) {
+    const log = await readFile(join(directory, 'error.log'), 'utf8').catch(() => '')
+    throw new Error(`nginx did not start: ${log}`, { cause: error })
+  }
+  return {
+    port,
+    async stop() {
+      const exited = once(child, 'exit')
+      child.kill('SIGKILL')
+      await exited
+      await rm(directory, { recursive: true, force: true })
+    },
+  }
+}
+
+/** nginx says nowhere that it listens: ask until it does. */
+async function answering(child: ChildProcess, port: number): Promise<void> {
+  for (;;) {
+    if (child.exitCode !== null) throw new Error(`it ended with ${child.exitCode}`)
+    const socket = connect(port, '127.0.0.1')
+    const answered = await new Promise<boolean>((resolve) => {
+      socket.once('connect', () => resolve(true))
+      socket.once('error', () => resolve(false))
+    })
+    socket.destroy()
+    if (answered) return
+    await new Promise((resolve) => setTimeout(resolve, 20))
+  }
+}
