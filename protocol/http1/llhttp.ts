@@ -21,7 +21,6 @@ export const TYPE_REQUEST = 1
 export const OK = 0
 export const PAUSED = 21
 export const INVALID_TRANSFER_ENCODING = 15
-export const INVALID_VERSION = 9
 /** Ours: llhttp and this side do not agree where something ends. */
 export const DISAGREED = -1
 
@@ -139,6 +138,11 @@ function reason(parser: number): string {
   if (at === 0) return ''
   const view = Buffer.from(wasm.memory.buffer)
   return view.toString('latin1', at, view.indexOf(0, at))
+}
+
+/** Bytes of WASM memory: it grows and never shrinks, so a parser that was not freed shows here. */
+export function memorySize(): number {
+  return wasm.memory.buffer.byteLength
 }
 
 // ---- heads ---------------------------------------------------------------------------------------------------------
