@@ -1,0 +1,121 @@
+import assert from 'node:assert/strict'
+import { existsSync, readdirSync, statSync } from 'node:fs'
+import { test } from 'node:test'
+import { repositoryFile, TestChild } from './support/child.ts'
+import { withDirectory } from './support/directory.ts'
+
+interface Pair {
+  child: TestChild
+  /** Where its private directory is made. */
+  directory: string
+  /** The process id of a role, from its log. */
+  id(role: 'container' | 'proxy'): number
+}
+
+async function withPair(
+  mode: string,
+  body: (pair: Pair) => Promise<void>,
+  argv: readonly string[] = [],
+): Promise<void> {
+  await withDirectory(async (directory) => {
+    const env = { TMPDIR: directory, FIXTURE_MODE: mode, GANTRY_UPSTREAM: 'elsewhere:1' }
+    const child = new TestChild([repositoryFile('test/fixtures/up.ts'), 'app.ts', ...argv], { env })
+    const id = (role: string): number => {
+      const line = child.log.findLast((one) => one['name'] === role && one['msg'] === 'ready')
+      return line!['pid'] as number
+    }
+    try {
+      await body({ child, directory, id })
+    } finally {
+      await child.end()
+    }
+  })
+}
+
+/** Waits for the line with the URL, and for the logs of both, which may come a little later. */
+function served(child: TestChild): Promise<void> {
+  const line = /^gantry: app\.ts is served at http:\/\/localhost:4711$/m
+  return child.until(() => line.test(child.stderr) && readies(child, 'container') > 0 && readies(child, 'proxy') > 0)
+}
+
+function readies(child: TestChild, role: string): number {
+  return child.log.filter((line) => line['name'] === role && line['msg'] === 'ready').length
+}
+
+test('one friendly line with the URL comes once both processes serve, over a directory that only this user may enter', () =>
+  withPair(
+    '',
+    async ({ child, directory }) => {
+      await served(child)
+      assert.equal(readies(child, 'container'), 1)
+      const [name] = readdirSync(directory)
+      assert.equal(statSync(`${directory}/${name}`).mode & 0o777, 0o700)
+      const said = child.log.map((line) => String(line['msg'])).filter((message) => message.includes('--'))
+      assert.deepEqual(said, [
+        `container --listen=unix:${directory}/${name}/container.sock -- app.ts clean`,
+        `proxy --upstream=unix:${directory}/${name}/container.sock --listen=:4711 clean`,
+      ])
+    },
+    ['--listen', ':4711'],
+  ))
+
+test('a signal drains the proxy first, then the container, and leaves nothing behind', () =>
+  withPair('', async ({ child, directory }) => {
+    await served(child)
+    child.process.kill('SIGTERM')
+    assert.deepEqual(await child.exited, { code: 0, signal: null })
+    const ends = child.log.filter((line) => line['msg'] === 'stopped').map((line) => line['name'])
+    assert.deepEqual(ends, ['proxy', 'container'])
+    assert.deepEqual(readdirSync(directory), [])
+  }))
+
+test('a second signal ends all at once', () =>
+  withPair('hangs-proxy', async ({ child, directory, id }) => {
+    await served(child)
+    const ids = [id('proxy'), id('container')]
+    child.process.kill('SIGINT')
+    await child.until(() => child.logged('proxy drains'))
+    child.process.kill('SIGINT')
+    // Its output ends only once both children have gone as well.
+    assert.deepEqual(await child.exited, { code: 130, signal: null })
+    for (const one of ids) assert.equal(existsSync(`/proc/${one}/exe`), false)
+    assert.deepEqual(readdirSync(directory), [])
+  }))
+
+test('a container that was killed is started again, and the proxy is left alone', () =>
+  withPair('', async ({ child, id }) => {
+    await served(child)
+    const [container, proxy] = [id('container'), id('proxy')]
+    process.kill(container, 'SIGKILL')
+    const back = /^gantry: the container is back$/m
+    await child.until(() => back.test(child.stderr) && readies(child, 'container') === 2)
+    assert.match(child.stderr, /^gantry: the container ended \(SIGKILL\); starting it again in \d+ ms$/m)
+    assert.notEqual(id('container'), container)
+    assert.equal(id('proxy'), proxy)
+    assert.equal(readies(child, 'proxy'), 1)
+  }))
+
+test('an application that cannot be loaded at first is told, and ends it with 1', () =>
+  withPair('refuses-container', async ({ child, directory }) => {
+    assert.deepEqual(await child.exited, { code: 1, signal: null })
+    assert.equal(child.stderr, 'gantry container: cannot be loaded\n')
+    assert.deepEqual(readdirSync(directory), [])
+  }))
+
+test('a proxy that cannot start ends the container too', () =>
+  withPair('refuses-proxy', async ({ child, directory }) => {
+    assert.deepEqual(await child.exited, { code: 1, signal: null })
+    assert.equal(child.stderr, 'gantry proxy: cannot be loaded\n')
+    assert.equal(child.log.filter((line) => line['msg'] === 'stopped').length, 1)
+    assert.deepEqual(readdirSync(directory), [])
+  }))
+
+test('when it is killed, its children drain by themselves', () =>
+  withPair('', async ({ child }) => {
+    await served(child)
+    child.process.kill('SIGKILL')
+    // The output stays open as long as a child lives.
+    assert.deepEqual(await child.exited, { code: null, signal: 'SIGKILL' })
+    const ends = child.log.filter((line) => line['msg'] === 'stopped').map((line) => line['name'])
+    assert.deepEqual(ends.sort(), ['container', 'proxy'])
+  }))
