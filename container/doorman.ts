@@ -1,0 +1,148 @@
+/**
+ * Stands at the container's listeners: reads the first bytes of each connection, asks which protocol they are and
+ * whether its peer may speak it, and hands the socket to that gateway with what was read. What is refused is closed, and
+ * logged once per peer.
+ *
+ * It knows no protocol (`sniff.ts`), no rule (`accept.ts`) and nothing of what is served.
+ */
+
+import type { Socket } from 'node:net'
+import type { Deadlines, Expirable } from '../protocol/clock.ts'
+import type { Logger } from '../protocol/log.ts'
+import { UNIX_PEER } from '../protocol/peers.ts'
+import { sniff } from '../protocol/sniff.ts'
+import { type AcceptRules, type ServedWire, verdictOn } from './accept.ts'
+
+/** Takes a connection over, with the bytes that were read from it. */
+export type Serve = (wire: ServedWire, socket: Socket, peer: string, first: Buffer) => void
+
+export interface DoormanOptions {
+  readonly rules: AcceptRules
+  readonly deadlines: Deadlines
+  readonly log: Logger
+  readonly serve: Serve
+  /** A connection that was waiting for its first bytes has gone or was handed over. */
+  readonly onLeft: () => void
+}
+
+/** How long a connection may take to say which protocol it speaks, ms. */
+export const UNDECIDED_TIMEOUT = 5_000
+/** Refusals that are remembered, so that each is logged once: a table that a scan of addresses cannot fill. */
+const REMEMBERED = 1_000
+
+export class Doorman {
+  readonly #options: DoormanOptions
+  readonly #waiting: Set<Visitor> = new Set()
+  readonly #refused: Set<string> = new Set()
+
+  constructor(options: DoormanOptions) {
+    this.#options = options
+  }
+
+  /** Connections whose protocol is not known yet. */
+  get waiting(): number {
+    return this.#waiting.size
+  }
+
+  /** @param unix whether it came through a Unix socket, whose peers have no address */
+  receive(socket: Socket, unix: boolean): void {
+    const peer = unix ? UNIX_PEER : (socket.remoteAddress ?? '')
+    this.#waiting.add(new Visitor(this, socket, peer, this.#options.deadlines))
+  }
+
+  /** Closes those that have said nothing yet: they have asked for nothing. The others are decided about as ever. */
+  drain(): void {
+    for (const visitor of [...this.#waiting]) if (visitor.silent) visitor.dismiss()
+  }
+
+  abort(): void {
+    for (const visitor of [...this.#waiting]) visitor.dismiss()
+  }
+
+  left(visitor: Visitor): void {
+    this.#waiting.delete(visitor)
+    this.#options.onLeft()
+  }
+
+  /** What the first bytes are is known. */
+  decide(visitor: Visitor, socket: Socket, peer: string, first: Buffer): void {
+    const wire = sniff(first)
+    if (wire === undefined) return
+    const verdict = verdictOn(wire, peer, this.#options.rules)
+    visitor.leave()
+    if ('serve' in verdict) {
+      this.#waiting.delete(visitor)
+      this.#options.serve(verdict.serve, socket, peer, first)
+    } else {
+      socket.destroy()
+      this.#refuse(peer, wire, verdict.refuse)
+    }
+    this.left(visitor)
+  }
+
+  undecided(peer: string, silent: boolean): void {
+    if (silent) this.#options.log.debug({ peer }, 'a connection said nothing and was closed')
+    else this.#refuse(peer, 'undecided', 'its first bytes did not say which protocol it speaks')
+  }
+
+  #refuse(peer: string, wire: string, why: string): void {
+    const key = `${wire} ${peer}`
+    if (this.#refused.has(key)) return
+    // The oldest is forgotten, and would be logged again.
+    if (this.#refused.size >= REMEMBERED) this.#refused.delete(this.#refused.values().next().value!)
+    this.#refused.add(key)
+    this.#options.log.warn({ peer, wire }, `a connection was refused: ${why}`)
+  }
+}
+
+/** One connection until its protocol is known. */
+class Visitor implements Expirable {
+  deadline: number
+  readonly #doorman: Doorman
+  readonly #socket: Socket
+  readonly #peer: string
+  readonly #deadlines: Deadlines
+  #first: Buffer | undefined
+
+  constructor(doorman: Doorman, socket: Socket, peer: string, deadlines: Deadlines) {
+    this.#doorman = doorman
+    this.#socket = socket
+    this.#peer = peer
+    this.#deadlines = deadlines
+    this.deadline = deadlines.clock.now() + UNDECIDED_TIMEOUT
+    deadlines.add(this)
+    socket.on('data', this.#onData)
+    socket.on('end', this.#onGone)
+    socket.on('close', this.#onGone)
+  }
+
+  get silent(): boolean {
+    return this.#first === undefined
+  }
+
+  expire(): void {
+    this.#doorman.undecided(this.#peer, this.silent)
+    this.dismiss()
+  }
+
+  dismiss(): void {
+    this.leave()
+    this.#socket.destroy()
+    this.#doorman.left(this)
+  }
+
+  /** The socket is somebody else's from here on. */
+  leave(): void {
+    this.#deadlines.delete(this)
+    this.#socket.off('data', this.#onData)
+    this.#socket.off('end', this.#onGone)
+    this.#socket.off('close', this.#onGone)
+  }
+
+  readonly #onData = (chunk: Buffer): void => {
+    this.#first = this.#first ? Buffer.concat([this.#first, chunk]) : chunk
+    this.#doorman.decide(this, this.#socket, this.#peer, this.#first)
+  }
+
+  readonly #onGone = (): void => this.dismiss()
+}

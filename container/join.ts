@@ -1,0 +1,257 @@
+/**
+ * `--join ADDRESS`: dials every proxy behind an address and serves on those connections, for as long as the proxies are
+ * there. The name is asked for again about once a second, since what a resolver said before is no promise; proxies that are
+ * gone from it are left, those that come are joined, and a link that was lost is dialled again.
+ *
+ * It knows neither frames nor slots: what is served on a connection is its caller's matter.
+ */
+
+import { lookup } from 'node:dns/promises'
+import { connect, isIP, type Socket } from 'node:net'
+import { dialTarget, printAddress, type TcpAddress, type UnixAddress } from '../protocol/address.ts'
+import type { Clock, Timer } from '../protocol/clock.ts'
+import type { Logger } from '../protocol/log.ts'
+
+/** A served connection, as far as a joiner asks about it. */
+export interface JoinedLink {
+  readonly state: 'connecting' | 'ready' | 'draining' | 'closed'
+  drain(reason?: string): void
+}
+
+export interface LinkEvents {
+  /** The proxy has taken us. */
+  onReady(): void
+  /** Once. */
+  onClosed(error?: Error): void
+}
+
+export interface JoinOptions {
+  readonly clock: Clock
+  readonly log: Logger
+  /** In [0, 1). */
+  readonly random: () => number
+  /** Serves on a connection that was made. */
+  readonly serve: (socket: Socket, proxy: UnixAddress | TcpAddress, events: LinkEvents) => JoinedLink
+  /** All IPv4 and IPv6 addresses of a name; rejects when it cannot be resolved. */
+  readonly resolve?: ((host: string) => Promise<readonly string[]>) | undefined
+  readonly dial?: ((address: UnixAddress | TcpAddress) => Socket) | undefined
+}
+
+/** How often the name is asked for, and the links are looked at, ms. */
+const INTERVAL = 1_000
+/** Between two tries, ms: a proxy that restarts is joined again within a second, and one that stays away costs a dial a second. */
+const FIRST_WAIT = 50
+const MOST_WAIT = 900
+/** For a connection to be made, ms: addresses of hosts that are gone answer nothing at all. */
+const CONNECT_TIMEOUT = 3_000
+/** A link that was ready for so long was a good one: after it the waits begin anew. */
+const GOOD_LINK = 1_000
+
+/** One `--join` address: its proxies, as they come and go. */
+export class Joiner {
+  readonly #address: UnixAddress | TcpAddress
+  readonly #options: JoinOptions
+  readonly #members: Map<string, Member> = new Map()
+  #timer: Timer | undefined
+  #stopped = false
+  #unresolved = false
+
+  constructor(address: UnixAddress | TcpAddress, options: JoinOptions) {
+    this.#address = address
+    this.#options = options
+  }
+
+  start(): void {
+    void this.#look()
+  }
+
+  /** Dials no more, and takes leave of every proxy: what runs is finished. */
+  stop(reason: string): void {
+    this.#stopped = true
+    this.#timer?.cancel()
+    for (const member of this.#members.values()) member.leave(reason)
+    this.#members.clear()
+  }
+
+  /** `<Joiner proxy:9000 2 ready, 1 waiting>` */
+  inspect(): string {
+    const counts = new Map<string, number>()
+    for (const { state } of this.#members.values()) counts.set(state, (counts.get(state) ?? 0) + 1)
+    const states = [...counts].map(([state, count]) => `${count} ${state}`).join(', ')
+    return `<Joiner ${printAddress(this.#address)} ${states || 'nobody'}>`
+  }
+
+  async #look(): Promise<void> {
+    let found: readonly (UnixAddress | TcpAddress)[] | undefined
+    try {
+      found = await this.#resolve()
+      if (this.#unresolved && !this.#stopped)
+        this.#options.log.info({ address: this.name }, 'a name to join is resolved again')
+      this.#unresolved = false
+    } catch (error) {
+      // The resolver may be the one that is gone: who was there is kept until it says otherwise.
+      if (!this.#unresolved && !this.#stopped) {
+        this.#options.log.warn(
+          { address: this.name, error: messageOf(error) },
+          'a name to join cannot be resolved; trying on',
+        )
+      }
+      this.#unresolved = true
+    }
+    if (this.#stopped) return
+    if (found) this.#update(found)
+    for (const member of this.#members.values()) member.look()
+    this.#timer = this.#options.clock.after(INTERVAL, () => void this.#look())
+  }
+
+  get name(): string {
+    return printAddress(this.#address)
+  }
+
+  async #resolve(): Promise<readonly (UnixAddress | TcpAddress)[]> {
+    const address = this.#address
+    if (address.kind === 'unix' || isIP(address.host) !== 0) return [address]
+    const hosts = await (this.#options.resolve ?? systemResolve)(address.host === '' ? 'localhost' : address.host)
+    if (hosts.length === 0) throw new Error(`${address.host} has no addresses`)
+    return hosts.map((host) => ({ kind: 'tcp', host, port: address.port }))
+  }
+
+  #update(found: readonly (UnixAddress | TcpAddress)[]): void {
+    const names = new Set(found.map(printAddress))
+    for (const [name, member] of this.#members) {
+      if (names.has(name)) continue
+      this.#members.delete(name)
+      member.leave('the proxy is gone from its name')
+    }
+    for (const address of found) {
+      const name = printAddress(address)
+      if (!this.#members.has(name)) this.#members.set(name, new Member(address, this.#options))
+    }
+  }
+}
+
+/** One proxy. */
+class Member {
+  readonly #address: UnixAddress | TcpAddress
+  readonly #options: JoinOptions
+  #socket: Socket | undefined
+  #link: JoinedLink | undefined
+  #timer: Timer | undefined
+  #failures = 0
+  #readyAt: number | undefined
+  /** A failure was logged, and nothing has worked since. */
+  #logged = false
+  #left = false
+
+  constructor(address: UnixAddress | TcpAddress, options: JoinOptions) {
+    this.#address = address
+    this.#options = options
+    this.#dial()
+  }
+
+  get state(): string {
+    if (this.#link) return this.#link.state
+    return this.#socket ? 'dialling' : 'waiting'
+  }
+
+  /** A proxy that drains takes nothing more on this link; the one that follows it at its address may be there already. */
+  look(): void {
+    if (this.#link?.state !== 'draining') return
+    this.#link = undefined
+    this.#again(undefined)
+  }
+
+  leave(reason: string): void {
+    this.#left = true
+    this.#timer?.cancel()
+    this.#socket?.destroy()
+    this.#link?.drain(reason)
+  }
+
+  #dial(): void {
+    const { clock } = this.#options
+    const socket = (this.#options.dial ?? dial)(this.#address)
+    this.#socket = socket
+    let failure: Error | undefined
+    const timer = clock.after(CONNECT_TIMEOUT, () => {
+      failure = new Error(`no connection within ${CONNECT_TIMEOUT / 1000} s`)
+      socket.destroy()
+    })
+    const onClose = (): void => {
+      timer.cancel()
+      this.#socket = undefined
+      this.#again(failure ?? new Error('the connection was closed'))
+    }
+    // Stays: a socket that fails once it was handed over must not end the process either.
+    socket.on('error', (error) => {
+      failure ??= error
+    })
+    socket.once('close', onClose)
+    socket.once('connect', () => {
+      timer.cancel()
+      socket.off('close', onClose)
+      this.#socket = undefined
+      if (this.#left) socket.destroy()
+      else this.#serve(socket)
+    })
+  }
+
+  #serve(socket: Socket): void {
+    const { clock, log } = this.#options
+    this.#readyAt = undefined
+    const link = this.#options.serve(socket, this.#address, {
+      onReady: () => {
+        this.#readyAt = clock.now()
+        if (this.#logged) log.info({ proxy: printAddress(this.#address) }, 'a proxy is joined again')
+        this.#logged = false
+      },
+      onClosed: (error) => {
+        // One that drained was replaced already.
+        if (this.#link !== link) return
+        this.#link = undefined
+        this.#again(error)
+      },
+    })
+    this.#link = link
+  }
+
+  #again(error: Error | undefined): void {
+    if (this.#left) return
+    const { clock, log, random } = this.#options
+    if (error && !this.#logged) {
+      this.#logged = true
+      log.warn({ proxy: printAddress(this.#address), error: error.message }, 'a proxy cannot be joined; trying on')
+    }
+    const good = this.#readyAt !== undefined && clock.now() - this.#readyAt >= GOOD_LINK
+    this.#readyAt = undefined
+    this.#failures = good ? 1 : this.#failures + 1
+    // Doubling, capped, and jittered between half and all of it, so that many containers do not return in step.
+    const full = Math.min(MOST_WAIT, FIRST_WAIT * 2 ** Math.min(this.#failures - 1, 10))
+    this.#timer?.cancel()
+    this.#timer = clock.after(full / 2 + (full / 2) * random(), () => {
+      this.#timer = undefined
+      this.#dial()
+    })
+  }
+}
+
+/** What programs on this host see: /etc/hosts, then DNS, both families. */
+async function systemResolve(host: string): Promise<readonly string[]> {
+  const found = await lookup(host, { all: true, order: 'verbatim' })
+  return [...new Set(found.map(({ address }) => address))]
+}
+
+function dial(address: UnixAddress | TcpAddress): Socket {
+  // Keep-alive: a proxy whose host is gone says no good-bye, and nothing here would ever write to it.
+  return connect({
+    ...dialTarget(address),
+    allowHalfOpen: true,
+    noDelay: true,
+    keepAlive: true,
+    keepAliveInitialDelay: 15_000,
+  })
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error)
+}

@@ -1,0 +1,411 @@
+/**
+ * The container as one thing that starts and drains: listeners and joins, the gateways behind them, the application and
+ * its slots, put together. Each of them does its own work; here is only who is given to whom, and in which order they stop.
+ */
+
+import { isIP, type Socket } from 'node:net'
+import { hostname } from 'node:os'
+import { monitorEventLoopDelay } from 'node:perf_hooks'
+import { accessLog } from '../middleware/access-log.ts'
+import { requestIdFrom } from '../middleware/forwarded.ts'
+import { type Address, printAddress, type TcpAddress } from '../protocol/address.ts'
+import type { Application, Environ } from '../protocol/application.ts'
+import { type Clock, Deadlines, systemClock, type Timer } from '../protocol/clock.ts'
+import { http1Settings, readToken } from '../protocol/common-options.ts'
+import type { ProcessFacts } from '../protocol/environ.ts'
+import { AbortError } from '../protocol/errors.ts'
+import type { Exchange, ExchangeHost } from '../protocol/exchange.ts'
+import type { Identity } from '../protocol/frames/hello.ts'
+import { type ServerLink, type SlotHolder, type SlotSource, serveFrames } from '../protocol/frames/server.ts'
+import { type Http1Connection, serveHttp1 } from '../protocol/http1/gateway.ts'
+import type { Http1Options } from '../protocol/http1/options.ts'
+import { type Listener, listen } from '../protocol/listen.ts'
+import type { Logger } from '../protocol/log.ts'
+import { OptionError } from '../protocol/options.ts'
+import { TrustedPeers, UNIX_PEER } from '../protocol/peers.ts'
+import { serveUwsgi, type UwsgiConnection, type UwsgiOptions } from '../protocol/uwsgi/gateway.ts'
+import type { ServedWire } from './accept.ts'
+import { Doorman } from './doorman.ts'
+import { Joiner, type JoinOptions, type LinkEvents } from './join.ts'
+import { loadApplication } from './load-application.ts'
+import { type ContainerOptions, containerAddresses } from './options.ts'
+import { Slots } from './slots.ts'
+
+export interface ContainerEnvironment {
+  readonly log: Logger
+  /** Takes a line for each request that comes straight to the port; undefined: they are not wanted. */
+  readonly accessLog?: Logger | undefined
+  readonly clock?: Clock | undefined
+  /** In [0, 1). */
+  readonly random?: (() => number) | undefined
+  readonly resolve?: JoinOptions['resolve']
+  /** Served instead of loading `--module`. */
+  readonly application?: Application | undefined
+}
+
+export interface RunningContainer {
+  /** Where it listens, with the ports that the system chose. */
+  readonly addresses: readonly Address[]
+  /**
+   * Takes nothing new, finishes what runs within the drain timeout, and aborts what is left. Resolves when all is closed; the
+   * second call waits for the same.
+   */
+  drain(): Promise<void>
+  inspect(): string
+}
+
+/** For applications to settle after their requests were aborted, ms: an exchange waits 5 s for a pending `next()`. */
+const SETTLE_GRACE = 5_500
+
+/** Others of this container's kind may run the same application, and one worker runs many requests at once. */
+const FACTS: ProcessFacts = { multithread: true, multiprocess: true, runOnce: false }
+
+/**
+ * Loads the application, listens, and joins.
+ *
+ * @throws LoadError when there is no application, ListenError, OptionError for a secret that is missing or cannot be read
+ */
+export async function serveContainer(
+  options: ContainerOptions,
+  environment: ContainerEnvironment,
+): Promise<RunningContainer> {
+  const token = readToken(options)
+  checkSecrets(options, token)
+  const application = environment.application ?? (await loadApplication(options.module))
+  const container = new Container(application, options, environment, token)
+  await container.start()
+  return container
+}
+
+class Container implements RunningContainer {
+  readonly #application: Application
+  readonly #options: ContainerOptions
+  readonly #log: Logger
+  readonly #clock: Clock
+  readonly #deadlines: Deadlines
+  readonly #token: string | undefined
+  readonly #slots: Slots
+  readonly #identity: Identity
+  readonly #direct: Application
+  readonly #http: Http1Options
+  readonly #uwsgi: UwsgiOptions
+  readonly #doorman: Doorman
+  readonly #joiners: Joiner[]
+  readonly #lag: () => number = eventLoopLag()
+  #listeners: Listener[] = []
+  readonly #connections: Set<Http1Connection | UwsgiConnection> = new Set()
+  readonly #links: Set<ServerLink> = new Set()
+  #draining: Promise<void> | undefined
+  #empty: (() => void) | undefined
+
+  constructor(
+    application: Application,
+    options: ContainerOptions,
+    environment: ContainerEnvironment,
+    token: string | undefined,
+  ) {
+    const { log, clock = systemClock, random = Math.random, resolve } = environment
+    this.#application = application
+    this.#direct = environment.accessLog ? accessLog({ log: environment.accessLog })(application) : application
+    this.#options = options
+    this.#log = log
+    this.#clock = clock
+    this.#deadlines = new Deadlines(clock)
+    this.#token = token
+    this.#slots = new Slots(options.slots)
+    const id = options.id ?? `${hostname()}-${process.pid}`
+    this.#identity = { id, worker: 0, workers: 1, slots: options.slots, limits: {} }
+
+    const direct = {
+      ...http1Settings(options),
+      facts: FACTS,
+      host: this.#host(() => this.#slots.release()),
+      admit: () => this.#slots.take(),
+      onClose: (connection: Http1Connection | UwsgiConnection) => {
+        this.#connections.delete(connection)
+        this.#left()
+      },
+    }
+    this.#http = { ...direct, requestId: requestIdFrom(options.trustedPeers) }
+    this.#uwsgi = { ...direct, requestId: requestIdOf }
+    this.#doorman = new Doorman({
+      rules: { accept: options.accept, trustedPeers: options.trustedPeers, token: token !== undefined },
+      deadlines: this.#deadlines,
+      log,
+      serve: (wire, socket, peer, first) => this.#serve(wire, socket, peer, first),
+      onLeft: () => this.#left(),
+    })
+    const joining: JoinOptions = {
+      clock,
+      log,
+      random,
+      resolve,
+      serve: (socket, proxy, events) => this.#link(socket, printAddress(proxy), proxy.kind === 'unix', true, events),
+    }
+    this.#joiners = options.join.map((address) => new Joiner(address, joining))
+  }
+
+  get addresses(): readonly Address[] {
+    return this.#listeners.map(({ address }) => address)
+  }
+
+  async start(): Promise<void> {
+    const { socketMode } = this.#options
+    try {
+      for (const address of containerAddresses(this.#options)) {
+        const unix = address.kind === 'unix'
+        const listener = await listen(address, { log: this.#log, mode: socketMode }, (socket) =>
+          this.#doorman.receive(socket, unix),
+        )
+        this.#listeners.push(listener)
+        this.#log.info({ address: printAddress(listener.address) }, 'listening')
+      }
+    } catch (error) {
+      for (const listener of this.#listeners) listener.close()
+      this.#abort(new AbortError('DRAIN_TIMEOUT', 'the container could not start'))
+      throw error
+    }
+    for (const joiner of this.#joiners) joiner.start()
+  }
+
+  inspect(): string {
+    return `<Container ${this.#slots.inspect()} ${this.#connections.size} connections>`
+  }
+
+  // ---- what comes in -----------------------------------------------------------------------------------------------
+
+  #serve(wire: ServedWire, socket: Socket, peer: string, first: Buffer): void {
+    switch (wire) {
+      case 'http': {
+        const facts = peer === UNIX_PEER ? { remoteAddress: UNIX_PEER, remotePort: '' } : undefined
+        this.#keep(serveHttp1(socket, this.#direct, this.#http, first, facts))
+        return
+      }
+      case 'uwsgi':
+        this.#keep(serveUwsgi(socket, this.#direct, this.#uwsgi, first))
+        return
+      case 'frames': {
+        const unix = peer === UNIX_PEER
+        const name = unix ? UNIX_PEER : printAddress({ kind: 'tcp', host: peer, port: socket.remotePort ?? 0 })
+        this.#link(socket, name, unix, false, undefined, first)
+      }
+    }
+  }
+
+  #keep(connection: Http1Connection | UwsgiConnection): void {
+    this.#connections.add(connection)
+    if (this.#draining) connection.drain()
+  }
+
+  /** Serves frames to a proxy, whoever dialled. */
+  #link(
+    socket: Socket,
+    peer: string,
+    unix: boolean,
+    dialled: boolean,
+    events: LinkEvents | undefined,
+    first?: Buffer,
+  ): ServerLink {
+    const seat = new Seat(this.#slots, () => {
+      this.#links.delete(link)
+      this.#left()
+    })
+    let ready = false
+    const link: ServerLink = serveFrames(
+      socket,
+      this.#application,
+      {
+        clock: this.#clock,
+        log: this.#log,
+        host: this.#host(() => seat.settled()),
+        process: FACTS,
+        // A Unix socket's permissions do as much.
+        token: unix ? undefined : this.#token,
+        identity: this.#identity,
+        dialled,
+        slots: seat,
+        window: this.#options.window,
+        lag: this.#lag,
+        onReady: (one) => {
+          ready = true
+          this.#log.info({ proxy: one.peer?.id, address: peer }, 'a proxy is linked')
+          events?.onReady()
+          if (this.#draining) one.drain()
+        },
+        onClosed: (error) => {
+          const proxy = link.peer?.id
+          if (ready) this.#log.info({ proxy, address: peer, error: error?.message }, 'the link to a proxy is closed')
+          else if (!dialled && error) {
+            this.#log.warn({ address: peer, error: error.message }, 'a link was closed before it was ready')
+          }
+          events?.onClosed(error)
+          // One that had joined leaves when its applications have settled.
+          if (!seat.taken) {
+            this.#links.delete(link)
+            this.#left()
+          }
+        },
+      },
+      first,
+    )
+    this.#links.add(link)
+    return link
+  }
+
+  #host(settled: (exchange: Exchange) => void): ExchangeHost {
+    const container = this
+    return {
+      clock: this.#clock,
+      deadlines: this.#deadlines,
+      log: this.#log,
+      get draining() {
+        return container.#draining !== undefined
+      },
+      settled: (exchange) => {
+        settled(exchange)
+        this.#left()
+      },
+    }
+  }
+
+  // ---- the end -----------------------------------------------------------------------------------------------------
+
+  drain(): Promise<void> {
+    this.#draining ??= this.#drain()
+    return this.#draining
+  }
+
+  async #drain(): Promise<void> {
+    // Not in this call: `#draining` is to be set when the gateways ask.
+    await undefined
+    const { drainTimeout } = this.#options
+    for (const listener of this.#listeners) listener.close()
+    for (const joiner of this.#joiners) joiner.stop('the container stops')
+    for (const link of [...this.#links]) link.drain()
+    for (const connection of [...this.#connections]) connection.drain()
+    this.#doorman.drain()
+    if (await this.#emptied(drainTimeout)) {
+      this.#log.info({}, 'drained')
+      return
+    }
+    this.#log.warn(
+      { requests: this.#slots.running, connections: this.#connections.size, links: this.#links.size },
+      'the drain timeout has passed: what still runs is aborted',
+    )
+    this.#abort(new AbortError('DRAIN_TIMEOUT', 'the container had to stop'))
+    if (!(await this.#emptied(SETTLE_GRACE))) {
+      this.#log.warn(
+        { requests: this.#slots.running },
+        'applications have not settled after their requests were aborted',
+      )
+    }
+  }
+
+  #abort(error: AbortError): void {
+    this.#doorman.abort()
+    for (const connection of [...this.#connections]) connection.abort(error)
+    for (const link of [...this.#links]) link.destroy(error)
+  }
+
+  /** Whether all has ended within `timeout` milliseconds. */
+  #emptied(timeout: number): Promise<boolean> {
+    if (this.#isEmpty) return Promise.resolve(true)
+    return new Promise((resolve) => {
+      let timer: Timer | undefined
+      this.#empty = () => {
+        timer?.cancel()
+        resolve(true)
+      }
+      if (Number.isFinite(timeout)) timer = this.#clock.after(timeout, () => resolve(false))
+    })
+  }
+
+  get #isEmpty(): boolean {
+    return (
+      this.#connections.size === 0 && this.#links.size === 0 && this.#doorman.waiting === 0 && this.#slots.running === 0
+    )
+  }
+
+  #left(): void {
+    if (this.#empty && this.#isEmpty) this.#empty()
+  }
+}
+
+/** One link's place among those that share the slots. */
+class Seat implements SlotSource {
+  readonly #slots: Slots
+  readonly #onLeft: () => void
+  #holder: SlotHolder | undefined
+
+  constructor(slots: Slots, onLeft: () => void) {
+    this.#slots = slots
+    this.#onLeft = onLeft
+  }
+
+  get taken(): boolean {
+    return this.#holder !== undefined
+  }
+
+  join(holder: SlotHolder): void {
+    this.#holder = holder
+    this.#slots.join(holder)
+  }
+
+  changed(holder: SlotHolder): void {
+    this.#slots.changed(holder)
+  }
+
+  settled(): void {
+    if (this.#holder) this.#slots.settled(this.#holder)
+  }
+
+  leave(holder: SlotHolder): void {
+    this.#holder = undefined
+    this.#slots.leave(holder)
+    this.#onLeft()
+  }
+}
+
+/** What a web server that is trusted calls the request. */
+function requestIdOf(environ: Environ): string | undefined {
+  const id = environ['HTTP_X_REQUEST_ID']
+  return typeof id === 'string' && /^[\w.-]{1,128}$/.test(id) ? id : undefined
+}
+
+const LAG_RESOLUTION = 20
+
+/** How late the event loop was at the most since it was last asked, in milliseconds. */
+function eventLoopLag(): () => number {
+  const delays = monitorEventLoopDelay({ resolution: LAG_RESOLUTION })
+  delays.enable()
+  return () => {
+    const milliseconds = delays.max / 1e6
+    delays.reset()
+    return Math.max(0, Math.round(milliseconds - LAG_RESOLUTION))
+  }
+}
+
+const loopback = new TrustedPeers(['loopback'])
+
+/**
+ * Who is joined is sent nothing of ours, but sends us requests and is believed about their clients: over the network it has to
+ * be known.
+ *
+ * @throws OptionError
+ */
+function checkSecrets(options: ContainerOptions, token: string | undefined): void {
+  if (token !== undefined) return
+  for (const address of options.join) {
+    if (address.kind === 'unix' || isLoopback(address)) continue
+    throw new OptionError(
+      'MISSING_OPTION',
+      '--join',
+      `--join ${printAddress(address)} leaves this host, and proxies are known there only by a shared secret: give --token-file FILE, or GANTRY_TOKEN in the environment`,
+    )
+  }
+}
+
+/** Without a host, this host is dialled. */
+function isLoopback({ host }: TcpAddress): boolean {
+  return host === '' || (isIP(host) === 0 ? host.toLowerCase() === 'localhost' : loopback.has(host))
+}
