@@ -404,23 +404,23 @@ export class Connection implements FrameSink {
         break
       case Frame.PING:
         if (end - start !== 8) throw badLength(type)
-        this.#events.push({ type: 'ping', token: bytes.slice(start, end) })
+        this.#events.push({ type: 'ping', token: copy(bytes, start, end) })
         break
       case Frame.PONG: {
         if (end - start !== 16) throw badLength(type)
         const running = u32(bytes, start + 8, start + 12)
         const lag = u32(bytes, start + 12, end)
-        this.#events.push({ type: 'pong', token: bytes.slice(start, start + 8), running, lag })
+        this.#events.push({ type: 'pong', token: copy(bytes, start, start + 8), running, lag })
         break
       }
       case Frame.GOAWAY:
         this.#onGoaway(bytes, start, end)
         break
       case Frame.HELLO:
-        this.#onHello(bytes.slice(start, end))
+        this.#onHello(copy(bytes, start, end))
         break
       case Frame.AUTH:
-        this.#onAuth(bytes.slice(start, end))
+        this.#onAuth(copy(bytes, start, end))
     }
   }
 
@@ -694,7 +694,14 @@ function rest(body: Uint8Array | undefined, sent: number): Uint8Array {
 
 /** A part of a read, kept by reference unless it would hold much more than itself in memory. */
 function keep(bytes: Uint8Array, start: number, end: number): Uint8Array {
-  return (end - start) * 4 < bytes.buffer.byteLength ? bytes.slice(start, end) : bytes.subarray(start, end)
+  return (end - start) * 4 < bytes.buffer.byteLength ? copy(bytes, start, end) : bytes.subarray(start, end)
+}
+
+/** In memory of its own. (`slice` of a Buffer is no copy.) */
+function copy(bytes: Uint8Array, start: number, end: number): Uint8Array {
+  const own = Buffer.allocUnsafeSlow(end - start)
+  own.set(bytes.subarray(start, end))
+  return own
 }
 
 function u32(bytes: Uint8Array, start: number, end: number): number {

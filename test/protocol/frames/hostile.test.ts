@@ -1,0 +1,364 @@
+import assert from 'node:assert/strict'
+import { describe, test } from 'node:test'
+import fc from 'fast-check'
+import type { Connection } from '../../../protocol/frames/connection.ts'
+import {
+  BACKLOG_MAX,
+  CONTROL_MAX,
+  DATA_MAX,
+  Frame,
+  Goaway,
+  HEAD_MAX,
+  INFORM_COUNT,
+  INFORM_MAX,
+  WINDOW,
+} from '../../../protocol/frames/constants.ts'
+import type { Stream } from '../../../protocol/frames/stream.ts'
+import { connection, drain, frame, hex, move, opened, pair } from './support.ts'
+
+const request = (stream: number, flags: number = 1): Buffer => frame(Frame.REQUEST, flags, stream, `00000005dc0002a000`)
+
+interface Scene {
+  caller: Connection
+  server: Connection
+  there: Stream
+  here: Stream
+}
+
+function scene(flags: Parameters<typeof opened>[1] = {}): Scene {
+  const both = pair()
+  return { ...both, ...opened(both, flags) }
+}
+
+const u32 = (...numbers: number[]): Buffer => {
+  const bytes = Buffer.alloc(4 * numbers.length)
+  numbers.forEach((number, at) => void bytes.writeUInt32BE(number, 4 * at))
+  return bytes
+}
+
+/** What a peer sends to a server that has stream 1 open, and the code of the failure. */
+const toServer: Record<string, [bytes: Buffer, code: string]> = {
+  'a REQUEST on stream 0': [request(0), 'BAD_STREAM'],
+  'a REQUEST on a number used before': [request(1), 'BAD_STREAM'],
+  'a REQUEST whose frame is longer than a head and a chunk': [
+    frame(Frame.REQUEST, 0, 2, Buffer.alloc(4 + HEAD_MAX + DATA_MAX + 1)).subarray(0, 9),
+    'FRAME_TOO_LARGE',
+  ],
+  'a REQUEST whose head is longer than its frame': [frame(Frame.REQUEST, 0, 2, 'ffffffffdc0002a000'), 'BAD_HEAD'],
+  'a REQUEST whose head is longer than we take': [
+    frame(Frame.REQUEST, 0, 2, Buffer.concat([u32(HEAD_MAX + 1), Buffer.alloc(HEAD_MAX + 1)])),
+    'BAD_HEAD',
+  ],
+  'a REQUEST without a head': [frame(Frame.REQUEST, 0, 2, '0000'), 'BAD_FRAME'],
+  'a REQUEST with an empty head': [frame(Frame.REQUEST, 0, 2, '00000000'), 'BAD_HEAD'],
+  'a REQUEST with a head a thousand arrays deep': [
+    frame(Frame.REQUEST, 0, 2, Buffer.concat([u32(1000), Buffer.alloc(1000, 0x91)])),
+    'BAD_HEAD',
+  ],
+  'a REQUEST with more body than a chunk': [
+    frame(Frame.REQUEST, 0, 2, Buffer.concat([hex('00000005dc0002a000'), Buffer.alloc(DATA_MAX + 1)])),
+    'FRAME_TOO_LARGE',
+  ],
+  'a held REQUEST that brings body': [frame(Frame.REQUEST, 2, 2, '00000005dc0002a00061'), 'FLOW_CONTROL'],
+  'a REQUEST for an upgrade that brings body': [frame(Frame.REQUEST, 4, 2, '00000005dc0002a00061'), 'FLOW_CONTROL'],
+  'a REQUEST for an upgrade that is ended': [request(2, 5), 'FLOW_CONTROL'],
+  'a RESPONSE': [frame(Frame.RESPONSE, 0, 1, '00000005dc0001a0'), 'WRONG_ROLE'],
+  'an INFORM': [frame(Frame.INFORM, 0, 1, 'dc0001a0'), 'WRONG_ROLE'],
+  STARTED: [frame(Frame.STARTED, 0, 0, u32(1)), 'WRONG_ROLE'],
+  'DATA on stream 0': [frame(Frame.DATA, 0, 0, '61'), 'BAD_STREAM'],
+  'DATA on a stream never opened': [frame(Frame.DATA, 0, 2, '61'), 'BAD_STREAM'],
+  'DATA that is empty and no end': [frame(Frame.DATA, 0, 1), 'EMPTY_DATA'],
+  'DATA after the end': [Buffer.concat([frame(Frame.DATA, 1, 1), frame(Frame.DATA, 0, 1, '61')]), 'ENDED'],
+  'DATA longer than a chunk': [frame(Frame.DATA, 0, 1, Buffer.alloc(DATA_MAX + 1)).subarray(0, 9), 'FRAME_TOO_LARGE'],
+  'DATA of 16 MiB': [hex('13 00 ffffff 00000001'), 'FRAME_TOO_LARGE'],
+  'DATA beyond its credit': [
+    Buffer.concat([
+      frame(Frame.DATA, 0, 1, Buffer.alloc(WINDOW / 2)),
+      frame(Frame.DATA, 0, 1, Buffer.alloc(WINDOW / 2)),
+      frame(Frame.DATA, 0, 1, '61'),
+    ]),
+    'FLOW_CONTROL',
+  ],
+  'TRAILERS after the end': [Buffer.concat([frame(Frame.DATA, 1, 1), frame(Frame.TRAILERS, 1, 1, 'dc0000')]), 'ENDED'],
+  'TRAILERS that are no head': [frame(Frame.TRAILERS, 1, 1, '81a161a162'), 'BAD_HEAD'],
+  'TRAILERS longer than a head': [
+    frame(Frame.TRAILERS, 1, 1, Buffer.alloc(HEAD_MAX + 1)).subarray(0, 9),
+    'FRAME_TOO_LARGE',
+  ],
+  'a WINDOW of nothing': [frame(Frame.WINDOW, 0, 1, u32(0)), 'FLOW_CONTROL'],
+  'a WINDOW beyond 2³¹−1': [frame(Frame.WINDOW, 0, 1, u32(0x7fff_ffff)), 'FLOW_CONTROL'],
+  'a WINDOW of 2³²−1': [frame(Frame.WINDOW, 0, 1, u32(0xffff_ffff)), 'FLOW_CONTROL'],
+  'a WINDOW on stream 0': [frame(Frame.WINDOW, 0, 0, u32(1)), 'BAD_STREAM'],
+  'a WINDOW on a stream never opened': [frame(Frame.WINDOW, 0, 9, u32(1)), 'BAD_STREAM'],
+  'a WINDOW of three bytes': [frame(Frame.WINDOW, 0, 1, '000001'), 'BAD_FRAME'],
+  'a WINDOW of five bytes': [frame(Frame.WINDOW, 0, 1, '0000000001'), 'FRAME_TOO_LARGE'],
+  'a RESET without a code': [frame(Frame.RESET, 0, 1), 'BAD_FRAME'],
+  'a RESET on a stream never opened': [frame(Frame.RESET, 0, 2, '02'), 'BAD_STREAM'],
+  'a RESET with a novel': [frame(Frame.RESET, 0, 1, Buffer.alloc(2000)), 'FRAME_TOO_LARGE'],
+  'SLOTS on a stream': [frame(Frame.SLOTS, 0, 1, u32(1)), 'BAD_STREAM'],
+  'SLOTS without a number': [frame(Frame.SLOTS, 0, 0), 'BAD_FRAME'],
+  'a PING of seven bytes': [frame(Frame.PING, 0, 0, '01020304050607'), 'BAD_FRAME'],
+  'a PONG of eight bytes': [frame(Frame.PONG, 0, 0, '0102030405060708'), 'BAD_FRAME'],
+  'a GOAWAY of four bytes': [frame(Frame.GOAWAY, 0, 0, u32(1)), 'BAD_FRAME'],
+  'HELLO again': [drain(connection('caller')), 'HELLO_TWICE'],
+  'HELLO on a stream': [frame(Frame.HELLO, 0, 1, '90'), 'BAD_STREAM'],
+  AUTH: [frame(Frame.AUTH, 0, 0, Buffer.alloc(32)), 'HANDSHAKE'],
+}
+
+const toCaller: Record<string, [bytes: Buffer, code: string, flags?: Parameters<typeof opened>[1]]> = {
+  'a REQUEST': [request(2), 'WRONG_ROLE'],
+  'DATA before the response': [frame(Frame.DATA, 0, 1, '61'), 'TOO_EARLY'],
+  'TRAILERS before the response': [frame(Frame.TRAILERS, 1, 1, 'dc0000'), 'TOO_EARLY'],
+  'a RESPONSE on a stream never opened': [frame(Frame.RESPONSE, 0, 2, '00000004dc0001a0'), 'BAD_STREAM'],
+  'a RESPONSE twice': [
+    Buffer.concat([frame(Frame.RESPONSE, 0, 1, '00000004dc0001a0'), frame(Frame.RESPONSE, 0, 1, '00000004dc0001a0')]),
+    'RESPONDED',
+  ],
+  'an INFORM after the response': [
+    Buffer.concat([frame(Frame.RESPONSE, 0, 1, '00000004dc0001a0'), frame(Frame.INFORM, 0, 1, 'dc0001a0')]),
+    'RESPONDED',
+  ],
+  'INFORM without end': [
+    Buffer.concat(Array.from({ length: INFORM_COUNT + 1 }, () => frame(Frame.INFORM, 0, 1, 'dc0001a0'))),
+    'INFORM_FLOOD',
+  ],
+  'INFORM of too many bytes in all': [
+    Buffer.concat(
+      Array.from({ length: 5 }, () =>
+        frame(Frame.INFORM, 0, 1, Buffer.concat([hex('dc0001da'), hex('0f00'), Buffer.alloc(0x0f00, 97)])),
+      ),
+    ),
+    'INFORM_FLOOD',
+  ],
+  'an INFORM that is too long': [
+    frame(Frame.INFORM, 0, 1, Buffer.alloc(INFORM_MAX + 1)).subarray(0, 9),
+    'FRAME_TOO_LARGE',
+  ],
+  'a 101 that was not asked for': [
+    frame(Frame.RESPONSE, 0, 1, Buffer.concat([u32(7), hex('dc0001 a3'), Buffer.from('101')])),
+    'NOT_UPGRADE',
+  ],
+  'more response than there is credit for': [
+    Buffer.concat([
+      frame(Frame.RESPONSE, 0, 1, Buffer.concat([hex('00000004dc0001a0'), Buffer.alloc(DATA_MAX)])),
+      frame(Frame.DATA, 0, 1, Buffer.alloc(DATA_MAX)),
+      frame(Frame.DATA, 0, 1, '61'),
+    ]),
+    'FLOW_CONTROL',
+  ],
+  'STARTED of a stream never opened': [frame(Frame.STARTED, 0, 0, u32(1, 2)), 'BAD_STREAM'],
+  'STARTED of nothing': [frame(Frame.STARTED, 0, 0), 'BAD_FRAME'],
+  'STARTED of half a number': [frame(Frame.STARTED, 0, 0, '000000010000'), 'BAD_FRAME'],
+  'STARTED, and then GOAWAY that says it was not taken': [
+    Buffer.concat([frame(Frame.STARTED, 0, 0, u32(1)), frame(Frame.GOAWAY, 0, 0, '0000000000')]),
+    'GOAWAY',
+  ],
+}
+
+function fails(to: Connection, from: Connection, bytes: Buffer, code: string): void {
+  to.receive(bytes)
+  assert.equal(to.failure?.code, code)
+  assert.equal(to.state, 'failed')
+  // The peer is told why, and nothing more is heard from it.
+  const told = move(to, from).at(-1)
+  assert.equal(told?.type, 'goaway')
+  assert.equal(told.code, Goaway.PROTOCOL)
+  assert.deepEqual(to.receive(frame(Frame.PING, 0, 0, '0102030405060708')), [])
+}
+
+describe('a server ends the link, with a word, for', () => {
+  for (const [name, [bytes, code]] of Object.entries(toServer)) {
+    test(name, () => {
+      const { caller, server } = scene()
+      fails(server, caller, bytes, code)
+    })
+  }
+})
+
+describe('a caller ends the link, with a word, for', () => {
+  for (const [name, [bytes, code]] of Object.entries(toCaller)) {
+    test(name, () => {
+      const { caller, server } = scene({ end: true })
+      fails(caller, server, bytes, code)
+    })
+  }
+
+  test('DATA on an upgrade that has no response', () => {
+    const { caller, server } = scene({ upgrade: true })
+    fails(server, caller, frame(Frame.DATA, 0, 1, '61'), 'TOO_EARLY')
+  })
+})
+
+describe('a peer that does not read what it makes us send', () => {
+  test('with PINGs is given up when 64 KiB wait', () => {
+    const { server } = scene()
+    let pings = 0
+    while (!server.failure && pings < 100_000) {
+      for (const event of server.receive(frame(Frame.PING, 0, 0, '0102030405060708'))) {
+        if (event.type === 'ping') server.pong(event.token, 0, 0)
+      }
+      pings++
+      assert.ok(server.backlog < CONTROL_MAX + 2000)
+    }
+    assert.equal(server.failure?.code, 'OVERLOADED')
+    assert.ok(pings <= CONTROL_MAX / 25 + 1)
+  })
+
+  test('with requests that are refused is given up too', () => {
+    const { server } = scene()
+    let id = 2
+    while (!server.failure && id < 100_000) {
+      for (const event of server.receive(request(id++))) {
+        if (event.type === 'request') server.reset(event.stream, 1, 'no slot is free')
+      }
+    }
+    assert.equal(server.failure?.code, 'OVERLOADED')
+    assert.equal(server.size, 1)
+  })
+
+  test('but reads, may send as many as it likes', () => {
+    const { server } = scene()
+    for (let pings = 0; pings < 20_000; pings++) {
+      for (const event of server.receive(frame(Frame.PING, 0, 0, '0102030405060708'))) {
+        if (event.type === 'ping') server.pong(event.token, 0, 0)
+      }
+      if (pings % 100 === 99) server.take(0)
+    }
+    assert.equal(server.failure, undefined)
+  })
+
+  test('can be seen by its backlog long before responses fill memory', () => {
+    const { server } = scene()
+    let id = 2
+    while (server.backlog <= BACKLOG_MAX && id < 1_000_000) {
+      for (const event of server.receive(request(id++))) {
+        if (event.type === 'request') server.respond(event.stream, '200 OK', [['X', 'y'.repeat(2000)]], undefined, true)
+      }
+    }
+    assert.ok(server.backlog > BACKLOG_MAX)
+    assert.ok(server.backlog < BACKLOG_MAX + 4096)
+  })
+})
+
+describe('a flood', () => {
+  test('of requests that are given up at once leaves nothing behind', () => {
+    const { server } = scene()
+    for (let id = 2; id < 20_000; id++) {
+      server.receive(Buffer.concat([request(id), frame(Frame.RESET, 0, id, '02')]))
+    }
+    assert.equal(server.failure, undefined)
+    assert.equal(server.size, 1)
+    assert.equal(server.backlog, 0)
+  })
+
+  test('of WINDOW and RESET for streams that are over is ignored', () => {
+    const { caller, server, here } = scene({ end: true })
+    server.respond(here, '200 OK', [], undefined, true)
+    move(server, caller)
+    for (let turn = 0; turn < 1000; turn++) {
+      server.receive(frame(Frame.WINDOW, 0, 1, u32(0x7fff_ffff)))
+      server.receive(frame(Frame.RESET, 0, 1, '02'))
+      caller.receive(frame(Frame.RESET, 0, 1, '02'))
+    }
+    assert.equal(server.failure, undefined)
+    assert.equal(caller.failure, undefined)
+  })
+
+  test('of skipped frames keeps nothing', () => {
+    const { server } = scene()
+    const unknown = frame(0x60, 0, 0, Buffer.alloc(100_000))
+    for (let turn = 0; turn < 100; turn++) assert.deepEqual(server.receive(unknown), [])
+    assert.equal(server.failure, undefined)
+  })
+
+  test('of body for a request that was refused is let through', () => {
+    const { server, here } = scene()
+    server.reset(here, 1, 'no slot is free')
+    for (let turn = 0; turn < 100; turn++) {
+      assert.deepEqual(server.receive(frame(Frame.DATA, 0, 1, Buffer.alloc(DATA_MAX))), [])
+    }
+    assert.equal(server.failure, undefined)
+  })
+})
+
+describe('bytes', () => {
+  test('that are kept are never much more than they say: a small slice of a large read is copied', () => {
+    const { server } = scene()
+    const read = Buffer.alloc(65_536)
+    const one = frame(Frame.DATA, 0, 1, '61')
+    one.copy(read)
+    const [event] = server.receive(read.subarray(0, one.length))
+    assert.ok(event?.type === 'data')
+    assert.ok(event.bytes.buffer.byteLength < 1024)
+  })
+
+  test('at random give events or one failure, whatever the role and state', () => {
+    const bytes = fc.oneof(
+      fc.uint8Array({ maxLength: 64 }),
+      fc
+        .tuple(
+          fc.constantFrom(...Object.values(Frame), 0x7f),
+          fc.integer({ min: 0, max: 7 }),
+          fc.constantFrom(0, 1, 2, 3, 0xffff_ffff),
+          fc.oneof(fc.uint8Array({ maxLength: 40 }), fc.constant(hex('00000005dc0002a000')), fc.constant(u32(1))),
+        )
+        .map(([type, flags, stream, payload]) => frame(type, flags, stream, payload)),
+    )
+    fc.assert(
+      fc.property(fc.boolean(), fc.boolean(), fc.array(bytes, { maxLength: 30 }), (asCaller, fresh, chunks) => {
+        const both = fresh ? { caller: connection('caller'), server: connection('server') } : scene()
+        const to = asCaller ? both.caller : both.server
+        for (const chunk of chunks) {
+          const before = to.failure
+          const events = to.receive(chunk)
+          if (before) assert.deepEqual(events, [])
+          for (const event of events) {
+            if (event.type === 'request') to.start(event.stream)
+          }
+        }
+        if (to.failure) assert.equal(to.state, 'failed')
+        to.take(1 << 20)
+      }),
+      { numRuns: 3000 },
+    )
+  })
+
+  test('cut anywhere give the same events', () => {
+    const { caller } = scene()
+    for (let at = 0; at < 5; at++) {
+      const stream = caller.request(
+        { requestId: 'r', variables: ['A', 'é'.repeat(at * 50)], headers: [] },
+        { end: false, hold: false, upgrade: false },
+        Buffer.alloc(at * 7, 65 + at),
+      )
+      caller.send(stream, Buffer.alloc(300, 97 + at), at % 2 === 0)
+    }
+    const bytes = drain(caller)
+    const heard = (cuts: number[]): unknown => {
+      const { server } = scene()
+      const bodies: Record<number, string> = {}
+      const seen: string[] = []
+      let last = 0
+      for (const cut of [...cuts, bytes.length].sort((a, b) => a - b)) {
+        for (const event of server.receive(bytes.subarray(last, cut))) {
+          if (event.type === 'request') {
+            seen.push(`request ${event.stream.id} ${event.fields.variables.join()}`)
+            bodies[event.stream.id] = Buffer.from(event.body ?? '').toString('latin1')
+          } else if (event.type === 'data') {
+            bodies[event.stream.id] += Buffer.from(event.bytes).toString('latin1')
+            if (event.end) seen.push(`end ${event.stream.id}`)
+          }
+        }
+        last = cut
+      }
+      assert.equal(server.failure, undefined)
+      return { seen, bodies }
+    }
+    const whole = heard([])
+    fc.assert(
+      fc.property(fc.array(fc.integer({ min: 0, max: bytes.length }), { maxLength: 20 }), (cuts) => {
+        assert.deepEqual(heard(cuts), whole)
+      }),
+    )
+  })
+})
