@@ -33,7 +33,6 @@ export class RequestInput implements Input {
   #chunks: Uint8Array[] = []
   #offset = 0
   #buffered = 0
-  #taken = 0
   #ended: boolean
   #failure: Error | undefined
   #waiter: Waiter | undefined
@@ -55,16 +54,6 @@ export class RequestInput implements Input {
   /** Bytes that were pushed and not yet read. */
   get buffered(): number {
     return this.#buffered
-  }
-
-  /** Bytes that were read so far. */
-  get taken(): number {
-    return this.#taken
-  }
-
-  /** Whether a read is pending: it is the peer who is waited for. */
-  get waiting(): boolean {
-    return this.#waiter !== undefined
   }
 
   /** Whether `end()` was called: all that the client sent is here or was read. */
@@ -267,7 +256,6 @@ export class RequestInput implements Input {
       this.#offset += max
     }
     this.#buffered -= part.length
-    this.#taken += part.length
     if (!this.#asked) {
       this.#asked = true
       this.#source?.wanted()
