@@ -106,6 +106,12 @@ export class Context implements RequestContext {
   /** Replaces the lines of `name` by one, or by none. */
   setLine(name: string, value: string | undefined): void {
     const lower = name.toLowerCase()
+    this.#pairs = undefined
+    if (!this.#hasLine(lower)) {
+      // Not pushed: the list may be the gateway's own.
+      if (value !== undefined) this.lines = this.lines.concat(name, value)
+      return
+    }
     const kept: string[] = []
     for (let at = 0; at < this.lines.length; at += 2) {
       if (this.lines[at]!.length !== lower.length || this.lines[at]!.toLowerCase() !== lower) {
@@ -114,6 +120,12 @@ export class Context implements RequestContext {
     }
     if (value !== undefined) kept.push(name, value)
     this.lines = kept
-    this.#pairs = undefined
+  }
+
+  #hasLine(lower: string): boolean {
+    for (let at = 0; at < this.lines.length; at += 2) {
+      if (this.lines[at]!.length === lower.length && this.lines[at]!.toLowerCase() === lower) return true
+    }
+    return false
   }
 }
