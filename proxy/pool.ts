@@ -117,6 +117,7 @@ export class Pool implements RequestHost {
   /** The length of the queue as members were last told, rounded up. */
   #waiting = 0
   #closed = false
+  #onEmpty: (() => void) | undefined
 
   constructor(options: PoolOptions) {
     this.clock = options.clock
@@ -179,6 +180,21 @@ export class Pool implements RequestHost {
   destroy(reason: string): void {
     this.close(reason)
     for (const member of this.members) member.upstream.destroy(reason)
+  }
+
+  /** Resolves with true once there are no members, or with false after `timeout` milliseconds. */
+  whenEmpty(timeout: number): Promise<boolean> {
+    if (this.members.length === 0) return Promise.resolve(true)
+    return new Promise((resolve) => {
+      const timer = this.clock.after(timeout, () => {
+        this.#onEmpty = undefined
+        resolve(false)
+      })
+      this.#onEmpty = () => {
+        timer.cancel()
+        resolve(true)
+      }
+    })
   }
 
   /** `<Pool 2 ready, 1 draining | 7 streams, 0 queued>` */
@@ -273,16 +289,19 @@ export class Pool implements RequestHost {
     const collection = this.#members[from]
     collection.splice(collection.indexOf(member), 1)
     member.state = to
-    if (to === 'closed') this.counters.left++
-    else this.#members[to].push(member)
+    if (to !== 'closed') this.#members[to].push(member)
+    // One that was never ready is no news: whoever dials it tells why, once.
+    const unborn = from === 'connecting' && to === 'closed'
+    if (to === 'closed' && !unborn) this.counters.left++
     const fields = { member: member.upstream.name, from, to, pool: this.inspect() }
     const busy = (from === 'ready' && to === 'full') || (from === 'full' && to === 'ready')
     // A busy pool's members go from ready to full and back at every request.
-    if (busy) this.#log.debug(fields, `container is ${to}`)
+    if (busy || unborn) this.#log.debug(fields, `container is ${to}`)
     else {
-      if (from === 'connecting' && to !== 'closed') this.counters.joined++
+      if (from === 'connecting') this.counters.joined++
       this.#log.info(fields, `container is ${to === 'full' ? 'ready' : to}`)
     }
+    if (to === 'closed' && this.members.length === 0) this.#onEmpty?.()
   }
 
   /** Gives free slots to whoever has waited longest. */

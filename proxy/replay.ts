@@ -57,6 +57,8 @@ export function judge(failure: Failure, facts: Facts): HttpError | undefined {
   if (failure.code === 'TOO_LARGE') return new HttpError(431, 'HEAD_TOO_LARGE', failure.message, { cause: failure })
   if (facts.responded || failure.responded) return lost(failure)
   if (!facts.whole) return lost(failure)
+  // It took too long: the client has waited its time, and another member would take as long.
+  if (failure instanceof HttpError && failure.status === 504 && failure.ran !== 'no') return failure
   if (failure.ran === 'no') return facts.attempts < MOST_ATTEMPTS ? undefined : refused(failure)
   if (!idempotent.has(facts.method)) return lost(failure)
   if (facts.losses > MOST_LOSSES_REPLAYED || facts.attempts >= MOST_ATTEMPTS) return lost(failure)
@@ -64,6 +66,7 @@ export function judge(failure: Failure, facts: Facts): HttpError | undefined {
 }
 
 function lost(failure: Failure): HttpError {
+  if (failure instanceof HttpError) return failure
   return new HttpError(502, 'UPSTREAM_LOST', `The container failed before it had answered: ${failure.message}`, {
     cause: failure,
   })

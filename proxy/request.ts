@@ -11,7 +11,7 @@ import { ReplayableBody } from '../protocol/frames/caller.ts'
 import type { Member, RequestHost } from './pool.ts'
 import type { Waiting } from './queue.ts'
 import { isFailure, judge, RETRY_AFTER } from './replay.ts'
-import { TimedBody } from './timed-body.ts'
+import { reasonOf, TimedBody } from './timed-body.ts'
 import type { Attempt } from './upstream.ts'
 
 /**
@@ -26,15 +26,6 @@ type Phase = 'idle' | 'queued' | 'sent' | 'begun' | 'over'
  */
 const LOOKS = 4
 
-interface UploadProgress {
-  /** All of it was given to the container. */
-  readonly sent: boolean
-  /** The client has still to send. */
-  readonly waiting: boolean
-  /** Bytes given to the container. */
-  readonly taken: number
-}
-
 export class PooledRequest implements Waiting, Expirable {
   readonly arrival: number
   next: Waiting | undefined = undefined
@@ -47,7 +38,7 @@ export class PooledRequest implements Waiting, Expirable {
   readonly #host: RequestHost
   readonly #environ: Environ
   readonly #startResponse: StartResponse
-  readonly #body: ReplayableBody & Partial<UploadProgress>
+  readonly #body: ReplayableBody
   readonly #resolve: (body: Body) => void
   readonly #reject: (error: unknown) => void
   #phase: Phase = 'idle'
@@ -58,7 +49,7 @@ export class PooledRequest implements Waiting, Expirable {
   /** Milliseconds spent in the queue before the present stay. */
   #waited = 0
   #since = 0
-  #taken: number | undefined
+  #taken = 0
   #listening = false
   #upgraded = false
 
@@ -109,11 +100,17 @@ export class PooledRequest implements Waiting, Expirable {
     this.#attempts++
     this.#member = member
     this.#since = this.#host.clock.now()
-    // Nothing is uploaded: one look, when the time is over. (`deadlines` holds the request until it is over.)
-    this.deadline = this.#since + (this.#body.sent !== false ? this.#host.timeout : this.#host.timeout / LOOKS)
-    this.#host.deadlines.add(this)
     const attempt = member.upstream.call(this.#environ, this.#start, this.#body)
     this.#attempt = attempt
+    if (attempt.timed) {
+      this.deadline = Number.POSITIVE_INFINITY
+      this.#host.deadlines.delete(this)
+    } else {
+      // Without an upload one look is enough, when the time is over.
+      this.#taken = this.#body.taken
+      this.deadline = this.#since + (this.#body.sent ? this.#host.timeout : this.#host.timeout / LOOKS)
+      this.#host.deadlines.add(this)
+    }
     attempt.response.then(
       (body) => {
         if (this.#attempt === attempt) this.#answered(body, attempt)
@@ -211,8 +208,8 @@ export class PooledRequest implements Waiting, Expirable {
   #answered(body: Body, attempt: Attempt): void {
     this.#over()
     // An array is whole already, and an upgraded connection may be silent for as long as its ends like.
-    const untimed = Array.isArray(body) || this.#upgraded || this.#host.idleTimeout === Number.POSITIVE_INFINITY
-    this.#resolve(untimed ? body : new TimedBody(body, attempt, this.#host.deadlines, this.#host.idleTimeout))
+    const untimed = Array.isArray(body) || this.#upgraded || attempt.timed
+    this.#resolve(untimed ? body : new TimedBody(body, attempt, this.#host))
   }
 
   #failed(error: unknown): void {
@@ -221,10 +218,12 @@ export class PooledRequest implements Waiting, Expirable {
     this.#member = undefined
     // What `startResponse` or the client's body threw, and a client that left, no other member can mend.
     if (!isFailure(error) || error.code === 'ABORTED') {
-      this.#fail(error)
+      this.#fail(reasonOf(error))
       return
     }
     if (error.ran !== 'no') this.#losses++
+    // Time spent on being refused is time spent waiting for a container.
+    else this.#waited += this.#host.clock.now() - this.#since
     const refusal = judge(error, {
       method: this.#environ.REQUEST_METHOD,
       responded: this.#phase === 'begun',
@@ -239,7 +238,8 @@ export class PooledRequest implements Waiting, Expirable {
     }
     this.#phase = 'idle'
     this.deadline = Number.POSITIVE_INFINITY
-    if (error.code === 'REFUSED') {
+    if (error.ran === 'no') {
+      // Others first; if there are none, it waits a little, since it was refused for a reason.
       this.avoid ??= new Set()
       this.avoid.add(member)
       this.#host.pardonLater(this, this.#attempts)

@@ -5,7 +5,8 @@
 
 import type { Body } from '../protocol/application.ts'
 import type { Deadlines, Expirable } from '../protocol/clock.ts'
-import { AbortError } from '../protocol/errors.ts'
+import { AbortError, HttpError } from '../protocol/errors.ts'
+import { isFailure } from './replay.ts'
 import type { Attempt } from './upstream.ts'
 
 type Step = IteratorResult<Uint8Array, undefined>
@@ -19,13 +20,12 @@ export class TimedBody implements AsyncIterableIterator<Uint8Array, undefined>, 
   readonly #timeout: number
   #reject: ((error: Error) => void) | undefined
 
-  /** @param timeout milliseconds between two chunks */
-  constructor(body: Body, attempt: Attempt, deadlines: Deadlines, timeout: number) {
+  constructor(body: Body, attempt: Attempt, { deadlines, idleTimeout }: { deadlines: Deadlines; idleTimeout: number }) {
     this.#body = body
     this.#iterator = Symbol.asyncIterator in body ? body[Symbol.asyncIterator]() : body[Symbol.iterator]()
     this.#attempt = attempt
     this.#deadlines = deadlines
-    this.#timeout = timeout
+    this.#timeout = idleTimeout
     deadlines.add(this)
   }
 
@@ -44,7 +44,7 @@ export class TimedBody implements AsyncIterableIterator<Uint8Array, undefined>, 
         },
         (error) => {
           this.#arrived(true)
-          reject(error)
+          reject(reasonOf(error))
         },
       )
     })
@@ -62,11 +62,11 @@ export class TimedBody implements AsyncIterableIterator<Uint8Array, undefined>, 
   }
 
   expire(): void {
-    const error = new AbortError('DEADLINE', `the container sent nothing for ${this.#timeout / 1000} s`)
+    const message = `the container sent nothing for ${this.#timeout / 1000} s in mid-response`
     const reject = this.#reject
     this.#arrived(true)
-    this.#attempt.abort(error)
-    reject?.(error)
+    this.#attempt.abort(new AbortError('DEADLINE', message))
+    reject?.(new HttpError(504, 'UPSTREAM_IDLE', message))
   }
 
   #arrived(last: boolean): void {
@@ -74,4 +74,11 @@ export class TimedBody implements AsyncIterableIterator<Uint8Array, undefined>, 
     this.#reject = undefined
     if (last) this.#deadlines.delete(this)
   }
+}
+
+/** What a client's exchange is told of a failure: the client's own reason, or which status it would have been. */
+export function reasonOf(error: unknown): unknown {
+  if (!isFailure(error) || error instanceof HttpError) return error
+  if (error.code === 'ABORTED') return error.cause ?? error
+  return new HttpError(502, 'UPSTREAM_LOST', `The container failed in mid-response: ${error.message}`, { cause: error })
 }

@@ -15,6 +15,8 @@ export interface Attempt {
    * with anything else when the request itself is at fault or its client is gone, which no other member can mend.
    */
   readonly response: Promise<Body>
+  /** It keeps the time to the response's head and between chunks itself. */
+  readonly timed?: boolean
   /** Gives it up: the container is told in the same tick. `response` or the body's pending read rejects. */
   abort(reason: Error): void
 }

@@ -582,7 +582,7 @@ suite('a body', () => {
     const step = body.next()
     scene.clock.advance(2_500)
     assert.ok(upstream.last.aborted)
-    await assert.rejects(step, { code: 'DEADLINE' })
+    await assert.rejects(step, { code: 'UPSTREAM_IDLE' })
   })
 
   test('has its time anew with each chunk', async () => {

@@ -1,0 +1,123 @@
+/**
+ * Tells the application who the client is: `X-Forwarded-For`, `-Proto`, `-Host`, `Forwarded` (RFC 7239) and `X-Request-Id`.
+ *
+ * What a client says of itself in these fields is dropped, unless its address is trusted: then it is a proxy, and its word
+ * is kept and added to. It decides nothing by them, and changes no variable but those of the fields.
+ */
+
+import type { Environ, Middleware } from '../protocol/application.ts'
+import { type ConnectionFacts, type RequestHead, setHeader } from '../protocol/environ.ts'
+import type { TrustedPeers } from '../protocol/peers.ts'
+
+export interface ForwardedOptions {
+  /** Whose fields are kept. */
+  readonly trustedPeers: Pick<TrustedPeers, 'has'>
+}
+
+/** What proxies say of a client beyond the fields that are set here, and frameworks believe: never taken from a stranger. */
+const ALSO_BELIEVED: readonly (readonly [name: string, variable: string])[] = [
+  ['X-Forwarded-Port', 'HTTP_X_FORWARDED_PORT'],
+  ['X-Forwarded-Prefix', 'HTTP_X_FORWARDED_PREFIX'],
+  ['X-Forwarded-Server', 'HTTP_X_FORWARDED_SERVER'],
+  ['X-Forwarded-Ssl', 'HTTP_X_FORWARDED_SSL'],
+  ['X-Real-IP', 'HTTP_X_REAL_IP'],
+]
+
+/** Peers whose trust is remembered: `TrustedPeers` wants to be asked once a connection, and this sees requests. */
+const REMEMBERED = 1_000
+
+export function forwarded({ trustedPeers }: ForwardedOptions): Middleware {
+  const known = new Map<string, boolean>()
+  const isTrusted = (address: string): boolean => {
+    let trusted = known.get(address)
+    if (trusted === undefined) {
+      if (known.size >= REMEMBERED) known.clear()
+      trusted = trustedPeers.has(address)
+      known.set(address, trusted)
+    }
+    return trusted
+  }
+  return (application) => (environ, startResponse) => {
+    setFields(environ, isTrusted(environ.REMOTE_ADDR))
+    return application(environ, startResponse)
+  }
+}
+
+/** An id that may go into a log line and a header field as it is. */
+const REQUEST_ID = /^[\w.-]{1,128}$/
+
+/** The `requestId` of a gateway's options: a trusted peer's `X-Request-Id`; undefined, and one is made, for all others. */
+export function requestIdFrom(
+  trustedPeers: Pick<TrustedPeers, 'has'>,
+): (head: Pick<RequestHead, 'headers'>, connection: Pick<ConnectionFacts, 'remoteAddress'>) => string | undefined {
+  return ({ headers }, { remoteAddress }) => {
+    let found: string | undefined
+    for (let at = 0; at < headers.length; at += 2) {
+      const name = headers[at]!
+      if (name.length !== 12 || name.toLowerCase() !== 'x-request-id') continue
+      // Two are nobody's.
+      if (found !== undefined) return undefined
+      found = headers[at + 1]!
+    }
+    if (found === undefined || !REQUEST_ID.test(found)) return undefined
+    return trustedPeers.has(remoteAddress) ? found : undefined
+  }
+}
+
+function setFields(environ: Environ, trusted: boolean): void {
+  const scheme = environ['wsgi.url_scheme']
+  const host = text(environ['HTTP_HOST'])
+  const address = addressOf(environ.REMOTE_ADDR)
+  const before = trusted ? text(environ['HTTP_X_FORWARDED_FOR']) : undefined
+  const element = forwardedElement(address, host, scheme)
+  if (trusted) {
+    // RFC 7239 §7.4: who knows only the old fields is understood by those who know only the new one.
+    const elements = text(environ['HTTP_FORWARDED']) ?? before?.split(',').map(forwardedFor).join(', ')
+    setHeader(environ, 'Forwarded', elements ? `${elements}, ${element}` : element)
+    // These two say what the client asked for: the outermost proxy knows, and applications read one value.
+    if (text(environ['HTTP_X_FORWARDED_PROTO']) === undefined) setHeader(environ, 'X-Forwarded-Proto', scheme)
+    if (text(environ['HTTP_X_FORWARDED_HOST']) === undefined) setHeader(environ, 'X-Forwarded-Host', host)
+  } else {
+    setHeader(environ, 'Forwarded', element)
+    setHeader(environ, 'X-Forwarded-Proto', scheme)
+    setHeader(environ, 'X-Forwarded-Host', host)
+    for (const [name, variable] of ALSO_BELIEVED)
+      if (environ[variable] !== undefined) setHeader(environ, name, undefined)
+  }
+  // A Unix peer has no address to add.
+  setHeader(environ, 'X-Forwarded-For', before && address ? `${before}, ${address}` : (before ?? address))
+  setHeader(environ, 'X-Request-Id', environ.gantry.requestId)
+}
+
+function text(value: unknown): string | undefined {
+  return typeof value === 'string' && value !== '' ? value : undefined
+}
+
+/** An IP address as others write it: IPv4 without the IPv6 prefix that a dual-stack socket gives it; undefined for a Unix peer. */
+function addressOf(remote: string): string | undefined {
+  if (remote === '' || remote.startsWith('unix')) return undefined
+  return /^::ffff:\d+\.\d+\.\d+\.\d+$/i.test(remote) ? remote.slice('::ffff:'.length) : remote
+}
+
+function forwardedElement(address: string | undefined, host: string | undefined, scheme: string): string {
+  const node = address === undefined ? 'unknown' : nodeOf(address)
+  return host === undefined ? `for=${node};proto=${scheme}` : `for=${node};host=${quoted(host)};proto=${scheme}`
+}
+
+/** One entry of X-Forwarded-For as an element of Forwarded. */
+function forwardedFor(entry: string): string {
+  return `for=${nodeOf(entry.trim())}`
+}
+
+/** RFC 7239 §6: an IPv6 address stands in brackets, and brackets and colons in quotes. */
+function nodeOf(address: string): string {
+  if (address === '') return 'unknown'
+  return address.includes(':') && !address.startsWith('[') && !/^\d+\.\d+\.\d+\.\d+:\d+$/.test(address)
+    ? `"[${address}]"`
+    : quoted(address)
+}
+
+/** A token as it is, anything else as a quoted-string (RFC 9110 §5.6). */
+function quoted(value: string): string {
+  return /^[\w!#$%&'*+.^`|~-]+$/.test(value) ? value : `"${value.replace(/["\\]/g, '\\$&')}"`
+}

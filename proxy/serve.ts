@@ -1,0 +1,253 @@
+/**
+ * The proxy as one thing that starts and drains: listeners, the HTTP gateway, middleware and the pool, put together. Each of
+ * them does its own work; here is only who is given to whom, and in which order they stop.
+ */
+
+import { randomBytes } from 'node:crypto'
+import { isIP, type Socket } from 'node:net'
+import { accessLog } from '../middleware/access-log.ts'
+import { forwarded, requestIdFrom } from '../middleware/forwarded.ts'
+import { type Address, printAddress, type TcpAddress, type UnixAddress } from '../protocol/address.ts'
+import type { Application } from '../protocol/application.ts'
+import { type Clock, Deadlines, systemClock, type Timer } from '../protocol/clock.ts'
+import { createTokenFile, http1Settings, readToken } from '../protocol/common-options.ts'
+import { AbortError } from '../protocol/errors.ts'
+import type { ExchangeHost } from '../protocol/exchange.ts'
+import { type Http1Connection, serveHttp1 } from '../protocol/http1/gateway.ts'
+import type { Http1Options } from '../protocol/http1/options.ts'
+import { type Listener, listen } from '../protocol/listen.ts'
+import type { Logger } from '../protocol/log.ts'
+import { OptionError } from '../protocol/options.ts'
+import { TrustedPeers, UNIX_PEER } from '../protocol/peers.ts'
+import { type Resolve, systemResolve } from './dns.ts'
+import { listenForJoiners } from './joiners.ts'
+import type { ProxyOptions } from './options.ts'
+import { Pool } from './pool.ts'
+import { UpstreamSet, type UpstreamSetOptions } from './upstream-set.ts'
+
+export interface ProxyEnvironment {
+  readonly log: Logger
+  /** Takes a line for each request; undefined: they are not wanted. */
+  readonly accessLog?: Logger | undefined
+  readonly clock?: Clock | undefined
+  /** In [0, 1). */
+  readonly random?: (() => number) | undefined
+  readonly resolve?: Resolve | undefined
+}
+
+export interface RunningProxy {
+  /** Where clients connect, with the ports that the system chose. */
+  readonly addresses: readonly Address[]
+  /** Where containers join. */
+  readonly joinAddresses: readonly Address[]
+  readonly pool: Pool
+  /**
+   * Takes no new connections, finishes what runs within the drain timeout, aborts what is left, and closes the links last. Resolves when all
+   * is closed; the second call waits for the same.
+   */
+  drain(): Promise<void>
+  inspect(): string
+}
+
+/** How often names and directories are looked at, milliseconds. */
+const DISCOVERY_INTERVAL = 1_000
+/** For links to close once nothing runs on them, and for aborted connections to go, milliseconds. */
+const LINK_GRACE = 1_000
+
+/**
+ * Starts a proxy.
+ *
+ * @throws OptionError when a secret is missing or cannot be read; ListenError
+ */
+export async function serveProxy(options: ProxyOptions, environment: ProxyEnvironment): Promise<RunningProxy> {
+  const { log, clock = systemClock, random = Math.random, resolve = systemResolve } = environment
+  if (options.createToken && options.tokenFile !== undefined) createTokenFile(options.tokenFile)
+  const token = readToken(options)
+  checkSecrets(options, token)
+
+  let upstreams: UpstreamSet | undefined
+  const pool = new Pool({
+    queueSize: options.queueSize,
+    queueTimeout: options.queueTimeout,
+    timeout: options.timeout,
+    idleTimeout: options.idleTimeout,
+    clock,
+    log,
+    random,
+    onWanted: () => upstreams?.hurry(),
+  })
+  const links = {
+    pool,
+    clock,
+    log,
+    token,
+    window: options.window,
+    identity: { id: randomBytes(6).toString('hex'), worker: 0, workers: 1, slots: 0, limits: {} },
+  }
+  const front = new Front(middleware(pool.application, options, environment), options, log, clock)
+  const listeners: Listener[] = []
+  const joinListeners: Listener[] = []
+  try {
+    // Containers first: with luck there is one when the first client comes.
+    for (const address of options.joinListen) {
+      joinListeners.push(await listenForJoiners(address, { ...links, mode: options.socketMode }))
+    }
+    for (const address of options.listen) {
+      listeners.push(
+        await listen(address, { log, mode: options.socketMode }, (socket) => front.accept(socket, address)),
+      )
+    }
+  } catch (error) {
+    for (const listener of [...listeners, ...joinListeners]) listener.close()
+    front.abort('the proxy could not start')
+    pool.destroy('the proxy could not start')
+    throw error
+  }
+  upstreams = new UpstreamSet(options.upstream, {
+    ...links,
+    random,
+    resolve,
+    interval: DISCOVERY_INTERVAL,
+    http: await httpMaker(options, clock),
+  })
+
+  const stop = async (): Promise<void> => {
+    for (const listener of listeners) listener.close()
+    await front.drain(options.drainTimeout)
+    for (const listener of joinListeners) listener.close()
+    upstreams.stop('the proxy stops')
+    pool.close('the proxy stops')
+    await closed(pool, clock)
+  }
+  let draining: Promise<void> | undefined
+  return {
+    addresses: listeners.map(({ address }) => address),
+    joinAddresses: joinListeners.map(({ address }) => address),
+    pool,
+    drain: () => (draining ??= stop()),
+    inspect: () => `<Proxy ${front.size} clients ${pool.inspect()}>`,
+  }
+}
+
+function middleware(
+  application: Application,
+  options: ProxyOptions,
+  { accessLog: lines }: ProxyEnvironment,
+): Application {
+  const known = forwarded({ trustedPeers: options.trustedPeers })(application)
+  return lines ? accessLog({ log: lines })(known) : known
+}
+
+/** http-proxy and node's HTTP client are loaded only where they are used. */
+async function httpMaker(options: ProxyOptions, clock: Clock): Promise<UpstreamSetOptions['http']> {
+  if (!options.upstream.some(({ kind }) => kind === 'http')) return noHttp
+  const { http } = await import('./upstreams/http.ts')
+  return (url) => http(url, { timeout: options.timeout, idleTimeout: options.idleTimeout, clock })
+}
+
+function noHttp(): never {
+  throw new Error('no upstream speaks HTTP')
+}
+
+/** The clients' side: every connection there is, and what they have in common. */
+class Front implements ExchangeHost {
+  readonly clock: Clock
+  readonly deadlines: Deadlines
+  readonly log: Logger
+  draining = false
+  readonly #application: Application
+  readonly #http: Http1Options
+  readonly #connections: Set<Http1Connection> = new Set()
+  #empty: (() => void) | undefined
+
+  constructor(application: Application, options: ProxyOptions, log: Logger, clock: Clock) {
+    this.clock = clock
+    this.deadlines = new Deadlines(clock)
+    this.log = log
+    this.#application = application
+    this.#http = {
+      ...http1Settings(options),
+      host: this,
+      facts: { multithread: true, multiprocess: true, runOnce: false },
+      requestId: requestIdFrom(options.trustedPeers),
+      onClose: (connection) => {
+        this.#connections.delete(connection)
+        if (this.#connections.size === 0) this.#empty?.()
+      },
+    }
+  }
+
+  get size(): number {
+    return this.#connections.size
+  }
+
+  /** Of ExchangeHost. Slots are the containers'; a client's own bound is its connection. */
+  settled(): void {}
+
+  accept(socket: Socket, address: UnixAddress | TcpAddress): void {
+    const peer = address.kind === 'unix' ? { remoteAddress: UNIX_PEER, remotePort: '' } : undefined
+    this.#connections.add(serveHttp1(socket, this.#application, this.#http, undefined, peer))
+  }
+
+  /** Resolves when every connection has ended, by itself or, after `timeout` milliseconds, by force. */
+  async drain(timeout: number): Promise<void> {
+    this.draining = true
+    const empty = new Promise<void>((resolve) => {
+      this.#empty = resolve
+    })
+    for (const connection of [...this.#connections]) connection.drain()
+    if (this.#connections.size === 0) return
+    let timer: Timer | undefined
+    const late = new Promise<boolean>((resolve) => {
+      if (Number.isFinite(timeout)) timer = this.clock.after(timeout, () => resolve(true))
+    })
+    if (await Promise.race([empty.then(() => false), late])) {
+      this.log.warn({ connections: this.#connections.size }, 'the drain timeout has passed: what still runs is aborted')
+      this.abort('the proxy had to stop')
+      await Promise.race([empty, new Promise<void>((resolve) => this.clock.after(LINK_GRACE, resolve))])
+    }
+    timer?.cancel()
+  }
+
+  abort(reason: string): void {
+    for (const connection of [...this.#connections]) connection.abort(new AbortError('DRAIN_TIMEOUT', reason))
+  }
+}
+
+/** Waits for the members to be closed, and helps those that take too long. */
+async function closed(pool: Pool, clock: Clock): Promise<void> {
+  if (await pool.whenEmpty(LINK_GRACE)) return
+  pool.destroy('the proxy stops')
+  await new Promise<void>((resolve) => clock.after(0, resolve))
+}
+
+/**
+ * Frames over TCP are authenticated wherever they leave this host: a stranger that joins would be sent every client's
+ * requests, and one that answers in a container's place would answer them.
+ *
+ * @throws OptionError
+ */
+function checkSecrets(options: ProxyOptions, token: string | undefined): void {
+  if (token !== undefined) return
+  for (const [label, addresses] of [
+    ['--upstream', options.upstream],
+    ['--join-listen', options.joinListen],
+  ] as const) {
+    for (const address of addresses) {
+      if (address.kind !== 'tcp' || isLoopback(address, label === '--upstream')) continue
+      throw new OptionError(
+        'MISSING_OPTION',
+        label,
+        `${label} ${printAddress(address)} leaves this host, and containers are known there only by a shared secret: give --token-file FILE, or GANTRY_TOKEN in the environment`,
+      )
+    }
+  }
+}
+
+const loopback = new TrustedPeers(['loopback'])
+
+/** Without a host, this host is dialled, but every interface is listened on. */
+function isLoopback({ host }: TcpAddress, dialled: boolean): boolean {
+  if (host === '') return dialled
+  return isIP(host) === 0 ? host.toLowerCase() === 'localhost' : loopback.has(host)
+}
