@@ -50,7 +50,8 @@ export async function up({ values, given, warnings }: ParsedOptions<typeof upOpt
     clock: systemClock,
     random: Math.random,
     start: () => startChild(entry, proxyArguments(given, socket), environment),
-    onReady: (addresses) => say(`${values.module} is served at ${addresses.map(visitable).join(' and ')}`),
+    onReady: (addresses) =>
+      process.stderr.write(`${values.module} is served at ${addresses.map(visitable).join(' and ')}\n`),
     onCrash: (exit, wait) => {
       say(`the proxy ended (${describeExit(exit)}); starting it again in ${Math.round(wait)} ms`)
     },
@@ -124,5 +125,5 @@ function visitable(address: Address): string {
   if (address.kind !== 'tcp') return address.kind === 'http' ? address.url : `unix:${address.path}`
   const wildcard = address.host === '' || address.host === '0.0.0.0' || address.host === '::'
   const host = wildcard ? 'localhost' : address.host.includes(':') ? `[${address.host}]` : address.host
-  return `http://${host}:${address.port}`
+  return `http://${host}:${address.port}/`
 }

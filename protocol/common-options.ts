@@ -6,7 +6,7 @@
 import { randomBytes } from 'node:crypto'
 import { linkSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import type { Http1Options } from './http1/options.ts'
-import { OptionError, type OptionValues, optionLabel } from './options.ts'
+import { OptionError, type OptionValues } from './options.ts'
 
 export const commonOptions = {
   token: {
@@ -43,8 +43,9 @@ export const commonOptions = {
     kind: 'size',
     default: '64KiB',
     minimum: 1024,
+    maximum: 131072,
     sentence:
-      'Longest request head in bytes, else 431. 64KiB is the most that a uwsgi packet holds, so that every wire refuses alike.',
+      'Longest request head in bytes, else 431. 64KiB is the most that a uwsgi packet holds, so that every wire refuses alike; a frame holds twice as much.',
   },
   targetLimit: {
     kind: 'size',
@@ -96,33 +97,17 @@ export const commonOptions = {
   },
   window: {
     kind: 'size',
-    default: '256KiB',
-    minimum: 16384,
-    sentence: 'Body bytes a peer may send ahead on one stream of a link: the memory that a stalled stream costs.',
-  },
-  frameLimit: {
-    kind: 'size',
-    default: '256KiB',
-    minimum: 16384,
+    default: '128KiB',
+    minimum: 1024,
     sentence:
-      'Largest frame taken from a peer; at least twice the head limit, since UTF-8 doubles the bytes above 0x7F.',
+      'Body bytes a peer may send ahead on one stream of a link: the memory that a stalled stream costs. Two frames: one on its way while one is read.',
   },
 } as const
 
 export type CommonOptions = OptionValues<typeof commonOptions>
 
 /** What the single options cannot say: @throws OptionError for values that contradict each other. */
-export function checkCommonOptions(
-  options: Pick<CommonOptions, 'headLimit' | 'frameLimit' | 'token' | 'tokenFile'>,
-): void {
-  if (options.frameLimit < 2 * options.headLimit) {
-    const label = optionLabel('frameLimit', commonOptions.frameLimit)
-    throw new OptionError(
-      'BAD_VALUE',
-      label,
-      `${label}: ${options.frameLimit} bytes came, expected at least twice ${optionLabel('headLimit', commonOptions.headLimit)} (${2 * options.headLimit})`,
-    )
-  }
+export function checkCommonOptions(options: Pick<CommonOptions, 'token' | 'tokenFile'>): void {
   if (options.token !== undefined && options.tokenFile !== undefined) {
     throw new OptionError(
       'BAD_VALUE',

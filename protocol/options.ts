@@ -36,7 +36,13 @@ export type Option = Described &
     /** Milliseconds: `250ms`, `10s`, `5m`, `1h`; `none` is Infinity where `unlimited`. */
     | { readonly kind: 'duration'; readonly default?: string; readonly unlimited?: true }
     /** Bytes: `1024`, `64KiB`, `1MiB`, `1GiB`; `none` is Infinity where `unlimited`. */
-    | { readonly kind: 'size'; readonly default?: string; readonly minimum?: number; readonly unlimited?: true }
+    | {
+        readonly kind: 'size'
+        readonly default?: string
+        readonly minimum?: number
+        readonly maximum?: number
+        readonly unlimited?: true
+      }
     /** File permissions in octal: `660`. */
     | { readonly kind: 'mode'; readonly default?: string }
     | { readonly kind: 'choice'; readonly choices: readonly string[]; readonly default?: string }
@@ -241,7 +247,7 @@ export function expected(option: Option): string {
     case 'duration':
       return `a duration as 250ms, 10s, 5m or 1h${option.unlimited ? ', or none' : ''}`
     case 'size':
-      return `a size as 1024, 64KiB or 1MiB${option.minimum ? ` of at least ${option.minimum} bytes` : ''}${option.unlimited ? ', or none' : ''}`
+      return `a size as 1024, 64KiB or 1MiB${range(option.minimum, option.maximum)}${option.unlimited ? ', or none' : ''}`
     case 'mode':
       return 'permissions in octal as 660'
     case 'choice':
@@ -255,6 +261,11 @@ export function expected(option: Option): string {
     case 'text':
       return 'a text'
   }
+}
+
+function range(minimum: number | undefined, maximum: number | undefined): string {
+  if (maximum !== undefined) return ` from ${minimum ?? 0} to ${maximum} bytes`
+  return minimum === undefined ? '' : ` of at least ${minimum} bytes`
 }
 
 function convertAll(label: string, option: Option, texts: readonly string[]): unknown {
@@ -312,7 +323,9 @@ function read(option: Option, text: string): unknown {
     case 'size': {
       if (option.unlimited && text === 'none') return Number.POSITIVE_INFINITY
       const bytes = parseSize(text)
-      return bytes === undefined || bytes < (option.minimum ?? 0) ? undefined : bytes
+      return bytes === undefined || !(bytes >= (option.minimum ?? 0) && bytes <= (option.maximum ?? bytes))
+        ? undefined
+        : bytes
     }
     case 'mode':
       return /^0?[0-7]{3}$/.test(text) ? Number.parseInt(text, 8) : undefined

@@ -4,6 +4,7 @@ import { test } from 'node:test'
 import { commands } from '../commands.ts'
 import { checkContainerOptions, containerAddresses, containerOptions } from '../container/options.ts'
 import { checkCommonOptions, commonOptions, http1Settings, readToken } from '../protocol/common-options.ts'
+import { WINDOW } from '../protocol/frames/constants.ts'
 import { defaultLimits, defaultTimeouts } from '../protocol/http1/options.ts'
 import { environmentName, flagName, nearest, type Option, parseOptions } from '../protocol/options.ts'
 import { renderHelp } from '../protocol/options-help.ts'
@@ -40,11 +41,12 @@ test('options of the same name mean the same kind of value everywhere', () => {
   }
 })
 
-test('the limits and timeouts of the options are the defaults of the HTTP gateway', () => {
+test('the limits and timeouts of the options are the defaults of the HTTP gateway and of the frames', () => {
   const { limits, timeouts, halfClose } = http1Settings(parseOptions(commonOptions, []).values)
   assert.deepEqual({ ...defaultLimits, ...limits }, defaultLimits)
   assert.deepEqual({ ...defaultTimeouts, ...timeouts }, defaultTimeouts)
   assert.equal(halfClose, 'abort')
+  assert.equal(parseOptions(commonOptions, []).values.window, WINDOW)
 })
 
 test('a container that joins a proxy listens nowhere unless it is told to', () => {
@@ -61,16 +63,13 @@ test('values that contradict each other are refused', () => {
   assert.throws(() => proxy([]), { code: 'MISSING_OPTION', message: /--upstream ADDRESS, or --join-listen/ })
   assert.throws(() => proxy(['--upstream=:0']), { code: 'BAD_VALUE', message: /port 0/ })
   assert.throws(() => container(['--join=:0']), { code: 'BAD_VALUE', message: /port 0/ })
-  assert.throws(() => container(['--head-limit=1MiB']), {
-    code: 'BAD_VALUE',
-    message: /--frame-limit: 262144 bytes came.*2097152/,
-  })
+  assert.throws(() => container(['--head-limit=1MiB']), { code: 'BAD_VALUE', message: /from 1024 to 131072 bytes/ })
   assert.throws(() => proxy(['--upstream=:1', '--token-file=x'], { GANTRY_TOKEN: 'hush' }), {
     code: 'BAD_VALUE',
     message: /both/,
   })
   proxy(['--join-listen=:1'])
-  container(['--head-limit=1MiB', '--frame-limit=2MiB'])
+  container(['--head-limit=128KiB'])
   checkCommonOptions(parseOptions(commonOptions, []).values)
 })
 

@@ -34,7 +34,7 @@ async function withPair(
 
 /** Waits for the line with the URL, and for the logs of both, which may come a little later. */
 function served(child: TestChild): Promise<void> {
-  const line = /^gantry: app\.ts is served at http:\/\/localhost:4711$/m
+  const line = /^app\.ts is served at http:\/\/localhost:4711\/$/m
   return child.until(() => line.test(child.stderr) && readies(child, 'container') > 0 && readies(child, 'proxy') > 0)
 }
 

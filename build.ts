@@ -1,0 +1,49 @@
+/**
+ * Builds `dist/` from the sources: JavaScript and declarations by tsc, and an entry file that can be run.
+ * With `--docs` it writes `docs/options.md` from the option tables instead.
+ */
+
+import { spawnSync } from 'node:child_process'
+import { chmodSync, cpSync, existsSync, rmSync, writeFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { join } from 'node:path'
+import { commands } from './commands.ts'
+import { renderMarkdown } from './protocol/options-help.ts'
+
+const root = import.meta.dirname
+
+/** `docs/options.md`, whole. */
+export function optionsPage(): string {
+  const sections = Object.values(commands).map(
+    ({ name, summary, table }) => `## \`${name}\`\n\n${summary}\n\n${renderMarkdown(table)}\n`,
+  )
+  return `# Options
+
+Written by \`npm run docs\` from the tables that the command line itself is made of; \`gantry COMMAND --help\` says the same.
+
+An option on the command line counts over the environment, and that over the default. An empty environment variable counts as unset.
+Lists are given with commas, or by repeating the option. Durations are written \`250ms\`, \`10s\`, \`5m\`, \`1h\`; sizes \`1024\`, \`64KiB\`, \`1MiB\`.
+Addresses are \`unix:/path\`, \`tcp:HOST:PORT\`, \`HOST:PORT\` and \`:PORT\` (every interface); for upstreams also \`unix:/directory/\` (every socket in it),
+\`http://…\` and \`https://…\`.
+
+${sections.join('\n')}`
+}
+
+function build(): void {
+  const dist = join(root, 'dist')
+  rmSync(dist, { recursive: true, force: true })
+  const require = createRequire(import.meta.url)
+  const typescript = join(require.resolve('typescript/package.json'), '..', 'bin', 'tsc')
+  const compiled = spawnSync(process.execPath, [typescript, '-p', join(root, 'tsconfig.build.json')], {
+    stdio: 'inherit',
+  })
+  if (compiled.status !== 0) process.exit(compiled.status ?? 1)
+  chmodSync(join(dist, 'gantry.js'), 0o755)
+  const specification = join('protocol', 'frames', 'SPEC.md')
+  if (existsSync(join(root, specification))) cpSync(join(root, specification), join(dist, specification))
+}
+
+if (import.meta.main) {
+  if (process.argv.includes('--docs')) writeFileSync(join(root, 'docs', 'options.md'), optionsPage())
+  else build()
+}

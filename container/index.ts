@@ -1,0 +1,5 @@
+/** The container as a library: start one in a process of your own. */
+
+export { LoadError, type LoadErrorCode, loadApplication } from './load-application.ts'
+export { type ContainerOptions, checkContainerOptions, containerAddresses, containerOptions } from './options.ts'
+export { type ContainerEnvironment, type RunningContainer, serveContainer } from './serve.ts'

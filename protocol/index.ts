@@ -1,0 +1,58 @@
+/** What both processes agree on, for who writes a gateway, a server or a tool: the contract, environs, exchanges, wires and options. */
+
+export { type Address, AddressError, type AddressKind, parseAddress, printAddress } from './address.ts'
+export type * from './application.ts'
+export { type Clock, Deadlines, type Expirable, systemClock, type Timer } from './clock.ts'
+export {
+  type ConnectionFacts,
+  environFromHttp,
+  environFromVariables,
+  environFromWire,
+  headerName,
+  headerVariable,
+  type ProcessFacts,
+  type RequestHead,
+  setHeader,
+  variablesForWire,
+  type WireEnviron,
+} from './environ.ts'
+export { type ErrorPageOptions, errorPage } from './error-page.ts'
+export { type AbortCode, AbortError, HttpError, LocalProtocolError, RemoteProtocolError } from './errors.ts'
+export { Exchange, type ExchangeHost, type ResponseSink } from './exchange.ts'
+export { fileWrapper } from './file-wrapper.ts'
+export { type ConnectOptions, connect, type RemoteApplication } from './frames/connect.ts'
+export {
+  fixedSlots,
+  type ServeOptions,
+  type ServerLink,
+  type SlotHolder,
+  type SlotSource,
+  serveFrames,
+} from './frames/server.ts'
+export { type Http1Connection, serveHttp1 } from './http1/gateway.ts'
+export {
+  defaultLimits,
+  defaultTimeouts,
+  type Http1Limits,
+  type Http1Options,
+  type Http1Timeouts,
+} from './http1/options.ts'
+export { type InputSource, RequestInput } from './input.ts'
+export {
+  type ApplicationRule,
+  applicationRules,
+  type Blame,
+  ContractError,
+  type Linted,
+  type LintOptions,
+  lint,
+  type RuleCode,
+  type ServerRule,
+  serverRules,
+} from './lint.ts'
+export { type Logger, type LogMethod, silent } from './log.ts'
+export { type FromNodeOptions, fromNode, type NodeListener } from './node-listener/from-node.ts'
+export { OptionError, type OptionErrorCode, type OptionTable, type OptionValues, parseOptions } from './options.ts'
+export { renderHelp, renderMarkdown } from './options-help.ts'
+export { TrustedPeers, UNIX_PEER } from './peers.ts'
+export { serveUwsgi, type UwsgiConnection, type UwsgiOptions } from './uwsgi/gateway.ts'

@@ -1,0 +1,6 @@
+/** The proxy as a library: start one in a process of your own, or use its upstreams as applications. */
+
+export { checkProxyOptions, type ProxyOptions, proxyOptions } from './options.ts'
+export { type MemberState, Pool, type PoolCounters, type PoolOptions } from './pool.ts'
+export { type ProxyEnvironment, type RunningProxy, serveProxy } from './serve.ts'
+export { type HttpUpstream, type HttpUpstreamOptions, http } from './upstreams/http.ts'
