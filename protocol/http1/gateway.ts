@@ -1,22 +1,24 @@
 /**
- * The one place where a sans-IO HTTP/1.1 connection meets a socket: reading, backpressure, timeouts, closing.
- * Knows neither syntax (`parser.ts`, `writer.ts`) nor which response may keep a connection (`connection.ts`).
+ * HTTP/1.1 clients served: requests of one connection become exchanges, one at a time, and their answers leave in order.
+ *
+ * Both the proxy's front and the container's port use it. It knows neither syntax (`parser.ts`, `writer.ts`), nor which response may
+ * keep a connection (`connection.ts`), nor how a socket is read, written and ended (`transport.ts`): it brings them together.
  */
 
-import { Socket } from 'node:net'
+import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { Application, Environ, Headers } from '../application.ts'
 import type { Clock, Deadlines } from '../clock.ts'
 import { type ConnectionFacts, environFromHttp } from '../environ.ts'
-import { AbortError, RemoteProtocolError } from '../errors.ts'
+import { type AbortCode, AbortError, RemoteProtocolError } from '../errors.ts'
 import { Exchange, type ExchangeHost } from '../exchange.ts'
 import { RequestInput } from '../input.ts'
 import type { Logger } from '../log.ts'
 import { ServerConnection } from './connection.ts'
 import { defaultLimits, defaultTimeouts, type Http1Limits, type Http1Options, type Http1Timeouts } from './options.ts'
-import { Output } from './output.ts'
 import { Stream, type StreamOwner } from './stream.ts'
-import { type Wait, type Waiter, Waits } from './waits.ts'
+import { Transport, type TransportOwner } from './transport.ts'
+import type { Wait } from './waits.ts'
 import { chunkHead, DateLine } from './writer.ts'
 
 /** One client's connection. */
@@ -45,7 +47,8 @@ export function serveHttp1(
   first?: Uint8Array,
   peer?: Partial<ConnectionFacts>,
 ): Http1Connection {
-  return new Connection(socket, application, options, settingsOf(options), first, peer)
+  const facts = factsOf(socket, options.scheme ?? 'http', peer)
+  return new Connection(socket, application, options, settingsOf(options), facts, first)
 }
 
 /** Options with their defaults. */
@@ -87,69 +90,49 @@ function factsOf(
   }
 }
 
-/**
- * - `open`: requests are read and answered
- * - `closing`: the last bytes are being written; from here on nothing that is read is looked at
- * - `lingering`: all is written, and our FIN with it
- * - `gone`: destroyed, or another protocol's
- */
-type Phase = 'open' | 'closing' | 'lingering' | 'gone'
-
 /** Pipelined requests answered before others get their turn. */
 const BURST = 32
+/** What a piece of a body costs beside its bytes, about: a flood of one-byte segments must not fill memory uncounted. */
+const PIECE_COST = 256
 
-class Connection implements Http1Connection, StreamOwner, ExchangeHost, Waiter {
+class Connection implements Http1Connection, StreamOwner, TransportOwner, ExchangeHost {
   readonly clock: Clock
   readonly deadlines: Deadlines
   readonly log: Logger
-
-  readonly #socket: Duplex
   readonly #application: Application
   readonly #options: Http1Options
   readonly #readAhead: number
   readonly #facts: ConnectionFacts
   readonly #http: ServerConnection
-  readonly #output: Output
-  readonly #waits: Waits
+  readonly #transport: Transport
   /** The current exchange's, from its request's head to the next request. */
   #stream: Stream | undefined
-  #phase: Phase = 'open'
   #requests = 0
+  /** Pieces of the current body since all of it was read last. */
+  #pieces = 0
   /** In `#process`: what ends a response there goes on by itself. */
   #processing = false
-  #paused = false
-  /** The client's FIN came. */
-  #ended = false
-  #flushing = false
 
   constructor(
     socket: Duplex,
     application: Application,
     options: Http1Options,
     { limits, timeouts, date }: Settings,
+    facts: ConnectionFacts,
     first: Uint8Array | undefined,
-    peer: Partial<ConnectionFacts> | undefined,
   ) {
     const { clock, deadlines, log } = options.host
     this.clock = clock
     this.deadlines = deadlines
     this.log = log
-    this.#socket = socket
     this.#application = application
     this.#options = options
     this.#readAhead = limits.readAhead
-    this.#facts = factsOf(socket, options.scheme ?? 'http', peer)
+    this.#facts = facts
     this.#http = new ServerConnection(limits, date)
-    this.#output = new Output(socket)
-    this.#waits = new Waits(this, timeouts, clock, deadlines)
-    this.#waits.for('head')
-    if (socket instanceof Socket) socket.setNoDelay(true)
-    socket.on('data', this.#onData)
-    socket.on('end', this.#onEnd)
-    socket.on('drain', this.#onDrain)
-    socket.on('error', ignore)
-    socket.on('close', this.#onClose)
-    if (first && first.length > 0) this.#onData(first)
+    this.#transport = new Transport(socket, this, timeouts, this)
+    this.#transport.waits.for('head')
+    if (first && first.length > 0) this.received(first)
   }
 
   // ---- the server's side -------------------------------------------------------------------------------------------
@@ -188,76 +171,30 @@ class Connection implements Http1Connection, StreamOwner, ExchangeHost, Waiter {
 
   toString(): string {
     const { remoteAddress, remotePort } = this.#facts
-    const state = this.#phase !== 'open' ? this.#phase : this.busy ? 'busy' : this.idle ? 'idle' : 'reading'
+    const state = !this.#transport.open ? this.#transport.phase : this.busy ? 'busy' : this.idle ? 'idle' : 'reading'
     return `<Http1 ${remoteAddress || 'unix'}${remotePort && `:${remotePort}`} ${state}, ${this.#requests} requests>`
   }
 
-  // ---- the socket's side -------------------------------------------------------------------------------------------
+  // ---- the transport's side ----------------------------------------------------------------------------------------
 
-  readonly #onData = (chunk: Uint8Array): void => {
-    if (this.#phase !== 'open') return
+  received(chunk: Uint8Array): void {
     this.#http.parser.push(chunk)
     this.#process(true)
   }
 
   /** A FIN. nginx takes it for the client's end (proxy_ignore_client_abort off), and so does this, unless told otherwise. */
-  readonly #onEnd = (): void => {
-    this.#ended = true
-    if (this.#phase === 'gone') {
-      // Held open after a cut that could not be shown otherwise: the client has understood.
-      this.#socket.destroy()
-      return
-    }
-    if (this.#phase !== 'open') return
-    if (this.#options.halfClose === 'serve') {
-      this.#process(false)
-      return
-    }
-    this.#clientGone()
+  finReceived(): void {
+    if (this.#options.halfClose === 'serve') this.#process(false)
+    else this.#clientGone()
   }
 
-  #clientGone(): void {
-    const exchange = this.#stream?.exchange
-    const cut = exchange?.responded && !exchange.finished
-    this.#abortExchange(new AbortError('CLIENT_GONE', 'the client closed the connection'))
-    if (cut) this.cut()
-    else this.#closeSoon()
-  }
-
-  readonly #onDrain = (): void => {
-    this.#output.drained()
-    this.#waits.written(this.#socket.writableLength)
-    if (!this.#output.room) return
+  drained(): void {
     this.#stream?.exchange?.resume()
     this.#process(false)
   }
 
-  readonly #onClose = (): void => {
-    this.#phase = 'gone'
-    this.#waits.stop()
-    this.#http.fail()
-    // An upgraded exchange watches the socket itself: for it this is the good end.
-    if (!this.#stream?.exchange?.upgraded) {
-      this.#abortExchange(new AbortError('CLIENT_GONE', 'the connection was closed'))
-    }
-    this.#stream = undefined
-    this.#options.onClose?.(this)
-  }
-
-  // ---- waits -------------------------------------------------------------------------------------------------------
-
-  get taken(): number {
-    return this.#output.taken
-  }
-
-  get backlog(): number {
-    return this.#output.backlog
-  }
-
   stalled(): void {
-    this.#abortExchange(new AbortError('DEADLINE', 'the client took nothing of its response for too long'))
-    this.#phase = 'gone'
-    this.#socket.destroy()
+    this.#abortExchange('DEADLINE', 'the client took nothing of its response for too long')
   }
 
   waitedTooLong(wait: Wait): void {
@@ -269,15 +206,17 @@ class Connection implements Http1Connection, StreamOwner, ExchangeHost, Waiter {
       case 'body':
         this.#refuse(new RemoteProtocolError('BODY_TIMEOUT', 'the request body took too long', 408))
         break
-      case 'next-request':
-      case 'rest':
+      default:
         this.#closeSoon()
-        break
-      case 'linger':
-        this.#phase = 'gone'
-        this.#socket.destroy()
-        break
     }
+  }
+
+  closed(): void {
+    this.#http.fail()
+    // An upgraded exchange watches the socket itself: for it this is the good end.
+    if (!this.#stream?.exchange?.upgraded) this.#abortExchange('CLIENT_GONE', 'the connection was closed')
+    this.#stream = undefined
+    this.#options.onClose?.(this)
   }
 
   // ---- requests ----------------------------------------------------------------------------------------------------
@@ -288,7 +227,7 @@ class Connection implements Http1Connection, StreamOwner, ExchangeHost, Waiter {
    * @param progress whether bytes came
    */
   #process(progress: boolean): void {
-    if (this.#processing || this.#phase !== 'open') return
+    if (this.#processing || !this.#transport.open) return
     this.#processing = true
     try {
       for (let turn = 0; this.#step(); ) {
@@ -300,14 +239,14 @@ class Connection implements Http1Connection, StreamOwner, ExchangeHost, Waiter {
     } finally {
       this.#processing = false
     }
-    if (this.#phase !== 'open') return
-    this.flush()
+    if (!this.#transport.open) return
+    this.#transport.flush()
     this.#watch(progress)
   }
 
   /** One event; false when there is nothing to do until more bytes, room or the application come. */
   #step(): boolean {
-    if (this.#phase !== 'open') return false
+    if (!this.#transport.open) return false
     switch (this.#http.request) {
       case 'body':
         return this.#readBody()
@@ -325,7 +264,7 @@ class Connection implements Http1Connection, StreamOwner, ExchangeHost, Waiter {
 
   #readHead(): boolean {
     // A client that does not take its answers gets no further ones.
-    if (!this.#output.room) return false
+    if (!this.#transport.output.room) return false
     switch (this.#http.read()) {
       case 'head':
         this.#requests++
@@ -334,7 +273,7 @@ class Connection implements Http1Connection, StreamOwner, ExchangeHost, Waiter {
       case 'error':
         return this.#refuse(this.#http.parser.error!)
       default:
-        return this.#ended ? this.#closeSoon() : false
+        return this.#transport.ended ? this.#closeSoon() : false
     }
   }
 
@@ -342,7 +281,7 @@ class Connection implements Http1Connection, StreamOwner, ExchangeHost, Waiter {
     const http = this.#http
     const head = http.head
     if (this.draining) http.close()
-    this.#waits.for('nothing')
+    this.#transport.waits.for('nothing')
     const { admit, retryAfter, facts, requestId } = this.#options
     let environ: Environ
     let id: string | undefined
@@ -354,7 +293,7 @@ class Connection implements Http1Connection, StreamOwner, ExchangeHost, Waiter {
       return
     }
     if (admit && !admit()) {
-      this.#output.text(http.answer(503, [['Retry-After', String(retryAfter ?? 1)]], false))
+      this.#transport.output.text(http.answer(503, [['Retry-After', String(retryAfter ?? 1)]], false))
       return
     }
     const stream = new Stream(this)
@@ -363,6 +302,7 @@ class Connection implements Http1Connection, StreamOwner, ExchangeHost, Waiter {
     stream.input = input
     stream.exchange = exchange
     this.#stream = stream
+    this.#pieces = 0
     exchange.run()
   }
 
@@ -377,8 +317,10 @@ class Connection implements Http1Connection, StreamOwner, ExchangeHost, Waiter {
     if (unwanted && http.after() === 'close') return this.#closeSoon()
     switch (http.read()) {
       case 'data':
-        if (!unwanted) this.#stream?.input?.push(http.parser.data)
-        else if (!http.discard(http.parser.data.length)) return this.#closeSoon()
+        if (!unwanted) {
+          this.#pieces++
+          this.#stream?.input?.push(http.parser.data)
+        } else if (!http.discard(http.parser.data.length)) return this.#closeSoon()
         return true
       case 'end':
         this.#stream?.input?.end(http.parser.trailers)
@@ -386,10 +328,111 @@ class Connection implements Http1Connection, StreamOwner, ExchangeHost, Waiter {
       case 'error':
         return this.#refuse(http.parser.error!)
       default:
-        if (this.#ended) this.#clientGone()
+        if (this.#transport.ended) this.#clientGone()
         return false
     }
   }
+
+  /** Goes on after this tick's callers have returned. */
+  #soon(): void {
+    if (!this.#processing && this.#transport.open) process.nextTick(proceed, this)
+  }
+
+  proceed(): void {
+    this.#process(false)
+  }
+
+  /** Decides whether to go on reading, and what is being waited for. */
+  #watch(progress: boolean): void {
+    const http = this.#http
+    const { waits } = this.#transport
+    switch (http.request) {
+      case 'body': {
+        const unwanted = this.#unwanted
+        this.#transport.readOn(unwanted ? 0 : this.#unread(), this.#readAhead)
+        // A client that waits for 100 Continue, or for us to read on, is not slow.
+        if (unwanted) waits.for('rest')
+        else if (http.waiting || this.#transport.paused) waits.for('nothing')
+        else if (progress) waits.anew('body')
+        else waits.for('body')
+        break
+      }
+      case 'done':
+        this.#transport.readOn(http.parser.buffered, this.#readAhead)
+        waits.for('nothing')
+        break
+      default:
+        this.#transport.readOn(http.parser.buffered, this.#readAhead)
+        waits.for(this.#requests > 0 && http.parser.between ? 'next-request' : 'head')
+    }
+  }
+
+  /** What of the body waits for the application, with what it costs to keep it. */
+  #unread(): number {
+    const buffered = this.#stream?.input?.buffered ?? 0
+    if (buffered === 0) this.#pieces = 0
+    return buffered + this.#pieces * PIECE_COST
+  }
+
+  // ---- the exchange's side -----------------------------------------------------------------------------------------
+
+  inform(status: string, headers: Headers): void {
+    this.#transport.output.text(this.#http.inform(status, headers))
+    this.flush()
+  }
+
+  respond(status: string, headers: Headers, length: number, chunk: Uint8Array | undefined, end: boolean): boolean {
+    if (this.draining) this.#http.close()
+    this.#transport.output.text(this.#http.respond(status, headers, length, end))
+    if (chunk) return this.send(chunk, end)
+    return this.#sent(end)
+  }
+
+  send(chunk: Uint8Array, end: boolean): boolean {
+    const { output } = this.#transport
+    if (this.#http.framing !== 'chunked') output.bytes(chunk)
+    else if (chunk.length > 0) {
+      output.text(chunkHead(chunk.length))
+      output.bytes(chunk)
+      output.text('\r\n')
+    }
+    return this.#sent(end)
+  }
+
+  #sent(end: boolean): boolean {
+    if (end) this.finish(undefined)
+    else if (!this.#processing) this.#transport.flushSoon()
+    return this.#transport.output.room
+  }
+
+  finish(trailers: Headers | undefined): void {
+    this.#transport.output.text(this.#http.end(trailers))
+    if (this.#processing) return
+    this.flush()
+    this.#soon()
+  }
+
+  flush(): void {
+    this.#transport.flush()
+  }
+
+  handOver(): Duplex {
+    return this.#transport.handOver(this.#http.detach())
+  }
+
+  inputWanted(): void {
+    const text = this.#http.continue()
+    if (text === '') return
+    this.#transport.output.text(text)
+    this.flush()
+    if (!this.#processing) this.#watch(true)
+  }
+
+  inputConsumed(): void {
+    if (this.#transport.paused && !this.#processing && this.#transport.open) this.#watch(true)
+  }
+
+  // ---- ends --------------------------------------------------------------------------------------------------------
 
   /** The client's request cannot be served: says so if that can still be said, and ends the connection either way. */
   #refuse(error: Error): false {
@@ -397,214 +440,55 @@ class Connection implements Http1Connection, StreamOwner, ExchangeHost, Waiter {
     const refusal = error instanceof RemoteProtocolError ? error : undefined
     if (refusal) this.log.info({ remoteAddress, code: refusal.code, status: refusal.status }, refusal.message)
     else this.log.error({ remoteAddress, err: error }, 'a request could not be begun')
-    this.#abortExchange(
-      new AbortError(refusal?.status === 408 ? 'DEADLINE' : 'PROTOCOL', error.message, { cause: error }),
-    )
+    this.#abortExchange(refusal?.status === 408 ? 'DEADLINE' : 'PROTOCOL', error.message, error)
     if (this.#http.response === 'body') this.cut()
     else {
-      if (this.#http.response === 'due') this.#output.text(this.#http.answer(refusal?.status ?? 500, [], true))
+      if (this.#http.response === 'due') {
+        this.#transport.output.text(this.#http.answer(refusal?.status ?? 500, [], true))
+      }
       this.#closeSoon()
     }
     return false
   }
 
-  /** Nothing of the exchange reaches the client from here on. */
-  #abortExchange(error: AbortError): void {
-    const stream = this.#stream
-    if (!stream) return
-    stream.release()
-    stream.exchange?.abort(error)
-    if (!stream.input?.ended) stream.input?.fail(error)
+  #clientGone(): void {
+    const exchange = this.#stream?.exchange
+    const cut = exchange?.responded && !exchange.finished
+    this.#abortExchange('CLIENT_GONE', 'the client closed the connection')
+    if (cut) this.cut()
+    else this.#closeSoon()
   }
-
-  /** Goes on after this tick's callers have returned. */
-  #soon(): void {
-    if (!this.#processing && this.#phase === 'open') process.nextTick(proceed, this)
-  }
-
-  proceed(): void {
-    this.#process(false)
-  }
-
-  // ---- the exchange's side -----------------------------------------------------------------------------------------
-
-  inform(status: string, headers: Headers): void {
-    this.#output.text(this.#http.inform(status, headers))
-    this.flush()
-  }
-
-  respond(status: string, headers: Headers, length: number, chunk: Uint8Array | undefined, end: boolean): boolean {
-    if (this.draining) this.#http.close()
-    this.#output.text(this.#http.respond(status, headers, length, end))
-    if (chunk) return this.send(chunk, end)
-    if (end) this.finish(undefined)
-    else this.#flushSoon()
-    return this.#output.room
-  }
-
-  send(chunk: Uint8Array, end: boolean): boolean {
-    if (this.#http.framing !== 'chunked') this.#output.bytes(chunk)
-    else if (chunk.length > 0) {
-      this.#output.text(chunkHead(chunk.length))
-      this.#output.bytes(chunk)
-      this.#output.text('\r\n')
-    }
-    if (end) this.finish(undefined)
-    else this.#flushSoon()
-    return this.#output.room
-  }
-
-  finish(trailers: Headers | undefined): void {
-    this.#output.text(this.#http.end(trailers))
-    if (this.#processing) return
-    this.flush()
-    this.#soon()
-  }
-
-  flush(): void {
-    this.#output.flush()
-    this.#waits.written(this.#socket.writableLength)
-  }
-
-  /** For who does not flush: by the end of the tick all is on its way. */
-  #flushSoon(): void {
-    if (this.#processing || this.#flushing) return
-    this.#flushing = true
-    setImmediate(flushNow, this)
-  }
-
-  flushNow(): void {
-    this.#flushing = false
-    if (this.#phase === 'open') this.flush()
-  }
-
-  handOver(): Duplex {
-    const socket = this.#socket
-    this.flush()
-    const rest = this.#http.detach()
-    this.#phase = 'gone'
-    this.#waits.stop()
-    socket.off('data', this.#onData)
-    socket.off('end', this.#onEnd)
-    socket.off('drain', this.#onDrain)
-    // As node:http does: it flows again with its next reader.
-    ;(socket as { readableFlowing: boolean | null }).readableFlowing = null
-    if (rest.length > 0 && !this.#ended) socket.unshift(rest)
-    return socket
-  }
-
-  inputWanted(): void {
-    const text = this.#http.continue()
-    if (text === '') return
-    this.#output.text(text)
-    this.flush()
-    if (!this.#processing) this.#watch(true)
-  }
-
-  inputConsumed(): void {
-    if (this.#paused && !this.#processing) this.#watch(true)
-  }
-
-  // ---- ends --------------------------------------------------------------------------------------------------------
 
   /** Ends the connection so that the client sees that the response is not whole. */
   cut(): void {
-    if (this.#phase === 'gone') return
-    this.#phase = 'gone'
     this.#stream?.release()
     this.#http.fail()
-    this.#output.flush()
-    this.#waits.stop()
-    if (this.#http.response === 'body' && this.#http.framing === 'close') this.#cutByReset()
-    else this.#socket.destroy()
+    this.#transport.cut(this.#http.response === 'body' && this.#http.framing === 'close')
   }
 
-  /** Where the connection's end is the body's, a FIN would make it look whole. A reset does not. */
-  #cutByReset(): void {
-    const socket = this.#socket
-    if (!(socket instanceof Socket)) socket.destroy(new Error('the response was cut'))
-    else if (this.#facts.remotePort === '' && !this.#ended) {
-      // A Unix socket has no reset (nginx speaks HTTP/1.0 on them unless told): only silence is left, until the client goes.
-      this.log.warn(
-        {},
-        'a response without a length was cut on a Unix socket: it is held open until its client gives up',
-      )
-      this.#resume()
-    } else {
-      try {
-        socket.resetAndDestroy()
-      } catch {
-        // TLS: a missing close_notify says the same.
-        socket.destroy()
-      }
-    }
-  }
-
-  /** Ends the connection in good order: what is written goes out, what still comes is dropped for a while (RFC 9112 §9.6). */
   #closeSoon(): false {
-    if (this.#phase !== 'open') return false
-    this.#phase = 'closing'
-    this.#abortExchange(new AbortError('CLIENT_GONE', 'the connection is over'))
+    this.#abortExchange('CLIENT_GONE', 'the connection is over')
     this.#http.fail()
-    this.#waits.for('nothing')
-    this.#output.end(() => {
-      if (this.#phase !== 'closing') return
-      this.#phase = 'lingering'
-      this.#waits.for('linger')
-    })
-    this.#waits.written(this.#socket.writableLength)
-    this.#resume()
+    this.#transport.closeSoon()
     return false
   }
 
-  // ---- reading on --------------------------------------------------------------------------------------------------
-
-  /** Decides whether to go on reading, and what is being waited for. */
-  #watch(progress: boolean): void {
-    const http = this.#http
-    switch (http.request) {
-      case 'body': {
-        const unwanted = this.#unwanted
-        this.#readOn(unwanted ? 0 : (this.#stream?.input?.buffered ?? 0))
-        // A client that waits for 100 Continue, or for us to read on, is not slow.
-        if (unwanted) this.#waits.for('rest')
-        else if (http.waiting || this.#paused) this.#waits.for('nothing')
-        else if (progress) this.#waits.anew('body')
-        else this.#waits.for('body')
-        break
-      }
-      case 'done':
-        this.#readOn(http.parser.buffered)
-        this.#waits.for('nothing')
-        break
-      default:
-        this.#readOn(http.parser.buffered)
-        this.#waits.for(this.#requests > 0 && http.parser.between ? 'next-request' : 'head')
-    }
-  }
-
-  /** Reads on while less than the limit is held. */
-  #readOn(held: number): void {
-    if (held < this.#readAhead) this.#resume()
-    else if (!this.#paused) {
-      this.#paused = true
-      this.#socket.pause()
-    }
-  }
-
-  #resume(): void {
-    if (!this.#paused) return
-    this.#paused = false
-    this.#socket.resume()
+  /** Nothing of the exchange reaches the client from here on. */
+  #abortExchange(error: AbortError): void
+  #abortExchange(code: AbortCode, message: string, cause?: Error): void
+  #abortExchange(code: AbortCode | AbortError, message?: string, cause?: Error): void {
+    const stream = this.#stream
+    if (!stream) return
+    stream.release()
+    const exchange = stream.exchange!
+    const input = stream.input!
+    if (exchange.finished && input.ended) return
+    const error = typeof code === 'string' ? new AbortError(code, message!, cause && { cause }) : code
+    exchange.abort(error)
+    if (!input.ended) input.fail(error)
   }
 }
-
-function ignore(): void {}
 
 function proceed(connection: Connection): void {
   connection.proceed()
-}
-
-function flushNow(connection: Connection): void {
-  connection.flushNow()
 }

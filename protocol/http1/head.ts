@@ -152,7 +152,7 @@ function refuseBackslash(target: string, at: number): void {
 }
 
 /** The last `Host` that passed: most requests of a connection have the same. */
-let knownHost = ''
+let knownHost: string | undefined
 
 function validHost(host: string): boolean {
   if (host === knownHost) return true

@@ -34,6 +34,9 @@ const FIXED = 2
 const CHUNKED = 3
 const FAILED = 4
 
+const DETACHED = new RemoteProtocolError('DETACHED', 'the connection speaks another protocol')
+const CLOSED = new RemoteProtocolError('CLOSED', 'the connection is closed')
+
 const CR = 0x0d
 const LF = 0x0a
 const END_OF_HEAD: Buffer = Buffer.from('\r\n\r\n', 'latin1')
@@ -134,13 +137,13 @@ export class RequestParser {
   /** Gives what is not parsed, and parses no more: the bytes belong to another protocol now. */
   detach(): Buffer {
     const rest = this.#bytes.subarray(this.#at, this.#end)
-    this.#fail(new RemoteProtocolError('DETACHED', 'the connection speaks another protocol'))
+    this.#fail(DETACHED)
     return rest
   }
 
   /** Lets go of everything; for a closed connection. */
   free(): void {
-    this.#fail(this.error ?? new RemoteProtocolError('CLOSED', 'the connection is closed'))
+    this.#fail(this.error ?? CLOSED)
   }
 
   #fail(error: RemoteProtocolError): void {

@@ -1,0 +1,229 @@
+/**
+ * A socket as an HTTP/1.1 connection uses it: bytes in under a limit, gathered bytes out, deadlines for both, and the ways to end: in
+ * good order (a FIN, then reading on for a while, RFC 9112 §9.6), cut so that it shows, or handed over.
+ *
+ * It knows nothing of HTTP; what bytes mean and what is waited for is its owner's matter.
+ */
+
+import { Socket } from 'node:net'
+import type { Duplex } from 'node:stream'
+import type { ExchangeHost } from '../exchange.ts'
+import type { Http1Timeouts } from './options.ts'
+import { Output } from './output.ts'
+import { type Wait, type Waiter, Waits } from './waits.ts'
+
+/** Who is told of what happens. */
+export interface TransportOwner {
+  /** Bytes came; never after `closeSoon`, `cut` or `handOver`. */
+  received(chunk: Uint8Array): void
+  /** The client's FIN came, before any end of ours. */
+  finReceived(): void
+  /** There is room for output again. */
+  drained(): void
+  waitedTooLong(wait: Wait): void
+  /** The client took nothing of the output for too long; the transport destroys itself after this. */
+  stalled(): void
+  /** The socket is closed. Last of all, once. */
+  closed(): void
+}
+
+/**
+ * - `open`
+ * - `closing`: the last bytes are being written; from here on what is read is dropped
+ * - `lingering`: all is written, and our FIN with it
+ * - `gone`: destroyed, or another protocol's
+ */
+export type Phase = 'open' | 'closing' | 'lingering' | 'gone'
+
+export class Transport implements Waiter {
+  readonly output: Output
+  readonly waits: Waits
+  /** The client's FIN came. */
+  ended = false
+  /** Reading is suspended. */
+  paused = false
+  readonly #socket: Duplex
+  readonly #owner: TransportOwner
+  readonly #host: ExchangeHost
+  #phase: Phase = 'open'
+  #flushing = false
+
+  constructor(socket: Duplex, owner: TransportOwner, timeouts: Http1Timeouts, host: ExchangeHost) {
+    this.#socket = socket
+    this.#owner = owner
+    this.#host = host
+    this.output = new Output(socket)
+    this.waits = new Waits(this, timeouts, host.clock, host.deadlines)
+    if (socket instanceof Socket) socket.setNoDelay(true)
+    socket.on('data', this.#onData)
+    socket.on('end', this.#onEnd)
+    socket.on('drain', this.#onDrain)
+    socket.on('error', ignore)
+    socket.on('close', this.#onClose)
+  }
+
+  get phase(): Phase {
+    return this.#phase
+  }
+
+  get open(): boolean {
+    return this.#phase === 'open'
+  }
+
+  // ---- events ------------------------------------------------------------------------------------------------------
+
+  readonly #onData = (chunk: Uint8Array): void => {
+    if (this.#phase === 'open') this.#owner.received(chunk)
+  }
+
+  readonly #onEnd = (): void => {
+    this.ended = true
+    if (this.#phase === 'open') this.#owner.finReceived()
+    // Held open after a cut that could not be shown otherwise: the client has given up.
+    else if (this.#phase === 'gone') this.#socket.destroy()
+  }
+
+  readonly #onDrain = (): void => {
+    this.output.drained()
+    this.waits.written(this.#socket.writableLength)
+    if (this.output.room && this.#phase === 'open') this.#owner.drained()
+  }
+
+  readonly #onClose = (): void => {
+    this.#phase = 'gone'
+    this.waits.stop()
+    this.#owner.closed()
+  }
+
+  get taken(): number {
+    return this.output.taken
+  }
+
+  get backlog(): number {
+    return this.output.backlog
+  }
+
+  stalled(): void {
+    this.#owner.stalled()
+    this.destroy()
+  }
+
+  waitedTooLong(wait: Wait): void {
+    if (wait === 'linger') this.destroy()
+    else this.#owner.waitedTooLong(wait)
+  }
+
+  // ---- reading -----------------------------------------------------------------------------------------------------
+
+  /** Reads on while less than `most` is held. */
+  readOn(held: number, most: number): void {
+    if (held < most) this.#resume()
+    else if (!this.paused) {
+      this.paused = true
+      this.#socket.pause()
+    }
+  }
+
+  #resume(): void {
+    if (!this.paused) return
+    this.paused = false
+    this.#socket.resume()
+  }
+
+  // ---- writing -----------------------------------------------------------------------------------------------------
+
+  /** Hands to the operating system what was gathered. */
+  flush(): void {
+    this.output.flush()
+    this.waits.written(this.#socket.writableLength)
+  }
+
+  /** For who does not flush: by the end of the tick all is on its way. */
+  flushSoon(): void {
+    if (this.#flushing) return
+    this.#flushing = true
+    setImmediate(flushNow, this)
+  }
+
+  flushNow(): void {
+    this.#flushing = false
+    if (this.#phase === 'open') this.flush()
+  }
+
+  // ---- ends --------------------------------------------------------------------------------------------------------
+
+  /** Ends in good order: what is written goes out, what still comes is dropped for a while. */
+  closeSoon(): void {
+    if (this.#phase !== 'open') return
+    this.#phase = 'closing'
+    this.waits.for('nothing')
+    this.output.end(() => {
+      if (this.#phase !== 'closing') return
+      this.#phase = 'lingering'
+      this.waits.for('linger')
+    })
+    this.waits.written(this.#socket.writableLength)
+    this.#resume()
+  }
+
+  /**
+   * Ends so that the client sees that what it has is not whole.
+   *
+   * @param endsBody whether the connection's end is the body's: a FIN would make it look whole then
+   */
+  cut(endsBody: boolean): void {
+    if (this.#phase === 'gone') return
+    this.#phase = 'gone'
+    this.output.flush()
+    this.waits.stop()
+    if (endsBody) this.#reset()
+    else this.#socket.destroy()
+  }
+
+  #reset(): void {
+    const socket = this.#socket
+    if (!(socket instanceof Socket)) socket.destroy(new Error('the response was cut'))
+    else if (socket.remotePort === undefined && !this.ended && !socket.destroyed) {
+      // A Unix socket has no reset (and nginx speaks HTTP/1.0 on them unless told): only silence is left.
+      this.#host.log.warn(
+        {},
+        'a response without a length was cut on a Unix socket: it is held open until its client goes',
+      )
+      this.#resume()
+    } else {
+      try {
+        socket.resetAndDestroy()
+      } catch {
+        // TLS: a missing close_notify says the same.
+        socket.destroy()
+      }
+    }
+  }
+
+  destroy(): void {
+    this.#phase = 'gone'
+    this.waits.stop()
+    this.#socket.destroy()
+  }
+
+  /** Gives the socket away, with bytes that were read and not used. Only `closed` is told from here on. */
+  handOver(rest: Buffer): Duplex {
+    const socket = this.#socket
+    this.flush()
+    this.#phase = 'gone'
+    this.waits.stop()
+    socket.off('data', this.#onData)
+    socket.off('end', this.#onEnd)
+    socket.off('drain', this.#onDrain)
+    // As node:http does: it flows again with its next reader.
+    ;(socket as { readableFlowing: boolean | null }).readableFlowing = null
+    if (rest.length > 0 && !this.ended) socket.unshift(rest)
+    return socket
+  }
+}
+
+function ignore(): void {}
+
+function flushNow(transport: Transport): void {
+  transport.flushNow()
+}
