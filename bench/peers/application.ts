@@ -15,7 +15,7 @@ const text = (length: number): Headers => [
   ['Content-Length', String(length)],
 ]
 
-export const application: Application = async (environ, startResponse) => {
+const others: Application = async (environ, startResponse) => {
   const path = environ.PATH_INFO
   if (path.startsWith('/bytes/')) {
     const total = Number(path.slice(7))
@@ -49,15 +49,13 @@ export const application: Application = async (environ, startResponse) => {
   return []
 }
 
-/** The application that answers at once, as most of the rounds ask it: no promise where none is needed. */
-const direct: Application = (environ, startResponse) => {
+/** Most rounds ask for what is there at once: no promise where none is needed. */
+export const application: Application = (environ, startResponse) => {
   const body = environ.REQUEST_METHOD === 'GET' ? bodies[environ.PATH_INFO] : undefined
-  if (body === undefined) return application(environ, startResponse)
+  if (body === undefined) return others(environ, startResponse)
   startResponse('200 OK', text(body.length))
   return [body]
 }
-
-export default direct
 
 function* stream(total: number): Generator<Uint8Array> {
   for (let left = total; left > 0; left -= chunk.length) yield left < chunk.length ? chunk.subarray(0, left) : chunk
