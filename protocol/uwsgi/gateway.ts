@@ -269,7 +269,7 @@ class Connection implements ResponseSink, InputSource, Waiter, ExchangeHost {
       this.#answer(503, environ.REQUEST_METHOD, [['Retry-After', String(this.#options.retryAfter ?? 1)]])
       return
     }
-    if (environ['HTTP_UPGRADE'] !== undefined) this.#early = []
+    if (environ['HTTP_UPGRADE'] !== undefined) this.#early = [this.#reader.surplus]
     this.#input = new RequestInput(length === 0 ? null : this)
     this.#exchange = new Exchange(this.#application, environ, this.#input, this, this, requestId?.(environ))
     this.#exchange.run()

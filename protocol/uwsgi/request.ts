@@ -23,6 +23,8 @@ export type RequestEvent =
   | { type: 'end' }
   | { type: 'ping' }
 
+const NOTHING: Buffer = Buffer.alloc(0)
+
 type State = 'packet' | 'body' | 'done'
 
 export class RequestReader {
@@ -32,14 +34,20 @@ export class RequestReader {
   #have = 0
   /** Bytes of body still to come. */
   #left = 0
+  #surplus: Buffer = NOTHING
 
   /** How many bytes of the request's body are still to come. */
   get pending(): number {
     return this.#left
   }
 
+  /** What the last `receive` was given beyond the request: of another protocol's, if the request asked for one. */
+  get surplus(): Buffer {
+    return this.#surplus
+  }
+
   /**
-   * Takes what has arrived. Bytes after the body are dropped: a connection carries one request.
+   * Takes what has arrived. Bytes after the body are not read: a connection carries one request.
    *
    * @throws RemoteProtocolError `UWSGI_PACKET`, `UWSGI_MODIFIER`, `UWSGI_VARIABLE`, `UWSGI_CONTENT_LENGTH`; the
    * connection is good for nothing afterwards.
@@ -57,9 +65,11 @@ export class RequestReader {
     if (this.#state === 'body' && bytes.length > 0) {
       const chunk = bytes.length > this.#left ? bytes.subarray(0, this.#left) : bytes
       this.#left -= chunk.length
+      bytes = bytes.subarray(chunk.length)
       events.push({ type: 'data', chunk })
       if (this.#left === 0) this.#finish(events)
     }
+    this.#surplus = bytes
     return events
   }
 
