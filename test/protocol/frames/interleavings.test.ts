@@ -1,0 +1,447 @@
+/**
+ * Two connections with wires of random delay between them, driven in a random order. The model: each stream's bytes
+ * arrive in order and once, nobody sends more than it has credit for, and from any state everything comes to its end.
+ */
+
+import assert from 'node:assert/strict'
+import { describe, test } from 'node:test'
+import fc from 'fast-check'
+import type { Connection, Event } from '../../../protocol/frames/connection.ts'
+import { Frame, WINDOW_MIN } from '../../../protocol/frames/constants.ts'
+import type { Stream } from '../../../protocol/frames/stream.ts'
+import { drain, FIELDS, frame, move, opened, pair } from './support.ts'
+
+/** What is sent is a count, so that a byte says where it belongs. */
+function pattern(from: number, length: number, seed: number): Uint8Array {
+  const bytes = new Uint8Array(length)
+  for (let at = 0; at < length; at++) bytes[at] = (from + at + seed) % 251
+  return bytes
+}
+
+/** One direction of one stream: what its sender has still to send, and what its reader has. */
+class Flow {
+  readonly total: number
+  readonly seed: number
+  sent = 0
+  received = 0
+  consumed = 0
+  ended = false
+  cut = false
+
+  constructor(total: number, seed: number) {
+    this.total = total
+    this.seed = seed
+  }
+
+  receive(bytes: Uint8Array, end: boolean): void {
+    assert.equal(this.ended, false, 'bytes after the end')
+    assert.deepEqual(Buffer.from(bytes), Buffer.from(pattern(this.received, bytes.length, this.seed)))
+    this.received += bytes.length
+    if (end) {
+      this.ended = true
+      assert.equal(this.received, this.total, 'an end before all had come')
+    }
+  }
+}
+
+interface Exchange {
+  there: Stream
+  here: Stream | undefined
+  up: Flow
+  down: Flow
+  responded: boolean
+}
+
+class World {
+  readonly caller: Connection
+  readonly server: Connection
+  readonly exchanges: Exchange[] = []
+  readonly #window: number
+  /** Streams whose sender was told that there is no room: it does nothing until it is told that there is. */
+  readonly #blocked: Set<Stream> = new Set()
+  /** Bytes on their way, in each direction. */
+  #toServer: Buffer = Buffer.alloc(0)
+  #toCaller: Buffer = Buffer.alloc(0)
+
+  constructor(window: number, data: number) {
+    const both = pair({ window, data }, { window, data })
+    this.caller = both.caller
+    this.server = both.server
+    this.#window = window
+  }
+
+  open(up: number, down: number, hold: boolean): void {
+    const flow = new Flow(up, this.exchanges.length)
+    const first = hold ? undefined : pattern(0, Math.min(up, 700), flow.seed)
+    const end = up === (first?.length ?? 0) && !hold
+    const there = this.caller.request(FIELDS, { end, hold, upgrade: false }, first)
+    flow.sent = end ? up + 1 : (first?.length ?? 0)
+    const exchange: Exchange = { there, here: undefined, up: flow, down: new Flow(down, 100), responded: false }
+    there.owner = exchange
+    this.exchanges.push(exchange)
+  }
+
+  upload(exchange: Exchange, size: number): void {
+    const { there, up } = exchange
+    if (there.closed || there.localEnded || up.sent > up.total || this.#blocked.has(there)) return
+    if (!this.caller.room(there)) {
+      this.#blocked.add(there)
+      return
+    }
+    const chunk = pattern(up.sent, Math.min(size, up.total - up.sent), up.seed)
+    const end = up.sent + chunk.length === up.total
+    up.sent += chunk.length + (end ? 1 : 0)
+    if (!this.caller.send(there, chunk, end)) this.#blocked.add(there)
+    this.#checkCredit()
+  }
+
+  download(exchange: Exchange, size: number): void {
+    const { here, down } = exchange
+    if (!here || here.closed || here.localEnded || this.#blocked.has(here)) return
+    const chunk = pattern(down.sent, Math.min(size, down.total - down.sent), down.seed)
+    const end = down.sent + chunk.length === down.total
+    if (!exchange.responded) {
+      exchange.responded = true
+      if (!this.server.respond(here, '200 OK', [], chunk.length > 0 ? chunk : undefined, end)) this.#blocked.add(here)
+    } else if (!this.server.send(here, chunk, end)) this.#blocked.add(here)
+    down.sent += chunk.length
+    this.#checkCredit()
+  }
+
+  read(exchange: Exchange): void {
+    const { here, there, up, down } = exchange
+    if (here) {
+      this.server.wanted(here)
+      this.server.consumed(here, up.received - up.consumed)
+      up.consumed = up.received
+    }
+    this.caller.consumed(there, down.received - down.consumed)
+    down.consumed = down.received
+  }
+
+  cut(exchange: Exchange, byCaller: boolean): void {
+    if (byCaller) this.caller.reset(exchange.there, 2, '')
+    else if (exchange.here) this.server.reset(exchange.here, 3, '')
+    else return
+    exchange.up.cut = true
+    exchange.down.cut = true
+  }
+
+  write(max: number): void {
+    this.#toServer = Buffer.concat([this.#toServer, ...this.caller.take(max)])
+    this.#toCaller = Buffer.concat([this.#toCaller, ...this.server.take(max)])
+    this.#relieve()
+  }
+
+  deliver(upTo: number): void {
+    const there = this.#toServer.subarray(0, upTo)
+    const back = this.#toCaller.subarray(0, upTo)
+    this.#toServer = this.#toServer.subarray(there.length)
+    this.#toCaller = this.#toCaller.subarray(back.length)
+    for (const event of this.server.receive(there)) this.#atServer(event)
+    for (const event of this.caller.receive(back)) this.#atCaller(event)
+    this.#relieve()
+    this.#healthy()
+  }
+
+  #relieve(): void {
+    for (const connection of [this.caller, this.server]) {
+      for (const stream of connection.relieved()) this.#blocked.delete(stream)
+    }
+  }
+
+  get idle(): boolean {
+    return !this.caller.pending && !this.server.pending && this.#toServer.length === 0 && this.#toCaller.length === 0
+  }
+
+  #atServer(event: Event): void {
+    if (event.type === 'request') {
+      const exchange = this.exchanges[event.stream.id - 1]!
+      exchange.here = event.stream
+      event.stream.owner = exchange
+      this.server.start(event.stream)
+      exchange.up.receive(event.body ?? new Uint8Array(0), event.end)
+    } else if (event.type === 'data') (event.stream.owner as Exchange).up.receive(event.bytes, event.end)
+    else if (event.type === 'reset') (event.stream.owner as Exchange).down.cut = true
+  }
+
+  #atCaller(event: Event): void {
+    if (event.type === 'response')
+      (event.stream.owner as Exchange).down.receive(event.body ?? new Uint8Array(0), event.end)
+    else if (event.type === 'data') (event.stream.owner as Exchange).down.receive(event.bytes, event.end)
+    else if (event.type === 'reset') (event.stream.owner as Exchange).down.cut = true
+  }
+
+  #healthy(): void {
+    assert.equal(this.caller.failure, undefined)
+    assert.equal(this.server.failure, undefined)
+    for (const { up, down } of this.exchanges) {
+      assert.ok(up.received - up.consumed <= this.#window)
+      assert.ok(down.received - down.consumed <= this.#window)
+    }
+  }
+
+  #checkCredit(): void {
+    for (const { there, here } of this.exchanges) {
+      assert.ok(there.credit >= 0)
+      assert.ok(!here || here.credit >= 0)
+    }
+  }
+
+  /** From here everything goes on as it can. */
+  finish(): void {
+    for (let turn = 0; turn < 10_000; turn++) {
+      let busy = !this.idle
+      for (const exchange of this.exchanges) {
+        if (exchange.up.cut) continue
+        this.upload(exchange, 5000)
+        this.download(exchange, 5000)
+        this.read(exchange)
+        busy ||= !exchange.down.ended && !exchange.down.cut
+      }
+      if (!busy) break
+      this.write(3000)
+      this.deliver(4000)
+    }
+    for (const exchange of this.exchanges) {
+      if (exchange.down.cut) continue
+      assert.ok(exchange.down.ended, `a response never came to its end: ${JSON.stringify(exchange.down)}`)
+    }
+    assert.equal(this.caller.size, 0)
+    assert.equal(this.server.size, 0)
+    assert.ok(this.idle)
+  }
+}
+
+const size = fc.oneof(fc.constant(0), fc.constant(1), fc.integer({ min: 0, max: 9000 }))
+const step = fc.oneof(
+  fc.record({ do: fc.constant('open' as const), up: size, down: size, hold: fc.boolean() }),
+  fc.record({ do: fc.constant('upload' as const), which: fc.nat(), size }),
+  fc.record({ do: fc.constant('download' as const), which: fc.nat(), size }),
+  fc.record({ do: fc.constant('read' as const), which: fc.nat() }),
+  fc.record({ do: fc.constant('write' as const), size }),
+  fc.record({ do: fc.constant('deliver' as const), size }),
+  fc.record({ do: fc.constant('cut' as const), which: fc.nat(), byCaller: fc.boolean() }),
+)
+
+describe('two connections, in any order of what they do', () => {
+  test('bring every byte once and in order, stay within credit, and come to an end', () => {
+    fc.assert(
+      fc.property(fc.array(step, { maxLength: 80 }), fc.integer({ min: WINDOW_MIN, max: 6000 }), (steps, window) => {
+        const world = new World(window, 1024)
+        for (const next of steps) {
+          if (next.do === 'open') world.open(next.up, next.down, next.hold)
+          else if (next.do === 'write') world.write(next.size)
+          else if (next.do === 'deliver') world.deliver(next.size)
+          else {
+            const exchange = world.exchanges[next.which % Math.max(1, world.exchanges.length)]
+            if (!exchange || exchange.up.cut) continue
+            if (next.do === 'upload') world.upload(exchange, next.size)
+            else if (next.do === 'download') world.download(exchange, next.size)
+            else if (next.do === 'read') world.read(exchange)
+            else world.cut(exchange, next.byCaller)
+          }
+        }
+        world.finish()
+      }),
+      { numRuns: 600 },
+    )
+  })
+})
+
+/** Types of the frames in bytes. */
+function types(bytes: Buffer): number[] {
+  const found: number[] = []
+  for (let at = 0; at < bytes.length; at += 9 + bytes.readUIntBE(at + 2, 3)) found.push(bytes[at]!)
+  return found
+}
+
+describe('what overtakes what', () => {
+  test('WINDOW, RESET and PONG overtake body that waits, and bodies take turns', () => {
+    const both = pair()
+    const streams = Array.from({ length: 3 }, () => opened(both, { end: true }).here)
+    const { server } = both
+    for (const stream of streams) server.respond(stream, '200 OK', [], undefined, false)
+    server.take(0)
+    for (const stream of streams) server.send(stream, Buffer.alloc(120_000), false)
+    server.reset(streams[0]!, 3, '')
+    server.pong(Buffer.alloc(8), 0, 0)
+    const sent = drain(server)
+    const order = types(sent)
+    // What was written before there was too much is first; then control; then what waited.
+    assert.deepEqual(order, [Frame.DATA, Frame.RESET, Frame.PONG, ...Array<number>(4).fill(Frame.DATA)])
+    const waited: number[] = []
+    for (let at = 0; at < sent.length; at += 9 + sent.readUIntBE(at + 2, 3)) {
+      if (sent[at] === Frame.DATA) waited.push(sent.readUInt32BE(at + 5))
+    }
+    assert.deepEqual(waited, [1, 2, 3, 2, 3])
+  })
+
+  test('a stream without credit does not hold up another', () => {
+    const both = pair({ window: 2048 })
+    const first = opened(both, { end: true })
+    const second = opened(both, { end: true })
+    both.server.respond(first.here, '200 OK', [], Buffer.alloc(100_000), false)
+    move(both.server, both.caller)
+    both.server.respond(second.here, '200 OK', [], Buffer.from('quick'), true)
+    const events = move(both.server, both.caller)
+    assert.deepEqual(
+      events.map((event) => [event.type, 'stream' in event && event.stream.id, 'end' in event && event.end]),
+      [['response', 2, true]],
+    )
+  })
+
+  test('no frame of body is longer than the peer takes, and none goes beyond its credit', () => {
+    const both = pair({ window: 10_000, data: 1500 })
+    const { here } = opened(both, { end: true })
+    both.server.respond(here, '200 OK', [], Buffer.alloc(50_000), true)
+    const bytes = drain(both.server)
+    let body = 0
+    for (let at = 0; at < bytes.length; at += 9 + bytes.readUIntBE(at + 2, 3)) {
+      const length = bytes.readUIntBE(at + 2, 3)
+      const size = bytes[at] === Frame.DATA ? length : length - 4 - bytes.readUInt32BE(at + 9)
+      assert.ok(size <= 1500)
+      body += size
+    }
+    assert.equal(body, 10_000)
+  })
+})
+
+describe('STARTED', () => {
+  test('is one frame for all requests of a read that have not answered', () => {
+    const both = pair()
+    for (let at = 0; at < 5; at++) both.caller.request(FIELDS, { end: true, hold: false, upgrade: false }, undefined)
+    for (const event of both.server.receive(drain(both.caller))) {
+      assert.ok(event.type === 'request')
+      both.server.start(event.stream)
+      if (event.stream.id % 2 === 0) both.server.respond(event.stream, '200 OK', [], undefined, true)
+    }
+    const bytes = drain(both.server)
+    assert.deepEqual(types(bytes), [Frame.RESPONSE, Frame.RESPONSE, Frame.STARTED])
+    assert.deepEqual(
+      both.caller
+        .receive(bytes)
+        .filter(({ type }) => type === 'started')
+        .map((event) => 'stream' in event && event.stream.id),
+      [1, 3, 5],
+    )
+  })
+
+  test('comes before any credit beyond the initial window', () => {
+    const both = pair()
+    const { here } = opened(both, {}, Buffer.alloc(65_536))
+    both.server.start(here)
+    both.server.consumed(here, 65_536)
+    assert.deepEqual(types(drain(both.server)), [Frame.STARTED, Frame.WINDOW])
+  })
+
+  test('comes before the credit of a request that was held', () => {
+    const both = pair()
+    const { here } = opened(both, { hold: true })
+    both.server.start(here)
+    both.server.wanted(here)
+    both.server.wanted(here)
+    assert.deepEqual(types(drain(both.server)), [Frame.STARTED, Frame.WINDOW])
+  })
+})
+
+describe('GOAWAY', () => {
+  test('names the last request taken: those above were never run, and are known', () => {
+    const both = pair()
+    const { there } = opened(both, { end: true })
+    both.server.goaway(0, 'stopping')
+    const late = both.caller.request(FIELDS, { end: false, hold: false, upgrade: false }, Buffer.from('body'))
+    assert.deepEqual(both.server.receive(Buffer.concat([drain(both.caller), frame(Frame.DATA, 1, 2, '61')])), [])
+    assert.equal(both.server.failure, undefined)
+    const [event] = move(both.server, both.caller)
+    assert.ok(event?.type === 'goaway')
+    assert.deepEqual(event.untaken, [late])
+    assert.equal(late.closed, true)
+    assert.equal(there.closed, false)
+    assert.throws(() => both.caller.request(FIELDS, { end: true, hold: false, upgrade: false }, undefined), {
+      code: 'NOT_OPEN',
+    })
+  })
+
+  test('lets what was taken come to its end', () => {
+    const both = pair()
+    const { here } = opened(both, { end: true })
+    both.server.goaway(0, 'stopping')
+    both.server.respond(here, '200 OK', [], Buffer.from('hi'), true)
+    assert.deepEqual(
+      move(both.server, both.caller).map(({ type }) => type),
+      ['goaway', 'response'],
+    )
+  })
+})
+
+describe('stream numbers', () => {
+  test('are used up long before they wrap', () => {
+    const both = pair({ firstStream: 0xffff_0000 })
+    assert.equal(both.caller.worn, false)
+    opened(both, { end: true })
+    assert.equal(both.caller.worn, true)
+    assert.throws(() => both.caller.request(FIELDS, { end: true, hold: false, upgrade: false }, undefined), {
+      code: 'NOT_OPEN',
+    })
+    assert.equal(both.server.failure, undefined)
+  })
+})
+
+describe('a head', () => {
+  test('that is longer than the peer takes is refused here, and nothing of it is sent', () => {
+    const both = pair({}, { head: 16_384 })
+    const headers = ['X', 'y'.repeat(17_000)]
+    assert.throws(
+      () => both.caller.request({ ...FIELDS, headers }, { end: true, hold: false, upgrade: false }, undefined),
+      {
+        code: 'HEAD_TOO_LARGE',
+      },
+    )
+    assert.equal(drain(both.caller).length, 0)
+    opened(both, { end: true })
+  })
+
+  test('of 64 KiB of bytes above 0x7F is taken with the default limits', () => {
+    const both = pair()
+    const value = '\xff'.repeat(65_536)
+    both.caller.request({ ...FIELDS, headers: ['X', value] }, { end: true, hold: false, upgrade: false }, undefined)
+    const [event] = move(both.caller, both.server)
+    assert.ok(event?.type === 'request')
+    assert.equal(event.fields.headers[1], value)
+  })
+})
+
+describe('an upgrade', () => {
+  test('carries bytes both ways after the 101, and each direction ends by itself', () => {
+    const both = pair()
+    const { here, there } = opened(both, { upgrade: true })
+    both.server.respond(here, '101 Switching Protocols', [], undefined, false)
+    both.server.send(here, Buffer.from('from the server'), true)
+    const events = move(both.server, both.caller)
+    assert.deepEqual(
+      events.map(({ type }) => type),
+      ['response', 'data'],
+    )
+    assert.equal(there.closed, false)
+    both.caller.send(there, Buffer.from('from the caller'), false)
+    both.caller.send(there, new Uint8Array(0), true)
+    const heard = move(both.caller, both.server)
+    assert.deepEqual(
+      heard.map((event) => event.type === 'data' && [Buffer.from(event.bytes).toString(), event.end]),
+      [
+        ['from the caller', false],
+        ['', true],
+      ],
+    )
+    assert.deepEqual([here.closed, there.closed, both.caller.size, both.server.size], [true, true, 0, 0])
+  })
+
+  test('that is declined is an ordinary response', () => {
+    const both = pair()
+    const { here, there } = opened(both, { upgrade: true })
+    both.server.respond(here, '200 OK', [], Buffer.from('no'), true)
+    move(both.server, both.caller)
+    assert.deepEqual([here.closed, there.closed], [true, true])
+  })
+})
