@@ -3,8 +3,8 @@
  * takes them one by one, and the stream is called back once the last of them was taken and more is asked for. So no more
  * than one batch waits here, and Node's own buffer behind it applies backpressure.
  *
- * It knows neither streams nor HTTP. A response that is whole before anybody asked for it is given as an array, which an
- * exchange can send in one piece.
+ * It knows neither streams nor HTTP. A response that is whole before anybody asked for it can be given as an array, which
+ * an exchange sends in one piece.
  */
 
 import type { Body } from '../application.ts'
@@ -15,6 +15,8 @@ type Next = PromiseWithResolvers<IteratorResult<Uint8Array>>
 export interface BodyQueueHost {
   /** The exchange closed the body. `whole`: it had taken all of it first. */
   bodyClosed(whole: boolean): void
+  /** Whether a body that is whole may be given as an array: an exchange then says its length where nobody did. */
+  readonly joinable: boolean
 }
 
 export class BodyQueue {
@@ -79,6 +81,11 @@ export class BodyQueue {
     return this.#ended
   }
 
+  /** Whether the exchange has the body, or will not get one. */
+  get given(): boolean {
+    return this.#given !== 'no'
+  }
+
   // ---- the exchange's side ---------------------------------------------------------------------------------------
 
   /**
@@ -100,7 +107,7 @@ export class BodyQueue {
 
   #give(): Body {
     const close = (): void => this.#close()
-    if (this.#ended) {
+    if (this.#ended && this.#host.joinable) {
       this.#given = 'array'
       return Object.assign(this.#chunks, { close })
     }

@@ -18,6 +18,7 @@ export class Connection extends ClientSocket implements BodyQueueHost {
   wanted: (() => void) | undefined
   /** Called when the exchange closed the body. */
   over: (() => void) | undefined
+  joinable = false
   /** Called for an empty write: the head is to leave now; set by `response.ts`. */
   flush: (() => void) | undefined
   #responded = false
@@ -68,7 +69,8 @@ export class Connection extends ClientSocket implements BodyQueueHost {
   #offer(chunks: Uint8Array[], callback: Callback): void {
     this.moved()
     if (chunks.length === 0) {
-      if (!this.#responded) this.flush?.()
+      // With a body that is being sent the head is on its way (and PEP 3333 has no write() then).
+      if (!this.#responded && !this.body.given) this.flush?.()
       callback()
       return
     }

@@ -27,6 +27,11 @@ export interface FromNodeOptions {
   onUpgrade?: ((req: IncomingMessage, socket: Duplex, head: Buffer) => unknown) | undefined
   /** Which upgrade requests go to `onUpgrade`; all, unless told. The others go to the listener. */
   shouldUpgrade?: ((environ: Environ) => boolean) | undefined
+  /**
+   * A body without Content-Length stays one, as in node, also when it is whole at once. By default its length is then said,
+   * which is cheaper for everybody.
+   */
+  keepFraming?: boolean | undefined
   /** For `setTimeout` of requests, responses and sockets. */
   clock?: Clock | undefined
 }
@@ -39,7 +44,7 @@ export interface FromNodeOptions {
  * gateway sends 100 when the request is first read.
  */
 export function fromNode(listener: NodeListener, options: FromNodeOptions = {}): Application {
-  const { onUpgrade, shouldUpgrade, clock } = options
+  const { onUpgrade, shouldUpgrade, clock, keepFraming = false } = options
   return (environ, startResponse) => {
     if (onUpgrade && environ['HTTP_UPGRADE'] !== undefined && (shouldUpgrade?.(environ) ?? true)) {
       return upgrade(onUpgrade, environ, startResponse, clock)
@@ -50,7 +55,7 @@ export function fromNode(listener: NodeListener, options: FromNodeOptions = {}):
     connection.over = () => feed.over()
     // Before the response's own listener: node's server aborts the request first.
     connection.once('close', () => feed.gone())
-    const res = makeResponse(req, connection, environ, startResponse)
+    const res = makeResponse(req, connection, environ, startResponse, keepFraming)
     connection.timedOut = () => {
       // As node's server: whoever listens has handled it.
       const byRequest = !req.complete && req.emit('timeout', connection)

@@ -49,6 +49,7 @@ export function makeResponse(
   connection: Connection,
   environ: Environ,
   startResponse: StartResponse,
+  keepFraming: boolean,
 ): ServerResponse {
   const res = new ServerResponse(req) as unknown as Response
   let write: Write | undefined
@@ -72,6 +73,8 @@ export function makeResponse(
       kept.push(['Content-Length', String(res._contentLength)])
       lengthKnown = true
     }
+    // The exchange would take an answer to HEAD without a length for one of none.
+    connection.joinable = lengthKnown || (!keepFraming && environ.REQUEST_METHOD !== 'HEAD')
     write = startResponse(statusOf(firstLine), kept)
     // "Sent": nothing of it is to be written before the body's first chunk. Truthy: `headersSent` is this.
     res._header = firstLine
@@ -113,7 +116,6 @@ export function makeResponse(
   }
 
   connection.flush = () => {
-    // Only before the body is asked for: after that the head is on its way (PEP 3333 has no write() then).
     void write?.(EMPTY).catch(ignore)
   }
   connection.on('drain', () => drained(res))

@@ -20,6 +20,7 @@ export class UpgradeSocket extends ClientSocket implements BodyQueueHost {
   readonly #startResponse: StartResponse
   readonly #response: RawResponse
   readonly #body: BodyQueue = new BodyQueue(this)
+  joinable = false
   /** The client's connection, once it was handed over. */
   #peer: Duplex | undefined
   #failure: unknown
@@ -71,6 +72,7 @@ export class UpgradeSocket extends ClientSocket implements BodyQueueHost {
       return
     }
     if (this.#peer) {
+      this.joinable = true
       this.#body.end()
       if (step.body.length > 0) this.#forward(Buffer.concat(step.body), callback)
       else callback()

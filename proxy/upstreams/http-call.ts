@@ -8,7 +8,7 @@ import type { Socket } from 'node:net'
 import type { Clock, Timer } from '../../protocol/clock.ts'
 import { AbortError } from '../../protocol/errors.ts'
 import { UpstreamError, upstreamError } from './http-errors.ts'
-import type { RequestFields } from './http-headers.ts'
+import { type UpstreamRequest, upstreamTrailers } from './http-headers.ts'
 
 export interface CallHost {
   /** For messages: the upstream's origin. */
@@ -23,6 +23,8 @@ export interface CallHost {
 
 /** Progress is looked at this often in the time of one timeout: it is found out at most a quarter late. */
 const LOOKS = 4
+/** How long an upstream that was asked (`Expect`) is waited for, ms: some never say 100 (RFC 9110 §10.1.1). Curl's time. */
+const CONTINUE_PATIENCE = 1_000
 /** What may be sent again although it may have run, and has no body (RFC 9110 §9.2.2). */
 const REPEATABLE: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE'])
 
@@ -34,7 +36,7 @@ export interface Client {
 }
 
 export class HttpCall {
-  readonly fields: RequestFields
+  readonly sent: UpstreamRequest
   readonly #host: CallHost
   readonly #req: IncomingMessage
   readonly #client: Client
@@ -48,14 +50,16 @@ export class HttpCall {
   /** Bytes at the last look: sent until the head is here, received after it. */
   #moved = 0
   #repeated = false
+  #piped = false
+  #patience: Timer | undefined
   #over = false
 
   /**
-   * @param fields what the upstream is sent: decided once, before http-proxy has a hand in the request's own
+   * @param sent what the upstream is sent before the body: decided before http-proxy has a hand in the request's fields
    * @param done called once, when the upstream has no more to do with the request
    */
-  constructor(host: CallHost, req: IncomingMessage, client: Client, fields: RequestFields, done: () => void) {
-    this.fields = fields
+  constructor(host: CallHost, req: IncomingMessage, client: Client, sent: UpstreamRequest, done: () => void) {
+    this.sent = sent
     this.#host = host
     this.#req = req
     this.#client = client
@@ -66,16 +70,47 @@ export class HttpCall {
 
   // ---- the request -------------------------------------------------------------------------------------------------
 
-  /** A request was made, and has a connection or waits for one. */
+  /** A request was made, and gets a connection now or later. */
   sending(request: ClientRequest): void {
     this.#request = request
-    this.#connected = false
     this.#socket = undefined
+    this.#connected = false
+    request.once('socket', (socket) => this.#assigned(socket))
   }
 
-  /** It has a connection, perhaps one that is still being made. */
-  assigned(request: ClientRequest, socket: Socket): void {
-    this.#request = request
+  /** Sends the body of `req` after `request`. Unlike a plain pipe: with trailers, and only once it is wanted. */
+  upload(request: ClientRequest): void {
+    this.sending(request)
+    const { body, expect } = this.sent
+    if (!body) {
+      request.end()
+      this.#req.resume()
+      return
+    }
+    // The upstream may want to answer, or to do something, before any of the body is there.
+    request.flushHeaders()
+    if (!expect) {
+      this.#pipe(request)
+      return
+    }
+    request.once('continue', () => this.#pipe(request))
+    this.#patience = this.#host.clock.after(CONTINUE_PATIENCE, () => this.#pipe(request))
+  }
+
+  #pipe(request: ClientRequest): void {
+    this.#patience?.cancel()
+    this.#patience = undefined
+    if (this.#piped || this.#over || this.#response) return
+    this.#piped = true
+    this.#req.pipe(request, { end: false })
+    this.#req.once('end', () => {
+      const trailers = upstreamTrailers(this.#req.rawTrailers)
+      if (trailers.length > 0 && request.chunkedEncoding) request.addTrailers(trailers)
+      request.end()
+    })
+  }
+
+  #assigned(socket: Socket): void {
     this.#socket = socket
     this.#moved = socket.bytesWritten
     this.#connected = !socket.connecting
@@ -96,18 +131,13 @@ export class HttpCall {
       this.#request?.reusedSocket === true &&
       (error.code === 'ECONNRESET' || error.code === 'EPIPE') &&
       this.#response === undefined
-    if (stale && !this.#repeated && this.#bodyless() && REPEATABLE.has(this.#req.method ?? '')) {
+    if (stale && !this.#repeated && !this.sent.body && REPEATABLE.has(this.#req.method ?? '')) {
       this.#repeated = true
       this.#since = this.#host.clock.now()
       return true
     }
     this.#fail(upstreamError(error, this.#host.name, this.#connected))
     return false
-  }
-
-  #bodyless(): boolean {
-    const { headers } = this.#req
-    return headers['transfer-encoding'] === undefined && (headers['content-length'] ?? '0') === '0'
   }
 
   // ---- the answer --------------------------------------------------------------------------------------------------
@@ -135,9 +165,14 @@ export class HttpCall {
       return
     }
     response.pipe(res, { end: false })
+    // The head is news of its own when nothing follows it at once.
+    setImmediate(() => {
+      if (!res.destroyed && !res.writableEnded && res.socket && !this.#over && response.listenerCount('data') > 0)
+        res.flushHeaders()
+    })
     response.once('end', () => {
       const { rawTrailers } = response
-      if (rawTrailers.length > 0) res.addTrailers(pairs(rawTrailers))
+      if (rawTrailers.length > 0) res.addTrailers(upstreamTrailers(rawTrailers))
       res.end()
     })
   }
@@ -160,6 +195,7 @@ export class HttpCall {
     this.#over = true
     this.#timer?.cancel()
     this.#timer = undefined
+    this.#patience?.cancel()
     // A request in which anything is unfinished holds a connection that nobody else may use: an upload that the upstream did not
     // want to have, an answer that nobody waits for.
     const request = this.#request
@@ -216,9 +252,3 @@ export class HttpCall {
 }
 
 const ignore = (): void => {}
-
-function pairs(flat: string[]): [string, string][] {
-  const fields: [string, string][] = []
-  for (let at = 0; at < flat.length; at += 2) fields.push([flat[at]!, flat[at + 1]!])
-  return fields
-}

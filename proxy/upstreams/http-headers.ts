@@ -6,8 +6,7 @@
 import type { IncomingMessage } from 'node:http'
 
 /**
- * Fields of this hop (RFC 9110 §7.6.1). `Expect` too: the gateway has answered it itself, when the body was first read.
- * `Content-Length` and `Transfer-Encoding` are said anew.
+ * Fields of this hop (RFC 9110 §7.6.1), and those that are said anew: `Content-Length`, `Transfer-Encoding` and `Expect`.
  */
 const LEFT_OUT: ReadonlySet<string> = new Set([
   'connection',
@@ -23,46 +22,69 @@ const LEFT_OUT: ReadonlySet<string> = new Set([
   'upgrade',
 ])
 
-export type RequestFields = Record<string, string | string[]>
+/** The methods that node's client takes to have no body, so that it announces none. */
+const BODYLESS = /^(?:GET|HEAD|DELETE|OPTIONS|TRACE|CONNECT)$/
+
+export interface UpstreamRequest {
+  /** Flat: name, value, … in the order, case and repetition in which the client sent them. */
+  readonly fields: string[]
+  /** Whether a body follows. */
+  readonly body: boolean
+  /** The upstream is asked whether it wants the body before any of it is sent (RFC 9110 §10.1.1). */
+  readonly expect: boolean
+}
 
 /**
- * Fields for `http.request`: each with the case that its first line had, repeated ones as a list.
+ * What goes to the upstream before the body. A body is what `req` gives, so it has exactly one framing: the length that
+ * the gateway holds it to, chunks where a body of unknown length comes, or none where none does.
  *
- * The body is what `req` gives, so it has exactly one framing: the length that the gateway holds it to, chunks where a body of
- * unknown length comes, or none where none does.
- *
- * @param keepHost send the client's `Host`; else node says the target's
+ * @param host what to send as `Host` when `keepHost` is false or the client sent none
+ * @param keepHost send the client's `Host`
  * @param upgrade ask for the protocol that the client asked for
  */
-export function upstreamFields(req: IncomingMessage, keepHost: boolean, upgrade: boolean = false): RequestFields {
-  const fields: RequestFields = Object.create(null)
-  const spelled: Map<string, string> = new Map()
-  const { rawHeaders } = req
+export function upstreamRequest(
+  req: IncomingMessage,
+  host: string,
+  keepHost: boolean,
+  upgrade: boolean = false,
+): UpstreamRequest {
+  const { rawHeaders, headers, method = '' } = req
+  const length = headers['content-length']
+  const chunked = length === undefined && headers['transfer-encoding'] !== undefined
+  const body = !upgrade && (chunked || (length !== undefined && Number(length) > 0))
+  const expect = body && headers.expect?.toLowerCase() === '100-continue'
+  const fields: string[] = []
+  let named = false
   for (let at = 0; at < rawHeaders.length; at += 2) {
     const name = rawHeaders[at]!
-    const value = rawHeaders[at + 1]!
     const lower = name.toLowerCase()
-    if (LEFT_OUT.has(lower) || (lower === 'host' && !keepHost)) continue
-    const first = spelled.get(lower)
-    if (first === undefined) {
-      spelled.set(lower, name)
-      fields[name] = value
-      continue
+    if (LEFT_OUT.has(lower)) continue
+    if (lower === 'host') {
+      if (!keepHost) continue
+      named = true
     }
-    const before = fields[first]!
-    if (Array.isArray(before)) before.push(value)
-    else fields[first] = [before, value]
+    fields.push(name, rawHeaders[at + 1]!)
   }
+  if (!named) fields.unshift('Host', host)
   if (upgrade) {
-    fields['Connection'] = 'Upgrade'
-    fields['Upgrade'] = req.headers.upgrade ?? ''
-    return fields
+    fields.push('Connection', 'Upgrade', 'Upgrade', headers.upgrade ?? '')
+    return { fields, body, expect }
   }
-  const length = req.headers['content-length']
-  if (length !== undefined) fields['Content-Length'] = length
-  else if (req.headers['transfer-encoding'] !== undefined) fields['Transfer-Encoding'] = 'chunked'
+  if (length !== undefined) fields.push('Content-Length', length)
+  else if (chunked) fields.push('Transfer-Encoding', 'chunked')
   // Node would announce chunks for these; a server may want a length (RFC 9110 §8.6).
-  else if (/^(?:POST|PUT|PATCH)$/.test(req.method ?? '')) fields['Content-Length'] = '0'
+  else if (!BODYLESS.test(method)) fields.push('Content-Length', '0')
+  if (expect) fields.push('Expect', '100-continue')
+  return { fields, body, expect }
+}
+
+/** Trailer fields that may follow a body (RFC 9110 §6.5.1), as pairs. */
+export function upstreamTrailers(rawTrailers: string[]): [string, string][] {
+  const fields: [string, string][] = []
+  for (let at = 0; at < rawTrailers.length; at += 2) {
+    const lower = rawTrailers[at]!.toLowerCase()
+    if (!LEFT_OUT.has(lower) && lower !== 'host') fields.push([rawTrailers[at]!, rawTrailers[at + 1]!])
+  }
   return fields
 }
 

@@ -5,7 +5,7 @@
  * repeated fields and escapes, and end a cut answer as if it were whole or not at all.
  */
 
-import { Agent, type IncomingMessage, type ServerResponse } from 'node:http'
+import { Agent, type ClientRequest, type IncomingMessage, type ServerResponse } from 'node:http'
 import { Agent as SecureAgent } from 'node:https'
 import { isIP } from 'node:net'
 import type { Duplex } from 'node:stream'
@@ -15,7 +15,7 @@ import { type Clock, systemClock } from '../../protocol/clock.ts'
 import { HttpError } from '../../protocol/errors.ts'
 import { fromNode } from '../../protocol/node-listener/from-node.ts'
 import { type CallHost, HttpCall } from './http-call.ts'
-import { upstreamFields, upstreamTarget } from './http-headers.ts'
+import { upstreamRequest, upstreamTarget } from './http-headers.ts'
 
 export interface HttpUpstreamOptions {
   /**
@@ -57,8 +57,8 @@ export interface HttpUpstream extends Application {
  * can tell from the error's `ran` what surely was not sent.
  *
  * Failures before the head are an `UpstreamError` (an `HttpError`): 502 when it cannot be reached or breaks off, 504 when
- * it takes too long. Later ones cut the response visibly. Upgrades to WebSocket are passed on; other upgrades go on as plain
- * requests (RFC 9110 §7.8 lets a server ignore them).
+ * it takes too long. Later ones cut the response visibly. Upgrades are passed on, to
+ * whatever protocol. An upload that the client wants to be asked for (`Expect`) is asked for when the upstream asks.
  *
  * @param url `http://` or `https://`, whose path is put before that of each request
  * @throws TypeError for another URL, or one with a query, a fragment or credentials
@@ -86,22 +86,10 @@ export function http(url: string, options: HttpUpstreamOptions = {}): HttpUpstre
     connectTimeout: options.connectTimeout ?? 5_000,
     secure: options.secure !== false,
   })
-  // After the pass that "corrects" the length of DELETE and OPTIONS: with it a chunked body would be the next request.
-  for (const kind of ['web', 'ws'] as const) {
-    proxy.before(kind, 'stream', (req: IncomingMessage) => {
-      req.headers = calls.get(req)!.fields as IncomingMessage['headers']
-    })
-  }
-  proxy.on('proxyReq', (request, req, res, _options, socket) => {
-    const call = calls.get(req)
-    call?.assigned(request, socket)
-    request.on('information', ({ statusCode, rawHeaders }) => call?.informed(res, statusCode, rawHeaders))
-  })
   proxy.on('proxyRes', (response, req, res) => calls.get(req)?.answered(res, response))
   proxy.on('proxyReqWs', (request, req, socket) => {
     const call = calls.get(req)
     call?.sending(request)
-    request.once('socket', (assigned) => call?.assigned(request, assigned))
     request.once('upgrade', () => call?.upgraded())
     request.once('response', (response) => {
       call?.began(response)
@@ -119,7 +107,7 @@ export function http(url: string, options: HttpUpstreamOptions = {}): HttpUpstre
   function begin(req: IncomingMessage, client: ServerResponse | Duplex, upgrade: boolean): HttpCall {
     if (closing) throw new HttpError(503, 'UPSTREAM_CLOSED', `${host.name} takes no more requests`)
     running++
-    const call = new HttpCall(host, req, client, upstreamFields(req, keepHost, upgrade), () => {
+    const call = new HttpCall(host, req, client, upstreamRequest(req, target.host, keepHost, upgrade), () => {
       running--
       if (running === 0) closing?.resolve()
     })
@@ -131,7 +119,14 @@ export function http(url: string, options: HttpUpstreamOptions = {}): HttpUpstre
   function listener(req: IncomingMessage, res: ServerResponse): void {
     const call = begin(req, res, false)
     const send = (agent: Agent): void => {
-      proxy.web(req, res, perRequest(req, base, agent), (error: Error) => {
+      // What http-proxy calls a buffer is whatever it gives the new request to.
+      const buffer = {
+        pipe(request: ClientRequest): void {
+          request.on('information', ({ statusCode, rawHeaders }) => call.informed(res, statusCode, rawHeaders))
+          call.upload(request)
+        },
+      }
+      proxy.web(req, res, { ...perRequest(req, call, base, agent), buffer: buffer as never }, (error: Error) => {
         if (call.failed(error)) send(agents.single)
       })
     }
@@ -140,15 +135,23 @@ export function http(url: string, options: HttpUpstreamOptions = {}): HttpUpstre
 
   function onUpgrade(req: IncomingMessage, socket: Duplex, head: Buffer): void {
     const call = begin(req, socket, true)
+    // It knows one protocol, and asks this; what is sent are the fields that the client sent.
+    req.headers = { upgrade: 'websocket' }
     attempt(() =>
-      proxy.ws(req, socket, head, perRequest(req, base, agents.single), (error: Error) => void call.failed(error)),
+      proxy.ws(
+        req,
+        socket,
+        head,
+        perRequest(req, call, base, agents.single),
+        (error: Error) => void call.failed(error),
+      ),
     )
   }
 
   const application = fromNode(listener, {
     onUpgrade,
-    shouldUpgrade: (environ) =>
-      environ.REQUEST_METHOD === 'GET' && String(environ['HTTP_UPGRADE']).toLowerCase() === 'websocket',
+    shouldUpgrade: (environ) => environ.REQUEST_METHOD === 'GET',
+    keepFraming: true,
     clock: options.clock,
   })
   return Object.assign(application, {
@@ -194,13 +197,19 @@ function makeAgents(target: URL, secure: boolean, options: HttpUpstreamOptions):
 }
 
 /**
- * http-proxy's options of one request. It joins paths with a loss (a bare `?`, the target `*`), and takes what is under `ssl` as the
- * object that it fills in and gives to `http.request`: there the path is fixed.
+ * http-proxy's options of one request. It joins paths with a loss (a bare `?`, the target `*`), keeps one of repeated fields and "corrects" the
+ * length of DELETE and OPTIONS, so that a chunked body would be the next request. But it fills in and gives to `http.request` the
+ * object under `ssl`: there path and fields stand fast.
  */
-function perRequest(req: IncomingMessage, base: string, agent: Agent): ServerOptions {
+function perRequest(req: IncomingMessage, call: HttpCall, base: string, agent: Agent): ServerOptions {
   const path = upstreamTarget(req.url ?? '/', base)
-  const outgoing = Object.defineProperty({}, 'path', { enumerable: true, get: () => path, set: () => {} })
-  return { agent, ssl: outgoing }
+  const { fields } = call.sent
+  return { agent, ssl: Object.defineProperties({}, { path: fixed(path), headers: fixed(fields) }) }
+}
+
+/** A property that takes no other value, and does not complain of one. */
+function fixed(value: unknown): PropertyDescriptor {
+  return { enumerable: true, get: () => value, set: () => {} }
 }
 
 /** A target that `http.request` refuses is the client's fault. */

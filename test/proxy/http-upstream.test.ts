@@ -102,7 +102,7 @@ describe('http(url): the request', () => {
       method: 'GET',
       url: '/a%2Fb/../c//d?',
       rawHeaders: [
-        ...['Host', 'client.example', 'X-One', '1', 'X-One', '2', 'cookie', 'a=1', 'X-Late', 'l\xe9'],
+        ...['Host', 'client.example', 'X-One', '1', 'cookie', 'a=1', 'x-one', '2', 'X-Late', 'l\xe9'],
         ...['Connection', 'keep-alive'],
       ],
     })
@@ -207,9 +207,7 @@ describe('http(url): the response', () => {
     const { sink, whenSettled } = send(application)
     await whenSettled
     assert.equal(sink.status, '302 Over There')
-    // The exchange may say the length of what came in one piece.
-    const fields = sink.headers.filter(([name]) => name !== 'Content-Length')
-    assert.deepEqual(fields, [
+    assert.deepEqual(sink.headers, [
       ['Location', 'http://elsewhere.example/a b'],
       ['Set-Cookie', 'a=1'],
       ['X-A', '1'],
