@@ -50,6 +50,8 @@ interface Exchange {
   up: Flow
   down: Flow
   responded: boolean
+  /** The response ends only when the request has: an upload that hangs is seen. */
+  patient: boolean
 }
 
 class World {
@@ -70,13 +72,20 @@ class World {
     this.#window = window
   }
 
-  open(up: number, down: number, hold: boolean): void {
+  open(up: number, down: number, hold: boolean, patient: boolean): void {
     const flow = new Flow(up, this.exchanges.length)
     const first = hold ? undefined : pattern(0, Math.min(up, 700), flow.seed)
     const end = up === (first?.length ?? 0) && !hold
     const there = this.caller.request(FIELDS, { end, hold, upgrade: false }, first)
     flow.sent = end ? up + 1 : (first?.length ?? 0)
-    const exchange: Exchange = { there, here: undefined, up: flow, down: new Flow(down, 100), responded: false }
+    const exchange: Exchange = {
+      there,
+      here: undefined,
+      up: flow,
+      down: new Flow(down, 100),
+      responded: false,
+      patient,
+    }
     there.owner = exchange
     this.exchanges.push(exchange)
   }
@@ -99,7 +108,9 @@ class World {
     const { here, down } = exchange
     if (!here || here.closed || here.localEnded || this.#blocked.has(here)) return
     const chunk = pattern(down.sent, Math.min(size, down.total - down.sent), down.seed)
-    const end = down.sent + chunk.length === down.total
+    const complete = down.sent + chunk.length === down.total
+    const end = complete && (!exchange.patient || exchange.up.ended)
+    if (exchange.responded && complete && chunk.length === 0 && !end) return
     if (!exchange.responded) {
       exchange.responded = true
       if (!this.server.respond(here, '200 OK', [], chunk.length > 0 ? chunk : undefined, end)) this.#blocked.add(here)
@@ -215,7 +226,7 @@ class World {
 
 const size = fc.oneof(fc.constant(0), fc.constant(1), fc.integer({ min: 0, max: 9000 }))
 const step = fc.oneof(
-  fc.record({ do: fc.constant('open' as const), up: size, down: size, hold: fc.boolean() }),
+  fc.record({ do: fc.constant('open' as const), up: size, down: size, hold: fc.boolean(), patient: fc.boolean() }),
   fc.record({ do: fc.constant('upload' as const), which: fc.nat(), size }),
   fc.record({ do: fc.constant('download' as const), which: fc.nat(), size }),
   fc.record({ do: fc.constant('read' as const), which: fc.nat() }),
@@ -230,7 +241,7 @@ describe('two connections, in any order of what they do', () => {
       fc.property(fc.array(step, { maxLength: 80 }), fc.integer({ min: WINDOW_MIN, max: 6000 }), (steps, window) => {
         const world = new World(window, 1024)
         for (const next of steps) {
-          if (next.do === 'open') world.open(next.up, next.down, next.hold)
+          if (next.do === 'open') world.open(next.up, next.down, next.hold, next.patient)
           else if (next.do === 'write') world.write(next.size)
           else if (next.do === 'deliver') world.deliver(next.size)
           else {
@@ -304,6 +315,47 @@ describe('what overtakes what', () => {
       body += size
     }
     assert.equal(body, 10_000)
+  })
+})
+
+describe('a sender without room', () => {
+  test('that waits for the next write is told after it', () => {
+    const both = pair()
+    const { here } = opened(both, { end: true })
+    assert.equal(both.server.respond(here, '200 OK', [], Buffer.alloc(65_536), false), false)
+    assert.deepEqual(both.server.relieved(), [])
+    assert.equal(both.server.pending, true)
+    drain(both.server)
+    assert.deepEqual(both.server.relieved(), [here])
+    assert.deepEqual(both.server.relieved(), [])
+    assert.equal(both.server.room(here), true)
+  })
+
+  test('that spent its credit to the last byte is told when there is more', () => {
+    const both = pair({ window: 2048 })
+    const { here, there } = opened(both, { end: true })
+    assert.equal(both.server.respond(here, '200 OK', [], Buffer.alloc(2048), false), false)
+    move(both.server, both.caller)
+    assert.deepEqual(both.server.relieved(), [])
+    both.caller.consumed(there, 2048)
+    move(both.caller, both.server)
+    assert.deepEqual(both.server.relieved(), [here])
+  })
+
+  test('that has ended is told when its end has left, or when the stream was given up', () => {
+    for (const how of ['read', 'reset']) {
+      const both = pair({ window: 2048 })
+      const { here, there } = opened(both, { end: true })
+      assert.equal(both.server.respond(here, '200 OK', [], Buffer.alloc(3000), true), false)
+      move(both.server, both.caller)
+      assert.deepEqual(both.server.relieved(), [])
+      if (how === 'read') both.caller.consumed(there, 2048)
+      else both.caller.reset(there, 2, '')
+      move(both.caller, both.server)
+      drain(both.server)
+      assert.deepEqual(both.server.relieved(), [here])
+      assert.equal(here.closed, true)
+    }
   })
 })
 
