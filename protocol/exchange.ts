@@ -319,7 +319,9 @@ export class Exchange implements ContextControl {
     }
     if (total > JOIN_MAX && chunks.length > 1) return false
     if (this.#head.code === 101 || (this.#trailers && this.#head.length === -1)) return false
-    if (this.#head.length === -1 && !bodylessCode(this.#head.code)) {
+    // Nothing for a HEAD says nothing of the GET's length: many applications leave its body out.
+    const unknown = total === 0 && this.environ.REQUEST_METHOD === 'HEAD'
+    if (this.#head.length === -1 && !bodylessCode(this.#head.code) && !unknown) {
       this.#head.headers.push(['Content-Length', String(total)])
       this.#head.length = total
     } else if (this.#head.length > total && !this.#isBodyless(this.#head.code)) return false
