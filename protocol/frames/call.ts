@@ -234,7 +234,9 @@ export class Call implements Attempt, BodySource {
     this.#body.started()
     const stream = this.#stream!
     try {
-      this.#startResponse(status, headers)
+      const write = this.#startResponse(status, headers)
+      // A head that came alone is one that the application sent ahead of its body: it goes on now, not with the first chunk.
+      if (bytes === undefined && !end && !stream.upgraded) write(EMPTY).catch(nothing)
     } catch (error) {
       if (!stream.closed) this.#stop(error)
       this.#fail(
