@@ -97,7 +97,7 @@ export function behaviour(arrangement: Arrangement): void {
     function holds(sentence: string, needs: Feature[], run: () => Promise<void>): void {
       const missing = needs.find((feature) => without[feature] !== undefined)
       const reason = missing === undefined ? false : `${missing}: ${without[missing]}`
-      test(sentence, { skip: reason, timeout: 20_000 }, run)
+      test(sentence, { skip: reason, timeout: 5_000 }, run)
     }
 
     const open = (options: RequestOptions): Promise<Sent> => running.open(options)
@@ -750,7 +750,12 @@ export function behaviour(arrangement: Arrangement): void {
             assert.equal(answer.complete, true, answer.error)
             assert.equal(answer.status, 500)
           } else if (verdict === 'cut') {
-            assert.equal(answer.complete, false, `it looks whole: ${JSON.stringify(body.slice(0, 100))}`)
+            // Who has sent nothing on yet when the cut comes (a proxy) does better than a cut: it says so.
+            const told = answer.complete && answer.status >= 500
+            assert.ok(
+              !answer.complete || told,
+              `it looks whole: ${answer.status} ${JSON.stringify(body.slice(0, 100))}`,
+            )
           } else {
             assert.equal(answer.complete, true, answer.error)
             assert.equal(answer.status, 200)
