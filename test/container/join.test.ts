@@ -1,0 +1,301 @@
+import assert from 'node:assert/strict'
+import { EventEmitter } from 'node:events'
+import type { Socket } from 'node:net'
+import { describe, it } from 'node:test'
+import { type JoinedLink, Joiner, type LinkEvents } from '../../container/join.ts'
+import { printAddress, type TcpAddress, type UnixAddress } from '../../protocol/address.ts'
+import { FakeClock } from '../support/clock.ts'
+import { RecordingLog } from '../support/log.ts'
+
+/** A socket that a test connects, refuses or ends by hand. */
+class FakeSocket extends EventEmitter {
+  destroyed = false
+
+  destroy(): this {
+    if (this.destroyed) return this
+    this.destroyed = true
+    this.emit('close')
+    return this
+  }
+
+  refuse(): void {
+    this.emit('error', new Error('connect ECONNREFUSED'))
+    this.destroy()
+  }
+}
+
+class FakeLink implements JoinedLink {
+  state: JoinedLink['state'] = 'connecting'
+  drained: string | undefined
+  readonly events: LinkEvents
+
+  constructor(events: LinkEvents) {
+    this.events = events
+  }
+
+  drain(reason?: string): void {
+    this.drained = reason
+  }
+
+  ready(): void {
+    this.state = 'ready'
+    this.events.onReady()
+  }
+
+  close(error?: Error): void {
+    this.state = 'closed'
+    this.events.onClosed(error)
+  }
+}
+
+class World {
+  readonly clock: FakeClock = new FakeClock()
+  readonly log: RecordingLog = new RecordingLog()
+  /** Every dial, oldest first. */
+  readonly dials: { to: string; at: number; socket: FakeSocket }[] = []
+  readonly links: { to: string; link: FakeLink }[] = []
+  /** What the resolver says; an error: it fails. */
+  answer: string[] | Error = []
+  asked = 0
+  random = 1
+  readonly joiner: Joiner
+
+  constructor(address: TcpAddress | UnixAddress = { kind: 'tcp', host: 'proxy', port: 9000 }) {
+    this.joiner = new Joiner(address, {
+      clock: this.clock,
+      log: this.log,
+      random: () => this.random,
+      resolve: async () => {
+        this.asked++
+        if (this.answer instanceof Error) throw this.answer
+        return this.answer
+      },
+      dial: (to) => {
+        const socket = new FakeSocket()
+        this.dials.push({ to: printAddress(to), at: this.clock.now(), socket })
+        return socket as unknown as Socket
+      },
+      serve: (_, to, events) => {
+        const link = new FakeLink(events)
+        this.links.push({ to: printAddress(to), link })
+        return link
+      },
+    })
+  }
+
+  async start(...answer: string[]): Promise<void> {
+    this.answer = answer
+    this.joiner.start()
+    await settle()
+  }
+
+  /** Time passes in small steps, so that what waits for the resolver gets its turn. */
+  async pass(ms: number): Promise<void> {
+    for (let left = ms; left > 0; left -= 10) {
+      this.clock.advance(Math.min(10, left))
+      await settle()
+    }
+  }
+
+  /** Connects the newest dial and lets its link become ready. */
+  connect(index: number = this.dials.length - 1): FakeLink {
+    this.dials[index]!.socket.emit('connect')
+    const { link } = this.links.at(-1)!
+    link.ready()
+    return link
+  }
+
+  get targets(): string[] {
+    return this.dials.map(({ to }) => to)
+  }
+}
+
+const settle = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
+
+describe('Joiner', () => {
+  it('joins every address of a name, of either family', async () => {
+    const world = new World()
+    await world.start('10.0.0.2', 'fd00::2')
+    assert.deepEqual(world.targets, ['10.0.0.2:9000', '[fd00::2]:9000'])
+    world.connect(0)
+    world.connect(1)
+    assert.equal(world.joiner.inspect(), '<Joiner proxy:9000 2 ready>')
+  })
+
+  it('joins an address without asking for it', async () => {
+    for (const address of [
+      { kind: 'unix', path: '/run/gantry/join' },
+      { kind: 'tcp', host: '::1', port: 9000 },
+    ] as const) {
+      const world = new World(address)
+      await world.start()
+      assert.deepEqual(world.targets, [printAddress(address)])
+      assert.equal(world.asked, 0)
+    }
+  })
+
+  it('asks for the name each second, and joins who has come', async () => {
+    const world = new World()
+    await world.start('10.0.0.2')
+    world.connect()
+    world.answer = ['10.0.0.2', '10.0.0.3']
+    await world.pass(1_010)
+    assert.equal(world.asked, 2)
+    assert.deepEqual(world.targets, ['10.0.0.2:9000', '10.0.0.3:9000'])
+  })
+
+  it('takes leave of who has gone, and never dials it again', async () => {
+    const world = new World()
+    await world.start('10.0.0.2', '10.0.0.3')
+    const first = world.connect(0)
+    const second = world.connect(1)
+    world.answer = ['10.0.0.3']
+    await world.pass(1_010)
+    assert.match(first.drained ?? '', /gone from its name/)
+    assert.equal(second.drained, undefined)
+    first.close()
+    await world.pass(5_000)
+    assert.equal(world.dials.length, 2)
+  })
+
+  it('keeps its links when the name cannot be resolved, says so once, and says when it can again', async () => {
+    const world = new World()
+    await world.start('10.0.0.2')
+    const link = world.connect()
+    world.answer = new Error('SERVFAIL')
+    await world.pass(3_000)
+    assert.equal(link.drained, undefined)
+    assert.deepEqual(world.log.messages(), ['a name to join cannot be resolved; trying on'])
+    world.answer = ['10.0.0.2']
+    await world.pass(1_010)
+    assert.deepEqual(world.log.messages('info'), ['a name to join is resolved again'])
+    assert.equal(world.dials.length, 1)
+  })
+
+  it('takes an empty answer for a failure of the resolver', async () => {
+    const world = new World()
+    await world.start('10.0.0.2')
+    const link = world.connect()
+    world.answer = []
+    await world.pass(2_000)
+    assert.equal(link.drained, undefined)
+  })
+
+  it('dials again in growing, bounded, jittered waits while it is refused, and logs that once', async () => {
+    const world = new World()
+    await world.start('10.0.0.2')
+    const waits: number[] = []
+    for (let i = 0; i < 7; i++) {
+      const { socket, at } = world.dials.at(-1)!
+      socket.refuse()
+      const before = world.dials.length
+      while (world.dials.length === before) await world.pass(10)
+      waits.push(world.dials.at(-1)!.at - at)
+    }
+    for (const [index, most] of [50, 100, 200, 400, 800, 900, 900].entries()) {
+      assert.ok(Math.abs(waits[index]! - most) <= 10, `${waits}`)
+    }
+    assert.deepEqual(world.log.messages('warn'), ['a proxy cannot be joined; trying on'])
+    world.connect()
+    assert.deepEqual(world.log.messages('info'), ['a proxy is joined again'])
+  })
+
+  it('waits between half of that and all of it', async () => {
+    const world = new World()
+    world.random = 0
+    await world.start('10.0.0.2')
+    world.dials[0]!.socket.refuse()
+    world.clock.advance(24)
+    assert.equal(world.dials.length, 1)
+    world.clock.advance(1)
+    assert.equal(world.dials.length, 2)
+  })
+
+  it('joins a proxy that restarts again within a second', async () => {
+    const world = new World()
+    await world.start('10.0.0.2')
+    const link = world.connect()
+    await world.pass(60_000)
+    link.close(new Error('reset'))
+    await world.pass(60)
+    assert.equal(world.dials.length, 2)
+    // It is away for two seconds: whenever it comes back, a dial is less than a second off.
+    for (let i = 0; i < 200; i++) {
+      world.dials.at(-1)!.socket.refuse()
+      await world.pass(10)
+    }
+    const back = world.clock.now()
+    const before = world.dials.length
+    while (world.dials.length === before) await world.pass(10)
+    assert.ok(world.dials.at(-1)!.at - back < 1_000)
+  })
+
+  it('does not hurry to a proxy that takes it and at once lets it go', async () => {
+    const world = new World()
+    await world.start('10.0.0.2')
+    for (let i = 0; i < 6; i++) {
+      world.connect().close(new Error('no'))
+      const before = world.dials.length
+      while (world.dials.length === before) await world.pass(10)
+    }
+    const [a, b] = world.dials.slice(-2)
+    assert.ok(b!.at - a!.at > 500, `${b!.at - a!.at} ms`)
+  })
+
+  it('joins the proxy that follows one which drains, and leaves the old link to end by itself', async () => {
+    const world = new World()
+    await world.start('10.0.0.2')
+    const old = world.connect()
+    await world.pass(5_000)
+    old.state = 'draining'
+    await world.pass(1_100)
+    assert.equal(world.dials.length, 2)
+    assert.equal(old.drained, undefined)
+    world.connect()
+    old.close()
+    await world.pass(5_000)
+    assert.equal(world.dials.length, 2)
+    assert.equal(world.joiner.inspect(), '<Joiner proxy:9000 1 ready>')
+  })
+
+  it('gives up a connection that is not made within three seconds, and tries again', async () => {
+    const world = new World()
+    await world.start('10.0.0.2')
+    await world.pass(2_990)
+    assert.equal(world.dials[0]!.socket.destroyed, false)
+    await world.pass(100)
+    assert.equal(world.dials[0]!.socket.destroyed, true)
+    assert.equal(world.dials.length, 2)
+    assert.match(String(world.log.lines[0]?.fields['error']), /no connection within 3 s/)
+  })
+
+  it('dials no more once it is stopped, whatever it was about to do', async () => {
+    const world = new World()
+    await world.start('10.0.0.2', '10.0.0.3', '10.0.0.4')
+    const link = world.connect(0)
+    world.dials[1]!.socket.refuse()
+    world.joiner.stop('the test ends')
+    assert.equal(link.drained, 'the test ends')
+    assert.equal(world.dials[2]!.socket.destroyed, true)
+    link.close()
+    await world.pass(10_000)
+    assert.equal(world.dials.length, 3)
+    assert.equal(world.asked, 1)
+    assert.equal(world.clock.pending, 0)
+  })
+
+  it('destroys a connection that is made after it was stopped', async () => {
+    const world = new World()
+    await world.start('10.0.0.2')
+    const { socket } = world.dials[0]!
+    socket.destroy = function (this: FakeSocket) {
+      this.destroyed = true
+      return this
+    }
+    world.joiner.stop('the test ends')
+    socket.destroyed = false
+    socket.emit('connect')
+    assert.equal(socket.destroyed, true)
+    assert.equal(world.links.length, 0)
+  })
+})
