@@ -276,6 +276,8 @@ export class Call implements Attempt, BodySource {
     this.#duplex = duplex
     this.#owner.upgradedBegan()
     this.#finish()
+    // It stands at both ends of the pipeline, beside its gateway's own listeners: more than the 10 that Node warns of.
+    client.setMaxListeners(30)
     pipeline(client, duplex, client, nothing)
     this.#answer([])
   }
