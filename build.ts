@@ -1,12 +1,13 @@
 /**
  * Builds `dist/` from the sources: JavaScript and declarations by tsc, and an entry file that can be run.
- * With `--docs` it writes `docs/options.md` from the option tables instead.
+ * With `--out DIRECTORY` it makes the whole package there; with `--docs` it only writes `docs/options.md` from the option tables.
  */
 
 import { spawnSync } from 'node:child_process'
 import { chmodSync, cpSync, existsSync, rmSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { join } from 'node:path'
+import { parseArgs } from 'node:util'
 import { commands } from './commands.ts'
 import { renderMarkdown } from './protocol/options-help.ts'
 
@@ -29,21 +30,25 @@ Addresses are \`unix:/path\`, \`tcp:HOST:PORT\`, \`HOST:PORT\` and \`:PORT\` (ev
 ${sections.join('\n')}`
 }
 
-function build(): void {
-  const dist = join(root, 'dist')
+/** Builds into `directory`/dist; elsewhere than here, with all else that the package holds beside it. */
+function build(directory: string): void {
+  const dist = join(directory, 'dist')
   rmSync(dist, { recursive: true, force: true })
-  const require = createRequire(import.meta.url)
-  const typescript = join(require.resolve('typescript/package.json'), '..', 'bin', 'tsc')
-  const compiled = spawnSync(process.execPath, [typescript, '-p', join(root, 'tsconfig.build.json')], {
-    stdio: 'inherit',
-  })
+  const typescript = join(createRequire(import.meta.url).resolve('typescript/package.json'), '..', 'bin', 'tsc')
+  const argv = [typescript, '-p', join(root, 'tsconfig.build.json'), '--outDir', dist]
+  const compiled = spawnSync(process.execPath, argv, { stdio: 'inherit' })
   if (compiled.status !== 0) process.exit(compiled.status ?? 1)
   chmodSync(join(dist, 'gantry.js'), 0o755)
   const specification = join('protocol', 'frames', 'SPEC.md')
   if (existsSync(join(root, specification))) cpSync(join(root, specification), join(dist, specification))
+  if (directory !== root) {
+    for (const file of ['package.json', 'README.md', 'CHANGELOG.md', 'LICENSE'])
+      cpSync(join(root, file), join(directory, file))
+  }
 }
 
 if (import.meta.main) {
-  if (process.argv.includes('--docs')) writeFileSync(join(root, 'docs', 'options.md'), optionsPage())
-  else build()
+  const { values } = parseArgs({ options: { docs: { type: 'boolean' }, out: { type: 'string', default: root } } })
+  if (values.docs) writeFileSync(join(root, 'docs', 'options.md'), optionsPage())
+  else build(values.out)
 }
