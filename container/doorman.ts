@@ -98,6 +98,7 @@ export class Doorman {
 /** One connection until its protocol is known. */
 class Visitor implements Expirable {
   deadline: number
+  place = -1
   readonly #doorman: Doorman
   readonly #socket: Socket
   readonly #peer: string

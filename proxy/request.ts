@@ -32,6 +32,7 @@ export class PooledRequest implements Waiting, Expirable {
   previous: Waiting | undefined = undefined
   queued = false
   deadline: number = Number.POSITIVE_INFINITY
+  place = -1
   /** Members that refused it since it was last let try them all. */
   avoid: Set<Member> | undefined = undefined
 
@@ -224,13 +225,14 @@ export class PooledRequest implements Waiting, Expirable {
     if (error.ran !== 'no') this.#losses++
     // Time spent on being refused is time spent waiting for a container.
     else this.#waited += this.#host.clock.now() - this.#since
-    const refusal = judge(error, {
+    const facts = {
       method: this.#environ.REQUEST_METHOD,
       responded: this.#phase === 'begun',
       whole: this.#body.whole,
       attempts: this.#attempts,
       losses: this.#losses,
-    })
+    }
+    const refusal = judge(error, facts, member.upstream.name)
     this.#host.attemptFailed(this, member, error, refusal)
     if (refusal) {
       this.#fail(refusal)

@@ -13,6 +13,7 @@ type Step = IteratorResult<Uint8Array, undefined>
 
 export class TimedBody implements AsyncIterableIterator<Uint8Array, undefined>, Expirable {
   deadline: number = Number.POSITIVE_INFINITY
+  place = -1
   readonly #body: Body
   readonly #iterator: Iterator<Uint8Array> | AsyncIterator<Uint8Array>
   readonly #attempt: Attempt

@@ -24,6 +24,7 @@ const NEVER: number = Number.POSITIVE_INFINITY
 
 export class Waits implements Expirable {
   deadline: number = NEVER
+  place = -1
   readonly #waiter: Waiter
   readonly #timeouts: Http1Timeouts
   readonly #clock: Clock

@@ -1,0 +1,91 @@
+import assert from 'node:assert/strict'
+import { describe, it } from 'node:test'
+import fc from 'fast-check'
+import { Deadlines, type Expirable } from '../../protocol/clock.ts'
+import { FakeClock } from '../support/clock.ts'
+
+class Item implements Expirable {
+  deadline: number
+  place = -1
+  expired = 0
+  onExpire: () => void = () => {}
+  constructor(deadline: number) {
+    this.deadline = deadline
+  }
+  expire(): void {
+    this.expired++
+    this.onExpire()
+  }
+}
+
+describe('deadlines', () => {
+  it('expire once each, never early and at most a tick late', () => {
+    const clock = new FakeClock()
+    const deadlines = new Deadlines(clock, 100)
+    const item = new Item(clock.now() + 150)
+    deadlines.add(item)
+    clock.advance(149)
+    assert.equal(item.expired, 0)
+    clock.advance(100)
+    assert.equal(item.expired, 1)
+    clock.advance(1_000)
+    assert.equal(item.expired, 1)
+    assert.equal(item.deadline, Number.POSITIVE_INFINITY)
+  })
+
+  it('may be moved by writing them', () => {
+    const clock = new FakeClock()
+    const deadlines = new Deadlines(clock, 100)
+    const item = new Item(clock.now() + 100)
+    deadlines.add(item)
+    item.deadline += 500
+    clock.advance(599)
+    assert.equal(item.expired, 0)
+    clock.advance(101)
+    assert.equal(item.expired, 1)
+  })
+
+  it('keep no timer when nothing is watched', () => {
+    const clock = new FakeClock()
+    const deadlines = new Deadlines(clock, 100)
+    const item = new Item(Number.POSITIVE_INFINITY)
+    deadlines.add(item)
+    assert.equal(clock.pending, 1)
+    deadlines.delete(item)
+    clock.advance(100)
+    assert.equal(clock.pending, 0)
+    deadlines.add(item)
+    assert.equal(clock.pending, 1)
+  })
+
+  it('expire all that are due, whatever comes and goes meanwhile', () => {
+    fc.assert(
+      fc.property(
+        fc.array(fc.record({ due: fc.boolean(), removes: fc.nat(9), adds: fc.boolean() }), { maxLength: 10 }),
+        (plan) => {
+          const clock = new FakeClock()
+          const deadlines = new Deadlines(clock, 10)
+          const removed = new Set<Item>()
+          const items = plan.map(({ due }) => new Item(clock.now() + (due ? 5 : 1_000)))
+          items.forEach((item, at) => {
+            deadlines.add(item)
+            item.onExpire = () => {
+              deadlines.delete(item)
+              const victim = items[plan[at]!.removes]
+              if (victim && victim.expired === 0) {
+                deadlines.delete(victim)
+                removed.add(victim)
+              }
+              if (plan[at]!.adds) deadlines.add(new Item(clock.now() + 1_000))
+            }
+          })
+          clock.advance(10)
+          items.forEach((item, at) => {
+            if (removed.has(item)) assert.equal(item.expired, 0)
+            else assert.equal(item.expired, plan[at]!.due ? 1 : 0)
+          })
+        },
+      ),
+    )
+  })
+})
