@@ -108,7 +108,8 @@ function variableOf(name: string): string {
   const cached = cache.get(name)
   if (cached !== undefined) return cached
   const variable = derive(name)
-  if (cache.size < CACHE_MAX && name.length <= 64) cache.set(name, variable)
+  // Copied: a name cut out of a head would keep the whole head in memory for as long as the cache lives.
+  if (cache.size < CACHE_MAX && name.length <= 64) cache.set(Buffer.from(name, 'latin1').toString('latin1'), variable)
   return variable
 }
 
