@@ -103,8 +103,13 @@ export class Context implements RequestContext {
     this.#controller?.abort(error)
   }
 
+  addLine(name: string, value: string): void {
+    this.lines.push(name, value)
+    this.#pairs = undefined
+  }
+
   /** Replaces the lines of `name` by one, or by none. */
-  setLine(name: string, value: string | undefined): void {
+  replaceLines(name: string, value: string | undefined): void {
     const lower = name.toLowerCase()
     this.#pairs = undefined
     if (!this.#hasLine(lower)) {

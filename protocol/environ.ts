@@ -438,14 +438,32 @@ function notText(key: string, value: unknown): TypeError {
  * @throws TypeError for a name that is no token or holds `_`, or a value with control characters or beyond latin1
  */
 export function setHeader(environ: Environ, name: string, value: string | undefined): void {
-  if (!/^[A-Za-z0-9!#$%&'*+.^`|~-]+$/.test(name)) {
-    throw new TypeError(`not a request header's name: ${JSON.stringify(name)} (a token without "_", RFC 9110 §5.1)`)
-  }
+  const variable = settable(name)
   if (value !== undefined && !/^[\t\x20-\x7e\x80-\xff]*$/.test(value)) {
     throw new TypeError(`the value of ${name} holds control characters or is not latin1: ${JSON.stringify(value)}`)
   }
-  const variable = headerVariable(name)
+  const context = environ.gantry instanceof Context ? environ.gantry : undefined
+  if (environ[variable] === undefined) {
+    // No line says it either, so that there is none to look for: what most calls find.
+    if (value === undefined) return
+    context?.addLine(name, value)
+  } else {
+    context?.replaceLines(name, value)
+  }
   if (value === undefined) delete environ[variable]
   else environ[variable] = value
-  if (environ.gantry instanceof Context) environ.gantry.setLine(name, value)
+}
+
+/** The variables of names that were found good. Bounded: names may come from a request. */
+const settableNames: Map<string, string> = new Map()
+
+function settable(name: string): string {
+  const known = settableNames.get(name)
+  if (known !== undefined) return known
+  if (!/^[A-Za-z0-9!#$%&'*+.^`|~-]+$/.test(name)) {
+    throw new TypeError(`not a request header's name: ${JSON.stringify(name)} (a token without "_", RFC 9110 §5.1)`)
+  }
+  const variable = headerVariable(name)
+  if (settableNames.size < CACHE_MAX) settableNames.set(name, variable)
+  return variable
 }
