@@ -193,9 +193,10 @@ export class ServerConnection {
     return this.#discarded <= this.#limits.discard
   }
 
-  /** Begins with the next request. Only where `after()` is 'next'. */
+  /** Begins with the next request. Only once the response is whole and `after()` is 'next'. */
   next(): void {
-    if (this.after() !== 'next') throw new LocalProtocolError('NOT_OVER', 'the next request before this one is over')
+    if (this.#response !== 'done' || this.after() !== 'next')
+      throw new LocalProtocolError('NOT_OVER', 'the next request before this one is over')
     this.#request = 'idle'
     this.#known = false
     this.#response = 'due'

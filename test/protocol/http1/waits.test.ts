@@ -1,0 +1,120 @@
+import assert from 'node:assert/strict'
+import { describe, it } from 'node:test'
+import { Deadlines } from '../../../protocol/clock.ts'
+import { defaultTimeouts } from '../../../protocol/http1/options.ts'
+import { type Wait, type Waiter, Waits } from '../../../protocol/http1/waits.ts'
+import { FakeClock } from '../../support/clock.ts'
+
+class Told implements Waiter {
+  readonly said: string[] = []
+  taken = 0
+  backlog = 0
+  waitedTooLong(wait: Wait): void {
+    this.said.push(wait)
+  }
+  stalled(): void {
+    this.said.push('stalled')
+  }
+}
+
+const timeouts = { ...defaultTimeouts, head: 10_000, body: 20_000, keepAlive: 5_000, write: 8_000, linger: 2_000 }
+
+function waiting(): { clock: FakeClock; told: Told; waits: Waits } {
+  const clock = new FakeClock()
+  const told = new Told()
+  return { clock, told, waits: new Waits(told, timeouts, clock, new Deadlines(clock, 100)) }
+}
+
+describe('waits', () => {
+  it('tell once when one was too long', () => {
+    const { clock, told, waits } = waiting()
+    waits.for('head')
+    clock.advance(9_900)
+    assert.deepEqual(told.said, [])
+    clock.advance(300)
+    assert.deepEqual(told.said, ['head'])
+    clock.advance(100_000)
+    assert.deepEqual(told.said, ['head'])
+  })
+
+  it('keep the deadline of what is waited for already', () => {
+    const { clock, told, waits } = waiting()
+    waits.for('head')
+    clock.advance(9_000)
+    waits.for('head')
+    clock.advance(1_200)
+    assert.deepEqual(told.said, ['head'])
+  })
+
+  it('begin anew after progress', () => {
+    const { clock, told, waits } = waiting()
+    waits.for('body')
+    for (let at = 0; at < 5; at++) {
+      clock.advance(19_000)
+      waits.anew('body')
+    }
+    assert.deepEqual(told.said, [])
+  })
+
+  it('stop when there is nothing to wait for', () => {
+    const { clock, told, waits } = waiting()
+    waits.for('next-request')
+    waits.for('nothing')
+    clock.advance(1_000_000)
+    assert.deepEqual(told.said, [])
+    assert.equal(waits.deadline, Number.POSITIVE_INFINITY)
+  })
+
+  it('tell of writing that makes no progress', () => {
+    const { clock, told, waits } = waiting()
+    told.backlog = 100
+    waits.written(100)
+    clock.advance(8_200)
+    assert.deepEqual(told.said, ['stalled'])
+  })
+
+  it('forgive slow writing that makes some', () => {
+    const { clock, told, waits } = waiting()
+    told.backlog = 100
+    waits.written(100)
+    for (let at = 0; at < 5; at++) {
+      clock.advance(7_000)
+      told.taken++
+      told.backlog--
+    }
+    assert.deepEqual(told.said, [])
+    clock.advance(17_000)
+    assert.deepEqual(told.said, ['stalled'])
+  })
+
+  it('know when all is written', () => {
+    const { clock, told, waits } = waiting()
+    told.backlog = 100
+    waits.written(100)
+    told.backlog = 0
+    waits.written(0)
+    clock.advance(100_000)
+    assert.deepEqual(told.said, [])
+  })
+
+  it('keep reading and writing apart', () => {
+    const { clock, told, waits } = waiting()
+    waits.for('head')
+    told.backlog = 1
+    waits.written(1)
+    clock.advance(3_000)
+    told.backlog = 0
+    waits.written(0)
+    clock.advance(7_300)
+    assert.deepEqual(told.said, ['head'])
+  })
+
+  it('leave no timer when they stop', () => {
+    const { clock, told, waits } = waiting()
+    waits.for('head')
+    waits.stop()
+    clock.advance(100_000)
+    assert.deepEqual(told.said, [])
+    assert.equal(clock.pending, 0)
+  })
+})
