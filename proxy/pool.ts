@@ -232,17 +232,15 @@ export class Pool implements RequestHost {
   }
 
   attemptFailed(request: PooledRequest, member: Member, failure: Failure, answer: HttpError | undefined): void {
-    if (answer === undefined) this.counters.replays++
-    else if (answer.status === 502) this.counters.lost++
-    const fields = {
-      requestId: request.requestId,
-      member: member.upstream.name,
-      code: failure.code,
-      ran: failure.ran,
-      attempt: request.attempts,
+    if (answer !== undefined) {
+      // Its exchange logs what it answers.
+      if (answer.status === 502) this.counters.lost++
+      return
     }
-    if (answer === undefined) this.#log.info(fields, 'request is sent again')
-    else this.#log.warn({ ...fields, status: answer.status, error: failure.message }, 'request failed')
+    this.counters.replays++
+    const { requestId, attempts } = request
+    const { code, ran } = failure
+    this.#log.info({ requestId, member: member.upstream.name, code, ran, attempts }, 'request is sent again')
   }
 
   pardonLater(request: PooledRequest, attempts: number): void {

@@ -52,29 +52,34 @@ export function isFailure(error: unknown): error is Failure {
   return error instanceof Error && 'ran' in error && (error.ran === 'no' || error.ran === 'maybe')
 }
 
-/** Send it again (`undefined`), or answer with this error. */
-export function judge(failure: Failure, facts: Facts): HttpError | undefined {
+/** Send it again (`undefined`), or answer with this error. `member` is for its message alone. */
+export function judge(failure: Failure, facts: Facts, member: string = 'the container'): HttpError | undefined {
   if (failure.code === 'TOO_LARGE') return new HttpError(431, 'HEAD_TOO_LARGE', failure.message, { cause: failure })
-  if (facts.responded || failure.responded) return lost(failure)
-  if (!facts.whole) return lost(failure)
+  if (facts.responded || failure.responded) return lost(failure, member)
+  if (!facts.whole) return lost(failure, member)
   // It took too long: the client has waited its time, and another member would take as long.
   if (failure instanceof HttpError && failure.status === 504 && failure.ran !== 'no') return failure
-  if (failure.ran === 'no') return facts.attempts < MOST_ATTEMPTS ? undefined : refused(failure)
-  if (!idempotent.has(facts.method)) return lost(failure)
-  if (facts.losses > MOST_LOSSES_REPLAYED || facts.attempts >= MOST_ATTEMPTS) return lost(failure)
+  if (failure.ran === 'no') return facts.attempts < MOST_ATTEMPTS ? undefined : refused(failure, member)
+  if (!idempotent.has(facts.method)) return lost(failure, member)
+  if (facts.losses > MOST_LOSSES_REPLAYED || facts.attempts >= MOST_ATTEMPTS) return lost(failure, member)
   return undefined
 }
 
-function lost(failure: Failure): HttpError {
+function lost(failure: Failure, member: string): HttpError {
   if (failure instanceof HttpError) return failure
-  return new HttpError(502, 'UPSTREAM_LOST', `The container failed before it had answered: ${failure.message}`, {
+  return new HttpError(502, 'UPSTREAM_LOST', `${member} failed before it had answered: ${failure.message}`, {
     cause: failure,
   })
 }
 
-function refused(failure: Failure): HttpError {
-  return new HttpError(503, 'UPSTREAM_REFUSED', `No container takes the request: ${failure.message}`, {
-    cause: failure,
-    headers: [['Retry-After', RETRY_AFTER]],
-  })
+function refused(failure: Failure, member: string): HttpError {
+  return new HttpError(
+    503,
+    'UPSTREAM_REFUSED',
+    `no container takes the request, the last one asked was ${member}: ${failure.message}`,
+    {
+      cause: failure,
+      headers: [['Retry-After', RETRY_AFTER]],
+    },
+  )
 }

@@ -1,0 +1,264 @@
+import assert from 'node:assert/strict'
+import { suite, test } from 'node:test'
+import { forwarded, requestIdFrom } from '../../middleware/forwarded.ts'
+import type { Application, Environ } from '../../protocol/application.ts'
+import { environFromHttp } from '../../protocol/environ.ts'
+import { lint } from '../../protocol/lint.ts'
+import { TrustedPeers } from '../../protocol/peers.ts'
+import { MemoryClient } from '../support/memory-client.ts'
+
+interface Asked {
+  from?: string
+  scheme?: 'http' | 'https'
+  headers?: string[]
+  trusted?: string[]
+}
+
+/** The environ as the application sees it. */
+function seen({
+  from = '192.0.2.1',
+  scheme = 'http',
+  headers = ['Host', 'example.test'],
+  trusted = [],
+}: Asked): Environ {
+  const environ = environFromHttp(
+    { method: 'GET', target: '/', minor: 1, headers, upgrade: false },
+    { remoteAddress: from, remotePort: '5000', serverName: 'here', serverPort: '80', scheme },
+    { multithread: true, multiprocess: true, runOnce: false },
+  )
+  let found: Environ | undefined
+  const application: Application = (given, startResponse) => {
+    found = given
+    startResponse('200 OK', [])
+    return []
+  }
+  forwarded({ trustedPeers: new TrustedPeers(trusted) })(application)(environ, () => async () => {})
+  assert.ok(found)
+  return found
+}
+
+/** The header lines with these names, as they travel to a container. */
+function lines(environ: Environ, ...names: string[]): string[] {
+  return environ.gantry.rawHeaders.filter(([name]) => names.includes(name.toLowerCase())).map((line) => line.join(': '))
+}
+
+suite('a stranger', () => {
+  test('is named in the fields', () => {
+    const environ = seen({})
+    assert.equal(environ['HTTP_X_FORWARDED_FOR'], '192.0.2.1')
+    assert.equal(environ['HTTP_X_FORWARDED_PROTO'], 'http')
+    assert.equal(environ['HTTP_X_FORWARDED_HOST'], 'example.test')
+    assert.equal(environ['HTTP_FORWARDED'], 'for=192.0.2.1;host=example.test;proto=http')
+  })
+
+  test('is not believed about itself', () => {
+    const environ = seen({
+      headers: [
+        'Host',
+        'example.test',
+        'x-forwarded-for',
+        '10.0.0.1',
+        'X-Forwarded-For',
+        '10.0.0.2',
+        'X-Forwarded-Proto',
+        'https',
+        'X-Forwarded-Host',
+        'bank.test',
+        'Forwarded',
+        'for=10.0.0.1;proto=https',
+      ],
+    })
+    assert.equal(environ['HTTP_X_FORWARDED_FOR'], '192.0.2.1')
+    assert.equal(environ['HTTP_X_FORWARDED_PROTO'], 'http')
+    assert.equal(environ['HTTP_X_FORWARDED_HOST'], 'example.test')
+    assert.equal(environ['HTTP_FORWARDED'], 'for=192.0.2.1;host=example.test;proto=http')
+  })
+
+  test('leaves no line of its own behind', () => {
+    const environ = seen({
+      headers: ['Host', 'example.test', 'x-forwarded-for', '10.0.0.1', 'X-FORWARDED-FOR', '10.0.0.2', 'Accept', '*/*'],
+    })
+    assert.deepEqual(lines(environ, 'x-forwarded-for'), ['X-Forwarded-For: 192.0.2.1'])
+    assert.deepEqual(lines(environ, 'host', 'accept'), ['Host: example.test', 'Accept: */*'])
+  })
+
+  for (const name of ['X-Forwarded-Port', 'X-Forwarded-Prefix', 'X-Forwarded-Server', 'X-Forwarded-Ssl', 'X-Real-IP']) {
+    test(`sends ${name} in vain`, () => {
+      const environ = seen({ headers: ['Host', 'example.test', name.toLowerCase(), 'evil'] })
+      assert.deepEqual(lines(environ, name.toLowerCase()), [])
+      assert.equal(environ[`HTTP_${name.toUpperCase().replaceAll('-', '_')}`], undefined)
+    })
+  }
+
+  test('with an IPv6 address is quoted in brackets in Forwarded alone', () => {
+    const environ = seen({ from: '2001:db8::1' })
+    assert.equal(environ['HTTP_FORWARDED'], 'for="[2001:db8::1]";host=example.test;proto=http')
+    assert.equal(environ['HTTP_X_FORWARDED_FOR'], '2001:db8::1')
+  })
+
+  test('at a dual-stack socket has the IPv4 address that it has', () => {
+    const environ = seen({ from: '::ffff:192.0.2.7' })
+    assert.equal(environ['HTTP_FORWARDED'], 'for=192.0.2.7;host=example.test;proto=http')
+    assert.equal(environ['HTTP_X_FORWARDED_FOR'], '192.0.2.7')
+  })
+
+  test('with a port in Host is quoted', () => {
+    const environ = seen({ headers: ['Host', 'example.test:8080'], scheme: 'https' })
+    assert.equal(environ['HTTP_FORWARDED'], 'for=192.0.2.1;host="example.test:8080";proto=https')
+  })
+
+  test('cannot leave the quotes of Forwarded', () => {
+    const environ = seen({ headers: ['Host', 'a";for=10.0.0.1;x="\\'] })
+    assert.equal(environ['HTTP_FORWARDED'], 'for=192.0.2.1;host="a\\";for=10.0.0.1;x=\\"\\\\";proto=http')
+  })
+
+  test('without Host gets no X-Forwarded-Host, whatever it sent', () => {
+    const environ = seen({ headers: ['X-Forwarded-Host', 'bank.test'] })
+    assert.equal(environ['HTTP_X_FORWARDED_HOST'], undefined)
+    assert.equal(environ['HTTP_FORWARDED'], 'for=192.0.2.1;proto=http')
+  })
+
+  test('at a Unix socket is unknown', () => {
+    const environ = seen({ from: 'unix:', headers: ['Host', 'example.test', 'X-Forwarded-For', '10.0.0.1'] })
+    assert.equal(environ['HTTP_FORWARDED'], 'for=unknown;host=example.test;proto=http')
+    assert.equal(environ['HTTP_X_FORWARDED_FOR'], undefined)
+  })
+})
+
+suite('a trusted proxy', () => {
+  const trusted = ['192.0.2.0/24', '2001:db8::/32', 'unix']
+
+  test('is added to what it says', () => {
+    const environ = seen({
+      trusted,
+      headers: [
+        'Host',
+        'inner.test',
+        'X-Forwarded-For',
+        '203.0.113.9, 198.51.100.2',
+        'Forwarded',
+        'for=203.0.113.9;proto=https, for=198.51.100.2',
+      ],
+    })
+    assert.equal(environ['HTTP_X_FORWARDED_FOR'], '203.0.113.9, 198.51.100.2, 192.0.2.1')
+    assert.equal(
+      environ['HTTP_FORWARDED'],
+      'for=203.0.113.9;proto=https, for=198.51.100.2, for=192.0.2.1;host=inner.test;proto=http',
+    )
+  })
+
+  test('joins its own lines into one', () => {
+    const environ = seen({
+      trusted,
+      headers: ['Host', 'a', 'X-Forwarded-For', '1.1.1.1', 'X-Forwarded-For', '2.2.2.2'],
+    })
+    assert.deepEqual(lines(environ, 'x-forwarded-for'), ['X-Forwarded-For: 1.1.1.1, 2.2.2.2, 192.0.2.1'])
+  })
+
+  test('is believed about scheme and host', () => {
+    const environ = seen({
+      trusted,
+      headers: ['Host', 'inner.test', 'X-Forwarded-Proto', 'https', 'X-Forwarded-Host', 'outer.test'],
+    })
+    assert.equal(environ['HTTP_X_FORWARDED_PROTO'], 'https')
+    assert.equal(environ['HTTP_X_FORWARDED_HOST'], 'outer.test')
+  })
+
+  test('that says nothing is a client like others', () => {
+    const environ = seen({ trusted })
+    assert.equal(environ['HTTP_X_FORWARDED_FOR'], '192.0.2.1')
+    assert.equal(environ['HTTP_X_FORWARDED_PROTO'], 'http')
+    assert.equal(environ['HTTP_FORWARDED'], 'for=192.0.2.1;host=example.test;proto=http')
+  })
+
+  test('that knows only the old fields is understood in the new one (RFC 7239 §7.4)', () => {
+    const environ = seen({
+      trusted,
+      from: '2001:db8::2',
+      headers: ['Host', 'a', 'X-Forwarded-For', '203.0.113.9, 2001:db8::9,198.51.100.2:4711'],
+    })
+    assert.equal(
+      environ['HTTP_FORWARDED'],
+      'for=203.0.113.9, for="[2001:db8::9]", for="198.51.100.2:4711", for="[2001:db8::2]";host=a;proto=http',
+    )
+  })
+
+  test('at a Unix socket is believed, and adds no address', () => {
+    const environ = seen({ trusted, from: 'unix:', headers: ['Host', 'a', 'X-Forwarded-For', '203.0.113.9'] })
+    assert.equal(environ['HTTP_X_FORWARDED_FOR'], '203.0.113.9')
+    assert.equal(environ['HTTP_FORWARDED'], 'for=203.0.113.9, for=unknown;host=a;proto=http')
+  })
+
+  test('keeps what else it says', () => {
+    const environ = seen({ trusted, headers: ['Host', 'a', 'X-Real-IP', '203.0.113.9', 'X-Forwarded-Port', '443'] })
+    assert.equal(environ['HTTP_X_REAL_IP'], '203.0.113.9')
+    assert.equal(environ['HTTP_X_FORWARDED_PORT'], '443')
+  })
+
+  test('is told from its neighbours', () => {
+    assert.equal(
+      seen({ trusted, from: '192.0.3.1', headers: ['Host', 'a', 'X-Forwarded-For', '6.6.6.6'] })[
+        'HTTP_X_FORWARDED_FOR'
+      ],
+      '192.0.3.1',
+    )
+  })
+})
+
+suite('a request’s id', () => {
+  const from = requestIdFrom(new TrustedPeers(['192.0.2.0/24']))
+  const ask = (id: string | string[], remoteAddress: string = '192.0.2.1'): string | undefined => {
+    const headers = ['Host', 'a', ...[id].flat().flatMap((value) => ['x-request-ID', value])]
+    return from({ headers }, { remoteAddress })
+  }
+
+  test('is kept from a trusted proxy', () => {
+    assert.equal(ask('abc-DEF_1.2'), 'abc-DEF_1.2')
+  })
+
+  test('is not kept from a stranger', () => {
+    assert.equal(ask('abc', '198.51.100.1'), undefined)
+  })
+
+  for (const [title, id] of [
+    ['that is empty', ''],
+    ['that is too long', 'a'.repeat(129)],
+    ['with a space', 'a b'],
+    ['with a line break', 'a\nb'],
+    ['with markup', '<b>'],
+    ['beyond ASCII', 'é'],
+  ] as const) {
+    test(`${title} is not kept`, () => assert.equal(ask(id), undefined))
+  }
+
+  test('may be 128 characters long', () => {
+    assert.equal(ask('a'.repeat(128)), 'a'.repeat(128))
+  })
+
+  test('that was sent twice is not kept', () => {
+    assert.equal(ask(['abc', 'def']), undefined)
+  })
+
+  test('travels to the application in place of what a stranger sent', () => {
+    const environ = seen({ headers: ['Host', 'a', 'X-Request-Id', 'forged'] })
+    assert.deepEqual(lines(environ, 'x-request-id'), [`X-Request-Id: ${environ.gantry.requestId}`])
+    assert.notEqual(environ.gantry.requestId, 'forged')
+  })
+})
+
+test('keeps the contract on both sides', async () => {
+  const found: string[] = []
+  const report = (error: Error): void => void found.push(error.message)
+  const inner = lint(
+    (_environ, startResponse) => {
+      startResponse('200 OK', [['Content-Type', 'text/plain']])
+      return [Buffer.from('hello')]
+    },
+    { report },
+  )
+  const outer = lint(forwarded({ trustedPeers: new TrustedPeers(['all']) })(inner), { report })
+  const client = new MemoryClient(outer)
+  const answer = await client.request({ target: '/' }).whole()
+  await client.host.idle()
+  assert.deepEqual([answer.status, String(answer.body), found], [200, 'hello', []])
+})
