@@ -41,7 +41,7 @@ export class ResponseBody implements AsyncIterableIterator<Uint8Array> {
     if (waiter) {
       waiter.resolve({ done: false, value: chunk })
       this.#source.consumed(chunk.length)
-    } else if (this.#chunks.length === 0) this.#chunks.push(chunk)
+    } else if (this.#chunks.length === 0 && this.#small.empty) this.#chunks.push(chunk)
     else {
       const chunks = this.#small.add(chunk)
       if (chunks) this.#chunks.push(...chunks)
