@@ -8,7 +8,7 @@ import type { Duplex } from 'node:stream'
 import type { Application, Environ } from '../application.ts'
 import type { Clock } from '../clock.ts'
 import { environFromWire, type ProcessFacts } from '../environ.ts'
-import { type AbortCode, RemoteProtocolError } from '../errors.ts'
+import { type AbortCode, AbortError, RemoteProtocolError } from '../errors.ts'
 import type { ExchangeHost } from '../exchange.ts'
 import type { Logger } from '../log.ts'
 import { Connection, type Event } from './connection.ts'
@@ -231,10 +231,15 @@ class Server implements ServerLink, SlotHolder, LinkOwner, RequestOwner {
 
   closed(error: Error | undefined): void {
     this.#state = 'closed'
+    // Who destroys a link says why by an AbortError; anything else is the peer's doing or the network's.
+    const code = error instanceof AbortError ? error.code : 'CLIENT_GONE'
     const reason = error?.message ?? 'the link was closed'
     for (const stream of this.#connection.abandon()) {
-      served(stream)?.cancel('CLIENT_GONE', `the link to the proxy was lost: ${reason}`)
+      served(stream)?.cancel(code, `the link to the proxy was lost: ${reason}`)
     }
+    // What still settles keeps its slots; nothing more is asked for.
+    this.#demand = 0
+    if (this.#joined) this.#options.slots.changed(this)
     this.#leaveIfDone()
     this.#options.onClosed?.(error)
   }

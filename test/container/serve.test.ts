@@ -1,0 +1,411 @@
+import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
+import { createServer, type Socket } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, before, describe, it } from 'node:test'
+import type { Application, Environ, Headers } from '../../protocol/application.ts'
+import { CallError } from '../../protocol/frames/caller.ts'
+import { lint } from '../../protocol/lint.ts'
+import { ListenError } from '../../protocol/listen.ts'
+import { OptionError } from '../../protocol/options.ts'
+import { nginxGet, packet } from '../protocol/uwsgi/support.ts'
+import { fields } from '../support/client.ts'
+import { FakeClock } from '../support/clock.ts'
+import { Serving, TestProxy } from './serving.ts'
+
+const text: Headers = [['Content-Type', 'text/plain']]
+const bytes = (value: string): Buffer => Buffer.from(value, 'latin1')
+
+const path: Application = lint((environ, start) => {
+  start('200 OK', text)
+  return [bytes(environ.PATH_INFO)]
+})
+
+interface Held {
+  environ: Environ
+  answer(body?: string): void
+}
+
+/** An application whose requests wait for their test. */
+class Holding {
+  readonly waiting: Held[] = []
+  /** Every one that came. */
+  readonly all: Held[] = []
+  most = 0
+
+  readonly application: Application = (environ, start) =>
+    new Promise((resolve, reject) => {
+      const held: Held = {
+        environ,
+        answer: (body = environ.PATH_INFO) => {
+          this.waiting.splice(this.waiting.indexOf(held), 1)
+          start('200 OK', text)
+          resolve([bytes(body)])
+        },
+      }
+      environ.gantry.signal.addEventListener('abort', () => {
+        this.waiting.splice(this.waiting.indexOf(held), 1)
+        reject(environ.gantry.signal.reason)
+      })
+      this.waiting.push(held)
+      this.all.push(held)
+      this.most = Math.max(this.most, this.waiting.length)
+    })
+}
+
+/** Resolves once `condition` holds, looked at whenever the event loop has gone round. */
+async function until(condition: () => boolean, what: string = String(condition)): Promise<void> {
+  const end = Date.now() + 5_000
+  while (!condition()) {
+    if (Date.now() > end) throw new Error(`waited in vain for ${what}`)
+    await new Promise((resolve) => setImmediate(resolve))
+  }
+}
+
+let directory = ''
+before(() => {
+  directory = mkdtempSync(join(tmpdir(), 'gantry-'))
+})
+after(() => rmSync(directory, { recursive: true, force: true }))
+
+async function whole(socket: Socket): Promise<string> {
+  const chunks: Buffer[] = []
+  socket.on('data', (chunk) => chunks.push(chunk))
+  await once(socket, 'close')
+  return Buffer.concat(chunks).toString('latin1')
+}
+
+describe('a container', () => {
+  it('tells HTTP, uwsgi and frames apart on one port', async () => {
+    await using serving = await Serving.start(path)
+    const client = await serving.http()
+    assert.equal((await client.fetch({ target: '/http' })).body.toString(), '/http')
+    const socket = await serving.socket()
+    socket.write(packet(nginxGet))
+    assert.match(await whole(socket), /^HTTP\/1\.1 200 OK\r\n[\s\S]*\/hello there$/)
+    const proxy = await serving.proxy()
+    assert.equal(await proxy.call('/frames'), '/frames')
+    assert.equal(proxy.caller.peer?.slots, 1000)
+  })
+
+  it('listens on several addresses, and says which', async () => {
+    const unix = join(directory, 'several')
+    await using serving = await Serving.start(path, ['--listen', `unix:${unix},127.0.0.1:0`, '--socket-mode', '600'])
+    const [first, second] = serving.container.addresses
+    assert.deepEqual(first, { kind: 'unix', path: unix })
+    assert.ok(second?.kind === 'tcp' && second.port > 0)
+    for (const index of [0, 1]) {
+      const client = await serving.http(index)
+      assert.equal((await client.fetch({ target: `/${index}` })).body.toString(), `/${index}`)
+    }
+    assert.equal((await (await serving.proxy({ index: 0 })).call('/f')).toString(), '/f')
+  })
+
+  it('that cannot listen on one address listens on none', async () => {
+    const unix = join(directory, 'none')
+    await using other = await Serving.start(path)
+    const taken = other.container.addresses[0]!
+    assert.ok(taken.kind === 'tcp')
+    await assert.rejects(
+      () => Serving.start(path, ['--listen', `unix:${unix},127.0.0.1:${taken.port}`]),
+      (error) => error instanceof ListenError && error.code === 'ADDRESS_IN_USE',
+    )
+    assert.deepEqual(
+      readdirSync(directory).filter((name) => name === 'none'),
+      [],
+    )
+  })
+
+  it('logs requests that come to its port, and not those that a proxy logs', async () => {
+    await using serving = await Serving.start(path)
+    await (await serving.http()).fetch({ target: '/mine' })
+    await (await serving.proxy()).call('/another')
+    await until(() => serving.accessLog.lines.length > 0)
+    assert.deepEqual(
+      serving.accessLog.lines.map(({ fields }) => fields['url']),
+      ['/mine'],
+    )
+  })
+
+  it('says when a proxy is linked and when it is gone', async () => {
+    await using serving = await Serving.start(path)
+    const proxy = await serving.proxy()
+    const of = (message: string): unknown[] =>
+      serving.log.lines.filter((line) => line.message === message).map((line) => line.fields['proxy'])
+    assert.deepEqual(of('a proxy is linked'), ['test-proxy'])
+    proxy.caller.close('the test ends')
+    await until(() => of('the link to a proxy is closed').length === 1)
+    assert.deepEqual(of('the link to a proxy is closed'), ['test-proxy'])
+  })
+
+  it('keeps the id that a trusted peer gives a request, over HTTP and uwsgi', async () => {
+    const ids: string[] = []
+    const application: Application = (environ, start) => {
+      ids.push(environ.gantry.requestId)
+      return path(environ, start)
+    }
+    await using serving = await Serving.start(application)
+    await (await serving.http()).fetch({ target: '/', headers: [['X-Request-Id', 'from-nginx']] })
+    const socket = await serving.socket()
+    socket.write(packet([...nginxGet, 'HTTP_X_REQUEST_ID', 'from-uwsgi']))
+    await whole(socket)
+    const injected = await serving.socket()
+    injected.write(packet([...nginxGet, 'HTTP_X_REQUEST_ID', 'a b']))
+    await whole(injected)
+    assert.deepEqual(ids.slice(0, 2), ['from-nginx', 'from-uwsgi'])
+    assert.notEqual(ids[2], 'a b')
+  })
+
+  it('asks for its secret on TCP, and not on a Unix socket', async () => {
+    const unix = join(directory, 'secret')
+    const environment = { GANTRY_TOKEN: 'swordfish' }
+    await using serving = await Serving.start(path, ['--listen', `127.0.0.1:0,unix:${unix}`], { environment })
+    await assert.rejects(() => serving.proxy())
+    await assert.rejects(() => serving.proxy({ token: 'guessed' }))
+    assert.equal(await (await serving.proxy({ token: 'swordfish' })).call('/'), '/')
+    assert.equal(await (await serving.proxy({ index: 1 })).call('/'), '/')
+    assert.equal(
+      serving.log.lines.some((line) => JSON.stringify(line).includes('swordfish')),
+      false,
+    )
+  })
+
+  it('joins nobody on another host without a secret', async () => {
+    await assert.rejects(
+      () => Serving.start(path, ['--join', '192.0.2.1:9000']),
+      (error) => error instanceof OptionError && /--token-file/.test(error.message),
+    )
+  })
+
+  it('ends a link of bytes that are no frames, and serves on', async () => {
+    await using serving = await Serving.start(path)
+    const socket = await serving.socket()
+    socket.write(Buffer.from([0xc1, ...new Array<number>(64).fill(0xff)]))
+    await whole(socket)
+    assert.equal((await (await serving.http()).fetch({ target: '/on' })).body.toString(), '/on')
+  })
+})
+
+describe('a container’s slots', () => {
+  it('are all that runs at once, however it comes, and are all used', async () => {
+    const holding = new Holding()
+    await using serving = await Serving.start(holding.application, ['--slots', '3'])
+    const proxies = [await serving.proxy(), await serving.proxy(), await serving.proxy()]
+    const answers = proxies.flatMap((proxy) => Array.from({ length: 6 }, (_, index) => proxy.queue(`/${index}`)))
+    for (let answered = 0; answered < answers.length; answered++) {
+      const due = Math.min(3, answers.length - answered)
+      await until(() => holding.waiting.length === due, `${due} requests to run; ${serving.container.inspect()}`)
+      holding.waiting[0]!.answer()
+    }
+    assert.equal((await Promise.all(answers)).length, 18)
+    assert.equal(holding.most, 3)
+  })
+
+  it('of which there is one go to three proxies in turn', async () => {
+    const holding = new Holding()
+    await using serving = await Serving.start(holding.application, ['--slots', '1'])
+    const proxies = [await serving.proxy(), await serving.proxy(), await serving.proxy()]
+    const answers = proxies.flatMap((proxy, at) => Array.from({ length: 4 }, () => proxy.queue(`/${at}`)))
+    const order: string[] = []
+    while (order.length < answers.length) {
+      await until(() => holding.waiting.length === 1)
+      order.push(holding.waiting[0]!.environ.PATH_INFO)
+      holding.waiting[0]!.answer()
+    }
+    await Promise.all(answers)
+    for (const proxy of ['/0', '/1', '/2']) assert.ok(order.slice(0, 6).includes(proxy), order.join(' '))
+  })
+
+  it('refuse a proxy above its grant, so that it knows that nothing ran', async () => {
+    const holding = new Holding()
+    await using serving = await Serving.start(holding.application, ['--slots', '1'])
+    const proxy = await serving.proxy()
+    const first = proxy.call('/first')
+    await until(() => holding.waiting.length === 1)
+    await assert.rejects(
+      () => proxy.call('/second'),
+      (error) => error instanceof CallError && error.code === 'REFUSED' && error.ran === 'no',
+    )
+    holding.waiting[0]!.answer()
+    assert.equal(await first, '/first')
+    assert.equal(holding.all.length, 1)
+  })
+
+  it('that are taken give an HTTP client 503 with Retry-After, and its connection stays good', async () => {
+    const holding = new Holding()
+    await using serving = await Serving.start(holding.application, ['--slots', '1'])
+    const proxy = await serving.proxy()
+    const held = proxy.call('/held')
+    await until(() => holding.waiting.length === 1)
+    const client = await serving.http()
+    const refused = await client.fetch({ target: '/' })
+    assert.equal(refused.status, 503)
+    assert.equal(fields(refused, 'Retry-After').length, 1)
+    holding.waiting[0]!.answer()
+    await held
+    const sent = client.request({ target: '/now' })
+    await until(() => holding.waiting.length === 1)
+    holding.waiting[0]!.answer()
+    assert.equal((await sent.whole()).body.toString(), '/now')
+  })
+
+  it('of a link that died are free once its applications have settled', async () => {
+    const settle = Promise.withResolvers<void>()
+    let runs = 0
+    await using serving = await Serving.start(
+      async (_, start) => {
+        runs++
+        // It does not look at its signal.
+        await settle.promise
+        start('200 OK', text)
+        return []
+      },
+      ['--slots', '1'],
+    )
+    const lost = await serving.proxy()
+    const call = lost.call()
+    await until(() => runs === 1)
+    lost.destroy()
+    await assert.rejects(call)
+    const next = await serving.proxy()
+    assert.equal(next.caller.grant, 0)
+    const queued = next.queue()
+    settle.resolve()
+    await queued
+    assert.equal(runs, 2)
+  })
+})
+
+describe('a container that drains', () => {
+  it('finishes what runs on every wire, takes nothing new, and then is done', async () => {
+    const unix = join(directory, 'drain')
+    const holding = new Holding()
+    await using serving = await Serving.start(holding.application, ['--listen', `unix:${unix}`])
+    const client = await serving.http()
+    const http = client.request({ target: '/http' })
+    const uwsgi = await serving.socket()
+    uwsgi.write(packet(nginxGet))
+    const answered = whole(uwsgi)
+    const proxy = await serving.proxy()
+    const call = proxy.call('/frames')
+    const idle = await serving.http()
+    for (const { socket } of [client, idle]) socket.once('end', () => socket.destroy())
+    await until(() => holding.waiting.length === 3)
+    let done = false
+    const drained = serving.container.drain().then(() => {
+      done = true
+    })
+    await until(() => proxy.caller.state === 'draining')
+    await until(() => idle.socket.readableEnded || idle.socket.destroyed)
+    assert.equal(existsSync(unix), false)
+    await assert.rejects(() => serving.socket(), { code: 'ENOENT' })
+    await assert.rejects(() => proxy.call('/new'))
+    assert.ok(holding.waiting.every(({ environ }) => environ.gantry.draining && !environ.gantry.signal.aborted))
+    assert.equal(done, false)
+    for (const held of [...holding.waiting]) held.answer('finished')
+    const answer = await http.whole()
+    assert.equal(answer.body.toString(), 'finished')
+    assert.deepEqual(fields(answer, 'Connection'), ['close'])
+    assert.match(await answered, /finished$/)
+    assert.equal(await call, 'finished')
+    await drained
+    assert.equal(serving.log.messages('info').at(-1), 'drained')
+    assert.equal(holding.all.length, 3)
+  })
+
+  it('aborts what still runs when its time is over, and says so to the application', async () => {
+    const clock = new FakeClock()
+    const holding = new Holding()
+    const serving = await Serving.start(holding.application, ['--drain-timeout', '10s'], { clock })
+    const client = await serving.http()
+    const sent = client.request({ target: '/http' })
+    const proxy = await serving.proxy()
+    const call = proxy.call('/frames')
+    await until(() => holding.waiting.length === 2)
+    const drained = serving.container.drain()
+    await until(() => proxy.caller.state === 'draining')
+    clock.advance(9_999)
+    assert.equal(holding.waiting.length, 2)
+    clock.advance(1)
+    await assert.rejects(call)
+    assert.equal((await sent.whole()).complete, false)
+    // Keeps nothing waiting: no clock needs to move for it.
+    await drained
+    const reasons = holding.all.map(({ environ }) => (environ.gantry.signal.reason as { code?: string }).code)
+    assert.deepEqual(reasons, ['DRAIN_TIMEOUT', 'DRAIN_TIMEOUT'])
+    assert.equal(serving.log.messages('warn').filter((line) => /drain timeout has passed/.test(line)).length, 1)
+    client.socket.destroy()
+  })
+
+  it('does not wait for ever for an application that does not heed its abort', async () => {
+    const clock = new FakeClock()
+    let runs = 0
+    const serving = await Serving.start(
+      () => {
+        runs++
+        return new Promise(() => {})
+      },
+      ['--drain-timeout', '1s'],
+      { clock },
+    )
+    const client = await serving.http()
+    client.request({ target: '/' })
+    await until(() => runs === 1)
+    let done = false
+    const drained = serving.container.drain().then(() => {
+      done = true
+    })
+    await until(() => clock.pending > 0)
+    clock.advance(1_000)
+    await until(() => serving.log.messages('warn').length > 0)
+    await until(() => client.socket.readableEnded || client.socket.destroyed)
+    assert.equal(done, false)
+    clock.advance(10_000)
+    await drained
+    client.socket.destroy()
+  })
+
+  it('closes connections that have said nothing, and is done at once when there is nothing to do', async () => {
+    const serving = await Serving.start(path, [], { clock: new FakeClock() })
+    const silent = await serving.socket()
+    const client = await serving.http()
+    await client.fetch({ target: '/' })
+    client.socket.once('end', () => client.socket.destroy())
+    const closed = whole(silent)
+    await serving.container.drain()
+    assert.equal(await closed, '')
+  })
+
+  it('drains once, however often it is told', async () => {
+    const serving = await Serving.start(path)
+    assert.equal(serving.container.drain(), serving.container.drain())
+    await serving.container.drain()
+    assert.equal(serving.log.messages('info').filter((line) => line === 'drained').length, 1)
+  })
+})
+
+describe('a container that joins', () => {
+  it('serves the proxy it dialled, again after that was lost, and leaves it when it drains', async () => {
+    const unix = join(directory, 'join')
+    const proxies: TestProxy[] = []
+    const server = createServer({ allowHalfOpen: true }, (socket) => {
+      proxies.push(new TestProxy(socket, { dialled: false }))
+    }).listen(unix)
+    await once(server, 'listening')
+    const serving = await Serving.start(path, ['--join', `unix:${unix}`])
+    assert.deepEqual(serving.container.addresses, [])
+    await until(() => proxies.length === 1)
+    await proxies[0]!.ready
+    assert.equal(await proxies[0]!.call('/joined'), '/joined')
+    proxies[0]!.destroy()
+    await until(() => proxies.length === 2)
+    await proxies[1]!.ready
+    assert.equal(await proxies[1]!.call('/again'), '/again')
+    await serving.container.drain()
+    await until(() => proxies[1]!.closed !== null)
+    assert.equal(proxies.length, 2)
+    server.close()
+  })
+})
