@@ -6,7 +6,9 @@
 import { pino } from 'pino'
 import { LogOutput } from './log-output.ts'
 import { type Address, printAddress } from './protocol/address.ts'
+import { systemClock } from './protocol/clock.ts'
 import type { Logger } from './protocol/log.ts'
+import { onStopSignals } from './signals.ts'
 
 /** A server that has started. */
 export interface Running {
@@ -39,7 +41,6 @@ export interface ReadyMessage {
 // A drain aborts what is left at its timeout, and an aborted application has 5 s to settle: past that and a little, the
 // process would hang.
 const DRAIN_GRACE_MILLISECONDS = 6_000
-const SIGNAL_NUMBERS = { SIGHUP: 1, SIGINT: 2, SIGTERM: 15 } as const
 
 /** One clear report of why a process cannot go on. An error with a `code` speaks for itself; any other is a bug and shows its stack. */
 export function describeFailure(error: unknown): string {
@@ -85,7 +86,7 @@ export async function run(
     process.exit(1)
   })
 
-  let draining: Promise<void> | undefined
+  let draining = false
   const started = Promise.withResolvers<Running | undefined>()
   const drain = async (reason: string): Promise<void> => {
     log.info({ reason }, 'draining')
@@ -98,14 +99,11 @@ export async function run(
     await exit(0)
   }
   const stop = (reason: string): void => {
-    draining ??= drain(reason).catch(fail)
+    if (draining) return
+    draining = true
+    drain(reason).catch(fail)
   }
-  for (const [signal, number] of Object.entries(SIGNAL_NUMBERS)) {
-    process.on(signal, () => {
-      if (draining !== undefined) process.exit(128 + number)
-      stop(signal)
-    })
-  }
+  onStopSignals(process, systemClock, { finish: stop, quit: (code) => process.exit(code) })
   if (process.connected) process.on('disconnect', () => stop('the parent process has gone'))
 
   try {

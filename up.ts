@@ -15,10 +15,9 @@ import type { Address } from './protocol/address.ts'
 import { systemClock } from './protocol/clock.ts'
 import type { ParsedOptions } from './protocol/options.ts'
 import type { ReadyMessage } from './run.ts'
+import { onStopSignals } from './signals.ts'
 import { type Child, type ChildExit, Supervised } from './supervise.ts'
 import { childEnvironment, containerArguments, proxyArguments, type upOptions } from './up-options.ts'
-
-const SIGNAL_NUMBERS = { SIGHUP: 1, SIGINT: 2, SIGTERM: 15 } as const
 
 /**
  * Serves until a signal. The first SIGTERM or SIGINT (or SIGHUP) drains both and exits 0, a second exits at once. Exits 1
@@ -64,17 +63,14 @@ export async function up({ values, given, warnings }: ParsedOptions<typeof upOpt
     await container.stop()
     process.exit(0)
   }
-  for (const [signal, number] of Object.entries(SIGNAL_NUMBERS)) {
-    process.on(signal, () => {
-      if (!stopping) {
-        void stop()
-        return
-      }
+  onStopSignals(process, systemClock, {
+    finish: () => void stop(),
+    quit: (code) => {
       proxy.kill()
       container.kill()
-      process.exit(128 + number)
-    })
-  }
+      process.exit(code)
+    },
+  })
 
   for (const warning of warnings) say(warning)
   // One after the other: the proxy finds its container there, so that the line with the URL is true.

@@ -39,8 +39,7 @@ for (const [signal, code] of [
       await child.until(() => child.logged('ready'))
       child.process.kill('SIGTERM')
       await child.until(() => child.logged('draining'))
-      child.process.kill(signal)
-      assert.deepEqual(await child.exited, { code, signal: null })
+      assert.deepEqual(await child.insist(signal), { code, signal: null })
     }))
 }
 
@@ -49,8 +48,7 @@ test('a signal while the server starts is remembered, and a second one ends it',
     await child.until(() => child.logged('starting'))
     child.process.kill('SIGTERM')
     await child.until(() => child.logged('draining'))
-    child.process.kill('SIGTERM')
-    assert.deepEqual(await child.exited, { code: 143, signal: null })
+    assert.deepEqual(await child.insist('SIGTERM'), { code: 143, signal: null })
   }))
 
 test('a refused start is one line on standard error, and exit code 1', () =>

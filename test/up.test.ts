@@ -75,9 +75,8 @@ test('a second signal ends all at once', () =>
     const ids = [id('proxy'), id('container')]
     child.process.kill('SIGINT')
     await child.until(() => child.logged('proxy drains'))
-    child.process.kill('SIGINT')
     // Its output ends only once both children have gone as well.
-    assert.deepEqual(await child.exited, { code: 130, signal: null })
+    assert.deepEqual(await child.insist('SIGINT'), { code: 130, signal: null })
     for (const one of ids) assert.equal(existsSync(`/proc/${one}/exe`), false)
     assert.deepEqual(readdirSync(directory), [])
   }))

@@ -67,6 +67,16 @@ export class TestChild {
     return this.log.some((line) => line['msg'] === message)
   }
 
+  /** Sends `signal` until it has ended: how often, and when it is felt, is the process's matter. */
+  async insist(signal: NodeJS.Signals): Promise<{ code: number | null; signal: string | null }> {
+    const again = setInterval(() => this.process.kill(signal), 50)
+    try {
+      return await this.exited
+    } finally {
+      clearInterval(again)
+    }
+  }
+
   /** Ends it, if it still runs, and waits for that. */
   async end(): Promise<void> {
     if (!this.#over) this.process.kill('SIGKILL')
