@@ -208,6 +208,6 @@ test('every request ends once, no POST runs twice, no grant is passed and nothin
         assert.equal(world.clock.pending, 0, 'a timer is left')
       },
     ),
-    { numRuns: 300 },
+    { numRuns: 1_000 },
   )
 })
