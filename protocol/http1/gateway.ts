@@ -5,7 +5,6 @@
  * keep a connection (`connection.ts`), nor how a socket is read, written and ended (`transport.ts`): it brings them together.
  */
 
-import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { Application, Environ, Headers } from '../application.ts'
 import type { Clock, Deadlines } from '../clock.ts'
@@ -15,11 +14,12 @@ import { Exchange, type ExchangeHost } from '../exchange.ts'
 import { RequestInput } from '../input.ts'
 import type { Logger } from '../log.ts'
 import { ServerConnection } from './connection.ts'
-import { defaultLimits, defaultTimeouts, type Http1Limits, type Http1Options, type Http1Timeouts } from './options.ts'
+import type { Http1Options } from './options.ts'
+import { factsOf, type Settings, settingsOf } from './settings.ts'
 import { Stream, type StreamOwner } from './stream.ts'
 import { Transport, type TransportOwner } from './transport.ts'
 import type { Wait } from './waits.ts'
-import { chunkHead, DateLine } from './writer.ts'
+import { chunkHead } from './writer.ts'
 
 /** One client's connection. */
 export interface Http1Connection {
@@ -49,45 +49,6 @@ export function serveHttp1(
 ): Http1Connection {
   const facts = factsOf(socket, options.scheme ?? 'http', peer)
   return new Connection(socket, application, options, settingsOf(options), facts, first)
-}
-
-/** Options with their defaults. */
-interface Settings {
-  limits: Http1Limits
-  timeouts: Http1Timeouts
-  date: DateLine
-}
-
-const settings: WeakMap<Http1Options, Settings> = new WeakMap()
-
-function settingsOf(options: Http1Options): Settings {
-  let made = settings.get(options)
-  if (!made) {
-    made = {
-      limits: { ...defaultLimits, ...options.limits },
-      timeouts: { ...defaultTimeouts, ...options.timeouts },
-      date: new DateLine(options.host.clock),
-    }
-    settings.set(options, made)
-  }
-  return made
-}
-
-function factsOf(
-  socket: Duplex,
-  scheme: 'http' | 'https',
-  peer: Partial<ConnectionFacts> | undefined,
-): ConnectionFacts {
-  const net = socket as Partial<Socket>
-  return {
-    remoteAddress: net.remoteAddress ?? '',
-    remotePort: net.remotePort === undefined ? '' : String(net.remotePort),
-    // A Unix socket has neither, and PEP 3333 wants both.
-    serverName: net.localAddress ?? 'localhost',
-    serverPort: net.localPort === undefined ? (scheme === 'https' ? '443' : '80') : String(net.localPort),
-    scheme,
-    ...peer,
-  }
 }
 
 /** Pipelined requests answered before others get their turn. */
@@ -350,9 +311,9 @@ class Connection implements Http1Connection, StreamOwner, TransportOwner, Exchan
       case 'body': {
         const unwanted = this.#unwanted
         this.#transport.readOn(unwanted ? 0 : this.#unread(), this.#readAhead)
-        // A client that waits for 100 Continue, or for us to read on, is not slow.
+        // A client that waits for 100 Continue, which is still to come, or for us to read on, is not slow.
         if (unwanted) waits.for('rest')
-        else if (http.waiting || this.#transport.paused) waits.for('nothing')
+        else if ((http.waiting && http.response === 'due') || this.#transport.paused) waits.for('nothing')
         else if (progress) waits.anew('body')
         else waits.for('body')
         break
@@ -422,10 +383,11 @@ class Connection implements Http1Connection, StreamOwner, TransportOwner, Exchan
 
   inputWanted(): void {
     const text = this.#http.continue()
-    if (text === '') return
-    this.#transport.output.text(text)
-    this.flush()
-    if (!this.#processing) this.#watch(true)
+    if (text !== '') {
+      this.#transport.output.text(text)
+      this.flush()
+    }
+    if (!this.#processing && this.#transport.open) this.#watch(true)
   }
 
   inputConsumed(): void {

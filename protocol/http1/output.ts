@@ -1,9 +1,10 @@
 /**
  * What leaves through a socket: gathered, so that a head and a small body, or the answers to pipelined requests, are one write.
  *
- * Small bytes are appended to the text as latin1, since one string write is the cheapest that Node has (measured: head
- * plus 13 bytes 1.2 µs as one string, 2.9 µs corked). Large ones are not copied, and handed over in pieces, so that progress
- * of a slow reader can be seen. It does not know what the bytes mean, nor keep time.
+ * Up to 4 KiB bytes are appended to the text as latin1, since one string write is the cheapest that Node has; up to 16 KiB they are joined
+ * with it in one Buffer; larger ones are not copied. Measured on loopback, head plus body, µs of CPU for string, joined and corked
+ * write: 13 bytes 3.5, 5.5, 6.1; 4 KiB 6.8, 9.1, 10.6; 8 KiB 13, 10, 12; 32 KiB 41, 33, 24. Large bytes are handed over in pieces, so that
+ * the progress of a slow reader shows. It does not know what the bytes mean, nor keep time.
  */
 
 import type { Duplex } from 'node:stream'

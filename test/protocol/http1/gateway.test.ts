@@ -930,6 +930,34 @@ describe('timeouts', () => {
     assert.equal((await sent.whole()).body.toString(), '3')
   })
 
+  it('do blame a client that waits for 100 Continue when it can no longer come', async () => {
+    const clock = new FakeClock()
+    await using serving = await serve(
+      (environ, start) => {
+        start('200 OK', text)
+        return (async function* () {
+          yield bytes('head is out;')
+          yield await environ['wsgi.input'].read()
+        })()
+      },
+      { clock, timeouts: { body: 10_000 } },
+    )
+    const client = await serving.client()
+    const sent = client.request({
+      method: 'POST',
+      target: '/',
+      body: 'stream',
+      headers: [
+        ['Expect', '100-continue'],
+        ['Content-Length', '3'],
+      ],
+    })
+    await sent.has(12)
+    clock.advance(11_000)
+    assert.equal((await sent.whole()).complete, false)
+    await until(() => serving.settled === 1)
+  })
+
   it('cut off a client that takes nothing of its response', async () => {
     const clock = new FakeClock()
     let given = 0

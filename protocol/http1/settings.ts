@@ -1,0 +1,49 @@
+/** What a server's connections share, and what one connection knows of its two ends: options with defaults, addresses. */
+
+import type { Socket } from 'node:net'
+import type { Duplex } from 'node:stream'
+import type { ConnectionFacts } from '../environ.ts'
+import { defaultLimits, defaultTimeouts, type Http1Limits, type Http1Options, type Http1Timeouts } from './options.ts'
+import { DateLine } from './writer.ts'
+
+/** Options with their defaults. */
+export interface Settings {
+  limits: Http1Limits
+  timeouts: Http1Timeouts
+  date: DateLine
+}
+
+/** By identity of the options: a server passes the same object for each connection. */
+const settings: WeakMap<Http1Options, Settings> = new WeakMap()
+
+/** The settings of `options`, worked out once for all connections that share them. */
+export function settingsOf(options: Http1Options): Settings {
+  let made = settings.get(options)
+  if (!made) {
+    made = {
+      limits: { ...defaultLimits, ...options.limits },
+      timeouts: { ...defaultTimeouts, ...options.timeouts },
+      date: new DateLine(options.host.clock),
+    }
+    settings.set(options, made)
+  }
+  return made
+}
+
+/** What is true of each request on `socket`; `peer` knows better. */
+export function factsOf(
+  socket: Duplex,
+  scheme: 'http' | 'https',
+  peer: Partial<ConnectionFacts> | undefined,
+): ConnectionFacts {
+  const net = socket as Partial<Socket>
+  return {
+    remoteAddress: net.remoteAddress ?? '',
+    remotePort: net.remotePort === undefined ? '' : String(net.remotePort),
+    // A Unix socket has neither, and PEP 3333 wants both.
+    serverName: net.localAddress ?? 'localhost',
+    serverPort: net.localPort === undefined ? (scheme === 'https' ? '443' : '80') : String(net.localPort),
+    scheme,
+    ...peer,
+  }
+}
