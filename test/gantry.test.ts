@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
+import { type AddressInfo, createServer } from 'node:net'
 import { test } from 'node:test'
 import { optionsPage } from '../build.ts'
 import { repositoryFile, TestChild } from './support/child.ts'
@@ -60,4 +61,26 @@ test('the entry file parses on old Nodes: it has no static import but of Node’
 
 test('docs/options.md says what the tables say', () => {
   assert.equal(readFileSync(repositoryFile('docs/options.md'), 'utf8'), optionsPage(), 'run npm run docs')
+})
+
+test('an application that is not there ends a container and a pair with one sentence', async () => {
+  for (const command of ['container', 'up']) {
+    const { code, stderr } = await gantry([command, 'nowhere.ts', '--listen', '127.0.0.1:0', '--log-level', 'silent'])
+    assert.equal(code, 1)
+    assert.match(stderr, /^gantry container: .*nowhere\.ts\n$/)
+  }
+})
+
+test('an address that is taken is told, and no stack with it', async () => {
+  const server = createServer()
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const { port } = server.address() as AddressInfo
+  try {
+    const argv = ['proxy', '--upstream', ':1', '--listen', `127.0.0.1:${port}`, '--log-level', 'silent']
+    const { code, stderr } = await gantry(argv)
+    assert.equal(code, 1)
+    assert.match(stderr, new RegExp(`^gantry proxy: .*127\\.0\\.0\\.1:${port}.*\n$`))
+  } finally {
+    server.close()
+  }
 })

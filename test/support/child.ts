@@ -9,7 +9,7 @@ export interface SpawnOptions {
   readonly cwd?: string
   /** Open an IPC channel. */
   readonly ipc?: boolean
-  /** Milliseconds after which it is killed, so that a test that waits for it fails instead of hanging. 20 s unless told. */
+  /** Milliseconds after which it is killed, so that a test that waits for it fails instead of hanging. 60 s unless told. */
   readonly patience?: number
 }
 
@@ -38,7 +38,7 @@ export class TestChild {
       cwd: options.cwd,
       stdio: ['ignore', 'pipe', 'pipe', ...(options.ipc ? (['ipc'] as const) : [])],
     })
-    const impatience = setTimeout(() => this.process.kill('SIGKILL'), options.patience ?? 20_000)
+    const impatience = setTimeout(() => this.process.kill('SIGKILL'), options.patience ?? 60_000)
     this.process.stdout?.setEncoding('utf8').on('data', (text: string) => this.#note(() => (this.stdout += text)))
     this.process.stderr?.setEncoding('utf8').on('data', (text: string) => this.#note(() => (this.stderr += text)))
     this.process.on('message', (message) => this.#note(() => this.messages.push(message)))
