@@ -6,9 +6,8 @@ COPY package.json package-lock.json ./
 # The image has its Node already: the pinned one of the development dependencies is not installed.
 RUN npm ci --ignore-scripts --no-audit --no-fund
 COPY . .
-RUN node build.ts \
- && mkdir /gantry \
- && cp -r package.json package-lock.json LICENSE dist /gantry/ \
+RUN node build.ts --out /gantry \
+ && cp package-lock.json /gantry/ \
  && cd /gantry \
  && npm ci --omit=dev --ignore-scripts --no-audit --no-fund \
  && rm package-lock.json

@@ -6,6 +6,7 @@
  */
 
 import { createHash } from 'node:crypto'
+import { hostname } from 'node:os'
 import { setTimeout as wait } from 'node:timers/promises'
 import type { Application, Environ } from '../protocol/application.ts'
 
@@ -88,7 +89,7 @@ function html(environ: Environ): string {
   :root { color-scheme: light dark }
 </style>
 <h1>Hello from Gantry</h1>
-<p>Your request came through the proxy, over frames, to the application in <code>examples/hello.ts</code>, and this page went the same way back.
+<p>Your request came through the proxy, over frames, to the application in <code>examples/hello.ts</code> on <b id="container">${escaped(hostname())}</b>, and this page went the same way back.
 <h2>A live stream</h2>
 <p><output id="tick">…</output>
 <h2>An upload</h2>

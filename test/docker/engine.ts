@@ -1,0 +1,16 @@
+/** Whether a Docker engine answers. Where one must be (CI), its absence fails; elsewhere its tests are skipped, and say so. */
+
+import { execFileSync } from 'node:child_process'
+
+/** For a test's `skip`: false to run it, else why not. */
+export function withoutEngine(): string | false {
+  try {
+    execFileSync('docker', ['version', '--format', '{{.Server.Version}}'], { stdio: 'pipe', timeout: 10_000 })
+    execFileSync('docker', ['compose', 'version'], { stdio: 'pipe', timeout: 10_000 })
+    return false
+  } catch (error) {
+    if (process.env['CI'])
+      throw new Error('no Docker engine with Compose answers, and in CI one must', { cause: error })
+    return 'no Docker engine with Compose answers'
+  }
+}
