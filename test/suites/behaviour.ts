@@ -97,7 +97,7 @@ export function behaviour(arrangement: Arrangement): void {
     function holds(sentence: string, needs: Feature[], run: () => Promise<void>): void {
       const missing = needs.find((feature) => without[feature] !== undefined)
       const reason = missing === undefined ? false : `${missing}: ${without[missing]}`
-      test(sentence, { skip: reason, timeout: 5_000 }, run)
+      test(sentence, { skip: reason, timeout: 10_000 }, run)
     }
 
     const open = (options: RequestOptions): Promise<Sent> => running.open(options)
@@ -657,6 +657,7 @@ export function behaviour(arrangement: Arrangement): void {
         const key = fresh()
         const stalled = await open({ target: `/endless?key=${key}` })
         await stalled.has(1)
+        stalled.pause()
         isPattern((await get('/big?bytes=1000000')).body, 1_000_000)
         stalled.abort()
         await stalled.whole()

@@ -64,6 +64,7 @@ behind(
   'proxy_pass as it comes',
   (port) => `
       proxy_pass http://127.0.0.1:${port};
+      proxy_max_temp_file_size 0;
       proxy_buffer_size 64k;
       proxy_buffers 8 64k;`,
   {

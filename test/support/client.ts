@@ -41,6 +41,8 @@ export interface Sent {
   send(chunk: Uint8Array | string): Promise<void>
   /** Ends the body. */
   finish(trailers?: Fields): void
+  /** Reads no more of the response from now on. */
+  pause(): void
   /** The client goes: with a FIN, or with a reset. */
   abort(how?: 'end' | 'reset'): void
   /** The first `count` informational responses. */

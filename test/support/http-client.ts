@@ -275,6 +275,7 @@ export class HttpClient {
     return {
       send: (chunk) => this.#write(framed(chunk)),
       finish,
+      pause: () => void this.socket.pause(),
       abort: (how = 'end') => this.destroy(how),
       informed: (count) => growing.informed(count),
       head: () => growing.whenHead(),

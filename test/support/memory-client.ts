@@ -131,6 +131,9 @@ function sent(growing: Growing, sink: MemorySink, upload: Upload, abort: () => v
       if (sink.raw) sink.raw.end()
       else upload.finish(trailers)
     },
+    pause: () => {
+      sink.paused = true
+    },
     abort: () => {
       sink.raw?.destroy()
       abort()
@@ -200,6 +203,8 @@ class MemorySink implements ResponseSink {
   readonly #faults: string[]
   #state: 'new' | 'body' | 'over' | 'gone' = 'new'
   #unsent = 0
+  /** There will be no room again. */
+  paused = false
   /** The test's end of an upgraded connection. */
   raw: Duplex | undefined
 
@@ -265,6 +270,7 @@ class MemorySink implements ResponseSink {
     this.#unsent += chunk?.length ?? 0
     if (this.#unsent < WINDOW) return true
     setImmediate(() => {
+      if (this.paused) return
       this.#unsent = 0
       this.#resume()
     })
