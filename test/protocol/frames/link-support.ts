@@ -1,0 +1,226 @@
+/** Links with an application behind them, and links whose other end a test plays by hand. */
+
+import assert from 'node:assert/strict'
+import { type Duplex, duplexPair } from 'node:stream'
+import type { Application, Body, Environ, Headers } from '../../../protocol/application.ts'
+import { environFromHttp } from '../../../protocol/environ.ts'
+import type { Exchange } from '../../../protocol/exchange.ts'
+import { type CallError, Caller, type CallerOptions, ReplayableBody } from '../../../protocol/frames/caller.ts'
+import type { Connection, ConnectionOptions, Event } from '../../../protocol/frames/connection.ts'
+import { fixedSlots, type ServeOptions, type ServerLink, serveFrames } from '../../../protocol/frames/server.ts'
+import { RequestInput } from '../../../protocol/input.ts'
+import { FakeClock } from '../../support/clock.ts'
+import { RecordingLog } from '../../support/log.ts'
+import { facts, MemoryHost } from '../../support/memory-client.ts'
+import { connection, identity } from './support.ts'
+
+/** Lets the loop turn until `condition` holds; a test that waits in vain fails. */
+export async function until(condition: () => boolean, what: string = 'what was waited for'): Promise<void> {
+  for (let turn = 0; turn < 2000; turn++) {
+    if (condition()) return
+    await new Promise((resolve) => setImmediate(resolve))
+  }
+  assert.fail(`${what} did not come`)
+}
+
+/** A few turns, in which something must not happen. */
+export async function turns(count: number = 20): Promise<void> {
+  for (let turn = 0; turn < count; turn++) await new Promise((resolve) => setImmediate(resolve))
+}
+
+/** One end of a link, played by hand. */
+export class Peer {
+  readonly connection: Connection
+  readonly stream: Duplex
+  readonly events: Event[] = []
+  ended = false
+
+  constructor(stream: Duplex, role: 'caller' | 'server', options: Partial<ConnectionOptions> = {}) {
+    this.connection = connection(role, options)
+    this.stream = stream
+    stream.on('data', (chunk: Buffer) => {
+      this.events.push(...this.connection.receive(chunk))
+      this.send()
+    })
+    stream.on('end', () => {
+      this.ended = true
+    })
+    stream.on('error', () => {})
+    this.send()
+  }
+
+  /** Sends what the connection has. */
+  send(): void {
+    for (const part of this.connection.take(1 << 24)) this.stream.write(part)
+  }
+
+  /** The first event of that type, once it is there. */
+  async heard<T extends Event['type']>(type: T, nth: number = 0): Promise<Extract<Event, { type: T }>> {
+    const found = (): Event[] => this.events.filter((event) => event.type === type)
+    await until(() => found().length > nth, `event ${type}`)
+    return found()[nth] as Extract<Event, { type: T }>
+  }
+}
+
+export interface CallerScene {
+  caller: Caller
+  clock: FakeClock
+  log: RecordingLog
+  /** Errors of onClosed. */
+  closed: (Error | undefined)[]
+  changes: string[]
+}
+
+export function callerOn(stream: Duplex, options: Partial<CallerOptions> = {}): CallerScene {
+  const clock = new FakeClock()
+  const log = new RecordingLog()
+  const closed: (Error | undefined)[] = []
+  const changes: string[] = []
+  const caller: Caller = new Caller(stream, {
+    clock,
+    log,
+    identity: identity('p'),
+    onChange: () => changes.push(`${caller.state} ${caller.inFlight}/${caller.grant}`),
+    onClosed: (error) => closed.push(error),
+    ...options,
+  })
+  return { caller, clock, log, closed, changes }
+}
+
+export interface ServerScene {
+  server: ServerLink
+  host: SettlingHost
+  clock: FakeClock
+  log: RecordingLog
+  closed: (Error | undefined)[]
+}
+
+/** A host that remembers what has settled. */
+export class SettlingHost extends MemoryHost {
+  readonly done: Exchange[] = []
+
+  override settled(exchange: Exchange): void {
+    this.done.push(exchange)
+  }
+}
+
+export function serverOn(stream: Duplex, application: Application, options: Partial<ServeOptions> = {}): ServerScene {
+  const clock = new FakeClock()
+  const log = new RecordingLog()
+  const host = new SettlingHost(log)
+  const closed: (Error | undefined)[] = []
+  const server = serveFrames(stream, application, {
+    clock,
+    log,
+    host,
+    process: facts,
+    identity: identity('c1'),
+    slots: fixedSlots(10),
+    onClosed: (error) => closed.push(error),
+    ...options,
+  })
+  return { server, host, clock, log, closed }
+}
+
+/** A caller and a server with `application`, ready and granted. */
+export async function linked(
+  application: Application,
+  options: { caller?: Partial<CallerOptions>; server?: Partial<ServeOptions>; streams?: [Duplex, Duplex] } = {},
+): Promise<{ here: CallerScene; there: ServerScene; streams: [Duplex, Duplex] }> {
+  const streams = options.streams ?? duplexPair()
+  const there = serverOn(streams[1], application, options.server)
+  const here = callerOn(streams[0], options.caller)
+  await until(() => here.caller.state === 'ready' && here.caller.grant > 0, 'a ready link')
+  return { here, there, streams }
+}
+
+/** A caller whose container is played by hand, and has granted 10. */
+export async function callerAgainstPeer(
+  options: Partial<CallerOptions> = {},
+): Promise<CallerScene & { peer: Peer; stream: Duplex }> {
+  const [mine, theirs] = duplexPair()
+  const peer = new Peer(theirs, 'server')
+  const scene = callerOn(mine, options)
+  await until(() => scene.caller.state === 'ready')
+  peer.connection.slots(10)
+  peer.send()
+  await until(() => scene.caller.grant === 10)
+  return { ...scene, peer, stream: mine }
+}
+
+/** A server whose proxy is played by hand. */
+export async function serverAgainstPeer(
+  application: Application,
+  options: Partial<ServeOptions> = {},
+): Promise<ServerScene & { peer: Peer }> {
+  const [mine, theirs] = duplexPair()
+  const peer = new Peer(theirs, 'caller')
+  const scene = serverOn(mine, application, options)
+  await peer.heard('slots')
+  return { ...scene, peer }
+}
+
+export function environ(target: string = '/', method: string = 'GET', headers: string[] = []): Environ {
+  return environFromHttp(
+    { method, target, minor: 1, headers: ['Host', 'a', ...headers], upgrade: headers.includes('Upgrade') },
+    { remoteAddress: '192.0.2.1', remotePort: '4000', serverName: 'a', serverPort: '80', scheme: 'http' },
+    facts,
+  )
+}
+
+/** An input that a test fills. */
+export class TestInput extends RequestInput {
+  consumed: number
+  asked: boolean
+
+  constructor() {
+    super({
+      wanted: () => {
+        this.asked = true
+      },
+      consumed: (bytes) => {
+        this.consumed += bytes
+      },
+    })
+    this.consumed = 0
+    this.asked = false
+  }
+}
+
+export interface Called {
+  head: { status: string; headers: Headers } | undefined
+  body: ReplayableBody
+  response: Promise<Body>
+  /** The failure, once there is one. */
+  failed: Promise<CallError>
+}
+
+/** Makes a call and keeps what came of it. */
+export function call(caller: Caller, request: Environ = environ(), body?: ReplayableBody): Called {
+  const called: Called = {
+    head: undefined,
+    body: body ?? new ReplayableBody(new RequestInput(null)),
+    response: Promise.resolve([]),
+    failed: Promise.resolve() as unknown as Promise<CallError>,
+  }
+  called.response = caller.call(
+    request,
+    (status, headers) => {
+      called.head = { status, headers }
+      return async () => {}
+    },
+    called.body,
+  )
+  called.failed = called.response.then(
+    () => assert.fail('the call was answered'),
+    (error: CallError) => error,
+  )
+  called.failed.catch(() => {})
+  return called
+}
+
+export async function bytesOf(body: Body | Promise<Body>): Promise<string> {
+  const chunks: Uint8Array[] = []
+  for await (const chunk of (await body) as AsyncIterable<Uint8Array>) chunks.push(chunk)
+  return Buffer.concat(chunks).toString('latin1')
+}
