@@ -156,6 +156,7 @@ class Connection implements Http1Connection, StreamOwner, TransportOwner, Exchan
 
   stalled(): void {
     this.#abortExchange('DEADLINE', 'the client took nothing of its response for too long')
+    this.cut()
   }
 
   waitedTooLong(wait: Wait): void {
@@ -425,7 +426,9 @@ class Connection implements Http1Connection, StreamOwner, TransportOwner, Exchan
   cut(): void {
     this.#stream?.release()
     this.#http.fail()
-    this.#transport.cut(this.#http.response === 'body' && this.#http.framing === 'close')
+    // Given whole by the application is not yet taken by the client.
+    const unsent = this.#http.response === 'body' || this.#transport.phase === 'closing'
+    this.#transport.cut(unsent && this.#http.framing === 'close')
   }
 
   #closeSoon(): false {

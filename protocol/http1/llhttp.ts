@@ -208,6 +208,7 @@ export class ChunkedFramer {
   #parser = wasm.llhttp_alloc(TYPE_REQUEST)
 
   constructor() {
+    if (this.#parser === 0) throw new LocalProtocolError('LLHTTP_MEMORY', 'no room for another parser')
     place(CHUNKED_HEAD, 0, CHUNKED_HEAD.length)
     begin()
     wasm.llhttp_execute(this.#parser, scratch, CHUNKED_HEAD.length)

@@ -5,7 +5,7 @@
 
 import type { Duplex } from 'node:stream'
 import type { Headers } from '../application.ts'
-import type { AbortError } from '../errors.ts'
+import { type AbortError, LocalProtocolError } from '../errors.ts'
 import type { Exchange, ResponseSink } from '../exchange.ts'
 import type { InputSource, RequestInput } from '../input.ts'
 
@@ -64,7 +64,7 @@ export class Stream implements ResponseSink, InputSource {
   }
 
   upgrade(): Duplex {
-    if (!this.#owner) throw new Error('the connection is no longer this exchange’s')
+    if (!this.#owner) throw new LocalProtocolError('STREAM_OVER', "the connection is no longer this exchange's")
     return this.#owner.handOver()
   }
 

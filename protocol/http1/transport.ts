@@ -21,7 +21,7 @@ export interface TransportOwner {
   /** There is room for output again. */
   drained(): void
   waitedTooLong(wait: Wait): void
-  /** The client took nothing of the output for too long; the transport destroys itself after this. */
+  /** The client took nothing of the output for too long: the moment to `cut`. */
   stalled(): void
   /** The socket is closed. Last of all, once. */
   closed(): void
@@ -105,7 +105,6 @@ export class Transport implements Waiter {
 
   stalled(): void {
     this.#owner.stalled()
-    this.destroy()
   }
 
   waitedTooLong(wait: Wait): void {

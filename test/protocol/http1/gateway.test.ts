@@ -2,10 +2,14 @@ import assert from 'node:assert/strict'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { duplexPair } from 'node:stream'
 import { describe, it } from 'node:test'
 import type { Application, Environ, Headers, StartResponse } from '../../../protocol/application.ts'
+import { Deadlines } from '../../../protocol/clock.ts'
 import { AbortError } from '../../../protocol/errors.ts'
+import { serveHttp1 } from '../../../protocol/http1/gateway.ts'
 import { lint } from '../../../protocol/lint.ts'
+import { silent } from '../../../protocol/log.ts'
 import { fields } from '../../support/client.ts'
 import { FakeClock } from '../../support/clock.ts'
 import { Serving, type ServingOptions, still, until } from './serving.ts'
@@ -800,6 +804,31 @@ describe('backpressure', () => {
   })
 })
 
+describe('a body in pieces of one byte', () => {
+  it('counts for what it costs to keep', async () => {
+    const { application, waiting } = held()
+    const [client, server] = duplexPair()
+    const host = {
+      clock: new FakeClock(),
+      deadlines: new Deadlines(new FakeClock()),
+      log: silent,
+      draining: false,
+      settled() {},
+    }
+    serveHttp1(server, application, { host, facts: { multithread: true, multiprocess: false, runOnce: false } })
+    client.write('POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5000\r\n\r\n')
+    for (let at = 0; at < 5000; at++) client.write('a')
+    await until(() => waiting.length === 1)
+    const left = await still(() => client.writableLength + server.readableLength)
+    assert.ok(left > 4000, `${5000 - left} pieces were taken`)
+    // All the same it is read to its end once the application reads.
+    const body = await waiting[0]!.environ['wsgi.input'].read()
+    assert.equal(body.length, 5000)
+    client.destroy()
+    server.destroy()
+  })
+})
+
 describe('timeouts', () => {
   /** Lets the gateway see what was sent, then time. */
   async function pass(serving: Serving, sent: number, clock: FakeClock, ms: number): Promise<void> {
@@ -858,6 +887,34 @@ describe('timeouts', () => {
     await client.write('Host: a\r\n\r\n')
     assert.equal((await answer.whole()).status, 200)
   })
+
+  for (const more of [true, false]) {
+    const when = more ? 'while the application still gives more' : 'when the application has given all'
+    it(`cut a body that ends with its connection and is not taken, ${when}, so that it does not look whole`, async () => {
+      const clock = new FakeClock()
+      const piece = Buffer.alloc(8 * MIB)
+      await using serving = await serve(
+        (_, start) => {
+          start('200 OK', text)
+          return (async function* () {
+            yield piece
+            if (more) yield piece
+          })()
+        },
+        { clock, timeouts: { write: 10_000 } },
+      )
+      const client = await serving.client()
+      client.socket.pause()
+      client.socket.write('GET / HTTP/1.0\r\n\r\n')
+      await until(() => serving.sockets[0]?.writableNeedDrain === true)
+      await still(() => serving.sockets[0]!.bytesWritten)
+      clock.advance(11_000)
+      await until(() => serving.closed === 1)
+      client.socket.resume()
+      assert.equal(await client.whenEnded(), 'reset')
+      await until(() => serving.settled === 1)
+    })
+  }
 
   it('answer a body that stalls with 408, and abort its exchange', async () => {
     const clock = new FakeClock()
