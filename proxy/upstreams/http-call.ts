@@ -6,7 +6,7 @@
 import type { ClientRequest, IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Clock, Timer } from '../../protocol/clock.ts'
-import { AbortError } from '../../protocol/errors.ts'
+import { AbortError, HttpError } from '../../protocol/errors.ts'
 import { UpstreamError, upstreamError } from './http-errors.ts'
 import { type UpstreamRequest, upstreamTrailers } from './http-headers.ts'
 
@@ -126,7 +126,8 @@ export class HttpCall {
    * out to have been closed by the upstream meanwhile, and repeating does no harm.
    */
   failed(error: NodeJS.ErrnoException): boolean {
-    if (this.#over || this.#client.destroyed) return false
+    // After a whole answer it can only be the rest of an upload that was not wanted.
+    if (this.#over || this.#client.destroyed || this.#response?.complete) return false
     const stale =
       this.#request?.reusedSocket === true &&
       (error.code === 'ECONNRESET' || error.code === 'EPIPE') &&
@@ -167,8 +168,7 @@ export class HttpCall {
     response.pipe(res, { end: false })
     // The head is news of its own when nothing follows it at once.
     setImmediate(() => {
-      if (!res.destroyed && !res.writableEnded && res.socket && !this.#over && response.listenerCount('data') > 0)
-        res.flushHeaders()
+      if (!this.#over && !res.writableEnded) res.flushHeaders()
     })
     response.once('end', () => {
       const { rawTrailers } = response
@@ -241,7 +241,8 @@ export class HttpCall {
     if (began) this.#fail(new AbortError('DEADLINE', `${this.#host.name} sent nothing for ${timeout / 1000} s`))
     else {
       const message = `${this.#host.name} did not answer within ${timeout / 1000} s`
-      this.#fail(new UpstreamError(504, 'UPSTREAM_TIMEOUT', message, 'maybe'))
+      // No `UpstreamError`: whoever has waited that long has nothing from waiting again.
+      this.#fail(new HttpError(504, 'UPSTREAM_TIMEOUT', message))
     }
   }
 

@@ -56,9 +56,9 @@ export interface HttpUpstream extends Application {
  * a kept connection turns out to be closed before any answer came. Nothing else is ever repeated: whoever pools upstreams
  * can tell from the error's `ran` what surely was not sent.
  *
- * Failures before the head are an `UpstreamError` (an `HttpError`): 502 when it cannot be reached or breaks off, 504 when
- * it takes too long. Later ones cut the response visibly. Upgrades are passed on, to
- * whatever protocol. An upload that the client wants to be asked for (`Expect`) is asked for when the upstream asks.
+ * Failures before the head are an `HttpError`: 502 when it cannot be reached or breaks off, 504 when it takes too long. Later
+ * ones cut the response visibly. Upgrades are passed on, to whatever protocol. A client that waits to be asked for its body
+ * (`Expect`) is asked when the upstream asks.
  *
  * @param url `http://` or `https://`, whose path is put before that of each request
  * @throws TypeError for another URL, or one with a query, a fragment or credentials

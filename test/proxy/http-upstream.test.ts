@@ -399,6 +399,61 @@ describe('http(url): failures', () => {
     assert.equal(served, 5)
   })
 
+  it('gives nobody a byte of another answer, whoever breaks off when', async () => {
+    // A linear congruential generator (Numerical Recipes): the same disorder each time.
+    let seed = 42
+    const random = (below: number): number => {
+      seed = (seed * 1664525 + 1013904223) >>> 0
+      return Math.floor((seed / 2 ** 32) * below)
+    }
+    const turns = async (count: number): Promise<void> => {
+      for (let at = 0; at < count; at++) await turn()
+    }
+    const application = await before(
+      async (req, res) => {
+        const id = `${req.url};${await bodyOf(req).catch(() => 'cut')};`
+        res.setHeader('X-Id', req.url!)
+        if (random(2) === 0) res.setHeader('Content-Length', id.length * 3)
+        for (let at = 0; at < 3 && !res.destroyed; at++) {
+          await turns(random(4))
+          if (random(20) === 0) {
+            res.destroy()
+            return
+          }
+          res.write(id)
+        }
+        res.end()
+      },
+      { maxSockets: 4 },
+    )
+    let whole = 0
+    const one = async (number: number): Promise<void> => {
+      await turns(random(200))
+      const body = `body ${number}`
+      const post = random(2) === 0
+      const headers = post ? ['Host', 'x', 'Content-Length', String(body.length)] : ['Host', 'x']
+      const options: RunOptions = { method: post ? 'POST' : 'GET', target: `/${number}`, headers }
+      if (post) options.input = input(body)
+      const { exchange, sink, whenSettled } = send(application, options)
+      if (random(3) === 0) {
+        await turns(random(8))
+        exchange.abort(new AbortError('CLIENT_GONE', 'the client went away'))
+      }
+      await whenSettled
+      const expected = `/${number};${post ? body : ''};`.repeat(3)
+      if (sink.status === '200 OK') {
+        assert.equal(sink.header('x-id'), `/${number}`)
+        assert.equal(sink.body, expected.slice(0, sink.body.length))
+        if (sink.ended) {
+          assert.equal(sink.body, expected)
+          whole++
+        }
+      } else assert.ok(sink.status === '' || sink.status.startsWith('502'), sink.status)
+    }
+    await Promise.all(Array.from({ length: 300 }, (_, number) => one(number)))
+    assert.ok(whole > 100, `${whole} answers were whole`)
+  })
+
   it('takes no request after close(), and waits for the one that runs', async () => {
     let response: { end(text: string): void } | undefined
     const url = await listening(createServer((_req, res) => (response = res)))
