@@ -41,6 +41,8 @@ export class Dialer {
   #socket: Socket | undefined
   #link: FramesUpstream | undefined
   #timer: Timer | undefined
+  /** When the timer is due. */
+  #due = 0
   #failures = 0
   #logged = false
   #readyAt: number | undefined
@@ -56,11 +58,12 @@ export class Dialer {
   /** Dials now if it only waits to: something has changed, or somebody wants a container. */
   hurry(): void {
     if (this.#timer === undefined) return
-    // Not more often than that, however often it is asked.
+    // Not more often than that, however often it is asked, and never later than it would.
     const due = this.#dialledAt + MOST_WANTED
-    const wait = due - this.#options.clock.now()
+    if (due >= this.#due) return
     this.#timer.cancel()
     this.#timer = undefined
+    const wait = due - this.#options.clock.now()
     if (wait > 0) this.#dialIn(wait)
     else this.#dial()
   }
@@ -147,6 +150,7 @@ export class Dialer {
   }
 
   #dialIn(milliseconds: number): void {
+    this.#due = this.#options.clock.now() + milliseconds
     this.#timer = this.#options.clock.after(milliseconds, () => {
       this.#timer = undefined
       this.#dial()

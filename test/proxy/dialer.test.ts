@@ -1,0 +1,262 @@
+import assert from 'node:assert/strict'
+import { EventEmitter } from 'node:events'
+import type { Socket } from 'node:net'
+import { type Duplex, duplexPair } from 'node:stream'
+import { suite, test } from 'node:test'
+import type { Application } from '../../protocol/application.ts'
+import { Dialer } from '../../proxy/dialer.ts'
+import type { DialAddress } from '../../proxy/discovery.ts'
+import { Pool } from '../../proxy/pool.ts'
+import { FakeClock } from '../support/clock.ts'
+import { RecordingLog } from '../support/log.ts'
+import { Client, turn } from './client.ts'
+import { Container } from './container.ts'
+
+const hello: Application = (_environ, startResponse) => {
+  startResponse('200 OK', [])
+  return []
+}
+
+/** A socket that is being connected, until the test says what comes of it. */
+class Connecting extends EventEmitter {
+  destroyed = false
+  #stream: Duplex | undefined
+
+  connect(stream: Duplex): void {
+    this.#stream = stream
+    for (const name of ['write', 'end', 'cork', 'uncork', 'pause', 'resume', 'destroy'] as const) {
+      Object.defineProperty(this, name, { value: (stream[name] as () => unknown).bind(stream) })
+    }
+    for (const name of ['writableNeedDrain', 'writableEnded'] as const) {
+      Object.defineProperty(this, name, { get: () => stream[name] })
+    }
+    stream.on('close', () => {
+      this.destroyed = true
+      this.emit('close')
+    })
+    for (const event of ['data', 'end', 'error', 'drain']) stream.on(event, (...args) => this.emit(event, ...args))
+    this.emit('connect')
+  }
+
+  fail(error: Error = new Error('refused')): void {
+    this.emit('error', error)
+    this.destroy()
+  }
+
+  destroy(error?: Error): void {
+    if (this.destroyed) return
+    this.destroyed = true
+    if (error) this.emit('error', error)
+    this.#stream?.destroy()
+    this.emit('close')
+  }
+}
+
+class Scene {
+  readonly clock: FakeClock = new FakeClock()
+  readonly log: RecordingLog = new RecordingLog()
+  readonly sockets: Connecting[] = []
+  readonly containers: Container[] = []
+  readonly pool: Pool
+  readonly dialer: Dialer
+
+  constructor(address: DialAddress = { kind: 'tcp', host: '192.0.2.1', port: 8000 }) {
+    this.pool = new Pool({
+      queueSize: 10,
+      queueTimeout: 600_000,
+      timeout: 60_000,
+      idleTimeout: 60_000,
+      clock: this.clock,
+      log: this.log,
+      onWanted: () => this.dialer.hurry(),
+    })
+    this.dialer = new Dialer(address, {
+      pool: this.pool,
+      clock: this.clock,
+      log: this.log,
+      random: () => 1,
+      open: () => {
+        const socket = new Connecting()
+        this.sockets.push(socket)
+        return socket as unknown as Socket
+      },
+    })
+  }
+
+  get dials(): number {
+    return this.sockets.length
+  }
+
+  /** The latest dial reaches a container. */
+  async reach(): Promise<Container> {
+    const container = new Container(hello)
+    this.containers.push(container)
+    const [here, there] = duplexPair()
+    container.serve(there)
+    this.sockets.at(-1)!.connect(here)
+    for (let count = 0; count < 20; count++) await turn()
+    return container
+  }
+
+  /** Fails the latest dial, and gives the milliseconds until the next. */
+  pause(): number {
+    const before = this.dials
+    this.sockets.at(-1)!.fail()
+    let passed = 0
+    while (this.dials === before && passed < 10_000) {
+      this.clock.advance(25)
+      passed += 25
+    }
+    return passed
+  }
+}
+
+suite('a dialer', () => {
+  test('dials at once, and gives the pool a member', async () => {
+    const scene = new Scene()
+    assert.equal(scene.dials, 1)
+    await scene.reach()
+    assert.equal(scene.pool.count('ready'), 1)
+  })
+
+  test('waits twice as long after each failure, up to 2 s', () => {
+    const scene = new Scene()
+    const pauses = Array.from({ length: 8 }, () => scene.pause())
+    assert.deepEqual(pauses, [50, 100, 200, 400, 800, 1_600, 2_000, 2_000])
+  })
+
+  test('waits no longer than a second for a socket of this host', () => {
+    const scene = new Scene({ kind: 'unix', path: '/run/app.sock' })
+    const pauses = Array.from({ length: 7 }, () => scene.pause())
+    assert.deepEqual(pauses.slice(-3), [800, 1_000, 1_000])
+  })
+
+  test('waits no longer than 250 ms while requests wait', () => {
+    const scene = new Scene()
+    new Client().run(scene.pool.application)
+    const pauses = Array.from({ length: 5 }, () => scene.pause())
+    assert.deepEqual(pauses, [50, 100, 200, 250, 250])
+  })
+
+  test('dials sooner when the first request comes to wait', () => {
+    const scene = new Scene()
+    for (let count = 0; count < 7; count++) scene.pause()
+    scene.sockets.at(-1)!.fail()
+    scene.clock.advance(500)
+    const before = scene.dials
+    new Client().run(scene.pool.application)
+    assert.equal(scene.dials, before + 1)
+  })
+
+  test('dials no more often for being hurried', () => {
+    const scene = new Scene()
+    scene.sockets[0]!.fail()
+    for (let count = 0; count < 100; count++) {
+      scene.dialer.hurry()
+      scene.clock.advance(1)
+    }
+    assert.equal(scene.dials, 1)
+    scene.clock.advance(200)
+    assert.equal(scene.dials, 2)
+  })
+
+  test('says once that a container cannot be reached, and once that it is again', async () => {
+    const scene = new Scene()
+    scene.pause()
+    scene.pause()
+    await scene.reach()
+    assert.deepEqual(scene.log.messages('warn'), ['container cannot be reached; trying again'])
+    assert.deepEqual(scene.log.messages('info'), ['container is reached again', 'container is ready'])
+  })
+
+  test('does not wait for ever for a connection', () => {
+    const scene = new Scene()
+    scene.clock.advance(3_500)
+    assert.equal(scene.sockets[0]!.destroyed, true)
+    assert.equal(scene.dials, 2)
+  })
+
+  test('dials again when the link is lost', async () => {
+    const scene = new Scene()
+    const container = await scene.reach()
+    await container.kill()
+    await turn()
+    scene.clock.advance(50)
+    assert.equal(scene.dials, 2)
+  })
+
+  test('dials again as soon as its container drains, and lets it finish', async () => {
+    const scene = new Scene()
+    const container = await scene.reach()
+    const client = new Client().run(scene.pool.application)
+    for (let count = 0; count < 20; count++) await turn()
+    container.drain()
+    for (let count = 0; count < 20; count++) await turn()
+    scene.clock.advance(50)
+    assert.equal(scene.dials, 2)
+    assert.equal(client.outcome, '200 OK')
+  })
+
+  test('does not dial later for being hurried', async () => {
+    const scene = new Scene()
+    const container = await scene.reach()
+    await container.kill()
+    for (let count = 0; count < 20; count++) await turn()
+    scene.dialer.hurry()
+    scene.clock.advance(50)
+    assert.equal(scene.dials, 2)
+  })
+
+  test('starts over with the shortest pause after a link that was good', async () => {
+    const scene = new Scene()
+    for (let count = 0; count < 6; count++) scene.pause()
+    const container = await scene.reach()
+    scene.clock.advance(2_000)
+    await container.kill()
+    await turn()
+    scene.clock.advance(50)
+    assert.equal(scene.dials, 8)
+  })
+
+  test('waits longer each time for a container that dies as soon as it is reached', async () => {
+    const scene = new Scene()
+    for (let count = 0; count < 6; count++) {
+      const container = await scene.reach()
+      await container.kill()
+      await turn()
+      const before = scene.dials
+      while (scene.dials === before) scene.clock.advance(25)
+    }
+    const before = scene.clock.now()
+    const container = await scene.reach()
+    await container.kill()
+    await turn()
+    while (scene.dials === 7) scene.clock.advance(25)
+    assert.ok(scene.clock.now() - before >= 1_000, `${scene.clock.now() - before} ms`)
+  })
+
+  test('that is stopped closes its link and dials no more', async () => {
+    const scene = new Scene()
+    await scene.reach()
+    scene.dialer.stop('gone')
+    for (let count = 0; count < 20; count++) await turn()
+    scene.clock.advance(10_000)
+    assert.deepEqual([scene.dials, scene.pool.members.length], [1, 0])
+  })
+
+  test('that is stopped while it dials lets nobody in', async () => {
+    const scene = new Scene()
+    scene.dialer.stop('gone')
+    assert.equal(scene.sockets[0]!.destroyed, true)
+    scene.clock.advance(10_000)
+    assert.deepEqual([scene.dials, scene.pool.members.length], [1, 0])
+  })
+
+  test('that is stopped while it waits dials no more', () => {
+    const scene = new Scene()
+    scene.sockets[0]!.fail()
+    scene.dialer.stop('gone')
+    scene.clock.advance(10_000)
+    assert.deepEqual([scene.dials, scene.clock.pending], [1, 0])
+  })
+})

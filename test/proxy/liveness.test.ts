@@ -1,0 +1,107 @@
+import assert from 'node:assert/strict'
+import { suite, test } from 'node:test'
+import type { Application } from '../../protocol/application.ts'
+import { systemClock } from '../../protocol/clock.ts'
+import { Pool } from '../../proxy/pool.ts'
+import { DEAD_AFTER, type FramesUpstream, PING_INTERVAL, SUSPECT_AFTER } from '../../proxy/upstreams/frames.ts'
+import { FakeClock } from '../support/clock.ts'
+import { RecordingLog } from '../support/log.ts'
+import { Client, turn } from './client.ts'
+import { Container, until } from './container.ts'
+
+const never: Application = () => new Promise(() => {})
+
+class Scene {
+  readonly clock: FakeClock = new FakeClock()
+  readonly pool: Pool = new Pool({
+    queueSize: 10,
+    queueTimeout: 600_000,
+    timeout: 600_000,
+    idleTimeout: 600_000,
+    clock: systemClock,
+    log: new RecordingLog(),
+  })
+  readonly container: Container = new Container(never)
+  readonly upstream: FramesUpstream
+
+  constructor() {
+    this.upstream = this.container.joinInMemory(this.pool, {}, this.clock).upstream
+  }
+
+  static async make(): Promise<Scene> {
+    const scene = new Scene()
+    await until(() => scene.upstream.grant > 0)
+    return scene
+  }
+
+  /** The container's loop stands still: nothing that is sent to it is read. */
+  block(): void {
+    this.container.streams[0]!.pause()
+  }
+
+  unblock(): void {
+    this.container.streams[0]!.resume()
+  }
+
+  async pass(milliseconds: number): Promise<void> {
+    for (let passed = 0; passed < milliseconds; passed += 500) {
+      this.clock.advance(500)
+      for (let count = 0; count < 5; count++) await turn()
+    }
+  }
+}
+
+suite('a container', () => {
+  test('that answers is a member for as long as it likes', async () => {
+    const scene = await Scene.make()
+    const client = new Client().run(scene.pool.application)
+    await scene.pass(10 * PING_INTERVAL)
+    assert.deepEqual([scene.upstream.state, scene.upstream.inFlight, client.outcome], ['ready', 1, 'waits'])
+    scene.pool.destroy('over')
+  })
+
+  test('that stops answering gets nothing new', async () => {
+    const scene = await Scene.make()
+    scene.block()
+    await scene.pass(PING_INTERVAL + SUSPECT_AFTER)
+    new Client().run(scene.pool.application)
+    assert.deepEqual([scene.pool.queued, scene.upstream.inFlight], [1, 0])
+    scene.pool.destroy('over')
+  })
+
+  test('that answers again is given what waits', async () => {
+    const scene = await Scene.make()
+    scene.block()
+    await scene.pass(PING_INTERVAL + SUSPECT_AFTER)
+    new Client().run(scene.pool.application)
+    scene.unblock()
+    await until(() => scene.upstream.inFlight === 1)
+    assert.equal(scene.pool.queued, 0)
+    scene.pool.destroy('over')
+  })
+
+  test('that answers nothing while requests wait for it loses its link', async () => {
+    const scene = await Scene.make()
+    const client = new Client({ method: 'POST' }).run(scene.pool.application)
+    await until(() => scene.container.runs.size === 1)
+    scene.block()
+    await scene.pass(PING_INTERVAL + DEAD_AFTER + 2_000)
+    assert.deepEqual([scene.upstream.state, client.outcome], ['closed', '502 UPSTREAM_LOST'])
+  })
+
+  test('that answers nothing keeps its link while nobody waits for it', async () => {
+    const scene = await Scene.make()
+    scene.block()
+    await scene.pass(3 * DEAD_AFTER)
+    assert.equal(scene.upstream.state, 'ready')
+    scene.pool.destroy('over')
+  })
+
+  test('that is gone is asked no more', async () => {
+    const scene = await Scene.make()
+    await scene.container.kill()
+    await until(() => scene.upstream.state === 'closed')
+    await scene.pass(2 * PING_INTERVAL)
+    assert.equal(scene.clock.pending, 0)
+  })
+})
