@@ -339,12 +339,12 @@ export function goodApps(journal: Journal): Apps {
     },
 
     /**
-     * `?id=…&ms=5`: writes that it ran to the file `GANTRY_TEST_RUNS`, and answers with the id: so that runs can be counted
+     * `?id=…&ms=5`: writes that it ran to the file `FIXTURE_RUNS`, and answers with the id: so that runs can be counted
      * when the process that ran is no more.
      */
     count: async (environ, startResponse) => {
       const id = query(environ).get('id') ?? ''
-      appendFileSync(String(process.env['GANTRY_TEST_RUNS']), `${environ.REQUEST_METHOD} ${id}\n`)
+      appendFileSync(String(process.env['FIXTURE_RUNS']), `${environ.REQUEST_METHOD} ${id}\n`)
       const body = await environ['wsgi.input'].read()
       await delay(number(environ, 'ms', 0))
       startResponse('200 OK', [...plain, ['X-Id', id]])
