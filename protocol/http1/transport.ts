@@ -47,6 +47,8 @@ export class Transport implements Waiter {
   readonly #host: ExchangeHost
   #phase: Phase = 'open'
   #flushing = false
+  /** Cut, and open all the same. */
+  #held = false
 
   constructor(socket: Duplex, owner: TransportOwner, timeouts: Http1Timeouts, host: ExchangeHost) {
     this.#socket = socket
@@ -171,7 +173,11 @@ export class Transport implements Waiter {
    * @param endsBody whether the connection's end is the body's: a FIN would make it look whole then
    */
   cut(endsBody: boolean): void {
-    if (this.#phase === 'gone') return
+    if (this.#phase === 'gone') {
+      // The owner must end now: no more can be done for the client.
+      if (this.#held) this.#socket.destroy()
+      return
+    }
     this.#phase = 'gone'
     this.output.flush()
     this.waits.stop()
@@ -188,6 +194,7 @@ export class Transport implements Waiter {
         {},
         'a response without a length was cut on a Unix socket: it is held open until its client goes',
       )
+      this.#held = true
       this.#resume()
     } else {
       try {

@@ -240,6 +240,12 @@ describe('a response', () => {
       assert.equal(serving.closed, 0)
       client.socket.end()
       await until(() => serving.closed === 1)
+      // Or until the server must stop.
+      const last = await serving.client()
+      await last.request({ target: '/', minor: 0 }).has(4)
+      await until(() => serving.log.messages('warn').length === 2)
+      serving.connections[1]!.abort(new AbortError('DRAIN_TIMEOUT', 'the server had to stop'))
+      await until(() => serving.closed === 2)
     } finally {
       await rm(directory, { recursive: true })
     }
