@@ -5,7 +5,7 @@
  * Knows neither the packet (`packet.ts`) nor which peers may speak uwsgi at all: that is the listener's owner's matter.
  */
 
-import { Socket } from 'node:net'
+import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { Application, Environ, Headers } from '../application.ts'
 import type { Clock, Deadlines } from '../clock.ts'
@@ -13,8 +13,8 @@ import { environFromVariables, type ProcessFacts } from '../environ.ts'
 import { AbortError, RemoteProtocolError } from '../errors.ts'
 import { Exchange, type ExchangeHost, type ResponseSink } from '../exchange.ts'
 import { defaultLimits, defaultTimeouts, type Http1Limits, type Http1Timeouts } from '../http1/options.ts'
-import { Output } from '../http1/output.ts'
-import { type Wait, type Waiter, Waits } from '../http1/waits.ts'
+import { Transport, type TransportOwner } from '../http1/transport.ts'
+import type { Wait } from '../http1/waits.ts'
 import { DateLine, informHead, plainAnswer, responseHead } from '../http1/writer.ts'
 import { type InputSource, RequestInput } from '../input.ts'
 import type { Logger } from '../log.ts'
@@ -63,6 +63,18 @@ export function serveUwsgi(
   return new Connection(socket, application, options, first).handle
 }
 
+/** Options with their defaults, made once for all connections that share them. */
+const timeouts: WeakMap<UwsgiOptions, Http1Timeouts> = new WeakMap()
+
+function timeoutsOf(options: UwsgiOptions): Http1Timeouts {
+  let made = timeouts.get(options)
+  if (!made) {
+    made = { ...defaultTimeouts, ...options.timeouts }
+    timeouts.set(options, made)
+  }
+  return made
+}
+
 /** Dates of one clock are formatted once a second for all its connections. */
 const dates: WeakMap<object, DateLine> = new WeakMap()
 
@@ -75,13 +87,7 @@ function dateOf({ clock }: ExchangeHost): DateLine {
   return date
 }
 
-/**
- * `reading`: no request yet · `open`: an exchange has the connection · `closing`: all is written but for what the socket
- * holds · `lingering`: our end is closed, what still comes is dropped · `handed`: an upgrade took the socket · `gone`
- */
-type Phase = 'reading' | 'open' | 'closing' | 'lingering' | 'handed' | 'gone'
-
-class Connection implements ResponseSink, InputSource, Waiter, ExchangeHost {
+class Connection implements ResponseSink, InputSource, TransportOwner, ExchangeHost {
   readonly handle: UwsgiConnection = new Handle(this)
   readonly clock: Clock
   readonly deadlines: Deadlines
@@ -90,26 +96,22 @@ class Connection implements ResponseSink, InputSource, Waiter, ExchangeHost {
   readonly #application: Application
   readonly #options: UwsgiOptions
   readonly #reader: RequestReader = new RequestReader()
-  readonly #output: Output
-  readonly #waits: Waits
+  readonly #transport: Transport
   readonly #readAhead: number
-  #phase: Phase = 'reading'
   #exchange: Exchange | undefined
   #input: RequestInput | undefined
+  /** Whether the response was begun, and its end is the connection's. */
+  #untilClose = false
+  /** All of the response was given. */
+  #responded = false
   /** The application is done with the exchange. */
   #settled = false
-  /** Whether the response's end is the connection's. */
-  #untilClose = false
   /** Bytes after the request that may be another protocol's, if this becomes one. */
   #early: Uint8Array[] | undefined
   #earlyBytes = 0
-  #paused = false
-  /** The peer's FIN came. */
-  #ended = false
-  #flushing = false
 
   constructor(socket: Duplex, application: Application, options: UwsgiOptions, first: Uint8Array | undefined) {
-    const { host, timeouts, limits } = options
+    const { host, limits } = options
     this.clock = host.clock
     this.deadlines = host.deadlines
     this.log = host.log
@@ -117,21 +119,17 @@ class Connection implements ResponseSink, InputSource, Waiter, ExchangeHost {
     this.#application = application
     this.#options = options
     this.#readAhead = limits?.readAhead ?? defaultLimits.readAhead
-    this.#output = new Output(socket)
-    this.#waits = new Waits(this, { ...defaultTimeouts, ...timeouts }, host.clock, host.deadlines)
-    this.#waits.for('head')
-    socket.on('data', this.#onData)
-    socket.on('end', this.#onEnd)
-    socket.on('drain', this.#onDrain)
-    socket.on('error', ignore)
-    socket.on('close', this.#onClose)
-    if (first && first.length > 0) this.#onData(first)
+    this.#transport = new Transport(socket, this, timeoutsOf(options), host)
+    this.#transport.waits.for('head')
+    if (first && first.length > 0) this.received(first)
   }
 
   // ---- the server's side -------------------------------------------------------------------------------------------
 
+  /** Whether a request has begun, and its response is not wholly written. */
   get busy(): boolean {
-    return this.#phase !== 'reading' && this.#phase !== 'lingering' && this.#phase !== 'gone'
+    const { phase } = this.#transport
+    return this.#exchange !== undefined && phase !== 'lingering' && (phase !== 'gone' || this.#exchange.upgraded)
   }
 
   get draining(): boolean {
@@ -139,7 +137,7 @@ class Connection implements ResponseSink, InputSource, Waiter, ExchangeHost {
   }
 
   drain(): void {
-    if (this.#phase === 'reading') this.#closeSoon()
+    if (!this.#exchange) this.#transport.closeSoon()
   }
 
   /** Ends the exchange as well as the connection. */
@@ -150,18 +148,17 @@ class Connection implements ResponseSink, InputSource, Waiter, ExchangeHost {
 
   settled(exchange: Exchange): void {
     this.#settled = true
-    if (this.#phase === 'lingering') this.#linger()
+    if (this.#responded) this.#transport.closeSoon()
     this.#options.host.settled(exchange)
   }
 
   toString(): string {
-    return `<Uwsgi ${this.#phase}>`
+    return `<Uwsgi ${this.#exchange ? (this.#responded ? 'answered' : 'busy') : 'reading'}, ${this.#transport.phase}>`
   }
 
-  // ---- the socket's side -------------------------------------------------------------------------------------------
+  // ---- the transport's side ----------------------------------------------------------------------------------------
 
-  readonly #onData = (chunk: Uint8Array): void => {
-    if (this.#phase !== 'reading' && !this.#wanted) return
+  received(chunk: Uint8Array): void {
     if (this.#early && this.#reader.pending === 0) {
       this.#early.push(chunk)
       this.#earlyBytes += chunk.length
@@ -179,10 +176,11 @@ class Connection implements ResponseSink, InputSource, Waiter, ExchangeHost {
             break
           case 'end':
             this.#input?.end()
+            if (this.#responded) this.#transport.closeSoon()
             break
           case 'ping':
-            this.#output.bytes(encodePong())
-            this.#closeSoon()
+            this.#transport.output.bytes(encodePong())
+            this.#transport.closeSoon()
         }
       }
     } catch (error) {
@@ -192,48 +190,19 @@ class Connection implements ResponseSink, InputSource, Waiter, ExchangeHost {
     this.#watch(true)
   }
 
-  /** A FIN. nginx closes so when its own client has gone. */
-  readonly #onEnd = (): void => {
-    this.#ended = true
-    const error = new AbortError('CLIENT_GONE', 'the client closed the connection')
-    switch (this.#phase) {
-      case 'gone':
-        // Held open after a cut that could not be shown otherwise: the peer has understood.
-        this.#socket.destroy()
-        return
-      case 'reading':
-        this.#closeSoon()
-        return
-      case 'open':
-        if (this.#options.halfClose !== 'serve' || this.#reader.pending > 0) this.kill(error)
-        return
-      default:
-        this.#abortExchange(error)
+  /** nginx closes so when its own client has gone. */
+  finReceived(): void {
+    if (!this.#exchange) this.#transport.closeSoon()
+    else if (this.#responded) {
+      this.#abortExchange(gone('the client closed the connection'))
+      this.#transport.closeSoon()
+    } else if (this.#options.halfClose !== 'serve' || this.#reader.pending > 0) {
+      this.kill(gone('the client closed the connection'))
     }
   }
 
-  readonly #onDrain = (): void => {
-    this.#output.drained()
-    this.#waits.written(this.#socket.writableLength)
-    if (this.#output.room) this.#exchange?.resume()
-  }
-
-  readonly #onClose = (): void => {
-    this.#waits.stop()
-    // An upgraded exchange watches the socket itself: for it this is the good end.
-    if (this.#phase !== 'handed') this.#abortExchange(new AbortError('CLIENT_GONE', 'the connection was closed'))
-    this.#phase = 'gone'
-    this.#options.onClose?.(this.handle)
-  }
-
-  // ---- waits -------------------------------------------------------------------------------------------------------
-
-  get taken(): number {
-    return this.#output.taken
-  }
-
-  get backlog(): number {
-    return this.#output.backlog
+  drained(): void {
+    this.#exchange?.resume()
   }
 
   stalled(): void {
@@ -241,17 +210,16 @@ class Connection implements ResponseSink, InputSource, Waiter, ExchangeHost {
   }
 
   waitedTooLong(wait: Wait): void {
-    switch (wait) {
-      case 'head':
-        this.#refuse(new RemoteProtocolError('HEAD_TIMEOUT', 'the request packet took too long', 408))
-        break
-      case 'body':
-        this.#refuse(new RemoteProtocolError('BODY_TIMEOUT', 'the request body took too long', 408))
-        break
-      case 'linger':
-        this.#phase = 'gone'
-        this.#socket.destroy()
-    }
+    const what = wait === 'head' ? 'packet' : 'body'
+    this.#refuse(
+      new RemoteProtocolError(`${wait === 'head' ? 'HEAD' : 'BODY'}_TIMEOUT`, `the request ${what} took too long`, 408),
+    )
+  }
+
+  closed(): void {
+    // An upgraded exchange watches the socket itself: for it this is the good end.
+    if (!this.#exchange?.upgraded) this.#abortExchange(gone('the connection was closed'))
+    this.#options.onClose?.(this.handle)
   }
 
   // ---- the request -------------------------------------------------------------------------------------------------
@@ -263,8 +231,7 @@ class Connection implements ResponseSink, InputSource, Waiter, ExchangeHost {
       throw new RemoteProtocolError('BODY_TOO_LARGE', `a request body of ${length} bytes is above the limit`, 413)
     }
     const environ = environFromVariables(variables, facts)
-    this.#waits.for('nothing')
-    this.#phase = 'open'
+    this.#transport.waits.for('nothing')
     if (admit && !admit()) {
       this.#answer(503, environ.REQUEST_METHOD, [['Retry-After', String(this.#options.retryAfter ?? 1)]])
       return
@@ -280,18 +247,19 @@ class Connection implements ResponseSink, InputSource, Waiter, ExchangeHost {
     const refusal = error instanceof RemoteProtocolError ? error : undefined
     if (refusal) this.log.warn({ remoteAddress: this.#peer, code: refusal.code }, refusal.message)
     else this.log.error({ remoteAddress: this.#peer, err: error }, 'a request could not be begun')
-    const answered = this.#phase !== 'reading' && (this.#phase !== 'open' || this.#exchange?.responded)
+    const begun = this.#exchange?.responded ?? false
     this.#abortExchange(
       new AbortError(refusal?.status === 408 ? 'DEADLINE' : 'PROTOCOL', error.message, { cause: error }),
     )
+    if (this.#responded) this.#transport.closeSoon()
     // Bytes that are no packet are from no web server: nobody would read an answer.
-    if (answered || refusal?.code === 'UWSGI_PACKET' || refusal?.code === 'UWSGI_MODIFIER') this.abort()
+    else if (begun || refusal?.code === 'UWSGI_PACKET' || refusal?.code === 'UWSGI_MODIFIER') this.abort()
     else this.#answer(refusal?.status ?? 500, '', [])
   }
 
   #answer(status: number, method: string, headers: Headers): void {
-    this.#output.text(plainAnswer(status, headers, method === 'HEAD', '', dateOf(this.#options.host)))
-    this.#closeSoon()
+    this.#transport.output.text(plainAnswer(status, headers, method === 'HEAD', '', dateOf(this.#options.host)))
+    this.#transport.closeSoon()
   }
 
   /** Nothing of the exchange reaches the peer from here on, nor of the peer the application. */
@@ -307,53 +275,46 @@ class Connection implements ResponseSink, InputSource, Waiter, ExchangeHost {
   // ---- the exchange's side: its sink -------------------------------------------------------------------------------
 
   inform(status: string, headers: Headers): void {
-    if (this.#phase !== 'open') return
-    this.#output.text(informHead(status, headers))
-    this.flush()
+    this.#transport.output.text(informHead(status, headers))
+    this.#transport.flush()
   }
 
   head(status: string, headers: Headers, length: number, chunk: Uint8Array | undefined, end: boolean): boolean {
-    if (this.#phase !== 'open') return true
     this.#untilClose = length === -1
-    this.#output.text(responseHead(status, headers, 'close', '', dateOf(this.#options.host)))
+    this.#transport.output.text(responseHead(status, headers, 'close', '', dateOf(this.#options.host)))
     if (chunk) return this.data(chunk, end)
     if (end) this.end()
-    else this.#flushSoon()
-    return this.#output.room
+    else this.#transport.flushSoon()
+    return this.#transport.output.room
   }
 
   data(chunk: Uint8Array, end: boolean): boolean {
-    if (this.#phase !== 'open') return true
-    this.#output.bytes(chunk)
+    this.#transport.output.bytes(chunk)
     if (end) this.end()
-    else this.#flushSoon()
-    return this.#output.room
+    else this.#transport.flushSoon()
+    return this.#transport.output.room
   }
 
   /** Trailers have no place on this wire. */
   end(): void {
-    this.#closeSoon()
+    this.#responded = true
+    // An application that is not done may read its input even after its response.
+    if (this.#settled || this.#reader.pending === 0) this.#transport.closeSoon()
+    else this.#transport.flush()
   }
 
   flush(): void {
-    if (this.#phase !== 'open') return
-    this.#output.flush()
-    this.#waits.written(this.#socket.writableLength)
+    this.#transport.flush()
   }
 
   upgrade(): Duplex {
-    const socket = this.#socket
-    this.flush()
-    this.#phase = 'handed'
-    this.#waits.stop()
-    socket.off('data', this.#onData)
-    socket.off('end', this.#onEnd)
-    socket.off('drain', this.#onDrain)
-    // As node:http does: it flows again with its next reader.
-    ;(socket as { readableFlowing: boolean | null }).readableFlowing = null
-    const early = Buffer.concat(this.#early ?? [])
-    if (early.length > 0 && !this.#ended) socket.unshift(early)
-    return socket
+    return this.#transport.handOver(Buffer.concat(this.#early ?? []))
+  }
+
+  /** Ends the connection so that the peer sees that the response is not whole, if it is not. */
+  abort(): void {
+    const { phase } = this.#transport
+    this.#transport.cut(this.#untilClose && (phase === 'open' || phase === 'closing'))
   }
 
   // ---- the exchange's side: its input's source ---------------------------------------------------------------------
@@ -365,90 +326,14 @@ class Connection implements ResponseSink, InputSource, Waiter, ExchangeHost {
     this.#watch(false)
   }
 
-  // ---- ends --------------------------------------------------------------------------------------------------------
-
-  /** Ends the connection so that the peer sees that the response is not whole, if it is not. */
-  abort(): void {
-    if (this.#phase === 'gone') return
-    // Where the connection's end is the body's, a FIN would make what has left look whole.
-    const hidden = this.#untilClose && (this.#phase === 'open' || this.#phase === 'closing')
-    this.#phase = 'gone'
-    this.#waits.stop()
-    const socket = this.#socket
-    if (!hidden) socket.destroy()
-    else if (socket instanceof Socket && socket.remotePort !== undefined) socket.resetAndDestroy()
-    else if (this.#ended) socket.destroy()
-    else {
-      this.log.warn(
-        {},
-        'a response without a length was cut on a Unix socket: it is held open until its client gives up',
-      )
-      this.#resume()
-    }
-  }
-
-  /** Ends the connection in good order: what is written goes out, what still comes is dropped for a while (RFC 9112 §9.6). */
-  #closeSoon(): void {
-    if (this.#phase !== 'reading' && this.#phase !== 'open') return
-    this.#phase = 'closing'
-    this.#waits.for('nothing')
-    this.#output.end(() => {
-      if (this.#phase !== 'closing') return
-      this.#phase = 'lingering'
-      this.#linger()
-    })
-    this.#waits.written(this.#socket.writableLength)
-    this.#resume()
-  }
-
-  /** An application that is not done may read its input even after its response. */
-  #linger(): void {
-    if (this.#wanted) this.#watch(false)
-    else {
-      this.#waits.for('linger')
-      this.#resume()
-    }
-  }
-
-  #flushSoon(): void {
-    if (this.#flushing) return
-    this.#flushing = true
-    setImmediate(flushNow, this)
-  }
-
-  flushNow(): void {
-    this.#flushing = false
-    this.flush()
-  }
-
-  /** Whether what arrives may still be read by the application. */
-  get #wanted(): boolean {
-    if (this.#phase === 'open') return true
-    if (this.#phase !== 'closing' && this.#phase !== 'lingering') return false
-    return this.#input !== undefined && !this.#settled && this.#reader.pending > 0
-  }
-
   /** Decides whether to go on reading, and what is being waited for. */
   #watch(progress: boolean): void {
-    if (!this.#wanted) {
-      if (this.#phase === 'lingering') this.#linger()
-      return
-    }
-    const held = this.#earlyBytes + (this.#input?.buffered ?? 0)
-    if (held < this.#readAhead) this.#resume()
-    else if (!this.#paused) {
-      this.#paused = true
-      this.#socket.pause()
-    }
-    if (this.#reader.pending === 0 || this.#paused) this.#waits.for('nothing')
-    else if (progress) this.#waits.anew('body')
-    else this.#waits.for('body')
-  }
-
-  #resume(): void {
-    if (!this.#paused) return
-    this.#paused = false
-    this.#socket.resume()
+    const transport = this.#transport
+    if (!transport.open || !this.#exchange) return
+    transport.readOn(this.#earlyBytes + (this.#input?.buffered ?? 0), this.#readAhead)
+    if (this.#reader.pending === 0 || transport.paused) transport.waits.for('nothing')
+    else if (progress) transport.waits.anew('body')
+    else transport.waits.for('body')
   }
 }
 
@@ -481,8 +366,6 @@ function asBuffer(bytes: Uint8Array): Buffer {
   return Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length)
 }
 
-function ignore(): void {}
-
-function flushNow(connection: Connection): void {
-  connection.flushNow()
+function gone(message: string): AbortError {
+  return new AbortError('CLIENT_GONE', message)
 }
