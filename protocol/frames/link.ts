@@ -72,6 +72,8 @@ export class Link {
       if (this.#closed) return
       if (first !== undefined && first.length > 0) this.#read(first)
       stream.on('data', (chunk: Uint8Array) => this.#read(chunk))
+      // Who looked at the first bytes may have paused it.
+      stream.resume()
     }
     // The owner's constructor has to end before it is told of anything.
     if (first === undefined) listen()

@@ -1,0 +1,603 @@
+import assert from 'node:assert/strict'
+import { createServer, connect as dial } from 'node:net'
+import { type Duplex, duplexPair } from 'node:stream'
+import { describe, test } from 'node:test'
+import type { Application, Environ } from '../../../protocol/application.ts'
+import { ReplayableBody } from '../../../protocol/frames/caller.ts'
+import { Goaway, Reset, WINDOW } from '../../../protocol/frames/constants.ts'
+import { fixedSlots, type SlotHolder, type SlotSource, serveFrames } from '../../../protocol/frames/server.ts'
+import { FakeClock } from '../../support/clock.ts'
+import { RecordingLog } from '../../support/log.ts'
+import { facts, MemoryHost } from '../../support/memory-client.ts'
+import { listeningOnPath } from '../../support/sockets.ts'
+import {
+  bytesOf,
+  call,
+  environ,
+  linked,
+  Peer,
+  serverAgainstPeer,
+  serverOn,
+  TestInput,
+  turns,
+  until,
+} from './link-support.ts'
+import { FIELDS, identity, TOKEN } from './support.ts'
+
+const REQUEST = {
+  requestId: 'r1',
+  variables: [
+    ...['REQUEST_METHOD', 'GET', 'SCRIPT_NAME', '', 'PATH_INFO', '/', 'QUERY_STRING', '', 'SERVER_NAME', 'a'],
+    ...['SERVER_PORT', '80', 'SERVER_PROTOCOL', 'HTTP/1.1', 'REQUEST_URI', '/', 'REQUEST_SCHEME', 'http'],
+  ],
+  headers: ['Host', 'a'],
+}
+const WHOLE = { end: true, hold: false, upgrade: false }
+const OPEN = { end: false, hold: false, upgrade: false }
+
+const hello: Application = (_environ, startResponse) => {
+  startResponse('200 OK', [['Content-Type', 'text/plain']])
+  return [Buffer.from('hi')]
+}
+
+/** An application whose answers a test gives. */
+class Held {
+  readonly environs: Environ[] = []
+  readonly #answers: ((body: string) => void)[] = []
+
+  readonly application: Application = (given, startResponse) => {
+    this.environs.push(given)
+    return new Promise((resolve, reject) => {
+      this.#answers.push((body) => {
+        try {
+          startResponse('200 OK', [])
+          resolve([Buffer.from(body)])
+        } catch (error) {
+          reject(error)
+        }
+      })
+    })
+  }
+
+  answer(body: string = 'done'): void {
+    this.#answers.shift()?.(body)
+  }
+}
+
+describe('a request that is served', () => {
+  test('has the environ that was sent, and is answered in one frame', async () => {
+    const held = new Held()
+    const { peer, server } = await serverAgainstPeer(held.application)
+    const stream = peer.connection.request(REQUEST, WHOLE, undefined)
+    peer.send()
+    await until(() => held.environs.length === 1)
+    const [given] = held.environs
+    assert.equal(given?.['HTTP_HOST'], 'a')
+    assert.equal(given?.gantry.requestId, 'r1')
+    assert.equal((await peer.heard('started')).stream, stream)
+    held.answer('hi')
+    const response = await peer.heard('response')
+    assert.deepEqual([response.status, response.end, Buffer.from(response.body!).toString()], ['200 OK', true, 'hi'])
+    assert.equal(server.active, 0)
+    server.destroy()
+  })
+
+  test('that answers at once needs no STARTED', async () => {
+    const { peer, server } = await serverAgainstPeer(hello)
+    peer.connection.request(REQUEST, WHOLE, undefined)
+    peer.send()
+    await peer.heard('response')
+    await turns()
+    assert.equal(peer.events.filter(({ type }) => type === 'started').length, 0)
+    server.destroy()
+  })
+
+  test('gets its body, credit as it reads, and its trailers', async () => {
+    const seen: unknown[] = []
+    const { peer, server } = await serverAgainstPeer(async (given, startResponse) => {
+      const input = given['wsgi.input']
+      seen.push((await input.read()).length, await input.trailers)
+      startResponse('200 OK', [])
+      return []
+    })
+    const stream = peer.connection.request(REQUEST, OPEN, Buffer.alloc(10))
+    peer.connection.send(stream, Buffer.alloc(2 * WINDOW), false)
+    peer.connection.trailers(stream, ['X-Sum', '1'])
+    peer.send()
+    await peer.heard('response')
+    assert.deepEqual(seen, [2 * WINDOW + 10, [['X-Sum', '1']]])
+    server.destroy()
+  })
+
+  test('that nobody reads costs one window, however much is sent', async () => {
+    const held = new Held()
+    const { peer, server } = await serverAgainstPeer(held.application)
+    const stream = peer.connection.request(REQUEST, OPEN, undefined)
+    peer.connection.send(stream, Buffer.alloc(4 * WINDOW), true)
+    peer.send()
+    await turns()
+    assert.equal(stream.queued, 3 * WINDOW)
+    assert.equal(stream.credit, 0)
+    held.answer()
+    await peer.heard('response')
+    server.destroy()
+  })
+
+  test('byte by byte, behind its reader, costs no object a byte', async () => {
+    const chunks: number[] = []
+    const gate = Promise.withResolvers<void>()
+    const { peer, server } = await serverAgainstPeer(async (given, startResponse) => {
+      await gate.promise
+      for await (const chunk of given['wsgi.input']) chunks.push(chunk.length)
+      startResponse('200 OK', [])
+      return []
+    })
+    const stream = peer.connection.request(REQUEST, OPEN, undefined)
+    for (let at = 0; at < 10_000; at++) peer.connection.send(stream, Buffer.alloc(1, at), at === 9_999)
+    peer.send()
+    await turns()
+    gate.resolve()
+    await peer.heard('response')
+    assert.equal(
+      chunks.reduce((sum, length) => sum + length, 0),
+      10_000,
+    )
+    assert.ok(chunks.length < 10, `${chunks.length} chunks`)
+    server.destroy()
+  })
+
+  test('is aborted at once when its caller gives up, with the reason', async () => {
+    const held = new Held()
+    const { peer, server, host } = await serverAgainstPeer(held.application)
+    const stream = peer.connection.request(REQUEST, WHOLE, undefined)
+    peer.send()
+    await until(() => held.environs.length === 1)
+    const { signal } = held.environs[0]!.gantry
+    peer.connection.reset(stream, Reset.DEADLINE, 'too slow')
+    peer.send()
+    await until(() => signal.aborted)
+    assert.equal(signal.reason.code, 'DEADLINE')
+    assert.equal(server.active, 1, 'the slot stays taken until the application has settled')
+    held.answer()
+    await until(() => host.done.length === 1)
+    assert.equal(server.active, 0)
+    server.destroy()
+  })
+
+  test('is aborted when the link is lost, whatever it is doing', async () => {
+    const held = new Held()
+    const { peer, closed, host } = await serverAgainstPeer(held.application)
+    for (let at = 0; at < 3; at++) peer.connection.request(REQUEST, WHOLE, undefined)
+    peer.send()
+    await until(() => held.environs.length === 3)
+    const signals = held.environs.map(({ gantry }) => gantry.signal)
+    peer.stream.destroy()
+    await until(() => closed.length === 1)
+    assert.deepEqual(
+      signals.map(({ reason }) => reason?.code),
+      ['CLIENT_GONE', 'CLIENT_GONE', 'CLIENT_GONE'],
+    )
+    assert.equal((closed[0] as { code?: string }).code, 'LOST')
+    for (let at = 0; at < 3; at++) held.answer()
+    await until(() => host.done.length === 3)
+  })
+
+  test('that fails after its head is cut with RESET, not ended', async () => {
+    const { peer, server } = await serverAgainstPeer((_environ, startResponse) => {
+      startResponse('200 OK', [])
+      return (function* () {
+        yield Buffer.from('part')
+        throw new Error('broken')
+      })()
+    })
+    peer.connection.request(REQUEST, WHOLE, undefined)
+    peer.send()
+    const reset = await peer.heard('reset')
+    assert.equal(reset.code, Reset.APPLICATION)
+    assert.ok(!peer.events.some((event) => 'end' in event && event.end))
+    await until(() => server.active === 0)
+    server.destroy()
+  })
+
+  test('that never was one is given up, and the link goes on', async () => {
+    const { peer, server, log } = await serverAgainstPeer(hello)
+    peer.connection.request(FIELDS, WHOLE, undefined)
+    peer.connection.request({ ...REQUEST, variables: [...REQUEST.variables, 'wsgi.errors', 'x'] }, WHOLE, undefined)
+    peer.connection.request(REQUEST, WHOLE, undefined)
+    peer.send()
+    assert.equal((await peer.heard('reset')).code, Reset.PROTOCOL)
+    await peer.heard('reset', 1)
+    await peer.heard('response')
+    assert.equal(log.messages('warn').length, 2)
+    server.destroy()
+  })
+
+  test('that was given up in the read that brought it does not run', async () => {
+    const held = new Held()
+    const { peer, server } = await serverAgainstPeer(held.application)
+    const stream = peer.connection.request(REQUEST, WHOLE, undefined)
+    peer.connection.reset(stream, Reset.CANCELLED, '')
+    peer.send()
+    await turns()
+    assert.equal(held.environs.length, 0)
+    assert.equal(server.active, 0)
+    server.destroy()
+  })
+
+  test('whose response is longer than its reader takes holds its slot until it has left', async () => {
+    const { peer, server, host } = await serverAgainstPeer((_environ, startResponse) => {
+      startResponse('200 OK', [])
+      return [Buffer.alloc(2 * WINDOW)]
+    })
+    const stream = peer.connection.request(REQUEST, WHOLE, undefined)
+    peer.send()
+    await until(() => host.done.length === 1)
+    assert.equal(server.active, 1)
+    await turns()
+    peer.connection.consumed(stream, WINDOW)
+    peer.send()
+    await until(() => server.active === 0)
+    server.destroy()
+  })
+
+  test('that answers before it has read its body ends there: a late read fails instead of waiting', async () => {
+    const late = Promise.withResolvers<unknown>()
+    const { peer, server } = await serverAgainstPeer((given, startResponse) => {
+      startResponse('200 OK', [])
+      const body = [Buffer.from('early')]
+      return Object.assign(body, {
+        close: () =>
+          given['wsgi.input'].read().then(
+            () => late.resolve(undefined),
+            (error: unknown) => late.resolve(error),
+          ),
+      })
+    })
+    peer.connection.request(REQUEST, OPEN, Buffer.from('some'))
+    peer.send()
+    await peer.heard('response')
+    assert.equal(((await late.promise) as { code?: string }).code, 'CLIENT_GONE')
+    await until(() => server.active === 0)
+    server.destroy()
+  })
+
+  test('has early hints within a budget, and those above are left out', async () => {
+    const { peer, server } = await serverAgainstPeer((given, startResponse) => {
+      for (let at = 0; at < 100; at++) given.gantry.earlyHints([['Link', `</${at}>`]])
+      startResponse('200 OK', [])
+      return []
+    })
+    peer.connection.request(REQUEST, WHOLE, undefined)
+    peer.send()
+    await peer.heard('response')
+    assert.equal(peer.connection.failure, undefined)
+    assert.equal(peer.events.filter(({ type }) => type === 'inform').length, 16)
+    server.destroy()
+  })
+})
+
+describe('slots', () => {
+  test('above the grant requests are refused, and never run', async () => {
+    const held = new Held()
+    const { peer, server } = await serverAgainstPeer(held.application, { slots: fixedSlots(2) })
+    const streams = [1, 2, 3].map(() => peer.connection.request(REQUEST, WHOLE, undefined))
+    peer.send()
+    const reset = await peer.heard('reset')
+    assert.equal(reset.stream, streams[2])
+    assert.equal(reset.code, Reset.REFUSED)
+    assert.equal(held.environs.length, 2)
+    assert.equal(server.inspect(), '<ServerLink ready p 2 of 2>')
+    held.answer()
+    await peer.heard('response')
+    peer.connection.request(REQUEST, WHOLE, undefined)
+    peer.send()
+    await until(() => held.environs.length === 3)
+    server.destroy()
+  })
+
+  test('are those of a source, which hears of demand, of slots that come free, and of the end', async () => {
+    const heard: string[] = []
+    let holder: SlotHolder | undefined
+    const slots: SlotSource = {
+      join: (joined) => {
+        holder = joined
+        joined.grant(1)
+        heard.push('join')
+      },
+      leave: (left) => heard.push(`leave ${left.running}`),
+      changed: (changed) => heard.push(`demand ${changed.demand} running ${changed.running}`),
+    }
+    const held = new Held()
+    const { peer, closed } = await serverAgainstPeer(held.application, { slots })
+    peer.connection.slots(7)
+    peer.connection.request(REQUEST, WHOLE, undefined)
+    peer.send()
+    await until(() => held.environs.length === 1)
+    holder?.grant(0)
+    await peer.heard('slots', 1)
+    held.answer()
+    await peer.heard('response')
+    await until(() => heard.length === 3)
+    assert.deepEqual(heard, ['join', 'demand 7 running 0', 'demand 7 running 0'])
+    holder?.grant(1)
+    peer.connection.request(REQUEST, WHOLE, undefined)
+    peer.send()
+    await until(() => held.environs.length === 2)
+    peer.stream.destroy()
+    await until(() => closed.length === 1)
+    assert.ok(!heard.some((line) => line.startsWith('leave')), 'an application still runs')
+    held.answer()
+    await until(() => heard.includes('leave 0'))
+  })
+
+  test('that an aborted application still holds are not offered', async () => {
+    const held = new Held()
+    const { peer, server } = await serverAgainstPeer(held.application, { slots: fixedSlots(1) })
+    const stream = peer.connection.request(REQUEST, WHOLE, undefined)
+    peer.send()
+    await until(() => held.environs.length === 1)
+    peer.connection.reset(stream, Reset.CANCELLED, '')
+    peer.send()
+    assert.equal((await peer.heard('slots', 1)).count, 0)
+    held.answer()
+    assert.equal((await peer.heard('slots', 2)).count, 1)
+    server.destroy()
+  })
+
+  test('are not told anew for a request that ends as it should', async () => {
+    const { peer, server } = await serverAgainstPeer(hello)
+    for (let at = 0; at < 5; at++) {
+      peer.connection.request(REQUEST, WHOLE, undefined)
+      peer.send()
+      await peer.heard('response', at)
+    }
+    await turns()
+    assert.equal(peer.events.filter(({ type }) => type === 'slots').length, 1)
+    server.destroy()
+  })
+})
+
+describe('the end of a link', () => {
+  test('by drain(): GOAWAY names what was taken, that comes to its end, and the link closes', async () => {
+    const held = new Held()
+    const { peer, server, closed } = await serverAgainstPeer(held.application)
+    peer.connection.request(REQUEST, WHOLE, undefined)
+    peer.send()
+    await until(() => held.environs.length === 1)
+    server.drain('a deploy')
+    const late = peer.connection.request(REQUEST, WHOLE, undefined)
+    peer.send()
+    const goaway = await peer.heard('goaway')
+    assert.deepEqual([goaway.code, goaway.text, goaway.untaken], [Goaway.DRAINING, 'a deploy', [late]])
+    assert.equal(server.state, 'draining')
+    held.answer()
+    await peer.heard('response')
+    await until(() => closed.length === 1)
+    assert.deepEqual(closed, [undefined])
+    assert.equal(held.environs.length, 1)
+    peer.stream.destroy()
+  })
+
+  test('by a peer that breaks the protocol: it gets a word, and what runs is aborted', async () => {
+    const held = new Held()
+    const { peer, closed } = await serverAgainstPeer(held.application)
+    peer.connection.request(REQUEST, WHOLE, undefined)
+    peer.send()
+    await until(() => held.environs.length === 1)
+    const { signal } = held.environs[0]!.gantry
+    peer.stream.write(Buffer.from('15000000040000000100000000', 'hex'))
+    assert.match((await peer.heard('goaway')).text, /a WINDOW of nothing/)
+    assert.equal((closed[0] as { code?: string }).code, 'FLOW_CONTROL')
+    assert.equal(signal.aborted, true)
+    held.answer()
+    peer.stream.destroy()
+  })
+
+  test('by a peer without a token: both sides know why, and nothing is served', async () => {
+    const held = new Held()
+    const [mine, theirs] = duplexPair()
+    const peer = new Peer(theirs, 'caller')
+    const { closed, server } = serverOn(mine, held.application, { token: TOKEN })
+    // It knows from our HELLO already, and ends by itself.
+    await until(() => closed.length === 1 && peer.connection.failure !== undefined)
+    assert.equal(peer.connection.failure?.code, 'UNAUTHENTICATED')
+    assert.equal((closed[0] as { code?: string }).code, 'UNAUTHENTICATED')
+    assert.equal(server.state, 'closed')
+    peer.stream.destroy()
+  })
+
+  test('by a peer with another token: it gets a word, and nothing of it is served', async () => {
+    const held = new Held()
+    const [mine, theirs] = duplexPair()
+    const peer = new Peer(theirs, 'caller', { token: 'another', secret: true })
+    const { closed } = serverOn(mine, held.application, { token: TOKEN })
+    assert.equal((await peer.heard('goaway')).code, Goaway.UNAUTHENTICATED)
+    assert.equal((closed[0] as { code?: string }).code, 'UNAUTHENTICATED')
+    await until(() => peer.ended)
+    peer.stream.destroy()
+  })
+
+  test('begins with bytes that were read before', async () => {
+    const [mine, theirs] = duplexPair()
+    const peer = new Peer(theirs, 'caller')
+    const first = await new Promise<Buffer>((resolve) => mine.once('data', resolve))
+    mine.removeAllListeners('data')
+    mine.pause()
+    const clock = new FakeClock()
+    const log = new RecordingLog()
+    const server = serveFrames(
+      mine,
+      hello,
+      {
+        clock,
+        log,
+        host: new MemoryHost(),
+        process: facts,
+        identity: identity('c1'),
+        slots: fixedSlots(1),
+      },
+      first,
+    )
+    await peer.heard('slots')
+    peer.connection.request(REQUEST, WHOLE, undefined)
+    peer.send()
+    await peer.heard('response')
+    server.destroy()
+  })
+})
+
+describe('a caller and a server', () => {
+  const echo: Application = async (given, startResponse) => {
+    startResponse('200 OK', [])
+    return given['wsgi.input']
+  }
+
+  test('carry a body both ways at once', async () => {
+    const { here, there } = await linked(echo)
+    const input = new TestInput()
+    const made = call(here.caller, environ('/', 'POST'), new ReplayableBody(input))
+    const body = (async () => bytesOf(await made.response))()
+    let sent = ''
+    for (let at = 0; at < 50; at++) {
+      const chunk = String(at % 10).repeat(20_000)
+      sent += chunk
+      input.push(Buffer.from(chunk))
+      await turns(1)
+    }
+    input.end()
+    assert.equal(await body, sent)
+    assert.equal(there.server.active, 0)
+    here.caller.destroy()
+  })
+
+  for (const over of ['memory', 'a Unix socket'] as const) {
+    test(`carry many requests at once over ${over}, each its own bytes`, async () => {
+      let stop = async (): Promise<void> => {}
+      let streams: [Duplex, Duplex] | undefined
+      if (over === 'a Unix socket') {
+        const accepted = Promise.withResolvers<Duplex>()
+        const listening = await listeningOnPath(createServer((socket) => accepted.resolve(socket)))
+        stop = listening.stop
+        streams = [dial(listening.address), await accepted.promise]
+      }
+      const { here, there } = await linked(echo, {
+        server: { slots: fixedSlots(100), token: TOKEN },
+        caller: { token: TOKEN },
+        ...(streams && { streams }),
+      })
+      const calls = Array.from({ length: 100 }, async (_, at) => {
+        const input = new TestInput()
+        const made = call(here.caller, environ(`/${at}`, 'POST'), new ReplayableBody(input))
+        const text = `${at},`.repeat(1 + ((at * 997) % 30_000))
+        for (let from = 0; from < text.length; from += 7_777) {
+          input.push(Buffer.from(text.slice(from, from + 7_777)))
+          await turns(1)
+        }
+        input.end()
+        assert.equal(await bytesOf(made.response), text)
+      })
+      await Promise.all(calls)
+      assert.equal(here.caller.inFlight, 0)
+      await until(() => there.server.active === 0)
+      here.caller.close('done')
+      await until(() => here.closed.length === 1)
+      assert.deepEqual(here.closed, [undefined])
+      await until(() => there.closed.length === 1)
+      assert.deepEqual(there.closed, [undefined])
+      await stop()
+    })
+  }
+
+  test('with the roles of dialler and server reversed do the same (a container that joins)', async () => {
+    const { here } = await linked(hello, {
+      caller: { token: TOKEN, dialled: false },
+      server: { token: TOKEN, dialled: true },
+    })
+    assert.equal(await bytesOf(call(here.caller).response), 'hi')
+    here.caller.destroy()
+  })
+})
+
+describe('an upgraded connection', () => {
+  /** Says back what it hears, and says goodbye when the other side has ended. */
+  const parrot: Application = (given, startResponse) => {
+    startResponse('101 Switching Protocols', [
+      ['Upgrade', 'parrot'],
+      ['Connection', 'Upgrade'],
+    ])
+    const stream = given.gantry.upgrade()
+    stream.on('data', (chunk: Buffer) => stream.write(chunk))
+    stream.on('end', () => stream.end('bye'))
+    stream.on('error', () => {})
+    return []
+  }
+
+  async function upgraded(): Promise<
+    Awaited<ReturnType<typeof linked>> & { client: Duplex; made: ReturnType<typeof call> }
+  > {
+    const both = await linked(parrot, { server: { slots: fixedSlots(1) } })
+    const [client, inner] = duplexPair()
+    const request = environ('/', 'GET', ['Upgrade', 'parrot', 'Connection', 'Upgrade'])
+    request.gantry.upgrade = () => inner
+    const made = call(both.here.caller, request)
+    await made.response
+    return { ...both, client, made }
+  }
+
+  test('carries bytes both ways, gives its slot back, and each direction ends by itself', async () => {
+    const { here, there, client, made } = await upgraded()
+    assert.match(made.head?.status ?? '', /^101/)
+    assert.equal(here.caller.inFlight, 0)
+    assert.equal(here.caller.upgraded, 1)
+    assert.equal(there.server.active, 1)
+    assert.equal(there.server.inspect(), '<ServerLink ready p 0 of 1, 1 upgraded>')
+    let heard = ''
+    client.on('data', (chunk: Buffer) => {
+      heard += chunk
+    })
+    client.write('hello')
+    await until(() => heard === 'hello')
+    const big = 'x'.repeat(600_000)
+    client.write(big)
+    await until(() => heard.length === 5 + big.length)
+    client.end()
+    await until(() => heard.endsWith('bye'))
+    await until(() => there.server.active === 0)
+    assert.equal(here.caller.upgraded, 0)
+    assert.equal(here.caller.state, 'ready')
+    here.caller.destroy()
+  })
+
+  test('whose client goes is closed at the application', async () => {
+    const { here, there, client } = await upgraded()
+    client.destroy()
+    await until(() => there.server.active === 0)
+    assert.equal(here.caller.state, 'ready')
+    here.caller.destroy()
+  })
+
+  test('whose link is lost is closed at the client', async () => {
+    const { there, client } = await upgraded()
+    const closed = new Promise((resolve) => client.once('close', resolve))
+    client.resume()
+    client.on('error', () => {})
+    there.server.destroy()
+    await closed
+    await until(() => there.server.active === 0)
+  })
+
+  test('does not end a link that drains', async () => {
+    const { here, there, client } = await upgraded()
+    there.server.drain()
+    await until(() => here.caller.state === 'draining')
+    let heard = ''
+    client.on('data', (chunk: Buffer) => {
+      heard += chunk
+    })
+    client.write('still here')
+    await until(() => heard === 'still here')
+    client.end()
+    await until(() => here.closed.length === 1)
+    assert.deepEqual(here.closed, [undefined])
+  })
+})
