@@ -9,9 +9,12 @@ export class Fleet {
   /** Why what was left out is missing. */
   readonly skipped: string[]
   readonly #running = new Map<string, Promise<Arrangement | undefined>>()
+  readonly #warmUp: number
   readonly #say: (line: string) => void
 
-  constructor(say: (line: string) => void, skipped: string[]) {
+  /** @param warmUp seconds of load that every arrangement gets before it is measured */
+  constructor(say: (line: string) => void, skipped: string[], warmUp = 1) {
+    this.#warmUp = warmUp
     this.#say = say
     this.skipped = skipped
   }
@@ -44,8 +47,8 @@ export class Fleet {
   async #start(name: ArrangementName, accessLog: 'on' | 'off'): Promise<Arrangement | undefined> {
     try {
       const arrangement = await startArrangement(name, accessLog, this.workshop)
-      // The first second belongs to the compilers, Node's and Python's alike.
-      const round = await load(arrangement, { path: '/', connections: 64, seconds: 1, upload: 0 })
+      // The first seconds belong to the compilers.
+      const round = await load(arrangement, { path: '/', connections: 64, seconds: this.#warmUp, upload: 0 })
       if (round.errors > 0) throw new Error(`${round.errors} of its first requests failed`)
       return arrangement
     } catch (error) {

@@ -70,8 +70,9 @@ export const roundsExperiments: readonly RoundsExperiment[] = [
   {
     ...small,
     name: '1 MiB down',
-    title: '1 MiB down, 64 connections, logs off',
+    title: '1 MiB down, 16 connections, logs off',
     path: '/1MiB',
+    connections: 16,
     accessLog: 'off',
     arrangements: four,
     rounds: 3,
@@ -79,8 +80,9 @@ export const roundsExperiments: readonly RoundsExperiment[] = [
   {
     ...small,
     name: '1 MiB up',
-    title: '1 MiB up, 64 connections, logs off',
+    title: '1 MiB up, 16 connections, logs off',
     path: '/sink',
+    connections: 16,
     upload: 1024 * 1024,
     accessLog: 'off',
     arrangements: four,

@@ -81,7 +81,7 @@ async function main(): Promise<void> {
     }
   }
 
-  const fleet = new Fleet(say, skipped)
+  const fleet = new Fleet(say, skipped, options.quick ? 1 : 3)
   try {
     for (const experiment of wanted(roundsExperiments)) {
       const rounds = options.quick ? Math.min(2, experiment.rounds - 2) : experiment.rounds
