@@ -95,6 +95,8 @@ class Container implements RunningContainer {
   #listeners: Listener[] = []
   readonly #connections: Set<Http1Connection | UwsgiConnection> = new Set()
   readonly #links: Set<ServerLink> = new Set()
+  /** Requests from the port whose slots were given back when they were upgraded. */
+  readonly #upgraded: WeakSet<Environ> = new WeakSet()
   #draining: Promise<void> | undefined
   #empty: (() => void) | undefined
 
@@ -106,7 +108,8 @@ class Container implements RunningContainer {
   ) {
     const { log, clock = systemClock, random = Math.random, resolve } = environment
     this.#application = application
-    this.#direct = environment.accessLog ? accessLog({ log: environment.accessLog })(application) : application
+    const logged = environment.accessLog ? accessLog({ log: environment.accessLog })(application) : application
+    this.#direct = this.#releasingUpgrades(logged)
     this.#options = options
     this.#log = log
     this.#clock = clock
@@ -119,7 +122,9 @@ class Container implements RunningContainer {
     const direct = {
       ...http1Settings(options),
       facts: FACTS,
-      host: this.#host(() => this.#slots.release()),
+      host: this.#host(({ environ }) => {
+        if (!this.#upgraded.delete(environ)) this.#slots.release()
+      }),
       admit: () => this.#slots.take(),
       onClose: (connection: Http1Connection | UwsgiConnection) => {
         this.#connections.delete(connection)
@@ -197,6 +202,21 @@ class Container implements RunningContainer {
     if (this.#draining) connection.drain()
   }
 
+  /** An upgraded request is a connection from then on, and gives its slot back (over links the gateway sees to it). */
+  #releasingUpgrades(application: Application): Application {
+    return (environ, startResponse) => {
+      if (environ['HTTP_UPGRADE'] === undefined) return application(environ, startResponse)
+      return application(environ, (status, headers, excInfo) => {
+        const write = startResponse(status, headers, excInfo)
+        if (status.startsWith('101') && !this.#upgraded.has(environ)) {
+          this.#upgraded.add(environ)
+          this.#slots.release()
+        }
+        return write
+      })
+    }
+  }
+
   /** Serves frames to a proxy, whoever dialled. */
   #link(
     socket: Socket,
@@ -206,6 +226,8 @@ class Container implements RunningContainer {
     events: LinkEvents | undefined,
     first?: Buffer,
   ): ServerLink {
+    // A proxy whose host is gone says no good-bye, and would keep its share of the slots.
+    if (!unix) socket.setKeepAlive(true, 15_000)
     const seat = new Seat(this.#slots, () => {
       this.#links.delete(link)
       this.#left()

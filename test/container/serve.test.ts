@@ -251,6 +251,29 @@ describe('a container’s slots', () => {
     assert.equal((await sent.whole()).body.toString(), '/now')
   })
 
+  it('are given back by a request that is upgraded, once', async () => {
+    const holding = new Holding()
+    const application: Application = (environ, start) => {
+      if (environ['HTTP_UPGRADE'] === undefined) return holding.application(environ, start)
+      start('101 Switching Protocols', [['Upgrade', 'echo']])
+      const raw = environ.gantry.upgrade()
+      raw.pipe(raw)
+      return []
+    }
+    await using serving = await Serving.start(application, ['--slots', '1'])
+    const raw = await serving.socket()
+    raw.write('GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n')
+    assert.match((await once(raw, 'data')).toString(), /^HTTP\/1\.1 101 /)
+    const client = await serving.http()
+    const first = client.request({ target: '/first' })
+    await until(() => holding.waiting.length === 1)
+    raw.destroy()
+    await until(() => serving.container.inspect().includes(' 1 connections'))
+    assert.equal((await (await serving.http()).fetch({ target: '/second' })).status, 503)
+    holding.waiting[0]!.answer()
+    assert.equal((await first.whole()).body.toString(), '/first')
+  })
+
   it('of a link that died are free once its applications have settled', async () => {
     const settle = Promise.withResolvers<void>()
     let runs = 0
