@@ -8,6 +8,8 @@ import { cpuMicroseconds } from './process-usage.ts'
 import { findProgram } from './workshop.ts'
 
 export interface LoadPlan {
+  /** The arrangement's port, unless told. */
+  readonly port?: number
   readonly path: string
   readonly connections: number
   readonly seconds: number
@@ -66,7 +68,7 @@ export async function load(arrangement: Arrangement, plan: LoadPlan): Promise<Ro
     '5s',
     '-s',
     script,
-    `http://127.0.0.1:${arrangement.port}${plan.path}`,
+    `http://127.0.0.1:${plan.port ?? arrangement.port}${plan.path}`,
     '--',
     plan.upload > 0 ? 'POST' : 'GET',
     String(plan.upload),
