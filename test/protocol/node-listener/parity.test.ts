@@ -1,0 +1,356 @@
+/**
+ * The same listeners before node's own server and, as applications, before our gateway: what clients get, and what listeners see in
+ * which order, is the same.
+ */
+
+import assert from 'node:assert/strict'
+import { createHash } from 'node:crypto'
+import { once } from 'node:events'
+import {
+  type ClientRequest,
+  createServer,
+  type IncomingMessage,
+  type RequestListener,
+  type RequestOptions,
+  request,
+  type ServerResponse,
+} from 'node:http'
+import { createServer as createTcpServer } from 'node:net'
+import { pipeline, Readable } from 'node:stream'
+import { after, before, describe, it } from 'node:test'
+import { serveHttp1 } from '../../../protocol/http1/gateway.ts'
+import { fromNode } from '../../../protocol/node-listener/from-node.ts'
+import { facts, MemoryHost } from '../../support/memory-client.ts'
+import { listening } from '../../support/sockets.ts'
+
+/** Notes what a listener sees. */
+type Note = (event: string) => void
+
+interface Case {
+  title: string
+  listener(req: IncomingMessage, res: ServerResponse, note: Note): void
+  request?: RequestOptions
+  body?: string
+  /** Sent after the head, then cut. */
+  abort?: boolean
+  /** What is noted is complete with this event; `res close` unless told. */
+  last?: string
+}
+
+interface Seen {
+  status: number | undefined
+  reason: string | undefined
+  fields: string[]
+  body: string
+  trailers: string[]
+  failure: string | undefined
+  events: string[]
+}
+
+const HOP: ReadonlySet<string> = new Set(['connection', 'keep-alive', 'transfer-encoding', 'date', 'server', 'trailer'])
+
+/** The usual events, noted. */
+function watch(req: IncomingMessage, res: ServerResponse, note: Note): void {
+  req.on('end', () => note('req end'))
+  req.on('aborted', () => note('req aborted'))
+  req.on('error', (error: NodeJS.ErrnoException) => note(`req error ${error.code}`))
+  req.on('close', () => note(`req close ${req.complete} ${req.readableEnded} ${req.aborted}`))
+  res.on('prefinish', () => note('res prefinish'))
+  res.on('finish', () => note(`res finish ${res.writableFinished} ${res.socket === null}`))
+  res.on('close', () => note(`res close ${res.writableEnded} ${res.writableFinished} ${res.destroyed}`))
+}
+
+const cases: Case[] = [
+  {
+    title: 'an implicit head and end',
+    listener: (_req, res) => void res.end('hello'),
+  },
+  {
+    title: 'writeHead and end',
+    listener: (_req, res) => void res.writeHead(201, 'Made', { 'X-A': 1, 'X-B': ['1', '2'] }).end('hello'),
+  },
+  {
+    title: 'setHeader, appendHeader, removeHeader and writeHead together',
+    listener: (_req, res) => {
+      res.setHeader('X-A', 'a')
+      res.appendHeader('X-A', 'b')
+      res.setHeader('X-Gone', '1')
+      res.removeHeader('x-gone')
+      res.setHeaders(new Map([['x-map', '1']]))
+      res.writeHead(200, { 'X-Late': 'yes' })
+      res.end('x')
+    },
+  },
+  {
+    title: 'several writes',
+    listener: (_req, res) => {
+      res.write('a')
+      res.write(Buffer.from('b'))
+      res.write('63', 'hex')
+      res.end('d')
+    },
+  },
+  {
+    title: 'a removed Content-Length',
+    listener: (_req, res) => {
+      res.removeHeader('content-length')
+      res.end('hello')
+    },
+  },
+  {
+    title: 'HEAD with an implicit head',
+    request: { method: 'HEAD' },
+    listener: (_req, res) => void res.end('hello'),
+  },
+  {
+    title: 'HEAD with a length',
+    request: { method: 'HEAD' },
+    listener: (_req, res) => {
+      res.setHeader('Content-Length', 5)
+      res.write('hello')
+      res.end()
+    },
+  },
+  { title: '204 with a body', listener: (_req, res) => void res.writeHead(204).end('no') },
+  { title: '304 with fields', listener: (_req, res) => void res.writeHead(304, { ETag: '"x"' }).end('no') },
+  {
+    title: 'an empty body of unknown length',
+    listener: (_req, res) => {
+      res.flushHeaders()
+      res.end()
+    },
+  },
+  {
+    title: 'trailers',
+    listener: (_req, res) => {
+      res.writeHead(200, { Trailer: 'X-Sum' })
+      res.write('a')
+      res.addTrailers({ 'X-Sum': '1' })
+      res.end()
+    },
+  },
+  {
+    title: 'cookies and latin1 values',
+    listener: (_req, res) => {
+      res.setHeader('Set-Cookie', ['a=1', 'b=2'])
+      res.setHeader('X-Latin', 'caf\xe9')
+      res.end()
+    },
+  },
+  {
+    title: 'what the request says of itself',
+    request: {
+      method: 'PUT',
+      path: '/a%20b?c=d&e',
+      headers: { 'X-A': ['1', '2'], Cookie: 'a=1', 'Content-Type': 'text/x' },
+    },
+    body: 'hello',
+    listener: (req, res) => {
+      const { method, url, httpVersion, httpVersionMajor, headers, headersDistinct } = req
+      const { connection: _c, ...rest } = headers
+      const { connection: _d, ...distinct } = headersDistinct
+      delete rest.host
+      delete distinct['host']
+      const address = [typeof req.socket.remotePort, req.socket.remoteAddress, req.socket.writable, req.socket.readable]
+      res.end(JSON.stringify([method, url, httpVersion, httpVersionMajor, rest, distinct, address, req.complete]))
+    },
+  },
+  {
+    title: 'the order of what happens when a body is echoed',
+    request: { method: 'POST' },
+    body: 'x'.repeat(100_000),
+    listener: (req, res, note) => {
+      watch(req, res, note)
+      req.pipe(res)
+    },
+  },
+  {
+    title: 'the order of what happens when a request has no body, and nobody reads it',
+    listener: (req, res, note) => {
+      watch(req, res, note)
+      res.write('a', () => note('written'))
+      res.end('b', () => note('ended'))
+    },
+  },
+  {
+    title: 'errors of calls that come too late',
+    listener: (_req, res, note) => {
+      res.on('error', (error: NodeJS.ErrnoException) => note(`error ${error.code}`))
+      res.end('x')
+      for (const [name, call] of [
+        ['setHeader', () => res.setHeader('a', 'b')],
+        ['writeHead', () => res.writeHead(200)],
+        ['removeHeader', () => res.removeHeader('a')],
+        ['writeEarlyHints', () => res.writeInformation(103, { Link: '<a>' })],
+      ] as const) {
+        try {
+          call()
+          note(name)
+        } catch (error) {
+          note(`${name} ${(error as NodeJS.ErrnoException).code}`)
+        }
+      }
+      res.write('late', (error) => note(`write ${(error as NodeJS.ErrnoException | undefined)?.code}`))
+      res.on('close', () => note('res close'))
+    },
+  },
+  {
+    title: 'errors of wrong heads and chunks',
+    listener: (_req, res, note) => {
+      for (const call of [
+        () => res.setHeader('bad name', 'x'),
+        () => res.setHeader('X', 'a\nb'),
+        () => res.writeHead(99),
+        () => res.writeHead(200, { 'bad name': 'x' }),
+        () => res.writeHead(200, ['odd']),
+        () => res.write(null as never),
+        () => res.write(5 as never),
+      ]) {
+        try {
+          call()
+          note('nothing')
+        } catch (error) {
+          note(String((error as NodeJS.ErrnoException).code))
+        }
+      }
+      res.on('close', () => note('res close'))
+      res.statusCode = 200
+      res.end('fine')
+    },
+  },
+  {
+    title: 'strictContentLength',
+    listener: (_req, res, note) => {
+      res.strictContentLength = true
+      res.writeHead(200, { 'Content-Length': 3 })
+      try {
+        res.write('four')
+      } catch (error) {
+        note(String((error as NodeJS.ErrnoException).code))
+      }
+      res.on('close', () => note('res close'))
+      res.end('abc')
+    },
+  },
+  {
+    title: 'a pipeline into the response',
+    listener: (req, res, note) => {
+      watch(req, res, note)
+      pipeline(Readable.from(['a', 'b', 'c']), res, (error) => note(`pipeline ${error?.code}`))
+    },
+  },
+  {
+    title: 'a client that leaves a running response',
+    abort: true,
+    last: 'req close',
+    listener: (req, res, note) => {
+      watch(req, res, note)
+      res.writeHead(200)
+      res.write('begun')
+    },
+  },
+  {
+    title: 'a response that is destroyed in its middle',
+    last: 'req close',
+    listener: (req, res, note) => {
+      watch(req, res, note)
+      res.writeHead(200, { 'Content-Length': 100 })
+      res.write('begun', () => setImmediate(() => res.destroy()))
+    },
+  },
+  {
+    title: 'a prototype method that middleware wraps',
+    listener: (_req, res) => {
+      const { end, writeHead } = res
+      res.writeHead = function wrapped(this: ServerResponse, ...args: never[]) {
+        this.setHeader('X-Wrapped', 'yes')
+        return (writeHead as (...args: unknown[]) => ServerResponse).apply(this, args)
+      } as typeof res.writeHead
+      res.end = function wrapped(this: ServerResponse, chunk: string) {
+        return (end as (...args: unknown[]) => ServerResponse).call(this, chunk.toUpperCase())
+      } as typeof res.end
+      res.end('hello')
+    },
+  },
+]
+
+describe('a Node listener sees and gives, here and before node:http', () => {
+  const noted: Map<string, string[]> = new Map()
+  const stops: (() => Promise<void>)[] = []
+  let ports: [native: number, ours: number]
+
+  before(async () => {
+    const listener: RequestListener = (req, res) => {
+      const { searchParams } = new URL(req.url!, 'http://x')
+      const key = String(req.headers['x-case'] ?? searchParams.get('case'))
+      const [index] = key.split(':')
+      const events: string[] = []
+      noted.set(key, events)
+      cases[Number(index)]!.listener(req, res, (event) => events.push(event))
+    }
+    const native = await listening(createServer(listener))
+    const host = new MemoryHost()
+    const application = fromNode(listener, { keepFraming: true })
+    const options = { host, facts, admit: () => host.admit() }
+    const ours = await listening(
+      createTcpServer(
+        { allowHalfOpen: true, noDelay: true },
+        (socket) => void serveHttp1(socket, application, options),
+      ),
+    )
+    stops.push(native.stop, ours.stop, () => host.idle())
+    ports = [native.address.port, ours.address.port]
+  })
+
+  after(async () => {
+    for (const stop of stops) await stop()
+  })
+
+  for (const [index, { title, request: options = {}, body: sent, abort, last = 'res close' }] of cases.entries()) {
+    it(title, async () => {
+      const [native, ours] = await Promise.all(
+        ports.map(async (port, side): Promise<Seen> => {
+          const key = `${index}:${side}`
+          const req = request({
+            ...options,
+            port,
+            agent: false,
+            headers: { ...(options.headers as object), 'X-Case': key, Host: 'x' },
+          })
+          req.end(sent)
+          const seen = await fetched(req, abort === true)
+          const watched = noted.get(key)!
+          const expectsEnd = watched.some((event) => event.startsWith('res ') || event.startsWith('req '))
+          while (expectsEnd && !watched.some((event) => event.startsWith(last))) await new Promise(setImmediate)
+          // What one of the two sees is in node's order; whether a request closes before its response has left is chance.
+          const events = watched.toSorted(
+            (one, other) => Number(one.startsWith('req ')) - Number(other.startsWith('req ')),
+          )
+          const body = seen.body.replaceAll(key, '')
+          return { ...seen, body: body.length > 1000 ? createHash('sha1').update(body).digest('hex') : body, events }
+        }),
+      )
+      assert.deepEqual(ours, native)
+    })
+  }
+})
+
+async function fetched(req: ClientRequest, abort: boolean): Promise<Omit<Seen, 'events'>> {
+  const [res] = (await once(req, 'response')) as [IncomingMessage]
+  let body = ''
+  let failure: string | undefined
+  res.setEncoding('latin1')
+  try {
+    for await (const chunk of res) {
+      body += chunk
+      if (abort) break
+    }
+  } catch (error) {
+    failure = (error as NodeJS.ErrnoException).code
+  }
+  const fields: string[] = []
+  for (let at = 0; at < res.rawHeaders.length; at += 2) {
+    if (!HOP.has(res.rawHeaders[at]!.toLowerCase())) fields.push(`${res.rawHeaders[at]}: ${res.rawHeaders[at + 1]}`)
+  }
+  return { status: res.statusCode, reason: res.statusMessage, fields, body, trailers: res.rawTrailers, failure }
+}
