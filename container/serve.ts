@@ -192,6 +192,8 @@ class Container implements RunningContainer {
       case 'frames': {
         const unix = peer === UNIX_PEER
         const name = unix ? UNIX_PEER : printAddress({ kind: 'tcp', host: peer, port: socket.remotePort ?? 0 })
+        // A link begins to listen in the next turn: what comes until then is to wait for it.
+        socket.pause()
         this.#link(socket, name, unix, false, undefined, first)
       }
     }
