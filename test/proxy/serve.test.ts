@@ -1,0 +1,338 @@
+/** A proxy as it is served: over sockets, from options to the last link. */
+
+import assert from 'node:assert/strict'
+import { createServer as createHttpServer } from 'node:http'
+import { type AddressInfo, createServer } from 'node:net'
+import { join } from 'node:path'
+import { after, suite, test } from 'node:test'
+import type { TcpAddress } from '../../protocol/address.ts'
+import type { Application } from '../../protocol/application.ts'
+import { parseOptions } from '../../protocol/options.ts'
+import { type ProxyOptions, proxyOptions } from '../../proxy/options.ts'
+import { type ProxyEnvironment, type RunningProxy, serveProxy } from '../../proxy/serve.ts'
+import { fields } from '../support/client.ts'
+import { withDirectory } from '../support/directory.ts'
+import { HttpClient } from '../support/http-client.ts'
+import { RecordingLog } from '../support/log.ts'
+import { freePort } from '../support/sockets.ts'
+import { Container, type ContainerOptions, until } from './container.ts'
+
+const cleanups: (() => unknown)[] = []
+after(async () => {
+  for (const cleanup of cleanups.reverse()) await cleanup()
+})
+
+class Served {
+  readonly proxy: RunningProxy
+  readonly log: RecordingLog
+  readonly accessLog: RecordingLog
+
+  constructor(proxy: RunningProxy, log: RecordingLog, accessLog: RecordingLog) {
+    this.proxy = proxy
+    this.log = log
+    this.accessLog = accessLog
+  }
+
+  static async start(argv: string[], environment: Partial<ProxyEnvironment> = {}, token?: string): Promise<Served> {
+    const log = new RecordingLog()
+    const accessLog = new RecordingLog()
+    const values: ProxyOptions = parseOptions(
+      proxyOptions,
+      ['--listen', '127.0.0.1:0', '--drain-timeout', '5s', ...argv],
+      token === undefined ? {} : { GANTRY_TOKEN: token },
+    ).values
+    const proxy = await serveProxy(values, { log, accessLog, ...environment })
+    cleanups.push(() => proxy.drain())
+    return new Served(proxy, log, accessLog)
+  }
+
+  get port(): number {
+    return (this.proxy.addresses[0] as TcpAddress).port
+  }
+
+  get joinPort(): number {
+    return (this.proxy.joinAddresses[0] as TcpAddress).port
+  }
+
+  async client(): Promise<HttpClient> {
+    const client = await HttpClient.connect({ host: '127.0.0.1', port: this.port })
+    cleanups.push(() => client.destroy())
+    return client
+  }
+
+  ready(count: number): Promise<void> {
+    return until(() => this.proxy.pool.count('ready') === count)
+  }
+}
+
+function named(name: string): Application {
+  return async (environ, startResponse) => {
+    await environ['wsgi.input'].read()
+    startResponse('200 OK', [['Content-Type', 'text/plain']])
+    return [Buffer.from(name)]
+  }
+}
+
+function container(application: Application, options?: ContainerOptions): Container {
+  const made = new Container(application, options)
+  cleanups.push(() => made.kill())
+  return made
+}
+
+suite('a proxy', () => {
+  test('passes requests to a container at a Unix socket', () =>
+    withDirectory(async (directory) => {
+      const path = join(directory, 'app.sock')
+      await container(named('one')).listen({ path })
+      const served = await Served.start(['--upstream', `unix:${path}`])
+      const answer = await (await served.client()).fetch({ target: '/' })
+      assert.deepEqual([answer.status, String(answer.body)], [200, 'one'])
+    }))
+
+  test('holds requests for a container that comes later', () =>
+    withDirectory(async (directory) => {
+      const path = join(directory, 'app.sock')
+      const served = await Served.start(['--upstream', `unix:${path}`])
+      const sent = (await served.client()).request({ method: 'POST', target: '/', body: 'held' })
+      await until(() => served.proxy.pool.queued === 1)
+      await container(named('late')).listen({ path })
+      assert.equal(String((await sent.whole()).body), 'late')
+    }))
+
+  test('answers 503 with Retry-After when nobody comes', async () => {
+    const served = await Served.start(['--upstream', 'unix:/nowhere/app.sock', '--queue-timeout', '100ms'])
+    const answer = await (await served.client()).fetch({ target: '/' })
+    assert.deepEqual([answer.status, fields(answer, 'retry-after')], [503, ['1']])
+  })
+
+  test('finds every socket in a directory, and leaves those that go', () =>
+    withDirectory(async (directory) => {
+      const [a, b] = [container(named('a'), { id: 'a' }), container(named('b'), { id: 'b' })]
+      await a.listen({ path: join(directory, 'a.sock') })
+      const served = await Served.start(['--upstream', `unix:${directory}/`])
+      await served.ready(1)
+      await b.listen({ path: join(directory, 'b.sock') })
+      await served.ready(2)
+      a.drain()
+      await served.ready(1)
+      const answer = await (await served.client()).fetch({ target: '/' })
+      assert.equal(String(answer.body), 'b')
+    }))
+
+  test('dials every address of a name, with the secret', async () => {
+    const token = 'a secret of some length'
+    const found = container(named('found'), { token })
+    const port = await found.listen({ host: '127.0.0.1', port: 0 })
+    const asked: string[] = []
+    const resolve = async (host: string): Promise<string[]> => {
+      asked.push(host)
+      return ['127.0.0.1']
+    }
+    const served = await Served.start(['--upstream', `containers.test:${port}`], { resolve }, token)
+    const answer = await (await served.client()).fetch({ target: '/' })
+    assert.deepEqual([String(answer.body), asked[0]], ['found', 'containers.test'])
+  })
+
+  test('takes containers that join', async () => {
+    const served = await Served.start(['--join-listen', '127.0.0.1:0'])
+    const joiner = container(named('joined'))
+    joiner.join({ host: '127.0.0.1', port: served.joinPort })
+    const answer = await (await served.client()).fetch({ target: '/' })
+    assert.equal(String(answer.body), 'joined')
+    await joiner.kill()
+    await until(() => served.proxy.pool.members.length === 0)
+  })
+
+  test('takes containers that join with the secret, and no others', async () => {
+    const token = 'a secret of some length'
+    const served = await Served.start(['--join-listen', '127.0.0.1:0'], {}, token)
+    const address = { host: '127.0.0.1', port: served.joinPort }
+    const [stranger, liar, friend] = [
+      container(named('stranger')),
+      container(named('liar'), { token: 'another secret' }),
+      container(named('friend'), { token }),
+    ]
+    stranger.join(address)
+    liar.join(address)
+    await until(() => stranger.streams.length === 0 && liar.streams.length === 0)
+    friend.join(address)
+    await served.ready(1)
+    const answer = await (await served.client()).fetch({ target: '/' })
+    assert.equal(String(answer.body), 'friend')
+    assert.deepEqual([stranger.runs.size, liar.runs.size], [0, 0])
+  })
+
+  test('passes requests to a server that speaks HTTP', async () => {
+    const server = createHttpServer((req, res) => {
+      req.pipe(res.writeHead(200, { 'x-for': req.headers['x-forwarded-for'] }))
+    })
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+    cleanups.push(() => server.close())
+    const { port } = server.address() as AddressInfo
+    const served = await Served.start(['--upstream', `http://127.0.0.1:${port}`])
+    const body = 'x'.repeat(300_000)
+    const answer = await (await served.client()).fetch({ method: 'POST', target: '/', body })
+    assert.deepEqual([answer.status, String(answer.body) === body, fields(answer, 'x-for')], [200, true, ['127.0.0.1']])
+  })
+
+  test('sends a POST that an HTTP server could not be given to a container, whole', () =>
+    withDirectory(async (directory) => {
+      const path = join(directory, 'app.sock')
+      const echo = container(async (environ, startResponse) => {
+        const body = await environ['wsgi.input'].read()
+        startResponse('200 OK', [])
+        return [body]
+      })
+      // Drawn first: the HTTP server, which is not there.
+      const served = await Served.start(
+        ['--upstream', `http://127.0.0.1:${await freePort()},unix:${path}`, '--queue-timeout', '30s'],
+        { random: () => 0 },
+      )
+      const body = 'y'.repeat(100_000)
+      const sent = (await served.client()).request({ method: 'POST', target: '/', body })
+      await echo.listen({ path })
+      const answer = await sent.whole()
+      assert.deepEqual([answer.status, String(answer.body) === body], [200, true])
+    }))
+
+  test('logs one line for each request, with its id', () =>
+    withDirectory(async (directory) => {
+      const path = join(directory, 'app.sock')
+      await container(named('one')).listen({ path })
+      const served = await Served.start(['--upstream', `unix:${path}`, '--trusted-peers', 'loopback'])
+      await (await served.client()).fetch({ target: '/x?y', headers: [['X-Request-Id', 'mine']] })
+      await until(() => served.accessLog.lines.length === 1)
+      const { requestId, url, status, bytes } = served.accessLog.lines[0]!.fields
+      assert.deepEqual([requestId, url, status, bytes], ['mine', '/x?y', 200, 3])
+    }))
+
+  test('passes on who the client is', () =>
+    withDirectory(async (directory) => {
+      const path = join(directory, 'app.sock')
+      const lines: string[] = []
+      const seen = container((environ, startResponse) => {
+        lines.push(
+          String(environ['HTTP_X_FORWARDED_FOR']),
+          String(environ['HTTP_X_REQUEST_ID']),
+          environ.gantry.requestId,
+        )
+        startResponse('204 No Content', [])
+        return []
+      })
+      await seen.listen({ path })
+      const served = await Served.start(['--upstream', `unix:${path}`])
+      await (await served.client()).fetch({ target: '/', headers: [['X-Forwarded-For', '6.6.6.6']] })
+      assert.equal(lines[0], '127.0.0.1')
+      assert.equal(lines[1], lines[2])
+    }))
+})
+
+suite('a proxy without a secret', () => {
+  for (const argv of [
+    ['--upstream', '192.0.2.1:8000'],
+    ['--upstream', 'containers.test:8000'],
+    ['--upstream', '[2001:db8::1]:8000'],
+    ['--join-listen', ':9000'],
+    ['--join-listen', '0.0.0.0:9000'],
+    ['--upstream', 'unix:/run/a.sock,192.0.2.1:8000'],
+  ]) {
+    test(`does not start with ${argv.join(' ')}`, async () => {
+      await assert.rejects(Served.start(argv), { code: 'MISSING_OPTION', message: /--token-file.*GANTRY_TOKEN/ })
+    })
+  }
+
+  for (const argv of [
+    ['--upstream', 'unix:/nowhere/a.sock'],
+    ['--upstream', '127.0.0.1:1'],
+    ['--upstream', 'localhost:1'],
+    ['--upstream', '[::1]:1'],
+    ['--upstream', 'http://192.0.2.1/'],
+    ['--join-listen', '127.0.0.1:0'],
+  ]) {
+    test(`starts with ${argv.join(' ')}`, async () => {
+      const served = await Served.start(argv)
+      await served.proxy.drain()
+    })
+  }
+})
+
+suite('a proxy that drains', () => {
+  test('finishes what runs, takes nothing new, and closes its links last', () =>
+    withDirectory(async (directory) => {
+      const path = join(directory, 'app.sock')
+      const held = Promise.withResolvers<void>()
+      const slow = container(async (_environ, startResponse) => {
+        await held.promise
+        startResponse('200 OK', [])
+        return [Buffer.from('done')]
+      })
+      await slow.listen({ path })
+      const served = await Served.start(['--upstream', `unix:${path}`])
+      const client = await served.client()
+      const idle = await served.client()
+      const sent = client.request({ target: '/' })
+      await until(() => slow.runs.size === 1)
+      const drained = served.proxy.drain()
+      await idle.whenEnded()
+      await assert.rejects(HttpClient.connect({ host: '127.0.0.1', port: served.port }))
+      assert.equal(slow.link.state, 'ready')
+      held.resolve()
+      const answer = await sent.whole()
+      assert.deepEqual([answer.status, String(answer.body), fields(answer, 'connection')], [200, 'done', ['close']])
+      await drained
+      await until(() => slow.link.state === 'closed')
+      assert.equal(served.proxy.pool.members.length, 0)
+    }))
+
+  test('cuts what takes longer than its timeout, and says so', () =>
+    withDirectory(async (directory) => {
+      const path = join(directory, 'app.sock')
+      const aborted = Promise.withResolvers<unknown>()
+      const slow = container((environ) => {
+        environ.gantry.signal.addEventListener('abort', () => aborted.resolve(environ.gantry.signal.reason))
+        return new Promise(() => {})
+      })
+      await slow.listen({ path })
+      const served = await Served.start(['--upstream', `unix:${path}`, '--drain-timeout', '50ms'])
+      const sent = (await served.client()).request({ target: '/' })
+      await until(() => slow.runs.size === 1)
+      await served.proxy.drain()
+      const answer = await sent.whole()
+      assert.equal(answer.complete, false)
+      assert.equal(((await aborted.promise) as { code: string }).code, 'DRAIN_TIMEOUT')
+      assert.equal(served.log.messages('warn').length, 1)
+    }))
+
+  test('gives its address free', async () => {
+    const served = await Served.start(['--upstream', 'unix:/nowhere/a.sock'])
+    await served.proxy.drain()
+    const server = createServer()
+    await new Promise<void>((resolve, reject) => {
+      server.once('error', reject)
+      server.listen(served.port, '127.0.0.1', resolve)
+    })
+    await new Promise((resolve) => server.close(resolve))
+  })
+
+  test('does so once, however often it is asked', async () => {
+    const served = await Served.start(['--upstream', 'unix:/nowhere/a.sock'])
+    assert.equal(served.proxy.drain(), served.proxy.drain())
+  })
+})
+
+test('a proxy that cannot listen leaves nothing behind', async () => {
+  const server = createServer()
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const { port } = server.address() as AddressInfo
+  const free = await freePort()
+  await assert.rejects(
+    Served.start(['--join-listen', `127.0.0.1:${free}`, '--listen', `127.0.0.1:${port}`, '--listen', '127.0.0.1:0']),
+    { code: 'ADDRESS_IN_USE' },
+  )
+  const again = createServer()
+  await new Promise<void>((resolve, reject) => {
+    again.once('error', reject)
+    again.listen(free, '127.0.0.1', resolve)
+  })
+  await Promise.all([server, again].map((one) => new Promise((resolve) => one.close(resolve))))
+})
