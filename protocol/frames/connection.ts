@@ -36,6 +36,7 @@ import {
 import { FrameReader, type FrameSink } from './reader.ts'
 import { Sender } from './sender.ts'
 import { Stream } from './stream.ts'
+import { StreamTable } from './stream-table.ts'
 
 export type Event =
   /** The handshake is done. */
@@ -96,7 +97,7 @@ export class Connection implements FrameSink {
   readonly #helloPayload: Uint8Array
   #handshake: Handshake | undefined
 
-  readonly #streams: Map<number, Stream> = new Map()
+  readonly #streams: StreamTable = new StreamTable()
   /** Caller: the next number. Server: one more than the highest that came. */
   #next: number
   /** Server: the highest number whose request was given out. */
@@ -183,7 +184,7 @@ export class Connection implements FrameSink {
     const bits = (hold ? Flag.HOLD : 0) | (upgrade ? Flag.UPGRADE : 0)
     const sent = this.#sender.request(stream, fields, bits, body, flags.end && !upgrade)
     this.#next++
-    this.#streams.set(stream.id, stream)
+    this.#streams.add(stream)
     if (!upgrade && !stream.localEnded) this.#sender.send(stream, rest(body, sent), flags.end)
     return stream
   }
@@ -489,7 +490,7 @@ export class Connection implements FrameSink {
       return
     }
     this.#taken = id
-    this.#streams.set(id, stream)
+    this.#streams.add(stream)
     const body = size > 0 ? keep(bytes, bodyAt, end) : undefined
     this.#events.push({ type: 'request', stream, fields, body, end: ended, hold })
   }
@@ -671,7 +672,7 @@ export class Connection implements FrameSink {
 
   #close(stream: Stream): void {
     stream.closed = true
-    this.#streams.delete(stream.id)
+    this.#streams.delete(stream)
     this.#sender.drop(stream)
   }
 

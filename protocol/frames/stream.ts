@@ -7,6 +7,8 @@ export class Stream {
   readonly id: number
   /** Whatever the I/O side keeps with it. */
   owner: unknown = undefined
+  /** The next in its bucket: the table's own. */
+  next: Stream | undefined = undefined
 
   /** Its request has no credit until its reader wants it (Expect: 100-continue). */
   held = false
