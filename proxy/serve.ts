@@ -82,7 +82,6 @@ export async function serveProxy(options: ProxyOptions, environment: ProxyEnviro
     log,
     token,
     window: options.window,
-    frameLimit: options.frameLimit,
     identity: { id: randomBytes(6).toString('hex'), worker: 0, workers: 1, slots: 0, limits: {} },
   }
   const front = new Front(middleware(pool.application, options, environment), options, log, clock)

@@ -7,7 +7,6 @@ import type { Duplex } from 'node:stream'
 import type { Environ, StartResponse } from '../../protocol/application.ts'
 import type { Clock, Timer } from '../../protocol/clock.ts'
 import { Caller, type ReplayableBody } from '../../protocol/frames/caller.ts'
-import { DATA_MAX } from '../../protocol/frames/constants.ts'
 import type { Identity } from '../../protocol/frames/hello.ts'
 import type { Logger } from '../../protocol/log.ts'
 import type { Attempt, Upstream, UpstreamState } from '../upstream.ts'
@@ -21,8 +20,6 @@ export interface LinkOptions {
   readonly identity?: Identity | undefined
   /** Bytes of response body per stream that a container may send ahead. */
   readonly window?: number | undefined
-  /** Longest frame taken from a container, bytes. */
-  readonly frameLimit?: number | undefined
 }
 
 export interface LinkEnds {
@@ -73,9 +70,6 @@ export class FramesUpstream implements Upstream {
       token: ends.authenticated ? options.token : undefined,
       identity: options.identity,
       window: options.window,
-      // DATA has its own, lower default: long ones would hog the line.
-      head: options.frameLimit,
-      data: options.frameLimit === undefined ? undefined : Math.min(options.frameLimit, DATA_MAX),
       dialled: ends.dialled,
       onChange: () => this.#changed(),
       onClosed: (error) => this.#closed(error),
