@@ -7,48 +7,39 @@ import { connect, createServer, type NetConnectOpts, type Server, type Socket } 
 import { between, seeded } from './random.ts'
 import { listening } from './sockets.ts'
 
-/** What befalls one direction of one connection. */
-export type Fault =
-  | { kind: 'none' }
-  | { kind: 'cut'; after: number } // both ends get a FIN
-  | { kind: 'reset'; after: number } // both ends get a reset
-  | { kind: 'stall'; after: number; milliseconds: number } // nothing for a while, then on
-  | { kind: 'dribble'; bytes: number } // so many bytes one by one
+/** What befalls one direction of one connection; offsets in bytes. */
+export interface Fault {
+  /** So many bytes at its beginning go one by one. */
+  dribble?: number
+  /** Nothing goes on for a while, once so many bytes have. */
+  stall?: { after: number; milliseconds: number }
+  /** Both ends are closed, or reset, once so many bytes have gone on. */
+  end?: { after: number; how: 'cut' | 'reset' }
+}
 
 export interface FaultHop {
   readonly port: number
   /** Faults so far, of each kind. */
-  readonly done: Record<Fault['kind'], number>
+  readonly done: Record<'dribble' | 'stall' | 'cut' | 'reset', number>
   /** No more faults from here on, also for connections that stand. */
   heal(): void
   stop(): Promise<void>
 }
 
-/** Faults of which every kind is likely, some of them within the handshake. */
+/** Faults of every kind: each connection ends sooner or later, some within the handshake, some in mid-frame. */
 export function anyFault(seed: number): () => Fault {
   const random = seeded(seed)
-  return () => {
-    const after = random() < 0.3 ? between(random, 0, 300) : between(random, 300, 60_000)
-    switch (between(random, 0, 5)) {
-      case 0:
-        return { kind: 'cut', after }
-      case 1:
-        return { kind: 'reset', after }
-      case 2:
-        return { kind: 'stall', after, milliseconds: between(random, 1, 60) }
-      case 3:
-        return { kind: 'dribble', bytes: between(random, 1, 3_000) }
-      case 4:
-        return { kind: 'none' }
-      default:
-        return random() < 0.5 ? { kind: 'cut', after } : { kind: 'dribble', bytes: 500 }
-    }
-  }
+  const offset = (): number => (random() < 0.3 ? between(random, 0, 300) : between(random, 300, 150_000))
+  return () => ({
+    ...(random() < 0.3 ? { dribble: between(random, 1, 3_000) } : {}),
+    ...(random() < 0.3 ? { stall: { after: offset(), milliseconds: between(random, 1, 60) } } : {}),
+    end: { after: offset(), how: random() < 0.5 ? 'cut' : 'reset' },
+  })
 }
 
 /** @param fault asked for each direction of each connection */
 export async function startFaultHop(target: NetConnectOpts, fault: () => Fault): Promise<FaultHop> {
-  const done: FaultHop['done'] = { none: 0, cut: 0, reset: 0, stall: 0, dribble: 0 }
+  const done: FaultHop['done'] = { dribble: 0, stall: 0, cut: 0, reset: 0 }
   const far: Set<Socket> = new Set()
   let healed = false
   const server: Server = createServer({ noDelay: true }, (near) => {
@@ -71,36 +62,42 @@ export async function startFaultHop(target: NetConnectOpts, fault: () => Fault):
       [near, there],
       [there, near],
     ] as const) {
-      void relay(from, to, healed ? { kind: 'none' } : fault(), end)
+      void relay(from, to, healed ? {} : fault(), end)
     }
   })
 
-  async function relay(from: Socket, to: Socket, what: Fault, end: (kind: 'cut' | 'reset') => void): Promise<void> {
-    done[what.kind]++
+  async function relay(from: Socket, to: Socket, what: Fault, end: (how: 'cut' | 'reset') => void): Promise<void> {
     let passed = 0
     try {
       for await (const chunk of from as AsyncIterable<Buffer>) {
-        let rest = chunk
-        if (!healed && 'after' in what && passed <= what.after && passed + chunk.length > what.after) {
-          await give(to, rest.subarray(0, what.after - passed))
-          rest = rest.subarray(what.after - passed)
-          if (what.kind !== 'stall') {
-            end(what.kind)
-            return
+        for (let rest = chunk; rest.length > 0; ) {
+          let size = rest.length
+          if (!healed) {
+            if (what.dribble !== undefined && passed < what.dribble) {
+              if (passed === 0) done.dribble++
+              size = 1
+            }
+            if (what.stall) {
+              const left = what.stall.after - passed
+              if (left === 0) {
+                done.stall++
+                await new Promise((resolve) => setTimeout(resolve, what.stall!.milliseconds))
+              } else if (left > 0) size = Math.min(size, left)
+            }
+            if (what.end) {
+              const left = what.end.after - passed
+              if (left <= 0) {
+                done[what.end.how]++
+                end(what.end.how)
+                return
+              }
+              size = Math.min(size, left)
+            }
           }
-          await new Promise((resolve) => setTimeout(resolve, what.milliseconds))
+          await give(to, rest.subarray(0, size))
+          passed += size
+          rest = rest.subarray(size)
         }
-        if (what.kind === 'dribble') {
-          for (
-            ;
-            rest.length > 0 && passed + chunk.length - rest.length < what.bytes && !healed;
-            rest = rest.subarray(1)
-          ) {
-            await give(to, rest.subarray(0, 1))
-          }
-        }
-        await give(to, rest)
-        passed += chunk.length
       }
       to.end()
     } catch {
