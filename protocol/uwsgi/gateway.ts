@@ -10,7 +10,7 @@ import type { Duplex } from 'node:stream'
 import type { Application, Environ, Headers } from '../application.ts'
 import type { Clock, Deadlines } from '../clock.ts'
 import { environFromVariables, type ProcessFacts } from '../environ.ts'
-import { AbortError, RemoteProtocolError } from '../errors.ts'
+import { type AbortCode, AbortError, RemoteProtocolError } from '../errors.ts'
 import { Exchange, type ExchangeHost, type ResponseSink } from '../exchange.ts'
 import { defaultLimits, defaultTimeouts, type Http1Limits, type Http1Timeouts } from '../http1/options.ts'
 import { Transport, type TransportOwner } from '../http1/transport.ts'
@@ -142,7 +142,7 @@ class Connection implements ResponseSink, InputSource, TransportOwner, ExchangeH
 
   /** Ends the exchange as well as the connection. */
   kill(error: AbortError): void {
-    this.#abortExchange(error)
+    this.#fail(error)
     this.abort()
   }
 
@@ -194,10 +194,10 @@ class Connection implements ResponseSink, InputSource, TransportOwner, ExchangeH
   finReceived(): void {
     if (!this.#exchange) this.#transport.closeSoon()
     else if (this.#responded) {
-      this.#abortExchange(gone('the client closed the connection'))
+      this.#abortExchange('CLIENT_GONE', 'the client closed the connection')
       this.#transport.closeSoon()
     } else if (this.#options.halfClose !== 'serve' || this.#reader.pending > 0) {
-      this.kill(gone('the client closed the connection'))
+      this.kill(new AbortError('CLIENT_GONE', 'the client closed the connection'))
     }
   }
 
@@ -218,7 +218,7 @@ class Connection implements ResponseSink, InputSource, TransportOwner, ExchangeH
 
   closed(): void {
     // An upgraded exchange watches the socket itself: for it this is the good end.
-    if (!this.#exchange?.upgraded) this.#abortExchange(gone('the connection was closed'))
+    if (!this.#exchange?.upgraded) this.#abortExchange('CLIENT_GONE', 'the connection was closed')
     this.#options.onClose?.(this.handle)
   }
 
@@ -248,9 +248,7 @@ class Connection implements ResponseSink, InputSource, TransportOwner, ExchangeH
     if (refusal) this.log.warn({ remoteAddress: this.#peer, code: refusal.code }, refusal.message)
     else this.log.error({ remoteAddress: this.#peer, err: error }, 'a request could not be begun')
     const begun = this.#exchange?.responded ?? false
-    this.#abortExchange(
-      new AbortError(refusal?.status === 408 ? 'DEADLINE' : 'PROTOCOL', error.message, { cause: error }),
-    )
+    this.#abortExchange(refusal?.status === 408 ? 'DEADLINE' : 'PROTOCOL', error.message, error)
     if (this.#responded) this.#transport.closeSoon()
     // Bytes that are no packet are from no web server: nobody would read an answer.
     else if (begun || refusal?.code === 'UWSGI_PACKET' || refusal?.code === 'UWSGI_MODIFIER') this.abort()
@@ -263,7 +261,14 @@ class Connection implements ResponseSink, InputSource, TransportOwner, ExchangeH
   }
 
   /** Nothing of the exchange reaches the peer from here on, nor of the peer the application. */
-  #abortExchange(error: AbortError): void {
+  #abortExchange(code: AbortCode, message: string, cause?: Error): void {
+    // The good end comes here too: an error for nobody would be a tenth of a short request's cost.
+    const exchange = this.#exchange
+    if (!exchange || (exchange.finished && this.#input!.ended)) return
+    this.#fail(new AbortError(code, message, cause && { cause }))
+  }
+
+  #fail(error: AbortError): void {
     this.#exchange?.abort(error)
     if (this.#input && !this.#input.ended) this.#input.fail(error)
   }
@@ -364,8 +369,4 @@ class Handle implements UwsgiConnection {
 
 function asBuffer(bytes: Uint8Array): Buffer {
   return Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length)
-}
-
-function gone(message: string): AbortError {
-  return new AbortError('CLIENT_GONE', message)
 }
