@@ -1,50 +1,115 @@
 import assert from 'node:assert/strict'
-import { test } from 'node:test'
-import fc from 'fast-check'
-import { type BodySource, ResponseBody } from '../../../protocol/frames/response-body.ts'
+import { describe, test } from 'node:test'
+import { Gatherer } from '../../../protocol/frames/gatherer.ts'
+import { ResponseBody } from '../../../protocol/frames/response-body.ts'
 
-const source: BodySource = { consumed() {}, unwanted() {} }
+class Source {
+  taken = 0
+  left = 0
+  consumed(bytes: number): void {
+    this.taken += bytes
+  }
+  unwanted(): void {
+    this.left++
+  }
+}
 
-test('small chunks that were gathered come before a chunk that follows them', async () => {
-  const body = new ResponseBody(source)
-  body.push(Buffer.from('first'))
-  body.push(Buffer.from('small'))
-  assert.equal(String((await body.next()).value), 'first')
-  // Nothing but the gathered one waits now.
-  body.push(Buffer.alloc(2000, 'x'))
-  assert.equal(
-    Buffer.from((await body.next()).value)
-      .subarray(0, 10)
-      .toString(),
-    'small',
-  )
+const text = (value: string): Buffer => Buffer.from(value)
+
+describe('a response body', () => {
+  test('gives chunks in order, whether they or their readers come first', async () => {
+    const source = new Source()
+    const body = new ResponseBody(source)
+    body.push(text('a'))
+    const first = body.next()
+    const second = body.next()
+    const third = body.next()
+    body.push(text('b'))
+    body.end()
+    assert.deepEqual(await Promise.all([first, second, third]), [
+      { done: false, value: text('a') },
+      { done: false, value: text('b') },
+      { done: true, value: undefined },
+    ])
+    assert.equal(source.taken, 2)
+  })
+
+  test('gives credit back only for what was taken', async () => {
+    const source = new Source()
+    const body = new ResponseBody(source)
+    body.push(Buffer.alloc(5000))
+    body.push(Buffer.alloc(3000))
+    assert.equal(source.taken, 0)
+    await body.next()
+    assert.equal(source.taken, 5000)
+  })
+
+  test('gathers small chunks while its reader is behind, and loses none', async () => {
+    const body = new ResponseBody(new Source())
+    let sent = ''
+    for (let at = 0; at < 3000; at++) {
+      const chunk = at % 100 === 99 ? 'x'.repeat(2000) : String(at % 10)
+      sent += chunk
+      body.push(text(chunk))
+    }
+    body.end()
+    const chunks: Uint8Array[] = []
+    for await (const chunk of body) chunks.push(chunk)
+    assert.equal(Buffer.concat(chunks).toString(), sent)
+    assert.ok(chunks.length < 100, `${chunks.length} chunks`)
+  })
+
+  test('that failed throws at every reader, and lets go of what was not read', async () => {
+    const body = new ResponseBody(new Source())
+    const pending = body.next()
+    const error = new Error('cut')
+    body.fail(error)
+    await assert.rejects(pending, error)
+    await assert.rejects(body.next(), error)
+    body.end()
+    await assert.rejects(body.next(), error)
+  })
+
+  test('that has ended does not fail any more', async () => {
+    const body = new ResponseBody(new Source())
+    body.push(text('all'))
+    body.end()
+    body.fail(new Error('too late'))
+    assert.deepEqual(await body.next(), { done: false, value: text('all') })
+    assert.deepEqual(await body.next(), { done: true, value: undefined })
+  })
+
+  test('that is closed early says so once; a read that waits fails, and is not told that it was the end', async () => {
+    const source = new Source()
+    const body = new ResponseBody(source)
+    const pending = body.next()
+    body.close()
+    body.close()
+    await body.return()
+    await assert.rejects(pending, { code: 'CLIENT_GONE' })
+    assert.equal(source.left, 1)
+  })
+
+  test('that is closed at its end says nothing', () => {
+    const source = new Source()
+    const body = new ResponseBody(source)
+    body.end()
+    body.close()
+    assert.equal(source.left, 0)
+  })
 })
 
-test('bytes come once and in order, however pushes and reads interleave and whatever the sizes', async () => {
-  const step = fc.oneof(fc.integer({ min: 1, max: 6000 }), fc.constant('read' as const))
-  await fc.assert(
-    fc.asyncProperty(fc.array(step, { maxLength: 60 }), async (steps) => {
-      const body = new ResponseBody(source)
-      const pushed: Buffer[] = []
-      const reads: Promise<IteratorResult<Uint8Array>>[] = []
-      let count = 0
-      for (const what of steps) {
-        if (what === 'read') {
-          reads.push(body.next())
-          continue
-        }
-        const chunk = Buffer.alloc(what, ++count & 0xff)
-        pushed.push(chunk)
-        body.push(chunk)
-      }
-      body.end()
-      const got: Uint8Array[] = []
-      for (;;) {
-        const { done, value } = await (reads.shift() ?? body.next())
-        if (done) break
-        got.push(value)
-      }
-      assert.ok(Buffer.concat(got).equals(Buffer.concat(pushed)))
-    }),
-  )
+describe('a gatherer', () => {
+  test('gives every byte in order, whatever the sizes', () => {
+    const gatherer = new Gatherer()
+    const given: Uint8Array[] = []
+    let sent = ''
+    for (let at = 0; at < 500; at++) {
+      const chunk = String.fromCharCode(97 + (at % 26)).repeat((at * 37) % 1500)
+      sent += chunk
+      given.push(...(gatherer.add(text(chunk)) ?? []))
+    }
+    if (!gatherer.empty) given.push(gatherer.take())
+    assert.equal(Buffer.concat(given).toString(), sent)
+  })
 })

@@ -1,0 +1,167 @@
+import assert from 'node:assert/strict'
+import { describe, test } from 'node:test'
+import type { Headers, Input } from '../../../protocol/application.ts'
+import { AbortError } from '../../../protocol/errors.ts'
+import { type Attempt, KEEP_MAX, ReplayableBody } from '../../../protocol/frames/replayable-body.ts'
+import { RequestInput } from '../../../protocol/input.ts'
+import { TestInput, until } from './link-support.ts'
+
+class Reader implements Attempt {
+  ready = 0
+  aborted: Error | undefined
+  bodyReady(): void {
+    this.ready++
+  }
+  abort(reason: Error): void {
+    this.aborted = reason
+  }
+}
+
+function all(body: ReplayableBody): string {
+  let text = ''
+  for (let chunk = body.next(); chunk; chunk = body.next()) text += Buffer.from(chunk).toString()
+  return text
+}
+
+describe('a replayable body', () => {
+  test('gives the same bytes to every attempt, and reads them once', () => {
+    const input = new TestInput()
+    const body = new ReplayableBody(input)
+    input.push(Buffer.from('ab'))
+    input.push(Buffer.from('cd'))
+    input.end()
+    for (let attempt = 0; attempt < 3; attempt++) {
+      body.begin(new Reader())
+      assert.equal(body.sent, false)
+      assert.equal(all(body), 'abcd')
+      assert.equal(body.next(), null)
+      assert.deepEqual([body.whole, body.sent, body.taken], [true, true, 4])
+    }
+    assert.equal(input.consumed, 4)
+  })
+
+  test('tells the present attempt of bytes that came for an earlier one', async () => {
+    const input = new TestInput()
+    const body = new ReplayableBody(input)
+    const [first, second] = [new Reader(), new Reader()]
+    body.begin(first)
+    assert.equal(body.next(), undefined)
+    assert.equal(body.waiting, true)
+    body.leave(first)
+    body.begin(second)
+    input.push(Buffer.from('late'))
+    await until(() => second.ready === 1)
+    assert.equal(first.ready, 0)
+    assert.equal(all(body), 'late')
+  })
+
+  test('is not whole once the application has started and something was given', () => {
+    const input = new TestInput()
+    input.push(Buffer.from('ab'))
+    const body = new ReplayableBody(input)
+    body.begin(new Reader())
+    body.next()
+    body.started()
+    assert.equal(body.whole, false)
+  })
+
+  test('that started in the middle of a second attempt still gives all of it', () => {
+    const input = new TestInput()
+    for (const text of ['a', 'b', 'c']) input.push(Buffer.from(text))
+    input.end()
+    const body = new ReplayableBody(input)
+    body.begin(new Reader())
+    assert.equal(all(body), 'abc')
+    body.begin(new Reader())
+    assert.equal(Buffer.from(body.next()!).toString(), 'a')
+    body.started()
+    assert.equal(body.sent, false)
+    assert.equal(all(body), 'bc')
+    assert.equal(body.next(), null)
+    assert.deepEqual([body.whole, body.sent], [false, true])
+  })
+
+  test('keeps a window and no more', () => {
+    const input = new TestInput()
+    const body = new ReplayableBody(input)
+    body.begin(new Reader())
+    let given = 0
+    while (given <= KEEP_MAX) {
+      assert.equal(body.whole, true)
+      input.push(Buffer.alloc(65_536))
+      given += body.next()!.length
+    }
+    assert.equal(body.whole, false)
+  })
+
+  test('knows that it is at its end as soon as its input does', () => {
+    assert.equal(new ReplayableBody(new RequestInput(null)).atEnd, true)
+    const input = new TestInput()
+    const body = new ReplayableBody(input)
+    body.begin(new Reader())
+    assert.equal(body.atEnd, false)
+    input.push(Buffer.from('a'))
+    input.end()
+    assert.equal(body.atEnd, false)
+    body.next()
+    assert.equal(body.atEnd, true)
+  })
+
+  test('with trailers is not at its end before they are out', () => {
+    const input = new TestInput()
+    input.end(['X-Sum', '1'])
+    const body = new ReplayableBody(input)
+    body.begin(new Reader())
+    assert.equal(body.atEnd, false)
+    assert.equal(body.next(), null)
+    assert.deepEqual(body.trailers, ['X-Sum', '1'])
+  })
+
+  test('fails as its input failed, for every attempt', async () => {
+    const input = new TestInput()
+    const body = new ReplayableBody(input)
+    const reader = new Reader()
+    body.begin(reader)
+    body.next()
+    const error = new AbortError('CLIENT_GONE', 'gone')
+    input.fail(error)
+    await until(() => reader.ready === 1)
+    assert.throws(() => body.next(), error)
+    body.begin(reader)
+    assert.throws(() => body.next(), error)
+  })
+
+  test('passes an abort to the attempt that runs, and to none that is over', () => {
+    const body = new ReplayableBody(new RequestInput(null))
+    const [first, second] = [new Reader(), new Reader()]
+    body.begin(first)
+    body.leave(first)
+    body.begin(second)
+    const reason = new Error('enough')
+    body.abort(reason)
+    body.leave(second)
+    body.abort(new Error('too late'))
+    assert.deepEqual([first.aborted, second.aborted], [undefined, reason])
+  })
+
+  test('reads any Input, also one that middleware put in place', async () => {
+    const chunks = ['one', 'two', '']
+    const input = {
+      read1: async () => Buffer.from(chunks.shift() ?? ''),
+      trailers: Promise.resolve<Headers>([['X-Sum', '1']]),
+    } as unknown as Input
+    const body = new ReplayableBody(input)
+    const reader = new Reader()
+    body.begin(reader)
+    let text = ''
+    for (;;) {
+      const told = reader.ready
+      const chunk = body.next()
+      if (chunk === null) break
+      if (chunk) text += Buffer.from(chunk).toString()
+      else await until(() => reader.ready > told)
+    }
+    assert.equal(text, 'onetwo')
+    assert.deepEqual(body.trailers, ['X-Sum', '1'])
+  })
+})
