@@ -119,5 +119,6 @@ function nodeOf(address: string): string {
 
 /** A token as it is, anything else as a quoted-string (RFC 9110 §5.6). */
 function quoted(value: string): string {
-  return /^[\w!#$%&'*+.^`|~-]+$/.test(value) ? value : `"${value.replace(/["\\]/g, '\\$&')}"`
+  if (/^[\w!#$%&'*+.^`|~-]+$/.test(value)) return value
+  return /["\\]/.test(value) ? `"${value.replace(/["\\]/g, '\\$&')}"` : `"${value}"`
 }

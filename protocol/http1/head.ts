@@ -9,6 +9,7 @@
 import type { RequestHead } from '../environ.ts'
 import { RemoteProtocolError } from '../errors.ts'
 import { executeHead, headFields, headReason, headSpans, INVALID_TRANSFER_ENCODING, OK } from './llhttp.ts'
+import { CONNECTION, CONTENT_LENGTH, EXPECT, HOST as HOST_FIELD, nameOf, TRANSFER_ENCODING, UPGRADE } from './names.ts'
 import type { Http1Limits } from './options.ts'
 
 /** A head that passed the table, with what it says of the message's body and the connection. */
@@ -201,48 +202,40 @@ export function parseHead(
     let valueEnd = valueAt + headSpans[at + 3]!
     // llhttp leaves optional whitespace after a value (RFC 9110 §5.5).
     while (valueEnd > valueAt && isBlank(text.charCodeAt(valueEnd - 1))) valueEnd--
-    const name = text.slice(nameAt, nameAt + nameLength)
+    const { name, field: kind } = nameOf(text.slice(nameAt, nameAt + nameLength))
     const value = text.slice(valueAt, valueEnd)
     headers[field * 2] = name
     headers[field * 2 + 1] = value
-    switch (nameLength) {
-      case 4:
-        if (name.toLowerCase() === 'host') {
-          if (host !== -1) refuse('HOST_REPEATED', 'more than one Host')
-          host = field * 2 + 1
-        }
+    switch (kind) {
+      case HOST_FIELD:
+        if (host !== -1) refuse('HOST_REPEATED', 'more than one Host')
+        host = field * 2 + 1
         break
-      case 6:
-        if (name.toLowerCase() === 'expect') expect = field * 2 + 1
+      case EXPECT:
+        expect = field * 2 + 1
         break
-      case 7:
-        if (name.toLowerCase() === 'upgrade') upgrade = field * 2 + 1
+      case UPGRADE:
+        upgrade = field * 2 + 1
         break
-      case 10:
-        if (name.toLowerCase() === 'connection') {
-          if (value === 'keep-alive') keepAlive = true
-          else if (value === 'close') close = true
-          else {
-            for (const part of value.toLowerCase().split(',')) {
-              const token = part.trim()
-              if (token === 'close') close = true
-              else if (token === 'keep-alive') keepAlive = true
-              else if (token === 'upgrade') upgrading = true
-            }
+      case CONNECTION:
+        if (value === 'keep-alive') keepAlive = true
+        else if (value === 'close') close = true
+        else {
+          for (const part of value.toLowerCase().split(',')) {
+            const token = part.trim()
+            if (token === 'close') close = true
+            else if (token === 'keep-alive') keepAlive = true
+            else if (token === 'upgrade') upgrading = true
           }
         }
         break
-      case 14:
-        if (name.toLowerCase() === 'content-length') {
-          if (length !== -1) refuse('LENGTH_REPEATED', 'more than one Content-Length')
-          length = field * 2 + 1
-        }
+      case CONTENT_LENGTH:
+        if (length !== -1) refuse('LENGTH_REPEATED', 'more than one Content-Length')
+        length = field * 2 + 1
         break
-      case 17:
-        if (name.toLowerCase() === 'transfer-encoding') {
-          if (coding !== -1) refuse('CODING_UNSUPPORTED', 'more than one Transfer-Encoding', 501)
-          coding = field * 2 + 1
-        }
+      case TRANSFER_ENCODING:
+        if (coding !== -1) refuse('CODING_UNSUPPORTED', 'more than one Transfer-Encoding', 501)
+        coding = field * 2 + 1
         break
     }
   }
