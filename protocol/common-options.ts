@@ -5,6 +5,7 @@
 
 import { randomBytes } from 'node:crypto'
 import { linkSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { HEAD_MAX } from './frames/constants.ts'
 import type { Http1Options } from './http1/options.ts'
 import { OptionError, type OptionValues } from './options.ts'
 
@@ -43,9 +44,9 @@ export const commonOptions = {
     kind: 'size',
     default: '64KiB',
     minimum: 1024,
-    maximum: 131072,
+    maximum: 16777216,
     sentence:
-      'Longest request head in bytes, else 431. 64KiB is the most that a uwsgi packet holds, so that every wire refuses alike; a frame holds twice as much.',
+      'Longest request head in bytes, else 431. 64KiB is the most that a uwsgi packet holds, so that every wire refuses alike; for more, tell proxy and containers the same.',
   },
   targetLimit: {
     kind: 'size',
@@ -101,6 +102,13 @@ export const commonOptions = {
     minimum: 1024,
     sentence:
       'Body bytes a peer may send ahead on one stream of a link: the memory that a stalled stream costs. Two frames: one on its way while one is read.',
+  },
+  frameLimit: {
+    kind: 'size',
+    default: '64KiB',
+    minimum: 1024,
+    maximum: 16777216,
+    sentence: 'Most body bytes that a peer may put in one frame: how long one stream holds a link that others share.',
   },
 } as const
 
@@ -169,4 +177,10 @@ export function http1Settings(options: CommonOptions): Pick<Http1Options, 'limit
     },
     halfClose: options.halfClose,
   }
+}
+
+/** These options as a link's HELLO tells them to its peer. */
+export function frameSettings(options: CommonOptions): { window: number; data: number; head: number } {
+  // Latin1 strings are UTF-8 on the wire, up to twice as long, and a target is carried raw and decoded.
+  return { window: options.window, data: options.frameLimit, head: Math.max(HEAD_MAX, 4 * options.headLimit) }
 }

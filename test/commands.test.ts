@@ -3,8 +3,14 @@ import { writeFileSync } from 'node:fs'
 import { test } from 'node:test'
 import { commands } from '../commands.ts'
 import { checkContainerOptions, containerAddresses, containerOptions } from '../container/options.ts'
-import { checkCommonOptions, commonOptions, http1Settings, readToken } from '../protocol/common-options.ts'
-import { WINDOW } from '../protocol/frames/constants.ts'
+import {
+  checkCommonOptions,
+  commonOptions,
+  frameSettings,
+  http1Settings,
+  readToken,
+} from '../protocol/common-options.ts'
+import { DATA_MAX, HEAD_MAX, WINDOW } from '../protocol/frames/constants.ts'
 import { defaultLimits, defaultTimeouts } from '../protocol/http1/options.ts'
 import { environmentName, flagName, nearest, type Option, parseOptions } from '../protocol/options.ts'
 import { renderHelp } from '../protocol/options-help.ts'
@@ -42,11 +48,17 @@ test('options of the same name mean the same kind of value everywhere', () => {
 })
 
 test('the limits and timeouts of the options are the defaults of the HTTP gateway and of the frames', () => {
-  const { limits, timeouts, halfClose } = http1Settings(parseOptions(commonOptions, []).values)
+  const { values } = parseOptions(commonOptions, [])
+  const { limits, timeouts, halfClose } = http1Settings(values)
   assert.deepEqual({ ...defaultLimits, ...limits }, defaultLimits)
   assert.deepEqual({ ...defaultTimeouts, ...timeouts }, defaultTimeouts)
   assert.equal(halfClose, 'abort')
-  assert.equal(parseOptions(commonOptions, []).values.window, WINDOW)
+  assert.deepEqual(frameSettings(values), { window: WINDOW, data: DATA_MAX, head: HEAD_MAX })
+})
+
+test('a longer head limit lets longer heads cross a link, however they grow on it', () => {
+  const { values } = parseOptions(commonOptions, ['--head-limit=1MiB', '--frame-limit=32KiB', '--window=1MiB'])
+  assert.deepEqual(frameSettings(values), { window: 1_048_576, data: 32_768, head: 4_194_304 })
 })
 
 test('a container that joins a proxy listens nowhere unless it is told to', () => {
@@ -63,13 +75,13 @@ test('values that contradict each other are refused', () => {
   assert.throws(() => proxy([]), { code: 'MISSING_OPTION', message: /--upstream ADDRESS, or --join-listen/ })
   assert.throws(() => proxy(['--upstream=:0']), { code: 'BAD_VALUE', message: /port 0/ })
   assert.throws(() => container(['--join=:0']), { code: 'BAD_VALUE', message: /port 0/ })
-  assert.throws(() => container(['--head-limit=1MiB']), { code: 'BAD_VALUE', message: /from 1024 to 131072 bytes/ })
+  assert.throws(() => container(['--head-limit=1GiB']), { code: 'BAD_VALUE', message: /from 1024 to 16777216 bytes/ })
   assert.throws(() => proxy(['--upstream=:1', '--token-file=x'], { GANTRY_TOKEN: 'hush' }), {
     code: 'BAD_VALUE',
     message: /both/,
   })
   proxy(['--join-listen=:1'])
-  container(['--head-limit=128KiB'])
+  container(['--head-limit=1MiB'])
   checkCommonOptions(parseOptions(commonOptions, []).values)
 })
 

@@ -20,6 +20,9 @@ export interface LinkOptions {
   readonly identity?: Identity | undefined
   /** Bytes of response body per stream that a container may send ahead. */
   readonly window?: number | undefined
+  /** Longest DATA, and longest head, taken from a container, bytes. */
+  readonly data?: number | undefined
+  readonly head?: number | undefined
 }
 
 export interface LinkEnds {
@@ -70,6 +73,8 @@ export class FramesUpstream implements Upstream {
       token: ends.authenticated ? options.token : undefined,
       identity: options.identity,
       window: options.window,
+      data: options.data,
+      head: options.head,
       dialled: ends.dialled,
       onChange: () => this.#changed(),
       onClosed: (error) => this.#closed(error),
