@@ -240,7 +240,8 @@ export class Pool implements RequestHost {
     this.counters.replays++
     const { requestId, attempts } = request
     const { code, ran } = failure
-    this.#log.info({ requestId, member: member.upstream.name, code, ran, attempts }, 'request is sent again')
+    // Debug: a container that dies is told once, not once for each of a thousand requests.
+    this.#log.debug({ requestId, member: member.upstream.name, code, ran, attempts }, 'request is sent again')
   }
 
   pardonLater(request: PooledRequest, attempts: number): void {
@@ -291,13 +292,13 @@ export class Pool implements RequestHost {
     // One that was never ready is no news: whoever dials it tells why, once.
     const unborn = from === 'connecting' && to === 'closed'
     if (to === 'closed' && !unborn) this.counters.left++
-    const fields = { member: member.upstream.name, from, to, pool: this.inspect() }
+    const fields = { member: member.upstream.name, from, to }
     const busy = (from === 'ready' && to === 'full') || (from === 'full' && to === 'ready')
     // A busy pool's members go from ready to full and back at every request.
     if (busy || unborn) this.#log.debug(fields, `container is ${to}`)
     else {
       if (from === 'connecting') this.counters.joined++
-      this.#log.info(fields, `container is ${to === 'full' ? 'ready' : to}`)
+      this.#log.info({ ...fields, pool: this.inspect() }, `container is ${to === 'full' ? 'ready' : to}`)
     }
     if (to === 'closed' && this.members.length === 0) this.#onEmpty?.()
   }

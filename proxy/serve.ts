@@ -10,7 +10,7 @@ import { forwarded, requestIdFrom } from '../middleware/forwarded.ts'
 import { type Address, printAddress, type TcpAddress, type UnixAddress } from '../protocol/address.ts'
 import type { Application } from '../protocol/application.ts'
 import { type Clock, Deadlines, systemClock, type Timer } from '../protocol/clock.ts'
-import { createTokenFile, http1Settings, readToken } from '../protocol/common-options.ts'
+import { createTokenFile, frameSettings, http1Settings, readToken } from '../protocol/common-options.ts'
 import { AbortError } from '../protocol/errors.ts'
 import type { ExchangeHost } from '../protocol/exchange.ts'
 import { type Http1Connection, serveHttp1 } from '../protocol/http1/gateway.ts'
@@ -81,7 +81,7 @@ export async function serveProxy(options: ProxyOptions, environment: ProxyEnviro
     clock,
     log,
     token,
-    window: options.window,
+    ...frameSettings(options),
     identity: { id: randomBytes(6).toString('hex'), worker: 0, workers: 1, slots: 0, limits: {} },
   }
   const front = new Front(middleware(pool.application, options, environment), options, log, clock)
@@ -186,7 +186,10 @@ class Front implements ExchangeHost {
 
   accept(socket: Socket, address: UnixAddress | TcpAddress): void {
     const peer = address.kind === 'unix' ? { remoteAddress: UNIX_PEER, remotePort: '' } : undefined
-    this.#connections.add(serveHttp1(socket, this.#application, this.#http, undefined, peer))
+    const connection = serveHttp1(socket, this.#application, this.#http, undefined, peer)
+    // A client may have gone before it was met: then its `onClose` has been called.
+    if (!socket.destroyed) this.#connections.add(connection)
+    if (this.draining) connection.drain()
   }
 
   /** Resolves when every connection has ended, by itself or, after `timeout` milliseconds, by force. */

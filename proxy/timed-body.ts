@@ -38,7 +38,7 @@ export class TimedBody implements AsyncIterableIterator<Uint8Array, undefined>, 
     return new Promise((resolve, reject) => {
       this.#reject = reject
       this.deadline = this.#deadlines.clock.now() + this.#timeout
-      Promise.resolve(this.#iterator.next()).then(
+      this.#step().then(
         (step) => {
           this.#arrived(step.done === true)
           resolve(step as Step)
@@ -49,6 +49,11 @@ export class TimedBody implements AsyncIterableIterator<Uint8Array, undefined>, 
         },
       )
     })
+  }
+
+  /** Asynchronous, so that what throws rejects. */
+  async #step(): Promise<IteratorResult<Uint8Array>> {
+    return this.#iterator.next()
   }
 
   async return(): Promise<Step> {

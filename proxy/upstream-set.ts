@@ -49,9 +49,13 @@ export class UpstreamSet {
   }
 
   #addServer(url: string): void {
-    const application = this.#options.http(url)
-    this.#options.pool.add(
+    const { http, pool, clock, log, random } = this.#options
+    const application = http(url)
+    pool.add(
       new ApplicationUpstream(url, application, {
+        clock,
+        log,
+        random,
         onClosed: () => {
           Promise.resolve(application.close()).catch(() => {})
         },

@@ -1,30 +1,52 @@
 /**
- * An application of this process as an upstream of the pool: an HTTP server behind `http(url)`, for one. It is always ready, and has as many
- * slots as it is given.
+ * An application of this process as an upstream of the pool: an HTTP server behind `http(url)`, for one. It is ready unless its last
+ * request could not be delivered: then it has no slots for a while, and after that one, for a request to find out.
  */
 
 import type { Application, Body, Environ, StartResponse } from '../../protocol/application.ts'
+import type { Clock, Timer } from '../../protocol/clock.ts'
 import type { ReplayableBody } from '../../protocol/frames/caller.ts'
+import type { Logger } from '../../protocol/log.ts'
+import { backoff } from '../backoff.ts'
+import { isFailure } from '../replay.ts'
 import type { Attempt, Upstream, UpstreamState } from '../upstream.ts'
 import { ReplayedInput } from './replayed-input.ts'
 
 /** Requests at once: as many as `http` opens connections, so that what is above waits in the pool's queue and not in its. */
 const SLOTS = 256
 
+/** How long a server that cannot be reached is left alone, milliseconds: as containers are by their dialer. */
+const PAUSE = { first: 50, most: 1_000 }
+
+export interface ApplicationUpstreamOptions {
+  readonly clock: Clock
+  readonly log: Logger
+  /** In [0, 1). */
+  readonly random: () => number
+  readonly slots?: number | undefined
+  readonly onClosed?: (() => void) | undefined
+}
+
 export class ApplicationUpstream implements Upstream {
   readonly name: string
-  readonly grant: number
   onChange: () => void = () => {}
   readonly #application: Application
-  readonly #onClosed: (() => void) | undefined
+  readonly #options: ApplicationUpstreamOptions
   #inFlight = 0
+  /** Requests in a row that could not be delivered. */
+  #failures = 0
+  #pause: Timer | undefined
   #state: UpstreamState = 'ready'
 
-  constructor(name: string, application: Application, options: { slots?: number; onClosed?: () => void } = {}) {
+  constructor(name: string, application: Application, options: ApplicationUpstreamOptions) {
     this.name = name
     this.#application = application
-    this.grant = options.slots ?? SLOTS
-    this.#onClosed = options.onClosed
+    this.#options = options
+  }
+
+  get grant(): number {
+    if (this.#pause) return 0
+    return this.#failures > 0 ? 1 : (this.#options.slots ?? SLOTS)
   }
 
   get state(): UpstreamState {
@@ -40,7 +62,7 @@ export class ApplicationUpstream implements Upstream {
   call(environ: Environ, startResponse: StartResponse, body: ReplayableBody): Attempt {
     // What is read is kept, so that another member can be sent the whole of it.
     environ['wsgi.input'] = new ReplayedInput(body).input
-    const call = new Call(environ, () => this.#release())
+    const call = new Call(environ, this.#owner)
     this.#inFlight++
     this.onChange()
     return call.run(this.#application, startResponse)
@@ -56,8 +78,34 @@ export class ApplicationUpstream implements Upstream {
   destroy(): void {
     if (this.#state === 'closed') return
     this.#state = 'closed'
+    this.#pause?.cancel()
     this.onChange()
-    this.#onClosed?.()
+    this.#options.onClosed?.()
+  }
+
+  readonly #owner: CallOwner = {
+    release: () => this.#release(),
+    delivered: () => {
+      if (this.#failures === 0) return
+      this.#failures = 0
+      this.#options.log.info({ address: this.name }, 'server is reached again')
+      this.onChange()
+    },
+    undelivered: (error) => this.#undelivered(error),
+  }
+
+  #undelivered(error: Error): void {
+    // Of many requests that failed together the first is counted.
+    if (this.#pause || this.#state === 'closed') return
+    const { clock, log, random } = this.#options
+    if (this.#failures++ === 0) {
+      log.warn({ address: this.name, error: error.message }, 'server cannot be reached; trying again')
+    }
+    this.#pause = clock.after(backoff(this.#failures, PAUSE, random), () => {
+      this.#pause = undefined
+      this.onChange()
+    })
+    this.onChange()
   }
 
   #release(): void {
@@ -71,19 +119,29 @@ export class ApplicationUpstream implements Upstream {
   }
 }
 
+/** What a call tells. */
+interface CallOwner {
+  /** Its slot is free. */
+  release(): void
+  /** The server has answered. */
+  delivered(): void
+  /** Nothing of the request can have come to the server. */
+  undelivered(error: Error): void
+}
+
 /** One call, which keeps its own time (`http` does): its slot is taken until its body is closed, or an upgrade has made it a connection. */
 class Call implements Attempt {
   readonly timed = true
   readonly #environ: Environ
-  readonly #release: () => void
+  readonly #owner: CallOwner
   readonly #result: PromiseWithResolvers<Body> = Promise.withResolvers()
   #released = false
   #given = false
   #reason: Error | undefined
 
-  constructor(environ: Environ, release: () => void) {
+  constructor(environ: Environ, owner: CallOwner) {
     this.#environ = environ
-    this.#release = release
+    this.#owner = owner
   }
 
   get response(): Promise<Body> {
@@ -93,6 +151,7 @@ class Call implements Attempt {
   run(application: Application, startResponse: StartResponse): this {
     const start: StartResponse = (status, headers, excInfo) => {
       if (this.#reason) throw this.#reason
+      this.#owner.delivered()
       const write = startResponse(status, headers, excInfo)
       // An upgraded connection may last for days; it gives its slot back, as over frames.
       if (status.startsWith('101')) this.#free()
@@ -120,6 +179,7 @@ class Call implements Attempt {
       this.#given = true
       this.#result.resolve(new ReleasingBody(body, () => this.#free()))
     } catch (error) {
+      if (isFailure(error) && error.ran === 'no') this.#owner.undelivered(error)
       this.#free()
       this.#result.reject(error)
     }
@@ -128,7 +188,7 @@ class Call implements Attempt {
   #free(): void {
     if (this.#released) return
     this.#released = true
-    this.#release()
+    this.#owner.release()
   }
 }
 
