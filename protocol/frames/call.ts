@@ -6,7 +6,7 @@
 import { pipeline } from 'node:stream'
 import type { Body, Environ, Headers, Outcome, StartResponse } from '../application.ts'
 import { AbortError, LocalProtocolError } from '../errors.ts'
-import { pairs } from '../input.ts'
+import { pairs, RequestInput } from '../input.ts'
 import type { Event } from './connection.ts'
 import { Reset } from './constants.ts'
 import { StreamDuplex } from './duplex.ts'
@@ -93,7 +93,10 @@ export class Call implements Attempt, BodySource {
     try {
       if (!body.whole) throw new LocalProtocolError('NOT_WHOLE', 'a body that is no longer whole cannot be sent again')
       body.begin(this)
-      const upgrade = environ['HTTP_UPGRADE'] !== undefined
+      // What middleware put in an input's place cannot be asked whether it is at its end.
+      const bodyless =
+        body.atEnd || (environ.REQUEST_METHOD === 'GET' && !(environ['wsgi.input'] instanceof RequestInput))
+      const upgrade = environ['HTTP_UPGRADE'] !== undefined && bodyless
       const expect = environ['HTTP_EXPECT']
       const hold = !upgrade && typeof expect === 'string' && EXPECT.test(expect) && body.untouched && !body.atEnd
       // Reading is what makes a gateway send 100 Continue: a held body is not read before the container asks for it.

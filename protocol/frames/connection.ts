@@ -108,6 +108,8 @@ export class Connection implements FrameSink {
 
   constructor(options: ConnectionOptions) {
     this.role = options.role
+    // An empty key proves nothing.
+    if (options.token === '') throw new LocalProtocolError('EMPTY_TOKEN', 'the token is empty')
     this.#token = options.token
     this.#hello = helloOf(options)
     this.#next = options.firstStream ?? 1

@@ -5,6 +5,7 @@
  * only while the stream has room, so that what overtakes it still can. Does not know what the frames are about.
  */
 
+import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { Clock, Timer } from '../clock.ts'
 import { RemoteProtocolError } from '../errors.ts'
@@ -27,6 +28,8 @@ export interface LinkOwner {
 const BATCH = 128 * 1024
 /** How long a peer may take to read our last words and close, ms. */
 const LINGER = 1_000
+/** Before the system asks whether an idle peer is still there, ms. */
+const KEEP_ALIVE = 15_000
 /** HELLO and proof, ms: a second on a slow machine that just started, with room. */
 export const HANDSHAKE_TIMEOUT = 5_000
 
@@ -58,9 +61,12 @@ export class Link {
         this.#fail(new RemoteProtocolError('TIMEOUT', `the handshake was not done after ${timeout} ms`))
       }
     })
-    ;(stream as { setNoDelay?: (on: boolean) => void }).setNoDelay?.(true)
+    const socket = stream as Partial<Pick<Socket, 'setNoDelay' | 'setKeepAlive'>>
+    socket.setNoDelay?.(true)
+    // A proxy's host that is gone says nothing: without this a container would wait for it for ever.
+    socket.setKeepAlive?.(true, KEEP_ALIVE)
     stream.on('error', (error) => this.destroy(error))
-    stream.on('close', () => this.destroy(lost()))
+    stream.on('close', () => this.#streamClosed())
     stream.on('end', () => this.#peerEnded())
     stream.on('drain', () => this.schedule())
     if (stream.destroyed) {
@@ -70,14 +76,17 @@ export class Link {
     this.schedule()
     const listen = (): void => {
       if (this.#closed) return
-      if (first !== undefined && first.length > 0) this.#read(first)
+      if (first !== undefined) this.#read(first)
       stream.on('data', (chunk: Uint8Array) => this.#read(chunk))
       // Who looked at the first bytes may have paused it.
       stream.resume()
     }
-    // The owner's constructor has to end before it is told of anything.
     if (first === undefined) listen()
-    else setImmediate(listen)
+    else {
+      // The owner's constructor has to end before it is told of anything.
+      stream.pause()
+      setImmediate(listen)
+    }
   }
 
   get closed(): boolean {
@@ -109,7 +118,7 @@ export class Link {
     if (connection.pending && !stream.writableNeedDrain) this.schedule()
   }
 
-  /** Sends what there is, then ends the stream. For a link on which nothing runs any more. */
+  /** Sends what there is, then ends the stream. For a link on which nothing runs any more; `closed` follows when it has left. */
   end(): void {
     if (this.#ending || this.#closed) return
     this.#ending = true
@@ -127,7 +136,7 @@ export class Link {
   readonly #tick = (): void => {
     this.#scheduled = false
     this.flush()
-    if (this.#ending && !this.#closed && !this.connection.pending) this.#finish(undefined)
+    if (this.#ending && !this.#closed && !this.connection.pending) this.#endStream()
   }
 
   #read(chunk: Uint8Array): void {
@@ -163,24 +172,47 @@ export class Link {
     this.#finish(error)
   }
 
-  /** Our side of the stream ends; what the peer still sends is dropped, for a while. */
-  #finish(error: Error | undefined): void {
+  /** The link is over at once; the stream ends with our last words. */
+  #finish(error: Error): void {
     if (this.#closed) return
     this.#close(error)
+    for (const part of this.connection.take(0)) if (!this.#stream.destroyed) this.#stream.write(part)
+    this.#endStream()
+  }
+
+  /**
+   * Our side of the stream ends; the peer's is read until it ends too, for a while: a socket that is closed with bytes unread
+   * sends a reset, which can overtake our last ones.
+   */
+  #endStream(): void {
     const stream = this.#stream
-    if (stream.destroyed) return
-    for (const part of this.connection.take(0)) stream.write(part)
+    if (stream.destroyed || stream.writableEnded) return
     stream.end()
     stream.resume()
-    const timer = this.#clock.after(LINGER, () => stream.destroy())
-    stream.once('close', () => timer.cancel())
+    const linger = (): void => {
+      const timer = this.#clock.after(LINGER, () => stream.destroy())
+      stream.once('close', () => timer.cancel())
+    }
+    // A peer at fault has no longer than that; one that takes its time to read gets what it is owed.
+    if (this.#closed || stream.writableFinished) linger()
+    else stream.once('finish', linger)
+  }
+
+  #streamClosed(): void {
+    const done = this.#ending && this.#stream.writableFinished && this.connection.size === 0
+    this.destroy(done ? undefined : lost())
   }
 
   #peerEnded(): void {
     const { connection } = this
     const meant = this.#ending || connection.goingAway || connection.leaving
-    if (meant && connection.size === 0) this.#finish(undefined)
-    else this.destroy(lost())
+    if (!meant || connection.size > 0) {
+      this.destroy(lost())
+      return
+    }
+    this.end()
+    if (this.#stream.writableFinished) this.#close(undefined)
+    else this.#stream.once('finish', () => this.#close(undefined))
   }
 
   #close(error: Error | undefined): void {

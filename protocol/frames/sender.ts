@@ -93,7 +93,7 @@ export class Sender {
 
   /** The stream is over: nothing of it is sent any more. */
   drop(stream: Stream): void {
-    stream.queue.length = 0
+    if (stream.queue.length > 0) stream.queue.length = 0
     stream.offset = 0
     stream.queued = 0
     stream.ending = false

@@ -7,7 +7,7 @@ import { randomBytes } from 'node:crypto'
 import type { Duplex } from 'node:stream'
 import type { Application, Environ } from '../application.ts'
 import type { Clock } from '../clock.ts'
-import { environFromWire, type ProcessFacts } from '../environ.ts'
+import { environFromWire, type ProcessFacts, setHeader } from '../environ.ts'
 import { type AbortCode, AbortError, RemoteProtocolError } from '../errors.ts'
 import type { ExchangeHost } from '../exchange.ts'
 import type { Logger } from '../log.ts'
@@ -294,6 +294,11 @@ class Server implements ServerLink, SlotHolder, LinkOwner, RequestOwner {
       this.#options.log.warn({ code: error.code, peer: this.peer?.id }, `a request was not taken: ${error.message}`)
       this.#connection.reset(stream, Reset.PROTOCOL, error.message)
       return
+    }
+    if (!stream.upgrade && environ['HTTP_UPGRADE'] !== undefined) {
+      // Its caller has no use for a 101 (a request with a body, say).
+      setHeader(environ, 'Upgrade', undefined)
+      setHeader(environ, 'Connection', undefined)
     }
     this.#running++
     this.#active++

@@ -44,6 +44,7 @@ export class Peer {
     })
     stream.on('end', () => {
       this.ended = true
+      stream.end()
     })
     stream.on('error', () => {})
     this.send()
