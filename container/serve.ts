@@ -11,7 +11,7 @@ import { requestIdFrom } from '../middleware/forwarded.ts'
 import { type Address, printAddress, type TcpAddress } from '../protocol/address.ts'
 import type { Application, Environ } from '../protocol/application.ts'
 import { type Clock, Deadlines, systemClock, type Timer } from '../protocol/clock.ts'
-import { http1Settings, readToken } from '../protocol/common-options.ts'
+import { frameSettings, http1Settings, readToken } from '../protocol/common-options.ts'
 import type { ProcessFacts } from '../protocol/environ.ts'
 import { AbortError } from '../protocol/errors.ts'
 import type { Exchange, ExchangeHost } from '../protocol/exchange.ts'
@@ -166,7 +166,7 @@ class Container implements RunningContainer {
         this.#log.info({ address: printAddress(listener.address) }, 'listening')
       }
     } catch (error) {
-      for (const listener of this.#listeners) listener.close()
+      for (const listener of this.#listeners) void listener.close()
       this.#abort(new AbortError('DRAIN_TIMEOUT', 'the container could not start'))
       throw error
     }
@@ -248,7 +248,7 @@ class Container implements RunningContainer {
         identity: this.#identity,
         dialled,
         slots: seat,
-        window: this.#options.window,
+        ...frameSettings(this.#options),
         lag: this.#lag,
         onReady: (one) => {
           ready = true
@@ -300,10 +300,9 @@ class Container implements RunningContainer {
   }
 
   async #drain(): Promise<void> {
-    // Not in this call: `#draining` is to be set when the gateways ask.
-    await undefined
     const { drainTimeout } = this.#options
-    for (const listener of this.#listeners) listener.close()
+    // From here on the gateways see that it drains: `#draining` is set when this first waits.
+    await Promise.all(this.#listeners.map((listener) => listener.close()))
     for (const joiner of this.#joiners) joiner.stop('the container stops')
     for (const link of [...this.#links]) link.drain()
     for (const connection of [...this.#connections]) connection.drain()

@@ -32,13 +32,20 @@ export interface ListenOptions {
   readonly log: Logger
   /** Permissions of a Unix socket; what the umask leaves if not given. */
   readonly mode?: number | undefined
+  /** For tests: gives a file a second name. */
+  readonly link?: ((from: string, to: string) => void) | undefined
 }
 
 export interface Listener {
   /** With the port that the system chose where 0 was asked for. */
   readonly address: UnixAddress | TcpAddress
-  /** Takes no further connection; those it gave stay. A Unix socket's path is removed, if it is still this listener's. */
-  close(): void
+  /**
+   * Takes no further connection; those it gave stay. A Unix socket's path is removed at once, if it is still this listener's.
+   *
+   * Connections that the system has taken already come until the promise resolves, since closing would reset them, and with
+   * them requests that were sent in good faith.
+   */
+  close(): Promise<void>
 }
 
 // Connections that wait to be accepted: Linux caps it at net.core.somaxconn, which is 4096 since 5.4. Node's 511 is
@@ -73,7 +80,8 @@ async function listenTcp(server: Server, address: TcpAddress, options: ListenOpt
   watch(server, address, options)
   const bound = server.address()
   const port = typeof bound === 'object' && bound !== null ? bound.port : address.port
-  return { address: { ...address, port }, close: () => void server.close() }
+  let closed: Promise<void> | undefined
+  return { address: { ...address, port }, close: () => (closed ??= closeServer(server)) }
 }
 
 async function listenUnix(server: Server, address: UnixAddress, options: ListenOptions): Promise<Listener> {
@@ -85,36 +93,52 @@ async function listenUnix(server: Server, address: UnixAddress, options: ListenO
   try {
     if (options.mode !== undefined) chmodSync(own, options.mode)
     mine = lstatSync(own)
-    await claim(address, own)
-    unlinkSync(own)
+    await claim(address, own, options.link ?? linkSync)
+    remove(own)
   } catch (error) {
     server.close()
     if (error instanceof ListenError) throw error
     throw new ListenError('CANNOT_LISTEN', address, describe(error as NodeJS.ErrnoException))
   }
   watch(server, address, options)
-  let open = true
-  const close = (): void => {
-    if (!open) return
-    open = false
+  let closed: Promise<void> | undefined
+  const close = (): Promise<void> => {
     const there = lstatSync(path, { throwIfNoEntry: false })
     if (there && same(there, mine)) remove(path)
-    server.close()
+    return closeServer(server)
   }
-  return { address, close }
+  return { address, close: () => (closed ??= close()) }
 }
 
+/** Closes after one more round of the event loop, in which all that waits to be accepted is. */
+async function closeServer(server: Server): Promise<void> {
+  await new Promise((resolve) => setImmediate(resolve))
+  await new Promise((resolve) => setImmediate(resolve))
+  server.close()
+}
+
+/** What file systems say that have no hard links, or none of sockets (macOS, some mounts of virtual machines). */
+const NO_LINKS: ReadonlySet<string> = new Set(['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS'])
+
 /** Makes `own` known as the address's path, where nothing is or what is there is dead. */
-async function claim(address: UnixAddress, own: string): Promise<void> {
+async function claim(address: UnixAddress, own: string, link: (from: string, to: string) => void): Promise<void> {
   const { path } = address
   for (let tries = 0; tries < 5; tries++) {
+    let unlinkable = false
     try {
-      linkSync(own, path)
+      link(own, path)
       return
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
+      const { code } = error as NodeJS.ErrnoException
+      unlinkable = NO_LINKS.has(code ?? '')
+      if (code !== 'EEXIST' && !unlinkable) throw error
     }
     const there = lstatSync(path, { throwIfNoEntry: false })
+    if (!there && unlinkable) {
+      // All that is lost is the certainty that no other process does the same in this very moment.
+      renameSync(own, path)
+      return
+    }
     if (!there) continue
     if (!there.isSocket()) {
       throw new ListenError('NOT_A_SOCKET', address, 'something else than a socket is there, and is left alone')

@@ -18,8 +18,8 @@ beforeEach(() => {
   directory = mkdtempSync(join(tmpdir(), 'gantry-listen-'))
   path = join(directory, 'a.sock')
 })
-afterEach(() => {
-  for (const listener of open.splice(0)) listener.close()
+afterEach(async () => {
+  await Promise.all(open.splice(0).map((listener) => listener.close()))
   rmSync(directory, { recursive: true, force: true })
 })
 
@@ -77,9 +77,11 @@ describe('listen', () => {
     const listener = await start('unix')
     assert.deepEqual(readdirSync(directory), ['a.sock'])
     assert.equal(await greeting({ path }), 'unix')
-    listener.close()
-    listener.close()
+    const closed = listener.close()
     assert.deepEqual(readdirSync(directory), [])
+    assert.equal(listener.close(), closed)
+    await closed
+    await assert.rejects(() => greeting({ path }), { code: 'ENOENT' })
   })
 
   for (const mode of [0o600, 0o660, 0o666]) {
@@ -131,7 +133,7 @@ describe('listen', () => {
     const server = createServer((socket) => socket.end('other')).listen(other)
     await once(server, 'listening')
     renameSync(other, path)
-    listener.close()
+    await listener.close()
     assert.equal(await greeting({ path }), 'other')
     server.close()
   })
@@ -141,11 +143,37 @@ describe('listen', () => {
     const listener = await listen(unix(), { log: silent }, accepted.resolve)
     const client = connect({ path })
     const server = await accepted.promise
-    listener.close()
+    await listener.close()
     server.end('still here')
     assert.equal((await once(client, 'data')).toString(), 'still here')
     client.destroy()
   })
+
+  it('takes those who were there when it closed, rather than reset them', async () => {
+    const listener = await start('the last')
+    // The system has taken it when this returns; nobody here has yet.
+    const client = connect({ path })
+    const closed = listener.close()
+    assert.equal((await once(client, 'data')).toString(), 'the last')
+    await closed
+    client.destroy()
+  })
+
+  for (const stale of [false, true]) {
+    it(`does without links where there are none${stale ? ', and takes a dead socket over there too' : ''}`, async () => {
+      if (stale) await leaveStale()
+      const link = (): never => {
+        throw Object.assign(new Error('not supported'), { code: 'EOPNOTSUPP' })
+      }
+      const first = await listen(unix(), { log: silent, link }, (socket) => socket.end('first'))
+      open.push(first)
+      assert.equal(await greeting({ path }), 'first')
+      await assert.rejects(() => listen(unix(), { log: silent, link }, () => {}), refused('ADDRESS_IN_USE'))
+      assert.deepEqual(readdirSync(directory), ['a.sock'])
+      await first.close()
+      assert.deepEqual(readdirSync(directory), [])
+    })
+  }
 
   it('gives sockets that stay writable after the client’s FIN', async () => {
     const listener = await listen(unix(), { log: silent }, (socket) => {
