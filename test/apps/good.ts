@@ -27,6 +27,13 @@ export function goodApps(journal: Journal): Apps {
       for await (const chunk of environ['wsgi.input']) yield chunk
     },
 
+    /** `?size=N`: a dot for every N bytes that came, as they come. */
+    acknowledge: async function* (environ, startResponse) {
+      startResponse('200 OK', [...plain])
+      const size = number(environ, 'size', 1024)
+      while ((await environ['wsgi.input'].read(size)).length === size) yield bytes('.')
+    },
+
     /** How many bytes came, and their digest. */
     digest: async (environ, startResponse) => {
       const hash = createHash('sha256')

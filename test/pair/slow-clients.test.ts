@@ -1,0 +1,195 @@
+/** Memory of the two processes under clients that are slow, or do nothing: bounded by windows, whatever they send or leave unread. */
+
+import assert from 'node:assert/strict'
+import { existsSync, readFileSync } from 'node:fs'
+import { rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { setTimeout as delay } from 'node:timers/promises'
+import { pattern } from '../apps/tools.ts'
+import type { Sent } from '../support/client.ts'
+import { FIXTURES, faultsOf, type Gantry, startGantry } from '../support/gantry.ts'
+import { HttpClient } from '../support/http-client.ts'
+import { temporary } from '../support/sockets.ts'
+
+const MIB = 1024 * 1024
+const WINDOW = 64 * 1024
+const skip = existsSync('/proc/self/statm') ? false : 'memory is read from /proc'
+
+function resident({ child }: Gantry): number {
+  const text = readFileSync(`/proc/${child.process.pid}/status`, 'latin1')
+  return Number(/VmRSS:\s+(\d+)/.exec(text)?.[1]) * 1024
+}
+
+/** The most that two processes grew, looked at whenever asked. */
+class Growth {
+  readonly #processes: Gantry[]
+  readonly #base: number[]
+  readonly most: number[]
+
+  constructor(processes: Gantry[]) {
+    this.#processes = processes
+    this.#base = processes.map(resident)
+    this.most = processes.map(() => 0)
+  }
+
+  look(): void {
+    for (const [at, process] of this.#processes.entries()) {
+      this.most[at] = Math.max(this.most[at]!, resident(process) - this.#base[at]!)
+    }
+  }
+
+  /** @param limit bytes, for each */
+  assertBelow(limit: number): void {
+    this.look()
+    const [proxy, container] = this.most.map((bytes) => Math.round(bytes / MIB))
+    const said = `the proxy grew by ${proxy} MiB and the container by ${container} MiB, ${Math.round(limit / MIB)} are due`
+    assert.ok(Math.max(...this.most) <= limit, said)
+  }
+}
+
+interface Slow {
+  processes: [proxy: Gantry, container: Gantry]
+  connect(): Promise<HttpClient>
+  fetch(target: string): Promise<string>
+}
+
+async function withPair(body: (slow: Slow) => Promise<void>): Promise<void> {
+  const directory = await temporary()
+  const address = `unix:${join(directory, 'socket')}`
+  const options = ['--access-log', 'off', '--log-level', 'error', '--window', String(WINDOW)]
+  const slots = ['--slots', '2000']
+  const started: Gantry[] = []
+  const clients: HttpClient[] = []
+  try {
+    const container = await startGantry(['container', FIXTURES, '--listen', address, ...options, ...slots])
+    started.push(container)
+    const proxy = await startGantry(['proxy', '--listen', '127.0.0.1:0', '--upstream', address, ...options])
+    started.push(proxy)
+    const connect = async (): Promise<HttpClient> => {
+      const client = await HttpClient.connect({ port: proxy.port, host: '127.0.0.1' })
+      clients.push(client)
+      return client
+    }
+    const control = await connect()
+    const fetch = async (target: string): Promise<string> => {
+      const answer = await control.fetch({ target })
+      assert.equal(answer.error, undefined)
+      return answer.body.toString()
+    }
+    // Both have run their code once before they are measured.
+    for (let at = 0; at < 50; at++) await fetch('/big?bytes=1000000')
+    await body({ processes: [proxy, container], connect, fetch })
+    assert.deepEqual(started.flatMap(faultsOf), [])
+  } finally {
+    for (const client of clients) client.destroy()
+    for (const { child } of started) await child.end()
+    await rm(directory, { recursive: true, force: true })
+  }
+}
+
+/** Resolves once `count()` has not changed for a while: nothing more is taken. */
+async function settled(count: () => number, look: () => void): Promise<void> {
+  for (let same = 0, last = -1; same < 5; ) {
+    await delay(100)
+    look()
+    if (count() === last) same++
+    else same = 0
+    last = count()
+  }
+}
+
+test('1,000 slow uploads at once: 250 MiB pass, and memory stays as it was', { skip, timeout: 120_000 }, async () => {
+  await withPair(async ({ processes, connect, fetch }) => {
+    const size = 16 * 1024
+    const rounds = 16
+    const piece = pattern(0, size)
+    const uploads: Sent[] = []
+    for (let at = 0; at < 1000; at++) {
+      const client = await connect()
+      const headers: [string, string][] = [['Content-Length', String(size * rounds)]]
+      uploads.push(client.request({ method: 'POST', target: `/acknowledge?size=${size}`, body: 'stream', headers }))
+    }
+    let growth: Growth | undefined
+    for (let round = 1; round <= rounds; round++) {
+      // Slow: each waits until its last piece has gone all the way before it sends the next.
+      for (const sent of uploads) void sent.send(piece)
+      for (const sent of uploads) await sent.has(round)
+      // Others are served meanwhile.
+      assert.equal(await fetch('/hello'), 'Hello world!\n')
+      // All are under way: from here on nothing may grow with what is sent.
+      growth ??= new Growth(processes)
+      growth.look()
+    }
+    for (const sent of uploads) {
+      const answer = await sent.whole()
+      assert.equal(answer.complete, true)
+      assert.equal(answer.body.toString(), '.'.repeat(rounds))
+    }
+    // A window each at the very most, and what the collector has not got round to: half of what passed.
+    growth!.assertBelow(1000 * WINDOW + 64 * MIB)
+  })
+})
+
+test('200 uploads that nobody reads cost a window each, however much is sent', { skip, timeout: 120_000 }, async () => {
+  await withPair(async ({ processes, connect, fetch }) => {
+    const growth = new Growth(processes)
+    const body = pattern(0, 4 * MIB)
+    let taken = 0
+    for (let at = 0; at < 200; at++) {
+      const client = await connect()
+      const headers: [string, string][] = [['Content-Length', String(body.length)]]
+      const sent = client.request({ method: 'POST', target: `/gated-head?key=up${at}`, body: 'stream', headers })
+      void (async () => {
+        for (let offset = 0; offset < body.length && !client.ended; offset += WINDOW) {
+          await sent.send(body.subarray(offset, offset + WINDOW))
+          taken += WINDOW
+        }
+      })()
+    }
+    await settled(
+      () => taken,
+      () => growth.look(),
+    )
+    // 800 MiB want to go in. What the kernel's buffers hold beside the windows is no process's memory.
+    assert.ok(taken < 200 * 4 * MIB, 'everything was taken: nothing held it back')
+    growth.assertBelow(200 * 4 * WINDOW + 32 * MIB)
+    assert.equal(await fetch('/hello'), 'Hello world!\n')
+  })
+})
+
+test('200 responses that nobody reads cost a window each, and arrive whole when they are read', {
+  skip,
+  timeout: 120_000,
+}, async () => {
+  await withPair(async ({ processes, connect, fetch }) => {
+    const growth = new Growth(processes)
+    const size = 12 * MIB
+    const downloads: { sent: Sent; client: HttpClient }[] = []
+    for (let at = 0; at < 200; at++) {
+      const client = await connect()
+      client.socket.pause()
+      downloads.push({ sent: client.request({ target: `/big?bytes=${size}` }), client })
+    }
+    // Nothing can be seen from outside but that the processes have come to rest.
+    await settled(
+      () => processes.map(ticks).reduce((sum, one) => sum + one, 0),
+      () => growth.look(),
+    )
+    growth.assertBelow(200 * 4 * WINDOW + 32 * MIB)
+    assert.equal(await fetch('/hello'), 'Hello world!\n')
+    const expected = pattern(0, size)
+    for (const { sent, client } of downloads.slice(0, 3)) {
+      client.socket.resume()
+      const answer = await sent.whole()
+      assert.equal(answer.complete, true)
+      assert.ok(answer.body.equals(expected))
+    }
+  })
+})
+
+/** CPU time used so far, in whatever unit. */
+function ticks({ child }: Gantry): number {
+  const fields = readFileSync(`/proc/${child.process.pid}/stat`, 'latin1').split(') ')[1]!.split(' ')
+  return Number(fields[11]) + Number(fields[12])
+}
