@@ -147,6 +147,11 @@ export class Connection implements FrameSink {
     return this.#sender.take(max)
   }
 
+  /** Whether the line takes nothing now: body is then left where what overtakes it still can. */
+  set full(full: boolean) {
+    this.#sender.full = full
+  }
+
   /** Streams whose `send` had no room and that have now, or that are closed since. Each is given once. */
   relieved(): Stream[] {
     return this.#sender.relieved()

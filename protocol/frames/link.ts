@@ -68,7 +68,10 @@ export class Link {
     stream.on('error', (error) => this.destroy(error))
     stream.on('close', () => this.#streamClosed())
     stream.on('end', () => this.#peerEnded())
-    stream.on('drain', () => this.schedule())
+    stream.on('drain', () => {
+      connection.full = false
+      this.schedule()
+    })
     if (stream.destroyed) {
       setImmediate(() => this.destroy(lost()))
       return
@@ -114,6 +117,7 @@ export class Link {
       for (const part of parts) stream.write(part)
       stream.uncork()
     }
+    connection.full = stream.writableNeedDrain
     if (!this.#closed) this.#relieve()
     if (connection.pending && !stream.writableNeedDrain) this.schedule()
   }

@@ -27,6 +27,8 @@ import { NAME_INDEX, VARIABLE_INDEX } from './tables.ts'
 
 /** Body is written ahead of `take()` until so much waits: what is small leaves with its head in one frame. */
 const AHEAD = 64 * 1024
+/** Body that is no longer than heads are goes with its head also when the line is full. */
+const SMALL = 1024
 const EMPTY: Uint8Array = new Uint8Array(0)
 const NONE: Stream[] = []
 const BEYOND_LATIN1 = /[^\x00-\xff]/
@@ -37,6 +39,8 @@ export class Sender {
   headMax = 0
   /** The peer does not read what it makes us send. */
   overloaded = false
+  /** The line takes nothing now: body stays where what overtakes it still can. */
+  full = false
 
   readonly #out: Output = new Output()
   /** Called when the END of our direction was written. */
@@ -111,7 +115,7 @@ export class Sender {
 
   send(stream: Stream, chunk: Uint8Array, end: boolean): boolean {
     let rest = chunk
-    if (stream.queued === 0 && this.#line.length === 0) {
+    if (stream.queued === 0 && this.#line.length === 0 && !this.full) {
       while (this.#out.bytes < AHEAD && (rest.length > 0 ? stream.credit > 0 : end && !stream.localEnded)) {
         const size = Math.min(rest.length, stream.credit, this.dataMax)
         const whole = size === rest.length
@@ -138,7 +142,7 @@ export class Sender {
 
   room(stream: Stream): boolean {
     const blocked = stream.queued === 0 && stream.credit > 0
-    if (blocked && this.#out.bytes < AHEAD) return true
+    if (blocked && !this.full && this.#out.bytes < AHEAD) return true
     if (!stream.waiting) {
       stream.waiting = true
       if (blocked) this.#blocked.push(stream)
@@ -315,7 +319,8 @@ export class Sender {
   #withBody(stream: Stream, flags: number, body: Uint8Array | undefined, end: boolean): number {
     const out = this.#out
     const length = body ? body.length : 0
-    const size = out.bytes < AHEAD ? Math.min(length, stream.credit, this.dataMax) : 0
+    const room = this.full ? length <= SMALL : out.bytes < AHEAD
+    const size = room ? Math.min(length, stream.credit, this.dataMax) : 0
     const last = end && size === length
     out.flags(last ? flags | Flag.END : flags)
     out.finish(size)

@@ -1,0 +1,265 @@
+import assert from 'node:assert/strict'
+import { Duplex, duplexPair } from 'node:stream'
+import { describe, test } from 'node:test'
+import type { Connection } from '../../../protocol/frames/connection.ts'
+import { Frame } from '../../../protocol/frames/constants.ts'
+import { Link, type LinkOwner } from '../../../protocol/frames/link.ts'
+import type { Stream } from '../../../protocol/frames/stream.ts'
+import { FakeClock } from '../../support/clock.ts'
+import { bytesOf, call, callerOn, linked, Peer, turns, until } from './link-support.ts'
+import { drain, frame, opened, pair } from './support.ts'
+
+/** A stream whose writes complete when the test says so. */
+class Slow extends Duplex {
+  readonly writes: Buffer[] = []
+  readonly #done: (() => void)[] = []
+  open = true
+
+  constructor() {
+    super({ readableHighWaterMark: 65_536, writableHighWaterMark: 65_536 })
+  }
+
+  override _read(): void {}
+
+  override _writev(chunks: { chunk: Buffer }[], callback: () => void): void {
+    this.#write(Buffer.concat(chunks.map(({ chunk }) => chunk)), callback)
+  }
+
+  override _write(chunk: Buffer, _encoding: string, callback: () => void): void {
+    this.#write(chunk, callback)
+  }
+
+  #write(bytes: Buffer, callback: () => void): void {
+    this.writes.push(bytes)
+    if (this.open) callback()
+    else this.#done.push(callback)
+  }
+
+  /** The peer reads again. */
+  release(): void {
+    this.open = true
+    for (const done of this.#done.splice(0)) done()
+  }
+}
+
+class Owner implements LinkOwner {
+  readonly events: string[] = []
+  readonly relievedStreams: Stream[] = []
+  readonly ends: (Error | undefined)[] = []
+  event(event: { type: string }): void {
+    this.events.push(event.type)
+  }
+  relieved(stream: Stream): void {
+    this.relievedStreams.push(stream)
+  }
+  flushing(): void {}
+  closed(error: Error | undefined): void {
+    this.ends.push(error)
+  }
+}
+
+interface Scene {
+  slow: Slow
+  owner: Owner
+  link: Link
+  server: Connection
+  caller: Connection
+  clock: FakeClock
+}
+
+/** A server's link on a slow stream; its peer's connection is driven by hand. */
+async function scene(): Promise<Scene> {
+  const { caller, server } = pair()
+  const slow = new Slow()
+  const owner = new Owner()
+  const clock = new FakeClock()
+  const link = new Link(slow, server, owner, { clock })
+  await turns(2)
+  slow.writes.length = 0
+  return { slow, owner, link, server, caller, clock }
+}
+
+function types(bytes: Buffer): number[] {
+  const found: number[] = []
+  for (let at = 0; at < bytes.length; at += 9 + bytes.readUIntBE(at + 2, 3)) found.push(bytes[at]!)
+  return found
+}
+
+describe('a link', () => {
+  test('sends what is ready in one tick in one write', async () => {
+    const { slow, link, server, caller } = await scene()
+    const streams = [1, 2, 3].map(() => opened({ caller, server }, { end: true }).here)
+    for (const stream of streams) {
+      server.respond(stream, '200 OK', [], Buffer.from('hi'), true)
+      link.schedule()
+    }
+    await turns(2)
+    assert.deepEqual(slow.writes.map(types), [[Frame.RESPONSE, Frame.RESPONSE, Frame.RESPONSE]])
+  })
+
+  test('reads on while it cannot write, and takes no body before there is room', async () => {
+    const { slow, owner, link, server, caller } = await scene()
+    const { here } = opened({ caller, server }, { end: true })
+    slow.open = false
+    server.respond(here, '200 OK', [], Buffer.alloc(120_000), false)
+    link.schedule()
+    await turns(3)
+    const before = slow.writes.length
+    const waiting = here.queued
+    // The peer does not read, and asks.
+    slow.push(frame(Frame.PING, 0, 0, '0102030405060708'))
+    slow.push(frame(Frame.WINDOW, 0, 1, '00010000'))
+    server.send(here, Buffer.alloc(50_000), true)
+    await until(() => owner.events.includes('ping'))
+    server.pong(Buffer.alloc(8), 0, 0)
+    link.schedule()
+    await turns(3)
+    assert.equal(slow.writes.length, before)
+    assert.equal(here.queued, waiting + 50_000)
+    slow.release()
+    await until(() => here.closed)
+    const after = Buffer.concat(slow.writes.slice(before))
+    assert.equal(types(after)[0], Frame.PONG, 'control overtook the body that waited')
+  })
+
+  test('tells who was relieved', async () => {
+    const { owner, link, server, caller } = await scene()
+    const { here } = opened({ caller, server }, { end: true })
+    assert.equal(server.respond(here, '200 OK', [], Buffer.alloc(65_536), false), false)
+    link.schedule()
+    await until(() => owner.relievedStreams.length === 1)
+    assert.equal(owner.relievedStreams[0], here)
+  })
+
+  test('gives up a peer that makes it answer and does not read', async () => {
+    const { slow, owner, link, server } = await scene()
+    slow.open = false
+    link.schedule()
+    for (let at = 0; at < 4000 && owner.ends.length === 0; at++) {
+      slow.push(frame(Frame.PING, 0, 0, '0102030405060708'))
+      server.pong(Buffer.alloc(8), 0, 0)
+      link.schedule()
+      if (at === 0) await turns(2)
+    }
+    await until(() => owner.ends.length === 1)
+    assert.equal((owner.ends[0] as { code?: string }).code, 'OVERLOADED')
+  })
+
+  test('that ends lets a slow peer read to the last byte, and is closed only then', async () => {
+    const { slow, owner, link, server, caller, clock } = await scene()
+    const { here } = opened({ caller, server }, { end: true })
+    slow.open = false
+    server.goaway(0, 'stopping')
+    server.respond(here, '200 OK', [], Buffer.from('last words'), true)
+    link.end()
+    await turns(3)
+    clock.advance(60_000)
+    await turns(3)
+    assert.deepEqual(owner.ends, [])
+    assert.equal(slow.destroyed, false)
+    slow.release()
+    await until(() => slow.writableFinished)
+    for (const part of slow.writes) caller.receive(part)
+    assert.equal(caller.size, 0)
+    slow.push(null)
+    await until(() => owner.ends.length === 1)
+    assert.deepEqual(owner.ends, [undefined])
+  })
+
+  test('whose peer does not end after that is closed a second later', async () => {
+    const { slow, owner, link, clock } = await scene()
+    link.end()
+    await until(() => slow.writableFinished)
+    await turns(3)
+    assert.deepEqual(owner.ends, [])
+    clock.advance(1_000)
+    await until(() => owner.ends.length === 1)
+    assert.deepEqual(owner.ends, [undefined])
+    assert.equal(slow.destroyed, true)
+  })
+
+  test('whose peer is at fault is over at once, with a word, and does not wait for it', async () => {
+    const { slow, owner, clock } = await scene()
+    slow.push(frame(Frame.AUTH, 0, 0, Buffer.alloc(32)))
+    await until(() => owner.ends.length === 1)
+    assert.equal((owner.ends[0] as { code?: string }).code, 'HANDSHAKE')
+    await turns(2)
+    assert.deepEqual(types(slow.writes.at(-1)!), [Frame.GOAWAY])
+    clock.advance(1_000)
+    assert.equal(slow.destroyed, true)
+    assert.equal(owner.ends.length, 1)
+  })
+
+  test('tells its end once, however many ends there are', async () => {
+    const { slow, owner, link } = await scene()
+    link.destroy(new Error('first'))
+    link.destroy(new Error('second'))
+    slow.destroy()
+    link.end()
+    await turns(3)
+    assert.deepEqual(
+      owner.ends.map((error) => error?.message),
+      ['first'],
+    )
+  })
+
+  test('on a stream that is gone already is closed', async () => {
+    const [mine] = duplexPair()
+    mine.destroy()
+    const { closed } = callerOn(mine)
+    await until(() => closed.length === 1)
+    assert.equal((closed[0] as { code?: string }).code, 'LOST')
+  })
+
+  test('that was cut in the middle of a frame is lost, not ended', async () => {
+    const [mine, theirs] = duplexPair()
+    const peer = new Peer(theirs, 'server')
+    const { caller, closed } = callerOn(mine)
+    await until(() => caller.state === 'ready')
+    const made = call(caller)
+    const { stream } = await peer.heard('request')
+    peer.connection.respond(stream, '200 OK', [], Buffer.from('the whole body'), true)
+    const bytes = drain(peer.connection)
+    theirs.end(bytes.subarray(0, bytes.length - 1))
+    assert.deepEqual((await made.failed).code, 'LOST')
+    assert.equal(made.head, undefined)
+    assert.equal(closed.length, 1)
+  })
+
+  for (let cut = 1; cut < 60; cut += 7) {
+    test(`that was cut after ${cut} bytes of a response never gives a body that looks whole`, async () => {
+      const [mine, theirs] = duplexPair()
+      const peer = new Peer(theirs, 'server')
+      const { caller } = callerOn(mine)
+      await until(() => caller.state === 'ready')
+      const made = call(caller)
+      const { stream } = await peer.heard('request')
+      peer.connection.respond(stream, '200 OK', [], Buffer.from('part'), false)
+      peer.connection.send(stream, Buffer.from('the rest of it, which is a little longer'), false)
+      peer.connection.send(stream, new Uint8Array(0), true)
+      const bytes = drain(peer.connection)
+      assert.ok(bytes.length > 60)
+      theirs.end(bytes.subarray(0, cut))
+      await assert.rejects(bytesOf(made.response), { code: 'LOST', ran: 'maybe' })
+    })
+  }
+})
+
+describe('a container that drains', () => {
+  test('has its last response read by a proxy that was busy', async () => {
+    const { here, there, streams } = await linked((_environ, startResponse) => {
+      startResponse('200 OK', [])
+      return [Buffer.alloc(100_000, 97)]
+    })
+    const made = call(here.caller)
+    streams[0].pause()
+    await until(() => there.server.active === 1 || there.host.done.length === 1)
+    there.server.drain()
+    await turns(5)
+    there.clock.advance(30_000)
+    streams[0].resume()
+    assert.equal((await bytesOf(made.response)).length, 100_000)
+    await until(() => there.closed.length === 1)
+    assert.deepEqual([here.closed, there.closed], [[undefined], [undefined]])
+  })
+})
