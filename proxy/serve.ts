@@ -98,7 +98,7 @@ export async function serveProxy(options: ProxyOptions, environment: ProxyEnviro
       )
     }
   } catch (error) {
-    for (const listener of [...listeners, ...joinListeners]) listener.close()
+    await Promise.all([...listeners, ...joinListeners].map((listener) => listener.close()))
     front.abort('the proxy could not start')
     pool.destroy('the proxy could not start')
     throw error
@@ -112,9 +112,10 @@ export async function serveProxy(options: ProxyOptions, environment: ProxyEnviro
   })
 
   const stop = async (): Promise<void> => {
-    for (const listener of listeners) listener.close()
+    // Who has been let in by the system meanwhile is answered too.
+    await Promise.all(listeners.map((listener) => listener.close()))
     await front.drain(options.drainTimeout)
-    for (const listener of joinListeners) listener.close()
+    await Promise.all(joinListeners.map((listener) => listener.close()))
     upstreams.stop('the proxy stops')
     pool.close('the proxy stops')
     await closed(pool, clock)
