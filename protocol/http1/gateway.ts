@@ -324,7 +324,8 @@ class Connection implements Http1Connection, StreamOwner, TransportOwner, Exchan
         waits.for('nothing')
         break
       default:
-        this.#transport.readOn(http.parser.buffered, this.#readAhead)
+        // The head limit alone counts: one above the read-ahead would else never be read to its end.
+        this.#transport.readOn(http.request === 'idle' ? 0 : http.parser.buffered, this.#readAhead)
         waits.for(this.#requests > 0 && http.parser.between ? 'next-request' : 'head')
     }
   }
