@@ -63,6 +63,8 @@ class Connection implements Http1Connection, StreamOwner, TransportOwner, Exchan
   readonly #application: Application
   readonly #options: Http1Options
   readonly #readAhead: number
+  /** The same while a head is being read: a head limit above it would else never be reached. */
+  readonly #headAhead: number
   readonly #facts: ConnectionFacts
   readonly #http: ServerConnection
   readonly #transport: Transport
@@ -89,6 +91,7 @@ class Connection implements Http1Connection, StreamOwner, TransportOwner, Exchan
     this.#application = application
     this.#options = options
     this.#readAhead = limits.readAhead
+    this.#headAhead = Math.max(limits.readAhead, limits.head)
     this.#facts = facts
     this.#http = new ServerConnection(limits, date)
     this.#transport = new Transport(socket, this, timeouts, this)
@@ -324,8 +327,7 @@ class Connection implements Http1Connection, StreamOwner, TransportOwner, Exchan
         waits.for('nothing')
         break
       default:
-        // The head limit alone counts: one above the read-ahead would else never be read to its end.
-        this.#transport.readOn(http.request === 'idle' ? 0 : http.parser.buffered, this.#readAhead)
+        this.#transport.readOn(http.parser.buffered, this.#headAhead)
         waits.for(this.#requests > 0 && http.parser.between ? 'next-request' : 'head')
     }
   }
