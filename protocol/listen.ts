@@ -42,8 +42,8 @@ export interface Listener {
   /**
    * Takes no further connection; those it gave stay. A Unix socket's path is removed at once, if it is still this listener's.
    *
-   * Connections that the system has taken already come until the promise resolves, since closing would reset them, and with
-   * them requests that were sent in good faith.
+   * Connections that the system has taken already come until the promise resolves, and with them what they have sent: closing
+   * would reset them, though they were made in good faith.
    */
   close(): Promise<void>
 }
@@ -110,11 +110,16 @@ async function listenUnix(server: Server, address: UnixAddress, options: ListenO
   return { address, close: () => (closed ??= close()) }
 }
 
-/** Closes after one more round of the event loop, in which all that waits to be accepted is. */
+/** Closes after one more round of the event loop, in which all that waits is accepted, and then one in which it is read. */
 async function closeServer(server: Server): Promise<void> {
-  await new Promise((resolve) => setImmediate(resolve))
-  await new Promise((resolve) => setImmediate(resolve))
+  await nextRound()
+  await nextRound()
   server.close()
+  await nextRound()
+}
+
+function nextRound(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve))
 }
 
 /** What file systems say that have no hard links, or none of sockets (macOS, some mounts of virtual machines). */

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
-import { createServer, type Socket } from 'node:net'
+import { connect, createServer, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
@@ -336,6 +336,17 @@ describe('a container that drains', () => {
     await drained
     assert.equal(serving.log.messages('info').at(-1), 'drained')
     assert.equal(holding.all.length, 3)
+  })
+
+  it('answers who knocked before, though nobody had heard it yet', async () => {
+    const unix = join(directory, 'knock')
+    const serving = await Serving.start(path, ['--listen', `unix:${unix}`])
+    // The system has taken the connection when this returns.
+    const socket = connect({ path: unix })
+    socket.write('GET /knocked HTTP/1.1\r\nHost: a\r\n\r\n')
+    const answer = whole(socket)
+    await serving.container.drain()
+    assert.match(await answer, /^HTTP\/1\.1 200 [\s\S]*\/knocked$/)
   })
 
   it('aborts what still runs when its time is over, and says so to the application', async () => {
