@@ -96,7 +96,9 @@ function text(value: unknown): string | undefined {
 /** An IP address as others write it: IPv4 without the IPv6 prefix that a dual-stack socket gives it; undefined for a Unix peer. */
 function addressOf(remote: string): string | undefined {
   if (remote === '' || remote.startsWith('unix')) return undefined
-  return /^::ffff:\d+\.\d+\.\d+\.\d+$/i.test(remote) ? remote.slice('::ffff:'.length) : remote
+  return remote.startsWith('::') && /^::ffff:\d+\.\d+\.\d+\.\d+$/i.test(remote)
+    ? remote.slice('::ffff:'.length)
+    : remote
 }
 
 function forwardedElement(address: string | undefined, host: string | undefined, scheme: string): string {
