@@ -31,6 +31,9 @@ export async function up({ values, given, warnings }: ParsedOptions<typeof upOpt
   const socket = join(directory, 'container.sock')
   process.on('exit', () => rmSync(directory, { recursive: true, force: true }))
 
+  // A restart that is due must keep this process, though both children may be gone just then.
+  setInterval(() => {}, 2 ** 30)
+
   let restarted = false
   const environment = childEnvironment(process.env)
   const container = new Supervised({

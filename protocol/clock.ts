@@ -12,7 +12,7 @@ export interface Clock {
   now(): number
   /** Milliseconds since the epoch, for `Date` fields and logs. */
   wall(): number
-  /** Calls back once, `ms` milliseconds from now. A pending timer does not keep the process alive. */
+  /** Calls back once, `ms` milliseconds from now; never for Infinity. A pending timer does not keep the process alive. */
   after(ms: number, callback: () => void): Timer
 }
 
@@ -20,6 +20,8 @@ export const systemClock: Clock = {
   now: () => performance.now(),
   wall: () => Date.now(),
   after(ms, callback) {
+    // Node's timers would fire at once (TimeoutOverflowWarning).
+    if (ms === Number.POSITIVE_INFINITY) return { cancel() {} }
     const timeout = setTimeout(callback, ms)
     timeout.unref()
     return { cancel: () => clearTimeout(timeout) }

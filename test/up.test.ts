@@ -94,6 +94,14 @@ test('a container that was killed is started again, and the proxy is left alone'
     assert.equal(readies(child, 'proxy'), 1)
   }))
 
+test('when both are killed at once, both are started again', () =>
+  withPair('', async ({ child, id }) => {
+    await served(child)
+    for (const one of [id('container'), id('proxy')]) process.kill(one, 'SIGKILL')
+    await child.until(() => readies(child, 'container') === 2 && readies(child, 'proxy') === 2)
+    assert.match(child.stderr, /^gantry: the proxy ended \(SIGKILL\)/m)
+  }))
+
 test('an application that cannot be loaded at first is told, and ends it with 1', () =>
   withPair('refuses-container', async ({ child, directory }) => {
     assert.deepEqual(await child.exited, { code: 1, signal: null })

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import fc from 'fast-check'
-import { Deadlines, type Expirable } from '../../protocol/clock.ts'
+import { Deadlines, type Expirable, systemClock } from '../../protocol/clock.ts'
 import { FakeClock } from '../support/clock.ts'
 
 class Item implements Expirable {
@@ -87,5 +87,15 @@ describe('deadlines', () => {
         },
       ),
     )
+  })
+})
+
+describe('the system clock', () => {
+  it('never calls back after Infinity, where a timer of Node would at once', async () => {
+    let called = false
+    systemClock.after(Number.POSITIVE_INFINITY, () => (called = true))
+    // Timers fire in the order of their times: one of 1 ms, which Node makes of Infinity, comes before this.
+    await new Promise<void>((resolve) => setTimeout(resolve, 5))
+    assert.equal(called, false)
   })
 })
