@@ -8,60 +8,17 @@
 
 import type { Headers } from '../application.ts'
 import { LocalProtocolError, RemoteProtocolError } from '../errors.ts'
-import {
-  CREDIT_MAX,
-  Flag,
-  Frame,
-  Goaway,
-  HELLO_MAX,
-  INFORM_COUNT,
-  INFORM_MAX,
-  PROOF,
-  RETIRE_AT,
-  STARTED_MAX,
-  TEXT_MAX,
-} from './constants.ts'
-import { HeadReader, type RequestFields } from './head.ts'
-import {
-  type Handshake,
-  type Hello,
-  type HelloOptions,
-  helloOf,
-  type Identity,
-  matchHellos,
-  proofOf,
-  proves,
-  readHello,
-} from './hello.ts'
-import { FrameReader, type FrameSink } from './reader.ts'
+import { Flag, Goaway } from './constants.ts'
+import type { Event } from './events.ts'
+import { Handshake } from './handshake.ts'
+import type { RequestFields } from './head.ts'
+import { type Hello, type HelloOptions, helloOf, type Identity, type Role } from './hello.ts'
+import { type Answering, Receiver } from './receiver.ts'
 import { Sender } from './sender.ts'
-import { Stream } from './stream.ts'
-import { StreamTable } from './stream-table.ts'
+import type { Stream } from './stream.ts'
+import { Streams } from './streams.ts'
 
-export type Event =
-  /** The handshake is done. */
-  | { type: 'ready'; peer: Identity }
-  | {
-      type: 'request'
-      stream: Stream
-      fields: RequestFields
-      body: Uint8Array | undefined
-      end: boolean
-      hold: boolean
-    }
-  | { type: 'started'; stream: Stream }
-  | { type: 'inform'; stream: Stream; status: string; headers: Headers }
-  | { type: 'response'; stream: Stream; status: string; headers: Headers; body: Uint8Array | undefined; end: boolean }
-  | { type: 'data'; stream: Stream; bytes: Uint8Array; end: boolean }
-  /** The direction's end, with its trailer fields (flat). */
-  | { type: 'trailers'; stream: Stream; fields: string[] }
-  | { type: 'reset'; stream: Stream; code: number; text: string }
-  /** The peer takes no more requests, and did not take `untaken`. */
-  | { type: 'goaway'; code: number; text: string; untaken: Stream[] }
-  /** To a caller: what it is granted. To a server: what the peer could use. */
-  | { type: 'slots'; count: number }
-  | { type: 'ping'; token: Uint8Array }
-  | { type: 'pong'; token: Uint8Array; running: number; lag: number }
+export type { Event } from './events.ts'
 
 export interface ConnectionOptions extends HelloOptions {
   token?: string | undefined
@@ -77,59 +34,61 @@ export interface RequestFlags {
 
 const EMPTY: Uint8Array = new Uint8Array(0)
 
-export class Connection implements FrameSink {
-  readonly role: 'caller' | 'server'
+export class Connection implements Answering {
+  readonly role: Role
   /** Why the link has to end, if it has to. */
   failure: RemoteProtocolError | undefined
-  state: 'hello' | 'proof' | 'open' | 'failed' = 'hello'
-  peer: Identity | undefined
-  /** A GOAWAY was sent, was received. */
-  goingAway = false
-  leaving = false
-
   readonly #sender: Sender
-  readonly #reader: FrameReader = new FrameReader(this)
-  readonly #heads: HeadReader = new HeadReader()
-  #events: Event[] = []
-
-  readonly #token: string | undefined
-  readonly #hello: Hello
-  readonly #helloPayload: Uint8Array
-  #handshake: Handshake | undefined
-
-  readonly #streams: StreamTable = new StreamTable()
-  /** Caller: the next number. Server: one more than the highest that came. */
-  #next: number
-  /** Server: the highest number whose request was given out. */
-  #taken = 0
-
-  /** Credit of a new stream, as the peer's HELLO says. */
-  #sendWindow = 0
+  readonly #streams: Streams
+  readonly #handshake: Handshake
+  readonly #receiver: Receiver
+  readonly #window: number
 
   constructor(options: ConnectionOptions) {
+    const hello = helloOf(options)
     this.role = options.role
-    // An empty key proves nothing.
-    if (options.token === '') throw new LocalProtocolError('EMPTY_TOKEN', 'the token is empty')
-    this.#token = options.token
-    this.#hello = helloOf(options)
-    this.#next = options.firstStream ?? 1
-    this.#sender = new Sender((stream) => this.#localEnd(stream))
-    this.#helloPayload = this.#sender.hello(this.#hello)
+    this.#window = hello.window
+    this.#sender = new Sender((stream) => this.#streams.localEnd(stream))
+    this.#streams = new Streams(this.role, hello.window, options.firstStream ?? 1, (stream) =>
+      this.#sender.drop(stream),
+    )
+    this.#handshake = new Handshake(hello, this.#sender.hello(hello), options.token)
+    this.#receiver = new Receiver(hello, this.#handshake, this.#streams, this)
+  }
+
+  get state(): 'hello' | 'proof' | 'open' | 'failed' {
+    return this.#handshake.state
+  }
+
+  /** Who the other side says it is, once its HELLO has come. */
+  get peer(): Identity | undefined {
+    return this.#handshake.peer
+  }
+
+  /** A GOAWAY was sent. */
+  get goingAway(): boolean {
+    return this.#receiver.goingAway
+  }
+
+  /** A GOAWAY has come. */
+  get leaving(): boolean {
+    return this.#receiver.leaving
   }
 
   // ---- bytes -----------------------------------------------------------------------------------------------------
 
   /** What these bytes say. `bytes` are not copied: events refer to them. */
   receive(bytes: Uint8Array): Event[] {
-    this.#events = []
-    if (this.failure) return this.#events
+    const receiver = this.#receiver
+    receiver.events = []
+    if (this.failure) return receiver.events
     try {
-      this.#reader.read(bytes)
+      receiver.read(bytes)
     } catch (error) {
       if (!(error instanceof RemoteProtocolError)) throw error
       this.fail(error)
     }
-    return this.#events
+    return receiver.events
   }
 
   /** Whether there is something to send. */
@@ -164,14 +123,14 @@ export class Connection implements FrameSink {
 
   /** The link is gone: closes all streams, and gives them. */
   abandon(): Stream[] {
-    const streams = [...this.#streams.values()]
-    for (const stream of streams) this.#close(stream)
+    const streams = this.#streams.all()
+    for (const stream of streams) this.#streams.close(stream)
     return streams
   }
 
   /** Whether stream numbers are used up: the link is to be replaced. */
   get worn(): boolean {
-    return this.#next > RETIRE_AT
+    return this.#streams.worn
   }
 
   // ---- calls of a caller -------------------------------------------------------------------------------------------
@@ -186,11 +145,11 @@ export class Connection implements FrameSink {
       throw new LocalProtocolError('NOT_OPEN', 'no request can be made on this link now')
     }
     const { upgrade, hold } = flags
-    const stream = new Stream(this.#next, upgrade, hold || upgrade ? 0 : this.#sendWindow, this.#hello.window)
+    const stream = this.#streams.make(this.#streams.next, upgrade, hold)
     stream.held = hold
     const bits = (hold ? Flag.HOLD : 0) | (upgrade ? Flag.UPGRADE : 0)
     const sent = this.#sender.request(stream, fields, bits, body, flags.end && !upgrade)
-    this.#next++
+    this.#streams.next++
     this.#streams.add(stream)
     if (!upgrade && !stream.localEnded) this.#sender.send(stream, rest(body, sent), flags.end)
     return stream
@@ -223,7 +182,7 @@ export class Connection implements FrameSink {
     const sent = this.#sender.response(stream, status, headers, body, end && !upgraded)
     stream.responded = true
     stream.started = true
-    if (upgraded) this.#upgraded(stream)
+    if (upgraded) this.#streams.upgraded(stream)
     if (stream.localEnded || stream.closed) return true
     return this.#sender.send(stream, rest(body, sent), end)
   }
@@ -232,7 +191,7 @@ export class Connection implements FrameSink {
   wanted(stream: Stream): void {
     if (stream.closed || stream.remoteEnded || !stream.held) return
     stream.held = false
-    stream.window = this.#hello.window
+    stream.window = this.#window
     this.#sender.window(stream, stream.window)
     this.#checkLoad()
   }
@@ -269,7 +228,7 @@ export class Connection implements FrameSink {
   /** Gives a stream up. What waits to be sent is dropped, and nothing more of it will be heard. */
   reset(stream: Stream, code: number, text: string): void {
     if (stream.closed) return
-    this.#close(stream)
+    this.#streams.close(stream)
     if (this.failure) return
     this.#sender.reset(stream.id, code, text)
     this.#checkLoad()
@@ -279,7 +238,7 @@ export class Connection implements FrameSink {
   consumed(stream: Stream, bytes: number): void {
     if (stream.closed || stream.remoteEnded) return
     stream.owed += bytes
-    if (stream.owed * 2 < this.#hello.window) return
+    if (stream.owed * 2 < this.#window) return
     const credit = stream.owed
     stream.owed = 0
     stream.window += credit
@@ -311,376 +270,34 @@ export class Connection implements FrameSink {
   /** Says that this side takes no more requests (server), or makes none (caller). */
   goaway(code: number, text: string): void {
     if (this.goingAway || this.failure) return
-    this.goingAway = true
-    this.#sender.goaway(this.#taken, code, text)
+    this.#receiver.goingAway = true
+    this.#sender.goaway(this.#streams.taken, code, text)
   }
 
   /** Ends the link for a reason found outside: the peer gets a GOAWAY that says it, and nothing more is read. */
   fail(error: RemoteProtocolError): void {
     if (this.failure) return
     this.failure = error
-    this.state = 'failed'
-    this.goingAway = true
+    this.#handshake.state = 'failed'
+    this.#receiver.goingAway = true
     this.#sender.dropAll()
-    this.#sender.goaway(this.#taken, GOAWAY_OF[error.code] ?? Goaway.PROTOCOL, error.message)
+    this.#sender.goaway(this.#streams.taken, GOAWAY_OF[error.code] ?? Goaway.PROTOCOL, error.message)
   }
 
-  // ---- frames in -------------------------------------------------------------------------------------------------
+  // ---- of Answering ----------------------------------------------------------------------------------------------
 
-  /** Of FrameSink: how long a payload may be, or that such a frame cannot come. @param stream -1: not known yet */
-  limit(type: number, stream: number): number {
-    if (this.state !== 'open') {
-      const expected = this.state === 'hello' ? Frame.HELLO : Frame.AUTH
-      if (type !== expected && type !== Frame.GOAWAY) {
-        throw new RemoteProtocolError(
-          'HANDSHAKE',
-          `a frame of type 0x${type.toString(16)} before the handshake was done`,
-        )
-      }
-    }
-    const longest = this.#longest(type)
-    const onStream = type >= Frame.REQUEST && type !== Frame.HELLO
-    if (stream >= 0 && longest >= 0 && onStream !== stream > 0) {
-      throw new RemoteProtocolError('BAD_STREAM', `a frame of type 0x${type.toString(16)} on stream ${stream}`)
-    }
-    return longest
-  }
-
-  #longest(type: number): number {
-    const { head, data } = this.#hello
-    switch (type) {
-      case Frame.DATA:
-        return data
-      case Frame.REQUEST:
-      case Frame.RESPONSE:
-        return 4 + head + data
-      case Frame.TRAILERS:
-        return head
-      case Frame.INFORM:
-        return INFORM_MAX
-      case Frame.WINDOW:
-      case Frame.SLOTS:
-        return 4
-      case Frame.STARTED:
-        return 4 * STARTED_MAX
-      case Frame.PING:
-        return 8
-      case Frame.PONG:
-        return 16
-      case Frame.RESET:
-        return 1 + TEXT_MAX
-      case Frame.GOAWAY:
-        return 5 + TEXT_MAX
-      case Frame.AUTH:
-        return PROOF
-      case Frame.HELLO:
-        return HELLO_MAX
-      default:
-        return -1
-    }
-  }
-
-  /** Of FrameSink. @throws RemoteProtocolError */
-  frame(type: number, flags: number, id: number, bytes: Uint8Array, start: number, end: number): void {
-    switch (type) {
-      case Frame.DATA:
-        this.#onData(flags, id, bytes, start, end)
-        break
-      case Frame.REQUEST:
-        this.#onRequest(flags, id, bytes, start, end)
-        break
-      case Frame.RESPONSE:
-        this.#onResponse(flags, id, bytes, start, end)
-        break
-      case Frame.WINDOW:
-        this.#onWindow(id, u32(bytes, start, end))
-        break
-      case Frame.STARTED:
-        this.#onStarted(bytes, start, end)
-        break
-      case Frame.INFORM:
-        this.#onInform(id, bytes, start, end)
-        break
-      case Frame.TRAILERS:
-        this.#onTrailers(id, bytes, start, end)
-        break
-      case Frame.RESET:
-        this.#onReset(id, bytes, start, end)
-        break
-      case Frame.SLOTS:
-        this.#events.push({ type: 'slots', count: u32(bytes, start, end) })
-        break
-      case Frame.PING:
-        if (end - start !== 8) throw badLength(type)
-        this.#events.push({ type: 'ping', token: copy(bytes, start, end) })
-        break
-      case Frame.PONG: {
-        if (end - start !== 16) throw badLength(type)
-        const running = u32(bytes, start + 8, start + 12)
-        const lag = u32(bytes, start + 12, end)
-        this.#events.push({ type: 'pong', token: copy(bytes, start, start + 8), running, lag })
-        break
-      }
-      case Frame.GOAWAY:
-        this.#onGoaway(bytes, start, end)
-        break
-      case Frame.HELLO:
-        this.#onHello(copy(bytes, start, end))
-        break
-      case Frame.AUTH:
-        this.#onAuth(copy(bytes, start, end))
-    }
-  }
-
-  #onHello(payload: Uint8Array): void {
-    if (this.state !== 'hello') throw new RemoteProtocolError('HELLO_TWICE', 'a second HELLO')
-    const theirs = readHello(payload)
-    matchHellos(this.#hello, theirs)
-    this.#sendWindow = theirs.window
-    this.#sender.dataMax = theirs.data
-    this.#sender.headMax = theirs.head
-    this.peer = theirs.identity
-    if (this.#token === undefined) {
-      this.#open()
-      return
-    }
-    const ours = { nonce: this.#hello.nonce, payload: this.#helloPayload }
-    const other = { nonce: theirs.nonce, payload }
-    this.#handshake = this.role === 'caller' ? { caller: ours, server: other } : { caller: other, server: ours }
-    this.state = 'proof'
-    if (this.#hello.dialled) this.#writeProof(this.#token, this.#handshake)
-  }
-
-  #onAuth(proof: Uint8Array): void {
-    const handshake = this.#handshake
-    if (this.state !== 'proof' || !handshake || this.#token === undefined) {
-      throw new RemoteProtocolError('HANDSHAKE', 'a proof that was not asked for')
-    }
-    const expected = proofOf(this.#token, this.role === 'caller' ? 'server' : 'caller', handshake)
-    if (!proves(proof, expected)) {
-      throw new RemoteProtocolError('UNAUTHENTICATED', 'the peer does not hold the same token')
-    }
-    if (!this.#hello.dialled) this.#writeProof(this.#token, handshake)
-    this.#open()
-  }
-
-  #writeProof(token: string, handshake: Handshake): void {
-    this.#sender.auth(proofOf(token, this.role, handshake))
-  }
-
-  #open(): void {
-    this.#handshake = undefined
-    this.state = 'open'
-    this.#events.push({ type: 'ready', peer: this.peer! })
-  }
-
-  #onRequest(flags: number, id: number, bytes: Uint8Array, start: number, end: number): void {
-    if (this.role !== 'server') throw wrongRole('REQUEST')
-    if (id < this.#next) throw new RemoteProtocolError('BAD_STREAM', `stream ${id} after ${this.#next - 1}`)
-    this.#next = id + 1
-    const bodyAt = this.#headEnd(bytes, start, end)
-    const fields = this.#heads.request(bytes, start + 4, bodyAt)
-    const size = end - bodyAt
-    const hold = (flags & Flag.HOLD) !== 0
-    const upgrade = (flags & Flag.UPGRADE) !== 0
-    const ended = (flags & Flag.END) !== 0
-    if ((upgrade || hold) && (size > 0 || (upgrade && ended))) {
-      throw new RemoteProtocolError('FLOW_CONTROL', `stream ${id} brought body that it has no credit for`)
-    }
-    const stream = new Stream(id, upgrade, this.#sendWindow, hold || upgrade ? 0 : this.#hello.window)
-    stream.held = hold && !upgrade && !ended
-    this.#pay(stream, size)
-    stream.remoteEnded = ended
-    // After our GOAWAY it is above what was taken: the caller knows from that, and its body is to be ignored.
-    if (this.goingAway) {
-      stream.closed = true
-      return
-    }
-    this.#taken = id
-    this.#streams.add(stream)
-    const body = size > 0 ? keep(bytes, bodyAt, end) : undefined
-    this.#events.push({ type: 'request', stream, fields, body, end: ended, hold })
-  }
-
-  #onResponse(flags: number, id: number, bytes: Uint8Array, start: number, end: number): void {
-    if (this.role !== 'caller') throw wrongRole('RESPONSE')
-    const bodyAt = this.#headEnd(bytes, start, end)
-    const { status, headers } = this.#heads.response(bytes, start + 4, bodyAt)
-    const stream = this.#known(id)
-    if (!stream) return
-    if (stream.responded) throw new RemoteProtocolError('RESPONDED', `a second response on stream ${id}`)
-    stream.responded = true
-    stream.started = true
-    if (status.startsWith('101')) {
-      if (!stream.upgrade)
-        throw new RemoteProtocolError('NOT_UPGRADE', `a 101 on stream ${id}, which asked for no upgrade`)
-      this.#upgraded(stream)
-    }
-    const size = end - bodyAt
-    this.#pay(stream, size)
-    const ended = (flags & Flag.END) !== 0
-    this.#events.push({
-      type: 'response',
-      stream,
-      status,
-      headers,
-      body: size > 0 ? keep(bytes, bodyAt, end) : undefined,
-      end: ended,
-    })
-    if (ended) this.#remoteEnd(stream)
-  }
-
-  #onInform(id: number, bytes: Uint8Array, start: number, end: number): void {
-    if (this.role !== 'caller') throw wrongRole('INFORM')
-    const stream = this.#known(id)
-    const { status, headers } = this.#heads.response(bytes, start, end)
-    if (!stream) return
-    if (stream.responded) throw new RemoteProtocolError('RESPONDED', `a 1xx after the response on stream ${id}`)
-    stream.informs++
-    stream.informBytes += end - start
-    if (stream.informs > INFORM_COUNT || stream.informBytes > INFORM_MAX) {
-      throw new RemoteProtocolError(
-        'INFORM_FLOOD',
-        `more 1xx answers on stream ${id} than ${INFORM_COUNT}, or too long`,
-      )
-    }
-    stream.started = true
-    this.#events.push({ type: 'inform', stream, status, headers })
-  }
-
-  #onData(flags: number, id: number, bytes: Uint8Array, start: number, end: number): void {
-    const stream = this.#known(id)
-    const ended = (flags & Flag.END) !== 0
-    if (!ended && start === end)
-      throw new RemoteProtocolError('EMPTY_DATA', `DATA without bytes or END on stream ${id}`)
-    if (!stream) return
-    if (stream.remoteEnded) throw new RemoteProtocolError('ENDED', `DATA after the END of stream ${id}`)
-    if (this.role === 'caller' ? !stream.responded : stream.upgrade && !stream.upgraded) {
-      throw new RemoteProtocolError('TOO_EARLY', `DATA before the response on stream ${id}`)
-    }
-    this.#pay(stream, end - start)
-    this.#events.push({ type: 'data', stream, bytes: keep(bytes, start, end), end: ended })
-    if (ended) this.#remoteEnd(stream)
-  }
-
-  #onTrailers(id: number, bytes: Uint8Array, start: number, end: number): void {
-    const stream = this.#known(id)
-    const fields = this.#heads.fields(bytes, start, end)
-    if (!stream) return
-    if (stream.remoteEnded) throw new RemoteProtocolError('ENDED', `TRAILERS after the END of stream ${id}`)
-    if (stream.upgrade || (this.role === 'caller' && !stream.responded)) {
-      throw new RemoteProtocolError('TOO_EARLY', `TRAILERS on stream ${id}, where none can be`)
-    }
-    this.#events.push({ type: 'trailers', stream, fields })
-    this.#remoteEnd(stream)
-  }
-
-  #onReset(id: number, bytes: Uint8Array, start: number, end: number): void {
-    if (end - start < 1) throw badLength(Frame.RESET)
-    const stream = this.#known(id)
-    if (!stream) return
-    this.#close(stream)
-    this.#events.push({ type: 'reset', stream, code: bytes[start]!, text: textOf(bytes, start + 1, end) })
-  }
-
-  #onWindow(id: number, credit: number): void {
-    if (credit === 0) throw new RemoteProtocolError('FLOW_CONTROL', `a WINDOW of nothing on stream ${id}`)
-    const stream = this.#known(id)
-    if (!stream) return
-    stream.credit += credit
-    if (stream.credit > CREDIT_MAX) {
-      throw new RemoteProtocolError('FLOW_CONTROL', `more credit on stream ${id} than ${CREDIT_MAX}`)
-    }
+  credited(stream: Stream): void {
     this.#sender.credited(stream)
   }
 
-  #onStarted(bytes: Uint8Array, start: number, end: number): void {
-    if (this.role !== 'caller') throw wrongRole('STARTED')
-    if ((end - start) % 4 !== 0 || end === start) throw badLength(Frame.STARTED)
-    for (let at = start; at < end; at += 4) {
-      const stream = this.#known(u32(bytes, at, at + 4))
-      if (!stream || stream.started) continue
-      stream.started = true
-      this.#events.push({ type: 'started', stream })
-    }
+  prove(proof: Uint8Array): void {
+    this.#sender.auth(proof)
   }
 
-  #onGoaway(bytes: Uint8Array, start: number, end: number): void {
-    if (end - start < 5) throw badLength(Frame.GOAWAY)
-    const last = u32(bytes, start, start + 4)
-    this.leaving = true
-    const untaken: Stream[] = []
-    if (this.role === 'caller') {
-      for (const stream of this.#streams.values()) {
-        if (stream.id <= last) continue
-        if (stream.started) {
-          throw new RemoteProtocolError(
-            'GOAWAY',
-            `stream ${stream.id} was started, and is now said not to have been taken`,
-          )
-        }
-        untaken.push(stream)
-      }
-    }
-    for (const stream of untaken) this.#close(stream)
-    this.#events.push({ type: 'goaway', code: bytes[start + 4]!, text: textOf(bytes, start + 5, end), untaken })
-  }
-
-  // ---- inside ----------------------------------------------------------------------------------------------------
-
-  /** The stream of that number; undefined if it was closed. @throws RemoteProtocolError if it was never opened */
-  #known(id: number): Stream | undefined {
-    const stream = this.#streams.get(id)
-    if (!stream && id >= this.#next) {
-      throw new RemoteProtocolError('BAD_STREAM', `stream ${id} was never opened`)
-    }
-    return stream
-  }
-
-  #headEnd(bytes: Uint8Array, start: number, end: number): number {
-    if (end - start < 4) throw badLength(Frame.REQUEST)
-    const length = u32(bytes, start, start + 4)
-    const at = start + 4 + length
-    if (length > this.#hello.head || at > end) {
-      throw new RemoteProtocolError('BAD_HEAD', `a head of ${length} bytes in a frame of ${end - start}`)
-    }
-    if (end - at > this.#hello.data)
-      throw new RemoteProtocolError('FRAME_TOO_LARGE', `${end - at} bytes of body in a frame`)
-    return at
-  }
-
-  #pay(stream: Stream, bytes: number): void {
-    if (bytes > stream.window) {
-      throw new RemoteProtocolError(
-        'FLOW_CONTROL',
-        `${bytes} bytes on stream ${stream.id}, which has credit for ${stream.window}`,
-      )
-    }
-    stream.window -= bytes
-  }
-
-  #upgraded(stream: Stream): void {
-    stream.upgraded = true
-    if (this.role === 'caller') stream.credit = this.#sendWindow
-    else stream.window = this.#hello.window
-  }
-
-  #remoteEnd(stream: Stream): void {
-    stream.remoteEnded = true
-    // A response's end ends the stream, whatever the request still had to say; an upgraded one ends when both have.
-    if (this.role === 'caller' && !stream.upgraded) this.#close(stream)
-    else if (stream.upgraded && stream.localEnded && !stream.ending) this.#close(stream)
-  }
-
-  /** The end of our direction is on its way. */
-  #localEnd(stream: Stream): void {
-    if (stream.upgraded ? stream.remoteEnded : this.role === 'server') this.#close(stream)
-  }
-
-  #close(stream: Stream): void {
-    stream.closed = true
-    this.#streams.delete(stream)
-    this.#sender.drop(stream)
+  met(hello: Hello): void {
+    this.#streams.sendWindow = hello.window
+    this.#sender.dataMax = hello.data
+    this.#sender.headMax = hello.head
   }
 
   #checkLoad(): void {
@@ -698,36 +315,4 @@ const GOAWAY_OF: Readonly<Record<string, number>> = {
 
 function rest(body: Uint8Array | undefined, sent: number): Uint8Array {
   return body === undefined || sent === body.length ? EMPTY : body.subarray(sent)
-}
-
-/** A part of a read, kept by reference unless it would hold much more than itself in memory. */
-function keep(bytes: Uint8Array, start: number, end: number): Uint8Array {
-  return (end - start) * 4 < bytes.buffer.byteLength ? copy(bytes, start, end) : bytes.subarray(start, end)
-}
-
-/** In memory of its own. (`slice` of a Buffer is no copy.) */
-function copy(bytes: Uint8Array, start: number, end: number): Uint8Array {
-  const own = Buffer.allocUnsafeSlow(end - start)
-  own.set(bytes.subarray(start, end))
-  return own
-}
-
-function u32(bytes: Uint8Array, start: number, end: number): number {
-  if (end - start !== 4) throw new RemoteProtocolError('BAD_FRAME', `a number of ${end - start} bytes, where it has 4`)
-  return ((bytes[start]! << 24) | (bytes[start + 1]! << 16) | (bytes[start + 2]! << 8) | bytes[start + 3]!) >>> 0
-}
-
-function badLength(type: number): RemoteProtocolError {
-  return new RemoteProtocolError('BAD_FRAME', `a frame of type 0x${type.toString(16)} whose length is not that type's`)
-}
-
-function wrongRole(name: string): RemoteProtocolError {
-  return new RemoteProtocolError('WRONG_ROLE', `${name} from a side that may not send it`)
-}
-
-/** For people. Decoded leniently, without control characters: it goes to logs and error messages. */
-function textOf(bytes: Uint8Array, start: number, end: number): string {
-  return Buffer.from(bytes.buffer, bytes.byteOffset + start, end - start)
-    .toString()
-    .replace(/[\x00-\x1f\x7f-\x9f]/g, ' ')
 }

@@ -212,13 +212,13 @@ export function matchHellos(ours: Hello, theirs: Hello): void {
 }
 
 /** Both sides' HELLO payloads as they were on the wire. */
-export interface Handshake {
+export interface Proven {
   caller: { nonce: string; payload: Uint8Array }
   server: { nonce: string; payload: Uint8Array }
 }
 
 /** The proof that `role` holds `token`: it is of use in this direction of this connection alone. */
-export function proofOf(token: string, role: Role, { caller, server }: Handshake): Uint8Array {
+export function proofOf(token: string, role: Role, { caller, server }: Proven): Uint8Array {
   const hmac = createHmac('sha256', token)
   hmac.update(`gantry frames 1 ${role}\n`)
   hmac.update(`${caller.nonce}\n${server.nonce}\n`)

@@ -1,0 +1,75 @@
+/**
+ * The handshake as one side sees it: which frame is due, and whether the other side proved what it had to. Does not
+ * write frames; what is to be sent is given back.
+ */
+
+import { LocalProtocolError, RemoteProtocolError } from '../errors.ts'
+import { Frame } from './constants.ts'
+import { type Hello, type Identity, matchHellos, type Proven, proofOf, proves, type Role, readHello } from './hello.ts'
+
+export class Handshake {
+  state: 'hello' | 'proof' | 'open' | 'failed' = 'hello'
+  /** The other's HELLO, once it has come. Not believed before `open`. */
+  theirs: Hello | undefined
+  readonly #ours: Hello
+  readonly #payload: Uint8Array
+  readonly #token: string | undefined
+  #said: Proven | undefined
+
+  /** @param payload our HELLO's, as it is sent */
+  constructor(ours: Hello, payload: Uint8Array, token: string | undefined) {
+    // An empty key proves nothing.
+    if (token === '') throw new LocalProtocolError('EMPTY_TOKEN', 'the token is empty')
+    this.#ours = ours
+    this.#payload = payload
+    this.#token = token
+  }
+
+  get peer(): Identity | undefined {
+    return this.theirs?.identity
+  }
+
+  /** @throws RemoteProtocolError for a frame that may not come before the link is open */
+  check(type: number): void {
+    if (this.state === 'open' || type === Frame.GOAWAY) return
+    if (type === (this.state === 'hello' ? Frame.HELLO : Frame.AUTH)) return
+    throw new RemoteProtocolError('HANDSHAKE', `a frame of type 0x${type.toString(16)} before the handshake was done`)
+  }
+
+  /**
+   * Their HELLO came.
+   *
+   * @returns the proof that is to be sent now, if one is
+   * @throws RemoteProtocolError
+   */
+  hello(payload: Uint8Array): Uint8Array | undefined {
+    if (this.state !== 'hello') throw new RemoteProtocolError('HELLO_TWICE', 'a second HELLO')
+    const theirs = readHello(payload)
+    matchHellos(this.#ours, theirs)
+    this.theirs = theirs
+    if (this.#token === undefined) {
+      this.state = 'open'
+      return undefined
+    }
+    const ours = { nonce: this.#ours.nonce, payload: this.#payload }
+    const other = { nonce: theirs.nonce, payload }
+    this.#said = this.#ours.role === 'caller' ? { caller: ours, server: other } : { caller: other, server: ours }
+    this.state = 'proof'
+    return this.#ours.dialled ? this.#proof(this.#ours.role) : undefined
+  }
+
+  /** Their proof came. As `hello`. */
+  auth(proof: Uint8Array): Uint8Array | undefined {
+    if (this.state !== 'proof') throw new RemoteProtocolError('HANDSHAKE', 'a proof that was not asked for')
+    const role = this.#ours.role
+    if (!proves(proof, this.#proof(role === 'caller' ? 'server' : 'caller'))) {
+      throw new RemoteProtocolError('UNAUTHENTICATED', 'the peer does not hold the same token')
+    }
+    this.state = 'open'
+    return this.#ours.dialled ? undefined : this.#proof(role)
+  }
+
+  #proof(role: Role): Uint8Array {
+    return proofOf(this.#token!, role, this.#said!)
+  }
+}
