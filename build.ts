@@ -4,7 +4,7 @@
  */
 
 import { spawnSync } from 'node:child_process'
-import { chmodSync, cpSync, existsSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, cpSync, rmSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
@@ -40,7 +40,7 @@ function build(directory: string): void {
   if (compiled.status !== 0) process.exit(compiled.status ?? 1)
   chmodSync(join(dist, 'gantry.js'), 0o755)
   const specification = join('protocol', 'frames', 'SPEC.md')
-  if (existsSync(join(root, specification))) cpSync(join(root, specification), join(dist, specification))
+  cpSync(join(root, specification), join(dist, specification))
   if (directory !== root) {
     for (const file of ['package.json', 'README.md', 'CHANGELOG.md', 'LICENSE'])
       cpSync(join(root, file), join(directory, file))
