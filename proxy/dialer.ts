@@ -142,11 +142,18 @@ export class Dialer {
     this.#failures++
     if (error && !this.#logged) {
       this.#logged = true
-      this.#options.log.warn({ address: this.name, error: error.message }, 'container cannot be reached; trying again')
+      const fields = { address: this.name, error: error.message, ...this.#hint(error) }
+      this.#options.log.warn(fields, 'container cannot be reached; trying again')
     }
     const local = this.#address.kind === 'unix'
     const most = this.#options.pool.queued > 0 ? MOST_WANTED : local ? MOST_LOCAL : MOST
     this.#dialIn(backoff(this.#failures, { first: FIRST, most }, this.#options.random))
+  }
+
+  /** The commonest mistake: a server that is no container answers, in HTTP, and its first byte is no frame of a handshake. */
+  #hint(error: Error): { hint?: string } {
+    if (!('code' in error) || error.code !== 'HANDSHAKE' || this.#address.kind !== 'tcp') return {}
+    return { hint: `if a server that speaks HTTP listens there, write --upstream http://${this.name}` }
   }
 
   #dialIn(milliseconds: number): void {

@@ -167,8 +167,8 @@ export class FramesUpstream implements Upstream {
       this.#suspect = true
       this.#log.warn({ member: this.name, milliseconds: Math.round(silent) }, 'container does not answer')
       this.onChange()
-    }
-    if (silent >= DEAD_AFTER && this.inFlight > 0) {
+      // Not closed at the first look: it may be this process that stood still, with the answer waiting to be read.
+    } else if (silent >= DEAD_AFTER && this.inFlight > 0) {
       this.#caller.destroy(new Error(`it has not answered for ${Math.round(silent / 1000)} s`))
       return
     }

@@ -171,6 +171,16 @@ suite('a dialer', () => {
     assert.deepEqual(scene.log.messages('info'), ['container is reached again', 'container is ready'])
   })
 
+  test('says what to write when a server answers that speaks HTTP', async () => {
+    const scene = new Scene()
+    const [here, there] = duplexPair()
+    scene.sockets[0]!.connect(here)
+    there.end('HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n')
+    for (let count = 0; count < 20; count++) await turn()
+    const { hint } = scene.log.lines[0]!.fields
+    assert.match(String(hint), /--upstream http:\/\/192\.0\.2\.1:8000/)
+  })
+
   test('does not wait for ever for a connection', () => {
     const scene = new Scene()
     scene.clock.advance(3_500)
