@@ -177,7 +177,7 @@ suite('a dialer', () => {
     scene.sockets[0]!.connect(here)
     there.end('HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n')
     for (let count = 0; count < 20; count++) await turn()
-    const { hint } = scene.log.lines[0]!.fields
+    const { hint } = scene.log.lines.find(({ level }) => level === 'warn')!.fields
     assert.match(String(hint), /--upstream http:\/\/192\.0\.2\.1:8000/)
   })
 
