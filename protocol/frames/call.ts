@@ -24,7 +24,8 @@ import type { Stream } from './stream.ts'
  * - `LOST`: the link died, or was closed from this side.
  * - `RESET`: the peer gave the request up (its application failed after its head, a deadline, a drain timeout).
  * - `PROTOCOL`: the peer's response is not one.
- * - `ABORTED`: this side gave it up: its client is gone, or a deadline passed.
+ *
+ * A call that this side gave up (its client is gone, a deadline passed) fails with what it was given up for instead.
  */
 export type CallErrorCode = 'REFUSED' | 'GOAWAY' | 'NOT_READY' | 'TOO_LARGE' | 'LOST' | 'RESET' | 'PROTOCOL' | 'ABORTED'
 
@@ -191,7 +192,8 @@ export class Call implements Attempt, BodySource {
   readonly #exchangeFinished = (outcome: Outcome): void => {
     if (!outcome.aborted || this.#stream === undefined || this.#stream.closed) return
     this.#stop(outcome.aborted)
-    this.#fail(this.#error('ABORTED', outcome.aborted.message, 'maybe', outcome.aborted))
+    // Its own error: nobody else can mend this by calling another container.
+    this.#fail(outcome.aborted)
   }
 
   /** Gives body to the connection as long as there is room and body. */

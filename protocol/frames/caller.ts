@@ -137,7 +137,7 @@ export class Caller implements LinkOwner, CallOwner {
 
   /**
    * Calls the remote application. Rejects before `startResponse` was called with a `CallError`, or with what was thrown if
-   * the request itself is at fault (its input failed, a variable cannot cross); after it the body throws. A response
+   * the request itself is at fault (its client is gone, its input failed, a variable cannot cross); after it the body throws. A response
    * that came whole in one frame gives an array.
    *
    * It neither waits for a slot nor looks at `grant`: what is above it is refused by the peer.

@@ -146,22 +146,30 @@ export class Link {
   #read(chunk: Uint8Array): void {
     if (this.#closed) return
     const { connection } = this
-    const events = connection.receive(chunk)
-    for (const event of events) {
-      if (this.#closed) return
-      if (event.type === 'ready') {
-        this.#timer?.cancel()
-        this.#timer = undefined
-      } else if (event.type === 'goaway' && (connection.state !== 'open' || isFault(event.code))) {
-        this.#owner.event(event)
-        this.#finish(new RemoteProtocolError(nameOf(event.code), `the peer ended the link: ${event.text}`))
-        return
+    try {
+      for (const event of connection.receive(chunk)) {
+        if (this.#closed) return
+        this.#hear(event)
       }
-      this.#owner.event(event)
+    } catch (error) {
+      // A fault of ours, not of the peer: it costs this link, and is told with its stack.
+      this.destroy(error as Error)
+      return
     }
     this.#relieve()
     if (connection.failure) this.#fail(connection.failure)
     else if (connection.pending) this.schedule()
+  }
+
+  #hear(event: Event): void {
+    if (event.type === 'ready') {
+      this.#timer?.cancel()
+      this.#timer = undefined
+    }
+    this.#owner.event(event)
+    if (event.type === 'goaway' && (this.connection.state !== 'open' || isFault(event.code))) {
+      this.#finish(new RemoteProtocolError(nameOf(event.code), `the peer ended the link: ${event.text}`))
+    }
   }
 
   #relieve(): void {

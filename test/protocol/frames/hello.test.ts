@@ -82,6 +82,12 @@ describe('who may talk to whom', () => {
   })
 })
 
+describe('a token', () => {
+  test('that is empty is refused here: it would prove nothing', () => {
+    assert.throws(() => connection('caller', { token: '', secret: true }), { code: 'EMPTY_TOKEN' })
+  })
+})
+
 describe('the proof', () => {
   /** A server that heard the caller's HELLO, with what it would accept as proof. */
   function asked(): { server: Connection; proof: Buffer } {

@@ -586,6 +586,36 @@ describe('an upgraded connection', () => {
     await until(() => there.server.active === 0)
   })
 
+  test('is not offered to an application whose caller did not ask for one in the frame', async () => {
+    const seen: unknown[] = []
+    const { peer, server } = await serverAgainstPeer((given, startResponse) => {
+      seen.push(given['HTTP_UPGRADE'], given['HTTP_CONNECTION'], given['HTTP_HOST'])
+      startResponse('200 OK', [])
+      return []
+    })
+    const headers = ['Host', 'a', 'Upgrade', 'parrot', 'Connection', 'Upgrade']
+    peer.connection.request({ ...REQUEST, headers }, OPEN, Buffer.from('body'))
+    peer.send()
+    assert.equal((await peer.heard('response')).status, '200 OK')
+    assert.deepEqual(seen, [undefined, undefined, 'a'])
+    server.destroy()
+  })
+
+  test('with a body is an ordinary request', async () => {
+    const { here } = await linked(async (given, startResponse) => {
+      const body = await given['wsgi.input'].read()
+      startResponse('200 OK', [])
+      return [body]
+    })
+    const input = new TestInput()
+    input.push(Buffer.from('body'))
+    input.end()
+    const request = environ('/', 'POST', ['Upgrade', 'parrot', 'Connection', 'Upgrade', 'Content-Length', '4'])
+    assert.equal(request['HTTP_UPGRADE'], 'parrot')
+    assert.equal(await bytesOf(call(here.caller, request, new ReplayableBody(input)).response), 'body')
+    here.caller.destroy()
+  })
+
   test('does not end a link that drains', async () => {
     const { here, there, client } = await upgraded()
     there.server.drain()
