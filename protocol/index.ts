@@ -18,7 +18,7 @@ export {
 } from './environ.ts'
 export { type ErrorPageOptions, errorPage } from './error-page.ts'
 export { type AbortCode, AbortError, HttpError, LocalProtocolError, RemoteProtocolError } from './errors.ts'
-export { Exchange, type ExchangeHost, type ResponseSink } from './exchange.ts'
+export { Exchange, type ExchangeHost } from './exchange.ts'
 export { fileWrapper } from './file-wrapper.ts'
 export { type ConnectOptions, connect, type RemoteApplication } from './frames/connect.ts'
 export {
@@ -55,4 +55,5 @@ export { type FromNodeOptions, fromNode, type NodeListener } from './node-listen
 export { OptionError, type OptionErrorCode, type OptionTable, type OptionValues, parseOptions } from './options.ts'
 export { renderHelp, renderMarkdown } from './options-help.ts'
 export { TrustedPeers, UNIX_PEER } from './peers.ts'
+export type { ResponseSink } from './response.ts'
 export { serveUwsgi, type UwsgiConnection, type UwsgiOptions } from './uwsgi/gateway.ts'

@@ -6,8 +6,9 @@
 import type { Duplex } from 'node:stream'
 import type { Headers } from '../application.ts'
 import { type AbortError, LocalProtocolError } from '../errors.ts'
-import type { Exchange, ResponseSink } from '../exchange.ts'
+import type { Exchange } from '../exchange.ts'
 import type { InputSource, RequestInput } from '../input.ts'
+import type { ResponseSink } from '../response.ts'
 
 /** What a connection does for its current stream. */
 export interface StreamOwner {

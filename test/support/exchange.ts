@@ -6,8 +6,9 @@ import type { Application, Environ, Headers } from '../../protocol/application.t
 import { Deadlines } from '../../protocol/clock.ts'
 import { environFromHttp } from '../../protocol/environ.ts'
 import type { AbortError } from '../../protocol/errors.ts'
-import { Exchange, type ExchangeHost, type ResponseSink } from '../../protocol/exchange.ts'
+import { Exchange, type ExchangeHost } from '../../protocol/exchange.ts'
 import { RequestInput } from '../../protocol/input.ts'
+import type { ResponseSink } from '../../protocol/response.ts'
 import { FakeClock } from './clock.ts'
 import { RecordingLog } from './log.ts'
 
