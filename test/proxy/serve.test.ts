@@ -133,6 +133,14 @@ suite('a proxy', () => {
     assert.deepEqual([String(answer.body), asked[0]], ['found', 'containers.test'])
   })
 
+  test('asks for no secret at a Unix socket, which has its permissions', () =>
+    withDirectory(async (directory) => {
+      const path = join(directory, 'app.sock')
+      await container(named('local')).listen({ path })
+      const served = await Served.start(['--upstream', `unix:${path}`], {}, 'a secret of some length')
+      assert.equal(String((await (await served.client()).fetch({ target: '/' })).body), 'local')
+    }))
+
   test('takes containers that join', async () => {
     const served = await Served.start(['--join-listen', '127.0.0.1:0'])
     const joiner = container(named('joined'))
