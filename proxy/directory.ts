@@ -4,11 +4,11 @@
  */
 
 import { type FSWatcher, watch } from 'node:fs'
-import { readdir } from 'node:fs/promises'
+import { lstat, readdir } from 'node:fs/promises'
 import type { Timer } from '../protocol/clock.ts'
 import type { DialAddress, DiscoveryOptions, Report, Stop } from './discovery.ts'
 
-/** Also reports, unchanged, when the system says that something happened: a socket may have been replaced by its like. */
+/** Also reports when a socket was replaced by one of the same name. */
 export function watchDirectory(path: string, report: Report, { clock, log, interval }: DiscoveryOptions): Stop {
   let stopped = false
   let timer: Timer | undefined
@@ -41,7 +41,6 @@ export function watchDirectory(path: string, report: Report, { clock, log, inter
     if (looking || stopped) return
     looking = true
     timer?.cancel()
-    const changed = noticed
     noticed = false
     try {
       rewatch()
@@ -53,8 +52,9 @@ export function watchDirectory(path: string, report: Report, { clock, log, inter
         .filter((entry) => entry.isSocket() && !entry.name.startsWith('.'))
         .map(({ name }) => name)
         .sort()
-      const now = names.join('\0')
-      if (now !== known || changed) {
+      const now = (await Promise.all(names.map((name) => identify(path, name)))).join('\0')
+      if (stopped) return
+      if (now !== known) {
         known = now
         report(names.map((name): DialAddress => ({ kind: 'unix', path: `${path}${name}` })))
       }
@@ -82,5 +82,15 @@ export function watchDirectory(path: string, report: Report, { clock, log, inter
     stopped = true
     timer?.cancel()
     unwatch()
+  }
+}
+
+/** Which file it is: another one by the same name has another number. One that is gone meanwhile is found out at the next look. */
+async function identify(directory: string, name: string): Promise<string> {
+  try {
+    const { ino, birthtimeMs } = await lstat(`${directory}${name}`)
+    return `${name} ${ino} ${birthtimeMs}`
+  } catch {
+    return name
   }
 }

@@ -10,6 +10,7 @@ import { type DialAddress, type DiscoveryOptions, discover, type Report } from '
 import { FakeClock } from '../support/clock.ts'
 import { RecordingLog } from '../support/log.ts'
 import { turn } from './client.ts'
+import { until } from './container.ts'
 
 type Discovered = Exclude<ReturnType<typeof parseAddress>, { kind: 'http' }>
 
@@ -224,9 +225,7 @@ suite('a directory', () => {
     const watched = await Watched.make()
     const path = join(watched.path, 'later')
     const later = new Watched(path).start()
-    const deadline = setTimeout(() => {}, 60_000)
-    while (later.log.messages('warn').length === 0) await turn()
-    clearTimeout(deadline)
+    await until(() => later.log.messages('warn').length > 0)
     await mkdir(path)
     await socket(join(path, 'a.sock'))
     await later.shows('a.sock')
@@ -251,11 +250,10 @@ suite('a directory', () => {
     const watched = await Watched.make()
     await socket(join(watched.path, 'a.sock'))
     await watched.start().shows('a.sock')
-    await turn()
-    const before = watched.reports
     await socket(join(watched.path, '.new'))
+    const before = watched.reports
     await rename(join(watched.path, '.new'), join(watched.path, 'a.sock'))
-    while (watched.reports === before) await turn()
+    await until(() => watched.reports > before)
     assert.deepEqual(watched.now, [`unix:${watched.path}/a.sock`])
   })
 })
