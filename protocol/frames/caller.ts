@@ -95,7 +95,7 @@ export class Caller implements LinkOwner, CallOwner {
 
   /** Known from `ready` on. */
   get peer(): Identity | undefined {
-    return this.#connection.state === 'hello' ? undefined : this.#connection.peer
+    return this.#state === 'connecting' ? undefined : this.#connection.peer
   }
 
   /** How many requests the peer lets this link have in flight. */

@@ -139,7 +139,7 @@ export class ServedRequest implements ResponseSink, InputSource, ExchangeHost {
     if (!this.#owner.link.connection.inform(this.#stream, status, headers)) {
       this.log.debug({ requestId: this.#exchange.environ.gantry.requestId }, 'an informational response was left out')
     }
-    this.#owner.link.schedule()
+    this.#owner.link.flush()
   }
 
   head(status: string, headers: Headers, _length: number, chunk: Uint8Array | undefined, end: boolean): boolean {

@@ -139,7 +139,7 @@ class Server implements ServerLink, SlotHolder, LinkOwner, RequestOwner {
   }
 
   get peer(): Identity | undefined {
-    return this.#connection.peer
+    return this.#state === 'connecting' ? undefined : this.#connection.peer
   }
 
   get active(): number {
