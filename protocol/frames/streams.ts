@@ -7,12 +7,13 @@ import { RemoteProtocolError } from '../errors.ts'
 import { RETIRE_AT } from './constants.ts'
 import type { Role } from './hello.ts'
 import { Stream } from './stream.ts'
+import { StreamTable } from './stream-table.ts'
 
 export class Streams {
   readonly #role: Role
   /** Called when a stream is over. */
   readonly #onClose: (stream: Stream) => void
-  readonly #open: Map<number, Stream> = new Map()
+  readonly #open: StreamTable = new StreamTable()
   /** Credit of a new stream: what we gave, and what the peer's HELLO gave us. */
   readonly receiveWindow: number
   sendWindow = 0
@@ -33,7 +34,7 @@ export class Streams {
   }
 
   all(): Stream[] {
-    return [...this.#open.values()]
+    return this.#open.values()
   }
 
   /** Whether the numbers are used up. */
@@ -51,7 +52,7 @@ export class Streams {
   }
 
   add(stream: Stream): void {
-    this.#open.set(stream.id, stream)
+    this.#open.add(stream)
   }
 
   /** The stream of that number; undefined if it is over. @throws RemoteProtocolError if it was never opened */
@@ -82,7 +83,7 @@ export class Streams {
 
   close(stream: Stream): void {
     stream.closed = true
-    this.#open.delete(stream.id)
+    this.#open.delete(stream)
     this.#onClose(stream)
   }
 }
