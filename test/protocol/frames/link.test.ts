@@ -3,6 +3,7 @@ import { Duplex, duplexPair } from 'node:stream'
 import { describe, test } from 'node:test'
 import type { Connection } from '../../../protocol/frames/connection.ts'
 import { Frame } from '../../../protocol/frames/constants.ts'
+import { StreamDuplex } from '../../../protocol/frames/duplex.ts'
 import { Link, type LinkOwner } from '../../../protocol/frames/link.ts'
 import type { Stream } from '../../../protocol/frames/stream.ts'
 import { FakeClock } from '../../support/clock.ts'
@@ -243,6 +244,33 @@ describe('a link', () => {
       await assert.rejects(bytesOf(made.response), { code: 'LOST', ran: 'maybe' })
     })
   }
+})
+
+describe('an upgraded stream', () => {
+  test('that ends while the line is full is not given up before its end has left', async () => {
+    const { slow, owner, link, server, caller } = await scene()
+    const { here } = opened({ caller, server }, { upgrade: true })
+    server.respond(here, '101 Switching Protocols', [], undefined, false)
+    let closed = false
+    const duplex = new StreamDuplex(link, here, () => {
+      closed = true
+    })
+    owner.relieved = () => duplex.relieved()
+    duplex.resume()
+    slow.open = false
+    duplex.write(Buffer.alloc(70_000))
+    await turns(3)
+    duplex.end()
+    // The other direction has ended: nothing but our own end is missing.
+    server.receive(frame(Frame.DATA, 1, 1))
+    duplex.receive(new Uint8Array(0), true)
+    await turns(5)
+    assert.equal(closed, false)
+    slow.release()
+    await until(() => closed)
+    assert.deepEqual(types(slow.writes.at(-1)!), [Frame.DATA])
+    assert.ok(!slow.writes.some((bytes) => types(bytes).includes(Frame.RESET)))
+  })
 })
 
 describe('a container that drains', () => {
