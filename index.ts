@@ -1,7 +1,6 @@
 /** What an application or a middleware needs of Gantry: the contract, its checker, and calling an application elsewhere. */
 
 export type * from './protocol/application.ts'
-export { setHeader } from './protocol/environ.ts'
 export { type ErrorPageOptions, errorPage } from './protocol/error-page.ts'
 export {
   type AbortCode,
@@ -13,3 +12,4 @@ export {
 export { type ConnectOptions, connect, type RemoteApplication } from './protocol/frames/connect.ts'
 export { ContractError, type Linted, type LintOptions, lint } from './protocol/lint.ts'
 export { type FromNodeOptions, fromNode, type NodeListener } from './protocol/node-listener/from-node.ts'
+export { setHeader } from './protocol/request-headers.ts'

@@ -6,8 +6,9 @@
  */
 
 import type { Environ, Middleware } from '../protocol/application.ts'
-import { type ConnectionFacts, type RequestHead, setHeader } from '../protocol/environ.ts'
+import type { ConnectionFacts, RequestHead } from '../protocol/environ.ts'
 import type { TrustedPeers } from '../protocol/peers.ts'
+import { setHeader } from '../protocol/request-headers.ts'
 
 export interface ForwardedOptions {
   /** Whose fields are kept. */

@@ -7,15 +7,10 @@ export {
   type ConnectionFacts,
   environFromHttp,
   environFromVariables,
-  environFromWire,
-  headerName,
-  headerVariable,
   type ProcessFacts,
   type RequestHead,
-  setHeader,
-  variablesForWire,
-  type WireEnviron,
 } from './environ.ts'
+export { environFromWire, variablesForWire, type WireEnviron } from './environ-wire.ts'
 export { type ErrorPageOptions, errorPage } from './error-page.ts'
 export { type AbortCode, AbortError, HttpError, LocalProtocolError, RemoteProtocolError } from './errors.ts'
 export { Exchange, type ExchangeHost } from './exchange.ts'
@@ -55,5 +50,6 @@ export { type FromNodeOptions, fromNode, type NodeListener } from './node-listen
 export { OptionError, type OptionErrorCode, type OptionTable, type OptionValues, parseOptions } from './options.ts'
 export { renderHelp, renderMarkdown } from './options-help.ts'
 export { TrustedPeers, UNIX_PEER } from './peers.ts'
+export { headerName, headerVariable, setHeader } from './request-headers.ts'
 export type { ResponseSink } from './response.ts'
 export { serveUwsgi, type UwsgiConnection, type UwsgiOptions } from './uwsgi/gateway.ts'

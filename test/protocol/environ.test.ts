@@ -2,14 +2,10 @@ import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import fc from 'fast-check'
 import type { Environ } from '../../protocol/application.ts'
-import {
-  environFromHttp,
-  environFromVariables,
-  environFromWire,
-  setHeader,
-  variablesForWire,
-} from '../../protocol/environ.ts'
+import { environFromHttp, environFromVariables } from '../../protocol/environ.ts'
+import { environFromWire, variablesForWire } from '../../protocol/environ-wire.ts'
 import { RemoteProtocolError } from '../../protocol/errors.ts'
+import { setHeader } from '../../protocol/request-headers.ts'
 import { makeEnviron } from '../support/exchange.ts'
 
 const PROCESS = { multithread: true, multiprocess: false, runOnce: false }

@@ -2,8 +2,8 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import type { Application, Body, Environ, Headers, StartResponse } from '../../protocol/application.ts'
 import type { Context } from '../../protocol/context.ts'
-import { setHeader } from '../../protocol/environ.ts'
 import { applicationRules, ContractError, lint, type RuleCode, serverRules } from '../../protocol/lint.ts'
+import { setHeader } from '../../protocol/request-headers.ts'
 import { type CallOptions, call, makeEnviron } from '../support/call.ts'
 
 const plain: Headers = [['Content-Type', 'text/plain']]

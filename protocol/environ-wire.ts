@@ -1,0 +1,136 @@
+/**
+ * An environ across processes: what a REQUEST frame carries of it, and the environ of a REQUEST frame (contract.md, *environ*).
+ * Strings cross; header lines cross as they came. It knows no frames.
+ */
+
+import type { Environ } from './application.ts'
+import { Context } from './context.ts'
+import { finish, type ProcessFacts, SERVER_SOFTWARE, setVariable, Variables } from './environ.ts'
+import { RemoteProtocolError } from './errors.ts'
+import { headerVariable, joined, variableOf } from './request-headers.ts'
+
+/**
+ * The environ of a REQUEST frame: the reverse of `variablesForWire`.
+ *
+ * @param variables flat; all that is no header, and `HTTP_*` that differ from what the lines say
+ * @param lines flat; raw header lines
+ * @throws RemoteProtocolError (400) for a reserved key or a missing one
+ */
+export function environFromWire(variables: string[], lines: string[], process: ProcessFacts): Environ {
+  const environ = new Variables(process)
+  for (let at = 0; at < variables.length; at += 2) setVariable(environ, variables[at]!, variables[at + 1]!)
+  let upgrade = false
+  for (let at = 0; at < lines.length; at += 2) {
+    const name = lines[at]!
+    const variable = variableOf(name)
+    if (variable === '') {
+      // Only an upgrade's pair crosses; anything else of this kind is a peer's mistake and is left out.
+      const lower = name.toLowerCase()
+      if (lower !== 'upgrade' && lower !== 'connection') continue
+      upgrade ||= lower === 'upgrade'
+      const own = lower === 'upgrade' ? 'HTTP_UPGRADE' : 'HTTP_CONNECTION'
+      const before = environ[own] as string | undefined
+      environ[own] = before === undefined ? lines[at + 1]! : joined('', before, lines[at + 1]!)
+      continue
+    }
+    const before = environ[variable] as string | undefined
+    environ[variable] = before === undefined ? lines[at + 1]! : joined(variable, before, lines[at + 1]!)
+  }
+  if (!upgrade) delete environ['HTTP_CONNECTION']
+  for (const name of REQUIRED) {
+    if (environ[name] === undefined) throw new RemoteProtocolError('MISSING_VARIABLE', `a request came without ${name}`)
+  }
+  environ.REQUEST_URI ??= ''
+  environ.SERVER_SOFTWARE = SERVER_SOFTWARE
+  return finish(environ, environ.REQUEST_SCHEME === 'https' ? 'https' : 'http', lines)
+}
+
+const REQUIRED = [
+  'REQUEST_METHOD',
+  'SCRIPT_NAME',
+  'PATH_INFO',
+  'QUERY_STRING',
+  'SERVER_NAME',
+  'SERVER_PORT',
+  'SERVER_PROTOCOL',
+] as const
+
+/** What a REQUEST frame carries of an environ. */
+export interface WireEnviron {
+  variables: string[]
+  rawHeaders: string[]
+}
+
+/**
+ * What crosses to another process: the environ's strings outside `wsgi.*` and `gantry`, header lines apart.
+ *
+ * The lines are those that `environ.gantry` holds, as far as they still say what `HTTP_*` say: middleware may have set a
+ * variable by hand, and the variable is what counts.
+ *
+ * @throws TypeError for a value of another type, naming its key
+ */
+export function variablesForWire(environ: Environ): WireEnviron {
+  const lines = environ.gantry instanceof Context ? environ.gantry.lines : []
+  let rawHeaders = lines
+  let covered = 0
+  let exact = true
+  for (let at = 0; at < lines.length; at += 2) {
+    const value = environ[wireVariable(lines[at]!)]
+    if (value === lines[at + 1]) covered++
+    else {
+      exact = false
+      break
+    }
+  }
+  const variables: string[] = []
+  let headers = 0
+  for (const key in environ) {
+    const value = environ[key]
+    if (value === undefined || key.startsWith('wsgi.') || key.startsWith('gantry')) continue
+    if (typeof value !== 'string') throw notText(key, value)
+    if (isHeader(key)) headers++
+    else variables.push(key, value)
+  }
+  if (!exact || covered !== headers) rawHeaders = reconcile(environ, lines, variables)
+  return { variables, rawHeaders }
+}
+
+function wireVariable(name: string): string {
+  const variable = variableOf(name)
+  if (variable !== '') return variable
+  const lower = name.toLowerCase()
+  return lower === 'upgrade' || lower === 'connection' ? headerVariable(name) : ''
+}
+
+/** The lines that still agree with the variables; variables that no lines give are added to `variables`. */
+function reconcile(environ: Environ, lines: string[], variables: string[]): string[] {
+  const said: Map<string, string> = new Map()
+  for (let at = 0; at < lines.length; at += 2) {
+    const variable = wireVariable(lines[at]!)
+    const before = said.get(variable)
+    said.set(variable, before === undefined ? lines[at + 1]! : joined(variable, before, lines[at + 1]!))
+  }
+  const kept: string[] = []
+  for (let at = 0; at < lines.length; at += 2) {
+    const variable = wireVariable(lines[at]!)
+    if (said.get(variable) === environ[variable]) kept.push(lines[at]!, lines[at + 1]!)
+  }
+  for (const key in environ) {
+    if (!isHeader(key)) continue
+    if (environ[key] !== undefined && said.get(key) !== environ[key]) variables.push(key, environ[key] as string)
+  }
+  return kept
+}
+
+/** Whether a variable says what a request header said. */
+function isHeader(key: string): boolean {
+  return key.startsWith('HTTP_') || key === 'CONTENT_TYPE' || key === 'CONTENT_LENGTH'
+}
+
+function notText(key: string, value: unknown): TypeError {
+  return new TypeError(
+    `environ[${JSON.stringify(key)}] cannot cross to another process: only strings do, and this is ${
+      value === null ? 'null' : typeof value
+    }. Set it in the process that uses it, or delete it.`,
+  )
+}
