@@ -4,6 +4,7 @@
  */
 
 import { checkContainerOptions, containerOptions } from './container/options.ts'
+import { healthCommandOptions } from './health-options.ts'
 import { type OptionTable, type ParsedOptions, parseOptions } from './protocol/options.ts'
 import type { CommandHelp } from './protocol/options-help.ts'
 import { checkProxyOptions, proxyOptions } from './proxy/options.ts'
@@ -65,6 +66,17 @@ export const commands: Readonly<Record<string, Command>> = {
       checkProxyOptions(values)
       const [{ run }, { serveProxy }] = await Promise.all([import('./run.ts'), import('./proxy/serve.ts')])
       await run('proxy', values, (environment) => serveProxy(values, environment), warnings)
+    },
+  ),
+  health: command(
+    'health',
+    'Asks a server whether it can serve requests. Prints one line, and exits 0 or 1.',
+    healthCommandOptions,
+    async ({ values }) => {
+      const { askHealth } = await import('./health.ts')
+      const { good, says } = await askHealth(values)
+      process.stdout.write(`${says}\n`)
+      process.exitCode = good ? 0 : 1
     },
   ),
 }

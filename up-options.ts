@@ -70,6 +70,7 @@ export function childEnvironment(
     'GANTRY_UPSTREAM',
     'GANTRY_JOIN_LISTEN',
     'GANTRY_SOCKET_MODE',
+    'GANTRY_HEALTH_LISTEN',
   ]
   return Object.fromEntries(Object.entries(environment).filter(([name]) => !foreign.includes(name)))
 }

@@ -2,6 +2,7 @@
 
 import type { TcpAddress, UnixAddress } from '../protocol/address.ts'
 import { checkCommonOptions, commonOptions } from '../protocol/common-options.ts'
+import { healthOptions } from '../protocol/health-options.ts'
 import { OptionError, type OptionValues } from '../protocol/options.ts'
 
 const ownOptions = {
@@ -15,10 +16,11 @@ const ownOptions = {
   },
   listen: {
     kind: 'address',
-    forms: ['unix', 'tcp'],
+    forms: ['unix', 'tcp', 'unix-directory'],
     list: true,
     value: 'ADDRESS',
-    sentence: 'Where to listen. One port takes frames, uwsgi and HTTP, told apart by their first bytes.',
+    sentence:
+      'Where to listen. One port takes frames, uwsgi and HTTP, told apart by their first bytes. In a directory (unix:/run/gantry/) each container makes a socket of its own, ID.sock.',
     unset: '127.0.0.1:8000, or nowhere when --join is given',
   },
   join: {
@@ -68,16 +70,34 @@ const ownOptions = {
   },
 } as const
 
-export const containerOptions: typeof ownOptions & typeof commonOptions = { ...ownOptions, ...commonOptions }
+export const containerOptions: typeof ownOptions & typeof healthOptions & typeof commonOptions = {
+  ...ownOptions,
+  ...healthOptions,
+  ...commonOptions,
+}
 
 export type ContainerOptions = OptionValues<typeof containerOptions>
 
-/** Where to listen, by the rule for when nothing was said. */
+/**
+ * Where to listen, by the rule for when nothing was said.
+ *
+ * @param id this container's: its socket in a directory that it shares with others is called after it
+ */
 export function containerAddresses(
   options: Pick<ContainerOptions, 'listen' | 'join'>,
+  id: string,
 ): readonly (UnixAddress | TcpAddress)[] {
-  if (options.listen.length > 0 || options.join.length > 0) return options.listen
+  if (options.listen.length > 0 || options.join.length > 0) {
+    return options.listen.map((address) =>
+      address.kind === 'unix-directory' ? { kind: 'unix', path: `${address.path}${socketName(id)}` } : address,
+    )
+  }
   return [{ kind: 'tcp', host: '127.0.0.1', port: 8000 }]
+}
+
+/** A name that stays in its directory, and that those who watch it take for a socket's: none that begins with a dot. */
+function socketName(id: string): string {
+  return `${id.replace(/[^\w.-]/g, '_').replace(/^\./, '_')}.sock`
 }
 
 /** What the single options cannot say: @throws OptionError for values that contradict each other. */

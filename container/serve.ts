@@ -17,6 +17,7 @@ import { AbortError } from '../protocol/errors.ts'
 import type { Exchange, ExchangeHost } from '../protocol/exchange.ts'
 import type { Identity } from '../protocol/frames/hello.ts'
 import { type ServerLink, type SlotHolder, type SlotSource, serveFrames } from '../protocol/frames/server.ts'
+import { type HealthLane, type Readiness, serveHealth } from '../protocol/health.ts'
 import { type Http1Connection, serveHttp1 } from '../protocol/http1/gateway.ts'
 import type { Http1Options } from '../protocol/http1/options.ts'
 import { type Listener, listen } from '../protocol/listen.ts'
@@ -93,6 +94,7 @@ class Container implements RunningContainer {
   readonly #joiners: Joiner[]
   readonly #lag: () => number = eventLoopLag()
   #listeners: Listener[] = []
+  #health: HealthLane | undefined
   readonly #connections: Set<Http1Connection | UwsgiConnection> = new Set()
   readonly #links: Set<ServerLink> = new Set()
   /** Requests from the port whose slots were given back when they were upgraded. */
@@ -157,7 +159,7 @@ class Container implements RunningContainer {
   async start(): Promise<void> {
     const { socketMode } = this.#options
     try {
-      for (const address of containerAddresses(this.#options)) {
+      for (const address of containerAddresses(this.#options, this.#identity.id)) {
         const unix = address.kind === 'unix'
         const listener = await listen(address, { log: this.#log, mode: socketMode }, (socket) =>
           this.#doorman.receive(socket, unix),
@@ -165,12 +167,28 @@ class Container implements RunningContainer {
         this.#listeners.push(listener)
         this.#log.info({ address: printAddress(listener.address) }, 'listening')
       }
+      if (this.#options.healthListen) {
+        this.#health = await serveHealth(this.#options.healthListen, {
+          clock: this.#clock,
+          log: this.#log,
+          mode: socketMode,
+          readiness: () => this.#readiness(),
+        })
+      }
     } catch (error) {
       for (const listener of this.#listeners) void listener.close()
       this.#abort(new AbortError('DRAIN_TIMEOUT', 'the container could not start'))
       throw error
     }
     for (const joiner of this.#joiners) joiner.start()
+  }
+
+  /** One that joins can serve once a proxy has taken it; any other, as soon as it listens. */
+  #readiness(): Readiness {
+    const links = [...this.#links].filter(({ state }) => state === 'ready').length
+    const draining = this.#draining !== undefined
+    const reached = this.#joiners.length === 0 || links > 0
+    return { ready: reached && !draining, links, running: this.#slots.running, draining }
   }
 
   inspect(): string {
@@ -295,7 +313,7 @@ class Container implements RunningContainer {
   // ---- the end -----------------------------------------------------------------------------------------------------
 
   drain(): Promise<void> {
-    this.#draining ??= this.#drain()
+    this.#draining ??= this.#drain().finally(() => this.#health?.close())
     return this.#draining
   }
 

@@ -1,6 +1,7 @@
 /** The proxy's options: words, defaults, reasons. Knows nothing of what is done with them. */
 
 import { checkCommonOptions, commonOptions } from '../protocol/common-options.ts'
+import { healthOptions } from '../protocol/health-options.ts'
 import { OptionError, type OptionValues } from '../protocol/options.ts'
 
 const ownOptions = {
@@ -77,7 +78,11 @@ const ownOptions = {
   },
 } as const
 
-export const proxyOptions: typeof ownOptions & typeof commonOptions = { ...ownOptions, ...commonOptions }
+export const proxyOptions: typeof ownOptions & typeof healthOptions & typeof commonOptions = {
+  ...ownOptions,
+  ...healthOptions,
+  ...commonOptions,
+}
 
 export type ProxyOptions = OptionValues<typeof proxyOptions>
 

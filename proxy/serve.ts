@@ -13,6 +13,7 @@ import { type Clock, Deadlines, systemClock, type Timer } from '../protocol/cloc
 import { createTokenFile, frameSettings, http1Settings, readToken } from '../protocol/common-options.ts'
 import { AbortError } from '../protocol/errors.ts'
 import type { ExchangeHost } from '../protocol/exchange.ts'
+import { type HealthLane, type Readiness, serveHealth } from '../protocol/health.ts'
 import { type Http1Connection, serveHttp1 } from '../protocol/http1/gateway.ts'
 import type { Http1Options } from '../protocol/http1/options.ts'
 import { type Listener, listen } from '../protocol/listen.ts'
@@ -87,6 +88,8 @@ export async function serveProxy(options: ProxyOptions, environment: ProxyEnviro
   const front = new Front(middleware(pool.application, options, environment), options, log, clock)
   const listeners: Listener[] = []
   const joinListeners: Listener[] = []
+  let health: HealthLane | undefined
+  let draining: Promise<void> | undefined
   try {
     // Containers first: with luck there is one when the first client comes.
     for (const address of options.joinListen) {
@@ -96,6 +99,10 @@ export async function serveProxy(options: ProxyOptions, environment: ProxyEnviro
       listeners.push(
         await listen(address, { log, mode: options.socketMode }, (socket) => front.accept(socket, address)),
       )
+    }
+    if (options.healthListen) {
+      const readiness = () => readinessOf(pool, draining !== undefined)
+      health = await serveHealth(options.healthListen, { clock, log, mode: options.socketMode, readiness })
     }
   } catch (error) {
     await Promise.all([...listeners, ...joinListeners].map((listener) => listener.close()))
@@ -119,8 +126,8 @@ export async function serveProxy(options: ProxyOptions, environment: ProxyEnviro
     upstreams.stop('the proxy stops')
     pool.close('the proxy stops')
     await closed(pool, clock)
+    health?.close()
   }
-  let draining: Promise<void> | undefined
   return {
     addresses: listeners.map(({ address }) => address),
     joinAddresses: joinListeners.map(({ address }) => address),
@@ -128,6 +135,12 @@ export async function serveProxy(options: ProxyOptions, environment: ProxyEnviro
     drain: () => (draining ??= stop()),
     inspect: () => `<Proxy ${front.size} clients ${pool.inspect()}>`,
   }
+}
+
+/** A container that is full is one that works. */
+function readinessOf(pool: Pool, draining: boolean): Readiness {
+  const containers = pool.count('ready') + pool.count('full')
+  return { ready: containers > 0 && !draining, containers, queued: pool.queued, draining }
 }
 
 function middleware(

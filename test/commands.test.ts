@@ -33,7 +33,7 @@ for (const [name, command] of Object.entries(commands)) {
   })
 
   test(`every default of ${name} is a value that it accepts`, () => {
-    parseOptions(command.table, [], { GANTRY_MODULE: 'app.ts' })
+    parseOptions(command.table, [], { GANTRY_MODULE: 'app.ts', GANTRY_HEALTH_LISTEN: '127.0.0.1:1' })
   })
 }
 
@@ -62,10 +62,18 @@ test('a longer head limit lets longer heads cross a link, however they grow on i
 })
 
 test('a container that joins a proxy listens nowhere unless it is told to', () => {
-  const addresses = (argv: string[]) => containerAddresses(parseOptions(containerOptions, ['app.ts', ...argv]).values)
+  const addresses = (argv: string[]) =>
+    containerAddresses(parseOptions(containerOptions, ['app.ts', ...argv]).values, '../one two')
   assert.deepEqual(addresses([]), [{ kind: 'tcp', host: '127.0.0.1', port: 8000 }])
   assert.deepEqual(addresses(['--join', 'proxy:9000']), [])
   assert.deepEqual(addresses(['--join', 'proxy:9000', '--listen', ':1']), [{ kind: 'tcp', host: '', port: 1 }])
+})
+
+test('in a directory a container makes a socket of its own, whatever it is called', () => {
+  const { values } = parseOptions(containerOptions, ['app.ts', '--listen', 'unix:/run/gantry/'])
+  const path = (id: string) => containerAddresses(values, id)
+  assert.deepEqual(path('web-1.a'), [{ kind: 'unix', path: '/run/gantry/web-1.a.sock' }])
+  assert.deepEqual(path('../one two'), [{ kind: 'unix', path: '/run/gantry/_._one_two.sock' }])
 })
 
 test('values that contradict each other are refused', () => {

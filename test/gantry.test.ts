@@ -19,7 +19,7 @@ test('--version prints the version of the package', async () => {
 test('help names every command, and each command has help of its own, whatever else is given', async () => {
   const { code, stdout } = await gantry(['--help'])
   assert.equal(code, 0)
-  for (const command of ['up', 'container', 'proxy']) {
+  for (const command of ['up', 'container', 'proxy', 'health']) {
     assert.match(stdout, new RegExp(`gantry ${command} `))
     const help = await gantry([command, '--slots', 'nonsense', '--help'])
     assert.equal(help.code, 0)
@@ -29,8 +29,11 @@ test('help names every command, and each command has help of its own, whatever e
 
 const refused: [argv: string[], stderr: string][] = [
   [['contaner'], 'gantry: there is no command "contaner"; did you mean container?\nTry gantry --help\n'],
-  [['serve'], 'gantry: there is no command "serve": expected up, container, proxy\nTry gantry --help\n'],
-  [['constructor'], 'gantry: there is no command "constructor": expected up, container, proxy\nTry gantry --help\n'],
+  [['serve'], 'gantry: there is no command "serve": expected up, container, proxy, health\nTry gantry --help\n'],
+  [
+    ['constructor'],
+    'gantry: there is no command "constructor": expected up, container, proxy, health\nTry gantry --help\n',
+  ],
   [
     ['proxy', '--lisen', ':1'],
     'gantry proxy: there is no option --lisen; did you mean --listen?\nTry gantry proxy --help\n',
