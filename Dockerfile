@@ -1,4 +1,9 @@
 # Two images from one build: `proxy`, and `container`, which is meant as a base (FROM gantry/container, COPY, done).
+#
+#   docker build --target proxy -t gantry/proxy .
+#   docker build --target container -t gantry/container .
+#
+# Both run as the user `node` (uid 1000), write nothing outside volumes, and drain on SIGTERM.
 
 FROM node:24-bookworm-slim AS build
 WORKDIR /src
@@ -13,26 +18,37 @@ RUN node build.ts --out /gantry \
  && rm package-lock.json
 
 FROM node:24-bookworm-slim AS gantry
-COPY --from=build /gantry /opt/gantry
-# On the command line as `gantry`, and for applications anywhere in the image as `import … from 'gantry'`.
-RUN ln -s /opt/gantry/dist/gantry.js /usr/local/bin/gantry \
- && mkdir -p /node_modules /app /run/gantry \
- && ln -s /opt/gantry /node_modules/gantry \
- && chown node:node /run/gantry
-ENV NODE_ENV=production
-WORKDIR /app
-USER node
+ARG VERSION=0.1.0
 LABEL org.opencontainers.image.title="Gantry" \
       org.opencontainers.image.description="WSGI for TypeScript: a reverse proxy and separately scaled application containers" \
-      org.opencontainers.image.licenses="MIT"
+      org.opencontainers.image.licenses="MIT" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.base.name="docker.io/library/node:24-bookworm-slim"
+COPY --from=build /gantry /opt/gantry
+# On the command line as `gantry`, and for applications anywhere in the image as `import … from 'gantry'`. The two directories are there so
+# that empty volumes mounted on them belong to the user that is to write there.
+RUN ln -s /opt/gantry/dist/gantry.js /usr/local/bin/gantry \
+ && mkdir -p /node_modules /app /run/gantry /run/gantry-secret \
+ && ln -s /opt/gantry /node_modules/gantry \
+ && chown node:node /run/gantry /run/gantry-secret
+# `gantry health` asks where GANTRY_HEALTH_LISTEN says: inside the container, and nowhere else.
+ENV NODE_ENV=production \
+    GANTRY_HEALTH_LISTEN=127.0.0.1:8001
+WORKDIR /app
+USER node
+STOPSIGNAL SIGTERM
 
 FROM gantry AS proxy
 ENV GANTRY_LISTEN=:8080
 EXPOSE 8080
+# It lives when it listens. Whether a container is there (`gantry health` without --live) is no reason to replace a proxy.
+HEALTHCHECK --interval=5s --timeout=3s --start-period=10s --retries=3 CMD ["gantry", "health", "--live"]
 ENTRYPOINT ["gantry", "proxy"]
 
 FROM gantry AS container
 COPY examples/hello.ts /app/application.ts
 EXPOSE 8000
+# Ready: it listens or, with --join, a proxy has taken it.
+HEALTHCHECK --interval=5s --timeout=3s --start-period=10s --retries=5 CMD ["gantry", "health"]
 ENTRYPOINT ["gantry", "container"]
 CMD ["application.ts"]
