@@ -5,7 +5,6 @@
 
 import { isIP, type Socket } from 'node:net'
 import { hostname } from 'node:os'
-import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { accessLog } from '../middleware/access-log.ts'
 import { requestIdFrom } from '../middleware/forwarded.ts'
 import { type Address, printAddress, type TcpAddress } from '../protocol/address.ts'
@@ -15,8 +14,6 @@ import { frameSettings, http1Settings, readToken } from '../protocol/common-opti
 import type { ProcessFacts } from '../protocol/environ.ts'
 import { AbortError } from '../protocol/errors.ts'
 import type { Exchange, ExchangeHost } from '../protocol/exchange.ts'
-import type { Identity } from '../protocol/frames/hello.ts'
-import { type ServerLink, type SlotHolder, type SlotSource, serveFrames } from '../protocol/frames/server.ts'
 import { type HealthLane, type Readiness, serveHealth } from '../protocol/health.ts'
 import { type Http1Connection, serveHttp1 } from '../protocol/http1/gateway.ts'
 import type { Http1Options } from '../protocol/http1/options.ts'
@@ -27,7 +24,8 @@ import { TrustedPeers, UNIX_PEER } from '../protocol/peers.ts'
 import { serveUwsgi, type UwsgiConnection, type UwsgiOptions } from '../protocol/uwsgi/gateway.ts'
 import type { ServedWire } from './accept.ts'
 import { Doorman } from './doorman.ts'
-import { Joiner, type JoinOptions, type LinkEvents } from './join.ts'
+import { Joiner, type JoinOptions } from './join.ts'
+import { Links } from './links.ts'
 import { loadApplication } from './load-application.ts'
 import { type ContainerOptions, containerAddresses } from './options.ts'
 import { Slots } from './slots.ts'
@@ -79,24 +77,21 @@ export async function serveContainer(
 }
 
 class Container implements RunningContainer {
-  readonly #application: Application
   readonly #options: ContainerOptions
   readonly #log: Logger
   readonly #clock: Clock
   readonly #deadlines: Deadlines
-  readonly #token: string | undefined
   readonly #slots: Slots
-  readonly #identity: Identity
+  readonly #id: string
   readonly #direct: Application
   readonly #http: Http1Options
   readonly #uwsgi: UwsgiOptions
   readonly #doorman: Doorman
   readonly #joiners: Joiner[]
-  readonly #lag: () => number = eventLoopLag()
   #listeners: Listener[] = []
   #health: HealthLane | undefined
   readonly #connections: Set<Http1Connection | UwsgiConnection> = new Set()
-  readonly #links: Set<ServerLink> = new Set()
+  readonly #links: Links
   /** Requests from the port whose slots were given back when they were upgraded. */
   readonly #upgraded: WeakSet<Environ> = new WeakSet()
   #draining: Promise<void> | undefined
@@ -109,17 +104,26 @@ class Container implements RunningContainer {
     token: string | undefined,
   ) {
     const { log, clock = systemClock, random = Math.random, resolve } = environment
-    this.#application = application
     const logged = environment.accessLog ? accessLog({ log: environment.accessLog })(application) : application
     this.#direct = this.#releasingUpgrades(logged)
     this.#options = options
     this.#log = log
     this.#clock = clock
     this.#deadlines = new Deadlines(clock)
-    this.#token = token
     this.#slots = new Slots(options.slots)
-    const id = options.id ?? `${hostname()}-${process.pid}`
-    this.#identity = { id, worker: 0, workers: 1, slots: options.slots, limits: {} }
+    this.#id = options.id ?? `${hostname()}-${process.pid}`
+    this.#links = new Links({
+      application,
+      clock,
+      log,
+      facts: FACTS,
+      identity: { id: this.#id, worker: 0, workers: 1, slots: options.slots, limits: {} },
+      token,
+      frames: frameSettings(options),
+      slots: this.#slots,
+      host: (settled) => this.#host(settled),
+      onLeft: () => this.#left(),
+    })
 
     const direct = {
       ...http1Settings(options),
@@ -147,7 +151,8 @@ class Container implements RunningContainer {
       log,
       random,
       resolve,
-      serve: (socket, proxy, events) => this.#link(socket, printAddress(proxy), proxy.kind === 'unix', true, events),
+      serve: (socket, proxy, events) =>
+        this.#links.serve(socket, { address: printAddress(proxy), unix: proxy.kind === 'unix', dialled: true, events }),
     }
     this.#joiners = options.join.map((address) => new Joiner(address, joining))
   }
@@ -159,7 +164,7 @@ class Container implements RunningContainer {
   async start(): Promise<void> {
     const { socketMode } = this.#options
     try {
-      for (const address of containerAddresses(this.#options, this.#identity.id)) {
+      for (const address of containerAddresses(this.#options, this.#id)) {
         const unix = address.kind === 'unix'
         const listener = await listen(address, { log: this.#log, mode: socketMode }, (socket) =>
           this.#doorman.receive(socket, unix),
@@ -185,7 +190,7 @@ class Container implements RunningContainer {
 
   /** One that joins can serve once a proxy has taken it; any other, as soon as it listens. */
   #readiness(): Readiness {
-    const links = [...this.#links].filter(({ state }) => state === 'ready').length
+    const links = this.#links.ready
     const draining = this.#draining !== undefined
     const reached = this.#joiners.length === 0 || links > 0
     return { ready: reached && !draining, links, running: this.#slots.running, draining }
@@ -210,9 +215,7 @@ class Container implements RunningContainer {
       case 'frames': {
         const unix = peer === UNIX_PEER
         const name = unix ? UNIX_PEER : printAddress({ kind: 'tcp', host: peer, port: socket.remotePort ?? 0 })
-        // A link begins to listen in the next turn: what comes until then is to wait for it.
-        socket.pause()
-        this.#link(socket, name, unix, false, undefined, first)
+        this.#links.serve(socket, { address: name, unix, dialled: false, first })
       }
     }
   }
@@ -235,63 +238,6 @@ class Container implements RunningContainer {
         return write
       })
     }
-  }
-
-  /** Serves frames to a proxy, whoever dialled. */
-  #link(
-    socket: Socket,
-    peer: string,
-    unix: boolean,
-    dialled: boolean,
-    events: LinkEvents | undefined,
-    first?: Buffer,
-  ): ServerLink {
-    // A proxy whose host is gone says no good-bye, and would keep its share of the slots.
-    if (!unix) socket.setKeepAlive(true, 15_000)
-    const seat = new Seat(this.#slots, () => {
-      this.#links.delete(link)
-      this.#left()
-    })
-    let ready = false
-    const link: ServerLink = serveFrames(
-      socket,
-      this.#application,
-      {
-        clock: this.#clock,
-        log: this.#log,
-        host: this.#host(() => seat.settled()),
-        process: FACTS,
-        // A Unix socket's permissions do as much.
-        token: unix ? undefined : this.#token,
-        identity: this.#identity,
-        dialled,
-        slots: seat,
-        ...frameSettings(this.#options),
-        lag: this.#lag,
-        onReady: (one) => {
-          ready = true
-          this.#log.info({ proxy: one.peer?.id, address: peer }, 'a proxy is linked')
-          events?.onReady()
-          if (this.#draining) one.drain()
-        },
-        onClosed: (error) => {
-          const proxy = link.peer?.id
-          if (ready) this.#log.info({ proxy, address: peer, error: error?.message }, 'the link to a proxy is closed')
-          else if (!dialled && error) {
-            this.#log.warn({ address: peer, error: error.message }, 'a link was closed before it was ready')
-          }
-          events?.onClosed(error)
-          // One that had joined leaves when its applications have settled.
-          if (!seat.taken) {
-            this.#links.delete(link)
-            this.#left()
-          }
-        },
-      },
-      first,
-    )
-    this.#links.add(link)
-    return link
   }
 
   #host(settled: (exchange: Exchange) => void): ExchangeHost {
@@ -322,7 +268,7 @@ class Container implements RunningContainer {
     // From here on the gateways see that it drains: `#draining` is set when this first waits.
     await Promise.all(this.#listeners.map((listener) => listener.close()))
     for (const joiner of this.#joiners) joiner.stop('the container stops')
-    for (const link of [...this.#links]) link.drain()
+    this.#links.drain()
     for (const connection of [...this.#connections]) connection.drain()
     this.#doorman.drain()
     if (await this.#emptied(drainTimeout)) {
@@ -345,7 +291,7 @@ class Container implements RunningContainer {
   #abort(error: AbortError): void {
     this.#doorman.abort()
     for (const connection of [...this.#connections]) connection.abort(error)
-    for (const link of [...this.#links]) link.destroy(error)
+    this.#links.destroy(error)
   }
 
   /** Whether all has ended within `timeout` milliseconds. */
@@ -372,58 +318,10 @@ class Container implements RunningContainer {
   }
 }
 
-/** One link's place among those that share the slots. */
-class Seat implements SlotSource {
-  readonly #slots: Slots
-  readonly #onLeft: () => void
-  #holder: SlotHolder | undefined
-
-  constructor(slots: Slots, onLeft: () => void) {
-    this.#slots = slots
-    this.#onLeft = onLeft
-  }
-
-  get taken(): boolean {
-    return this.#holder !== undefined
-  }
-
-  join(holder: SlotHolder): void {
-    this.#holder = holder
-    this.#slots.join(holder)
-  }
-
-  changed(holder: SlotHolder): void {
-    this.#slots.changed(holder)
-  }
-
-  settled(): void {
-    if (this.#holder) this.#slots.settled(this.#holder)
-  }
-
-  leave(holder: SlotHolder): void {
-    this.#holder = undefined
-    this.#slots.leave(holder)
-    this.#onLeft()
-  }
-}
-
 /** What a web server that is trusted calls the request. */
 function requestIdOf(environ: Environ): string | undefined {
   const id = environ['HTTP_X_REQUEST_ID']
   return typeof id === 'string' && /^[\w.-]{1,128}$/.test(id) ? id : undefined
-}
-
-const LAG_RESOLUTION = 20
-
-/** How late the event loop was at the most since it was last asked, in milliseconds. */
-function eventLoopLag(): () => number {
-  const delays = monitorEventLoopDelay({ resolution: LAG_RESOLUTION })
-  delays.enable()
-  return () => {
-    const milliseconds = delays.max / 1e6
-    delays.reset()
-    return Math.max(0, Math.round(milliseconds - LAG_RESOLUTION))
-  }
 }
 
 const loopback = new TrustedPeers(['loopback'])

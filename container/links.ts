@@ -1,0 +1,176 @@
+/**
+ * The container's frame links: each serves one proxy, whoever dialled, from the slots that all share. It says who is linked and
+ * who has gone; who listens, dials and drains is `serve.ts`.
+ */
+
+import type { Socket } from 'node:net'
+import { monitorEventLoopDelay } from 'node:perf_hooks'
+import type { Application } from '../protocol/application.ts'
+import type { Clock } from '../protocol/clock.ts'
+import type { ProcessFacts } from '../protocol/environ.ts'
+import type { AbortError } from '../protocol/errors.ts'
+import type { ExchangeHost } from '../protocol/exchange.ts'
+import type { Identity } from '../protocol/frames/hello.ts'
+import { type ServerLink, type SlotHolder, type SlotSource, serveFrames } from '../protocol/frames/server.ts'
+import type { Logger } from '../protocol/log.ts'
+import type { LinkEvents } from './join.ts'
+import type { Slots } from './slots.ts'
+
+export interface LinksOptions {
+  readonly application: Application
+  readonly clock: Clock
+  readonly log: Logger
+  readonly facts: ProcessFacts
+  readonly identity: Identity
+  /** The secret of links over TCP. */
+  readonly token: string | undefined
+  /** What a peer may send ahead and at once, bytes. */
+  readonly frames: { readonly window: number; readonly data: number; readonly head: number }
+  readonly slots: Slots
+  /** A host for the exchanges of one link. */
+  readonly host: (settled: () => void) => ExchangeHost
+  /** A link is closed and its applications have settled. */
+  readonly onLeft: () => void
+}
+
+/** One connection to a proxy. */
+export interface LinkEnd {
+  /** Where the proxy is, for logs. */
+  readonly address: string
+  readonly unix: boolean
+  /** Whether this side opened the connection. */
+  readonly dialled: boolean
+  readonly events?: LinkEvents
+  /** Bytes that were read already. */
+  readonly first?: Buffer
+}
+
+export class Links {
+  readonly #options: LinksOptions
+  readonly #links: Set<ServerLink> = new Set()
+  readonly #lag: () => number = eventLoopLag()
+  #draining = false
+
+  constructor(options: LinksOptions) {
+    this.#options = options
+  }
+
+  get size(): number {
+    return this.#links.size
+  }
+
+  /** Links on which requests can come. */
+  get ready(): number {
+    let ready = 0
+    for (const { state } of this.#links) if (state === 'ready') ready++
+    return ready
+  }
+
+  /** GOAWAY on every link, and on those that become ready from here on. */
+  drain(): void {
+    this.#draining = true
+    for (const link of [...this.#links]) link.drain()
+  }
+
+  destroy(error: AbortError): void {
+    for (const link of [...this.#links]) link.destroy(error)
+  }
+
+  serve(socket: Socket, { address, unix, dialled, events, first }: LinkEnd): ServerLink {
+    const { application, clock, log, facts, identity, token, frames, slots, host, onLeft } = this.#options
+    // A link begins to listen in the next turn if it is given bytes: what comes until then is to wait for it.
+    if (first) socket.pause()
+    // A proxy whose host is gone says no good-bye, and would keep its share of the slots.
+    if (!unix) socket.setKeepAlive(true, 15_000)
+    const left = (): void => {
+      this.#links.delete(link)
+      onLeft()
+    }
+    const seat = new Seat(slots, left)
+    let ready = false
+    const link: ServerLink = serveFrames(
+      socket,
+      application,
+      {
+        clock,
+        log,
+        host: host(() => seat.settled()),
+        process: facts,
+        // A Unix socket's permissions do as much.
+        token: unix ? undefined : token,
+        identity,
+        dialled,
+        slots: seat,
+        ...frames,
+        lag: this.#lag,
+        onReady: (one) => {
+          ready = true
+          log.info({ proxy: one.peer?.id, address }, 'a proxy is linked')
+          events?.onReady()
+          if (this.#draining) one.drain()
+        },
+        onClosed: (error) => {
+          const proxy = link.peer?.id
+          if (ready) log.info({ proxy, address, error: error?.message }, 'the link to a proxy is closed')
+          else if (!dialled && error) {
+            log.warn({ address, error: error.message }, 'a link was closed before it was ready')
+          }
+          events?.onClosed(error)
+          // One that had joined leaves when its applications have settled.
+          if (!seat.taken) left()
+        },
+      },
+      first,
+    )
+    this.#links.add(link)
+    return link
+  }
+}
+
+/** One link's place among those that share the slots. */
+class Seat implements SlotSource {
+  readonly #slots: Slots
+  readonly #onLeft: () => void
+  #holder: SlotHolder | undefined
+
+  constructor(slots: Slots, onLeft: () => void) {
+    this.#slots = slots
+    this.#onLeft = onLeft
+  }
+
+  get taken(): boolean {
+    return this.#holder !== undefined
+  }
+
+  join(holder: SlotHolder): void {
+    this.#holder = holder
+    this.#slots.join(holder)
+  }
+
+  changed(holder: SlotHolder): void {
+    this.#slots.changed(holder)
+  }
+
+  settled(): void {
+    if (this.#holder) this.#slots.settled(this.#holder)
+  }
+
+  leave(holder: SlotHolder): void {
+    this.#holder = undefined
+    this.#slots.leave(holder)
+    this.#onLeft()
+  }
+}
+
+const LAG_RESOLUTION = 20
+
+/** How late the event loop was at the most since it was last asked, in milliseconds. */
+function eventLoopLag(): () => number {
+  const delays = monitorEventLoopDelay({ resolution: LAG_RESOLUTION })
+  delays.enable()
+  return () => {
+    const milliseconds = delays.max / 1e6
+    delays.reset()
+    return Math.max(0, Math.round(milliseconds - LAG_RESOLUTION))
+  }
+}
