@@ -1,12 +1,11 @@
 /**
- * Heads, read: one flat msgpack array of text and small integers, names by index or in full.
+ * Heads, read: one flat msgpack array of text and small integers, names by index or in full. Writing is `Output`'s.
  *
- * This reads the subset of msgpack that heads are made of, strictly, and nothing else: no maps, records, extensions or
- * nesting can be expressed, so that none has to be guarded against; lengths are checked before anything is made of
- * them. (A general reader, msgpackr, takes twice as long and answers `dd ff ff ff ff` with an array of 2³² slots; the tests
- * compare the two on everything that both read.) Writing is `Output`'s.
+ * msgpackr decodes them, and only what `check` has let through: it walks the bytes first, strictly, so that nothing else that msgpack
+ * or msgpackr can express (maps, records, extensions, nesting, counts of 2³² in five bytes) ever reaches the decoder.
  */
 
+import { Unpackr } from 'msgpackr'
 import type { Headers } from '../application.ts'
 import { RemoteProtocolError } from '../errors.ts'
 import { NAMES, VARIABLES } from './tables.ts'
@@ -24,167 +23,158 @@ export interface ResponseFields {
   headers: Headers
 }
 
+/** Stateless: records would make a head depend on the ones before it. */
+const unpackr = new Unpackr({ useRecords: false })
+const range = { start: 0, end: 0 }
+
 /** Reads heads; holds nothing between two of them. */
 export class HeadReader {
-  #bytes: Uint8Array = EMPTY
-  /** The head as latin1: ASCII strings are slices of it, which costs a tenth of decoding each by itself. */
-  #text = ''
-  /** Of `#text` in `#bytes`. */
-  #base = 0
+  #items: (string | number)[] = EMPTY
   #at = 0
-  #end = 0
-  /** Items left. */
-  #left = 0
 
   /** `[requestId, count of variables, (index | name, value)…, (index | name, value)…]` */
   request(bytes: Uint8Array, start: number, end: number): RequestFields {
     this.#begin(bytes, start, end)
-    const requestId = this.#string()
+    const requestId = this.#text()
     const count = this.#integer()
     if (count * 2 > this.#left) throw bad(`${count} variables in ${this.#left} items`)
-    const variables: string[] = []
-    for (let at = 0; at < count; at++) variables.push(this.#name(VARIABLES), this.#string())
-    const headers = this.#pairs()
-    this.#finish()
-    return { requestId, variables, headers }
+    const variables: string[] = new Array(2 * count)
+    for (let at = 0; at < 2 * count; at += 2) {
+      variables[at] = this.#name(VARIABLES)
+      variables[at + 1] = this.#text()
+    }
+    return { requestId, variables, headers: this.#pairs() }
   }
 
   /** `[status, (index | name, value)…]` */
   response(bytes: Uint8Array, start: number, end: number): ResponseFields {
     this.#begin(bytes, start, end)
-    const status = this.#string()
+    const status = this.#text()
     const headers: Headers = []
-    while (this.#left > 1) headers.push([this.#name(NAMES), this.#string()])
-    this.#finish()
+    while (this.#left > 0) headers.push([this.#name(NAMES), this.#text()])
     return { status, headers }
   }
 
   /** `[(index | name, value)…]`, flat. */
   fields(bytes: Uint8Array, start: number, end: number): string[] {
     this.#begin(bytes, start, end)
-    const fields = this.#pairs()
-    this.#finish()
-    return fields
+    return this.#pairs()
   }
 
   /** `[text | integer…]`: of HELLO. */
   items(bytes: Uint8Array, start: number, end: number): (string | number)[] {
     this.#begin(bytes, start, end)
-    const items: (string | number)[] = []
-    while (this.#left > 0) items.push(this.#isText() ? this.#string() : this.#integer())
-    this.#finish()
+    const items = this.#items
+    this.#items = EMPTY
     return items
   }
 
   // ---- inside ----------------------------------------------------------------------------------------------------
 
   #begin(bytes: Uint8Array, start: number, end: number): void {
-    this.#bytes = bytes
-    this.#base = start
-    this.#at = start
-    this.#end = end
-    this.#left = 0
-    const marker = this.#byte()
-    if (marker >= 0x90 && marker <= 0x9f) this.#left = marker & 0x0f
-    else if (marker === 0xdc) this.#left = this.#uint(2)
-    else if (marker === 0xdd) this.#left = this.#uint(4)
-    else throw bad(`an array was expected, not 0x${hex(marker)}`)
-    // Each item takes a byte at least.
-    if (this.#left > end - this.#at) throw bad(`${this.#left} items in ${end - this.#at} bytes`)
-    this.#text = asBuffer(bytes).toString('latin1', start, end)
+    check(bytes, start, end)
+    range.start = start
+    range.end = end
+    this.#items = unpackr.unpack(bytes, range) as (string | number)[]
+    this.#at = 0
   }
 
-  #finish(): void {
-    const left = this.#left
-    const beyond = this.#end - this.#at
-    this.#text = ''
-    this.#bytes = EMPTY
-    if (left !== 0) throw bad(`a name without a value`)
-    if (beyond !== 0) throw bad(`${beyond} bytes after the head`)
+  get #left(): number {
+    return this.#items.length - this.#at
   }
 
   #pairs(): string[] {
     const pairs: string[] = []
-    while (this.#left > 1) pairs.push(this.#name(NAMES), this.#string())
+    while (this.#left > 0) pairs.push(this.#name(NAMES), this.#text())
     return pairs
   }
 
   #name(table: readonly string[]): string {
-    if (this.#isText()) {
-      const name = this.#string()
-      if (name === '') throw bad('an empty name')
+    const item = this.#items[this.#at++]
+    if (typeof item === 'number') {
+      const name = table[item]
+      if (name === undefined) throw bad(`name ${item} is not in the table`)
       return name
     }
-    const index = this.#integer()
-    const name = table[index]
-    if (name === undefined) throw bad(`name ${index} is not in the table`)
-    return name
+    if (item === undefined) throw bad('too few items')
+    if (item === '') throw bad('an empty name')
+    return item
   }
 
-  #isText(): boolean {
-    const marker = this.#bytes[this.#at]!
-    return this.#at < this.#end && ((marker & 0xe0) === 0xa0 || (marker >= 0xd9 && marker <= 0xdb))
-  }
-
-  #byte(): number {
-    if (this.#at >= this.#end) throw bad('it ends too early')
-    return this.#bytes[this.#at++]!
-  }
-
-  #uint(width: number): number {
-    let value = 0
-    for (let at = 0; at < width; at++) value = value * 256 + this.#byte()
-    return value
-  }
-
-  #item(): void {
-    if (this.#left === 0) throw bad('too few items')
-    this.#left--
+  #text(): string {
+    const item = this.#items[this.#at++]
+    if (typeof item !== 'string') throw bad(`text was expected, not ${item === undefined ? 'the end' : item}`)
+    return item
   }
 
   #integer(): number {
-    this.#item()
-    const marker = this.#byte()
-    if (marker < 0x80) return marker
-    if (marker === 0xcc) return this.#uint(1)
-    if (marker === 0xcd) return this.#uint(2)
-    if (marker === 0xce) return this.#uint(4)
-    throw bad(`an integer was expected, not 0x${hex(marker)}`)
+    const item = this.#items[this.#at++]
+    if (typeof item !== 'number') throw bad(`an integer was expected, not ${item === undefined ? 'the end' : 'text'}`)
+    return item
   }
+}
 
-  #string(): string {
-    this.#item()
-    const marker = this.#byte()
+const EMPTY: (string | number)[] = []
+
+/**
+ * Whether these bytes are one array of text and unsigned integers of up to 32 bits, and nothing after it. Text must be the UTF-8 of
+ * U+0000 to U+00FF: native strings have no other code units.
+ *
+ * @throws RemoteProtocolError
+ */
+function check(bytes: Uint8Array, start: number, end: number): void {
+  let at = start
+  if (at >= end) throw bad('it is empty')
+  const marker = bytes[at++]!
+  let left: number
+  if (marker >= 0x90 && marker <= 0x9f) left = marker & 0x0f
+  else if (marker === 0xdc || marker === 0xdd) {
+    const width = marker === 0xdc ? 2 : 4
+    left = uint(bytes, at, width, end)
+    at += width
+  } else throw bad(`an array was expected, not 0x${hex(marker)}`)
+  for (; left > 0; left--) {
+    if (at >= end) throw bad(`it ends ${left} items too early`)
+    const kind = bytes[at++]!
+    if (kind < 0x80) continue
     let length: number
-    if ((marker & 0xe0) === 0xa0) length = marker & 0x1f
-    else if (marker === 0xd9) length = this.#byte()
-    else if (marker === 0xda) length = this.#uint(2)
-    else if (marker === 0xdb) length = this.#uint(4)
-    else throw bad(`text was expected, not 0x${hex(marker)}`)
-    const start = this.#at
-    const end = start + length
-    if (end > this.#end) throw bad(`text of ${length} bytes, where ${this.#end - start} are left`)
-    const bytes = this.#bytes
+    if ((kind & 0xe0) === 0xa0) length = kind & 0x1f
+    else if (kind >= 0xd9 && kind <= 0xdb) {
+      const width = kind === 0xd9 ? 1 : kind === 0xda ? 2 : 4
+      length = uint(bytes, at, width, end)
+      at += width
+    } else if (kind >= 0xcc && kind <= 0xce) {
+      at += kind === 0xcc ? 1 : kind === 0xcd ? 2 : 4
+      if (at > end) throw bad('it ends in an integer')
+      continue
+    } else throw bad(`text or an integer was expected, not 0x${hex(kind)}`)
+    const stop = at + length
+    if (stop > end) throw bad(`text of ${length} bytes, where ${end - at} are left`)
     let union = 0
-    for (let at = start; at < end; at++) union |= bytes[at]!
-    this.#at = end
-    return union < 0x80 ? this.#text.slice(start - this.#base, end - this.#base) : utf8(bytes, start, end)
+    for (let here = at; here < stop; here++) union |= bytes[here]!
+    if (union >= 0x80) checkLatin1(bytes, at, stop)
+    at = stop
+  }
+  if (at !== end) throw bad(`${end - at} bytes after the head`)
+}
+
+/** U+0080 to U+00FF are C2 or C3 and one more byte in UTF-8; anything else is beyond them, or no UTF-8. */
+function checkLatin1(bytes: Uint8Array, start: number, end: number): void {
+  for (let at = start; at < end; at++) {
+    const byte = bytes[at]!
+    if (byte < 0x80) continue
+    const next = ++at < end ? bytes[at]! : 0
+    if ((byte !== 0xc2 && byte !== 0xc3) || next < 0x80 || next > 0xbf) {
+      throw bad('text holds more than U+0000 to U+00FF in UTF-8')
+    }
   }
 }
 
-const EMPTY = new Uint8Array(0)
-
-const BEYOND_LATIN1 = /[^\x00-\xff]/
-
-/** UTF-8 of U+0000 to U+00FF: native strings have no other code units. What is no UTF-8 decodes as U+FFFD. */
-function utf8(bytes: Uint8Array, start: number, end: number): string {
-  const text = asBuffer(bytes).toString('utf8', start, end)
-  if (BEYOND_LATIN1.test(text)) throw bad('text holds more than U+0000 to U+00FF in UTF-8')
-  return text
-}
-
-function asBuffer(bytes: Uint8Array): Buffer {
-  return Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length)
+function uint(bytes: Uint8Array, at: number, width: number, end: number): number {
+  if (at + width > end) throw bad('it ends in a length')
+  let value = 0
+  for (let here = at; here < at + width; here++) value = value * 256 + bytes[here]!
+  return value
 }
 
 function hex(byte: number): string {

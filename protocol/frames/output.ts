@@ -1,8 +1,10 @@
 /**
  * Bytes on their way out: frames are written one after the other into a large buffer, big payloads are kept by reference
- * between its parts, and all of it is taken at once for one write. Knows msgpack's strings and integers, and no frame.
+ * between its parts, and all of it is taken at once for one write. Knows arrays of text and integers (msgpack, by msgpackr), and
+ * no frame.
  */
 
+import { Packr } from 'msgpackr'
 import { LocalProtocolError } from '../errors.ts'
 import { HEADER } from './constants.ts'
 
@@ -11,6 +13,9 @@ const SEGMENT = 64 * 1024
 const COPY = 4096
 
 const BEYOND_LATIN1 = /[^\x00-\xff]/
+
+/** Stateless: records would make a head depend on the ones before it. */
+const packr = new Packr({ useRecords: false })
 
 export class Output {
   #buffer: Buffer = Buffer.allocUnsafeSlow(SEGMENT)
@@ -21,6 +26,9 @@ export class Output {
   #frame = 0
   #parts: Uint8Array[] = []
   #partsBytes = 0
+  /** Of the array that was begun, and their bytes if all text is ASCII. */
+  readonly #items: (string | number)[] = []
+  #ascii = 0
 
   /** Bytes that wait to be taken. */
   get bytes(): number {
@@ -120,83 +128,36 @@ export class Output {
 
   // ---- msgpack: one array of text and small integers -------------------------------------------------------------
 
-  /** An array's marker with 16 or 32 bits of count. */
-  array(count: number): void {
-    this.#room(5)
-    const buffer = this.#buffer
-    if (count <= 0xffff) {
-      buffer[this.#at] = 0xdc
-      buffer[this.#at + 1] = count >>> 8
-      buffer[this.#at + 2] = count
-      this.#at += 3
-    } else {
-      buffer[this.#at] = 0xdd
-      this.#at = buffer.writeUInt32BE(count, this.#at + 1)
-    }
+  array(): void {
+    this.#items.length = 0
+    this.#ascii = 0
   }
 
   int(value: number): void {
-    this.#room(5)
-    const buffer = this.#buffer
-    if (value < 128) buffer[this.#at++] = value
-    else if (value <= 0xff) {
-      buffer[this.#at] = 0xcc
-      buffer[this.#at + 1] = value
-      this.#at += 2
-    } else if (value <= 0xffff) {
-      buffer[this.#at] = 0xcd
-      buffer[this.#at + 1] = value >>> 8
-      buffer[this.#at + 2] = value
-      this.#at += 3
-    } else {
-      buffer[this.#at] = 0xce
-      this.#at = buffer.writeUInt32BE(value, this.#at + 1)
-    }
+    this.#items.push(value)
+    this.#ascii += value < 0x80 ? 1 : value <= 0xff ? 2 : value <= 0xffff ? 3 : 5
+  }
+
+  /** A native string, as msgpack str: UTF-8. */
+  text(value: string): void {
+    const { length } = value
+    this.#items.push(value)
+    this.#ascii += length + (length < 32 ? 1 : length <= 0xff ? 2 : length <= 0xffff ? 3 : 5)
   }
 
   /**
-   * A native string as msgpack str, which is UTF-8.
+   * Ends the array that was begun.
    *
-   * @throws LocalProtocolError for a code unit above 0xFF
+   * @throws LocalProtocolError for text with a code unit above 0xFF
    */
-  text(value: string): void {
-    const length = value.length
-    this.#room(5 + 2 * length)
-    const buffer = this.#buffer
-    const start = this.#at
-    if (length < 24) {
-      // Faster than a call into C++ for so few bytes.
-      let at = start + 1
-      let index = 0
-      for (; index < length; index++) {
-        const unit = value.charCodeAt(index)
-        if (unit > 0x7f) break
-        buffer[at++] = unit
-      }
-      if (index === length) {
-        buffer[start] = 0xa0 | length
-        this.#at = at
-        return
-      }
-    }
-    // The marker is chosen by the most that there can be, so that bytes need not be counted first.
-    const marker = 2 * length <= 0xff ? 2 : 2 * length <= 0xffff ? 3 : 5
-    const bytes = buffer.write(value, start + marker)
-    if (bytes !== length && BEYOND_LATIN1.test(value)) {
-      throw new LocalProtocolError('NOT_LATIN1', `a native string holds code units above U+00FF: ${excerpt(value)}`)
-    }
-    if (marker === 2) {
-      buffer[start] = 0xd9
-      buffer[start + 1] = bytes
-    } else if (marker === 3) {
-      buffer[start] = 0xda
-      buffer[start + 1] = bytes >>> 8
-      buffer[start + 2] = bytes
-    } else {
-      buffer[start] = 0xdb
-      buffer.writeUInt32BE(bytes, start + 1)
-    }
-    this.#at = start + marker + bytes
+  endArray(): void {
+    const items = this.#items
+    const count = items.length
+    const packed = packr.pack(items)
+    // As long as ASCII is: then it is, and not every text has to be looked at.
+    if (packed.length !== this.#ascii + (count < 16 ? 1 : count <= 0xffff ? 3 : 5)) refuseBeyondLatin1(items)
+    this.copy(packed)
+    items.length = 0
   }
 
   /** A name: its index in the table, or itself. */
@@ -237,6 +198,14 @@ export class Output {
     this.#start = 0
     this.#frame = 0
     this.#at = begun.length
+  }
+}
+
+function refuseBeyondLatin1(items: readonly (string | number)[]): void {
+  for (const item of items) {
+    if (typeof item === 'string' && BEYOND_LATIN1.test(item)) {
+      throw new LocalProtocolError('NOT_LATIN1', `a native string holds code units above U+00FF: ${excerpt(item)}`)
+    }
   }
 }
 

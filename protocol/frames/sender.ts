@@ -219,11 +219,12 @@ export class Sender {
     }
     const out = this.#out
     out.begin(Frame.TRAILERS, Flag.END, stream.id)
-    out.array(trailers.length)
+    out.array()
     for (let at = 0; at < trailers.length; at += 2) {
       out.name(trailers[at]!, NAME_INDEX)
       out.text(trailers[at + 1]!)
     }
+    out.endArray()
     out.finish()
     this.#ended(stream)
   }
@@ -243,7 +244,7 @@ export class Sender {
     out.begin(Frame.REQUEST, 0, stream.id)
     try {
       out.skip32()
-      out.array(2 + variables.length + headers.length)
+      out.array()
       out.text(fields.requestId)
       out.int(variables.length / 2)
       for (let at = 0; at < variables.length; at += 2) {
@@ -254,6 +255,7 @@ export class Sender {
         out.name(headers[at]!, NAME_INDEX)
         out.text(headers[at + 1]!)
       }
+      out.endArray()
       this.#closeHead()
     } catch (error) {
       out.cancel()
@@ -300,12 +302,13 @@ export class Sender {
 
   #responseHead(status: string, headers: Headers): void {
     const out = this.#out
-    out.array(1 + 2 * headers.length)
+    out.array()
     out.text(status)
     for (const field of headers) {
       out.name(field[0], NAME_INDEX)
       out.text(field[1])
     }
+    out.endArray()
   }
 
   #closeHead(): void {

@@ -35,14 +35,14 @@ const frames: Record<string, Golden> = {
   'a REQUEST that is whole': {
     from: 'caller',
     // type, flags END, length, stream 2; head length; [ "r1", 1, 0 "GET", 0 "a" ]; body
-    bytes: `10 01 000016 00000002  0000000f  dc0006 a2${text('r1')} 01 00 a3${text('GET')} 00 a1${text('a')}  ${text('abc')}`,
+    bytes: `10 01 000014 00000002  0000000d  96 a2${text('r1')} 01 00 a3${text('GET')} 00 a1${text('a')}  ${text('abc')}`,
     write: ({ caller }) => caller.request(FIELDS, { end: true, hold: false, upgrade: false }, Buffer.from('abc')),
     event: { type: 'request', stream: 2, fields: FIELDS, body: 'abc', end: true, hold: false },
   },
   'a REQUEST whose body waits for credit, with names and values that no table has': {
     from: 'caller',
-    bytes: `10 02 000037 00000002  00000033  dc000a a0 02 00 a4${text('POST')} a1${text('X')} d902c3a9
-            3b d918${text('a'.repeat(24))} a5${text('X-Own')} a0`,
+    bytes: `10 02 000033 00000002  0000002f  9a a0 02 00 a4${text('POST')} a1${text('X')} a2c3a9
+            3b b8${text('a'.repeat(24))} a5${text('X-Own')} a0`,
     write: ({ caller }) =>
       caller.request(
         {
@@ -67,13 +67,13 @@ const frames: Record<string, Golden> = {
   },
   'a REQUEST for an upgrade': {
     from: 'caller',
-    bytes: `10 04 000013 00000002  0000000f  dc0006 a2${text('r1')} 01 00 a3${text('GET')} 00 a1${text('a')}`,
+    bytes: `10 04 000011 00000002  0000000d  96 a2${text('r1')} 01 00 a3${text('GET')} 00 a1${text('a')}`,
     write: ({ caller }) => caller.request(FIELDS, { end: false, hold: false, upgrade: true }, undefined),
     event: { type: 'request', stream: 2, fields: FIELDS, end: false, hold: false },
   },
   'a RESPONSE that is whole': {
     from: 'server',
-    bytes: `12 01 00001c 00000001  00000016  dc0003 a6${text('200 OK')} 05 aa${text('text/plain')}  ${text('hi')}`,
+    bytes: `12 01 00001a 00000001  00000014  93 a6${text('200 OK')} 05 aa${text('text/plain')}  ${text('hi')}`,
     write: ({ server, here }) =>
       server.respond(here, '200 OK', [['Content-Type', 'text/plain']], Buffer.from('hi'), true),
     event: {
@@ -87,7 +87,7 @@ const frames: Record<string, Golden> = {
   },
   'an INFORM': {
     from: 'server',
-    bytes: `11 00 000018 00000001  dc0003 af${text('103 Early Hints')} 35 a3${text('</a')}`,
+    bytes: `11 00 000016 00000001  93 af${text('103 Early Hints')} 35 a3${text('</a')}`,
     write: ({ server, here }) => server.inform(here, '103 Early Hints', [['Link', '</a']]),
     event: { type: 'inform', stream: 1, status: '103 Early Hints', headers: [['Link', '</a']] },
   },
@@ -114,7 +114,7 @@ const frames: Record<string, Golden> = {
   },
   TRAILERS: {
     from: 'caller',
-    bytes: `14 01 000009 00000001  dc0002 a1${text('a')} a3${text('bcd')}`,
+    bytes: `14 01 000007 00000001  92 a1${text('a')} a3${text('bcd')}`,
     scene: () => scene({ end: false }),
     write: ({ caller, there }) => caller.trailers(there, ['a', 'bcd']),
     event: { type: 'trailers', stream: 1, fields: ['a', 'bcd'] },

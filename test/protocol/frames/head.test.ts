@@ -20,11 +20,12 @@ const item = fc.oneof(latin1, latin1, long, fc.integer({ min: 0, max: 0xffff_fff
 function written(items: readonly (string | number)[]): Buffer {
   const out = new Output()
   out.begin(0, 0, 0)
-  out.array(items.length)
+  out.array()
   for (const value of items) {
     if (typeof value === 'string') out.text(value)
     else out.int(value)
   }
+  out.endArray()
   out.finish()
   return Buffer.concat(out.take()).subarray(9)
 }
@@ -57,14 +58,18 @@ describe('what is written as a head', () => {
   test('leaves nothing behind when it is refused', () => {
     const out = new Output()
     out.begin(1, 0, 1)
+    out.array()
     out.text('a')
+    out.endArray()
     out.finish()
     out.begin(2, 0, 2)
-    assert.throws(() => out.text('€'))
+    out.array()
+    out.text('€')
+    assert.throws(() => out.endArray())
     out.cancel()
     out.begin(3, 0, 3)
     out.finish()
-    assert.equal(Buffer.concat(out.take()).toString('hex'), '010000000200000001a161030000000000000003')
+    assert.equal(Buffer.concat(out.take()).toString('hex'), '01000000030000000191a161030000000000000003')
   })
 })
 
@@ -178,11 +183,12 @@ describe('names', () => {
     const lines = Array.from({ length: 2000 }, (_, at) => (at % 2 === 0 ? NAMES[(at / 2) % NAMES.length]! : `v${at}`))
     const out = new Output()
     out.begin(0, 0, 0)
-    out.array(lines.length)
+    out.array()
     for (let at = 0; at < lines.length; at += 2) {
       out.name(lines[at]!, NAME_INDEX)
       out.text(lines[at + 1]!)
     }
+    out.endArray()
     out.finish()
     const bytes = Buffer.concat(out.take()).subarray(9)
     assert.deepEqual(reader.fields(bytes, 0, bytes.length), lines)
