@@ -3,8 +3,8 @@
  * only handles, and no clock but the one it is given.
  */
 
+import { backoff } from './protocol/backoff.ts'
 import type { Clock, Timer } from './protocol/clock.ts'
-import { backoff } from './proxy/backoff.ts'
 
 export interface ChildExit {
   readonly code: number | null

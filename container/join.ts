@@ -6,10 +6,11 @@
  * It knows neither frames nor slots: what is served on a connection is its caller's matter.
  */
 
-import { lookup } from 'node:dns/promises'
-import { connect, isIP, type Socket } from 'node:net'
-import { dialTarget, printAddress, type TcpAddress, type UnixAddress } from '../protocol/address.ts'
+import { isIP, type Socket } from 'node:net'
+import { printAddress, type TcpAddress, type UnixAddress } from '../protocol/address.ts'
+import { backoff } from '../protocol/backoff.ts'
 import type { Clock, Timer } from '../protocol/clock.ts'
+import { dial, type Resolve, systemResolve } from '../protocol/dial.ts'
 import type { Logger } from '../protocol/log.ts'
 
 /** A served connection, as far as a joiner asks about it. */
@@ -33,15 +34,14 @@ export interface JoinOptions {
   /** Serves on a connection that was made. */
   readonly serve: (socket: Socket, proxy: UnixAddress | TcpAddress, events: LinkEvents) => JoinedLink
   /** All IPv4 and IPv6 addresses of a name; rejects when it cannot be resolved. */
-  readonly resolve?: ((host: string) => Promise<readonly string[]>) | undefined
+  readonly resolve?: Resolve | undefined
   readonly dial?: ((address: UnixAddress | TcpAddress) => Socket) | undefined
 }
 
 /** How often the name is asked for, and the links are looked at, ms. */
 const INTERVAL = 1_000
 /** Between two tries, ms: a proxy that restarts is joined again within a second, and one that stays away costs a dial a second. */
-const FIRST_WAIT = 50
-const MOST_WAIT = 900
+const WAIT = { first: 50, most: 900 }
 /** For a connection to be made, ms: addresses of hosts that are gone answer nothing at all. */
 const CONNECT_TIMEOUT = 3_000
 /** A link that was ready for so long was a good one: after it the waits begin anew. */
@@ -170,7 +170,7 @@ class Member {
 
   #dial(): void {
     const { clock } = this.#options
-    const socket = (this.#options.dial ?? dial)(this.#address)
+    const socket = this.#options.dial ? this.#options.dial(this.#address) : dial(this.#address, true)
     this.#socket = socket
     let failure: Error | undefined
     const timer = clock.after(CONNECT_TIMEOUT, () => {
@@ -225,31 +225,12 @@ class Member {
     const good = this.#readyAt !== undefined && clock.now() - this.#readyAt >= GOOD_LINK
     this.#readyAt = undefined
     this.#failures = good ? 1 : this.#failures + 1
-    // Doubling, capped, and jittered between half and all of it, so that many containers do not return in step.
-    const full = Math.min(MOST_WAIT, FIRST_WAIT * 2 ** Math.min(this.#failures - 1, 10))
     this.#timer?.cancel()
-    this.#timer = clock.after(full / 2 + (full / 2) * random(), () => {
+    this.#timer = clock.after(backoff(this.#failures, WAIT, random), () => {
       this.#timer = undefined
       this.#dial()
     })
   }
-}
-
-/** What programs on this host see: /etc/hosts, then DNS, both families. */
-async function systemResolve(host: string): Promise<readonly string[]> {
-  const found = await lookup(host, { all: true, order: 'verbatim' })
-  return [...new Set(found.map(({ address }) => address))]
-}
-
-function dial(address: UnixAddress | TcpAddress): Socket {
-  // Keep-alive: a proxy whose host is gone says no good-bye, and nothing here would ever write to it.
-  return connect({
-    ...dialTarget(address),
-    allowHalfOpen: true,
-    noDelay: true,
-    keepAlive: true,
-    keepAliveInitialDelay: 15_000,
-  })
 }
 
 function messageOf(error: unknown): string {

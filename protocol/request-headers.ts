@@ -8,19 +8,7 @@
 
 import type { Environ } from './application.ts'
 import { Context } from './context.ts'
-
-/** Fields that speak to the next hop alone (RFC 9110 §7.6.1), with what PEP 3333 and RFC 2616 §13.5.1 name. */
-const HOP_BY_HOP: ReadonlySet<string> = new Set([
-  'connection',
-  'keep-alive',
-  'proxy-authenticate',
-  'proxy-authorization',
-  'proxy-connection',
-  'te',
-  'trailer',
-  'transfer-encoding',
-  'upgrade',
-])
+import { NEVER_FORWARDED } from './hop-by-hop.ts'
 
 /** `''`: the header does not cross. Names are cached as they are spelled; a flood of new names is not kept. */
 const cache: Map<string, string> = new Map()
@@ -40,7 +28,7 @@ function derive(name: string): string {
   if (lower === 'content-type') return 'CONTENT_TYPE'
   if (lower === 'content-length') return 'CONTENT_LENGTH'
   // A name with `_` would shadow its dashed twin; HTTP_PROXY would steer HTTP clients of the application (httpoxy).
-  if (lower.includes('_') || lower === 'proxy' || HOP_BY_HOP.has(lower)) return ''
+  if (lower.includes('_') || lower === 'proxy' || NEVER_FORWARDED.has(lower)) return ''
   return headerVariable(name)
 }
 

@@ -4,6 +4,7 @@
  */
 
 import type { Headers } from './application.ts'
+import { HOP_BY_HOP } from './hop-by-hop.ts'
 
 /** A response's head after its checks. */
 export interface CheckedHead {
@@ -14,19 +15,6 @@ export interface CheckedHead {
   /** The declared Content-Length, -1 when there is none. */
   length: number
 }
-
-/** wsgiref's list (`is_hop_by_hop`) and Proxy-Connection: they are the gateway's to say. */
-const HOP_BY_HOP: ReadonlySet<string> = new Set([
-  'connection',
-  'keep-alive',
-  'proxy-authenticate',
-  'proxy-authorization',
-  'proxy-connection',
-  'te',
-  'trailers',
-  'transfer-encoding',
-  'upgrade',
-])
 
 const STATUS = /^[1-9][0-9]{2} [\t\x20-\x7e\x80-\xff]*$/
 const TOKEN = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/

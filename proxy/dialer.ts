@@ -4,10 +4,11 @@
  * other addresses.
  */
 
-import { connect, type Socket } from 'node:net'
-import { dialTarget, printAddress } from '../protocol/address.ts'
+import type { Socket } from 'node:net'
+import { printAddress } from '../protocol/address.ts'
+import { backoff } from '../protocol/backoff.ts'
 import type { Timer } from '../protocol/clock.ts'
-import { backoff } from './backoff.ts'
+import { dial } from '../protocol/dial.ts'
 import type { DialAddress } from './discovery.ts'
 import type { Pool } from './pool.ts'
 import { FramesUpstream, type LinkOptions } from './upstreams/frames.ts'
@@ -82,7 +83,8 @@ export class Dialer {
   #dial(): void {
     const { clock } = this.#options
     this.#dialledAt = clock.now()
-    const socket = (this.#options.open ?? open)(this.#address)
+    const { open } = this.#options
+    const socket = open ? open(this.#address) : dial(this.#address, false)
     this.#socket = socket
     const timeout = clock.after(CONNECT_TIMEOUT, () => {
       socket.destroy(new Error(`no connection within ${CONNECT_TIMEOUT / 1000} s`))
@@ -163,9 +165,4 @@ export class Dialer {
       this.#dial()
     })
   }
-}
-
-function open(address: DialAddress): Socket {
-  const socket = connect({ ...dialTarget(address), noDelay: true, keepAlive: true, keepAliveInitialDelay: 15_000 })
-  return socket
 }

@@ -6,9 +6,10 @@
 import { isIP } from 'node:net'
 import type { Address, TcpAddress, UnixAddress } from '../protocol/address.ts'
 import type { Clock } from '../protocol/clock.ts'
+import type { Resolve } from '../protocol/dial.ts'
 import type { Logger } from '../protocol/log.ts'
 import { watchDirectory } from './directory.ts'
-import { type Resolve, watchName } from './dns.ts'
+import { watchName } from './dns.ts'
 
 /** What can be dialled as it is: an IP address with a port, or one socket. */
 export type DialAddress = UnixAddress | TcpAddress

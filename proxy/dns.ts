@@ -4,19 +4,9 @@
  * `docker compose --scale`.
  */
 
-import { lookup } from 'node:dns/promises'
 import type { TcpAddress } from '../protocol/address.ts'
 import type { Timer } from '../protocol/clock.ts'
 import type { DiscoveryOptions, Report, Stop } from './discovery.ts'
-
-/** All IPv4 and IPv6 addresses of a name; rejects, or gives none, when there are none to be had. */
-export type Resolve = (host: string) => Promise<readonly string[]>
-
-/** What programs on this host see: /etc/hosts, then DNS (getaddrinfo), both families, nothing cached here. */
-export const systemResolve: Resolve = async (host) => {
-  const found = await lookup(host, { all: true, order: 'verbatim' })
-  return found.map(({ address }) => address)
-}
 
 /**
  * Reports the addresses of `host` whenever they have changed. A failure, or an empty answer, keeps the last known ones, since a

@@ -7,10 +7,10 @@
  */
 
 import type { Application, Body, Environ, StartResponse } from '../protocol/application.ts'
+import { backoff } from '../protocol/backoff.ts'
 import { type Clock, Deadlines } from '../protocol/clock.ts'
 import type { HttpError } from '../protocol/errors.ts'
 import type { Logger } from '../protocol/log.ts'
-import { backoff } from './backoff.ts'
 import { type Candidate, type Choice, choose, pick } from './choose.ts'
 import { Queue } from './queue.ts'
 import type { Failure } from './replay.ts'

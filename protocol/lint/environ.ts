@@ -27,19 +27,6 @@ export const wide: RegExp = /[^\x00-\xff]/
 /** PEP 3333: "must not include any control characters". */
 export const control: RegExp = /[\x00-\x1f\x7f]/
 
-/** RFC 9110 §7.6.1, and what RFC 2616 §13.5.1 and wsgiref.util count with them. */
-export const hopByHop: ReadonlySet<string> = new Set([
-  'connection',
-  'keep-alive',
-  'proxy-authenticate',
-  'proxy-authorization',
-  'proxy-connection',
-  'te',
-  'trailers',
-  'transfer-encoding',
-  'upgrade',
-])
-
 /** What a request header's variable is never called, for hop-by-hop ones but for an upgrade's two. */
 const neverVariables: readonly string[] = [
   'HTTP_PROXY',

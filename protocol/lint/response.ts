@@ -1,6 +1,7 @@
 /** Status, header fields and trailer fields as an application must give them. Knows nothing of when they are given. */
 
-import { control, hopByHop, token, wide } from './environ.ts'
+import { HOP_BY_HOP } from '../hop-by-hop.ts'
+import { control, token, wide } from './environ.ts'
 import { type Fail, show } from './rules.ts'
 
 /** Statuses whose responses have no content (RFC 9110 §15.2, §15.3.5, §15.3.6, §15.4.5). */
@@ -8,7 +9,7 @@ const contentless: ReadonlySet<number> = new Set([101, 204, 205, 304])
 
 /** RFC 9110 §6.5.1: fields for framing, routing, request modifiers, authentication, or the content's handling. */
 const neverTrailers: ReadonlySet<string> = new Set([
-  ...hopByHop,
+  ...HOP_BY_HOP,
   'authorization',
   'cache-control',
   'content-encoding',
@@ -59,7 +60,7 @@ export function checkFields(headers: unknown, code: number, fail: Fail): void {
     const lower = name.toLowerCase()
     if (!token.test(name) || lower === 'status' || /[-_]$/.test(name)) fail('HEADER_NAME', `a name is ${show(name)}`)
     if (control.test(value) || wide.test(value)) fail('HEADER_VALUE', `${name} is ${show(value)}`)
-    if (hopByHop.has(lower) && !(code === 101 && (lower === 'connection' || lower === 'upgrade'))) {
+    if (HOP_BY_HOP.has(lower) && !(code === 101 && (lower === 'connection' || lower === 'upgrade'))) {
       fail('HEADER_HOP_BY_HOP', `${name}: ${value}`)
     }
   }

@@ -4,26 +4,14 @@
  */
 
 import type { Headers } from '../application.ts'
-
-const HOP_BY_HOP: ReadonlySet<string> = new Set([
-  'connection',
-  'keep-alive',
-  'proxy-authenticate',
-  'proxy-authorization',
-  'proxy-connection',
-  'te',
-  'trailer',
-  'trailers',
-  'transfer-encoding',
-  'upgrade',
-])
+import { NEVER_FORWARDED } from '../hop-by-hop.ts'
 
 /** A nomination cannot strike out what frames or describes the message. */
 const KEPT: ReadonlySet<string> = new Set(['close', 'content-length', 'content-type', 'content-encoding', 'set-cookie'])
 
 /** Whether a field, by its lower-case name, never crosses to the next hop. */
 export function isHopByHop(lower: string): boolean {
-  return HOP_BY_HOP.has(lower)
+  return NEVER_FORWARDED.has(lower)
 }
 
 /**
@@ -38,7 +26,7 @@ export function endToEnd(headers: Headers, upgrade: boolean = false): Headers {
   let clean = true
   for (const [name, value] of headers) {
     const lower = name.toLowerCase()
-    if (!HOP_BY_HOP.has(lower)) continue
+    if (!NEVER_FORWARDED.has(lower)) continue
     clean = false
     if (lower === 'transfer-encoding') coded = true
     if (lower !== 'connection') continue
@@ -51,6 +39,6 @@ export function endToEnd(headers: Headers, upgrade: boolean = false): Headers {
   return headers.filter(([name]) => {
     const lower = name.toLowerCase()
     if (upgrade && (lower === 'connection' || lower === 'upgrade')) return true
-    return !HOP_BY_HOP.has(lower) && !named?.has(lower) && !(coded && lower === 'content-length')
+    return !NEVER_FORWARDED.has(lower) && !named?.has(lower) && !(coded && lower === 'content-length')
   })
 }

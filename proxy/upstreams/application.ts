@@ -4,10 +4,10 @@
  */
 
 import type { Application, Body, Environ, StartResponse } from '../../protocol/application.ts'
+import { backoff } from '../../protocol/backoff.ts'
 import type { Clock, Timer } from '../../protocol/clock.ts'
 import type { ReplayableBody } from '../../protocol/frames/caller.ts'
 import type { Logger } from '../../protocol/log.ts'
-import { backoff } from '../backoff.ts'
 import { isFailure } from '../replay.ts'
 import type { Attempt, Upstream, UpstreamState } from '../upstream.ts'
 import { ReplayedInput } from './replayed-input.ts'

@@ -4,23 +4,12 @@
  */
 
 import type { IncomingMessage } from 'node:http'
+import { NEVER_FORWARDED } from '../../protocol/hop-by-hop.ts'
 
 /**
  * Fields of this hop (RFC 9110 §7.6.1), and those that are said anew: `Content-Length`, `Transfer-Encoding` and `Expect`.
  */
-const LEFT_OUT: ReadonlySet<string> = new Set([
-  'connection',
-  'content-length',
-  'expect',
-  'keep-alive',
-  'proxy-authenticate',
-  'proxy-authorization',
-  'proxy-connection',
-  'te',
-  'trailer',
-  'transfer-encoding',
-  'upgrade',
-])
+const LEFT_OUT: ReadonlySet<string> = new Set([...NEVER_FORWARDED, 'content-length', 'expect'])
 
 /** The methods that node's client takes to have no body, so that it announces none. */
 const BODYLESS = /^(?:GET|HEAD|DELETE|OPTIONS|TRACE|CONNECT)$/

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { backoff } from '../../proxy/backoff.ts'
+import { backoff } from '../../protocol/backoff.ts'
 
 const options = { first: 50, most: 2_000 }
 
