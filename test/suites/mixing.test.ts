@@ -165,23 +165,27 @@ test('over HTTP and a link, connections used again', { timeout: 60_000 }, async 
     const server = await listening(
       createServer({ allowHalfOpen: true, noDelay: true }, (socket) => void serveHttp1(socket, application, options)),
     )
+    const clients: HttpClient[] = []
     const idle: HttpClient[] = []
     const open: Open = async (request) => {
-      const client = idle.pop() ?? (await HttpClient.connect({ ...server.address, host: '127.0.0.1' }))
-      return {
-        sent: client.request(request),
-        done: () => (client.reusable ? idle.push(client) : client.destroy()),
+      let client = idle.pop()
+      if (!client) {
+        client = await HttpClient.connect({ ...server.address, host: '127.0.0.1' })
+        clients.push(client)
       }
+      const used = client
+      return { sent: used.request(request), done: () => void (used.reusable && idle.push(used)) }
     }
-    for (let wave = 0; wave < 2; wave++) {
-      const first = (round * 2 + wave) * STREAMS
-      await Promise.all(Array.from({ length: STREAMS }, (_, at) => one(open, first + at)))
+    try {
+      for (let wave = 0; wave < 2; wave++) {
+        const first = (round * 2 + wave) * STREAMS
+        await Promise.all(Array.from({ length: STREAMS }, (_, at) => one(open, first + at)))
+      }
+      for (const client of clients) assert.equal(client.surplus.length, 0)
+    } finally {
+      for (const client of clients) client.destroy()
+      await server.stop()
     }
-    for (const client of idle) {
-      assert.equal(client.surplus.length, 0)
-      client.destroy()
-    }
-    await server.stop()
     await host.idle()
     await close()
   }
