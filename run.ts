@@ -42,6 +42,9 @@ export interface ReadyMessage {
 // process would hang.
 const DRAIN_GRACE_MILLISECONDS = 6_000
 
+// For a start that is all but done to end by itself and take its sockets away.
+const START_GRACE_MILLISECONDS = 1_000
+
 /** One clear report of why a process cannot go on. An error with a `code` speaks for itself; any other is a bug and shows its stack. */
 export function describeFailure(error: unknown): string {
   if (!(error instanceof Error)) return String(error)
@@ -87,9 +90,16 @@ export async function run(
   })
 
   let draining = false
+  let hasStarted = false
   const started = Promise.withResolvers<Running | undefined>()
   const drain = async (reason: string): Promise<void> => {
     log.info({ reason }, 'draining')
+    setTimeout(() => {
+      if (hasStarted) return
+      // An application that hangs while it loads would keep us for good; nothing was served that could be finished.
+      log.warn({}, 'stopped before the start had ended')
+      void exit(0)
+    }, START_GRACE_MILLISECONDS).unref()
     const running = await started.promise
     if (Number.isFinite(options.drainTimeout)) {
       setTimeout(() => fail(new Error('the drain did not end')), options.drainTimeout + DRAIN_GRACE_MILLISECONDS)
@@ -108,6 +118,7 @@ export async function run(
 
   try {
     const running = await start({ log, accessLog })
+    hasStarted = true
     started.resolve(running)
     log.info({ addresses: running.addresses.map(printAddress) }, 'ready')
     const message: ReadyMessage = { gantry: 'ready', addresses: running.addresses }

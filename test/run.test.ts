@@ -51,6 +51,14 @@ test('a signal while the server starts is remembered, and a second one ends it',
     assert.deepEqual(await child.insist('SIGTERM'), { code: 143, signal: null })
   }))
 
+test('a signal ends a server whose start never ends, since nothing has begun that could be finished', () =>
+  withChild('never-starts', async (child) => {
+    await child.until(() => child.logged('starting'))
+    child.process.kill('SIGTERM')
+    assert.deepEqual(await child.exited, { code: 0, signal: null })
+    assert.equal(child.logged('stopped before the start had ended'), true)
+  }))
+
 test('a refused start is one line on standard error, and exit code 1', () =>
   withChild('refuses', async (child) => {
     assert.deepEqual(await child.exited, { code: 1, signal: null })
