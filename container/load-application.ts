@@ -15,6 +15,7 @@ export type LoadErrorCode =
   | 'NO_IMPORT' // the module is there, and something that it imports is not
   | 'SYNTAX' // it does not parse
   | 'TYPES' // Node cannot run this TypeScript
+  | 'WAITS' // its top level awaits what nothing will ever do
   | 'THREW' // it threw while it was loaded
   | 'NO_EXPORT' // it has no such export
   | 'NOT_A_FUNCTION' // the export is no application
@@ -50,11 +51,33 @@ export async function loadApplication(specifier: string, directory: string = pro
   const shown = file.startsWith(join(directory, '/')) ? relative(directory, file) : file
   let namespace: Record<string, unknown>
   try {
-    namespace = (await import(pathToFileURL(file).href)) as Record<string, unknown>
+    namespace = (await importSettled(pathToFileURL(file).href, shown)) as Record<string, unknown>
   } catch (error) {
-    throw explain(error, shown, file)
+    throw error instanceof LoadError ? error : explain(error, shown, file)
   }
   return pick(namespace, name, shown)
+}
+
+/**
+ * Imports. An event loop with nothing left to do will never settle a top-level await; Node would end the process and name
+ * the place where we wait for it.
+ */
+async function importSettled(url: string, shown: string): Promise<unknown> {
+  const never = Promise.withResolvers<never>()
+  const onIdle = (): void => {
+    never.reject(
+      new LoadError(
+        'WAITS',
+        `${shown} is never loaded: it, or a module that it imports, waits at its top level for something that never comes`,
+      ),
+    )
+  }
+  process.once('beforeExit', onIdle)
+  try {
+    return await Promise.race([import(url), never.promise])
+  } finally {
+    process.off('beforeExit', onIdle)
+  }
 }
 
 function locate(module: string, directory: string): string {

@@ -26,6 +26,7 @@ const files: Record<string, string> = {
   'syntax.js': 'const a = 1\nexport const application = (\n',
   'throws.js': `throw new Error('no database')`,
   'nothing.js': 'export const other = 1',
+  'waits.js': 'await new Promise(() => {})',
 }
 
 let directory = ''
@@ -60,6 +61,7 @@ describe('gantry container', () => {
     ['missing.ts', /^gantry container: there is no file .*missing\.ts\n$/],
     ['syntax.js', /^gantry container: .*syntax\.js:\d+: SyntaxError: .*\n$/],
     ['nothing.js', /^gantry container: nothing\.js exports neither application nor a default; it exports other\n$/],
+    ['waits.js', /^gantry container: waits\.js .*waits at its top level for something that never comes\n$/],
     [
       'throws.js',
       /^gantry container: throws\.js threw while it was loaded: no database\nError: no database\n\s+at .*throws\.js/,
