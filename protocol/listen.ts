@@ -6,7 +6,7 @@
  * bound when it closes, cannot take away a path that another process has since made its own.
  */
 
-import { chmodSync, linkSync, lstatSync, renameSync, type Stats, unlinkSync } from 'node:fs'
+import { chmodSync, existsSync, linkSync, lstatSync, renameSync, type Stats, unlinkSync } from 'node:fs'
 import { connect, createServer, type Server, type Socket } from 'node:net'
 import { dirname, join } from 'node:path'
 import { listenTarget, printAddress, type TcpAddress, type UnixAddress } from './address.ts'
@@ -88,6 +88,8 @@ async function listenUnix(server: Server, address: UnixAddress, options: ListenO
   const { path } = address
   const own = join(dirname(path), `.${Math.random().toString(36).slice(2, 8)}`)
   // The system lists what it bound, not what was linked; and a name that begins with a dot is no container's to find.
+  // libuv says EACCES of a directory that is not there, as Windows does.
+  if (!existsSync(dirname(path))) throw new ListenError('CANNOT_LISTEN', address, describe({ code: 'ENOENT' }))
   await bind(server, address, { path: own })
   let mine: Stats
   try {
@@ -220,7 +222,7 @@ function watch(server: Server, address: UnixAddress | TcpAddress, { log }: Liste
   })
 }
 
-function describe(error: NodeJS.ErrnoException): string {
+function describe(error: Pick<NodeJS.ErrnoException, 'code'> & { message?: string }): string {
   switch (error.code) {
     case 'EADDRINUSE':
       return 'another process is listening there'
@@ -234,7 +236,7 @@ function describe(error: NodeJS.ErrnoException): string {
     case 'ENOTFOUND':
       return 'no host of that name is known'
     default:
-      return error.message
+      return error.message ?? 'the system does not say why'
   }
 }
 

@@ -125,6 +125,7 @@ describe('listen', () => {
   it('says when the directory is not there', async () => {
     path = join(directory, 'none', 'a.sock')
     await assert.rejects(() => start('unix'), refused('CANNOT_LISTEN'))
+    await assert.rejects(() => start('unix'), /the directory does not exist$/)
   })
 
   it('does not remove a path that another process has since made its own', async () => {
