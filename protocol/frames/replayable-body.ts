@@ -75,7 +75,8 @@ export class ReplayableBody {
 
   /** Whether `next()` is known to have nothing but null, and no trailers follow. */
   get atEnd(): boolean {
-    if (this.#at < this.#chunks.length) return false
+    // What a read is about to give has left the input already, and has not come here yet.
+    if (this.#at < this.#chunks.length || this.#reading) return false
     if (this.#ended) return this.#trailers.length === 0
     const input = this.#fast
     return input?.ended === true && input.buffered === 0 && input.trailerFields.length === 0

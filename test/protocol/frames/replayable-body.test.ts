@@ -55,6 +55,22 @@ describe('a replayable body', () => {
     assert.equal(all(body), 'late')
   })
 
+  test('is not at its end while a chunk is between the input and it', async () => {
+    const input = new TestInput()
+    const body = new ReplayableBody(input)
+    body.begin(new Reader())
+    assert.equal(body.next(), undefined)
+    input.push(Buffer.from('late'))
+    input.end()
+    // The read takes the chunk from the input in one microtask, and gives it to the body in a later one.
+    for (let step = 0; step < 10; step++) {
+      assert.equal(body.atEnd, false, `after ${step} microtasks`)
+      await Promise.resolve()
+    }
+    assert.equal(all(body), 'late')
+    assert.equal(body.atEnd, true)
+  })
+
   test('is not whole once the application has started and something was given', () => {
     const input = new TestInput()
     input.push(Buffer.from('ab'))
