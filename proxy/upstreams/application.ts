@@ -61,8 +61,9 @@ export class ApplicationUpstream implements Upstream {
 
   call(environ: Environ, startResponse: StartResponse, body: ReplayableBody): Attempt {
     // What is read is kept, so that another member can be sent the whole of it.
-    environ['wsgi.input'] = new ReplayedInput(body).input
-    const call = new Call(environ, this.#owner)
+    const replayed = new ReplayedInput(body)
+    environ['wsgi.input'] = replayed.input
+    const call = new Call(environ, replayed, this.#owner)
     this.#inFlight++
     this.onChange()
     return call.run(this.#application, startResponse)
@@ -133,14 +134,16 @@ interface CallOwner {
 class Call implements Attempt {
   readonly timed = true
   readonly #environ: Environ
+  readonly #input: ReplayedInput
   readonly #owner: CallOwner
   readonly #result: PromiseWithResolvers<Body> = Promise.withResolvers()
   #released = false
   #given = false
   #reason: Error | undefined
 
-  constructor(environ: Environ, owner: CallOwner) {
+  constructor(environ: Environ, input: ReplayedInput, owner: CallOwner) {
     this.#environ = environ
+    this.#input = input
     this.#owner = owner
   }
 
@@ -179,6 +182,9 @@ class Call implements Attempt {
       this.#given = true
       this.#result.resolve(new ReleasingBody(body, () => this.#free()))
     } catch (error) {
+      // Whatever it still does must not take from the upload, or answer, where another attempt does.
+      this.#reason ??= error as Error
+      this.#input.abort(error as Error)
       if (isFailure(error) && error.ran === 'no') this.#owner.undelivered(error)
       this.#free()
       this.#result.reject(error)

@@ -149,3 +149,49 @@ test('an upgraded connection gives its slot back', async () => {
   await turn()
   assert.equal(scene.upstream.inFlight, 0)
 })
+
+test('a first attempt that still reads takes nothing of the upload from the second', async () => {
+  const scene = new Scene()
+  const input = new RequestInput({ wanted() {}, consumed() {} })
+  const size = 64 * 1024
+  for (let chunk = 0; chunk < 3; chunk++) input.push(Buffer.alloc(size, 97 + chunk))
+  input.end()
+  let left: RequestInput | undefined
+  scene.application = async (environ) => {
+    left = environ['wsgi.input'] as RequestInput
+    await left.read1(10)
+    return unreachable()
+  }
+  const second = new FakeUpstream('second', 10)
+  const client = scene.run('POST', input)
+  await turn()
+  scene.pool.add(second)
+  second.become('ready')
+  await turn()
+  const [taken] = second.calls
+  assert.ok(taken, `nothing was sent again: ${client.outcome}`)
+  taken.body.begin({ bodyReady() {}, abort() {} })
+  const reading = left!.read(2 * size).catch(() => {})
+  await turn()
+  let sent = 0
+  for (let chunk = taken.body.next(); chunk; chunk = taken.body.next()) sent += chunk.length
+  assert.equal(sent, 3 * size)
+  await reading
+})
+
+test('a first attempt that answers after it has failed is not heard', async () => {
+  const scene = new Scene()
+  let late: (() => unknown) | undefined
+  scene.application = async (_environ, startResponse) => {
+    late = () => startResponse('299 Late', [])
+    return unreachable()
+  }
+  const client = scene.run()
+  await turn()
+  scene.application = () => new Promise(() => {})
+  scene.clock.advance(2_000)
+  await turn()
+  assert.equal(scene.calls, 2)
+  assert.throws(late!)
+  assert.deepEqual(client.heads, [])
+})
