@@ -254,6 +254,7 @@ export class Call implements Attempt, BodySource {
     if (this.#answered) return
     if (stream.upgraded) {
       this.#upgrade()
+      if (bytes !== undefined || end) this.#duplex?.receive(bytes ?? EMPTY, end)
       return
     }
     if (end) {

@@ -242,6 +242,10 @@ export class Caller implements LinkOwner, CallOwner {
     ;(stream.owner as Call | undefined)?.relieved(stream)
   }
 
+  missed(stream: Stream): void {
+    ;(stream.owner as Call | undefined)?.lost(lost())
+  }
+
   flushing(): void {}
 
   closed(error: Error | undefined): void {

@@ -18,6 +18,8 @@ export interface LinkOwner {
   event(event: Event): void
   /** There is room for more of `stream` again, or it is closed. */
   relieved(stream: Stream): void
+  /** Closed before what was read of `stream` could be told. It can be over already, and is then not among the abandoned. */
+  missed?(stream: Stream): void
   /** About to write: the moment for what is worth saying once a tick. */
   flushing(): void
   /** Once. `error`: why, unless both sides meant it. */
@@ -148,9 +150,10 @@ export class Link {
     const { connection } = this
     try {
       for (const event of connection.receive(chunk)) {
-        if (this.#closed) return
-        this.#hear(event)
+        if (!this.#closed) this.#hear(event)
+        else if ('stream' in event) this.#owner.missed?.(event.stream)
       }
+      if (this.#closed) return
     } catch (error) {
       // A fault of ours, not of the peer: it costs this link, and is told with its stack.
       this.destroy(error as Error)

@@ -221,6 +221,10 @@ class Server implements ServerLink, SlotHolder, LinkOwner, RequestOwner {
     served(stream)?.relieved()
   }
 
+  missed(stream: Stream): void {
+    served(stream)?.cancel('CLIENT_GONE', 'the link to the proxy was lost')
+  }
+
   /** What the peer is told it has: less what ended for it and still runs, so that it does not ask for a refusal. */
   flushing(): void {
     if (this.#state === 'connecting') return

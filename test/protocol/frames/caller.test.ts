@@ -5,12 +5,12 @@ import type { Environ } from '../../../protocol/application.ts'
 import { AbortError } from '../../../protocol/errors.ts'
 import { Exchange } from '../../../protocol/exchange.ts'
 import { type CallError, ReplayableBody } from '../../../protocol/frames/caller.ts'
-import { Goaway, Reset, WINDOW } from '../../../protocol/frames/constants.ts'
+import { Flag, Frame, Goaway, Reset, WINDOW } from '../../../protocol/frames/constants.ts'
 import { RequestInput } from '../../../protocol/input.ts'
 import { RecordingSink } from '../../support/exchange.ts'
 import { MemoryHost } from '../../support/memory-client.ts'
 import { bytesOf, call, callerAgainstPeer, callerOn, environ, Peer, TestInput, turns, until } from './link-support.ts'
-import { TOKEN } from './support.ts'
+import { drain, frame, TOKEN } from './support.ts'
 
 const text = (value: string): Buffer => Buffer.from(value, 'latin1')
 
@@ -193,6 +193,35 @@ describe('a call', () => {
     await assert.rejects(promise, { code: 'PROTOCOL', ran: 'maybe', responded: true })
     await peer.heard('reset')
     assert.equal(caller.state, 'ready')
+    caller.destroy()
+  })
+})
+
+describe('an upgrade', () => {
+  test('whose 101 brings bytes and an end in its frame loses neither', async () => {
+    const { caller, peer } = await callerAgainstPeer()
+    const [client, far] = duplexPair()
+    const request = environ('/', 'GET', ['Upgrade', 'x', 'Connection', 'Upgrade'])
+    Object.defineProperty(request.gantry, 'upgrade', { value: () => client })
+    call(caller, request)
+    const { stream } = await peer.heard('request')
+    assert.equal(stream.upgrade, true)
+    // ["101 Switching Protocols"], then body, with END.
+    const head = Buffer.concat([Buffer.from([0x91, 0xb7]), text('101 Switching Protocols')])
+    const length = Buffer.alloc(4)
+    length.writeUInt32BE(head.length)
+    peer.stream.write(frame(Frame.RESPONSE, Flag.END, stream.id, Buffer.concat([length, head, text('hello')])))
+    let heard = ''
+    let ended = false
+    far.on('data', (chunk: Buffer) => {
+      heard += chunk.toString()
+    })
+    far.on('end', () => {
+      ended = true
+    })
+    await until(() => heard === 'hello', 'the first bytes')
+    await until(() => ended, 'their end')
+    far.destroy()
     caller.destroy()
   })
 })
@@ -518,6 +547,21 @@ describe('the end of a link', () => {
     await until(() => closed.length === 1)
     assert.deepEqual(closed, [undefined])
     peer.stream.destroy()
+  })
+
+  test('amid a read: a call whose answer came behind the end fails like the others', async () => {
+    const { caller, peer } = await callerAgainstPeer()
+    const made = call(caller)
+    const { stream } = await peer.heard('request')
+    peer.connection.respond(stream, '200 OK', [], text('late'), true)
+    peer.stream.write(Buffer.concat([frame(Frame.GOAWAY, 0, 0, '0000000101'), drain(peer.connection)]))
+    await until(() => caller.state === 'closed')
+    assert.deepEqual(await Promise.race([made.failed.then(facts), turns().then(() => 'nothing')]), [
+      'LOST',
+      'maybe',
+      true,
+    ])
+    assert.equal(caller.inFlight, 0)
   })
 
   test('by destroy(): every call fails before onClosed is told', async () => {
