@@ -1,0 +1,115 @@
+/** What the parts of the behaviour suite share: asking the fixtures, and stating a sentence with what it needs. */
+
+import assert from 'node:assert/strict'
+import { after, before, test } from 'node:test'
+import { pattern } from '../../apps/tools.ts'
+import { type Answer, fields, type RequestOptions, type Sent } from '../../support/client.ts'
+import type { HttpClient } from '../../support/http-client.ts'
+import type { Arrangement, Feature, Running } from '../arrangement.ts'
+
+/** What `/environ` shows. */
+export interface Seen {
+  variables: Record<string, string | boolean>
+  rawHeaders: [string, string][]
+  requestId: string
+}
+
+export interface Suite {
+  /** A sentence, and what it needs of the arrangement. */
+  holds(sentence: string, needs: Feature[], run: () => Promise<void>): void
+  /** A key that no other test has. */
+  fresh(): string
+  open(options: RequestOptions): Promise<Sent>
+  /** A bare HTTP connection. */
+  connect(): Promise<HttpClient>
+  fetch(options: RequestOptions): Promise<Answer>
+  get(target: string, headers?: RequestOptions['headers']): Promise<Answer>
+  /** The body of a 200, as latin1. */
+  text(target: string, options?: Partial<RequestOptions>): Promise<string>
+  /** The JSON of a 200. */
+  object<T>(options: RequestOptions): Promise<T>
+  seen(options?: Partial<RequestOptions>): Promise<Seen>
+  variable(name: string, options?: Partial<RequestOptions>): Promise<unknown>
+  /** Opens gate `key` `n` times. */
+  release(key: string, n?: number): Promise<Answer>
+  /** The journal of `key`, once it has so many events. */
+  eventsOf(key: string, count: number): Promise<string[]>
+  /** The journal of `key` becomes these events, and is still so when the suite ends: what happens exactly once does not happen later again. */
+  journalIs(key: string, events: string[]): Promise<void>
+}
+
+/** Starts the arrangement before the tests of the `describe` that this is called in, and looks for what was broken after them. */
+export function makeSuite(arrangement: Arrangement): Suite {
+  const { without = {}, unavailable } = arrangement
+  let running: Running
+  const journals: [key: string, events: string[]][] = []
+  let made = 0
+
+  before(async () => {
+    assert.equal(unavailable, undefined)
+    running = await arrangement.start()
+  })
+  after(
+    async () => {
+      if (!running) return
+      try {
+        for (const [key, events] of journals) assert.deepEqual(await eventsOf(key, 0), events)
+        assert.deepEqual(await object({ target: '/lint' }), [], 'lint on the application')
+        assert.deepEqual(running.broken?.() ?? [], [])
+      } finally {
+        await running.close()
+      }
+    },
+    { timeout: 20_000 },
+  )
+
+  const fetch: Suite['fetch'] = async (options) => (await running.open(options)).whole()
+  const get: Suite['get'] = (target, headers = []) => fetch({ target, headers })
+  async function object<T>(options: RequestOptions): Promise<T> {
+    const answer = await fetch(options)
+    assert.equal(answer.error, undefined)
+    assert.equal(answer.status, 200, answer.body.toString())
+    return JSON.parse(answer.body.toString()) as T
+  }
+  const seen: Suite['seen'] = (options = {}) => object({ target: '/environ', ...options })
+  const eventsOf: Suite['eventsOf'] = (key, count) => object({ target: `/events?key=${key}&count=${count}` })
+
+  return {
+    holds(sentence, needs, run) {
+      const missing = needs.find((feature) => without[feature] !== undefined)
+      const reason = missing === undefined ? false : `${missing}: ${without[missing]}`
+      test(sentence, { skip: reason, timeout: 10_000 }, run)
+    },
+    fresh: () => `k${process.pid}-${made++}`,
+    open: (options) => running.open(options),
+    connect: () => running.connect!(),
+    fetch,
+    get,
+    async text(target, options = {}) {
+      const answer = await fetch({ target, ...options })
+      assert.ok(answer.complete, answer.error)
+      assert.equal(answer.status, 200)
+      return answer.body.toString('latin1')
+    },
+    object,
+    seen,
+    variable: async (name, options = {}) => (await seen(options)).variables[name],
+    release: (key, n = 1) => get(`/release?key=${key}&n=${n}`),
+    eventsOf,
+    async journalIs(key, events) {
+      assert.deepEqual(await eventsOf(key, events.length), events)
+      journals.push([key, events])
+    },
+  }
+}
+
+/** Whether these are the first `length` bytes of the pattern. */
+export function isPattern(body: Buffer, length: number): void {
+  assert.equal(body.length, length)
+  assert.ok(body.equals(pattern(0, length)), 'the bytes are not the ones that were sent')
+}
+
+/** The values of Content-Length. */
+export function length(answer: Answer): string[] {
+  return fields(answer, 'content-length')
+}

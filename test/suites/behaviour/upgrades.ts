@@ -1,0 +1,40 @@
+/** Upgrades to a raw connection. */
+
+import assert from 'node:assert/strict'
+import { describe } from 'node:test'
+import { fields } from '../../support/client.ts'
+import type { Suite } from './suite.ts'
+
+export function upgrades({ holds, open, get, seen, journalIs, fresh }: Suite): void {
+  describe('an upgrade', () => {
+    const headers: [string, string][] = [
+      ['Connection', 'Upgrade'],
+      ['Upgrade', 'echo'],
+    ]
+    holds('gives the application the connection, both ways', ['upgrade'], async () => {
+      const key = fresh()
+      const sent = await open({ target: `/upgrade?key=${key}`, headers })
+      const head = await sent.head()
+      assert.equal(head.status, 101)
+      assert.deepEqual(fields(head, 'upgrade'), ['echo'])
+      assert.match(fields(head, 'connection').join(), /^upgrade$/i)
+      // Unframed from here on: `send` would chunk for an HTTP client with a body; without one it sends bytes as they are.
+      await sent.send('hello')
+      assert.equal((await sent.has(5)).toString(), 'HELLO')
+      await sent.send(Buffer.alloc(300_000, 'a'))
+      assert.equal((await sent.has(300_005)).toString(), `HELLO${'A'.repeat(300_000)}`)
+      sent.abort()
+      await journalIs(key, ['closed'])
+    })
+    holds('may be declined, and is then a request like others', ['upgrade'], async () => {
+      const answer = await get('/no-upgrade', headers)
+      assert.equal(answer.status, 200)
+      assert.equal(answer.body.toString(), 'declined')
+    })
+    holds('is shown to the application as Upgrade and Connection', ['upgrade'], async () => {
+      const { variables } = await seen({ headers })
+      assert.equal(variables['HTTP_UPGRADE'], 'echo')
+      assert.equal(variables['HTTP_CONNECTION'], 'Upgrade')
+    })
+  })
+}
