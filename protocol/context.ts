@@ -16,6 +16,8 @@ import { pairs } from './input.ts'
 export interface ContextControl {
   readonly aborted: AbortError | undefined
   readonly draining: boolean
+  /** Once it is over. */
+  outcome?(): Outcome | undefined
   inform(status: string, headers: Headers): void
   trailers(fields: () => Headers | Promise<Headers>): void
   upgrade(): Duplex
@@ -82,6 +84,12 @@ export class Context implements RequestContext {
 
   /** Calls back once, when the response has ended or was cut short (as rack.response_finished does). */
   onFinished(callback: (outcome: Outcome) => void): void {
+    // Who comes late, after it had to wait for something, is told at once.
+    const outcome = this.#control?.outcome?.()
+    if (outcome) {
+      callback(outcome)
+      return
+    }
     this.#finished ??= []
     this.#finished.push(callback)
   }

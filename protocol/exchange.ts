@@ -8,7 +8,7 @@
  */
 
 import type { Duplex } from 'node:stream'
-import type { Application, Body, Environ, Headers, Write } from './application.ts'
+import type { Application, Body, Environ, Headers, Outcome, Write } from './application.ts'
 import type { Clock, Deadlines, Timer } from './clock.ts'
 import type { Context, ContextControl } from './context.ts'
 import { ErrorLines } from './error-lines.ts'
@@ -156,6 +156,16 @@ export class Exchange implements ContextControl {
   }
 
   // ---- environ.gantry --------------------------------------------------------------------------------------------
+
+  outcome(): Outcome | undefined {
+    if (!this.#finished) return undefined
+    return {
+      status: this.#response.responded ? this.#response.code : 0,
+      bytes: this.#response.sent,
+      aborted: this.#aborted,
+      milliseconds: this.#host.clock.now() - this.#began,
+    }
+  }
 
   inform(status: string, headers: Headers): void {
     if (this.#response.responded || this.#finished) return
@@ -450,12 +460,7 @@ export class Exchange implements ContextControl {
     else if (room) room.reject(error)
     if (this.#context.observed) {
       try {
-        this.#context.finished({
-          status: this.#response.responded ? this.#response.code : 0,
-          bytes: this.#response.sent,
-          aborted: error,
-          milliseconds: this.#host.clock.now() - this.#began,
-        })
+        this.#context.finished(this.outcome()!)
       } catch (failure) {
         this.#host.log.error({ requestId: this.#context.requestId, err: failure }, 'an onFinished callback failed')
       }

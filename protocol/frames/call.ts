@@ -91,6 +91,9 @@ export class Call implements Attempt, BodySource {
   begin(fields: RequestFields): void {
     const environ = this.#environ
     const body = this.#body
+    // A client that went while a slot was waited for: nothing is sent.
+    environ.gantry.onFinished(this.#exchangeFinished)
+    if (this.#answered) return
     try {
       if (!body.whole) throw new LocalProtocolError('NOT_WHOLE', 'a body that is no longer whole cannot be sent again')
       body.begin(this)
@@ -112,7 +115,6 @@ export class Call implements Attempt, BodySource {
       this.#fail(this.#localFailure(error))
       return
     }
-    environ.gantry.onFinished(this.#exchangeFinished)
     if (!this.#sent) this.#pump()
   }
 
@@ -190,7 +192,7 @@ export class Call implements Attempt, BodySource {
 
   /** The exchange behind us is over. If its client went, this is the same tick. */
   readonly #exchangeFinished = (outcome: Outcome): void => {
-    if (!outcome.aborted || this.#stream === undefined || this.#stream.closed) return
+    if (!outcome.aborted || this.#stream?.closed) return
     this.#stop(outcome.aborted)
     // Its own error: nobody else can mend this by calling another container.
     this.#fail(outcome.aborted)

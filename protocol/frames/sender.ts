@@ -197,7 +197,7 @@ export class Sender {
     }
     if (stream.closed) return
     if (stream.queued === 0 && stream.ending) this.#writeEnd(stream)
-    else if (stream.sendable) this.#enlist(stream)
+    if (stream.sendable) this.#enlist(stream)
     else if (stream.queued === 0 && stream.waiting && (stream.credit > 0 || stream.localEnded))
       this.#relieved.push(stream)
   }

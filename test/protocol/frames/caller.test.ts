@@ -319,6 +319,28 @@ describe('a client that goes', () => {
     return { exchange, sink }
   }
 
+  test('before the call is made: nothing is sent', async () => {
+    const { caller, peer } = await callerAgainstPeer()
+    const slot = Promise.withResolvers<void>()
+    const exchange = new Exchange(
+      async (given, startResponse) => {
+        await slot.promise
+        return caller.call(given, startResponse, new ReplayableBody(given['wsgi.input']))
+      },
+      environ('/', 'POST'),
+      new RequestInput(null),
+      new RecordingSink(),
+      new MemoryHost(),
+    )
+    exchange.run()
+    exchange.abort(new AbortError('CLIENT_GONE', 'the client has gone'))
+    slot.resolve()
+    await turns()
+    assert.equal(caller.inFlight, 0)
+    assert.ok(!peer.events.some(({ type }) => type === 'request'))
+    caller.destroy()
+  })
+
   test('before there is a response: RESET leaves in the same tick', async () => {
     const { caller, peer, stream } = await callerAgainstPeer()
     const { exchange } = front(caller, environ())

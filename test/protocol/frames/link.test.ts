@@ -273,6 +273,28 @@ describe('an upgraded stream', () => {
   })
 })
 
+describe('one direction of an upgraded stream', () => {
+  test('is finished when its end has left behind the body of another, though the peer goes on', async () => {
+    const { owner, link, server, caller } = await scene()
+    const { here } = opened({ caller, server }, { upgrade: true })
+    const other = opened({ caller, server }, { end: true }).here
+    server.respond(here, '101 Switching Protocols', [], undefined, false)
+    let finished = false
+    const duplex = new StreamDuplex(link, here, () => {})
+    duplex.on('finish', () => {
+      finished = true
+    })
+    owner.relieved = (stream) => stream === here && duplex.relieved()
+    server.respond(other, '200 OK', [], undefined, false)
+    server.send(other, Buffer.alloc(120_000), false)
+    duplex.end()
+    link.schedule()
+    await until(() => finished)
+    assert.equal(here.closed, false)
+    duplex.destroy()
+  })
+})
+
 describe('a container that drains', () => {
   test('has its last response read by a proxy that was busy', async () => {
     const { here, there, streams } = await linked((_environ, startResponse) => {
