@@ -1,61 +1,254 @@
+/** `docker compose up`, and what may happen to its containers while clients ask on. */
+
 import assert from 'node:assert/strict'
-import { execFileSync } from 'node:child_process'
-import { randomBytes } from 'node:crypto'
-import { after, before, describe, it } from 'node:test'
-import { DockerComposeEnvironment, type StartedDockerComposeEnvironment } from 'testcontainers'
+import { after, before, describe, it, type TestContext } from 'node:test'
+import { GenericContainer, Wait } from 'testcontainers'
+import { assertSafe, type Outcome } from '../support/load.ts'
 import { withoutEngine } from './engine.ts'
+import { buildImages, docker, IMAGE, Project, until } from './project.ts'
 
 // Its reaper is a container of an image that has to be pulled; what is started here is stopped here.
 process.env['TESTCONTAINERS_RYUK_DISABLED'] = 'true'
 
-const root = new URL('../..', import.meta.url).pathname
-const project = `gantry-test-${randomBytes(3).toString('hex')}`
+/** A test that waits for what does not come fails after this, milliseconds. */
+const patience = { timeout: 90_000 }
+
+function failed(outcomes: readonly Outcome[]): Outcome[] {
+  return outcomes.filter(({ status, complete }) => status !== 200 || !complete)
+}
+
+/** What failed had begun to be answered, and was cut visibly, or is nothing that may run twice. */
+function assertUnrepeatable(outcomes: readonly Outcome[]): void {
+  for (const { method, status, complete } of outcomes) {
+    if (status !== 200 || complete) assert.deepEqual([method, status], ['POST', 502])
+  }
+}
 
 describe('docker compose up', { skip: withoutEngine(), timeout: 600_000 }, () => {
-  let environment: StartedDockerComposeEnvironment
-  let url: string
+  const project = new Project(['nginx', 'unix'])
 
   before(async () => {
-    environment = await new DockerComposeEnvironment(root, 'docker-compose.yml')
-      .withProjectName(project)
-      .withEnvironment({ GANTRY_PORT: '0' })
-      .withBuild()
-      .up()
-    const proxy = environment.getContainer('proxy-1')
-    url = `http://${proxy.getHost()}:${proxy.getMappedPort(8080)}/`
+    await buildImages()
+    await project.up()
   })
 
-  after(async () => {
-    await environment?.down({ timeout: 15_000, removeVolumes: true })
-  })
+  after(() => project.down())
 
-  /** The host names that answered `count` requests one after another; each must succeed. */
-  async function answering(count: number): Promise<Set<string>> {
-    const names = new Set<string>()
-    for (let at = 0; at < count; at++) {
-      const response = await fetch(url)
-      assert.equal(response.status, 200)
-      assert.equal(response.headers.get('server'), 'gantry')
-      const page = await response.text()
-      names.add(/<b id="container">([^<]+)</.exec(page)?.[1] ?? 'nobody')
+  // Asked for each time: a container that was replaced or restarted is at another one.
+  const proxy = (): Promise<number> => project.port('proxy', 8080)
+  const uwsgi = (): Promise<number> => project.port('nginx', 8081)
+  const http = (): Promise<number> => project.port('nginx', 8082)
+  const proxies = (): Promise<number> => project.port('nginx', 8083)
+
+  /** Runs `change` under load on `port`, and until `then` holds. */
+  async function underLoad(
+    port: () => Promise<number>,
+    change: () => Promise<void>,
+    then?: () => Promise<void>,
+  ): Promise<Outcome[]> {
+    const load = project.load(await port())
+    try {
+      await load.answered(100)
+      await change()
+      await then?.()
+      await load.answered(200)
+    } finally {
+      await load.stop()
     }
-    return names
+    assertSafe(load.outcomes, project.runs.count())
+    return load.outcomes
   }
 
-  it('serves the page of the example through the proxy', async () => {
-    const names = await answering(3)
-    assert.equal(names.size, 1)
-    assert.ok(!names.has('nobody'))
+  /** Resolves once a proxy has so many containers. */
+  function ready(name: string, containers: number): Promise<void> {
+    const wanted = `"containers":${containers},`
+    return until(async () => (await docker('exec', name, 'gantry', 'health').catch(() => '')).includes(wanted))
+  }
+
+  function told(t: TestContext, outcomes: readonly Outcome[]): void {
+    t.diagnostic(`${outcomes.length} requests, ${failed(outcomes).length} failed`)
+  }
+
+  it('serves the application through the proxy and through nginx, over uwsgi and HTTP', patience, async () => {
+    for (const port of [proxy, uwsgi, http, proxies]) {
+      const response = await fetch(`http://127.0.0.1:${await port()}/who`, { method: 'POST', body: 'x' })
+      assert.equal(response.status, 200)
+      const { container } = (await response.json()) as { container: string }
+      assert.match(container, /^[0-9a-f]{12}$/)
+    }
   })
 
-  it('gives requests to three containers soon after it was told to run three', { timeout: 120_000 }, async () => {
-    execFileSync('docker', ['compose', '-p', project, 'up', '-d', '--no-build', '--scale', 'container=3'], {
-      cwd: root,
-      env: { ...process.env, GANTRY_PORT: '0' },
-      stdio: 'pipe',
+  it('is healthy, runs as nobody special, and can write nowhere', patience, async () => {
+    for (const service of ['proxy', 'container', 'container-unix']) {
+      const [name = ''] = await project.containers(service)
+      await until(async () => (await docker('inspect', '--format', '{{.State.Health.Status}}', name)) === 'healthy')
+      assert.equal(await docker('exec', name, 'id', '-u'), '1000')
+      await assert.rejects(docker('exec', name, 'touch', '/app/file'), /Read-only file system/)
+    }
+  })
+
+  it('fails no request while containers are added, and gives each of them some', patience, async (t) => {
+    let names: string[] = []
+    const outcomes = await underLoad(
+      proxy,
+      () => project.scale({ container: 4 }),
+      async () => {
+        names = await project.containers('container')
+        assert.equal(names.length, 4)
+        await project.ran(names)
+      },
+    )
+    assert.deepEqual(failed(outcomes), [])
+    told(t, outcomes)
+    t.diagnostic(`from start to first request: ${(await project.firstRuns(names)).join(', ')} ms`)
+  })
+
+  for (const [wire, port] of [
+    ['uwsgi', uwsgi],
+    ['HTTP', http],
+  ] as const) {
+    it(`shows new containers to nginx over ${wire}, and fails no request when they go`, patience, async (t) => {
+      await project.scale({ container: 2 })
+      project.forgetRuns()
+      const outcomes = await underLoad(
+        port,
+        async () => {
+          await project.scale({ container: 4 })
+          await project.ran(await project.containers('container'))
+        },
+        () => project.scale({ container: 2 }),
+      )
+      assert.deepEqual(failed(outcomes), [])
+      told(t, outcomes)
     })
-    let names = await answering(20)
-    while (names.size < 3) names = names.union(await answering(20))
-    assert.equal(names.size, 3)
+  }
+
+  it('fails no request while containers are taken away', patience, async (t) => {
+    await project.scale({ container: 4 })
+    const outcomes = await underLoad(proxy, () => project.scale({ container: 1, 'container-unix': 0 }))
+    assert.deepEqual(failed(outcomes), [])
+    told(t, outcomes)
+    assert.equal((await project.containers('container')).length, 1)
+  })
+
+  it('fails no request while every container is replaced by one of another image', patience, async (t) => {
+    await project.scale({ container: 2 })
+    const outcomes = await underLoad(
+      proxy,
+      () => project.scale({ container: 2 }, { GANTRY_IMAGE: `${IMAGE}:2` }),
+      () => until(() => project.runsSoFar().at(-1)?.version === '2'),
+    )
+    assert.deepEqual(failed(outcomes), [])
+    told(t, outcomes)
+    await project.scale({ container: 2 })
+  })
+
+  it('runs no POST twice when a container is killed, and repeats what may be', patience, async (t) => {
+    const [name = ''] = await project.containers('container')
+    const outcomes = await underLoad(
+      proxy,
+      async () => void (await docker('kill', name)),
+      async () => {
+        const killed = Date.now()
+        await docker('start', name)
+        await project.ran([name], killed)
+      },
+    )
+    assertUnrepeatable(failed(outcomes))
+    told(t, outcomes)
+  })
+
+  it('goes on without a container that is cut off, and with it when it is back', patience, async (t) => {
+    const [name = ''] = await project.containers('container')
+    const network = `${project.name}_default`
+    const outcomes = await underLoad(
+      proxy,
+      async () => void (await docker('network', 'disconnect', network, name)),
+      async () => {
+        const cut = Date.now()
+        await docker('network', 'connect', '--alias', 'container', network, name)
+        await project.ran([name], cut)
+      },
+    )
+    assertUnrepeatable(failed(outcomes))
+    told(t, outcomes)
+  })
+
+  it('finishes what a container has begun when it is stopped', patience, async () => {
+    const [name = ''] = await project.containers('container')
+    const url = `http://127.0.0.1:${await proxy()}/who?ms=3000`
+    const slow = Array.from({ length: 8 }, () => fetch(url, { method: 'POST' }))
+    // Where each of them runs is known only when it answers; so that some run on this one, there are several.
+    await until(async () => (await docker('exec', name, 'gantry', 'health')).includes('"running":0') === false)
+    await docker('stop', name)
+    const answers = await Promise.all(slow)
+    assert.deepEqual(
+      answers.map(({ status }) => status),
+      slow.map(() => 200),
+    )
+    assert.ok(answers.some(({ headers }) => headers.get('x-container') === name))
+    assert.equal(await docker('inspect', '--format', '{{.State.ExitCode}}', name), '0')
+    assert.ok((await project.log(name)).some(({ msg }) => msg === 'drained'))
+    await docker('start', name)
+  })
+
+  it('refuses a container with another secret, and both sides say so', patience, async () => {
+    const stranger = await new GenericContainer(`${IMAGE}:1`)
+      .withNetworkMode(`${project.name}_default`)
+      .withEnvironment({ GANTRY_TOKEN: 'not the secret' })
+      .withCommand(['application.ts', '--join', 'proxy:9000'])
+      .withWaitStrategy(Wait.forLogMessage(/a proxy cannot be joined/))
+      .start()
+    try {
+      const lines = await project.log(stranger.getId())
+      assert.match(String(lines.find(({ msg }) => /cannot be joined/.test(String(msg)))?.['error']), /token|secret/)
+      const [name = ''] = await project.containers('proxy')
+      await until(async () =>
+        (await project.log(name)).some(
+          ({ msg, error }) => /closed before it had/.test(String(msg)) && /token|secret/.test(String(error)),
+        ),
+      )
+    } finally {
+      await stranger.stop()
+    }
+  })
+
+  it('scales on Unix sockets of a shared volume too', patience, async (t) => {
+    const outcomes = await underLoad(
+      proxy,
+      () => project.scale({ container: 1, 'container-unix': 3 }),
+      async () => project.ran(await project.containers('container-unix')),
+    )
+    assert.deepEqual(failed(outcomes), [])
+    told(t, outcomes)
+    const fewer = await underLoad(proxy, () => project.scale({ container: 2, 'container-unix': 0 }))
+    assert.deepEqual(failed(fewer), [])
+    told(t, fewer)
+  })
+
+  it('has containers join every proxy, and serves on when one of two is killed', patience, async (t) => {
+    await project.scale({ proxy: 2, container: 2 })
+    const names = await project.containers('proxy')
+    for (const name of names) await ready(name, 2)
+    const outcomes = await underLoad(
+      proxies,
+      async () => void (await docker('kill', names[1] ?? '')),
+      async () => {
+        await docker('start', names[1] ?? '')
+        await ready(names[1] ?? '', 2)
+      },
+    )
+    // A connection that ends with its proxy is nginx's to repeat; it does for what is idempotent, and has not begun to answer.
+    assertUnrepeatable(failed(outcomes))
+    told(t, outcomes)
+    await project.scale({ proxy: 1, container: 2 })
+  })
+
+  it('is joined again by its containers when the proxy is restarted', patience, async () => {
+    await project.compose(['restart', 'proxy'])
+    const [name = ''] = await project.containers('proxy')
+    await ready(name, 2)
+    const outcomes = await underLoad(proxy, async () => {})
+    assert.deepEqual(failed(outcomes), [])
   })
 })

@@ -1,0 +1,26 @@
+/** What runs in the containers of these tests: it says who it is, counts its runs in a file, and can take its time. */
+
+import { appendFileSync } from 'node:fs'
+import { hostname } from 'node:os'
+import { setTimeout as delay } from 'node:timers/promises'
+import type { Application } from 'gantry'
+
+export const application: Application = async (environ, startResponse) => {
+  const query = new URLSearchParams(environ.QUERY_STRING)
+  const id = query.get('id') ?? ''
+  if (environ.PATH_INFO === '/count') {
+    appendFileSync(
+      '/runs/runs',
+      `${environ.REQUEST_METHOD} ${id} ${hostname()} ${Date.now()} ${process.env['VERSION']}\n`,
+    )
+  }
+  const body = await environ['wsgi.input'].read()
+  await delay(Number(query.get('ms') ?? 0))
+  startResponse('200 OK', [
+    ['Content-Type', 'text/plain'],
+    ['X-Id', id],
+    ['X-Container', hostname()],
+  ])
+  if (environ.PATH_INFO === '/count') return [Buffer.from(`${id}:`), body, Buffer.from('\n')]
+  return [Buffer.from(JSON.stringify({ container: hostname(), peer: environ.REMOTE_ADDR, ms: query.get('ms') }))]
+}

@@ -1,0 +1,178 @@
+/** The Compose file of this repository as a project of a test's own, and the engine's commands on it, beside a load that goes on. */
+
+import { execFile } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
+import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import { DockerComposeEnvironment, type StartedDockerComposeEnvironment } from 'testcontainers'
+import { repositoryFile } from '../support/child.ts'
+import { Load, type LoadOptions, Runs } from '../support/load.ts'
+
+const run = promisify(execFile)
+
+/** The engine's command line; resolves with what it printed. Not synchronous: clients of this process are served meanwhile. */
+export async function docker(...argv: string[]): Promise<string> {
+  const { stdout } = await run('docker', argv, { cwd: repositoryFile('.'), maxBuffer: 64 * 1024 * 1024 })
+  return stdout.trim()
+}
+
+/** `gantry/proxy`, `gantry/container`, and on that `IMAGE:1` and `IMAGE:2`, which answer alike. */
+export const IMAGE = 'gantry/test-application'
+
+export async function buildImages(): Promise<void> {
+  for (const target of ['proxy', 'container'])
+    await docker('build', '-q', '--target', target, '-t', `gantry/${target}`, '.')
+  for (const version of ['1', '2']) {
+    const context = repositoryFile('test/docker/image')
+    await docker('build', '-q', '--build-arg', `VERSION=${version}`, '-t', `${IMAGE}:${version}`, context)
+  }
+}
+
+/** One run of `/count`, as the container wrote it down. */
+export interface Run {
+  readonly id: string
+  readonly container: string
+  /** Milliseconds of the clock that the engine's host has too. */
+  readonly at: number
+  readonly version: string
+}
+
+export class Project {
+  readonly name: string = `gantry-test-${randomBytes(3).toString('hex')}`
+  readonly runs: Runs
+  readonly #directory: string = mkdtempSync(join(tmpdir(), 'gantry-runs-'))
+  readonly #environment: Record<string, string>
+  readonly #profiles: readonly string[]
+  readonly #files: readonly string[]
+  readonly #counts: Record<string, number> = {}
+  #started: StartedDockerComposeEnvironment | undefined
+  #seed = 1
+
+  constructor(profiles: readonly string[] = [], files: readonly string[] = []) {
+    this.runs = new Runs(join(this.#directory, 'runs'))
+    // Written by the containers' user, whoever that is here.
+    chmodSync(this.#directory, 0o777)
+    chmodSync(this.runs.path, 0o666)
+    this.#profiles = profiles
+    this.#files = ['docker-compose.yml', ...files, 'test/docker/compose.yml']
+    this.#environment = {
+      GANTRY_PORT: '0',
+      NGINX_UWSGI_PORT: '0',
+      NGINX_HTTP_PORT: '0',
+      NGINX_PROXIES_PORT: '0',
+      GANTRY_ACCESS_LOG: 'off',
+      GANTRY_IMAGE: `${IMAGE}:1`,
+      TEST_RUNS: this.#directory,
+    }
+  }
+
+  /** Starts it and waits until every service is healthy. */
+  async up(): Promise<void> {
+    this.#started = await new DockerComposeEnvironment(repositoryFile('.'), [...this.#files])
+      .withProjectName(this.name)
+      .withEnvironment(this.#environment)
+      .withProfiles(...this.#profiles)
+      .withClientOptions({ commandOptions: ['--no-build'] })
+      .up()
+  }
+
+  async down(): Promise<void> {
+    await this.#started?.down({ timeout: 15_000, removeVolumes: true })
+    rmSync(this.#directory, { recursive: true, force: true })
+  }
+
+  /** `docker compose` on this project. */
+  async compose(argv: readonly string[], environment: Record<string, string> = {}): Promise<string> {
+    const files = this.#files.flatMap((file) => ['-f', file])
+    const profiles = this.#profiles.flatMap((profile) => ['--profile', profile])
+    const { stdout } = await run('docker', ['compose', '-p', this.name, ...files, ...profiles, ...argv], {
+      cwd: repositoryFile('.'),
+      env: { ...process.env, ...this.#environment, ...environment },
+      maxBuffer: 64 * 1024 * 1024,
+    })
+    return stdout.trim()
+  }
+
+  /** `up -d --scale SERVICE=COUNT …`; services that are not named stay as many as they are. */
+  async scale(counts: Record<string, number>, environment: Record<string, string> = {}): Promise<void> {
+    Object.assign(this.#counts, counts)
+    const scales = Object.entries(this.#counts).flatMap(([service, count]) => ['--scale', `${service}=${count}`])
+    await this.compose(['up', '-d', '--no-build', ...scales], environment)
+  }
+
+  /** The containers that run a service, by the names that they answer with (the first 12 digits of their ids). */
+  async containers(service: string): Promise<string[]> {
+    const ids = await this.compose(['ps', '-q', service])
+    return ids
+      .split('\n')
+      .filter((id) => id !== '')
+      .map((id) => id.slice(0, 12))
+  }
+
+  /** The host's port for a service's. It is another one after a restart. */
+  async port(service: string, port: number, index = 1): Promise<number> {
+    const printed = await this.compose(['port', '--index', String(index), service, String(port)])
+    return Number(printed.slice(printed.lastIndexOf(':') + 1))
+  }
+
+  load(port: number, options: Partial<LoadOptions> = {}): Load {
+    const seed = this.#seed++
+    return new Load({ port, seed, clients: 8, body: 20_000, work: 20, ...options })
+  }
+
+  /** What ran, in order. */
+  runsSoFar(): Run[] {
+    return readFileSync(this.runs.path, 'utf8')
+      .split('\n')
+      .filter((line) => line !== '')
+      .map((line) => {
+        const [, id = '', container = '', at = '', version = ''] = line.split(' ')
+        return { id, container, at: Number(at), version }
+      })
+  }
+
+  /** Resolves once each of `containers` has run something since `after` milliseconds. */
+  async ran(containers: readonly string[], after = 0): Promise<void> {
+    for (;;) {
+      const seen = new Set(this.runsSoFar().flatMap(({ container, at }) => (at > after ? [container] : [])))
+      if (containers.every((name) => seen.has(name))) return
+      await pause()
+    }
+  }
+
+  /** Since the start of each, how long it took to its first run, milliseconds. */
+  async firstRuns(containers: readonly string[]): Promise<number[]> {
+    const runs = this.runsSoFar()
+    const times: number[] = []
+    for (const name of containers) {
+      const started = Date.parse(await docker('inspect', '--format', '{{.State.StartedAt}}', name))
+      times.push((runs.find(({ container }) => container === name)?.at ?? Number.NaN) - started)
+    }
+    return times
+  }
+
+  /** The log of a container, a line each. */
+  async log(container: string): Promise<Record<string, unknown>[]> {
+    const text = await docker('logs', container)
+    return text
+      .split('\n')
+      .filter((line) => line.startsWith('{'))
+      .map((line) => JSON.parse(line) as Record<string, unknown>)
+  }
+
+  forgetRuns(): void {
+    writeFileSync(this.runs.path, '')
+  }
+}
+
+/** Between two looks at something that tells nobody of its changes. */
+export function pause(): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, 20))
+}
+
+/** Looks until `holds`. */
+export async function until(holds: () => Promise<boolean> | boolean): Promise<void> {
+  while (!(await holds())) await pause()
+}
