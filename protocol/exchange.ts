@@ -231,7 +231,9 @@ export class Exchange implements ContextControl {
       this.#emit(chunk)
       if (!this.#finished) this.#sink.flush()
       if (this.#aborted) throw this.#aborted
-      outcome = this.#response.full ? this.#whenRoom() : resolved
+      if (this.#response.full) outcome = this.#whenRoom()
+      // Nothing is sent any more, so that nothing would ever make it wait: a loop that writes on must not hold the others up.
+      else outcome = this.#finished ? nextTick() : resolved
     } catch (error) {
       outcome = Promise.reject(error)
     }

@@ -396,6 +396,21 @@ describe('an exchange', () => {
     assert.ok(Buffer.concat(sink.chunks).length <= 1024 * 1024 + 64 * 1024)
   })
 
+  it('lets others run while an application writes on after a HEAD is answered', async () => {
+    let stop = false
+    const { whenSettled } = run(
+      async (_, start) => {
+        const write = start('200 OK', text)
+        while (!stop) await write(bytes('x'))
+        return []
+      },
+      { method: 'HEAD' },
+    )
+    await turn()
+    stop = true
+    await whenSettled
+  })
+
   it('resolves a write once there is room', async () => {
     let written = false
     const { exchange, whenSettled } = run(
