@@ -10,6 +10,7 @@ import type { Socket } from 'node:net'
 import type { Deadlines, Expirable } from '../protocol/clock.ts'
 import type { Logger } from '../protocol/log.ts'
 import { UNIX_PEER } from '../protocol/peers.ts'
+import { SaidOnce } from '../protocol/said-once.ts'
 import { sniff } from '../protocol/sniff.ts'
 import { type AcceptRules, type ServedWire, verdictOn } from './accept.ts'
 
@@ -27,13 +28,11 @@ export interface DoormanOptions {
 
 /** How long a connection may take to say which protocol it speaks, ms. */
 export const UNDECIDED_TIMEOUT = 5_000
-/** Refusals that are remembered, so that each is logged once: a table that a scan of addresses cannot fill. */
-const REMEMBERED = 1_000
 
 export class Doorman {
   readonly #options: DoormanOptions
   readonly #waiting: Set<Visitor> = new Set()
-  readonly #refused: Set<string> = new Set()
+  readonly #refused: SaidOnce = new SaidOnce()
 
   constructor(options: DoormanOptions) {
     this.#options = options
@@ -86,12 +85,7 @@ export class Doorman {
   }
 
   #refuse(peer: string, wire: string, why: string): void {
-    const key = `${wire} ${peer}`
-    if (this.#refused.has(key)) return
-    // The oldest is forgotten, and would be logged again.
-    if (this.#refused.size >= REMEMBERED) this.#refused.delete(this.#refused.values().next().value!)
-    this.#refused.add(key)
-    this.#options.log.warn({ peer, wire }, `a connection was refused: ${why}`)
+    if (this.#refused.say(`${wire} ${peer}`)) this.#options.log.warn({ peer, wire }, `a connection was refused: ${why}`)
   }
 }
 

@@ -13,6 +13,7 @@ import type { ExchangeHost } from '../protocol/exchange.ts'
 import type { Identity } from '../protocol/frames/hello.ts'
 import { type ServerLink, type SlotHolder, type SlotSource, serveFrames } from '../protocol/frames/server.ts'
 import type { Logger } from '../protocol/log.ts'
+import { SaidOnce } from '../protocol/said-once.ts'
 import type { LinkEvents } from './join.ts'
 import type { Slots } from './slots.ts'
 
@@ -49,6 +50,8 @@ export class Links {
   readonly #options: LinksOptions
   readonly #links: Set<ServerLink> = new Set()
   readonly #lag: () => number = eventLoopLag()
+  /** Hosts whose links do not come about: a proxy with another token dials several times a second. */
+  readonly #failing: SaidOnce = new SaidOnce()
   #draining = false
 
   constructor(options: LinksOptions) {
@@ -87,6 +90,7 @@ export class Links {
       onLeft()
     }
     const seat = new Seat(slots, left)
+    const peer = socket.remoteAddress ?? address
     let ready = false
     const link: ServerLink = serveFrames(
       socket,
@@ -105,6 +109,7 @@ export class Links {
         lag: this.#lag,
         onReady: (one) => {
           ready = true
+          this.#failing.forget(peer)
           log.info({ proxy: one.peer?.id, address }, 'a proxy is linked')
           events?.onReady()
           if (this.#draining) one.drain()
@@ -112,7 +117,7 @@ export class Links {
         onClosed: (error) => {
           const proxy = link.peer?.id
           if (ready) log.info({ proxy, address, error: error?.message }, 'the link to a proxy is closed')
-          else if (!dialled && error) {
+          else if (!dialled && error && this.#failing.say(peer)) {
             log.warn({ address, error: error.message }, 'a link was closed before it was ready')
           }
           events?.onClosed(error)

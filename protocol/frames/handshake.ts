@@ -5,7 +5,17 @@
 
 import { LocalProtocolError, RemoteProtocolError } from '../errors.ts'
 import { Frame } from './constants.ts'
-import { type Hello, type Identity, matchHellos, type Proven, proofOf, proves, type Role, readHello } from './hello.ts'
+import {
+  type Hello,
+  type Identity,
+  matchHellos,
+  type Proven,
+  proofOf,
+  proves,
+  type Role,
+  readHello,
+  SAME_TOKEN,
+} from './hello.ts'
 
 export class Handshake {
   state: 'hello' | 'proof' | 'open' | 'failed' = 'hello'
@@ -63,7 +73,7 @@ export class Handshake {
     if (this.state !== 'proof') throw new RemoteProtocolError('HANDSHAKE', 'a proof that was not asked for')
     const role = this.#ours.role
     if (!proves(proof, this.#proof(role === 'caller' ? 'server' : 'caller'))) {
-      throw new RemoteProtocolError('UNAUTHENTICATED', 'the peer does not hold the same token')
+      throw new RemoteProtocolError('UNAUTHENTICATED', `the peer does not hold the same token; ${SAME_TOKEN}`)
     }
     this.state = 'open'
     return this.#ours.dialled ? undefined : this.#proof(role)

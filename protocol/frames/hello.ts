@@ -199,8 +199,8 @@ export function matchHellos(ours: Hello, theirs: Hello): void {
     throw new RemoteProtocolError(
       'UNAUTHENTICATED',
       ours.secret
-        ? `the ${ours.role} requires a token, and the ${theirs.role} has none`
-        : `the ${theirs.role} requires a token, and the ${ours.role} has none`,
+        ? `the ${ours.role} requires a token, and the ${theirs.role} has none; ${SAME_TOKEN}`
+        : `the ${theirs.role} requires a token, and the ${ours.role} has none; ${SAME_TOKEN}`,
     )
   }
   if (ours.secret && !ours.dialled && !theirs.dialled) {
@@ -211,6 +211,9 @@ export function matchHellos(ours: Hello, theirs: Hello): void {
   }
   if (ours.nonce === theirs.nonce) throw new RemoteProtocolError('UNAUTHENTICATED', 'the peer sent our nonce back')
 }
+
+/** What to do about it. */
+export const SAME_TOKEN = 'give both the same --token-file or GANTRY_TOKEN'
 
 /** Both sides' HELLO payloads as they were on the wire. */
 export interface Proven {
