@@ -150,12 +150,20 @@ export class Link {
     const { connection } = this
     try {
       for (const event of connection.receive(chunk)) {
-        if (!this.#closed) this.#hear(event)
-        else if ('stream' in event) this.#owner.missed?.(event.stream)
+        if (this.#closed) {
+          if ('stream' in event) this.#owner.missed?.(event.stream)
+          continue
+        }
+        try {
+          this.#hear(event)
+        } catch (error) {
+          // A fault of ours, not of the peer: it costs this link, and is told with its stack.
+          this.destroy(error as Error)
+          if ('stream' in event) this.#owner.missed?.(event.stream)
+        }
       }
       if (this.#closed) return
     } catch (error) {
-      // A fault of ours, not of the peer: it costs this link, and is told with its stack.
       this.destroy(error as Error)
       return
     }

@@ -204,11 +204,12 @@ export class Output {
 function refuseBeyondLatin1(items: readonly (string | number)[]): void {
   for (const item of items) {
     if (typeof item === 'string' && BEYOND_LATIN1.test(item)) {
-      throw new LocalProtocolError('NOT_LATIN1', `a native string holds code units above U+00FF: ${excerpt(item)}`)
+      // Not the text itself: it may be a cookie, and this goes into logs and to the peer.
+      const at = item.search(BEYOND_LATIN1)
+      throw new LocalProtocolError(
+        'NOT_LATIN1',
+        `a native string of ${item.length} code units holds U+${item.charCodeAt(at).toString(16).toUpperCase().padStart(4, '0')} at ${at}: beyond U+00FF`,
+      )
     }
   }
-}
-
-function excerpt(value: string): string {
-  return JSON.stringify(value.length > 40 ? `${value.slice(0, 40)}…` : value)
 }

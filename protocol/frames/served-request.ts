@@ -6,7 +6,7 @@
 import type { Duplex } from 'node:stream'
 import type { Application, Environ, Headers } from '../application.ts'
 import type { Clock, Deadlines } from '../clock.ts'
-import { type AbortCode, AbortError, LocalProtocolError } from '../errors.ts'
+import { type AbortCode, AbortError, HttpError, LocalProtocolError } from '../errors.ts'
 import { Exchange, type ExchangeHost } from '../exchange.ts'
 import { type InputSource, RequestInput } from '../input.ts'
 import type { Logger } from '../log.ts'
@@ -30,6 +30,7 @@ export interface RequestOwner {
 }
 
 const EMPTY: Uint8Array = new Uint8Array(0)
+const DIGITS = /^[0-9]{1,15}$/
 const REQUEST_ID = /^[\w.-]{1,128}$/
 
 export class ServedRequest implements ResponseSink, InputSource, ExchangeHost {
@@ -38,6 +39,9 @@ export class ServedRequest implements ResponseSink, InputSource, ExchangeHost {
   readonly #input: RequestInput
   readonly #exchange: Exchange
   readonly #small: Gatherer | undefined
+  /** The body's declared length, -1 when there is none, and what has come of it. */
+  readonly #declared: number
+  #received = 0
   #duplex: StreamDuplex | undefined
   #settled = false
   #released = false
@@ -55,12 +59,16 @@ export class ServedRequest implements ResponseSink, InputSource, ExchangeHost {
     this.#owner = owner
     this.#stream = stream
     stream.owner = this
-    if ((end && body === undefined) || stream.upgrade) this.#input = new RequestInput(null)
+    this.#declared = stream.upgrade ? -1 : lengthOf(environ.CONTENT_LENGTH)
+    if (stream.upgrade || (end && body === undefined && this.#declared <= 0)) this.#input = new RequestInput(null)
     else {
       this.#input = new RequestInput(this)
       this.#small = end ? undefined : new Gatherer()
-      if (body !== undefined) this.#input.push(body)
-      if (end) this.#input.end()
+      if (body !== undefined) {
+        this.#received = body.length
+        this.#input.push(body)
+      }
+      if (end) this.#inputEnds([])
     }
     this.#exchange = new Exchange(
       application,
@@ -86,6 +94,7 @@ export class ServedRequest implements ResponseSink, InputSource, ExchangeHost {
     }
     const input = this.#input
     const small = this.#small
+    this.#received += bytes.length
     // A reader that is behind gets small chunks together.
     if (small && bytes.length > 0 && (input.buffered > 0 || !small.empty)) {
       const chunks = small.add(bytes)
@@ -101,7 +110,17 @@ export class ServedRequest implements ResponseSink, InputSource, ExchangeHost {
   #inputEnds(fields: string[]): void {
     const small = this.#small
     if (small && !small.empty) this.#input.push(small.take())
-    this.#input.end(fields)
+    if (this.#declared === -1 || this.#declared === this.#received) this.#input.end(fields)
+    else {
+      // Whoever lost or added bytes on the way: it must not look whole here.
+      this.#input.fail(
+        new HttpError(
+          400,
+          'BODY_LENGTH',
+          `a body of ${this.#received} bytes came, and CONTENT_LENGTH says ${this.#declared}`,
+        ),
+      )
+    }
   }
 
   relieved(): void {
@@ -261,4 +280,9 @@ const RESET_OF: Readonly<Record<AbortCode, number>> = {
   APPLICATION: Reset.APPLICATION,
   UPSTREAM: Reset.UPSTREAM,
   PROTOCOL: Reset.PROTOCOL,
+}
+
+/** A CONTENT_LENGTH in bytes, -1 when there is none to go by. */
+function lengthOf(value: string | undefined): number {
+  return value !== undefined && DIGITS.test(value) ? Number(value) : -1
 }

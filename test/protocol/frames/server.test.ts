@@ -109,6 +109,29 @@ describe('a request that is served', () => {
     server.destroy()
   })
 
+  for (const [what, pieces] of [
+    ['no byte', []],
+    ['fewer bytes', ['abc']],
+    ['fewer bytes, in two frames', ['ab', 'c']],
+    ['more bytes', ['abcde']],
+    ['more bytes, in two frames', ['abcd', 'e']],
+  ] as const) {
+    test(`with ${what} than its CONTENT_LENGTH does not look whole to its application`, async () => {
+      const { peer, server } = await serverAgainstPeer(async (given, startResponse) => {
+        const body = await given['wsgi.input'].read()
+        startResponse('200 OK', [])
+        return [body]
+      })
+      const request = { ...REQUEST, headers: ['Host', 'a', 'Content-Length', '4'] }
+      const [first, second] = pieces.map((piece) => Buffer.from(piece))
+      const stream = peer.connection.request(request, second ? OPEN : WHOLE, first)
+      if (second) peer.connection.send(stream, second, true)
+      peer.send()
+      assert.equal((await peer.heard('response')).status, '400 Bad Request')
+      server.destroy()
+    })
+  }
+
   test('that nobody reads costs one window, however much is sent', async () => {
     const held = new Held()
     const { peer, server } = await serverAgainstPeer(held.application)
