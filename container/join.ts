@@ -16,6 +16,8 @@ import type { Logger } from '../protocol/log.ts'
 /** A served connection, as far as a joiner asks about it. */
 export interface JoinedLink {
   readonly state: 'connecting' | 'ready' | 'draining' | 'closed'
+  /** Who is at the other end, once that is known. */
+  readonly peer?: { readonly id: string } | undefined
   drain(reason?: string): void
 }
 
@@ -44,6 +46,8 @@ const INTERVAL = 1_000
 const WAIT = { first: 50, most: 900 }
 /** For a connection to be made, ms: addresses of hosts that are gone answer nothing at all. */
 const CONNECT_TIMEOUT = 3_000
+/** Until a second address of a proxy that is joined already is tried again, ms: it may be another one's by then. */
+const TWIN_WAIT = 30_000
 /** A link that was ready for so long was a good one: after it the waits begin anew. */
 const GOOD_LINK = 1_000
 
@@ -108,6 +112,12 @@ export class Joiner {
     return printAddress(this.#address)
   }
 
+  /** Whether another member has a link with that proxy: one that has two addresses would count this container twice. */
+  readonly #isJoined = (id: string, except: Member): boolean => {
+    for (const member of this.#members.values()) if (member !== except && member.proxy === id) return true
+    return false
+  }
+
   async #resolve(): Promise<readonly (UnixAddress | TcpAddress)[]> {
     const address = this.#address
     if (address.kind === 'unix' || isIP(address.host) !== 0) return [address]
@@ -125,7 +135,7 @@ export class Joiner {
     }
     for (const address of found) {
       const name = printAddress(address)
-      if (!this.#members.has(name)) this.#members.set(name, new Member(address, this.#options))
+      if (!this.#members.has(name)) this.#members.set(name, new Member(address, this.#options, this.#isJoined))
     }
   }
 }
@@ -134,6 +144,7 @@ export class Joiner {
 class Member {
   readonly #address: UnixAddress | TcpAddress
   readonly #options: JoinOptions
+  readonly #isJoined: (id: string, except: Member) => boolean
   #socket: Socket | undefined
   #link: JoinedLink | undefined
   #timer: Timer | undefined
@@ -143,10 +154,20 @@ class Member {
   #logged = false
   #left = false
 
-  constructor(address: UnixAddress | TcpAddress, options: JoinOptions) {
+  constructor(
+    address: UnixAddress | TcpAddress,
+    options: JoinOptions,
+    isJoined: (id: string, except: Member) => boolean,
+  ) {
     this.#address = address
     this.#options = options
+    this.#isJoined = isJoined
     this.#dial()
+  }
+
+  /** The id of the proxy that is joined now. */
+  get proxy(): string | undefined {
+    return this.#link?.state === 'ready' ? this.#link.peer?.id : undefined
   }
 
   get state(): string {
@@ -204,6 +225,11 @@ class Member {
         this.#readyAt = clock.now()
         if (this.#logged) log.info({ proxy: printAddress(this.#address) }, 'a proxy is joined again')
         this.#logged = false
+        const id = link.peer?.id
+        if (id === undefined || !this.#isJoined(id, this)) return
+        this.#link = undefined
+        link.drain('the proxy is joined already, at another of its addresses')
+        this.#dialIn(TWIN_WAIT)
       },
       onClosed: (error) => {
         // One that drained was replaced already.
@@ -225,8 +251,12 @@ class Member {
     const good = this.#readyAt !== undefined && clock.now() - this.#readyAt >= GOOD_LINK
     this.#readyAt = undefined
     this.#failures = good ? 1 : this.#failures + 1
+    this.#dialIn(backoff(this.#failures, WAIT, random))
+  }
+
+  #dialIn(milliseconds: number): void {
     this.#timer?.cancel()
-    this.#timer = clock.after(backoff(this.#failures, WAIT, random), () => {
+    this.#timer = this.#options.clock.after(milliseconds, () => {
       this.#timer = undefined
       this.#dial()
     })

@@ -26,6 +26,7 @@ class FakeSocket extends EventEmitter {
 
 class FakeLink implements JoinedLink {
   state: JoinedLink['state'] = 'connecting'
+  peer: { id: string } | undefined
   drained: string | undefined
   readonly events: LinkEvents
 
@@ -37,8 +38,9 @@ class FakeLink implements JoinedLink {
     this.drained = reason
   }
 
-  ready(): void {
+  ready(id?: string): void {
     this.state = 'ready'
+    if (id !== undefined) this.peer = { id }
     this.events.onReady()
   }
 
@@ -98,10 +100,10 @@ class World {
   }
 
   /** Connects the newest dial and lets its link become ready. */
-  connect(index: number = this.dials.length - 1): FakeLink {
+  connect(index: number = this.dials.length - 1, id?: string): FakeLink {
     this.dials[index]!.socket.emit('connect')
     const { link } = this.links.at(-1)!
-    link.ready()
+    link.ready(id)
     return link
   }
 
@@ -120,6 +122,30 @@ describe('Joiner', () => {
     world.connect(0)
     world.connect(1)
     assert.equal(world.joiner.inspect(), '<Joiner proxy:9000 2 ready>')
+  })
+
+  it('counts once for a proxy that has two addresses, and takes the second when the first is lost', async () => {
+    const world = new World()
+    await world.start('127.0.0.1', '::1')
+    const first = world.connect(0, 'p1')
+    const second = world.connect(1, 'p1')
+    assert.equal(first.drained, undefined)
+    assert.match(second.drained ?? '', /joined already/)
+    second.close()
+    await world.pass(1_000)
+    assert.equal(world.dials.length, 2)
+    first.close()
+    world.answer = ['::1']
+    await world.pass(30_000)
+    assert.equal(world.targets.at(-1), '[::1]:9000')
+    assert.equal(world.connect(world.dials.length - 1, 'p1').drained, undefined)
+  })
+
+  it('joins two proxies that are not the same', async () => {
+    const world = new World()
+    await world.start('10.0.0.2', '10.0.0.3')
+    assert.equal(world.connect(0, 'p1').drained, undefined)
+    assert.equal(world.connect(1, 'p2').drained, undefined)
   })
 
   it('joins an address without asking for it', async () => {
