@@ -41,6 +41,8 @@ export interface ReadyMessage {
 // A drain aborts what is left at its timeout, and an aborted application has 5 s to settle: past that and a little, the
 // process would hang.
 const DRAIN_GRACE_MILLISECONDS = 6_000
+/** A start that takes this long is worth a line, again and again. */
+const SLOW_START_MILLISECONDS = 10_000
 
 // For a start that is all but done to end by itself and take its sockets away.
 const START_GRACE_MILLISECONDS = 1_000
@@ -92,6 +94,9 @@ export async function run(
   let draining = false
   let hasStarted = false
   const started = Promise.withResolvers<Running | undefined>()
+  // Nothing else would say that an application never ends loading.
+  const slow = setInterval(() => log.warn({}, 'the start has not ended yet'), SLOW_START_MILLISECONDS)
+  slow.unref()
   const drain = async (reason: string): Promise<void> => {
     log.info({ reason }, 'draining')
     setTimeout(() => {
@@ -119,6 +124,7 @@ export async function run(
   try {
     const running = await start({ log, accessLog })
     hasStarted = true
+    clearInterval(slow)
     started.resolve(running)
     log.info({ addresses: running.addresses.map(printAddress) }, 'ready')
     const message: ReadyMessage = { gantry: 'ready', addresses: running.addresses }
