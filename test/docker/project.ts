@@ -18,13 +18,13 @@ export async function docker(...argv: string[]): Promise<string> {
   return stdout.trim()
 }
 
-/** `gantry/proxy`, `gantry/container`, and on that `IMAGE:1` and `IMAGE:2`, which answer alike. */
+/** `gantry/proxy`, `gantry/container`, and on that `IMAGE:1` and `IMAGE:2`, which answer alike, and `IMAGE:bad`, which does not start. */
 export const IMAGE = 'gantry/test-application'
 
 export async function buildImages(): Promise<void> {
   for (const target of ['proxy', 'container'])
     await docker('build', '-q', '--target', target, '-t', `gantry/${target}`, '.')
-  for (const version of ['1', '2']) {
+  for (const version of ['1', '2', 'bad']) {
     const context = repositoryFile('test/docker/image')
     await docker('build', '-q', '--build-arg', `VERSION=${version}`, '-t', `${IMAGE}:${version}`, context)
   }
@@ -135,11 +135,10 @@ export class Project {
 
   /** Resolves once each of `containers` has run something since `after` milliseconds. */
   async ran(containers: readonly string[], after = 0): Promise<void> {
-    for (;;) {
+    await until(() => {
       const seen = new Set(this.runsSoFar().flatMap(({ container, at }) => (at > after ? [container] : [])))
-      if (containers.every((name) => seen.has(name))) return
-      await pause()
-    }
+      return containers.every((name) => seen.has(name))
+    })
   }
 
   /** Since the start of each, how long it took to its first run, milliseconds. */
@@ -168,11 +167,18 @@ export class Project {
 }
 
 /** Between two looks at something that tells nobody of its changes. */
-export function pause(): Promise<void> {
+function pause(): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, 20))
 }
 
-/** Looks until `holds`. */
+/** For anything that is waited for, milliseconds: on a machine that has other work too, and still less than a test is given. */
+const PATIENCE = 60_000
+
+/** Looks until `holds`; rejects when it does not come to that. */
 export async function until(holds: () => Promise<boolean> | boolean): Promise<void> {
-  while (!(await holds())) await pause()
+  const late = Date.now() + PATIENCE
+  while (!(await holds())) {
+    if (Date.now() > late) throw new Error(`it does not come to this: ${holds}`)
+    await pause()
+  }
 }
