@@ -1,0 +1,10 @@
+/** An application in an image of its own: TypeScript as it is, with a dependency of its own, and `gantry` there already. */
+
+import escaped from 'escape-html'
+import type { Application } from 'gantry'
+
+export const application: Application = (environ, startResponse) => {
+  startResponse('200 OK', [['Content-Type', 'text/html; charset=utf-8']])
+  const name = new URLSearchParams(environ.QUERY_STRING).get('name') ?? 'world'
+  return [Buffer.from(`<p>Hello <b>${escaped(name)}</b>\n`)]
+}

@@ -1,0 +1,59 @@
+/** The images by themselves, and the example of one that is made on them. */
+
+import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
+import { after, before, describe, it } from 'node:test'
+import { GenericContainer, type StartedTestContainer, Wait } from 'testcontainers'
+import { repositoryFile } from '../support/child.ts'
+import { withoutEngine } from './engine.ts'
+import { buildImages, docker } from './project.ts'
+
+process.env['TESTCONTAINERS_RYUK_DISABLED'] = 'true'
+
+/** Whether npm reaches a registry: the example's image installs a package. */
+function registry(): boolean {
+  try {
+    execFileSync('npm', ['view', 'escape-html', 'version'], { stdio: 'pipe', timeout: 20_000 })
+    return true
+  } catch {
+    return false
+  }
+}
+
+describe('the images', { skip: withoutEngine(), timeout: 300_000 }, () => {
+  const started: StartedTestContainer[] = []
+
+  before(buildImages)
+
+  after(async () => {
+    for (const container of started) await container.stop()
+  })
+
+  it('say what they are, and run as nobody special', async () => {
+    for (const image of ['gantry/proxy', 'gantry/container']) {
+      const [{ Config: config }] = JSON.parse(await docker('inspect', image))
+      assert.equal(config.User, 'node')
+      assert.equal(config.Labels['org.opencontainers.image.title'], 'Gantry')
+      assert.equal(config.Labels['org.opencontainers.image.licenses'], 'MIT')
+      assert.equal(config.Healthcheck.Test[1], 'gantry')
+    }
+  })
+
+  it('are a base: an application with packages of its own is copied in, and drains on SIGTERM', {
+    skip: withoutEngine() || registry() ? false : 'no package registry can be reached',
+    timeout: 120_000,
+  }, async () => {
+    const image = 'gantry/test-base'
+    await docker('build', '-q', '-t', image, repositoryFile('examples/base-image'))
+    const container = await new GenericContainer(image)
+      .withCommand(['application.ts', '--listen', ':8000'])
+      .withExposedPorts(8000)
+      .withWaitStrategy(Wait.forHealthCheck())
+      .start()
+    started.push(container)
+    const answer = await fetch(`http://127.0.0.1:${container.getMappedPort(8000)}/?name=%3Cyou%3E`)
+    assert.equal(await answer.text(), '<p>Hello <b>&lt;you&gt;</b>\n')
+    await docker('stop', container.getId())
+    assert.equal(await docker('inspect', '--format', '{{.State.ExitCode}}', container.getId()), '0')
+  })
+})
