@@ -107,7 +107,7 @@ describe('docker compose up', { skip: withoutEngine(), timeout: 600_000 }, () =>
     ['uwsgi', uwsgi],
     ['HTTP', http],
   ] as const) {
-    it(`shows new containers to nginx over ${wire}, and fails no request when they go`, patience, async (t) => {
+    it(`shows new containers to nginx over ${wire}, and loses nothing that may be repeated when they go`, patience, async (t) => {
       await project.scale({ container: 2 })
       project.forgetRuns()
       const outcomes = await underLoad(
@@ -118,7 +118,8 @@ describe('docker compose up', { skip: withoutEngine(), timeout: 600_000 }, () =>
         },
         () => project.scale({ container: 2 }),
       )
-      assert.deepEqual(failed(outcomes), [])
+      // nginx is told of no GOAWAY: it may send a request in the very moment in which its container closes.
+      assertUnrepeatable(failed(outcomes))
       told(t, outcomes)
     })
   }
