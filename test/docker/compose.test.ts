@@ -107,21 +107,25 @@ describe('docker compose up', { skip: withoutEngine(), timeout: 600_000 }, () =>
     ['uwsgi', uwsgi],
     ['HTTP', http],
   ] as const) {
-    it(`shows new containers to nginx over ${wire}, and loses nothing that may be repeated when they go`, patience, async (t) => {
-      await project.scale({ container: 2 })
-      project.forgetRuns()
-      const outcomes = await underLoad(
-        port,
-        async () => {
-          await project.scale({ container: 4 })
-          await project.ran(await project.containers('container'))
-        },
-        () => project.scale({ container: 2 }),
-      )
-      // nginx is told of no GOAWAY: it may send a request in the very moment in which its container closes.
-      assertUnrepeatable(failed(outcomes))
-      told(t, outcomes)
-    })
+    it(
+      `shows new containers to nginx over ${wire}, and loses nothing that may be repeated when they go`,
+      patience,
+      async (t) => {
+        await project.scale({ container: 2 })
+        project.forgetRuns()
+        const outcomes = await underLoad(
+          port,
+          async () => {
+            await project.scale({ container: 4 })
+            await project.ran(await project.containers('container'))
+          },
+          () => project.scale({ container: 2 }),
+        )
+        // nginx is told of no GOAWAY: it may send a request in the very moment in which its container closes.
+        assertUnrepeatable(failed(outcomes))
+        told(t, outcomes)
+      },
+    )
   }
 
   it('fails no request while containers are taken away', patience, async (t) => {
