@@ -28,6 +28,8 @@ export interface DoormanOptions {
 
 /** How long a connection may take to say which protocol it speaks, ms. */
 export const UNDECIDED_TIMEOUT = 5_000
+/** For a connection's first bytes once the container drains, ms: what they need on any network in between, and no one waits for it. */
+const DRAIN_GRACE = 250
 
 export class Doorman {
   readonly #options: DoormanOptions
@@ -49,9 +51,13 @@ export class Doorman {
     this.#waiting.add(new Visitor(this, socket, peer, this.#options.deadlines))
   }
 
-  /** Closes those that have said nothing yet: they have asked for nothing. The others are decided about as ever. */
+  /**
+   * Those that have said nothing yet are given a moment: a web server in front connects and then sends, and a request that it sends
+   * into a connection closed meanwhile is one that it may not repeat. The others are decided about as ever.
+   */
   drain(): void {
-    for (const visitor of [...this.#waiting]) if (visitor.silent) visitor.dismiss()
+    const { clock } = this.#options.deadlines
+    for (const visitor of this.#waiting) if (visitor.silent) visitor.deadline = clock.now() + DRAIN_GRACE
   }
 
   abort(): void {

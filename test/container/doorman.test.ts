@@ -142,17 +142,24 @@ describe('Doorman', () => {
     assert.equal(clock.pending <= 1, true)
   })
 
-  it('closes the silent when it drains, and still serves who has begun to speak', async () => {
+  it('gives the silent a moment when it drains, and serves who speaks in it or had begun to', async () => {
     const silent = await knock()
     const begun = await knock('P')
     await until(() => accepted === 2)
     while (sockets[1]!.bytesRead === 0) await new Promise((resolve) => setImmediate(resolve))
+    const late = await knock()
+    await until(() => accepted === 3)
     doorman.drain()
+    late.write('GET')
+    await until(() => served.length === 1)
+    assert.equal(served[0]!.first, 'GET')
+    clock.advance(500)
     await once(silent.resume(), 'close')
     begun.write('UT')
-    await until(() => served.length === 1)
-    assert.equal(served[0]!.first, 'PUT')
+    await until(() => served.length === 2)
+    assert.equal(served[1]!.first, 'PUT')
     begun.destroy()
+    late.destroy()
   })
 
   it('remembers a bounded number of refusals', () => {
