@@ -9,6 +9,7 @@ import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { Clock, Timer } from '../clock.ts'
 import { RemoteProtocolError } from '../errors.ts'
+import { relieve } from '../relief.ts'
 import type { Connection, Event } from './connection.ts'
 import { Goaway } from './constants.ts'
 import type { Stream } from './stream.ts'
@@ -146,6 +147,7 @@ export class Link {
   }
 
   #read(chunk: Uint8Array): void {
+    relieve(chunk.length)
     if (this.#closed) return
     const { connection } = this
     try {

@@ -8,6 +8,7 @@
 import { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { ExchangeHost } from '../exchange.ts'
+import { relieve } from '../relief.ts'
 import type { Http1Timeouts } from './options.ts'
 import { Output } from './output.ts'
 import { type Wait, type Waiter, Waits } from './waits.ts'
@@ -75,6 +76,7 @@ export class Transport implements Waiter {
   // ---- events ------------------------------------------------------------------------------------------------------
 
   readonly #onData = (chunk: Uint8Array): void => {
+    relieve(chunk.length)
     if (this.#phase === 'open') this.#owner.received(chunk)
   }
 
