@@ -28,7 +28,10 @@ export type Write = (chunk: Uint8Array) => Promise<void>
  */
 export type StartResponse = (status: string, headers: Headers, excInfo?: unknown) => Write
 
-/** What an application returns. `close()` is called exactly once, on every path. */
+/**
+ * What an application returns. `close()` is called exactly once, on every path. A chunk is the gateway's once it was given: it is sent
+ * without a copy, and must not be written to again.
+ */
 export type Body = (Iterable<Uint8Array> | AsyncIterable<Uint8Array>) & { close?(): void | Promise<void> }
 
 export type Application = (environ: Environ, startResponse: StartResponse) => Body | Promise<Body>
