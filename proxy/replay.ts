@@ -30,7 +30,7 @@ export interface Facts {
 }
 
 /** RFC 9110 §9.2.2: what a proxy may repeat although it may have run. */
-const idempotent: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'PUT', 'DELETE'])
+export const idempotent: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'PUT', 'DELETE'])
 
 /**
  * How often a request is sent in all when containers keep refusing it. With the pauses between attempts (`pool.ts`) that is

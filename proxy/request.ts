@@ -10,7 +10,7 @@ import { AbortError, HttpError } from '../protocol/errors.ts'
 import { ReplayableBody } from '../protocol/frames/caller.ts'
 import type { Member, RequestHost } from './pool.ts'
 import type { Waiting } from './queue.ts'
-import { isFailure, judge, RETRY_AFTER } from './replay.ts'
+import { idempotent, isFailure, judge, RETRY_AFTER } from './replay.ts'
 import { reasonOf, TimedBody } from './timed-body.ts'
 import type { Attempt } from './upstream.ts'
 
@@ -66,7 +66,7 @@ export class PooledRequest implements Waiting, Expirable {
     this.arrival = arrival
     this.#environ = environ
     this.#startResponse = startResponse
-    this.#body = new ReplayableBody(environ['wsgi.input'])
+    this.#body = new ReplayableBody(environ['wsgi.input'], idempotent.has(environ.REQUEST_METHOD))
     this.#resolve = resolve
     this.#reject = reject
   }

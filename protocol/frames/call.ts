@@ -238,7 +238,7 @@ export class Call implements Attempt, BodySource {
   }
 
   #respond(status: string, headers: Headers, bytes: Uint8Array | undefined, end: boolean): void {
-    this.#body.started()
+    this.#body.answered()
     const stream = this.#stream!
     try {
       const write = this.#startResponse(status, headers)

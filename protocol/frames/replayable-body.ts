@@ -1,6 +1,6 @@
 /**
- * A request's body that can be sent again: reads the input once, and keeps what was sent until the application has
- * started or it was too much. Does not know frames, nor whether a request may be sent again.
+ * A request's body that can be sent again: reads the input once, and keeps what was sent while that is of use and not too
+ * much. Does not know frames, nor whether a request may be sent again.
  */
 
 import type { Input } from '../application.ts'
@@ -20,15 +20,23 @@ export interface Attempt {
  */
 export const KEEP_MAX: number = WINDOW + 2 * DATA_MAX
 
+/**
+ * Most that is kept while the application runs, bytes, of a request that may run twice. One whose container dies then can still be
+ * sent again; a large upload's bytes are not worth their memory for as long as applications like to take.
+ */
+export const KEEP_RUNNING: number = DATA_MAX
+
 export class ReplayableBody {
   readonly #input: Input
   readonly #fast: RequestInput | undefined
+  readonly #repeatable: boolean
   #attempt: Attempt | undefined
   /** Chunks that were read and can be given again; the next to give is `#at`. */
   #chunks: Uint8Array[] = []
   #at = 0
   #bytes = 0
-  #keeping = true
+  /** Most that is kept. */
+  #most = KEEP_MAX
   /** Bytes that were given and are not kept. */
   #gone = false
   #reading = false
@@ -37,9 +45,15 @@ export class ReplayableBody {
   #trailers: readonly string[] = []
   #taken = 0
 
-  /** Make one per request, and give the same one to every attempt. */
-  constructor(input: Input) {
+  /**
+   * Make one per request, and give the same one to every attempt.
+   *
+   * @param repeatable whether it may be sent again although it has run (RFC 9110 §9.2.2): then up to `KEEP_RUNNING` bytes are kept
+   *   until it is answered
+   */
+  constructor(input: Input, repeatable: boolean = false) {
     this.#input = input
+    this.#repeatable = repeatable
     this.#fast = input instanceof RequestInput ? input : undefined
   }
 
@@ -125,11 +139,14 @@ export class ReplayableBody {
     return this.#give()
   }
 
-  /** The application runs: nothing needs to be kept for another attempt. */
+  /** The application runs. */
   started(): void {
-    if (!this.#keeping) return
-    this.#keeping = false
-    this.#drop()
+    this.#keep(this.#repeatable ? KEEP_RUNNING : 0)
+  }
+
+  /** There will be no other attempt. */
+  answered(): void {
+    this.#keep(0)
   }
 
   // ---- inside ----------------------------------------------------------------------------------------------------
@@ -137,16 +154,19 @@ export class ReplayableBody {
   #give(): Uint8Array {
     const chunk = this.#chunks[this.#at++]!
     this.#taken += chunk.length
-    if (this.#keeping) {
-      this.#bytes = Math.max(this.#bytes, this.#taken)
-      if (this.#bytes > KEEP_MAX) this.#keeping = false
-    }
-    if (!this.#keeping) this.#drop()
+    this.#bytes = Math.max(this.#bytes, this.#taken)
+    if (this.#bytes > this.#most) this.#keep(0)
     return chunk
+  }
+
+  #keep(most: number): void {
+    if (most < this.#most) this.#most = most
+    if (this.#bytes > this.#most) this.#drop()
   }
 
   /** Lets go of what was given. */
   #drop(): void {
+    this.#most = 0
     if (this.#at === 0) return
     this.#chunks.splice(0, this.#at)
     this.#at = 0

@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict'
 import { after, before, describe, it, type TestContext } from 'node:test'
 import { GenericContainer, Wait } from 'testcontainers'
+import { KEEP_RUNNING } from '../../protocol/frames/replayable-body.ts'
 import { assertSafe, type Outcome } from '../support/load.ts'
 import { withoutEngine } from './engine.ts'
 import { buildImages, docker, IMAGE, Project, until } from './project.ts'
@@ -17,10 +18,15 @@ function failed(outcomes: readonly Outcome[]): Outcome[] {
   return outcomes.filter(({ status, complete }) => status !== 200 || !complete)
 }
 
-/** What failed had begun to be answered, and was cut visibly, or is nothing that may run twice. */
+/**
+ * What failed had begun to be answered, and was cut visibly, or was answered 502 since it may not run twice, or had a body that is
+ * kept no longer than until it starts.
+ */
 function assertUnrepeatable(outcomes: readonly Outcome[]): void {
-  for (const { method, status, complete } of outcomes) {
-    if (status !== 200 || complete) assert.deepEqual([method, status], ['POST', 502])
+  for (const { id, method, size, status, complete } of outcomes) {
+    if (status === 200 && !complete) continue
+    assert.equal(status, 502, id)
+    assert.ok(method === 'POST' || size > KEEP_RUNNING, `${method} ${id} of ${size} bytes was not repeated`)
   }
 }
 
@@ -88,13 +94,14 @@ describe('docker compose up', { skip: withoutEngine(), timeout: 600_000 }, () =>
   })
 
   it('fails no request while containers are added, and gives each of them some', patience, async (t) => {
+    const before = await project.containers('container')
     let names: string[] = []
     const outcomes = await underLoad(
       proxy,
       () => project.scale({ container: 4 }),
       async () => {
-        names = await project.containers('container')
-        assert.equal(names.length, 4)
+        names = (await project.containers('container')).filter((name) => !before.includes(name))
+        assert.equal(names.length, 3)
         await project.ran(names)
       },
     )
@@ -107,25 +114,25 @@ describe('docker compose up', { skip: withoutEngine(), timeout: 600_000 }, () =>
     ['uwsgi', uwsgi],
     ['HTTP', http],
   ] as const) {
-    it(
-      `shows new containers to nginx over ${wire}, and loses nothing that may be repeated when they go`,
-      patience,
-      async (t) => {
-        await project.scale({ container: 2 })
-        project.forgetRuns()
-        const outcomes = await underLoad(
-          port,
-          async () => {
-            await project.scale({ container: 4 })
-            await project.ran(await project.containers('container'))
-          },
-          () => project.scale({ container: 2 }),
-        )
-        // nginx is told of no GOAWAY: it may send a request in the very moment in which its container closes.
-        assertUnrepeatable(failed(outcomes))
-        told(t, outcomes)
-      },
-    )
+    it(`shows new containers to nginx over ${wire}, and loses next to nothing when they go`, patience, async (t) => {
+      await project.scale({ container: 2 })
+      project.forgetRuns()
+      const outcomes = await underLoad(
+        port,
+        async () => {
+          await project.scale({ container: 4 })
+          await project.ran(await project.containers('container'))
+        },
+        () => project.scale({ container: 2 }),
+      )
+      // nginx is told of no GOAWAY: it may connect in the very microseconds in which a listener closes, and never repeats a POST.
+      assert.deepEqual(
+        failed(outcomes).filter(({ method }) => method !== 'POST'),
+        [],
+      )
+      assert.ok(failed(outcomes).length <= 1, `${failed(outcomes).length} failed`)
+      told(t, outcomes)
+    })
   }
 
   it('fails no request while containers are taken away', patience, async (t) => {
@@ -231,29 +238,47 @@ describe('docker compose up', { skip: withoutEngine(), timeout: 600_000 }, () =>
     told(t, fewer)
   })
 
-  it('has containers join every proxy, and serves on when one of two is killed', patience, async (t) => {
+  it('has containers join every proxy, and serves on when one of two is killed and replaced', patience, async (t) => {
     await project.scale({ proxy: 2, container: 2 })
     const names = await project.containers('proxy')
     for (const name of names) await ready(name, 2)
     const outcomes = await underLoad(
       proxies,
-      async () => void (await docker('kill', names[1] ?? '')),
+      async () => void (await docker('rm', '--force', names[1] ?? '')),
       async () => {
-        await docker('start', names[1] ?? '')
-        await ready(names[1] ?? '', 2)
+        await project.scale({ proxy: 2 })
+        const replaced = (await project.containers('proxy')).filter((name) => !names.includes(name))
+        assert.equal(replaced.length, 1)
+        await ready(replaced[0] ?? '', 2)
       },
     )
-    // A connection that ends with its proxy is nginx's to repeat; it does for what is idempotent, and has not begun to answer.
-    assertUnrepeatable(failed(outcomes))
+    // A connection that ends with its proxy is nginx's to repeat: it repeats what is idempotent and not begun to be answered.
+    for (const { id, method, status, complete } of failed(outcomes)) {
+      assert.ok(!complete || (method === 'POST' && status === 502), `${method} ${id}: ${status}`)
+    }
     told(t, outcomes)
     await project.scale({ proxy: 1, container: 2 })
   })
 
-  it('is joined again by its containers when the proxy is restarted', patience, async () => {
-    await project.compose(['restart', 'proxy'])
-    const [name = ''] = await project.containers('proxy')
-    await ready(name, 2)
-    const outcomes = await underLoad(proxy, async () => {})
-    assert.deepEqual(failed(outcomes), [])
-  })
+  it(
+    'is joined again by its containers when the proxy is restarted, and answers what it had begun',
+    patience,
+    async (t) => {
+      const outcomes = await underLoad(
+        proxies,
+        async () => void (await project.compose(['restart', 'proxy'])),
+        async () => {
+          const [name = ''] = await project.containers('proxy')
+          await ready(name, 2)
+        },
+      )
+      // Meanwhile there is no proxy, and nginx says so (or closes after the upload that it did not read): nothing begun is cut.
+      assert.deepEqual(
+        failed(outcomes).filter(({ status }) => status === 200),
+        [],
+      )
+      told(t, outcomes)
+      assert.deepEqual(failed(await underLoad(proxies, async () => {})), [])
+    },
+  )
 })

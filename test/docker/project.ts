@@ -119,7 +119,7 @@ export class Project {
 
   load(port: number, options: Partial<LoadOptions> = {}): Load {
     const seed = this.#seed++
-    return new Load({ port, seed, clients: 8, body: 20_000, work: 20, ...options })
+    return new Load({ port, seed, clients: 8, body: 150_000, work: 20, ...options })
   }
 
   /** What ran, in order. */

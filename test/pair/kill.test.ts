@@ -127,7 +127,7 @@ test('what runs in a container that is killed is cut, answered 502 or repeated, 
     const replayed = get.request({ target: '/gated-head?key=get' })
     const lost = post.request({ method: 'POST', target: '/gated-head?key=post', body: 'x' })
     const cut = streaming.request({ target: '/gated?key=stream&n=3' })
-    // PUT may be repeated, but what was sent of a large body is not kept once the application has started.
+    // PUT may be repeated, but of a large body is not kept once the application has started what was sent.
     const gone = upload.request({ method: 'PUT', target: '/gated-read?key=upload', body: pattern(0, 4_000_000) })
     const kept = small.request({ method: 'DELETE', target: '/gated-head?key=delete' })
     const raw = upgraded.request({

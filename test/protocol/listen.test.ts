@@ -160,6 +160,15 @@ describe('listen', () => {
     client.destroy()
   })
 
+  it('takes all who were there, however many', async () => {
+    const listener = await start('one of many')
+    const clients = Array.from({ length: 50 }, () => connect({ path }))
+    const closed = listener.close()
+    for (const client of clients) assert.equal((await once(client, 'data')).toString(), 'one of many')
+    await closed
+    for (const client of clients) client.destroy()
+  })
+
   for (const stale of [false, true]) {
     it(`does without links where there are none${stale ? ', and takes a dead socket over there too' : ''}`, async () => {
       if (stale) await leaveStale()

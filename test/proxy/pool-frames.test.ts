@@ -201,6 +201,22 @@ suite('over links, a request', () => {
   })
 })
 
+suite('over links, a PUT', () => {
+  test('that runs when its link dies is sent again, with its whole body', async () => {
+    const scene = new Scene()
+    const a = await scene.container({ id: 'a' })
+    const sent = scene.client.request({ method: 'PUT', target: '/held', body: 'twice' })
+    await until(() => scene.app.started.length === 1)
+    const b = await scene.container({ id: 'b' })
+    await a.kill()
+    await until(() => scene.app.started.length === 2)
+    scene.app.release()
+    const answer = await sent.whole()
+    assert.deepEqual([answer.status, String(answer.body)], [200, 'twice'])
+    assert.equal(b.runs.get('PUT /held'), 1)
+  })
+})
+
 suite('over links, a POST', () => {
   test('that a container refuses runs once, elsewhere, with its whole body', async () => {
     const scene = new Scene()

@@ -13,6 +13,8 @@ import { between, seeded } from './random.ts'
 export interface Outcome {
   id: string
   method: 'GET' | 'POST' | 'PUT'
+  /** Of its body, bytes. */
+  size: number
   /** 0: no answer. */
   status: number
   complete: boolean
@@ -79,7 +81,8 @@ export class Load {
         const expected = Buffer.concat([Buffer.from(`${id}:`), body ?? Buffer.alloc(0), Buffer.from('\n')])
         assert.ok(answer.body.equals(expected), `request ${id} was given another body than its own`)
       }
-      this.outcomes.push({ id, method, status: answer.status, complete: answer.complete, error: answer.error })
+      const { status, complete, error } = answer
+      this.outcomes.push({ id, method, size, status, complete, error })
       const ready = this.#watchers.filter(({ enough }) => enough())
       this.#watchers = this.#watchers.filter((watcher) => !ready.includes(watcher))
       for (const { resolve } of ready) resolve()

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import type { Headers, Input } from '../../../protocol/application.ts'
 import { AbortError } from '../../../protocol/errors.ts'
-import { type Attempt, KEEP_MAX, ReplayableBody } from '../../../protocol/frames/replayable-body.ts'
+import { type Attempt, KEEP_MAX, KEEP_RUNNING, ReplayableBody } from '../../../protocol/frames/replayable-body.ts'
 import { RequestInput } from '../../../protocol/input.ts'
 import { TestInput, until } from './link-support.ts'
 
@@ -95,6 +95,38 @@ describe('a replayable body', () => {
     assert.equal(all(body), 'bc')
     assert.equal(body.next(), null)
     assert.deepEqual([body.whole, body.sent], [false, true])
+  })
+
+  test('that may run twice stays whole while the application runs, until it is answered', () => {
+    const input = new TestInput()
+    const body = new ReplayableBody(input, true)
+    input.push(Buffer.from('ab'))
+    body.begin(new Reader())
+    body.next()
+    body.started()
+    input.push(Buffer.from('cd'))
+    body.next()
+    assert.equal(body.whole, true)
+    body.begin(new Reader())
+    input.end()
+    assert.equal(all(body), 'abcd')
+    body.answered()
+    assert.equal(body.whole, false)
+  })
+
+  test('that may run twice and is large is kept no longer than any other', () => {
+    for (const before of [KEEP_RUNNING + 1, KEEP_RUNNING]) {
+      const input = new TestInput()
+      const body = new ReplayableBody(input, true)
+      body.begin(new Reader())
+      for (let left = before; left > 0; left -= body.next()!.length) input.push(Buffer.alloc(Math.min(left, 10_000)))
+      assert.equal(body.whole, true)
+      body.started()
+      assert.equal(body.whole, before === KEEP_RUNNING)
+      input.push(Buffer.alloc(1))
+      body.next()
+      assert.equal(body.whole, false)
+    }
   })
 
   test('keeps a window and no more', () => {
