@@ -28,8 +28,8 @@ export interface DoormanOptions {
 
 /** How long a connection may take to say which protocol it speaks, ms. */
 export const UNDECIDED_TIMEOUT = 5_000
-/** For a connection's first bytes once the container drains, ms: what they need on any network in between, and no one waits for it. */
-const DRAIN_GRACE = 250
+/** For a connection's first bytes once the container drains, ms: longer than a web server on a busy host takes from connecting to sending. */
+const DRAIN_GRACE = 1_000
 
 export class Doorman {
   readonly #options: DoormanOptions

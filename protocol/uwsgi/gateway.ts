@@ -42,7 +42,7 @@ export interface UwsgiOptions {
 }
 
 export interface UwsgiConnection {
-  /** Nothing more is begun here: closes now if no request has arrived. */
+  /** Nothing more is begun here: closes now if nothing of a request has arrived. */
   drain(): void
   /** Ends the connection at once; a running exchange is aborted with `error`. */
   abort(error: AbortError): void
@@ -138,7 +138,8 @@ class Connection implements ResponseSink, InputSource, TransportOwner, ExchangeH
   }
 
   drain(): void {
-    if (!this.#exchange) this.#transport.closeSoon()
+    // A web server that has begun to send a POST does not repeat it elsewhere.
+    if (!this.#exchange && !this.#reader.partial) this.#transport.closeSoon()
   }
 
   /** Ends the exchange as well as the connection. */

@@ -36,6 +36,11 @@ export class RequestReader {
   #left = 0
   #surplus: Buffer = NOTHING
 
+  /** Whether some of a packet has come, and not all of it. */
+  get partial(): boolean {
+    return this.#partial !== undefined
+  }
+
   /** How many bytes of the request's body are still to come. */
   get pending(): number {
     return this.#left

@@ -153,7 +153,7 @@ describe('Doorman', () => {
     late.write('GET')
     await until(() => served.length === 1)
     assert.equal(served[0]!.first, 'GET')
-    clock.advance(500)
+    clock.advance(1_000)
     await once(silent.resume(), 'close')
     begun.write('UT')
     await until(() => served.length === 2)

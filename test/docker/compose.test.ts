@@ -130,7 +130,7 @@ describe('docker compose up', { skip: withoutEngine(), timeout: 600_000 }, () =>
         failed(outcomes).filter(({ method }) => method !== 'POST'),
         [],
       )
-      assert.ok(failed(outcomes).length <= 1, `${failed(outcomes).length} failed`)
+      assert.ok(failed(outcomes).length <= 3, JSON.stringify(failed(outcomes)))
       told(t, outcomes)
     })
   }

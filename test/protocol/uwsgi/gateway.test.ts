@@ -391,10 +391,16 @@ describe('a uwsgi connection', () => {
     await until(() => serving.environs.length === 1)
     const silent = await serving.client()
     await until(() => serving.connections.length === 2)
+    // Its server is asked to drain when a part of its packet has come.
+    const begun = await serving.client()
+    begun.socket.write(get.subarray(0, 5))
+    await until(() => serving.sockets[2]?.bytesRead === 5)
     for (const connection of serving.connections) connection.drain()
     assert.equal(await silent.whole(), '')
+    begun.socket.write(get.subarray(5))
     go.resolve()
     assert.equal(bodyOf(await busy.whole()), 'done')
+    assert.equal(bodyOf(await begun.whole()), 'done')
   })
 })
 
