@@ -2,6 +2,7 @@
 
 export { type Address, AddressError, type AddressKind, parseAddress, printAddress } from './address.ts'
 export type * from './application.ts'
+export { type CallRequest, type CallResult, call } from './call.ts'
 export { type Clock, Deadlines, type Expirable, systemClock, type Timer } from './clock.ts'
 export {
   type ConnectionFacts,

@@ -1,0 +1,268 @@
+/**
+ * Calls an application without a server: makes an environ as the HTTP gateway does, runs an exchange with every rule that gateways
+ * keep, and gathers the response. For tests of applications and middleware. It knows no wire and no socket; framing (chunks,
+ * keep-alive) is not to be seen here.
+ */
+
+import { Readable } from 'node:stream'
+import type { Application, Body, Environ, Headers } from './application.ts'
+import { type Clock, Deadlines, systemClock } from './clock.ts'
+import { environFromHttp } from './environ.ts'
+import { AbortError } from './errors.ts'
+import { Exchange, type ExchangeHost } from './exchange.ts'
+import { type InputSource, RequestInput } from './input.ts'
+import { type Logger, silent } from './log.ts'
+import type { ResponseSink } from './response.ts'
+
+export interface CallRequest {
+  /** Default `GET`. */
+  readonly method?: string
+  /** The raw request target, with its query: percent-encoded, latin1. Default `/`. */
+  readonly path?: string
+  /** `Host: localhost` is added when it is not among them, and a `Content-Length` for a body of known length. */
+  readonly headers?: Readonly<Record<string, string>> | Headers
+  /** Text is sent as UTF-8. What is iterated is asked for its next chunk only when the application reads. */
+  readonly body?: Uint8Array | string | AsyncIterable<Uint8Array>
+  readonly scheme?: 'http' | 'https'
+  readonly remoteAddress?: string
+  /** Leaves as a client does: the request is aborted with `CLIENT_GONE`. */
+  readonly signal?: AbortSignal
+  /** Further variables, set last. */
+  readonly environ?: Readonly<Record<string, unknown>>
+  /** Takes what goes to `wsgi.errors`, and what gateways log of applications. Default: nowhere. */
+  readonly log?: Logger
+  /** Default: the system's. */
+  readonly clock?: Clock
+}
+
+export interface CallResult {
+  /** 0 when it was aborted before its head. */
+  readonly status: number
+  readonly reason: string
+  /** Complete but for `Date`, `Server` and framing fields. */
+  readonly headers: Headers
+  /** The values of all fields of that name, joined with `, `; undefined when there is none. */
+  header(name: string): string | undefined
+  /** What of the body a client would have been sent. */
+  readonly body: Buffer
+  /** `body` as UTF-8. */
+  readonly text: string
+  readonly trailers: Headers
+  /** The heads of informational responses (103), in order. */
+  readonly informed: ReadonlyArray<{ readonly status: string; readonly headers: Headers }>
+  /** Why the response is not whole: then a client would see a connection that was cut. */
+  readonly aborted: AbortError | undefined
+  /** Whether `close()` of the body that the application gave was called, if it has one; true when it has none. */
+  readonly closed: boolean
+}
+
+/**
+ * One request to `application`; resolves once its response has ended and the application is done with it. An application that
+ * throws answers 500, as it would behind a server.
+ *
+ * Wrap the application in `lint` to have it checked as well.
+ *
+ * @throws RemoteProtocolError for a path or header that no gateway would have let pass
+ */
+export async function call(application: Application, request: CallRequest = {}): Promise<CallResult> {
+  const { clock = systemClock, log = silent, signal } = request
+  const upload = new Upload(request.body)
+  const environ = environOf(request, upload)
+  const watched = new Watched(application)
+  const settled = Promise.withResolvers<void>()
+  const host: ExchangeHost = {
+    clock,
+    log,
+    deadlines: new Deadlines(clock),
+    draining: false,
+    settled: () => settled.resolve(),
+  }
+  const sink = new Gathering()
+  const exchange = new Exchange(watched.application, environ, upload.input, sink, host)
+  const leave = (): void => {
+    const error = new AbortError('CLIENT_GONE', 'the client has gone')
+    exchange.abort(error)
+    if (!upload.input.ended) upload.input.fail(error)
+    sink.abort(error)
+  }
+  exchange.run()
+  if (signal?.aborted) leave()
+  signal?.addEventListener('abort', leave, { once: true })
+  await settled.promise
+  await sink.over
+  signal?.removeEventListener('abort', leave)
+  upload.stop()
+  return sink.result(watched.closed)
+}
+
+function environOf(request: CallRequest, upload: Upload): Environ {
+  const { method = 'GET', path = '/', scheme = 'http', remoteAddress = '127.0.0.1' } = request
+  const given = request.headers ?? []
+  const headers: Headers = (Array.isArray(given) ? given : Object.entries(given)).map(([name, value]) => [name, value])
+  const has = (name: string): boolean => headers.some(([other]) => other.toLowerCase() === name)
+  if (!has('host')) headers.unshift(['Host', 'localhost'])
+  if (upload.length !== undefined && !has('content-length')) headers.push(['Content-Length', String(upload.length)])
+  const serverPort = scheme === 'https' ? '443' : '80'
+  const facts = { remoteAddress, remotePort: '40000', serverName: 'localhost', serverPort, scheme }
+  const head = { method, target: path, minor: 1 as const, headers: headers.flat(), upgrade: false }
+  const environ = environFromHttp(head, facts, { multithread: true, multiprocess: false, runOnce: false })
+  return Object.assign(environ, request.environ)
+}
+
+/** Knows whether the body that an application gave was closed. */
+class Watched {
+  readonly application: Application
+  closed = true
+
+  constructor(application: Application) {
+    this.application = (environ, startResponse) => {
+      const given = application(environ, startResponse)
+      return given instanceof Promise ? given.then((body) => this.#watch(body)) : this.#watch(given)
+    }
+  }
+
+  #watch(body: Body): Body {
+    if (typeof body?.close !== 'function') return body
+    this.closed = false
+    const close = (): void | Promise<void> => {
+      this.closed = true
+      return body.close?.()
+    }
+    // An array stays one, so that its length is found as it would be otherwise.
+    if (Array.isArray(body)) return Object.assign([...body], { close })
+    if (Symbol.asyncIterator in body) return { [Symbol.asyncIterator]: () => body[Symbol.asyncIterator](), close }
+    return { [Symbol.iterator]: () => body[Symbol.iterator](), close }
+  }
+}
+
+/** The request's body, taken from its source only as the application reads. */
+class Upload implements InputSource {
+  readonly input: RequestInput
+  /** Bytes; undefined when that is not known, or there is no body. */
+  readonly length: number | undefined
+  readonly #iterator: AsyncIterator<Uint8Array> | undefined
+  #reading = false
+  #wanted = false
+
+  constructor(body: CallRequest['body']) {
+    this.input = new RequestInput(body === undefined ? null : this)
+    if (body === undefined) return
+    if (typeof body !== 'string' && !(body instanceof Uint8Array)) {
+      this.#iterator = Readable.from(body, { objectMode: true })[Symbol.asyncIterator]()
+      return
+    }
+    const bytes = Buffer.from(body as string)
+    this.length = bytes.length
+    if (bytes.length > 0) this.input.push(bytes)
+    this.input.end()
+  }
+
+  wanted(): void {
+    this.#wanted = true
+    this.#pump()
+  }
+
+  consumed(): void {
+    if (this.#wanted) this.#pump()
+  }
+
+  stop(): void {
+    // Its failure has nobody to be told to: the response is there.
+    this.#iterator?.return?.().catch(() => {})
+  }
+
+  #pump(): void {
+    if (!this.#iterator || this.#reading || this.input.ended || this.input.buffered > 0) return
+    this.#reading = true
+    this.#iterator.next().then(
+      ({ done, value }) => {
+        this.#reading = false
+        if (this.input.ended) return
+        if (done) this.input.end()
+        else {
+          this.input.push(value)
+          this.#pump()
+        }
+      },
+      (error: unknown) => {
+        if (!this.input.ended) this.input.fail(error instanceof Error ? error : new Error(String(error)))
+      },
+    )
+  }
+}
+
+/** A client that takes whatever comes, at once. */
+class Gathering implements ResponseSink {
+  readonly over: Promise<void>
+  aborted: AbortError | undefined
+  readonly #end: () => void
+  readonly #chunks: Uint8Array[] = []
+  readonly #informed: { status: string; headers: Headers }[] = []
+  #status = ''
+  #whole = false
+  #headers: Headers = []
+  #trailers: Headers = []
+
+  constructor() {
+    const { promise, resolve } = Promise.withResolvers<void>()
+    this.over = promise
+    this.#end = resolve
+  }
+
+  inform(status: string, headers: Headers): void {
+    this.#informed.push({ status, headers })
+  }
+
+  head(status: string, headers: Headers, _length: number, chunk: Uint8Array | undefined, end: boolean): boolean {
+    this.#status = status
+    this.#headers = headers
+    return this.data(chunk, end)
+  }
+
+  data(chunk: Uint8Array | undefined, end: boolean): boolean {
+    // A copy: an application may use its buffer again once its next chunk was asked for.
+    if (chunk && chunk.length > 0) this.#chunks.push(Buffer.from(chunk))
+    if (end) this.end(undefined)
+    return true
+  }
+
+  end(trailers: Headers | undefined): void {
+    this.#trailers = trailers ?? []
+    this.#whole = true
+    this.#end()
+  }
+
+  flush(): void {}
+
+  abort(error: AbortError): void {
+    // Whoever leaves after the end has it all.
+    if (!this.#whole) this.aborted ??= error
+    this.#end()
+  }
+
+  upgrade(): never {
+    throw new TypeError('call() makes no upgrade requests: there is no connection to give')
+  }
+
+  result(closed: boolean): CallResult {
+    const headers = this.#headers
+    const body = Buffer.concat(this.#chunks)
+    return {
+      status: Number(this.#status.slice(0, 3)),
+      reason: this.#status.slice(4),
+      headers,
+      header(name) {
+        const values = headers.filter(([other]) => other.toLowerCase() === name.toLowerCase())
+        return values.length === 0 ? undefined : values.map(([, value]) => value).join(', ')
+      },
+      body,
+      get text() {
+        return body.toString()
+      },
+      trailers: this.#trailers,
+      informed: this.#informed,
+      aborted: this.aborted,
+      closed,
+    }
+  }
+}

@@ -1,0 +1,125 @@
+/**
+ * Where middleware can be: beside its application in one process, in the container of a remote one, and in the proxy before a remote
+ * one. Lint watches both of its sides in each.
+ */
+
+import { duplexPair } from 'node:stream'
+import type { Application, Middleware } from '../../protocol/application.ts'
+import { type Clock, systemClock } from '../../protocol/clock.ts'
+import { Caller, ReplayableBody } from '../../protocol/frames/caller.ts'
+import type { Identity } from '../../protocol/frames/hello.ts'
+import { fixedSlots, serveFrames } from '../../protocol/frames/server.ts'
+import { lint } from '../../protocol/lint.ts'
+import { RecordingLog } from './log.ts'
+import { facts, MemoryHost } from './memory-client.ts'
+
+const identity: Identity = { id: 'places', worker: 0, workers: 1, slots: 1000, limits: {} }
+
+/** An application in a place. End it before the test ends. */
+export interface Placed extends AsyncDisposable {
+  readonly application: Application
+  /** What lint found so far, on any side. */
+  readonly faults: readonly string[]
+}
+
+export interface Place {
+  readonly name: string
+  put(
+    middleware: Middleware,
+    application: Application,
+    options?: { clock?: Clock; log?: RecordingLog },
+  ): Promise<Placed>
+}
+
+/** Lint around what is given; `faults` gets each broken rule, also one that someone caught. */
+function watched(application: Application, faults: string[], checks: (() => void)[]): Application {
+  const linted = lint(application, { report: (error) => faults.push(error.message) })
+  checks.push(() => linted.assertClosed())
+  return linted
+}
+
+/** Both sides of `middleware` under lint. */
+function bothSides(
+  middleware: Middleware,
+  application: Application,
+  faults: string[],
+  checks: (() => void)[],
+): Application {
+  return watched(middleware(watched(application, faults, checks)), faults, checks)
+}
+
+/** `application` as a container serves it, called over a link in memory. */
+async function remote(
+  application: Application,
+  clock: Clock,
+  log: RecordingLog,
+): Promise<{ application: Application; end(): Promise<void> }> {
+  const [here, there] = duplexPair()
+  const host = new MemoryHost(log, clock)
+  serveFrames(
+    there,
+    (environ, startResponse) => {
+      host.admit()
+      return application(environ, startResponse)
+    },
+    { clock, log, host, process: facts, identity, slots: fixedSlots(1000) },
+  )
+  const ready = Promise.withResolvers<void>()
+  const caller = new Caller(here, {
+    clock,
+    log,
+    onChange: () => {
+      if (caller.state === 'ready') ready.resolve()
+    },
+    onClosed: (error) => ready.reject(error ?? new Error('the link was closed')),
+  })
+  await ready.promise
+  return {
+    application: (environ, startResponse) =>
+      caller.call(environ, startResponse, new ReplayableBody(environ['wsgi.input'])),
+    async end() {
+      caller.destroy()
+      await host.idle()
+    },
+  }
+}
+
+function placed(application: Application, faults: string[], checks: (() => void)[], end: () => Promise<void>): Placed {
+  return {
+    application,
+    faults,
+    async [Symbol.asyncDispose]() {
+      await end()
+      for (const check of checks) check()
+      if (faults.length > 0) throw new Error(`the contract was broken: ${faults.join('; ')}`)
+    },
+  }
+}
+
+const nothing = async (): Promise<void> => {}
+
+export const places: readonly Place[] = [
+  {
+    name: 'beside its application',
+    async put(middleware, application) {
+      const [faults, checks]: [string[], (() => void)[]] = [[], []]
+      return placed(bothSides(middleware, application, faults, checks), faults, checks, nothing)
+    },
+  },
+  {
+    name: 'in the container',
+    async put(middleware, application, { clock = systemClock, log = new RecordingLog() } = {}) {
+      const [faults, checks]: [string[], (() => void)[]] = [[], []]
+      const { application: far, end } = await remote(bothSides(middleware, application, faults, checks), clock, log)
+      return placed(far, faults, checks, end)
+    },
+  },
+  {
+    name: 'in the proxy',
+    async put(middleware, application, { clock = systemClock, log = new RecordingLog() } = {}) {
+      const [faults, checks]: [string[], (() => void)[]] = [[], []]
+      const { application: far, end } = await remote(application, clock, log)
+      return placed(bothSides(middleware, far, faults, checks), faults, checks, end)
+    },
+  },
+]
