@@ -82,7 +82,9 @@ export function printAddress(address: Address): string {
     case 'unix-directory':
       return `unix:${address.path}`
     case 'tcp':
-      return address.host.includes(':') ? `[${address.host}]:${address.port}` : `${address.host}:${address.port}`
+      if (address.host.includes(':')) return `[${address.host}]:${address.port}`
+      // A host of such a name alone would be read as the form itself.
+      return `${address.host === 'unix' || address.host === 'tcp' ? 'tcp:' : ''}${address.host}:${address.port}`
     case 'http':
       return address.url
   }

@@ -84,7 +84,24 @@ test('a directory may be longer than a socket in it', () => {
 
 test('any text gives an address that prints to an equal one, or an AddressError', () => {
   const pieces = fc.array(
-    fc.constantFrom('unix:', 'tcp:', 'http://', '[', ']', ':', '/', '::1', 'host', '80', '*', '%', '@', '\0'),
+    fc.constantFrom(
+      'unix:',
+      'tcp:',
+      'http://',
+      '[',
+      ']',
+      ':',
+      '/',
+      '::1',
+      'host',
+      'unix',
+      'tcp',
+      '80',
+      '*',
+      '%',
+      '@',
+      '\0',
+    ),
   )
   fc.assert(
     fc.property(
@@ -103,6 +120,13 @@ test('any text gives an address that prints to an equal one, or an AddressError'
     ),
     { numRuns: 2_000 },
   )
+})
+
+test('a host that is called as a form is, prints so that it is read as a host', () => {
+  for (const host of ['unix', 'tcp', 'http']) {
+    const address = { kind: 'tcp', host, port: 80 } as const
+    assert.deepEqual(parseAddress(printAddress(address)), address)
+  }
 })
 
 test('a wildcard listens everywhere and dials this host', () => {
