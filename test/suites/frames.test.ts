@@ -4,13 +4,14 @@ import { createServer } from 'node:net'
 import { type Duplex, duplexPair } from 'node:stream'
 import type { Application } from '../../protocol/application.ts'
 import { systemClock } from '../../protocol/clock.ts'
-import { Caller, ReplayableBody } from '../../protocol/frames/caller.ts'
+import { ReplayableBody } from '../../protocol/frames/caller.ts'
 import { connect } from '../../protocol/frames/connect.ts'
 import type { Identity } from '../../protocol/frames/hello.ts'
 import { fixedSlots, serveFrames } from '../../protocol/frames/server.ts'
 import { serveHttp1 } from '../../protocol/http1/gateway.ts'
 import { lint } from '../../protocol/lint.ts'
 import { type Fixtures, makeFixtures } from '../apps/all.ts'
+import { linked } from '../support/linked.ts'
 import { RecordingLog } from '../support/log.ts'
 import { facts, MemoryClient, MemoryHost } from '../support/memory-client.ts'
 import { listening, listeningOnPath } from '../support/sockets.ts'
@@ -69,16 +70,7 @@ function watched(application: Application): Linted {
 async function inMemory(container: Container): Promise<Remote> {
   const [here, there] = duplexPair()
   container.serve(there)
-  const ready = Promise.withResolvers<void>()
-  const caller = new Caller(here, {
-    clock: systemClock,
-    log: new RecordingLog(),
-    onChange: () => {
-      if (caller.state === 'ready') ready.resolve()
-    },
-    onClosed: (error) => ready.reject(error ?? new Error('the link was closed')),
-  })
-  await ready.promise
+  const caller = await linked(here)
   return {
     application: (environ, startResponse) =>
       caller.call(environ, startResponse, new ReplayableBody(environ['wsgi.input'])),

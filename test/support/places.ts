@@ -6,10 +6,11 @@
 import { duplexPair } from 'node:stream'
 import type { Application, Middleware } from '../../protocol/application.ts'
 import { type Clock, systemClock } from '../../protocol/clock.ts'
-import { Caller, ReplayableBody } from '../../protocol/frames/caller.ts'
+import { ReplayableBody } from '../../protocol/frames/caller.ts'
 import type { Identity } from '../../protocol/frames/hello.ts'
 import { fixedSlots, serveFrames } from '../../protocol/frames/server.ts'
 import { lint } from '../../protocol/lint.ts'
+import { linked } from './linked.ts'
 import { RecordingLog } from './log.ts'
 import { facts, MemoryHost } from './memory-client.ts'
 
@@ -64,16 +65,7 @@ async function remote(
     },
     { clock, log, host, process: facts, identity, slots: fixedSlots(1000) },
   )
-  const ready = Promise.withResolvers<void>()
-  const caller = new Caller(here, {
-    clock,
-    log,
-    onChange: () => {
-      if (caller.state === 'ready') ready.resolve()
-    },
-    onClosed: (error) => ready.reject(error ?? new Error('the link was closed')),
-  })
-  await ready.promise
+  const caller = await linked(here, clock, log)
   return {
     application: (environ, startResponse) =>
       caller.call(environ, startResponse, new ReplayableBody(environ['wsgi.input'])),
