@@ -1,0 +1,154 @@
+/**
+ * A page of the documentation as a script: its files are written, its commands run, and what it says they print is compared.
+ *
+ * A `ts` (or `js`, `xml`…) block whose first line is a comment with a file's name is that file. In a `console` block each line that
+ * begins with `$ ` is a command, and the lines up to the next one are what it prints; `…` stands for anything. A server that is started runs
+ * until its section ends. Ports on 127.0.0.1 are others than the page's.
+ */
+
+import assert from 'node:assert/strict'
+import { execFile } from 'node:child_process'
+import { chmodSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { repositoryFile, TestChild } from './child.ts'
+import { withDirectory } from './directory.ts'
+import { freePort } from './sockets.ts'
+
+export interface Block {
+  readonly language: string
+  readonly text: string
+}
+
+export interface Section {
+  readonly title: string
+  readonly blocks: readonly Block[]
+}
+
+/** A page's sections, by its headings of the second rank. */
+export function sectionsOf(file: string): Section[] {
+  const [, ...parts] = readFileSync(repositoryFile(file), 'utf8').split(/^## /m)
+  return parts.map((part) => ({
+    title: part.slice(0, part.indexOf('\n')),
+    blocks: [...part.matchAll(/^```(\w+)\n(.*?)^```$/gms)].map(([, language, text]) => ({
+      language: language!,
+      text: text!,
+    })),
+  }))
+}
+
+/** The name of the file that a block is; undefined for a block that is none. */
+export function fileName({ text }: Block): string | undefined {
+  return /^(?:\/\/|#|<!--) (\S+\.\w+)(?: -->)?\n/.exec(text)?.[1]
+}
+
+/** Writes the section's files and runs its commands, in the page's order. @throws AssertionError for what differs from the page */
+export function runSection(section: Section): Promise<void> {
+  return withDirectory(async (directory) => {
+    prepare(directory)
+    const servers: TestChild[] = []
+    const ports: Map<string, number> = new Map()
+    try {
+      for (const block of section.blocks) {
+        const name = fileName(block)
+        if (name !== undefined) write(directory, name, block.text)
+        else if (block.language === 'console') await runBlock(block.text, directory, servers, ports)
+      }
+    } finally {
+      for (const server of servers) {
+        server.process.kill('SIGTERM')
+        await server.exited
+      }
+    }
+    for (const server of servers) assert.deepEqual(await server.exited, { code: 0, signal: null })
+  })
+}
+
+/** A directory in which `gantry` is a command and a package, as in one where it was installed. */
+export function prepare(directory: string): void {
+  const installed = join(directory, 'node_modules', 'gantry')
+  mkdirSync(installed, { recursive: true })
+  const { exports } = JSON.parse(readFileSync(repositoryFile('package.json'), 'utf8')) as {
+    exports: Record<string, { default: string } | string>
+  }
+  const sources: Record<string, string> = {}
+  for (const [entry, target] of Object.entries(exports)) {
+    if (typeof target === 'string') continue
+    const source = target.default.replace('./dist/', './').replace(/\.js$/, '.ts')
+    mkdirSync(dirname(join(installed, source)), { recursive: true })
+    // Node strips types by the file's true place, which is not under node_modules.
+    symlinkSync(repositoryFile(source), join(installed, source))
+    sources[entry] = source
+  }
+  writeFileSync(join(installed, 'package.json'), JSON.stringify({ name: 'gantry', type: 'module', exports: sources }))
+  writeFileSync(join(directory, 'package.json'), JSON.stringify({ private: true, type: 'module' }))
+  writeFileSync(join(directory, '.curlrc'), 'silent\nshow-error\nno-buffer\n')
+  const command = join(directory, 'node_modules', '.bin', 'gantry')
+  mkdirSync(dirname(command))
+  writeFileSync(command, `#!/bin/sh\nexec '${process.execPath}' '${repositoryFile('gantry.ts')}' "$@"\n`)
+  chmodSync(command, 0o755)
+}
+
+export function write(directory: string, name: string, text: string): void {
+  const file = join(directory, name)
+  mkdirSync(dirname(file), { recursive: true })
+  writeFileSync(file, text)
+}
+
+async function runBlock(
+  text: string,
+  directory: string,
+  servers: TestChild[],
+  ports: Map<string, number>,
+): Promise<void> {
+  for (const [, port] of text.matchAll(/127\.0\.0\.1:(\d+)/g)) {
+    if (!ports.has(port!)) ports.set(port!, await freePort())
+  }
+  const here = text.replace(/127\.0\.0\.1:(\d+)/g, (_, port: string) => `127.0.0.1:${ports.get(port)}`)
+  for (const [, command, printed] of here.matchAll(/^\$ (.*(?:\\\n.*)*)\n((?:(?!\$ ).*\n)*)/gm)) {
+    if (/^gantry (?:up|container|proxy) (?!.*--help)/.test(command!)) {
+      servers.push(await started(command!, printed!.trim(), directory))
+    } else {
+      assertPrinted(await run(command!, directory), printed!, command!)
+    }
+  }
+}
+
+/** What a command prints, as a terminal shows it; how it exits is for the page to show. */
+function run(command: string, directory: string): Promise<string> {
+  const bin = join(directory, 'node_modules', '.bin')
+  const env = {
+    ...process.env,
+    PATH: `${bin}:${dirname(process.execPath)}:${process.env['PATH']}`,
+    // Where it is told to print as on a terminal, which this is not.
+    CURL_HOME: directory,
+    NODE_TEST_CONTEXT: undefined,
+    NO_COLOR: '1',
+  }
+  return new Promise((resolve) => {
+    execFile('bash', ['-c', `{ ${command}\n} 2>&1`], { cwd: directory, env, timeout: 60_000 }, (_, output) =>
+      resolve(output),
+    )
+  })
+}
+
+/** A server, once it has said what the page shows; or, where it shows nothing, that it listens. */
+async function started(command: string, printed: string, directory: string): Promise<TestChild> {
+  const [, ...words] = command.split(/\s+/)
+  const server = new TestChild([repositoryFile('gantry.ts'), ...words], { cwd: directory, patience: 120_000 })
+  await server.until(() => (printed === '' ? server.logged('ready') : server.stderr.includes(printed)))
+  return server
+}
+
+/** What was printed is what the page shows, but for dates and what it leaves out. */
+export function assertPrinted(actual: string, shown: string, command: string): void {
+  const normal = (text: string): string =>
+    text
+      .replaceAll('\r', '')
+      .replace(/^(date): .*$/gim, '$1: DATE')
+      .trim()
+  const parts = normal(shown)
+    .split('…')
+    .map((part) => part.replace(/[\\^$.*+?()[\]{}|]/g, '\\$&'))
+  if (new RegExp(`^${parts.join('[^]*?')}$`).test(normal(actual))) return
+  assert.equal(normal(actual), normal(shown), `$ ${command}`)
+}
