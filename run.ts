@@ -5,9 +5,11 @@
 
 import { pino } from 'pino'
 import { LogOutput } from './log-output.ts'
+import type { AccessLine } from './middleware/access-log.ts'
+import { combinedLine } from './middleware/combined-log.ts'
 import { type Address, printAddress } from './protocol/address.ts'
 import { systemClock } from './protocol/clock.ts'
-import type { Logger } from './protocol/log.ts'
+import { type Logger, silent } from './protocol/log.ts'
 import { onStopSignals } from './signals.ts'
 
 /** A server that has started. */
@@ -20,7 +22,7 @@ export interface Running {
 
 export interface RunOptions {
   readonly logLevel: 'debug' | 'info' | 'warn' | 'error' | 'silent'
-  readonly accessLog: 'json' | 'off'
+  readonly accessLog: 'json' | 'combined' | 'off'
   /** Milliseconds. */
   readonly drainTimeout: number
 }
@@ -36,6 +38,13 @@ export interface ServeEnvironment {
 export interface ReadyMessage {
   readonly gantry: 'ready'
   readonly addresses: readonly Address[]
+}
+
+/** What takes access lines, in the format that was asked for. */
+function accessLogger(format: RunOptions['accessLog'], json: () => Logger, output: LogOutput): Logger | undefined {
+  if (format === 'off') return undefined
+  if (format === 'json') return json()
+  return { ...silent, info: (line) => output.write(combinedLine(line as AccessLine, Date.now())) }
 }
 
 // A drain aborts what is left at its timeout, and an aborted application has 5 s to settle: past that and a little, the
@@ -70,7 +79,7 @@ export async function run(
   const output = new LogOutput(1)
   const settings = { name, formatters: { level: (label: string) => ({ level: label }) } }
   const log = pino({ ...settings, level: options.logLevel }, output)
-  const accessLog = options.accessLog === 'json' ? pino({ ...settings, level: 'info' }, output) : undefined
+  const accessLog = accessLogger(options.accessLog, () => pino({ ...settings, level: 'info' }, output), output)
   for (const warning of warnings) log.warn({}, warning)
 
   const exit = async (code: number): Promise<never> => {

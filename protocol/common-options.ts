@@ -23,9 +23,10 @@ export const commonOptions = {
   },
   accessLog: {
     kind: 'choice',
-    choices: ['json', 'off'],
+    choices: ['json', 'combined', 'off'],
     default: 'json',
-    sentence: 'One JSON line on standard output for each request that clients or web servers send to this process.',
+    sentence:
+      'One line on standard output for each request that clients or web servers send to this process: JSON, or the combined format of Apache and nginx.',
   },
   logLevel: {
     kind: 'choice',
