@@ -2,3 +2,4 @@
 
 export { type AccessLine, type AccessLogOptions, accessLog } from './access-log.ts'
 export { type ForwardedOptions, forwarded } from './forwarded.ts'
+export type { LineStream, LineTarget } from './line-output.ts'
