@@ -15,3 +15,8 @@ export const HOP_BY_HOP: ReadonlySet<string> = new Set([
 
 /** What does not cross from one message to the next: an announcement of trailers neither, since who sends them says so anew. */
 export const NEVER_FORWARDED: ReadonlySet<string> = new Set([...HOP_BY_HOP, 'trailer'])
+
+/** Whether a response header is one that only a gateway may send (wsgiref.util.is_hop_by_hop); case does not matter. */
+export function isHopByHop(name: string): boolean {
+  return HOP_BY_HOP.has(name.toLowerCase())
+}

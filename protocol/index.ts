@@ -25,6 +25,7 @@ export {
   type SlotSource,
   serveFrames,
 } from './frames/server.ts'
+export { isHopByHop } from './hop-by-hop.ts'
 export { type Http1Connection, serveHttp1 } from './http1/gateway.ts'
 export {
   defaultLimits,
@@ -52,5 +53,6 @@ export { OptionError, type OptionErrorCode, type OptionTable, type OptionValues,
 export { renderHelp, renderMarkdown } from './options-help.ts'
 export { TrustedPeers, UNIX_PEER } from './peers.ts'
 export { headerName, headerVariable, setHeader } from './request-headers.ts'
+export { applicationUri, guessScheme, requestUri, shiftPathInfo } from './request-uri.ts'
 export type { ResponseSink } from './response.ts'
 export { serveUwsgi, type UwsgiConnection, type UwsgiOptions } from './uwsgi/gateway.ts'
