@@ -45,7 +45,7 @@ export function forwarded({ trustedPeers }: ForwardedOptions): Middleware {
 }
 
 /** An id that may go into a log line and a header field as it is. */
-const REQUEST_ID = /^[\w.-]{1,128}$/
+export const REQUEST_ID: RegExp = /^[\w.-]{1,128}$/
 
 /** The `requestId` of a gateway's options: a trusted peer's `X-Request-Id`; undefined, and one is made, for all others. */
 export function requestIdFrom(

@@ -60,6 +60,11 @@ export class Context implements RequestContext {
     return this.#requestId
   }
 
+  /** Takes an id that was found trustworthy, unless there is one already: logs, headers and other processes may have it by now. */
+  adoptRequestId(id: string): void {
+    this.#requestId ??= id
+  }
+
   get rawHeaders(): Headers {
     this.#pairs ??= pairs(this.lines)
     return this.#pairs

@@ -1,0 +1,100 @@
+/**
+ * Refuses request bodies that are too long: 413 before the application is called where the length is declared, and while it is read where it
+ * is not. Gateways have one limit for all (`--body-limit`); this one is for what it is put around, as an upload's mount.
+ */
+
+import type { Environ, Input, Middleware } from '../protocol/application.ts'
+import { HttpError } from '../protocol/errors.ts'
+import { type InputSource, RequestInput } from '../protocol/input.ts'
+
+export interface BodyLimitOptions {
+  /** Most bytes of a request's body. Default 1 MiB, as nginx's client_max_body_size. */
+  readonly limit?: number | undefined
+}
+
+const MEBIBYTE = 1024 * 1024
+
+/**
+ * A body of unknown length that turns out too long fails the application's read with an HttpError 413: passed on, it is the answer,
+ * unless a head has left already; then the response is cut.
+ *
+ * @throws TypeError for a limit that is not a whole number of bytes
+ */
+export function bodyLimit({ limit = MEBIBYTE }: BodyLimitOptions = {}): Middleware {
+  if (!Number.isSafeInteger(limit) || limit < 0) {
+    throw new TypeError(`bodyLimit: limit is a whole number of bytes, 0 or more, got ${String(limit)}`)
+  }
+  return (application) => (environ, startResponse) => {
+    const length = environ.CONTENT_LENGTH
+    if (length !== undefined && length !== '') {
+      // Gateways let only digits through, and no byte more than they say.
+      if (Number(length) > limit) throw tooLarge(limit)
+    } else {
+      limitInput(environ, limit)
+    }
+    return application(environ, startResponse)
+  }
+}
+
+function limitInput(environ: Environ, limit: number): void {
+  const input = environ['wsgi.input']
+  if (input instanceof RequestInput && input.ended) {
+    // No body, or all of it is here: there is nothing to watch.
+    if (input.buffered > limit) throw tooLarge(limit)
+    return
+  }
+  environ['wsgi.input'] = new Metered(input, limit).input
+}
+
+/** Takes one input's bytes into another, as that one is read, and counts them. */
+class Metered implements InputSource {
+  readonly input: RequestInput
+  readonly #from: Input
+  readonly #limit: number
+  #bytes = 0
+  #reading = false
+  #wanted = false
+
+  constructor(from: Input, limit: number) {
+    this.#from = from
+    this.#limit = limit
+    this.input = new RequestInput(this)
+  }
+
+  wanted(): void {
+    this.#wanted = true
+    this.#pump()
+  }
+
+  consumed(): void {
+    if (this.#wanted) this.#pump()
+  }
+
+  #pump(): void {
+    if (this.#reading || this.input.ended || this.input.buffered > 0) return
+    this.#reading = true
+    this.#from
+      .read1()
+      .then((chunk) => this.#took(chunk))
+      .catch((error: unknown) => {
+        this.#reading = false
+        this.input.fail(error instanceof Error ? error : new Error(String(error)))
+      })
+  }
+
+  async #took(chunk: Uint8Array): Promise<void> {
+    if (chunk.length === 0) {
+      const trailers = await this.#from.trailers
+      this.input.end(trailers.flat())
+      return
+    }
+    this.#reading = false
+    this.#bytes += chunk.length
+    if (this.#bytes > this.#limit) this.input.fail(tooLarge(this.#limit))
+    else this.input.push(chunk)
+  }
+}
+
+function tooLarge(limit: number): HttpError {
+  return new HttpError(413, 'BODY_TOO_LARGE', `the request's body is longer than ${limit} bytes`)
+}
