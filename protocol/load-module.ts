@@ -1,0 +1,202 @@
+/**
+ * `MODULE[:EXPORT]` → a function that a module exports. Finds the module as Node would from the working directory, imports it, and
+ * says in one sentence what is wrong when there is no such function in it. It does not know what the function is for, and
+ * does not call it.
+ */
+
+import { spawnSync } from 'node:child_process'
+import { statSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { isAbsolute, join, relative, resolve } from 'node:path'
+import { fileURLToPath, pathToFileURL } from 'node:url'
+
+export type LoadErrorCode =
+  | 'NO_MODULE' // nothing at that path, or no such package
+  | 'NO_IMPORT' // the module is there, and something that it imports is not
+  | 'SYNTAX' // it does not parse
+  | 'TYPES' // Node cannot run this TypeScript
+  | 'WAITS' // its top level awaits what nothing will ever do
+  | 'THREW' // it threw while it was loaded
+  | 'NO_EXPORT' // it has no such export
+  | 'NOT_A_FUNCTION' // the export is none
+
+/** What was asked for could not be loaded. The message is for whoever started the process, and is one or two lines. */
+export class LoadError extends Error {
+  override readonly name: string = 'LoadError'
+  readonly code: LoadErrorCode
+  /** `file:line` of what is wrong, where that is known. */
+  readonly place: string | undefined
+
+  constructor(code: LoadErrorCode, message: string, options?: ErrorOptions & { place?: string | undefined }) {
+    super(message, options)
+    this.code = code
+    this.place = options?.place
+  }
+}
+
+const EXTENSIONS = ['.ts', '.js', '.mjs', '.mts', '.cjs']
+
+/** A module's specifier and the export asked for. A colon within a path's last segment, or a Windows drive's, is not mistaken. */
+export function parseSpecifier(text: string): { module: string; name: string | undefined } {
+  const match = /^(.+):([\p{ID_Start}$_][\p{ID_Continue}$]*)$/u.exec(text)
+  return match ? { module: match[1]!, name: match[2]! } : { module: text, name: undefined }
+}
+
+/** What is looked for in a module. */
+export interface WantedExport {
+  /** The export that is taken when none is named; if there is none of that name, the default export is. Also what messages call it. */
+  readonly name: string
+  /** What it has to be, for messages: `a function of (environ, startResponse)`. */
+  readonly expected: string
+}
+
+/**
+ * Loads `specifier`: a path (absolute, or from `directory`, with or without `./` and extension), a `file:` URL or a package's name;
+ * after a colon the export's name, else `wanted.name`, else the default export.
+ *
+ * @throws LoadError
+ */
+export async function loadFunction(
+  specifier: string,
+  wanted: WantedExport,
+  directory: string = process.cwd(),
+): Promise<(...args: never[]) => unknown> {
+  const { module, name } = parseSpecifier(specifier)
+  const file = locate(module, directory)
+  const shown = file.startsWith(join(directory, '/')) ? relative(directory, file) : file
+  let namespace: Record<string, unknown>
+  try {
+    namespace = (await importSettled(pathToFileURL(file).href, shown)) as Record<string, unknown>
+  } catch (error) {
+    throw error instanceof LoadError ? error : explain(error, shown, file)
+  }
+  return pick(namespace, name, wanted, shown)
+}
+
+/**
+ * Imports. An event loop with nothing left to do will never settle a top-level await; Node would end the process and name
+ * the place where we wait for it.
+ */
+async function importSettled(url: string, shown: string): Promise<unknown> {
+  const never = Promise.withResolvers<never>()
+  const onIdle = (): void => {
+    never.reject(
+      new LoadError(
+        'WAITS',
+        `${shown} is never loaded: it, or a module that it imports, waits at its top level for something that never comes`,
+      ),
+    )
+  }
+  process.once('beforeExit', onIdle)
+  try {
+    return await Promise.race([import(url), never.promise])
+  } finally {
+    process.off('beforeExit', onIdle)
+  }
+}
+
+function locate(module: string, directory: string): string {
+  if (module.startsWith('file:')) return locate(fileURLToPath(module), directory)
+  const path = resolve(directory, module)
+  for (const candidate of [path, ...EXTENSIONS.map((extension) => path + extension)]) {
+    if (isFile(candidate)) return candidate
+  }
+  const isPath =
+    isAbsolute(module) || module.startsWith('.') || EXTENSIONS.some((extension) => module.endsWith(extension))
+  if (isPath) throw new LoadError('NO_MODULE', `there is no file ${path}`)
+  try {
+    return createRequire(join(directory, 'resolve.js')).resolve(module)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ERR_PACKAGE_PATH_NOT_EXPORTED') {
+      throw new LoadError(
+        'NO_MODULE',
+        `${module} cannot be loaded by its name: ${messageOf(error)}; give its file's path`,
+      )
+    }
+    throw new LoadError(
+      'NO_MODULE',
+      `there is no file ${path} (nor with ${EXTENSIONS.join(', ')}) and no package ${module}`,
+    )
+  }
+}
+
+function isFile(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false })?.isFile() ?? false
+}
+
+function pick(
+  namespace: Record<string, unknown>,
+  name: string | undefined,
+  { name: usual, expected }: WantedExport,
+  shown: string,
+): (...args: never[]) => unknown {
+  const wanted = name ?? (usual in namespace ? usual : 'default')
+  // Without a prototype: a specifier may name `toString`, and a namespace has only what it exports.
+  if (!Object.keys(namespace).includes(wanted)) {
+    const names = Object.keys(namespace).filter((one) => one !== 'module.exports')
+    const have = names.length === 0 ? 'it exports nothing' : `it exports ${names.join(', ')}`
+    const lacks = name === undefined ? `exports neither ${usual} nor a default` : `has no export ${name}`
+    throw new LoadError('NO_EXPORT', `${shown} ${lacks}; ${have}`)
+  }
+  const found = namespace[wanted]
+  if (typeof found !== 'function') {
+    const what = found === null ? 'null' : Array.isArray(found) ? 'an array' : typeof found
+    throw new LoadError(
+      'NOT_A_FUNCTION',
+      `the export ${wanted} of ${shown} is no ${usual}: expected ${expected}, and it is ${what}`,
+    )
+  }
+  return found as (...args: never[]) => unknown
+}
+
+/** What Node threw, by its code: whose file it is about, and what to do. */
+function explain(error: unknown, shown: string, file: string): LoadError {
+  const place = placeOf(error instanceof Error ? error.stack : undefined)
+  const message = messageOf(error)
+  const fail = (code: LoadErrorCode, text: string): LoadError => new LoadError(code, text, { place })
+  switch ((error as NodeJS.ErrnoException | undefined)?.code) {
+    case 'ERR_MODULE_NOT_FOUND':
+    case 'MODULE_NOT_FOUND':
+    case 'ERR_UNSUPPORTED_DIR_IMPORT':
+    case 'ERR_PACKAGE_PATH_NOT_EXPORTED':
+      return fail('NO_IMPORT', `${shown} cannot be loaded: ${message.split('\n')[0]}`)
+    case 'ERR_UNSUPPORTED_NODE_MODULES_TYPE_STRIPPING':
+      return fail(
+        'TYPES',
+        `${shown} cannot be loaded: Node strips no types from TypeScript under node_modules; give a compiled .js file (${message})`,
+      )
+    case 'ERR_UNSUPPORTED_TYPESCRIPT_SYNTAX':
+      return fail(
+        'TYPES',
+        `${place ?? shown}: Node only strips types, and this is TypeScript that must be compiled: ${message.trim()}`,
+      )
+    case 'ERR_INVALID_TYPESCRIPT_SYNTAX':
+      return fail('SYNTAX', `${place ?? shown}: ${message.trim()}`)
+    case 'ERR_UNKNOWN_FILE_EXTENSION':
+    case 'ERR_IMPORT_ATTRIBUTE_MISSING': // .json
+      return fail('TYPES', `${shown} cannot be loaded: ${message}; expected ${EXTENSIONS.join(', ')}`)
+  }
+  if (error instanceof SyntaxError) {
+    const found = place ?? syntaxErrorPlace(file)
+    const where = found ?? `${shown}, or a module that it imports`
+    return new LoadError('SYNTAX', `${where}: ${error.name}: ${message}`, { place: found })
+  }
+  // Only here the stack is of use: it is the application's own.
+  return new LoadError('THREW', `${shown} threw while it was loaded: ${message}`, { cause: error })
+}
+
+/** `file:line`. Of JavaScript that does not parse Node tells no place to who imports it; it tells `--check`, which runs nothing. */
+export function syntaxErrorPlace(file: string): string | undefined {
+  return placeOf(spawnSync(process.execPath, ['--check', file], { encoding: 'utf8', timeout: 10_000 }).stderr)
+}
+
+/** `file:line` where the error is, which Node writes as the first line of such an error's text. */
+function placeOf(text: string | undefined): string | undefined {
+  const match = /^(file:\/\/\S+?|\/.*?):(\d+)$/.exec(text?.split('\n', 1)[0] ?? '')
+  if (!match) return undefined
+  return `${match[1]!.startsWith('file:') ? fileURLToPath(match[1]!) : match[1]}:${match[2]}`
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error)
+}
