@@ -151,17 +151,19 @@ class FilteredResponse {
     try {
       given = application(this.#environ, (status, headers, excInfo) => this.#startResponse(status, headers, excInfo))
     } catch (error) {
-      this.#release()
-      throw error
+      return this.#threw(error)
     }
     if (!isPromise(given)) return this.#took(given)
     return given.then(
       (body) => this.#took(body),
-      (error: unknown) => {
-        this.#release()
-        throw error
-      },
+      (error: unknown) => this.#threw(error),
     )
+  }
+
+  /** What was written before leaves first, so that the client sees the same end as it would without us. */
+  #threw(error: unknown): never | Promise<never> {
+    if (!this.#writes) return this.#refuse(error)
+    return this.#writes.catch(ignore).then(() => this.#refuse(error))
   }
 
   // ---- startResponse ---------------------------------------------------------------------------------------------
@@ -175,7 +177,7 @@ class FilteredResponse {
       )
     }
     if (again && this.#committed) {
-      this.#failure ??= { error: excInfo }
+      this.#fail(excInfo)
       // It cuts the response, and throws, if the head has left it.
       if (this.#told) this.#server(status, headers, excInfo)
       throw excInfo
@@ -187,7 +189,7 @@ class FilteredResponse {
     try {
       this.#adopt(head.code === 101 ? { status, headers } : this.#decide(status, head.headers), status, headers)
     } catch (error) {
-      this.#failure ??= { error }
+      this.#fail(error)
       this.#release()
       throw error
     }
@@ -275,7 +277,7 @@ class FilteredResponse {
         'WRITE_OVERRUN',
         `write() was called with ${this.#queued} bytes while one was pending: await what it returns`,
       )
-      this.#failure ??= { error }
+      this.#fail(error)
       throw error
     }
     const turn = this.#turn(chunk, before, pushed).then(
@@ -285,7 +287,7 @@ class FilteredResponse {
         this.#queued = 0
       },
       (error: unknown) => {
-        this.#failure ??= { error }
+        this.#fail(error)
         throw error
       },
     )
@@ -315,12 +317,12 @@ class FilteredResponse {
       return output.then(
         (settled) => this.#output(settled),
         (error: unknown) => {
-          this.#failure ??= { error }
+          this.#fail(error)
           throw error
         },
       )
     } catch (error) {
-      this.#failure ??= { error }
+      this.#fail(error)
       throw error
     }
   }
@@ -615,6 +617,12 @@ class FilteredResponse {
       this.#other.iterator = undefined
       throw error
     }
+  }
+
+  /** The response cannot be whole any more; whoever asks for more of it is told. */
+  #fail(error: unknown): void {
+    this.#failure ??= { error }
+    this.#interrupt?.()
   }
 
   #check(): void {
