@@ -25,6 +25,8 @@ export interface RunOptions {
   readonly accessLog: 'json' | 'combined' | 'off'
   /** Milliseconds. */
   readonly drainTimeout: number
+  /** Makes of a line of the log, JSON with its newline, what is written; '' leaves it out. Default: the line itself. */
+  readonly format?: (line: string) => string
 }
 
 /** What a server is given by its process. */
@@ -78,8 +80,10 @@ export async function run(
 ): Promise<void> {
   const output = new LogOutput(1)
   const settings = { name, formatters: { level: (label: string) => ({ level: label }) } }
-  const log = pino({ ...settings, level: options.logLevel }, output)
-  const accessLog = accessLogger(options.accessLog, () => pino({ ...settings, level: 'info' }, output), output)
+  const { format } = options
+  const lines = format ? { write: (line: string) => output.write(format(line)) } : output
+  const log = pino({ ...settings, level: options.logLevel }, lines)
+  const accessLog = accessLogger(options.accessLog, () => pino({ ...settings, level: 'info' }, lines), output)
   for (const warning of warnings) log.warn({}, warning)
 
   const exit = async (code: number): Promise<never> => {

@@ -8,7 +8,7 @@ import { hostname } from 'node:os'
 import { accessLog } from '../middleware/access-log.ts'
 import { requestIdFrom } from '../middleware/forwarded.ts'
 import { type Address, printAddress, type TcpAddress } from '../protocol/address.ts'
-import type { Application, Environ } from '../protocol/application.ts'
+import type { Application, Environ, Middleware } from '../protocol/application.ts'
 import { type Clock, Deadlines, systemClock, type Timer } from '../protocol/clock.ts'
 import { frameSettings, http1Settings, readToken } from '../protocol/common-options.ts'
 import type { ProcessFacts } from '../protocol/environ.ts'
@@ -40,6 +40,8 @@ export interface ContainerEnvironment {
   readonly resolve?: JoinOptions['resolve']
   /** Served instead of loading `--module`. */
   readonly application?: Application | undefined
+  /** Stands before the application, as it was loaded or given. */
+  readonly middleware?: Middleware | undefined
 }
 
 export interface RunningContainer {
@@ -70,7 +72,8 @@ export async function serveContainer(
 ): Promise<RunningContainer> {
   const token = readToken(options)
   checkSecrets(options, token)
-  const application = environment.application ?? (await loadApplication(options.module))
+  const loaded = environment.application ?? (await loadApplication(options.module))
+  const application = environment.middleware ? environment.middleware(loaded) : loaded
   const container = new Container(application, options, environment, token)
   await container.start()
   return container

@@ -17,6 +17,8 @@ export interface DialOptions extends LinkOptions {
   readonly pool: Pool
   /** In [0, 1). */
   readonly random: () => number
+  /** A link can take requests: the first, or one that was made again. */
+  readonly onReady?: (() => void) | undefined
   /** For tests: opens a connection to an address. */
   readonly open?: ((address: DialAddress) => Socket) | undefined
 }
@@ -122,6 +124,7 @@ export class Dialer {
         this.#readyAt = clock.now()
         if (this.#logged) log.info({ address: this.name }, 'container is reached again')
         this.#logged = false
+        this.#options.onReady?.()
       },
       onLeaving: () => this.#lost(link, undefined),
       onClosed: (error) => this.#lost(link, error),

@@ -8,7 +8,7 @@ import { isIP, type Socket } from 'node:net'
 import { accessLog } from '../middleware/access-log.ts'
 import { forwarded, requestIdFrom } from '../middleware/forwarded.ts'
 import { type Address, printAddress, type TcpAddress, type UnixAddress } from '../protocol/address.ts'
-import type { Application } from '../protocol/application.ts'
+import type { Application, Middleware } from '../protocol/application.ts'
 import { type Clock, Deadlines, systemClock, type Timer } from '../protocol/clock.ts'
 import { createTokenFile, frameSettings, http1Settings, readToken } from '../protocol/common-options.ts'
 import { type Resolve, systemResolve } from '../protocol/dial.ts'
@@ -21,6 +21,7 @@ import { type Listener, listen } from '../protocol/listen.ts'
 import type { Logger } from '../protocol/log.ts'
 import { OptionError } from '../protocol/options.ts'
 import { TrustedPeers, UNIX_PEER } from '../protocol/peers.ts'
+import { Dialer } from './dialer.ts'
 import { listenForJoiners } from './joiners.ts'
 import type { ProxyOptions } from './options.ts'
 import { Pool } from './pool.ts'
@@ -34,6 +35,14 @@ export interface ProxyEnvironment {
   /** In [0, 1). */
   readonly random?: (() => number) | undefined
   readonly resolve?: Resolve | undefined
+  /** Stands before the pool, and behind what every request passes: forwarded fields and the access log. */
+  readonly middleware?: Middleware | undefined
+}
+
+/** A container that was added by its address. */
+export interface AddedContainer {
+  /** Sends it nothing new, at once; what runs there is finished. */
+  stop(reason: string): void
 }
 
 export interface RunningProxy {
@@ -42,6 +51,12 @@ export interface RunningProxy {
   /** Where containers join. */
   readonly joinAddresses: readonly Address[]
   readonly pool: Pool
+  /**
+   * Keeps a link to a container, for who knows where it is without looking.
+   *
+   * @param onReady it can be sent requests: from now on, or again
+   */
+  add(address: UnixAddress | TcpAddress, onReady: () => void): AddedContainer
   /**
    * Takes no new connections, finishes what runs within the drain timeout, aborts what is left, and closes the links last. Resolves when all
    * is closed; the second call waits for the same.
@@ -132,6 +147,7 @@ export async function serveProxy(options: ProxyOptions, environment: ProxyEnviro
     addresses: listeners.map(({ address }) => address),
     joinAddresses: joinListeners.map(({ address }) => address),
     pool,
+    add: (address, onReady) => new Dialer(address, { ...links, random, onReady }),
     drain: () => (draining ??= stop()),
     inspect: () => `<Proxy ${front.size} clients ${pool.inspect()}>`,
   }
@@ -146,9 +162,9 @@ function readinessOf(pool: Pool, draining: boolean): Readiness {
 function middleware(
   application: Application,
   options: ProxyOptions,
-  { accessLog: lines }: ProxyEnvironment,
+  { accessLog: lines, middleware: inner }: ProxyEnvironment,
 ): Application {
-  const known = forwarded({ trustedPeers: options.trustedPeers })(application)
+  const known = forwarded({ trustedPeers: options.trustedPeers })(inner ? inner(application) : application)
   return lines ? accessLog({ log: lines })(known) : known
 }
 
