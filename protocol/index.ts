@@ -15,6 +15,7 @@ export { environFromWire, variablesForWire, type WireEnviron } from './environ-w
 export { type ErrorPageOptions, errorPage } from './error-page.ts'
 export { type AbortCode, AbortError, HttpError, LocalProtocolError, RemoteProtocolError } from './errors.ts'
 export { Exchange, type ExchangeHost } from './exchange.ts'
+export { type FileBody, type FileBodyOptions, fileBody } from './file-body.ts'
 export { fileWrapper } from './file-wrapper.ts'
 export { type ConnectOptions, connect, type RemoteApplication } from './frames/connect.ts'
 export {
@@ -36,16 +37,14 @@ export {
 } from './http1/options.ts'
 export { type InputSource, RequestInput } from './input.ts'
 export {
-  type ApplicationRule,
-  applicationRules,
   type Blame,
   ContractError,
+  contractRules,
   type Linted,
   type LintOptions,
   lint,
+  type Rule,
   type RuleCode,
-  type ServerRule,
-  serverRules,
 } from './lint.ts'
 export { type Logger, type LogMethod, silent } from './log.ts'
 export { type FromNodeOptions, fromNode, type NodeListener } from './node-listener/from-node.ts'
