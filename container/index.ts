@@ -3,3 +3,4 @@
 export { LoadError, type LoadErrorCode, loadApplication } from './load-application.ts'
 export { type ContainerOptions, checkContainerOptions, containerAddresses, containerOptions } from './options.ts'
 export { type ContainerEnvironment, type RunningContainer, serveContainer } from './serve.ts'
+export { demoApp, makeServer, type SimpleServer, type SimpleServerOptions } from './simple-server.ts'
