@@ -8,7 +8,7 @@ import { proxyOptions } from './proxy/options.ts'
 type ContainerOwn = Pick<typeof containerOptions, 'module' | 'slots' | 'id'>
 type ProxyOwn = Pick<
   typeof proxyOptions,
-  'listen' | 'queueSize' | 'queueTimeout' | 'timeout' | 'idleTimeout' | 'trustedPeers'
+  'listen' | 'middleware' | 'queueSize' | 'queueTimeout' | 'timeout' | 'idleTimeout' | 'trustedPeers'
 >
 
 const containerOwn: ContainerOwn = {
@@ -19,6 +19,7 @@ const containerOwn: ContainerOwn = {
 
 const proxyOwn: ProxyOwn = {
   listen: proxyOptions.listen,
+  middleware: proxyOptions.middleware,
   queueSize: proxyOptions.queueSize,
   queueTimeout: proxyOptions.queueTimeout,
   timeout: proxyOptions.timeout,
@@ -58,10 +59,12 @@ export function proxyArguments(given: ReadonlyMap<string, readonly string[]>, so
 
 /**
  * The environment of both: the pair's own addresses are on their command lines, and what is meant for a container or a
- * proxy elsewhere must not reach them. GANTRY_LISTEN is the proxy's; the container's command line outweighs it.
+ * proxy elsewhere must not reach them. GANTRY_LISTEN is the proxy's; the container's command line outweighs it. So is GANTRY_MIDDLEWARE,
+ * which no command line outweighs: in both it would run twice.
  */
 export function childEnvironment(
   environment: Readonly<Record<string, string | undefined>>,
+  role: 'container' | 'proxy' = 'proxy',
 ): Record<string, string | undefined> {
   const foreign = [
     'GANTRY_MODULE',
@@ -71,6 +74,7 @@ export function childEnvironment(
     'GANTRY_JOIN_LISTEN',
     'GANTRY_SOCKET_MODE',
     'GANTRY_HEALTH_LISTEN',
+    ...(role === 'container' ? ['GANTRY_MIDDLEWARE'] : []),
   ]
   return Object.fromEntries(Object.entries(environment).filter(([name]) => !foreign.includes(name)))
 }

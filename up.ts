@@ -35,11 +35,11 @@ export async function up({ values, given, warnings }: ParsedOptions<typeof upOpt
   setInterval(() => {}, 2 ** 30)
 
   let restarted = false
-  const environment = childEnvironment(process.env)
   const container = new Supervised({
     clock: systemClock,
     random: Math.random,
-    start: () => startChild(entry, containerArguments(given, values.module, socket), environment),
+    start: () =>
+      startChild(entry, containerArguments(given, values.module, socket), childEnvironment(process.env, 'container')),
     onReady: () => {
       if (restarted) say('the container is back')
     },
@@ -51,7 +51,7 @@ export async function up({ values, given, warnings }: ParsedOptions<typeof upOpt
   const proxy = new Supervised({
     clock: systemClock,
     random: Math.random,
-    start: () => startChild(entry, proxyArguments(given, socket), environment),
+    start: () => startChild(entry, proxyArguments(given, socket), childEnvironment(process.env, 'proxy')),
     onReady: (addresses) =>
       process.stderr.write(`${values.module} is served at ${addresses.map(visitable).join(' and ')}\n`),
     onCrash: (exit, wait) => {

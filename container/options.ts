@@ -14,6 +14,14 @@ const ownOptions = {
     sentence: 'The module to load (.js, .mjs, .ts) and the export to serve.',
     unset: 'EXPORT is application if there is one, else the default export',
   },
+  middleware: {
+    kind: 'text',
+    list: true,
+    value: 'MODULE[:EXPORT]',
+    sentence:
+      'Middleware to put around the application: a module, and the export that takes an application and gives one. Of several the first is outermost. Health is answered apart from it.',
+    unset: 'none; EXPORT is middleware if there is one, else the default export',
+  },
   listen: {
     kind: 'address',
     forms: ['unix', 'tcp', 'unix-directory'],

@@ -6,6 +6,7 @@
 import { isIP, type Socket } from 'node:net'
 import { hostname } from 'node:os'
 import { accessLog } from '../middleware/access-log.ts'
+import { compose } from '../middleware/compose.ts'
 import { requestIdFrom } from '../middleware/forwarded.ts'
 import { type Address, printAddress, type TcpAddress } from '../protocol/address.ts'
 import type { Application, Environ, Middleware } from '../protocol/application.ts'
@@ -18,6 +19,7 @@ import { type HealthLane, type Readiness, serveHealth } from '../protocol/health
 import { type Http1Connection, serveHttp1 } from '../protocol/http1/gateway.ts'
 import type { Http1Options } from '../protocol/http1/options.ts'
 import { type Listener, listen } from '../protocol/listen.ts'
+import { loadMiddleware } from '../protocol/load-middleware.ts'
 import type { Logger } from '../protocol/log.ts'
 import { OptionError } from '../protocol/options.ts'
 import { TrustedPeers, UNIX_PEER } from '../protocol/peers.ts'
@@ -62,9 +64,9 @@ const SETTLE_GRACE = 5_500
 const FACTS: ProcessFacts = { multithread: true, multiprocess: true, runOnce: false }
 
 /**
- * Loads the application, listens, and joins.
+ * Loads the application and its middleware, listens, and joins.
  *
- * @throws LoadError when there is no application, ListenError, OptionError for a secret that is missing or cannot be read
+ * @throws LoadError when there is no application or middleware, ListenError, OptionError for a secret that is missing or cannot be read
  */
 export async function serveContainer(
   options: ContainerOptions,
@@ -73,7 +75,10 @@ export async function serveContainer(
   const token = readToken(options)
   checkSecrets(options, token)
   const loaded = environment.application ?? (await loadApplication(options.module))
-  const application = environment.middleware ? environment.middleware(loaded) : loaded
+  const middleware = [environment.middleware, await loadMiddleware(options.middleware)].filter(
+    (one) => one !== undefined,
+  )
+  const application = compose(...middleware, loaded)
   const container = new Container(application, options, environment, token)
   await container.start()
   return container

@@ -30,6 +30,14 @@ const ownOptions = {
     sentence:
       'Where containers register by dialling in with --join. Apart from --listen, so that clients never reach it.',
   },
+  middleware: {
+    kind: 'text',
+    list: true,
+    value: 'MODULE[:EXPORT]',
+    sentence:
+      'Middleware to put before the containers: a module, and the export that takes an application and gives one. Of several the first is outermost; the access log and the forwarded fields are outside of all.',
+    unset: 'none; EXPORT is middleware if there is one, else the default export',
+  },
   createToken: {
     kind: 'flag',
     default: false,

@@ -6,6 +6,7 @@
 import { randomBytes } from 'node:crypto'
 import { isIP, type Socket } from 'node:net'
 import { accessLog } from '../middleware/access-log.ts'
+import { compose } from '../middleware/compose.ts'
 import { forwarded, requestIdFrom } from '../middleware/forwarded.ts'
 import { type Address, printAddress, type TcpAddress, type UnixAddress } from '../protocol/address.ts'
 import type { Application, Middleware } from '../protocol/application.ts'
@@ -18,6 +19,7 @@ import { type HealthLane, type Readiness, serveHealth } from '../protocol/health
 import { type Http1Connection, serveHttp1 } from '../protocol/http1/gateway.ts'
 import type { Http1Options } from '../protocol/http1/options.ts'
 import { type Listener, listen } from '../protocol/listen.ts'
+import { loadMiddleware } from '../protocol/load-middleware.ts'
 import type { Logger } from '../protocol/log.ts'
 import { OptionError } from '../protocol/options.ts'
 import { TrustedPeers, UNIX_PEER } from '../protocol/peers.ts'
@@ -73,13 +75,14 @@ const LINK_GRACE = 1_000
 /**
  * Starts a proxy.
  *
- * @throws OptionError when a secret is missing or cannot be read; ListenError
+ * @throws OptionError when a secret is missing or cannot be read; LoadError for `--middleware`; ListenError
  */
 export async function serveProxy(options: ProxyOptions, environment: ProxyEnvironment): Promise<RunningProxy> {
   const { log, clock = systemClock, random = Math.random, resolve = systemResolve } = environment
   if (options.createToken && options.tokenFile !== undefined) createTokenFile(options.tokenFile)
   const token = readToken(options)
   checkSecrets(options, token)
+  const loaded = await loadMiddleware(options.middleware)
 
   let upstreams: UpstreamSet | undefined
   const pool = new Pool({
@@ -100,7 +103,7 @@ export async function serveProxy(options: ProxyOptions, environment: ProxyEnviro
     ...frameSettings(options),
     identity: { id: randomBytes(6).toString('hex'), worker: 0, workers: 1, slots: 0, limits: {} },
   }
-  const front = new Front(middleware(pool.application, options, environment), options, log, clock)
+  const front = new Front(withMiddleware(pool.application, options, environment, loaded), options, log, clock)
   const listeners: Listener[] = []
   const joinListeners: Listener[] = []
   let health: HealthLane | undefined
@@ -159,13 +162,14 @@ function readinessOf(pool: Pool, draining: boolean): Readiness {
   return { ready: containers > 0 && !draining, containers, queued: pool.queued, draining }
 }
 
-function middleware(
+function withMiddleware(
   application: Application,
-  options: ProxyOptions,
-  { accessLog: lines, middleware: inner }: ProxyEnvironment,
+  { trustedPeers }: ProxyOptions,
+  { accessLog: lines, middleware }: ProxyEnvironment,
+  loaded: Middleware | undefined,
 ): Application {
-  const known = forwarded({ trustedPeers: options.trustedPeers })(inner ? inner(application) : application)
-  return lines ? accessLog({ log: lines })(known) : known
+  const layers = [lines && accessLog({ log: lines }), forwarded({ trustedPeers }), middleware, loaded]
+  return compose(...layers.filter((one) => one !== undefined), application)
 }
 
 /** http-proxy and node's HTTP client are loaded only where they are used. */
