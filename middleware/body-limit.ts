@@ -3,9 +3,10 @@
  * is not. Gateways have one limit for all (`--body-limit`); this one is for what it is put around, as an upload's mount.
  */
 
-import type { Environ, Input, Middleware } from '../protocol/application.ts'
+import type { Environ, Middleware } from '../protocol/application.ts'
 import { HttpError } from '../protocol/errors.ts'
-import { type InputSource, RequestInput } from '../protocol/input.ts'
+import { RequestInput } from '../protocol/input.ts'
+import { relayedInput } from './relayed-input.ts'
 
 export interface BodyLimitOptions {
   /** Most bytes of a request's body. Default 1 MiB, as nginx's client_max_body_size. */
@@ -43,56 +44,8 @@ function limitInput(environ: Environ, limit: number): void {
     if (input.buffered > limit) throw tooLarge(limit)
     return
   }
-  environ['wsgi.input'] = new Metered(input, limit).input
-}
-
-/** Takes one input's bytes into another, as that one is read, and counts them. */
-class Metered implements InputSource {
-  readonly input: RequestInput
-  readonly #from: Input
-  readonly #limit: number
-  #bytes = 0
-  #reading = false
-  #wanted = false
-
-  constructor(from: Input, limit: number) {
-    this.#from = from
-    this.#limit = limit
-    this.input = new RequestInput(this)
-  }
-
-  wanted(): void {
-    this.#wanted = true
-    this.#pump()
-  }
-
-  consumed(): void {
-    if (this.#wanted) this.#pump()
-  }
-
-  #pump(): void {
-    if (this.#reading || this.input.ended || this.input.buffered > 0) return
-    this.#reading = true
-    this.#from
-      .read1()
-      .then((chunk) => this.#took(chunk))
-      .catch((error: unknown) => {
-        this.#reading = false
-        this.input.fail(error instanceof Error ? error : new Error(String(error)))
-      })
-  }
-
-  async #took(chunk: Uint8Array): Promise<void> {
-    if (chunk.length === 0) {
-      const trailers = await this.#from.trailers
-      this.input.end(trailers.flat())
-      return
-    }
-    this.#reading = false
-    this.#bytes += chunk.length
-    if (this.#bytes > this.#limit) this.input.fail(tooLarge(this.#limit))
-    else this.input.push(chunk)
-  }
+  let total = 0
+  environ['wsgi.input'] = relayedInput(input, (bytes) => ((total += bytes) > limit ? tooLarge(limit) : undefined))
 }
 
 function tooLarge(limit: number): HttpError {

@@ -1,0 +1,91 @@
+/**
+ * The context of a part of a request that may be over before the request is: what middleware gives its application when it has deadlines or
+ * limits of its own. It does what the context above it does, until it is cut; from then on nothing passes any more.
+ */
+
+import type { Duplex } from 'node:stream'
+import type { Headers, Outcome, RequestContext } from './application.ts'
+import { Context } from './context.ts'
+import type { AbortError } from './errors.ts'
+
+export class DerivedContext extends Context {
+  readonly #parent: RequestContext
+  readonly #upgrading: () => void
+  #cut: AbortError | undefined
+  #own: AbortController | undefined
+  #either: AbortSignal | undefined
+  #outcome: Outcome | undefined
+  #callbacks: ((outcome: Outcome) => void)[] | undefined
+
+  /** @param upgrading told before the connection is handed over: no deadline holds for it */
+  constructor(parent: RequestContext, upgrading: () => void = () => {}) {
+    // Its own list: what an application sets in its request headers is not the matter of who called it.
+    super(parent instanceof Context ? parent.lines.slice() : parent.rawHeaders.flat())
+    this.#parent = parent
+    this.#upgrading = upgrading
+  }
+
+  /** Aborts the signal, calls back who waits for the end, and passes nothing on from here on. */
+  cut(error: AbortError, outcome: Omit<Outcome, 'aborted'>): void {
+    if (this.#cut) return
+    this.#cut = error
+    this.#own?.abort(error)
+    this.#over({ ...outcome, aborted: error })
+  }
+
+  override get signal(): AbortSignal {
+    if (!this.#either) {
+      this.#own = new AbortController()
+      if (this.#cut) this.#own.abort(this.#cut)
+      this.#either = AbortSignal.any([this.#parent.signal, this.#own.signal])
+    }
+    return this.#either
+  }
+
+  override get requestId(): string {
+    return this.#parent.requestId
+  }
+
+  override adoptRequestId(id: string): void {
+    if (this.#parent instanceof Context) this.#parent.adoptRequestId(id)
+  }
+
+  override get draining(): boolean {
+    return this.#parent.draining
+  }
+
+  override earlyHints(headers: Headers): void {
+    if (!this.#cut) this.#parent.earlyHints(headers)
+  }
+
+  override trailers(fields: () => Headers | Promise<Headers>): void {
+    if (!this.#cut) this.#parent.trailers(fields)
+  }
+
+  override upgrade(): Duplex {
+    if (this.#cut) throw this.#cut
+    this.#upgrading()
+    return this.#parent.upgrade()
+  }
+
+  override onFinished(callback: (outcome: Outcome) => void): void {
+    if (this.#outcome) {
+      callback(this.#outcome)
+      return
+    }
+    if (this.#callbacks) {
+      this.#callbacks.push(callback)
+      return
+    }
+    this.#callbacks = [callback]
+    this.#parent.onFinished((outcome) => this.#over(outcome))
+  }
+
+  #over(outcome: Outcome): void {
+    if (this.#outcome) return
+    this.#outcome = outcome
+    const callbacks = this.#callbacks
+    this.#callbacks = undefined
+    if (callbacks) for (const callback of callbacks) callback(outcome)
+  }
+}
