@@ -3,6 +3,7 @@
  * runs, so that a proxy holds no container code and help is quick.
  */
 
+import { cgiOptions } from './container/cgi-options.ts'
 import { checkContainerOptions, containerOptions } from './container/options.ts'
 import { healthCommandOptions } from './health-options.ts'
 import { type OptionTable, type ParsedOptions, parseOptions } from './protocol/options.ts'
@@ -66,6 +67,15 @@ export const commands: Readonly<Record<string, Command>> = {
       checkProxyOptions(values)
       const [{ run }, { serveProxy }] = await Promise.all([import('./run.ts'), import('./proxy/serve.ts')])
       await run('proxy', values, (environment) => serveProxy(values, environment), warnings)
+    },
+  ),
+  cgi: command(
+    'cgi',
+    'Answers one request as a CGI program: what a web server runs for each.',
+    cgiOptions,
+    async ({ values }) => {
+      const { runCgi } = await import('./container/cgi-program.ts')
+      await runCgi(values)
     },
   ),
   health: command(

@@ -14,6 +14,7 @@ const usage = `Usage: gantry COMMAND [options]
   gantry up MODULE          serve an application here: a proxy and a container, restarted when it crashes
   gantry container MODULE   serve an application on one port: frames, uwsgi and HTTP
   gantry proxy              receive HTTP and send it to containers
+  gantry cgi MODULE         answer one request as a CGI program
   gantry health ADDRESS     ask a server whether it can serve requests
 
   gantry COMMAND --help     the options of a command; each is an environment variable too
