@@ -29,10 +29,10 @@ test('help names every command, and each command has help of its own, whatever e
 
 const refused: [argv: string[], stderr: string][] = [
   [['contaner'], 'gantry: there is no command "contaner"; did you mean container?\nTry gantry --help\n'],
-  [['serve'], 'gantry: there is no command "serve": expected up, container, proxy, health\nTry gantry --help\n'],
+  [['serve'], 'gantry: there is no command "serve": expected up, container, proxy, cgi, health\nTry gantry --help\n'],
   [
     ['constructor'],
-    'gantry: there is no command "constructor": expected up, container, proxy, health\nTry gantry --help\n',
+    'gantry: there is no command "constructor": expected up, container, proxy, cgi, health\nTry gantry --help\n',
   ],
   [
     ['proxy', '--lisen', ':1'],
