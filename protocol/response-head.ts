@@ -16,7 +16,11 @@ export interface CheckedHead {
   length: number
 }
 
-const STATUS = /^[1-9][0-9]{2} [\t\x20-\x7e\x80-\xff]*$/
+/**
+ * PEP 3333: a code and a reason separated by one space, with no surrounding white space and no control characters. (A wire's
+ * reason may be empty, RFC 9112 §4; an application's may not.) RFC 9110 §15: codes are 100 to 599, and any other is invalid.
+ */
+export const STATUS: RegExp = /^[1-5][0-9]{2} [\x21-\x7e\x80-\xff](?:[\x20-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?$/
 const TOKEN = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/
 const VALUE = /^[\t\x20-\x7e\x80-\xff]*$/
 
@@ -50,7 +54,9 @@ function kindOf(name: string): NameKind {
  */
 export function checkHead(status: string, headers: Headers, upgrade: boolean): CheckedHead {
   if (typeof status !== 'string' || !STATUS.test(status)) {
-    throw new TypeError(`status ${shown(status)} is not of the form "200 OK" (three digits, a space, a reason; latin1)`)
+    throw new TypeError(
+      `status ${shown(status)} is not of the form "200 OK" (three digits from 100 to 599, a space, a reason; latin1, PEP 3333)`,
+    )
   }
   const code = Number(status.slice(0, 3))
   if (code < 200 && !(code === 101 && upgrade)) {

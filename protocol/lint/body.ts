@@ -1,6 +1,7 @@
 /** A response's body seen through glass: how the server iterates and closes it, and what the application yields. */
 
 import type { Body } from '../application.ts'
+import { fingerprint } from './given.ts'
 import { type Fail, show } from './rules.ts'
 
 /** What a body tells the call it belongs to. Each may throw. */
@@ -11,6 +12,10 @@ export interface BodyWatch {
   chunk(chunk: Uint8Array): void
   /** The iterator is at its end. */
   ended(): void
+  /** `next()` threw or rejected: a fault where the response is over. */
+  failed(error: unknown, what: string): void
+  /** `return()` or `close()` threw or rejected, which is too late. */
+  failedLate(error: unknown, what: string): void
   /** `close()` was called. */
   didClose(): void
   /** The iterator was returned. */
@@ -54,8 +59,27 @@ function closer(body: Body, watch: BodyWatch, fail: Fail): () => void | Promise<
   return () => {
     if (watch.closed) fail('CLOSE_TWICE', 'close() was called again')
     watch.didClose()
-    return body.close?.()
+    return attempt(
+      () => body.close?.(),
+      (error) => watch.failedLate(error, 'close()'),
+    )
   }
+}
+
+/** What `action` gives or throws, and `failed` told first of what it throws or rejects with. */
+function attempt<T>(action: () => T, failed: (error: unknown) => void): T {
+  let result: T
+  try {
+    result = action()
+  } catch (error) {
+    failed(error)
+    throw error
+  }
+  if (typeof (result as Promise<unknown> | null | undefined)?.then !== 'function') return result
+  return (result as Promise<unknown>).then(undefined, (error: unknown) => {
+    failed(error)
+    throw error
+  }) as T
 }
 
 /**
@@ -80,6 +104,9 @@ export function guardBody(body: Body, watch: BodyWatch, fail: Fail): GuardedBody
   let iterator: AnyIterator | undefined
   let done = false
   let pending = false
+  /** What was given last, and what it was when the next was asked for: from there on only the application runs. */
+  let last: Uint8Array | undefined
+  let print = 0
 
   /** What lint refuses, the server sees as a next() that threw, and will not return(): that is then done here. */
   function received(result: IteratorResult<unknown>): IteratorResult<Uint8Array> {
@@ -95,6 +122,9 @@ export function guardBody(body: Body, watch: BodyWatch, fail: Fail): GuardedBody
   }
 
   function checked(result: IteratorResult<unknown>): IteratorResult<Uint8Array> {
+    // A length of 0: the server has transferred its buffer, which is its own by then.
+    if (last && last.length > 0 && fingerprint(last) !== print) fail('CHUNK_CHANGED', `a chunk of ${last.length} bytes`)
+    last = undefined
     if (typeof result !== 'object' || result === null) {
       fail('BODY_RESULT', `next() gave ${show(result)}`)
     } else if (result.done) {
@@ -102,6 +132,7 @@ export function guardBody(body: Body, watch: BodyWatch, fail: Fail): GuardedBody
       watch.ended()
     } else if (isChunk(result.value, fail, 'the body')) {
       watch.chunk(result.value)
+      last = result.value
     }
     return result as IteratorResult<Uint8Array>
   }
@@ -113,6 +144,7 @@ export function guardBody(body: Body, watch: BodyWatch, fail: Fail): GuardedBody
       result = call()
     } catch (error) {
       done = true
+      watch.failed(error, 'next()')
       throw error
     }
     if (!asynchronous) return received(result as IteratorResult<unknown>)
@@ -126,9 +158,10 @@ export function guardBody(body: Body, watch: BodyWatch, fail: Fail): GuardedBody
         pending = false
         return received(settled)
       },
-      (error) => {
+      (error: unknown) => {
         pending = false
         done = true
+        watch.failed(error, 'next()')
         throw error
       },
     )
@@ -137,7 +170,9 @@ export function guardBody(body: Body, watch: BodyWatch, fail: Fail): GuardedBody
   function next(): IteratorResult<Uint8Array> | Promise<IteratorResult<Uint8Array>> {
     if (watch.closed) fail('NEXT_AFTER_CLOSE', 'next() was called')
     if (pending) fail('NEXT_WHILE_PENDING', 'next() was called')
+    if (done) fail('NEXT_AFTER_DONE', 'next() was called')
     watch.asked()
+    if (last) print = fingerprint(last)
     return step(() => iterator!.next())
   }
 
@@ -162,7 +197,10 @@ export function guardBody(body: Body, watch: BodyWatch, fail: Fail): GuardedBody
   function giveUp(value?: unknown): AnyResult {
     done = true
     watch.didRelease()
-    return iterator!.return!(value) as AnyResult
+    return attempt(
+      () => iterator!.return!(value) as AnyResult,
+      (error) => watch.failedLate(error, 'return()'),
+    )
   }
 
   const guarded = { [asynchronous ? Symbol.asyncIterator : Symbol.iterator]: begin, close: closer(body, watch, fail) }

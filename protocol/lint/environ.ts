@@ -3,6 +3,7 @@
  */
 
 import type { Environ } from '../application.ts'
+import { headerVariable, joined as join } from '../request-headers.ts'
 import { type Fail, show } from './rules.ts'
 
 const always: readonly string[] = [
@@ -20,6 +21,19 @@ const always: readonly string[] = [
   'SERVER_SOFTWARE',
   'GATEWAY_INTERFACE',
 ]
+
+/** What of `wsgi.*` the contract has; these have a rule of their own. */
+const ours: ReadonlySet<string> = new Set([
+  'wsgi.version',
+  'wsgi.url_scheme',
+  'wsgi.input',
+  'wsgi.errors',
+  'wsgi.multithread',
+  'wsgi.multiprocess',
+  'wsgi.run_once',
+  'wsgi.file_wrapper',
+  'wsgi.input_terminated',
+])
 
 /** RFC 9110 §5.6.2. */
 export const token: RegExp = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/
@@ -65,11 +79,17 @@ export function checkEnviron(environ: Environ, fail: Fail): void {
     fail('ENVIRON_OBJECT', `got ${show(environ)}`)
     return
   }
+  // Object.prototype, or as empty a one as Gantry's own environs have; a class's or a Map's has another above it.
+  const prototype = Object.getPrototypeOf(environ)
+  if (prototype !== null && Object.getPrototypeOf(prototype) !== null) {
+    fail('ENVIRON_OBJECT', `got ${show(environ)}`)
+  }
   if (!Object.isExtensible(environ)) fail('ENVIRON_OBJECT', 'it is frozen')
   for (const name of always) if (!Object.hasOwn(environ, name)) fail('ENVIRON_MISSING', `${name} is not there`)
   for (const name of Object.keys(environ)) {
-    if (name.includes('.') || name === 'gantry') continue
     const value = environ[name]
+    if (typeof value === 'string' && isReserved(name)) fail('ENVIRON_RESERVED', `${name} is ${show(value)}`)
+    if (name.includes('.') || name === 'gantry') continue
     if (typeof value !== 'string') fail('ENVIRON_STRING', `${show(name)} is ${show(value)}`)
     else if (wide.test(value) || wide.test(name)) fail('ENVIRON_STRING', `${show(name)} is ${show(value)}`)
     else if (value.includes('\0')) fail('ENVIRON_VALUE', `${show(name)} holds a NUL`)
@@ -89,6 +109,11 @@ export function checkEnviron(environ: Environ, fail: Fail): void {
   checkContext(environ, fail)
 }
 
+/** Only strings come from elsewhere: a server's own extensions are objects and functions. */
+function isReserved(name: string): boolean {
+  return (name.startsWith('wsgi.') && !ours.has(name)) || (name.startsWith('gantry') && name !== 'gantry')
+}
+
 function checkPath(environ: Environ, fail: Fail): void {
   const { SCRIPT_NAME: script, PATH_INFO: path } = environ
   for (const [name, value] of [
@@ -98,7 +123,10 @@ function checkPath(environ: Environ, fail: Fail): void {
     if (value && !value.startsWith('/')) fail('ENVIRON_PATH', `${name} is ${show(value)}`)
   }
   if (script === '/') fail('ENVIRON_PATH', "SCRIPT_NAME is '/'; it should be '' and PATH_INFO '/'")
-  if (script === '' && path === '' && environ.REQUEST_URI !== '*') {
+  // RFC 9112 §3.2.4: a client tells a proxy so with an absolute target that has no path.
+  const whole =
+    environ.REQUEST_METHOD === 'OPTIONS' && /^(?:\*|[a-z][a-z\d+.-]*:\/\/[^/?]*)$/i.test(environ.REQUEST_URI)
+  if (script === '' && path === '' && !whole && environ.REQUEST_URI !== '*') {
     fail('ENVIRON_PATH', `both are empty for the target ${show(environ.REQUEST_URI)}`)
   }
 }
@@ -154,13 +182,13 @@ function checkContext(environ: Environ, fail: Fail): void {
     fail('ENVIRON_CONTEXT', `requestId is ${show(context.requestId)}`)
   }
   if (typeof context.draining !== 'boolean') fail('ENVIRON_CONTEXT', `draining is ${show(context.draining)}`)
-  for (const name of ['earlyHints', 'trailers', 'upgrade'] as const) {
+  for (const name of ['earlyHints', 'trailers', 'upgrade', 'onFinished'] as const) {
     if (!isFunction(context[name])) fail('ENVIRON_CONTEXT', `there is no ${name}()`)
   }
   checkRawHeaders(environ, fail)
 }
 
-/** The variables that the raw lines give, and they alone, are the `HTTP_*` variables. */
+/** The variables that the raw lines give, and they alone, are the header variables. */
 function checkRawHeaders(environ: Environ, fail: Fail): void {
   const raw = environ.gantry.rawHeaders
   if (!Array.isArray(raw)) {
@@ -177,18 +205,17 @@ function checkRawHeaders(environ: Environ, fail: Fail): void {
     if (!token.test(name) || name.includes('_') || wide.test(value) || control.test(value.replaceAll('\t', ''))) {
       fail('RAW_HEADERS', `a line is ${show(name)}: ${show(value)}`)
     }
-    const dashed = name.toUpperCase().replaceAll('-', '_')
-    const variable = dashed === 'CONTENT_TYPE' || dashed === 'CONTENT_LENGTH' ? dashed : `HTTP_${dashed}`
+    const variable = headerVariable(name)
     const before = joined.get(variable)
-    joined.set(variable, before === undefined ? value : `${before}${variable === 'HTTP_COOKIE' ? '; ' : ', '}${value}`)
+    joined.set(variable, before === undefined ? value : join(variable, before, value))
   }
   for (const [variable, value] of joined) {
-    if (!variable.startsWith('HTTP_')) continue
     if (environ[variable] !== value) {
       fail('RAW_HEADERS', `${variable} is ${show(environ[variable])}, the lines give ${show(value)}`)
     }
   }
   for (const name of Object.keys(environ)) {
-    if (name.startsWith('HTTP_') && !joined.has(name)) fail('RAW_HEADERS', `there is no line for ${name}`)
+    const header = name.startsWith('HTTP_') || name === 'CONTENT_TYPE' || name === 'CONTENT_LENGTH'
+    if (header && !joined.has(name)) fail('RAW_HEADERS', `there is no line for ${name}`)
   }
 }

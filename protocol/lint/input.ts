@@ -1,184 +1,190 @@
-/**
- * `wsgi.input`, `wsgi.errors` and `environ.gantry` seen through glass: whatever a caller asks for is passed on to the real
- * one, and both what is asked and what is answered are checked. Proxies rather than look-alikes, so that what Gantry's own
- * parts find there beyond the contract (`readNow`, `instanceof`) stays true.
- */
+/** `wsgi.input` seen through glass: what is asked of it and what it answers are checked, and passed on as they are. */
 
-import type { Environ, ErrorStream, Headers, Input, RequestContext } from '../application.ts'
-import { checkFields, checkTrailers } from './response.ts'
+import type { Headers, Input } from '../application.ts'
+import { glass } from './glass.ts'
 import { type Fail, show } from './rules.ts'
 
-/** What the guards need to know of the call they belong to. */
-export interface CallState {
+/** What the guard of an input needs to know of the call that it belongs to. */
+export interface InputState {
   /** The server has closed the body. */
   readonly closed: boolean
   /** The request was aborted: what then fails is nobody's fault. */
   readonly aborted: boolean
-  /** The last status given to startResponse; 0 before. */
-  readonly code: number
-  readonly upgrade: boolean
 }
 
-type Overrides = { readonly [key: string | symbol]: unknown }
+/** What Gantry's own parts ask an input beyond the contract, so that a body they copy costs no promise for each chunk. */
+const OWN: ReadonlySet<string> = new Set(['buffered', 'ended', 'trailerFields'])
 
-function glass<T extends object>(target: T, overrides: Overrides): T {
-  return new Proxy(target, {
-    get(real, key) {
-      if (Object.hasOwn(overrides, key)) {
-        return overrides[key]
+const LF = 0x0a
+
+/** One kind of read. */
+interface Read<T> {
+  readonly name: string
+  /** Whether an answer has the right type. */
+  is(value: T): boolean
+  bytes(value: T): number
+  /** Why an answer of the right type is none for this size, if it is not. */
+  wrong?(value: T, size: number): string | undefined
+  /** Whether it shows that the input is at its end. */
+  last(value: T, size: number): boolean
+}
+
+const isBytes = (value: unknown): value is Uint8Array => value instanceof Uint8Array
+const byteLength = (value: Uint8Array): number => value.length
+const tooMany = (value: Uint8Array, size: number): string | undefined =>
+  value.length > size ? `${value.length} bytes` : undefined
+const endsLine = (line: Uint8Array): boolean => line[line.length - 1] === LF
+
+function notALine(line: Uint8Array, size: number): string | undefined {
+  if (line.length > size) return `${line.length} bytes`
+  const feed = line.indexOf(LF)
+  return feed !== -1 && feed < line.length - 1 ? `${line.length} bytes, with a line feed at ${feed}` : undefined
+}
+
+const reads: {
+  readonly read: Read<Uint8Array>
+  readonly read1: Read<Uint8Array>
+  readonly readline: Read<Uint8Array>
+  readonly readlines: Read<Uint8Array[]>
+  readonly next: Read<IteratorResult<Uint8Array>>
+} = {
+  read: {
+    name: 'read',
+    is: isBytes,
+    bytes: byteLength,
+    wrong: tooMany,
+    last: (value, size) => value.length < size,
+  },
+  read1: {
+    name: 'read1',
+    is: isBytes,
+    bytes: byteLength,
+    wrong: tooMany,
+    last: (value, size) => value.length === 0 && size > 0,
+  },
+  readline: {
+    name: 'readline',
+    is: isBytes,
+    bytes: byteLength,
+    wrong: notALine,
+    last: (value, size) => value.length < size && !endsLine(value),
+  },
+  readlines: {
+    name: 'readlines',
+    is: (lines) => Array.isArray(lines) && lines.every(isBytes),
+    bytes: (lines) => lines.reduce((sum, line) => sum + line.length, 0),
+    wrong: (lines) => {
+      for (const line of lines) {
+        const why = notALine(line, Number.POSITIVE_INFINITY)
+        if (why) return why
       }
-      // With the real one as receiver: accessors and methods use private fields.
-      const value = Reflect.get(real, key, real)
-      return typeof value === 'function' ? value.bind(real) : value
+      return undefined
     },
-    set: (real, key, value) => Reflect.set(real, key, value, real),
-  })
+    // A hint of how many bytes are wanted: fewer come only at the end. Without one, all.
+    last: (lines, size) => lines.reduce((sum, line) => sum + line.length, 0) < size,
+  },
+  next: {
+    name: 'next',
+    is: (result) => result.done === true || (isBytes(result.value) && result.value.length > 0),
+    bytes: (result) => (result.done === true ? 0 : result.value.length),
+    last: (result) => result.done === true,
+  },
 }
 
-/** Wraps an input. */
-export function guardInput(input: Input, call: CallState, fail: Fail): Input {
+/** @param length CONTENT_LENGTH, -1 when the client sent none */
+export function guardInput(input: Input, length: number, call: InputState, fail: Fail): Input {
   let reading = false
-  let short = false
+  let atEnd = false
+  let total = 0
 
-  /** One read. `verify` gives the number of bytes, or -1 where it cannot tell whether the input came short. */
-  async function read<T>(
-    method: string,
-    size: unknown,
-    answer: () => Promise<T>,
-    verify: (value: T) => boolean,
-    length: (value: T) => number,
-    exact: boolean,
-  ): Promise<T> {
-    if (size !== undefined && !Number.isInteger(size)) fail('READ_SIZE', `${method}(${show(size)})`)
-    if (call.closed && !call.aborted) fail('READ_AFTER_CLOSE', `${method}()`)
-    if (reading) fail('READ_WHILE_READING', `${method}()`)
+  function got(name: string, bytes: number, last: boolean): void {
+    total += bytes
+    if (atEnd && bytes > 0) fail('INPUT_AFTER_END', `${name}() gave ${bytes} bytes`)
+    if (length !== -1 && total > length) {
+      fail('INPUT_LENGTH', `${name}() gave byte ${total} of ${length}`)
+    } else if (length !== -1 && last && total < length && !call.aborted) {
+      fail('INPUT_LENGTH', `${name}() says that the input ended after ${total} bytes of ${length}`)
+    }
+    atEnd ||= last
+  }
+
+  async function read<T>(kind: Read<T>, args: readonly unknown[], answer: () => Promise<T>): Promise<T> {
+    const { name } = kind
+    const [size] = args
+    if (args.length > 1) fail('READ_ARGUMENTS', `${name}(${args.map(show).join(', ')})`)
+    if (size !== undefined && !Number.isInteger(size)) fail('READ_SIZE', `${name}(${show(size)})`)
+    if (call.closed && !call.aborted) fail('READ_AFTER_CLOSE', `${name}()`)
+    if (reading) fail('READ_WHILE_READING', `${name}()`)
     reading = true
     try {
       const promise = answer()
       if (typeof (promise as { then?: unknown } | null)?.then !== 'function') {
-        fail('INPUT_RESULT', `${method}() gave ${show(promise)}`)
+        fail('INPUT_RESULT', `${name}() gave ${show(promise)}`)
       }
       const value = await promise
-      if (!verify(value)) {
-        fail('INPUT_RESULT', `${method}(${size === undefined ? '' : show(size)}) gave ${show(value)}`)
+      const asked = `${name}(${size === undefined ? '' : show(size)})`
+      if (!kind.is(value)) {
+        fail('INPUT_RESULT', `${asked} gave ${show(value)}`)
         return value
       }
-      const bytes = length(value)
-      const bounded = typeof size === 'number' && size >= 0
-      if (bounded && bytes > size && exact) fail('INPUT_RESULT', `${method}(${size}) gave ${bytes} bytes`)
-      if (short && bytes > 0) fail('INPUT_AFTER_END', `${method}() gave ${bytes} bytes`)
-      if (size !== 0) short ||= bytes === 0
+      const bound = typeof size === 'number' && size >= 0 ? size : Number.POSITIVE_INFINITY
+      const wrong = kind.wrong?.(value, bound)
+      if (wrong) fail('INPUT_RESULT', `${asked} gave ${wrong}`)
+      got(name, kind.bytes(value), kind.last(value, bound))
       return value
     } finally {
       reading = false
     }
   }
 
-  const one = (method: 'read' | 'read1' | 'readline') => (size?: number) =>
-    read(method, size, () => (size === undefined ? input[method]() : input[method](size)), isBytes, byteLength, true)
+  const one =
+    <T>(kind: Read<T>) =>
+    (...args: unknown[]) =>
+      read(kind, args, () => (input[kind.name as 'read'] as (...given: unknown[]) => Promise<never>).apply(input, args))
 
-  return glass(input, {
-    read: one('read'),
-    read1: one('read1'),
-    readline: one('readline'),
-    readlines: (hint?: number) =>
-      read(
-        'readlines',
-        hint,
-        () => (hint === undefined ? input.readlines() : input.readlines(hint)),
-        (lines) => Array.isArray(lines) && lines.every(isBytes),
-        (lines) => lines.reduce((sum, line) => sum + line.length, 0),
-        false,
-      ),
-    [Symbol.asyncIterator]: () => {
-      const iterator = input[Symbol.asyncIterator]()
-      return {
-        next: () =>
-          read(
-            'next',
-            undefined,
-            () => iterator.next(),
-            (result) => result.done === true || (isBytes(result.value) && result.value.length > 0),
-            (result) => (result.done === true ? 0 : result.value.length),
-            false,
-          ),
-        ...(iterator.return ? { return: (value?: unknown) => iterator.return!(value) } : {}),
-      }
-    },
-    get trailers() {
-      const { trailers } = input
-      if (typeof trailers?.then !== 'function') fail('INPUT_TRAILERS', `trailers is ${show(trailers)}`)
-      const checked = trailers.then((fields: Headers) => {
-        if (!Array.isArray(fields) || !fields.every((pair) => Array.isArray(pair) && pair.length === 2)) {
-          fail('INPUT_TRAILERS', `trailers gave ${show(fields)}`)
+  const { readNow } = input as { readNow?: (max: number) => Uint8Array | null | undefined }
+  return glass(
+    input,
+    {
+      read: one(reads.read),
+      read1: one(reads.read1),
+      readline: one(reads.readline),
+      readlines: one(reads.readlines),
+      [Symbol.asyncIterator]: () => {
+        const iterator = input[Symbol.asyncIterator]()
+        return {
+          next: () => read(reads.next, [], () => iterator.next()),
+          ...(iterator.return ? { return: (value?: unknown) => iterator.return!(value) } : {}),
         }
-        return fields
-      })
-      // As with the real one: asking without awaiting is no unhandled rejection.
-      checked.catch(() => {})
-      return checked
+      },
+      get trailers() {
+        return guardTrailers(input, fail)
+      },
+      // Gantry's own way past the promises: what it takes counts too.
+      ...(readNow && {
+        readNow: (max: number) => {
+          const chunk = readNow.call(input, max)
+          if (chunk !== undefined) got('readNow', chunk?.length ?? 0, chunk === null)
+          return chunk
+        },
+      }),
     },
+    (name) => {
+      if (!OWN.has(name)) fail('STREAM_MEMBERS', `wsgi.input.${name} was asked for`)
+    },
+  )
+}
+
+function guardTrailers(input: Input, fail: Fail): Promise<Headers> {
+  const { trailers } = input
+  if (typeof trailers?.then !== 'function') fail('INPUT_TRAILERS', `trailers is ${show(trailers)}`)
+  const checked = trailers.then((fields: Headers) => {
+    if (!Array.isArray(fields) || !fields.every((pair) => Array.isArray(pair) && pair.length === 2)) {
+      fail('INPUT_TRAILERS', `trailers gave ${show(fields)}`)
+    }
+    return fields
   })
-}
-
-function isBytes(value: unknown): value is Uint8Array {
-  return value instanceof Uint8Array
-}
-
-function byteLength(value: Uint8Array): number {
-  return value.length
-}
-
-/** Wraps an error stream. */
-export function guardErrors(errors: ErrorStream, fail: Fail): ErrorStream {
-  return glass(errors, {
-    write: (text: string) => {
-      if (typeof text !== 'string') fail('ERRORS_TEXT', `write(${show(text)})`)
-      errors.write(text)
-    },
-    writelines: (lines: Iterable<string>) => {
-      const all = [...lines]
-      for (const line of all) if (typeof line !== 'string') fail('ERRORS_TEXT', `writelines of ${show(line)}`)
-      errors.writelines(all)
-    },
-  })
-}
-
-/** Wraps a request's context. */
-export function guardContext(context: RequestContext, call: CallState, fail: Fail): RequestContext {
-  return glass(context, {
-    earlyHints: (headers: Headers) => {
-      checkFields(headers, 0, fail)
-      context.earlyHints(headers)
-    },
-    trailers: (fields: () => Headers | Promise<Headers>) => {
-      if (typeof fields !== 'function') {
-        fail('TRAILERS_FUNCTION', `got ${show(fields)}`)
-        context.trailers(fields)
-        return
-      }
-      context.trailers(() => {
-        const given = fields()
-        if (typeof (given as Promise<Headers>)?.then === 'function') {
-          return (given as Promise<Headers>).then((late) => {
-            checkTrailers(late, fail)
-            return late
-          })
-        }
-        checkTrailers(given, fail)
-        return given
-      })
-    },
-    upgrade: () => {
-      if (call.code !== 101) fail('UPGRADE_ORDER', `the status is ${call.code || 'not given yet'}`)
-      return context.upgrade()
-    },
-  })
-}
-
-/** Puts the guards into an environ, in place: it is the application's own from here on. */
-export function guardEnviron(environ: Environ, call: CallState, fail: Fail): void {
-  environ['wsgi.input'] = guardInput(environ['wsgi.input'], call, fail)
-  environ['wsgi.errors'] = guardErrors(environ['wsgi.errors'], fail)
-  environ.gantry = guardContext(environ.gantry, call, fail)
+  // As with the real one: asking without awaiting is no unhandled rejection.
+  checked.catch(() => {})
+  return checked
 }

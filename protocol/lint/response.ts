@@ -1,6 +1,7 @@
 /** Status, header fields and trailer fields as an application must give them. Knows nothing of when they are given. */
 
 import { HOP_BY_HOP } from '../hop-by-hop.ts'
+import { STATUS } from '../response-head.ts'
 import { control, token, wide } from './environ.ts'
 import { type Fail, show } from './rules.ts'
 
@@ -28,14 +29,23 @@ const neverTrailers: ReadonlySet<string> = new Set([
   'vary',
 ])
 
+/** Fields of which a message has one, since their value is no list (RFC 9110 §5.3). Content-Length has a rule of its own. */
+const singletons: ReadonlySet<string> = new Set([
+  'age',
+  'content-location',
+  'content-range',
+  'content-type',
+  'date',
+  'etag',
+  'last-modified',
+  'location',
+  'retry-after',
+  'server',
+])
+
 /** The code of a status line; 0 for one that is none. */
 export function checkStatus(status: unknown, upgrade: boolean, fail: Fail): number {
-  if (
-    typeof status !== 'string' ||
-    wide.test(status) ||
-    control.test(status) ||
-    !/^[1-5]\d\d \S(.*\S)?$/.test(status)
-  ) {
+  if (typeof status !== 'string' || !STATUS.test(status)) {
     fail('STATUS_FORM', `the status is ${show(status)}`)
     return 0
   }
@@ -71,17 +81,24 @@ export function checkHeaders(headers: unknown, code: number, fail: Fail): number
   checkFields(headers, code, fail)
   let length = -1
   let typed = false
+  let seen: Set<string> | undefined
   if (!Array.isArray(headers)) return length
   for (const pair of headers) {
     if (!Array.isArray(pair)) continue
     const [name, value] = pair
     const lower = String(name).toLowerCase()
     if (lower === 'content-type') typed = true
+    if (singletons.has(lower)) {
+      seen ??= new Set()
+      if (seen.has(lower)) fail('HEADER_REPEATED', `${name}: ${value}`)
+      seen.add(lower)
+    }
     if (lower !== 'content-length') continue
     if (length !== -1) fail('HEADER_CONTENT_LENGTH', 'it is given twice')
     if (!/^\d{1,15}$/.test(value)) fail('HEADER_CONTENT_LENGTH', `it is ${show(value)}`)
     else length = Number(value)
   }
+  if (length !== -1 && (code === 101 || code === 204)) fail('CONTENT_LENGTH_PRESENT', `the status is ${code}`)
   if (typed && contentless.has(code)) fail('CONTENT_TYPE_PRESENT', `the status is ${code}`)
   if (!typed && code >= 200 && !contentless.has(code)) fail('CONTENT_TYPE_MISSING', `the status is ${code}`)
   return length
@@ -90,6 +107,16 @@ export function checkHeaders(headers: unknown, code: number, fail: Fail): number
 /** Whether a response's content may differ from its Content-Length, since none is sent. */
 export function hasNoContent(method: string, code: number): boolean {
   return method === 'HEAD' || contentless.has(code)
+}
+
+export function checkEarlyHints(headers: unknown, fail: Fail): void {
+  checkFields(headers, 0, fail)
+  if (!Array.isArray(headers)) return
+  for (const pair of headers) {
+    if (Array.isArray(pair) && String(pair[0]).toLowerCase() === 'content-length') {
+      fail('EARLY_HINTS_FIELD', `a name is ${show(pair[0])}`)
+    }
+  }
 }
 
 export function checkTrailers(trailers: unknown, fail: Fail): void {

@@ -1,0 +1,94 @@
+/** `environ.gantry` seen through glass: whether its hooks are used, and served, at their time and with what they take. */
+
+import type { Headers, Outcome, RequestContext } from '../application.ts'
+import { glass } from './glass.ts'
+import { checkEarlyHints, checkTrailers } from './response.ts'
+import { type Fail, show } from './rules.ts'
+
+/** What the guard of a context needs to know of the call that it belongs to, and tells it. */
+export interface ContextState {
+  readonly aborted: boolean
+  readonly closed: boolean
+  /** The body has come to its end. */
+  readonly over: boolean
+  /** The head must have left. */
+  readonly sent: boolean
+  /** The server reads the body: it has asked for a chunk. */
+  readonly iterated: boolean
+  /** The last status given to startResponse; 0 before. */
+  readonly code: number
+  /** `upgrade()` has given the connection. */
+  upgraded: boolean
+}
+
+export function guardContext(context: RequestContext, call: ContextState, fail: Fail): RequestContext {
+  return glass(context, {
+    earlyHints: (headers: Headers) => {
+      if (!call.aborted && (call.sent || call.over || call.closed)) fail('EARLY_HINTS_LATE', 'the head has left')
+      checkEarlyHints(headers, fail)
+      context.earlyHints(headers)
+    },
+    trailers: (fields: () => Headers | Promise<Headers>) => {
+      if (!call.aborted && (call.over || call.closed)) fail('TRAILERS_LATE', 'the body has ended')
+      if (typeof fields !== 'function') {
+        fail('TRAILERS_FUNCTION', `got ${show(fields)}`)
+        context.trailers(fields)
+        return
+      }
+      context.trailers(guardTrailers(fields, call, fail))
+    },
+    upgrade: () => {
+      if (call.code !== 101) fail('UPGRADE_ORDER', `the status is ${call.code || 'not given yet'}`)
+      if (call.upgraded) fail('UPGRADE_ORDER', 'it was called before')
+      if ((call.over || call.closed) && !call.aborted) fail('UPGRADE_ORDER', 'the body has ended')
+      const connection = context.upgrade()
+      call.upgraded = true
+      if (typeof connection?.write !== 'function' || typeof connection.on !== 'function') {
+        fail('UPGRADE_DUPLEX', `it gave ${show(connection)}`)
+      }
+      return connection
+    },
+    onFinished: (callback: (outcome: Outcome) => void) => {
+      if (typeof callback !== 'function') {
+        fail('FINISHED_FUNCTION', `got ${show(callback)}`)
+        context.onFinished(callback)
+        return
+      }
+      context.onFinished(guardFinished(callback, fail))
+    },
+  })
+}
+
+function guardTrailers(
+  fields: () => Headers | Promise<Headers>,
+  call: ContextState,
+  fail: Fail,
+): () => Headers | Promise<Headers> {
+  let asked = false
+  const checked = (given: Headers): Headers => {
+    checkTrailers(given, fail)
+    return given
+  }
+  return () => {
+    if (asked) fail('TRAILERS_ASKED', 'they were asked for again')
+    // A body that nobody reads was replaced by another: its trailers come when that one's time is.
+    if (call.iterated && !call.over && !call.closed) fail('TRAILERS_ASKED', 'the body has not ended')
+    asked = true
+    const given = fields()
+    return typeof (given as Promise<Headers> | null)?.then === 'function'
+      ? (given as Promise<Headers>).then(checked)
+      : checked(given as Headers)
+  }
+}
+
+function guardFinished(callback: (outcome: Outcome) => void, fail: Fail): (outcome: Outcome) => void {
+  let called = false
+  return (outcome) => {
+    if (called) fail('FINISHED_OUTCOME', 'it was called again')
+    called = true
+    for (const name of ['status', 'bytes', 'milliseconds'] as const) {
+      if (typeof outcome?.[name] !== 'number') fail('FINISHED_OUTCOME', `${name} is ${show(outcome?.[name])}`)
+    }
+    callback(outcome)
+  }
+}
