@@ -56,3 +56,11 @@ export function hasContent(method: string, status: string): boolean {
   const code = status.slice(0, 3)
   return code !== '204' && code !== '205' && code !== '304'
 }
+
+/** The media type of Content-Type in lower case, without its parameters; undefined when there is none. */
+export function mediaTypeOf(headers: Headers): string | undefined {
+  const value = headerOf(headers, 'content-type')
+  if (value === undefined) return undefined
+  const end = value.indexOf(';')
+  return (end === -1 ? value : value.slice(0, end)).trim().toLowerCase()
+}
