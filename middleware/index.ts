@@ -3,6 +3,7 @@
 export { type AccessLine, type AccessLogOptions, accessLog } from './access-log.ts'
 export { type BodyLimitOptions, bodyLimit } from './body-limit.ts'
 export { compose } from './compose.ts'
+export { type CompressOptions, compress, isCompressible } from './compress.ts'
 export { type ForwardedOptions, forwarded } from './forwarded.ts'
 export { type CheckResult, type HealthCheckOptions, healthCheck } from './health-check.ts'
 export type { LineStream, LineTarget } from './line-output.ts'
