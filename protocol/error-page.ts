@@ -55,6 +55,6 @@ ${advice ? `<p>${advice}</p>\n` : ''}<p style="color:#777"><small>Request ${id.r
 }
 
 /** Whether JSON is asked for by name, and HTML is not. */
-function prefersJson(accept: unknown): boolean {
+export function prefersJson(accept: unknown): boolean {
   return typeof accept === 'string' && /application\/(?:[\w.+-]+\+)?json/i.test(accept) && !/text\/html/i.test(accept)
 }
