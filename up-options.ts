@@ -6,6 +6,15 @@ import { flagName, type OptionTable, type OptionValues } from './protocol/option
 import { proxyOptions } from './proxy/options.ts'
 
 type ContainerOwn = Pick<typeof containerOptions, 'module' | 'slots' | 'id'>
+const ownOptions = {
+  dev: {
+    kind: 'flag',
+    default: false,
+    sentence:
+      'For developing: reload when a file that the application imports has changed, show errors with their source in browser and terminal, check the contract on both sides, and log for a person. Whoever reaches --listen sees source and environ.',
+  },
+} as const
+
 type ProxyOwn = Pick<
   typeof proxyOptions,
   'listen' | 'middleware' | 'queueSize' | 'queueTimeout' | 'timeout' | 'idleTimeout' | 'trustedPeers'
@@ -27,8 +36,9 @@ const proxyOwn: ProxyOwn = {
   trustedPeers: proxyOptions.trustedPeers,
 }
 
-export const upOptions: ContainerOwn & ProxyOwn & typeof commonOptions = {
+export const upOptions: ContainerOwn & typeof ownOptions & ProxyOwn & typeof commonOptions = {
   ...containerOwn,
+  ...ownOptions,
   ...proxyOwn,
   ...commonOptions,
 }
@@ -77,4 +87,22 @@ export function childEnvironment(
     ...(role === 'container' ? ['GANTRY_MIDDLEWARE'] : []),
   ]
   return Object.fromEntries(Object.entries(environment).filter(([name]) => !foreign.includes(name)))
+}
+
+/**
+ * With `--dev` the proxy is in the process that was started. `--middleware` is around the application then, where its errors are shown
+ * and its files reloaded.
+ */
+export function devProxyArguments(given: ReadonlyMap<string, readonly string[]>): string[] {
+  return share(proxyOwn, given).filter((argument) => !argument.startsWith('--middleware='))
+}
+
+/** The rest of a container's command line with `--dev`, listening on `socket`. */
+export function devContainerArguments(
+  given: ReadonlyMap<string, readonly string[]>,
+  module: string,
+  socket: string,
+): string[] {
+  const own = { ...containerOwn, middleware: containerOptions.middleware }
+  return [`--listen=unix:${socket}`, ...share(own, given), '--', module]
 }

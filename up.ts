@@ -25,7 +25,13 @@ import { childEnvironment, containerArguments, proxyArguments, type upOptions } 
  *
  * @param entry The file whose `container` and `proxy` commands are run.
  */
-export async function up({ values, given, warnings }: ParsedOptions<typeof upOptions>, entry: string): Promise<void> {
+export async function up(parsed: ParsedOptions<typeof upOptions>, entry: string): Promise<void> {
+  const { values, given, warnings } = parsed
+  if (values.dev) {
+    // Loaded here alone: without --dev there is nothing of it in any process.
+    const { upDev } = await import('./dev/serve.ts')
+    return upDev(parsed, { say: (line) => void process.stderr.write(`${line}\n`), visitable })
+  }
   // mkdtemp makes it with mode 0700: no other user can reach, or replace, the socket in it.
   const directory = mkdtempSync(join(tmpdir(), 'gantry-'))
   const socket = join(directory, 'container.sock')

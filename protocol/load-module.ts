@@ -34,7 +34,8 @@ export class LoadError extends Error {
   }
 }
 
-const EXTENSIONS = ['.ts', '.js', '.mjs', '.mts', '.cjs']
+/** What a module's name may lack. */
+export const EXTENSIONS: readonly string[] = ['.ts', '.js', '.mjs', '.mts', '.cjs']
 
 /** A module's specifier and the export asked for. A colon within a path's last segment, or a Windows drive's, is not mistaken. */
 export function parseSpecifier(text: string): { module: string; name: string | undefined } {

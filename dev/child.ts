@@ -1,0 +1,86 @@
+/**
+ * The application's process as the development server sees it: what it imports, what it failed of, and its end, together with all that it started
+ * itself. When it is started and ended is not known here.
+ */
+
+import { type ChildProcess, spawn } from 'node:child_process'
+import type { Address } from '../protocol/address.ts'
+import type { ReadyMessage } from '../run.ts'
+import type { Child, ChildExit } from '../supervise.ts'
+import type { FailedMessage, Failure, ImportsMessage } from './messages.ts'
+
+export interface DevChildOptions {
+  /** For Node: its own options, the file to run, and that file's arguments. */
+  readonly argv: readonly string[]
+  readonly env: Readonly<Record<string, string | undefined>>
+  readonly onImports: (child: DevChild, message: ImportsMessage) => void
+}
+
+/** For what it has said to arrive once it has ended. */
+const LAST_WORDS_MILLISECONDS = 500
+
+export class DevChild implements Child<readonly Address[]> {
+  readonly ready: Promise<readonly Address[]>
+  readonly exited: Promise<ChildExit>
+  /** What it said that it failed of. */
+  failure: Failure | undefined
+  /** Files that it has imported. */
+  readonly files: Set<string> = new Set()
+  readonly #process: ChildProcess
+
+  constructor({ argv, env, onImports }: DevChildOptions) {
+    const ready = Promise.withResolvers<readonly Address[]>()
+    const exited = Promise.withResolvers<ChildExit>()
+    this.ready = ready.promise
+    this.exited = exited.promise
+    // A process group of its own: Ctrl-C in a terminal is for its parent alone, and what it starts itself can be ended with it.
+    this.#process = spawn(process.execPath, argv, {
+      stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+      detached: true,
+      env,
+    })
+    this.#process.on('message', (message: ReadyMessage | ImportsMessage | FailedMessage) => {
+      if (message.gantry === 'ready') ready.resolve(message.addresses)
+      else if (message.gantry === 'failed') this.failure = message.failure
+      else if (message.gantry === 'imports') {
+        for (const { file } of message.imported) this.files.add(file)
+        onImports(this, message)
+      }
+    })
+    let exit: ChildExit | undefined
+    const end = (): void => {
+      if (exit) exited.resolve(exit)
+    }
+    // Its last words may come after its end: the channel is closed once all are read.
+    this.#process.on('disconnect', end)
+    this.#process.on('exit', (code, signal) => {
+      exit = { code, signal }
+      this.#killGroup('SIGTERM')
+      if (!this.#process.connected) end()
+      // Whoever has its end of the channel now keeps it open, but says nothing more.
+      setTimeout(end, LAST_WORDS_MILLISECONDS).unref()
+    })
+    this.#process.on('error', (error) => {
+      // It could not even be started.
+      if (this.#process.pid !== undefined) return
+      this.failure = { name: error.name, message: error.message, stack: error.stack }
+      exited.resolve({ code: null, signal: null })
+    })
+  }
+
+  kill(signal: 'SIGTERM' | 'SIGINT' | 'SIGKILL'): void {
+    if (signal === 'SIGKILL') this.#killGroup(signal)
+    else this.#process.kill(signal)
+  }
+
+  /** It, and what it has started and left running. */
+  #killGroup(signal: NodeJS.Signals): void {
+    const { pid } = this.#process
+    if (pid === undefined) return
+    try {
+      process.kill(-pid, signal)
+    } catch {
+      // Nobody is left.
+    }
+  }
+}

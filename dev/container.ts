@@ -1,0 +1,78 @@
+/**
+ * The container's process of `gantry up --dev`: an ordinary container whose application is under lint, whose errors are shown, and that
+ * tells its parent what it imports and what it fails of. Run by `dev/serve.ts` alone, with the name of what it is to serve and a container's
+ * command line.
+ */
+
+import { readFileSync } from 'node:fs'
+import { loadApplication } from '../container/load-application.ts'
+import { containerOptions } from '../container/options.ts'
+import { serveContainer } from '../container/serve.ts'
+import type { Application } from '../protocol/application.ts'
+import { lint } from '../protocol/lint.ts'
+import { LoadError, syntaxErrorPlace } from '../protocol/load-module.ts'
+import { parseOptions } from '../protocol/options.ts'
+import { type Running, run } from '../run.ts'
+import { devErrors } from './errors.ts'
+import { followImports, type ImportTrail } from './imports.ts'
+import { type FailedMessage, failureOf, type ImportsMessage } from './messages.ts'
+import { prettyLog } from './pretty.ts'
+
+const [shown = '', format, ...argv] = process.argv.slice(2)
+const { values } = parseOptions(containerOptions, argv, process.env)
+
+function tell(message: ImportsMessage | FailedMessage, done: () => void = () => {}): void {
+  if (process.connected) process.send?.(message, undefined, undefined, done)
+  else done()
+}
+
+/** `file:line` of what a load failed of, where its error does not say it. */
+function placeOf(error: unknown, trail: ImportTrail): string | undefined {
+  if (!(error instanceof LoadError)) return undefined
+  if (error.place !== undefined) return error.place
+  if (error.code === 'SYNTAX' && trail.last !== undefined) return syntaxErrorPlace(trail.last)
+  if (error.code !== 'NO_IMPORT' || trail.broken?.from === undefined) return undefined
+  const { specifier, from } = trail.broken
+  const lines = readFileSync(from, 'utf8').split('\n')
+  const line = lines.findIndex((text) => text.includes(`'${specifier}'`) || text.includes(`"${specifier}"`))
+  return line === -1 ? undefined : `${from}:${line + 1}`
+}
+
+const trail = followImports((imported, missing) => tell({ gantry: 'imports', imported, missing }))
+
+/** Ends this process; what it ends of is told in a terminal, and in the browser, by its parent. */
+function fail(error: unknown): Promise<never> {
+  const place = placeOf(error, trail)
+  // What it threw is of more use than that it threw.
+  const thrown = error instanceof LoadError && error.code === 'THREW' ? error.cause : error
+  return new Promise(() => tell({ gantry: 'failed', failure: failureOf(thrown, place) }, () => process.exit(1)))
+}
+
+// Before `run`, which would tell it in its own words as well.
+process.on('uncaughtException', (error) => {
+  const failure = failureOf(error)
+  // A stream that is full would keep the message; the process must end all the same.
+  tell({ gantry: 'failed', failure })
+  process.exit(1)
+})
+
+await run(
+  'container',
+  { ...values, accessLog: 'off', ...(format === 'pretty' ? { format: prettyLog() } : {}) },
+  async (environment): Promise<Running> => {
+    const { log } = environment
+    // Whoever waits at its top level for what never comes is found out by a process that has nothing left to do: the channel to the
+    // parent is to keep none alive.
+    process.channel?.unref()
+    const errors = devErrors({ log, shown })
+    try {
+      const application = await loadApplication(values.module)
+      // Both sides of the application, and of what is put around it.
+      const inner = values.middleware.length > 0 ? lint(application) : application
+      const outer = (whole: Application): Application => errors(lint(whole))
+      return await serveContainer(values, { ...environment, application: inner, middleware: outer })
+    } catch (error) {
+      return await fail(error)
+    }
+  },
+)

@@ -1,0 +1,118 @@
+/**
+ * Middleware that answers for an application that failed with the error itself. It stands outside of everything else in a container that
+ * is developed with. What fails once its head has left is the exchange's matter: cut, and logged.
+ */
+
+import type { Application, Body, Environ, Middleware, StartResponse } from '../protocol/application.ts'
+import { AbortError, HttpError } from '../protocol/errors.ts'
+import type { Logger } from '../protocol/log.ts'
+import { SaidOnce } from '../protocol/said-once.ts'
+import { isKnownHost } from './hosts.ts'
+
+export interface DevErrorsOptions {
+  readonly log: Logger
+  /** What runs here, as the development server names it. */
+  readonly shown: string
+}
+
+/** Gives the body that answers for `error`, or throws it. */
+type Answer = (error: unknown) => Promise<Body>
+
+export function devErrors({ log, shown }: DevErrorsOptions): Middleware {
+  const withheld = new SaidOnce()
+  return (application) => (environ, startResponse) => {
+    const answer: Answer = async (error) => {
+      // Meant as an answer, or the client's own end; both are told apart by the exchange.
+      if (error instanceof HttpError || error instanceof AbortError || environ.gantry.signal.aborted) throw error
+      if (!isKnownHost(environ)) {
+        const host = String(environ['HTTP_HOST'])
+        if (withheld.say(host)) {
+          log.warn({ host }, 'errors are shown to browsers only at localhost, *.localhost and IP addresses')
+        }
+        throw error
+      }
+      return await show(error, environ, startResponse, shown, () =>
+        log.error({ requestId: environ.gantry.requestId, err: error }, 'the application failed'),
+      )
+    }
+    let given: Body | Promise<Body>
+    try {
+      given = application(environ, startResponse)
+    } catch (error) {
+      return answer(error)
+    }
+    if (typeof (given as Promise<Body> | undefined)?.then !== 'function') return shielded(given as Body, answer)
+    return (given as Promise<Body>).then((body) => shielded(body, answer), answer)
+  }
+}
+
+async function show(
+  error: unknown,
+  environ: Environ,
+  startResponse: StartResponse,
+  shown: string,
+  tell: () => void,
+): Promise<Body> {
+  // The page's library is loaded at the first error, so that a start does not wait for it.
+  const { errorView } = await import('./page.ts')
+  const failure = error instanceof Error ? error : new Error(`it threw ${String(error)}, which is no Error`)
+  const view = { error: failure, status: 500, title: 'The application failed', shown, environ }
+  const page: Application = await errorView(view, environ['HTTP_ACCEPT'])
+  // Throws what it is given when the head has left, and then the exchange logs it.
+  const body = page(environ, (status, headers) => startResponse(status, headers, failure))
+  tell()
+  return body
+}
+
+/** The body itself when nothing can fail in it. */
+function shielded(body: Body, answer: Answer): Body {
+  const iterable = body as Partial<Iterable<Uint8Array> & AsyncIterable<Uint8Array>> | null
+  // What is no body at all, its caller finds out.
+  if (typeof iterable !== 'object' || iterable === null) return body
+  if (!(Symbol.asyncIterator in iterable) && !(Symbol.iterator in iterable)) return body
+  if (Array.isArray(body) && body.every((chunk) => chunk instanceof Uint8Array)) return body
+  return new ShieldedBody(body, answer)
+}
+
+class ShieldedBody implements AsyncIterableIterator<Uint8Array> {
+  readonly #body: Body
+  readonly #answer: Answer
+  #iterator: Iterator<Uint8Array> | AsyncIterator<Uint8Array> | undefined
+  #failed = false
+
+  constructor(body: Body, answer: Answer) {
+    this.#body = body
+    this.#answer = answer
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this
+  }
+
+  async next(): Promise<IteratorResult<Uint8Array>> {
+    if (this.#failed) return { done: true, value: undefined }
+    try {
+      this.#iterator ??=
+        Symbol.asyncIterator in this.#body ? this.#body[Symbol.asyncIterator]() : this.#body[Symbol.iterator]()
+      return await this.#iterator.next()
+    } catch (error) {
+      // An iterator that threw is over.
+      this.#iterator = undefined
+      this.#failed = true
+      const [page] = (await this.#answer(error)) as Uint8Array[]
+      return { done: false, value: page! }
+    }
+  }
+
+  async return(): Promise<IteratorResult<Uint8Array>> {
+    const iterator = this.#iterator
+    this.#iterator = undefined
+    this.#failed = true
+    await iterator?.return?.()
+    return { done: true, value: undefined }
+  }
+
+  close(): void | Promise<void> {
+    return this.#body.close?.()
+  }
+}

@@ -1,0 +1,156 @@
+/**
+ * Middleware before the proxy's pool while an application is developed: answers with what its last load failed of where no container serves, lays
+ * that over its pages where an older one still does, and tells browsers when to look again. What there is to be seen is `scene.ts`.
+ */
+
+import { filterResponse } from '../middleware/filter-response.ts'
+import { hasContent, headerOf, withHeader, withoutHeaders } from '../middleware/response-fields.ts'
+import type { Application, Body, Environ, Middleware, StartResponse } from '../protocol/application.ts'
+import type { Clock } from '../protocol/clock.ts'
+import { errorPage } from '../protocol/error-page.ts'
+import { HttpError } from '../protocol/errors.ts'
+import { setHeader } from '../protocol/request-headers.ts'
+import { isForeign, isKnownHost } from './hosts.ts'
+import { errorOf, type Failure } from './messages.ts'
+import { DEV_PREFIX, ERROR_PATH, EVENTS_PATH, OVERLAY_NAME } from './paths.ts'
+import type { Scene } from './scene.ts'
+
+export interface FrontOptions {
+  readonly scene: Scene
+  readonly clock: Clock
+  /** The module as it was given. */
+  readonly module: string
+}
+
+/** For an application to come up while a request waits for it: long enough for most, short enough for a person not to wonder. */
+const PATIENCE_MILLISECONDS = 5_000
+/** For the end of a container to be known, once the link to it has broken. */
+const CRASH_MILLISECONDS = 1_000
+/** Tabs that show an error at once. Each is a connection; beyond, they are told to ask again later. */
+const MOST_WATCHERS = 256
+
+export function devFront({ scene, clock, module }: FrontOptions): Middleware {
+  /** A promise that gives up after a while, or with the request. */
+  const until = async (condition: () => boolean, milliseconds: number, environ: Environ): Promise<boolean> => {
+    const late = new AbortController()
+    const timer = clock.after(milliseconds, () => late.abort())
+    const met = await scene.until(condition, AbortSignal.any([late.signal, environ.gantry.signal]))
+    timer.cancel()
+    return met
+  }
+  const shown = (failure: Failure, title: string): Application => failed(scene, failure, title)
+
+  return (application) => {
+    const serve: Application = async (environ, startResponse) => {
+      const began = clock.now()
+      try {
+        const { failure } = scene
+        return await (failure && isNavigation(environ) && isKnownHost(environ)
+          ? withOverlay(application, environ, startResponse)
+          : application(environ, startResponse))
+      } catch (error) {
+        if (!(error instanceof HttpError) || error.status !== 502) throw error
+        const crashed = (): boolean => (scene.crash?.at ?? Number.NEGATIVE_INFINITY) >= began
+        if (!(await until(crashed, CRASH_MILLISECONDS, environ))) throw error
+        return shown(scene.crash!.failure, `${module} has crashed`)(environ, startResponse)
+      }
+    }
+
+    return async (environ, startResponse) => {
+      if (environ.PATH_INFO.startsWith(DEV_PREFIX)) return own(environ, startResponse)
+      if (!scene.serving) {
+        await until(() => scene.serving || !scene.loading, PATIENCE_MILLISECONDS, environ)
+        if (!scene.serving) {
+          const { failure } = scene
+          if (failure && !scene.loading) return shown(failure, `${module} cannot be loaded`)(environ, startResponse)
+          return shown(stillLoading(module), `${module} is not loaded yet`)(environ, startResponse)
+        }
+      }
+      return serve(environ, startResponse)
+    }
+  }
+
+  function own(environ: Environ, startResponse: StartResponse): Body | Promise<Body> {
+    const answer = (status: number): Body | Promise<Body> => errorPage(status)(environ, startResponse)
+    if (!isKnownHost(environ)) return answer(403)
+    if (environ.PATH_INFO === EVENTS_PATH) {
+      if (isForeign(environ)) return answer(403)
+      return scene.watched >= MOST_WATCHERS ? answer(503) : events(scene, environ, startResponse)
+    }
+    if (environ.PATH_INFO !== ERROR_PATH) return answer(404)
+    const { failure } = scene
+    if (failure) return shown(failure, `${module} cannot be loaded; what is served is older`)(environ, startResponse)
+    startResponse('200 OK', [
+      ['Content-Type', 'text/plain; charset=utf-8'],
+      ['Cache-Control', 'no-store'],
+    ])
+    return [Buffer.from(`${module} is as it is written.\n`)]
+  }
+}
+
+function stillLoading(module: string): Failure {
+  const message = `${module} has begun to load and has not ended: it, or a module that it imports, waits for something at its top level.`
+  return { name: 'Loading', message, stack: `Loading: ${message}`, code: 'LOADING' }
+}
+
+/** Details only for whom they are meant; for others what they would get elsewhere. */
+function failed(scene: Scene, failure: Failure, title: string): Application {
+  const status = failure.code === 'LOADING' ? 503 : 500
+  return async (environ, startResponse) => {
+    if (!isKnownHost(environ)) return errorPage(status)(environ, startResponse)
+    const { errorView } = await import('./page.ts')
+    const view = { error: errorOf(failure), status, title, shown: scene.now }
+    const page = await errorView(view, environ['HTTP_ACCEPT'])
+    // Nothing was begun that excInfo would have to replace.
+    return page(environ, (line, headers) => startResponse(line, headers))
+  }
+}
+
+/** Says `changed` once what the page shows is no more, and ends. */
+function events(scene: Scene, environ: Environ, startResponse: StartResponse): Body {
+  const before = scene.now
+  const shown = new URLSearchParams(environ.QUERY_STRING).get('shown') ?? before
+  startResponse('200 OK', [
+    ['Content-Type', 'text/event-stream'],
+    ['Cache-Control', 'no-store'],
+    // nginx would keep events back until it has a buffer of them.
+    ['X-Accel-Buffering', 'no'],
+  ])
+  return (async function* () {
+    // One second: the time between two tries while this server is started anew.
+    yield Buffer.from('retry: 1000\n\n')
+    const changed = await scene.until(() => scene.outdated(shown) || scene.now !== before, environ.gantry.signal)
+    if (changed) yield Buffer.from('event: changed\ndata:\n\n')
+  })()
+}
+
+/** A person's look at a page, and not a script's at data or a frame's at its part. */
+function isNavigation(environ: Environ): boolean {
+  if (environ.REQUEST_METHOD !== 'GET' || environ['HTTP_UPGRADE'] !== undefined) return false
+  const destination = environ['HTTP_SEC_FETCH_DEST']
+  if (destination !== undefined) return destination === 'document'
+  return /text\/html/i.test(String(environ['HTTP_ACCEPT'] ?? ''))
+}
+
+/** The application's own page, with what its newer self failed of above it. A policy of its own that allows no frames is left to hold. */
+function withOverlay(application: Application, environ: Environ, startResponse: StartResponse): Body | Promise<Body> {
+  // What was not changed would be shown without its overlay, and what is compressed cannot be added to.
+  for (const name of ['If-None-Match', 'If-Modified-Since', 'Range', 'Accept-Encoding']) {
+    setHeader(environ, name, undefined)
+  }
+  return filterResponse(application, environ, startResponse, (status, headers) => {
+    const type = headerOf(headers, 'content-type') ?? ''
+    const plain = /^text\/html\b/i.test(type) && !/utf-?(?:16|32)/i.test(type)
+    if (!plain || !hasContent('GET', status) || headerOf(headers, 'content-encoding')) return { status, headers }
+    const changed = withoutHeaders(headers, 'Content-Length', 'ETag', 'Last-Modified', 'Content-MD5', 'Digest')
+    return {
+      status,
+      headers: withHeader(changed, 'Cache-Control', 'no-store'),
+      filter: { push: (chunk) => chunk, end: () => Buffer.from(OVERLAY) },
+    }
+  })
+}
+
+const OVERLAY = `
+<iframe name="${OVERLAY_NAME}" src="${ERROR_PATH}" title="The application cannot be loaded" style="position:fixed;z-index:2147483647;left:0;right:0;bottom:0;width:100%;height:60%;border:0;border-top:4px solid #c00;background:#fff"></iframe>
+`

@@ -1,0 +1,269 @@
+/**
+ * `gantry up --dev`: the proxy in this process, the application in one of its own, which is replaced when a file that it imports has changed.
+ * Here is only who is given to whom. The proxy is in this process since what browsers are to be shown is known here.
+ */
+
+import { randomBytes } from 'node:crypto'
+import { mkdtempSync, rmSync, statSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join, resolve } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import type { Address, UnixAddress } from '../protocol/address.ts'
+import { systemClock } from '../protocol/clock.ts'
+import { EXTENSIONS, parseSpecifier } from '../protocol/load-module.ts'
+import { environmentName, type ParsedOptions, parseOptions } from '../protocol/options.ts'
+import { TrustedPeers } from '../protocol/peers.ts'
+import { proxyOptions } from '../proxy/options.ts'
+import { type RunningProxy, serveProxy } from '../proxy/serve.ts'
+import { type Running, run, type ServeEnvironment } from '../run.ts'
+import type { ChildExit } from '../supervise.ts'
+import { childEnvironment, devContainerArguments, devProxyArguments, type upOptions } from '../up-options.ts'
+import { DevChild } from './child.ts'
+import { devFront } from './front.ts'
+import { ABSENT, errorOf, type Failure, type ImportsMessage, signatureOf } from './messages.ts'
+import { prettyLog, usesColor } from './pretty.ts'
+import { type Connection, Reloader } from './reloader.ts'
+import { Scene } from './scene.ts'
+import { describeFiles, Watcher } from './watcher.ts'
+
+/** How the command line speaks to a person, apart from the log. */
+export interface Terminal {
+  say(line: string): void
+  /** What to type into a browser. */
+  visitable(address: Address): string
+}
+
+/** Past its drain timeout a container gives aborted applications 5 s, and its process a little more (run.ts). */
+const GRACE_MILLISECONDS = 8_000
+
+type Parsed = ParsedOptions<typeof upOptions>
+
+interface Style {
+  /** What the log is to leave out, if it was not said: lines of their own tell of reloads and errors. */
+  readonly logLevel: Parsed['values']['logLevel']
+  readonly pretty: boolean
+}
+
+/** Serves until a signal, as `up` does. An application that cannot be loaded does not end it. */
+export async function upDev(parsed: Parsed, terminal: Terminal): Promise<void> {
+  const { values, given, warnings } = parsed
+  const isGiven = (key: string): boolean => given.has(key) || (process.env[environmentName(key)] ?? '') !== ''
+  const style: Style = {
+    logLevel: isGiven('logLevel') ? values.logLevel : 'warn',
+    // For a person, unless lines for a program were asked for.
+    pretty: !(isGiven('accessLog') && values.accessLog === 'json'),
+  }
+  const { accessLog, drainTimeout } = values
+  const format = style.pretty ? { format: prettyLog() } : {}
+  // A reload that is due must keep this process, though nothing else may be left just then.
+  setInterval(() => {}, 2 ** 30)
+  await run(
+    'dev',
+    { logLevel: style.logLevel, accessLog, drainTimeout, ...format },
+    (environment) => new Development(parsed, style, environment, terminal).start(),
+    warnings,
+  )
+}
+
+class Development {
+  readonly #parsed: Parsed
+  readonly #style: Style
+  readonly #environment: ServeEnvironment
+  readonly #terminal: Terminal
+  readonly #module: string
+  /** mkdtemp makes it with mode 0700: no other user can reach, or replace, the sockets in it. */
+  readonly #directory: string = mkdtempSync(join(tmpdir(), 'gantry-'))
+  readonly #scene: Scene = new Scene(randomBytes(6).toString('hex'))
+  readonly #watcher: Watcher
+  readonly #reloader: Reloader<readonly Address[]>
+  #proxy: RunningProxy | undefined
+  #sockets = 0
+  #loading: DevChild | undefined
+  #serving: DevChild | undefined
+  /** Files that have changed since the last load began. */
+  readonly #changes: Set<string> = new Set()
+  /** Those that the present load began for. */
+  #reasons: readonly string[] = []
+  #served = false
+  /** What was last told in full. */
+  #told = ''
+
+  constructor(parsed: Parsed, style: Style, environment: ServeEnvironment, terminal: Terminal) {
+    this.#parsed = parsed
+    this.#style = style
+    this.#environment = environment
+    this.#terminal = terminal
+    this.#module = parsed.values.module
+    this.#reloader = new Reloader({
+      clock: systemClock,
+      random: Math.random,
+      grace: parsed.values.drainTimeout + GRACE_MILLISECONDS,
+      start: () => this.#startChild(),
+      connect: (addresses) => this.#connect(addresses),
+      onLoading: () => this.#onLoading(),
+      onServing: (child, milliseconds) => this.#onServing(child as DevChild, milliseconds),
+      onFailed: (child, exit) => this.#onFailed(child as DevChild, exit),
+      onCrashed: (child, exit, wait) => this.#onCrashed(child as DevChild, exit, wait),
+    })
+    this.#watcher = new Watcher({
+      clock: systemClock,
+      log: environment.log,
+      onChange: (file) => {
+        this.#changes.add(file)
+        this.#reloader.changed()
+      },
+    })
+    // However this process ends, its children end with it.
+    process.on('exit', () => {
+      this.#reloader.kill()
+      rmSync(this.#directory, { recursive: true, force: true })
+    })
+  }
+
+  async start(): Promise<Running> {
+    const { given } = this.#parsed
+    const { values } = parseOptions(
+      proxyOptions,
+      devProxyArguments(given),
+      childEnvironment(process.env, 'container'),
+      Object.keys(process.env),
+    )
+    // First of all: whoever comes while the application is loaded waits for it, and sees what it fails of.
+    const proxy = await serveProxy(values, {
+      ...this.#environment,
+      middleware: devFront({ scene: this.#scene, clock: systemClock, module: this.#module }),
+    })
+    this.#proxy = proxy
+    for (const address of values.listen) {
+      if (address.kind === 'unix' || isLoopback(address.host)) continue
+      this.#terminal.say(
+        `gantry: --dev shows source and environ to whoever reaches port ${address.port}; 127.0.0.1:${address.port} would keep them on this machine`,
+      )
+    }
+    for (const file of this.#always) this.#watcher.add(file, signatureNow(file))
+    this.#reloader.start()
+    return { addresses: proxy.addresses, drain: () => this.#drain(proxy) }
+  }
+
+  async #drain(proxy: RunningProxy): Promise<void> {
+    // Before the proxy: browsers that wait for news would keep it.
+    this.#scene.close()
+    await this.#watcher.close()
+    await proxy.drain()
+    await this.#reloader.stop()
+  }
+
+  /** Files that count whether they are imported or not: the module under each of its names, and what it is started with. */
+  get #always(): string[] {
+    const files = [this.#module, ...this.#parsed.values.middleware].flatMap((specifier) => {
+      const { module } = parseSpecifier(specifier)
+      const path = module.startsWith('file:') ? fileURLToPath(module) : resolve(module)
+      return [path, ...EXTENSIONS.map((extension) => path + extension)]
+    })
+    return [...files, resolve('.env'), resolve('package.json')]
+  }
+
+  // ---- the application's process -----------------------------------------------------------------------------------
+
+  #startChild(): DevChild {
+    const { given } = this.#parsed
+    const { logLevel, pretty } = this.#style
+    const socket = join(this.#directory, `${++this.#sockets}.sock`)
+    // Built, this file and its neighbour end in `.js`.
+    const entry = fileURLToPath(new URL(`./container${import.meta.url.slice(-3)}`, import.meta.url))
+    const command = devContainerArguments(new Map([...given, ['logLevel', [logLevel]]]), this.#module, socket)
+    const child = new DevChild({
+      argv: [
+        ...process.execArgv,
+        // Of an application that was compiled the sources are to be shown.
+        '--enable-source-maps',
+        entry,
+        this.#scene.next,
+        pretty ? 'pretty' : 'json',
+        ...command,
+      ],
+      env: childEnvironment(process.env, 'proxy'),
+      onImports: (from, message) => this.#onImports(from, message),
+    })
+    this.#loading = child
+    return child
+  }
+
+  #connect(addresses: readonly Address[]): Connection {
+    const ready = Promise.withResolvers<void>()
+    const added = this.#proxy!.add(addresses[0] as UnixAddress, ready.resolve)
+    return { ready: ready.promise, stop: (reason) => added.stop(reason) }
+  }
+
+  #onImports(child: DevChild, { imported, missing }: ImportsMessage): void {
+    if (child !== this.#loading && child !== this.#serving) return
+    for (const { file, signature } of imported) this.#watcher.add(file, signature)
+    for (const file of missing) this.#watcher.add(file, ABSENT)
+  }
+
+  // ---- what becomes of it ------------------------------------------------------------------------------------------
+
+  #onLoading(): void {
+    this.#reasons = [...this.#changes]
+    this.#changes.clear()
+    this.#scene.loads()
+  }
+
+  #onServing(child: DevChild, milliseconds: number): void {
+    this.#loading = undefined
+    this.#serving = child
+    this.#watcher.keep(new Set([...child.files, ...this.#always]))
+    this.#scene.serves()
+    if (this.#reasons.length > 0) this.#told = ''
+    const took = `${Math.round(milliseconds)} ms`
+    if (this.#served) {
+      const why = this.#reasons.length === 0 ? 'started again' : `${describeFiles(this.#reasons)} changed, reloaded`
+      this.#terminal.say(`${this.#module}: ${why} in ${took}`)
+    } else {
+      this.#served = true
+      const places = this.#proxy!.addresses.map((address) => this.#terminal.visitable(address)).join(' and ')
+      this.#terminal.say(`${this.#module} is served at ${places} and reloads when its files change (loaded in ${took})`)
+    }
+  }
+
+  #onFailed(child: DevChild, exit: ChildExit): void {
+    const failure = child.failure ?? silentEnd(exit, 'before it had been loaded')
+    this.#scene.fails(failure)
+    const what = this.#serving
+      ? 'what was loaded before is still served'
+      : `see ${this.#proxy!.addresses.map((address) => this.#terminal.visitable(address)).join(' and ')}, or mend it`
+    void this.#tell(`gantry: ${this.#module} cannot be loaded; ${what}`, failure)
+  }
+
+  #onCrashed(child: DevChild, exit: ChildExit, wait: number): void {
+    if (this.#serving === child) this.#serving = undefined
+    const failure = child.failure ?? silentEnd(exit, 'by itself')
+    this.#scene.crashes(failure, systemClock.now())
+    void this.#tell(`gantry: ${this.#module} has crashed; starting it again in ${Math.round(wait)} ms`, failure)
+  }
+
+  async #tell(line: string, failure: Failure): Promise<void> {
+    const { errorText } = await import('./page.ts')
+    const text = await errorText(errorOf(failure), usesColor(process.stderr))
+    // A request that is fatal may be sent again, or again and again by a browser.
+    this.#terminal.say(text === this.#told ? `${line} (as before)` : `${line}\n${text.trimEnd()}\n`)
+    this.#told = text
+  }
+}
+
+function silentEnd({ code, signal }: ChildExit, when: string): Failure {
+  const how = signal === null ? `with exit code ${code}` : `by ${signal}`
+  const message = `its process ended ${when}, ${how}; what it had to say is in the terminal`
+  return { name: 'ProcessEnded', message, stack: `ProcessEnded: ${message}` }
+}
+
+function signatureNow(file: string): string {
+  const stats = statSync(file, { bigint: true, throwIfNoEntry: false })
+  return stats ? signatureOf(stats) : ABSENT
+}
+
+const loopback = new TrustedPeers(['loopback'])
+
+function isLoopback(host: string): boolean {
+  return host.toLowerCase() === 'localhost' || loopback.has(host)
+}
