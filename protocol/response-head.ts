@@ -3,6 +3,7 @@
  * that no gateway meets a field that would change the meaning of its wire.
  */
 
+import { STATUS_CODES } from 'node:http'
 import type { Headers } from './application.ts'
 import { HOP_BY_HOP } from './hop-by-hop.ts'
 
@@ -114,6 +115,18 @@ export function checkFields(headers: Headers, what: string): Headers {
     }
   }
   return headers
+}
+
+/**
+ * A status as another wire gives it (`200`, `200 `, `200 OK`), as an application gives one: an empty reason is legal there
+ * (RFC 9112 §4; HTTP/2 has none at all), and so are white space at its end and tabs.
+ *
+ * @param status three digits, and perhaps a reason; not checked beyond that
+ */
+export function statusFromWire(status: string): string {
+  const code = status.slice(0, 3)
+  const reason = status.slice(3).replaceAll('\t', ' ').trim()
+  return `${code} ${reason || (STATUS_CODES[code] ?? 'Unknown')}`
 }
 
 function parseLength(value: string): number {

@@ -6,10 +6,10 @@
  * headers", §5) is refused: its program believes that it owns the connection. It does not know what becomes of a redirect.
  */
 
-import { STATUS_CODES } from 'node:http'
 import type { Headers } from '../application.ts'
 import { RemoteProtocolError } from '../errors.ts'
 import { isHopByHop } from '../hop-by-hop.ts'
+import { statusFromWire } from '../response-head.ts'
 
 /** Bytes. As the HTTP gateway's own limit for a head; Apache takes fields of 8 KiB, 100 of them. */
 export const MAX_HEAD: number = 64 * 1024
@@ -60,13 +60,9 @@ export class CgiHeadReader {
     return parse(bytes.toString('latin1', 0, head))
   }
 
-  /**
-   * The program's output has ended.
-   *
-   * @throws RemoteProtocolError (502) always: before the head did
-   */
-  end(): never {
-    throw bad(
+  /** What is wrong with an output that has ended before its head did. */
+  ended(): RemoteProtocolError {
+    return bad(
       this.#size === 0
         ? 'the program ended without an answer'
         : 'the program ended within its response head: an empty line is due after its fields',
@@ -133,7 +129,7 @@ function parse(text: string): CgiHead {
 function statusLine(text: string): string {
   const [, code, reason] = STATUS.exec(text) ?? []
   if (code === undefined) throw bad(`the program's Status is no final status: ${quoted(text)}`)
-  return `${code} ${reason || (STATUS_CODES[code] ?? '')}`
+  return statusFromWire(`${code} ${reason ?? ''}`)
 }
 
 /**

@@ -8,8 +8,9 @@
  * `detachSocket`, the same as test servers and middleware do; a test guards each.
  */
 
-import { type IncomingMessage, ServerResponse, STATUS_CODES, validateHeaderName, validateHeaderValue } from 'node:http'
+import { type IncomingMessage, ServerResponse, validateHeaderName, validateHeaderValue } from 'node:http'
 import type { Environ, Headers, StartResponse, Write } from '../application.ts'
+import { statusFromWire } from '../response-head.ts'
 import type { Connection } from './connection.ts'
 import { endToEnd, isHopByHop } from './hop-by-hop.ts'
 
@@ -75,7 +76,8 @@ export function makeResponse(
     }
     // The exchange would take an answer to HEAD without a length for one of none.
     connection.joinable = lengthKnown || (!keepFraming && environ.REQUEST_METHOD !== 'HEAD')
-    write = startResponse(statusOf(firstLine), kept)
+    // `HTTP/1.1 200 OK\r\n` → `200 OK`.
+    write = startResponse(statusFromWire(firstLine.slice(9, -2)), kept)
     // "Sent": nothing of it is to be written before the body's first chunk. Truthy: `headersSent` is this.
     res._header = firstLine
     res._headerSent = true
@@ -141,14 +143,6 @@ function finished(req: IncomingMessage, res: Response, connection: Connection): 
     res._closed = true
     res.emit('close')
   })
-}
-
-/** `HTTP/1.1 200 OK\r\n` → `200 OK`. An empty reason is legal there and not here. */
-function statusOf(firstLine: string): string {
-  const status = firstLine.slice(9, -2)
-  if (status.length > 4) return status
-  const code = status.slice(0, 3)
-  return `${code} ${STATUS_CODES[code] ?? 'Unknown'}`
 }
 
 function announcesMore(name: string): boolean {

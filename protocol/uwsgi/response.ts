@@ -8,6 +8,7 @@
 
 import type { Headers } from '../application.ts'
 import { RemoteProtocolError } from '../errors.ts'
+import { statusFromWire } from '../response-head.ts'
 
 /** What nginx's and Apache's own buffers for such a head are within; a head is kept in memory until it is whole. */
 export const MAX_HEAD_BYTES: number = 64 * 1024
@@ -141,7 +142,7 @@ function parseHead(text: string): { status: string; headers: Headers } {
   if (!/^[1-5][0-9]{2}(?: [^\0-\x08\x0a-\x1f\x7f]*)?$/.test(status)) {
     throw new RemoteProtocolError('RESPONSE_HEAD', `no status: ${JSON.stringify(status)}`, 502)
   }
-  return { status: status.length === 3 ? `${status} ` : status, headers }
+  return { status: statusFromWire(status), headers }
 }
 
 function bodyLength(headers: Headers): number {

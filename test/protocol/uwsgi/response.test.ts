@@ -52,7 +52,8 @@ const table: [what: string, bytes: string, events: ResponseEvent[], method?: str
     [head('200 OK', -1, ['Content-Type', 'text/plain']), data('hi'), end],
   ],
   ['a Location without a status', 'Location: /x\r\n\r\n', [head('302 Found', -1, ['Location', '/x']), end]],
-  ['a status without a reason', 'Status: 204\r\n\r\n', [head('204 ', 0), end]],
+  ['a status without a reason', 'Status: 204\r\n\r\n', [head('204 No Content', 0), end]],
+  ['a status that nobody knows', 'Status: 299 \r\n\r\n', [head('299 Unknown', -1), end]],
   [
     'the answer to HEAD',
     'HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n',
