@@ -1,5 +1,6 @@
 /** The container as a library: start one in a process of your own. */
 
+export { type CgiOptions, cgi } from './cgi.ts'
 export { LoadError, type LoadErrorCode, loadApplication } from './load-application.ts'
 export { type ContainerOptions, checkContainerOptions, containerAddresses, containerOptions } from './options.ts'
 export { type ContainerEnvironment, type RunningContainer, serveContainer } from './serve.ts'
