@@ -1,6 +1,7 @@
 /**
  * Builds `dist/` from the sources: JavaScript and declarations by tsc, and an entry file that can be run.
- * With `--out DIRECTORY` it makes the whole package there; with `--docs` it only writes `docs/options.md` from the option tables.
+ * With `--out DIRECTORY` it makes the whole package there; with `--docs` it only writes the pages of `docs/` that are made from the
+ * sources: `options.md` from the option tables, `contract.md` from the rules of lint.
  */
 
 import { spawnSync } from 'node:child_process'
@@ -9,6 +10,7 @@ import { createRequire } from 'node:module'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { commands } from './commands.ts'
+import { contractPage } from './protocol/lint/page.ts'
 import { renderMarkdown } from './protocol/options-help.ts'
 
 const root = import.meta.dirname
@@ -49,6 +51,10 @@ function build(directory: string): void {
 
 if (import.meta.main) {
   const { values } = parseArgs({ options: { docs: { type: 'boolean' }, out: { type: 'string', default: root } } })
-  if (values.docs) writeFileSync(join(root, 'docs', 'options.md'), optionsPage())
-  else build(values.out)
+  if (values.docs) {
+    writeFileSync(join(root, 'docs', 'options.md'), optionsPage())
+    writeFileSync(join(root, 'docs', 'contract.md'), contractPage())
+  } else {
+    build(values.out)
+  }
 }
