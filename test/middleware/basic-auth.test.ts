@@ -1,0 +1,288 @@
+import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
+import { existsSync } from 'node:fs'
+import { rm, unlink, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { after, before, describe, it } from 'node:test'
+import { hashSync } from 'bcryptjs'
+import { accessLog } from '../../middleware/access-log.ts'
+import { type BasicAuthOptions, basicAuth } from '../../middleware/basic-auth.ts'
+import { PasswordCheck } from '../../middleware/password-check.ts'
+import type { Application, Environ } from '../../protocol/application.ts'
+import { type CallRequest, call } from '../../protocol/call.ts'
+import { FakeClock } from '../support/clock.ts'
+import { RecordingLog } from '../support/log.ts'
+import { places } from '../support/places.ts'
+import { temporary } from '../support/sockets.ts'
+
+/** The least cost that there is: the tests are not about how slow it is. */
+const BCRYPT = hashSync('secret', 4)
+/** Of `secret`. */
+const SHA = '{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ='
+
+const whoami: Application = (environ, start) => {
+  start('200 OK', [['Content-Type', 'text/plain']])
+  return [Buffer.from(String(environ['REMOTE_USER']), 'latin1')]
+}
+
+function as(user: string, password: string): CallRequest {
+  return { headers: { Authorization: `Basic ${Buffer.from(`${user}:${password}`).toString('base64')}` } }
+}
+
+async function statusOf(options: BasicAuthOptions, request: CallRequest): Promise<number> {
+  return (await call(basicAuth(options)(whoami), request)).status
+}
+
+describe('whoever is known', () => {
+  for (const [kind, hash] of Object.entries({ bcrypt: BCRYPT, SHA })) {
+    it(`is let in with the right password and no other (${kind})`, async () => {
+      const application = basicAuth({ users: { ann: hash } })(whoami)
+      const good = await call(application, as('ann', 'secret'))
+      assert.deepEqual([good.status, good.text], [200, 'ann'])
+      assert.equal((await call(application, as('ann', 'Secret'))).status, 401)
+      assert.equal((await call(application, as('ann', ''))).status, 401)
+      assert.equal((await call(application, as('bob', 'secret'))).status, 401)
+    })
+  }
+
+  it('may have $2a$ and $2b$ hashes too, colons in the password, and any letters', async () => {
+    for (const version of ['$2a$', '$2b$', '$2y$']) {
+      const users = { jörg: hashSync('pä:ß:', 4).replace(/^\$2.\$/, version) }
+      const { status, text } = await call(basicAuth({ users })(whoami), as('jörg', 'pä:ß:'))
+      assert.equal(status, 200)
+      assert.equal(text, 'jörg')
+    }
+  })
+
+  it('is called so in the environ, which has the password no more', async () => {
+    let seen: Environ | undefined
+    const application = basicAuth({ users: { ann: SHA } })((environ, start) => {
+      seen = environ
+      return whoami(environ, start)
+    })
+    const { headers } = as('ann', 'secret')
+    await call(application, {
+      headers: { ...headers, 'Remote-User': 'root', 'X-Forwarded-User': 'root' } as Record<string, string>,
+      environ: { REMOTE_USER: 'root', AUTH_TYPE: 'none' },
+    })
+    assert.equal(seen?.['REMOTE_USER'], 'ann')
+    assert.equal(seen?.['AUTH_TYPE'], 'Basic')
+    for (const name of ['HTTP_AUTHORIZATION', 'HTTP_REMOTE_USER', 'HTTP_X_FORWARDED_USER']) {
+      assert.equal(seen?.[name], undefined, name)
+    }
+    assert.ok(!seen?.gantry.rawHeaders.some(([name]) => name === 'Authorization'))
+  })
+
+  it('has the field passed on where that is asked for', async () => {
+    let field: unknown
+    const application = basicAuth({ users: { ann: SHA }, passAuthorization: true })((environ, start) => {
+      field = environ['HTTP_AUTHORIZATION']
+      return whoami(environ, start)
+    })
+    await call(application, as('ann', 'secret'))
+    assert.match(String(field), /^Basic /)
+  })
+
+  it('stands in the access log, and the password does not', async () => {
+    const log = new RecordingLog()
+    await call(accessLog({ log })(basicAuth({ users: { ann: SHA } })(whoami)), as('ann', 'secret'))
+    assert.equal(log.lines[0]?.fields['user'], 'ann')
+    assert.doesNotMatch(JSON.stringify(log.lines), /secret|Basic/)
+  })
+
+  it('is remembered, so that the second request waits for nothing', async () => {
+    const application = basicAuth({ users: { ann: BCRYPT } })(whoami)
+    assert.equal((await call(application, as('ann', 'secret'))).status, 200)
+    let asynchronous = false
+    await call(
+      (environ, start) => {
+        const given = application(environ, start)
+        asynchronous = given instanceof Promise
+        return given
+      },
+      as('ann', 'secret'),
+    )
+    assert.equal(asynchronous, false)
+  })
+})
+
+describe('whoever is not known', () => {
+  it('is asked for a password in the realm', async () => {
+    const { status, header, text } = await call(basicAuth({ users: {}, realm: 'the "back" \\ office' })(whoami))
+    assert.equal(status, 401)
+    assert.equal(header('www-authenticate'), 'Basic realm="the \\"back\\" \\\\ office", charset="UTF-8"')
+    assert.doesNotMatch(text, /undefined/)
+  })
+
+  it('does not reach the application', async () => {
+    let called = false
+    const application = basicAuth({ users: { ann: SHA } })((environ, start) => {
+      called = true
+      return whoami(environ, start)
+    })
+    await call(application, as('ann', 'wrong'))
+    await call(application)
+    assert.equal(called, false)
+  })
+
+  it('costs a comparison all the same', async () => {
+    const asked: string[] = []
+    const original = PasswordCheck.prototype.matches
+    PasswordCheck.prototype.matches = function (password, hash) {
+      asked.push(hash)
+      return original.call(this, password, hash)
+    }
+    try {
+      assert.equal(await statusOf({ users: { ann: BCRYPT } }, as('bob', 'secret')), 401)
+    } finally {
+      PasswordCheck.prototype.matches = original
+    }
+    assert.deepEqual(asked, [BCRYPT])
+  })
+
+  const base64 = (text: string): string => Buffer.from(text, 'latin1').toString('base64')
+  const malformed: Record<string, string> = {
+    'no scheme': base64('ann:secret'),
+    'another scheme': `Bearer ${base64('ann:secret')}`,
+    'no colon': `Basic ${base64('annsecret')}`,
+    'a control character': `Basic ${base64('ann\0:secret')}`,
+    'what is no base64': 'Basic ann:secret',
+    'two of them': `Basic ${base64('ann:secret')}, Basic ${base64('ann:secret')}`,
+    'far too much': `Basic ${base64(`ann:${'x'.repeat(5_000)}`)}`,
+  }
+  for (const [name, field] of Object.entries(malformed)) {
+    it(`includes who sends ${name}`, async () => {
+      assert.equal(await statusOf({ users: { ann: SHA } }, { headers: { Authorization: field } }), 401)
+    })
+  }
+
+  it('includes names that every object has', async () => {
+    for (const name of ['__proto__', 'constructor', 'toString']) {
+      assert.equal(await statusOf({ users: { ann: SHA } }, as(name, 'secret')), 401)
+    }
+  })
+})
+
+describe('passwords to be compared', () => {
+  it('are refused with 503 when too many wait', async () => {
+    const check = new PasswordCheck()
+    const given = Array.from({ length: 65 }, () => check.matches('secret', BCRYPT) as Promise<boolean>)
+    const results = await Promise.allSettled(given)
+    assert.equal(results.filter(({ status }) => status === 'fulfilled').length, 64)
+    await assert.rejects(given[64]!, { status: 503, code: 'TOO_MANY_LOGINS' })
+    assert.equal(await check.matches('secret', BCRYPT), true, 'and are taken again later')
+  })
+})
+
+describe('a function that decides', () => {
+  it('may do so at once or later, and sees the request', async () => {
+    const verify = (user: string, password: string, environ: Environ): boolean | Promise<boolean> =>
+      environ.PATH_INFO === '/late' ? Promise.resolve(password === 'p') : user === 'u'
+    assert.equal(await statusOf({ verify }, as('u', 'x')), 200)
+    assert.equal(await statusOf({ verify }, as('v', 'p')), 401)
+    assert.equal(await statusOf({ verify }, { ...as('v', 'p'), path: '/late' }), 200)
+    assert.equal(await statusOf({ verify }, { ...as('u', 'x'), path: '/late' }), 401)
+  })
+
+  it('lets nobody in by what is not true', async () => {
+    assert.equal(await statusOf({ verify: (() => Promise.resolve('yes')) as never }, as('u', 'x')), 401)
+  })
+
+  it('that throws is a failure', async () => {
+    const verify = (): boolean => {
+      throw new Error('the directory is down')
+    }
+    assert.equal(await statusOf({ verify }, as('u', 'x')), 500)
+  })
+})
+
+describe('a password file', () => {
+  let directory: string
+  let path: string
+  before(async () => {
+    directory = await temporary()
+    path = join(directory, 'htpasswd')
+  })
+  after(() => rm(directory, { recursive: true }))
+
+  it('is read again when it has changed, and what it said before holds while it is bad', async () => {
+    const clock = new FakeClock()
+    const log = new RecordingLog()
+    await writeFile(path, `ann:${SHA}\n`)
+    const application = basicAuth({ htpasswd: path, clock, log })(whoami)
+    const status = async (user: string): Promise<number> => (await call(application, as(user, 'secret'))).status
+    assert.equal(await status('ann'), 200)
+
+    await writeFile(path, `bob:${SHA}\n# a comment\n`)
+    assert.equal(await status('ann'), 200, 'it is looked at once a second')
+    clock.advance(1_000)
+    assert.deepEqual([await status('ann'), await status('bob')], [401, 200])
+
+    await writeFile(path, `bob:${SHA}\ncat:secret-in-the-clear\n`)
+    for (let second = 0; second < 3; second++) {
+      clock.advance(1_000)
+      assert.equal(await status('bob'), 200)
+    }
+    assert.equal(log.lines.length, 1, 'it is told of once')
+    assert.match(String(log.lines[0]?.fields['reason']), /htpasswd, line 2: it has a crypt hash or a plain password/)
+    assert.doesNotMatch(JSON.stringify(log.lines), /secret-in-the-clear/)
+
+    await unlink(path)
+    clock.advance(1_000)
+    assert.equal(await status('bob'), 200)
+    assert.equal(log.lines.length, 2)
+
+    await writeFile(path, `ann:${SHA}\n`)
+    clock.advance(1_000)
+    assert.deepEqual([await status('ann'), await status('bob')], [200, 401])
+  })
+
+  it('lets nobody in by a password that was right before it was changed', async () => {
+    const clock = new FakeClock()
+    await writeFile(path, `ann:${BCRYPT}\n`)
+    const application = basicAuth({ htpasswd: path, clock })(whoami)
+    assert.equal((await call(application, as('ann', 'secret'))).status, 200)
+    await writeFile(path, `ann:${hashSync('another', 4)}\n`)
+    clock.advance(1_000)
+    assert.equal((await call(application, as('ann', 'secret'))).status, 401)
+    assert.equal((await call(application, as('ann', 'another'))).status, 200)
+  })
+
+  it('that is not there or is bad is refused at once', async () => {
+    assert.throws(() => basicAuth({ htpasswd: join(directory, 'none') }), { code: 'ENOENT' })
+    await writeFile(path, 'ann:$apr1$abc$def\n')
+    assert.throws(() => basicAuth({ htpasswd: path }), { code: 'BAD_HTPASSWD' })
+  })
+
+  const binary = ['/usr/bin/htpasswd', '/usr/local/bin/htpasswd'].find((file) => existsSync(file))
+  // Where all is to be run, its absence is a failure.
+  const skip = !binary && !process.env['CI'] && 'htpasswd is not installed'
+  it('is understood as Apache’s own program writes it', { skip }, async () => {
+    execFileSync(binary!, ['-cbB', '-C', '4', path, 'ann', 'secret'], { stdio: 'ignore' })
+    execFileSync(binary!, ['-bs', path, 'bob', 'hidden'], { stdio: 'ignore' })
+    const application = basicAuth({ htpasswd: path })(whoami)
+    assert.equal((await call(application, as('ann', 'secret'))).status, 200)
+    assert.equal((await call(application, as('bob', 'hidden'))).status, 200)
+    assert.equal((await call(application, as('bob', 'secret'))).status, 401)
+  })
+})
+
+it('refuses options that it cannot keep', () => {
+  assert.throws(() => basicAuth({}), /exactly one of htpasswd, users and verify is due, got none/)
+  assert.throws(() => basicAuth({ users: {}, verify: () => true }), /got users and verify/)
+  assert.throws(() => basicAuth({ users: {}, realm: 'a\r\nb' }), /realm is printable ASCII/)
+  assert.throws(() => basicAuth({ users: { ann: 'plain' } }), /the user "ann": it has a crypt hash or a plain password/)
+})
+
+for (const place of places) {
+  describe(`basic authentication ${place.name}`, () => {
+    it('lets in who is known, under his name, and nobody else', async () => {
+      await using placed = await place.put(basicAuth({ users: { ann: BCRYPT } }), whoami)
+      assert.equal((await call(placed.application)).status, 401)
+      assert.equal((await call(placed.application, as('ann', 'wrong'))).status, 401)
+      for (let again = 0; again < 2; again++) {
+        assert.equal((await call(placed.application, as('ann', 'secret'))).text, 'ann')
+      }
+    })
+  })
+}
