@@ -1,6 +1,7 @@
 /** Middleware: takes an application and is one. Each imports only the contract, and lives in either process. */
 
 export { type AccessLine, type AccessLogOptions, accessLog } from './access-log.ts'
+export { type BasicAuthOptions, basicAuth } from './basic-auth.ts'
 export { type BodyLimitOptions, bodyLimit } from './body-limit.ts'
 export { compose } from './compose.ts'
 export { type CompressOptions, compress, isCompressible } from './compress.ts'
@@ -9,6 +10,7 @@ export { type ErrorPageOptions, errorPage } from './error-page.ts'
 export type { PageKey } from './error-pages.ts'
 export { type ForwardedOptions, forwarded } from './forwarded.ts'
 export { type CheckResult, type HealthCheckOptions, healthCheck } from './health-check.ts'
+export { HtpasswdError } from './htpasswd.ts'
 export type { LineStream, LineTarget } from './line-output.ts'
 export { type MountOptions, mount } from './mount.ts'
 export { type HttpsOptions, type Redirect, type RedirectOptions, type RedirectTarget, redirect } from './redirect.ts'
