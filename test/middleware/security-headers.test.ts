@@ -1,0 +1,141 @@
+import assert from 'node:assert/strict'
+import { describe, it } from 'node:test'
+import { type SecurityHeadersOptions, securityHeaders } from '../../middleware/security-headers.ts'
+import type { Application, Headers } from '../../protocol/application.ts'
+import { type CallRequest, call } from '../../protocol/call.ts'
+import { places } from '../support/places.ts'
+
+function answers(...headers: Headers): Application {
+  return (_, start) => {
+    start('200 OK', [['Content-Type', 'text/html'], ...headers])
+    return [Buffer.from('page')]
+  }
+}
+
+/** The response's fields but for its content's, as an object. */
+async function fields(
+  options: SecurityHeadersOptions,
+  application: Application = answers(),
+  request: CallRequest = {},
+): Promise<Record<string, string>> {
+  const { headers } = await call(securityHeaders(options)(application), request)
+  return Object.fromEntries(headers.filter(([name]) => !/^content-(type|length)$/i.test(name)))
+}
+
+const DEFAULTS = {
+  'X-Content-Type-Options': 'nosniff',
+  'X-Frame-Options': 'SAMEORIGIN',
+  'Referrer-Policy': 'same-origin',
+  'Cross-Origin-Opener-Policy': 'same-origin',
+  'Cross-Origin-Resource-Policy': 'same-origin',
+}
+
+describe('security headers', () => {
+  it('are these by default', async () => {
+    assert.deepEqual(await fields({}), DEFAULTS)
+  })
+
+  it('have Strict-Transport-Security on https alone', async () => {
+    const https = { scheme: 'https' } as const
+    assert.equal((await fields({}, answers(), https))['Strict-Transport-Security'], 'max-age=31536000')
+    const hsts = { maxAge: 63_072_000, includeSubDomains: true, preload: true }
+    const all = await fields({ hsts }, answers(), https)
+    assert.equal(all['Strict-Transport-Security'], 'max-age=63072000; includeSubDomains; preload')
+    assert.equal((await fields({ hsts: false }, answers(), https))['Strict-Transport-Security'], undefined)
+    const isHttps = (): boolean => true
+    assert.ok((await fields({ isHttps }))['Strict-Transport-Security'])
+  })
+
+  it('leave what the application said, however it spelt the name', async () => {
+    const own: Headers = [
+      ['x-frame-options', 'DENY'],
+      ['REFERRER-POLICY', 'no-referrer'],
+    ]
+    const got = await fields({}, answers(...own))
+    assert.equal(got['x-frame-options'], 'DENY')
+    assert.equal(got['REFERRER-POLICY'], 'no-referrer')
+    assert.ok(!('X-Frame-Options' in got) && !('Referrer-Policy' in got))
+  })
+
+  it('are left out when told so', async () => {
+    const off = { contentTypeOptions: false, frameOptions: false, referrerPolicy: false } as const
+    assert.deepEqual(await fields({ ...off, openerPolicy: false, resourcePolicy: false }), {})
+  })
+
+  it('strip X-Powered-By unless told otherwise', async () => {
+    const application = answers(['X-Powered-By', 'Express'])
+    assert.ok(!('X-Powered-By' in (await fields({}, application))))
+    assert.equal((await fields({ stripPoweredBy: false }, application))['X-Powered-By'], 'Express')
+  })
+
+  it('have a Content-Security-Policy and others when given', async () => {
+    const got = await fields({
+      contentSecurityPolicy: "default-src 'self'",
+      contentSecurityPolicyReportOnly: "script-src 'none'",
+      permissionsPolicy: 'camera=()',
+    })
+    assert.equal(got['Content-Security-Policy'], "default-src 'self'")
+    assert.equal(got['Content-Security-Policy-Report-Only'], "script-src 'none'")
+    assert.equal(got['Permissions-Policy'], 'camera=()')
+    assert.equal(got['X-Frame-Options'], 'SAMEORIGIN')
+  })
+
+  it('leave framing to frame-ancestors, ours or the application’s', async () => {
+    const contentSecurityPolicy = "frame-ancestors 'none'"
+    assert.ok(!('X-Frame-Options' in (await fields({ contentSecurityPolicy }))))
+    const own = answers(['Content-Security-Policy', "frame-ancestors 'self'"])
+    assert.ok(!('X-Frame-Options' in (await fields({}, own))))
+    // The application's policy counts, and it has none.
+    const without = answers(['Content-Security-Policy', "default-src 'self'"])
+    assert.ok('X-Frame-Options' in (await fields({ contentSecurityPolicy }, without)))
+  })
+
+  it('have a nonce of each request’s own, which the application knows', async () => {
+    const nonces: string[] = []
+    const application: Application = (environ, start) => {
+      nonces.push(String(environ['CSP_NONCE']))
+      return answers()(environ, start)
+    }
+    const contentSecurityPolicy = "script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'"
+    const middleware = securityHeaders({ contentSecurityPolicy })(application)
+    for (let at = 0; at < 2; at++) {
+      const { header } = await call(middleware, { environ: { CSP_NONCE: 'guessed' } })
+      const nonce = nonces[at]!
+      assert.match(nonce, /^[A-Za-z0-9+/]{22}==$/)
+      assert.equal(header('content-security-policy'), `script-src 'nonce-${nonce}'; style-src 'nonce-${nonce}'`)
+    }
+    assert.notEqual(nonces[0], nonces[1])
+  })
+
+  it('leave the application’s list alone, and its body the very one', () => {
+    const headers: Headers = [['X-Powered-By', 'me']]
+    const body = [Buffer.from('page')]
+    const application: Application = (_, start) => {
+      start('200 OK', headers)
+      return body
+    }
+    const given = securityHeaders()(application)({ 'wsgi.url_scheme': 'http' } as never, () => async () => {})
+    assert.equal(given, body)
+    assert.equal(headers.length, 1)
+  })
+
+  it('refuse what cannot be said', () => {
+    assert.throws(() => securityHeaders({ referrerPolicy: 'a\r\nb' }), /Referrer-Policy is "a\\r\\nb"/)
+    assert.throws(() => securityHeaders({ hsts: { maxAge: -1 } }), /maxAge is a whole number of seconds, got -1/)
+    assert.throws(() => securityHeaders({ hsts: { preload: true } }), /only with includeSubDomains/)
+  })
+})
+
+for (const place of places) {
+  it(`are there ${place.name}`, async () => {
+    const middleware = securityHeaders({ contentSecurityPolicy: "script-src 'nonce-{nonce}'" })
+    await using placed = await place.put(middleware, (environ, start) => {
+      start('200 OK', [['Content-Type', 'text/plain']])
+      return [Buffer.from(String(environ['CSP_NONCE']))]
+    })
+    const { text, header } = await call(placed.application)
+    assert.equal(header('x-content-type-options'), 'nosniff')
+    assert.equal(header('content-security-policy'), `script-src 'nonce-${text}'`)
+    assert.equal((await call(placed.application, { method: 'HEAD' })).header('x-frame-options'), 'SAMEORIGIN')
+  })
+}
