@@ -45,7 +45,10 @@ function fail(error: unknown): Promise<never> {
   const place = placeOf(error, trail)
   // What it threw is of more use than that it threw.
   const thrown = error instanceof LoadError && error.code === 'THREW' ? error.cause : error
-  return new Promise(() => tell({ gantry: 'failed', failure: failureOf(thrown, place) }, () => process.exit(1)))
+  const failure = failureOf(thrown, place)
+  // Where no place is known, that of our own throwing it would only lead astray.
+  const told = thrown instanceof LoadError && place === undefined ? { ...failure, stack: undefined } : failure
+  return new Promise(() => tell({ gantry: 'failed', failure: told }, () => process.exit(1)))
 }
 
 // Before `run`, which would tell it in its own words as well.

@@ -14,29 +14,33 @@ export function prettyLog(color: boolean = usesColor(process.stdout)): (line: st
   const pretty = prettyFactory({
     colorize: color,
     translateTime: 'SYS:HH:MM:ss',
-    ignore: 'pid,hostname,name',
-    // Short: what else there is follows on lines of its own only for errors.
+    ignore: 'pid,hostname,name,source',
     singleLine: true,
   })
   return (line) => {
-    const request = requestOf(line)
-    if (!request) return pretty(line) ?? line
-    return request.url.startsWith(DEV_PREFIX) ? '' : requestLine(request, color)
+    const fields = parse(line)
+    if (!fields) return line
+    if (fields.msg === 'request' && typeof fields.method === 'string' && typeof fields.url === 'string') {
+      return fields.url.startsWith(DEV_PREFIX) ? '' : requestLine(fields as RequestLine, color)
+    }
+    const { err, ...rest } = fields
+    if (typeof err?.stack !== 'string') return pretty(line) ?? line
+    return `${pretty(JSON.stringify(rest)) ?? line}${err.stack.replace(/^/gm, '    ')}\n`
   }
 }
 
-type RequestLine = AccessLine & { time: number }
+type LogLine = Partial<RequestLine> & { msg?: string; err?: { stack?: string } }
 
-function requestOf(line: string): RequestLine | undefined {
-  // Looked for in the text first: a log may be long, and most lines are requests only where there are many.
-  if (!line.includes('"msg":"request"')) return undefined
+function parse(line: string): LogLine | undefined {
   try {
-    const fields = JSON.parse(line) as RequestLine
-    return typeof fields.method === 'string' && typeof fields.url === 'string' ? fields : undefined
+    const fields = JSON.parse(line) as LogLine | null
+    return typeof fields === 'object' && fields !== null ? fields : undefined
   } catch {
     return undefined
   }
 }
+
+type RequestLine = AccessLine & { time: number }
 
 /** `14:03:59 GET /path 200 3 ms`; the id, by which an error is found, where the request failed. */
 function requestLine(

@@ -188,6 +188,8 @@ function explain(error: unknown, shown: string, file: string): LoadError {
 
 /** `file:line`. Of JavaScript that does not parse Node tells no place to who imports it; it tells `--check`, which runs nothing. */
 export function syntaxErrorPlace(file: string): string | undefined {
+  // It would take the types of TypeScript for the error.
+  if (!/\.[cm]?js$/.test(file)) return undefined
   return placeOf(spawnSync(process.execPath, ['--check', file], { encoding: 'utf8', timeout: 10_000 }).stderr)
 }
 
