@@ -3,6 +3,7 @@
 export { type AccessLine, type AccessLogOptions, accessLog } from './access-log.ts'
 export { type BasicAuthOptions, basicAuth } from './basic-auth.ts'
 export { type BodyLimitOptions, bodyLimit } from './body-limit.ts'
+export { type Cache, type CacheOptions, type CacheStats, cache } from './cache.ts'
 export { compose } from './compose.ts'
 export { type CompressOptions, compress, isCompressible } from './compress.ts'
 export { type ConditionalOptions, conditional } from './conditional.ts'
