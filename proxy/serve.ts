@@ -4,7 +4,7 @@
  */
 
 import { randomBytes } from 'node:crypto'
-import { isIP, type Socket } from 'node:net'
+import type { Socket } from 'node:net'
 import { accessLog } from '../middleware/access-log.ts'
 import { compose } from '../middleware/compose.ts'
 import { forwarded, requestIdFrom } from '../middleware/forwarded.ts'
@@ -22,11 +22,12 @@ import { type Listener, listen } from '../protocol/listen.ts'
 import { loadMiddleware } from '../protocol/load-middleware.ts'
 import type { Logger } from '../protocol/log.ts'
 import { OptionError } from '../protocol/options.ts'
-import { TrustedPeers, UNIX_PEER } from '../protocol/peers.ts'
+import { UNIX_PEER } from '../protocol/peers.ts'
 import { Dialer } from './dialer.ts'
 import { listenForJoiners } from './joiners.ts'
 import type { ProxyOptions } from './options.ts'
 import { Pool } from './pool.ts'
+import { needsSecret } from './secrets.ts'
 import { UpstreamSet, type UpstreamSetOptions } from './upstream-set.ts'
 
 export interface ProxyEnvironment {
@@ -258,12 +259,7 @@ async function closed(pool: Pool, clock: Clock): Promise<void> {
   await new Promise<void>((resolve) => clock.after(0, resolve))
 }
 
-/**
- * Frames over TCP are authenticated wherever they leave this host: a stranger that joins would be sent every client's
- * requests, and one that answers in a container's place would answer them.
- *
- * @throws OptionError
- */
+/** @throws OptionError */
 function checkSecrets(options: ProxyOptions, token: string | undefined): void {
   if (token !== undefined) return
   for (const [label, addresses] of [
@@ -271,7 +267,7 @@ function checkSecrets(options: ProxyOptions, token: string | undefined): void {
     ['--join-listen', options.joinListen],
   ] as const) {
     for (const address of addresses) {
-      if (address.kind !== 'tcp' || isLoopback(address, label === '--upstream')) continue
+      if (!needsSecret(address, label === '--upstream')) continue
       throw new OptionError(
         'MISSING_OPTION',
         label,
@@ -279,12 +275,4 @@ function checkSecrets(options: ProxyOptions, token: string | undefined): void {
       )
     }
   }
-}
-
-const loopback = new TrustedPeers(['loopback'])
-
-/** Without a host, this host is dialled, but every interface is listened on. */
-function isLoopback({ host }: TcpAddress, dialled: boolean): boolean {
-  if (host === '') return dialled
-  return isIP(host) === 0 ? host.toLowerCase() === 'localhost' : loopback.has(host)
 }
