@@ -2,5 +2,6 @@
 
 export { checkProxyOptions, type ProxyOptions, proxyOptions } from './options.ts'
 export { type MemberState, Pool, type PoolCounters, type PoolOptions } from './pool.ts'
+export { type PooledApplication, type PooledOptions, pool } from './pooled.ts'
 export { type ProxyEnvironment, type RunningProxy, serveProxy } from './serve.ts'
 export { type HttpUpstream, type HttpUpstreamOptions, http } from './upstreams/http.ts'
