@@ -55,6 +55,8 @@ class PagedCall {
   #sent = false
   readonly #open: OpenBody = new OpenBody()
   readonly #page: OpenBody = new OpenBody()
+  /** Of the application's body, where a page has taken its place. */
+  #closing: Promise<void> | undefined
 
   constructor(shared: Shared, environ: Environ, startResponse: StartResponse) {
     this.#shared = shared
@@ -109,8 +111,7 @@ class PagedCall {
     if (Array.isArray(body)) {
       const empty = body.every((chunk: unknown) => chunk instanceof Uint8Array && chunk.length === 0)
       if (!this.#isReplaced && !(this.#isError && empty && this.#isEmpty)) return body
-      this.#open.give(body)
-      return this.#closedThen(() => this.#answer(this.#status, this.#headers))
+      if (typeof (body as Body).close !== 'function') return this.#answer(this.#status, this.#headers)
     }
     // It has begun, is no error, and what it fails with gives the plain page anyhow.
     if (this.#code !== 0 && !this.#isError && !this.#shared.pages.own) return body
@@ -155,23 +156,22 @@ class PagedCall {
     }
   }
 
-  /** The page goes on where the application's body is left, which is closed. */
+  /**
+   * The page goes on where the application's body is left. That is closed, but its client does not wait for it: what is given up at a
+   * deadline (`timeout`) takes as long to close as it takes.
+   */
   async #turn(answer: () => Body | Promise<Body>): Promise<IteratorResult<Uint8Array>> {
-    await this.#open.close(this.#closeFailed)
+    this.#closing = this.#open.close(this.#closeFailed)
     this.#page.give(await answer())
     this.#page.iterate()
     return step(this.#page)
   }
 
-  #closedThen(answer: () => Body | Promise<Body>): Body | Promise<Body> {
-    const closing = this.#open.close(this.#closeFailed)
-    return closing ? closing.then(answer) : answer()
-  }
-
   async #close(): Promise<void> {
     const failures: unknown[] = []
-    await this.#open.close((error) => failures.push(error))
     if (this.#page.given) await this.#page.close((error) => failures.push(error))
+    await this.#closing
+    await this.#open.close((error) => failures.push(error))
     if (failures.length > 0) throw failures[0]
   }
 

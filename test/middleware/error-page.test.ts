@@ -2,11 +2,14 @@ import assert from 'node:assert/strict'
 import { rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, it } from 'node:test'
+import { setImmediate as turn } from 'node:timers/promises'
 import { errorPage } from '../../middleware/error-page.ts'
+import { timeout } from '../../middleware/timeout.ts'
 import type { Application, Environ, Headers, StartResponse } from '../../protocol/application.ts'
 import { call } from '../../protocol/call.ts'
 import { AbortError, HttpError } from '../../protocol/errors.ts'
 import { lint } from '../../protocol/lint.ts'
+import { FakeClock } from '../support/clock.ts'
 import { run } from '../support/exchange.ts'
 import { RecordingLog } from '../support/log.ts'
 import { places } from '../support/places.ts'
@@ -232,6 +235,30 @@ describe('an application that throws', () => {
     const log = new RecordingLog()
     await call(errorPage()(failing['at once']!), { log })
     assert.match(log.messages('error').join('\n'), /the application failed: Error: secret/)
+  })
+})
+
+describe('an application that is given up at its deadline', () => {
+  it('is answered for then, and keeps its slot until it has settled', async () => {
+    const clock = new FakeClock()
+    const late = Promise.withResolvers<void>()
+    let closed = 0
+    const running = run(
+      errorPage({ pages: { 504: own }, log: new RecordingLog() })(
+        timeout({ firstByte: 1_000, clock })(async () => {
+          await late.promise
+          return Object.assign([], { close: () => void closed++ })
+        }),
+      ),
+    )
+    clock.advance(2_000)
+    for (let at = 0; at < 5; at++) await turn()
+    assert.equal(running.sink.body, 'own 504 GET')
+    assert.ok(running.sink.ended)
+    assert.deepEqual([running.settled(), closed], [0, 0])
+    late.resolve()
+    await running.whenSettled
+    assert.equal(closed, 1)
   })
 })
 
