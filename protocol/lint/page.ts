@@ -132,7 +132,7 @@ function table(rules: Readonly<Record<string, Rule>>): string {
 }
 
 function cell(text: string): string {
-  return text.replaceAll('|', '\\|').replaceAll('<', '&lt;').replaceAll('*', '\\*').replaceAll('_', '\\_')
+  return text.replaceAll('|', '\\|').replaceAll('<', '&lt;').replaceAll('*', '\\*')
 }
 
 function links(source: string): string {
