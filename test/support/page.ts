@@ -1,7 +1,7 @@
 /**
  * A page of the documentation as a script: its files are written, its commands run, and what it says they print is compared.
  *
- * A `ts` (or `js`, `xml`…) block whose first line is a comment with a file's name is that file. In a `console` block each line that
+ * A block whose first line is a comment with a file's name is that file. In a `console` block each line that
  * begins with `$ ` is a command, and the lines up to the next one are what it prints; `…` stands for anything. A server that is started runs
  * until its section ends. Ports on 127.0.0.1 are others than the page's.
  */
@@ -41,6 +41,11 @@ export function fileName({ text }: Block): string | undefined {
   return /^(?:\/\/|#|<!--) (\S+\.\w+)(?: -->)?\n/.exec(text)?.[1]
 }
 
+/** What is in the file: of other than code without the line that names it. */
+function contentOf({ language, text }: Block): string {
+  return /^[jt]s$/.test(language) ? text : text.slice(text.indexOf('\n') + 1)
+}
+
 /** Writes the section's files and runs its commands, in the page's order. @throws AssertionError for what differs from the page */
 export function runSection(section: Section): Promise<void> {
   return withDirectory(async (directory) => {
@@ -50,7 +55,7 @@ export function runSection(section: Section): Promise<void> {
     try {
       for (const block of section.blocks) {
         const name = fileName(block)
-        if (name !== undefined) write(directory, name, block.text)
+        if (name !== undefined) write(directory, name, contentOf(block))
         else if (block.language === 'console') await runBlock(block.text, directory, servers, ports)
       }
     } finally {
