@@ -17,7 +17,9 @@ export function requestUrl(environ: Environ): string {
   if (agrees && decoded(rawPath) === path) {
     if (environ.SCRIPT_NAME === '') return raw
     const rest = raw.slice(prefixLength(rawPath, environ.SCRIPT_NAME.length))
-    return rest.charCodeAt(0) === 0x2f ? rest : `/${rest}`
+    if (rest.charCodeAt(0) === 0x2f) return rest
+    // The slash at the border itself was sent as an escape, and PATH_INFO has it once.
+    return `/${/^%2f/i.test(rest) ? rest.slice(3) : rest}`
   }
   return (encoded(environ.PATH_INFO) || '/') + (query === '' ? '' : `?${query}`)
 }

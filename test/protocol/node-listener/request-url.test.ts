@@ -25,6 +25,7 @@ describe('requestUrl', () => {
     ['/app', '/app', '', '/'],
     ['/app?q', '/app', '', '/?q'],
     ['/app/', '/app', '/', '/'],
+    ['/app%2Fx%2fy?q', '/app', '/x/y', '/x%2fy?q'],
   ] as const) {
     it(`leaves the mount ${script} out of ${target}, the rest as it was sent`, () => {
       assert.equal(url(target, { SCRIPT_NAME: script, PATH_INFO: path }), expected)
