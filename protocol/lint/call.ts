@@ -216,8 +216,9 @@ export class Call implements ContextState, BodyWatch {
 
   #unwritten(): void {
     const written = this.#written
-    this.#written = undefined
+    // A length of 0: the server has transferred its buffer, which is its own by then.
     if (written && written.chunk.length > 0 && fingerprint(written.chunk) !== written.print) {
+      this.#written = undefined
       this.#fail('CHUNK_CHANGED', `what was written, ${written.chunk.length} bytes`)
     }
   }

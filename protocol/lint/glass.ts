@@ -12,7 +12,8 @@ type Members = { readonly [key: string | symbol]: unknown }
 export function glass<T extends object>(target: T, members: Members, asked?: (name: string) => void): T {
   return new Proxy(target, {
     get(real, key) {
-      if (Object.hasOwn(members, key) && !isFixed(real, key)) return members[key]
+      if (isFixed(real, key)) return Reflect.get(real, key, real)
+      if (Object.hasOwn(members, key)) return members[key]
       // With the real one as receiver: accessors and methods use private fields.
       const value = Reflect.get(real, key, real)
       if (asked && value !== undefined && typeof key === 'string' && !(key in Object.prototype)) asked(key)
