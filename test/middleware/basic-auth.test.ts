@@ -10,7 +10,9 @@ import { type BasicAuthOptions, basicAuth } from '../../middleware/basic-auth.ts
 import { PasswordCheck } from '../../middleware/password-check.ts'
 import type { Application, Environ } from '../../protocol/application.ts'
 import { type CallRequest, call } from '../../protocol/call.ts'
+import { AbortError } from '../../protocol/errors.ts'
 import { FakeClock } from '../support/clock.ts'
+import { run } from '../support/exchange.ts'
 import { RecordingLog } from '../support/log.ts'
 import { places } from '../support/places.ts'
 import { temporary } from '../support/sockets.ts'
@@ -182,6 +184,23 @@ describe('a function that decides', () => {
     assert.equal(await statusOf({ verify }, as('v', 'p')), 401)
     assert.equal(await statusOf({ verify }, { ...as('v', 'p'), path: '/late' }), 200)
     assert.equal(await statusOf({ verify }, { ...as('u', 'x'), path: '/late' }), 401)
+  })
+
+  it('that takes longer than the client waits has the application not called', async () => {
+    const asked = Promise.withResolvers<boolean>()
+    let called = false
+    const running = run(
+      basicAuth({ verify: () => asked.promise })((environ, start) => {
+        called = true
+        return whoami(environ, start)
+      }),
+      { headers: ['Host', 'h', 'Authorization', 'Basic dTpw'] },
+    )
+    running.exchange.abort(new AbortError('CLIENT_GONE', 'gone'))
+    asked.resolve(true)
+    await running.whenSettled
+    assert.equal(called, false)
+    assert.deepEqual(running.log.messages(), [])
   })
 
   it('lets nobody in by what is not true', async () => {

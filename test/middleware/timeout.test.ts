@@ -286,6 +286,38 @@ describe('a request that is over in time', () => {
     assert.equal(clock.pending, 0)
   })
 
+  it('is not timed once its connection was handed over', async () => {
+    const clock = new FakeClock()
+    const running = run(
+      timeout({ firstByte: 1_000, total: 1_000, clock })(async (environ, start) => {
+        start('101 Switching Protocols', [['Upgrade', 'echo']])
+        environ.gantry.upgrade()
+        return never()
+      }),
+      { upgrade: true, headers: ['Host', 'h', 'Connection', 'Upgrade', 'Upgrade', 'echo'] },
+    )
+    clock.advance(LATE)
+    await turns()
+    assert.equal(running.sink.aborted, undefined)
+    assert.equal(running.exchange.upgraded, true)
+    assert.equal(clock.pending, 0)
+    running.sink.peer?.destroy()
+  })
+
+  it('has its upload read as it comes', async () => {
+    const application: Application = async (environ, start) => {
+      const lines = await environ['wsgi.input'].readlines()
+      start('200 OK', text)
+      return lines
+    }
+    const body = (async function* () {
+      yield bytes('one\ntw')
+      await turn()
+      yield bytes('o\n')
+    })()
+    assert.equal((await call(timeout()(application), { method: 'POST', body })).text, 'one\ntwo\n')
+  })
+
   it('keeps an array an array', () => {
     const { sink } = run(
       timeout({ clock: new FakeClock() })((_, start) => {
