@@ -9,7 +9,7 @@ import { IncomingMessage } from 'node:http'
 import type { Environ, Headers, Input } from '../application.ts'
 import { Context } from '../context.ts'
 import { AbortError, HttpError } from '../errors.ts'
-import { RequestInput } from '../input.ts'
+import { hasBody } from '../has-body.ts'
 import type { ClientSocket } from './client-socket.ts'
 import { requestUrl } from './request-url.ts'
 
@@ -41,13 +41,6 @@ export function makeRequest(environ: Environ, socket: ClientSocket, failed: (err
   const lines = headerLines(environ, body)
   ;(req as IncomingMessage & Internals)._addHeaderLines(lines, lines.length)
   return { req, feed: new Feed(req, socket, environ, body, failed) }
-}
-
-/** Whether a body follows. Only where neither a length nor the input says so is it guessed by the method. */
-function hasBody(environ: Environ, input: Input): boolean {
-  if (environ.CONTENT_LENGTH !== undefined) return Number(environ.CONTENT_LENGTH) > 0
-  if (input instanceof RequestInput) return !input.ended || input.buffered > 0
-  return /^(?:POST|PUT|PATCH)$/.test(environ.REQUEST_METHOD)
 }
 
 /** Flat, as node's parser gives them. What was chunked says so again: that is how frameworks know that there is a body. */

@@ -10,9 +10,10 @@
 
 import { type IncomingMessage, ServerResponse, validateHeaderName, validateHeaderValue } from 'node:http'
 import type { Environ, Headers, StartResponse, Write } from '../application.ts'
+import { endToEnd } from '../end-to-end.ts'
+import { NEVER_FORWARDED } from '../hop-by-hop.ts'
 import { statusFromWire } from '../response-head.ts'
 import type { Connection } from './connection.ts'
-import { endToEnd, isHopByHop } from './hop-by-hop.ts'
 
 /** What `writeHead` hands on: the fields that were set (by key), a flat list, a list of pairs, or an object. */
 type GivenHeaders = Record<string, unknown> | unknown[] | undefined | null
@@ -194,7 +195,7 @@ function trailersOf(lines: string): Headers {
     if (colon <= 0) continue
     const name = line.slice(0, colon)
     const lower = name.toLowerCase()
-    if (!isHopByHop(lower) && lower !== 'content-length') fields.push([name, line.slice(colon + 2)])
+    if (!NEVER_FORWARDED.has(lower) && lower !== 'content-length') fields.push([name, line.slice(colon + 2)])
   }
   return fields
 }

@@ -7,10 +7,10 @@
 import type { Duplex } from 'node:stream'
 import type { Body, Environ, StartResponse } from '../application.ts'
 import type { Clock } from '../clock.ts'
+import { endToEnd } from '../end-to-end.ts'
 import { AbortError, HttpError, LocalProtocolError } from '../errors.ts'
 import { BodyQueue, type BodyQueueHost } from './body-queue.ts'
 import { ClientSocket } from './client-socket.ts'
-import { endToEnd } from './hop-by-hop.ts'
 import { RawResponse, type RawStep } from './raw-response.ts'
 
 type Callback = (error?: Error | null) => void

@@ -1,18 +1,13 @@
 /**
- * Which fields of a response speak of the connection and not of the response (RFC 9110 §7.6.1). Node's applications set them
- * freely; an exchange refuses them. Pure.
+ * Which fields of a response speak of the connection and not of the response (RFC 9110 §7.6.1). Applications for node:http and
+ * fetch handlers set them freely; an exchange refuses them. Pure.
  */
 
-import type { Headers } from '../application.ts'
-import { NEVER_FORWARDED } from '../hop-by-hop.ts'
+import type { Headers } from './application.ts'
+import { NEVER_FORWARDED } from './hop-by-hop.ts'
 
 /** A nomination cannot strike out what frames or describes the message. */
 const KEPT: ReadonlySet<string> = new Set(['close', 'content-length', 'content-type', 'content-encoding', 'set-cookie'])
-
-/** Whether a field, by its lower-case name, never crosses to the next hop. */
-export function isHopByHop(lower: string): boolean {
-  return NEVER_FORWARDED.has(lower)
-}
 
 /**
  * The fields without those that stay on this hop, also those that `Connection` names. Under Transfer-Encoding a
