@@ -97,7 +97,7 @@ function fieldsOf(response: Response): Headers {
 /** Turns of the microtask queue in which a body that is whole says so: the platform's own strings and buffers do within two. */
 const TURNS = 3
 
-async function bodyOf(response: Response, environ: Environ): Promise<Body> {
+async function bodyOf(response: Response, environ: Environ): Promise<Uint8Array[] | StreamedBody> {
   if (!response.body) return []
   const reader = response.body.getReader() as ReadableStreamDefaultReader<Uint8Array>
   // Before the first chunk is asked for: it may never come.
@@ -186,17 +186,16 @@ class Waiting implements FetchContext {
   passThroughOnException(): void {}
 
   /** `body`, whose closing waits for the promises too, those that are given meanwhile included. */
-  before(body: Body): Body {
+  before(body: Uint8Array[] | StreamedBody): Body {
+    if (Array.isArray(body)) return this.#promises ? Object.assign(body, { close: () => this.#settled() }) : body
     const close = async (): Promise<void> => {
       try {
-        await (body as StreamedBody).close?.()
+        await body.close()
       } finally {
         await this.#settled()
       }
     }
-    if (!this.#promises && Array.isArray(body)) return body
-    if (Array.isArray(body)) return Object.assign(body, { close })
-    return { [Symbol.asyncIterator]: () => (body as StreamedBody)[Symbol.asyncIterator](), close }
+    return { [Symbol.asyncIterator]: () => body[Symbol.asyncIterator](), close }
   }
 
   async thenThrow(error: unknown): Promise<never> {
