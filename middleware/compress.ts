@@ -112,16 +112,20 @@ export function compress(options: CompressOptions = {}): Middleware {
   const preferred = preference(encodings)
 
   function decideFor(environ: Environ): Decide {
+    // As the client sent them: middleware further in may take them from the application.
+    const accepted = environ['HTTP_ACCEPT_ENCODING']
+    const known = environ['HTTP_IF_NONE_MATCH']
+    const forbidden = forbidsTransforming(environ['HTTP_CACHE_CONTROL'])
     return (status, headers): Filtered => {
-      if (status.startsWith('304')) return { status, headers: weakenedAsKnown(headers, environ['HTTP_IF_NONE_MATCH']) }
+      if (status.startsWith('304')) return { status, headers: weakenedAsKnown(headers, known) }
       const left: Filtered = { status, headers }
-      if (!mayChange(environ, status, headers)) return left
+      if (forbidden || !mayChange(status, headers)) return left
       const type = mediaTypeOf(headers)
       if (!type || !compressible(type)) return left
       const length = headerOf(headers, 'content-length')
       if (length !== undefined && Number(length) < threshold) return left
       const varied = addVary(headers, 'Accept-Encoding')
-      const coding = preferred(environ['HTTP_ACCEPT_ENCODING'])
+      const coding = preferred(accepted)
       if (!coding) return { status, headers: varied }
       const coded = codedHeaders(varied, coding)
       return {
@@ -162,13 +166,13 @@ function answer(status: string, headers: Headers, body: Uint8Array): Application
   }
 }
 
-function mayChange(environ: Environ, status: string, headers: Headers): boolean {
+function mayChange(status: string, headers: Headers): boolean {
   // A HEAD is answered with the fields of its GET.
   if (!hasContent('GET', status) || status.startsWith('206')) return false
   const encoding = headerOf(headers, 'content-encoding')
   if (encoding !== undefined && encoding.trim().toLowerCase() !== 'identity') return false
   if (headerOf(headers, 'content-range') !== undefined) return false
-  return !forbidsTransforming(headerOf(headers, 'cache-control')) && !forbidsTransforming(environ['HTTP_CACHE_CONTROL'])
+  return !forbidsTransforming(headerOf(headers, 'cache-control'))
 }
 
 /** RFC 9111 §5.2.2.6; a request's: §5.2.1.6. */

@@ -99,6 +99,8 @@ class FilteredResponse {
   readonly #environ: Environ
   readonly #server: StartResponse
   readonly #decide: Decide
+  /** The request's, whatever middleware further in makes of the environ. */
+  readonly #method: string
 
   /** The application has called startResponse. */
   #decided = false
@@ -144,6 +146,7 @@ class FilteredResponse {
     this.#environ = environ
     this.#server = server
     this.#decide = decide
+    this.#method = environ.REQUEST_METHOD
   }
 
   call(application: Application): Body | Promise<Body> {
@@ -208,10 +211,10 @@ class FilteredResponse {
       this.#replace = filtered.replace
       return
     }
-    const content = hasContent(this.#environ.REQUEST_METHOD, filtered.status)
+    const content = hasContent(this.#method, filtered.status)
     this.#filter = filtered.hold ?? filtered.filter
     if (!content) {
-      this.#drops = this.#filter !== undefined && this.#environ.REQUEST_METHOD === 'HEAD'
+      this.#drops = this.#filter !== undefined && this.#method === 'HEAD'
       this.#release(true)
     } else {
       this.#hold = filtered.hold
