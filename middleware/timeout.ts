@@ -72,6 +72,8 @@ class TimedCall implements Expirable {
   /** The head has left, or is about to. */
   #sent = false
   #bytes = 0
+  /** There is nothing to time any more. */
+  #over = false
   #error: HttpError | undefined
   #aborted: AbortError | undefined
   /** Gives a body in the application's place, while it has given none. */
@@ -102,7 +104,8 @@ class TimedCall implements Expirable {
     if (Array.isArray(given)) return given
     const { firstByte, total, deadlines } = this.#shared
     this.deadline = this.#began + (this.#sent ? total : Math.min(firstByte, total))
-    if (this.deadline === Number.POSITIVE_INFINITY) return given
+    // Also where the connection was handed over within the call.
+    if (this.#over || this.deadline === Number.POSITIVE_INFINITY) return given
     deadlines.add(this)
     // Its client has all of it, or has gone: there is nobody to be told of a deadline.
     gantry.onFinished(() => this.#done())
@@ -263,6 +266,7 @@ class TimedCall implements Expirable {
 
   /** There is nothing to time any more. */
   #done(): void {
+    this.#over = true
     this.deadline = Number.POSITIVE_INFINITY
     this.#shared.deadlines.delete(this)
   }

@@ -247,8 +247,10 @@ describe('a password file', () => {
     assert.doesNotMatch(JSON.stringify(log.lines), /secret-in-the-clear/)
 
     await unlink(path)
-    clock.advance(1_000)
-    assert.equal(await status('bob'), 200)
+    for (let second = 0; second < 3; second++) {
+      clock.advance(1_000)
+      assert.equal(await status('bob'), 200)
+    }
     assert.equal(log.lines.length, 2)
 
     await writeFile(path, `ann:${SHA}\n`)

@@ -2,10 +2,10 @@ import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import { forwarded, requestIdFrom } from '../../middleware/forwarded.ts'
 import type { Application, Environ } from '../../protocol/application.ts'
+import { call } from '../../protocol/call.ts'
 import { environFromHttp } from '../../protocol/environ.ts'
-import { lint } from '../../protocol/lint.ts'
 import { TrustedPeers } from '../../protocol/peers.ts'
-import { MemoryClient } from '../support/memory-client.ts'
+import { places } from '../support/places.ts'
 
 interface Asked {
   from?: string
@@ -246,19 +246,16 @@ suite('a request’s id', () => {
   })
 })
 
-test('keeps the contract on both sides', async () => {
-  const found: string[] = []
-  const report = (error: Error): void => void found.push(error.message)
-  const inner = lint(
-    (_environ, startResponse) => {
-      startResponse('200 OK', [['Content-Type', 'text/plain']])
-      return [Buffer.from('hello')]
-    },
-    { report },
-  )
-  const outer = lint(forwarded({ trustedPeers: new TrustedPeers(['all']) })(inner), { report })
-  const client = new MemoryClient(outer)
-  const answer = await client.request({ target: '/' }).whole()
-  await client.host.idle()
-  assert.deepEqual([answer.status, String(answer.body), found], [200, 'hello', []])
-})
+for (const place of places) {
+  test(`keeps the contract ${place.name}, and tells the application who asks`, async () => {
+    await using placed = await place.put(
+      forwarded({ trustedPeers: new TrustedPeers(['loopback']) }),
+      (environ, start) => {
+        start('200 OK', [['Content-Type', 'text/plain']])
+        return [Buffer.from(String(environ['HTTP_X_FORWARDED_FOR']))]
+      },
+    )
+    const headers = { 'X-Forwarded-For': '198.51.100.7' }
+    assert.equal((await call(placed.application, { headers })).text, '198.51.100.7, 127.0.0.1')
+  })
+}
