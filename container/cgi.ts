@@ -9,7 +9,7 @@ import { isUtf8 } from 'node:buffer'
 import { accessSync, constants, statSync } from 'node:fs'
 import { basename, dirname, resolve } from 'node:path'
 import { inspect } from 'node:util'
-import type { Application, Body, Environ, StartResponse } from '../protocol/application.ts'
+import type { Application, Body, Environ, Headers, StartResponse } from '../protocol/application.ts'
 import { type CgiHead, CgiHeadReader } from '../protocol/cgi/head.ts'
 import { programVariables } from '../protocol/cgi/variables.ts'
 import { type Clock, systemClock } from '../protocol/clock.ts'
@@ -102,9 +102,10 @@ class Program {
   async #serve(environ: Environ, startResponse: StartResponse): Promise<Body> {
     const { head, rest, run } = await this.#answer(environ)
     if (head.kind === 'local-redirect') return this.#redirected(environ, startResponse, head.target)
-    const body = this.#body(run, rest, environ.gantry.signal)
+    const length = head.headers.find(([name]) => name.toLowerCase() === 'content-length')
+    const body = this.#body(run, rest, environ, length && Number(length[1]))
     try {
-      startResponse(head.status, head.headers)
+      startResponse(head.status, typed(head))
     } catch (error) {
       await body.close()
       throw error
@@ -143,18 +144,20 @@ class Program {
   }
 
   async #start(environ: Environ, env: Record<string, string>): Promise<CgiProcess> {
-    const { args = [], cwd = dirname(this.#path), killGrace = 3_000, stderrLimit = 64 * 1024, log } = this.#options
-    const errors = environ['wsgi.errors']
-    const { requestId } = environ.gantry
+    const { args = [], cwd = dirname(this.#path), killGrace = 3_000, stderrLimit = 64 * 1024 } = this.#options
     const program = this.#path
-    const onStderr = log
-      ? (line: string): void => log.warn({ requestId, source: 'cgi', program }, line)
-      : (line: string): void => errors.write(`${line}\n`)
+    const onStderr = (line: string): void => this.#say(environ, line)
     try {
       return await CgiProcess.start({ program, args, cwd, env, clock: this.#clock, killGrace, stderrLimit, onStderr })
     } catch (error) {
       throw notStarted(error as NodeJS.ErrnoException, program, cwd)
     }
+  }
+
+  #say(environ: Environ, line: string): void {
+    const { log } = this.#options
+    if (!log) environ['wsgi.errors'].write(`${line}\n`)
+    else log.warn({ requestId: environ.gantry.requestId, source: 'cgi', program: this.#path }, line)
   }
 
   async #head(run: CgiProcess, signal: AbortSignal): Promise<{ head: CgiHead; rest: Uint8Array }> {
@@ -177,26 +180,40 @@ class Program {
   #body(
     run: CgiProcess,
     rest: Uint8Array,
-    signal: AbortSignal,
+    environ: Environ,
+    length: number | undefined,
   ): AsyncIterable<Uint8Array> & { close(): Promise<void> } {
+    const { signal } = environ.gantry
     const path = this.#path
     const timeout = this.#idleTimeout
+    // Of a HEAD's answer the length is the GET's.
+    let left = environ.REQUEST_METHOD === 'HEAD' || length === undefined ? Number.POSITIVE_INFINITY : length
+    const within = (chunk: Uint8Array): Uint8Array => {
+      const part = chunk.length > left ? chunk.subarray(0, left) : chunk
+      left -= part.length
+      if (part !== chunk) this.#say(environ, `${path} wrote more than its Content-Length; the rest was left out`)
+      return part
+    }
     const late = (): Error => {
       // It has had its time: none to end by itself.
       void run.kill()
       return new HttpError(504, 'CGI_TIMEOUT', `${path} wrote nothing for ${timeout} ms in its response`)
     }
     async function* chunks(): AsyncGenerator<Uint8Array> {
-      if (rest.length > 0) yield rest
-      for (;;) {
-        const chunk = await run.output.next(timeout, run.busySince, late, signal)
+      for (let chunk: Uint8Array | null = rest; ; ) {
+        const part = within(chunk)
+        if (part.length > 0) yield part
+        if (part !== chunk) return
+        chunk = await run.output.next(timeout, run.busySince, late, signal)
         if (chunk === null) break
-        yield chunk
       }
       const exit = await run.finish()
       // Only its exit tells a whole answer from one that broke off. One that we ended had ended its answer itself.
       if (exit.killed ? signal.aborted : exit.code !== 0) {
         throw new HttpError(502, 'CGI_EXIT', `${path} ended badly within its response (${described(exit)})`)
+      }
+      if (left > 0 && left !== Number.POSITIVE_INFINITY) {
+        throw new HttpError(502, 'CGI_SHORT', `${path} ended ${left} bytes before its Content-Length`)
       }
     }
     let closing: Promise<void> | undefined
@@ -209,7 +226,10 @@ class Program {
   #redirected(environ: Environ, startResponse: StartResponse, target: string): Body | Promise<Body> {
     const { local } = this.#options
     if (local === undefined) {
-      startResponse('302 Found', [['Location', target]])
+      startResponse('302 Found', [
+        ['Location', target],
+        ['Content-Type', 'text/plain'],
+      ])
       return []
     }
     const count = (this.#redirects.get(environ.gantry) ?? 0) + 1
@@ -253,6 +273,15 @@ class Program {
     }
     return Object.assign(env, variables)
   }
+}
+
+/**
+ * With a Content-Type, which PEP 3333's checkers want of what may have a body, and RFC 3875 §6.3.1 of the program: text/plain where it
+ * gave none, as servers did for long (Apache's DefaultType) and no browser would run.
+ */
+function typed({ status, headers }: Extract<CgiHead, { kind: 'response' }>): Headers {
+  if (/^(?:204|205|304)/.test(status) || headers.some(([name]) => name.toLowerCase() === 'content-type')) return headers
+  return [...headers, ['Content-Type', 'text/plain']]
 }
 
 function native(text: string): string {
