@@ -34,6 +34,13 @@ export class Call implements ContextState, BodyWatch {
   #headers: GivenHeaders | undefined
   /** What was written last, and what it was then. */
   #written: { chunk: Uint8Array; print: number } | undefined
+  /** The call of the middleware that made this one, where that is under watch too. */
+  around: Call | undefined
+  /** How often a chunk was asked for, and whether one is pending. */
+  step = 0
+  stepping = false
+  /** The step of `around` in which a chunk with bytes in it was given last. */
+  #gaveIn = 0
   /** startResponse has thrown this excInfo: the application has to let it go on. */
   #raised: { excInfo: unknown } | undefined
 
@@ -149,13 +156,23 @@ export class Call implements ContextState, BodyWatch {
   // ---- what the body tells ---------------------------------------------------------------------------------------
 
   asked(): void {
+    // Middleware that has yet to decide on its head, by all of the content, has nothing that it could yield: no chunk comes before
+    // startResponse.
+    const { around } = this
+    if (around && around.code !== 0 && around.stepping && around.step === this.#gaveIn) {
+      this.#fail('BLOCK_BOUNDARY', `${this.name} gave a chunk, and was asked for the next`)
+    }
     this.iterated = true
+    this.step++
+    this.stepping = true
     if (!this.#given) return
     this.sent = true
     this.#headers = undefined
   }
 
   chunk(chunk: Uint8Array): void {
+    this.stepping = false
+    if (this.around?.stepping && chunk.length > 0) this.#gaveIn = this.around.step
     this.#carriedOn('the body gave a chunk')
     if (this.code === 0) this.#fail('START_LATE', `${this.name} gave ${chunk.length} bytes`)
     this.#headers?.check(this.#fail)
@@ -164,6 +181,7 @@ export class Call implements ContextState, BodyWatch {
   }
 
   ended(): void {
+    this.stepping = false
     this.over = true
     this.#carriedOn('the body ended')
     if (this.code === 0) this.#fail('START_MISSING', this.name)
@@ -175,6 +193,7 @@ export class Call implements ContextState, BodyWatch {
   }
 
   failed(error: unknown, what: string): void {
+    this.stepping = false
     // An abort is passed on by who waits for something, and so is excInfo: as it should be.
     if (this.aborted || error === this.#raised?.excInfo) return
     const whole = this.#bytes > 0 && this.#bytes === this.#length

@@ -111,8 +111,6 @@ Lint stands between a server and an application, and sees what one asks of the o
 - An early response to an unread upload: up to 64 KiB of the rest are read and dropped, else the connection is half-closed and read for at most 2 s
   ([RFC 9112 §9.6](https://www.rfc-editor.org/rfc/rfc9112#section-9.6)), so that the client sees the answer.
 - Whether an array is iterated twice: it is handed on as an array, so that it is still sent whole.
-- Middleware yields at least as soon as its application does, or an empty chunk where it has nothing to send yet
-  ([PEP 3333](https://peps.python.org/pep-3333/#middleware-handling-of-block-boundaries)).
 `
 
 /** The page, whole. */

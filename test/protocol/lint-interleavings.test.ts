@@ -218,6 +218,35 @@ describe('excInfo', () => {
   })
 })
 
+test('middleware that decides on its head by all of the content has nothing to yield before', async () => {
+  const found: RuleCode[] = []
+  const options = { report: ({ code }: ContractError) => found.push(code) }
+  const inner = lint(async function* (_environ, startResponse) {
+    startResponse('200 OK', [...plain])
+    yield bytes('a')
+    yield bytes('b')
+  }, options)
+  const whole: Application = async function* (environ, startResponse) {
+    let headers: Headers = []
+    const chunks: Uint8Array[] = []
+    const body = await inner(environ, (_status, given) => {
+      headers = given
+      return async () => {}
+    })
+    try {
+      for await (const chunk of body) chunks.push(chunk)
+    } finally {
+      await body.close?.()
+    }
+    startResponse('200 OK', [...headers, ['X-Chunks', String(chunks.length)]])
+    yield Buffer.concat(chunks)
+  }
+  const ran = run(lint(whole, options))
+  await ran.whenSettled
+  assert.equal(ran.sink.body, 'ab')
+  assert.deepEqual(found, [])
+})
+
 test('a frozen environ.gantry goes unwatched rather than fail', async () => {
   const environ = makeEnviron()
   environ.gantry = Object.freeze({

@@ -14,6 +14,7 @@ const sections = new Set([
   'The start_response() Callable',
   'Handling the Content-Length Header',
   'Buffering and Streaming',
+  'Middleware Handling of Block Boundaries',
   'The write() Callable',
   'Unicode Issues',
   'Error Handling',

@@ -74,6 +74,12 @@ export const closeRules = {
     source: 'PEP 3333, Buffering and Streaming',
     sentence: 'The next chunk is not asked for while one is pending.',
   },
+  BLOCK_BOUNDARY: {
+    owes: 'server',
+    source: 'PEP 3333, Middleware Handling of Block Boundaries',
+    sentence:
+      'Middleware that has begun its response yields at least as soon as its application does: asked for a chunk, and given one, it gives one (an empty one where there is nothing to send yet) before it asks for the next.',
+  },
   NEXT_AFTER_DONE: {
     owes: 'server',
     source: 'Gantry',

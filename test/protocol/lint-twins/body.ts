@@ -27,6 +27,18 @@ const reusing = (between: (buffer: Buffer) => Buffer): Application =>
     yield buffer
   }
 
+/** Middleware that joins each two chunks to one. */
+const paired = (application: Application, soon: boolean): Application =>
+  async function* (environ, startResponse) {
+    let half: Uint8Array | undefined
+    for await (const chunk of await application(environ, startResponse)) {
+      if (half) yield Buffer.concat([half, chunk])
+      else if (soon) yield bytes('')
+      half = half ? undefined : chunk
+    }
+    if (half) yield half
+  }
+
 export const bodyTwins: Twins = {
   WRITE_ARGUMENTS: {
     owes: 'application',
@@ -120,6 +132,11 @@ export const bodyTwins: Twins = {
       await iterator.next()
       await iterator.next()
     }),
+  },
+  BLOCK_BOUNDARY: {
+    owes: 'server',
+    bad: (watch) => call(watch(paired(watch(generator), false))),
+    good: (watch) => call(watch(paired(watch(generator), true))),
   },
   NEXT_AFTER_DONE: {
     owes: 'server',
