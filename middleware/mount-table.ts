@@ -29,6 +29,11 @@ export class MountTable<T> {
   /** By the Host as it was spelled. */
   readonly #known: Map<string, readonly PrefixTree<Mounted<T>>[]> = new Map()
 
+  /** Hosts that are remembered. */
+  get remembered(): number {
+    return this.#known.size
+  }
+
   /** @throws TypeError for a key that is none, or that says the same as another */
   add(key: string, value: T): void {
     const slash = key.indexOf('/')

@@ -3,6 +3,7 @@ import { describe, it } from 'node:test'
 import type { Application } from '../../protocol/application.ts'
 import { call } from '../../protocol/call.ts'
 import { pool } from '../../proxy/pooled.ts'
+import { FakeClock } from '../support/clock.ts'
 import { withDirectory } from '../support/directory.ts'
 import { RecordingLog } from '../support/log.ts'
 import { Container, until } from './container.ts'
@@ -57,6 +58,28 @@ describe('pool', () => {
       assert.equal(application.close(), closed)
       await closed
       assert.equal((await call(application)).status, 503)
+    }))
+
+  it('dials nobody any more after it was closed', () =>
+    withDirectory(async (directory) => {
+      const address = `unix:${directory}/a.sock`
+      const clock = new FakeClock()
+      const log = new RecordingLog()
+      const closed = pool([address], { clock, log })
+      await until(() => log.messages().includes('container cannot be reached; trying again'))
+      await closed.close()
+      const container = new Container(named('hello'))
+      await container.listen({ path: `${directory}/a.sock` })
+      clock.advance(60_000)
+      // Who dials after it is served after it.
+      const other = pool([address])
+      try {
+        assert.equal((await call(other)).text, 'hello')
+        assert.equal(container.links.length, 1)
+      } finally {
+        await other.close()
+        await container.kill()
+      }
     }))
 
   it('cuts what does not end in the time that closing is given', () =>
