@@ -20,7 +20,10 @@ export interface AccessLogOptions {
   readonly to?: LineTarget | undefined
   /** Takes the fields of each line instead, with the message `request`: the logger then decides on format and destination. */
   readonly log?: Pick<Logger, 'info'> | undefined
-  /** Requests that are not worth a line, such as health probes. It is asked when they are over. Default: none. */
+  /**
+   * Requests that are not worth a line, such as health probes. It is asked when they are over, with the environ as it is then: `mount` has
+   * shortened PATH_INFO. Default: none.
+   */
   readonly skip?: ((environ: Environ, outcome: Outcome) => boolean) | undefined
   /** Default: the system's. */
   readonly clock?: Clock | undefined
@@ -71,7 +74,7 @@ function recorder({ log, format, to, clock = systemClock }: AccessLogOptions): (
     }
     return (line) => log.info(line, 'request')
   }
-  const output = new LineOutput(to ?? process.stdout)
+  const output = new LineOutput(to ?? standardOutput())
   switch (format) {
     case undefined:
     case 'json':
@@ -81,6 +84,15 @@ function recorder({ log, format, to, clock = systemClock }: AccessLogOptions): (
     default:
       throw new TypeError(`accessLog: format is 'json' or 'combined', got ${JSON.stringify(format)}`)
   }
+}
+
+const ignore = (): void => {}
+
+/** As console.log has it: that its reader has gone (EPIPE) does not end the service. */
+function standardOutput(): NodeJS.WriteStream {
+  const { stdout } = process
+  if (!stdout.listeners('error').includes(ignore)) stdout.on('error', ignore)
+  return stdout
 }
 
 export function accessLine(

@@ -83,8 +83,10 @@ export function basicAuth(options: BasicAuthOptions): Middleware {
     if (!credentials) throw refusal('the request has no credentials of the Basic scheme')
     const answer = known(credentials, environ)
     if (answer === true) return admit(application, environ, startResponse, credentials.user)
-    if (answer === false) throw refusal('the name or the password is not known')
-    return answer.then((good) => {
+    if (typeof (answer as Promise<boolean> | undefined)?.then !== 'function') {
+      throw refusal('the name or the password is not known')
+    }
+    return (answer as Promise<boolean>).then((good) => {
       if (good !== true) throw refusal('the name or the password is not known')
       // Its client did not wait as long.
       const { signal } = environ.gantry

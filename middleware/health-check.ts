@@ -95,10 +95,12 @@ class Readiness {
     } catch (error) {
       return this.#failed(environ, error)
     }
-    if (!(result instanceof Promise)) return factsOf(result)
-    const pending = result.then(factsOf).finally(() => {
-      this.#pending = undefined
-    })
+    if (typeof (result as Promise<CheckResult> | undefined)?.then !== 'function') return factsOf(result as CheckResult)
+    const pending = Promise.resolve(result)
+      .then(factsOf)
+      .finally(() => {
+        this.#pending = undefined
+      })
     this.#pending = pending
     return this.#within(environ, pending)
   }

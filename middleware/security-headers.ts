@@ -55,7 +55,11 @@ const YEAR = 31_536_000
 const NONCE_BYTES = 16
 const NONCE = '{nonce}'
 
-/** @throws TypeError for a value that no header field can have, or an HSTS that browsers would not take */
+/**
+ * The page that a gateway makes for an application that throws has none of these, unless `errorPage` is further in and makes it first.
+ *
+ * @throws TypeError for a value that no header field can have, or an HSTS that browsers would not take
+ */
 export function securityHeaders(options: SecurityHeadersOptions = {}): Middleware {
   const { isHttps = schemeIsHttps, stripPoweredBy = true } = options
   const policies = [

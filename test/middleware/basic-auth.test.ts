@@ -204,7 +204,10 @@ describe('a function that decides', () => {
   })
 
   it('lets nobody in by what is not true', async () => {
-    assert.equal(await statusOf({ verify: (() => Promise.resolve('yes')) as never }, as('u', 'x')), 401)
+    for (const given of ['yes', 1, undefined]) {
+      assert.equal(await statusOf({ verify: (() => given) as never }, as('u', 'x')), 401)
+      assert.equal(await statusOf({ verify: (() => Promise.resolve(given)) as never }, as('u', 'x')), 401)
+    }
   })
 
   it('that throws is a failure', async () => {
