@@ -8,65 +8,16 @@
 
 import type { Application, Body, Environ, Headers, StartResponse, Write } from '../protocol/application.ts'
 import { LocalProtocolError } from '../protocol/errors.ts'
-import { WRITE_OVERRUN } from '../protocol/exchange.ts'
-import { OpenBody } from '../protocol/open-body.ts'
 import { checkHead, shown } from '../protocol/response-head.ts'
+import type { Awaitable, Changed, Decide, Filter, Filtered, Hold } from './filter.ts'
+import { checkChunk, FilteredBodies, isPromise, isWhole, step, stepSync } from './filtered-bodies.ts'
+import { FilteredWrites } from './filtered-writes.ts'
 import { hasContent } from './response-fields.ts'
 
-type Awaitable<T> = T | Promise<T>
+export type { Changed, Decide, Filter, Filtered, Hold, Replaced } from './filter.ts'
+
 type Step = IteratorResult<Uint8Array>
 
-/** Changes a response's bytes on their way. One is made per response. */
-export interface Filter {
-  /** What of the output is ready now that `chunk` (never empty) has come; undefined or empty: nothing yet. At most one call at a time. */
-  push(chunk: Uint8Array): Awaitable<Uint8Array | undefined>
-  /** What is left at the end of the body. Not called after an abort or a failure: by it a tee knows that the body was whole. */
-  end(): Awaitable<Uint8Array | undefined>
-  /**
-   * Frees what it holds. Called once, on every path, after `end()` too, and when nothing was ever pushed. After an abort it may come
-   * while a push is pending; what that gives is dropped, and it need not settle.
-   */
-  close?(): void
-}
-
-/** Takes the whole body before anything is answered. How much that may be is for `push` to bound. */
-export interface Hold {
-  /** An application that is returned is answered instead, at once, and the held one's body is closed (too large: `errorPage(502)`). */
-  push(chunk: Uint8Array): Awaitable<Application | undefined>
-  /** What to answer, now that all was pushed. */
-  end(): Awaitable<Application>
-  /** As a filter's. */
-  close?(): void
-}
-
-/** The head as it is to be sent, and what becomes of the body. */
-export interface Changed {
-  readonly status: string
-  readonly headers: Headers
-  /** Without one (and without the others) the body passes untouched: as the very object that the application gave. */
-  readonly filter?: Filter | undefined
-  /**
-   * What to answer, in place of `filter`, when the body is all there as the application returns: an array of one chunk, or of at
-   * most 64 KiB, with nothing written before. The head is decided only then.
-   */
-  readonly whole?: ((body: Uint8Array) => Awaitable<Application>) | undefined
-  /** In place of `filter` and `whole`: nothing is answered before the end of the body. `status` and `headers` are then a HEAD's. */
-  readonly hold?: Hold | undefined
-}
-
-/** The application's body is closed without being read on, and this application answers instead. */
-export interface Replaced {
-  readonly replace: Application
-}
-
-export type Filtered = Changed | Replaced
-
-/** `headers` is a copy of the application's list; the middleware's to change. */
-export type Decide = (status: string, headers: Headers) => Filtered
-
-/** An array of more than one chunk counts as whole up to this size: what gateways coalesce too (protocol/response.ts). */
-const WHOLE_MAX = 64 * 1024
-const WHOLE_CHUNKS = 1024
 /** A filter that swallows a long synchronous body lets others run this often, bytes (contract.md rule 3). */
 const YIELD_AFTER = 64 * 1024
 
@@ -124,21 +75,14 @@ class FilteredResponse {
   #over = false
   #closed = false
   #failure: { error: unknown } | undefined
-  #closeErrors: unknown[] | undefined
 
   #write: Write | undefined
   /** Writes that wait for an asynchronous push. */
-  #writes: Promise<void> | undefined
-  #queued = 0
+  readonly #writes: FilteredWrites = new FilteredWrites()
 
-  readonly #body: OpenBody = new OpenBody()
-  /** What a replacement gave. */
-  readonly #other: OpenBody = new OpenBody()
-  /** The application's body has a close(). */
-  #closes = false
-  #closing: Promise<unknown> | undefined
+  readonly #bodies: FilteredBodies = new FilteredBodies()
   /** A step that was taken to see the response begin. */
-  #first: Awaitable<Step> | undefined
+  #first: Step | undefined
   #interrupt: (() => void) | undefined
   #swallowed = 0
 
@@ -165,8 +109,8 @@ class FilteredResponse {
 
   /** What was written before leaves first, so that the client sees the same end as it would without us. */
   #threw(error: unknown): never | Promise<never> {
-    if (!this.#writes) return this.#refuse(error)
-    return this.#writes.catch(ignore).then(() => this.#refuse(error))
+    if (!this.#writes.pending) return this.#refuse(error)
+    return this.#writes.pending.catch(ignore).then(() => this.#refuse(error))
   }
 
   // ---- startResponse ---------------------------------------------------------------------------------------------
@@ -264,7 +208,7 @@ class FilteredResponse {
     if (this.#replace) return nextTick()
     this.#tellNow()
     if (this.#drops) return this.#write!(EMPTY)
-    if (this.#writes) return this.#queue(chunk)
+    if (this.#writes.pending) return this.#queue(chunk)
     if (chunk.length === 0) return this.#hold ? Promise.resolve() : this.#write!(chunk)
     const output = this.#push(chunk)
     if (isPromise(output)) return this.#queue(chunk, output)
@@ -274,37 +218,27 @@ class FilteredResponse {
 
   /** @param pushed what its push gives, when that has begun */
   #queue(chunk: Uint8Array, pushed?: Promise<Uint8Array>): Promise<void> {
-    const before = this.#writes
-    if (before && (this.#queued += chunk.length) > WRITE_OVERRUN) {
-      const error = new LocalProtocolError(
-        'WRITE_OVERRUN',
-        `write() was called with ${this.#queued} bytes while one was pending: await what it returns`,
-      )
+    try {
+      return this.#writes.add(chunk.length, () => this.#turn(chunk, pushed))
+    } catch (error) {
       this.#fail(error)
       throw error
     }
-    const turn = this.#turn(chunk, before, pushed).then(
-      () => {
-        if (this.#writes !== turn) return
-        this.#writes = undefined
-        this.#queued = 0
-      },
-      (error: unknown) => {
-        this.#fail(error)
-        throw error
-      },
-    )
-    this.#writes = turn
-    return turn
   }
 
-  async #turn(chunk: Uint8Array, before: Promise<void> | undefined, pushed?: Promise<Uint8Array>): Promise<void> {
-    if (before) await before
-    this.#check()
-    const output = pushed ? await this.#interruptible(pushed) : chunk.length === 0 ? EMPTY : await this.#push(chunk)
-    this.#check()
-    if (this.#closed) throw new LocalProtocolError('WRITE_AFTER_END', 'the response was closed during a write()')
-    if (!this.#hold) await this.#write!(output ?? EMPTY)
+  async #turn(chunk: Uint8Array, pushed: Promise<Uint8Array> | undefined): Promise<void> {
+    try {
+      this.#check()
+      const output = pushed ? await this.#interruptible(pushed) : chunk.length === 0 ? EMPTY : await this.#push(chunk)
+      this.#check()
+      if (this.#closed) {
+        throw new LocalProtocolError('WRITE_AFTER_END', 'the response was closed during a write()')
+      }
+      if (!this.#hold) await this.#write!(output ?? EMPTY)
+    } catch (error) {
+      this.#fail(error)
+      throw error
+    }
   }
 
   // ---- the filter ------------------------------------------------------------------------------------------------
@@ -358,7 +292,7 @@ class FilteredResponse {
     try {
       filter?.close?.()
     } catch (error) {
-      this.#closeFailed(error)
+      this.#bodies.failed(error)
     }
   }
 
@@ -372,13 +306,12 @@ class FilteredResponse {
       this.#release()
       return body
     }
-    this.#body.give(body)
-    this.#closes = typeof body.close === 'function'
+    this.#bodies.give(body)
     try {
       if (!this.#decided && !asynchronous && !Array.isArray(body)) this.#begin()
-      if (!this.#writes) return this.#answer(body)
+      if (!this.#writes.pending) return this.#answer(body)
       // They have to be on their way before the server iterates.
-      return this.#writes.then(() => this.#answer(body)).catch((error: unknown) => this.#refuse(error))
+      return this.#writes.pending.then(() => this.#answer(body)).catch((error: unknown) => this.#refuse(error))
     } catch (error) {
       return this.#refuse(error)
     }
@@ -387,14 +320,7 @@ class FilteredResponse {
   /** Takes a synchronous body's first step, in which it calls startResponse, so that it can stay synchronous. */
   #begin(): void {
     this.#returned = true
-    const iterator = this.#body.iterate()
-    try {
-      this.#first = iterator.next()
-    } catch (error) {
-      this.#body.iterator = undefined
-      throw error
-    }
-    if ('done' in this.#first && this.#first.done) this.#body.iterator = undefined
+    this.#first = stepSync(this.#bodies.own)
   }
 
   #answer(body: Body): Body | Promise<Body> {
@@ -410,13 +336,13 @@ class FilteredResponse {
     this.#tellNow()
     if (this.#filter) return this.#stream()
     this.#passed = true
-    return this.#first ? this.#rest(this.#first as Step) : body
+    return this.#first ? this.#rest(this.#first) : body
   }
 
   /** The application's body is closed, and `application` answers. */
   #instead(application: Application): Body | Promise<Body> {
     this.#release()
-    this.#closeBody()
+    this.#bodies.closeOwn()
     const given = this.#run(application)
     return isPromise(given)
       ? given.then(
@@ -490,9 +416,8 @@ class FilteredResponse {
 
   /** `body`, with the application's closed after it. */
   #withClose(body: Body): Body {
-    const open = !this.#body.closed && this.#closes
-    if (!open && !this.#closing && !this.#closeErrors) return body
-    this.#other.give(body)
+    if (!this.#bodies.pending) return body
+    this.#bodies.other.give(body)
     const close = (): void | Promise<void> => this.#close()
     // An array stays one, so that its length is found as it would be otherwise; it may be a constant of somebody's.
     if (Array.isArray(body)) return Object.assign([...body], { close })
@@ -501,21 +426,13 @@ class FilteredResponse {
 
   /** A synchronous body whose first step was taken, and which is not changed. */
   #rest(first: Step): Body {
-    let step: Step | undefined = first
+    let taken: Step | undefined = first
     const next = (): Step => {
-      const taken = step
-      step = undefined
-      if (taken) return taken
-      const iterator = this.#body.iterator as Iterator<Uint8Array> | undefined
-      if (!iterator) return DONE
-      try {
-        const result = iterator.next()
-        if (result.done) this.#body.iterator = undefined
-        return result
-      } catch (error) {
-        this.#body.iterator = undefined
-        throw error
-      }
+      if (this.#over) return DONE
+      const result = taken ?? stepSync(this.#bodies.own)
+      taken = undefined
+      this.#over = result.done === true
+      return result
     }
     return { [Symbol.iterator]: () => ({ next }), close: () => this.#close() }
   }
@@ -526,27 +443,30 @@ class FilteredResponse {
 
   /** One step of the application's for one of ours, so that nothing is delayed: what gives no output gives an empty chunk. */
   async #next(): Promise<Step> {
-    if (this.#writes) await this.#writes
+    if (this.#writes.pending) await this.#writes.pending
     this.#check()
     if (this.#over || this.#closed) return DONE
-    if (this.#other.given) return this.#nextOther()
+    if (this.#bodies.other.given) return this.#nextOther()
     for (;;) {
-      const step = await this.#stepped()
-      if (this.#writes) await this.#writes
+      const taken = await this.#stepped()
+      if (this.#writes.pending) await this.#writes.pending
       this.#check()
       if (this.#closed) return DONE
       if (this.#replace) return this.#switch(this.#replace)
       if (this.#drops) {
-        if (!step.done && step.value.length === 0) return step
+        if (!taken.done && taken.value.length === 0) return taken
         this.#over = true
         return DONE
       }
-      if (!this.#filter || !this.#decided) return step
-      if (step.done) return this.#end()
-      checkChunk(step.value)
-      if (step.value.length === 0 && !this.#hold) return step
-      if (step.value.length > 0) {
-        const output = await this.#filtered(step.value)
+      if (!this.#filter || !this.#decided) {
+        this.#over = taken.done === true
+        return taken
+      }
+      if (taken.done) return this.#end()
+      checkChunk(taken.value)
+      if (taken.value.length === 0 && !this.#hold) return taken
+      if (taken.value.length > 0) {
+        const output = await this.#filtered(taken.value)
         if (this.#closed) return DONE
         if (!this.#hold) return { done: false, value: output }
         if (this.#replace) return this.#switch(this.#replace)
@@ -557,20 +477,11 @@ class FilteredResponse {
     }
   }
 
-  /** The application's next step. An iterator that ended or threw is not to be returned. */
-  async #stepped(): Promise<Step> {
+  /** The application's next step. */
+  #stepped(): Promise<Step> {
     const first = this.#first
     this.#first = undefined
-    try {
-      const iterator = this.#body.iterator ?? (first ? undefined : this.#body.iterate())
-      const pending = first ?? iterator!.next()
-      const step = 'then' in pending ? await pending : pending
-      if (step.done) this.#body.iterator = undefined
-      return step
-    } catch (error) {
-      this.#body.iterator = undefined
-      throw error
-    }
+    return first ? Promise.resolve(first) : step(this.#bodies.own)
   }
 
   async #filtered(chunk: Uint8Array): Promise<Uint8Array> {
@@ -600,26 +511,18 @@ class FilteredResponse {
   /** `application` answers in the place of ours, whose body is closed. */
   async #switch(application: Application): Promise<Step> {
     this.#release()
-    this.#closeBody()
-    this.#other.give(await this.#run(application))
+    this.#bodies.closeOwn()
+    this.#bodies.other.give(await this.#run(application))
     if (!this.#closed) return this.#nextOther()
-    this.#closing = this.#other.close(this.#closeFailed)
+    // It came when nobody waited for it any more.
+    await this.#bodies.close()
     return DONE
   }
 
   async #nextOther(): Promise<Step> {
-    try {
-      const iterator = this.#other.iterator ?? this.#other.iterate()
-      const step = await iterator.next()
-      if (step.done) {
-        this.#other.iterator = undefined
-        this.#over = true
-      }
-      return step
-    } catch (error) {
-      this.#other.iterator = undefined
-      throw error
-    }
+    const result = await step(this.#bodies.other)
+    if (result.done) this.#over = true
+    return result
   }
 
   /** The response cannot be whole any more; whoever asks for more of it is told. */
@@ -648,53 +551,12 @@ class FilteredResponse {
     )
   }
 
-  #closeBody(): void {
-    this.#closing = this.#body.close(this.#closeFailed) ?? this.#closing
-  }
-
-  readonly #closeFailed = (error: unknown): void => {
-    this.#closeErrors ??= []
-    this.#closeErrors.push(error)
-  }
-
   #close(): void | Promise<void> {
     if (this.#closed) return undefined
     this.#closed = true
     this.#release()
     this.#interrupt?.()
-    const own = this.#body.close(this.#closeFailed)
-    const others = this.#other.close(this.#closeFailed)
-    if (own || others || this.#closing) {
-      return Promise.all([this.#closing, own, others]).then(() => this.#tellCloseErrors())
-    }
-    return this.#tellCloseErrors()
-  }
-
-  /** The server logs what close() throws; the first error is most often the cause of others. */
-  #tellCloseErrors(): void {
-    if (this.#closeErrors) throw this.#closeErrors[0]
-  }
-}
-
-function isPromise<T>(value: T | Promise<T>): value is Promise<T> {
-  return typeof (value as { then?: unknown } | null | undefined)?.then === 'function'
-}
-
-function isWhole(chunks: unknown[]): chunks is Uint8Array[] {
-  if (chunks.length > WHOLE_CHUNKS) return false
-  let total = 0
-  for (const chunk of chunks) {
-    if (!(chunk instanceof Uint8Array)) return false
-    total += chunk.length
-  }
-  return chunks.length === 1 || total <= WHOLE_MAX
-}
-
-function checkChunk(chunk: unknown): asserts chunk is Uint8Array {
-  if (!(chunk instanceof Uint8Array)) {
-    throw new TypeError(
-      `the application gave ${shown(chunk)} as a chunk of its body: a Uint8Array is due (Buffer.from(text) makes one)`,
-    )
+    return this.#bodies.close()
   }
 }
 
