@@ -200,6 +200,15 @@ describe('sendFile', () => {
       assert.equal(app.environ['HTTP_X_ACCEL_MAPPING'], undefined)
     }))
 
+  it('closes the file when the head cannot be sent', () =>
+    withFiles(async (root) => {
+      const app = naming([
+        ['X-Sendfile', 'sub/big.bin'],
+        ['Bad', 'line\nbreak'],
+      ])
+      assert.equal((await call(sendFile({ root })(app.application))).status, 500)
+    }))
+
   it('refuses options by which no file could be sent', () =>
     withFiles(async (root) => {
       assert.throws(() => sendFile({}), /neither root nor accel was given/)
