@@ -164,10 +164,11 @@ export class Desk {
       entry.renewing = false
       this.#background--
       const { verdict } = flight
-      if (!flight.failed && !(verdict?.kind === 'stored' && verdict.failed > 0)) return
+      if (flight.entry || (verdict?.kind === 'stored' && verdict.failed === 0)) return
       entry.renewAt = this.#settings.clock.now() + RETRY
       const { requestId } = gantry
-      const status = verdict?.kind === 'stored' ? verdict.failed : undefined
+      const status =
+        verdict?.kind === 'stored' ? verdict.failed : verdict?.kind === 'response' ? verdict.status : undefined
       this.#log(call.environ).warn(
         { requestId, code: 'CACHE_RENEWAL', status },
         'a stale response could not be renewed',

@@ -168,8 +168,8 @@ export class Flight implements ResponseSink {
     this.#notify()
     if (this.#over) return
     // What is not gathered is for the first alone: others who wait learn that from the verdict, and need nothing of it.
-    const wanted = this.#readers.size > 0 && (this.verdict === undefined || this.#gather !== undefined)
-    if (wanted) return
+    const shared = this.verdict === undefined || this.#gather !== undefined
+    if (this.#readers.size > 0 && (shared || this.#attended)) return
     if (this.#keep) {
       this.#watch()
       this.#exchange.resume()
@@ -276,10 +276,16 @@ export class Flight implements ResponseSink {
     this.#forgo(verdict)
   }
 
+  /** Who began it is still there. */
+  get #attended(): boolean {
+    for (const reader of this.#readers) if (reader.first) return true
+    return false
+  }
+
   #forgo(verdict: Verdict & { kind: 'response' }): void {
     verdict.head = undefined
     this.#keep = false
-    if (![...this.#readers].some((reader) => reader.first)) {
+    if (!this.#attended) {
       queueMicrotask(() => this.#stop(new AbortError('CLIENT_GONE', 'the response cannot be stored')))
     }
   }

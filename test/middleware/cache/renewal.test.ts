@@ -1,0 +1,345 @@
+import assert from 'node:assert/strict'
+import { describe, it } from 'node:test'
+import type { Application, Environ, Headers } from '../../../protocol/application.ts'
+import { cached, calm, counting, Gate } from './cached.ts'
+
+/** Answers 304 to whom has this version, else the version. */
+function versioned(version: () => string, headers: Headers, on304: Headers = headers): Application {
+  return (environ, start) => {
+    const etag = `"${version()}"`
+    if (environ['HTTP_IF_NONE_MATCH'] === etag) {
+      start('304 Not Modified', [...on304, ['ETag', etag]])
+      return []
+    }
+    start('200 OK', [...headers, ['ETag', etag], ['X-First', 'yes']])
+    return [Buffer.from(version())]
+  }
+}
+
+describe('a stale response', () => {
+  it('is served on when the application says that nothing has changed', async () => {
+    const { get, asked, clock, cache } = cached(
+      versioned(
+        () => 'v1',
+        [['Cache-Control', 'max-age=60']],
+        [
+          ['Cache-Control', 'max-age=60'],
+          ['X-Later', 'yes'],
+        ],
+      ),
+    )
+    await get()
+    clock.advance(61_000)
+    const renewed = await get()
+    assert.deepEqual([renewed.status, renewed.text, renewed.header('x-cache')], [200, 'v1', 'REVALIDATED'])
+    assert.deepEqual([renewed.header('x-first'), renewed.header('x-later'), renewed.header('age')], ['yes', 'yes', '0'])
+    clock.advance(59_000)
+    assert.equal((await get()).header('x-cache'), 'HIT')
+    assert.deepEqual([asked.length, cache.stats().revalidated, cache.stats().entries], [2, 1, 1])
+  })
+
+  it('gives way to a new one', async () => {
+    let version = 'v1'
+    const { get, clock, cache } = cached(versioned(() => version, [['Cache-Control', 'max-age=60']]))
+    await get()
+    version = 'v2'
+    clock.advance(60_000)
+    assert.equal((await get()).text, 'v2')
+    assert.equal((await get()).header('x-cache'), 'HIT')
+    assert.equal(cache.stats().entries, 1)
+  })
+
+  it('is asked for by its date where it has no tag', async () => {
+    const modified = 'Tue, 14 Nov 2023 22:00:00 GMT'
+    const { get, asked, clock } = cached(
+      counting([
+        ['Cache-Control', 'max-age=60'],
+        ['Last-Modified', modified],
+      ]),
+    )
+    await get()
+    clock.advance(60_000)
+    await get()
+    assert.equal(asked[1]?.['HTTP_IF_MODIFIED_SINCE'], modified)
+  })
+
+  it("answers a client's own condition, whatever the cache asked", async () => {
+    const { get, clock } = cached(versioned(() => 'v1', [['Cache-Control', 'max-age=60']]))
+    await get()
+    clock.advance(60_000)
+    assert.equal((await get({ headers: { 'If-None-Match': '"v1"' } })).status, 304)
+    clock.advance(60_000)
+    assert.equal((await get({ headers: { 'If-None-Match': '"v0"' } })).text, 'v1')
+  })
+
+  it('is revalidated each time when it says no-cache, and never waits for others', async () => {
+    const { get, asked } = cached(versioned(() => 'v1', [['Cache-Control', 'no-cache']]))
+    await get()
+    const both = await Promise.all([get(), get()])
+    assert.deepEqual(
+      both.map((answer) => answer.header('x-cache')),
+      ['REVALIDATED', 'REVALIDATED'],
+    )
+    assert.equal(asked.length, 3)
+  })
+
+  it('is dropped when the 304 is about another, and the client asked for afresh', async () => {
+    let calls = 0
+    const { get, clock, cache } = cached((environ, start) => {
+      calls++
+      if (environ['HTTP_IF_NONE_MATCH'] !== undefined) {
+        start('304 Not Modified', [['ETag', '"other"']])
+        return []
+      }
+      start('200 OK', [
+        ['Cache-Control', 'max-age=60'],
+        ['ETag', '"v1"'],
+      ])
+      return [Buffer.from(`call ${calls}`)]
+    })
+    await get()
+    clock.advance(60_000)
+    const answer = await get()
+    assert.deepEqual([answer.status, answer.text], [200, 'call 3'])
+    assert.equal(cache.stats().entries, 0)
+  })
+
+  it("gives a 304's cookie to its client alone", async () => {
+    const { get, clock } = cached(
+      versioned(
+        () => 'v1',
+        [['Cache-Control', 'max-age=60']],
+        [
+          ['Set-Cookie', 'a=1'],
+          ['Cache-Control', 'max-age=60'],
+        ],
+      ),
+    )
+    await get()
+    clock.advance(60_000)
+    assert.equal((await get()).header('set-cookie'), 'a=1')
+    assert.equal((await get()).header('set-cookie'), undefined)
+  })
+
+  it('is not kept when the 304 says that it has become private', async () => {
+    let control = 'max-age=60'
+    const { get, clock, cache } = cached((environ, start) => {
+      const known = environ['HTTP_IF_NONE_MATCH'] === '"v1"'
+      start(known ? '304 Not Modified' : '200 OK', [
+        ['Cache-Control', control],
+        ['ETag', '"v1"'],
+      ])
+      return known ? [] : [Buffer.from(control)]
+    })
+    await get()
+    control = 'private'
+    clock.advance(60_000)
+    assert.equal((await get()).text, 'private')
+    assert.equal(cache.stats().entries, 0)
+  })
+})
+
+const WHILE: Headers = [['Cache-Control', 'max-age=10, stale-while-revalidate=30']]
+
+describe('stale-while-revalidate', () => {
+  it('answers at once and renews behind the back', async () => {
+    let version = 'v1'
+    const gate = new Gate()
+    const { get, asked, clock } = cached(async (environ, start) => {
+      if (asked.length > 1) await gate.passed
+      return versioned(() => version, WHILE)(environ, start)
+    })
+    await get()
+    version = 'v2'
+    clock.advance(11_000)
+    const stale = await get()
+    assert.deepEqual([stale.text, stale.header('x-cache')], ['v1', 'STALE'])
+    assert.equal((await get()).text, 'v1')
+    assert.equal(asked.length, 2)
+    gate.open()
+    await calm()
+    assert.equal((await get()).text, 'v2')
+    assert.equal(asked.length, 2)
+  })
+
+  it('ends after its time', async () => {
+    const { get, clock } = cached(counting(WHILE))
+    await get()
+    clock.advance(40_000)
+    assert.equal((await get()).text, 'answer 2')
+  })
+
+  it('asks with nothing of the person in it', async () => {
+    const { get, asked, clock } = cached(counting([...WHILE, ['Vary', 'X-Flavour']]))
+    const headers = {
+      Cookie: 'session=1',
+      'X-Forwarded-For': '192.0.2.7',
+      Forwarded: 'for=192.0.2.7;host=site.example;proto=https',
+      'X-User': 'anna',
+      'X-Flavour': 'sweet',
+      'User-Agent': 'curl',
+      Accept: 'text/html',
+    }
+    const request = { headers, remoteAddress: '192.0.2.7', environ: { 'app.user': 'anna', SSL_CLIENT: 'anna' } }
+    await get(request)
+    clock.advance(11_000)
+    await get(request)
+    await calm()
+    const environ = asked[1] as Environ
+    const values = JSON.stringify([environ, environ.gantry.rawHeaders])
+    assert.doesNotMatch(values, /anna|session=|192\.0\.2\.7|curl/)
+    assert.equal(environ['HTTP_X_FLAVOUR'], 'sweet')
+    assert.equal(environ['HTTP_ACCEPT'], 'text/html')
+    assert.equal(environ['HTTP_FORWARDED'], 'host=site.example;proto=https')
+    assert.equal(environ['HTTP_HOST'], 'localhost')
+    // And what comes back is found by the next.
+    assert.equal((await get(request)).text, 'answer 2')
+  })
+
+  it('files the answer under what was asked, when that varies on what was left out', async () => {
+    const { get, clock } = cached((environ, start) => {
+      const cookie = environ['HTTP_COOKIE']
+      start('200 OK', cookie === undefined ? [...WHILE, ['Vary', 'Cookie']] : WHILE)
+      return [Buffer.from(`for ${cookie}`)]
+    })
+    const anna = { headers: { Cookie: 'anna' } }
+    await get(anna)
+    clock.advance(11_000)
+    await get(anna)
+    await calm()
+    clock.advance(40_000)
+    assert.equal((await get(anna)).text, 'for anna')
+  })
+
+  it('does not begin for who says who it is, nor where the key would not come along', async () => {
+    const named = cached(counting([['Cache-Control', 'public, max-age=10, stale-while-revalidate=30']]))
+    await named.get({ headers: { Authorization: 'x' } })
+    named.clock.advance(11_000)
+    assert.equal((await named.get({ headers: { Authorization: 'x' } })).text, 'answer 2')
+
+    const tenants = cached(counting(WHILE), { key: (environ) => String(environ['tenant']) })
+    const request = { environ: { tenant: 'a' } }
+    await tenants.get(request)
+    tenants.clock.advance(11_000)
+    assert.equal((await tenants.get(request)).text, 'answer 2')
+
+    const carried = cached(counting(WHILE), { key: (environ) => String(environ['tenant']), carry: ['tenant'] })
+    await carried.get(request)
+    carried.clock.advance(11_000)
+    assert.equal((await carried.get(request)).text, 'answer 1')
+    await calm()
+    assert.equal((await carried.get(request)).text, 'answer 2')
+  })
+
+  it('tells of a failure in one line, and waits a second before the next attempt', async () => {
+    let fails = false
+    const { get, asked, clock, log } = cached((environ, start) => {
+      if (fails) throw new Error('on purpose')
+      return counting(WHILE)(environ, start)
+    })
+    await get()
+    fails = true
+    clock.advance(11_000)
+    for (const _ of [1, 2, 3]) {
+      assert.equal((await get()).header('x-cache'), 'STALE')
+      await calm()
+    }
+    assert.equal(asked.length, 2)
+    assert.deepEqual(log.messages('warn'), ['a stale response could not be renewed'])
+    clock.advance(1_000)
+    await get()
+    await calm()
+    assert.equal(asked.length, 3)
+  })
+
+  it('gives a request of its own up after a time, and has no more than a few of them', async () => {
+    let hangs = false
+    const signals: AbortSignal[] = []
+    const { get, clock } = cached(
+      (environ, start) => {
+        if (!hangs) return counting(WHILE)(environ, start)
+        signals.push(environ.gantry.signal)
+        return new Promise((_, reject) =>
+          environ.gantry.signal.addEventListener('abort', () => reject(environ.gantry.signal.reason)),
+        )
+      },
+      { maxBackground: 2, backgroundTimeout: 5_000 },
+    )
+    for (const path of ['/a', '/b', '/c']) await get(path)
+    hangs = true
+    clock.advance(11_000)
+    for (const path of ['/a', '/b', '/c']) assert.equal((await get(path)).header('x-cache'), 'STALE')
+    assert.equal(signals.length, 2)
+    clock.advance(5_250)
+    await calm()
+    assert.deepEqual(
+      signals.map(({ reason }) => reason?.code),
+      ['DEADLINE', 'DEADLINE'],
+    )
+    await get('/c')
+    assert.equal(signals.length, 3)
+  })
+
+  it('is what an option says where the response says nothing, and never against its word', async () => {
+    const state = async (control: string): Promise<string | undefined> => {
+      const { get, clock } = cached(counting([['Cache-Control', control]]), { staleWhileRevalidate: 30 })
+      await get()
+      clock.advance(11_000)
+      return (await get()).header('x-cache')
+    }
+    assert.equal(await state('max-age=10'), 'STALE')
+    assert.equal(await state('max-age=10, stale-while-revalidate=0'), 'MISS')
+    assert.equal(await state('max-age=10, must-revalidate'), 'MISS')
+    assert.equal(await state('max-age=10, proxy-revalidate, stale-while-revalidate=30'), 'MISS')
+  })
+})
+
+describe('stale-if-error', () => {
+  const failing = (control: string, status = '503 Service Unavailable') => {
+    let fails = false
+    const made = cached((environ, start) => {
+      if (!fails) return counting([['Cache-Control', control]])(environ, start)
+      if (status === '') throw new Error('on purpose')
+      start(status, [])
+      return [Buffer.from('failed')]
+    })
+    return { ...made, fail: () => (fails = true) }
+  }
+
+  it('serves the stale response in place of a failure, thrown or told', async () => {
+    for (const status of ['503 Service Unavailable', '500 Internal Server Error', '']) {
+      const { get, clock, fail } = failing('max-age=10, stale-if-error=60', status)
+      await get()
+      fail()
+      clock.advance(11_000)
+      const stale = await get()
+      assert.deepEqual([stale.status, stale.text, stale.header('x-cache')], [200, 'answer 1', 'STALE'])
+      clock.advance(60_000)
+      assert.ok((await get()).status >= 500)
+    }
+  })
+
+  it('also at the wish of a request, but never against must-revalidate', async () => {
+    const headers = { 'Cache-Control': 'stale-if-error=60' }
+    const wished = failing('max-age=10')
+    await wished.get()
+    wished.fail()
+    wished.clock.advance(11_000)
+    assert.equal((await wished.get()).status, 503)
+    assert.equal((await wished.get({ headers })).status, 200)
+    const strict = failing('max-age=10, must-revalidate, stale-if-error=60')
+    await strict.get()
+    strict.fail()
+    strict.clock.advance(11_000)
+    assert.equal((await strict.get({ headers })).status, 503)
+  })
+
+  it('is nothing for a 404', async () => {
+    const { get, clock, fail, cache } = failing('max-age=10, stale-if-error=60', '404 Not Found')
+    await get()
+    fail()
+    clock.advance(11_000)
+    assert.equal((await get()).status, 404)
+    assert.equal(cache.stats().entries, 0)
+  })
+})
