@@ -1,0 +1,90 @@
+/** A real Apache with mod_cgi in a directory of its own, as an ordinary user's process in the foreground. */
+
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { existsSync } from 'node:fs'
+import { readFile, rm, writeFile } from 'node:fs/promises'
+import { connect } from 'node:net'
+import { join } from 'node:path'
+import { freePort, temporary } from './sockets.ts'
+
+const binary = ['/usr/sbin/apache2', '/usr/sbin/httpd', '/usr/local/sbin/httpd'].find((path) => existsSync(path))
+const modules = ['/usr/lib/apache2/modules', '/usr/lib64/httpd/modules', '/etc/httpd/modules'].find((path) =>
+  existsSync(path),
+)
+
+/** Why there is none here; undefined where there is. */
+export const noApache: string | undefined = binary && modules ? undefined : 'Apache is not installed'
+
+export interface Apache {
+  readonly port: number
+  log(): Promise<string>
+  stop(): Promise<void>
+}
+
+/** @param program what runs for each request below `/app` */
+export async function startApache(program: string): Promise<Apache> {
+  const directory = await temporary()
+  const port = await freePort()
+  const config = `
+ServerRoot ${directory}
+ServerName localhost
+Listen 127.0.0.1:${port}
+PidFile ${directory}/pid
+ErrorLog ${directory}/error.log
+Mutex default:${directory}
+DefaultRuntimeDir ${directory}
+LoadModule mpm_prefork_module ${modules}/mod_mpm_prefork.so
+LoadModule authz_core_module ${modules}/mod_authz_core.so
+LoadModule alias_module ${modules}/mod_alias.so
+LoadModule env_module ${modules}/mod_env.so
+LoadModule cgi_module ${modules}/mod_cgi.so
+KeepAlive Off
+StartServers 2
+MinSpareServers 1
+User ${process.getuid?.() === 0 ? 'nobody' : `"#${process.getuid?.()}"`}
+Group ${process.getgid?.() === 0 ? 'nogroup' : `"#${process.getgid?.()}"`}
+ScriptAlias /app ${program}
+# Since 2.4.59 a program's Content-Length is dropped without it, and with it the only sign of a response that broke off.
+SetEnv ap_trust_cgilike_cl 1
+<Location />
+  Require all granted
+</Location>
+`
+  await writeFile(join(directory, 'httpd.conf'), config)
+  const child = spawn(binary!, ['-d', directory, '-f', 'httpd.conf', '-D', 'FOREGROUND'], {
+    stdio: 'ignore',
+    detached: true,
+  })
+  const log = (): Promise<string> => readFile(join(directory, 'error.log'), 'utf8').catch(() => '')
+  try {
+    await answering(child, port)
+  } catch (error) {
+    throw new Error(`Apache did not start: ${await log()}`, { cause: error })
+  }
+  return {
+    port,
+    log,
+    async stop() {
+      const exited = once(child, 'exit')
+      // With its children, and the programs that they run.
+      process.kill(-child.pid!, 'SIGTERM')
+      await exited
+      await rm(directory, { recursive: true, force: true })
+    },
+  }
+}
+
+async function answering(child: ChildProcess, port: number): Promise<void> {
+  for (;;) {
+    if (child.exitCode !== null) throw new Error(`it ended with ${child.exitCode}`)
+    const socket = connect(port, '127.0.0.1')
+    const answered = await new Promise<boolean>((resolve) => {
+      socket.once('connect', () => resolve(true))
+      socket.once('error', () => resolve(false))
+    })
+    socket.destroy()
+    if (answered) return
+    await new Promise((resolve) => setTimeout(resolve, 20))
+  }
+}
