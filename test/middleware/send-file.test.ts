@@ -200,13 +200,20 @@ describe('sendFile', () => {
       assert.equal(app.environ['HTTP_X_ACCEL_MAPPING'], undefined)
     }))
 
-  it('closes the file when the head cannot be sent', () =>
+  it('closes the file when the client leaves while it is opened', () =>
     withFiles(async (root) => {
-      const app = naming([
-        ['X-Sendfile', 'sub/big.bin'],
-        ['Bad', 'line\nbreak'],
-      ])
-      assert.equal((await call(sendFile({ root })(app.application))).status, 500)
+      const leaving = new AbortController()
+      const application: Application = (_, start) => {
+        start('200 OK', [
+          ['Content-Type', 'text/plain'],
+          ['X-Sendfile', 'sub/big.bin'],
+        ])
+        queueMicrotask(() => leaving.abort())
+        return []
+      }
+      const { status, aborted } = await answer({ root }, { application }, { signal: leaving.signal })
+      assert.equal(status, 0)
+      assert.equal(aborted?.code, 'CLIENT_GONE')
     }))
 
   it('refuses options by which no file could be sent', () =>
