@@ -352,6 +352,16 @@ describe('filterResponse, closing', () => {
     await ends(filter, new Counted('a', 'b'), { method: 'HEAD', returned: 1 })
     assert.deepEqual([filter.pushed, filter.ended], [0, 0])
   })
+  it('lets no HEAD have the length of a body that a GET would have changed', async () => {
+    const head = await call(
+      withFilter(() => new Doubling())((_, start) => {
+        start('200 OK', text)
+        return [bytes('ab')]
+      }),
+      { method: 'HEAD' },
+    )
+    assert.equal(head.header('content-length'), undefined)
+  })
   it('closes both once when a push throws, and cuts the response', async () => {
     let pushes = 0
     const filter: Filter = {
@@ -510,7 +520,11 @@ describe('filterResponse, excInfo', () => {
     const swallowing = (): Filter => ({ push: () => undefined, end: () => bytes('all') })
     for (const swallows of [true, false]) {
       const log = new RecordingLog()
-      const { status, aborted } = await call(
+      const {
+        status,
+        aborted,
+        text: body,
+      } = await call(
         withFilter(swallows ? swallowing : identity)(async function* (_, start) {
           start('200 OK', text)
           yield bytes('a')
@@ -524,6 +538,7 @@ describe('filterResponse, excInfo', () => {
         { log },
       )
       assert.deepEqual([status, aborted?.code], swallows ? [500, undefined] : [200, 'APPLICATION'])
+      assert.match(body, swallows ? /^<!doctype html>/ : /^a$/)
     }
   })
 
