@@ -57,6 +57,7 @@ class PagedCall {
   readonly #page: OpenBody = new OpenBody()
   /** Of the application's body, where a page has taken its place. */
   #closing: Promise<void> | undefined
+  #closed = false
 
   constructor(shared: Shared, environ: Environ, startResponse: StartResponse) {
     this.#shared = shared
@@ -163,12 +164,18 @@ class PagedCall {
   async #turn(answer: () => Body | Promise<Body>): Promise<IteratorResult<Uint8Array>> {
     this.#closing = this.#open.close(this.#closeFailed)
     this.#page.give(await answer())
+    if (this.#closed) {
+      // Whoever waited for it has left.
+      await this.#page.close(this.#closeFailed)
+      return { done: true, value: undefined }
+    }
     this.#page.iterate()
     return step(this.#page)
   }
 
   async #close(): Promise<void> {
     const failures: unknown[] = []
+    this.#closed = true
     if (this.#page.given) await this.#page.close((error) => failures.push(error))
     await this.#closing
     await this.#open.close((error) => failures.push(error))
@@ -211,6 +218,8 @@ class PagedCall {
   readonly #closeFailed = (error: unknown): void => this.#complain("closing the application's body failed", error)
 
   #complain(message: string, error: unknown): void {
+    // It was told that its client has gone, and passed that on.
+    if (error instanceof AbortError && this.#environ.gantry.signal.aborted) return
     const { log } = this.#shared
     if (log) log.error({ requestId: this.#environ.gantry.requestId, err: error }, message)
     else this.#environ['wsgi.errors'].write(`${message}: ${error instanceof Error ? error.stack : String(error)}\n`)

@@ -325,6 +325,24 @@ describe('pages of one’s own', () => {
     assert.equal(outer?.REQUEST_METHOD, 'POST')
   })
 
+  it('are closed though they come after all was given up', async () => {
+    const ready = Promise.withResolvers<void>()
+    let closed = 0
+    const slow: Application = async (environ, start) => {
+      const body = own(environ, start) as Uint8Array[]
+      await ready.promise
+      return Object.assign(body, { close: () => void closed++ })
+    }
+    const running = run(errorPage({ pages: { 404: slow } })(answers('404 Not Found', [html], [], true)))
+    await turn()
+    running.exchange.abort(new AbortError('CLIENT_GONE', 'gone'))
+    running.clock.advance(5_000)
+    await turn()
+    ready.resolve()
+    await running.whenSettled
+    assert.equal(closed, 1)
+  })
+
   it('may write', async () => {
     const page: Application = async (_, start) => {
       const write = start('200 OK', [html])
