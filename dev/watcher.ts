@@ -42,6 +42,11 @@ export class Watcher {
       ignored: (path) => !this.#files.has(path) && !this.#directories.has(path),
     })
     this.#notices.on('all', (_event, path) => void this.#check(path))
+    // chokidar leaves out what comes within a few milliseconds, and tells late of what is removed. That anything has happened in a directory is
+    // reason enough to look at its files: what has changed, they say themselves.
+    this.#notices.on('raw', (_event, _name, details) =>
+      this.#stirred((details as { watchedPath?: string }).watchedPath),
+    )
     // No more watches to be had (ENOSPC), a directory that may not be read: the looks go on.
     this.#notices.on('error', (error) => this.#options.log.debug({ error: String(error) }, 'files are not watched'))
     this.#timer = options.clock.after(this.#interval, this.#look)
@@ -92,6 +97,13 @@ export class Watcher {
     await this.look()
     if (this.#closed) return
     this.#timer = clock.after(Math.max(this.#interval, (clock.now() - began) / LOOKING_SHARE), this.#look)
+  }
+
+  /** @param path of a file or directory with notices */
+  #stirred(path: string | undefined): void {
+    if (path === undefined) return
+    const directory = this.#directories.has(path) ? path : dirname(path)
+    for (const file of this.#files.keys()) if (dirname(file) === directory) void this.#check(file)
   }
 
   async #check(file: string): Promise<void> {
