@@ -4,6 +4,7 @@
  */
 
 import type { Body, Environ, Headers, StartResponse } from '../../protocol/application.ts'
+import type { Clock } from '../../protocol/clock.ts'
 import { byteRanges, contentRange } from '../byte-ranges.ts'
 import { parseHttpDate, precondition, rangeHolds, unchangedHeaders, type Validators } from '../preconditions.ts'
 import { headerOf, withoutHeaders } from '../response-fields.ts'
@@ -18,16 +19,13 @@ export interface Whole {
 /** Of more ranges than one the whole is sent, which is always right (RFC 9110 §14.2): parts are for large files, and those are not stored. */
 const RANGES = 1
 
-/**
- * @param added fields of this answer alone: `Age` and what the cache tells of itself
- * @param wall milliseconds since the epoch
- */
+/** @param added fields of this answer alone: `Age` and what the cache tells of itself */
 export function answer(
   { status, headers, body }: Whole,
   environ: Environ,
   startResponse: StartResponse,
   added: Headers,
-  wall: number,
+  clock: Pick<Clock, 'wall'>,
 ): Body {
   const success = status.startsWith('200')
   if (success && unchanged(environ, headers)) {
@@ -39,7 +37,7 @@ export function answer(
     return []
   }
   if (success && environ['HTTP_RANGE'] !== undefined) {
-    const part = partial(environ, headers, body, wall)
+    const part = partial(environ, headers, body, clock.wall())
     if (part !== undefined) {
       startResponse(part.status, copied(part.headers, added))
       return part.body.length === 0 ? [] : [part.body]

@@ -141,7 +141,7 @@ export class Desk {
   #answer(call: Call, entry: Entry, added: Headers): Body {
     const { head, body } = entry
     const whole = { status: head.status, headers: head.headers, body }
-    return answer(whole, call.environ, call.startResponse, added, this.#settings.clock.wall())
+    return answer(whole, call.environ, call.startResponse, added, this.#settings.clock)
   }
 
   /** @returns whether the stale response may be served meanwhile: it is being renewed, or will be by a later request */
@@ -234,7 +234,16 @@ export class Desk {
     }
     if (verdict.kind === 'stored') {
       reader.leave()
+      if (flight.thrown !== undefined) {
+        const { requestId } = call.environ.gantry
+        const message = 'the application failed; a stale response was served in its place'
+        this.#log(call.environ).error({ requestId, err: flight.thrown }, message)
+      }
       return this.#renewed(call, verdict, verdict.extra)
+    }
+    if (flight.thrown !== undefined) {
+      reader.leave()
+      throw flight.thrown
     }
     this.#count.misses++
     const { status, headers } = verdict

@@ -66,6 +66,8 @@ export class Flight implements ResponseSink {
   verdict: Verdict | undefined
   /** What was stored of it, once it is. */
   entry: Entry | undefined
+  /** What the application threw before its head, for who began it to throw on: its server logs and shows that as it does others. */
+  thrown: unknown
   /** An unsafe request has been answered since it began: it may be of before (RFC 9111 §4.4). */
   doomed = false
   readonly #host: FlightHost
@@ -90,7 +92,12 @@ export class Flight implements ResponseSink {
     const { clock, log } = host
     const exchangeHost: ExchangeHost = {
       clock,
-      log,
+      log: {
+        debug: (fields, message) => log.debug(fields, message),
+        info: (fields, message) => log.info(fields, message),
+        warn: (fields, message) => log.warn(fields, message),
+        error: (fields, message) => this.#failedWith(fields, message),
+      },
       deadlines: new Deadlines(clock),
       get draining() {
         return plan.gantry.draining
@@ -253,6 +260,12 @@ export class Flight implements ResponseSink {
   }
 
   // ---- inside ----------------------------------------------------------------------------------------------------
+
+  #failedWith(fields: object, message: string): void {
+    const { err } = fields as { err?: unknown }
+    if (err !== undefined && !this.verdict && this.#attended) this.thrown = err
+    else this.#host.log.error(fields, message)
+  }
 
   #add(chunk: Uint8Array, verdict: Verdict & { kind: 'response' }): void {
     if (this.#gather) {

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import type { Application, Environ, Headers } from '../../../protocol/application.ts'
+import { makeEnviron } from '../../support/call.ts'
 import { cached, calm, counting, Gate } from './cached.ts'
 
 /** Answers 304 to whom has this version, else the version. */
@@ -341,5 +342,37 @@ describe('stale-if-error', () => {
     clock.advance(11_000)
     assert.equal((await get()).status, 404)
     assert.equal(cache.stats().entries, 0)
+  })
+})
+
+describe('a process that drains', () => {
+  it('begins no request of its own, and gives up those that run', async () => {
+    let hangs = false
+    const signals: AbortSignal[] = []
+    const { application, get, clock } = cached((environ, start) => {
+      if (!hangs) return counting(WHILE)(environ, start)
+      signals.push(environ.gantry.signal)
+      return new Promise((_, reject) =>
+        environ.gantry.signal.addEventListener('abort', () => reject(environ.gantry.signal.reason)),
+      )
+    })
+    await get('/a')
+    await get('/b')
+    hangs = true
+    clock.advance(11_000)
+    const ask = (target: string, isDraining: () => boolean): void => {
+      const environ = makeEnviron({ target, headers: ['Host', 'localhost'] })
+      Object.defineProperty(environ.gantry, 'draining', { get: isDraining })
+      application(environ, () => async () => {})
+    }
+    let draining = false
+    ask('/a', () => draining)
+    assert.equal(signals.length, 1)
+    draining = true
+    ask('/b', () => draining)
+    assert.equal(signals.length, 1)
+    clock.advance(250)
+    await calm()
+    assert.equal(signals[0]?.reason?.code, 'DRAIN_TIMEOUT')
   })
 })

@@ -331,6 +331,21 @@ describe('requests for the same at the same time', () => {
 })
 
 describe('a response on its way into the cache', () => {
+  it('that fails before its head reaches the server as what was thrown, logged once', async () => {
+    const thrown = new Error('on purpose')
+    const { application, get, log } = cached(async () => {
+      await calm()
+      throw thrown
+    })
+    await assert.rejects(async () => application(makeEnviron(), () => async () => {}), thrown)
+    const both = await Promise.all([get('/both'), get('/both')])
+    assert.deepEqual(
+      both.map(({ status }) => status),
+      [500, 500],
+    )
+    assert.deepEqual(log.messages('error'), ['the application failed', 'the application failed'])
+  })
+
   it('is taken from the application only as its client reads', async () => {
     let made = 0
     const { application } = cached((_, start) => {
