@@ -6,6 +6,7 @@
  */
 
 import { STATUS_CODES } from 'node:http'
+import type { ReadableStreamDefaultReader, ReadableStreamReadResult } from 'node:stream/web'
 import type { Application, Body, Environ, Headers } from '../application.ts'
 import { endToEnd } from '../end-to-end.ts'
 import { shown } from '../response-head.ts'

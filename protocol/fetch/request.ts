@@ -23,7 +23,7 @@ export function requestFrom(environ: Environ): Request {
     method,
     headers: environ.gantry.rawHeaders as [string, string][],
     signal: environ.gantry.signal,
-    ...(bodyless ? undefined : { body: streamOf(input) as unknown as BodyInit, duplex: 'half' }),
+    ...(bodyless ? undefined : { body: streamOf(input), duplex: 'half' }),
   })
 }
 

@@ -10,6 +10,7 @@ import type { Environ, Headers, Input } from '../application.ts'
 import { Context } from '../context.ts'
 import { AbortError, HttpError } from '../errors.ts'
 import { hasBody } from '../has-body.ts'
+import type { RequestInput } from '../input.ts'
 import type { ClientSocket } from './client-socket.ts'
 import { requestUrl } from './request-url.ts'
 
