@@ -1,0 +1,278 @@
+import assert from 'node:assert/strict'
+import { describe, it } from 'node:test'
+import { setImmediate as turn } from 'node:timers/promises'
+import { devFront } from '../../dev/front.ts'
+import { isForeign, isKnownHost } from '../../dev/hosts.ts'
+import { Scene } from '../../dev/scene.ts'
+import type { Application } from '../../protocol/application.ts'
+import { call } from '../../protocol/call.ts'
+import { HttpError } from '../../protocol/errors.ts'
+import { lint } from '../../protocol/lint.ts'
+import { makeEnviron } from '../support/call.ts'
+import { FakeClock } from '../support/clock.ts'
+
+const FAILURE = {
+  name: 'SyntaxError',
+  message: 'unexpected end',
+  stack: 'SyntaxError: unexpected end\n    at /a/app.ts:3:1',
+}
+const HTML = { Accept: 'text/html', 'Sec-Fetch-Dest': 'document' }
+
+/** Its page, whatever is asked; `sent` keeps what it was asked with. */
+function pages(type: string = 'text/html', more: [string, string][] = []) {
+  const sent: Record<string, unknown>[] = []
+  const application: Application = (environ, start) => {
+    sent.push({ ...environ })
+    start('200 OK', [['Content-Type', type], ['Content-Length', '5'], ['ETag', '"1"'], ...more])
+    return [Buffer.from('whole')]
+  }
+  return { application, sent }
+}
+
+function setUp(application: Application = pages().application) {
+  const scene = new Scene('s')
+  const clock = new FakeClock()
+  const front = lint(devFront({ scene, clock, module: 'app.ts' })(lint(application)))
+  return { scene, clock, front }
+}
+
+describe('before anything was loaded', () => {
+  it('a request waits for the application', async () => {
+    const { scene, front } = setUp()
+    scene.loads()
+    const answer = call(front)
+    await turn()
+    scene.serves()
+    assert.equal((await answer).text, 'whole')
+  })
+
+  it('a request that waits is answered with what the load failed of', async () => {
+    const { scene, front } = setUp()
+    scene.loads()
+    const answer = call(front)
+    await turn()
+    scene.fails(FAILURE)
+    const { status, text } = await answer
+    assert.equal(status, 500)
+    assert.match(text, /SyntaxError: unexpected end/)
+  })
+
+  it('a request is not kept for ever, and its page waits on', async () => {
+    const { scene, clock, front } = setUp()
+    scene.loads()
+    const answer = call(front, { headers: HTML })
+    await turn()
+    clock.advance(5_000)
+    const { status, text } = await answer
+    assert.equal(status, 503)
+    assert.match(text, /has begun to load and has not ended/)
+    assert.match(text, /shown=s\.0\.0/)
+    assert.equal(scene.watched, 0)
+  })
+
+  it('a client that leaves is waited for no longer', async () => {
+    const { scene, front } = setUp()
+    scene.loads()
+    const leaving = new AbortController()
+    const answer = call(front, { signal: leaving.signal })
+    await turn()
+    leaving.abort()
+    await answer
+    assert.equal(scene.watched, 0)
+  })
+})
+
+describe('while an older application is served', () => {
+  it('its pages carry what the newer failed of, and are kept by nobody', async () => {
+    const { application, sent } = pages()
+    const { scene, front } = setUp(application)
+    scene.serves()
+    scene.fails(FAILURE)
+    const headers = { ...HTML, 'If-None-Match': '"1"', 'Accept-Encoding': 'gzip' }
+    const answer = await call(front, { headers })
+    assert.match(answer.text, /^whole\n<iframe name="gantry-dev-overlay" src="\/\.gantry\/dev\/error"/)
+    assert.equal(answer.header('cache-control'), 'no-store')
+    assert.equal(answer.header('etag'), undefined)
+    assert.equal(answer.header('content-length') ?? String(answer.body.length), String(answer.body.length))
+    assert.equal(sent[0]!['HTTP_IF_NONE_MATCH'], undefined)
+    assert.equal(sent[0]!['HTTP_ACCEPT_ENCODING'], undefined)
+  })
+
+  for (const [what, request, type, more] of [
+    ['what a script asks for', { headers: { Accept: 'text/html', 'Sec-Fetch-Dest': 'empty' } }, 'text/html', []],
+    ['what a program asks for', {}, 'text/html', []],
+    ['what is no page', { headers: HTML }, 'application/json', []],
+    ['what is compressed', { headers: HTML }, 'text/html', [['Content-Encoding', 'gzip']]],
+    ['the answer to a POST', { method: 'POST', headers: HTML }, 'text/html', []],
+    ['what comes under a foreign name', { headers: { ...HTML, Host: 'rebound.example' } }, 'text/html', []],
+  ] as const) {
+    it(`left as it is: ${what}`, async () => {
+      const { scene, front } = setUp(
+        pages(
+          type,
+          more.map(([name, value]) => [name, value]),
+        ).application,
+      )
+      scene.serves()
+      scene.fails(FAILURE)
+      const answer = await call(front, request)
+      assert.equal(answer.text, 'whole')
+      assert.equal(answer.header('etag'), '"1"')
+    })
+  }
+
+  it('nothing is changed once the newer is served', async () => {
+    const { scene, front } = setUp()
+    scene.serves()
+    scene.fails(FAILURE)
+    scene.serves()
+    assert.equal((await call(front, { headers: HTML })).text, 'whole')
+  })
+})
+
+describe('a container that was lost', () => {
+  const lost: Application = () => {
+    throw new HttpError(502, 'UPSTREAM_LOST', 'lost')
+  }
+
+  it('is answered for with the crash that it was', async () => {
+    const { scene, clock, front } = setUp(lost)
+    scene.serves()
+    const answer = call(front)
+    await turn()
+    scene.crashes(FAILURE, clock.now())
+    assert.match((await answer).text, /^app\.ts has crashed\n/)
+  })
+
+  it('is an ordinary 502 when there was none', async () => {
+    const { scene, clock, front } = setUp(lost)
+    scene.serves()
+    scene.crashes(FAILURE, clock.now() - 1)
+    scene.serves()
+    const answer = call(front)
+    await turn()
+    clock.advance(1_000)
+    const { status, text } = await answer
+    assert.equal(status, 502)
+    assert.doesNotMatch(text, /unexpected end/)
+  })
+})
+
+describe('a page that waits', () => {
+  /** What a stream had said when it ended, or when `end` was called. */
+  function listen(front: Application, shown?: string) {
+    const leaving = new AbortController()
+    const path = `/.gantry/dev/events${shown === undefined ? '' : `?shown=${shown}`}`
+    return { answer: call(front, { path, signal: leaving.signal }), leave: () => leaving.abort() }
+  }
+
+  it('hears of the next change', async () => {
+    const { scene, front } = setUp()
+    scene.serves()
+    const { answer } = listen(front, 's.1')
+    await turn()
+    assert.equal(scene.watched, 1)
+    scene.fails(FAILURE)
+    const { text, header } = await answer
+    assert.match(text, /^event: changed$/m)
+    assert.equal(header('content-type'), 'text/event-stream')
+    assert.equal(scene.watched, 0)
+  })
+
+  it('hears nothing while another loads', async () => {
+    const { scene, front } = setUp()
+    scene.serves()
+    const { answer, leave } = listen(front, 's.1')
+    await turn()
+    scene.loads()
+    leave()
+    assert.doesNotMatch((await answer).text, /event/)
+    assert.equal(scene.watched, 0)
+  })
+
+  for (const [what, shown] of [
+    ['of an earlier run', 'earlier.1'],
+    ['of an application that is served no more', 's.0'],
+    ['of a failure that is mended', 's.0.1'],
+  ] as const) {
+    it(`hears at once that it is ${what}`, async () => {
+      const { scene, front } = setUp()
+      scene.fails(FAILURE)
+      scene.serves()
+      assert.match((await listen(front, shown).answer).text, /^event: changed$/m)
+    })
+  }
+
+  it('of an application that is still served is not told again and again of a failure that it has seen', async () => {
+    const { scene, front } = setUp()
+    scene.serves()
+    scene.fails(FAILURE)
+    const { answer, leave } = listen(front, 's.1')
+    await turn()
+    assert.equal(scene.watched, 1)
+    leave()
+    await answer
+  })
+
+  it('is let go without an event at the end', async () => {
+    const { scene, front } = setUp()
+    const { answer } = listen(front)
+    await turn()
+    scene.close()
+    const { text, aborted } = await answer
+    assert.equal(aborted, undefined)
+    assert.doesNotMatch(text, /event/)
+  })
+
+  for (const headers of [
+    { 'Sec-Fetch-Site': 'cross-site' },
+    { Origin: 'https://elsewhere.example' },
+    { Host: 'rebound.example' },
+  ]) {
+    it(`is not one of another site: ${JSON.stringify(headers)}`, async () => {
+      const { scene, front } = setUp()
+      assert.equal((await call(front, { path: '/.gantry/dev/events', headers: headers as never })).status, 403)
+      assert.equal(scene.watched, 0)
+    })
+  }
+
+  it('is one of a bounded number', async () => {
+    const { scene, front } = setUp()
+    const open = Array.from({ length: 256 }, () => listen(front))
+    await turn()
+    assert.equal((await listen(front).answer).status, 503)
+    scene.close()
+    await Promise.all(open.map(({ answer }) => answer))
+  })
+})
+
+describe('hosts', () => {
+  const host = (text: string) => makeEnviron({ headers: ['Host', text] })
+
+  for (const text of [
+    'localhost',
+    'localhost:8080',
+    'app.localhost',
+    '127.0.0.1:1',
+    '[::1]:80',
+    '192.168.1.2',
+    'LOCALHOST',
+  ]) {
+    it(`${text} is known`, () => assert.equal(isKnownHost(host(text)), true))
+  }
+  for (const text of [
+    'example.org',
+    'localhost.example.org',
+    'notlocalhost',
+    '127.0.0.1.example.org',
+    '',
+    'a:b:c',
+    'user@localhost',
+  ]) {
+    it(`${text || 'none'} is not`, () => assert.equal(isKnownHost(host(text)), false))
+  }
+  it('a page of ours is not foreign', () => {
+    assert.equal(isForeign(makeEnviron({ headers: ['Host', 'localhost:1', 'Origin', 'http://localhost:1'] })), false)
+    assert.equal(isForeign(makeEnviron({ headers: ['Host', 'localhost:1', 'Origin', 'null'] })), true)
+  })
+})
