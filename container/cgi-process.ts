@@ -43,6 +43,8 @@ export class CgiProcess {
   readonly #told: Promise<void>
   #running = true
   #killed = false
+  /** Nothing of it is left, and its number may be another's. */
+  #over = false
   #ending: Promise<Exit> | undefined
   /** On the clock's `now()`. */
   #fedAt = 0
@@ -132,6 +134,7 @@ export class CgiProcess {
     const timer = this.#running && !this.#killed ? this.#clock.after(patience, () => this.#kill()) : undefined
     const exit = await this.exited
     timer?.cancel()
+    this.#over = true
     stdin!.destroy()
     const late = Promise.withResolvers<void>()
     const grace = this.#clock.after(STDERR_GRACE, late.resolve)
@@ -143,7 +146,7 @@ export class CgiProcess {
   }
 
   #kill(): void {
-    if (this.#killed) return
+    if (this.#killed || this.#over) return
     this.#killed = true
     if (!this.#running) {
       // Another of its group may hold the output: then the group is still there.
