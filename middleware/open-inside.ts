@@ -8,7 +8,7 @@
  * a path before it is opened is a check of what it was.
  */
 
-import { fstat, open, readlink, realpath, type Stats, stat, statSync } from 'node:fs'
+import { fstatSync, open, readlinkSync, realpath, type Stats, stat, statSync } from 'node:fs'
 import { resolve, sep } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
@@ -44,8 +44,6 @@ export function segmentsOf(pathInfo: string, dotfiles: boolean): string[] | unde
 const system = {
   open: promisify(open),
   stat: promisify(stat),
-  fstat: promisify(fstat),
-  readlink: promisify(readlink),
   realpath: (path: Buffer): Promise<string> =>
     new Promise((resolve, reject) =>
       realpath.native(path, 'latin1', (error, real) => (error ? reject(error) : resolve(real))),
@@ -122,7 +120,8 @@ export class Root {
       throw error
     }
     try {
-      const stats = await system.fstat(file.fd)
+      // At once: the inode of what is open is in memory. A turn of the thread pool costs more than the call, by tens of µs.
+      const stats = fstatSync(file.fd)
       if (stats.isFile() && (await this.#holdsOpened(file.fd, path, stats))) {
         return { kind: 'file', file: { fd: file.fd, close: () => file.close(), stats } }
       }
@@ -143,7 +142,7 @@ export class Root {
     if (this.#options.followSymlinks) return true
     if (this.#proc) {
       try {
-        return await this.#isBelow(await system.readlink(`/proc/self/fd/${fd}`, 'latin1'))
+        return await this.#isBelow(readlinkSync(`/proc/self/fd/${fd}`, 'latin1'))
       } catch (error) {
         if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
         // No /proc here.

@@ -39,7 +39,7 @@ export interface StaticFilesOptions {
   readonly followSymlinks?: boolean
   /**
    * Encodings of which there may be a file beside the plain one (`app.js.br`), the one liked best first. Default br, zstd, gzip;
-   * false saves looking for them. It is not looked whether such a file is of the plain one's last state: keep them so when building.
+   * false saves looking for them. A new one is seen within a second. It is not looked whether such a file is of the plain one's last state: keep them so when building.
    */
   readonly precompressed?: readonly Precompressed[] | false
   /** `Cache-Control: public, max-age=`, seconds. Default: no such field, and caches guess (RFC 9111 §4.2.2). */
@@ -63,6 +63,10 @@ export interface StaticFilesOptions {
 }
 
 const METHODS = 'GET, HEAD, OPTIONS'
+/** A compressed file that appears beside its plain one is seen after this time, ms: looking for three costs more than opening one. */
+const VARIANTS_FRESH = 1_000
+/** Names of files whose encodings are remembered, some 100 bytes each. */
+const KNOWN_MAX = 10_000
 /** These gain nothing by compression: nobody has a `.br` beside them, and it need not be looked for. */
 const COMPRESSED =
   /^(?:image\/(?!svg|bmp|x-ms-bmp|x-icon|vnd\.microsoft)|video\/|audio\/(?!midi)|font\/woff|application\/(?:zip|gzip|zstd|x-7z|vnd\.rar))/
@@ -92,6 +96,7 @@ class StaticFiles {
   readonly #maxRanges: number
   readonly #log: Pick<Logger, 'warn'> | undefined
   readonly #clock: Pick<Clock, 'now' | 'wall'>
+  readonly #known = new Map<string, { readonly there: readonly Precompressed[]; readonly until: number }>()
 
   constructor(root: string | URL, options: StaticFilesOptions) {
     const { clock = systemClock, fallback, maxRanges = MAX_RANGES, types = {} } = options
@@ -197,11 +202,18 @@ class StaticFiles {
     }
   }
 
-  /** Which encodings there is a file for. */
+  /** Which encodings there is a file for: as of now, or of a second ago. */
   async #variants(segments: readonly string[]): Promise<readonly Precompressed[]> {
     if (this.#encodings.length === 0) return []
+    const key = segments.join('/')
+    const now = this.#clock.now()
+    const known = this.#known.get(key)
+    if (known && now < known.until) return known.there
     const looks = await Promise.all(this.#encodings.map((name) => this.#root.look(segments, SUFFIXES[name])))
-    return this.#encodings.filter((_, at) => looks[at]?.isFile())
+    const there = this.#encodings.filter((_, at) => looks[at]?.isFile())
+    if (this.#known.size >= KNOWN_MAX) this.#known.clear()
+    this.#known.set(key, { there, until: now + VARIANTS_FRESH })
+    return there
   }
 
   #chosen(accept: unknown, there: readonly Precompressed[]): Precompressed | undefined {

@@ -1,5 +1,14 @@
 import assert from 'node:assert/strict'
-import { chmodSync, mkdirSync, readdirSync, readlinkSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  mkdirSync,
+  readdirSync,
+  readlinkSync,
+  rmSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import { describe, it } from 'node:test'
 import { pathToFileURL } from 'node:url'
@@ -210,6 +219,25 @@ describe('staticFiles', () => {
       assert.equal(result.text, 'plain')
       assert.equal(result.header('Content-Encoding'), undefined)
     }))
+
+  it('sees within a second that a compressed file has come, and at once that one is gone', async () => {
+    let now = 0
+    await serving({ clock: { now: () => now, wall: Date.now } }, async (get, root) => {
+      const encoding = async (): Promise<string | undefined> => {
+        const result = await get('/a.txt', { headers: { 'Accept-Encoding': 'gzip' } })
+        assert.equal(result.status, 200)
+        return result.header('Content-Encoding')
+      }
+      assert.equal(await encoding(), undefined)
+      writeFileSync(join(root, 'a.txt.gz'), 'as gzip')
+      now = 999
+      assert.equal(await encoding(), undefined)
+      now = 1000
+      assert.equal(await encoding(), 'gzip')
+      rmSync(join(root, 'a.txt.gz'))
+      assert.equal(await encoding(), undefined)
+    })
+  })
 
   it('looks for no compressed files when told so', () =>
     serving({ precompressed: false }, async (get) => {
