@@ -38,10 +38,18 @@ const GRACE_MILLISECONDS = 8_000
 
 type Parsed = ParsedOptions<typeof upOptions>
 
+/**
+ * For requests to finish after Ctrl-C, where nothing else was asked for: an endless response that is open in a browser should not keep a terminal.
+ * A process that is replaced has the container's whole time.
+ */
+const STOP_MILLISECONDS = 2_000
+
 interface Style {
   /** What the log is to leave out, if it was not said: lines of their own tell of reloads and errors. */
   readonly logLevel: Parsed['values']['logLevel']
   readonly pretty: boolean
+  /** Milliseconds. */
+  readonly drainTimeout: number
 }
 
 /** Serves until a signal, as `up` does. An application that cannot be loaded does not end it. */
@@ -52,8 +60,10 @@ export async function upDev(parsed: Parsed, terminal: Terminal): Promise<void> {
     logLevel: isGiven('logLevel') ? values.logLevel : 'warn',
     // For a person, unless lines for a program were asked for.
     pretty: !(isGiven('accessLog') && values.accessLog === 'json'),
+    drainTimeout: isGiven('drainTimeout') ? values.drainTimeout : STOP_MILLISECONDS,
   }
-  const { accessLog, drainTimeout } = values
+  const { accessLog } = values
+  const { drainTimeout } = style
   const format = style.pretty ? { format: prettyLog() } : {}
   // A reload that is due must keep this process, though nothing else may be left just then.
   setInterval(() => {}, 2 ** 30)
@@ -129,10 +139,14 @@ class Development {
       Object.keys(process.env),
     )
     // First of all: whoever comes while the application is loaded waits for it, and sees what it fails of.
-    const proxy = await serveProxy(values, {
-      ...this.#environment,
-      middleware: devFront({ scene: this.#scene, clock: systemClock, module: this.#module }),
-    })
+    const { drainTimeout } = this.#style
+    const proxy = await serveProxy(
+      { ...values, drainTimeout },
+      {
+        ...this.#environment,
+        middleware: devFront({ scene: this.#scene, clock: systemClock, module: this.#module }),
+      },
+    )
     this.#proxy = proxy
     for (const address of values.listen) {
       if (address.kind === 'unix' || isLoopback(address.host)) continue

@@ -125,6 +125,39 @@ describe('the end', () => {
       assert.deepEqual(leftovers(dev), [])
     }))
 
+  it('of the server alone, by force, ends the application too', () =>
+    withDev(FILES, async (dev) => {
+      await dev.said(SERVED)
+      dev.child.process.kill('SIGKILL')
+      // Its output is open for as long as anybody has it.
+      assert.deepEqual(await dev.child.exited, { code: null, signal: 'SIGKILL' })
+      assert.deepEqual(dev.containers(), [])
+    }))
+
+  it('does not wait long for a response without end', () =>
+    withDev(
+      {
+        'app.ts': `export default async (_: any, start: any) => {
+  start('200 OK', [['Content-Type', 'text/plain']])
+  return (async function* () {
+    yield Buffer.from('begun')
+    await new Promise(() => {})
+  })()
+}`,
+      },
+      async (dev) => {
+        await dev.said(SERVED)
+        const response = await fetch(`http://localhost:${dev.port}/`)
+        const reader = response.body!.getReader()
+        await reader.read()
+        const cut = assert.rejects(reader.read())
+        dev.child.process.kill('SIGINT')
+        assert.equal((await dev.child.exited).code, 0)
+        await cut
+        assert.deepEqual(dev.containers(), [])
+      },
+    ))
+
   it('ends what the application has started', () =>
     withDev(
       {
