@@ -423,16 +423,17 @@ describe('a CGI program’s standard error', () => {
 })
 
 describe('a CGI program that is gantry cgi', () => {
-  it('gives back what the application gave', async () => {
+  it('gives back what the application gave, with lint around both', async () => {
     const module = join(directory, 'application.ts')
     await writeFile(
       module,
-      `export const application = async (environ, startResponse) => {
+      `import { lint } from '${repositoryFile('protocol/lint.ts')}'
+export const application = lint(async (environ, startResponse) => {
   let size = 0
   for await (const chunk of environ['wsgi.input']) size += chunk.length
   startResponse('203 Fine', [['Content-Type', 'text/plain'], ['Set-Cookie', 'a=1'], ['Set-Cookie', 'b=2']])
   return [Buffer.from([environ.REQUEST_METHOD, environ.PATH_INFO, environ['wsgi.run_once'], environ.PATH, size].join(' '), 'latin1')]
-}\n`,
+})\n`,
     )
     const { ask, log } = await running(`exec ${process.execPath} ${repositoryFile('gantry.ts')} cgi ${module}\n`)
     const chunks = async function* (): AsyncGenerator<Uint8Array> {

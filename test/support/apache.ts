@@ -2,10 +2,11 @@
 
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync } from 'node:fs'
+import { existsSync, statSync } from 'node:fs'
 import { readFile, rm, writeFile } from 'node:fs/promises'
 import { connect } from 'node:net'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
+import { repositoryFile } from './child.ts'
 import { freePort, temporary } from './sockets.ts'
 
 const binary = ['/usr/sbin/apache2', '/usr/sbin/httpd', '/usr/local/sbin/httpd'].find((path) => existsSync(path))
@@ -13,8 +14,22 @@ const modules = ['/usr/lib/apache2/modules', '/usr/lib64/httpd/modules', '/etc/h
   existsSync(path),
 )
 
+/** Started by root it runs programs as nobody, who must be able to come to them: the first directory that is closed to him. */
+function closedTo(path: string): string | undefined {
+  if (process.getuid?.() !== 0) return undefined
+  const above = dirname(path)
+  return (
+    (above === path ? undefined : closedTo(above)) ?? (statSync(path).mode & 0o001 || path === '/' ? undefined : path)
+  )
+}
+
+const closed = closedTo(repositoryFile('test')) ?? closedTo(process.execPath)
+
 /** Why there is none here; undefined where there is. */
-export const noApache: string | undefined = binary && modules ? undefined : 'Apache is not installed'
+export const noApache: string | undefined =
+  binary && modules
+    ? closed && `Apache runs programs as nobody, who may not enter ${closed}`
+    : 'Apache is not installed'
 
 export interface Apache {
   readonly port: number
