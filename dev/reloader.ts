@@ -23,7 +23,7 @@ export interface ReloaderOptions<Ready> {
   readonly clock: Clock
   /** In [0, 1). */
   readonly random: () => number
-  /** Milliseconds that a process which was replaced, or is to stop, may take to finish its requests. */
+  /** Milliseconds that a process which was replaced may take to finish its requests. */
   readonly grace: number
   readonly start: () => Child<Ready>
   readonly connect: (ready: Ready) => Connection
@@ -86,14 +86,22 @@ export class Reloader<Ready> {
     this.#timer = clock.after(Math.max(0, Math.min(QUIET_MILLISECONDS, left)), () => this.#want())
   }
 
-  /** Ends all; resolves when every process has ended. */
-  async stop(): Promise<void> {
+  /**
+   * Ends all; resolves when every process has ended.
+   *
+   * @param grace milliseconds for processes to end by themselves
+   */
+  async stop(grace: number): Promise<void> {
     this.#stopping = true
     this.#timer?.cancel()
     this.#supersede?.()
     const serving = this.#serving?.child
     if (serving) this.#retire(serving)
+    const timer = this.#options.clock.after(grace, () => {
+      for (const child of this.#alive) child.kill('SIGKILL')
+    })
     await Promise.all([...this.#alive].map(({ exited }) => exited))
+    timer.cancel()
   }
 
   /** Ends all at once. */

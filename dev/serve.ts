@@ -44,6 +44,9 @@ type Parsed = ParsedOptions<typeof upOptions>
  */
 const STOP_MILLISECONDS = 2_000
 
+/** For the application's process to end once there is nobody any more whom it could answer. */
+const END_MILLISECONDS = 1_500
+
 interface Style {
   /** What the log is to leave out, if it was not said: lines of their own tell of reloads and errors. */
   readonly logLevel: Parsed['values']['logLevel']
@@ -164,7 +167,7 @@ class Development {
     this.#scene.close()
     await this.#watcher.close()
     await proxy.drain()
-    await this.#reloader.stop()
+    await this.#reloader.stop(END_MILLISECONDS)
   }
 
   /** Files that count whether they are imported or not: the module under each of its names, and what it is started with. */

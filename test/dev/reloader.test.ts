@@ -259,7 +259,7 @@ describe('stopping', () => {
     fixture.last.load()
     await fixture.happened()
     let stopped = false
-    void fixture.reloader.stop().then(() => {
+    void fixture.reloader.stop(1_000).then(() => {
       stopped = true
     })
     fixture.children[1]!.end(0)
@@ -277,7 +277,7 @@ describe('stopping', () => {
       fixture.change()
       if (moment === 'it is linked') fixture.last.load()
       await turn()
-      const stopped = fixture.reloader.stop()
+      const stopped = fixture.reloader.stop(1_000)
       fixture.linking.resolve()
       for (const child of fixture.children) child.end(0)
       await stopped
@@ -291,7 +291,7 @@ describe('stopping', () => {
     const fixture = await serving()
     fixture.change()
     fixture.last.load()
-    const stopped = fixture.reloader.stop()
+    const stopped = fixture.reloader.stop(1_000)
     fixture.children[0]!.end(0)
     await fixture.happened()
     assert.notDeepEqual(fixture.last.signals, [])
@@ -299,9 +299,18 @@ describe('stopping', () => {
     await stopped
   })
 
+  it('ends those that take too long', async () => {
+    const fixture = await serving()
+    const stopped = fixture.reloader.stop(1_000)
+    assert.deepEqual(fixture.last.signals, ['SIGTERM'])
+    fixture.clock.advance(1_000)
+    await stopped
+    assert.deepEqual(fixture.last.signals, ['SIGTERM', 'SIGKILL'])
+  })
+
   it('is not disturbed by changes', async () => {
     const fixture = await serving()
-    void fixture.reloader.stop()
+    void fixture.reloader.stop(1_000)
     fixture.change()
     fixture.children[0]!.end(0)
     await fixture.happened()
