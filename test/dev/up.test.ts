@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
-import { APP, BROKEN, FILES, SERVED, withDev, word } from '../support/dev.ts'
+import { APP, BROKEN, FILES, RELOADED, SERVED, withDev, word } from '../support/dev.ts'
 
 const HTML = { Accept: 'text/html', 'Sec-Fetch-Dest': 'document' }
 
@@ -122,3 +122,16 @@ describe('an error of the application', () => {
       },
     ))
 })
+
+it('middleware by option is around the application: its errors are shown, and it is loaded anew', () =>
+  withDev(
+    { ...FILES, 'outer.ts': `export default (inner: any) => () => { throw new Error('thrown by middleware') }` },
+    async (dev) => {
+      await dev.said(SERVED)
+      assert.match((await dev.get('/')).text, /outer\.ts:1:\d+/)
+      dev.write({ 'outer.ts': 'export default (inner: any) => inner' })
+      await dev.said(RELOADED)
+      assert.equal((await dev.get('/')).text, '<h1>one</h1>')
+    },
+    ['--middleware', './outer.ts'],
+  ))
