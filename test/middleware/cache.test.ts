@@ -516,17 +516,14 @@ describe('the fields of a stored response', () => {
     const { application } = cached(counting(FRESH))
     const spoiling: typeof application = (environ, start) =>
       application(environ, (status, headers, excInfo) => {
-        for (const field of headers) field[1] += ', spoiled'
+        for (const field of headers) if (field[0] !== 'Content-Length') field[1] += ', spoiled'
         headers.push(['X-More', '1'])
-        return start(
-          status,
-          headers.filter(([name]) => name !== 'Content-Length'),
-          excInfo,
-        )
+        return start(status, headers, excInfo)
       })
     await call(application)
     await call(spoiling)
-    const { headers } = await call(application)
+    const { status, headers } = await call(application)
+    assert.equal(status, 200)
     assert.doesNotMatch(JSON.stringify(headers), /spoiled|X-More/)
   })
 
