@@ -107,6 +107,7 @@ export async function serveProxy(options: ProxyOptions, environment: ProxyEnviro
   const front = new Front(withMiddleware(pool.application, options, environment, loaded), options, log, clock)
   const listeners: Listener[] = []
   const joinListeners: Listener[] = []
+  const added: Set<Dialer> = new Set()
   let health: HealthLane | undefined
   let draining: Promise<void> | undefined
   try {
@@ -143,6 +144,7 @@ export async function serveProxy(options: ProxyOptions, environment: ProxyEnviro
     await front.drain(options.drainTimeout)
     await Promise.all(joinListeners.map((listener) => listener.close()))
     upstreams.stop('the proxy stops')
+    for (const dialer of added) dialer.stop('the proxy stops')
     pool.close('the proxy stops')
     await closed(pool, clock)
     health?.close()
@@ -151,7 +153,16 @@ export async function serveProxy(options: ProxyOptions, environment: ProxyEnviro
     addresses: listeners.map(({ address }) => address),
     joinAddresses: joinListeners.map(({ address }) => address),
     pool,
-    add: (address, onReady) => new Dialer(address, { ...links, random, onReady }),
+    add: (address, onReady) => {
+      const dialer = new Dialer(address, { ...links, random, onReady })
+      added.add(dialer)
+      return {
+        stop: (reason) => {
+          added.delete(dialer)
+          dialer.stop(reason)
+        },
+      }
+    },
     drain: () => (draining ??= stop()),
     inspect: () => `<Proxy ${front.size} clients ${pool.inspect()}>`,
   }

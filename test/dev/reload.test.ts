@@ -112,6 +112,8 @@ describe('the end', () => {
       await using _events = await dev.events()
       dev.child.process.kill('SIGINT')
       assert.deepEqual(await dev.child.exited, { code: 0, signal: null })
+      // Nor does it look for what it has ended itself.
+      assert.equal(dev.child.stdout, '')
       assert.deepEqual(dev.containers(), [])
       assert.deepEqual(leftovers(dev), [])
     }))
