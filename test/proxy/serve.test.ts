@@ -99,6 +99,28 @@ suite('a proxy', () => {
       assert.equal(String((await sent.whole()).body), 'late')
     }))
 
+  test('is handed over from one added container to another without a request to the first from then on', () =>
+    withDirectory(async (directory) => {
+      const [a, b] = [container(named('a'), { id: 'a' }), container(named('b'), { id: 'b' })]
+      const served = await Served.start(['--upstream', 'unix:/nowhere/app.sock'])
+      const add = async (one: Container, name: string) => {
+        const path = join(directory, name)
+        await one.listen({ path })
+        const linked = Promise.withResolvers<void>()
+        const added = served.proxy.add({ kind: 'unix', path }, linked.resolve)
+        await linked.promise
+        return added
+      }
+      const client = await served.client()
+      const first = await add(a, 'a.sock')
+      assert.equal(String((await client.fetch({ target: '/' })).body), 'a')
+      await add(b, 'b.sock')
+      first.stop('a newer one serves')
+      for (let count = 0; count < 10; count++) {
+        assert.equal(String((await client.fetch({ target: '/' })).body), 'b')
+      }
+    }))
+
   test('answers 503 with Retry-After when nobody comes', async () => {
     const served = await Served.start(['--upstream', 'unix:/nowhere/app.sock', '--queue-timeout', '100ms'])
     const answer = await (await served.client()).fetch({ target: '/' })
