@@ -3,7 +3,7 @@
 import type { OptionValues } from '../protocol/options.ts'
 import { containerOptions } from './options.ts'
 
-type Module = Pick<typeof containerOptions, 'module'>
+type Module = Pick<typeof containerOptions, 'module' | 'interface'>
 
 const ownOptions = {
   environ: {
@@ -16,6 +16,10 @@ const ownOptions = {
   },
 } as const
 
-export const cgiOptions: Module & typeof ownOptions = { module: containerOptions.module, ...ownOptions }
+export const cgiOptions: Module & typeof ownOptions = {
+  module: containerOptions.module,
+  interface: containerOptions.interface,
+  ...ownOptions,
+}
 
 export type CgiCommandOptions = OptionValues<typeof cgiOptions>

@@ -52,7 +52,11 @@ export async function runCgi(options: CgiCommandOptions): Promise<never> {
   process.on('SIGINT', () => run.kill(new AbortError('DRAIN_TIMEOUT', 'the program was interrupted')))
   process.on('beforeExit', () => run.idle())
   try {
-    run.begin(await loadApplication(options.module), nativeEnvironment(), options.environ)
+    run.begin(
+      await loadApplication(options.module, { interface: options.interface }),
+      nativeEnvironment(),
+      options.environ,
+    )
   } catch (error) {
     run.failed(error)
   }

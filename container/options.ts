@@ -14,6 +14,14 @@ const ownOptions = {
     sentence: 'The module to load (.js, .mjs, .ts) and the export to serve.',
     unset: 'EXPORT is application if there is one, else the default export',
   },
+  interface: {
+    kind: 'choice',
+    choices: ['wsgi', 'node', 'fetch'],
+    value: 'INTERFACE',
+    sentence:
+      'What EXPORT is: wsgi, a function of (environ, startResponse); node, a listener of (req, res), an Express, Koa, Fastify or NestJS application or an http.Server; fetch, a function of (request) or an object with fetch(), as a Hono application is. With node the module may also start its server itself: listen() takes no port then, and the container serves it.',
+    unset: 'what EXPORT says of itself; a plain function is wsgi',
+  },
   middleware: {
     kind: 'text',
     list: true,

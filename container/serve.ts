@@ -26,9 +26,10 @@ import { TrustedPeers, UNIX_PEER } from '../protocol/peers.ts'
 import { serveUwsgi, type UwsgiConnection, type UwsgiOptions } from '../protocol/uwsgi/gateway.ts'
 import type { ServedWire } from './accept.ts'
 import { Doorman } from './doorman.ts'
+import type { Hosted } from './interfaces/interface.ts'
 import { Joiner, type JoinOptions } from './join.ts'
 import { Links } from './links.ts'
-import { loadApplication } from './load-application.ts'
+import { loadHosted } from './load-application.ts'
 import { type ContainerOptions, containerAddresses } from './options.ts'
 import { Slots } from './slots.ts'
 
@@ -42,6 +43,8 @@ export interface ContainerEnvironment {
   readonly resolve?: JoinOptions['resolve']
   /** Served instead of loading `--module`. */
   readonly application?: Application | undefined
+  /** The same, for what was loaded elsewhere and has an end of its own. */
+  readonly hosted?: Hosted | undefined
   /** Stands before the application, as it was loaded or given. */
   readonly middleware?: Middleware | undefined
 }
@@ -74,14 +77,20 @@ export async function serveContainer(
 ): Promise<RunningContainer> {
   const token = readToken(options)
   checkSecrets(options, token)
-  const loaded = environment.application ?? (await loadApplication(options.module))
+  const hosted = environment.hosted ?? (await hostedOf(options, environment))
   const middleware = [environment.middleware, await loadMiddleware(options.middleware)].filter(
     (one) => one !== undefined,
   )
-  const application = compose(...middleware, loaded)
+  const application = compose(...middleware, hosted.application)
   const container = new Container(application, options, environment, token)
   await container.start()
   return container
+}
+
+/** What is to be served. */
+function hostedOf(options: ContainerOptions, { application }: ContainerEnvironment): Hosted | Promise<Hosted> {
+  if (application) return { what: 'an application', interface: 'wsgi', application }
+  return loadHosted(options.module, { interface: options.interface })
 }
 
 class Container implements RunningContainer {

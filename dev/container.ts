@@ -5,7 +5,7 @@
  */
 
 import { readFileSync } from 'node:fs'
-import { loadApplication } from '../container/load-application.ts'
+import { loadHosted } from '../container/load-application.ts'
 import { containerOptions } from '../container/options.ts'
 import { serveContainer } from '../container/serve.ts'
 import type { Application } from '../protocol/application.ts'
@@ -69,11 +69,17 @@ await run(
     process.channel?.unref()
     const errors = devErrors({ log, shown })
     try {
-      const application = await loadApplication(values.module)
+      const hosted = await loadHosted(values.module, { interface: values.interface })
+      // Only who wrote to the contract is held to it: a framework may well answer without a Content-Type.
+      const check = hosted.interface === 'wsgi' ? lint : (application: Application): Application => application
       // Both sides of the application, and of what is put around it.
-      const inner = values.middleware.length > 0 ? lint(application) : application
-      const outer = (whole: Application): Application => errors(lint(whole))
-      return await serveContainer(values, { ...environment, application: inner, middleware: outer })
+      const inner = values.middleware.length > 0 ? check(hosted.application) : hosted.application
+      const outer = (whole: Application): Application => errors(check(whole))
+      return await serveContainer(values, {
+        ...environment,
+        hosted: { ...hosted, application: inner },
+        middleware: outer,
+      })
     } catch (error) {
       return await fail(error)
     }

@@ -1,7 +1,7 @@
 /**
- * `MODULE[:EXPORT]` → a function that a module exports. Finds the module as Node would from the working directory, imports it, and
- * says in one sentence what is wrong when there is no such function in it. It does not know what the function is for, and
- * does not call it.
+ * `MODULE[:EXPORT]` → what a module exports. Finds the module as Node would from the working directory, imports it, and says in one
+ * sentence what is wrong when there is no such export, or no function where one is due. It does not know what it is for, and does
+ * not call it.
  */
 
 import { spawnSync } from 'node:child_process'
@@ -18,7 +18,8 @@ export type LoadErrorCode =
   | 'WAITS' // its top level awaits what nothing will ever do
   | 'THREW' // it threw while it was loaded
   | 'NO_EXPORT' // it has no such export
-  | 'NOT_A_FUNCTION' // the export is none
+  | 'NOT_A_FUNCTION' // the export is none, or nothing else that was expected
+  | 'NEVER_LISTENED' // a module that was to start a server started none
 
 /** What was asked for could not be loaded. The message is for whoever started the process, and is one or two lines. */
 export class LoadError extends Error {
@@ -51,9 +52,42 @@ export interface WantedExport {
   readonly expected: string
 }
 
+/** A module that a specifier names, and that is not imported yet. */
+export interface LocatedModule {
+  readonly file: string
+  /** The file as messages show it: from the directory, if it is in it. */
+  readonly shown: string
+  /** The export asked for. */
+  readonly name: string | undefined
+}
+
 /**
- * Loads `specifier`: a path (absolute, or from `directory`, with or without `./` and extension), a `file:` URL or a package's name;
- * after a colon the export's name, else `wanted.name`, else the default export.
+ * Finds `specifier`: a path (absolute, or from `directory`, with or without `./` and extension), a `file:` URL or a package's name;
+ * after a colon the export's name.
+ *
+ * @throws LoadError
+ */
+export function locateModule(specifier: string, directory: string = process.cwd()): LocatedModule {
+  const { module, name } = parseSpecifier(specifier)
+  const file = locate(module, directory)
+  return { file, shown: file.startsWith(join(directory, '/')) ? relative(directory, file) : file, name }
+}
+
+/**
+ * Imports a module: what it exports.
+ *
+ * @throws LoadError
+ */
+export async function importModule({ file, shown }: LocatedModule): Promise<Record<string, unknown>> {
+  try {
+    return (await importSettled(pathToFileURL(file).href, shown)) as Record<string, unknown>
+  } catch (error) {
+    throw error instanceof LoadError ? error : explain(error, shown, file)
+  }
+}
+
+/**
+ * Loads `specifier` and gives a function that it exports: the named one, else `wanted.name`, else the default export.
  *
  * @throws LoadError
  */
@@ -62,16 +96,10 @@ export async function loadFunction(
   wanted: WantedExport,
   directory: string = process.cwd(),
 ): Promise<(...args: never[]) => unknown> {
-  const { module, name } = parseSpecifier(specifier)
-  const file = locate(module, directory)
-  const shown = file.startsWith(join(directory, '/')) ? relative(directory, file) : file
-  let namespace: Record<string, unknown>
-  try {
-    namespace = (await importSettled(pathToFileURL(file).href, shown)) as Record<string, unknown>
-  } catch (error) {
-    throw error instanceof LoadError ? error : explain(error, shown, file)
-  }
-  return pick(namespace, name, wanted, shown)
+  const module = locateModule(specifier, directory)
+  const { name, value } = pickExport(await importModule(module), module, wanted.name)
+  if (typeof value !== 'function') throw unfit(value, name, module, wanted)
+  return value as (...args: never[]) => unknown
 }
 
 /**
@@ -125,12 +153,16 @@ function isFile(path: string): boolean {
   return statSync(path, { throwIfNoEntry: false })?.isFile() ?? false
 }
 
-function pick(
+/**
+ * The export of a module that was asked for, else `usual`, else the default one.
+ *
+ * @throws LoadError when there is none
+ */
+export function pickExport(
   namespace: Record<string, unknown>,
-  name: string | undefined,
-  { name: usual, expected }: WantedExport,
-  shown: string,
-): (...args: never[]) => unknown {
+  { shown, name }: LocatedModule,
+  usual: string,
+): { readonly name: string; readonly value: unknown } {
   const wanted = name ?? (usual in namespace ? usual : 'default')
   // Without a prototype: a specifier may name `toString`, and a namespace has only what it exports.
   if (!Object.keys(namespace).includes(wanted)) {
@@ -139,15 +171,26 @@ function pick(
     const lacks = name === undefined ? `exports neither ${usual} nor a default` : `has no export ${name}`
     throw new LoadError('NO_EXPORT', `${shown} ${lacks}; ${have}`)
   }
-  const found = namespace[wanted]
-  if (typeof found !== 'function') {
-    const what = found === null ? 'null' : Array.isArray(found) ? 'an array' : typeof found
-    throw new LoadError(
-      'NOT_A_FUNCTION',
-      `the export ${wanted} of ${shown} is no ${usual}: expected ${expected}, and it is ${what}`,
-    )
-  }
-  return found as (...args: never[]) => unknown
+  return { name: wanted, value: namespace[wanted] }
+}
+
+/** An export is not what was expected. */
+export function unfit(
+  value: unknown,
+  name: string,
+  { shown }: LocatedModule,
+  { name: usual, expected }: WantedExport,
+): LoadError {
+  return new LoadError(
+    'NOT_A_FUNCTION',
+    `the export ${name} of ${shown} is no ${usual}: expected ${expected}, and it is ${nameOfKind(value)}`,
+  )
+}
+
+function nameOfKind(value: unknown): string {
+  if (value === null) return 'null'
+  if (Array.isArray(value)) return 'an array'
+  return typeof value
 }
 
 /** What Node threw, by its code: whose file it is about, and what to do. */

@@ -14,7 +14,7 @@ const files: Record<string, string> = {
   'default.mjs': `export default () => 'default'`,
   'common.cjs': `module.exports = () => 'common'`,
   'dir.name/v1.2.js': `export const application = () => 'dotted'`,
-  'data.js': 'export const application = { fetch() {} }; export const nothing = null',
+  'data.js': 'export const application = { listen() {} }; export const nothing = null',
   'empty.js': '',
   'others.js': 'export const one = 1; export function two() {}',
   'syntax.js': 'const a = 1\nexport const application = (\n',
@@ -90,9 +90,17 @@ describe('loadApplication', () => {
     ['throws-text.js', 'THREW', /^throws-text\.js threw while it was loaded: no database$/],
     ['named.ts:amdin', 'NO_EXPORT', /^named\.ts has no export amdin; it exports admin, application, default$/],
     ['named.ts:toString', 'NO_EXPORT', /no export toString/],
-    ['others.js', 'NO_EXPORT', /^others\.js exports neither application nor a default; it exports one, two$/],
-    ['empty.js', 'NO_EXPORT', /it exports nothing$/],
-    ['data.js', 'NOT_A_FUNCTION', /^the export application of data\.js is no application: .*it is object$/],
+    [
+      'others.js',
+      'NO_EXPORT',
+      /^others\.js exports neither application nor a default; it exports one, two; if .* give --interface node$/,
+    ],
+    ['empty.js', 'NO_EXPORT', /it exports nothing; if the module starts its server itself, give --interface node$/],
+    [
+      'data.js',
+      'NOT_A_FUNCTION',
+      /^the export application of data\.js is no application: .*it is object; .*--interface node$/,
+    ],
     ['data.js:nothing', 'NOT_A_FUNCTION', /it is null$/],
   ] as const) {
     it(`says of ${specifier} what is wrong: ${code}`, async () => {
