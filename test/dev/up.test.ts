@@ -135,3 +135,20 @@ it('middleware by option is around the application: its errors are shown, and it
     },
     ['--middleware', './outer.ts'],
   ))
+
+it('what is served may have another interface', () =>
+  withDev(
+    {
+      'app.ts': `import type { IncomingMessage, ServerResponse } from 'node:http'
+export default (request: IncomingMessage, response: ServerResponse) => {
+  if (request.url === '/throw') throw new TypeError('thrown by a listener')
+  response.end('one')
+}`,
+    },
+    async (dev) => {
+      await dev.said(SERVED)
+      assert.equal((await dev.get('/')).text, 'one')
+      assert.match((await dev.get('/throw')).text, /thrown by a listener/)
+    },
+    ['--interface', 'node'],
+  ))
