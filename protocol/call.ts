@@ -4,15 +4,14 @@
  * keep-alive) is not to be seen here.
  */
 
-import { Readable } from 'node:stream'
 import type { Application, Body, Environ, Headers } from './application.ts'
-import { type Clock, Deadlines, systemClock } from './clock.ts'
+import { type Clock, systemClock } from './clock.ts'
 import { environFromHttp } from './environ.ts'
-import { AbortError } from './errors.ts'
-import { Exchange, type ExchangeHost } from './exchange.ts'
-import { type InputSource, RequestInput } from './input.ts'
+import type { AbortError } from './errors.ts'
+import { LocalExchange } from './local-exchange.ts'
 import { type Logger, silent } from './log.ts'
 import type { ResponseSink } from './response.ts'
+import { Upload } from './upload.ts'
 
 export interface CallRequest {
   /** Default `GET`. */
@@ -69,29 +68,15 @@ export async function call(application: Application, request: CallRequest = {}):
   const upload = new Upload(request.body)
   const environ = environOf(request, upload)
   const watched = new Watched(application)
-  const settled = Promise.withResolvers<void>()
-  const host: ExchangeHost = {
-    clock,
-    log,
-    deadlines: new Deadlines(clock),
-    draining: false,
-    settled: () => settled.resolve(),
-  }
   const sink = new Gathering()
-  const exchange = new Exchange(watched.application, environ, upload.input, sink, host)
-  const leave = (): void => {
-    const error = new AbortError('CLIENT_GONE', 'the client has gone')
-    exchange.abort(error)
-    if (!upload.input.ended) upload.input.fail(error)
-    sink.abort(error)
-  }
-  exchange.run()
+  const local = new LocalExchange(watched.application, environ, upload, sink, { clock, log })
+  const leave = (): void => local.leave()
+  local.run()
   if (signal?.aborted) leave()
   signal?.addEventListener('abort', leave, { once: true })
-  await settled.promise
+  await local.settled
   await sink.over
   signal?.removeEventListener('abort', leave)
-  upload.stop()
   return sink.result(watched.closed)
 }
 
@@ -132,62 +117,6 @@ class Watched {
     if (Array.isArray(body)) return Object.assign([...body], { close })
     if (Symbol.asyncIterator in body) return { [Symbol.asyncIterator]: () => body[Symbol.asyncIterator](), close }
     return { [Symbol.iterator]: () => body[Symbol.iterator](), close }
-  }
-}
-
-/** The request's body, taken from its source only as the application reads. */
-class Upload implements InputSource {
-  readonly input: RequestInput
-  /** Bytes; undefined when that is not known, or there is no body. */
-  readonly length: number | undefined
-  readonly #iterator: AsyncIterator<Uint8Array> | undefined
-  #reading = false
-  #wanted = false
-
-  constructor(body: CallRequest['body']) {
-    this.input = new RequestInput(body === undefined ? null : this)
-    if (body === undefined) return
-    if (typeof body !== 'string' && !(body instanceof Uint8Array)) {
-      this.#iterator = Readable.from(body, { objectMode: true })[Symbol.asyncIterator]()
-      return
-    }
-    const bytes = Buffer.from(body as string)
-    this.length = bytes.length
-    if (bytes.length > 0) this.input.push(bytes)
-    this.input.end()
-  }
-
-  wanted(): void {
-    this.#wanted = true
-    this.#pump()
-  }
-
-  consumed(): void {
-    if (this.#wanted) this.#pump()
-  }
-
-  stop(): void {
-    // Its failure has nobody to be told to: the response is there.
-    this.#iterator?.return?.().catch(() => {})
-  }
-
-  #pump(): void {
-    if (!this.#iterator || this.#reading || this.input.ended || this.input.buffered > 0) return
-    this.#reading = true
-    this.#iterator.next().then(
-      ({ done, value }) => {
-        this.#reading = false
-        if (this.input.ended) return
-        if (done) this.input.end()
-        else {
-          this.input.push(value)
-          this.#pump()
-        }
-      },
-      (error: unknown) => {
-        if (!this.input.ended) this.input.fail(error instanceof Error ? error : new Error(String(error)))
-      },
-    )
   }
 }
 

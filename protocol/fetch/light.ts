@@ -1,0 +1,161 @@
+/**
+ * Makes the platform's `Request`, `Response` and `fetch` know light requests and responses (`light-request.ts`, `light-response.ts`), for a process
+ * that serves fetch handlers: there the platform's constructors are most of what a small request costs. (@hono/node-server replaces the globals
+ * for the same reason.)
+ *
+ * The classes stay what they are to whoever uses them: `instanceof`, subclasses, `new Request(request)`, `fetch(request)`, `clone()`, patches of
+ * their prototypes. Two things differ: `Request` or `Response` from before (`const { Request } = globalThis` ahead of the
+ * installation) do not take a light request as their input; and undici's package has classes of its own, which never took these.
+ */
+
+import { KNOWS_LIGHT, LightRequest, RealRequest, text } from './light-request.ts'
+import { LightResponse, lightResponse, RealResponse } from './light-response.ts'
+
+type Getter = (this: unknown) => unknown
+type Method = (this: unknown, ...args: unknown[]) => unknown
+
+/**
+ * Installs them in this process.
+ *
+ * @returns what undoes it: not to be called while light ones are in use. Nothing is done, and nothing undone, when they are installed already, or when
+ *   somebody else has replaced the classes.
+ */
+export function installLightFetch(): () => void {
+  const { Request, Response, fetch } = globalThis
+  if (Request !== RealRequest || Response !== RealResponse) return () => {}
+  const undo: (() => void)[] = []
+  const define = (on: object, key: PropertyKey, change: PropertyDescriptor): void => {
+    const before = Object.getOwnPropertyDescriptor(on, key)!
+    Object.defineProperty(on, key, change)
+    undo.push(() => Object.defineProperty(on, key, before))
+  }
+  knowing(
+    RealRequest.prototype,
+    define,
+    LightRequest.is,
+    LightRequest.real as (light: object) => object,
+    {
+      url: LightRequest.url,
+      method: LightRequest.method,
+      headers: LightRequest.headers,
+      signal: LightRequest.signal,
+      bodyUsed: LightRequest.bodyUsed,
+      text: (light) => LightRequest.whole(light)?.then(text),
+      json: (light) => LightRequest.whole(light)?.then((bytes) => JSON.parse(text(bytes)) as unknown),
+      bytes: (light) => LightRequest.whole(light)?.then((bytes) => new Uint8Array(bytes)),
+      arrayBuffer: (light) => LightRequest.whole(light)?.then((bytes) => new Uint8Array(bytes).buffer),
+    } as Quick<LightRequest>,
+  )
+  knowing(
+    RealResponse.prototype,
+    define,
+    LightResponse.is,
+    LightResponse.real as (light: object) => object,
+    {
+      status: LightResponse.status,
+      statusText: LightResponse.statusText,
+      ok: (light) => LightResponse.status(light) >= 200 && LightResponse.status(light) <= 299,
+      headers: LightResponse.headers,
+      bodyUsed: LightResponse.bodyUsed,
+    } as Quick<LightResponse>,
+  )
+
+  const KnowingRequest = classOf(RealRequest, 1, (args, target) => {
+    if (LightRequest.is(args[0])) args[0] = LightRequest.real(args[0])
+    return Reflect.construct(RealRequest, args as [string], target)
+  })
+  Object.defineProperty(KnowingRequest, KNOWS_LIGHT, { value: true })
+  const KnowingResponse = classOf(RealResponse, 0, (args, target) => {
+    const light = target === (RealResponse as unknown) ? lightResponse(args[0], args[1]) : undefined
+    return light ?? Reflect.construct(RealResponse, args as [], target)
+  })
+  Object.defineProperty(KnowingResponse, 'json', {
+    ...Object.getOwnPropertyDescriptor(RealResponse, 'json'),
+    value: { json: jsonResponse }.json,
+  })
+  const knowingFetch = {
+    fetch(input: string | URL | Request, init: RequestInit | undefined = undefined): Promise<Response> {
+      return fetch(LightRequest.is(input) ? LightRequest.real(input) : input, init)
+    },
+  }.fetch
+
+  define(RealRequest.prototype, 'constructor', { value: KnowingRequest })
+  define(RealResponse.prototype, 'constructor', { value: KnowingResponse })
+  define(globalThis, 'Request', { value: KnowingRequest, writable: true, enumerable: false, configurable: true })
+  define(globalThis, 'Response', { value: KnowingResponse, writable: true, enumerable: false, configurable: true })
+  define(globalThis, 'fetch', { value: knowingFetch, writable: true, enumerable: true, configurable: true })
+  return () => {
+    for (const step of undo.splice(0).reverse()) step()
+  }
+}
+
+function jsonResponse(data: unknown, ...rest: [init?: ResponseInit]): Response {
+  const body = JSON.stringify(data) as string | undefined
+  const light = body === undefined ? undefined : lightResponse(body, rest[0], 'application/json')
+  return light ?? RealResponse.json(data, ...rest)
+}
+
+/** What is answered without the real one; undefined from a method says that it is to be asked all the same. */
+type Quick<T> = Readonly<Record<string, (light: T) => unknown>>
+
+/** Makes each accessor and method of a prototype know light ones. Its name, length and enumerability stay. */
+function knowing<T extends object>(
+  prototype: object,
+  define: (on: object, key: PropertyKey, change: PropertyDescriptor) => void,
+  is: (value: unknown) => value is T,
+  real: (light: T) => object,
+  quick: Quick<T>,
+): void {
+  for (const [key, descriptor] of Object.entries(Object.getOwnPropertyDescriptors(prototype))) {
+    if (key === 'constructor') continue
+    const answer = Object.hasOwn(quick, key) ? quick[key] : undefined
+    if (descriptor.get) {
+      const get = descriptor.get as Getter
+      const { get: made } = Object.getOwnPropertyDescriptor(
+        {
+          get [key]() {
+            if (!is(this)) return get.call(this)
+            return answer ? answer(this) : get.call(real(this))
+          },
+        },
+        key,
+      ) as { get: Getter }
+      define(prototype, key, { get: made })
+    } else if (typeof descriptor.value === 'function') {
+      const method = descriptor.value as Method
+      const made = {
+        [key](this: unknown, ...args: unknown[]): unknown {
+          if (!is(this)) return method.apply(this, args)
+          return answer?.(this) ?? method.apply(real(this), args)
+        },
+      }[key]!
+      Object.defineProperty(made, 'length', { value: method.length, configurable: true })
+      define(prototype, key, { value: made })
+    }
+  }
+}
+
+/** What `new` was called with. */
+type Target = new (...args: never[]) => object
+
+/** A class that makes what `make` gives, has `real`'s prototype, and is a subclass's base as `real` is. */
+function classOf<T extends { prototype: object; name: string }>(
+  real: T,
+  length: number,
+  make: (args: unknown[], target: Target) => object,
+): T {
+  const made = function (this: unknown, ...args: unknown[]): object {
+    if (new.target === undefined) {
+      throw new TypeError(`Class constructor ${real.name} cannot be invoked without 'new'`)
+    }
+    return make(args, (new.target === (made as unknown) ? real : new.target) as unknown as Target)
+  }
+  made.prototype = real.prototype
+  Object.defineProperty(made, 'prototype', { writable: false })
+  Object.defineProperty(made, 'name', { value: real.name, configurable: true })
+  Object.defineProperty(made, 'length', { value: length, configurable: true })
+  for (const [key, descriptor] of Object.entries(Object.getOwnPropertyDescriptors(real))) {
+    if (!Object.hasOwn(made, key)) Object.defineProperty(made, key, descriptor)
+  }
+  return made as unknown as T
+}
