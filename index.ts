@@ -9,6 +9,14 @@ export {
   LocalProtocolError,
   RemoteProtocolError,
 } from './protocol/errors.ts'
+export {
+  type FetchContext,
+  type FetchEnvironment,
+  type FetchHandler,
+  type FetchModule,
+  fromFetch,
+} from './protocol/fetch/from-fetch.ts'
+export { type ToFetchHandler, type ToFetchOptions, toFetch } from './protocol/fetch/to-fetch.ts'
 export { type ConnectOptions, connect, type RemoteApplication } from './protocol/frames/connect.ts'
 export { ContractError, type Linted, type LintOptions, lint } from './protocol/lint.ts'
 export { type FromNodeOptions, fromNode, type NodeListener } from './protocol/node-listener/from-node.ts'

@@ -15,6 +15,15 @@ export { environFromWire, variablesForWire, type WireEnviron } from './environ-w
 export { type ErrorPageOptions, errorPage } from './error-page.ts'
 export { type AbortCode, AbortError, HttpError, LocalProtocolError, RemoteProtocolError } from './errors.ts'
 export { Exchange, type ExchangeHost } from './exchange.ts'
+export {
+  type FetchContext,
+  type FetchEnvironment,
+  type FetchHandler,
+  type FetchModule,
+  fromFetch,
+} from './fetch/from-fetch.ts'
+export { installLightFetch } from './fetch/light.ts'
+export { type ToFetchHandler, type ToFetchOptions, toFetch } from './fetch/to-fetch.ts'
 export { type FileBody, type FileBodyOptions, fileBody } from './file-body.ts'
 export { fileWrapper } from './file-wrapper.ts'
 export { type ConnectOptions, connect, type RemoteApplication } from './frames/connect.ts'
