@@ -8,7 +8,7 @@ import type { Application, Body, Environ, Headers, Middleware, StartResponse, Wr
 import { AbortError, HttpError } from '../protocol/errors.ts'
 import type { Logger } from '../protocol/log.ts'
 import { OpenBody } from '../protocol/open-body.ts'
-import { ErrorPages, type PageKey } from './error-pages.ts'
+import { type Asked, ErrorPages, type PageKey } from './error-pages.ts'
 import { headerOf } from './response-fields.ts'
 
 export interface ErrorPageOptions {
@@ -37,6 +37,8 @@ export function errorPage(options: ErrorPageOptions = {}): Middleware {
     new PagedCall({ pages, replace, log }, environ, startResponse).run(application)
 }
 
+const nextTick = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
+
 interface Shared {
   readonly pages: ErrorPages
   readonly replace: boolean
@@ -47,12 +49,16 @@ class PagedCall {
   readonly #shared: Shared
   readonly #environ: Environ
   readonly #startResponse: StartResponse
+  /** Of the request as it came: what is further in edits the environ in place. */
+  readonly #asked: Asked
   /** 0 before there is a head. */
   #code = 0
   #status = ''
   #headers: Headers = []
   /** The head has left, or is about to: what follows is no matter of this. */
   #sent = false
+  /** Bytes were written that nobody gets: for the application, the head has left. */
+  #dropped = false
   readonly #open: OpenBody = new OpenBody()
   readonly #page: OpenBody = new OpenBody()
   /** Of the application's body, where a page has taken its place. */
@@ -63,6 +69,8 @@ class PagedCall {
     this.#shared = shared
     this.#environ = environ
     this.#startResponse = startResponse
+    const { REQUEST_METHOD, SCRIPT_NAME, PATH_INFO, QUERY_STRING, gantry } = environ
+    this.#asked = { REQUEST_METHOD, SCRIPT_NAME, PATH_INFO, QUERY_STRING, gantry }
   }
 
   run(application: Application): Body | Promise<Body> {
@@ -80,13 +88,18 @@ class PagedCall {
   }
 
   #start(status: string, headers: Headers, excInfo: unknown): Write {
+    // Else what it goes on to give would look whole without them.
+    if (this.#dropped && excInfo !== undefined && excInfo !== null) throw excInfo
     const write = this.#startResponse(status, headers, excInfo)
     this.#code = Number(status.slice(0, 3))
     this.#status = status
     this.#headers = headers
     return (chunk) => {
       // It is replaced: the page comes when the application returns.
-      if (!this.#sent && this.#shared.replace && this.#isError) return Promise.resolve()
+      if (this.#isReplaced) {
+        this.#dropped = true
+        return nextTick()
+      }
       this.#sent = true
       return write(chunk)
     }
@@ -98,7 +111,7 @@ class PagedCall {
 
   /** Whether an answer without a byte is one without content, and not the answer to a HEAD whose GET has some. */
   get #isEmpty(): boolean {
-    if (this.#environ.REQUEST_METHOD !== 'HEAD') return true
+    if (this.#asked.REQUEST_METHOD !== 'HEAD') return true
     const length = headerOf(this.#headers, 'content-length')
     return length === undefined ? headerOf(this.#headers, 'content-type') === undefined : length === '0'
   }
@@ -186,7 +199,7 @@ class PagedCall {
 
   /** The application threw. What cannot be answered any more is passed on. */
   #failed(error: unknown): Body | Promise<Body> {
-    if (this.#sent || (error instanceof AbortError && this.#environ.gantry.signal.aborted)) throw error
+    if (this.#sent || (error instanceof AbortError && this.#asked.gantry.signal.aborted)) throw error
     const meant = error instanceof HttpError && error.status >= 400 && error.status <= 599
     this.#logFailure(error)
     const headers: Headers = meant ? error.headers.map(([name, value]) => [name, value]) : []
@@ -195,11 +208,12 @@ class PagedCall {
 
   /** The page, in the place of a head that has not left, if there is one. */
   #answer(status: string, headers: Headers, error?: unknown): Body | Promise<Body> {
-    // A head that was set is replaced with excInfo alone.
-    const excInfo = this.#code === 0 ? undefined : (error ?? new HttpError(this.#code, 'ERROR_PAGE', 'an error page'))
-    return this.#shared.pages.answer(this.#environ, status, headers, this.#startResponse, excInfo, (failure) =>
-      this.#complain('an error page failed', failure),
-    )
+    // A head that was set is replaced with excInfo alone; and trailers that were set before a failure go with it.
+    const replaces = this.#code !== 0 || error !== undefined
+    const excInfo = error instanceof Error ? error : replaces ? new Error('an error page is answered') : undefined
+    const failed = (failure: unknown): void => this.#complain('an error page failed', failure)
+    const { pages } = this.#shared
+    return pages.answer(this.#environ, this.#asked, status, headers, this.#startResponse, excInfo, failed)
   }
 
   /** As a gateway logs it. */

@@ -5,13 +5,18 @@ import { STATUS_CODES } from 'node:http'
 import { extname } from 'node:path'
 import mime from 'mime-types'
 import type { Application, Body, Environ, Headers, StartResponse } from '../protocol/application.ts'
+import { Context } from '../protocol/context.ts'
 import { DerivedContext } from '../protocol/derived-context.ts'
 import { errorPage as plainPage, prefersJson } from '../protocol/error-page.ts'
 import { RequestInput } from '../protocol/input.ts'
+import { OpenBody } from '../protocol/open-body.ts'
 import { setHeader } from '../protocol/request-headers.ts'
 
 /** A status from 400 to 599, or a class of them. */
 export type PageKey = number | '4xx' | '5xx'
+
+/** What of a request middleware further in may have changed by the time a page is due (`mount` its path, `timeout` its context). */
+export type Asked = Pick<Environ, 'REQUEST_METHOD' | 'SCRIPT_NAME' | 'PATH_INFO' | 'QUERY_STRING' | 'gantry'>
 
 /** Files are kept in memory; a page of an error is no download. */
 const FILE_MAX = 1024 * 1024
@@ -40,6 +45,7 @@ export class ErrorPages {
   /**
    * Answers with the page for `status`, and with the plain one when that fails before its head.
    *
+   * @param asked of the request as it came
    * @param status its code alone, or with a reason, which is then kept
    * @param headers of the error's: what is not about a body is kept (WWW-Authenticate, Allow, Retry-After, Set-Cookie)
    * @param excInfo for a head that was set before
@@ -47,6 +53,7 @@ export class ErrorPages {
    */
   answer(
     environ: Environ,
+    asked: Asked,
     status: string,
     headers: Headers,
     startResponse: StartResponse,
@@ -70,31 +77,54 @@ export class ErrorPages {
     const plain = (): Body | Promise<Body> => plainPage(Number(code))(environ, start)
     const page = this.#pages.get(code) ?? this.#pages.get(`${code[0]}xx`)
     if (!page) return plain()
-    try {
-      const body = page(pageEnviron(environ, code), start)
-      if (typeof (body as Promise<Body>)?.then !== 'function') return preceded(written, body as Body)
-      return (body as Promise<Body>).then(
-        (late) => preceded(written, late),
-        (error: unknown) => {
-          failed(error)
-          return plain()
-        },
-      )
-    } catch (error) {
+    const instead = (error: unknown): Body | Promise<Body> => {
       failed(error)
       return plain()
+    }
+    try {
+      const body = page(pageEnviron(environ, asked, code), start)
+      if (typeof (body as Promise<Body>)?.then !== 'function') return pageBody(written, body as Body, instead, failed)
+      return (body as Promise<Body>).then((late) => pageBody(written, late, instead, failed), instead)
+    } catch (error) {
+      return instead(error)
     }
   }
 }
 
-function preceded(written: readonly Uint8Array[], body: Body): Body {
-  if (written.length === 0) return body
+/**
+ * What a page wrote, and what it gives after that: also what a generator writes in its midst. Another stands in for it when it fails
+ * before its first byte.
+ */
+function pageBody(
+  written: Uint8Array[],
+  body: Body,
+  instead: (error: unknown) => Body | Promise<Body>,
+  failed: (error: unknown) => void,
+): Body {
+  if (typeof body !== 'object' || body === null || (Array.isArray(body) && written.length === 0)) return body
+  const open = new OpenBody()
+  open.give(body)
   return {
     async *[Symbol.asyncIterator]() {
-      yield* written
-      yield* body
+      let begun = false
+      try {
+        const iterator = open.iterate()
+        for (;;) {
+          const step = await iterator.next()
+          begun ||= written.length > 0
+          yield* written.splice(0)
+          if (step.done) break
+          begun ||= step.value?.length !== 0
+          yield step.value
+        }
+        open.iterator = undefined
+      } catch (error) {
+        open.iterator = undefined
+        if (begun) throw error
+        yield* await instead(error)
+      }
     },
-    close: () => body.close?.(),
+    close: () => open.close(failed),
   }
 }
 
@@ -106,10 +136,13 @@ function isOfBody(name: string): boolean {
 /** What would make the page another one than the whole. */
 const CONDITIONS = ['If-Match', 'If-None-Match', 'If-Modified-Since', 'If-Unmodified-Since', 'If-Range', 'Range']
 
-/** The request as the page's application sees it: of the same path, without a body and without conditions. */
-function pageEnviron(environ: Environ, code: string): Environ {
-  const own: Environ = Object.assign(Object.create(Object.getPrototypeOf(environ)), environ)
-  own.gantry = new DerivedContext(environ.gantry)
+/** The request as the page's application sees it: of the path it came with, without a body and without conditions. */
+function pageEnviron(environ: Environ, asked: Asked, code: string): Environ {
+  const own: Environ = Object.assign(Object.create(Object.getPrototypeOf(environ)), environ, asked)
+  const context = new DerivedContext(asked.gantry)
+  // The lines that the variables are derived from by now.
+  if (environ.gantry instanceof Context) context.lines = environ.gantry.lines.slice()
+  own.gantry = context
   own['wsgi.input'] = new RequestInput(null)
   if (own.REQUEST_METHOD !== 'HEAD') own.REQUEST_METHOD = 'GET'
   own['REDIRECT_STATUS'] = code

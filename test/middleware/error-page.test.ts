@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { describe, it } from 'node:test'
 import { setImmediate as turn } from 'node:timers/promises'
 import { errorPage } from '../../middleware/error-page.ts'
+import { mount } from '../../middleware/mount.ts'
 import { timeout } from '../../middleware/timeout.ts'
 import type { Application, Environ, Headers, StartResponse } from '../../protocol/application.ts'
 import { call } from '../../protocol/call.ts'
@@ -236,6 +237,17 @@ describe('an application that throws', () => {
     await call(errorPage()(failing['at once']!), { log })
     assert.match(log.messages('error').join('\n'), /the application failed: Error: secret/)
   })
+
+  it('does not let an answer that was written and dropped become another', async () => {
+    const application: Application = (_, start) => {
+      void start('500 Internal Server Error', [html])(Buffer.from('the beginning, '))
+      start('200 OK', [html], new Error('too late'))
+      return [Buffer.from('the rest')]
+    }
+    const { status, text } = await call(errorPage({ replace: true, log: new RecordingLog() })(application))
+    assert.equal(status, 500)
+    assert.doesNotMatch(text, /the rest/)
+  })
 })
 
 describe('an application that is given up at its deadline', () => {
@@ -259,6 +271,20 @@ describe('an application that is given up at its deadline', () => {
     late.resolve()
     await running.whenSettled
     assert.equal(closed, 1)
+  })
+
+  it('is answered for by a page that is not aborted with it', async () => {
+    const clock = new FakeClock()
+    const page: Application = async ({ gantry: { signal } }, start) => {
+      start('200 OK', [html])
+      return [Buffer.from(`aborted: ${signal.aborted}`)]
+    }
+    const told: Application = ({ gantry: { signal } }) =>
+      new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason)))
+    const running = run(errorPage({ pages: { 504: page } })(timeout({ firstByte: 1_000, clock })(told)))
+    clock.advance(2_000)
+    await running.whenSettled
+    assert.equal(running.sink.body, 'aborted: false')
   })
 })
 
@@ -292,6 +318,14 @@ describe('pages of one’s own', () => {
         start('200 OK', [plainText])
         throw new Error('broken')
       },
+      (_, start) => ({
+        [Symbol.iterator]: () => ({
+          next() {
+            start('200 OK', [plainText])
+            throw new Error('broken')
+          },
+        }),
+      }),
     ]
     for (const page of broken) {
       const log = new RecordingLog()
@@ -353,6 +387,56 @@ describe('pages of one’s own', () => {
       const { text } = await call(errorPage({ pages: { 404: page } })(answers('404 Not Found', [html], [], iterated)))
       assert.equal(text, 'written and given')
     }
+  })
+
+  it('may be generators that write', async () => {
+    const page: Application = (_, start) =>
+      (function* () {
+        const write = start('200 OK', [html])
+        void write(Buffer.from('written '))
+        yield Buffer.from('and given')
+      })()
+    const { text, status } = await call(errorPage({ pages: { 404: page } })(answers('404 Not Found', [html])))
+    assert.deepEqual([status, text], [404, 'written and given'])
+  })
+
+  it('that fail in their midst are cut, and closed', async () => {
+    let closed = 0
+    const page: Application = (_, start) => {
+      start('200 OK', [html])
+      const chunks = (function* () {
+        yield Buffer.from('half')
+        throw new Error('broken')
+      })()
+      return { [Symbol.iterator]: () => chunks, close: () => void closed++ }
+    }
+    const { aborted } = await call(errorPage({ pages: { 404: page } })(answers('404 Not Found', [html])))
+    assert.equal(aborted?.code, 'APPLICATION')
+    assert.equal(closed, 1)
+  })
+
+  it('are asked for the path that the request came with', async () => {
+    const page: Application = (environ, start) => {
+      start('200 OK', [html])
+      return [Buffer.from(`${environ.SCRIPT_NAME}|${environ.PATH_INFO}`)]
+    }
+    const mounted = mount({ '/shop': answers('404 Not Found', [html]) })
+    const { text } = await call(errorPage({ pages: { 404: page } })(mounted), { path: '/shop/cart' })
+    assert.equal(text, '|/shop/cart')
+  })
+
+  it('end without the trailers of the application that failed', async () => {
+    const page: Application = (_, start) => {
+      start('200 OK', [html])
+      return [Buffer.from('a page')].values()
+    }
+    const failing: Application = (environ) => {
+      environ.gantry.trailers(() => [['X-Sum', 'of a body that did not come']])
+      throw new Error('before its head')
+    }
+    const result = await call(errorPage({ pages: { 500: page }, log: new RecordingLog() })(failing))
+    assert.equal(result.text, 'a page')
+    assert.deepEqual(result.trailers, [])
   })
 
   it('are refused when they are none', () => {
