@@ -207,6 +207,9 @@ export class Exchange implements ContextControl {
       // PEP 3333: re-raise, so that the application stops; what the client has must not look whole.
       this.#fail(excInfo)
       throw excInfo
+    } else {
+      // They were the failed response's: whoever gives them may wait for the end of a body that does not come.
+      this.#trailers = undefined
     }
     this.#response.start(status, headers, typeof this.environ['HTTP_UPGRADE'] === 'string')
     return (chunk) => this.#write(chunk)

@@ -639,6 +639,17 @@ describe('environ.gantry', () => {
     assert.equal(sink.length, -1)
   })
 
+  it('drops trailers with the response that is replaced', async () => {
+    const { sink, whenSettled } = run((environ, startResponse) => {
+      environ.gantry.trailers(() => new Promise(() => {}))
+      startResponse('500 Internal Server Error', [], new Error('failed'))
+      return [Buffer.from('sorry')].values()
+    })
+    await whenSettled
+    assert.equal(sink.body, 'sorry')
+    assert.equal(sink.trailers, undefined)
+  })
+
   it('cuts the response when its trailers fail', async () => {
     const { sink, whenSettled } = run((environ, start) => {
       environ.gantry.trailers(() => Promise.reject(new Error('no sum')))
