@@ -70,7 +70,11 @@ app.get('/chat', { websocket: true }, (socket) => {
   })
 })
 
-await app.listen({ port: Number(process.env['PORT'] ?? 3000), host: '0.0.0.0' })
-console.log('listening')
+export default app
 
-process.once('SIGTERM', () => void app.close())
+// `node app.ts`: on a port of its own.
+if (import.meta.main) {
+  await app.listen({ port: Number(process.env['PORT'] ?? 3000), host: '0.0.0.0' })
+  console.log('listening')
+  process.once('SIGTERM', () => void app.close())
+}

@@ -61,9 +61,13 @@ chat.on('connection', (socket) => {
   })
 })
 
-server.listen(Number(process.env['PORT'] ?? 3000), () => console.log('listening'))
+export default server
 
-process.once('SIGTERM', () => {
-  server.close()
-  for (const client of chat.clients) client.close(1001)
-})
+// `node app.ts`: on a port of its own.
+if (import.meta.main) {
+  server.listen(Number(process.env['PORT'] ?? 3000), () => console.log('listening'))
+  process.once('SIGTERM', () => {
+    server.close()
+    for (const client of chat.clients) client.close(1001)
+  })
+}
