@@ -7,7 +7,7 @@ import Negotiator from 'negotiator'
 import type { Application, Environ, Headers, Middleware } from '../protocol/application.ts'
 import { type Coding, CompressStream, codings, compressWhole, type Levels, levelRanges } from './content-coding.ts'
 import { type Decide, type Filtered, filterResponse } from './filter-response.ts'
-import { addVary, hasContent, headerOf, mediaTypeOf, withHeader, withoutHeaders } from './response-fields.ts'
+import { addVary, hasContent, headerOf, mediaTypeOf, namesFile, withHeader, withoutHeaders } from './response-fields.ts'
 
 export interface CompressOptions {
   /** What may be used, best first among those that the client likes alike. Default: `['br', 'zstd', 'gzip']`. */
@@ -92,7 +92,7 @@ export function isCompressible(type: string): boolean {
  * still finds it. Ranges are not offered for what is compressed here.
  *
  * Left alone: what has a Content-Encoding, `Cache-Control: no-transform` on either side, partial content, `text/event-stream`,
- * responses without content, upgrades.
+ * responses without content, upgrades, and what only names a file (`X-Sendfile`).
  *
  * **BREACH.** Where a page holds a secret and repeats what the request said, its compressed size tells the secret to who can see it and
  * make the client ask. Mask such secrets (as Django masks its CSRF token), or say `Cache-Control: no-transform` there.
@@ -171,7 +171,7 @@ function mayChange(status: string, headers: Headers): boolean {
   if (!hasContent('GET', status) || status.startsWith('206')) return false
   const encoding = headerOf(headers, 'content-encoding')
   if (encoding !== undefined && encoding.trim().toLowerCase() !== 'identity') return false
-  if (headerOf(headers, 'content-range') !== undefined) return false
+  if (headerOf(headers, 'content-range') !== undefined || namesFile(headers)) return false
   return !forbidsTransforming(headerOf(headers, 'cache-control'))
 }
 

@@ -9,7 +9,7 @@ import type { Application, Environ, Headers, Middleware } from '../protocol/appl
 import { errorPage } from '../protocol/error-page.ts'
 import { type Filtered, filterResponse } from './filter-response.ts'
 import { parseHttpDate, precondition, unchangedHeaders } from './preconditions.ts'
-import { headerOf } from './response-fields.ts'
+import { headerOf, namesFile } from './response-fields.ts'
 
 export interface ConditionalOptions {
   /**
@@ -66,9 +66,9 @@ function unchanged(headers: Headers): Application {
   }
 }
 
-/** What must not be kept is never asked for again with a condition. */
+/** What must not be kept is never asked for again with a condition. The bytes beside a file's name are not those that are sent. */
 function mayBeTagged(headers: Headers): boolean {
-  return !/\bno-store\b/i.test(headerOf(headers, 'Cache-Control') ?? '')
+  return !namesFile(headers) && !/\bno-store\b/i.test(headerOf(headers, 'Cache-Control') ?? '')
 }
 
 function tagged(environ: Environ, status: string, headers: Headers, body: Uint8Array, most: number): Application {

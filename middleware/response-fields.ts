@@ -57,6 +57,14 @@ export function hasContent(method: string, status: string): boolean {
   return code !== '204' && code !== '205' && code !== '304'
 }
 
+/**
+ * Whether the answer names a file whose bytes take the place of its own further out (`sendFile`, nginx): nothing may be said or made of the
+ * bytes that are here.
+ */
+export function namesFile(headers: Headers): boolean {
+  return headerOf(headers, 'x-sendfile') !== undefined || headerOf(headers, 'x-accel-redirect') !== undefined
+}
+
 /** The media type of Content-Type in lower case, without its parameters; undefined when there is none. */
 export function mediaTypeOf(headers: Headers): string | undefined {
   const value = headerOf(headers, 'content-type')

@@ -3,7 +3,7 @@
  * `X-Accel-Redirect: /prefix/name` (nginx) is answered with that file, by the process that is given the folder, under the application's own
  * type, disposition, cookies and caching. The application may be in another process, which reads no byte of it.
  *
- * Only files below the folders that are given are sent, whatever the application says. The two fields never reach a client.
+ * Only files below the folders that are given are sent, whatever the application says. A field that is taken here does not reach a client.
  */
 
 import { resolve, sep } from 'node:path'

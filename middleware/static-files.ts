@@ -42,7 +42,11 @@ export interface StaticFilesOptions {
    * false saves looking for them. A new one is seen within a second. It is not looked whether such a file is of the plain one's last state: keep them so when building.
    */
   readonly precompressed?: readonly Precompressed[] | false
-  /** `Cache-Control: public, max-age=`, seconds. Default: no such field, and caches guess (RFC 9111 §4.2.2). */
+  /**
+   * `Cache-Control: public, max-age=`, seconds; `private` where the request says who sends it (`Authorization`, or `REMOTE_USER` as of
+   * `basicAuth`): a shared cache before it would serve to everybody what only some may have. Default: no such field, and caches guess
+   * (RFC 9111 §4.2.2).
+   */
   readonly maxAge?: number
   /** With `maxAge`: names that hold a hash never change (RFC 8246). Default false. */
   readonly immutable?: boolean
@@ -88,7 +92,8 @@ class StaticFiles {
   readonly #redirect: boolean
   readonly #dotfiles: boolean
   readonly #encodings: readonly Precompressed[]
-  readonly #cacheControl: string | undefined
+  /** Of Cache-Control, what follows on `public` or `private`. */
+  readonly #lifetime: string | undefined
   readonly #headers: StaticFilesOptions['headers']
   readonly #types: Readonly<Record<string, string>>
   readonly #fallback: Application | undefined
@@ -109,7 +114,7 @@ class StaticFiles {
     this.#redirect = options.redirect ?? true
     this.#dotfiles = options.dotfiles ?? false
     this.#encodings = checkedEncodings(options.precompressed ?? ['br', 'zstd', 'gzip'])
-    this.#cacheControl = cacheControl(options.maxAge, options.immutable ?? false)
+    this.#lifetime = lifetime(options.maxAge, options.immutable ?? false)
     this.#headers = options.headers
     this.#types = Object.fromEntries(Object.entries(types).map(([name, type]) => [name.toLowerCase(), type]))
     if (typeof fallback === 'string') {
@@ -177,7 +182,9 @@ class StaticFiles {
     try {
       const type = this.#typeOf(segments.at(-1)!)
       let headers: Headers = [['Content-Type', type]]
-      if (this.#cacheControl !== undefined) headers.push(['Cache-Control', this.#cacheControl])
+      if (this.#lifetime !== undefined) {
+        headers.push(['Cache-Control', `${isPersonal(environ) ? 'private' : 'public'}, ${this.#lifetime}`])
+      }
       let variant = ''
       const there = COMPRESSED.test(type) ? [] : await this.#variants(segments)
       if (there.length > 0) {
@@ -250,6 +257,11 @@ class StaticFiles {
   }
 }
 
+/** Whether it says who sends it: then what is answered may not be everybody's (RFC 9111 §3.5). */
+function isPersonal(environ: Environ): boolean {
+  return environ['HTTP_AUTHORIZATION'] !== undefined || environ['REMOTE_USER'] !== undefined
+}
+
 /** One slash before it, whatever the request had: `//host/` would be another server. */
 function redirect(environ: Environ, startResponse: StartResponse, segments: readonly string[]): Body {
   const path = [...environ.SCRIPT_NAME.split('/').filter((segment) => segment !== ''), ...segments]
@@ -292,7 +304,7 @@ function checkedEncodings(encodings: readonly Precompressed[] | false): readonly
   return encodings
 }
 
-function cacheControl(maxAge: number | undefined, immutable: boolean): string | undefined {
+function lifetime(maxAge: number | undefined, immutable: boolean): string | undefined {
   if (maxAge === undefined) {
     if (immutable) throw new TypeError('staticFiles: immutable says nothing without maxAge (31536000 is a year)')
     return undefined
@@ -300,5 +312,5 @@ function cacheControl(maxAge: number | undefined, immutable: boolean): string | 
   if (!Number.isInteger(maxAge) || maxAge < 0) {
     throw new TypeError(`staticFiles: maxAge is ${String(maxAge)}: a number of whole seconds is due`)
   }
-  return `public, max-age=${maxAge}${immutable ? ', immutable' : ''}`
+  return `max-age=${maxAge}${immutable ? ', immutable' : ''}`
 }

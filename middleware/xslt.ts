@@ -11,7 +11,7 @@ import { errorPage } from '../protocol/error-page.ts'
 import type { Logger } from '../protocol/log.ts'
 import { setHeader } from '../protocol/request-headers.ts'
 import { type Decide, filterResponse, type Hold } from './filter-response.ts'
-import { addVary, headerOf, mediaTypeOf, withHeader, withoutHeaders } from './response-fields.ts'
+import { addVary, headerOf, mediaTypeOf, namesFile, withHeader, withoutHeaders } from './response-fields.ts'
 import type { Output, OutputMethod } from './xml-serialize.ts'
 import { checkWellFormed, decodeXml } from './xml-text.ts'
 import { type Parameters, XsltEngine } from './xslt-engine.ts'
@@ -74,7 +74,7 @@ const CONTENT_TYPES: Readonly<Record<OutputMethod, string>> = {
  *
  * Comments and processing instructions of the document are not seen by the stylesheet.
  *
- * Left alone: `Cache-Control: no-transform`, partial content, responses without content, other types. What is made has no ETag and no
+ * Left alone: `Cache-Control: no-transform`, partial content, responses without content, what only names a file (`X-Sendfile`), other types. What is made has no ETag and no
  * Last-Modified, as nginx's xslt has none.
  *
  * @param stylesheet XSLT 1.0: its text (it begins with `<`), or the path or URL of its file, which is read at once
@@ -110,6 +110,7 @@ export function xslt(stylesheet: string | URL, options: XsltOptions = {}): Middl
       const left = { status, headers }
       if (!type || !types.some((one) => (one.startsWith('+') ? type.endsWith(one) : one === type))) return left
       if (status.startsWith('206') || headerOf(headers, 'content-range') !== undefined) return left
+      if (namesFile(headers)) return left
       if (/(?:^|[,\s])no-transform(?:$|[,\s])/i.test(headerOf(headers, 'cache-control') ?? '')) return left
       const varied = negotiate ? addVary(headers, 'Accept') : headers
       if (negotiate && !prefersHtml(accept, type)) return { status, headers: varied }

@@ -145,6 +145,8 @@ describe('compress', () => {
       ['what is encoded', giving([...html, ['Content-Encoding', 'deflate']])],
       ['a range', giving([...html, ['Content-Range', 'bytes 0-6099/9999']], page, '206 Partial Content')],
       ['ranges', giving([['Content-Type', 'multipart/byteranges; boundary=x']], page, '206 Partial Content')],
+      ['what names a file', giving([...html, ['X-Sendfile', '/srv/a.html']])],
+      ['what names a location', giving([...html, ['X-Accel-Redirect', '/files/a.html']])],
       ['what is short', giving([...html, ['Content-Length', '10']], page.subarray(0, 10))],
     ]
     for (const [name, application, headers = {}] of cases) {

@@ -118,7 +118,7 @@ describe('conditional', () => {
     assert.notEqual((await call(wrapped(other))).header('ETag'), etag)
   })
 
-  it('tags nothing that is streamed, large, an error, or not to be stored', async () => {
+  it('tags nothing that is streamed, large, an error, not to be stored, or stands for a file', async () => {
     const of = async (application: Application, size?: number): Promise<string | undefined> =>
       (await call(wrapped(application, size))).header('ETag')
     assert.equal(await of(answering([]).application), undefined)
@@ -133,6 +133,7 @@ describe('conditional', () => {
       }
     assert.equal(await of(answered('404 Not Found', [])), undefined)
     assert.equal(await of(answered('200 OK', [['Cache-Control', 'private, no-store']])), undefined)
+    assert.equal(await of(answered('200 OK', [['X-Sendfile', '/srv/a']])), undefined)
   })
 
   it('changes nothing of an error, whatever its tag', async () => {

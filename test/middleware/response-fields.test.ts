@@ -5,6 +5,7 @@ import {
   hasContent,
   headerOf,
   mediaTypeOf,
+  namesFile,
   withHeader,
   withoutHeaders,
 } from '../../middleware/response-fields.ts'
@@ -38,6 +39,12 @@ describe('response fields', () => {
     assert.equal(varied('*'), '*')
     assert.equal(varied(''), 'Accept-Encoding')
     assert.deepEqual(addVary([], 'Accept'), [['Vary', 'Accept']])
+  })
+
+  it('may name a file, whose bytes are others', () => {
+    assert.ok(namesFile([['x-sendfile', '/a']]))
+    assert.ok(namesFile([['X-Accel-Redirect', '/a']]))
+    assert.ok(!namesFile([['X-Sendfile-Type', 'X-Accel-Redirect']]))
   })
 
   it('say the media type without its parameters', () => {

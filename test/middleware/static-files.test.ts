@@ -320,6 +320,10 @@ describe('staticFiles', () => {
       const result = await get('/a.txt')
       assert.equal(result.header('Cache-Control'), 'public, max-age=3600, immutable')
       assert.equal(result.header('X-A'), '1')
+      for (const personal of [{ headers: { Authorization: 'Bearer a' } }, { environ: { REMOTE_USER: 'ada' } }]) {
+        const own = await get('/a.txt', personal)
+        assert.equal(own.header('Cache-Control'), 'private, max-age=3600, immutable')
+      }
     })
     const headers: StaticFilesOptions['headers'] = ({ path, size, modified }) => [
       ['Cache-Control', 'no-cache'],

@@ -154,6 +154,7 @@ describe('xslt', () => {
       [[['Content-Type', 'image/svg+xml']], '200 OK'],
       [[...xml, ['Cache-Control', 'no-transform']], '200 OK'],
       [[...xml, ['Content-Range', 'bytes 0-3/9']], '206 Partial Content'],
+      [[...xml, ['X-Accel-Redirect', '/lists/a.xml']], '200 OK'],
     ]
     for (const [headers, status] of cases) {
       const application = giving('<list/>', headers, status)

@@ -1,0 +1,65 @@
+/** Pairs of middleware whose order matters: whichever stands outside, nobody gets what is not his, nor bytes under another's fields. */
+
+import assert from 'node:assert/strict'
+import { writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { describe, it } from 'node:test'
+import { basicAuth } from '../../middleware/basic-auth.ts'
+import { cache } from '../../middleware/cache.ts'
+import { compress } from '../../middleware/compress.ts'
+import { conditional } from '../../middleware/conditional.ts'
+import { sendFile } from '../../middleware/send-file.ts'
+import { staticFiles } from '../../middleware/static-files.ts'
+import type { Application } from '../../protocol/application.ts'
+import { call } from '../../protocol/call.ts'
+import { withDirectory } from '../support/directory.ts'
+import { places } from '../support/places.ts'
+
+const page = 'a line of a page\n'.repeat(200)
+const ada = { Authorization: `Basic ${Buffer.from('ada:right').toString('base64')}` }
+
+/** Names a file as frameworks do: with a body of its own that stands for it. */
+const naming: Application = (_, start) => {
+  start('200 OK', [
+    ['Content-Type', 'text/html'],
+    ['X-Sendfile', 'page.html'],
+  ])
+  return [Buffer.from('see X-Sendfile')].values()
+}
+
+for (const place of places) {
+  describe(`what stands before a file that is named ${place.name}`, () => {
+    it('has no part in how the file is sent', () =>
+      withDirectory(async (root) => {
+        await writeFile(join(root, 'page.html'), page)
+        const files = sendFile({ root })
+        for (const inner of [compress({ threshold: 0 }), conditional()]) {
+          await using placed = await place.put((application) => files(inner(application)), naming)
+          const result = await call(placed.application, { headers: { 'Accept-Encoding': 'br' } })
+          assert.equal(result.text, page)
+          assert.equal(result.header('content-encoding'), undefined)
+          assert.match(result.header('etag') ?? '', /^(?:W\/)?"[0-9a-f]+-[0-9a-f]+"$/)
+        }
+      }))
+  })
+
+  describe(`a cache before what asks for a password ${place.name}`, () => {
+    it('gives no file to who did not say the password', () =>
+      withDirectory(async (root) => {
+        await writeFile(join(root, 'page.html'), page)
+        const guard = basicAuth({ verify: (user, password) => user === 'ada' && password === 'right' })
+        const store = cache()
+        await using placed = await place.put(
+          (application) => store(guard(application)),
+          staticFiles(root, { maxAge: 3600 }),
+        )
+        for (const [headers, status] of [
+          [ada, 200],
+          [{}, 401],
+          [ada, 200],
+        ] as const) {
+          assert.equal((await call(placed.application, { path: '/page.html', headers })).status, status)
+        }
+      }))
+  })
+}
