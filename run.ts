@@ -34,6 +34,15 @@ export interface ServeEnvironment {
   readonly log: Logger
   /** Takes a line for each request; undefined: they are not wanted. */
   readonly accessLog: Logger | undefined
+  readonly lifetime: Lifetime
+}
+
+/** How long the process lives, for what is served in it. */
+export interface Lifetime {
+  /** It was asked to stop, by a signal or by `stop`: it drains, or has drained. */
+  readonly stopping: boolean
+  /** Drains and exits 0, as the first signal does. */
+  stop(reason: string): void
 }
 
 /** What a child tells the process that started it, over the IPC channel. */
@@ -85,11 +94,13 @@ export async function run(
   const log = pino({ ...settings, level: options.logLevel }, lines)
   const accessLog = accessLogger(options.accessLog, () => pino({ ...settings, level: 'info' }, lines), output)
   for (const warning of warnings) log.warn({}, warning)
+  // An application's own calls of it wait for the drain (container/interfaces/held-exit.ts); these do not.
+  const leave: (code: number) => never = process.exit.bind(process)
 
   const exit = async (code: number): Promise<never> => {
     // A reader that takes nothing must not keep us here.
     await Promise.race([output.close(), new Promise((resolve) => setTimeout(resolve, 1_000))])
-    process.exit(code)
+    leave(code)
   }
   const fail = (error: unknown): Promise<never> => {
     process.stderr.write(`gantry ${name}: ${describeFailure(error)}\n`)
@@ -101,7 +112,7 @@ export async function run(
     log.error({ err: error }, 'an error was caught by nobody')
     output.flushSync()
     process.stderr.write(`gantry ${name}: ${error instanceof Error ? error.stack : String(error)}\n`)
-    process.exit(1)
+    leave(1)
   })
 
   let draining = false
@@ -131,11 +142,17 @@ export async function run(
     draining = true
     drain(reason).catch(fail)
   }
-  onStopSignals(process, systemClock, { finish: stop, quit: (code) => process.exit(code) })
+  onStopSignals(process, systemClock, { finish: stop, quit: (code) => leave(code) })
   if (process.connected) process.on('disconnect', () => stop('the parent process has gone'))
 
   try {
-    const running = await start({ log, accessLog })
+    const lifetime: Lifetime = {
+      get stopping() {
+        return draining
+      },
+      stop,
+    }
+    const running = await start({ log, accessLog, lifetime })
     hasStarted = true
     clearInterval(slow)
     started.resolve(running)

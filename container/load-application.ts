@@ -4,6 +4,7 @@
  */
 
 import type { Application } from '../protocol/application.ts'
+import { type Clock, systemClock } from '../protocol/clock.ts'
 import {
   importModule,
   LoadError,
@@ -12,8 +13,11 @@ import {
   pickExport,
   unfit,
 } from '../protocol/load-module.ts'
+import type { AdoptedServer } from './interfaces/adopted-server.ts'
 import type { Hosted, InterfaceName } from './interfaces/interface.ts'
+import type { ListenTakeover } from './interfaces/listening-server.ts'
 import { expectedOf, recognise, Unservable } from './interfaces/recognise.ts'
+import { serverApplication } from './interfaces/server-application.ts'
 
 export { LoadError, type LoadErrorCode, parseSpecifier, syntaxErrorPlace } from '../protocol/load-module.ts'
 
@@ -23,6 +27,17 @@ export interface LoadOptions {
   /** What the export is. Default: what it says of itself; a plain function is WSGI's. */
   readonly interface?: InterfaceName | undefined
 }
+
+interface HostedOptions extends LoadOptions {
+  /** Takes over the server that the module starts itself; installed. */
+  readonly takeover?: ListenTakeover | undefined
+  readonly clock?: Clock | undefined
+}
+
+/** How long a module may take until it calls `listen()`, ms: it may wait for its database, which waits for its disk. */
+const LISTEN_WAIT = 60_000
+/** The same for one that exports an application, which can be served without, ms: time to connect to what is near. */
+const LATE_LISTEN = 1_000
 
 const NAME = 'application'
 
@@ -42,11 +57,51 @@ export async function loadApplication(specifier: string, options: LoadOptions | 
  *
  * @throws LoadError
  */
-export async function loadHosted(specifier: string, options: LoadOptions = {}): Promise<Hosted> {
+export async function loadHosted(specifier: string, options: HostedOptions = {}): Promise<Hosted> {
   const module = locateModule(specifier, options.directory)
+  if (options.takeover) return loadListening(module, options.takeover, options.clock)
   const namespace = await importModule(module)
   const { name, value } = picked(namespace, module)
   return hostedOf(value, name, module, options.interface)
+}
+
+/**
+ * A module of Node's interface, which may start its server by itself while it is loaded, or some time later. An export that was named is
+ * served in any case; else the server that listens; else what is exported.
+ */
+async function loadListening(
+  module: LocatedModule,
+  takeover: ListenTakeover,
+  clock: Clock = systemClock,
+): Promise<Hosted> {
+  // As `node FILE` has it: many ask whether they are the main module, and have arguments of their own.
+  process.argv.splice(1, Number.POSITIVE_INFINITY, module.file)
+  const imported = importModule(module)
+  // It may await at its top that it listens, which it does when it is served.
+  const namespace = await Promise.race([imported, takeover.taken.then(nextTurn)])
+  if (!namespace) imported.catch(throwUncaught)
+  if (module.name !== undefined) {
+    const { name, value } = pickExport(namespace ?? (await imported), module, NAME)
+    return hostedOf(value, name, module, 'node')
+  }
+  if (takeover.first) return listened(takeover.first)
+  const found = Object.keys(namespace ?? {}).includes(NAME) ? NAME : 'default'
+  const exported = namespace?.[found]
+  // What CommonJS exports when it exports nothing.
+  const nothing = isObject(exported) && Object.keys(exported).length === 0
+  const hosted = exported === undefined || nothing ? undefined : await hostedOf(exported, found, module, 'node')
+  const server = await within(takeover.taken, hosted ? LATE_LISTEN : LISTEN_WAIT, clock)
+  if (typeof server === 'object') return listened(server)
+  if (hosted) return hosted
+  const waited = server === 'late' ? `within ${LISTEN_WAIT / 1000} s` : 'before it had nothing left to do'
+  throw new LoadError(
+    'NEVER_LISTENED',
+    `${module.shown} exports nothing to serve, and did not call listen() of an http.Server ${waited}; servers of https and http2 are not taken over`,
+  )
+}
+
+function listened({ server }: AdoptedServer): Hosted {
+  return { what: 'a server that listens', interface: 'node', application: serverApplication(server), server }
 }
 
 const LISTENS = 'if the module starts its server itself, give --interface node'
@@ -80,4 +135,37 @@ async function hostedOf(
   if (hosted) return hosted
   const { code, message } = unfit(value, name, module, { name: NAME, expected: expectedOf(wanted) })
   throw new LoadError(code, module.name === undefined && wanted !== 'node' ? `${message}; ${LISTENS}` : message)
+}
+
+/** What `promise` comes to within `milliseconds`, and before the process has nothing left to do. */
+async function within<T>(promise: Promise<T>, milliseconds: number, clock: Clock): Promise<T | 'late' | 'idle'> {
+  const { promise: without, resolve } = Promise.withResolvers<'late' | 'idle'>()
+  const idle = (): void => resolve('idle')
+  const timer = clock.after(milliseconds, () => resolve('late'))
+  // The channel to a parent keeps a process, and its own timers may not.
+  process.channel?.unref()
+  process.once('beforeExit', idle)
+  try {
+    return await Promise.race([promise, without])
+  } finally {
+    timer.cancel()
+    process.off('beforeExit', idle)
+    process.channel?.ref()
+  }
+}
+
+/** A module that throws right after it called `listen()` failed to load. */
+function nextTurn(): Promise<undefined> {
+  return new Promise((resolve) => setImmediate(() => resolve(undefined)))
+}
+
+/** Later it ends the process, as it would `node`. */
+function throwUncaught(error: unknown): void {
+  process.nextTick(() => {
+    throw error
+  })
+}
+
+function isObject(value: unknown): value is object {
+  return typeof value === 'object' && value !== null
 }

@@ -26,10 +26,9 @@ import { TrustedPeers, UNIX_PEER } from '../protocol/peers.ts'
 import { serveUwsgi, type UwsgiConnection, type UwsgiOptions } from '../protocol/uwsgi/gateway.ts'
 import type { ServedWire } from './accept.ts'
 import { Doorman } from './doorman.ts'
-import type { Hosted } from './interfaces/interface.ts'
+import { type ContainerLifetime, loadTenant, Tenant } from './interfaces/tenant.ts'
 import { Joiner, type JoinOptions } from './join.ts'
 import { Links } from './links.ts'
-import { loadHosted } from './load-application.ts'
 import { type ContainerOptions, containerAddresses } from './options.ts'
 import { Slots } from './slots.ts'
 
@@ -43,8 +42,10 @@ export interface ContainerEnvironment {
   readonly resolve?: JoinOptions['resolve']
   /** Served instead of loading `--module`. */
   readonly application?: Application | undefined
-  /** The same, for what was loaded elsewhere and has an end of its own. */
-  readonly hosted?: Hosted | undefined
+  /** The same, for what was loaded elsewhere and has a life of its own. */
+  readonly tenant?: Tenant | undefined
+  /** Of a process that is the container's alone: what it serves may have replaced in it what would end it. */
+  readonly lifetime?: ContainerLifetime | undefined
   /** Stands before the application, as it was loaded or given. */
   readonly middleware?: Middleware | undefined
 }
@@ -77,23 +78,25 @@ export async function serveContainer(
 ): Promise<RunningContainer> {
   const token = readToken(options)
   checkSecrets(options, token)
-  const hosted = environment.hosted ?? (await hostedOf(options, environment))
+  const tenant = environment.tenant ?? (await tenantOf(options, environment))
   const middleware = [environment.middleware, await loadMiddleware(options.middleware)].filter(
     (one) => one !== undefined,
   )
-  const application = compose(...middleware, hosted.application)
-  const container = new Container(application, options, environment, token)
+  const application = compose(...middleware, tenant.hosted.application)
+  const container = new Container(application, tenant, options, environment, token)
   await container.start()
   return container
 }
 
 /** What is to be served. */
-function hostedOf(options: ContainerOptions, { application }: ContainerEnvironment): Hosted | Promise<Hosted> {
-  if (application) return { what: 'an application', interface: 'wsgi', application }
-  return loadHosted(options.module, { interface: options.interface })
+function tenantOf(options: ContainerOptions, environment: ContainerEnvironment): Tenant | Promise<Tenant> {
+  const { application } = environment
+  if (!application) return loadTenant(options, environment)
+  return new Tenant({ what: 'an application', interface: 'wsgi', application }, environment)
 }
 
 class Container implements RunningContainer {
+  readonly #tenant: Tenant
   readonly #options: ContainerOptions
   readonly #log: Logger
   readonly #clock: Clock
@@ -116,6 +119,7 @@ class Container implements RunningContainer {
 
   constructor(
     application: Application,
+    tenant: Tenant,
     options: ContainerOptions,
     environment: ContainerEnvironment,
     token: string | undefined,
@@ -123,6 +127,7 @@ class Container implements RunningContainer {
     const { log, clock = systemClock, random = Math.random, resolve } = environment
     const logged = environment.accessLog ? accessLog({ log: environment.accessLog })(application) : application
     this.#direct = this.#releasingUpgrades(logged)
+    this.#tenant = tenant
     this.#options = options
     this.#log = log
     this.#clock = clock
@@ -203,6 +208,7 @@ class Container implements RunningContainer {
       throw error
     }
     for (const joiner of this.#joiners) joiner.start()
+    this.#tenant.listening(this.addresses)
   }
 
   /** One that joins can serve once a proxy has taken it; any other, as soon as it listens. */
@@ -276,7 +282,9 @@ class Container implements RunningContainer {
   // ---- the end -----------------------------------------------------------------------------------------------------
 
   drain(): Promise<void> {
-    this.#draining ??= this.#drain().finally(() => this.#health?.close())
+    this.#draining ??= this.#drain()
+      .then(() => this.#tenant.drained())
+      .finally(() => this.#health?.close())
     return this.#draining
   }
 
@@ -288,6 +296,7 @@ class Container implements RunningContainer {
     this.#links.drain()
     for (const connection of [...this.#connections]) connection.drain()
     this.#doorman.drain()
+    this.#tenant.drainBegan()
     if (await this.#emptied(drainTimeout)) {
       this.#log.info({}, 'drained')
       return

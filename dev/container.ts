@@ -5,7 +5,7 @@
  */
 
 import { readFileSync } from 'node:fs'
-import { loadHosted } from '../container/load-application.ts'
+import { loadTenant } from '../container/interfaces/tenant.ts'
 import { containerOptions } from '../container/options.ts'
 import { serveContainer } from '../container/serve.ts'
 import type { Application } from '../protocol/application.ts'
@@ -69,17 +69,13 @@ await run(
     process.channel?.unref()
     const errors = devErrors({ log, shown })
     try {
-      const hosted = await loadHosted(values.module, { interface: values.interface })
+      const tenant = await loadTenant(values, environment)
       // Only who wrote to the contract is held to it: a framework may well answer without a Content-Type.
-      const check = hosted.interface === 'wsgi' ? lint : (application: Application): Application => application
+      const check = tenant.hosted.interface === 'wsgi' ? lint : (application: Application): Application => application
       // Both sides of the application, and of what is put around it.
-      const inner = values.middleware.length > 0 ? check(hosted.application) : hosted.application
+      if (values.middleware.length > 0) tenant.wrap(check)
       const outer = (whole: Application): Application => errors(check(whole))
-      return await serveContainer(values, {
-        ...environment,
-        hosted: { ...hosted, application: inner },
-        middleware: outer,
-      })
+      return await serveContainer(values, { ...environment, tenant, middleware: outer })
     } catch (error) {
       return await fail(error)
     }

@@ -28,9 +28,11 @@ interface Kind<T = Shape> {
   readonly interface: InterfaceName
   /** @param one neither null nor primitive; its properties may be anything */
   is(one: Shape): boolean
-  serve(one: T): Application | Promise<Application>
+  serve(one: T): Served | Promise<Served>
   close?(one: T): NonNullable<Hosted['close']>
 }
+
+type Served = Pick<Hosted, 'application' | 'server'>
 
 /** What is used of a framework's object, `is` having looked for it. */
 function kind<T>(one: Kind<T>): Kind {
@@ -61,7 +63,7 @@ const kinds: readonly Kind[] = [
       // Of the Fastify adapter: its routes are there only then.
       const instance = one.getHttpAdapter().getInstance?.()
       if (instance && has(instance, 'ready', 'routing')) await (instance as unknown as Fastify).ready()
-      return serverApplication(unused(one.getHttpServer()))
+      return served(one.getHttpServer())
     },
     // Afterwards: its hooks disconnect databases, which running requests need.
     close: (one) => ({ when: 'over', run: () => one.close() }),
@@ -74,7 +76,7 @@ const kinds: readonly Kind[] = [
       await one.ready()
       const { server } = one
       if (!isServer(server)) throw new Unservable('is a Fastify instance of HTTP/2: give one of http')
-      return serverApplication(unused(server))
+      return served(server)
     },
     // At once: it ends long-lived connections (preClose), waits for what runs, and only then runs onClose.
     close: (one) => ({ when: 'begun', run: () => one.close() }),
@@ -83,19 +85,19 @@ const kinds: readonly Kind[] = [
     what: 'a Koa application',
     interface: 'node',
     is: (one) => has(one, 'callback', 'use') && Array.isArray(one['middleware']),
-    serve: (one) => fromNode(one.callback()),
+    serve: (one) => ({ application: fromNode(one.callback()) }),
   }),
   kind<NodeListener>({
     what: 'an Express application',
     interface: 'node',
     is: (one) => isFunction(one) && has(one, 'handle', 'set', 'use', 'listen') && isObject(one['settings']),
-    serve: (one) => fromNode(one),
+    serve: (one) => ({ application: fromNode(one) }),
   }),
   kind<NodeListener>({
     what: 'a Connect application',
     interface: 'node',
     is: (one) => isFunction(one) && has(one, 'handle', 'use', 'listen') && Array.isArray(one['stack']),
-    serve: (one) => fromNode(one),
+    serve: (one) => ({ application: fromNode(one) }),
   }),
   kind({
     what: 'an Express router',
@@ -109,19 +111,19 @@ const kinds: readonly Kind[] = [
     what: 'an http.Server',
     interface: 'node',
     is: isServer,
-    serve: (one) => serverApplication(unused(one)),
+    serve: served,
   }),
   kind<FetchModule>({
     what: 'a Hono application',
     interface: 'fetch',
     is: (one) => has(one, 'fetch', 'request') && Array.isArray(one['routes']),
-    serve: (one) => fromFetch(one),
+    serve: (one) => ({ application: fromFetch(one) }),
   }),
   kind<FetchModule>({
     what: 'an object with fetch()',
     interface: 'fetch',
     is: (one) => has(one, 'fetch'),
-    serve: (one) => fromFetch(one),
+    serve: (one) => ({ application: fromFetch(one) }),
   }),
 ]
 
@@ -167,8 +169,8 @@ export async function recognise(found: unknown, wanted: InterfaceName | undefine
       `is ${kind.what}, and --interface ${wanted} was given: leave it out, or give ${kind.interface}`,
     )
   }
-  const application = await kind.serve(one as Shape)
-  return { what: kind.what, interface: kind.interface, application, close: kind.close?.(one as Shape) }
+  const serving = await kind.serve(one as Shape)
+  return { ...serving, what: kind.what, interface: kind.interface, close: kind.close?.(one as Shape) }
 }
 
 /** A module that is no ES module cannot await at its top. A Fastify instance has a `then` too, and is what it is. */
@@ -194,8 +196,8 @@ function isServer(one: unknown): one is Server {
 }
 
 /** @throws Unservable for a server that has a port of its own already */
-function unused(server: Server): Server {
-  if (!server.listening) return server
+function served(server: Server): Served {
+  if (!server.listening) return { application: serverApplication(server), server }
   throw new Unservable(
     'listens on a port of its own: leave listen() to the container, or give --interface node, with which it takes the server over',
   )

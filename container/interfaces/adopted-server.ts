@@ -1,0 +1,102 @@
+/**
+ * An application's own `http.Server` for which the container listens: what `close()`, `listening` and `address()` of it mean then. Its
+ * `close()` is over when the container's drain is, so that a framework's shutdown code waits for running requests as it would before
+ * sockets of its own. How requests come to it is `server-application.ts`.
+ */
+
+import type { Server } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { isIP } from 'node:net'
+import type { Address } from '../../protocol/address.ts'
+
+/** What `listen()` was asked for. */
+export interface AskedAddress {
+  readonly port: number
+  readonly host: string | undefined
+  /** A Unix socket; nothing else counts then. */
+  readonly path: string | undefined
+}
+
+export class AdoptedServer {
+  readonly server: Server
+  /** Called when it is closed though nothing drains: the application wants to end. */
+  closed: (() => void) | undefined
+  /** Whether `close()` was given a callback. */
+  isAwaited = false
+  #asked: AskedAddress | undefined
+  #listening = false
+  #closing = false
+  #over = false
+
+  constructor(server: Server) {
+    this.server = server
+    const address = server.address.bind(server)
+    const close = (callback?: (error?: Error) => void): Server => this.#close(callback)
+    Object.defineProperties(server, {
+      close: { value: close, writable: true, configurable: true },
+      listening: { get: () => this.#asked !== undefined && !this.#closing, configurable: true },
+    })
+    this.#address = address
+    server.address = () => this.#addressNow()
+  }
+
+  /** Its `listen()` was called; the container does it. */
+  asked(address: AskedAddress): void {
+    this.#asked = address
+    this.#closing = false
+  }
+
+  /** Whether `listen()` was called, and `close()` not since. */
+  get isAsked(): boolean {
+    return this.#asked !== undefined && !this.#closing
+  }
+
+  /** The container is reachable: emits 'listening' if it was asked for. */
+  listening(addresses: readonly Address[]): void {
+    if (this.#listening || !this.#asked) return
+    this.#listening = true
+    const tcp = addresses.find((one) => one.kind === 'tcp')
+    const shown = tcp ? infoOf(tcp.host, tcp.port) : (this.#asked.path ?? infoOf(this.#asked.host, this.#asked.port))
+    this.#address = () => shown
+    this.server.emit('listening')
+  }
+
+  /** The drain is over: whoever called `close()`, or will, is called back. */
+  drained(): void {
+    if (this.#over) return
+    this.#over = true
+    if (this.#closing) this.server.emit('close')
+  }
+
+  // ---- the server's own methods ------------------------------------------------------------------------------------
+
+  #address: () => ReturnType<Server['address']>
+
+  #addressNow(): ReturnType<Server['address']> {
+    return this.#closing && this.#asked ? null : this.#address()
+  }
+
+  #close(callback: ((error?: Error) => void) | undefined): Server {
+    const { server } = this
+    if (this.#closing) {
+      // Node's own error, for who closes twice.
+      const error = Object.assign(new Error('Server is not running.'), { code: 'ERR_SERVER_NOT_RUNNING' })
+      if (callback) server.once('close', () => callback(error))
+      if (this.#over && callback) process.nextTick(callback, error)
+      return server
+    }
+    this.#closing = true
+    if (callback) {
+      this.isAwaited = true
+      server.once('close', () => callback())
+    }
+    if (this.#over) process.nextTick(() => server.emit('close'))
+    else this.closed?.()
+    return server
+  }
+}
+
+function infoOf(host: string | undefined, port: number): AddressInfo {
+  const address = host === undefined || host === '' ? '::' : isIP(host) === 0 ? '127.0.0.1' : host
+  return { address, family: isIP(address) === 6 ? 'IPv6' : 'IPv4', port }
+}

@@ -1,0 +1,10 @@
+/** Exports its server, and ends at once when it is told to. */
+
+import { createServer, type Server } from 'node:http'
+
+process.on('SIGTERM', () => process.exit(3))
+
+export const application: Server = createServer((_req, res) => {
+  res.write('begun ')
+  process.once('SIGTERM', () => setTimeout(() => res.end('ended'), 100))
+})

@@ -1,0 +1,7 @@
+/** Waits at its top until it listens, on two addresses: `localhost` is ::1 too. */
+
+import fastify from 'fastify'
+
+const app = fastify()
+app.get('/', async () => 'hello')
+console.error(`listening ${await app.listen({ port: 3000 })}`)

@@ -1,0 +1,3 @@
+/** Neither listens nor exports. */
+
+export {}
