@@ -68,6 +68,6 @@ const server = serve({ fetch: app.fetch, port: Number(process.env['PORT'] ?? 300
 )
 
 process.once('SIGTERM', () => {
-  server.close()
+  server.close(() => process.exit())
   for (const client of chat.clients) client.close(1001)
 })

@@ -67,7 +67,7 @@ export default server
 if (import.meta.main) {
   server.listen(Number(process.env['PORT'] ?? 3000), () => console.log('listening'))
   process.once('SIGTERM', () => {
-    server.close()
+    server.close(() => process.exit())
     for (const client of chat.clients) client.close(1001)
   })
 }

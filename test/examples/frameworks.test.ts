@@ -1,0 +1,220 @@
+/** Each framework's example on plain Node and, unchanged, in the pair: the same answers from both. */
+
+import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
+import { createHash, randomBytes } from 'node:crypto'
+import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
+import { Agent, type ClientRequest, type IncomingMessage, request } from 'node:http'
+import { connect } from 'node:net'
+import { text } from 'node:stream/consumers'
+import { after, before, describe, test } from 'node:test'
+import { WebSocket } from 'ws'
+import { repositoryFile, TestChild } from '../support/child.ts'
+import { freePort } from '../support/sockets.ts'
+
+interface Example {
+  readonly name: string
+  readonly module: string
+  /** What its README line says beyond the module. */
+  readonly options?: readonly string[]
+  /** How plain Node ends: NestJS raises the signal anew. */
+  readonly ends?: { code: number | null; signal: string | null }
+}
+
+const examples: readonly Example[] = [
+  { name: 'express', module: 'examples/express/app.ts', options: ['--interface', 'node'] },
+  { name: 'koa', module: 'examples/koa/app.ts' },
+  { name: 'fastify', module: 'examples/fastify/app.ts' },
+  { name: 'hono', module: 'examples/hono/app.ts', options: ['--interface', 'node'] },
+  {
+    name: 'nest',
+    module: 'examples/nest/dist/main.js',
+    options: ['--interface', 'node'],
+    ends: { code: null, signal: 'SIGTERM' },
+  },
+]
+
+interface Site {
+  readonly child: TestChild
+  /** Without a slash at its end. */
+  readonly url: string
+}
+
+const ways: Record<string, (example: Example) => Promise<Site>> = {
+  'on plain Node': async ({ module }) => {
+    const port = await freePort()
+    const child = new TestChild([repositoryFile(module)], { env: { PORT: String(port) } })
+    await child.until(() => child.stdout.includes('listening'))
+    return { child, url: `http://127.0.0.1:${port}` }
+  },
+  'in the pair': async ({ module, options = [] }) => {
+    const argv = [repositoryFile('gantry.ts'), 'up', repositoryFile(module), ...options, '--listen', '127.0.0.1:0']
+    const child = new TestChild(argv)
+    const line = / is served at (\S+)\/$/m
+    await child.until(() => line.test(child.stderr))
+    return { child, url: line.exec(child.stderr)![1]! }
+  },
+}
+
+before(() => {
+  execFileSync(process.execPath, [
+    repositoryFile('node_modules/typescript/bin/tsc'),
+    '-p',
+    repositoryFile('examples/nest'),
+  ])
+})
+
+for (const example of examples) {
+  for (const [way, start] of Object.entries(ways)) {
+    describe(`the ${example.name} example, ${way}`, { concurrency: false }, () => {
+      let site: Site
+      // A connection each: what keeps a server that stops is then its requests alone.
+      const ask = (path: string, { headers, ...init }: RequestInit & { headers?: Record<string, string> } = {}) =>
+        fetch(`${site.url}${path}`, { ...init, headers: { ...headers, connection: 'close' } })
+
+      before(async () => {
+        site = await start(example)
+      })
+      after(() => site?.child.end())
+
+      test('serves its page', async () => {
+        const answer = await ask('/')
+        assert.match(answer.headers.get('content-type')!, /^text\/html/)
+        assert.equal(await answer.text(), readFileSync(repositoryFile('examples/express/public/index.html'), 'utf8'))
+      })
+
+      test('logs in by a form, and counts how often in a session that cannot be forged', async () => {
+        let cookies = ''
+        for (const count of [1, 2, 3]) {
+          const answer = await ask('/login', {
+            method: 'POST',
+            body: new URLSearchParams({ name: 'Ada Ž' }),
+            headers: { cookie: cookies },
+            redirect: 'manual',
+          })
+          assert.equal(answer.status, 303)
+          assert.equal(answer.headers.get('location'), '/me')
+          await answer.text()
+          cookies = answer.headers
+            .getSetCookie()
+            .map((one) => one.slice(0, one.indexOf(';')))
+            .join('; ')
+          const me = await ask('/me', { headers: { cookie: cookies } })
+          assert.match(me.headers.get('content-type')!, /^text\/plain/)
+          assert.equal(await me.text(), `Ada Ž, logged in ${count} times\n`)
+        }
+        for (const cookie of ['', cookies.replace(/.$/, '')]) {
+          const stranger = await ask('/me', { headers: { cookie } })
+          assert.equal(stranger.status, 401)
+          await stranger.text()
+        }
+      })
+
+      test('hashes an upload', async () => {
+        const bytes = randomBytes(2_000_000)
+        const form = new FormData()
+        form.set('file', new File([bytes], 'cargo.bin'))
+        const answer = await ask('/upload', { method: 'POST', body: form })
+        const sha256 = createHash('sha256').update(bytes).digest('hex')
+        assert.deepEqual(await answer.json(), { name: 'cargo.bin', size: bytes.length, sha256 })
+      })
+
+      test('sends each event as it happens', async () => {
+        const controller = new AbortController()
+        const answer = await ask('/clock', { signal: controller.signal })
+        assert.match(answer.headers.get('content-type')!, /^text\/event-stream/)
+        let seen = ''
+        for await (const chunk of answer.body!) {
+          seen += Buffer.from(chunk).toString()
+          if (seen.split('data: ').length > 2) break
+        }
+        const [first, second] = [...seen.matchAll(/data: (.*)\n/g)].map(([, time]) => Date.parse(time!))
+        assert.ok(second! - first! > 500, seen)
+        controller.abort()
+      })
+
+      test('carries a chat from one client to another', async () => {
+        const chat = `${site.url.replace('http', 'ws')}/chat`
+        const [one, other] = [new WebSocket(chat), new WebSocket(chat)]
+        await Promise.all([once(one, 'open'), once(other, 'open')])
+        const lines = ['Ahoy, Žofie', 'x'.repeat(200_000)]
+        for (const [at, line] of lines.entries()) {
+          const heard = Promise.all([once(one, 'message'), once(other, 'message')])
+          ;(at === 0 ? one : other).send(line)
+          for (const [message] of await heard) assert.ok(String(message) === line)
+        }
+        const closed = Promise.all([once(one, 'close'), once(other, 'close')])
+        one.close(1000)
+        other.close(1000)
+        for (const [code] of await closed) assert.equal(code, 1000)
+      })
+
+      test('finishes what it has begun when it is told to stop', async () => {
+        const upload = await begunUpload(site.url)
+        site.child.process.kill('SIGTERM')
+        await refused(site.url)
+        assert.deepEqual(await upload.finish(), { name: 'cargo.txt', size: 12, sha256: CARGO_SHA256 })
+        const ends = way === 'in the pair' ? undefined : example.ends
+        assert.deepEqual(await site.child.exited, ends ?? { code: 0, signal: null })
+        assert.deepEqual(
+          site.child.log.filter((line) => line['level'] === 'error'),
+          [],
+        )
+      })
+    })
+  }
+}
+
+const CARGO_SHA256 = createHash('sha256').update('two halves.\n').digest('hex')
+
+/** An upload of which the server has read the first half. */
+async function begunUpload(url: string): Promise<{ finish(): Promise<unknown> }> {
+  const head = '--b\r\nContent-Disposition: form-data; name="file"; filename="cargo.txt"\r\n\r\ntwo '
+  const tail = 'halves.\n\r\n--b--\r\n'
+  const sent: ClientRequest = request(`${url}/upload`, {
+    method: 'POST',
+    agent: new Agent({ keepAlive: false }),
+    headers: {
+      'Content-Type': 'multipart/form-data; boundary=b',
+      'Content-Length': head.length + tail.length,
+      // Answered when the body is asked for: the request has begun.
+      Expect: '100-continue',
+    },
+  })
+  const answered = once(sent, 'response') as Promise<[IncomingMessage]>
+  sent.flushHeaders()
+  await once(sent, 'continue')
+  sent.write(head)
+  return {
+    finish: async () => {
+      sent.end(tail)
+      const [answer] = await answered
+      return JSON.parse(await text(answer))
+    },
+  }
+}
+
+/** Resolves once nobody takes new connections there. */
+async function refused(url: string): Promise<void> {
+  const { hostname, port } = new URL(url)
+  const taken = (): Promise<boolean> =>
+    new Promise((resolve) => {
+      const socket = connect(Number(port), hostname)
+      socket.on('connect', () => resolve(true)).on('error', () => resolve(false))
+      socket.on('connect', () => socket.destroy())
+    })
+  while (await taken()) await new Promise((resolve) => setTimeout(resolve, 20))
+}
+
+test('the examples have the types that they say', () => {
+  const compiler = repositoryFile('node_modules/typescript/bin/tsc')
+  execFileSync(process.execPath, [compiler, '--noEmit', '-p', repositoryFile('examples')])
+})
+
+test('the page of each is the same', () => {
+  const [first, ...others] = examples.map(({ name }) =>
+    readFileSync(repositoryFile(`examples/${name}/public/index.html`)),
+  )
+  for (const other of others) assert.deepEqual(other, first)
+})
