@@ -184,7 +184,7 @@ export class Call implements ContextState, BodyWatch {
     this.stepping = false
     this.over = true
     this.#carriedOn('the body ended')
-    if (this.code === 0) this.#fail('START_MISSING', this.name)
+    if (this.code === 0 && !this.aborted) this.#fail('START_MISSING', this.name)
     this.#headers?.check(this.#fail)
     if (this.code === 101 && !this.upgraded && !this.aborted) this.#fail('UPGRADE_MISSING', this.name)
     if (this.#length !== -1 && this.#bytes < this.#length) {

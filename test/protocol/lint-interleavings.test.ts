@@ -56,6 +56,19 @@ describe('after the end', () => {
     assert.deepEqual(found, [])
   })
 
+  test('an aborted request may be given nothing at all, without a startResponse', async () => {
+    const ready = Promise.withResolvers<void>()
+    const { linted, found } = watched(async () => {
+      await ready.promise
+      return []
+    })
+    const ran = run(linted)
+    ran.exchange.abort(new AbortError('CLIENT_GONE', 'the client is gone'))
+    ready.resolve()
+    await ran.whenSettled
+    assert.deepEqual(found, [])
+  })
+
   test('an application that has written all its Content-Length and then rejects is to blame', async () => {
     const { linted, found } = watched(async (_environ, startResponse) => {
       await startResponse('200 OK', [...plain, ['Content-Length', '2']])(bytes('ab'))
