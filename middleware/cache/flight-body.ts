@@ -22,6 +22,9 @@ export class FlightBody implements AsyncIterable<Uint8Array> {
     return {
       next: async () => {
         const value = await this.#reader.next()
+        // Nothing is left for who has gone: without an error what he has would look whole to whoever stands between.
+        const { signal } = this.#call.environ.gantry
+        if (value === undefined && signal.aborted) throw signal.reason
         return value === undefined ? { done: true, value: undefined } : { done: false, value }
       },
       return: async () => {

@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
-import type { Headers } from '../../../protocol/application.ts'
+import type { Application, Body, Headers } from '../../../protocol/application.ts'
+import { call } from '../../../protocol/call.ts'
+import type { AbortError } from '../../../protocol/errors.ts'
 import { makeEnviron } from '../../support/call.ts'
 import { cached, calm, Gate } from './cached.ts'
 
@@ -184,6 +186,41 @@ describe('requests for the same at the same time', () => {
       assert.deepEqual([text, aborted, asked.length], ['halfhalf', undefined, 1])
     })
   }
+
+  it('fail for who has gone, rather than end as if they were whole', async () => {
+    const gate = new Gate()
+    const { application } = cached((_, start) => {
+      start('200 OK', FRESH)
+      return (async function* () {
+        yield Buffer.from('half')
+        await gate.passed
+      })()
+    })
+    const ends: unknown[] = []
+    const between: Application = async (environ, start) => {
+      const body = (await application(environ, start)) as AsyncIterable<Uint8Array> & Body
+      return {
+        async *[Symbol.asyncIterator]() {
+          try {
+            yield* body
+            ends.push('whole')
+          } catch (error) {
+            ends.push((error as AbortError).code)
+            throw error
+          }
+        },
+        close: () => body.close?.(),
+      }
+    }
+    const leaving = new AbortController()
+    const answer = call(between, { signal: leaving.signal })
+    await calm()
+    leaving.abort()
+    await calm()
+    assert.deepEqual(ends, ['CLIENT_GONE'])
+    gate.open()
+    await answer
+  })
 
   it('tell the application when the last of them has left', async () => {
     let signal: AbortSignal | undefined
