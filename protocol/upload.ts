@@ -90,7 +90,8 @@ export class Upload implements InputSource {
       this.stop()
       return
     }
-    this.input.push(chunk)
+    // As gateways give it: applications say `toString()` to what they read.
+    this.input.push(Buffer.isBuffer(chunk) ? chunk : Buffer.from(chunk.buffer, chunk.byteOffset, chunk.length))
     this.#pump()
   }
 

@@ -140,6 +140,7 @@ class FetchSink implements ResponseSink {
   readonly #answer: PromiseWithResolvers<Response> = Promise.withResolvers<Response>()
   readonly #headOnly: boolean
   #controller: ReadableStreamDefaultController<Uint8Array> | undefined
+  #failure: unknown
   #over = false
 
   constructor(headOnly: boolean) {
@@ -167,7 +168,10 @@ class FetchSink implements ResponseSink {
       start: (controller) => {
         this.#controller = controller
       },
-      pull: () => this.local.resume(),
+      pull: (controller) => {
+        if (this.#failure === undefined) this.local.resume()
+        else controller.error(this.#failure)
+      },
       cancel: (reason) => {
         this.#over = true
         this.local.leave(reason)
@@ -198,8 +202,10 @@ class FetchSink implements ResponseSink {
     this.#over = true
     // As fetch does: with the signal's own reason.
     const reason: unknown = error.code === 'CLIENT_GONE' ? (error.cause ?? error) : error
-    if (this.#controller) this.#controller.error(reason)
-    else this.#answer.reject(reason)
+    if (!this.#controller) this.#answer.reject(reason)
+    // What was given before it failed is read first: an error lets go of all that waits in a stream.
+    else if (error.code === 'CLIENT_GONE' || this.#controller.desiredSize === 1) this.#controller.error(reason)
+    else this.#failure = reason
   }
 
   upgrade(): never {
