@@ -20,9 +20,9 @@ import { Exchange, type ExchangeHost } from '../protocol/exchange.ts'
 import { type InputSource, RequestInput } from '../protocol/input.ts'
 import type { Logger } from '../protocol/log.ts'
 import type { ResponseSink } from '../protocol/response.ts'
+import { stderrLog } from '../protocol/stderr-log.ts'
 import type { CgiCommandOptions } from './cgi-options.ts'
 import { loadApplication } from './load-application.ts'
-import { stderrLog } from './stderr-log.ts'
 
 /** Bytes of a request's body that are read ahead of the application; what a pipe holds. */
 const READ_AHEAD = 64 * 1024

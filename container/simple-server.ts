@@ -16,7 +16,7 @@ import { type Http1Connection, serveHttp1 } from '../protocol/http1/gateway.ts'
 import type { Http1Limits, Http1Options, Http1Timeouts } from '../protocol/http1/options.ts'
 import { type Listener, listen } from '../protocol/listen.ts'
 import type { Logger } from '../protocol/log.ts'
-import { stderrLog } from './stderr-log.ts'
+import { stderrLog } from '../protocol/stderr-log.ts'
 
 export interface SimpleServerOptions {
   /** Takes failures and `wsgi.errors`. Default: lines on standard error, as wsgiref's. */

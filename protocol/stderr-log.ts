@@ -4,7 +4,7 @@
  */
 
 import { writeSync } from 'node:fs'
-import type { Logger } from '../protocol/log.ts'
+import type { Logger } from './log.ts'
 
 const RETRY_MILLISECONDS = 10
 /** A reader that takes nothing for half a second has its line dropped: it must not hold the request up. */
