@@ -56,7 +56,14 @@ async function show(
   // The page's library is loaded at the first error, so that a start does not wait for it.
   const { errorView } = await import('./page.ts')
   const failure = error instanceof Error ? error : new Error(`it threw ${String(error)}, which is no Error`)
-  const view = { error: failure, status: 500, title: 'The application failed', shown, environ }
+  const view = {
+    error: failure,
+    status: 500,
+    title: 'The application failed',
+    shown,
+    environ,
+    method: environ.REQUEST_METHOD,
+  }
   const page: Application = await errorView(view, environ['HTTP_ACCEPT'])
   // Throws what it is given when the head has left, and then the exchange logs it.
   const body = page(environ, (status, headers) => startResponse(status, headers, failure))

@@ -3,16 +3,14 @@
  * that over its pages where an older one still does, and tells browsers when to look again. What there is to be seen is `scene.ts`.
  */
 
-import { filterResponse } from '../middleware/filter-response.ts'
-import { hasContent, headerOf, withHeader, withoutHeaders } from '../middleware/response-fields.ts'
 import type { Application, Body, Environ, Middleware, StartResponse } from '../protocol/application.ts'
 import type { Clock } from '../protocol/clock.ts'
 import { errorPage } from '../protocol/error-page.ts'
 import { HttpError } from '../protocol/errors.ts'
-import { setHeader } from '../protocol/request-headers.ts'
 import { isForeign, isKnownHost } from './hosts.ts'
 import { errorOf, type Failure } from './messages.ts'
-import { DEV_PREFIX, ERROR_PATH, EVENTS_PATH, OVERLAY_NAME } from './paths.ts'
+import { withOverlay } from './overlay.ts'
+import { DEV_PREFIX, ERROR_PATH, EVENTS_PATH } from './paths.ts'
 import type { Scene } from './scene.ts'
 
 export interface FrontOptions {
@@ -38,7 +36,7 @@ export function devFront({ scene, clock, module }: FrontOptions): Middleware {
     timer.cancel()
     return met
   }
-  const shown = (failure: Failure, title: string): Application => failed(scene, failure, title)
+  const shown = (failure: Failure, title: string): Application => failed(scene.now, failure, title)
 
   return (application) => {
     const serve: Application = async (environ, startResponse) => {
@@ -52,7 +50,8 @@ export function devFront({ scene, clock, module }: FrontOptions): Middleware {
         if (!(error instanceof HttpError) || error.status !== 502) throw error
         const crashed = (): boolean => (scene.crash?.at ?? Number.NEGATIVE_INFINITY) >= began
         if (!(await until(crashed, CRASH_MILLISECONDS, environ))) throw error
-        return shown(scene.crash!.failure, `${module} has crashed`)(environ, startResponse)
+        // As a page of the process that crashed: one that asked again as soon as the same is started again might crash it again, and so on.
+        return failed(scene.served, scene.crash!.failure, `${module} has crashed`)(environ, startResponse)
       }
     }
 
@@ -93,13 +92,17 @@ function stillLoading(module: string): Failure {
   return { name: 'Loading', message, stack: `Loading: ${message}`, code: 'LOADING' }
 }
 
-/** Details only for whom they are meant; for others what they would get elsewhere. */
-function failed(scene: Scene, failure: Failure, title: string): Application {
+/**
+ * Details only for whom they are meant; for others what they would get elsewhere.
+ *
+ * @param shown a name of the scene's
+ */
+function failed(shown: string, failure: Failure, title: string): Application {
   const status = failure.code === 'LOADING' ? 503 : 500
   return async (environ, startResponse) => {
     if (!isKnownHost(environ)) return errorPage(status)(environ, startResponse)
     const { errorView } = await import('./page.ts')
-    const view = { error: errorOf(failure), status, title, shown: scene.now }
+    const view = { error: errorOf(failure), status, title, shown, method: environ.REQUEST_METHOD }
     const page = await errorView(view, environ['HTTP_ACCEPT'])
     // Nothing was begun that excInfo would have to replace.
     return page(environ, (line, headers) => startResponse(line, headers))
@@ -108,8 +111,8 @@ function failed(scene: Scene, failure: Failure, title: string): Application {
 
 /** Says `changed` once what the page shows is no more, and ends. */
 function events(scene: Scene, environ: Environ, startResponse: StartResponse): Body {
-  const before = scene.now
-  const shown = new URLSearchParams(environ.QUERY_STRING).get('shown') ?? before
+  const before = scene.edition
+  const shown = new URLSearchParams(environ.QUERY_STRING).get('shown') ?? scene.now
   startResponse('200 OK', [
     ['Content-Type', 'text/event-stream'],
     ['Cache-Control', 'no-store'],
@@ -119,7 +122,7 @@ function events(scene: Scene, environ: Environ, startResponse: StartResponse): B
   return (async function* () {
     // One second: the time between two tries while this server is started anew.
     yield Buffer.from('retry: 1000\n\n')
-    const changed = await scene.until(() => scene.outdated(shown) || scene.now !== before, environ.gantry.signal)
+    const changed = await scene.until(() => scene.outdated(shown) || scene.edition !== before, environ.gantry.signal)
     if (changed) yield Buffer.from('event: changed\ndata:\n\n')
   })()
 }
@@ -131,26 +134,3 @@ function isNavigation(environ: Environ): boolean {
   if (destination !== undefined) return destination === 'document'
   return /text\/html/i.test(String(environ['HTTP_ACCEPT'] ?? ''))
 }
-
-/** The application's own page, with what its newer self failed of above it. A policy of its own that allows no frames is left to hold. */
-function withOverlay(application: Application, environ: Environ, startResponse: StartResponse): Body | Promise<Body> {
-  // What was not changed would be shown without its overlay, and what is compressed cannot be added to.
-  for (const name of ['If-None-Match', 'If-Modified-Since', 'Range', 'Accept-Encoding']) {
-    setHeader(environ, name, undefined)
-  }
-  return filterResponse(application, environ, startResponse, (status, headers) => {
-    const type = headerOf(headers, 'content-type') ?? ''
-    const plain = /^text\/html\b/i.test(type) && !/utf-?(?:16|32)/i.test(type)
-    if (!plain || !hasContent('GET', status) || headerOf(headers, 'content-encoding')) return { status, headers }
-    const changed = withoutHeaders(headers, 'Content-Length', 'ETag', 'Last-Modified', 'Content-MD5', 'Digest')
-    return {
-      status,
-      headers: withHeader(changed, 'Cache-Control', 'no-store'),
-      filter: { push: (chunk) => chunk, end: () => Buffer.from(OVERLAY) },
-    }
-  })
-}
-
-const OVERLAY = `
-<iframe name="${OVERLAY_NAME}" src="${ERROR_PATH}" title="The application cannot be loaded" style="position:fixed;z-index:2147483647;left:0;right:0;bottom:0;width:100%;height:60%;border:0;border-top:4px solid #c00;background:#fff"></iframe>
-`

@@ -21,6 +21,8 @@ export interface ErrorView {
   readonly shown: string
   /** The request that failed, if it was one. */
   readonly environ?: Environ | undefined
+  /** Of the request that is answered. */
+  readonly method: string
 }
 
 /** Django's rule for its debug pages: they end up in tickets and chats. */
@@ -88,7 +90,7 @@ function isOwn(file: string | undefined): boolean {
 }
 
 async function html(view: ErrorView, nonce: string): Promise<string> {
-  const { error, environ, shown, title } = view
+  const { error, environ, method, shown, title } = view
   const page = youch()
   if (environ) {
     page.metadata.group('Request', {
@@ -101,7 +103,7 @@ async function html(view: ErrorView, nonce: string): Promise<string> {
   }
   const text = await page.toHTML(error, { title, cspNonce: nonce })
   // Sent again by itself is only what may be (RFC 9110 §9.2.1); in a browser the rest would ask its user.
-  const again = environ === undefined || environ.REQUEST_METHOD === 'GET'
+  const again = method === 'GET'
   const script = `<script nonce="${nonce}">(${watch})(${JSON.stringify({ path: `${EVENTS_PATH}?shown=${encodeURIComponent(shown)}`, again, overlay: OVERLAY_NAME })})</script>`
   const end = text.lastIndexOf('</body>')
   return end === -1 ? text + script : text.slice(0, end) + script + text.slice(end)

@@ -16,6 +16,8 @@ export class Scene {
   /** Names this run: a page of an earlier one is out of date. */
   readonly #session: string
   #generation = 0
+  /** What `#generation` is once the process that loads serves. */
+  #coming = 1
   #failures = 0
   #serving = false
   #loading = false
@@ -55,30 +57,42 @@ export class Scene {
 
   /** The name of the process that is started next: its error pages are of this generation. */
   get next(): string {
-    return `${this.#session}.${this.#generation + 1}`
+    return `${this.#session}.${this.#coming}`
+  }
+
+  /** The name of what serves, or served last: its pages are of this generation. */
+  get served(): string {
+    return `${this.#session}.${this.#generation}`
   }
 
   /** What a page shows that was made here and now. */
   get now(): string {
-    return `${this.#session}.${this.#generation}.${this.#failures}`
+    return `${this.edition}${this.#loading && !this.#serving ? '.loading' : ''}`
+  }
+
+  /** Differs once what was written has been loaded, well or not: a start of the same again is no news. */
+  get edition(): string {
+    return `${this.served}.${this.#failures}`
   }
 
   /**
-   * Whether a page shows what is no more. One that an application's process made knows only its generation, and is out of date once another
-   * serves; one of a failed load, when anything has changed.
+   * Whether a page shows what is no more. One that is of a process which served is out of date once another generation
+   * serves; one of a failed load, or of waiting, when anything has changed.
    */
   outdated(shown: string): boolean {
-    return shown !== this.now && shown !== `${this.#session}.${this.#generation}`
+    return shown !== this.now && shown !== this.served
   }
 
-  loads(): void {
+  /** @param changed whether files differ from those that serve; without, a process that crashed is started again */
+  loads(changed: boolean = true): void {
     this.#loading = true
+    if (changed || this.#failure) this.#coming = this.#generation + 1
     // Not told to browsers: there is nothing else to be seen yet.
     this.#wake()
   }
 
   serves(): void {
-    this.#generation++
+    this.#generation = this.#coming
     this.#serving = true
     this.#loading = false
     this.#failure = undefined

@@ -144,6 +144,57 @@ describe('a container that was lost', () => {
     assert.match((await answer).text, /^app\.ts has crashed\n/)
   })
 
+  it('is shown until something else serves: a page that asked again at once might crash it again', async () => {
+    const { scene, clock, front } = setUp(lost)
+    scene.serves()
+    const crashed = async (method: string): Promise<string> => {
+      const answer = call(front, { method, headers: HTML })
+      await turn()
+      scene.crashes(FAILURE, clock.now())
+      return (await answer).text
+    }
+    const text = await crashed('GET')
+    scene.loads(false)
+    scene.serves()
+    assert.match(text, /"path":"[^"]*shown=s\.1","again":true/)
+    // What was sent is not sent again by itself.
+    assert.match(await crashed('POST'), /"again":false/)
+    const leaving = new AbortController()
+    const answer = call(front, { path: '/.gantry/dev/events?shown=s.1', signal: leaving.signal })
+    await turn()
+    scene.loads(false)
+    scene.serves()
+    assert.equal(scene.next, 's.1')
+    assert.equal(scene.watched, 1)
+    scene.loads()
+    assert.equal(scene.next, 's.2')
+    scene.serves()
+    assert.match((await answer).text, /^event: changed$/m)
+  })
+
+  it('that comes back as what had failed to load is news', () => {
+    const { scene, clock } = setUp()
+    scene.serves()
+    scene.fails(FAILURE)
+    const { now } = scene
+    scene.crashes(FAILURE, clock.now())
+    scene.loads(false)
+    scene.serves()
+    assert.ok(scene.outdated(now))
+    assert.ok(scene.outdated('s.1'))
+  })
+
+  it('and is waited for, is news once it serves', () => {
+    const { scene, clock } = setUp()
+    scene.serves()
+    scene.crashes(FAILURE, clock.now())
+    const { now } = scene
+    scene.loads(false)
+    assert.equal(scene.outdated(now), false)
+    scene.serves()
+    assert.ok(scene.outdated(now))
+  })
+
   it('is an ordinary 502 when there was none', async () => {
     const { scene, clock, front } = setUp(lost)
     scene.serves()
