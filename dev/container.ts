@@ -5,6 +5,7 @@
  */
 
 import { readFileSync } from 'node:fs'
+import { flushCompileCache } from 'node:module'
 import { loadTenant } from '../container/interfaces/tenant.ts'
 import { containerOptions } from '../container/options.ts'
 import { serveContainer } from '../container/serve.ts'
@@ -75,7 +76,10 @@ await run(
       // Both sides of the application, and of what is put around it.
       if (values.middleware.length > 0) tenant.wrap(check)
       const outer = (whole: Application): Application => errors(check(whole))
-      return await serveContainer(values, { ...environment, tenant, middleware: outer })
+      const running = await serveContainer(values, { ...environment, tenant, middleware: outer })
+      // By itself Node writes at the end of a process, which for this one may be sudden. Not before it is said that this one serves.
+      setImmediate(flushCompileCache)
+      return running
     } catch (error) {
       return await fail(error)
     }

@@ -223,7 +223,7 @@ class Development {
   #onLoading(): void {
     this.#reasons = [...this.#changes]
     this.#changes.clear()
-    this.#scene.loads()
+    this.#scene.loads(this.#reasons.length > 0)
   }
 
   #onServing(child: DevChild, milliseconds: number): void {
