@@ -20,4 +20,5 @@ export { type ToFetchHandler, type ToFetchOptions, toFetch } from './protocol/fe
 export { type ConnectOptions, connect, type RemoteApplication } from './protocol/frames/connect.ts'
 export { ContractError, type Linted, type LintOptions, lint } from './protocol/lint.ts'
 export { type FromNodeOptions, fromNode, type NodeListener } from './protocol/node-listener/from-node.ts'
+export { type ApplicationListener, type ToNodeOptions, toNode } from './protocol/node-listener/to-node.ts'
 export { setHeader } from './protocol/request-headers.ts'

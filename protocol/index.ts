@@ -57,6 +57,7 @@ export {
 } from './lint.ts'
 export { type Logger, type LogMethod, silent } from './log.ts'
 export { type FromNodeOptions, fromNode, type NodeListener } from './node-listener/from-node.ts'
+export { type ApplicationListener, type ToNodeOptions, toNode } from './node-listener/to-node.ts'
 export { OptionError, type OptionErrorCode, type OptionTable, type OptionValues, parseOptions } from './options.ts'
 export { renderHelp, renderMarkdown } from './options-help.ts'
 export { TrustedPeers, UNIX_PEER } from './peers.ts'
