@@ -10,19 +10,19 @@ import type { AbortError } from './errors.ts'
 
 export class DerivedContext extends Context {
   readonly #parent: RequestContext
-  readonly #upgrading: () => void
+  readonly #upgraded: () => void
   #cut: AbortError | undefined
   #own: AbortController | undefined
   #either: AbortSignal | undefined
   #outcome: Outcome | undefined
   #callbacks: ((outcome: Outcome) => void)[] | undefined
 
-  /** @param upgrading told before the connection is handed over: no deadline holds for it */
-  constructor(parent: RequestContext, upgrading: () => void = () => {}) {
+  /** @param upgraded told when the connection is handed over: no deadline holds for it */
+  constructor(parent: RequestContext, upgraded: () => void = () => {}) {
     // Its own list: what an application sets in its request headers is not the matter of who called it.
     super(parent instanceof Context ? parent.lines.slice() : parent.rawHeaders.flat())
     this.#parent = parent
-    this.#upgrading = upgrading
+    this.#upgraded = upgraded
   }
 
   /** Aborts the signal, calls back who waits for the end, and passes nothing on from here on. */
@@ -64,8 +64,9 @@ export class DerivedContext extends Context {
 
   override upgrade(): Duplex {
     if (this.#cut) throw this.#cut
-    this.#upgrading()
-    return this.#parent.upgrade()
+    const connection = this.#parent.upgrade()
+    this.#upgraded()
+    return connection
   }
 
   override onFinished(callback: (outcome: Outcome) => void): void {

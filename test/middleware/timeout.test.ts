@@ -307,6 +307,20 @@ describe('a request that is over in time', () => {
     running.sink.peer?.destroy()
   })
 
+  it('is timed still when it asked in vain for its connection', async () => {
+    const clock = new FakeClock()
+    const running = run(
+      timeout({ firstByte: 1_000, clock })(async (environ) => {
+        assert.throws(() => environ.gantry.upgrade(), { code: 'NO_UPGRADE' })
+        const { signal } = environ.gantry
+        return new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason)))
+      }),
+    )
+    clock.advance(LATE)
+    await running.whenSettled
+    assert.match(running.sink.status, /^504/)
+  })
+
   it('has its upload read as it comes', async () => {
     const application: Application = async (environ, start) => {
       const lines = await environ['wsgi.input'].readlines()
