@@ -117,6 +117,10 @@ class FilteredResponse {
 
   #startResponse(status: string, headers: Headers, excInfo: unknown): Write {
     const again = excInfo !== undefined && excInfo !== null
+    // As it was closed, another's bytes may be under way, which its head must not be put on.
+    if (this.#bodies.own.closed) {
+      throw new LocalProtocolError('START_AFTER_END', `startResponse (${shown(status)}) after the body was closed`)
+    }
     if (this.#decided && !again) {
       throw new LocalProtocolError(
         'START_TWICE',

@@ -556,6 +556,31 @@ describe('filterResponse, excInfo', () => {
     assert.equal(status, 500)
   })
 
+  it('puts no head of an application that was replaced on the answer that replaces it', async () => {
+    const begun = Promise.withResolvers<void>()
+    const late: Application = (_, start) => {
+      start('200 OK', text)
+      return {
+        *[Symbol.iterator]() {},
+        async close() {
+          await begun.promise
+          start('500 Own', [...text, ['X-Own', '1']], new Error('late'))
+        },
+      }
+    }
+    const instead: Application = (_, start) => {
+      start('200 OK', [...text, ['X-Other', '1']])
+      return (async function* () {
+        begun.resolve()
+        await new Promise((resolve) => setImmediate(resolve))
+        yield bytes('other')
+      })()
+    }
+    const replacing = through((status, headers) => (status === '200 OK' ? { replace: instead } : { status, headers }))
+    const result = await call(replacing(late))
+    assert.deepEqual([result.status, result.header('x-own'), result.text], [200, undefined, 'other'])
+  })
+
   it('refuses a second startResponse without excInfo, and a bad header, at the call, also while the head waits', async () => {
     const waiting = through((status, headers) => ({ status, headers, whole: () => () => [] }))
     const errors: unknown[] = []
