@@ -175,6 +175,8 @@ export function xslt(stylesheet: string | URL, options: XsltOptions = {}): Middl
           return [body]
         }
       } catch (error) {
+        // Nobody reads the answer, and nothing has failed.
+        if (this.#over.signal.aborted) return errorPage(502)
         return failed(this.#environ, error)
       }
     }

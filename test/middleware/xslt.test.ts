@@ -397,6 +397,10 @@ describe('xslt, when it cannot', () => {
     const next = call(middleware(giving('<a/>')))
     assert.equal((await running).status, 502)
     assert.equal((await next).status, 200)
+    assert.deepEqual(
+      log.lines.map((line) => line.fields['code']),
+      ['XSLT_BUSY', 'XSLT_TIMEOUT'],
+    )
   })
 
   it('tells wsgi.errors where it has no log', async () => {
