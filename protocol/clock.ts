@@ -16,14 +16,21 @@ export interface Clock {
   after(ms: number, callback: () => void): Timer
 }
 
+/** Of Node's timers, ms: some 25 days. */
+const TIMER_MAX = 2 ** 31 - 1
+
 export const systemClock: Clock = {
   now: () => performance.now(),
   wall: () => Date.now(),
   after(ms, callback) {
-    // Node's timers would fire at once (TimeoutOverflowWarning).
     if (ms === Number.POSITIVE_INFINITY) return { cancel() {} }
-    const timeout = setTimeout(callback, ms)
-    timeout.unref()
+    let timeout: NodeJS.Timeout
+    const wait = (left: number): void => {
+      // Beyond their longest time Node's timers fire at once (TimeoutOverflowWarning).
+      timeout = left > TIMER_MAX ? setTimeout(() => wait(left - TIMER_MAX), TIMER_MAX) : setTimeout(callback, left)
+      timeout.unref()
+    }
+    wait(ms)
     return { cancel: () => clearTimeout(timeout) }
   },
 }
