@@ -47,6 +47,13 @@ export interface CgiStreams {
 export async function runCgi(options: CgiCommandOptions): Promise<never> {
   const streams: CgiStreams = { input: () => process.stdin, output: standardOutput(), log: stderrLog() }
   const run = new CgiRun(streams)
+  // RFC 3875 §4.1.4, §4.1.12: a web server says both. Whoever tries it in a terminal has not.
+  if (process.env['GATEWAY_INTERFACE'] === undefined && process.env['REQUEST_METHOD'] === undefined) {
+    streams.log.warn(
+      { code: 'CGI_NO_REQUEST' },
+      'this is what a web server runs for each request, and none has: REQUEST_METHOD is missing, so here is the answer to GET /',
+    )
+  }
   process.on('uncaughtException', (error) => run.failed(error))
   process.on('SIGTERM', () => run.kill(new AbortError('DRAIN_TIMEOUT', 'the web server ends the program')))
   process.on('SIGINT', () => run.kill(new AbortError('DRAIN_TIMEOUT', 'the program was interrupted')))

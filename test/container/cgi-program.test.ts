@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process'
+import { type ChildProcessWithoutNullStreams, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync } from 'node:fs'
 import { chmod, readFile, rm, writeFile } from 'node:fs/promises'
@@ -72,6 +72,14 @@ describe('gantry cgi', () => {
       ),
       ['/environ', 'a=b', true, false, true, undefined, undefined],
     )
+  })
+
+  it('says what it is where no web server has started it', () => {
+    const env = { PATH: process.env['PATH'] }
+    const { status, stdout, stderr } = spawnSync(process.execPath, [GANTRY, 'cgi', MODULE], { env, encoding: 'utf8' })
+    assert.equal(status, 0)
+    assert.match(stdout, /^Status: 200 OK\r\n/)
+    assert.match(stderr, /^gantry: this is what a web server runs for each request/)
   })
 
   it('reads CONTENT_LENGTH bytes, though its input does not end', async () => {
