@@ -13,6 +13,7 @@ import { AdoptedServer } from './adopted-server.ts'
 import { HeldExit } from './held-exit.ts'
 import type { Hosted, InterfaceName } from './interface.ts'
 import { ListenTakeover } from './listening-server.ts'
+import { suspecting } from './suspect.ts'
 
 /** How long the process lives that the container is in. */
 export interface ContainerLifetime {
@@ -135,8 +136,11 @@ export async function loadTenant(options: TenantOptions, environment: TenantEnvi
       clock: environment.clock,
     })
     // Who wrote to the contract knows of the container.
-    if (hosted.interface === 'wsgi') held?.restore()
-    return new Tenant(hosted, environment, takeover, hosted.interface === 'wsgi' ? undefined : held)
+    if (hosted.interface !== 'wsgi') return new Tenant(hosted, environment, takeover, held)
+    held?.restore()
+    const tenant = new Tenant(hosted, environment)
+    if (options.interface === undefined) tenant.wrap((application) => suspecting(application, options.module))
+    return tenant
   } catch (error) {
     held?.restore()
     takeover?.restore()

@@ -18,6 +18,9 @@ export abstract class ClientSocket extends Duplex {
   readonly encrypted: boolean
   /** Asked when nothing moved for as long as `setTimeout` said: whether anybody handled it. */
   timedOut: (() => boolean) | undefined = undefined
+  /** Of this request alone: engine.io closes upgrades on which nobody has written. */
+  bytesRead = 0
+  bytesWritten = 0
   #clock: Clock
   #idle: { milliseconds: number; timer: Timer; since: number } | undefined
 
@@ -53,7 +56,9 @@ export abstract class ClientSocket extends Duplex {
   }
 
   /** Something moved: the time that `setTimeout` said begins anew. */
-  moved(): void {
+  moved(read: number = 0, written: number = 0): void {
+    this.bytesRead += read
+    this.bytesWritten += written
     if (this.#idle) this.#idle.since = this.#clock.now()
   }
 

@@ -76,6 +76,7 @@ export class Connection extends ClientSocket implements BodyQueueHost {
     }
     let bytes = 0
     for (const chunk of chunks) bytes += chunk.length
+    this.bytesWritten += bytes
     this.#offered = bytes
     this.body.offer(chunks, (error) => {
       this.#offered = 0

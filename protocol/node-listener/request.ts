@@ -152,7 +152,7 @@ export class Feed {
   /** Whether `req` wants more. */
   #took(chunk: Uint8Array): boolean {
     this.#received += chunk.length
-    this.#socket.moved()
+    this.#socket.moved(chunk.length)
     if (this.#declared !== -1 && this.#received > this.#declared) {
       this.#failed(new Error(`wsgi.input gave more than the ${this.#declared} bytes of CONTENT_LENGTH`))
       return false

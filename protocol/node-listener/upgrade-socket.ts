@@ -53,7 +53,7 @@ export class UpgradeSocket extends ClientSocket implements BodyQueueHost {
   }
 
   override _write(chunk: Uint8Array, _encoding: BufferEncoding, callback: Callback): void {
-    this.moved()
+    this.moved(0, chunk.length)
     if (this.#peer) {
       this.#forward(chunk, callback)
       return
@@ -94,7 +94,7 @@ export class UpgradeSocket extends ClientSocket implements BodyQueueHost {
   #attach(peer: Duplex): void {
     this.#peer = peer
     peer.on('data', (chunk: Buffer) => {
-      this.moved()
+      this.moved(chunk.length)
       if (!this.push(chunk)) peer.pause()
     })
     peer.on('end', () => this.push(null))
