@@ -3,12 +3,12 @@
  *
  * A block whose first line is a comment with a file's name is that file. In a `console` block each line that
  * begins with `$ ` is a command, and the lines up to the next one are what it prints; `…` stands for anything. A server that is started runs
- * until its section ends. Ports on 127.0.0.1 are others than the page's.
+ * until its section ends; so is what a shell would leave in the background (`&`). Ports on 127.0.0.1 are others than the page's, and so is PORT.
  */
 
 import assert from 'node:assert/strict'
-import { execFile } from 'node:child_process'
-import { chmodSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
+import { execFile, spawnSync } from 'node:child_process'
+import { chmodSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { repositoryFile, TestChild } from './child.ts'
 import { withDirectory } from './directory.ts'
@@ -46,10 +46,16 @@ function contentOf({ language, text }: Block): string {
   return /^[jt]s$/.test(language) ? text : text.slice(text.indexOf('\n') + 1)
 }
 
-/** Writes the section's files and runs its commands, in the page's order. @throws AssertionError for what differs from the page */
-export function runSection(section: Section): Promise<void> {
+/**
+ * Writes the section's files and runs its commands, in the page's order.
+ *
+ * @param packages whether the packages that this repository develops with are there too
+ * @throws AssertionError for what differs from the page
+ */
+export function runSection(section: Section, packages = false): Promise<void> {
   return withDirectory(async (directory) => {
     prepare(directory)
+    if (packages) linkPackages(directory)
     const servers: TestChild[] = []
     const ports: Map<string, number> = new Map()
     try {
@@ -64,7 +70,57 @@ export function runSection(section: Section): Promise<void> {
         await server.exited
       }
     }
-    for (const server of servers) assert.deepEqual(await server.exited, { code: 0, signal: null })
+    for (const server of servers) {
+      const { code, signal } = await server.exited
+      // A program without a handler of its own is ended by the signal.
+      assert.ok(
+        code === 0 || (signal === 'SIGTERM' && !isGantry(server)),
+        `it ended with ${code ?? signal}\n${server.stderr}`,
+      )
+    }
+  })
+}
+
+function isGantry(server: TestChild): boolean {
+  return server.process.spawnargs.includes(repositoryFile('gantry.ts'))
+}
+
+/** Everything in the repository's node_modules, for a directory's own programs. */
+export function linkPackages(directory: string): void {
+  const installed = repositoryFile('node_modules')
+  for (const name of readdirSync(installed)) {
+    if (!name.startsWith('.') && name !== 'gantry')
+      symlinkSync(join(installed, name), join(directory, 'node_modules', name))
+  }
+  symlinkSync(join(installed, '.bin', 'tsc'), join(directory, 'node_modules', '.bin', 'tsc'))
+}
+
+/** What the compiler has against the files of `sections`; empty when it has nothing. */
+export function typeErrors(sections: readonly Section[], packages = false): Promise<string> {
+  return withDirectory(async (directory) => {
+    prepare(directory)
+    if (packages) linkPackages(directory)
+    for (const [at, section] of sections.entries()) {
+      for (const block of section.blocks) {
+        const name = fileName(block)
+        if (name !== undefined) write(join(directory, `section-${at}`), name, block.text)
+      }
+    }
+    const tsconfig = {
+      extends: repositoryFile('tsconfig.json'),
+      compilerOptions: {
+        typeRoots: [repositoryFile('node_modules/@types')],
+        isolatedDeclarations: false,
+        declaration: false,
+        // The packages' own types do not hold to it.
+        exactOptionalPropertyTypes: !packages,
+      },
+      include: ['section-*/**/*'],
+      exclude: [],
+    }
+    write(directory, 'tsconfig.json', JSON.stringify(tsconfig))
+    const compiler = repositoryFile('node_modules/typescript/bin/tsc')
+    return spawnSync(process.execPath, [compiler, '-p', directory], { encoding: 'utf8' }).stdout
   })
 }
 
@@ -105,12 +161,13 @@ async function runBlock(
   servers: TestChild[],
   ports: Map<string, number>,
 ): Promise<void> {
-  for (const [, port] of text.matchAll(/127\.0\.0\.1:(\d+)/g)) {
+  const place = /(127\.0\.0\.1:|\bPORT=)(\d+)/g
+  for (const [, , port] of text.matchAll(place)) {
     if (!ports.has(port!)) ports.set(port!, await freePort())
   }
-  const here = text.replace(/127\.0\.0\.1:(\d+)/g, (_, port: string) => `127.0.0.1:${ports.get(port)}`)
+  const here = text.replace(place, (_, before: string, port: string) => `${before}${ports.get(port)}`)
   for (const [, command, printed] of here.matchAll(/^\$ (.*(?:\\\n.*)*)\n((?:(?!\$ ).*\n)*)/gm)) {
-    if (/^gantry (?:up|container|proxy) (?!.*--help)/.test(command!)) {
+    if (/^(?:\w+=\S+ )*gantry (?:up|container|proxy) (?!.*--help)|^[^;&|]* &$/.test(command!)) {
       servers.push(await started(command!, printed!.trim(), directory))
     } else {
       assertPrinted(await run(command!, directory), printed!, command!)
@@ -128,6 +185,8 @@ function run(command: string, directory: string): Promise<string> {
     CURL_HOME: directory,
     NODE_TEST_CONTEXT: undefined,
     NO_COLOR: '1',
+    // The order of `sort`.
+    LC_ALL: 'C',
   }
   return new Promise((resolve) => {
     execFile('bash', ['-c', `{ ${command}\n} 2>&1`], { cwd: directory, env, timeout: 60_000 }, (_, output) =>
@@ -138,9 +197,16 @@ function run(command: string, directory: string): Promise<string> {
 
 /** A server, once it has said what the page shows; or, where it shows nothing, that it listens. */
 async function started(command: string, printed: string, directory: string): Promise<TestChild> {
-  const [, ...words] = command.split(/\s+/)
-  const server = new TestChild([repositoryFile('gantry.ts'), ...words], { cwd: directory, patience: 120_000 })
-  await server.until(() => (printed === '' ? server.logged('ready') : server.stderr.includes(printed)))
+  // `NAME=value node module.ts &`, or a command of gantry's.
+  const [, settings, program, words] = /^((?:\w+=\S+ )*)(gantry|node) (.*?)(?: &)?$/.exec(command)!
+  const env = Object.fromEntries(settings!.split(' ').flatMap((one) => (one === '' ? [] : [one.split('=')])))
+  const argv = words!.split(/\s+/)
+  if (program === 'gantry') argv.unshift(repositoryFile('gantry.ts'))
+  const server = new TestChild(argv, { cwd: directory, env, patience: 120_000 })
+  await server.until(() => {
+    if (printed === '') return server.logged('ready')
+    return server.stderr.includes(printed) || server.stdout.includes(printed)
+  })
   return server
 }
 

@@ -1,0 +1,256 @@
+/** The tables of docs/frameworks: each row of "What differs" is so, on node:http, behind a proxy, and in the pair. */
+
+import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
+import { connect } from 'node:net'
+import { text } from 'node:stream/consumers'
+import { after, before, describe, test } from 'node:test'
+import { repositoryFile, TestChild } from '../support/child.ts'
+import { type Answer, type Fields, fields } from '../support/client.ts'
+import { type Gantry, startGantry } from '../support/gantry.ts'
+import { HttpClient } from '../support/http-client.ts'
+import { freePort } from '../support/sockets.ts'
+
+/** The client's address: another one than that of whoever connects without a choice. */
+const CLIENT = '127.0.0.2'
+
+/** One module, three ways. */
+interface Ports {
+  readonly plain: number
+  /** node:http behind a proxy that speaks HTTP to it. */
+  readonly behind: number
+  readonly pair: number
+}
+
+type Row = (ports: Record<'http' | 'addresses', Ports> & { readonly hono: number }) => Promise<void>
+
+/** A row that another file asserts: the file, and words of it. */
+interface Elsewhere {
+  readonly file: string
+  readonly words: string
+}
+
+async function ask(port: number, target: string, headers: Fields = []): Promise<Answer> {
+  const client = await HttpClient.connect({ port, host: '127.0.0.1', localAddress: CLIENT })
+  try {
+    return await client.fetch({ target, headers })
+  } finally {
+    client.destroy()
+  }
+}
+
+async function body(port: number, target: string, headers: Fields = []): Promise<string> {
+  return (await ask(port, target, headers)).body.toString()
+}
+
+interface Facts {
+  remoteAddress: string
+  names: string[]
+  forwardedFor: string | null
+  connections: number
+  socket: boolean
+}
+
+async function facts(port: number, headers: Fields = []): Promise<Facts> {
+  return JSON.parse(await body(port, '/facts', headers)) as Facts
+}
+
+/** What is answered to a client that says nothing more after its request. */
+async function halfClosed(port: number): Promise<string> {
+  const socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true })
+  socket.end('GET /whole HTTP/1.1\r\nHost: a\r\n\r\n')
+  const answer = await text(socket).catch(() => '')
+  socket.destroy()
+  return answer
+}
+
+/** `ip`, without and with trust in proxies, of one framework. */
+function addressRows(framework: string, untrusting: string, trusting: string): Record<string, Row> {
+  return {
+    [untrusting]: async ({ addresses: { behind, pair } }) => {
+      assert.equal(await body(behind, `/${framework}/ip`), '127.0.0.1')
+      assert.equal(await body(pair, `/${framework}/ip`), CLIENT)
+    },
+    [trusting]: async ({ addresses: { behind, pair } }) => {
+      assert.equal(await body(behind, `/${framework}/trusted`), CLIENT)
+      assert.equal(await body(pair, `/${framework}/trusted`), CLIENT)
+    },
+  }
+}
+
+const tables: Record<string, Record<string, Row | Elsewhere>> = {
+  README: {
+    '`req.socket.remoteAddress` behind a proxy': async ({ http: { behind, pair } }) => {
+      assert.equal((await facts(behind)).remoteAddress, '127.0.0.1')
+      assert.equal((await facts(pair)).remoteAddress, CLIENT)
+    },
+    '`Connection` and `Keep-Alive` in `req.headers`': async ({ http: { plain, pair } }) => {
+      const sent: Fields = [
+        ['Connection', 'keep-alive'],
+        ['Keep-Alive', 'timeout=5'],
+      ]
+      const both = ({ names }: Facts): string[] => names.filter((name) => /^(?:connection|keep-alive)$/.test(name))
+      assert.deepEqual(both(await facts(plain, sent)), ['connection', 'keep-alive'])
+      assert.deepEqual(both(await facts(pair, sent)), [])
+    },
+    '`Connection` and `Keep-Alive` that a response sets': async ({ http: { plain, pair } }) => {
+      assert.deepEqual(fields(await ask(plain, '/connection'), 'keep-alive'), ['timeout=9'])
+      const answer = await ask(pair, '/connection')
+      assert.deepEqual([...fields(answer, 'connection'), ...fields(answer, 'keep-alive')], [])
+    },
+    '`X-Forwarded-For` from a client': async ({ http: { plain, pair } }) => {
+      const sent: Fields = [['X-Forwarded-For', '203.0.113.9']]
+      assert.equal((await facts(plain, sent)).forwardedFor, '203.0.113.9')
+      assert.equal((await facts(pair, sent)).forwardedFor, CLIENT)
+    },
+    'a field with `_` in its name': async ({ http: { plain, pair } }) => {
+      const sent: Fields = [['X_Odd', 'one']]
+      assert.ok((await facts(plain, sent)).names.includes('x_odd'))
+      assert.ok(!(await facts(pair, sent)).names.includes('x_odd'))
+    },
+    '`Server`': async ({ http: { plain, pair } }) => {
+      assert.deepEqual(fields(await ask(plain, '/facts'), 'server'), [])
+      assert.deepEqual(fields(await ask(pair, '/facts'), 'server'), ['gantry'])
+    },
+    'a body written and ended at once, without length': async ({ http: { plain, pair } }) => {
+      assert.equal((await ask(plain, '/whole')).framing, 'chunked')
+      const whole = await ask(pair, '/whole')
+      assert.deepEqual([whole.framing, whole.body.toString()], ['length', 'whole'])
+    },
+    'a head of more than 16 KiB': async ({ http: { plain, pair } }) => {
+      const sent: Fields = [['X-Long', 'x'.repeat(20_000)]]
+      assert.equal((await ask(plain, '/facts', sent)).status, 431)
+      assert.equal((await ask(pair, '/facts', sent)).status, 200)
+    },
+    'a target with a bad `%` escape': async ({ http: { plain, pair } }) => {
+      assert.equal(await body(plain, '/%zz'), 'url /%zz')
+      assert.equal((await ask(pair, '/%zz')).status, 400)
+    },
+    'a response destroyed before its head': async ({ http: { plain, pair } }) => {
+      assert.equal((await ask(plain, '/destroyed')).status, 0)
+      assert.equal((await ask(pair, '/destroyed')).status, 500)
+    },
+    'a response that pauses for `--idle-timeout` (60 s)': async ({ http: { plain, pair } }) => {
+      const [whole, cut] = await Promise.all([ask(plain, '/pause'), ask(pair, '/pause')])
+      assert.deepEqual([whole.complete, whole.body.toString()], [true, 'one two'])
+      assert.deepEqual([cut.complete, cut.body.toString()], [false, 'one '])
+    },
+    'a client that half-closes': async ({ http: { plain, pair } }) => {
+      assert.match(await halfClosed(plain), /le/)
+      assert.equal(await halfClosed(pair), '')
+    },
+    "`maxRequestsPerSocket`, `keepAliveTimeout` and other limits of the server's connections": async ({
+      http: { plain, pair },
+    }) => {
+      for (const [port, closes] of [
+        [plain, true],
+        [pair, false],
+      ] as const) {
+        const client = await HttpClient.connect({ port, host: '127.0.0.1' })
+        const answer = await client.fetch({ target: '/whole' })
+        assert.equal(fields(answer, 'connection').includes('close'), closes)
+        if (!closes) assert.equal((await client.fetch({ target: '/whole' })).status, 200)
+        client.destroy()
+      }
+    },
+    "the server's `connection` event": async ({ http: { plain, pair } }) => {
+      const before = (await facts(plain)).connections
+      assert.equal((await facts(plain)).connections, before + 1)
+      assert.equal((await facts(pair)).connections, 0)
+    },
+    '`req.socket instanceof net.Socket`': async ({ http: { plain, pair } }) => {
+      assert.equal((await facts(plain)).socket, true)
+      assert.equal((await facts(pair)).socket, false)
+    },
+  },
+  express: addressRows('express', '`req.ip`, without `trust proxy`', '`req.ip`, with `trust proxy`'),
+  koa: addressRows('koa', '`ctx.ip`, without `app.proxy`', '`ctx.ip`, with `app.proxy`'),
+  fastify: addressRows('fastify', '`request.ip`, without `trustProxy`', '`request.ip`, with `trustProxy`'),
+  hono: {
+    '`getConnInfo(c).remote.address`': async ({ addresses: { behind, pair }, hono }) => {
+      assert.equal(await body(behind, '/hono/ip'), '127.0.0.1')
+      assert.equal(await body(pair, '/hono/ip'), CLIENT)
+      assert.equal(await body(hono, '/hono/ip'), CLIENT)
+    },
+    '`c.env` of an exported app': async ({ hono }) => {
+      assert.equal(await body(hono, '/environ'), `/environ ${CLIENT}`)
+    },
+    'an upgrade to an exported app': async ({ hono }) => {
+      const sent: Fields = [
+        ['Connection', 'Upgrade'],
+        ['Upgrade', 'websocket'],
+        ['Sec-WebSocket-Version', '13'],
+        ['Sec-WebSocket-Key', 'dGhlIHNhbXBsZSBub25jZQ=='],
+      ]
+      assert.equal((await ask(hono, '/upgrade', sent)).status, 426)
+    },
+  },
+  nest: {
+    '`req.ip`, without `trust proxy`': { file: 'test/frameworks/moving-in.test.ts', words: "addressRows('express'" },
+    'the signal that shutdown hooks send again': {
+      file: 'test/examples/frameworks.test.ts',
+      words: 'finishes what it has begun when it is told to stop',
+    },
+  },
+}
+
+describe('what differs, as docs/frameworks has it', { concurrency: false }, () => {
+  const children: TestChild[] = []
+  let ports: Parameters<Row>[0]
+
+  async function three(module: string): Promise<Ports> {
+    const path = repositoryFile(`test/frameworks/moving/${module}.ts`)
+    const plain = await freePort()
+    const child = new TestChild([path], { env: { PORT: String(plain) } })
+    children.push(child)
+    await child.until(() => child.stdout.includes('listening'))
+    const quiet = ['--listen', '127.0.0.1:0', '--access-log', 'off']
+    const behind = await proxy(['proxy', ...quiet, '--upstream', `http://127.0.0.1:${plain}`])
+    const pair = await up([path, '--interface', 'node', ...quiet, '--idle-timeout', '1s'])
+    return { plain, behind: behind.port, pair }
+  }
+
+  async function proxy(argv: readonly string[]): Promise<Gantry> {
+    const started = await startGantry(argv)
+    children.push(started.child)
+    return started
+  }
+
+  async function up(argv: readonly string[]): Promise<number> {
+    const child = new TestChild([repositoryFile('gantry.ts'), 'up', ...argv], { patience: 120_000 })
+    children.push(child)
+    const line = / is served at http:\/\/127\.0\.0\.1:(\d+)\/$/m
+    await child.until(() => line.test(child.stderr))
+    return Number(line.exec(child.stderr)![1])
+  }
+
+  before(async () => {
+    const hono = repositoryFile('test/frameworks/moving/hono.ts')
+    ports = {
+      http: await three('http'),
+      addresses: await three('addresses'),
+      hono: await up([hono, '--listen', '127.0.0.1:0', '--access-log', 'off']),
+    }
+  })
+
+  after(async () => {
+    for (const child of children) child.process.kill('SIGTERM')
+    await Promise.all(children.map(({ exited }) => exited))
+  })
+
+  for (const [page, rows] of Object.entries(tables)) {
+    test(`the table of ${page}.md has the rows that are tested here`, () => {
+      const source = readFileSync(repositoryFile(`docs/frameworks/${page}.md`), 'utf8')
+      const [, section] = source.split('## What differs\n')
+      const cells = [...section!.matchAll(/^\| (.*?) \| .* \|$/gm)].map(([, cell]) => cell!)
+      assert.deepEqual(cells.slice(1), Object.keys(rows))
+    })
+
+    for (const [title, row] of Object.entries(rows)) {
+      if (typeof row === 'function') test(`${page}: ${title}`, () => row(ports))
+      else
+        test(`${page}: ${title} is asserted in ${row.file}`, () =>
+          assert.ok(readFileSync(repositoryFile(row.file), 'utf8').includes(row.words)))
+    }
+  }
+})
