@@ -1,24 +1,13 @@
 /** The images by themselves, and the example of one that is made on them. */
 
 import assert from 'node:assert/strict'
-import { execFileSync } from 'node:child_process'
 import { after, before, describe, it } from 'node:test'
 import { GenericContainer, type StartedTestContainer, Wait } from 'testcontainers'
 import { repositoryFile } from '../support/child.ts'
 import { withoutEngine } from './engine.ts'
-import { buildImages, docker } from './project.ts'
+import { buildImages, docker, registry } from './project.ts'
 
 process.env['TESTCONTAINERS_RYUK_DISABLED'] = 'true'
-
-/** Whether npm reaches a registry: the example's image installs a package. */
-function registry(): boolean {
-  try {
-    execFileSync('npm', ['view', 'escape-html', 'version'], { stdio: 'pipe', timeout: 20_000 })
-    return true
-  } catch {
-    return false
-  }
-}
 
 describe('the images', { skip: withoutEngine(), timeout: 300_000 }, () => {
   const started: StartedTestContainer[] = []

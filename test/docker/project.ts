@@ -1,6 +1,6 @@
 /** The Compose file of this repository as a project of a test's own, and the engine's commands on it, beside a load that goes on. */
 
-import { execFile } from 'node:child_process'
+import { execFile, execFileSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -16,6 +16,16 @@ const run = promisify(execFile)
 export async function docker(...argv: string[]): Promise<string> {
   const { stdout } = await run('docker', argv, { cwd: repositoryFile('.'), maxBuffer: 64 * 1024 * 1024 })
   return stdout.trim()
+}
+
+/** Whether npm reaches a registry: the examples' images install packages. */
+export function registry(): boolean {
+  try {
+    execFileSync('npm', ['view', 'escape-html', 'version'], { stdio: 'pipe', timeout: 20_000 })
+    return true
+  } catch {
+    return false
+  }
 }
 
 /** `gantry/proxy`, `gantry/container`, and on that `IMAGE:1` and `IMAGE:2`, which answer alike, and `IMAGE:bad`, which does not start. */
