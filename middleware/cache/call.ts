@@ -39,8 +39,8 @@ export class Call {
     this.rest = rest
     this.directives = directives
     this.at = at
-    const user = environ['REMOTE_USER']
-    this.authorised = environ['HTTP_AUTHORIZATION'] !== undefined || (user !== undefined && user !== '')
+    // CGI servers may set both empty for nobody; and of who is checked the name may be empty.
+    this.authorised = environ['HTTP_AUTHORIZATION'] !== undefined || !!environ['REMOTE_USER'] || !!environ['AUTH_TYPE']
   }
 
   /** Where marks of what cannot be shared are kept: what one gets with a name says nothing of what others get. */
@@ -72,11 +72,12 @@ export class Call {
   }
 }
 
-/** The request fields of an environ, in a copy. */
+/** The request fields of an environ, and whose it is, in a copy. */
 export function fieldsOf(environ: Environ): Record<string, string> {
   const variables: Record<string, string> = Object.create(null)
   for (const name of Object.keys(environ)) {
-    if (name.startsWith('HTTP_') || name === 'CONTENT_TYPE') variables[name] = environ[name] as string
+    if (name.startsWith('HTTP_') || name === 'CONTENT_TYPE' || name === 'REMOTE_USER')
+      variables[name] = environ[name] as string
   }
   return variables
 }

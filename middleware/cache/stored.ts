@@ -17,7 +17,7 @@ import type { CacheSettings } from './options.ts'
 
 /** What is remembered of a request before the application, which may change its environ, has seen it. */
 export interface Asked {
-  /** `HTTP_*` variables. */
+  /** `HTTP_*` variables, and REMOTE_USER. */
   readonly variables: Readonly<Record<string, string>>
   /** Whether it says who sends it (`Authorization`, `REMOTE_USER`). */
   readonly authorised: boolean
@@ -258,6 +258,8 @@ function varyOf(headers: Headers): string[] | undefined {
     if (name === '*') return undefined
     if (name !== '') names.add(headerVariable(name))
   }
+  // Where a middleware outside has checked a password and taken the field away, all would be alike.
+  if (names.has('HTTP_AUTHORIZATION')) names.add('REMOTE_USER')
   return [...names]
 }
 

@@ -10,7 +10,7 @@ import { compress } from '../../middleware/compress.ts'
 import { conditional } from '../../middleware/conditional.ts'
 import { sendFile } from '../../middleware/send-file.ts'
 import { staticFiles } from '../../middleware/static-files.ts'
-import type { Application } from '../../protocol/application.ts'
+import type { Application, Headers } from '../../protocol/application.ts'
 import { call } from '../../protocol/call.ts'
 import { withDirectory } from '../support/directory.ts'
 import { places } from '../support/places.ts'
@@ -41,6 +41,33 @@ for (const place of places) {
           assert.match(result.header('etag') ?? '', /^(?:W\/)?"[0-9a-f]+-[0-9a-f]+"$/)
         }
       }))
+  })
+
+  describe(`a cache behind what asks for a password ${place.name}`, () => {
+    const guard = basicAuth({ verify: () => true })
+    const say = (user: string): { headers: Record<string, string> } => ({
+      headers: { Authorization: `Basic ${Buffer.from(`${user}:any`).toString('base64')}` },
+    })
+
+    for (const fields of [
+      [
+        ['Cache-Control', 'max-age=60, must-revalidate'],
+        ['Vary', 'Authorization'],
+      ],
+      [['Cache-Control', 'max-age=60']],
+    ] as Headers[]) {
+      it(`gives each what was made for him: ${fields.join('; ')}`, async () => {
+        const personal: Application = (environ, start) => {
+          start('200 OK', [['Content-Type', 'text/plain'], ...fields])
+          return [Buffer.from(`for ${environ['REMOTE_USER']}`)]
+        }
+        const store = cache()
+        await using placed = await place.put((application) => guard(store(application)), personal)
+        for (const user of ['ada', 'bob', '', 'ada']) {
+          assert.equal((await call(placed.application, say(user))).text, `for ${user}`)
+        }
+      })
+    }
   })
 
   describe(`a cache before what asks for a password ${place.name}`, () => {
