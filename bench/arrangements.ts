@@ -5,7 +5,15 @@ import { join } from 'node:path'
 import { nginxConfiguration } from './nginx.ts'
 import { type Endpoint, findProgram, freePort, type Server, type Workshop } from './workshop.ts'
 
-export const arrangementNames = [
+/** Frameworks whose application is served in a container and, as it comes, on node:http. */
+export const frameworks = ['express', 'hono'] as const
+export type Framework = (typeof frameworks)[number]
+
+/** The setups that a framework's application is put in too. */
+export const framed = ['pair', 'container', 'node', 'nginx-node'] as const
+export type Framed = (typeof framed)[number]
+
+const plainNames = [
   'pair',
   'container',
   'node',
@@ -15,10 +23,15 @@ export const arrangementNames = [
   'http-proxy',
   'pair-http',
 ] as const
-export type ArrangementName = (typeof arrangementNames)[number]
+type PlainName = (typeof plainNames)[number]
+export type ArrangementName = PlainName | `${Framed}:${Framework}`
 
-/** How each is called in tables. */
-export const titles: Readonly<Record<ArrangementName, string>> = {
+export const arrangementNames: readonly ArrangementName[] = [
+  ...plainNames,
+  ...frameworks.flatMap((framework) => framed.map((name) => `${name}:${framework}` as const)),
+]
+
+const plainTitles: Readonly<Record<PlainName, string>> = {
   pair: 'proxy → frames → container (the pair)',
   container: 'container’s own HTTP port',
   node: 'node:http',
@@ -27,6 +40,20 @@ export const titles: Readonly<Record<ArrangementName, string>> = {
   'nginx-uwsgi': 'nginx uwsgi_pass → uWSGI (Python)',
   'http-proxy': 'http-proxy-3 → node:http',
   'pair-http': 'proxy --upstream http:// → node:http',
+}
+
+const applications: Readonly<Record<Framework, { readonly inside: string; readonly alone: string }>> = {
+  express: { inside: 'Express', alone: 'Express on node:http' },
+  hono: { inside: 'Hono', alone: 'Hono on @hono/node-server' },
+}
+
+/** How a setup is called in tables. */
+export function titleOf(name: ArrangementName): string {
+  const [plain, framework] = name.split(':') as [PlainName, Framework?]
+  const title = plainTitles[plain]
+  if (framework === undefined) return title
+  const { inside, alone } = applications[framework]
+  return title.includes('node:http') ? title.replace('node:http', alone) : `${title}: ${inside}`
 }
 
 /** A setup that runs. */
@@ -53,7 +80,8 @@ export async function startArrangement(
   accessLog: 'on' | 'off',
   workshop: Workshop,
 ): Promise<Arrangement> {
-  const label = `${name}-${accessLog}`
+  const [plainName, framework] = name.split(':') as [PlainName, Framework?]
+  const label = `${name.replace(':', '-')}-${accessLog}`
   const port = await freePort()
   const socket = workshop.path(`${label}.sock`)
 
@@ -62,7 +90,7 @@ export async function startArrangement(
     workshop.start({
       name: `${label}-node`,
       command: process.execPath,
-      args: [join(peers, 'node-http.ts'), log, String(endpoint)],
+      args: [framework ? join(peers, `${framework}.ts`) : join(peers, 'node-http.ts'), log, String(endpoint)],
       endpoints: [endpoint],
     })
   const run = (role: string, endpoint: Endpoint, args: readonly string[], log = accessLog): Promise<Server> =>
@@ -82,10 +110,10 @@ export async function startArrangement(
       endpoints: [endpoint],
     })
   const container = (endpoint: Endpoint, log = accessLog): Promise<Server> =>
-    run('container', endpoint, ['container', application], log)
+    run('container', endpoint, ['container', framework ? join(peers, `${framework}.ts`) : application], log)
   const whole = (servers: Server[], streamPort = port): Arrangement => ({ name, port, streamPort, servers })
 
-  switch (name) {
+  switch (plainName) {
     case 'node':
       return whole([await node(accessLog, port)])
     case 'container':
@@ -114,16 +142,16 @@ export async function startArrangement(
     case 'nginx-uwsgi': {
       const program = need('nginx', 'nginx')
       const behind =
-        name === 'nginx-node'
+        plainName === 'nginx-node'
           ? await node('off', socket)
-          : name === 'nginx-container'
+          : plainName === 'nginx-container'
             ? await container(socket, 'off')
             : await uwsgi(label, socket, workshop)
       const streamPort = await freePort()
       const folder = workshop.path(label)
       mkdirSync(folder)
       const configuration = join(folder, 'nginx.conf')
-      const upstream = name === 'nginx-node' ? 'http' : 'uwsgi'
+      const upstream = plainName === 'nginx-node' ? 'http' : 'uwsgi'
       const log = accessLog === 'on' ? workshop.log(`${label}-access.log`) : undefined
       writeFileSync(
         configuration,

@@ -1,6 +1,6 @@
 /** The arrangements of a run: started when first asked for, warmed up, left running, and left out aloud when they cannot be had. */
 
-import { type Arrangement, type ArrangementName, startArrangement, titles } from './arrangements.ts'
+import { type Arrangement, type ArrangementName, startArrangement, titleOf } from './arrangements.ts'
 import { load } from './load.ts'
 import { Workshop } from './workshop.ts'
 
@@ -52,7 +52,7 @@ export class Fleet {
       if (round.errors > 0) throw new Error(`${round.errors} of its first requests failed`)
       return arrangement
     } catch (error) {
-      const reason = `${titles[name]} (access log ${accessLog}) is left out: ${(error as Error).message}`
+      const reason = `${titleOf(name)} (access log ${accessLog}) is left out: ${(error as Error).message}`
       if (!this.skipped.includes(reason)) this.skipped.push(reason)
       this.#say(reason)
       return undefined

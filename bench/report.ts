@@ -1,6 +1,6 @@
 /** The ledger as Markdown: targets first, then every experiment. Used for the terminal and for the README alike. */
 
-import { titles } from './arrangements.ts'
+import { titleOf } from './arrangements.ts'
 import { experiments } from './experiments.ts'
 import type { Ledger } from './ledger.ts'
 import { metrics, roundsExperiments } from './rounds.ts'
@@ -26,7 +26,7 @@ export function report(ledger: Ledger, machine: Machine, skipped: readonly strin
     const rows = arrangements.map((arrangement) => {
       const value = (metric: string): number => ledger.median(name, arrangement, metric)
       return [
-        titles[arrangement],
+        titleOf(arrangement),
         figure(value(metrics.rate)),
         places(value(metrics.cpu), megabytes ? 0 : 1),
         places(value(metrics.p50)),
@@ -45,7 +45,7 @@ export function report(ledger: Ledger, machine: Machine, skipped: readonly strin
       ...new Set(entries.map(({ experiment, metric }) => `${experiment.slice(name.length)} ${metric}`.trim())),
     ]
     const rows = [...new Set(entries.map(({ arrangement }) => arrangement))].map((arrangement) => [
-      titles[arrangement],
+      titleOf(arrangement),
       ...columns.map((column) => {
         const entry = entries.find(
           (candidate) =>

@@ -1,6 +1,6 @@
 /** Experiments of requests per second: which arrangements get which load, round about. */
 
-import type { ArrangementName } from './arrangements.ts'
+import { type ArrangementName, type Framework, framed } from './arrangements.ts'
 import type { Fleet } from './fleet.ts'
 import type { Ledger } from './ledger.ts'
 import { load } from './load.ts'
@@ -23,6 +23,7 @@ export interface RoundsExperiment {
 
 const four: readonly ArrangementName[] = ['pair', 'nginx-node', 'container', 'node']
 const every: readonly ArrangementName[] = [...four, 'http-proxy', 'pair-http', 'nginx-container', 'nginx-uwsgi']
+const framedAs = (framework: Framework): ArrangementName[] => framed.map((name) => `${name}:${framework}` as const)
 const small = { path: '/', upload: 0, connections: 64 } as const
 
 export const roundsExperiments: readonly RoundsExperiment[] = [
@@ -40,6 +41,22 @@ export const roundsExperiments: readonly RoundsExperiment[] = [
     title: '13 B, 64 connections, access logs off',
     accessLog: 'off',
     arrangements: every,
+    rounds: 5,
+  },
+  {
+    ...small,
+    name: 'express',
+    title: 'Express, 13 B, 64 connections, access logs off',
+    accessLog: 'off',
+    arrangements: framedAs('express'),
+    rounds: 5,
+  },
+  {
+    ...small,
+    name: 'hono',
+    title: 'Hono, 13 B, 64 connections, access logs off',
+    accessLog: 'off',
+    arrangements: framedAs('hono'),
     rounds: 5,
   },
   {
@@ -129,7 +146,7 @@ export async function runRounds(
       })
       fleet.workshop.emptyLogs()
       say(
-        `  ${arrangement.name.padEnd(16)} ${figure(round.requestsPerSecond).padStart(8)} requests/s  ${places(round.cpu, 1).padStart(7)} µs CPU  p99 ${places(round.p99)} ms${round.errors > 0 ? `  ${round.errors} errors` : ''}`,
+        `  ${arrangement.name.padEnd(18)} ${figure(round.requestsPerSecond).padStart(8)} requests/s  ${places(round.cpu, 1).padStart(7)} µs CPU  p99 ${places(round.p99)} ms${round.errors > 0 ? `  ${round.errors} errors` : ''}`,
       )
     }
   }

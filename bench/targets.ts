@@ -1,5 +1,6 @@
 /** What is aimed at, and how each figure follows from the ledger. Sets no figure itself. */
 
+import { type Framed, type Framework, frameworks } from './arrangements.ts'
 import type { Ledger } from './ledger.ts'
 import { metrics } from './rounds.ts'
 import { verdict } from './statistics.ts'
@@ -13,6 +14,25 @@ export interface Target {
   readonly target: number | undefined
   readonly unit: string
   reach(ledger: Ledger): number
+}
+
+/** What a team that moves an application in may ask: not to be slower than it was. */
+function frameworkTargets(framework: Framework): Target[] {
+  const { title, pair } = { express: { title: 'Express', pair: 1 }, hono: { title: 'Hono', pair: 1.1 } }[framework]
+  const ratio = (what: string, metric: string, over: Framed, under: Framed, goal?: number): Target => ({
+    what: `${title}: ${what}, ${metric === metrics.cpu ? 'CPU per request' : 'requests/s'}, logs off`,
+    comparison: metric === metrics.cpu ? '<=' : '>=',
+    goal,
+    target: goal ?? 1,
+    unit: '',
+    reach: (ledger) => ledger.ratio(framework, metric, `${over}:${framework}`, `${under}:${framework}`),
+  })
+  return [
+    ratio('pair ÷ nginx → node:http', metrics.rate, 'pair', 'nginx-node', pair),
+    ratio('pair ÷ nginx → node:http', metrics.cpu, 'pair', 'nginx-node'),
+    ratio('container’s HTTP port ÷ node:http', metrics.rate, 'container', 'node', 1),
+    ratio('container’s HTTP port ÷ node:http', metrics.cpu, 'container', 'node'),
+  ]
 }
 
 // The window of --window's default, in KiB.
@@ -75,6 +95,7 @@ export const targets: readonly Target[] = [
     unit: '',
     reach: (ledger) => ledger.ratio('hello, logs off', metrics.rate, 'container', 'node'),
   },
+  ...frameworks.flatMap((framework) => frameworkTargets(framework)),
   {
     what: 'nginx uwsgi_pass: container ÷ uWSGI, requests/s, logs on',
     comparison: '>=',
