@@ -9,7 +9,7 @@ import { type Clock, systemClock } from './clock.ts'
 import { environFromHttp } from './environ.ts'
 import type { AbortError } from './errors.ts'
 import { LocalExchange } from './local-exchange.ts'
-import { type Logger, silent } from './log.ts'
+import { type Logger, type LogMethod, silent } from './log.ts'
 import type { ResponseSink } from './response.ts'
 import { Upload } from './upload.ts'
 
@@ -51,6 +51,11 @@ export interface CallResult {
   readonly informed: ReadonlyArray<{ readonly status: string; readonly headers: Headers }>
   /** Why the response is not whole: then a client would see a connection that was cut. */
   readonly aborted: AbortError | undefined
+  /**
+   * What the application threw, at first: what a client is never told, and what a server logs. undefined when it did not fail; an
+   * `HttpError` is an answer, and no failure.
+   */
+  readonly failure: unknown
   /** Whether `close()` of the body that the application gave was called, if it has one; true when it has none. */
   readonly closed: boolean
 }
@@ -64,7 +69,8 @@ export interface CallResult {
  * @throws RemoteProtocolError for a path or header that no gateway would have let pass
  */
 export async function call(application: Application, request: CallRequest = {}): Promise<CallResult> {
-  const { clock = systemClock, log = silent, signal } = request
+  const { clock = systemClock, signal } = request
+  const log = new FailureLog(request.log ?? silent)
   const upload = new Upload(request.body)
   const environ = environOf(request, upload)
   const watched = new Watched(application)
@@ -77,7 +83,7 @@ export async function call(application: Application, request: CallRequest = {}):
   await local.settled
   await sink.over
   signal?.removeEventListener('abort', leave)
-  return sink.result(watched.closed)
+  return sink.result(watched.closed, log.failure)
 }
 
 function environOf(request: CallRequest, upload: Upload): Environ {
@@ -92,6 +98,25 @@ function environOf(request: CallRequest, upload: Upload): Environ {
   const head = { method, target: path, minor: 1 as const, headers: headers.flat(), upgrade: false }
   const environ = environFromHttp(head, facts, { multithread: true, multiprocess: false, runOnce: false })
   return Object.assign(environ, request.environ)
+}
+
+/** Hears what the exchange says an application failed of, and passes all on. */
+class FailureLog implements Logger {
+  readonly debug: LogMethod
+  readonly info: LogMethod
+  readonly warn: LogMethod
+  readonly error: LogMethod
+  failure: unknown
+
+  constructor(log: Logger) {
+    this.debug = (fields, message) => log.debug(fields, message)
+    this.info = (fields, message) => log.info(fields, message)
+    this.warn = (fields, message) => log.warn(fields, message)
+    this.error = (fields, message) => {
+      this.failure ??= (fields as { err?: unknown }).err
+      log.error(fields, message)
+    }
+  }
 }
 
 /** Knows whether the body that an application gave was closed. */
@@ -173,7 +198,7 @@ class Gathering implements ResponseSink {
     throw new TypeError('call() makes no upgrade requests: there is no connection to give')
   }
 
-  result(closed: boolean): CallResult {
+  result(closed: boolean, failure: unknown): CallResult {
     const headers = this.#headers
     const body = Buffer.concat(this.#chunks)
     return {
@@ -191,6 +216,7 @@ class Gathering implements ResponseSink {
       trailers: this.#trailers,
       informed: this.#informed,
       aborted: this.aborted,
+      failure,
       closed,
     }
   }

@@ -69,7 +69,8 @@ export function checkFields(headers: unknown, code: number, fail: Fail): void {
     const [name, value] = pair
     const lower = name.toLowerCase()
     if (!token.test(name) || lower === 'status' || /[-_]$/.test(name)) fail('HEADER_NAME', `a name is ${show(name)}`)
-    if (control.test(value) || wide.test(value)) fail('HEADER_VALUE', `${name} is ${show(value)}`)
+    if (control.test(value)) fail('HEADER_VALUE', `${name} is ${show(value)}`)
+    else if (wide.test(value)) fail('HEADER_VALUE', `${name} is ${show(value)}, with characters that are no bytes`)
     if (HOP_BY_HOP.has(lower) && !(code === 101 && (lower === 'connection' || lower === 'upgrade'))) {
       fail('HEADER_HOP_BY_HOP', `${name}: ${value}`)
     }

@@ -98,9 +98,9 @@ export function show(value: unknown): string {
   if (typeof value === 'string') text = JSON.stringify(value)
   else if (typeof value === 'function') text = `function ${value.name || '(anonymous)'}`
   else if (typeof value === 'object' && value !== null) {
-    text = Array.isArray(value)
-      ? `an array of ${value.length}`
-      : `a ${value.constructor?.name ?? 'null-prototype object'}`
+    const kind = value.constructor?.name ?? 'null-prototype object'
+    if (Array.isArray(value)) text = `an array of ${value.length}`
+    else text = `${/^[AEIOU]/.test(kind) ? 'an' : 'a'} ${kind}`
   } else text = String(value)
   return text.length > 120 ? `${text.slice(0, 117)}…` : text
 }

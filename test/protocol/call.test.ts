@@ -26,6 +26,29 @@ describe('call', () => {
     assert.deepEqual([answer.aborted, answer.closed], [undefined, true])
   })
 
+  test('tells a test what the application failed of, before its head and after', async () => {
+    const bug = new Error('a bug')
+    const early = await call(() => {
+      throw bug
+    })
+    assert.deepEqual([early.status, early.failure], [500, bug])
+    assert.equal(early.text.includes('a bug'), false)
+    const late = await call(async function* (_environ, startResponse) {
+      startResponse('200 OK', text)
+      yield Buffer.from('half')
+      throw bug
+    })
+    assert.deepEqual([late.status, late.text, late.failure], [200, 'half', bug])
+    const broken = await call(lint(async () => 'text' as unknown as Uint8Array[]))
+    assert.match(String(broken.failure), /BODY_ITERABLE/)
+    const meant = await call(() => {
+      throw new HttpError(404, 'NO_SUCH_PAGE', 'there is none')
+    })
+    assert.deepEqual([meant.status, meant.failure], [404, undefined])
+    const answer = await call(echo)
+    assert.equal(answer.failure, undefined)
+  })
+
   test('sends headers and further variables, and a Host unless there is one', async () => {
     const seen: unknown[] = []
     const application: Application = (environ, startResponse) => {
