@@ -3,9 +3,10 @@
  * `request_finished`. It changes nothing of request or response, and a listener that throws breaks nothing.
  */
 
-import type { Body, Environ, Middleware, Outcome } from '../protocol/application.ts'
+import type { Environ, Middleware, Outcome } from '../protocol/application.ts'
 import { HttpError } from '../protocol/errors.ts'
 import type { Logger } from '../protocol/log.ts'
+import { watched } from './watched-application.ts'
 
 export interface SignalsOptions {
   /** Where failures of listeners go. Default: `wsgi.errors` of the request. */
@@ -54,20 +55,7 @@ export function signals({ log }: SignalsOptions = {}): Signals {
       })
     }
     if (!failed.heard) return application(environ, startResponse)
-    try {
-      const body = application(environ, startResponse)
-      if (typeof (body as Promise<Body>)?.then !== 'function') return watched(body as Body, fail)
-      return (body as Promise<Body>).then(
-        (late) => watched(late, fail),
-        (error: unknown) => {
-          fail(error)
-          throw error
-        },
-      )
-    } catch (error) {
-      fail(error)
-      throw error
-    }
+    return watched(application, environ, startResponse, fail)
   }
   return Object.assign(middleware, { requestStarted: started, requestFailed: failed, requestFinished: finished })
 }
@@ -122,41 +110,5 @@ class Topic<E extends { environ: Environ }> implements Signal<E> {
     const message = 'a listener of a request signal failed'
     if (this.#log) this.#log.error({ requestId: environ.gantry.requestId, err: error }, message)
     else environ['wsgi.errors'].write(`${message}: ${error instanceof Error ? error.stack : String(error)}\n`)
-  }
-}
-
-/** The body, its failures told. An array has none. */
-function watched(body: Body, fail: (error: unknown) => void): Body {
-  if (Array.isArray(body) || typeof body !== 'object' || body === null) return body
-  const close = typeof body.close === 'function' ? { close: () => body.close?.() } : undefined
-  if (Symbol.asyncIterator in body) {
-    return { [Symbol.asyncIterator]: () => asynchronous(body[Symbol.asyncIterator](), fail), ...close }
-  }
-  if (Symbol.iterator in body) return { [Symbol.iterator]: () => synchronous(body[Symbol.iterator](), fail), ...close }
-  return body
-}
-
-function asynchronous(iterator: AsyncIterator<Uint8Array>, fail: (error: unknown) => void): AsyncIterator<Uint8Array> {
-  return {
-    next: () =>
-      iterator.next().catch((error: unknown) => {
-        fail(error)
-        throw error
-      }),
-    ...(iterator.return ? { return: () => iterator.return!() } : {}),
-  }
-}
-
-function synchronous(iterator: Iterator<Uint8Array>, fail: (error: unknown) => void): Iterator<Uint8Array> {
-  return {
-    next() {
-      try {
-        return iterator.next()
-      } catch (error) {
-        fail(error)
-        throw error
-      }
-    },
-    ...(iterator.return ? { return: () => iterator.return!() } : {}),
   }
 }

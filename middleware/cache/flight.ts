@@ -15,6 +15,7 @@ import { Exchange, type ExchangeHost } from '../../protocol/exchange.ts'
 import { RequestInput } from '../../protocol/input.ts'
 import type { Logger } from '../../protocol/log.ts'
 import type { ResponseSink } from '../../protocol/response.ts'
+import { watched } from '../watched-application.ts'
 import type { Gather } from './gather.ts'
 import type { Entry } from './store.ts'
 import type { Asked, StoredHead } from './stored.ts'
@@ -68,6 +69,8 @@ export class Flight implements ResponseSink {
   entry: Entry | undefined
   /** What the application threw before its head, for who began it to throw on: its server logs and shows that as it does others. */
   thrown: unknown
+  /** What the application itself has failed with: of an `HttpError` the exchange logs no more than what it says. */
+  #raised: unknown
   /** An unsafe request has been answered since it began: it may be of before (RFC 9111 §4.4). */
   doomed = false
   readonly #host: FlightHost
@@ -93,10 +96,10 @@ export class Flight implements ResponseSink {
     const exchangeHost: ExchangeHost = {
       clock,
       log: {
-        debug: (fields, message) => log.debug(fields, message),
+        debug: (fields, message) => this.#keeps(fields) || log.debug(fields, message),
         info: (fields, message) => log.info(fields, message),
-        warn: (fields, message) => log.warn(fields, message),
-        error: (fields, message) => this.#failedWith(fields, message),
+        warn: (fields, message) => this.#keeps(fields) || log.warn(fields, message),
+        error: (fields, message) => this.#keeps(fields) || log.error(fields, message),
       },
       deadlines: new Deadlines(clock),
       get draining() {
@@ -105,7 +108,11 @@ export class Flight implements ResponseSink {
       settled: () => this.#settle(),
     }
     const input = new RequestInput(null)
-    this.#exchange = new Exchange(application, environ, input, this, exchangeHost, plan.gantry.requestId)
+    const told: Application = (own, startResponse) =>
+      watched(application, own, startResponse, (error) => {
+        this.#raised ??= error
+      })
+    this.#exchange = new Exchange(told, environ, input, this, exchangeHost, plan.gantry.requestId)
     if (plan.errors) environ['wsgi.errors'] = plan.errors
   }
 
@@ -261,10 +268,12 @@ export class Flight implements ResponseSink {
 
   // ---- inside ----------------------------------------------------------------------------------------------------
 
-  #failedWith(fields: object, message: string): void {
-    const { err } = fields as { err?: unknown }
-    if (err !== undefined && !this.verdict && this.#attended) this.thrown = err
-    else this.#host.log.error(fields, message)
+  /** Whether what the exchange would log is for who began it to throw on: also an answer that is meant as one (`HttpError`). */
+  #keeps(fields: object): boolean {
+    const error = (fields as { err?: unknown }).err ?? this.#raised
+    if (error === undefined || this.verdict || !this.#attended) return false
+    this.thrown = error
+    return true
   }
 
   #add(chunk: Uint8Array, verdict: Verdict & { kind: 'response' }): void {

@@ -8,11 +8,14 @@ import { basicAuth } from '../../middleware/basic-auth.ts'
 import { cache } from '../../middleware/cache.ts'
 import { compress } from '../../middleware/compress.ts'
 import { conditional } from '../../middleware/conditional.ts'
+import { errorPage } from '../../middleware/error-page.ts'
 import { sendFile } from '../../middleware/send-file.ts'
 import { staticFiles } from '../../middleware/static-files.ts'
 import type { Application, Headers } from '../../protocol/application.ts'
 import { call } from '../../protocol/call.ts'
+import { HttpError } from '../../protocol/errors.ts'
 import { withDirectory } from '../support/directory.ts'
+import { RecordingLog } from '../support/log.ts'
 import { places } from '../support/places.ts'
 
 const page = 'a line of a page\n'.repeat(200)
@@ -90,3 +93,31 @@ for (const place of places) {
       }))
   })
 }
+
+describe('a cache between what fails and the pages of a site', () => {
+  const sitePage: Application = (_, start) => {
+    start('200 OK', [['Content-Type', 'text/html']])
+    return [Buffer.from('the page of the site')]
+  }
+  const late: Application = (_, start) => ({
+    [Symbol.iterator]: () => ({
+      next() {
+        start('200 OK', [['Content-Type', 'text/plain']])
+        throw new HttpError(503, 'LATE', 'at its first iteration', { headers: [['Retry-After', '7']] })
+      },
+    }),
+  })
+  for (const [name, application, status, field] of [
+    ['an HttpError that is thrown', basicAuth({ verify: () => false })(naming), 401, 'www-authenticate'],
+    ['one that comes with the first chunk', late, 503, 'retry-after'],
+  ] as const) {
+    it(`leaves ${name} to them, with its fields, and tells of it once`, async () => {
+      const log = new RecordingLog()
+      const outer = errorPage({ pages: { '4xx': sitePage, '5xx': sitePage }, log })
+      const result = await call(outer(cache({ log })(application)), { headers: ada })
+      assert.deepEqual([result.status, result.text], [status, 'the page of the site'])
+      assert.ok(result.header(field))
+      assert.equal(log.lines.length, 1)
+    })
+  }
+})
