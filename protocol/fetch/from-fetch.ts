@@ -5,6 +5,7 @@
  * How a `Request` comes from an environ is in `request.ts`, how a stream becomes a body in `stream-body.ts`. This file does not know frameworks.
  */
 
+import { STATUS_CODES } from 'node:http'
 import type { Application, Body, Environ, Headers, StartResponse } from '../application.ts'
 import { endToEnd } from '../end-to-end.ts'
 import { shown, statusFromWire } from '../response-head.ts'
@@ -120,9 +121,14 @@ function answer(
   }
 }
 
+/** Status lines by code. */
+const usual: Readonly<Record<number, string>> = Object.fromEntries(
+  Object.entries(STATUS_CODES).map(([code, reason]) => [code, `${code} ${reason}`]),
+)
+
 /** An empty reason, as HTTP/2's always is, is that of the code; and what a Response allows beyond the contract goes. */
 function statusLine(status: number, reason: string): string {
-  return statusFromWire(`${status} ${reason}`)
+  return reason === '' ? (usual[status] ?? `${status} Unknown`) : statusFromWire(`${status} ${reason}`)
 }
 
 async function streamed(stream: ReadableStream<Uint8Array>, environ: Environ, waiting: Waiting): Promise<Body> {

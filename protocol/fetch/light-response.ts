@@ -48,19 +48,12 @@ export class LightResponse extends Given {
   /** A gateway has its body. */
   #taken = false
 
-  constructor(
-    status: number,
-    statusText: string,
-    fields: Fields,
-    headers: Headers | undefined,
-    body: string | Uint8Array | null,
-  ) {
+  constructor(status: number, statusText: string, fields: Fields, body: string | Uint8Array | null) {
     super(new Shell())
     markAsUncloneable(this)
     this.#status = status
     this.#statusText = statusText
     this.#fields = fields
-    this.#headers = headers
     this.#body = body
   }
 
@@ -134,7 +127,6 @@ export function lightResponse(
   let status = 200
   let statusText = ''
   let fields: Fields = []
-  let headers: Headers | undefined
   if (init !== undefined) {
     if (!isPlain(init)) return undefined
     const given = init as ResponseInit
@@ -148,7 +140,8 @@ export function lightResponse(
       if (typeof statusText !== 'string' || !REASON.test(statusText)) return undefined
     }
     const { headers: set } = given
-    if (set instanceof RealHeaders) headers = new RealHeaders(set)
+    // Complete, and as they are now.
+    if (set instanceof RealHeaders) fields = [...set] as Fields
     else if (set !== undefined) {
       const read = fieldsOf(set)
       if (!read) return undefined
@@ -156,11 +149,9 @@ export function lightResponse(
     }
   }
   if (typeof body === 'string') {
-    if (headers) {
-      if (!headers.has('content-type')) headers.append('content-type', type)
-    } else if (!fields.some(isContentType)) fields.push(['content-type', type])
+    if (!fields.some(isContentType)) fields.push(['content-type', type])
   }
-  return new LightResponse(status, statusText, fields, headers, whole) as unknown as Response
+  return new LightResponse(status, statusText, fields, whole) as unknown as Response
 }
 
 /** The fields of an object or a list that is as everybody writes it; undefined for any other. */
@@ -180,7 +171,8 @@ function fieldsOf(given: unknown): Fields | undefined {
 }
 
 function add(fields: Fields, name: unknown, value: unknown): boolean {
-  if (typeof name !== 'string') return false
+  // The platform's record converter loses that name.
+  if (typeof name !== 'string' || name === '__proto__') return false
   const lower = names.get(name) ?? learned(name)
   if (lower === undefined) return false
   const text = typeof value === 'number' ? String(value) : value

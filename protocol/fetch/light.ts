@@ -71,7 +71,7 @@ export function installLightFetch(): () => void {
   })
   Object.defineProperty(KnowingResponse, 'json', {
     ...Object.getOwnPropertyDescriptor(RealResponse, 'json'),
-    value: { json: jsonResponse }.json,
+    value: statics.json,
   })
   const knowingFetch = {
     fetch(input: string | URL | Request, init: RequestInit | undefined = undefined): Promise<Response> {
@@ -89,10 +89,12 @@ export function installLightFetch(): () => void {
   }
 }
 
-function jsonResponse(data: unknown, ...rest: [init?: ResponseInit]): Response {
-  const body = JSON.stringify(data) as string | undefined
-  const light = body === undefined ? undefined : lightResponse(body, rest[0], 'application/json')
-  return light ?? RealResponse.json(data, ...rest)
+const statics = {
+  json(data: unknown, ...rest: [init?: ResponseInit]): Response {
+    const body = JSON.stringify(data) as string | undefined
+    const light = body === undefined ? undefined : lightResponse(body, rest[0], 'application/json')
+    return light ?? RealResponse.json(data, ...rest)
+  },
 }
 
 /** What is answered without the real one; undefined from a method says that it is to be asked all the same. */
