@@ -7,12 +7,12 @@
 
 import type { Environ, Middleware } from '../protocol/application.ts'
 import type { ConnectionFacts, RequestHead } from '../protocol/environ.ts'
-import type { TrustedPeers } from '../protocol/peers.ts'
+import { TrustedPeers } from '../protocol/peers.ts'
 import { setHeader } from '../protocol/request-headers.ts'
 
 export interface ForwardedOptions {
-  /** Whose fields are kept. */
-  readonly trustedPeers: Pick<TrustedPeers, 'has'>
+  /** Whose fields are kept: ranges as `--trusted-peers` takes them (`['loopback', '10.0.0.0/8']`), or who decides by address. */
+  readonly trustedPeers: readonly string[] | Pick<TrustedPeers, 'has'>
 }
 
 /** What proxies say of a client beyond the fields that are set here, and frameworks believe: never taken from a stranger. */
@@ -27,7 +27,9 @@ const ALSO_BELIEVED: readonly (readonly [name: string, variable: string])[] = [
 /** Peers whose trust is remembered: `TrustedPeers` wants to be asked once a connection, and this sees requests. */
 const REMEMBERED = 1_000
 
-export function forwarded({ trustedPeers }: ForwardedOptions): Middleware {
+/** @throws TypeError without `trustedPeers`; RangeError for a range that is none */
+export function forwarded(options: ForwardedOptions): Middleware {
+  const trustedPeers = peersOf(options?.trustedPeers)
   const known = new Map<string, boolean>()
   const isTrusted = (address: string): boolean => {
     let trusted = known.get(address)
@@ -42,6 +44,14 @@ export function forwarded({ trustedPeers }: ForwardedOptions): Middleware {
     setFields(environ, isTrusted(environ.REMOTE_ADDR))
     return application(environ, startResponse)
   }
+}
+
+function peersOf(given: ForwardedOptions['trustedPeers'] | undefined): Pick<TrustedPeers, 'has'> {
+  if (Array.isArray(given)) return new TrustedPeers(given)
+  if (typeof (given as Partial<TrustedPeers> | undefined)?.has === 'function') return given as TrustedPeers
+  throw new TypeError(
+    `forwarded: trustedPeers is ${typeof given === 'string' ? JSON.stringify(given) : typeof given}; expected an array of ranges such as ['loopback', '10.0.0.0/8'], or an object with has(address)`,
+  )
 }
 
 /** An id that may go into a log line and a header field as it is. */

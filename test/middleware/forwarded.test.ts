@@ -259,3 +259,20 @@ for (const place of places) {
     assert.equal((await call(placed.application, { headers })).text, '198.51.100.7, 127.0.0.1')
   })
 }
+
+test('peers are given as ranges too, and whatever else is given is refused at once', async () => {
+  const heard: unknown[] = []
+  const application: Application = (environ, startResponse) => {
+    heard.push(environ['HTTP_X_FORWARDED_FOR'])
+    startResponse('204 No Content', [])
+    return []
+  }
+  const headers = { 'X-Forwarded-For': '198.51.100.7' }
+  for (const trustedPeers of [['10.0.0.0/8'], ['loopback']]) {
+    await call(forwarded({ trustedPeers })(application), { headers, remoteAddress: '10.1.2.3' })
+  }
+  assert.deepEqual(heard, ['198.51.100.7, 10.1.2.3', '10.1.2.3'])
+  assert.throws(() => forwarded({ trustedPeers: 'loopback' as never }), /trustedPeers is "loopback"; expected an array/)
+  assert.throws(() => forwarded(undefined as never), /trustedPeers is undefined; expected an array/)
+  assert.throws(() => forwarded({ trustedPeers: ['near'] }), RangeError)
+})
