@@ -64,10 +64,9 @@ chat.on('connection', (socket) => {
 export default server
 
 // `node app.ts`: on a port of its own.
-if (import.meta.main) {
-  server.listen(Number(process.env['PORT'] ?? 3000), () => console.log('listening'))
-  process.once('SIGTERM', () => {
-    server.close(() => process.exit())
-    for (const client of chat.clients) client.close(1001)
-  })
-}
+if (import.meta.main) server.listen(Number(process.env['PORT'] ?? 3000), () => console.log('listening'))
+
+process.once('SIGTERM', () => {
+  server.close(() => process.exit())
+  for (const client of chat.clients) client.close(1001)
+})

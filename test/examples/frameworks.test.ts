@@ -11,6 +11,7 @@ import { text } from 'node:stream/consumers'
 import { after, before, describe, test } from 'node:test'
 import { WebSocket } from 'ws'
 import { repositoryFile, TestChild } from '../support/child.ts'
+import { startGantry } from '../support/gantry.ts'
 import { freePort } from '../support/sockets.ts'
 
 interface Example {
@@ -165,6 +166,41 @@ for (const example of examples) {
     })
   }
 }
+
+for (const { name, module, options = [] } of examples) {
+  test(`the ${name} example in a container that is told to stop ends its chat, and then itself`, async () => {
+    const argv = ['container', repositoryFile(module), ...options, '--listen', '127.0.0.1:0', '--access-log', 'off']
+    const { child, port } = await startGantry(argv)
+    try {
+      const chat = new WebSocket(`ws://127.0.0.1:${port}/chat`)
+      await once(chat, 'open')
+      const closed = once(chat, 'close')
+      child.process.kill('SIGTERM')
+      // Fastify's plugin gives no code: 1005 stands for none.
+      assert.equal((await closed)[0], name === 'fastify' ? 1005 : 1001)
+      assert.deepEqual(await child.exited, { code: 0, signal: null })
+    } finally {
+      await child.end()
+    }
+  })
+}
+
+test('under gantry up a chat lasts until the drain of the proxy times out', async () => {
+  const argv = ['up', repositoryFile('examples/koa/app.ts'), '--listen', '127.0.0.1:0', '--drain-timeout', '1s']
+  const child = new TestChild([repositoryFile('gantry.ts'), ...argv])
+  const line = / is served at http(\S+)\/$/m
+  await child.until(() => line.test(child.stderr))
+  try {
+    const chat = new WebSocket(`ws${line.exec(child.stderr)![1]}/chat`)
+    await once(chat, 'open')
+    const closed = once(chat, 'close')
+    child.process.kill('SIGTERM')
+    assert.equal((await closed)[0], 1006)
+    assert.deepEqual(await child.exited, { code: 0, signal: null })
+  } finally {
+    await child.end()
+  }
+})
 
 const CARGO_SHA256 = createHash('sha256').update('two halves.\n').digest('hex')
 
