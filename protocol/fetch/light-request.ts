@@ -104,9 +104,9 @@ export class LightRequest extends Given {
   }
 }
 
-/** Undefined where light requests are not known. */
+/** Undefined where light requests are not known: also where somebody's subclass is the global one, of which it is to be an instance. */
 export function lightRequest(...args: ConstructorParameters<typeof LightRequest>): Request | undefined {
-  return KNOWS_LIGHT in globalThis.Request ? (new LightRequest(...args) as unknown as Request) : undefined
+  return Object.hasOwn(globalThis.Request, KNOWS_LIGHT) ? (new LightRequest(...args) as unknown as Request) : undefined
 }
 
 export function text(bytes: Uint8Array): string {

@@ -501,6 +501,22 @@ describe('the classes', () => {
     }
   })
 
+  test('where somebody puts a subclass in its place (@hono/node-server does), requests are of that', async () => {
+    const undo = installLightFetch()
+    const { Request: Base } = globalThis
+    try {
+      const light = post()
+      class Theirs extends Base {}
+      globalThis.Request = Theirs as typeof Request
+      const theirs = post()
+      assert.deepEqual([theirs instanceof Theirs, await theirs.text()], [true, '{"a":"é"}'])
+      assert.equal(await new Request(light).text(), '{"a":"é"}')
+    } finally {
+      globalThis.Request = Base
+      undo()
+    }
+  })
+
   test('plain responses and a gateway’s requests are light, and real ones when more is asked', async () => {
     const undo = installLightFetch()
     try {
