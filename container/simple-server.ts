@@ -11,7 +11,7 @@ import { inspect } from 'node:util'
 import type { Application } from '../protocol/application.ts'
 import { Deadlines, systemClock } from '../protocol/clock.ts'
 import { AbortError, LocalProtocolError } from '../protocol/errors.ts'
-import type { Exchange, ExchangeHost } from '../protocol/exchange.ts'
+import { CLOSE_GRACE, type Exchange, type ExchangeHost } from '../protocol/exchange.ts'
 import { type Http1Connection, serveHttp1 } from '../protocol/http1/gateway.ts'
 import type { Http1Limits, Http1Options, Http1Timeouts } from '../protocol/http1/options.ts'
 import { type Listener, listen } from '../protocol/listen.ts'
@@ -47,7 +47,10 @@ export interface SimpleServer extends AsyncDisposable {
    * @throws LocalProtocolError when serveForever runs
    */
   handleRequest(): Promise<boolean>
-  /** Takes nothing new, lets what runs finish within `drainTimeout`, and resolves when all is closed. Again: the same. */
+  /**
+   * Takes nothing new, lets what runs finish within `drainTimeout`, and resolves when all is closed. Of an application that does not end within
+   * 5 s after it was aborted no more is waited for. Again: the same.
+   */
   close(): Promise<void>
 }
 
@@ -248,6 +251,15 @@ class Server implements SimpleServer, ExchangeHost {
     if (this.#connections.size === 0 && this.#running === 0) this.#calmed?.()
   }
 
+  /** An application that heeds no abort: whoever closes is not held by it for ever. */
+  #abandon(): void {
+    this.log.warn(
+      { code: 'NOT_SETTLED', requests: this.#running },
+      'the server is closed, and its application not done',
+    )
+    this.#calmed?.()
+  }
+
   async #close(): Promise<void> {
     const calm = new Promise<void>((resolve) => {
       this.#calmed = resolve
@@ -259,9 +271,10 @@ class Server implements SimpleServer, ExchangeHost {
     await quiet
     this.draining = true
     for (const connection of this.#connections) connection.drain()
-    const timer = this.clock.after(this.#drainTimeout, () => {
+    let timer = this.clock.after(this.#drainTimeout, () => {
       const error = new AbortError('DRAIN_TIMEOUT', 'the server is being closed')
       for (const connection of this.#connections) connection.abort(error)
+      timer = this.clock.after(CLOSE_GRACE, () => this.#abandon())
     })
     this.#calm()
     await calm

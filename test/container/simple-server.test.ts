@@ -438,6 +438,36 @@ describe('serveForever', () => {
   })
 })
 
+describe('close', () => {
+  it('does not wait for ever for an application that heeds no abort', async (t) => {
+    t.mock.timers.enable({ apis: ['setTimeout'] })
+    const log = new RecordingLog()
+    const begun = Promise.withResolvers<void>()
+    const held: Application = () => {
+      begun.resolve()
+      return new Promise(() => {})
+    }
+    const server = await makeServer('127.0.0.1', 0, held, { log, drainTimeout: 50 })
+    void server.serveForever()
+    const socket = connect(server.serverPort, '127.0.0.1')
+    socket.write('GET / HTTP/1.1\r\nHost: h\r\n\r\n')
+    await begun.promise
+    const left = text(socket)
+    let closed = false
+    const closing = server.close().then(() => {
+      closed = true
+    })
+    // The listener is closed first, and only then is there a time to pass.
+    while (!closed) {
+      t.mock.timers.tick(5_000)
+      await new Promise((resolve) => setImmediate(resolve))
+    }
+    await closing
+    assert.equal(await left, '')
+    assert.deepEqual(log.messages('warn'), ['the server is closed, and its application not done'])
+  })
+})
+
 describe('makeServer', () => {
   it('makes several servers in one process', async () => {
     await using one = await serving(hello)
