@@ -43,7 +43,17 @@ const own: readonly Case[] = [
 compareFramework({
   framework: 'Express',
   module: 'test/frameworks/apps/express.ts',
-  inPair: { target: 'test/frameworks/apps/express.ts:server' },
-  cases: [...commonCases, ...nodeCases, ...socketCases, ...own],
+  inPair: { target: 'test/frameworks/apps/express.ts' },
+  cases: [...commonCases, ...nodeCases, ...own],
   least: 80,
+})
+
+// With WebSockets a module exports the server that they attach to.
+compareFramework({
+  framework: 'Express',
+  title: 'Express with WebSockets',
+  module: 'test/frameworks/apps/express.ts',
+  inPair: { target: 'test/frameworks/apps/express.ts:server' },
+  cases: socketCases,
+  least: 20,
 })

@@ -1,6 +1,6 @@
 /** Hono in the pair, beside @hono/node-server on node:http. */
 
-import { commonCases } from './cases/index.ts'
+import { commonCases, socketCases } from './cases/index.ts'
 import { compareFramework } from './run.ts'
 import { type Case, one } from './shape.ts'
 
@@ -72,4 +72,14 @@ compareFramework({
   inPair: { target: 'test/frameworks/apps/hono.ts' },
   cases: [...commonCases, ...own],
   least: 80,
+})
+
+// With WebSockets a module exports @hono/node-server's server.
+compareFramework({
+  framework: 'Hono',
+  title: 'Hono with WebSockets',
+  module: 'test/frameworks/apps/hono.ts',
+  inPair: { target: 'test/frameworks/apps/hono.ts:server' },
+  cases: socketCases,
+  least: 20,
 })

@@ -17,6 +17,7 @@ import { secureHeaders } from 'hono/secure-headers'
 import { stream, streamSSE, streamText } from 'hono/streaming'
 import type { ContentfulStatusCode, RedirectStatusCode, StatusCode } from 'hono/utils/http-status'
 import * as shared from './shared.ts'
+import { attachWebSockets } from './websockets.ts'
 
 const app: Hono = new Hono()
 const secret = 'a secret'
@@ -240,5 +241,6 @@ app.onError((error, c) => {
 
 /** What @hono/node-server makes of it. */
 export const server: Server = createAdaptorServer({ fetch: app.fetch }) as Server
+attachWebSockets(server)
 
 export default app
