@@ -54,7 +54,7 @@ const LOOK_ALIKES = ['Remote-User', 'X-Remote-User', 'X-Forwarded-User'] as cons
  * @throws TypeError for options that contradict each other, a realm that cannot be quoted, or a hash that is not taken; HtpasswdError, or the error
  *   of node:fs, for a file that cannot be used
  */
-export function basicAuth(options: BasicAuthOptions): Middleware {
+export function basicAuth(options: BasicAuthOptions = {}): Middleware {
   const { realm = 'Restricted', passAuthorization = false } = options
   if (!/^[\x20-\x7e]*$/.test(realm)) {
     throw new TypeError(`basicAuth: realm is printable ASCII (RFC 7617 §2), got ${JSON.stringify(realm)}`)

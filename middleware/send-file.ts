@@ -41,7 +41,7 @@ const REPLACED = ['X-Sendfile', 'X-Accel-Redirect', 'Content-Length', 'Accept-Ra
 /**
  * @throws TypeError for an option that cannot be, and a root that is no folder
  */
-export function sendFile(options: SendFileOptions): Middleware {
+export function sendFile(options: SendFileOptions = {}): Middleware {
   const files = new NamedFiles(options)
   return (application) => (environ, startResponse) => {
     for (const name of NOT_FROM_CLIENTS) setHeader(environ, name, undefined)

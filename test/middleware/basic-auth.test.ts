@@ -293,6 +293,7 @@ describe('a password file', () => {
 
 it('refuses options that it cannot keep', () => {
   assert.throws(() => basicAuth({}), /exactly one of htpasswd, users and verify is due, got none/)
+  assert.throws(() => basicAuth(), /exactly one of htpasswd, users and verify is due, got none/)
   assert.throws(() => basicAuth({ users: {}, verify: () => true }), /got users and verify/)
   assert.throws(() => basicAuth({ users: {}, realm: 'a\r\nb' }), /realm is printable ASCII/)
   assert.throws(() => basicAuth({ users: { ann: 'plain' } }), /the user "ann": it has a crypt hash or a plain password/)

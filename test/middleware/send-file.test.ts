@@ -219,6 +219,7 @@ describe('sendFile', () => {
   it('refuses options by which no file could be sent', () =>
     withFiles(async (root) => {
       assert.throws(() => sendFile({}), /neither root nor accel was given/)
+      assert.throws(() => sendFile(), /neither root nor accel was given/)
       assert.throws(() => sendFile({ root: join(root, 'none') }), /is no folder/)
       assert.throws(() => sendFile({ accel: { '/p': root } }), /it is to begin and end with "\/"/)
     }))
