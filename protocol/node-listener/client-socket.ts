@@ -21,6 +21,8 @@ export abstract class ClientSocket extends Duplex {
   /** Of this request alone: engine.io closes upgrades on which nobody has written. */
   bytesRead = 0
   bytesWritten = 0
+  readonly connecting = false
+  readonly pending = false
   #clock: Clock
   #idle: { milliseconds: number; timer: Timer; since: number } | undefined
 
@@ -89,6 +91,17 @@ export abstract class ClientSocket extends Duplex {
 
   unref(): this {
     return this
+  }
+
+  get readyState(): string {
+    if (this.readable && this.writable) return 'open'
+    if (this.readable) return 'readOnly'
+    return this.writable ? 'writeOnly' : 'closed'
+  }
+
+  /** As net.Socket's, 'close' says whether it was by an error of the connection: those are 'aborted' here. */
+  override emit(event: string | symbol, ...given: unknown[]): boolean {
+    return event === 'close' && given.length === 0 ? super.emit(event, false) : super.emit(event, ...given)
   }
 
   address(): { address: string; port: number; family: string } {

@@ -1,0 +1,165 @@
+/**
+ * Runs the same listeners before node's own server and, as applications, before our gateway: what clients get, and what listeners see in
+ * which order, has to be the same.
+ */
+
+import assert from 'node:assert/strict'
+import { createHash } from 'node:crypto'
+import { once } from 'node:events'
+import {
+  type ClientRequest,
+  createServer,
+  type IncomingMessage,
+  type RequestListener,
+  type RequestOptions,
+  request,
+  type ServerResponse,
+} from 'node:http'
+import { createServer as createTcpServer } from 'node:net'
+import { after, before, describe, it } from 'node:test'
+import { serveHttp1 } from '../../protocol/http1/gateway.ts'
+import { fromNode } from '../../protocol/node-listener/from-node.ts'
+import { facts, MemoryHost } from './memory-client.ts'
+import { listening } from './sockets.ts'
+
+/** Notes what a listener sees. */
+export type Note = (event: string) => void
+
+export interface Case {
+  title: string
+  listener(req: IncomingMessage, res: ServerResponse, note: Note): unknown
+  request?: RequestOptions
+  body?: string
+  /** Sent after the body. */
+  trailers?: Record<string, string>
+  /** Sent after the head, then cut. */
+  abort?: boolean
+  /** What is noted is complete with this event; `res close` unless told. */
+  last?: string
+}
+
+interface Seen {
+  status: number | undefined
+  reason: string | undefined
+  fields: string[]
+  body: string
+  trailers: string[]
+  failure: string | undefined
+  /** Informational responses. */
+  informed: string[]
+  events: string[]
+}
+
+const HOP: ReadonlySet<string> = new Set(['connection', 'keep-alive', 'transfer-encoding', 'date', 'server', 'trailer'])
+
+/** The usual events, noted. */
+export function watch(req: IncomingMessage, res: ServerResponse, note: Note): void {
+  req.on('end', () => note('req end'))
+  req.on('aborted', () => note('req aborted'))
+  req.on('error', (error: NodeJS.ErrnoException) => note(`req error ${error.code}`))
+  req.on('close', () => note(`req close ${req.complete} ${req.readableEnded} ${req.aborted}`))
+  res.on('prefinish', () => note('res prefinish'))
+  res.on('finish', () => note(`res finish ${res.writableFinished} ${res.socket === null}`))
+  res.on('close', () => note(`res close ${res.writableEnded} ${res.writableFinished} ${res.destroyed}`))
+}
+
+/** A test for each case. */
+export function compare(title: string, cases: readonly Case[]): void {
+  describe(title, () => {
+    const noted: Map<string, string[]> = new Map()
+    const stops: (() => Promise<void>)[] = []
+    let ports: [native: number, ours: number]
+
+    before(async () => {
+      const listener: RequestListener = (req, res) => {
+        const { searchParams } = new URL(req.url!, 'http://x')
+        const key = String(req.headers['x-case'] ?? searchParams.get('case'))
+        const [index] = key.split(':')
+        const events: string[] = []
+        noted.set(key, events)
+        cases[Number(index)]!.listener(req, res, (event) => events.push(event))
+      }
+      const native = await listening(createServer(listener))
+      const host = new MemoryHost()
+      const application = fromNode(listener, { keepFraming: true })
+      const options = { host, facts, admit: () => host.admit() }
+      const ours = await listening(
+        createTcpServer(
+          { allowHalfOpen: true, noDelay: true },
+          (socket) => void serveHttp1(socket, application, options),
+        ),
+      )
+      stops.push(native.stop, ours.stop, () => host.idle())
+      ports = [native.address.port, ours.address.port]
+    })
+
+    after(async () => {
+      for (const stop of stops) await stop()
+    })
+
+    for (const [index, given] of cases.entries()) {
+      const { request: options = {}, body: sent, trailers, abort, last = 'res close' } = given
+      // An event that is named comes; the usual one comes where any of its kind did.
+      it(given.title, async () => {
+        const [native, ours] = await Promise.all(
+          ports.map(async (port, side): Promise<Seen> => {
+            const key = `${index}:${side}`
+            const req = request({
+              ...options,
+              port,
+              agent: false,
+              headers: { ...(options.headers as object), 'X-Case': key, Host: 'x' },
+            })
+            if (trailers) {
+              req.write(sent ?? '')
+              req.addTrailers(trailers)
+              req.end()
+            } else req.end(sent)
+            const seen = await fetched(req, abort === true)
+            const watched = noted.get(key)!
+            const expectsEnd =
+              given.last !== undefined || watched.some((event) => event.startsWith('res ') || event.startsWith('req '))
+            while (expectsEnd && !watched.some((event) => event.startsWith(last))) await new Promise(setImmediate)
+            // What one of the two sees is in node's order; whether a request closes before its response has left is chance.
+            const events = watched.toSorted(
+              (one, other) => Number(one.startsWith('req ')) - Number(other.startsWith('req ')),
+            )
+            const body = seen.body.replaceAll(key, '')
+            return { ...seen, body: body.length > 1000 ? createHash('sha1').update(body).digest('hex') : body, events }
+          }),
+        )
+        assert.deepEqual(ours, native)
+      })
+    }
+  })
+}
+
+async function fetched(req: ClientRequest, abort: boolean): Promise<Omit<Seen, 'events'>> {
+  const informed: string[] = []
+  req.on('information', ({ statusCode, rawHeaders }) => informed.push(`${statusCode} ${rawHeaders}`))
+  const [res] = (await once(req, 'response')) as [IncomingMessage]
+  let body = ''
+  let failure: string | undefined
+  res.setEncoding('latin1')
+  try {
+    for await (const chunk of res) {
+      body += chunk
+      if (abort) break
+    }
+  } catch (error) {
+    failure = (error as NodeJS.ErrnoException).code
+  }
+  const fields: string[] = []
+  for (let at = 0; at < res.rawHeaders.length; at += 2) {
+    if (!HOP.has(res.rawHeaders[at]!.toLowerCase())) fields.push(`${res.rawHeaders[at]}: ${res.rawHeaders[at + 1]}`)
+  }
+  return {
+    status: res.statusCode,
+    reason: res.statusMessage,
+    fields,
+    body,
+    trailers: res.rawTrailers,
+    failure,
+    informed,
+  }
+}
