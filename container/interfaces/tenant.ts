@@ -7,6 +7,7 @@
 import type { Address } from '../../protocol/address.ts'
 import type { Middleware } from '../../protocol/application.ts'
 import { type Clock, systemClock } from '../../protocol/clock.ts'
+import { installLightFetch } from '../../protocol/fetch/light.ts'
 import type { Logger } from '../../protocol/log.ts'
 import { loadHosted } from '../load-application.ts'
 import { AdoptedServer } from './adopted-server.ts'
@@ -129,12 +130,15 @@ export async function loadTenant(options: TenantOptions, environment: TenantEnvi
   const { lifetime, log } = environment
   const held = lifetime && new HeldExit(() => lifetime.stopping, log).install()
   const takeover = lifetime && options.interface === 'node' ? new ListenTakeover(log).install() : undefined
+  if (lifetime && options.interface === 'fetch') installLightFetch()
   try {
     const hosted = await loadHosted(options.module, {
       interface: options.interface,
       takeover,
       clock: environment.clock,
     })
+    // Now that it has said what it is: handlers look up `Response` when they run.
+    if (lifetime && hosted.interface === 'fetch') installLightFetch()
     // Who wrote to the contract knows of the container.
     if (hosted.interface !== 'wsgi') return new Tenant(hosted, environment, takeover, held)
     held?.restore()
