@@ -40,9 +40,10 @@ function realRequest(environ: Environ, url: string, method: string, bodyless: bo
   })
 }
 
-/** Origins by what they were made of. Bounded: a Host is whatever the client says. */
+/** Origins by scheme and authority, and the one that was asked for last. Bounded: a Host is whatever the client says. */
 const origins: Map<string, string> = new Map()
 const ORIGINS_MAX = 256
+let last: { scheme: string; authority: string; origin: string } = { scheme: '', authority: '', origin: '' }
 
 /** What a URL parser leaves as it is: no segment that begins with a dot, and nothing that would be escaped. */
 const PLAIN_TARGET = /^(?:\/(?!\.|%2e)[\w\-.~!$&()*+,;=:@%]*)+(?:\?[\w\-.~!$&()*+,;=:@%/?]*)?$/i
@@ -60,16 +61,25 @@ function originOf(environ: Environ): string {
   const host = environ['HTTP_HOST']
   const authority =
     typeof host === 'string' && host !== '' ? host : `${bracketed(environ.SERVER_NAME)}:${environ.SERVER_PORT}`
-  const given = `${environ['wsgi.url_scheme']}://${authority}`
-  const known = origins.get(given)
-  if (known !== undefined) return known
+  const scheme = environ['wsgi.url_scheme']
+  // Most clients of a server call it by one name; to compare it is cheaper than to look a new string up.
+  if (authority === last.authority && scheme === last.scheme) return last.origin
+  const given = `${scheme}://${authority}`
+  let origin = origins.get(given)
+  if (origin === undefined) {
+    origin = newOrigin(given, authority)
+    if (origins.size < ORIGINS_MAX) origins.set(given, origin)
+  }
+  last = { scheme, authority, origin }
+  return origin
+}
+
+function newOrigin(given: string, authority: string): string {
   // A Host such as `a@b` or `a/b` would move the path or make a user; two were joined by a comma.
   if (!/^[^\s,/?#@\\]+$/.test(authority) || !URL.canParse(given)) {
     throw new HttpError(400, 'BAD_HOST', `no URL can be made of Host ${JSON.stringify(authority)}`)
   }
-  const { origin } = new URL(given)
-  if (origins.size < ORIGINS_MAX) origins.set(given, origin)
-  return origin
+  return new URL(given).origin
 }
 
 /** An IPv6 address as it stands in a URL (RFC 3986 §3.2.2). */
