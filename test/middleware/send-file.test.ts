@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict'
-import { mkdirSync, readdirSync, readlinkSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs'
+import { mkdirSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, it } from 'node:test'
 import { type SendFileOptions, sendFile } from '../../middleware/send-file.ts'
 import type { Application, Headers } from '../../protocol/application.ts'
 import { type CallRequest, type CallResult, call } from '../../protocol/call.ts'
 import { lint } from '../../protocol/lint.ts'
-import { withDirectory } from '../support/directory.ts'
+import { openBelow, withDirectory } from '../support/directory.ts'
 import { RecordingLog } from '../support/log.ts'
 import { places } from '../support/places.ts'
 
@@ -56,15 +56,7 @@ function naming(
 async function withFiles(use: (root: string, folder: string) => Promise<void>): Promise<void> {
   await withDirectory(async (folder) => {
     await use(furnish(folder), folder)
-    if (process.platform !== 'linux') return
-    const open = readdirSync('/proc/self/fd').filter((fd) => {
-      try {
-        return readlinkSync(`/proc/self/fd/${fd}`).startsWith(folder)
-      } catch {
-        return false
-      }
-    })
-    assert.equal(open.length, 0, 'a descriptor was left open')
+    assert.deepEqual(openBelow(folder), [], 'a descriptor was left open')
   })
 }
 

@@ -1,14 +1,5 @@
 import assert from 'node:assert/strict'
-import {
-  chmodSync,
-  mkdirSync,
-  readdirSync,
-  readlinkSync,
-  rmSync,
-  symlinkSync,
-  utimesSync,
-  writeFileSync,
-} from 'node:fs'
+import { chmodSync, mkdirSync, rmSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, it } from 'node:test'
 import { pathToFileURL } from 'node:url'
@@ -17,7 +8,7 @@ import { type StaticFilesOptions, staticFiles } from '../../middleware/static-fi
 import type { Application } from '../../protocol/application.ts'
 import { type CallRequest, type CallResult, call } from '../../protocol/call.ts'
 import { lint } from '../../protocol/lint.ts'
-import { withDirectory } from '../support/directory.ts'
+import { openBelow, withDirectory } from '../support/directory.ts'
 import { RecordingLog } from '../support/log.ts'
 import { places } from '../support/places.ts'
 
@@ -60,15 +51,7 @@ async function serving(options: StaticFilesOptions, use: (get: Get, root: string
     furnish(root)
     const application = lint(staticFiles(root, options))
     await use((path, request) => call(application, { path, ...request }), root)
-    if (process.platform !== 'linux') return
-    const open = readdirSync('/proc/self/fd').filter((fd) => {
-      try {
-        return readlinkSync(`/proc/self/fd/${fd}`).startsWith(root)
-      } catch {
-        return false
-      }
-    })
-    assert.equal(open.length, 0, 'a descriptor was left open')
+    assert.deepEqual(openBelow(root), [], 'a descriptor was left open')
   })
 }
 

@@ -1,6 +1,6 @@
 /** A directory of a test's own, for sockets and files. */
 
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, readdirSync, readlinkSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 
@@ -12,4 +12,18 @@ export async function withDirectory<T>(body: (directory: string) => T | Promise<
   } finally {
     rmSync(directory, { recursive: true, force: true })
   }
+}
+
+/** The files below `folder` that this process has open; none where the system does not tell. */
+export function openBelow(folder: string): string[] {
+  if (process.platform !== 'linux') return []
+  return readdirSync('/proc/self/fd').flatMap((fd) => {
+    try {
+      const path = readlinkSync(`/proc/self/fd/${fd}`)
+      return path.startsWith(folder) ? [path] : []
+    } catch {
+      // That of the listing itself.
+      return []
+    }
+  })
 }
