@@ -75,11 +75,25 @@ function formOf(accept: unknown): 'html' | 'json' | 'text' {
 /** The first frame of the application's own is what is opened; ours say nothing to whoever writes it, unless nothing else is left. */
 function youch(): Youch {
   return new Youch().useTransformer((parsed) => {
-    const { frames } = parsed
+    // Of a stack without frames the parser makes one of the message.
+    const frames = parsed.frames.filter(({ lineNumber }) => lineNumber !== undefined)
+    parsed.frames = frames
+    for (const frame of frames) if (frame.fileName !== undefined) frame.fileName = pathOf(frame.fileName)
     for (const frame of frames) if (isOwn(frame.fileName)) frame.type = 'module'
     const others = frames.filter(({ fileName }) => !isOwn(fileName))
     if (others.some(({ type }) => type === 'app')) parsed.frames = others
   })
+}
+
+/** `at async file:///…`, as V8 writes the top level of a module, is not undone by the parser. */
+function pathOf(name: string): string {
+  if (!name.startsWith('async file:///')) return name
+  try {
+    return fileURLToPath(name.slice('async '.length))
+  } catch {
+    // A stack may be anything.
+    return name
+  }
 }
 
 /** Ours, wherever this package lies: not its examples and tests, which are applications. */
