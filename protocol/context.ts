@@ -35,6 +35,7 @@ export class Context implements RequestContext {
   #controller: AbortController | undefined
   #pairs: Headers | undefined
   #finished: ((outcome: Outcome) => void)[] | undefined
+  #aborting: ((reason: unknown) => void)[] | undefined
 
   constructor(lines: string[]) {
     this.lines = lines
@@ -99,6 +100,14 @@ export class Context implements RequestContext {
     this.#finished.push(callback)
   }
 
+  /** Calls back once with the reason when `signal` aborts, or has; without making one, which costs more than all else here. */
+  onAbort(callback: (reason: unknown) => void): void {
+    const aborted = this.#control?.aborted
+    if (aborted) callback(aborted)
+    else if (this.#aborting) this.#aborting.push(callback)
+    else this.#aborting = [callback]
+  }
+
   // ---- the exchange's side ---------------------------------------------------------------------------------------
 
   /** Whether anybody wants to know how the request ended. */
@@ -114,6 +123,9 @@ export class Context implements RequestContext {
 
   abort(error: AbortError): void {
     this.#controller?.abort(error)
+    const callbacks = this.#aborting
+    this.#aborting = undefined
+    if (callbacks) for (const callback of callbacks) callback(error)
   }
 
   addLine(name: string, value: string): void {

@@ -42,6 +42,12 @@ export class DerivedContext extends Context {
     return this.#either
   }
 
+  override onAbort(callback: (reason: unknown) => void): void {
+    const { signal } = this
+    if (signal.aborted) callback(signal.reason)
+    else signal.addEventListener('abort', () => callback(signal.reason), { once: true })
+  }
+
   override get requestId(): string {
     return this.#parent.requestId
   }

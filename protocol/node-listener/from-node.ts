@@ -10,6 +10,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Duplex } from 'node:stream'
 import type { Application, Body, Environ, StartResponse } from '../application.ts'
 import type { Clock } from '../clock.ts'
+import { Context } from '../context.ts'
 import { AbortError } from '../errors.ts'
 import { Connection } from './connection.ts'
 import { makeRequest } from './request.ts'
@@ -101,12 +102,16 @@ function run(socket: Failing, code: () => unknown): void {
 /** A body that is not there yet: its exchange may be aborted meanwhile. */
 function watched(socket: Failing, body: Body | Promise<Body>, environ: Environ): Body | Promise<Body> {
   if (Array.isArray(body)) return body
-  const { signal } = environ.gantry
-  const gone = (): void => {
-    const reason: unknown = signal.reason
+  const { gantry } = environ
+  const gone = (reason: unknown): void => {
     socket.fail(reason instanceof Error ? reason : new AbortError('CLIENT_GONE', 'the request was aborted'))
   }
-  if (signal.aborted) gone()
-  else signal.addEventListener('abort', gone, { once: true })
+  if (gantry instanceof Context) gantry.onAbort(gone)
+  else {
+    // Of a middleware's own making.
+    const { signal } = gantry
+    if (signal.aborted) gone(signal.reason)
+    else signal.addEventListener('abort', () => gone(signal.reason), { once: true })
+  }
   return body
 }
