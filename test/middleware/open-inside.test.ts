@@ -1,21 +1,12 @@
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
-import {
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  readlinkSync,
-  renameSync,
-  rmSync,
-  symlinkSync,
-  writeFileSync,
-} from 'node:fs'
+import { mkdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, it } from 'node:test'
 import fc from 'fast-check'
 import { Root, segmentsOf } from '../../middleware/open-inside.ts'
 import { readRange } from '../../protocol/file-blocks.ts'
-import { withDirectory } from '../support/directory.ts'
+import { openBelow, withDirectory } from '../support/directory.ts'
 
 /** A root with files and links of each kind, and a secret beside it. */
 function furnish(folder: string): string {
@@ -53,25 +44,12 @@ async function read(root: Root, path: string): Promise<string | undefined> {
   }
 }
 
-function openBelow(folder: string): number {
-  if (process.platform !== 'linux') return 0
-  let count = 0
-  for (const fd of readdirSync('/proc/self/fd')) {
-    try {
-      if (readlinkSync(`/proc/self/fd/${fd}`).startsWith(folder)) count++
-    } catch {
-      // The descriptor of this listing.
-    }
-  }
-  return count
-}
-
 for (const proc of process.platform === 'linux' ? [true, false] : [false]) {
   describe(`a root, ${proc ? 'asking where a descriptor leads' : 'by real paths'}`, () => {
     const withRoot = (use: (root: Root, folder: string) => Promise<void>, followSymlinks = false): Promise<void> =>
       withDirectory(async (folder) => {
         await use(new Root(furnish(folder), { ...options, followSymlinks, proc }), folder)
-        assert.equal(openBelow(folder), 0, 'a descriptor was left open')
+        assert.equal(openBelow(folder).length, 0, 'a descriptor was left open')
       })
 
     it('finds files and directories, and what links within it lead to', () =>

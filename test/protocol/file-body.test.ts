@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
-import { readdirSync, readlinkSync, truncateSync, writeFileSync } from 'node:fs'
+import { truncateSync, writeFileSync } from 'node:fs'
 import { open } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, it } from 'node:test'
@@ -11,7 +11,7 @@ import { call } from '../../protocol/call.ts'
 import { type FileBodyOptions, fileBody } from '../../protocol/file-body.ts'
 import { fileWrapper } from '../../protocol/file-wrapper.ts'
 import { lint } from '../../protocol/lint.ts'
-import { withDirectory } from '../support/directory.ts'
+import { openBelow, withDirectory } from '../support/directory.ts'
 import { run } from '../support/exchange.ts'
 
 const KIB = 1024
@@ -32,20 +32,7 @@ async function withFile(
     const bytes = content(size)
     writeFileSync(path, bytes)
     await use(path, bytes, folder)
-    assert.deepEqual(descriptorsIn(folder), [], 'a descriptor was left open')
-  })
-}
-
-/** Which files of `folder` this process has open; none where the system does not tell. */
-function descriptorsIn(folder: string): string[] {
-  if (process.platform !== 'linux') return []
-  return readdirSync('/proc/self/fd').flatMap((fd) => {
-    try {
-      const path = readlinkSync(`/proc/self/fd/${fd}`)
-      return path.startsWith(folder) ? [path] : []
-    } catch {
-      return []
-    }
+    assert.deepEqual(openBelow(folder), [], 'a descriptor was left open')
   })
 }
 
@@ -220,9 +207,9 @@ describe('fileBody', () => {
       const first = iterator.next()
       const closing = body.close?.()
       // The descriptor is not free yet: the read that has begun would be of whatever file gets its number.
-      if (process.platform === 'linux') assert.equal(descriptorsIn(folder).length, 1)
+      if (process.platform === 'linux') assert.equal(openBelow(folder).length, 1)
       await Promise.all([first, closing])
-      assert.deepEqual(descriptorsIn(folder), [])
+      assert.deepEqual(openBelow(folder), [])
       assert.equal((await iterator.next()).done, true)
     }))
 
