@@ -74,7 +74,7 @@ export function devFront({ scene, clock, module }: FrontOptions): Middleware {
     if (!isKnownHost(environ)) return answer(403)
     if (environ.PATH_INFO === EVENTS_PATH) {
       if (isForeign(environ)) return answer(403)
-      return scene.watched >= MOST_WATCHERS ? answer(503) : events(scene, environ, startResponse)
+      return events(scene, environ, startResponse)
     }
     if (environ.PATH_INFO !== ERROR_PATH) return answer(404)
     const { failure } = scene
@@ -120,6 +120,11 @@ function events(scene: Scene, environ: Environ, startResponse: StartResponse): B
     ['X-Accel-Buffering', 'no'],
   ])
   return (async function* () {
+    // A refusal would end the source for good (HTML §9.2.3): it comes back after ten seconds, by when others may have left.
+    if (scene.watched >= MOST_WATCHERS && !scene.outdated(shown)) {
+      yield Buffer.from('retry: 10000\n\n')
+      return
+    }
     // One second: the time between two tries while this server is started anew.
     yield Buffer.from('retry: 1000\n\n')
     const changed = await scene.until(() => scene.outdated(shown) || scene.edition !== before, environ.gantry.signal)

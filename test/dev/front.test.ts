@@ -291,7 +291,9 @@ describe('a page that waits', () => {
     const { scene, front } = setUp()
     const open = Array.from({ length: 256 }, () => listen(front))
     await turn()
-    assert.equal((await listen(front).answer).status, 503)
+    const { status, text } = await listen(front).answer
+    // An event source that is refused does not ask again; one whose stream ends does.
+    assert.deepEqual([status, text], [200, 'retry: 10000\n\n'])
     scene.close()
     await Promise.all(open.map(({ answer }) => answer))
   })
