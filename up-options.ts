@@ -5,7 +5,7 @@ import { commonOptions } from './protocol/common-options.ts'
 import { flagName, type OptionTable, type OptionValues } from './protocol/options.ts'
 import { proxyOptions } from './proxy/options.ts'
 
-type ContainerOwn = Pick<typeof containerOptions, 'module' | 'interface' | 'slots' | 'id'>
+type ContainerOwn = Pick<typeof containerOptions, 'module' | 'interface' | 'fetchClasses' | 'slots' | 'id'>
 const ownOptions = {
   dev: {
     kind: 'flag',
@@ -23,6 +23,7 @@ type ProxyOwn = Pick<
 const containerOwn: ContainerOwn = {
   module: containerOptions.module,
   interface: containerOptions.interface,
+  fetchClasses: containerOptions.fetchClasses,
   slots: containerOptions.slots,
   id: containerOptions.id,
 }

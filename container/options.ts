@@ -22,6 +22,13 @@ const ownOptions = {
       'What EXPORT is: wsgi, a function of (environ, startResponse); node, a listener of (req, res), an Express, Koa, Fastify or NestJS application or an http.Server; fetch, a function of (request) or an object with fetch(), as a Hono application is. With node the module may also start its server itself: listen() takes no port then, and the container serves it.',
     unset: 'what EXPORT says of itself; a plain function is wsgi',
   },
+  fetchClasses: {
+    kind: 'choice',
+    choices: ['light', 'platform'],
+    default: 'light',
+    sentence:
+      'What fetch handlers are given and make: light, Request and Response objects that become the platform’s own as soon as more than their plain parts is asked for, at a third of the cost; platform, those of Node as it has them.',
+  },
   middleware: {
     kind: 'text',
     list: true,

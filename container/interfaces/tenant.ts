@@ -26,6 +26,8 @@ export interface TenantOptions {
   /** `MODULE[:EXPORT]` */
   readonly module: string
   readonly interface?: InterfaceName | undefined
+  /** What fetch handlers are given, in a process of the container's own. `light` unless told. */
+  readonly fetchClasses?: 'light' | 'platform' | undefined
 }
 
 export interface TenantEnvironment {
@@ -130,7 +132,8 @@ export async function loadTenant(options: TenantOptions, environment: TenantEnvi
   const { lifetime, log } = environment
   const held = lifetime && new HeldExit(() => lifetime.stopping, log).install()
   const takeover = lifetime && options.interface === 'node' ? new ListenTakeover(log).install() : undefined
-  if (lifetime && options.interface === 'fetch') installLightFetch()
+  const isLight = lifetime !== undefined && options.fetchClasses !== 'platform'
+  if (isLight && options.interface === 'fetch') installLightFetch()
   try {
     const hosted = await loadHosted(options.module, {
       interface: options.interface,
@@ -138,7 +141,7 @@ export async function loadTenant(options: TenantOptions, environment: TenantEnvi
       clock: environment.clock,
     })
     // Now that it has said what it is: handlers look up `Response` when they run.
-    if (lifetime && hosted.interface === 'fetch') installLightFetch()
+    if (isLight && hosted.interface === 'fetch') installLightFetch()
     // Who wrote to the contract knows of the container.
     if (hosted.interface !== 'wsgi') return new Tenant(hosted, environment, takeover, held)
     held?.restore()
