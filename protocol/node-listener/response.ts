@@ -103,20 +103,9 @@ export function makeResponse(
     if (code === 103) environ.gantry.earlyHints(endToEnd(pairsOf(headers, true)))
     if (callback) process.nextTick(callback)
   }
-  res.writeContinue = (callback) => res.writeInformation(100, null, callback)
-  res.writeProcessing = (callback?: () => void) => res.writeInformation(102, null, callback)
-  res.writeEarlyHints = (hints, callback) => {
-    if (typeof hints !== 'object' || hints === null) {
-      throw Object.assign(new TypeError('The "hints" argument must be of type object'), {
-        code: 'ERR_INVALID_ARG_TYPE',
-      })
-    }
-    const { link, ...others } = hints as Record<string, unknown>
-    const links = Array.isArray(link) ? link.join(', ') : link
-    if (links !== undefined && links !== null && links !== '') {
-      res.writeInformation(103, { Link: links, ...others }, callback)
-    }
-  }
+  res.writeContinue = writeContinue
+  res.writeProcessing = writeProcessing
+  res.writeEarlyHints = writeEarlyHints
 
   connection.flush = () => {
     void write?.(EMPTY).catch(ignore)
@@ -125,6 +114,27 @@ export function makeResponse(
   res.once('finish', () => finished(req, res, connection))
   res.assignSocket(connection as never)
   return res as unknown as ServerResponse
+}
+
+// One function for all responses: these are set on each of them, and closures would cost every request.
+
+function writeContinue(this: Response, callback?: () => void): void {
+  this.writeInformation(100, null, callback)
+}
+
+function writeProcessing(this: Response, callback?: () => void): void {
+  this.writeInformation(102, null, callback)
+}
+
+function writeEarlyHints(this: Response, hints: object, callback?: () => void): void {
+  if (typeof hints !== 'object' || hints === null) {
+    throw Object.assign(new TypeError('The "hints" argument must be of type object'), { code: 'ERR_INVALID_ARG_TYPE' })
+  }
+  const { link, ...others } = hints as Record<string, unknown>
+  const links = Array.isArray(link) ? link.join(', ') : link
+  if (links !== undefined && links !== null && links !== '') {
+    this.writeInformation(103, { Link: links, ...others }, callback)
+  }
 }
 
 /** Node's own `_flush` emits 'drain' where it is due. */
