@@ -52,6 +52,24 @@ export const differences: readonly Difference[] = [
     ]),
   },
   {
+    title: 'A request field with an underscore',
+    reason: 'it would shadow the one with a dash in an environ: dropped, as nginx does',
+    differs: facts(
+      ({ body }) => Object.keys(JSON.parse(body) as object).toSorted(),
+      ['host', 'x-over', 'x_under'],
+      ['host', 'x-over'],
+    ),
+  },
+  {
+    title: 'X-Forwarded-For of a client, to who trusts his proxy',
+    reason: 'a client is believed by the proxy only if --trusted-peers has it',
+    differs: facts(
+      ({ body }) => JSON.parse(body) as { ip: string; protocol: string },
+      { ip: '192.0.2.1', protocol: 'https', host: 'gantry.test' } as { ip: string; protocol: string },
+      { ip: '127.0.0.1', protocol: 'http', host: 'gantry.test' } as { ip: string; protocol: string },
+    ),
+  },
+  {
     title: 'A head of 20 KB',
     reason: 'node:http takes 16 KiB; the pair takes 64 KiB, and its limit is an option of the proxy',
     differs: facts(status, 431, 200),

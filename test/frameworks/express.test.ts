@@ -31,6 +31,18 @@ const own: readonly Case[] = [
   ),
   one('A router below a parameter', { target: '/shop/7/item/9?x=1' }, 200),
   one('A router that skips itself', { target: '/shop/7/skip' }, 404),
+  one('trust proxy', { target: '/trusting/facts' }, 200),
+  one(
+    'X-Forwarded-For of a client, to who trusts his proxy',
+    {
+      target: '/trusting/facts',
+      headers: [
+        ['X-Forwarded-For', '192.0.2.1'],
+        ['X-Forwarded-Proto', 'https'],
+      ],
+    },
+    200,
+  ),
   one('A checked parameter', { target: '/shop/7/param/good' }, 200),
   one('A parameter that fails its check', { target: '/shop/7/param/bad' }, 404),
   one(

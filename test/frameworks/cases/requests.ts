@@ -74,6 +74,17 @@ export const requestCases: readonly Case[] = [
     },
     200,
   ),
+  one(
+    'A request field with an underscore',
+    {
+      target: '/headers/echo',
+      headers: [
+        ['X_Under', '1'],
+        ['X-Over', '2'],
+      ],
+    },
+    200,
+  ),
   one('The names of all request fields', { target: '/headers/all' }, 200),
   one(
     'Repeated request fields',

@@ -10,6 +10,7 @@ import { serverApplication } from '../../../container/interfaces/server-applicat
 import { containerOptions } from '../../../container/options.ts'
 import { serveContainer } from '../../../container/serve.ts'
 import { printAddress } from '../../../protocol/address.ts'
+import { ListenError } from '../../../protocol/listen.ts'
 import { silent } from '../../../protocol/log.ts'
 import { parseOptions } from '../../../protocol/options.ts'
 import { proxyOptions } from '../../../proxy/options.ts'
@@ -50,6 +51,8 @@ export async function startHop(
     proxy = await serveProxy(parseOptions(proxyOptions, front).values, { log: silent })
   } catch (error) {
     await stop()
+    if (error instanceof ListenError && error.code === 'ADDRESS_IN_USE')
+      throw Object.assign(error, { code: 'EADDRINUSE' })
     throw error
   }
   const tcp = proxy.addresses.find((one) => one.kind === 'tcp')

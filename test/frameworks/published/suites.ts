@@ -44,7 +44,7 @@ export interface Ran {
 
 /** Runs one file to its end, or until it is killed. */
 export async function runFile(file: string, throughPair: boolean): Promise<Ran> {
-  const argv = ['--test-reporter', reporter, '--test-timeout', '30000', file]
+  const argv = ['--test-reporter', reporter, '--test-timeout', '20000', file]
   const child = new TestChild(throughPair ? ['--import', preload, ...argv] : argv, {
     patience: PATIENCE,
     cwd: join(file.slice(0, file.lastIndexOf('/test/')), '.'),

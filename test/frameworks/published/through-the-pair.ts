@@ -9,7 +9,6 @@ import { Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import type { Hop } from './hop.ts'
 
-type Listen = (this: Server, ...given: unknown[]) => Server
 type Callback = (error?: Error) => void
 
 interface Asked {
@@ -35,15 +34,16 @@ class Replaced {
 
   constructor(server: Server, asked: Asked) {
     this.#server = server
-    Object.defineProperties(server, {
-      listening: { configurable: true, get: () => this.#hop !== undefined && this.#closing === undefined },
-      address: { configurable: true, writable: true, value: () => this.#address() },
-      close: { configurable: true, writable: true, value: (callback?: Callback) => this.#close(callback) },
-      closeAllConnections: { configurable: true, writable: true, value: () => this.#hop?.cut() },
-      closeIdleConnections: { configurable: true, writable: true, value: () => {} },
-    })
     this.#starting = this.#start(asked)
     asked.signal?.addEventListener('abort', () => server.close())
+  }
+
+  get listening(): boolean {
+    return this.#hop !== undefined && this.#closing === undefined
+  }
+
+  cut(): void {
+    this.#hop?.cut()
   }
 
   async #start(asked: Asked): Promise<Hop | undefined> {
@@ -59,15 +59,15 @@ class Replaced {
     }
   }
 
-  #address(): AddressInfo | string | null {
+  address(): AddressInfo | string | null {
     return this.#closing ? null : (this.#hop?.address ?? null)
   }
 
-  #close(callback?: Callback): Server {
+  close(callback?: Callback): Server {
     const again = this.#closing !== undefined
     this.#closing ??= this.#starting.then(async (hop) => {
       await hop?.stop()
-      restore(this.#server)
+      replaced.delete(this.#server)
       this.#server.emit('close')
     })
     void this.#closing.then(() => {
@@ -79,23 +79,37 @@ class Replaced {
   }
 }
 
-/** As it was: it may listen again. */
-function restore(server: Server): void {
-  for (const name of ['listening', 'address', 'close', 'closeAllConnections', 'closeIdleConnections']) {
-    Reflect.deleteProperty(server, name)
+/** Those whose `listen()` was called. */
+const replaced: WeakMap<Server, Replaced> = new WeakMap()
+
+type Method = (this: Server, ...given: unknown[]) => unknown
+
+/** Of the prototype, for there are tests that replace a server's own. */
+const prototype = Server.prototype as unknown as Record<string, Method>
+
+function replace(name: string, method: (server: Replaced, ...given: unknown[]) => unknown): void {
+  const original = prototype[name]!
+  prototype[name] = function (this: Server, ...given: unknown[]) {
+    const server = replaced.get(this)
+    return server ? method(server, ...given) : original.apply(this, given)
   }
 }
 
-const prototype = Server.prototype as unknown as { listen: Listen }
-Object.defineProperty(prototype, 'listen', {
+replace('address', (server) => server.address())
+replace('close', (server, callback) => server.close(callback as Callback | undefined))
+replace('closeAllConnections', (server) => server.cut())
+replace('closeIdleConnections', () => {})
+Object.defineProperty(prototype, 'listening', {
   configurable: true,
-  writable: true,
-  value(this: Server, ...given: unknown[]): Server {
-    const callback = given.findLast((one) => typeof one === 'function') as (() => void) | undefined
-    if (callback) this.once('listening', callback)
-    const asked = askedOf(given)
-    if (asked.path !== undefined) rmSync(asked.path, { force: true })
-    new Replaced(this, asked)
-    return this
+  get(this: Server) {
+    return replaced.get(this)?.listening ?? false
   },
 })
+prototype['listen'] = function (this: Server, ...given: unknown[]): Server {
+  const callback = given.findLast((one) => typeof one === 'function') as (() => void) | undefined
+  if (callback) this.once('listening', callback)
+  const asked = askedOf(given)
+  if (asked.path !== undefined) rmSync(asked.path, { force: true })
+  replaced.set(this, new Replaced(this, asked))
+  return this
+}
