@@ -6,7 +6,7 @@
 
 import type { Duplex } from 'node:stream'
 import type { Body, Environ, StartResponse } from '../application.ts'
-import type { Clock } from '../clock.ts'
+import { type Clock, systemClock } from '../clock.ts'
 import { endToEnd } from '../end-to-end.ts'
 import { AbortError, HttpError, LocalProtocolError } from '../errors.ts'
 import { BodyQueue, type BodyQueueHost } from './body-queue.ts'
@@ -15,18 +15,23 @@ import { RawResponse, type RawStep } from './raw-response.ts'
 
 type Callback = (error?: Error | null) => void
 
+/** How long a client may take to close once the listener has destroyed its socket, ms: for what was written before to arrive. */
+const LINGER = 1_000
+
 export class UpgradeSocket extends ClientSocket implements BodyQueueHost {
   readonly #environ: Environ
   readonly #startResponse: StartResponse
   readonly #response: RawResponse
   readonly #body: BodyQueue = new BodyQueue(this)
+  readonly #clock: Clock
   joinable = false
   /** The client's connection, once it was handed over. */
   #peer: Duplex | undefined
   #failure: unknown
 
-  constructor(environ: Environ, startResponse: StartResponse, clock?: Clock) {
+  constructor(environ: Environ, startResponse: StartResponse, clock: Clock = systemClock) {
     super(environ, clock)
+    this.#clock = clock
     this.#environ = environ
     this.#startResponse = startResponse
     this.#response = new RawResponse(environ.REQUEST_METHOD)
@@ -83,6 +88,21 @@ export class UpgradeSocket extends ClientSocket implements BodyQueueHost {
     if (step.body.length === 0) callback()
   }
 
+  /** What was corked goes on at once, as from a real socket: `ws` writes a frame in two pieces. */
+  override _writev(items: { chunk: Uint8Array }[], callback: Callback): void {
+    const chunks = items.map(({ chunk }) => chunk)
+    const last = chunks.pop()!
+    if (this.#peer === undefined || chunks.length === 0) {
+      this._write(chunks.length === 0 ? last : Buffer.concat([...chunks, last]), 'buffer' as BufferEncoding, callback)
+      return
+    }
+    this.moved()
+    this.#peer.cork()
+    for (const chunk of chunks) this.#peer.write(chunk)
+    this.#forward(last, callback)
+    this.#peer.uncork()
+  }
+
   #forward(chunk: Uint8Array, callback: Callback): void {
     this.#peer!.write(chunk, (error) => {
       this.moved()
@@ -114,9 +134,21 @@ export class UpgradeSocket extends ClientSocket implements BodyQueueHost {
     callback()
   }
 
+  /** What a listener writes to a real socket is with the system before it can destroy it (`ws` sends a close frame and terminates). */
+  #leave(peer: Duplex): void {
+    const impatience = this.#clock.after(LINGER, () => peer.destroy())
+    peer.once('close', () => impatience.cancel())
+    peer.once('end', () => peer.destroy())
+    peer.resume()
+    peer.end()
+  }
+
   override _destroy(error: Error | null, callback: Callback): void {
     this.setTimeout(0)
-    this.#peer?.destroy()
+    if (this.#peer) {
+      if (error || this.#failure || this.#peer.destroyed) this.#peer.destroy()
+      else this.#leave(this.#peer)
+    }
     if (!this.#body.ended) this.#body.fail(this.#failure ?? reason(error))
     callback(null)
   }

@@ -164,14 +164,6 @@ export const differences: readonly Difference[] = [
     differs: facts(status, 400, 404),
   },
   {
-    title: 'A WebSocket with too large a frame is refused',
-    reason: 'the plugin destroys the socket just after ws wrote its close frame, which the pair had not passed on yet',
-    of: ['Fastify'],
-    differs(plain, pair) {
-      assert.deepEqual([plain, pair], [1009, 1006])
-    },
-  },
-  {
     title: 'A CORS preflight',
     reason:
       'cors says Content-Length with a 204, which a strict client refuses (RFC 9110 §8.6); the pair leaves it out',
