@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { readFileSync } from 'node:fs'
+import { accessSync, readFileSync } from 'node:fs'
 import { test } from 'node:test'
 import { repositoryFile } from './support/child.ts'
 import { fileName, runSection, sectionsOf } from './support/page.ts'
@@ -22,5 +22,5 @@ test('the two commands of the README are scripts of the package', () => {
 })
 
 test('the files that the README points to are there', () => {
-  for (const [, path] of readme.matchAll(/\]\((?!https?:)([^)#]+)\)/g)) readFileSync(repositoryFile(path!))
+  for (const [, path] of readme.matchAll(/\]\((?!https?:)([^)#]+)\)/g)) accessSync(repositoryFile(path!))
 })
