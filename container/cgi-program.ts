@@ -114,6 +114,8 @@ export class CgiRun implements ResponseSink, InputSource, ExchangeHost {
   #exchange: Exchange | undefined
   /** Bytes of the body still to come; Infinity: as many as there are. */
   #left = 0
+  /** CONTENT_LENGTH. */
+  #length = 0
   #reading = false
   /** The output has its end, or is no more. */
   #ended = false
@@ -142,6 +144,7 @@ export class CgiRun implements ResponseSink, InputSource, ExchangeHost {
     try {
       const { variables, length } = requestVariables(environment, further)
       const environ = environFromVariables(variables, FACTS)
+      this.#length = length
       this.#left = length === -1 ? Number.POSITIVE_INFINITY : length
       this.#request = new RequestInput(length === 0 ? null : this)
       // Apache's mod_unique_id: then both logs name the request alike.
@@ -323,7 +326,13 @@ export class CgiRun implements ResponseSink, InputSource, ExchangeHost {
     if (this.#left === Number.POSITIVE_INFINITY) {
       this.#left = 0
       this.#request!.end()
-    } else this.kill(new AbortError('CLIENT_GONE', `the request's body ended ${this.#left} bytes before its length`))
+    } else {
+      // The application's read fails with this, and its failing is then no line: whoever reads the log learns of it here.
+      const requestId = this.#exchange?.environ.gantry.requestId
+      const message = `the request's body ended ${this.#left} bytes before its CONTENT_LENGTH (${this.#length}): the client has gone, or the web server gave a length that is not the body's`
+      this.log.warn({ requestId, code: 'CGI_BODY_SHORT' }, message)
+      this.kill(new AbortError('CLIENT_GONE', message))
+    }
   }
 }
 

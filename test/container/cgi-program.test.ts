@@ -130,8 +130,16 @@ describe('gantry cgi', () => {
   })
 
   it('takes a request body that breaks off for the client’s leaving', async () => {
-    const { code, body } = await ran({ REQUEST_METHOD: 'POST', PATH_INFO: '/echo', CONTENT_LENGTH: '10' }, 'half')
+    const { code, body, stderr } = await ran(
+      { REQUEST_METHOD: 'POST', PATH_INFO: '/echo', CONTENT_LENGTH: '10' },
+      'half',
+    )
     assert.deepEqual([code, body], [1, ''])
+    // One line, for the operator: neither server nor application says a word of it.
+    assert.match(
+      stderr,
+      /^gantry: the request's body ended 6 bytes before its CONTENT_LENGTH \(10\): .*CGI_BODY_SHORT.*\n$/,
+    )
   })
 
   it('leaves a Location out of a 200, which servers would take for a redirect', async () => {
