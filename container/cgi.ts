@@ -12,6 +12,20 @@ import { inspect } from 'node:util'
 import type { Application, Body, Environ, Headers, StartResponse } from '../protocol/application.ts'
 import { type CgiHead, CgiHeadReader } from '../protocol/cgi/head.ts'
 import { programVariables } from '../protocol/cgi/variables.ts'
+import {
+  aClock,
+  anApplication,
+  anyText,
+  checkOptions,
+  flag,
+  form,
+  isText,
+  listOf,
+  logger,
+  type OptionForms,
+  record,
+  wholeNumber,
+} from '../protocol/check-options.ts'
 import { type Clock, systemClock } from '../protocol/clock.ts'
 import { HttpError, RemoteProtocolError } from '../protocol/errors.ts'
 import { RequestInput } from '../protocol/input.ts'
@@ -70,7 +84,7 @@ const REDIRECTS = 10
  * 503 when too many run. After the head, a program that exits with other than 0 or is silent for too long has its response cut.
  *
  * @param program a path, from the working directory; never searched in PATH
- * @throws TypeError for options that cannot be meant
+ * @throws TypeError for an option that is none
  */
 export function cgi(program: string, options: CgiOptions = {}): Application {
   return new Program(program, options).application
@@ -335,33 +349,47 @@ function notStarted(error: NodeJS.ErrnoException, program: string, cwd: string):
   return fail(500, error.code === 'ENOENT' ? 'the interpreter in its first line is not there' : error.message)
 }
 
+const patience = form<number>(
+  'a number of milliseconds, 0 or more, or Infinity',
+  (value) => typeof value === 'number' && value >= 0,
+)
+
+const OPTIONS: OptionForms<CgiOptions> = {
+  args: listOf('strings', (argument) => typeof argument === 'string'),
+  cwd: anyText,
+  variables: { ...record('strings by name'), secret: true },
+  inherit: listOf("variables' names", isText),
+  documentRoot: anyText,
+  passAuthorization: flag,
+  local: anApplication,
+  headTimeout: patience,
+  idleTimeout: patience,
+  headLimit: wholeNumber(1, 'bytes'),
+  killGrace: patience,
+  concurrency: wholeNumber(1),
+  queue: wholeNumber(0),
+  stderrLimit: wholeNumber(0, 'bytes'),
+  log: logger('debug', 'info', 'warn', 'error'),
+  clock: aClock,
+}
+
 function check(program: string, options: CgiOptions): void {
-  const refuse = (what: string, came: unknown, due: string): never => {
-    throw new TypeError(`cgi: ${what} is ${inspect(came, { depth: 0 })}, ${due}`)
+  const refuse = (came: string, due: string): never => {
+    throw new TypeError(`cgi: the program is ${came}, ${due}`)
   }
-  if (typeof program !== 'string' || program === '') refuse('the program', program, 'the path of a file is due')
+  if (typeof program !== 'string' || program === '')
+    refuse(inspect(program, { depth: 0 }), 'expected the path of a file')
   // §5 and every server's custom: such a program writes HTTP itself.
   if (basename(program).startsWith('nph-')) {
-    refuse('the program', program, 'which by its name writes HTTP itself; non-parsed headers are not supported')
+    refuse(inspect(program), 'which by its name writes HTTP itself; non-parsed headers are not supported')
   }
-  for (const name of ['headTimeout', 'idleTimeout', 'killGrace'] as const) {
-    const value = options[name]
-    if (value !== undefined && !(typeof value === 'number' && value >= 0)) refuse(name, value, 'milliseconds are due')
-  }
-  for (const [name, least] of [
-    ['headLimit', 1],
-    ['stderrLimit', 0],
-    ['concurrency', 1],
-    ['queue', 0],
-  ] as const) {
-    const value = options[name]
-    if (value !== undefined && !(Number.isInteger(value) && value >= least)) {
-      refuse(name, value, `a whole number of at least ${least} is due`)
-    }
-  }
+  checkOptions('cgi', options, OPTIONS)
   for (const [name, value] of Object.entries(options.variables ?? {})) {
     if (typeof value !== 'string' || /[\0=]/.test(name) || value.includes('\0')) {
-      refuse(`variables.${name}`, value, 'a string without NUL is due')
+      // The value may be a secret.
+      throw new TypeError(
+        `cgi: the option variables.${name} is of type ${typeof value}, expected a name without "=", and a string, both without NUL`,
+      )
     }
   }
 }

@@ -9,6 +9,15 @@
 import type { Socket } from 'node:net'
 import { inspect } from 'node:util'
 import type { Application } from '../protocol/application.ts'
+import {
+  checkOptions,
+  defined,
+  form,
+  logger,
+  type OptionForm,
+  type OptionForms,
+  record,
+} from '../protocol/check-options.ts'
 import { Deadlines, systemClock } from '../protocol/clock.ts'
 import { AbortError, LocalProtocolError } from '../protocol/errors.ts'
 import { CLOSE_GRACE, type Exchange, type ExchangeHost } from '../protocol/exchange.ts'
@@ -58,12 +67,42 @@ const DRAIN_TIMEOUT = 10_000
 /** Connections that wait for `handleRequest`, above which new ones are closed: what systems allowed as a backlog for long. */
 const WAITING_MAX = 128
 
+const atLeast0 = (what: string): OptionForm<number> =>
+  form(`${what}, 0 or more, or Infinity`, (value) => typeof value === 'number' && value >= 0)
+const bytes = atLeast0('a number of bytes')
+const milliseconds = atLeast0('a number of milliseconds')
+
+const OPTIONS: OptionForms<SimpleServerOptions> = {
+  log: logger('debug', 'info', 'warn', 'error'),
+  limits: record('sizes by name'),
+  timeouts: record('milliseconds by name'),
+  drainTimeout: milliseconds,
+}
+
+const LIMITS: OptionForms<Http1Limits> = {
+  target: bytes,
+  head: bytes,
+  fields: atLeast0('a number of header fields'),
+  body: bytes,
+  chunkOverhead: bytes,
+  readAhead: bytes,
+  discard: bytes,
+}
+
+const TIMEOUTS: OptionForms<Http1Timeouts> = {
+  head: milliseconds,
+  body: milliseconds,
+  keepAlive: milliseconds,
+  write: milliseconds,
+  linger: milliseconds,
+}
+
 /**
  * Listens on `host` and `port` for `application`.
  *
  * @param host a name or address; `''` is every interface
  * @param port 0: one that the system chooses
- * @throws TypeError for a port that is none, ListenError where nobody can listen
+ * @throws TypeError for a port or an option that is none, ListenError where nobody can listen
  */
 export async function makeServer(
   host: string,
@@ -78,10 +117,10 @@ export async function makeServer(
   if (typeof application !== 'function') {
     throw new TypeError(`makeServer: the application is ${inspect(application, { depth: 0 })}, a function is due`)
   }
+  checkOptions('makeServer', options, OPTIONS)
+  if (options.limits) checkOptions('makeServer', options.limits, LIMITS, 'limits.')
+  if (options.timeouts) checkOptions('makeServer', options.timeouts, TIMEOUTS, 'timeouts.')
   const { drainTimeout = DRAIN_TIMEOUT } = options
-  if (!(drainTimeout >= 0)) {
-    throw new TypeError(`makeServer: drainTimeout is ${inspect(drainTimeout)}, milliseconds are due`)
-  }
   const server = new Server(host, application, options, drainTimeout)
   await server.listen(port)
   return server
@@ -120,8 +159,8 @@ class Server implements SimpleServer, ExchangeHost {
     this.#http = {
       host: this,
       facts: { multithread: true, multiprocess: false, runOnce: false },
-      ...(limits && { limits }),
-      ...(timeouts && { timeouts }),
+      ...(limits && { limits: defined(limits) }),
+      ...(timeouts && { timeouts: defined(timeouts) }),
       onClose: (connection) => this.#closed(connection),
     }
   }

@@ -5,10 +5,11 @@
  */
 
 import type { Environ, Middleware, Outcome } from '../protocol/application.ts'
+import { aClock, callable, checkOptions, form, logger, type OptionForms, oneOf } from '../protocol/check-options.ts'
 import { type Clock, systemClock } from '../protocol/clock.ts'
 import type { Logger } from '../protocol/log.ts'
 import { combinedLine } from './combined-log.ts'
-import { LineOutput, type LineTarget } from './line-output.ts'
+import { isLineTarget, LineOutput, type LineTarget } from './line-output.ts'
 
 export interface AccessLogOptions {
   /**
@@ -49,12 +50,21 @@ export interface AccessLine {
   aborted?: string
 }
 
+const OPTIONS: OptionForms<AccessLogOptions> = {
+  format: oneOf('json', 'combined'),
+  to: form('a function, or a stream with write()', isLineTarget),
+  log: logger('info'),
+  skip: callable('a function of the environ and the outcome'),
+  clock: aClock,
+}
+
 /**
  * Put it outermost: what is outside of it is not in its times, and an answer that it did not pass on to has a line all the same.
  *
- * @throws TypeError for a format that there is not, or when both `log` and another destination are given
+ * @throws TypeError for an option that is none, or when both `log` and another destination are given
  */
 export function accessLog(options: AccessLogOptions = {}): Middleware {
+  checkOptions('accessLog', options, OPTIONS)
   const { skip } = options
   const record = recorder(options)
   return (application) => (environ, startResponse) => {
@@ -75,15 +85,8 @@ function recorder({ log, format, to, clock = systemClock }: AccessLogOptions): (
     return (line) => log.info(line, 'request')
   }
   const output = new LineOutput(to ?? standardOutput())
-  switch (format) {
-    case undefined:
-    case 'json':
-      return (line) => output.write(`${JSON.stringify({ time: Math.round(clock.wall()), ...line })}\n`)
-    case 'combined':
-      return (line) => output.write(combinedLine(line, clock.wall()))
-    default:
-      throw new TypeError(`accessLog: format is 'json' or 'combined', got ${JSON.stringify(format)}`)
-  }
+  if (format === 'combined') return (line) => output.write(combinedLine(line, clock.wall()))
+  return (line) => output.write(`${JSON.stringify({ time: Math.round(clock.wall()), ...line })}\n`)
 }
 
 const ignore = (): void => {}

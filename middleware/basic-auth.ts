@@ -7,6 +7,17 @@
 
 import { hash as digestOf, randomBytes } from 'node:crypto'
 import type { Application, Body, Environ, Middleware, StartResponse } from '../protocol/application.ts'
+import {
+  aClock,
+  anyText,
+  callable,
+  checkOptions,
+  flag,
+  logger,
+  type OptionForms,
+  record,
+  textOf,
+} from '../protocol/check-options.ts'
 import { type Clock, systemClock } from '../protocol/clock.ts'
 import { HttpError } from '../protocol/errors.ts'
 import type { Logger } from '../protocol/log.ts'
@@ -38,6 +49,17 @@ export interface BasicAuthOptions {
   readonly clock?: Clock | undefined
 }
 
+const OPTIONS: OptionForms<BasicAuthOptions> = {
+  htpasswd: anyText,
+  // Somebody may have put hashes, or worse, where none are expected.
+  users: { ...record('hashes by name'), secret: true },
+  verify: callable('a function of user, password and environ'),
+  realm: textOf('printable ASCII (RFC 7617 §2)', /^[\x20-\x7e]*$/),
+  passAuthorization: flag,
+  log: logger('error'),
+  clock: aClock,
+}
+
 interface Credentials {
   readonly user: string
   readonly password: string
@@ -51,14 +73,12 @@ const CREDENTIALS_MAX = 4_096
 const LOOK_ALIKES = ['Remote-User', 'X-Remote-User', 'X-Forwarded-User'] as const
 
 /**
- * @throws TypeError for options that contradict each other, a realm that cannot be quoted, or a hash that is not taken; HtpasswdError, or the error
- *   of node:fs, for a file that cannot be used
+ * @throws TypeError for an option that is none, or options that contradict each other; HtpasswdError for a hash that is not taken, and a file that
+ *   cannot be used, with the error of node:fs as its cause
  */
 export function basicAuth(options: BasicAuthOptions = {}): Middleware {
+  checkOptions('basicAuth', options, OPTIONS)
   const { realm = 'Restricted', passAuthorization = false } = options
-  if (!/^[\x20-\x7e]*$/.test(realm)) {
-    throw new TypeError(`basicAuth: realm is printable ASCII (RFC 7617 §2), got ${JSON.stringify(realm)}`)
-  }
   const challenge = `Basic realm="${realm.replace(/["\\]/g, '\\$&')}", charset="UTF-8"`
   const known = knownTo(options)
 

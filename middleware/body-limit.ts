@@ -4,6 +4,7 @@
  */
 
 import type { Environ, Middleware } from '../protocol/application.ts'
+import { checkOptions, type OptionForms, wholeNumber } from '../protocol/check-options.ts'
 import { HttpError } from '../protocol/errors.ts'
 import { RequestInput } from '../protocol/input.ts'
 import { relayedInput } from './relayed-input.ts'
@@ -13,6 +14,8 @@ export interface BodyLimitOptions {
   readonly limit?: number | undefined
 }
 
+const OPTIONS: OptionForms<BodyLimitOptions> = { limit: wholeNumber(0, 'bytes') }
+
 const MEBIBYTE = 1024 * 1024
 
 /**
@@ -21,10 +24,9 @@ const MEBIBYTE = 1024 * 1024
  *
  * @throws TypeError for a limit that is not a whole number of bytes
  */
-export function bodyLimit({ limit = MEBIBYTE }: BodyLimitOptions = {}): Middleware {
-  if (!Number.isSafeInteger(limit) || limit < 0) {
-    throw new TypeError(`bodyLimit: limit is a whole number of bytes, 0 or more, got ${String(limit)}`)
-  }
+export function bodyLimit(options: BodyLimitOptions = {}): Middleware {
+  checkOptions('bodyLimit', options, OPTIONS)
+  const { limit = MEBIBYTE } = options
   return (application) => (environ, startResponse) => {
     const length = environ.CONTENT_LENGTH
     if (length !== undefined && length !== '') {

@@ -5,6 +5,16 @@
 
 import Negotiator from 'negotiator'
 import type { Application, Environ, Headers, Middleware } from '../protocol/application.ts'
+import {
+  callable,
+  checkOptions,
+  defined,
+  form,
+  type OptionForm,
+  type OptionForms,
+  record,
+  wholeNumber,
+} from '../protocol/check-options.ts'
 import { type Coding, CompressStream, codings, compressWhole, type Levels, levelRanges } from './content-coding.ts'
 import { type Decide, type Filtered, filterResponse } from './filter-response.ts'
 import { addVary, hasContent, headerOf, mediaTypeOf, namesFile, withHeader, withoutHeaders } from './response-fields.ts'
@@ -28,6 +38,27 @@ export interface CompressOptions {
 
 const DEFAULT_LEVELS: Levels = { br: 4, zstd: 3, gzip: 4 }
 const DEFAULT_THRESHOLD = 1024
+
+const OPTIONS: OptionForms<CompressOptions> = {
+  encodings: form(`an array of some of ${codings.join(', ')}, best first`, isSomeCodings),
+  threshold: form('a number of bytes, 0 to compress everything', (value) => typeof value === 'number' && value >= 0),
+  levels: record('levels by coding'),
+  compressible: callable('a function that says whether a media type gains by compression'),
+}
+
+const level = ([least, most]: readonly [number, number]): OptionForm<number> => wholeNumber(least, undefined, most)
+
+const LEVELS: OptionForms<Levels> = {
+  br: level(levelRanges.br),
+  zstd: level(levelRanges.zstd),
+  gzip: level(levelRanges.gzip),
+}
+
+function isSomeCodings(value: unknown): boolean {
+  const known: readonly unknown[] = codings
+  return Array.isArray(value) && value.length > 0 && value.every((name) => known.includes(name))
+}
+
 /** Preferences of Accept-Encoding values that were seen: browsers send a handful. */
 const REMEMBERED = 100
 
@@ -100,15 +131,10 @@ export function isCompressible(type: string): boolean {
  * @throws TypeError for an option that is none
  */
 export function compress(options: CompressOptions = {}): Middleware {
-  const encodings = checkedEncodings(options.encodings)
-  const threshold = checkedThreshold(options.threshold)
-  const levels = checkedLevels(options.levels)
-  const compressible = options.compressible ?? isCompressible
-  if (typeof compressible !== 'function') {
-    throw new TypeError(
-      'compress: compressible is not a function: give one that says whether a media type gains by compression',
-    )
-  }
+  checkOptions('compress', options, OPTIONS)
+  const { encodings = codings, threshold = DEFAULT_THRESHOLD, compressible = isCompressible } = options
+  if (options.levels) checkOptions('compress', options.levels, LEVELS, 'levels.')
+  const levels = { ...DEFAULT_LEVELS, ...defined(options.levels ?? {}) }
   const preferred = preference(encodings)
 
   function decideFor(environ: Environ): Decide {
@@ -222,34 +248,4 @@ function preference(encodings: readonly Coding[]): (accepted: unknown) => Coding
     if (remembered.size < REMEMBERED && accepted.length < 256) remembered.set(accepted, coding)
     return coding
   }
-}
-
-function checkedEncodings(encodings: readonly Coding[] = codings): readonly Coding[] {
-  const known: readonly unknown[] = codings
-  if (!Array.isArray(encodings) || encodings.length === 0 || !encodings.every((name) => known.includes(name))) {
-    throw new TypeError(
-      `compress: encodings is ${JSON.stringify(encodings)}: give a list of some of ${codings.join(', ')}, best first`,
-    )
-  }
-  return encodings
-}
-
-function checkedThreshold(threshold: number = DEFAULT_THRESHOLD): number {
-  if (!(typeof threshold === 'number' && threshold >= 0)) {
-    throw new TypeError(`compress: threshold is ${String(threshold)}: give a number of bytes, 0 to compress everything`)
-  }
-  return threshold
-}
-
-function checkedLevels(given: Partial<Levels> = {}): Levels {
-  for (const [name, level] of Object.entries(given)) {
-    const range = levelRanges[name as Coding] as readonly [number, number] | undefined
-    if (!range) throw new TypeError(`compress: levels names ${JSON.stringify(name)}: there are ${codings.join(', ')}`)
-    if (!Number.isInteger(level) || level < range[0] || level > range[1]) {
-      throw new TypeError(
-        `compress: the level of ${name} is ${String(level)}: give a whole number from ${range.join(' to ')}`,
-      )
-    }
-  }
-  return { ...DEFAULT_LEVELS, ...given }
 }

@@ -6,6 +6,7 @@
 
 import { createHash } from 'node:crypto'
 import type { Application, Environ, Headers, Middleware } from '../protocol/application.ts'
+import { checkOptions, type OptionForms, wholeNumber } from '../protocol/check-options.ts'
 import { errorPage } from '../protocol/error-page.ts'
 import { type Filtered, filterResponse } from './filter-response.ts'
 import { parseHttpDate, precondition, unchangedHeaders } from './preconditions.ts'
@@ -19,12 +20,12 @@ export interface ConditionalOptions {
   readonly etagMaxSize?: number
 }
 
-/** @throws TypeError for a size that is no natural number */
+const OPTIONS: OptionForms<ConditionalOptions> = { etagMaxSize: wholeNumber(0, 'bytes') }
+
+/** @throws TypeError for an option that is none */
 export function conditional(options: ConditionalOptions = {}): Middleware {
+  checkOptions('conditional', options, OPTIONS)
   const { etagMaxSize = 64 * 1024 } = options
-  if (!Number.isInteger(etagMaxSize) || etagMaxSize < 0) {
-    throw new TypeError(`conditional: etagMaxSize is ${String(etagMaxSize)}: a number of bytes, or 0, is due`)
-  }
   return (application) => (environ, startResponse) => {
     // Taken now: the application may change its environ.
     const method = environ.REQUEST_METHOD

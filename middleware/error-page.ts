@@ -5,6 +5,7 @@
  */
 
 import type { Application, Body, Environ, Headers, Middleware, StartResponse, Write } from '../protocol/application.ts'
+import { checkOptions, flag, logger, type OptionForms, record } from '../protocol/check-options.ts'
 import { AbortError, HttpError } from '../protocol/errors.ts'
 import type { Logger } from '../protocol/log.ts'
 import { OpenBody } from '../protocol/open-body.ts'
@@ -25,12 +26,19 @@ export interface ErrorPageOptions {
   readonly log?: Pick<Logger, 'debug' | 'warn' | 'error'> | undefined
 }
 
+const OPTIONS: OptionForms<ErrorPageOptions> = {
+  pages: record('paths or applications by status'),
+  replace: flag,
+  log: logger('debug', 'warn', 'error'),
+}
+
 /**
  * Not to be taken for protocol's `errorPage(status)`, which is the plain page as an application.
  *
- * @throws TypeError for a status that is no error's, or a page that is neither; the error of node:fs for a file that cannot be read
+ * @throws TypeError for an option that is none, a status that is no error's, or a page that is neither; the error of node:fs for a file that cannot be read
  */
 export function errorPage(options: ErrorPageOptions = {}): Middleware {
+  checkOptions('errorPage', options, OPTIONS)
   const pages = new ErrorPages(options.pages ?? {})
   const { replace = false, log } = options
   return (application) => (environ, startResponse) =>

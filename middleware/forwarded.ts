@@ -6,6 +6,7 @@
  */
 
 import type { Environ, Middleware } from '../protocol/application.ts'
+import { checkOptions, form, isFunction, isText, type OptionForms } from '../protocol/check-options.ts'
 import type { ConnectionFacts, RequestHead } from '../protocol/environ.ts'
 import { TrustedPeers } from '../protocol/peers.ts'
 import { setHeader } from '../protocol/request-headers.ts'
@@ -27,9 +28,22 @@ const ALSO_BELIEVED: readonly (readonly [name: string, variable: string])[] = [
 /** Peers whose trust is remembered: `TrustedPeers` wants to be asked once a connection, and this sees requests. */
 const REMEMBERED = 1_000
 
-/** @throws TypeError without `trustedPeers`; RangeError for a range that is none */
+const OPTIONS: OptionForms<ForwardedOptions> = {
+  trustedPeers: {
+    ...form("an array of ranges such as ['loopback', '10.0.0.0/8'], or an object with has(address)", isPeers),
+    required: true,
+  },
+}
+
+function isPeers(value: unknown): boolean {
+  return Array.isArray(value) ? value.every(isText) : isFunction((value as Partial<TrustedPeers> | null)?.has)
+}
+
+/** @throws TypeError for an option that is none, or missing; RangeError for a range that is none */
 export function forwarded(options: ForwardedOptions): Middleware {
-  const trustedPeers = peersOf(options?.trustedPeers)
+  checkOptions('forwarded', options, OPTIONS)
+  const { trustedPeers: given } = options
+  const trustedPeers = 'has' in given ? given : new TrustedPeers(given)
   const known = new Map<string, boolean>()
   const isTrusted = (address: string): boolean => {
     let trusted = known.get(address)
@@ -44,14 +58,6 @@ export function forwarded(options: ForwardedOptions): Middleware {
     setFields(environ, isTrusted(environ.REMOTE_ADDR))
     return application(environ, startResponse)
   }
-}
-
-function peersOf(given: ForwardedOptions['trustedPeers'] | undefined): Pick<TrustedPeers, 'has'> {
-  if (Array.isArray(given)) return new TrustedPeers(given)
-  if (typeof (given as Partial<TrustedPeers> | undefined)?.has === 'function') return given as TrustedPeers
-  throw new TypeError(
-    `forwarded: trustedPeers is ${typeof given === 'string' ? JSON.stringify(given) : typeof given}; expected an array of ranges such as ['loopback', '10.0.0.0/8'], or an object with has(address)`,
-  )
 }
 
 /** An id that may go into a log line and a header field as it is. */

@@ -5,6 +5,15 @@
  */
 
 import type { Application, Environ, Middleware } from '../protocol/application.ts'
+import {
+  aClock,
+  callable,
+  checkOptions,
+  duration,
+  listOf,
+  logger,
+  type OptionForms,
+} from '../protocol/check-options.ts'
 import { type Clock, systemClock, type Timer } from '../protocol/clock.ts'
 import { errorPage } from '../protocol/error-page.ts'
 import type { Logger } from '../protocol/log.ts'
@@ -31,15 +40,21 @@ export type CheckResult = boolean | { readonly ready: boolean; readonly [fact: s
 
 type Facts = { readonly ready: boolean; readonly [fact: string]: boolean | number | string }
 
-/** @throws TypeError for a path that does not begin with `/` or a timeout that is none */
+const paths = listOf<string>('paths that begin with "/"', (path) => typeof path === 'string' && path.startsWith('/'))
+
+const OPTIONS: OptionForms<HealthCheckOptions> = {
+  live: paths,
+  ready: paths,
+  check: callable('a function that says whether requests can be served'),
+  timeout: duration,
+  log: logger('warn'),
+  clock: aClock,
+}
+
+/** @throws TypeError for an option that is none */
 export function healthCheck(options: HealthCheckOptions = {}): Middleware {
+  checkOptions('healthCheck', options, OPTIONS)
   const { live = ['/healthz', '/livez'], ready = ['/readyz'], timeout = 900 } = options
-  for (const path of [...live, ...ready]) {
-    if (typeof path !== 'string' || !path.startsWith('/')) {
-      throw new TypeError(`healthCheck: a path begins with "/", got ${JSON.stringify(path)}`)
-    }
-  }
-  if (!(timeout > 0)) throw new TypeError(`healthCheck: timeout is milliseconds above 0, got ${String(timeout)}`)
   const readiness = new Readiness(options, timeout)
   const alive: Application = (_environ, startResponse) => answer(startResponse, true, { live: true })
   const ask: Application = (environ, startResponse) => {

@@ -5,6 +5,8 @@
 
 import { readFileSync, statSync } from 'node:fs'
 import { readFile, stat } from 'node:fs/promises'
+import { userInfo } from 'node:os'
+import { resolve } from 'node:path'
 import type { Clock } from '../protocol/clock.ts'
 
 /** By name. Never empty of prototype tricks: a Map. */
@@ -74,13 +76,17 @@ export class HtpasswdFile {
   #looked: number
   #looking: Promise<Users> | undefined
 
-  /** @throws HtpasswdError, or the error of node:fs, when it cannot be used now */
+  /** @throws HtpasswdError when it cannot be used now, its cause the error of node:fs if it cannot be read */
   constructor(path: string, clock: Clock) {
     this.#path = path
     this.#clock = clock
     // Looked at before it is read: what changes between is found the next time.
-    this.#version = versionOf(statSync(path))
-    this.#users = parseHtpasswd(readFileSync(path, 'utf8'), path)
+    try {
+      this.#version = versionOf(statSync(path))
+      this.#users = parseHtpasswd(readFileSync(path, 'utf8'), path)
+    } catch (error) {
+      throw error instanceof HtpasswdError ? error : unreadable(path, error as NodeJS.ErrnoException)
+    }
     this.#looked = clock.now()
   }
 
@@ -111,6 +117,19 @@ export class HtpasswdFile {
     this.#version = version
     return this.#users
   }
+}
+
+function unreadable(path: string, cause: NodeJS.ErrnoException): HtpasswdError {
+  const file = resolve(path)
+  const why =
+    cause.code === 'ENOENT' || cause.code === 'ENOTDIR'
+      ? `is not there: correct the path, or make it (htpasswd -B -c ${file} NAME)`
+      : cause.code === 'EACCES' || cause.code === 'EPERM'
+        ? `may not be read by the user of this process (${userInfo().username}): let that user read it, and its folders be passed`
+        : cause.code === 'EISDIR'
+          ? 'is a folder: give the path of a file in it'
+          : `cannot be read: ${cause.message}`
+  return new HtpasswdError(`basicAuth: the htpasswd file ${file} ${why}`, { cause })
 }
 
 function versionOf({ mtimeMs, ctimeMs, size, ino }: ReturnType<typeof statSync> & object): string {

@@ -15,6 +15,10 @@ export interface LineStream {
 /** A reader that has stalled must not fill our memory: beyond this many bytes waiting, lines are dropped and counted. */
 const PENDING_BYTES = 16 * 1024 * 1024
 
+export function isLineTarget(target: unknown): target is LineTarget {
+  return typeof target === 'function' || typeof (target as LineStream | null | undefined)?.write === 'function'
+}
+
 export class LineOutput {
   readonly #stream: LineStream
   #lines = ''

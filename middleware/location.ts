@@ -36,10 +36,6 @@ const REASONS: Readonly<Record<RedirectStatus, string>> = {
   308: 'Permanent Redirect',
 }
 
-export function isRedirectStatus(status: unknown): status is RedirectStatus {
-  return typeof status === 'number' && Object.hasOwn(REASONS, status)
-}
-
 /** Answers with a redirect. @param location a URL or path, encoded */
 export function answerRedirect(startResponse: StartResponse, status: RedirectStatus, location: string): Body {
   // RFC 9110 §15.4: a short note with the address. As text nothing in it is markup.

@@ -6,6 +6,7 @@
  */
 
 import type { Application, Body, Environ, StartResponse } from '../protocol/application.ts'
+import { anApplication, checkOptions, type OptionForms } from '../protocol/check-options.ts'
 import { errorPage } from '../protocol/error-page.ts'
 import { answerRedirect, cleanQuery, encodedPath, localPath } from './location.ts'
 import { type Mounted, MountTable } from './mount-table.ts'
@@ -14,6 +15,8 @@ export interface MountOptions {
   /** Answers where nothing is mounted. Default: an error page, 404. */
   readonly notFound?: Application | undefined
 }
+
+const OPTIONS: OptionForms<MountOptions> = { notFound: anApplication }
 
 /**
  * An application of applications.
@@ -35,13 +38,12 @@ export interface MountOptions {
  * REQUEST_URI stays what the client sent.
  *
  * @param table where → application
- * @throws TypeError for a table that is empty, a key that is no place or is there twice, and a value that is no application
+ * @throws TypeError for a table that is empty, a key that is no place or is there twice, a value that is no application, and an option that is none
  */
 export function mount(table: Readonly<Record<string, Application>>, options: MountOptions = {}): Application {
   const places = read(table)
+  checkOptions('mount', options, OPTIONS)
   const { notFound = errorPage(404) } = options
-  if (typeof notFound !== 'function')
-    throw new TypeError(`notFound of mount() is ${typeof notFound}, not an application`)
   const badPath = errorPage(400)
   return (environ, startResponse) => {
     const path = environ.PATH_INFO

@@ -4,9 +4,9 @@
  */
 
 import type { Application, Body, Environ, Middleware, StartResponse } from '../protocol/application.ts'
+import { checkOptions, type OptionForm, type OptionForms, oneOf, textOf } from '../protocol/check-options.ts'
 import { errorPage } from '../protocol/error-page.ts'
-import { answerRedirect, cleanQuery, isRedirectStatus, localPath, type RedirectStatus } from './location.ts'
-import { keepsQuery } from './rewrite.ts'
+import { answerRedirect, cleanQuery, localPath, type RedirectStatus } from './location.ts'
 import { compilePattern, compileTemplate, hostOf, literalUrl, shown, type Template } from './template.ts'
 
 export interface RedirectOptions {
@@ -38,7 +38,7 @@ export interface Redirect {
    * `Location` as it is written: SCRIPT_NAME is not put before it; `$script_name/new` says so. Of a URL's host only `$host`
    * may come from the request. What a function returns is taken the same way, and gets no query.
    *
-   * @throws TypeError for a pattern, template or status that is none
+   * @throws TypeError for a pattern, template or option that is none
    */
   (from: string | RegExp, to: RedirectTarget, options?: RedirectOptions): Middleware
   /** Redirects every request: an application, for `mount`. `$path` is what follows the prefix: `'/old': redirect.to('/new$path')`. */
@@ -50,11 +50,21 @@ export interface Redirect {
   https(options?: HttpsOptions): Middleware
 }
 
+const STATUS: OptionForm<RedirectStatus> = oneOf(301, 302, 303, 307, 308)
+
+const OPTIONS: OptionForms<RedirectOptions> = { status: STATUS, query: oneOf('keep', 'drop') }
+
+const HTTPS: OptionForms<HttpsOptions> = {
+  status: STATUS,
+  host: textOf('a name, with :PORT if need be', /^(?:[\w-]+(?:\.[\w-]+)*|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?$/),
+}
+
 type Locate = (match: RegExpExecArray, environ: Environ) => string | undefined
 
 function redirecting(from: string | RegExp, to: RedirectTarget, options: RedirectOptions = {}): Middleware {
+  checkOptions('redirect', options, OPTIONS)
   const pattern = compilePattern(from, 'redirect()')
-  const status = checkedStatus(options.status ?? 307, 'redirect()')
+  const status = options.status ?? 307
   const locate = locator(to, options, 'redirect()')
   return (application) => (environ, startResponse) => {
     const match = pattern(environ.PATH_INFO)
@@ -64,7 +74,8 @@ function redirecting(from: string | RegExp, to: RedirectTarget, options: Redirec
 }
 
 function redirectTo(to: string, options: RedirectOptions = {}): Application {
-  const status = checkedStatus(options.status ?? 307, 'redirect.to()')
+  checkOptions('redirect.to', options, OPTIONS)
+  const status = options.status ?? 307
   if (typeof to !== 'string') throw new TypeError(`redirect.to(): ${shown(to)} came, expected a path or a URL`)
   const locate = locator(to, options, 'redirect.to()')
   const all = /^[\s\S]*$/
@@ -72,11 +83,9 @@ function redirectTo(to: string, options: RedirectOptions = {}): Application {
     answer(locate(all.exec(environ.PATH_INFO)!, environ), status, environ, startResponse) as Body
 }
 
-function redirectToHttps({ status: asked = 308, host }: HttpsOptions = {}): Middleware {
-  const status = checkedStatus(asked, 'redirect.https()')
-  if (host !== undefined && !/^(?:[\w-]+(?:\.[\w-]+)*|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?$/.test(host)) {
-    throw new TypeError(`redirect.https(): the option host is ${shown(host)}, expected a name, with :PORT if need be`)
-  }
+function redirectToHttps(options: HttpsOptions = {}): Middleware {
+  checkOptions('redirect.https', options, HTTPS)
+  const { status = 308, host } = options
   const { expand } = compileTemplate('$request_uri', 'path', 'redirect.https()')
   const none = /^/.exec('')!
   return (application) => (environ, startResponse) => {
@@ -109,16 +118,11 @@ function answer(
   return answerRedirect(startResponse, status, location)
 }
 
-function checkedStatus(status: unknown, label: string): RedirectStatus {
-  if (isRedirectStatus(status)) return status
-  throw new TypeError(`${label}: the option status is ${String(status)}, expected 301, 302, 303, 307 or 308`)
-}
-
 /** The origin of a template: its host ends before whatever else may come from a request. */
 const ORIGIN = /^(?:https?|\$scheme):\/\/((?:[^/?#$\\]|\$host(?![a-z_]))*)/
 
 function locator(to: unknown, options: RedirectOptions, label: string): Locate {
-  const keep = keepsQuery(options.query, label)
+  const keep = options.query !== 'drop'
   if (typeof to === 'function') {
     return (match, environ) => {
       const location: unknown = to(match, environ)

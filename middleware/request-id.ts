@@ -7,6 +7,7 @@
  */
 
 import type { Headers, Middleware } from '../protocol/application.ts'
+import { checkOptions, having, type OptionForms } from '../protocol/check-options.ts'
 import { Context } from '../protocol/context.ts'
 import type { TrustedPeers } from '../protocol/peers.ts'
 import { setHeader } from '../protocol/request-headers.ts'
@@ -20,13 +21,21 @@ export interface RequestIdOptions {
   readonly trustedPeers?: Pick<TrustedPeers, 'has'> | undefined
 }
 
+const OPTIONS: OptionForms<RequestIdOptions> = {
+  trustedPeers: having("new TrustedPeers(['loopback']), or another object", 'has'),
+}
+
 const NAME = 'X-Request-Id'
 
 /**
  * The response's id replaces one that the application gave. An application that throws has it too if `errorPage` is further in; the page
  * that a gateway makes by itself only shows it.
+ *
+ * @throws TypeError for an option that is none
  */
-export function requestId({ trustedPeers }: RequestIdOptions = {}): Middleware {
+export function requestId(options: RequestIdOptions = {}): Middleware {
+  checkOptions('requestId', options, OPTIONS)
+  const { trustedPeers } = options
   return (application) => (environ, startResponse) => {
     const { gantry } = environ
     const given = environ['HTTP_X_REQUEST_ID']

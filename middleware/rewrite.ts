@@ -4,6 +4,7 @@
  */
 
 import type { Environ, Middleware } from '../protocol/application.ts'
+import { checkOptions, type OptionForms, oneOf } from '../protocol/check-options.ts'
 import { compilePattern, compileTemplate, type Pattern, shown, type Template, toBytes } from './template.ts'
 
 export interface RewriteOptions {
@@ -26,7 +27,7 @@ export interface Rewrite {
    * `from` is a whole path, the beginning of one (`/old/*`), or a RegExp. `to` is a decoded path with what the pattern found (`/new/$1`),
    * and a query after the first `?` (`/index?page=$1`), in which what is put in is encoded.
    *
-   * @throws TypeError for a pattern or template that is none
+   * @throws TypeError for a pattern, template or option that is none
    */
   (from: string | RegExp, to: string, options?: RewriteOptions): Middleware
   /** `change` is asked at each request; undefined leaves it as it is. */
@@ -38,8 +39,11 @@ export interface Rewrite {
   stripPrefix(prefix: string): Middleware
 }
 
+const OPTIONS: OptionForms<RewriteOptions> = { query: oneOf('keep', 'drop') }
+
 function rewriting(from: unknown, to?: unknown, options: RewriteOptions = {}): Middleware {
   if (typeof from === 'function') return byFunction(from as (environ: Environ) => Rewritten | undefined)
+  checkOptions('rewrite', options, OPTIONS)
   const pattern = compilePattern(from, 'rewrite()')
   if (typeof to !== 'string' || !/^[/$]/.test(to)) {
     throw new TypeError(`rewrite(): ${shown(to)} came as the new path, expected one that begins with "/" ("/new/$1")`)
@@ -47,7 +51,7 @@ function rewriting(from: unknown, to?: unknown, options: RewriteOptions = {}): M
   const question = to.indexOf('?')
   const path = compileTemplate(question === -1 ? to : to.slice(0, question), 'bytes', 'rewrite()')
   const query = question === -1 ? undefined : compileTemplate(to.slice(question + 1), 'query', 'rewrite()')
-  return byTemplate(pattern, path, query, keepsQuery(options.query, 'rewrite()'))
+  return byTemplate(pattern, path, query, options.query !== 'drop')
 }
 
 function byTemplate(pattern: Pattern, path: Template, query: Template | undefined, keep: boolean): Middleware {
@@ -99,13 +103,6 @@ function stripPrefix(prefix: string): Middleware {
     }
     return application(environ, startResponse)
   }
-}
-
-/** @throws TypeError for another word */
-export function keepsQuery(query: unknown, label: string): boolean {
-  if (query === undefined || query === 'keep') return true
-  if (query === 'drop') return false
-  throw new TypeError(`${label}: the option query is ${shown(query)}, expected "keep" or "drop"`)
 }
 
 export const rewrite: Rewrite = Object.assign(rewriting, { stripPrefix })

@@ -5,6 +5,19 @@
 
 import { randomBytes } from 'node:crypto'
 import type { Environ, Headers, Middleware } from '../protocol/application.ts'
+import {
+  callable,
+  checkOptions,
+  flag,
+  form,
+  isPlain,
+  type OptionForm,
+  type OptionForms,
+  oneOf,
+  orFalse,
+  textOf,
+  wholeNumber,
+} from '../protocol/check-options.ts'
 
 /** Each may be `false`: then the field is not added. One that the application gave is always left as it is. */
 export interface SecurityHeadersOptions {
@@ -50,6 +63,31 @@ export interface HstsOptions {
   readonly preload?: boolean | undefined
 }
 
+const value: OptionForm<string | false> = orFalse(textOf('a string of printable ASCII', /^[\x20-\x7e]+$/))
+
+const OPTIONS: OptionForms<SecurityHeadersOptions> = {
+  hsts: form(
+    'an object with any of maxAge, includeSubDomains, preload, or false',
+    (given) => given === false || isPlain(given),
+  ),
+  isHttps: callable('a function of the environ'),
+  contentTypeOptions: oneOf('nosniff', false),
+  frameOptions: oneOf('DENY', 'SAMEORIGIN', false),
+  referrerPolicy: value,
+  openerPolicy: value,
+  resourcePolicy: value,
+  permissionsPolicy: value,
+  contentSecurityPolicy: value,
+  contentSecurityPolicyReportOnly: value,
+  stripPoweredBy: flag,
+}
+
+const HSTS: OptionForms<HstsOptions> = {
+  maxAge: wholeNumber(0, 'seconds'),
+  includeSubDomains: flag,
+  preload: flag,
+}
+
 const YEAR = 31_536_000
 /** 128 bits, as the CSP specification asks for at least (CSP3 §7.1). */
 const NONCE_BYTES = 16
@@ -58,9 +96,10 @@ const NONCE = '{nonce}'
 /**
  * The page that a gateway makes for an application that throws has none of these, unless `errorPage` is further in and makes it first.
  *
- * @throws TypeError for a value that no header field can have, or an HSTS that browsers would not take
+ * @throws TypeError for an option that is none, a value that no header field can have, or an HSTS that browsers would not take
  */
 export function securityHeaders(options: SecurityHeadersOptions = {}): Middleware {
+  checkOptions('securityHeaders', options, OPTIONS)
   const { isHttps = schemeIsHttps, stripPoweredBy = true } = options
   const policies = [
     field('Content-Security-Policy', options.contentSecurityPolicy, false),
@@ -116,21 +155,13 @@ function completed(headers: Headers, own: Headers, stripPoweredBy: boolean): Hea
 
 function field(name: string, value: string | false | undefined, preset: string | false): Headers {
   const chosen = value ?? preset
-  if (chosen === false) return []
-  if (typeof chosen !== 'string' || chosen === '' || !/^[\x20-\x7e]*$/.test(chosen)) {
-    throw new TypeError(
-      `securityHeaders: ${name} is ${JSON.stringify(chosen)}: a string of printable ASCII is due, or false for none`,
-    )
-  }
-  return [[name, chosen]]
+  return chosen === false ? [] : [[name, chosen]]
 }
 
 function hstsValue(options: HstsOptions | false = {}): string | false {
   if (options === false) return false
+  checkOptions('securityHeaders', options, HSTS, 'hsts.')
   const { maxAge = YEAR, includeSubDomains = false, preload = false } = options
-  if (!Number.isSafeInteger(maxAge) || maxAge < 0) {
-    throw new TypeError(`securityHeaders: hsts.maxAge is a whole number of seconds, got ${maxAge}`)
-  }
   if (preload && (!includeSubDomains || maxAge < YEAR)) {
     throw new TypeError(
       'securityHeaders: hsts.preload is taken only with includeSubDomains and a maxAge of a year or more',

@@ -9,6 +9,17 @@
 import { resolve, sep } from 'node:path'
 import { contentType } from 'mime-types'
 import type { Application, Body, Environ, Headers, Middleware, StartResponse } from '../protocol/application.ts'
+import {
+  checkOptions,
+  flag,
+  form,
+  having,
+  isText,
+  logger,
+  type OptionForms,
+  record,
+  wholeNumber,
+} from '../protocol/check-options.ts'
 import { type Clock, systemClock } from '../protocol/clock.ts'
 import { errorPage } from '../protocol/error-page.ts'
 import type { Logger } from '../protocol/log.ts'
@@ -32,6 +43,20 @@ export interface SendFileOptions {
   readonly clock?: Pick<Clock, 'now' | 'wall'>
 }
 
+const isPath = (value: unknown): boolean => isText(value) || value instanceof URL
+
+const OPTIONS: OptionForms<SendFileOptions> = {
+  root: form(
+    'the path of a folder, or an array of some',
+    (value) => isPath(value) || (Array.isArray(value) && value.every(isPath)),
+  ),
+  accel: record('folders by prefix'),
+  followSymlinks: flag,
+  maxRanges: wholeNumber(1),
+  log: logger('warn'),
+  clock: having('a clock', 'now', 'wall'),
+}
+
 /** Said by clients to an application behind a front that does not set them, these choose which of its files are sent (CVE-2025-61780). */
 const NOT_FROM_CLIENTS = ['X-Sendfile-Type', 'X-Accel-Mapping']
 
@@ -39,9 +64,10 @@ const NOT_FROM_CLIENTS = ['X-Sendfile-Type', 'X-Accel-Mapping']
 const REPLACED = ['X-Sendfile', 'X-Accel-Redirect', 'Content-Length', 'Accept-Ranges', 'Content-Range']
 
 /**
- * @throws TypeError for an option that cannot be, and a root that is no folder
+ * @throws TypeError for an option that is none, and a root that is no folder
  */
 export function sendFile(options: SendFileOptions = {}): Middleware {
+  checkOptions('sendFile', options, OPTIONS)
   const files = new NamedFiles(options)
   return (application) => (environ, startResponse) => {
     for (const name of NOT_FROM_CLIENTS) setHeader(environ, name, undefined)
@@ -89,9 +115,6 @@ class NamedFiles {
       throw new TypeError(
         'sendFile: neither root nor accel was given: no file could be sent (sendFile({ root: "/srv/files" }))',
       )
-    }
-    if (!Number.isInteger(maxRanges) || maxRanges < 1) {
-      throw new TypeError(`sendFile: maxRanges is ${String(maxRanges)}: a positive integer is due`)
     }
     this.#options = options
     this.#maxRanges = maxRanges

@@ -4,6 +4,7 @@
  */
 
 import type { Environ, Middleware, Outcome } from '../protocol/application.ts'
+import { checkOptions, logger, type OptionForms } from '../protocol/check-options.ts'
 import { HttpError } from '../protocol/errors.ts'
 import type { Logger } from '../protocol/log.ts'
 import { watched } from './watched-application.ts'
@@ -35,8 +36,12 @@ export interface Signals extends Middleware {
   readonly requestFinished: Signal<{ readonly environ: Environ; readonly outcome: Outcome }>
 }
 
+const OPTIONS: OptionForms<SignalsOptions> = { log: logger('error') }
+
 /** What middleware further in answers for (`errorPage`) is no failure here: put this inside of it to be told. */
-export function signals({ log }: SignalsOptions = {}): Signals {
+export function signals(options: SignalsOptions = {}): Signals {
+  checkOptions('signals', options, OPTIONS)
+  const { log } = options
   const started = new Topic<{ environ: Environ }>(log)
   const failed = new Topic<{ environ: Environ; error: unknown }>(log)
   const finished = new Topic<{ environ: Environ; outcome: Outcome }>(log)

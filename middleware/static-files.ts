@@ -9,6 +9,20 @@
 import { contentType } from 'mime-types'
 import Negotiator from 'negotiator'
 import type { Application, Body, Environ, Headers, StartResponse } from '../protocol/application.ts'
+import {
+  checkOptions,
+  flag,
+  form,
+  having,
+  isFunction,
+  isText,
+  listOf,
+  logger,
+  type OptionForms,
+  orFalse,
+  record,
+  wholeNumber,
+} from '../protocol/check-options.ts'
 import { type Clock, systemClock } from '../protocol/clock.ts'
 import { errorPage } from '../protocol/error-page.ts'
 import type { Logger } from '../protocol/log.ts'
@@ -66,6 +80,30 @@ export interface StaticFilesOptions {
   readonly clock?: Pick<Clock, 'now' | 'wall'>
 }
 
+const OPTIONS: OptionForms<StaticFilesOptions> = {
+  index: orFalse(listOf("files' names", isText)),
+  redirect: flag,
+  dotfiles: flag,
+  followSymlinks: flag,
+  precompressed: orFalse(listOf('br, zstd and gzip', (name) => isText(name) && Object.hasOwn(SUFFIXES, name))),
+  maxAge: wholeNumber(0, 'seconds'),
+  immutable: flag,
+  headers: form(
+    'an array of [name, value], or a function of the file that gives one',
+    (value) =>
+      isFunction(value) ||
+      (Array.isArray(value) &&
+        value.every(
+          (field) => Array.isArray(field) && field.length === 2 && field.every((part) => typeof part === 'string'),
+        )),
+  ),
+  types: record('media types by extension'),
+  fallback: form('an application, or the name of a file below the root', (value) => isFunction(value) || isText(value)),
+  maxRanges: wholeNumber(1),
+  log: logger('warn'),
+  clock: having('a clock', 'now', 'wall'),
+}
+
 const METHODS = 'GET, HEAD, OPTIONS'
 /** A compressed file that appears beside its plain one is seen after this time, ms: looking for three costs more than opening one. */
 const VARIANTS_FRESH = 1_000
@@ -79,9 +117,10 @@ const COMPRESSED =
  * Serves the files of a folder to GET and HEAD.
  *
  * @param root a path (`file:` URLs too) of a folder, which is there already
- * @throws TypeError for an option that cannot be, and a root that is no folder
+ * @throws TypeError for an option that is none, and a root that is no folder
  */
 export function staticFiles(root: string | URL, options: StaticFilesOptions = {}): Application {
+  checkOptions('staticFiles', options, OPTIONS)
   const served = new StaticFiles(root, options)
   return (environ, startResponse) => served.answer(environ, startResponse)
 }
@@ -113,7 +152,7 @@ class StaticFiles {
     this.#index = checkedIndex(options.index ?? ['index.html'])
     this.#redirect = options.redirect ?? true
     this.#dotfiles = options.dotfiles ?? false
-    this.#encodings = checkedEncodings(options.precompressed ?? ['br', 'zstd', 'gzip'])
+    this.#encodings = options.precompressed === false ? [] : (options.precompressed ?? ['br', 'zstd', 'gzip'])
     this.#lifetime = lifetime(options.maxAge, options.immutable ?? false)
     this.#headers = options.headers
     this.#types = Object.fromEntries(Object.entries(types).map(([name, type]) => [name.toLowerCase(), type]))
@@ -122,13 +161,8 @@ class StaticFiles {
       if (!this.#fallbackFile?.length) {
         throw new TypeError(`staticFiles: fallback ${JSON.stringify(fallback)} is no name of a file below the root`)
       }
-    } else if (fallback !== undefined && typeof fallback !== 'function') {
-      throw new TypeError(`staticFiles: fallback is ${String(fallback)}: an application or the name of a file is due`)
     } else {
       this.#fallback = fallback
-    }
-    if (!Number.isInteger(maxRanges) || maxRanges < 1) {
-      throw new TypeError(`staticFiles: maxRanges is ${String(maxRanges)}: a positive integer is due`)
     }
     this.#maxRanges = maxRanges
     this.#log = options.log
@@ -284,8 +318,6 @@ function encoded(native: string, also: string): string {
 
 function checkedIndex(index: readonly string[] | false): readonly string[] {
   if (index === false) return []
-  if (!Array.isArray(index))
-    throw new TypeError(`staticFiles: index is ${String(index)}: a list of names or false is due`)
   return index.map((name) => {
     if (typeof name !== 'string' || segmentsOf(`/${name}`, true)?.length !== 1) {
       throw new TypeError(`staticFiles: index has ${JSON.stringify(name)}: the name of a file is due, without a path`)
@@ -294,23 +326,10 @@ function checkedIndex(index: readonly string[] | false): readonly string[] {
   })
 }
 
-function checkedEncodings(encodings: readonly Precompressed[] | false): readonly Precompressed[] {
-  if (encodings === false) return []
-  for (const name of encodings) {
-    if (!Object.hasOwn(SUFFIXES, name)) {
-      throw new TypeError(`staticFiles: precompressed has ${JSON.stringify(name)}: br, zstd or gzip is due`)
-    }
-  }
-  return encodings
-}
-
 function lifetime(maxAge: number | undefined, immutable: boolean): string | undefined {
   if (maxAge === undefined) {
     if (immutable) throw new TypeError('staticFiles: immutable says nothing without maxAge (31536000 is a year)')
     return undefined
-  }
-  if (!Number.isInteger(maxAge) || maxAge < 0) {
-    throw new TypeError(`staticFiles: maxAge is ${String(maxAge)}: a number of whole seconds is due`)
   }
   return `max-age=${maxAge}${immutable ? ', immutable' : ''}`
 }

@@ -7,6 +7,7 @@
  */
 
 import type { Application, Body, Environ, Headers, Middleware, StartResponse, Write } from '../protocol/application.ts'
+import { aClock, checkOptions, duration, logger, type OptionForms } from '../protocol/check-options.ts'
 import { type Clock, Deadlines, type Expirable, systemClock, type Timer } from '../protocol/clock.ts'
 import { DerivedContext } from '../protocol/derived-context.ts'
 import { AbortError, HttpError } from '../protocol/errors.ts'
@@ -30,6 +31,13 @@ export interface TimeoutOptions {
   readonly clock?: Clock | undefined
 }
 
+const OPTIONS: OptionForms<TimeoutOptions> = {
+  firstByte: duration,
+  total: duration,
+  log: logger('warn'),
+  clock: aClock,
+}
+
 /** What the calls of one middleware share. */
 interface Shared {
   readonly firstByte: number
@@ -42,14 +50,10 @@ interface Shared {
 /** How often deadlines are looked at: a tenth of the shortest, within these bounds, ms. */
 const [TICK_MIN, TICK_MAX] = [5, 250]
 
-/** @throws TypeError for a deadline that is not a number of milliseconds above 0 */
+/** @throws TypeError for an option that is none */
 export function timeout(options: TimeoutOptions = {}): Middleware {
+  checkOptions('timeout', options, OPTIONS)
   const { firstByte = 30_000, total = Number.POSITIVE_INFINITY, log, clock = systemClock } = options
-  for (const [name, value] of Object.entries({ firstByte, total })) {
-    if (typeof value !== 'number' || !(value > 0)) {
-      throw new TypeError(`timeout: ${name} is a number of milliseconds above 0, or Infinity, got ${String(value)}`)
-    }
-  }
   const tick = Math.min(TICK_MAX, Math.max(TICK_MIN, Math.min(firstByte, total) / 10))
   const shared: Shared = { firstByte, total, log, clock, deadlines: new Deadlines(clock, tick) }
   return (application) => (environ, startResponse) => new TimedCall(shared, environ, startResponse).run(application)

@@ -6,6 +6,18 @@
 import { readFileSync } from 'node:fs'
 import Negotiator from 'negotiator'
 import type { Application, Environ, Headers, Middleware } from '../protocol/application.ts'
+import {
+  aClock,
+  callable,
+  checkOptions,
+  flag,
+  form,
+  isText,
+  logger,
+  type OptionForms,
+  textOf,
+  wholeNumber,
+} from '../protocol/check-options.ts'
 import { type Clock, systemClock } from '../protocol/clock.ts'
 import { errorPage } from '../protocol/error-page.ts'
 import type { Logger } from '../protocol/log.ts'
@@ -41,6 +53,23 @@ export interface XsltOptions {
   readonly log?: Pick<Logger, 'error'>
   /** Default: the system's. */
   readonly clock?: Clock
+}
+
+const TYPE = /^[a-z0-9.+-]+\/[a-z0-9.+-]+$|^\+[a-z]+$/
+
+const OPTIONS: OptionForms<XsltOptions> = {
+  types: form(
+    'an array of media types in lower case, or suffixes such as "+xml"',
+    (value) => Array.isArray(value) && value.length > 0 && value.every((type) => isText(type) && TYPE.test(type)),
+  ),
+  negotiate: flag,
+  parameters: callable('a function of the environ that returns an object of them'),
+  contentType: textOf('a media type of printable ASCII', /^[\x20-\x7e]+$/),
+  maxBytes: wholeNumber(1, 'bytes'),
+  timeout: wholeNumber(1, 'milliseconds'),
+  maxQueue: wholeNumber(1),
+  log: logger('error'),
+  clock: aClock,
 }
 
 const XSLT = 'http://www.w3.org/1999/XSL/Transform'
@@ -82,22 +111,9 @@ const CONTENT_TYPES: Readonly<Record<OutputMethod, string>> = {
  * @throws Error `XSLT_MISSING` when xslt-processor is not installed
  */
 export function xslt(stylesheet: string | URL, options: XsltOptions = {}): Middleware {
+  checkOptions('xslt', options, OPTIONS)
   const { types = ['application/xml', 'text/xml'], negotiate = false, parameters, log } = options
-  const maxBytes = positive('maxBytes', options.maxBytes ?? 1024 * 1024)
-  const timeout = positive('timeout', options.timeout ?? 10_000)
-  const maxQueue = positive('maxQueue', options.maxQueue ?? 100)
-  if (
-    !Array.isArray(types) ||
-    types.length === 0 ||
-    !types.every((type) => /^[a-z0-9.+-]+\/[a-z0-9.+-]+$|^\+[a-z]+$/.test(type))
-  ) {
-    throw new TypeError(
-      `xslt: types is ${JSON.stringify(types)}: give media types in lower case, or suffixes such as "+xml"`,
-    )
-  }
-  if (parameters !== undefined && typeof parameters !== 'function') {
-    throw new TypeError('xslt: parameters is not a function: give one of the environ that returns an object of them')
-  }
+  const { maxBytes = 1024 * 1024, timeout = 10_000, maxQueue = 100 } = options
   const text = read(stylesheet)
   const { output, mediaType } = inspected(text)
   assertInstalled()
@@ -260,11 +276,4 @@ function assertInstalled(): void {
     const message = 'xslt: the library xslt-processor is not installed: npm install xslt-processor@5'
     throw Object.assign(new Error(message, { cause }), { code: 'XSLT_MISSING' })
   }
-}
-
-function positive(name: string, value: number): number {
-  if (!(Number.isInteger(value) && value > 0)) {
-    throw new TypeError(`xslt: ${name} is ${String(value)}: give a whole number above 0`)
-  }
-  return value
 }

@@ -1,6 +1,20 @@
 /** The options of `cache`: what may be said, the defaults and their reasons, and the refusal of what makes no sense. */
 
 import type { Environ } from '../../protocol/application.ts'
+import {
+  aClock,
+  callable,
+  checkOptions,
+  flag,
+  form,
+  isText,
+  listOf,
+  logger,
+  type OptionForms,
+  oneOf,
+  textOf,
+  wholeNumber,
+} from '../../protocol/check-options.ts'
 import { type Clock, systemClock } from '../../protocol/clock.ts'
 import type { Logger } from '../../protocol/log.ts'
 
@@ -93,56 +107,52 @@ export interface CacheSettings {
 }
 
 const MIB = 1024 * 1024
-const REPORTS: readonly string[] = ['cache-status', 'x-cache', 'both', 'none']
+
+const OPTIONS: OptionForms<CacheOptions> = {
+  maxBytes: wholeNumber(1, 'bytes'),
+  maxObjectBytes: wholeNumber(1, 'bytes'),
+  maxEntries: wholeNumber(1),
+  maxVariants: wholeNumber(1),
+  staleWhileRevalidate: wholeNumber(0, 'seconds'),
+  staleIfError: wholeNumber(0, 'seconds'),
+  heuristic: form('a number from 0 to 1 (0: off)', (value) => typeof value === 'number' && value >= 0 && value <= 1),
+  setCookie: oneOf('refuse', 'strip'),
+  clientDirectives: flag,
+  waitLimit: wholeNumber(0, 'milliseconds'),
+  passTime: wholeNumber(0, 'milliseconds'),
+  maxBackground: wholeNumber(0),
+  backgroundTimeout: wholeNumber(1, 'milliseconds'),
+  key: callable('a function of the environ'),
+  carry: listOf("variables' names", isText),
+  report: oneOf('cache-status', 'x-cache', 'both', 'none'),
+  name: textOf('a token that begins with a letter (RFC 9211 §2)', /^[A-Za-z*][\w:/!#$%&'*+.^`|~-]*$/),
+  log: logger('debug', 'info', 'warn', 'error'),
+  clock: aClock,
+}
 
 /** @throws TypeError that names the option, what came and what was expected */
 export function settingsOf(options: CacheOptions): CacheSettings {
+  checkOptions('cache', options, OPTIONS)
   const { setCookie = 'refuse', report = 'none', name = 'gantry', key, carry = [], clientDirectives = true } = options
-  const whole = (option: keyof CacheOptions, fallback: number, least: number): number => {
-    const value = options[option] ?? fallback
-    if (typeof value !== 'number' || !Number.isSafeInteger(value) || value < least) {
-      throw new TypeError(`cache: ${option} is ${show(value)}; a whole number of at least ${least} is expected`)
-    }
-    return value
-  }
-  const { heuristic = 0.1 } = options
-  if (typeof heuristic !== 'number' || !(heuristic >= 0 && heuristic <= 1)) {
-    throw new TypeError(`cache: heuristic is ${show(heuristic)}; a number from 0 to 1 is expected (0: off)`)
-  }
-  if (setCookie !== 'refuse' && setCookie !== 'strip') {
-    throw new TypeError(`cache: setCookie is ${show(setCookie)}; 'refuse' or 'strip' is expected`)
-  }
-  if (!REPORTS.includes(report)) {
-    throw new TypeError(`cache: report is ${show(report)}; one of ${REPORTS.join(', ')} is expected`)
-  }
-  if (typeof name !== 'string' || !/^[A-Za-z*][\w:/!#$%&'*+.^`|~-]*$/.test(name)) {
-    throw new TypeError(`cache: name is ${show(name)}; a token that begins with a letter is expected (RFC 9211 §2)`)
-  }
-  if (key !== undefined && typeof key !== 'function') {
-    throw new TypeError(`cache: key is ${show(key)}; a function of the environ is expected`)
-  }
-  if (!Array.isArray(carry) || carry.some((variable) => typeof variable !== 'string')) {
-    throw new TypeError(`cache: carry is ${show(carry)}; a list of variables' names is expected`)
-  }
-  const maxBytes = whole('maxBytes', 64 * MIB, 1)
-  const maxObjectBytes = whole('maxObjectBytes', Math.min(MIB, maxBytes), 1)
+  const { heuristic = 0.1, maxBytes = 64 * MIB } = options
+  const { maxObjectBytes = Math.min(MIB, maxBytes) } = options
   if (maxObjectBytes > maxBytes) {
     throw new TypeError(`cache: maxObjectBytes (${maxObjectBytes}) is more than maxBytes (${maxBytes}); lower it`)
   }
   return {
     maxBytes,
     maxObjectBytes,
-    maxEntries: whole('maxEntries', 10_000, 1),
-    maxVariants: whole('maxVariants', 32, 1),
-    staleWhileRevalidate: whole('staleWhileRevalidate', 0, 0),
-    staleIfError: whole('staleIfError', 0, 0),
+    maxEntries: options.maxEntries ?? 10_000,
+    maxVariants: options.maxVariants ?? 32,
+    staleWhileRevalidate: options.staleWhileRevalidate ?? 0,
+    staleIfError: options.staleIfError ?? 0,
     heuristic,
     setCookie,
     clientDirectives,
-    waitLimit: whole('waitLimit', 5_000, 0),
-    passTime: whole('passTime', 120_000, 0),
-    maxBackground: whole('maxBackground', 8, 0),
-    backgroundTimeout: whole('backgroundTimeout', 30_000, 1),
+    waitLimit: options.waitLimit ?? 5_000,
+    passTime: options.passTime ?? 120_000,
+    maxBackground: options.maxBackground ?? 8,
+    backgroundTimeout: options.backgroundTimeout ?? 30_000,
     key,
     carry,
     cacheStatus: report === 'cache-status' || report === 'both',
@@ -151,8 +161,4 @@ export function settingsOf(options: CacheOptions): CacheSettings {
     log: options.log,
     clock: options.clock ?? systemClock,
   }
-}
-
-function show(value: unknown): string {
-  return typeof value === 'string' ? JSON.stringify(value) : String(value)
 }

@@ -311,8 +311,11 @@ describe('a CGI program that cannot be started', () => {
   it('is refused at once where its options cannot be meant', () => {
     assert.throws(() => cgi(''), /the program is ''/)
     assert.throws(() => cgi('/srv/nph-x'), /nph-x.*non-parsed/)
-    assert.throws(() => cgi('/x', { concurrency: 0 }), /concurrency is 0, a whole number of at least 1/)
-    assert.throws(() => cgi('/x', { headTimeout: '1s' as never }), /headTimeout is '1s', milliseconds/)
+    assert.throws(() => cgi('/x', { concurrency: 0 }), /concurrency is 0, expected a whole number, 1 or more/)
+    assert.throws(
+      () => cgi('/x', { headTimeout: '1s' as never }),
+      /headTimeout is "1s", expected a number of milliseconds/,
+    )
     assert.throws(() => cgi('/x', { variables: { 'A=B': '' } }), /variables\.A=B/)
   })
 })

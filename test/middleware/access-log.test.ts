@@ -108,7 +108,10 @@ describe('the lines of an access log', () => {
   })
 
   it('are refused a format that there is not, and two destinations', () => {
-    assert.throws(() => accessLog({ format: 'common' as never }), /'json' or 'combined', got "common"/)
+    assert.throws(
+      () => accessLog({ format: 'common' as never }),
+      /the option format is "common", expected 'json' or 'combined'/,
+    )
     assert.throws(() => accessLog({ log: new RecordingLog(), format: 'json' }), /one or the other/)
   })
 })

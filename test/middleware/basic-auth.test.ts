@@ -7,6 +7,7 @@ import { after, before, describe, it } from 'node:test'
 import { hashSync } from 'bcryptjs'
 import { accessLog } from '../../middleware/access-log.ts'
 import { type BasicAuthOptions, basicAuth } from '../../middleware/basic-auth.ts'
+import type { HtpasswdError } from '../../middleware/htpasswd.ts'
 import { PasswordCheck } from '../../middleware/password-check.ts'
 import type { Application, Environ } from '../../protocol/application.ts'
 import { type CallRequest, call } from '../../protocol/call.ts'
@@ -273,7 +274,24 @@ describe('a password file', () => {
   })
 
   it('that is not there or is bad is refused at once', async () => {
-    assert.throws(() => basicAuth({ htpasswd: join(directory, 'none') }), { code: 'ENOENT' })
+    assert.throws(
+      () => basicAuth({ htpasswd: join(directory, 'none') }),
+      (error: HtpasswdError) => {
+        assert.equal(error.name, 'HtpasswdError')
+        assert.equal((error.cause as NodeJS.ErrnoException).code, 'ENOENT')
+        const file = join(directory, 'none')
+        assert.equal(
+          error.message,
+          `basicAuth: the htpasswd file ${file} is not there: correct the path, or make it (htpasswd -B -c ${file} NAME)`,
+        )
+        return true
+      },
+    )
+    assert.throws(
+      () => basicAuth({ htpasswd: directory }),
+      /the htpasswd file \/.* is a folder: give the path of a file/,
+    )
+    assert.throws(() => basicAuth({ htpasswd: `${path}/x` }), /is not there/)
     await writeFile(path, 'ann:$apr1$abc$def\n')
     assert.throws(() => basicAuth({ htpasswd: path }), { code: 'BAD_HTPASSWD' })
   })
@@ -295,7 +313,7 @@ it('refuses options that it cannot keep', () => {
   assert.throws(() => basicAuth({}), /exactly one of htpasswd, users and verify is due, got none/)
   assert.throws(() => basicAuth(), /exactly one of htpasswd, users and verify is due, got none/)
   assert.throws(() => basicAuth({ users: {}, verify: () => true }), /got users and verify/)
-  assert.throws(() => basicAuth({ users: {}, realm: 'a\r\nb' }), /realm is printable ASCII/)
+  assert.throws(() => basicAuth({ users: {}, realm: 'a\r\nb' }), /the option realm is .*, expected printable ASCII/)
   assert.throws(() => basicAuth({ users: { ann: 'plain' } }), /the user "ann": it has a crypt hash or a plain password/)
 })
 

@@ -124,8 +124,8 @@ it('leaves a request without a body alone', async () => {
 })
 
 it('refuses a limit that is no number of bytes', () => {
-  assert.throws(() => bodyLimit({ limit: -1 }), /whole number of bytes, 0 or more, got -1/)
-  assert.throws(() => bodyLimit({ limit: '1MiB' as never }), /got 1MiB/)
+  assert.throws(() => bodyLimit({ limit: -1 }), /the option limit is -1, expected a whole number of bytes, 0 or more/)
+  assert.throws(() => bodyLimit({ limit: '1MiB' as never }), /the option limit is "1MiB"/)
 })
 
 for (const place of places) {

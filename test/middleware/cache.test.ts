@@ -544,11 +544,11 @@ describe('the fields of a stored response', () => {
 describe("a cache's options", () => {
   it('are refused with a word of what was expected', () => {
     for (const [options, word] of [
-      [{ maxBytes: 0 }, /maxBytes is 0; a whole number of at least 1/],
+      [{ maxBytes: 0 }, /maxBytes is 0, expected a whole number of bytes, 1 or more/],
       [{ maxBytes: 10, maxObjectBytes: 11 }, /maxObjectBytes \(11\) is more than maxBytes/],
       [{ waitLimit: -1 }, /waitLimit is -1/],
       [{ heuristic: 2 }, /heuristic is 2/],
-      [{ setCookie: 'yes' }, /setCookie is "yes"; 'refuse' or 'strip'/],
+      [{ setCookie: 'yes' }, /setCookie is "yes", expected 'refuse' or 'strip'/],
       [{ report: true }, /report is true/],
       [{ name: 'a b' }, /name is "a b"/],
       [{ key: 'x' }, /key is "x"/],

@@ -279,13 +279,13 @@ describe('compress', () => {
 
   it('refuses options that are none, saying what is due', () => {
     const wrong: [unknown, RegExp][] = [
-      [{ encodings: ['deflate'] }, /encodings is \["deflate"\]: give a list of some of br, zstd, gzip/],
+      [{ encodings: ['deflate'] }, /encodings is \[ 'deflate' \], expected an array of some of br, zstd, gzip/],
       [{ encodings: [] }, /encodings is \[\]/],
-      [{ threshold: -1 }, /threshold is -1: give a number of bytes/],
+      [{ threshold: -1 }, /threshold is -1, expected a number of bytes/],
       [{ threshold: Number.NaN }, /threshold is NaN/],
-      [{ levels: { br: 12 } }, /the level of br is 12: give a whole number from 0 to 11/],
-      [{ levels: { lzma: 1 } }, /levels names "lzma"/],
-      [{ compressible: 'text/html' }, /compressible is not a function/],
+      [{ levels: { br: 12 } }, /levels.br is 12, expected a whole number from 0 to 11/],
+      [{ levels: { lzma: 1 } }, /there is no option levels.lzma/],
+      [{ compressible: 'text/html' }, /compressible is "text\/html", expected a function/],
     ]
     for (const [options, message] of wrong) {
       assert.throws(() => compress(options as CompressOptions), { name: 'TypeError', message })

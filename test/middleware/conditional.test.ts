@@ -142,6 +142,9 @@ describe('conditional', () => {
   })
 
   it('refuses a size that is none', () => {
-    assert.throws(() => conditional({ etagMaxSize: -1 }), /etagMaxSize is -1: a number of bytes, or 0, is due/)
+    assert.throws(
+      () => conditional({ etagMaxSize: -1 }),
+      /etagMaxSize is -1, expected a whole number of bytes, 0 or more/,
+    )
   })
 })

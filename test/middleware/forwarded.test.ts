@@ -272,7 +272,7 @@ test('peers are given as ranges too, and whatever else is given is refused at on
     await call(forwarded({ trustedPeers })(application), { headers, remoteAddress: '10.1.2.3' })
   }
   assert.deepEqual(heard, ['198.51.100.7, 10.1.2.3', '10.1.2.3'])
-  assert.throws(() => forwarded({ trustedPeers: 'loopback' as never }), /trustedPeers is "loopback"; expected an array/)
-  assert.throws(() => forwarded(undefined as never), /trustedPeers is undefined; expected an array/)
+  assert.throws(() => forwarded({ trustedPeers: 'loopback' as never }), /trustedPeers is "loopback", expected an array/)
+  assert.throws(() => forwarded(undefined as never), /undefined came as options, expected an object with trustedPeers/)
   assert.throws(() => forwarded({ trustedPeers: ['near'] }), RangeError)
 })

@@ -117,8 +117,11 @@ describe('a probe', () => {
 })
 
 it('refuses paths and times that are none', () => {
-  assert.throws(() => healthCheck({ live: ['healthz'] }), /begins with "\/", got "healthz"/)
-  assert.throws(() => healthCheck({ timeout: 0 }), /milliseconds above 0, got 0/)
+  assert.throws(
+    () => healthCheck({ live: ['healthz'] }),
+    /live is \[ 'healthz' \], expected an array of paths that begin with "\/"/,
+  )
+  assert.throws(() => healthCheck({ timeout: 0 }), /timeout is 0, expected a number of milliseconds above 0/)
 })
 
 for (const place of places) {

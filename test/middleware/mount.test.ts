@@ -278,7 +278,7 @@ describe('mount', () => {
     assert.throws(refused({ 'a b/': app }), /no host name/)
     assert.throws(
       () => mount({ '/': app }, { notFound: 404 as unknown as Application }),
-      /notFound of mount\(\) is number/,
+      /the option notFound is 404, expected an application/,
     )
   })
 

@@ -92,7 +92,7 @@ describe('rewrite', () => {
     assert.throws(() => loose('/old', 'new'), /expected one that begins with "\/"/)
     assert.throws(() => loose('/old', '/$uri'), /names \$uri, which is nothing; known are \$0 to \$9/)
     assert.throws(() => loose('/old', '/$request_uri'), /has no place in a path/)
-    assert.throws(() => loose('/old', '/new', { query: 'no' }), /the option query is "no", expected "keep" or "drop"/)
+    assert.throws(() => loose('/old', '/new', { query: 'no' }), /the option query is "no", expected 'keep' or 'drop'/)
     assert.throws(() => rewrite.stripPrefix('/api/'), /without a slash at its end/)
     assert.throws(() => rewrite.stripPrefix('api'), /came, expected a decoded path/)
   })

@@ -120,8 +120,11 @@ describe('security headers', () => {
   })
 
   it('refuse what cannot be said', () => {
-    assert.throws(() => securityHeaders({ referrerPolicy: 'a\r\nb' }), /Referrer-Policy is "a\\r\\nb"/)
-    assert.throws(() => securityHeaders({ hsts: { maxAge: -1 } }), /maxAge is a whole number of seconds, got -1/)
+    assert.throws(() => securityHeaders({ referrerPolicy: 'a\r\nb' }), /referrerPolicy is "a\\r\\nb"/)
+    assert.throws(
+      () => securityHeaders({ hsts: { maxAge: -1 } }),
+      /hsts.maxAge is -1, expected a whole number of seconds/,
+    )
     assert.throws(() => securityHeaders({ hsts: { preload: true } }), /only with includeSubDomains/)
   })
 })

@@ -362,12 +362,15 @@ describe('staticFiles', () => {
       assert.equal((await call(staticFiles(pathToFileURL(root)), { path: '/a.txt' })).status, 200)
       assert.throws(() => staticFiles(join(root, 'missing')), /is no folder \(looked for at /)
       assert.throws(() => staticFiles(''), /is no folder/)
-      assert.throws(() => staticFiles(root, { maxAge: 1.5 }), /maxAge is 1.5: a number of whole seconds/)
+      assert.throws(() => staticFiles(root, { maxAge: 1.5 }), /maxAge is 1.5, expected a whole number of seconds/)
       assert.throws(() => staticFiles(root, { immutable: true }), /says nothing without maxAge/)
       assert.throws(() => staticFiles(root, { index: ['../x'] }), /index has "..\/x"/)
       assert.throws(() => staticFiles(root, { fallback: '../x' }), /is no name of a file below the root/)
-      assert.throws(() => staticFiles(root, { precompressed: ['deflate' as never] }), /br, zstd or gzip is due/)
-      assert.throws(() => staticFiles(root, { maxRanges: 0 }), /positive integer/)
+      assert.throws(
+        () => staticFiles(root, { precompressed: ['deflate' as never] }),
+        /expected an array of br, zstd and gzip, or false/,
+      )
+      assert.throws(() => staticFiles(root, { maxRanges: 0 }), /maxRanges is 0, expected a whole number, 1 or more/)
     }))
 })
 

@@ -388,8 +388,8 @@ it('has its client’s going seen by the application', async () => {
 })
 
 it('refuses deadlines that are none', () => {
-  assert.throws(() => timeout({ firstByte: 0 }), /firstByte is a number of milliseconds above 0.*got 0/)
-  assert.throws(() => timeout({ total: '5s' as never }), /total .*got 5s/)
+  assert.throws(() => timeout({ firstByte: 0 }), /firstByte is 0, expected a number of milliseconds above 0/)
+  assert.throws(() => timeout({ total: '5s' as never }), /total is "5s"/)
 })
 
 for (const place of places) {
