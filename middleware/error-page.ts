@@ -35,7 +35,7 @@ const OPTIONS: OptionForms<ErrorPageOptions> = {
 /**
  * Not to be taken for protocol's `errorPage(status)`, which is the plain page as an application.
  *
- * @throws TypeError for an option that is none, a status that is no error's, or a page that is neither; the error of node:fs for a file that cannot be read
+ * @throws TypeError for an option that is none, a status that is no error's, a page that is neither, or a file that cannot be read
  */
 export function errorPage(options: ErrorPageOptions = {}): Middleware {
   checkOptions('errorPage', options, OPTIONS)

@@ -2,7 +2,7 @@
 
 import { readFileSync, statSync } from 'node:fs'
 import { STATUS_CODES } from 'node:http'
-import { extname } from 'node:path'
+import { extname, resolve } from 'node:path'
 import mime from 'mime-types'
 import type { Application, Body, Environ, Headers, StartResponse } from '../protocol/application.ts'
 import { Context } from '../protocol/context.ts'
@@ -24,13 +24,13 @@ const FILE_MAX = 1024 * 1024
 export class ErrorPages {
   readonly #pages: Map<string, Application> = new Map()
 
-  /** @throws TypeError for a key or page that is none; the error of node:fs for a file that cannot be read */
+  /** @throws TypeError for a key or page that is none, and a file that cannot be read, with the error of node:fs as its cause */
   constructor(pages: Readonly<Partial<Record<PageKey, string | Application>>>) {
     for (const [key, page] of Object.entries(pages)) {
       if (!/^[45](?:\d\d|xx)$/.test(key)) {
         throw new TypeError(`errorPage: pages are for statuses from 400 to 599, or '4xx' and '5xx', got ${key}`)
       }
-      if (typeof page === 'string') this.#pages.set(key, filePage(page))
+      if (typeof page === 'string') this.#pages.set(key, filePage(key, page))
       else if (typeof page === 'function') this.#pages.set(key, page)
       else
         throw new TypeError(`errorPage: a page is the path of a file or an application, got ${typeof page} for ${key}`)
@@ -150,10 +150,8 @@ function pageEnviron(environ: Environ, asked: Asked, code: string): Environ {
   return own
 }
 
-function filePage(path: string): Application {
-  const { size } = statSync(path)
-  if (size > FILE_MAX) throw new TypeError(`errorPage: ${path} has ${size} bytes; a page has at most ${FILE_MAX}`)
-  const bytes = readFileSync(path)
+function filePage(key: string, path: string): Application {
+  const bytes = readPage(key, path)
   const type = mime.contentType(extname(path)) || 'application/octet-stream'
   const json = type.startsWith('application/json')
   return (environ, startResponse) => {
@@ -166,5 +164,19 @@ function filePage(path: string): Application {
       ['Cache-Control', 'no-store'],
     ])
     return [bytes]
+  }
+}
+
+function readPage(key: string, path: string): Buffer {
+  const label = `errorPage: the page for ${key}, ${resolve(path)},`
+  try {
+    const { size } = statSync(path)
+    if (size <= FILE_MAX) return readFileSync(path)
+    throw new TypeError(`${label} has ${size} bytes; a page has at most ${FILE_MAX}`)
+  } catch (cause) {
+    if (cause instanceof TypeError) throw cause
+    throw new TypeError(`${label} cannot be read: ${(cause as Error).message}; correct its path or permissions`, {
+      cause,
+    })
   }
 }

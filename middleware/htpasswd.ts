@@ -5,7 +5,6 @@
 
 import { readFileSync, statSync } from 'node:fs'
 import { readFile, stat } from 'node:fs/promises'
-import { userInfo } from 'node:os'
 import { resolve } from 'node:path'
 import type { Clock } from '../protocol/clock.ts'
 
@@ -125,7 +124,7 @@ function unreadable(path: string, cause: NodeJS.ErrnoException): HtpasswdError {
     cause.code === 'ENOENT' || cause.code === 'ENOTDIR'
       ? `is not there: correct the path, or make it (htpasswd -B -c ${file} NAME)`
       : cause.code === 'EACCES' || cause.code === 'EPERM'
-        ? `may not be read by the user of this process (${userInfo().username}): let that user read it, and its folders be passed`
+        ? `may not be read by the user of this process (uid ${process.getuid?.() ?? 'unknown'}): let that user read it, and its folders be passed`
         : cause.code === 'EISDIR'
           ? 'is a folder: give the path of a file in it'
           : `cannot be read: ${cause.message}`

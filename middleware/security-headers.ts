@@ -9,12 +9,11 @@ import {
   callable,
   checkOptions,
   flag,
-  form,
-  isPlain,
   type OptionForm,
   type OptionForms,
   oneOf,
   orFalse,
+  record,
   textOf,
   wholeNumber,
 } from '../protocol/check-options.ts'
@@ -66,10 +65,7 @@ export interface HstsOptions {
 const value: OptionForm<string | false> = orFalse(textOf('a string of printable ASCII', /^[\x20-\x7e]+$/))
 
 const OPTIONS: OptionForms<SecurityHeadersOptions> = {
-  hsts: form(
-    'an object with any of maxAge, includeSubDomains, preload, or false',
-    (given) => given === false || isPlain(given),
-  ),
+  hsts: orFalse(record('HSTS options')),
   isHttps: callable('a function of the environ'),
   contentTypeOptions: oneOf('nosniff', false),
   frameOptions: oneOf('DENY', 'SAMEORIGIN', false),

@@ -50,7 +50,7 @@ const OPTIONS: OptionForms<SendFileOptions> = {
     'the path of a folder, or an array of some',
     (value) => isPath(value) || (Array.isArray(value) && value.every(isPath)),
   ),
-  accel: record('folders by prefix'),
+  accel: record('folders by prefix', isPath),
   followSymlinks: flag,
   maxRanges: wholeNumber(1),
   log: logger('warn'),

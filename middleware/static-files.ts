@@ -97,7 +97,7 @@ const OPTIONS: OptionForms<StaticFilesOptions> = {
           (field) => Array.isArray(field) && field.length === 2 && field.every((part) => typeof part === 'string'),
         )),
   ),
-  types: record('media types by extension'),
+  types: record('media types by extension', isText),
   fallback: form('an application, or the name of a file below the root', (value) => isFunction(value) || isText(value)),
   maxRanges: wholeNumber(1),
   log: logger('warn'),

@@ -38,18 +38,17 @@ export function checkOptions<O extends object>(
   const known = forms as Readonly<Record<string, OptionForm>>
   const names = Object.keys(known)
   if (!isPlain(options)) {
-    const where =
-      path === '' ? `${shown(options)} came as options` : `the option ${path.slice(0, -1)} is ${shown(options)}`
-    const due = `expected an object with ${names.length > 1 ? 'any of ' : ''}${names.join(', ')}`
-    throw new TypeError(`${name}: ${where}, ${due}${meant(options, known, path)}`)
+    // What should have been a secret option's value may be in it.
+    const came = names.some((option) => known[option]!.secret) ? kindOf(options) : shown(options)
+    const where = path === '' ? `${came} came as options` : `the option ${path.slice(0, -1)} is ${came}`
+    throw new TypeError(`${name}: ${where}, expected an object with ${anyOf(names)}${meant(options, known, path)}`)
   }
   for (const [option, value] of Object.entries(options)) {
     const form = Object.hasOwn(known, option) ? known[option]! : undefined
     if (form === undefined) {
       const near = nearestName(option, names)
-      const instead = near
-        ? `; did you mean ${path}${near}?`
-        : ` (${shown(value)} came), expected any of ${names.join(', ')}`
+      // Without its value, which may be a password under a name that there is not.
+      const instead = near ? `; did you mean ${path}${near}?` : `, expected ${anyOf(names)}`
       throw new TypeError(`${name}: there is no option ${path}${option}${instead}`)
     }
     if (value !== undefined && !form.fits(value)) {
@@ -68,18 +67,23 @@ export function defined<T extends object>(options: T): T {
   return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as T
 }
 
-/** Options are often known by another case. */
+function anyOf(names: readonly string[]): string {
+  return names.length > 1 ? `any of ${names.join(', ')}` : names.join()
+}
+
+/** Options are often known by another case, and the fields that some set by their initials (CSP). */
 function nearestName(option: string, names: readonly string[]): string | undefined {
   const lower = names.map((name) => name.toLowerCase())
   const near = nearest(option.toLowerCase().replace(/[-_]/g, ''), lower)
-  return near === undefined ? undefined : names[lower.indexOf(near)]
+  if (near !== undefined) return names[lower.indexOf(near)]
+  return names.find((name) => name.replace(/(?<=.)[a-z]/g, '').toLowerCase() === option.toLowerCase())
 }
 
 /** A value given without its name, where it can be only one's. */
 function meant(value: unknown, forms: Readonly<Record<string, OptionForm>>, path: string): string {
   // A function is as likely the application, which is for what the factory returns.
-  if (path !== '' || value === null || typeof value === 'function') return ''
-  const fitting = Object.keys(forms).filter((name) => !forms[name]!.secret && forms[name]!.fits(value))
+  if (path !== '' || typeof value === 'function' || Object.values(forms).some(({ secret }) => secret)) return ''
+  const fitting = Object.keys(forms).filter((name) => forms[name]!.fits(value))
   return fitting.length === 1 ? `; did you mean { ${fitting[0]}: ${shown(value)} }?` : ''
 }
 
@@ -96,11 +100,15 @@ function shown(value: unknown): string {
     typeof value === 'string'
       ? JSON.stringify(value)
       : inspect(value, { depth: 0, breakLength: Number.POSITIVE_INFINITY, maxArrayLength: 5 })
-  return text.length > 100 ? `${text.slice(0, 100)}…` : text
+  // Of an error it is the stack.
+  const line = text.replace(/\s*\n\s*/g, ' ')
+  return line.length > 100 ? `${line.slice(0, 100)}…` : line
 }
 
 function kindOf(value: unknown): string {
-  return value === null ? 'null' : Array.isArray(value) ? 'an array' : `of type ${typeof value}`
+  if (value === null || value === undefined) return String(value)
+  if (Array.isArray(value)) return 'an array'
+  return typeof value === 'object' ? 'an object of a class' : `a ${typeof value}`
 }
 
 // ---- forms -----------------------------------------------------------------------------------------------------------
@@ -152,9 +160,9 @@ export function listOf<T>(what: string, fits: (value: unknown) => boolean): Opti
   return form(`an array of ${what}`, (value) => Array.isArray(value) && value.every(fits))
 }
 
-/** Its values are looked at by the factory, which can name the one that is wrong. */
-export function record(what: string): OptionForm<never> {
-  return form(`an object of ${what}`, isPlain)
+/** @param fits each value; left out, the factory looks at them, and can name the one that is wrong */
+export function record(what: string, fits: (value: unknown) => boolean = () => true): OptionForm<never> {
+  return form(`an object of ${what}`, (value) => isPlain(value) && Object.values(value).every(fits))
 }
 
 /** @param what it is asked: `a function of the environ` */

@@ -442,7 +442,10 @@ describe('pages of one’s own', () => {
   it('are refused when they are none', () => {
     assert.throws(() => errorPage({ pages: { 200: own } }), /from 400 to 599.*got 200/)
     assert.throws(() => errorPage({ pages: { 404: 42 as never } }), /got number for 404/)
-    assert.throws(() => errorPage({ pages: { 404: '/no/such/file.html' } }), { code: 'ENOENT' })
+    assert.throws(
+      () => errorPage({ pages: { 404: '/no/such/file.html' } }),
+      /^TypeError: errorPage: the page for 404, \/no\/such\/file.html, cannot be read: ENOENT.*; correct its path/,
+    )
   })
 })
 
