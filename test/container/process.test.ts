@@ -60,7 +60,10 @@ describe('gantry container', () => {
   for (const [module, says] of [
     ['missing.ts', /^gantry container: there is no file .*missing\.ts\n$/],
     ['syntax.js', /^gantry container: .*syntax\.js:\d+: SyntaxError: .*\n$/],
-    ['nothing.js', /^gantry container: nothing\.js exports neither application nor a default; it exports other; .*--interface node\n$/],
+    [
+      'nothing.js',
+      /^gantry container: nothing\.js exports neither application nor a default; it exports other; .*--interface node\n$/,
+    ],
     ['waits.js', /^gantry container: waits\.js .*waits at its top level for something that never comes\n$/],
     [
       'throws.js',
