@@ -43,10 +43,9 @@ describe('WebSockets through gantry up', () => {
       try {
         const connected = Promise.withResolvers<void>()
         const upgraded = Promise.withResolvers<void>()
-        client.on('connect', () => {
-          connected.resolve()
-          client.io.engine.on('upgrade', () => upgraded.resolve())
-        })
+        client.on('connect', () => connected.resolve())
+        // Not only once it is connected: either may be first.
+        client.io.engine.on('upgrade', () => upgraded.resolve())
         client.on('connect_error', (error) => connected.reject(error))
         await connected.promise
         if (transports.length > 1) await upgraded.promise
