@@ -1,11 +1,11 @@
 /** A real Apache with mod_cgi in a directory of its own, as an ordinary user's process in the foreground. */
 
-import { type ChildProcess, spawn } from 'node:child_process'
+import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, statSync } from 'node:fs'
 import { readFile, rm, writeFile } from 'node:fs/promises'
-import { connect } from 'node:net'
 import { dirname, join } from 'node:path'
+import { answering } from './answering.ts'
 import { repositoryFile } from './child.ts'
 import { freePort, temporary } from './sockets.ts'
 
@@ -87,19 +87,5 @@ SetEnv ap_trust_cgilike_cl 1
       await exited
       await rm(directory, { recursive: true, force: true })
     },
-  }
-}
-
-async function answering(child: ChildProcess, port: number): Promise<void> {
-  for (;;) {
-    if (child.exitCode !== null) throw new Error(`it ended with ${child.exitCode}`)
-    const socket = connect(port, '127.0.0.1')
-    const answered = await new Promise<boolean>((resolve) => {
-      socket.once('connect', () => resolve(true))
-      socket.once('error', () => resolve(false))
-    })
-    socket.destroy()
-    if (answered) return
-    await new Promise((resolve) => setTimeout(resolve, 20))
   }
 }

@@ -1,11 +1,11 @@
 /** A real nginx in a directory of its own, as one unprivileged-style process in the foreground. */
 
-import { type ChildProcess, spawn } from 'node:child_process'
+import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync } from 'node:fs'
 import { readFile, rm, writeFile } from 'node:fs/promises'
-import { connect } from 'node:net'
 import { join } from 'node:path'
+import { answering } from './answering.ts'
 import { freePort, temporary } from './sockets.ts'
 
 const nginx = ['/usr/sbin/nginx', '/usr/local/sbin/nginx', '/usr/bin/nginx'].find((path) => existsSync(path))
@@ -64,20 +64,5 @@ ${location}
       await exited
       await rm(directory, { recursive: true, force: true })
     },
-  }
-}
-
-/** nginx says nowhere that it listens: ask until it does. */
-async function answering(child: ChildProcess, port: number): Promise<void> {
-  for (;;) {
-    if (child.exitCode !== null) throw new Error(`it ended with ${child.exitCode}`)
-    const socket = connect(port, '127.0.0.1')
-    const answered = await new Promise<boolean>((resolve) => {
-      socket.once('connect', () => resolve(true))
-      socket.once('error', () => resolve(false))
-    })
-    socket.destroy()
-    if (answered) return
-    await new Promise((resolve) => setTimeout(resolve, 20))
   }
 }
