@@ -12,8 +12,8 @@ import { relieve } from './relief.ts'
 
 /**
  * Bytes read at a time. Measured for 1 MiB out of the page cache, µs of CPU by block: 64 KiB 560, 128 KiB 480, 256 KiB 370,
- * 512 KiB 460. Most of it is the cost of new memory. Not read ahead: with 1 and with 16 connections that took 10 to 25 % more CPU (a chunk that
- * is sent at once is still in the cache), the kernel reads ahead by itself, and a slow reader would hold twice as much.
+ * 512 KiB 460. Most of it is the cost of new memory. Not read ahead: the kernel does by itself, a slow reader would hold twice as much, and
+ * the few runs that tried it, on a noisy machine, took more CPU and not less.
  */
 export const FILE_BLOCK: number = 256 * 1024
 
