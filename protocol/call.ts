@@ -174,7 +174,7 @@ class Gathering implements ResponseSink {
   }
 
   data(chunk: Uint8Array | undefined, end: boolean): boolean {
-    // A copy: an application may use its buffer again once its next chunk was asked for.
+    // A copy: what an application that writes to a chunk again has sent stays what it was.
     if (chunk && chunk.length > 0) this.#chunks.push(Buffer.from(chunk))
     if (end) this.end(undefined)
     return true
