@@ -6,8 +6,6 @@ import type { Application } from '../../protocol/application.ts'
 /** `wsgi`: (environ, startResponse). `node`: (req, res). `fetch`: (Request) → Response. */
 export type InterfaceName = 'wsgi' | 'node' | 'fetch'
 
-export const interfaceNames: readonly ['wsgi', 'node', 'fetch'] = ['wsgi', 'node', 'fetch']
-
 /** Something that a container can serve. */
 export interface Hosted {
   /** For the log: `an Express application`. */
