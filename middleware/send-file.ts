@@ -57,7 +57,10 @@ const OPTIONS: OptionForms<SendFileOptions> = {
   clock: having('a clock', 'now', 'wall'),
 }
 
-/** Said by clients to an application behind a front that does not set them, these choose which of its files are sent (CVE-2025-61780). */
+/**
+ * By these a front tells an application how it sends files, and by which names. Said by a client, they would have the front give what it
+ * keeps for itself (CVE-2025-61780, of Rack::Sendfile).
+ */
 const NOT_FROM_CLIENTS = ['X-Sendfile-Type', 'X-Accel-Mapping']
 
 /** The file's own, or of bytes that are not sent. */
