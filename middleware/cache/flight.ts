@@ -2,7 +2,7 @@
  * One call of the application whose response several clients may get: run in an exchange of its own, so that it lives as long as
  * anybody waits for it and not as long as the client that came first, and so that every rule of the contract is kept by `exchange.ts`.
  *
- * What becomes of the response is decided by who made it (`cache.ts`), once, by its head. Its chunks are handed on as readers ask for
+ * What becomes of the response is decided by who made it (`desk.ts`), once, by its head. Its chunks are handed on as readers ask for
  * them: nothing more is taken from the application than the fastest of them wants, and nothing is held back. It knows no URI and no
  * freshness.
  */
