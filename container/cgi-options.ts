@@ -3,7 +3,14 @@
 import type { OptionValues } from '../protocol/options.ts'
 import { containerOptions } from './options.ts'
 
-type Module = Pick<typeof containerOptions, 'module' | 'interface'>
+type Module = {
+  readonly module: typeof containerOptions.module
+  readonly interface: Omit<typeof containerOptions.interface, 'sentence'> & { readonly sentence: string }
+}
+
+/** The container's, but for servers that listen: `gantry cgi` takes none over. */
+const INTERFACE =
+  'What EXPORT is: wsgi, a function of (environ, startResponse); node, a listener of (req, res), an Express, Koa, Fastify or NestJS application or an http.Server that does not listen; fetch, a function of (request) or an object with fetch(), as a Hono application is.'
 
 const ownOptions = {
   environ: {
@@ -18,7 +25,7 @@ const ownOptions = {
 
 export const cgiOptions: Module & typeof ownOptions = {
   module: containerOptions.module,
-  interface: containerOptions.interface,
+  interface: { ...containerOptions.interface, sentence: INTERFACE },
   ...ownOptions,
 }
 

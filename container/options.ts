@@ -27,7 +27,7 @@ const ownOptions = {
     choices: ['light', 'platform'],
     default: 'light',
     sentence:
-      'What fetch handlers are given and make: light, Request and Response objects that become the platform’s own as soon as more than their plain parts is asked for, at a third of the cost; platform, those of Node as it has them.',
+      'What fetch handlers are given and make: light, Request and Response objects that become the platform’s own as soon as more than their plain parts is asked for, at a fraction of the cost; platform, those of Node as it has them.',
   },
   middleware: {
     kind: 'text',
