@@ -18,7 +18,7 @@ export type { Changed, Decide, Filter, Filtered, Hold, Replaced } from './filter
 
 type Step = IteratorResult<Uint8Array>
 
-/** A filter that swallows a long synchronous body lets others run this often, bytes (contract.md rule 3). */
+/** A filter that swallows a long synchronous body lets others run this often, bytes; as exchange.ts does. */
 const YIELD_AFTER = 64 * 1024
 
 const EMPTY: Uint8Array = new Uint8Array(0)

@@ -11,7 +11,7 @@ export class FilteredWrites {
   /**
    * @param size bytes that it holds
    * @param turn what is done when those before are through; not when one of them failed
-   * @throws LocalProtocolError when too much waits (contract.md rule 14)
+   * @throws LocalProtocolError when too much waits, as exchange.ts has it
    */
   add(size: number, turn: () => Promise<void>): Promise<void> {
     const before = this.pending

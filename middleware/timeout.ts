@@ -332,7 +332,7 @@ class TimedCall implements Expirable {
     if (failure) throw (failure as { error: unknown }).error
   }
 
-  /** As after an abort (contract.md rule 14): a `next()` has 5 s to come in before the body is closed, and is waited for all the same. */
+  /** As after an abort in exchange.ts: a `next()` has 5 s to come in before the body is closed, and is waited for all the same. */
   async #closeAfter(pending: Promise<void>): Promise<void> {
     let timer: Timer | undefined
     const grace = new Promise<void>((resolve) => {

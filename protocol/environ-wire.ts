@@ -1,5 +1,5 @@
 /**
- * An environ across processes: what a REQUEST frame carries of it, and the environ of a REQUEST frame (contract.md, *environ*).
+ * An environ across processes: what a REQUEST frame carries of it, and the environ of a REQUEST frame (docs/contract.md, *The environ*).
  * Strings cross; header lines cross as they came. It knows no frames.
  */
 

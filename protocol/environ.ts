@@ -1,5 +1,5 @@
 /**
- * Environs built from a parsed HTTP request, or from the variables of a CGI-like peer (contract.md, RFC 3875 §4.1). What becomes of
+ * Environs built from a parsed HTTP request, or from the variables of a CGI-like peer (docs/contract.md, RFC 3875 §4.1). What becomes of
  * headers is `request-headers.ts`, what crosses to another process `environ-wire.ts`. It knows neither sockets nor applications.
  */
 

@@ -1,5 +1,5 @@
 /**
- * One call of one application, with all that PEP 3333 and contract.md ask of a gateway around it (the part of wsgiref's
+ * One call of one application, with all that PEP 3333 and docs/contract.md ask of a gateway around it (the part of wsgiref's
  * handlers.py). Every gateway uses this; none has rules of its own about applications.
  *
  * It knows no wire: bytes leave through a `ResponseSink` and come in through a `RequestInput`, both of the gateway's.
@@ -31,11 +31,11 @@ export interface ExchangeHost {
   settled(exchange: Exchange): void
 }
 
-/** How long a pending `next()` is awaited after an abort before the body is closed all the same, ms (contract.md rule 14). */
+/** How long a pending `next()` is awaited after an abort before the body is closed all the same, ms. This and the next two: docs/contract.md. */
 export const CLOSE_GRACE = 5_000
-/** Bytes written by `write` that nobody waited for, above which a response is aborted (contract.md rule 14). */
+/** Bytes written by `write` that nobody waited for, above which a response is aborted. */
 export const WRITE_OVERRUN: number = 1024 * 1024
-/** A long synchronous body lets others run this often, bytes (contract.md rule 3). */
+/** A long synchronous body lets others run this often, bytes. */
 const YIELD_AFTER = 64 * 1024
 
 const resolved: Promise<void> = Promise.resolve()

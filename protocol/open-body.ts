@@ -1,6 +1,6 @@
 /**
- * An application's body while it is open: closed once, whoever closes it and why (contract.md rule 6). It neither iterates nor
- * sends.
+ * An application's body while it is open: closed once, whoever closes it and why
+ * (CLOSE_TWICE and CLOSE_MISSING in docs/contract.md). It neither iterates nor sends.
  */
 
 import type { Body } from './application.ts'

@@ -1,6 +1,6 @@
 /**
  * Request headers in an environ: which field becomes which variable, how repeated ones are joined, which do not cross, and how
- * middleware sets one (contract.md, *environ*; RFC 3875 §4.1.18). No other file names an `HTTP_*` key by rule.
+ * middleware sets one (docs/contract.md, *The environ*; RFC 3875 §4.1.18). No other file names an `HTTP_*` key by rule.
  *
  * Header lines travel beside the variables (`environ.gantry.rawHeaders`), in the order, case and repetition in which they were
  * received, and `HTTP_*` are derived from them.

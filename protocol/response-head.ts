@@ -1,6 +1,6 @@
 /**
- * What a status line and response headers may be (contract.md rule 9): checked where an application hands them over, so
- * that no gateway meets a field that would change the meaning of its wire.
+ * What a status line and response headers may be (docs/contract.md, *Status and headers*): checked where an application
+ * hands them over, so that no gateway meets a field that would change the meaning of its wire.
  */
 
 import { STATUS_CODES } from 'node:http'

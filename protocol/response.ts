@@ -1,5 +1,6 @@
 /**
- * What leaves of one response: when its head goes, how much of its body, and how it ends (contract.md rules 2, 3, 7 and 8).
+ * What leaves of one response: when its head goes, how much of its body, and how it ends (docs/contract.md,
+ * *What lint cannot see*).
  *
  * It stands between an exchange and a gateway's `ResponseSink`. It calls no application, waits for nothing and aborts nothing:
  * what it cannot send it throws, and `exchange.ts` decides what becomes of that.

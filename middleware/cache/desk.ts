@@ -260,7 +260,7 @@ export class Desk {
       const write = call.startResponse(status, fields)
       const whole = flight.atOnce
       if (whole) return finishedBody(whole, flight, reader)
-      // A head that came without a chunk is due at once (contract.md rule 3).
+      // A head that came without a chunk is due at once.
       if (flight.bare) write(new Uint8Array(0)).catch(() => {})
     } catch (error) {
       reader.leave()

@@ -53,7 +53,7 @@ export function finishedBody(chunks: Uint8Array[], flight: Flight, reader: Reade
 }
 
 /**
- * What who began a flight has to wait for, for its slot not to be free before the application is done (contract.md rule 14). Nothing where
+ * What who began a flight has to wait for, for its slot not to be free before the application is done. Nothing where
  * others go on with it: their own requests hold slots.
  */
 function leftover(flight: Flight, reader: Reader): Promise<void> | undefined {

@@ -21,7 +21,7 @@ export interface Http1Limits {
   chunkOverhead: number
   /** Bytes of request body, or of pipelined requests, that are read ahead of the application; beyond, the socket is not read. */
   readAhead: number
-  /** An unread request body up to this size is dropped to keep the connection; beyond, it closes (contract rule 15). */
+  /** An unread request body up to this size is dropped to keep the connection; beyond, it closes. */
   discard: number
 }
 
