@@ -33,7 +33,7 @@ const SETTLE = 2_500
 const FACTS: ProcessFacts = { multithread: false, multiprocess: true, runOnce: true }
 
 /** What a CGI program has. */
-export interface CgiStreams {
+interface CgiStreams {
   /** Asked for once, if the application reads. */
   input(): Readable
   readonly output: Writable
@@ -98,8 +98,8 @@ function standardOutput(): Writable {
   return stat.isFIFO() || stat.isSocket() ? new Socket({ fd: 1, readable: false, writable: true }) : process.stdout
 }
 
-/** One request over three streams. Apart from the process, so that a test can have many. */
-export class CgiRun implements ResponseSink, InputSource, ExchangeHost {
+/** One request over three streams. Whose they are, and that the process ends with it, is not known here. */
+class CgiRun implements ResponseSink, InputSource, ExchangeHost {
   readonly clock: typeof systemClock = systemClock
   readonly deadlines: Deadlines = new Deadlines(systemClock)
   readonly log: Logger

@@ -156,7 +156,7 @@ const watch = `function (options) {
 }`
 
 /** The environ for a person: its variables, and of objects only what they are. Values of names that tell of secrets are left out. */
-export function environRows(environ: Environ): { key: string; value: string }[] {
+function environRows(environ: Environ): { key: string; value: string }[] {
   return Object.keys(environ)
     .sort()
     .map((key) => {

@@ -98,11 +98,7 @@ function standardOutput(): NodeJS.WriteStream {
   return stdout
 }
 
-export function accessLine(
-  environ: Environ,
-  outcome: Outcome,
-  requestId: string = environ.gantry.requestId,
-): AccessLine {
+function accessLine(environ: Environ, outcome: Outcome, requestId: string = environ.gantry.requestId): AccessLine {
   const line: AccessLine = {
     requestId,
     remote: environ.REMOTE_ADDR,

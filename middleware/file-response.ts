@@ -39,7 +39,7 @@ const SETTLED = 1_000
  * The tag of a file: its time to the microsecond and its size, as nginx's. Strong only when its time is a second old: Apache does so too.
  * No inode: the same file on two servers has the same tag.
  */
-export function fileTag({ mtimeMs, size }: Stats, variant: string, now: number): string {
+function fileTag({ mtimeMs, size }: Stats, variant: string, now: number): string {
   const tag = `"${Math.round(mtimeMs * 1000).toString(16)}-${size.toString(16)}${variant === '' ? '' : `-${variant}`}"`
   return now - mtimeMs >= SETTLED ? tag : `W/${tag}`
 }

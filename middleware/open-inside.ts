@@ -181,7 +181,7 @@ export class Root {
 }
 
 /** Whether a real path is `root` or below it. */
-export function isWithin(root: string, real: string): boolean {
+function isWithin(root: string, real: string): boolean {
   const base = root.endsWith(sep) ? root.slice(0, -1) : root
   return real === base || real.startsWith(base + sep)
 }

@@ -65,7 +65,7 @@ export function rangeHolds(environ: Environ, { etag, lastModified }: Validators,
 }
 
 /** RFC 9110 §8.8.3.2. */
-export function strongEqual(a: string, b: string): boolean {
+function strongEqual(a: string, b: string): boolean {
   return a === b && !a.startsWith('W/')
 }
 

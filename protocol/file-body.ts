@@ -34,7 +34,7 @@ export type FileBody = Body & {
 }
 
 /** Up to this size a body is read whole and leaves with its head: what the gateway joins. */
-export const SMALL_FILE: number = 64 * 1024
+const SMALL_FILE: number = 64 * 1024
 
 const openAsync = promisify(open)
 const fstatAsync = promisify(fstat)

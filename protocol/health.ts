@@ -42,7 +42,7 @@ export interface HealthOptions {
 const PATIENCE = 5_000
 
 /** `/live` and `/ready`, as an application. */
-export function healthApplication(readiness: () => Readiness): Application {
+function healthApplication(readiness: () => Readiness): Application {
   const missing = errorPage(404)
   return (environ, startResponse) => {
     const report = reportOn(environ.PATH_INFO, readiness)

@@ -115,7 +115,7 @@ export function environmentName(key: string): string {
 }
 
 /** How an option is written in messages: `--listen`, `MODULE`, `GANTRY_TOKEN`. */
-export function optionLabel(key: string, option: Option): string {
+function optionLabel(key: string, option: Option): string {
   if (option.secret) return environmentName(key)
   return option.positional ? (option.value ?? key.toUpperCase()) : flagName(key)
 }

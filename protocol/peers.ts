@@ -14,7 +14,7 @@ const words: Readonly<Record<string, readonly string[]>> = {
 }
 
 /** Words that stand for ranges, for help and messages. `unix` is the peer at the other end of a Unix socket. */
-export const peerWords: readonly string[] = [...Object.keys(words), 'unix']
+const peerWords: readonly string[] = [...Object.keys(words), 'unix']
 
 /** What a listener calls the peer of a Unix socket, as nginx does in its `REMOTE_ADDR`. */
 export const UNIX_PEER = 'unix:'

@@ -12,7 +12,7 @@ import { isHopByHop } from '../hop-by-hop.ts'
 import { statusFromWire } from '../response-head.ts'
 
 /** Bytes. As the HTTP gateway's own limit for a head; Apache takes fields of 8 KiB, 100 of them. */
-export const MAX_HEAD: number = 64 * 1024
+const MAX_HEAD: number = 64 * 1024
 
 export type CgiHead =
   /** §6.2.1, §6.2.3, §6.2.4: an answer for the client. */

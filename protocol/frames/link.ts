@@ -34,7 +34,7 @@ const LINGER = 1_000
 /** Before the system asks whether an idle peer is still there, ms. */
 const KEEP_ALIVE = 15_000
 /** HELLO and proof, ms: a second on a slow machine that just started, with room. */
-export const HANDSHAKE_TIMEOUT = 5_000
+const HANDSHAKE_TIMEOUT = 5_000
 
 export class Link {
   readonly connection: Connection

@@ -22,7 +22,7 @@ export const OK = 0
 export const PAUSED = 21
 export const INVALID_TRANSFER_ENCODING = 15
 /** Ours: llhttp and this side do not agree where something ends. */
-export const DISAGREED = -1
+const DISAGREED = -1
 
 interface Exports {
   memory: { buffer: ArrayBuffer }

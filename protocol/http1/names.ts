@@ -4,7 +4,7 @@
  */
 
 /** What a name is to `head.ts`. */
-export const OTHER = 0
+const OTHER = 0
 export const HOST = 1
 export const EXPECT = 2
 export const UPGRADE = 3

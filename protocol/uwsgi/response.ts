@@ -11,7 +11,7 @@ import { RemoteProtocolError } from '../errors.ts'
 import { statusFromWire } from '../response-head.ts'
 
 /** What nginx's and Apache's own buffers for such a head are within; a head is kept in memory until it is whole. */
-export const MAX_HEAD_BYTES: number = 64 * 1024
+const MAX_HEAD_BYTES: number = 64 * 1024
 
 export type ResponseEvent =
   /** A 1xx response: more heads follow. */
