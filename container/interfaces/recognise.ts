@@ -199,6 +199,6 @@ function isServer(one: unknown): one is Server {
 function served(server: Server): Served {
   if (!server.listening) return { application: serverApplication(server), server }
   throw new Unservable(
-    'listens on a port of its own: leave listen() to the container, or give --interface node, with which it takes the server over',
+    'listens on a port of its own: leave listen() to the container, or start one with --interface node, with which it takes the server over',
   )
 }
