@@ -84,9 +84,14 @@ export class NodeResponseSink implements ResponseSink {
   }
 
   flush(): void {
-    // Node holds what is written until the next tick, which a long computation keeps from coming.
-    const { socket } = this.#res
+    const res = this.#res
+    // Node holds what is written until the next tick, which a long computation keeps from coming, and which a cut does not wait for: in its
+    // socket, since Node 26 in the response. It counts what it corked and uncorks that itself, so that the count has to stay.
+    const corked = res.writableCorked
+    for (let at = 0; at < corked; at++) res.uncork()
+    const { socket } = res
     while (socket && socket.writableCorked > 0) socket.uncork()
+    for (let at = 0; at < corked; at++) res.cork()
     // compression's own: what it has gathered.
     if (Object.hasOwn(this.#res, 'flush')) (this.#res as unknown as { flush(): void }).flush()
   }

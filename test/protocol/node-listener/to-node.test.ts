@@ -260,6 +260,32 @@ describe('toNode', () => {
     assert.doesNotMatch(page, /secret/)
   })
 
+  it('sends each chunk at once, also where somebody has corked the response', async () => {
+    const read = Promise.withResolvers<void>()
+    const listener = checked((_environ, startResponse) => {
+      startResponse('200 OK', [TEXT])
+      return (async function* () {
+        yield Buffer.from('first')
+        await read.promise
+        yield Buffer.from('second')
+      })()
+    })
+    await using served = await Served.start((req, res) => {
+      res.cork()
+      listener(req, res)
+      res.once('finish', () => res.uncork())
+    })
+    const client = request({ port: served.port, host: '127.0.0.1', timeout: 5_000 }).end()
+    client.once('timeout', () => client.destroy(new Error('nothing came')))
+    const [response] = (await once(client, 'response')) as [IncomingMessage]
+    const chunks: string[] = []
+    for await (const chunk of response) {
+      chunks.push(String(chunk))
+      read.resolve()
+    }
+    assert.deepEqual(chunks, ['first', 'second'])
+  })
+
   for (const [status, method, length] of [
     ['200 OK', 'HEAD', '11'],
     ['204 No Content', 'GET', undefined],
