@@ -2,6 +2,7 @@
 
 import type { Address } from '../../protocol/address.ts'
 import { repositoryFile, TestChild } from './child.ts'
+import { HELD_QUESTION, type Held } from './held.ts'
 
 /** A started server. */
 export interface Gantry {
@@ -15,13 +16,23 @@ export interface Gantry {
 /** Starts a server and waits until it listens. */
 export async function startGantry(
   argv: readonly string[],
-  options: { env?: Readonly<Record<string, string>>; patience?: number } = {},
+  options: { env?: Readonly<Record<string, string>>; patience?: number; held?: boolean } = {},
 ): Promise<Gantry> {
-  const child = new TestChild([repositoryFile('gantry.ts'), ...argv], { patience: 120_000, ...options, ipc: true })
+  const before = options.held ? ['--import', repositoryFile('test/support/held.ts')] : []
+  const command = [...before, repositoryFile('gantry.ts'), ...argv]
+  const child = new TestChild(command, { patience: 120_000, ...options, ipc: true })
   await child.until(() => child.messages.length > 0)
   const { addresses } = child.messages[0] as { addresses: readonly Address[] }
   const tcp = addresses.find((address) => address.kind === 'tcp')
   return { child, addresses, port: tcp?.port ?? 0 }
+}
+
+/** Bytes that a server which was started with `held` still holds after a collection. */
+export async function held({ child }: Gantry): Promise<number> {
+  const before = child.messages.length
+  child.process.send(HELD_QUESTION)
+  await child.until(() => child.messages.length > before)
+  return (child.messages.at(-1) as Held).held
 }
 
 export const FIXTURES: string = repositoryFile('test/apps/all.ts')
