@@ -96,31 +96,52 @@ export class UpgradeSocket extends ClientSocket implements BodyQueueHost {
       this._write(chunks.length === 0 ? last : Buffer.concat([...chunks, last]), 'buffer' as BufferEncoding, callback)
       return
     }
-    this.moved()
+    for (const chunk of chunks) this.moved(0, chunk.length)
+    this.moved(0, last.length)
     this.#peer.cork()
     for (const chunk of chunks) this.#peer.write(chunk)
     this.#forward(last, callback)
     this.#peer.uncork()
   }
 
+  /**
+   * Takes more as long as the peer does, as a real socket goes to the system: what waited here for the last write's end would be lost when
+   * the listener destroys this (`ws` sends and terminates).
+   */
   #forward(chunk: Uint8Array, callback: Callback): void {
-    this.#peer!.write(chunk, (error) => {
+    let called = false
+    const call = (): void => {
+      if (called) return
+      called = true
+      callback()
+    }
+    const room = this.#peer!.write(chunk, (error) => {
       this.moved()
       if (error) this.destroy()
-      callback()
+      call()
     })
+    if (room) call()
   }
 
   #attach(peer: Duplex): void {
     this.#peer = peer
     peer.on('data', (chunk: Buffer) => {
       this.moved(chunk.length)
-      if (!this.push(chunk)) peer.pause()
+      // Once the listener has left, what still comes is dropped: paused, the client's FIN would never be seen.
+      if (!this.destroyed && !this.push(chunk)) peer.pause()
     })
-    peer.on('end', () => this.push(null))
+    peer.on('end', () => {
+      this.push(null)
+      // As net.Socket: where nothing waits to be read, the end is seen by who does not read too.
+      this.read(0)
+    })
     // A reset is a close without an end, which every listener knows of; 'error' would have to be listened for.
     peer.on('error', () => this.destroy())
-    peer.on('close', () => this.destroy())
+    peer.on('close', () => {
+      // What came before an orderly end is the listener's to read, however slow it is.
+      if (peer.readableEnded && !this.readableEnded) this.once('end', () => this.destroy())
+      else this.destroy()
+    })
   }
 
   override _final(callback: Callback): void {

@@ -2,6 +2,7 @@
 
 import assert from 'node:assert/strict'
 import type { IncomingMessage } from 'node:http'
+import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { text } from 'node:stream/consumers'
 import { describe, it } from 'node:test'
@@ -69,6 +70,72 @@ describe('fromNode: upgrades', () => {
     socket!.once('drain', drained.resolve)
     sink.peer!.resume()
     await drained.promise
+    sink.peer!.destroy()
+  })
+
+  it('send what was written before the listener destroys its socket, each write of it', async () => {
+    const { sink, whenSettled } = serve((_req, socket) => {
+      socket.write(SWITCH)
+      for (const part of ['one ', 'two ', 'three']) socket.write(part)
+      socket.destroy()
+    })
+    const got = text(sink.peer!)
+    sink.peer!.end()
+    assert.equal(await got, 'one two three')
+    await whenSettled
+  })
+
+  it('close as soon as the client does after the listener has left, whatever it sends meanwhile', async () => {
+    const { sink, settled } = serve((_req, socket) => {
+      socket.write(SWITCH)
+      socket.destroy()
+    })
+    const { peer } = sink
+    peer!.resume()
+    for (let i = 0; i < 64; i++) peer!.write(Buffer.alloc(16 * 1024))
+    peer!.end()
+    // The clock stands still: no patience runs out.
+    for (let i = 0; i < 1_000 && settled() === 0; i++) await turn()
+    assert.equal(settled(), 1)
+  })
+
+  it('let a slow listener read what came before the client closed', async () => {
+    let socket: Duplex | undefined
+    const { sink, whenSettled } = serve((_req, given) => {
+      socket = given
+      given.end(SWITCH)
+    })
+    sink.peer!.resume()
+    sink.peer!.end('the last words')
+    await whenSettled
+    for (let i = 0; i < 10; i++) await turn()
+    assert.equal(await text(socket!), 'the last words')
+  })
+
+  it('tell a listener that reads nothing of the end', async () => {
+    let closed = false
+    const { sink, whenSettled } = serve((_req, socket) => {
+      socket.on('close', () => (closed = true))
+      socket.end(SWITCH)
+    })
+    sink.peer!.resume()
+    sink.peer!.end()
+    await whenSettled
+    await until(() => closed)
+  })
+
+  it('count all that is written', async () => {
+    let socket: Socket | undefined
+    const { sink } = serve((_req, given) => {
+      socket = given as Socket
+      given.write(SWITCH)
+      given.cork()
+      given.write('one')
+      given.write('two')
+      given.uncork()
+    })
+    for (let i = 0; i < 3; i++) await turn()
+    assert.equal(socket!.bytesWritten, SWITCH.length + 6)
     sink.peer!.destroy()
   })
 
