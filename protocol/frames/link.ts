@@ -10,6 +10,7 @@ import type { Duplex } from 'node:stream'
 import type { Clock, Timer } from '../clock.ts'
 import { RemoteProtocolError } from '../errors.ts'
 import { relieve } from '../relief.ts'
+import { Turn } from '../turn.ts'
 import type { Connection, Event } from './connection.ts'
 import { Goaway } from './constants.ts'
 import type { Stream } from './stream.ts'
@@ -41,6 +42,7 @@ export class Link {
   readonly #stream: Duplex
   readonly #owner: LinkOwner
   readonly #clock: Clock
+  readonly #turn: Turn
   #scheduled = false
   #closed = false
   #ending = false
@@ -58,6 +60,7 @@ export class Link {
     this.#stream = stream
     this.#owner = owner
     this.#clock = options.clock
+    this.#turn = Turn.of(options.clock)
     const timeout = options.handshakeTimeout ?? HANDSHAKE_TIMEOUT
     this.#timer = options.clock.after(timeout, () => {
       if (connection.state !== 'open') {
@@ -149,6 +152,7 @@ export class Link {
   #read(chunk: Uint8Array): void {
     relieve(chunk.length)
     if (this.#closed) return
+    this.#turn.begin()
     const { connection } = this
     try {
       for (const event of connection.receive(chunk)) {
@@ -163,6 +167,8 @@ export class Link {
           this.destroy(error as Error)
           if ('stream' in event) this.#owner.missed?.(event.stream)
         }
+        // What was answered does not wait for applications that compute for long. (Only here: elsewhere a call of ours may be under way.)
+        if (this.#scheduled && this.#turn.hurry()) this.flush()
       }
       if (this.#closed) return
     } catch (error) {

@@ -205,7 +205,7 @@ class Connection implements Http1Connection, StreamOwner, TransportOwner, Exchan
       this.#processing = false
     }
     if (!this.#transport.open) return
-    this.#transport.flush()
+    if (this.#transport.output.gathered) this.#transport.flushSoon()
     this.#watch(progress)
   }
 
@@ -373,7 +373,7 @@ class Connection implements Http1Connection, StreamOwner, TransportOwner, Exchan
   finish(trailers: Headers | undefined): void {
     this.#transport.output.text(this.#http.end(trailers))
     if (this.#processing) return
-    this.flush()
+    this.#transport.flushSoon()
     this.#soon()
   }
 

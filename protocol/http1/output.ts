@@ -35,6 +35,11 @@ export class Output {
     return this.#queue.length === 0 && !this.#socket.writableNeedDrain
   }
 
+  /** Whether something waits to be flushed. */
+  get gathered(): boolean {
+    return this.#text !== ''
+  }
+
   /** Bytes that the operating system has not taken. */
   get backlog(): number {
     let size = this.#socket.writableLength + this.#text.length

@@ -9,6 +9,7 @@ import { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { ExchangeHost } from '../exchange.ts'
 import { relieve } from '../relief.ts'
+import { type Leaving, Turn } from '../turn.ts'
 import type { Http1Timeouts } from './options.ts'
 import { Output } from './output.ts'
 import { type Wait, type Waiter, Waits } from './waits.ts'
@@ -36,7 +37,7 @@ export interface TransportOwner {
  */
 export type Phase = 'open' | 'closing' | 'lingering' | 'gone'
 
-export class Transport implements Waiter {
+export class Transport implements Waiter, Leaving {
   readonly output: Output
   readonly waits: Waits
   /** The client's FIN came. */
@@ -46,8 +47,10 @@ export class Transport implements Waiter {
   readonly #socket: Duplex
   readonly #owner: TransportOwner
   readonly #host: ExchangeHost
+  readonly #turn: Turn
   #phase: Phase = 'open'
-  #flushing = false
+  /** It leaves at the turn's end. */
+  #leaving = false
   /** Cut, and open all the same. */
   #held = false
 
@@ -55,6 +58,7 @@ export class Transport implements Waiter {
     this.#socket = socket
     this.#owner = owner
     this.#host = host
+    this.#turn = Turn.of(host.clock)
     this.output = new Output(socket)
     this.waits = new Waits(this, timeouts, host.clock, host.deadlines)
     if (socket instanceof Socket) socket.setNoDelay(true)
@@ -77,6 +81,7 @@ export class Transport implements Waiter {
 
   readonly #onData = (chunk: Uint8Array): void => {
     relieve(chunk.length)
+    this.#turn.begin()
     if (this.#phase === 'open') this.#owner.received(chunk)
   }
 
@@ -135,22 +140,23 @@ export class Transport implements Waiter {
 
   // ---- writing -----------------------------------------------------------------------------------------------------
 
-  /** Hands to the operating system what was gathered. */
+  /** Hands to the operating system what was gathered: for what cannot wait, and may be followed by long work. */
   flush(): void {
     this.output.flush()
     this.waits.written(this.#socket.writableLength)
   }
 
-  /** For who does not flush: by the end of the tick all is on its way. */
+  /** For all else: by the end of the turn it is on its way. */
   flushSoon(): void {
-    if (this.#flushing) return
-    this.#flushing = true
-    setImmediate(flushNow, this)
+    if (this.#leaving) return
+    this.#leaving = true
+    this.#turn.leave(this)
   }
 
-  flushNow(): void {
-    this.#flushing = false
+  leave(): void {
+    this.#leaving = false
     if (this.#phase === 'open') this.flush()
+    else if (this.#phase === 'closing' && !this.#socket.writableEnded) this.#end()
   }
 
   // ---- ends --------------------------------------------------------------------------------------------------------
@@ -160,13 +166,17 @@ export class Transport implements Waiter {
     if (this.#phase !== 'open') return
     this.#phase = 'closing'
     this.waits.for('nothing')
+    this.#resume()
+    this.flushSoon()
+  }
+
+  #end(): void {
     this.output.end(() => {
       if (this.#phase !== 'closing') return
       this.#phase = 'lingering'
       this.waits.for('linger')
     })
     this.waits.written(this.#socket.writableLength)
-    this.#resume()
   }
 
   /**
@@ -231,7 +241,3 @@ export class Transport implements Waiter {
 }
 
 function ignore(): void {}
-
-function flushNow(transport: Transport): void {
-  transport.flushNow()
-}

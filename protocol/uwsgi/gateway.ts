@@ -307,7 +307,7 @@ class Connection implements ResponseSink, InputSource, TransportOwner, ExchangeH
     this.#responded = true
     // An application that is not done may read its input even after its response.
     if (this.#settled || this.#reader.pending === 0) this.#transport.closeSoon()
-    else this.#transport.flush()
+    else this.#transport.flushSoon()
   }
 
   flush(): void {

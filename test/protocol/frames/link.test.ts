@@ -1,14 +1,14 @@
 import assert from 'node:assert/strict'
 import { Duplex, duplexPair } from 'node:stream'
 import { describe, test } from 'node:test'
-import type { Connection } from '../../../protocol/frames/connection.ts'
+import type { Connection, Event } from '../../../protocol/frames/connection.ts'
 import { Frame } from '../../../protocol/frames/constants.ts'
 import { StreamDuplex } from '../../../protocol/frames/duplex.ts'
 import { Link, type LinkOwner } from '../../../protocol/frames/link.ts'
 import type { Stream } from '../../../protocol/frames/stream.ts'
 import { FakeClock } from '../../support/clock.ts'
 import { bytesOf, call, callerOn, linked, Peer, turns, until } from './link-support.ts'
-import { drain, frame, opened, pair } from './support.ts'
+import { drain, FIELDS, frame, opened, pair } from './support.ts'
 
 /** A stream whose writes complete when the test says so. */
 class Slow extends Duplex {
@@ -47,7 +47,7 @@ class Owner implements LinkOwner {
   readonly events: string[] = []
   readonly relievedStreams: Stream[] = []
   readonly ends: (Error | undefined)[] = []
-  event(event: { type: string }): void {
+  event(event: Event): void {
     this.events.push(event.type)
   }
   relieved(stream: Stream): void {
@@ -96,6 +96,23 @@ describe('a link', () => {
     }
     await turns(2)
     assert.deepEqual(slow.writes.map(types), [[Frame.RESPONSE, Frame.RESPONSE, Frame.RESPONSE]])
+  })
+
+  test('lets what is ready go before more is read when that takes long', async () => {
+    const { slow, owner, link, server, caller, clock } = await scene()
+    const written: number[] = []
+    owner.event = (event: Event) => {
+      if (event.type !== 'request') return
+      written.push(slow.writes.length)
+      clock.advance(100)
+      server.respond(event.stream, '200 OK', [], Buffer.from('hi'), true)
+      link.schedule()
+    }
+    for (let at = 0; at < 3; at++) caller.request(FIELDS, { end: true, hold: false, upgrade: false }, undefined)
+    slow.push(drain(caller))
+    await turns(3)
+    assert.deepEqual(written, [0, 1, 2])
+    assert.equal(slow.writes.length, 3)
   })
 
   test('reads on while it cannot write, and takes no body before there is room', async () => {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { duplexPair } from 'node:stream'
+import { type Duplex, duplexPair } from 'node:stream'
 import { describe, it } from 'node:test'
 import type { Application, Environ, Headers, StartResponse } from '../../../protocol/application.ts'
 import { Deadlines } from '../../../protocol/clock.ts'
@@ -810,18 +810,56 @@ describe('backpressure', () => {
   })
 })
 
+/** An application served in memory to several clients. */
+function inMemory(application: Application, count: number): { clock: FakeClock; clients: Duplex[]; served: Duplex[] } {
+  const clock = new FakeClock()
+  const host = { clock, deadlines: new Deadlines(clock), log: silent, draining: false, settled() {} }
+  const pairs = Array.from({ length: count }, () => duplexPair())
+  for (const [, server] of pairs) {
+    serveHttp1(server, application, { host, facts: { multithread: true, multiprocess: false, runOnce: false } })
+  }
+  return { clock, clients: pairs.map(([client]) => client), served: pairs.map(([, server]) => server) }
+}
+
+describe('answers of one turn of the event loop', () => {
+  /** What the clients had been sent when each of their requests was served, and once the turn was over. */
+  async function sent(computing: number): Promise<number[][]> {
+    const seen: number[][] = []
+    const look = (): void => void seen.push(clients.map((client) => client.readableLength))
+    const { clock, clients, served } = inMemory((environ, start) => {
+      look()
+      clock.advance(computing)
+      return hello(environ, start)
+    }, 2)
+    for (const server of served) server.emit('data', bytes('GET / HTTP/1.1\r\nHost: a\r\n\r\n'))
+    await new Promise((resolve) => setImmediate(resolve))
+    look()
+    for (const each of [...clients, ...served]) each.destroy()
+    return seen.map((lengths) => lengths.map(Math.sign))
+  }
+
+  it('leave together, at its end', async () => {
+    assert.deepEqual(await sent(0.1), [
+      [0, 0],
+      [0, 0],
+      [1, 1],
+    ])
+  })
+
+  it('do not wait for applications that compute for long', async () => {
+    assert.deepEqual(await sent(100), [
+      [0, 0],
+      [1, 0],
+      [1, 1],
+    ])
+  })
+})
+
 describe('a body in pieces of one byte', () => {
   it('counts for what it costs to keep', async () => {
     const { application, waiting } = held()
-    const [client, server] = duplexPair()
-    const host = {
-      clock: new FakeClock(),
-      deadlines: new Deadlines(new FakeClock()),
-      log: silent,
-      draining: false,
-      settled() {},
-    }
-    serveHttp1(server, application, { host, facts: { multithread: true, multiprocess: false, runOnce: false } })
+    const { clients, served } = inMemory(application, 1)
+    const [client, server] = [clients[0]!, served[0]!]
     client.write('POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5000\r\n\r\n')
     for (let at = 0; at < 5000; at++) client.write('a')
     await until(() => waiting.length === 1)

@@ -1,0 +1,84 @@
+/**
+ * Answers of one turn of the event loop leave together, at its end. Each write wakes who reads it; one that is written between two
+ * requests is read, and its reader asleep again, before the next, while those that follow each other at once find it awake. Measured on
+ * loopback with 64 clients: two thirds of the CPU time for each request, and half as many again answered.
+ *
+ * It knows what waits, and for how long; what leaving means is theirs.
+ */
+
+import type { Clock } from './clock.ts'
+
+/** Something that has to be sent. */
+export interface Leaving {
+  /** The moment to send it. Must not throw. */
+  leave(): void
+}
+
+/**
+ * How long answers wait for others, ms: for some dozens of small ones. An application that computes for longer holds up nobody's answer but
+ * those of requests that came with its own.
+ */
+const LONG = 1
+
+const turns: WeakMap<Clock, Turn> = new WeakMap()
+
+export class Turn {
+  readonly #clock: Clock
+  #leaving: Leaving[] = []
+  #under = false
+  /** This turn, or the part of it after those that left before its end. */
+  #began = 0
+
+  private constructor(clock: Clock) {
+    this.#clock = clock
+  }
+
+  /** The turn of all that keep time by `clock`. */
+  static of(clock: Clock): Turn {
+    let turn = turns.get(clock)
+    if (!turn) turns.set(clock, (turn = new Turn(clock)))
+    return turn
+  }
+
+  /** Something came, and may be answered in this turn. */
+  begin(): void {
+    if (this.#under) return
+    this.#under = true
+    this.#began = this.#clock.now()
+    setImmediate(end, this)
+  }
+
+  /** Lets `one` leave at this turn's end, or before when it takes long. Called once until it has left. */
+  leave(one: Leaving): void {
+    this.begin()
+    this.#leaving.push(one)
+    this.hurry()
+  }
+
+  /** Whether so much time has gone by since the turn began, or since this was last so, that what waits leaves now: it has. */
+  hurry(): boolean {
+    if (!this.#under) return false
+    const now = this.#clock.now()
+    if (now - this.#began <= LONG) return false
+    this.#began = now
+    this.#leave()
+    return true
+  }
+
+  /** For `setImmediate`. */
+  end(): void {
+    this.#under = false
+    this.#leave()
+  }
+
+  #leave(): void {
+    const leaving = this.#leaving
+    if (leaving.length === 0) return
+    this.#leaving = []
+    for (const one of leaving) one.leave()
+  }
+}
+
+function end(turn: Turn): void {
+  turn.end()
+}
