@@ -32,8 +32,14 @@ export interface Case {
   body?: string
   /** Sent after the body. */
   trailers?: Record<string, string>
-  /** Sent after the head, then cut. */
+  /** The client leaves once it has some of the response. */
   abort?: boolean
+  /** Sent after a 100 alone: `Expect: 100-continue`, which a server's 'checkContinue' listener is asked about. */
+  expects?: string
+  /** Sent as the first part of a body that never comes whole. */
+  begins?: string
+  /** The client leaves once the listener has noted `req data`, without an answer. */
+  leaves?: boolean
   /** What is noted is complete with this event; `res close` unless told. */
   last?: string
 }
@@ -79,7 +85,9 @@ export function compare(title: string, cases: readonly Case[]): void {
         noted.set(key, events)
         cases[Number(index)]!.listener(req, res, (event) => events.push(event))
       }
-      const native = await listening(createServer(listener))
+      const server = createServer(listener)
+      server.on('checkContinue', listener)
+      const native = await listening(server)
       const host = new MemoryHost()
       const application = fromNode(listener, { keepFraming: true })
       const options = { host, facts, admit: () => host.admit() }
@@ -98,7 +106,7 @@ export function compare(title: string, cases: readonly Case[]): void {
     })
 
     for (const [index, given] of cases.entries()) {
-      const { request: options = {}, body: sent, trailers, abort, last = 'res close' } = given
+      const { request: options = {}, body: sent, trailers, abort, expects, begins, leaves, last = 'res close' } = given
       // An event that is named comes; the usual one comes where any of its kind did.
       it(given.title, async () => {
         const [native, ours] = await Promise.all(
@@ -108,14 +116,24 @@ export function compare(title: string, cases: readonly Case[]): void {
               ...options,
               port,
               agent: false,
-              headers: { ...(options.headers as object), 'X-Case': key, Host: 'x' },
+              headers: {
+                ...(options.headers as object),
+                ...(expects !== undefined && { Expect: '100-continue' }),
+                'X-Case': key,
+                Host: 'x',
+              },
             })
-            if (trailers) {
+            if (expects !== undefined) {
+              req.flushHeaders()
+              req.once('continue', () => req.end(expects))
+            } else if (begins !== undefined) req.write(begins)
+            else if (trailers) {
               req.write(sent ?? '')
               req.addTrailers(trailers)
               req.end()
             } else req.end(sent)
-            const seen = await fetched(req, abort === true)
+            const seen = leaves ? await left(req, () => noted.get(key)) : await fetched(req, abort === true)
+            if (begins !== undefined) req.destroy()
             const watched = noted.get(key)!
             const expectsEnd =
               given.last !== undefined || watched.some((event) => event.startsWith('res ') || event.startsWith('req '))
@@ -134,8 +152,18 @@ export function compare(title: string, cases: readonly Case[]): void {
   })
 }
 
+/** A client that leaves once the listener has some of its body. */
+async function left(req: ClientRequest, noted: () => string[] | undefined): Promise<Omit<Seen, 'events'>> {
+  const failed = once(req, 'error') as Promise<[NodeJS.ErrnoException]>
+  while (!noted()?.includes('req data')) await new Promise(setImmediate)
+  req.destroy()
+  const [{ code }] = await failed
+  return { status: undefined, reason: undefined, fields: [], body: '', trailers: [], failure: code, informed: [] }
+}
+
 async function fetched(req: ClientRequest, abort: boolean): Promise<Omit<Seen, 'events'>> {
   const informed: string[] = []
+  req.on('continue', () => informed.push('100'))
   req.on('information', ({ statusCode, rawHeaders }) => informed.push(`${statusCode} ${rawHeaders}`))
   const [res] = (await once(req, 'response')) as [IncomingMessage]
   let body = ''

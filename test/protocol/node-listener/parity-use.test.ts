@@ -152,6 +152,61 @@ const cases: Case[] = [
     },
   },
   {
+    title: 'a timeout of a request that somebody handles, who waits for the rest of its body',
+    begins: 'some of it',
+    request: { method: 'POST', headers: { 'Content-Length': 100 } },
+    listener: (req, res, note) => {
+      req.setTimeout(20, () => {
+        note('req timeout')
+        res.statusCode = 503
+        res.end('too late')
+      })
+      res.on('close', () => note('res close'))
+    },
+  },
+  {
+    title: 'a 100 by writeContinue, and what is sent after it',
+    expects: 'the body',
+    request: { method: 'POST' },
+    listener: (req, res, note) => {
+      watch(req, res, note)
+      res.writeContinue()
+      req.pipe(res)
+    },
+  },
+  {
+    title: 'a request that expects a 100 and is refused',
+    expects: 'the body',
+    request: { method: 'POST' },
+    listener: (_req, res) => void res.writeHead(417).end('no'),
+  },
+  {
+    title: 'a client that leaves in the middle of its upload',
+    begins: 'some of it',
+    leaves: true,
+    last: 'req close',
+    request: { method: 'POST', headers: { 'Content-Length': 100 } },
+    listener: (req, res, note) => {
+      watch(req, res, note)
+      req.on('data', () => note('req data'))
+    },
+  },
+  {
+    title: 'a client that leaves in the middle of a chunked upload that is iterated',
+    begins: 'some of it',
+    leaves: true,
+    last: 'iterated',
+    request: { method: 'POST' },
+    listener: async (req, res, note) => {
+      watch(req, res, note)
+      try {
+        for await (const _ of req) note('req data')
+      } catch (error) {
+        note(`iterated ${(error as NodeJS.ErrnoException).code}`)
+      }
+    },
+  },
+  {
     title: 'a timeout that nobody handles',
     last: 'req close',
     listener: (req, res, note) => {
