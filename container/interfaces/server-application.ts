@@ -49,11 +49,12 @@ function eventFor(req: IncomingMessage, server: Server): 'request' | 'checkConti
 
 /** `server.setTimeout()`: who listens for 'timeout' handles it, else the connection is destroyed. */
 function limitIdling(server: Server, req: IncomingMessage): void {
-  const { socket } = req
+  const socket = req.socket as unknown as Connection
   socket.setTimeout(server.timeout)
-  const { timedOut } = socket as unknown as Connection
-  ;(socket as unknown as Connection).timedOut = () => {
-    const handled = timedOut?.() === true
-    return server.emit('timeout', socket) || handled
+  const timedOut = socket.timedOut.bind(socket)
+  const asked = (): boolean => {
+    const handled = timedOut()
+    return server.emit('timeout', req.socket) || handled
   }
+  socket.timedOut = asked
 }

@@ -4,11 +4,11 @@
  * requests' bytes. It moves no bytes itself: `connection.ts` and `upgrade-socket.ts` do.
  */
 
-import { Duplex } from 'node:stream'
 import type { Environ } from '../application.ts'
 import { type Clock, systemClock, type Timer } from '../clock.ts'
+import { LazyDuplex } from './lazy-duplex.ts'
 
-export abstract class ClientSocket extends Duplex {
+export abstract class ClientSocket extends LazyDuplex {
   readonly remoteAddress: string | undefined
   readonly remotePort: number | undefined
   readonly remoteFamily: string | undefined
@@ -16,8 +16,6 @@ export abstract class ClientSocket extends Duplex {
   readonly localPort: number
   /** As on a TLSSocket. */
   readonly encrypted: boolean
-  /** Asked when nothing moved for as long as `setTimeout` said: whether anybody handled it. */
-  timedOut: (() => boolean) | undefined = undefined
   /** Of this request alone: engine.io closes upgrades on which nobody has written. */
   bytesRead = 0
   bytesWritten = 0
@@ -64,6 +62,11 @@ export abstract class ClientSocket extends Duplex {
     if (this.#idle) this.#idle.since = this.#clock.now()
   }
 
+  /** Asked when nothing moved for as long as `setTimeout` said: whether anybody handled it. */
+  timedOut(): boolean {
+    return false
+  }
+
   #arm(milliseconds: number): Timer {
     return this.#clock.after(milliseconds, () => {
       const idle = this.#idle
@@ -73,7 +76,7 @@ export abstract class ClientSocket extends Duplex {
       if (left > 0) return
       idle.since = this.#clock.now()
       this.emit('timeout')
-      if (this.timedOut?.() !== true) this.destroy()
+      if (!this.timedOut()) this.destroy()
     })
   }
 

@@ -12,15 +12,35 @@ import { ClientSocket } from './client-socket.ts'
 
 type Callback = (error?: Error | null) => void
 
+/** What a connection tells its request's feed. */
+export interface Carried {
+  /** The request's reader wants more. */
+  pump(): void
+  /** The exchange closed the body. */
+  over(): void
+  /** The connection closed. */
+  gone(): void
+  /** Nothing moved for too long: whether the request's listeners handle that. */
+  timedOut(): boolean
+}
+
+/** What a connection tells its response. */
+export interface Answering {
+  /** An empty write: the head is to leave now. */
+  flush(): void
+  /** There is room again. */
+  drained(): void
+  /** Nothing moved for too long: whether the response's listeners handle that. */
+  timedOut(): boolean
+}
+
 export class Connection extends ClientSocket implements BodyQueueHost {
   readonly body: BodyQueue = new BodyQueue(this)
-  /** Called when the request's reader wants more. */
-  wanted: (() => void) | undefined
-  /** Called when the exchange closed the body. */
-  over: (() => void) | undefined
+  /** The request that it carries. */
+  request: Carried | undefined = undefined
+  /** The response to it. */
+  response: Answering | undefined = undefined
   joinable = false
-  /** Called for an empty write: the head is to leave now; set by `response.ts`. */
-  flush: (() => void) | undefined
   #responded = false
   #offered = 0
   #failure: unknown
@@ -40,14 +60,27 @@ export class Connection extends ClientSocket implements BodyQueueHost {
   /** The exchange closed the body. */
   bodyClosed(whole: boolean): void {
     this.setTimeout(0)
-    this.over?.()
+    this.request?.over()
     if (!whole) this.destroy()
   }
 
   /** `IncomingMessage` resumes its socket when it is read. */
   override resume(): this {
-    this.wanted?.()
+    this.request?.pump()
     return this
+  }
+
+  /** As node's server: whoever listens has handled it. */
+  override timedOut(): boolean {
+    const byRequest = this.request?.timedOut() === true
+    return this.response?.timedOut() === true || byRequest
+  }
+
+  /** No listeners of our own for these, which would be made for each request. Node's server, too, aborts a request before others hear of its end. */
+  override emit(event: string | symbol, ...given: unknown[]): boolean {
+    if (event === 'close') this.request?.gone()
+    else if (event === 'drain') this.response?.drained()
+    return super.emit(event, ...given)
   }
 
   // ---- Duplex --------------------------------------------------------------------------------------------------------
@@ -70,7 +103,7 @@ export class Connection extends ClientSocket implements BodyQueueHost {
     this.moved()
     if (chunks.length === 0) {
       // With a body that is being sent the head is on its way (and PEP 3333 has no write() then).
-      if (!this.#responded && !this.body.given) this.flush?.()
+      if (!this.#responded && !this.body.given) this.response?.flush()
       callback()
       return
     }

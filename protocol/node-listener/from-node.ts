@@ -52,16 +52,8 @@ export function fromNode(listener: NodeListener, options: FromNodeOptions = {}):
     }
     const connection = new Connection(environ, clock)
     const { req, feed } = makeRequest(environ, connection, (error) => connection.fail(error))
-    connection.wanted = () => feed.pump()
-    connection.over = () => feed.over()
-    // Before the response's own listener: node's server aborts the request first.
-    connection.once('close', () => feed.gone())
+    connection.request = feed
     const res = makeResponse(req, connection, environ, startResponse, keepFraming)
-    connection.timedOut = () => {
-      // As node's server: whoever listens has handled it.
-      const byRequest = !req.complete && req.emit('timeout', connection)
-      return res.emit('timeout', connection) || byRequest
-    }
     run(connection, () => listener(req, res))
     feed.began()
     return watched(connection, connection.body.body(), environ)

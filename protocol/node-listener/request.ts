@@ -12,6 +12,7 @@ import { AbortError, HttpError } from '../errors.ts'
 import { hasBody } from '../has-body.ts'
 import type { RequestInput } from '../input.ts'
 import type { ClientSocket } from './client-socket.ts'
+import type { Carried } from './connection.ts'
 import { requestUrl } from './request-url.ts'
 
 /** What `req` takes at a time, bytes: what sockets and frames deliver. */
@@ -53,7 +54,7 @@ function headerLines(environ: Environ, body: boolean): string[] {
 }
 
 /** Carries `wsgi.input` into a request. */
-export class Feed {
+export class Feed implements Carried {
   readonly #req: IncomingMessage
   readonly #socket: ClientSocket
   readonly #input: Input
@@ -110,6 +111,10 @@ export class Feed {
     if (this.#done && this.#req.readableEnded) return
     this.#done = true
     this.#req.destroy(reset('aborted'))
+  }
+
+  timedOut(): boolean {
+    return !this.#req.complete && this.#req.emit('timeout', this.#socket)
   }
 
   /** The request's reader wants more. */

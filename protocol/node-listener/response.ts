@@ -13,7 +13,7 @@ import type { Environ, Headers, StartResponse, Write } from '../application.ts'
 import { endToEnd } from '../end-to-end.ts'
 import { NEVER_FORWARDED } from '../hop-by-hop.ts'
 import { statusFromWire } from '../response-head.ts'
-import type { Connection } from './connection.ts'
+import type { Answering, Connection } from './connection.ts'
 
 /** What `writeHead` hands on: the fields that were set (by key), a flat list, a list of pairs, or an object. */
 type GivenHeaders = Record<string, unknown> | unknown[] | undefined | null
@@ -32,7 +32,7 @@ interface Internals {
   _flush(): void
 }
 
-type Response = Omit<ServerResponse, 'writeInformation'> & Internals & { writeInformation: Inform }
+type Response = Omit<ServerResponse, 'writeInformation'> & Internals & { writeInformation: Inform; [REPLY]: Reply }
 type Inform = (code: number, headers?: GivenHeaders, callback?: () => void) => void
 /** The dump of a request that nobody reads. */
 interface Dumpable {
@@ -45,6 +45,9 @@ const NodeResponse = ServerResponse.prototype as unknown as Response
 const EMPTY: Uint8Array = new Uint8Array(0)
 const ignore = (): void => {}
 
+/** What belongs to a response besides what node keeps. */
+const REPLY: unique symbol = Symbol('reply')
+
 /** A response to `req` over `connection`. */
 export function makeResponse(
   req: IncomingMessage,
@@ -54,18 +57,53 @@ export function makeResponse(
   keepFraming: boolean,
 ): ServerResponse {
   const res = new ServerResponse(req) as unknown as Response
-  let write: Write | undefined
-  let lengthKnown = false
+  const reply = new Reply(res, connection, environ, startResponse, keepFraming)
+  connection.response = reply
+  res[REPLY] = reply
+  res._storeHeader = storeHeader
+  res._finish = finish
+  res.writeInformation = writeInformation
+  res.writeContinue = writeContinue
+  res.writeProcessing = writeProcessing
+  res.writeEarlyHints = writeEarlyHints
+  res.on('finish', finished)
+  res.assignSocket(connection as never)
+  return res as unknown as ServerResponse
+}
 
-  res._storeHeader = (firstLine, given) => {
+class Reply implements Answering {
+  readonly connection: Connection
+  readonly environ: Environ
+  readonly #res: Response
+  readonly #startResponse: StartResponse
+  readonly #keepFraming: boolean
+  #write: Write | undefined
+  #lengthKnown = false
+
+  constructor(
+    res: Response,
+    connection: Connection,
+    environ: Environ,
+    startResponse: StartResponse,
+    keepFraming: boolean,
+  ) {
+    this.#res = res
+    this.connection = connection
+    this.environ = environ
+    this.#startResponse = startResponse
+    this.#keepFraming = keepFraming
+  }
+
+  storeHeader(firstLine: string, given: GivenHeaders): void {
+    const res = this.#res
     // Fields that `setHeader` took were checked by it; a list that `writeHead` alone was given was not.
     const headers = pairsOf(given, res.getHeaderNames().length === 0)
     const length = headers.find(([name]) => name.length === 14 && name.toLowerCase() === 'content-length')
     const kept = endToEnd(headers)
     // As node does for a body that is known whole when the head is made, and for an empty one.
     if (length) {
-      lengthKnown = kept.includes(length)
-      if (lengthKnown) res._contentLength = Number(length[1])
+      this.#lengthKnown = kept.includes(length)
+      if (this.#lengthKnown) res._contentLength = Number(length[1])
     } else if (
       res._hasBody &&
       !res._removedContLen &&
@@ -73,50 +111,60 @@ export function makeResponse(
       !headers.some(([name]) => announcesMore(name))
     ) {
       kept.push(['Content-Length', String(res._contentLength)])
-      lengthKnown = true
+      this.#lengthKnown = true
     }
     // The exchange would take an answer to HEAD without a length for one of none.
-    connection.joinable = lengthKnown || (!keepFraming && environ.REQUEST_METHOD !== 'HEAD')
+    this.connection.joinable = this.#lengthKnown || (!this.#keepFraming && this.environ.REQUEST_METHOD !== 'HEAD')
     // `HTTP/1.1 200 OK\r\n` → `200 OK`.
-    write = startResponse(statusFromWire(firstLine.slice(9, -2)), kept)
+    this.#write = this.#startResponse(statusFromWire(firstLine.slice(9, -2)), kept)
     // "Sent": nothing of it is to be written before the body's first chunk. Truthy: `headersSent` is this.
     res._header = firstLine
     res._headerSent = true
   }
 
-  res._finish = () => {
-    NodeResponse._finish.call(res)
-    if (res._trailer !== '' && !lengthKnown) {
-      const trailer = res._trailer
-      environ.gantry.trailers(() => trailersOf(trailer))
-    }
-    connection.responded()
+  finish(): void {
+    const { _trailer: trailer } = this.#res
+    if (trailer !== '' && !this.#lengthKnown) this.environ.gantry.trailers(() => trailersOf(trailer))
+    this.connection.responded()
   }
 
-  res.writeInformation = (code, headers, callback) => {
-    if (res._header) {
-      throw Object.assign(new Error('Cannot write headers after they are sent to the client'), {
-        code: 'ERR_HTTP_HEADERS_SENT',
-      })
-    }
-    // 100 is the gateway's, sent when the request is first read; 102 has no reader left (RFC 4918 dropped it).
-    if (code === 103) environ.gantry.earlyHints(endToEnd(pairsOf(headers, true)))
-    if (callback) process.nextTick(callback)
+  flush(): void {
+    void this.#write?.(EMPTY).catch(ignore)
   }
-  res.writeContinue = writeContinue
-  res.writeProcessing = writeProcessing
-  res.writeEarlyHints = writeEarlyHints
 
-  connection.flush = () => {
-    void write?.(EMPTY).catch(ignore)
+  /** Node's own `_flush` emits 'drain' where it is due. */
+  drained(): void {
+    const res = this.#res
+    if (!res.writableNeedDrain || res.writableLength > 0) return
+    res._flush()
   }
-  connection.on('drain', () => drained(res))
-  res.once('finish', () => finished(req, res, connection))
-  res.assignSocket(connection as never)
-  return res as unknown as ServerResponse
+
+  timedOut(): boolean {
+    return this.#res.emit('timeout', this.connection)
+  }
 }
 
-// One function for all responses: these are set on each of them, and closures would cost every request.
+// One function each for all responses: a closure for each would cost every request (see lazy-duplex.ts, too).
+
+function storeHeader(this: Response, firstLine: string, given: GivenHeaders): void {
+  this[REPLY].storeHeader(firstLine, given)
+}
+
+function finish(this: Response): void {
+  NodeResponse._finish.call(this)
+  this[REPLY].finish()
+}
+
+function writeInformation(this: Response, code: number, headers?: GivenHeaders, callback?: () => void): void {
+  if (this._header) {
+    throw Object.assign(new Error('Cannot write headers after they are sent to the client'), {
+      code: 'ERR_HTTP_HEADERS_SENT',
+    })
+  }
+  // 100 is the gateway's, sent when the request is first read; 102 has no reader left (RFC 4918 dropped it).
+  if (code === 103) this[REPLY].environ.gantry.earlyHints(endToEnd(pairsOf(headers, true)))
+  if (callback) process.nextTick(callback)
+}
 
 function writeContinue(this: Response, callback?: () => void): void {
   this.writeInformation(100, null, callback)
@@ -137,23 +185,19 @@ function writeEarlyHints(this: Response, hints: object, callback?: () => void): 
   }
 }
 
-/** Node's own `_flush` emits 'drain' where it is due. */
-function drained(res: Response): void {
-  if (!res.writableNeedDrain || res.writableLength > 0) return
-  res._flush()
+/** What node's server does when a response was handed over (its resOnFinish). */
+function finished(this: Response): void {
+  const request = this.req as IncomingMessage & Dumpable
+  if (!request._consuming && !request._readableState.resumeScheduled) request._dump()
+  this.detachSocket(this[REPLY].connection as never)
+  process.nextTick(closed, this)
 }
 
-/** What node's server does when a response was handed over (its resOnFinish). */
-function finished(req: IncomingMessage, res: Response, connection: Connection): void {
-  const request = req as IncomingMessage & Dumpable
-  if (!request._consuming && !request._readableState.resumeScheduled) request._dump()
-  res.detachSocket(connection as never)
-  process.nextTick(() => {
-    if (res._closed) return
-    res.destroyed = true
-    res._closed = true
-    res.emit('close')
-  })
+function closed(res: Response): void {
+  if (res._closed) return
+  res.destroyed = true
+  res._closed = true
+  res.emit('close')
 }
 
 function announcesMore(name: string): boolean {

@@ -68,7 +68,9 @@ export function toNode(application: Application, options: ToNodeOptions = {}): A
       return
     }
     const exchange = new Exchange(application, environ, source.input, sink, host)
-    sink.room = () => exchange.resume()
+    // Not assigned as a literal, which V8 takes for a method of something old: it would keep the exchange until a full collection.
+    const room = (): void => exchange.resume()
+    sink.room = room
     // Once for all ends: a response that is whole is finished before, and an abort of it does nothing.
     res.once('close', () => {
       const gone = new AbortError('CLIENT_GONE', 'the client has gone')

@@ -4,9 +4,11 @@ import assert from 'node:assert/strict'
 import { IncomingMessage, ServerResponse as NodeServerResponse, type ServerResponse } from 'node:http'
 import { describe, it } from 'node:test'
 import { setImmediate as turn } from 'node:timers/promises'
+import express from 'express'
 import { AbortError, HttpError } from '../../../protocol/errors.ts'
 import { RequestInput } from '../../../protocol/input.ts'
 import { lint } from '../../../protocol/lint.ts'
+import type { Connection } from '../../../protocol/node-listener/connection.ts'
 import { fromNode, type NodeListener } from '../../../protocol/node-listener/from-node.ts'
 import { FakeClock } from '../../support/clock.ts'
 import { type Run, type RunOptions, run } from '../../support/exchange.ts'
@@ -299,6 +301,27 @@ describe('fromNode: the response', () => {
     await whenSettled
     assert.equal(sink.body, 'ABC')
   })
+})
+
+describe('fromNode: the socket', () => {
+  const hello = (res: ServerResponse): void => void res.setHeader(...HTML).end('hello')
+  for (const [how, listener] of [
+    ['is ended in the call', (_req: IncomingMessage, res: ServerResponse) => hello(res)],
+    ['is ended later', (_req: IncomingMessage, res: ServerResponse) => void setImmediate(hello, res)],
+    ['has no body', (_req: IncomingMessage, res: ServerResponse) => void Object.assign(res, { statusCode: 204 }).end()],
+    ['comes of Express', express().get('/', (_req, res) => void res.send('hello'))],
+  ] as const) {
+    it(`is made no stream for a response that ${how}`, async () => {
+      let connection: Connection | undefined
+      const { whenSettled } = serve((req, res) => {
+        connection = req.socket as unknown as Connection
+        return listener(req, res)
+      })
+      await whenSettled
+      for (let at = 0; at < 5; at++) await turn()
+      assert.equal(connection!.made, false)
+    })
+  }
 })
 
 describe('fromNode: the request', () => {
