@@ -277,7 +277,9 @@ class FilteredResponse {
   /** A promise that also ends, with nothing, when the response is closed. */
   #interruptible<T>(pending: Promise<T>): Promise<T | undefined> {
     return new Promise((resolve, reject) => {
-      this.#interrupt = () => resolve(undefined)
+      // Not assigned as a literal, which V8 takes for a method of something old: it would keep the request until a full collection.
+      const interrupt = (): void => resolve(undefined)
+      this.#interrupt = interrupt
       pending.then(resolve, reject)
     })
   }
