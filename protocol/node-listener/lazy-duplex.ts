@@ -86,7 +86,7 @@ export abstract class LazyDuplex extends Unmade {
       const bytes = typeof chunk === 'string' ? Buffer.from(chunk, coding) : chunk
       if (this.#bytes + bytes.length < getDefaultHighWaterMark(false)) {
         this.#bytes += bytes.length
-        this.#items.push({ chunk: bytes, encoding: coding, callback: called })
+        this.#items.push({ chunk: bytes, encoding: 'buffer' as BufferEncoding, callback: called })
         return true
       }
     }
@@ -114,12 +114,33 @@ export abstract class LazyDuplex extends Unmade {
     now = false
   }
 
+  // These look at the writable state first, which may be the stand-in's.
+
+  override end(...given: unknown[]): this {
+    this.make()
+    return super.end(...(given as []))
+  }
+
+  override destroy(error?: Error): this {
+    this.make()
+    return super.destroy(error)
+  }
+
+  override setDefaultEncoding(encoding: BufferEncoding): this {
+    this.make()
+    return super.setDefaultEncoding(encoding)
+  }
+
   #taken(items: Item[], error: Error | null | undefined): void {
     this.#giving = false
     this.#given = 0
-    for (const { callback } of items) callback?.(error)
-    if (this.#held) this.#held(error)
-    else if (error) this.destroy(error)
+    try {
+      for (const { callback } of items) callback?.(error)
+    } finally {
+      // Also where a callback threw: what waits behind goes on.
+      if (this.#held) this.#held(error)
+      else if (error) this.destroy(error)
+    }
   }
 
   /** @internal What the stream's getters say before it is made. */
@@ -176,7 +197,13 @@ export abstract class LazyDuplex extends Unmade {
 }
 
 const NOTHING: Uint8Array = new Uint8Array(0)
-const STAND_IN: object = { corked: 0 }
+/** One for all: it takes that one assignment and keeps nothing; any other is refused. */
+const STAND_IN: object = Object.freeze({
+  get corked(): number {
+    return 1
+  },
+  set corked(_corks: number) {},
+})
 
 const foretold = [
   'readable',
@@ -201,6 +228,23 @@ for (const name of foretold) {
       if (!this.made) return this.unmade(name)
       const said: unknown = get!.call(this)
       return name === 'writableLength' ? (said as number) + this.apart : said
+    },
+    set(this: LazyDuplex, value: unknown) {
+      this.make()
+      set?.call(this, value)
+    },
+  })
+}
+
+// All others are the stream's to answer.
+for (const name of Object.getOwnPropertyNames(Duplex.prototype)) {
+  const { get, set } = Object.getOwnPropertyDescriptor(Duplex.prototype, name)!
+  if (!get || (foretold as readonly string[]).includes(name)) continue
+  Object.defineProperty(LazyDuplex.prototype, name, {
+    configurable: true,
+    get(this: LazyDuplex): unknown {
+      this.make()
+      return get.call(this)
     },
     set(this: LazyDuplex, value: unknown) {
       this.make()

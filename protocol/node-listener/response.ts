@@ -187,9 +187,12 @@ function writeEarlyHints(this: Response, hints: object, callback?: () => void): 
 
 /** What node's server does when a response was handed over (its resOnFinish). */
 function finished(this: Response): void {
+  const { connection } = this[REPLY]
+  // Once, whoever emits.
+  if ((this.socket as unknown) !== connection) return
   const request = this.req as IncomingMessage & Dumpable
   if (!request._consuming && !request._readableState.resumeScheduled) request._dump()
-  this.detachSocket(this[REPLY].connection as never)
+  this.detachSocket(connection as never)
   process.nextTick(closed, this)
 }
 

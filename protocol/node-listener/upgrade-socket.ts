@@ -159,7 +159,9 @@ export class UpgradeSocket extends ClientSocket implements BodyQueueHost {
   #leave(peer: Duplex): void {
     const impatience = this.#clock.after(LINGER, () => peer.destroy())
     peer.once('close', () => impatience.cancel())
-    peer.once('end', () => peer.destroy())
+    const over = (): void => void peer.destroy()
+    // A client that has ended may read on.
+    peer.once('end', () => (peer.writableFinished ? over() : peer.once('finish', over)))
     peer.resume()
     peer.end()
   }

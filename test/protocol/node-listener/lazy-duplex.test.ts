@@ -135,6 +135,47 @@ describe('a lazy duplex', () => {
     )
   })
 
+  it('ends with what was corked', async () => {
+    const socket = new Noted()
+    socket.cork()
+    socket.write('one')
+    socket.end('two')
+    assert.deepEqual(socket.batches, [['one', 'two']])
+    socket.taken[0]!(null)
+    await once(socket, 'finish')
+    assert.equal(new Noted().writableEnded, false)
+  })
+
+  it('tells who wrote what is corked when it is destroyed', async () => {
+    const socket = new Noted()
+    const called: unknown[] = []
+    socket.cork()
+    socket.write('one', (error) => called.push((error as NodeJS.ErrnoException).code))
+    socket.destroy()
+    await once(socket, 'close')
+    assert.deepEqual(called, ['ERR_STREAM_DESTROYED'])
+    assert.deepEqual(socket.batches, [])
+  })
+
+  it('answers what only a stream can while it is corked', () => {
+    const socket = new Noted()
+    socket.cork()
+    socket.write('one')
+    assert.equal((socket as unknown as { writableBuffer: unknown[] }).writableBuffer.length, 1)
+    assert.equal(socket.writableEnded, false)
+  })
+
+  it('goes on where a callback throws', async () => {
+    const socket = new Noted()
+    writeAtOnce(socket, ['one'], () => {
+      throw new Error('of the callback')
+    })
+    socket.write('two')
+    assert.throws(() => socket.taken[0]!(null), /of the callback/)
+    await turn()
+    assert.deepEqual(socket.batches, [['one'], ['two']])
+  })
+
   it('is destroyed by a batch that fails, and tells who wrote it', async () => {
     const socket = new Noted()
     const called: unknown[] = []
