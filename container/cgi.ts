@@ -18,11 +18,11 @@ import {
   anyText,
   checkOptions,
   flag,
-  form,
   isText,
   listOf,
   logger,
   type OptionForms,
+  orMore,
   record,
   wholeNumber,
 } from '../protocol/check-options.ts'
@@ -349,10 +349,7 @@ function notStarted(error: NodeJS.ErrnoException, program: string, cwd: string):
   return fail(500, error.code === 'ENOENT' ? 'the interpreter in its first line is not there' : error.message)
 }
 
-const patience = form<number>(
-  'a number of milliseconds, 0 or more, or Infinity',
-  (value) => typeof value === 'number' && value >= 0,
-)
+const patience = orMore('a number of milliseconds')
 
 const OPTIONS: OptionForms<CgiOptions> = {
   args: listOf('strings', (argument) => typeof argument === 'string'),

@@ -9,15 +9,7 @@
 import type { Socket } from 'node:net'
 import { inspect } from 'node:util'
 import type { Application } from '../protocol/application.ts'
-import {
-  checkOptions,
-  defined,
-  form,
-  logger,
-  type OptionForm,
-  type OptionForms,
-  record,
-} from '../protocol/check-options.ts'
+import { checkOptions, defined, logger, type OptionForms, orMore, record } from '../protocol/check-options.ts'
 import { Deadlines, systemClock } from '../protocol/clock.ts'
 import { AbortError, LocalProtocolError } from '../protocol/errors.ts'
 import { CLOSE_GRACE, type Exchange, type ExchangeHost } from '../protocol/exchange.ts'
@@ -67,10 +59,8 @@ const DRAIN_TIMEOUT = 10_000
 /** Connections that wait for `handleRequest`, above which new ones are closed: what systems allowed as a backlog for long. */
 const WAITING_MAX = 128
 
-const atLeast0 = (what: string): OptionForm<number> =>
-  form(`${what}, 0 or more, or Infinity`, (value) => typeof value === 'number' && value >= 0)
-const bytes = atLeast0('a number of bytes')
-const milliseconds = atLeast0('a number of milliseconds')
+const bytes = orMore('a number of bytes')
+const milliseconds = orMore('a number of milliseconds')
 
 const OPTIONS: OptionForms<SimpleServerOptions> = {
   log: logger('debug', 'info', 'warn', 'error'),
@@ -82,7 +72,7 @@ const OPTIONS: OptionForms<SimpleServerOptions> = {
 const LIMITS: OptionForms<Http1Limits> = {
   target: bytes,
   head: bytes,
-  fields: atLeast0('a number of header fields'),
+  fields: orMore('a number of header fields'),
   body: bytes,
   chunkOverhead: bytes,
   readAhead: bytes,

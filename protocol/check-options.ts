@@ -133,6 +133,11 @@ export const duration: OptionForm<number> = form(
   (value) => typeof value === 'number' && value > 0,
 )
 
+/** @param what it is: `a number of bytes`. 0 has a meaning of its own, and Infinity is no bound. */
+export function orMore(what: string): OptionForm<number> {
+  return form(`${what}, 0 or more, or Infinity`, (value) => typeof value === 'number' && value >= 0)
+}
+
 export const flag: OptionForm<boolean> = form('true or false', (value) => typeof value === 'boolean')
 
 export const anyText: OptionForm<string> = form('a string that is not empty', isText)

@@ -56,5 +56,6 @@ function limitIdling(server: Server, req: IncomingMessage): void {
     const handled = timedOut()
     return server.emit('timeout', req.socket) || handled
   }
+  // Not assigned as a literal: see `lazy-duplex.ts`.
   socket.timedOut = asked
 }
