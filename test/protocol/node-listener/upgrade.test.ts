@@ -85,6 +85,21 @@ describe('fromNode: upgrades', () => {
     await whenSettled
   })
 
+  it('send what was written before to a client that ends meanwhile', async () => {
+    const { sink, whenSettled } = serve((_req, socket) => {
+      socket.write(SWITCH)
+      socket.cork()
+      for (let at = 0; at < 16; at++) socket.write(Buffer.alloc(64 * 1024, 'x'))
+      socket.uncork()
+      socket.destroy()
+    })
+    for (let at = 0; at < 10; at++) await turn()
+    sink.peer!.end()
+    for (let at = 0; at < 10; at++) await turn()
+    assert.equal((await text(sink.peer!)).length, 1024 * 1024)
+    await whenSettled
+  })
+
   it('close as soon as the client does after the listener has left, whatever it sends meanwhile', async () => {
     const { sink, settled } = serve((_req, socket) => {
       socket.write(SWITCH)
