@@ -117,7 +117,7 @@ export function writeHello(out: Output, hello: Hello): void {
     identity.slots,
   ]
   for (const name of Object.keys(identity.limits)) items.push(`limit.${name}`, identity.limits[name]!)
-  out.array()
+  out.array(items.length)
   for (const item of items) {
     if (typeof item === 'string') out.text(item)
     else out.int(item)

@@ -4,7 +4,7 @@
  * no frame.
  */
 
-import { Packr } from 'msgpackr'
+import { Packr, REUSE_BUFFER_MODE } from 'msgpackr'
 import { LocalProtocolError } from '../errors.ts'
 import { HEADER } from './constants.ts'
 
@@ -12,10 +12,17 @@ const SEGMENT = 64 * 1024
 /** Below this a payload is copied: an iovec and a second Buffer cost more than copying some 4 KiB. */
 const COPY = 4096
 
+const NONE: (string | number)[] = []
 const BEYOND_LATIN1 = /[^\x00-\xff]/
 
 /** Stateless: records would make a head depend on the ones before it. */
 const packr = new Packr({ useRecords: false })
+
+/** What `pack` gives with `REUSE_BUFFER_MODE`. */
+interface Packed extends Buffer {
+  start: number
+  end: number
+}
 
 export class Output {
   #buffer: Buffer = Buffer.allocUnsafeSlow(SEGMENT)
@@ -26,8 +33,9 @@ export class Output {
   #frame = 0
   #parts: Uint8Array[] = []
   #partsBytes = 0
-  /** Of the array that was begun, and their bytes if all text is ASCII. */
-  readonly #items: (string | number)[] = []
+  /** Of the array that was begun, how many are given, and their bytes if all text is ASCII. */
+  #items: (string | number)[] = NONE
+  #count = 0
   #ascii = 0
 
   /** Bytes that wait to be taken. */
@@ -128,20 +136,27 @@ export class Output {
 
   // ---- msgpack: one array of text and small integers -------------------------------------------------------------
 
-  array(): void {
-    this.#items.length = 0
+  /**
+   * Begins an array.
+   *
+   * @param room about how many items it will have. (It is made anew each time: V8's collector has to be told of every young string that
+   *   comes into an old array, and one that is emptied gives its memory away.)
+   */
+  array(room: number): void {
+    this.#items = new Array(room)
+    this.#count = 0
     this.#ascii = 0
   }
 
   int(value: number): void {
-    this.#items.push(value)
+    this.#items[this.#count++] = value
     this.#ascii += value < 0x80 ? 1 : value <= 0xff ? 2 : value <= 0xffff ? 3 : 5
   }
 
   /** A native string, as msgpack str: UTF-8. */
   text(value: string): void {
     const { length } = value
-    this.#items.push(value)
+    this.#items[this.#count++] = value
     this.#ascii += length + (length < 32 ? 1 : length <= 0xff ? 2 : length <= 0xffff ? 3 : 5)
   }
 
@@ -152,12 +167,17 @@ export class Output {
    */
   endArray(): void {
     const items = this.#items
-    const count = items.length
-    const packed = packr.pack(items)
+    const count = this.#count
+    if (items.length !== count) items.length = count
+    // In its own buffer, of which a view would cost as much as the copy.
+    const packed = packr.pack(items, REUSE_BUFFER_MODE) as Packed
+    const length = packed.end - packed.start
     // As long as ASCII is: then it is, and not every text has to be looked at.
-    if (packed.length !== this.#ascii + (count < 16 ? 1 : count <= 0xffff ? 3 : 5)) refuseBeyondLatin1(items)
-    this.copy(packed)
-    items.length = 0
+    if (length !== this.#ascii + (count < 16 ? 1 : count <= 0xffff ? 3 : 5)) refuseBeyondLatin1(items)
+    this.#room(length)
+    packed.copy(this.#buffer, this.#at, packed.start, packed.end)
+    this.#at += length
+    this.#items = NONE
   }
 
   /** A name: its index in the table, or itself. */

@@ -219,7 +219,7 @@ export class Sender {
     }
     const out = this.#out
     out.begin(Frame.TRAILERS, Flag.END, stream.id)
-    out.array()
+    out.array(trailers.length)
     for (let at = 0; at < trailers.length; at += 2) {
       out.name(trailers[at]!, NAME_INDEX)
       out.text(trailers[at + 1]!)
@@ -244,7 +244,7 @@ export class Sender {
     out.begin(Frame.REQUEST, 0, stream.id)
     try {
       out.skip32()
-      out.array()
+      out.array(2 + variables.length + headers.length)
       out.text(fields.requestId)
       out.int(variables.length / 2)
       for (let at = 0; at < variables.length; at += 2) {
@@ -302,7 +302,7 @@ export class Sender {
 
   #responseHead(status: string, headers: Headers): void {
     const out = this.#out
-    out.array()
+    out.array(1 + 2 * headers.length)
     out.text(status)
     for (const field of headers) {
       out.name(field[0], NAME_INDEX)

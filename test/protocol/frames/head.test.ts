@@ -20,7 +20,7 @@ const item = fc.oneof(latin1, latin1, long, fc.integer({ min: 0, max: 0xffff_fff
 function written(items: readonly (string | number)[]): Buffer {
   const out = new Output()
   out.begin(0, 0, 0)
-  out.array()
+  out.array(items.length)
   for (const value of items) {
     if (typeof value === 'string') out.text(value)
     else out.int(value)
@@ -55,15 +55,27 @@ describe('what is written as a head', () => {
     }
   })
 
+  test('holds what it was given, more or less than it was begun for', () => {
+    for (const room of [0, 1, 3, 40]) {
+      const out = new Output()
+      out.begin(0, 0, 0)
+      out.array(room)
+      for (const text of ['a', 'b', 'c']) out.text(text)
+      out.endArray()
+      out.finish()
+      assert.deepEqual(read(Buffer.concat(out.take()).subarray(9)), ['a', 'b', 'c'])
+    }
+  })
+
   test('leaves nothing behind when it is refused', () => {
     const out = new Output()
     out.begin(1, 0, 1)
-    out.array()
+    out.array(1)
     out.text('a')
     out.endArray()
     out.finish()
     out.begin(2, 0, 2)
-    out.array()
+    out.array(1)
     out.text('€')
     assert.throws(() => out.endArray())
     out.cancel()
@@ -183,7 +195,7 @@ describe('names', () => {
     const lines = Array.from({ length: 2000 }, (_, at) => (at % 2 === 0 ? NAMES[(at / 2) % NAMES.length]! : `v${at}`))
     const out = new Output()
     out.begin(0, 0, 0)
-    out.array()
+    out.array(lines.length)
     for (let at = 0; at < lines.length; at += 2) {
       out.name(lines[at]!, NAME_INDEX)
       out.text(lines[at + 1]!)
