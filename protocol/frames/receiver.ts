@@ -33,6 +33,9 @@ export interface Answering {
   met(hello: Hello): void
 }
 
+/** Memory of one's own costs more than all else that is done for a body of so few bytes. */
+const POOLED = 256
+
 export class Receiver implements FrameSink {
   /** What was heard since the owner last took it. */
   events: Event[] = []
@@ -183,7 +186,7 @@ export class Receiver implements FrameSink {
     }
     this.#streams.taken = id
     this.#streams.add(stream)
-    const body = size > 0 ? keep(bytes, bodyAt, end) : undefined
+    const body = size > 0 ? (ended ? keepWhole : keep)(bytes, bodyAt, end) : undefined
     this.events.push({ type: 'request', stream, fields, body, end: ended, hold })
   }
 
@@ -209,7 +212,7 @@ export class Receiver implements FrameSink {
       stream,
       status,
       headers,
-      body: size > 0 ? keep(bytes, bodyAt, end) : undefined,
+      body: size > 0 ? (ended ? keepWhole : keep)(bytes, bodyAt, end) : undefined,
       end: ended,
     })
     if (ended) this.#streams.remoteEnd(stream)
@@ -347,6 +350,14 @@ export class Receiver implements FrameSink {
 /** A part of a read, kept by reference unless it would hold much more than itself in memory. */
 function keep(bytes: Uint8Array, start: number, end: number): Uint8Array {
   return (end - start) * 4 < bytes.buffer.byteLength ? copy(bytes, start, end) : bytes.subarray(start, end)
+}
+
+/** As `keep`, of a body that is whole: no more comes on its stream, so that one of the pieces of Node's pool is all it can hold. */
+function keepWhole(bytes: Uint8Array, start: number, end: number): Uint8Array {
+  if (end - start > POOLED) return keep(bytes, start, end)
+  const own = Buffer.allocUnsafe(end - start)
+  for (let at = start; at < end; at++) own[at - start] = bytes[at]!
+  return own
 }
 
 /** In memory of its own. (`slice` of a Buffer is no copy.) */

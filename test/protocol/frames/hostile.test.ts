@@ -6,6 +6,7 @@ import {
   BACKLOG_MAX,
   CONTROL_MAX,
   DATA_MAX,
+  Flag,
   Frame,
   Goaway,
   HEAD_MAX,
@@ -290,6 +291,18 @@ describe('bytes', () => {
     const [event] = server.receive(read.subarray(0, one.length))
     assert.ok(event?.type === 'data')
     assert.ok(event.bytes.buffer.byteLength < 1024)
+  })
+
+  test('of a small body that came whole are no part of the read', () => {
+    const { server } = scene()
+    const one = frame(Frame.REQUEST, Flag.END, 2, '00000005dc0002a00061')
+    const read = Buffer.alloc(1 << 20)
+    one.copy(read)
+    const [event] = server.receive(read.subarray(0, one.length))
+    assert.ok(event?.type === 'request')
+    read.fill(0)
+    assert.equal(Buffer.from(event.body!).toString(), 'a')
+    assert.ok(event.body!.buffer.byteLength <= Buffer.poolSize)
   })
 
   test('at random give events or one failure, whatever the role and state', () => {
