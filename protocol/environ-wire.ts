@@ -71,28 +71,30 @@ export interface WireEnviron {
  */
 export function variablesForWire(environ: Environ): WireEnviron {
   const lines = environ.gantry instanceof Context ? environ.gantry.lines : []
-  let rawHeaders = lines
-  let covered = 0
-  let exact = true
-  for (let at = 0; at < lines.length; at += 2) {
-    const value = environ[wireVariable(lines[at]!)]
-    if (value === lines[at + 1]) covered++
-    else {
-      exact = false
-      break
-    }
-  }
   const variables: string[] = []
   let headers = 0
+  // Nearly always the variables are in the order of their lines, and one walk sees that they say the same.
+  let line = 0
   for (const key in environ) {
     const value = environ[key]
-    if (value === undefined || key.startsWith('wsgi.') || key.startsWith('gantry')) continue
+    if (value === undefined || isOwn(key)) continue
     if (typeof value !== 'string') throw notText(key, value)
-    if (isHeader(key)) headers++
-    else variables.push(key, value)
+    if (isHeader(key)) {
+      headers++
+      if (value === lines[line + 1] && key === wireVariable(lines[line]!)) line += 2
+    } else if (!isImplied(key, value)) variables.push(key, value)
   }
-  if (!exact || covered !== headers) rawHeaders = reconcile(environ, lines, variables)
-  return { variables, rawHeaders }
+  const same = (line === lines.length && headers * 2 === line) || agree(environ, lines, headers)
+  return { variables, rawHeaders: same ? lines : reconcile(environ, lines, variables) }
+}
+
+/** Whether there is one line for each of so many header variables, and it says what the variable says. */
+function agree(environ: Environ, lines: string[], headers: number): boolean {
+  if (lines.length !== headers * 2) return false
+  for (let at = 0; at < lines.length; at += 2) {
+    if (environ[wireVariable(lines[at]!)] !== lines[at + 1]) return false
+  }
+  return true
 }
 
 function wireVariable(name: string): string {
@@ -122,9 +124,22 @@ function reconcile(environ: Environ, lines: string[], variables: string[]): stri
   return kept
 }
 
+/** Whether a variable is its process's own, as objects are. (Of this and the next the first letter is asked first: most keys have another.) */
+function isOwn(key: string): boolean {
+  const letter = key.charCodeAt(0)
+  return (letter === 0x77 && key.startsWith('wsgi.')) || (letter === 0x67 && key.startsWith('gantry'))
+}
+
+/** Whether `environFromWire` sets it to that, whatever comes. */
+function isImplied(key: string, value: string): boolean {
+  return key === 'SERVER_SOFTWARE' || (key === 'GATEWAY_INTERFACE' && value === 'CGI/1.1')
+}
+
 /** Whether a variable says what a request header said. */
 function isHeader(key: string): boolean {
-  return key.startsWith('HTTP_') || key === 'CONTENT_TYPE' || key === 'CONTENT_LENGTH'
+  const letter = key.charCodeAt(0)
+  if (letter === 0x48) return key.startsWith('HTTP_')
+  return letter === 0x43 && (key === 'CONTENT_TYPE' || key === 'CONTENT_LENGTH')
 }
 
 function notText(key: string, value: unknown): TypeError {

@@ -207,6 +207,26 @@ describe('an environ across processes', () => {
     assert.deepEqual(there.gantry.rawHeaders, [['Host', 'h']])
   })
 
+  it('sends its lines whole when its variables were set in another order', () => {
+    const headers = ['Host', 'h', 'X-A', '1', 'X-B', '2']
+    const environ = makeEnviron({ headers })
+    delete environ['HTTP_X_A']
+    environ['HTTP_X_A'] = '1'
+    const { variables, rawHeaders } = variablesForWire(environ)
+    assert.deepEqual(rawHeaders, headers)
+    assert.ok(!variables.some((text) => text.startsWith('HTTP_')))
+  })
+
+  it('does not send what every environ says of its own process', () => {
+    const environ = makeEnviron()
+    const sent = (): string[] => variablesForWire(environ).variables.filter((_, at) => at % 2 === 0)
+    assert.ok(!sent().includes('SERVER_SOFTWARE') && !sent().includes('GATEWAY_INTERFACE'))
+    environ.GATEWAY_INTERFACE = 'CGI/1.2'
+    assert.ok(sent().includes('GATEWAY_INTERFACE'))
+    const there = across(environ)
+    assert.deepEqual(strings(there), strings(environ))
+  })
+
   it('says which key cannot cross', () => {
     const environ = makeEnviron()
     environ['my.session'] = { user: 1 }
