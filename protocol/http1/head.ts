@@ -9,7 +9,7 @@
 import type { RequestHead } from '../environ.ts'
 import { RemoteProtocolError } from '../errors.ts'
 import { executeHead, headFields, headReason, headSpans, INVALID_TRANSFER_ENCODING, OK } from './llhttp.ts'
-import { CONNECTION, CONTENT_LENGTH, EXPECT, HOST as HOST_FIELD, nameOf, TRANSFER_ENCODING, UPGRADE } from './names.ts'
+import { CONNECTION, CONTENT_LENGTH, EXPECT, HOST as HOST_FIELD, nameAt, TRANSFER_ENCODING, UPGRADE } from './names.ts'
 import type { Http1Limits } from './options.ts'
 
 /** A head that passed the table, with what it says of the message's body and the connection. */
@@ -196,13 +196,13 @@ export function parseHead(
   let upgrading = false
   for (let field = 0; field < headFields; field++) {
     const at = field * 4
-    const nameAt = headSpans[at]!
+    const nameStart = headSpans[at]!
     const nameLength = headSpans[at + 1]!
     const valueAt = headSpans[at + 2]!
     let valueEnd = valueAt + headSpans[at + 3]!
     // llhttp leaves optional whitespace after a value (RFC 9110 §5.5).
     while (valueEnd > valueAt && isBlank(text.charCodeAt(valueEnd - 1))) valueEnd--
-    const { name, field: kind } = nameOf(text.slice(nameAt, nameAt + nameLength))
+    const { name, field: kind } = nameAt(text, nameStart, nameLength, field)
     const value = text.slice(valueAt, valueEnd)
     headers[field * 2] = name
     headers[field * 2 + 1] = value

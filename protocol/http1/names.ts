@@ -31,14 +31,30 @@ const MOST = 2048
 const LONGEST = 64
 const names: Map<string, Name> = new Map()
 
-export function nameOf(cut: string): Name {
-  const known = names.get(cut)
-  if (known !== undefined) return known
-  const field = FIELDS[cut.toLowerCase()] ?? OTHER
-  if (names.size >= MOST || cut.length > LONGEST) return { name: cut, field }
+/** What stood at each place of the head before: clients say the same in the same order, and to compare is cheaper than to look up. */
+const before: Name[] = []
+const PLACES = 32
+
+/** The name of `length` characters at `start` of a head's `text`, where its field number `place` is. */
+export function nameAt(text: string, start: number, length: number, place: number): Name {
+  const guess = before[place]
+  if (guess !== undefined && guess.name.length === length && text.startsWith(guess.name, start)) return guess
+  const cut = text.slice(start, start + length)
+  const kept = names.get(cut) ?? keep(cut)
+  if (kept === undefined) return { name: cut, field: fieldOf(cut) }
+  if (place < PLACES) before[place] = kept
+  return kept
+}
+
+function keep(cut: string): Name | undefined {
+  if (names.size >= MOST || cut.length > LONGEST) return undefined
   // Copied: a name cut out of a head would keep the whole head in memory for as long as it is known.
   const name = Buffer.from(cut, 'latin1').toString('latin1')
-  const made = { name, field }
+  const made = { name, field: fieldOf(name) }
   names.set(name, made)
   return made
+}
+
+function fieldOf(name: string): number {
+  return FIELDS[name.toLowerCase()] ?? OTHER
 }

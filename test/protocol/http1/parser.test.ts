@@ -168,6 +168,25 @@ describe('the parser', () => {
     parser.free()
   })
 
+  it('gives names as they are spelled, also where the head before had another at their place', () => {
+    const heads = [
+      'Host: a\r\nAccept: x\r\n',
+      'HOST: a\r\naccept: y\r\n',
+      'Accept: z\r\nHost: a\r\n',
+      'Hosts: b\r\nHost: a\r\n',
+    ]
+    const { messages } = parse(whole(heads.map((fields) => `GET / HTTP/1.1\r\n${fields}\r\n`).join('')))
+    assert.deepEqual(
+      messages.map(({ head }) => head.headers),
+      [
+        ['Host', 'a', 'Accept', 'x'],
+        ['HOST', 'a', 'accept', 'y'],
+        ['Accept', 'z', 'Host', 'a'],
+        ['Hosts', 'b', 'Host', 'a'],
+      ],
+    )
+  })
+
   it('says nothing but its error after an error', () => {
     const parser = new RequestParser(defaultLimits)
     parser.push(Buffer.from('GET / HTTP/1.1\r\n\r\n', 'latin1'))
