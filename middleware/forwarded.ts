@@ -9,7 +9,7 @@ import type { Environ, Middleware } from '../protocol/application.ts'
 import { checkOptions, form, isFunction, isText, type OptionForms } from '../protocol/check-options.ts'
 import type { ConnectionFacts, RequestHead } from '../protocol/environ.ts'
 import { TrustedPeers } from '../protocol/peers.ts'
-import { setHeader } from '../protocol/request-headers.ts'
+import { headerSetter, setHeader } from '../protocol/request-headers.ts'
 
 export interface ForwardedOptions {
   /** Whose fields are kept: ranges as `--trusted-peers` takes them (`['loopback', '10.0.0.0/8']`), or who decides by address. */
@@ -17,16 +17,25 @@ export interface ForwardedOptions {
 }
 
 /** What proxies say of a client beyond the fields that are set here, and frameworks believe: never taken from a stranger. */
-const ALSO_BELIEVED: readonly (readonly [name: string, variable: string])[] = [
-  ['X-Forwarded-Port', 'HTTP_X_FORWARDED_PORT'],
-  ['X-Forwarded-Prefix', 'HTTP_X_FORWARDED_PREFIX'],
-  ['X-Forwarded-Server', 'HTTP_X_FORWARDED_SERVER'],
-  ['X-Forwarded-Ssl', 'HTTP_X_FORWARDED_SSL'],
-  ['X-Real-IP', 'HTTP_X_REAL_IP'],
+const ALSO_BELIEVED: readonly string[] = [
+  'X-Forwarded-Port',
+  'X-Forwarded-Prefix',
+  'X-Forwarded-Server',
+  'X-Forwarded-Ssl',
+  'X-Real-IP',
 ]
 
-/** Peers whose trust is remembered: `TrustedPeers` wants to be asked once a connection, and this sees requests. */
+/** Peers that are remembered: `TrustedPeers` wants to be asked once a connection, and this sees requests. */
 const REMEMBERED = 1_000
+
+/** What a peer's address says. */
+interface Peer {
+  readonly trusted: boolean
+  /** In `X-Forwarded-For`; undefined for a Unix peer, which has none. */
+  readonly address: string | undefined
+  /** In `Forwarded`. */
+  readonly node: string
+}
 
 const OPTIONS: OptionForms<ForwardedOptions> = {
   trustedPeers: {
@@ -44,18 +53,21 @@ export function forwarded(options: ForwardedOptions): Middleware {
   checkOptions('forwarded', options, OPTIONS)
   const { trustedPeers: given } = options
   const trustedPeers = 'has' in given ? given : new TrustedPeers(given)
-  const known = new Map<string, boolean>()
-  const isTrusted = (address: string): boolean => {
-    let trusted = known.get(address)
-    if (trusted === undefined) {
+  const known = new Map<string, Peer>()
+  const peerOf = (remote: string): Peer => {
+    let peer = known.get(remote)
+    if (peer === undefined) {
+      const address = addressOf(remote)
+      peer = { trusted: trustedPeers.has(remote), address, node: address === undefined ? 'unknown' : nodeOf(address) }
       if (known.size >= REMEMBERED) known.clear()
-      trusted = trustedPeers.has(address)
-      known.set(address, trusted)
+      known.set(remote, peer)
     }
-    return trusted
+    return peer
   }
   return (application) => (environ, startResponse) => {
-    setFields(environ, isTrusted(environ.REMOTE_ADDR))
+    const peer = peerOf(environ.REMOTE_ADDR)
+    if (peer.trusted) addFields(environ, peer)
+    else setFields(environ, peer)
     return application(environ, startResponse)
   }
 }
@@ -81,29 +93,48 @@ export function requestIdFrom(
   }
 }
 
-function setFields(environ: Environ, trusted: boolean): void {
+const setForwarded = headerSetter('Forwarded')
+const setFor = headerSetter('X-Forwarded-For')
+const setProto = headerSetter('X-Forwarded-Proto')
+const setHost = headerSetter('X-Forwarded-Host')
+const setRequestId = headerSetter('X-Request-Id')
+
+/** Of a stranger: what is known here, and nothing that it said. */
+function setFields(environ: Environ, { address, node }: Peer): void {
   const scheme = environ['wsgi.url_scheme']
   const host = text(environ['HTTP_HOST'])
-  const address = addressOf(environ.REMOTE_ADDR)
-  const before = trusted ? text(environ['HTTP_X_FORWARDED_FOR']) : undefined
-  const element = forwardedElement(address, host, scheme)
-  if (trusted) {
-    // RFC 7239 §7.4: who knows only the old fields is understood by those who know only the new one.
-    const elements = text(environ['HTTP_FORWARDED']) ?? before?.split(',').map(forwardedFor).join(', ')
-    setHeader(environ, 'Forwarded', elements ? `${elements}, ${element}` : element)
-    // These two say what the client asked for: the outermost proxy knows, and applications read one value.
-    if (text(environ['HTTP_X_FORWARDED_PROTO']) === undefined) setHeader(environ, 'X-Forwarded-Proto', scheme)
-    if (text(environ['HTTP_X_FORWARDED_HOST']) === undefined) setHeader(environ, 'X-Forwarded-Host', host)
-  } else {
-    setHeader(environ, 'Forwarded', element)
-    setHeader(environ, 'X-Forwarded-Proto', scheme)
-    setHeader(environ, 'X-Forwarded-Host', host)
-    for (const [name, variable] of ALSO_BELIEVED)
-      if (environ[variable] !== undefined) setHeader(environ, name, undefined)
+  setForwarded(environ, forwardedElement(node, host, scheme))
+  setProto(environ, scheme)
+  setHost(environ, host)
+  // Asked by name, and not in a loop: hardly a request has one.
+  if (
+    environ['HTTP_X_FORWARDED_PORT'] !== undefined ||
+    environ['HTTP_X_FORWARDED_PREFIX'] !== undefined ||
+    environ['HTTP_X_FORWARDED_SERVER'] !== undefined ||
+    environ['HTTP_X_FORWARDED_SSL'] !== undefined ||
+    environ['HTTP_X_REAL_IP'] !== undefined
+  ) {
+    for (const name of ALSO_BELIEVED) setHeader(environ, name, undefined)
   }
+  setFor(environ, address)
+  setRequestId(environ, environ.gantry.requestId)
+}
+
+/** Of a proxy that is trusted: what it said, and what is known here. */
+function addFields(environ: Environ, { address, node }: Peer): void {
+  const scheme = environ['wsgi.url_scheme']
+  const host = text(environ['HTTP_HOST'])
+  const before = text(environ['HTTP_X_FORWARDED_FOR'])
+  const element = forwardedElement(node, host, scheme)
+  // RFC 7239 §7.4: who knows only the old fields is understood by those who know only the new one.
+  const elements = text(environ['HTTP_FORWARDED']) ?? before?.split(',').map(forwardedFor).join(', ')
+  setForwarded(environ, elements ? `${elements}, ${element}` : element)
+  // These two say what the client asked for: the outermost proxy knows, and applications read one value.
+  if (text(environ['HTTP_X_FORWARDED_PROTO']) === undefined) setProto(environ, scheme)
+  if (text(environ['HTTP_X_FORWARDED_HOST']) === undefined) setHost(environ, host)
   // A Unix peer has no address to add.
-  setHeader(environ, 'X-Forwarded-For', before && address ? `${before}, ${address}` : (before ?? address))
-  setHeader(environ, 'X-Request-Id', environ.gantry.requestId)
+  setFor(environ, before && address ? `${before}, ${address}` : (before ?? address))
+  setRequestId(environ, environ.gantry.requestId)
 }
 
 function text(value: unknown): string | undefined {
@@ -118,8 +149,7 @@ function addressOf(remote: string): string | undefined {
     : remote
 }
 
-function forwardedElement(address: string | undefined, host: string | undefined, scheme: string): string {
-  const node = address === undefined ? 'unknown' : nodeOf(address)
+function forwardedElement(node: string, host: string | undefined, scheme: string): string {
   return host === undefined ? `for=${node};proto=${scheme}` : `for=${node};host=${quoted(host)};proto=${scheme}`
 }
 

@@ -106,7 +106,20 @@ export function applyUpgrade(environ: Environ, received: string[], lines: string
  * @throws TypeError for a name that is no token or holds `_`, or a value with control characters or beyond latin1
  */
 export function setHeader(environ: Environ, name: string, value: string | undefined): void {
+  put(environ, name, settable(name), value)
+}
+
+/**
+ * `setHeader` for one name: for fields that every request gets.
+ *
+ * @throws TypeError as `setHeader`, for the name at once
+ */
+export function headerSetter(name: string): (environ: Environ, value: string | undefined) => void {
   const variable = settable(name)
+  return (environ, value) => put(environ, name, variable, value)
+}
+
+function put(environ: Environ, name: string, variable: string, value: string | undefined): void {
   if (value !== undefined && !/^[\t\x20-\x7e\x80-\xff]*$/.test(value)) {
     throw new TypeError(`the value of ${name} holds control characters or is not latin1: ${JSON.stringify(value)}`)
   }
