@@ -10,6 +10,7 @@ import { combinedLine } from './middleware/combined-log.ts'
 import { type Address, printAddress } from './protocol/address.ts'
 import { systemClock } from './protocol/clock.ts'
 import { type Logger, silent } from './protocol/log.ts'
+import { keepCode } from './quiet.ts'
 import { onStopSignals } from './signals.ts'
 
 /** A server that has started. */
@@ -153,6 +154,7 @@ export async function run(
       stop,
     }
     const running = await start({ log, accessLog, lifetime })
+    keepCode()
     hasStarted = true
     clearInterval(slow)
     started.resolve(running)
