@@ -119,10 +119,17 @@ export const metrics = {
   errors: 'errors',
 } as const
 
+/** Of one round, in whole seconds. */
+export interface Times {
+  /** Load that is not counted: a process that stood by while the others had their turn is not what it is under load. */
+  readonly lead: number
+  readonly measured: number
+}
+
 /** Runs the arrangements in turn, forwards and backwards. */
 export async function runRounds(
   experiment: RoundsExperiment,
-  seconds: number,
+  times: Times,
   rounds: number,
   fleet: Fleet,
   ledger: Ledger,
@@ -133,7 +140,9 @@ export async function runRounds(
     for (const arrangement of roundOrder(arrangements, index)) {
       const { path, upload, connections, unbuffered } = experiment
       const port = unbuffered ? arrangement.streamPort : arrangement.port
-      const round = await load(arrangement, { port, path, upload, connections, seconds })
+      const plan = { port, path, upload, connections }
+      if (times.lead > 0) await load(arrangement, { ...plan, seconds: times.lead })
+      const round = await load(arrangement, { ...plan, seconds: times.measured })
       const add = (metric: string, value: number): void => ledger.add(experiment.name, arrangement.name, metric, value)
       add(metrics.rate, round.requestsPerSecond)
       add(metrics.cpu, round.cpu)

@@ -85,7 +85,8 @@ async function main(): Promise<void> {
   try {
     for (const experiment of wanted(roundsExperiments)) {
       const rounds = options.quick ? Math.min(2, experiment.rounds - 2) : experiment.rounds
-      await attempt(experiment.title, () => runRounds(experiment, options.quick ? 1 : 2, rounds, fleet, ledger, say))
+      const times = options.quick ? { lead: 0, measured: 1 } : { lead: 1, measured: 2 }
+      await attempt(experiment.title, () => runRounds(experiment, times, rounds, fleet, ledger, say))
     }
   } finally {
     await fleet.close()
