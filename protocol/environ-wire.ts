@@ -5,8 +5,9 @@
 
 import type { Environ } from './application.ts'
 import { Context } from './context.ts'
-import { finish, type ProcessFacts, SERVER_SOFTWARE, setVariable, Variables } from './environ.ts'
+import { finish, type ProcessFacts, setVariable, Variables } from './environ.ts'
 import { RemoteProtocolError } from './errors.ts'
+import { GATEWAY_INTERFACE, isOwn, SERVER_SOFTWARE } from './own-variables.ts'
 import { headerVariable, joined, variableOf } from './request-headers.ts'
 
 /**
@@ -124,18 +125,12 @@ function reconcile(environ: Environ, lines: string[], variables: string[]): stri
   return kept
 }
 
-/** Whether a variable is its process's own, as objects are. (Of this and the next the first letter is asked first: most keys have another.) */
-function isOwn(key: string): boolean {
-  const letter = key.charCodeAt(0)
-  return (letter === 0x77 && key.startsWith('wsgi.')) || (letter === 0x67 && key.startsWith('gantry'))
-}
-
 /** Whether `environFromWire` sets it to that, whatever comes. */
 function isImplied(key: string, value: string): boolean {
-  return key === 'SERVER_SOFTWARE' || (key === 'GATEWAY_INTERFACE' && value === 'CGI/1.1')
+  return key === 'SERVER_SOFTWARE' || (key === 'GATEWAY_INTERFACE' && value === GATEWAY_INTERFACE)
 }
 
-/** Whether a variable says what a request header said. */
+/** Whether a variable says what a request header said. (As in `isOwn`, the first letter first.) */
 function isHeader(key: string): boolean {
   const letter = key.charCodeAt(0)
   if (letter === 0x48) return key.startsWith('HTTP_')

@@ -8,6 +8,7 @@ import { Context } from './context.ts'
 import { RemoteProtocolError } from './errors.ts'
 import { fileWrapper } from './file-wrapper.ts'
 import { RequestInput } from './input.ts'
+import { GATEWAY_INTERFACE, isOwn, SERVER_SOFTWARE } from './own-variables.ts'
 import { applyHeaders, applyUpgrade, headerName } from './request-headers.ts'
 
 /** A request's head as HTTP/1.x gives it. Strings are latin1. */
@@ -39,8 +40,6 @@ export interface ProcessFacts {
   runOnce: boolean
 }
 
-export const SERVER_SOFTWARE = 'gantry'
-
 /** Stand-ins until an exchange attaches the real ones: reading is at its end, and errors go nowhere. */
 const NO_INPUT: Input = new RequestInput(null)
 const NO_ERRORS: ErrorStream = { write() {}, writelines() {}, flush() {} }
@@ -66,7 +65,7 @@ export const Variables: new (process: ProcessFacts) => Environ = function Variab
   this.SERVER_PORT = UNTOLD
   this.SERVER_PROTOCOL = UNTOLD
   this.SERVER_SOFTWARE = SERVER_SOFTWARE
-  this.GATEWAY_INTERFACE = 'CGI/1.1'
+  this.GATEWAY_INTERFACE = GATEWAY_INTERFACE
   this.REMOTE_ADDR = ''
   this.REMOTE_PORT = ''
   this.REQUEST_SCHEME = 'http'
@@ -180,7 +179,7 @@ export function environFromVariables(variables: string[], process: ProcessFacts)
   environ.REQUEST_URI ??= `${environ.SCRIPT_NAME}${environ.PATH_INFO}${environ.QUERY_STRING && `?${environ.QUERY_STRING}`}`
   // What the peer calls itself is its own matter.
   environ.SERVER_SOFTWARE = SERVER_SOFTWARE
-  environ.GATEWAY_INTERFACE = 'CGI/1.1'
+  environ.GATEWAY_INTERFACE = GATEWAY_INTERFACE
   const https = environ.HTTPS !== undefined && /^(?:on|1|yes|true)$/i.test(environ.HTTPS)
   if (environ.CONTENT_TYPE === '') delete environ.CONTENT_TYPE
   if (environ.CONTENT_LENGTH === '') delete environ.CONTENT_LENGTH
@@ -191,7 +190,7 @@ export function environFromVariables(variables: string[], process: ProcessFacts)
 
 /** A variable from a peer. What only this side may say is refused. */
 export function setVariable(environ: Environ, name: string, value: string): void {
-  if (name.startsWith('wsgi.') || name.startsWith('gantry')) {
+  if (isOwn(name)) {
     throw new RemoteProtocolError('RESERVED_VARIABLE', `a peer may not set ${name}`)
   }
   environ[name] = value

@@ -5,6 +5,7 @@
 
 import type { Environ } from '../application.ts'
 import { RemoteProtocolError } from '../errors.ts'
+import { GATEWAY_INTERFACE } from '../own-variables.ts'
 
 /** RFC 3875 §4.1's, but for the headers. */
 const META: readonly string[] = [
@@ -116,7 +117,7 @@ export function programVariables(environ: Environ, facts: ProgramFacts): Map<str
     if (KEPT_BACK.has(name) || (!facts.authorization && CREDENTIALS.has(name))) continue
     if (HEADER.test(name) || KNOWN.has(name)) variables.set(name, value)
   }
-  variables.set('GATEWAY_INTERFACE', 'CGI/1.1')
+  variables.set('GATEWAY_INTERFACE', GATEWAY_INTERFACE)
   variables.set('SCRIPT_FILENAME', facts.program)
   if (facts.chunked) variables.set('HTTP_TRANSFER_ENCODING', 'chunked')
   // §4.1.6: of a path only. The program's own place says nothing of the path behind it.

@@ -8,7 +8,7 @@
 import { STATUS_CODES } from 'node:http'
 import type { Headers } from '../application.ts'
 import type { Clock } from '../clock.ts'
-import { SERVER_SOFTWARE } from '../environ.ts'
+import { SERVER_SOFTWARE } from '../own-variables.ts'
 
 /** How the end of a response's body is told (RFC 9112 §6.3). */
 export type Framing = 'length' | 'chunked' | 'close'

@@ -7,6 +7,7 @@
  */
 
 import { RemoteProtocolError } from '../errors.ts'
+import { isOwn } from '../own-variables.ts'
 
 /**
  * uWSGI's "magic variables" that load code, set its process up, or read a file or its cache. Nothing here acts on them;
@@ -93,7 +94,7 @@ export function cleanRequest(variables: readonly string[], stripScriptName: bool
           break
         default:
           // Names that only the gateway gives: a peer that set them could pose as it.
-          if (name.startsWith('wsgi.') || name.startsWith('gantry') || LOADERS.has(name)) continue
+          if (isOwn(name) || LOADERS.has(name)) continue
       }
     }
     clean.push(name, value)
