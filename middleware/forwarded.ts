@@ -9,7 +9,7 @@ import type { Environ, Middleware } from '../protocol/application.ts'
 import { checkOptions, form, isFunction, isText, type OptionForms } from '../protocol/check-options.ts'
 import type { ConnectionFacts, RequestHead } from '../protocol/environ.ts'
 import { TrustedPeers } from '../protocol/peers.ts'
-import { headerSetter, setHeader } from '../protocol/request-headers.ts'
+import { headerSetter } from '../protocol/request-headers.ts'
 
 export interface ForwardedOptions {
   /** Whose fields are kept: ranges as `--trusted-peers` takes them (`['loopback', '10.0.0.0/8']`), or who decides by address. */
@@ -17,13 +17,13 @@ export interface ForwardedOptions {
 }
 
 /** What proxies say of a client beyond the fields that are set here, and frameworks believe: never taken from a stranger. */
-const ALSO_BELIEVED: readonly string[] = [
+const alsoBelieved = [
   'X-Forwarded-Port',
   'X-Forwarded-Prefix',
   'X-Forwarded-Server',
   'X-Forwarded-Ssl',
   'X-Real-IP',
-]
+].map(headerSetter)
 
 /** Peers that are remembered: `TrustedPeers` wants to be asked once a connection, and this sees requests. */
 const REMEMBERED = 1_000
@@ -106,16 +106,7 @@ function setFields(environ: Environ, { address, node }: Peer): void {
   setForwarded(environ, forwardedElement(node, host, scheme))
   setProto(environ, scheme)
   setHost(environ, host)
-  // Asked by name, and not in a loop: hardly a request has one.
-  if (
-    environ['HTTP_X_FORWARDED_PORT'] !== undefined ||
-    environ['HTTP_X_FORWARDED_PREFIX'] !== undefined ||
-    environ['HTTP_X_FORWARDED_SERVER'] !== undefined ||
-    environ['HTTP_X_FORWARDED_SSL'] !== undefined ||
-    environ['HTTP_X_REAL_IP'] !== undefined
-  ) {
-    for (const name of ALSO_BELIEVED) setHeader(environ, name, undefined)
-  }
+  for (const set of alsoBelieved) set(environ, undefined)
   setFor(environ, address)
   setRequestId(environ, environ.gantry.requestId)
 }
