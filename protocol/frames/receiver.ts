@@ -354,17 +354,18 @@ function keep(bytes: Uint8Array, start: number, end: number): Uint8Array {
 
 /** As `keep`, of a body that is whole: no more comes on its stream, so that one of the pieces of Node's pool is all it can hold. */
 function keepWhole(bytes: Uint8Array, start: number, end: number): Uint8Array {
-  if (end - start > POOLED) return keep(bytes, start, end)
-  const own = Buffer.allocUnsafe(end - start)
-  for (let at = start; at < end; at++) own[at - start] = bytes[at]!
-  return own
+  return end - start > POOLED ? keep(bytes, start, end) : copy(bytes, start, end, Buffer.allocUnsafe(end - start))
 }
 
-/** In memory of its own. (`slice` of a Buffer is no copy.) */
-function copy(bytes: Uint8Array, start: number, end: number): Uint8Array {
-  const own = Buffer.allocUnsafeSlow(end - start)
-  own.set(bytes.subarray(start, end))
-  return own
+/** In memory of its own, unless other is given. (`slice` of a Buffer is no copy.) */
+function copy(
+  bytes: Uint8Array,
+  start: number,
+  end: number,
+  into: Buffer = Buffer.allocUnsafeSlow(end - start),
+): Uint8Array {
+  into.set(bytes.subarray(start, end))
+  return into
 }
 
 function u32(bytes: Uint8Array, start: number, end: number): number {
