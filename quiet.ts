@@ -4,7 +4,8 @@
  * After some 8 s in which little happens V8 collects "to reduce memory". It then also drops the shapes of objects of which none is alive, as is
  * so for all of a request's when there is none, and with them all code that was optimised for them: the first seconds of requests after a
  * quiet one cost twice as much as those before (measured: an Express container 160 µs of CPU for each instead of 85, and three seconds
- * until that was over). What it costs: a process that was busy and is quiet keeps some 25 MB that it would have given back.
+ * until that was over). What it costs: a process that was busy and is quiet keeps some 25 MB that it would have given back, and what Node loads of
+ * itself only later is compiled anew (the first `fetch()` takes some 40 ms longer).
  */
 
 import { setFlagsFromString } from 'node:v8'
