@@ -63,8 +63,13 @@ export const commands: Readonly<Record<string, Command>> = {
     'proxy',
     'Receives HTTP and sends each request to a container that has room.',
     proxyOptions,
-    async ({ values, warnings }) => {
+    async (parsed, entry) => {
+      const { values, warnings } = parsed
       checkProxyOptions(values)
+      if (values.workers > 1) {
+        const { runWorkers } = await import('./workers.ts')
+        return runWorkers(parsed, entry)
+      }
       const [{ run }, { serveProxy }] = await Promise.all([import('./run.ts'), import('./proxy/serve.ts')])
       await run('proxy', values, (environment) => serveProxy(values, environment), warnings)
     },

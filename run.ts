@@ -11,7 +11,7 @@ import { type Address, printAddress } from './protocol/address.ts'
 import { systemClock } from './protocol/clock.ts'
 import { type Logger, silent } from './protocol/log.ts'
 import { keepCode } from './quiet.ts'
-import { onStopSignals } from './signals.ts'
+import { onStopSignals, type StopSignal } from './signals.ts'
 
 /** A server that has started. */
 export interface Running {
@@ -81,12 +81,14 @@ export function describeFailure(error: unknown): string {
  * fails, when an error was caught by nobody, or when a drain hangs.
  *
  * @param warnings Sentences for the log before anything else.
+ * @param heeds Signals that ask it to stop. Default: all three.
  */
 export async function run(
   name: string,
   options: RunOptions,
   start: (environment: ServeEnvironment) => Promise<Running>,
   warnings: readonly string[] = [],
+  heeds?: readonly StopSignal[],
 ): Promise<void> {
   const output = new LogOutput(1)
   const settings = { name, formatters: { level: (label: string) => ({ level: label }) } }
@@ -143,7 +145,7 @@ export async function run(
     draining = true
     drain(reason).catch(fail)
   }
-  onStopSignals(process, systemClock, { finish: stop, quit: (code) => leave(code) })
+  onStopSignals(process, systemClock, { finish: stop, quit: (code) => leave(code) }, heeds)
   if (process.connected) process.on('disconnect', () => stop('the parent process has gone'))
 
   try {

@@ -6,6 +6,8 @@ const NUMBERS = { SIGHUP: 1, SIGINT: 2, SIGTERM: 15 } as const
 
 export type StopSignal = keyof typeof NUMBERS
 
+const ALL = Object.keys(NUMBERS) as StopSignal[]
+
 export interface StopHandlers {
   /** The first signal. */
   readonly finish: (signal: StopSignal) => void
@@ -22,11 +24,22 @@ export interface SignalSource {
   on(signal: StopSignal, listener: () => void): unknown
 }
 
-/** Watches `source` for SIGTERM, SIGINT and SIGHUP from now on. */
-export function onStopSignals(source: SignalSource, clock: Clock, { finish, quit }: StopHandlers): void {
+/**
+ * Watches `source` for SIGTERM, SIGINT and SIGHUP from now on.
+ *
+ * @param heeds Those that count; the others do nothing. A terminal sends Ctrl-C and its end to all processes of a group, and one that has a
+ *   supervisor there waits for what that says.
+ */
+export function onStopSignals(
+  source: SignalSource,
+  clock: Clock,
+  { finish, quit }: StopHandlers,
+  heeds: readonly StopSignal[] = ALL,
+): void {
   let first: number | undefined
-  for (const signal of Object.keys(NUMBERS) as StopSignal[]) {
+  for (const signal of ALL) {
     source.on(signal, () => {
+      if (!heeds.includes(signal)) return
       if (first === undefined) {
         first = clock.now()
         finish(signal)

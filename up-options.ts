@@ -85,6 +85,7 @@ export function childEnvironment(
     'GANTRY_UPSTREAM',
     'GANTRY_JOIN_LISTEN',
     'GANTRY_SOCKET_MODE',
+    'GANTRY_WORKERS',
     'GANTRY_HEALTH_LISTEN',
     ...(role === 'container' ? ['GANTRY_MIDDLEWARE'] : []),
   ]

@@ -11,12 +11,12 @@ import { spawn } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { childOf, describeExit } from './children.ts'
 import type { Address } from './protocol/address.ts'
 import { systemClock } from './protocol/clock.ts'
 import type { ParsedOptions } from './protocol/options.ts'
-import type { ReadyMessage } from './run.ts'
 import { onStopSignals } from './signals.ts'
-import { type Child, type ChildExit, Supervised } from './supervise.ts'
+import { type Child, Supervised } from './supervise.ts'
 import { childEnvironment, containerArguments, proxyArguments, type upOptions } from './up-options.ts'
 
 /**
@@ -108,21 +108,7 @@ function startChild(
     detached: true,
     env,
   })
-  const ready = Promise.withResolvers<readonly Address[]>()
-  const exited = Promise.withResolvers<ChildExit>()
-  child.on('message', (message: ReadyMessage) => {
-    if (message.gantry === 'ready') ready.resolve(message.addresses)
-  })
-  child.on('exit', (code, signal) => exited.resolve({ code, signal }))
-  child.on('error', (error) => {
-    say(error.message)
-    exited.resolve({ code: null, signal: null })
-  })
-  return { ready: ready.promise, exited: exited.promise, kill: (signal) => void child.kill(signal) }
-}
-
-function describeExit({ code, signal }: ChildExit): string {
-  return signal ?? `exit code ${code}`
+  return childOf(child, (error) => say(error.message))
 }
 
 /** What to type into a browser. A wildcard is not a place to go to. */

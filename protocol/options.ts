@@ -32,7 +32,14 @@ export type Option = Described &
   (
     | { readonly kind: 'text' | 'file'; readonly default?: string }
     | { readonly kind: 'flag'; readonly default?: boolean }
-    | { readonly kind: 'integer'; readonly default?: number; readonly minimum?: number; readonly maximum?: number }
+    | {
+        readonly kind: 'integer'
+        readonly default?: number
+        readonly minimum?: number
+        readonly maximum?: number
+        /** What `auto` stands for, where that may be said. */
+        readonly auto?: () => number
+      }
     /** Milliseconds: `250ms`, `10s`, `5m`, `1h`; `none` is Infinity where `unlimited`. */
     | { readonly kind: 'duration'; readonly default?: string; readonly unlimited?: true }
     /** Bytes: `1024`, `64KiB`, `1MiB`, `1GiB`; `none` is Infinity where `unlimited`. */
@@ -241,8 +248,9 @@ export function expected(option: Option): string {
     case 'flag':
       return 'true or false'
     case 'integer': {
-      const { minimum = 0, maximum } = option
-      return maximum === undefined ? `a whole number from ${minimum}` : `a whole number from ${minimum} to ${maximum}`
+      const { minimum = 0, maximum, auto } = option
+      const most = maximum === undefined ? '' : ` to ${maximum}`
+      return `a whole number from ${minimum}${most}${auto ? ', or auto' : ''}`
     }
     case 'duration':
       return `a duration as 250ms, 10s, 5m or 1h${option.unlimited ? ', or none' : ''}`
@@ -315,6 +323,7 @@ function read(option: Option, text: string): unknown {
       if (/^(true|1|yes|on)$/i.test(text)) return true
       return /^(false|0|no|off)$/i.test(text) ? false : undefined
     case 'integer': {
+      if (option.auto && text === 'auto') return option.auto()
       const value = /^\d+$/.test(text) ? Number(text) : Number.NaN
       return value >= (option.minimum ?? 0) && value <= (option.maximum ?? Number.MAX_SAFE_INTEGER) ? value : undefined
     }

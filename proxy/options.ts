@@ -1,8 +1,10 @@
 /** The proxy's options: words, defaults, reasons. Knows nothing of what is done with them. */
 
+import { availableParallelism } from 'node:os'
+import { printAddress } from '../protocol/address.ts'
 import { checkCommonOptions, commonOptions } from '../protocol/common-options.ts'
 import { healthOptions } from '../protocol/health-options.ts'
-import { OptionError, type OptionValues } from '../protocol/options.ts'
+import { flagName, OptionError, type OptionValues } from '../protocol/options.ts'
 
 const ownOptions = {
   listen: {
@@ -37,6 +39,22 @@ const ownOptions = {
     sentence:
       'Middleware to put before the containers: a module, and the export that takes an application and gives one. Of several the first is outermost; the access log and the forwarded fields are outside of all.',
     unset: 'none; EXPORT is middleware if there is one, else the default export',
+  },
+  workers: {
+    kind: 'integer',
+    default: 1,
+    minimum: 1,
+    maximum: 256,
+    auto: (): number => availableParallelism(),
+    value: 'COUNT',
+    sentence:
+      'Processes that serve clients, all on the same ports; auto: one for each core. One is started again when it crashes. Each has links, a queue, and what its middleware remembers, of its own. More than one listen on TCP alone.',
+  },
+  workerOf: {
+    kind: 'text',
+    hidden: true,
+    value: 'ID/INDEX',
+    sentence: 'Which of several workers this process is; given by the one that starts them.',
   },
   createToken: {
     kind: 'flag',
@@ -103,6 +121,17 @@ export function checkProxyOptions(options: ProxyOptions): void {
       '--upstream',
       'there is nothing to send requests to: give --upstream ADDRESS, or --join-listen ADDRESS for containers that dial in',
     )
+  }
+  if (options.workers > 1) {
+    for (const key of ['listen', 'joinListen', 'healthListen'] as const) {
+      const unix = [options[key] ?? []].flat().find(({ kind }) => kind === 'unix')
+      if (!unix) continue
+      throw new OptionError(
+        'BAD_VALUE',
+        flagName(key),
+        `${flagName(key)} ${printAddress(unix)} can be one process's alone: give HOST:PORT, or --workers 1`,
+      )
+    }
   }
   if (options.createToken && options.tokenFile === undefined) {
     throw new OptionError('MISSING_OPTION', '--token-file', '--create-token needs --token-file FILE to say where')

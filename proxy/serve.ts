@@ -102,7 +102,7 @@ export async function serveProxy(options: ProxyOptions, environment: ProxyEnviro
     log,
     token,
     ...frameSettings(options),
-    identity: { id: randomBytes(6).toString('hex'), worker: 0, workers: 1, slots: 0, limits: {} },
+    identity: { ...whoAmI(options), slots: 0, limits: {} },
   }
   const front = new Front(withMiddleware(pool.application, options, environment, loaded), options, log, clock)
   const listeners: Listener[] = []
@@ -166,6 +166,13 @@ export async function serveProxy(options: ProxyOptions, environment: ProxyEnviro
     drain: () => (draining ??= stop()),
     inspect: () => `<Proxy ${front.size} clients ${pool.inspect()}>`,
   }
+}
+
+/** What containers know this process by. Workers of one proxy have its id in common. */
+function whoAmI({ workers, workerOf }: ProxyOptions): { id: string; worker: number; workers: number } {
+  if (workerOf === undefined) return { id: randomBytes(6).toString('hex'), worker: 0, workers: 1 }
+  const [id = '', index] = workerOf.split('/')
+  return { id, worker: Number(index), workers }
 }
 
 /** A container that is full is one that works. */

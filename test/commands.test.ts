@@ -23,6 +23,11 @@ for (const [name, command] of Object.entries(commands)) {
     const help = renderHelp(command)
     for (const [key, option] of Object.entries<Option>(command.table)) {
       assert.match(option.sentence, /^[A-Z].*\.$/, key)
+      if (option.hidden) {
+        // Between processes of ours alone.
+        assert.ok(!help.includes(flagName(key)) && !help.includes(environmentName(key)), key)
+        continue
+      }
       assert.ok(help.replace(/\s+/g, ' ').includes(option.sentence), key)
       assert.ok(
         help.includes(option.positional ? option.value! : option.secret ? environmentName(key) : flagName(key)),
@@ -88,6 +93,14 @@ test('values that contradict each other are refused', () => {
     code: 'BAD_VALUE',
     message: /both/,
   })
+  for (const unix of ['--listen=unix:/a', '--join-listen=unix:/a', '--health-listen=unix:/a']) {
+    proxy([unix, '--upstream=:1'])
+    assert.throws(() => proxy([unix, '--upstream=:1', '--workers=2']), {
+      code: 'BAD_VALUE',
+      message: `${unix.split('=')[0]} unix:/a can be one process's alone: give HOST:PORT, or --workers 1`,
+    })
+  }
+  proxy(['--upstream=unix:/a', '--workers=2'])
   proxy(['--join-listen=:1'])
   container(['--head-limit=1MiB'])
   checkCommonOptions(parseOptions(commonOptions, []).values)

@@ -1,14 +1,14 @@
 import assert from 'node:assert/strict'
 import { EventEmitter } from 'node:events'
 import { test } from 'node:test'
-import { onStopSignals } from '../signals.ts'
+import { onStopSignals, type StopSignal } from '../signals.ts'
 import { FakeClock } from './support/clock.ts'
 
-function setUp() {
+function setUp(heeds?: readonly StopSignal[]) {
   const source = new EventEmitter()
   const clock = new FakeClock()
   const heard: (string | number)[] = []
-  onStopSignals(source, clock, { finish: (signal) => heard.push(signal), quit: (code) => heard.push(code) })
+  onStopSignals(source, clock, { finish: (signal) => heard.push(signal), quit: (code) => heard.push(code) }, heeds)
   return { source, clock, heard }
 }
 
@@ -27,4 +27,14 @@ test('a later signal quits with its own code, however many there are', () => {
   source.emit('SIGINT')
   source.emit('SIGHUP')
   assert.deepEqual(heard, ['SIGTERM', 130, 129])
+})
+
+test('a signal that is not heeded neither ends the process nor counts as the first', () => {
+  const { source, clock, heard } = setUp(['SIGTERM'])
+  assert.ok(source.listenerCount('SIGINT') > 0)
+  source.emit('SIGINT')
+  clock.advance(1_000)
+  source.emit('SIGTERM')
+  source.emit('SIGINT')
+  assert.deepEqual(heard, ['SIGTERM'])
 })

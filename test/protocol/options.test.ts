@@ -17,6 +17,7 @@ const table = {
   accessLog: { kind: 'choice', choices: ['json', 'off'], default: 'json', sentence: 'Lines.' },
   wires: { kind: 'choice', choices: ['frames', 'http'], list: true, sentence: 'Wires.' },
   queueSize: { kind: 'integer', default: 10, minimum: 1, maximum: 100, sentence: 'Size.' },
+  workers: { kind: 'integer', minimum: 1, auto: (): number => 4, sentence: 'Count.' },
   timeout: { kind: 'duration', default: '60s', unlimited: true, sentence: 'Time.' },
   grace: { kind: 'duration', sentence: 'Time.' },
   bodyLimit: { kind: 'size', default: 'none', minimum: 16, unlimited: true, sentence: 'Bytes.' },
@@ -133,6 +134,8 @@ const refusals: [title: string, argv: string[], code: OptionErrorCode, message: 
   ['an integer below its minimum', ['--queue-size=0'], 'BAD_VALUE', /from 1 to 100/],
   ['an integer above its maximum', ['--queue-size=101'], 'BAD_VALUE', /from 1 to 100/],
   ['an integer in another notation', ['--queue-size=0x10'], 'BAD_VALUE', /whole number/],
+  ['auto where it stands for nothing', ['--queue-size=auto'], 'BAD_VALUE', /from 1 to 100$/],
+  ['a word that is not auto', ['--workers=all'], 'BAD_VALUE', /"all" came, expected a whole number from 1, or auto$/],
   ['a duration without a unit', ['--timeout=10'], 'BAD_VALUE', /"10" came, expected a duration as 250ms, 10s/],
   ['none where a duration must be one', ['--grace=none'], 'BAD_VALUE', /expected a duration/],
   ['a size of thousands', ['--body-limit=64KB'], 'BAD_VALUE', /"64KB" came, expected a size as 1024, 64KiB/],
@@ -155,6 +158,12 @@ for (const [title, argv, code, message] of refusals) {
     assert.match(error.message, message)
   })
 }
+
+test('auto stands for the number that the table says', () => {
+  assert.equal(parse(['--workers=auto']).values.workers, 4)
+  assert.equal(parse(['--workers=2']).values.workers, 2)
+  assert.equal(parse([]).values.workers, undefined)
+})
 
 test('a bad value from the environment is refused under its name there', () => {
   const error = refusal([], { GANTRY_QUEUE_SIZE: 'many' })

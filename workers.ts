@@ -1,0 +1,86 @@
+/**
+ * `gantry proxy --workers COUNT`: one process that starts, restarts and stops as many proxies as were asked for, all on the same ports.
+ * What they do is their own matter; requests never pass through it.
+ *
+ * Node's cluster gives each of them the same listening sockets, and each takes connections off them when its loop comes round to it (as
+ * nginx's and gunicorn's workers do): one that is busy takes fewer, one that hangs none, and one that crashes loses none that it has not taken.
+ */
+
+import cluster from 'node:cluster'
+import { randomBytes } from 'node:crypto'
+import { childOf, describeExit } from './children.ts'
+import type { Address } from './protocol/address.ts'
+import { systemClock } from './protocol/clock.ts'
+import { flagName, type ParsedOptions } from './protocol/options.ts'
+import type { proxyOptions } from './proxy/options.ts'
+import { type Running, run, type ServeEnvironment } from './run.ts'
+import { Supervised } from './supervise.ts'
+
+type Parsed = ParsedOptions<typeof proxyOptions>
+
+/** A worker ended before it had served. What was wrong, it has said itself. */
+export class WorkerError extends Error {
+  override readonly name: string = 'WorkerError'
+  readonly code: string = 'WORKER_ENDED'
+}
+
+/**
+ * Runs the workers' supervisor, or one of them, by `--worker-of`. Both stay until a signal has drained them.
+ *
+ * @param entry The file whose `proxy` command is run.
+ */
+export async function runWorkers(parsed: Parsed, entry: string): Promise<void> {
+  const { values, warnings } = parsed
+  if (values.workerOf === undefined) {
+    await run('proxy', values, (environment) => supervise(parsed, entry, environment), warnings)
+    return
+  }
+  // Without this, cluster ends a worker at once when its supervisor is gone; it drains instead.
+  if (cluster.worker) cluster.worker.exitedAfterDisconnect = true
+  const { serveProxy } = await import('./proxy/serve.ts')
+  await run('proxy', values, (environment) => serveProxy(values, environment), [], ['SIGTERM'])
+}
+
+/** @throws WorkerError */
+async function supervise({ values, given }: Parsed, entry: string, { log }: ServeEnvironment): Promise<Running> {
+  const id = randomBytes(6).toString('hex')
+  const words = [...given].flatMap(([key, texts]) => texts.map((text) => `${flagName(key)}=${text}`))
+  // Round-robin would have each connection pass through here: fewer of them a second than one process takes by itself.
+  cluster.schedulingPolicy = cluster.SCHED_NONE
+  const workers = Array.from({ length: values.workers }, (_, worker) => {
+    return new Supervised<readonly Address[]>({
+      clock: systemClock,
+      random: Math.random,
+      start: () => {
+        cluster.setupPrimary({ exec: entry, args: ['proxy', ...words, `--worker-of=${id}/${worker}`] })
+        return childOf(cluster.fork().process, (err) => log.error({ worker, err }, 'a worker cannot be reached'))
+      },
+      onReady: () => log.info({ worker }, 'a worker serves'),
+      onCrash: (exit, wait) => {
+        log.error(
+          { worker, exit: describeExit(exit), milliseconds: Math.round(wait) },
+          'a worker ended; starting it again',
+        )
+      },
+    })
+  })
+  // However this process ends, none of them stays without it.
+  process.on('exit', () => {
+    for (const worker of workers) worker.kill()
+  })
+
+  const start = async (worker: Supervised<readonly Address[]>): Promise<readonly Address[]> => {
+    const first = await worker.start()
+    if ('ready' in first) return first.ready
+    throw new WorkerError(`a worker ended before it served (${describeExit(first.exit)})`)
+  }
+  // The first alone: what is wrong with the options is then said once, and a token that is to be made is there for the others.
+  const addresses = await start(workers[0]!)
+  await Promise.all(workers.slice(1).map(start))
+  return {
+    addresses,
+    drain: async () => {
+      await Promise.all(workers.map((worker) => worker.stop()))
+    },
+  }
+}
