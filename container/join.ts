@@ -3,6 +3,9 @@
  * there. The name is asked for again about once a second, since what a resolver said before is no promise; proxies that are
  * gone from it are left, those that come are joined, and a link that was lost is dialled again.
  *
+ * A proxy of several workers is joined at each of them. They share one address, and which of them takes a connection is between them: who is
+ * met twice is left again and another try made, until all are joined.
+ *
  * It knows neither frames nor slots: what is served on a connection is its caller's matter.
  */
 
@@ -13,11 +16,18 @@ import type { Clock, Timer } from '../protocol/clock.ts'
 import { dial, type Resolve, systemResolve } from '../protocol/dial.ts'
 import type { Logger } from '../protocol/log.ts'
 
+/** Who is at the other end of a link: one of the workers, from 0, of a proxy. */
+export interface ProxyWorker {
+  readonly id: string
+  readonly worker: number
+  readonly workers: number
+}
+
 /** A served connection, as far as a joiner asks about it. */
 export interface JoinedLink {
   readonly state: 'connecting' | 'ready' | 'draining' | 'closed'
   /** Who is at the other end, once that is known. */
-  readonly peer?: { readonly id: string } | undefined
+  readonly peer?: ProxyWorker | undefined
   drain(reason?: string): void
 }
 
@@ -48,6 +58,10 @@ const WAIT = { first: 50, most: 900 }
 const CONNECT_TIMEOUT = 3_000
 /** Until a second address of a proxy that is joined already is tried again, ms: it may be another one's by then. */
 const TWIN_WAIT = 30_000
+/** Links with one proxy at most, whatever it says of itself: as many as `--workers` may be. */
+const MOST_WORKERS = 256
+/** Tries that met a worker which is joined already, before the wait for another one grows. */
+const TRIES_ALIKE = 5
 /** A link that was ready for so long was a good one: after it the waits begin anew. */
 const GOOD_LINK = 1_000
 
@@ -55,7 +69,7 @@ const GOOD_LINK = 1_000
 export class Joiner {
   readonly #address: UnixAddress | TcpAddress
   readonly #options: JoinOptions
-  readonly #members: Map<string, Member> = new Map()
+  readonly #places: Map<string, Place> = new Map()
   #timer: Timer | undefined
   #stopped = false
   #unresolved = false
@@ -73,14 +87,14 @@ export class Joiner {
   stop(reason: string): void {
     this.#stopped = true
     this.#timer?.cancel()
-    for (const member of this.#members.values()) member.leave(reason)
-    this.#members.clear()
+    for (const place of this.#places.values()) place.leave(reason)
+    this.#places.clear()
   }
 
   /** `<Joiner proxy:9000 2 ready, 1 waiting>` */
   inspect(): string {
     const counts = new Map<string, number>()
-    for (const { state } of this.#members.values()) counts.set(state, (counts.get(state) ?? 0) + 1)
+    for (const { state } of this.#members()) counts.set(state, (counts.get(state) ?? 0) + 1)
     const states = [...counts].map(([state, count]) => `${count} ${state}`).join(', ')
     return `<Joiner ${printAddress(this.#address)} ${states || 'nobody'}>`
   }
@@ -104,7 +118,7 @@ export class Joiner {
     }
     if (this.#stopped) return
     if (found) this.#update(found)
-    for (const member of this.#members.values()) member.look()
+    for (const place of this.#places.values()) place.look()
     this.#timer = this.#options.clock.after(INTERVAL, () => void this.#look())
   }
 
@@ -112,10 +126,18 @@ export class Joiner {
     return printAddress(this.#address)
   }
 
-  /** Whether another member has a link with that proxy: one that has two addresses would count this container twice. */
-  readonly #isJoined = (id: string, except: Member): boolean => {
-    for (const member of this.#members.values()) if (member !== except && member.proxy === id) return true
-    return false
+  *#members(): Iterable<Member> {
+    for (const { members } of this.#places.values()) yield* members
+  }
+
+  /** One that has two addresses, or several workers at one, may be met twice: it would count this container twice. */
+  readonly #meet: Meet = ({ id, worker, workers }, by) => {
+    const joined: Set<number> = new Set()
+    for (const member of this.#members()) {
+      if (member !== by && member.proxy?.id === id) joined.add(member.proxy.worker)
+    }
+    if (!joined.has(worker)) return 'new'
+    return joined.size < workers ? 'another is missing' : 'joined already'
   }
 
   async #resolve(): Promise<readonly (UnixAddress | TcpAddress)[]> {
@@ -128,46 +150,92 @@ export class Joiner {
 
   #update(found: readonly (UnixAddress | TcpAddress)[]): void {
     const names = new Set(found.map(printAddress))
-    for (const [name, member] of this.#members) {
+    for (const [name, place] of this.#places) {
       if (names.has(name)) continue
-      this.#members.delete(name)
-      member.leave('the proxy is gone from its name')
+      this.#places.delete(name)
+      place.leave('the proxy is gone from its name')
     }
     for (const address of found) {
       const name = printAddress(address)
-      if (!this.#members.has(name)) this.#members.set(name, new Member(address, this.#options, this.#isJoined))
+      if (!this.#places.has(name)) this.#places.set(name, new Place(address, this.#options, this.#meet))
     }
   }
 }
 
-/** One proxy. */
+/** What a worker is to this container when a link of `by` has become ready: one that was not joined, one that was while others were not, or one too many. */
+type Meet = (proxy: ProxyWorker, by: Member) => 'new' | 'another is missing' | 'joined already'
+
+/** One address: as many members as the proxy there has workers. */
+class Place {
+  readonly members: Member[] = []
+  readonly #address: UnixAddress | TcpAddress
+  readonly #options: JoinOptions
+  readonly #meet: Meet
+  /** As whoever was met here last has said. */
+  #workers = 1
+  #left = false
+
+  constructor(address: UnixAddress | TcpAddress, options: JoinOptions, meet: Meet) {
+    this.#address = address
+    this.#options = options
+    this.#meet = meet
+    this.#add()
+  }
+
+  look(): void {
+    for (const member of this.members) member.look()
+    // Those that are joined to a proxy which is about to go leave with it.
+    const idle = this.members.filter(({ proxy }) => proxy === undefined)
+    for (const member of idle.slice(0, Math.max(0, this.members.length - this.#workers))) {
+      this.members.splice(this.members.indexOf(member), 1)
+      member.leave('the proxy has fewer workers')
+    }
+  }
+
+  leave(reason: string): void {
+    this.#left = true
+    for (const member of this.members) member.leave(reason)
+  }
+
+  #add(): void {
+    this.members.push(
+      new Member(this.#address, this.#options, (proxy, by) => {
+        const who = this.#meet(proxy, by)
+        if (who === 'joined already' || this.#left) return who
+        this.#workers = Math.min(proxy.workers, MOST_WORKERS)
+        while (this.members.length < this.#workers) this.#add()
+        return who
+      }),
+    )
+  }
+}
+
+/** One link with one worker of a proxy, or the search for it. */
 class Member {
   readonly #address: UnixAddress | TcpAddress
   readonly #options: JoinOptions
-  readonly #isJoined: (id: string, except: Member) => boolean
+  readonly #meet: Meet
   #socket: Socket | undefined
   #link: JoinedLink | undefined
   #timer: Timer | undefined
   #failures = 0
+  /** How often a worker was met that is joined already, while another was not. */
+  #alike = 0
   #readyAt: number | undefined
   /** A failure was logged, and nothing has worked since. */
   #logged = false
   #left = false
 
-  constructor(
-    address: UnixAddress | TcpAddress,
-    options: JoinOptions,
-    isJoined: (id: string, except: Member) => boolean,
-  ) {
+  constructor(address: UnixAddress | TcpAddress, options: JoinOptions, meet: Meet) {
     this.#address = address
     this.#options = options
-    this.#isJoined = isJoined
+    this.#meet = meet
     this.#dial()
   }
 
-  /** The id of the proxy that is joined now. */
-  get proxy(): string | undefined {
-    return this.#link?.state === 'ready' ? this.#link.peer?.id : undefined
+  /** Who is joined now. */
+  get proxy(): ProxyWorker | undefined {
+    return this.#link?.state === 'ready' ? this.#link.peer : undefined
   }
 
   get state(): string {
@@ -218,15 +286,22 @@ class Member {
   }
 
   #serve(socket: Socket): void {
-    const { clock, log } = this.#options
+    const { clock, log, random } = this.#options
     this.#readyAt = undefined
     const link = this.#options.serve(socket, this.#address, {
       onReady: () => {
         this.#readyAt = clock.now()
+        const who = link.peer ? this.#meet(link.peer, this) : 'new'
+        if (who === 'another is missing') {
+          this.#link = undefined
+          link.drain('this worker is joined already, and another one is sought')
+          this.#dialIn(backoff(1 + Math.floor(this.#alike++ / TRIES_ALIKE), WAIT, random))
+          return
+        }
+        this.#alike = 0
         if (this.#logged) log.info({ proxy: printAddress(this.#address) }, 'a proxy is joined again')
         this.#logged = false
-        const id = link.peer?.id
-        if (id === undefined || !this.#isJoined(id, this)) return
+        if (who === 'new') return
         this.#link = undefined
         link.drain('the proxy is joined already, at another of its addresses')
         this.#dialIn(TWIN_WAIT)

@@ -110,12 +110,12 @@ export class Links {
         onReady: (one) => {
           ready = true
           this.#failing.forget(peer)
-          log.info({ proxy: one.peer?.id, address }, 'a proxy is linked')
+          log.info({ proxy: nameOf(one.peer), address }, 'a proxy is linked')
           events?.onReady()
           if (this.#draining) one.drain()
         },
         onClosed: (error) => {
-          const proxy = link.peer?.id
+          const proxy = nameOf(link.peer)
           if (ready) log.info({ proxy, address, error: error?.message }, 'the link to a proxy is closed')
           else if (!dialled && error && this.#failing.say(peer)) {
             log.warn({ address, error: error.message }, 'a link was closed before it was ready')
@@ -130,6 +130,11 @@ export class Links {
     this.#links.add(link)
     return link
   }
+}
+
+/** `4f2a09`, and with the worker's index where there are several: `4f2a09/1`. */
+function nameOf(peer: Identity | undefined): string | undefined {
+  return peer && peer.workers > 1 ? `${peer.id}/${peer.worker}` : peer?.id
 }
 
 /** One link's place among those that share the slots. */

@@ -8,7 +8,7 @@ import { test } from 'node:test'
 import { repositoryFile, TestChild } from './support/child.ts'
 import { FIXTURES, faultsOf, type Gantry, startGantry } from './support/gantry.ts'
 import { HttpClient } from './support/http-client.ts'
-import { temporary } from './support/sockets.ts'
+import { freePort, temporary } from './support/sockets.ts'
 
 const quiet = ['--access-log', 'off']
 
@@ -23,28 +23,15 @@ interface House {
   release(key: string): Promise<void>
 }
 
-async function withWorkers(body: (house: House) => Promise<void>): Promise<void> {
+/** @param joins the container dials the workers, and not they the container */
+async function withWorkers(body: (house: House) => Promise<void>, joins = false): Promise<void> {
   const directory = await temporary()
   const path = join(directory, 'socket')
-  const container = await startGantry([
-    'container',
-    FIXTURES,
-    '--listen',
-    `unix:${path}`,
-    '--log-level',
-    'error',
-    ...quiet,
-  ])
-  const proxy = await startGantry([
-    'proxy',
-    '--workers',
-    '2',
-    '--listen',
-    '127.0.0.1:0',
-    '--upstream',
-    `unix:${path}`,
-    ...quiet,
-  ])
+  const door = `127.0.0.1:${await freePort()}`
+  const listen = ['--listen', `unix:${path}`, '--log-level', 'error', ...(joins ? ['--join', door] : [])]
+  const send = joins ? ['--join-listen', door] : ['--upstream', `unix:${path}`]
+  const container = await startGantry(['container', FIXTURES, ...listen, ...quiet])
+  const proxy = await startGantry(['proxy', '--workers', '2', '--listen', '127.0.0.1:0', ...send, ...quiet])
   const workers = (): number[] =>
     proxy.child.log
       .filter(({ msg, pid }) => msg === 'ready' && pid !== proxy.child.process.pid)
@@ -115,6 +102,17 @@ test('a worker that crashes loses no connection that it has not taken, and is st
       [[0, 'SIGKILL']],
     )
   }))
+
+test('a container that joins is joined to every worker, and to one that comes after a crash', () =>
+  withWorkers(async ({ proxy, workers, get }) => {
+    const hasIt = (id: number) => proxy.child.log.some(({ msg, pid }) => msg === 'container is ready' && pid === id)
+    await proxy.child.until(() => workers().every(hasIt))
+    const [first, second] = workers() as [number, number]
+    process.kill(first, 'SIGKILL')
+    await proxy.child.until(() => workers().length === 3 && workers().slice(1).every(hasIt))
+    process.kill(second, 'SIGSTOP')
+    assert.equal(await get(), 'Hello world!\n')
+  }, true))
 
 test('a signal drains every worker: what runs is finished, and nothing stays', () =>
   withWorkers(async ({ proxy, workers, connect, release }) => {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { EventEmitter } from 'node:events'
 import type { Socket } from 'node:net'
 import { describe, it } from 'node:test'
-import { type JoinedLink, Joiner, type LinkEvents } from '../../container/join.ts'
+import { type JoinedLink, Joiner, type LinkEvents, type ProxyWorker } from '../../container/join.ts'
 import { printAddress, type TcpAddress, type UnixAddress } from '../../protocol/address.ts'
 import { FakeClock } from '../support/clock.ts'
 import { RecordingLog } from '../support/log.ts'
@@ -26,7 +26,7 @@ class FakeSocket extends EventEmitter {
 
 class FakeLink implements JoinedLink {
   state: JoinedLink['state'] = 'connecting'
-  peer: { id: string } | undefined
+  peer: ProxyWorker | undefined
   drained: string | undefined
   readonly events: LinkEvents
 
@@ -38,9 +38,9 @@ class FakeLink implements JoinedLink {
     this.drained = reason
   }
 
-  ready(id?: string): void {
+  ready(id?: string, worker = 0, workers = 1): void {
     this.state = 'ready'
-    if (id !== undefined) this.peer = { id }
+    if (id !== undefined) this.peer = { id, worker, workers }
     this.events.onReady()
   }
 
@@ -100,11 +100,17 @@ class World {
   }
 
   /** Connects the newest dial and lets its link become ready. */
-  connect(index: number = this.dials.length - 1, id?: string): FakeLink {
+  connect(index: number = this.dials.length - 1, id?: string, worker?: number, workers?: number): FakeLink {
     this.dials[index]!.socket.emit('connect')
     const { link } = this.links.at(-1)!
-    link.ready(id)
+    link.ready(id, worker, workers)
     return link
+  }
+
+  /** Until there is another dial. */
+  async redial(): Promise<void> {
+    const before = this.dials.length
+    while (this.dials.length === before) await this.pass(10)
   }
 
   get targets(): string[] {
@@ -146,6 +152,82 @@ describe('Joiner', () => {
     await world.start('10.0.0.2', '10.0.0.3')
     assert.equal(world.connect(0, 'p1').drained, undefined)
     assert.equal(world.connect(1, 'p2').drained, undefined)
+  })
+
+  it('joins every worker of a proxy, whichever takes a connection', async () => {
+    const world = new World()
+    await world.start('10.0.0.2')
+    const first = world.connect(0, 'p1', 1, 3)
+    assert.deepEqual(world.targets, ['10.0.0.2:9000', '10.0.0.2:9000', '10.0.0.2:9000'])
+    const again = world.connect(1, 'p1', 1, 3)
+    assert.match(again.drained ?? '', /another one is sought/)
+    again.close()
+    const second = world.connect(2, 'p1', 0, 3)
+    await world.redial()
+    const third = world.connect(3, 'p1', 2, 3)
+    assert.deepEqual(
+      [first, second, third].map(({ drained }) => drained),
+      [undefined, undefined, undefined],
+    )
+    await world.pass(60_000)
+    assert.equal(world.dials.length, 4)
+    assert.equal(world.joiner.inspect(), '<Joiner proxy:9000 3 ready>')
+    assert.deepEqual(world.log.messages(), [])
+  })
+
+  it('seeks a worker that has crashed until it is back, less and less often', async () => {
+    const world = new World()
+    await world.start('10.0.0.2')
+    world.connect(0, 'p1', 0, 2)
+    const lost = world.connect(1, 'p1', 1, 2)
+    lost.close(new Error('reset'))
+    for (let tries = 0; tries < 30; tries++) {
+      await world.redial()
+      world.connect(world.dials.length - 1, 'p1', 0, 2).close()
+    }
+    const [before, last] = world.dials.slice(-2)
+    assert.ok(last!.at - before!.at >= 890, `${last!.at - before!.at} ms`)
+    await world.redial()
+    assert.equal(world.connect(world.dials.length - 1, 'p1', 1, 2).drained, undefined)
+    assert.equal(world.joiner.inspect(), '<Joiner proxy:9000 2 ready>')
+    // Told when it was lost and when it was found, and not for the tries between.
+    assert.deepEqual(world.log.messages(), ['a proxy cannot be joined; trying on', 'a proxy is joined again'])
+  })
+
+  it('leaves it at one link with each worker of a proxy that has two addresses', async () => {
+    const world = new World()
+    await world.start('127.0.0.1', '::1')
+    world.connect(0, 'p1', 0, 2)
+    assert.equal(world.connect(1, 'p1', 1, 2).drained, undefined)
+    assert.equal(world.dials.length, 4)
+    for (const dial of [2, 3]) {
+      const twin = world.connect(dial, 'p1', dial - 2, 2)
+      assert.match(twin.drained ?? '', /joined already, at another/)
+      twin.close()
+    }
+    await world.pass(20_000)
+    assert.equal(world.dials.length, 4)
+  })
+
+  it('has one link again with a proxy that came back with one worker', async () => {
+    const world = new World()
+    await world.start('10.0.0.2')
+    const links = [world.connect(0, 'p1', 0, 2), world.connect(1, 'p1', 1, 2)]
+    for (const link of links) link.close(new Error('reset'))
+    await world.pass(60)
+    assert.equal(world.dials.length, 4)
+    assert.equal(world.connect(2, 'p2', 0, 1).drained, undefined)
+    assert.match(world.connect(3, 'p2', 0, 1).drained ?? '', /joined already/)
+    await world.pass(60_000)
+    assert.equal(world.dials.length, 4)
+    assert.equal(world.joiner.inspect(), '<Joiner proxy:9000 1 ready>')
+  })
+
+  it('does not dial without end for a proxy that says it has more workers than one can have', async () => {
+    const world = new World()
+    await world.start('10.0.0.2')
+    world.connect(0, 'p1', 0, 65_535)
+    assert.equal(world.dials.length, 256)
   })
 
   it('joins an address without asking for it', async () => {

@@ -3,7 +3,7 @@
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { FIXTURES, faultsOf, type Gantry, startGantry } from '../support/gantry.ts'
-import { temporary } from '../support/sockets.ts'
+import { freePort, temporary } from '../support/sockets.ts'
 import { type Arrangement, overHttp, type Running } from './arrangement.ts'
 import { behaviour } from './behaviour.ts'
 
@@ -78,6 +78,19 @@ behaviour({
       () => startGantry(['container', FIXTURES, '--join', address, ...quiet]),
     )
     return over(proxy.port, [proxy, container], () => rm(directory, { recursive: true, force: true }))
+  },
+})
+
+behaviour({
+  name: 'a container that joined a proxy of two workers',
+  async start() {
+    const door = `127.0.0.1:${await freePort()}`
+    const env = { GANTRY_TOKEN: 'a secret of the suite' }
+    const [proxy, container] = await two(
+      startGantry(['proxy', '--workers', '2', '--listen', '127.0.0.1:0', '--join-listen', door, ...quiet], { env }),
+      () => startGantry(['container', FIXTURES, '--join', door, ...quiet], { env }),
+    )
+    return over(proxy.port, [proxy, container])
   },
 })
 
