@@ -13,10 +13,22 @@ const GATHER_MILLISECONDS = 100
 const PENDING_BYTES = 16 * 1024 * 1024
 const RETRY_MILLISECONDS = 10
 const RETRIES_AT_EXIT = 50
+// What a pipe takes whole, with nothing of another process's between (POSIX.1 PIPE_BUF: 512 at least; Linux, pipe(7): 4096).
+const PIPE_BUF = process.platform === 'linux' ? 4096 : 512
+
+export interface LogOutputOptions {
+  /** Code units that may wait; beyond, lines are dropped, and one line says how many. Default: 16 Mi. */
+  readonly limit?: number | undefined
+  /** Other processes write there too: lines leave in pieces so small that a pipe mixes none of them, unless one alone is longer. */
+  readonly shared?: boolean | undefined
+}
+
+const NEWLINE = 0x0a
 
 export class LogOutput {
   readonly #descriptor: number
   readonly #limit: number
+  readonly #piece: number
   #text = ''
   #dropped = 0
   #writing = false
@@ -24,10 +36,10 @@ export class LogOutput {
   #timer: NodeJS.Timeout | undefined
   #idle: (() => void)[] = []
 
-  /** @param limit Code units that may wait; beyond, lines are dropped, and one line says how many. */
-  constructor(descriptor: number, limit: number = PENDING_BYTES) {
+  constructor(descriptor: number, { limit = PENDING_BYTES, shared = false }: LogOutputOptions = {}) {
     this.#descriptor = descriptor
     this.#limit = limit
+    this.#piece = shared ? PIPE_BUF : Number.POSITIVE_INFINITY
   }
 
   /** Takes a line with its newline, as pino gives it. */
@@ -54,13 +66,21 @@ export class LogOutput {
     let bytes = Buffer.from(this.#take())
     for (let retries = 0; bytes.length > 0 && retries < RETRIES_AT_EXIT; ) {
       try {
-        bytes = bytes.subarray(writeSync(this.#descriptor, bytes))
+        bytes = bytes.subarray(writeSync(this.#descriptor, bytes, 0, this.#pieceOf(bytes)))
       } catch (error) {
         if (!mayPass(error)) return
         Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, RETRY_MILLISECONDS)
         retries++
       }
     }
+  }
+
+  /** How many bytes leave at once: as many whole lines as fit, and a longer one by itself. */
+  #pieceOf(bytes: Buffer): number {
+    if (bytes.length <= this.#piece) return bytes.length
+    let end = bytes.lastIndexOf(NEWLINE, this.#piece - 1)
+    if (end < 0) end = bytes.indexOf(NEWLINE, this.#piece)
+    return end < 0 ? bytes.length : end + 1
   }
 
   #take(): string {
@@ -86,7 +106,7 @@ export class LogOutput {
   }
 
   #write(bytes: Buffer): void {
-    write(this.#descriptor, bytes, (error, written) => {
+    write(this.#descriptor, bytes, 0, this.#pieceOf(bytes), null, (error, written) => {
       // A pipe that another process made non-blocking is full now and then; anything else (EPIPE: the reader has gone)
       // cannot be told to anyone, and must not end the service.
       if (error && mayPass(error)) {

@@ -90,7 +90,8 @@ export async function run(
   warnings: readonly string[] = [],
   heeds?: readonly StopSignal[],
 ): Promise<void> {
-  const output = new LogOutput(1)
+  // What one of ours started writes where that one does, and the others that it started.
+  const output = new LogOutput(1, { shared: process.connected === true })
   const settings = { name, formatters: { level: (label: string) => ({ level: label }) } }
   const { format } = options
   const lines = format ? { write: (line: string) => output.write(format(line)) } : output

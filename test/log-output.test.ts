@@ -1,14 +1,20 @@
 import assert from 'node:assert/strict'
-import { closeSync, openSync, readFileSync } from 'node:fs'
+import { execFileSync } from 'node:child_process'
+import { closeSync, openSync, read, readFileSync } from 'node:fs'
 import { test } from 'node:test'
-import { LogOutput } from '../log-output.ts'
+import { promisify } from 'node:util'
+import { LogOutput, type LogOutputOptions } from '../log-output.ts'
 import { withDirectory } from './support/directory.ts'
 
-async function written(body: (output: (limit?: number) => LogOutput) => Promise<void> | void): Promise<string> {
+const readSome = promisify(read)
+
+async function written(
+  body: (output: (options?: LogOutputOptions) => LogOutput) => Promise<void> | void,
+): Promise<string> {
   return withDirectory(async (directory) => {
     const file = `${directory}/log`
     const descriptor = openSync(file, 'w')
-    await body((limit) => new LogOutput(descriptor, limit))
+    await body((options) => new LogOutput(descriptor, options))
     closeSync(descriptor)
     return readFileSync(file, 'utf8')
   })
@@ -48,7 +54,7 @@ test('what waits is written at once when the process is about to end', async () 
 
 test('lines beyond the limit are dropped, and a line says how many', async () => {
   const text = await written(async (open) => {
-    const output = open(8)
+    const output = open({ limit: 8 })
     for (const line of ['1234\n', '5678\n', '9\n', 'abcdef\n']) output.write(line)
     await output.close()
   })
@@ -65,4 +71,43 @@ test('a log that cannot be written ends nothing', async () => {
   output.write('b\n')
   output.flushSync()
   closeSync(descriptor)
+})
+
+test('lines of two that share a pipe are never mixed, though its reader is slow', () =>
+  withDirectory(async (directory) => {
+    const path = `${directory}/pipe`
+    execFileSync('mkfifo', [path])
+    // Opened for both, so that neither end waits for the other.
+    const descriptor = openSync(path, 'r+')
+    const lines = ['a', 'b'].map((letter) => Array.from({ length: 300 }, (_, at) => letter.repeat(500 + (at % 400))))
+    const outputs = lines.map(() => new LogOutput(descriptor, { shared: true }))
+    lines.forEach((own, index) => {
+      for (const line of own) outputs[index]!.write(`${line}\n`)
+    })
+    const closed = Promise.all(outputs.map((output) => output.close()))
+    const wanted = lines.flat().join('\n').length + 1
+    let text = ''
+    while (text.length < wanted) {
+      const { buffer, bytesRead } = await readSome(descriptor, Buffer.alloc(3_000), 0, 3_000, null)
+      text += buffer.toString('latin1', 0, bytesRead)
+    }
+    await closed
+    closeSync(descriptor)
+    const came = text.split('\n')
+    for (const [index, letter] of ['a', 'b'].entries())
+      assert.deepEqual(
+        came.filter((line) => line.startsWith(letter)),
+        lines[index],
+      )
+  }))
+
+test('a line that is longer than a pipe takes at once leaves by itself, whole', async () => {
+  const long = 'x'.repeat(10_000)
+  const text = await written(async (open) => {
+    const output = open({ shared: true })
+    for (const line of ['a', long, 'b', long]) output.write(`${line}\n`)
+    await output.close()
+    for (const line of [long, 'c']) output.write(`${line}\n`)
+  })
+  assert.equal(text, `a\n${long}\nb\n${long}\n${long}\nc\n`)
 })
