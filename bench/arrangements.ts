@@ -10,14 +10,16 @@ export const frameworks = ['express', 'hono'] as const
 export type Framework = (typeof frameworks)[number]
 
 /** The setups that a framework's application is put in too. */
-export const framed = ['pair', 'container', 'node', 'nginx-node'] as const
+export const framed = ['pair', 'pair-workers', 'container', 'node', 'nginx-node', 'nginx-workers'] as const
 export type Framed = (typeof framed)[number]
 
 const plainNames = [
   'pair',
+  'pair-workers',
   'container',
   'node',
   'nginx-node',
+  'nginx-workers',
   'nginx-container',
   'nginx-uwsgi',
   'http-proxy',
@@ -33,9 +35,11 @@ export const arrangementNames: readonly ArrangementName[] = [
 
 const plainTitles: Readonly<Record<PlainName, string>> = {
   pair: 'proxy → frames → container (the pair)',
+  'pair-workers': 'the pair, a worker of the proxy for each core',
   container: 'container’s own HTTP port',
   node: 'node:http',
   'nginx-node': 'nginx → node:http',
+  'nginx-workers': 'nginx, a worker for each core → node:http',
   'nginx-container': 'nginx uwsgi_pass → container',
   'nginx-uwsgi': 'nginx uwsgi_pass → uWSGI (Python)',
   'http-proxy': 'http-proxy-3 → node:http',
@@ -118,9 +122,11 @@ export async function startArrangement(
       return whole([await node(accessLog, port)])
     case 'container':
       return whole([await container(port)])
-    case 'pair': {
+    case 'pair':
+    case 'pair-workers': {
       const behind = await container(socket)
-      return whole([await run('proxy', port, ['proxy', '--upstream', `unix:${socket}`]), behind])
+      const workers = plainName === 'pair-workers' ? ['--workers', 'auto'] : []
+      return whole([await run('proxy', port, ['proxy', '--upstream', `unix:${socket}`, ...workers]), behind])
     }
     case 'pair-http': {
       const upstreamPort = await freePort()
@@ -138,11 +144,13 @@ export async function startArrangement(
       return whole([front, behind])
     }
     case 'nginx-node':
+    case 'nginx-workers':
     case 'nginx-container':
     case 'nginx-uwsgi': {
       const program = need('nginx', 'nginx')
+      const upstream = plainName === 'nginx-node' || plainName === 'nginx-workers' ? 'http' : 'uwsgi'
       const behind =
-        plainName === 'nginx-node'
+        upstream === 'http'
           ? await node('off', socket)
           : plainName === 'nginx-container'
             ? await container(socket, 'off')
@@ -151,11 +159,11 @@ export async function startArrangement(
       const folder = workshop.path(label)
       mkdirSync(folder)
       const configuration = join(folder, 'nginx.conf')
-      const upstream = plainName === 'nginx-node' ? 'http' : 'uwsgi'
+      const workers = plainName === 'nginx-workers' ? 'auto' : 1
       const log = accessLog === 'on' ? workshop.log(`${label}-access.log`) : undefined
       writeFileSync(
         configuration,
-        nginxConfiguration({ folder, port, streamPort, upstreamSocket: socket, upstream, accessLog: log }),
+        nginxConfiguration({ folder, port, streamPort, upstreamSocket: socket, upstream, accessLog: log, workers }),
       )
       const front = await workshop.start({
         name: `${label}-nginx`,

@@ -1,4 +1,4 @@
-/** Configurations for nginx as a peer: one worker, keep-alive to its upstream, and what a real deployment would set. */
+/** Configurations for nginx as a peer: keep-alive to its upstream, and what a real deployment would set. */
 
 import { userInfo } from 'node:os'
 
@@ -12,6 +12,8 @@ export interface NginxOptions {
   readonly upstream: 'http' | 'uwsgi'
   /** A path, or undefined for none. */
   readonly accessLog: string | undefined
+  /** `auto`: one for each core. */
+  readonly workers: number | 'auto'
 }
 
 // What `/etc/nginx/uwsgi_params` has in every distribution; written out, since the file may lie elsewhere.
@@ -33,7 +35,7 @@ const uwsgiParameters = [
 ]
 
 export function nginxConfiguration(options: NginxOptions): string {
-  const { folder, port, streamPort, upstreamSocket, upstream, accessLog } = options
+  const { folder, port, streamPort, upstreamSocket, upstream, accessLog, workers } = options
   const pass =
     upstream === 'uwsgi'
       ? [...uwsgiParameters.map(([name, value]) => `uwsgi_param ${name} ${value};`), 'uwsgi_pass upstream_server;']
@@ -56,7 +58,7 @@ export function nginxConfiguration(options: NginxOptions): string {
   // As root its workers would be another user, whom our sockets are closed to.
   const user = userInfo().uid === 0 ? 'user root root;' : ''
   const temporary = ['client_body', 'proxy', 'uwsgi', 'fastcgi', 'scgi']
-  return `daemon off; worker_processes 1; pid ${folder}/nginx.pid; error_log ${folder}/error.log warn; ${user}
+  return `daemon off; worker_processes ${workers}; pid ${folder}/nginx.pid; error_log ${folder}/error.log warn; ${user}
 events { worker_connections 19000; }
 http {
   ${temporary.map((name) => `${name}_temp_path ${folder}/${name};`).join(' ')}

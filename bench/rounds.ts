@@ -22,7 +22,15 @@ export interface RoundsExperiment {
 }
 
 const four: readonly ArrangementName[] = ['pair', 'nginx-node', 'container', 'node']
-const every: readonly ArrangementName[] = [...four, 'http-proxy', 'pair-http', 'nginx-container', 'nginx-uwsgi']
+const every: readonly ArrangementName[] = [
+  ...four,
+  'pair-workers',
+  'nginx-workers',
+  'http-proxy',
+  'pair-http',
+  'nginx-container',
+  'nginx-uwsgi',
+]
 const framedAs = (framework: Framework): ArrangementName[] => framed.map((name) => `${name}:${framework}` as const)
 const small = { path: '/', upload: 0, connections: 64 } as const
 
