@@ -3,6 +3,8 @@
  * `Deadlines` watches many deadlines with one timer: setting one on the hot path is a field assignment.
  */
 
+import { apart } from './apart.ts'
+
 export interface Timer {
   cancel(): void
 }
@@ -93,7 +95,8 @@ export class Deadlines {
       const item = this.#items[at]
       if (item !== undefined && item.deadline <= now) {
         item.deadline = Number.POSITIVE_INFINITY
-        item.expire()
+        // The timer was set for another, perhaps.
+        apart(item.expire, item)
       }
     }
     if (this.#items.length > 0) this.#timer ??= this.#clock.after(this.#tick, this.#sweep)

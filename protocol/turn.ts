@@ -7,6 +7,7 @@
  * It knows what waits, and for how long; what leaving means is theirs.
  */
 
+import { apart } from './apart.ts'
 import type { Clock } from './clock.ts'
 
 /** Something that has to be sent. */
@@ -94,5 +95,6 @@ export class Turn {
 }
 
 function end(turn: Turn): void {
-  turn.end()
+  // Whoever began it was one of many.
+  apart(turn.end, turn)
 }

@@ -7,6 +7,7 @@
 
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
+import { apart } from '../apart.ts'
 import type { Clock, Timer } from '../clock.ts'
 import { RemoteProtocolError } from '../errors.ts'
 import { relieve } from '../relief.ts'
@@ -161,7 +162,7 @@ export class Link {
           continue
         }
         try {
-          this.#hear(event)
+          apart(this.#hear, this, event)
         } catch (error) {
           // A fault of ours, not of the peer: it costs this link, and is told with its stack.
           this.destroy(error as Error)
@@ -192,7 +193,7 @@ export class Link {
   }
 
   #relieve(): void {
-    for (const stream of this.connection.relieved()) this.#owner.relieved(stream)
+    for (const stream of this.connection.relieved()) apart(this.#owner.relieved, this.#owner, stream)
     if (this.connection.failure) this.#fail(this.connection.failure)
   }
 

@@ -6,6 +6,7 @@
  */
 
 import type { Duplex } from 'node:stream'
+import { apart } from '../apart.ts'
 import type { Application, Environ, Headers } from '../application.ts'
 import type { Clock, Deadlines } from '../clock.ts'
 import { type ConnectionFacts, environFromHttp } from '../environ.ts'
@@ -268,7 +269,7 @@ class Connection implements Http1Connection, StreamOwner, TransportOwner, Exchan
     stream.exchange = exchange
     this.#stream = stream
     this.#pieces = 0
-    exchange.run()
+    apart(exchange.run, exchange)
   }
 
   /** Whether nobody will read what is left of the request's body. */
@@ -458,5 +459,5 @@ class Connection implements Http1Connection, StreamOwner, TransportOwner, Exchan
 }
 
 function proceed(connection: Connection): void {
-  connection.proceed()
+  apart(connection.proceed, connection)
 }

@@ -7,6 +7,7 @@
 
 import { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
+import { apart } from '../apart.ts'
 import type { ExchangeHost } from '../exchange.ts'
 import { relieve } from '../relief.ts'
 import { type Leaving, Turn } from '../turn.ts'
@@ -82,7 +83,7 @@ export class Transport implements Waiter, Leaving {
   readonly #onData = (chunk: Uint8Array): void => {
     relieve(chunk.length)
     this.#turn.begin()
-    if (this.#phase === 'open') this.#owner.received(chunk)
+    if (this.#phase === 'open') apart(this.#owner.received, this.#owner, chunk)
   }
 
   readonly #onEnd = (): void => {
@@ -95,7 +96,8 @@ export class Transport implements Waiter, Leaving {
   readonly #onDrain = (): void => {
     this.output.drained()
     this.waits.written(this.#socket.writableLength)
-    if (this.output.room && this.#phase === 'open') this.#owner.drained()
+    // Whoever wrote last may have been another request of this connection.
+    if (this.output.room && this.#phase === 'open') apart(this.#owner.drained, this.#owner)
   }
 
   readonly #onClose = (): void => {
