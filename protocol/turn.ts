@@ -4,11 +4,20 @@
  * loopback with 64 clients: two thirds of the CPU time for each request, and half as many again answered. With one client there is
  * nothing to gain, and the wait for the turn's end would cost a twentieth.
  *
- * It knows what waits, and for how long; what leaving means is theirs.
+ * And requests of one turn are looked at together, after all have been read, so that each step finds its code still in the processor's caches: measured
+ * in the same way, 0.77 of the CPU time at a container's port and 0.88 in a proxy, with a third and a tenth more answered.
+ *
+ * It knows what waits, and for how long; what leaving and arriving mean is theirs.
  */
 
 import { apart } from './apart.ts'
 import type { Clock } from './clock.ts'
+
+/** Something that came. */
+export interface Arriving {
+  /** The moment to look at it. Must not throw. */
+  arrive(): void
+}
 
 /** Something that has to be sent. */
 export interface Leaving {
@@ -26,7 +35,11 @@ const turns: WeakMap<Clock, Turn> = new WeakMap()
 
 export class Turn {
   readonly #clock: Clock
+  #arriving: Arriving[] = []
   #leaving: Leaving[] = []
+  #after: Leaving[] = []
+  /** What came is being looked at. */
+  #arrives = false
   #under = false
   /** How many had something to send in this turn. */
   #count = 0
@@ -55,6 +68,23 @@ export class Turn {
   }
 
   /**
+   * Whether `one` is looked at later in this turn, together with all that come in it: `arrive` is called then, once. Else it is alone, and is to be
+   * looked at by its caller.
+   */
+  arrives(one: Arriving): boolean {
+    this.begin()
+    if (!this.#several || this.#arrives) return false
+    this.#arriving.push(one)
+    return true
+  }
+
+  /** Whether `one` is sent after all that came has been looked at: `leave` is called then, once. Else nothing is looked at now. */
+  leaveAfter(one: Leaving): boolean {
+    if (this.#arrives) this.#after.push(one)
+    return this.#arrives
+  }
+
+  /**
    * Lets `one` leave at this turn's end, or before when it takes long. At once when it is the first of its turn and the turn before had no
    * more: who is alone waits for nobody. Called once until it has left.
    */
@@ -80,10 +110,25 @@ export class Turn {
 
   /** For `setImmediate`. */
   end(): void {
+    // Who waits for an answer goes before who has just asked.
+    this.#leave()
+    this.#arrive()
     this.#under = false
     this.#several = this.#count > 1
     this.#count = 0
     this.#leave()
+  }
+
+  #arrive(): void {
+    const arriving = this.#arriving
+    if (arriving.length === 0) return
+    this.#arriving = []
+    this.#arrives = true
+    for (const one of arriving) one.arrive()
+    this.#arrives = false
+    const after = this.#after
+    this.#after = []
+    for (const one of after) one.leave()
   }
 
   #leave(): void {

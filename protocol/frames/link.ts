@@ -11,7 +11,7 @@ import { apart } from '../apart.ts'
 import type { Clock, Timer } from '../clock.ts'
 import { RemoteProtocolError } from '../errors.ts'
 import { relieve } from '../relief.ts'
-import { Turn } from '../turn.ts'
+import { type Leaving, Turn } from '../turn.ts'
 import type { Connection, Event } from './connection.ts'
 import { Goaway } from './constants.ts'
 import type { Stream } from './stream.ts'
@@ -38,7 +38,7 @@ const KEEP_ALIVE = 15_000
 /** HELLO and proof, ms: a second on a slow machine that just started, with room. */
 const HANDSHAKE_TIMEOUT = 5_000
 
-export class Link {
+export class Link implements Leaving {
   readonly connection: Connection
   readonly #stream: Duplex
   readonly #owner: LinkOwner
@@ -107,7 +107,7 @@ export class Link {
   schedule(): void {
     if (this.#scheduled || this.#closed) return
     this.#scheduled = true
-    setImmediate(this.#tick)
+    if (!this.#turn.leaveAfter(this)) setImmediate(this.#tick)
   }
 
   /** Sends what there is now, as far as there is room. */
@@ -144,11 +144,14 @@ export class Link {
 
   // ---- inside ----------------------------------------------------------------------------------------------------
 
-  readonly #tick = (): void => {
+  /** Of Leaving. */
+  leave(): void {
     this.#scheduled = false
     this.flush()
     if (this.#ending && !this.#closed && !this.connection.pending) this.#endStream()
   }
+
+  readonly #tick = (): void => this.leave()
 
   #read(chunk: Uint8Array): void {
     relieve(chunk.length)

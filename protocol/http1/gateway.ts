@@ -115,6 +115,7 @@ class Connection implements Http1Connection, StreamOwner, TransportOwner, Exchan
   }
 
   drain(): void {
+    this.#transport.arrive()
     this.#http.close()
     if (this.idle) this.#closeSoon()
   }

@@ -10,7 +10,7 @@ import type { Duplex } from 'node:stream'
 import { apart } from '../apart.ts'
 import type { ExchangeHost } from '../exchange.ts'
 import { relieve } from '../relief.ts'
-import { type Leaving, Turn } from '../turn.ts'
+import { type Arriving, type Leaving, Turn } from '../turn.ts'
 import type { Http1Timeouts } from './options.ts'
 import { Output } from './output.ts'
 import { type Wait, type Waiter, Waits } from './waits.ts'
@@ -38,7 +38,10 @@ export interface TransportOwner {
  */
 export type Phase = 'open' | 'closing' | 'lingering' | 'gone'
 
-export class Transport implements Waiter, Leaving {
+/** Bytes of a read that may wait: many a request fits, and a read that is full, behind which there is more to read at once, is longer. */
+const ARRIVING_MAX = 16 * 1024
+
+export class Transport implements Waiter, Arriving, Leaving {
   readonly output: Output
   readonly waits: Waits
   /** The client's FIN came. */
@@ -50,6 +53,8 @@ export class Transport implements Waiter, Leaving {
   readonly #host: ExchangeHost
   readonly #turn: Turn
   #phase: Phase = 'open'
+  /** What was read, until the turn's end. */
+  #arriving: Uint8Array | undefined
   /** It leaves at the turn's end. */
   #leaving = false
   /** Cut, and open all the same. */
@@ -82,11 +87,27 @@ export class Transport implements Waiter, Leaving {
 
   readonly #onData = (chunk: Uint8Array): void => {
     relieve(chunk.length)
+    const before = this.#arriving
+    if (before === undefined && chunk.length <= ARRIVING_MAX && this.#turn.arrives(this)) {
+      this.#arriving = chunk
+      return
+    }
     this.#turn.begin()
+    // In one piece: what is looked at first may hand the socket over, with all that was read.
+    this.#arriving = before === undefined ? chunk : Buffer.concat([before, chunk])
+    this.arrive()
+  }
+
+  /** Looks at what was read, if that has waited for the turn's end: nothing overtakes it. */
+  arrive(): void {
+    const chunk = this.#arriving
+    if (chunk === undefined) return
+    this.#arriving = undefined
     if (this.#phase === 'open') apart(this.#owner.received, this.#owner, chunk)
   }
 
   readonly #onEnd = (): void => {
+    this.arrive()
     this.ended = true
     if (this.#phase === 'open') this.#owner.finReceived()
     // Held open after a cut that could not be shown otherwise: the client has given up.
@@ -230,6 +251,8 @@ export class Transport implements Waiter, Leaving {
   handOver(rest: Buffer): Duplex {
     const socket = this.#socket
     this.flush()
+    const waited = this.#arriving
+    this.#arriving = undefined
     this.#phase = 'gone'
     this.waits.stop()
     socket.off('data', this.#onData)
@@ -237,7 +260,8 @@ export class Transport implements Waiter, Leaving {
     socket.off('drain', this.#onDrain)
     // As node:http does: it flows again with its next reader.
     ;(socket as { readableFlowing: boolean | null }).readableFlowing = null
-    if (rest.length > 0 && !this.ended) socket.unshift(rest)
+    const unread = waited ? Buffer.concat([rest, waited]) : rest
+    if (unread.length > 0 && !this.ended) socket.unshift(unread)
     return socket
   }
 }

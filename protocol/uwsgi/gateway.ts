@@ -138,6 +138,7 @@ class Connection implements ResponseSink, InputSource, TransportOwner, ExchangeH
   }
 
   drain(): void {
+    this.#transport.arrive()
     // A web server that has begun to send a POST does not repeat it elsewhere.
     if (!this.#exchange && !this.#reader.partial) this.#transport.closeSoon()
   }

@@ -1,9 +1,8 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
-import { type Leaving, Turn } from '../../protocol/turn.ts'
+import { type Arriving, type Leaving, Turn } from '../../protocol/turn.ts'
 import { FakeClock } from '../support/clock.ts'
-
-const next = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
+import { busyTurn, turnEnd as next } from '../support/turns.ts'
 
 function scene(): { clock: FakeClock; turn: Turn; left: string[]; named(name: string): Leaving } {
   const clock = new FakeClock()
@@ -14,9 +13,7 @@ function scene(): { clock: FakeClock; turn: Turn; left: string[]; named(name: st
 /** A turn after one in which several had something to send. */
 async function busyScene(): Promise<ReturnType<typeof scene>> {
   const made = scene()
-  for (const name of ['a', 'b']) made.turn.leave(made.named(name))
-  await next()
-  made.left.length = 0
+  await busyTurn(made.clock)
   return made
 }
 
@@ -81,6 +78,48 @@ describe('a turn', () => {
     await next()
     await next()
     assert.deepEqual(left, ['later'])
+  })
+
+  it('looks together at what comes, after those who waited for an answer have it', async () => {
+    const { turn, left, named } = await busyScene()
+    const arriving = (name: string): Arriving => ({ arrive: () => left.push(`${name} came`) })
+    assert.equal(turn.arrives(arriving('first')), true)
+    turn.leave(named('an answer'))
+    assert.equal(turn.arrives(arriving('second')), true)
+    await Promise.resolve()
+    assert.deepEqual(left, [])
+    await next()
+    assert.deepEqual(left, ['an answer', 'first came', 'second came'])
+  })
+
+  it('lets what was answered, and what was sent on, leave after all has been looked at', async () => {
+    const { turn, left, named } = await busyScene()
+    for (const name of ['one', 'two']) {
+      turn.arrives({
+        arrive: () => {
+          left.push(`${name} came`)
+          turn.leave(named(`${name} answered`))
+          if (name === 'one') assert.equal(turn.leaveAfter(named('sent on')), true)
+          // Not to be told of in the turn that is ending.
+          assert.equal(turn.arrives({ arrive: () => assert.fail() }), false)
+        },
+      })
+    }
+    assert.equal(turn.leaveAfter({ leave: () => assert.fail() }), false)
+    await next()
+    assert.deepEqual(left, ['one came', 'two came', 'sent on', 'one answered', 'two answered'])
+    await next()
+    assert.equal(left.length, 5)
+  })
+
+  it('does not delay who comes alone, as far as the turn before tells', async () => {
+    const { turn, named } = scene()
+    const alone = { arrive: () => assert.fail() }
+    assert.equal(turn.arrives(alone), false)
+    turn.leave(named('one'))
+    await next()
+    assert.equal(turn.arrives(alone), false)
+    await next()
   })
 
   it('is one for all that keep time by one clock', () => {

@@ -13,6 +13,8 @@ import { lint } from '../../../protocol/lint.ts'
 import { serveUwsgi } from '../../../protocol/uwsgi/gateway.ts'
 import { FakeClock } from '../../support/clock.ts'
 import { RecordingLog } from '../../support/log.ts'
+import { MemoryHost } from '../../support/memory-client.ts'
+import { busyTurn, sameTurn, turnEnd } from '../../support/turns.ts'
 import { Serving, type ServingOptions, still, until } from './serving.ts'
 import { nginxGet, nginxPost, packet } from './support.ts'
 
@@ -377,6 +379,26 @@ describe('a uwsgi connection', () => {
     client.socket.end()
     assert.match(await client.whole(), /^HTTP\/1\.1 101 Switching Protocols\r\n[\s\S]*\r\n\r\nearly late$/)
     await until(() => serving.settled === 1)
+  })
+
+  it('whose request came in a busy turn is answered though a drain begins before its end', async () => {
+    const clock = new FakeClock()
+    const host = new MemoryHost(new RecordingLog(), clock)
+    await busyTurn(clock)
+    const [stream, there] = duplexPair()
+    let got = ''
+    stream.on('data', (chunk: Buffer) => (got += chunk.toString('latin1')))
+    const connection = serveUwsgi(there, hello, {
+      host,
+      facts: { multithread: true, multiprocess: true, runOnce: false },
+    })
+    host.admit()
+    stream.write(get)
+    await sameTurn()
+    connection.drain()
+    for (let turns = 0; turns < 3; turns++) await turnEnd()
+    assert.match(got, /^HTTP\/1\.1 200 OK\r\n/)
+    stream.destroy()
   })
 
   it('that has sent nothing is closed by a drain, and one with a request is not', async () => {
