@@ -4,10 +4,11 @@
  * loopback with 64 clients: two thirds of the CPU time for each request, and half as many again answered. With one client there is
  * nothing to gain, and the wait for the turn's end would cost a twentieth.
  *
- * And requests of one turn are looked at together, after all have been read, so that each step finds its code still in the processor's caches: measured
- * in the same way, 0.77 of the CPU time at a container's port and 0.88 in a proxy, with a third and a tenth more answered.
+ * And requests of one turn are looked at together, after all have been read, and then begun together, so that each step finds its code still in the
+ * processor's caches: measured in the same way, three quarters of the CPU time at a container's port and five sixths in a proxy, with a third and a fifth
+ * more answered.
  *
- * It knows what waits, and for how long; what leaving and arriving mean is theirs.
+ * It knows what waits, and for how long; what arriving, beginning and leaving mean is theirs.
  */
 
 import { apart } from './apart.ts'
@@ -17,6 +18,12 @@ import type { Clock } from './clock.ts'
 export interface Arriving {
   /** The moment to look at it. Must not throw. */
   arrive(): void
+}
+
+/** Something that came and has been looked at. */
+export interface Beginning {
+  /** The moment to act on it. Must not throw. */
+  begin(): void
 }
 
 /** Something that has to be sent. */
@@ -36,10 +43,11 @@ const turns: WeakMap<Clock, Turn> = new WeakMap()
 export class Turn {
   readonly #clock: Clock
   #arriving: Arriving[] = []
+  #beginning: Beginning[] = []
   #leaving: Leaving[] = []
   #after: Leaving[] = []
-  /** What came is being looked at. */
-  #arrives = false
+  /** What came is being looked at, and then acted on. */
+  #step: 'arrive' | 'begin' | undefined
   #under = false
   /** How many had something to send in this turn. */
   #count = 0
@@ -73,15 +81,23 @@ export class Turn {
    */
   arrives(one: Arriving): boolean {
     this.begin()
-    if (!this.#several || this.#arrives) return false
+    if (!this.#several || this.#step !== undefined) return false
     this.#arriving.push(one)
     return true
   }
 
-  /** Whether `one` is sent after all that came has been looked at: `leave` is called then, once. Else nothing is looked at now. */
+  /** Whether `one`, which is being looked at with others, begins once all have been: `begin` is called then, once. Else it is alone. */
+  begins(one: Beginning): boolean {
+    if (this.#step !== 'arrive') return false
+    this.#beginning.push(one)
+    return true
+  }
+
+  /** Whether `one` is sent after all that came has been acted on: `leave` is called then, once. Else nothing is acted on now. */
   leaveAfter(one: Leaving): boolean {
-    if (this.#arrives) this.#after.push(one)
-    return this.#arrives
+    if (this.#step === undefined) return false
+    this.#after.push(one)
+    return true
   }
 
   /**
@@ -123,9 +139,13 @@ export class Turn {
     const arriving = this.#arriving
     if (arriving.length === 0) return
     this.#arriving = []
-    this.#arrives = true
+    this.#step = 'arrive'
     for (const one of arriving) one.arrive()
-    this.#arrives = false
+    this.#step = 'begin'
+    const beginning = this.#beginning
+    this.#beginning = []
+    for (const one of beginning) apart(one.begin, one)
+    this.#step = undefined
     const after = this.#after
     this.#after = []
     for (const one of after) one.leave()

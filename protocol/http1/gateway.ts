@@ -14,6 +14,7 @@ import { type AbortCode, AbortError, RemoteProtocolError } from '../errors.ts'
 import { Exchange, type ExchangeHost } from '../exchange.ts'
 import { RequestInput } from '../input.ts'
 import type { Logger } from '../log.ts'
+import { type Beginning, Turn } from '../turn.ts'
 import { ServerConnection } from './connection.ts'
 import type { Http1Options } from './options.ts'
 import { factsOf, type Settings, settingsOf } from './settings.ts'
@@ -57,7 +58,7 @@ const BURST = 32
 /** What a piece of a body costs beside its bytes, about: a flood of one-byte segments must not fill memory uncounted. */
 const PIECE_COST = 256
 
-class Connection implements Http1Connection, StreamOwner, TransportOwner, ExchangeHost {
+class Connection implements Http1Connection, StreamOwner, TransportOwner, ExchangeHost, Beginning {
   readonly clock: Clock
   readonly deadlines: Deadlines
   readonly log: Logger
@@ -69,11 +70,14 @@ class Connection implements Http1Connection, StreamOwner, TransportOwner, Exchan
   readonly #facts: ConnectionFacts
   readonly #http: ServerConnection
   readonly #transport: Transport
+  readonly #turn: Turn
   /** The current exchange's, from its request's head to the next request. */
   #stream: Stream | undefined
   #requests = 0
   /** Pieces of the current body since all of it was read last. */
   #pieces = 0
+  /** A head has been read, and waits for those of others. */
+  #held = false
   /** In `#process`: what ends a response there goes on by itself. */
   #processing = false
 
@@ -96,6 +100,7 @@ class Connection implements Http1Connection, StreamOwner, TransportOwner, Exchan
     this.#facts = facts
     this.#http = new ServerConnection(limits, date)
     this.#transport = new Transport(socket, this, timeouts, this)
+    this.#turn = Turn.of(clock)
     this.#transport.waits.for('head')
     if (first && first.length > 0) this.received(first)
   }
@@ -111,7 +116,7 @@ class Connection implements Http1Connection, StreamOwner, TransportOwner, Exchan
   }
 
   get busy(): boolean {
-    return this.#stream !== undefined
+    return this.#held || this.#stream !== undefined
   }
 
   drain(): void {
@@ -194,7 +199,7 @@ class Connection implements Http1Connection, StreamOwner, TransportOwner, Exchan
    * @param progress whether bytes came
    */
   #process(progress: boolean): void {
-    if (this.#processing || !this.#transport.open) return
+    if (this.#processing || this.#held || !this.#transport.open) return
     this.#processing = true
     try {
       for (let turn = 0; this.#step(); ) {
@@ -206,9 +211,22 @@ class Connection implements Http1Connection, StreamOwner, TransportOwner, Exchan
     } finally {
       this.#processing = false
     }
-    if (!this.#transport.open) return
+    if (this.#held || !this.#transport.open) return
     if (this.#transport.output.gathered) this.#transport.flushSoon()
     this.#watch(progress)
+  }
+
+  /** Of Beginning: the heads of all that came in this turn have been read. */
+  begin(): void {
+    this.#held = false
+    if (!this.#transport.open) return
+    this.#processing = true
+    try {
+      this.#begin()
+    } finally {
+      this.#processing = false
+    }
+    this.#process(true)
   }
 
   /** One event; false when there is nothing to do until more bytes, room or the application come. */
@@ -235,6 +253,8 @@ class Connection implements Http1Connection, StreamOwner, TransportOwner, Exchan
     switch (this.#http.read()) {
       case 'head':
         this.#requests++
+        this.#held = this.#turn.begins(this)
+        if (this.#held) return false
         this.#begin()
         return true
       case 'error':

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { AsyncLocalStorage } from 'node:async_hooks'
 import { describe, it } from 'node:test'
 import { type Arriving, type Leaving, Turn } from '../../protocol/turn.ts'
 import { FakeClock } from '../support/clock.ts'
@@ -110,6 +111,46 @@ describe('a turn', () => {
     assert.deepEqual(left, ['one came', 'two came', 'sent on', 'one answered', 'two answered'])
     await next()
     assert.equal(left.length, 5)
+  })
+
+  it('lets all that came be looked at before the first begins, and those that begin be alone', async () => {
+    const { turn, left, named } = await busyScene()
+    for (const name of ['one', 'two']) {
+      const beginning = {
+        begin: () => {
+          left.push(`${name} begins`)
+          assert.equal(turn.begins({ begin: () => assert.fail() }), false)
+          assert.equal(turn.leaveAfter(named(`${name} sent on`)), true)
+        },
+      }
+      turn.arrives({
+        arrive: () => {
+          left.push(`${name} came`)
+          assert.equal(turn.begins(beginning), true)
+        },
+      })
+    }
+    assert.equal(turn.begins({ begin: () => assert.fail() }), false)
+    await next()
+    const expected = ['one came', 'two came', 'one begins', 'two begins', 'one sent on', 'two sent on']
+    assert.deepEqual(left, expected)
+  })
+
+  it('begins each apart from the others', async () => {
+    const { turn } = await busyScene()
+    const store: AsyncLocalStorage<string> = new AsyncLocalStorage()
+    const found: unknown[] = []
+    for (const name of ['one', 'two']) {
+      const begin = (): void => {
+        found.push(store.getStore())
+        store.enterWith(name)
+      }
+      turn.arrives({ arrive: () => void turn.begins({ begin }) })
+    }
+    // It is begun by one of those that come.
+    store.run('whoever came first', () => turn.begin())
+    await next()
+    assert.deepEqual(found, [undefined, undefined])
   })
 
   it('does not delay who comes alone, as far as the turn before tells', async () => {

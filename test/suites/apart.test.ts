@@ -35,6 +35,8 @@ class Stores {
 }
 
 const CHUNK = pattern(0, 40_000)
+/** Of bodies: some come with their heads, and some in many reads. */
+const SIZES = [0, 10, 700, 20_000, 60_000]
 
 const plain =
   (stores: Stores): Application =>
@@ -140,7 +142,11 @@ for (const { name, make, reads } of applications) {
             [0, 1].map((turn) => {
               const target = `/?id=${wave}-${at}-${turn}`
               if (!reads) return client.fetch({ target })
-              return client.fetch({ method: 'POST', target, body: pattern(0, ((at + wave + turn) % 5) * 20_000) })
+              return client.fetch({
+                method: 'POST',
+                target,
+                body: pattern(0, SIZES[(at + wave + turn) % SIZES.length]!),
+              })
             }),
           )
           for (const { status, complete } of await Promise.all(answers))

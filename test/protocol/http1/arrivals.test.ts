@@ -149,6 +149,67 @@ describe('requests that come in one busy turn', () => {
     assert.equal(length, body.length)
   })
 
+  it('are all parsed before the first is begun, and refused in their place', async () => {
+    const { called, application } = paths()
+    const { host, connect } = await busy(application)
+    const clients = [connect(), connect(), connect()]
+    for (const [at, { stream }] of clients.entries())
+      stream.write(at === 1 ? 'GET /bad HTTP/1.1\r\n\r\n' : get(`/${at}`))
+    const order: string[] = []
+    const { info } = host.log
+    host.log.info = (line, message) => {
+      order.push(`refused after ${called.length}`)
+      info.call(host.log, line, message)
+    }
+    await sameTurn()
+    await turnEnd()
+    await turnEnd()
+    assert.deepEqual(order, ['refused after 0'])
+    assert.deepEqual(called, ['/0', '/2'])
+    assert.match(clients[1]!.got(), /^HTTP\/1.1 400 /)
+    assert.match(clients[2]!.got(), /\/2$/)
+  })
+
+  it('are not begun when one that was begun before has ended their connection', async () => {
+    const { called, application } = paths()
+    const victims: Http1Connection[] = []
+    const { connect } = await busy((environ, startResponse) => {
+      for (const victim of victims.splice(0)) victim.abort(new AbortError('DRAIN_TIMEOUT', 'the server had to stop'))
+      return application(environ, startResponse)
+    })
+    const [first, second] = [connect(), connect()]
+    victims.push(second.connection)
+    first.stream.write(get('/first'))
+    second.stream.write(get('/second'))
+    await sameTurn()
+    await turnEnd()
+    await turnEnd()
+    assert.deepEqual(called, ['/first'])
+    assert.match(first.got(), /\/first$/)
+    assert.equal(second.got(), '')
+  })
+
+  it('are answered when one that was begun before has asked the server to drain', async () => {
+    const { called, application } = paths()
+    const drained: Http1Connection[] = []
+    const { connect } = await busy((environ, startResponse) => {
+      for (const connection of drained.splice(0)) {
+        assert.equal(connection.idle, false)
+        assert.equal(connection.busy, true)
+        connection.drain()
+      }
+      return application(environ, startResponse)
+    })
+    const clients = [connect(), connect()]
+    drained.push(clients[1]!.connection)
+    for (const [at, { stream }] of clients.entries()) stream.write(get(`/${at}`))
+    await sameTurn()
+    await turnEnd()
+    await turnEnd()
+    assert.deepEqual(called, ['/0', '/1'])
+    assert.match(clients[1]!.got(), /\r\nConnection: close\r\n[\s\S]*\/1$/i)
+  })
+
   it('are not begun when their client has gone meanwhile', async () => {
     const { called, application } = paths()
     const { connect } = await busy(application)
