@@ -11,7 +11,7 @@ import { type Address, printAddress } from './protocol/address.ts'
 import { systemClock } from './protocol/clock.ts'
 import { type Logger, silent } from './protocol/log.ts'
 import { keepCode } from './quiet.ts'
-import { onStopSignals, type StopSignal } from './signals.ts'
+import { onStopSignals } from './signals.ts'
 
 /** A server that has started. */
 export interface Running {
@@ -81,14 +81,15 @@ export function describeFailure(error: unknown): string {
  * fails, when an error was caught by nobody, or when a drain hangs.
  *
  * @param warnings Sentences for the log before anything else.
- * @param heeds Signals that ask it to stop. Default: all three.
+ * @param supervised One of several that another process starts and stops: SIGTERM drains it, however often it comes (a service manager sends it to
+ *   all processes, and so does that one), and what a terminal sends to all is left to that one, which ends it at once by SIGKILL.
  */
 export async function run(
   name: string,
   options: RunOptions,
   start: (environment: ServeEnvironment) => Promise<Running>,
   warnings: readonly string[] = [],
-  heeds?: readonly StopSignal[],
+  supervised: boolean = false,
 ): Promise<void> {
   // What one of ours started writes where that one does, and the others that it started.
   const output = new LogOutput(1, { shared: process.connected === true })
@@ -146,7 +147,8 @@ export async function run(
     draining = true
     drain(reason).catch(fail)
   }
-  onStopSignals(process, systemClock, { finish: stop, quit: (code) => leave(code) }, heeds)
+  const quit = supervised ? () => {} : (code: number) => leave(code)
+  onStopSignals(process, systemClock, { finish: stop, quit }, supervised ? ['SIGTERM'] : undefined)
   if (process.connected) process.on('disconnect', () => stop('the parent process has gone'))
 
   try {

@@ -38,7 +38,7 @@ export async function runWorkers(parsed: Parsed, entry: string): Promise<void> {
   // Without this, cluster ends a worker at once when its supervisor is gone; it drains instead.
   if (cluster.worker) cluster.worker.exitedAfterDisconnect = true
   const { serveProxy } = await import('./proxy/serve.ts')
-  await run('proxy', values, (environment) => serveProxy(values, environment), [], ['SIGTERM'])
+  await run('proxy', values, (environment) => serveProxy(values, environment), [], true)
 }
 
 /** @throws WorkerError */

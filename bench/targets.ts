@@ -19,26 +19,18 @@ export interface Target {
 /** What a team that moves an application in may ask: not to be slower than it was. */
 function frameworkTargets(framework: Framework): Target[] {
   const { title, pair } = { express: { title: 'Express', pair: 1 }, hono: { title: 'Hono', pair: 1.1 } }[framework]
-  const ratio = (
-    what: string,
-    metric: string,
-    over: Framed,
-    under: Framed,
-    goal?: number,
-    target: number = goal ?? 1,
-  ): Target => ({
+  const ratio = (what: string, metric: string, over: Framed, under: Framed, goal?: number): Target => ({
     what: `${title}: ${what}, ${metric === metrics.cpu ? 'CPU per request' : 'requests/s'}, logs off`,
     comparison: metric === metrics.cpu ? '<=' : '>=',
     goal,
-    target,
+    target: goal ?? 1,
     unit: '',
     reach: (ledger) => ledger.ratio(framework, metric, `${over}:${framework}`, `${under}:${framework}`),
   })
   return [
-    ratio('pair ÷ nginx → node:http, workers for each core', metrics.rate, 'pair-workers', 'nginx-workers', pair),
-    ratio('pair ÷ nginx → node:http, workers for each core', metrics.cpu, 'pair-workers', 'nginx-workers'),
-    ratio('pair ÷ nginx → node:http', metrics.rate, 'pair', 'nginx-node', undefined, pair),
+    ratio('pair ÷ nginx → node:http', metrics.rate, 'pair', 'nginx-node', pair),
     ratio('pair ÷ nginx → node:http', metrics.cpu, 'pair', 'nginx-node'),
+    ratio('pair ÷ nginx → node:http, workers for each core', metrics.rate, 'pair-workers', 'nginx-workers'),
     ratio('container’s HTTP port ÷ node:http', metrics.rate, 'container', 'node', 1),
     ratio('container’s HTTP port ÷ node:http', metrics.cpu, 'container', 'node'),
   ]

@@ -274,4 +274,36 @@ describe('docker compose up', { skip: withoutEngine(), timeout: 600_000 }, () =>
       assert.deepEqual(failed(await underLoad(proxies, async () => {})), [])
     },
   )
+
+  it(
+    'has containers join each of two workers, and fails no request while containers come and go',
+    patience,
+    async (t) => {
+      const two = { GANTRY_WORKERS: '2' }
+      await project.scale({ proxy: 1, container: 2 }, two)
+      const [name = ''] = await project.containers('proxy')
+      /** Workers that have so many containers. */
+      const workersWith = async (containers: number): Promise<number> => {
+        const joined = new Map<unknown, Set<unknown>>()
+        for (const { msg, pid, member } of await project.log(name)) {
+          if (msg !== 'container is ready') continue
+          joined.set(pid, (joined.get(pid) ?? new Set()).add(String(member).replace(/^.*\(|\/.*$/g, '')))
+        }
+        return [...joined.values()].filter(({ size }) => size >= containers).length
+      }
+      await until(async () => (await workersWith(2)) === 2)
+      const outcomes = await underLoad(
+        proxy,
+        async () => {
+          await project.scale({ container: 4 }, two)
+          await until(async () => (await workersWith(4)) === 2)
+        },
+        () => project.scale({ container: 2 }, two),
+      )
+      assert.deepEqual(failed(outcomes), [])
+      told(t, outcomes)
+      const lines = await project.log(name)
+      assert.equal(lines.filter(({ msg }) => msg === 'a worker ended; starting it again').length, 0)
+    },
+  )
 })
