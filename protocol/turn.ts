@@ -16,19 +16,19 @@ import type { Clock } from './clock.ts'
 
 /** Something that came. */
 export interface Arriving {
-  /** The moment to look at it. Must not throw. */
+  /** The moment to look at it. */
   arrive(): void
 }
 
 /** Something that came and has been looked at. */
 export interface Beginning {
-  /** The moment to act on it. Must not throw. */
+  /** The moment to act on it. */
   begin(): void
 }
 
 /** Something that has to be sent. */
 export interface Leaving {
-  /** The moment to send it. Must not throw. */
+  /** The moment to send it. */
   leave(): void
 }
 
@@ -140,22 +140,33 @@ export class Turn {
     if (arriving.length === 0) return
     this.#arriving = []
     this.#step = 'arrive'
-    for (const one of arriving) one.arrive()
+    for (const one of arriving) guarded(one.arrive, one)
     this.#step = 'begin'
     const beginning = this.#beginning
     this.#beginning = []
-    for (const one of beginning) apart(one.begin, one)
+    for (const one of beginning) guarded(one.begin, one)
     this.#step = undefined
     const after = this.#after
     this.#after = []
-    for (const one of after) one.leave()
+    for (const one of after) guarded(one.leave, one)
   }
 
   #leave(): void {
     const leaving = this.#leaving
     if (leaving.length === 0) return
     this.#leaving = []
-    for (const one of leaving) one.leave()
+    for (const one of leaving) guarded(one.leave, one)
+  }
+}
+
+/** Whatever one of them does, the others have their moment: an error is told as one that nobody caught, as it would be in a callback of its own. */
+function guarded<T>(act: (this: T) => void, one: T): void {
+  try {
+    apart(act, one)
+  } catch (error) {
+    process.nextTick(() => {
+      throw error
+    })
   }
 }
 

@@ -136,6 +136,31 @@ describe('a turn', () => {
     assert.deepEqual(left, expected)
   })
 
+  it('goes on with the others when one fails, which is told as an error that nobody caught', async () => {
+    const { turn, left, named } = await busyScene()
+    const told: unknown[] = []
+    const uncaught = process.listeners('uncaughtException')
+    process.removeAllListeners('uncaughtException')
+    process.on('uncaughtException', (error) => told.push(error.message))
+    try {
+      const fails = (name: string) => () => {
+        throw new Error(name)
+      }
+      turn.leave({ leave: fails('leaves') })
+      turn.leave(named('one'))
+      turn.arrives({ arrive: fails('arrives') })
+      turn.arrives({ arrive: () => void turn.begins({ begin: fails('begins') }) })
+      turn.arrives({ arrive: () => void turn.begins({ begin: () => left.push('another begins') }) })
+      await next()
+      await next()
+      assert.deepEqual(left, ['one', 'another begins'])
+      assert.deepEqual(told, ['leaves', 'arrives', 'begins'])
+    } finally {
+      process.removeAllListeners('uncaughtException')
+      for (const listener of uncaught) process.on('uncaughtException', listener)
+    }
+  })
+
   it('begins each apart from the others', async () => {
     const { turn } = await busyScene()
     const store: AsyncLocalStorage<string> = new AsyncLocalStorage()
