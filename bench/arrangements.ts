@@ -9,8 +9,8 @@ import { type Endpoint, findProgram, freePort, type Server, type Workshop } from
 export const frameworks = ['express', 'hono'] as const
 export type Framework = (typeof frameworks)[number]
 
-/** The setups that a framework's application is put in too. */
-export const framed = ['pair', 'pair-workers', 'container', 'node', 'nginx-node', 'nginx-workers'] as const
+/** The setups that a framework's application is put in too, those that are compared one after the other. */
+export const framed = ['pair', 'nginx-node', 'pair-workers', 'nginx-workers', 'container', 'node'] as const
 export type Framed = (typeof framed)[number]
 
 const plainNames = [

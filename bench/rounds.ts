@@ -57,7 +57,7 @@ export const roundsExperiments: readonly RoundsExperiment[] = [
     title: 'Express, 13 B, 64 connections, access logs off',
     accessLog: 'off',
     arrangements: framedAs('express'),
-    rounds: 5,
+    rounds: 7,
   },
   {
     ...small,
@@ -65,7 +65,7 @@ export const roundsExperiments: readonly RoundsExperiment[] = [
     title: 'Hono, 13 B, 64 connections, access logs off',
     accessLog: 'off',
     arrangements: framedAs('hono'),
-    rounds: 5,
+    rounds: 7,
   },
   {
     ...small,
