@@ -5,7 +5,7 @@
  * nothing to gain, and the wait for the turn's end would cost a twentieth.
  *
  * And requests of one turn are looked at together, after all have been read, and then begun together, so that each step finds its code still in the
- * processor's caches: measured in the same way, three quarters of the CPU time at a container's port and five sixths in a proxy, with a third and a fifth
+ * processor's caches: measured in the same way, three quarters of the CPU time at a container's port and five sixths in a proxy, with a third and a tenth
  * more answered.
  *
  * It knows what waits, and for how long; what arriving, beginning and leaving mean is theirs.
