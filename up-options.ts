@@ -2,7 +2,7 @@
 
 import { containerOptions } from './container/options.ts'
 import { commonOptions } from './protocol/common-options.ts'
-import { flagName, type OptionTable, type OptionValues } from './protocol/options.ts'
+import { argumentsOf, type OptionTable, type OptionValues } from './protocol/options.ts'
 import { proxyOptions } from './proxy/options.ts'
 
 type ContainerOwn = Pick<typeof containerOptions, 'module' | 'interface' | 'fetchClasses' | 'slots' | 'id'>
@@ -49,10 +49,8 @@ export type UpOptions = OptionValues<typeof upOptions>
 
 /** What the child that has `own` options is to be given of a command line. */
 function share(own: OptionTable, given: ReadonlyMap<string, readonly string[]>): string[] {
-  return [...given].flatMap(([key, texts]) => {
-    if (key === 'module' || !(Object.hasOwn(own, key) || Object.hasOwn(commonOptions, key))) return []
-    return texts.map((text) => `${flagName(key)}=${text}`)
-  })
+  const shares = (key: string): boolean => Object.hasOwn(own, key) || Object.hasOwn(commonOptions, key)
+  return argumentsOf([...given].filter(([key]) => key !== 'module' && shares(key)))
 }
 
 /** The container's command line, listening on `socket`. */

@@ -11,7 +11,7 @@ import { randomBytes } from 'node:crypto'
 import { childOf, describeExit } from './children.ts'
 import type { Address } from './protocol/address.ts'
 import { systemClock } from './protocol/clock.ts'
-import { flagName, type ParsedOptions } from './protocol/options.ts'
+import { argumentsOf, type ParsedOptions } from './protocol/options.ts'
 import type { proxyOptions } from './proxy/options.ts'
 import { type Running, run, type ServeEnvironment } from './run.ts'
 import { Supervised } from './supervise.ts'
@@ -44,7 +44,6 @@ export async function runWorkers(parsed: Parsed, entry: string): Promise<void> {
 /** @throws WorkerError */
 async function supervise({ values, given }: Parsed, entry: string, { log }: ServeEnvironment): Promise<Running> {
   const id = randomBytes(6).toString('hex')
-  const words = [...given].flatMap(([key, texts]) => texts.map((text) => `${flagName(key)}=${text}`))
   // Round-robin would have each connection pass through here: fewer of them a second than one process takes by itself.
   cluster.schedulingPolicy = cluster.SCHED_NONE
   const workers = Array.from({ length: values.workers }, (_, worker) => {
@@ -52,7 +51,7 @@ async function supervise({ values, given }: Parsed, entry: string, { log }: Serv
       clock: systemClock,
       random: Math.random,
       start: () => {
-        cluster.setupPrimary({ exec: entry, args: ['proxy', ...words, `--worker-of=${id}/${worker}`] })
+        cluster.setupPrimary({ exec: entry, args: ['proxy', ...argumentsOf(given), `--worker-of=${id}/${worker}`] })
         return childOf(cluster.fork().process, (err) => log.error({ worker, err }, 'a worker cannot be reached'))
       },
       onReady: () => log.info({ worker }, 'a worker serves'),

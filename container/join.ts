@@ -13,6 +13,7 @@ import { isIP, type Socket } from 'node:net'
 import { printAddress, type TcpAddress, type UnixAddress } from '../protocol/address.ts'
 import { backoff } from '../protocol/backoff.ts'
 import type { Clock, Timer } from '../protocol/clock.ts'
+import { WORKERS_MAX } from '../protocol/common-options.ts'
 import { dial, type Resolve, systemResolve } from '../protocol/dial.ts'
 import type { Logger } from '../protocol/log.ts'
 
@@ -58,8 +59,6 @@ const WAIT = { first: 50, most: 900 }
 const CONNECT_TIMEOUT = 3_000
 /** Until a second address of a proxy that is joined already is tried again, ms: it may be another one's by then. */
 const TWIN_WAIT = 30_000
-/** Links with one proxy at most, whatever it says of itself: as many as `--workers` may be. */
-const MOST_WORKERS = 256
 /** Tries that met a worker which is joined already, before the wait for another one grows. */
 const TRIES_ALIKE = 5
 /** A link that was ready for so long was a good one: after it the waits begin anew. */
@@ -202,7 +201,7 @@ class Place {
       new Member(this.#address, this.#options, (proxy, by) => {
         const who = this.#meet(proxy, by)
         if (who === 'joined already' || this.#left) return who
-        this.#workers = Math.min(proxy.workers, MOST_WORKERS)
+        this.#workers = Math.min(proxy.workers, WORKERS_MAX)
         while (this.members.length < this.#workers) this.#add()
         return who
       }),

@@ -9,6 +9,9 @@ import { HEAD_MAX } from './frames/constants.ts'
 import type { Http1Options } from './http1/options.ts'
 import { OptionError, type OptionValues } from './options.ts'
 
+/** Workers that one proxy may have, and a container has links with: no machine has more cores by far, and nobody's word may make it dial without end. */
+export const WORKERS_MAX = 256
+
 export const commonOptions = {
   token: {
     kind: 'text',

@@ -121,6 +121,11 @@ export function environmentName(key: string): string {
   return `GANTRY_${key.replace(/[A-Z]/g, '_$&').toUpperCase()}`
 }
 
+/** A command line that says what was given on another one. Not for positional arguments. */
+export function argumentsOf(given: Iterable<readonly [key: string, texts: readonly string[]]>): string[] {
+  return [...given].flatMap(([key, texts]) => texts.map((text) => `${flagName(key)}=${text}`))
+}
+
 /** How an option is written in messages: `--listen`, `MODULE`, `GANTRY_TOKEN`. */
 function optionLabel(key: string, option: Option): string {
   if (option.secret) return environmentName(key)

@@ -2,7 +2,7 @@
 
 import { availableParallelism } from 'node:os'
 import { printAddress } from '../protocol/address.ts'
-import { checkCommonOptions, commonOptions } from '../protocol/common-options.ts'
+import { checkCommonOptions, commonOptions, WORKERS_MAX } from '../protocol/common-options.ts'
 import { healthOptions } from '../protocol/health-options.ts'
 import { flagName, OptionError, type OptionValues } from '../protocol/options.ts'
 
@@ -44,7 +44,7 @@ const ownOptions = {
     kind: 'integer',
     default: 1,
     minimum: 1,
-    maximum: 256,
+    maximum: WORKERS_MAX as number,
     auto: (): number => availableParallelism(),
     value: 'COUNT',
     sentence:

@@ -15,6 +15,8 @@ const quiet = ['--access-log', 'off']
 
 interface House {
   readonly proxy: Gantry
+  /** Resolves once so many processes have begun to drain. */
+  draining(count: number): Promise<void>
   /** Worker processes that have served, oldest first. */
   workers(): number[]
   /** Of a connection of its own. */
@@ -43,6 +45,8 @@ async function withWorkers(body: (house: House) => Promise<void>, joins = false)
     await body({
       proxy,
       workers,
+      draining: (count) =>
+        proxy.child.until(() => proxy.child.log.filter(({ msg }) => msg === 'draining').length === count),
       connect,
       get: async (target = '/hello') => {
         const client = await connect()
@@ -116,12 +120,12 @@ test('a container that joins is joined to every worker, and to one that comes af
   }, true))
 
 test('a signal drains every worker: what runs is finished, and nothing stays', () =>
-  withWorkers(async ({ proxy, workers, connect, release }) => {
+  withWorkers(async ({ proxy, workers, draining, connect, release }) => {
     const client = await connect()
     const running = client.request({ target: '/gated?key=drained&n=2' })
     await running.head()
     proxy.child.process.kill('SIGTERM')
-    await proxy.child.until(() => proxy.child.log.filter(({ msg }) => msg === 'draining').length === 3)
+    await draining(3)
     // Later than what counts as one: a service manager's, to all of its processes, while theirs was slow to send its own.
     await delay(300)
     for (const one of workers().filter(runs)) process.kill(one, 'SIGTERM')
@@ -134,11 +138,11 @@ test('a signal drains every worker: what runs is finished, and nothing stays', (
   }))
 
 test('a second signal ends all of them at once', () =>
-  withWorkers(async ({ proxy, workers, connect }) => {
+  withWorkers(async ({ proxy, workers, draining, connect }) => {
     const client = await connect()
     await client.request({ target: '/gated?key=never&n=2' }).head()
     proxy.child.process.kill('SIGTERM')
-    await proxy.child.until(() => proxy.child.log.filter(({ msg }) => msg === 'draining').length === 3)
+    await draining(3)
     assert.deepEqual(await proxy.child.insist('SIGTERM'), { code: 143, signal: null })
     // Its output has ended, which they share.
     assert.deepEqual(workers().filter(runs), [])
@@ -146,12 +150,12 @@ test('a second signal ends all of them at once', () =>
   }))
 
 test('without their supervisor, workers finish what runs and end', () =>
-  withWorkers(async ({ proxy, workers, connect, release }) => {
+  withWorkers(async ({ proxy, workers, draining, connect, release }) => {
     const client = await connect()
     const running = client.request({ target: '/gated?key=orphan&n=2' })
     await running.head()
     proxy.child.process.kill('SIGKILL')
-    await proxy.child.until(() => proxy.child.log.filter(({ msg }) => msg === 'draining').length === 2)
+    await draining(2)
     for (let chunk = 0; chunk < 2; chunk++) await release('orphan')
     assert.equal((await running.whole()).complete, true)
     client.destroy()
