@@ -38,6 +38,14 @@ export interface Leaving {
  */
 const LONG = 1
 
+/**
+ * Requests that take longer than this to begin, each in the mean, ms, have an application that computes; without one it is a tenth of it. What the first
+ * of them has already found (by a promise, say) would wait until all others have computed too.
+ */
+const COMPUTES = 0.5
+/** For so many turns requests are then begun as they come. */
+const APART = 64
+
 const turns: WeakMap<Clock, Turn> = new WeakMap()
 
 export class Turn {
@@ -53,6 +61,8 @@ export class Turn {
   #count = 0
   /** Whether several had in the turn before. */
   #several = false
+  /** Turns to come in which all that comes is looked at by itself. */
+  #apart = 0
   /** This turn, or the part of it after those that left before its end. */
   #began = 0
 
@@ -81,7 +91,7 @@ export class Turn {
    */
   arrives(one: Arriving): boolean {
     this.begin()
-    if (!this.#several || this.#step !== undefined) return false
+    if (!this.#several || this.#apart > 0 || this.#step !== undefined) return false
     this.#arriving.push(one)
     return true
   }
@@ -128,6 +138,7 @@ export class Turn {
   end(): void {
     // Who waits for an answer goes before who has just asked.
     this.#leave()
+    if (this.#apart > 0) this.#apart--
     this.#arrive()
     this.#under = false
     this.#several = this.#count > 1
@@ -139,6 +150,7 @@ export class Turn {
     const arriving = this.#arriving
     if (arriving.length === 0) return
     this.#arriving = []
+    const began = this.#clock.now()
     this.#step = 'arrive'
     for (const one of arriving) guarded(one.arrive, one)
     this.#step = 'begin'
@@ -149,6 +161,7 @@ export class Turn {
     const after = this.#after
     this.#after = []
     for (const one of after) guarded(one.leave, one)
+    if (this.#clock.now() - began > COMPUTES * arriving.length) this.#apart = APART
   }
 
   #leave(): void {

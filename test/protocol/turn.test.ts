@@ -161,6 +161,30 @@ describe('a turn', () => {
     }
   })
 
+  it('keeps nobody waiting for applications that compute: for a while requests are begun as they come', async () => {
+    const { clock, turn, left, named } = await busyScene()
+    /** A turn in which several come, and each takes so long to begin, ms. @returns how many waited for its end */
+    const pass = async (milliseconds: number): Promise<number> => {
+      let waited = 0
+      for (const name of ['one', 'two']) {
+        const begin = (): void => {
+          clock.advance(milliseconds)
+          turn.leave(named(name))
+        }
+        if (turn.arrives({ arrive: () => void turn.begins({ begin }) })) waited++
+        else begin()
+      }
+      await next()
+      return waited
+    }
+    for (let turns = 0; turns < 3; turns++) assert.equal(await pass(0.4), 2)
+    assert.equal(await pass(0.6), 2)
+    for (let turns = 0; turns < 64; turns++) assert.equal(await pass(0.6), 0)
+    assert.equal(await pass(0.4), 2)
+    assert.equal(await pass(0.4), 2)
+    assert.equal(left.length, 2 * 70)
+  })
+
   it('begins each apart from the others', async () => {
     const { turn } = await busyScene()
     const store: AsyncLocalStorage<string> = new AsyncLocalStorage()
