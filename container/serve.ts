@@ -12,6 +12,7 @@ import { type Address, printAddress, type TcpAddress } from '../protocol/address
 import type { Application, Environ, Middleware } from '../protocol/application.ts'
 import { type Clock, Deadlines, systemClock, type Timer } from '../protocol/clock.ts'
 import { frameSettings, http1Settings, readToken } from '../protocol/common-options.ts'
+import { warnOfOtherVersions } from '../protocol/copies.ts'
 import type { ProcessFacts } from '../protocol/environ.ts'
 import { AbortError } from '../protocol/errors.ts'
 import type { Exchange, ExchangeHost } from '../protocol/exchange.ts'
@@ -82,6 +83,7 @@ export async function serveContainer(
   const middleware = [environment.middleware, await loadMiddleware(options.middleware)].filter(
     (one) => one !== undefined,
   )
+  warnOfOtherVersions(environment.log)
   const application = compose(...middleware, tenant.hosted.application)
   const container = new Container(application, tenant, options, environment, token)
   await container.start()

@@ -8,6 +8,7 @@
 import { randomBytes } from 'node:crypto'
 import type { Duplex } from 'node:stream'
 import type { Headers, Outcome, RequestContext } from './application.ts'
+import { brand } from './brand.ts'
 import type { AbortError } from './errors.ts'
 import { LocalProtocolError } from './errors.ts'
 import { pairs } from './input.ts'
@@ -28,6 +29,10 @@ const START = randomBytes(6).toString('hex')
 let count = 0
 
 export class Context implements RequestContext {
+  static {
+    brand(Context, 'Context')
+  }
+
   /** Flat: the header lines behind `rawHeaders`. */
   lines: string[]
   #control: ContextControl | undefined

@@ -1,10 +1,18 @@
 /**
  * Errors by blame. A class says whose fault it is, `code` is stable and may be matched on, `status` is the HTTP status
  * a gateway should answer with when it still can. Messages are for people and are never matched on.
+ *
+ * `instanceof` holds for errors of another copy of Gantry too (`brand.ts`).
  */
+
+import { brand } from './brand.ts'
 
 /** The peer broke its protocol. Never thrown out of a socket's reader: it is answered and the connection ended. */
 export class RemoteProtocolError extends Error {
+  static {
+    brand(RemoteProtocolError, 'RemoteProtocolError')
+  }
+
   override readonly name: string = 'RemoteProtocolError'
   readonly code: string
   /** Suggested HTTP status, 400 unless told. */
@@ -19,6 +27,10 @@ export class RemoteProtocolError extends Error {
 
 /** We broke it: a programming error on this side of a wire. */
 export class LocalProtocolError extends Error {
+  static {
+    brand(LocalProtocolError, 'LocalProtocolError')
+  }
+
   override readonly name: string = 'LocalProtocolError'
   readonly code: string
 
@@ -39,6 +51,10 @@ export type AbortCode =
 
 /** The request was aborted: the reason of `environ.gantry.signal`, and what pending reads and writes reject with. */
 export class AbortError extends Error {
+  static {
+    brand(AbortError, 'AbortError')
+  }
+
   override readonly name: string = 'AbortError'
   readonly code: AbortCode
 
@@ -50,6 +66,10 @@ export class AbortError extends Error {
 
 /** A failure with an HTTP status of its own that the gateway may show if no head was sent (413, 408, 502…). */
 export class HttpError extends Error {
+  static {
+    brand(HttpError, 'HttpError')
+  }
+
   override readonly name: string = 'HttpError'
   readonly status: number
   readonly code: string

@@ -7,6 +7,7 @@
  */
 
 import type { Headers, Input } from './application.ts'
+import { brand } from './brand.ts'
 import { LocalProtocolError } from './errors.ts'
 
 /** What stands behind an input: the gateway's side of one request. */
@@ -28,6 +29,10 @@ interface Waiter {
 }
 
 export class RequestInput implements Input {
+  static {
+    brand(RequestInput, 'RequestInput')
+  }
+
   readonly #source: InputSource | null
   /** Chunks not yet read, oldest first; the first `#offset` bytes of the first are read already. */
   #chunks: Uint8Array[] = []

@@ -9,6 +9,7 @@ import { statSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { isAbsolute, join, relative, resolve } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
+import { brand } from './brand.ts'
 
 export type LoadErrorCode =
   | 'NO_MODULE' // nothing at that path, or no such package
@@ -23,6 +24,10 @@ export type LoadErrorCode =
 
 /** What was asked for could not be loaded. The message is for whoever started the process, and is one or two lines. */
 export class LoadError extends Error {
+  static {
+    brand(LoadError, 'LoadError')
+  }
+
   override readonly name: string = 'LoadError'
   readonly code: LoadErrorCode
   /** `file:line` of what is wrong, where that is known. */

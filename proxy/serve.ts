@@ -12,6 +12,7 @@ import { type Address, printAddress, type TcpAddress, type UnixAddress } from '.
 import type { Application, Middleware } from '../protocol/application.ts'
 import { type Clock, Deadlines, systemClock, type Timer } from '../protocol/clock.ts'
 import { createTokenFile, frameSettings, http1Settings, readToken } from '../protocol/common-options.ts'
+import { warnOfOtherVersions } from '../protocol/copies.ts'
 import { type Resolve, systemResolve } from '../protocol/dial.ts'
 import { AbortError } from '../protocol/errors.ts'
 import type { ExchangeHost } from '../protocol/exchange.ts'
@@ -84,6 +85,7 @@ export async function serveProxy(options: ProxyOptions, environment: ProxyEnviro
   const token = readToken(options)
   checkSecrets(options, token)
   const loaded = await loadMiddleware(options.middleware)
+  warnOfOtherVersions(log)
 
   let upstreams: UpstreamSet | undefined
   const pool = new Pool({

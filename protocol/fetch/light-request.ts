@@ -22,7 +22,7 @@ export type MakeRequest = (
   headers?: Headers,
 ) => Request
 
-/** The mark of a `globalThis.Request` that knows light ones. */
+/** The mark of a `globalThis.Request` that knows this copy's light ones. */
 export const KNOWS_LIGHT: unique symbol = Symbol('knows light requests')
 
 const decoder = new TextDecoder()

@@ -11,6 +11,9 @@
 import { KNOWS_LIGHT, LightRequest, RealRequest, text } from './light-request.ts'
 import { LightResponse, lightResponse, RealResponse } from './light-response.ts'
 
+/** The mark of a `globalThis.Request` that some copy of Gantry has put there. */
+const INSTALLED = Symbol.for('gantry.lightFetch')
+
 type Getter = (this: unknown) => unknown
 type Method = (this: unknown, ...args: unknown[]) => unknown
 
@@ -23,6 +26,8 @@ type Method = (this: unknown, ...args: unknown[]) => unknown
 export function installLightFetch(): () => void {
   const { Request, Response, fetch } = globalThis
   if (Request !== RealRequest || Response !== RealResponse) return () => {}
+  // By another copy of Gantry: its light objects are Requests and Responses to this one as to anybody.
+  if (Object.hasOwn(Request, INSTALLED)) return () => {}
   const undo: (() => void)[] = []
   const define = (on: object, key: PropertyKey, change: PropertyDescriptor): void => {
     const before = Object.getOwnPropertyDescriptor(on, key)!
@@ -65,6 +70,7 @@ export function installLightFetch(): () => void {
     return Reflect.construct(RealRequest, args as [string], target)
   })
   Object.defineProperty(KnowingRequest, KNOWS_LIGHT, { value: true })
+  Object.defineProperty(KnowingRequest, INSTALLED, { value: true })
   const KnowingResponse = classOf(RealResponse, 0, (args, target) => {
     const light = target === (RealResponse as unknown) ? lightResponse(args[0], args[1]) : undefined
     return light ?? Reflect.construct(RealResponse, args as [], target)

@@ -5,6 +5,7 @@
  * written: `Fail` takes only these codes. How a rule is checked is not known here.
  */
 
+import { brand } from '../brand.ts'
 import { bodyRules, closeRules, writeRules } from './rules/body.ts'
 import { gantryRules } from './rules/context.ts'
 import { callRules, environRules } from './rules/environ.ts'
@@ -69,6 +70,10 @@ export const rules: Readonly<Record<RuleCode, Rule>> = {
 
 /** One side broke the contract. `code` is stable; `rule` is the sentence that was broken, `source` where it comes from. */
 export class ContractError extends Error {
+  static {
+    brand(ContractError, 'ContractError')
+  }
+
   override readonly name: string = 'ContractError'
   readonly code: RuleCode
   readonly blame: Blame

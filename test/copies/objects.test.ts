@@ -1,0 +1,224 @@
+/** Two copies of Gantry in one process, this one and a built one: each knows the other's objects, and no class that is asked for is forgotten. */
+
+import assert from 'node:assert/strict'
+import { cpSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { after, before, describe, it } from 'node:test'
+import { pathToFileURL } from 'node:url'
+import { errorPage } from '../../middleware/error-page.ts'
+import { loadedFrom } from '../../protocol/brand.ts'
+import { Context } from '../../protocol/context.ts'
+import { otherVersions, warnOfOtherVersions } from '../../protocol/copies.ts'
+import { DerivedContext } from '../../protocol/derived-context.ts'
+import * as ours from '../../protocol/index.ts'
+import { LoadError } from '../../protocol/load-module.ts'
+import { repositoryFile } from '../support/child.ts'
+import { withDirectory } from '../support/directory.ts'
+import { RecordingLog } from '../support/log.ts'
+import { type InstalledCopy, installCopy } from '../support/package.ts'
+
+/** Classes that are asked for by `instanceof` somewhere: `branded`, or why no object of another copy can come there. */
+const classes: Readonly<Record<string, string>> = {
+  AbortError: 'branded',
+  Context: 'branded',
+  ContractError: 'branded',
+  HttpError: 'branded',
+  LoadError: 'branded',
+  LocalProtocolError: 'branded',
+  RemoteProtocolError: 'branded',
+  RequestInput: 'branded',
+  AddressError: 'thrown by parseAddress() of the same copy, in the same call',
+  CallError: 'thrown by the Caller of the same copy, in the same call',
+  HtpasswdError: 'thrown by parseHtpasswd() of the same copy, in the same call',
+  ListenError: 'thrown by listen() of the same copy, in the same call',
+  OptionError: 'thrown by the command that the same copy runs',
+  Unservable: 'thrown by recognise() of the same copy, in the same call',
+}
+
+type Class = new (...args: never[]) => object
+type Classes = Readonly<Record<string, Class>>
+
+function sources(folder: string): string[] {
+  return readdirSync(repositoryFile(folder), { recursive: true, encoding: 'utf8' })
+    .filter((name) => name.endsWith('.ts'))
+    .map((name) => join(folder, name))
+}
+
+function environOf(copy: typeof ours): ours.Environ {
+  return copy.environFromHttp(
+    { method: 'GET', target: '/', minor: 1, headers: ['Host', 'a', 'x-CASE', '1'], upgrade: false },
+    { remoteAddress: '', remotePort: '', serverName: 'a', serverPort: '80', scheme: 'http' },
+    { multithread: true, multiprocess: true, runOnce: false },
+  )
+}
+
+describe('two copies in one process', () => {
+  let installed: InstalledCopy
+  let theirs: typeof ours
+  let pairs: readonly [string, Class, Class][]
+  let end: (() => void) | undefined
+  let ended: Promise<void>
+
+  before(async () => {
+    const ready = Promise.withResolvers<void>()
+    ended = withDirectory(async (folder) => {
+      installed = installCopy(folder, '9.9.9')
+      ready.resolve()
+      await new Promise<void>((resolve) => (end = resolve))
+    })
+    ended.catch(ready.reject)
+    await ready.promise
+    const load = (file: string): Promise<Classes> =>
+      import(pathToFileURL(join(installed.path, 'dist', 'protocol', file)).href)
+    theirs = (await load('index.js')) as unknown as typeof ours
+    const [{ Context: TheirContext }, { LoadError: TheirLoadError }] = await Promise.all([
+      load('context.js'),
+      load('load-module.js'),
+    ])
+    const of = (copy: typeof ours): Class[] => [
+      copy.AbortError,
+      copy.ContractError,
+      copy.HttpError,
+      copy.LocalProtocolError,
+      copy.RemoteProtocolError,
+      copy.RequestInput,
+    ]
+    const own: Class[] = [...of(ours), Context, LoadError]
+    const other = [...of(theirs), TheirContext!, TheirLoadError!]
+    pairs = own.map((type, at): [string, Class, Class] => [type.name, type, other[at]!])
+  })
+  after(async () => {
+    end?.()
+    await ended
+  })
+
+  it('know the objects of each branded class, and nothing else', () => {
+    const branded = Object.keys(classes).filter((name) => classes[name] === 'branded')
+    assert.deepEqual(pairs.map(([name]) => name).sort(), branded.sort())
+    const make = (type: Class): object =>
+      Reflect.construct(type, type.name === 'ContractError' ? ['START_TWICE', ''] : [])
+    for (const [name, our, their] of pairs) {
+      assert.notEqual(our, their, name)
+      assert.ok(make(their) instanceof our, `${name}: theirs is ours`)
+      assert.ok(make(our) instanceof their, `${name}: ours is theirs`)
+      for (const other of [{}, null, undefined, 'text', new Error(name)]) assert.ok(!((other as object) instanceof our))
+      for (const [another, strange] of pairs) {
+        if (another !== name) assert.ok(!(make(strange) instanceof our), `${another} is no ${name}`)
+      }
+    }
+  })
+
+  it('know objects of subclasses, and a subclass knows its own alone', () => {
+    class Teapot extends ours.HttpError {}
+    class Kettle extends theirs.HttpError {}
+    const teapot = new Teapot(418, 'TEAPOT', 'short and stout')
+    const kettle = new Kettle(418, 'KETTLE', 'it boils')
+    assert.ok(teapot instanceof theirs.HttpError && kettle instanceof ours.HttpError)
+    assert.ok(teapot instanceof Teapot && !(kettle instanceof Teapot))
+    assert.ok(!(new ours.HttpError(400, 'A', '') instanceof Teapot))
+    assert.ok(!(environOf(theirs).gantry instanceof DerivedContext))
+  })
+
+  it('edit the header lines of an environ that the other made, and send them on as they came', () => {
+    for (const [maker, editor] of [
+      [theirs, ours],
+      [ours, theirs],
+    ] as const) {
+      const environ = environOf(maker)
+      editor.setHeader(environ, 'X-Set', '2')
+      assert.deepEqual(environ.gantry.rawHeaders, [
+        ['Host', 'a'],
+        ['x-CASE', '1'],
+        ['X-Set', '2'],
+      ])
+      assert.deepEqual(editor.variablesForWire(environ).rawHeaders, ['Host', 'a', 'x-CASE', '1', 'X-Set', '2'])
+    }
+  })
+
+  it('answer and send on the objects of a copy that is too different to be branded alike', async () => {
+    // As another copy's would be after its class was given another name.
+    const environ = environOf(theirs)
+    const { requestId, rawHeaders, signal } = environ.gantry
+    environ.gantry = { ...environ.gantry, requestId, rawHeaders, signal, draining: false, onFinished: () => {} }
+    const answer = await ours.call(
+      async (own, startResponse) => {
+        const inner = { ...own, gantry: new DerivedContext(environ.gantry) } as unknown as ours.Environ
+        startResponse('200 OK', [])
+        return [Buffer.from(JSON.stringify([inner.gantry.rawHeaders, ours.variablesForWire(environ).variables]))]
+      },
+      { path: '/' },
+    )
+    assert.match(answer.body.toString(), /^\[\[\["Host","a"\],\["x-CASE","1"\]\],.*"HTTP_X_CASE","1"/)
+  })
+
+  it('answer with what the other throws', async () => {
+    const pages = errorPage()
+    const failing: ours.Application = () => {
+      throw new theirs.HttpError(429, 'SLOW', 'slow down', { headers: [['Retry-After', '7']] })
+    }
+    for (const application of [failing, pages(failing)]) {
+      const { status, headers } = await ours.call(application, { path: '/' })
+      assert.equal(status, 429)
+      assert.ok(headers.some(([name, value]) => name === 'Retry-After' && value === '7'))
+    }
+  })
+
+  it('install light fetch classes once', async () => {
+    const undo = ours.installLightFetch()
+    try {
+      const { Request, Response } = globalThis
+      // One that is loaded only now takes the first one's classes for the platform's.
+      const late = join(installed.folder, 'late')
+      cpSync(join(installed.path, 'dist'), join(late, 'dist'), { recursive: true })
+      writeFileSync(join(late, 'package.json'), '{ "type": "module" }')
+      const third = (await import(pathToFileURL(join(late, 'dist', 'protocol', 'index.js')).href)) as typeof ours
+      for (const { installLightFetch } of [theirs, third]) {
+        installLightFetch()
+        assert.equal(globalThis.Request, Request)
+        assert.equal(globalThis.Response, Response)
+      }
+      const application = theirs.fromFetch(
+        async (request) => new Response(await request.text(), { status: 201, headers: { 'X-A': request.url } }),
+      )
+      const { status, headers, body } = await ours.call(application, { method: 'POST', path: '/p', body: 'sent' })
+      assert.equal(status, 201)
+      assert.equal(body.toString(), 'sent')
+      assert.ok(headers.some(([name, value]) => name === 'x-a' && value.endsWith('/p')))
+    } finally {
+      undo()
+    }
+  })
+
+  it('say once that their versions differ: which they are, where they lie, and what to do', () => {
+    const log = new RecordingLog()
+    warnOfOtherVersions(log)
+    const own = JSON.parse(readFileSync(repositoryFile('package.json'), 'utf8')).version
+    assert.equal(log.lines.length, 1)
+    const [{ level, message }] = log.lines as [(typeof log.lines)[0]]
+    assert.equal(level, 'warn')
+    assert.ok(message.startsWith('two versions of Gantry are loaded: '), message)
+    assert.ok(message.includes(`the server is ${own} (${repositoryFile('.').replace(/\/$/, '')})`), message)
+    assert.ok(message.includes(`imports 9.9.9 (${installed.path}); install one version`), message)
+  })
+
+  it('say nothing of the same version twice, or of a bundle, whose version is not known', () => {
+    const own = { version: '9.9.9', path: '/elsewhere' }
+    assert.deepEqual(otherVersions(own, [join(installed.path, 'dist', 'protocol'), installed.folder, '/']), [])
+    assert.deepEqual(otherVersions({ ...own, version: '1.0.0' }, [...loadedFrom].slice(1)), [
+      { version: '9.9.9', path: installed.path },
+    ])
+  })
+})
+
+it('each class of ours that instanceof asks for is branded, or cannot come from another copy', () => {
+  const files = ['protocol', 'middleware', 'container', 'proxy', 'dev'].flatMap(sources)
+  files.push(...readdirSync(repositoryFile('.')).filter((name) => name.endsWith('.ts')))
+  const asked: Set<string> = new Set()
+  for (const file of files) {
+    const text = readFileSync(repositoryFile(file), 'utf8').replaceAll(/^\s*(?:\*|\/\/|\/\*).*$/gm, '')
+    for (const [, name] of text.matchAll(/\binstanceof (\w+)/g)) asked.add(name!)
+  }
+  const platform = ['HttpsServer', 'RealHeaders', 'Server', 'Socket']
+  const own = [...asked].filter((name) => !(name in globalThis) && !platform.includes(name))
+  assert.deepEqual(own.sort(), Object.keys(classes).sort())
+})
