@@ -183,6 +183,13 @@ describe('two copies in one process', () => {
       const { status, headers, body } = await ours.call(application, { method: 'POST', path: '/p', body: 'sent' })
       assert.equal(status, 201)
       assert.equal(body.toString(), 'sent')
+      // A light request of one copy's server, in the other's handler.
+      const echo: ours.Application = async (environ, startResponse) => {
+        startResponse('202 Accepted', [['X-Method', environ.REQUEST_METHOD]])
+        return [await environ['wsgi.input'].read()]
+      }
+      const through = await ours.call(ours.fromFetch(theirs.toFetch(echo)), { method: 'POST', body: 'sent on' })
+      assert.deepEqual([through.status, through.body.toString()], [202, 'sent on'])
       assert.ok(headers.some(([name, value]) => name === 'x-a' && value.endsWith('/p')))
     } finally {
       undo()

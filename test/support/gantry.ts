@@ -13,13 +13,19 @@ export interface Gantry {
   readonly port: number
 }
 
+export interface StartOptions {
+  readonly env?: Readonly<Record<string, string>>
+  readonly patience?: number
+  /** It can be asked what it holds. */
+  readonly held?: boolean
+  /** The command's file, of another copy of Gantry. */
+  readonly command?: string | undefined
+}
+
 /** Starts a server and waits until it listens. */
-export async function startGantry(
-  argv: readonly string[],
-  options: { env?: Readonly<Record<string, string>>; patience?: number; held?: boolean } = {},
-): Promise<Gantry> {
+export async function startGantry(argv: readonly string[], options: StartOptions = {}): Promise<Gantry> {
   const before = options.held ? ['--import', repositoryFile('test/support/held.ts')] : []
-  const command = [...before, repositoryFile('gantry.ts'), ...argv]
+  const command = [...before, options.command ?? repositoryFile('gantry.ts'), ...argv]
   const child = new TestChild(command, { patience: 120_000, ...options, ipc: true })
   await child.until(() => child.messages.length > 0)
   const { addresses } = child.messages[0] as { addresses: readonly Address[] }
