@@ -65,6 +65,11 @@ export class Connection implements Answering {
     return this.#handshake.peer
   }
 
+  /** Whether `feature` may be used on this link (SPEC.md, *Features*): never before it is open. */
+  agreed(feature: string): boolean {
+    return this.#handshake.agreed(feature)
+  }
+
   /** A GOAWAY was sent. */
   get goingAway(): boolean {
     return this.#receiver.goingAway

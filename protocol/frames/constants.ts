@@ -7,6 +7,12 @@
 export const VERSION = 1
 export const OLDEST_VERSION = 1
 
+/**
+ * What this side speaks beyond version 1 (SPEC.md, *Features*): each is used on a link only if both sides named it. Ask with
+ * `Connection.agreed`. A name is never given a second meaning.
+ */
+export const FEATURES: readonly string[] = []
+
 /** type u8, flags u8, length u24, stream u32, big-endian. */
 export const HEADER = 9
 

@@ -6,6 +6,7 @@
 import { LocalProtocolError, RemoteProtocolError } from '../errors.ts'
 import { Frame } from './constants.ts'
 import {
+  agreedFeatures,
   type Hello,
   type Identity,
   matchHellos,
@@ -21,6 +22,7 @@ export class Handshake {
   state: 'hello' | 'proof' | 'open' | 'failed' = 'hello'
   /** The other's HELLO, once it has come. Not believed before `open`. */
   theirs: Hello | undefined
+  #agreed: ReadonlySet<string> | undefined
   readonly #ours: Hello
   readonly #payload: Uint8Array
   readonly #token: string | undefined
@@ -37,6 +39,13 @@ export class Handshake {
 
   get peer(): Identity | undefined {
     return this.theirs?.identity
+  }
+
+  /** Whether `feature` may be used: once the link is open, and if both sides named it. */
+  agreed(feature: string): boolean {
+    if (this.state !== 'open') return false
+    this.#agreed ??= agreedFeatures(this.#ours, this.theirs!)
+    return this.#agreed.has(feature)
   }
 
   /** @throws RemoteProtocolError for a frame that may not come before the link is open */

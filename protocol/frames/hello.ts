@@ -9,6 +9,7 @@ import {
   CREDIT_MAX,
   DATA_MAX,
   DATA_MIN,
+  FEATURES,
   HEAD_MAX,
   HEAD_MIN,
   NONCE,
@@ -65,6 +66,8 @@ export interface HelloOptions {
   window?: number | undefined
   data?: number | undefined
   head?: number | undefined
+  /** Default: all that there are. */
+  features?: readonly string[] | undefined
 }
 
 export function helloOf(options: HelloOptions): Hello {
@@ -78,7 +81,7 @@ export function helloOf(options: HelloOptions): Hello {
     window: Math.max(options.window ?? WINDOW, WINDOW_MIN),
     data: Math.max(options.data ?? DATA_MAX, DATA_MIN),
     head: Math.max(options.head ?? HEAD_MAX, HEAD_MIN),
-    features: [],
+    features: options.features ?? FEATURES,
     identity: options.identity,
   }
 }
@@ -210,6 +213,11 @@ export function matchHellos(ours: Hello, theirs: Hello): void {
     )
   }
   if (ours.nonce === theirs.nonce) throw new RemoteProtocolError('UNAUTHENTICATED', 'the peer sent our nonce back')
+}
+
+/** The features that both sides named: those that may be used between them. */
+export function agreedFeatures(ours: Hello, theirs: Hello): ReadonlySet<string> {
+  return new Set(ours.features.filter((name) => theirs.features.includes(name)))
 }
 
 /** What to do about it. */

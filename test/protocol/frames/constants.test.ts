@@ -11,6 +11,7 @@ describe('the numbers of the wire', () => {
       {
         VERSION: 1,
         OLDEST_VERSION: 1,
+        FEATURES: [],
         HEADER: 9,
         Frame: {
           HELLO: 0xc1,

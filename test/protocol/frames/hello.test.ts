@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
 import { describe, test } from 'node:test'
 import type { Connection, Event } from '../../../protocol/frames/connection.ts'
-import { Frame, Goaway } from '../../../protocol/frames/constants.ts'
+import { FEATURES, Frame, Goaway } from '../../../protocol/frames/constants.ts'
 import { readHello } from '../../../protocol/frames/hello.ts'
 import { connection, drain, frame, move, plain, TOKEN } from './support.ts'
 
@@ -219,6 +220,64 @@ describe('before the handshake is done', () => {
     server.receive(hello)
     server.receive(hello)
     assert.equal(server.failure?.code, 'HELLO_TWICE')
+  })
+})
+
+describe('a feature', () => {
+  const cases: readonly [string, caller: readonly string[], server: readonly string[], agreed: readonly string[]][] = [
+    ['that both name is agreed', ['a'], ['a'], ['a']],
+    ['that the caller alone names is not', ['a', 'b'], ['b'], ['b']],
+    ['that the server alone names is not', ['b'], ['c', 'b'], ['b']],
+    ['that is unknown to the other is ignored', ['x.1-2'], [], []],
+    ['named in another order, or twice, is agreed all the same', ['a', 'b'], ['b', 'b', 'a'], ['a', 'b']],
+    ['that begins as another does is another', ['a'], ['ab'], []],
+  ]
+  for (const [name, ours, theirs, agreed] of cases) {
+    for (const secret of [none, token]) {
+      test(`${name}${secret === token ? ', with a token' : ''}`, () => {
+        const caller = connection('caller', { ...secret, features: ours })
+        const server = connection('server', { ...secret, features: theirs })
+        talk(caller, server)
+        assert.deepEqual([caller.state, server.state], ['open', 'open'])
+        for (const feature of new Set([...ours, ...theirs])) {
+          assert.equal(caller.agreed(feature), agreed.includes(feature), `${feature} for the caller`)
+          assert.equal(server.agreed(feature), agreed.includes(feature), `${feature} for the server`)
+        }
+      })
+    }
+  }
+
+  test('is not agreed before the link is open: a peer that has yet to prove its token agrees on nothing', () => {
+    const caller = connection('caller', { ...token, features: ['a'] })
+    const server = connection('server', { ...token, features: ['a'] })
+    assert.ok(!caller.agreed('a'))
+    move(server, caller)
+    // The server's HELLO has come, and not its proof.
+    assert.deepEqual([caller.state, caller.agreed('a')], ['proof', false])
+    talk(caller, server)
+    assert.deepEqual([caller.agreed('a'), server.agreed('a')], [true, true])
+  })
+
+  test('is not agreed any more once the link has failed', () => {
+    const caller = connection('caller', { features: ['a'] })
+    const server = connection('server', { features: ['a'] })
+    talk(caller, server)
+    server.receive(frame(Frame.WINDOW, 0, 1, Buffer.alloc(4)))
+    assert.deepEqual([server.state, server.agreed('a')], ['failed', false])
+  })
+
+  test('has a name that HELLO can carry, and is named to every peer', () => {
+    for (const name of FEATURES) assert.match(name, /^[\w.-]+$/)
+    const server = connection('server', none)
+    const hello = drain(server)
+    assert.deepEqual(readHello(hello.subarray(9)).features, FEATURES)
+  })
+
+  test('is described in SPEC.md, each once', () => {
+    const page = readFileSync(new URL('../../../protocol/frames/SPEC.md', import.meta.url), 'utf8')
+    const section = /### Features\n([\s\S]*?)\n## /.exec(page)![1]!
+    const described = [...section.matchAll(/^\| `([\w.-]+)` \|/gm)].map(([, name]) => name)
+    assert.deepEqual(described.sort(), [...FEATURES].sort())
   })
 })
 
