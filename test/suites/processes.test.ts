@@ -2,31 +2,13 @@
 
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { FIXTURES, faultsOf, type Gantry, startGantry } from '../support/gantry.ts'
+import { FIXTURES, startGantry } from '../support/gantry.ts'
 import { freePort, temporary } from '../support/sockets.ts'
-import { type Arrangement, overHttp, type Running } from './arrangement.ts'
+import type { Arrangement } from './arrangement.ts'
 import { behaviour } from './behaviour.ts'
+import { overProcesses, two } from './pair.ts'
 
 const quiet = ['--access-log', 'off']
-
-function over(port: number, processes: Gantry[], clean: () => Promise<void> = async () => {}): Running {
-  const running = overHttp({ port }, async () => {
-    await Promise.all(processes.map(({ child }) => child.end()))
-    await clean()
-  })
-  return { ...running, broken: () => [...processes.flatMap(faultsOf), ...(running.broken?.() ?? [])] }
-}
-
-/** Two processes, the second after the first listens; neither is left when the second does not start. */
-async function two(first: Promise<Gantry>, second: (first: Gantry) => Promise<Gantry>): Promise<[Gantry, Gantry]> {
-  const one = await first
-  try {
-    return [one, await second(one)]
-  } catch (error) {
-    await one.child.end()
-    throw error
-  }
-}
 
 /** A container on one address and a proxy to it. */
 function pair(
@@ -46,7 +28,7 @@ function pair(
         ({ port }) =>
           startGantry(['proxy', '--listen', '127.0.0.1:0', '--upstream', upstream(port), ...quiet], { env }),
       )
-      return over(proxy.port, [proxy, container], () => rm(directory, { recursive: true, force: true }))
+      return overProcesses(proxy.port, [proxy, container], () => rm(directory, { recursive: true, force: true }))
     },
   })
 }
@@ -55,7 +37,7 @@ behaviour({
   name: "a container's HTTP port",
   async start() {
     const container = await startGantry(['container', FIXTURES, '--listen', '127.0.0.1:0', ...quiet])
-    return over(container.port, [container])
+    return overProcesses(container.port, [container])
   },
 })
 
@@ -77,7 +59,7 @@ behaviour({
       startGantry(['proxy', '--listen', '127.0.0.1:0', '--join-listen', address, ...quiet]),
       () => startGantry(['container', FIXTURES, '--join', address, ...quiet]),
     )
-    return over(proxy.port, [proxy, container], () => rm(directory, { recursive: true, force: true }))
+    return overProcesses(proxy.port, [proxy, container], () => rm(directory, { recursive: true, force: true }))
   },
 })
 
@@ -90,7 +72,7 @@ behaviour({
       startGantry(['proxy', '--workers', '2', '--listen', '127.0.0.1:0', '--join-listen', door, ...quiet], { env }),
       () => startGantry(['container', FIXTURES, '--join', door, ...quiet], { env }),
     )
-    return over(proxy.port, [proxy, container])
+    return overProcesses(proxy.port, [proxy, container])
   },
 })
 

@@ -38,9 +38,12 @@ export interface Suite {
   journalIs(key: string, events: string[]): Promise<void>
 }
 
+/** Every sentence that a suite of this process has. */
+export const stated: Set<string> = new Set()
+
 /** Starts the arrangement before the tests of the `describe` that this is called in, and looks for what was broken after them. */
 export function makeSuite(arrangement: Arrangement): Suite {
-  const { without = {}, unavailable } = arrangement
+  const { without = {}, unavailable, lacks = () => undefined } = arrangement
   let running: Running
   const journals: [key: string, events: string[]][] = []
   let made = 0
@@ -76,9 +79,16 @@ export function makeSuite(arrangement: Arrangement): Suite {
 
   return {
     holds(sentence, needs, run) {
+      stated.add(sentence)
       const missing = needs.find((feature) => without[feature] !== undefined)
       const reason = missing === undefined ? false : `${missing}: ${without[missing]}`
-      test(sentence, { skip: reason, timeout: 10_000 }, run)
+      test(sentence, { skip: reason, timeout: 10_000 }, async (context) => {
+        const lack = lacks(sentence)
+        if (!lack) return run()
+        context.diagnostic(`not yet in the older release: ${lack.before}`)
+        if (lack.harm !== undefined) return context.skip(`${lack.before}; not tried: ${lack.harm}`)
+        await assert.rejects(run, 'it holds in the older release too: take it off the list')
+      })
     },
     fresh: () => `k${process.pid}-${made++}`,
     open: (options) => running.open(options),

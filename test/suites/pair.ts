@@ -1,0 +1,46 @@
+/** Arrangements of real processes: what is seen of them is put together, and none is left when another does not start. */
+
+import { faultsOf, type Gantry } from '../support/gantry.ts'
+import { overHttp, type Running } from './arrangement.ts'
+
+/** A `Running` over the HTTP port of processes that it ends. */
+export function overProcesses(
+  port: number,
+  processes: readonly Gantry[],
+  clean: () => Promise<void> = async () => {},
+): Running {
+  const running = overHttp({ port }, async () => {
+    await Promise.all(processes.map(({ child }) => child.end()))
+    await clean()
+  })
+  return { ...running, broken: () => [...processes.flatMap(faultsOf), ...(running.broken?.() ?? [])] }
+}
+
+/** Two processes, the second after the first listens; neither is left when the second does not start. */
+export async function two(
+  first: Promise<Gantry>,
+  second: (first: Gantry) => Promise<Gantry>,
+): Promise<[Gantry, Gantry]> {
+  const one = await first
+  try {
+    return [one, await second(one)]
+  } catch (error) {
+    await one.child.end()
+    throw error
+  }
+}
+
+/** A proxy and a container that find each other by an address. */
+export async function overPair(
+  startProxy: () => Promise<Gantry>,
+  startContainer: () => Promise<Gantry>,
+  clean: () => Promise<void>,
+): Promise<Running> {
+  try {
+    const [proxy, container] = await two(startProxy(), startContainer)
+    return overProcesses(proxy.port, [proxy, container], clean)
+  } catch (error) {
+    await clean()
+    throw error
+  }
+}
