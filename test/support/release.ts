@@ -21,7 +21,7 @@ const environment = Object.fromEntries(Object.entries(process.env).filter(([name
 
 /** Runs git in `root`, also where another user owns it (CI that runs as root). */
 function git(root: string, ...argv: string[]): Buffer {
-  const command = ['-c', `safe.directory=${root}`, '-C', root, ...argv]
+  const command = ['-c', `safe.directory=${realpathSync(root)}`, '-C', root, ...argv]
   return execFileSync('git', command, {
     env: environment,
     maxBuffer: Number.POSITIVE_INFINITY,
