@@ -16,6 +16,7 @@ import { withDirectory } from './support/directory.ts'
 import { HttpClient } from './support/http-client.ts'
 import { RecordingLog } from './support/log.ts'
 import { freePort, listening } from './support/sockets.ts'
+import { until } from './support/until.ts'
 
 const cleanups: (() => unknown)[] = []
 after(async () => {
@@ -41,10 +42,6 @@ async function container(
   const drain = (): Promise<void> => serving.container.drain()
   cleanups.push(drain)
   return { serving, drain }
-}
-
-async function until(holds: () => Promise<boolean>): Promise<void> {
-  while (!(await holds())) await new Promise<void>((resolve) => setTimeout(resolve, 5))
 }
 
 const hello: Application = (_environ, startResponse) => {

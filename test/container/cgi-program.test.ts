@@ -12,6 +12,7 @@ import { noFcgiwrap, startFcgiwrap } from '../support/fcgiwrap.ts'
 import { HttpClient } from '../support/http-client.ts'
 import { noNginx, startNginx } from '../support/nginx.ts'
 import { temporary } from '../support/sockets.ts'
+import { until } from '../support/until.ts'
 
 const GANTRY = repositoryFile('gantry.ts')
 const MODULE = repositoryFile('test/fixtures/cgi.ts')
@@ -54,10 +55,6 @@ async function ran(variables: Record<string, string>, input: string = '', module
   const result = ended(child)
   child.stdin.end(input)
   return await result
-}
-
-async function until(condition: () => boolean): Promise<void> {
-  while (!condition()) await new Promise((resolve) => setTimeout(resolve, 5))
 }
 
 describe('gantry cgi', () => {

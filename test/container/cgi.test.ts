@@ -12,6 +12,7 @@ import { FakeClock } from '../support/clock.ts'
 import { RecordingLog } from '../support/log.ts'
 import { places } from '../support/places.ts'
 import { temporary } from '../support/sockets.ts'
+import { until } from '../support/until.ts'
 
 let directory = ''
 let programs = 0
@@ -47,10 +48,6 @@ async function running(text: string, options: CgiOptions = {}): Promise<Running>
 
 const codes = ({ log }: Running): unknown[] => log.lines.map(({ fields }) => fields['code'])
 const TEXT = 'printf "Content-Type: text/plain\\n\\n"\n'
-
-async function until(condition: () => boolean): Promise<void> {
-  while (!condition()) await new Promise((resolve) => setTimeout(resolve, 2))
-}
 
 /** What a program wrote into a file of its directory, once it has. */
 async function written(name: string): Promise<string> {

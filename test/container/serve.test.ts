@@ -13,6 +13,7 @@ import { OptionError } from '../../protocol/options.ts'
 import { nginxGet, packet } from '../protocol/uwsgi/support.ts'
 import { fields } from '../support/client.ts'
 import { FakeClock } from '../support/clock.ts'
+import { until } from '../support/until.ts'
 import { Serving, TestProxy } from './serving.ts'
 
 const text: Headers = [['Content-Type', 'text/plain']]
@@ -53,15 +54,6 @@ class Holding {
       this.all.push(held)
       this.most = Math.max(this.most, this.waiting.length)
     })
-}
-
-/** Resolves once `condition` holds, looked at whenever the event loop has gone round. */
-async function until(condition: () => boolean, what: string = String(condition)): Promise<void> {
-  const end = Date.now() + 5_000
-  while (!condition()) {
-    if (Date.now() > end) throw new Error(`waited in vain for ${what}`)
-    await new Promise((resolve) => setImmediate(resolve))
-  }
 }
 
 let directory = ''

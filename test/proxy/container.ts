@@ -111,12 +111,4 @@ export class Container {
   }
 }
 
-/** Resolves once `holds` does. Looks at each turn of the loop: what it waits for comes from sockets, and the runner's timeout ends it. */
-export async function until(holds: () => boolean): Promise<void> {
-  const awake = setInterval(() => {}, 1_000)
-  try {
-    while (!holds()) await new Promise<void>((resolve) => setTimeout(resolve, 1))
-  } finally {
-    clearInterval(awake)
-  }
-}
+export { until } from '../support/until.ts'

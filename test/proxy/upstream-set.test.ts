@@ -97,7 +97,7 @@ test('an address that two upstreams give is dialled once, and stays while one of
   scene.addresses = ['127.0.0.3']
   await until(() => scene.pool.count('ready') === 1)
   const asked = scene.asked
-  await until(() => scene.asked === asked + 3)
+  await until(() => scene.asked >= asked + 3)
   assert.ok(scene.set.addresses.includes(`127.0.0.1:${port}`))
   assert.equal(scene.pool.count('ready'), 1)
 })

@@ -12,16 +12,10 @@ import { RequestInput } from '../../../protocol/input.ts'
 import { FakeClock } from '../../support/clock.ts'
 import { RecordingLog } from '../../support/log.ts'
 import { facts, MemoryHost } from '../../support/memory-client.ts'
+import { until } from '../../support/until.ts'
 import { connection, identity } from './support.ts'
 
-/** Lets the loop turn until `condition` holds; a test that waits in vain fails. */
-export async function until(condition: () => boolean, what: string = 'what was waited for'): Promise<void> {
-  for (let turn = 0; turn < 2000; turn++) {
-    if (condition()) return
-    await new Promise((resolve) => setImmediate(resolve))
-  }
-  assert.fail(`${what} did not come`)
-}
+export { until }
 
 /** A few turns, in which something must not happen. */
 export async function turns(count: number = 20): Promise<void> {

@@ -11,6 +11,8 @@ import type { Http1Options } from '../../../protocol/http1/options.ts'
 import { HttpClient } from '../../support/http-client.ts'
 import { RecordingLog } from '../../support/log.ts'
 
+export { until } from '../../support/until.ts'
+
 export interface ServingOptions extends Partial<Omit<Http1Options, 'host' | 'onClose'>> {
   clock?: Clock
   /** A Unix socket's path; else a loopback port. */
@@ -84,15 +86,6 @@ export class Serving {
     for (const socket of this.sockets) socket.destroy()
     this.#server.close()
     await once(this.#server, 'close')
-  }
-}
-
-/** Resolves once `condition` holds, looked at whenever the event loop has gone round. */
-export async function until(condition: () => boolean, what: string = 'a condition'): Promise<void> {
-  const end = Date.now() + 5_000
-  while (!condition()) {
-    if (Date.now() > end) throw new Error(`waited in vain for ${what}: ${condition}`)
-    await new Promise((resolve) => setImmediate(resolve))
   }
 }
 

@@ -7,6 +7,9 @@ import { type Clock, Deadlines, systemClock } from '../../../protocol/clock.ts'
 import type { ExchangeHost } from '../../../protocol/exchange.ts'
 import { serveUwsgi, type UwsgiConnection, type UwsgiOptions } from '../../../protocol/uwsgi/gateway.ts'
 import { RecordingLog } from '../../support/log.ts'
+import { until } from '../../support/until.ts'
+
+export { until }
 
 export interface ServingOptions extends Partial<Omit<UwsgiOptions, 'host' | 'onClose'>> {
   clock?: Clock
@@ -119,15 +122,6 @@ export class Client {
 
   async says(text: string): Promise<void> {
     await until(() => this.text.includes(text), `${JSON.stringify(text)} in ${JSON.stringify(this.text)}`)
-  }
-}
-
-/** Resolves once `condition` holds, looked at whenever the event loop has gone round. */
-export async function until(condition: () => boolean, what: string = 'a condition'): Promise<void> {
-  const end = Date.now() + 5_000
-  while (!condition()) {
-    if (Date.now() > end) throw new Error(`waited in vain for ${what}: ${condition}`)
-    await new Promise((resolve) => setImmediate(resolve))
   }
 }
 
