@@ -403,7 +403,8 @@ describe('serveForever', () => {
     assert.match(await whole, /Hello/)
   })
 
-  it('lets what runs finish when it is closed, and aborts what does not', async () => {
+  it('lets what runs finish when it is closed, and aborts what does not', async (t) => {
+    t.mock.timers.enable({ apis: ['setTimeout'] })
     const begun = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
     const release = Promise.withResolvers<void>()
     const log = new RecordingLog()
@@ -427,9 +428,17 @@ describe('serveForever', () => {
     const finishing = one.request({ target: '/' }).whole()
     const never = two.request({ target: '/never' }).whole()
     await Promise.all(begun.map(({ promise }) => promise))
-    const closing = server.close()
+    let closed = false
+    const closing = server.close().then(() => {
+      closed = true
+    })
     release.resolve()
     assert.equal((await finishing).status, 200)
+    // The listener is closed first, and only then is there a time to pass.
+    while (!closed) {
+      t.mock.timers.tick(50)
+      await new Promise((resolve) => setImmediate(resolve))
+    }
     assert.equal((await never).complete, false)
     await closing
     await forever

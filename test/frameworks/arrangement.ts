@@ -11,7 +11,7 @@ import { temporary } from '../support/sockets.ts'
 import type { Framework, Peer } from './shape.ts'
 
 /** Milliseconds that a request or a note is waited for: a hang fails as one. */
-const PATIENCE = 15_000
+const PATIENCE = 60_000
 
 /** A peer with connections to close. */
 class Server implements Peer {

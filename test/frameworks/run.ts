@@ -50,7 +50,7 @@ export function compareFramework({ framework, module, inPair, cases, least, titl
     })
 
     for (const one of applicable) {
-      it(one.title, { timeout: 40_000 }, async () => {
+      it(one.title, { timeout: 150_000 }, async () => {
         try {
           const [plain, pair, answers] = await observe(both, one)
           const status = Array.isArray(one.status) ? one.status : (one.status as Record<string, number[]>)?.[framework]

@@ -14,6 +14,7 @@ import { fromNode } from '../../protocol/node-listener/from-node.ts'
 import { type PooledApplication, pool } from '../../proxy/pooled.ts'
 import { type HttpUpstream, http } from '../../proxy/upstreams/http.ts'
 import { Container, until } from '../proxy/container.ts'
+import { FakeClock } from '../support/clock.ts'
 import { withDirectory } from '../support/directory.ts'
 import { places } from '../support/places.ts'
 
@@ -106,6 +107,8 @@ class Remote {
 
 interface World {
   readonly faults: string[]
+  /** Of the remote ones: how long they wait for a container. */
+  readonly clock: FakeClock
   readonly connected: Remote
   readonly pooled: Remote
   readonly containers: readonly [Container, Container]
@@ -135,13 +138,15 @@ async function makeWorld(directory: string): Promise<World> {
   })
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
+  const clock = new FakeClock()
   const far = {
-    connect: connect(`unix:${directory}/a.sock`, { timeout: 200 }),
-    pool: pool([`unix:${directory}/b.sock`], { queueTimeout: 200 }),
+    connect: connect(`unix:${directory}/a.sock`, { clock }),
+    pool: pool([`unix:${directory}/b.sock`], { clock }),
     http: http(`http://127.0.0.1:${(server.address() as AddressInfo).port}`),
   }
   return {
     faults,
+    clock,
     connected,
     pooled,
     containers,
@@ -215,14 +220,21 @@ for (const place of places) {
       }))
 
     it('answers 502 or 503 for those that are down, while the others go on', () =>
-      inWorld(async ({ middleware, containers, server }) => {
+      inWorld(async ({ middleware, containers, server, clock }) => {
         await using placed = await place.put(middleware, root)
         for (const [prefix] of KINDS)
           assert.equal((await call(placed.application, { path: `${prefix}/x` })).status, 200)
         for (const container of containers) await container.kill()
         server.closeAllConnections()
         server.close()
-        const answers = await Promise.all(KINDS.map(([prefix]) => call(placed.application, { path: `${prefix}/x` })))
+        let over = false
+        const asked = Promise.all(KINDS.map(([prefix]) => call(placed.application, { path: `${prefix}/x` })))
+        asked.finally(() => (over = true)).catch(() => {})
+        await until(() => {
+          clock.advance(100)
+          return over
+        }, 'answers of those that are down')
+        const answers = await asked
         assert.deepEqual(
           answers.map(({ status }) => status),
           [200, 200, 200, 200, 200, 200, 503, 503, 502],

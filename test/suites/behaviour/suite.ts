@@ -38,6 +38,9 @@ export interface Suite {
   journalIs(key: string, events: string[]): Promise<void>
 }
 
+/** A test that takes longer than this waits in vain, ms: no busy machine needs it. */
+const PATIENCE = 60_000
+
 /** Every sentence that a suite of this process has. */
 export const stated: Set<string> = new Set()
 
@@ -63,7 +66,7 @@ export function makeSuite(arrangement: Arrangement): Suite {
         await running.close()
       }
     },
-    { timeout: 20_000 },
+    { timeout: PATIENCE },
   )
 
   const fetch: Suite['fetch'] = async (options) => (await running.open(options)).whole()
@@ -82,7 +85,7 @@ export function makeSuite(arrangement: Arrangement): Suite {
       stated.add(sentence)
       const missing = needs.find((feature) => without[feature] !== undefined)
       const reason = missing === undefined ? false : `${missing}: ${without[missing]}`
-      test(sentence, { skip: reason, timeout: 10_000 }, async (context) => {
+      test(sentence, { skip: reason, timeout: PATIENCE }, async (context) => {
         const lack = lacks(sentence)
         if (!lack) return run()
         context.diagnostic(`not yet in the older release: ${lack.before}`)
