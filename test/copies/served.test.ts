@@ -205,12 +205,15 @@ describe('an application with a copy of Gantry of its own', () => {
         })
       }
 
-      it(`${mixed === 0 ? 'nothing is' : 'it is'} said of two versions, once in each process that has both`, () => {
-        const lines = served.processes.flatMap((child) =>
-          child.log.filter(({ msg }) => String(msg).startsWith('two versions of Gantry are loaded: ')),
-        )
+      it(`${mixed === 0 ? 'nothing is' : 'it is'} said of two versions, once in each process that has both`, async () => {
+        const said = (child: TestChild): string[] =>
+          child.log
+            .map(({ msg }) => String(msg))
+            .filter((line) => line.startsWith('two versions of Gantry are loaded: '))
+        if (mixed > 0) await Promise.all(served.processes.map((child) => child.until(() => said(child).length > 0)))
+        const lines = served.processes.flatMap(said)
         assert.equal(lines.length, mixed)
-        for (const { msg } of lines) assert.match(String(msg), /imports 9\.9\.9 \(.*node_modules\/gantry\); install/)
+        for (const line of lines) assert.match(line, /imports 9\.9\.9 \(.*node_modules\/gantry\); install/)
       })
     })
   }

@@ -8,6 +8,7 @@ import { Pool } from '../../proxy/pool.ts'
 import { UpstreamSet } from '../../proxy/upstream-set.ts'
 import { withDirectory } from '../support/directory.ts'
 import { RecordingLog } from '../support/log.ts'
+import { freePort } from '../support/sockets.ts'
 import { Client, turn } from './client.ts'
 import { Container, until } from './container.ts'
 
@@ -67,11 +68,15 @@ async function listen(application: Application, host: string, port: number = 0):
 
 test('a name’s new address becomes a member, and one that is gone is drained', async () => {
   const held = Promise.withResolvers<void>()
-  const [old, port] = await listen(async (_environ, startResponse) => {
-    await held.promise
-    startResponse('200 OK', [])
-    return []
-  }, '127.0.0.1')
+  const [old, port] = await listen(
+    async (_environ, startResponse) => {
+      await held.promise
+      startResponse('200 OK', [])
+      return []
+    },
+    '127.0.0.1',
+    await freePort(),
+  )
   await listen(hello, '127.0.0.2', port)
   const scene = new Scene(`containers.test:${port}`)
   scene.addresses = ['127.0.0.1']
@@ -90,7 +95,7 @@ test('a name’s new address becomes a member, and one that is gone is drained',
 })
 
 test('an address that two upstreams give is dialled once, and stays while one of them gives it', async () => {
-  const [, port] = await listen(hello, '127.0.0.1')
+  const [, port] = await listen(hello, '127.0.0.1', await freePort())
   const scene = new Scene(`127.0.0.1:${port}`, `containers.test:${port}`)
   scene.addresses = ['127.0.0.1', '127.0.0.3']
   await until(() => scene.set.addresses.length === 2)

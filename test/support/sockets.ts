@@ -1,5 +1,6 @@
 /** Servers on loopback and in private directories, that end when they are told. */
 
+import { randomInt } from 'node:crypto'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -57,9 +58,24 @@ export function temporary(): Promise<string> {
   return mkdtemp(join(tmpdir(), 'gantry-'))
 }
 
-/** A port that was free a moment ago. */
+/** Ports below those that the system hands out by itself (Linux: from 32768 on), and above those of known services. */
+const [FIRST, LAST] = [20_000, 32_767]
+
+/**
+ * A port of 127.0.0.1 that was free a moment ago. Not one of the system's choice, which may be the next that it gives to a server or to a client's
+ * end of a connection: of this process, or of another test's.
+ */
 export async function freePort(): Promise<number> {
-  const { address, stop } = await listening(createServer())
-  await stop()
-  return address.port
+  for (;;) {
+    const port = randomInt(FIRST, LAST + 1)
+    const server = createServer()
+    const listens = await new Promise<boolean>((resolve) => {
+      server.once('error', () => resolve(false))
+      // On every address: a server of somebody's may be on another one.
+      server.listen(port, () => resolve(true))
+    })
+    if (!listens) continue
+    await new Promise((resolve) => server.close(resolve))
+    return port
+  }
 }
