@@ -5,7 +5,7 @@ import { cpSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
 import { pathToFileURL } from 'node:url'
-import { errorPage } from '../../middleware/error-page.ts'
+import * as ourMiddleware from '../../middleware/index.ts'
 import { loadedFrom } from '../../protocol/brand.ts'
 import { Context } from '../../protocol/context.ts'
 import { otherVersions, warnOfOtherVersions } from '../../protocol/copies.ts'
@@ -55,6 +55,7 @@ function environOf(copy: typeof ours): ours.Environ {
 describe('two copies in one process', () => {
   let installed: InstalledCopy
   let theirs: typeof ours
+  let theirMiddleware: typeof ourMiddleware
   let pairs: readonly [string, Class, Class][]
   let end: (() => void) | undefined
   let ended: Promise<void>
@@ -68,8 +69,9 @@ describe('two copies in one process', () => {
     })
     ended.catch(ready.reject)
     await ready.promise
-    const load = (file: string): Promise<Classes> =>
-      import(pathToFileURL(join(installed.path, 'dist', 'protocol', file)).href)
+    const file = (name: string): string => pathToFileURL(join(installed.path, 'dist', name)).href
+    const load = (name: string): Promise<Classes> => import(file(`protocol/${name}`))
+    theirMiddleware = await import(file('middleware/index.js'))
     theirs = (await load('index.js')) as unknown as typeof ours
     const [{ Context: TheirContext }, { LoadError: TheirLoadError }] = await Promise.all([
       load('context.js'),
@@ -152,7 +154,7 @@ describe('two copies in one process', () => {
   })
 
   it('answer with what the other throws', async () => {
-    const pages = errorPage()
+    const pages = ourMiddleware.errorPage()
     const failing: ours.Application = () => {
       throw new theirs.HttpError(429, 'SLOW', 'slow down', { headers: [['Retry-After', '7']] })
     }
@@ -160,6 +162,30 @@ describe('two copies in one process', () => {
       const { status, headers } = await ours.call(application, { path: '/' })
       assert.equal(status, 429)
       assert.ok(headers.some(([name, value]) => name === 'Retry-After' && value === '7'))
+    }
+  })
+
+  it('find nothing wrong with the other’s middleware by lint', async () => {
+    const echo: ours.Application = async (environ, startResponse) => {
+      const body = await environ['wsgi.input'].read()
+      startResponse('200 OK', [['Content-Type', 'text/plain']])
+      return [body]
+    }
+    for (const [checker, makers] of [
+      [ours, theirMiddleware],
+      [theirs, ourMiddleware],
+    ] as const) {
+      const broken: string[] = []
+      const report = (error: Error): void => void broken.push(error.message)
+      const { bodyLimit, cache, compress, errorPage, requestId, timeout } = makers
+      const layers = [bodyLimit(), cache(), compress(), errorPage(), requestId(), timeout()]
+      for (const layer of layers) {
+        const linted = checker.lint(layer(checker.lint(echo, { report })), { report })
+        const { status, body } = await ours.call(linted, { method: 'POST', body: 'sent' })
+        assert.deepEqual([status, body.toString()], [200, 'sent'])
+        linted.assertClosed()
+      }
+      assert.deepEqual(broken, [])
     }
   })
 
