@@ -58,6 +58,8 @@ export class Caller implements LinkOwner, CallOwner {
   readonly #onClosed: (error?: Error) => void
   #state: CallerState = 'connecting'
   #grant = 0
+  /** `grant` says 0, since too much waits to be sent. */
+  #congested = false
   #inFlight = 0
   #upgraded = 0
   #lag = 0
@@ -98,9 +100,9 @@ export class Caller implements LinkOwner, CallOwner {
     return this.#state === 'connecting' ? undefined : this.#connection.peer
   }
 
-  /** How many requests the peer lets this link have in flight. */
+  /** How many requests the peer lets this link have in flight; 0 while so much waits to be sent that no more should be begun here. */
   get grant(): number {
-    return this.#grant
+    return this.#congested ? 0 : this.#grant
   }
 
   /** Calls that hold a slot: upgraded streams are not counted. */
@@ -156,6 +158,7 @@ export class Caller implements LinkOwner, CallOwner {
       return Promise.reject(error)
     }
     if (this.#connection.worn) this.close('stream numbers are used up', Goaway.RETIRING)
+    this.#congested = this.#connection.congested
     this.link.schedule()
     return call.promise
   }
@@ -218,11 +221,14 @@ export class Caller implements LinkOwner, CallOwner {
         break
       case 'pong': {
         const key = Buffer.from(event.token).toString('hex')
-        const ping = this.#pings.get(key)
-        if (!ping) break
-        this.#pings.delete(key)
+        if (!this.#pings.has(key)) break
         this.#lag = event.lag
-        ping.resolve(this.#clock.now() - ping.at)
+        // It answers all before it too: of several PINGs that wait to be sent, or answers, only the latest is kept.
+        for (const [token, ping] of this.#pings) {
+          this.#pings.delete(token)
+          ping.resolve(this.#clock.now() - ping.at)
+          if (token === key) break
+        }
         break
       }
       case 'goaway':
@@ -242,11 +248,22 @@ export class Caller implements LinkOwner, CallOwner {
     ;(stream.owner as Call | undefined)?.relieved(stream)
   }
 
+  fault(stream: Stream, error: unknown): void {
+    this.#log.error({ peer: this.peer?.id, err: error }, 'a response could not be handled; its request was given up')
+    ;(stream.owner as Call | undefined)?.abort(error as Error)
+  }
+
   missed(stream: Stream): void {
     ;(stream.owner as Call | undefined)?.lost(lost())
   }
 
   flushing(): void {}
+
+  flushed(): void {
+    if (!this.#congested) return
+    this.#congested = this.#connection.congested
+    if (!this.#congested) this.#onChange()
+  }
 
   closed(error: Error | undefined): void {
     this.#state = 'closed'
@@ -262,6 +279,8 @@ export class Caller implements LinkOwner, CallOwner {
 
   released(): void {
     this.#inFlight--
+    // Its request may have been what waited to be sent, or its RESET now does.
+    this.#congested = this.#connection.congested
     this.#onChange()
     this.#endIfDone()
   }

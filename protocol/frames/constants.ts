@@ -37,6 +37,12 @@ export const Flag = {
   UPGRADE: 0x04,
 } as const
 
+/** What a HELLO's `features` can name: each says that its sender takes something that an older peer does not. */
+export const Feature = {
+  /** To a caller: TRAILERS may end the response to an upgrade that was declined. */
+  UPGRADE_TRAILERS: 'upgrade-trailers',
+} as const
+
 /** Why a stream was given up. */
 export const Reset = {
   /** Surely never ran: may be sent elsewhere, whatever its method. */
@@ -67,7 +73,7 @@ export const Goaway = {
   VERSION: 3,
   /** Stream numbers are used up: dial again. */
   RETIRING: 4,
-  /** The other side does not read what it makes this side send. */
+  /** The other side sends requests above its slots and does not read that they are refused. */
   OVERLOADED: 5,
   /** HELLO or AUTH did not come in time. */
   TIMEOUT: 6,
@@ -104,7 +110,10 @@ export const CREDIT_MAX = 0x7fff_ffff
 export const INFORM_COUNT = 16
 export const INFORM_MAX: number = 16 * 1024
 
-/** WINDOW, RESET, PONG… that a peer makes us send and does not read. */
+/**
+ * Bytes of heads, WINDOW and RESET that wait on a line that takes nothing, above which nothing new is begun on the link. As much as the line
+ * itself holds (the high-water mark of a Node socket): a peer that is that far behind serves nobody sooner by having more to read.
+ */
 export const CONTROL_MAX: number = 64 * 1024
 /** Heads that a peer makes us send and does not read; then requests are refused. */
 export const BACKLOG_MAX: number = 4 * 1024 * 1024

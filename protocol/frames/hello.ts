@@ -9,6 +9,7 @@ import {
   CREDIT_MAX,
   DATA_MAX,
   DATA_MIN,
+  Feature,
   HEAD_MAX,
   HEAD_MIN,
   NONCE,
@@ -78,7 +79,7 @@ export function helloOf(options: HelloOptions): Hello {
     window: Math.max(options.window ?? WINDOW, WINDOW_MIN),
     data: Math.max(options.data ?? DATA_MAX, DATA_MIN),
     head: Math.max(options.head ?? HEAD_MAX, HEAD_MIN),
-    features: [],
+    features: Object.values(Feature),
     identity: options.identity,
   }
 }

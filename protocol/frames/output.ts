@@ -122,7 +122,7 @@ export class Output {
     this.#at += bytes.length
   }
 
-  /** Bytes of the frame that was just finished with `beyond`: small ones are copied, others kept by reference. */
+  /** Bytes of the frame that was just finished with `beyond`, or of a whole one: small ones are copied, others kept by reference. */
   payload(bytes: Uint8Array): void {
     if (bytes.length <= COPY) {
       this.copy(bytes)
@@ -132,6 +132,22 @@ export class Output {
     this.#cut()
     this.#parts.push(bytes)
     this.#partsBytes += bytes.length
+  }
+
+  // ---- a frame of its own ----------------------------------------------------------------------------------------
+
+  /** The next frame begins where nothing of another is, so that `extract` can take it out again. */
+  isolate(): void {
+    this.#cut()
+  }
+
+  /** Takes out what was written since `isolate`, without payloads that are kept by reference. */
+  extract(): Buffer {
+    const frame = Buffer.allocUnsafeSlow(this.#at - this.#start)
+    this.#buffer.copy(frame, 0, this.#start, this.#at)
+    this.#at = this.#start
+    this.#frame = this.#start
+    return frame
   }
 
   // ---- msgpack: one array of text and small integers -------------------------------------------------------------

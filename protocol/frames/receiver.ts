@@ -31,6 +31,10 @@ export interface Answering {
   prove(proof: Uint8Array): void
   /** The peer's HELLO has come. */
   met(hello: Hello): void
+  /** The peer broke a rule in this stream alone. */
+  broken(stream: Stream, message: string): void
+  /** The peer gave up a stream that is over here: a RESET that waits to be sent for it says nothing new. */
+  resetLate(id: number): void
 }
 
 /** Memory of one's own costs more than all else that is done for a body of so few bytes. */
@@ -200,8 +204,11 @@ export class Receiver implements FrameSink {
     stream.responded = true
     stream.started = true
     if (status.startsWith('101')) {
-      if (!stream.upgrade)
-        throw new RemoteProtocolError('NOT_UPGRADE', `a 101 on stream ${id}, which asked for no upgrade`)
+      if (!stream.upgrade) {
+        // An application can do that: it costs its own request, and nobody else's.
+        this.#answering.broken(stream, `a 101 on stream ${id}, which asked for no upgrade`)
+        return
+      }
       this.#streams.upgraded(stream)
     }
     const size = end - bodyAt
@@ -256,7 +263,8 @@ export class Receiver implements FrameSink {
     const fields = this.#heads.fields(bytes, start, end)
     if (!stream) return
     if (stream.remoteEnded) throw new RemoteProtocolError('ENDED', `TRAILERS after the END of stream ${id}`)
-    if (stream.upgrade || (this.#hello.role === 'caller' && !stream.responded)) {
+    // The request of an upgrade has no body, and what follows a 101 is not HTTP; a declined upgrade's response is like any other.
+    if (this.#hello.role === 'caller' ? !stream.responded || stream.upgraded : stream.upgrade) {
       throw new RemoteProtocolError('TOO_EARLY', `TRAILERS on stream ${id}, where none can be`)
     }
     this.events.push({ type: 'trailers', stream, fields })
@@ -266,7 +274,10 @@ export class Receiver implements FrameSink {
   #onReset(id: number, bytes: Uint8Array, start: number, end: number): void {
     if (end - start < 1) throw badLength(Frame.RESET)
     const stream = this.#streams.known(id)
-    if (!stream) return
+    if (!stream) {
+      this.#answering.resetLate(id)
+      return
+    }
     this.#streams.close(stream)
     this.events.push({ type: 'reset', stream, code: bytes[start]!, text: textOf(bytes, start + 1, end) })
   }

@@ -223,6 +223,8 @@ export class ServedRequest implements ResponseSink, InputSource, ExchangeHost {
     })
     owner.upgradedBegan()
     this.#free()
+    // Its head could not be sent.
+    if (this.#stream.closed) this.#duplex.destroy()
     return this.#duplex
   }
 

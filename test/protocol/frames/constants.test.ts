@@ -29,6 +29,7 @@ describe('the numbers of the wire', () => {
           RESET: 0x16,
         },
         Flag: { END: 1, HOLD: 2, UPGRADE: 4 },
+        Feature: { UPGRADE_TRAILERS: 'upgrade-trailers' },
         Reset: {
           REFUSED: 1,
           CANCELLED: 2,
