@@ -243,8 +243,10 @@ export class Link implements Leaving {
   }
 
   #streamClosed(): void {
-    const done = this.#ending && this.#stream.writableFinished && this.connection.size === 0
-    this.destroy(done ? undefined : lost())
+    const { connection } = this
+    // A caller without calls has nothing more to say to a server that drains; a server's last response may not have left.
+    const said = connection.role === 'caller' ? connection.leaving : this.#ending && this.#stream.writableFinished
+    this.destroy(said && connection.size === 0 ? undefined : lost())
   }
 
   #peerEnded(): void {
