@@ -46,7 +46,11 @@ export class World {
   #gate: PromiseWithResolvers<void> = Promise.withResolvers()
   readonly #end: PromiseWithResolvers<void> = Promise.withResolvers()
 
-  constructor(seed: number) {
+  readonly #window: number
+
+  /** @param window credit of each stream, both ways */
+  constructor(seed: number, window: number) {
+    this.#window = window
     this.pool = new Pool({
       queueSize: 100_000,
       queueTimeout: 10_000_000,
@@ -103,13 +107,14 @@ export class World {
           leave: () => {},
           changed: () => {},
         },
+        window: this.#window,
         onClosed: ended('at the container'),
       },
     )
     this.pool.add(
       new FramesUpstream(
         here,
-        { clock: this.clock, log: this.#log },
+        { clock: this.clock, log: this.#log, window: this.#window },
         { address: name, dialled: true, authenticated: false, onClosed: ended('at the proxy') },
       ),
     )
@@ -132,13 +137,17 @@ export class World {
     if (plan.leaves === 0) this.#leave(running)
   }
 
-  /** Many clients that come, and go a moment later. */
-  async flood(plan: Plan, count: number, together: number): Promise<void> {
-    for (let at = 0; at < count; at += together) {
+  /** Many clients that come, and go a moment later, and those of `others` among them. */
+  async flood(plan: Plan, count: number, together: number, others: readonly Plan[]): Promise<void> {
+    const waves = Math.ceil(count / together)
+    for (let wave = 0; wave < waves; wave++) {
       const first = this.#requests.length
       for (let one = 0; one < together; one++) this.open(plan)
-      if (at % (8 * together) === 0) await this.tick()
-      for (const running of this.#requests.slice(first)) this.#leave(running)
+      const last = this.#requests.length
+      const other = others[wave % 50]
+      if (wave < 50 && other) this.open(other)
+      if (wave % 8 === 0) await this.tick()
+      for (const running of this.#requests.slice(first, last)) this.#leave(running)
     }
   }
 

@@ -6,7 +6,7 @@
 import { Duplex } from 'node:stream'
 
 /** What the system holds for an end that does not read, bytes. */
-const CAPACITY = 64 * 1024
+const CAPACITY = 16 * 1024
 /** What one read gives: no multiple of anything, so that frames are cut anywhere. */
 const READ = 10_007
 
@@ -21,6 +21,10 @@ export class WireEnd extends Duplex {
   #wants = false
   /** Its peer's write that waits for room here. */
   #written: Callback | undefined
+
+  constructor() {
+    super({ highWaterMark: CAPACITY })
+  }
 
   static pair(): [WireEnd, WireEnd] {
     const ends: [WireEnd, WireEnd] = [new WireEnd(), new WireEnd()]
