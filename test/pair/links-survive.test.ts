@@ -11,7 +11,7 @@ import { World } from './pair-world.ts'
 const often = <T>(usual: T, ...others: T[]): fc.Arbitrary<T> =>
   fc.oneof({ weight: 3, arbitrary: fc.constant(usual) }, { weight: 2, arbitrary: fc.constantFrom(...others) })
 
-const plan: fc.Arbitrary<Plan> = fc.record({
+const anything: fc.Arbitrary<Plan> = fc.record({
   method: fc.constantFrom('GET', 'HEAD', 'POST', 'PUT', 'DELETE'),
   upgrade: often<Plan['upgrade']>('no', 'accept', 'decline', 'unasked'),
   expect: fc.boolean(),
@@ -40,12 +40,27 @@ const plan: fc.Arbitrary<Plan> = fc.record({
   stalled: fc.oneof({ weight: 6, arbitrary: fc.constant(false) }, { weight: 1, arbitrary: fc.constant(true) }),
 })
 
+/** Upgrades that come to something: accepted by an application whose listener may throw, or declined with a whole response. */
+const upgrade: fc.Arbitrary<Plan> = fc
+  .tuple(anything, fc.constantFrom('accept', 'decline'), fc.constantFrom('no', 'midway'))
+  .map(([one, asked, fails]) => ({
+    ...one,
+    upgrade: asked as Plan['upgrade'],
+    fails: asked === 'accept' ? (fails as Plan['fails']) : 'no',
+    wait: 'no',
+    length: 'none',
+    leaves: undefined,
+    stalled: false,
+  }))
+
+const plan = fc.oneof({ weight: 5, arbitrary: anything }, { weight: 1, arbitrary: upgrade })
+
 const which = fc.nat({ max: 3 })
 const step = fc.oneof(
   { weight: 12, arbitrary: fc.record({ do: fc.constant('open' as const), plan }) },
   { weight: 5, arbitrary: fc.record({ do: fc.constant('ticks' as const), count: fc.integer({ min: 1, max: 8 }) }) },
   {
-    weight: 3,
+    weight: 4,
     arbitrary: fc.record({ do: fc.constant('stall' as const), which, end: fc.constantFrom(0 as const, 1 as const) }),
   },
   { weight: 1, arbitrary: fc.record({ do: fc.constant('go' as const) }) },
@@ -67,7 +82,7 @@ const step = fc.oneof(
 )
 
 /** Their RESETs are more than 64 KiB. */
-const FLOOD = 2_600
+const FLOOD = 3_000
 /** Set both to look further: a failure prints the seed that repeats it. */
 const RUNS = Number(process.env['GANTRY_TEST_RUNS'] ?? 60)
 const SEED = Number(process.env['GANTRY_TEST_SEED'] ?? 1)
