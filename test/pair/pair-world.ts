@@ -195,6 +195,7 @@ export class World {
       if (turn === 1_000) this.#abandon()
       await this.tick(turn % 10 === 0 ? 5 : 0)
     }
+    this.assertNoneLost()
     for (const [id, { plan, answer }] of this.#requests.entries()) {
       assert.ok(
         answer || !isInnocent(plan),
