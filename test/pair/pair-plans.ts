@@ -1,7 +1,7 @@
 /** What a request of the whole-pair property does: its client's side, its application's side, and what has to come of it. */
 
 import type { Application, Environ, Headers, StartResponse } from '../../protocol/application.ts'
-import { Context } from '../../protocol/context.ts'
+import type { Context } from '../../protocol/context.ts'
 import type { Answer, Fields, RequestOptions, Sent } from '../support/client.ts'
 
 export interface Plan {

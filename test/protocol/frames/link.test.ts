@@ -180,7 +180,7 @@ describe('a link', () => {
     server.respond(here, '200 OK', [], Buffer.alloc(70_000), false)
     link.schedule()
     await turns(3)
-    assert.equal(server.room(here), false)
+    assert.equal(server.pending, false)
     slow.release()
     await turns(3)
     assert.equal(server.room(here), true)
