@@ -8,8 +8,17 @@ import fc from 'fast-check'
 import type { Plan } from './pair-plans.ts'
 import { World } from './pair-world.ts'
 
+const SHORT_HEAD = 64 * 1024
+
 const often = <T>(usual: T, ...others: T[]): fc.Arbitrary<T> =>
   fc.oneof({ weight: 3, arbitrary: fc.constant(usual) }, { weight: 2, arbitrary: fc.constantFrom(...others) })
+
+/** As long as they are usually, and about as long as the shorter of two limits lets them be. */
+const value = fc.oneof(
+  { weight: 4, arbitrary: often(10, 0, 2_000) },
+  { weight: 1, arbitrary: fc.integer({ min: SHORT_HEAD / 2 - 300, max: SHORT_HEAD / 2 + 50 }) },
+  { weight: 1, arbitrary: fc.constant(60_000) },
+)
 
 const anything: fc.Arbitrary<Plan> = fc.record({
   method: fc.constantFrom('GET', 'HEAD', 'POST', 'PUT', 'DELETE'),
@@ -22,8 +31,8 @@ const anything: fc.Arbitrary<Plan> = fc.record({
   ),
   chunked: fc.boolean(),
   requestTrailers: fc.boolean(),
-  requestHeader: often(10, 0, 2000, 40_000),
-  responseHeader: often(10, 0, 2000, 60_000),
+  requestHeader: value,
+  responseHeader: value,
   read: fc.constantFrom('none', 'some', 'all'),
   wait: often<Plan['wait']>('no', 'gate', 'hang', 'deaf'),
   hints: often(0, 1, 20),
@@ -118,10 +127,13 @@ describe('whatever clients and applications do', () => {
         fc.array(step, { minLength: 5, maxLength: 40 }),
         fc.constantFrom(1, 1, 1, 2, 3),
         fc.integer({ min: 1, max: 40 }),
-        fc.constantFrom(2_000, 10_000, 128 * 1024),
+        fc.record({
+          window: fc.constantFrom(2_000, 10_000, 128 * 1024),
+          head: fc.constantFrom(SHORT_HEAD, 256 * 1024),
+        }),
         fc.nat(),
-        async (steps, containers, slots, window, seed) => {
-          const world = new World(seed, window)
+        async (steps, containers, slots, frames, seed) => {
+          const world = new World(seed, frames)
           for (let count = 0; count < containers; count++) world.join(slots)
           for (let turn = 0; turn < 5; turn++) await world.tick()
           await run(world, steps)

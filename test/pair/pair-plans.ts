@@ -78,7 +78,11 @@ export async function act(id: number, plan: Plan, sent: Sent): Promise<Answer> {
   } else if (plan.upload >= 0 && plan.upgrade !== 'decline') {
     const bytes = bytesOf(id, plan.upload)
     for (let at = 0; at < bytes.length; at += 30_000) void sent.send(bytes.subarray(at, at + 30_000))
-    sent.finish(plan.requestTrailers && plan.chunked ? [['X-Sum', `up ${id}`]] : [])
+    const trailers: Fields = [
+      ['X-Sum', `up ${id}`],
+      ['X-Pad', value(id, plan.requestHeader)],
+    ]
+    sent.finish(plan.requestTrailers && plan.chunked ? trailers : [])
   }
   return sent.whole()
 }
@@ -111,14 +115,14 @@ export function applicationOf(planOf: (id: number) => Plan, ran: (id: number) =>
     if (plan.read === 'all') {
       const bytes = Buffer.from(await input.read())
       headers.push(['X-Read', `${bytes.length} ${bytes.equals(bytesOf(id, bytes.length)) ? 'right' : 'wrong'}`])
-      headers.push(['X-Trailers', (await input.trailers).flat().join()])
+      headers.push(['X-Trailers', shownTrailers(await input.trailers)])
     } else if (plan.read === 'some') await input.read1(1000)
     if (plan.wait === 'gate') await gate().opened
     else if (plan.wait === 'hang') await aborted(environ)
     else if (plan.wait === 'deaf') await gate().ended
     if (plan.fails === 'before') throw new Error('before its head')
     if (plan.upgrade === 'accept' || plan.upgrade === 'unasked') return upgraded(plan, environ, startResponse)
-    if (plan.trailers) gantry.trailers(() => [['X-Sum', `down ${id}`]])
+    if (plan.trailers) gantry.trailers(() => trailersOf(id, plan))
     if (plan.length !== 'none') {
       const off = plan.length === 'short' ? -1 : plan.length === 'long' ? 1 : 0
       headers.push(['Content-Length', String(Math.max(0, plan.size + off))])
@@ -166,11 +170,23 @@ async function* failing(bytes: Buffer): AsyncGenerator<Buffer> {
   throw new Error('midway')
 }
 
+const trailersOf = (id: number, plan: Plan): Headers => [
+  ['X-Sum', `down ${id}`],
+  ['X-Pad', value(id, plan.responseHeader)],
+]
+
+const shownTrailers = (fields: Headers): string => fields.map(([name, { length }]) => `${name} ${length}`).join()
+
 // ---- what has to come of it ----------------------------------------------------------------------------------------
 
-/** Whether nothing that its client or its application does keeps it from its own right answer. */
-export function isInnocent(plan: Plan): boolean {
+/**
+ * Whether nothing that its client or its application does keeps it from its own right answer.
+ *
+ * @param head the longest head that both sides take, in which each character of a plan's values takes two bytes
+ */
+export function isInnocent(plan: Plan, head: number): boolean {
   return (
+    2 * Math.max(plan.requestHeader, plan.responseHeader) < head - 2_000 &&
     plan.leaves === undefined &&
     !plan.stalled &&
     plan.fails === 'no' &&
@@ -206,11 +222,18 @@ export function compared(id: number, plan: Plan, answer: Answer): [actual: objec
       complete: true,
       status: upgrade ? 101 : plan.status,
       body: 'right',
-      trailers: trailers ? [['X-Sum', `down ${id}`]] : [],
+      trailers: trailers ? trailersOf(id, plan) : [],
       hints: Math.min(16, plan.hints),
       big: upgrade ? undefined : value(id, plan.responseHeader),
       read: whole ? `${uploaded} right` : undefined,
-      readTrailers: whole ? (sums ? `X-Sum,up ${id}` : '') : undefined,
+      readTrailers: whole
+        ? sums
+          ? shownTrailers([
+              ['X-Sum', `up ${id}`],
+              ['X-Pad', value(id, plan.requestHeader)],
+            ])
+          : ''
+        : undefined,
     },
   ]
 }

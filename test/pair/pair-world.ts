@@ -45,12 +45,13 @@ export class World {
   #ticks = 0
   #gate: PromiseWithResolvers<void> = Promise.withResolvers()
   readonly #end: PromiseWithResolvers<void> = Promise.withResolvers()
+  #over = false
 
-  readonly #window: number
+  readonly #frames: { readonly window: number; readonly head: number }
 
-  /** @param window credit of each stream, both ways */
-  constructor(seed: number, window: number) {
-    this.#window = window
+  /** @param frames what both sides take: credit of each stream, and the longest head */
+  constructor(seed: number, frames: { readonly window: number; readonly head: number }) {
+    this.#frames = frames
     this.pool = new Pool({
       queueSize: 100_000,
       queueTimeout: 10_000_000,
@@ -107,14 +108,14 @@ export class World {
           leave: () => {},
           changed: () => {},
         },
-        window: this.#window,
+        ...this.#frames,
         onClosed: ended('at the container'),
       },
     )
     this.pool.add(
       new FramesUpstream(
         here,
-        { clock: this.clock, log: this.#log, window: this.#window },
+        { clock: this.clock, log: this.#log, ...this.#frames },
         { address: name, dialled: true, authenticated: false, onClosed: ended('at the proxy') },
       ),
     )
@@ -188,7 +189,7 @@ export class World {
   async settle(): Promise<void> {
     this.go()
     for (const { holder } of this.#members) holder?.grant(20)
-    const waits = (): boolean => this.#requests.some(({ plan, answer }) => !answer && isInnocent(plan))
+    const waits = (): boolean => this.#requests.some(({ plan, answer }) => !answer && this.#innocent(plan))
     for (let turn = 0; turn < 3_000 && waits(); turn++) {
       this.openGate()
       // What holds a slot for ever holds up those behind it.
@@ -198,7 +199,7 @@ export class World {
     this.assertNoneLost()
     for (const [id, { plan, answer }] of this.#requests.entries()) {
       assert.ok(
-        answer || !isInnocent(plan),
+        answer || !this.#innocent(plan),
         `request ${id} was not answered: ${this.#inspect()} ${JSON.stringify(plan)}`,
       )
     }
@@ -224,7 +225,7 @@ export class World {
     assert.ok(!busy(), `something still runs: ${this.#inspect()}`)
     for (const [id, { plan, answer }] of this.#requests.entries()) {
       const runs = this.#runs[id] ?? 0
-      if (isInnocent(plan)) {
+      if (this.#innocent(plan)) {
         assert.equal(runs, 1, `request ${id} ran ${runs} times: ${JSON.stringify(plan)}`)
         assert.deepEqual(...compared(id, plan, answer!), `request ${id}: ${JSON.stringify(plan)}`)
       } else if (plan.method === 'POST') assert.ok(runs <= 1, `POST ${id} ran ${runs} times: ${JSON.stringify(plan)}`)
@@ -238,18 +239,20 @@ export class World {
     assert.deepEqual(this.lost, [])
   }
 
-  #over = false
-
   /** All clients that are left go, and no application waits any more. */
   #abandon(): void {
     this.#end.resolve()
-    for (const running of this.#requests) if (!running.answer && !isInnocent(running.plan)) this.#leave(running)
+    for (const running of this.#requests) if (!running.answer && !this.#innocent(running.plan)) this.#leave(running)
   }
 
   #leave(running: Running): void {
     running.leaveAt = Number.POSITIVE_INFINITY
     if (running.answer) return
     running.sent.abort()
+  }
+
+  #innocent(plan: Plan): boolean {
+    return isInnocent(plan, this.#frames.head)
   }
 
   #member(which: number): Member | undefined {
