@@ -205,6 +205,32 @@ describe('a request that is served', () => {
     await until(() => host.done.length === 3)
   })
 
+  test('whose response head is more than the peer takes fails once, with 500, and the link goes on', async () => {
+    let runs = 0
+    const { peer, server, host, log } = await serverAgainstPeer((_environ, startResponse) => {
+      runs++
+      startResponse('200 OK', [['X-Big', 'y'.repeat(300_000)]])
+      return [Buffer.from('hi')]
+    })
+    const methods = ['GET', 'HEAD']
+    for (const method of methods) {
+      peer.connection.request({ ...REQUEST, variables: REQUEST.variables.with(1, method) }, WHOLE, undefined)
+    }
+    peer.send()
+    for (const [at, method] of methods.entries()) {
+      const { status, headers, body, end } = await peer.heard('response', at)
+      assert.equal(status, '500 Internal Server Error')
+      const length = Number(headers.find(([name]) => name === 'Content-Length')?.[1])
+      assert.equal(body?.length, method === 'HEAD' ? undefined : length)
+      assert.equal(end, true)
+    }
+    await until(() => host.done.length === 2)
+    assert.equal(runs, 2)
+    assert.match(log.lines[0]?.message ?? '', /a head of 3\d+ bytes, where the peer takes 262144/)
+    assert.equal(server.inspect(), '<ServerLink ready p 0 of 10>')
+    server.destroy()
+  })
+
   test('is given up with thousands of others in one tick, and the link goes on', async () => {
     const failing: ((error: Error) => void)[] = []
     const application: Application = async (_environ, startResponse) => {
@@ -675,14 +701,14 @@ describe('an upgraded connection', () => {
     )
     peer.connection.request(REQUEST, WHOLE, undefined)
     peer.send()
-    const reset = await peer.heard('reset')
-    assert.deepEqual([reset.stream.id, reset.code], [2, Reset.APPLICATION])
+    const failed = await peer.heard('response')
+    assert.deepEqual([failed.stream.id, failed.status, failed.end], [2, '500 Internal Server Error', true])
     await until(() => connection?.destroyed === true)
     await until(() => server.active === 1)
     assert.equal(server.inspect(), '<ServerLink ready p 1 of 10>')
     assert.equal(log.lines.at(-1)?.message, 'a 101 was given for a request that asks for no upgrade')
     held.answer()
-    assert.equal((await peer.heard('response')).stream, other)
+    assert.equal((await peer.heard('response', 1)).stream, other)
     server.destroy()
   })
 
