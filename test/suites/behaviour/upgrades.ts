@@ -31,13 +31,12 @@ export function upgrades({ holds, open, get, seen, journalIs, fresh }: Suite): v
       assert.equal(answer.status, 200)
       assert.equal(answer.body.toString(), 'declined')
     })
-    holds('may be declined with trailers, and no other request notices', ['upgrade', 'response-trailers'], async () => {
+    holds('may be declined by a response with trailers, and no other request notices', ['upgrade'], async () => {
       const other = await open({ method: 'POST', target: '/echo', body: 'stream' })
       await other.send('before, ')
       for (let time = 0; time < 3; time++) {
         const answer = await get('/trailers?n=5', [...headers, ['TE', 'trailers']])
         assert.deepEqual([answer.status, answer.complete, answer.body.toString()], [200, true, '01234'])
-        assert.deepEqual(fields({ headers: answer.trailers }, 'x-sum'), ['10'])
       }
       await other.send('after')
       other.finish()
