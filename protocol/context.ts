@@ -160,7 +160,7 @@ export class Context implements RequestContext {
   }
 }
 
-/** Calls all of them, and throws then what the first that failed threw: one that fails keeps no other from being told. */
+/** Calls every callback, then rethrows the first error: a callback that throws must not keep the others from running. */
 export function callAll<T>(callbacks: readonly ((argument: T) => void)[], argument: T): void {
   let failure: { error: unknown } | undefined
   for (const callback of callbacks) {

@@ -58,7 +58,7 @@ export class Caller implements LinkOwner, CallOwner {
   readonly #onClosed: (error?: Error) => void
   #state: CallerState = 'connecting'
   #grant = 0
-  /** `grant` says 0, since too much waits to be sent. */
+  /** The output queue is too long: `grant` is 0 until it has been sent. */
   #congested = false
   #inFlight = 0
   #upgraded = 0
@@ -100,7 +100,7 @@ export class Caller implements LinkOwner, CallOwner {
     return this.#state === 'connecting' ? undefined : this.#connection.peer
   }
 
-  /** How many requests the peer lets this link have in flight; 0 while so much waits to be sent that no more should be begun here. */
+  /** How many requests the peer lets this link have in flight; 0 while the link's output queue is too long for another request. */
   get grant(): number {
     return this.#congested ? 0 : this.#grant
   }
@@ -223,7 +223,7 @@ export class Caller implements LinkOwner, CallOwner {
         const key = Buffer.from(event.token).toString('hex')
         if (!this.#pings.has(key)) break
         this.#lag = event.lag
-        // It answers all before it too: of several PINGs that wait to be sent, or answers, only the latest is kept.
+        // A PONG answers the earlier PINGs too: only the latest of several queued PINGs, or PONGs, is sent.
         for (const [token, ping] of this.#pings) {
           this.#pings.delete(token)
           ping.resolve(this.#clock.now() - ping.at)
@@ -249,7 +249,7 @@ export class Caller implements LinkOwner, CallOwner {
   }
 
   fault(stream: Stream, error: unknown): void {
-    this.#log.error({ peer: this.peer?.id, err: error }, 'a response could not be handled; its request was given up')
+    this.#log.error({ peer: this.peer?.id, err: error }, 'handling a response failed; its request was aborted')
     ;(stream.owner as Call | undefined)?.abort(error as Error)
   }
 
@@ -279,7 +279,7 @@ export class Caller implements LinkOwner, CallOwner {
 
   released(): void {
     this.#inFlight--
-    // Its request may have been what waited to be sent, or its RESET now does.
+    // Aborting a call can remove its REQUEST from the output queue, or add a RESET.
     this.#congested = this.#connection.congested
     this.#onChange()
     this.#endIfDone()

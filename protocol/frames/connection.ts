@@ -43,9 +43,9 @@ export class Connection implements Answering {
   readonly #handshake: Handshake
   readonly #receiver: Receiver
   readonly #window: number
-  /** What the peer's HELLO says that it takes. */
+  /** The peer's HELLO names the feature `upgrade-trailers`. */
   #upgradeTrailers = false
-  /** The most slots that were told. */
+  /** The largest number of slots that was sent. */
   #mostSlots = 0
 
   constructor(options: ConnectionOptions) {
@@ -100,7 +100,7 @@ export class Connection implements Answering {
     return this.#sender.pending
   }
 
-  /** Bytes that wait to be taken, body not counted. */
+  /** Bytes queued for `take`, without the bodies that wait in their streams. */
   get backlog(): number {
     return this.#sender.backlog
   }
@@ -111,14 +111,14 @@ export class Connection implements Answering {
   }
 
   /**
-   * Whether the line takes nothing now: `take` is not called before it does. Body is then left where what overtakes it still can, and a
-   * request that is given up is withdrawn instead of being sent and reset.
+   * Whether the socket accepts no more bytes now; `take` is not called until it does. Body then stays in its stream, so that control frames
+   * can overtake it, and a request that is aborted is removed from the queue instead of being sent and reset.
    */
   set full(full: boolean) {
     this.#sender.full = full
   }
 
-  /** Whether so much waits on a line that takes nothing that no request should be begun here (`CONTROL_MAX`). */
+  /** Whether more than `CONTROL_MAX` bytes are queued for a socket that accepts none: no new request should use this link. */
   get congested(): boolean {
     return this.#sender.congested
   }
@@ -224,7 +224,7 @@ export class Connection implements Answering {
   }
 
   /**
-   * Ends the direction with trailer fields (flat). A peer that cannot take them where they are is sent the end without them.
+   * Ends the direction with trailer fields (flat). For a peer that does not accept trailers here, the fields are dropped.
    *
    * @throws LocalProtocolError `HEAD_TOO_LARGE`, `NOT_LATIN1`; nothing was ended then
    */
@@ -243,8 +243,8 @@ export class Connection implements Answering {
   /** Gives a stream up. What waits to be sent is dropped, and nothing more of it will be heard. */
   reset(stream: Stream, code: number, text: string): void {
     if (stream.closed) return
-    // A request that never left cancels out: its number is a gap.
-    const withdrawn = this.#sender.control.held.has(stream)
+    // A REQUEST that was never sent needs no RESET: its stream number becomes a gap.
+    const withdrawn = this.#sender.control.queued.has(stream)
     this.#streams.close(stream)
     if (this.failure || withdrawn) return
     this.#sender.control.reset(stream.id, code, text)
@@ -269,12 +269,12 @@ export class Connection implements Answering {
     this.#sender.control.slots(count)
   }
 
-  /** In place of one that has not left. @param token 8 bytes that come back */
+  /** Replaces a PING that is still queued. @param token 8 bytes that come back */
   ping(token: Uint8Array): void {
     if (this.state === 'open') this.#sender.control.ping(token)
   }
 
-  /** In place of one that has not left. @param running applications at work; @param lag how late the loop is, in milliseconds */
+  /** Replaces a PONG that is still queued. @param running applications at work; @param lag how late the loop is, in milliseconds */
   pong(token: Uint8Array, running: number, lag: number): void {
     if (this.state === 'open') this.#sender.control.pong(token, running, lag)
   }
@@ -313,18 +313,18 @@ export class Connection implements Answering {
     this.#upgradeTrailers = hello.features.includes(Feature.UPGRADE_TRAILERS)
   }
 
-  broken(stream: Stream, message: string): void {
+  violated(stream: Stream, message: string): void {
     this.reset(stream, Reset.PROTOCOL, message)
-    this.#receiver.events.push({ type: 'broken', stream, text: message })
+    this.#receiver.events.push({ type: 'violation', stream, text: message })
   }
 
-  resetLate(id: number): void {
-    this.#sender.control.held.withdrawReset(id)
+  peerReset(id: number): void {
+    this.#sender.control.queued.withdrawReset(id)
   }
 
-  /** A caller has at most its slots and its upgrades open. One that is owed more RESETs sends without end, and does not read. */
+  /** A caller has at most its slots and its upgrades open. If more RESETs are queued, it sends requests endlessly and does not read. */
   #checkOwed(): void {
-    if (this.#sender.control.held.resetCount > this.#mostSlots + UPGRADED_MAX) {
+    if (this.#sender.control.queued.resetCount > this.#mostSlots + UPGRADED_MAX) {
       this.fail(new RemoteProtocolError('OVERLOADED', 'the peer sends requests above its slots and does not read'))
     }
   }

@@ -37,9 +37,9 @@ export const Flag = {
   UPGRADE: 0x04,
 } as const
 
-/** What a HELLO's `features` can name: each says that its sender takes something that an older peer does not. */
+/** Names for HELLO's `features`: each says that the sender accepts something that older peers do not. */
 export const Feature = {
-  /** To a caller: TRAILERS may end the response to an upgrade that was declined. */
+  /** A caller with it accepts TRAILERS at the end of the response to a declined upgrade. */
   UPGRADE_TRAILERS: 'upgrade-trailers',
 } as const
 
@@ -73,7 +73,7 @@ export const Goaway = {
   VERSION: 3,
   /** Stream numbers are used up: dial again. */
   RETIRING: 4,
-  /** The other side sends requests above its slots and does not read that they are refused. */
+  /** The other side sends requests above its slots and does not read the refusals. */
   OVERLOADED: 5,
   /** HELLO or AUTH did not come in time. */
   TIMEOUT: 6,
@@ -111,8 +111,8 @@ export const INFORM_COUNT = 16
 export const INFORM_MAX: number = 16 * 1024
 
 /**
- * Bytes of heads, WINDOW and RESET that wait on a line that takes nothing, above which nothing new is begun on the link. As much as the line
- * itself holds (the high-water mark of a Node socket): a peer that is that far behind serves nobody sooner by having more to read.
+ * Bytes of heads, WINDOW and RESET queued for a socket that accepts no more, above which no new request uses the link. The high-water mark of a
+ * Node socket: a peer that is so far behind answers nobody sooner if more is queued for it.
  */
 export const CONTROL_MAX: number = 64 * 1024
 /** Heads that a peer makes us send and does not read; then requests are refused. */

@@ -1,29 +1,28 @@
 /**
- * Frames without head or body, on their way out: the handshake's, GOAWAY, STARTED, WINDOW, RESET, SLOTS, PING, PONG.
- *
- * What a peer can make us say without end is bounded by what is kept of it: the latest SLOTS, PING and PONG, and on a line that takes
- * nothing one WINDOW or RESET for each stream (`held-frames.ts`). Does not know when there is something to say.
+ * Writes the control frames: HELLO, AUTH, GOAWAY, STARTED, WINDOW, RESET, SLOTS, PING, PONG. Only the latest SLOTS, PING and PONG are queued, and
+ * while the socket is full one WINDOW or RESET per stream (`queued-frames.ts`), so that a peer that does not read cannot grow the queue.
+ * Does not decide when to send which frame.
  */
 
 import { LocalProtocolError } from '../errors.ts'
 import { Frame, HEADER, HELLO_MAX, STARTED_MAX, TEXT_MAX } from './constants.ts'
-import { HeldFrames } from './held-frames.ts'
+import { QueuedFrames } from './queued-frames.ts'
 import { type Hello, writeHello } from './hello.ts'
 import type { Output } from './output.ts'
 import type { Stream } from './stream.ts'
 import { StreamList } from './stream-list.ts'
 
 export class Control {
-  /** The line takes nothing now. */
+  /** The socket accepts no more bytes now. */
   full = false
-  /** Of a line that is full. Empty when it is not. */
-  readonly held: HeldFrames = new HeldFrames()
+  /** Frames queued while the socket is full; empty otherwise. */
+  readonly queued: QueuedFrames = new QueuedFrames()
   readonly #out: Output
   readonly #starting: StreamList = new StreamList()
   #ping: Uint8Array | undefined
   #pong: { token: Uint8Array; running: number; lag: number } | undefined
   #slots: number | undefined
-  /** HELLO or AUTH are among what waits: nothing overtakes them. */
+  /** HELLO or AUTH are queued: nothing may overtake them. */
   #handshaking = false
 
   constructor(out: Output) {
@@ -31,22 +30,22 @@ export class Control {
   }
 
   get pending(): boolean {
-    return this.#starting.length > 0 || this.held.size > 0 || this.#urgent
+    return this.#starting.length > 0 || this.queued.size > 0 || this.#urgent
   }
 
-  /** What waits for the next write, in order: credit comes after STARTED, and requests after the RESETs whose slots they may take. */
+  /** Writes the queued frames: WINDOW after STARTED, and requests after the RESETs that free their slots. */
   write(): void {
     if (this.#starting.length > 0) this.#writeStarted()
-    const { held } = this
-    if (held.size === 0) return
-    for (const [stream, credit] of held.windows()) this.#writeWindow(stream.id, credit)
-    for (const [id, { code, text }] of held.resets()) this.#writeReset(id, code, text)
-    for (const frame of held.requests()) this.#out.payload(frame)
-    held.clear()
+    const { queued } = this
+    if (queued.size === 0) return
+    for (const [stream, credit] of queued.windows()) this.#writeWindow(stream.id, credit)
+    for (const [id, { code, text }] of queued.resets()) this.#writeReset(id, code, text)
+    for (const frame of queued.requests()) this.#out.payload(frame)
+    queued.clear()
   }
 
-  /** Puts what overtakes everything before the parts that were taken. */
-  before(parts: Uint8Array[]): Uint8Array[] {
+  /** Puts PONG, PING and SLOTS before `parts`: they overtake heads and body. */
+  prepend(parts: Uint8Array[]): Uint8Array[] {
     const handshake = this.#handshaking
     this.#handshaking = false
     if (!this.#urgent) return parts
@@ -57,13 +56,13 @@ export class Control {
 
   /** The stream is over. */
   drop(stream: Stream): void {
-    if (this.held.size > 0) this.held.drop(stream)
+    if (this.queued.size > 0) this.queued.drop(stream)
   }
 
   /** Nothing but what is written already is sent any more. */
   dropAll(): void {
     this.#starting.clear()
-    this.held.clear()
+    this.queued.clear()
     this.#ping = undefined
     this.#pong = undefined
     this.#slots = undefined
@@ -102,7 +101,7 @@ export class Control {
 
   window(stream: Stream, credit: number): void {
     if (this.full) {
-      this.held.window(stream, credit)
+      this.queued.window(stream, credit)
       return
     }
     // A caller gives up its copy of the body for STARTED; no credit beyond the first comes before it.
@@ -112,7 +111,7 @@ export class Control {
 
   /** The stream is over. */
   reset(id: number, code: number, text: string): void {
-    if (this.full) this.held.reset(id, code, shortText(text))
+    if (this.full) this.queued.reset(id, code, shortText(text))
     else this.#writeReset(id, code, shortText(text))
   }
 
@@ -130,9 +129,9 @@ export class Control {
     this.#pong = { token, running, lag }
   }
 
-  /** What was said before it leaves before it. */
+  /** GOAWAY goes behind the frames that are queued already. */
   goaway(last: number, code: number, text: string): void {
-    if (this.held.size > 0) this.write()
+    if (this.queued.size > 0) this.write()
     this.#out.begin(Frame.GOAWAY, 0, 0)
     this.#out.u32(last)
     this.#out.u8(code)

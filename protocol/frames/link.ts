@@ -16,18 +16,18 @@ import type { Connection, Event } from './connection.ts'
 import { Goaway } from './constants.ts'
 import type { Stream } from './stream.ts'
 
-/** What a link tells. What `event` and `relieved` throw costs the stream that it is about; none of the others may throw. */
+/** What a link reports. If `event` or `relieved` throws, only the stream concerned is aborted (`fault`); the others must not throw. */
 export interface LinkOwner {
   event(event: Event): void
   /** There is room for more of `stream` again, or it is closed. */
   relieved(stream: Stream): void
-  /** `event` or `relieved` threw in what concerns `stream` alone: it is to be given up, and the link goes on. */
+  /** `event` or `relieved` threw an error for `stream`: the owner logs it and aborts that stream; the link continues. */
   fault(stream: Stream, error: unknown): void
   /** Closed before what was read of `stream` could be told. It can be over already, and is then not among the abandoned. */
   missed?(stream: Stream): void
   /** About to write: the moment for what is worth saying once a tick. */
   flushing(): void
-  /** Has written: there may be room for what was kept back. */
+  /** Called after each write: the output queue may be short enough for new requests. */
   flushed?(): void
   /** Once. `error`: why, unless both sides meant it. */
   closed(error: Error | undefined): void
@@ -170,7 +170,7 @@ export class Link implements Leaving {
         try {
           apart(this.#hear, this, event)
         } catch (error) {
-          // A fault of ours, or of a callback that an application left with us (a listener on its end of an upgrade, say).
+          // A bug of ours, or an application's listener on an upgraded connection threw: other streams must not pay for it.
           if ('stream' in event) this.#owner.fault(event.stream, error)
           else this.destroy(error as Error)
         }
@@ -244,7 +244,7 @@ export class Link implements Leaving {
 
   #streamClosed(): void {
     const { connection } = this
-    // A caller without calls has nothing more to say to a server that drains; a server's last response may not have left.
+    // A caller without streams loses nothing if a draining server closes first; a server's last response may still be unsent.
     const said = connection.role === 'caller' ? connection.leaving : this.#ending && this.#stream.writableFinished
     this.destroy(said && connection.size === 0 ? undefined : lost())
   }

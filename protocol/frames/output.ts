@@ -122,7 +122,7 @@ export class Output {
     this.#at += bytes.length
   }
 
-  /** Bytes of the frame that was just finished with `beyond`, or of a whole one: small ones are copied, others kept by reference. */
+  /** The payload of the frame just finished with `beyond`, or a whole frame: copied if small, else kept by reference. */
   payload(bytes: Uint8Array): void {
     if (bytes.length <= COPY) {
       this.copy(bytes)
@@ -136,12 +136,12 @@ export class Output {
 
   // ---- a frame of its own ----------------------------------------------------------------------------------------
 
-  /** The next frame begins where nothing of another is, so that `extract` can take it out again. */
+  /** Starts a new part, so that `extract` can remove the next frame. */
   isolate(): void {
     this.#cut()
   }
 
-  /** Takes out what was written since `isolate`, without payloads that are kept by reference. */
+  /** Removes and returns a copy of what was written since `isolate`; the frame must have no payload by reference. */
   extract(): Buffer {
     const frame = Buffer.allocUnsafeSlow(this.#at - this.#start)
     this.#buffer.copy(frame, 0, this.#start, this.#at)

@@ -31,10 +31,10 @@ export interface Answering {
   prove(proof: Uint8Array): void
   /** The peer's HELLO has come. */
   met(hello: Hello): void
-  /** The peer broke a rule in this stream alone. */
-  broken(stream: Stream, message: string): void
-  /** The peer gave up a stream that is over here: a RESET that waits to be sent for it says nothing new. */
-  resetLate(id: number): void
+  /** The peer violated the protocol on this stream only: it is reset, and the link continues. */
+  violated(stream: Stream, message: string): void
+  /** The peer reset a stream that is already closed here: a queued RESET for it is no longer needed. */
+  peerReset(id: number): void
 }
 
 /** Memory of one's own costs more than all else that is done for a body of so few bytes. */
@@ -205,8 +205,8 @@ export class Receiver implements FrameSink {
     stream.started = true
     if (status.startsWith('101')) {
       if (!stream.upgrade) {
-        // An application can do that: it costs its own request, and nobody else's.
-        this.#answering.broken(stream, `a 101 on stream ${id}, which asked for no upgrade`)
+        // An application behind an older server can cause this, so it must not end the link.
+        this.#answering.violated(stream, `a 101 on stream ${id}, which asked for no upgrade`)
         return
       }
       this.#streams.upgraded(stream)
@@ -263,7 +263,7 @@ export class Receiver implements FrameSink {
     const fields = this.#heads.fields(bytes, start, end)
     if (!stream) return
     if (stream.remoteEnded) throw new RemoteProtocolError('ENDED', `TRAILERS after the END of stream ${id}`)
-    // The request of an upgrade has no body, and what follows a 101 is not HTTP; a declined upgrade's response is like any other.
+    // An upgrade request has no body, and a 101 is followed by raw bytes; the response to a declined upgrade is an ordinary one.
     if (this.#hello.role === 'caller' ? !stream.responded || stream.upgraded : stream.upgrade) {
       throw new RemoteProtocolError('TOO_EARLY', `TRAILERS on stream ${id}, where none can be`)
     }
@@ -275,7 +275,7 @@ export class Receiver implements FrameSink {
     if (end - start < 1) throw badLength(Frame.RESET)
     const stream = this.#streams.known(id)
     if (!stream) {
-      this.#answering.resetLate(id)
+      this.#answering.peerReset(id)
       return
     }
     this.#streams.close(stream)

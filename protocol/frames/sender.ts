@@ -1,8 +1,8 @@
 /**
- * The write side of a link, sans-IO: heads and bodies; the frames that carry neither are `control.ts`'s.
+ * The write side of a link, sans-IO: writes heads and bodies; `control.ts` writes the other frames.
  *
- * Heads are written in order; body waits in its stream for credit and for `take()`, so that they overtake it. A REQUEST that finds the line
- * full can be withdrawn until it is taken. Does not know what came from the peer; `Connection` does.
+ * Heads are written in order. Body waits in its stream for credit and for `take()`, so that heads and control frames overtake it. Does not
+ * know what the peer sent; `Connection` does.
  */
 
 import type { Headers } from '../application.ts'
@@ -42,7 +42,7 @@ export class Sender {
     this.#onEnd = onEnd
   }
 
-  /** The line takes nothing now, and `take` is not called: body stays where what overtakes it still can. */
+  /** The socket accepts no more bytes now, and `take` is not called until it does: body and REQUESTs stay queued. */
   get full(): boolean {
     return this.#full
   }
@@ -57,7 +57,7 @@ export class Sender {
   }
 
   get backlog(): number {
-    return this.#out.bytes + this.control.held.bytes
+    return this.#out.bytes + this.control.queued.bytes
   }
 
   get congested(): boolean {
@@ -78,7 +78,7 @@ export class Sender {
       for (const stream of this.#blocked.streams) this.#relieved.push(stream)
       this.#blocked.clear()
     }
-    return this.control.before(this.#out.take())
+    return this.control.prepend(this.#out.take())
   }
 
   relieved(): Stream[] {
@@ -136,7 +136,7 @@ export class Sender {
     if (most > this.headMax) throw new LocalProtocolError('HEAD_TOO_LARGE', `trailers of up to ${most} bytes`)
     stream.trailers = fields
     this.#queue(stream, EMPTY, true)
-    // On a full line its REQUEST may wait too, and is to go before.
+    // While the socket is full the stream's REQUEST may be queued too, and must go first.
     if (stream.queued === 0 && stream.ending && !this.#full) this.#writeEnd(stream)
   }
 
@@ -198,7 +198,7 @@ export class Sender {
     if (stream.closed) return
     if (stream.queued === 0 && stream.ending) this.#writeEnd(stream)
     if (stream.sendable) {
-      // Not by `#enlist`: the line is being walked.
+      // Not through `#enlist`, which may compact the list that `take` is iterating.
       stream.ready = true
       this.#line.streams.push(stream)
     } else if (stream.queued === 0 && stream.waiting && (stream.credit > 0 || stream.localEnded))
@@ -267,7 +267,7 @@ export class Sender {
       throw error
     }
     const sent = this.#withBody(stream, flags, body, end)
-    if (full) this.control.held.request(stream, out.extract())
+    if (full) this.control.queued.request(stream, out.extract())
     return sent
   }
 

@@ -171,8 +171,8 @@ export class ServedRequest implements ResponseSink, InputSource, ExchangeHost {
       return room
     } catch (error) {
       if (!(error instanceof LocalProtocolError)) throw error
-      // Nothing was written: a head that the peer does not take is a failure of the application, and answered as one. After a RESET a GET
-      // would be run again, to fail again.
+      // Nothing was written, so answer 500 as for any failed application. After a RESET the proxy would run a GET again, and it would fail
+      // again.
       const { environ } = this.#exchange
       this.log.error({ requestId: environ.gantry.requestId, code: error.code }, error.message)
       let status = ''
@@ -234,7 +234,7 @@ export class ServedRequest implements ResponseSink, InputSource, ExchangeHost {
     })
     owner.upgradedBegan()
     this.#free()
-    // Its head could not be sent.
+    // The 101 could not be sent.
     if (this.#stream.closed) this.#duplex.destroy()
     return this.#duplex
   }

@@ -204,7 +204,7 @@ class Server implements ServerLink, SlotHolder, LinkOwner, RequestOwner {
       case 'reset':
         served(event.stream)?.cancel(ABORT_OF[event.code] ?? 'CLIENT_GONE', `the caller gave up: ${event.text}`)
         break
-      case 'broken':
+      case 'violation':
         served(event.stream)?.cancel('PROTOCOL', `the caller broke the protocol: ${event.text}`)
         break
       case 'slots':
@@ -225,7 +225,7 @@ class Server implements ServerLink, SlotHolder, LinkOwner, RequestOwner {
   }
 
   fault(stream: Stream, error: unknown): void {
-    this.#options.log.error({ peer: this.peer?.id, err: error }, 'a request could not be handled; it was given up')
+    this.#options.log.error({ peer: this.peer?.id, err: error }, 'handling a request failed; it was aborted')
     this.#connection.reset(stream, Reset.APPLICATION, 'the container failed')
     served(stream)?.cancel('APPLICATION', 'the request could not be handled')
     this.link.schedule()

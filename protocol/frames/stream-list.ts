@@ -1,23 +1,23 @@
 /**
- * Streams that wait for the next write. Nothing is written while a peer does not read, and its requests can come and go all the time: those
- * that are over are taken out, so that a list is never longer than twice the streams that are open.
+ * Streams that wait for the next write. While a peer does not read nothing is written, but its requests still come and go: closed streams are
+ * removed as the list grows, so that it is at most twice as long as there are open streams.
  */
 
 import type { Stream } from './stream.ts'
 
-/** Not worth a look at which of them are over. */
+/** Shorter lists are not compacted. */
 const FEW = 64
 
 export class StreamList {
   streams: Stream[] = []
-  /** The length at which those that are over are taken out. */
+  /** The length at which closed streams are removed. */
   #most = FEW
 
   get length(): number {
     return this.streams.length
   }
 
-  /** Not while `streams` is walked. */
+  /** Must not be called while `streams` is being iterated. */
   push(stream: Stream): void {
     const { streams } = this
     if (streams.length >= this.#most) {

@@ -233,7 +233,7 @@ describe('an environ across processes', () => {
     assert.throws(() => variablesForWire(environ), /my\.session.*object/)
     const nameless = makeEnviron()
     nameless[''] = 'what a frame cannot carry'
-    assert.throws(() => variablesForWire(nameless), /a variable has a name/)
+    assert.throws(() => variablesForWire(nameless), /a variable needs a name/)
   })
 
   it('is the same on the other side, whatever headers came', () => {

@@ -215,7 +215,7 @@ describe('a caller gives up the stream alone, and tells, for', () => {
       frame(Frame.RESPONSE, 0, 1, Buffer.concat([u32(7), hex('dc0001 a3'), Buffer.from('101')])),
     )
     assert.deepEqual(events.map(plain), [
-      { type: 'broken', stream: 1, text: 'a 101 on stream 1, which asked for no upgrade' },
+      { type: 'violation', stream: 1, text: 'a 101 on stream 1, which asked for no upgrade' },
     ])
     assert.equal(caller.failure, undefined)
     assert.equal(there.closed, true)

@@ -735,7 +735,7 @@ describe('an upgraded connection', () => {
     await until(() => client.destroyed)
     await until(() => there.server.active === 1)
     const line = there.log.lines.find(({ level }) => level === 'error')
-    assert.equal(line?.message, 'a request could not be handled; it was given up')
+    assert.equal(line?.message, 'handling a request failed; it was aborted')
     assert.equal((line.fields['err'] as Error).message, 'a listener of the application')
     held.answer('well')
     assert.equal(await bytesOf(other.response), 'well')

@@ -1,12 +1,12 @@
 /**
- * Frames that wait for a line that takes nothing: requests that can still be withdrawn, one WINDOW for each stream, one RESET for each
- * stream that is over. It is state, not bytes, so that a peer that does not read is owed no more than it has streams.
+ * Frames queued while the socket is full: REQUESTs that can still be removed, one WINDOW per open stream, one RESET per closed stream. They
+ * are kept as state and not as bytes, so that the queue is bounded by the number of streams however long a peer does not read.
  */
 
 import { HEADER } from './constants.ts'
 import type { Stream } from './stream.ts'
 
-export interface HeldReset {
+export interface QueuedReset {
   readonly code: number
   readonly text: Uint8Array
 }
@@ -14,17 +14,17 @@ export interface HeldReset {
 const WINDOW_BYTES = HEADER + 4
 const RESET_BYTES = HEADER + 1
 
-export class HeldFrames {
+export class QueuedFrames {
   readonly #requests: Map<Stream, Uint8Array> = new Map()
   readonly #windows: Map<Stream, number> = new Map()
-  readonly #resets: Map<number, HeldReset> = new Map()
+  readonly #resets: Map<number, QueuedReset> = new Map()
   #bytes = 0
 
   get size(): number {
     return this.#requests.size + this.#windows.size + this.#resets.size
   }
 
-  /** What they will be on the line. */
+  /** Their size on the wire. */
   get bytes(): number {
     return this.#bytes
   }
@@ -38,12 +38,12 @@ export class HeldFrames {
     this.#bytes += frame.length
   }
 
-  /** Whether the stream's REQUEST is here. */
+  /** Whether the stream's REQUEST is still queued. */
   has(stream: Stream): boolean {
     return this.#requests.has(stream)
   }
 
-  /** Adds credit to what is owed already. */
+  /** Adds to the stream's queued credit. */
   window(stream: Stream, credit: number): void {
     const before = this.#windows.get(stream)
     this.#windows.set(stream, (before ?? 0) + credit)
@@ -62,7 +62,7 @@ export class HeldFrames {
     this.#bytes -= RESET_BYTES + reset.text.length
   }
 
-  /** The stream is over: neither its REQUEST nor credit for it is of use. */
+  /** The stream is closed: removes its REQUEST and its credit. */
   drop(stream: Stream): void {
     const frame = this.#requests.get(stream)
     if (frame !== undefined) {
@@ -90,7 +90,7 @@ export class HeldFrames {
     return this.#windows
   }
 
-  resets(): Iterable<[number, HeldReset]> {
+  resets(): Iterable<[number, QueuedReset]> {
     return this.#resets
   }
 }
