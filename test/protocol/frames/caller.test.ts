@@ -683,6 +683,27 @@ describe('slots and pings', () => {
     await assert.rejects(lost, { code: 'LOST' })
   })
 
+  test('an error while a response is handled fails its call alone, and is logged', async () => {
+    const { caller, peer, log } = await callerAgainstPeer()
+    const failing = environ('/')
+    failing.gantry.trailers = () => {
+      throw new Error('a middleware of the proxy')
+    }
+    const made = call(caller, failing)
+    const other = call(caller)
+    const { stream } = await peer.heard('request')
+    peer.connection.respond(stream, '200 OK', [], Buffer.from('part'), false)
+    peer.connection.trailers(stream, ['ETag', 'x'])
+    peer.send()
+    await assert.rejects(bytesOf(made.response), { message: 'a middleware of the proxy' })
+    assert.equal(log.lines.at(-1)?.message, 'handling a response failed; its request was aborted')
+    peer.connection.respond((await peer.heard('request', 1)).stream, '200 OK', [], Buffer.from('well'), true)
+    peer.send()
+    assert.equal(await bytesOf(other.response), 'well')
+    assert.equal(caller.inFlight, 0)
+    caller.destroy()
+  })
+
   test('a link that holds too much grants nothing, and says when it does again', async () => {
     const { caller, changes, peer } = await callerAgainstPeer()
     peer.stream.pause()
