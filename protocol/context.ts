@@ -123,14 +123,14 @@ export class Context implements RequestContext {
   finished(outcome: Outcome): void {
     const callbacks = this.#finished
     this.#finished = undefined
-    if (callbacks) for (const callback of callbacks) callback(outcome)
+    if (callbacks) callAll(callbacks, outcome)
   }
 
   abort(error: AbortError): void {
     this.#controller?.abort(error)
     const callbacks = this.#aborting
     this.#aborting = undefined
-    if (callbacks) for (const callback of callbacks) callback(error)
+    if (callbacks) callAll(callbacks, error)
   }
 
   addLine(name: string, value: string): void {
@@ -163,4 +163,17 @@ export class Context implements RequestContext {
     }
     return false
   }
+}
+
+/** Calls every callback, then rethrows the first error: a callback that throws must not keep the others from running. */
+export function callAll<T>(callbacks: readonly ((argument: T) => void)[], argument: T): void {
+  let failure: { error: unknown } | undefined
+  for (const callback of callbacks) {
+    try {
+      callback(argument)
+    } catch (error) {
+      failure ??= { error }
+    }
+  }
+  if (failure) throw failure.error
 }

@@ -5,7 +5,7 @@
 
 import type { Duplex } from 'node:stream'
 import type { Headers, Outcome, RequestContext } from './application.ts'
-import { Context } from './context.ts'
+import { Context, callAll } from './context.ts'
 import type { AbortError } from './errors.ts'
 
 export class DerivedContext extends Context {
@@ -93,6 +93,6 @@ export class DerivedContext extends Context {
     this.#outcome = outcome
     const callbacks = this.#callbacks
     this.#callbacks = undefined
-    if (callbacks) for (const callback of callbacks) callback(outcome)
+    if (callbacks) callAll(callbacks, outcome)
   }
 }

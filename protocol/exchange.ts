@@ -441,7 +441,11 @@ export class Exchange implements ContextControl {
     this.#aborted = error
     this.#response.full = false
     this.#finish(error)
-    this.#context.abort(error)
+    try {
+      this.#context.abort(error)
+    } catch (failure) {
+      this.#host.log.error({ requestId: this.#context.requestId, err: failure }, 'an onAbort callback failed')
+    }
     this.input.fail(error)
     const room = this.#room
     this.#room = undefined

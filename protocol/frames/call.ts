@@ -146,6 +146,9 @@ export class Call implements Attempt, BodySource {
       }
       case 'reset':
         this.#reset(event.code, event.text)
+        break
+      case 'violation':
+        this.#fail(this.#error('PROTOCOL', `the container broke the protocol: ${event.text}`, 'maybe'))
     }
   }
 

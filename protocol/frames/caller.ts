@@ -58,6 +58,8 @@ export class Caller implements LinkOwner, CallOwner {
   readonly #onClosed: (error?: Error) => void
   #state: CallerState = 'connecting'
   #grant = 0
+  /** The output queue is too long: `grant` is 0 until it has been sent. */
+  #congested = false
   #inFlight = 0
   #upgraded = 0
   #lag = 0
@@ -98,9 +100,9 @@ export class Caller implements LinkOwner, CallOwner {
     return this.#state === 'connecting' ? undefined : this.#connection.peer
   }
 
-  /** How many requests the peer lets this link have in flight. */
+  /** How many requests the peer lets this link have in flight; 0 while the link's output queue is too long for another request. */
   get grant(): number {
-    return this.#grant
+    return this.#congested ? 0 : this.#grant
   }
 
   /** Calls that hold a slot: upgraded streams are not counted. */
@@ -156,6 +158,7 @@ export class Caller implements LinkOwner, CallOwner {
       return Promise.reject(error)
     }
     if (this.#connection.worn) this.close('stream numbers are used up', Goaway.RETIRING)
+    this.#congested = this.#connection.congested
     this.link.schedule()
     return call.promise
   }
@@ -218,11 +221,14 @@ export class Caller implements LinkOwner, CallOwner {
         break
       case 'pong': {
         const key = Buffer.from(event.token).toString('hex')
-        const ping = this.#pings.get(key)
-        if (!ping) break
-        this.#pings.delete(key)
+        if (!this.#pings.has(key)) break
         this.#lag = event.lag
-        ping.resolve(this.#clock.now() - ping.at)
+        // A PONG answers the earlier PINGs too: only the latest of several queued PINGs, or PONGs, is sent.
+        for (const [token, ping] of this.#pings) {
+          this.#pings.delete(token)
+          ping.resolve(this.#clock.now() - ping.at)
+          if (token === key) break
+        }
         break
       }
       case 'goaway':
@@ -242,11 +248,22 @@ export class Caller implements LinkOwner, CallOwner {
     ;(stream.owner as Call | undefined)?.relieved(stream)
   }
 
+  fault(stream: Stream, error: unknown): void {
+    this.#log.error({ peer: this.peer?.id, err: error }, 'handling a response failed; its request was aborted')
+    ;(stream.owner as Call | undefined)?.abort(error as Error)
+  }
+
   missed(stream: Stream): void {
     ;(stream.owner as Call | undefined)?.lost(lost())
   }
 
   flushing(): void {}
+
+  flushed(): void {
+    if (!this.#congested) return
+    this.#congested = this.#connection.congested
+    if (!this.#congested) this.#onChange()
+  }
 
   closed(error: Error | undefined): void {
     this.#state = 'closed'
@@ -262,6 +279,8 @@ export class Caller implements LinkOwner, CallOwner {
 
   released(): void {
     this.#inFlight--
+    // Aborting a call can remove its REQUEST from the output queue, or add a RESET.
+    this.#congested = this.#connection.congested
     this.#onChange()
     this.#endIfDone()
   }

@@ -8,7 +8,7 @@
 
 import type { Headers } from '../application.ts'
 import { LocalProtocolError, RemoteProtocolError } from '../errors.ts'
-import { Flag, Goaway } from './constants.ts'
+import { Feature, Flag, Goaway, Reset, UPGRADED_MAX } from './constants.ts'
 import type { Event } from './events.ts'
 import { Handshake } from './handshake.ts'
 import type { RequestFields } from './head.ts'
@@ -43,6 +43,8 @@ export class Connection implements Answering {
   readonly #handshake: Handshake
   readonly #receiver: Receiver
   readonly #window: number
+  /** The largest number of slots that was sent. */
+  #mostSlots = 0
 
   constructor(options: ConnectionOptions) {
     const hello = helloOf(options)
@@ -52,7 +54,7 @@ export class Connection implements Answering {
     this.#streams = new Streams(this.role, hello.window, options.firstStream ?? 1, (stream) =>
       this.#sender.drop(stream),
     )
-    this.#handshake = new Handshake(hello, this.#sender.hello(hello), options.token)
+    this.#handshake = new Handshake(hello, this.#sender.control.hello(hello), options.token)
     this.#receiver = new Receiver(hello, this.#handshake, this.#streams, this)
   }
 
@@ -101,7 +103,7 @@ export class Connection implements Answering {
     return this.#sender.pending
   }
 
-  /** Bytes that are written and not taken. */
+  /** Bytes queued for `take`, without the bodies that wait in their streams. */
   get backlog(): number {
     return this.#sender.backlog
   }
@@ -111,9 +113,17 @@ export class Connection implements Answering {
     return this.#sender.take(max)
   }
 
-  /** Whether the line takes nothing now: body is then left where what overtakes it still can. */
+  /**
+   * Whether the socket accepts no more bytes now; `take` is not called until it does. Body then stays in its stream, so that control frames
+   * can overtake it, and a request that is aborted is removed from the queue instead of being sent and reset.
+   */
   set full(full: boolean) {
     this.#sender.full = full
+  }
+
+  /** Whether more than `CONTROL_MAX` bytes are queued for a socket that accepts none: no new request should use this link. */
+  get congested(): boolean {
+    return this.#sender.congested
   }
 
   /** Streams whose `send` had no room and that have now, or that are closed since. Each is given once. */
@@ -164,7 +174,7 @@ export class Connection implements Answering {
 
   /** The application of `stream` is about to run. */
   start(stream: Stream): void {
-    if (!stream.closed) this.#sender.start(stream)
+    if (!stream.closed) this.#sender.control.start(stream)
   }
 
   /** A 1xx answer. False and without effect once the budget (`INFORM_COUNT`, `INFORM_MAX`) is spent, or after the head. */
@@ -178,12 +188,15 @@ export class Connection implements Answering {
    * The final head, with what is there of the body. A 101 on an upgrade opens the stream for DATA both ways.
    *
    * @returns whether there is room for more; if not, `relieved` gives the stream later
-   * @throws LocalProtocolError `HEAD_TOO_LARGE`, `NOT_LATIN1`; nothing was written then
+   * @throws LocalProtocolError `HEAD_TOO_LARGE`, `NOT_LATIN1`, `NOT_UPGRADE`; nothing was written then
    */
   respond(stream: Stream, status: string, headers: Headers, body: Uint8Array | undefined, end: boolean): boolean {
     if (stream.closed) return true
     if (stream.responded) throw new LocalProtocolError('RESPONDED', `stream ${stream.id} has its response`)
-    const upgraded = stream.upgrade && status.startsWith('101')
+    const upgraded = status.startsWith('101')
+    if (upgraded && !stream.upgrade) {
+      throw new LocalProtocolError('NOT_UPGRADE', 'a 101 was given for a request that asks for no upgrade')
+    }
     const sent = this.#sender.response(stream, status, headers, body, end && !upgraded)
     stream.responded = true
     stream.started = true
@@ -197,8 +210,7 @@ export class Connection implements Answering {
     if (stream.closed || stream.remoteEnded || !stream.held) return
     stream.held = false
     stream.window = this.#window
-    this.#sender.window(stream, stream.window)
-    this.#checkLoad()
+    this.#sender.control.window(stream, stream.window)
   }
 
   // ---- calls of both ---------------------------------------------------------------------------------------------
@@ -215,14 +227,15 @@ export class Connection implements Answering {
   }
 
   /**
-   * Ends the direction with trailer fields (flat).
+   * Ends the direction with trailer fields (flat). For a peer that does not accept trailers here, the fields are dropped.
    *
    * @throws LocalProtocolError `HEAD_TOO_LARGE`, `NOT_LATIN1`; nothing was ended then
    */
   trailers(stream: Stream, fields: string[]): void {
     if (stream.closed) return
     if (stream.localEnded) throw new LocalProtocolError('ENDED', `stream ${stream.id} has been ended`)
-    this.#sender.trailers(stream, fields)
+    if (stream.upgrade && !this.agreed(Feature.UPGRADE_TRAILERS)) this.#sender.send(stream, EMPTY, true)
+    else this.#sender.trailers(stream, fields)
   }
 
   /** Whether `send` would find room. If not, `relieved` gives the stream later. */
@@ -233,10 +246,12 @@ export class Connection implements Answering {
   /** Gives a stream up. What waits to be sent is dropped, and nothing more of it will be heard. */
   reset(stream: Stream, code: number, text: string): void {
     if (stream.closed) return
+    // A REQUEST that was never sent needs no RESET: its stream number becomes a gap.
+    const withdrawn = this.#sender.control.queued.has(stream)
     this.#streams.close(stream)
-    if (this.failure) return
-    this.#sender.reset(stream.id, code, text)
-    this.#checkLoad()
+    if (this.failure || withdrawn) return
+    this.#sender.control.reset(stream.id, code, text)
+    if (this.role === 'server') this.#checkOwed()
   }
 
   /** The reader took `bytes` bytes of the peer's body: they are given back as credit, half a window at a time. */
@@ -247,36 +262,31 @@ export class Connection implements Answering {
     const credit = stream.owed
     stream.owed = 0
     stream.window += credit
-    this.#sender.window(stream, credit)
-    this.#checkLoad()
+    this.#sender.control.window(stream, credit)
   }
 
   /** Server: what is granted. Caller: what could be used. */
   slots(count: number): void {
     if (this.state !== 'open') return
-    this.#sender.slots(count)
-    this.#checkLoad()
+    if (count > this.#mostSlots) this.#mostSlots = count
+    this.#sender.control.slots(count)
   }
 
-  /** @param token 8 bytes that come back */
+  /** Replaces a PING that is still queued. @param token 8 bytes that come back */
   ping(token: Uint8Array): void {
-    if (this.state !== 'open') return
-    this.#sender.ping(token)
-    this.#checkLoad()
+    if (this.state === 'open') this.#sender.control.ping(token)
   }
 
-  /** @param running applications at work; @param lag how late the loop is, in milliseconds */
+  /** Replaces a PONG that is still queued. @param running applications at work; @param lag how late the loop is, in milliseconds */
   pong(token: Uint8Array, running: number, lag: number): void {
-    if (this.state !== 'open') return
-    this.#sender.pong(token, running, lag)
-    this.#checkLoad()
+    if (this.state === 'open') this.#sender.control.pong(token, running, lag)
   }
 
   /** Says that this side takes no more requests (server), or makes none (caller). */
   goaway(code: number, text: string): void {
     if (this.goingAway || this.failure) return
     this.#receiver.goingAway = true
-    this.#sender.goaway(this.#streams.taken, code, text)
+    this.#sender.control.goaway(this.#streams.taken, code, text)
   }
 
   /** Ends the link for a reason found outside: the peer gets a GOAWAY that says it, and nothing more is read. */
@@ -286,7 +296,7 @@ export class Connection implements Answering {
     this.#handshake.state = 'failed'
     this.#receiver.goingAway = true
     this.#sender.dropAll()
-    this.#sender.goaway(this.#streams.taken, GOAWAY_OF[error.code] ?? Goaway.PROTOCOL, error.message)
+    this.#sender.control.goaway(this.#streams.taken, GOAWAY_OF[error.code] ?? Goaway.PROTOCOL, error.message)
   }
 
   // ---- of Answering ----------------------------------------------------------------------------------------------
@@ -296,7 +306,7 @@ export class Connection implements Answering {
   }
 
   prove(proof: Uint8Array): void {
-    this.#sender.auth(proof)
+    this.#sender.control.auth(proof)
   }
 
   met(hello: Hello): void {
@@ -305,9 +315,20 @@ export class Connection implements Answering {
     this.#sender.headMax = hello.head
   }
 
-  #checkLoad(): void {
-    if (this.#sender.overloaded)
-      this.fail(new RemoteProtocolError('OVERLOADED', 'the peer does not read what it is owed'))
+  violated(stream: Stream, message: string): void {
+    this.reset(stream, Reset.PROTOCOL, message)
+    this.#receiver.events.push({ type: 'violation', stream, text: message })
+  }
+
+  peerReset(id: number): void {
+    this.#sender.control.queued.withdrawReset(id)
+  }
+
+  /** A caller has at most its slots and its upgrades open. If more RESETs are queued, it sends requests endlessly and does not read. */
+  #checkOwed(): void {
+    if (this.#sender.control.queued.resetCount > this.#mostSlots + UPGRADED_MAX) {
+      this.fail(new RemoteProtocolError('OVERLOADED', 'the peer sends requests above its slots and does not read'))
+    }
   }
 }
 

@@ -7,12 +7,6 @@
 export const VERSION = 1
 export const OLDEST_VERSION = 1
 
-/**
- * What this side speaks beyond version 1 (SPEC.md, *Features*): each is used on a link only if both sides named it. Ask with
- * `Connection.agreed`. A name is never given a second meaning.
- */
-export const FEATURES: readonly string[] = []
-
 /** type u8, flags u8, length u24, stream u32, big-endian. */
 export const HEADER = 9
 
@@ -42,6 +36,18 @@ export const Flag = {
   /** REQUEST: asks for another protocol; no body, and DATA only after a 101. */
   UPGRADE: 0x04,
 } as const
+
+/**
+ * What was added to version 1 (SPEC.md, *Features*): a link uses a feature only if both HELLOs name it. Ask with `Connection.agreed`. A name
+ * is never given a second meaning.
+ */
+export const Feature = {
+  /** TRAILERS may end the response to a declined upgrade. */
+  UPGRADE_TRAILERS: 'upgrade-trailers',
+} as const
+
+/** All features that this side speaks. */
+export const FEATURES: readonly string[] = Object.values(Feature)
 
 /** Why a stream was given up. */
 export const Reset = {
@@ -73,7 +79,7 @@ export const Goaway = {
   VERSION: 3,
   /** Stream numbers are used up: dial again. */
   RETIRING: 4,
-  /** The other side does not read what it makes this side send. */
+  /** The other side sends requests above its slots and does not read the refusals. */
   OVERLOADED: 5,
   /** HELLO or AUTH did not come in time. */
   TIMEOUT: 6,
@@ -110,7 +116,10 @@ export const CREDIT_MAX = 0x7fff_ffff
 export const INFORM_COUNT = 16
 export const INFORM_MAX: number = 16 * 1024
 
-/** WINDOW, RESET, PONG… that a peer makes us send and does not read. */
+/**
+ * Bytes of heads, WINDOW and RESET queued for a socket that accepts no more, above which no new request uses the link. The high-water mark of a
+ * Node socket: a peer that is so far behind answers nobody sooner if more is queued for it.
+ */
 export const CONTROL_MAX: number = 64 * 1024
 /** Heads that a peer makes us send and does not read; then requests are refused. */
 export const BACKLOG_MAX: number = 4 * 1024 * 1024

@@ -23,6 +23,8 @@ export type Event =
   /** The direction's end, with its trailer fields (flat). */
   | { type: 'trailers'; stream: Stream; fields: string[] }
   | { type: 'reset'; stream: Stream; code: number; text: string }
+  /** The peer violated the protocol on this stream only; the stream was reset. */
+  | { type: 'violation'; stream: Stream; text: string }
   /** The peer takes no more requests, and did not take `untaken`. */
   | { type: 'goaway'; code: number; text: string; untaken: Stream[] }
   /** To a caller: what it is granted. To a server: what the peer could use. */

@@ -16,15 +16,19 @@ import type { Connection, Event } from './connection.ts'
 import { Goaway } from './constants.ts'
 import type { Stream } from './stream.ts'
 
-/** What a link tells. None of these may throw. */
+/** What a link reports. If `event` or `relieved` throws, only the stream concerned is aborted (`fault`); the others must not throw. */
 export interface LinkOwner {
   event(event: Event): void
   /** There is room for more of `stream` again, or it is closed. */
   relieved(stream: Stream): void
+  /** `event` or `relieved` threw an error for `stream`: the owner logs it and aborts that stream; the link continues. */
+  fault(stream: Stream, error: unknown): void
   /** Closed before what was read of `stream` could be told. It can be over already, and is then not among the abandoned. */
   missed?(stream: Stream): void
   /** About to write: the moment for what is worth saying once a tick. */
   flushing(): void
+  /** Called after each write: the output queue may be short enough for new requests. */
+  flushed?(): void
   /** Once. `error`: why, unless both sides meant it. */
   closed(error: Error | undefined): void
 }
@@ -75,10 +79,7 @@ export class Link implements Leaving {
     stream.on('error', (error) => this.destroy(error))
     stream.on('close', () => this.#streamClosed())
     stream.on('end', () => this.#peerEnded())
-    stream.on('drain', () => {
-      connection.full = false
-      this.schedule()
-    })
+    stream.on('drain', () => this.schedule())
     if (stream.destroyed) {
       setImmediate(() => this.destroy(lost()))
       return
@@ -116,8 +117,7 @@ export class Link implements Leaving {
     const { connection } = this
     if (stream.destroyed || stream.writableEnded || stream.writableNeedDrain) return
     if (!this.#closed) this.#owner.flushing()
-    if (!connection.pending) return
-    const parts = connection.take(BATCH)
+    const parts = connection.pending ? connection.take(BATCH) : []
     if (parts.length === 1) stream.write(parts[0])
     else if (parts.length > 1) {
       stream.cork()
@@ -125,7 +125,10 @@ export class Link implements Leaving {
       stream.uncork()
     }
     connection.full = stream.writableNeedDrain
-    if (!this.#closed) this.#relieve()
+    if (!this.#closed) {
+      this.#owner.flushed?.()
+      this.#relieve()
+    }
     if (connection.pending && !stream.writableNeedDrain) this.schedule()
   }
 
@@ -167,9 +170,9 @@ export class Link implements Leaving {
         try {
           apart(this.#hear, this, event)
         } catch (error) {
-          // A fault of ours, not of the peer: it costs this link, and is told with its stack.
-          this.destroy(error as Error)
-          if ('stream' in event) this.#owner.missed?.(event.stream)
+          // A bug of ours, or an application's listener on an upgraded connection threw: other streams must not pay for it.
+          if ('stream' in event) this.#owner.fault(event.stream, error)
+          else this.destroy(error as Error)
         }
         // What was answered does not wait for applications that compute for long. (Only here: elsewhere a call of ours may be under way.)
         if (this.#scheduled && this.#turn.hurry()) this.flush()
@@ -196,7 +199,13 @@ export class Link implements Leaving {
   }
 
   #relieve(): void {
-    for (const stream of this.connection.relieved()) apart(this.#owner.relieved, this.#owner, stream)
+    for (const stream of this.connection.relieved()) {
+      try {
+        apart(this.#owner.relieved, this.#owner, stream)
+      } catch (error) {
+        this.#owner.fault(stream, error)
+      }
+    }
     if (this.connection.failure) this.#fail(this.connection.failure)
   }
 
@@ -234,8 +243,10 @@ export class Link implements Leaving {
   }
 
   #streamClosed(): void {
-    const done = this.#ending && this.#stream.writableFinished && this.connection.size === 0
-    this.destroy(done ? undefined : lost())
+    const { connection } = this
+    // A caller without streams loses nothing if a draining server closes first; a server's last response may still be unsent.
+    const said = connection.role === 'caller' ? connection.leaving : this.#ending && this.#stream.writableFinished
+    this.destroy(said && connection.size === 0 ? undefined : lost())
   }
 
   #peerEnded(): void {

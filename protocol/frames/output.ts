@@ -122,7 +122,7 @@ export class Output {
     this.#at += bytes.length
   }
 
-  /** Bytes of the frame that was just finished with `beyond`: small ones are copied, others kept by reference. */
+  /** The payload of the frame just finished with `beyond`, or a whole frame: copied if small, else kept by reference. */
   payload(bytes: Uint8Array): void {
     if (bytes.length <= COPY) {
       this.copy(bytes)
@@ -132,6 +132,22 @@ export class Output {
     this.#cut()
     this.#parts.push(bytes)
     this.#partsBytes += bytes.length
+  }
+
+  // ---- a frame of its own ----------------------------------------------------------------------------------------
+
+  /** Starts a new part, so that `extract` can remove the next frame. */
+  isolate(): void {
+    this.#cut()
+  }
+
+  /** Removes and returns a copy of what was written since `isolate`; the frame must have no payload by reference. */
+  extract(): Buffer {
+    const frame = Buffer.allocUnsafeSlow(this.#at - this.#start)
+    this.#buffer.copy(frame, 0, this.#start, this.#at)
+    this.#at = this.#start
+    this.#frame = this.#start
+    return frame
   }
 
   // ---- msgpack: one array of text and small integers -------------------------------------------------------------

@@ -31,6 +31,10 @@ export interface Answering {
   prove(proof: Uint8Array): void
   /** The peer's HELLO has come. */
   met(hello: Hello): void
+  /** The peer violated the protocol on this stream only: it is reset, and the link continues. */
+  violated(stream: Stream, message: string): void
+  /** The peer reset a stream that is already closed here: a queued RESET for it is no longer needed. */
+  peerReset(id: number): void
 }
 
 /** Memory of one's own costs more than all else that is done for a body of so few bytes. */
@@ -200,8 +204,11 @@ export class Receiver implements FrameSink {
     stream.responded = true
     stream.started = true
     if (status.startsWith('101')) {
-      if (!stream.upgrade)
-        throw new RemoteProtocolError('NOT_UPGRADE', `a 101 on stream ${id}, which asked for no upgrade`)
+      if (!stream.upgrade) {
+        // An application behind an older server can cause this, so it must not end the link.
+        this.#answering.violated(stream, `a 101 on stream ${id}, which asked for no upgrade`)
+        return
+      }
       this.#streams.upgraded(stream)
     }
     const size = end - bodyAt
@@ -256,7 +263,8 @@ export class Receiver implements FrameSink {
     const fields = this.#heads.fields(bytes, start, end)
     if (!stream) return
     if (stream.remoteEnded) throw new RemoteProtocolError('ENDED', `TRAILERS after the END of stream ${id}`)
-    if (stream.upgrade || (this.#hello.role === 'caller' && !stream.responded)) {
+    // An upgrade request has no body, and a 101 is followed by raw bytes; the response to a declined upgrade is an ordinary one.
+    if (this.#hello.role === 'caller' ? !stream.responded || stream.upgraded : stream.upgrade) {
       throw new RemoteProtocolError('TOO_EARLY', `TRAILERS on stream ${id}, where none can be`)
     }
     this.events.push({ type: 'trailers', stream, fields })
@@ -266,7 +274,10 @@ export class Receiver implements FrameSink {
   #onReset(id: number, bytes: Uint8Array, start: number, end: number): void {
     if (end - start < 1) throw badLength(Frame.RESET)
     const stream = this.#streams.known(id)
-    if (!stream) return
+    if (!stream) {
+      this.#answering.peerReset(id)
+      return
+    }
     this.#streams.close(stream)
     this.events.push({ type: 'reset', stream, code: bytes[start]!, text: textOf(bytes, start + 1, end) })
   }

@@ -1,28 +1,18 @@
 /**
- * The write side of a link, sans-IO: every frame that is sent is written here.
+ * The write side of a link, sans-IO: writes heads and bodies; `control.ts` writes the other frames.
  *
- * Frames that carry no body (heads, WINDOW, RESET, PONG…) are written at once and in order; body waits in its stream for
- * credit and for `take()`, so that they overtake it. What a peer makes us write without reading it is counted and has
- * an end. Does not know what came from the peer; `Connection` does.
+ * Heads are written in order. Body waits in its stream for credit and for `take()`, so that heads and control frames overtake it. Does not
+ * know what the peer sent; `Connection` does.
  */
 
 import type { Headers } from '../application.ts'
 import { LocalProtocolError } from '../errors.ts'
-import {
-  CONTROL_MAX,
-  Flag,
-  Frame,
-  HEADER,
-  HELLO_MAX,
-  INFORM_COUNT,
-  INFORM_MAX,
-  STARTED_MAX,
-  TEXT_MAX,
-} from './constants.ts'
+import { CONTROL_MAX, Flag, Frame, INFORM_COUNT, INFORM_MAX } from './constants.ts'
+import { Control } from './control.ts'
 import type { RequestFields } from './head.ts'
-import { type Hello, writeHello } from './hello.ts'
 import { Output } from './output.ts'
 import type { Stream } from './stream.ts'
+import { StreamList } from './stream-list.ts'
 import { NAME_INDEX, VARIABLE_INDEX } from './tables.ts'
 
 /** Body is written ahead of `take()` until so much waits: what is small leaves with its head in one frame. */
@@ -37,37 +27,46 @@ export class Sender {
   /** Told by the peer's HELLO: longest DATA, longest head. */
   dataMax = 0
   headMax = 0
-  /** The peer does not read what it makes us send. */
-  overloaded = false
-  /** The line takes nothing now: body stays where what overtakes it still can. */
-  full = false
-
   readonly #out: Output = new Output()
+  readonly control: Control = new Control(this.#out)
   /** Called when the END of our direction was written. */
   readonly #onEnd: (stream: Stream) => void
+  #full = false
   /** Streams with body that can be sent, in turn. */
-  #line: Stream[] = []
+  readonly #line: StreamList = new StreamList()
   /** Streams whose sender waits only for the next write. */
-  #blocked: Stream[] = []
+  readonly #blocked: StreamList = new StreamList()
   #relieved: Stream[] = []
-  #starting: Stream[] = []
-  #control = 0
 
   constructor(onEnd: (stream: Stream) => void) {
     this.#onEnd = onEnd
   }
 
+  /** The socket accepts no more bytes now, and `take` is not called until it does: body and REQUESTs stay queued. */
+  get full(): boolean {
+    return this.#full
+  }
+
+  set full(full: boolean) {
+    this.#full = full
+    this.control.full = full
+  }
+
   get pending(): boolean {
-    return this.#out.bytes > 0 || this.#line.length > 0 || this.#starting.length > 0 || this.#blocked.length > 0
+    return this.#out.bytes > 0 || this.#line.length > 0 || this.#blocked.length > 0 || this.control.pending
   }
 
   get backlog(): number {
-    return this.#out.bytes
+    return this.#out.bytes + this.control.queued.bytes
+  }
+
+  get congested(): boolean {
+    return this.#full && this.backlog > CONTROL_MAX
   }
 
   take(max: number): Uint8Array[] {
-    if (this.#starting.length > 0) this.#writeStarted()
-    const line = this.#line
+    this.control.write()
+    const line = this.#line.streams
     let served = 0
     while (served < line.length && this.#out.bytes < max) {
       const stream = line[served++]!
@@ -76,11 +75,10 @@ export class Sender {
     }
     if (served > 0) line.splice(0, served)
     if (this.#blocked.length > 0) {
-      for (const stream of this.#blocked) this.#relieved.push(stream)
-      this.#blocked = []
+      for (const stream of this.#blocked.streams) this.#relieved.push(stream)
+      this.#blocked.clear()
     }
-    this.#control = 0
-    return this.#out.take()
+    return this.control.prepend(this.#out.take())
   }
 
   relieved(): Stream[] {
@@ -102,20 +100,21 @@ export class Sender {
     stream.queued = 0
     stream.ending = false
     if (stream.waiting) this.#relieved.push(stream)
+    this.control.drop(stream)
   }
 
   /** Nothing but what is written already is sent any more. */
   dropAll(): void {
-    this.#line = []
-    this.#starting = []
-    this.#blocked = []
+    this.#line.clear()
+    this.#blocked.clear()
+    this.control.dropAll()
   }
 
   // ---- body ------------------------------------------------------------------------------------------------------
 
   send(stream: Stream, chunk: Uint8Array, end: boolean): boolean {
     let rest = chunk
-    if (stream.queued === 0 && this.#line.length === 0 && !this.full) {
+    if (stream.queued === 0 && this.#line.length === 0 && !this.#full) {
       while (this.#out.bytes < AHEAD && (rest.length > 0 ? stream.credit > 0 : end && !stream.localEnded)) {
         const size = Math.min(rest.length, stream.credit, this.dataMax)
         const whole = size === rest.length
@@ -137,12 +136,13 @@ export class Sender {
     if (most > this.headMax) throw new LocalProtocolError('HEAD_TOO_LARGE', `trailers of up to ${most} bytes`)
     stream.trailers = fields
     this.#queue(stream, EMPTY, true)
-    if (stream.queued === 0 && stream.ending) this.#writeEnd(stream)
+    // While the socket is full the stream's REQUEST may be queued too, and must go first.
+    if (stream.queued === 0 && stream.ending && !this.#full) this.#writeEnd(stream)
   }
 
   room(stream: Stream): boolean {
     const blocked = stream.queued === 0 && stream.credit > 0
-    if (blocked && !this.full && this.#out.bytes < AHEAD) return true
+    if (blocked && !this.#full && this.#out.bytes < AHEAD) return true
     if (!stream.waiting) {
       stream.waiting = true
       if (blocked) this.#blocked.push(stream)
@@ -197,8 +197,11 @@ export class Sender {
     }
     if (stream.closed) return
     if (stream.queued === 0 && stream.ending) this.#writeEnd(stream)
-    if (stream.sendable) this.#enlist(stream)
-    else if (stream.queued === 0 && stream.waiting && (stream.credit > 0 || stream.localEnded))
+    if (stream.sendable) {
+      // Not through `#enlist`, which may compact the list that `take` is iterating.
+      stream.ready = true
+      this.#line.streams.push(stream)
+    } else if (stream.queued === 0 && stream.waiting && (stream.credit > 0 || stream.localEnded))
       this.#relieved.push(stream)
   }
 
@@ -241,6 +244,8 @@ export class Sender {
   request(stream: Stream, fields: RequestFields, flags: number, body: Uint8Array | undefined, end: boolean): number {
     const out = this.#out
     const { variables, headers } = fields
+    const full = this.#full
+    if (full) out.isolate()
     out.begin(Frame.REQUEST, 0, stream.id)
     try {
       out.skip32()
@@ -261,7 +266,9 @@ export class Sender {
       out.cancel()
       throw error
     }
-    return this.#withBody(stream, flags, body, end)
+    const sent = this.#withBody(stream, flags, body, end)
+    if (full) this.control.queued.request(stream, out.extract())
+    return sent
   }
 
   /** As `request`. */
@@ -322,7 +329,7 @@ export class Sender {
   #withBody(stream: Stream, flags: number, body: Uint8Array | undefined, end: boolean): number {
     const out = this.#out
     const length = body ? body.length : 0
-    const room = this.full ? length <= SMALL : out.bytes < AHEAD
+    const room = this.#full ? length <= SMALL : out.bytes < AHEAD
     const size = room ? Math.min(length, stream.credit, this.dataMax) : 0
     const last = end && size === length
     out.flags(last ? flags | Flag.END : flags)
@@ -334,106 +341,4 @@ export class Sender {
     if (last) this.#ended(stream)
     return size
   }
-
-  // ---- control ---------------------------------------------------------------------------------------------------
-
-  /** @returns the payload as it is sent */
-  hello(hello: Hello): Uint8Array {
-    const out = this.#out
-    out.begin(Frame.HELLO, 0, 0)
-    writeHello(out, hello)
-    if (out.length > HELLO_MAX) {
-      throw new LocalProtocolError('HELLO_TOO_LARGE', `a HELLO of ${out.length} bytes: the identity is too long`)
-    }
-    out.finish()
-    const frame = Buffer.concat(out.take())
-    out.copy(frame)
-    return frame.subarray(HEADER)
-  }
-
-  auth(proof: Uint8Array): void {
-    this.#out.begin(Frame.AUTH, 0, 0)
-    this.#out.copy(proof)
-    this.#out.finish()
-  }
-
-  /** STARTED will list the stream, unless something stronger is written for it first. */
-  start(stream: Stream): void {
-    this.#starting.push(stream)
-  }
-
-  window(stream: Stream, credit: number): void {
-    // A caller gives up its copy of the body for STARTED; no credit beyond the first comes before it.
-    if (this.#starting.length > 0 && !stream.started) this.#writeStarted()
-    this.#out.begin(Frame.WINDOW, 0, stream.id)
-    this.#out.u32(credit)
-    this.#finishControl()
-  }
-
-  reset(id: number, code: number, text: string): void {
-    this.#out.begin(Frame.RESET, 0, id)
-    this.#out.u8(code)
-    this.#out.copy(shortText(text))
-    this.#finishControl()
-  }
-
-  slots(count: number): void {
-    this.#out.begin(Frame.SLOTS, 0, 0)
-    this.#out.u32(count)
-    this.#finishControl()
-  }
-
-  ping(token: Uint8Array): void {
-    this.#out.begin(Frame.PING, 0, 0)
-    this.#out.copy(token)
-    this.#finishControl()
-  }
-
-  pong(token: Uint8Array, running: number, lag: number): void {
-    this.#out.begin(Frame.PONG, 0, 0)
-    this.#out.copy(token)
-    this.#out.u32(running)
-    this.#out.u32(Math.min(Math.max(Math.round(lag), 0), 0xffff_ffff))
-    this.#finishControl()
-  }
-
-  goaway(last: number, code: number, text: string): void {
-    this.#out.begin(Frame.GOAWAY, 0, 0)
-    this.#out.u32(last)
-    this.#out.u8(code)
-    this.#out.copy(shortText(text))
-    this.#out.finish()
-  }
-
-  /** One frame for all whose applications have begun and have not answered. */
-  #writeStarted(): void {
-    const starting = this.#starting
-    this.#starting = []
-    const out = this.#out
-    let count = 0
-    for (const stream of starting) {
-      if (stream.closed || stream.started) continue
-      stream.started = true
-      if (count === 0) out.begin(Frame.STARTED, 0, 0)
-      out.u32(stream.id)
-      count++
-      if (count === STARTED_MAX) {
-        this.#finishControl()
-        count = 0
-      }
-    }
-    if (count > 0) this.#finishControl()
-  }
-
-  /** Counts what the peer makes us send without reading it. */
-  #finishControl(): void {
-    this.#control += HEADER + this.#out.length
-    this.#out.finish()
-    if (this.#control > CONTROL_MAX) this.overloaded = true
-  }
-}
-
-function shortText(text: string): Uint8Array {
-  const bytes = Buffer.from(text)
-  return bytes.length <= TEXT_MAX ? bytes : bytes.subarray(0, TEXT_MAX)
 }

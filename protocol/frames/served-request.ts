@@ -6,6 +6,7 @@
 import type { Duplex } from 'node:stream'
 import type { Application, Environ, Headers } from '../application.ts'
 import type { Clock, Deadlines } from '../clock.ts'
+import { errorPage } from '../error-page.ts'
 import { type AbortCode, AbortError, HttpError, LocalProtocolError } from '../errors.ts'
 import { Exchange, type ExchangeHost } from '../exchange.ts'
 import { type InputSource, RequestInput } from '../input.ts'
@@ -170,10 +171,20 @@ export class ServedRequest implements ResponseSink, InputSource, ExchangeHost {
       return room
     } catch (error) {
       if (!(error instanceof LocalProtocolError)) throw error
-      // Nothing was written. Too large for the peer, which cannot be told apart from a failed application.
-      this.log.error({ requestId: this.#exchange.environ.gantry.requestId, code: error.code }, error.message)
-      link.connection.reset(this.#stream, Reset.APPLICATION, error.message)
+      // Nothing was written, so answer 500 as for any failed application. After a RESET the proxy would run a GET again, and it would fail
+      // again.
+      const { environ } = this.#exchange
+      this.log.error({ requestId: environ.gantry.requestId, code: error.code }, error.message)
+      let status = ''
+      let headers: Headers = []
+      const [page] = errorPage(500)(environ, (line, fields) => {
+        status = line
+        headers = fields
+        return () => Promise.resolve()
+      }) as [Uint8Array]
+      link.connection.respond(this.#stream, status, headers, environ.REQUEST_METHOD === 'HEAD' ? undefined : page, true)
       this.#exchange.abort(new AbortError('APPLICATION', error.message, { cause: error }))
+      this.#release()
       return true
     }
   }
@@ -223,6 +234,8 @@ export class ServedRequest implements ResponseSink, InputSource, ExchangeHost {
     })
     owner.upgradedBegan()
     this.#free()
+    // The 101 could not be sent.
+    if (this.#stream.closed) this.#duplex.destroy()
     return this.#duplex
   }
 

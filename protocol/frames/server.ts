@@ -204,6 +204,9 @@ class Server implements ServerLink, SlotHolder, LinkOwner, RequestOwner {
       case 'reset':
         served(event.stream)?.cancel(ABORT_OF[event.code] ?? 'CLIENT_GONE', `the caller gave up: ${event.text}`)
         break
+      case 'violation':
+        served(event.stream)?.cancel('PROTOCOL', `the caller broke the protocol: ${event.text}`)
+        break
       case 'slots':
         this.#demand = event.count
         if (this.#joined) this.#options.slots.changed(this)
@@ -219,6 +222,13 @@ class Server implements ServerLink, SlotHolder, LinkOwner, RequestOwner {
 
   relieved(stream: Stream): void {
     served(stream)?.relieved()
+  }
+
+  fault(stream: Stream, error: unknown): void {
+    this.#options.log.error({ peer: this.peer?.id, err: error }, 'handling a request failed; it was aborted')
+    this.#connection.reset(stream, Reset.APPLICATION, 'the container failed')
+    served(stream)?.cancel('APPLICATION', 'the request could not be handled')
+    this.link.schedule()
   }
 
   missed(stream: Stream): void {
@@ -306,9 +316,11 @@ class Server implements ServerLink, SlotHolder, LinkOwner, RequestOwner {
       setHeader(environ, 'Upgrade', undefined)
       setHeader(environ, 'Connection', undefined)
     }
+    const { requestId } = fields
+    const request = new ServedRequest(this, stream, this.#application, environ, requestId, event.body, event.end)
     this.#running++
     this.#active++
-    new ServedRequest(this, stream, this.#application, environ, fields.requestId, event.body, event.end).run()
+    request.run()
   }
 
   /** Why nothing more can run for this link now, if so. */

@@ -231,6 +231,9 @@ describe('an environ across processes', () => {
     const environ = makeEnviron()
     environ['my.session'] = { user: 1 }
     assert.throws(() => variablesForWire(environ), /my\.session.*object/)
+    const nameless = makeEnviron()
+    nameless[''] = 'what a frame cannot carry'
+    assert.throws(() => variablesForWire(nameless), /a variable needs a name/)
   })
 
   it('is the same on the other side, whatever headers came', () => {

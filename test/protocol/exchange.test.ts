@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import type { Application, Body, Environ, Headers, StartResponse } from '../../protocol/application.ts'
+import type { Context } from '../../protocol/context.ts'
 import { AbortError, HttpError } from '../../protocol/errors.ts'
 import { RequestInput } from '../../protocol/input.ts'
 import { run } from '../support/exchange.ts'
@@ -613,6 +614,29 @@ describe('environ.gantry', () => {
     )
     await whenSettled
     assert.deepEqual(outcomes, [[200, 3, undefined]])
+  })
+
+  it('tells everybody how the response ended and why it was aborted, though one of them throws, and settles', async () => {
+    const told: string[] = []
+    const broken = (): never => {
+      throw new Error('a callback')
+    }
+    const { exchange, log, whenSettled } = run(async (environ) => {
+      const gantry = environ.gantry as Context
+      gantry.onFinished(broken)
+      gantry.onFinished(({ aborted }) => told.push(`finished ${(aborted as AbortError).code}`))
+      gantry.onAbort(broken)
+      gantry.onAbort((reason) => told.push(`aborted ${(reason as AbortError).code}`))
+      await new Promise((_resolve, reject) => gantry.onAbort(reject))
+      return []
+    })
+    exchange.abort(new AbortError('CLIENT_GONE', 'the client has gone'))
+    await whenSettled
+    assert.deepEqual(told, ['finished CLIENT_GONE', 'aborted CLIENT_GONE'])
+    assert.deepEqual(
+      log.lines.map(({ level, message }) => `${level} ${message}`),
+      ['error an onFinished callback failed', 'error an onAbort callback failed'],
+    )
   })
 
   it('sends early hints before the head and not after it', async () => {

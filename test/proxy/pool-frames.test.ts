@@ -134,6 +134,33 @@ suite('over links, a request', () => {
     assert.deepEqual(lines, [])
   })
 
+  test('goes elsewhere, or waits, while a link holds more than its line takes; none is lost', async () => {
+    const scene = new Scene({ random: () => 0.9 })
+    const stuck = await scene.container()
+    const line = stuck.streams[0]!
+    line.pause()
+    const headers: [string, string][] = [['X-Big', 'y'.repeat(8_000)]]
+    const sent = []
+    const [member] = scene.pool.members
+    while (member!.state === 'ready') {
+      sent.push(scene.client.request({ target: '/', headers }))
+      await turn()
+      assert.ok(sent.length < 60, 'its slots are not what ends it')
+    }
+    assert.equal(member!.state, 'full')
+    sent.push(scene.client.request({ target: '/waits', headers }))
+    assert.equal(scene.pool.queued, 1)
+    const other = await scene.container({ id: 'other' })
+    assert.equal((await sent.pop()!.whole()).status, 200)
+    assert.deepEqual([...other.runs], [['GET /waits', 1]])
+    const post = scene.client.request({ method: 'POST', target: '/', headers, body: 'once' })
+    assert.equal(String((await post.whole()).body), 'once')
+    line.resume()
+    for (const one of sent) assert.equal((await one.whole()).status, 200)
+    assert.deepEqual([...stuck.runs], [['GET /', sent.length]])
+    assert.equal(member!.state, 'ready')
+  })
+
   test('that takes too long is answered 504, and its container is told in the same tick', async () => {
     const clock = new FakeClock()
     const scene = new Scene({ clock, timeout: 2_000 })

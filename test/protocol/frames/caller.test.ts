@@ -9,7 +9,18 @@ import { Flag, Frame, Goaway, Reset, WINDOW } from '../../../protocol/frames/con
 import { RequestInput } from '../../../protocol/input.ts'
 import { RecordingSink } from '../../support/exchange.ts'
 import { MemoryHost } from '../../support/memory-client.ts'
-import { bytesOf, call, callerAgainstPeer, callerOn, environ, Peer, TestInput, turns, until } from './link-support.ts'
+import {
+  bytesOf,
+  type Called,
+  call,
+  callerAgainstPeer,
+  callerOn,
+  environ,
+  Peer,
+  TestInput,
+  turns,
+  until,
+} from './link-support.ts'
 import { drain, frame, TOKEN } from './support.ts'
 
 const text = (value: string): Buffer => Buffer.from(value, 'latin1')
@@ -670,6 +681,80 @@ describe('slots and pings', () => {
     const lost = caller.ping()
     caller.destroy()
     await assert.rejects(lost, { code: 'LOST' })
+  })
+
+  test('an error while a response is handled fails its call alone, and is logged', async () => {
+    const { caller, peer, log } = await callerAgainstPeer()
+    const failing = environ('/')
+    failing.gantry.trailers = () => {
+      throw new Error('a middleware of the proxy')
+    }
+    const made = call(caller, failing)
+    const other = call(caller)
+    const { stream } = await peer.heard('request')
+    peer.connection.respond(stream, '200 OK', [], Buffer.from('part'), false)
+    peer.connection.trailers(stream, ['ETag', 'x'])
+    peer.send()
+    await assert.rejects(bytesOf(made.response), { message: 'a middleware of the proxy' })
+    assert.equal(log.lines.at(-1)?.message, 'handling a response failed; its request was aborted')
+    peer.connection.respond((await peer.heard('request', 1)).stream, '200 OK', [], Buffer.from('well'), true)
+    peer.send()
+    assert.equal(await bytesOf(other.response), 'well')
+    assert.equal(caller.inFlight, 0)
+    caller.destroy()
+  })
+
+  test('a link that holds too much grants nothing, and says when it does again', async () => {
+    const { caller, changes, peer } = await callerAgainstPeer()
+    peer.stream.pause()
+    const made: Called[] = []
+    const one = (): Called => call(caller, environ('/', 'GET', ['X', 'y'.repeat(20_000)]))
+    while (caller.grant > 0) {
+      made.push(one())
+      await turns(2)
+      assert.ok(made.length < 40)
+    }
+    changes.length = 0
+    peer.stream.resume()
+    await until(() => caller.grant === 10)
+    assert.deepEqual(changes, [`ready ${made.length}/10`])
+    await until(() => peer.events.filter(({ type }) => type === 'request').length === made.length)
+    caller.destroy()
+    await Promise.allSettled(made.map(({ response }) => response))
+  })
+
+  test('of what is given up while it holds too much nothing is left', async () => {
+    const { caller, peer } = await callerAgainstPeer()
+    peer.stream.pause()
+    const made: Called[] = []
+    while (caller.grant > 0) {
+      made.push(call(caller, environ('/', 'GET', ['X', 'y'.repeat(20_000)])))
+      await turns(2)
+      assert.ok(made.length < 40)
+    }
+    for (const { body } of made) body.abort(new AbortError('CLIENT_GONE', 'the client has gone'))
+    for (const { failed } of made) assert.match((await failed).message, /has gone/)
+    assert.equal(caller.grant, 10)
+    assert.equal(caller.inFlight, 0)
+    peer.stream.resume()
+    await turns()
+    const left = peer.events.filter(({ type }) => type === 'request').length
+    assert.ok(left < made.length, 'the last never left')
+    assert.equal(peer.events.filter(({ type }) => type === 'reset').length, left)
+    caller.destroy()
+  })
+
+  test('a PONG answers the PINGs before it too', async () => {
+    const { caller, peer, clock } = await callerAgainstPeer()
+    const pings = [caller.ping(), caller.ping(), caller.ping()]
+    await peer.heard('ping')
+    assert.equal(peer.events.filter(({ type }) => type === 'ping').length, 1, 'only the latest was sent')
+    const { token } = await peer.heard('ping')
+    clock.advance(3)
+    peer.connection.pong(token, 0, 0)
+    peer.send()
+    assert.deepEqual(await Promise.all(pings), [3, 3, 3])
+    caller.destroy()
   })
 
   test('a PONG that nobody asked for is nothing', async () => {

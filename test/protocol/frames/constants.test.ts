@@ -11,7 +11,7 @@ describe('the numbers of the wire', () => {
       {
         VERSION: 1,
         OLDEST_VERSION: 1,
-        FEATURES: [],
+        FEATURES: ['upgrade-trailers'],
         HEADER: 9,
         Frame: {
           HELLO: 0xc1,
@@ -30,6 +30,7 @@ describe('the numbers of the wire', () => {
           RESET: 0x16,
         },
         Flag: { END: 1, HOLD: 2, UPGRADE: 4 },
+        Feature: { UPGRADE_TRAILERS: 'upgrade-trailers' },
         Reset: {
           REFUSED: 1,
           CANCELLED: 2,

@@ -163,6 +163,19 @@ const frames: Record<string, Golden> = {
     write: ({ server }) => server.pong(hex('0102030405060708'), 2, 12.6),
     event: { type: 'pong', token: '\x01\x02\x03\x04\x05\x06\x07\x08', running: 2, lag: 13 },
   },
+  'TRAILERS that end the response to an upgrade that was declined': {
+    from: 'server',
+    // 41 ETag, "x"
+    bytes: `14 01 000004 00000001  92 29 a1${text('x')}`,
+    scene: () => {
+      const made = scene({ upgrade: true })
+      made.server.respond(made.here, '200 OK', [], undefined, false)
+      move(made.server, made.caller)
+      return made
+    },
+    write: ({ server, here }) => server.trailers(here, ['ETag', 'x']),
+    event: { type: 'trailers', stream: 1, fields: ['ETag', 'x'] },
+  },
   GOAWAY: {
     from: 'server',
     bytes: `02 00 000009 00000000  00000001 00 ${text('stop')}`,
@@ -171,10 +184,10 @@ const frames: Record<string, Golden> = {
   },
 }
 
-const HELLO = `c1 00 0000a0 00000000  dc001c
+const HELLO = `c1 00 0000b0 00000000  dc001c
   a7${text('version')} 01  a6${text('oldest')} 01  a4${text('role')} a6${text('caller')}  a7${text('dialled')} 01
   a6${text('secret')} 00  a5${text('nonce')} d920${text('ca'.repeat(16))}
-  a6${text('window')} ce00020000  a4${text('data')} ce00010000  a4${text('head')} ce00040000  a8${text('features')} a0
+  a6${text('window')} ce00020000  a4${text('data')} ce00010000  a4${text('head')} ce00040000  a8${text('features')} b0${text('upgrade-trailers')}
   a2${text('id')} a1${text('p')}  a6${text('worker')} 00  a7${text('workers')} 01  a5${text('slots')} 00`
 
 describe('every frame has its bytes', () => {
@@ -190,12 +203,12 @@ describe('every frame has its bytes', () => {
     const first = drain(caller)
     assert.equal(
       first.toString('hex'),
-      '010000002000000000576ea478c1b0bcfc8a770d2975adeb1fa26a38efe9095739ac600c60d18cea46',
+      '010000002000000000055bc0496f01af764842ee58ba30360d6f698465ce928773119c816d0a1bf56e',
     )
     server.receive(first)
     assert.equal(
       drain(server).toString('hex'),
-      '010000002000000000c3c1f4e3cc816a6d6e075b5c8f73ea6b83c32e9c81f772ecb479d607d8291297',
+      '0100000020000000002214b65f633906c12421afc9dda08c98e43e735c3bf0c91e2dc350a4716d340a',
     )
   })
 

@@ -352,7 +352,7 @@ describe('HELLO', () => {
     assert.equal(server.failure?.code, 'VERSION')
     assert.match(server.failure?.message ?? '', /here 1 to 1, there 2 to 3/)
     const caller = connection('caller')
-    assert.deepEqual(caller.receive(drain(server).subarray(9 + 0xa1)).map(plain)[0]?.['code'], Goaway.VERSION)
+    assert.deepEqual(caller.receive(drain(server).subarray(9 + 0xb1)).map(plain)[0]?.['code'], Goaway.VERSION)
   })
 
   test('of a newer version that still understands ours is taken', () => {

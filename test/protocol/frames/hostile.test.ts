@@ -12,10 +12,12 @@ import {
   HEAD_MAX,
   INFORM_COUNT,
   INFORM_MAX,
+  Reset,
+  UPGRADED_MAX,
   WINDOW,
 } from '../../../protocol/frames/constants.ts'
 import type { Stream } from '../../../protocol/frames/stream.ts'
-import { connection, drain, frame, hex, move, opened, pair } from './support.ts'
+import { connection, drain, FIELDS, frame, hex, move, opened, pair, plain, types } from './support.ts'
 
 const request = (stream: number, flags: number = 1): Buffer => frame(Frame.REQUEST, flags, stream, `00000005dc0002a000`)
 
@@ -135,10 +137,6 @@ const toCaller: Record<string, [bytes: Buffer, code: string, flags?: Parameters<
     frame(Frame.INFORM, 0, 1, Buffer.alloc(INFORM_MAX + 1)).subarray(0, 9),
     'FRAME_TOO_LARGE',
   ],
-  'a 101 that was not asked for': [
-    frame(Frame.RESPONSE, 0, 1, Buffer.concat([u32(7), hex('dc0001 a3'), Buffer.from('101')])),
-    'NOT_UPGRADE',
-  ],
   'more response than there is credit for': [
     Buffer.concat([
       frame(Frame.RESPONSE, 0, 1, Buffer.concat([hex('00000004dc0001a0'), Buffer.alloc(DATA_MAX)])),
@@ -184,48 +182,122 @@ describe('a caller ends the link, with a word, for', () => {
     })
   }
 
-  test('DATA on an upgrade that has no response', () => {
-    const { caller, server } = scene({ upgrade: true })
-    fails(server, caller, frame(Frame.DATA, 0, 1, '61'), 'TOO_EARLY')
+  test('DATA and TRAILERS on an upgrade that has no response, or was declined', () => {
+    for (const [bytes, declined] of [
+      [frame(Frame.DATA, 0, 1, '61'), false],
+      [frame(Frame.DATA, 0, 1, '61'), true],
+      [frame(Frame.TRAILERS, 1, 1, 'dc0000'), false],
+      [frame(Frame.TRAILERS, 1, 1, 'dc0000'), true],
+    ] as const) {
+      const { caller, server, here } = scene({ upgrade: true })
+      if (declined) server.respond(here, '200 OK', [], undefined, false)
+      drain(server)
+      fails(server, caller, bytes, 'TOO_EARLY')
+    }
+  })
+
+  test('TRAILERS after a 101, in both directions', () => {
+    for (const side of ['caller', 'server'] as const) {
+      const { caller, server, here } = scene({ upgrade: true })
+      server.respond(here, '101 Switching Protocols', [], undefined, false)
+      move(server, caller)
+      const both = { caller, server }
+      fails(both[side], side === 'caller' ? server : caller, frame(Frame.TRAILERS, 1, 1, 'dc0000'), 'TOO_EARLY')
+    }
+  })
+})
+
+describe('a caller gives up the stream alone, and tells, for', () => {
+  test('a 101 that was not asked for', () => {
+    const { caller, server, there } = scene({ end: true })
+    const other = opened({ caller, server }, { end: true })
+    const events = caller.receive(
+      frame(Frame.RESPONSE, 0, 1, Buffer.concat([u32(7), hex('dc0001 a3'), Buffer.from('101')])),
+    )
+    assert.deepEqual(events.map(plain), [
+      { type: 'violation', stream: 1, text: 'a 101 on stream 1, which asked for no upgrade' },
+    ])
+    assert.equal(caller.failure, undefined)
+    assert.equal(there.closed, true)
+    assert.deepEqual(move(caller, server).map(plain), [
+      { type: 'reset', stream: 1, code: Reset.PROTOCOL, text: 'a 101 on stream 1, which asked for no upgrade' },
+    ])
+    server.respond(other.here, '200 OK', [], undefined, true)
+    assert.equal(move(server, caller)[0]?.type, 'response')
   })
 })
 
 describe('a peer that does not read what it makes us send', () => {
-  test('with PINGs is given up when 64 KiB wait', () => {
-    const { server } = scene()
-    let pings = 0
-    while (!server.failure && pings < 100_000) {
-      for (const event of server.receive(frame(Frame.PING, 0, 0, '0102030405060708'))) {
-        if (event.type === 'ping') server.pong(event.token, 0, 0)
+  test('is owed one PONG for its PINGs, one SLOTS, and one WINDOW for each stream', () => {
+    const { server, here } = scene()
+    server.full = true
+    for (let turn = 1; turn <= 20_000; turn++) {
+      for (const event of server.receive(frame(Frame.PING, 0, 0, Buffer.concat([u32(7), u32(turn)])))) {
+        if (event.type === 'ping') server.pong(event.token, 3, 0)
       }
-      pings++
-      assert.ok(server.backlog < CONTROL_MAX + 2000)
-    }
-    assert.equal(server.failure?.code, 'OVERLOADED')
-    assert.ok(pings <= CONTROL_MAX / 25 + 1)
-  })
-
-  test('with requests that are refused is given up too', () => {
-    const { server } = scene()
-    let id = 2
-    while (!server.failure && id < 100_000) {
-      for (const event of server.receive(request(id++))) {
-        if (event.type === 'request') server.reset(event.stream, 1, 'no slot is free')
-      }
-    }
-    assert.equal(server.failure?.code, 'OVERLOADED')
-    assert.equal(server.size, 1)
-  })
-
-  test('but reads, may send as many as it likes', () => {
-    const { server } = scene()
-    for (let pings = 0; pings < 20_000; pings++) {
-      for (const event of server.receive(frame(Frame.PING, 0, 0, '0102030405060708'))) {
-        if (event.type === 'ping') server.pong(event.token, 0, 0)
-      }
-      if (pings % 100 === 99) server.take(0)
+      server.receive(frame(Frame.DATA, 0, 1, Buffer.alloc(WINDOW / 2)))
+      server.consumed(here, WINDOW / 2)
+      server.slots(turn)
+      assert.ok(server.backlog <= 13)
     }
     assert.equal(server.failure, undefined)
+    assert.deepEqual(
+      drain(server).toString('hex'),
+      Buffer.concat([
+        frame(Frame.PONG, 0, 0, Buffer.concat([u32(7), u32(20_000), u32(3), u32(0)])),
+        frame(Frame.SLOTS, 0, 0, u32(20_000)),
+        frame(Frame.WINDOW, 0, 1, u32(20_000 * (WINDOW / 2))),
+      ]).toString('hex'),
+    )
+  })
+
+  test('is given up when it is owed more refusals than a caller can have requests open', () => {
+    const { server } = scene()
+    server.slots(100)
+    drain(server)
+    server.full = true
+    let refused = 0
+    while (!server.failure && refused < 100_000) {
+      for (const event of server.receive(request(refused + 2))) {
+        if (event.type !== 'request') continue
+        server.reset(event.stream, Reset.REFUSED, 'no slot is free')
+        refused++
+      }
+    }
+    assert.equal(server.failure?.code, 'OVERLOADED')
+    assert.equal(refused, 100 + UPGRADED_MAX + 1)
+    assert.equal(server.size, 1)
+    assert.ok(server.backlog < 1000)
+  })
+
+  test('is owed no refusal of a request that it gave up itself', () => {
+    const { server } = scene()
+    server.full = true
+    for (let id = 2; id < 50_000; id++) {
+      for (const event of server.receive(request(id))) {
+        if (event.type === 'request') server.reset(event.stream, Reset.REFUSED, 'no slot is free')
+      }
+      server.receive(frame(Frame.RESET, 0, id, '02'))
+      assert.equal(server.backlog, 0)
+    }
+    assert.equal(server.failure, undefined)
+  })
+
+  test('leaves nothing of requests that start and are given up', () => {
+    const { server } = scene()
+    server.full = true
+    for (let id = 2; id < 10_000; id++) {
+      for (const event of server.receive(request(id))) {
+        if (event.type !== 'request') continue
+        server.start(event.stream)
+        server.send(event.stream, Buffer.alloc(10), false)
+      }
+      server.receive(frame(Frame.RESET, 0, id, '02'))
+      server.relieved()
+    }
+    assert.equal(server.failure, undefined)
+    assert.equal(server.backlog, 0)
+    assert.deepEqual(types(drain(server)), [])
   })
 
   test('can be seen by its backlog long before responses fill memory', () => {
@@ -279,6 +351,96 @@ describe('a flood', () => {
       assert.deepEqual(server.receive(frame(Frame.DATA, 0, 1, Buffer.alloc(DATA_MAX))), [])
     }
     assert.equal(server.failure, undefined)
+  })
+})
+
+describe('a caller whose peer does not read', () => {
+  const WHOLE = { end: true, hold: false, upgrade: false }
+
+  test('owes nothing for requests that it gave up before they left', () => {
+    const { caller, server } = scene()
+    drain(caller)
+    caller.full = true
+    for (let turn = 0; turn < 100_000; turn++) {
+      const stream = caller.request(FIELDS, WHOLE, undefined)
+      caller.reset(stream, Reset.CANCELLED, 'the client has gone')
+      assert.equal(caller.backlog, 0)
+    }
+    assert.equal(caller.pending, false)
+    assert.equal(caller.failure, undefined)
+    // Their numbers are a gap.
+    caller.full = false
+    const next = caller.request(FIELDS, WHOLE, undefined)
+    assert.equal(next.id, 100_002)
+    assert.deepEqual(
+      move(caller, server).map((event) => [event.type, 'stream' in event && event.stream.id]),
+      [['request', 100_002]],
+    )
+  })
+
+  test('owes one RESET for each request that had left', () => {
+    const { caller, server, there } = scene()
+    const left = Array.from({ length: 50 }, () => caller.request(FIELDS, WHOLE, undefined))
+    move(caller, server)
+    caller.full = true
+    for (const stream of [there, ...left]) caller.reset(stream, Reset.CANCELLED, '')
+    const kept = caller.request(FIELDS, WHOLE, undefined)
+    const gone = caller.request(FIELDS, WHOLE, undefined)
+    caller.reset(gone, Reset.CANCELLED, '')
+    const events = move(caller, server)
+    assert.deepEqual(
+      events.map((event) => 'stream' in event && `${event.type} ${event.stream.id}`),
+      [...[there, ...left].map(({ id }) => `reset ${id}`), `request ${kept.id}`],
+      'RESETs go first: their slots may be what the requests need',
+    )
+  })
+
+  test('sends a request before its body, its trailers and its end, whatever waits', () => {
+    const { caller, server } = scene()
+    drain(caller)
+    caller.full = true
+    const streams = [1, 2, 3].map(() => caller.request(FIELDS, { ...WHOLE, end: false }, Buffer.from('first')))
+    caller.trailers(streams[0]!, ['ETag', 'x'])
+    caller.send(streams[1]!, Buffer.alloc(3000, 97), true)
+    caller.send(streams[2]!, new Uint8Array(0), true)
+    caller.goaway(Goaway.RETIRING, 'numbers')
+    const events = move(caller, server)
+    assert.equal(server.failure, undefined)
+    assert.deepEqual(
+      events.map((event) => ('stream' in event ? `${event.type} ${event.stream.id}` : event.type)),
+      ['request 2', 'request 3', 'request 4', 'goaway', 'trailers 2', 'data 3', 'data 4'],
+    )
+  })
+
+  test('forgets the requests that its peer did not take', () => {
+    const { caller } = scene()
+    drain(caller)
+    caller.full = true
+    const stream = caller.request(FIELDS, WHOLE, undefined)
+    const [event] = caller.receive(frame(Frame.GOAWAY, 0, 0, '0000000100'))
+    assert.ok(event?.type === 'goaway')
+    assert.deepEqual(event.untaken, [stream])
+    assert.equal(caller.pending, false)
+  })
+
+  test('is congested from 64 KiB on, and no longer when that has left', () => {
+    const { caller } = scene()
+    drain(caller)
+    assert.equal(caller.congested, false)
+    for (let bytes = 0; bytes <= 2 * CONTROL_MAX; bytes += 1000) {
+      caller.request({ ...FIELDS, headers: ['X', 'y'.repeat(1000)] }, WHOLE, undefined)
+    }
+    assert.equal(caller.congested, false, 'a line that is not full takes it all in the same tick')
+    drain(caller)
+    caller.full = true
+    const streams: Stream[] = []
+    while (!caller.congested) {
+      streams.push(caller.request({ ...FIELDS, headers: ['X', 'y'.repeat(1000)] }, WHOLE, undefined))
+      assert.ok(streams.length < 100)
+    }
+    assert.ok(caller.backlog > CONTROL_MAX && caller.backlog < CONTROL_MAX + 2000)
+    caller.reset(streams[0]!, Reset.CANCELLED, '')
+    assert.equal(caller.congested, false)
   })
 })
 

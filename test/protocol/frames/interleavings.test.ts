@@ -9,7 +9,7 @@ import fc from 'fast-check'
 import type { Connection, Event } from '../../../protocol/frames/connection.ts'
 import { Frame, WINDOW_MIN } from '../../../protocol/frames/constants.ts'
 import type { Stream } from '../../../protocol/frames/stream.ts'
-import { drain, FIELDS, frame, move, opened, pair } from './support.ts'
+import { connection, drain, FIELDS, frame, move, opened, pair, types } from './support.ts'
 
 /** What is sent is a count, so that a byte says where it belongs. */
 function pattern(from: number, length: number, seed: number): Uint8Array {
@@ -260,15 +260,8 @@ describe('two connections, in any order of what they do', () => {
   })
 })
 
-/** Types of the frames in bytes. */
-function types(bytes: Buffer): number[] {
-  const found: number[] = []
-  for (let at = 0; at < bytes.length; at += 9 + bytes.readUIntBE(at + 2, 3)) found.push(bytes[at]!)
-  return found
-}
-
 describe('what overtakes what', () => {
-  test('WINDOW, RESET and PONG overtake body that waits, and bodies take turns', () => {
+  test('PONG overtakes all, RESET overtakes body that waits, and bodies take turns', () => {
     const both = pair()
     const streams = Array.from({ length: 3 }, () => opened(both, { end: true }).here)
     const { server } = both
@@ -280,7 +273,7 @@ describe('what overtakes what', () => {
     const sent = drain(server)
     const order = types(sent)
     // What was written before there was too much is first; then control; then what waited.
-    assert.deepEqual(order, [Frame.DATA, Frame.RESET, Frame.PONG, ...Array<number>(4).fill(Frame.DATA)])
+    assert.deepEqual(order, [Frame.PONG, Frame.DATA, Frame.RESET, ...Array<number>(4).fill(Frame.DATA)])
     const waited: number[] = []
     for (let at = 0; at < sent.length; at += 9 + sent.readUIntBE(at + 2, 3)) {
       if (sent[at] === Frame.DATA) waited.push(sent.readUInt32BE(at + 5))
@@ -495,5 +488,49 @@ describe('an upgrade', () => {
     both.server.respond(here, '200 OK', [], Buffer.from('no'), true)
     move(both.server, both.caller)
     assert.deepEqual([here.closed, there.closed], [true, true])
+  })
+
+  test('that is declined can have hints, body and trailers', () => {
+    const both = pair()
+    const { here, there } = opened(both, { upgrade: true })
+    both.server.inform(here, '103 Early Hints', [])
+    both.server.respond(here, '200 OK', [], undefined, false)
+    both.server.send(here, Buffer.from('no'), false)
+    both.server.trailers(here, ['ETag', 'x'])
+    assert.deepEqual(
+      move(both.server, both.caller).map(({ type }) => type),
+      ['inform', 'response', 'data', 'trailers'],
+    )
+    assert.equal(both.caller.failure, undefined)
+    assert.deepEqual([here.closed, there.closed], [true, true])
+  })
+
+  test('that is declined has no trailers for a peer that does not say that it takes them', () => {
+    const server = connection('server')
+    const caller = connection('caller')
+    // Its HELLO, with the name of the feature made one that nobody knows.
+    const hello = Buffer.from(
+      drain(caller).toString('latin1').replace('upgrade-trailers', 'another-feature0'),
+      'latin1',
+    )
+    server.receive(hello)
+    move(server, caller)
+    const stream = caller.request(FIELDS, { end: false, hold: false, upgrade: true }, undefined)
+    const [event] = move(caller, server)
+    assert.ok(event?.type === 'request')
+    server.respond(event.stream, '200 OK', [], undefined, false)
+    server.trailers(event.stream, ['ETag', 'x'])
+    assert.deepEqual(types(drain(server)), [Frame.RESPONSE, Frame.DATA])
+    assert.equal(event.stream.closed, true)
+    assert.equal(stream.closed, false)
+  })
+
+  test('cannot be accepted where none was asked for: the application is told, and nothing is sent', () => {
+    const both = pair()
+    const { here } = opened(both, { end: true })
+    assert.throws(() => both.server.respond(here, '101 Switching Protocols', [], undefined, false), {
+      code: 'NOT_UPGRADE',
+    })
+    assert.equal(drain(both.server).length, 0)
   })
 })

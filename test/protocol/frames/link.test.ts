@@ -8,7 +8,7 @@ import { Link, type LinkOwner } from '../../../protocol/frames/link.ts'
 import type { Stream } from '../../../protocol/frames/stream.ts'
 import { FakeClock } from '../../support/clock.ts'
 import { bytesOf, call, callerOn, linked, Peer, turns, until } from './link-support.ts'
-import { drain, FIELDS, frame, opened, pair } from './support.ts'
+import { drain, FIELDS, frame, opened, pair, types } from './support.ts'
 
 /** A stream whose writes complete when the test says so. */
 class Slow extends Duplex {
@@ -50,8 +50,12 @@ class Owner implements LinkOwner {
   event(event: Event): void {
     this.events.push(event.type)
   }
+  readonly faults: { stream: Stream; error: unknown }[] = []
   relieved(stream: Stream): void {
     this.relievedStreams.push(stream)
+  }
+  fault(stream: Stream, error: unknown): void {
+    this.faults.push({ stream, error })
   }
   flushing(): void {}
   closed(error: Error | undefined): void {
@@ -78,12 +82,6 @@ async function scene(): Promise<Scene> {
   await turns(2)
   slow.writes.length = 0
   return { slow, owner, link, server, caller, clock }
-}
-
-function types(bytes: Buffer): number[] {
-  const found: number[] = []
-  for (let at = 0; at < bytes.length; at += 9 + bytes.readUIntBE(at + 2, 3)) found.push(bytes[at]!)
-  return found
 }
 
 describe('a link', () => {
@@ -149,18 +147,72 @@ describe('a link', () => {
     assert.equal(owner.relievedStreams[0], here)
   })
 
-  test('gives up a peer that makes it answer and does not read', async () => {
-    const { slow, owner, link, server } = await scene()
-    slow.open = false
-    link.schedule()
-    for (let at = 0; at < 4000 && owner.ends.length === 0; at++) {
-      slow.push(frame(Frame.PING, 0, 0, '0102030405060708'))
-      server.pong(Buffer.alloc(8), 0, 0)
+  test('answers the last of all PINGs of a peer that does not read, once it does', async () => {
+    const { slow, owner, link, server, caller } = await scene()
+    owner.event = (event: Event) => {
+      if (event.type === 'ping') server.pong(event.token, 0, 0)
       link.schedule()
-      if (at === 0) await turns(2)
     }
-    await until(() => owner.ends.length === 1)
-    assert.equal((owner.ends[0] as { code?: string }).code, 'OVERLOADED')
+    slow.open = false
+    const { here } = opened({ caller, server }, { end: true })
+    server.respond(here, '200 OK', [], Buffer.alloc(120_000), false)
+    link.schedule()
+    await turns(3)
+    const before = slow.writes.length
+    for (let at = 0; at < 4000; at++) {
+      slow.push(frame(Frame.PING, 0, 0, at.toString(16).padStart(16, '0')))
+      if (at % 100 === 0) await turns(1)
+    }
+    await turns(2)
+    assert.equal(slow.writes.length, before)
+    slow.release()
+    await until(() => slow.writes.length > before)
+    assert.deepEqual(owner.ends, [])
+    const answer = slow.writes[before]!.subarray(0, 25)
+    assert.deepEqual(types(answer), [Frame.PONG])
+    assert.equal(answer.readUInt32BE(13), 3999)
+  })
+
+  test('knows that its line is free again when nothing waited for that', async () => {
+    const { slow, link, server, caller } = await scene()
+    const { here } = opened({ caller, server }, { end: true })
+    slow.open = false
+    server.respond(here, '200 OK', [], Buffer.alloc(70_000), false)
+    link.schedule()
+    await turns(3)
+    assert.equal(server.pending, false)
+    slow.release()
+    await turns(3)
+    assert.equal(server.room(here), true)
+    server.reset(here, 3, '')
+    link.schedule()
+    await turns(3)
+    assert.equal(types(slow.writes.at(-1)!)[0], Frame.RESET)
+  })
+
+  test('goes on when its owner fails in what concerns one stream, and the owner is told which', async () => {
+    const { slow, owner, link, server, caller } = await scene()
+    const failure = new Error('a listener of an application threw')
+    owner.event = (event: Event) => {
+      owner.events.push(event.type)
+      if ('stream' in event && event.stream.id === 1) throw failure
+    }
+    owner.relieved = () => {
+      throw failure
+    }
+    for (let at = 0; at < 2; at++) caller.request(FIELDS, { end: true, hold: false, upgrade: false }, undefined)
+    slow.push(drain(caller))
+    await until(() => owner.events.length === 2)
+    assert.deepEqual(
+      owner.faults.map(({ stream, error }) => [stream.id, error]),
+      [[1, failure]],
+    )
+    const { stream } = owner.faults[0]!
+    server.respond(stream, '200 OK', [], Buffer.alloc(65_536), false)
+    link.schedule()
+    await until(() => owner.faults.length === 2)
+    assert.equal(owner.faults[1]!.stream, stream)
+    assert.deepEqual(owner.ends, [])
   })
 
   test('that ends lets a slow peer read to the last byte, and is closed only then', async () => {

@@ -205,6 +205,51 @@ describe('a request that is served', () => {
     await until(() => host.done.length === 3)
   })
 
+  test('whose response head is more than the peer takes fails once, with 500, and the link goes on', async () => {
+    let runs = 0
+    const { peer, server, host, log } = await serverAgainstPeer((_environ, startResponse) => {
+      runs++
+      startResponse('200 OK', [['X-Big', 'y'.repeat(300_000)]])
+      return [Buffer.from('hi')]
+    })
+    const methods = ['GET', 'HEAD']
+    for (const method of methods) {
+      peer.connection.request({ ...REQUEST, variables: REQUEST.variables.with(1, method) }, WHOLE, undefined)
+    }
+    peer.send()
+    for (const [at, method] of methods.entries()) {
+      const { status, headers, body, end } = await peer.heard('response', at)
+      assert.equal(status, '500 Internal Server Error')
+      const length = Number(headers.find(([name]) => name === 'Content-Length')?.[1])
+      assert.equal(body?.length, method === 'HEAD' ? undefined : length)
+      assert.equal(end, true)
+    }
+    await until(() => host.done.length === 2)
+    assert.equal(runs, 2)
+    assert.match(log.lines[0]?.message ?? '', /a head of 3\d+ bytes, where the peer takes 262144/)
+    assert.equal(server.inspect(), '<ServerLink ready p 0 of 10>')
+    server.destroy()
+  })
+
+  test('is given up with thousands of others in one tick, and the link goes on', async () => {
+    const failing: ((error: Error) => void)[] = []
+    const application: Application = async (_environ, startResponse) => {
+      await startResponse('200 OK', [])(new Uint8Array(0))
+      return new Promise((_resolve, reject) => failing.push(reject))
+    }
+    const count = 3_000
+    const { peer, server, host } = await serverAgainstPeer(application, { slots: fixedSlots(count) })
+    for (let at = 0; at < count; at++) peer.connection.request(REQUEST, WHOLE, undefined)
+    peer.send()
+    await until(() => failing.length === count)
+    // Their RESETs are more than 64 KiB.
+    for (const fail of failing) fail(new Error('after its head'))
+    await until(() => host.done.length === count)
+    await until(() => peer.events.filter(({ type }) => type === 'reset').length === count)
+    assert.equal(server.state, 'ready')
+    server.destroy()
+  })
+
   test('that fails after its head is cut with RESET, not ended', async () => {
     const { peer, server } = await serverAgainstPeer((_environ, startResponse) => {
       startResponse('200 OK', [])
@@ -636,6 +681,65 @@ describe('an upgraded connection', () => {
     const request = environ('/', 'POST', ['Upgrade', 'parrot', 'Connection', 'Upgrade', 'Content-Length', '4'])
     assert.equal(request['HTTP_UPGRADE'], 'parrot')
     assert.equal(await bytesOf(call(here.caller, request, new ReplayableBody(input)).response), 'body')
+    here.caller.destroy()
+  })
+
+  test('that an application makes of a request that asked for none costs that request alone', async () => {
+    const held = new Held()
+    let connection: Duplex | undefined
+    const { peer, server, log } = await serverAgainstPeer((given, startResponse) => {
+      if (given.PATH_INFO !== '/') return held.application(given, startResponse)
+      given['HTTP_UPGRADE'] = 'anything'
+      startResponse('101 Switching Protocols', [['Upgrade', 'anything']])
+      connection = given.gantry.upgrade()
+      return []
+    })
+    const other = peer.connection.request(
+      { ...REQUEST, variables: REQUEST.variables.with(5, '/other') },
+      WHOLE,
+      undefined,
+    )
+    peer.connection.request(REQUEST, WHOLE, undefined)
+    peer.send()
+    const failed = await peer.heard('response')
+    assert.deepEqual([failed.stream.id, failed.status, failed.end], [2, '500 Internal Server Error', true])
+    await until(() => connection?.destroyed === true)
+    await until(() => server.active === 1)
+    assert.equal(server.inspect(), '<ServerLink ready p 1 of 10>')
+    assert.equal(log.lines.at(-1)?.message, 'a 101 was given for a request that asks for no upgrade')
+    held.answer()
+    assert.equal((await peer.heard('response', 1)).stream, other)
+    server.destroy()
+  })
+
+  test('whose application throws in a listener costs that request alone, and is logged with its stack', async () => {
+    const held = new Held()
+    const { here, there } = await linked((given, startResponse) => {
+      if (given.PATH_INFO === '/other') return held.application(given, startResponse)
+      startResponse('101 Switching Protocols', [['Upgrade', 'parrot']])
+      const connection = given.gantry.upgrade()
+      connection.on('error', () => {})
+      connection.on('data', () => {
+        throw new Error('a listener of the application')
+      })
+      return []
+    })
+    const other = call(here.caller, environ('/other'))
+    const [client, inner] = duplexPair()
+    const request = environ('/', 'GET', ['Upgrade', 'parrot', 'Connection', 'Upgrade'])
+    request.gantry.upgrade = () => inner
+    await call(here.caller, request).response
+    client.on('error', () => {})
+    client.resume()
+    client.write('hello')
+    await until(() => client.destroyed)
+    await until(() => there.server.active === 1)
+    const line = there.log.lines.find(({ level }) => level === 'error')
+    assert.equal(line?.message, 'handling a request failed; it was aborted')
+    assert.equal((line.fields['err'] as Error).message, 'a listener of the application')
+    held.answer('well')
+    assert.equal(await bytesOf(other.response), 'well')
+    assert.deepEqual([here.closed, there.closed], [[], []])
     here.caller.destroy()
   })
 

@@ -75,6 +75,13 @@ export function frame(type: number, flags: number, stream: number, payload: Uint
   return Buffer.concat([head, bytes])
 }
 
+/** Types of the frames in bytes. */
+export function types(bytes: Buffer): number[] {
+  const found: number[] = []
+  for (let at = 0; at < bytes.length; at += 9 + bytes.readUIntBE(at + 2, 3)) found.push(bytes[at]!)
+  return found
+}
+
 /** Hex with the spaces that make it readable taken out. */
 export function hex(text: string): Buffer {
   return Buffer.from(text.replace(/\s+/g, ''), 'hex')

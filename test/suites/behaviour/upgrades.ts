@@ -31,6 +31,17 @@ export function upgrades({ holds, open, get, seen, journalIs, fresh }: Suite): v
       assert.equal(answer.status, 200)
       assert.equal(answer.body.toString(), 'declined')
     })
+    holds('may be declined by a response with trailers, and no other request notices', ['upgrade'], async () => {
+      const other = await open({ method: 'POST', target: '/echo', body: 'stream' })
+      await other.send('before, ')
+      for (let time = 0; time < 3; time++) {
+        const answer = await get('/trailers?n=5', [...headers, ['TE', 'trailers']])
+        assert.deepEqual([answer.status, answer.complete, answer.body.toString()], [200, true, '01234'])
+      }
+      await other.send('after')
+      other.finish()
+      assert.equal((await other.whole()).body.toString(), 'before, after')
+    })
     holds('is shown to the application as Upgrade and Connection', ['upgrade'], async () => {
       const { variables } = await seen({ headers })
       assert.equal(variables['HTTP_UPGRADE'], 'echo')

@@ -1,0 +1,96 @@
+/**
+ * Frames queued while the socket is full: REQUESTs that can still be removed, one WINDOW per open stream, one RESET per closed stream. They
+ * are kept as state and not as bytes, so that the queue is bounded by the number of streams however long a peer does not read.
+ */
+
+import { HEADER } from './constants.ts'
+import type { Stream } from './stream.ts'
+
+export interface QueuedReset {
+  readonly code: number
+  readonly text: Uint8Array
+}
+
+const WINDOW_BYTES = HEADER + 4
+const RESET_BYTES = HEADER + 1
+
+export class QueuedFrames {
+  readonly #requests: Map<Stream, Uint8Array> = new Map()
+  readonly #windows: Map<Stream, number> = new Map()
+  readonly #resets: Map<number, QueuedReset> = new Map()
+  #bytes = 0
+
+  get size(): number {
+    return this.#requests.size + this.#windows.size + this.#resets.size
+  }
+
+  /** Their size on the wire. */
+  get bytes(): number {
+    return this.#bytes
+  }
+
+  get resetCount(): number {
+    return this.#resets.size
+  }
+
+  request(stream: Stream, frame: Uint8Array): void {
+    this.#requests.set(stream, frame)
+    this.#bytes += frame.length
+  }
+
+  /** Whether the stream's REQUEST is still queued. */
+  has(stream: Stream): boolean {
+    return this.#requests.has(stream)
+  }
+
+  /** Adds to the stream's queued credit. */
+  window(stream: Stream, credit: number): void {
+    const before = this.#windows.get(stream)
+    this.#windows.set(stream, (before ?? 0) + credit)
+    if (before === undefined) this.#bytes += WINDOW_BYTES
+  }
+
+  reset(id: number, code: number, text: Uint8Array): void {
+    this.#resets.set(id, { code, text })
+    this.#bytes += RESET_BYTES + text.length
+  }
+
+  withdrawReset(id: number): void {
+    const reset = this.#resets.get(id)
+    if (reset === undefined) return
+    this.#resets.delete(id)
+    this.#bytes -= RESET_BYTES + reset.text.length
+  }
+
+  /** The stream is closed: removes its REQUEST and its credit. */
+  drop(stream: Stream): void {
+    const frame = this.#requests.get(stream)
+    if (frame !== undefined) {
+      this.#requests.delete(stream)
+      this.#bytes -= frame.length
+    }
+    if (this.#windows.delete(stream)) this.#bytes -= WINDOW_BYTES
+  }
+
+  clear(): void {
+    if (this.size === 0) return
+    this.#requests.clear()
+    this.#windows.clear()
+    this.#resets.clear()
+    this.#bytes = 0
+  }
+
+  // ---- oldest first ----------------------------------------------------------------------------------------------
+
+  requests(): Iterable<Uint8Array> {
+    return this.#requests.values()
+  }
+
+  windows(): Iterable<[Stream, number]> {
+    return this.#windows
+  }
+
+  resets(): Iterable<[number, QueuedReset]> {
+    return this.#resets
+  }
+}

@@ -1,0 +1,35 @@
+/**
+ * Streams that wait for the next write. While a peer does not read nothing is written, but its requests still come and go: closed streams are
+ * removed as the list grows, so that it is at most twice as long as there are open streams.
+ */
+
+import type { Stream } from './stream.ts'
+
+/** Shorter lists are not compacted. */
+const FEW = 64
+
+export class StreamList {
+  streams: Stream[] = []
+  /** The length at which closed streams are removed. */
+  #most = FEW
+
+  get length(): number {
+    return this.streams.length
+  }
+
+  /** Must not be called while `streams` is being iterated. */
+  push(stream: Stream): void {
+    const { streams } = this
+    if (streams.length >= this.#most) {
+      let kept = 0
+      for (const one of streams) if (!one.closed) streams[kept++] = one
+      streams.length = kept
+      this.#most = Math.max(FEW, 2 * kept)
+    }
+    streams.push(stream)
+  }
+
+  clear(): void {
+    this.streams = []
+  }
+}
