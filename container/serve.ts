@@ -184,13 +184,12 @@ class Container implements RunningContainer {
   }
 
   async start(): Promise<void> {
-    const { socketMode } = this.#options
+    const { socketMode, tcpKeepAlive } = this.#options
     try {
       for (const address of containerAddresses(this.#options, this.#id)) {
         const unix = address.kind === 'unix'
-        const listener = await listen(address, { log: this.#log, mode: socketMode }, (socket) =>
-          this.#doorman.receive(socket, unix),
-        )
+        const settings = { log: this.#log, mode: socketMode, keepAlive: tcpKeepAlive }
+        const listener = await listen(address, settings, (socket) => this.#doorman.receive(socket, unix))
         this.#listeners.push(listener)
         this.#log.info({ address: printAddress(listener.address) }, 'listening')
       }

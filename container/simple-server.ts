@@ -85,6 +85,7 @@ const TIMEOUTS: OptionForms<Http1Timeouts> = {
   keepAlive: milliseconds,
   write: milliseconds,
   linger: milliseconds,
+  upgradeIdle: milliseconds,
 }
 
 /**

@@ -117,7 +117,9 @@ export async function serveProxy(options: ProxyOptions, environment: ProxyEnviro
     }
     for (const address of options.listen) {
       listeners.push(
-        await listen(address, { log, mode: options.socketMode }, (socket) => front.accept(socket, address)),
+        await listen(address, { log, mode: options.socketMode, keepAlive: options.tcpKeepAlive }, (socket) =>
+          front.accept(socket, address),
+        ),
       )
     }
     if (options.healthListen) {
