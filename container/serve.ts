@@ -15,6 +15,7 @@ import { frameSettings, http1Settings, readToken } from '../protocol/common-opti
 import type { ProcessFacts } from '../protocol/environ.ts'
 import { AbortError } from '../protocol/errors.ts'
 import type { Exchange, ExchangeHost } from '../protocol/exchange.ts'
+import { GOING_AWAY_GRACE } from '../protocol/going-away.ts'
 import { type HealthLane, type Readiness, serveHealth } from '../protocol/health.ts'
 import { type Http1Connection, serveHttp1 } from '../protocol/http1/gateway.ts'
 import type { Http1Options } from '../protocol/http1/options.ts'
@@ -304,6 +305,7 @@ class Container implements RunningContainer {
       { requests: this.#slots.running, connections: this.#connections.size, links: this.#links.size },
       'the drain timeout has passed: what still runs is aborted',
     )
+    if (this.#goAway() > 0 && (await this.#emptied(GOING_AWAY_GRACE))) return
     this.#abort(new AbortError('DRAIN_TIMEOUT', 'the container had to stop'))
     if (!(await this.#emptied(SETTLE_GRACE))) {
       this.#log.warn(
@@ -311,6 +313,11 @@ class Container implements RunningContainer {
         'applications have not settled after their requests were aborted',
       )
     }
+  }
+
+  /** Ends WebSockets with close code 1001; gives how many. */
+  #goAway(): number {
+    return [...this.#connections].filter((connection) => connection.goAway()).length + this.#links.goAway()
   }
 
   #abort(error: AbortError): void {

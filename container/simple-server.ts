@@ -13,6 +13,7 @@ import { checkOptions, defined, logger, type OptionForms, orMore, record } from 
 import { Deadlines, systemClock } from '../protocol/clock.ts'
 import { AbortError, LocalProtocolError } from '../protocol/errors.ts'
 import { CLOSE_GRACE, type Exchange, type ExchangeHost } from '../protocol/exchange.ts'
+import { GOING_AWAY_GRACE } from '../protocol/going-away.ts'
 import { type Http1Connection, serveHttp1 } from '../protocol/http1/gateway.ts'
 import type { Http1Limits, Http1Options, Http1Timeouts } from '../protocol/http1/options.ts'
 import { type Listener, listen } from '../protocol/listen.ts'
@@ -301,10 +302,15 @@ class Server implements SimpleServer, ExchangeHost {
     await quiet
     this.draining = true
     for (const connection of this.#connections) connection.drain()
-    let timer = this.clock.after(this.#drainTimeout, () => {
+    const abort = (): void => {
       const error = new AbortError('DRAIN_TIMEOUT', 'the server is being closed')
       for (const connection of this.#connections) connection.abort(error)
       timer = this.clock.after(CLOSE_GRACE, () => this.#abandon())
+    }
+    let timer = this.clock.after(this.#drainTimeout, () => {
+      const closing = [...this.#connections].filter((connection) => connection.goAway())
+      if (closing.length > 0) timer = this.clock.after(GOING_AWAY_GRACE, abort)
+      else abort()
     })
     this.#calm()
     await calm

@@ -15,6 +15,7 @@ import { createTokenFile, frameSettings, http1Settings, readToken } from '../pro
 import { type Resolve, systemResolve } from '../protocol/dial.ts'
 import { AbortError } from '../protocol/errors.ts'
 import type { ExchangeHost } from '../protocol/exchange.ts'
+import { GOING_AWAY_GRACE } from '../protocol/going-away.ts'
 import { type HealthLane, type Readiness, serveHealth } from '../protocol/health.ts'
 import { type Http1Connection, serveHttp1 } from '../protocol/http1/gateway.ts'
 import type { Http1Options } from '../protocol/http1/options.ts'
@@ -261,10 +262,18 @@ class Front implements ExchangeHost {
     })
     if (await Promise.race([empty.then(() => false), late])) {
       this.log.warn({ connections: this.#connections.size }, 'the drain timeout has passed: what still runs is aborted')
+      const within = (ms: number) =>
+        Promise.race([empty, new Promise<void>((resolve) => this.clock.after(ms, resolve))])
+      if (this.#goAway() > 0) await within(GOING_AWAY_GRACE)
       this.abort('the proxy had to stop')
-      await Promise.race([empty, new Promise<void>((resolve) => this.clock.after(LINK_GRACE, resolve))])
+      await within(LINK_GRACE)
     }
     timer?.cancel()
+  }
+
+  /** Ends WebSockets with close code 1001; gives how many. */
+  #goAway(): number {
+    return [...this.#connections].filter((connection) => connection.goAway()).length
   }
 
   abort(reason: string): void {

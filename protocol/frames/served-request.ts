@@ -25,8 +25,8 @@ export interface RequestOwner {
   released(): void
   /** It is over in every respect. Once, after `released`. */
   done(): void
-  upgradedBegan(): void
-  upgradedEnded(): void
+  upgradedBegan(request: ServedRequest): void
+  upgradedEnded(request: ServedRequest): void
 }
 
 const EMPTY: Uint8Array = new Uint8Array(0)
@@ -136,6 +136,11 @@ export class ServedRequest implements ResponseSink, InputSource, ExchangeHost {
     this.#release()
   }
 
+  /** As the exchange's. */
+  goAway(): boolean {
+    return this.#exchange.goAway()
+  }
+
   // ---- of InputSource --------------------------------------------------------------------------------------------
 
   wanted(): void {
@@ -218,10 +223,10 @@ export class ServedRequest implements ResponseSink, InputSource, ExchangeHost {
   upgrade(): Duplex {
     const owner = this.#owner
     this.#duplex = new StreamDuplex(owner.link, this.#stream, () => {
-      owner.upgradedEnded()
+      owner.upgradedEnded(this)
       this.#release()
     })
-    owner.upgradedBegan()
+    owner.upgradedBegan(this)
     this.#free()
     return this.#duplex
   }

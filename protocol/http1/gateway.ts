@@ -27,6 +27,8 @@ import { chunkHead } from './writer.ts'
 export interface Http1Connection {
   /** No request after the current one: its response says `Connection: close`; an idle connection closes now. */
   drain(): void
+  /** Ends a WebSocket with close code 1001, within a while. False if there is none that can be ended so. */
+  goAway(): boolean
   /** Ends the connection at once; a running exchange is aborted with `error`. */
   abort(error: AbortError): void
   /** Whether no request is running or half-read. */
@@ -125,6 +127,10 @@ class Connection implements Http1Connection, StreamOwner, TransportOwner, Exchan
     this.#transport.arrive()
     this.#http.close()
     if (this.idle) this.#closeSoon()
+  }
+
+  goAway(): boolean {
+    return this.#stream?.exchange?.goAway() ?? false
   }
 
   abort(error: AbortError): void {

@@ -44,6 +44,8 @@ export interface UwsgiOptions {
 export interface UwsgiConnection {
   /** Nothing more is begun here: closes now if nothing of a request has arrived. */
   drain(): void
+  /** Ends a WebSocket with close code 1001, within a while. False if there is none that can be ended so. */
+  goAway(): boolean
   /** Ends the connection at once; a running exchange is aborted with `error`. */
   abort(error: AbortError): void
   /** Whether an exchange is running, or its response still on its way. */
@@ -141,6 +143,10 @@ class Connection implements ResponseSink, InputSource, TransportOwner, ExchangeH
     this.#transport.arrive()
     // A web server that has begun to send a POST does not repeat it elsewhere.
     if (!this.#exchange && !this.#reader.partial) this.#transport.closeSoon()
+  }
+
+  goAway(): boolean {
+    return this.#exchange?.goAway() ?? false
   }
 
   /** Ends the exchange as well as the connection. */
@@ -375,6 +381,10 @@ class Handle implements UwsgiConnection {
 
   drain(): void {
     this.#connection.drain()
+  }
+
+  goAway(): boolean {
+    return this.#connection.goAway()
   }
 
   abort(error: AbortError): void {

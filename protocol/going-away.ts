@@ -1,0 +1,92 @@
+/**
+ * An upgraded stream that speaks WebSocket, so that a drain can end it as the protocol wants: with close code 1001 between two frames.
+ * It follows what the application writes and is otherwise the stream that it was; when it must end is its server's matter.
+ */
+
+import type { Duplex } from 'node:stream'
+import { FrameTracker, GOING_AWAY } from './websocket-frames.ts'
+
+/**
+ * How long a drain that has timed out gives WebSockets for the end of a frame, the client's answer and the application's, ms. A client answers
+ * within a round trip, of which the slowest take some hundreds of milliseconds; every stop with a client that is lost takes that much longer.
+ */
+export const GOING_AWAY_GRACE = 1_000
+
+/** `pending`: the close frame follows the present frame. `sent`: what the application still writes is dropped. */
+type State = 'open' | 'pending' | 'sent'
+
+type Write = (chunk: Uint8Array | string, encoding?: BufferEncoding, callback?: Callback) => boolean
+type Callback = (error?: Error | null) => void
+
+export class WebSocketStream {
+  readonly #stream: Duplex
+  readonly #frames: FrameTracker = new FrameTracker()
+  readonly #write: Write
+  readonly #end: (callback?: () => void) => void
+  #state: State = 'open'
+
+  /** @param stream on which only the application writes from here on */
+  constructor(stream: Duplex) {
+    this.#stream = stream
+    this.#write = stream.write.bind(stream) as Write
+    this.#end = stream.end.bind(stream) as (callback?: () => void) => void
+    // Its own methods, and no stream around it: every byte would pass through two.
+    stream.write = ((chunk: unknown, encoding?: unknown, callback?: unknown) =>
+      this.#written(chunk, encoding, callback)) as typeof stream.write
+    stream.end = ((chunk?: unknown, encoding?: unknown, callback?: unknown) =>
+      this.#ended(chunk, encoding, callback)) as typeof stream.end
+  }
+
+  /**
+   * Ends the WebSocket with close code 1001, now or at the end of the frame that the application is sending.
+   *
+   * @returns false if the application has closed it already, or has ended the stream
+   */
+  goAway(): boolean {
+    if (this.#state !== 'open' || this.#frames.closed || !this.#stream.writable) return false
+    if (this.#frames.atBoundary) this.#close()
+    else this.#state = 'pending'
+    return true
+  }
+
+  #close(): void {
+    this.#state = 'sent'
+    this.#write(GOING_AWAY)
+  }
+
+  #written(chunk: unknown, encoding: unknown, callback: unknown): boolean {
+    const call = (typeof encoding === 'function' ? encoding : callback) as Callback | undefined
+    const coding = typeof encoding === 'string' ? (encoding as BufferEncoding) : undefined
+    const bytes = bytesOf(chunk, coding)
+    // What cannot be written, the stream itself refuses.
+    if (bytes === undefined || !this.#stream.writable) {
+      return this.#write(chunk as Uint8Array, coding, call)
+    }
+    if (this.#state === 'open') {
+      this.#frames.push(bytes)
+      return this.#write(chunk as Uint8Array, coding, call)
+    }
+    if (this.#state === 'pending') {
+      const length = this.#frames.pushToBoundary(bytes)
+      const room = this.#write(bytes.subarray(0, length), undefined, call)
+      if (this.#frames.atBoundary) this.#close()
+      return room
+    }
+    if (call) process.nextTick(call, null)
+    return !this.#stream.writableNeedDrain
+  }
+
+  #ended(chunk: unknown, encoding: unknown, callback: unknown): Duplex {
+    const call = [chunk, encoding, callback].find((one) => typeof one === 'function') as (() => void) | undefined
+    if (chunk !== undefined && chunk !== null && typeof chunk !== 'function') {
+      this.#written(chunk, encoding, undefined)
+    }
+    this.#end(call)
+    return this.#stream
+  }
+}
+
+function bytesOf(chunk: unknown, encoding: BufferEncoding | undefined): Uint8Array | undefined {
+  if (typeof chunk === 'string') return Buffer.from(chunk, encoding)
+  return ArrayBuffer.isView(chunk) ? new Uint8Array(chunk.buffer, chunk.byteOffset, chunk.byteLength) : undefined
+}

@@ -1,0 +1,16 @@
+/** WebSockets that say on standard error how each ended; those at /own are closed by the application at SIGTERM. */
+
+import { createServer } from 'node:http'
+import { WebSocketServer } from 'ws'
+
+const server = createServer((_req, res) => res.end('hello'))
+const sockets = new WebSocketServer({ server })
+sockets.on('connection', (socket, request) => {
+  const path = request.url ?? ''
+  socket.on('close', (code) => console.error(`${path} closed ${code}`))
+  if (path === '/own') process.once('SIGTERM', () => socket.close(4001, 'as the application wants'))
+  // A hundred bytes are announced, and three come.
+  if (path === '/unfinished') request.socket.write(Buffer.of(0x82, 100, 1, 2, 3))
+  else socket.send('hello')
+})
+server.listen(3000)
