@@ -55,7 +55,7 @@ export interface Listener {
 const BACKLOG = 4096
 
 /** As `--tcp-keep-alive`, whose reason is in the option table. */
-const KEEP_ALIVE = 60_000
+export const KEEP_ALIVE = 60_000
 /** What Linux takes for TCP_KEEPIDLE, and Node for more than the system's default of two hours, ms. */
 const KEEP_ALIVE_RANGE = { least: 1_000, most: 32_767_000 }
 

@@ -7,12 +7,13 @@
 
 import { Agent, type ClientRequest, type IncomingMessage, type ServerResponse } from 'node:http'
 import { Agent as SecureAgent } from 'node:https'
-import { isIP } from 'node:net'
+import { isIP, type Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { createProxyServer, type ServerOptions } from 'http-proxy'
 import type { Application } from '../../protocol/application.ts'
 import { type Clock, systemClock } from '../../protocol/clock.ts'
 import { HttpError } from '../../protocol/errors.ts'
+import { KEEP_ALIVE } from '../../protocol/listen.ts'
 import { fromNode } from '../../protocol/node-listener/from-node.ts'
 import { type CallHost, HttpCall } from './http-call.ts'
 import { upstreamRequest, upstreamTarget } from './http-headers.ts'
@@ -90,7 +91,10 @@ export function http(url: string, options: HttpUpstreamOptions = {}): HttpUpstre
   proxy.on('proxyReqWs', (request, req, socket) => {
     const call = calls.get(req)
     call?.sending(request)
-    request.once('upgrade', () => call?.upgraded())
+    request.once('upgrade', (_response, remote: Socket) => {
+      call?.upgraded()
+      endTogether(socket, remote, host)
+    })
     request.once('response', (response) => {
       call?.began(response)
       // http-proxy writes on and on.
@@ -163,6 +167,21 @@ export function http(url: string, options: HttpUpstreamOptions = {}): HttpUpstre
       await closing.promise
       agents.kept.destroy()
     },
+  })
+}
+
+/**
+ * Ends the upstream's end of an upgraded connection when the client's has closed: http-proxy sends it a FIN, and one that writes on, or is blocked
+ * because nobody reads, would stay for ever. One whose host is lost sends no FIN: the system asks.
+ */
+function endTogether(client: Duplex, remote: Socket, { clock, idleTimeout }: CallHost): void {
+  remote.setKeepAlive(true, KEEP_ALIVE)
+  client.once('close', () => {
+    const impatience = clock.after(idleTimeout, () => remote.destroy())
+    remote.once('close', () => impatience.cancel())
+    // What the client sent before goes out; what still comes is for nobody.
+    remote.resume()
+    remote.destroySoon()
   })
 }
 

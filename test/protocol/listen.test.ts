@@ -1,17 +1,7 @@
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import {
-  chmodSync,
-  existsSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from 'node:fs'
+import { chmodSync, existsSync, mkdtempSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { connect, createServer, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -19,6 +9,7 @@ import { afterEach, beforeEach, describe, it } from 'node:test'
 import type { TcpAddress, UnixAddress } from '../../protocol/address.ts'
 import { ListenError, type ListenErrorCode, type Listener, listen } from '../../protocol/listen.ts'
 import { silent } from '../../protocol/log.ts'
+import { keepAliveDue, skipKeepAlive } from '../support/keep-alive.ts'
 
 let directory = ''
 let path = ''
@@ -67,22 +58,8 @@ async function leaveStale(): Promise<void> {
   assert.ok(existsSync(path))
 }
 
-/** Milliseconds until the system asks the peer of a connection that was accepted at `port` whether it is there; undefined if it never does. */
-function keepAliveDue(port: number): number | undefined {
-  const local = `0100007F:${port.toString(16).toUpperCase().padStart(4, '0')}`
-  for (const line of readFileSync('/proc/net/tcp', 'latin1').split('\n')) {
-    const [, address, , state, , timer = ''] = line.trim().split(/\s+/)
-    // 01: established.
-    if (address !== local || state !== '01') continue
-    const [kind, when = ''] = timer.split(':')
-    // 2: the keep-alive timer; in hundredths of a second.
-    return kind === '02' ? Number.parseInt(when, 16) * 10 : undefined
-  }
-  throw new Error(`no connection was accepted at ${local}`)
-}
-
 describe('listen', () => {
-  describe('TCP keep-alive', { skip: existsSync('/proc/net/tcp') ? false : 'timers are read from /proc' }, () => {
+  describe('TCP keep-alive', { skip: skipKeepAlive }, () => {
     const cases: readonly { keepAlive: number | undefined; due: number | undefined }[] = [
       { keepAlive: undefined, due: 60_000 },
       { keepAlive: 30_000, due: 30_000 },
@@ -99,9 +76,9 @@ describe('listen', () => {
         const { port } = listener.address as TcpAddress
         const client = connect({ host: '127.0.0.1', port })
         const server = await accepted.promise
-        const left = keepAliveDue(port)
+        const left = keepAliveDue(port, server.remotePort!)
         if (due === undefined) assert.equal(left, undefined)
-        // A second is what a busy machine may have let pass; the timer of a second may have gone off and stand at its next round.
+        // A busy machine may have let a second pass, after which it stands at the next question.
         else assert.ok(left! <= due + 100 && left! > (due > 1_000 ? due / 2 : -1), `${left} ms are left of ${due}`)
         client.destroy()
         server.destroy()
