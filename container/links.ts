@@ -75,13 +75,9 @@ export class Links {
     for (const link of [...this.#links]) link.drain()
   }
 
-  /** Ends the links' WebSockets with close code 1001, within a while; gives how many. */
-  goAway(): number {
-    return [...this.#links].reduce((sum, link) => sum + link.goAway(), 0)
-  }
-
-  destroy(error: AbortError): void {
-    for (const link of [...this.#links]) link.destroy(error)
+  /** Ends WebSockets with close code 1001, within a while, and all else at once. */
+  abort(error: AbortError): void {
+    for (const link of [...this.#links]) if (!link.goAway(error)) link.destroy(error)
   }
 
   serve(socket: Socket, { address, unix, dialled, events, first }: LinkEnd): ServerLink {

@@ -305,9 +305,12 @@ class Container implements RunningContainer {
       { requests: this.#slots.running, connections: this.#connections.size, links: this.#links.size },
       'the drain timeout has passed: what still runs is aborted',
     )
-    if (this.#goAway() > 0 && (await this.#emptied(GOING_AWAY_GRACE))) return
-    this.#abort(new AbortError('DRAIN_TIMEOUT', 'the container had to stop'))
-    if (!(await this.#emptied(SETTLE_GRACE))) {
+    const error = new AbortError('DRAIN_TIMEOUT', 'the container had to stop')
+    this.#abort(error)
+    const again = this.#clock.after(GOING_AWAY_GRACE, () => this.#abort(error))
+    const settled = await this.#emptied(SETTLE_GRACE)
+    again.cancel()
+    if (!settled) {
       this.#log.warn(
         { requests: this.#slots.running },
         'applications have not settled after their requests were aborted',
@@ -315,15 +318,11 @@ class Container implements RunningContainer {
     }
   }
 
-  /** Ends WebSockets with close code 1001; gives how many. */
-  #goAway(): number {
-    return [...this.#connections].filter((connection) => connection.goAway()).length + this.#links.goAway()
-  }
-
+  /** Ends all there is; WebSockets with close code 1001, for which they have until this is called again. */
   #abort(error: AbortError): void {
     this.#doorman.abort()
-    for (const connection of [...this.#connections]) connection.abort(error)
-    this.#links.destroy(error)
+    for (const connection of [...this.#connections]) if (!connection.goAway()) connection.abort(error)
+    this.#links.abort(error)
   }
 
   /** Whether all has ended within `timeout` milliseconds. */

@@ -302,15 +302,17 @@ class Server implements SimpleServer, ExchangeHost {
     await quiet
     this.draining = true
     for (const connection of this.#connections) connection.drain()
+    // WebSockets are ended with close code 1001, for which they have until this is called again.
     const abort = (): void => {
       const error = new AbortError('DRAIN_TIMEOUT', 'the server is being closed')
-      for (const connection of this.#connections) connection.abort(error)
-      timer = this.clock.after(CLOSE_GRACE, () => this.#abandon())
+      for (const connection of this.#connections) if (!connection.goAway()) connection.abort(error)
     }
     let timer = this.clock.after(this.#drainTimeout, () => {
-      const closing = [...this.#connections].filter((connection) => connection.goAway())
-      if (closing.length > 0) timer = this.clock.after(GOING_AWAY_GRACE, abort)
-      else abort()
+      abort()
+      timer = this.clock.after(GOING_AWAY_GRACE, () => {
+        abort()
+        timer = this.clock.after(CLOSE_GRACE - GOING_AWAY_GRACE, () => this.#abandon())
+      })
     })
     this.#calm()
     await calm

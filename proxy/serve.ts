@@ -262,22 +262,20 @@ class Front implements ExchangeHost {
     })
     if (await Promise.race([empty.then(() => false), late])) {
       this.log.warn({ connections: this.#connections.size }, 'the drain timeout has passed: what still runs is aborted')
-      const within = (ms: number) =>
-        Promise.race([empty, new Promise<void>((resolve) => this.clock.after(ms, resolve))])
-      if (this.#goAway() > 0) await within(GOING_AWAY_GRACE)
-      this.abort('the proxy had to stop')
-      await within(LINK_GRACE)
+      // What the first spares is ended by the second.
+      for (const grace of [GOING_AWAY_GRACE, LINK_GRACE]) {
+        this.abort('the proxy had to stop')
+        await Promise.race([empty, new Promise<void>((resolve) => this.clock.after(grace, resolve))])
+      }
     }
     timer?.cancel()
   }
 
-  /** Ends WebSockets with close code 1001; gives how many. */
-  #goAway(): number {
-    return [...this.#connections].filter((connection) => connection.goAway()).length
-  }
-
+  /** Ends all there is; WebSockets with close code 1001, for which they have until this is called again. */
   abort(reason: string): void {
-    for (const connection of [...this.#connections]) connection.abort(new AbortError('DRAIN_TIMEOUT', reason))
+    for (const connection of [...this.#connections]) {
+      if (!connection.goAway()) connection.abort(new AbortError('DRAIN_TIMEOUT', reason))
+    }
   }
 }
 

@@ -136,6 +136,12 @@ export class ServedRequest implements ResponseSink, InputSource, ExchangeHost {
     this.#release()
   }
 
+  /** This process cannot go on with it. */
+  giveUp(error: AbortError): void {
+    this.abort(error)
+    this.#exchange.abort(error)
+  }
+
   /** As the exchange's. */
   goAway(): boolean {
     return this.#exchange.goAway()

@@ -84,8 +84,8 @@ export interface ServerLink {
   readonly active: number
   /** GOAWAY: what was taken is finished, then the link closes. */
   drain(reason?: string): void
-  /** Ends its WebSockets with close code 1001, within a while; gives how many. */
-  goAway(): number
+  /** Ends its WebSockets with close code 1001, within a while, and aborts all else. False, and nothing is done, if there are none. */
+  goAway(error: AbortError): boolean
   /** Closes now; its exchanges are aborted. */
   destroy(error?: Error): void
   inspect(): string
@@ -162,8 +162,14 @@ class Server implements ServerLink, SlotHolder, LinkOwner, RequestOwner {
     this.#endIfDone()
   }
 
-  goAway(): number {
-    return [...this.#upgraded].filter((request) => request.goAway()).length
+  goAway(error: AbortError): boolean {
+    const closing = new Set([...this.#upgraded].filter((request) => request.goAway()))
+    if (closing.size === 0) return false
+    for (const stream of this.#connection.streams) {
+      const request = served(stream)
+      if (request && !closing.has(request)) request.giveUp(error)
+    }
+    return true
   }
 
   destroy(error?: Error): void {
