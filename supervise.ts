@@ -17,6 +17,8 @@ export interface Child<Ready> {
   readonly ready: Promise<Ready>
   /** Resolves when it has ended; never rejects. */
   readonly exited: Promise<ChildExit>
+  /** Resolves when no request can come to it any more, of one that drains and says so. */
+  readonly last?: Promise<void>
   kill(signal: 'SIGTERM' | 'SIGINT' | 'SIGKILL'): void
 }
 
@@ -63,13 +65,18 @@ export class Supervised<Ready> {
     return first
   }
 
-  /** Asks the child to drain, and resolves when it has ended. No other is started. */
-  async stop(): Promise<void> {
+  /**
+   * Asks the child to drain, and resolves when it has ended. No other is started.
+   *
+   * @param onLast no request can come to it any more
+   */
+  async stop(onLast?: () => void): Promise<void> {
     this.#stopping = true
     this.#timer?.cancel()
     const child = this.#child
     if (child === undefined) return
     child.kill('SIGTERM')
+    if (onLast) void child.last?.then(onLast)
     await child.exited
   }
 

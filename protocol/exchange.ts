@@ -157,7 +157,7 @@ export class Exchange implements ContextControl {
     this.#cut(error)
   }
 
-  /** The drain has timed out: a WebSocket is ended with close code 1001. False if it is none, or has been closed; `abort` ends the rest. */
+  /** The drain has timed out: a WebSocket is ended with close code 1001, unless it is being closed. False if it must be aborted. */
   goAway(): boolean {
     return this.#webSocket?.goAway() ?? false
   }

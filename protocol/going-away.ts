@@ -8,12 +8,17 @@ import { FrameTracker, GOING_AWAY } from './websocket-frames.ts'
 
 /**
  * How long a drain that has timed out gives WebSockets for the end of a frame, the client's answer and the application's, ms. A client answers
- * within a round trip, of which the slowest take some hundreds of milliseconds; every stop with a client that is lost takes that much longer.
+ * within a round trip, of which those of mobile networks that wake up take a second; a stop with a client that is lost takes that much longer.
  */
-export const GOING_AWAY_GRACE = 1_000
+export const GOING_AWAY_GRACE = 2_000
 
-/** `pending`: the close frame follows the present frame. `sent`: what the application still writes is dropped. */
-type State = 'open' | 'pending' | 'sent'
+/**
+ * - `open`
+ * - `pending`: our close frame follows the present frame
+ * - `sent`: our close frame has left, and what the application still writes is dropped
+ * - `closed`: the application had closed it when it was to go away; it may finish
+ */
+type State = 'open' | 'pending' | 'sent' | 'closed'
 
 type Write = (chunk: Uint8Array | string, encoding?: BufferEncoding, callback?: Callback) => boolean
 type Callback = (error?: Error | null) => void
@@ -38,13 +43,15 @@ export class WebSocketStream {
   }
 
   /**
-   * Ends the WebSocket with close code 1001, now or at the end of the frame that the application is sending.
+   * Ends the WebSocket with close code 1001, now or at the end of the frame that the application is sending; one that the application has
+   * closed is left to it.
    *
-   * @returns false if the application has closed it already, or has ended the stream
+   * @returns whether it may end in good order in a while: false when it was asked before, or its stream has ended
    */
   goAway(): boolean {
-    if (this.#state !== 'open' || this.#frames.closed || !this.#stream.writable) return false
-    if (this.#frames.atBoundary) this.#close()
+    if (this.#state !== 'open' || !this.#stream.writable) return false
+    if (this.#frames.closed) this.#state = 'closed'
+    else if (this.#frames.atBoundary) this.#close()
     else this.#state = 'pending'
     return true
   }
@@ -62,18 +69,22 @@ export class WebSocketStream {
     if (bytes === undefined || !this.#stream.writable) {
       return this.#write(chunk as Uint8Array, coding, call)
     }
-    if (this.#state === 'open') {
-      this.#frames.push(bytes)
-      return this.#write(chunk as Uint8Array, coding, call)
+    switch (this.#state) {
+      case 'open':
+        this.#frames.push(bytes)
+        return this.#write(chunk as Uint8Array, coding, call)
+      case 'closed':
+        return this.#write(chunk as Uint8Array, coding, call)
+      case 'pending': {
+        const length = this.#frames.pushToBoundary(bytes)
+        const room = this.#write(bytes.subarray(0, length), undefined, call)
+        if (this.#frames.atBoundary) this.#close()
+        return room
+      }
+      case 'sent':
+        if (call) process.nextTick(call, null)
+        return !this.#stream.writableNeedDrain
     }
-    if (this.#state === 'pending') {
-      const length = this.#frames.pushToBoundary(bytes)
-      const room = this.#write(bytes.subarray(0, length), undefined, call)
-      if (this.#frames.atBoundary) this.#close()
-      return room
-    }
-    if (call) process.nextTick(call, null)
-    return !this.#stream.writableNeedDrain
   }
 
   #ended(chunk: unknown, encoding: unknown, callback: unknown): Duplex {

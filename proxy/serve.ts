@@ -64,13 +64,17 @@ export interface RunningProxy {
   /**
    * Takes no new connections, finishes what runs within the drain timeout, aborts what is left, and closes the links last. Resolves when all
    * is closed; the second call waits for the same.
+   *
+   * @param onLast no request can come any more: what still runs has begun to be answered
    */
-  drain(): Promise<void>
+  drain(onLast?: () => void): Promise<void>
   inspect(): string
 }
 
 /** How often names and directories are looked at, milliseconds. */
 const DISCOVERY_INTERVAL = 1_000
+/** How often a proxy that drains looks whether a request can still come, milliseconds: an application waits as long for its signal. */
+const LAST_LOOK = 50
 /** For links to close once nothing runs on them, and for aborted connections to go, milliseconds. */
 const LINK_GRACE = 1_000
 
@@ -141,10 +145,10 @@ export async function serveProxy(options: ProxyOptions, environment: ProxyEnviro
     http: await httpMaker(options, clock),
   })
 
-  const stop = async (): Promise<void> => {
+  const stop = async (onLast?: () => void): Promise<void> => {
     // Who has been let in by the system meanwhile is answered too.
     await Promise.all(listeners.map((listener) => listener.close()))
-    await front.drain(options.drainTimeout)
+    await front.drain(options.drainTimeout, onLast)
     await Promise.all(joinListeners.map((listener) => listener.close()))
     upstreams.stop('the proxy stops')
     for (const dialer of added) dialer.stop('the proxy stops')
@@ -166,8 +170,8 @@ export async function serveProxy(options: ProxyOptions, environment: ProxyEnviro
         },
       }
     },
-    drain: () => (draining ??= stop()),
-    inspect: () => `<Proxy ${front.size} clients ${pool.inspect()}>`,
+    drain: (onLast) => (draining ??= stop(onLast)),
+    inspect: () => `<Proxy ${front.size} clients${front.draining ? ', draining' : ''} ${pool.inspect()}>`,
   }
 }
 
@@ -249,13 +253,19 @@ class Front implements ExchangeHost {
   }
 
   /** Resolves when every connection has ended, by itself or, after `timeout` milliseconds, by force. */
-  async drain(timeout: number): Promise<void> {
+  async drain(timeout: number, onLast: () => void = () => {}): Promise<void> {
     this.draining = true
     const empty = new Promise<void>((resolve) => {
       this.#empty = resolve
     })
     for (const connection of [...this.#connections]) connection.drain()
     if (this.#connections.size === 0) return
+    let looking: Timer | undefined
+    const look = (): void => {
+      if ([...this.#connections].every((connection) => connection.last)) onLast()
+      else looking = this.clock.after(LAST_LOOK, look)
+    }
+    look()
     let timer: Timer | undefined
     const late = new Promise<boolean>((resolve) => {
       if (Number.isFinite(timeout)) timer = this.clock.after(timeout, () => resolve(true))
@@ -269,6 +279,7 @@ class Front implements ExchangeHost {
       }
     }
     timer?.cancel()
+    looking?.cancel()
   }
 
   /** Ends all there is; WebSockets with close code 1001, for which they have until this is called again. */

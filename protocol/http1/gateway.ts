@@ -27,7 +27,7 @@ import { chunkHead } from './writer.ts'
 export interface Http1Connection {
   /** No request after the current one: its response says `Connection: close`; an idle connection closes now. */
   drain(): void
-  /** Ends a WebSocket with close code 1001, within a while. False if there is none that can be ended so. */
+  /** Ends a WebSocket with close code 1001, within a while. False if there is none, or it had that while: `abort` is what is left. */
   goAway(): boolean
   /** Ends the connection at once; a running exchange is aborted with `error`. */
   abort(error: AbortError): void
@@ -35,6 +35,8 @@ export interface Http1Connection {
   readonly idle: boolean
   /** Whether an exchange is running. */
   readonly busy: boolean
+  /** Whether nothing more can be asked here: the answer that is its last has begun, or it is an upgraded stream. */
+  readonly last: boolean
 }
 
 /**
@@ -121,6 +123,10 @@ class Connection implements Http1Connection, StreamOwner, TransportOwner, Exchan
 
   get busy(): boolean {
     return this.#held || this.#stream !== undefined
+  }
+
+  get last(): boolean {
+    return !this.#transport.open || (this.#http.response !== 'due' && this.#http.after() === 'close')
   }
 
   drain(): void {

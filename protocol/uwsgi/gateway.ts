@@ -44,7 +44,7 @@ export interface UwsgiOptions {
 export interface UwsgiConnection {
   /** Nothing more is begun here: closes now if nothing of a request has arrived. */
   drain(): void
-  /** Ends a WebSocket with close code 1001, within a while. False if there is none that can be ended so. */
+  /** Ends a WebSocket with close code 1001, within a while. False if there is none, or it had that while: `abort` is what is left. */
   goAway(): boolean
   /** Ends the connection at once; a running exchange is aborted with `error`. */
   abort(error: AbortError): void

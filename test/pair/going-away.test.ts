@@ -159,6 +159,7 @@ describe('an application that closes its WebSockets at SIGTERM', () => {
     "a container's own port",
     'a dialled container that stops behind a proxy that lives on',
     'a joined container that stops behind a proxy that lives on',
+    'gantry up',
   ]) {
     it(`decides about the close code over ${name}`, async () => {
       const { port, stops } = await arrangements[name]!()
@@ -169,4 +170,12 @@ describe('an application that closes its WebSockets at SIGTERM', () => {
       assert.equal((await stops.exited).code, 0)
     })
   }
+
+  it('ends its event streams too, over gantry up', async () => {
+    const { port, stops } = await arrangements['gantry up']!()
+    const response = await fetch(`http://127.0.0.1:${port}/`)
+    stops.process.kill('SIGTERM')
+    assert.equal(await response.text(), 'event the end')
+    assert.equal((await stops.exited).code, 0)
+  })
 })

@@ -78,13 +78,19 @@ describe('a WebSocket that a drain ends', () => {
     assert.equal(ended(), true)
   })
 
-  it('gets none when the application has sent a close frame, or has begun one, or has ended the stream', async () => {
-    for (const given of [Buffer.of(0x88, 2, 0x0f, 0xa0), Buffer.of(0x88)]) {
-      const { stream, socket, arrived } = made()
-      stream.write(given)
-      assert.equal(socket.goAway(), false)
-      assert.deepEqual(await arrived(), given)
+  it('gets none when the application has sent a close frame, or has begun one, and may finish', async () => {
+    const close = Buffer.of(0x88, 2, 0x0f, 0xa0)
+    for (const length of [1, 4]) {
+      const { stream, socket, arrived, ended } = made()
+      stream.write(close.subarray(0, length))
+      assert.deepEqual([socket.goAway(), socket.goAway()], [true, false])
+      stream.end(close.subarray(length))
+      assert.deepEqual(await arrived(), close)
+      assert.equal(ended(), true)
     }
+  })
+
+  it('gets none when the application has ended the stream', async () => {
     const { stream, socket, arrived } = made()
     stream.end()
     assert.equal(socket.goAway(), false)

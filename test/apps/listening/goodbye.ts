@@ -1,9 +1,12 @@
-/** WebSockets that say on standard error how each ended; those at /own are closed by the application at SIGTERM. */
+/** WebSockets that say on standard error how each ended, and event streams; the streams and the sockets at /own are ended at SIGTERM. */
 
 import { createServer } from 'node:http'
 import { WebSocketServer } from 'ws'
 
-const server = createServer((_req, res) => res.end('hello'))
+const server = createServer((_req, res) => {
+  res.write('event ')
+  process.once('SIGTERM', () => res.end('the end'))
+})
 const sockets = new WebSocketServer({ server })
 sockets.on('connection', (socket, request) => {
   const path = request.url ?? ''
