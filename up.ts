@@ -3,8 +3,8 @@
  * Starts, restarts and stops them; what they do is their own matter.
  *
  * The children are process groups of their own, so that Ctrl-C in a terminal reaches this process alone and they are
- * stopped in order: the proxy first, and its container once all that is left has begun to be answered. They hold an IPC channel: when this process is
- * killed it closes, and they drain by themselves.
+ * stopped in order: the proxy first, and its container once all that is left has begun to be answered. They hold an IPC
+ * channel: when this process is killed it closes, and they drain by themselves.
  */
 
 import { spawn } from 'node:child_process'

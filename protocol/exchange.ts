@@ -157,7 +157,11 @@ export class Exchange implements ContextControl {
     this.#cut(error)
   }
 
-  /** The drain has timed out: a WebSocket is ended with close code 1001, unless it is being closed. False if it must be aborted. */
+  /**
+   * The drain timeout has passed: closes a WebSocket with code 1001, unless the application is closing it.
+   *
+   * @returns false if the exchange must be aborted instead
+   */
   goAway(): boolean {
     return this.#webSocket?.goAway() ?? false
   }

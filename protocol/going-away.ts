@@ -1,14 +1,15 @@
 /**
- * An upgraded stream that speaks WebSocket, so that a drain can end it as the protocol wants: with close code 1001 between two frames.
- * It follows what the application writes and is otherwise the stream that it was; when it must end is its server's matter.
+ * An upgraded stream that speaks WebSocket, so that a drain can close it with code 1001 between two frames. It follows
+ * what the application writes; the server decides when to close it.
  */
 
 import type { Duplex } from 'node:stream'
 import { FrameTracker, GOING_AWAY } from './websocket-frames.ts'
 
 /**
- * How long a drain that has timed out gives WebSockets for the end of a frame, the client's answer and the application's, ms. A client answers
- * within a round trip, of which those of mobile networks that wake up take a second; a stop with a client that is lost takes that much longer.
+ * After the drain timeout: time for the end of a frame and for the closing handshake of client and application, ms. A
+ * client answers within a round trip, which takes a second on a mobile network that wakes up. A lost client delays the
+ * stop by as much.
  */
 export const GOING_AWAY_GRACE = 2_000
 
@@ -35,7 +36,7 @@ export class WebSocketStream {
     this.#stream = stream
     this.#write = stream.write.bind(stream) as Write
     this.#end = stream.end.bind(stream) as (callback?: () => void) => void
-    // Its own methods, and no stream around it: every byte would pass through two.
+    // The stream's methods are replaced, since a stream around this one would carry every byte twice.
     stream.write = ((chunk: unknown, encoding?: unknown, callback?: unknown) =>
       this.#written(chunk, encoding, callback)) as typeof stream.write
     stream.end = ((chunk?: unknown, encoding?: unknown, callback?: unknown) =>
@@ -43,10 +44,10 @@ export class WebSocketStream {
   }
 
   /**
-   * Ends the WebSocket with close code 1001, now or at the end of the frame that the application is sending; one that the application has
-   * closed is left to it.
+   * Closes the WebSocket with code 1001, now or at the end of the frame that the application is sending. If the
+   * application has sent a close frame itself, nothing is sent.
    *
-   * @returns whether it may end in good order in a while: false when it was asked before, or its stream has ended
+   * @returns whether to wait for the closing handshake: false on a second call, and after the stream's end
    */
   goAway(): boolean {
     if (this.#state !== 'open' || !this.#stream.writable) return false

@@ -32,7 +32,7 @@ export interface ListenOptions {
   readonly log: Logger
   /** Permissions of a Unix socket; what the umask leaves if not given. */
   readonly mode?: number | undefined
-  /** After how long a silence the system asks a TCP peer whether it is still there, ms; Infinity: never. 60 s unless told. */
+  /** Silence after which the system probes a TCP peer (SO_KEEPALIVE), ms; Infinity: never. Default 60 s. */
   readonly keepAlive?: number | undefined
   /** For tests: gives a file a second name. */
   readonly link?: ((from: string, to: string) => void) | undefined
@@ -56,7 +56,7 @@ const BACKLOG = 4096
 
 /** As `--tcp-keep-alive`, whose reason is in the option table. */
 export const KEEP_ALIVE = 60_000
-/** What Linux takes for TCP_KEEPIDLE, and Node for more than the system's default of two hours, ms. */
+/** Below a second Node keeps the system's default of two hours; above, Linux refuses TCP_KEEPIDLE. Milliseconds. */
 const KEEP_ALIVE_RANGE = { least: 1_000, most: 32_767_000 }
 
 /** A round of the event loop that takes less had nothing to do: an empty one takes a tenth of it. */
@@ -66,8 +66,9 @@ const QUIET_MILLISECONDS = 0.1
  * Listens on `address` and calls back with each connection. A Unix path where nobody listens any more (its process was
  * killed) is taken over; one where somebody does is not.
  *
- * Sockets come with `allowHalfOpen` (a response must be able to follow the client's FIN), without Nagle's delay, with TCP keep-alive (a
- * client whose network is lost sends no FIN), and with an `error` listener, so that one that nobody serves yet cannot end the process.
+ * Sockets come with `allowHalfOpen` (a response must be able to follow the client's FIN), without Nagle's delay, with
+ * TCP keep-alive (a client whose network is lost sends no FIN), and with an `error` listener, so that one that nobody
+ * serves yet cannot end the process.
  *
  * @throws ListenError
  */

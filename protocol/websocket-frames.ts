@@ -1,13 +1,16 @@
 /**
- * Where the frames of a WebSocket begin and end (RFC 6455 §5.2), followed in one direction, sans-IO. It looks at the first bytes of each
- * frame, for its kind and length, and at no payload.
+ * Where the frames of a WebSocket begin and end (RFC 6455 §5.2), followed in one direction, sans-IO. It reads each
+ * frame's header for opcode and length, and no payload.
  */
 
 const CLOSE = 0x8
 /** Two bytes, the longest length, and a mask, which only clients should send. */
 const HEADER_MAX = 14
 
-/** Close code 1001, "going away": what a server that goes down says (RFC 6455 §7.4.1). Unmasked, as a server's frames are. */
+/**
+ * A close frame with code 1001, "going away", from a server that stops (RFC 6455 §7.4.1): unmasked, as all of its
+ * frames.
+ */
 export const GOING_AWAY: Uint8Array = Uint8Array.of(0x88, 2, 0x03, 0xe9)
 
 export class FrameTracker {
@@ -17,7 +20,7 @@ export class FrameTracker {
   #left = 0
   #closed = false
 
-  /** Whether all of the last frame has passed, so that another may begin here. Control frames may stand between fragments (§5.4). */
+  /** Whether the last frame is complete. A control frame may begin here, also between fragments (§5.4). */
   get atBoundary(): boolean {
     return this.#have === 0 && this.#left === 0
   }

@@ -73,7 +73,10 @@ export interface RunningProxy {
 
 /** How often names and directories are looked at, milliseconds. */
 const DISCOVERY_INTERVAL = 1_000
-/** How often a proxy that drains looks whether a request can still come, milliseconds: an application waits as long for its signal. */
+/**
+ * How often a draining proxy checks whether a request can still come, ms: it delays the application's signal by as
+ * much.
+ */
 const LAST_LOOK = 50
 /** For links to close once nothing runs on them, and for aborted connections to go, milliseconds. */
 const LINK_GRACE = 1_000

@@ -84,7 +84,11 @@ export interface ServerLink {
   readonly active: number
   /** GOAWAY: what was taken is finished, then the link closes. */
   drain(reason?: string): void
-  /** Ends its WebSockets with close code 1001, within a while, and aborts all else. False, and nothing is done, if there are none. */
+  /**
+   * Closes the link's WebSockets with code 1001 and aborts every other request with `error`.
+   *
+   * @returns false, and nothing was done, if the link has no WebSocket left to close
+   */
   goAway(error: AbortError): boolean
   /** Closes now; its exchanges are aborted. */
   destroy(error?: Error): void

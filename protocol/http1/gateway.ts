@@ -27,7 +27,7 @@ import { chunkHead } from './writer.ts'
 export interface Http1Connection {
   /** No request after the current one: its response says `Connection: close`; an idle connection closes now. */
   drain(): void
-  /** Ends a WebSocket with close code 1001, within a while. False if there is none, or it had that while: `abort` is what is left. */
+  /** Closes a WebSocket with code 1001. False if there is none left to close: `abort` ends the connection then. */
   goAway(): boolean
   /** Ends the connection at once; a running exchange is aborted with `error`. */
   abort(error: AbortError): void
@@ -35,7 +35,7 @@ export interface Http1Connection {
   readonly idle: boolean
   /** Whether an exchange is running. */
   readonly busy: boolean
-  /** Whether nothing more can be asked here: the answer that is its last has begun, or it is an upgraded stream. */
+  /** Whether no request can follow: the last response has begun, or the connection is upgraded or closing. */
   readonly last: boolean
 }
 
@@ -254,7 +254,7 @@ class Connection implements Http1Connection, StreamOwner, TransportOwner, Exchan
       case 'done':
         if (this.#http.response !== 'done') return false
         if (this.#http.after() === 'close') return this.#closeSoon()
-        // A client that does not take its answer gets no further one; until it does, the connection is that request's.
+        // A client that does not read this response gets no further one. Until it does, a stall is this request's.
         if (!this.#transport.output.room) return false
         this.#stream?.release()
         this.#stream = undefined
@@ -463,7 +463,7 @@ class Connection implements Http1Connection, StreamOwner, TransportOwner, Exchan
     else this.#closeSoon()
   }
 
-  /** A timeout of the client's connection has passed: says so, and ends the connection and its exchange. */
+  /** A timeout of the client's connection has passed: logs it, and ends the connection and its exchange. */
   #end(error: AbortError, stalled: boolean): void {
     const { remoteAddress } = this.#facts
     const requestId = this.#stream?.exchange?.environ.gantry.requestId

@@ -14,7 +14,9 @@ import { takenBySystem } from './traffic.ts'
 const COPY_MAX = 4 * 1024
 /** Up to this size text and bytes are copied into one buffer; above, the system gathers (writev). */
 const JOIN_MAX = 16 * 1024
-/** Large bytes go to the socket in such pieces: what a client must take within the send timeout where only whole writes are counted. */
+/**
+ * Large bytes go to the socket in such pieces: where only whole writes are counted, a piece is the progress that shows.
+ */
 const PIECE = 128 * 1024
 /** Text is not gathered beyond this. */
 const TEXT_MAX = 64 * 1024

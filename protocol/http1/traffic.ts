@@ -1,6 +1,6 @@
 /**
- * How many bytes of a socket have passed: read from Node's handle, since a stream says of a write only that it is over. The handle's counts are
- * what `net.Socket`'s own timeout looks at.
+ * How many bytes of a socket have passed, from Node's handle: a stream reports only the end of a write. `net.Socket`
+ * reads the handle's `writeQueueSize` for its own timeout.
  */
 
 import type { Duplex } from 'node:stream'
@@ -13,7 +13,9 @@ interface Handle {
   readonly writeQueueSize?: unknown
 }
 
-/** Bytes that the operating system has taken from `socket` in all, those of an unfinished write too; undefined where nobody counts them. */
+/**
+ * Bytes that the operating system has accepted from `socket`, unfinished writes included; undefined without a handle.
+ */
 export function takenBySystem(socket: Duplex): number | undefined {
   const handle = (socket as { _handle?: Handle | null })._handle
   const given = handle?.bytesWritten
@@ -21,7 +23,7 @@ export function takenBySystem(socket: Duplex): number | undefined {
   return typeof given === 'number' && typeof waiting === 'number' ? given - waiting : undefined
 }
 
-/** Bytes that were read from `socket`; 0 where nobody counts them. */
+/** Bytes read from `socket`; 0 if it does not count them. */
 export function readFrom(socket: Duplex): number {
   return (socket as { bytesRead?: number }).bytesRead ?? 0
 }

@@ -212,7 +212,7 @@ export class Transport implements Waiter, Arriving, Leaving {
    * Ends so that the client sees that what it has is not whole.
    *
    * @param endsBody whether the connection's end is the body's: a FIN would make it look whole then
-   * @param stalled whether the client takes nothing: what the system still holds for it is dropped too
+   * @param stalled whether the client takes no bytes: a reset drops what the kernel still holds for it
    */
   cut(endsBody: boolean, stalled: boolean = false): void {
     const phase = this.#phase
@@ -224,7 +224,7 @@ export class Transport implements Waiter, Arriving, Leaving {
     this.#phase = 'gone'
     if (phase !== 'upgraded') this.output.flush()
     this.waits.stop()
-    // Of an upgraded stream it is the application's protocol that says what is whole.
+    // After an upgrade the application's protocol says what is whole.
     const shown = endsBody && phase !== 'upgraded'
     if (shown || stalled) this.#reset(shown)
     else this.#socket.destroy()
@@ -260,8 +260,8 @@ export class Transport implements Waiter, Arriving, Leaving {
   }
 
   /**
-   * Gives the socket away, with bytes that were read and not used. From here on its owner is told when the client takes nothing, when both
-   * ways were silent for too long, and when it is closed.
+   * Gives the socket away, with bytes that were read and not used. From here on the owner is called only when the
+   * client takes no bytes, when both directions were silent for too long, and when the socket is closed.
    */
   handOver(rest: Buffer): Duplex {
     const socket = this.#socket
@@ -276,7 +276,7 @@ export class Transport implements Waiter, Arriving, Leaving {
     ;(socket as { readableFlowing: boolean | null }).readableFlowing = null
     const unread = waited ? Buffer.concat([rest, waited]) : rest
     if (unread.length > 0 && !this.ended) socket.unshift(unread)
-    // Behind another stream there is no network in which a client could be lost.
+    // A stream that is no socket has no network in which a client can be lost.
     if (socket instanceof Socket) this.waits.upgraded()
     else this.waits.stop()
     return socket

@@ -1,6 +1,7 @@
 /**
- * What a connection waits for, and until when: one deadline for reading, one for writing, looked at by the server's `Deadlines`. Moving
- * one is an assignment; no timer is set per request, nor per write. It knows no socket, only how many bytes have passed.
+ * What a connection waits for, and until when: one deadline for reading, one for writing, checked by the server's
+ * `Deadlines`. Moving one is an assignment; no timer is set per request or write. It knows no socket, only how many
+ * bytes have passed.
  */
 
 import type { Clock, Deadlines, Expirable } from '../clock.ts'
@@ -15,7 +16,7 @@ export interface Waiter {
   waitedTooLong(wait: Wait): void
   /** The client takes nothing of what was written. */
   stalled(): void
-  /** Bytes written that the operating system has taken for the client; grows as long as there is progress. */
+  /** Bytes that the operating system has accepted for the client; grows as long as there is progress. */
   readonly taken: number
   /** Bytes that it has not. */
   readonly backlog: number
@@ -28,18 +29,21 @@ const NEVER: number = Number.POSITIVE_INFINITY
 /** What an exchange is aborted with when its client took nothing for too long. */
 export function stallOf({ write }: Http1Timeouts, upgraded: boolean = false): AbortError {
   const what = upgraded ? 'an upgraded stream' : 'its response'
-  return new AbortError('DEADLINE', `the client took no byte of ${what} for ${write / 1000} s: its connection is reset`)
+  return new AbortError(
+    'DEADLINE',
+    `the client took no byte of ${what} for ${write / 1000} s (--send-timeout): its connection is reset`,
+  )
 }
 
 /** What an exchange is aborted with when its upgraded stream was silent for too long. */
 export function silenceOf({ upgradeIdle }: Http1Timeouts): AbortError {
-  const message = `an upgraded stream was silent in both directions for ${upgradeIdle / 1000} s: its connection is closed`
+  const message = `an upgraded stream was silent in both directions for ${upgradeIdle / 1000} s (--upgrade-idle-timeout): its connection is closed`
   return new AbortError('DEADLINE', message)
 }
 
 /**
- * How often a timeout's progress is looked at: a quarter of the timeout, so that it ends between one and one and a quarter of the
- * timeout after the last byte. Looking costs nothing between the looks, while a deadline moved with each write would.
+ * Progress is checked four times per timeout, so that a stall is seen between 1 and 1.25 timeouts after the last byte.
+ * A deadline moved with each write would cost something on the hot path.
  */
 const LOOKS = 4
 
@@ -117,7 +121,7 @@ export class Waits implements Expirable {
     this.#set()
   }
 
-  /** The connection is another protocol's: nobody calls `written` any more, so that its bytes are counted for as long as it lives. */
+  /** The connection speaks another protocol: `written` is not called any more, so progress is checked until `stop`. */
   upgraded(): void {
     this.#wait = 'upgraded'
     this.#watch(this.#waiter.backlog > 0)

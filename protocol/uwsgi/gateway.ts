@@ -44,7 +44,7 @@ export interface UwsgiOptions {
 export interface UwsgiConnection {
   /** Nothing more is begun here: closes now if nothing of a request has arrived. */
   drain(): void
-  /** Ends a WebSocket with close code 1001, within a while. False if there is none, or it had that while: `abort` is what is left. */
+  /** Closes a WebSocket with code 1001. False if there is none left to close: `abort` ends the connection then. */
   goAway(): boolean
   /** Ends the connection at once; a running exchange is aborted with `error`. */
   abort(error: AbortError): void
@@ -273,7 +273,7 @@ class Connection implements ResponseSink, InputSource, TransportOwner, ExchangeH
     this.#transport.closeSoon()
   }
 
-  /** A timeout of the connection has passed: says so, and ends the connection and its exchange. */
+  /** A timeout of the connection has passed: logs it, and ends the connection and its exchange. */
   #end(error: AbortError, stalled: boolean): void {
     const requestId = this.#exchange?.environ.gantry.requestId
     this.log.info({ requestId, remoteAddress: this.#peer, code: error.code }, error.message)

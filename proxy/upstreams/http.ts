@@ -171,15 +171,16 @@ export function http(url: string, options: HttpUpstreamOptions = {}): HttpUpstre
 }
 
 /**
- * Ends the upstream's end of an upgraded connection when the client's has closed: http-proxy sends it a FIN, and one that writes on, or is blocked
- * because nobody reads, would stay for ever. One whose host is lost sends no FIN: the system asks.
+ * Closes the upstream's socket of an upgraded connection once the client's is closed. http-proxy only sends a FIN and
+ * stops reading, so an upstream that is blocked in writing would stay for ever. Keep-alive finds an upstream whose host
+ * is lost.
  */
 function endTogether(client: Duplex, remote: Socket, { clock, idleTimeout }: CallHost): void {
   remote.setKeepAlive(true, KEEP_ALIVE)
   client.once('close', () => {
     const impatience = clock.after(idleTimeout, () => remote.destroy())
     remote.once('close', () => impatience.cancel())
-    // What the client sent before goes out; what still comes is for nobody.
+    // Flush what the client sent; drop what the upstream still sends.
     remote.resume()
     remote.destroySoon()
   })

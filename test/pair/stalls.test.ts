@@ -1,4 +1,4 @@
-/** Clients that take nothing, from `--send-timeout` to the application, in every arrangement: the process that has the client ends it. */
+/** Clients that take no bytes, from `--send-timeout` to the application, in every arrangement. */
 
 import assert from 'node:assert/strict'
 import { once } from 'node:events'

@@ -1,4 +1,4 @@
-/** Clients that take nothing of what is sent to them, on each wire that has clients, and upgraded streams that are silent. */
+/** Clients that take no bytes, on each wire that has clients, and upgraded streams that are silent. */
 
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
@@ -164,7 +164,7 @@ for (const { name, start, request, upgrade } of wires) {
         assert.equal(await client.end(), 'ECONNRESET')
         assert.ok(client.read < MUCH.length)
         const { requestId } = serving.environs[0]!.gantry
-        const message = 'the client took no byte of its response for 10 s: its connection is reset'
+        const message = 'the client took no byte of its response for 10 s (--send-timeout): its connection is reset'
         assert.deepEqual(stallLines(serving), [{ requestId, message }])
         if (what === 'that goes on') assert.equal(serving.environs[0]!.gantry.signal.reason?.code, 'DEADLINE')
       })
@@ -210,7 +210,8 @@ for (const { name, start, request, upgrade } of wires) {
         await until(() => closed === 1 && serving.closed === 1 && serving.settled === 1)
         assert.equal(await client.end(), 'ECONNRESET')
         assert.equal(signal.reason?.code, 'DEADLINE')
-        const message = 'the client took no byte of an upgraded stream for 10 s: its connection is reset'
+        const message =
+          'the client took no byte of an upgraded stream for 10 s (--send-timeout): its connection is reset'
         assert.deepEqual(stallLines(serving), [{ requestId, message }])
       })
     }
@@ -291,7 +292,8 @@ for (const { name, start, request, upgrade } of wires) {
       await until(() => serving.closed === 1 && serving.settled === 1)
       assert.equal(await client.end(), 'end')
       assert.equal(signal.reason?.code, 'DEADLINE')
-      const message = 'an upgraded stream was silent in both directions for 60 s: its connection is closed'
+      const message =
+        'an upgraded stream was silent in both directions for 60 s (--upgrade-idle-timeout): its connection is closed'
       assert.deepEqual(stallLines(serving), [{ requestId, message }])
     })
 

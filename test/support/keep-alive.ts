@@ -6,7 +6,8 @@ import { existsSync, readFileSync } from 'node:fs'
 export const skipKeepAlive: false | string = existsSync('/proc/net/tcp') ? false : 'timers are read from /proc'
 
 /**
- * Milliseconds until the connection between two ports of 127.0.0.1 is asked, as its `port` end has it; undefined if it never is.
+ * Milliseconds until the system probes the connection between two ports of 127.0.0.1 from its `port` end; undefined if
+ * never.
  *
  * @param peer the other end's
  */

@@ -1,4 +1,6 @@
-/** WebSockets that say on standard error how each ended, and event streams; the streams and the sockets at /own are ended at SIGTERM. */
+/**
+ * WebSockets that log how each ended, and event streams. The streams, and the sockets at /own, are ended at SIGTERM.
+ */
 
 import { createServer } from 'node:http'
 import { WebSocketServer } from 'ws'

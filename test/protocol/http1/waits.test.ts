@@ -27,7 +27,7 @@ const timeouts = {
   linger: 2_000,
   upgradeIdle: 40_000,
 }
-/** Progress is looked at four times in a timeout, and deadlines every 100 ms: so much later than it a stall may be seen. */
+/** Progress is checked four times per timeout, and deadlines every 100 ms: a stall may be seen this much later. */
 const LATE = 2_000 + 4 * 100
 
 function waiting(): { clock: FakeClock; told: Told; waits: Waits } {
