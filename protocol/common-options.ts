@@ -93,6 +93,12 @@ export const commonOptions = {
     sentence:
       'How long a client may take no byte of a response, or of an upgraded stream, that is ready for it, before its connection is reset. As nginx has it.',
   },
+  writeTimeout: {
+    kind: 'duration',
+    unlimited: true,
+    hidden: true,
+    sentence: 'The former name of --send-timeout.',
+  },
   upgradeIdleTimeout: {
     kind: 'duration',
     default: 'none',
@@ -191,7 +197,7 @@ export function http1Settings(options: CommonOptions): Pick<Http1Options, 'limit
       head: options.headTimeout,
       body: options.bodyTimeout,
       keepAlive: options.keepAliveTimeout,
-      write: options.sendTimeout,
+      write: options.writeTimeout ?? options.sendTimeout,
       upgradeIdle: options.upgradeIdleTimeout,
     },
     halfClose: options.halfClose,
