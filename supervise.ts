@@ -65,19 +65,19 @@ export class Supervised<Ready> {
     return first
   }
 
-  /**
-   * Asks the child to drain, and resolves when it has ended. No other is started.
-   *
-   * @param onLast no request can come to it any more
-   */
-  async stop(onLast?: () => void): Promise<void> {
+  /** Asks the child to drain, and resolves when it has ended. No other is started. */
+  async stop(): Promise<void> {
     this.#stopping = true
     this.#timer?.cancel()
     const child = this.#child
     if (child === undefined) return
     child.kill('SIGTERM')
-    if (onLast) void child.last?.then(onLast)
     await child.exited
+  }
+
+  /** Resolves when no request can come any more to the child that was asked to drain. */
+  get last(): Promise<void> {
+    return this.#child?.last ?? Promise.withResolvers<void>().promise
   }
 
   /** Ends the child at once. */

@@ -71,7 +71,8 @@ export async function up(parsed: ParsedOptions<typeof upOptions>, entry: string)
     let ended: Promise<void> | undefined
     const stopContainer = (): Promise<void> => (ended ??= container.stop())
     // Once nothing more can be asked, the application is told too: WebSockets and event streams are its own to end.
-    await proxy.stop(() => void stopContainer())
+    void proxy.last.then(stopContainer)
+    await proxy.stop()
     await stopContainer()
     process.exit(0)
   }

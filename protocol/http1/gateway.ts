@@ -31,12 +31,12 @@ export interface Http1Connection {
   goAway(): boolean
   /** Ends the connection at once; a running exchange is aborted with `error`. */
   abort(error: AbortError): void
+  /** Whether no request can follow: the last response has begun, or the connection is upgraded or closing. */
+  readonly last: boolean
   /** Whether no request is running or half-read. */
   readonly idle: boolean
   /** Whether an exchange is running. */
   readonly busy: boolean
-  /** Whether no request can follow: the last response has begun, or the connection is upgraded or closing. */
-  readonly last: boolean
 }
 
 /**
@@ -117,16 +117,16 @@ class Connection implements Http1Connection, StreamOwner, TransportOwner, Exchan
     return this.#options.host.draining
   }
 
+  get last(): boolean {
+    return !this.#transport.open || (this.#http.response !== 'due' && this.#http.after() === 'close')
+  }
+
   get idle(): boolean {
     return !this.#stream && !this.#http.busy && this.#http.parser.between
   }
 
   get busy(): boolean {
     return this.#held || this.#stream !== undefined
-  }
-
-  get last(): boolean {
-    return !this.#transport.open || (this.#http.response !== 'due' && this.#http.after() === 'close')
   }
 
   drain(): void {
