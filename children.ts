@@ -2,7 +2,7 @@
 
 import type { ChildProcess } from 'node:child_process'
 import type { Address } from './protocol/address.ts'
-import type { ReadyMessage } from './run.ts'
+import type { ChildMessage } from './run.ts'
 import type { Child, ChildExit } from './supervise.ts'
 
 /**
@@ -12,8 +12,10 @@ import type { Child, ChildExit } from './supervise.ts'
 export function childOf(child: ChildProcess, onError: (error: Error) => void): Child<readonly Address[]> {
   const ready = Promise.withResolvers<readonly Address[]>()
   const exited = Promise.withResolvers<ChildExit>()
-  child.on('message', (message: ReadyMessage) => {
+  const last = Promise.withResolvers<void>()
+  child.on('message', (message: ChildMessage) => {
     if (message.gantry === 'ready') ready.resolve(message.addresses)
+    else if (message.gantry === 'last') last.resolve()
   })
   child.on('exit', (code, signal) => exited.resolve({ code, signal }))
   child.on('error', (error) => {
@@ -21,7 +23,7 @@ export function childOf(child: ChildProcess, onError: (error: Error) => void): C
     // One that runs and cannot be told something ends, or does not, all the same.
     if (child.pid === undefined) exited.resolve({ code: null, signal: null })
   })
-  return { ready: ready.promise, exited: exited.promise, kill: (signal) => void child.kill(signal) }
+  return { ready: ready.promise, exited: exited.promise, last: last.promise, kill: (signal) => void child.kill(signal) }
 }
 
 /** `SIGKILL`, `exit code 1`. */

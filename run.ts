@@ -17,8 +17,12 @@ import { onStopSignals } from './signals.ts'
 export interface Running {
   /** Where it listens, with the ports that the system chose. */
   readonly addresses: readonly Address[]
-  /** Takes nothing new, finishes what runs within the drain timeout, and resolves when all is closed. */
-  drain(): Promise<void>
+  /**
+   * Takes nothing new, finishes what runs within the drain timeout, and resolves when all is closed.
+   *
+   * @param onLast no request can come any more: what still runs has begun to be answered
+   */
+  drain(onLast?: () => void): Promise<void>
 }
 
 export interface RunOptions {
@@ -51,6 +55,13 @@ export interface ReadyMessage {
   readonly gantry: 'ready'
   readonly addresses: readonly Address[]
 }
+
+/** The same, of one that drains: no request can come to it any more. */
+export interface LastMessage {
+  readonly gantry: 'last'
+}
+
+export type ChildMessage = ReadyMessage | LastMessage
 
 /** What takes access lines, in the format that was asked for. */
 function accessLogger(format: RunOptions['accessLog'], json: () => Logger, output: LogOutput): Logger | undefined {
@@ -120,6 +131,10 @@ export async function run(
     leave(1)
   })
 
+  const tell = (message: ChildMessage): void => {
+    if (process.connected) process.send?.(message, undefined, undefined, () => {})
+  }
+
   let draining = false
   let hasStarted = false
   const started = Promise.withResolvers<Running | undefined>()
@@ -138,7 +153,7 @@ export async function run(
     if (Number.isFinite(options.drainTimeout)) {
       setTimeout(() => fail(new Error('the drain did not end')), options.drainTimeout + DRAIN_GRACE_MILLISECONDS)
     }
-    await running?.drain()
+    await running?.drain(() => tell({ gantry: 'last' }))
     log.info({}, 'stopped')
     await exit(0)
   }
@@ -164,8 +179,7 @@ export async function run(
     clearInterval(slow)
     started.resolve(running)
     log.info({ addresses: running.addresses.map(printAddress) }, 'ready')
-    const message: ReadyMessage = { gantry: 'ready', addresses: running.addresses }
-    if (process.connected) process.send?.(message, undefined, undefined, () => {})
+    tell({ gantry: 'ready', addresses: running.addresses })
   } catch (error) {
     started.resolve(undefined)
     await fail(error)

@@ -17,6 +17,8 @@ export interface Child<Ready> {
   readonly ready: Promise<Ready>
   /** Resolves when it has ended; never rejects. */
   readonly exited: Promise<ChildExit>
+  /** Resolves when no request can come to it any more, of one that drains and says so. */
+  readonly last?: Promise<void>
   kill(signal: 'SIGTERM' | 'SIGINT' | 'SIGKILL'): void
 }
 
@@ -71,6 +73,11 @@ export class Supervised<Ready> {
     if (child === undefined) return
     child.kill('SIGTERM')
     await child.exited
+  }
+
+  /** Resolves when no request can come any more to the child that was asked to drain. */
+  get last(): Promise<void> {
+    return this.#child?.last ?? Promise.withResolvers<void>().promise
   }
 
   /** Ends the child at once. */

@@ -3,8 +3,8 @@
  * Starts, restarts and stops them; what they do is their own matter.
  *
  * The children are process groups of their own, so that Ctrl-C in a terminal reaches this process alone and they are
- * stopped in order: the proxy first, while its container still answers. They hold an IPC channel: when this process is
- * killed it closes, and they drain by themselves.
+ * stopped in order: the proxy first, and its container once all that is left has begun to be answered. They hold an IPC
+ * channel: when this process is killed it closes, and they drain by themselves.
  */
 
 import { spawn } from 'node:child_process'
@@ -68,8 +68,12 @@ export async function up(parsed: ParsedOptions<typeof upOptions>, entry: string)
   let stopping = false
   const stop = async (): Promise<void> => {
     stopping = true
+    let ended: Promise<void> | undefined
+    const stopContainer = (): Promise<void> => (ended ??= container.stop())
+    // Once nothing more can be asked, the application is told too: WebSockets and event streams are its own to end.
+    void proxy.last.then(stopContainer)
     await proxy.stop()
-    await container.stop()
+    await stopContainer()
     process.exit(0)
   }
   onStopSignals(process, systemClock, {

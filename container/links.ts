@@ -75,8 +75,9 @@ export class Links {
     for (const link of [...this.#links]) link.drain()
   }
 
-  destroy(error: AbortError): void {
-    for (const link of [...this.#links]) link.destroy(error)
+  /** Ends WebSockets with close code 1001, within a while, and all else at once. */
+  abort(error: AbortError): void {
+    for (const link of [...this.#links]) if (!link.goAway(error)) link.destroy(error)
   }
 
   serve(socket: Socket, { address, unix, dialled, events, first }: LinkEnd): ServerLink {

@@ -16,6 +16,7 @@ import { warnOfOtherVersions } from '../protocol/copies.ts'
 import type { ProcessFacts } from '../protocol/environ.ts'
 import { AbortError } from '../protocol/errors.ts'
 import type { Exchange, ExchangeHost } from '../protocol/exchange.ts'
+import { GOING_AWAY_GRACE } from '../protocol/going-away.ts'
 import { type HealthLane, type Readiness, serveHealth } from '../protocol/health.ts'
 import { type Http1Connection, serveHttp1 } from '../protocol/http1/gateway.ts'
 import type { Http1Options } from '../protocol/http1/options.ts'
@@ -186,13 +187,12 @@ class Container implements RunningContainer {
   }
 
   async start(): Promise<void> {
-    const { socketMode } = this.#options
+    const { socketMode, tcpKeepAlive } = this.#options
     try {
       for (const address of containerAddresses(this.#options, this.#id)) {
         const unix = address.kind === 'unix'
-        const listener = await listen(address, { log: this.#log, mode: socketMode }, (socket) =>
-          this.#doorman.receive(socket, unix),
-        )
+        const settings = { log: this.#log, mode: socketMode, keepAlive: tcpKeepAlive }
+        const listener = await listen(address, settings, (socket) => this.#doorman.receive(socket, unix))
         this.#listeners.push(listener)
         this.#log.info({ address: printAddress(listener.address) }, 'listening')
       }
@@ -307,8 +307,12 @@ class Container implements RunningContainer {
       { requests: this.#slots.running, connections: this.#connections.size, links: this.#links.size },
       'the drain timeout has passed: what still runs is aborted',
     )
-    this.#abort(new AbortError('DRAIN_TIMEOUT', 'the container had to stop'))
-    if (!(await this.#emptied(SETTLE_GRACE))) {
+    const error = new AbortError('DRAIN_TIMEOUT', 'the container had to stop')
+    this.#abort(error)
+    const again = this.#clock.after(GOING_AWAY_GRACE, () => this.#abort(error))
+    const settled = await this.#emptied(SETTLE_GRACE)
+    again.cancel()
+    if (!settled) {
       this.#log.warn(
         { requests: this.#slots.running },
         'applications have not settled after their requests were aborted',
@@ -316,10 +320,11 @@ class Container implements RunningContainer {
     }
   }
 
+  /** Ends all there is; WebSockets with close code 1001, for which they have until this is called again. */
   #abort(error: AbortError): void {
     this.#doorman.abort()
-    for (const connection of [...this.#connections]) connection.abort(error)
-    this.#links.destroy(error)
+    for (const connection of [...this.#connections]) if (!connection.goAway()) connection.abort(error)
+    this.#links.abort(error)
   }
 
   /** Whether all has ended within `timeout` milliseconds. */

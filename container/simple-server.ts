@@ -13,6 +13,7 @@ import { checkOptions, defined, logger, type OptionForms, orMore, record } from 
 import { Deadlines, systemClock } from '../protocol/clock.ts'
 import { AbortError, LocalProtocolError } from '../protocol/errors.ts'
 import { CLOSE_GRACE, type Exchange, type ExchangeHost } from '../protocol/exchange.ts'
+import { GOING_AWAY_GRACE } from '../protocol/going-away.ts'
 import { type Http1Connection, serveHttp1 } from '../protocol/http1/gateway.ts'
 import type { Http1Limits, Http1Options, Http1Timeouts } from '../protocol/http1/options.ts'
 import { type Listener, listen } from '../protocol/listen.ts'
@@ -85,6 +86,7 @@ const TIMEOUTS: OptionForms<Http1Timeouts> = {
   keepAlive: milliseconds,
   write: milliseconds,
   linger: milliseconds,
+  upgradeIdle: milliseconds,
 }
 
 /**
@@ -300,10 +302,17 @@ class Server implements SimpleServer, ExchangeHost {
     await quiet
     this.draining = true
     for (const connection of this.#connections) connection.drain()
-    let timer = this.clock.after(this.#drainTimeout, () => {
+    // WebSockets are ended with close code 1001, for which they have until this is called again.
+    const abort = (): void => {
       const error = new AbortError('DRAIN_TIMEOUT', 'the server is being closed')
-      for (const connection of this.#connections) connection.abort(error)
-      timer = this.clock.after(CLOSE_GRACE, () => this.#abandon())
+      for (const connection of this.#connections) if (!connection.goAway()) connection.abort(error)
+    }
+    let timer = this.clock.after(this.#drainTimeout, () => {
+      abort()
+      timer = this.clock.after(GOING_AWAY_GRACE, () => {
+        abort()
+        timer = this.clock.after(CLOSE_GRACE - GOING_AWAY_GRACE, () => this.#abandon())
+      })
     })
     this.#calm()
     await calm

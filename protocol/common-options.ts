@@ -86,12 +86,32 @@ export const commonOptions = {
     sentence:
       'How long an idle client connection is kept. Above the 60s of common load balancers, which must be the first to close.',
   },
-  writeTimeout: {
+  sendTimeout: {
     kind: 'duration',
     default: '60s',
     unlimited: true,
     sentence:
-      'How long a client may take no byte of a response that is ready for it, before its connection is cut. As nginx has it.',
+      'How long a client may take no byte of a response, or of an upgraded stream, that is ready for it, before its connection is reset. As nginx has it.',
+  },
+  writeTimeout: {
+    kind: 'duration',
+    unlimited: true,
+    hidden: true,
+    sentence: 'The former name of --send-timeout.',
+  },
+  upgradeIdleTimeout: {
+    kind: 'duration',
+    default: 'none',
+    unlimited: true,
+    sentence:
+      'How long an upgraded stream (a WebSocket, say) may be silent in both directions before it is ended. None, since some are silent for days; a lost client is found by --tcp-keep-alive.',
+  },
+  tcpKeepAlive: {
+    kind: 'duration',
+    default: '60s',
+    unlimited: true,
+    sentence:
+      'After how long a silence the system asks whether a client over TCP is still there; without an answer the connection ends 10s later. Below the 4 to 6 minutes after which NATs and load balancers forget a silent connection.',
   },
   halfClose: {
     kind: 'choice',
@@ -177,7 +197,8 @@ export function http1Settings(options: CommonOptions): Pick<Http1Options, 'limit
       head: options.headTimeout,
       body: options.bodyTimeout,
       keepAlive: options.keepAliveTimeout,
-      write: options.writeTimeout,
+      write: options.writeTimeout ?? options.sendTimeout,
+      upgradeIdle: options.upgradeIdleTimeout,
     },
     halfClose: options.halfClose,
   }

@@ -14,6 +14,7 @@ import type { Context, ContextControl } from './context.ts'
 import { ErrorLines } from './error-lines.ts'
 import { errorPage } from './error-page.ts'
 import { AbortError, HttpError, LocalProtocolError } from './errors.ts'
+import { WebSocketStream } from './going-away.ts'
 import type { RequestInput } from './input.ts'
 import type { Logger } from './log.ts'
 import { OpenBody } from './open-body.ts'
@@ -66,6 +67,7 @@ export class Exchange implements ContextControl {
   #overrun = 0
   #trailers: (() => Headers | Promise<Headers>) | undefined
   #upgraded: Duplex | undefined
+  #webSocket: WebSocketStream | undefined
 
   /** @param requestId from a trusted peer; else one is made when it is first needed */
   constructor(
@@ -155,6 +157,15 @@ export class Exchange implements ContextControl {
     this.#cut(error)
   }
 
+  /**
+   * The drain timeout has passed: closes a WebSocket with code 1001, unless the application is closing it.
+   *
+   * @returns false if the exchange must be aborted instead
+   */
+  goAway(): boolean {
+    return this.#webSocket?.goAway() ?? false
+  }
+
   // ---- environ.gantry --------------------------------------------------------------------------------------------
 
   outcome(): Outcome | undefined {
@@ -183,8 +194,9 @@ export class Exchange implements ContextControl {
         "upgrade() is due once, after startResponse('101 …') and before the head has left",
       )
     }
-    this.#response.switch()
+    const protocol = this.#response.switch()
     this.#upgraded = this.#sink.upgrade()
+    if (protocol === 'websocket') this.#webSocket = new WebSocketStream(this.#upgraded)
     this.#upgraded.once('close', () => {
       this.#finish(undefined)
       if (this.#body.given) this.#close()

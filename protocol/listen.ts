@@ -32,6 +32,8 @@ export interface ListenOptions {
   readonly log: Logger
   /** Permissions of a Unix socket; what the umask leaves if not given. */
   readonly mode?: number | undefined
+  /** Silence after which the system probes a TCP peer (SO_KEEPALIVE), ms; Infinity: never. Default 60 s. */
+  readonly keepAlive?: number | undefined
   /** For tests: gives a file a second name. */
   readonly link?: ((from: string, to: string) => void) | undefined
 }
@@ -52,6 +54,11 @@ export interface Listener {
 // passed by a burst of clients while the loop is busy, and each then waits a second for its SYN's repetition.
 const BACKLOG = 4096
 
+/** As `--tcp-keep-alive`, whose reason is in the option table. */
+export const KEEP_ALIVE = 60_000
+/** Below a second Node keeps the system's default of two hours; above, Linux refuses TCP_KEEPIDLE. Milliseconds. */
+const KEEP_ALIVE_RANGE = { least: 1_000, most: 32_767_000 }
+
 /** A round of the event loop that takes less had nothing to do: an empty one takes a tenth of it. */
 const QUIET_MILLISECONDS = 0.1
 
@@ -59,8 +66,9 @@ const QUIET_MILLISECONDS = 0.1
  * Listens on `address` and calls back with each connection. A Unix path where nobody listens any more (its process was
  * killed) is taken over; one where somebody does is not.
  *
- * Sockets come with `allowHalfOpen` (a response must be able to follow the client's FIN), without Nagle's delay, and with an
- * `error` listener, so that one that nobody serves yet cannot end the process.
+ * Sockets come with `allowHalfOpen` (a response must be able to follow the client's FIN), without Nagle's delay, with
+ * TCP keep-alive (a client whose network is lost sends no FIN), and with an `error` listener, so that one that nobody
+ * serves yet cannot end the process.
  *
  * @throws ListenError
  */
@@ -69,7 +77,10 @@ export async function listen(
   options: ListenOptions,
   onSocket: (socket: Socket) => void,
 ): Promise<Listener> {
-  const server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
+  const { keepAlive = KEEP_ALIVE } = options
+  const keeping =
+    keepAlive === Number.POSITIVE_INFINITY ? {} : { keepAlive: true, keepAliveInitialDelay: within(keepAlive) }
+  const server = createServer({ allowHalfOpen: true, noDelay: true, ...keeping }, (socket) => {
     socket.on('error', ignore)
     onSocket(socket)
   })
@@ -255,6 +266,10 @@ function describe(error: Pick<NodeJS.ErrnoException, 'code'> & { message?: strin
     default:
       return error.message ?? 'the system does not say why'
   }
+}
+
+function within(keepAlive: number): number {
+  return Math.min(Math.max(keepAlive, KEEP_ALIVE_RANGE.least), KEEP_ALIVE_RANGE.most)
 }
 
 function ignore(): void {}

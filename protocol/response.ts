@@ -193,12 +193,13 @@ export class Response {
     }
   }
 
-  /** The head of a 101: what follows is not HTTP. */
-  switch(): void {
+  /** The head of a 101: what follows is not HTTP. Gives the protocol that it names. */
+  switch(): string {
     const { status, headers } = this.#head!
     this.responded = true
     if (!headers.some(([name]) => name.toLowerCase() === 'connection')) headers.push(['Connection', 'Upgrade'])
     this.#sink.head(status, headers, -1, undefined, false)
+    return headers.find(([name]) => name.toLowerCase() === 'upgrade')?.[1].toLowerCase() ?? ''
   }
 
   #checked(): CheckedHead {

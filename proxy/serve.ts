@@ -16,6 +16,7 @@ import { warnOfOtherVersions } from '../protocol/copies.ts'
 import { type Resolve, systemResolve } from '../protocol/dial.ts'
 import { AbortError } from '../protocol/errors.ts'
 import type { ExchangeHost } from '../protocol/exchange.ts'
+import { GOING_AWAY_GRACE } from '../protocol/going-away.ts'
 import { type HealthLane, type Readiness, serveHealth } from '../protocol/health.ts'
 import { type Http1Connection, serveHttp1 } from '../protocol/http1/gateway.ts'
 import type { Http1Options } from '../protocol/http1/options.ts'
@@ -64,13 +65,20 @@ export interface RunningProxy {
   /**
    * Takes no new connections, finishes what runs within the drain timeout, aborts what is left, and closes the links last. Resolves when all
    * is closed; the second call waits for the same.
+   *
+   * @param onLast no request can come any more: what still runs has begun to be answered
    */
-  drain(): Promise<void>
+  drain(onLast?: () => void): Promise<void>
   inspect(): string
 }
 
 /** How often names and directories are looked at, milliseconds. */
 const DISCOVERY_INTERVAL = 1_000
+/**
+ * How often a draining proxy checks whether a request can still come, ms: it delays the application's signal by as
+ * much.
+ */
+const LAST_LOOK = 50
 /** For links to close once nothing runs on them, and for aborted connections to go, milliseconds. */
 const LINK_GRACE = 1_000
 
@@ -119,7 +127,9 @@ export async function serveProxy(options: ProxyOptions, environment: ProxyEnviro
     }
     for (const address of options.listen) {
       listeners.push(
-        await listen(address, { log, mode: options.socketMode }, (socket) => front.accept(socket, address)),
+        await listen(address, { log, mode: options.socketMode, keepAlive: options.tcpKeepAlive }, (socket) =>
+          front.accept(socket, address),
+        ),
       )
     }
     if (options.healthListen) {
@@ -140,10 +150,10 @@ export async function serveProxy(options: ProxyOptions, environment: ProxyEnviro
     http: await httpMaker(options, clock),
   })
 
-  const stop = async (): Promise<void> => {
+  const stop = async (onLast?: () => void): Promise<void> => {
     // Who has been let in by the system meanwhile is answered too.
     await Promise.all(listeners.map((listener) => listener.close()))
-    await front.drain(options.drainTimeout)
+    await front.drain(options.drainTimeout, onLast)
     await Promise.all(joinListeners.map((listener) => listener.close()))
     upstreams.stop('the proxy stops')
     for (const dialer of added) dialer.stop('the proxy stops')
@@ -165,8 +175,8 @@ export async function serveProxy(options: ProxyOptions, environment: ProxyEnviro
         },
       }
     },
-    drain: () => (draining ??= stop()),
-    inspect: () => `<Proxy ${front.size} clients ${pool.inspect()}>`,
+    drain: (onLast) => (draining ??= stop(onLast)),
+    inspect: () => `<Proxy ${front.size} clients${front.draining ? ', draining' : ''} ${pool.inspect()}>`,
   }
 }
 
@@ -248,27 +258,40 @@ class Front implements ExchangeHost {
   }
 
   /** Resolves when every connection has ended, by itself or, after `timeout` milliseconds, by force. */
-  async drain(timeout: number): Promise<void> {
+  async drain(timeout: number, onLast: () => void = () => {}): Promise<void> {
     this.draining = true
     const empty = new Promise<void>((resolve) => {
       this.#empty = resolve
     })
     for (const connection of [...this.#connections]) connection.drain()
     if (this.#connections.size === 0) return
+    let looking: Timer | undefined
+    const look = (): void => {
+      if ([...this.#connections].every((connection) => connection.last)) onLast()
+      else looking = this.clock.after(LAST_LOOK, look)
+    }
+    look()
     let timer: Timer | undefined
     const late = new Promise<boolean>((resolve) => {
       if (Number.isFinite(timeout)) timer = this.clock.after(timeout, () => resolve(true))
     })
     if (await Promise.race([empty.then(() => false), late])) {
       this.log.warn({ connections: this.#connections.size }, 'the drain timeout has passed: what still runs is aborted')
-      this.abort('the proxy had to stop')
-      await Promise.race([empty, new Promise<void>((resolve) => this.clock.after(LINK_GRACE, resolve))])
+      // What the first spares is ended by the second.
+      for (const grace of [GOING_AWAY_GRACE, LINK_GRACE]) {
+        this.abort('the proxy had to stop')
+        await Promise.race([empty, new Promise<void>((resolve) => this.clock.after(grace, resolve))])
+      }
     }
     timer?.cancel()
+    looking?.cancel()
   }
 
+  /** Ends all there is; WebSockets with close code 1001, for which they have until this is called again. */
   abort(reason: string): void {
-    for (const connection of [...this.#connections]) connection.abort(new AbortError('DRAIN_TIMEOUT', reason))
+    for (const connection of [...this.#connections]) {
+      if (!connection.goAway()) connection.abort(new AbortError('DRAIN_TIMEOUT', reason))
+    }
   }
 }
 

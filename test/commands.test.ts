@@ -61,6 +61,14 @@ test('the limits and timeouts of the options are the defaults of the HTTP gatewa
   assert.deepEqual(frameSettings(values), { window: WINDOW, data: DATA_MAX, head: HEAD_MAX })
 })
 
+test('the timeouts of what a client does not take are set by their options, of which one has a former name', () => {
+  const timeoutsOf = (...argv: string[]) => http1Settings(parseOptions(commonOptions, argv).values).timeouts
+  const { write, upgradeIdle } = timeoutsOf('--send-timeout=5s', '--upgrade-idle-timeout=1h') ?? {}
+  assert.deepEqual([write, upgradeIdle], [5_000, 3_600_000])
+  assert.equal(timeoutsOf('--write-timeout=7s')?.write, 7_000)
+  assert.equal(timeoutsOf('--send-timeout=none')?.write, Number.POSITIVE_INFINITY)
+})
+
 test('a longer head limit lets longer heads cross a link, however they grow on it', () => {
   const { values } = parseOptions(commonOptions, ['--head-limit=1MiB', '--frame-limit=32KiB', '--window=1MiB'])
   assert.deepEqual(frameSettings(values), { window: 1_048_576, data: 32_768, head: 4_194_304 })

@@ -136,6 +136,11 @@ export class Connection implements Answering {
     return this.#streams.size
   }
 
+  /** The open streams. */
+  get streams(): Stream[] {
+    return this.#streams.all()
+  }
+
   /** The link is gone: closes all streams, and gives them. */
   abandon(): Stream[] {
     const streams = this.#streams.all()

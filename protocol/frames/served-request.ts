@@ -26,8 +26,8 @@ export interface RequestOwner {
   released(): void
   /** It is over in every respect. Once, after `released`. */
   done(): void
-  upgradedBegan(): void
-  upgradedEnded(): void
+  upgradedBegan(request: ServedRequest): void
+  upgradedEnded(request: ServedRequest): void
 }
 
 const EMPTY: Uint8Array = new Uint8Array(0)
@@ -137,6 +137,17 @@ export class ServedRequest implements ResponseSink, InputSource, ExchangeHost {
     this.#release()
   }
 
+  /** This process cannot go on with it. */
+  giveUp(error: AbortError): void {
+    this.abort(error)
+    this.#exchange.abort(error)
+  }
+
+  /** As the exchange's. */
+  goAway(): boolean {
+    return this.#exchange.goAway()
+  }
+
   // ---- of InputSource --------------------------------------------------------------------------------------------
 
   wanted(): void {
@@ -229,10 +240,10 @@ export class ServedRequest implements ResponseSink, InputSource, ExchangeHost {
   upgrade(): Duplex {
     const owner = this.#owner
     this.#duplex = new StreamDuplex(owner.link, this.#stream, () => {
-      owner.upgradedEnded()
+      owner.upgradedEnded(this)
       this.#release()
     })
-    owner.upgradedBegan()
+    owner.upgradedBegan(this)
     this.#free()
     // The 101 could not be sent.
     if (this.#stream.closed) this.#duplex.destroy()

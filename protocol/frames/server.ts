@@ -84,6 +84,12 @@ export interface ServerLink {
   readonly active: number
   /** GOAWAY: what was taken is finished, then the link closes. */
   drain(reason?: string): void
+  /**
+   * Closes the link's WebSockets with code 1001 and aborts every other request with `error`.
+   *
+   * @returns false, and nothing was done, if the link has no WebSocket left to close
+   */
+  goAway(error: AbortError): boolean
   /** Closes now; its exchanges are aborted. */
   destroy(error?: Error): void
   inspect(): string
@@ -116,7 +122,7 @@ class Server implements ServerLink, SlotHolder, LinkOwner, RequestOwner {
   #demand = 0
   #running = 0
   #active = 0
-  #upgraded = 0
+  readonly #upgraded: Set<ServedRequest> = new Set()
 
   constructor(stream: Duplex, application: Application, options: ServeOptions, first: Uint8Array | undefined) {
     this.#application = application
@@ -160,13 +166,23 @@ class Server implements ServerLink, SlotHolder, LinkOwner, RequestOwner {
     this.#endIfDone()
   }
 
+  goAway(error: AbortError): boolean {
+    const closing = new Set([...this.#upgraded].filter((request) => request.goAway()))
+    if (closing.size === 0) return false
+    for (const stream of this.#connection.streams) {
+      const request = served(stream)
+      if (request && !closing.has(request)) request.giveUp(error)
+    }
+    return true
+  }
+
   destroy(error?: Error): void {
     this.link.destroy(error)
   }
 
   inspect(): string {
     const who = this.peer?.id ? ` ${this.peer.id}` : ''
-    const upgraded = this.#upgraded > 0 ? `, ${this.#upgraded} upgraded` : ''
+    const upgraded = this.#upgraded.size > 0 ? `, ${this.#upgraded.size} upgraded` : ''
     return `<ServerLink ${this.#state}${who} ${this.#running} of ${this.#granted}${upgraded}>`
   }
 
@@ -275,12 +291,12 @@ class Server implements ServerLink, SlotHolder, LinkOwner, RequestOwner {
     this.#leaveIfDone()
   }
 
-  upgradedBegan(): void {
-    this.#upgraded++
+  upgradedBegan(request: ServedRequest): void {
+    this.#upgraded.add(request)
   }
 
-  upgradedEnded(): void {
-    this.#upgraded--
+  upgradedEnded(request: ServedRequest): void {
+    this.#upgraded.delete(request)
   }
 
   // ---- inside ----------------------------------------------------------------------------------------------------
@@ -326,7 +342,7 @@ class Server implements ServerLink, SlotHolder, LinkOwner, RequestOwner {
   /** Why nothing more can run for this link now, if so. */
   #refusal(): string | undefined {
     if (this.#running >= this.#granted) return 'no slot is free'
-    if (this.#upgraded >= UPGRADED_MAX) return 'too many upgraded connections'
+    if (this.#upgraded.size >= UPGRADED_MAX) return 'too many upgraded connections'
     if (this.#connection.backlog > BACKLOG_MAX) return 'responses are not read'
     return undefined
   }

@@ -16,19 +16,23 @@ import { RequestInput } from '../input.ts'
 import type { Logger } from '../log.ts'
 import { type Beginning, Turn } from '../turn.ts'
 import { ServerConnection } from './connection.ts'
-import type { Http1Options } from './options.ts'
+import type { Http1Options, Http1Timeouts } from './options.ts'
 import { factsOf, type Settings, settingsOf } from './settings.ts'
 import { Stream, type StreamOwner } from './stream.ts'
 import { Transport, type TransportOwner } from './transport.ts'
-import type { Wait } from './waits.ts'
+import { silenceOf, stallOf, type Wait } from './waits.ts'
 import { chunkHead } from './writer.ts'
 
 /** One client's connection. */
 export interface Http1Connection {
   /** No request after the current one: its response says `Connection: close`; an idle connection closes now. */
   drain(): void
+  /** Closes a WebSocket with code 1001. False if there is none left to close: `abort` ends the connection then. */
+  goAway(): boolean
   /** Ends the connection at once; a running exchange is aborted with `error`. */
   abort(error: AbortError): void
+  /** Whether no request can follow: the last response has begun, or the connection is upgraded or closing. */
+  readonly last: boolean
   /** Whether no request is running or half-read. */
   readonly idle: boolean
   /** Whether an exchange is running. */
@@ -68,6 +72,7 @@ class Connection implements Http1Connection, StreamOwner, TransportOwner, Exchan
   /** The same while a head is being read: a head limit above it would else never be reached. */
   readonly #headAhead: number
   readonly #facts: ConnectionFacts
+  readonly #timeouts: Http1Timeouts
   readonly #http: ServerConnection
   readonly #transport: Transport
   readonly #turn: Turn
@@ -98,6 +103,7 @@ class Connection implements Http1Connection, StreamOwner, TransportOwner, Exchan
     this.#readAhead = limits.readAhead
     this.#headAhead = Math.max(limits.readAhead, limits.head)
     this.#facts = facts
+    this.#timeouts = timeouts
     this.#http = new ServerConnection(limits, date)
     this.#transport = new Transport(socket, this, timeouts, this)
     this.#turn = Turn.of(clock)
@@ -109,6 +115,10 @@ class Connection implements Http1Connection, StreamOwner, TransportOwner, Exchan
 
   get draining(): boolean {
     return this.#options.host.draining
+  }
+
+  get last(): boolean {
+    return !this.#transport.open || (this.#http.response !== 'due' && this.#http.after() === 'close')
   }
 
   get idle(): boolean {
@@ -123,6 +133,10 @@ class Connection implements Http1Connection, StreamOwner, TransportOwner, Exchan
     this.#transport.arrive()
     this.#http.close()
     if (this.idle) this.#closeSoon()
+  }
+
+  goAway(): boolean {
+    return this.#stream?.exchange?.goAway() ?? false
   }
 
   abort(error: AbortError): void {
@@ -165,8 +179,7 @@ class Connection implements Http1Connection, StreamOwner, TransportOwner, Exchan
   }
 
   stalled(): void {
-    this.#abortExchange('DEADLINE', 'the client took nothing of its response for too long')
-    this.cut()
+    this.#end(stallOf(this.#timeouts, this.#stream?.exchange?.upgraded), true)
   }
 
   waitedTooLong(wait: Wait): void {
@@ -177,6 +190,9 @@ class Connection implements Http1Connection, StreamOwner, TransportOwner, Exchan
         break
       case 'body':
         this.#refuse(new RemoteProtocolError('BODY_TIMEOUT', 'the request body took too long', 408))
+        break
+      case 'upgraded':
+        this.#end(silenceOf(this.#timeouts), false)
         break
       default:
         this.#closeSoon()
@@ -238,6 +254,8 @@ class Connection implements Http1Connection, StreamOwner, TransportOwner, Exchan
       case 'done':
         if (this.#http.response !== 'done') return false
         if (this.#http.after() === 'close') return this.#closeSoon()
+        // A client that does not read this response gets no further one. Until it does, a stall is this request's.
+        if (!this.#transport.output.room) return false
         this.#stream?.release()
         this.#stream = undefined
         this.#http.next()
@@ -248,8 +266,6 @@ class Connection implements Http1Connection, StreamOwner, TransportOwner, Exchan
   }
 
   #readHead(): boolean {
-    // A client that does not take its answers gets no further ones.
-    if (!this.#transport.output.room) return false
     switch (this.#http.read()) {
       case 'head':
         this.#requests++
@@ -447,13 +463,26 @@ class Connection implements Http1Connection, StreamOwner, TransportOwner, Exchan
     else this.#closeSoon()
   }
 
+  /** A timeout of the client's connection has passed: logs it, and ends the connection and its exchange. */
+  #end(error: AbortError, stalled: boolean): void {
+    const { remoteAddress } = this.#facts
+    const requestId = this.#stream?.exchange?.environ.gantry.requestId
+    this.log.info({ requestId, remoteAddress, code: error.code }, error.message)
+    this.#cut(stalled)
+    this.#abortExchange(error)
+  }
+
   /** Ends the connection so that the client sees that the response is not whole. */
   cut(): void {
+    this.#cut(false)
+  }
+
+  #cut(stalled: boolean): void {
     this.#stream?.release()
     this.#http.fail()
     // Given whole by the application is not yet taken by the client.
     const unsent = this.#http.response === 'body' || this.#transport.phase === 'closing'
-    this.#transport.cut(unsent && this.#http.framing === 'close')
+    this.#transport.cut(unsent && this.#http.framing === 'close', stalled)
   }
 
   #closeSoon(): false {

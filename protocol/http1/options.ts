@@ -33,10 +33,12 @@ export interface Http1Timeouts {
   body: number
   /** An idle connection between two requests. */
   keepAlive: number
-  /** Between two pieces of a response being taken by the client. */
+  /** How long the client may take no byte of what is ready for it, also after an upgrade: its connection is reset. */
   write: number
   /** How long a half-closed connection is still read, so that the client sees the answer (RFC 9112 §9.6). */
   linger: number
+  /** How long an upgraded connection may be silent in both directions. */
+  upgradeIdle: number
 }
 
 export const defaultLimits: Http1Limits = {
@@ -55,6 +57,7 @@ export const defaultTimeouts: Http1Timeouts = {
   keepAlive: 75_000,
   write: 60_000,
   linger: 2_000,
+  upgradeIdle: Number.POSITIVE_INFINITY,
 }
 
 /** Made once per server and shared by its connections: the same object must be passed for each. */

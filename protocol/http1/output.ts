@@ -8,12 +8,15 @@
  */
 
 import type { Duplex } from 'node:stream'
+import { takenBySystem } from './traffic.ts'
 
 /** Up to this size bytes are copied into the text. */
 const COPY_MAX = 4 * 1024
 /** Up to this size text and bytes are copied into one buffer; above, the system gathers (writev). */
 const JOIN_MAX = 16 * 1024
-/** Large bytes go to the socket in such pieces: what a client must take within the write timeout. */
+/**
+ * Large bytes go to the socket in such pieces: where only whole writes are counted, a piece is the progress that shows.
+ */
 const PIECE = 128 * 1024
 /** Text is not gathered beyond this. */
 const TEXT_MAX = 64 * 1024
@@ -49,7 +52,7 @@ export class Output {
 
   /** Bytes that it has, in all: a reader that makes progress makes this grow. */
   get taken(): number {
-    return this.#given - this.backlog
+    return takenBySystem(this.#socket) ?? this.#given - this.backlog
   }
 
   text(text: string): void {

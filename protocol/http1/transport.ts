@@ -13,6 +13,7 @@ import { relieve } from '../relief.ts'
 import { type Arriving, type Leaving, Turn } from '../turn.ts'
 import type { Http1Timeouts } from './options.ts'
 import { Output } from './output.ts'
+import { readFrom } from './traffic.ts'
 import { type Wait, type Waiter, Waits } from './waits.ts'
 
 /** Who is told of what happens. */
@@ -24,7 +25,7 @@ export interface TransportOwner {
   /** There is room for output again. */
   drained(): void
   waitedTooLong(wait: Wait): void
-  /** The client took nothing of the output for too long: the moment to `cut`. */
+  /** The client took nothing of the output for too long, also after `handOver`: the moment to `cut`. */
   stalled(): void
   /** The socket is closed. Last of all, once. */
   closed(): void
@@ -34,9 +35,10 @@ export interface TransportOwner {
  * - `open`
  * - `closing`: the last bytes are being written; from here on what is read is dropped
  * - `lingering`: all is written, and our FIN with it
- * - `gone`: destroyed, or another protocol's
+ * - `upgraded`: another protocol's, and watched for progress
+ * - `gone`: destroyed
  */
-export type Phase = 'open' | 'closing' | 'lingering' | 'gone'
+export type Phase = 'open' | 'closing' | 'lingering' | 'upgraded' | 'gone'
 
 /** Bytes of a read that may wait: many a request fits, and a read that is full, behind which there is more to read at once, is longer. */
 const ARRIVING_MAX = 16 * 1024
@@ -135,6 +137,10 @@ export class Transport implements Waiter, Arriving, Leaving {
     return this.output.backlog
   }
 
+  get received(): number {
+    return readFrom(this.#socket)
+  }
+
   stalled(): void {
     this.#owner.stalled()
   }
@@ -206,23 +212,29 @@ export class Transport implements Waiter, Arriving, Leaving {
    * Ends so that the client sees that what it has is not whole.
    *
    * @param endsBody whether the connection's end is the body's: a FIN would make it look whole then
+   * @param stalled whether the client takes no bytes: a reset drops what the kernel still holds for it
    */
-  cut(endsBody: boolean): void {
-    if (this.#phase === 'gone') {
+  cut(endsBody: boolean, stalled: boolean = false): void {
+    const phase = this.#phase
+    if (phase === 'gone') {
       // The owner must end now: no more can be done for the client.
       if (this.#held) this.#socket.destroy()
       return
     }
     this.#phase = 'gone'
-    this.output.flush()
+    if (phase !== 'upgraded') this.output.flush()
     this.waits.stop()
-    if (endsBody) this.#reset()
+    // After an upgrade the application's protocol says what is whole.
+    const shown = endsBody && phase !== 'upgraded'
+    if (shown || stalled) this.#reset(shown)
     else this.#socket.destroy()
   }
 
-  #reset(): void {
+  /** @param shown whether the client must see that there is more to come */
+  #reset(shown: boolean): void {
     const socket = this.#socket
-    if (!(socket instanceof Socket)) socket.destroy(new Error('the response was cut'))
+    if (!(socket instanceof Socket)) socket.destroy(shown ? new Error('the response was cut') : undefined)
+    else if (socket.remotePort === undefined && !shown) socket.destroy()
     else if (socket.remotePort === undefined && !this.ended && !socket.destroyed) {
       // A Unix socket has no reset (and nginx speaks HTTP/1.0 on them unless told): only silence is left.
       this.#host.log.warn(
@@ -247,14 +259,16 @@ export class Transport implements Waiter, Arriving, Leaving {
     this.#socket.destroy()
   }
 
-  /** Gives the socket away, with bytes that were read and not used. Only `closed` is told from here on. */
+  /**
+   * Gives the socket away, with bytes that were read and not used. From here on the owner is called only when the
+   * client takes no bytes, when both directions were silent for too long, and when the socket is closed.
+   */
   handOver(rest: Buffer): Duplex {
     const socket = this.#socket
     this.flush()
     const waited = this.#arriving
     this.#arriving = undefined
-    this.#phase = 'gone'
-    this.waits.stop()
+    this.#phase = 'upgraded'
     socket.off('data', this.#onData)
     socket.off('end', this.#onEnd)
     socket.off('drain', this.#onDrain)
@@ -262,6 +276,9 @@ export class Transport implements Waiter, Arriving, Leaving {
     ;(socket as { readableFlowing: boolean | null }).readableFlowing = null
     const unread = waited ? Buffer.concat([rest, waited]) : rest
     if (unread.length > 0 && !this.ended) socket.unshift(unread)
+    // A stream that is no socket has no network in which a client can be lost.
+    if (socket instanceof Socket) this.waits.upgraded()
+    else this.waits.stop()
     return socket
   }
 }

@@ -1,26 +1,51 @@
 /**
- * What a connection waits for, and until when: one deadline for reading, one for writing, looked at by the server's `Deadlines`. Moving
- * one is an assignment; no timer is set per request. It knows no socket, only how much its output has got rid of.
+ * What a connection waits for, and until when: one deadline for reading, one for writing, checked by the server's
+ * `Deadlines`. Moving one is an assignment; no timer is set per request or write. It knows no socket, only how many
+ * bytes have passed.
  */
 
 import type { Clock, Deadlines, Expirable } from '../clock.ts'
+import { AbortError } from '../errors.ts'
 import type { Http1Timeouts } from './options.ts'
 
-/** What is being waited for by reading, and so which timeout runs. */
-export type Wait = 'nothing' | 'head' | 'next-request' | 'body' | 'rest' | 'linger'
+/** What is being waited for by reading, and so which timeout runs. `upgraded`: for bytes in either direction. */
+export type Wait = 'nothing' | 'head' | 'next-request' | 'body' | 'rest' | 'linger' | 'upgraded'
 
 /** Who is told when a wait was too long. */
 export interface Waiter {
   waitedTooLong(wait: Wait): void
   /** The client takes nothing of what was written. */
   stalled(): void
-  /** Bytes written that the client's side has taken; grows as long as there is progress. */
+  /** Bytes that the operating system has accepted for the client; grows as long as there is progress. */
   readonly taken: number
   /** Bytes that it has not. */
   readonly backlog: number
+  /** Bytes read from the client. */
+  readonly received: number
 }
 
 const NEVER: number = Number.POSITIVE_INFINITY
+
+/** What an exchange is aborted with when its client took nothing for too long. */
+export function stallOf({ write }: Http1Timeouts, upgraded: boolean = false): AbortError {
+  const what = upgraded ? 'an upgraded stream' : 'its response'
+  return new AbortError(
+    'DEADLINE',
+    `the client took no byte of ${what} for ${write / 1000} s (--send-timeout): its connection is reset`,
+  )
+}
+
+/** What an exchange is aborted with when its upgraded stream was silent for too long. */
+export function silenceOf({ upgradeIdle }: Http1Timeouts): AbortError {
+  const message = `an upgraded stream was silent in both directions for ${upgradeIdle / 1000} s (--upgrade-idle-timeout): its connection is closed`
+  return new AbortError('DEADLINE', message)
+}
+
+/**
+ * Progress is checked four times per timeout, so that a stall is seen between 1 and 1.25 timeouts after the last byte.
+ * A deadline moved with each write would cost something on the hot path.
+ */
+const LOOKS = 4
 
 export class Waits implements Expirable {
   deadline: number = NEVER
@@ -30,10 +55,17 @@ export class Waits implements Expirable {
   readonly #clock: Clock
   readonly #deadlines: Deadlines
   #wait: Wait = 'nothing'
+  /** When reading took too long; of an upgraded connection, when to look next. */
   #read = NEVER
+  /** When to look next at the progress of writing. */
   #write = NEVER
-  /** What was taken when the write deadline was set. */
+  /** What was taken at the last look, since when it is the same, and whether there was a backlog. */
   #taken = 0
+  #takenSince = 0
+  #blocked = false
+  /** Of an upgraded connection: bytes in both directions at the last look, and since when they are the same. */
+  #passed = 0
+  #passedSince = 0
 
   constructor(waiter: Waiter, timeouts: Http1Timeouts, clock: Clock, deadlines: Deadlines) {
     this.#waiter = waiter
@@ -84,39 +116,74 @@ export class Waits implements Expirable {
       this.#write = NEVER
     } else {
       if (this.#write !== NEVER) return
-      this.#watch()
+      this.#watch(true)
     }
     this.#set()
   }
 
-  #watch(): void {
+  /** The connection speaks another protocol: `written` is not called any more, so progress is checked until `stop`. */
+  upgraded(): void {
+    this.#wait = 'upgraded'
+    this.#watch(this.#waiter.backlog > 0)
+    this.#passedSince = this.#clock.now()
+    this.#passed = this.#bytesPassed
+    this.#read = this.#passedSince + this.#timeouts.upgradeIdle / LOOKS
+    this.#set()
+  }
+
+  #watch(blocked: boolean): void {
+    this.#takenSince = this.#clock.now()
     this.#taken = this.#waiter.taken
-    this.#write = this.#clock.now() + this.#timeouts.write
+    this.#blocked = blocked
+    this.#write = this.#takenSince + this.#timeouts.write / LOOKS
   }
 
   #set(): void {
     this.deadline = Math.min(this.#read, this.#write)
   }
 
+  get #bytesPassed(): number {
+    return this.#waiter.taken + this.#waiter.received
+  }
+
   expire(): void {
     const now = this.#clock.now()
-    if (this.#write <= now) {
+    if (this.#write <= now && this.#hasStalled(now)) {
       this.#write = NEVER
-      if (this.#waiter.backlog > 0) {
-        if (this.#waiter.taken === this.#taken) {
-          this.#waiter.stalled()
-          return
-        }
-        this.#watch()
-      }
+      this.#waiter.stalled()
+      return
     }
-    if (this.#read <= now) {
+    if (this.#read <= now && this.#wasTooLong(now)) {
       this.#read = NEVER
       const wait = this.#wait
       this.#wait = 'nothing'
       this.#waiter.waitedTooLong(wait)
     }
     this.#set()
+  }
+
+  #hasStalled(now: number): boolean {
+    const { taken, backlog } = this.#waiter
+    if (backlog === 0 && this.#wait !== 'upgraded') {
+      this.#write = NEVER
+      return false
+    }
+    if (backlog === 0 || !this.#blocked || taken !== this.#taken) this.#takenSince = now
+    this.#taken = taken
+    this.#blocked = backlog > 0
+    const left = this.#takenSince + this.#timeouts.write - now
+    this.#write = now + Math.min(left, this.#timeouts.write / LOOKS)
+    return left <= 0
+  }
+
+  #wasTooLong(now: number): boolean {
+    if (this.#wait !== 'upgraded') return true
+    const passed = this.#bytesPassed
+    if (passed !== this.#passed) this.#passedSince = now
+    this.#passed = passed
+    const left = this.#passedSince + this.#timeouts.upgradeIdle - now
+    this.#read = now + Math.min(left, this.#timeouts.upgradeIdle / LOOKS)
+    return left <= 0
   }
 
   /** For a connection that is no longer ours. */

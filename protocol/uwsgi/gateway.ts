@@ -14,7 +14,7 @@ import { type AbortCode, AbortError, RemoteProtocolError } from '../errors.ts'
 import { Exchange, type ExchangeHost } from '../exchange.ts'
 import { defaultLimits, defaultTimeouts, type Http1Limits, type Http1Timeouts } from '../http1/options.ts'
 import { Transport, type TransportOwner } from '../http1/transport.ts'
-import type { Wait } from '../http1/waits.ts'
+import { silenceOf, stallOf, type Wait } from '../http1/waits.ts'
 import { DateLine, informHead, plainAnswer, responseHead } from '../http1/writer.ts'
 import { type InputSource, RequestInput } from '../input.ts'
 import type { Logger } from '../log.ts'
@@ -44,6 +44,8 @@ export interface UwsgiOptions {
 export interface UwsgiConnection {
   /** Nothing more is begun here: closes now if nothing of a request has arrived. */
   drain(): void
+  /** Closes a WebSocket with code 1001. False if there is none left to close: `abort` ends the connection then. */
+  goAway(): boolean
   /** Ends the connection at once; a running exchange is aborted with `error`. */
   abort(error: AbortError): void
   /** Whether an exchange is running, or its response still on its way. */
@@ -130,7 +132,7 @@ class Connection implements ResponseSink, InputSource, TransportOwner, ExchangeH
   /** Whether a request has begun, and its response is not wholly written. */
   get busy(): boolean {
     const { phase } = this.#transport
-    return this.#exchange !== undefined && phase !== 'lingering' && (phase !== 'gone' || this.#exchange.upgraded)
+    return this.#exchange !== undefined && phase !== 'lingering' && phase !== 'gone'
   }
 
   get draining(): boolean {
@@ -141,6 +143,10 @@ class Connection implements ResponseSink, InputSource, TransportOwner, ExchangeH
     this.#transport.arrive()
     // A web server that has begun to send a POST does not repeat it elsewhere.
     if (!this.#exchange && !this.#reader.partial) this.#transport.closeSoon()
+  }
+
+  goAway(): boolean {
+    return this.#exchange?.goAway() ?? false
   }
 
   /** Ends the exchange as well as the connection. */
@@ -209,10 +215,14 @@ class Connection implements ResponseSink, InputSource, TransportOwner, ExchangeH
   }
 
   stalled(): void {
-    this.kill(new AbortError('DEADLINE', 'the client took nothing of its response for too long'))
+    this.#end(stallOf(timeoutsOf(this.#options), this.#exchange?.upgraded), true)
   }
 
   waitedTooLong(wait: Wait): void {
+    if (wait === 'upgraded') {
+      this.#end(silenceOf(timeoutsOf(this.#options)), false)
+      return
+    }
     const what = wait === 'head' ? 'packet' : 'body'
     this.#refuse(
       new RemoteProtocolError(`${wait === 'head' ? 'HEAD' : 'BODY'}_TIMEOUT`, `the request ${what} took too long`, 408),
@@ -261,6 +271,14 @@ class Connection implements ResponseSink, InputSource, TransportOwner, ExchangeH
   #answer(status: number, method: string, headers: Headers): void {
     this.#transport.output.text(plainAnswer(status, headers, method === 'HEAD', '', dateOf(this.#options.host)))
     this.#transport.closeSoon()
+  }
+
+  /** A timeout of the connection has passed: logs it, and ends the connection and its exchange. */
+  #end(error: AbortError, stalled: boolean): void {
+    const requestId = this.#exchange?.environ.gantry.requestId
+    this.log.info({ requestId, remoteAddress: this.#peer, code: error.code }, error.message)
+    this.#cut(stalled)
+    this.#fail(error)
   }
 
   /** Nothing of the exchange reaches the peer from here on, nor of the peer the application. */
@@ -321,8 +339,12 @@ class Connection implements ResponseSink, InputSource, TransportOwner, ExchangeH
 
   /** Ends the connection so that the peer sees that the response is not whole, if it is not. */
   abort(): void {
+    this.#cut(false)
+  }
+
+  #cut(stalled: boolean): void {
     const { phase } = this.#transport
-    this.#transport.cut(this.#untilClose && (phase === 'open' || phase === 'closing'))
+    this.#transport.cut(this.#untilClose && (phase === 'open' || phase === 'closing'), stalled)
   }
 
   // ---- the exchange's side: its input's source ---------------------------------------------------------------------
@@ -359,6 +381,10 @@ class Handle implements UwsgiConnection {
 
   drain(): void {
     this.#connection.drain()
+  }
+
+  goAway(): boolean {
+    return this.#connection.goAway()
   }
 
   abort(error: AbortError): void {

@@ -7,12 +7,13 @@
 
 import { Agent, type ClientRequest, type IncomingMessage, type ServerResponse } from 'node:http'
 import { Agent as SecureAgent } from 'node:https'
-import { isIP } from 'node:net'
+import { isIP, type Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { createProxyServer, type ServerOptions } from 'http-proxy'
 import type { Application } from '../../protocol/application.ts'
 import { type Clock, systemClock } from '../../protocol/clock.ts'
 import { HttpError } from '../../protocol/errors.ts'
+import { KEEP_ALIVE } from '../../protocol/listen.ts'
 import { fromNode } from '../../protocol/node-listener/from-node.ts'
 import { type CallHost, HttpCall } from './http-call.ts'
 import { upstreamRequest, upstreamTarget } from './http-headers.ts'
@@ -90,7 +91,10 @@ export function http(url: string, options: HttpUpstreamOptions = {}): HttpUpstre
   proxy.on('proxyReqWs', (request, req, socket) => {
     const call = calls.get(req)
     call?.sending(request)
-    request.once('upgrade', () => call?.upgraded())
+    request.once('upgrade', (_response, remote: Socket) => {
+      call?.upgraded()
+      endTogether(socket, remote, host)
+    })
     request.once('response', (response) => {
       call?.began(response)
       // http-proxy writes on and on.
@@ -163,6 +167,22 @@ export function http(url: string, options: HttpUpstreamOptions = {}): HttpUpstre
       await closing.promise
       agents.kept.destroy()
     },
+  })
+}
+
+/**
+ * Closes the upstream's socket of an upgraded connection once the client's is closed. http-proxy only sends a FIN and
+ * stops reading, so an upstream that is blocked in writing would stay for ever. Keep-alive finds an upstream whose host
+ * is lost.
+ */
+function endTogether(client: Duplex, remote: Socket, { clock, idleTimeout }: CallHost): void {
+  remote.setKeepAlive(true, KEEP_ALIVE)
+  client.once('close', () => {
+    const impatience = clock.after(idleTimeout, () => remote.destroy())
+    remote.once('close', () => impatience.cancel())
+    // Flush what the client sent; drop what the upstream still sends.
+    remote.resume()
+    remote.destroySoon()
   })
 }
 

@@ -13,6 +13,7 @@ import { call } from '../../protocol/call.ts'
 import { fileWrapper } from '../../protocol/file-wrapper.ts'
 import { lint } from '../../protocol/lint.ts'
 import { stderrLog } from '../../protocol/stderr-log.ts'
+import { GOING_AWAY } from '../../protocol/websocket-frames.ts'
 import { fields } from '../support/client.ts'
 import { HttpClient } from '../support/http-client.ts'
 import { RecordingLog } from '../support/log.ts'
@@ -448,6 +449,24 @@ describe('serveForever', () => {
 })
 
 describe('close', () => {
+  it('ends a WebSocket that is still open with close code 1001', async () => {
+    const upgraded = Promise.withResolvers<void>()
+    const chat: Application = (environ, startResponse) => {
+      startResponse('101 Switching Protocols', [['Upgrade', 'websocket']])
+      environ.gantry.upgrade().resume()
+      upgraded.resolve()
+      return []
+    }
+    const server = await makeServer('127.0.0.1', 0, chat, { log: new RecordingLog(), drainTimeout: 50 })
+    void server.serveForever()
+    const socket = connect(server.serverPort, '127.0.0.1')
+    socket.write('GET / HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n')
+    const whole = text(socket)
+    await upgraded.promise
+    await server.close()
+    assert.equal((await whole).split('\r\n\r\n')[1], Buffer.from(GOING_AWAY).toString('latin1'))
+  })
+
   it('does not wait for ever for an application that heeds no abort', async (t) => {
     t.mock.timers.enable({ apis: ['setTimeout'] })
     const log = new RecordingLog()

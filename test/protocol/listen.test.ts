@@ -9,6 +9,7 @@ import { afterEach, beforeEach, describe, it } from 'node:test'
 import type { TcpAddress, UnixAddress } from '../../protocol/address.ts'
 import { ListenError, type ListenErrorCode, type Listener, listen } from '../../protocol/listen.ts'
 import { silent } from '../../protocol/log.ts'
+import { keepAliveDue, skipKeepAlive } from '../support/keep-alive.ts'
 
 let directory = ''
 let path = ''
@@ -58,6 +59,33 @@ async function leaveStale(): Promise<void> {
 }
 
 describe('listen', () => {
+  describe('TCP keep-alive', { skip: skipKeepAlive }, () => {
+    const cases: readonly { keepAlive: number | undefined; due: number | undefined }[] = [
+      { keepAlive: undefined, due: 60_000 },
+      { keepAlive: 30_000, due: 30_000 },
+      // Less than the system can do is a second, not its default of two hours.
+      { keepAlive: 1, due: 1_000 },
+      { keepAlive: 1e12, due: 32_767_000 },
+      { keepAlive: Number.POSITIVE_INFINITY, due: undefined },
+    ]
+    for (const { keepAlive, due } of cases) {
+      it(`asks after ${due} ms where ${keepAlive} is given`, async () => {
+        const accepted = Promise.withResolvers<Socket>()
+        const listener = await listen(tcp(0), { log: silent, keepAlive }, accepted.resolve)
+        open.push(listener)
+        const { port } = listener.address as TcpAddress
+        const client = connect({ host: '127.0.0.1', port })
+        const server = await accepted.promise
+        const left = keepAliveDue(port, server.remotePort!)
+        if (due === undefined) assert.equal(left, undefined)
+        // A busy machine may have let a second pass, after which it stands at the next question.
+        else assert.ok(left! <= due + 100 && left! > (due > 1_000 ? due / 2 : -1), `${left} ms are left of ${due}`)
+        client.destroy()
+        server.destroy()
+      })
+    }
+  })
+
   it('gives the port that the system chose', async () => {
     const { address } = await start('tcp', tcp(0))
     assert.ok(address.kind === 'tcp' && address.port > 0)

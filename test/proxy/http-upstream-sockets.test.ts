@@ -5,7 +5,7 @@ import { createHash } from 'node:crypto'
 import { once } from 'node:events'
 import { createServer, type IncomingMessage, type RequestListener, request, type Server } from 'node:http'
 import { createServer as createSecureServer } from 'node:https'
-import { createServer as createTcpServer } from 'node:net'
+import { connect, createServer as createTcpServer, type Socket } from 'node:net'
 import { after, describe, it } from 'node:test'
 import { setImmediate as turn } from 'node:timers/promises'
 import { setFlagsFromString } from 'node:v8'
@@ -14,6 +14,7 @@ import { WebSocket, WebSocketServer } from 'ws'
 import { serveHttp1 } from '../../protocol/http1/gateway.ts'
 import { type HttpUpstream, type HttpUpstreamOptions, http } from '../../proxy/upstreams/http.ts'
 import { certificate } from '../fixtures/certificate.ts'
+import { keepAliveDue, skipKeepAlive } from '../support/keep-alive.ts'
 import { facts, MemoryHost } from '../support/memory-client.ts'
 import { listening } from '../support/sockets.ts'
 
@@ -279,6 +280,55 @@ describe('an HTTP upstream behind the gateway', () => {
       one.terminate()
       assert.equal((await closed)[0], 1006)
     }
+  })
+
+  /** A server that upgrades to its own protocol, and how its end of each connection fares. */
+  async function upgrading(use: (socket: Socket) => void): Promise<{ port: number; remote: Promise<Socket> }> {
+    const server = createServer()
+    const upgraded = Promise.withResolvers<Socket>()
+    server.on('upgrade', (_req, socket: Socket) => {
+      socket.on('error', () => {})
+      socket.write('HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: raw\r\n\r\n')
+      use(socket)
+      upgraded.resolve(socket)
+    })
+    return { port: await front(server), remote: upgraded.promise }
+  }
+
+  async function upgrade(port: number): Promise<Socket> {
+    const client = connect({ port, host: '127.0.0.1', allowHalfOpen: true })
+    client.on('error', () => {})
+    client.write('GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: raw\r\n\r\n')
+    await once(client, 'data')
+    return client
+  }
+
+  it('leaves no upgraded connection to an upstream that writes on when its client was reset', async () => {
+    const { port, remote } = await upgrading((socket) => {
+      const send = (): void => {
+        while (socket.write(Buffer.alloc(64 * 1024)));
+      }
+      // It takes no notice of an end.
+      socket.on('drain', send)
+      send()
+    })
+    const client = await upgrade(port)
+    client.pause()
+    const server = await remote
+    const closed = new Promise<void>((resolve) => server.once('close', () => resolve()))
+    client.resetAndDestroy()
+    await closed
+  })
+
+  it('asks by TCP keep-alive whether the host of an upgraded connection is there', {
+    skip: skipKeepAlive,
+  }, async () => {
+    const { port, remote } = await upgrading(() => {})
+    const client = await upgrade(port)
+    const { localPort, remotePort } = await remote
+    const due = keepAliveDue(remotePort!, localPort!)
+    client.destroy()
+    assert.ok(due !== undefined && due <= 60_100 && due > 30_000, `due in ${due} ms`)
   })
 
   it("gives the client an upstream's refusal of a WebSocket", async () => {

@@ -11,6 +11,7 @@ import { parseOptions } from '../../protocol/options.ts'
 import { type ProxyOptions, proxyOptions } from '../../proxy/options.ts'
 import { type ProxyEnvironment, type RunningProxy, serveProxy } from '../../proxy/serve.ts'
 import { fields } from '../support/client.ts'
+import { FakeClock } from '../support/clock.ts'
 import { withDirectory } from '../support/directory.ts'
 import { HttpClient } from '../support/http-client.ts'
 import { RecordingLog } from '../support/log.ts'
@@ -287,6 +288,59 @@ suite('a proxy without a secret', () => {
 })
 
 suite('a proxy that drains', () => {
+  test('says when no request can come any more: all that is left has begun to be answered', () =>
+    withDirectory(async (directory) => {
+      const path = join(directory, 'app.sock')
+      const [wait, end] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
+      let waiting = false
+      await container(async (environ, startResponse) => {
+        if (environ.PATH_INFO === '/wait') {
+          waiting = true
+          await wait.promise
+        }
+        startResponse('200 OK', [])
+        return (async function* () {
+          yield Buffer.from('begun ')
+          await end.promise
+          yield Buffer.from('ended')
+        })()
+      }).listen({ path })
+      const clock = new FakeClock()
+      const served = await Served.start(['--upstream', `unix:${path}`], { clock })
+      const [begun, late] = [await served.client(), await served.client()]
+      const first = begun.request({ target: '/' })
+      await first.has(6)
+      const second = late.request({ target: '/wait' })
+      await until(() => waiting)
+      let last = 0
+      const drained = served.proxy.drain(() => last++)
+      const pass = async (): Promise<void> => {
+        for (let turns = 0; turns < 20; turns++) {
+          clock.advance(10)
+          await new Promise((resolve) => setImmediate(resolve))
+        }
+      }
+      // It has begun to drain once it listens no more.
+      await until(() => served.proxy.inspect().includes('draining'))
+      await pass()
+      assert.equal(last, 0)
+      wait.resolve()
+      await second.has(6)
+      await pass()
+      assert.equal(last, 1)
+      end.resolve()
+      assert.deepEqual(
+        [String((await first.whole()).body), String((await second.whole()).body)],
+        ['begun ended', 'begun ended'],
+      )
+      const done = drained.then(() => (last = 2))
+      await until(() => {
+        clock.advance(10)
+        return last === 2
+      })
+      await done
+    }))
+
   test('finishes what runs, takes nothing new, and closes its links last', () =>
     withDirectory(async (directory) => {
       const path = join(directory, 'app.sock')

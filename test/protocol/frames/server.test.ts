@@ -3,9 +3,11 @@ import { createServer, connect as dial } from 'node:net'
 import { type Duplex, duplexPair } from 'node:stream'
 import { describe, test } from 'node:test'
 import type { Application, Environ } from '../../../protocol/application.ts'
+import { AbortError } from '../../../protocol/errors.ts'
 import { ReplayableBody } from '../../../protocol/frames/caller.ts'
 import { Goaway, Reset, WINDOW } from '../../../protocol/frames/constants.ts'
 import { fixedSlots, type SlotHolder, type SlotSource, serveFrames } from '../../../protocol/frames/server.ts'
+import { GOING_AWAY } from '../../../protocol/websocket-frames.ts'
 import { FakeClock } from '../../support/clock.ts'
 import { RecordingLog } from '../../support/log.ts'
 import { facts, MemoryHost } from '../../support/memory-client.ts'
@@ -583,6 +585,63 @@ describe('a caller and a server', () => {
     })
     assert.equal(await bytesOf(call(here.caller).response), 'hi')
     here.caller.destroy()
+  })
+})
+
+describe('a link whose drain has timed out', () => {
+  const error = new AbortError('DRAIN_TIMEOUT', 'the test had to stop')
+  const upgrading = (protocol: string) => {
+    return { ...REQUEST, headers: ['Host', 'a', 'Connection', 'Upgrade', 'Upgrade', protocol] }
+  }
+  const application: Application = (given, startResponse) => {
+    const protocol = given['HTTP_UPGRADE']
+    if (typeof protocol !== 'string') {
+      return new Promise((_, reject) => given.gantry.signal.addEventListener('abort', () => reject(error)))
+    }
+    startResponse('101 Switching Protocols', [['Upgrade', protocol]])
+    const stream = given.gantry.upgrade()
+    stream.on('data', () => {}).on('end', () => stream.end())
+    return []
+  }
+
+  test('ends WebSockets with close code 1001, all else at once, and itself when they have ended', async () => {
+    const { peer, server } = await serverAgainstPeer(application)
+    const plain = peer.connection.request(REQUEST, WHOLE, undefined)
+    const raw = peer.connection.request(upgrading('raw'), { ...OPEN, upgrade: true }, undefined)
+    const chat = peer.connection.request(upgrading('websocket'), { ...OPEN, upgrade: true }, undefined)
+    peer.send()
+    await peer.heard('response', 1)
+    server.drain()
+    assert.equal(server.goAway(error), true)
+    const resets = [await peer.heard('reset'), await peer.heard('reset', 1)]
+    assert.deepEqual(
+      resets.map(({ stream, code }) => [stream, code]),
+      [
+        [plain, Reset.DRAIN_TIMEOUT],
+        [raw, Reset.DRAIN_TIMEOUT],
+      ],
+    )
+    const close = await peer.heard('data')
+    assert.deepEqual([close.stream, [...close.bytes], close.end], [chat, [...GOING_AWAY], false])
+    assert.equal(server.state, 'draining')
+    peer.connection.send(chat, new Uint8Array(0), true)
+    peer.send()
+    await until(() => server.state === 'closed')
+    assert.equal(server.active, 0)
+  })
+
+  test('does nothing of that where there are no WebSockets, or no more', async () => {
+    const { peer, server } = await serverAgainstPeer(application)
+    peer.connection.request(REQUEST, WHOLE, undefined)
+    peer.send()
+    await until(() => server.active === 1)
+    assert.equal(server.goAway(error), false)
+    peer.connection.request(upgrading('websocket'), { ...OPEN, upgrade: true }, undefined)
+    peer.send()
+    await peer.heard('response')
+    assert.deepEqual([server.goAway(error), server.goAway(error)], [true, false])
+    server.destroy(error)
+    await until(() => server.active === 0)
   })
 })
 

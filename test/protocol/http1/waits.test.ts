@@ -9,6 +9,7 @@ class Told implements Waiter {
   readonly said: string[] = []
   taken = 0
   backlog = 0
+  received = 0
   waitedTooLong(wait: Wait): void {
     this.said.push(wait)
   }
@@ -17,7 +18,17 @@ class Told implements Waiter {
   }
 }
 
-const timeouts = { ...defaultTimeouts, head: 10_000, body: 20_000, keepAlive: 5_000, write: 8_000, linger: 2_000 }
+const timeouts = {
+  ...defaultTimeouts,
+  head: 10_000,
+  body: 20_000,
+  keepAlive: 5_000,
+  write: 8_000,
+  linger: 2_000,
+  upgradeIdle: 40_000,
+}
+/** Progress is checked four times per timeout, and deadlines every 100 ms: a stall may be seen this much later. */
+const LATE = 2_000 + 4 * 100
 
 function waiting(): { clock: FakeClock; told: Told; waits: Waits } {
   const clock = new FakeClock()
@@ -97,6 +108,38 @@ describe('waits', () => {
     assert.deepEqual(told.said, [])
   })
 
+  it('find a stall no later than a quarter of the timeout after the last progress', () => {
+    const { clock, told, waits } = waiting()
+    told.backlog = 1_000
+    waits.written(1_000)
+    for (let at = 0; at < 30; at++) {
+      clock.advance(1_100)
+      told.taken++
+    }
+    assert.deepEqual(told.said, [])
+    clock.advance(7_900)
+    assert.deepEqual(told.said, [])
+    clock.advance(LATE + 100)
+    assert.deepEqual(told.said, ['stalled'])
+  })
+
+  it('do not count the time before a write against it', () => {
+    const { clock, told, waits } = waiting()
+    told.backlog = 1
+    waits.written(1)
+    // All was taken, of which nobody told.
+    clock.advance(1_000)
+    told.taken = 1
+    told.backlog = 0
+    clock.advance(6_900)
+    told.backlog = 1
+    waits.written(1)
+    clock.advance(7_900)
+    assert.deepEqual(told.said, [])
+    clock.advance(LATE)
+    assert.deepEqual(told.said, ['stalled'])
+  })
+
   it('keep reading and writing apart', () => {
     const { clock, told, waits } = waiting()
     waits.for('head')
@@ -107,6 +150,45 @@ describe('waits', () => {
     waits.written(0)
     clock.advance(7_300)
     assert.deepEqual(told.said, ['head'])
+  })
+
+  it('watch an upgraded connection for a stall, though nobody tells of writes', () => {
+    const { clock, told, waits } = waiting()
+    waits.upgraded()
+    clock.advance(30_900)
+    told.backlog = 50
+    clock.advance(7_900)
+    assert.deepEqual(told.said, [])
+    told.taken += 10
+    clock.advance(7_900)
+    assert.deepEqual(told.said, [])
+    clock.advance(LATE)
+    assert.deepEqual(told.said, ['stalled'])
+  })
+
+  it('end an upgraded connection that is silent in both directions, and none that is not', () => {
+    for (const direction of ['taken', 'received'] as const) {
+      const { clock, told, waits } = waiting()
+      waits.upgraded()
+      for (let at = 0; at < 6; at++) {
+        clock.advance(39_000)
+        told[direction]++
+      }
+      assert.deepEqual(told.said, [])
+      clock.advance(39_900)
+      assert.deepEqual(told.said, [])
+      clock.advance(10_500)
+      assert.deepEqual(told.said, ['upgraded'])
+    }
+  })
+
+  it('let an upgraded connection be silent for ever where no timeout is set', () => {
+    const clock = new FakeClock()
+    const told = new Told()
+    const waits = new Waits(told, defaultTimeouts, clock, new Deadlines(clock, 100))
+    waits.upgraded()
+    clock.advance(1_000_000_000)
+    assert.deepEqual(told.said, [])
   })
 
   it('leave no timer when they stop', () => {

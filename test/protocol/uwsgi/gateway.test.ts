@@ -426,6 +426,31 @@ describe('a uwsgi connection', () => {
   })
 })
 
+describe('an upgraded uwsgi connection that a drain ends', () => {
+  const upgraded = (protocol: string): Application => {
+    return (environ, start) => {
+      start('101 Switching Protocols', [['Upgrade', protocol]])
+      environ.gantry.upgrade().write(Buffer.of(0x82, 1, 7))
+      return []
+    }
+  }
+
+  for (const protocol of ['WebSocket', 'raw']) {
+    it(`is sent ${protocol === 'raw' ? 'nothing' : 'close code 1001'} where it speaks ${protocol}`, async () => {
+      await using serving = await serve(upgraded(protocol))
+      const client = await serving.client()
+      client.socket.write(packet([...nginxGet, 'HTTP_UPGRADE', protocol, 'HTTP_CONNECTION', 'Upgrade']))
+      await client.says('\x82\x01\x07')
+      const [connection] = serving.connections
+      assert.equal(connection!.goAway(), protocol !== 'raw')
+      assert.equal(connection!.goAway(), false)
+      connection!.abort(new AbortError('DRAIN_TIMEOUT', 'the test had to stop'))
+      assert.equal(bodyOf(await client.whole()), protocol === 'raw' ? '\x82\x01\x07' : '\x82\x01\x07\x88\x02\x03\xe9')
+      assert.equal(client.ended, 'end')
+    })
+  }
+})
+
 describe('a uwsgi response that is cut', () => {
   const breaking = (headers: Headers): { application: Application; go: PromiseWithResolvers<void> } => {
     const go = Promise.withResolvers<void>()

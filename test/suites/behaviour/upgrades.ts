@@ -26,6 +26,34 @@ export function upgrades({ holds, open, get, seen, journalIs, fresh }: Suite): v
       sent.abort()
       await journalIs(key, ['closed'])
     })
+    holds(
+      'to WebSocket carries whatever the application sends, frames or not, also after a close frame',
+      ['upgrade'],
+      async () => {
+        const key = fresh()
+        const websocket: [string, string][] = [
+          ['Connection', 'Upgrade'],
+          ['Upgrade', 'websocket'],
+        ]
+        const sent = await open({ target: `/upgrade?key=${key}`, headers: websocket })
+        assert.deepEqual(fields(await sent.head(), 'upgrade'), ['websocket'])
+        const pieces = [
+          // A frame, the half of one, its rest with a close frame and what may not follow one, and bytes that are no frames.
+          Buffer.from('\x81\x05HELLO', 'latin1'),
+          Buffer.from('\x82\x7e\x00\x80AB', 'latin1'),
+          Buffer.concat([Buffer.alloc(126, 'A'), Buffer.from('\x88\x02\x03\x81\x81\x01A', 'latin1')]),
+          Buffer.alloc(100_000, 0x7f),
+        ]
+        let length = 0
+        for (const piece of pieces) {
+          await sent.send(piece)
+          length += piece.length
+          assert.ok((await sent.has(length)).equals(Buffer.concat(pieces).subarray(0, length)))
+        }
+        sent.abort()
+        await journalIs(key, ['closed'])
+      },
+    )
     holds('may be declined, and is then a request like others', ['upgrade'], async () => {
       const answer = await get('/no-upgrade', headers)
       assert.equal(answer.status, 200)

@@ -1,0 +1,29 @@
+/**
+ * How many bytes of a socket have passed, from Node's handle: a stream reports only the end of a write. `net.Socket`
+ * reads the handle's `writeQueueSize` for its own timeout.
+ */
+
+import type { Duplex } from 'node:stream'
+
+/** The part of libuv's handle that is read here. */
+interface Handle {
+  /** Bytes given to it. */
+  readonly bytesWritten?: unknown
+  /** Bytes of them that the operating system has not taken: falls while a large write proceeds. */
+  readonly writeQueueSize?: unknown
+}
+
+/**
+ * Bytes that the operating system has accepted from `socket`, unfinished writes included; undefined without a handle.
+ */
+export function takenBySystem(socket: Duplex): number | undefined {
+  const handle = (socket as { _handle?: Handle | null })._handle
+  const given = handle?.bytesWritten
+  const waiting = handle?.writeQueueSize
+  return typeof given === 'number' && typeof waiting === 'number' ? given - waiting : undefined
+}
+
+/** Bytes read from `socket`; 0 if it does not count them. */
+export function readFrom(socket: Duplex): number {
+  return (socket as { bytesRead?: number }).bytesRead ?? 0
+}
