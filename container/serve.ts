@@ -283,8 +283,9 @@ class Container implements RunningContainer {
 
   drain(): Promise<void> {
     this.#draining ??= this.#drain()
-      .then(() => this.#tenant.drained())
+      // Before the application's shutdown code is waited for, which is over when nothing is left in the event loop.
       .finally(() => this.#health?.close())
+      .then(() => this.#tenant.drained())
     return this.#draining
   }
 
