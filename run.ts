@@ -105,6 +105,8 @@ export async function run(
   const exit = async (code?: number): Promise<never> => {
     // A reader that takes nothing must not keep us here.
     await Promise.race([output.close(), new Promise((resolve) => setTimeout(resolve, 1_000))])
+    // Given undefined, Node would forget the code that was set.
+    if (code === undefined) leave()
     leave(code)
   }
   const fail = (error: unknown): Promise<never> => {

@@ -20,7 +20,8 @@ import { type Child, Supervised } from './supervise.ts'
 import { childEnvironment, containerArguments, proxyArguments, type upOptions } from './up-options.ts'
 
 /**
- * Serves until a signal. The first SIGTERM or SIGINT (or SIGHUP) drains both and exits 0, a second exits at once. Exits 1
+ * Serves until a signal. The first SIGTERM or SIGINT (or SIGHUP) drains both and exits with the container's code (0, unless the application
+ * chose another), a second exits at once. Exits 1
  * when either process does not start at all; what is wrong, it has said itself.
  *
  * @param entry The file whose `container` and `proxy` commands are run.
@@ -69,8 +70,9 @@ export async function up(parsed: ParsedOptions<typeof upOptions>, entry: string)
   const stop = async (): Promise<void> => {
     stopping = true
     await proxy.stop()
-    await container.stop()
-    process.exit(0)
+    const exit = await container.stop()
+    // The application's own exit code, as `node` would have it.
+    process.exit(exit?.code ?? 0)
   }
   onStopSignals(process, systemClock, {
     finish: () => void stop(),

@@ -40,11 +40,11 @@ export class HeldExit {
       const ours = process.listenerCount(signal)
       return () => process.off(signal, note)
     })
-    process.exit = ((code?: number | string | null) => {
-      if (!this.#stopping()) return this.#exit.call(process, code)
+    process.exit = ((...codes: [code?: number | string | null]) => {
+      if (!this.#stopping()) return this.#exit.apply(process, codes)
       // As Node has it: without a code, the one that was set before stays.
-      if (code !== undefined) process.exitCode = code
-      this.#held(`process.exit(${code ?? ''})`)
+      if (codes.length > 0) process.exitCode = codes[0]
+      this.#held(`process.exit(${codes[0] ?? ''})`)
     }) as typeof process.exit
     process.kill = (pid, signal) => {
       if (pid !== process.pid || !STOP_SIGNALS.includes(signal ?? 'SIGTERM') || !this.#stopping()) {

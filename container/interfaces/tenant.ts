@@ -46,6 +46,8 @@ export interface TenantEnvironment {
  * a drain before it takes it for one that hangs. An open database connection keeps the event loop for ever.
  */
 const CLOSE_WAIT = 5_000
+/** For what follows a server's closing, ms, where a timer that was set with the signal ends the process meanwhile. */
+const CLOSING_TIME = 100
 
 interface Adopted {
   closed: (() => void) | undefined
@@ -66,6 +68,7 @@ export class Tenant {
   /** It began its end itself: its handlers of signals have no part in it. */
   #closedItself = false
   #closing: Promise<unknown> | undefined
+  #drainBegan = 0
 
   constructor(
     hosted: Hosted,
@@ -122,13 +125,14 @@ export class Tenant {
 
   /** Nothing new is taken from here on. */
   drainBegan(): void {
+    this.#drainBegan = this.#clock.now()
     if (this.hosted.close?.when === 'begun') this.#close()
   }
 
   /** The last request is over: resolves when the application has closed what it holds, or has had its time for it. */
   async drained(): Promise<void> {
     const waits: unknown[] = []
-    if (this.#isToEndItself) waits.push(this.#held?.asked())
+    if (this.#held && this.#isToEndItself) waits.push(this.#endOfItsOwn(this.#held))
     this.#adopted?.drained()
     if (this.hosted.close?.when === 'over') this.#close()
     if (this.#closing) waits.push(this.#closing)
@@ -154,6 +158,19 @@ export class Tenant {
     if (!this.#held) return false
     if (this.#adopted?.isAwaited && !this.hosted.close) return true
     return this.#held.isHandled && !this.#closedItself && !this.#held.wasAsked
+  }
+
+  /**
+   * The application has ended itself. Many set a timer when the signal comes that ends the process with 1 if closing hangs: their server has
+   * closed later by the time of the drain, so that the timer comes too early by as much.
+   */
+  async #endOfItsOwn(held: HeldExit): Promise<void> {
+    await held.asked()
+    if (Number(process.exitCode ?? 0) === 0) return
+    const early = Promise.withResolvers<void>()
+    const timer = this.#clock.after(this.#clock.now() - this.#drainBegan + CLOSING_TIME, () => early.resolve())
+    await Promise.race([held.asked(), early.promise])
+    timer.cancel()
   }
 
   #close(): void {
