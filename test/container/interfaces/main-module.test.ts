@@ -38,6 +38,12 @@ const files: Record<string, string> = {
     const { createServer } = require('node:http')
     const facts: boolean[] = [require.main === module]
     if (require.main === module) ${server('[facts, process.argv.slice(1)]')}`,
+  // Longer than a container waits for one that does not look as if it listened.
+  'connects.cjs': `
+    const { createServer } = require('node:http')
+    let database = 'without a database'
+    const app = module.exports = (req, res) => res.end(JSON.stringify(database))
+    setTimeout(() => { database = 'with a database'; createServer(app).listen(3000) }, 1300)`,
   'bin/tool': `#!/usr/bin/env node
     if (require.main !== module) throw new Error('not the main module')
     const { createServer } = require('node:http')
@@ -120,6 +126,10 @@ describe('a module that starts its server itself', () => {
   it('is the main module as TypeScript of both kinds', async () => {
     assert.deepEqual(await answerOf('typed.ts', NODE), [true, [join(directory, 'typed.ts')]])
     assert.deepEqual(await answerOf('common/typed.ts', NODE), [[true], [join(directory, 'common/typed.ts')]])
+  })
+
+  it('is waited for where it exports its application too, and listens when its database is connected', async () => {
+    assert.equal(await answerOf('connects.cjs', NODE), 'with a database')
   })
 
   it('is the main module without an extension, and gets the arguments after --', async () => {
