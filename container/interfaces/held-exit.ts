@@ -76,6 +76,14 @@ export class HeldExit {
   }
 }
 
+/** Standard output and error count as active although they keep nothing; a pipe or terminal that is in use has a request as well. */
+const STANDARD_STREAMS: readonly string[] = ['PipeWrap', 'TTYWrap']
+
+/** The kinds of what keeps the event loop, each once. */
+export function activeResources(): string[] {
+  return [...new Set(process.getActiveResourcesInfo())].filter((kind) => !STANDARD_STREAMS.includes(kind))
+}
+
 /**
  * Resolves when nothing is left in the event loop, which is when Node itself would end the process. What keeps the loop only for us (the
  * channel to a parent process) does not count.
@@ -84,7 +92,7 @@ export function idle(): { readonly reached: Promise<void>; cancel(): void } {
   const { promise, resolve } = Promise.withResolvers<void>()
   // Listeners of the application's ran before this one, and may have begun something: then Node emits the event again.
   const onIdle = (): void => {
-    if (process.getActiveResourcesInfo().length === 0) resolve()
+    if (activeResources().length === 0) resolve()
   }
   process.channel?.unref()
   process.on('beforeExit', onIdle)

@@ -11,7 +11,7 @@ import { installLightFetch } from '../../protocol/fetch/light.ts'
 import type { Logger } from '../../protocol/log.ts'
 import { loadHosted } from '../load-application.ts'
 import { AdoptedServer, type AskedAddress } from './adopted-server.ts'
-import { HeldExit, idle } from './held-exit.ts'
+import { activeResources, HeldExit, idle } from './held-exit.ts'
 import type { Hosted, InterfaceName } from './interface.ts'
 import { ListenTakeover, type WantedPort, wantedPort } from './listening-server.ts'
 import { suspecting } from './suspect.ts'
@@ -139,8 +139,10 @@ export class Tenant {
     if (waits.length === 0) return
     const late = Promise.withResolvers<void>()
     const timer = this.#clock.after(CLOSE_WAIT, () => {
-      const keeps = [...new Set(process.getActiveResourcesInfo())]
-      this.#log.warn({ keeps }, `the application has not ended ${CLOSE_WAIT / 1000} s after its last request: stopping`)
+      this.#log.warn(
+        { keeps: activeResources() },
+        `the application has not ended ${CLOSE_WAIT / 1000} s after its last request: stopping`,
+      )
       late.resolve()
     })
     // Most shutdown code closes its server and leaves the end to Node.

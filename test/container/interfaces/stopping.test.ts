@@ -16,7 +16,8 @@ const files: Record<string, string> = {
       const late = setTimeout(() => server.closeAllConnections(), 30_000)
       server.close(() => { clearTimeout(late); setTimeout(() => console.error('disconnected'), 50) })
     })`,
-  'other-signal.mjs': `process.on('SIGINT', () => {}); process.on('SIGUSR2', () => {})`,
+  // And something that would keep the event loop.
+  'other-signal.mjs': `process.on('SIGINT', () => {}); process.on('SIGUSR2', () => {}); setInterval(() => {}, 1000)`,
   'before-exit.mjs': `
     let again = 2
     process.on('beforeExit', () => { if (again-- > 0) setTimeout(() => console.error('flushed ' + again), 20) })
@@ -52,6 +53,8 @@ after(() => rmSync(directory, { recursive: true, force: true }))
 interface End {
   readonly code: number | null
   readonly stderr: string
+  /** Whether the container took its leave, and not Node. */
+  readonly stopped: boolean
   /** What the container says where it did not wait for the application any longer. */
   readonly warned: boolean
 }
@@ -73,6 +76,7 @@ async function endOf(module: string, ...argv: string[]): Promise<End> {
   return {
     code,
     stderr: child.stderr,
+    stopped: child.logged('stopped'),
     warned: child.log.some(({ msg }) => /has not ended 5 s after/.test(String(msg))),
   }
 }
@@ -96,7 +100,7 @@ describe('after SIGTERM a container ends', () => {
     ['fetch-calls.mjs', 0, 'hello\nclosed\n', 'although it has called itself over a connection that is kept'],
   ] as const) {
     it(`${why} (${module})`, async () => {
-      assert.deepEqual(await endOf(module), { code, stderr, warned: false })
+      assert.deepEqual(await endOf(module), { code, stderr, stopped: true, warned: false })
     })
   }
 
@@ -106,7 +110,12 @@ describe('after SIGTERM a container ends', () => {
   })
 
   it('with a health listener', async () => {
-    assert.deepEqual(await endOf('closes.mjs', '--health-listen=127.0.0.1:0'), { code: 0, stderr: '', warned: false })
+    assert.deepEqual(await endOf('closes.mjs', '--health-listen=127.0.0.1:0'), {
+      code: 0,
+      stderr: '',
+      stopped: true,
+      warned: false,
+    })
   })
 
   it('in up, which ends with the same code', async () => {
