@@ -101,21 +101,34 @@ async function loadListening(
   const exported = namespace?.[found]
   // What CommonJS exports when it exports nothing.
   const nothing = isObject(exported) && Object.keys(exported).length === 0
-  const hosted = exported === undefined || nothing ? undefined : await hostedOf(exported, found, module, 'node')
+  const isExported = exported !== undefined && !nothing
+  // Its own server, on another port than PORT: a server that has a port cannot be served otherwise.
+  if (isExported && takeover.substitute(exported)) return listened(takeover)
+  let unservable: LoadError | undefined
+  const hosted = isExported
+    ? await hostedOf(exported, found, module, 'node').catch((error: LoadError) => {
+        // `module.exports = { app, database }`, for tests: it may listen nevertheless.
+        if (error.code !== 'NOT_A_FUNCTION') throw error
+        unservable = error
+        return undefined
+      })
+    : undefined
   const isNamed = takeover.wanted?.from === '--app-port'
   const isOptional = hosted !== undefined && !isNamed
   if (!isOptional) takeover.settle(clock)
-  const wait = isOptional && !meansToListen(module.file) ? LATE_LISTEN : LISTEN_WAIT
+  const late = meansToListen(module.file) ? LISTEN_WAIT : LATE_LISTEN
+  const wait = isOptional ? (takeover.patienceOf(exported) ?? late) : LISTEN_WAIT
   const server = await within(takeover.taken, wait, clock)
-  if (typeof server === 'object' || takeover.substitute()) return listened(takeover)
+  if (typeof server === 'object' || takeover.substitute(hosted && exported)) return listened(takeover)
   if (isOptional) return hosted
   const waited = server === 'late' ? `within ${wait / 1000} s` : 'before it had nothing left to do'
   const what = hosted ? '' : 'exports nothing to serve, and '
+  const why = unservable ? ` (${unservable.message})` : ''
   const where = isNamed ? ` on --app-port ${takeover.wanted?.value}` : ''
   const instead = takeover.others.length === 0 ? '' : `; it listens on ${takeover.others.join(', ')}`
   throw new LoadError(
     'NEVER_LISTENED',
-    `${module.shown} ${what}did not call listen() of an http.Server${where} ${waited}${instead}; servers of other modules than node:http, and of child processes, are not taken over`,
+    `${module.shown} ${what}did not call listen() of an http.Server${where} ${waited}${instead}${why}; servers of other modules than node:http, and of child processes, are not taken over`,
   )
 }
 

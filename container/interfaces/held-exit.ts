@@ -21,6 +21,7 @@ export class HeldExit {
   readonly #log: Logger
   readonly #exit: typeof process.exit = process.exit
   readonly #kill: typeof process.kill = process.kill
+  readonly #listeners: typeof process.listeners = process.listeners
   #cleanUp: (() => void)[] = []
 
   constructor(stopping: () => boolean, log: Logger) {
@@ -40,6 +41,13 @@ export class HeldExit {
       const ours = process.listenerCount(signal)
       return () => process.off(signal, note)
     })
+    // Libraries clean up and end the process if they alone handle a signal (signal-exit counts the listeners): ours do not count.
+    const ours = SIGNALS.flatMap((signal) => process.listeners(signal) as unknown[])
+    const listeners = this.#listeners.bind(process) as (event: string | symbol) => unknown[]
+    process.listeners = ((event: string | symbol) => {
+      const all = listeners(event)
+      return STOP_SIGNALS.includes(event) ? all.filter((one) => !ours.includes(one)) : all
+    }) as typeof process.listeners
     process.exit = ((...codes: [code?: number | string | null]) => {
       if (!this.#stopping()) return this.#exit.apply(process, codes)
       // As Node has it: without a code, the one that was set before stays.
@@ -59,6 +67,7 @@ export class HeldExit {
   restore(): void {
     process.exit = this.#exit
     process.kill = this.#kill
+    process.listeners = this.#listeners
     for (const cleanUp of this.#cleanUp) cleanUp()
   }
 

@@ -32,7 +32,7 @@ export interface WantedPort {
  * - `twin`: it asks for the port of the served one (Fastify listens on both addresses of localhost): it gets no requests
  * - `replace`: it is served instead of one that was taken for want of it
  * - `wait`: it listens by itself, and is taken, or refused, if no other comes
- * - `refuse`: the application cannot be served
+ * - `refuse`: the application cannot be served, unless it exports what can be
  * - `independent`: it listens by itself
  */
 export type Fate = 'serve' | 'twin' | 'replace' | 'wait' | 'refuse' | 'independent'
@@ -76,6 +76,7 @@ interface Candidate {
   readonly server: NetServer | undefined
   readonly asked: AskedAddress
   readonly given: readonly unknown[]
+  readonly fate: Fate
 }
 
 /** How long one that listens on another port than PORT waits for one that listens there, ms: an application may connect to its database between. */
@@ -171,9 +172,20 @@ export class ListenTakeover {
     for (const candidate of this.#candidates) this.#wait(candidate)
   }
 
-  /** Takes a server that listens by itself, if there is one to serve. */
-  substitute(): AdoptedServer | undefined {
-    const candidate = this.#candidates.find(({ kind }) => kind === 'http')
+  /** How long an application that is exported waits for its own server, ms, where others listen by themselves; undefined: none does. */
+  patienceOf(exported: unknown): number | undefined {
+    if (this.#candidates.length === 0) return undefined
+    const isForeign = this.#candidates.some((one) => one.kind === 'http' && !isServerOf(one, exported))
+    return isForeign ? SUBSTITUTE_WAIT : REFUSE_WAIT
+  }
+
+  /**
+   * Takes a server that listens by itself, if there is one to serve.
+   *
+   * @param exported only that of this listener
+   */
+  substitute(exported?: unknown): AdoptedServer | undefined {
+    const candidate = this.#candidates.find((one) => one.kind === 'http' && (!exported || isServerOf(one, exported)))
     if (this.#first || !candidate || this.wanted?.from === '--app-port') return this.#first
     const server = candidate.server as Server & { _handle?: { close(): void } | null }
     // It gives its port up: a proxy on this host may be told to listen there. close() would tell the application.
@@ -210,7 +222,7 @@ export class ListenTakeover {
     }
     const kind = kindOf(server)
     const fate = known ? 'twin' : server.listening ? 'independent' : fateOf(kind, asked, this.#situation)
-    const candidate: Candidate = { kind: kind as Candidate['kind'], server, asked, given }
+    const candidate: Candidate = { kind: kind as Candidate['kind'], server, asked, given, fate }
     switch (fate) {
       case 'serve':
       case 'twin':
@@ -221,8 +233,6 @@ export class ListenTakeover {
         this.#adopt(candidate)
         return server
       case 'refuse':
-        this.#refuse(candidate)
-        return server
       case 'wait':
         this.#candidates.push(candidate)
         this.#wait(candidate)
@@ -244,15 +254,11 @@ export class ListenTakeover {
       ({ kind, asked: one }) => kind === 'cluster' && placeOf(one) === placeOf(asked),
     )
     if (isKnown) return
-    const candidate: Candidate = { kind: 'cluster', server: undefined, asked, given: [] }
     const fate = fateOf('cluster', asked, this.#situation)
-    if (fate === 'refuse') {
-      this.#refuse(candidate)
-      return
-    }
+    const candidate: Candidate = { kind: 'cluster', server: undefined, asked, given: [], fate }
     this.#candidates.push(candidate)
-    if (fate === 'wait') this.#wait(candidate)
-    else this.#mention(candidate.asked)
+    if (fate === 'independent') this.#mention(candidate.asked)
+    else this.#wait(candidate)
   }
 
   get #situation(): Situation {
@@ -332,8 +338,14 @@ export class ListenTakeover {
   }
 
   #wait(candidate: Candidate): void {
+    // What the module exports is known once it is loaded.
+    if (!this.#clock || this.#first) return
+    if (candidate.fate === 'refuse') {
+      this.#refuse(candidate)
+      return
+    }
     // A port that was named is waited for.
-    if (!this.#clock || this.#first || this.wanted?.from === '--app-port') return
+    if (this.wanted?.from === '--app-port') return
     this.#timers.push(this.#clock.after(this.#patienceFor(candidate), () => this.#giveUpWaiting(candidate)))
   }
 
@@ -353,6 +365,11 @@ export class ListenTakeover {
     const text = `the application listens on ${describe(asked)} with ${INSTEAD[kind]}`
     this.#reject(new LoadError('UNSERVABLE', text))
   }
+}
+
+/** Whether it is the server of an exported listener. */
+function isServerOf({ server }: Candidate, exported: unknown): boolean {
+  return server === exported || server?.listeners('request').includes(exported as () => void) === true
 }
 
 function kindOf(server: NetServer): ServerKind {

@@ -44,6 +44,11 @@ const files: Record<string, string> = {
     let database = 'without a database'
     const app = module.exports = (req, res) => res.end(JSON.stringify(database))
     setTimeout(() => { database = 'with a database'; createServer(app).listen(3000) }, 1300)`,
+  'for-tests.cjs': `
+    const { createServer } = require('node:http')
+    module.exports = { database: {} }
+    setTimeout(() => { ${server("'listens'")} }, 100)`,
+  'unservable.cjs': `module.exports = { database: {} }`,
   'bin/tool': `#!/usr/bin/env node
     if (require.main !== module) throw new Error('not the main module')
     const { createServer } = require('node:http')
@@ -130,6 +135,11 @@ describe('a module that starts its server itself', () => {
 
   it('is waited for where it exports its application too, and listens when its database is connected', async () => {
     assert.equal(await answerOf('connects.cjs', NODE), 'with a database')
+  })
+
+  it('is served whatever it exports beside', async () => {
+    assert.equal(await answerOf('for-tests.cjs', NODE), 'listens')
+    assert.match(await failureOf('unservable.cjs', NODE), /did not call listen\(\).* \(the export default of .* is no/)
   })
 
   it('is the main module without an extension, and gets the arguments after --', async () => {

@@ -145,6 +145,15 @@ const files: Record<string, () => string> = {
   'https.mjs': () => `
     import { createServer } from 'node:https'
     createServer(${tls()}, (req, res) => res.end()).listen(process.env.MAIN)`,
+  'exported.mjs': () => `
+    import { createServer } from 'node:https'
+    export default function listener(req, res) { res.end('exported') }
+    createServer(${tls()}, listener).listen(process.env.MAIN, '127.0.0.1')`,
+  'exported-elsewhere.mjs': () => `
+    import { createServer } from 'node:http'
+    const app = createServer((req, res) => res.end('exported'))
+    export default app
+    app.listen(process.env.MAIN)`,
   'http2.mjs': () => `
     import { createServer } from 'node:http2'
     createServer((req, res) => res.end()).listen(process.env.MAIN)`,
@@ -231,6 +240,33 @@ describe('an application with several servers', () => {
       assert.match(String(warned()), /^the application has several servers: the container serves the one on port 3000,/)
     } finally {
       await child.end()
+    }
+  })
+})
+
+describe('an application that is exported and listens', () => {
+  it('is served although it listens with TLS on PORT, which is left alone', async () => {
+    const port = String(await freePort())
+    const gantry = await startGantry(['container', join(directory, 'exported.mjs'), ...ARGV], {
+      env: { PORT: port, MAIN: port },
+    })
+    try {
+      assert.equal(await ask(gantry.port), 'exported')
+    } finally {
+      await gantry.child.end()
+    }
+  })
+
+  it('is served by the server that listens with it elsewhere than on PORT, whose port is free then', async () => {
+    const port = await freePort()
+    const gantry = await startGantry(['container', join(directory, 'exported-elsewhere.mjs'), ...ARGV], {
+      env: { PORT: '1', MAIN: String(port) },
+    })
+    try {
+      assert.equal(await ask(gantry.port), 'exported')
+      await assert.rejects(ask(port), ({ cause }: Error) => /ECONNREFUSED/.test(String(cause)))
+    } finally {
+      await gantry.child.end()
     }
   })
 })

@@ -18,6 +18,16 @@ const files: Record<string, string> = {
     })`,
   // And something that would keep the event loop.
   'other-signal.mjs': `process.on('SIGINT', () => {}); process.on('SIGUSR2', () => {}); setInterval(() => {}, 1000)`,
+  // As signal-exit, which many packages bring: alone, it cleans up and sends the signal again.
+  'signal-exit.mjs': `
+    const end = () => {
+      if (process.listeners('SIGTERM').length > 1) return
+      console.error('cleaned up')
+      process.off('SIGTERM', end)
+      process.kill(process.pid, 'SIGTERM')
+    }
+    process.on('SIGTERM', end)
+    setInterval(() => {}, 1000)`,
   'before-exit.mjs': `
     let again = 2
     process.on('beforeExit', () => { if (again-- > 0) setTimeout(() => console.error('flushed ' + again), 20) })
