@@ -1,7 +1,7 @@
 /**
- * Requests that an application sends to its own address, where nobody listens, or a proxy that would have them wait for a slot behind the
- * request that sends them. Connections of this process to that address are led to a private socket instead: `net.Socket.prototype.connect` is
- * replaced. Who serves that socket is not known here.
+ * Requests that an application sends to its own address. Nobody listens there, or a proxy does, which would queue them behind the request that
+ * sends them. This file replaces `net.Socket.prototype.connect`, so that such connections of this process go to a private Unix socket instead.
+ * `serve.ts` serves that socket.
  */
 
 import { mkdtempSync, rmSync } from 'node:fs'

@@ -30,8 +30,8 @@ export interface WantedPort {
  *
  * - `serve`: the container serves it
  * - `twin`: it asks for the port of the served one (Fastify listens on both addresses of localhost): it gets no requests
- * - `replace`: it is served instead of one that was taken for want of it
- * - `wait`: it listens by itself, and is taken, or refused, if no other comes
+ * - `replace`: it listens on the wanted port, after another server was taken as a substitute: it is served from now on
+ * - `wait`: it listens by itself; it is taken as a substitute, or refused, if no other server comes in time
  * - `refuse`: the application cannot be served, unless it exports what can be
  * - `independent`: it listens by itself
  */
@@ -41,7 +41,7 @@ export interface Situation {
   readonly wanted: WantedPort | undefined
   /** The port or path of the server that is served. */
   readonly served: number | string | undefined
-  /** It was taken although another port was wanted. */
+  /** The served server was taken although another port was wanted. */
   readonly isSubstitute: boolean
 }
 
