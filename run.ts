@@ -46,7 +46,7 @@ export interface ServeEnvironment {
 export interface Lifetime {
   /** It was asked to stop, by a signal or by `stop`: it drains, or has drained. */
   readonly stopping: boolean
-  /** Drains and exits 0, as the first signal does. */
+  /** Drains and exits, as the first signal does. */
   stop(reason: string): void
 }
 
@@ -88,8 +88,8 @@ export function describeFailure(error: unknown): string {
 
 /**
  * Starts a server and stays until a signal, or the loss of a parent that holds an IPC channel, has drained it. The first
- * SIGTERM or SIGINT (or SIGHUP) drains and exits 0, a second exits at once with 128 + its number. Exits 1 when the start
- * fails, when an error was caught by nobody, or when a drain hangs.
+ * SIGTERM or SIGINT (or SIGHUP) drains and exits 0, or with the application's own exit code; a second exits at once with
+ * 128 + its number. Exits 1 when the start fails, after an uncaught exception, or when a drain hangs.
  *
  * @param warnings Sentences for the log before anything else.
  * @param supervised One of several that another process starts and stops: SIGTERM drains it, however often it comes (a service manager sends it to
@@ -111,11 +111,13 @@ export async function run(
   const accessLog = accessLogger(options.accessLog, () => pino({ ...settings, level: 'info' }, lines), output)
   for (const warning of warnings) log.warn({}, warning)
   // An application's own calls of it wait for the drain (container/interfaces/held-exit.ts); these do not.
-  const leave: (code: number) => never = process.exit.bind(process)
+  const leave: (code?: number) => never = process.exit.bind(process)
 
-  const exit = async (code: number): Promise<never> => {
+  const exit = async (code?: number): Promise<never> => {
     // A reader that takes nothing must not keep us here.
     await Promise.race([output.close(), new Promise((resolve) => setTimeout(resolve, 1_000))])
+    // Given undefined, Node would forget the code that was set.
+    if (code === undefined) leave()
     leave(code)
   }
   const fail = (error: unknown): Promise<never> => {
@@ -151,11 +153,14 @@ export async function run(
     }, START_GRACE_MILLISECONDS).unref()
     const running = await started.promise
     if (Number.isFinite(options.drainTimeout)) {
-      setTimeout(() => fail(new Error('the drain did not end')), options.drainTimeout + DRAIN_GRACE_MILLISECONDS)
+      const late = (): unknown => fail(new Error('the drain did not end'))
+      // An application's shutdown code is over when nothing is left in the event loop.
+      setTimeout(late, options.drainTimeout + DRAIN_GRACE_MILLISECONDS).unref()
     }
     await running?.drain(() => tell({ gantry: 'last' }))
     log.info({}, 'stopped')
-    await exit(0)
+    // With the code that the application set, if it did: process.exit(3) in a handler of the signal, or process.exitCode.
+    await exit()
   }
   const stop = (reason: string): void => {
     if (draining) return

@@ -65,14 +65,14 @@ export class Supervised<Ready> {
     return first
   }
 
-  /** Asks the child to drain, and resolves when it has ended. No other is started. */
-  async stop(): Promise<void> {
+  /** Asks the child to drain, and resolves with its end, if there was one to ask. No other is started. */
+  async stop(): Promise<ChildExit | undefined> {
     this.#stopping = true
     this.#timer?.cancel()
     const child = this.#child
-    if (child === undefined) return
+    if (child === undefined) return undefined
     child.kill('SIGTERM')
-    await child.exited
+    return await child.exited
   }
 
   /** Resolves when no request can come any more to the child that was asked to drain. */

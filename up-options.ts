@@ -5,7 +5,10 @@ import { commonOptions } from './protocol/common-options.ts'
 import { argumentsOf, type OptionTable, type OptionValues } from './protocol/options.ts'
 import { proxyOptions } from './proxy/options.ts'
 
-type ContainerOwn = Pick<typeof containerOptions, 'module' | 'interface' | 'fetchClasses' | 'slots' | 'id'>
+type ContainerOwn = Pick<
+  typeof containerOptions,
+  'module' | 'arguments' | 'interface' | 'appPort' | 'fetchClasses' | 'slots' | 'id'
+>
 const ownOptions = {
   dev: {
     kind: 'flag',
@@ -22,7 +25,9 @@ type ProxyOwn = Pick<
 
 const containerOwn: ContainerOwn = {
   module: containerOptions.module,
+  arguments: containerOptions.arguments,
   interface: containerOptions.interface,
+  appPort: containerOptions.appPort,
   fetchClasses: containerOptions.fetchClasses,
   slots: containerOptions.slots,
   id: containerOptions.id,
@@ -50,7 +55,12 @@ export type UpOptions = OptionValues<typeof upOptions>
 /** What the child that has `own` options is to be given of a command line. */
 function share(own: OptionTable, given: ReadonlyMap<string, readonly string[]>): string[] {
   const shares = (key: string): boolean => Object.hasOwn(own, key) || Object.hasOwn(commonOptions, key)
-  return argumentsOf([...given].filter(([key]) => key !== 'module' && shares(key)))
+  return argumentsOf([...given].filter(([key]) => key !== 'module' && key !== 'arguments' && shares(key)))
+}
+
+/** The end of a container's command line: after `--` comes the module, since none was given before, and then what is the application's. */
+function moduleAndArguments(module: string, given: ReadonlyMap<string, readonly string[]>): string[] {
+  return ['--', module, ...(given.get('arguments') ?? [])]
 }
 
 /** The container's command line, listening on `socket`. */
@@ -59,7 +69,7 @@ export function containerArguments(
   module: string,
   socket: string,
 ): string[] {
-  return ['container', `--listen=unix:${socket}`, ...share(containerOwn, given), '--', module]
+  return ['container', `--listen=unix:${socket}`, ...share(containerOwn, given), ...moduleAndArguments(module, given)]
 }
 
 /** The proxy's command line, sending to `socket`. `--listen` is the proxy's own, or its environment's. */
@@ -77,6 +87,7 @@ export function childEnvironment(
   role: 'container' | 'proxy' = 'proxy',
 ): Record<string, string | undefined> {
   const foreign = [
+    // Its value is on the container's command line, where it would be taken for an argument if the module came from here.
     'GANTRY_MODULE',
     'GANTRY_JOIN',
     'GANTRY_ACCEPT',
@@ -105,5 +116,5 @@ export function devContainerArguments(
   socket: string,
 ): string[] {
   const own = { ...containerOwn, middleware: containerOptions.middleware }
-  return [`--listen=unix:${socket}`, ...share(own, given), '--', module]
+  return [`--listen=unix:${socket}`, ...share(own, given), ...moduleAndArguments(module, given)]
 }

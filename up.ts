@@ -20,8 +20,9 @@ import { type Child, Supervised } from './supervise.ts'
 import { childEnvironment, containerArguments, proxyArguments, type upOptions } from './up-options.ts'
 
 /**
- * Serves until a signal. The first SIGTERM or SIGINT (or SIGHUP) drains both and exits 0, a second exits at once. Exits 1
- * when either process does not start at all; what is wrong, it has said itself.
+ * Serves until a signal. The first SIGTERM or SIGINT (or SIGHUP) drains both and exits with the container's code (0, unless
+ * the application chose another), a second exits at once. Exits 1 when either process does not start at all; that process
+ * has said what is wrong.
  *
  * @param entry The file whose `container` and `proxy` commands are run.
  */
@@ -68,13 +69,14 @@ export async function up(parsed: ParsedOptions<typeof upOptions>, entry: string)
   let stopping = false
   const stop = async (): Promise<void> => {
     stopping = true
-    let ended: Promise<void> | undefined
-    const stopContainer = (): Promise<void> => (ended ??= container.stop())
+    let ended: ReturnType<typeof container.stop> | undefined
+    const stopContainer = (): ReturnType<typeof container.stop> => (ended ??= container.stop())
     // Once nothing more can be asked, the application is told too: WebSockets and event streams are its own to end.
     void proxy.last.then(stopContainer)
     await proxy.stop()
-    await stopContainer()
-    process.exit(0)
+    const exit = await stopContainer()
+    // The application's own exit code, as `node` would have it.
+    process.exit(exit?.code ?? 0)
   }
   onStopSignals(process, systemClock, {
     finish: () => void stop(),

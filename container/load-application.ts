@@ -3,6 +3,7 @@
  * an export is, `interfaces/recognise.ts`. It does not run the application.
  */
 
+import { readFileSync } from 'node:fs'
 import type { Application } from '../protocol/application.ts'
 import { type Clock, systemClock } from '../protocol/clock.ts'
 import {
@@ -13,7 +14,7 @@ import {
   pickExport,
   unfit,
 } from '../protocol/load-module.ts'
-import type { AdoptedServer } from './interfaces/adopted-server.ts'
+import type { Logger } from '../protocol/log.ts'
 import type { Hosted, InterfaceName } from './interfaces/interface.ts'
 import type { ListenTakeover } from './interfaces/listening-server.ts'
 import { expectedOf, recognise, Unservable } from './interfaces/recognise.ts'
@@ -29,14 +30,17 @@ export interface LoadOptions {
 }
 
 interface HostedOptions extends LoadOptions {
-  /** Takes over the server that the module starts itself; installed. */
+  /** Takes over the server that the module starts itself; installed. The module is the main module then. */
   readonly takeover?: ListenTakeover | undefined
+  /** What `process.argv` holds after the file, in a process of the application's own. Default: `process.argv` stays as it is. */
+  readonly arguments?: readonly string[] | undefined
   readonly clock?: Clock | undefined
+  readonly log?: Logger | undefined
 }
 
 /** How long a module may take until it calls `listen()`, ms: it may wait for its database, which waits for its disk. */
 const LISTEN_WAIT = 60_000
-/** The same for one that exports an application, which can be served without, ms: time to connect to what is near. */
+/** The same for a module that exports an application and does not look as if it called `listen()`, ms. */
 const LATE_LISTEN = 1_000
 
 const NAME = 'application'
@@ -59,10 +63,19 @@ export async function loadApplication(specifier: string, options: LoadOptions | 
  */
 export async function loadHosted(specifier: string, options: HostedOptions = {}): Promise<Hosted> {
   const module = locateModule(specifier, options.directory)
+  // As `node FILE ARGUMENT…` has it.
+  if (options.arguments) process.argv.splice(1, Number.POSITIVE_INFINITY, module.file, ...options.arguments)
   if (options.takeover) return loadListening(module, options.takeover, options.clock)
   const namespace = await importModule(module)
   const { name, value } = picked(namespace, module)
-  return hostedOf(value, name, module, options.interface)
+  const hosted = await hostedOf(value, name, module, options.interface)
+  if (hosted.interface === 'node' && asksForMain(module.file)) {
+    options.log?.warn(
+      { module: module.shown },
+      `${module.shown} does more when it is the main module (require.main, import.meta.main), and it is imported here: give --interface node to run it as node does`,
+    )
+  }
+  return hosted
 }
 
 /**
@@ -74,9 +87,8 @@ async function loadListening(
   takeover: ListenTakeover,
   clock: Clock = systemClock,
 ): Promise<Hosted> {
-  // As `node FILE` has it: many ask whether they are the main module, and have arguments of their own.
-  process.argv.splice(1, Number.POSITIVE_INFINITY, module.file)
-  const imported = importModule(module)
+  // As `node FILE` has it: many start their server only if they are the main module.
+  const imported = importModule(module, 'main')
   // It may await at its top that it listens, which it does when it is served.
   const namespace = await Promise.race([imported, takeover.taken.then(nextTurn)])
   if (!namespace) imported.catch(throwUncaught)
@@ -84,24 +96,76 @@ async function loadListening(
     const { name, value } = pickExport(namespace ?? (await imported), module, NAME)
     return hostedOf(value, name, module, 'node')
   }
-  if (takeover.first) return listened(takeover.first)
+  if (takeover.first) return listened(takeover)
   const found = Object.keys(namespace ?? {}).includes(NAME) ? NAME : 'default'
   const exported = namespace?.[found]
   // What CommonJS exports when it exports nothing.
   const nothing = isObject(exported) && Object.keys(exported).length === 0
-  const hosted = exported === undefined || nothing ? undefined : await hostedOf(exported, found, module, 'node')
-  const server = await within(takeover.taken, hosted ? LATE_LISTEN : LISTEN_WAIT, clock)
-  if (typeof server === 'object') return listened(server)
-  if (hosted) return hosted
-  const waited = server === 'late' ? `within ${LISTEN_WAIT / 1000} s` : 'before it had nothing left to do'
+  const isExported = exported !== undefined && !nothing
+  // Its own server, on another port than PORT: a server that has a port cannot be served otherwise.
+  if (isExported && takeover.substitute(exported)) return listened(takeover)
+  let unservable: LoadError | undefined
+  const hosted = isExported
+    ? await hostedOf(exported, found, module, 'node').catch((error: LoadError) => {
+        // `module.exports = { app, database }`, for tests: it may listen nevertheless.
+        if (error.code !== 'NOT_A_FUNCTION') throw error
+        unservable = error
+        return undefined
+      })
+    : undefined
+  const isNamed = takeover.wanted?.from === '--app-port'
+  const isOptional = hosted !== undefined && !isNamed
+  if (!isOptional) takeover.settle(clock)
+  const late = meansToListen(module.file) ? LISTEN_WAIT : LATE_LISTEN
+  const wait = isOptional ? (takeover.patienceOf(exported) ?? late) : LISTEN_WAIT
+  const server = await within(takeover.taken, wait, clock)
+  if (typeof server === 'object' || takeover.substitute(hosted && exported)) return listened(takeover)
+  if (isOptional) return hosted
+  const waited = server === 'late' ? `within ${wait / 1000} s` : 'before it had nothing left to do'
+  const what = hosted ? '' : 'exports nothing to serve, and '
+  const why = unservable ? ` (${unservable.message})` : ''
+  const where = isNamed ? ` on --app-port ${takeover.wanted?.value}` : ''
+  const instead = takeover.others.length === 0 ? '' : `; it listens on ${takeover.others.join(', ')}`
   throw new LoadError(
     'NEVER_LISTENED',
-    `${module.shown} exports nothing to serve, and did not call listen() of an http.Server ${waited}; servers of https and http2 are not taken over`,
+    `${module.shown} ${what}did not call listen() of an http.Server${where} ${waited}${instead}${why}; servers of other modules than node:http, and of child processes, are not taken over`,
   )
 }
 
-function listened({ server }: AdoptedServer): Hosted {
-  return { what: 'a server that listens', interface: 'node', application: serverApplication(server), server }
+/** How modules ask whether they are the main module. */
+const ASKS_FOR_MAIN = /\brequire\.main\b|\bimport\.meta\.main\b|\bprocess\.argv\[1\]/
+
+/** Whether the module does something only where it is the main module. */
+function asksForMain(file: string): boolean {
+  return ASKS_FOR_MAIN.test(readFileSync(file, 'utf8'))
+}
+
+/**
+ * Whether a module that exports an application will listen as well, perhaps once it has connected to its database: served before, it would
+ * answer without one.
+ */
+function meansToListen(file: string): boolean {
+  const text = readFileSync(file, 'utf8')
+  return ASKS_FOR_MAIN.test(text) || /\.listen\s*\(/.test(text)
+}
+
+/** The server that listens, and in its place the one that replaces it. */
+function listened(takeover: ListenTakeover): Hosted {
+  let { server } = takeover.first!
+  let application = serverApplication(server)
+  return {
+    what: 'a server that listens',
+    interface: 'node',
+    application: (environ, startResponse) => {
+      const now = takeover.first!.server
+      if (now !== server) {
+        server = now
+        application = serverApplication(server)
+      }
+      return application(environ, startResponse)
+    },
+    server,
+  }
 }
 
 const LISTENS = 'if the module starts its server itself, give --interface node'

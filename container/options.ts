@@ -14,13 +14,32 @@ const ownOptions = {
     sentence: 'The module to load (.js, .mjs, .ts) and the export to serve.',
     unset: 'EXPORT is application if there is one, else the default export',
   },
+  arguments: {
+    kind: 'text',
+    positional: true,
+    list: true,
+    rest: true,
+    value: 'ARGUMENT…',
+    sentence:
+      'Arguments for the application: its process.argv after the name of its file, as with node. In the environment they are separated by spaces.',
+    unset: 'none',
+  },
   interface: {
     kind: 'choice',
     choices: ['wsgi', 'node', 'fetch'],
     value: 'INTERFACE',
     sentence:
-      'What EXPORT is: wsgi, a function of (environ, startResponse); node, a listener of (req, res), an Express, Koa, Fastify or NestJS application or an http.Server; fetch, a function of (request) or an object with fetch(), as a Hono application is. With node the module may also start its server itself: listen() takes no port then, and the container serves it.',
+      'What EXPORT is: wsgi, a function of (environ, startResponse); node, a listener of (req, res), an Express, Koa, Fastify or NestJS application or an http.Server; fetch, a function of (request) or an object with fetch(), as a Hono application is. With node the module may also start its server itself: it is the main module, listen() takes no port, and the container serves it.',
     unset: 'what EXPORT says of itself; a plain function is wsgi',
+  },
+  appPort: {
+    kind: 'integer',
+    minimum: 1,
+    maximum: 65_535,
+    value: 'PORT',
+    sentence:
+      'Of a module that starts several servers, the one to serve: the port that it calls listen() with. The others listen where they ask to.',
+    unset: 'PORT of the environment, else the first server',
   },
   fetchClasses: {
     kind: 'choice',

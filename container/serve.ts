@@ -28,10 +28,12 @@ import { TrustedPeers, UNIX_PEER } from '../protocol/peers.ts'
 import { serveUwsgi, type UwsgiConnection, type UwsgiOptions } from '../protocol/uwsgi/gateway.ts'
 import type { ServedWire } from './accept.ts'
 import { Doorman } from './doorman.ts'
+import type { AskedAddress } from './interfaces/adopted-server.ts'
 import { type ContainerLifetime, loadTenant, Tenant } from './interfaces/tenant.ts'
 import { Joiner, type JoinOptions } from './join.ts'
 import { Links } from './links.ts'
 import { type ContainerOptions, containerAddresses } from './options.ts'
+import { SelfCalls } from './self-calls.ts'
 import { Slots } from './slots.ts'
 
 export interface ContainerEnvironment {
@@ -180,6 +182,24 @@ class Container implements RunningContainer {
         this.#links.serve(socket, { address: printAddress(proxy), unix: proxy.kind === 'unix', dialled: true, events }),
     }
     this.#joiners = options.join.map((address) => new Joiner(address, joining))
+    if (environment.lifetime && tenant.hosted.interface !== 'wsgi') this.#serveSelfCalls(environment.accessLog)
+  }
+
+  /**
+   * What the application sends to itself goes to it directly, as on plain Node: through no middleware, and without a slot, which the request
+   * that sends it may be the last to have.
+   */
+  #serveSelfCalls(lines: Logger | undefined): void {
+    const { application } = this.#tenant.hosted
+    const logged = lines ? accessLog({ log: lines })(application) : application
+    const http: Http1Options = { ...this.#http, host: this.#host(() => {}), admit: () => true }
+    const facts = { remoteAddress: '127.0.0.1', remotePort: '', serverName: '127.0.0.1' }
+    const own = (): readonly AskedAddress[] => this.#tenant.ownAddresses(this.addresses)
+    const serve = (socket: Socket): void => {
+      const serverPort = String(own().find(({ port }) => port !== 0)?.port ?? 80)
+      this.#keep(serveHttp1(socket, logged, http, undefined, { ...facts, serverPort }))
+    }
+    new SelfCalls({ own, log: this.#log, serve }).install()
   }
 
   get addresses(): readonly Address[] {
@@ -285,8 +305,9 @@ class Container implements RunningContainer {
 
   drain(): Promise<void> {
     this.#draining ??= this.#drain()
-      .then(() => this.#tenant.drained())
+      // Before the application's shutdown code is waited for, which is over when nothing is left in the event loop.
       .finally(() => this.#health?.close())
+      .then(() => this.#tenant.drained())
     return this.#draining
   }
 

@@ -1,7 +1,7 @@
 /** Connections to addresses, and the addresses of names, as both processes dial each other. Who dials when is theirs. */
 
 import { lookup } from 'node:dns/promises'
-import { connect, type Socket } from 'node:net'
+import { Socket } from 'node:net'
 import { dialTarget, type TcpAddress, type UnixAddress } from './address.ts'
 
 /** All IPv4 and IPv6 addresses of a name; rejects, or gives none, when there are none to be had. */
@@ -13,14 +13,18 @@ export const systemResolve: Resolve = async (host) => {
   return [...new Set(found.map(({ address }) => address))]
 }
 
+/** Node's own, taken before a container replaces it for what its application connects to (container/self-calls.ts). */
+const connectNative = Socket.prototype.connect as (this: Socket, options: object) => Socket
+
 /** @param allowHalfOpen as `net.connect`'s: who serves on what it dialled still answers after a FIN */
 export function dial(address: UnixAddress | TcpAddress, allowHalfOpen: boolean): Socket {
-  return connect({
+  const options = {
     ...dialTarget(address),
     allowHalfOpen,
     noDelay: true,
     // A peer whose host is gone says no good-bye, and a link on which nothing is asked never writes.
     keepAlive: true,
     keepAliveInitialDelay: 15_000,
-  })
+  }
+  return connectNative.call(new Socket(options), options)
 }

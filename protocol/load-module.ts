@@ -10,6 +10,7 @@ import { createRequire } from 'node:module'
 import { isAbsolute, join, relative, resolve } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import { brand } from './brand.ts'
+import { importMain } from './import-main.ts'
 
 export type LoadErrorCode =
   | 'NO_MODULE' // nothing at that path, or no such package
@@ -21,6 +22,7 @@ export type LoadErrorCode =
   | 'NO_EXPORT' // it has no such export
   | 'NOT_A_FUNCTION' // the export is none, or nothing else that was expected
   | 'NEVER_LISTENED' // a module that was to start a server started none
+  | 'UNSERVABLE' // a module started a server that cannot be served here
 
 /** What was asked for could not be loaded. The message is for whoever started the process, and is one or two lines. */
 export class LoadError extends Error {
@@ -67,8 +69,8 @@ export interface LocatedModule {
 }
 
 /**
- * Finds `specifier`: a path (absolute, or from `directory`, with or without `./` and extension), a `file:` URL or a package's name;
- * after a colon the export's name.
+ * Finds `specifier`: a path (absolute, or from `directory`, with or without `./` and extension), a folder with an entry as `node FOLDER`
+ * finds it (the `main` of its package.json, else its index file), a `file:` URL or a package's name; after a colon the export's name.
  *
  * @throws LoadError
  */
@@ -81,11 +83,16 @@ export function locateModule(specifier: string, directory: string = process.cwd(
 /**
  * Imports a module: what it exports.
  *
+ * @param as `main`: as the main module of this process
  * @throws LoadError
  */
-export async function importModule({ file, shown }: LocatedModule): Promise<Record<string, unknown>> {
+export async function importModule(
+  { file, shown }: LocatedModule,
+  as: 'import' | 'main' = 'import',
+): Promise<Record<string, unknown>> {
+  const load = as === 'main' ? importMain : (url: string): Promise<unknown> => import(url)
   try {
-    return (await importSettled(pathToFileURL(file).href, shown)) as Record<string, unknown>
+    return (await importSettled(load(pathToFileURL(file).href), shown)) as Record<string, unknown>
   } catch (error) {
     throw error instanceof LoadError ? error : explain(error, shown, file)
   }
@@ -111,7 +118,7 @@ export async function loadFunction(
  * Imports. An event loop with nothing left to do will never settle a top-level await; Node would end the process and name
  * the place where we wait for it.
  */
-async function importSettled(url: string, shown: string): Promise<unknown> {
+async function importSettled(imported: Promise<unknown>, shown: string): Promise<unknown> {
   const never = Promise.withResolvers<never>()
   const onIdle = (): void => {
     never.reject(
@@ -123,7 +130,7 @@ async function importSettled(url: string, shown: string): Promise<unknown> {
   }
   process.once('beforeExit', onIdle)
   try {
-    return await Promise.race([import(url), never.promise])
+    return await Promise.race([imported, never.promise])
   } finally {
     process.off('beforeExit', onIdle)
   }
@@ -132,12 +139,13 @@ async function importSettled(url: string, shown: string): Promise<unknown> {
 function locate(module: string, directory: string): string {
   if (module.startsWith('file:')) return locate(fileURLToPath(module), directory)
   const path = resolve(directory, module)
-  for (const candidate of [path, ...EXTENSIONS.map((extension) => path + extension)]) {
-    if (isFile(candidate)) return candidate
-  }
+  // A trailing slash says that a folder is meant: `build/` is never build.js.
+  const files = module.endsWith('/') ? [] : [path, ...EXTENSIONS.map((extension) => path + extension)]
+  const found = files.find(isFile) ?? entryOf(path)
+  if (found !== undefined) return found
   const isPath =
-    isAbsolute(module) || module.startsWith('.') || EXTENSIONS.some((extension) => module.endsWith(extension))
-  if (isPath) throw new LoadError('NO_MODULE', `there is no file ${path}`)
+    isAbsolute(module) || /^\.|\/$/.test(module) || EXTENSIONS.some((extension) => module.endsWith(extension))
+  if (isPath) throw new LoadError('NO_MODULE', isFolder(path) ? noEntry(path) : `there is no file ${path}`)
   try {
     return createRequire(join(directory, 'resolve.js')).resolve(module)
   } catch (error) {
@@ -149,9 +157,37 @@ function locate(module: string, directory: string): string {
     }
     throw new LoadError(
       'NO_MODULE',
-      `there is no file ${path} (nor with ${EXTENSIONS.join(', ')}) and no package ${module}`,
+      isFolder(path)
+        ? noEntry(path)
+        : `there is no file ${path} (nor with ${EXTENSIONS.join(', ')}) and no package ${module}`,
     )
   }
+}
+
+/**
+ * What `node FOLDER` runs: Node's CommonJS resolution of a folder reads the `main` of its package.json, and not `exports`. An index file may
+ * have any of our extensions too.
+ */
+function entryOf(folder: string): string | undefined {
+  if (!isFolder(folder)) return undefined
+  try {
+    const entry = createRequire(join(folder, 'resolve.js')).resolve(`${folder}/`)
+    // It also finds index.json and index.node, which are no applications.
+    if (!/\.(?:json|node)$/.test(entry)) return entry
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'MODULE_NOT_FOUND') {
+      throw new LoadError('NO_MODULE', `the folder ${folder} has no entry: ${messageOf(error)}`)
+    }
+  }
+  return EXTENSIONS.map((extension) => join(folder, `index${extension}`)).find(isFile)
+}
+
+function noEntry(folder: string): string {
+  return `there is no file ${join(folder, 'index.js')} (nor with ${EXTENSIONS.join(', ')}), and no package.json there whose main is a file`
+}
+
+function isFolder(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false
 }
 
 function isFile(path: string): boolean {

@@ -13,8 +13,9 @@ export interface CommandHelp {
 /** The help of one command, wrapped to `width` columns. */
 export function renderHelp(command: CommandHelp, width: number = 100): string {
   const shown = visible(command.table)
-  const positionals = shown.filter(([, option]) => option.positional)
+  const positionals = shown.filter(([, option]) => option.positional && !option.rest)
   const usage = ['Usage:', command.name, ...positionals.map(([key, option]) => placeholder(key, option)), '[options]']
+  for (const [key, option] of shown) if (option.rest) usage.push(`[${title(key, option)}]`)
   const lines = [usage.join(' '), '', ...wrap(command.summary, width), '']
   for (const [key, option] of shown) {
     lines.push(`  ${title(key, option)}`)
@@ -46,6 +47,7 @@ function visible(table: OptionTable): [string, Option][] {
 
 function title(key: string, option: Option): string {
   if (option.secret) return environmentName(key)
+  if (option.rest) return `-- ${placeholder(key, option)}`
   if (option.positional) return placeholder(key, option)
   if (option.kind === 'flag') return option.default === true ? `--no-${flagName(key).slice(2)}` : flagName(key)
   return `${flagName(key)} ${placeholder(key, option)}`
@@ -63,7 +65,7 @@ function facts(key: string, option: Option): string[] {
   if (option.required) all.push(option.unset === undefined ? 'required' : `required; ${option.unset}`)
   if (option.default !== undefined) all.push(`default ${option.default}`)
   else if (option.unset !== undefined && !option.required) all.push(`default: ${option.unset}`)
-  if (option.list) all.push('list')
+  if (option.list && !option.rest) all.push('list')
   if (option.secret) all.push('from the environment alone')
   else all.push(environmentName(key))
   return all

@@ -17,6 +17,8 @@ interface Described {
   readonly positional?: true
   /** Refused when missing. */
   readonly required?: true
+  /** Of a positional one: takes every argument after `--`, as it is. In the environment they are separated by spaces. */
+  readonly rest?: true
   /** Given several times, or at once with commas. */
   readonly list?: true
   /** Never shown: not in errors, not in `given`. Such an option is read from the environment alone, since argv is public (`ps`). */
@@ -135,8 +137,8 @@ function optionLabel(key: string, option: Option): string {
 /**
  * Reads a command line and an environment: argv over environment over default.
  *
- * `--name value`, `--name=value`, `--flag`, `--no-flag`, `--` before arguments that begin with a dash. Of an option given
- * twice the last counts; lists gather, and what is given replaces the default. An empty environment variable counts as
+ * `--name value`, `--name=value`, `--flag`, `--no-flag`. After `--` come required positional arguments that were not given yet (they may
+ * begin with a dash), and then what the `rest` option takes. Of an option given twice the last counts; lists gather, and what is given replaces the default. An empty environment variable counts as
  * unset, as Compose passes `${X:-}`.
  *
  * @param otherNames Environment names that other commands know, so that they are not taken for misspellings.
@@ -148,12 +150,15 @@ export function parseOptions<const T extends OptionTable>(
   environment: Readonly<Record<string, string | undefined>> = {},
   otherNames: readonly string[] = [],
 ): ParsedOptions<T> {
-  const given = readArgv(table, argv)
+  const isSet = (key: string): boolean => (environment[environmentName(key)] ?? '') !== ''
+  const given = readArgv(table, argv, isSet)
   const values: Record<string, unknown> = {}
   for (const [key, option] of Object.entries(table)) {
     const fromArgv = given.get(key)
     const variable = environment[environmentName(key)]
-    if (fromArgv !== undefined) values[key] = convertAll(optionLabel(key, option), option, fromArgv)
+    // A comma in an argument is the application's.
+    if (option.rest) values[key] = fromArgv ?? variable?.match(/\S+/g) ?? []
+    else if (fromArgv !== undefined) values[key] = convertAll(optionLabel(key, option), option, fromArgv)
     else if (variable !== undefined && variable !== '')
       values[key] = convertAll(environmentName(key), option, [variable])
     else values[key] = defaultOf(key, option)
@@ -175,11 +180,18 @@ function defaultOf(key: string, option: Option): unknown {
   return option.kind === 'flag' ? false : undefined
 }
 
-function readArgv(table: OptionTable, argv: readonly string[]): Map<string, string[]> {
+/** @param isSet whether a positional argument has its value from elsewhere, if the command line does not give it */
+function readArgv(
+  table: OptionTable,
+  argv: readonly string[],
+  isSet: (key: string) => boolean = () => false,
+): Map<string, string[]> {
   const keys = new Map<string, string>()
   const positionals: string[] = []
+  let rest: string | undefined
   for (const [key, option] of Object.entries(table)) {
-    if (option.positional) positionals.push(key)
+    if (option.rest) rest = key
+    else if (option.positional) positionals.push(key)
     else if (!option.secret) keys.set(flagName(key), key)
   }
   const given = new Map<string, string[]>()
@@ -193,13 +205,15 @@ function readArgv(table: OptionTable, argv: readonly string[]): Map<string, stri
     const argument = argv[index]!
     if (argument === '--' && !onlyArguments) {
       onlyArguments = true
+      // What the environment gives is not looked for among the application's arguments.
+      if (rest !== undefined) while (positionals[0] !== undefined && isSet(positionals[0])) positionals.shift()
     } else if (onlyArguments || !argument.startsWith('-') || argument === '-') {
-      const key = positionals.shift()
+      const key = positionals.shift() ?? (onlyArguments ? rest : undefined)
       if (key === undefined) {
         throw new OptionError(
           'UNEXPECTED_ARGUMENT',
           argument,
-          `the argument ${JSON.stringify(argument)} is one too many`,
+          `the argument ${JSON.stringify(argument)} is one too many${restHint(rest, argument)}`,
         )
       }
       give(key, argument)
@@ -211,7 +225,7 @@ function readArgv(table: OptionTable, argv: readonly string[]): Map<string, stri
       if (key === undefined && negated !== undefined && table[negated]!.kind === 'flag' && equals < 0) {
         give(negated, 'false')
       } else if (key === undefined) {
-        throw unknownOption(table, name)
+        throw unknownOption(table, name, restHint(rest, argument))
       } else if (equals >= 0) {
         give(key, argument.slice(equals + 1))
       } else if (table[key]!.kind === 'flag') {
@@ -229,7 +243,12 @@ function readArgv(table: OptionTable, argv: readonly string[]): Map<string, stri
   return given
 }
 
-function unknownOption(table: OptionTable, name: string): OptionError {
+/** What to do with an argument that was meant for the application. */
+function restHint(rest: string | undefined, argument: string): string {
+  return rest === undefined ? '' : `; arguments for the application come after --, as in: -- ${argument}`
+}
+
+function unknownOption(table: OptionTable, name: string, hint: string): OptionError {
   const secret = Object.entries(table).find(([key, option]) => option.secret && flagName(key) === name)
   if (secret) {
     const variable = environmentName(secret[0])
@@ -244,7 +263,11 @@ function unknownOption(table: OptionTable, name: string): OptionError {
     return option.kind === 'flag' ? [flagName(key), flagName(key).replace('--', '--no-')] : [flagName(key)]
   })
   const near = nearest(name, names)
-  return new OptionError('UNKNOWN_OPTION', name, `there is no option ${name}${near ? `; did you mean ${near}?` : ''}`)
+  return new OptionError(
+    'UNKNOWN_OPTION',
+    name,
+    `there is no option ${name}${near ? `; did you mean ${near}?` : ''}${hint}`,
+  )
 }
 
 /** What a value must look like, for messages. */

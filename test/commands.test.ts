@@ -15,7 +15,13 @@ import { defaultLimits, defaultTimeouts } from '../protocol/http1/options.ts'
 import { environmentName, flagName, nearest, type Option, parseOptions } from '../protocol/options.ts'
 import { renderHelp } from '../protocol/options-help.ts'
 import { checkProxyOptions, proxyOptions } from '../proxy/options.ts'
-import { childEnvironment, containerArguments, proxyArguments, upOptions } from '../up-options.ts'
+import {
+  childEnvironment,
+  containerArguments,
+  devContainerArguments,
+  proxyArguments,
+  upOptions,
+} from '../up-options.ts'
 import { withDirectory } from './support/directory.ts'
 
 for (const [name, command] of Object.entries(commands)) {
@@ -146,6 +152,25 @@ test('the pair’s processes get their own share of the command line, and addres
   ])
   parseOptions(containerOptions, container.slice(1))
   parseOptions(proxyOptions, proxy.slice(1))
+})
+
+test('the application’s arguments reach the container of a pair, and its alone, as they are', () => {
+  const { given, values } = parseOptions(upOptions, [
+    'app.ts',
+    '--app-port=3000',
+    '--',
+    'start',
+    '--slots=1',
+    '--',
+    'a,b',
+  ])
+  const own = ['start', '--slots=1', '--', 'a,b']
+  const container = containerArguments(given, values.module, '/run/s')
+  assert.deepEqual(container, ['container', '--listen=unix:/run/s', '--app-port=3000', '--', 'app.ts', ...own])
+  assert.deepEqual(parseOptions(containerOptions, container.slice(1)).values.arguments, own)
+  const dev = devContainerArguments(given, values.module, '/run/s')
+  assert.deepEqual(parseOptions(containerOptions, dev).values.arguments, own)
+  assert.deepEqual(proxyArguments(given, '/run/s'), ['proxy', '--upstream=unix:/run/s'])
 })
 
 test('addresses meant for containers and proxies elsewhere do not reach the pair', () => {

@@ -27,6 +27,8 @@ export class AdoptedServer {
   #listening = false
   #closing = false
   #over = false
+  /** It has told the application already that it listens. */
+  #isAnnounced = false
 
   constructor(server: Server) {
     this.server = server
@@ -40,10 +42,20 @@ export class AdoptedServer {
     server.address = () => this.#addressNow()
   }
 
-  /** Its `listen()` was called; the container does it. */
-  asked(address: AskedAddress): void {
+  /**
+   * Its `listen()` was called; the container does it.
+   *
+   * @param isAnnounced it has listened by itself, and emitted 'listening' then
+   */
+  asked(address: AskedAddress, isAnnounced: boolean = false): void {
     this.#asked = address
     this.#closing = false
+    this.#isAnnounced = isAnnounced
+  }
+
+  /** It is the application's alone again, and has Node's own methods. */
+  release(): void {
+    for (const name of ['close', 'listening', 'address']) Reflect.deleteProperty(this.server, name)
   }
 
   /** Whether `listen()` was called, and `close()` not since. */
@@ -58,7 +70,7 @@ export class AdoptedServer {
     const tcp = addresses.find((one) => one.kind === 'tcp')
     const shown = tcp ? infoOf(tcp.host, tcp.port) : (this.#asked.path ?? infoOf(this.#asked.host, this.#asked.port))
     this.#address = () => shown
-    this.server.emit('listening')
+    if (!this.#isAnnounced) this.server.emit('listening')
   }
 
   /** The drain is over: whoever called `close()`, or will, is called back. */

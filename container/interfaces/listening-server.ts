@@ -1,44 +1,144 @@
 /**
- * Takes over the `http.Server` on which an application calls `listen()` by itself: the container listens in its place, so that nothing
- * changes but the command that starts it. `http.Server.prototype.listen` is replaced for that, in this process alone, from before the
- * module is loaded.
- *
- * The first server is taken. One that asks for the same port later is taken too and gets no requests: Fastify makes one for ::1 when it is
- * to listen on localhost. Every other one, and any that is no `http.Server` (https, http2), binds as it always did.
+ * Takes over the `http.Server` on which an application calls `listen()` itself: the container listens in its place. To do so it replaces
+ * `net.Server.prototype.listen` in this process, before the module is loaded. Which of several servers is served is decided by `fateOf`.
  */
 
+import cluster, { type Address as ClusterAddress, type Worker } from 'node:cluster'
 import { Server } from 'node:http'
+import { Server as HttpsServer } from 'node:https'
+import { Server as NetServer } from 'node:net'
 import type { Address } from '../../protocol/address.ts'
+import { type Clock, systemClock, type Timer } from '../../protocol/clock.ts'
+import { LoadError } from '../../protocol/load-module.ts'
 import type { Logger } from '../../protocol/log.ts'
 import { AdoptedServer, type AskedAddress } from './adopted-server.ts'
 
-type Listen = (this: Server, ...given: unknown[]) => Server
+type Listen = (this: NetServer, ...given: unknown[]) => NetServer
 
-/** `http.Server.prototype` as its types leave it out: writable. */
-const prototype = Server.prototype as unknown as { listen: Listen }
+/** What asks to listen. `cluster`: the workers of a cluster primary, which listens for them. */
+export type ServerKind = 'http' | 'https' | 'http2' | 'cluster' | 'net'
+
+/** Where the server to serve is expected to listen. */
+export interface WantedPort {
+  /** A port, or the path of a Unix socket. */
+  readonly value: number | string
+  readonly from: '--app-port' | 'PORT'
+}
+
+/**
+ * What happens to a server that asks to listen.
+ *
+ * - `serve`: the container serves it
+ * - `twin`: it asks for the port of the served one (Fastify listens on both addresses of localhost): it gets no requests
+ * - `replace`: it listens on the wanted port, after another server was taken as a substitute: it is served from now on
+ * - `wait`: it listens by itself; it is taken as a substitute, or refused, if no other server comes in time
+ * - `refuse`: the application cannot be served, unless it exports what can be
+ * - `independent`: it listens by itself
+ */
+export type Fate = 'serve' | 'twin' | 'replace' | 'wait' | 'refuse' | 'independent'
+
+export interface Situation {
+  readonly wanted: WantedPort | undefined
+  /** The port or path of the server that is served. */
+  readonly served: number | string | undefined
+  /** The served server was taken although another port was wanted. */
+  readonly isSubstitute: boolean
+}
+
+export function fateOf(kind: ServerKind, asked: AskedAddress, { wanted, served, isSubstitute }: Situation): Fate {
+  // Applications probe for a free port with a net.Server, and talk other protocols with one.
+  if (kind === 'net') return 'independent'
+  const place = asked.path ?? asked.port
+  const isWanted = wanted !== undefined && wanted.value === place
+  if (served === undefined) {
+    if (kind === 'http') return wanted === undefined || isWanted ? 'serve' : 'wait'
+    return isWanted ? 'refuse' : 'wait'
+  }
+  if (kind !== 'http') return 'independent'
+  if (place === served && place !== 0) return 'twin'
+  return isWanted && isSubstitute ? 'replace' : 'independent'
+}
+
+/** `--app-port`, else PORT as the platform or the user set it. */
+export function wantedPort(
+  appPort: number | undefined,
+  environment: Readonly<Record<string, string | undefined>>,
+): WantedPort | undefined {
+  if (appPort !== undefined) return { value: appPort, from: '--app-port' }
+  const text = environment['PORT']?.trim() ?? ''
+  if (text === '') return undefined
+  return { value: /^\d+$/.test(text) ? Number(text) : text, from: 'PORT' }
+}
+
+/** A server that listens by itself, and that is taken or refused if no other comes. */
+interface Candidate {
+  readonly kind: Exclude<ServerKind, 'net'>
+  readonly server: NetServer | undefined
+  readonly asked: AskedAddress
+  readonly given: readonly unknown[]
+  readonly fate: Fate
+}
+
+/** How long one that listens on another port than PORT waits for one that listens there, ms: an application may connect to its database between. */
+const SUBSTITUTE_WAIT = 5_000
+/** How long servers that cannot be served wait for one that can, once the module is loaded, ms: other servers start in the same moment. */
+const REFUSE_WAIT = 1_000
+
+const INSTEAD: Readonly<Record<'https' | 'http2' | 'cluster', string>> = {
+  https:
+    'an https server: TLS ends in front of Gantry (nginx, Caddy, a load balancer). Start an http.createServer() in its place',
+  http2:
+    'an HTTP/2 server: clients and the proxy speak HTTP/1.1 to it. Start an http.createServer() in its place; a gRPC server may run beside it',
+  cluster:
+    'workers of node:cluster: containers are the workers here. Start the server without cluster, and scale the containers (docker compose up --scale container=4)',
+}
+
+/** `net.Server.prototype` as its types leave it out: writable. */
+const prototype = NetServer.prototype as unknown as { listen: Listen }
+const listenNative: Listen = prototype.listen
 
 export class ListenTakeover {
-  /** The first server, once its `listen()` was called. */
+  /** The server to serve, once its `listen()` was called. Rejects with a LoadError when it cannot be served. */
   readonly taken: Promise<AdoptedServer>
+  readonly wanted: WantedPort | undefined
   readonly #resolve: (server: AdoptedServer) => void
+  readonly #reject: (error: LoadError) => void
   readonly #log: Logger
   #first: AdoptedServer | undefined
-  #port: number | undefined
-  readonly #all: Map<Server, AdoptedServer> = new Map()
+  #firstAsked: Candidate | undefined
+  #isSubstitute = false
+  readonly #all: Map<NetServer, { readonly adopted: AdoptedServer; asked: AskedAddress }> = new Map()
+  readonly #candidates: Candidate[] = []
+  #clock: Clock | undefined
+  readonly #timers: Timer[] = []
   #addresses: readonly Address[] | undefined
   #drained = false
   /** Called when the first is closed though nothing drains. */
   #closed: (() => void) | undefined
 
-  constructor(log: Logger) {
+  constructor(log: Logger, wanted?: WantedPort) {
     this.#log = log
-    const { promise, resolve } = Promise.withResolvers<AdoptedServer>()
+    this.wanted = wanted
+    const { promise, resolve, reject } = Promise.withResolvers<AdoptedServer>()
     this.taken = promise
+    // An export that was named is served whatever listens.
+    promise.catch(() => {})
     this.#resolve = resolve
+    this.#reject = reject
   }
 
   get first(): AdoptedServer | undefined {
     return this.#first
+  }
+
+  /** What the served server, and its twins, asked for. */
+  get ownAddresses(): AskedAddress[] {
+    return [...this.#all.values()].map(({ asked }) => asked)
+  }
+
+  /** Ports and paths of servers that listen by themselves, and could have been meant. */
+  get others(): (number | string)[] {
+    return this.#candidates.map(({ asked }) => asked.path ?? asked.port)
   }
 
   set closed(callback: () => void) {
@@ -53,74 +153,238 @@ export class ListenTakeover {
   /** Replaces `listen` until `restore`. */
   install(): this {
     const takeover = this
-    Object.defineProperty(prototype, 'listen', {
-      configurable: true,
-      writable: true,
-      value: function listen(this: Server, ...given: unknown[]): Server {
-        return takeover.#listen(this, given)
-      },
-    })
+    prototype.listen = function listen(this: NetServer, ...given: unknown[]): NetServer {
+      return takeover.#listen(this, given)
+    }
+    cluster.on('listening', this.#workerListens)
     return this
   }
 
   restore(): void {
-    // It is inherited, from net.Server.
-    Reflect.deleteProperty(prototype, 'listen')
+    prototype.listen = listenNative
+    cluster.off('listening', this.#workerListens)
+    for (const timer of this.#timers) timer.cancel()
+  }
+
+  /** The module is loaded: servers that wait are taken, or refused, if none that is wanted comes within their time. */
+  settle(clock: Clock = systemClock): void {
+    this.#clock = clock
+    for (const candidate of this.#candidates) this.#wait(candidate)
+  }
+
+  /** How long an application that is exported waits for its own server, ms, where others listen by themselves; undefined: none does. */
+  patienceOf(exported: unknown): number | undefined {
+    if (this.#candidates.length === 0) return undefined
+    const isForeign = this.#candidates.some((one) => one.kind === 'http' && !isServerOf(one, exported))
+    return isForeign ? SUBSTITUTE_WAIT : REFUSE_WAIT
+  }
+
+  /**
+   * Takes a server that listens by itself, if there is one to serve.
+   *
+   * @param exported only that of this listener
+   */
+  substitute(exported?: unknown): AdoptedServer | undefined {
+    const candidate = this.#candidates.find((one) => one.kind === 'http' && (!exported || isServerOf(one, exported)))
+    if (this.#first || !candidate || this.wanted?.from === '--app-port') return this.#first
+    const server = candidate.server as Server & { _handle?: { close(): void } | null }
+    // It gives its port up: a proxy on this host may be told to listen there. close() would tell the application.
+    server._handle?.close()
+    server._handle = null
+    this.#candidates.splice(this.#candidates.indexOf(candidate), 1)
+    this.#isSubstitute = true
+    this.#log.warn(
+      { served: placeOf(candidate.asked), wanted: this.wanted?.value },
+      `the application listens on ${describe(candidate.asked)} and not on ${this.wanted?.from} (${this.wanted?.value}): the container serves it; --app-port chooses the port at once`,
+    )
+    return this.#adopt(candidate, true)
   }
 
   /** The container is reachable at `addresses`. */
   listening(addresses: readonly Address[]): void {
     this.#addresses = addresses
-    for (const server of this.#all.values()) server.listening(addresses)
+    for (const { adopted } of this.#all.values()) adopted.listening(addresses)
   }
 
   /** The drain is over. */
   drained(): void {
     this.#drained = true
-    for (const server of this.#all.values()) server.drained()
+    for (const { adopted } of this.#all.values()) adopted.drained()
   }
 
-  #listen(server: Server, given: unknown[]): Server {
+  #listen(server: NetServer, given: unknown[]): NetServer {
     const asked = askedOf(given)
     const known = this.#all.get(server)
-    if (!known && (server.listening || (this.#first && !this.#isSame(asked)))) {
-      return (Object.getPrototypeOf(prototype) as { listen: Listen }).listen.apply(server, given)
-    }
-    if (known?.isAsked) {
+    if (known?.adopted.isAsked) {
       throw Object.assign(new Error('Listen method has been called more than once without closing.'), {
         code: 'ERR_SERVER_ALREADY_LISTEN',
       })
     }
-    const callback = given.findLast((one) => typeof one === 'function') as (() => void) | undefined
-    if (callback) server.once('listening', callback)
-    const adopted = known ?? new AdoptedServer(server)
-    adopted.asked(asked)
-    this.#all.set(server, adopted)
-    const { signal } = (given[0] ?? {}) as { signal?: AbortSignal }
-    signal?.addEventListener('abort', () => server.close(), { once: true })
-    if (!this.#first) {
-      this.#first = adopted
-      this.#port = asked.path === undefined ? asked.port : undefined
-      adopted.closed = () => this.#closed?.()
-      this.#log.info(
-        { asked: asked.path ?? asked.port },
-        'the application listens: its server is served by the container',
-      )
-      this.#resolve(adopted)
+    const kind = kindOf(server)
+    const fate = known ? 'twin' : server.listening ? 'independent' : fateOf(kind, asked, this.#situation)
+    const candidate: Candidate = { kind: kind as Candidate['kind'], server, asked, given, fate }
+    switch (fate) {
+      case 'serve':
+      case 'twin':
+        this.#adopt(candidate)
+        return server
+      case 'replace':
+        this.#giveBack()
+        this.#adopt(candidate)
+        return server
+      case 'refuse':
+      case 'wait':
+        this.#candidates.push(candidate)
+        this.#wait(candidate)
+        break
+      case 'independent':
+        if (kind === 'http') this.#mentionOnceBound(candidate)
     }
+    return listenNative.apply(server, given)
+  }
+
+  /** A worker of a cluster primary listens: the primary has bound its port by now. */
+  readonly #workerListens = (_worker: Worker, { port, address, addressType }: ClusterAddress): void => {
+    if (String(addressType).startsWith('udp')) return
+    const asked: AskedAddress =
+      addressType === -1
+        ? { port: 0, host: undefined, path: String(address) }
+        : { port, host: address, path: undefined }
+    const isKnown = this.#candidates.some(
+      ({ kind, asked: one }) => kind === 'cluster' && placeOf(one) === placeOf(asked),
+    )
+    if (isKnown) return
+    const fate = fateOf('cluster', asked, this.#situation)
+    const candidate: Candidate = { kind: 'cluster', server: undefined, asked, given: [], fate }
+    this.#candidates.push(candidate)
+    if (fate === 'independent') this.#mention(candidate.asked)
+    else this.#wait(candidate)
+  }
+
+  get #situation(): Situation {
+    const shown = this.#first?.server.address()
+    // As it was asked for, or as `address()` says it where any port would do.
+    const port = typeof shown === 'object' && shown !== null ? shown.port : undefined
+    const asked = this.#firstAsked?.asked
+    return {
+      wanted: this.wanted,
+      served: asked && (asked.path ?? (asked.port === 0 ? (port ?? 0) : asked.port)),
+      isSubstitute: this.#isSubstitute,
+    }
+  }
+
+  #adopt(candidate: Candidate, isAnnounced: boolean = false): AdoptedServer {
+    const { asked, given } = candidate
+    const server = candidate.server as Server
+    const callback = given.findLast((one) => typeof one === 'function') as (() => void) | undefined
+    if (callback && !isAnnounced) server.once('listening', callback)
+    const adopted = this.#all.get(server)?.adopted ?? new AdoptedServer(server)
+    adopted.asked(asked, isAnnounced)
+    this.#all.set(server, { adopted, asked })
+    const { signal } = (given[0] ?? {}) as { signal?: AbortSignal }
+    if (!isAnnounced) signal?.addEventListener('abort', () => server.close(), { once: true })
+    if (!this.#first) this.#serve(candidate, adopted)
     const addresses = this.#addresses
     if (addresses) process.nextTick(() => adopted.listening(addresses))
     if (this.#drained) adopted.drained()
-    return server
+    return adopted
   }
 
-  /** Whether it is the first one's port, as it was asked for or as `address()` says it. */
-  #isSame({ port, path }: AskedAddress): boolean {
-    if (path !== undefined) return false
-    const shown = this.#first?.server.address()
-    const now = typeof shown === 'object' && shown !== null ? shown.port : undefined
-    return port !== 0 && (port === this.#port || port === now)
+  #serve(candidate: Candidate, adopted: AdoptedServer): void {
+    this.#first = adopted
+    this.#firstAsked = candidate
+    adopted.closed = () => this.#closed?.()
+    for (const timer of this.#timers.splice(0)) timer.cancel()
+    this.#log.info(
+      { asked: placeOf(candidate.asked) },
+      'the application listens: its server is served by the container',
+    )
+    for (const { kind, asked } of this.#candidates) if (kind === 'http' || kind === 'cluster') this.#mention(asked)
+    this.#resolve(adopted)
   }
+
+  /** The one that was served listens by itself again. */
+  #giveBack(): void {
+    const { server, asked, given } = this.#firstAsked!
+    this.#all.get(server!)?.adopted.release()
+    this.#all.delete(server!)
+    this.#first = undefined
+    this.#isSubstitute = false
+    const failed = (err: Error): void => {
+      this.#log.error({ err }, `the server on ${describe(asked)} cannot listen there again`)
+    }
+    server!.once('error', failed).once('listening', () => server!.off('error', failed))
+    this.#candidates.push(this.#firstAsked!)
+    listenNative.apply(
+      server!,
+      given.filter((one) => typeof one !== 'function'),
+    )
+  }
+
+  /** Warns of one that is not served, which may be the one that was meant. */
+  #mention(asked: AskedAddress): void {
+    const option = asked.path === undefined ? `--app-port ${asked.port}` : `PORT=${asked.path}`
+    this.#log.warn(
+      { served: placeOf(this.#firstAsked!.asked), other: placeOf(asked) },
+      `the application has several servers: the container serves the one on ${describe(this.#firstAsked!.asked)}, and the one on ${describe(asked)} listens there by itself; ${option} would serve that one`,
+    )
+  }
+
+  #mentionOnceBound({ server, asked }: Candidate): void {
+    server!.once('listening', () => {
+      const bound = server!.address()
+      this.#mention(typeof bound === 'object' && bound !== null ? { ...asked, port: bound.port } : asked)
+    })
+  }
+
+  #wait(candidate: Candidate): void {
+    // What the module exports is known once it is loaded.
+    if (!this.#clock || this.#first) return
+    if (candidate.fate === 'refuse') {
+      this.#refuse(candidate)
+      return
+    }
+    // A port that was named is waited for.
+    if (this.wanted?.from === '--app-port') return
+    this.#timers.push(this.#clock.after(this.#patienceFor(candidate), () => this.#giveUpWaiting(candidate)))
+  }
+
+  #patienceFor({ kind, server }: Candidate): number {
+    if (this.wanted || kind === 'http') return SUBSTITUTE_WAIT
+    // gRPC's server, which listens for streams only, is hardly ever alone in an application that is to be served here.
+    return kind === 'http2' && server?.listenerCount('request') === 0 ? SUBSTITUTE_WAIT : REFUSE_WAIT
+  }
+
+  #giveUpWaiting(candidate: Candidate): void {
+    if (this.#first) return
+    if (!this.substitute()) this.#refuse(candidate)
+  }
+
+  #refuse({ kind, asked }: Candidate): void {
+    if (kind === 'http') return
+    const text = `the application listens on ${describe(asked)} with ${INSTEAD[kind]}`
+    this.#reject(new LoadError('UNSERVABLE', text))
+  }
+}
+
+/** Whether it is the server of an exported listener. */
+function isServerOf({ server }: Candidate, exported: unknown): boolean {
+  return server === exported || server?.listeners('request').includes(exported as () => void) === true
+}
+
+function kindOf(server: NetServer): ServerKind {
+  if (server instanceof Server) return 'http'
+  if (server instanceof HttpsServer) return 'https'
+  // Node exports the classes of http2 nowhere, and loading the module takes time; both of its servers have this method, and no other has.
+  return typeof (server as { updateSettings?: unknown }).updateSettings === 'function' ? 'http2' : 'net'
+}
+
+function placeOf(asked: AskedAddress): number | string {
+  return asked.path ?? asked.port
+}
+
+function describe(asked: AskedAddress): string {
+  return asked.path === undefined ? `port ${asked.port}` : `the socket ${asked.path}`
 }
 
 /** `listen(port, host)`, `listen({ port, host, path })`, `listen(path)` (node's normalizeArgs). */

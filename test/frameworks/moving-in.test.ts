@@ -158,6 +158,18 @@ const tables: Record<string, Record<string, Row | Elsewhere>> = {
       assert.equal((await facts(plain)).connections, before + 1)
       assert.equal((await facts(pair)).connections, 0)
     },
+    'the port that the app gives to `listen()`': {
+      file: 'test/container/self-calls.test.ts',
+      words: 'listens on no port for that',
+    },
+    '`process.exit()` after the first signal': {
+      file: 'test/container/interfaces/listening.test.ts',
+      words: 'does not end the process before the drain is over',
+    },
+    'a server of `https` or `http2`, or workers of `cluster`': {
+      file: 'test/container/interfaces/several-servers.test.ts',
+      words: 'is refused with what to do instead',
+    },
     '`req.socket instanceof net.Socket`': async ({ http: { plain, pair } }) => {
       assert.equal((await facts(plain)).socket, true)
       assert.equal((await facts(pair)).socket, false)

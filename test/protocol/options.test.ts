@@ -104,6 +104,30 @@ test('what follows a double dash is an argument', () => {
   assert.equal(parse(['--', '--odd-name.ts']).values.module, '--odd-name.ts')
 })
 
+test('arguments of the application follow a double dash, as they are, and after what is missing', () => {
+  const table = {
+    module: { kind: 'text', positional: true, required: true, value: 'MODULE', sentence: 'What runs.' },
+    rest: { kind: 'text', positional: true, list: true, rest: true, value: 'ARGUMENT', sentence: 'What it gets.' },
+    slots: { kind: 'integer', sentence: 'How many.' },
+  } as const
+  for (const [argv, environment, module, rest] of [
+    [['a', '--', 'b', '--slots', '1,2', '--', '-x'], {}, 'a', ['b', '--slots', '1,2', '--', '-x']],
+    [['--slots=1', '--', '-a', 'b'], {}, '-a', ['b']],
+    [['--', 'b'], { GANTRY_MODULE: 'a' }, 'a', ['b']],
+    [['c', '--', 'b'], { GANTRY_MODULE: 'a' }, 'c', ['b']],
+    [['a', '--'], { GANTRY_REST: 'x' }, 'a', ['x']],
+    [['a'], { GANTRY_REST: ' b  c,d ' }, 'a', ['b', 'c,d']],
+    [['a', '--', 'e'], { GANTRY_REST: 'b' }, 'a', ['e']],
+    [['a'], {}, 'a', []],
+  ] as const) {
+    const { values } = parseOptions(table, argv, environment)
+    assert.deepEqual([values.module, values.rest], [module, rest], argv.join(' '))
+  }
+  assert.throws(() => parseOptions(table, ['a', 'b']), /"b" is one too many; .* come after --, as in: -- b/)
+  assert.throws(() => parseOptions(table, ['a', '-x=1']), /no option -x; .* come after --, as in: -- -x=1/)
+  assert.throws(() => parseOptions(table, ['a', '--slot=1']), /did you mean --slots\?; .* -- --slot=1/)
+})
+
 test('peers are one set of all that was given', () => {
   const { peers } = parse(['--peers', '10.0.0.0/8', '--peers', 'unix']).values
   assert.equal(peers.has('10.1.2.3'), true)

@@ -134,11 +134,11 @@ describe('--interface node with a module that listens', () => {
 })
 
 describe('an application with an exit of its own', () => {
-  it('does not end the process before the drain is over, nor choose its exit code', async () => {
+  it('does not end the process before the drain is over, and chooses its exit code', async () => {
     const gantry = await start('exits.ts')
     const rest = await begin(gantry, '/')
     const stopped = stop(gantry)
     assert.equal(await rest(), 'begun ended')
-    assert.equal((await stopped).code, 0)
+    assert.equal((await stopped).code, 3)
   })
 })

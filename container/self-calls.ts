@@ -1,0 +1,148 @@
+/**
+ * Requests that an application sends to its own address. Nobody listens there, or a proxy does, which would queue them behind the request that
+ * sends them. This file replaces `net.Socket.prototype.connect`, so that such connections of this process go to a private Unix socket instead.
+ * `serve.ts` serves that socket.
+ */
+
+import { mkdtempSync, rmSync } from 'node:fs'
+import { createServer, Socket } from 'node:net'
+import { hostname, networkInterfaces, tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { Logger } from '../protocol/log.ts'
+import { TrustedPeers } from '../protocol/peers.ts'
+import type { AskedAddress } from './interfaces/adopted-server.ts'
+
+/** What a connection is made to, as `net.connect` takes it. */
+export interface Target {
+  readonly host?: string | null | undefined
+  readonly port?: number | string | null | undefined
+  readonly path?: string | null | undefined
+}
+
+export interface SelfCallOptions {
+  /** Where the application listens, or believes that it does. */
+  readonly own: () => readonly AskedAddress[]
+  readonly log: Logger
+  readonly serve: (socket: Socket) => void
+}
+
+type Connect = (this: Socket, ...args: unknown[]) => Socket
+
+const prototype = Socket.prototype as unknown as { connect: Connect }
+
+const loopback = new TrustedPeers(['loopback'])
+const EVERYWHERE: readonly string[] = ['', '::', '0.0.0.0']
+
+/** Whether a connection to `target` would reach a server that listens on one of `own`. */
+export function isSelf({ host, port, path }: Target, own: readonly AskedAddress[]): boolean {
+  for (const address of own) {
+    if (address.path !== undefined ? path === address.path : !path && isSamePlace(address, host, port)) return true
+  }
+  return false
+}
+
+function isSamePlace(own: AskedAddress, host: string | null | undefined, port: Target['port']): boolean {
+  if (own.port === 0 || Number(port) !== own.port) return false
+  const [listens, called] = [nameOf(own.host), nameOf(host)]
+  // A connection to no host, or to the wildcard address, goes to this host.
+  const toLoopback = called === 'localhost' || EVERYWHERE.includes(called) || loopback.has(called)
+  if (EVERYWHERE.includes(listens)) {
+    if (listens === '0.0.0.0' && called === '::1') return false
+    return toLoopback || isThisHost(called)
+  }
+  if (listens === called) return true
+  if (listens === 'localhost') return toLoopback
+  return toLoopback && loopback.has(listens) && (called === 'localhost' || EVERYWHERE.includes(called))
+}
+
+function nameOf(host: string | null | undefined): string {
+  const name = (host ?? '').toLowerCase().replace(/\.$/, '')
+  return name.startsWith('::ffff:') ? name.slice('::ffff:'.length) : name
+}
+
+/** An application that listens everywhere is reached by the host's own name and addresses too. */
+function isThisHost(name: string): boolean {
+  if (name === hostname().toLowerCase()) return true
+  return Object.values(networkInterfaces()).some((addresses) => addresses?.some(({ address }) => address === name))
+}
+
+export class SelfCalls {
+  readonly #options: SelfCallOptions
+  readonly #connect: Connect = prototype.connect
+  /** Made at the first of these connections; false: it cannot be made. */
+  #path: string | false | undefined
+
+  constructor(options: SelfCallOptions) {
+    this.#options = options
+  }
+
+  /** Replaces `connect` in this process. */
+  install(): this {
+    const self = this
+    prototype.connect = function connect(this: Socket, ...args: unknown[]): Socket {
+      return self.#connect.apply(this, self.#redirected(this, args))
+    }
+    return this
+  }
+
+  #redirected(socket: Socket, args: unknown[]): unknown[] {
+    const { target, rest } = targetOf(args)
+    if (!target || !isSelf(target, this.#options.own())) return args
+    // TLS, and a socket that is more than a new one, have a handle of TCP already.
+    const { encrypted, _handle: handle } = socket as { encrypted?: boolean; _handle?: unknown }
+    if (encrypted || (handle && !socket.destroyed)) return args
+    this.#path ??= this.#listen()
+    if (this.#path === false) return args
+    const port = Number(target.port ?? 0)
+    if (port !== 0) {
+      const remoteAddress = nameOf(target.host) === '::1' ? '::1' : '127.0.0.1'
+      Object.defineProperties(socket, {
+        remoteAddress: { value: remoteAddress, configurable: true },
+        remoteFamily: { value: remoteAddress === '::1' ? 'IPv6' : 'IPv4', configurable: true },
+        remotePort: { value: port, configurable: true },
+      })
+    }
+    return [{ ...target, path: this.#path }, ...rest]
+  }
+
+  /** A Unix socket in a directory that only this user can enter. Binding it takes effect at once. */
+  #listen(): string | false {
+    const { log, serve } = this.#options
+    try {
+      const directory = mkdtempSync(join(tmpdir(), 'gantry-self-'))
+      process.on('exit', () => rmSync(directory, { recursive: true, force: true }))
+      const path = join(directory, 'self.sock')
+      const server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
+        socket.on('error', () => {})
+        serve(socket)
+      })
+      server.on('error', (err) => log.error({ err }, 'a request of the application to itself was not accepted'))
+      server.listen(path)
+      server.unref()
+      if (server.listening) {
+        log.debug({ path }, 'the application calls itself: its requests to itself are served directly')
+        return path
+      }
+    } catch (err) {
+      log.warn(
+        { err },
+        `the application calls itself, and ${tmpdir()} takes no socket that would serve these requests directly: give a writable TMPDIR; they go over the network and need a slot`,
+      )
+    }
+    return false
+  }
+}
+
+/** `connect(options, callback)`, `connect(port, host, callback)`, `connect(path, callback)`, and the list that `net.connect` makes of each. */
+function targetOf(args: readonly unknown[]): { target: Target | undefined; rest: unknown[] } {
+  const [first, ...rest] = args
+  if (Array.isArray(first)) {
+    const [options, callback] = first as [Target, unknown]
+    return { target: options, rest: typeof callback === 'function' ? [callback] : [] }
+  }
+  if (typeof first === 'object' && first !== null) return { target: first as Target, rest }
+  if (typeof first === 'string' && !/^\d+$/.test(first)) return { target: { path: first }, rest }
+  if (typeof first !== 'string' && typeof first !== 'number') return { target: undefined, rest }
+  const host = typeof rest[0] === 'string' ? (rest.shift() as string) : undefined
+  return { target: { port: first, host }, rest }
+}

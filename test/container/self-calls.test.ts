@@ -1,0 +1,225 @@
+/** Requests that an application sends to itself: which connections they are, and that they need no slot, in each arrangement. */
+
+import assert from 'node:assert/strict'
+import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:net'
+import { hostname, tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, before, describe, it } from 'node:test'
+import { isSelf, type Target } from '../../container/self-calls.ts'
+import { repositoryFile, TestChild } from '../support/child.ts'
+import { startGantry } from '../support/gantry.ts'
+
+const at = (host: string | undefined, port = 3000) => [{ host, port, path: undefined }]
+
+describe('isSelf', () => {
+  for (const [own, targets, expected] of [
+    [
+      at(undefined),
+      ['localhost', 'LOCALHOST.', '127.0.0.1', '127.9.9.9', '::1', '::ffff:127.0.0.1', '', '0.0.0.0', '::'],
+      true,
+    ],
+    [at('::'), ['localhost', '127.0.0.1', '::1', hostname()], true],
+    [at('0.0.0.0'), ['localhost', '127.0.0.1', hostname()], true],
+    [at('0.0.0.0'), ['::1'], false],
+    [at('localhost'), ['localhost', '127.0.0.1', '::1'], true],
+    [at('127.0.0.1'), ['localhost', '127.0.0.1', ''], true],
+    [at('127.0.0.1'), ['::1', '127.0.0.2', hostname()], false],
+    [at('::1'), ['localhost', '::1'], true],
+    [at('::1'), ['127.0.0.1'], false],
+    [at('app.internal'), ['app.internal', 'App.Internal'], true],
+    [at('app.internal'), ['localhost', 'database.internal'], false],
+    [at('10.1.2.3'), ['10.1.2.3'], true],
+    [at('10.1.2.3'), ['localhost', '10.1.2.4'], false],
+    [at(undefined), ['example.com', '192.0.2.1', '2001:db8::1'], false],
+  ] as const) {
+    for (const host of targets) {
+      it(`${expected ? 'takes' : 'leaves'} a connection to ${JSON.stringify(host)} of one that listens on ${own[0]?.host}`, () => {
+        assert.equal(isSelf({ host, port: 3000 }, own), expected)
+        assert.equal(isSelf({ host, port: '3000' }, own), expected)
+        assert.equal(isSelf({ host, port: 3001 }, own), false)
+        assert.equal(isSelf({ host, port: 3000, path: '/run/other.sock' }, own), false)
+      })
+    }
+  }
+
+  it('takes a connection to the Unix socket of one that listens there, and to no port', () => {
+    const own = [{ port: 0, host: undefined, path: '/run/app.sock' }]
+    assert.ok(isSelf({ path: '/run/app.sock' }, own))
+    for (const other of [{ path: '/run/other.sock' }, { port: 0 }, { host: 'localhost', port: 80 }] as Target[]) {
+      assert.ok(!isSelf(other, own))
+    }
+  })
+
+  it('takes nothing of one that listens on any port that is free, or nowhere', () => {
+    assert.ok(!isSelf({ host: 'localhost', port: 0 }, at(undefined, 0)))
+    assert.ok(!isSelf({ host: 'localhost', port: 3000 }, []))
+  })
+})
+
+const files: Record<string, string> = {
+  // Each request calls the application itself once more for each host that is left in its path.
+  'listens.mjs': `
+    import { createServer, get } from 'node:http'
+    import { connect } from 'node:net'
+    const PORT = Number(process.env.PORT)
+    const text = (url) => fetch(url).then((response) => response.text())
+    const other = createServer((req, res) => res.end('other')).listen(0, '127.0.0.1')
+    const server = createServer(async (req, res) => {
+      try {
+        const [, kind, ...rest] = req.url.split('/')
+        if (kind === 'inner') res.end('inner ' + req.headers.host + ' ' + req.socket.remoteAddress)
+        else if (kind === 'other') res.end(await text('http://127.0.0.1:' + other.address().port))
+        else if (kind === 'shown') res.end(await text('http://127.0.0.1:' + server.address().port + '/inner'))
+        else if (kind === 'get') get({ port: PORT, path: '/inner', agent: false }, (inner) => inner.pipe(res))
+        else if (kind === 'upgrade') {
+          const socket = connect(PORT, () => socket.write('GET / HTTP/1.1\\r\\nHost: a\\r\\nConnection: Upgrade\\r\\nUpgrade: echo\\r\\n\\r\\n'))
+          socket.once('data', (head) => { res.end(String(head).split('\\r\\n')[0] + ' ' + socket.remotePort); socket.destroy() })
+        } else res.end(kind + ' > ' + await text('http://' + kind + ':' + PORT + '/' + (rest.join('/') || 'inner')))
+      } catch (error) { res.end(error + ' ' + error.cause) }
+    })
+    server.on('upgrade', (req, socket) => socket.end('HTTP/1.1 101 Switching Protocols\\r\\nConnection: Upgrade\\r\\nUpgrade: echo\\r\\n\\r\\n'))
+    server.listen(PORT)`,
+  'path.mjs': `
+    import { createServer, get } from 'node:http'
+    createServer((req, res) => {
+      if (req.url === '/inner') return res.end('inner')
+      get({ socketPath: process.env.PORT, path: '/inner' }, (inner) => inner.pipe(res))
+    }).listen(process.env.PORT)`,
+  'exported.mjs': `
+    export default {
+      async fetch(request) {
+        const { pathname } = new URL(request.url)
+        if (pathname === '/inner') return new Response('inner')
+        return new Response('outer ' + await (await fetch('http://localhost:' + process.env.PORT + '/inner')).text())
+      },
+    }`,
+}
+
+let directory = ''
+before(() => {
+  directory = mkdtempSync(join(tmpdir(), 'gantry-self-test-'))
+  for (const [name, text] of Object.entries(files)) writeFileSync(join(directory, name), text)
+})
+after(() => rmSync(directory, { recursive: true, force: true }))
+
+/** A port that nobody listens on, and that nobody is given by chance: below those that the system gives out. */
+async function freePort(): Promise<number> {
+  for (;;) {
+    const port = 20_000 + Math.floor(Math.random() * 10_000)
+    const server = createServer()
+    const isFree = await new Promise<boolean>((resolve) => {
+      server.once('error', () => resolve(false)).listen(port, () => resolve(true))
+    })
+    server.close()
+    if (isFree) return port
+  }
+}
+
+interface Served {
+  readonly port: number
+  end(): Promise<void>
+}
+
+const ONE_SLOT = ['--interface=node', '--slots=1', '--access-log=off']
+
+async function up(port: number, listen: string): Promise<Served> {
+  const child = new TestChild(
+    [repositoryFile('gantry.ts'), 'up', join(directory, 'listens.mjs'), ...ONE_SLOT, '--listen', listen],
+    { env: { PORT: String(port) } },
+  )
+  const url = /is served at http:\/\/\S+:(\d+)\//
+  await child.until(() => url.test(child.stderr))
+  return {
+    port: Number(url.exec(child.stderr)![1]),
+    end: async () => void (await child.insist('SIGTERM')),
+  }
+}
+
+async function container(port: number | string, module: string, ...argv: string[]): Promise<Served> {
+  const gantry = await startGantry(['container', join(directory, module), ...ONE_SLOT.slice(1), ...argv], {
+    env: { PORT: String(port) },
+  })
+  return { port: gantry.port, end: () => gantry.child.end() }
+}
+
+async function joined(port: number): Promise<Served> {
+  const socket = `unix:${join(directory, 'join.sock')}`
+  const proxy = await startGantry(['proxy', '--listen=127.0.0.1:0', `--join-listen=${socket}`, '--access-log=off'])
+  const served = await container(port, 'listens.mjs', '--interface=node', `--join=${socket}`)
+  return { port: proxy.port, end: () => Promise.all([proxy.child.end(), served.end()]).then(() => {}) }
+}
+
+const arrangements: Readonly<Record<string, (port: number) => Promise<Served>>> = {
+  'up, whose proxy listens on another port': (port) => up(port, '127.0.0.1:0'),
+  'up, whose proxy listens on the same port': (port) => up(port, `:${port}`),
+  'a container that joins a proxy': joined,
+  'a container on the same port': (port) => container(port, 'listens.mjs', '--interface=node', `--listen=:${port}`),
+  'a container on another port': (port) => container(port, 'listens.mjs', '--interface=node', '--listen=127.0.0.1:0'),
+}
+
+describe('an application that calls itself', () => {
+  for (const [name, arrange] of Object.entries(arrangements)) {
+    it(`is answered in ${name}, although its only slot is taken`, async () => {
+      const port = await freePort()
+      const served = await arrange(port)
+      const ask = async (path: string): Promise<string> =>
+        await (await fetch(`http://127.0.0.1:${served.port}${path}`)).text()
+      try {
+        for (const host of ['localhost', '127.0.0.1', '[::1]']) {
+          assert.equal(await ask(`/${host}`), `${host} > inner ${host}:${port} 127.0.0.1`)
+        }
+        assert.equal(
+          await ask('/localhost/127.0.0.1/localhost'),
+          `localhost > 127.0.0.1 > localhost > inner localhost:${port} 127.0.0.1`,
+        )
+        assert.match(await ask('/shown'), /^inner 127\.0\.0\.1:\d+ 127\.0\.0\.1$/)
+        assert.equal(await ask('/get'), `inner localhost:${port} 127.0.0.1`)
+        assert.equal(await ask('/upgrade'), `HTTP/1.1 101 Switching Protocols ${port}`)
+        assert.equal(await ask('/other'), 'other')
+      } finally {
+        await served.end()
+      }
+    })
+  }
+
+  it('is answered over the Unix socket that it asked for', async () => {
+    const served = await container(join(directory, 'app.sock'), 'path.mjs', '--interface=node', '--listen=127.0.0.1:0')
+    assert.equal(await (await fetch(`http://127.0.0.1:${served.port}/`)).text(), 'inner')
+    await served.end()
+  })
+
+  it('is answered on PORT where it is exported and does not listen', async () => {
+    const served = await container(await freePort(), 'exported.mjs', '--listen=127.0.0.1:0')
+    assert.equal(await (await fetch(`http://127.0.0.1:${served.port}/`)).text(), 'outer inner')
+    await served.end()
+  })
+
+  it('listens on no port for that, and leaves no file behind', async () => {
+    const temporary = mkdtempSync(join(directory, 'tmp-'))
+    const port = await freePort()
+    const gantry = await startGantry(
+      ['container', join(directory, 'listens.mjs'), '--interface=node', '--listen=127.0.0.1:0', '--access-log=off'],
+      { env: { PORT: String(port), TMPDIR: temporary } },
+    )
+    assert.match(await (await fetch(`http://127.0.0.1:${gantry.port}/localhost`)).text(), /inner/)
+    assert.equal(readdirSync(temporary).length, 1)
+    await assert.rejects(fetch(`http://127.0.0.1:${port}/inner`), ({ cause }: Error) =>
+      /ECONNREFUSED/.test(String(cause)),
+    )
+    gantry.child.process.kill('SIGTERM')
+    await gantry.child.exited
+    assert.deepEqual(readdirSync(temporary), [])
+  })
+
+  it('is told of a directory for temporary files that cannot be written to', async () => {
+    const port = await freePort()
+    const gantry = await startGantry(
+      ['container', join(directory, 'listens.mjs'), '--interface=node', '--listen=127.0.0.1:0', '--access-log=off'],
+      { env: { PORT: String(port), TMPDIR: join(directory, 'nowhere') } },
+    )
+    assert.match(await (await fetch(`http://127.0.0.1:${gantry.port}/localhost`)).text(), /ECONNREFUSED/)
+    await gantry.child.until(() => gantry.child.log.some(({ msg }) => /give a writable TMPDIR/.test(String(msg))))
+    await gantry.child.end()
+  })
+})
