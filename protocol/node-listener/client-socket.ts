@@ -171,11 +171,29 @@ export abstract class ClientSocket extends LazyDuplex {
     return this
   }
 
-  /** @throws Error always: it is connected, and stays what it is connected to */
-  connect(): never {
-    throw Object.assign(new Error("a request's socket cannot connect anywhere else: make one with net.connect()"), {
-      code: 'EISCONN',
+  /** It is connected, and stays what it is connected to: as on a connected net.Socket, that is an error and the socket's end. */
+  connect(): this {
+    const error = new Error("a request's socket cannot connect anywhere else: make one with net.connect()")
+    return this.destroy(Object.assign(error, { code: 'EISCONN' }))
+  }
+
+  /** On a destroyed stream that nothing has failed, Duplex would never call back. */
+  override end(...given: unknown[]): this {
+    if (!this.destroyed) return super.end(...given)
+    const callback = given.findLast((one) => typeof one === 'function') as ((error: Error) => void) | undefined
+    const error = Object.assign(new Error('Cannot call end after a stream was destroyed'), {
+      code: 'ERR_STREAM_DESTROYED',
     })
+    if (callback) process.nextTick(callback, error)
+    return this
+  }
+
+  getTypeOfService(): number {
+    return 0
+  }
+
+  setTypeOfService(): this {
+    return this
   }
 
   /** As net.Socket's, 'close' says whether it was by an error of the connection: those are 'aborted' here. */

@@ -106,6 +106,13 @@ export class Connection extends ClientSocket implements BodyQueueHost {
     return super.destroy(error)
   }
 
+  /** @throws Error always, as node's server does: the bytes are a request's */
+  override setEncoding(): never {
+    throw Object.assign(new Error('Changing the socket encoding is not allowed per RFC7230 Section 3.'), {
+      code: 'ERR_HTTP_SOCKET_ENCODING',
+    })
+  }
+
   /** `IncomingMessage` resumes its socket when it is read. */
   override resume(): this {
     this.request?.pump()
@@ -143,6 +150,11 @@ export class Connection extends ClientSocket implements BodyQueueHost {
 
   #offer(chunks: Uint8Array[], callback: Callback): void {
     this.moved()
+    if (this.body.phase === 'closed') {
+      // On node it would go to the client before the next response. Here nothing of this request reaches a client any more.
+      callback()
+      return
+    }
     if (!this.response?.started) {
       this.#writeRaw(chunks, callback)
       return
@@ -187,7 +199,8 @@ export class Connection extends ClientSocket implements BodyQueueHost {
 
   /** `req.socket.end()`: node sends FIN, which truncates a response that was not ended. */
   override _final(callback: Callback): void {
-    if (!this.#responded && !this.#raw?.end()) this.destroy()
+    const whole = this.#responded ? this.body.phase !== 'closed' : this.#raw?.end() === true
+    if (!whole) this.once('finish', () => this.destroy())
     callback()
   }
 
@@ -198,8 +211,8 @@ export class Connection extends ClientSocket implements BodyQueueHost {
     } else this.body.abort(this.#failure)
     this.response?.closed()
     this.release()
-    // No 'error' event: node's server handles a socket's errors itself, and 'close' follows in any case.
-    callback(null)
+    // Node's server handles a socket's errors itself: nobody has to listen.
+    callback(this.listenerCount('error') > 0 ? error : null)
   }
 }
 
