@@ -139,6 +139,10 @@ const tables: Record<string, Record<string, Row | Elsewhere>> = {
       assert.match(await halfClosed(plain), /le/)
       assert.equal(await halfClosed(pair), '')
     },
+    'a status above 599': {
+      file: 'test/protocol/node-listener/ends.test.ts',
+      words: 'does not throw out of writeHead(): the client gets a 500, and the refusal is logged',
+    },
     "`maxRequestsPerSocket`, `keepAliveTimeout` and other limits of the server's connections": async ({
       http: { plain, pair },
     }) => {
@@ -153,10 +157,26 @@ const tables: Record<string, Record<string, Row | Elsewhere>> = {
         client.destroy()
       }
     },
+    "the server's options of sockets and of parsing": {
+      file: 'test/protocol/node-listener/listener-server.test.ts',
+      words: 'is known not to use what the documentation says that it does not use',
+    },
+    '`server.ref()` and `server.unref()`': {
+      file: 'test/protocol/node-listener/listener-server.test.ts',
+      words: 'is known not to use what the documentation says that it does not use',
+    },
+    '`server.getConnections()`': {
+      file: 'test/protocol/node-listener/listener-server.test.ts',
+      words: 'counts the connections of requests that are not over, and closes them',
+    },
     "the server's `connection` event": async ({ http: { plain, pair } }) => {
       const before = (await facts(plain)).connections
       assert.equal((await facts(plain)).connections, before + 1)
       assert.equal((await facts(pair)).connections, 0)
+    },
+    '`req.socket` after the response': {
+      file: 'test/protocol/node-listener/ends.test.ts',
+      words: "emits 'close' to who listens, and aborts neither the request nor its signal",
     },
     '`req.socket instanceof net.Socket`': async ({ http: { plain, pair } }) => {
       assert.equal((await facts(plain)).socket, true)
