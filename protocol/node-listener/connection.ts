@@ -18,6 +18,8 @@ type Callback = (error?: Error | null) => void
 
 /** What a connection tells its request's feed. */
 export interface Carried {
+  /** The listener has returned. */
+  began(): void
   /** The request's reader wants more. */
   pump(): void
   /** The exchange closed the body. */

@@ -62,20 +62,19 @@ export function fromServer(server: Server, options: ListenerServerOptions = {}):
 function serve(server: ListenerServer, shouldUpgrade: FromNodeOptions['shouldUpgrade']): Application {
   return (environ, startResponse) => {
     const connection = new Connection(environ, server, startResponse)
-    const fed = makeRequest(environ, connection, server)
-    const { req, feed } = fed
-    if (environ['HTTP_UPGRADE'] !== undefined && (shouldUpgrade?.(environ) ?? true) && server.shouldUpgrade(req)) {
-      connection.release()
-      return upgrade(server, fed, environ, startResponse)
-    }
-    connection.request = feed
-    const res = makeResponse(req, connection, environ, startResponse, server)
     try {
-      server.request(req, res)
+      const fed = makeRequest(environ, connection, server)
+      const { req, feed } = fed
+      if (environ['HTTP_UPGRADE'] !== undefined && (shouldUpgrade?.(environ) ?? true) && server.shouldUpgrade(req)) {
+        connection.release()
+        return upgrade(server, fed, environ, startResponse)
+      }
+      connection.request = feed
+      server.request(req, makeResponse(req, connection, environ, startResponse, server))
     } catch (error) {
       if (connection.failed(error)) throw error
     }
-    feed.began()
+    connection.request?.began()
     return watched(connection, connection.body.body(), environ)
   }
 }

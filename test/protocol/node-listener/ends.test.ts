@@ -174,6 +174,20 @@ describe('fromNode: a socket that is written to by the listener itself', () => {
     assert.equal(hinted.sink.status, '200 OK')
   })
 
+  it('takes a whole answer to a request that is no upgrade, and tells the response of its end', async () => {
+    const events: string[] = []
+    const { sink, whenSettled } = serve((req, res) => {
+      req.on('aborted', () => events.push('aborted'))
+      res.on('close', () => events.push(`close ${res.headersSent}`))
+      req.socket.write('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok')
+    })
+    await whenSettled
+    await until(() => events.length > 1)
+    assert.deepEqual([sink.status, sink.body, sink.ended], ['200 OK', 'ok', true])
+    // As node's do when the connection closes on a response that was not ended.
+    assert.deepEqual(events, ['aborted', 'close false'])
+  })
+
   it('answers 500 for bytes that are no response, and tells the response of its end', async () => {
     const events: string[] = []
     const { sink, log, whenSettled } = serve((req: IncomingMessage, res: ServerResponse) => {

@@ -360,6 +360,27 @@ describe("a listener's server", () => {
     ])
   })
 
+  it('counts no request that its own classes or callbacks refuse to make', async () => {
+    class Refusing extends IncomingMessage {
+      constructor(...given: never[]) {
+        super(...(given as unknown as [never]))
+        throw new Error('refused')
+      }
+    }
+    const refusing = createServer({ IncomingMessage: Refusing as never })
+    const choosing = createServer()
+    ;(choosing as unknown as { shouldUpgradeCallback: unknown }).shouldUpgradeCallback = () => {
+      throw new Error('refused')
+    }
+    for (const server of [refusing, choosing]) {
+      const { sink, log, whenSettled } = run(fromServer(server), UPGRADE)
+      await whenSettled
+      assert.equal(sink.status, '500 Internal Server Error')
+      assert.match(String(log.lines[0]?.fields['err']), /refused/)
+      assert.equal(await new Promise((resolve) => server.getConnections((_, count) => resolve(count))), 0)
+    }
+  })
+
   it('counts an upgraded connection until it closes, and leaves it to its listener', async () => {
     const server = createServer()
     server.on('upgrade', (_req, socket) =>

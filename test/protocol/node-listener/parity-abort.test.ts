@@ -5,6 +5,8 @@
 
 import { setImmediate as turn } from 'node:timers/promises'
 import express from 'express'
+import Fastify from 'fastify'
+import Koa from 'koa'
 import { type Case, compare, type Note, watch } from '../../support/parity.ts'
 
 type Listener = Case['listener']
@@ -116,7 +118,82 @@ function late(way: (res: Parameters<Listener>[1], note: Note) => void): Case['li
   }
 }
 
+/** Frameworks whose own error handling is noted, and which answer once their client has gone. */
+const frameworks: readonly (readonly [name: string, make: (note: Note) => Listener | Promise<Listener>])[] = [
+  [
+    'an Express handler that awaits',
+    (note) =>
+      app(async (req, res) => {
+        await gone(req)
+        res.status(204).end()
+        note(`${res.headersSent} ${res.writableEnded}`)
+      }),
+  ],
+  [
+    'an Express handler that sends',
+    (note) =>
+      app(async (req, res) => {
+        await gone(req)
+        res.json({ a: 1 })
+        note(`${res.headersSent} ${res.writableEnded}`)
+      }),
+  ],
+  [
+    'Koa',
+    (note) => {
+      const koa = new Koa()
+      koa.on('error', (error: Error) => note(`error event: ${error.message}`))
+      koa.use(async (context) => {
+        await gone(context.req)
+        context.status = 204
+      })
+      koa.use(() => {})
+      return koa.callback() as Listener
+    },
+  ],
+  [
+    'Fastify',
+    async (note) => {
+      const fastify = Fastify()
+      fastify.addHook('onError', async (_request, _reply, error) => note(`onError: ${error.message}`))
+      fastify.addHook('onSend', async (_request, reply, payload) => {
+        note(`onSend ${reply.statusCode}`)
+        return payload
+      })
+      fastify.get('/', async (request, reply) => {
+        await gone(request.raw)
+        return reply.code(204).send()
+      })
+      await fastify.ready()
+      return fastify.routing as unknown as Listener
+    },
+  ],
+]
+
+/** Resolves a little after the client of `req` has left. */
+async function gone(req: Parameters<Listener>[0]): Promise<void> {
+  if (!req.socket.destroyed) await new Promise((resolve) => req.socket.once('close', resolve))
+  await turn()
+}
+
 const cases: Case[] = [
+  ...frameworks.map(
+    ([name, make]): Case => ({
+      title: `${name}: answers a client that has gone`,
+      leaves: true,
+      last: 'last',
+      listener: async (req, res, note) => {
+        const listener = await make(note)
+        // For the client, which leaves then.
+        note('req data')
+        void gone(req).then(async () => {
+          for (let at = 0; at < 10; at++) await turn()
+          note('last')
+        })
+        listener(req, res, note)
+      },
+    }),
+  ),
   ...destroyed.map(([what, listener]): Case => ({ title: `destroying ${what} after the answer`, listener })),
   ...destroyed.map(
     ([what, listener]): Case => ({ title: `destroying ${what} after the answer to an upload`, listener, ...upload }),
