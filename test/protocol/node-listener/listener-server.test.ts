@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict'
 import { AsyncLocalStorage } from 'node:async_hooks'
-import { channel, subscribe, unsubscribe } from 'node:diagnostics_channel'
+import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import { once } from 'node:events'
 import {
   createServer,
@@ -166,10 +166,6 @@ describe('node publishes of a request', () => {
     unsubscribe('http.server.request.start', count)
     assert.equal(told, 0)
   })
-
-  it('with no cost to who has not subscribed', () => {
-    assert.equal(channel('http.server.request.start').hasSubscribers, false)
-  })
 })
 
 describe("a listener's server", () => {
@@ -290,13 +286,12 @@ describe("a listener's server", () => {
   })
 
   it('keeps the options of createServer() that are about requests and responses', async () => {
+    const told: unknown[] = []
     const options = { joinDuplicateHeaders: true, uniqueHeaders: ['X-Once'], rejectNonStandardBodyWrites: true }
     const seen = await both(
       () =>
         createServer(options as never, (req, res) => {
           let code: unknown
-          const early = new ServerResponse(req)
-          early.destroy()
           res.statusCode = req.url === '/204' ? 204 : 200
           res.setHeader('X-Once', ['a', 'b'])
           res.setHeader('X-Many', ['a', 'b'])
@@ -319,8 +314,6 @@ describe("a listener's server", () => {
     assert.deepEqual(seen[1], seen[0])
     assert.deepEqual(told, ['ERR_HTTP_BODY_NOT_ALLOWED', 'ERR_HTTP_BODY_NOT_ALLOWED'])
   })
-  const told: unknown[] = []
-
   it('counts the connections of requests that are not over, and closes them', async () => {
     const [native, ours] = await both(
       () => createServer((req, res) => void (req.url === '/wait' ? res.write('begun') : res.end('x'))),
