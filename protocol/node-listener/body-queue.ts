@@ -3,8 +3,8 @@
  * takes them one by one, and the stream is called back once the last of them was taken and more is asked for. So no more
  * than one batch waits here, and Node's own buffer behind it applies backpressure.
  *
- * It knows neither streams nor HTTP. A response that is whole before the exchange asks for it can be given as an array, which
- * an exchange sends in one piece.
+ * It knows neither streams nor HTTP. A response that is whole before the exchange asks for it can be given as an array,
+ * which an exchange sends in one piece.
  */
 
 import type { Body } from '../application.ts'
@@ -89,7 +89,10 @@ export class BodyQueue {
     else this.#settle()
   }
 
-  /** The body ends too early: what was offered is still sent, then the exchange gets `error`. A body that has ended stays whole. */
+  /**
+   * The body ends too early: what was offered is still sent, then the exchange gets `error`. A body that has ended
+   * stays whole.
+   */
   truncate(error: unknown): void {
     if (this.#phase !== 'open') return
     this.#phase = 'failed'
@@ -98,7 +101,10 @@ export class BodyQueue {
     this.#reject()
   }
 
-  /** Nothing more is sent, and the exchange gets `error`. The first failure stands, and a body that has ended stays whole. */
+  /**
+   * Nothing more is sent, and the exchange gets `error`. The first failure stands, and a body that has ended stays
+   * whole.
+   */
   abort(error: unknown): void {
     if (this.#phase === 'open') this.#failure = error
     else if (this.#phase !== 'failed') return
@@ -173,7 +179,7 @@ export class BodyQueue {
     this.#host.bodyClosed(whole)
   }
 
-  /** Tells whoever waits for the body, or for its next chunk, of the failure. What is left in the queue comes first. */
+  /** Rejects a pending body or chunk with the failure. Chunks that are left in the queue are sent first. */
   #reject(): void {
     const next = this.#next
     this.#next = undefined

@@ -20,8 +20,9 @@ export interface SocketOwner {
 }
 
 /**
- * A listener that destroys its socket still has this much of what waits in it delivered, bytes: a system's send buffer for a connection
- * takes at least that. More than this waits for a slow client, and a socket is destroyed to stop waiting.
+ * A listener that destroys its socket still has this much of what waits in it delivered, bytes: a system's send buffer
+ * for a connection takes at least that. More than this waits for a slow client, and a socket is destroyed to stop
+ * waiting.
  */
 const SEND_BUFFER = 64 * 1024
 
@@ -59,10 +60,15 @@ export abstract class ClientSocket extends LazyDuplex {
     this.encrypted = environ['wsgi.url_scheme'] === 'https'
   }
 
-  /** Aborts the exchange with `error` as it is: what a listener threw, or the reason why the client gets no response. */
+  /**
+   * Aborts the exchange with `error` as it is: what a listener threw, or the reason why the client gets no response.
+   */
   abstract fail(error: unknown): void
 
-  /** The listener failed. Whether the exchange is to be told: its response is not written to its end. */
+  /**
+   * The listener threw or rejected. Returns true if the exchange gets `error`, false if the response was already
+   * written to its end or aborted: `error` is logged then.
+   */
   abstract failed(error: unknown): boolean
 
   /** `closeAllConnections()` of its server. Upgraded ones are not the server's any more. */
@@ -171,7 +177,10 @@ export abstract class ClientSocket extends LazyDuplex {
     return this
   }
 
-  /** It is connected, and stays what it is connected to: as on a connected net.Socket, that is an error and the socket's end. */
+  /**
+   * It is connected, and stays what it is connected to: as on a connected net.Socket, that is an error and the socket's
+   * end.
+   */
   connect(): this {
     const error = new Error("a request's socket cannot connect anywhere else: make one with net.connect()")
     return this.destroy(Object.assign(error, { code: 'EISCONN' }))

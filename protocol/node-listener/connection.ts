@@ -1,7 +1,7 @@
 /**
  * What `req.socket` and `res.socket` are: a Duplex that behaves as the client's connection does for one request. What the
- * response writes goes to the application's body; destroying it truncates a response that is not written to its end; a client that went
- * away closes it.
+ * response writes goes to the application's body; destroying it truncates a response that is not written to its end; a
+ * client that went away closes it.
  *
  * It knows neither headers nor requests: `response.ts` and `from-node.ts` hang on its events, as node's own server does on a
  * socket's.
@@ -94,11 +94,15 @@ export class Connection extends ClientSocket implements BodyQueueHost {
   bodyClosed(whole: boolean): void {
     this.release()
     this.request?.over()
-    // A whole answer that its response knows nothing of was written to the socket itself: this is how the response hears of its end.
+    // The listener wrote a whole response to the socket itself: `res` was not ended, and closes with the connection, as
+    // on node.
     if (!whole || !this.#responded) this.destroy()
   }
 
-  /** The response is over, and node's connection would live on. Here it ends, which those who listen are told once the request is over, too. */
+  /**
+   * The response is complete. The connection ends with it: listeners of 'close' get the event once the request is
+   * complete, too.
+   */
   over(): void {
     if (this.listenerCount('close') > 0) this.request?.whenOver(() => this.destroy())
   }
@@ -153,7 +157,7 @@ export class Connection extends ClientSocket implements BodyQueueHost {
   #offer(chunks: Uint8Array[], callback: Callback): void {
     this.moved()
     if (this.body.phase === 'closed') {
-      // On node it would go to the client before the next response. Here nothing of this request reaches a client any more.
+      // On node these bytes would precede the next response. Here the exchange is complete: they are dropped.
       callback()
       return
     }
@@ -213,7 +217,7 @@ export class Connection extends ClientSocket implements BodyQueueHost {
     } else this.body.abort(this.#failure)
     this.response?.closed()
     this.release()
-    // Node's server handles a socket's errors itself: nobody has to listen.
+    // An 'error' event without a listener would throw; node's server always has one on its sockets.
     callback(this.listenerCount('error') > 0 ? error : null)
   }
 }

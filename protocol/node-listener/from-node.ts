@@ -42,10 +42,11 @@ export interface FromNodeOptions {
 /**
  * The application that `listener` is.
  *
- * `req.socket.server` is an `http.Server` of its own that never listens: listeners that are added to it, 'upgrade' too, get requests.
- * Hop-by-hop fields that the listener sets are left out, not refused. What it throws before its response was written to its end is the
- * exchange's 500 (an `HttpError`: its status) or, once the head was sent, a visibly truncated response; so is `res.destroy()`.
- * `writeContinue` does nothing: the gateway sends 100 when the request is first read.
+ * `req.socket.server` is an `http.Server` of its own that never listens: listeners that are added to it, 'upgrade' too,
+ * get requests. Hop-by-hop fields that the listener sets are left out, not refused. What it throws before its response
+ * was written to its end is the exchange's 500 (an `HttpError`: its status) or, once the head was sent, a visibly
+ * truncated response; so is `res.destroy()`. `writeContinue` does nothing: the gateway sends 100 when the request is
+ * first read.
  */
 export function fromNode(listener: NodeListener, options: FromNodeOptions = {}): Application {
   const { onUpgrade, shouldUpgrade } = options

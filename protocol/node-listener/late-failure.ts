@@ -1,12 +1,15 @@
 /**
- * What a listener throws, or its promise rejects with, once its exchange cannot be told any more: the response was written to its end, or
- * nobody is there to get one. In a process of its own an uncaught exception would log it and end the process.
+ * Logs what a listener throws or rejects with after its response was written to its end or aborted. On plain node that
+ * is an uncaught exception, which ends the process with all its requests; here the other requests go on.
  */
 
 import type { Environ } from '../application.ts'
 import { AbortError } from '../errors.ts'
 
-/** Codes of the errors by which streams and signals tell a listener that its connection closed. That it passes them on is no failure of its own. */
+/**
+ * Codes of the errors that streams and signals give a listener because its connection closed: passing them on is not a
+ * failure of the listener.
+ */
 const CLOSED: ReadonlySet<unknown> = new Set([
   'ECONNRESET',
   'ABORT_ERR',

@@ -1,7 +1,7 @@
 /**
- * The `http.Server` that a listener's requests belong to: it chooses the event of each (as node's parserOnIncoming), has its classes for
- * requests and responses, and counts and closes their sockets. The server itself does not listen; who calls `listen()` or adopts it is not
- * known here.
+ * The `http.Server` that a listener's requests belong to: it chooses the event of each (as node's parserOnIncoming),
+ * has its classes for requests and responses, and counts and closes their sockets. The server itself does not listen;
+ * who calls `listen()` or adopts it is not known here.
  */
 
 import { IncomingMessage, type Server, ServerResponse } from 'node:http'
@@ -53,7 +53,7 @@ export class ListenerServer implements SocketOwner, RequestSettings, ResponseSet
   }
 
   upgrade(req: IncomingMessage, socket: Duplex, head: Buffer): void {
-    // As node's server: nobody is there to answer.
+    // As node's server does without an 'upgrade' listener.
     if (!this.server.emit('upgrade', req, socket, head)) socket.destroy()
   }
 
@@ -96,7 +96,7 @@ function eventFor(req: IncomingMessage, server: Server): 'request' | 'checkConti
   return server.listenerCount(event) > 0 ? event : 'request'
 }
 
-/** `server.setTimeout()`: who listens for 'timeout' handles it, else the connection is destroyed. */
+/** `server.setTimeout()`: a 'timeout' listener handles the timeout; without one the connection is destroyed. */
 function limitIdling(server: Server, req: IncomingMessage): void {
   const socket = req.socket as unknown as Connection
   socket.setTimeout(server.timeout)

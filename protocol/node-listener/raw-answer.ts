@@ -1,7 +1,7 @@
 /**
- * A response that a listener writes to a request's socket itself, as bytes: an informational one (`writeEarlyHints()` of node's
- * ServerResponse does the same), or a whole one, as code for upgrades does. It becomes early hints, a head for `startResponse`, and a body.
- * `raw-response.ts` reads the bytes; the socket decides when they count.
+ * A response that a listener writes to a request's socket itself, as bytes: an informational one (`writeEarlyHints()`
+ * of node's ServerResponse does the same), or a whole one, as code for upgrades does. It becomes early hints, a head
+ * for `startResponse`, and a body. `raw-response.ts` reads the bytes; the socket decides when they count.
  */
 
 import type { Environ, Headers, StartResponse } from '../application.ts'
@@ -68,8 +68,8 @@ export class RawAnswer {
   }
 
   /**
-   * The listener destroyed the socket. A client of node's server would see the connection close: that completes a body without a declared
-   * length. It truncates any other, and with `error` every body that has begun.
+   * The listener destroyed the socket. A client of node's server would see the connection close: that completes a body
+   * without a declared length. It truncates any other, and with `error` every body that has begun.
    *
    * @param flushed whether `write` was given all that the listener wrote
    */
@@ -79,7 +79,7 @@ export class RawAnswer {
   }
 
   #inform(code: number, headers: Headers): void {
-    // The gateway sends 100 when the request is first read; nobody reads 102 any more (RFC 4918 dropped it).
+    // The gateway sends 100 when the request is first read; no client uses 102 any more (RFC 4918 dropped it).
     if (code === 103) this.#environ.gantry.earlyHints(endToEnd(headers))
   }
 }

@@ -4,8 +4,9 @@
  *
  * What is replaced is replaced on the object itself: frameworks put their own prototypes below it (Express does), and a
  * subclass's methods would be gone. All else (implicit heads, `strictContentLength`, write callbacks, 'drain', 'finish',
- * informational responses, the errors of late calls) is node's, and after an abort everything is. It relies on four of its hooks,
- * `_storeHeader`, `_finish`, `assignSocket` and `detachSocket`, the same as test servers and middleware do; a test guards each.
+ * informational responses, the errors of late calls) is node's, and after an abort everything is. It relies on four of
+ * its hooks, `_storeHeader`, `_finish`, `assignSocket` and `detachSocket`, the same as test servers and middleware do;
+ * a test guards each.
  */
 
 import { channel } from 'node:diagnostics_channel'
@@ -47,7 +48,7 @@ interface Dumpable {
 const requestStart = channel('http.server.request.start')
 const responseFinish = channel('http.server.response.finish')
 
-/** `req.signal`'s, since Node 24.15: the end of a whole response's connection must not abort it. */
+/** Of `req.signal`, where Node has it: a connection that closes after a complete response must not abort the signal. */
 const DETACH_SIGNAL: symbol | undefined = Object.getOwnPropertySymbols(IncomingMessage.prototype).find(
   ({ description }) => description === 'kDetachAbortSignal',
 )
@@ -67,7 +68,10 @@ export interface ResponseSettings {
   readonly keepFraming: boolean
 }
 
-/** A response to `req` over `connection`. Publishes what node's server publishes of a request before its listeners are called. */
+/**
+ * A response to `req` over `connection`. Publishes what node's server publishes of a request before its listeners are
+ * called.
+ */
 export function makeResponse(
   req: IncomingMessage,
   connection: Connection,
@@ -101,7 +105,10 @@ class Reply implements Answering {
   readonly #settings: ResponseSettings
   #write: Write | undefined
   #lengthKnown = false
-  /** Whether node would send the body in chunks. The gateway frames it here, so that the response is told only once nothing is sent any more. */
+  /**
+   * Whether node would send the body in chunks. The gateway frames the body, so `chunkedEncoding` is set only once the
+   * connection is destroyed.
+   */
   #chunked = false
 
   constructor(
@@ -157,8 +164,8 @@ class Reply implements Answering {
       // `HTTP/1.1 200 OK\r\n` → `200 OK`.
       this.#write = this.#startResponse(statusFromWire(firstLine.slice(9, -2)), kept)
     } catch (error) {
-      // An abort that the connection has not heard of yet, or a head that node sends and the contract refuses (status 999): the caller may
-      // be a timer or an event, where node never throws. The exchange answers and logs.
+      // An abort that the connection has not heard of yet, or a head that node sends and the contract refuses (status
+      // 999): the caller may be a timer or an event, where node never throws. The exchange answers and logs.
       this.connection.fail(error)
       return false
     }

@@ -1,4 +1,7 @@
-/** Node listeners as applications, which keep no contract but node's: how they end what they have answered, and what they do for clients that have gone. */
+/**
+ * Node listeners as applications, which keep no contract but node's: how they end what they have answered, and what
+ * they do for clients that have gone.
+ */
 
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Duplex } from 'node:stream'

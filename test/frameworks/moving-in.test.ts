@@ -176,7 +176,7 @@ const tables: Record<string, Record<string, Row | Elsewhere>> = {
     },
     '`req.socket` after the response': {
       file: 'test/protocol/node-listener/ends.test.ts',
-      words: "emits 'close' to who listens, and aborts neither the request nor its signal",
+      words: "emits 'close' to its listeners, and aborts neither the request nor its signal",
     },
     '`req.socket instanceof net.Socket`': async ({ http: { plain, pair } }) => {
       assert.equal((await facts(plain)).socket, true)

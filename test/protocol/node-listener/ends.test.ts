@@ -203,7 +203,7 @@ describe('fromNode: a socket that is written to by the listener itself', () => {
 })
 
 describe('fromNode: the socket of a request that is over', () => {
-  it("emits 'close' to who listens, and aborts neither the request nor its signal", async () => {
+  it("emits 'close' to its listeners, and aborts neither the request nor its signal", async () => {
     const events: string[] = []
     let request: (IncomingMessage & { signal?: AbortSignal }) | undefined
     const { whenSettled } = serve((req, res) => {

@@ -1,8 +1,11 @@
-/** The `http.Server` that a listener's requests belong to: its events, classes and settings, and what node publishes of its requests. */
+/**
+ * The `http.Server` that a listener's requests belong to: its events, classes and settings, and what node publishes of
+ * its requests.
+ */
 
 import assert from 'node:assert/strict'
 import { AsyncLocalStorage } from 'node:async_hooks'
-import { subscribe, unsubscribe } from 'node:diagnostics_channel'
+import { channel, subscribe, unsubscribe } from 'node:diagnostics_channel'
 import { once } from 'node:events'
 import {
   createServer,
@@ -154,6 +157,30 @@ describe('node publishes of a request', () => {
     ])
   })
 
+  it('in an async context that a subscriber can enter, and without running bound stores, as node', async () => {
+    const entered = new AsyncLocalStorage<string>()
+    const bound = new AsyncLocalStorage<string>()
+    const start = channel('http.server.request.start')
+    const enter = (message: unknown): void => {
+      const { url } = (message as { request: IncomingMessage }).request
+      if (url !== '/none') entered.enterWith(url!)
+    }
+    const [native, ours] = await both(
+      () =>
+        createServer((_req, res) => res.end(JSON.stringify([entered.getStore() ?? null, bound.getStore() ?? null]))),
+      async (port) => {
+        subscribe('http.server.request.start', enter)
+        start.bindStore(bound, () => 'bound')
+        const seen = [await get(port, '/a'), await get(port, '/none')]
+        start.unbindStore(bound)
+        unsubscribe('http.server.request.start', enter)
+        return seen
+      },
+    )
+    assert.deepEqual(ours, native)
+    assert.deepEqual(ours, ['["/a",null]', '[null,null]'])
+  })
+
   it('nothing of an upgrade that a listener takes, as node', async () => {
     let told = 0
     const count = (): void => void told++
@@ -186,7 +213,7 @@ describe("a listener's server", () => {
     assert.deepEqual(calls, ['emit request', 'before', 'first', 'second'])
   })
 
-  it("is its requests' socket.server, and gets upgrades for who listens late", async () => {
+  it("is its requests' socket.server, and gets upgrades for listeners that are added late", async () => {
     for (const exported of [true, false]) {
       const upgraded: string[] = []
       let attached = false

@@ -1,6 +1,6 @@
 /**
- * A listener that destroys what it has just answered, and one that answers a client that has gone: here and before node:http. What each
- * method does in each state is `parity-methods.test.ts`.
+ * A listener that destroys what it has just answered, and one that answers a client that has gone: here and before
+ * node:http. What each method does in each state is `parity-methods.test.ts`.
  */
 
 import { setImmediate as turn } from 'node:timers/promises'
@@ -274,7 +274,7 @@ const cases: Case[] = [
     },
   },
   {
-    title: 'what closes with the connection, for who listens to the socket',
+    title: 'the close of a connection, for listeners of its socket',
     request: { agent: false, headers: { Connection: 'close' } },
     last: 'socket close',
     listener: (req, res, note) => {

@@ -1,6 +1,7 @@
 /**
- * Every method and property that node's own classes give a listener, in every state of its exchange, before node:http and here: what is
- * returned or thrown, which events follow, what the properties say then, and that nothing is left uncaught. `probes/` calls them.
+ * Every method and property that node's own classes give a listener, in every state of its exchange, before node:http
+ * and here: what is returned or thrown, which events follow, what the properties say then, and that nothing is left
+ * uncaught. `probes/` calls them.
  *
  * What differs is in the table below, with its reason; an entry that matches nothing is an error.
  */
@@ -64,13 +65,13 @@ const differences: readonly Difference[] = [
   {
     state: ENDED_GONE,
     what: /^(result|(events|value) socket.*)$/,
-    because: "a request's connection ends with its response: nobody hears of what its client does later",
+    because: "a request's connection ends with its response: a later disconnect of its client is not seen",
   },
   {
     state: ENDED_UPLOAD,
     what: /^(result|(events|value) (req|socket).*)$/,
     because:
-      'the rest of an upload that nobody reads is dropped by the gateway; in node it is by the request, which stays open meanwhile',
+      'the rest of an unread upload is dropped by the gateway; on node the request drops it, and stays open meanwhile',
   },
   {
     state: GONE,

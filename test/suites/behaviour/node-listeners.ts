@@ -1,4 +1,7 @@
-/** Node listeners: what they have answered arrives, whatever they do next; what they do for a client that has gone harms nobody. */
+/**
+ * Node listeners: a response that was ended arrives, whatever the listener does next; late calls for a disconnected
+ * client are harmless.
+ */
 
 import assert from 'node:assert/strict'
 import { describe } from 'node:test'

@@ -1,6 +1,7 @@
 /**
- * What node's own classes have for a listener: every method and property of a request, a response and their socket, from the prototypes of
- * this very Node, with arguments to call each method with. A method that is not in the table fails the test that asks for it.
+ * What node's own classes have for a listener: every method and property of a request, a response and their socket,
+ * from the prototypes of this very Node, with arguments to call each method with. A method that is not in the table
+ * fails the test that asks for it.
  */
 
 import { IncomingMessage, type Server, ServerResponse } from 'node:http'

@@ -1,6 +1,7 @@
 /**
- * Calls every method of a request, a response and their socket, in every state that a listener can find them in, and prints what came of
- * it: a process of its own, because what is looked for ends processes. `node` or `gantry` says whose server it is.
+ * Calls every method of a request, a response and their socket, in every state that a listener can find them in, and
+ * prints what came of it: a process of its own, because what is looked for ends processes. `node` or `gantry` says
+ * whose server it is.
  */
 
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
@@ -52,7 +53,10 @@ const states: readonly State[] = [
 const nameOf = ({ upload, at, aborted }: State): string =>
   `${at}${upload ? ' of an upload' : ''}${aborted ? ', once the client has gone' : ''}`
 
-/** What comes of a call comes within so many iterations of the loop: all sockets are on the loopback, and no timer is due. */
+/**
+ * Event-loop iterations after which all effects of a call have happened: sockets are on the loopback, and no timer is
+ * short.
+ */
 const SETTLED = 12
 
 async function iterations(count: number): Promise<void> {
