@@ -3,8 +3,8 @@
  * takes them one by one, and the stream is called back once the last of them was taken and more is asked for. So no more
  * than one batch waits here, and Node's own buffer behind it applies backpressure.
  *
- * It knows neither streams nor HTTP. A response that is whole before anybody asked for it can be given as an array, which
- * an exchange sends in one piece.
+ * It knows neither streams nor HTTP. A response that is whole before the exchange asks for it can be given as an array,
+ * which an exchange sends in one piece.
  */
 
 import type { Body } from '../application.ts'
@@ -19,14 +19,23 @@ export interface BodyQueueHost {
   readonly joinable: boolean
 }
 
+/**
+ * - `open`: more batches may follow.
+ * - `ended`: all was offered.
+ * - `failed`: what is left in the queue is still sent, then the exchange gets the failure.
+ * - `closed`: the exchange is done with the body.
+ */
+type Phase = 'open' | 'ended' | 'failed' | 'closed'
+
 export class BodyQueue {
   readonly #host: BodyQueueHost
+  #phase: Phase = 'open'
   #chunks: Uint8Array[] = []
   /** Calls the stream back for `#chunks`. */
   #taken: ((error?: Error | null) => void) | undefined
-  #ended = false
-  #closed = false
-  #failure: { error: unknown } | undefined
+  /** Batches are taken as they are offered, without a limit. */
+  #accepting = false
+  #failure: unknown
   #next: Next | undefined
   #body: PromiseWithResolvers<Body> | undefined
   /** The body was given to the exchange, as a stream of chunks or as an array. */
@@ -40,8 +49,13 @@ export class BodyQueue {
 
   /** A batch, not empty; `taken` is called when there is room for the next, or with an error when it will never be sent. */
   offer(chunks: Uint8Array[], taken: (error?: Error | null) => void): void {
-    if (this.#failure || this.#closed) {
+    if (this.#phase !== 'open') {
       taken(new Error('the response is over'))
+      return
+    }
+    if (this.#accepting) {
+      this.#chunks.push(...chunks)
+      taken()
       return
     }
     this.#chunks = chunks
@@ -52,33 +66,56 @@ export class BodyQueue {
     else if (this.#body) queueMicrotask(() => this.#settle())
   }
 
+  /** Takes all that the stream still holds, at once. */
+  accept(): void {
+    const taken = this.#taken
+    if (!taken || this.#phase !== 'open') return
+    this.#taken = undefined
+    this.#accepting = true
+    try {
+      taken()
+    } finally {
+      this.#accepting = false
+    }
+  }
+
   /** No batch follows. What was offered is still taken. */
   end(): void {
-    if (this.#ended) return
-    this.#ended = true
+    if (this.#phase !== 'open') return
+    this.#phase = 'ended'
     const next = this.#next
     this.#next = undefined
     if (next) next.resolve(DONE)
     else this.#settle()
   }
 
-  /** The body is cut short: what was not taken is let go, and the exchange gets `error`. The first failure stands. */
-  fail(error: unknown): void {
-    if (this.#failure || this.#closed) return
-    this.#failure = { error }
-    this.#chunks = []
-    this.#called(new Error('the response is over', { cause: error }))
-    const next = this.#next
-    this.#next = undefined
-    next?.reject(error)
-    if (this.#given === 'no') {
-      this.#given = 'stream'
-      this.#body?.reject(error)
-    }
+  /**
+   * The body ends too early: what was offered is still sent, then the exchange gets `error`. A body that has ended
+   * stays whole.
+   */
+  truncate(error: unknown): void {
+    if (this.#phase !== 'open') return
+    this.#phase = 'failed'
+    this.#failure = error
+    this.#called(null)
+    this.#reject()
   }
 
-  get ended(): boolean {
-    return this.#ended
+  /**
+   * Nothing more is sent, and the exchange gets `error`. The first failure stands, and a body that has ended stays
+   * whole.
+   */
+  abort(error: unknown): void {
+    if (this.#phase === 'open') this.#failure = error
+    else if (this.#phase !== 'failed') return
+    this.#phase = 'failed'
+    this.#chunks = []
+    this.#called(new Error('the response is over', { cause: error }))
+    this.#reject()
+  }
+
+  get phase(): Phase {
+    return this.#phase
   }
 
   /** Whether the exchange has the body, or will not get one. */
@@ -91,11 +128,11 @@ export class BodyQueue {
   /**
    * The body, as soon as it is known how it begins.
    *
-   * @throws what `fail` was given
+   * @throws what `truncate` or `abort` was given
    */
   body(): Body | Promise<Body> {
-    if (this.#failure) throw this.#failure.error
-    if (this.#ended || this.#chunks.length > 0) return this.#give()
+    if (this.#phase === 'failed' && this.#chunks.length === 0) throw this.#failure
+    if (this.#phase === 'ended' || this.#chunks.length > 0) return this.#give()
     this.#body = Promise.withResolvers<Body>()
     return this.#body.promise
   }
@@ -107,7 +144,7 @@ export class BodyQueue {
 
   #give(): Body {
     const close = (): void => this.#close()
-    if (this.#ended && this.#host.joinable) {
+    if (this.#phase === 'ended' && this.#host.joinable) {
       this.#given = 'array'
       return Object.assign(this.#chunks, { close })
     }
@@ -117,29 +154,43 @@ export class BodyQueue {
   }
 
   async #pull(): Promise<IteratorResult<Uint8Array>> {
-    if (this.#failure) throw this.#failure.error
     if (this.#chunks.length > 0) return { done: false, value: this.#chunks.shift()! }
+    if (this.#phase === 'failed') throw this.#failure
     if (this.#taken) {
       // Not in this call: a listener of 'drain' or 'finish' that throws is not the exchange's failure.
       const taken = this.#taken
       this.#taken = undefined
       process.nextTick(taken)
     }
-    if (this.#ended) return DONE
+    if (this.#phase === 'ended') return DONE
     this.#next = Promise.withResolvers<IteratorResult<Uint8Array>>()
     return this.#next.promise
   }
 
   #close(): void {
-    if (this.#closed) return
-    this.#closed = true
-    const whole = !this.#failure && this.#ended && (this.#given === 'array' || this.#chunks.length === 0)
+    if (this.#phase === 'closed') return
+    const whole = this.#phase === 'ended' && (this.#given === 'array' || this.#chunks.length === 0)
+    this.#phase = 'closed'
     this.#chunks = []
     this.#called(whole ? null : new Error('the response was aborted'))
     const next = this.#next
     this.#next = undefined
     next?.resolve(DONE)
     this.#host.bodyClosed(whole)
+  }
+
+  /** Rejects a pending body or chunk with the failure. Chunks that are left in the queue are sent first. */
+  #reject(): void {
+    const next = this.#next
+    this.#next = undefined
+    next?.reject(this.#failure)
+    if (this.#given !== 'no' || !this.#body) return
+    if (this.#chunks.length > 0) {
+      this.#settle()
+      return
+    }
+    this.#given = 'stream'
+    this.#body.reject(this.#failure)
   }
 
   #called(error: Error | null): void {

@@ -4,11 +4,31 @@
  * requests' bytes. It moves no bytes itself: `connection.ts` and `upgrade-socket.ts` do.
  */
 
+import type { Server } from 'node:http'
 import type { Environ } from '../application.ts'
-import { type Clock, systemClock, type Timer } from '../clock.ts'
+import type { Clock, Timer } from '../clock.ts'
+import { AbortError } from '../errors.ts'
+import { shown } from '../response-head.ts'
 import { LazyDuplex } from './lazy-duplex.ts'
 
+/** What a socket belongs to. */
+export interface SocketOwner {
+  readonly server: Server
+  /** Those whose exchanges are not over. */
+  readonly sockets: Set<ClientSocket>
+  readonly clock: Clock
+}
+
+/**
+ * A listener that destroys its socket still has this much of what waits in it delivered, bytes: a system's send buffer
+ * for a connection takes at least that. More than this waits for a slow client, and a socket is destroyed to stop
+ * waiting.
+ */
+const SEND_BUFFER = 64 * 1024
+
 export abstract class ClientSocket extends LazyDuplex {
+  /** As node's server sets it: code that has only a request reaches its server by it. */
+  server: Server
   readonly remoteAddress: string | undefined
   readonly remotePort: number | undefined
   readonly remoteFamily: string | undefined
@@ -20,19 +40,50 @@ export abstract class ClientSocket extends LazyDuplex {
   bytesRead = 0
   bytesWritten = 0
   readonly connecting = false
-  readonly pending = false
-  #clock: Clock
+  /** Bytes that the exchange was offered and has not taken yet. */
+  protected offered = 0
+  /** What `setTimeout` was given last, ms. */
+  declare timeout: number | undefined
+  readonly #owner: SocketOwner
   #idle: { milliseconds: number; timer: Timer; since: number } | undefined
 
-  constructor(environ: Environ, clock: Clock = systemClock) {
+  constructor(environ: Environ, owner: SocketOwner) {
     super()
+    this.server = owner.server
+    this.#owner = owner
+    owner.sockets.add(this)
     this.remoteAddress = environ.REMOTE_ADDR || undefined
     this.remotePort = environ.REMOTE_PORT ? Number(environ.REMOTE_PORT) : undefined
     this.remoteFamily = this.remoteAddress && family(this.remoteAddress)
     this.localAddress = environ.SERVER_NAME
     this.localPort = Number(environ.SERVER_PORT)
     this.encrypted = environ['wsgi.url_scheme'] === 'https'
-    this.#clock = clock
+  }
+
+  /**
+   * Aborts the exchange with `error` as it is: what a listener threw, or the reason why the client gets no response.
+   */
+  abstract fail(error: unknown): void
+
+  /**
+   * The listener threw or rejected. Returns true if the exchange gets `error`, false if the response was already
+   * written to its end or aborted: `error` is logged then.
+   */
+  abstract failed(error: unknown): boolean
+
+  /** `closeAllConnections()` of its server. Upgraded ones are not the server's any more. */
+  abstract closedByServer(): void
+
+  /** The exchange is over: the server counts this socket no more. */
+  release(): void {
+    this.#stopIdling()
+    this.#owner.sockets.delete(this)
+  }
+
+  /** Hands over what the stream still holds, as it would be with the system by now: before the listener's destroy. */
+  protected delivers(queue: { accept(): void }): void {
+    const { writableLength } = this
+    if (writableLength > 0 && writableLength - this.offered <= SEND_BUFFER) queue.accept()
   }
 
   /**
@@ -42,24 +93,30 @@ export abstract class ClientSocket extends LazyDuplex {
    * @param milliseconds 0: never
    */
   setTimeout(milliseconds: number, callback?: () => void): this {
-    this.#idle?.timer.cancel()
-    this.#idle = undefined
-    if (milliseconds > 0 && !this.destroyed) {
+    if (this.destroyed) return this
+    this.timeout = milliseconds
+    const duration = timerDuration(milliseconds)
+    this.#stopIdling()
+    if (callback !== undefined && typeof callback !== 'function') {
+      throw argumentError('callback', 'of type function', callback)
+    }
+    if (duration > 0) {
       if (callback) this.once('timeout', callback)
-      this.#idle = { milliseconds, since: this.#clock.now(), timer: this.#arm(milliseconds) }
+      this.#idle = { milliseconds: duration, since: this.#owner.clock.now(), timer: this.#arm(duration) }
     } else if (callback) this.removeListener('timeout', callback)
     return this
   }
 
-  get timeout(): number {
-    return this.#idle?.milliseconds ?? 0
+  #stopIdling(): void {
+    this.#idle?.timer.cancel()
+    this.#idle = undefined
   }
 
   /** Something moved: the time that `setTimeout` said begins anew. */
   moved(read: number = 0, written: number = 0): void {
     this.bytesRead += read
     this.bytesWritten += written
-    if (this.#idle) this.#idle.since = this.#clock.now()
+    if (this.#idle) this.#idle.since = this.#owner.clock.now()
   }
 
   /** Asked when nothing moved for as long as `setTimeout` said: whether anybody handled it. */
@@ -68,13 +125,13 @@ export abstract class ClientSocket extends LazyDuplex {
   }
 
   #arm(milliseconds: number): Timer {
-    return this.#clock.after(milliseconds, () => {
+    return this.#owner.clock.after(milliseconds, () => {
       const idle = this.#idle
       if (!idle) return
-      const left = idle.since + idle.milliseconds - this.#clock.now()
+      const left = idle.since + idle.milliseconds - this.#owner.clock.now()
       idle.timer = this.#arm(left > 0 ? left : idle.milliseconds)
       if (left > 0) return
-      idle.since = this.#clock.now()
+      idle.since = this.#owner.clock.now()
       this.emit('timeout')
       if (!this.timedOut()) this.destroy()
     })
@@ -102,6 +159,52 @@ export abstract class ClientSocket extends LazyDuplex {
     return this.writable ? 'writeOnly' : 'closed'
   }
 
+  get pending(): boolean {
+    return this.destroyed
+  }
+
+  get localFamily(): string {
+    return family(this.localAddress)
+  }
+
+  get bufferSize(): number | undefined {
+    return this.destroyed ? undefined : this.writableLength
+  }
+
+  /** Without delivery of what was written, as a reset is. */
+  resetAndDestroy(): this {
+    if (!this.destroyed) this.fail(new AbortError('APPLICATION', 'the listener reset its connection'))
+    return this
+  }
+
+  /**
+   * It is connected, and stays what it is connected to: as on a connected net.Socket, that is an error and the socket's
+   * end.
+   */
+  connect(): this {
+    const error = new Error("a request's socket cannot connect anywhere else: make one with net.connect()")
+    return this.destroy(Object.assign(error, { code: 'EISCONN' }))
+  }
+
+  /** On a destroyed stream that nothing has failed, Duplex would never call back. */
+  override end(...given: unknown[]): this {
+    if (!this.destroyed) return super.end(...given)
+    const callback = given.findLast((one) => typeof one === 'function') as ((error: Error) => void) | undefined
+    const error = Object.assign(new Error('Cannot call end after a stream was destroyed'), {
+      code: 'ERR_STREAM_DESTROYED',
+    })
+    if (callback) process.nextTick(callback, error)
+    return this
+  }
+
+  getTypeOfService(): number {
+    return 0
+  }
+
+  setTypeOfService(): this {
+    return this
+  }
+
   /** As net.Socket's, 'close' says whether it was by an error of the connection: those are 'aborted' here. */
   override emit(event: string | symbol, ...given: unknown[]): boolean {
     return event === 'close' && given.length === 0 ? super.emit(event, false) : super.emit(event, ...given)
@@ -116,6 +219,24 @@ export abstract class ClientSocket extends LazyDuplex {
     if (this.writableFinished) this.destroy()
     else this.once('finish', () => this.destroy())
   }
+}
+
+/** As node's timers take it. @throws as they do */
+function timerDuration(milliseconds: unknown): number {
+  if (typeof milliseconds !== 'number') throw argumentError('msecs', 'of type number', milliseconds)
+  if (milliseconds >= 0 && Number.isFinite(milliseconds)) return milliseconds
+  throw Object.assign(
+    new RangeError(
+      `The value of "msecs" is out of range. It must be a non-negative finite number. Received ${milliseconds}`,
+    ),
+    { code: 'ERR_OUT_OF_RANGE' },
+  )
+}
+
+function argumentError(name: string, expected: string, got: unknown): TypeError {
+  return Object.assign(new TypeError(`The "${name}" argument must be ${expected}. Received ${shown(got)}`), {
+    code: 'ERR_INVALID_ARG_TYPE',
+  })
 }
 
 function family(address: string): string {

@@ -1,35 +1,47 @@
 /**
  * What `req.socket` and `res.socket` are: a Duplex that behaves as the client's connection does for one request. What the
- * response writes goes to the application's body; destroying it cuts the exchange; a client that went away closes it.
+ * response writes goes to the application's body; destroying it truncates a response that is not written to its end; a
+ * client that went away closes it.
  *
  * It knows neither headers nor requests: `response.ts` and `from-node.ts` hang on its events, as node's own server does on a
  * socket's.
  */
 
+import type { Environ, StartResponse } from '../application.ts'
 import { AbortError, HttpError } from '../errors.ts'
 import { BodyQueue, type BodyQueueHost } from './body-queue.ts'
-import { ClientSocket } from './client-socket.ts'
+import { ClientSocket, type SocketOwner } from './client-socket.ts'
+import { logFailure } from './late-failure.ts'
+import { RawAnswer } from './raw-answer.ts'
 
 type Callback = (error?: Error | null) => void
 
 /** What a connection tells its request's feed. */
 export interface Carried {
+  /** The listener has returned. */
+  began(): void
   /** The request's reader wants more. */
   pump(): void
   /** The exchange closed the body. */
   over(): void
   /** The connection closed. */
   gone(): void
+  /** Calls back once the request is over. */
+  whenOver(callback: () => void): void
   /** Nothing moved for too long: whether the request's listeners handle that. */
   timedOut(): boolean
 }
 
 /** What a connection tells its response. */
 export interface Answering {
+  /** Whether its head was stored: what is written from then on is its body. */
+  readonly started: boolean
   /** An empty write: the head is to leave now. */
   flush(): void
   /** There is room again. */
   drained(): void
+  /** Its connection is destroyed. */
+  closed(): void
   /** Nothing moved for too long: whether the response's listeners handle that. */
   timedOut(): boolean
 }
@@ -41,27 +53,70 @@ export class Connection extends ClientSocket implements BodyQueueHost {
   /** The response to it. */
   response: Answering | undefined = undefined
   joinable = false
+  readonly #environ: Environ
+  readonly #startResponse: StartResponse
   #responded = false
-  #offered = 0
   #failure: unknown
+  /** What the listener writes to the socket itself, past its response. */
+  #raw: RawAnswer | undefined
 
-  /** Cuts the exchange with `error` as it is: what a listener threw, or the client's going. */
-  fail(error: unknown): void {
+  constructor(environ: Environ, owner: SocketOwner, startResponse: StartResponse) {
+    super(environ, owner)
+    this.#environ = environ
+    this.#startResponse = startResponse
+  }
+
+  override fail(error: unknown): void {
     this.#failure ??= error
+    this.destroy()
+  }
+
+  override failed(error: unknown): boolean {
+    if (this.body.phase === 'open' && !this.#responded && !this.destroyed) {
+      this.fail(error)
+      return true
+    }
+    logFailure(this.#environ, error)
+    return false
+  }
+
+  override closedByServer(): void {
     this.destroy()
   }
 
   /** The response was written to its end. */
   responded(): void {
     this.#responded = true
-    if (this.writableLength === this.#offered) this.body.end()
+    if (this.writableLength === this.offered) this.body.end()
   }
 
   /** The exchange closed the body. */
   bodyClosed(whole: boolean): void {
-    this.setTimeout(0)
+    this.release()
     this.request?.over()
-    if (!whole) this.destroy()
+    // The listener wrote a whole response to the socket itself: `res` was not ended, and closes with the connection, as
+    // on node.
+    if (!whole || !this.#responded) this.destroy()
+  }
+
+  /**
+   * The response is complete. The connection ends with it: listeners of 'close' get the event once the request is
+   * complete, too.
+   */
+  over(): void {
+    if (this.listenerCount('close') > 0) this.request?.whenOver(() => this.destroy())
+  }
+
+  override destroy(error?: Error): this {
+    if (this.#failure === undefined && !this.destroyed) this.delivers(this.body)
+    return super.destroy(error)
+  }
+
+  /** @throws Error always, as node's server does: the bytes are a request's */
+  override setEncoding(): never {
+    throw Object.assign(new Error('Changing the socket encoding is not allowed per RFC7230 Section 3.'), {
+      code: 'ERR_HTTP_SOCKET_ENCODING',
+    })
   }
 
   /** `IncomingMessage` resumes its socket when it is read. */
@@ -101,35 +156,69 @@ export class Connection extends ClientSocket implements BodyQueueHost {
 
   #offer(chunks: Uint8Array[], callback: Callback): void {
     this.moved()
+    if (this.body.phase === 'closed') {
+      // On node these bytes would precede the next response. Here the exchange is complete: they are dropped.
+      callback()
+      return
+    }
+    if (!this.response?.started) {
+      this.#writeRaw(chunks, callback)
+      return
+    }
     if (chunks.length === 0) {
       // With a body that is being sent the head is on its way (and PEP 3333 has no write() then).
-      if (!this.#responded && !this.body.given) this.response?.flush()
+      if (!this.#responded && !this.body.given) this.response.flush()
       callback()
       return
     }
     let bytes = 0
     for (const chunk of chunks) bytes += chunk.length
     this.bytesWritten += bytes
-    this.#offered = bytes
+    this.offered = bytes
     this.body.offer(chunks, (error) => {
-      this.#offered = 0
+      this.offered = 0
       this.moved()
       callback(error)
     })
-    if (this.#responded && this.writableLength === bytes) this.body.end()
+    if (this.#responded && this.writableLength === this.offered) this.body.end()
   }
 
-  /** `req.socket.end()`: node sends FIN, which cuts a response that was not ended. */
+  #writeRaw(chunks: Uint8Array[], callback: Callback): void {
+    if (chunks.length === 0) {
+      callback()
+      return
+    }
+    this.#raw ??= new RawAnswer(this.#environ, this.#startResponse, this.body)
+    const bytes = chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks)
+    this.bytesWritten += bytes.length
+    this.offered = bytes.length
+    try {
+      this.#raw.write(bytes, (error) => {
+        this.offered = 0
+        callback(error)
+      })
+    } catch (error) {
+      this.fail(error)
+      callback()
+    }
+  }
+
+  /** `req.socket.end()`: node sends FIN, which truncates a response that was not ended. */
   override _final(callback: Callback): void {
-    if (!this.#responded) this.destroy()
+    const whole = this.#responded ? this.body.phase !== 'closed' : this.#raw?.end() === true
+    if (!whole) this.once('finish', () => this.destroy())
     callback()
   }
 
   override _destroy(error: Error | null, callback: Callback): void {
-    this.setTimeout(0)
-    this.body.fail(this.#failure ?? reason(error))
-    // No 'error' event: node's server handles a socket's errors itself, and 'close' follows in any case.
-    callback(null)
+    if (this.#failure === undefined) {
+      this.#raw?.destroyed(error, this.writableLength === 0)
+      this.body.truncate(reason(error))
+    } else this.body.abort(this.#failure)
+    this.response?.closed()
+    this.release()
+    // An 'error' event without a listener would throw; node's server always has one on its sockets.
+    callback(this.listenerCount('error') > 0 ? error : null)
   }
 }
 

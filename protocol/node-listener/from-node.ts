@@ -6,14 +6,16 @@
  * frameworks.
  */
 
-import type { IncomingMessage, ServerResponse } from 'node:http'
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { Duplex } from 'node:stream'
 import type { Application, Body, Environ, StartResponse } from '../application.ts'
 import type { Clock } from '../clock.ts'
 import { Context } from '../context.ts'
 import { AbortError } from '../errors.ts'
+import type { ClientSocket } from './client-socket.ts'
 import { Connection } from './connection.ts'
-import { makeRequest } from './request.ts'
+import { ListenerServer, type ListenerServerOptions } from './listener-server.ts'
+import { type Fed, makeRequest } from './request.ts'
 import { makeResponse } from './response.ts'
 import { UpgradeSocket } from './upgrade-socket.ts'
 
@@ -40,59 +42,74 @@ export interface FromNodeOptions {
 /**
  * The application that `listener` is.
  *
- * Hop-by-hop fields that it sets are left out, not refused. What it throws before the head was sent is the exchange's 500 (an
- * `HttpError`: its status), later a visibly cut response; so is `res.destroy()`. `writeContinue` does nothing: the
- * gateway sends 100 when the request is first read.
+ * `req.socket.server` is an `http.Server` of its own that never listens: listeners that are added to it, 'upgrade' too,
+ * get requests. Hop-by-hop fields that the listener sets are left out, not refused. What it throws before its response
+ * was written to its end is the exchange's 500 (an `HttpError`: its status) or, once the head was sent, a visibly
+ * truncated response; so is `res.destroy()`. `writeContinue` does nothing: the gateway sends 100 when the request is
+ * first read.
  */
 export function fromNode(listener: NodeListener, options: FromNodeOptions = {}): Application {
-  const { onUpgrade, shouldUpgrade, clock, keepFraming = false } = options
+  const { onUpgrade, shouldUpgrade } = options
+  const server = createServer(watching<ServerResponse>(listener))
+  if (onUpgrade) server.on('upgrade', watching<Duplex>(onUpgrade))
+  return serve(new ListenerServer(server, options), shouldUpgrade)
+}
+
+/** The application whose requests `server`'s listeners get. Listeners that are added later count. */
+export function fromServer(server: Server, options: ListenerServerOptions = {}): Application {
+  return serve(new ListenerServer(server, options), undefined)
+}
+
+function serve(server: ListenerServer, shouldUpgrade: FromNodeOptions['shouldUpgrade']): Application {
   return (environ, startResponse) => {
-    if (onUpgrade && environ['HTTP_UPGRADE'] !== undefined && (shouldUpgrade?.(environ) ?? true)) {
-      return upgrade(onUpgrade, environ, startResponse, clock)
+    const connection = new Connection(environ, server, startResponse)
+    try {
+      const fed = makeRequest(environ, connection, server)
+      const { req, feed } = fed
+      if (environ['HTTP_UPGRADE'] !== undefined && (shouldUpgrade?.(environ) ?? true) && server.shouldUpgrade(req)) {
+        connection.release()
+        return upgrade(server, fed, environ, startResponse)
+      }
+      connection.request = feed
+      server.request(req, makeResponse(req, connection, environ, startResponse, server))
+    } catch (error) {
+      if (connection.failed(error)) throw error
     }
-    const connection = new Connection(environ, clock)
-    const { req, feed } = makeRequest(environ, connection, (error) => connection.fail(error))
-    connection.request = feed
-    const res = makeResponse(req, connection, environ, startResponse, keepFraming)
-    run(connection, () => listener(req, res))
-    feed.began()
+    connection.request?.began()
     return watched(connection, connection.body.body(), environ)
   }
 }
 
 function upgrade(
-  onUpgrade: NonNullable<FromNodeOptions['onUpgrade']>,
+  server: ListenerServer,
+  { req, feed }: Fed,
   environ: Environ,
   startResponse: StartResponse,
-  clock: Clock | undefined,
 ): Body | Promise<Body> {
-  const socket = new UpgradeSocket(environ, startResponse, clock)
-  const { req, feed } = makeRequest(environ, socket, (error) => socket.fail(error))
-  run(socket, () => onUpgrade(req, socket, Buffer.alloc(0)))
+  const socket = new UpgradeSocket(environ, server, startResponse)
+  feed.move(socket)
+  try {
+    server.upgrade(req, socket, Buffer.alloc(0))
+  } catch (error) {
+    if (socket.failed(error)) throw error
+  }
   feed.began()
   return watched(socket, socket.body(), environ)
 }
 
-interface Failing {
-  fail(error: unknown): void
-}
-
-/** Calls user code. What it throws, or its promise rejects with, cuts the exchange; a throw is thrown on. */
-function run(socket: Failing, code: () => unknown): void {
-  let returned: unknown
-  try {
-    returned = code()
-  } catch (error) {
-    socket.fail(error)
-    throw error
-  }
-  if (typeof (returned as PromiseLike<unknown> | undefined)?.then === 'function') {
-    ;(returned as PromiseLike<unknown>).then(undefined, (error: unknown) => socket.fail(error))
+/** `listener`, whose promise is watched: its rejection is a failure of the request. */
+function watching<S extends IncomingMessage | ServerResponse | Duplex>(
+  listener: (req: IncomingMessage, second: S, head: never) => unknown,
+): (req: IncomingMessage, second: S, head?: Buffer) => void {
+  return function watched(this: Server, req, second, head) {
+    const socket = req.socket as unknown as ClientSocket
+    const returned = listener.call(this, req, second, head as never) as PromiseLike<unknown> | undefined
+    if (typeof returned?.then === 'function') returned.then(undefined, (error: unknown) => void socket.failed(error))
   }
 }
 
 /** A body that is not there yet: its exchange may be aborted meanwhile. */
-function watched(socket: Failing, body: Body | Promise<Body>, environ: Environ): Body | Promise<Body> {
+function watched(socket: ClientSocket, body: Body | Promise<Body>, environ: Environ): Body | Promise<Body> {
   if (Array.isArray(body)) return body
   const { gantry } = environ
   const gone = (reason: unknown): void => {

@@ -24,6 +24,9 @@ Unmade.prototype = Object.create(Duplex.prototype, {
   constructor: { value: Unmade, writable: true, configurable: true },
 })
 
+// Duplex sets it on the stream itself.
+Object.defineProperty(Unmade.prototype, 'allowHalfOpen', { value: true, writable: true, configurable: true })
+
 /** Who listens for these wants a stream. */
 const STREAMED: ReadonlySet<string | symbol> = new Set(['data', 'readable', 'end', 'pause', 'resume'])
 

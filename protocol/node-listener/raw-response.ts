@@ -22,6 +22,8 @@ export interface RawHead {
 
 /** What some bytes gave. After a 101 `body` is what belongs to the new protocol. */
 export interface RawStep {
+  /** Informational responses, in order. */
+  informed: RawHead[]
   head?: RawHead
   body: Uint8Array[]
 }
@@ -55,9 +57,19 @@ export class RawResponse {
     return this.#state === 'done' || this.#state === 'none'
   }
 
+  /** Whether bytes were fed and no whole head was found in them. */
+  get partial(): boolean {
+    return this.#state === 'head' && this.#pending.length > 0
+  }
+
+  /** Whether a body follows that lasts until the connection closes. */
+  get untilEnd(): boolean {
+    return this.#state === 'until-end'
+  }
+
   /** @throws LocalProtocolError when it is no HTTP/1.1 response */
   feed(bytes: Uint8Array): RawStep {
-    const step: RawStep = { body: [] }
+    const step: RawStep = { informed: [], body: [] }
     let data =
       this.#pending.length === 0
         ? Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length)
@@ -91,7 +103,7 @@ export class RawResponse {
         if (head.code === 101 || head.code >= 200) {
           step.head = head
           this.#state = this.#begin(head)
-        }
+        } else step.informed.push(head)
         return data.subarray(end + 4)
       }
       case 'raw':
@@ -170,6 +182,6 @@ function field(headers: Headers, name: string): string | undefined {
 function refused(detail: string): LocalProtocolError {
   return new LocalProtocolError(
     'RAW_RESPONSE',
-    `what was written to an upgrade's socket is no HTTP/1.1 response: ${detail}`,
+    `the bytes written to the request's socket are no HTTP/1.1 response: ${detail}`,
   )
 }

@@ -5,7 +5,8 @@
  * body's end is checked against Content-Length, so that a cut upload never looks whole.
  */
 
-import { IncomingMessage } from 'node:http'
+import type { IncomingMessage } from 'node:http'
+import type { Socket } from 'node:net'
 import type { Environ, Headers, Input } from '../application.ts'
 import { Context } from '../context.ts'
 import { AbortError, HttpError } from '../errors.ts'
@@ -28,21 +29,38 @@ export interface Fed {
   readonly feed: Feed
 }
 
-/** @param failed cuts the exchange: the input broke */
-export function makeRequest(environ: Environ, socket: ClientSocket, failed: (error: unknown) => void): Fed {
+/** What a request is made of by its server. */
+export interface RequestSettings {
+  readonly IncomingMessage: new (socket: Socket) => IncomingMessage
+}
+
+/** The settings of a server that are looked at for each request: they may be assigned at any time. */
+interface ServerOfRequest {
+  joinDuplicateHeaders?: boolean | undefined
+  maxHeadersCount: number | null
+}
+
+export function makeRequest(environ: Environ, socket: ClientSocket, settings: RequestSettings): Fed {
   // The socket's class is node's only in what it does.
-  const req = new IncomingMessage(socket as never)
+  const req = new settings.IncomingMessage(socket as never)
+  const { joinDuplicateHeaders, maxHeadersCount } = socket.server as ServerOfRequest
+  if (joinDuplicateHeaders !== undefined)
+    (req as { joinDuplicateHeaders?: boolean }).joinDuplicateHeaders = joinDuplicateHeaders
   const minor = environ.SERVER_PROTOCOL === 'HTTP/1.0' ? 0 : 1
   req.httpVersionMajor = 1
   req.httpVersionMinor = minor
   req.httpVersion = minor === 0 ? '1.0' : '1.1'
   req.method = environ.REQUEST_METHOD
   req.url = requestUrl(environ)
+  ;(req as { upgrade?: boolean }).upgrade = false
   const input = environ['wsgi.input']
   const body = hasBody(environ, input)
   const lines = headerLines(environ, body)
-  ;(req as IncomingMessage & Internals)._addHeaderLines(lines, lines.length)
-  return { req, feed: new Feed(req, socket, environ, body, failed) }
+  ;(req as IncomingMessage & Internals)._addHeaderLines(
+    lines,
+    maxHeadersCount ? Math.min(lines.length, 2 * maxHeadersCount) : lines.length,
+  )
+  return { req, feed: new Feed(req, socket, environ, body) }
 }
 
 /** Flat, as node's parser gives them. What was chunked says so again: that is how frameworks know that there is a body. */
@@ -56,9 +74,8 @@ function headerLines(environ: Environ, body: boolean): string[] {
 /** Carries `wsgi.input` into a request. */
 export class Feed implements Carried {
   readonly #req: IncomingMessage
-  readonly #socket: ClientSocket
+  #socket: ClientSocket
   readonly #input: Input
-  readonly #fail: (error: unknown) => void
   readonly #body: boolean
   /** Body bytes that must come, -1 when that is not known. */
   readonly #declared: number
@@ -68,19 +85,20 @@ export class Feed implements Carried {
   /** 'end' was pushed, the input failed, or nobody may read any more. */
   #done = false
 
-  constructor(
-    req: IncomingMessage,
-    socket: ClientSocket,
-    environ: Environ,
-    body: boolean,
-    failed: (error: unknown) => void,
-  ) {
+  constructor(req: IncomingMessage, socket: ClientSocket, environ: Environ, body: boolean) {
     this.#req = req
     this.#socket = socket
     this.#input = environ['wsgi.input']
-    this.#fail = failed
     this.#body = body
     this.#declared = environ.CONTENT_LENGTH === undefined ? -1 : Number(environ.CONTENT_LENGTH)
+  }
+
+  /** The request is an upgrade, and goes on over `socket`. */
+  move(socket: ClientSocket): void {
+    this.#socket = socket
+    this.#req.socket = socket as never
+    ;(this.#req as { client?: unknown; upgrade?: boolean }).client = socket
+    ;(this.#req as { upgrade?: boolean }).upgrade = true
   }
 
   /** The listener has returned: a request without a body is complete from then on, as in node. */
@@ -111,6 +129,11 @@ export class Feed implements Carried {
     if (this.#done && this.#req.readableEnded) return
     this.#done = true
     this.#req.destroy(reset('aborted'))
+  }
+
+  whenOver(callback: () => void): void {
+    if (this.#req.destroyed) callback()
+    else this.#req.once('close', callback)
   }
 
   timedOut(): boolean {
@@ -202,8 +225,8 @@ export class Feed implements Carried {
     if (this.#done || this.#over) return
     this.#done = true
     // What the client is to be told (408, 413) goes to the exchange; all else is a cut connection.
-    if (error instanceof HttpError || error instanceof AbortError) this.#fail(error)
-    else this.#fail(new AbortError('PROTOCOL', 'the request body could not be read', { cause: error }))
+    if (error instanceof HttpError || error instanceof AbortError) this.#socket.fail(error)
+    else this.#socket.fail(new AbortError('PROTOCOL', 'the request body could not be read', { cause: error }))
     this.#req.destroy(reset('aborted', error))
   }
 }

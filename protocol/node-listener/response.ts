@@ -4,11 +4,13 @@
  *
  * What is replaced is replaced on the object itself: frameworks put their own prototypes below it (Express does), and a
  * subclass's methods would be gone. All else (implicit heads, `strictContentLength`, write callbacks, 'drain', 'finish',
- * the errors of late calls) is node's. It relies on four of its hooks, `_storeHeader`, `_finish`, `assignSocket` and
- * `detachSocket`, the same as test servers and middleware do; a test guards each.
+ * informational responses, the errors of late calls) is node's, and after an abort everything is. It relies on four of
+ * its hooks, `_storeHeader`, `_finish`, `assignSocket` and `detachSocket`, the same as test servers and middleware do;
+ * a test guards each.
  */
 
-import { type IncomingMessage, ServerResponse, validateHeaderName, validateHeaderValue } from 'node:http'
+import { channel } from 'node:diagnostics_channel'
+import { IncomingMessage, ServerResponse, validateHeaderName, validateHeaderValue } from 'node:http'
 import type { Environ, Headers, StartResponse, Write } from '../application.ts'
 import { endToEnd } from '../end-to-end.ts'
 import { NEVER_FORWARDED } from '../hop-by-hop.ts'
@@ -25,6 +27,7 @@ interface Internals {
   _contentLength: number | null
   _hasBody: boolean
   _removedContLen: boolean
+  _removedTE: boolean
   _trailer: string
   _closed: boolean
   _storeHeader(firstLine: string, headers: GivenHeaders): void
@@ -32,14 +35,23 @@ interface Internals {
   _flush(): void
 }
 
-type Response = Omit<ServerResponse, 'writeInformation'> & Internals & { writeInformation: Inform; [REPLY]: Reply }
-type Inform = (code: number, headers?: GivenHeaders, callback?: () => void) => void
+type Response = ServerResponse & Internals & { [REPLY]: Reply }
 /** The dump of a request that nobody reads. */
 interface Dumpable {
+  [hook: symbol]: (() => void) | undefined
   _consuming: boolean
   _readableState: { resumeScheduled: boolean }
   _dump(): void
 }
+
+/** Where node's server publishes; the response itself publishes `http.server.response.created`. */
+const requestStart = channel('http.server.request.start')
+const responseFinish = channel('http.server.response.finish')
+
+/** Of `req.signal`, where Node has it: a connection that closes after a complete response must not abort the signal. */
+const DETACH_SIGNAL: symbol | undefined = Object.getOwnPropertySymbols(IncomingMessage.prototype).find(
+  ({ description }) => description === 'kDetachAbortSignal',
+)
 
 const NodeResponse = ServerResponse.prototype as unknown as Response
 const EMPTY: Uint8Array = new Uint8Array(0)
@@ -48,26 +60,40 @@ const ignore = (): void => {}
 /** What belongs to a response besides what node keeps. */
 const REPLY: unique symbol = Symbol('reply')
 
-/** A response to `req` over `connection`. */
+/** What a response is made of by its server. */
+export interface ResponseSettings {
+  readonly ServerResponse: new (req: IncomingMessage, options: object) => ServerResponse
+  /** Fields that are sent as one line (`uniqueHeaders`), in lower case. */
+  readonly uniqueHeaders: ReadonlySet<string> | undefined
+  readonly keepFraming: boolean
+}
+
+/**
+ * A response to `req` over `connection`. Publishes what node's server publishes of a request before its listeners are
+ * called.
+ */
 export function makeResponse(
   req: IncomingMessage,
   connection: Connection,
   environ: Environ,
   startResponse: StartResponse,
-  keepFraming: boolean,
+  settings: ResponseSettings,
 ): ServerResponse {
-  const res = new ServerResponse(req) as unknown as Response
-  const reply = new Reply(res, connection, environ, startResponse, keepFraming)
+  const { server } = connection
+  const res = new settings.ServerResponse(req, {
+    highWaterMark: connection.writableHighWaterMark,
+    rejectNonStandardBodyWrites: (server as { rejectNonStandardBodyWrites?: boolean }).rejectNonStandardBodyWrites,
+  }) as unknown as Response
+  const reply = new Reply(res, connection, environ, startResponse, settings)
   connection.response = reply
   res[REPLY] = reply
   res._storeHeader = storeHeader
   res._finish = finish
-  res.writeInformation = writeInformation
-  res.writeContinue = writeContinue
-  res.writeProcessing = writeProcessing
-  res.writeEarlyHints = writeEarlyHints
-  res.on('finish', finished)
+  if (requestStart.hasSubscribers) {
+    requestStart.publish({ request: req, response: res, socket: connection, server })
+  }
   res.assignSocket(connection as never)
+  res.on('finish', finished)
   return res as unknown as ServerResponse
 }
 
@@ -76,28 +102,46 @@ class Reply implements Answering {
   readonly environ: Environ
   readonly #res: Response
   readonly #startResponse: StartResponse
-  readonly #keepFraming: boolean
+  readonly #settings: ResponseSettings
   #write: Write | undefined
   #lengthKnown = false
+  /**
+   * Whether node would send the body in chunks. The gateway frames the body, so `chunkedEncoding` is set only once the
+   * connection is destroyed.
+   */
+  #chunked = false
 
   constructor(
     res: Response,
     connection: Connection,
     environ: Environ,
     startResponse: StartResponse,
-    keepFraming: boolean,
+    settings: ResponseSettings,
   ) {
     this.#res = res
     this.connection = connection
     this.environ = environ
     this.#startResponse = startResponse
-    this.#keepFraming = keepFraming
+    this.#settings = settings
+  }
+
+  get started(): boolean {
+    return this.#write !== undefined
   }
 
   storeHeader(firstLine: string, given: GivenHeaders): void {
+    // A response that no client gets takes its head as any of node's does after its connection closed.
+    if (this.connection.destroyed || !this.#start(firstLine, given)) {
+      NodeResponse._storeHeader.call(this.#res, firstLine, given)
+    }
+  }
+
+  /** Gives the head to the exchange. False when the exchange takes none: the connection is destroyed then. */
+  #start(firstLine: string, given: GivenHeaders): boolean {
     const res = this.#res
+    const { keepFraming, uniqueHeaders } = this.#settings
     // Fields that `setHeader` took were checked by it; a list that `writeHead` alone was given was not.
-    const headers = pairsOf(given, res.getHeaderNames().length === 0)
+    const headers = pairsOf(given, res.getHeaderNames().length === 0, uniqueHeaders)
     const length = headers.find(([name]) => name.length === 14 && name.toLowerCase() === 'content-length')
     const kept = endToEnd(headers)
     // As node does for a body that is known whole when the head is made, and for an empty one.
@@ -113,16 +157,26 @@ class Reply implements Answering {
       kept.push(['Content-Length', String(res._contentLength)])
       this.#lengthKnown = true
     }
+    this.#chunked = !length && !this.#lengthKnown && res._hasBody && !res._removedTE && res.useChunkedEncodingByDefault
     // The exchange would take an answer to HEAD without a length for one of none.
-    this.connection.joinable = this.#lengthKnown || (!this.#keepFraming && this.environ.REQUEST_METHOD !== 'HEAD')
-    // `HTTP/1.1 200 OK\r\n` → `200 OK`.
-    this.#write = this.#startResponse(statusFromWire(firstLine.slice(9, -2)), kept)
+    this.connection.joinable = this.#lengthKnown || (!keepFraming && this.environ.REQUEST_METHOD !== 'HEAD')
+    try {
+      // `HTTP/1.1 200 OK\r\n` → `200 OK`.
+      this.#write = this.#startResponse(statusFromWire(firstLine.slice(9, -2)), kept)
+    } catch (error) {
+      // An abort that the connection has not heard of yet, or a head that node sends and the contract refuses (status
+      // 999): the caller may be a timer or an event, where node never throws. The exchange answers and logs.
+      this.connection.fail(error)
+      return false
+    }
     // "Sent": nothing of it is to be written before the body's first chunk. Truthy: `headersSent` is this.
     res._header = firstLine
     res._headerSent = true
+    return true
   }
 
   finish(): void {
+    if (!this.#write) return
     const { _trailer: trailer } = this.#res
     if (trailer !== '' && !this.#lengthKnown) this.environ.gantry.trailers(() => trailersOf(trailer))
     this.connection.responded()
@@ -137,6 +191,11 @@ class Reply implements Answering {
     const res = this.#res
     if (!res.writableNeedDrain || res.writableLength > 0) return
     res._flush()
+  }
+
+  /** Late calls find what they would find in node, where the end of a chunked body is one more write. */
+  closed(): void {
+    if (this.#chunked) this.#res.chunkedEncoding = true
   }
 
   timedOut(): boolean {
@@ -155,42 +214,16 @@ function finish(this: Response): void {
   this[REPLY].finish()
 }
 
-function writeInformation(this: Response, code: number, headers?: GivenHeaders, callback?: () => void): void {
-  if (this._header) {
-    throw Object.assign(new Error('Cannot write headers after they are sent to the client'), {
-      code: 'ERR_HTTP_HEADERS_SENT',
-    })
-  }
-  // 100 is the gateway's, sent when the request is first read; 102 has no reader left (RFC 4918 dropped it).
-  if (code === 103) this[REPLY].environ.gantry.earlyHints(endToEnd(pairsOf(headers, true)))
-  if (callback) process.nextTick(callback)
-}
-
-function writeContinue(this: Response, callback?: () => void): void {
-  this.writeInformation(100, null, callback)
-}
-
-function writeProcessing(this: Response, callback?: () => void): void {
-  this.writeInformation(102, null, callback)
-}
-
-function writeEarlyHints(this: Response, hints: object, callback?: () => void): void {
-  if (typeof hints !== 'object' || hints === null) {
-    throw Object.assign(new TypeError('The "hints" argument must be of type object'), { code: 'ERR_INVALID_ARG_TYPE' })
-  }
-  const { link, ...others } = hints as Record<string, unknown>
-  const links = Array.isArray(link) ? link.join(', ') : link
-  if (links !== undefined && links !== null && links !== '') {
-    this.writeInformation(103, { Link: links, ...others }, callback)
-  }
-}
-
 /** What node's server does when a response was handed over (its resOnFinish). */
 function finished(this: Response): void {
   const { connection } = this[REPLY]
   // Once, whoever emits.
   if ((this.socket as unknown) !== connection) return
   const request = this.req as IncomingMessage & Dumpable
+  if (responseFinish.hasSubscribers) {
+    responseFinish.publish({ request, response: this, socket: connection, server: connection.server })
+  }
+  if (DETACH_SIGNAL) request[DETACH_SIGNAL]?.()
   if (!request._consuming && !request._readableState.resumeScheduled) request._dump()
   this.detachSocket(connection as never)
   process.nextTick(closed, this)
@@ -201,6 +234,7 @@ function closed(res: Response): void {
   res.destroyed = true
   res._closed = true
   res.emit('close')
+  res[REPLY].connection.over()
 }
 
 function announcesMore(name: string): boolean {
@@ -209,12 +243,13 @@ function announcesMore(name: string): boolean {
 }
 
 /** Fields as a list of pairs, in node's order: one for each value of a list, but for cookies of a request. */
-function pairsOf(given: GivenHeaders, check: boolean): Headers {
+function pairsOf(given: GivenHeaders, check: boolean, unique: ReadonlySet<string> | undefined): Headers {
   const headers: Headers = []
   if (!given) return headers
   const add = (name: string, value: unknown): void => {
     if (Array.isArray(value)) {
-      for (const one of value) add(name, one)
+      if (unique?.has(name.toLowerCase())) add(name, value.join('; '))
+      else for (const one of value) add(name, one)
       return
     }
     if (check) {

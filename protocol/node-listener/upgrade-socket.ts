@@ -6,12 +6,12 @@
 
 import type { Duplex } from 'node:stream'
 import type { Body, Environ, StartResponse } from '../application.ts'
-import { type Clock, systemClock } from '../clock.ts'
-import { endToEnd } from '../end-to-end.ts'
+import type { Clock } from '../clock.ts'
 import { AbortError, HttpError, LocalProtocolError } from '../errors.ts'
 import { BodyQueue, type BodyQueueHost } from './body-queue.ts'
-import { ClientSocket } from './client-socket.ts'
-import { RawResponse, type RawStep } from './raw-response.ts'
+import { ClientSocket, type SocketOwner } from './client-socket.ts'
+import { logFailure } from './late-failure.ts'
+import { RawAnswer } from './raw-answer.ts'
 
 type Callback = (error?: Error | null) => void
 
@@ -20,8 +20,7 @@ const LINGER = 1_000
 
 export class UpgradeSocket extends ClientSocket implements BodyQueueHost {
   readonly #environ: Environ
-  readonly #startResponse: StartResponse
-  readonly #response: RawResponse
+  readonly #answer: RawAnswer
   readonly #body: BodyQueue = new BodyQueue(this)
   readonly #clock: Clock
   joinable = false
@@ -29,12 +28,11 @@ export class UpgradeSocket extends ClientSocket implements BodyQueueHost {
   #peer: Duplex | undefined
   #failure: unknown
 
-  constructor(environ: Environ, startResponse: StartResponse, clock: Clock = systemClock) {
-    super(environ, clock)
-    this.#clock = clock
+  constructor(environ: Environ, owner: SocketOwner, startResponse: StartResponse) {
+    super(environ, owner)
+    this.#clock = owner.clock
     this.#environ = environ
-    this.#startResponse = startResponse
-    this.#response = new RawResponse(environ.REQUEST_METHOD)
+    this.#answer = new RawAnswer(environ, startResponse, this.#body)
   }
 
   /** What the application returns: nothing for a 101. */
@@ -42,15 +40,34 @@ export class UpgradeSocket extends ClientSocket implements BodyQueueHost {
     return this.#body.body()
   }
 
-  /** Cuts the exchange with `error` as it is. */
-  fail(error: unknown): void {
+  override fail(error: unknown): void {
     this.#failure ??= error
     this.destroy()
   }
 
+  override failed(error: unknown): boolean {
+    if (this.#body.phase === 'open' && !this.destroyed) {
+      this.fail(error)
+      return true
+    }
+    // A connection that was handed over is the listener's: its failure ends it, as it would in a process of its own.
+    if (this.#peer && !this.destroyed) this.fail(error)
+    logFailure(this.#environ, error)
+    return false
+  }
+
+  override closedByServer(): void {}
+
   /** The exchange closed the body: after a 101 the connection lives on. */
   bodyClosed(whole: boolean): void {
-    if (!whole && !this.#peer) this.destroy()
+    if (this.#peer) return
+    this.release()
+    if (!whole) this.destroy()
+  }
+
+  override destroy(error?: Error): this {
+    if (!this.#peer && this.#failure === undefined && !this.destroyed) this.delivers(this.#body)
+    return super.destroy(error)
   }
 
   override _read(): void {
@@ -63,29 +80,25 @@ export class UpgradeSocket extends ClientSocket implements BodyQueueHost {
       this.#forward(chunk, callback)
       return
     }
-    let step: RawStep
+    let rest: Uint8Array[] | undefined
+    this.offered = chunk.length
     try {
-      step = this.#response.feed(chunk)
-      if (step.head) {
-        const { code, status, headers } = step.head
-        this.#startResponse(status, endToEnd(headers, code === 101))
-        if (code === 101) this.#attach(this.#environ.gantry.upgrade())
-      }
+      rest = this.#answer.write(chunk, (error) => {
+        this.offered = 0
+        callback(error)
+      })
+      if (rest) this.#attach(this.#environ.gantry.upgrade())
     } catch (error) {
       this.fail(error)
       callback()
       return
     }
-    if (this.#peer) {
-      this.joinable = true
-      this.#body.end()
-      if (step.body.length > 0) this.#forward(Buffer.concat(step.body), callback)
-      else callback()
-      return
-    }
-    if (step.body.length > 0) this.#body.offer(step.body, callback)
-    if (this.#response.done) this.#body.end()
-    if (step.body.length === 0) callback()
+    if (!rest) return
+    this.offered = 0
+    this.joinable = true
+    this.#body.end()
+    if (rest.length > 0) this.#forward(Buffer.concat(rest), callback)
+    else callback()
   }
 
   /** What was corked goes on at once, as from a real socket: `ws` writes a frame in two pieces. */
@@ -150,8 +163,7 @@ export class UpgradeSocket extends ClientSocket implements BodyQueueHost {
       else this.#peer.end(() => callback())
       return
     }
-    if (this.#response.end()) this.#body.end()
-    else this.fail(new AbortError('APPLICATION', 'the upgrade was left without a whole answer'))
+    if (!this.#answer.end()) this.fail(new AbortError('APPLICATION', 'the upgrade was left without a whole answer'))
     callback()
   }
 
@@ -167,12 +179,15 @@ export class UpgradeSocket extends ClientSocket implements BodyQueueHost {
   }
 
   override _destroy(error: Error | null, callback: Callback): void {
-    this.setTimeout(0)
     if (this.#peer) {
       if (error || this.#failure || this.#peer.destroyed) this.#peer.destroy()
       else this.#leave(this.#peer)
     }
-    if (!this.#body.ended) this.#body.fail(this.#failure ?? reason(error))
+    if (this.#failure === undefined) {
+      this.#answer.destroyed(error, this.writableLength === 0)
+      this.#body.truncate(reason(error))
+    } else this.#body.abort(this.#failure)
+    this.release()
     callback(null)
   }
 }

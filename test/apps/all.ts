@@ -9,6 +9,7 @@ import { type Linted, lint } from '../../protocol/lint.ts'
 import { badApps } from './bad.ts'
 import { goodApps } from './good.ts'
 import { Journal } from './journal.ts'
+import { nodeApps } from './node.ts'
 import { bytes, json, plain } from './tools.ts'
 
 export interface Fixtures {
@@ -27,7 +28,7 @@ export function makeFixtures(): Fixtures {
     broken.push(error.message)
   }
   for (const [name, application] of Object.entries(goodApps(journal))) linted.set(name, lint(application, { report }))
-  for (const [name, application] of Object.entries(badApps(journal))) {
+  for (const [name, application] of Object.entries({ ...badApps(journal), ...nodeApps(journal) })) {
     linted.set(name, lint(application, { report, only: 'server' }))
   }
   /** What lint has found, to be asked for from another process. */

@@ -56,9 +56,9 @@ async function facts(port: number, headers: Fields = []): Promise<Facts> {
 }
 
 /** What is answered to a client that says nothing more after its request. */
-async function halfClosed(port: number): Promise<string> {
+async function halfClosed(port: number, target: string): Promise<string> {
   const socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true })
-  socket.end('GET /whole HTTP/1.1\r\nHost: a\r\n\r\n')
+  socket.end(`GET ${target} HTTP/1.1\r\nHost: a\r\n\r\n`)
   const answer = await text(socket).catch(() => '')
   socket.destroy()
   return answer
@@ -136,8 +136,13 @@ const tables: Record<string, Record<string, Row | Elsewhere>> = {
       assert.deepEqual([cut.complete, cut.body.toString()], [false, 'one '])
     },
     'a client that half-closes': async ({ http: { plain, pair } }) => {
-      assert.match(await halfClosed(plain), /le/)
-      assert.equal(await halfClosed(pair), '')
+      assert.match(await halfClosed(plain, '/whole'), /le/)
+      // An answer that is there before the FIN is read would be sent here, too.
+      assert.equal(await halfClosed(pair, '/later'), '')
+    },
+    'a status above 599': {
+      file: 'test/protocol/node-listener/ends.test.ts',
+      words: 'does not throw out of writeHead(): the client gets a 500, and the refusal is logged',
     },
     "`maxRequestsPerSocket`, `keepAliveTimeout` and other limits of the server's connections": async ({
       http: { plain, pair },
@@ -152,6 +157,18 @@ const tables: Record<string, Record<string, Row | Elsewhere>> = {
         if (!closes) assert.equal((await client.fetch({ target: '/whole' })).status, 200)
         client.destroy()
       }
+    },
+    "the server's options of sockets and of parsing": {
+      file: 'test/protocol/node-listener/listener-server.test.ts',
+      words: 'is known not to use what the documentation says that it does not use',
+    },
+    '`server.ref()` and `server.unref()`': {
+      file: 'test/protocol/node-listener/listener-server.test.ts',
+      words: 'is known not to use what the documentation says that it does not use',
+    },
+    '`server.getConnections()`': {
+      file: 'test/protocol/node-listener/listener-server.test.ts',
+      words: 'counts the connections of requests that are not over, and closes them',
     },
     "the server's `connection` event": async ({ http: { plain, pair } }) => {
       const before = (await facts(plain)).connections
@@ -169,6 +186,10 @@ const tables: Record<string, Record<string, Row | Elsewhere>> = {
     'a server of `https` or `http2`, or workers of `cluster`': {
       file: 'test/container/interfaces/several-servers.test.ts',
       words: 'is refused with what to do instead',
+    },
+    '`req.socket` after the response': {
+      file: 'test/protocol/node-listener/ends.test.ts',
+      words: "emits 'close' to its listeners, and aborts neither the request nor its signal",
     },
     '`req.socket instanceof net.Socket`': async ({ http: { plain, pair } }) => {
       assert.equal((await facts(plain)).socket, true)

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import type { ServerResponse } from 'node:http'
 import { describe, it } from 'node:test'
 import { setImmediate as turn } from 'node:timers/promises'
 import { timeout } from '../../middleware/timeout.ts'
@@ -6,6 +7,7 @@ import type { Application, Environ, Outcome, StartResponse, Write } from '../../
 import { call } from '../../protocol/call.ts'
 import { AbortError } from '../../protocol/errors.ts'
 import { RequestInput } from '../../protocol/input.ts'
+import { fromNode } from '../../protocol/node-listener/from-node.ts'
 import { FakeClock } from '../support/clock.ts'
 import { run } from '../support/exchange.ts'
 import { RecordingLog } from '../support/log.ts'
@@ -47,6 +49,23 @@ describe('an application that does not begin its response in time', () => {
     assert.ok(signal.aborted)
     assert.equal((signal.reason as AbortError).code, 'DEADLINE')
     assert.deepEqual(log.messages(), ['the application has not begun its response within 1000 ms'])
+  })
+
+  it('may be a Node listener, whose late calls do not throw', async () => {
+    const clock = new FakeClock()
+    let response: ServerResponse | undefined
+    const { sink, whenSettled } = run(
+      timeout({ firstByte: 1_000, clock })(
+        fromNode((_req, res) => {
+          response = res
+        }),
+      ),
+    )
+    clock.advance(LATE)
+    await whenSettled
+    assert.equal(sink.status, '504 Gateway Timeout')
+    response!.writeHead(204).end()
+    assert.deepEqual([response!.socket!.destroyed, response!.headersSent, response!.writableEnded], [true, true, true])
   })
 
   it('keeps its slot until it has settled, and its late body is closed and not read', async () => {

@@ -13,6 +13,7 @@ import { clientsThatGo } from './behaviour/clients-that-go.ts'
 import { connections } from './behaviour/connections.ts'
 import { environs } from './behaviour/environs.ts'
 import { inputs } from './behaviour/inputs.ts'
+import { nodeListeners } from './behaviour/node-listeners.ts'
 import { responses } from './behaviour/responses.ts'
 import { streams } from './behaviour/streams.ts'
 import { makeSuite } from './behaviour/suite.ts'
@@ -30,6 +31,7 @@ export function behaviour(arrangement: Arrangement): void {
     clientsThatGo(suite)
     badApplications(suite)
     upgrades(suite)
+    nodeListeners(suite)
     connections(suite)
   })
 }

@@ -19,6 +19,7 @@ const routes: Record<string, (req: IncomingMessage, res: ServerResponse) => void
     res.write('who')
     res.end('le')
   },
+  '/later': (_req, res) => void setTimeout(() => res.end('later'), 1_000),
   '/destroyed': (_req, res) => void res.destroy(),
   '/pause': (_req, res) => {
     res.write('one ')

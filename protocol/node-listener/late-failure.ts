@@ -1,0 +1,26 @@
+/**
+ * Logs what a listener throws or rejects with after its response was written to its end or aborted. On plain node that
+ * is an uncaught exception, which ends the process with all its requests; here the other requests go on.
+ */
+
+import type { Environ } from '../application.ts'
+import { AbortError } from '../errors.ts'
+
+/**
+ * Codes of the errors that streams and signals give a listener because its connection closed: passing them on is not a
+ * failure of the listener.
+ */
+const CLOSED: ReadonlySet<unknown> = new Set([
+  'ECONNRESET',
+  'ABORT_ERR',
+  'ERR_STREAM_PREMATURE_CLOSE',
+  'ERR_STREAM_DESTROYED',
+  'ERR_STREAM_WRITE_AFTER_END',
+])
+
+/** Logs `error` to `wsgi.errors`, which adds the request's id. */
+export function logFailure(environ: Environ, error: unknown): void {
+  if (error instanceof AbortError || CLOSED.has((error as NodeJS.ErrnoException | undefined)?.code)) return
+  const text = error instanceof Error ? (error.stack ?? String(error)) : String(error)
+  environ['wsgi.errors'].write(`the listener failed after its response was written or aborted: ${text}\n`)
+}

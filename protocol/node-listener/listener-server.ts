@@ -1,0 +1,110 @@
+/**
+ * The `http.Server` that a listener's requests belong to: it chooses the event of each (as node's parserOnIncoming),
+ * has its classes for requests and responses, and counts and closes their sockets. The server itself does not listen;
+ * who calls `listen()` or adopts it is not known here.
+ */
+
+import { IncomingMessage, type Server, ServerResponse } from 'node:http'
+import type { Duplex } from 'node:stream'
+import { type Clock, systemClock } from '../clock.ts'
+import { HttpError } from '../errors.ts'
+import type { ClientSocket, SocketOwner } from './client-socket.ts'
+import type { Connection } from './connection.ts'
+import type { RequestSettings } from './request.ts'
+import type { ResponseSettings } from './response.ts'
+
+export interface ListenerServerOptions {
+  readonly keepFraming?: boolean | undefined
+  readonly clock?: Clock | undefined
+}
+
+/** Since Node 24.9; types lag behind. */
+interface Choosing {
+  shouldUpgradeCallback?: (req: IncomingMessage) => boolean
+}
+
+export class ListenerServer implements SocketOwner, RequestSettings, ResponseSettings {
+  readonly server: Server
+  readonly sockets: Set<ClientSocket> = new Set()
+  readonly clock: Clock
+  readonly IncomingMessage: RequestSettings['IncomingMessage']
+  readonly ServerResponse: ResponseSettings['ServerResponse']
+  readonly uniqueHeaders: ReadonlySet<string> | undefined
+  readonly keepFraming: boolean
+
+  constructor(server: Server, options: ListenerServerOptions = {}) {
+    const { clock = systemClock, keepFraming = false } = options
+    this.server = server
+    this.clock = clock
+    this.keepFraming = keepFraming
+    // What `createServer` was given is under symbols of node's own.
+    this.IncomingMessage = hidden(server, 'IncomingMessage') ?? IncomingMessage
+    this.ServerResponse = hidden(server, 'ServerResponse') ?? (ServerResponse as ResponseSettings['ServerResponse'])
+    this.uniqueHeaders = hidden(server, 'kUniqueHeaders')
+    this.#count()
+  }
+
+  /** Calls the server's listeners, and throws what they throw. */
+  request(req: IncomingMessage, res: ServerResponse): void {
+    const { server } = this
+    if (server.timeout > 0) limitIdling(server, req)
+    if (server.emit(eventFor(req, server), req, res)) return
+    throw new HttpError(500, 'NO_LISTENER', "the server has no 'request' listener")
+  }
+
+  upgrade(req: IncomingMessage, socket: Duplex, head: Buffer): void {
+    // As node's server does without an 'upgrade' listener.
+    if (!this.server.emit('upgrade', req, socket, head)) socket.destroy()
+  }
+
+  /** Whether a request that asks for an upgrade goes to 'upgrade' listeners. */
+  shouldUpgrade(req: IncomingMessage): boolean {
+    const { shouldUpgradeCallback } = this.server as Server & Choosing
+    if (shouldUpgradeCallback) return Boolean(shouldUpgradeCallback.call(this.server, req))
+    return this.server.listenerCount('upgrade') > 0
+  }
+
+  /** Adds these sockets to those that the server knows of. */
+  #count(): void {
+    const { server, sockets } = this
+    const getConnections = server.getConnections.bind(server)
+    const closeAllConnections = server.closeAllConnections.bind(server)
+    const count = (callback: (error: Error | null, count: number) => void): Server =>
+      getConnections((error, open) => callback(error, error ? open : open + sockets.size))
+    const closeAll = (): void => {
+      closeAllConnections()
+      for (const socket of [...sockets]) socket.closedByServer()
+    }
+    Object.defineProperties(server, {
+      getConnections: { value: count, writable: true, configurable: true },
+      closeAllConnections: { value: closeAll, writable: true, configurable: true },
+    })
+  }
+}
+
+/** What node keeps of a server under the symbol that `description` says, if it is set. */
+function hidden<T>(server: Server, description: string): T | undefined {
+  const key = Object.getOwnPropertySymbols(server).find((symbol) => symbol.description === description)
+  return key === undefined ? undefined : ((server as unknown as Record<symbol, T | null>)[key] ?? undefined)
+}
+
+/** Listeners of these get requests that expect something (node's parserOnIncoming). */
+function eventFor(req: IncomingMessage, server: Server): 'request' | 'checkContinue' | 'checkExpectation' {
+  const { expect } = req.headers
+  if (expect === undefined || req.httpVersionMinor === 0) return 'request'
+  const event = /(?:^|\W)100-continue(?:$|\W)/i.test(expect) ? 'checkContinue' : 'checkExpectation'
+  return server.listenerCount(event) > 0 ? event : 'request'
+}
+
+/** `server.setTimeout()`: a 'timeout' listener handles the timeout; without one the connection is destroyed. */
+function limitIdling(server: Server, req: IncomingMessage): void {
+  const socket = req.socket as unknown as Connection
+  socket.setTimeout(server.timeout)
+  const timedOut = socket.timedOut.bind(socket)
+  const asked = (): boolean => {
+    const handled = timedOut()
+    return server.emit('timeout', req.socket) || handled
+  }
+  // Not assigned as a literal: see `lazy-duplex.ts`.
+  socket.timedOut = asked
+}

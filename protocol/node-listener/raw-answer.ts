@@ -1,0 +1,85 @@
+/**
+ * A response that a listener writes to a request's socket itself, as bytes: an informational one (`writeEarlyHints()`
+ * of node's ServerResponse does the same), or a whole one, as code for upgrades does. It becomes early hints, a head
+ * for `startResponse`, and a body. `raw-response.ts` reads the bytes; the socket decides when they count.
+ */
+
+import type { Environ, Headers, StartResponse } from '../application.ts'
+import { endToEnd } from '../end-to-end.ts'
+import { AbortError, HttpError } from '../errors.ts'
+import type { BodyQueue } from './body-queue.ts'
+import { RawResponse } from './raw-response.ts'
+
+type Callback = (error?: Error | null) => void
+
+export class RawAnswer {
+  readonly #environ: Environ
+  readonly #startResponse: StartResponse
+  readonly #queue: BodyQueue
+  readonly #response: RawResponse
+  #code = 0
+  #bytes = 0
+
+  constructor(environ: Environ, startResponse: StartResponse, queue: BodyQueue) {
+    this.#environ = environ
+    this.#startResponse = startResponse
+    this.#queue = queue
+    this.#response = new RawResponse(environ.REQUEST_METHOD)
+  }
+
+  /** Status code of the final head, 0 before there is one. */
+  get code(): number {
+    return this.#code
+  }
+
+  /** Whether bytes are here that begin a head, which only the listener itself can have written. */
+  get partial(): boolean {
+    return this.#response.partial
+  }
+
+  /**
+   * Takes `chunk`, and calls back when there is room for more.
+   *
+   * @returns what follows the head of a 101, which belongs to the new protocol; `callback` is not called then
+   * @throws LocalProtocolError for bytes that are no response, and whatever `startResponse` throws
+   */
+  write(chunk: Uint8Array, callback: Callback): Uint8Array[] | undefined {
+    const { informed, head, body } = this.#response.feed(chunk)
+    for (const { code, headers } of informed) this.#inform(code, headers)
+    if (head) {
+      this.#startResponse(head.status, endToEnd(head.headers, head.code === 101))
+      this.#code = head.code
+      if (head.code === 101) return body
+    }
+    if (body.length > 0) {
+      for (const part of body) this.#bytes += part.length
+      this.#queue.offer(body, callback)
+    }
+    if (this.#response.done) this.#queue.end()
+    if (body.length === 0) callback()
+    return undefined
+  }
+
+  /** The listener ended its side of the connection. Whether the response is whole with that. */
+  end(): boolean {
+    const whole = this.#response.end()
+    if (whole) this.#queue.end()
+    return whole
+  }
+
+  /**
+   * The listener destroyed the socket. A client of node's server would see the connection close: that completes a body
+   * without a declared length. It truncates any other, and with `error` every body that has begun.
+   *
+   * @param flushed whether `write` was given all that the listener wrote
+   */
+  destroyed(error: Error | null, flushed: boolean): void {
+    const answered = error instanceof HttpError || error instanceof AbortError
+    if (flushed && !answered && this.#response.untilEnd && (!error || this.#bytes === 0)) this.end()
+  }
+
+  #inform(code: number, headers: Headers): void {
+    // The gateway sends 100 when the request is first read; no client uses 102 any more (RFC 4918 dropped it).
+    if (code === 103) this.#environ.gantry.earlyHints(endToEnd(headers))
+  }
+}

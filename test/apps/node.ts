@@ -1,0 +1,154 @@
+/**
+ * Node listeners as applications, which keep no contract but node's: how they end what they have answered, and what
+ * they do for clients that have gone.
+ */
+
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Duplex } from 'node:stream'
+import { fromNode } from '../../protocol/node-listener/from-node.ts'
+import type { Journal } from './journal.ts'
+import type { Apps } from './tools.ts'
+
+type Ways = Record<string, (req: IncomingMessage, res: ServerResponse) => unknown>
+
+/** Ends of a listener after its response, each in the tick of `res.end()`. */
+const ends: Ways = {
+  request: (req) => void req.destroy(),
+  response: (_req, res) => void res.destroy(),
+  socket: (req) => void req.socket.destroy(),
+  error: (req) => void req.destroy(new Error('after the answer')),
+  throw: () => {
+    throw new Error('after the answer')
+  },
+  reject: async () => {
+    throw new Error('after the answer')
+  },
+}
+
+/** Calls that answer a client that has gone. */
+const answers: Ways = {
+  end: (_req, res) => void res.writeHead(204).end(),
+  text: (_req, res) => void res.setHeader('Content-Type', 'text/plain').end('late'),
+  head: (_req, res) => {
+    res.writeHead(200, { 'Content-Length': 4 }).flushHeaders()
+    res.end()
+  },
+  write: (_req, res) => {
+    res.write('la')
+    res.end('te')
+  },
+  hints: (_req, res) => {
+    res.writeEarlyHints({ link: '</a>; rel=preload' })
+    res.end()
+  },
+  trailers: (_req, res) => {
+    res.addTrailers({ 'X-A': '1' })
+    res.end()
+  },
+  cork: (_req, res) => {
+    res.cork()
+    res.write('a')
+    res.uncork()
+    res.end()
+  },
+  timeout: (req, res) => {
+    res.setTimeout(1000)
+    req.setTimeout(1000)
+    res.end()
+  },
+}
+
+/** What an upgrade is answered with; a WebSocket library's refusal is the first. */
+const refusals: Record<string, (socket: Duplex) => void> = {
+  destroy: (socket) => {
+    socket.write('HTTP/1.1 401 Unauthorized\r\nContent-Type: text/plain\r\n\r\n')
+    socket.destroy()
+  },
+  end: (socket) => void socket.end('HTTP/1.1 401 Unauthorized\r\nContent-Type: text/plain\r\n\r\n'),
+  'end-destroy': (socket) => void socket.end('HTTP/1.1 401 Unauthorized\r\nContent-Type: text/plain\r\n\r\n').destroy(),
+  'until-end': (socket) => {
+    socket.write('HTTP/1.1 401 Unauthorized\r\nContent-Type: text/plain\r\n\r\n')
+    socket.write('not ')
+    socket.write('you')
+    socket.destroy()
+  },
+  length: (socket) => {
+    socket.write('HTTP/1.1 401 Unauthorized\r\nContent-Type: text/plain\r\nContent-Length: 7\r\n\r\n')
+    socket.write('not ')
+    socket.write('you')
+    socket.destroy()
+  },
+  chunked: (socket) => {
+    socket.write('HTTP/1.1 401 Unauthorized\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n')
+    socket.write('4\r\nnot \r\n')
+    socket.write('3\r\nyou\r\n0\r\n\r\n')
+    socket.destroy()
+  },
+  later: (socket) => {
+    setImmediate(() => {
+      socket.write('HTTP/1.1 401 Unauthorized\r\nContent-Type: text/plain\r\n\r\n')
+      process.nextTick(() => socket.destroy())
+    })
+  },
+  corked: (socket) => {
+    socket.cork()
+    socket.write('HTTP/1.1 401 Unauthorized\r\nContent-Type: text/plain\r\nContent-Length: 7\r\n\r\n')
+    socket.write('not you')
+    socket.uncork()
+    socket.destroy()
+  },
+  'short-length': (socket) => {
+    socket.write('HTTP/1.1 401 Unauthorized\r\nContent-Type: text/plain\r\nContent-Length: 7\r\n\r\nnot')
+    socket.destroy()
+  },
+  'short-chunk': (socket) => {
+    socket.write(
+      'HTTP/1.1 401 Unauthorized\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n7\r\nnot\r\n',
+    )
+    socket.destroy()
+  },
+  'short-error': (socket) => {
+    socket.write('HTTP/1.1 401 Unauthorized\r\nContent-Type: text/plain\r\n\r\nnot')
+    socket.destroy(new Error('the copy failed'))
+  },
+  nothing: (socket) => void socket.destroy(),
+  'half-head': (socket) => {
+    socket.write('HTTP/1.1 401 Unauth')
+    socket.destroy()
+  },
+}
+
+function way(req: IncomingMessage): { name: string; key: string } {
+  const { searchParams } = new URL(req.url!, 'http://x')
+  return { name: searchParams.get('way')!, key: searchParams.get('key') ?? '' }
+}
+
+export const endings: readonly string[] = Object.keys(ends)
+export const lateAnswers: readonly string[] = Object.keys(answers)
+
+export function nodeApps(journal: Journal): Apps {
+  return {
+    /** `?way=…`: answers 413, and ends in that way. */
+    'node-ended': fromNode((req, res) => {
+      res.writeHead(413, { 'Content-Type': 'text/plain' }).end('too big')
+      return ends[way(req).name]!(req, res)
+    }),
+
+    /** `?way=…&key=…`: answers once the client has gone, out of a timer. */
+    'node-late': fromNode((req, res) => {
+      const { name, key } = way(req)
+      journal.record(key, 'running')
+      res.once('close', () => {
+        setImmediate(() => {
+          answers[name]!(req, res)
+          journal.record(key, `answered ${res.writableEnded} ${res.writableFinished}`)
+        })
+      })
+    }),
+
+    /** `?way=…`: answers an upgrade in that way. */
+    'node-refuses': fromNode((_req, res) => void res.writeHead(404).end(), {
+      onUpgrade: (req, socket) => refusals[way(req).name]!(socket),
+    }),
+  }
+}
