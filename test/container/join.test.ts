@@ -28,10 +28,17 @@ class FakeLink implements JoinedLink {
   state: JoinedLink['state'] = 'connecting'
   peer: ProxyWorker | undefined
   drained: string | undefined
+  refusals = 0
   readonly events: LinkEvents
+  readonly patience: number
 
-  constructor(events: LinkEvents) {
+  constructor(events: LinkEvents, patience: number) {
     this.events = events
+    this.patience = patience
+  }
+
+  unreachable(): void {
+    this.refusals++
   }
 
   drain(reason?: string): void {
@@ -77,8 +84,8 @@ class World {
         this.dials.push({ to: printAddress(to), at: this.clock.now(), socket })
         return socket as unknown as Socket
       },
-      serve: (_, to, events) => {
-        const link = new FakeLink(events)
+      serve: (_, to, events, patience) => {
+        const link = new FakeLink(events, patience)
         this.links.push({ to: printAddress(to), link })
         return link
       },

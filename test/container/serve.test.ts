@@ -358,8 +358,9 @@ describe('a container that drains', () => {
     const proxy = await serving.proxy()
     const call = proxy.call('/frames')
     await until(() => holding.waiting.length === 2)
+    const timers = clock.pending
     const drained = serving.container.drain()
-    await until(() => proxy.caller.state === 'draining')
+    await until(() => proxy.caller.state === 'draining' && clock.pending > timers)
     clock.advance(9_999)
     assert.equal(holding.waiting.length, 2)
     clock.advance(1)

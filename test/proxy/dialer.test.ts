@@ -181,10 +181,12 @@ suite('a dialer', () => {
     assert.match(String(hint), /--upstream http:\/\/192\.0\.2\.1:8000/)
   })
 
-  test('does not wait for ever for a connection', () => {
+  test('does not wait for ever for a connection', async () => {
     const scene = new Scene()
-    scene.clock.advance(3_500)
+    scene.clock.advance(3_000)
+    await turn()
     assert.equal(scene.sockets[0]!.destroyed, true)
+    scene.clock.advance(50)
     assert.equal(scene.dials, 2)
   })
 

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import type { CallErrorCode } from '../../protocol/frames/caller.ts'
 import { Pool, type PoolOptions } from '../../proxy/pool.ts'
-import { MOST_ATTEMPTS, MOST_LOSSES_REPLAYED } from '../../proxy/replay.ts'
+import { MOST_ATTEMPTS, RETRIES } from '../../proxy/replay.ts'
 import { FakeClock } from '../support/clock.ts'
 import { RecordingLog } from '../support/log.ts'
 import { Client, type ClientOptions, turn } from './client.ts'
@@ -404,7 +404,7 @@ suite('replay', () => {
       await turn()
     }
     assert.equal(client.outcome, '502 UPSTREAM_LOST')
-    assert.equal(calls, MOST_LOSSES_REPLAYED + 1)
+    assert.equal(calls, RETRIES + 1)
   })
 
   test('sends nothing again for a client that left between the failure and the next choice', async () => {
