@@ -158,7 +158,7 @@ export class FramesUpstream implements Upstream {
     const member = this.name
     if (life === 'suspect' && !this.#logged) {
       this.#logged = true
-      this.#log.warn({ member, inFlight: this.inFlight }, 'container does not answer: nothing new is sent to it')
+      this.#log.warn({ member, inFlight: this.inFlight }, 'container does not answer; nothing new is sent to it')
     } else if (trusted && this.#logged) {
       this.#logged = false
       this.#log.info({ member }, 'container answers again')
