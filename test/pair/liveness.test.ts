@@ -1,134 +1,18 @@
 /** Links whose other end is stopped, blocked, slow or no longer reached: real processes, with short times. */
 
 import assert from 'node:assert/strict'
-import { existsSync, readFileSync, writeFileSync } from 'node:fs'
-import { rm } from 'node:fs/promises'
-import { join } from 'node:path'
+import { existsSync, writeFileSync } from 'node:fs'
 import { suite, test } from 'node:test'
-import { repositoryFile } from '../support/child.ts'
-import { faultsOf, type Gantry, startGantry } from '../support/gantry.ts'
-import { HttpClient } from '../support/http-client.ts'
-import { type Relay, startRelay } from '../support/relay.ts'
-import { freePort, temporary } from '../support/sockets.ts'
-
-const APPLICATION = repositoryFile('test/apps/stopping.ts')
-const TIMES = ['--ping-interval', '100ms', '--suspect-after', '100ms', '--probe-grace', '100ms']
-const QUIET = ['--access-log', 'off', ...TIMES]
-const SUSPECT = 'container does not answer; nothing new is sent to it'
-const REPLAYED = 'request is sent again: its container was lost, and it may have run there'
-
-class Scene {
-  readonly directory: string
-  readonly containers: Map<string, Gantry> = new Map()
-  proxy!: Gantry
-  readonly #ends: (() => Promise<unknown>)[] = []
-  #ids = 0
-
-  private constructor(directory: string) {
-    this.directory = directory
-    writeFileSync(this.#runsFile, '')
-  }
-
-  static async with(body: (scene: Scene) => Promise<void>): Promise<void> {
-    const scene = new Scene(await temporary())
-    try {
-      await body(scene)
-      assert.deepEqual(faultsOf(scene.proxy), [])
-    } finally {
-      for (const end of scene.#ends.reverse()) await end()
-      await rm(scene.directory, { recursive: true, force: true })
-    }
-  }
-
-  get #runsFile(): string {
-    return join(this.directory, 'runs')
-  }
-
-  get #env(): Record<string, string> {
-    return { RUNS_FILE: this.#runsFile, GANTRY_TOKEN: 'a secret of this test' }
-  }
-
-  path(name: string): string {
-    return join(this.directory, name)
-  }
-
-  ending(end: () => Promise<unknown>): void {
-    this.#ends.push(end)
-  }
-
-  async startContainer(who: string, ...argv: string[]): Promise<Gantry> {
-    const env = { ...this.#env, WHO: who }
-    const container = await startGantry(['container', APPLICATION, '--id', who, ...QUIET, ...argv], { env })
-    this.containers.set(who, container)
-    this.ending(() => container.child.end())
-    return container
-  }
-
-  async startProxy(...argv: string[]): Promise<Gantry> {
-    this.proxy = await startGantry(['proxy', '--listen', '127.0.0.1:0', ...QUIET, ...argv], { env: this.#env })
-    this.ending(() => this.proxy.child.end())
-    return this.proxy
-  }
-
-  async relay(port: number, rate?: number): Promise<Relay> {
-    const relay = await startRelay(port, rate)
-    this.ending(() => relay.stop())
-    return relay
-  }
-
-  /** One request on a connection of its own; its id first. */
-  async ask(path: string, options: { method?: string; until?: string } = {}): Promise<Asked> {
-    const id = String(++this.#ids)
-    const client = await HttpClient.connect({ port: this.proxy.port, host: '127.0.0.1' })
-    const { method = 'GET', until } = options
-    const query = `id=${id}${until === undefined ? '' : `&until=${encodeURIComponent(until)}`}`
-    const answer = client
-      .fetch({ method, target: `${path}${path.includes('?') ? '&' : '?'}${query}` })
-      .then(({ status, complete, body }) => ({ status, complete, body: body.toString('latin1') }))
-      .finally(() => client.destroy())
-    answer.catch(() => {})
-    return { id, answer }
-  }
-
-  /** Who ran a request, each time it was run. */
-  runs(id: string): string[] {
-    return readFileSync(this.#runsFile, 'utf8')
-      .split('\n')
-      .filter((line) => line.endsWith(` ${id}`))
-      .map((line) => line.split(' ')[0]!)
-  }
-
-  /** Who runs a request, once somebody does. */
-  async runner(id: string): Promise<string> {
-    while (this.runs(id).length === 0) await new Promise((resolve) => setTimeout(resolve, 5))
-    return this.runs(id)[0]!
-  }
-
-  /** Asks until `who` answers. */
-  async answeredBy(who: string): Promise<void> {
-    for (;;) {
-      const { answer } = await this.ask('/hello')
-      if ((await answer).body === who) return
-    }
-  }
-
-  /** How often each message was logged by the proxy. */
-  logged(message: string): Record<string, unknown>[] {
-    return this.proxy.child.log.filter(({ msg }) => msg === message)
-  }
-}
-
-interface Asked {
-  readonly id: string
-  readonly answer: Promise<{ status: number; complete: boolean; body: string }>
-}
+import type { Relay } from '../support/relay.ts'
+import { freePort } from '../support/sockets.ts'
+import { REPLAYED, Scene, SUSPECT } from '../support/stopping.ts'
 
 suite('a container that stands still', { timeout: 120_000 }, () => {
   for (const how of ['blocks its event loop', 'is stopped (SIGSTOP)'] as const) {
     test(`and ${how} keeps its requests, others are served elsewhere, and nothing runs twice`, async () => {
       await Scene.with(async (scene) => {
         const containers = `${scene.directory}/`
-        for (const who of ['one', 'two']) await scene.startContainer(who, '--listen', `unix:${containers}`)
+        for (const who of ['one', 'two']) await scene.startContainer(who, ['--listen', `unix:${containers}`])
         await scene.startProxy('--upstream', `unix:${containers}`)
         for (const who of ['one', 'two']) await scene.answeredBy(who)
         const until = scene.path('go-on')
@@ -167,10 +51,10 @@ for (const joined of [false, true]) {
           const port = await freePort()
           await scene.startProxy('--join-listen', `127.0.0.1:${port}`)
           const relay = await scene.relay(port, rate)
-          await scene.startContainer('c', '--join', `127.0.0.1:${relay.port}`)
+          await scene.startContainer('c', ['--join', `127.0.0.1:${relay.port}`])
           await body(scene, relay)
         } else {
-          const container = await scene.startContainer('c', '--listen', '127.0.0.1:0')
+          const container = await scene.startContainer('c', ['--listen', '127.0.0.1:0'])
           const relay = await scene.relay(container.port, rate)
           await scene.startProxy('--upstream', `tcp:127.0.0.1:${relay.port}`)
           await body(scene, relay)
@@ -225,7 +109,12 @@ suite('a proxy that stands still', { timeout: 120_000 }, () => {
       const port = await freePort()
       await scene.startProxy('--join-listen', `127.0.0.1:${port}`)
       const relay = await scene.relay(port)
-      const container = await scene.startContainer('c', '--join', `127.0.0.1:${relay.port}`, '--silence-timeout', '1s')
+      const container = await scene.startContainer('c', [
+        '--join',
+        `127.0.0.1:${relay.port}`,
+        '--silence-timeout',
+        '1s',
+      ])
       await scene.answeredBy('c')
       scene.proxy.child.process.kill('SIGSTOP')
       await container.child.until(() => container.child.logged('a proxy does not answer'))
@@ -241,7 +130,7 @@ suite('a proxy that stands still', { timeout: 120_000 }, () => {
 
   test('forgives its containers: what they said meanwhile is read first', async () => {
     await Scene.with(async (scene) => {
-      const container = await scene.startContainer('c', '--listen', `unix:${scene.path('c.sock')}`)
+      const container = await scene.startContainer('c', ['--listen', `unix:${scene.path('c.sock')}`])
       await scene.startProxy('--upstream', `unix:${scene.path('c.sock')}`)
       const until = scene.path('go-on')
       const post = await scene.ask('/wait', { method: 'POST', until })
@@ -260,7 +149,7 @@ suite('a proxy that stands still', { timeout: 120_000 }, () => {
 test('a GET that crashes its container takes two of three, and is told', { timeout: 120_000 }, async () => {
   await Scene.with(async (scene) => {
     const names = ['one', 'two', 'three']
-    for (const who of names) await scene.startContainer(who, '--listen', `unix:${scene.directory}/`)
+    for (const who of names) await scene.startContainer(who, ['--listen', `unix:${scene.directory}/`])
     await scene.startProxy('--upstream', `unix:${scene.directory}/`)
     for (const who of names) await scene.answeredBy(who)
     const { id, answer } = await scene.ask('/crash')

@@ -16,7 +16,12 @@ export interface Gantry {
 /** Starts a server and waits until it listens. */
 export async function startGantry(
   argv: readonly string[],
-  options: { env?: Readonly<Record<string, string>>; patience?: number; held?: boolean } = {},
+  options: {
+    env?: Readonly<Record<string, string>>
+    patience?: number
+    held?: boolean
+    through?: readonly string[]
+  } = {},
 ): Promise<Gantry> {
   const before = options.held ? ['--import', repositoryFile('test/support/held.ts')] : []
   const command = [...before, repositoryFile('gantry.ts'), ...argv]
