@@ -349,6 +349,18 @@ describe('a container that drains', () => {
     assert.match(await answer, /^HTTP\/1\.1 200 [\s\S]*\/knocked$/)
   })
 
+  it('says so on its links before its listener closes: a refused connection would tell that it is gone', async () => {
+    const unix = join(directory, 'goodbye')
+    const serving = await Serving.start(path, ['--listen', `unix:${unix}`])
+    const drained = serving.container.drain()
+    // Connects in this very tick, in which GOAWAY was written.
+    const socket = connect({ path: unix })
+    await once(socket, 'connect')
+    socket.on('error', () => {})
+    socket.resume()
+    await drained
+  })
+
   it('aborts what still runs when its time is over, and says so to the application', async () => {
     const clock = new FakeClock()
     const holding = new Holding()
