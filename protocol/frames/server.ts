@@ -17,6 +17,7 @@ import { Connection, type Event } from './connection.ts'
 import { BACKLOG_MAX, Goaway, NONCE, Reset, UPGRADED_MAX } from './constants.ts'
 import type { Identity } from './hello.ts'
 import { Link, type LinkOwner, lost } from './link.ts'
+import { isTrusted } from './liveness.ts'
 import { Pings } from './pings.ts'
 import { type RequestOwner, ServedRequest } from './served-request.ts'
 import type { Stream } from './stream.ts'
@@ -131,7 +132,16 @@ class Server implements ServerLink, SlotHolder, LinkOwner, RequestOwner, Watched
     this.#options = options
     this.host = options.host
     this.#pings = new Pings(options.clock)
-    this.#watch = options.watch && new LinkWatch(this, options.clock, options.watch)
+    const { watch } = options
+    this.#watch =
+      watch &&
+      new LinkWatch(this, options.clock, {
+        ...watch,
+        onLife: (life, before) => {
+          if (isTrusted(life) !== isTrusted(before) && this.#joined) options.slots.changed(this)
+          watch.onLife?.(life, before)
+        },
+      })
     this.#connection = new Connection({
       role: 'server',
       dialled: options.dialled ?? false,
@@ -206,8 +216,9 @@ class Server implements ServerLink, SlotHolder, LinkOwner, RequestOwner, Watched
 
   // ---- of SlotHolder -----------------------------------------------------------------------------------------------
 
+  /** A proxy that is silent, or that has said that it makes no more requests, has no use for slots: others get its share. */
   get demand(): number {
-    return this.#demand
+    return this.#connection.leaving || this.#watch?.trusted === false ? 0 : this.#demand
   }
 
   get running(): number {
@@ -258,6 +269,7 @@ class Server implements ServerLink, SlotHolder, LinkOwner, RequestOwner, Watched
         break
       case 'goaway':
         if (this.#state === 'ready') this.#state = 'draining'
+        if (this.#joined) this.#options.slots.changed(this)
         this.#endIfDone()
     }
   }

@@ -2,6 +2,7 @@
 
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
+import type { Application } from '../../../protocol/application.ts'
 import { NOBODY } from '../../../protocol/frames/hello.ts'
 import {
   isTrusted,
@@ -12,8 +13,10 @@ import {
   patienceIn,
   USUAL_TIMES,
 } from '../../../protocol/frames/liveness.ts'
+import type { SlotHolder, SlotSource } from '../../../protocol/frames/server.ts'
 import { LinkWatch, PeerLinks, type WatchedLink } from '../../../protocol/frames/watch.ts'
 import { FakeClock } from '../../support/clock.ts'
+import { call, linked, until } from './link-support.ts'
 
 const EVENTS: readonly LifeEvent[] = ['heard', 'timeout', 'unreachable', 'rival', 'confirmed', 'rival lost']
 
@@ -102,6 +105,54 @@ class FakeLink implements WatchedLink {
     return this.watch.life
   }
 }
+
+/** Remembers what its links ask for. */
+class Asked implements SlotSource {
+  readonly demands: number[] = []
+  #holder: SlotHolder | undefined
+
+  join(holder: SlotHolder): void {
+    this.#holder = holder
+    holder.grant(4)
+  }
+
+  leave(): void {}
+
+  changed(holder: SlotHolder): void {
+    assert.equal(holder, this.#holder)
+    this.demands.push(holder.demand)
+  }
+}
+
+const never: Application = () => new Promise(() => {})
+
+suite('a proxy', () => {
+  test('that is silent asks for no slots, and for as many as before when it is heard again', async () => {
+    const slots = new Asked()
+    const { here, there, streams } = await linked(never, { server: { slots, watch: { times: TIMES } } })
+    here.caller.demand(16)
+    await until(() => slots.demands.length === 1)
+    streams[0].pause()
+    await pass(there.clock, TIMES.pingInterval + TIMES.suspectAfter)
+    assert.deepEqual(slots.demands, [16, 0])
+    streams[0].resume()
+    await until(() => slots.demands.length === 3)
+    assert.deepEqual(slots.demands, [16, 0, 16])
+    here.caller.destroy()
+  })
+
+  test('that makes no more requests asks for no slots, though its last ones take long', async () => {
+    const slots = new Asked()
+    const { here, there } = await linked(never, { server: { slots } })
+    here.caller.demand(16)
+    call(here.caller).failed.catch(() => {})
+    await until(() => there.server.active === 1)
+    here.caller.close('another link follows')
+    await until(() => there.server.state === 'draining')
+    assert.deepEqual([slots.demands.at(-1), there.server.active], [0, 1])
+    here.caller.destroy()
+  })
+})
 
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
 
