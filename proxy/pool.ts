@@ -252,9 +252,9 @@ export class Pool implements RequestHost {
   }
 
   retried(request: PooledRequest, lost: string, member: Member): void {
-    const { requestId, attempts } = request
+    const { requestId, attempts: attempt } = request
     this.#log.warn(
-      { requestId, lost, member: member.upstream.name, attempts },
+      { requestId, lost, member: member.upstream.name, attempt },
       'request is sent again: its container was lost, and it may have run there',
     )
   }

@@ -8,9 +8,12 @@ import {
   commonOptions,
   frameSettings,
   http1Settings,
+  livenessSettings,
   readToken,
 } from '../protocol/common-options.ts'
+import { CONNECT_TIMEOUT } from '../protocol/dial.ts'
 import { DATA_MAX, HEAD_MAX, WINDOW } from '../protocol/frames/constants.ts'
+import { USUAL_TIMES } from '../protocol/frames/liveness.ts'
 import { defaultLimits, defaultTimeouts } from '../protocol/http1/options.ts'
 import { environmentName, flagName, nearest, type Option, parseOptions } from '../protocol/options.ts'
 import { renderHelp } from '../protocol/options-help.ts'
@@ -59,6 +62,11 @@ test('the limits and timeouts of the options are the defaults of the HTTP gatewa
   assert.deepEqual({ ...defaultTimeouts, ...timeouts }, defaultTimeouts)
   assert.equal(halfClose, 'abort')
   assert.deepEqual(frameSettings(values), { window: WINDOW, data: DATA_MAX, head: HEAD_MAX })
+})
+
+test('the times of the options are those by which links are watched and dialled where nothing else was said', () => {
+  const { values } = parseOptions(commonOptions, [])
+  assert.deepEqual(livenessSettings(values), { liveness: USUAL_TIMES, connectTimeout: CONNECT_TIMEOUT })
 })
 
 test('a longer head limit lets longer heads cross a link, however they grow on it', () => {
