@@ -128,6 +128,21 @@ suite('a proxy that stands still', { timeout: 120_000 }, () => {
     })
   })
 
+  test('is left by a container that it dialled once nothing runs there, and loses no request when it goes on', async () => {
+    await Scene.with(async (scene) => {
+      const socket = `unix:${scene.path('c.sock')}`
+      const container = await scene.startContainer('c', ['--listen', socket, '--silence-timeout', '300ms'])
+      await scene.startProxy('--upstream', socket)
+      await scene.answeredBy('c')
+      scene.proxy.child.process.kill('SIGSTOP')
+      await container.child.until(() => container.child.logged('the link to a proxy is closed'))
+      // Accepted by its system, and read before it has heard that its link is gone.
+      const asked = await Promise.all(Array.from({ length: 5 }, () => scene.ask('/hello', { method: 'POST' })))
+      scene.proxy.child.process.kill('SIGCONT')
+      for (const { id, answer } of asked) assert.deepEqual([(await answer).status, scene.runs(id)], [200, ['c']])
+    })
+  })
+
   test('forgives its containers: what they said meanwhile is read first', async () => {
     await Scene.with(async (scene) => {
       const container = await scene.startContainer('c', ['--listen', `unix:${scene.path('c.sock')}`])
