@@ -14,8 +14,17 @@ import { printAddress, type TcpAddress, type UnixAddress } from '../protocol/add
 import { backoff } from '../protocol/backoff.ts'
 import type { Clock, Timer } from '../protocol/clock.ts'
 import { WORKERS_MAX } from '../protocol/common-options.ts'
-import { CONNECT_TIMEOUT, Dialling, dial, HELLO_PATIENCE, type Resolve, systemResolve } from '../protocol/dial.ts'
+import {
+  CONNECT_TIMEOUT,
+  Dialling,
+  dial,
+  HELLO_EXPECTED,
+  HELLO_PATIENCE,
+  type Resolve,
+  systemResolve,
+} from '../protocol/dial.ts'
 import type { Logger } from '../protocol/log.ts'
+import { patiently } from '../protocol/patience.ts'
 
 /** Who is at the other end of a link: one of the workers, from 0, of a proxy. */
 export interface ProxyWorker {
@@ -229,6 +238,8 @@ class Member {
   #timer: Timer | undefined
   #dialling: Dialling | undefined
   #next: JoinedLink | undefined
+  /** It should have said who it is by then. */
+  #expected: Timer | undefined
   /** Whether the proxy answers on the present link. */
   #trusted = false
   #failures = 0
@@ -280,6 +291,7 @@ class Member {
     this.#dialling = undefined
     const next = this.#next
     this.#next = undefined
+    this.#expected?.cancel()
     next?.drain(reason)
   }
 
@@ -313,11 +325,20 @@ class Member {
       patience,
     )
     this.#next = link
+    this.#expected = patiently(this.#options.clock, HELLO_EXPECTED, () => {
+      if (this.#link || this.#logged) return
+      this.#logged = true
+      this.#options.log.warn(
+        { proxy: printAddress(this.#address) },
+        'a connection was accepted and not answered; waiting: is it a proxy’s --join-listen?',
+      )
+    })
   }
 
   #ready(link: JoinedLink): void {
     if (this.#next !== link) return
     this.#next = undefined
+    this.#expected?.cancel()
     this.#unanswered = 0
     if (!this.#keeps(link)) return
     const before = this.#link
@@ -370,6 +391,7 @@ class Member {
     if (this.#next !== link && this.#link !== link) return
     if (this.#next === link) {
       this.#next = undefined
+      this.#expected?.cancel()
       if (error && 'code' in error && error.code === 'TIMEOUT') this.#unanswered++
     } else this.#link = undefined
     if (!this.#seeking) this.#again(error)

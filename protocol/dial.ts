@@ -40,6 +40,9 @@ export const CONNECT_TIMEOUT = 3_000
  */
 export const HELLO_PATIENCE = { first: 60_000, most: 3_600_000 }
 
+/** After so long without one it is logged, milliseconds: a second on a slow machine that just started, with room. */
+export const HELLO_EXPECTED = 5_000
+
 /** What a connection that was not made says about who was dialled: nobody is there, or nothing (the fault can be on this side). */
 export type Verdict = 'gone' | 'unknown'
 

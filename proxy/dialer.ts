@@ -7,7 +7,8 @@ import type { Socket } from 'node:net'
 import { printAddress } from '../protocol/address.ts'
 import { backoff } from '../protocol/backoff.ts'
 import type { Timer } from '../protocol/clock.ts'
-import { CONNECT_TIMEOUT, Dialling, dial, HELLO_PATIENCE, type Verdict } from '../protocol/dial.ts'
+import { CONNECT_TIMEOUT, Dialling, dial, HELLO_EXPECTED, HELLO_PATIENCE, type Verdict } from '../protocol/dial.ts'
+import { patiently } from '../protocol/patience.ts'
 import type { DialAddress } from './discovery.ts'
 import type { Pool } from './pool.ts'
 import { FramesUpstream, type LinkOptions } from './upstreams/frames.ts'
@@ -45,6 +46,8 @@ export class Dialer {
   #timer: Timer | undefined
   #dialling: Dialling | undefined
   #next: FramesUpstream | undefined
+  /** It should have said who it is by then. */
+  #expected: Timer | undefined
   /** When the timer is due. */
   #due = 0
   #failures = 0
@@ -90,6 +93,7 @@ export class Dialer {
     this.#dialling = undefined
     const next = this.#next
     this.#next = undefined
+    this.#expected?.cancel()
     next?.close(reason)
   }
 
@@ -113,7 +117,7 @@ export class Dialer {
   }
 
   #connected(socket: Socket): void {
-    const { pool, random } = this.#options
+    const { pool, clock, random } = this.#options
     this.#dialling = undefined
     const link = new FramesUpstream(socket, this.#options, {
       address: this.name,
@@ -126,7 +130,18 @@ export class Dialer {
       onClosed: (error) => this.#lost(link, error),
     })
     this.#next = link
+    this.#expected = patiently(clock, HELLO_EXPECTED, () => this.#unansweredYet())
     pool.add(link)
+  }
+
+  /** A silent link before it has been told of already. */
+  #unansweredYet(): void {
+    if (this.#link || this.#logged) return
+    this.#logged = true
+    this.#options.log.warn(
+      { address: this.name },
+      'a connection was accepted and not answered; waiting: is it a container, and is its event loop blocked?',
+    )
   }
 
   #ready(link: FramesUpstream): void {
@@ -134,6 +149,7 @@ export class Dialer {
     const { clock, log, onReady } = this.#options
     const before = this.#link
     this.#next = undefined
+    this.#expected?.cancel()
     this.#link = link
     this.#unanswered = 0
     this.#readyAt = clock.now()
@@ -162,6 +178,7 @@ export class Dialer {
   #lost(link: FramesUpstream, error: Error | undefined): void {
     if (this.#next === link) {
       this.#next = undefined
+      this.#expected?.cancel()
       if (isTimeout(error)) this.#unanswered++
       this.#failed(error ?? new Error('the link was closed'))
     } else if (this.#link === link) {

@@ -434,6 +434,18 @@ describe('Joiner whose proxy has fallen silent', () => {
     assert.ok(world.links[1]!.link.patience >= 30_000)
   })
 
+  it('says once that a connection is accepted and not answered, when there was no link before', async () => {
+    const world = new World()
+    await world.start('10.0.0.2')
+    world.dials[0]!.socket.emit('connect')
+    await world.pass(4_900)
+    assert.deepEqual(world.log.messages(), [])
+    await world.pass(20_000)
+    assert.match(world.log.messages('warn').join(), /^a connection was accepted and not answered; waiting[^,]*$/)
+    world.links[0]!.link.ready('p1')
+    assert.deepEqual(world.log.messages('info'), ['a proxy is joined again'])
+  })
+
   it('gives that connection up when the proxy is heard again', async () => {
     const { world, link } = await silent()
     link.events.onTrust(true)

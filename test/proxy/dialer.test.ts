@@ -206,6 +206,18 @@ suite('a dialer', () => {
     assert.deepEqual(scene.log.messages('info'), ['container is reached again', 'container is ready'])
   })
 
+  test('says once that a container accepts a connection and does not answer, and once that it is reached', async () => {
+    const scene = new Scene()
+    const there = await scene.accept()
+    await scene.pass(4_750)
+    assert.deepEqual(scene.log.messages('warn'), [])
+    await scene.pass(40_000)
+    assert.match(scene.log.messages('warn').join(), /^a connection was accepted and not answered; waiting[^,]*, [^,]*$/)
+    new Container(hello).serve(there)
+    await turns()
+    assert.deepEqual([scene.log.messages('info')[0], scene.dials], ['container is reached again', 1])
+  })
+
   test('says what to write when a server answers that speaks HTTP', async () => {
     const scene = new Scene()
     const [here, there] = duplexPair()
