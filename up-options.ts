@@ -20,7 +20,7 @@ const ownOptions = {
 
 type ProxyOwn = Pick<
   typeof proxyOptions,
-  'listen' | 'middleware' | 'queueSize' | 'queueTimeout' | 'timeout' | 'idleTimeout' | 'trustedPeers'
+  'listen' | 'middleware' | 'queueSize' | 'queueTimeout' | 'retries' | 'timeout' | 'idleTimeout' | 'trustedPeers'
 >
 
 const containerOwn: ContainerOwn = {
@@ -38,6 +38,7 @@ const proxyOwn: ProxyOwn = {
   middleware: proxyOptions.middleware,
   queueSize: proxyOptions.queueSize,
   queueTimeout: proxyOptions.queueTimeout,
+  retries: proxyOptions.retries,
   timeout: proxyOptions.timeout,
   idleTimeout: proxyOptions.idleTimeout,
   trustedPeers: proxyOptions.trustedPeers,

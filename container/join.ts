@@ -1,7 +1,7 @@
 /**
  * `--join ADDRESS`: dials every proxy behind an address and serves on those connections, for as long as the proxies are
  * there. The name is asked for again about once a second, since what a resolver said before is no promise; proxies that are
- * gone from it are left, those that come are joined, and a link that was lost is dialled again.
+ * gone from it are left, those that come are joined, and a link that was lost or has fallen silent is dialled again.
  *
  * A proxy of several workers is joined at each of them. They share one address, and which of them takes a connection is between them: who is
  * met twice is left again and another try made, until all are joined.
@@ -14,8 +14,17 @@ import { printAddress, type TcpAddress, type UnixAddress } from '../protocol/add
 import { backoff } from '../protocol/backoff.ts'
 import type { Clock, Timer } from '../protocol/clock.ts'
 import { WORKERS_MAX } from '../protocol/common-options.ts'
-import { dial, type Resolve, systemResolve } from '../protocol/dial.ts'
+import {
+  CONNECT_TIMEOUT,
+  Dialling,
+  dial,
+  HELLO_EXPECTED,
+  HELLO_PATIENCE,
+  type Resolve,
+  systemResolve,
+} from '../protocol/dial.ts'
 import type { Logger } from '../protocol/log.ts'
+import { patiently } from '../protocol/patience.ts'
 
 /** Who is at the other end of a link: one of the workers, from 0, of a proxy. */
 export interface ProxyWorker {
@@ -30,11 +39,15 @@ export interface JoinedLink {
   /** Who is at the other end, once that is known. */
   readonly peer?: ProxyWorker | undefined
   drain(reason?: string): void
+  /** A new connection to the proxy was refused, or not made in time. */
+  unreachable(): void
 }
 
 export interface LinkEvents {
   /** The proxy has taken us. */
   onReady(): void
+  /** The proxy is silent, or is heard again. */
+  onTrust(trusted: boolean): void
   /** Once. */
   onClosed(error?: Error): void
 }
@@ -44,8 +57,15 @@ export interface JoinOptions {
   readonly log: Logger
   /** In [0, 1). */
   readonly random: () => number
-  /** Serves on a connection that was made. */
-  readonly serve: (socket: Socket, proxy: UnixAddress | TcpAddress, events: LinkEvents) => JoinedLink
+  /** Serves on a connection that was made. @param handshakeTimeout milliseconds for the proxy to say who it is */
+  readonly serve: (
+    socket: Socket,
+    proxy: UnixAddress | TcpAddress,
+    events: LinkEvents,
+    handshakeTimeout: number,
+  ) => JoinedLink
+  /** Milliseconds for a connection to be made. */
+  readonly connectTimeout?: number | undefined
   /** All IPv4 and IPv6 addresses of a name; rejects when it cannot be resolved. */
   readonly resolve?: Resolve | undefined
   readonly dial?: ((address: UnixAddress | TcpAddress) => Socket) | undefined
@@ -55,8 +75,6 @@ export interface JoinOptions {
 const INTERVAL = 1_000
 /** Between two tries, ms: a proxy that restarts is joined again within a second, and one that stays away costs a dial a second. */
 const WAIT = { first: 50, most: 900 }
-/** For a connection to be made, ms: addresses of hosts that are gone answer nothing at all. */
-const CONNECT_TIMEOUT = 3_000
 /** Until a second address of a proxy that is joined already is tried again, ms: it may be another one's by then. */
 const TWIN_WAIT = 30_000
 /** Tries that met a worker which is joined already, before the wait for another one grows. */
@@ -214,10 +232,19 @@ class Member {
   readonly #address: UnixAddress | TcpAddress
   readonly #options: JoinOptions
   readonly #meet: Meet
-  #socket: Socket | undefined
+  /** The link that is ready, silent or not. */
   #link: JoinedLink | undefined
+  /** The one that is to follow it: there is at most one of these three, and none while the link is well. */
   #timer: Timer | undefined
+  #dialling: Dialling | undefined
+  #next: JoinedLink | undefined
+  /** It should have said who it is by then. */
+  #expected: Timer | undefined
+  /** Whether the proxy answers on the present link. */
+  #trusted = false
   #failures = 0
+  /** Connections in a row that were accepted and not answered. */
+  #unanswered = 0
   /** How often a worker was met that is joined already, while another was not. */
   #alike = 0
   #readyAt: number | undefined
@@ -232,87 +259,142 @@ class Member {
     this.#dial()
   }
 
-  /** Who is joined now. */
+  /** Who is joined now, and answers. */
   get proxy(): ProxyWorker | undefined {
-    return this.#link?.state === 'ready' ? this.#link.peer : undefined
+    return this.#link?.state === 'ready' && this.#trusted ? this.#link.peer : undefined
   }
 
   get state(): string {
-    if (this.#link) return this.#link.state
-    return this.#socket ? 'dialling' : 'waiting'
+    const link = this.#link ?? this.#next
+    if (link) return link.state
+    return this.#dialling ? 'dialling' : 'waiting'
   }
 
   /** A proxy that drains takes nothing more on this link; the one that follows it at its address may be there already. */
   look(): void {
     if (this.#link?.state !== 'draining') return
     this.#link = undefined
-    this.#again(undefined)
+    if (!this.#seeking) this.#again(undefined)
   }
 
   leave(reason: string): void {
     this.#left = true
-    this.#timer?.cancel()
-    this.#socket?.destroy()
+    this.#leaveNext(reason)
     this.#link?.drain(reason)
   }
 
+  /** Gives up whatever was to follow the present link. */
+  #leaveNext(reason: string): void {
+    this.#timer?.cancel()
+    this.#timer = undefined
+    this.#dialling?.cancel()
+    this.#dialling = undefined
+    const next = this.#next
+    this.#next = undefined
+    this.#expected?.cancel()
+    next?.drain(reason)
+  }
+
   #dial(): void {
-    const { clock } = this.#options
-    const socket = this.#options.dial ? this.#options.dial(this.#address) : dial(this.#address, true)
-    this.#socket = socket
-    let failure: Error | undefined
-    const timer = clock.after(CONNECT_TIMEOUT, () => {
-      failure = new Error(`no connection within ${CONNECT_TIMEOUT / 1000} s`)
-      socket.destroy()
-    })
-    const onClose = (): void => {
-      timer.cancel()
-      this.#socket = undefined
-      this.#again(failure ?? new Error('the connection was closed'))
-    }
-    // Stays: a socket that fails once it was handed over must not end the process either.
-    socket.on('error', (error) => {
-      failure ??= error
-    })
-    socket.once('close', onClose)
-    socket.once('connect', () => {
-      timer.cancel()
-      socket.off('close', onClose)
-      this.#socket = undefined
-      if (this.#left) socket.destroy()
-      else this.#serve(socket)
+    const { clock, dial: open, connectTimeout = CONNECT_TIMEOUT } = this.#options
+    const socket = open ? open(this.#address) : dial(this.#address, true)
+    this.#dialling = new Dialling(socket, clock, connectTimeout, {
+      connected: (made) => {
+        this.#dialling = undefined
+        this.#serve(made)
+      },
+      failed: (error, verdict) => {
+        this.#dialling = undefined
+        // Decides about a link that is silent; one on which bytes come is not touched.
+        if (verdict === 'gone') this.#link?.unreachable()
+        this.#again(error)
+      },
     })
   }
 
   #serve(socket: Socket): void {
-    const { clock, log, random } = this.#options
-    this.#readyAt = undefined
-    const link = this.#options.serve(socket, this.#address, {
-      onReady: () => {
-        this.#readyAt = clock.now()
-        const who = link.peer ? this.#meet(link.peer, this) : 'new'
-        if (who === 'another is missing') {
-          this.#link = undefined
-          link.drain('this worker is joined already, and another one is sought')
-          this.#dialIn(backoff(1 + Math.floor(this.#alike++ / TRIES_ALIKE), WAIT, random))
-          return
-        }
-        this.#alike = 0
-        if (this.#logged) log.info({ proxy: printAddress(this.#address) }, 'a proxy is joined again')
-        this.#logged = false
-        if (who === 'new') return
-        this.#link = undefined
-        link.drain('the proxy is joined already, at another of its addresses')
-        this.#dialIn(TWIN_WAIT)
+    const patience = backoff(this.#unanswered + 1, HELLO_PATIENCE, this.#options.random)
+    const link = this.#options.serve(
+      socket,
+      this.#address,
+      {
+        onReady: () => this.#ready(link),
+        onTrust: (trusted) => this.#trust(link, trusted),
+        onClosed: (error) => this.#lost(link, error),
       },
-      onClosed: (error) => {
-        // One that drained was replaced already.
-        if (this.#link !== link) return
-        this.#link = undefined
-        this.#again(error)
-      },
+      patience,
+    )
+    this.#next = link
+    this.#expected = patiently(this.#options.clock, HELLO_EXPECTED, () => {
+      if (this.#link || this.#logged) return
+      this.#logged = true
+      this.#options.log.warn(
+        { proxy: printAddress(this.#address) },
+        'a connection was accepted and not answered; waiting: is it a proxy’s --join-listen?',
+      )
     })
+  }
+
+  #ready(link: JoinedLink): void {
+    if (this.#next !== link) return
+    this.#next = undefined
+    this.#expected?.cancel()
+    this.#unanswered = 0
+    if (!this.#keeps(link)) return
+    const before = this.#link
     this.#link = link
+    this.#trusted = true
+    this.#readyAt = this.#options.clock.now()
+    // Whether what runs there is lost is not decided here: it drains.
+    before?.drain('the proxy did not answer, and another connection was made')
+  }
+
+  /** Whether a link that answers is one that was missing. If not, it is left, and another one sought. */
+  #keeps(link: JoinedLink): boolean {
+    const { log, random } = this.#options
+    const who = link.peer ? this.#meet(link.peer, this) : 'new'
+    if (who === 'another is missing') {
+      link.drain('this worker is joined already, and another one is sought')
+      this.#dialIn(backoff(1 + Math.floor(this.#alike++ / TRIES_ALIKE), WAIT, random))
+      return false
+    }
+    this.#alike = 0
+    if (this.#logged) log.info({ proxy: printAddress(this.#address) }, 'a proxy is joined again')
+    this.#logged = false
+    if (who === 'new') return true
+    link.drain('the proxy is joined already, at another of its addresses')
+    this.#dialIn(TWIN_WAIT)
+    return false
+  }
+
+  /** The proxy has fallen silent on the present link, or is heard again. */
+  #trust(link: JoinedLink, trusted: boolean): void {
+    if (this.#link !== link || this.#left) return
+    this.#trusted = trusted
+    if (!trusted) {
+      if (!this.#seeking) this.#dial()
+      return
+    }
+    this.#leaveNext('the link before it is heard again')
+    this.#failures = 0
+    // Another member may have joined this worker meanwhile.
+    if (!this.#keeps(link)) this.#link = undefined
+  }
+
+  /** Whether another link is being made, or waits to be. */
+  get #seeking(): boolean {
+    return this.#timer !== undefined || this.#dialling !== undefined || this.#next !== undefined
+  }
+
+  #lost(link: JoinedLink, error: Error | undefined): void {
+    // One that drained was followed already.
+    if (this.#next !== link && this.#link !== link) return
+    if (this.#next === link) {
+      this.#next = undefined
+      this.#expected?.cancel()
+      if (error && 'code' in error && error.code === 'TIMEOUT') this.#unanswered++
+    } else this.#link = undefined
+    if (!this.#seeking) this.#again(error)
   }
 
   #again(error: Error | undefined): void {

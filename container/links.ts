@@ -11,7 +11,9 @@ import type { ProcessFacts } from '../protocol/environ.ts'
 import type { AbortError } from '../protocol/errors.ts'
 import type { ExchangeHost } from '../protocol/exchange.ts'
 import type { Identity } from '../protocol/frames/hello.ts'
+import { isTrusted, type LivenessTimes, USUAL_TIMES } from '../protocol/frames/liveness.ts'
 import { type ServerLink, type SlotHolder, type SlotSource, serveFrames } from '../protocol/frames/server.ts'
+import { PeerLinks } from '../protocol/frames/watch.ts'
 import type { Logger } from '../protocol/log.ts'
 import { SaidOnce } from '../protocol/said-once.ts'
 import type { LinkEvents } from './join.ts'
@@ -27,6 +29,7 @@ export interface LinksOptions {
   readonly token: string | undefined
   /** What a peer may send ahead and at once, bytes. */
   readonly frames: { readonly window: number; readonly data: number; readonly head: number }
+  readonly liveness?: LivenessTimes | undefined
   readonly slots: Slots
   /** A host for the exchanges of one link. */
   readonly host: (settled: () => void) => ExchangeHost
@@ -42,6 +45,8 @@ export interface LinkEnd {
   /** Whether this side opened the connection. */
   readonly dialled: boolean
   readonly events?: LinkEvents
+  /** Milliseconds for the proxy to say who it is. */
+  readonly handshakeTimeout?: number
   /** Bytes that were read already. */
   readonly first?: Buffer
 }
@@ -49,6 +54,7 @@ export interface LinkEnd {
 export class Links {
   readonly #options: LinksOptions
   readonly #links: Set<ServerLink> = new Set()
+  readonly #peers: PeerLinks = new PeerLinks()
   readonly #lag: () => number = eventLoopLag()
   /** Hosts whose links do not come about: a proxy with another token dials several times a second. */
   readonly #failing: SaidOnce = new SaidOnce()
@@ -80,7 +86,7 @@ export class Links {
     for (const link of [...this.#links]) if (!link.goAway(error)) link.destroy(error)
   }
 
-  serve(socket: Socket, { address, unix, dialled, events, first }: LinkEnd): ServerLink {
+  serve(socket: Socket, { address, unix, dialled, events, handshakeTimeout, first }: LinkEnd): ServerLink {
     const { application, clock, log, facts, identity, token, frames, slots, host, onLeft } = this.#options
     // A link begins to listen in the next turn if it is given bytes: what comes until then is to wait for it.
     if (first) socket.pause()
@@ -107,6 +113,17 @@ export class Links {
         dialled,
         slots: seat,
         ...frames,
+        handshakeTimeout,
+        watch: {
+          times: this.#options.liveness ?? USUAL_TIMES,
+          peers: this.#peers,
+          onLife: (life, before) => {
+            const fields = { proxy: nameOf(link.peer), address, requests: link.active }
+            if (life === 'suspect' && before === 'pinged') log.warn(fields, 'a proxy does not answer')
+            else if (life === 'alive' && before === 'suspect') log.info(fields, 'a proxy answers again')
+            if (isTrusted(life) !== isTrusted(before)) events?.onTrust(isTrusted(life))
+          },
+        },
         lag: this.#lag,
         onReady: (one) => {
           ready = true

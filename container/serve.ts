@@ -11,7 +11,7 @@ import { requestIdFrom } from '../middleware/forwarded.ts'
 import { type Address, printAddress, type TcpAddress } from '../protocol/address.ts'
 import type { Application, Environ, Middleware } from '../protocol/application.ts'
 import { type Clock, Deadlines, systemClock, type Timer } from '../protocol/clock.ts'
-import { frameSettings, http1Settings, readToken } from '../protocol/common-options.ts'
+import { frameSettings, http1Settings, livenessSettings, readToken } from '../protocol/common-options.ts'
 import { warnOfOtherVersions } from '../protocol/copies.ts'
 import type { ProcessFacts } from '../protocol/environ.ts'
 import { AbortError } from '../protocol/errors.ts'
@@ -139,6 +139,7 @@ class Container implements RunningContainer {
     this.#deadlines = new Deadlines(clock)
     this.#slots = new Slots(options.slots)
     this.#id = options.id ?? `${hostname()}-${process.pid}`
+    const { liveness, connectTimeout } = livenessSettings(options)
     this.#links = new Links({
       application,
       clock,
@@ -147,6 +148,7 @@ class Container implements RunningContainer {
       identity: { id: this.#id, worker: 0, workers: 1, slots: options.slots, limits: {} },
       token,
       frames: frameSettings(options),
+      liveness,
       slots: this.#slots,
       host: (settled) => this.#host(settled),
       onLeft: () => this.#left(),
@@ -178,8 +180,15 @@ class Container implements RunningContainer {
       log,
       random,
       resolve,
-      serve: (socket, proxy, events) =>
-        this.#links.serve(socket, { address: printAddress(proxy), unix: proxy.kind === 'unix', dialled: true, events }),
+      connectTimeout,
+      serve: (socket, proxy, events, handshakeTimeout) =>
+        this.#links.serve(socket, {
+          address: printAddress(proxy),
+          unix: proxy.kind === 'unix',
+          dialled: true,
+          events,
+          handshakeTimeout,
+        }),
     }
     this.#joiners = options.join.map((address) => new Joiner(address, joining))
     if (environment.lifetime && tenant.hosted.interface !== 'wsgi') this.#serveSelfCalls(environment.accessLog)
@@ -313,10 +322,13 @@ class Container implements RunningContainer {
 
   async #drain(): Promise<void> {
     const { drainTimeout } = this.#options
+    // GOAWAY leaves before the listeners close: a proxy that is refused a connection takes a silent link for dead, and this event loop may
+    // be blocked next.
+    this.#links.drain()
     // From here on the gateways see that it drains: `#draining` is set when this first waits.
+    await new Promise<void>((resolve) => setImmediate(resolve))
     await Promise.all(this.#listeners.map((listener) => listener.close()))
     for (const joiner of this.#joiners) joiner.stop('the container stops')
-    this.#links.drain()
     for (const connection of [...this.#connections]) connection.drain()
     this.#doorman.drain()
     this.#tenant.drainBegan()

@@ -59,6 +59,9 @@ export class Deadlines {
   readonly #clock: Clock
   readonly #tick: number
   #timer: Timer | undefined
+  /** When the timer should fire. */
+  #next = 0
+  #deferred = false
 
   constructor(clock: Clock, tick: number = 250) {
     this.#clock = clock
@@ -73,7 +76,7 @@ export class Deadlines {
   add(item: Expirable): void {
     if (item.place !== -1) return
     item.place = this.#items.push(item) - 1
-    this.#timer ??= this.#clock.after(this.#tick, this.#sweep)
+    this.#wait()
   }
 
   /** Without effect when it is not watched. */
@@ -87,9 +90,22 @@ export class Deadlines {
     last.place = place
   }
 
+  #wait(): void {
+    if (this.#timer !== undefined) return
+    this.#next = this.#clock.now() + this.#tick
+    this.#timer = this.#clock.after(this.#tick, this.#sweep)
+  }
+
   readonly #sweep = (): void => {
-    this.#timer = undefined
     const now = this.#clock.now()
+    // This process was stopped, or its event loop blocked: what was sent to it meanwhile is read first, and may move or end a deadline.
+    if (now - this.#next > this.#tick && !this.#deferred) {
+      this.#deferred = true
+      setImmediate(this.#sweep)
+      return
+    }
+    this.#deferred = false
+    this.#timer = undefined
     // Backwards: whatever takes a deleted one's place was looked at already.
     for (let at = this.#items.length - 1; at >= 0; at--) {
       const item = this.#items[at]
@@ -99,6 +115,6 @@ export class Deadlines {
         apart(item.expire, item)
       }
     }
-    if (this.#items.length > 0) this.#timer ??= this.#clock.after(this.#tick, this.#sweep)
+    if (this.#items.length > 0) this.#wait()
   }
 }

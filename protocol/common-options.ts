@@ -6,6 +6,7 @@
 import { randomBytes } from 'node:crypto'
 import { linkSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { HEAD_MAX } from './frames/constants.ts'
+import type { LivenessTimes } from './frames/liveness.ts'
 import type { Http1Options } from './http1/options.ts'
 import { OptionError, type OptionValues } from './options.ts'
 
@@ -134,6 +135,41 @@ export const commonOptions = {
     maximum: 16777216,
     sentence: 'Most body bytes that a peer may put in one frame: how long one stream holds a link that others share.',
   },
+  pingInterval: {
+    kind: 'duration',
+    default: '5s',
+    minimum: 10,
+    sentence:
+      'Time between two PINGs on each link. With --suspect-after it is how long a peer that has stopped can go unnoticed; a PING costs 34 bytes there and back.',
+  },
+  suspectAfter: {
+    kind: 'duration',
+    default: '2s',
+    minimum: 10,
+    sentence:
+      'How long a link may be silent after a PING before no new request is sent on it and a second connection is tried. Any byte counts as an answer. Longer than a large garbage collection, shorter than most clients wait.',
+  },
+  probeGrace: {
+    kind: 'duration',
+    default: '1s',
+    minimum: 10,
+    sentence:
+      'How long a silent link has to answer once the same peer answers on another connection, and again after that connection has answered a PING; then it is closed. Enough for two lost packets to be sent again; bytes still on their way prolong it.',
+  },
+  connectTimeout: {
+    kind: 'duration',
+    default: '3s',
+    minimum: 10,
+    sentence:
+      'How long a connection to the other process may take to be made: a host that is gone answers nothing at all. Enough for one lost packet (the system sends it again after 1s).',
+  },
+  silenceTimeout: {
+    kind: 'duration',
+    default: '60s',
+    minimum: 10,
+    unlimited: true,
+    sentence: 'How long a silent link is kept once nothing runs on it: its peer may only be stopped, and come back.',
+  },
 } as const
 
 export type CommonOptions = OptionValues<typeof commonOptions>
@@ -202,6 +238,12 @@ export function http1Settings(options: CommonOptions): Pick<Http1Options, 'limit
     },
     halfClose: options.halfClose,
   }
+}
+
+/** These options as links are watched, and dialled. */
+export function livenessSettings(options: CommonOptions): { liveness: LivenessTimes; connectTimeout: number } {
+  const { pingInterval, suspectAfter, probeGrace, silenceTimeout, connectTimeout } = options
+  return { liveness: { pingInterval, suspectAfter, probeGrace, silenceTimeout }, connectTimeout }
 }
 
 /** These options as a link's HELLO tells them to its peer. */

@@ -43,7 +43,7 @@ export type Option = Described &
         readonly auto?: () => number
       }
     /** Milliseconds: `250ms`, `10s`, `5m`, `1h`; `none` is Infinity where `unlimited`. */
-    | { readonly kind: 'duration'; readonly default?: string; readonly unlimited?: true }
+    | { readonly kind: 'duration'; readonly default?: string; readonly minimum?: number; readonly unlimited?: true }
     /** Bytes: `1024`, `64KiB`, `1MiB`, `1GiB`; `none` is Infinity where `unlimited`. */
     | {
         readonly kind: 'size'
@@ -281,7 +281,7 @@ export function expected(option: Option): string {
       return `a whole number from ${minimum}${most}${auto ? ', or auto' : ''}`
     }
     case 'duration':
-      return `a duration as 250ms, 10s, 5m or 1h${option.unlimited ? ', or none' : ''}`
+      return `a duration as 250ms, 10s, 5m or 1h${option.minimum === undefined ? '' : ` of at least ${option.minimum}ms`}${option.unlimited ? ', or none' : ''}`
     case 'size':
       return `a size as 1024, 64KiB or 1MiB${range(option.minimum, option.maximum)}${option.unlimited ? ', or none' : ''}`
     case 'mode':
@@ -355,8 +355,11 @@ function read(option: Option, text: string): unknown {
       const value = /^\d+$/.test(text) ? Number(text) : Number.NaN
       return value >= (option.minimum ?? 0) && value <= (option.maximum ?? Number.MAX_SAFE_INTEGER) ? value : undefined
     }
-    case 'duration':
-      return option.unlimited && text === 'none' ? Number.POSITIVE_INFINITY : parseDuration(text)
+    case 'duration': {
+      if (option.unlimited && text === 'none') return Number.POSITIVE_INFINITY
+      const milliseconds = parseDuration(text)
+      return milliseconds !== undefined && milliseconds >= (option.minimum ?? 0) ? milliseconds : undefined
+    }
     case 'size': {
       if (option.unlimited && text === 'none') return Number.POSITIVE_INFINITY
       const bytes = parseSize(text)

@@ -1,14 +1,14 @@
 /**
- * Keeps one link to one address: dials, and dials again when the link is lost or its container drains, at growing
- * intervals. Links that drain are left to end by themselves while the next one is made. It knows neither names nor
- * other addresses.
+ * Keeps one link to one address: dials, and dials again when the link is lost, silent, or its container drains, at growing intervals.
+ * A link that is followed by another finishes what runs on it. It knows neither names nor other addresses.
  */
 
 import type { Socket } from 'node:net'
 import { printAddress } from '../protocol/address.ts'
 import { backoff } from '../protocol/backoff.ts'
 import type { Timer } from '../protocol/clock.ts'
-import { dial } from '../protocol/dial.ts'
+import { CONNECT_TIMEOUT, Dialling, dial, HELLO_EXPECTED, HELLO_PATIENCE, type Verdict } from '../protocol/dial.ts'
+import { patiently } from '../protocol/patience.ts'
 import type { DialAddress } from './discovery.ts'
 import type { Pool } from './pool.ts'
 import { FramesUpstream, type LinkOptions } from './upstreams/frames.ts'
@@ -17,6 +17,8 @@ export interface DialOptions extends LinkOptions {
   readonly pool: Pool
   /** In [0, 1). */
   readonly random: () => number
+  /** Milliseconds for a connection to be made. */
+  readonly connectTimeout?: number | undefined
   /** A link can take requests: the first, or one that was made again. */
   readonly onReady?: (() => void) | undefined
   /** For tests: opens a connection to an address. */
@@ -33,20 +35,24 @@ const MOST_LOCAL = 1_000
 const MOST_WANTED = 250
 /** A link that was ready for so long was a good one: what comes after it starts over with the shortest pause. */
 const GOOD_LINK = 1_000
-/** For a connection to be made, milliseconds. Addresses of hosts that are gone answer nothing at all. */
-const CONNECT_TIMEOUT = 3_000
-
 export class Dialer {
   readonly name: string
   readonly #address: DialAddress
   readonly #options: DialOptions
   #stopped = false
-  #socket: Socket | undefined
+  /** The link that is ready, silent or not. */
   #link: FramesUpstream | undefined
+  /** The one that is to follow it: there is at most one of these three, and none while the link is well. */
   #timer: Timer | undefined
+  #dialling: Dialling | undefined
+  #next: FramesUpstream | undefined
+  /** It should have said who it is by then. */
+  #expected: Timer | undefined
   /** When the timer is due. */
   #due = 0
   #failures = 0
+  /** Connections in a row that were accepted and not answered. */
+  #unanswered = 0
   #logged = false
   #readyAt: number | undefined
   #dialledAt = Number.NEGATIVE_INFINITY
@@ -74,71 +80,112 @@ export class Dialer {
   /** The address is gone: what runs there is finished, and nothing new is sent. */
   stop(reason: string): void {
     this.#stopped = true
-    this.#timer?.cancel()
-    this.#timer = undefined
-    this.#socket?.destroy()
-    this.#socket = undefined
+    this.#leaveNext(reason)
     this.#link?.close(reason)
     this.#link = undefined
   }
 
+  /** Gives up whatever was to follow the present link. */
+  #leaveNext(reason: string): void {
+    this.#timer?.cancel()
+    this.#timer = undefined
+    this.#dialling?.cancel()
+    this.#dialling = undefined
+    const next = this.#next
+    this.#next = undefined
+    this.#expected?.cancel()
+    next?.close(reason)
+  }
+
   #dial(): void {
-    const { clock } = this.#options
+    const { clock, open, connectTimeout = CONNECT_TIMEOUT } = this.#options
     this.#dialledAt = clock.now()
-    const { open } = this.#options
     const socket = open ? open(this.#address) : dial(this.#address, false)
-    this.#socket = socket
-    const timeout = clock.after(CONNECT_TIMEOUT, () => {
-      socket.destroy(new Error(`no connection within ${CONNECT_TIMEOUT / 1000} s`))
-    })
-    let failure: Error | undefined
-    const onError = (error: Error): void => {
-      failure = error
-    }
-    const onClose = (): void => {
-      timeout.cancel()
-      if (this.#socket !== socket) return
-      this.#socket = undefined
-      this.#failed(failure)
-    }
-    socket.on('error', onError)
-    socket.on('close', onClose)
-    socket.once('connect', () => {
-      timeout.cancel()
-      if (this.#socket !== socket) return
-      this.#socket = undefined
-      socket.off('close', onClose)
-      this.#connected(socket)
-      socket.off('error', onError)
+    this.#dialling = new Dialling(socket, clock, connectTimeout, {
+      connected: (made) => this.#connected(made),
+      failed: (error, verdict) => {
+        this.#dialling = undefined
+        this.#notReached(error, verdict)
+      },
     })
   }
 
+  #notReached(error: Error, verdict: Verdict): void {
+    // Decides about a link that is silent; one on which bytes come is not touched.
+    if (verdict === 'gone') this.#link?.unreachable()
+    this.#failed(error)
+  }
+
   #connected(socket: Socket): void {
-    const { pool, clock, log } = this.#options
-    this.#readyAt = undefined
+    const { pool, clock, random } = this.#options
+    this.#dialling = undefined
     const link = new FramesUpstream(socket, this.#options, {
       address: this.name,
       dialled: true,
       authenticated: this.#address.kind === 'tcp',
-      onReady: () => {
-        this.#readyAt = clock.now()
-        if (this.#logged) log.info({ address: this.name }, 'container is reached again')
-        this.#logged = false
-        this.#options.onReady?.()
-      },
+      handshakeTimeout: backoff(this.#unanswered + 1, HELLO_PATIENCE, random),
+      onReady: () => this.#ready(link),
+      onTrust: (trusted) => this.#trust(link, trusted),
       onLeaving: () => this.#lost(link, undefined),
       onClosed: (error) => this.#lost(link, error),
     })
-    this.#link = link
+    this.#next = link
+    this.#expected = patiently(clock, HELLO_EXPECTED, () => this.#unansweredYet())
     pool.add(link)
   }
 
-  /** The present link drains or is closed. */
+  /** A silent link before it has been told of already. */
+  #unansweredYet(): void {
+    if (this.#link || this.#logged) return
+    this.#logged = true
+    this.#options.log.warn(
+      { address: this.name },
+      'a connection was accepted and not answered; waiting: is it a container, and is its event loop blocked?',
+    )
+  }
+
+  #ready(link: FramesUpstream): void {
+    if (this.#next !== link) return
+    const { clock, log, onReady } = this.#options
+    const before = this.#link
+    this.#next = undefined
+    this.#expected?.cancel()
+    this.#link = link
+    this.#unanswered = 0
+    this.#readyAt = clock.now()
+    if (this.#logged) log.info({ address: this.name }, 'container is reached again')
+    this.#logged = false
+    // Whether what runs there is lost is not decided here: it drains.
+    before?.close('it did not answer, and another connection was made')
+    onReady?.()
+  }
+
+  /** The present link has fallen silent, or is heard again. */
+  #trust(link: FramesUpstream, trusted: boolean): void {
+    if (this.#link !== link || this.#stopped) return
+    if (trusted) {
+      this.#leaveNext('the link before it is heard again')
+      this.#failures = 0
+    } else if (!this.#seeking) this.#dial()
+  }
+
+  /** Whether another link is being made, or waits to be. */
+  get #seeking(): boolean {
+    return this.#timer !== undefined || this.#dialling !== undefined || this.#next !== undefined
+  }
+
+  /** A link drains or is closed. */
   #lost(link: FramesUpstream, error: Error | undefined): void {
-    if (this.#link !== link) return
-    this.#link = undefined
-    if (this.#readyAt !== undefined && this.#options.clock.now() - this.#readyAt >= GOOD_LINK) this.#failures = 0
-    this.#failed(this.#readyAt === undefined ? (error ?? new Error('the link was closed')) : undefined)
+    if (this.#next === link) {
+      this.#next = undefined
+      this.#expected?.cancel()
+      if (isTimeout(error)) this.#unanswered++
+      this.#failed(error ?? new Error('the link was closed'))
+    } else if (this.#link === link) {
+      this.#link = undefined
+      if (this.#readyAt !== undefined && this.#options.clock.now() - this.#readyAt >= GOOD_LINK) this.#failures = 0
+      if (!this.#seeking) this.#failed(undefined)
+    }
   }
 
   /** @param error why it is not reached; undefined when it was, and left */
@@ -168,4 +215,8 @@ export class Dialer {
       this.#dial()
     })
   }
+}
+
+function isTimeout(error: Error | undefined): boolean {
+  return error !== undefined && 'code' in error && error.code === 'TIMEOUT'
 }

@@ -5,6 +5,7 @@ import { printAddress } from '../protocol/address.ts'
 import { checkCommonOptions, commonOptions, WORKERS_MAX } from '../protocol/common-options.ts'
 import { healthOptions } from '../protocol/health-options.ts'
 import { flagName, OptionError, type OptionValues } from '../protocol/options.ts'
+import { RETRIES } from './replay.ts'
 
 const ownOptions = {
   listen: {
@@ -80,6 +81,14 @@ const ownOptions = {
     default: '10s',
     sentence:
       'How long a request is held before 503: long enough for a container to restart, short enough for a person to wait.',
+  },
+  retries: {
+    kind: 'integer',
+    default: RETRIES as number,
+    maximum: 10,
+    value: 'COUNT',
+    sentence:
+      'How often a request that may have run is sent to another container after its container was lost: GET, HEAD, OPTIONS, TRACE, PUT and DELETE without a response only. One, since a request that crashes its container must not go on to crash them all. Requests that a container refused are not counted.',
   },
   timeout: {
     kind: 'duration',

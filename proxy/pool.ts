@@ -13,7 +13,7 @@ import type { HttpError } from '../protocol/errors.ts'
 import type { Logger } from '../protocol/log.ts'
 import { type Candidate, type Choice, choose, pick } from './choose.ts'
 import { Queue } from './queue.ts'
-import type { Failure } from './replay.ts'
+import { type Failure, RETRIES } from './replay.ts'
 import { PooledRequest } from './request.ts'
 import type { Upstream } from './upstream.ts'
 
@@ -22,6 +22,8 @@ export interface PoolOptions {
   readonly queueSize: number
   /** Milliseconds a request may wait in all. */
   readonly queueTimeout: number
+  /** How often a request that may have run is sent again after its member was lost. Default 1. */
+  readonly retries?: number | undefined
   /**
    * Milliseconds until the response's head. They count from when the request was sent; while an upload runs, from when
    * the container last took some of it, and not while its client has still to send: what users of nginx's
@@ -74,6 +76,7 @@ export interface RequestHost {
   readonly clock: Clock
   readonly deadlines: Deadlines
   readonly queueTimeout: number
+  readonly retries: number
   readonly timeout: number
   readonly idleTimeout: number
   choose(request: PooledRequest): Choice<Member>
@@ -81,6 +84,8 @@ export interface RequestHost {
   dequeue(request: PooledRequest): void
   /** `answer` is what the client will get; undefined when the request goes on. */
   attemptFailed(request: PooledRequest, member: Member, failure: Failure, answer: HttpError | undefined): void
+  /** It may have run on `lost`, and goes to `member` now. */
+  retried(request: PooledRequest, lost: string, member: Member): void
   /** Lets it try those that refused it again after a pause that grows with `attempts`. */
   pardonLater(request: PooledRequest, attempts: number): void
 }
@@ -102,6 +107,7 @@ export class Pool implements RequestHost {
   readonly clock: Clock
   readonly deadlines: Deadlines
   readonly queueTimeout: number
+  readonly retries: number
   readonly timeout: number
   readonly idleTimeout: number
   readonly counters: PoolCounters = { requests: 0, replays: 0, lost: 0, joined: 0, left: 0 }
@@ -123,6 +129,7 @@ export class Pool implements RequestHost {
     this.clock = options.clock
     this.deadlines = new Deadlines(options.clock)
     this.queueTimeout = options.queueTimeout
+    this.retries = options.retries ?? RETRIES
     this.timeout = options.timeout
     this.idleTimeout = options.idleTimeout
     this.#queueSize = options.queueSize
@@ -240,8 +247,16 @@ export class Pool implements RequestHost {
     this.counters.replays++
     const { requestId, attempts } = request
     const { code, ran } = failure
-    // Debug: a container that dies is told once, not once for each of a thousand requests.
+    // One that may have run is logged as a warning when it is sent again: `retried`.
     this.#log.debug({ requestId, member: member.upstream.name, code, ran, attempts }, 'request is sent again')
+  }
+
+  retried(request: PooledRequest, lost: string, member: Member): void {
+    const { requestId, attempts: attempt } = request
+    this.#log.warn(
+      { requestId, lost, member: member.upstream.name, attempt },
+      'request is sent again: its container was lost, and it may have run there',
+    )
   }
 
   pardonLater(request: PooledRequest, attempts: number): void {

@@ -8,8 +8,10 @@ import { parseAddress, printAddress } from '../protocol/address.ts'
 import type { Application, Environ, StartResponse } from '../protocol/application.ts'
 import { type Clock, systemClock } from '../protocol/clock.ts'
 import { type Resolve, systemResolve } from '../protocol/dial.ts'
+import { PeerLinks } from '../protocol/frames/watch.ts'
 import { type Logger, silent } from '../protocol/log.ts'
 import { Pool } from './pool.ts'
+import { RETRIES } from './replay.ts'
 import { needsSecret } from './secrets.ts'
 import { UpstreamSet } from './upstream-set.ts'
 import { http } from './upstreams/http.ts'
@@ -24,6 +26,8 @@ export interface PooledOptions {
   readonly timeout?: number | undefined
   /** Milliseconds between bytes of a response, before it is aborted. Default 60000. */
   readonly idleTimeout?: number | undefined
+  /** How often a request that may have run is sent again after its container was lost; only idempotent methods are. Default 1. */
+  readonly retries?: number | undefined
   /** The secret that containers have too. There must be one for addresses of other hosts. */
   readonly token?: string | undefined
   /** Told of containers that come and go. Default: nobody. */
@@ -77,6 +81,7 @@ export function pool(addresses: readonly string[], options: PooledOptions = {}):
   const members = new Pool({
     queueSize: amount('queueSize', options.queueSize, 1_000),
     queueTimeout: amount('queueTimeout', options.queueTimeout, 10_000),
+    retries: amount('retries', options.retries, RETRIES),
     timeout,
     idleTimeout,
     clock,
@@ -89,6 +94,7 @@ export function pool(addresses: readonly string[], options: PooledOptions = {}):
     clock,
     log,
     token,
+    peers: new PeerLinks(),
     random,
     resolve,
     interval: DISCOVERY_INTERVAL,

@@ -27,6 +27,8 @@ export interface Facts {
   readonly attempts: number
   /** Attempts that may have run, this one included when it is one. */
   readonly losses: number
+  /** How many of these are followed by another attempt. */
+  readonly retries: number
 }
 
 /** RFC 9110 §9.2.2: what a proxy may repeat although it may have run. */
@@ -39,11 +41,10 @@ export const idempotent: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS'
 export const MOST_ATTEMPTS = 12
 
 /**
- * How often a request that may have run is sent again. A request that kills its container must not go on to kill them all
- * (RFC 9110 §9.2.2 advises against retrying a retry); more than one, since a rolling kill of a small pool can meet the
- * same long request twice.
+ * How often a request that may have run is sent again, where nothing else was said (`--retries`). A request that kills its container must not
+ * go on to kill them all (RFC 9110 §9.2.2 advises against retrying a retry).
  */
-export const MOST_LOSSES_REPLAYED = 2
+export const RETRIES = 1
 
 /** Seconds; for a client that was told to come back. */
 export const RETRY_AFTER = '1'
@@ -61,7 +62,7 @@ export function judge(failure: Failure, facts: Facts, member: string = 'the cont
   if (failure instanceof HttpError && failure.status === 504 && failure.ran !== 'no') return failure
   if (failure.ran === 'no') return facts.attempts < MOST_ATTEMPTS ? undefined : refused(failure, member)
   if (!idempotent.has(facts.method)) return lost(failure, member)
-  if (facts.losses > MOST_LOSSES_REPLAYED || facts.attempts >= MOST_ATTEMPTS) return lost(failure, member)
+  if (facts.losses > facts.retries || facts.attempts >= MOST_ATTEMPTS) return lost(failure, member)
   return undefined
 }
 

@@ -47,6 +47,8 @@ export class PooledRequest implements Waiting, Expirable {
   #member: Member | undefined
   #attempts = 0
   #losses = 0
+  /** The member that was lost with it, until it is sent again. */
+  #lostOn: string | undefined
   /** Milliseconds spent in the queue before the present stay. */
   #waited = 0
   #since = 0
@@ -101,6 +103,10 @@ export class PooledRequest implements Waiting, Expirable {
     this.#attempts++
     this.#member = member
     this.#since = this.#host.clock.now()
+    if (this.#lostOn !== undefined) {
+      this.#host.retried(this, this.#lostOn, member)
+      this.#lostOn = undefined
+    }
     const attempt = member.upstream.call(this.#environ, this.#start, this.#body)
     this.#attempt = attempt
     if (attempt.timed) {
@@ -231,6 +237,7 @@ export class PooledRequest implements Waiting, Expirable {
       whole: this.#body.whole,
       attempts: this.#attempts,
       losses: this.#losses,
+      retries: this.#host.retries,
     }
     const refusal = judge(error, facts, member.upstream.name)
     this.#host.attemptFailed(this, member, error, refusal)
@@ -240,7 +247,8 @@ export class PooledRequest implements Waiting, Expirable {
     }
     this.#phase = 'idle'
     this.deadline = Number.POSITIVE_INFINITY
-    if (error.ran === 'no') {
+    if (error.ran !== 'no') this.#lostOn = member.upstream.name
+    else {
       // Others first; if there are none, it waits a little, since it was refused for a reason.
       this.avoid ??= new Set()
       this.avoid.add(member)

@@ -11,11 +11,18 @@ import { forwarded, requestIdFrom } from '../middleware/forwarded.ts'
 import { type Address, printAddress, type TcpAddress, type UnixAddress } from '../protocol/address.ts'
 import type { Application, Middleware } from '../protocol/application.ts'
 import { type Clock, Deadlines, systemClock, type Timer } from '../protocol/clock.ts'
-import { createTokenFile, frameSettings, http1Settings, readToken } from '../protocol/common-options.ts'
+import {
+  createTokenFile,
+  frameSettings,
+  http1Settings,
+  livenessSettings,
+  readToken,
+} from '../protocol/common-options.ts'
 import { warnOfOtherVersions } from '../protocol/copies.ts'
 import { type Resolve, systemResolve } from '../protocol/dial.ts'
 import { AbortError } from '../protocol/errors.ts'
 import type { ExchangeHost } from '../protocol/exchange.ts'
+import { PeerLinks } from '../protocol/frames/watch.ts'
 import { GOING_AWAY_GRACE } from '../protocol/going-away.ts'
 import { type HealthLane, type Readiness, serveHealth } from '../protocol/health.ts'
 import { type Http1Connection, serveHttp1 } from '../protocol/http1/gateway.ts'
@@ -99,6 +106,7 @@ export async function serveProxy(options: ProxyOptions, environment: ProxyEnviro
   const pool = new Pool({
     queueSize: options.queueSize,
     queueTimeout: options.queueTimeout,
+    retries: options.retries,
     timeout: options.timeout,
     idleTimeout: options.idleTimeout,
     clock,
@@ -112,6 +120,8 @@ export async function serveProxy(options: ProxyOptions, environment: ProxyEnviro
     log,
     token,
     ...frameSettings(options),
+    ...livenessSettings(options),
+    peers: new PeerLinks(),
     identity: { ...whoAmI(options), slots: 0, limits: {} },
   }
   const front = new Front(withMiddleware(pool.application, options, environment, loaded), options, log, clock)

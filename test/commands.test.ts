@@ -8,9 +8,12 @@ import {
   commonOptions,
   frameSettings,
   http1Settings,
+  livenessSettings,
   readToken,
 } from '../protocol/common-options.ts'
+import { CONNECT_TIMEOUT } from '../protocol/dial.ts'
 import { DATA_MAX, HEAD_MAX, WINDOW } from '../protocol/frames/constants.ts'
+import { USUAL_TIMES } from '../protocol/frames/liveness.ts'
 import { defaultLimits, defaultTimeouts } from '../protocol/http1/options.ts'
 import { environmentName, flagName, nearest, type Option, parseOptions } from '../protocol/options.ts'
 import { renderHelp } from '../protocol/options-help.ts'
@@ -73,6 +76,11 @@ test('the timeouts of what a client does not take are set by their options, of w
   assert.deepEqual([write, upgradeIdle], [5_000, 3_600_000])
   assert.equal(timeoutsOf('--write-timeout=7s')?.write, 7_000)
   assert.equal(timeoutsOf('--send-timeout=none')?.write, Number.POSITIVE_INFINITY)
+})
+
+test('the times of the options are those by which links are watched and dialled where nothing else was said', () => {
+  const { values } = parseOptions(commonOptions, [])
+  assert.deepEqual(livenessSettings(values), { liveness: USUAL_TIMES, connectTimeout: CONNECT_TIMEOUT })
 })
 
 test('a longer head limit lets longer heads cross a link, however they grow on it', () => {

@@ -14,8 +14,10 @@ import { Connection, type Event } from './connection.ts'
 import { Goaway, NONCE } from './constants.ts'
 import { type Identity, NOBODY } from './hello.ts'
 import { Link, type LinkOwner, lost } from './link.ts'
+import { Pings } from './pings.ts'
 import type { ReplayableBody } from './replayable-body.ts'
 import type { Stream } from './stream.ts'
+import { LinkWatch, type WatchedLink, type WatchOptions } from './watch.ts'
 
 export { CallError, type CallErrorCode } from './call.ts'
 export { ReplayableBody } from './replayable-body.ts'
@@ -40,6 +42,8 @@ export interface CallerOptions {
   head?: number | undefined
   /** Milliseconds for HELLO and authentication. Default 5000. */
   handshakeTimeout?: number | undefined
+  /** How its life is watched; undefined: it is not. */
+  watch?: WatchOptions | undefined
   /** `state`, `grant` or `inFlight` changed. May be called within `call()`. Do not throw. */
   onChange?: (() => void) | undefined
   /** Once, when the link is closed for whatever reason, after every call was settled. */
@@ -49,7 +53,7 @@ export interface CallerOptions {
 /** How long a lower demand is held back, ms: it goes up and down with every request. */
 const DEMAND_DELAY = 100
 
-export class Caller implements LinkOwner, CallOwner {
+export class Caller implements LinkOwner, CallOwner, WatchedLink {
   readonly link: Link
   readonly #connection: Connection
   readonly #clock: Clock
@@ -68,8 +72,8 @@ export class Caller implements LinkOwner, CallOwner {
   #demand = 0
   #peak = 0
   #demandTimer: Timer | undefined
-  #pings: Map<string, { at: number; resolve(ms: number): void; reject(error: Error): void }> = new Map()
-  #pinged = 0
+  readonly #pings: Pings
+  readonly #watch: LinkWatch | undefined
 
   /** @param stream connected or connecting; the caller owns it from here on */
   constructor(stream: Duplex, options: CallerOptions) {
@@ -77,6 +81,8 @@ export class Caller implements LinkOwner, CallOwner {
     this.#log = options.log
     this.#onChange = options.onChange ?? nothing
     this.#onClosed = options.onClosed ?? nothing
+    this.#pings = new Pings(options.clock)
+    this.#watch = options.watch && new LinkWatch(this, options.clock, options.watch)
     this.#connection = new Connection({
       role: 'caller',
       dialled: options.dialled ?? true,
@@ -113,6 +119,26 @@ export class Caller implements LinkOwner, CallOwner {
   /** Upgraded streams. */
   get upgraded(): number {
     return this.#upgraded
+  }
+
+  /** Whether bytes come: a link that is silent is to be given nothing new. */
+  get trusted(): boolean {
+    return this.#watch?.trusted ?? true
+  }
+
+  /** The peer has sent GOAWAY. */
+  get leaving(): boolean {
+    return this.#connection.leaving
+  }
+
+  /** Streams are open, upgraded ones too. */
+  get busy(): boolean {
+    return this.#connection.size > 0
+  }
+
+  /** A new connection to its address was refused, or not made in time: if it is silent as well, it is closed. */
+  unreachable(): void {
+    this.#watch?.unreachable()
   }
 
   /** What the peer said with its last PONG: how late its loop was, in milliseconds. */
@@ -168,10 +194,7 @@ export class Caller implements LinkOwner, CallOwner {
     if (this.#connection.state !== 'open' || this.link.closed) {
       return Promise.reject(new CallError('NOT_READY', `the link is ${this.#state}`, 'no', false))
     }
-    const token = Buffer.alloc(8)
-    token.writeUInt32BE(++this.#pinged >>> 0, 4)
-    return new Promise((resolve, reject) => {
-      this.#pings.set(token.toString('hex'), { at: this.#clock.now(), resolve, reject })
+    return this.#pings.make((token) => {
       this.#connection.ping(token)
       this.link.schedule()
     })
@@ -204,10 +227,19 @@ export class Caller implements LinkOwner, CallOwner {
 
   // ---- of LinkOwner and CallOwner ----------------------------------------------------------------------------------
 
+  heard(): void {
+    this.#watch?.heard()
+  }
+
+  sent(bytes: number): void {
+    this.#watch?.sent(bytes)
+  }
+
   event(event: Event): void {
     switch (event.type) {
       case 'ready':
         this.#state = 'ready'
+        this.#watch?.start()
         if (this.#demand > 0) this.#tell(this.#demand)
         this.#onChange()
         break
@@ -219,18 +251,9 @@ export class Caller implements LinkOwner, CallOwner {
       case 'ping':
         this.#connection.pong(event.token, this.#inFlight, 0)
         break
-      case 'pong': {
-        const key = Buffer.from(event.token).toString('hex')
-        if (!this.#pings.has(key)) break
-        this.#lag = event.lag
-        // A PONG answers the earlier PINGs too: only the latest of several queued PINGs, or PONGs, is sent.
-        for (const [token, ping] of this.#pings) {
-          this.#pings.delete(token)
-          ping.resolve(this.#clock.now() - ping.at)
-          if (token === key) break
-        }
+      case 'pong':
+        if (this.#pings.answered(event.token)) this.#lag = event.lag
         break
-      }
       case 'goaway':
         this.#log.debug({ peer: this.peer?.id, reason: event.text }, 'the container takes no more requests')
         this.#drain(() => {
@@ -269,10 +292,10 @@ export class Caller implements LinkOwner, CallOwner {
     this.#state = 'closed'
     this.#grant = 0
     this.#demandTimer?.cancel()
+    this.#watch?.stop()
     const reason = error ?? lost()
     for (const stream of this.#connection.abandon()) (stream.owner as Call | undefined)?.lost(reason)
-    for (const ping of this.#pings.values()) ping.reject(new CallError('LOST', reason.message, 'no', false))
-    this.#pings.clear()
+    this.#pings.fail(new CallError('LOST', reason.message, 'no', false))
     this.#onChange()
     this.#onClosed(error)
   }

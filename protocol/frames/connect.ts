@@ -9,8 +9,11 @@ import type { Application, Body, Environ, StartResponse } from '../application.t
 import { type Clock, systemClock, type Timer } from '../clock.ts'
 import { HttpError } from '../errors.ts'
 import { type Logger, silent } from '../log.ts'
+import { verdictOf } from '../dial.ts'
 import { CallError, Caller, ReplayableBody } from './caller.ts'
 import type { Identity } from './hello.ts'
+import { USUAL_TIMES } from './liveness.ts'
+import { PeerLinks } from './watch.ts'
 
 export interface ConnectOptions {
   /** Shared secret. Both sides have the same, or neither has one. */
@@ -66,6 +69,7 @@ class Remote {
   #caller: Caller | undefined
   /** Every link that is not closed: those that drain are no longer `#caller`. */
   readonly #links: Set<Caller> = new Set()
+  readonly #peers: PeerLinks = new PeerLinks()
   /** Requests that wait for a slot, in turn. */
   readonly #waiting: Set<Waiter> = new Set()
   #pause: Timer | undefined
@@ -148,7 +152,7 @@ class Remote {
   #serve(): void {
     const caller = this.#caller
     if (caller) caller.demand(caller.inFlight + this.#waiting.size)
-    else if (this.#waiting.size > 0 && !this.#closed) this.#dial()
+    else if ((this.#waiting.size > 0 || this.#doubtful) && !this.#closed) this.#dial()
     if (caller?.state !== 'ready') return
     this.#reason = 'all slots are taken'
     // A call is made a microtask after it was let go, so that what was given has to be counted here.
@@ -161,6 +165,12 @@ class Remote {
     }
   }
 
+  /** Requests run on a link that is silent: another connection decides about them. */
+  get #doubtful(): boolean {
+    for (const link of this.#links) if (!link.trusted && link.busy) return true
+    return false
+  }
+
   #dial(): void {
     if (this.#pause) return
     const socket = dial(this.#target)
@@ -170,6 +180,14 @@ class Remote {
       token: this.#options.token,
       identity: this.#options.identity,
       handshakeTimeout: this.#timeout,
+      watch: {
+        times: USUAL_TIMES,
+        peers: this.#peers,
+        // What runs there is finished if it is heard again; what comes next goes to another link.
+        onLife: (life) => {
+          if (life === 'suspect') caller.close('it does not answer')
+        },
+      },
       onChange: () => {
         if (this.#caller !== caller) return
         // What runs on a link that drains can take long; the next container is dialled meanwhile.
@@ -185,6 +203,7 @@ class Remote {
 
   #lost(caller: Caller, error: Error | undefined): void {
     this.#links.delete(caller)
+    if (error && verdictOf(error) === 'gone') for (const link of this.#links) link.unreachable()
     if (this.#caller === caller) this.#leave(error?.message ?? 'it closed the link')
     if (this.#closed && this.#links.size === 0) this.#closed.resolve()
   }

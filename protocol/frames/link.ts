@@ -10,6 +10,7 @@ import type { Duplex } from 'node:stream'
 import { apart } from '../apart.ts'
 import type { Clock, Timer } from '../clock.ts'
 import { RemoteProtocolError } from '../errors.ts'
+import { patiently } from '../patience.ts'
 import { relieve } from '../relief.ts'
 import { type Leaving, Turn } from '../turn.ts'
 import type { Connection, Event } from './connection.ts'
@@ -18,6 +19,10 @@ import type { Stream } from './stream.ts'
 
 /** What a link reports. If `event` or `relieved` throws, only the stream concerned is aborted (`fault`); the others must not throw. */
 export interface LinkOwner {
+  /** Bytes came, whatever they are; before their events. */
+  heard?(): void
+  /** Bytes were given to the stream. */
+  sent?(bytes: number): void
   event(event: Event): void
   /** There is room for more of `stream` again, or it is closed. */
   relieved(stream: Stream): void
@@ -67,7 +72,7 @@ export class Link implements Leaving {
     this.#clock = options.clock
     this.#turn = Turn.of(options.clock)
     const timeout = options.handshakeTimeout ?? HANDSHAKE_TIMEOUT
-    this.#timer = options.clock.after(timeout, () => {
+    this.#timer = patiently(options.clock, timeout, () => {
       if (connection.state !== 'open') {
         this.#fail(new RemoteProtocolError('TIMEOUT', `the handshake was not done after ${timeout} ms`))
       }
@@ -118,12 +123,14 @@ export class Link implements Leaving {
     if (stream.destroyed || stream.writableEnded || stream.writableNeedDrain) return
     if (!this.#closed) this.#owner.flushing()
     const parts = connection.pending ? connection.take(BATCH) : []
-    if (parts.length === 1) stream.write(parts[0])
-    else if (parts.length > 1) {
-      stream.cork()
-      for (const part of parts) stream.write(part)
-      stream.uncork()
+    let bytes = 0
+    if (parts.length > 1) stream.cork()
+    for (const part of parts) {
+      bytes += part.length
+      stream.write(part)
     }
+    if (parts.length > 1) stream.uncork()
+    this.#owner.sent?.(bytes)
     connection.full = stream.writableNeedDrain
     if (!this.#closed) {
       this.#owner.flushed?.()
@@ -160,6 +167,7 @@ export class Link implements Leaving {
     relieve(chunk.length)
     if (this.#closed) return
     this.#turn.begin()
+    this.#owner.heard?.()
     const { connection } = this
     try {
       for (const event of connection.receive(chunk)) {

@@ -16,9 +16,12 @@ import { setHeader } from '../request-headers.ts'
 import { Connection, type Event } from './connection.ts'
 import { BACKLOG_MAX, Goaway, NONCE, Reset, UPGRADED_MAX } from './constants.ts'
 import type { Identity } from './hello.ts'
-import { Link, type LinkOwner } from './link.ts'
+import { Link, type LinkOwner, lost } from './link.ts'
+import { isTrusted } from './liveness.ts'
+import { Pings } from './pings.ts'
 import { type RequestOwner, ServedRequest } from './served-request.ts'
 import type { Stream } from './stream.ts'
+import { LinkWatch, type WatchedLink, type WatchOptions } from './watch.ts'
 
 /** A link, as what shares slots sees it. */
 export interface SlotHolder {
@@ -69,6 +72,8 @@ export interface ServeOptions {
   head?: number | undefined
   /** Milliseconds for HELLO and authentication. Default 5000. */
   handshakeTimeout?: number | undefined
+  /** How its life is watched; undefined: it is not. */
+  watch?: WatchOptions | undefined
   /** Load for PONG: how late the event loop is, in milliseconds. */
   lag?: (() => number) | undefined
   /** The handshake is done. */
@@ -82,6 +87,8 @@ export interface ServerLink {
   readonly peer: Identity | undefined
   /** Applications that have not settled, upgraded ones too. */
   readonly active: number
+  /** A new connection to the proxy's address was refused, or not made in time: if the link is silent as well, it is closed. */
+  unreachable(): void
   /** GOAWAY: what was taken is finished, then the link closes. */
   drain(reason?: string): void
   /**
@@ -107,12 +114,14 @@ export function serveFrames(
 
 type RequestEvent = Extract<Event, { type: 'request' }>
 
-class Server implements ServerLink, SlotHolder, LinkOwner, RequestOwner {
+class Server implements ServerLink, SlotHolder, LinkOwner, RequestOwner, WatchedLink {
   readonly link: Link
   readonly host: ExchangeHost
   readonly #connection: Connection
   readonly #application: Application
   readonly #options: ServeOptions
+  readonly #pings: Pings
+  readonly #watch: LinkWatch | undefined
   #state: ServerLink['state'] = 'connecting'
   /** With the slots: between `join` and `leave`. */
   #joined = false
@@ -128,6 +137,17 @@ class Server implements ServerLink, SlotHolder, LinkOwner, RequestOwner {
     this.#application = application
     this.#options = options
     this.host = options.host
+    this.#pings = new Pings(options.clock)
+    const { watch } = options
+    this.#watch =
+      watch &&
+      new LinkWatch(this, options.clock, {
+        ...watch,
+        onLife: (life, before) => {
+          if (isTrusted(life) !== isTrusted(before) && this.#joined) options.slots.changed(this)
+          watch.onLife?.(life, before)
+        },
+      })
     this.#connection = new Connection({
       role: 'server',
       dialled: options.dialled ?? false,
@@ -152,6 +172,30 @@ class Server implements ServerLink, SlotHolder, LinkOwner, RequestOwner {
 
   get active(): number {
     return this.#active
+  }
+
+  get leaving(): boolean {
+    return this.#connection.leaving
+  }
+
+  get busy(): boolean {
+    return this.#active > 0
+  }
+
+  unreachable(): void {
+    this.#watch?.unreachable()
+  }
+
+  ping(): Promise<number> {
+    if (this.#connection.state !== 'open' || this.link.closed) return Promise.reject(lost())
+    return this.#pings.make((token) => {
+      this.#connection.ping(token)
+      this.link.schedule()
+    })
+  }
+
+  close(reason: string): void {
+    this.drain(reason)
   }
 
   drain(reason: string = 'the container stops'): void {
@@ -188,8 +232,9 @@ class Server implements ServerLink, SlotHolder, LinkOwner, RequestOwner {
 
   // ---- of SlotHolder -----------------------------------------------------------------------------------------------
 
+  /** A proxy that is silent, or that has said that it makes no more requests, has no use for slots: others get its share. */
   get demand(): number {
-    return this.#demand
+    return this.#connection.leaving || this.#watch?.trusted === false ? 0 : this.#demand
   }
 
   get running(): number {
@@ -202,6 +247,14 @@ class Server implements ServerLink, SlotHolder, LinkOwner, RequestOwner {
   }
 
   // ---- of LinkOwner ------------------------------------------------------------------------------------------------
+
+  heard(): void {
+    this.#watch?.heard()
+  }
+
+  sent(bytes: number): void {
+    this.#watch?.sent(bytes)
+  }
 
   event(event: Event): void {
     switch (event.type) {
@@ -230,8 +283,12 @@ class Server implements ServerLink, SlotHolder, LinkOwner, RequestOwner {
       case 'ping':
         this.#connection.pong(event.token, this.#running, this.#options.lag?.() ?? 0)
         break
+      case 'pong':
+        this.#pings.answered(event.token)
+        break
       case 'goaway':
         if (this.#state === 'ready') this.#state = 'draining'
+        if (this.#joined) this.#options.slots.changed(this)
         this.#endIfDone()
     }
   }
@@ -263,6 +320,8 @@ class Server implements ServerLink, SlotHolder, LinkOwner, RequestOwner {
 
   closed(error: Error | undefined): void {
     this.#state = 'closed'
+    this.#watch?.stop()
+    this.#pings.fail(error ?? lost())
     // Who destroys a link says why by an AbortError; anything else is the peer's doing or the network's.
     const code = error instanceof AbortError ? error.code : 'CLIENT_GONE'
     const reason = error?.message ?? 'the link was closed'
@@ -304,6 +363,7 @@ class Server implements ServerLink, SlotHolder, LinkOwner, RequestOwner {
   #ready(): void {
     this.#state = 'ready'
     this.#joined = true
+    this.#watch?.start()
     this.#options.slots.join(this)
     this.#options.onReady?.(this)
     this.link.schedule()

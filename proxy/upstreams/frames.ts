@@ -1,13 +1,15 @@
 /**
- * A link to a container as an upstream of the pool. It watches that the container still answers while requests wait for it;
- * who dialled, and what happens when the link is gone, is not its matter.
+ * A link to a container as an upstream of the pool: while it is silent it takes nothing new. When it is dead is decided by
+ * `protocol/frames/liveness.ts`; who dialled, and what happens when the link is gone, is not its matter.
  */
 
 import type { Duplex } from 'node:stream'
 import type { Environ, StartResponse } from '../../protocol/application.ts'
-import type { Clock, Timer } from '../../protocol/clock.ts'
+import type { Clock } from '../../protocol/clock.ts'
 import { Caller, type ReplayableBody } from '../../protocol/frames/caller.ts'
 import type { Identity } from '../../protocol/frames/hello.ts'
+import { isTrusted, type Life, type LivenessTimes, USUAL_TIMES } from '../../protocol/frames/liveness.ts'
+import type { PeerLinks } from '../../protocol/frames/watch.ts'
 import type { Logger } from '../../protocol/log.ts'
 import type { Attempt, Upstream, UpstreamState } from '../upstream.ts'
 
@@ -23,6 +25,9 @@ export interface LinkOptions {
   /** Longest DATA, and longest head, taken from a container, bytes. */
   readonly data?: number | undefined
   readonly head?: number | undefined
+  readonly liveness?: LivenessTimes | undefined
+  /** All links of this proxy, by container. */
+  readonly peers?: PeerLinks | undefined
 }
 
 export interface LinkEnds {
@@ -35,36 +40,26 @@ export interface LinkEnds {
   /** The container has said that it drains, or the link that it closes: nothing new will go there. */
   readonly onLeaving?: (() => void) | undefined
   readonly onReady?: (() => void) | undefined
+  /** It takes nothing new since it is silent, or it is heard again. */
+  readonly onTrust?: ((trusted: boolean) => void) | undefined
+  /** Milliseconds for the container to say who it is. */
+  readonly handshakeTimeout?: number | undefined
   /** Once. */
   readonly onClosed: (error?: Error) => void
 }
-
-/** Between two PINGs of a link, milliseconds. */
-export const PING_INTERVAL = 5_000
-/**
- * A container that has not answered a PING for so long gets nothing new until it does: its loop is blocked, or its host is gone, and
- * what is sent there could not be taken back. Shorter than most requests' patience, longer than a large collection.
- */
-export const SUSPECT_AFTER = 2_000
-/** A link that has answered nothing for so long while requests wait for it is closed: they can then go elsewhere. */
-export const DEAD_AFTER = 15_000
 
 export class FramesUpstream implements Upstream {
   onChange: () => void = () => {}
   readonly #address: string
   readonly #caller: Caller
-  readonly #clock: Clock
   readonly #log: Logger
   readonly #ends: LinkEnds
-  #timer: Timer | undefined
-  /** When the PING that is out was sent; undefined: none is. */
-  #pinged: number | undefined
-  #suspect = false
+  /** It was logged that it is silent. */
+  #logged = false
   #lastState: UpstreamState = 'connecting'
 
   constructor(stream: Duplex, options: LinkOptions, ends: LinkEnds) {
     this.#address = ends.address
-    this.#clock = options.clock
     this.#log = options.log
     this.#ends = ends
     this.#caller = new Caller(stream, {
@@ -76,6 +71,12 @@ export class FramesUpstream implements Upstream {
       data: options.data,
       head: options.head,
       dialled: ends.dialled,
+      handshakeTimeout: ends.handshakeTimeout,
+      watch: {
+        times: options.liveness ?? USUAL_TIMES,
+        peers: options.peers,
+        onLife: (life, before) => this.#lived(life, before),
+      },
       onChange: () => this.#changed(),
       onClosed: (error) => this.#closed(error),
     })
@@ -92,7 +93,7 @@ export class FramesUpstream implements Upstream {
   }
 
   get grant(): number {
-    return this.#suspect ? 0 : this.#caller.grant
+    return this.#caller.trusted ? this.#caller.grant : 0
   }
 
   get inFlight(): number {
@@ -122,6 +123,16 @@ export class FramesUpstream implements Upstream {
     this.#caller.destroy(new Error(reason))
   }
 
+  /** Whether it was heard of late. */
+  get trusted(): boolean {
+    return this.#caller.trusted
+  }
+
+  /** A new connection to its address was refused, or not made in time: if it is silent as well, it is closed. */
+  unreachable(): void {
+    this.#caller.unreachable()
+  }
+
   inspect(): string {
     return this.#caller.inspect()
   }
@@ -130,56 +141,35 @@ export class FramesUpstream implements Upstream {
     const { state } = this.#caller
     if (state !== this.#lastState) {
       this.#lastState = state
-      if (state === 'ready') {
-        this.#timer = this.#clock.after(PING_INTERVAL, this.#ping)
-        this.#ends.onReady?.()
-      } else if (state === 'draining') this.#ends.onLeaving?.()
+      if (state === 'ready') this.#ends.onReady?.()
+      else if (state === 'draining') this.#ends.onLeaving?.()
     }
     this.onChange()
   }
 
   #closed(error?: Error): void {
-    this.#timer?.cancel()
-    this.#timer = undefined
     this.#lastState = 'closed'
     this.onChange()
     this.#ends.onClosed(error)
   }
 
-  readonly #ping = (): void => {
-    this.#pinged = this.#clock.now()
-    this.#caller.ping().then(
-      () => this.#answered(),
-      // The link is closed, which is told elsewhere.
-      () => {},
-    )
-    this.#timer = this.#clock.after(SUSPECT_AFTER, this.#look)
-  }
-
-  /** A PING is out. */
-  readonly #look = (): void => {
-    if (this.#pinged === undefined) {
-      this.#timer = this.#clock.after(PING_INTERVAL, this.#ping)
-      return
+  #lived(life: Life, before: Life): void {
+    const trusted = isTrusted(life)
+    const member = this.name
+    if (life === 'suspect' && !this.#logged) {
+      this.#logged = true
+      this.#log.warn({ member, inFlight: this.inFlight }, 'container does not answer; nothing new is sent to it')
+    } else if (trusted && this.#logged) {
+      this.#logged = false
+      this.#log.info({ member }, 'container answers again')
+    } else if (life === 'dead') {
+      this.#log.warn(
+        { member, inFlight: this.inFlight },
+        'container is lost: it is silent on this link, and not to be reached by another',
+      )
     }
-    const silent = this.#clock.now() - this.#pinged
-    if (!this.#suspect) {
-      this.#suspect = true
-      this.#log.warn({ member: this.name, milliseconds: Math.round(silent) }, 'container does not answer')
-      this.onChange()
-      // Not closed at the first look: it may be this process that stood still, with the answer waiting to be read.
-    } else if (silent >= DEAD_AFTER && this.inFlight > 0) {
-      this.#caller.destroy(new Error(`it has not answered for ${Math.round(silent / 1000)} s`))
-      return
-    }
-    this.#timer = this.#clock.after(1_000, this.#look)
-  }
-
-  #answered(): void {
-    this.#pinged = undefined
-    if (!this.#suspect) return
-    this.#suspect = false
-    this.#log.info({ member: this.name }, 'container answers again')
+    if (trusted === isTrusted(before)) return
     this.onChange()
+    this.#ends.onTrust?.(trusted)
   }
 }

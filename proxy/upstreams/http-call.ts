@@ -223,8 +223,12 @@ export class HttpCall {
       timeout === Number.POSITIVE_INFINITY ? undefined : this.#host.clock.after(timeout / LOOKS, () => this.#look())
   }
 
-  /** Time counts only while it is the upstream that we wait for. */
-  #look(): void {
+  /**
+   * Time counts only while it is the upstream that we wait for.
+   *
+   * @param read what waited in the sockets was read after the time had passed: this process may have stood still
+   */
+  #look(read: boolean = false): void {
     if (this.#over) return
     const began = this.#response !== undefined
     const timeout = began ? this.#host.idleTimeout : this.#host.timeout
@@ -236,6 +240,10 @@ export class HttpCall {
     }
     if (now - this.#since < timeout) {
       this.#arm(timeout)
+      return
+    }
+    if (!read) {
+      setImmediate(() => this.#look(true))
       return
     }
     if (began) this.#fail(new AbortError('DEADLINE', `${this.#host.name} sent nothing for ${timeout / 1000} s`))

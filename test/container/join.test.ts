@@ -28,10 +28,17 @@ class FakeLink implements JoinedLink {
   state: JoinedLink['state'] = 'connecting'
   peer: ProxyWorker | undefined
   drained: string | undefined
+  refusals = 0
   readonly events: LinkEvents
+  readonly patience: number
 
-  constructor(events: LinkEvents) {
+  constructor(events: LinkEvents, patience: number) {
     this.events = events
+    this.patience = patience
+  }
+
+  unreachable(): void {
+    this.refusals++
   }
 
   drain(reason?: string): void {
@@ -77,8 +84,8 @@ class World {
         this.dials.push({ to: printAddress(to), at: this.clock.now(), socket })
         return socket as unknown as Socket
       },
-      serve: (_, to, events) => {
-        const link = new FakeLink(events)
+      serve: (_, to, events, patience) => {
+        const link = new FakeLink(events, patience)
         this.links.push({ to: printAddress(to), link })
         return link
       },
@@ -405,5 +412,116 @@ describe('Joiner', () => {
     socket.emit('connect')
     assert.equal(socket.destroyed, true)
     assert.equal(world.links.length, 0)
+  })
+})
+
+describe('Joiner whose proxy has fallen silent', () => {
+  async function silent(): Promise<{ world: World; link: FakeLink }> {
+    const world = new World()
+    await world.start('10.0.0.2')
+    const link = world.connect(0, 'p1')
+    await world.pass(5_000)
+    link.events.onTrust(false)
+    return { world, link }
+  }
+
+  it('dials anew at once, beside the link, and keeps that connection while nothing answers', async () => {
+    const { world, link } = await silent()
+    assert.equal(world.dials.length, 2)
+    world.dials[1]!.socket.emit('connect')
+    await world.pass(60_000)
+    assert.deepEqual([world.dials.length, link.drained], [2, undefined])
+    assert.ok(world.links[1]!.link.patience >= 30_000)
+  })
+
+  it('says once that a connection is accepted and not answered, when there was no link before', async () => {
+    const world = new World()
+    await world.start('10.0.0.2')
+    world.dials[0]!.socket.emit('connect')
+    await world.pass(4_900)
+    assert.deepEqual(world.log.messages(), [])
+    await world.pass(20_000)
+    assert.match(world.log.messages('warn').join(), /^a connection was accepted and not answered; waiting[^,]*$/)
+    world.links[0]!.link.ready('p1')
+    assert.deepEqual(world.log.messages('info'), ['a proxy is joined again'])
+  })
+
+  it('gives that connection up when the proxy is heard again', async () => {
+    const { world, link } = await silent()
+    link.events.onTrust(true)
+    assert.equal(world.dials[1]!.socket.destroyed, true)
+    await world.pass(5_000)
+    assert.deepEqual([world.dials.length, link.drained], [2, undefined])
+  })
+
+  it('takes the new link when the proxy answers there, and lets the old one finish', async () => {
+    const { world, link } = await silent()
+    const next = world.connect(1, 'p1')
+    assert.match(link.drained ?? '', /did not answer/)
+    assert.equal(next.drained, undefined)
+    link.close(new Error('it has not answered'))
+    await world.pass(5_000)
+    assert.equal(world.dials.length, 2)
+    assert.equal(world.joiner.inspect(), '<Joiner proxy:9000 1 ready>')
+  })
+
+  it('says that the proxy cannot be reached when the new connection is refused, and goes on trying', async () => {
+    const { world, link } = await silent()
+    world.dials[1]!.socket.emit('error', Object.assign(new Error('refused'), { code: 'ECONNREFUSED' }))
+    world.dials[1]!.socket.destroy()
+    assert.equal(link.refusals, 1)
+    await world.redial()
+    assert.equal(world.dials.length, 3)
+  })
+
+  it('says nothing of the proxy when this host is at fault', async () => {
+    const { world, link } = await silent()
+    world.dials[1]!.socket.emit('error', Object.assign(new Error('too many files'), { code: 'EMFILE' }))
+    world.dials[1]!.socket.destroy()
+    assert.equal(link.refusals, 0)
+    await world.redial()
+  })
+
+  it('keeps the connection that was being made when the silent link is closed', async () => {
+    const { world, link } = await silent()
+    world.dials[1]!.socket.emit('connect')
+    link.close()
+    await world.pass(10_000)
+    assert.equal(world.dials.length, 2)
+    world.links[1]!.link.ready('p1')
+    assert.equal(world.joiner.inspect(), '<Joiner proxy:9000 1 ready>')
+  })
+
+  it('seeks the silent worker among others, and leaves those that are joined', async () => {
+    const world = new World()
+    await world.start('10.0.0.2')
+    const [link, other] = [world.connect(0, 'p1', 0, 2), world.connect(1, 'p1', 1, 2)]
+    link.events.onTrust(false)
+    const met = world.connect(2, 'p1', 1, 2)
+    assert.match(met.drained ?? '', /another one is sought/)
+    await world.redial()
+    assert.equal(world.connect(3, 'p1', 0, 2).drained, undefined)
+    assert.match(link.drained ?? '', /did not answer/)
+    assert.equal(other.drained, undefined)
+  })
+
+  it('takes a second address of the proxy when the first is silent, and leaves one when both answer', async () => {
+    const world = new World()
+    await world.start('127.0.0.1', '::1')
+    const first = world.connect(0, 'p1')
+    first.events.onTrust(false)
+    assert.equal(world.connect(1, 'p1').drained, undefined)
+    first.events.onTrust(true)
+    assert.match(first.drained ?? '', /joined already/)
+  })
+
+  it('dials no more once it is stopped', async () => {
+    const { world, link } = await silent()
+    world.joiner.stop('the test ends')
+    assert.equal(world.dials[1]!.socket.destroyed, true)
+    link.events.onTrust(true)
+    link.events.onTrust(false)
+    await world.pass(5_000)
+    assert.deepEqual([world.dials.length, world.clock.pending], [2, 0])
   })
 })

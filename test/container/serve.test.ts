@@ -341,6 +341,18 @@ describe('a container that drains', () => {
     assert.match(await answer, /^HTTP\/1\.1 200 [\s\S]*\/knocked$/)
   })
 
+  it('says so on its links before its listener closes: a refused connection would tell that it is gone', async () => {
+    const unix = join(directory, 'goodbye')
+    const serving = await Serving.start(path, ['--listen', `unix:${unix}`])
+    const drained = serving.container.drain()
+    // Connects in this very tick, in which GOAWAY was written.
+    const socket = connect({ path: unix })
+    await once(socket, 'connect')
+    socket.on('error', () => {})
+    socket.resume()
+    await drained
+  })
+
   it('aborts what still runs when its time is over, and says so to the application', async () => {
     const clock = new FakeClock()
     const holding = new Holding()
@@ -350,8 +362,9 @@ describe('a container that drains', () => {
     const proxy = await serving.proxy()
     const call = proxy.call('/frames')
     await until(() => holding.waiting.length === 2)
+    const timers = clock.pending
     const drained = serving.container.drain()
-    await until(() => proxy.caller.state === 'draining')
+    await until(() => proxy.caller.state === 'draining' && clock.pending > timers)
     clock.advance(9_999)
     assert.equal(holding.waiting.length, 2)
     clock.advance(1)

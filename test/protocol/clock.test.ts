@@ -45,6 +45,18 @@ describe('deadlines', () => {
     assert.equal(item.expired, 1)
   })
 
+  it('that passed while this process stood still are judged after what waits in the sockets was read', async () => {
+    const clock = new FakeClock()
+    const deadlines = new Deadlines(clock, 100)
+    const [answered, late] = [new Item(clock.now() + 1_000), new Item(clock.now() + 1_000)]
+    for (const item of [answered, late]) deadlines.add(item)
+    clock.pause(60_000)
+    assert.deepEqual([answered.expired, late.expired], [0, 0])
+    answered.deadline = Number.POSITIVE_INFINITY
+    await new Promise((resolve) => setImmediate(resolve))
+    assert.deepEqual([answered.expired, late.expired, clock.pending], [0, 1, 1])
+  })
+
   it('keep no timer when nothing is watched', () => {
     const clock = new FakeClock()
     const deadlines = new Deadlines(clock, 100)

@@ -4,6 +4,8 @@ import type { Socket } from 'node:net'
 import { type Duplex, duplexPair } from 'node:stream'
 import { suite, test } from 'node:test'
 import type { Application } from '../../protocol/application.ts'
+import { USUAL_TIMES } from '../../protocol/frames/liveness.ts'
+import { PeerLinks } from '../../protocol/frames/watch.ts'
 import { Dialer } from '../../proxy/dialer.ts'
 import type { DialAddress } from '../../proxy/discovery.ts'
 import { Pool } from '../../proxy/pool.ts'
@@ -43,6 +45,11 @@ class Connecting extends EventEmitter {
     this.destroy()
   }
 
+  /** As the system says it. */
+  failWith(code: string): void {
+    this.fail(Object.assign(new Error(code), { code }))
+  }
+
   destroy(error?: Error): void {
     if (this.destroyed) return
     this.destroyed = true
@@ -75,6 +82,7 @@ class Scene {
       clock: this.clock,
       log: this.log,
       random: () => 1,
+      peers: new PeerLinks(),
       open: () => {
         const socket = new Connecting()
         this.sockets.push(socket)
@@ -88,14 +96,37 @@ class Scene {
   }
 
   /** The latest dial reaches a container. */
-  async reach(): Promise<Container> {
-    const container = new Container(hello)
+  async reach(container: Container = new Container(hello)): Promise<Container> {
     this.containers.push(container)
     const [here, there] = duplexPair()
     container.serve(there)
     this.sockets.at(-1)!.connect(here)
-    for (let count = 0; count < 20; count++) await turn()
+    await turns()
     return container
+  }
+
+  /** The latest dial is accepted by the system of whoever is there, and not answered. */
+  async accept(): Promise<Duplex> {
+    const [here, there] = duplexPair()
+    this.sockets.at(-1)!.connect(here)
+    await turns()
+    return there
+  }
+
+  /** Time goes by in steps in which answers can come. */
+  async pass(milliseconds: number): Promise<void> {
+    for (let passed = 0; passed < milliseconds; passed += 250) {
+      this.clock.advance(250)
+      await turns(6)
+    }
+  }
+
+  /** Its link was ready, and falls silent: its container reads nothing any more. @returns to let it go on */
+  async silence(container: Container): Promise<() => void> {
+    const stream = container.streams[0]!
+    stream.pause()
+    await this.pass(USUAL_TIMES.pingInterval + USUAL_TIMES.suspectAfter)
+    return () => void stream.resume()
   }
 
   /** Fails the latest dial, and gives the milliseconds until the next. */
@@ -109,6 +140,10 @@ class Scene {
     }
     return passed
   }
+}
+
+async function turns(count: number = 20): Promise<void> {
+  for (let left = count; left > 0; left--) await turn()
 }
 
 suite('a dialer', () => {
@@ -171,6 +206,18 @@ suite('a dialer', () => {
     assert.deepEqual(scene.log.messages('info'), ['container is reached again', 'container is ready'])
   })
 
+  test('says once that a container accepts a connection and does not answer, and once that it is reached', async () => {
+    const scene = new Scene()
+    const there = await scene.accept()
+    await scene.pass(4_750)
+    assert.deepEqual(scene.log.messages('warn'), [])
+    await scene.pass(40_000)
+    assert.match(scene.log.messages('warn').join(), /^a connection was accepted and not answered; waiting[^,]*, [^,]*$/)
+    new Container(hello).serve(there)
+    await turns()
+    assert.deepEqual([scene.log.messages('info')[0], scene.dials], ['container is reached again', 1])
+  })
+
   test('says what to write when a server answers that speaks HTTP', async () => {
     const scene = new Scene()
     const [here, there] = duplexPair()
@@ -181,10 +228,12 @@ suite('a dialer', () => {
     assert.match(String(hint), /--upstream http:\/\/192\.0\.2\.1:8000/)
   })
 
-  test('does not wait for ever for a connection', () => {
+  test('does not wait for ever for a connection', async () => {
     const scene = new Scene()
-    scene.clock.advance(3_500)
+    scene.clock.advance(3_000)
+    await turn()
     assert.equal(scene.sockets[0]!.destroyed, true)
+    scene.clock.advance(50)
     assert.equal(scene.dials, 2)
   })
 
@@ -270,5 +319,176 @@ suite('a dialer', () => {
     scene.dialer.stop('gone')
     scene.clock.advance(10_000)
     assert.deepEqual([scene.dials, scene.clock.pending], [1, 0])
+  })
+})
+
+/** An application that answers when the test says so. */
+class Held {
+  readonly #waiting: (() => void)[] = []
+
+  readonly application: Application = async (_environ, startResponse) => {
+    await new Promise<void>((resolve) => this.#waiting.push(resolve))
+    startResponse('200 OK', [])
+    return []
+  }
+
+  get running(): number {
+    return this.#waiting.length
+  }
+
+  release(): void {
+    for (const resolve of this.#waiting.splice(0)) resolve()
+  }
+}
+
+suite('a dialer whose link has fallen silent', () => {
+  /** With a request running there. */
+  async function busy(method: string = 'POST'): Promise<{ scene: Scene; held: Held; client: Client; old: Container }> {
+    const scene = new Scene()
+    const held = new Held()
+    const old = await scene.reach(new Container(held.application, { id: 'old' }))
+    const client = new Client({ method }).run(scene.pool.application)
+    await turns()
+    assert.equal(held.running, 1)
+    return { scene, held, client, old }
+  }
+
+  test('dials once, and keeps that connection while it is accepted and not answered', async () => {
+    const { scene, client, old } = await busy()
+    await scene.silence(old)
+    assert.equal(scene.dials, 2)
+    await scene.accept()
+    await scene.pass(55_000)
+    assert.deepEqual([scene.dials, client.outcome, scene.pool.members.length], [2, '504 UPSTREAM_TIMEOUT', 2])
+  })
+
+  test('tries another connection after an hour at the latest, and not more often', async () => {
+    const scene = new Scene()
+    let dials = 0
+    for (; scene.clock.now() < 24 * 3_600_000; dials++) {
+      const before = scene.dials
+      await scene.accept()
+      while (scene.dials === before) {
+        scene.clock.advance(1_000)
+        await turn()
+      }
+    }
+    assert.ok(dials > 24 && dials < 34, `${dials} connections in a day`)
+  })
+
+  test('gives up that connection when the link is heard again, and loses nothing', async () => {
+    const { scene, held, client, old } = await busy()
+    const goOn = await scene.silence(old)
+    await scene.accept()
+    goOn()
+    await turns()
+    assert.equal(scene.sockets[1]!.destroyed, true)
+    held.release()
+    await turns()
+    assert.deepEqual([client.outcome, scene.pool.count('ready')], ['200 OK', 1])
+    await scene.pass(4_000)
+    assert.equal(scene.dials, 2)
+  })
+
+  for (const code of ['ECONNREFUSED', 'ENOENT', 'EHOSTUNREACH', 'ETIMEDOUT']) {
+    test(`takes the link for dead when another connection fails with ${code}`, async () => {
+      const { scene, client, old } = await busy()
+      await scene.silence(old)
+      scene.sockets[1]!.failWith(code)
+      await turns()
+      assert.equal(client.outcome, '502 UPSTREAM_LOST')
+    })
+  }
+
+  for (const code of ['EMFILE', 'EADDRNOTAVAIL', 'EAGAIN', 'ENETUNREACH']) {
+    test(`does not when it fails with ${code}, which says nothing about the container`, async () => {
+      const { scene, client, old } = await busy()
+      await scene.silence(old)
+      scene.sockets[1]!.failWith(code)
+      await scene.pass(250)
+      assert.deepEqual([client.outcome, scene.dials], ['waits', 3])
+    })
+  }
+
+  test('takes the link for dead when no other connection is made in time, and sends a GET elsewhere', async () => {
+    const { scene, client, old } = await busy('GET')
+    await scene.silence(old)
+    await scene.pass(3_250)
+    const other = await scene.reach(new Container(hello, { id: 'new' }))
+    assert.deepEqual([client.outcome, other.runs.get('GET /')], ['200 OK', 1])
+  })
+
+  test('does not judge by a connection that was made while this process stood still', async () => {
+    const { scene, client, old } = await busy()
+    await scene.silence(old)
+    // Its time passes while it is established, and both are noticed together.
+    scene.clock.pause(20_000)
+    scene.clock.advance(1_499)
+    await scene.reach(new Container(hello, { id: 'old' }))
+    assert.deepEqual([client.outcome, scene.pool.count('ready'), scene.dials], ['waits', 1, 2])
+  })
+
+  test('has the link replaced though nothing runs there', async () => {
+    const scene = new Scene()
+    await scene.silence(await scene.reach())
+    scene.sockets[1]!.failWith('ECONNREFUSED')
+    await turns()
+    assert.equal(scene.pool.members.length, 0)
+    await scene.pass(250)
+    await scene.reach()
+    assert.equal(scene.pool.count('ready'), 1)
+  })
+
+  test('takes it for dead when the same container answers on another connection and not there', async () => {
+    const { scene, client, old } = await busy()
+    await scene.silence(old)
+    const again = await scene.reach(new Container(hello, { id: 'old' }))
+    const next = new Client().run(scene.pool.application)
+    await turns()
+    // The new link serves at once; the old one has its time.
+    assert.deepEqual([next.outcome, again.runs.get('GET /'), client.outcome], ['200 OK', 1, 'waits'])
+    await scene.pass(2 * USUAL_TIMES.probeGrace + 500)
+    assert.equal(client.outcome, '502 UPSTREAM_LOST')
+    assert.deepEqual([scene.pool.members.length, scene.dials], [1, 2])
+  })
+
+  test('lets it finish when the same container answers on both, the new one first', async () => {
+    const { scene, held, client, old } = await busy()
+    const goOn = await scene.silence(old)
+    await scene.reach(new Container(hello, { id: 'old' }))
+    await scene.pass(500)
+    goOn()
+    await scene.pass(2 * USUAL_TIMES.probeGrace + 1_000)
+    assert.equal(client.outcome, 'waits')
+    held.release()
+    await turns()
+    assert.equal(client.outcome, '200 OK')
+    await scene.pass(1_250)
+    assert.deepEqual([scene.pool.members.length, scene.pool.count('ready'), scene.dials], [1, 1, 2])
+  })
+
+  test('lets what runs there end when another container answers at its address', async () => {
+    const { scene, held, client, old } = await busy()
+    const goOn = await scene.silence(old)
+    const other = await scene.reach(new Container(hello, { id: 'other' }))
+    await scene.pass(30_000)
+    const next = new Client().run(scene.pool.application)
+    await turns()
+    assert.deepEqual([next.outcome, other.runs.get('GET /'), client.outcome], ['200 OK', 1, 'waits'])
+    goOn()
+    held.release()
+    await turns()
+    assert.equal(client.outcome, '200 OK')
+    await scene.pass(1_250)
+    assert.equal(scene.pool.members.length, 1)
+  })
+
+  test('that is stopped leaves neither the link nor the connection behind', async () => {
+    const scene = new Scene()
+    await scene.silence(await scene.reach())
+    await scene.accept()
+    scene.dialer.stop('gone')
+    await scene.pass(USUAL_TIMES.silenceTimeout + 3_000)
+    assert.deepEqual([scene.pool.members.length, scene.dials, scene.clock.pending], [0, 2, 0])
   })
 })

@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
-import { createServer, type IncomingMessage, type RequestListener, type Server } from 'node:http'
+import { createServer, type IncomingMessage, type RequestListener, type Server, type ServerResponse } from 'node:http'
 import { type AddressInfo, createServer as createTcpServer, type Socket } from 'node:net'
 import { after, describe, it } from 'node:test'
 import { setImmediate as turn } from 'node:timers/promises'
@@ -314,6 +314,21 @@ describe('http(url): failures', () => {
     clock.advance(250)
     await whenSettled
     assert.equal(sink.status, '504 Gateway Timeout')
+  })
+
+  it('takes an answer that came while this process stood still, though its time is over', async () => {
+    const clock = new FakeClock()
+    const asked = Promise.withResolvers<ServerResponse>()
+    const application = await before((_req, res) => asked.resolve(res), { clock, timeout: 1000 })
+    const { sink, whenSettled } = send(application)
+    const response = await asked.promise
+    // In a timer, as time is noticed: the sockets are read after it.
+    setTimeout(() => {
+      response.end('late')
+      for (let i = 0; i < 5; i++) clock.advance(250)
+    }, 0)
+    await whenSettled
+    assert.equal(sink.status, '200 OK')
   })
 
   it('cuts a response that stands still for too long', async () => {

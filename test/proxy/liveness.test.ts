@@ -2,12 +2,15 @@ import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import type { Application } from '../../protocol/application.ts'
 import { systemClock } from '../../protocol/clock.ts'
+import { USUAL_TIMES } from '../../protocol/frames/liveness.ts'
 import { Pool } from '../../proxy/pool.ts'
-import { DEAD_AFTER, type FramesUpstream, PING_INTERVAL, SUSPECT_AFTER } from '../../proxy/upstreams/frames.ts'
+import type { FramesUpstream } from '../../proxy/upstreams/frames.ts'
 import { FakeClock } from '../support/clock.ts'
 import { RecordingLog } from '../support/log.ts'
 import { Client, turn } from './client.ts'
 import { Container, until } from './container.ts'
+
+const { pingInterval: PING_INTERVAL, suspectAfter: SUSPECT_AFTER, silenceTimeout: SILENCE_TIMEOUT } = USUAL_TIMES
 
 const never: Application = () => new Promise(() => {})
 
@@ -80,21 +83,24 @@ suite('a container', () => {
     scene.pool.destroy('over')
   })
 
-  test('that answers nothing while requests wait for it loses its link', async () => {
+  test('that answers nothing keeps what runs there, however long it takes', async () => {
     const scene = await Scene.make()
     const client = new Client({ method: 'POST' }).run(scene.pool.application)
     await until(() => scene.container.runs.size === 1)
     scene.block()
-    await scene.pass(PING_INTERVAL + DEAD_AFTER + 2_000)
-    assert.deepEqual([scene.upstream.state, client.outcome], ['closed', '502 UPSTREAM_LOST'])
+    await scene.pass(5 * SILENCE_TIMEOUT)
+    assert.deepEqual([scene.upstream.state, scene.upstream.grant, client.outcome], ['ready', 0, 'waits'])
+    scene.unblock()
+    await until(() => scene.upstream.grant > 0)
+    scene.pool.destroy('over')
   })
 
-  test('that answers nothing keeps its link while nobody waits for it', async () => {
+  test('that answers nothing and runs nothing is left some time later', async () => {
     const scene = await Scene.make()
     scene.block()
-    await scene.pass(3 * DEAD_AFTER)
-    assert.equal(scene.upstream.state, 'ready')
-    scene.pool.destroy('over')
+    await scene.pass(PING_INTERVAL + SUSPECT_AFTER + SILENCE_TIMEOUT + 3_000)
+    assert.equal(scene.upstream.state, 'closed')
+    assert.equal(scene.clock.pending, 0)
   })
 
   test('that is gone is asked no more', async () => {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import type { CallErrorCode } from '../../protocol/frames/caller.ts'
 import { Pool, type PoolOptions } from '../../proxy/pool.ts'
-import { MOST_ATTEMPTS, MOST_LOSSES_REPLAYED } from '../../proxy/replay.ts'
+import { MOST_ATTEMPTS, RETRIES } from '../../proxy/replay.ts'
 import { FakeClock } from '../support/clock.ts'
 import { RecordingLog } from '../support/log.ts'
 import { Client, type ClientOptions, turn } from './client.ts'
@@ -404,7 +404,42 @@ suite('replay', () => {
       await turn()
     }
     assert.equal(client.outcome, '502 UPSTREAM_LOST')
-    assert.equal(calls, MOST_LOSSES_REPLAYED + 1)
+    assert.equal(calls, RETRIES + 1)
+  })
+
+  test('warns of each request that is sent again: which, who was lost with it, and who takes it', async () => {
+    const scene = new Scene()
+    const a = scene.member('a')
+    const { environ } = scene.get()
+    a.die()
+    await turn()
+    assert.deepEqual(scene.log.messages('warn'), [])
+    const b = scene.member('b')
+    assert.equal(b.calls.length, 1)
+    const warnings = scene.log.lines.filter(({ level }) => level === 'warn')
+    assert.deepEqual(
+      warnings.map(({ fields }) => fields),
+      [{ requestId: environ.gantry.requestId, lost: 'a', member: 'b', attempt: 2 }],
+    )
+  })
+
+  test('does not warn of one that was refused, nor count it', async () => {
+    const scene = new Scene({ retries: 0 })
+    const [a, b] = [scene.member('a'), scene.member('b')]
+    scene.post()
+    a.last.refuse()
+    await turn()
+    assert.equal(b.calls.length, 1)
+    assert.deepEqual(scene.log.messages('warn'), [])
+  })
+
+  test('sends nothing again that may have run when there are to be no retries', async () => {
+    const scene = new Scene({ retries: 0 })
+    const [a, b] = [scene.member('a'), scene.member('b')]
+    const client = scene.get()
+    a.die()
+    await turn()
+    assert.deepEqual([client.outcome, b.calls.length], ['502 UPSTREAM_LOST', 0])
   })
 
   test('sends nothing again for a client that left between the failure and the next choice', async () => {

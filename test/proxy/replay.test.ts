@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { CallError, type CallErrorCode } from '../../protocol/frames/caller.ts'
-import { type Facts, isFailure, judge, MOST_ATTEMPTS, MOST_LOSSES_REPLAYED } from '../../proxy/replay.ts'
+import { type Facts, isFailure, judge, MOST_ATTEMPTS, RETRIES } from '../../proxy/replay.ts'
 
 interface Row {
   code?: CallErrorCode
@@ -62,14 +62,31 @@ const rows: Record<string, Row> = {
   'losses are followed by as many tries as are allowed': {
     code: 'LOST',
     ran: 'maybe',
-    facts: { method: 'GET', attempts: MOST_LOSSES_REPLAYED, losses: MOST_LOSSES_REPLAYED },
+    facts: { method: 'GET', attempts: RETRIES, losses: RETRIES },
     gives: 'again',
   },
   'losses come to an end': {
     code: 'LOST',
     ran: 'maybe',
-    facts: { method: 'GET', attempts: MOST_LOSSES_REPLAYED + 1, losses: MOST_LOSSES_REPLAYED + 1 },
+    facts: { method: 'GET', attempts: RETRIES + 1, losses: RETRIES + 1 },
     gives: 502,
+  },
+  'more losses are allowed where more are said to be': {
+    code: 'LOST',
+    ran: 'maybe',
+    facts: { method: 'GET', attempts: 3, losses: 3, retries: 3 },
+    gives: 'again',
+  },
+  'no loss is followed by another try where none is to be': {
+    code: 'LOST',
+    ran: 'maybe',
+    facts: { method: 'GET', retries: 0 },
+    gives: 502,
+  },
+  'a refusal is followed by another try whatever was lost before': {
+    ran: 'no',
+    facts: { method: 'GET', attempts: 3, losses: 1, retries: 0 },
+    gives: 'again',
   },
   'refusals before do not use up the tries after a loss': {
     code: 'LOST',
@@ -83,7 +100,7 @@ const rows: Record<string, Row> = {
 for (const [title, { code = 'REFUSED', ran, responded = false, facts, gives }] of Object.entries(rows)) {
   test(title, () => {
     const losses = ran === 'maybe' ? 1 : 0
-    const all: Facts = { method: 'GET', responded: false, whole: true, attempts: 1, losses, ...facts }
+    const all: Facts = { method: 'GET', responded: false, whole: true, attempts: 1, losses, retries: RETRIES, ...facts }
     const answer = judge(new CallError(code, 'it failed', ran, responded), all)
     assert.equal(answer?.status ?? 'again', gives)
   })
@@ -96,6 +113,7 @@ test('a 503 after refusals says when to come back', () => {
     whole: true,
     attempts: MOST_ATTEMPTS,
     losses: 0,
+    retries: RETRIES,
   })
   assert.deepEqual(answer?.headers, [['Retry-After', '1']])
 })

@@ -7,6 +7,8 @@ import { fileURLToPath } from 'node:url'
 export interface SpawnOptions {
   readonly env?: Readonly<Record<string, string>>
   readonly cwd?: string
+  /** A command that runs it: `ip netns exec NAME`, say. */
+  readonly through?: readonly string[]
   /** Open an IPC channel. */
   readonly ipc?: boolean
   /** Milliseconds after which it is killed, so that a test that waits for it fails instead of hanging. 60 s unless told. */
@@ -36,7 +38,8 @@ export class TestChild {
     const inherited = Object.entries(process.env).filter(
       ([name]) => !name.startsWith('GANTRY_') && name !== 'NODE_TEST_CONTEXT',
     )
-    this.process = spawn(process.execPath, argv, {
+    const [command, ...before] = [...(options.through ?? []), process.execPath]
+    this.process = spawn(command!, [...before, ...argv], {
       env: { NODE_COMPILE_CACHE: COMPILED, ...Object.fromEntries(inherited), ...options.env },
       cwd: options.cwd,
       stdio: ['ignore', 'pipe', 'pipe', ...(options.ipc ? (['ipc'] as const) : [])],

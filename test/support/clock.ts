@@ -29,6 +29,12 @@ export class FakeClock implements Clock {
     return this.#timers.length
   }
 
+  /** This process stands still: time goes by, and what fell due meanwhile is called back late. */
+  pause(ms: number): void {
+    this.#now += ms
+    this.advance(0)
+  }
+
   /** Moves time on, calling back what falls due, in order. */
   advance(ms: number): void {
     const end = this.#now + ms

@@ -18,6 +18,8 @@ export interface StartOptions {
   readonly patience?: number
   /** It can be asked what it holds. */
   readonly held?: boolean
+  /** Put before the command: it runs in another network namespace, say. */
+  readonly through?: readonly string[]
   /** The command's file, of another copy of Gantry. */
   readonly command?: string | undefined
 }

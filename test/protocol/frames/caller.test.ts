@@ -619,6 +619,7 @@ describe('the end of a link', () => {
     clock.advance(4_999)
     assert.equal(caller.state, 'connecting')
     clock.advance(1)
+    await turns(1)
     assert.equal(caller.state, 'closed')
     assert.equal((closed[0] as { code?: string }).code, 'TIMEOUT')
     await turns()

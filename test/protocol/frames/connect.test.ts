@@ -7,7 +7,9 @@ import { systemClock } from '../../../protocol/clock.ts'
 import { connect } from '../../../protocol/frames/connect.ts'
 import { fixedSlots, type ServerLink, type SlotSource, serveFrames } from '../../../protocol/frames/server.ts'
 import { silent } from '../../../protocol/log.ts'
+import { FakeClock } from '../../support/clock.ts'
 import { facts, MemoryHost } from '../../support/memory-client.ts'
+import { startRelay } from '../../support/relay.ts'
 import { listening, listeningOnPath } from '../../support/sockets.ts'
 import { bytesOf, environ, TestInput, until } from './link-support.ts'
 import { identity } from './support.ts'
@@ -161,6 +163,30 @@ describe('connect()', () => {
     input.fail(error)
     await assert.rejects(get(remote, request), error)
     await remote.close()
+    await stop()
+  })
+
+  test('makes another link when its link is silent, and sends a GET again that was lost there', async () => {
+    let held = 0
+    const container = new Container((given, startResponse) => {
+      if (given.PATH_INFO === '/held' && ++held === 1) return new Promise(() => {})
+      return hello(given, startResponse)
+    })
+    const { address, stop } = await listening(container.server)
+    const relay = await startRelay(address.port)
+    const clock = new FakeClock()
+    const remote = connect(`tcp:127.0.0.1:${relay.port}`, { clock })
+    let answered: string | undefined
+    void get(remote, environ('/held')).then((text) => (answered = text))
+    await until(() => held === 1)
+    relay.forget()
+    while (answered === undefined) {
+      clock.advance(20)
+      await new Promise((resolve) => setTimeout(resolve, 1))
+    }
+    assert.deepEqual([answered, held, container.links.length], ['hello /held', 2, 2])
+    await remote.close()
+    await relay.stop()
     await stop()
   })
 

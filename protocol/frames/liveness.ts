@@ -1,0 +1,144 @@
+/**
+ * When is a link dead? The states of a link's life and what changes them: a table, without timers, sockets or frames. `watch.ts` acts on it.
+ */
+
+/**
+ * - `alive`: bytes came since the last PING.
+ * - `pinged`: a PING was sent and nothing has come since.
+ * - `suspect`: silent for too long. Nothing new is sent; what runs lives until its own timeout.
+ * - `challenged`: the same peer answers on another link, the rival. A PING was sent here, and has a while to be answered.
+ * - `unconfirmed`: still silent. The rival was sent a PING: has the peer's event loop run since?
+ * - `condemned`: the rival's PONG came, so that the peer has read what we sent here, if it can be reached here at all. Bytes that it sent
+ *   together with that PONG have a moment to arrive.
+ * - `dead`: to be closed at once.
+ */
+export type Life = 'alive' | 'pinged' | 'suspect' | 'challenged' | 'unconfirmed' | 'condemned' | 'dead'
+
+/**
+ * - `heard`: a byte came, whatever it is.
+ * - `timeout`: the time of the present state has passed, not counting pauses of this process.
+ * - `unreachable`: a new connection to the address was refused, or was not made in time.
+ * - `rival`: the same peer has completed a handshake on another link.
+ * - `confirmed`: the rival's PONG came.
+ * - `rival lost`: the rival was closed.
+ */
+export type LifeEvent = 'heard' | 'timeout' | 'unreachable' | 'rival' | 'confirmed' | 'rival lost'
+
+type Row = { readonly [E in LifeEvent]: Life }
+
+/** A refused connection says nothing about a link on which bytes come: a container that drains has closed its listener. */
+const TABLE: { readonly [L in Life]: Row } = {
+  alive: {
+    heard: 'alive',
+    timeout: 'pinged',
+    unreachable: 'alive',
+    rival: 'challenged',
+    confirmed: 'alive',
+    'rival lost': 'alive',
+  },
+  pinged: {
+    heard: 'alive',
+    timeout: 'suspect',
+    unreachable: 'pinged',
+    rival: 'challenged',
+    confirmed: 'pinged',
+    'rival lost': 'pinged',
+  },
+  suspect: {
+    heard: 'alive',
+    timeout: 'suspect',
+    unreachable: 'dead',
+    rival: 'challenged',
+    confirmed: 'suspect',
+    'rival lost': 'suspect',
+  },
+  challenged: {
+    heard: 'alive',
+    timeout: 'unconfirmed',
+    unreachable: 'dead',
+    rival: 'challenged',
+    confirmed: 'challenged',
+    'rival lost': 'suspect',
+  },
+  unconfirmed: {
+    heard: 'alive',
+    timeout: 'unconfirmed',
+    unreachable: 'dead',
+    rival: 'unconfirmed',
+    confirmed: 'condemned',
+    'rival lost': 'suspect',
+  },
+  condemned: {
+    heard: 'alive',
+    timeout: 'dead',
+    unreachable: 'dead',
+    rival: 'condemned',
+    confirmed: 'condemned',
+    'rival lost': 'condemned',
+  },
+  dead: {
+    heard: 'dead',
+    timeout: 'dead',
+    unreachable: 'dead',
+    rival: 'dead',
+    confirmed: 'dead',
+    'rival lost': 'dead',
+  },
+}
+
+export function nextLife(life: Life, event: LifeEvent): Life {
+  return TABLE[life][event]
+}
+
+/** Whether requests may be sent on a link in this state. */
+export function isTrusted(life: Life): boolean {
+  return life === 'alive' || life === 'pinged'
+}
+
+/** Milliseconds. */
+export interface LivenessTimes {
+  /** Between two PINGs. */
+  readonly pingInterval: number
+  /** From a PING to `suspect`. */
+  readonly suspectAfter: number
+  /** For a link to answer once the same peer answers elsewhere. */
+  readonly probeGrace: number
+  /** A suspect link on which nothing runs is closed. */
+  readonly silenceTimeout: number
+}
+
+/** Where nothing else was said: what the options `--ping-interval` and so on say, and why, in `common-options.ts`. */
+export const USUAL_TIMES: LivenessTimes = {
+  pingInterval: 5_000,
+  suspectAfter: 2_000,
+  probeGrace: 1_000,
+  silenceTimeout: 60_000,
+}
+
+/**
+ * Bytes a second that a link which is not dead carries at the least. A PING waits behind what was written before it: in the system's
+ * buffers, some MiB of them, where nothing can overtake.
+ */
+const SLOWEST = 64 * 1024
+
+/**
+ * How long a link may stay in a state before its `timeout`, milliseconds.
+ *
+ * @param unheard bytes written since the last byte came
+ */
+export function patienceIn(life: Life, times: LivenessTimes, unheard: number): number {
+  switch (life) {
+    case 'alive':
+      return times.pingInterval
+    case 'pinged':
+      return times.suspectAfter
+    case 'suspect':
+      return times.silenceTimeout
+    case 'challenged':
+      return times.probeGrace + (unheard / SLOWEST) * 1_000
+    case 'condemned':
+      return times.probeGrace
+    default:
+      return Number.POSITIVE_INFINITY
+  }
+}

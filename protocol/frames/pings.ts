@@ -1,0 +1,53 @@
+/** PINGs of one link that wait for their PONGs. Does not send them, and does not know what their absence means. */
+
+import type { Clock } from '../clock.ts'
+
+interface Ping {
+  readonly at: number
+  resolve(milliseconds: number): void
+  reject(error: Error): void
+}
+
+export class Pings {
+  readonly #clock: Clock
+  readonly #waiting: Map<number, Ping> = new Map()
+  #last = 0
+
+  constructor(clock: Clock) {
+    this.#clock = clock
+  }
+
+  /** @param send is given the 8 bytes that the PONG repeats @returns milliseconds there and back */
+  make(send: (token: Uint8Array) => void): Promise<number> {
+    this.#last = (this.#last + 1) >>> 0
+    const token = Buffer.alloc(8)
+    token.writeUInt32BE(this.#last, 4)
+    return new Promise((resolve, reject) => {
+      this.#waiting.set(this.#last, { at: this.#clock.now(), resolve, reject })
+      send(token)
+    })
+  }
+
+  /**
+   * A PONG came. It answers the earlier PINGs too: of several that wait to be sent, or answered, only the latest is.
+   *
+   * @returns whether it answers a PING of ours
+   */
+  answered(token: Uint8Array): boolean {
+    const view = Buffer.from(token.buffer, token.byteOffset, token.length)
+    const answered = view.readUInt32BE(0) === 0 ? view.readUInt32BE(4) : -1
+    if (!this.#waiting.has(answered)) return false
+    for (const [number, ping] of this.#waiting) {
+      this.#waiting.delete(number)
+      ping.resolve(this.#clock.now() - ping.at)
+      if (number === answered) break
+    }
+    return true
+  }
+
+  /** The link is closed. */
+  fail(error: Error): void {
+    for (const ping of this.#waiting.values()) ping.reject(error)
+    this.#waiting.clear()
+  }
+}

@@ -1,0 +1,227 @@
+/**
+ * Watches one link by the table of `liveness.ts`: sends PINGs, waits, and closes what is dead. And the links of one process by who is at
+ * their other end, so that a new link of the same peer puts an old one in question. Does not dial.
+ */
+
+import type { Clock, Timer } from '../clock.ts'
+import { patiently } from '../patience.ts'
+import type { Identity } from './hello.ts'
+import { isTrusted, type Life, type LifeEvent, type LivenessTimes, nextLife, patienceIn } from './liveness.ts'
+
+/** What a link gives its watch. */
+export interface WatchedLink {
+  readonly peer: Identity | undefined
+  /** The peer has sent GOAWAY: it ends by itself, and may have closed its listener. */
+  readonly leaving: boolean
+  /** Streams are open. */
+  readonly busy: boolean
+  /** Sends PING. Resolves with the PONG; rejects when the link closes first. */
+  ping(): Promise<number>
+  /** Takes nothing more, finishes what runs, then closes. */
+  close(reason: string): void
+  destroy(error: Error): void
+}
+
+export interface WatchOptions {
+  readonly times: LivenessTimes
+  /** The links of this process; undefined: this one is compared with no other. */
+  readonly peers?: PeerLinks | undefined
+  /** Its life has changed. */
+  readonly onLife?: ((life: Life, before: Life) => void) | undefined
+}
+
+/** For a silent link to take its end, milliseconds; then it is destroyed. */
+const CLOSE_GRACE = 2_000
+
+export class LinkWatch {
+  readonly #link: WatchedLink
+  readonly #clock: Clock
+  readonly #options: WatchOptions
+  #life: Life = 'alive'
+  /** Between `start` and `stop`. */
+  #running = false
+  #timer: Timer | undefined
+  /** Bytes written since the last byte came. */
+  #unheard = 0
+  #rival: LinkWatch | undefined
+  /** When the first PING was sent that nothing has answered. */
+  #silentSince = 0
+
+  constructor(link: WatchedLink, clock: Clock, options: WatchOptions) {
+    this.#link = link
+    this.#clock = clock
+    this.#options = options
+  }
+
+  get life(): Life {
+    return this.#life
+  }
+
+  get trusted(): boolean {
+    return isTrusted(this.#life)
+  }
+
+  get link(): WatchedLink {
+    return this.#link
+  }
+
+  /** The link is ready. */
+  start(): void {
+    this.#running = true
+    this.#wait()
+    this.#options.peers?.add(this)
+  }
+
+  /** The link is closed. */
+  stop(): void {
+    if (!this.#running) return
+    this.#running = false
+    this.#timer?.cancel()
+    this.#options.peers?.delete(this)
+  }
+
+  /** Bytes came. On every read: cheap unless it changes something. */
+  heard(): void {
+    this.#unheard = 0
+    if (this.#life !== 'alive') this.#on('heard')
+  }
+
+  /** Bytes were written. */
+  sent(bytes: number): void {
+    this.#unheard += bytes
+  }
+
+  /** A new connection to its address was refused, or not made in time. */
+  unreachable(): void {
+    // Bytes that wait in the socket come first.
+    setImmediate(() => this.#on('unreachable'))
+  }
+
+  /** The same peer is at the other end of `rival`, which answers. */
+  challenge(rival: LinkWatch): void {
+    if (this.#link.leaving || !this.#running) return
+    if (!this.#rival?.trusted) {
+      this.#rival = rival
+      // The one that was asked has fallen silent itself.
+      if (this.#life === 'unconfirmed') this.#askRival()
+    }
+    this.#on('rival')
+  }
+
+  /** `rival` is closed. */
+  unchallenged(rival: LinkWatch): void {
+    if (this.#rival !== rival) return
+    this.#rival = undefined
+    this.#on('rival lost')
+  }
+
+  // ---- inside ----------------------------------------------------------------------------------------------------
+
+  #on(event: LifeEvent): void {
+    if (!this.#running) return
+    const before = this.#life
+    const life = nextLife(before, event)
+    if (life === before && event !== 'timeout') return
+    this.#life = life
+    if (isTrusted(life)) this.#rival = undefined
+    if (life !== before) this.#options.onLife?.(life, before)
+    // Whoever was told may have closed the link.
+    if (!this.#running || this.#life !== life) return
+    this.#enter(life, before)
+  }
+
+  #enter(life: Life, before: Life): void {
+    const now = this.#clock.now()
+    if (before === 'alive') this.#silentSince = now
+    if (life === 'pinged' || life === 'challenged') this.#link.ping().catch(ignored)
+    else if (life === 'unconfirmed') this.#askRival()
+    else if (life === 'dead') {
+      this.#link.destroy(new Error(`it has not answered for ${Math.round(now - this.#silentSince)} ms`))
+      return
+    }
+    if (life === 'suspect') {
+      if (before === 'suspect' && !this.#link.busy) {
+        this.#end()
+        return
+      }
+      const rival = this.#options.peers?.other(this)
+      if (rival) {
+        this.challenge(rival)
+        return
+      }
+    }
+    this.#wait()
+  }
+
+  #wait(): void {
+    this.#timer?.cancel()
+    const patience = patienceIn(this.#life, this.#options.times, this.#unheard)
+    const passed = (): void => this.#on('timeout')
+    // A PING judges nobody: it needs no patience.
+    this.#timer =
+      this.#life === 'alive' ? this.#clock.after(patience, passed) : patiently(this.#clock, patience, passed)
+  }
+
+  #askRival(): void {
+    const rival = this.#rival
+    if (!rival) {
+      this.#on('rival lost')
+      return
+    }
+    rival.link.ping().then(
+      () => {
+        if (this.#rival === rival) this.#on('confirmed')
+      },
+      () => this.unchallenged(rival),
+    )
+  }
+
+  /** Silent, and nothing runs on it. */
+  #end(): void {
+    this.#timer?.cancel()
+    this.#timer = patiently(this.#clock, CLOSE_GRACE, () => {
+      if (this.#life === 'suspect') this.#link.destroy(new Error('it has not answered, and nothing ran on it'))
+    })
+    this.#link.close('it has not answered')
+  }
+}
+
+/** The open links of one process, by who is at the other end. */
+export class PeerLinks {
+  readonly #links: Map<string, Set<LinkWatch>> = new Map()
+
+  /** A link is ready: older ones with the same peer are put in question. */
+  add(watch: LinkWatch): void {
+    const key = keyOf(watch)
+    if (key === undefined) return
+    let links = this.#links.get(key)
+    if (!links) this.#links.set(key, (links = new Set()))
+    const others = [...links]
+    links.add(watch)
+    for (const other of others) other.challenge(watch)
+  }
+
+  delete(watch: LinkWatch): void {
+    const key = keyOf(watch)
+    const links = key === undefined ? undefined : this.#links.get(key)
+    if (!links?.delete(watch)) return
+    if (links.size === 0) this.#links.delete(key!)
+    for (const other of links) other.unchallenged(watch)
+  }
+
+  /** Another link with the same peer, on which it answers. */
+  other(watch: LinkWatch): LinkWatch | undefined {
+    const key = keyOf(watch)
+    for (const other of (key === undefined ? undefined : this.#links.get(key)) ?? []) {
+      if (other !== watch && other.trusted) return other
+    }
+    return undefined
+  }
+}
+
+/** Workers of one process group share its id. Without an id nobody can be recognised. */
+function keyOf({ link: { peer } }: LinkWatch): string | undefined {
+  return peer === undefined || peer.id === '' ? undefined : `${peer.id}/${peer.worker}`
+}
+
+function ignored(): void {}

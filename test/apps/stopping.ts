@@ -1,0 +1,33 @@
+/**
+ * An application whose event loop stops, or whose process ends, when a test says so. Each run is a line in the file RUNS_FILE: who ran it, and
+ * its id. What waits does so until the file `until` of the query is there.
+ */
+
+import { appendFileSync, existsSync } from 'node:fs'
+import type { Application } from '../../protocol/application.ts'
+import { bytes, number, octets, pattern, plain, query } from './tools.ts'
+
+const WHO = process.env['WHO'] ?? ''
+const sleeping = new Int32Array(new SharedArrayBuffer(4))
+
+export const application: Application = async (environ, startResponse) => {
+  const asked = query(environ)
+  const until = asked.get('until') ?? ''
+  appendFileSync(process.env['RUNS_FILE']!, `${WHO} ${asked.get('id')}\n`)
+  switch (environ.PATH_INFO) {
+    case '/block':
+      while (!existsSync(until)) Atomics.wait(sleeping, 0, 0, 5)
+      break
+    case '/wait':
+      while (!existsSync(until)) await new Promise((resolve) => setTimeout(resolve, 5))
+      break
+    case '/crash':
+      process.kill(process.pid, 'SIGKILL')
+      return new Promise(() => {})
+    case '/big':
+      startResponse('200 OK', [...octets])
+      return [pattern(0, number(environ, 'bytes', 0))]
+  }
+  startResponse('200 OK', [...plain])
+  return [bytes(WHO)]
+}

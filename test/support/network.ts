@@ -1,0 +1,85 @@
+/** Another host, as a network namespace of Linux: one that a test can make drop every packet, as a host that is gone or a network hole does. */
+
+import { execFileSync } from 'node:child_process'
+
+function run(command: string, ...argv: string[]): void {
+  execFileSync(command, argv, { stdio: ['ignore', 'ignore', 'pipe'] })
+}
+
+let made = 0
+
+export class OtherHost {
+  /** Its address, as seen from here; `here` is ours, as seen from there. */
+  readonly address: string
+  readonly here: string
+  readonly #name: string
+
+  constructor() {
+    const number = (process.pid * 8 + made++) % 0x8000
+    this.#name = `gantry${number}`
+    // Of 198.18.0.0/15, which RFC 2544 sets apart for tests.
+    const [high, low] = [number >>> 6, (number & 0x3f) << 2]
+    this.here = `198.18.${high & 0xff}.${low + 1}`
+    this.address = `198.18.${high & 0xff}.${low + 2}`
+    const [near, far] = [`${this.#name}a`, `${this.#name}b`]
+    run('ip', 'netns', 'add', this.#name)
+    try {
+      run('ip', 'link', 'add', near, 'type', 'veth', 'peer', 'name', far, 'netns', this.#name)
+      run('ip', 'addr', 'add', `${this.here}/30`, 'dev', near)
+      run('ip', 'link', 'set', near, 'up')
+      run('ip', '-n', this.#name, 'addr', 'add', `${this.address}/30`, 'dev', far)
+      run('ip', '-n', this.#name, 'link', 'set', far, 'up')
+      this.#filter('-N', 'HOLE')
+    } catch (error) {
+      this.remove()
+      throw error
+    }
+  }
+
+  /** A command line that runs another one there. */
+  get through(): readonly string[] {
+    return ['ip', 'netns', 'exec', this.#name]
+  }
+
+  /** Every packet to it is lost from here on, and so is every answer. Nobody is told. */
+  drop(): void {
+    this.#filter('-A', 'INPUT', '-j', 'DROP')
+  }
+
+  /** Packets come through again. */
+  heal(): void {
+    this.#filter('-D', 'INPUT', '-j', 'DROP')
+  }
+
+  remove(): void {
+    run('ip', 'netns', 'del', this.#name)
+    // Connections that cannot end keep the rest of it for a while: its link goes by itself.
+    try {
+      run('ip', 'link', 'del', `${this.#name}a`)
+    } catch {
+      // It is gone already.
+    }
+  }
+
+  #filter(...argv: string[]): void {
+    run('ip', 'netns', 'exec', this.#name, 'iptables', ...argv)
+  }
+}
+
+/** Why there is none here; undefined where there is. */
+export const noNetwork: string | undefined = reasonAgainst()
+
+function reasonAgainst(): string | undefined {
+  if (process.platform !== 'linux') return 'network namespaces are Linux’s'
+  if (process.getuid?.() !== 0) return 'network namespaces need root'
+  try {
+    // Both commands, and the right to use them.
+    new OtherHost().remove()
+    return undefined
+  } catch (error) {
+    return `no network namespace can be made (iproute2 and iptables are needed): ${String((error as Error).message)
+      .split('\n')
+      .slice(0, 2)
+      .join(' ')}`
+  }
+}
