@@ -4,12 +4,14 @@
  */
 
 import { pino } from 'pino'
-import { LogOutput } from './log-output.ts'
+import { type Duty, holdDuty } from './duty.ts'
 import type { AccessLine } from './middleware/access-log.ts'
 import { combinedLine } from './middleware/combined-log.ts'
 import { type Address, printAddress } from './protocol/address.ts'
 import { systemClock } from './protocol/clock.ts'
 import { type Logger, silent } from './protocol/log.ts'
+import { LogOutput } from './protocol/log-output.ts'
+import { guardStandardStreams, standardError, writeToStderr } from './protocol/stderr-log.ts'
 import { keepCode } from './quiet.ts'
 import { onStopSignals } from './signals.ts'
 
@@ -24,8 +26,10 @@ export interface Running {
 export interface RunOptions {
   readonly logLevel: 'debug' | 'info' | 'warn' | 'error' | 'silent'
   readonly accessLog: 'json' | 'combined' | 'off'
-  /** Milliseconds. */
+  /** Milliseconds; Infinity: as long as requests run. Whatever else holds a stop up has a deadline of its own. */
   readonly drainTimeout: number
+  /** Past the drain timeout, milliseconds until the drain counts as one that hangs. Default: 6 s. */
+  readonly drainGrace?: number
   /** Makes of a line of the log, JSON with its newline, what is written; '' leaves it out. Default: the line itself. */
   readonly format?: (line: string) => string
 }
@@ -62,11 +66,19 @@ function accessLogger(format: RunOptions['accessLog'], json: () => Logger, outpu
 // A drain aborts what is left at its timeout, and an aborted application has 5 s to settle: past that and a little, the
 // process would hang.
 const DRAIN_GRACE_MILLISECONDS = 6_000
-/** A start that takes this long is worth a line, again and again. */
+/** A start that takes this long is logged, again and again. */
 const SLOW_START_MILLISECONDS = 10_000
+
+/** For the log to be written once all is over: a reader that takes nothing must not keep the process. */
+const LOG_MILLISECONDS = 1_000
 
 // For a start that is all but done to end by itself and take its sockets away.
 const START_GRACE_MILLISECONDS = 1_000
+
+/** A start or a drain that does not come to its end: the process says so in one line, and ends. */
+class HangError extends Error {
+  readonly code: string = 'NEVER_ENDS'
+}
 
 /** One clear report of why a process cannot go on. An error with a `code` speaks for itself; any other is a bug and shows its stack. */
 export function describeFailure(error: unknown): string {
@@ -78,7 +90,7 @@ export function describeFailure(error: unknown): string {
 /**
  * Starts a server and stays until a signal, or the loss of a parent that holds an IPC channel, has drained it. The first
  * SIGTERM or SIGINT (or SIGHUP) drains and exits 0, a second exits at once with 128 + its number. Exits 1 when the start
- * fails, when an error was caught by nobody, or when a drain hangs.
+ * fails, after an uncaught exception, or when a drain hangs.
  *
  * @param warnings Sentences for the log before anything else.
  * @param supervised One of several that another process starts and stops: SIGTERM drains it, however often it comes (a service manager sends it to
@@ -102,31 +114,48 @@ export async function run(
   // An application's own calls of it wait for the drain (container/interfaces/held-exit.ts); these do not.
   const leave: (code: number) => never = process.exit.bind(process)
 
+  // Now, and not when something is to be said: by then the process may be out of file descriptors.
+  standardError()
+  guardStandardStreams()
+
   const exit = async (code: number): Promise<never> => {
-    // A reader that takes nothing must not keep us here.
-    await Promise.race([output.close(), new Promise((resolve) => setTimeout(resolve, 1_000))])
+    await Promise.race([output.close(), new Promise((resolve) => setTimeout(resolve, LOG_MILLISECONDS))])
     leave(code)
   }
   const fail = (error: unknown): Promise<never> => {
-    process.stderr.write(`gantry ${name}: ${describeFailure(error)}\n`)
+    writeToStderr(`gantry ${name}: ${describeFailure(error)}\n`)
     return exit(1)
   }
   process.on('exit', () => output.flushSync())
   process.on('uncaughtException', (error) => {
     // Node would print it and exit; the log is where someone looks for it.
-    log.error({ err: error }, 'an error was caught by nobody')
+    log.error({ err: error }, 'uncaught exception')
     output.flushSync()
-    process.stderr.write(`gantry ${name}: ${error instanceof Error ? error.stack : String(error)}\n`)
+    writeToStderr(`gantry ${name}: uncaught exception: ${error instanceof Error ? error.stack : String(error)}\n`)
     leave(1)
   })
 
   let draining = false
   let hasStarted = false
+  let duty: Duty | undefined
   const started = Promise.withResolvers<Running | undefined>()
   // Nothing else would say that an application never ends loading.
-  const slow = setInterval(() => log.warn({}, 'the start has not ended yet'), SLOW_START_MILLISECONDS)
+  const began = systemClock.now()
+  const slow = setInterval(() => {
+    const seconds = Math.round((systemClock.now() - began) / 1_000)
+    log.warn({}, `still starting after ${seconds} s: what it serves has not finished loading, or does not listen`)
+  }, SLOW_START_MILLISECONDS)
   slow.unref()
+  // Loading is not held by the duty, so that a module that waits for nothing is found out (protocol/load-module.ts). That is the first time
+  // that nothing is left to do; at the second nobody has made anything of it.
+  let idle = 0
+  process.on('beforeExit', () => {
+    if (duty !== undefined) return
+    if (++idle === 1) setImmediate(() => {})
+    else void fail(new HangError('the start waits for something that never happens'))
+  })
   const drain = async (reason: string): Promise<void> => {
+    duty ??= holdDuty()
     log.info({ reason }, 'draining')
     setTimeout(() => {
       if (hasStarted) return
@@ -136,7 +165,8 @@ export async function run(
     }, START_GRACE_MILLISECONDS).unref()
     const running = await started.promise
     if (Number.isFinite(options.drainTimeout)) {
-      setTimeout(() => fail(new Error('the drain did not end')), options.drainTimeout + DRAIN_GRACE_MILLISECONDS)
+      const deadline = options.drainTimeout + (options.drainGrace ?? DRAIN_GRACE_MILLISECONDS)
+      setTimeout(() => fail(new HangError(`the drain did not end within ${deadline} ms`)), deadline)
     }
     await running?.drain()
     log.info({}, 'stopped')
@@ -159,6 +189,7 @@ export async function run(
       stop,
     }
     const running = await start({ log, accessLog, lifetime })
+    duty ??= holdDuty()
     keepCode()
     hasStarted = true
     clearInterval(slow)

@@ -7,6 +7,7 @@ import { backoff } from './protocol/backoff.ts'
 import type { Clock, Timer } from './protocol/clock.ts'
 
 export interface ChildExit {
+  /** Null with a `signal`, and without one for a child that could not be started. */
   readonly code: number | null
   readonly signal: string | null
 }
@@ -28,10 +29,14 @@ export interface SuperviseOptions<Ready> {
   readonly onReady: (ready: Ready) => void
   /** A child ended by itself; another is started in `wait` milliseconds. */
   readonly onCrash: (exit: ChildExit, wait: number) => void
+  /** A child that was asked to stop has not ended within `grace` milliseconds, and is ended by force. */
+  readonly onOverdue?: (grace: number) => void
 }
 
 // The first restart is nearly at once, since most crashes are single; a broken application is tried every 5 s.
 const BACKOFF = { first: 100, most: 5_000 }
+/** For the system to end a process after SIGKILL, ms: one that waits for a device may take for ever, and nobody has to wait with it. */
+const KILL_MILLISECONDS = 2_000
 // One that served this long had not been broken: its crash counts as the first again.
 const STEADY_MILLISECONDS = 10_000
 
@@ -63,14 +68,26 @@ export class Supervised<Ready> {
     return first
   }
 
-  /** Asks the child to drain, and resolves when it has ended. No other is started. */
-  async stop(): Promise<void> {
+  /**
+   * Asks the child to drain, and resolves when it has ended. No other is started.
+   *
+   * @param grace milliseconds until it is ended by force; Infinity: never
+   */
+  async stop(grace: number): Promise<void> {
     this.#stopping = true
     this.#timer?.cancel()
     const child = this.#child
     if (child === undefined) return
+    const { clock } = this.#options
+    const late = Promise.withResolvers<void>()
+    let timer = clock.after(grace, () => {
+      this.#options.onOverdue?.(grace)
+      child.kill('SIGKILL')
+      timer = clock.after(KILL_MILLISECONDS, late.resolve)
+    })
     child.kill('SIGTERM')
-    await child.exited
+    await Promise.race([child.exited, late.promise])
+    timer.cancel()
   }
 
   /** Ends the child at once. */

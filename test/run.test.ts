@@ -81,10 +81,10 @@ test('a drain that fails is told, and exits with 1', () =>
   }))
 
 for (const mode of ['throws-later', 'rejects-later']) {
-  test(`an error that nobody caught is logged with its stack, and exits with 1 (${mode})`, () =>
+  test(`an uncaught exception is logged with its stack, and exits with 1 (${mode})`, () =>
     withChild(mode, async (child) => {
       assert.equal((await child.exited).code, 1)
-      const line = child.log.find((one) => one['msg'] === 'an error was caught by nobody')
+      const line = child.log.find((one) => one['msg'] === 'uncaught exception')
       assert.match((line!['err'] as { stack: string }).stack, /nobody caught this\n/)
       assert.match(child.stderr, /nobody caught this/)
     }))

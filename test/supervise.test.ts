@@ -112,7 +112,7 @@ test('one that took long to start and then crashed had not served for long', asy
 test('stopping drains the child and waits for its end', async () => {
   const { supervised, children, clock } = await started()
   let stopped = false
-  const stop = supervised.stop().then(() => (stopped = true))
+  const stop = supervised.stop(8_000).then(() => (stopped = true))
   await turn()
   assert.deepEqual(children[0]!.signals, ['SIGTERM'])
   assert.equal(stopped, false)
@@ -125,7 +125,7 @@ test('stopping drains the child and waits for its end', async () => {
 test('stopping while a restart is due starts nothing', async () => {
   const { supervised, children, clock } = await started()
   await children[0]!.end()
-  await supervised.stop()
+  await supervised.stop(8_000)
   clock.advance(60_000)
   assert.equal(children.length, 1)
 })
@@ -134,7 +134,7 @@ test('stopping while a child starts again stops that one, and its readiness is n
   const { supervised, children, clock, events } = await started()
   await children[0]!.end()
   clock.advance(100)
-  const stop = supervised.stop()
+  const stop = supervised.stop(8_000)
   await children[1]!.serve()
   assert.deepEqual(children[1]!.signals, ['SIGTERM'])
   await children[1]!.end({ code: 0, signal: null })
@@ -145,7 +145,7 @@ test('stopping while a child starts again stops that one, and its readiness is n
 test('stopping during the first start stops it', async () => {
   const { supervised, children } = setUp()
   const first = supervised.start()
-  const stop = supervised.stop()
+  const stop = supervised.stop(8_000)
   assert.deepEqual(children[0]!.signals, ['SIGTERM'])
   await children[0]!.end({ code: 0, signal: null })
   await stop

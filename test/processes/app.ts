@@ -1,0 +1,15 @@
+/** What the tests of processes serve: it says who it is, it talks on every stream, and it crashes when it is asked to. */
+
+import type { Application } from '../../protocol/application.ts'
+
+export const application: Application = (environ, startResponse) => {
+  if (environ.PATH_INFO === '/crash') process.kill(process.pid, 'SIGKILL')
+  if (environ.PATH_INFO === '/talk') {
+    console.log('said on standard output')
+    console.error('said on standard error')
+    process.emitWarning('said by Node')
+    environ['wsgi.errors'].write('said to wsgi.errors\n')
+  }
+  startResponse('200 OK', [['Content-Type', 'text/plain']])
+  return [Buffer.from(String(process.pid))]
+}
