@@ -36,7 +36,7 @@ export interface SuperviseOptions<Ready> {
 // The first restart is nearly at once, since most crashes are single; a broken application is tried every 5 s.
 const BACKOFF = { first: 100, most: 5_000 }
 /** For the system to end a process after SIGKILL, ms: one that waits for a device may take for ever, and nobody has to wait with it. */
-const KILL_MILLISECONDS = 2_000
+export const KILL_MILLISECONDS = 2_000
 // One that served this long had not been broken: its crash counts as the first again.
 const STEADY_MILLISECONDS = 10_000
 

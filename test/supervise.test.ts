@@ -40,6 +40,7 @@ function setUp() {
     },
     onReady: (ready) => events.push(`ready ${ready}`),
     onCrash: (exit, wait) => events.push(`crash ${exit.signal ?? exit.code} ${wait}`),
+    onOverdue: (grace) => events.push(`overdue ${grace}`),
   })
   return { clock, children, events, supervised }
 }
@@ -120,6 +121,39 @@ test('stopping drains the child and waits for its end', async () => {
   await stop
   clock.advance(60_000)
   assert.equal(children.length, 1)
+})
+
+test('a child that does not end within its grace is killed, and waited for', async () => {
+  const { supervised, children, clock, events } = await started()
+  let stopped = false
+  const stop = supervised.stop(8_000).then(() => (stopped = true))
+  clock.advance(7_999)
+  assert.deepEqual(children[0]!.signals, ['SIGTERM'])
+  clock.advance(1)
+  assert.deepEqual(children[0]!.signals, ['SIGTERM', 'SIGKILL'])
+  await turn()
+  assert.equal(stopped, false)
+  await children[0]!.end({ code: null, signal: 'SIGKILL' })
+  await stop
+  assert.deepEqual(events, ['ready here', 'overdue 8000'])
+})
+
+test('a child that even SIGKILL does not end is left to the system', async () => {
+  const { supervised, children, clock } = await started()
+  const stop = supervised.stop(8_000)
+  clock.advance(8_000)
+  clock.advance(2_000)
+  await stop
+  assert.deepEqual(children[0]!.signals, ['SIGTERM', 'SIGKILL'])
+})
+
+test('a child is never killed whose grace is endless', async () => {
+  const { supervised, children, clock } = await started()
+  const stop = supervised.stop(Number.POSITIVE_INFINITY)
+  clock.advance(1e12)
+  assert.deepEqual(children[0]!.signals, ['SIGTERM'])
+  await children[0]!.end({ code: 0, signal: null })
+  await stop
 })
 
 test('stopping while a restart is due starts nothing', async () => {

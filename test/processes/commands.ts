@@ -21,6 +21,8 @@ const PATIENCE = 90_000
 export class Command {
   readonly process: ChildProcess
   readonly exited: Promise<Exit>
+  /** Its standard output so far, where that is a pipe that is read. */
+  #output = ''
 
   constructor(argv: readonly string[], stdio: StdioOptions, descriptors?: number) {
     const env = Object.fromEntries(
@@ -40,6 +42,16 @@ export class Command {
       clearTimeout(impatience)
       return { code, signal } as Exit
     })
+  }
+
+  /** Resolves once its log has a line with this message, for one whose standard output is a pipe; rejects when it has ended before. */
+  async logged(message: string): Promise<void> {
+    const { stdout } = this.process
+    if (stdout?.listenerCount('data') === 0) stdout.setEncoding('utf8').on('data', (text) => (this.#output += text))
+    while (!this.#output.includes(`"msg":"${message}"`)) {
+      if (!this.running) throw new Error(`the process ended: ${this.#output}`)
+      await new Promise((resolve) => setTimeout(resolve, 10))
+    }
   }
 
   get running(): boolean {
