@@ -9,6 +9,7 @@ import type { AccessLine } from './middleware/access-log.ts'
 import { combinedLine } from './middleware/combined-log.ts'
 import { type Address, printAddress } from './protocol/address.ts'
 import { systemClock } from './protocol/clock.ts'
+import { watchDescriptors } from './protocol/descriptors.ts'
 import { type Logger, silent } from './protocol/log.ts'
 import { LogOutput } from './protocol/log-output.ts'
 import { guardStandardStreams, standardError, writeToStderr } from './protocol/stderr-log.ts'
@@ -191,6 +192,7 @@ export async function run(
     const running = await start({ log, accessLog, lifetime })
     duty ??= holdDuty()
     keepCode()
+    watchDescriptors(systemClock, log)
     hasStarted = true
     clearInterval(slow)
     started.resolve(running)

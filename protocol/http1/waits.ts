@@ -25,6 +25,8 @@ const NEVER: number = Number.POSITIVE_INFINITY
 export class Waits implements Expirable {
   deadline: number = NEVER
   place = -1
+  /** When the present wait for a head began, on the clock's `now()`. */
+  since = 0
   readonly #waiter: Waiter
   readonly #timeouts: Http1Timeouts
   readonly #clock: Clock
@@ -56,7 +58,11 @@ export class Waits implements Expirable {
   #begin(wait: Wait): void {
     this.#wait = wait
     const ms = this.#milliseconds(wait)
-    this.#read = ms === NEVER ? NEVER : this.#clock.now() + ms
+    if (wait === 'nothing') this.#read = NEVER
+    else {
+      this.since = this.#clock.now()
+      this.#read = this.since + ms
+    }
     this.#set()
   }
 

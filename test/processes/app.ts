@@ -10,6 +10,7 @@ export const application: Application = (environ, startResponse) => {
     process.emitWarning('said by Node')
     environ['wsgi.errors'].write('said to wsgi.errors\n')
   }
+  if (environ.PATH_INFO === '/never') return new Promise(() => {})
   startResponse('200 OK', [['Content-Type', 'text/plain']])
   return [Buffer.from(String(process.pid))]
 }
