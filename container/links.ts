@@ -12,6 +12,7 @@ import type { AbortError } from '../protocol/errors.ts'
 import type { ExchangeHost } from '../protocol/exchange.ts'
 import type { Identity } from '../protocol/frames/hello.ts'
 import { type ServerLink, type SlotHolder, type SlotSource, serveFrames } from '../protocol/frames/server.ts'
+import { Unproven } from '../protocol/frames/unproven.ts'
 import type { Logger } from '../protocol/log.ts'
 import { SaidOnce } from '../protocol/said-once.ts'
 import type { LinkEvents } from './join.ts'
@@ -52,6 +53,7 @@ export class Links {
   readonly #lag: () => number = eventLoopLag()
   /** Hosts whose links do not come about: a proxy with another token dials several times a second. */
   readonly #failing: SaidOnce = new SaidOnce()
+  readonly #unproven: Unproven = new Unproven()
   #draining = false
 
   constructor(options: LinksOptions) {
@@ -91,6 +93,7 @@ export class Links {
     }
     const seat = new Seat(slots, left)
     const peer = socket.remoteAddress ?? address
+    if (!dialled) this.#unproven.add(socket)
     let ready = false
     const link: ServerLink = serveFrames(
       socket,
@@ -109,6 +112,7 @@ export class Links {
         lag: this.#lag,
         onReady: (one) => {
           ready = true
+          this.#unproven.proved(socket)
           this.#failing.forget(peer)
           log.info({ proxy: nameOf(one.peer), address }, 'a proxy is linked')
           events?.onReady()

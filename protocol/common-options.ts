@@ -51,7 +51,7 @@ export const commonOptions = {
     sentence:
       'Connections of clients and web servers that may be open at once; links, joining containers and health are beside them. For one more, connections that are idle are closed, for a second at first; where there is none it gets 503, so that a load balancer sees what a full backlog would hide. Each costs a file descriptor, and without one left nothing can be dialled.',
     unset:
-      'what `ulimit -n` leaves when a tenth of it, and at least 160, is kept back; half of that where serving one takes a second: in containers, before http upstreams, with middleware',
+      'what `ulimit -n` leaves when a tenth of it, and at least 256, is kept back; half of that where serving one takes a second: in containers, before http upstreams, with middleware',
   },
   headLimit: {
     kind: 'size',

@@ -9,8 +9,8 @@ import type { Logger } from './log.ts'
 
 /** Where a limit cannot be found out: what most systems have allowed for long. */
 const USUAL_LIMIT = 1024
-/** Kept back from clients: links, joining containers, health, refusals, undecided connections (32 each), and what Node opens for names and files. */
-const RESERVE = 160
+/** Kept back from clients: connections that may become links (128), health, refusals, undecided connections (32 each), and a few for names and files. */
+const RESERVE = 256
 /** Of many, a tenth: what an application or middleware opens grows with what is served. */
 const RESERVE_SHARE = 0.1
 

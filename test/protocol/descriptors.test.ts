@@ -15,8 +15,8 @@ test('the limit is the one of this process', () => {
 })
 
 for (const [limit, open, each, fit] of [
-  [1_024, 24, 1, 840],
-  [1_024, 24, 2, 420],
+  [1_024, 24, 1, 744],
+  [1_024, 24, 2, 372],
   [20_024, 24, 1, 18_000],
   [20_024, 24, 2, 9_000],
   // So few that half of them are kept back.
