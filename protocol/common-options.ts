@@ -42,7 +42,7 @@ export const commonOptions = {
     default: '30s',
     unlimited: true,
     sentence:
-      'How long running requests may take to finish after SIGTERM before they are aborted. Kubernetes kills after 30s, Docker after 10s: set it below their grace.',
+      'How long running requests may take to finish after SIGTERM before they are aborted. Kubernetes kills after 30s, Docker after 10s: set it below their grace. With none a process waits for as long as a request runs; a second signal ends it at once.',
   },
   maxConnections: {
     kind: 'integer',

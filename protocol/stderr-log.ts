@@ -35,12 +35,26 @@ let guarded = false
 
 /**
  * For processes that serve: standard output and error may fail (a reader that has gone, a full disk, a closed terminal) without ending the
- * process. Without a listener a warning of Node's own (`process.emitWarning`) ends one whose standard error is closed.
+ * process. Without a listener even a warning of Node's own (`process.emitWarning`) ends one whose standard error is closed.
+ *
+ * Node makes a stream's pipe non-blocking when it is first asked for the stream, which `fs.writeSync(1, text)` of an application would feel
+ * (EAGAIN). So the listener is added then, and nothing is asked for here.
  */
 export function guardStandardStreams(): void {
   if (guarded) return
   guarded = true
-  for (const stream of [process.stdout, process.stderr]) stream.on('error', nothing)
+  for (const name of ['stdout', 'stderr'] as const) {
+    const original = Object.getOwnPropertyDescriptor(process, name)
+    if (original?.get === undefined || !original.configurable) {
+      process[name].on('error', nothing)
+      continue
+    }
+    const get = (): NodeJS.WriteStream => {
+      Object.defineProperty(process, name, original)
+      return process[name].on('error', nothing)
+    }
+    Object.defineProperty(process, name, { ...original, get })
+  }
 }
 
 const nothing = (): void => {}
