@@ -173,3 +173,46 @@ describe('where every connection is at work', () => {
       }
     }))
 })
+
+describe('an application that takes every file descriptor', () => {
+  it('is told of once in the log, and once when there are some again; its container serves on', () =>
+    withDirectory(async (directory) => {
+      const path = `${directory}/socket`
+      const argv = ['container', APPLICATION, '--listen', `unix:${path}`, '--access-log', 'off']
+      const container = new Command(argv, ['ignore', 'pipe', 'ignore'], DESCRIPTORS)
+      try {
+        await container.logged('ready')
+        const client = await HttpClient.connect({ path })
+        assert.equal((await client.fetch({ target: '/leak' })).status, 200)
+        await container.logged('out of file descriptors (EMFILE): ')
+        assert.equal((await client.fetch({ target: '/free' })).status, 200)
+        await container.logged('file descriptors are available again')
+        client.destroy()
+        const other = await HttpClient.connect({ path })
+        assert.equal((await other.fetch({ target: '/' })).status, 200)
+        other.destroy()
+        container.process.kill('SIGTERM')
+        assert.deepEqual(await container.exited, { code: 0, signal: null })
+      } finally {
+        await container.end()
+      }
+    }))
+})
+
+describe('the health lane', () => {
+  it('answers beside connections that ask nothing, however many', () =>
+    withDirectory(async () => {
+      const [port, lane] = [await freePort(), await freePort()]
+      const argv = ['container', APPLICATION, '--listen', `127.0.0.1:${port}`, '--health-listen', `127.0.0.1:${lane}`]
+      const container = new Command([...argv, ...quiet], 'ignore', DESCRIPTORS)
+      try {
+        await answered(container, port)
+        const clients = await flood(lane)
+        assert.match(await answered(container, lane, '/ready'), /"ready":true/)
+        assert.ok(await answered(container, port))
+        clients.end()
+      } finally {
+        await container.end()
+      }
+    }))
+})
