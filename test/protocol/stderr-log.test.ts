@@ -22,7 +22,7 @@ function guarded(code: string, stderr = '/dev/null'): { status: number | null; s
 const skip = !existsSync('/proc/self/fdinfo/1') && 'the system does not show how descriptors are opened'
 
 test('guarding standard output does not change it before the application asks for it', { skip }, () => {
-  const code = "const before = nonBlocking(); process.stdout.write(''); writeSync(1, `${before} ${nonBlocking()}`)"
+  const code = "const before = nonBlocking(); process.stdout.write(''); writeSync(1, [before, nonBlocking()].join(' '))"
   assert.deepEqual(guarded(code), { status: 0, stdout: 'false true' })
 })
 
