@@ -1,14 +1,14 @@
 /**
- * What keeps a process that has a duty. Timers and connections of Gantry keep none: a server whose peers are all gone has neither a
- * connection nor a timer that counts, and must be there when they are back. Knows nothing of what the duty is.
+ * Keeps a process alive while it has a duty. Gantry's timers are unref'd: without a connection or a listener the event loop of a server is
+ * empty, and the server must still be there when its peers are back.
  */
 
 export interface Duty {
-  /** The process may end when nothing else is left to do. */
+  /** Node may end the process when its event loop is empty. */
   done(): void
 }
 
-/** From now on the process lives, with or without anything to do. */
+/** From now on an empty event loop does not end the process. */
 export function holdDuty(): Duty {
   // The longest interval that Node's timers have; it does nothing.
   const handle = setInterval(() => {}, 2 ** 31 - 1)
@@ -16,7 +16,7 @@ export function holdDuty(): Duty {
 }
 
 /**
- * From the end of its drain timeout until a process that was told to stop is ended by force, ms: aborted applications have 5 s to settle
- * (`CLOSE_GRACE`), the process a second to be done with them (run.ts), its log a second to be written, and a busy machine one more.
+ * Time from the end of a child's drain timeout until it is killed, ms: aborted applications have 5 s to settle (`CLOSE_GRACE`), the process
+ * has 1 s to close (run.ts) and 1 s to write its log, and a busy machine needs 1 s more.
  */
 export const STOP_GRACE_MILLISECONDS = 8_000

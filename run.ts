@@ -76,7 +76,7 @@ const LOG_MILLISECONDS = 1_000
 // For a start that is all but done to end by itself and take its sockets away.
 const START_GRACE_MILLISECONDS = 1_000
 
-/** A start or a drain that does not come to its end: the process says so in one line, and ends. */
+/** A start or a drain hangs: the process says so in one line, and exits. */
 class HangError extends Error {
   readonly code: string = 'NEVER_ENDS'
 }

@@ -1,15 +1,15 @@
 /**
- * How many connections clients may have at once, and who makes room for one more. Each costs a file descriptor, and a process that has none left
- * can neither dial nor answer a probe. Knows no protocol: what a connection waits for, it says itself.
+ * Limits the client connections of a process, and closes idle connections to make room for new clients. Each connection costs a file
+ * descriptor, and a process without free descriptors can neither dial nor answer a probe. Knows no protocol.
  */
 
 import type { Clock } from './clock.ts'
 import type { Logger } from './log.ts'
 
 export interface LimitedConnection {
-  /** Since when nothing but the client's next bytes is waited for, on the clock's `now()`; Infinity: there is something to do for it. */
+  /** When the connection began to wait for its client's next bytes, on the clock's `now()`; Infinity while a request or a response is in progress. */
   readonly waitingSince: number
-  /** Ends the connection if nothing but its client is waited for; false if there is something to do for it after all. */
+  /** Closes the connection if it waits for its client; false if a request has arrived meanwhile. */
   dismiss(): boolean
 }
 
@@ -20,15 +20,15 @@ export interface ConnectionLimitOptions {
   readonly what: string
 }
 
-/** Who has been idle for so long, ms, is most likely to stay so: a client in use sends its next request within a second. */
+/** Connections that have been idle for this long, ms, are closed first: a client in use sends its next request within a second. */
 const IDLE_MILLISECONDS = 1_000
-/** Connections that are ended at a time, so that not each new client of a flood costs a walk through all. */
+/** Connections that are closed at a time, so that a flood does not cost a walk through all connections for each new client. */
 const BATCH = 32
-/** Who has waited for less, ms, has perhaps sent a request that nobody has read yet: it stays, and the new client is refused. */
+/** A younger connection, ms, may have sent a request that has not been read yet: it stays open, and the new client is refused. */
 const FRESH_MILLISECONDS = 100
-/** Between the two, of so many the one that has waited for longest makes room: a flood of silent connections keeps nobody out. */
+/** Of this many connections between the two ages the oldest is closed: a flood of silent connections must not keep other clients out. */
 const SAMPLE = 64
-/** The limit counts as left below this share of it: one that is reached again and again is said once. */
+/** The limit counts as no longer reached below this share: a limit that is reached again and again is logged once. */
 const OVER = 0.9
 
 export class ConnectionLimit {
@@ -44,8 +44,8 @@ export class ConnectionLimit {
   }
 
   /**
-   * Whether there is room for one more. If all is taken, connections that wait for their clients are ended and taken out of their set: those
-   * that are idle for a second at first, since a client that holds connections and sends nothing must not keep another one out.
+   * Whether there is room for one more connection. At the limit it closes connections that wait for their clients and deletes them from their
+   * set, those that have been idle for a second first: a client that holds connections and sends nothing must not keep other clients out.
    *
    * @param extra how far beyond the limit it may go
    */

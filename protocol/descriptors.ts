@@ -1,6 +1,6 @@
 /**
- * File descriptors of this process: how many it may have, how many connections fit into them, and a line in the log when they are all taken.
- * Node does not tell: out of them, libuv accepts a client with one that it keeps in reserve and closes the connection at once.
+ * File descriptors of this process: the limit, how many connections fit, and a log line when there are none left. Node reports nothing then:
+ * libuv accepts each client with a spare descriptor and closes the connection at once.
  */
 
 import { closeSync, openSync, readdirSync, readFileSync } from 'node:fs'
@@ -11,7 +11,7 @@ import type { Logger } from './log.ts'
 const USUAL_LIMIT = 1024
 /** Kept back from clients: connections that may become links (128), health, refusals, undecided connections (32 each), and a few for names and files. */
 const RESERVE = 256
-/** Of many, a tenth: what an application or middleware opens grows with what is served. */
+/** Of a high limit a tenth is kept back: what an application or middleware opens grows with the number of requests. */
 const RESERVE_SHARE = 0.1
 
 /** How many file descriptors this process may have; Infinity: any number. Node has raised the soft limit to the hard one already. */
@@ -75,7 +75,7 @@ export function mostConnections(given: number | undefined, each: number, log: Lo
   return given ?? fit
 }
 
-/** Between two looks, ms: a shortage that lasts is said within a second. */
+/** Time between two checks, ms: a shortage that lasts is logged within a second. */
 const LOOK_MILLISECONDS = 1_000
 
 const SHORT: ReadonlySet<string | undefined> = new Set(['EMFILE', 'ENFILE'])

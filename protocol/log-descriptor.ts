@@ -1,6 +1,6 @@
 /**
- * A descriptor that log lines are written to: how it can be written to without waiting for whoever reads it. A write to a full pipe,
- * terminal or socket blocks its thread, and Node waits for its threads before it exits. Lines and buffers are `log-output.ts`'s matter.
+ * Finds a way to write log lines to a descriptor without waiting for its reader. A write to a full pipe, terminal or socket blocks its thread,
+ * and Node waits for its threads before it exits. Lines and buffers belong to `log-output.ts`.
  */
 
 import { constants, fstatSync, openSync } from 'node:fs'
@@ -14,13 +14,13 @@ export type Waits = 'never' | 'disk'
 
 export interface LogDescriptor {
   readonly descriptor: number
-  /** Asked before each write: other processes that share the descriptor may have changed its mode meanwhile. */
+  /** To be called before each write: another process that shares the descriptor may have changed its mode. */
   waits(): Waits
 }
 
 const ownMode = constants.O_WRONLY | (constants.O_NONBLOCK ?? 0) | (constants.O_NOCTTY ?? 0) | constants.O_APPEND
 
-/** How lines get through `descriptor`. */
+/** How to write to `descriptor`. */
 export function logDescriptor(descriptor: number): LogDescriptor {
   const disk: LogDescriptor = { descriptor, waits: () => 'disk' }
   const kind = kindOf(descriptor)
@@ -29,7 +29,7 @@ export function logDescriptor(descriptor: number): LogDescriptor {
   if (kind !== 'socket') {
     const own = reopened(descriptor)
     if (own !== undefined) return { descriptor: own, waits: () => 'never' }
-    // Of another user's terminal there is no second description; who has it paused (Ctrl-S) is at it.
+    // Another user's terminal (su) cannot be opened again. Only the person in front of it can pause it (Ctrl-S).
     if (kind === 'terminal') return disk
   }
   return { descriptor, waits: () => (setNonBlocking(descriptor) ? 'never' : 'disk') }
@@ -51,8 +51,8 @@ function kindOf(descriptor: number): Kind {
 }
 
 /**
- * A description of this process's own for the same pipe or terminal, so that its mode is neither anyone else's matter nor changed by anyone
- * else (a Node process that ends gives a descriptor the mode back that it found; open(2), O_NONBLOCK). Linux alone has it; sockets have none.
+ * Opens the pipe or terminal again for this process alone, so that O_NONBLOCK affects no other process, and no other process resets it (a Node
+ * process restores the mode that it found when it exits). Only Linux can, and not for sockets.
  */
 function reopened(descriptor: number): number | undefined {
   if (process.platform !== 'linux') return undefined

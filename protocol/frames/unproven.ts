@@ -1,11 +1,11 @@
 /**
- * Connections of which it is not known yet whose they are: a handshake takes a peer milliseconds, and a stranger as long as it is let. So many may be
- * there at once; for one more the one that has waited for longest goes.
+ * Limits connections whose handshake is not complete. A peer completes it within milliseconds; a stranger may hold the connection until the
+ * handshake timeout. At the limit a new connection replaces the oldest.
  */
 
 import type { Socket } from 'node:net'
 
-/** All containers of a fleet at once, after their proxy was restarted. */
+/** Room for a fleet of containers that all dial in at once after their proxy has restarted. */
 const MOST = 128
 
 export class Unproven {
@@ -21,7 +21,7 @@ export class Unproven {
     socket.once('close', () => this.#sockets.delete(socket))
   }
 
-  /** Its peer has said, and proved if it had to, who it is. */
+  /** The handshake is complete. */
   proved(socket: Socket): void {
     this.#sockets.delete(socket)
   }

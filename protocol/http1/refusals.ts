@@ -1,15 +1,15 @@
 /**
- * Clients for whom there is no room: 503 and a close, without a look at what they send. So they, and the load balancer before them, know at once,
- * which a connection that nobody accepts does not tell them. uwsgi's web servers read the same answer.
+ * Answers 503 on connections above the limit and closes them without parsing the request, so that clients and load balancers see the overload
+ * at once; a connection that waits in the backlog would not tell them. Web servers that speak uwsgi read the same answer.
  */
 
 import type { Socket } from 'node:net'
 import type { Clock } from '../clock.ts'
 import { DateLine, plainAnswer } from './writer.ts'
 
-/** For a client to take the answer and to close, ms. */
+/** Time for a client to read the answer and to close, ms. */
 const LINGER = 1_000
-/** Refused connections that are still open: each has a file descriptor of the reserve. Beyond, the answer is left out. */
+/** Refused connections that may be open at once: each takes a file descriptor of the reserve. Further ones are closed without an answer. */
 const MOST = 32
 
 export class Refusals {
