@@ -6,13 +6,18 @@ import type { ChildMessage } from './run.ts'
 import type { Child, ChildExit } from './supervise.ts'
 
 /**
- * @param child with an IPC channel; just started
+ * @param start starts the process, with an IPC channel
  * @param onError it could not be started, or not be reached
  */
-export function childOf(child: ChildProcess, onError: (error: Error) => void): Child<readonly Address[]> {
+export function childOf(start: () => ChildProcess, onError: (error: Error) => void): Child<readonly Address[]> {
   const ready = Promise.withResolvers<readonly Address[]>()
   const exited = Promise.withResolvers<ChildExit>()
   const last = Promise.withResolvers<void>()
+  const child = started(start)
+  if (child instanceof Error) {
+    onError(child)
+    return { ready: ready.promise, exited: Promise.resolve(NOT_STARTED), last: last.promise, kill: () => {} }
+  }
   child.on('message', (message: ChildMessage) => {
     if (message.gantry === 'ready') ready.resolve(message.addresses)
     else if (message.gantry === 'last') last.resolve()
@@ -21,12 +26,29 @@ export function childOf(child: ChildProcess, onError: (error: Error) => void): C
   child.on('error', (error) => {
     onError(error)
     // One that runs and cannot be told something ends, or does not, all the same.
-    if (child.pid === undefined) exited.resolve({ code: null, signal: null })
+    if (child.pid === undefined) exited.resolve(NOT_STARTED)
   })
-  return { ready: ready.promise, exited: exited.promise, last: last.promise, kill: (signal) => void child.kill(signal) }
+  const kill = (signal: Parameters<Child<unknown>['kill']>[0]): void => {
+    child.kill(signal)
+    // A process that was stopped (SIGSTOP, a debugger) handles no signal before it goes on (systemd.kill(5) does the same).
+    if (signal === 'SIGTERM') child.kill('SIGCONT')
+  }
+  return { ready: ready.promise, exited: exited.promise, last: last.promise, kill }
+}
+
+/** The end of a child that could not be started. */
+export const NOT_STARTED: ChildExit = { code: null, signal: null }
+
+/** Of the system's refusals Node tells some as an event and throws others: out of file descriptors, memory or processes, a supervisor lives. */
+export function started(start: () => ChildProcess): ChildProcess | Error {
+  try {
+    return start()
+  } catch (error) {
+    return error instanceof Error ? error : new Error(String(error))
+  }
 }
 
 /** `SIGKILL`, `exit code 1`. */
 export function describeExit({ code, signal }: ChildExit): string {
-  return signal ?? `exit code ${code}`
+  return signal ?? (code === null ? 'it could not be started' : `exit code ${code}`)
 }

@@ -88,10 +88,16 @@ export const commands: Readonly<Record<string, Command>> = {
     'Asks a server whether it can serve requests. Prints one line, and exits 0 or 1.',
     healthCommandOptions,
     async ({ values }) => {
-      const { askHealth } = await import('./health.ts')
+      const [{ askHealth }, { LogOutput }] = await Promise.all([
+        import('./health.ts'),
+        import('./protocol/log-output.ts'),
+      ])
       const { good, says } = await askHealth(values)
-      process.stdout.write(`${says}\n`)
-      process.exitCode = good ? 0 : 1
+      const output = new LogOutput(1, { immediate: true })
+      output.write(`${says}\n`)
+      output.flushSync()
+      // A resolver that does not answer, or a standard output that nobody reads, holds no verdict up.
+      process.exit(good ? 0 : 1)
     },
   ),
 }

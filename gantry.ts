@@ -25,16 +25,17 @@ async function main(command: string | undefined, argv: readonly string[]): Promi
   const { OptionError, environmentName, nearest } = await import('./protocol/options.ts')
   const { renderHelp } = await import('./protocol/options-help.ts')
   const { commands } = await import('./commands.ts')
+  const { writeToStderr } = await import('./protocol/stderr-log.ts')
   const everyName = Object.values(commands).flatMap(({ table }) => Object.keys(table).map(environmentName))
 
   try {
     if (command === undefined || command === '--help' || command === '-h' || command === 'help') {
-      process.stdout.write(usage)
+      print(usage)
       if (command === undefined) process.exitCode = 1
       return
     }
     if (command === '--version' || command === '-V') {
-      process.stdout.write(`${version()}\n`)
+      print(`${version()}\n`)
       return
     }
     const known = Object.hasOwn(commands, command) ? commands[command] : undefined
@@ -46,16 +47,24 @@ async function main(command: string | undefined, argv: readonly string[]): Promi
     const end = argv.indexOf('--')
     const words = end < 0 ? argv : argv.slice(0, end)
     if (words.includes('--help') || words.includes('-h')) {
-      process.stdout.write(renderHelp(known))
+      print(renderHelp(known))
       return
     }
     await known.run(argv, process.env, everyName, import.meta.filename)
   } catch (error) {
     if (!(error instanceof OptionError)) throw error
     const name = command !== undefined && Object.hasOwn(commands, command) ? `gantry ${command}` : 'gantry'
-    process.stderr.write(`${name}: ${error.message}\nTry ${name} --help\n`)
     process.exitCode = 1
+    writeToStderr(`${name}: ${error.message}\nTry ${name} --help\n`)
   }
+}
+
+/** For a person. A reader that has gone (`gantry --help | head -1`) is no reason for a stack. */
+function print(text: string): void {
+  process.stdout.on('error', () => {
+    process.exitCode = 1
+  })
+  process.stdout.write(text)
 }
 
 /** From package.json, which lies beside the sources, and above the built files. */

@@ -4,12 +4,15 @@
  */
 
 import { pino } from 'pino'
-import { LogOutput } from './log-output.ts'
+import { type Duty, holdDuty } from './duty.ts'
 import type { AccessLine } from './middleware/access-log.ts'
 import { combinedLine } from './middleware/combined-log.ts'
 import { type Address, printAddress } from './protocol/address.ts'
 import { systemClock } from './protocol/clock.ts'
+import { watchDescriptors } from './protocol/descriptors.ts'
 import { type Logger, silent } from './protocol/log.ts'
+import { LogOutput } from './protocol/log-output.ts'
+import { guardStandardStreams, standardError, writeToStderr } from './protocol/stderr-log.ts'
 import { keepCode } from './quiet.ts'
 import { onStopSignals } from './signals.ts'
 
@@ -28,8 +31,10 @@ export interface Running {
 export interface RunOptions {
   readonly logLevel: 'debug' | 'info' | 'warn' | 'error' | 'silent'
   readonly accessLog: 'json' | 'combined' | 'off'
-  /** Milliseconds. */
+  /** Milliseconds; Infinity: as long as requests run. Whatever else holds a stop up has a deadline of its own. */
   readonly drainTimeout: number
+  /** Past the drain timeout, milliseconds until the drain counts as one that hangs. Default: 6 s. */
+  readonly drainGrace?: number
   /** Makes of a line of the log, JSON with its newline, what is written; '' leaves it out. Default: the line itself. */
   readonly format?: (line: string) => string
 }
@@ -48,6 +53,8 @@ export interface Lifetime {
   readonly stopping: boolean
   /** Drains and exits, as the first signal does. */
   stop(reason: string): void
+  /** What keeps the process while its event loop is empty. */
+  readonly duty: Duty
 }
 
 /** What a child tells the process that started it, over the IPC channel. */
@@ -73,11 +80,19 @@ function accessLogger(format: RunOptions['accessLog'], json: () => Logger, outpu
 // A drain aborts what is left at its timeout, and an aborted application has 5 s to settle: past that and a little, the
 // process would hang.
 const DRAIN_GRACE_MILLISECONDS = 6_000
-/** A start that takes this long is worth a line, again and again. */
+/** A start that takes this long is logged, again and again. */
 const SLOW_START_MILLISECONDS = 10_000
+
+/** For the log to be written once all is over: a reader that takes nothing must not keep the process. */
+const LOG_MILLISECONDS = 1_000
 
 // For a start that is all but done to end by itself and take its sockets away.
 const START_GRACE_MILLISECONDS = 1_000
+
+/** A start or a drain hangs: the process says so in one line, and exits. */
+class HangError extends Error {
+  readonly code: string = 'NEVER_ENDS'
+}
 
 /** One clear report of why a process cannot go on. An error with a `code` speaks for itself; any other is a bug and shows its stack. */
 export function describeFailure(error: unknown): string {
@@ -113,23 +128,26 @@ export async function run(
   // An application's own calls of it wait for the drain (container/interfaces/held-exit.ts); these do not.
   const leave: (code?: number) => never = process.exit.bind(process)
 
+  // Now, and not when something is to be said: by then the process may be out of file descriptors.
+  standardError()
+  guardStandardStreams()
+
   const exit = async (code?: number): Promise<never> => {
-    // A reader that takes nothing must not keep us here.
-    await Promise.race([output.close(), new Promise((resolve) => setTimeout(resolve, 1_000))])
+    await Promise.race([output.close(), new Promise((resolve) => setTimeout(resolve, LOG_MILLISECONDS))])
     // Given undefined, Node would forget the code that was set.
     if (code === undefined) leave()
     leave(code)
   }
   const fail = (error: unknown): Promise<never> => {
-    process.stderr.write(`gantry ${name}: ${describeFailure(error)}\n`)
+    writeToStderr(`gantry ${name}: ${describeFailure(error)}\n`)
     return exit(1)
   }
   process.on('exit', () => output.flushSync())
   process.on('uncaughtException', (error) => {
     // Node would print it and exit; the log is where someone looks for it.
-    log.error({ err: error }, 'an error was caught by nobody')
+    log.error({ err: error }, 'uncaught exception')
     output.flushSync()
-    process.stderr.write(`gantry ${name}: ${error instanceof Error ? error.stack : String(error)}\n`)
+    writeToStderr(`gantry ${name}: uncaught exception: ${error instanceof Error ? error.stack : String(error)}\n`)
     leave(1)
   })
 
@@ -139,11 +157,25 @@ export async function run(
 
   let draining = false
   let hasStarted = false
+  let duty: Duty | undefined
   const started = Promise.withResolvers<Running | undefined>()
   // Nothing else would say that an application never ends loading.
-  const slow = setInterval(() => log.warn({}, 'the start has not ended yet'), SLOW_START_MILLISECONDS)
+  const began = systemClock.now()
+  const slow = setInterval(() => {
+    const seconds = Math.round((systemClock.now() - began) / 1_000)
+    log.warn({}, `still starting after ${seconds} s: what it serves has not finished loading, or does not listen`)
+  }, SLOW_START_MILLISECONDS)
   slow.unref()
+  // Loading is not held by the duty, so that a module that waits for nothing is found out (protocol/load-module.ts). That is the first time
+  // that nothing is left to do; at the second nobody has made anything of it.
+  let idle = 0
+  process.on('beforeExit', () => {
+    if (duty !== undefined) return
+    if (++idle === 1) setImmediate(() => {})
+    else void fail(new HangError('the start waits for something that never happens'))
+  })
   const drain = async (reason: string): Promise<void> => {
+    duty ??= holdDuty()
     log.info({ reason }, 'draining')
     setTimeout(() => {
       if (hasStarted) return
@@ -153,9 +185,10 @@ export async function run(
     }, START_GRACE_MILLISECONDS).unref()
     const running = await started.promise
     if (Number.isFinite(options.drainTimeout)) {
-      const late = (): unknown => fail(new Error('the drain did not end'))
-      // An application's shutdown code is over when nothing is left in the event loop.
-      setTimeout(late, options.drainTimeout + DRAIN_GRACE_MILLISECONDS).unref()
+      const deadline = options.drainTimeout + (options.drainGrace ?? DRAIN_GRACE_MILLISECONDS)
+      const late = (): unknown => fail(new HangError(`the drain did not end within ${deadline} ms`))
+      // The duty keeps the event loop: an application's shutdown code is over when nothing else does.
+      setTimeout(late, deadline).unref()
     }
     await running?.drain(() => tell({ gantry: 'last' }))
     log.info({}, 'stopped')
@@ -177,9 +210,14 @@ export async function run(
         return draining
       },
       stop,
+      get duty() {
+        return (duty ??= holdDuty())
+      },
     }
     const running = await start({ log, accessLog, lifetime })
+    duty ??= holdDuty()
     keepCode()
+    watchDescriptors(systemClock, log)
     hasStarted = true
     clearInterval(slow)
     started.resolve(running)

@@ -7,6 +7,7 @@ import { backoff } from './protocol/backoff.ts'
 import type { Clock, Timer } from './protocol/clock.ts'
 
 export interface ChildExit {
+  /** Null with a `signal`, and without one for a child that could not be started. */
   readonly code: number | null
   readonly signal: string | null
 }
@@ -30,10 +31,14 @@ export interface SuperviseOptions<Ready> {
   readonly onReady: (ready: Ready) => void
   /** A child ended by itself; another is started in `wait` milliseconds. */
   readonly onCrash: (exit: ChildExit, wait: number) => void
+  /** A child that was asked to stop has not ended within `grace` milliseconds, and is ended by force. */
+  readonly onOverdue?: (grace: number) => void
 }
 
 // The first restart is nearly at once, since most crashes are single; a broken application is tried every 5 s.
 const BACKOFF = { first: 100, most: 5_000 }
+/** For the system to end a process after SIGKILL, ms: one that waits for a device may take for ever, and nobody has to wait with it. */
+export const KILL_MILLISECONDS = 2_000
 // One that served this long had not been broken: its crash counts as the first again.
 const STEADY_MILLISECONDS = 10_000
 
@@ -65,14 +70,28 @@ export class Supervised<Ready> {
     return first
   }
 
-  /** Asks the child to drain, and resolves with its end, if there was one to ask. No other is started. */
-  async stop(): Promise<ChildExit | undefined> {
+  /**
+   * Asks the child to drain. No other is started.
+   *
+   * @param grace milliseconds until it is ended by force; Infinity: never
+   * @returns its end; undefined if there was no child, or if even SIGKILL does not end it
+   */
+  async stop(grace: number): Promise<ChildExit | undefined> {
     this.#stopping = true
     this.#timer?.cancel()
     const child = this.#child
     if (child === undefined) return undefined
+    const { clock } = this.#options
+    const late = Promise.withResolvers<undefined>()
+    let timer = clock.after(grace, () => {
+      this.#options.onOverdue?.(grace)
+      child.kill('SIGKILL')
+      timer = clock.after(KILL_MILLISECONDS, () => late.resolve(undefined))
+    })
     child.kill('SIGTERM')
-    return await child.exited
+    const exit = await Promise.race([child.exited, late.promise])
+    timer.cancel()
+    return exit
   }
 
   /** Resolves when no request can come any more to the child that was asked to drain. */

@@ -12,9 +12,11 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { childOf, describeExit } from './children.ts'
+import { holdDuty, STOP_GRACE_MILLISECONDS } from './duty.ts'
 import type { Address } from './protocol/address.ts'
 import { systemClock } from './protocol/clock.ts'
 import type { ParsedOptions } from './protocol/options.ts'
+import { guardStandardStreams, writeToStderr } from './protocol/stderr-log.ts'
 import { onStopSignals } from './signals.ts'
 import { type Child, Supervised } from './supervise.ts'
 import { childEnvironment, containerArguments, proxyArguments, type upOptions } from './up-options.ts'
@@ -31,15 +33,16 @@ export async function up(parsed: ParsedOptions<typeof upOptions>, entry: string)
   if (values.dev) {
     // Loaded here alone: without --dev there is nothing of it in any process.
     const { upDev } = await import('./dev/serve.ts')
-    return upDev(parsed, { say: (line) => void process.stderr.write(`${line}\n`), visitable })
+    return upDev(parsed, { say: (line) => writeToStderr(`${line}\n`), visitable })
   }
   // mkdtemp makes it with mode 0700: no other user can reach, or replace, the socket in it.
   const directory = mkdtempSync(join(tmpdir(), 'gantry-'))
   const socket = join(directory, 'container.sock')
   process.on('exit', () => rmSync(directory, { recursive: true, force: true }))
 
+  guardStandardStreams()
   // A restart that is due must keep this process, though both children may be gone just then.
-  setInterval(() => {}, 2 ** 30)
+  holdDuty()
 
   let restarted = false
   const container = new Supervised({
@@ -54,26 +57,30 @@ export async function up(parsed: ParsedOptions<typeof upOptions>, entry: string)
       restarted = true
       say(`the container ended (${describeExit(exit)}); starting it again in ${Math.round(wait)} ms`)
     },
+    onOverdue: () => say('the container does not end; killing it'),
   })
   const proxy = new Supervised({
     clock: systemClock,
     random: Math.random,
     start: () => startChild(entry, proxyArguments(given, socket), childEnvironment(process.env, 'proxy')),
-    onReady: (addresses) =>
-      process.stderr.write(`${values.module} is served at ${addresses.map(visitable).join(' and ')}\n`),
+    onReady: (addresses) => writeToStderr(`${values.module} is served at ${addresses.map(visitable).join(' and ')}\n`),
     onCrash: (exit, wait) => {
       say(`the proxy ended (${describeExit(exit)}); starting it again in ${Math.round(wait)} ms`)
     },
+    onOverdue: () => say('the proxy does not end; killing it'),
   })
 
   let stopping = false
   const stop = async (): Promise<void> => {
     stopping = true
+    const end = systemClock.now() + values.drainTimeout
     let ended: ReturnType<typeof container.stop> | undefined
-    const stopContainer = (): ReturnType<typeof container.stop> => (ended ??= container.stop())
+    // Of the drain timeout the container has what the proxy has left of it.
+    const stopContainer = (): ReturnType<typeof container.stop> =>
+      (ended ??= container.stop(Math.max(0, end - systemClock.now()) + STOP_GRACE_MILLISECONDS))
     // Once nothing more can be asked, the application is told too: WebSockets and event streams are its own to end.
     void proxy.last.then(stopContainer)
-    await proxy.stop()
+    await proxy.stop(values.drainTimeout + STOP_GRACE_MILLISECONDS)
     const exit = await stopContainer()
     // The application's own exit code, as `node` would have it.
     process.exit(exit?.code ?? 0)
@@ -93,7 +100,7 @@ export async function up(parsed: ParsedOptions<typeof upOptions>, entry: string)
     const first = await one.start()
     if (stopping) return
     if ('exit' in first) {
-      await container.stop()
+      await container.stop(STOP_GRACE_MILLISECONDS)
       process.exit(1)
     }
   }
@@ -101,7 +108,7 @@ export async function up(parsed: ParsedOptions<typeof upOptions>, entry: string)
 
 /** Lines for a person, apart from the log on standard output. */
 function say(line: string): void {
-  process.stderr.write(`gantry: ${line}\n`)
+  writeToStderr(`gantry: ${line}\n`)
 }
 
 function startChild(
@@ -109,12 +116,15 @@ function startChild(
   argv: readonly string[],
   env: Readonly<Record<string, string | undefined>>,
 ): Child<readonly Address[]> {
-  const child = spawn(process.execPath, [...process.execArgv, entry, ...argv], {
-    stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
-    detached: true,
-    env,
-  })
-  return childOf(child, (error) => say(error.message))
+  return childOf(
+    () =>
+      spawn(process.execPath, [...process.execArgv, entry, ...argv], {
+        stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+        detached: true,
+        env,
+      }),
+    (error) => say(error.message),
+  )
 }
 
 /** What to type into a browser. A wildcard is not a place to go to. */

@@ -9,6 +9,7 @@
 import cluster from 'node:cluster'
 import { randomBytes } from 'node:crypto'
 import { childOf, describeExit } from './children.ts'
+import { STOP_GRACE_MILLISECONDS } from './duty.ts'
 import type { Address } from './protocol/address.ts'
 import { systemClock } from './protocol/clock.ts'
 import { argumentsOf, type ParsedOptions } from './protocol/options.ts'
@@ -32,7 +33,9 @@ export class WorkerError extends Error {
 export async function runWorkers(parsed: Parsed, entry: string): Promise<void> {
   const { values, warnings } = parsed
   if (values.workerOf === undefined) {
-    await run('proxy', values, (environment) => supervise(parsed, entry, environment), warnings)
+    // It ends the workers that do not end, and has then still to end itself.
+    const options = { ...values, drainGrace: 2 * STOP_GRACE_MILLISECONDS }
+    await run('proxy', options, (environment) => supervise(parsed, entry, environment), warnings)
     return
   }
   // Without this, cluster ends a worker at once when its supervisor is gone; it drains instead.
@@ -52,7 +55,10 @@ async function supervise({ values, given }: Parsed, entry: string, { log }: Serv
       random: Math.random,
       start: () => {
         cluster.setupPrimary({ exec: entry, args: ['proxy', ...argumentsOf(given), `--worker-of=${id}/${worker}`] })
-        return childOf(cluster.fork().process, (err) => log.error({ worker, err }, 'a worker cannot be reached'))
+        return childOf(
+          () => cluster.fork().process,
+          (err) => log.error({ worker, err }, 'a worker cannot be reached'),
+        )
       },
       onReady: () => log.info({ worker }, 'a worker serves'),
       onCrash: (exit, wait) => {
@@ -61,6 +67,7 @@ async function supervise({ values, given }: Parsed, entry: string, { log }: Serv
           'a worker ended; starting it again',
         )
       },
+      onOverdue: (milliseconds) => log.warn({ worker, milliseconds }, 'a worker does not end; killing it'),
     })
   })
   // However this process ends, none of them stays without it.
@@ -79,7 +86,7 @@ async function supervise({ values, given }: Parsed, entry: string, { log }: Serv
   return {
     addresses,
     drain: async () => {
-      await Promise.all(workers.map((worker) => worker.stop()))
+      await Promise.all(workers.map((worker) => worker.stop(values.drainTimeout + STOP_GRACE_MILLISECONDS)))
     },
   }
 }

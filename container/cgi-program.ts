@@ -6,8 +6,7 @@
  * for the server that runs it to say. It imports little, since each request pays for it.
  */
 
-import { fstatSync, readFileSync } from 'node:fs'
-import { Socket } from 'node:net'
+import { readFileSync } from 'node:fs'
 import type { Readable, Writable } from 'node:stream'
 import type { Application, Environ, Headers } from '../protocol/application.ts'
 import { cgiHead } from '../protocol/cgi/head.ts'
@@ -20,7 +19,7 @@ import { Exchange, type ExchangeHost } from '../protocol/exchange.ts'
 import { type InputSource, RequestInput } from '../protocol/input.ts'
 import type { Logger } from '../protocol/log.ts'
 import type { ResponseSink } from '../protocol/response.ts'
-import { stderrLog } from '../protocol/stderr-log.ts'
+import { guardStandardStreams, stderrLog } from '../protocol/stderr-log.ts'
 import type { CgiCommandOptions } from './cgi-options.ts'
 import { loadApplication } from './load-application.ts'
 
@@ -45,7 +44,8 @@ interface CgiStreams {
  * application to answer.
  */
 export async function runCgi(options: CgiCommandOptions): Promise<never> {
-  const streams: CgiStreams = { input: () => process.stdin, output: standardOutput(), log: stderrLog() }
+  const streams: CgiStreams = { input: () => process.stdin, output: process.stdout, log: stderrLog() }
+  guardStandardStreams()
   const run = new CgiRun(streams)
   // RFC 3875 §4.1.4, §4.1.12: a web server says both. Whoever tries it in a terminal has not.
   if (process.env['GATEWAY_INTERFACE'] === undefined && process.env['REQUEST_METHOD'] === undefined) {
@@ -58,6 +58,8 @@ export async function runCgi(options: CgiCommandOptions): Promise<never> {
   process.on('SIGTERM', () => run.kill(new AbortError('DRAIN_TIMEOUT', 'the web server ends the program')))
   process.on('SIGINT', () => run.kill(new AbortError('DRAIN_TIMEOUT', 'the program was interrupted')))
   process.on('beforeExit', () => run.idle())
+  // Not only once it is loaded: a web server may end a program whose module hangs.
+  const ended = run.over.then((code) => process.exit(code))
   try {
     run.begin(
       await loadApplication(options.module, { interface: options.interface }),
@@ -67,7 +69,7 @@ export async function runCgi(options: CgiCommandOptions): Promise<never> {
   } catch (error) {
     run.failed(error)
   }
-  process.exit(await run.over)
+  return ended
 }
 
 /** The environment's own bytes: Node reads them as UTF-8, which a decoded path needs not be. */
@@ -90,12 +92,6 @@ function nativeEnvironment(): string[] {
     if (equals > 0) flat.push(pair.slice(0, equals), pair.slice(equals + 1))
   }
   return flat
-}
-
-/** Of a pipe or socket one that waits without holding the process up, which process.stdout does. */
-function standardOutput(): Writable {
-  const stat = fstatSync(1)
-  return stat.isFIFO() || stat.isSocket() ? new Socket({ fd: 1, readable: false, writable: true }) : process.stdout
 }
 
 /** One request over three streams. Whose they are, and that the process ends with it, is not known here. */

@@ -33,7 +33,8 @@ const DRAIN_GRACE = 1_000
 
 export class Doorman {
   readonly #options: DoormanOptions
-  readonly #waiting: Set<Visitor> = new Set()
+  /** Those whose protocol is not known yet. */
+  readonly visitors: Set<Visitor> = new Set()
   readonly #refused: SaidOnce = new SaidOnce()
 
   constructor(options: DoormanOptions) {
@@ -42,13 +43,13 @@ export class Doorman {
 
   /** Connections whose protocol is not known yet. */
   get waiting(): number {
-    return this.#waiting.size
+    return this.visitors.size
   }
 
   /** @param unix whether it came through a Unix socket, whose peers have no address */
   receive(socket: Socket, unix: boolean): void {
     const peer = unix ? UNIX_PEER : (socket.remoteAddress ?? '')
-    this.#waiting.add(new Visitor(this, socket, peer, this.#options.deadlines))
+    this.visitors.add(new Visitor(this, socket, peer, this.#options.deadlines))
   }
 
   /**
@@ -57,15 +58,15 @@ export class Doorman {
    */
   drain(): void {
     const { clock } = this.#options.deadlines
-    for (const visitor of this.#waiting) if (visitor.silent) visitor.deadline = clock.now() + DRAIN_GRACE
+    for (const visitor of this.visitors) if (visitor.silent) visitor.deadline = clock.now() + DRAIN_GRACE
   }
 
   abort(): void {
-    for (const visitor of [...this.#waiting]) visitor.dismiss()
+    for (const visitor of [...this.visitors]) visitor.dismiss()
   }
 
   left(visitor: Visitor): void {
-    this.#waiting.delete(visitor)
+    this.visitors.delete(visitor)
     this.#options.onLeft()
   }
 
@@ -76,7 +77,7 @@ export class Doorman {
     const verdict = verdictOn(wire, peer, this.#options.rules)
     visitor.leave()
     if ('serve' in verdict) {
-      this.#waiting.delete(visitor)
+      this.visitors.delete(visitor)
       this.#options.serve(verdict.serve, socket, peer, first)
     } else {
       socket.destroy()
@@ -96,9 +97,11 @@ export class Doorman {
 }
 
 /** One connection until its protocol is known. */
-class Visitor implements Expirable {
+export class Visitor implements Expirable {
   deadline: number
   place = -1
+  /** Of LimitedConnection: all that it does is to wait. */
+  readonly waitingSince: number
   readonly #doorman: Doorman
   readonly #socket: Socket
   readonly #peer: string
@@ -110,7 +113,8 @@ class Visitor implements Expirable {
     this.#socket = socket
     this.#peer = peer
     this.#deadlines = deadlines
-    this.deadline = deadlines.clock.now() + UNDECIDED_TIMEOUT
+    this.waitingSince = deadlines.clock.now()
+    this.deadline = this.waitingSince + UNDECIDED_TIMEOUT
     deadlines.add(this)
     socket.on('data', this.#onData)
     socket.on('end', this.#onGone)
@@ -126,10 +130,11 @@ class Visitor implements Expirable {
     this.dismiss()
   }
 
-  dismiss(): void {
+  dismiss(): boolean {
     this.leave()
     this.#socket.destroy()
     this.#doorman.left(this)
+    return true
   }
 
   /** The socket is somebody else's from here on. */
@@ -145,5 +150,5 @@ class Visitor implements Expirable {
     this.#doorman.decide(this, this.#socket, this.#peer, this.#first)
   }
 
-  readonly #onGone = (): void => this.dismiss()
+  readonly #onGone = (): void => void this.dismiss()
 }

@@ -13,6 +13,7 @@ import type { ExchangeHost } from '../protocol/exchange.ts'
 import type { Identity } from '../protocol/frames/hello.ts'
 import { isTrusted, type LivenessTimes, USUAL_TIMES } from '../protocol/frames/liveness.ts'
 import { type ServerLink, type SlotHolder, type SlotSource, serveFrames } from '../protocol/frames/server.ts'
+import { Unproven } from '../protocol/frames/unproven.ts'
 import { PeerLinks } from '../protocol/frames/watch.ts'
 import type { Logger } from '../protocol/log.ts'
 import { SaidOnce } from '../protocol/said-once.ts'
@@ -58,6 +59,7 @@ export class Links {
   readonly #lag: () => number = eventLoopLag()
   /** Hosts whose links do not come about: a proxy with another token dials several times a second. */
   readonly #failing: SaidOnce = new SaidOnce()
+  readonly #unproven: Unproven = new Unproven()
   #draining = false
 
   constructor(options: LinksOptions) {
@@ -98,6 +100,7 @@ export class Links {
     }
     const seat = new Seat(slots, left)
     const peer = socket.remoteAddress ?? address
+    if (!dialled) this.#unproven.add(socket)
     let ready = false
     const link: ServerLink = serveFrames(
       socket,
@@ -127,6 +130,7 @@ export class Links {
         lag: this.#lag,
         onReady: (one) => {
           ready = true
+          this.#unproven.proved(socket)
           this.#failing.forget(peer)
           log.info({ proxy: nameOf(one.peer), address }, 'a proxy is linked')
           events?.onReady()

@@ -12,7 +12,9 @@ import { type Address, printAddress, type TcpAddress } from '../protocol/address
 import type { Application, Environ, Middleware } from '../protocol/application.ts'
 import { type Clock, Deadlines, systemClock, type Timer } from '../protocol/clock.ts'
 import { frameSettings, http1Settings, livenessSettings, readToken } from '../protocol/common-options.ts'
+import { ConnectionLimit } from '../protocol/connection-limit.ts'
 import { warnOfOtherVersions } from '../protocol/copies.ts'
+import { mostConnections } from '../protocol/descriptors.ts'
 import type { ProcessFacts } from '../protocol/environ.ts'
 import { AbortError } from '../protocol/errors.ts'
 import type { Exchange, ExchangeHost } from '../protocol/exchange.ts'
@@ -20,6 +22,7 @@ import { GOING_AWAY_GRACE } from '../protocol/going-away.ts'
 import { type HealthLane, type Readiness, serveHealth } from '../protocol/health.ts'
 import { type Http1Connection, serveHttp1 } from '../protocol/http1/gateway.ts'
 import type { Http1Options } from '../protocol/http1/options.ts'
+import { Refusals } from '../protocol/http1/refusals.ts'
 import { type Listener, listen } from '../protocol/listen.ts'
 import { loadMiddleware } from '../protocol/load-middleware.ts'
 import type { Logger } from '../protocol/log.ts'
@@ -67,6 +70,12 @@ export interface RunningContainer {
 
 /** For applications to settle after their requests were aborted, ms: an exchange waits 5 s for a pending `next()`. */
 const SETTLE_GRACE = 5_500
+
+/** Connections beyond the limit whose protocol is not known yet: a proxy's link may be among them, and needs no room. */
+const UNDECIDED_EXTRA = 32
+
+/** Serving one may take a second file descriptor of the application's. */
+const DESCRIPTORS_EACH = 2
 
 /** Others of this container's kind may run the same application, and one worker runs many requests at once. */
 const FACTS: ProcessFacts = { multithread: true, multiprocess: true, runOnce: false }
@@ -116,6 +125,8 @@ class Container implements RunningContainer {
   #listeners: Listener[] = []
   #health: HealthLane | undefined
   readonly #connections: Set<Http1Connection | UwsgiConnection> = new Set()
+  readonly #limit: ConnectionLimit
+  readonly #refusals: Refusals
   readonly #links: Links
   /** Requests from the port whose slots were given back when they were upgraded. */
   readonly #upgraded: WeakSet<Environ> = new WeakSet()
@@ -138,6 +149,9 @@ class Container implements RunningContainer {
     this.#clock = clock
     this.#deadlines = new Deadlines(clock)
     this.#slots = new Slots(options.slots)
+    const most = mostConnections(options.maxConnections, DESCRIPTORS_EACH, log)
+    this.#limit = new ConnectionLimit(most, { clock, log, what: '--max-connections' })
+    this.#refusals = new Refusals(clock, most)
     this.#id = options.id ?? `${hostname()}-${process.pid}`
     const { liveness, connectTimeout } = livenessSettings(options)
     this.#links = new Links({
@@ -163,6 +177,7 @@ class Container implements RunningContainer {
       admit: () => this.#slots.take(),
       onClose: (connection: Http1Connection | UwsgiConnection) => {
         this.#connections.delete(connection)
+        this.#limit.left(this.#connections)
         this.#left()
       },
     }
@@ -221,7 +236,12 @@ class Container implements RunningContainer {
       for (const address of containerAddresses(this.#options, this.#id)) {
         const unix = address.kind === 'unix'
         const settings = { log: this.#log, mode: socketMode, keepAlive: tcpKeepAlive }
-        const listener = await listen(address, settings, (socket) => this.#doorman.receive(socket, unix))
+        const listener = await listen(address, settings, (socket) => {
+          // A link needs no room, so that who passes the limit is asked first which protocol it speaks.
+          const extra = Math.min(UNDECIDED_EXTRA, this.#limit.most)
+          if (this.#limit.admit(extra, this.#doorman.visitors, this.#connections)) this.#doorman.receive(socket, unix)
+          else socket.destroy()
+        })
         this.#listeners.push(listener)
         this.#log.info({ address: printAddress(listener.address) }, 'listening')
       }
@@ -257,6 +277,10 @@ class Container implements RunningContainer {
   // ---- what comes in -----------------------------------------------------------------------------------------------
 
   #serve(wire: ServedWire, socket: Socket, peer: string, first: Buffer): void {
+    if (wire !== 'frames' && !this.#limit.admit(0, this.#connections)) {
+      this.#refusals.refuse(socket)
+      return
+    }
     switch (wire) {
       case 'http': {
         const facts = peer === UNIX_PEER ? { remoteAddress: UNIX_PEER, remotePort: '' } : undefined
@@ -356,6 +380,7 @@ class Container implements RunningContainer {
   /** Ends all there is; WebSockets with close code 1001, for which they have until this is called again. */
   #abort(error: AbortError): void {
     this.#doorman.abort()
+    this.#refusals.abort()
     for (const connection of [...this.#connections]) if (!connection.goAway()) connection.abort(error)
     this.#links.abort(error)
   }

@@ -4,6 +4,7 @@
  */
 
 import { type ChildProcess, spawn } from 'node:child_process'
+import { NOT_STARTED, started } from '../children.ts'
 import type { Address } from '../protocol/address.ts'
 import type { ReadyMessage } from '../run.ts'
 import type { Child, ChildExit } from '../supervise.ts'
@@ -26,7 +27,7 @@ export class DevChild implements Child<readonly Address[]> {
   failure: Failure | undefined
   /** Files that it has imported. */
   readonly files: Set<string> = new Set()
-  readonly #process: ChildProcess
+  readonly #process: ChildProcess | undefined
 
   constructor({ argv, env, onImports }: DevChildOptions) {
     const ready = Promise.withResolvers<readonly Address[]>()
@@ -34,12 +35,19 @@ export class DevChild implements Child<readonly Address[]> {
     this.ready = ready.promise
     this.exited = exited.promise
     // A process group of its own: Ctrl-C in a terminal is for its parent alone, and what it starts itself can be ended with it.
-    this.#process = spawn(process.execPath, argv, {
-      stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
-      detached: true,
-      env,
-    })
-    this.#process.on('message', (message: ReadyMessage | ImportsMessage | FailedMessage) => {
+    const child = started(() =>
+      spawn(process.execPath, argv, { stdio: ['ignore', 'inherit', 'inherit', 'ipc'], detached: true, env }),
+    )
+    const failed = (error: Error): void => {
+      this.failure = { name: error.name, message: error.message, stack: error.stack }
+      exited.resolve(NOT_STARTED)
+    }
+    if (child instanceof Error) {
+      failed(child)
+      return
+    }
+    this.#process = child
+    child.on('message', (message: ReadyMessage | ImportsMessage | FailedMessage) => {
       if (message.gantry === 'ready') ready.resolve(message.addresses)
       else if (message.gantry === 'failed') this.failure = message.failure
       else if (message.gantry === 'imports') {
@@ -52,30 +60,32 @@ export class DevChild implements Child<readonly Address[]> {
       if (exit) exited.resolve(exit)
     }
     // Its last words may come after its end: the channel is closed once all are read.
-    this.#process.on('disconnect', end)
-    this.#process.on('exit', (code, signal) => {
+    child.on('disconnect', end)
+    child.on('exit', (code, signal) => {
       exit = { code, signal }
       this.#killGroup('SIGTERM')
-      if (!this.#process.connected) end()
+      if (!child.connected) end()
       // Whoever has its end of the channel now keeps it open, but says nothing more.
       setTimeout(end, LAST_WORDS_MILLISECONDS).unref()
     })
-    this.#process.on('error', (error) => {
-      // It could not even be started.
-      if (this.#process.pid !== undefined) return
-      this.failure = { name: error.name, message: error.message, stack: error.stack }
-      exited.resolve({ code: null, signal: null })
+    child.on('error', (error) => {
+      // One that runs and could not be told something.
+      if (child.pid === undefined) failed(error)
     })
   }
 
   kill(signal: 'SIGTERM' | 'SIGINT' | 'SIGKILL'): void {
     if (signal === 'SIGKILL') this.#killGroup(signal)
-    else this.#process.kill(signal)
+    else {
+      this.#process?.kill(signal)
+      // As in children.ts.
+      if (signal === 'SIGTERM') this.#process?.kill('SIGCONT')
+    }
   }
 
   /** It, and what it has started and left running. */
   #killGroup(signal: NodeJS.Signals): void {
-    const { pid } = this.#process
+    const pid = this.#process?.pid
     if (pid === undefined) return
     try {
       process.kill(-pid, signal)

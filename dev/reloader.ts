@@ -9,7 +9,7 @@
 
 import { backoff } from '../protocol/backoff.ts'
 import type { Clock, Timer } from '../protocol/clock.ts'
-import type { Child, ChildExit } from '../supervise.ts'
+import { type Child, type ChildExit, KILL_MILLISECONDS } from '../supervise.ts'
 
 /** Requests reach a process over this. */
 export interface Connection {
@@ -97,10 +97,13 @@ export class Reloader<Ready> {
     this.#supersede?.()
     const serving = this.#serving?.child
     if (serving) this.#retire(serving)
-    const timer = this.#options.clock.after(grace, () => {
+    const { clock } = this.#options
+    const late = Promise.withResolvers<void>()
+    let timer = clock.after(grace, () => {
       for (const child of this.#alive) child.kill('SIGKILL')
+      timer = clock.after(KILL_MILLISECONDS, late.resolve)
     })
-    await Promise.all([...this.#alive].map(({ exited }) => exited))
+    await Promise.race([Promise.all([...this.#alive].map(({ exited }) => exited)), late.promise])
     timer.cancel()
   }
 

@@ -8,6 +8,7 @@ import { mkdtempSync, rmSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { STOP_GRACE_MILLISECONDS } from '../duty.ts'
 import type { Address, UnixAddress } from '../protocol/address.ts'
 import { systemClock } from '../protocol/clock.ts'
 import { EXTENSIONS, parseSpecifier } from '../protocol/load-module.ts'
@@ -32,9 +33,6 @@ export interface Terminal {
   /** What to type into a browser. */
   visitable(address: Address): string
 }
-
-/** Past its drain timeout a container gives aborted applications 5 s, and its process a little more (run.ts). */
-const GRACE_MILLISECONDS = 8_000
 
 type Parsed = ParsedOptions<typeof upOptions>
 
@@ -68,8 +66,6 @@ export async function upDev(parsed: Parsed, terminal: Terminal): Promise<void> {
   const { accessLog } = values
   const { drainTimeout } = style
   const format = style.pretty ? { format: prettyLog() } : {}
-  // A reload that is due must keep this process, though nothing else may be left just then.
-  setInterval(() => {}, 2 ** 30)
   await run(
     'dev',
     { logLevel: style.logLevel, accessLog, drainTimeout, ...format },
@@ -110,7 +106,7 @@ class Development {
     this.#reloader = new Reloader({
       clock: systemClock,
       random: Math.random,
-      grace: parsed.values.drainTimeout + GRACE_MILLISECONDS,
+      grace: parsed.values.drainTimeout + STOP_GRACE_MILLISECONDS,
       start: () => this.#startChild(),
       connect: (addresses) => this.#connect(addresses),
       onLoading: () => this.#onLoading(),

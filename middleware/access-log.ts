@@ -84,18 +84,9 @@ function recorder({ log, format, to, clock = systemClock }: AccessLogOptions): (
     }
     return (line) => log.info(line, 'request')
   }
-  const output = new LineOutput(to ?? standardOutput())
+  const output = new LineOutput(to ?? process.stdout)
   if (format === 'combined') return (line) => output.write(combinedLine(line, clock.wall()))
   return (line) => output.write(`${JSON.stringify({ time: Math.round(clock.wall()), ...line })}\n`)
-}
-
-const ignore = (): void => {}
-
-/** As console.log has it: that its reader has gone (EPIPE) does not end the service. */
-function standardOutput(): NodeJS.WriteStream {
-  const { stdout } = process
-  if (!stdout.listeners('error').includes(ignore)) stdout.on('error', ignore)
-  return stdout
 }
 
 function accessLine(environ: Environ, outcome: Outcome, requestId: string = environ.gantry.requestId): AccessLine {

@@ -3,6 +3,8 @@
  * than many a request. It knows nothing of what a line says.
  */
 
+import { writeToStderr } from '../protocol/stderr-log.ts'
+
 /** What takes lines: a function, or a stream as `process.stdout` and those of node:fs. */
 export type LineTarget = ((lines: string) => void) | LineStream
 
@@ -10,6 +12,7 @@ export interface LineStream {
   write(lines: string): unknown
   /** Bytes that wait to be written, where the stream knows. */
   readonly writableLength?: number
+  on?(event: 'error', listener: (error: Error) => void): unknown
 }
 
 /** A reader that has stalled must not fill our memory: beyond this many bytes waiting, lines are dropped and counted. */
@@ -19,6 +22,21 @@ export function isLineTarget(target: unknown): target is LineTarget {
   return typeof target === 'function' || typeof (target as LineStream | null | undefined)?.write === 'function'
 }
 
+/** Streams whose failures are watched: several outputs may share one. */
+const watched: WeakSet<LineStream> = new WeakSet()
+
+/** Without a listener a stream that fails (a full disk, a pipe whose reader has gone) ends the process. */
+function watch(stream: LineStream): void {
+  if (typeof stream.on !== 'function' || watched.has(stream)) return
+  watched.add(stream)
+  let said = false
+  stream.on('error', (error) => {
+    if (said) return
+    said = true
+    writeToStderr(`gantry: log lines cannot be written and are lost: ${error.message}\n`)
+  })
+}
+
 export class LineOutput {
   readonly #stream: LineStream
   #lines = ''
@@ -26,8 +44,10 @@ export class LineOutput {
 
   constructor(target: LineTarget) {
     if (typeof target === 'function') this.#stream = { write: target }
-    else if (typeof target?.write === 'function') this.#stream = target
-    else throw new TypeError(`lines go to a function or a stream with write(), got ${typeof target}`)
+    else if (typeof target?.write === 'function') {
+      this.#stream = target
+      watch(target)
+    } else throw new TypeError(`lines go to a function or a stream with write(), got ${typeof target}`)
   }
 
   /** Takes a line with its newline. */

@@ -43,7 +43,16 @@ export const commonOptions = {
     default: '30s',
     unlimited: true,
     sentence:
-      'How long running requests may take to finish after SIGTERM before they are aborted. Kubernetes kills after 30s, Docker after 10s: set it below their grace.',
+      'How long running requests may take to finish after SIGTERM before they are aborted. Kubernetes kills after 30s, Docker after 10s: set it below their grace. With none a process waits for as long as a request runs; a second signal ends it at once.',
+  },
+  maxConnections: {
+    kind: 'integer',
+    minimum: 1,
+    value: 'COUNT',
+    sentence:
+      'Connections of clients and web servers that may be open at once; links, joining containers and health are beside them. For one more, connections that are idle are closed, for a second at first; where there is none it gets 503, so that a load balancer sees what a full backlog would hide. Each costs a file descriptor, and without one left nothing can be dialled.',
+    unset:
+      'what `ulimit -n` leaves when a tenth of it, and at least 256, is kept back; half of that where serving one takes a second: in containers, before http upstreams, with middleware',
   },
   headLimit: {
     kind: 'size',

@@ -8,6 +8,7 @@
 import type { TcpAddress, UnixAddress } from './address.ts'
 import type { Application } from './application.ts'
 import { type Clock, Deadlines } from './clock.ts'
+import { ConnectionLimit } from './connection-limit.ts'
 import { errorPage } from './error-page.ts'
 import { AbortError } from './errors.ts'
 import type { ExchangeHost } from './exchange.ts'
@@ -41,6 +42,9 @@ export interface HealthOptions {
 /** A probe says its few bytes at once, milliseconds. */
 const PATIENCE = 5_000
 
+/** Probes at once: a few ask, and each is answered at once. One more takes the place of one that has asked nothing. */
+const PROBES = 32
+
 /** `/live` and `/ready`, as an application. */
 function healthApplication(readiness: () => Readiness): Application {
   const missing = errorPage(404)
@@ -68,15 +72,23 @@ export async function serveHealth(address: UnixAddress | TcpAddress, options: He
   const { clock, log, mode } = options
   const application = healthApplication(options.readiness)
   const connections: Set<Http1Connection> = new Set()
+  const limit = new ConnectionLimit(PROBES, { clock, log, what: 'health' })
   const host: ExchangeHost = { clock, log, deadlines: new Deadlines(clock), draining: false, settled: () => {} }
   const http: Http1Options = {
     host,
     facts: { multithread: true, multiprocess: true, runOnce: false },
     timeouts: { head: PATIENCE, body: PATIENCE, keepAlive: PATIENCE, write: PATIENCE },
-    onClose: (connection) => void connections.delete(connection),
+    onClose: (connection) => {
+      connections.delete(connection)
+      limit.left(connections)
+    },
   }
   const peer = address.kind === 'unix' ? { remoteAddress: UNIX_PEER, remotePort: '' } : undefined
   const listener = await listen(address, { log, mode }, (socket) => {
+    if (!limit.admit(0, connections)) {
+      socket.destroy()
+      return
+    }
     const connection = serveHttp1(socket, application, http, undefined, peer)
     if (!socket.destroyed) connections.add(connection)
   })

@@ -1,14 +1,61 @@
 /**
  * A logger of plain lines on standard error, where who runs a small server or a CGI program looks: what an application wrote to
- * `wsgi.errors` as it is, failures with their stacks. It does not gather: each line is out before the process can end.
+ * `wsgi.errors` as it is, failures with their stacks. It does not gather: each line is written at once, or when its reader takes it.
  */
 
-import { writeSync } from 'node:fs'
 import type { Logger } from './log.ts'
+import { LogOutput } from './log-output.ts'
 
-const RETRY_MILLISECONDS = 10
-/** A reader that takes nothing for half a second has its line dropped: it must not hold the request up. */
-const RETRIES = 50
+/** For a person's lines, of which few come: a reader that has stalled has some 5,000 to read when it goes on. */
+const PENDING = 1024 * 1024
+
+let output: LogOutput | undefined
+
+/** Writes a line, with its newline, to standard error. Neither a reader that has stalled nor one that has gone is felt here. */
+export function writeToStderr(text: string): void {
+  standardError().write(text)
+}
+
+/** Standard error's output, of which a process has one. What waits is written when the process ends. */
+export function standardError(): LogOutput {
+  if (output === undefined) {
+    const made = new LogOutput(2, {
+      immediate: true,
+      shared: true,
+      limit: PENDING,
+      lost: (count) => `gantry: ${count} lines were lost: nobody read standard error, or it could not be written`,
+    })
+    process.on('exit', () => made.flushSync())
+    output = made
+  }
+  return output
+}
+
+let guarded = false
+
+/**
+ * For processes that serve: standard output and error may fail (a reader that has gone, a full disk, a closed terminal) without ending the
+ * process. Without a listener even a warning of Node's own (`process.emitWarning`) ends one whose standard error is closed.
+ *
+ * Node makes a stream's pipe non-blocking when it is first asked for the stream, which `fs.writeSync(1, text)` of an application would feel
+ * (EAGAIN). So the listener is added then, and nothing is asked for here.
+ */
+export function guardStandardStreams(): void {
+  if (guarded) return
+  guarded = true
+  for (const name of ['stdout', 'stderr'] as const) {
+    const original = Object.getOwnPropertyDescriptor(process, name)
+    if (original?.get === undefined || !original.configurable) {
+      process[name].on('error', nothing)
+      continue
+    }
+    const get = (): NodeJS.WriteStream => {
+      Object.defineProperty(process, name, original)
+      return process[name].on('error', nothing)
+    }
+    Object.defineProperty(process, name, { ...original, get })
+  }
+}
 
 const nothing = (): void => {}
 
@@ -32,17 +79,4 @@ function textOf({ requestId, source, code, cause, err }: Fields, message: string
   const about = [code, cause, requestId && `request ${requestId}`].filter((part) => part).join(', ')
   const stack = err === undefined ? '' : `: ${err instanceof Error ? (err.stack ?? err.message) : String(err)}`
   return `gantry: ${message}${about && ` (${about})`}${stack}\n`
-}
-
-function writeToStderr(text: string): void {
-  let bytes = Buffer.from(text)
-  for (let retries = 0; bytes.length > 0 && retries < RETRIES; ) {
-    try {
-      bytes = bytes.subarray(writeSync(2, bytes))
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') return
-      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, RETRY_MILLISECONDS)
-      retries++
-    }
-  }
 }

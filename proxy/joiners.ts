@@ -2,6 +2,7 @@
 
 import type { Socket } from 'node:net'
 import { printAddress, type TcpAddress, type UnixAddress } from '../protocol/address.ts'
+import { Unproven } from '../protocol/frames/unproven.ts'
 import { type Listener, listen } from '../protocol/listen.ts'
 import { SaidOnce } from '../protocol/said-once.ts'
 import type { Pool } from './pool.ts'
@@ -16,11 +17,21 @@ export interface JoinOptions extends LinkOptions {
 /** @throws ListenError */
 export function listenForJoiners(address: UnixAddress | TcpAddress, options: JoinOptions): Promise<Listener> {
   const failing = new SaidOnce()
-  return listen(address, { log: options.log, mode: options.mode }, (socket) => join(socket, address, options, failing))
+  const unproven = new Unproven()
+  return listen(address, { log: options.log, mode: options.mode }, (socket) => {
+    unproven.add(socket)
+    join(socket, address, options, failing, unproven)
+  })
 }
 
 /** @param failing hosts that do not get as far as registering: each is told of once, until it does */
-function join(socket: Socket, address: UnixAddress | TcpAddress, options: JoinOptions, failing: SaidOnce): void {
+function join(
+  socket: Socket,
+  address: UnixAddress | TcpAddress,
+  options: JoinOptions,
+  failing: SaidOnce,
+  unproven: Unproven,
+): void {
   const peer =
     address.kind === 'unix'
       ? printAddress(address)
@@ -34,6 +45,7 @@ function join(socket: Socket, address: UnixAddress | TcpAddress, options: JoinOp
     authenticated: address.kind === 'tcp',
     onReady: () => {
       ready = true
+      unproven.proved(socket)
       failing.forget(host)
     },
     onClosed: (error) => {

@@ -18,7 +18,9 @@ import {
   livenessSettings,
   readToken,
 } from '../protocol/common-options.ts'
+import { ConnectionLimit } from '../protocol/connection-limit.ts'
 import { warnOfOtherVersions } from '../protocol/copies.ts'
+import { mostConnections } from '../protocol/descriptors.ts'
 import { type Resolve, systemResolve } from '../protocol/dial.ts'
 import { AbortError } from '../protocol/errors.ts'
 import type { ExchangeHost } from '../protocol/exchange.ts'
@@ -27,6 +29,7 @@ import { GOING_AWAY_GRACE } from '../protocol/going-away.ts'
 import { type HealthLane, type Readiness, serveHealth } from '../protocol/health.ts'
 import { type Http1Connection, serveHttp1 } from '../protocol/http1/gateway.ts'
 import type { Http1Options } from '../protocol/http1/options.ts'
+import { Refusals } from '../protocol/http1/refusals.ts'
 import { type Listener, listen } from '../protocol/listen.ts'
 import { loadMiddleware } from '../protocol/load-middleware.ts'
 import type { Logger } from '../protocol/log.ts'
@@ -224,6 +227,11 @@ function noHttp(): never {
   throw new Error('no upstream speaks HTTP')
 }
 
+/** Whether serving a client takes a second file descriptor: a connection to its server, or a file of a middleware's. */
+function opensMore({ upstream, middleware }: ProxyOptions): boolean {
+  return middleware.length > 0 || upstream.some(({ kind }) => kind === 'http')
+}
+
 /** The clients' side: every connection there is, and what they have in common. */
 class Front implements ExchangeHost {
   readonly clock: Clock
@@ -233,6 +241,8 @@ class Front implements ExchangeHost {
   readonly #application: Application
   readonly #http: Http1Options
   readonly #connections: Set<Http1Connection> = new Set()
+  readonly #limit: ConnectionLimit
+  readonly #refusals: Refusals
   #empty: (() => void) | undefined
 
   constructor(application: Application, options: ProxyOptions, log: Logger, clock: Clock) {
@@ -240,6 +250,9 @@ class Front implements ExchangeHost {
     this.deadlines = new Deadlines(clock)
     this.log = log
     this.#application = application
+    const most = mostConnections(options.maxConnections, opensMore(options) ? 2 : 1, log)
+    this.#limit = new ConnectionLimit(most, { clock, log, what: '--max-connections' })
+    this.#refusals = new Refusals(clock, most)
     this.#http = {
       ...http1Settings(options),
       host: this,
@@ -247,6 +260,7 @@ class Front implements ExchangeHost {
       requestId: requestIdFrom(options.trustedPeers),
       onClose: (connection) => {
         this.#connections.delete(connection)
+        this.#limit.left(this.#connections)
         if (this.#connections.size === 0) this.#empty?.()
       },
     }
@@ -260,6 +274,10 @@ class Front implements ExchangeHost {
   settled(): void {}
 
   accept(socket: Socket, address: UnixAddress | TcpAddress): void {
+    if (!this.#limit.admit(0, this.#connections)) {
+      this.#refusals.refuse(socket)
+      return
+    }
     const peer = address.kind === 'unix' ? { remoteAddress: UNIX_PEER, remotePort: '' } : undefined
     const connection = serveHttp1(socket, this.#application, this.#http, undefined, peer)
     // A client may have gone before it was met: then its `onClose` has been called.
@@ -302,6 +320,7 @@ class Front implements ExchangeHost {
     for (const connection of [...this.#connections]) {
       if (!connection.goAway()) connection.abort(new AbortError('DRAIN_TIMEOUT', reason))
     }
+    this.#refusals.abort()
   }
 }
 

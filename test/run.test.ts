@@ -80,11 +80,36 @@ test('a drain that fails is told, and exits with 1', () =>
     assert.equal(child.stderr, 'gantry fixture: the drain failed\n')
   }))
 
+test('a drain that does not end is said, and exits with 1', () =>
+  withChild('hangs', async (child) => {
+    await child.until(() => child.logged('ready'))
+    child.process.kill('SIGTERM')
+    assert.deepEqual(await child.exited, { code: 1, signal: null })
+    assert.equal(child.stderr, 'gantry fixture: the drain did not end within 1 ms\n')
+  }))
+
+test('a server that has nothing to do lives until it is told to end', () =>
+  withChild('has-nothing-to-do', async (child) => {
+    await child.until(() => child.logged('ready'))
+    child.process.kill('SIGTERM')
+    assert.deepEqual(await child.exited, { code: 0, signal: null })
+    assert.deepEqual(
+      child.log.slice(-3).map((line) => line['msg']),
+      ['ready', 'draining', 'stopped'],
+    )
+  }))
+
+test('a start that waits for nothing that could happen is said, and exits with 1', () =>
+  withChild('waits-for-nothing', async (child) => {
+    assert.deepEqual(await child.exited, { code: 1, signal: null })
+    assert.equal(child.stderr, 'gantry fixture: the start waits for something that never happens\n')
+  }))
+
 for (const mode of ['throws-later', 'rejects-later']) {
-  test(`an error that nobody caught is logged with its stack, and exits with 1 (${mode})`, () =>
+  test(`an uncaught exception is logged with its stack, and exits with 1 (${mode})`, () =>
     withChild(mode, async (child) => {
       assert.equal((await child.exited).code, 1)
-      const line = child.log.find((one) => one['msg'] === 'an error was caught by nobody')
+      const line = child.log.find((one) => one['msg'] === 'uncaught exception')
       assert.match((line!['err'] as { stack: string }).stack, /nobody caught this\n/)
       assert.match(child.stderr, /nobody caught this/)
     }))

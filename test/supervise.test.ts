@@ -40,6 +40,7 @@ function setUp() {
     },
     onReady: (ready) => events.push(`ready ${ready}`),
     onCrash: (exit, wait) => events.push(`crash ${exit.signal ?? exit.code} ${wait}`),
+    onOverdue: (grace) => events.push(`overdue ${grace}`),
   })
   return { clock, children, events, supervised }
 }
@@ -112,7 +113,7 @@ test('one that took long to start and then crashed had not served for long', asy
 test('stopping drains the child and waits for its end', async () => {
   const { supervised, children, clock } = await started()
   let stopped = false
-  const stop = supervised.stop().then(() => (stopped = true))
+  const stop = supervised.stop(8_000).then(() => (stopped = true))
   await turn()
   assert.deepEqual(children[0]!.signals, ['SIGTERM'])
   assert.equal(stopped, false)
@@ -122,10 +123,43 @@ test('stopping drains the child and waits for its end', async () => {
   assert.equal(children.length, 1)
 })
 
+test('a child that does not end within its grace is killed, and waited for', async () => {
+  const { supervised, children, clock, events } = await started()
+  let stopped = false
+  const stop = supervised.stop(8_000).then(() => (stopped = true))
+  clock.advance(7_999)
+  assert.deepEqual(children[0]!.signals, ['SIGTERM'])
+  clock.advance(1)
+  assert.deepEqual(children[0]!.signals, ['SIGTERM', 'SIGKILL'])
+  await turn()
+  assert.equal(stopped, false)
+  await children[0]!.end({ code: null, signal: 'SIGKILL' })
+  await stop
+  assert.deepEqual(events, ['ready here', 'overdue 8000'])
+})
+
+test('a child that even SIGKILL does not end is left to the system', async () => {
+  const { supervised, children, clock } = await started()
+  const stop = supervised.stop(8_000)
+  clock.advance(8_000)
+  clock.advance(2_000)
+  await stop
+  assert.deepEqual(children[0]!.signals, ['SIGTERM', 'SIGKILL'])
+})
+
+test('a child is never killed whose grace is endless', async () => {
+  const { supervised, children, clock } = await started()
+  const stop = supervised.stop(Number.POSITIVE_INFINITY)
+  clock.advance(1e12)
+  assert.deepEqual(children[0]!.signals, ['SIGTERM'])
+  await children[0]!.end({ code: 0, signal: null })
+  await stop
+})
+
 test('stopping while a restart is due starts nothing', async () => {
   const { supervised, children, clock } = await started()
   await children[0]!.end()
-  await supervised.stop()
+  await supervised.stop(8_000)
   clock.advance(60_000)
   assert.equal(children.length, 1)
 })
@@ -134,7 +168,7 @@ test('stopping while a child starts again stops that one, and its readiness is n
   const { supervised, children, clock, events } = await started()
   await children[0]!.end()
   clock.advance(100)
-  const stop = supervised.stop()
+  const stop = supervised.stop(8_000)
   await children[1]!.serve()
   assert.deepEqual(children[1]!.signals, ['SIGTERM'])
   await children[1]!.end({ code: 0, signal: null })
@@ -145,7 +179,7 @@ test('stopping while a child starts again stops that one, and its readiness is n
 test('stopping during the first start stops it', async () => {
   const { supervised, children } = setUp()
   const first = supervised.start()
-  const stop = supervised.stop()
+  const stop = supervised.stop(8_000)
   assert.deepEqual(children[0]!.signals, ['SIGTERM'])
   await children[0]!.end({ code: 0, signal: null })
   await stop

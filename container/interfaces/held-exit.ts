@@ -93,23 +93,31 @@ export function activeResources(): string[] {
   return [...new Set(process.getActiveResourcesInfo())].filter((kind) => !STANDARD_STREAMS.includes(kind))
 }
 
+/** What keeps the process while its event loop is empty, as a handle of Node's does. */
+export interface Duty {
+  unref(): void
+  ref(): void
+}
+
 /**
  * Resolves when nothing is left in the event loop, which is when Node itself would end the process. What keeps the loop only for us (the
- * channel to a parent process) does not count.
+ * duty of a server, the channel to a parent process) does not count.
  */
-export function idle(): { readonly reached: Promise<void>; cancel(): void } {
+export function idle(duty: Duty): { readonly reached: Promise<void>; cancel(): void } {
   const { promise, resolve } = Promise.withResolvers<void>()
   // Listeners of the application's ran before this one, and may have begun something: then Node emits the event again.
   const onIdle = (): void => {
     if (activeResources().length === 0) resolve()
   }
   process.channel?.unref()
+  duty.unref()
   process.on('beforeExit', onIdle)
   return {
     reached: promise,
     cancel: () => {
       process.off('beforeExit', onIdle)
       process.channel?.ref()
+      duty.ref()
     },
   }
 }

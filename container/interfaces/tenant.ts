@@ -11,7 +11,7 @@ import { installLightFetch } from '../../protocol/fetch/light.ts'
 import type { Logger } from '../../protocol/log.ts'
 import { loadHosted } from '../load-application.ts'
 import { AdoptedServer, type AskedAddress } from './adopted-server.ts'
-import { activeResources, HeldExit, idle } from './held-exit.ts'
+import { activeResources, type Duty, HeldExit, idle } from './held-exit.ts'
 import type { Hosted, InterfaceName } from './interface.ts'
 import { ListenTakeover, type WantedPort, wantedPort } from './listening-server.ts'
 import { suspecting } from './suspect.ts'
@@ -20,6 +20,8 @@ import { suspecting } from './suspect.ts'
 export interface ContainerLifetime {
   readonly stopping: boolean
   stop(reason: string): void
+  /** What keeps the process while its event loop is empty. */
+  readonly duty: Duty
 }
 
 export interface TenantOptions {
@@ -64,6 +66,7 @@ export class Tenant {
   readonly #clock: Clock
   readonly #adopted: Adopted | undefined
   readonly #held: HeldExit | undefined
+  readonly #duty: Duty | undefined
   readonly #wanted: WantedPort | undefined
   /** It began its end itself: its handlers of signals have no part in it. */
   #closedItself = false
@@ -82,6 +85,7 @@ export class Tenant {
     this.#log = log
     this.#clock = clock
     this.#held = held
+    this.#duty = lifetime?.duty
     this.#wanted = wanted
     this.#adopted = adopted ?? (lifetime && hosted.server ? new AdoptedServer(hosted.server) : undefined)
     if (this.#adopted && lifetime) {
@@ -146,7 +150,7 @@ export class Tenant {
       late.resolve()
     })
     // Most shutdown code closes its server and leaves the end to Node.
-    const nothingLeft = this.#held && idle()
+    const nothingLeft = this.#held && this.#duty && idle(this.#duty)
     await Promise.race([Promise.all(waits), late.promise, nothingLeft?.reached ?? late.promise])
     nothingLeft?.cancel()
     timer.cancel()

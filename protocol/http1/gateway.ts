@@ -37,6 +37,9 @@ export interface Http1Connection {
   readonly idle: boolean
   /** Whether an exchange is running. */
   readonly busy: boolean
+  /** Of LimitedConnection. */
+  readonly waitingSince: number
+  dismiss(): boolean
 }
 
 /**
@@ -56,6 +59,8 @@ export function serveHttp1(
   const facts = factsOf(socket, options.scheme ?? 'http', peer)
   return new Connection(socket, application, options, settingsOf(options), facts, first)
 }
+
+const NEVER: number = Number.POSITIVE_INFINITY
 
 /** Pipelined requests answered before others get their turn. */
 const BURST = 32
@@ -127,6 +132,19 @@ class Connection implements Http1Connection, StreamOwner, TransportOwner, Exchan
 
   get busy(): boolean {
     return this.#held || this.#stream !== undefined
+  }
+
+  get waitingSince(): number {
+    if (this.busy || this.#http.busy || !this.#transport.open || this.#transport.backlog > 0) return NEVER
+    return this.#transport.waits.since
+  }
+
+  dismiss(): boolean {
+    // It may have sent a request just now.
+    this.#transport.arrive()
+    if (this.waitingSince === NEVER) return false
+    this.#transport.destroy()
+    return true
   }
 
   drain(): void {

@@ -50,6 +50,8 @@ const LOOKS = 4
 export class Waits implements Expirable {
   deadline: number = NEVER
   place = -1
+  /** When the present wait for a head began, on the clock's `now()`. */
+  since = 0
   readonly #waiter: Waiter
   readonly #timeouts: Http1Timeouts
   readonly #clock: Clock
@@ -88,7 +90,11 @@ export class Waits implements Expirable {
   #begin(wait: Wait): void {
     this.#wait = wait
     const ms = this.#milliseconds(wait)
-    this.#read = ms === NEVER ? NEVER : this.#clock.now() + ms
+    if (wait === 'nothing') this.#read = NEVER
+    else {
+      this.since = this.#clock.now()
+      this.#read = this.since + ms
+    }
     this.#set()
   }
 

@@ -50,6 +50,9 @@ export interface UwsgiConnection {
   abort(error: AbortError): void
   /** Whether an exchange is running, or its response still on its way. */
   readonly busy: boolean
+  /** Of LimitedConnection. */
+  readonly waitingSince: number
+  dismiss(): boolean
 }
 
 /**
@@ -137,6 +140,18 @@ class Connection implements ResponseSink, InputSource, TransportOwner, ExchangeH
 
   get draining(): boolean {
     return this.#options.host.draining
+  }
+
+  get waitingSince(): number {
+    if (this.#exchange || !this.#transport.open || this.#transport.backlog > 0) return Number.POSITIVE_INFINITY
+    return this.#transport.waits.since
+  }
+
+  dismiss(): boolean {
+    this.#transport.arrive()
+    if (this.waitingSince === Number.POSITIVE_INFINITY) return false
+    this.#transport.destroy()
+    return true
   }
 
   drain(): void {
@@ -377,6 +392,14 @@ class Handle implements UwsgiConnection {
 
   get busy(): boolean {
     return this.#connection.busy
+  }
+
+  get waitingSince(): number {
+    return this.#connection.waitingSince
+  }
+
+  dismiss(): boolean {
+    return this.#connection.dismiss()
   }
 
   drain(): void {

@@ -157,6 +157,17 @@ describe('gantry cgi', () => {
     assert.equal(await readFile(notes, 'utf8'), 'aborted CLIENT_GONE\nclosed\n')
   })
 
+  it('ends at SIGTERM while its module is still loading, whatever that waits for', async () => {
+    const module = join(directory, 'hangs.mjs')
+    await writeFile(module, 'process.stderr.write("loading");setInterval(() => {}, 1000);await new Promise(() => {})\n')
+    const child = start({}, module)
+    await once(child.stderr, 'readable')
+    child.kill('SIGTERM')
+    child.stdin.end()
+    const [code, signal] = (await once(child, 'exit')) as [number, string | null]
+    assert.deepEqual({ code, signal }, { code: 1, signal: null })
+  })
+
   it('ends in good order at SIGTERM, also while nobody takes its output', async () => {
     const notes = join(directory, 'sigterm')
     const child = start({ PATH_INFO: '/forever', QUERY_STRING: notes })

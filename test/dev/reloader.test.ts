@@ -13,6 +13,8 @@ class FakeChild implements Child<string> {
   readonly exited = this.#exited.promise
   readonly signals: string[] = []
   ended = false
+  /** Of a process that waits for a device: it ends by nothing. */
+  deaf = false
 
   constructor(name: string) {
     this.name = name
@@ -20,7 +22,7 @@ class FakeChild implements Child<string> {
 
   kill(signal: 'SIGTERM' | 'SIGINT' | 'SIGKILL'): void {
     this.signals.push(signal)
-    if (signal === 'SIGKILL') this.end(null, signal)
+    if (signal === 'SIGKILL' && !this.deaf) this.end(null, signal)
   }
 
   end(code: number | null, signal: string | null = null): void {
@@ -306,6 +308,15 @@ describe('stopping', () => {
     fixture.clock.advance(1_000)
     await stopped
     assert.deepEqual(fixture.last.signals, ['SIGTERM', 'SIGKILL'])
+  })
+
+  it('leaves one that even SIGKILL does not end to the system', async () => {
+    const fixture = await serving()
+    fixture.last.deaf = true
+    const stopped = fixture.reloader.stop(1_000)
+    fixture.clock.advance(1_000)
+    fixture.clock.advance(2_000)
+    await stopped
   })
 
   it('is not disturbed by changes', async () => {

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { Writable } from 'node:stream'
 import { describe, it } from 'node:test'
 import { setImmediate as turn } from 'node:timers/promises'
 import { LineOutput } from '../../middleware/line-output.ts'
@@ -40,6 +41,16 @@ describe('lines', () => {
     output.write('b\n')
     await turn()
     assert.equal(calls, 2)
+  })
+
+  it('whose stream fails end nothing, however many write to it', async () => {
+    const stream = new Writable({ write: (_chunk, _encoding, done) => done(new Error('the disk is full')) })
+    const outputs = Array.from({ length: 20 }, () => new LineOutput(stream))
+    for (const output of outputs) output.write('a\n')
+    await new Promise((resolve) => stream.on('close', resolve))
+    outputs[0]!.write('b\n')
+    await turn()
+    assert.equal(stream.listenerCount('error'), 1)
   })
 
   it('are refused a destination that is none', () => {

@@ -401,6 +401,29 @@ describe('a uwsgi connection', () => {
     stream.destroy()
   })
 
+  it('that has sent nothing makes room for another client, and one with a request does not', async () => {
+    const go = Promise.withResolvers<void>()
+    await using serving = await serve(async (_, start) => {
+      await go.promise
+      start('200 OK', text)
+      return [bytes('done')]
+    })
+    const busy = await serving.client()
+    busy.socket.write(get)
+    await until(() => serving.environs.length === 1)
+    const silent = await serving.client()
+    await until(() => serving.connections.length === 2)
+    assert.equal(serving.connections[0]!.waitingSince, Number.POSITIVE_INFINITY)
+    assert.ok(serving.connections[1]!.waitingSince > 0)
+    assert.deepEqual(
+      serving.connections.map((connection) => connection.dismiss()),
+      [false, true],
+    )
+    assert.equal(await silent.whole(), '')
+    go.resolve()
+    assert.equal(bodyOf(await busy.whole()), 'done')
+  })
+
   it('that has sent nothing is closed by a drain, and one with a request is not', async () => {
     const go = Promise.withResolvers<void>()
     await using serving = await serve(async (_, start) => {

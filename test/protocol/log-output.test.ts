@@ -3,8 +3,8 @@ import { execFileSync } from 'node:child_process'
 import { closeSync, openSync, read, readFileSync } from 'node:fs'
 import { test } from 'node:test'
 import { promisify } from 'node:util'
-import { LogOutput, type LogOutputOptions } from '../log-output.ts'
-import { withDirectory } from './support/directory.ts'
+import { LogOutput, type LogOutputOptions } from '../../protocol/log-output.ts'
+import { withDirectory } from '../support/directory.ts'
 
 const readSome = promisify(read)
 

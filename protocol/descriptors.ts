@@ -1,0 +1,114 @@
+/**
+ * File descriptors of this process: the limit, how many connections fit, and a log line when there are none left. Node reports nothing then:
+ * libuv accepts each client with a spare descriptor and closes the connection at once.
+ */
+
+import { closeSync, openSync, readdirSync, readFileSync } from 'node:fs'
+import type { Clock } from './clock.ts'
+import type { Logger } from './log.ts'
+
+/** Where a limit cannot be found out: what most systems have allowed for long. */
+const USUAL_LIMIT = 1024
+/** Kept back from clients: connections that may become links (128), health, refusals, undecided connections (32 each), and a few for names and files. */
+const RESERVE = 256
+/** Of a high limit a tenth is kept back: what an application or middleware opens grows with the number of requests. */
+const RESERVE_SHARE = 0.1
+
+/** How many file descriptors this process may have; Infinity: any number. Node has raised the soft limit to the hard one already. */
+export function descriptorLimit(): number {
+  try {
+    const soft = /^Max open files\s+(\S+)/m.exec(readFileSync('/proc/self/limits', 'utf8'))?.[1]
+    if (soft !== undefined) return soft === 'unlimited' ? Number.POSITIVE_INFINITY : Number(soft)
+  } catch {
+    // Not Linux.
+  }
+  try {
+    const report = process.report.getReport() as { userLimits?: { open_files?: { soft?: number | string } } }
+    const soft = report.userLimits?.open_files?.soft
+    if (soft === 'unlimited') return Number.POSITIVE_INFINITY
+    if (Number(soft) > 0) return Number(soft)
+  } catch {
+    // A runtime without reports.
+  }
+  return USUAL_LIMIT
+}
+
+function descriptorsOpen(): number {
+  try {
+    return readdirSync('/proc/self/fd').length
+  } catch {
+    // What Node itself needs, about.
+    return 32
+  }
+}
+
+/**
+ * How many client connections fit beside what must always work.
+ *
+ * @param each descriptors that serving one connection may take
+ */
+export function connectionsThatFit(
+  each: number,
+  limit: number = descriptorLimit(),
+  open: number = descriptorsOpen(),
+): number {
+  if (limit === Number.POSITIVE_INFINITY) return limit
+  const free = Math.max(0, limit - open)
+  const reserve = Math.min(Math.max(RESERVE, free * RESERVE_SHARE), free / 2)
+  return Math.max(1, Math.floor((free - reserve) / each))
+}
+
+/**
+ * How many connections clients may have.
+ *
+ * @param given `--max-connections`
+ * @param each descriptors that serving one connection may take
+ */
+export function mostConnections(given: number | undefined, each: number, log: Logger): number {
+  const fit = connectionsThatFit(each)
+  if (given !== undefined && given > fit) {
+    log.warn(
+      { maxConnections: given, fit, limit: descriptorLimit() },
+      `--max-connections ${given} is more than ulimit -n has room for beside links and health (${fit}): out of file descriptors, clients are disconnected without an answer`,
+    )
+  }
+  return given ?? fit
+}
+
+/** Time between two checks, ms: a shortage that lasts is logged within a second. */
+const LOOK_MILLISECONDS = 1_000
+
+const SHORT: ReadonlySet<string | undefined> = new Set(['EMFILE', 'ENFILE'])
+
+/**
+ * Says once in the log when the process is out of file descriptors, and once when it has some again.
+ *
+ * @param open opens one; @returns its number. Throws what the system says.
+ */
+export function watchDescriptors(
+  clock: Clock,
+  log: Logger,
+  open: () => number = () => openSync('/dev/null', 'r'),
+): void {
+  let short = false
+  const look = (): void => {
+    let code: string | undefined
+    try {
+      closeSync(open())
+    } catch (error) {
+      code = (error as NodeJS.ErrnoException).code
+    }
+    if (SHORT.has(code) !== short) {
+      short = !short
+      const limit = descriptorLimit()
+      if (short) {
+        log.error(
+          { code, limit },
+          `out of file descriptors (${code}): clients are disconnected, and nothing can be dialled or opened; raise ulimit -n, or lower --max-connections`,
+        )
+      } else log.warn({ limit }, 'file descriptors are available again')
+    }
+    clock.after(LOOK_MILLISECONDS, look)
+  }
+  clock.after(LOOK_MILLISECONDS, look)
+}

@@ -1,0 +1,41 @@
+import assert from 'node:assert/strict'
+import { type StdioOptions, spawn } from 'node:child_process'
+import { test } from 'node:test'
+import { childOf, describeExit } from '../children.ts'
+
+const stdio: StdioOptions = ['ignore', 'ignore', 'ignore', 'ipc']
+
+test('a child that cannot be started has ended, whether the system says so by an event or by throwing', async () => {
+  const starts = {
+    event: () => spawn('/nowhere/at/all', { stdio }),
+    // E2BIG.
+    thrown: () => spawn(process.execPath, ['x'.repeat(8 * 1024 * 1024)], { stdio }),
+  }
+  for (const start of Object.values(starts)) {
+    const said: Error[] = []
+    const child = childOf(start, (error) => said.push(error))
+    const exit = await child.exited
+    child.kill('SIGTERM')
+    assert.equal(describeExit(exit), 'it could not be started')
+    assert.equal(said.length, 1)
+  }
+})
+
+test('a child that was stopped goes on when it is asked to end', async () => {
+  const started = Promise.withResolvers<void>()
+  let id = 0
+  const child = childOf(
+    () => {
+      const code = 'process.on("SIGTERM", () => process.exit(7));process.send({});setInterval(() => {}, 1000)'
+      const made = spawn(process.execPath, ['-e', code], { stdio })
+      made.once('message', started.resolve)
+      id = made.pid!
+      return made
+    },
+    () => {},
+  )
+  await started.promise
+  process.kill(id, 'SIGSTOP')
+  child.kill('SIGTERM')
+  assert.deepEqual(await child.exited, { code: 7, signal: null })
+})

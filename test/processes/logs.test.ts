@@ -1,0 +1,99 @@
+/** No write of a log ends a server or a supervisor, keeps a request, or holds up a stop: whatever reads its streams, or does not. */
+
+import assert from 'node:assert/strict'
+import { join } from 'node:path'
+import { describe, it } from 'node:test'
+import { withDirectory } from '../support/directory.ts'
+import { freePort } from '../support/sockets.ts'
+import { APPLICATION, answered, ask, Command } from './commands.ts'
+import { readers } from './readers.ts'
+
+/** Access lines of so many bytes fill every pipe and socket soon. */
+const LONG = `/?${'x'.repeat(4_000)}`
+const REQUESTS = 120
+
+interface Arrangement {
+  /** @returns the command line of what is tested, and of a peer that it needs */
+  argv(port: number, directory: string): { tested: string[]; peer?: string[] }
+  /** One of its processes crashes. */
+  crash?(command: Command, port: number): Promise<unknown>
+}
+
+const quiet = ['--log-level', 'error', '--access-log', 'off']
+
+const arrangements: Readonly<Record<string, Arrangement>> = {
+  container: { argv: (port) => ({ tested: ['container', APPLICATION, '--listen', `127.0.0.1:${port}`] }) },
+  proxy: {
+    argv: (port, directory) => ({
+      tested: ['proxy', '--listen', `127.0.0.1:${port}`, '--upstream', `unix:${directory}/socket`],
+      peer: ['container', APPLICATION, '--listen', `unix:${directory}/socket`, ...quiet],
+    }),
+  },
+  'proxy --workers': {
+    argv: (port, directory) => ({
+      tested: ['proxy', '--workers', '2', '--listen', `127.0.0.1:${port}`, '--upstream', `unix:${directory}/socket`],
+      peer: ['container', APPLICATION, '--listen', `unix:${directory}/socket`, ...quiet],
+    }),
+    crash: async (command) => process.kill(command.children[0]!, 'SIGKILL'),
+  },
+  up: {
+    argv: (port) => ({ tested: ['up', APPLICATION, '--listen', `127.0.0.1:${port}`] }),
+    crash: (_, port) => ask(port, '/crash'),
+  },
+  'up --dev': {
+    argv: (port) => ({ tested: ['up', APPLICATION, '--dev', '--listen', `127.0.0.1:${port}`] }),
+    crash: (_, port) => ask(port, '/crash'),
+  },
+}
+
+for (const [reader, make] of Object.entries(readers)) {
+  describe(`with ${reader} behind both of its streams`, () => {
+    for (const [name, { argv, crash }] of Object.entries(arrangements)) {
+      it(`gantry ${name} answers${crash ? ', restarts what crashes' : ''} and stops`, () =>
+        withDirectory(async (directory) => {
+          const port = await freePort()
+          const { tested, peer } = argv(port, directory)
+          const container = peer && new Command(peer, 'ignore')
+          const [out, err] = [make(directory), make(directory)]
+          const command = new Command(tested, ['ignore', out.stdio, err.stdio])
+          try {
+            await answered(command, port)
+            for (let request = 0; request < REQUESTS; request++) assert.ok(await ask(port, LONG))
+            for (let request = 0; request < 3; request++) assert.ok(await ask(port, '/talk'))
+            if (crash) {
+              const before = await answered(command, port)
+              await crash(command, port)
+              const after = await answered(command, port)
+              if (!peer) assert.notEqual(after, before)
+              assert.ok(await ask(port, LONG))
+            }
+            command.process.kill('SIGTERM')
+            assert.deepEqual(await command.exited, { code: 0, signal: null })
+          } finally {
+            await command.end()
+            await container?.end()
+            out.close()
+            err.close()
+          }
+        }))
+    }
+
+    it('gantry health gives its verdict', () =>
+      withDirectory(async (directory) => {
+        const [out, err] = [make(directory), make(directory)]
+        const command = new Command(['health', `unix:${join(directory, 'nobody')}`], ['ignore', out.stdio, err.stdio])
+        assert.deepEqual(await command.exited, { code: 1, signal: null })
+        out.close()
+        err.close()
+      }))
+
+    it('a command line that is wrong ends with 1', () =>
+      withDirectory(async (directory) => {
+        const [out, err] = [make(directory), make(directory)]
+        const command = new Command(['proxy', '--nonsense'], ['ignore', out.stdio, err.stdio])
+        assert.deepEqual(await command.exited, { code: 1, signal: null })
+        out.close()
+        err.close()
+      }))
+  })
+}

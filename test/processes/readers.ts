@@ -1,0 +1,91 @@
+/** What may be at the other end of a process's standard streams: readers that have gone, that stall, and disks that are full. */
+
+import { execFileSync } from 'node:child_process'
+import { closeSync, constants, openSync, readSync, writeSync } from 'node:fs'
+
+export interface Reader {
+  /** For `spawn`. */
+  readonly stdio: number | 'pipe'
+  close(): void
+}
+
+const { O_RDWR, O_NONBLOCK } = constants
+
+/** A pipe with a name in `directory`, full from the start unless told otherwise; its writers block, as those of a shell's pipes do. */
+export class Pipe implements Reader {
+  readonly stdio: number
+  readonly #path: string
+  #reader: number
+
+  constructor(directory: string, full = true) {
+    this.#path = `${directory}/${Math.random().toString(36).slice(2)}`
+    execFileSync('mkfifo', [this.#path])
+    this.#reader = openSync(this.#path, O_RDWR | O_NONBLOCK)
+    this.stdio = openSync(this.#path, 'w')
+    if (full) this.fill()
+  }
+
+  fill(): void {
+    for (const size of [4096, 1]) {
+      const bytes = Buffer.alloc(size, '\n')
+      while (attempt(() => writeSync(this.#reader, bytes)) !== undefined);
+    }
+  }
+
+  /** What is in it now. */
+  read(): string {
+    const bytes = Buffer.alloc(64 * 1024)
+    let text = ''
+    for (;;) {
+      const length = attempt(() => readSync(this.#reader, bytes))
+      if (length === undefined || length === 0) return text
+      text += bytes.toString('utf8', 0, length)
+    }
+  }
+
+  /** The reader goes. */
+  leave(): void {
+    closeSync(this.#reader)
+  }
+
+  /** There is a reader again. */
+  returns(): void {
+    this.#reader = openSync(this.#path, O_RDWR | O_NONBLOCK)
+  }
+
+  close(): void {
+    closeSync(this.stdio)
+  }
+}
+
+/** What it gives; undefined where it would have to wait. */
+function attempt(act: () => number): number | undefined {
+  try {
+    return act()
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') throw error
+    return undefined
+  }
+}
+
+export const readers: Readonly<Record<string, (directory: string) => Reader>> = {
+  'a full disk (/dev/full)': () => {
+    const stdio = openSync('/dev/full', 'w')
+    return { stdio, close: () => closeSync(stdio) }
+  },
+  'a pipe whose reader has gone': (directory) => {
+    const pipe = new Pipe(directory, false)
+    pipe.leave()
+    return pipe
+  },
+  'a full pipe that nobody reads': (directory) => {
+    const pipe = new Pipe(directory)
+    const close = (): void => {
+      pipe.close()
+      pipe.leave()
+    }
+    return { stdio: pipe.stdio, close }
+  },
+  // As systemd's journal is, and every stream of a child of Node's. Full once it holds some 300 KB.
+  'a Unix socket that nobody reads': () => ({ stdio: 'pipe', close: () => {} }),
+}

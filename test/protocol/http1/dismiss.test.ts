@@ -1,0 +1,176 @@
+/** Making room: which connections may be ended for another client, and what those hear for whom there is none. */
+
+import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { connect, createServer, type Socket } from 'node:net'
+import { describe, it } from 'node:test'
+import type { Application, Headers } from '../../../protocol/application.ts'
+import { Refusals } from '../../../protocol/http1/refusals.ts'
+import { FakeClock } from '../../support/clock.ts'
+import type { HttpClient } from '../../support/http-client.ts'
+import { listening } from '../../support/sockets.ts'
+import { busyTurn } from '../../support/turns.ts'
+import { Serving, until } from './serving.ts'
+
+const text: Headers = [['Content-Type', 'text/plain']]
+const hello: Application = (_, start) => {
+  start('200 OK', text)
+  return [Buffer.from('hello')]
+}
+const NEVER = Number.POSITIVE_INFINITY
+
+/** A connection, and the gateway's view of it. */
+async function meet(serving: Serving): Promise<{ client: HttpClient; connection: Serving['connections'][number] }> {
+  const at = serving.connections.length
+  const client = await serving.client()
+  await until(() => serving.connections.length > at)
+  return { client, connection: serving.connections[at]! }
+}
+
+describe('a connection', () => {
+  it('on which nothing came waits since it was accepted, and can be dismissed', async () => {
+    const clock = new FakeClock()
+    await using serving = await Serving.start(hello, { clock })
+    const { connection } = await meet(serving)
+    assert.equal(connection.waitingSince, clock.now())
+    clock.advance(500)
+    assert.equal(connection.waitingSince, clock.now() - 500)
+    assert.equal(connection.dismiss(), true)
+    await until(() => serving.closed === 1)
+  })
+
+  it('that is idle after a request waits since its answer', async () => {
+    const clock = new FakeClock()
+    await using serving = await Serving.start(hello, { clock })
+    const { client, connection } = await meet(serving)
+    clock.advance(500)
+    const answer = client.fetch({ target: '/' })
+    await until(() => serving.settled === 1 && connection.waitingSince !== NEVER)
+    clock.advance(1)
+    assert.equal((await answer).body.toString(), 'hello')
+    assert.equal(connection.waitingSince, clock.now() - 1)
+    assert.equal(connection.dismiss(), true)
+  })
+
+  it('with half a head can be dismissed', async () => {
+    await using serving = await Serving.start(hello)
+    const { client, connection } = await meet(serving)
+    client.socket.write('GET / HTTP/1.1\r\nHost: a\r\n')
+    await until(() => serving.sockets[0]!.bytesRead > 0)
+    assert.notEqual(connection.waitingSince, NEVER)
+    assert.equal(connection.dismiss(), true)
+    await until(() => serving.closed === 1)
+  })
+
+  it('whose request runs is not dismissed', async () => {
+    const gate = Promise.withResolvers<void>()
+    await using serving = await Serving.start(async (environ, start) => {
+      await gate.promise
+      return hello(environ, start)
+    })
+    const { client, connection } = await meet(serving)
+    const answer = client.fetch({ target: '/' })
+    await until(() => serving.environs.length === 1)
+    assert.equal(connection.waitingSince, NEVER)
+    assert.equal(connection.dismiss(), false)
+    gate.resolve()
+    assert.equal((await answer).body.toString(), 'hello')
+  })
+
+  it('whose request has been read and not looked at yet is not dismissed', async () => {
+    const gate = Promise.withResolvers<void>()
+    const clock = new FakeClock()
+    await using serving = await Serving.start(
+      async (environ, start) => {
+        await gate.promise
+        return hello(environ, start)
+      },
+      { clock },
+    )
+    const { client, connection } = await meet(serving)
+    await busyTurn(clock)
+    serving.sockets[0]!.emit('data', Buffer.from('GET / HTTP/1.1\r\nHost: a\r\n\r\n'))
+    assert.equal(serving.environs.length, 0)
+    assert.equal(connection.dismiss(), false)
+    gate.resolve()
+    assert.match((await once(client.socket, 'data')).toString(), /^HTTP\/1\.1 200 /)
+  })
+
+  it('whose client has not taken all of its answer is not dismissed', async () => {
+    const size = 16 * 1024 * 1024
+    await using serving = await Serving.start((_, start) => {
+      start('200 OK', [...text, ['Content-Length', String(size)]])
+      return [Buffer.alloc(size)]
+    })
+    const { client, connection } = await meet(serving)
+    client.socket.pause()
+    client.socket.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n')
+    await until(() => serving.settled === 1)
+    assert.equal(connection.waitingSince, NEVER)
+    assert.equal(connection.dismiss(), false)
+  })
+
+  it('that was upgraded is not dismissed', async () => {
+    await using serving = await Serving.start((environ, start) => {
+      start('101 Switching Protocols', [
+        ['Connection', 'Upgrade'],
+        ['Upgrade', 'test'],
+      ])
+      environ.gantry.upgrade()
+      return []
+    })
+    const { client, connection } = await meet(serving)
+    client.socket.write('GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: test\r\n\r\n')
+    await once(client.socket, 'readable')
+    assert.equal(connection.waitingSince, NEVER)
+    assert.equal(connection.dismiss(), false)
+  })
+})
+
+describe('a refusal', () => {
+  async function refusing(most: number, body: (clock: FakeClock, meet: () => Promise<Socket>) => Promise<void>) {
+    const clock = new FakeClock()
+    const refusals = new Refusals(clock, most)
+    const server = await listening(createServer({ allowHalfOpen: true }, (socket) => refusals.refuse(socket)))
+    const sockets: Socket[] = []
+    await body(clock, async () => {
+      const socket = connect({ host: '127.0.0.1', port: server.address.port, allowHalfOpen: true })
+      sockets.push(socket.on('error', () => {}))
+      await once(socket, 'connect')
+      return socket
+    })
+    for (const socket of sockets) socket.destroy()
+    await server.stop()
+  }
+
+  it('is a whole answer, also for a client that sends much before it reads', () =>
+    refusing(10, async (_, meet) => {
+      const socket = await meet()
+      let came = ''
+      socket.setEncoding('latin1').on('data', (chunk: string) => (came += chunk))
+      socket.write(`POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n${'x'.repeat(100_000)}`)
+      await once(socket, 'end')
+      assert.match(came, /^HTTP\/1\.1 503 Service Unavailable\r\n/)
+      assert.match(came, /\r\nRetry-After: 1\r\n/)
+      assert.match(came, /\r\nConnection: close\r\n\r\n503 Service Unavailable\n$/)
+    }))
+
+  it('is given to a bounded number at once, and for a bounded time', () =>
+    refusing(2, async (clock, meet) => {
+      const answered = async (socket: Socket): Promise<boolean> => {
+        let length = 0
+        socket.on('data', (chunk) => (length += chunk.length))
+        await once(socket, 'end')
+        return length > 0
+      }
+      const [one, two] = [await meet(), await meet()]
+      assert.deepEqual(await Promise.all([one, two].map(answered)), [true, true])
+      assert.equal(await answered(await meet()), false)
+      // They have not closed their side.
+      clock.advance(1_000)
+      const closed = [one, two].map((socket) => once(socket, 'close'))
+      for (const socket of [one, two]) socket.end('x')
+      await Promise.all(closed)
+      assert.equal(await answered(await meet()), true)
+    }))
+})
