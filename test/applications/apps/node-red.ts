@@ -4,20 +4,28 @@ import { json, multipart, one, type TestedApplication } from '../shape.ts'
 
 const flow = [
   { id: 'tab', type: 'tab', label: 'Flow' },
-  { id: 'asked', type: 'http in', z: 'tab', url: '/hello', method: 'get', wires: [['body']] },
+  { id: 'asked', type: 'http in', z: 'tab', url: '/hello', method: 'get', wires: [['text']] },
   {
-    id: 'body',
+    id: 'text',
     type: 'template',
     z: 'tab',
     field: 'payload',
     format: 'handlebars',
     template: 'hello {{req.query.name}}',
-    wires: [['out']],
+    wires: [['answer']],
   },
-  { id: 'out', type: 'http response', z: 'tab', statusCode: '200', headers: { 'x-flow': 'yes' } },
-  { id: 'posted', type: 'http in', z: 'tab', url: '/echo', method: 'post', upload: true, wires: [['out']] },
-  { id: 'slowly', type: 'http in', z: 'tab', url: '/slow', method: 'get', wires: [['delay']] },
-  { id: 'delay', type: 'delay', z: 'tab', pauseType: 'delay', timeout: '1', timeoutUnits: 'seconds', wires: [['out']] },
+  { id: 'answer', type: 'http response', z: 'tab', statusCode: '200', headers: { 'x-flow': 'yes' } },
+  { id: 'posted', type: 'http in', z: 'tab', url: '/echo', method: 'post', upload: true, wires: [['answer']] },
+  { id: 'slowly', type: 'http in', z: 'tab', url: '/slow', method: 'get', wires: [['later']] },
+  {
+    id: 'later',
+    type: 'delay',
+    z: 'tab',
+    pauseType: 'delay',
+    timeout: '1',
+    timeoutUnits: 'seconds',
+    wires: [['answer']],
+  },
 ]
 
 export const nodeRed: TestedApplication = {
