@@ -12,7 +12,8 @@ const SHOWN_WIDTH = 300
 
 /** What one case saw of one server. */
 export interface Observation {
-  readonly port: number
+  /** Ports, which vary. */
+  readonly ports: readonly number[]
   /** The answers to the case's requests, or what its `run` said. */
   readonly answers: readonly Answer[]
   readonly value: unknown
@@ -28,12 +29,12 @@ const everywhere: Varying = [
 ]
 
 /** `value` as JSON has it, without ports, times and ids. */
-function normalised(value: unknown, port: number, varying: Varying): unknown {
-  const rules: Varying = [...everywhere, ...varying, [new RegExp(`\\b${port}\\b`, 'g'), 'PORT']]
+function normalised(value: unknown, ports: readonly number[], varying: Varying): unknown {
+  const rules: Varying = [...everywhere, ...varying, [new RegExp(`\\b(${ports.join('|')})\\b`, 'g'), 'PORT']]
   const text = (one: string): string => rules.reduce((result, [pattern, word]) => result.replace(pattern, word), one)
   const walk = (one: unknown): unknown => {
     if (typeof one === 'string') return text(one)
-    if (one === port) return 'PORT'
+    if (ports.includes(one as number)) return 'PORT'
     if (Array.isArray(one)) return one.map(walk)
     if (typeof one !== 'object' || one === null) return one
     return Object.fromEntries(Object.entries(one).map(([name, inner]) => [text(name), walk(inner)]))
@@ -54,14 +55,14 @@ function shown(answer: Answer, other: Answer | undefined, except: readonly strin
 
 /** Runs `one` against `server`. */
 export async function observe(one: Case, server: Server): Promise<Observation> {
-  const { port } = server
+  const ports = [server.port, server.own]
   try {
-    if (one.run) return { port, answers: [], value: await one.run(server) }
+    if (one.run) return { ports, answers: [], value: await one.run(server) }
     const answers: Answer[] = []
     for (const request of one.requests ?? []) answers.push(await server.fetch(request))
-    return { port, answers, value: undefined }
+    return { ports, answers, value: undefined }
   } catch (error) {
-    return { port, answers: [], value: undefined, error: (error as Error).message }
+    return { ports, answers: [], value: undefined, error: (error as Error).message }
   } finally {
     server.closeClients()
   }
@@ -70,13 +71,13 @@ export async function observe(one: Case, server: Server): Promise<Observation> {
 /** What is wrong with plain node's run of `one`: it must be what the case is about. */
 export function faultOfPlain(
   one: Case,
-  { port, answers, value, error }: Observation,
+  { ports, answers, value, error }: Observation,
   start: Start,
 ): string | undefined {
   if (error !== undefined) return error
   const status = answers.map((answer) => answer.status)
   if (one.status) return difference(one.status, status)
-  return 'sees' in one ? difference(one.sees, normalised(value, port, start.varying ?? [])) : undefined
+  return 'sees' in one ? difference(one.sees, normalised(value, ports, start.varying ?? [])) : undefined
 }
 
 /** How `other` differs from plain node. */
@@ -84,9 +85,9 @@ export function faultOf(one: Case, plain: Observation, other: Observation, start
   if (other.error !== undefined) return other.error
   const { varying = [] } = start
   const view = (mine: Observation, theirs: Observation): unknown => {
-    if (one.run) return normalised(mine.value, mine.port, varying)
+    if (one.run) return normalised(mine.value, mine.ports, varying)
     const answers = mine.answers.map((answer, at) => shown(answer, theirs.answers[at], one.except ?? []))
-    return normalised(answers, mine.port, varying)
+    return normalised(answers, mine.ports, varying)
   }
   return difference(one.differs ? one.differs.sees : view(plain, other), view(other, plain))
 }

@@ -20,7 +20,7 @@ const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {
     only: { type: 'string', default: '' },
-    in: { type: 'string', default: 'up,join' },
+    in: { type: 'string', default: 'up,join,http' },
     folder: { type: 'string', default: join(tmpdir(), 'gantry-applications') },
     verbose: { type: 'boolean', default: false },
   },

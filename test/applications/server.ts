@@ -2,13 +2,14 @@
 
 import { once } from 'node:events'
 import { rm } from 'node:fs/promises'
+import { createServer } from 'node:net'
 import { join } from 'node:path'
 import WebSocket from 'ws'
 import { within } from '../frameworks/arrangement.ts'
 import { repositoryFile, TestChild } from '../support/child.ts'
 import type { Answer, Fields, RequestOptions } from '../support/client.ts'
 import { HttpClient } from '../support/http-client.ts'
-import { freePort, temporary } from '../support/sockets.ts'
+import { temporary } from '../support/sockets.ts'
 import type { Arrangement, Command, Start } from './shape.ts'
 
 /** Milliseconds in which an application starts: one that compiles its pages takes most of a minute on a busy machine. */
@@ -51,6 +52,8 @@ export class Server {
   readonly arrangement: Arrangement
   /** Where clients connect. */
   readonly port: number
+  /** The application's PORT: that of clients on plain node. */
+  readonly own: number
   /** The process that a service manager would know. */
   readonly main: TestChild
   readonly #children: readonly TestChild[]
@@ -61,11 +64,13 @@ export class Server {
   constructor(
     arrangement: Arrangement,
     port: number,
+    own: number,
     children: readonly [main: TestChild, ...others: TestChild[]],
     clean: () => Promise<void>,
   ) {
     this.arrangement = arrangement
     this.port = port
+    this.own = own
     this.main = children[0]
     this.#children = children
     this.#clean = clean
@@ -176,6 +181,19 @@ export class Server {
   }
 }
 
+/** A port below those that the system gives to others meanwhile (32768 on, on Linux). */
+async function freePort(): Promise<number> {
+  for (;;) {
+    const port = 20_000 + Math.floor(Math.random() * 12_000)
+    const probe = createServer()
+    const free = await new Promise<boolean>((resolve) => {
+      probe.once('error', () => resolve(false)).listen(port, '127.0.0.1', () => resolve(true))
+    })
+    probe.close()
+    if (free) return port
+  }
+}
+
 export function pause(milliseconds: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, milliseconds))
 }
@@ -202,6 +220,11 @@ function commandLines(
       return [
         [GANTRY, 'container', module, '--interface', 'node', '--join', socket, ...quiet, ...rest],
         [GANTRY, 'proxy', ...listen, '--join-listen', socket, ...quiet],
+      ]
+    case 'http':
+      return [
+        [module, ...args],
+        [GANTRY, 'proxy', ...listen, '--upstream', `http://127.0.0.1:${own}`, ...quiet],
       ]
   }
 }
@@ -237,7 +260,7 @@ export async function startServer(arrangement: Arrangement, start: Start, folder
     const lines = commandLines(arrangement, start, { folder, port, own, directory })
     for (const argv of lines) children.push(run(argv, folder, env))
     if (beside) children.push(beside[0])
-    const server = new Server(arrangement, port, children as [TestChild], clean)
+    const server = new Server(arrangement, port, own, children as [TestChild], clean)
     await up(server.main, port, start.ready ?? '/')
     return server
   } catch (error) {

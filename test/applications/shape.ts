@@ -3,8 +3,8 @@
 import type { Fields, RequestOptions } from '../support/client.ts'
 import type { Server } from './server.ts'
 
-/** Plain node, `gantry up`, or a proxy that a container has joined. */
-export const arrangements = ['node', 'up', 'join'] as const
+/** Plain node, `gantry up`, a proxy that a container has joined, or a proxy before the server of plain node. */
+export const arrangements = ['node', 'up', 'join', 'http'] as const
 export type Arrangement = (typeof arrangements)[number]
 
 /** Clients do the same to every arrangement, and what they see is compared with what they see of plain node. */

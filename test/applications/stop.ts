@@ -102,23 +102,25 @@ const ABNORMAL = 1006
 /** What is worse than on plain node. */
 export function worseThan(plain: Stop, other: Stop, arrangement: Arrangement): string[] {
   const faults: string[] = []
-  // A proxy that has no container left says so.
-  const allowed = arrangement === 'join' ? ['503'] : []
+  // A proxy that has nothing left behind it says so.
+  const allowed = { up: [], node: [], join: ['503'], http: ['502', '503'] }[arrangement] as readonly string[]
   const cut = Object.keys(other.answers).filter(
     (kind) => /cut|^5/.test(kind) && !(kind in plain.answers) && !allowed.includes(kind),
   )
   // What an application gives up by itself when it stops has the drain timeout, and then an error page.
-  const gaveUp = plain.exit !== 'SIGTERM' && !/^2|^-/.test(plain.running)
+  const gaveUp = (plain.exit !== 'SIGTERM' || arrangement === 'http') && !/^2|^-/.test(plain.running)
   if (!gaveUp && !/^2|^-/.test(other.running)) faults.push(`the running request: ${other.running}`)
   // A process that a signal ended had no say; Gantry's has finished what ran.
   const expected = plain.exit === 'SIGTERM' ? ['0', 'SIGTERM'] : [plain.exit]
   // `gantry up` ends as a supervisor that did what it was told.
   if (arrangement === 'up') expected.push('0')
+  for (const kind of cut) faults.push(`${other.answers[kind]} answers ${kind}`)
+  // Node's own server waits for the connections that a proxy keeps and uses, as long as there are requests.
+  if (arrangement === 'http') return faults
   if (!expected.includes(other.exit)) faults.push(`exit ${other.exit} instead of ${expected.join(' or ')}`)
   // A WebSocket that the application does not end is a request that runs: it has the drain timeout.
   const waits = gaveUp || plain.socket === ABNORMAL ? DRAIN : 0
   const longest = Math.max(plain.seconds, other.running === '-' ? 0 : RUNNING) + waits + SLACK
   if (other.seconds > longest) faults.push(`${other.seconds} s instead of ${plain.seconds} s`)
-  for (const kind of cut) faults.push(`${other.answers[kind]} answers ${kind}`)
   return faults
 }
