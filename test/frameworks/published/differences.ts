@@ -19,6 +19,16 @@ const halfClose = "the end of a client's sending aborts its request, unless --ha
 const raw =
   'an answer that is written to req.socket by hand is no response: the request fails, and the connection is kept'
 
+const framing = "a response's Transfer-Encoding is the gateway's own: what it has whole gets a Content-Length"
+const target = 'a target with a bad % escape is refused by the proxy'
+const method = 'a method of other protocols (SOURCE, of Icecast) is refused'
+const artefact = 'the test depends on when a server in the same process has begun to listen, or on how much it keeps'
+
+/** Tests of checkouts; each word of a list is part of a test's name. */
+function checkout(name: string, reason: string, tests: readonly string[]): PublishedDifference[] {
+  return tests.map((test) => ({ file: `checkouts/${name}`, test, reason }))
+}
+
 export const publishedDifferences: readonly PublishedDifference[] = [
   { file: 'fastify/test/404s.test.js', test: 'Unknown method', reason: malformed },
   { file: 'fastify/test/client-timeout.test.js', test: 'requestTimeout', reason: connections },
@@ -43,6 +53,24 @@ export const publishedDifferences: readonly PublishedDifference[] = [
   { file: 'fastify/test/url-rewriting.test.js', test: 'Should throw an error', reason: unanswered },
   { file: '@fastify/websocket/test/hooks.test.js', test: 'Should not hijack reply', reason: halfClose },
   { file: '@fastify/websocket/test/router.test.js', test: 'depending on the headers', reason: host },
+  ...checkout('express', forwarded, [
+    ...['.host when "trust proxy" is enabled', '.hostname when "trust proxy" is enabled', 'X-Forwarded-For is present'],
+    ...['.protocol when "trust proxy" is enabled', 'X-Forwarded-Proto is present', 'with trusted X-Forwarded-Host'],
+  ]),
+  ...checkout('express', "the client's address has no IPv6 prefix", ['should return the remote address']),
+  ...checkout('express', target, ['URL malformed']),
+  ...checkout('express', method, ['SOURCE']),
+  ...checkout('express', host, ['accepting html should escape', 'evil javascript', 'accepting text should encode']),
+  ...checkout('express', framing, ['when Transfer-Encoding header is present']),
+  ...checkout('express', 'an upgrade that nobody asked for is a fault', ['status code to 101']),
+  ...checkout('koa', forwarded, ['should get secure from request']),
+  ...checkout('koa', framing, ['should not add Content-Length when Transfer-Encoding', 'when 205']),
+  ...checkout('koa', halfClose, ['when continuous requests']),
+  ...checkout('koa', artefact, ['when response finished']),
+  ...checkout('node-server', host, ['w/o host header']),
+  ...checkout('node-server', target, ['mixed separators']),
+  ...checkout('node-server', connections, ['lingering close']),
+  ...checkout('node-server', artefact, ['Memory leak test']),
 ]
 
 export function publishedDifference(file: string, test: string): PublishedDifference | undefined {

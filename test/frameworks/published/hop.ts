@@ -1,23 +1,21 @@
-/** A container and a proxy before one `http.Server`, in this process, over frames on a Unix socket. */
+/** A container and a proxy before one `http.Server`, in this process, over frames on a Unix socket. It is handed its clients' sockets. */
 
-import { lookup } from 'node:dns/promises'
 import { mkdtempSync, rmSync } from 'node:fs'
 import type { Server } from 'node:http'
-import { type AddressInfo, isIP } from 'node:net'
+import { Server as NetServer, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { serverApplication } from '../../../container/interfaces/server-application.ts'
 import { containerOptions } from '../../../container/options.ts'
 import { serveContainer } from '../../../container/serve.ts'
-import { printAddress } from '../../../protocol/address.ts'
-import { ListenError } from '../../../protocol/listen.ts'
 import { silent } from '../../../protocol/log.ts'
 import { parseOptions } from '../../../protocol/options.ts'
 import { proxyOptions } from '../../../proxy/options.ts'
 import { serveProxy } from '../../../proxy/serve.ts'
 
 export interface Hop {
-  readonly address: AddressInfo | string
+  /** Serves a client. */
+  accept(socket: Socket): void
   /** Ends what runs. */
   cut(): void
   stop(): Promise<void>
@@ -26,11 +24,25 @@ export interface Hop {
 /** How long a stop waits for what runs: suites close servers with requests that never end. */
 const DRAIN = '1s'
 
-/** @throws what `listen` says; an address that is taken has node's code */
-export async function startHop(
-  server: Server,
-  asked: { port?: number | string; host?: string | undefined; path?: string },
-): Promise<Hop> {
+/** Servers that began to listen: a proxy does not show its own. */
+const listeners: Set<WeakRef<NetServer>> = new Set()
+const listen = NetServer.prototype.listen
+NetServer.prototype.listen = function (this: NetServer, ...given: Parameters<typeof listen>): NetServer {
+  listeners.add(new WeakRef(this))
+  return listen.apply(this, given)
+} as typeof listen
+
+function listenerOn(port: number): NetServer {
+  for (const reference of listeners) {
+    const server = reference.deref()
+    const address = server?.address()
+    if (typeof address === 'object' && address?.port === port) return server!
+    if (!server) listeners.delete(reference)
+  }
+  throw new Error(`nothing listens on port ${port}`)
+}
+
+export async function startHop(server: Server): Promise<Hop> {
   const directory = mkdtempSync(join(tmpdir(), 'gantry-'))
   const socket = `unix:${join(directory, 'socket')}`
   const argv = ['--listen', socket, '--drain-timeout', DRAIN]
@@ -38,39 +50,17 @@ export async function startHop(
     log: silent,
     application: serverApplication(server),
   })
-  const host = await hostOf(asked.host)
-  const listen =
-    asked.path === undefined ? printAddress({ kind: 'tcp', host, port: Number(asked.port ?? 0) }) : `unix:${asked.path}`
-  const front = ['--listen', listen, '--upstream', socket, '--drain-timeout', DRAIN]
-  const stop = async (): Promise<void> => {
-    await container.drain()
-    rmSync(directory, { recursive: true, force: true })
-  }
-  let proxy: Awaited<ReturnType<typeof serveProxy>>
-  try {
-    proxy = await serveProxy(parseOptions(proxyOptions, front).values, { log: silent })
-  } catch (error) {
-    await stop()
-    if (error instanceof ListenError && error.code === 'ADDRESS_IN_USE')
-      throw Object.assign(error, { code: 'EADDRINUSE' })
-    throw error
-  }
-  const tcp = proxy.addresses.find((one) => one.kind === 'tcp')
-  const address = tcp
-    ? { address: tcp.host, family: isIP(tcp.host) === 6 ? 'IPv6' : 'IPv4', port: tcp.port }
-    : (asked.path ?? '')
+  const front = ['--listen', '127.0.0.1:0', '--upstream', socket, '--drain-timeout', DRAIN]
+  const proxy = await serveProxy(parseOptions(proxyOptions, front).values, { log: silent })
+  const [address] = proxy.addresses
+  const listener = listenerOn(address?.kind === 'tcp' ? address.port : 0)
   return {
-    address,
+    accept: (client) => void listener.emit('connection', client),
     cut: () => void proxy.drain(),
     async stop() {
       await proxy.drain()
-      await stop()
+      await container.drain()
+      rmSync(directory, { recursive: true, force: true })
     },
   }
-}
-
-/** What node's own `listen` makes of a host. */
-async function hostOf(host: string | undefined): Promise<string> {
-  if (host === undefined || host === '') return '::'
-  return isIP(host) === 0 ? (await lookup(host)).address : host
 }

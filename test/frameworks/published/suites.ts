@@ -42,12 +42,20 @@ export interface Ran {
   readonly outcomes: readonly Outcome[]
 }
 
-/** Runs one file to its end, or until it is killed. */
-export async function runFile(file: string, throughPair: boolean): Promise<Ran> {
-  const argv = ['--test-reporter', reporter, '--test-timeout', '20000', file]
+/**
+ * Runs one file to its end, or until it is killed.
+ *
+ * @param folder Where it is run. Default: what its folder `test` is in.
+ */
+export async function runFile(
+  file: string,
+  throughPair: boolean,
+  folder: string = file.slice(0, file.lastIndexOf('/test/')),
+): Promise<Ran> {
+  const argv = ['--test-reporter', reporter, '--test-timeout', '20000', '--test-force-exit', file]
   const child = new TestChild(throughPair ? ['--import', preload, ...argv] : argv, {
     patience: PATIENCE,
-    cwd: join(file.slice(0, file.lastIndexOf('/test/')), '.'),
+    cwd: folder,
     env: { NODE_NO_WARNINGS: '1' },
   })
   await child.exited

@@ -4,9 +4,16 @@
  * need; between them is a Unix socket.
  */
 
+import { once } from 'node:events'
 import { rmSync } from 'node:fs'
 import { Server } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import {
+  type AddressInfo,
+  createServer as createNetServer,
+  type ListenOptions,
+  type Server as NetServer,
+  type Socket,
+} from 'node:net'
 import type { Hop } from './hop.ts'
 
 type Callback = (error?: Error) => void
@@ -22,35 +29,55 @@ function askedOf(given: unknown[]): Asked {
   const [one, two] = given
   if (typeof one === 'object' && one !== null) return one as Asked
   if (typeof one === 'string' && Number.isNaN(Number(one))) return { path: one }
+  if (typeof one === 'function') return {}
   return { port: Number(one ?? 0), host: typeof two === 'string' ? two : undefined }
+}
+
+/** What `net.Server`, which is not replaced, is asked to listen on. */
+function boundTo({ port, host, path }: Asked): ListenOptions {
+  return path === undefined ? { port: Number(port ?? 0), ...(host === undefined ? {} : { host }) } : { path }
 }
 
 /** An `http.Server` in whose place a hop listens. */
 class Replaced {
   readonly #server: Server
+  /** Bound at once, for there are callers that ask for the address before anything else; its clients wait for the hop. */
+  readonly #door: NetServer = createNetServer({ allowHalfOpen: true, noDelay: true })
   readonly #starting: Promise<Hop | undefined>
   #hop: Hop | undefined
   #closing: Promise<void> | undefined
 
   constructor(server: Server, asked: Asked) {
     this.#server = server
-    this.#starting = this.#start(asked)
+    this.#door.on('connection', (socket: Socket) => void this.#accept(socket))
+    // One that is closed at once never says that it listens.
+    const bound = Promise.race([once(this.#door, 'listening'), once(this.#door, 'close')])
+    this.#door.listen(boundTo(asked))
+    this.#starting = this.#start(bound)
     asked.signal?.addEventListener('abort', () => server.close())
   }
 
   get listening(): boolean {
-    return this.#hop !== undefined && this.#closing === undefined
+    return this.#door.listening
   }
 
   cut(): void {
     this.#hop?.cut()
   }
 
-  async #start(asked: Asked): Promise<Hop | undefined> {
+  async #accept(socket: Socket): Promise<void> {
+    socket.on('error', () => {})
+    const hop = await this.#starting
+    if (hop) hop.accept(socket)
+    else socket.destroy()
+  }
+
+  async #start(bound: Promise<unknown>): Promise<Hop | undefined> {
     try {
+      await bound
       // Late: most of the files that are run never listen.
       const { startHop } = await import('./hop.ts')
-      this.#hop = await startHop(this.#server, asked)
+      this.#hop = await startHop(this.#server)
       if (!this.#closing) this.#server.emit('listening')
       return this.#hop
     } catch (error) {
@@ -60,11 +87,12 @@ class Replaced {
   }
 
   address(): AddressInfo | string | null {
-    return this.#closing ? null : (this.#hop?.address ?? null)
+    return this.#door.address()
   }
 
   close(callback?: Callback): Server {
     const again = this.#closing !== undefined
+    if (this.#door.listening) this.#door.close()
     this.#closing ??= this.#starting.then(async (hop) => {
       await hop?.stop()
       replaced.delete(this.#server)

@@ -1,0 +1,119 @@
+/** What clients do to any application that has the routes: `/stream`, `/late`, `/notes`, `/events`. */
+
+import type { Answer } from '../support/client.ts'
+import { pause, type Server } from './server.ts'
+import type { Case } from './shape.ts'
+
+/** Milliseconds that a client waits before it gives up a response that has not begun. */
+const IMPATIENCE = 300
+
+/** JavaScript for an application's module: notes that its routes take, and `/notes` gives. */
+export const NOTES = `
+const notes = (globalThis.notes ??= [])
+const note = (text) => void notes.push(text)
+`
+
+/** A client that leaves in the middle of a stream; the application notes it. */
+export function abortedStream(target: string, noted: string): Case {
+  return {
+    title: `A client that aborts ${target} ends it`,
+    async run(server) {
+      const client = await server.connect()
+      const sent = client.request(server.addressed({ target }))
+      const head = await sent.head()
+      await sent.has(1)
+      sent.abort('reset')
+      const notes = await server.eventually<string[]>('/notes', (all) => all.includes(noted))
+      return { status: head.status, noted: notes.filter((one) => one === noted).length }
+    },
+    sees: { status: 200, noted: 1 },
+  }
+}
+
+/** A client that leaves before the head; the application answers nevertheless, and goes on. */
+export function abortedBeforeHead(target: string, noted: string, method: string = 'GET'): Case {
+  return {
+    title: `A client that leaves before ${method} ${target} is answered harms nobody`,
+    async run(server) {
+      const client = await server.connect()
+      client.request(server.addressed({ target, method }))
+      await pause(IMPATIENCE)
+      client.destroy()
+      const notes = await server.eventually<string[]>('/notes', (all) => all.includes(noted))
+      return { noted: notes.filter((one) => one === noted).length, alive: server.alive }
+    },
+    sees: { noted: 1, alive: true },
+  }
+}
+
+/** When the parts of a stream come: not all at its end. */
+export function streamed(target: string, part: string, parts: number): Case {
+  return {
+    title: `The parts of ${target} come as they are written`,
+    async run(server) {
+      const { early, answer } = await begun(server, target, part)
+      const count = answer.body.toString().split(part).length - 1
+      return { early, count, complete: answer.complete }
+    },
+    sees: { early: true, count: parts, complete: true },
+  }
+}
+
+/** A page of which `first` is sent before `last` is known. */
+export function suspended(target: string, first: string, last: string): Case {
+  return {
+    title: `${target} is sent before it is whole`,
+    async run(server) {
+      const { early, answer } = await begun(server, target, first)
+      return { early, whole: answer.body.includes(last), complete: answer.complete }
+    },
+    sees: { early: true, whole: true, complete: true },
+  }
+}
+
+/** The answer to a GET, and whether it went on when it had `text`. */
+async function begun(server: Server, target: string, text: string): Promise<{ early: boolean; answer: Answer }> {
+  const client = await server.connect()
+  const sent = client.request(server.addressed({ target }))
+  let ended = false
+  const whole = sent.whole().then((answer) => {
+    ended = true
+    return answer
+  })
+  let body = await sent.has(1)
+  while (!body.includes(text)) body = await sent.has(body.length + 1)
+  const early = !ended
+  return { early, answer: await whole }
+}
+
+/** The same resource again, with the validators that came with it. */
+export function notModified(target: string, status: number = 304): Case {
+  return {
+    title: `${target} is not modified`,
+    async run(server) {
+      const { headers } = await server.fetch({ target })
+      const etag = headers.find(([name]) => name.toLowerCase() === 'etag')?.[1]
+      const again = await server.fetch({ target, headers: [['If-None-Match', etag ?? '"none"']] })
+      return { has: etag !== undefined, status: again.status, length: again.body.length }
+    },
+    sees: { has: true, status, length: 0 },
+  }
+}
+
+/** Messages that a WebSocket gets back. */
+export function echoes(target: string, messages: readonly string[], expected: readonly string[] = messages): Case {
+  return {
+    title: `A WebSocket on ${target} echoes`,
+    async run(server: Server) {
+      const { socket, next, closed } = await server.open(target)
+      const got: string[] = []
+      for (const message of messages) {
+        socket.send(message)
+        got.push(await next())
+      }
+      socket.close(1000)
+      return { got, code: await closed }
+    },
+    sees: { got: expected, code: 1000 },
+  }
+}
