@@ -51,12 +51,14 @@ export class RawAnswer {
       this.#code = head.code
       if (head.code === 101) return body
     }
-    if (body.length > 0) {
+    // Asked before the queue has the array: an exchange that waits for a chunk takes it out at once.
+    const isEmpty = body.length === 0
+    if (!isEmpty) {
       for (const part of body) this.#bytes += part.length
       this.#queue.offer(body, callback)
     }
     if (this.#response.done) this.#queue.end()
-    if (body.length === 0) callback()
+    if (isEmpty) callback()
     return undefined
   }
 

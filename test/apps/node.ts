@@ -97,6 +97,16 @@ const refusals: Record<string, (socket: Duplex) => void> = {
     socket.uncork()
     socket.destroy()
   },
+  slowly: (socket) => {
+    const head = 'HTTP/1.1 401 Unauthorized\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n'
+    const pieces = [head, '4\r\nnot \r\n', '3\r\nyou\r\n', '0\r\n\r\n']
+    const write = (): void => {
+      socket.write(pieces.shift()!)
+      if (pieces.length > 0) setTimeout(write, 1)
+      else socket.destroy()
+    }
+    write()
+  },
   'short-length': (socket) => {
     socket.write('HTTP/1.1 401 Unauthorized\r\nContent-Type: text/plain\r\nContent-Length: 7\r\n\r\nnot')
     socket.destroy()

@@ -17,6 +17,7 @@ const refusals: readonly (readonly [way: string, body: string | undefined, sente
   ['length', 'not you', 'a body with a length in several writes, and destroys the socket'],
   ['chunked', 'not you', 'a body in chunks, and destroys the socket'],
   ['later', '', 'a head later, and destroys the socket'],
+  ['slowly', 'not you', 'a body in chunks, one after the other, and destroys the socket'],
   ['corked', 'not you', 'a corked head and body, and destroys the socket'],
   ['short-length', undefined, 'less than its Content-Length, and destroys the socket'],
   ['short-chunk', undefined, 'less than a chunk, and destroys the socket'],
