@@ -21,7 +21,7 @@ const ownOptions = {
     rest: true,
     value: 'ARGUMENT…',
     sentence:
-      'Arguments for the application: its process.argv after the name of its file, as with node. In the environment they are separated by spaces.',
+      'Arguments for the application: its process.argv after the file name, as with node. In the environment variable, separate them with spaces.',
     unset: 'none',
   },
   interface: {
@@ -38,8 +38,8 @@ const ownOptions = {
     maximum: 65_535,
     value: 'PORT',
     sentence:
-      'Of a module that starts several servers, the one to serve: the port that it calls listen() with. The others listen where they ask to.',
-    unset: 'PORT of the environment, else the first server',
+      'The port of the server to serve, as passed to listen(), when the module starts several servers. The other servers listen on their own ports.',
+    unset: 'the environment variable PORT, else the first server',
   },
   fetchClasses: {
     kind: 'choice',

@@ -102,7 +102,10 @@ test('a server that has nothing to do lives until it is told to end', () =>
 test('a start that waits for nothing that could happen is said, and exits with 1', () =>
   withChild('waits-for-nothing', async (child) => {
     assert.deepEqual(await child.exited, { code: 1, signal: null })
-    assert.equal(child.stderr, 'gantry fixture: the start waits for something that never happens\n')
+    assert.equal(
+      child.stderr,
+      'gantry fixture: the start cannot finish: the event loop is empty, so what it waits for never happens\n',
+    )
   }))
 
 for (const mode of ['throws-later', 'rejects-later']) {

@@ -219,7 +219,9 @@ describe('an application that calls itself', () => {
       { env: { PORT: String(port), TMPDIR: join(directory, 'nowhere') } },
     )
     assert.match(await (await fetch(`http://127.0.0.1:${gantry.port}/localhost`)).text(), /ECONNREFUSED/)
-    await gantry.child.until(() => gantry.child.log.some(({ msg }) => /give a writable TMPDIR/.test(String(msg))))
+    await gantry.child.until(() =>
+      gantry.child.log.some(({ msg }) => /set TMPDIR to a writable directory/.test(String(msg))),
+    )
     await gantry.child.end()
   })
 })

@@ -215,7 +215,7 @@ describe('a folder', () => {
 describe('an exported application that does more as the main module', () => {
   it('is served as it is, with a warning that names the option', async () => {
     const { child, port } = await startGantry(['container', join(directory, 'exported.cjs'), ...QUIET])
-    const warning = /does more when it is the main module.*--interface node/
+    const warning = /checks whether it is the main module.*--interface node/
     try {
       assert.equal(await (await fetch(`http://127.0.0.1:${port}/`)).text(), 'without a database')
       await child.until(() => child.log.some((line) => warning.test(String(line['msg']))))

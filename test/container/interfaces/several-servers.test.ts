@@ -217,7 +217,7 @@ describe('an application with several servers', () => {
       try {
         const other = served === 'main' ? 'metrics' : 'main'
         const warning = new RegExp(
-          `serves the one on port ${ports[served]}, and the one on port ${ports[other]} .*--app-port ${ports[other]} would`,
+          `serves the one on port ${ports[served]}; the one on port ${ports[other]} .*--app-port ${ports[other]} to serve`,
         )
         await child.until(() => child.log.some(({ level, msg }) => level === 'warn' && warning.test(String(msg))))
         assert.equal(await ask(port), served)
@@ -237,7 +237,7 @@ describe('an application with several servers', () => {
       // The worker's, once it listens.
       const warned = (): unknown[] => child.log.filter(({ level }) => level === 'warn').map(({ msg }) => msg)
       await child.until(() => warned().length > 0)
-      assert.match(String(warned()), /^the application has several servers: the container serves the one on port 3000,/)
+      assert.match(String(warned()), /^the application has several servers: the container serves the one on port 3000;/)
     } finally {
       await child.end()
     }
