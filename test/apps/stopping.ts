@@ -1,6 +1,6 @@
 /**
- * An application whose event loop stops, or whose process ends, when a test says so. Each run is a line in the file RUNS_FILE: who ran it, and
- * its id. What waits does so until the file `until` of the query is there.
+ * An application whose event loop stops, or whose process ends, when a test says so. Each run is a line in the file
+ * RUNS_FILE: who ran it, and its id. What waits does so until the file `until` of the query is there.
  */
 
 import { appendFileSync, existsSync } from 'node:fs'

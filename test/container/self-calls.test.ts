@@ -1,4 +1,7 @@
-/** Requests that an application sends to itself: which connections they are, and that they need no slot, in each arrangement. */
+/**
+ * Requests that an application sends to itself: which connections they are, and that they need no slot, in each
+ * arrangement.
+ */
 
 import assert from 'node:assert/strict'
 import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'

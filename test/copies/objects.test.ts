@@ -1,4 +1,7 @@
-/** Two copies of Gantry in one process, this one and a built one: each knows the other's objects, and no class that is asked for is forgotten. */
+/**
+ * Two copies of Gantry in one process, this one and a built one: each knows the other's objects, and no class that is
+ * asked for is forgotten.
+ */
 
 import assert from 'node:assert/strict'
 import { cpSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'

@@ -1,4 +1,7 @@
-/** An application with a copy of Gantry of its own, of another version, served by this one: as by its own copy, and with one warning. */
+/**
+ * An application with a copy of Gantry of its own, of another version, served by this one: as by its own copy, and with
+ * one warning.
+ */
 
 import assert from 'node:assert/strict'
 import { copyFileSync, writeFileSync } from 'node:fs'

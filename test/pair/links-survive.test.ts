@@ -1,6 +1,6 @@
 /**
- * Random clients, applications and containers, all at once. Whatever they do, no link is lost, and whoever does nothing out of the way gets the
- * right answer, from an application that ran once.
+ * Random clients, applications and containers, all at once. Whatever they do, no link is lost, and whoever does nothing
+ * out of the way gets the right answer, from an application that ran once.
  */
 
 import { describe, test } from 'node:test'
@@ -49,7 +49,10 @@ const anything: fc.Arbitrary<Plan> = fc.record({
   stalled: fc.oneof({ weight: 6, arbitrary: fc.constant(false) }, { weight: 1, arbitrary: fc.constant(true) }),
 })
 
-/** Upgrades that come to something: accepted by an application whose listener may throw, or declined with a whole response. */
+/**
+ * Upgrades that come to something: accepted by an application whose listener may throw, or declined with a whole
+ * response.
+ */
 const upgrade: fc.Arbitrary<Plan> = fc
   .tuple(anything, fc.constantFrom('accept', 'decline'), fc.constantFrom('no', 'midway'))
   .map(([one, asked, fails]) => ({

@@ -1,4 +1,7 @@
-/** What a request of the whole-pair property does: its client's side, its application's side, and what has to come of it. */
+/**
+ * What a request of the whole-pair property does: its client's side, its application's side, and what has to come of
+ * it.
+ */
 
 import type { Application, Environ, Headers, StartResponse } from '../../protocol/application.ts'
 import type { Context } from '../../protocol/context.ts'

@@ -1,6 +1,6 @@
 /**
- * A proxy's pool and its containers in one process: requests from memory, links over streams that can be stalled at either end, and a clock
- * that stands still unless it is moved. Everything that a link says of its end is kept.
+ * A proxy's pool and its containers in one process: requests from memory, links over streams that can be stalled at
+ * either end, and a clock that stands still unless it is moved. Everything that a link says of its end is kept.
  */
 
 import assert from 'node:assert/strict'

@@ -148,7 +148,7 @@ for (const [name, arrange] of Object.entries(arrangements)) {
         const code = once(client, 'error').then(([one]) => (one as NodeJS.ErrnoException).code)
         client.resume()
         assert.equal(await code, 'ECONNRESET')
-        const lines = arranged.log.lines.filter(({ message }) => message.startsWith('the client took no byte of'))
+        const lines = arranged.log.lines.filter(({ message }) => message.startsWith('the client accepted no byte of'))
         assert.deepEqual(
           lines.map(({ level, fields }) => [level, fields['requestId']]),
           [['info', requestId]],

@@ -1,4 +1,6 @@
-/** What the tests of processes serve: it says who it is, it talks on every stream, and it crashes when it is asked to. */
+/**
+ * What the tests of processes serve: it says who it is, it talks on every stream, and it crashes when it is asked to.
+ */
 
 import { closeSync, openSync } from 'node:fs'
 import type { Application } from '../../protocol/application.ts'

@@ -44,7 +44,10 @@ export class Command {
     })
   }
 
-  /** Resolves once its log has a line whose message begins so, for one whose standard output is a pipe; rejects when it has ended before. */
+  /**
+   * Resolves once its log has a line whose message begins so, for one whose standard output is a pipe; rejects when it
+   * has ended before.
+   */
   async logged(message: string): Promise<void> {
     const { stdout } = this.process
     if (stdout?.listenerCount('data') === 0) stdout.setEncoding('utf8').on('data', (text) => (this.#output += text))

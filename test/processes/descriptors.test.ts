@@ -1,6 +1,6 @@
 /**
- * Too many clients for the file descriptors that a process has: links, health and the listener keep theirs. Each process runs under a small
- * `ulimit -n`.
+ * Too many clients for the file descriptors that a process has: links, health and the listener keep theirs. Each
+ * process runs under a small `ulimit -n`.
  */
 
 import assert from 'node:assert/strict'
@@ -85,7 +85,10 @@ async function flood(port: number, sends = ''): Promise<{ open: Set<Socket>; end
   }
 }
 
-/** The answer to a client for which there is no room. Until all others are at work there may be some, and of many at once not all are answered. */
+/**
+ * The answer to a client for which there is no room. Until all others are at work there may be some, and of many at
+ * once not all are answered.
+ */
 async function refused(port: number): Promise<Answer> {
   for (;;) {
     const client = await HttpClient.connect({ host: '127.0.0.1', port })

@@ -1,4 +1,7 @@
-/** Processes with a duty live while their peers are away, and serve when these are back; told to end, they end whatever their peers do. */
+/**
+ * Processes with a duty live while their peers are away, and serve when these are back; told to end, they end whatever
+ * their peers do.
+ */
 
 import assert from 'node:assert/strict'
 import type { StdioOptions } from 'node:child_process'

@@ -1,4 +1,7 @@
-/** No write of a log ends a server or a supervisor, keeps a request, or holds up a stop: whatever reads its streams, or does not. */
+/**
+ * No write of a log ends a server or a supervisor, keeps a request, or holds up a stop: whatever reads its streams, or
+ * does not.
+ */
 
 import assert from 'node:assert/strict'
 import { join } from 'node:path'

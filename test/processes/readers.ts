@@ -1,4 +1,7 @@
-/** What may be at the other end of a process's standard streams: readers that have gone, that stall, and disks that are full. */
+/**
+ * What may be at the other end of a process's standard streams: readers that have gone, that stall, and disks that are
+ * full.
+ */
 
 import { execFileSync } from 'node:child_process'
 import { closeSync, constants, openSync, readSync, writeSync } from 'node:fs'
@@ -11,7 +14,10 @@ export interface Reader {
 
 const { O_RDWR, O_NONBLOCK } = constants
 
-/** A pipe with a name in `directory`, full from the start unless told otherwise; its writers block, as those of a shell's pipes do. */
+/**
+ * A pipe with a name in `directory`, full from the start unless told otherwise; its writers block, as those of a
+ * shell's pipes do.
+ */
 export class Pipe implements Reader {
   readonly stdio: number
   readonly #path: string

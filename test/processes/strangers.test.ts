@@ -1,4 +1,7 @@
-/** Strangers where links are made: connections that prove nothing are bounded, and do not last until their handshake is too late. */
+/**
+ * Strangers where links are made: connections that prove nothing are bounded, and do not last until their handshake is
+ * too late.
+ */
 
 import assert from 'node:assert/strict'
 import { connect, type NetConnectOpts, type Socket } from 'node:net'
@@ -16,7 +19,10 @@ const COUNT = 129
 /** The beginning of a HELLO. */
 const FIRST = Buffer.of(0xc1)
 
-/** Resolves once one of `COUNT` strangers was disconnected. Time stands still, so that none is by its handshake's timeout. */
+/**
+ * Resolves once one of `COUNT` strangers was disconnected. Time stands still, so that none is by its handshake's
+ * timeout.
+ */
 async function knock(target: NetConnectOpts): Promise<number> {
   const sockets: Socket[] = []
   const gone = Promise.withResolvers<number>()

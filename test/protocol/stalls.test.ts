@@ -164,7 +164,7 @@ for (const { name, start, request, upgrade } of wires) {
         assert.equal(await client.end(), 'ECONNRESET')
         assert.ok(client.read < MUCH.length)
         const { requestId } = serving.environs[0]!.gantry
-        const message = 'the client took no byte of its response for 10 s (--send-timeout): its connection is reset'
+        const message = 'the client accepted no byte of its response for 10 s (--send-timeout): its connection is reset'
         assert.deepEqual(stallLines(serving), [{ requestId, message }])
         if (what === 'that goes on') assert.equal(serving.environs[0]!.gantry.signal.reason?.code, 'DEADLINE')
       })
@@ -211,7 +211,7 @@ for (const { name, start, request, upgrade } of wires) {
         assert.equal(await client.end(), 'ECONNRESET')
         assert.equal(signal.reason?.code, 'DEADLINE')
         const message =
-          'the client took no byte of an upgraded stream for 10 s (--send-timeout): its connection is reset'
+          'the client accepted no byte of an upgraded stream for 10 s (--send-timeout): its connection is reset'
         assert.deepEqual(stallLines(serving), [{ requestId, message }])
       })
     }

@@ -1,4 +1,7 @@
-/** Another host, as a network namespace of Linux: one that a test can make drop every packet, as a host that is gone or a network hole does. */
+/**
+ * Another host, as a network namespace of Linux: one that a test can make drop every packet, as a host that is gone or
+ * a network hole does.
+ */
 
 import { execFileSync } from 'node:child_process'
 

@@ -1,4 +1,7 @@
-/** A TCP relay between two processes: as slow as it is told, and able to forget the connections that it carries, as a NAT does. */
+/**
+ * A TCP relay between two processes: as slow as it is told, and able to forget the connections that it carries, as a
+ * NAT does.
+ */
 
 import { connect, createServer, type Socket } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'

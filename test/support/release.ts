@@ -1,4 +1,7 @@
-/** The release before this one, as a folder whose commands can be run: its sources from git, with this tree's dependencies. */
+/**
+ * The release before this one, as a folder whose commands can be run: its sources from git, with this tree's
+ * dependencies.
+ */
 
 import { execFileSync, type SpawnSyncReturns } from 'node:child_process'
 import { mkdirSync, realpathSync, symlinkSync } from 'node:fs'
@@ -47,8 +50,8 @@ function answer(root: string, ...argv: string[]): string | undefined {
 }
 
 /**
- * The last tag `v…` before HEAD; until there is one, the first commit of this line of history that has `file`; until that is committed,
- * HEAD. Of a merge its result counts, and not the branch on which the file was written.
+ * The last tag `v…` before HEAD; until there is one, the first commit of this line of history that has `file`; until
+ * that is committed, HEAD. Of a merge its result counts, and not the branch on which the file was written.
  */
 export function previousRelease(root: string, file: string): Release | NoRelease {
   const top = toplevel(root)

@@ -1,7 +1,7 @@
 /**
- * What the behaviour suite states and an older release does not do yet. A change that makes a sentence true adds a line here, in the same
- * commit; the list of an older release lacks it, which is how it is known what that release does otherwise. Lines are never taken out while
- * releases without them may be met.
+ * What the behaviour suite states and an older release does not do yet. A change that makes a sentence true adds a line
+ * here, in the same commit; the list of an older release lacks it, which is how it is known what that release does
+ * otherwise. Lines are never taken out while releases without them may be met.
  */
 
 /** The process that has to be new for a sentence to hold. */

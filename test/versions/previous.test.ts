@@ -1,6 +1,7 @@
 /**
- * The behaviour suite over two versions: the previous release's proxy before this container, and this proxy before the previous release's
- * container, as they meet during a deploy. The fixtures are this version's: so they also are an application with a newer copy of Gantry.
+ * The behaviour suite over two versions: the previous release's proxy before this container, and this proxy before the
+ * previous release's container, as they meet during a deploy. The fixtures are this version's: so they also are an
+ * application with a newer copy of Gantry.
  */
 
 import assert from 'node:assert/strict'

@@ -1,4 +1,7 @@
-/** Modules that start their server only as the main module, what they find in process.argv, and folders, through the command line. */
+/**
+ * Modules that start their server only as the main module, what they find in process.argv, and folders, through the
+ * command line.
+ */
 
 import assert from 'node:assert/strict'
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'

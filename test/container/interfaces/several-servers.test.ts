@@ -118,7 +118,7 @@ describe('a server that listens elsewhere than on PORT', () => {
     assert.equal(takeover.first?.server, main)
     await once(metrics, 'listening')
     assert.notEqual((metrics.address() as AddressInfo).port, 1)
-    assert.match(log.messages('warn').join(), /serves the one on port 1, and the one on port 0/)
+    assert.match(log.messages('warn').join(), /serves the one on port 1; the one on port 0/)
   })
 
   it('is not served where --app-port names another port', async () => {

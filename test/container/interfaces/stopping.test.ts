@@ -1,4 +1,6 @@
-/** How a container's process ends after a signal: when the application's shutdown code is over, and with its exit code. */
+/**
+ * How a container's process ends after a signal: when the application's shutdown code is over, and with its exit code.
+ */
 
 import assert from 'node:assert/strict'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'

@@ -1,7 +1,7 @@
 /**
- * `npm run test:checkouts NAME=FOLDER…`: the suites of Express, Koa and Hono's node server, which their packages lack, from checkouts with
- * their packages installed: once on node:http, once with every `listen()` served through the pair. Fails when a test passes on node:http
- * alone and `differences.ts` does not list it.
+ * `npm run test:checkouts NAME=FOLDER…`: the suites of Express, Koa and Hono's node server, which their packages lack,
+ * from checkouts with their packages installed: once on node:http, once with every `listen()` served through the pair.
+ * Fails when a test passes on node:http alone and `differences.ts` does not list it.
  */
 
 import { globSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'

@@ -1,4 +1,7 @@
-/** A container and a proxy before one `http.Server`, in this process, over frames on a Unix socket. It is handed its clients' sockets. */
+/**
+ * A container and a proxy before one `http.Server`, in this process, over frames on a Unix socket. It is handed its
+ * clients' sockets.
+ */
 
 import { mkdtempSync, rmSync } from 'node:fs'
 import type { Server } from 'node:http'

@@ -41,7 +41,9 @@ function boundTo({ port, host, path }: Asked): ListenOptions {
 /** An `http.Server` in whose place a hop listens. */
 class Replaced {
   readonly #server: Server
-  /** Bound at once, for there are callers that ask for the address before anything else; its clients wait for the hop. */
+  /**
+   * Bound at once, for there are callers that ask for the address before anything else; its clients wait for the hop.
+   */
   readonly #door: NetServer = createNetServer({ allowHalfOpen: true, noDelay: true })
   readonly #starting: Promise<Hop | undefined>
   #hop: Hop | undefined

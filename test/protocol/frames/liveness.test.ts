@@ -1,4 +1,7 @@
-/** The table of a link's life, every event in every state; and the watch that acts on it, on a link that is played by hand. */
+/**
+ * The table of a link's life, every event in every state; and the watch that acts on it, on a link that is played by
+ * hand.
+ */
 
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
