@@ -17,6 +17,7 @@ import { certificate } from '../fixtures/certificate.ts'
 import { keepAliveDue, skipKeepAlive } from '../support/keep-alive.ts'
 import { facts, MemoryHost } from '../support/memory-client.ts'
 import { listening } from '../support/sockets.ts'
+import { until } from '../support/until.ts'
 
 const cleanup: (() => unknown)[] = []
 after(async () => {
@@ -44,11 +45,6 @@ async function gateway(application: HttpUpstream): Promise<number> {
     await application.close()
   })
   return address.port
-}
-
-async function until(condition: () => boolean): Promise<void> {
-  do await turn()
-  while (!condition())
 }
 
 /** Chunks of pseudo-random bytes, `total` in all, made as they are read; and their hash. */

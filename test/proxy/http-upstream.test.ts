@@ -12,6 +12,7 @@ import { lint } from '../../protocol/lint.ts'
 import { type HttpUpstream, type HttpUpstreamOptions, http } from '../../proxy/upstreams/http.ts'
 import { FakeClock } from '../support/clock.ts'
 import { type Run, type RunOptions, run } from '../support/exchange.ts'
+import { until } from '../support/until.ts'
 
 const cleanup: (() => unknown)[] = []
 after(async () => {
@@ -66,11 +67,6 @@ async function raw(
 /** Runs one request through an upstream, linted as a gateway's application; upstreams' own sins are not its own. */
 function send(application: HttpUpstream, options: RunOptions = {}): Run {
   return run(lint(application, { only: 'server' }), options)
-}
-
-async function until(condition: () => boolean): Promise<void> {
-  do await turn()
-  while (!condition())
 }
 
 /** An input whose body is `text`. */
