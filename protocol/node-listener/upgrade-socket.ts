@@ -164,8 +164,7 @@ export class UpgradeSocket extends ClientSocket implements BodyQueueHost {
       else this.#peer.end(() => callback())
       return
     }
-    if (!this.#answer.end())
-      this.fail(new AbortError('APPLICATION', 'the listener ended the upgrade without a complete response'))
+    if (!this.#answer.end()) this.fail(new AbortError('APPLICATION', 'the listener sent no complete response'))
     callback()
   }
 

@@ -37,7 +37,7 @@ describe('isSelf', () => {
     [at(undefined), ['example.com', '192.0.2.1', '2001:db8::1'], false],
   ] as const) {
     for (const host of targets) {
-      it(`${expected ? 'takes' : 'leaves'} a connection to ${JSON.stringify(host)} of one that listens on ${own[0]?.host}`, () => {
+      it(`${expected ? 'takes' : 'leaves'} a connection to ${JSON.stringify(host)} if it listens on ${own[0]?.host}`, () => {
         assert.equal(isSelf({ host, port: 3000 }, own), expected)
         assert.equal(isSelf({ host, port: '3000' }, own), expected)
         assert.equal(isSelf({ host, port: 3001 }, own), false)

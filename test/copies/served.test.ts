@@ -208,7 +208,7 @@ describe('an application with a copy of Gantry of its own', () => {
         })
       }
 
-      it(`${mixed === 0 ? 'no warning is' : 'a warning is'} logged about two versions, once in each process that has both`, async () => {
+      it(`${mixed === 0 ? 'no' : 'one'} warning about two versions is logged in each process that has both`, async () => {
         const said = (child: TestChild): string[] =>
           child.log
             .map(({ msg }) => String(msg))

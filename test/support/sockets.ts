@@ -71,7 +71,7 @@ export async function freePort(): Promise<number> {
     const server = createServer()
     const listens = await new Promise<boolean>((resolve) => {
       server.once('error', () => resolve(false))
-      // On every address: a server of somebody's may be on another one.
+      // On every address: another server may listen on one of them.
       server.listen(port, () => resolve(true))
     })
     if (!listens) continue

@@ -25,7 +25,7 @@ const found = previousRelease(root, THIS)
 const unavailable = 'unavailable' in found ? found.unavailable : undefined
 const name = 'unavailable' in found ? 'the previous release' : found.name
 
-/** What the release of `folder` says that it does. */
+/** The list of the release in `folder`. */
 async function listOf(folder: string): Promise<readonly Introduced[]> {
   const file = join(folder, 'test/versions/introduced.ts')
   if (!existsSync(file)) return []
@@ -75,7 +75,7 @@ describe('the list of what older releases do otherwise', () => {
     assert.deepEqual([...new Set(keys)], keys)
   })
 
-  it('is compared with the list that the older release has', () => {
+  it('is compared with the older release’s list', () => {
     const one: Introduced = { sentence: 'a', by: 'proxy', before: 'otherwise' }
     const two: Introduced = { sentence: 'a', by: 'container', before: 'otherwise' }
     const three: Introduced = { sentence: 'b', by: 'proxy', before: 'otherwise' }

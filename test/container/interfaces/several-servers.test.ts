@@ -59,7 +59,7 @@ describe('fateOf', () => {
     rows.push([kind, 3000, none, 'wait'], [kind, 50_051, other, 'independent'], [kind, 3000, other, 'independent'])
   }
   for (const [kind, port, situation, expected] of rows) {
-    it(`is ${expected} for ${kind} on ${port}, ${situation.wanted?.value} wanted and ${situation.served} served`, () => {
+    it(`is ${expected} for ${kind} on ${port}; wanted: ${situation.wanted?.value}, served: ${situation.served}`, () => {
       assert.equal(fateOf(kind, { port, host: undefined, path: undefined }, situation), expected)
     })
   }
@@ -85,7 +85,7 @@ describe('a server that listens elsewhere than on PORT', () => {
     return { takeover, log, clock, make }
   }
 
-  it('listens by itself, and is served with a warning if no other listens within 5 s; then its port is free', async () => {
+  it('listens by itself, and is served with a warning if no other listens within 5 s; its port is freed', async () => {
     const { takeover, log, clock, make } = begin({ value: 1, from: 'PORT' })
     const server = make().listen(0, '127.0.0.1')
     let listened = 1
@@ -207,7 +207,7 @@ describe('an application with several servers', () => {
     ['the one on --app-port, whatever PORT is', { PORT: '1' }, ['--app-port=3000'], 'main'],
     ['the first where PORT is not set', { PORT: '' }, [], 'metrics'],
   ] as const) {
-    it(`has ${title} served; the other listens where it asked to, and a warning names both and the option`, async () => {
+    it(`has ${title} served; the other listens on its port, and a warning names both and the option`, async () => {
       const ports = { metrics: await freePort(), main: 3000 }
       // The served server binds no port; the other does.
       if (served === 'metrics') Object.assign(ports, { metrics: 3000, main: await freePort() })

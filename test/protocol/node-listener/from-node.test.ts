@@ -12,7 +12,6 @@ import type { Connection } from '../../../protocol/node-listener/connection.ts'
 import { fromNode, type NodeListener } from '../../../protocol/node-listener/from-node.ts'
 import { FakeClock } from '../../support/clock.ts'
 import { type Run, type RunOptions, run } from '../../support/exchange.ts'
-import { until } from '../../support/until.ts'
 
 /** Runs a listener as an application, linted. */
 function serve(listener: NodeListener, options: RunOptions = {}): Run {
@@ -29,6 +28,12 @@ function input(text?: string): RequestInput & { consumedBytes: number } {
     made.end()
   }
   return made
+}
+
+/** Lets the loop turn until something is so. */
+async function until(condition: () => boolean): Promise<void> {
+  do await turn()
+  while (!condition())
 }
 
 const HTML: [string, string] = ['Content-Type', 'text/html']
