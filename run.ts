@@ -67,7 +67,7 @@ export interface ReadyMessage {
 }
 
 /** From a draining child: no request can reach it any more. */
-export interface LastMessage {
+interface LastMessage {
   readonly gantry: 'last'
 }
 

@@ -1,12 +1,7 @@
 /**
- * `--join ADDRESS`: dials every proxy behind an address and serves on those connections, for as long as the proxies are
- * there. The name is asked for again about once a second, since what a resolver said before is no promise; proxies that are
- * gone from it are left, those that come are joined, and a link that was lost or has fallen silent is dialled again.
- *
- * A proxy of several workers is joined at each of them. They share one address, and which of them takes a connection is between them: who is
- * met twice is left again and another try made, until all are joined.
- *
- * It knows neither frames nor slots: what is served on a connection is its caller's matter.
+ * `--join ADDRESS`: dials every proxy behind an address, resolves it again about once a second, and redials a link that is
+ * lost or silent. Workers share one address, so we cannot choose which one accepts: if we reach the same worker twice we
+ * hang up and redial until every worker is joined. Knows neither frames nor slots.
  */
 
 import { isIP, type Socket } from 'node:net'

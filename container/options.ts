@@ -29,7 +29,7 @@ const ownOptions = {
     choices: ['wsgi', 'node', 'fetch'],
     value: 'INTERFACE',
     sentence:
-      'What EXPORT is: wsgi, a function of (environ, startResponse); node, a listener of (req, res), an Express, Koa, Fastify or NestJS application or an http.Server; fetch, a function of (request) or an object with fetch(), as a Hono application is. With node the module may also start its server itself: it is the main module, listen() takes no port, and the container serves it.',
+      'What EXPORT is: wsgi, a function of (environ, startResponse); node, a listener of (req, res), an Express, Koa, Fastify or NestJS application or an http.Server; fetch, a function of (request) or an object with fetch(), as a Hono application is. With node the module may also start its server itself: it runs as the main module, listen() binds no port, and the container serves the server.',
     unset: 'what EXPORT says of itself; a plain function is wsgi',
   },
   appPort: {

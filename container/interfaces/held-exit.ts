@@ -1,10 +1,7 @@
 /**
- * An application's shutdown code within a container's process: `process.on('SIGTERM', () => server.close(() => process.exit(0)))` and its kin.
- * The application's handlers run when the signal arrives, as on plain Node. From the first signal on the container
- * decides when the process exits: `process.exit()` and a signal that the process sends to itself (NestJS, terminus)
- * wait for the drain. Before that they work as usual.
- *
- * `run.ts` keeps the real `process.exit` and exits with the code that the application chose.
+ * Lets an application's shutdown code run on a signal as on plain Node, but delays its `process.exit()`, and signals that
+ * the process sends to itself (NestJS, terminus), until the drain is over. `run.ts` keeps the real `process.exit` and exits
+ * with the application's exit code.
  */
 
 import type { Logger } from '../../protocol/log.ts'

@@ -44,8 +44,9 @@ export interface TenantEnvironment {
 }
 
 /**
- * For a framework's closing hooks and the application's own shutdown code once the last request is over, ms: what `run.ts` leaves after
- * a drain before it takes it for one that hangs. An open database connection keeps the event loop for ever.
+ * Time for a framework's closing hooks and the application's own shutdown code after the last request, ms: `run.ts` allows
+ * this time after a drain before the drain counts as hanging. An open database connection keeps the event loop alive for
+ * ever.
  */
 const CLOSE_WAIT = 5_000
 /**

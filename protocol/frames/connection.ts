@@ -282,7 +282,7 @@ export class Connection implements Answering {
     this.#sender.control.slots(count)
   }
 
-  /** Replaces a PING that is still queued. @param token 8 bytes that come back */
+  /** Replaces a PING that is still queued. @param token 8 bytes that the PONG repeats */
   ping(token: Uint8Array): void {
     if (this.state === 'open') this.#sender.control.ping(token)
   }

@@ -118,7 +118,7 @@ export const INFORM_MAX: number = 16 * 1024
 
 /**
  * Bytes of heads, WINDOW and RESET queued for a socket that accepts no more, above which no new request uses the link.
- * The high-water mark of a Node socket: a peer that is so far behind answers nobody sooner if more is queued for it.
+ * The high-water mark of a Node socket: a peer that is so far behind does not respond sooner if more is queued for it.
  */
 export const CONTROL_MAX: number = 64 * 1024
 /** Heads that a peer makes us send and does not read; then requests are refused. */

@@ -22,7 +22,7 @@ export type Life = 'alive' | 'pinged' | 'suspect' | 'challenged' | 'unconfirmed'
  * - `timeout`: the time of the present state has passed, not counting pauses of this process.
  * - `unreachable`: a new connection to the address was refused or timed out.
  * - `rival`: the same peer has completed a handshake on another link.
- * - `confirmed`: the rival's PONG came.
+ * - `confirmed`: the rival's PONG arrived.
  * - `rival lost`: the rival was closed.
  */
 export type LifeEvent = 'heard' | 'timeout' | 'unreachable' | 'rival' | 'confirmed' | 'rival lost'
@@ -129,7 +129,7 @@ const SLOWEST = 64 * 1024
 /**
  * How long a link may stay in a state before its `timeout`, milliseconds.
  *
- * @param unheard bytes written since the last byte came
+ * @param unheard bytes written since the last byte arrived
  */
 export function patienceIn(life: Life, times: LivenessTimes, unheard: number): number {
   switch (life) {

@@ -1,9 +1,7 @@
 /**
- * `npm run test:applications [NAME…]`: applications as people have them, on plain node and in Gantry, and a table of
- * both. Needs the npm registry. Fails when an arrangement differs from plain node.
- *
- * `--only TEXT` takes the starts whose title has it, `--in up,join` the arrangements; `--folder PATH` is where the
- * applications are made.
+ * `npm run test:applications [NAME…]` compares real applications on plain node and in Gantry, prints a table, and fails if
+ * an arrangement differs. Needs the npm registry. `--only TEXT` selects starts by title, `--in up,join` arrangements,
+ * `--folder PATH` the working folder.
  */
 
 import { mkdir } from 'node:fs/promises'

@@ -46,7 +46,7 @@ const value = (id: number, size: number): string => String.fromCharCode(0xc0 + (
 
 // ---- the client ----------------------------------------------------------------------------------------------------
 
-export const asksUpgrade = (plan: Plan): boolean => plan.upgrade === 'accept' || plan.upgrade === 'decline'
+const asksUpgrade = (plan: Plan): boolean => plan.upgrade === 'accept' || plan.upgrade === 'decline'
 
 export function requestOf(id: number, plan: Plan): RequestOptions {
   const headers: Fields = [['X-Big', value(id, plan.requestHeader)]]

@@ -15,7 +15,7 @@ export interface Release {
 }
 
 /** Why it is not available, and what to do. */
-export interface NoRelease {
+interface NoRelease {
   readonly unavailable: string
 }
 

@@ -3,8 +3,8 @@
 import { abortedBeforeHead, abortedStream, echoes, NOTES, notModified, streamed } from '../cases.ts'
 import { form, json, multipart, one, type TestedApplication } from '../shape.ts'
 
-/** Routes that other Express applications share. */
-export const EXPRESS_ROUTES = `
+/** JavaScript of the routes. */
+const EXPRESS_ROUTES = `
 app.get('/notes', (req, res) => res.json(notes))
 app.get('/stream', (req, res) => {
   res.set('Content-Type', 'text/plain')
