@@ -1,7 +1,7 @@
 /**
- * `--join ADDRESS`: dials every proxy behind an address, resolves it again about once a second, and redials a link that is
- * lost or silent. Workers share one address, so we cannot choose which one accepts: if we reach the same worker twice we
- * hang up and redial until every worker is joined. Knows neither frames nor slots.
+ * `--join ADDRESS`: dials every proxy behind an address, resolves it again every second, and redials a lost or silent
+ * link. Workers share one address, so we cannot choose which one accepts: if we reach the same worker twice we hang up
+ * and redial until every worker is joined. Knows neither frames nor slots.
  */
 
 import { isIP, type Socket } from 'node:net'

@@ -44,9 +44,8 @@ export interface TenantEnvironment {
 }
 
 /**
- * Time for a framework's closing hooks and the application's own shutdown code after the last request, ms: `run.ts` allows
- * this time after a drain before the drain counts as hanging. An open database connection keeps the event loop alive for
- * ever.
+ * Time for a framework's closing hooks and the application's shutdown code after the last request, ms: `run.ts` allows
+ * this much after a drain before the drain counts as hanging. An open database connection keeps the event loop alive.
  */
 const CLOSE_WAIT = 5_000
 /**

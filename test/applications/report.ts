@@ -1,7 +1,7 @@
 /**
- * `npm run test:applications [NAME…]` compares real applications on plain node and in Gantry, prints a table, and fails if
- * an arrangement differs. Needs the npm registry. `--only TEXT` selects starts by title, `--in up,join` arrangements,
- * `--folder PATH` the working folder.
+ * `npm run test:applications [NAME…]` compares real applications on plain node and in Gantry, prints a table, and fails
+ * if an arrangement differs. Needs the npm registry. `--only TEXT` selects starts by title, `--in up,join`
+ * arrangements, `--folder PATH` the working folder.
  */
 
 import { mkdir } from 'node:fs/promises'

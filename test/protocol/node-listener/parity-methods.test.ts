@@ -1,7 +1,7 @@
 /**
- * Compares every method and property that node's classes give a listener, in every state of its exchange, on node:http
- * and here: results, errors, events, properties, and uncaught exceptions. `probes/` calls them. The table below lists the
- * differences with their reasons; an entry that matches nothing is an error.
+ * Compares every method and property of node's classes, in every state of an exchange, on node:http and here: results,
+ * errors, events, properties, uncaught exceptions. `probes/` calls them. The table below lists the differences with
+ * their reasons; an entry that matches nothing is an error.
  */
 
 import assert from 'node:assert/strict'
