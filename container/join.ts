@@ -341,7 +341,7 @@ class Member {
     this.#trusted = true
     this.#readyAt = this.#options.clock.now()
     // Not closed but drained: `liveness.ts` decides whether its requests are lost.
-    before?.drain('the proxy did not answer, and another connection was made')
+    before?.drain('the proxy did not answer on this link; another link replaces it')
   }
 
   /** Whether the link reaches a worker that was not joined yet. If not, drains the link and dials again. */
@@ -349,7 +349,7 @@ class Member {
     const { log, random } = this.#options
     const who = link.peer ? this.#meet(link.peer, this) : 'new'
     if (who === 'another is missing') {
-      link.drain('this worker is joined already, and another one is sought')
+      link.drain('this worker is joined already; redialling to reach another worker')
       this.#dialIn(backoff(1 + Math.floor(this.#alike++ / TRIES_ALIKE), WAIT, random))
       return false
     }

@@ -77,7 +77,7 @@ export function mostConnections(given: number | undefined, each: number, log: Lo
   if (given !== undefined && given > fit) {
     log.warn(
       { maxConnections: given, fit, limit: descriptorLimit() },
-      `--max-connections ${given} is more than ulimit -n has room for beside links and health (${fit}): out of file descriptors, clients are disconnected without an answer`,
+      `--max-connections ${given} is more than ulimit -n allows beside links and health (${fit}); without free file descriptors clients are disconnected without a response: raise ulimit -n, or lower --max-connections`,
     )
   }
   return given ?? fit
@@ -112,7 +112,7 @@ export function watchDescriptors(
       if (short) {
         log.error(
           { code, limit },
-          `out of file descriptors (${code}): clients are disconnected, and nothing can be dialled or opened; raise ulimit -n, or lower --max-connections`,
+          `out of file descriptors (${code}): clients are disconnected, and no connection or file can be opened: raise ulimit -n, or lower --max-connections`,
         )
       } else log.warn({ limit }, 'file descriptors are available again')
     }

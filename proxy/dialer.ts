@@ -156,7 +156,7 @@ export class Dialer {
     if (this.#logged) log.info({ address: this.name }, 'container is reached again')
     this.#logged = false
     // Not closed at once but drained: `liveness.ts` decides whether its requests are lost.
-    before?.close('it did not answer, and another connection was made')
+    before?.close('the container did not answer on this link; another link replaces it')
     onReady?.()
   }
 

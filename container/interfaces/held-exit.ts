@@ -1,7 +1,7 @@
 /**
- * An application's shutdown code runs on a signal as on plain Node, but its `process.exit()`, and signals that the process
- * sends to itself (NestJS, terminus), wait for the drain. `run.ts` keeps the real `process.exit` and exits with the
- * application's exit code.
+ * An application's shutdown code runs on a signal as on plain Node, but its `process.exit()`, and signals that the
+ * process sends to itself (NestJS, terminus), wait for the drain. `run.ts` keeps the real `process.exit` and exits with
+ * the application's exit code.
  */
 
 import type { Logger } from '../../protocol/log.ts'

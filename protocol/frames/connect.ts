@@ -185,7 +185,7 @@ class Remote {
         peers: this.#peers,
         // Its requests finish if it answers again; new requests use another link.
         onLife: (life) => {
-          if (life === 'suspect') caller.close('it does not answer')
+          if (life === 'suspect') caller.close('the container does not answer on this link')
         },
       },
       onChange: () => {

@@ -136,7 +136,7 @@ export class LinkWatch {
     if (life === 'pinged' || life === 'challenged') this.#link.ping().catch(ignored)
     else if (life === 'unconfirmed') this.#askRival()
     else if (life === 'dead') {
-      this.#link.destroy(new Error(`it has not answered for ${Math.round(now - this.#silentSince)} ms`))
+      this.#link.destroy(new Error(`the peer has not answered for ${Math.round(now - this.#silentSince)} ms`))
       return
     }
     if (life === 'suspect') {
@@ -180,9 +180,10 @@ export class LinkWatch {
   #end(): void {
     this.#timer?.cancel()
     this.#timer = patiently(this.#clock, CLOSE_GRACE, () => {
-      if (this.#life === 'suspect') this.#link.destroy(new Error('it has not answered, and nothing ran on it'))
+      if (this.#life === 'suspect')
+        this.#link.destroy(new Error('the peer has not answered, and no request ran on the link'))
     })
-    this.#link.close('it has not answered')
+    this.#link.close('the peer has not answered')
   }
 }
 

@@ -167,7 +167,7 @@ describe('Joiner', () => {
     const first = world.connect(0, 'p1', 1, 3)
     assert.deepEqual(world.targets, ['10.0.0.2:9000', '10.0.0.2:9000', '10.0.0.2:9000'])
     const again = world.connect(1, 'p1', 1, 3)
-    assert.match(again.drained ?? '', /another one is sought/)
+    assert.match(again.drained ?? '', /redialling to reach another worker/)
     again.close()
     const second = world.connect(2, 'p1', 0, 3)
     await world.redial()
@@ -498,7 +498,7 @@ describe('Joiner whose proxy is silent', () => {
     const [link, other] = [world.connect(0, 'p1', 0, 2), world.connect(1, 'p1', 1, 2)]
     link.events.onTrust(false)
     const met = world.connect(2, 'p1', 1, 2)
-    assert.match(met.drained ?? '', /another one is sought/)
+    assert.match(met.drained ?? '', /redialling to reach another worker/)
     await world.redial()
     assert.equal(world.connect(3, 'p1', 0, 2).drained, undefined)
     assert.match(link.drained ?? '', /did not answer/)

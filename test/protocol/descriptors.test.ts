@@ -36,7 +36,7 @@ test('more connections than fit are allowed with a warning', () => {
   assert.equal(mostConnections(fit - 10, 1, log), fit - 10)
   assert.equal(log.lines.length, 0)
   assert.equal(mostConnections(1e9, 1, log), 1e9)
-  assert.match(log.lines[0]!.message, /^--max-connections 1000000000 is more than ulimit -n has room for/)
+  assert.match(log.lines[0]!.message, /^--max-connections 1000000000 is more than ulimit -n allows/)
 })
 
 for (const code of ['EMFILE', 'ENFILE']) {

@@ -206,9 +206,12 @@ suite('a watched link', () => {
   test('that is silent is closed some time after its last request, at last by force', async () => {
     const { clock, link } = await silent()
     await pass(clock, TIMES.silenceTimeout)
-    assert.deepEqual(link.done, ['close: it has not answered'])
+    assert.deepEqual(link.done, ['close: the peer has not answered'])
     await pass(clock, 2_000)
-    assert.deepEqual(link.done, ['close: it has not answered', 'destroy: it has not answered, and nothing ran on it'])
+    assert.deepEqual(link.done, [
+      'close: the peer has not answered',
+      'destroy: the peer has not answered, and no request ran on the link',
+    ])
     assert.equal(clock.pending, 0)
   })
 
@@ -216,7 +219,7 @@ suite('a watched link', () => {
     const { link } = await silent()
     link.watch.unreachable()
     await turn()
-    assert.deepEqual(link.done, ['destroy: it has not answered for 400 ms'])
+    assert.deepEqual(link.done, ['destroy: the peer has not answered for 400 ms'])
   })
 
   test('is not dead when its bytes and the refusal are read together, in either order', async () => {
