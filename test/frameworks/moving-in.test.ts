@@ -185,7 +185,7 @@ const tables: Record<string, Record<string, Row | Elsewhere>> = {
     },
     'a server of `https` or `http2`, or workers of `cluster`': {
       file: 'test/container/interfaces/several-servers.test.ts',
-      words: 'is refused with what to do instead',
+      words: 'is refused with advice',
     },
     '`req.socket` after the response': {
       file: 'test/protocol/node-listener/ends.test.ts',
