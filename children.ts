@@ -6,7 +6,7 @@ import type { ChildMessage } from './run.ts'
 import type { Child, ChildExit } from './supervise.ts'
 
 /**
- * @param start starts the process, with an IPC channel
+ * @param start starts the process with an IPC channel
  * @param onError it could not be started, or not be reached
  */
 export function childOf(start: () => ChildProcess, onError: (error: Error) => void): Child<readonly Address[]> {
@@ -30,16 +30,19 @@ export function childOf(start: () => ChildProcess, onError: (error: Error) => vo
   })
   const kill = (signal: Parameters<Child<unknown>['kill']>[0]): void => {
     child.kill(signal)
-    // A process that was stopped (SIGSTOP, a debugger) handles no signal before it goes on (systemd.kill(5) does the same).
+    // A stopped process (SIGSTOP, a debugger) handles no signal until it continues (systemd.kill(5) sends SIGCONT too).
     if (signal === 'SIGTERM') child.kill('SIGCONT')
   }
   return { ready: ready.promise, exited: exited.promise, last: last.promise, kill }
 }
 
-/** The end of a child that could not be started. */
+/** What `supervise` receives for a child process that could not be started. */
 export const NOT_STARTED: ChildExit = { code: null, signal: null }
 
-/** Of the system's refusals Node tells some as an event and throws others: out of file descriptors, memory or processes, a supervisor lives. */
+/**
+ * Node reports some failures of the system as an event and throws others (no file descriptors, memory or processes):
+ * survive both.
+ */
 export function started(start: () => ChildProcess): ChildProcess | Error {
   try {
     return start()

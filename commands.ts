@@ -96,7 +96,7 @@ export const commands: Readonly<Record<string, Command>> = {
       const output = new LogOutput(1, { immediate: true })
       output.write(`${says}\n`)
       output.flushSync()
-      // A resolver that does not answer, or a standard output that nobody reads, holds no verdict up.
+      // Neither a resolver that does not answer nor a full standard output may delay the result.
       process.exit(good ? 0 : 1)
     },
   ),

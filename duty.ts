@@ -1,23 +1,23 @@
 /**
- * Keeps a process alive while it has a duty. Gantry's timers are unref'd: without a connection or a listener the event loop of a server is
- * empty, and the server must still be there when its peers are back.
+ * Keeps a server process alive. Gantry's timers are unref'd, so without a connection or a listener the event loop of a
+ * server is empty, but the server must still run when its peers return.
  */
 
 export interface Duty {
-  /** From now on Node ends the process when nothing else is left in its event loop. */
+  /** From now on Node ends the process when the event loop is otherwise empty. */
   unref(): void
-  /** It does not any more. */
+  /** Keeps the process alive again. */
   ref(): void
 }
 
-/** From now on an empty event loop does not end the process. */
+/** Keeps the process alive although its event loop is empty. */
 export function holdDuty(): Duty {
-  // The longest interval that Node's timers have; it does nothing.
+  // A timer that does nothing, with the longest interval that Node allows.
   return setInterval(() => {}, 2 ** 31 - 1)
 }
 
 /**
- * Time from the end of a child's drain timeout until it is killed, ms: aborted applications have 5 s to settle (`CLOSE_GRACE`), the process
- * has 1 s to close (run.ts) and 1 s to write its log, and a busy machine needs 1 s more.
+ * Time from the end of a child's drain timeout until it is killed, ms: aborted applications have 5 s to settle
+ * (`CLOSE_GRACE`), the process has 1 s to close (run.ts) and 1 s to write its log; 1 s more for a busy machine.
  */
 export const STOP_GRACE_MILLISECONDS = 8_000

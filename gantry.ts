@@ -59,7 +59,10 @@ async function main(command: string | undefined, argv: readonly string[]): Promi
   }
 }
 
-/** For a person. A reader that has gone (`gantry --help | head -1`) is no reason for a stack. */
+/**
+ * Prints help for a person. If the reader has closed the pipe (`gantry --help | head -1`), do not fail with a stack
+ * trace.
+ */
 function print(text: string): void {
   process.stdout.on('error', () => {
     process.exitCode = 1

@@ -21,9 +21,9 @@ export interface Running {
   /** Where it listens, with the ports that the system chose. */
   readonly addresses: readonly Address[]
   /**
-   * Takes nothing new, finishes what runs within the drain timeout, and resolves when all is closed.
+   * Stops accepting, finishes requests within the drain timeout, and resolves when all is closed.
    *
-   * @param onLast no request can come any more: what still runs has begun to be answered
+   * @param onLast called when no request can arrive any more: every request in progress has started its response
    */
   drain(onLast?: () => void): Promise<void>
 }
@@ -31,9 +31,12 @@ export interface Running {
 export interface RunOptions {
   readonly logLevel: 'debug' | 'info' | 'warn' | 'error' | 'silent'
   readonly accessLog: 'json' | 'combined' | 'off'
-  /** Milliseconds; Infinity: as long as requests run. Whatever else holds a stop up has a deadline of its own. */
+  /**
+   * Drain timeout, milliseconds; Infinity: as long as requests run. Every other step of a stop has a deadline of its
+   * own.
+   */
   readonly drainTimeout: number
-  /** Past the drain timeout, milliseconds until the drain counts as one that hangs. Default: 6 s. */
+  /** Milliseconds after the drain timeout until the drain counts as hanging. Default: 6 s. */
   readonly drainGrace?: number
   /** Makes of a line of the log, JSON with its newline, what is written; '' leaves it out. Default: the line itself. */
   readonly format?: (line: string) => string
@@ -51,9 +54,9 @@ export interface ServeEnvironment {
 export interface Lifetime {
   /** It was asked to stop, by a signal or by `stop`: it drains, or has drained. */
   readonly stopping: boolean
-  /** Drains and exits, as the first signal does. */
+  /** Drains and exits, as on the first signal. */
   stop(reason: string): void
-  /** What keeps the process while its event loop is empty. */
+  /** Keeps the process alive while its event loop is empty. */
   readonly duty: Duty
 }
 
@@ -63,8 +66,8 @@ export interface ReadyMessage {
   readonly addresses: readonly Address[]
 }
 
-/** The same, of one that drains: no request can come to it any more. */
-export interface LastMessage {
+/** From a draining child: no request can reach it any more. */
+interface LastMessage {
   readonly gantry: 'last'
 }
 
@@ -80,16 +83,16 @@ function accessLogger(format: RunOptions['accessLog'], json: () => Logger, outpu
 // A drain aborts what is left at its timeout, and an aborted application has 5 s to settle: past that and a little, the
 // process would hang.
 const DRAIN_GRACE_MILLISECONDS = 6_000
-/** A start that takes this long is logged, again and again. */
+/** A start that has not finished is logged at this interval. */
 const SLOW_START_MILLISECONDS = 10_000
 
-/** For the log to be written once all is over: a reader that takes nothing must not keep the process. */
+/** Time for writing the rest of the log before exit: a stalled reader must not keep the process. */
 const LOG_MILLISECONDS = 1_000
 
 // For a start that is all but done to end by itself and take its sockets away.
 const START_GRACE_MILLISECONDS = 1_000
 
-/** A start or a drain hangs: the process says so in one line, and exits. */
+/** The start or the drain hangs: the process prints one line and exits. */
 class HangError extends Error {
   readonly code: string = 'NEVER_ENDS'
 }
@@ -103,8 +106,8 @@ export function describeFailure(error: unknown): string {
 
 /**
  * Starts a server and stays until a signal, or the loss of a parent that holds an IPC channel, has drained it. The first
- * SIGTERM or SIGINT (or SIGHUP) drains and exits 0, or with the application's own exit code; a second exits at once with
- * 128 + its number. Exits 1 when the start fails, after an uncaught exception, or when a drain hangs.
+ * SIGTERM or SIGINT (or SIGHUP) drains and exits 0, or with the application's own exit code; a second exits at once
+ * with 128 + its number. Exits 1 when the start fails, after an uncaught exception, or when a drain hangs.
  *
  * @param warnings Sentences for the log before anything else.
  * @param supervised One of several that another process starts and stops: SIGTERM drains it, however often it comes (a service manager sends it to
@@ -128,13 +131,13 @@ export async function run(
   // An application's own calls of it wait for the drain (container/interfaces/held-exit.ts); these do not.
   const leave: (code?: number) => never = process.exit.bind(process)
 
-  // Now, and not when something is to be said: by then the process may be out of file descriptors.
+  // At the start, not at the first line: by then the process may be out of file descriptors.
   standardError()
   guardStandardStreams()
 
   const exit = async (code?: number): Promise<never> => {
     await Promise.race([output.close(), new Promise((resolve) => setTimeout(resolve, LOG_MILLISECONDS))])
-    // Given undefined, Node would forget the code that was set.
+    // Assigning undefined would reset the code that the application set.
     if (code === undefined) leave()
     leave(code)
   }
@@ -163,16 +166,17 @@ export async function run(
   const began = systemClock.now()
   const slow = setInterval(() => {
     const seconds = Math.round((systemClock.now() - began) / 1_000)
-    log.warn({}, `still starting after ${seconds} s: what it serves has not finished loading, or does not listen`)
+    log.warn({}, `still starting after ${seconds} s: the application has not finished loading, or nothing listens yet`)
   }, SLOW_START_MILLISECONDS)
   slow.unref()
-  // Loading is not held by the duty, so that a module that waits for nothing is found out (protocol/load-module.ts). That is the first time
-  // that nothing is left to do; at the second nobody has made anything of it.
+  // While the application loads, no duty is held, so that a module that awaits nothing is detected
+  // (protocol/load-module.ts): that is the first `beforeExit`. At the second one nothing has continued the start.
   let idle = 0
   process.on('beforeExit', () => {
     if (duty !== undefined) return
     if (++idle === 1) setImmediate(() => {})
-    else void fail(new HangError('the start waits for something that never happens'))
+    else
+      void fail(new HangError('the start cannot finish: the event loop is empty, so what it waits for never happens'))
   })
   const drain = async (reason: string): Promise<void> => {
     duty ??= holdDuty()
@@ -187,12 +191,12 @@ export async function run(
     if (Number.isFinite(options.drainTimeout)) {
       const deadline = options.drainTimeout + (options.drainGrace ?? DRAIN_GRACE_MILLISECONDS)
       const late = (): unknown => fail(new HangError(`the drain did not end within ${deadline} ms`))
-      // The duty keeps the event loop: an application's shutdown code is over when nothing else does.
+      // The duty keeps the event loop alive: an application's shutdown code has ended when nothing else does.
       setTimeout(late, deadline).unref()
     }
     await running?.drain(() => tell({ gantry: 'last' }))
     log.info({}, 'stopped')
-    // With the code that the application set, if it did: process.exit(3) in a handler of the signal, or process.exitCode.
+    // With the code that the application set, if any: process.exit(3) in a handler of the signal, or process.exitCode.
     await exit()
   }
   const stop = (reason: string): void => {

@@ -7,7 +7,7 @@ import { backoff } from './protocol/backoff.ts'
 import type { Clock, Timer } from './protocol/clock.ts'
 
 export interface ChildExit {
-  /** Null with a `signal`, and without one for a child that could not be started. */
+  /** Null if there is a `signal`, or if the child could not be started. */
   readonly code: number | null
   readonly signal: string | null
 }
@@ -18,7 +18,7 @@ export interface Child<Ready> {
   readonly ready: Promise<Ready>
   /** Resolves when it has ended; never rejects. */
   readonly exited: Promise<ChildExit>
-  /** Resolves when no request can come to it any more, of one that drains and says so. */
+  /** Of a child that reports it while it drains: resolves when no request can reach it any more. */
   readonly last?: Promise<void>
   kill(signal: 'SIGTERM' | 'SIGINT' | 'SIGKILL'): void
 }
@@ -31,13 +31,16 @@ export interface SuperviseOptions<Ready> {
   readonly onReady: (ready: Ready) => void
   /** A child ended by itself; another is started in `wait` milliseconds. */
   readonly onCrash: (exit: ChildExit, wait: number) => void
-  /** A child that was asked to stop has not ended within `grace` milliseconds, and is ended by force. */
+  /** A child has not exited within `grace` milliseconds after it was asked to stop, and is killed. */
   readonly onOverdue?: (grace: number) => void
 }
 
 // The first restart is nearly at once, since most crashes are single; a broken application is tried every 5 s.
 const BACKOFF = { first: 100, most: 5_000 }
-/** For the system to end a process after SIGKILL, ms: one that waits for a device may take for ever, and nobody has to wait with it. */
+/**
+ * Time for the system to end a process after SIGKILL, ms: a process that waits for a device may never end, and a stop
+ * must not wait for it.
+ */
 export const KILL_MILLISECONDS = 2_000
 // One that served this long had not been broken: its crash counts as the first again.
 const STEADY_MILLISECONDS = 10_000
@@ -71,10 +74,10 @@ export class Supervised<Ready> {
   }
 
   /**
-   * Asks the child to drain. No other is started.
+   * Asks the child to drain. No new child is started.
    *
-   * @param grace milliseconds until it is ended by force; Infinity: never
-   * @returns its end; undefined if there was no child, or if even SIGKILL does not end it
+   * @param grace milliseconds until the child is killed; Infinity: never
+   * @returns how the child ended; undefined if there was no child, or if even SIGKILL does not end it
    */
   async stop(grace: number): Promise<ChildExit | undefined> {
     this.#stopping = true
@@ -94,7 +97,7 @@ export class Supervised<Ready> {
     return exit
   }
 
-  /** Resolves when no request can come any more to the child that was asked to drain. */
+  /** Resolves when no request can reach the draining child any more. */
   get last(): Promise<void> {
     return this.#child?.last ?? Promise.withResolvers<void>().promise
   }

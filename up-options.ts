@@ -59,7 +59,10 @@ function share(own: OptionTable, given: ReadonlyMap<string, readonly string[]>):
   return argumentsOf([...given].filter(([key]) => key !== 'module' && key !== 'arguments' && shares(key)))
 }
 
-/** The end of a container's command line: after `--` comes the module, since none was given before, and then what is the application's. */
+/**
+ * The end of a container's command line: after `--` the module, which was not given before, and then the application's
+ * arguments.
+ */
 function moduleAndArguments(module: string, given: ReadonlyMap<string, readonly string[]>): string[] {
   return ['--', module, ...(given.get('arguments') ?? [])]
 }
@@ -88,7 +91,8 @@ export function childEnvironment(
   role: 'container' | 'proxy' = 'proxy',
 ): Record<string, string | undefined> {
   const foreign = [
-    // Its value is on the container's command line, where it would be taken for an argument if the module came from here.
+    // Passed on the command line instead: if the environment set the module, that argument would be the application's
+    // own.
     'GANTRY_MODULE',
     'GANTRY_JOIN',
     'GANTRY_ACCEPT',

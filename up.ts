@@ -3,8 +3,8 @@
  * Starts, restarts and stops them; what they do is their own matter.
  *
  * The children are process groups of their own, so that Ctrl-C in a terminal reaches this process alone and they are
- * stopped in order: the proxy first, and its container once all that is left has begun to be answered. They hold an IPC
- * channel: when this process is killed it closes, and they drain by themselves.
+ * stopped in order: the proxy first, and its container once every request that is left has started its response. Both
+ * have an IPC channel: when this process is killed the channel closes, and they drain by themselves.
  */
 
 import { spawn } from 'node:child_process'
@@ -22,9 +22,9 @@ import { type Child, Supervised } from './supervise.ts'
 import { childEnvironment, containerArguments, proxyArguments, type upOptions } from './up-options.ts'
 
 /**
- * Serves until a signal. The first SIGTERM or SIGINT (or SIGHUP) drains both and exits with the container's code (0, unless
- * the application chose another), a second exits at once. Exits 1 when either process does not start at all; that process
- * has said what is wrong.
+ * Serves until a signal. The first SIGTERM or SIGINT (or SIGHUP) drains both and exits with the container's code (0,
+ * unless the application chose another), a second exits at once. Exits 1 when either process cannot be started; that
+ * process has logged why.
  *
  * @param entry The file whose `container` and `proxy` commands are run.
  */
@@ -57,7 +57,7 @@ export async function up(parsed: ParsedOptions<typeof upOptions>, entry: string)
       restarted = true
       say(`the container ended (${describeExit(exit)}); starting it again in ${Math.round(wait)} ms`)
     },
-    onOverdue: () => say('the container does not end; killing it'),
+    onOverdue: () => say('the container did not exit in time; killing it'),
   })
   const proxy = new Supervised({
     clock: systemClock,
@@ -67,7 +67,7 @@ export async function up(parsed: ParsedOptions<typeof upOptions>, entry: string)
     onCrash: (exit, wait) => {
       say(`the proxy ended (${describeExit(exit)}); starting it again in ${Math.round(wait)} ms`)
     },
-    onOverdue: () => say('the proxy does not end; killing it'),
+    onOverdue: () => say('the proxy did not exit in time; killing it'),
   })
 
   let stopping = false
@@ -75,14 +75,15 @@ export async function up(parsed: ParsedOptions<typeof upOptions>, entry: string)
     stopping = true
     const end = systemClock.now() + values.drainTimeout
     let ended: ReturnType<typeof container.stop> | undefined
-    // Of the drain timeout the container has what the proxy has left of it.
+    // The container gets what is left of the drain timeout.
     const stopContainer = (): ReturnType<typeof container.stop> =>
       (ended ??= container.stop(Math.max(0, end - systemClock.now()) + STOP_GRACE_MILLISECONDS))
-    // Once nothing more can be asked, the application is told too: WebSockets and event streams are its own to end.
+    // Once no request can arrive, the application gets its signal: it may want to close WebSockets and event streams
+    // itself.
     void proxy.last.then(stopContainer)
     await proxy.stop(values.drainTimeout + STOP_GRACE_MILLISECONDS)
     const exit = await stopContainer()
-    // The application's own exit code, as `node` would have it.
+    // The application's own exit code, as with `node`.
     process.exit(exit?.code ?? 0)
   }
   onStopSignals(process, systemClock, {

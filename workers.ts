@@ -33,7 +33,7 @@ export class WorkerError extends Error {
 export async function runWorkers(parsed: Parsed, entry: string): Promise<void> {
   const { values, warnings } = parsed
   if (values.workerOf === undefined) {
-    // It ends the workers that do not end, and has then still to end itself.
+    // Time to end the workers that do not exit, and then to exit itself.
     const options = { ...values, drainGrace: 2 * STOP_GRACE_MILLISECONDS }
     await run('proxy', options, (environment) => supervise(parsed, entry, environment), warnings)
     return
@@ -67,7 +67,7 @@ async function supervise({ values, given }: Parsed, entry: string, { log }: Serv
           'a worker ended; starting it again',
         )
       },
-      onOverdue: (milliseconds) => log.warn({ worker, milliseconds }, 'a worker does not end; killing it'),
+      onOverdue: (milliseconds) => log.warn({ worker, milliseconds }, 'a worker did not exit in time; killing it'),
     })
   })
   // However this process ends, none of them stays without it.

@@ -58,7 +58,7 @@ export async function runCgi(options: CgiCommandOptions): Promise<never> {
   process.on('SIGTERM', () => run.kill(new AbortError('DRAIN_TIMEOUT', 'the web server ends the program')))
   process.on('SIGINT', () => run.kill(new AbortError('DRAIN_TIMEOUT', 'the program was interrupted')))
   process.on('beforeExit', () => run.idle())
-  // Not only once it is loaded: a web server may end a program whose module hangs.
+  // Set before the module is loaded: a web server may stop a program whose module hangs.
   const ended = run.over.then((code) => process.exit(code))
   try {
     run.begin(

@@ -33,7 +33,7 @@ const DRAIN_GRACE = 1_000
 
 export class Doorman {
   readonly #options: DoormanOptions
-  /** Those whose protocol is not known yet. */
+  /** Connections whose protocol is not known yet. */
   readonly visitors: Set<Visitor> = new Set()
   readonly #refused: SaidOnce = new SaidOnce()
 
@@ -100,7 +100,7 @@ export class Doorman {
 export class Visitor implements Expirable {
   deadline: number
   place = -1
-  /** Of LimitedConnection: all that it does is to wait. */
+  /** For LimitedConnection: this connection is idle until its protocol is known. */
   readonly waitingSince: number
   readonly #doorman: Doorman
   readonly #socket: Socket

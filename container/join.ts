@@ -1,12 +1,7 @@
 /**
- * `--join ADDRESS`: dials every proxy behind an address and serves on those connections, for as long as the proxies are
- * there. The name is asked for again about once a second, since what a resolver said before is no promise; proxies that are
- * gone from it are left, those that come are joined, and a link that was lost or has fallen silent is dialled again.
- *
- * A proxy of several workers is joined at each of them. They share one address, and which of them takes a connection is between them: who is
- * met twice is left again and another try made, until all are joined.
- *
- * It knows neither frames nor slots: what is served on a connection is its caller's matter.
+ * `--join ADDRESS`: dials every proxy behind an address, resolves it again every second, and redials a lost or silent
+ * link. Workers share one address, so we cannot choose which one accepts: if we reach the same worker twice we hang up
+ * and redial until every worker is joined. Knows neither frames nor slots.
  */
 
 import { isIP, type Socket } from 'node:net'
@@ -39,14 +34,14 @@ export interface JoinedLink {
   /** Who is at the other end, once that is known. */
   readonly peer?: ProxyWorker | undefined
   drain(reason?: string): void
-  /** A new connection to the proxy was refused, or not made in time. */
+  /** A new connection to the proxy was refused or timed out. */
   unreachable(): void
 }
 
 export interface LinkEvents {
   /** The proxy has taken us. */
   onReady(): void
-  /** The proxy is silent, or is heard again. */
+  /** The link has become silent, or the proxy answers again. */
   onTrust(trusted: boolean): void
   /** Once. */
   onClosed(error?: Error): void
@@ -57,14 +52,14 @@ export interface JoinOptions {
   readonly log: Logger
   /** In [0, 1). */
   readonly random: () => number
-  /** Serves on a connection that was made. @param handshakeTimeout milliseconds for the proxy to say who it is */
+  /** Serves on an established connection. @param handshakeTimeout milliseconds for the proxy's handshake */
   readonly serve: (
     socket: Socket,
     proxy: UnixAddress | TcpAddress,
     events: LinkEvents,
     handshakeTimeout: number,
   ) => JoinedLink
-  /** Milliseconds for a connection to be made. */
+  /** Connect timeout, milliseconds. */
   readonly connectTimeout?: number | undefined
   /** All IPv4 and IPv6 addresses of a name; rejects when it cannot be resolved. */
   readonly resolve?: Resolve | undefined
@@ -232,18 +227,18 @@ class Member {
   readonly #address: UnixAddress | TcpAddress
   readonly #options: JoinOptions
   readonly #meet: Meet
-  /** The link that is ready, silent or not. */
+  /** The present link: its handshake is complete. It may be silent. */
   #link: JoinedLink | undefined
-  /** The one that is to follow it: there is at most one of these three, and none while the link is well. */
+  /** The attempt to replace the link: at most one of these three is set, and none while the link answers. */
   #timer: Timer | undefined
   #dialling: Dialling | undefined
   #next: JoinedLink | undefined
-  /** It should have said who it is by then. */
+  /** Fires when the proxy should have completed its handshake. */
   #expected: Timer | undefined
   /** Whether the proxy answers on the present link. */
   #trusted = false
   #failures = 0
-  /** Connections in a row that were accepted and not answered. */
+  /** Consecutive connections that were accepted but whose handshake did not complete. */
   #unanswered = 0
   /** How often a worker was met that is joined already, while another was not. */
   #alike = 0
@@ -259,7 +254,7 @@ class Member {
     this.#dial()
   }
 
-  /** Who is joined now, and answers. */
+  /** The proxy at the other end of the present link, while it answers. */
   get proxy(): ProxyWorker | undefined {
     return this.#link?.state === 'ready' && this.#trusted ? this.#link.peer : undefined
   }
@@ -283,7 +278,7 @@ class Member {
     this.#link?.drain(reason)
   }
 
-  /** Gives up whatever was to follow the present link. */
+  /** Cancels the attempt to replace the present link. */
   #leaveNext(reason: string): void {
     this.#timer?.cancel()
     this.#timer = undefined
@@ -305,7 +300,7 @@ class Member {
       },
       failed: (error, verdict) => {
         this.#dialling = undefined
-        // Decides about a link that is silent; one on which bytes come is not touched.
+        // Closes the present link if it is silent; a link on which bytes arrive stays.
         if (verdict === 'gone') this.#link?.unreachable()
         this.#again(error)
       },
@@ -345,16 +340,16 @@ class Member {
     this.#link = link
     this.#trusted = true
     this.#readyAt = this.#options.clock.now()
-    // Whether what runs there is lost is not decided here: it drains.
-    before?.drain('the proxy did not answer, and another connection was made')
+    // Not closed but drained: `liveness.ts` decides whether its requests are lost.
+    before?.drain('the proxy did not answer on this link; another link replaces it')
   }
 
-  /** Whether a link that answers is one that was missing. If not, it is left, and another one sought. */
+  /** Whether the link reaches a worker that was not joined yet. If not, drains the link and dials again. */
   #keeps(link: JoinedLink): boolean {
     const { log, random } = this.#options
     const who = link.peer ? this.#meet(link.peer, this) : 'new'
     if (who === 'another is missing') {
-      link.drain('this worker is joined already, and another one is sought')
+      link.drain('this worker is joined already; redialling to reach another worker')
       this.#dialIn(backoff(1 + Math.floor(this.#alike++ / TRIES_ALIKE), WAIT, random))
       return false
     }
@@ -367,7 +362,7 @@ class Member {
     return false
   }
 
-  /** The proxy has fallen silent on the present link, or is heard again. */
+  /** The present link has become silent, or the proxy answers on it again. */
   #trust(link: JoinedLink, trusted: boolean): void {
     if (this.#link !== link || this.#left) return
     this.#trusted = trusted
@@ -375,19 +370,19 @@ class Member {
       if (!this.#seeking) this.#dial()
       return
     }
-    this.#leaveNext('the link before it is heard again')
+    this.#leaveNext('the proxy answers on the previous link again')
     this.#failures = 0
-    // Another member may have joined this worker meanwhile.
+    // Another member may have joined this worker in the meantime.
     if (!this.#keeps(link)) this.#link = undefined
   }
 
-  /** Whether another link is being made, or waits to be. */
+  /** Whether an attempt to replace the link is in progress or scheduled. */
   get #seeking(): boolean {
     return this.#timer !== undefined || this.#dialling !== undefined || this.#next !== undefined
   }
 
   #lost(link: JoinedLink, error: Error | undefined): void {
-    // One that drained was followed already.
+    // A link that drained was replaced already.
     if (this.#next !== link && this.#link !== link) return
     if (this.#next === link) {
       this.#next = undefined

@@ -46,7 +46,7 @@ export interface LinkEnd {
   /** Whether this side opened the connection. */
   readonly dialled: boolean
   readonly events?: LinkEvents
-  /** Milliseconds for the proxy to say who it is. */
+  /** Timeout of the proxy's handshake, milliseconds. */
   readonly handshakeTimeout?: number
   /** Bytes that were read already. */
   readonly first?: Buffer
@@ -83,7 +83,7 @@ export class Links {
     for (const link of [...this.#links]) link.drain()
   }
 
-  /** Ends WebSockets with close code 1001, within a while, and all else at once. */
+  /** Closes WebSockets with code 1001, with a grace period, and aborts every other request at once. */
   abort(error: AbortError): void {
     for (const link of [...this.#links]) if (!link.goAway(error)) link.destroy(error)
   }

@@ -30,9 +30,11 @@ export interface LoadOptions {
 }
 
 interface HostedOptions extends LoadOptions {
-  /** Takes over the server that the module starts itself; installed. The module is the main module then. */
+  /** The installed takeover of the server that the module starts. With it the module is loaded as the main module. */
   readonly takeover?: ListenTakeover | undefined
-  /** What `process.argv` holds after the file, in a process of the application's own. Default: `process.argv` stays as it is. */
+  /**
+   * `process.argv` after the file, if the application has a process of its own. Default: `process.argv` is not changed.
+   */
   readonly arguments?: readonly string[] | undefined
   readonly clock?: Clock | undefined
   readonly log?: Logger | undefined
@@ -40,7 +42,7 @@ interface HostedOptions extends LoadOptions {
 
 /** How long a module may take until it calls `listen()`, ms: it may wait for its database, which waits for its disk. */
 const LISTEN_WAIT = 60_000
-/** The same for a module that exports an application and does not look as if it called `listen()`, ms. */
+/** The same for a module that exports an application and whose source does not seem to call `listen()`, ms. */
 const LATE_LISTEN = 1_000
 
 const NAME = 'application'
@@ -63,7 +65,7 @@ export async function loadApplication(specifier: string, options: LoadOptions | 
  */
 export async function loadHosted(specifier: string, options: HostedOptions = {}): Promise<Hosted> {
   const module = locateModule(specifier, options.directory)
-  // As `node FILE ARGUMENT…` has it.
+  // As with `node FILE ARGUMENT…`.
   if (options.arguments) process.argv.splice(1, Number.POSITIVE_INFINITY, module.file, ...options.arguments)
   if (options.takeover) return loadListening(module, options.takeover, options.clock)
   const namespace = await importModule(module)
@@ -72,7 +74,7 @@ export async function loadHosted(specifier: string, options: HostedOptions = {})
   if (hosted.interface === 'node' && asksForMain(module.file)) {
     options.log?.warn(
       { module: module.shown },
-      `${module.shown} does more when it is the main module (require.main, import.meta.main), and it is imported here: give --interface node to run it as node does`,
+      `${module.shown} checks whether it is the main module (require.main, import.meta.main), but it is imported here: use --interface node to run it as node does`,
     )
   }
   return hosted
@@ -87,7 +89,7 @@ async function loadListening(
   takeover: ListenTakeover,
   clock: Clock = systemClock,
 ): Promise<Hosted> {
-  // As `node FILE` has it: many start their server only if they are the main module.
+  // As with `node FILE`: many modules start their server only as the main module.
   const imported = importModule(module, 'main')
   // It may await at its top that it listens, which it does when it is served.
   const namespace = await Promise.race([imported, takeover.taken.then(nextTurn)])
@@ -102,12 +104,12 @@ async function loadListening(
   // What CommonJS exports when it exports nothing.
   const nothing = isObject(exported) && Object.keys(exported).length === 0
   const isExported = exported !== undefined && !nothing
-  // Its own server, on another port than PORT: a server that has a port cannot be served otherwise.
+  // The application's own server, on another port than PORT: a server that is bound already cannot be served otherwise.
   if (isExported && takeover.substitute(exported)) return listened(takeover)
   let unservable: LoadError | undefined
   const hosted = isExported
     ? await hostedOf(exported, found, module, 'node').catch((error: LoadError) => {
-        // `module.exports = { app, database }`, for tests: it may listen nevertheless.
+        // `module.exports = { app, database }`, for tests: the module may still listen.
         if (error.code !== 'NOT_A_FUNCTION') throw error
         unservable = error
         return undefined
@@ -121,7 +123,7 @@ async function loadListening(
   const server = await within(takeover.taken, wait, clock)
   if (typeof server === 'object' || takeover.substitute(hosted && exported)) return listened(takeover)
   if (isOptional) return hosted
-  const waited = server === 'late' ? `within ${wait / 1000} s` : 'before it had nothing left to do'
+  const waited = server === 'late' ? `within ${wait / 1000} s` : 'before the event loop was empty'
   const what = hosted ? '' : 'exports nothing to serve, and '
   const why = unservable ? ` (${unservable.message})` : ''
   const where = isNamed ? ` on --app-port ${takeover.wanted?.value}` : ''
@@ -132,24 +134,24 @@ async function loadListening(
   )
 }
 
-/** How modules ask whether they are the main module. */
+/** The expressions by which modules check whether they are the main module. */
 const ASKS_FOR_MAIN = /\brequire\.main\b|\bimport\.meta\.main\b|\bprocess\.argv\[1\]/
 
-/** Whether the module does something only where it is the main module. */
+/** Whether the module checks whether it is the main module. */
 function asksForMain(file: string): boolean {
   return ASKS_FOR_MAIN.test(readFileSync(file, 'utf8'))
 }
 
 /**
- * Whether a module that exports an application will listen as well, perhaps once it has connected to its database: served before, it would
- * answer without one.
+ * Whether a module that exports an application will also listen, perhaps after connecting to its database: if it were
+ * served earlier, it would answer without a database.
  */
 function meansToListen(file: string): boolean {
   const text = readFileSync(file, 'utf8')
   return ASKS_FOR_MAIN.test(text) || /\.listen\s*\(/.test(text)
 }
 
-/** The server that listens, and in its place the one that replaces it. */
+/** The server that listens, and later the server that replaces it. */
 function listened(takeover: ListenTakeover): Hosted {
   let { server } = takeover.first!
   let application = serverApplication(server)

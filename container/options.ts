@@ -21,7 +21,7 @@ const ownOptions = {
     rest: true,
     value: 'ARGUMENT…',
     sentence:
-      'Arguments for the application: its process.argv after the name of its file, as with node. In the environment they are separated by spaces.',
+      'Arguments for the application: its process.argv after the file name, as with node. In the environment variable, separate them with spaces.',
     unset: 'none',
   },
   interface: {
@@ -29,7 +29,7 @@ const ownOptions = {
     choices: ['wsgi', 'node', 'fetch'],
     value: 'INTERFACE',
     sentence:
-      'What EXPORT is: wsgi, a function of (environ, startResponse); node, a listener of (req, res), an Express, Koa, Fastify or NestJS application or an http.Server; fetch, a function of (request) or an object with fetch(), as a Hono application is. With node the module may also start its server itself: it is the main module, listen() takes no port, and the container serves it.',
+      'What EXPORT is: wsgi, a function of (environ, startResponse); node, a listener of (req, res), an Express, Koa, Fastify or NestJS application or an http.Server; fetch, a function of (request) or an object with fetch(), as a Hono application is. With node the module may also start its server itself: it runs as the main module, listen() binds no port, and the container serves the server.',
     unset: 'what EXPORT says of itself; a plain function is wsgi',
   },
   appPort: {
@@ -38,8 +38,8 @@ const ownOptions = {
     maximum: 65_535,
     value: 'PORT',
     sentence:
-      'Of a module that starts several servers, the one to serve: the port that it calls listen() with. The others listen where they ask to.',
-    unset: 'PORT of the environment, else the first server',
+      'The port of the server to serve, as passed to listen(), when the module starts several servers. The other servers listen on their own ports.',
+    unset: 'the environment variable PORT, else the first server',
   },
   fetchClasses: {
     kind: 'choice',

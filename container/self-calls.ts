@@ -1,7 +1,7 @@
 /**
- * Requests that an application sends to its own address. Nobody listens there, or a proxy does, which would queue them behind the request that
- * sends them. This file replaces `net.Socket.prototype.connect`, so that such connections of this process go to a private Unix socket instead.
- * `serve.ts` serves that socket.
+ * Requests that an application sends to its own address. Nobody listens there, or a proxy does, whose queue could
+ * deadlock with the sending request. This file replaces `net.Socket.prototype.connect`: such connections go to a
+ * private Unix socket, which `serve.ts` serves.
  */
 
 import { mkdtempSync, rmSync } from 'node:fs'
@@ -12,7 +12,7 @@ import type { Logger } from '../protocol/log.ts'
 import { TrustedPeers } from '../protocol/peers.ts'
 import type { AskedAddress } from './interfaces/adopted-server.ts'
 
-/** What a connection is made to, as `net.connect` takes it. */
+/** The target of a connection, as passed to `net.connect`. */
 export interface Target {
   readonly host?: string | null | undefined
   readonly port?: number | string | null | undefined
@@ -20,7 +20,7 @@ export interface Target {
 }
 
 export interface SelfCallOptions {
-  /** Where the application listens, or believes that it does. */
+  /** The addresses on which the application listens or believes that it listens. */
   readonly own: () => readonly AskedAddress[]
   readonly log: Logger
   readonly serve: (socket: Socket) => void
@@ -44,7 +44,7 @@ export function isSelf({ host, port, path }: Target, own: readonly AskedAddress[
 function isSamePlace(own: AskedAddress, host: string | null | undefined, port: Target['port']): boolean {
   if (own.port === 0 || Number(port) !== own.port) return false
   const [listens, called] = [nameOf(own.host), nameOf(host)]
-  // A connection to no host, or to the wildcard address, goes to this host.
+  // A connection without a host, or to the wildcard address, goes to this host.
   const toLoopback = called === 'localhost' || EVERYWHERE.includes(called) || loopback.has(called)
   if (EVERYWHERE.includes(listens)) {
     if (listens === '0.0.0.0' && called === '::1') return false
@@ -60,7 +60,7 @@ function nameOf(host: string | null | undefined): string {
   return name.startsWith('::ffff:') ? name.slice('::ffff:'.length) : name
 }
 
-/** An application that listens everywhere is reached by the host's own name and addresses too. */
+/** An application that listens on all addresses is also reached by the host's own name and addresses. */
 function isThisHost(name: string): boolean {
   if (name === hostname().toLowerCase()) return true
   return Object.values(networkInterfaces()).some((addresses) => addresses?.some(({ address }) => address === name))
@@ -69,7 +69,7 @@ function isThisHost(name: string): boolean {
 export class SelfCalls {
   readonly #options: SelfCallOptions
   readonly #connect: Connect = prototype.connect
-  /** Made at the first of these connections; false: it cannot be made. */
+  /** The private socket, created for the first such connection; false: it could not be created. */
   #path: string | false | undefined
 
   constructor(options: SelfCallOptions) {
@@ -88,7 +88,7 @@ export class SelfCalls {
   #redirected(socket: Socket, args: unknown[]): unknown[] {
     const { target, rest } = targetOf(args)
     if (!target || !isSelf(target, this.#options.own())) return args
-    // TLS, and a socket that is more than a new one, have a handle of TCP already.
+    // TLS sockets, and sockets that wrap another stream, already have a TCP handle.
     const { encrypted, _handle: handle } = socket as { encrypted?: boolean; _handle?: unknown }
     if (encrypted || (handle && !socket.destroyed)) return args
     this.#path ??= this.#listen()
@@ -105,7 +105,7 @@ export class SelfCalls {
     return [{ ...target, path: this.#path }, ...rest]
   }
 
-  /** A Unix socket in a directory that only this user can enter. Binding it takes effect at once. */
+  /** A Unix socket in a directory that only this user can enter. It is bound synchronously. */
   #listen(): string | false {
     const { log, serve } = this.#options
     try {
@@ -116,24 +116,27 @@ export class SelfCalls {
         socket.on('error', () => {})
         serve(socket)
       })
-      server.on('error', (err) => log.error({ err }, 'a request of the application to itself was not accepted'))
+      server.on('error', (err) => log.error({ err }, 'a request of the application to itself could not be accepted'))
       server.listen(path)
       server.unref()
       if (server.listening) {
-        log.debug({ path }, 'the application calls itself: its requests to itself are served directly')
+        log.debug({ path }, 'the application sends requests to itself: they are served directly')
         return path
       }
     } catch (err) {
       log.warn(
         { err },
-        `the application calls itself, and ${tmpdir()} takes no socket that would serve these requests directly: give a writable TMPDIR; they go over the network and need a slot`,
+        `the application sends requests to itself, but no Unix socket can be created in ${tmpdir()} to serve them directly: set TMPDIR to a writable directory; until then they use the network and need a slot`,
       )
     }
     return false
   }
 }
 
-/** `connect(options, callback)`, `connect(port, host, callback)`, `connect(path, callback)`, and the list that `net.connect` makes of each. */
+/**
+ * Parses the arguments of `connect(options, callback)`, `connect(port, host, callback)`, `connect(path, callback)`, or
+ * the list that `net.connect` makes of them.
+ */
 function targetOf(args: readonly unknown[]): { target: Target | undefined; rest: unknown[] } {
   const [first, ...rest] = args
   if (Array.isArray(first)) {

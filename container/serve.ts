@@ -71,10 +71,12 @@ export interface RunningContainer {
 /** For applications to settle after their requests were aborted, ms: an exchange waits 5 s for a pending `next()`. */
 const SETTLE_GRACE = 5_500
 
-/** Connections beyond the limit whose protocol is not known yet: a proxy's link may be among them, and needs no room. */
+/**
+ * Connections above the limit whose protocol is not known yet: one of them may be a proxy's link, which does not count.
+ */
 const UNDECIDED_EXTRA = 32
 
-/** Serving one may take a second file descriptor of the application's. */
+/** Serving a client may take a second file descriptor, opened by the application. */
 const DESCRIPTORS_EACH = 2
 
 /** Others of this container's kind may run the same application, and one worker runs many requests at once. */
@@ -210,8 +212,8 @@ class Container implements RunningContainer {
   }
 
   /**
-   * What the application sends to itself goes to it directly, as on plain Node: through no middleware, and without a slot, which the request
-   * that sends it may be the last to have.
+   * Requests that the application sends to itself are served directly, as on plain Node: without middleware, and
+   * without a slot, since the sending request may hold the last one.
    */
   #serveSelfCalls(lines: Logger | undefined): void {
     const { application } = this.#tenant.hosted
@@ -237,7 +239,7 @@ class Container implements RunningContainer {
         const unix = address.kind === 'unix'
         const settings = { log: this.#log, mode: socketMode, keepAlive: tcpKeepAlive }
         const listener = await listen(address, settings, (socket) => {
-          // A link needs no room, so that who passes the limit is asked first which protocol it speaks.
+          // A link does not count towards the limit, so the protocol of a connection above the limit is detected first.
           const extra = Math.min(UNDECIDED_EXTRA, this.#limit.most)
           if (this.#limit.admit(extra, this.#doorman.visitors, this.#connections)) this.#doorman.receive(socket, unix)
           else socket.destroy()
@@ -338,7 +340,7 @@ class Container implements RunningContainer {
 
   drain(): Promise<void> {
     this.#draining ??= this.#drain()
-      // Before the application's shutdown code is waited for, which is over when nothing is left in the event loop.
+      // Before waiting for the application's shutdown code, which ends when the event loop is empty.
       .finally(() => this.#health?.close())
       .then(() => this.#tenant.drained())
     return this.#draining
@@ -346,8 +348,8 @@ class Container implements RunningContainer {
 
   async #drain(): Promise<void> {
     const { drainTimeout } = this.#options
-    // GOAWAY leaves before the listeners close: a proxy that is refused a connection takes a silent link for dead, and this event loop may
-    // be blocked next.
+    // Send GOAWAY before the listeners close: a proxy whose connection is refused takes a silent link for dead, and the
+    // application may block this event loop at any time.
     this.#links.drain()
     // From here on the gateways see that it drains: `#draining` is set when this first waits.
     await new Promise<void>((resolve) => setImmediate(resolve))
@@ -377,7 +379,7 @@ class Container implements RunningContainer {
     }
   }
 
-  /** Ends all there is; WebSockets with close code 1001, for which they have until this is called again. */
+  /** Aborts all requests; closes WebSockets with code 1001, which have until the next call to finish. */
   #abort(error: AbortError): void {
     this.#doorman.abort()
     this.#refusals.abort()

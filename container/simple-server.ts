@@ -302,7 +302,7 @@ class Server implements SimpleServer, ExchangeHost {
     await quiet
     this.draining = true
     for (const connection of this.#connections) connection.drain()
-    // WebSockets are ended with close code 1001, for which they have until this is called again.
+    // WebSockets are closed with code 1001 and have until the next call to finish.
     const abort = (): void => {
       const error = new AbortError('DRAIN_TIMEOUT', 'the server is being closed')
       for (const connection of this.#connections) if (!connection.goAway()) connection.abort(error)

@@ -69,7 +69,7 @@ export class DevChild implements Child<readonly Address[]> {
       setTimeout(end, LAST_WORDS_MILLISECONDS).unref()
     })
     child.on('error', (error) => {
-      // One that runs and could not be told something.
+      // The child runs, and a message could not be sent to it.
       if (child.pid === undefined) failed(error)
     })
   }
@@ -78,7 +78,7 @@ export class DevChild implements Child<readonly Address[]> {
     if (signal === 'SIGKILL') this.#killGroup(signal)
     else {
       this.#process?.kill(signal)
-      // As in children.ts.
+      // See children.ts.
       if (signal === 'SIGTERM') this.#process?.kill('SIGCONT')
     }
   }

@@ -22,10 +22,10 @@ export function isLineTarget(target: unknown): target is LineTarget {
   return typeof target === 'function' || typeof (target as LineStream | null | undefined)?.write === 'function'
 }
 
-/** Streams whose failures are watched: several outputs may share one. */
+/** Streams that have an error listener: several outputs may share one stream. */
 const watched: WeakSet<LineStream> = new WeakSet()
 
-/** Without a listener a stream that fails (a full disk, a pipe whose reader has gone) ends the process. */
+/** Without an error listener a stream that fails (a full disk, a pipe whose reader has closed it) ends the process. */
 function watch(stream: LineStream): void {
   if (typeof stream.on !== 'function' || watched.has(stream)) return
   watched.add(stream)

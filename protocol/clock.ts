@@ -98,7 +98,8 @@ export class Deadlines {
 
   readonly #sweep = (): void => {
     const now = this.#clock.now()
-    // This process was stopped, or its event loop blocked: what was sent to it meanwhile is read first, and may move or end a deadline.
+    // This process was stopped, or its event loop was blocked: read first what the sockets hold, since it may move or
+    // end a deadline.
     if (now - this.#next > this.#tick && !this.#deferred) {
       this.#deferred = true
       setImmediate(this.#sweep)

@@ -43,16 +43,16 @@ export const commonOptions = {
     default: '30s',
     unlimited: true,
     sentence:
-      'How long running requests may take to finish after SIGTERM before they are aborted. Kubernetes kills after 30s, Docker after 10s: set it below their grace. With none a process waits for as long as a request runs; a second signal ends it at once.',
+      'How long requests may take to finish after SIGTERM before they are aborted. Kubernetes kills after 30s, Docker after 10s: set it below their grace period. With none, a process waits for requests without a limit; a second signal ends it at once.',
   },
   maxConnections: {
     kind: 'integer',
     minimum: 1,
     value: 'COUNT',
     sentence:
-      'Connections of clients and web servers that may be open at once; links, joining containers and health are beside them. For one more, connections that are idle are closed, for a second at first; where there is none it gets 503, so that a load balancer sees what a full backlog would hide. Each costs a file descriptor, and without one left nothing can be dialled.',
+      'How many connections of clients and web servers may be open at once. Links, joining containers and health probes do not count. At the limit a new client replaces an idle connection, preferably one that has been idle for a second; if no connection is idle, the new client gets 503, which a load balancer sees while a full backlog is invisible. Each connection takes a file descriptor, and a process without free descriptors cannot dial.',
     unset:
-      'what `ulimit -n` leaves when a tenth of it, and at least 256, is kept back; half of that where serving one takes a second: in containers, before http upstreams, with middleware',
+      'what `ulimit -n` leaves after a reserve of a tenth of it, at least 256; half of that where a client may take two file descriptors: in containers, in front of http upstreams, with middleware',
   },
   headLimit: {
     kind: 'size',
@@ -101,7 +101,7 @@ export const commonOptions = {
     default: '60s',
     unlimited: true,
     sentence:
-      'How long a client may take no byte of a response, or of an upgraded stream, that is ready for it, before its connection is reset. As nginx has it.',
+      'How long a client may accept no byte of a pending response or upgraded stream before its connection is reset. 60s is nginx’s default too.',
   },
   writeTimeout: {
     kind: 'duration',
@@ -114,14 +114,14 @@ export const commonOptions = {
     default: 'none',
     unlimited: true,
     sentence:
-      'How long an upgraded stream (a WebSocket, say) may be silent in both directions before it is ended. None, since some are silent for days; a lost client is found by --tcp-keep-alive.',
+      'How long an upgraded stream (a WebSocket, say) may be silent in both directions before it is closed. Default none, since some streams are silent for days; --tcp-keep-alive finds lost clients.',
   },
   tcpKeepAlive: {
     kind: 'duration',
     default: '60s',
     unlimited: true,
     sentence:
-      'After how long a silence the system asks whether a client over TCP is still there; without an answer the connection ends 10s later. Below the 4 to 6 minutes after which NATs and load balancers forget a silent connection.',
+      'Silence after which the operating system probes a TCP client; without an answer the connection ends 10s later. Below the 4 to 6 minutes after which NATs and load balancers forget a silent connection.',
   },
   halfClose: {
     kind: 'choice',
@@ -149,35 +149,35 @@ export const commonOptions = {
     default: '5s',
     minimum: 10,
     sentence:
-      'Time between two PINGs on each link. With --suspect-after it is how long a peer that has stopped can go unnoticed; a PING costs 34 bytes there and back.',
+      'Time between two PINGs on each link. A stopped peer is noticed after at most this time plus --suspect-after; a PING and its PONG take 34 bytes.',
   },
   suspectAfter: {
     kind: 'duration',
     default: '2s',
     minimum: 10,
     sentence:
-      'How long a link may be silent after a PING before no new request is sent on it and a second connection is tried. Any byte counts as an answer. Longer than a large garbage collection, shorter than most clients wait.',
+      'How long a link may be silent after a PING before it gets no new request and a second connection is dialled. Any byte counts as an answer. Longer than a large garbage collection, shorter than most clients wait.',
   },
   probeGrace: {
     kind: 'duration',
     default: '1s',
     minimum: 10,
     sentence:
-      'How long a silent link has to answer once the same peer answers on another connection, and again after that connection has answered a PING; then it is closed. Enough for two lost packets to be sent again; bytes still on their way prolong it.',
+      'How long a silent link has to answer after the same peer has answered on another connection, and again after a PONG on that connection; then the link is closed. Long enough to retransmit two lost packets; bytes still on their way extend it.',
   },
   connectTimeout: {
     kind: 'duration',
     default: '3s',
     minimum: 10,
     sentence:
-      'How long a connection to the other process may take to be made: a host that is gone answers nothing at all. Enough for one lost packet (the system sends it again after 1s).',
+      'Timeout for connecting to the other process: a host that is down does not answer at all. Long enough for one lost packet, which the system retransmits after 1s.',
   },
   silenceTimeout: {
     kind: 'duration',
     default: '60s',
     minimum: 10,
     unlimited: true,
-    sentence: 'How long a silent link is kept once nothing runs on it: its peer may only be stopped, and come back.',
+    sentence: 'How long a silent link without requests is kept: its peer may only be stopped, and continue later.',
   },
 } as const
 
@@ -249,7 +249,7 @@ export function http1Settings(options: CommonOptions): Pick<Http1Options, 'limit
   }
 }
 
-/** These options as links are watched, and dialled. */
+/** These options as the settings for watching and dialling links. */
 export function livenessSettings(options: CommonOptions): { liveness: LivenessTimes; connectTimeout: number } {
   const { pingInterval, suspectAfter, probeGrace, silenceTimeout, connectTimeout } = options
   return { liveness: { pingInterval, suspectAfter, probeGrace, silenceTimeout }, connectTimeout }

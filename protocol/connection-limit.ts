@@ -1,34 +1,47 @@
 /**
- * Limits the client connections of a process, and closes idle connections to make room for new clients. Each connection costs a file
- * descriptor, and a process without free descriptors can neither dial nor answer a probe. Knows no protocol.
+ * Limits the client connections of a process, and closes idle connections to make room for new clients. Each connection
+ * costs a file descriptor, and a process without free descriptors can neither dial nor answer a probe. Knows no
+ * protocol.
  */
 
 import type { Clock } from './clock.ts'
 import type { Logger } from './log.ts'
 
 export interface LimitedConnection {
-  /** When the connection began to wait for its client's next bytes, on the clock's `now()`; Infinity while a request or a response is in progress. */
+  /** When the connection became idle, on the clock's `now()`; Infinity while a request or a response is in progress. */
   readonly waitingSince: number
-  /** Closes the connection if it waits for its client; false if a request has arrived meanwhile. */
+  /** Closes the connection if it is idle; false if a request has arrived meanwhile. */
   dismiss(): boolean
 }
 
 export interface ConnectionLimitOptions {
   readonly clock: Clock
   readonly log: Logger
-  /** What is limited, for the log. */
+  /** The kind of connections that are limited, for the log. */
   readonly what: string
 }
 
-/** Connections that have been idle for this long, ms, are closed first: a client in use sends its next request within a second. */
+/**
+ * Connections that have been idle for this long, ms, are closed first: a client in use sends its next request within a
+ * second.
+ */
 const IDLE_MILLISECONDS = 1_000
-/** Connections that are closed at a time, so that a flood does not cost a walk through all connections for each new client. */
+/**
+ * Connections that are closed at a time, so that a flood does not cost a walk through all connections for each new
+ * client.
+ */
 const BATCH = 32
-/** A younger connection, ms, may have sent a request that has not been read yet: it stays open, and the new client is refused. */
+/**
+ * A younger connection, ms, may have sent a request that has not been read yet: it stays open, and the new client is
+ * refused.
+ */
 const FRESH_MILLISECONDS = 100
-/** Of this many connections between the two ages the oldest is closed: a flood of silent connections must not keep other clients out. */
+/**
+ * Between the two ages, the oldest of this many connections is closed: a flood of silent connections must not keep
+ * other clients out.
+ */
 const SAMPLE = 64
-/** The limit counts as no longer reached below this share: a limit that is reached again and again is logged once. */
+/** The limit counts as no longer reached below this share, so that a limit reached again and again is logged once. */
 const OVER = 0.9
 
 export class ConnectionLimit {
@@ -44,10 +57,11 @@ export class ConnectionLimit {
   }
 
   /**
-   * Whether there is room for one more connection. At the limit it closes connections that wait for their clients and deletes them from their
-   * set, those that have been idle for a second first: a client that holds connections and sends nothing must not keep other clients out.
+   * Whether there is room for one more connection. At the limit it closes idle connections and deletes them from their
+   * set, first those that have been idle for a second: a client that holds connections and sends nothing must not keep
+   * other clients out.
    *
-   * @param extra how far beyond the limit it may go
+   * @param extra connections allowed above the limit
    */
   admit(extra: number, ...sets: readonly Set<LimitedConnection>[]): boolean {
     const size = sizeOf(sets)

@@ -165,7 +165,9 @@ export class Context implements RequestContext {
   }
 }
 
-/** Calls every callback, then rethrows the first error: a callback that throws must not keep the others from running. */
+/**
+ * Calls every callback, then rethrows the first error: a callback that throws must not keep the others from running.
+ */
 export function callAll<T>(callbacks: readonly ((argument: T) => void)[], argument: T): void {
   let failure: { error: unknown } | undefined
   for (const callback of callbacks) {

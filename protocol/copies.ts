@@ -1,4 +1,7 @@
-/** Which versions of Gantry this process has loaded: the server's own, and those that its application and middleware import. */
+/**
+ * Finds the versions of Gantry that this process has loaded: the server's own, and those that its application and
+ * middleware import.
+ */
 
 import { readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
@@ -11,7 +14,7 @@ export interface Copy {
   readonly path: string
 }
 
-/** The package that a folder belongs to; undefined when it is not Gantry's (a bundle has no version of its own). */
+/** The package that a folder belongs to; undefined if it is not Gantry's (in a bundle the version is unknown). */
 function copyIn(folder: string): Copy | undefined {
   for (let path = folder; ; path = dirname(path)) {
     try {
@@ -23,7 +26,7 @@ function copyIn(folder: string): Copy | undefined {
   }
 }
 
-/** The first copy of each version that is not this one's, as far as they are known. */
+/** One copy of each known version other than this copy's. */
 export function otherVersions(own: Copy | undefined, folders: Iterable<string>): readonly Copy[] {
   const found: Map<string, Copy> = new Map()
   for (const folder of folders) {
@@ -33,7 +36,10 @@ export function otherVersions(own: Copy | undefined, folders: Iterable<string>):
   return [...found.values()]
 }
 
-/** Once an application and its middleware are loaded: says it if they use another version of Gantry than their server. */
+/**
+ * Logs a warning if the application or its middleware uses another version of Gantry than the server. Call it after
+ * they are loaded.
+ */
 export function warnOfOtherVersions(log: Pick<Logger, 'warn'>): void {
   if (loadedFrom.size === 1) return
   const own = copyIn(import.meta.dirname)

@@ -1,20 +1,28 @@
 /**
- * File descriptors of this process: the limit, how many connections fit, and a log line when there are none left. Node reports nothing then:
- * libuv accepts each client with a spare descriptor and closes the connection at once.
+ * File descriptors of this process: the limit, how many connections fit, and a log line when there are none left. Node
+ * reports nothing then: libuv accepts each client with a spare descriptor and closes the connection at once.
  */
 
 import { closeSync, openSync, readdirSync, readFileSync } from 'node:fs'
 import type { Clock } from './clock.ts'
 import type { Logger } from './log.ts'
 
-/** Where a limit cannot be found out: what most systems have allowed for long. */
+/** Used if the limit cannot be determined: the usual default of operating systems. */
 const USUAL_LIMIT = 1024
-/** Kept back from clients: connections that may become links (128), health, refusals, undecided connections (32 each), and a few for names and files. */
+/**
+ * Descriptors reserved: connections that may become links (128), health, refusals, undecided connections (32 each), and
+ * a few for names and files.
+ */
 const RESERVE = 256
-/** Of a high limit a tenth is kept back: what an application or middleware opens grows with the number of requests. */
+/**
+ * Share of a high limit that is reserved: what an application or middleware opens grows with the number of requests.
+ */
 const RESERVE_SHARE = 0.1
 
-/** How many file descriptors this process may have; Infinity: any number. Node has raised the soft limit to the hard one already. */
+/**
+ * How many file descriptors this process may have; Infinity: unlimited. Node raises the soft limit to the hard limit at
+ * its start.
+ */
 export function descriptorLimit(): number {
   try {
     const soft = /^Max open files\s+(\S+)/m.exec(readFileSync('/proc/self/limits', 'utf8'))?.[1]
@@ -37,7 +45,7 @@ function descriptorsOpen(): number {
   try {
     return readdirSync('/proc/self/fd').length
   } catch {
-    // What Node itself needs, about.
+    // About what Node itself needs.
     return 32
   }
 }
@@ -45,7 +53,7 @@ function descriptorsOpen(): number {
 /**
  * How many client connections fit beside what must always work.
  *
- * @param each descriptors that serving one connection may take
+ * @param each descriptors that one connection may take
  */
 export function connectionsThatFit(
   each: number,
@@ -62,14 +70,14 @@ export function connectionsThatFit(
  * How many connections clients may have.
  *
  * @param given `--max-connections`
- * @param each descriptors that serving one connection may take
+ * @param each descriptors that one connection may take
  */
 export function mostConnections(given: number | undefined, each: number, log: Logger): number {
   const fit = connectionsThatFit(each)
   if (given !== undefined && given > fit) {
     log.warn(
       { maxConnections: given, fit, limit: descriptorLimit() },
-      `--max-connections ${given} is more than ulimit -n has room for beside links and health (${fit}): out of file descriptors, clients are disconnected without an answer`,
+      `--max-connections ${given} is more than ulimit -n allows beside links and health (${fit}); without free file descriptors clients are disconnected without a response: raise ulimit -n, or lower --max-connections`,
     )
   }
   return given ?? fit
@@ -81,9 +89,9 @@ const LOOK_MILLISECONDS = 1_000
 const SHORT: ReadonlySet<string | undefined> = new Set(['EMFILE', 'ENFILE'])
 
 /**
- * Says once in the log when the process is out of file descriptors, and once when it has some again.
+ * Logs once when the process is out of file descriptors, and once when it has free ones again.
  *
- * @param open opens one; @returns its number. Throws what the system says.
+ * @param open opens a descriptor and returns its number; throws the system's error
  */
 export function watchDescriptors(
   clock: Clock,
@@ -104,7 +112,7 @@ export function watchDescriptors(
       if (short) {
         log.error(
           { code, limit },
-          `out of file descriptors (${code}): clients are disconnected, and nothing can be dialled or opened; raise ulimit -n, or lower --max-connections`,
+          `out of file descriptors (${code}): clients are disconnected, and no connection or file can be opened: raise ulimit -n, or lower --max-connections`,
         )
       } else log.warn({ limit }, 'file descriptors are available again')
     }

@@ -1,6 +1,6 @@
 /**
- * Connections to addresses, and the addresses of names, as both processes dial each other: one try, and what its failure says about who was
- * dialled. Who dials when, and again, is theirs.
+ * Connecting to addresses and resolving names, as both processes dial each other: one attempt, and what its failure
+ * says about the peer. The callers decide when to dial and redial.
  */
 
 import { lookup } from 'node:dns/promises'
@@ -18,7 +18,7 @@ export const systemResolve: Resolve = async (host) => {
   return [...new Set(found.map(({ address }) => address))]
 }
 
-/** Node's own, taken before a container replaces it for what its application connects to (container/self-calls.ts). */
+/** Node's own `connect`, captured before a container replaces it for its application (container/self-calls.ts). */
 const connectNative = Socket.prototype.connect as (this: Socket, options: object) => Socket
 
 /** @param allowHalfOpen as `net.connect`'s: who serves on what it dialled still answers after a FIN */
@@ -34,23 +34,26 @@ export function dial(address: UnixAddress | TcpAddress, allowHalfOpen: boolean):
   return connectNative.call(new Socket(options), options)
 }
 
-/** For a connection to be made, milliseconds, where nothing else was said (`--connect-timeout`). */
+/** Default connect timeout, milliseconds (`--connect-timeout`). */
 export const CONNECT_TIMEOUT = 3_000
 
 /**
- * For a peer that has accepted a connection to say HELLO, milliseconds. Its event loop may be blocked, or the process stopped: a connection
- * that is given up stays in its listener's backlog, so that giving up soon, again and again, fills that. Doubled each time, since behind a
- * load balancer another try may reach another peer.
+ * Timeout for the HELLO of a peer that has accepted a connection, milliseconds. The peer's event loop may be blocked,
+ * or the process stopped: an abandoned connection stays in the listener's backlog, so that short timeouts would fill
+ * it. Doubled with each attempt, since behind a load balancer the next attempt may reach another peer.
  */
 export const HELLO_PATIENCE = { first: 60_000, most: 3_600_000 }
 
-/** After so long without one it is logged, milliseconds: a second on a slow machine that just started, with room. */
+/** A HELLO that takes longer is logged, milliseconds: a slow machine that just started needs about a second. */
 export const HELLO_EXPECTED = 5_000
 
-/** What a connection that was not made says about who was dialled: nobody is there, or nothing (the fault can be on this side). */
+/** What a failed connection says about the peer: it is gone, or nothing (the fault may be on this side). */
 export type Verdict = 'gone' | 'unknown'
 
-/** Nobody listens, or no host answers. Others are this side's own (EMFILE, EADDRNOTAVAIL), or a full backlog (EAGAIN of a Unix socket). */
+/**
+ * Nobody listens, or the host does not answer. Other codes are faults of this side (EMFILE, EADDRNOTAVAIL) or a full
+ * backlog (EAGAIN of a Unix socket).
+ */
 const GONE: ReadonlySet<string> = new Set([
   'ECONNREFUSED',
   'ENOENT',
@@ -65,18 +68,18 @@ export function verdictOf(error: Error): Verdict {
 }
 
 export interface DialEvents {
-  /** It stands, and is the owner's. */
+  /** The connection is established; the owner takes the socket over. */
   connected(socket: Socket): void
   failed(error: Error, verdict: Verdict): void
 }
 
-/** One try to connect. */
+/** One attempt to connect. */
 export class Dialling {
   readonly #socket: Socket
   readonly #timer: Timer
   #over = false
 
-  /** @param socket that was just made, and connects */
+  /** @param socket a new socket that is connecting */
   constructor(socket: Socket, clock: Clock, timeout: number, events: DialEvents) {
     this.#socket = socket
     let failure: Error | undefined
@@ -84,7 +87,7 @@ export class Dialling {
       failure = Object.assign(new Error(`no connection within ${timeout / 1_000} s`), { code: 'CONNECT_TIMEOUT' })
       socket.destroy()
     })
-    // Stays: a socket that fails once it was handed over must not end the process either.
+    // This listener stays: a socket that fails after the owner has it must not end the process either.
     socket.on('error', (error) => {
       failure ??= error
     })
@@ -101,7 +104,7 @@ export class Dialling {
     })
   }
 
-  /** Gives it up; nothing more is told. */
+  /** Abandons the attempt; no event follows. */
   cancel(): void {
     if (this.#end()) this.#socket.destroy()
   }

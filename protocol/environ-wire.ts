@@ -83,7 +83,7 @@ export function variablesForWire(environ: Environ): WireEnviron {
     if (isHeader(key)) {
       headers++
       if (value === lines[line + 1] && key === wireVariable(lines[line]!)) line += 2
-    } else if (key === '') throw new TypeError('environ[""] cannot cross to another process: a variable needs a name')
+    } else if (key === '') throw new TypeError('environ[""] cannot be sent to another process: a variable needs a name')
     else if (!isImplied(key, value)) variables.push(key, value)
   }
   const same = (line === lines.length && headers * 2 === line) || agree(environ, lines, headers)

@@ -158,7 +158,7 @@ export class Exchange implements ContextControl {
   }
 
   /**
-   * The drain timeout has passed: closes a WebSocket with code 1001, unless the application is closing it.
+   * After the drain timeout: closes a WebSocket with code 1001, unless the application is closing it already.
    *
    * @returns false if the exchange must be aborted instead
    */

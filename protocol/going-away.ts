@@ -1,23 +1,23 @@
 /**
  * An upgraded stream that speaks WebSocket, so that a drain can close it with code 1001 between two frames. It follows
- * what the application writes; the server decides when to close it.
+ * follows the frames that the application writes; the server decides when to close it.
  */
 
 import type { Duplex } from 'node:stream'
 import { FrameTracker, GOING_AWAY } from './websocket-frames.ts'
 
 /**
- * After the drain timeout: time for the end of a frame and for the closing handshake of client and application, ms. A
- * client answers within a round trip, which takes a second on a mobile network that wakes up. A lost client delays the
- * stop by as much.
+ * After the drain timeout: time for the application to finish its frame and for the closing handshake, ms. A client
+ * answers within a round trip, which takes a second on a mobile network that wakes up. A lost client delays the
+ * stop by this time.
  */
 export const GOING_AWAY_GRACE = 2_000
 
 /**
  * - `open`
- * - `pending`: our close frame follows the present frame
- * - `sent`: our close frame has left, and what the application still writes is dropped
- * - `closed`: the application had closed it when it was to go away; it may finish
+ * - `pending`: our close frame follows the frame in progress
+ * - `sent`: our close frame was sent, and later writes of the application are dropped
+ * - `closed`: the application had sent a close frame before the drain timed out; it may finish the handshake
  */
 type State = 'open' | 'pending' | 'sent' | 'closed'
 
@@ -31,12 +31,12 @@ export class WebSocketStream {
   readonly #end: (callback?: () => void) => void
   #state: State = 'open'
 
-  /** @param stream on which only the application writes from here on */
+  /** @param stream from now on only the application writes to it */
   constructor(stream: Duplex) {
     this.#stream = stream
     this.#write = stream.write.bind(stream) as Write
     this.#end = stream.end.bind(stream) as (callback?: () => void) => void
-    // The stream's methods are replaced, since a stream around this one would carry every byte twice.
+    // Replace the stream's methods: a stream around this one would copy every byte.
     stream.write = ((chunk: unknown, encoding?: unknown, callback?: unknown) =>
       this.#written(chunk, encoding, callback)) as typeof stream.write
     stream.end = ((chunk?: unknown, encoding?: unknown, callback?: unknown) =>
@@ -44,8 +44,8 @@ export class WebSocketStream {
   }
 
   /**
-   * Closes the WebSocket with code 1001, now or at the end of the frame that the application is sending. If the
-   * application has sent a close frame itself, nothing is sent.
+   * Closes the WebSocket with code 1001, now or at the end of the frame that the application is sending. Sends nothing
+   * if the application has sent a close frame itself.
    *
    * @returns whether to wait for the closing handshake: false on a second call, and after the stream's end
    */
@@ -66,7 +66,7 @@ export class WebSocketStream {
     const call = (typeof encoding === 'function' ? encoding : callback) as Callback | undefined
     const coding = typeof encoding === 'string' ? (encoding as BufferEncoding) : undefined
     const bytes = bytesOf(chunk, coding)
-    // What cannot be written, the stream itself refuses.
+    // The stream itself rejects invalid chunks.
     if (bytes === undefined || !this.#stream.writable) {
       return this.#write(chunk as Uint8Array, coding, call)
     }

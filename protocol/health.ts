@@ -42,7 +42,10 @@ export interface HealthOptions {
 /** A probe says its few bytes at once, milliseconds. */
 const PATIENCE = 5_000
 
-/** Probes at once: a few ask, and each is answered at once. One more takes the place of one that has asked nothing. */
+/**
+ * Probes that may be connected at once: they are few, and each is answered at once. A further one replaces one that has
+ * sent nothing.
+ */
 const PROBES = 32
 
 /** `/live` and `/ready`, as an application. */

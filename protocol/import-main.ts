@@ -1,11 +1,15 @@
 /**
- * Imports a module as the main module of this process, as `node FILE` does: `require.main === module`, `import.meta.main`, `process.mainModule`.
- * Unlike `Module.runMain()` the result is a promise, so that the caller gets the exports and the error.
+ * Imports a module as the main module of this process, as `node FILE` does: `require.main === module`,
+ * `import.meta.main`, `process.mainModule`. Unlike `Module.runMain()` it returns a promise, so that the caller gets the
+ * exports and the error.
  */
 
 import { constants, Script } from 'node:vm'
 
-/** Node takes a module for the main module if it is imported from nowhere: a script whose name is neither a path nor a URL has no place. */
+/**
+ * Node treats a module as the main module if the import has no referrer: a script whose name is neither a path nor a
+ * URL has none.
+ */
 const script: Script = new Script('(url) => import(url)', {
   filename: 'gantry-main',
   importModuleDynamically: constants.USE_MAIN_CONTEXT_DEFAULT_LOADER,
@@ -18,7 +22,8 @@ const script: Script = new Script('(url) => import(url)', {
  */
 export function importMain(url: string): Promise<unknown> {
   const load = script.runInThisContext() as (url: string) => Promise<unknown>
-  // Node warns at the first use that the constant is experimental, which is no concern of the application's user. Applications' warnings pass.
+  // Node warns once that the constant is experimental, which the application's user cannot change. Suppress that
+  // warning only.
   const { emitWarning } = process
   process.emitWarning = ((warning: string | Error, ...rest: never[]) => {
     if (String(warning).includes('USE_MAIN_CONTEXT_DEFAULT_LOADER')) return

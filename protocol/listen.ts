@@ -54,9 +54,11 @@ export interface Listener {
 // passed by a burst of clients while the loop is busy, and each then waits a second for its SYN's repetition.
 const BACKLOG = 4096
 
-/** As `--tcp-keep-alive`, whose reason is in the option table. */
+/** Default of `--tcp-keep-alive`; the option table has the reason. */
 export const KEEP_ALIVE = 60_000
-/** Below a second Node keeps the system's default of two hours; above, Linux refuses TCP_KEEPIDLE. Milliseconds. */
+/**
+ * Below a second Node keeps the system's default of two hours; above this, Linux rejects TCP_KEEPIDLE. Milliseconds.
+ */
 const KEEP_ALIVE_RANGE = { least: 1_000, most: 32_767_000 }
 
 /** A round of the event loop that takes less had nothing to do: an empty one takes a tenth of it. */
@@ -66,9 +68,9 @@ const QUIET_MILLISECONDS = 0.1
  * Listens on `address` and calls back with each connection. A Unix path where nobody listens any more (its process was
  * killed) is taken over; one where somebody does is not.
  *
- * Sockets come with `allowHalfOpen` (a response must be able to follow the client's FIN), without Nagle's delay, with
- * TCP keep-alive (a client whose network is lost sends no FIN), and with an `error` listener, so that one that nobody
- * serves yet cannot end the process.
+ * Sockets have `allowHalfOpen` (a response may follow the client's FIN), no Nagle delay, TCP keep-alive (a client whose
+ * network is lost sends no FIN), and an `error` listener, so that a socket without an owner cannot end the
+ * process.
  *
  * @throws ListenError
  */

@@ -69,8 +69,9 @@ export interface LocatedModule {
 }
 
 /**
- * Finds `specifier`: a path (absolute, or from `directory`, with or without `./` and extension), a folder with an entry as `node FOLDER`
- * finds it (the `main` of its package.json, else its index file), a `file:` URL or a package's name; after a colon the export's name.
+ * Finds `specifier`: a path (absolute, or from `directory`, with or without `./` and extension), a folder with an entry
+ * as `node FOLDER` finds it (the `main` of its package.json, else its index file), a `file:` URL or a package's name;
+ * after a colon the export's name.
  *
  * @throws LoadError
  */
@@ -139,7 +140,7 @@ async function importSettled(imported: Promise<unknown>, shown: string): Promise
 function locate(module: string, directory: string): string {
   if (module.startsWith('file:')) return locate(fileURLToPath(module), directory)
   const path = resolve(directory, module)
-  // A trailing slash says that a folder is meant: `build/` is never build.js.
+  // A trailing slash means a folder: `build/` is never build.js.
   const files = module.endsWith('/') ? [] : [path, ...EXTENSIONS.map((extension) => path + extension)]
   const found = files.find(isFile) ?? entryOf(path)
   if (found !== undefined) return found
@@ -165,14 +166,14 @@ function locate(module: string, directory: string): string {
 }
 
 /**
- * What `node FOLDER` runs: Node's CommonJS resolution of a folder reads the `main` of its package.json, and not `exports`. An index file may
- * have any of our extensions too.
+ * The entry that `node FOLDER` runs: Node resolves a folder by the `main` of its package.json, not by `exports`. The
+ * index file may also have any of the extensions supported here.
  */
 function entryOf(folder: string): string | undefined {
   if (!isFolder(folder)) return undefined
   try {
     const entry = createRequire(join(folder, 'resolve.js')).resolve(`${folder}/`)
-    // It also finds index.json and index.node, which are no applications.
+    // Node also finds index.json and index.node, which are not applications.
     if (!/\.(?:json|node)$/.test(entry)) return entry
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'MODULE_NOT_FOUND') {

@@ -1,6 +1,7 @@
 /**
- * Finds a way to write log lines to a descriptor without waiting for its reader. A write to a full pipe, terminal or socket blocks its thread,
- * and Node waits for its threads before it exits. Lines and buffers belong to `log-output.ts`.
+ * Finds a way to write log lines to a descriptor without waiting for its reader. A write to a full pipe, terminal or
+ * socket blocks its thread, and Node waits for its threads before it exits. Lines and buffers belong to
+ * `log-output.ts`.
  */
 
 import { constants, fstatSync, openSync } from 'node:fs'
@@ -14,13 +15,13 @@ export type Waits = 'never' | 'disk'
 
 export interface LogDescriptor {
   readonly descriptor: number
-  /** To be called before each write: another process that shares the descriptor may have changed its mode. */
+  /** Call before each write: another process that shares the descriptor may have changed its mode. */
   waits(): Waits
 }
 
 const ownMode = constants.O_WRONLY | (constants.O_NONBLOCK ?? 0) | (constants.O_NOCTTY ?? 0) | constants.O_APPEND
 
-/** How to write to `descriptor`. */
+/** How to write to `descriptor` without waiting for its reader. */
 export function logDescriptor(descriptor: number): LogDescriptor {
   const disk: LogDescriptor = { descriptor, waits: () => 'disk' }
   const kind = kindOf(descriptor)
@@ -29,7 +30,7 @@ export function logDescriptor(descriptor: number): LogDescriptor {
   if (kind !== 'socket') {
     const own = reopened(descriptor)
     if (own !== undefined) return { descriptor: own, waits: () => 'never' }
-    // Another user's terminal (su) cannot be opened again. Only the person in front of it can pause it (Ctrl-S).
+    // Another user's terminal (su) cannot be opened again. Only the person at the terminal can pause it (Ctrl-S).
     if (kind === 'terminal') return disk
   }
   return { descriptor, waits: () => (setNonBlocking(descriptor) ? 'never' : 'disk') }
@@ -44,15 +45,16 @@ function kindOf(descriptor: number): Kind {
     if (stats.isSocket()) return 'socket'
     if (stats.isCharacterDevice()) return isatty(descriptor) ? 'terminal' : 'device'
   } catch {
-    // Closed: every write fails at once.
+    // The descriptor is closed: every write fails at once.
     return 'device'
   }
   return 'file'
 }
 
 /**
- * Opens the pipe or terminal again for this process alone, so that O_NONBLOCK affects no other process, and no other process resets it (a Node
- * process restores the mode that it found when it exits). Only Linux can, and not for sockets.
+ * Opens the pipe or terminal again for this process alone, so that O_NONBLOCK affects no other process, and no other
+ * process resets it (a Node process restores the original mode when it exits). Works only on Linux, and not for
+ * sockets.
  */
 function reopened(descriptor: number): number | undefined {
   if (process.platform !== 'linux') return undefined
@@ -63,10 +65,10 @@ function reopened(descriptor: number): number | undefined {
   }
 }
 
-/** Sets O_NONBLOCK as Node itself does for standard streams that are pipes or sockets; false where it cannot be had. */
+/** Sets O_NONBLOCK as Node does for standard streams that are pipes or sockets; false if that is not possible. */
 function setNonBlocking(descriptor: number): boolean {
   const stream = descriptor === 1 ? process.stdout : descriptor === 2 ? process.stderr : undefined
-  // Node has no other way to the mode of a descriptor. It costs one fcntl(2).
+  // Node has no other API for the mode of a descriptor. It costs one fcntl(2).
   const handle = (stream as { _handle?: { setBlocking?(blocking: boolean): number } } | undefined)?._handle
   return handle?.setBlocking?.(false) === 0
 }

@@ -1,32 +1,39 @@
 /**
- * Where log lines leave the process: gathered, written without blocking the event loop, bounded, flushed at exit. Knows nothing of what a
- * line says. A write never fails for its caller: lines that cannot be written are counted, and their number is said once others can be.
+ * Writes log lines to a descriptor: in batches, without blocking the event loop, with a bounded buffer, flushed at
+ * exit. Knows nothing of their content. A write never fails for its caller: lines that cannot be written are counted,
+ * and a later line reports the number.
  */
 
 import { write, writeSync } from 'node:fs'
 import { type LogDescriptor, logDescriptor } from './log-descriptor.ts'
 
-// Written at once from this size on: what one pipe takes on Linux.
+// A batch of this size is written at once: the capacity of a pipe on Linux.
 const GATHER_BYTES = 64 * 1024
-// A line is seen at most this late; ten writes a second cost nothing.
+// The longest delay of a line; ten writes a second cost nothing.
 const GATHER_MILLISECONDS = 100
-// A reader that has stalled must not fill our memory: 16 MiB hold some 50,000 lines, more than a minute of a busy server's.
+// A stalled reader must not fill memory: 16 MiB hold some 50,000 lines, more than a busy server writes in a minute.
 const PENDING_BYTES = 16 * 1024 * 1024
-/** Between two tries at a reader that has stalled, ms: at first, and at most, since it may stay so for hours. */
+/**
+ * Time between two attempts to write to a stalled reader, ms: initial and maximum, since a reader may stall for hours.
+ */
 const RETRY = { first: 10, most: 250 }
-/** What a process that ends waits for its reader, ms in all: no reader may hold up a stop. */
+/** Total time that an exiting process waits for its reader, ms: no reader may delay a stop for longer. */
 const EXIT_PATIENCE_MILLISECONDS = 500
-// What a pipe takes whole, with nothing of another process's between (POSIX.1 PIPE_BUF: 512 at least; Linux, pipe(7): 4096).
+// A pipe takes this much as a whole, without bytes of other processes in between (POSIX.1 PIPE_BUF: 512 at least;
+// Linux, pipe(7): 4096).
 const PIPE_BUF = process.platform === 'linux' ? 4096 : 512
 
 export interface LogOutputOptions {
-  /** Code units that may wait; beyond, lines are dropped, and one line says how many. Default: 16 Mi. */
+  /** Code units that may be buffered; further lines are dropped, and one line reports how many. Default: 16 Mi. */
   readonly limit?: number | undefined
-  /** Other processes write there too: lines leave in pieces so small that a pipe mixes none of them, unless one alone is longer. */
+  /**
+   * Other processes write to the pipe too: write in pieces so small that the pipe does not mix lines, unless a single
+   * line is longer.
+   */
   readonly shared?: boolean | undefined
-  /** Lines are written when they come, and not gathered: few, and each may be the last. */
+  /** Write each line at once instead of batching: there are few, and each may be the last. */
   readonly immediate?: boolean | undefined
-  /** Makes the line, without its newline, that says how many were lost. */
+  /** Returns the line, without its newline, that reports how many were lost. */
   readonly lost?: ((count: number) => string) | undefined
 }
 
@@ -49,20 +56,20 @@ export class LogOutput {
   readonly #immediate: boolean
   readonly #lost: (count: number) => string
   #text = ''
-  /** What is being written: whole lines, of which the first may have left in part. */
+  /** The batch being written: whole lines, of which the first may be partly written. */
   #batch: Buffer = NOTHING
-  /** Lines lost that `batch` ends with saying. */
+  /** The number of lost lines that the last line of `batch` reports. */
   #said = 0
   #dropped = 0
-  /** Part of a line has left, and the rest was lost. */
+  /** A line was written in part, and its rest was lost. */
   #torn = false
-  /** A write that waits for a disk is under way. */
+  /** A write to a disk is in progress. */
   #writing = false
   #closed = false
   #gathering: NodeJS.Timeout | undefined
   #retry: NodeJS.Timeout | undefined
   #retries = 0
-  /** Of `EXIT_PATIENCE_MILLISECONDS`, what is left. */
+  /** What is left of `EXIT_PATIENCE_MILLISECONDS`. */
   #patience = EXIT_PATIENCE_MILLISECONDS
   #idle: (() => void)[] = []
 
@@ -77,7 +84,7 @@ export class LogOutput {
     this.#lost = lost
   }
 
-  /** Takes a line with its newline, as pino gives it. */
+  /** Accepts a line with its newline, as pino passes it. */
   write(line: string): void {
     if (this.#text.length + this.#batch.length + line.length > this.#limit) {
       this.#dropped += linesIn(line)
@@ -89,14 +96,16 @@ export class LogOutput {
     else this.#gathering ??= setTimeout(() => this.#flush(), GATHER_MILLISECONDS).unref()
   }
 
-  /** Resolves once all lines so far are written, or cannot be. Later lines are written at once. */
+  /** Resolves once all lines so far are written or lost. Later lines are written at once. */
   async close(): Promise<void> {
     this.#closed = true
     this.#flush()
     if (!this.#isEmpty) await new Promise<void>((resolve) => this.#idle.push(resolve))
   }
 
-  /** Writes what waits, for a process that is about to end. A reader that takes nothing is waited for, but half a second in all. */
+  /**
+   * Writes the buffered lines of a process that is about to exit. Waits for a stalled reader for half a second in all.
+   */
   flushSync(): void {
     while (this.#fill()) {
       const error = this.#writeSync()
@@ -132,13 +141,13 @@ export class LogOutput {
     for (const resolve of this.#idle.splice(0)) resolve()
   }
 
-  /** Whether there is something to write. */
+  /** Fills the batch; whether there is something to write. */
   #fill(): boolean {
     if (this.#batch.length > 0) return true
     clearTimeout(this.#gathering)
     this.#gathering = undefined
     if (this.#text === '') return false
-    // A line that was torn ends here, so that it spoils no other.
+    // End the line that was written in part, so that it does not merge with the next one.
     let text = this.#torn ? `\n${this.#text}` : this.#text
     this.#said = this.#dropped
     if (this.#dropped > 0) text += `${this.#lost(this.#dropped)}\n`
@@ -172,7 +181,7 @@ export class LogOutput {
     })
   }
 
-  /** How many bytes leave at once: as many whole lines as fit, and a longer one by itself. */
+  /** The bytes to write at once: as many whole lines as fit, or a single longer line. */
   get #pieceLength(): number {
     const bytes = this.#batch
     if (bytes.length <= this.#piece) return bytes.length
@@ -188,7 +197,10 @@ export class LogOutput {
     if (this.#batch.length === 0) this.#said = 0
   }
 
-  /** The batch cannot be written (EPIPE: the reader has gone; ENOSPC; EIO). Nobody can be told now, and it must not end the service. */
+  /**
+   * The batch cannot be written (EPIPE: the reader has closed the pipe; ENOSPC; EIO). That cannot be reported now, and
+   * must not end the service.
+   */
   #lose(): void {
     const lines = linesIn(this.#batch.toString('latin1'))
     this.#dropped += this.#said > 0 ? lines - 1 + this.#said : lines
@@ -211,7 +223,7 @@ function linesIn(text: string): number {
   return lines
 }
 
-/** A pipe, socket or terminal is full; anything else stays as it is. */
+/** Whether a write may succeed later: a pipe, socket or terminal is full. Any other error is permanent. */
 function mayPass(error: unknown): boolean {
   return (error as NodeJS.ErrnoException).code === 'EAGAIN'
 }

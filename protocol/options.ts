@@ -17,7 +17,10 @@ interface Described {
   readonly positional?: true
   /** Refused when missing. */
   readonly required?: true
-  /** Of a positional one: takes every argument after `--`, as it is. In the environment they are separated by spaces. */
+  /**
+   * Of a positional option: takes every argument after `--` unchanged. In the environment variable they are separated
+   * by spaces.
+   */
   readonly rest?: true
   /** Given several times, or at once with commas. */
   readonly list?: true
@@ -137,9 +140,10 @@ function optionLabel(key: string, option: Option): string {
 /**
  * Reads a command line and an environment: argv over environment over default.
  *
- * `--name value`, `--name=value`, `--flag`, `--no-flag`. After `--` come required positional arguments that were not given yet (they may
- * begin with a dash), and then what the `rest` option takes. Of an option given twice the last counts; lists gather, and what is given replaces the default. An empty environment variable counts as
- * unset, as Compose passes `${X:-}`.
+ * `--name value`, `--name=value`, `--flag`, `--no-flag`. After `--` come the required positional arguments that are
+ * still missing (they may begin with a dash), and then the arguments of the `rest` option. If an option is repeated the
+ * last value counts; lists accumulate and replace the default. An empty environment variable counts as unset, as
+ * Compose passes `${X:-}`.
  *
  * @param otherNames Environment names that other commands know, so that they are not taken for misspellings.
  * @throws OptionError for the first thing that cannot be used.
@@ -156,7 +160,7 @@ export function parseOptions<const T extends OptionTable>(
   for (const [key, option] of Object.entries(table)) {
     const fromArgv = given.get(key)
     const variable = environment[environmentName(key)]
-    // A comma in an argument is the application's.
+    // A comma in an argument belongs to the application.
     if (option.rest) values[key] = fromArgv ?? variable?.match(/\S+/g) ?? []
     else if (fromArgv !== undefined) values[key] = convertAll(optionLabel(key, option), option, fromArgv)
     else if (variable !== undefined && variable !== '')
@@ -180,7 +184,7 @@ function defaultOf(key: string, option: Option): unknown {
   return option.kind === 'flag' ? false : undefined
 }
 
-/** @param isSet whether a positional argument has its value from elsewhere, if the command line does not give it */
+/** @param isSet whether the environment sets a positional argument that the command line lacks */
 function readArgv(
   table: OptionTable,
   argv: readonly string[],
@@ -205,7 +209,7 @@ function readArgv(
     const argument = argv[index]!
     if (argument === '--' && !onlyArguments) {
       onlyArguments = true
-      // What the environment gives is not looked for among the application's arguments.
+      // An option that the environment sets does not take one of the application's arguments.
       if (rest !== undefined) while (positionals[0] !== undefined && isSet(positionals[0])) positionals.shift()
     } else if (onlyArguments || !argument.startsWith('-') || argument === '-') {
       const key = positionals.shift() ?? (onlyArguments ? rest : undefined)
@@ -243,7 +247,7 @@ function readArgv(
   return given
 }
 
-/** What to do with an argument that was meant for the application. */
+/** What to do with an argument that was probably meant for the application. */
 function restHint(rest: string | undefined, argument: string): string {
   return rest === undefined ? '' : `; arguments for the application come after --, as in: -- ${argument}`
 }

@@ -1,16 +1,19 @@
 /**
- * Timeouts that judge a peer by its silence. They count only time in which this process ran: one that was stopped, asleep or blocked
- * has not listened meanwhile. Before they call back, what waits in the sockets is read.
+ * Timeouts that judge a peer by its silence. They count only time in which this process ran: a process that was
+ * stopped, asleep or blocked could not read. Before they call back, the sockets are read.
  */
 
 import type { Clock, Timer } from './clock.ts'
 
-/** A timeout is waited for in so many steps. A pause of this process, however long, counts as two steps at the most: half of the timeout. */
+/**
+ * A timeout is divided into this many steps. A pause of this process, however long, counts as at most two steps: half
+ * of the timeout.
+ */
 const STEPS = 4
 
 /**
- * Calls back once, after `ms` milliseconds in which this process ran, and after one more poll of the sockets: what a peer has sent
- * meanwhile was read by then, and can have cancelled it.
+ * Calls back once, after `ms` milliseconds in which this process ran, and after one more poll of the sockets: bytes
+ * that a peer sent before that have been read, and may have cancelled it.
  */
 export function patiently(clock: Clock, ms: number, callback: () => void): Timer {
   if (ms === Number.POSITIVE_INFINITY) return { cancel() {} }
@@ -22,7 +25,7 @@ export function patiently(clock: Clock, ms: number, callback: () => void): Timer
     const began = clock.now()
     timer = clock.after(Math.min(step, left), () => {
       left -= Math.min(clock.now() - began, 2 * step)
-      // Timers run before the poll of the sockets and immediates after it. (A thousandth of a millisecond: floating point.)
+      // Timers run before the poll of the sockets, immediates after it. (0.001 ms: floating-point error.)
       if (left > 0.001) wait()
       else immediate = setImmediate(callback)
     })

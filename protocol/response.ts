@@ -193,7 +193,7 @@ export class Response {
     }
   }
 
-  /** The head of a 101: what follows is not HTTP. Gives the protocol that it names. */
+  /** Reads the protocol from the head of a 101; what follows the head is not HTTP. */
   switch(): string {
     const { status, headers } = this.#head!
     this.responded = true

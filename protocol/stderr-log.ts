@@ -1,22 +1,23 @@
 /**
  * A logger of plain lines on standard error, where who runs a small server or a CGI program looks: what an application wrote to
- * `wsgi.errors` as it is, failures with their stacks. It does not gather: each line is written at once, or when its reader takes it.
+ * `wsgi.errors` unchanged, failures with their stacks. It does not batch: each line is written at once, or when the
+ * reader takes it.
  */
 
 import type { Logger } from './log.ts'
 import { LogOutput } from './log-output.ts'
 
-/** For a person's lines, of which few come: a reader that has stalled has some 5,000 to read when it goes on. */
+/** For messages to a person, which are few: after a stall a reader has at most some 5,000 lines to read. */
 const PENDING = 1024 * 1024
 
 let output: LogOutput | undefined
 
-/** Writes a line, with its newline, to standard error. Neither a reader that has stalled nor one that has gone is felt here. */
+/** Writes a line, with its newline, to standard error. Never blocks and never throws, whatever the reader does. */
 export function writeToStderr(text: string): void {
   standardError().write(text)
 }
 
-/** Standard error's output, of which a process has one. What waits is written when the process ends. */
+/** The output of standard error, one per process. Its buffer is flushed when the process exits. */
 export function standardError(): LogOutput {
   if (output === undefined) {
     const made = new LogOutput(2, {
@@ -34,11 +35,12 @@ export function standardError(): LogOutput {
 let guarded = false
 
 /**
- * For processes that serve: standard output and error may fail (a reader that has gone, a full disk, a closed terminal) without ending the
- * process. Without a listener even a warning of Node's own (`process.emitWarning`) ends one whose standard error is closed.
+ * For server processes: standard output and error may fail (a reader that closed the pipe, a full disk, a closed
+ * terminal) without ending the process. Without an error listener even one of Node's own warnings
+ * (`process.emitWarning`) ends a process whose standard error is closed.
  *
- * Node makes a stream's pipe non-blocking when it is first asked for the stream, which `fs.writeSync(1, text)` of an application would feel
- * (EAGAIN). So the listener is added then, and nothing is asked for here.
+ * Node makes a pipe non-blocking when `process.stdout` is first read, and then `fs.writeSync(1, text)` of an
+ * application could fail (EAGAIN). So the listener is added at the first read, and nothing is read here.
  */
 export function guardStandardStreams(): void {
   if (guarded) return

@@ -1,22 +1,22 @@
 /**
- * Where the frames of a WebSocket begin and end (RFC 6455 §5.2), followed in one direction, sans-IO. It reads each
- * frame's header for opcode and length, and no payload.
+ * Tracks where the frames of a WebSocket begin and end (RFC 6455 §5.2), in one direction, sans-IO. It reads the opcode
+ * and length of each frame header, and no payload.
  */
 
 const CLOSE = 0x8
-/** Two bytes, the longest length, and a mask, which only clients should send. */
+/** Longest header: two bytes, the longest length, and a mask, which only clients should send. */
 const HEADER_MAX = 14
 
 /**
- * A close frame with code 1001, "going away", from a server that stops (RFC 6455 §7.4.1): unmasked, as all of its
- * frames.
+ * A close frame with code 1001, "going away", from a server that stops (RFC 6455 §7.4.1): unmasked, as all frames of a
+ * server.
  */
 export const GOING_AWAY: Uint8Array = Uint8Array.of(0x88, 2, 0x03, 0xe9)
 
 export class FrameTracker {
   readonly #header: Uint8Array = new Uint8Array(HEADER_MAX)
   #have = 0
-  /** Payload bytes of the present frame that are still to come. */
+  /** Payload bytes of the current frame that have not arrived yet. */
   #left = 0
   #closed = false
 
@@ -25,17 +25,17 @@ export class FrameTracker {
     return this.#have === 0 && this.#left === 0
   }
 
-  /** Whether a close frame has begun: nothing may follow it (§5.5.1). */
+  /** Whether a close frame has begun: no frame may follow it (§5.5.1). */
   get closed(): boolean {
     return this.#closed
   }
 
-  /** Follows all of `bytes`. */
+  /** Tracks all of `bytes`. */
   push(bytes: Uint8Array): void {
     for (let at = 0; at < bytes.length; ) at = this.#step(bytes, at)
   }
 
-  /** Follows `bytes` up to the first end of a frame; gives how many that are, all where none ends. */
+  /** Tracks `bytes` up to the first end of a frame; returns their number, or all if no frame ends. */
   pushToBoundary(bytes: Uint8Array): number {
     let at = 0
     while (at < bytes.length) {
@@ -45,7 +45,7 @@ export class FrameTracker {
     return at
   }
 
-  /** A piece of a payload, or one byte of a header; gives where it ends. */
+  /** A piece of a payload, or one byte of a header; returns where it ends. */
   #step(bytes: Uint8Array, at: number): number {
     if (this.#left > 0) {
       const piece = Math.min(this.#left, bytes.length - at)

@@ -1,6 +1,6 @@
 /**
- * Keeps one link to one address: dials, and dials again when the link is lost, silent, or its container drains, at growing intervals.
- * A link that is followed by another finishes what runs on it. It knows neither names nor other addresses.
+ * Keeps one link to one address: dials, and redials with backoff when the link is lost or silent or its container
+ * drains. A link that is replaced finishes its requests. Knows neither host names nor other addresses.
  */
 
 import type { Socket } from 'node:net'
@@ -17,7 +17,7 @@ export interface DialOptions extends LinkOptions {
   readonly pool: Pool
   /** In [0, 1). */
   readonly random: () => number
-  /** Milliseconds for a connection to be made. */
+  /** Connect timeout, milliseconds. */
   readonly connectTimeout?: number | undefined
   /** A link can take requests: the first, or one that was made again. */
   readonly onReady?: (() => void) | undefined
@@ -40,18 +40,18 @@ export class Dialer {
   readonly #address: DialAddress
   readonly #options: DialOptions
   #stopped = false
-  /** The link that is ready, silent or not. */
+  /** The present link: its handshake is complete. It may be silent. */
   #link: FramesUpstream | undefined
-  /** The one that is to follow it: there is at most one of these three, and none while the link is well. */
+  /** The attempt to replace the link: at most one of these three is set, and none while the link answers. */
   #timer: Timer | undefined
   #dialling: Dialling | undefined
   #next: FramesUpstream | undefined
-  /** It should have said who it is by then. */
+  /** Fires when the container should have completed its handshake. */
   #expected: Timer | undefined
   /** When the timer is due. */
   #due = 0
   #failures = 0
-  /** Connections in a row that were accepted and not answered. */
+  /** Consecutive connections that were accepted but whose handshake did not complete. */
   #unanswered = 0
   #logged = false
   #readyAt: number | undefined
@@ -85,7 +85,7 @@ export class Dialer {
     this.#link = undefined
   }
 
-  /** Gives up whatever was to follow the present link. */
+  /** Cancels the attempt to replace the present link. */
   #leaveNext(reason: string): void {
     this.#timer?.cancel()
     this.#timer = undefined
@@ -111,7 +111,7 @@ export class Dialer {
   }
 
   #notReached(error: Error, verdict: Verdict): void {
-    // Decides about a link that is silent; one on which bytes come is not touched.
+    // Closes the present link if it is silent; a link on which bytes arrive stays.
     if (verdict === 'gone') this.#link?.unreachable()
     this.#failed(error)
   }
@@ -134,7 +134,7 @@ export class Dialer {
     pool.add(link)
   }
 
-  /** A silent link before it has been told of already. */
+  /** Logs that the handshake is late, unless a present link exists: its silence was logged already. */
   #unansweredYet(): void {
     if (this.#link || this.#logged) return
     this.#logged = true
@@ -155,21 +155,21 @@ export class Dialer {
     this.#readyAt = clock.now()
     if (this.#logged) log.info({ address: this.name }, 'container is reached again')
     this.#logged = false
-    // Whether what runs there is lost is not decided here: it drains.
-    before?.close('it did not answer, and another connection was made')
+    // Not closed at once but drained: `liveness.ts` decides whether its requests are lost.
+    before?.close('the container did not answer on this link; another link replaces it')
     onReady?.()
   }
 
-  /** The present link has fallen silent, or is heard again. */
+  /** The present link has become silent, or the container answers on it again. */
   #trust(link: FramesUpstream, trusted: boolean): void {
     if (this.#link !== link || this.#stopped) return
     if (trusted) {
-      this.#leaveNext('the link before it is heard again')
+      this.#leaveNext('the container answers on the previous link again')
       this.#failures = 0
     } else if (!this.#seeking) this.#dial()
   }
 
-  /** Whether another link is being made, or waits to be. */
+  /** Whether an attempt to replace the link is in progress or scheduled. */
   get #seeking(): boolean {
     return this.#timer !== undefined || this.#dialling !== undefined || this.#next !== undefined
   }

@@ -88,7 +88,7 @@ const ownOptions = {
     maximum: 10,
     value: 'COUNT',
     sentence:
-      'How often a request that may have run is sent to another container after its container was lost: GET, HEAD, OPTIONS, TRACE, PUT and DELETE without a response only. One, since a request that crashes its container must not go on to crash them all. Requests that a container refused are not counted.',
+      'How often a request that may have run is sent to another container after its container was lost: only GET, HEAD, OPTIONS, TRACE, PUT and DELETE without a response. Default 1, since a request that crashes its container must not crash all containers. Requests that a container refused are not counted.',
   },
   timeout: {
     kind: 'duration',

@@ -84,7 +84,7 @@ export interface RequestHost {
   dequeue(request: PooledRequest): void
   /** `answer` is what the client will get; undefined when the request goes on. */
   attemptFailed(request: PooledRequest, member: Member, failure: Failure, answer: HttpError | undefined): void
-  /** It may have run on `lost`, and goes to `member` now. */
+  /** The request may have run on `lost`, and is now sent to `member`. */
   retried(request: PooledRequest, lost: string, member: Member): void
   /** Lets it try those that refused it again after a pause that grows with `attempts`. */
   pardonLater(request: PooledRequest, attempts: number): void
@@ -247,7 +247,7 @@ export class Pool implements RequestHost {
     this.counters.replays++
     const { requestId, attempts } = request
     const { code, ran } = failure
-    // One that may have run is logged as a warning when it is sent again: `retried`.
+    // A request that may have run is logged as a warning when it is sent again, by `retried`.
     this.#log.debug({ requestId, member: member.upstream.name, code, ran, attempts }, 'request is sent again')
   }
 

@@ -26,7 +26,10 @@ export interface PooledOptions {
   readonly timeout?: number | undefined
   /** Milliseconds between bytes of a response, before it is aborted. Default 60000. */
   readonly idleTimeout?: number | undefined
-  /** How often a request that may have run is sent again after its container was lost; only idempotent methods are. Default 1. */
+  /**
+   * How often a request that may have run is sent again after its container was lost; only idempotent methods are.
+   * Default 1.
+   */
   readonly retries?: number | undefined
   /** The secret that containers have too. There must be one for addresses of other hosts. */
   readonly token?: string | undefined

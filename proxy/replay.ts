@@ -27,7 +27,7 @@ export interface Facts {
   readonly attempts: number
   /** Attempts that may have run, this one included when it is one. */
   readonly losses: number
-  /** How many of these are followed by another attempt. */
+  /** How many failed attempts are followed by another attempt. */
   readonly retries: number
 }
 
@@ -41,8 +41,8 @@ export const idempotent: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS'
 export const MOST_ATTEMPTS = 12
 
 /**
- * How often a request that may have run is sent again, where nothing else was said (`--retries`). A request that kills its container must not
- * go on to kill them all (RFC 9110 §9.2.2 advises against retrying a retry).
+ * Default of `--retries`: how often a request that may have run is sent again. One, so that a request that crashes its
+ * container does not crash all containers (RFC 9110 §9.2.2 advises against retrying a retry).
  */
 export const RETRIES = 1
 

@@ -47,7 +47,7 @@ export class PooledRequest implements Waiting, Expirable {
   #member: Member | undefined
   #attempts = 0
   #losses = 0
-  /** The member that was lost with it, until it is sent again. */
+  /** The member that was lost while it ran this request; undefined once the request is sent again. */
   #lostOn: string | undefined
   /** Milliseconds spent in the queue before the present stay. */
   #waited = 0

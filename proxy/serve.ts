@@ -76,7 +76,7 @@ export interface RunningProxy {
    * Takes no new connections, finishes what runs within the drain timeout, aborts what is left, and closes the links last. Resolves when all
    * is closed; the second call waits for the same.
    *
-   * @param onLast no request can come any more: what still runs has begun to be answered
+   * @param onLast called when no request can arrive any more: every request in progress has started its response
    */
   drain(onLast?: () => void): Promise<void>
   inspect(): string
@@ -85,8 +85,8 @@ export interface RunningProxy {
 /** How often names and directories are looked at, milliseconds. */
 const DISCOVERY_INTERVAL = 1_000
 /**
- * How often a draining proxy checks whether a request can still come, ms: it delays the application's signal by as
- * much.
+ * How often a draining proxy checks whether a request can still arrive, ms. The application's signal is delayed by up
+ * to this time.
  */
 const LAST_LOOK = 50
 /** For links to close once nothing runs on them, and for aborted connections to go, milliseconds. */
@@ -227,7 +227,9 @@ function noHttp(): never {
   throw new Error('no upstream speaks HTTP')
 }
 
-/** Whether serving a client takes a second file descriptor: a connection to its server, or a file of a middleware's. */
+/**
+ * Whether serving a client takes a second file descriptor: a connection to its server, or a file that middleware opens.
+ */
 function opensMore({ upstream, middleware }: ProxyOptions): boolean {
   return middleware.length > 0 || upstream.some(({ kind }) => kind === 'http')
 }
@@ -305,7 +307,7 @@ class Front implements ExchangeHost {
     })
     if (await Promise.race([empty.then(() => false), late])) {
       this.log.warn({ connections: this.#connections.size }, 'the drain timeout has passed: what still runs is aborted')
-      // What the first spares is ended by the second.
+      // The second call aborts the WebSockets that the first one only began to close.
       for (const grace of [GOING_AWAY_GRACE, LINK_GRACE]) {
         this.abort('the proxy had to stop')
         await Promise.race([empty, new Promise<void>((resolve) => this.clock.after(grace, resolve))])
@@ -315,7 +317,7 @@ class Front implements ExchangeHost {
     looking?.cancel()
   }
 
-  /** Ends all there is; WebSockets with close code 1001, for which they have until this is called again. */
+  /** Aborts all requests; closes WebSockets with code 1001, which have until the next call to finish. */
   abort(reason: string): void {
     for (const connection of [...this.#connections]) {
       if (!connection.goAway()) connection.abort(new AbortError('DRAIN_TIMEOUT', reason))

@@ -5,7 +5,7 @@ import { childOf, describeExit } from '../children.ts'
 
 const stdio: StdioOptions = ['ignore', 'ignore', 'ignore', 'ipc']
 
-test('a child that cannot be started has ended, whether the system says so by an event or by throwing', async () => {
+test('a child that cannot be started has ended, whether Node reports that by an event or by throwing', async () => {
   const starts = {
     event: () => spawn('/nowhere/at/all', { stdio }),
     // E2BIG.
@@ -21,7 +21,7 @@ test('a child that cannot be started has ended, whether the system says so by an
   }
 })
 
-test('a child that was stopped goes on when it is asked to end', async () => {
+test('a stopped child (SIGSTOP) continues when it is asked to end', async () => {
   const started = Promise.withResolvers<void>()
   let id = 0
   const child = childOf(

@@ -70,7 +70,7 @@ test('the limits and timeouts of the options are the defaults of the HTTP gatewa
   assert.deepEqual(frameSettings(values), { window: WINDOW, data: DATA_MAX, head: HEAD_MAX })
 })
 
-test('the timeouts of what a client does not take are set by their options, of which one has a former name', () => {
+test('options set the timeouts for clients that accept no bytes; --write-timeout is the former name of one', () => {
   const timeoutsOf = (...argv: string[]) => http1Settings(parseOptions(commonOptions, argv).values).timeouts
   const { write, upgradeIdle } = timeoutsOf('--send-timeout=5s', '--upgrade-idle-timeout=1h') ?? {}
   assert.deepEqual([write, upgradeIdle], [5_000, 3_600_000])
@@ -78,7 +78,7 @@ test('the timeouts of what a client does not take are set by their options, of w
   assert.equal(timeoutsOf('--send-timeout=none')?.write, Number.POSITIVE_INFINITY)
 })
 
-test('the times of the options are those by which links are watched and dialled where nothing else was said', () => {
+test('the defaults of the options equal the defaults for watching and dialling links', () => {
   const { values } = parseOptions(commonOptions, [])
   assert.deepEqual(livenessSettings(values), { liveness: USUAL_TIMES, connectTimeout: CONNECT_TIMEOUT })
 })
@@ -162,7 +162,7 @@ test('the pair’s processes get their own share of the command line, and addres
   parseOptions(proxyOptions, proxy.slice(1))
 })
 
-test('the application’s arguments reach the container of a pair, and its alone, as they are', () => {
+test('the application’s arguments reach only the container of a pair, unchanged', () => {
   const { given, values } = parseOptions(upOptions, [
     'app.ts',
     '--app-port=3000',

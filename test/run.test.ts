@@ -80,7 +80,7 @@ test('a drain that fails is told, and exits with 1', () =>
     assert.equal(child.stderr, 'gantry fixture: the drain failed\n')
   }))
 
-test('a drain that does not end is said, and exits with 1', () =>
+test('a drain that hangs is logged, and exits with 1', () =>
   withChild('hangs', async (child) => {
     await child.until(() => child.logged('ready'))
     child.process.kill('SIGTERM')
@@ -88,7 +88,7 @@ test('a drain that does not end is said, and exits with 1', () =>
     assert.equal(child.stderr, 'gantry fixture: the drain did not end within 1 ms\n')
   }))
 
-test('a server that has nothing to do lives until it is told to end', () =>
+test('a server that has nothing to do runs until a signal', () =>
   withChild('has-nothing-to-do', async (child) => {
     await child.until(() => child.logged('ready'))
     child.process.kill('SIGTERM')
@@ -99,10 +99,13 @@ test('a server that has nothing to do lives until it is told to end', () =>
     )
   }))
 
-test('a start that waits for nothing that could happen is said, and exits with 1', () =>
+test('a start that can never finish is logged, and exits with 1', () =>
   withChild('waits-for-nothing', async (child) => {
     assert.deepEqual(await child.exited, { code: 1, signal: null })
-    assert.equal(child.stderr, 'gantry fixture: the start waits for something that never happens\n')
+    assert.equal(
+      child.stderr,
+      'gantry fixture: the start cannot finish: the event loop is empty, so what it waits for never happens\n',
+    )
   }))
 
 for (const mode of ['throws-later', 'rejects-later']) {

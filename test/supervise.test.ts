@@ -123,7 +123,7 @@ test('stopping drains the child and waits for its end', async () => {
   assert.equal(children.length, 1)
 })
 
-test('a child that does not end within its grace is killed, and waited for', async () => {
+test('a child that does not exit within its grace period is killed, and its end awaited', async () => {
   const { supervised, children, clock, events } = await started()
   let stopped = false
   const stop = supervised.stop(8_000).then(() => (stopped = true))
@@ -138,7 +138,7 @@ test('a child that does not end within its grace is killed, and waited for', asy
   assert.deepEqual(events, ['ready here', 'overdue 8000'])
 })
 
-test('a child that even SIGKILL does not end is left to the system', async () => {
+test('a child that even SIGKILL does not end is abandoned', async () => {
   const { supervised, children, clock } = await started()
   const stop = supervised.stop(8_000)
   clock.advance(8_000)
@@ -147,7 +147,7 @@ test('a child that even SIGKILL does not end is left to the system', async () =>
   assert.deepEqual(children[0]!.signals, ['SIGTERM', 'SIGKILL'])
 })
 
-test('a child is never killed whose grace is endless', async () => {
+test('a child without a grace period is never killed', async () => {
   const { supervised, children, clock } = await started()
   const stop = supervised.stop(Number.POSITIVE_INFINITY)
   clock.advance(1e12)

@@ -27,7 +27,7 @@ export class AdoptedServer {
   #listening = false
   #closing = false
   #over = false
-  /** It has told the application already that it listens. */
+  /** The server has already emitted 'listening' to the application. */
   #isAnnounced = false
 
   constructor(server: Server) {
@@ -43,9 +43,9 @@ export class AdoptedServer {
   }
 
   /**
-   * Its `listen()` was called; the container does it.
+   * The application called `listen()` of the server; the container listens in its place.
    *
-   * @param isAnnounced it has listened by itself, and emitted 'listening' then
+   * @param isAnnounced the server has listened by itself and emitted 'listening' then
    */
   asked(address: AskedAddress, isAnnounced: boolean = false): void {
     this.#asked = address
@@ -53,7 +53,7 @@ export class AdoptedServer {
     this.#isAnnounced = isAnnounced
   }
 
-  /** It is the application's alone again, and has Node's own methods. */
+  /** Gives the server back to the application, with Node's own methods. */
   release(): void {
     for (const name of ['close', 'listening', 'address']) Reflect.deleteProperty(this.server, name)
   }

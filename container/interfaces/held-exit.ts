@@ -1,9 +1,7 @@
 /**
- * An application's shutdown code within a container's process: `process.on('SIGTERM', () => server.close(() => process.exit(0)))` and its kin.
- * Its handlers run when the signal comes, as they always did. From the first signal on the container decides when the process ends:
- * `process.exit()` and a signal that the process sends itself (NestJS, terminus) wait for the drain. Before that they do what they say.
- *
- * `run.ts` keeps the real `process.exit` for itself, and ends with the exit code that the application chose.
+ * An application's shutdown code runs on a signal as on plain Node, but its `process.exit()`, and signals that the
+ * process sends to itself (NestJS, terminus), wait for the drain. `run.ts` keeps the real `process.exit` and exits with
+ * the application's exit code.
  */
 
 import type { Logger } from '../../protocol/log.ts'
@@ -14,7 +12,7 @@ const STOP_SIGNALS: readonly unknown[] = [...SIGNALS, 1, 2, 15]
 export class HeldExit {
   /** Whether the application asked to end since the first signal. */
   wasAsked = false
-  /** Whether the signal that began the stop has a handler of the application's: it has shutdown code, and runs it. */
+  /** Whether the application handles the signal that began the stop: it has shutdown code to wait for. */
   isHandled = false
   #asked: (() => void) | undefined
   readonly #stopping: () => boolean
@@ -32,7 +30,8 @@ export class HeldExit {
   install(): this {
     let isFirst = true
     this.#cleanUp = SIGNALS.map((signal) => {
-      // Before the application's own are added: while this one runs, those of `once()` are still there to be counted.
+      // Registered before the application's own: while this handler runs, handlers of `once()` are still registered and
+      // can be counted.
       const note = (): void => {
         if (isFirst) this.isHandled = process.listenerCount(signal) > ours
         isFirst = false
@@ -41,7 +40,8 @@ export class HeldExit {
       const ours = process.listenerCount(signal)
       return () => process.off(signal, note)
     })
-    // Libraries clean up and end the process if they alone handle a signal (signal-exit counts the listeners): ours do not count.
+    // signal-exit and others end the process if no other handler is registered (they count the listeners): do not count
+    // ours.
     const ours = SIGNALS.flatMap((signal) => process.listeners(signal) as unknown[])
     const listeners = this.#listeners.bind(process) as (event: string | symbol) => unknown[]
     process.listeners = ((event: string | symbol) => {
@@ -50,7 +50,7 @@ export class HeldExit {
     }) as typeof process.listeners
     process.exit = ((...codes: [code?: number | string | null]) => {
       if (!this.#stopping()) return this.#exit.apply(process, codes)
-      // As Node has it: without a code, the one that was set before stays.
+      // As on Node: without an argument the exit code that was set before stays.
       if (codes.length > 0) process.exitCode = codes[0]
       this.#held(`process.exit(${codes[0] ?? ''})`)
     }) as typeof process.exit
@@ -85,27 +85,30 @@ export class HeldExit {
   }
 }
 
-/** Standard output and error count as active although they keep nothing; a pipe or terminal that is in use has a request as well. */
+/**
+ * Standard output and error are listed as active although they do not keep the process alive; one with a write in
+ * progress has a request too.
+ */
 const STANDARD_STREAMS: readonly string[] = ['PipeWrap', 'TTYWrap']
 
-/** The kinds of what keeps the event loop, each once. */
+/** The kinds of resources that keep the event loop alive, without duplicates. */
 export function activeResources(): string[] {
   return [...new Set(process.getActiveResourcesInfo())].filter((kind) => !STANDARD_STREAMS.includes(kind))
 }
 
-/** What keeps the process while its event loop is empty, as a handle of Node's does. */
+/** A handle that keeps the process alive while its event loop is otherwise empty. */
 export interface Duty {
   unref(): void
   ref(): void
 }
 
 /**
- * Resolves when nothing is left in the event loop, which is when Node itself would end the process. What keeps the loop only for us (the
- * duty of a server, the channel to a parent process) does not count.
+ * Resolves when the event loop is empty, which is when Node itself would end the process. What keeps it alive only for
+ * Gantry (a server's duty, the channel to a parent process) does not count.
  */
 export function idle(duty: Duty): { readonly reached: Promise<void>; cancel(): void } {
   const { promise, resolve } = Promise.withResolvers<void>()
-  // Listeners of the application's ran before this one, and may have begun something: then Node emits the event again.
+  // The application's listeners ran first and may have started work: then Node emits the event again.
   const onIdle = (): void => {
     if (activeResources().length === 0) resolve()
   }

@@ -1,6 +1,7 @@
 /**
- * Takes over the `http.Server` on which an application calls `listen()` itself: the container listens in its place. To do so it replaces
- * `net.Server.prototype.listen` in this process, before the module is loaded. Which of several servers is served is decided by `fateOf`.
+ * Takes over the `http.Server` on which an application calls `listen()` itself: the container listens in its place. It
+ * replaces `net.Server.prototype.listen` in this process before the module is loaded. `fateOf` decides which of several
+ * servers is served.
  */
 
 import cluster, { type Address as ClusterAddress, type Worker } from 'node:cluster'
@@ -15,7 +16,7 @@ import { AdoptedServer, type AskedAddress } from './adopted-server.ts'
 
 type Listen = (this: NetServer, ...given: unknown[]) => NetServer
 
-/** What asks to listen. `cluster`: the workers of a cluster primary, which listens for them. */
+/** What calls `listen()`. `cluster`: workers of a cluster primary, for which the primary listens. */
 export type ServerKind = 'http' | 'https' | 'http2' | 'cluster' | 'net'
 
 /** Where the server to serve is expected to listen. */
@@ -26,13 +27,13 @@ export interface WantedPort {
 }
 
 /**
- * What happens to a server that asks to listen.
+ * What happens to a server on which `listen()` is called.
  *
  * - `serve`: the container serves it
- * - `twin`: it asks for the port of the served one (Fastify listens on both addresses of localhost): it gets no requests
- * - `replace`: it listens on the wanted port, after another server was taken as a substitute: it is served from now on
- * - `wait`: it listens by itself; it is taken as a substitute, or refused, if no other server comes in time
- * - `refuse`: the application cannot be served, unless it exports what can be
+ * - `twin`: it has the port of the served server (Fastify listens on both addresses of localhost): it gets no requests
+ * - `replace`: it listens on the wanted port after another server was served as a substitute: it is served from now on
+ * - `wait`: it listens by itself; it is served as a substitute, or refused, if no better server listens in time
+ * - `refuse`: the start fails, unless the module exports an application
  * - `independent`: it listens by itself
  */
 export type Fate = 'serve' | 'twin' | 'replace' | 'wait' | 'refuse' | 'independent'
@@ -41,12 +42,12 @@ export interface Situation {
   readonly wanted: WantedPort | undefined
   /** The port or path of the server that is served. */
   readonly served: number | string | undefined
-  /** The served server was taken although another port was wanted. */
+  /** The served server is a substitute: another port was wanted. */
   readonly isSubstitute: boolean
 }
 
 export function fateOf(kind: ServerKind, asked: AskedAddress, { wanted, served, isSubstitute }: Situation): Fate {
-  // Applications probe for a free port with a net.Server, and talk other protocols with one.
+  // Applications probe for a free port with a net.Server, or serve other protocols with one.
   if (kind === 'net') return 'independent'
   const place = asked.path ?? asked.port
   const isWanted = wanted !== undefined && wanted.value === place
@@ -59,7 +60,7 @@ export function fateOf(kind: ServerKind, asked: AskedAddress, { wanted, served, 
   return isWanted && isSubstitute ? 'replace' : 'independent'
 }
 
-/** `--app-port`, else PORT as the platform or the user set it. */
+/** The wanted port: `--app-port`, else PORT as the platform or the user set it. */
 export function wantedPort(
   appPort: number | undefined,
   environment: Readonly<Record<string, string | undefined>>,
@@ -70,7 +71,7 @@ export function wantedPort(
   return { value: /^\d+$/.test(text) ? Number(text) : text, from: 'PORT' }
 }
 
-/** A server that listens by itself, and that is taken or refused if no other comes. */
+/** A server that listens by itself, and that is served or refused if no better one listens. */
 interface Candidate {
   readonly kind: Exclude<ServerKind, 'net'>
   readonly server: NetServer | undefined
@@ -79,9 +80,9 @@ interface Candidate {
   readonly fate: Fate
 }
 
-/** How long one that listens on another port than PORT waits for one that listens there, ms: an application may connect to its database between. */
+/** How long a server on another port waits for one on PORT, ms: the application may connect to its database first. */
 const SUBSTITUTE_WAIT = 5_000
-/** How long servers that cannot be served wait for one that can, once the module is loaded, ms: other servers start in the same moment. */
+/** How long servers that cannot be served wait, after loading, for one that can, ms: it starts at about that time. */
 const REFUSE_WAIT = 1_000
 
 const INSTEAD: Readonly<Record<'https' | 'http2' | 'cluster', string>> = {
@@ -93,12 +94,12 @@ const INSTEAD: Readonly<Record<'https' | 'http2' | 'cluster', string>> = {
     'workers of node:cluster: containers are the workers here. Start the server without cluster, and scale the containers (docker compose up --scale container=4)',
 }
 
-/** `net.Server.prototype` as its types leave it out: writable. */
+/** `net.Server.prototype` with writable methods; its types have none. */
 const prototype = NetServer.prototype as unknown as { listen: Listen }
 const listenNative: Listen = prototype.listen
 
 export class ListenTakeover {
-  /** The server to serve, once its `listen()` was called. Rejects with a LoadError when it cannot be served. */
+  /** The server to serve, once `listen()` was called on it. Rejects with a LoadError when it cannot be served. */
   readonly taken: Promise<AdoptedServer>
   readonly wanted: WantedPort | undefined
   readonly #resolve: (server: AdoptedServer) => void
@@ -121,7 +122,7 @@ export class ListenTakeover {
     this.wanted = wanted
     const { promise, resolve, reject } = Promise.withResolvers<AdoptedServer>()
     this.taken = promise
-    // An export that was named is served whatever listens.
+    // An export that was named on the command line is served, whatever server listens.
     promise.catch(() => {})
     this.#resolve = resolve
     this.#reject = reject
@@ -131,12 +132,12 @@ export class ListenTakeover {
     return this.#first
   }
 
-  /** What the served server, and its twins, asked for. */
+  /** The addresses that the served server and its twins asked for. */
   get ownAddresses(): AskedAddress[] {
     return [...this.#all.values()].map(({ asked }) => asked)
   }
 
-  /** Ports and paths of servers that listen by themselves, and could have been meant. */
+  /** Ports and paths of servers that listen by themselves and might have been the intended ones. */
   get others(): (number | string)[] {
     return this.#candidates.map(({ asked }) => asked.path ?? asked.port)
   }
@@ -166,13 +167,13 @@ export class ListenTakeover {
     for (const timer of this.#timers) timer.cancel()
   }
 
-  /** The module is loaded: servers that wait are taken, or refused, if none that is wanted comes within their time. */
+  /** The module is loaded: waiting servers are served or refused if no wanted server listens in time. */
   settle(clock: Clock = systemClock): void {
     this.#clock = clock
     for (const candidate of this.#candidates) this.#wait(candidate)
   }
 
-  /** How long an application that is exported waits for its own server, ms, where others listen by themselves; undefined: none does. */
+  /** How long an exported application waits for its own server, ms; undefined: no other server listens by itself. */
   patienceOf(exported: unknown): number | undefined {
     if (this.#candidates.length === 0) return undefined
     const isForeign = this.#candidates.some((one) => one.kind === 'http' && !isServerOf(one, exported))
@@ -180,22 +181,22 @@ export class ListenTakeover {
   }
 
   /**
-   * Takes a server that listens by itself, if there is one to serve.
+   * Serves a server that listens by itself, if there is a suitable one.
    *
-   * @param exported only that of this listener
+   * @param exported only a server of this listener
    */
   substitute(exported?: unknown): AdoptedServer | undefined {
     const candidate = this.#candidates.find((one) => one.kind === 'http' && (!exported || isServerOf(one, exported)))
     if (this.#first || !candidate || this.wanted?.from === '--app-port') return this.#first
     const server = candidate.server as Server & { _handle?: { close(): void } | null }
-    // It gives its port up: a proxy on this host may be told to listen there. close() would tell the application.
+    // Frees its port: a proxy on this host may have to listen there. `close()` would emit 'close' to the application.
     server._handle?.close()
     server._handle = null
     this.#candidates.splice(this.#candidates.indexOf(candidate), 1)
     this.#isSubstitute = true
     this.#log.warn(
       { served: placeOf(candidate.asked), wanted: this.wanted?.value },
-      `the application listens on ${describe(candidate.asked)} and not on ${this.wanted?.from} (${this.wanted?.value}): the container serves it; --app-port chooses the port at once`,
+      `the application listens on ${describe(candidate.asked)} and not on ${this.wanted?.from} (${this.wanted?.value}): the container serves this server; use --app-port to choose it without waiting`,
     )
     return this.#adopt(candidate, true)
   }
@@ -243,7 +244,7 @@ export class ListenTakeover {
     return listenNative.apply(server, given)
   }
 
-  /** A worker of a cluster primary listens: the primary has bound its port by now. */
+  /** A worker of a cluster primary listens: the primary has bound the port by now. */
   readonly #workerListens = (_worker: Worker, { port, address, addressType }: ClusterAddress): void => {
     if (String(addressType).startsWith('udp')) return
     const asked: AskedAddress =
@@ -263,7 +264,7 @@ export class ListenTakeover {
 
   get #situation(): Situation {
     const shown = this.#first?.server.address()
-    // As it was asked for, or as `address()` says it where any port would do.
+    // The port as asked for, or as `address()` reports it if any free port was asked for.
     const port = typeof shown === 'object' && shown !== null ? shown.port : undefined
     const asked = this.#firstAsked?.asked
     return {
@@ -295,15 +296,12 @@ export class ListenTakeover {
     this.#firstAsked = candidate
     adopted.closed = () => this.#closed?.()
     for (const timer of this.#timers.splice(0)) timer.cancel()
-    this.#log.info(
-      { asked: placeOf(candidate.asked) },
-      'the application listens: its server is served by the container',
-    )
+    this.#log.info({ asked: placeOf(candidate.asked) }, 'the application listens: the container serves its server')
     for (const { kind, asked } of this.#candidates) if (kind === 'http' || kind === 'cluster') this.#mention(asked)
     this.#resolve(adopted)
   }
 
-  /** The one that was served listens by itself again. */
+  /** Lets the substitute that was served listen by itself again. */
   #giveBack(): void {
     const { server, asked, given } = this.#firstAsked!
     this.#all.get(server!)?.adopted.release()
@@ -321,12 +319,12 @@ export class ListenTakeover {
     )
   }
 
-  /** Warns of one that is not served, which may be the one that was meant. */
+  /** Warns about a server that is not served: the user may have meant it. */
   #mention(asked: AskedAddress): void {
     const option = asked.path === undefined ? `--app-port ${asked.port}` : `PORT=${asked.path}`
     this.#log.warn(
       { served: placeOf(this.#firstAsked!.asked), other: placeOf(asked) },
-      `the application has several servers: the container serves the one on ${describe(this.#firstAsked!.asked)}, and the one on ${describe(asked)} listens there by itself; ${option} would serve that one`,
+      `the application has several servers: the container serves the one on ${describe(this.#firstAsked!.asked)}; the one on ${describe(asked)} listens there by itself; use ${option} to serve that one instead`,
     )
   }
 
@@ -338,20 +336,20 @@ export class ListenTakeover {
   }
 
   #wait(candidate: Candidate): void {
-    // What the module exports is known once it is loaded.
+    // What the module exports is known only after loading.
     if (!this.#clock || this.#first) return
     if (candidate.fate === 'refuse') {
       this.#refuse(candidate)
       return
     }
-    // A port that was named is waited for.
+    // With --app-port the container waits for that port.
     if (this.wanted?.from === '--app-port') return
     this.#timers.push(this.#clock.after(this.#patienceFor(candidate), () => this.#giveUpWaiting(candidate)))
   }
 
   #patienceFor({ kind, server }: Candidate): number {
     if (this.wanted || kind === 'http') return SUBSTITUTE_WAIT
-    // gRPC's server, which listens for streams only, is hardly ever alone in an application that is to be served here.
+    // A server without 'request' listeners is gRPC's (streams only), which rarely is the only server of an application.
     return kind === 'http2' && server?.listenerCount('request') === 0 ? SUBSTITUTE_WAIT : REFUSE_WAIT
   }
 
@@ -367,7 +365,7 @@ export class ListenTakeover {
   }
 }
 
-/** Whether it is the server of an exported listener. */
+/** Whether `candidate` is the server of an exported listener. */
 function isServerOf({ server }: Candidate, exported: unknown): boolean {
   return server === exported || server?.listeners('request').includes(exported as () => void) === true
 }
@@ -375,7 +373,7 @@ function isServerOf({ server }: Candidate, exported: unknown): boolean {
 function kindOf(server: NetServer): ServerKind {
   if (server instanceof Server) return 'http'
   if (server instanceof HttpsServer) return 'https'
-  // Node exports the classes of http2 nowhere, and loading the module takes time; both of its servers have this method, and no other has.
+  // Node does not export the classes of http2, and loading http2 takes time. Only its servers have this method.
   return typeof (server as { updateSettings?: unknown }).updateSettings === 'function' ? 'http2' : 'net'
 }
 

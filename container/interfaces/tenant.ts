@@ -20,7 +20,7 @@ import { suspecting } from './suspect.ts'
 export interface ContainerLifetime {
   readonly stopping: boolean
   stop(reason: string): void
-  /** What keeps the process while its event loop is empty. */
+  /** Keeps the process alive while its event loop is empty. */
   readonly duty: Duty
 }
 
@@ -28,9 +28,9 @@ export interface TenantOptions {
   /** `MODULE[:EXPORT]` */
   readonly module: string
   readonly interface?: InterfaceName | undefined
-  /** What it finds in `process.argv` after its file. */
+  /** `process.argv` of the application, after its file. */
   readonly arguments?: readonly string[] | undefined
-  /** The port that its own server asks for. */
+  /** The port that the application's own server asks for. */
   readonly appPort?: number | undefined
   /** What fetch handlers are given, in a process of the container's own. `light` unless told. */
   readonly fetchClasses?: 'light' | 'platform' | undefined
@@ -44,17 +44,19 @@ export interface TenantEnvironment {
 }
 
 /**
- * For a framework's closing hooks and the application's own shutdown code once the last request is over, ms: what `run.ts` leaves after
- * a drain before it takes it for one that hangs. An open database connection keeps the event loop for ever.
+ * Time for a framework's closing hooks and the application's shutdown code after the last request, ms: `run.ts` allows
+ * this much after a drain before the drain counts as hanging. An open database connection keeps the event loop alive.
  */
 const CLOSE_WAIT = 5_000
-/** For what follows a server's closing, ms, where a timer that was set with the signal ends the process meanwhile. */
+/**
+ * Time for what follows the server's 'close', ms, when the application's own timer ends the process in the meantime.
+ */
 const CLOSING_TIME = 100
 
 interface Adopted {
   closed: (() => void) | undefined
   readonly isAwaited: boolean
-  /** Where the application believes that it listens. */
+  /** The addresses that the application considers its own. */
   readonly ownAddresses?: readonly AskedAddress[]
   listening(addresses: readonly Address[]): void
   drained(): void
@@ -103,14 +105,15 @@ export class Tenant {
   }
 
   /**
-   * Where the application believes that it listens: what it sends there it sends to itself. One that does not listen expects its requests on
-   * PORT. An application that is written to the contract knows of the container, and believes nothing.
+   * The addresses that the application considers its own: a request to one of them is a request to itself. An
+   * application that does not listen uses PORT. An application written to the contract knows nothing of addresses, so
+   * it has none.
    *
    * @param container where the container listens
    */
   ownAddresses(container: readonly Address[]): readonly AskedAddress[] {
     const asked = this.#adopted?.ownAddresses ?? []
-    // With the container's own, which address() of its server says.
+    // Includes the container's own addresses, which the server's address() returns.
     const shown = container.flatMap((one) => (one.kind === 'tcp' ? [{ ...one, path: undefined }] : []))
     if (asked.length > 0) return [...asked, ...shown]
     if (this.#wanted === undefined) return []
@@ -149,7 +152,7 @@ export class Tenant {
       )
       late.resolve()
     })
-    // Most shutdown code closes its server and leaves the end to Node.
+    // Most shutdown code closes the server and then waits for Node to exit.
     const nothingLeft = this.#held && this.#duty && idle(this.#duty)
     await Promise.race([Promise.all(waits), late.promise, nothingLeft?.reached ?? late.promise])
     nothingLeft?.cancel()
@@ -167,8 +170,8 @@ export class Tenant {
   }
 
   /**
-   * The application has ended itself. Many set a timer when the signal comes that ends the process with 1 if closing hangs: their server has
-   * closed later by the time of the drain, so that the timer comes too early by as much.
+   * The application called `process.exit()` itself. Many set a timer at the signal that exits with 1 if closing hangs.
+   * Here their server closes only after the drain, so the timer fires too early by the length of the drain.
    */
   async #endOfItsOwn(held: HeldExit): Promise<void> {
     await held.asked()

@@ -22,7 +22,7 @@ export type MakeRequest = (
   headers?: Headers,
 ) => Request
 
-/** The mark of a `globalThis.Request` that knows this copy's light ones. */
+/** Marks a `globalThis.Request` that recognises this copy's light requests. */
 export const KNOWS_LIGHT: unique symbol = Symbol('knows light requests')
 
 const decoder = new TextDecoder()

@@ -11,7 +11,7 @@
 import { KNOWS_LIGHT, LightRequest, RealRequest, text } from './light-request.ts'
 import { LightResponse, lightResponse, RealResponse } from './light-response.ts'
 
-/** The mark of a `globalThis.Request` that some copy of Gantry has put there. */
+/** Marks a `globalThis.Request` that a copy of Gantry has installed. */
 const INSTALLED = Symbol.for('gantry.lightFetch')
 
 type Getter = (this: unknown) => unknown
@@ -26,7 +26,7 @@ type Method = (this: unknown, ...args: unknown[]) => unknown
 export function installLightFetch(): () => void {
   const { Request, Response, fetch } = globalThis
   if (Request !== RealRequest || Response !== RealResponse) return () => {}
-  // By another copy of Gantry: its light objects are Requests and Responses to this one as to anybody.
+  // Installed by another copy of Gantry: its light objects are ordinary Requests and Responses for this copy.
   if (Object.hasOwn(Request, INSTALLED)) return () => {}
   const undo: (() => void)[] = []
   const define = (on: object, key: PropertyKey, change: PropertyDescriptor): void => {

@@ -42,7 +42,7 @@ export interface CallerOptions {
   head?: number | undefined
   /** Milliseconds for HELLO and authentication. Default 5000. */
   handshakeTimeout?: number | undefined
-  /** How its life is watched; undefined: it is not. */
+  /** The times by which the link's life is watched; undefined: it is not watched. */
   watch?: WatchOptions | undefined
   /** `state`, `grant` or `inFlight` changed. May be called within `call()`. Do not throw. */
   onChange?: (() => void) | undefined
@@ -106,7 +106,10 @@ export class Caller implements LinkOwner, CallOwner, WatchedLink {
     return this.#state === 'connecting' ? undefined : this.#connection.peer
   }
 
-  /** How many requests the peer lets this link have in flight; 0 while the link's output queue is too long for another request. */
+  /**
+   * How many requests the peer allows in flight on this link; 0 while the link's output queue is too long for another
+   * request.
+   */
   get grant(): number {
     return this.#congested ? 0 : this.#grant
   }
@@ -121,7 +124,7 @@ export class Caller implements LinkOwner, CallOwner, WatchedLink {
     return this.#upgraded
   }
 
-  /** Whether bytes come: a link that is silent is to be given nothing new. */
+  /** Whether the peer answers: a link that is silent must get no new requests. */
   get trusted(): boolean {
     return this.#watch?.trusted ?? true
   }
@@ -131,12 +134,12 @@ export class Caller implements LinkOwner, CallOwner, WatchedLink {
     return this.#connection.leaving
   }
 
-  /** Streams are open, upgraded ones too. */
+  /** Whether streams are open, upgraded ones included. */
   get busy(): boolean {
     return this.#connection.size > 0
   }
 
-  /** A new connection to its address was refused, or not made in time: if it is silent as well, it is closed. */
+  /** A new connection to its address was refused or timed out: closes the link if it is silent as well. */
   unreachable(): void {
     this.#watch?.unreachable()
   }

@@ -165,7 +165,7 @@ class Remote {
     }
   }
 
-  /** Requests run on a link that is silent: another connection decides about them. */
+  /** Requests run on a link that is silent: another connection decides whether they are lost. */
   get #doubtful(): boolean {
     for (const link of this.#links) if (!link.trusted && link.busy) return true
     return false
@@ -183,9 +183,9 @@ class Remote {
       watch: {
         times: USUAL_TIMES,
         peers: this.#peers,
-        // What runs there is finished if it is heard again; what comes next goes to another link.
+        // Its requests finish if it answers again; new requests use another link.
         onLife: (life) => {
-          if (life === 'suspect') caller.close('it does not answer')
+          if (life === 'suspect') caller.close('the container does not answer on this link')
         },
       },
       onChange: () => {

@@ -43,7 +43,7 @@ export class Connection implements Answering {
   readonly #handshake: Handshake
   readonly #receiver: Receiver
   readonly #window: number
-  /** The largest number of slots that was sent. */
+  /** The largest number of slots that was granted. */
   #mostSlots = 0
 
   constructor(options: ConnectionOptions) {
@@ -114,14 +114,18 @@ export class Connection implements Answering {
   }
 
   /**
-   * Whether the socket accepts no more bytes now; `take` is not called until it does. Body then stays in its stream, so that control frames
-   * can overtake it, and a request that is aborted is removed from the queue instead of being sent and reset.
+   * Whether the socket accepts no more bytes now; `take` is not called until it does. Body then stays in its stream, so
+   * that control frames can overtake it, and a request that is aborted is removed from the queue instead of being sent
+   * and reset.
    */
   set full(full: boolean) {
     this.#sender.full = full
   }
 
-  /** Whether more than `CONTROL_MAX` bytes are queued for a socket that accepts none: no new request should use this link. */
+  /**
+   * Whether more than `CONTROL_MAX` bytes are queued for a socket that accepts none: no new request should use this
+   * link.
+   */
   get congested(): boolean {
     return this.#sender.congested
   }
@@ -232,7 +236,8 @@ export class Connection implements Answering {
   }
 
   /**
-   * Ends the direction with trailer fields (flat). For a peer that does not accept trailers here, the fields are dropped.
+   * Ends the direction with trailer fields (flat). For a peer that does not accept trailers here, the fields are
+   * dropped.
    *
    * @throws LocalProtocolError `HEAD_TOO_LARGE`, `NOT_LATIN1`; nothing was ended then
    */
@@ -277,12 +282,15 @@ export class Connection implements Answering {
     this.#sender.control.slots(count)
   }
 
-  /** Replaces a PING that is still queued. @param token 8 bytes that come back */
+  /** Replaces a PING that is still queued. @param token 8 bytes that the PONG repeats */
   ping(token: Uint8Array): void {
     if (this.state === 'open') this.#sender.control.ping(token)
   }
 
-  /** Replaces a PONG that is still queued. @param running applications at work; @param lag how late the loop is, in milliseconds */
+  /**
+   * Replaces a PONG that is still queued. @param running applications at work; @param lag how late the loop is, in
+   * milliseconds
+   */
   pong(token: Uint8Array, running: number, lag: number): void {
     if (this.state === 'open') this.#sender.control.pong(token, running, lag)
   }
@@ -329,7 +337,10 @@ export class Connection implements Answering {
     this.#sender.control.queued.withdrawReset(id)
   }
 
-  /** A caller has at most its slots and its upgrades open. If more RESETs are queued, it sends requests endlessly and does not read. */
+  /**
+   * A caller has at most its slots and its upgrades open. If more RESETs are queued, it sends requests endlessly and
+   * does not read.
+   */
   #checkOwed(): void {
     if (this.#sender.control.queued.resetCount > this.#mostSlots + UPGRADED_MAX) {
       this.fail(new RemoteProtocolError('OVERLOADED', 'the peer sends requests above its slots and does not read'))

@@ -38,8 +38,8 @@ export const Flag = {
 } as const
 
 /**
- * What was added to version 1 (SPEC.md, *Features*): a link uses a feature only if both HELLOs name it. Ask with `Connection.agreed`. A name
- * is never given a second meaning.
+ * What was added to version 1 (SPEC.md, *Features*): a link uses a feature only if both HELLOs name it. Ask with
+ * `Connection.agreed`. A name is never given a second meaning.
  */
 export const Feature = {
   /** TRAILERS may end the response to a declined upgrade. */
@@ -117,8 +117,8 @@ export const INFORM_COUNT = 16
 export const INFORM_MAX: number = 16 * 1024
 
 /**
- * Bytes of heads, WINDOW and RESET queued for a socket that accepts no more, above which no new request uses the link. The high-water mark of a
- * Node socket: a peer that is so far behind answers nobody sooner if more is queued for it.
+ * Bytes of heads, WINDOW and RESET queued for a socket that accepts no more, above which no new request uses the link.
+ * The high-water mark of a Node socket: a peer that is so far behind does not respond sooner if more is queued for it.
  */
 export const CONTROL_MAX: number = 64 * 1024
 /** Heads that a peer makes us send and does not read; then requests are refused. */

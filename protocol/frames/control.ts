@@ -1,7 +1,7 @@
 /**
- * Writes the control frames: HELLO, AUTH, GOAWAY, STARTED, WINDOW, RESET, SLOTS, PING, PONG. Only the latest SLOTS, PING and PONG are queued, and
- * while the socket is full one WINDOW or RESET per stream (`queued-frames.ts`), so that a peer that does not read cannot grow the queue.
- * Does not decide when to send which frame.
+ * Writes the control frames: HELLO, AUTH, GOAWAY, STARTED, WINDOW, RESET, SLOTS, PING, PONG. Only the latest SLOTS,
+ * PING and PONG are queued, and while the socket is full one WINDOW or RESET per stream (`queued-frames.ts`), so that a
+ * peer that does not read cannot grow the queue. Does not decide when to send which frame.
  */
 
 import { LocalProtocolError } from '../errors.ts'
@@ -22,7 +22,7 @@ export class Control {
   #ping: Uint8Array | undefined
   #pong: { token: Uint8Array; running: number; lag: number } | undefined
   #slots: number | undefined
-  /** HELLO or AUTH are queued: nothing may overtake them. */
+  /** HELLO or AUTH is queued: no frame may overtake it. */
   #handshaking = false
 
   constructor(out: Output) {
@@ -54,12 +54,12 @@ export class Control {
     return handshake ? [...parts, ...urgent] : [...urgent, ...parts]
   }
 
-  /** The stream is over. */
+  /** The stream is closed. */
   drop(stream: Stream): void {
     if (this.queued.size > 0) this.queued.drop(stream)
   }
 
-  /** Nothing but what is written already is sent any more. */
+  /** Drops everything that is not written yet. */
   dropAll(): void {
     this.#starting.clear()
     this.queued.clear()
@@ -94,7 +94,7 @@ export class Control {
 
   // ---- streams ---------------------------------------------------------------------------------------------------
 
-  /** STARTED will list the stream, unless something stronger is written for it first. */
+  /** Queues the stream for the next STARTED frame, unless another frame for the stream says as much before that. */
   start(stream: Stream): void {
     this.#starting.push(stream)
   }
@@ -104,12 +104,12 @@ export class Control {
       this.queued.window(stream, credit)
       return
     }
-    // A caller gives up its copy of the body for STARTED; no credit beyond the first comes before it.
+    // STARTED makes the caller release its copy of the body; a server grants no further credit before it.
     if (this.#starting.length > 0 && !stream.started) this.#writeStarted()
     this.#writeWindow(stream.id, credit)
   }
 
-  /** The stream is over. */
+  /** The stream is closed. */
   reset(id: number, code: number, text: string): void {
     if (this.full) this.queued.reset(id, code, shortText(text))
     else this.#writeReset(id, code, shortText(text))
@@ -139,7 +139,7 @@ export class Control {
     this.#out.finish()
   }
 
-  // ---- inside ----------------------------------------------------------------------------------------------------
+  // ---- internals -------------------------------------------------------------------------------------------------
 
   get #urgent(): boolean {
     return this.#slots !== undefined || this.#pong !== undefined || this.#ping !== undefined
@@ -170,7 +170,7 @@ export class Control {
     }
   }
 
-  /** One frame for all whose applications have begun and have not answered. */
+  /** One STARTED frame for all streams whose applications have started and not yet responded. */
   #writeStarted(): void {
     const out = this.#out
     let count = 0

@@ -66,7 +66,7 @@ export interface HelloOptions {
   window?: number | undefined
   data?: number | undefined
   head?: number | undefined
-  /** Default: all that there are. */
+  /** Default: all features of this version. */
   features?: readonly string[] | undefined
 }
 
@@ -215,7 +215,7 @@ export function matchHellos(ours: Hello, theirs: Hello): void {
   if (ours.nonce === theirs.nonce) throw new RemoteProtocolError('UNAUTHENTICATED', 'the peer sent our nonce back')
 }
 
-/** The features that both sides named: those that may be used between them. */
+/** The features that both sides named: only these may be used on the link. */
 export function agreedFeatures(ours: Hello, theirs: Hello): ReadonlySet<string> {
   return new Set(ours.features.filter((name) => theirs.features.includes(name)))
 }

@@ -17,16 +17,21 @@ import type { Connection, Event } from './connection.ts'
 import { Goaway } from './constants.ts'
 import type { Stream } from './stream.ts'
 
-/** What a link reports. If `event` or `relieved` throws, only the stream concerned is aborted (`fault`); the others must not throw. */
+/**
+ * What a link reports. If `event` or `relieved` throws, only the stream concerned is aborted (`fault`); the others must
+ * not throw.
+ */
 export interface LinkOwner {
-  /** Bytes came, whatever they are; before their events. */
+  /** Bytes arrived, whatever they are; called before their events. */
   heard?(): void
-  /** Bytes were given to the stream. */
+  /** Bytes were written to the stream. */
   sent?(bytes: number): void
   event(event: Event): void
   /** There is room for more of `stream` again, or it is closed. */
   relieved(stream: Stream): void
-  /** `event` or `relieved` threw an error for `stream`: the owner logs it and aborts that stream; the link continues. */
+  /**
+   * `event` or `relieved` threw an error for `stream`: the owner logs it and aborts that stream; the link continues.
+   */
   fault(stream: Stream, error: unknown): void
   /** Closed before what was read of `stream` could be told. It can be over already, and is then not among the abandoned. */
   missed?(stream: Stream): void
@@ -178,7 +183,8 @@ export class Link implements Leaving {
         try {
           apart(this.#hear, this, event)
         } catch (error) {
-          // A bug of ours, or an application's listener on an upgraded connection threw: other streams must not pay for it.
+          // A bug of ours, or an application's listener on an upgraded connection threw: other streams must not pay for
+          // it.
           if ('stream' in event) this.#owner.fault(event.stream, error)
           else this.destroy(error as Error)
         }
@@ -252,7 +258,8 @@ export class Link implements Leaving {
 
   #streamClosed(): void {
     const { connection } = this
-    // A caller without streams loses nothing if a draining server closes first; a server's last response may still be unsent.
+    // A caller without streams loses nothing if a draining server closes first; a server's last response may still be
+    // unsent.
     const said = connection.role === 'caller' ? connection.leaving : this.#ending && this.#stream.writableFinished
     this.destroy(said && connection.size === 0 ? undefined : lost())
   }

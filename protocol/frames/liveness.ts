@@ -1,32 +1,37 @@
 /**
- * When is a link dead? The states of a link's life and what changes them: a table, without timers, sockets or frames. `watch.ts` acts on it.
+ * Decides when a link is dead: the states of a link's life and the events that change them, as a table without timers,
+ * sockets or frames. `watch.ts` acts on it.
  */
 
 /**
- * - `alive`: bytes came since the last PING.
- * - `pinged`: a PING was sent and nothing has come since.
- * - `suspect`: silent for too long. Nothing new is sent; what runs lives until its own timeout.
- * - `challenged`: the same peer answers on another link, the rival. A PING was sent here, and has a while to be answered.
- * - `unconfirmed`: still silent. The rival was sent a PING: has the peer's event loop run since?
- * - `condemned`: the rival's PONG came, so that the peer has read what we sent here, if it can be reached here at all. Bytes that it sent
+ * - `alive`: bytes arrived since the last PING.
+ * - `pinged`: a PING was sent and no byte has arrived since.
+ * - `suspect`: silent for too long. No new request is sent; running requests continue until their own timeout.
+ * - `challenged`: the same peer answers on another link, the rival. A PING was sent here, and has a limited time to be
+ * answered.
+ * - `unconfirmed`: still silent. A PING was sent on the rival, to see whether the peer's event loop has run since.
+ * - `condemned`: the rival's PONG arrived, so the peer has also read our PING here, if this link still works. Bytes
+ * that it sent
  *   together with that PONG have a moment to arrive.
  * - `dead`: to be closed at once.
  */
 export type Life = 'alive' | 'pinged' | 'suspect' | 'challenged' | 'unconfirmed' | 'condemned' | 'dead'
 
 /**
- * - `heard`: a byte came, whatever it is.
+ * - `heard`: a byte arrived, whatever it is.
  * - `timeout`: the time of the present state has passed, not counting pauses of this process.
- * - `unreachable`: a new connection to the address was refused, or was not made in time.
+ * - `unreachable`: a new connection to the address was refused or timed out.
  * - `rival`: the same peer has completed a handshake on another link.
- * - `confirmed`: the rival's PONG came.
+ * - `confirmed`: the rival's PONG arrived.
  * - `rival lost`: the rival was closed.
  */
 export type LifeEvent = 'heard' | 'timeout' | 'unreachable' | 'rival' | 'confirmed' | 'rival lost'
 
 type Row = { readonly [E in LifeEvent]: Life }
 
-/** A refused connection says nothing about a link on which bytes come: a container that drains has closed its listener. */
+/**
+ * A refused connection says nothing about a link on which bytes arrive: a draining container has closed its listener.
+ */
 const TABLE: { readonly [L in Life]: Row } = {
   alive: {
     heard: 'alive',
@@ -95,19 +100,19 @@ export function isTrusted(life: Life): boolean {
   return life === 'alive' || life === 'pinged'
 }
 
-/** Milliseconds. */
+/** Times of a link's life, milliseconds. */
 export interface LivenessTimes {
   /** Between two PINGs. */
   readonly pingInterval: number
-  /** From a PING to `suspect`. */
+  /** From a PING without an answer to `suspect`. */
   readonly suspectAfter: number
-  /** For a link to answer once the same peer answers elsewhere. */
+  /** For a link to answer after the same peer has answered on another link. */
   readonly probeGrace: number
-  /** A suspect link on which nothing runs is closed. */
+  /** After which a suspect link without requests is closed. */
   readonly silenceTimeout: number
 }
 
-/** Where nothing else was said: what the options `--ping-interval` and so on say, and why, in `common-options.ts`. */
+/** The defaults of `--ping-interval` and so on; `common-options.ts` has the reasons. */
 export const USUAL_TIMES: LivenessTimes = {
   pingInterval: 5_000,
   suspectAfter: 2_000,
@@ -116,15 +121,15 @@ export const USUAL_TIMES: LivenessTimes = {
 }
 
 /**
- * Bytes a second that a link which is not dead carries at the least. A PING waits behind what was written before it: in the system's
- * buffers, some MiB of them, where nothing can overtake.
+ * Bytes per second that a live link is assumed to carry at least. A PING waits behind bytes written before it in the
+ * system's buffers, some MiB of them, which nothing can overtake.
  */
 const SLOWEST = 64 * 1024
 
 /**
  * How long a link may stay in a state before its `timeout`, milliseconds.
  *
- * @param unheard bytes written since the last byte came
+ * @param unheard bytes written since the last byte arrived
  */
 export function patienceIn(life: Life, times: LivenessTimes, unheard: number): number {
   switch (life) {

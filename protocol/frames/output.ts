@@ -122,7 +122,9 @@ export class Output {
     this.#at += bytes.length
   }
 
-  /** The payload of the frame just finished with `beyond`, or a whole frame: copied if small, else kept by reference. */
+  /**
+   * The payload of the frame whose header `beyond` finished, or a whole frame: copied if small, else kept by reference.
+   */
   payload(bytes: Uint8Array): void {
     if (bytes.length <= COPY) {
       this.copy(bytes)
@@ -141,7 +143,7 @@ export class Output {
     this.#cut()
   }
 
-  /** Removes and returns a copy of what was written since `isolate`; the frame must have no payload by reference. */
+  /** Removes and returns a copy of the bytes written since `isolate`; the frame must have no payload by reference. */
   extract(): Buffer {
     const frame = Buffer.allocUnsafeSlow(this.#at - this.#start)
     this.#buffer.copy(frame, 0, this.#start, this.#at)

@@ -1,4 +1,4 @@
-/** PINGs of one link that wait for their PONGs. Does not send them, and does not know what their absence means. */
+/** Matches PONGs to the PINGs of one link. Does not send PINGs, and does not judge a missing PONG. */
 
 import type { Clock } from '../clock.ts'
 
@@ -17,7 +17,7 @@ export class Pings {
     this.#clock = clock
   }
 
-  /** @param send is given the 8 bytes that the PONG repeats @returns milliseconds there and back */
+  /** @param send sends a PING with these 8 bytes, which the PONG repeats @returns the round-trip time, milliseconds */
   make(send: (token: Uint8Array) => void): Promise<number> {
     this.#last = (this.#last + 1) >>> 0
     const token = Buffer.alloc(8)
@@ -29,7 +29,7 @@ export class Pings {
   }
 
   /**
-   * A PONG came. It answers the earlier PINGs too: of several that wait to be sent, or answered, only the latest is.
+   * A PONG arrived. It also answers earlier PINGs: only the latest of several queued PINGs or PONGs is sent.
    *
    * @returns whether it answers a PING of ours
    */

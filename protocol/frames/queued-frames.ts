@@ -1,6 +1,7 @@
 /**
- * Frames queued while the socket is full: REQUESTs that can still be removed, one WINDOW per open stream, one RESET per closed stream. They
- * are kept as state and not as bytes, so that the queue is bounded by the number of streams however long a peer does not read.
+ * Frames queued while the socket is full: REQUESTs that can still be removed, one WINDOW per open stream, one RESET per
+ * closed stream. They are kept as state and not as bytes, so that the queue is bounded by the number of streams however
+ * long a peer does not read.
  */
 
 import { HEADER } from './constants.ts'
@@ -43,7 +44,7 @@ export class QueuedFrames {
     return this.#requests.has(stream)
   }
 
-  /** Adds to the stream's queued credit. */
+  /** Adds to the credit that is queued for the stream. */
   window(stream: Stream, credit: number): void {
     const before = this.#windows.get(stream)
     this.#windows.set(stream, (before ?? 0) + credit)

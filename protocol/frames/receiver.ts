@@ -263,7 +263,7 @@ export class Receiver implements FrameSink {
     const fields = this.#heads.fields(bytes, start, end)
     if (!stream) return
     if (stream.remoteEnded) throw new RemoteProtocolError('ENDED', `TRAILERS after the END of stream ${id}`)
-    // An upgrade request has no body, and a 101 is followed by raw bytes; the response to a declined upgrade is an ordinary one.
+    // An upgrade request has no body, a 101 has raw bytes instead, and a declined upgrade has an ordinary response.
     if (this.#hello.role === 'caller' ? !stream.responded || stream.upgraded : stream.upgrade) {
       throw new RemoteProtocolError('TOO_EARLY', `TRAILERS on stream ${id}, where none can be`)
     }

@@ -1,8 +1,6 @@
 /**
- * The write side of a link, sans-IO: writes heads and bodies; `control.ts` writes the other frames.
- *
- * Heads are written in order. Body waits in its stream for credit and for `take()`, so that heads and control frames overtake it. Does not
- * know what the peer sent; `Connection` does.
+ * The write side of a link, sans-IO: writes heads in order, and body once it has credit, so that other frames overtake
+ * body. `control.ts` writes the other frames. Does not know what the peer sent; `Connection` does.
  */
 
 import type { Headers } from '../application.ts'

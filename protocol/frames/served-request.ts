@@ -137,13 +137,13 @@ export class ServedRequest implements ResponseSink, InputSource, ExchangeHost {
     this.#release()
   }
 
-  /** This process cannot go on with it. */
+  /** This process cannot continue the request. */
   giveUp(error: AbortError): void {
     this.abort(error)
     this.#exchange.abort(error)
   }
 
-  /** As the exchange's. */
+  /** As in the exchange. */
   goAway(): boolean {
     return this.#exchange.goAway()
   }
@@ -182,8 +182,8 @@ export class ServedRequest implements ResponseSink, InputSource, ExchangeHost {
       return room
     } catch (error) {
       if (!(error instanceof LocalProtocolError)) throw error
-      // Nothing was written, so answer 500 as for any failed application. After a RESET the proxy would run a GET again, and it would fail
-      // again.
+      // Nothing was written, so answer 500 as for any failed application. After a RESET the proxy would retry a GET,
+      // which would fail again.
       const { environ } = this.#exchange
       this.log.error({ requestId: environ.gantry.requestId, code: error.code }, error.message)
       let status = ''

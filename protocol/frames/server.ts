@@ -72,7 +72,7 @@ export interface ServeOptions {
   head?: number | undefined
   /** Milliseconds for HELLO and authentication. Default 5000. */
   handshakeTimeout?: number | undefined
-  /** How its life is watched; undefined: it is not. */
+  /** The times by which the link's life is watched; undefined: it is not watched. */
   watch?: WatchOptions | undefined
   /** Load for PONG: how late the event loop is, in milliseconds. */
   lag?: (() => number) | undefined
@@ -87,14 +87,14 @@ export interface ServerLink {
   readonly peer: Identity | undefined
   /** Applications that have not settled, upgraded ones too. */
   readonly active: number
-  /** A new connection to the proxy's address was refused, or not made in time: if the link is silent as well, it is closed. */
+  /** A new connection to the proxy's address was refused or timed out: closes the link if it is silent as well. */
   unreachable(): void
   /** GOAWAY: what was taken is finished, then the link closes. */
   drain(reason?: string): void
   /**
    * Closes the link's WebSockets with code 1001 and aborts every other request with `error`.
    *
-   * @returns false, and nothing was done, if the link has no WebSocket left to close
+   * @returns false, without doing anything, if the link has no WebSocket left to close
    */
   goAway(error: AbortError): boolean
   /** Closes now; its exchanges are aborted. */
@@ -232,7 +232,10 @@ class Server implements ServerLink, SlotHolder, LinkOwner, RequestOwner, Watched
 
   // ---- of SlotHolder -----------------------------------------------------------------------------------------------
 
-  /** A proxy that is silent, or that has said that it makes no more requests, has no use for slots: others get its share. */
+  /**
+   * A proxy that is silent, or that has announced that it makes no more requests, needs no slots: other proxies get its
+   * share.
+   */
   get demand(): number {
     return this.#connection.leaving || this.#watch?.trusted === false ? 0 : this.#demand
   }

@@ -1,6 +1,7 @@
 /**
- * Streams that wait for the next write. While a peer does not read nothing is written, but its requests still come and go: closed streams are
- * removed as the list grows, so that it is at most twice as long as there are open streams.
+ * Streams that wait for the next write. While a peer does not read, nothing is written, but requests are still added
+ * and aborted: closed streams are removed as the list grows, so that it is at most twice as long as the number of open
+ * streams.
  */
 
 import type { Stream } from './stream.ts'

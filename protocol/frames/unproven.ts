@@ -1,11 +1,11 @@
 /**
- * Limits connections whose handshake is not complete. A peer completes it within milliseconds; a stranger may hold the connection until the
- * handshake timeout. At the limit a new connection replaces the oldest.
+ * Limits connections whose handshake is not complete. A peer completes it within milliseconds; a stranger may hold the
+ * connection until the handshake timeout. At the limit a new connection replaces the oldest.
  */
 
 import type { Socket } from 'node:net'
 
-/** Room for a fleet of containers that all dial in at once after their proxy has restarted. */
+/** Room for a fleet of containers that all dial after their proxy has restarted. */
 const MOST = 128
 
 export class Unproven {

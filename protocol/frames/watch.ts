@@ -1,6 +1,6 @@
 /**
- * Watches one link by the table of `liveness.ts`: sends PINGs, waits, and closes what is dead. And the links of one process by who is at
- * their other end, so that a new link of the same peer puts an old one in question. Does not dial.
+ * Watches one link by the table of `liveness.ts`: sends PINGs, measures silence, and closes a dead link. `PeerLinks`
+ * compares the links of one process by peer, so that a new link to a peer challenges an older one. Does not dial.
  */
 
 import type { Clock, Timer } from '../clock.ts'
@@ -8,29 +8,29 @@ import { patiently } from '../patience.ts'
 import type { Identity } from './hello.ts'
 import { isTrusted, type Life, type LifeEvent, type LivenessTimes, nextLife, patienceIn } from './liveness.ts'
 
-/** What a link gives its watch. */
+/** What the watch needs from its link. */
 export interface WatchedLink {
   readonly peer: Identity | undefined
-  /** The peer has sent GOAWAY: it ends by itself, and may have closed its listener. */
+  /** The peer has sent GOAWAY: the link ends by itself, and the peer may have closed its listener. */
   readonly leaving: boolean
   /** Streams are open. */
   readonly busy: boolean
-  /** Sends PING. Resolves with the PONG; rejects when the link closes first. */
+  /** Sends a PING. Resolves with the PONG; rejects if the link closes first. */
   ping(): Promise<number>
-  /** Takes nothing more, finishes what runs, then closes. */
+  /** Accepts no new requests, finishes those in progress, then closes. */
   close(reason: string): void
   destroy(error: Error): void
 }
 
 export interface WatchOptions {
   readonly times: LivenessTimes
-  /** The links of this process; undefined: this one is compared with no other. */
+  /** The links of this process, by peer; undefined: this link is not compared with others. */
   readonly peers?: PeerLinks | undefined
-  /** Its life has changed. */
+  /** The link's life has changed. */
   readonly onLife?: ((life: Life, before: Life) => void) | undefined
 }
 
-/** For a silent link to take its end, milliseconds; then it is destroyed. */
+/** For a silent link to close after our end was sent, milliseconds; then it is destroyed. */
 const CLOSE_GRACE = 2_000
 
 export class LinkWatch {
@@ -41,10 +41,10 @@ export class LinkWatch {
   /** Between `start` and `stop`. */
   #running = false
   #timer: Timer | undefined
-  /** Bytes written since the last byte came. */
+  /** Bytes written since the last byte arrived. */
   #unheard = 0
   #rival: LinkWatch | undefined
-  /** When the first PING was sent that nothing has answered. */
+  /** When the first PING without an answer was sent. */
   #silentSince = 0
 
   constructor(link: WatchedLink, clock: Clock, options: WatchOptions) {
@@ -80,7 +80,7 @@ export class LinkWatch {
     this.#options.peers?.delete(this)
   }
 
-  /** Bytes came. On every read: cheap unless it changes something. */
+  /** Bytes arrived. Called on every read: cheap unless it changes the state. */
   heard(): void {
     this.#unheard = 0
     if (this.#life !== 'alive') this.#on('heard')
@@ -91,18 +91,18 @@ export class LinkWatch {
     this.#unheard += bytes
   }
 
-  /** A new connection to its address was refused, or not made in time. */
+  /** A new connection to its address was refused or timed out. */
   unreachable(): void {
-    // Bytes that wait in the socket come first.
+    // Read the bytes that wait in the socket first.
     setImmediate(() => this.#on('unreachable'))
   }
 
-  /** The same peer is at the other end of `rival`, which answers. */
+  /** The same peer answers on another link, `rival`. */
   challenge(rival: LinkWatch): void {
     if (this.#link.leaving || !this.#running) return
     if (!this.#rival?.trusted) {
       this.#rival = rival
-      // The one that was asked has fallen silent itself.
+      // This link's rival has become silent itself.
       if (this.#life === 'unconfirmed') this.#askRival()
     }
     this.#on('rival')
@@ -115,7 +115,7 @@ export class LinkWatch {
     this.#on('rival lost')
   }
 
-  // ---- inside ----------------------------------------------------------------------------------------------------
+  // ---- internals -------------------------------------------------------------------------------------------------
 
   #on(event: LifeEvent): void {
     if (!this.#running) return
@@ -125,7 +125,7 @@ export class LinkWatch {
     this.#life = life
     if (isTrusted(life)) this.#rival = undefined
     if (life !== before) this.#options.onLife?.(life, before)
-    // Whoever was told may have closed the link.
+    // `onLife` may have closed the link.
     if (!this.#running || this.#life !== life) return
     this.#enter(life, before)
   }
@@ -136,7 +136,7 @@ export class LinkWatch {
     if (life === 'pinged' || life === 'challenged') this.#link.ping().catch(ignored)
     else if (life === 'unconfirmed') this.#askRival()
     else if (life === 'dead') {
-      this.#link.destroy(new Error(`it has not answered for ${Math.round(now - this.#silentSince)} ms`))
+      this.#link.destroy(new Error(`the peer has not answered for ${Math.round(now - this.#silentSince)} ms`))
       return
     }
     if (life === 'suspect') {
@@ -157,7 +157,7 @@ export class LinkWatch {
     this.#timer?.cancel()
     const patience = patienceIn(this.#life, this.#options.times, this.#unheard)
     const passed = (): void => this.#on('timeout')
-    // A PING judges nobody: it needs no patience.
+    // Sending a PING judges nobody, so it need not be patient.
     this.#timer =
       this.#life === 'alive' ? this.#clock.after(patience, passed) : patiently(this.#clock, patience, passed)
   }
@@ -176,21 +176,22 @@ export class LinkWatch {
     )
   }
 
-  /** Silent, and nothing runs on it. */
+  /** The link is silent, and no request runs on it. */
   #end(): void {
     this.#timer?.cancel()
     this.#timer = patiently(this.#clock, CLOSE_GRACE, () => {
-      if (this.#life === 'suspect') this.#link.destroy(new Error('it has not answered, and nothing ran on it'))
+      if (this.#life === 'suspect')
+        this.#link.destroy(new Error('the peer has not answered, and no request ran on the link'))
     })
-    this.#link.close('it has not answered')
+    this.#link.close('the peer has not answered')
   }
 }
 
-/** The open links of one process, by who is at the other end. */
+/** The open links of one process, by peer. */
 export class PeerLinks {
   readonly #links: Map<string, Set<LinkWatch>> = new Map()
 
-  /** A link is ready: older ones with the same peer are put in question. */
+  /** A link is ready: challenges older links of the same peer. */
   add(watch: LinkWatch): void {
     const key = keyOf(watch)
     if (key === undefined) return
@@ -209,7 +210,7 @@ export class PeerLinks {
     for (const other of links) other.unchallenged(watch)
   }
 
-  /** Another link with the same peer, on which it answers. */
+  /** Another link of the same peer, if it answers. */
   other(watch: LinkWatch): LinkWatch | undefined {
     const key = keyOf(watch)
     for (const other of (key === undefined ? undefined : this.#links.get(key)) ?? []) {
@@ -219,7 +220,7 @@ export class PeerLinks {
   }
 }
 
-/** Workers of one process group share its id. Without an id nobody can be recognised. */
+/** Workers of one process group share its id. A peer without an id cannot be recognised. */
 function keyOf({ link: { peer } }: LinkWatch): string | undefined {
   return peer === undefined || peer.id === '' ? undefined : `${peer.id}/${peer.worker}`
 }

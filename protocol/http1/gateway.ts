@@ -27,7 +27,7 @@ import { chunkHead } from './writer.ts'
 export interface Http1Connection {
   /** No request after the current one: its response says `Connection: close`; an idle connection closes now. */
   drain(): void
-  /** Closes a WebSocket with code 1001. False if there is none left to close: `abort` ends the connection then. */
+  /** Closes a WebSocket with code 1001. False if there is none left to close: then `abort` ends the connection. */
   goAway(): boolean
   /** Ends the connection at once; a running exchange is aborted with `error`. */
   abort(error: AbortError): void
@@ -37,7 +37,7 @@ export interface Http1Connection {
   readonly idle: boolean
   /** Whether an exchange is running. */
   readonly busy: boolean
-  /** Of LimitedConnection. */
+  /** For LimitedConnection. */
   readonly waitingSince: number
   dismiss(): boolean
 }
@@ -140,7 +140,7 @@ class Connection implements Http1Connection, StreamOwner, TransportOwner, Exchan
   }
 
   dismiss(): boolean {
-    // It may have sent a request just now.
+    // The client may just have sent a request.
     this.#transport.arrive()
     if (this.waitingSince === NEVER) return false
     this.#transport.destroy()
@@ -272,7 +272,8 @@ class Connection implements Http1Connection, StreamOwner, TransportOwner, Exchan
       case 'done':
         if (this.#http.response !== 'done') return false
         if (this.#http.after() === 'close') return this.#closeSoon()
-        // A client that does not read this response gets no further one. Until it does, a stall is this request's.
+        // A client that does not read this response gets no further response. Until it does, a stall belongs to this
+        // request.
         if (!this.#transport.output.room) return false
         this.#stream?.release()
         this.#stream = undefined

@@ -33,7 +33,7 @@ export interface Http1Timeouts {
   body: number
   /** An idle connection between two requests. */
   keepAlive: number
-  /** How long the client may take no byte of what is ready for it, also after an upgrade: its connection is reset. */
+  /** How long the client may accept no pending byte, also after an upgrade, before its connection is reset. */
   write: number
   /** How long a half-closed connection is still read, so that the client sees the answer (RFC 9112 §9.6). */
   linger: number

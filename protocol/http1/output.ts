@@ -15,7 +15,7 @@ const COPY_MAX = 4 * 1024
 /** Up to this size text and bytes are copied into one buffer; above, the system gathers (writev). */
 const JOIN_MAX = 16 * 1024
 /**
- * Large bytes go to the socket in such pieces: where only whole writes are counted, a piece is the progress that shows.
+ * Large chunks are written in pieces of this size: where only whole writes are counted, each piece shows progress.
  */
 const PIECE = 128 * 1024
 /** Text is not gathered beyond this. */

@@ -1,15 +1,19 @@
 /**
- * Answers 503 on connections above the limit and closes them without parsing the request, so that clients and load balancers see the overload
- * at once; a connection that waits in the backlog would not tell them. Web servers that speak uwsgi read the same answer.
+ * Answers 503 on connections above the limit and closes them without parsing the request, so that clients and load
+ * balancers see the overload at once; a connection that waits in the backlog shows neither. Web servers that speak
+ * uwsgi read the same response.
  */
 
 import type { Socket } from 'node:net'
 import type { Clock } from '../clock.ts'
 import { DateLine, plainAnswer } from './writer.ts'
 
-/** Time for a client to read the answer and to close, ms. */
+/** Time for a client to read the response and close, ms. */
 const LINGER = 1_000
-/** Refused connections that may be open at once: each takes a file descriptor of the reserve. Further ones are closed without an answer. */
+/**
+ * Refused connections that may be open at once: each takes a reserved file descriptor. Further ones are closed without
+ * a response.
+ */
 const MOST = 32
 
 export class Refusals {
@@ -18,7 +22,7 @@ export class Refusals {
   readonly #open: Set<Socket> = new Set()
   readonly #most: number
 
-  /** @param connections the limit that was reached: where it is small, so is the reserve */
+  /** @param connections the limit that was reached; a small limit has a small reserve */
   constructor(clock: Clock, connections: number) {
     this.#most = Math.min(MOST, connections)
     this.#clock = clock
@@ -36,13 +40,14 @@ export class Refusals {
       timer.cancel()
       this.#open.delete(socket)
     })
-    // What is read is dropped: unread, it would have the system reset the connection, and the client lose its answer (RFC 9112 §9.6).
+    // Read and discard the request: with unread bytes the system resets the connection, and the client may lose the
+    // response (RFC 9112 §9.6).
     socket.on('end', () => socket.destroy())
     socket.resume()
     socket.end(plainAnswer(503, [['Retry-After', '1']], false, 'close', this.#date))
   }
 
-  /** Ends those that are open. */
+  /** Closes all refused connections. */
   abort(): void {
     for (const socket of [...this.#open]) socket.destroy()
   }

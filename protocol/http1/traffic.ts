@@ -1,15 +1,15 @@
 /**
- * How many bytes of a socket have passed, from Node's handle: a stream reports only the end of a write. `net.Socket`
- * reads the handle's `writeQueueSize` for its own timeout.
+ * Counts the bytes that have passed through a socket, from Node's handle: a stream reports only the end of a write.
+ * `net.Socket` reads the handle's `writeQueueSize` for its own timeout.
  */
 
 import type { Duplex } from 'node:stream'
 
-/** The part of libuv's handle that is read here. */
+/** The part of libuv's handle that is used here. */
 interface Handle {
-  /** Bytes given to it. */
+  /** Bytes written to it. */
   readonly bytesWritten?: unknown
-  /** Bytes of them that the operating system has not taken: falls while a large write proceeds. */
+  /** Those of them that the operating system has not accepted yet: decreases while a large write proceeds. */
   readonly writeQueueSize?: unknown
 }
 

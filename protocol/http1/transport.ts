@@ -25,7 +25,7 @@ export interface TransportOwner {
   /** There is room for output again. */
   drained(): void
   waitedTooLong(wait: Wait): void
-  /** The client took nothing of the output for too long, also after `handOver`: the moment to `cut`. */
+  /** The client accepted no output for too long, also after `handOver`: the owner should call `cut`. */
   stalled(): void
   /** The socket is closed. Last of all, once. */
   closed(): void
@@ -35,7 +35,7 @@ export interface TransportOwner {
  * - `open`
  * - `closing`: the last bytes are being written; from here on what is read is dropped
  * - `lingering`: all is written, and our FIN with it
- * - `upgraded`: another protocol's, and watched for progress
+ * - `upgraded`: speaks another protocol, and is watched for progress
  * - `gone`: destroyed
  */
 export type Phase = 'open' | 'closing' | 'lingering' | 'upgraded' | 'gone'
@@ -212,7 +212,7 @@ export class Transport implements Waiter, Arriving, Leaving {
    * Ends so that the client sees that what it has is not whole.
    *
    * @param endsBody whether the connection's end is the body's: a FIN would make it look whole then
-   * @param stalled whether the client takes no bytes: a reset drops what the kernel still holds for it
+   * @param stalled whether the client accepts no bytes: a reset discards what the kernel still holds for it
    */
   cut(endsBody: boolean, stalled: boolean = false): void {
     const phase = this.#phase
@@ -224,16 +224,16 @@ export class Transport implements Waiter, Arriving, Leaving {
     this.#phase = 'gone'
     if (phase !== 'upgraded') this.output.flush()
     this.waits.stop()
-    // After an upgrade the application's protocol says what is whole.
+    // After an upgrade only the application's protocol knows whether a message is complete.
     const shown = endsBody && phase !== 'upgraded'
     if (shown || stalled) this.#reset(shown)
     else this.#socket.destroy()
   }
 
-  /** @param shown whether the client must see that there is more to come */
+  /** @param shown whether the client must see that the response is truncated */
   #reset(shown: boolean): void {
     const socket = this.#socket
-    if (!(socket instanceof Socket)) socket.destroy(shown ? new Error('the response was cut') : undefined)
+    if (!(socket instanceof Socket)) socket.destroy(shown ? new Error('the response was truncated') : undefined)
     else if (socket.remotePort === undefined && !shown) socket.destroy()
     else if (socket.remotePort === undefined && !this.ended && !socket.destroyed) {
       // A Unix socket has no reset (and nginx speaks HTTP/1.0 on them unless told): only silence is left.
@@ -260,8 +260,8 @@ export class Transport implements Waiter, Arriving, Leaving {
   }
 
   /**
-   * Gives the socket away, with bytes that were read and not used. From here on the owner is called only when the
-   * client takes no bytes, when both directions were silent for too long, and when the socket is closed.
+   * Hands the socket over, with bytes that were read and not used. From now on the owner is called only when the
+   * client accepts no bytes, when both directions were silent for too long, and when the socket is closed.
    */
   handOver(rest: Buffer): Duplex {
     const socket = this.#socket
@@ -276,7 +276,7 @@ export class Transport implements Waiter, Arriving, Leaving {
     ;(socket as { readableFlowing: boolean | null }).readableFlowing = null
     const unread = waited ? Buffer.concat([rest, waited]) : rest
     if (unread.length > 0 && !this.ended) socket.unshift(unread)
-    // A stream that is no socket has no network in which a client can be lost.
+    // A stream that is not a socket has no network on which a client can be lost.
     if (socket instanceof Socket) this.waits.upgraded()
     else this.waits.stop()
     return socket

@@ -1,14 +1,14 @@
 /**
- * What a connection waits for, and until when: one deadline for reading, one for writing, checked by the server's
- * `Deadlines`. Moving one is an assignment; no timer is set per request or write. It knows no socket, only how many
- * bytes have passed.
+ * The deadlines of a connection: one for reading, one for writing, checked by the server's `Deadlines`. Moving a
+ * deadline is an assignment; no timer is set per request or write. Knows no socket, only how many bytes have
+ * passed.
  */
 
 import type { Clock, Deadlines, Expirable } from '../clock.ts'
 import { AbortError } from '../errors.ts'
 import type { Http1Timeouts } from './options.ts'
 
-/** What is being waited for by reading, and so which timeout runs. `upgraded`: for bytes in either direction. */
+/** What the connection waits to read, which selects the timeout. `upgraded`: bytes in either direction. */
 export type Wait = 'nothing' | 'head' | 'next-request' | 'body' | 'rest' | 'linger' | 'upgraded'
 
 /** Who is told when a wait was too long. */
@@ -16,7 +16,7 @@ export interface Waiter {
   waitedTooLong(wait: Wait): void
   /** The client takes nothing of what was written. */
   stalled(): void
-  /** Bytes that the operating system has accepted for the client; grows as long as there is progress. */
+  /** Bytes that the operating system has accepted for the client; grows while there is progress. */
   readonly taken: number
   /** Bytes that it has not. */
   readonly backlog: number
@@ -26,24 +26,24 @@ export interface Waiter {
 
 const NEVER: number = Number.POSITIVE_INFINITY
 
-/** What an exchange is aborted with when its client took nothing for too long. */
+/** The error that aborts an exchange whose client accepted nothing for too long. */
 export function stallOf({ write }: Http1Timeouts, upgraded: boolean = false): AbortError {
   const what = upgraded ? 'an upgraded stream' : 'its response'
   return new AbortError(
     'DEADLINE',
-    `the client took no byte of ${what} for ${write / 1000} s (--send-timeout): its connection is reset`,
+    `the client accepted no byte of ${what} for ${write / 1000} s (--send-timeout): its connection is reset`,
   )
 }
 
-/** What an exchange is aborted with when its upgraded stream was silent for too long. */
+/** The error that aborts an exchange whose upgraded stream was silent for too long. */
 export function silenceOf({ upgradeIdle }: Http1Timeouts): AbortError {
   const message = `an upgraded stream was silent in both directions for ${upgradeIdle / 1000} s (--upgrade-idle-timeout): its connection is closed`
   return new AbortError('DEADLINE', message)
 }
 
 /**
- * Progress is checked four times per timeout, so that a stall is seen between 1 and 1.25 timeouts after the last byte.
- * A deadline moved with each write would cost something on the hot path.
+ * Progress is checked four times per timeout, so that a stall is noticed between 1 and 1.25 timeouts after the last
+ * byte. Moving a deadline with each write would cost time on the hot path.
  */
 const LOOKS = 4
 
@@ -57,15 +57,15 @@ export class Waits implements Expirable {
   readonly #clock: Clock
   readonly #deadlines: Deadlines
   #wait: Wait = 'nothing'
-  /** When reading took too long; of an upgraded connection, when to look next. */
+  /** When reading times out; for an upgraded connection, when to check next. */
   #read = NEVER
-  /** When to look next at the progress of writing. */
+  /** When to check the progress of writing next. */
   #write = NEVER
-  /** What was taken at the last look, since when it is the same, and whether there was a backlog. */
+  /** Bytes accepted at the last check, since when the number is unchanged, and whether there was a backlog. */
   #taken = 0
   #takenSince = 0
   #blocked = false
-  /** Of an upgraded connection: bytes in both directions at the last look, and since when they are the same. */
+  /** For an upgraded connection: bytes in both directions at the last check, and since when the number is unchanged. */
   #passed = 0
   #passedSince = 0
 

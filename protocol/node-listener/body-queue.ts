@@ -21,9 +21,9 @@ export interface BodyQueueHost {
 
 /**
  * - `open`: more batches may follow.
- * - `ended`: all was offered.
+ * - `ended`: the whole body was offered.
  * - `failed`: what is left in the queue is still sent, then the exchange gets the failure.
- * - `closed`: the exchange is done with the body.
+ * - `closed`: the exchange needs the body no longer.
  */
 type Phase = 'open' | 'ended' | 'failed' | 'closed'
 
@@ -33,7 +33,7 @@ export class BodyQueue {
   #chunks: Uint8Array[] = []
   /** Calls the stream back for `#chunks`. */
   #taken: ((error?: Error | null) => void) | undefined
-  /** Batches are taken as they are offered, without a limit. */
+  /** Accept batches as they are offered, without a limit. */
   #accepting = false
   #failure: unknown
   #next: Next | undefined
@@ -66,7 +66,7 @@ export class BodyQueue {
     else if (this.#body) queueMicrotask(() => this.#settle())
   }
 
-  /** Takes all that the stream still holds, at once. */
+  /** Accepts at once everything that the stream still holds. */
   accept(): void {
     const taken = this.#taken
     if (!taken || this.#phase !== 'open') return
@@ -90,8 +90,8 @@ export class BodyQueue {
   }
 
   /**
-   * The body ends too early: what was offered is still sent, then the exchange gets `error`. A body that has ended
-   * stays whole.
+   * The body ends too early: what was offered is still sent, then the exchange gets `error`. Has no effect on a body
+   * that has ended.
    */
   truncate(error: unknown): void {
     if (this.#phase !== 'open') return
@@ -102,8 +102,8 @@ export class BodyQueue {
   }
 
   /**
-   * Nothing more is sent, and the exchange gets `error`. The first failure stands, and a body that has ended stays
-   * whole.
+   * Nothing more is sent, and the exchange gets `error`. Has no effect after a first failure or on a body that has
+   * ended.
    */
   abort(error: unknown): void {
     if (this.#phase === 'open') this.#failure = error
@@ -128,7 +128,7 @@ export class BodyQueue {
   /**
    * The body, as soon as it is known how it begins.
    *
-   * @throws what `truncate` or `abort` was given
+   * @throws the error passed to `truncate` or `abort`
    */
   body(): Body | Promise<Body> {
     if (this.#phase === 'failed' && this.#chunks.length === 0) throw this.#failure

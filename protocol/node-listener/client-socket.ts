@@ -11,23 +11,23 @@ import { AbortError } from '../errors.ts'
 import { shown } from '../response-head.ts'
 import { LazyDuplex } from './lazy-duplex.ts'
 
-/** What a socket belongs to. */
+/** The server of a request's socket. */
 export interface SocketOwner {
   readonly server: Server
-  /** Those whose exchanges are not over. */
+  /** Sockets whose exchanges are not over. */
   readonly sockets: Set<ClientSocket>
   readonly clock: Clock
 }
 
 /**
- * A listener that destroys its socket still has this much of what waits in it delivered, bytes: a system's send buffer
- * for a connection takes at least that. More than this waits for a slow client, and a socket is destroyed to stop
- * waiting.
+ * When a listener destroys its socket, this many bytes of its buffer are still delivered: a system's send buffer for a
+ * connection takes at least that. A larger buffer means a slow client, and a socket is destroyed to stop waiting for
+ * it.
  */
 const SEND_BUFFER = 64 * 1024
 
 export abstract class ClientSocket extends LazyDuplex {
-  /** As node's server sets it: code that has only a request reaches its server by it. */
+  /** Set as on node's sockets: code that has only a request finds its server here. */
   server: Server
   readonly remoteAddress: string | undefined
   readonly remotePort: number | undefined
@@ -40,9 +40,9 @@ export abstract class ClientSocket extends LazyDuplex {
   bytesRead = 0
   bytesWritten = 0
   readonly connecting = false
-  /** Bytes that the exchange was offered and has not taken yet. */
+  /** Bytes that were offered to the exchange and not taken yet. */
   protected offered = 0
-  /** What `setTimeout` was given last, ms. */
+  /** The last value passed to `setTimeout`, ms. */
   declare timeout: number | undefined
   readonly #owner: SocketOwner
   #idle: { milliseconds: number; timer: Timer; since: number } | undefined
@@ -61,26 +61,27 @@ export abstract class ClientSocket extends LazyDuplex {
   }
 
   /**
-   * Aborts the exchange with `error` as it is: what a listener threw, or the reason why the client gets no response.
+   * Aborts the exchange with `error` unchanged: an error of the listener, or the reason why the client gets no
+   * response.
    */
   abstract fail(error: unknown): void
 
   /**
-   * The listener threw or rejected. Returns true if the exchange gets `error`, false if the response was already
-   * written to its end or aborted: `error` is logged then.
+   * The listener threw or rejected. Returns true if the exchange gets `error`; false if the response was already
+   * complete or aborted: then `error` is logged.
    */
   abstract failed(error: unknown): boolean
 
-  /** `closeAllConnections()` of its server. Upgraded ones are not the server's any more. */
+  /** `closeAllConnections()` of its server. Upgraded sockets do not belong to the server any more. */
   abstract closedByServer(): void
 
-  /** The exchange is over: the server counts this socket no more. */
+  /** The exchange is over: the server no longer counts this socket. */
   release(): void {
     this.#stopIdling()
     this.#owner.sockets.delete(this)
   }
 
-  /** Hands over what the stream still holds, as it would be with the system by now: before the listener's destroy. */
+  /** Flushes what the stream still holds before the listener's destroy; on node the system would have it by now. */
   protected delivers(queue: { accept(): void }): void {
     const { writableLength } = this
     if (writableLength > 0 && writableLength - this.offered <= SEND_BUFFER) queue.accept()
@@ -171,22 +172,22 @@ export abstract class ClientSocket extends LazyDuplex {
     return this.destroyed ? undefined : this.writableLength
   }
 
-  /** Without delivery of what was written, as a reset is. */
+  /** As for a reset, what was written is not delivered. */
   resetAndDestroy(): this {
     if (!this.destroyed) this.fail(new AbortError('APPLICATION', 'the listener reset its connection'))
     return this
   }
 
   /**
-   * It is connected, and stays what it is connected to: as on a connected net.Socket, that is an error and the socket's
-   * end.
+   * The socket is connected already: as on a connected net.Socket, connecting again is an error that destroys the
+   * socket.
    */
   connect(): this {
     const error = new Error("a request's socket cannot connect anywhere else: make one with net.connect()")
     return this.destroy(Object.assign(error, { code: 'EISCONN' }))
   }
 
-  /** On a destroyed stream that nothing has failed, Duplex would never call back. */
+  /** On a stream that was destroyed without an error, Duplex would never call back. */
   override end(...given: unknown[]): this {
     if (!this.destroyed) return super.end(...given)
     const callback = given.findLast((one) => typeof one === 'function') as ((error: Error) => void) | undefined
@@ -221,7 +222,7 @@ export abstract class ClientSocket extends LazyDuplex {
   }
 }
 
-/** As node's timers take it. @throws as they do */
+/** Validates as node's timers do. @throws the same errors */
 function timerDuration(milliseconds: unknown): number {
   if (typeof milliseconds !== 'number') throw argumentError('msecs', 'of type number', milliseconds)
   if (milliseconds >= 0 && Number.isFinite(milliseconds)) return milliseconds

@@ -26,7 +26,7 @@ export interface Carried {
   over(): void
   /** The connection closed. */
   gone(): void
-  /** Calls back once the request is over. */
+  /** Calls back when the request is over. */
   whenOver(callback: () => void): void
   /** Nothing moved for too long: whether the request's listeners handle that. */
   timedOut(): boolean
@@ -34,13 +34,13 @@ export interface Carried {
 
 /** What a connection tells its response. */
 export interface Answering {
-  /** Whether its head was stored: what is written from then on is its body. */
+  /** Whether the response head was stored: later bytes are its body. */
   readonly started: boolean
   /** An empty write: the head is to leave now. */
   flush(): void
   /** There is room again. */
   drained(): void
-  /** Its connection is destroyed. */
+  /** Called when the connection is destroyed. */
   closed(): void
   /** Nothing moved for too long: whether the response's listeners handle that. */
   timedOut(): boolean
@@ -57,7 +57,7 @@ export class Connection extends ClientSocket implements BodyQueueHost {
   readonly #startResponse: StartResponse
   #responded = false
   #failure: unknown
-  /** What the listener writes to the socket itself, past its response. */
+  /** A response that the listener writes to the socket itself, bypassing `res`. */
   #raw: RawAnswer | undefined
 
   constructor(environ: Environ, owner: SocketOwner, startResponse: StartResponse) {

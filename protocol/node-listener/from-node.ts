@@ -42,10 +42,10 @@ export interface FromNodeOptions {
 /**
  * The application that `listener` is.
  *
- * `req.socket.server` is an `http.Server` of its own that never listens: listeners that are added to it, 'upgrade' too,
- * get requests. Hop-by-hop fields that the listener sets are left out, not refused. What it throws before its response
- * was written to its end is the exchange's 500 (an `HttpError`: its status) or, once the head was sent, a visibly
- * truncated response; so is `res.destroy()`. `writeContinue` does nothing: the gateway sends 100 when the request is
+ * `req.socket.server` is an `http.Server` that never listens: listeners added to it later, for 'upgrade' too, get
+ * requests. Hop-by-hop fields that the listener sets are dropped, not refused. An error that it throws before its
+ * response is complete becomes the exchange's 500 (an `HttpError`: its status) or, once the head was sent, a visibly
+ * truncated response; so does `res.destroy()`. `writeContinue` does nothing: the gateway sends 100 when the request is
  * first read.
  */
 export function fromNode(listener: NodeListener, options: FromNodeOptions = {}): Application {
@@ -55,7 +55,7 @@ export function fromNode(listener: NodeListener, options: FromNodeOptions = {}):
   return serve(new ListenerServer(server, options), shouldUpgrade)
 }
 
-/** The application whose requests `server`'s listeners get. Listeners that are added later count. */
+/** The application that passes requests to the listeners of `server`, including those added later. */
 export function fromServer(server: Server, options: ListenerServerOptions = {}): Application {
   return serve(new ListenerServer(server, options), undefined)
 }
@@ -97,7 +97,7 @@ function upgrade(
   return watched(socket, socket.body(), environ)
 }
 
-/** `listener`, whose promise is watched: its rejection is a failure of the request. */
+/** Calls `listener` and watches its promise: a rejection is a failure of the request. */
 function watching<S extends IncomingMessage | ServerResponse | Duplex>(
   listener: (req: IncomingMessage, second: S, head: never) => unknown,
 ): (req: IncomingMessage, second: S, head?: Buffer) => void {

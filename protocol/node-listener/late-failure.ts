@@ -1,13 +1,13 @@
 /**
- * Logs what a listener throws or rejects with after its response was written to its end or aborted. On plain node that
- * is an uncaught exception, which ends the process with all its requests; here the other requests go on.
+ * Logs an error that a listener throws or rejects with after its response was complete or aborted. On plain node that
+ * is an uncaught exception, which ends the process with all its requests; here the other requests continue.
  */
 
 import type { Environ } from '../application.ts'
 import { AbortError } from '../errors.ts'
 
 /**
- * Codes of the errors that streams and signals give a listener because its connection closed: passing them on is not a
+ * Codes of the errors that streams and signals give a listener because its connection closed: rethrowing them is not a
  * failure of the listener.
  */
 const CLOSED: ReadonlySet<unknown> = new Set([

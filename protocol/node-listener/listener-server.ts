@@ -1,7 +1,7 @@
 /**
- * The `http.Server` that a listener's requests belong to: it chooses the event of each (as node's parserOnIncoming),
- * has its classes for requests and responses, and counts and closes their sockets. The server itself does not listen;
- * who calls `listen()` or adopts it is not known here.
+ * The `http.Server` of a listener's requests: it chooses the event for each request (as node's parserOnIncoming), has
+ * the classes for requests and responses, and counts and closes their sockets. It does not listen, and does not know
+ * who calls `listen()` or adopts it.
  */
 
 import { IncomingMessage, type Server, ServerResponse } from 'node:http'
@@ -37,14 +37,14 @@ export class ListenerServer implements SocketOwner, RequestSettings, ResponseSet
     this.server = server
     this.clock = clock
     this.keepFraming = keepFraming
-    // What `createServer` was given is under symbols of node's own.
+    // Options of `createServer` are stored under node's own symbols.
     this.IncomingMessage = hidden(server, 'IncomingMessage') ?? IncomingMessage
     this.ServerResponse = hidden(server, 'ServerResponse') ?? (ServerResponse as ResponseSettings['ServerResponse'])
     this.uniqueHeaders = hidden(server, 'kUniqueHeaders')
     this.#count()
   }
 
-  /** Calls the server's listeners, and throws what they throw. */
+  /** Calls the server's listeners and rethrows their errors. */
   request(req: IncomingMessage, res: ServerResponse): void {
     const { server } = this
     if (server.timeout > 0) limitIdling(server, req)
@@ -57,7 +57,7 @@ export class ListenerServer implements SocketOwner, RequestSettings, ResponseSet
     if (!this.server.emit('upgrade', req, socket, head)) socket.destroy()
   }
 
-  /** Whether a request that asks for an upgrade goes to 'upgrade' listeners. */
+  /** Whether an upgrade request goes to 'upgrade' listeners. */
   shouldUpgrade(req: IncomingMessage): boolean {
     const { shouldUpgradeCallback } = this.server as Server & Choosing
     if (shouldUpgradeCallback) return Boolean(shouldUpgradeCallback.call(this.server, req))
@@ -82,13 +82,13 @@ export class ListenerServer implements SocketOwner, RequestSettings, ResponseSet
   }
 }
 
-/** What node keeps of a server under the symbol that `description` says, if it is set. */
+/** The value that node stores in a server under the symbol with this description, if set. */
 function hidden<T>(server: Server, description: string): T | undefined {
   const key = Object.getOwnPropertySymbols(server).find((symbol) => symbol.description === description)
   return key === undefined ? undefined : ((server as unknown as Record<symbol, T | null>)[key] ?? undefined)
 }
 
-/** Listeners of these get requests that expect something (node's parserOnIncoming). */
+/** The event for a request with an Expect field (node's parserOnIncoming). */
 function eventFor(req: IncomingMessage, server: Server): 'request' | 'checkContinue' | 'checkExpectation' {
   const { expect } = req.headers
   if (expect === undefined || req.httpVersionMinor === 0) return 'request'

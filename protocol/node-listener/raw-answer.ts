@@ -1,7 +1,7 @@
 /**
- * A response that a listener writes to a request's socket itself, as bytes: an informational one (`writeEarlyHints()`
- * of node's ServerResponse does the same), or a whole one, as code for upgrades does. It becomes early hints, a head
- * for `startResponse`, and a body. `raw-response.ts` reads the bytes; the socket decides when they count.
+ * A response that a listener writes to a request's socket as bytes: an informational one (as `writeEarlyHints()` of
+ * node's ServerResponse does), or a whole one, as upgrade code does. It becomes early hints, a head
+ * for `startResponse`, and a body. `raw-response.ts` parses the bytes; the socket decides when they count.
  */
 
 import type { Environ, Headers, StartResponse } from '../application.ts'
@@ -32,16 +32,16 @@ export class RawAnswer {
     return this.#code
   }
 
-  /** Whether bytes are here that begin a head, which only the listener itself can have written. */
+  /** Whether bytes of a head have arrived; only the listener can have written them. */
   get partial(): boolean {
     return this.#response.partial
   }
 
   /**
-   * Takes `chunk`, and calls back when there is room for more.
+   * Accepts `chunk`, and calls back when there is room for more.
    *
-   * @returns what follows the head of a 101, which belongs to the new protocol; `callback` is not called then
-   * @throws LocalProtocolError for bytes that are no response, and whatever `startResponse` throws
+   * @returns what follows the head of a 101, which belongs to the new protocol; then `callback` is not called
+   * @throws LocalProtocolError for bytes that are not a response, and whatever `startResponse` throws
    */
   write(chunk: Uint8Array, callback: Callback): Uint8Array[] | undefined {
     const { informed, head, body } = this.#response.feed(chunk)
@@ -62,7 +62,7 @@ export class RawAnswer {
     return undefined
   }
 
-  /** The listener ended its side of the connection. Whether the response is whole with that. */
+  /** The listener ended its side of the connection. Returns whether that completes the response. */
   end(): boolean {
     const whole = this.#response.end()
     if (whole) this.#queue.end()
@@ -73,7 +73,7 @@ export class RawAnswer {
    * The listener destroyed the socket. A client of node's server would see the connection close: that completes a body
    * without a declared length. It truncates any other, and with `error` every body that has begun.
    *
-   * @param flushed whether `write` was given all that the listener wrote
+   * @param flushed whether `write` received everything that the listener wrote
    */
   destroyed(error: Error | null, flushed: boolean): void {
     const answered = error instanceof HttpError || error instanceof AbortError

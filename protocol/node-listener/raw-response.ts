@@ -57,12 +57,12 @@ export class RawResponse {
     return this.#state === 'done' || this.#state === 'none'
   }
 
-  /** Whether bytes were fed and no whole head was found in them. */
+  /** Whether bytes were fed that do not yet contain a whole head. */
   get partial(): boolean {
     return this.#state === 'head' && this.#pending.length > 0
   }
 
-  /** Whether a body follows that lasts until the connection closes. */
+  /** Whether the response has a body that ends with the connection. */
   get untilEnd(): boolean {
     return this.#state === 'until-end'
   }
@@ -182,6 +182,6 @@ function field(headers: Headers, name: string): string | undefined {
 function refused(detail: string): LocalProtocolError {
   return new LocalProtocolError(
     'RAW_RESPONSE',
-    `the bytes written to the request's socket are no HTTP/1.1 response: ${detail}`,
+    `the bytes written to the request's socket are not an HTTP/1.1 response: ${detail}`,
   )
 }

@@ -29,12 +29,12 @@ export interface Fed {
   readonly feed: Feed
 }
 
-/** What a request is made of by its server. */
+/** What its server provides for a request. */
 export interface RequestSettings {
   readonly IncomingMessage: new (socket: Socket) => IncomingMessage
 }
 
-/** The settings of a server that are looked at for each request: they may be assigned at any time. */
+/** Settings of a server that are read for each request: they may be assigned at any time. */
 interface ServerOfRequest {
   joinDuplicateHeaders?: boolean | undefined
   maxHeadersCount: number | null
@@ -93,7 +93,7 @@ export class Feed implements Carried {
     this.#declared = environ.CONTENT_LENGTH === undefined ? -1 : Number(environ.CONTENT_LENGTH)
   }
 
-  /** The request is an upgrade, and goes on over `socket`. */
+  /** The request is an upgrade, and continues on `socket`. */
   move(socket: ClientSocket): void {
     this.#socket = socket
     this.#req.socket = socket as never

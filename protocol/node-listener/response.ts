@@ -44,11 +44,14 @@ interface Dumpable {
   _dump(): void
 }
 
-/** Where node's server publishes; the response itself publishes `http.server.response.created`. */
+/** The channels of node's server; the response itself publishes `http.server.response.created`. */
 const requestStart = channel('http.server.request.start')
 const responseFinish = channel('http.server.response.finish')
 
-/** Of `req.signal`, where Node has it: a connection that closes after a complete response must not abort the signal. */
+/**
+ * The abort hook of `req.signal`, where Node has it: a connection that closes after a complete response must not abort
+ * the signal.
+ */
 const DETACH_SIGNAL: symbol | undefined = Object.getOwnPropertySymbols(IncomingMessage.prototype).find(
   ({ description }) => description === 'kDetachAbortSignal',
 )
@@ -60,17 +63,17 @@ const ignore = (): void => {}
 /** What belongs to a response besides what node keeps. */
 const REPLY: unique symbol = Symbol('reply')
 
-/** What a response is made of by its server. */
+/** What its server provides for a response. */
 export interface ResponseSettings {
   readonly ServerResponse: new (req: IncomingMessage, options: object) => ServerResponse
-  /** Fields that are sent as one line (`uniqueHeaders`), in lower case. */
+  /** Fields sent as one line (`uniqueHeaders`), in lower case. */
   readonly uniqueHeaders: ReadonlySet<string> | undefined
   readonly keepFraming: boolean
 }
 
 /**
- * A response to `req` over `connection`. Publishes what node's server publishes of a request before its listeners are
- * called.
+ * A response to `req` over `connection`. Publishes what node's server publishes about a request before its listeners
+ * are called.
  */
 export function makeResponse(
   req: IncomingMessage,
@@ -106,7 +109,7 @@ class Reply implements Answering {
   #write: Write | undefined
   #lengthKnown = false
   /**
-   * Whether node would send the body in chunks. The gateway frames the body, so `chunkedEncoding` is set only once the
+   * Whether node would send the body in chunks. The gateway frames the body, so `chunkedEncoding` is set only after the
    * connection is destroyed.
    */
   #chunked = false
@@ -130,13 +133,13 @@ class Reply implements Answering {
   }
 
   storeHeader(firstLine: string, given: GivenHeaders): void {
-    // A response that no client gets takes its head as any of node's does after its connection closed.
+    // A response that no client gets accepts a head as node's responses do after their connection closed.
     if (this.connection.destroyed || !this.#start(firstLine, given)) {
       NodeResponse._storeHeader.call(this.#res, firstLine, given)
     }
   }
 
-  /** Gives the head to the exchange. False when the exchange takes none: the connection is destroyed then. */
+  /** Passes the head to the exchange. False if the exchange refuses it: then the connection is destroyed. */
   #start(firstLine: string, given: GivenHeaders): boolean {
     const res = this.#res
     const { keepFraming, uniqueHeaders } = this.#settings
@@ -164,7 +167,7 @@ class Reply implements Answering {
       // `HTTP/1.1 200 OK\r\n` → `200 OK`.
       this.#write = this.#startResponse(statusFromWire(firstLine.slice(9, -2)), kept)
     } catch (error) {
-      // An abort that the connection has not heard of yet, or a head that node sends and the contract refuses (status
+      // An abort that the connection has not seen yet, or a head that node sends and the contract refuses (status
       // 999): the caller may be a timer or an event, where node never throws. The exchange answers and logs.
       this.connection.fail(error)
       return false
@@ -193,7 +196,7 @@ class Reply implements Answering {
     res._flush()
   }
 
-  /** Late calls find what they would find in node, where the end of a chunked body is one more write. */
+  /** Late calls behave as in node, where the end of a chunked body is another write. */
   closed(): void {
     if (this.#chunked) this.#res.chunkedEncoding = true
   }

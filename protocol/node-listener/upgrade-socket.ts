@@ -50,7 +50,8 @@ export class UpgradeSocket extends ClientSocket implements BodyQueueHost {
       this.fail(error)
       return true
     }
-    // A connection that was handed over is the listener's: its failure ends it, as it would in a process of its own.
+    // A connection that was handed over belongs to the listener: its failure ends the connection, as in a process of
+    // its own.
     if (this.#peer && !this.destroyed) this.fail(error)
     logFailure(this.#environ, error)
     return false
@@ -163,7 +164,7 @@ export class UpgradeSocket extends ClientSocket implements BodyQueueHost {
       else this.#peer.end(() => callback())
       return
     }
-    if (!this.#answer.end()) this.fail(new AbortError('APPLICATION', 'the upgrade was left without a whole answer'))
+    if (!this.#answer.end()) this.fail(new AbortError('APPLICATION', 'the listener sent no complete response'))
     callback()
   }
 

@@ -44,13 +44,13 @@ export interface UwsgiOptions {
 export interface UwsgiConnection {
   /** Nothing more is begun here: closes now if nothing of a request has arrived. */
   drain(): void
-  /** Closes a WebSocket with code 1001. False if there is none left to close: `abort` ends the connection then. */
+  /** Closes a WebSocket with code 1001. False if there is none left to close: then `abort` ends the connection. */
   goAway(): boolean
   /** Ends the connection at once; a running exchange is aborted with `error`. */
   abort(error: AbortError): void
   /** Whether an exchange is running, or its response still on its way. */
   readonly busy: boolean
-  /** Of LimitedConnection. */
+  /** For LimitedConnection. */
   readonly waitingSince: number
   dismiss(): boolean
 }

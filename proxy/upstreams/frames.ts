@@ -1,6 +1,6 @@
 /**
- * A link to a container as an upstream of the pool: while it is silent it takes nothing new. When it is dead is decided by
- * `protocol/frames/liveness.ts`; who dialled, and what happens when the link is gone, is not its matter.
+ * A link to a container as an upstream of the pool: while it is silent it accepts no new request.
+ * `protocol/frames/liveness.ts` decides when it is dead; the dialer decides what happens then.
  */
 
 import type { Duplex } from 'node:stream'
@@ -40,9 +40,9 @@ export interface LinkEnds {
   /** The container has said that it drains, or the link that it closes: nothing new will go there. */
   readonly onLeaving?: (() => void) | undefined
   readonly onReady?: (() => void) | undefined
-  /** It takes nothing new since it is silent, or it is heard again. */
+  /** It accepts no new request because it is silent, or the container answers again. */
   readonly onTrust?: ((trusted: boolean) => void) | undefined
-  /** Milliseconds for the container to say who it is. */
+  /** Timeout of the container's handshake, milliseconds. */
   readonly handshakeTimeout?: number | undefined
   /** Once. */
   readonly onClosed: (error?: Error) => void
@@ -54,7 +54,7 @@ export class FramesUpstream implements Upstream {
   readonly #caller: Caller
   readonly #log: Logger
   readonly #ends: LinkEnds
-  /** It was logged that it is silent. */
+  /** The present silence was logged. */
   #logged = false
   #lastState: UpstreamState = 'connecting'
 
@@ -123,12 +123,12 @@ export class FramesUpstream implements Upstream {
     this.#caller.destroy(new Error(reason))
   }
 
-  /** Whether it was heard of late. */
+  /** Whether the container has answered recently. */
   get trusted(): boolean {
     return this.#caller.trusted
   }
 
-  /** A new connection to its address was refused, or not made in time: if it is silent as well, it is closed. */
+  /** A new connection to its address was refused or timed out: closes the link if it is silent as well. */
   unreachable(): void {
     this.#caller.unreachable()
   }
@@ -165,7 +165,7 @@ export class FramesUpstream implements Upstream {
     } else if (life === 'dead') {
       this.#log.warn(
         { member, inFlight: this.inFlight },
-        'container is lost: it is silent on this link, and not to be reached by another',
+        'container is lost: it does not answer on this link, and a second connection was refused, timed out, or showed that this link is broken',
       )
     }
     if (trusted === isTrusted(before)) return

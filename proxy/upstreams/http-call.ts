@@ -224,9 +224,9 @@ export class HttpCall {
   }
 
   /**
-   * Time counts only while it is the upstream that we wait for.
+   * Only time spent waiting for the upstream counts.
    *
-   * @param read what waited in the sockets was read after the time had passed: this process may have stood still
+   * @param read the sockets were read after the time had passed: this process may have been stopped or blocked
    */
   #look(read: boolean = false): void {
     if (this.#over) return

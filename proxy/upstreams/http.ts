@@ -171,16 +171,16 @@ export function http(url: string, options: HttpUpstreamOptions = {}): HttpUpstre
 }
 
 /**
- * Closes the upstream's socket of an upgraded connection once the client's is closed. http-proxy only sends a FIN and
- * stops reading, so an upstream that is blocked in writing would stay for ever. Keep-alive finds an upstream whose host
- * is lost.
+ * Closes the upstream's socket of an upgraded connection once the client's socket is closed. http-proxy only sends a
+ * FIN and stops reading, so an upstream that is blocked in a write would keep its socket for ever. TCP keep-alive
+ * detects an upstream whose host is lost.
  */
 function endTogether(client: Duplex, remote: Socket, { clock, idleTimeout }: CallHost): void {
   remote.setKeepAlive(true, KEEP_ALIVE)
   client.once('close', () => {
     const impatience = clock.after(idleTimeout, () => remote.destroy())
     remote.once('close', () => impatience.cancel())
-    // Flush what the client sent; drop what the upstream still sends.
+    // Flush what the client sent; discard what the upstream still sends.
     remote.resume()
     remote.destroySoon()
   })

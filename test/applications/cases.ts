@@ -4,16 +4,16 @@ import type { Answer } from '../support/client.ts'
 import { pause, type Server } from './server.ts'
 import type { Case } from './shape.ts'
 
-/** Milliseconds that a client waits before it gives up a response that has not begun. */
+/** Milliseconds after which a client aborts a request whose response has not begun. */
 const IMPATIENCE = 300
 
-/** JavaScript for an application's module: notes that its routes take, and `/notes` gives. */
+/** JavaScript for an application's module: its routes record notes, and `/notes` returns them. */
 export const NOTES = `
 const notes = (globalThis.notes ??= [])
 const note = (text) => void notes.push(text)
 `
 
-/** A client that leaves in the middle of a stream; the application notes it. */
+/** A client that disconnects in the middle of a stream; the application notes it. */
 export function abortedStream(target: string, noted: string): Case {
   return {
     title: `A client that aborts ${target} ends it`,
@@ -30,7 +30,7 @@ export function abortedStream(target: string, noted: string): Case {
   }
 }
 
-/** A client that leaves before the head; the application answers nevertheless, and goes on. */
+/** A client that disconnects before the head; the application still responds, and keeps running. */
 export function abortedBeforeHead(target: string, noted: string, method: string = 'GET'): Case {
   return {
     title: `A client that leaves before ${method} ${target} is answered harms nobody`,
@@ -46,7 +46,7 @@ export function abortedBeforeHead(target: string, noted: string, method: string 
   }
 }
 
-/** When the parts of a stream come: not all at its end. */
+/** When the parts of a stream arrive: not all at its end. */
 export function streamed(target: string, part: string, parts: number): Case {
   return {
     title: `The parts of ${target} come as they are written`,
@@ -71,7 +71,7 @@ export function suspended(target: string, first: string, last: string): Case {
   }
 }
 
-/** The answer to a GET, and whether it went on when it had `text`. */
+/** The response to a GET, and whether it was still in progress when it contained `text`. */
 async function begun(server: Server, target: string, text: string): Promise<{ early: boolean; answer: Answer }> {
   const client = await server.connect()
   const sent = client.request(server.addressed({ target }))
@@ -86,7 +86,7 @@ async function begun(server: Server, target: string, text: string): Promise<{ ea
   return { early, answer: await whole }
 }
 
-/** The same resource again, with the validators that came with it. */
+/** Requests the same resource again, with the validators of its response. */
 export function notModified(target: string, status: number = 304): Case {
   return {
     title: `${target} is not modified`,
@@ -100,7 +100,7 @@ export function notModified(target: string, status: number = 304): Case {
   }
 }
 
-/** Messages that a WebSocket gets back. */
+/** Messages that a WebSocket receives in reply. */
 export function echoes(target: string, messages: readonly string[], expected: readonly string[] = messages): Case {
   return {
     title: `A WebSocket on ${target} echoes`,

@@ -1,4 +1,4 @@
-/** What is compared of two arrangements: everything that clients saw, without what varies from one start to the next. */
+/** Compares two arrangements by everything that clients saw, without values that vary from one start to the next. */
 
 import assert from 'node:assert/strict'
 import { seen } from '../frameworks/compare.ts'
@@ -6,15 +6,15 @@ import type { Answer } from '../support/client.ts'
 import type { Server } from './server.ts'
 import type { Case, Start } from './shape.ts'
 
-/** Lines of a difference that are shown, and how much of each. */
+/** Lines of a difference that are shown, and the length of each. */
 const SHOWN_LINES = 24
 const SHOWN_WIDTH = 300
 
 /** What one case saw of one server. */
 export interface Observation {
-  /** Ports, which vary. */
+  /** The ports of the server, which vary. */
   readonly ports: readonly number[]
-  /** The answers to the case's requests, or what its `run` said. */
+  /** The responses to the case's requests, or the result of its `run`. */
   readonly answers: readonly Answer[]
   readonly value: unknown
   readonly error?: string
@@ -28,7 +28,7 @@ const everywhere: Varying = [
   [/[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}/g, 'UUID'],
 ]
 
-/** `value` as JSON has it, without ports, times and ids. */
+/** `value` as JSON, without ports, times and ids. */
 function normalised(value: unknown, ports: readonly number[], varying: Varying): unknown {
   const rules: Varying = [...everywhere, ...varying, [new RegExp(`\\b(${ports.join('|')})\\b`, 'g'), 'PORT']]
   const text = (one: string): string => rules.reduce((result, [pattern, word]) => result.replace(pattern, word), one)
@@ -42,7 +42,7 @@ function normalised(value: unknown, ports: readonly number[], varying: Varying):
   return walk(JSON.parse(JSON.stringify(value ?? null)))
 }
 
-/** `answer` with its body as text, so that what varies in it can be replaced. */
+/** `answer` with its body as text, so that varying parts can be replaced. */
 function shown(answer: Answer, other: Answer | undefined, except: readonly string[]): unknown {
   const { headers, ...rest } = seen(answer, other)
   const compared = headers.filter(([name]) => !except.includes(name.toLowerCase()))
@@ -68,7 +68,7 @@ export async function observe(one: Case, server: Server): Promise<Observation> {
   }
 }
 
-/** What is wrong with plain node's run of `one`: it must be what the case is about. */
+/** The faults of plain node's run of `one`: it must show what the case is about. */
 export function faultOfPlain(
   one: Case,
   { ports, answers, value, error }: Observation,
@@ -92,7 +92,7 @@ export function faultOf(one: Case, plain: Observation, other: Observation, start
   return difference(one.differs ? one.differs.sees : view(plain, other), view(other, plain))
 }
 
-/** Lines with what was expected (-) and what is (+); undefined if they are alike. */
+/** Lines with the expected (-) and the actual value (+); undefined if they are equal. */
 export function difference(expected: unknown, actual: unknown): string | undefined {
   try {
     assert.deepEqual(actual, expected)

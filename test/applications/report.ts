@@ -1,8 +1,7 @@
 /**
- * `npm run test:applications [NAME…]`: applications as people have them, on plain node and in Gantry, and a table of both. Needs the npm
- * registry. Fails when an arrangement differs from plain node.
- *
- * `--only TEXT` takes the starts whose title has it, `--in up,join` the arrangements; `--folder PATH` is where the applications are made.
+ * `npm run test:applications [NAME…]` compares real applications on plain node and in Gantry, prints a table, and fails
+ * if an arrangement differs. Needs the npm registry. `--only TEXT` selects starts by title, `--in up,join`
+ * arrangements, `--folder PATH` the working folder.
  */
 
 import { mkdir } from 'node:fs/promises'
@@ -29,7 +28,7 @@ const { values, positionals } = parseArgs({
 interface Result {
   readonly observations: ReadonlyMap<string, Observation>
   readonly stops: readonly Stop[]
-  /** Why it did not start, or what it said of a crash. */
+  /** Why it did not start, or its output about a crash. */
   readonly faults: readonly string[]
 }
 
@@ -40,7 +39,7 @@ function say(line: string): void {
   process.stdout.write(`${line}\n`)
 }
 
-/** Runs the cases of `start` in one arrangement, and stops it, once with requests and once with a WebSocket. */
+/** Runs the cases of `start` in one arrangement, and stops it twice: with requests, and with a WebSocket. */
 async function runStart(arrangement: Arrangement, start: Start, folder: string): Promise<Result> {
   const observations: Map<string, Observation> = new Map()
   const stops: Stop[] = []

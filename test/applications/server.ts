@@ -1,4 +1,4 @@
-/** One arrangement of an application: its processes, its clients, and everything that it said. */
+/** One arrangement of an application: its processes, its clients, and all output. */
 
 import { once } from 'node:events'
 import { rm } from 'node:fs/promises'
@@ -12,20 +12,20 @@ import { HttpClient } from '../support/http-client.ts'
 import { temporary } from '../support/sockets.ts'
 import type { Arrangement, Command, Start } from './shape.ts'
 
-/** Milliseconds in which an application starts: one that compiles its pages takes most of a minute on a busy machine. */
+/** Start timeout of an application, milliseconds: compiling its pages takes most of a minute on a busy machine. */
 const START_PATIENCE = 120_000
-/** Milliseconds that a whole arrangement lives at most. */
+/** Longest lifetime of an arrangement, milliseconds. */
 const LIFE = 400_000
 const POLL = 100
-/** Seconds that Gantry's processes give to what runs when they stop. */
+/** Drain timeout of Gantry's processes, seconds. */
 export const DRAIN = 10
-/** Gateways' answers while there is no application behind them. */
+/** Responses of gateways while no application is behind them. */
 const NOT_UP = [0, 502, 503, 504]
-/** Frameworks stream to browsers, and send whole pages to what they do not know. */
+/** Frameworks stream to browsers, and send whole pages to unknown clients. */
 const BROWSER = 'Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0'
 const GANTRY = repositoryFile('gantry.ts')
 
-/** What no application is to send to anybody. */
+/** Response fields that no application may send. */
 const QUIET: Readonly<Record<string, string>> = {
   NEXT_TELEMETRY_DISABLED: '1',
   NUXT_TELEMETRY_DISABLED: '1',
@@ -54,7 +54,7 @@ export class Server {
   readonly port: number
   /** The application's PORT: that of clients on plain node. */
   readonly own: number
-  /** The process that a service manager would know. */
+  /** The process that a service manager would supervise. */
   readonly main: TestChild
   readonly #children: readonly TestChild[]
   readonly #clean: () => Promise<void>
@@ -117,7 +117,7 @@ export class Server {
     return JSON.parse(body.toString())
   }
 
-  /** Asks for `target` until its JSON is `good`. */
+  /** Repeats the request until its JSON is `good`. */
   async eventually<T>(target: string, good: (value: T) => boolean): Promise<T> {
     for (let left = 100; ; left--) {
       const value = (await this.read(target)) as T
@@ -156,21 +156,21 @@ export class Server {
     return this.#children.map(({ stdout, stderr }) => stdout + stderr).join('')
   }
 
-  /** What Gantry said of a process that ended though nobody had asked for it. */
+  /** Gantry's log lines about a process that ended although nobody stopped it. */
   crashes(): string[] {
     return this.output()
       .split('\n')
       .filter((line) => /gantry: the (container|proxy) ended|gantry (container|proxy): /.test(line))
   }
 
-  /** Whether the processes still run. */
+  /** Whether the processes are still running. */
   get alive(): boolean {
     return this.#children.every((child) => child.process.exitCode === null && child.process.signalCode === null)
   }
 
   async end(): Promise<void> {
     this.closeClients()
-    // Gantry's own processes end with the one that started them; a moment for it.
+    // Gantry's own processes exit after the one that started them; allow a moment.
     if (this.arrangement !== 'node' && this.alive) {
       this.main.process.kill('SIGTERM')
       await Promise.race([this.main.exited, pause(3_000)])
@@ -181,7 +181,7 @@ export class Server {
   }
 }
 
-/** A port below those that the system gives to others meanwhile (32768 on, on Linux). */
+/** A port below those that the system assigns to others meanwhile (32768 and above, on Linux). */
 async function freePort(): Promise<number> {
   for (;;) {
     const port = 20_000 + Math.floor(Math.random() * 12_000)
@@ -241,7 +241,7 @@ async function startBeside(command: Command, folder: string): Promise<[TestChild
   return [child, port]
 }
 
-/** Starts an application whose folder is ready, and waits until `ready` is answered. */
+/** Starts an application whose folder is ready, and waits until `ready` gets a response. */
 export async function startServer(arrangement: Arrangement, start: Start, folder: string): Promise<Server> {
   const directory = await temporary()
   const children: TestChild[] = []
@@ -270,7 +270,7 @@ export async function startServer(arrangement: Arrangement, start: Start, folder
   }
 }
 
-/** Resolves when `path` is answered by an application. */
+/** Resolves when an application responds to `path`. */
 async function up(child: TestChild, port: number, path: string): Promise<void> {
   const late = Date.now() + START_PATIENCE
   while (Date.now() < late) {

@@ -1,53 +1,53 @@
-/** What an application under comparison is: the files and packages it is made of, how it is started, and what clients do with it. */
+/** An application under comparison: its files and packages, how it is started, and what clients do with it. */
 
 import type { Fields, RequestOptions } from '../support/client.ts'
 import type { Server } from './server.ts'
 
-/** Plain node, `gantry up`, a proxy that a container has joined, or a proxy before the server of plain node. */
+/** Plain node, `gantry up`, a proxy that a container has joined, or a proxy in front of plain node's server. */
 export const arrangements = ['node', 'up', 'join', 'http'] as const
 export type Arrangement = (typeof arrangements)[number]
 
-/** Clients do the same to every arrangement, and what they see is compared with what they see of plain node. */
+/** Clients do the same with every arrangement, and their results are compared with those of plain node. */
 export interface Case {
   /** A sentence. */
   readonly title: string
-  /** Requests, sent one after the other on a connection each. */
+  /** Requests, sent one after the other, each on its own connection. */
   readonly requests?: readonly RequestOptions[]
   /** The status codes on plain node: a comparison of two error pages would prove nothing. */
   readonly status?: readonly number[]
-  /** Instead of `requests`: does something with a server and says what it saw. */
+  /** Instead of `requests`: uses a server and returns what it saw. */
   readonly run?: (server: Server) => Promise<unknown>
   /** What `run` sees on plain node. */
   readonly sees?: unknown
-  /** Why the arrangements differ, if they are meant to; `differs` is what is seen in the others. */
+  /** Why the arrangements are meant to differ; `differs` is the result in the others. */
   readonly differs?: { readonly reason: string; readonly sees: unknown }
-  /** Response fields that are not compared here, and why is said beside the case. */
+  /** Response fields that are not compared; the reason is beside the case. */
   readonly except?: readonly string[]
 }
 
 /** Commands of one process. */
 export interface Command {
-  /** What `node` is given as its script, and Gantry as MODULE: a path in the application's folder. */
+  /** The script for `node`, and the MODULE for Gantry: a path in the application's folder. */
   readonly module: string
   readonly args?: (port: number) => readonly string[]
   readonly env?: Readonly<Record<string, string>>
 }
 
 export interface Start extends Command {
-  /** As in the table: "next start". */
+  /** Title in the table: "next start". */
   readonly title: string
   /** A process that runs beside the application on plain node; the application finds its port in BESIDE. */
   readonly beside?: Command
   readonly cases: readonly Case[]
   /** A path that answers when all is up. Default: `/`. */
   readonly ready?: string
-  /** What is asked for again and again while it stops. Default: `ready`. */
+  /** The path requested repeatedly during the stop. Default: `ready`. */
   readonly load?: string
   /** A path, or a request, whose response takes about a second, for the stop. */
   readonly slow?: string | RequestOptions
   /** A WebSocket to hold open in a second stop. */
   readonly socket?: string
-  /** Replaced in everything that is compared. */
+  /** Replacements in everything that is compared. */
   readonly varying?: readonly (readonly [RegExp, string])[]
 }
 

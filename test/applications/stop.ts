@@ -1,26 +1,26 @@
-/** How an application stops: SIGTERM while requests run and more come in, and what became of them. */
+/** Stops an application: SIGTERM while requests run and more arrive, and what happened to them. */
 
 import type { Answer } from '../support/client.ts'
 import { HttpClient } from '../support/http-client.ts'
 import { DRAIN, pause, type Server } from './server.ts'
 import type { Arrangement, Start } from './shape.ts'
 
-/** Clients that ask again and again. */
+/** Clients that send requests in a loop. */
 const CLIENTS = 4
-/** Requests on one connection: node's server would wait for one that is never idle. */
+/** Requests per connection: node's server would wait for a connection that is never idle. */
 const REQUESTS = 20
-/** Milliseconds for which they do before the signal, and at most after it. */
+/** How long clients send requests before the signal, and at most after it, milliseconds. */
 const BEFORE = 300
 const AFTER = 25_000
 
 export interface Stop {
-  /** What became of the request that ran: `200`, or how it was cut. */
+  /** The result of the running request: `200`, or how it was truncated. */
   readonly running: string
   /** The exit code, or the signal that ended the process. */
   readonly exit: string
   /** Seconds from the signal to the end of the process. */
   readonly seconds: number
-  /** Requests of the clients that went on: whole answers by status, cut ones, and those that got no byte. */
+  /** Requests of the clients that continued: complete responses by status, truncated ones, and those without a byte. */
   readonly answers: Readonly<Record<string, number>>
   /** The code with which a WebSocket was closed. */
   readonly socket?: number
@@ -31,7 +31,7 @@ function kindOf(answer: Answer): string {
   return answer.complete ? String(answer.status) : `cut ${answer.status}`
 }
 
-/** Asks for `target` on one connection after the other, each as long as it may be used. */
+/** Requests `target` repeatedly, on each connection as long as it can be used. */
 async function load(
   server: Server,
   target: string,
@@ -55,7 +55,7 @@ async function load(
   }
 }
 
-/** Sends SIGTERM to `server`, which is used meanwhile. With a socket, a WebSocket is all that is open. */
+/** Sends SIGTERM to `server` while clients use it. With a socket, only a WebSocket is open. */
 export async function stopUnderLoad(server: Server, start: Start, socket: string | undefined): Promise<Stop> {
   const answers: Record<string, number> = {}
   let over = false
@@ -73,7 +73,7 @@ export async function stopUnderLoad(server: Server, start: Start, socket: string
       )
   await pause(BEFORE)
   const slow = start.slow === undefined || opened ? undefined : await server.connect()
-  // It goes when it has its answer: node's server waits for connections that are kept.
+  // Closes its connection after the response: node's server waits for keep-alive connections.
   const long = typeof start.slow === 'string' ? { target: start.slow } : start.slow
   const running = slow?.fetch(server.addressed(long!)).finally(() => slow.destroy())
   await pause(BEFORE)
@@ -93,32 +93,32 @@ export async function stopUnderLoad(server: Server, start: Start, socket: string
   }
 }
 
-/** Seconds that a stop may take longer than plain node's, and that the request takes which runs then. */
+/** Seconds by which a stop may exceed plain node's, and that the running request takes. */
 const SLACK = 1.5
 const RUNNING = 1.5
-/** The code of a WebSocket that was not closed, but lost. */
+/** The code of a WebSocket that was lost without a close frame. */
 const ABNORMAL = 1006
 
-/** What is worse than on plain node. */
+/** The ways in which a stop is worse than on plain node. */
 export function worseThan(plain: Stop, other: Stop, arrangement: Arrangement): string[] {
   const faults: string[] = []
-  // A proxy that has nothing left behind it says so.
+  // A proxy that has no container left responds 502 or 503.
   const allowed = { up: [], node: [], join: ['503'], http: ['502', '503'] }[arrangement] as readonly string[]
   const cut = Object.keys(other.answers).filter(
     (kind) => /cut|^5/.test(kind) && !(kind in plain.answers) && !allowed.includes(kind),
   )
-  // What an application gives up by itself when it stops has the drain timeout, and then an error page.
+  // A request that the application abandons during its stop has the drain timeout, and then gets an error page.
   const gaveUp = (plain.exit !== 'SIGTERM' || arrangement === 'http') && !/^2|^-/.test(plain.running)
   if (!gaveUp && !/^2|^-/.test(other.running)) faults.push(`the running request: ${other.running}`)
-  // A process that a signal ended had no say; Gantry's has finished what ran.
+  // A process killed by a signal sets no exit code; Gantry's has finished its requests.
   const expected = plain.exit === 'SIGTERM' ? ['0', 'SIGTERM'] : [plain.exit]
-  // `gantry up` ends as a supervisor that did what it was told.
+  // `gantry up` exits as a supervisor that was stopped as asked.
   if (arrangement === 'up') expected.push('0')
   for (const kind of cut) faults.push(`${other.answers[kind]} answers ${kind}`)
-  // Node's own server waits for the connections that a proxy keeps and uses, as long as there are requests.
+  // Node's own server waits for the keep-alive connections of a proxy, as long as there are requests.
   if (arrangement === 'http') return faults
   if (!expected.includes(other.exit)) faults.push(`exit ${other.exit} instead of ${expected.join(' or ')}`)
-  // A WebSocket that the application does not end is a request that runs: it has the drain timeout.
+  // A WebSocket that the application does not close is a running request: it has the drain timeout.
   const waits = gaveUp || plain.socket === ABNORMAL ? DRAIN : 0
   const longest = Math.max(plain.seconds, other.running === '-' ? 0 : RUNNING) + waits + SLACK
   if (other.seconds > longest) faults.push(`${other.seconds} s instead of ${plain.seconds} s`)

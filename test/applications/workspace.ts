@@ -1,4 +1,7 @@
-/** The folder of an application: its files, its packages from the registry, and what its build makes. Kept, and made anew when one of them changes. */
+/**
+ * The folder of an application: its files, its packages from the registry, and its build. Kept, and remade if one of
+ * them changes.
+ */
 
 import { createHash } from 'node:crypto'
 import { existsSync } from 'node:fs'

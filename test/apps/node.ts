@@ -1,6 +1,6 @@
 /**
- * Node listeners as applications, which keep no contract but node's: how they end what they have answered, and what
- * they do for clients that have gone.
+ * Node listeners as applications, which follow only node's contract: how they end a response, and what
+ * they do for clients that have disconnected.
  */
 
 import type { IncomingMessage, ServerResponse } from 'node:http'
@@ -11,7 +11,7 @@ import type { Apps } from './tools.ts'
 
 type Ways = Record<string, (req: IncomingMessage, res: ServerResponse) => unknown>
 
-/** Ends of a listener after its response, each in the tick of `res.end()`. */
+/** How a listener ends after its response, each in the tick of `res.end()`. */
 const ends: Ways = {
   request: (req) => void req.destroy(),
   response: (_req, res) => void res.destroy(),
@@ -25,7 +25,7 @@ const ends: Ways = {
   },
 }
 
-/** Calls that answer a client that has gone. */
+/** Calls that respond to a client that has disconnected. */
 const answers: Ways = {
   end: (_req, res) => void res.writeHead(204).end(),
   text: (_req, res) => void res.setHeader('Content-Type', 'text/plain').end('late'),
@@ -58,7 +58,7 @@ const answers: Ways = {
   },
 }
 
-/** What an upgrade is answered with; a WebSocket library's refusal is the first. */
+/** Responses to an upgrade; the first is a WebSocket library's refusal. */
 const refusals: Record<string, (socket: Duplex) => void> = {
   destroy: (socket) => {
     socket.write('HTTP/1.1 401 Unauthorized\r\nContent-Type: text/plain\r\n\r\n')
@@ -138,13 +138,13 @@ export const lateAnswers: readonly string[] = Object.keys(answers)
 
 export function nodeApps(journal: Journal): Apps {
   return {
-    /** `?way=…`: answers 413, and ends in that way. */
+    /** `?way=…`: responds 413, and ends in that way. */
     'node-ended': fromNode((req, res) => {
       res.writeHead(413, { 'Content-Type': 'text/plain' }).end('too big')
       return ends[way(req).name]!(req, res)
     }),
 
-    /** `?way=…&key=…`: answers once the client has gone, out of a timer. */
+    /** `?way=…&key=…`: responds from a timer after the client has disconnected. */
     'node-late': fromNode((req, res) => {
       const { name, key } = way(req)
       journal.record(key, 'running')
@@ -156,7 +156,7 @@ export function nodeApps(journal: Journal): Apps {
       })
     }),
 
-    /** `?way=…`: answers an upgrade in that way. */
+    /** `?way=…`: responds to an upgrade in that way. */
     'node-refuses': fromNode((_req, res) => void res.writeHead(404).end(), {
       onUpgrade: (req, socket) => refusals[way(req).name]!(socket),
     }),

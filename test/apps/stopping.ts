@@ -1,6 +1,7 @@
 /**
- * An application whose event loop stops, or whose process ends, when a test says so. Each run is a line in the file RUNS_FILE: who ran it, and
- * its id. What waits does so until the file `until` of the query is there.
+ * An application whose event loop blocks, or whose process exits, when a test asks for it. Each run appends a line to
+ * the file RUNS_FILE: the container and the request's id. A waiting request continues when the file `until` of the
+ * query exists.
  */
 
 import { appendFileSync, existsSync } from 'node:fs'

@@ -157,7 +157,7 @@ describe('gantry cgi', () => {
     assert.equal(await readFile(notes, 'utf8'), 'aborted CLIENT_GONE\nclosed\n')
   })
 
-  it('ends at SIGTERM while its module is still loading, whatever that waits for', async () => {
+  it('ends at SIGTERM while its module is still loading, even if loading hangs', async () => {
     const module = join(directory, 'hangs.mjs')
     await writeFile(module, 'process.stderr.write("loading");setInterval(() => {}, 1000);await new Promise(() => {})\n')
     const child = start({}, module)

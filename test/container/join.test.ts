@@ -167,7 +167,7 @@ describe('Joiner', () => {
     const first = world.connect(0, 'p1', 1, 3)
     assert.deepEqual(world.targets, ['10.0.0.2:9000', '10.0.0.2:9000', '10.0.0.2:9000'])
     const again = world.connect(1, 'p1', 1, 3)
-    assert.match(again.drained ?? '', /another one is sought/)
+    assert.match(again.drained ?? '', /redialling to reach another worker/)
     again.close()
     const second = world.connect(2, 'p1', 0, 3)
     await world.redial()
@@ -415,7 +415,7 @@ describe('Joiner', () => {
   })
 })
 
-describe('Joiner whose proxy has fallen silent', () => {
+describe('Joiner whose proxy is silent', () => {
   async function silent(): Promise<{ world: World; link: FakeLink }> {
     const world = new World()
     await world.start('10.0.0.2')
@@ -425,7 +425,7 @@ describe('Joiner whose proxy has fallen silent', () => {
     return { world, link }
   }
 
-  it('dials anew at once, beside the link, and keeps that connection while nothing answers', async () => {
+  it('dials again at once, beside the link, and keeps that connection while it gets no handshake', async () => {
     const { world, link } = await silent()
     assert.equal(world.dials.length, 2)
     world.dials[1]!.socket.emit('connect')
@@ -434,7 +434,7 @@ describe('Joiner whose proxy has fallen silent', () => {
     assert.ok(world.links[1]!.link.patience >= 30_000)
   })
 
-  it('says once that a connection is accepted and not answered, when there was no link before', async () => {
+  it('logs once that a connection is accepted and not answered, if there was no link before', async () => {
     const world = new World()
     await world.start('10.0.0.2')
     world.dials[0]!.socket.emit('connect')
@@ -446,7 +446,7 @@ describe('Joiner whose proxy has fallen silent', () => {
     assert.deepEqual(world.log.messages('info'), ['a proxy is joined again'])
   })
 
-  it('gives that connection up when the proxy is heard again', async () => {
+  it('closes that connection when the proxy answers on the link again', async () => {
     const { world, link } = await silent()
     link.events.onTrust(true)
     assert.equal(world.dials[1]!.socket.destroyed, true)
@@ -454,7 +454,7 @@ describe('Joiner whose proxy has fallen silent', () => {
     assert.deepEqual([world.dials.length, link.drained], [2, undefined])
   })
 
-  it('takes the new link when the proxy answers there, and lets the old one finish', async () => {
+  it('uses the new link when the proxy answers there, and drains the old one', async () => {
     const { world, link } = await silent()
     const next = world.connect(1, 'p1')
     assert.match(link.drained ?? '', /did not answer/)
@@ -465,7 +465,7 @@ describe('Joiner whose proxy has fallen silent', () => {
     assert.equal(world.joiner.inspect(), '<Joiner proxy:9000 1 ready>')
   })
 
-  it('says that the proxy cannot be reached when the new connection is refused, and goes on trying', async () => {
+  it('logs that the proxy cannot be reached when the new connection is refused, and keeps dialling', async () => {
     const { world, link } = await silent()
     world.dials[1]!.socket.emit('error', Object.assign(new Error('refused'), { code: 'ECONNREFUSED' }))
     world.dials[1]!.socket.destroy()
@@ -474,7 +474,7 @@ describe('Joiner whose proxy has fallen silent', () => {
     assert.equal(world.dials.length, 3)
   })
 
-  it('says nothing of the proxy when this host is at fault', async () => {
+  it('logs nothing about the proxy when this host is at fault', async () => {
     const { world, link } = await silent()
     world.dials[1]!.socket.emit('error', Object.assign(new Error('too many files'), { code: 'EMFILE' }))
     world.dials[1]!.socket.destroy()
@@ -492,20 +492,20 @@ describe('Joiner whose proxy has fallen silent', () => {
     assert.equal(world.joiner.inspect(), '<Joiner proxy:9000 1 ready>')
   })
 
-  it('seeks the silent worker among others, and leaves those that are joined', async () => {
+  it('searches for the silent worker among others, and drains links to workers that are joined', async () => {
     const world = new World()
     await world.start('10.0.0.2')
     const [link, other] = [world.connect(0, 'p1', 0, 2), world.connect(1, 'p1', 1, 2)]
     link.events.onTrust(false)
     const met = world.connect(2, 'p1', 1, 2)
-    assert.match(met.drained ?? '', /another one is sought/)
+    assert.match(met.drained ?? '', /redialling to reach another worker/)
     await world.redial()
     assert.equal(world.connect(3, 'p1', 0, 2).drained, undefined)
     assert.match(link.drained ?? '', /did not answer/)
     assert.equal(other.drained, undefined)
   })
 
-  it('takes a second address of the proxy when the first is silent, and leaves one when both answer', async () => {
+  it('uses a second address of the proxy when the first is silent, and drops one when both answer', async () => {
     const world = new World()
     await world.start('127.0.0.1', '::1')
     const first = world.connect(0, 'p1')
@@ -515,7 +515,7 @@ describe('Joiner whose proxy has fallen silent', () => {
     assert.match(first.drained ?? '', /joined already/)
   })
 
-  it('dials no more once it is stopped', async () => {
+  it('stops dialling once it is stopped', async () => {
     const { world, link } = await silent()
     world.joiner.stop('the test ends')
     assert.equal(world.dials[1]!.socket.destroyed, true)

@@ -1,4 +1,7 @@
-/** Requests that an application sends to itself: which connections they are, and that they need no slot, in each arrangement. */
+/**
+ * Requests that an application sends to itself: how they are recognised, and that they need no slot, in each
+ * arrangement.
+ */
 
 import assert from 'node:assert/strict'
 import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
@@ -34,7 +37,7 @@ describe('isSelf', () => {
     [at(undefined), ['example.com', '192.0.2.1', '2001:db8::1'], false],
   ] as const) {
     for (const host of targets) {
-      it(`${expected ? 'takes' : 'leaves'} a connection to ${JSON.stringify(host)} of one that listens on ${own[0]?.host}`, () => {
+      it(`${expected ? 'takes' : 'leaves'} a connection to ${JSON.stringify(host)} if it listens on ${own[0]?.host}`, () => {
         assert.equal(isSelf({ host, port: 3000 }, own), expected)
         assert.equal(isSelf({ host, port: '3000' }, own), expected)
         assert.equal(isSelf({ host, port: 3001 }, own), false)
@@ -43,7 +46,7 @@ describe('isSelf', () => {
     }
   }
 
-  it('takes a connection to the Unix socket of one that listens there, and to no port', () => {
+  it('takes a connection to the Unix socket of an application that listens there, and to no port', () => {
     const own = [{ port: 0, host: undefined, path: '/run/app.sock' }]
     assert.ok(isSelf({ path: '/run/app.sock' }, own))
     for (const other of [{ path: '/run/other.sock' }, { port: 0 }, { host: 'localhost', port: 80 }] as Target[]) {
@@ -51,14 +54,14 @@ describe('isSelf', () => {
     }
   })
 
-  it('takes nothing of one that listens on any port that is free, or nowhere', () => {
+  it('takes no connection of an application that listens on any free port, or nowhere', () => {
     assert.ok(!isSelf({ host: 'localhost', port: 0 }, at(undefined, 0)))
     assert.ok(!isSelf({ host: 'localhost', port: 3000 }, []))
   })
 })
 
 const files: Record<string, string> = {
-  // Each request calls the application itself once more for each host that is left in its path.
+  // Each request calls the application itself once more for each host left in its path.
   'listens.mjs': `
     import { createServer, get } from 'node:http'
     import { connect } from 'node:net'
@@ -103,7 +106,7 @@ before(() => {
 })
 after(() => rmSync(directory, { recursive: true, force: true }))
 
-/** A port that nobody listens on, and that nobody is given by chance: below those that the system gives out. */
+/** A port on which nobody listens, and that the system does not assign: below its range. */
 async function freePort(): Promise<number> {
   for (;;) {
     const port = 20_000 + Math.floor(Math.random() * 10_000)
@@ -189,13 +192,13 @@ describe('an application that calls itself', () => {
     await served.end()
   })
 
-  it('is answered on PORT where it is exported and does not listen', async () => {
+  it('is answered on PORT if it is exported and does not listen', async () => {
     const served = await container(await freePort(), 'exported.mjs', '--listen=127.0.0.1:0')
     assert.equal(await (await fetch(`http://127.0.0.1:${served.port}/`)).text(), 'outer inner')
     await served.end()
   })
 
-  it('listens on no port for that, and leaves no file behind', async () => {
+  it('listens on no port for that, and removes its socket', async () => {
     const temporary = mkdtempSync(join(directory, 'tmp-'))
     const port = await freePort()
     const gantry = await startGantry(
@@ -212,14 +215,16 @@ describe('an application that calls itself', () => {
     assert.deepEqual(readdirSync(temporary), [])
   })
 
-  it('is told of a directory for temporary files that cannot be written to', async () => {
+  it('gets a warning if the directory for temporary files is not writable', async () => {
     const port = await freePort()
     const gantry = await startGantry(
       ['container', join(directory, 'listens.mjs'), '--interface=node', '--listen=127.0.0.1:0', '--access-log=off'],
       { env: { PORT: String(port), TMPDIR: join(directory, 'nowhere') } },
     )
     assert.match(await (await fetch(`http://127.0.0.1:${gantry.port}/localhost`)).text(), /ECONNREFUSED/)
-    await gantry.child.until(() => gantry.child.log.some(({ msg }) => /give a writable TMPDIR/.test(String(msg))))
+    await gantry.child.until(() =>
+      gantry.child.log.some(({ msg }) => /set TMPDIR to a writable directory/.test(String(msg))),
+    )
     await gantry.child.end()
   })
 })

@@ -341,11 +341,11 @@ describe('a container that drains', () => {
     assert.match(await answer, /^HTTP\/1\.1 200 [\s\S]*\/knocked$/)
   })
 
-  it('says so on its links before its listener closes: a refused connection would tell that it is gone', async () => {
+  it('sends GOAWAY before its listener closes: a refused connection would show that it is gone', async () => {
     const unix = join(directory, 'goodbye')
     const serving = await Serving.start(path, ['--listen', `unix:${unix}`])
     const drained = serving.container.drain()
-    // Connects in this very tick, in which GOAWAY was written.
+    // Connects in the same tick in which GOAWAY was written.
     const socket = connect({ path: unix })
     await once(socket, 'connect')
     socket.on('error', () => {})

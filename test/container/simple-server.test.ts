@@ -404,7 +404,7 @@ describe('serveForever', () => {
     assert.match(await whole, /Hello/)
   })
 
-  it('lets what runs finish when it is closed, and aborts what does not', async (t) => {
+  it('lets running requests finish when it is closed, and aborts the others', async (t) => {
     t.mock.timers.enable({ apis: ['setTimeout'] })
     const begun = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
     const release = Promise.withResolvers<void>()
@@ -435,7 +435,7 @@ describe('serveForever', () => {
     })
     release.resolve()
     assert.equal((await finishing).status, 200)
-    // The listener is closed first, and only then is there a time to pass.
+    // The listener closes before the drain timeout starts.
     while (!closed) {
       t.mock.timers.tick(50)
       await new Promise((resolve) => setImmediate(resolve))
@@ -449,7 +449,7 @@ describe('serveForever', () => {
 })
 
 describe('close', () => {
-  it('ends a WebSocket that is still open with close code 1001', async () => {
+  it('closes a WebSocket that is still open with code 1001', async () => {
     const upgraded = Promise.withResolvers<void>()
     const chat: Application = (environ, startResponse) => {
       startResponse('101 Switching Protocols', [['Upgrade', 'websocket']])

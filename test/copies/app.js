@@ -1,4 +1,4 @@
-/** An application that uses what its copy of Gantry has, and says what its own `instanceof` finds. Run in a folder with that copy. */
+/** An application that uses its own copy of Gantry, and reports what its `instanceof` finds. Run it in a folder with that copy. */
 
 import { writeFileSync } from 'node:fs'
 import { open } from 'node:fs/promises'
@@ -102,7 +102,7 @@ const routes = {
   }),
   '/failing': told(slow),
   '/failed': show(() => failed),
-  /** Waits for its client to go, and keeps what the read rejected with. */
+  /** Waits until its client disconnects, and keeps the error of the read. */
   '/leave': async (environ, startResponse) => {
     const write = startResponse('200 OK', [...text])
     await write(Buffer.from('first'))

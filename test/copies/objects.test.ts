@@ -1,4 +1,7 @@
-/** Two copies of Gantry in one process, this one and a built one: each knows the other's objects, and no class that is asked for is forgotten. */
+/**
+ * Two copies of Gantry in one process, this one and a built one: each recognises the other's objects, and the list of
+ * branded classes is complete.
+ */
 
 import assert from 'node:assert/strict'
 import { cpSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
@@ -17,7 +20,7 @@ import { withDirectory } from '../support/directory.ts'
 import { RecordingLog } from '../support/log.ts'
 import { type InstalledCopy, installCopy } from '../support/package.ts'
 
-/** Classes that are asked for by `instanceof` somewhere: `branded`, or why no object of another copy can come there. */
+/** Classes used with `instanceof`: `branded`, or why no object of another copy can occur there. */
 const classes: Readonly<Record<string, string>> = {
   AbortError: 'branded',
   Context: 'branded',
@@ -94,7 +97,7 @@ describe('two copies in one process', () => {
     await ended
   })
 
-  it('know the objects of each branded class, and nothing else', () => {
+  it('recognise the objects of each branded class, and no others', () => {
     const branded = Object.keys(classes).filter((name) => classes[name] === 'branded')
     assert.deepEqual(pairs.map(([name]) => name).sort(), branded.sort())
     const make = (type: Class): object =>
@@ -110,7 +113,7 @@ describe('two copies in one process', () => {
     }
   })
 
-  it('know objects of subclasses, and a subclass knows its own alone', () => {
+  it('recognise objects of subclasses, and a subclass recognises only its own', () => {
     class Teapot extends ours.HttpError {}
     class Kettle extends theirs.HttpError {}
     const teapot = new Teapot(418, 'TEAPOT', 'short and stout')
@@ -121,7 +124,7 @@ describe('two copies in one process', () => {
     assert.ok(!(environOf(theirs).gantry instanceof DerivedContext))
   })
 
-  it('edit the header lines of an environ that the other made, and send them on as they came', () => {
+  it('edit the header lines of an environ that the other made, and keep the lines unchanged', () => {
     for (const [maker, editor] of [
       [theirs, ours],
       [ours, theirs],
@@ -137,8 +140,8 @@ describe('two copies in one process', () => {
     }
   })
 
-  it('answer and send on the objects of a copy that is too different to be branded alike', async () => {
-    // As another copy's would be after its class was given another name.
+  it('accept the objects of a copy that is too different to share its brand', async () => {
+    // As in another copy after its class was renamed.
     const environ = environOf(theirs)
     const { requestId, rawHeaders, signal } = environ.gantry
     environ.gantry = { ...environ.gantry, requestId, rawHeaders, signal, draining: false, onFinished: () => {} }
@@ -153,7 +156,7 @@ describe('two copies in one process', () => {
     assert.match(answer.body.toString(), /^\[\[\["Host","a"\],\["x-CASE","1"\]\],.*"HTTP_X_CASE","1"/)
   })
 
-  it('answer with what the other throws', async () => {
+  it('respond with the errors that the other throws', async () => {
     const pages = ourMiddleware.errorPage()
     const failing: ours.Application = () => {
       throw new theirs.HttpError(429, 'SLOW', 'slow down', { headers: [['Retry-After', '7']] })
@@ -165,7 +168,7 @@ describe('two copies in one process', () => {
     }
   })
 
-  it('find nothing wrong with the other’s middleware by lint', async () => {
+  it('lint each other’s middleware without a complaint', async () => {
     const echo: ours.Application = async (environ, startResponse) => {
       const body = await environ['wsgi.input'].read()
       startResponse('200 OK', [['Content-Type', 'text/plain']])
@@ -222,7 +225,7 @@ describe('two copies in one process', () => {
     }
   })
 
-  it('say once that their versions differ: which they are, where they lie, and what to do', () => {
+  it('warn once that their versions differ, with both versions, their folders, and what to do', () => {
     const log = new RecordingLog()
     warnOfOtherVersions(log)
     const own = JSON.parse(readFileSync(repositoryFile('package.json'), 'utf8')).version
@@ -234,7 +237,7 @@ describe('two copies in one process', () => {
     assert.ok(message.includes(`imports 9.9.9 (${installed.path}); install one version`), message)
   })
 
-  it('say nothing of the same version twice, or of a bundle, whose version is not known', () => {
+  it('do not warn about two copies of the same version, or about a bundle, whose version is unknown', () => {
     const own = { version: '9.9.9', path: '/elsewhere' }
     assert.deepEqual(otherVersions(own, [join(installed.path, 'dist', 'protocol'), installed.folder, '/']), [])
     assert.deepEqual(otherVersions({ ...own, version: '1.0.0' }, [...loadedFrom].slice(1)), [
@@ -243,7 +246,7 @@ describe('two copies in one process', () => {
   })
 })
 
-it('each class of ours that instanceof asks for is branded, or cannot come from another copy', () => {
+it('each of our classes used with instanceof is branded, or cannot come from another copy', () => {
   const files = ['protocol', 'middleware', 'container', 'proxy', 'dev'].flatMap(sources)
   files.push(...readdirSync(repositoryFile('.')).filter((name) => name.endsWith('.ts')))
   const asked: Set<string> = new Set()

@@ -1,4 +1,7 @@
-/** An application with a copy of Gantry of its own, of another version, served by this one: as by its own copy, and with one warning. */
+/**
+ * An application with its own copy of Gantry, of another version, served by this copy: it responds as under its own,
+ * with one warning.
+ */
 
 import assert from 'node:assert/strict'
 import { copyFileSync, writeFileSync } from 'node:fs'
@@ -11,7 +14,7 @@ import { startGantry } from '../support/gantry.ts'
 import { type InstalledCopy, installCopy } from '../support/package.ts'
 import { overHttp, type Running } from '../suites/arrangement.ts'
 
-/** A server that runs, and its log. */
+/** A running server, and its log. */
 interface Served {
   readonly port: number
   readonly processes: readonly TestChild[]
@@ -58,7 +61,7 @@ const ways: readonly Way[] = [
   },
 ]
 
-/** What is answered: a status, and some of the rest. */
+/** The expected response: a status, and some of the rest. */
 interface Expected {
   readonly status: number
   readonly fields?: Readonly<Record<string, string>>
@@ -186,7 +189,7 @@ describe('an application with a copy of Gantry of its own', () => {
         it(`${what}: ${expected.status}`, async () => matches(await (await running.open(options)).whole(), expected))
       }
 
-      it("a client's leaving reaches the application as an AbortError of its copy", async () => {
+      it("a client's disconnect reaches the application as an AbortError of its copy", async () => {
         const sent = await running.open({ target: '/leave' })
         await sent.has(5)
         sent.abort('reset')
@@ -195,7 +198,7 @@ describe('an application with a copy of Gantry of its own', () => {
       })
 
       if (mixed === 2) {
-        it('its middleware stands in any process', async () => {
+        it('its middleware works in either process', async () => {
           matches(await (await running.open({ target: '/forbidden' })).whole(), {
             status: 403,
             body: 'the page of a middleware',
@@ -205,7 +208,7 @@ describe('an application with a copy of Gantry of its own', () => {
         })
       }
 
-      it(`${mixed === 0 ? 'nothing is' : 'it is'} said of two versions, once in each process that has both`, async () => {
+      it(`${mixed === 0 ? 'no' : 'one'} warning about two versions is logged in each process that has both`, async () => {
         const said = (child: TestChild): string[] =>
           child.log
             .map(({ msg }) => String(msg))

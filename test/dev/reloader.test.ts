@@ -13,7 +13,7 @@ class FakeChild implements Child<string> {
   readonly exited = this.#exited.promise
   readonly signals: string[] = []
   ended = false
-  /** Of a process that waits for a device: it ends by nothing. */
+  /** A process that waits for a device: no signal ends it. */
   deaf = false
 
   constructor(name: string) {
@@ -310,7 +310,7 @@ describe('stopping', () => {
     assert.deepEqual(fixture.last.signals, ['SIGTERM', 'SIGKILL'])
   })
 
-  it('leaves one that even SIGKILL does not end to the system', async () => {
+  it('abandons a child that even SIGKILL does not end', async () => {
     const fixture = await serving()
     fixture.last.deaf = true
     const stopped = fixture.reloader.stop(1_000)

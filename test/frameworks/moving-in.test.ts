@@ -137,7 +137,7 @@ const tables: Record<string, Record<string, Row | Elsewhere>> = {
     },
     'a client that half-closes': async ({ http: { plain, pair } }) => {
       assert.match(await halfClosed(plain, '/whole'), /le/)
-      // An answer that is there before the FIN is read would be sent here, too.
+      // A response that is ready before the FIN is read would be sent here, too.
       assert.equal(await halfClosed(pair, '/later'), '')
     },
     'a status above 599': {
@@ -185,7 +185,7 @@ const tables: Record<string, Record<string, Row | Elsewhere>> = {
     },
     'a server of `https` or `http2`, or workers of `cluster`': {
       file: 'test/container/interfaces/several-servers.test.ts',
-      words: 'is refused with what to do instead',
+      words: 'is refused with advice',
     },
     '`req.socket` after the response': {
       file: 'test/protocol/node-listener/ends.test.ts',

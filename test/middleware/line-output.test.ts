@@ -43,7 +43,7 @@ describe('lines', () => {
     assert.equal(calls, 2)
   })
 
-  it('whose stream fails end nothing, however many write to it', async () => {
+  it('whose stream fails do not end the process, however many write to the stream', async () => {
     const stream = new Writable({ write: (_chunk, _encoding, done) => done(new Error('the disk is full')) })
     const outputs = Array.from({ length: 20 }, () => new LineOutput(stream))
     for (const output of outputs) output.write('a\n')

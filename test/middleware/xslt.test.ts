@@ -41,7 +41,7 @@ function giving(body: string | Uint8Array, headers: Headers = xml, status = '200
 const made = new Map<string, Middleware>()
 
 function shared(stylesheet: string, options: XsltOptions): Middleware {
-  // Threads start slowly on a busy machine: what does not test a time has none.
+  // Threads start slowly on a busy machine: tests that do not check the timeout have none.
   const timeless = { clock: new FakeClock(), ...options }
   if (Object.keys(options).length > 0 || stylesheet.startsWith('/')) return xslt(stylesheet, timeless)
   const known = made.get(stylesheet)
@@ -363,7 +363,7 @@ describe('xslt, when it cannot', () => {
     await fails(giving('<a/>', [...xml, ['Content-Encoding', 'gzip']]), copy, /content coding "gzip"/)
   })
 
-  /** Compares each of 40 elements with each, eight times over: for longer than anybody waits, and in little memory. */
+  /** Compares each of 40 elements with each, eight times over: longer than any timeout, and in little memory. */
   const endless = sheet(
     `<xsl:template match="/"><xsl:choose><xsl:when test="a/@loop"><o><xsl:value-of select="count(${'//a[count('.repeat(7)}//a${') = 0]'.repeat(
       7,
@@ -377,7 +377,7 @@ describe('xslt, when it cannot', () => {
     const middleware = xslt(endless, { timeout: 1500, log, clock })
     const first = call(middleware(looping))
     const behind = call(middleware(giving('<a/>')))
-    // On the loop it would keep these from coming.
+    // On the event loop the stylesheet would delay these.
     for (let count = 0; count < 100; count++) await turn()
     clock.advance(1500)
     assert.deepEqual([(await first).status, (await behind).status], [502, 200])
@@ -387,7 +387,7 @@ describe('xslt, when it cannot', () => {
     )
   })
 
-  it('ends a stylesheet that takes too much memory, and transforms the next', async () => {
+  it('stops a stylesheet that uses too much memory, and transforms the next', async () => {
     const log = new RecordingLog()
     const growing = sheet(
       '<xsl:template match="/"><xsl:if test="a/@loop"><xsl:call-template name="l"/></xsl:if><o/></xsl:template>' +

@@ -1,4 +1,4 @@
-/** WebSockets that are still open when a drain's time is over, in every arrangement: which close code both ends see. */
+/** WebSockets that are still open when a drain times out, in every arrangement: which close code both ends see. */
 
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
@@ -14,7 +14,7 @@ import { temporary } from '../support/sockets.ts'
 
 const MODULE = repositoryFile('test/apps/listening/goodbye.ts')
 const QUIET = ['--access-log', 'off', '--drain-timeout', '300ms']
-/** For the process that is to live on: its own drain must not be what ends the connection. */
+/** Drain timeout of the process that is not stopped: its own drain must not end the connection. */
 const PATIENT = ['--access-log', 'off', '--drain-timeout', '60s']
 
 const children: TestChild[] = []
@@ -26,9 +26,9 @@ after(async () => {
 
 interface Arranged {
   port: number
-  /** The process that is told to stop. */
+  /** The process that is stopped. */
   stops: TestChild
-  /** The process that the application is in. */
+  /** The process that runs the application. */
   application?: TestChild
 }
 
@@ -104,7 +104,7 @@ const arrangements: Record<string, () => Promise<Arranged>> = {
   },
 }
 
-/** A client that has received what the application says first, and the code that it is closed with. */
+/** A client that has received the application's first message, and the code with which it is closed. */
 async function client(port: number, path: string): Promise<{ socket: WebSocket; closed: Promise<number> }> {
   const socket = new WebSocket(`ws://127.0.0.1:${port}${path}`)
   const closed = new Promise<number>((resolve) => socket.once('close', resolve))
@@ -113,7 +113,7 @@ async function client(port: number, path: string): Promise<{ socket: WebSocket; 
   return { socket, closed }
 }
 
-describe('a WebSocket that is open when the drain timeout has passed', () => {
+describe('a WebSocket that is open when the drain times out', () => {
   for (const [name, arrange] of Object.entries(arrangements)) {
     it(`is closed with 1001 over ${name}, and the application sees that too`, async () => {
       const { port, stops, application } = await arrange()
@@ -127,7 +127,7 @@ describe('a WebSocket that is open when the drain timeout has passed', () => {
     })
   }
 
-  it('gets nothing in the middle of a frame, and ends all the same', async () => {
+  it('gets no close frame within another frame, and ends all the same', async () => {
     const { port, stops } = await arrangements["a container's own port"]!()
     const socket = connect(port, '127.0.0.1')
     const lines = [
@@ -161,7 +161,7 @@ describe('an application that closes its WebSockets at SIGTERM', () => {
     'a joined container that stops behind a proxy that lives on',
     'gantry up',
   ]) {
-    it(`decides about the close code over ${name}`, async () => {
+    it(`chooses the close code over ${name}`, async () => {
       const { port, stops } = await arrangements[name]!()
       const own = await client(port, '/own')
       const other = await client(port, '/one')
@@ -171,7 +171,7 @@ describe('an application that closes its WebSockets at SIGTERM', () => {
     })
   }
 
-  it('ends its event streams too, over gantry up', async () => {
+  it('closes its event streams too, over gantry up', async () => {
     const { port, stops } = await arrangements['gantry up']!()
     const response = await fetch(`http://127.0.0.1:${port}/`)
     stops.process.kill('SIGTERM')

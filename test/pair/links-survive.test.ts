@@ -1,6 +1,6 @@
 /**
- * Random clients, applications and containers, all at once. Whatever they do, no link is lost, and whoever does nothing out of the way gets the
- * right answer, from an application that ran once.
+ * Random clients, applications and containers at the same time. Whatever they do, no link is lost, and every innocent
+ * client gets the right response, from an application that ran once.
  */
 
 import { describe, test } from 'node:test'
@@ -13,7 +13,7 @@ const SHORT_HEAD = 64 * 1024
 const often = <T>(usual: T, ...others: T[]): fc.Arbitrary<T> =>
   fc.oneof({ weight: 3, arbitrary: fc.constant(usual) }, { weight: 2, arbitrary: fc.constantFrom(...others) })
 
-/** As long as they are usually, and about as long as the shorter of two limits lets them be. */
+/** Header lengths: usual ones, and some close to the smaller of the two limits. */
 const value = fc.oneof(
   { weight: 4, arbitrary: often(10, 0, 2_000) },
   { weight: 1, arbitrary: fc.integer({ min: SHORT_HEAD / 2 - 300, max: SHORT_HEAD / 2 + 50 }) },
@@ -49,7 +49,9 @@ const anything: fc.Arbitrary<Plan> = fc.record({
   stalled: fc.oneof({ weight: 6, arbitrary: fc.constant(false) }, { weight: 1, arbitrary: fc.constant(true) }),
 })
 
-/** Upgrades that come to something: accepted by an application whose listener may throw, or declined with a whole response. */
+/**
+ * Upgrades with a result: accepted by an application whose listener may throw, or declined with a complete response.
+ */
 const upgrade: fc.Arbitrary<Plan> = fc
   .tuple(anything, fc.constantFrom('accept', 'decline'), fc.constantFrom('no', 'midway'))
   .map(([one, asked, fails]) => ({
@@ -90,9 +92,9 @@ const step = fc.oneof(
   },
 )
 
-/** Their RESETs are more than 64 KiB. */
+/** Enough requests for more than 64 KiB of RESETs. */
 const FLOOD = 3_000
-/** Set both to look further: a failure prints the seed that repeats it. */
+/** Set both to search further: a failure prints the seed that repeats it. */
 const RUNS = Number(process.env['GANTRY_TEST_RUNS'] ?? 60)
 const SEED = Number(process.env['GANTRY_TEST_SEED'] ?? 1)
 
@@ -111,7 +113,7 @@ async function run(
     else if (next.do === 'deadline') await world.deadline()
     else {
       if (next.stall !== undefined) world.stall(0, next.stall)
-      // Small, so that it is the requests that count and not their bytes.
+      // Small bodies: the number of requests counts, not their bytes.
       const small = { requestHeader: 0, responseHeader: 0, upload: -1, leaves: 1000 }
       await world.flood({ ...next.plan, ...small, wait: next.wait as Plan['wait'] }, FLOOD, next.together, next.others)
     }

@@ -1,4 +1,4 @@
-/** Links whose other end is stopped, blocked, slow or no longer reached: real processes, with short times. */
+/** Links whose other end is stopped, blocked, slow or unreachable: real processes, with short times. */
 
 import assert from 'node:assert/strict'
 import { existsSync, writeFileSync } from 'node:fs'
@@ -44,7 +44,7 @@ suite('a container that stands still', { timeout: 120_000 }, () => {
 
 for (const joined of [false, true]) {
   suite(joined ? 'a container that has joined' : 'a container that is dialled', { timeout: 120_000 }, () => {
-    /** A pair with a relay between. */
+    /** A pair with a relay in between. */
     const withRelay = (body: (scene: Scene, relay: Relay) => Promise<void>, rate?: number): Promise<void> =>
       Scene.with(async (scene) => {
         if (joined) {
@@ -61,7 +61,7 @@ for (const joined of [false, true]) {
         }
       })
 
-    test('is served by a new link when the old one was forgotten on the way with nothing in flight', async () => {
+    test('is served by a new link after the relay forgot the old one with nothing in flight', async () => {
       await withRelay(async (scene, relay) => {
         await scene.answeredBy('c')
         relay.forget()
@@ -71,7 +71,7 @@ for (const joined of [false, true]) {
       })
     })
 
-    test('has its GET sent again, once and with a warning, and its POST failed, when their link was forgotten', async () => {
+    test('has its GET sent again once, with a warning, and its POST failed, after the link was forgotten', async () => {
       await withRelay(async (scene, relay) => {
         const until = scene.path('go-on')
         const get = await scene.ask('/wait', { until })
@@ -90,7 +90,7 @@ for (const joined of [false, true]) {
       })
     })
 
-    test('keeps a slow link on which bytes come, however late its PONGs are', async () => {
+    test('keeps a slow link on which bytes arrive, however late its PONGs are', async () => {
       await withRelay(async (scene) => {
         await scene.answeredBy('c')
         const downloads = await Promise.all(Array.from({ length: 40 }, () => scene.ask('/big?bytes=60000')))
@@ -104,7 +104,7 @@ for (const joined of [false, true]) {
 }
 
 suite('a proxy that stands still', { timeout: 120_000 }, () => {
-  test('is joined again, on one connection, and serves when it goes on', async () => {
+  test('is joined again, on one connection, and serves when it continues', async () => {
     await Scene.with(async (scene) => {
       const port = await freePort()
       await scene.startProxy('--join-listen', `127.0.0.1:${port}`)
@@ -118,7 +118,7 @@ suite('a proxy that stands still', { timeout: 120_000 }, () => {
       await scene.answeredBy('c')
       scene.proxy.child.process.kill('SIGSTOP')
       await container.child.until(() => container.child.logged('a proxy does not answer'))
-      // The old link is left, and the new one waits to be answered.
+      // The old link is drained, and the new one waits for a handshake.
       await container.child.until(() => container.child.logged('the link to a proxy is closed'))
       assert.equal(relay.connections, 2)
       scene.proxy.child.process.kill('SIGCONT')
@@ -128,7 +128,7 @@ suite('a proxy that stands still', { timeout: 120_000 }, () => {
     })
   })
 
-  test('is left by a container that it dialled once nothing runs there, and loses no request when it goes on', async () => {
+  test('is disconnected by an idle container that dialled it, and loses no request when it continues', async () => {
     await Scene.with(async (scene) => {
       const socket = `unix:${scene.path('c.sock')}`
       const container = await scene.startContainer('c', ['--listen', socket, '--silence-timeout', '300ms'])
@@ -136,14 +136,14 @@ suite('a proxy that stands still', { timeout: 120_000 }, () => {
       await scene.answeredBy('c')
       scene.proxy.child.process.kill('SIGSTOP')
       await container.child.until(() => container.child.logged('the link to a proxy is closed'))
-      // Accepted by its system, and read before it has heard that its link is gone.
+      // Accepted by its system, and read before it knows that its link is lost.
       const asked = await Promise.all(Array.from({ length: 5 }, () => scene.ask('/hello', { method: 'POST' })))
       scene.proxy.child.process.kill('SIGCONT')
       for (const { id, answer } of asked) assert.deepEqual([(await answer).status, scene.runs(id)], [200, ['c']])
     })
   })
 
-  test('forgives its containers: what they said meanwhile is read first', async () => {
+  test('does not blame its containers: what they sent meanwhile is read first', async () => {
     await Scene.with(async (scene) => {
       const container = await scene.startContainer('c', ['--listen', `unix:${scene.path('c.sock')}`])
       await scene.startProxy('--upstream', `unix:${scene.path('c.sock')}`)
@@ -161,7 +161,7 @@ suite('a proxy that stands still', { timeout: 120_000 }, () => {
   })
 })
 
-test('a GET that crashes its container takes two of three, and is told', { timeout: 120_000 }, async () => {
+test('a GET that crashes its container crashes two of three, and gets an error', { timeout: 120_000 }, async () => {
   await Scene.with(async (scene) => {
     const names = ['one', 'two', 'three']
     for (const who of names) await scene.startContainer(who, ['--listen', `unix:${scene.directory}/`])

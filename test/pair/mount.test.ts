@@ -107,7 +107,7 @@ class Remote {
 
 interface World {
   readonly faults: string[]
-  /** Of the remote ones: how long they wait for a container. */
+  /** The queue timeout of the remote applications. */
   readonly clock: FakeClock
   readonly connected: Remote
   readonly pooled: Remote

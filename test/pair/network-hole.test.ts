@@ -1,4 +1,4 @@
-/** A container on a host of its own, to which the network loses every packet and tells nobody. */
+/** A container on another host, to which the network silently drops every packet. */
 
 import assert from 'node:assert/strict'
 import { writeFileSync } from 'node:fs'
@@ -15,7 +15,7 @@ for (const joined of [false, true]) {
     skip,
     timeout: 120_000,
   }, () => {
-    /** A pair over that network; the container beside it is on this host. */
+    /** A pair over that network; the second container is on this host. */
     const withNetwork = (body: (scene: Scene, host: OtherHost) => Promise<void>): Promise<void> =>
       Scene.with(async (scene) => {
         const host = new OtherHost()
@@ -33,7 +33,7 @@ for (const joined of [false, true]) {
         await body(scene, host)
       })
 
-    it('with nothing in flight: requests go elsewhere, and there again when it has healed', async () => {
+    it('with nothing in flight: requests go elsewhere, and return after the network has recovered', async () => {
       await withNetwork(async (scene, host) => {
         await scene.startContainer('near', ['--listen', `unix:${scene.path('near.sock')}`])
         await scene.answeredBy('near')
@@ -52,7 +52,7 @@ for (const joined of [false, true]) {
       })
     })
 
-    it('with requests in flight: a GET runs elsewhere, a POST has failed, and each ran once on one container', async () => {
+    it('with requests in flight: a GET runs elsewhere, a POST fails, and each ran once per container', async () => {
       await withNetwork(async (scene, host) => {
         const until = scene.path('go-on')
         const get = await scene.ask('/wait', { until })
@@ -60,7 +60,7 @@ for (const joined of [false, true]) {
         for (const { id } of [get, post]) assert.equal(await scene.runner(id), 'far')
         await scene.startContainer('near', ['--listen', `unix:${scene.path('near.sock')}`])
         host.drop()
-        // Whoever dials finds out. The proxy that was dialled learns it when the container has joined anew.
+        // The side that dials finds out. A proxy that was dialled learns it when the container has joined again.
         if (joined) {
           const { child } = scene.containers.get('far')!
           await child.until(() => child.logged('the link to a proxy is closed'))

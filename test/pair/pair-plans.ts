@@ -1,4 +1,4 @@
-/** What a request of the whole-pair property does: its client's side, its application's side, and what has to come of it. */
+/** The plan of one random request: its client's side, its application's side, and the expected result. */
 
 import type { Application, Environ, Headers, StartResponse } from '../../protocol/application.ts'
 import type { Context } from '../../protocol/context.ts'
@@ -6,18 +6,18 @@ import type { Answer, Fields, RequestOptions, Sent } from '../support/client.ts'
 
 export interface Plan {
   readonly method: 'GET' | 'HEAD' | 'POST' | 'PUT' | 'DELETE'
-  /** The client asks for an upgrade; what the application makes of it. `unasked`: a 101 that nobody asked for. */
+  /** The client asks for an upgrade, and how the application responds. `unasked`: a 101 without an upgrade request. */
   readonly upgrade: 'no' | 'accept' | 'decline' | 'unasked'
   readonly expect: boolean
   /** Bytes of the request's body, -1: none. */
   readonly upload: number
   readonly chunked: boolean
   readonly requestTrailers: boolean
-  /** Bytes of a header's value, each way. */
+  /** Length of a header's value in each direction, bytes. */
   readonly requestHeader: number
   readonly responseHeader: number
   readonly read: 'none' | 'some' | 'all'
-  /** `gate`: answers when the test lets it; `hang`: only when it is aborted; `deaf`: not even then. */
+  /** `gate`: responds when the test allows it; `hang`: only when it is aborted; `deaf`: not even then. */
   readonly wait: 'no' | 'gate' | 'hang' | 'deaf'
   readonly hints: number
   readonly status: 200 | 201 | 204 | 205 | 304 | 404
@@ -26,7 +26,7 @@ export interface Plan {
   readonly length: 'none' | 'right' | 'short' | 'long'
   readonly trailers: boolean
   readonly fails: 'no' | 'before' | 'in callback' | 'after head' | 'midway'
-  /** After so many ticks its client goes. */
+  /** Number of ticks after which its client disconnects. */
   readonly leaves: number | undefined
   /** Its client reads nothing. */
   readonly stalled: boolean
@@ -34,19 +34,19 @@ export interface Plan {
 
 const REASONS: Record<number, string> = { 200: 'OK', 201: 'Created', 204: 'None', 205: 'Reset', 304: 'Same', 404: 'No' }
 
-/** Bytes that say where they belong. */
+/** Bytes that identify their request. */
 export function bytesOf(id: number, size: number): Buffer {
   const bytes = Buffer.alloc(size)
   for (let at = 0; at < size; at++) bytes[at] = (at * 7 + id) % 251
   return bytes
 }
 
-/** As many bytes in latin1 that take two each in a frame's text. */
+/** The same number of latin1 bytes that take two bytes each in a frame's text. */
 const value = (id: number, size: number): string => String.fromCharCode(0xc0 + (id % 16)).repeat(size)
 
 // ---- the client ----------------------------------------------------------------------------------------------------
 
-export const asksUpgrade = (plan: Plan): boolean => plan.upgrade === 'accept' || plan.upgrade === 'decline'
+const asksUpgrade = (plan: Plan): boolean => plan.upgrade === 'accept' || plan.upgrade === 'decline'
 
 export function requestOf(id: number, plan: Plan): RequestOptions {
   const headers: Fields = [['X-Big', value(id, plan.requestHeader)]]
@@ -66,7 +66,7 @@ export function requestOf(id: number, plan: Plan): RequestOptions {
 export async function act(id: number, plan: Plan, sent: Sent): Promise<Answer> {
   if (plan.stalled) sent.pause()
   if (plan.upgrade === 'accept') {
-    // Rejects where the client has gone, or the server.
+    // Rejects if the client or the server has closed the connection.
     sent.head().then(
       ({ status }) => {
         if (status !== 101) return
@@ -89,7 +89,7 @@ export async function act(id: number, plan: Plan, sent: Sent): Promise<Answer> {
 
 // ---- the application -----------------------------------------------------------------------------------------------
 
-/** What applications wait for that answer when the test lets them. */
+/** Gates of applications that wait for the test. */
 export interface Gate {
   opened: Promise<void>
   /** At the very end. */
@@ -177,12 +177,12 @@ const trailersOf = (id: number, plan: Plan): Headers => [
 
 const shownTrailers = (fields: Headers): string => fields.map(([name, { length }]) => `${name} ${length}`).join()
 
-// ---- what has to come of it ----------------------------------------------------------------------------------------
+// ---- the expected result -------------------------------------------------------------------------------------------
 
 /**
- * Whether nothing that its client or its application does keeps it from its own right answer.
+ * Whether neither its client nor its application prevents its own right response.
  *
- * @param head the longest head that both sides take, in which each character of a plan's values takes two bytes
+ * @param head the longest head that both sides accept; each character of a plan's values takes two bytes in it
  */
 export function isInnocent(plan: Plan, head: number): boolean {
   return (
@@ -196,7 +196,7 @@ export function isInnocent(plan: Plan, head: number): boolean {
   )
 }
 
-/** What the client of an innocent request got, as text, and what it was to get. */
+/** The response that the client of an innocent request got, as text, and the expected one. */
 export function compared(id: number, plan: Plan, answer: Answer): [actual: object, expected: object] {
   const { method } = requestOf(id, plan)
   const field = (name: string): string | undefined => answer.headers.find(([other]) => other === name)?.[1]

@@ -1,6 +1,6 @@
 /**
- * A proxy's pool and its containers in one process: requests from memory, links over streams that can be stalled at either end, and a clock
- * that stands still unless it is moved. Everything that a link says of its end is kept.
+ * A proxy's pool and its containers in one process: requests from memory, links over streams that can be stalled at
+ * either end, and a clock that stands still unless the test advances it. Records why each link ended.
  */
 
 import assert from 'node:assert/strict'
@@ -17,7 +17,7 @@ import { act, applicationOf, compared, type Gate, isInnocent, type Plan, request
 
 interface Member {
   link: ServerLink
-  /** At the proxy and at the container. */
+  /** Times of links, at the proxy and at the container. */
   ends: [proxy: WireEnd, container: WireEnd]
   holder: SlotHolder | undefined
   draining: boolean
@@ -30,11 +30,11 @@ interface Running {
   answer: Answer | undefined
 }
 
-/** In the order of ids, from 0. */
+/** All requests, ordered by id from 0. */
 export class World {
   readonly clock: FakeClock = new FakeClock()
   readonly pool: Pool
-  /** Links that ended otherwise than by a drain. */
+  /** Links that ended for a reason other than a drain. */
   readonly lost: string[] = []
   readonly #log: RecordingLog = new RecordingLog()
   readonly #client: MemoryClient
@@ -49,7 +49,7 @@ export class World {
 
   readonly #frames: { readonly window: number; readonly head: number }
 
-  /** @param frames what both sides take: credit of each stream, and the longest head */
+  /** @param frames limits of both sides: credit of each stream, and the longest head */
   constructor(seed: number, frames: { readonly window: number; readonly head: number }) {
     this.#frames = frames
     this.pool = new Pool({
@@ -66,7 +66,7 @@ export class World {
 
   // ---- what a test does ------------------------------------------------------------------------------------------
 
-  /** A container more, with so many slots. */
+  /** Adds a container with this number of slots. */
   join(slots: number): void {
     const [here, there] = WireEnd.pair()
     const name = `link ${this.#members.length}`
@@ -138,7 +138,7 @@ export class World {
     if (plan.leaves === 0) this.#leave(running)
   }
 
-  /** Many clients that come, and go a moment later, and those of `others` among them. */
+  /** Many clients that connect and disconnect a moment later, mixed with those of `others`. */
   async flood(plan: Plan, count: number, together: number, others: readonly Plan[]): Promise<void> {
     const waves = Math.ceil(count / together)
     for (let wave = 0; wave < waves; wave++) {
@@ -164,7 +164,7 @@ export class World {
     this.#member(which)?.holder?.grant(slots)
   }
 
-  /** It takes no more, and another comes in its place. */
+  /** Drains a container and adds another in its place. */
   drain(which: number): void {
     const member = this.#member(which)
     if (!member) return
@@ -185,14 +185,14 @@ export class World {
     await new Promise((resolve) => setImmediate(resolve))
   }
 
-  /** Everybody reads, there are slots, and applications answer: until all innocent requests have theirs. */
+  /** Every peer reads, there are slots, and applications respond: until all innocent requests have their responses. */
   async settle(): Promise<void> {
     this.go()
     for (const { holder } of this.#members) holder?.grant(20)
     const waits = (): boolean => this.#requests.some(({ plan, answer }) => !answer && this.#innocent(plan))
     for (let turn = 0; turn < 3_000 && waits(); turn++) {
       this.openGate()
-      // What holds a slot for ever holds up those behind it.
+      // A request that holds a slot for ever delays those behind it.
       if (turn === 1_000) this.#abandon()
       await this.tick(turn % 10 === 0 ? 5 : 0)
     }
@@ -205,13 +205,13 @@ export class World {
     }
   }
 
-  /** Time goes by, for those that hang to have their 504. */
+  /** Advances the clock, so that hanging requests get their 504. */
   async deadline(): Promise<void> {
     await this.settle()
     for (let turn = 0; turn < 60; turn++) await this.tick(turn % 5 === 0 ? 600 : 0)
   }
 
-  // ---- what has to hold ------------------------------------------------------------------------------------------
+  // ---- what must hold ----------------------------------------------------------------------------------------------
 
   async end(): Promise<void> {
     await this.settle()
@@ -240,7 +240,7 @@ export class World {
     assert.deepEqual(this.lost, [])
   }
 
-  /** All clients that are left go, and no application waits any more. */
+  /** All remaining clients disconnect, and no application waits any more. */
   #abandon(): void {
     this.#end.resolve()
     for (const running of this.#requests) if (!running.answer && !this.#innocent(running.plan)) this.#leave(running)

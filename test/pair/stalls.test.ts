@@ -1,4 +1,4 @@
-/** Clients that take no bytes, from `--send-timeout` to the application, in every arrangement. */
+/** Clients that accept no bytes, from `--send-timeout` to the application, in every arrangement. */
 
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
@@ -17,11 +17,11 @@ import { keepAliveDue, skipKeepAlive } from '../support/keep-alive.ts'
 import { RecordingLog } from '../support/log.ts'
 import { temporary } from '../support/sockets.ts'
 
-/** What the application saw of the request at /stall. */
+/** The record of the application about the request at /stall. */
 interface Seen {
   requestId: string
   aborted: Promise<AbortError>
-  /** Of an upgraded stream. */
+  /** The same of an upgraded stream. */
   closed: Promise<void>
 }
 
@@ -29,11 +29,11 @@ class Arranged {
   readonly #seen = Promise.withResolvers<Seen>()
   readonly seen: Promise<Seen> = this.#seen.promise
   port = 0
-  /** Of the process that has the clients. */
+  /** The log of the process that has the clients. */
   log: RecordingLog = new RecordingLog()
   readonly cleanups: (() => unknown)[] = []
 
-  /** Sends without end at /stall, and answers elsewhere. */
+  /** Sends endlessly at /stall, and responds elsewhere. */
   readonly application: Application = (environ, startResponse) => {
     if (environ.PATH_INFO !== '/stall') {
       startResponse('200 OK', [])
@@ -100,7 +100,7 @@ async function path(arranged: Arranged): Promise<string> {
   return `unix:${join(directory, 'socket')}`
 }
 
-/** One slot: whoever keeps it keeps all others out. */
+/** One slot: a request that keeps it blocks all others. */
 async function container(arranged: Arranged, argv: string[]): Promise<Serving> {
   const serving = await Serving.start(arranged.application, ['--slots', '1', '--drain-timeout', '5s', ...argv])
   arranged.cleanups.push(() => serving[Symbol.asyncDispose]())
@@ -132,7 +132,7 @@ const arrangements: Record<string, (arranged: Arranged) => Promise<void>> = {
 const upgrade = 'Connection: Upgrade\r\nUpgrade: raw\r\n'
 
 for (const [name, arrange] of Object.entries(arrangements)) {
-  describe(`over ${name}, a client that takes nothing`, () => {
+  describe(`over ${name}, a client that accepts no bytes`, () => {
     for (const upgraded of [false, true]) {
       it(`of ${upgraded ? 'an upgraded stream' : 'a response'} is reset, and its slot given back`, async () => {
         await using arranged = new Arranged()
@@ -141,14 +141,14 @@ for (const [name, arrange] of Object.entries(arrangements)) {
         client.pause()
         client.write(`GET /stall HTTP/1.1\r\nHost: a\r\n${upgraded ? upgrade : ''}\r\n`)
         const { requestId, aborted, closed } = await arranged.seen
-        // Over HTTP nothing says why a connection ends.
+        // Over HTTP nothing carries the reason why a connection ends.
         if (name !== 'a proxy and an HTTP server') assert.equal((await aborted).code, 'DEADLINE')
         else if (!upgraded) assert.equal((await aborted).code, 'CLIENT_GONE')
         if (upgraded) await closed
         const code = once(client, 'error').then(([one]) => (one as NodeJS.ErrnoException).code)
         client.resume()
         assert.equal(await code, 'ECONNRESET')
-        const lines = arranged.log.lines.filter(({ message }) => message.startsWith('the client took no byte of'))
+        const lines = arranged.log.lines.filter(({ message }) => message.startsWith('the client accepted no byte of'))
         assert.deepEqual(
           lines.map(({ level, fields }) => [level, fields['requestId']]),
           [['info', requestId]],
@@ -157,7 +157,7 @@ for (const [name, arrange] of Object.entries(arrangements)) {
       })
     }
 
-    it('is asked by TCP keep-alive whether it is there', { skip: skipKeepAlive }, async () => {
+    it('is probed by TCP keep-alive', { skip: skipKeepAlive }, async () => {
       await using arranged = new Arranged()
       await arrange(arranged)
       const client = arranged.connect()

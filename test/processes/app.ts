@@ -1,16 +1,16 @@
-/** What the tests of processes serve: it says who it is, it talks on every stream, and it crashes when it is asked to. */
+/** The application of the process tests: it identifies itself, writes to every stream, and crashes on request. */
 
 import { closeSync, openSync } from 'node:fs'
 import type { Application } from '../../protocol/application.ts'
 
 const leaked: number[] = []
 
-/** Takes every file descriptor that is left. */
+/** Opens every remaining file descriptor. */
 function leak(): void {
   try {
     for (;;) leaked.push(openSync('/dev/null', 'r'))
   } catch {
-    // There is none left.
+    // No file descriptor is left.
   }
 }
 

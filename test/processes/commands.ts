@@ -1,4 +1,4 @@
-/** Each server command as a process of a test's own, whose peers and streams the test decides about. */
+/** Each server command as a process, with peers and streams under the test's control. */
 
 import { type ChildProcess, type StdioOptions, spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -14,14 +14,14 @@ export interface Exit {
   readonly signal: string | null
 }
 
-/** Past this a process that should have ended is killed, so that its test fails instead of hanging, ms. */
+/** After this time a process that should have ended is killed, so that its test fails instead of hanging, ms. */
 const PATIENCE = 90_000
 
-/** `gantry ARGV`, with no variable of this process's that would be an option. */
+/** Starts `gantry ARGV` without any variable of this process that would be an option. */
 export class Command {
   readonly process: ChildProcess
   readonly exited: Promise<Exit>
-  /** Its standard output so far, where that is a pipe that is read. */
+  /** Its standard output so far, if that is a pipe that is read. */
   #output = ''
 
   constructor(argv: readonly string[], stdio: StdioOptions, descriptors?: number) {
@@ -44,7 +44,10 @@ export class Command {
     })
   }
 
-  /** Resolves once its log has a line whose message begins so, for one whose standard output is a pipe; rejects when it has ended before. */
+  /**
+   * Resolves when its log has a line whose message begins so, if its standard output is a pipe; rejects if it ends
+   * before.
+   */
   async logged(message: string): Promise<void> {
     const { stdout } = this.process
     if (stdout?.listenerCount('data') === 0) stdout.setEncoding('utf8').on('data', (text) => (this.#output += text))
@@ -77,11 +80,11 @@ function kill(pid: number): void {
   try {
     process.kill(pid, 'SIGKILL')
   } catch {
-    // It has ended meanwhile.
+    // The process has ended meanwhile.
   }
 }
 
-/** One request on a connection of its own: its body with status 200, else undefined. */
+/** One request on its own connection: the body of a response with status 200, else undefined. */
 export function ask(port: number, path = '/'): Promise<string | undefined> {
   return new Promise((resolve) => {
     const sent = request({ host: '127.0.0.1', port, path, agent: false }, (response) => {
@@ -95,7 +98,7 @@ export function ask(port: number, path = '/'): Promise<string | undefined> {
   })
 }
 
-/** Asks until it is answered; gives up when `command` has ended. */
+/** Repeats the request until it gets a response; fails if `command` has ended. */
 export async function answered(command: Command, port: number, path = '/'): Promise<string> {
   for (;;) {
     const text = await ask(port, path)

@@ -1,6 +1,6 @@
 /**
- * Too many clients for the file descriptors that a process has: links, health and the listener keep theirs. Each process runs under a small
- * `ulimit -n`.
+ * More clients than a process has file descriptors: links, health and the listener keep theirs. Each process runs with
+ * a small `ulimit -n`.
  */
 
 import assert from 'node:assert/strict'
@@ -12,7 +12,7 @@ import { HttpClient } from '../support/http-client.ts'
 import { freePort } from '../support/sockets.ts'
 import { APPLICATION, answered, Command } from './commands.ts'
 
-/** For the process: Node takes some 25 of them itself. */
+/** Descriptors of the process: Node takes some 25 of them itself. */
 const DESCRIPTORS = 96
 const CLIENTS = 200
 
@@ -64,7 +64,7 @@ async function withPair(
   })
 }
 
-/** Connections that send nothing, or what is given. */
+/** Connections that send nothing, or the given bytes. */
 async function flood(port: number, sends = ''): Promise<{ open: Set<Socket>; end(): void }> {
   const open: Set<Socket> = new Set()
   await Promise.all(
@@ -85,7 +85,10 @@ async function flood(port: number, sends = ''): Promise<{ open: Set<Socket>; end
   }
 }
 
-/** The answer to a client for which there is no room. Until all others are at work there may be some, and of many at once not all are answered. */
+/**
+ * The response to a client without room. Until all others are busy there may be room, and of many at once not all get a
+ * response.
+ */
 async function refused(port: number): Promise<Answer> {
   for (;;) {
     const client = await HttpClient.connect({ host: '127.0.0.1', port })
@@ -103,15 +106,15 @@ for (const [name, make] of Object.entries(makers)) {
       ['that send half a head', 'GET / HTTP/1.1\r\nHost: a\r\n'],
       ['that are idle after a request', 'GET / HTTP/1.1\r\nHost: a\r\n\r\n'],
     ] as const) {
-      it(`answers others, health, and a container that comes, beside too many clients ${kind}`, () =>
+      it(`answers other clients, health, and a joining container, beside too many clients ${kind}`, () =>
         withPair(make, async ({ port, tested, peer, healthy }) => {
           const first = await peer()
           await answered(tested, port)
           const clients = await flood(port, sends)
-          // Asked again where all that could make room have come just now.
+          // Repeated while all connections that could make room are new.
           for (let client = 0; client < 10; client++) await answered(tested, port)
           assert.equal(await healthy(), true)
-          // A link is dialled, or accepted, anew.
+          // A link is dialled or accepted again.
           const before = await answered(tested, port)
           first.process.kill('SIGKILL')
           await first.exited
@@ -124,8 +127,8 @@ for (const [name, make] of Object.entries(makers)) {
   })
 }
 
-describe('where every connection is at work', () => {
-  it('a proxy refuses one more with 503, keeps health and its link, and serves on when some have gone', () =>
+describe('when every connection is busy', () => {
+  it('a proxy refuses another client with 503, keeps health and its link, and serves clients again later', () =>
     withDirectory(async (directory) => {
       const port = await freePort()
       const [socket, lane] = [`unix:${directory}/socket`, `unix:${directory}/health`]
@@ -149,7 +152,7 @@ describe('where every connection is at work', () => {
       }
     }))
 
-  it('a container refuses one more with 503, and takes the link of a proxy all the same', () =>
+  it('a container refuses another client with 503, and still accepts the link of a proxy', () =>
     withDirectory(async (directory) => {
       const [port, front] = [await freePort(), await freePort()]
       const lane = `unix:${directory}/health`
@@ -175,7 +178,7 @@ describe('where every connection is at work', () => {
 })
 
 describe('an application that takes every file descriptor', () => {
-  it('is told of once in the log, and once when there are some again; its container serves on', () =>
+  it('is logged once, and once when descriptors are free again; its container keeps serving', () =>
     withDirectory(async (directory) => {
       const path = `${directory}/socket`
       const argv = ['container', APPLICATION, '--listen', `unix:${path}`, '--access-log', 'off']
@@ -200,7 +203,7 @@ describe('an application that takes every file descriptor', () => {
 })
 
 describe('the health lane', () => {
-  it('answers beside connections that ask nothing, however many', () =>
+  it('answers beside any number of silent connections', () =>
     withDirectory(async () => {
       const [port, lane] = [await freePort(), await freePort()]
       const argv = ['container', APPLICATION, '--listen', `127.0.0.1:${port}`, '--health-listen', `127.0.0.1:${lane}`]

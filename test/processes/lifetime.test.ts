@@ -1,4 +1,7 @@
-/** Processes with a duty live while their peers are away, and serve when these are back; told to end, they end whatever their peers do. */
+/**
+ * Server processes run while their peers are away, and serve when these return; after a signal they exit, whatever
+ * their peers do.
+ */
 
 import assert from 'node:assert/strict'
 import type { StdioOptions } from 'node:child_process'
@@ -9,10 +12,10 @@ import { freePort } from '../support/sockets.ts'
 import { APPLICATION, answered, ask, Command } from './commands.ts'
 
 interface Pair {
-  /** The one that must live. */
+  /** The process that must keep running. */
   readonly tested: readonly string[]
   readonly peer: readonly string[]
-  /** Where requests are answered while both are there. */
+  /** The address at which requests are served while both run. */
   readonly port: number
 }
 
@@ -89,23 +92,23 @@ const pairs: Readonly<Record<string, MakePair>> = {
   },
 }
 
-/** Its log is read, so that it is known when it has started. (An IPC channel would keep it alive.) */
+/** Its log is read, to know when it has started. (An IPC channel would keep it alive.) */
 const LOGGED: StdioOptions = ['ignore', 'pipe', 'ignore']
 
-/** Of a peer that was killed. */
+/** The address of a peer that was killed. */
 async function killed(peer: Command): Promise<void> {
   peer.process.kill('SIGKILL')
   await peer.exited
 }
 
-/** A process that has ended and is not yet buried has no such file. */
+/** A process that has exited and was not reaped yet has no such file. */
 function runs(pid: number): boolean {
   return existsSync(`/proc/${pid}/exe`)
 }
 
 for (const [name, make] of Object.entries(pairs)) {
   describe(`gantry ${name}`, () => {
-    it('lives while its peer is not there yet, and after it has gone, and serves when it is back', () =>
+    it('keeps running before its peer starts and after it has exited, and serves when it returns', () =>
       withDirectory(async (directory) => {
         const { tested, peer, port } = await make(directory)
         const command = new Command(tested, LOGGED)
@@ -113,7 +116,7 @@ for (const [name, make] of Object.entries(pairs)) {
         try {
           await command.logged('ready')
           for (let round = 0; round < 3; round++) {
-            // Starting takes the peer longer than a first try to reach it takes the other.
+            // The peer takes longer to start than the first dial takes.
             const next = new Command(peer, 'ignore')
             peers.push(next)
             await Promise.race([answered(next, port), command.exited])
@@ -127,7 +130,7 @@ for (const [name, make] of Object.entries(pairs)) {
       }))
 
     for (const state of ['absent', 'gone', 'stopped'] as const) {
-      it(`ends with 0 when it is told to while its peer is ${state}`, () =>
+      it(`exits with 0 at SIGTERM while its peer is ${state}`, () =>
         withDirectory(async (directory) => {
           const { tested, peer, port } = await make(directory)
           const command = new Command(tested, LOGGED)
@@ -155,7 +158,7 @@ describe('supervisors', () => {
     up: (port: number) => ['up', APPLICATION, '--listen', `127.0.0.1:${port}`],
     'up --dev': (port: number) => ['up', APPLICATION, '--dev', '--listen', `127.0.0.1:${port}`],
   })) {
-    it(`(gantry ${name}) live when all their children end, and start them again`, () =>
+    it(`(gantry ${name}) keep running when all their children exit, and restart them`, () =>
       withDirectory(async () => {
         const port = await freePort()
         const command = new Command(argv(port), 'ignore')
@@ -172,10 +175,10 @@ describe('supervisors', () => {
         }
       }))
 
-    it(`(gantry ${name}) make children go on that were stopped (SIGSTOP), and end with them`, () =>
+    it(`(gantry ${name}) continue stopped children (SIGSTOP), and exit with them`, () =>
       withDirectory(async () => {
         const port = await freePort()
-        // Without a deadline, so that it is not by force that they end.
+        // Without a deadline, so that the children are not killed.
         const command = new Command([...argv(port), '--drain-timeout', 'none'], 'ignore')
         try {
           await answered(command, port)
@@ -190,12 +193,12 @@ describe('supervisors', () => {
       }))
   }
 
-  it('of workers make them go on that were stopped (SIGSTOP), and end with them', () =>
+  it('of workers continue stopped workers (SIGSTOP), and exit with them', () =>
     withDirectory(async (directory) => {
       const { tested, port } = await pairs['proxy --workers 2']!(directory)
       const command = new Command([...tested, '--queue-timeout', '10ms', '--drain-timeout', 'none'], 'ignore')
       try {
-        // 503: it listens.
+        // 503: the worker listens.
         while (command.children.length < 2) await ask(port)
         const { children } = command
         for (const child of children) process.kill(child, 'SIGSTOP')

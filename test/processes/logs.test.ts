@@ -1,4 +1,4 @@
-/** No write of a log ends a server or a supervisor, keeps a request, or holds up a stop: whatever reads its streams, or does not. */
+/** No log write ends a server or a supervisor, blocks a request, or delays a stop, whatever reads its streams. */
 
 import assert from 'node:assert/strict'
 import { join } from 'node:path'
@@ -8,12 +8,12 @@ import { freePort } from '../support/sockets.ts'
 import { APPLICATION, answered, ask, Command } from './commands.ts'
 import { readers } from './readers.ts'
 
-/** Access lines of so many bytes fill every pipe and socket soon. */
+/** Access lines of this length soon fill every pipe and socket. */
 const LONG = `/?${'x'.repeat(4_000)}`
 const REQUESTS = 120
 
 interface Arrangement {
-  /** @returns the command line of what is tested, and of a peer that it needs */
+  /** @returns the command lines of the tested process and of a peer that it needs */
   argv(port: number, directory: string): { tested: string[]; peer?: string[] }
   /** One of its processes crashes. */
   crash?(command: Command, port: number): Promise<unknown>
@@ -78,7 +78,7 @@ for (const [reader, make] of Object.entries(readers)) {
         }))
     }
 
-    it('gantry health gives its verdict', () =>
+    it('gantry health exits with its result', () =>
       withDirectory(async (directory) => {
         const [out, err] = [make(directory), make(directory)]
         const command = new Command(['health', `unix:${join(directory, 'nobody')}`], ['ignore', out.stdio, err.stdio])
@@ -87,7 +87,7 @@ for (const [reader, make] of Object.entries(readers)) {
         err.close()
       }))
 
-    it('a command line that is wrong ends with 1', () =>
+    it('a wrong command line exits with 1', () =>
       withDirectory(async (directory) => {
         const [out, err] = [make(directory), make(directory)]
         const command = new Command(['proxy', '--nonsense'], ['ignore', out.stdio, err.stdio])

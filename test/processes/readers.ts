@@ -1,4 +1,4 @@
-/** What may be at the other end of a process's standard streams: readers that have gone, that stall, and disks that are full. */
+/** The other ends of a process's standard streams: readers that have closed, that stall, and full disks. */
 
 import { execFileSync } from 'node:child_process'
 import { closeSync, constants, openSync, readSync, writeSync } from 'node:fs'
@@ -11,7 +11,7 @@ export interface Reader {
 
 const { O_RDWR, O_NONBLOCK } = constants
 
-/** A pipe with a name in `directory`, full from the start unless told otherwise; its writers block, as those of a shell's pipes do. */
+/** A named pipe in `directory`, full at the start by default; its writers block, as those of a shell's pipes do. */
 export class Pipe implements Reader {
   readonly stdio: number
   readonly #path: string
@@ -32,7 +32,7 @@ export class Pipe implements Reader {
     }
   }
 
-  /** What is in it now. */
+  /** Its contents now. */
   read(): string {
     const bytes = Buffer.alloc(64 * 1024)
     let text = ''
@@ -43,12 +43,12 @@ export class Pipe implements Reader {
     }
   }
 
-  /** The reader goes. */
+  /** Closes the reading end. */
   leave(): void {
     closeSync(this.#reader)
   }
 
-  /** There is a reader again. */
+  /** Opens a reading end again. */
   returns(): void {
     this.#reader = openSync(this.#path, O_RDWR | O_NONBLOCK)
   }
@@ -58,7 +58,7 @@ export class Pipe implements Reader {
   }
 }
 
-/** What it gives; undefined where it would have to wait. */
+/** Reads; undefined if that would block. */
 function attempt(act: () => number): number | undefined {
   try {
     return act()
@@ -86,6 +86,6 @@ export const readers: Readonly<Record<string, (directory: string) => Reader>> = 
     }
     return { stdio: pipe.stdio, close }
   },
-  // As systemd's journal is, and every stream of a child of Node's. Full once it holds some 300 KB.
+  // As for systemd's journal, and every stream of a child of Node. Full with some 300 KB.
   'a Unix socket that nobody reads': () => ({ stdio: 'pipe', close: () => {} }),
 }

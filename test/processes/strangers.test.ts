@@ -1,4 +1,7 @@
-/** Strangers where links are made: connections that prove nothing are bounded, and do not last until their handshake is too late. */
+/**
+ * Connections without a handshake, where links are accepted: they are limited in number, before their handshake times
+ * out.
+ */
 
 import assert from 'node:assert/strict'
 import { connect, type NetConnectOpts, type Socket } from 'node:net'
@@ -11,12 +14,12 @@ import { Serving } from '../container/serving.ts'
 import { FakeClock } from '../support/clock.ts'
 import { RecordingLog } from '../support/log.ts'
 
-/** As many as may wait, and one. */
+/** One more than the limit. */
 const COUNT = 129
 /** The beginning of a HELLO. */
 const FIRST = Buffer.of(0xc1)
 
-/** Resolves once one of `COUNT` strangers was disconnected. Time stands still, so that none is by its handshake's timeout. */
+/** Resolves when one of `COUNT` strangers is disconnected. Time stands still, so that no handshake times out. */
 async function knock(target: NetConnectOpts): Promise<number> {
   const sockets: Socket[] = []
   const gone = Promise.withResolvers<number>()
@@ -31,7 +34,9 @@ async function knock(target: NetConnectOpts): Promise<number> {
   return first
 }
 
-test('a proxy that containers join disconnects the eldest of those that do not', { timeout: 20_000 }, async () => {
+test('a proxy that containers join disconnects the oldest without a handshake', {
+  timeout: 20_000,
+}, async () => {
   const argv = ['--listen', '127.0.0.1:0', '--join-listen', '127.0.0.1:0']
   const { values } = parseOptions(proxyOptions, argv, { GANTRY_TOKEN: 'secret' })
   const proxy = await serveProxy(values, { log: new RecordingLog(), clock: new FakeClock() })
@@ -39,7 +44,7 @@ test('a proxy that containers join disconnects the eldest of those that do not',
   await proxy.drain()
 })
 
-test('a container disconnects the eldest of those that begin a link and do not go on', {
+test('a container disconnects the oldest connection whose handshake is not complete', {
   timeout: 20_000,
 }, async () => {
   const serving = await Serving.start(() => [], [], {

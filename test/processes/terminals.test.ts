@@ -1,4 +1,4 @@
-/** Terminals that are paused (Ctrl-S) or closed, by script(1), which makes one for the command that it runs. */
+/** Terminals that are paused (Ctrl-S) or closed, created by script(1) for its command. */
 
 import assert from 'node:assert/strict'
 import { type ChildProcess, spawn } from 'node:child_process'
@@ -13,7 +13,7 @@ import { Pipe } from './readers.ts'
 const script = ['/usr/bin/script', '/bin/script'].find((path) => existsSync(path))
 const skip = script === undefined && process.env['CI'] !== 'true' ? 'script(1) is not installed' : false
 
-/** Past this a process that should have ended is killed, so that its test fails, ms. */
+/** After this time a process that should have ended is killed, so that its test fails, ms. */
 const PATIENCE = 60_000
 
 class Terminal {
@@ -21,7 +21,7 @@ class Terminal {
 
   constructor(argv: readonly string[], output: number | 'ignore') {
     const command = `exec ${process.execPath} ${repositoryFile('gantry.ts')} ${argv.join(' ')}`
-    // Its own end of the terminal takes nothing more once its output does not.
+    // script reads nothing more from the terminal while its own output is blocked.
     this.script = spawn(script!, ['-q', '-c', command, '/dev/null'], { stdio: ['ignore', output, 'ignore'] })
   }
 
@@ -32,7 +32,7 @@ class Terminal {
   }
 }
 
-/** Resolves when the process has ended by itself. */
+/** Resolves when the process has exited by itself. */
 async function ended(pid: number): Promise<void> {
   const late = Date.now() + PATIENCE
   while (existsSync(`/proc/${pid}/exe`)) {
@@ -52,7 +52,7 @@ const commands: Readonly<Record<string, (port: number) => string[]>> = {
 
 describe('terminals', { skip }, () => {
   for (const [name, argv] of Object.entries(commands)) {
-    it(`that are paused keep gantry ${name} neither from answering nor from stopping`, () =>
+    it(`that are paused prevent gantry ${name} neither from answering nor from stopping`, () =>
       withDirectory(async (directory) => {
         const port = await freePort()
         const pipe = new Pipe(directory)
@@ -67,7 +67,7 @@ describe('terminals', { skip }, () => {
         pipe.leave()
       }))
 
-    it(`that are closed end gantry ${name}, and no process of it stays`, () =>
+    it(`that are closed end gantry ${name}, and leave no process of it`, () =>
       withDirectory(async () => {
         const port = await freePort()
         const terminal = new Terminal(argv(port), 'ignore')

@@ -45,7 +45,7 @@ describe('deadlines', () => {
     assert.equal(item.expired, 1)
   })
 
-  it('that passed while this process stood still are judged after what waits in the sockets was read', async () => {
+  it('that passed while this process was stopped take effect after its sockets were read', async () => {
     const clock = new FakeClock()
     const deadlines = new Deadlines(clock, 100)
     const [answered, late] = [new Item(clock.now() + 1_000), new Item(clock.now() + 1_000)]

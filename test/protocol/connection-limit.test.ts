@@ -7,7 +7,7 @@ import { RecordingLog } from '../support/log.ts'
 class Client implements LimitedConnection {
   waitingSince: number
   dismissed = false
-  /** A request has come that nobody has looked at yet. */
+  /** A request has arrived and was not read yet. */
   asks = false
 
   constructor(waitingSince: number) {
@@ -33,14 +33,14 @@ function setUp(most: number, waiting: readonly number[]) {
   return { clock, log, limit, clients, set }
 }
 
-test('below the limit there is room, and nobody is ended', () => {
+test('below the limit there is room, and no connection is closed', () => {
   const { limit, clients, set, log } = setUp(3, [60_000, 60_000])
   assert.equal(limit.admit(0, set), true)
   assert.ok(clients.every(({ dismissed }) => !dismissed))
   assert.deepEqual(log.lines, [])
 })
 
-test('who has been idle for a second makes room', () => {
+test('a connection that was idle for a second makes room', () => {
   const { limit, clients, set } = setUp(3, [-BUSY, 100, 1_000])
   assert.equal(limit.admit(0, set), true)
   assert.deepEqual(
@@ -50,7 +50,7 @@ test('who has been idle for a second makes room', () => {
   assert.equal(set.size, 2)
 })
 
-test('of those that are idle for less, the one that is for longest makes room', () => {
+test('of connections idle for less than a second, the one idle for longest makes room', () => {
   const { limit, clients, set } = setUp(4, [-BUSY, 110, 130, 120])
   assert.equal(limit.admit(0, set), true)
   assert.deepEqual(
@@ -59,13 +59,13 @@ test('of those that are idle for less, the one that is for longest makes room', 
   )
 })
 
-test('where all are busy there is no room', () => {
+test('when all connections are busy there is no room', () => {
   const { limit, clients, set } = setUp(2, [-BUSY, -BUSY])
   assert.equal(limit.admit(0, set), false)
   assert.ok(clients.every(({ dismissed }) => !dismissed))
 })
 
-test('who came just now is not ended, since its request may be on its way', () => {
+test('a new connection is not closed, since its request may be on its way', () => {
   const { limit, clients, set, clock } = setUp(2, [99, 0])
   assert.equal(limit.admit(0, set), false)
   clock.advance(1)
@@ -76,7 +76,7 @@ test('who came just now is not ended, since its request may be on its way', () =
   )
 })
 
-test('who has sent a request that was not looked at yet is not ended', () => {
+test('a connection with an unread request is not closed', () => {
   const { limit, clients, set } = setUp(2, [5_000, 5_000])
   clients[0]!.asks = true
   assert.equal(limit.admit(0, set), true)
@@ -89,7 +89,7 @@ test('who has sent a request that was not looked at yet is not ended', () => {
   assert.equal(limit.admit(0, set), false)
 })
 
-test('of many that are idle several are ended at a time, but not more than one in 32', () => {
+test('of many idle connections several are closed at a time, but at most one in 32', () => {
   const { limit, clients, set } = setUp(
     320,
     Array.from({ length: 320 }, () => 5_000),
@@ -99,7 +99,7 @@ test('of many that are idle several are ended at a time, but not more than one i
   assert.equal(set.size, 310)
 })
 
-test('the limit may be passed by those whose protocol is not known yet, which are counted too', () => {
+test('connections whose protocol is not known yet may exceed the limit, and are counted too', () => {
   const { limit, clients, set } = setUp(2, [-BUSY, -BUSY])
   const visitors = new Set([new Client(0)])
   assert.equal(limit.admit(2, visitors, set), true)
@@ -110,7 +110,7 @@ test('the limit may be passed by those whose protocol is not known yet, which ar
   assert.ok(clients.every(({ dismissed }) => !dismissed))
 })
 
-test('it is said once that the limit is reached, and once that it no longer is, with what that has cost', () => {
+test('reaching the limit is logged once, and its end once, with the connections closed and refused', () => {
   const { limit, set, log } = setUp(10, [...Array.from({ length: 9 }, () => -BUSY), 5_000])
   for (let client = 0; client < 5; client++) {
     if (limit.admit(0, set)) set.add(new Client(BUSY))

@@ -19,7 +19,7 @@ for (const [limit, open, each, fit] of [
   [1_024, 24, 2, 372],
   [20_024, 24, 1, 18_000],
   [20_024, 24, 2, 9_000],
-  // So few that half of them are kept back.
+  // So few that half of them are reserved.
   [64, 24, 1, 20],
   [64, 24, 2, 10],
   [24, 24, 1, 1],
@@ -30,17 +30,17 @@ for (const [limit, open, each, fit] of [
   })
 }
 
-test('more connections than fit are allowed, and warned of', () => {
+test('more connections than fit are allowed with a warning', () => {
   const log = new RecordingLog()
   const fit = mostConnections(undefined, 1, log)
   assert.equal(mostConnections(fit - 10, 1, log), fit - 10)
   assert.equal(log.lines.length, 0)
   assert.equal(mostConnections(1e9, 1, log), 1e9)
-  assert.match(log.lines[0]!.message, /^--max-connections 1000000000 is more than ulimit -n has room for/)
+  assert.match(log.lines[0]!.message, /^--max-connections 1000000000 is more than ulimit -n allows/)
 })
 
 for (const code of ['EMFILE', 'ENFILE']) {
-  test(`a shortage (${code}) is said once, and its end once`, () => {
+  test(`a shortage (${code}) is logged once, and its end once`, () => {
     const [clock, log] = [new FakeClock(), new RecordingLog()]
     let short = false
     watchDescriptors(clock, log, () => {
@@ -59,7 +59,7 @@ for (const code of ['EMFILE', 'ENFILE']) {
   })
 }
 
-test('another failure is no shortage', () => {
+test('another error is no shortage', () => {
   const [clock, log] = [new FakeClock(), new RecordingLog()]
   watchDescriptors(clock, log, () => {
     throw Object.assign(new Error('no such file'), { code: 'ENOENT' })

@@ -616,7 +616,7 @@ describe('environ.gantry', () => {
     assert.deepEqual(outcomes, [[200, 3, undefined]])
   })
 
-  it('tells everybody how the response ended and why it was aborted, though one of them throws, and settles', async () => {
+  it('runs every callback about the end of the response and its abort although one throws, and settles', async () => {
     const told: string[] = []
     const broken = (): never => {
       throw new Error('a callback')

@@ -11,7 +11,7 @@ const nextTurn = (): Promise<void> => new Promise((resolve) => setImmediate(reso
 interface Made {
   stream: Duplex
   socket: WebSocketStream
-  /** What has arrived at the other end. */
+  /** Bytes that have arrived at the other end. */
   arrived(): Promise<Buffer>
   ended(): boolean
 }
@@ -28,8 +28,8 @@ function made(): Made {
   return { stream, socket: new WebSocketStream(stream), arrived, ended: () => ended }
 }
 
-describe('a WebSocket that a drain ends', () => {
-  it('gets close code 1001 between two frames, and nothing of the application after it', async () => {
+describe('a WebSocket that a drain closes', () => {
+  it('gets close code 1001 between two frames, and nothing from the application after it', async () => {
     const { stream, socket, arrived, ended } = made()
     stream.write(hello)
     assert.equal(socket.goAway(), true)
@@ -41,11 +41,11 @@ describe('a WebSocket that a drain ends', () => {
     await called.promise
     stream.end(text('late'))
     assert.deepEqual(await arrived(), Buffer.concat([hello, GOING_AWAY]))
-    // The application ends the connection, which is its right.
+    // The application may end the connection.
     assert.equal(ended(), true)
   })
 
-  it('gets it before the application has sent anything', async () => {
+  it('gets it even before the application has sent anything', async () => {
     const { socket, arrived } = made()
     assert.equal(socket.goAway(), true)
     assert.deepEqual(await arrived(), Buffer.from(GOING_AWAY))
@@ -69,7 +69,7 @@ describe('a WebSocket that a drain ends', () => {
     assert.deepEqual(await arrived(), Buffer.concat([hello, GOING_AWAY]))
   })
 
-  it('gets the end of a frame that comes with the end of the stream', async () => {
+  it('gets it after a frame that ends with the stream', async () => {
     const { stream, socket, arrived, ended } = made()
     stream.write(hello.subarray(0, 3))
     socket.goAway()
@@ -78,7 +78,7 @@ describe('a WebSocket that a drain ends', () => {
     assert.equal(ended(), true)
   })
 
-  it('gets none when the application has sent a close frame, or has begun one, and may finish', async () => {
+  it('gets none when the application has begun or sent a close frame, and may finish', async () => {
     const close = Buffer.of(0x88, 2, 0x0f, 0xa0)
     for (const length of [1, 4]) {
       const { stream, socket, arrived, ended } = made()
@@ -97,7 +97,7 @@ describe('a WebSocket that a drain ends', () => {
     assert.equal((await arrived()).length, 0)
   })
 
-  it('sees strings in their encoding, and views of any kind', async () => {
+  it('counts strings in their encoding, and views of any kind', async () => {
     const { stream, socket, arrived } = made()
     stream.write('\x81\x03abc', 'latin1')
     stream.write('8103', 'hex')
@@ -107,7 +107,7 @@ describe('a WebSocket that a drain ends', () => {
     assert.deepEqual(await arrived(), Buffer.concat([text('abc'), text('def'), GOING_AWAY]))
   })
 
-  it('refuses what a stream refuses', () => {
+  it('rejects what a stream rejects', () => {
     const { stream } = made()
     const plain = duplexPair()[0]
     for (const wrong of [null, 7]) {

@@ -63,13 +63,13 @@ describe('listen', () => {
     const cases: readonly { keepAlive: number | undefined; due: number | undefined }[] = [
       { keepAlive: undefined, due: 60_000 },
       { keepAlive: 30_000, due: 30_000 },
-      // Less than the system can do is a second, not its default of two hours.
+      // Less than the system supports is a second, not the default of two hours.
       { keepAlive: 1, due: 1_000 },
       { keepAlive: 1e12, due: 32_767_000 },
       { keepAlive: Number.POSITIVE_INFINITY, due: undefined },
     ]
     for (const { keepAlive, due } of cases) {
-      it(`asks after ${due} ms where ${keepAlive} is given`, async () => {
+      it(`probes after ${due} ms if ${keepAlive} is given`, async () => {
         const accepted = Promise.withResolvers<Socket>()
         const listener = await listen(tcp(0), { log: silent, keepAlive }, accepted.resolve)
         open.push(listener)
@@ -78,7 +78,7 @@ describe('listen', () => {
         const server = await accepted.promise
         const left = keepAliveDue(port, server.remotePort!)
         if (due === undefined) assert.equal(left, undefined)
-        // A busy machine may have let a second pass, after which it stands at the next question.
+        // On a busy machine a second may have passed, after which the timer shows the next probe.
         else assert.ok(left! <= due + 100 && left! > (due > 1_000 ? due / 2 : -1), `${left} ms are left of ${due}`)
         client.destroy()
         server.destroy()

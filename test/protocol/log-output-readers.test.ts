@@ -1,4 +1,4 @@
-/** A log whose reader stalls, goes, and comes back. */
+/** A log whose reader stalls, closes, and returns. */
 
 import assert from 'node:assert/strict'
 import { closeSync, openSync } from 'node:fs'
@@ -17,7 +17,7 @@ function withPipe(
   })
 }
 
-/** What comes through the pipe once it is read, line by line, without what filled it. */
+/** The lines read from the pipe, without those that filled it. */
 async function linesOf(pipe: Pipe, count: number): Promise<string[]> {
   let text = ''
   for (;;) {
@@ -31,7 +31,7 @@ async function linesOf(pipe: Pipe, count: number): Promise<string[]> {
 for (const immediate of [false, true]) {
   const kind = immediate ? 'immediate' : 'gathered'
 
-  test(`lines that wait for a reader come once it reads again, and how many were lost meanwhile (${kind})`, () =>
+  test(`buffered lines are written when a stalled reader reads again, and how many were lost (${kind})`, () =>
     withPipe(async (pipe, open) => {
       const output = open({ limit: 30, immediate })
       for (let line = 1; line <= 10; line++) output.write(`line ${line}\n`)
@@ -47,7 +47,7 @@ for (const immediate of [false, true]) {
       pipe.leave()
     }))
 
-  test(`lines that cannot be written are counted, and their number is said once lines can be again (${kind})`, () =>
+  test(`lines that cannot be written are counted, and their number is written when possible (${kind})`, () =>
     withPipe(async (pipe, open) => {
       pipe.read()
       const output = open({ immediate })
@@ -67,11 +67,11 @@ for (const immediate of [false, true]) {
     }))
 }
 
-test('the line that says how many were lost may be lost itself, and its lines are still counted', () =>
+test('the line that reports lost lines may be lost itself, and the lines are still counted', () =>
   withPipe(async (pipe, open) => {
     const output = open({ limit: 10, immediate: true, lost: (count) => `${count} lost` })
     for (let line = 1; line <= 5; line++) output.write(`line ${line}\n`)
-    // The first waits, four were dropped; now the batch that says so is lost too.
+    // The first line waits, four were dropped; now the batch that reports it is lost too.
     pipe.leave()
     output.flushSync()
     output.write('line 6\n')
@@ -84,7 +84,7 @@ test('the line that says how many were lost may be lost itself, and its lines ar
     pipe.leave()
   }))
 
-test('a line of which only the beginning was written spoils none that follows', () =>
+test('a line that was written in part does not corrupt the next one', () =>
   withPipe(async (pipe, open) => {
     pipe.read()
     const output = open({ immediate: true, lost: (count) => `${count} lost` })
@@ -101,7 +101,7 @@ test('a line of which only the beginning was written spoils none that follows', 
     pipe.leave()
   }))
 
-test('however many lines a process says at its end, it waits for a reader that has stalled but half a second', () =>
+test('however many lines a process writes at its exit, it waits for a stalled reader only half a second', () =>
   withPipe(async (pipe, open) => {
     const waits: number[] = []
     const { wait } = Atomics
@@ -125,7 +125,7 @@ test('however many lines a process says at its end, it waits for a reader that h
     pipe.leave()
   }))
 
-test('a descriptor that is closed, or only read, loses lines and nothing else', async () => {
+test('a descriptor that is closed or read-only loses lines and has no other effect', async () => {
   const descriptor = openSync(import.meta.filename, 'r')
   const outputs = [new LogOutput(descriptor), new LogOutput(9_999), new LogOutput(9_999, { immediate: true })]
   for (const output of outputs) {

@@ -30,7 +30,7 @@ test('closing writes every line in order', async () => {
   assert.equal(text, lines.join(''))
 })
 
-test('a line that comes while others are being written is written after them', async () => {
+test('a line that is logged while others are being written is written after them', async () => {
   const text = await written(async (open) => {
     const output = open()
     output.write('a\n')
@@ -42,7 +42,7 @@ test('a line that comes while others are being written is written after them', a
   assert.deepEqual(text.split('\n').sort(), ['', 'a', 'b', 'c'])
 })
 
-test('what waits is written at once when the process is about to end', async () => {
+test('buffered lines are written at once when the process is about to exit', async () => {
   const text = await written((open) => {
     const output = open()
     output.write('a\n')
@@ -52,7 +52,7 @@ test('what waits is written at once when the process is about to end', async () 
   assert.equal(text, 'a\nä\n')
 })
 
-test('lines beyond the limit are dropped, and a line says how many', async () => {
+test('lines beyond the limit are dropped, and a line reports how many', async () => {
   const text = await written(async (open) => {
     const output = open({ limit: 8 })
     for (const line of ['1234\n', '5678\n', '9\n', 'abcdef\n']) output.write(line)
@@ -63,7 +63,7 @@ test('lines beyond the limit are dropped, and a line says how many', async () =>
   assert.equal(JSON.parse(third!).dropped, 2)
 })
 
-test('a log that cannot be written ends nothing', async () => {
+test('a log that cannot be written does not end the process', async () => {
   const descriptor = openSync(import.meta.filename, 'r')
   const output = new LogOutput(descriptor)
   output.write('a\n')
@@ -73,11 +73,11 @@ test('a log that cannot be written ends nothing', async () => {
   closeSync(descriptor)
 })
 
-test('lines of two that share a pipe are never mixed, though its reader is slow', () =>
+test('lines of two processes that share a pipe are never mixed, even if its reader is slow', () =>
   withDirectory(async (directory) => {
     const path = `${directory}/pipe`
     execFileSync('mkfifo', [path])
-    // Opened for both, so that neither end waits for the other.
+    // Opened for reading and writing, so that neither open waits for the other.
     const descriptor = openSync(path, 'r+')
     const lines = ['a', 'b'].map((letter) => Array.from({ length: 300 }, (_, at) => letter.repeat(500 + (at % 400))))
     const outputs = lines.map(() => new LogOutput(descriptor, { shared: true }))
@@ -101,7 +101,7 @@ test('lines of two that share a pipe are never mixed, though its reader is slow'
       )
   }))
 
-test('a line that is longer than a pipe takes at once leaves by itself, whole', async () => {
+test('a line that is longer than a pipe accepts at once is written by itself, whole', async () => {
   const long = 'x'.repeat(10_000)
   const text = await written(async (open) => {
     const output = open({ shared: true })

@@ -105,7 +105,7 @@ test('what follows a double dash is an argument', () => {
   assert.equal(parse(['--', '--odd-name.ts']).values.module, '--odd-name.ts')
 })
 
-test('arguments of the application follow a double dash, as they are, and after what is missing', () => {
+test('arguments of the application follow a double dash unchanged, after missing positional arguments', () => {
   const table = {
     module: { kind: 'text', positional: true, required: true, value: 'MODULE', sentence: 'What runs.' },
     rest: { kind: 'text', positional: true, list: true, rest: true, value: 'ARGUMENT', sentence: 'What it gets.' },

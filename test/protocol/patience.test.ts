@@ -6,7 +6,7 @@ import { FakeClock } from '../support/clock.ts'
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
 
 suite('a timeout that judges a peer', () => {
-  test('passes after its time, and after what waits in the sockets was read', async () => {
+  test('passes after its time, and after the sockets were read', async () => {
     const clock = new FakeClock()
     const order: string[] = []
     patiently(clock, 1_000, () => order.push('judged'))
@@ -19,7 +19,7 @@ suite('a timeout that judges a peer', () => {
     assert.deepEqual(order, ['timer', 'judged'])
   })
 
-  test('counts a pause of this process, however long, as half of its time at the most', async () => {
+  test('counts a pause of this process, however long, as at most half of its time', async () => {
     const clock = new FakeClock()
     let judged = false
     patiently(clock, 1_000, () => (judged = true))
@@ -33,7 +33,7 @@ suite('a timeout that judges a peer', () => {
     assert.equal(judged, true)
   })
 
-  test('passes although every look comes late', async () => {
+  test('passes although every check is late', async () => {
     const clock = new FakeClock()
     let judged = false
     patiently(clock, 1_000, () => (judged = true))
@@ -42,7 +42,7 @@ suite('a timeout that judges a peer', () => {
     assert.equal(judged, true)
   })
 
-  test('passes for no cancelled one, not even between its timer and the poll of the sockets', async () => {
+  test('does not pass after it is cancelled, not even between its timer and the poll of the sockets', async () => {
     const clock = new FakeClock()
     let judged = 0
     patiently(clock, 1_000, () => judged++).cancel()

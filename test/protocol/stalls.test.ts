@@ -1,4 +1,4 @@
-/** Clients that take no bytes, on each wire that has clients, and upgraded streams that are silent. */
+/** Clients that accept no bytes, on each wire that has clients, and upgraded streams that are silent. */
 
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
@@ -48,14 +48,14 @@ const wires: readonly Wire[] = [
 ]
 
 const MIB = 1024 * 1024
-/** More than the system's buffers hold on loopback. */
+/** More than the system's buffers hold on the loopback interface. */
 const MUCH = Buffer.alloc(16 * MIB)
 const WRITE = 10_000
 const IDLE = 60_000
-/** How much later than a timeout its end may be seen: a quarter of it, and a few rounds of its watcher. */
+/** How much later than a timeout its effect may be seen: a quarter of it, and a few ticks of its watcher. */
 const late = (timeout: number): number => timeout / 4 + 1_500
 
-/** A client that reads nothing until it is told to. */
+/** A client that does not read until the test says so. */
 class Client {
   readonly socket: Socket
   read = 0
@@ -77,7 +77,7 @@ class Client {
     return client
   }
 
-  /** Takes `bytes` more, and nothing further. */
+  /** Reads `bytes` more, and nothing further. */
   async take(bytes: number): Promise<void> {
     const end = this.read + bytes
     this.socket.resume()
@@ -85,7 +85,7 @@ class Client {
     this.socket.pause()
   }
 
-  /** How the connection ended, once all that came has been read. */
+  /** How the connection ended, after everything received was read. */
   async end(): Promise<string> {
     this.socket.resume()
     await until(() => this.ended !== undefined)
@@ -93,7 +93,7 @@ class Client {
   }
 }
 
-/** Resolves once the client's system takes no more. */
+/** Resolves when the client's system accepts no more bytes. */
 async function blocked(serving: Serving): Promise<void> {
   await until(() => (serving.sockets[0]?.writableLength ?? 0) > 0)
   await still(() => takenBySystem(serving.sockets[0]!) ?? -1)
@@ -111,7 +111,7 @@ const start101: Application = (environ, start) => {
   return []
 }
 
-/** Hands each upgraded stream to `use`. */
+/** Passes each upgraded stream to `use`. */
 const upgrading =
   (use: (stream: Duplex) => void): Application =>
   (environ, start) => {
@@ -145,7 +145,7 @@ const responses: readonly {
 ]
 
 for (const { name, start, request, upgrade } of wires) {
-  describe(`a client over ${name} that takes nothing`, () => {
+  describe(`a client over ${name} that accepts no bytes`, () => {
     for (const { what, headers, body } of responses) {
       it(`of a response ${what} is reset, its request aborted and named in the log`, async () => {
         const clock = new FakeClock()
@@ -164,13 +164,13 @@ for (const { name, start, request, upgrade } of wires) {
         assert.equal(await client.end(), 'ECONNRESET')
         assert.ok(client.read < MUCH.length)
         const { requestId } = serving.environs[0]!.gantry
-        const message = 'the client took no byte of its response for 10 s (--send-timeout): its connection is reset'
+        const message = 'the client accepted no byte of its response for 10 s (--send-timeout): its connection is reset'
         assert.deepEqual(stallLines(serving), [{ requestId, message }])
         if (what === 'that goes on') assert.equal(serving.environs[0]!.gantry.signal.reason?.code, 'DEADLINE')
       })
     }
 
-    it('after its FIN is reset as any other', async () => {
+    it('after its FIN is reset like any other', async () => {
       const clock = new FakeClock()
       const application: Application = (_, startResponse) => {
         startResponse('200 OK', [])
@@ -211,7 +211,7 @@ for (const { name, start, request, upgrade } of wires) {
         assert.equal(await client.end(), 'ECONNRESET')
         assert.equal(signal.reason?.code, 'DEADLINE')
         const message =
-          'the client took no byte of an upgraded stream for 10 s (--send-timeout): its connection is reset'
+          'the client accepted no byte of an upgraded stream for 10 s (--send-timeout): its connection is reset'
         assert.deepEqual(stallLines(serving), [{ requestId, message }])
       })
     }
@@ -239,7 +239,7 @@ for (const { name, start, request, upgrade } of wires) {
   })
 
   describe(`an upgraded stream over ${name}`, () => {
-    it('lives as long as a client takes some of one large write, of whose end nobody has heard', async () => {
+    it('continues while a client reads parts of one large write that is not complete', async () => {
       const clock = new FakeClock()
       let written = false
       const application = upgrading((stream) => void stream.write(Buffer.alloc(96 * MIB), () => (written = true)))
@@ -249,7 +249,7 @@ for (const { name, start, request, upgrade } of wires) {
       await blocked(serving)
       for (let round = 0; round < 4; round++) {
         const taken = takenBySystem(serving.sockets[0]!)!
-        // As much as makes the system ask for more.
+        // Enough that the system asks for more.
         while (takenBySystem(serving.sockets[0]!) === taken) await client.take(64 * 1024)
         await blocked(serving)
         clock.advance(WRITE - 500)
@@ -259,7 +259,7 @@ for (const { name, start, request, upgrade } of wires) {
       await until(() => serving.closed === 1)
     })
 
-    it('that is silent in both directions for the idle timeout is closed, and the application told', async () => {
+    it('that is silent in both directions for the idle timeout is closed, also for the application', async () => {
       const clock = new FakeClock()
       let stream: Duplex | undefined
       let received = 0
@@ -273,7 +273,7 @@ for (const { name, start, request, upgrade } of wires) {
       await until(() => stream !== undefined)
       await client.take(1)
       for (let round = 1; round <= 3; round++) {
-        // Either direction is life.
+        // A byte in either direction restarts the timeout.
         clock.advance(IDLE - 500)
         if (round % 2 === 0) {
           stream!.write('a')
@@ -312,7 +312,7 @@ for (const { name, start, request, upgrade } of wires) {
   })
 }
 
-describe('a client that pipelines and takes none of its answers', () => {
+describe('a client that pipelines and reads none of its responses', () => {
   const bodies: Record<string, Application> = {
     HEAD: (_, start) => {
       start('200 OK', [['X-Filling', 'x'.repeat(1_000)]])
@@ -324,7 +324,7 @@ describe('a client that pipelines and takes none of its answers', () => {
     },
   }
   for (const [method, application] of Object.entries(bodies)) {
-    it(`is reset, also where answers have no body (${method})`, async () => {
+    it(`is reset, also if responses have no body (${method})`, async () => {
       const clock = new FakeClock()
       await using serving = await HttpServing.start(application, { clock, timeouts: { write: WRITE } })
       const client = await Client.to(serving)

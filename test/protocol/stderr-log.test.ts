@@ -26,7 +26,7 @@ test('guarding standard output does not change it before the application asks fo
   assert.deepEqual(guarded(code), { status: 0, stdout: 'false true' })
 })
 
-test('a guarded stream is the same object each time, and one that the application replaces is left alone', () => {
+test('a guarded stream is the same object each time, and one that the application replaces is not touched', () => {
   const code = `const same = process.stderr === process.stderr
     Object.defineProperty(process, 'stdout', { value: 'mine' })
     writeSync(1, same + ' ' + process.stdout)`

@@ -8,7 +8,7 @@ interface Frame {
   fin: boolean
   masked: boolean
   length: number
-  /** Bytes that say the length: lengths may be written longer than they need. */
+  /** The bytes of a length; lengths may use more bytes than they need. */
   wide: 0 | 2 | 8
 }
 
@@ -19,7 +19,7 @@ function encode({ opcode, fin, masked, length, wide }: Frame): Buffer {
   header[1] = (masked ? 0x80 : 0) | (extended === 8 ? 127 : extended === 2 ? 126 : length)
   if (extended === 2) header.writeUInt16BE(length, 2)
   else if (extended === 8) header.writeBigUInt64BE(BigInt(length), 2)
-  // A payload that looks like close frames.
+  // A payload that resembles close frames.
   return Buffer.concat([header, Buffer.alloc(length, 0x88)])
 }
 
@@ -56,7 +56,7 @@ describe('a frame tracker', () => {
     )
   })
 
-  it('finds the first boundary in bytes that begin anywhere, and none where there is none', () => {
+  it('finds the first boundary in bytes that begin anywhere, and none if there is none', () => {
     fc.assert(
       fc.property(fc.array(frame, { minLength: 1, maxLength: 6 }), fc.nat(), (given, seed) => {
         const frames = given.map(encode)
@@ -75,7 +75,7 @@ describe('a frame tracker', () => {
     )
   })
 
-  it('knows of a close frame from its first byte', () => {
+  it('recognises a close frame by its first byte', () => {
     const tracker = new FrameTracker()
     tracker.push(encode({ opcode: 1, fin: true, masked: false, length: 3, wide: 0 }))
     assert.equal(tracker.closed, false)
@@ -85,7 +85,7 @@ describe('a frame tracker', () => {
     assert.deepEqual([tracker.closed, tracker.atBoundary], [true, true])
   })
 
-  it('takes any bytes', () => {
+  it('accepts any bytes', () => {
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 200 }), (bytes) => {
         const tracker = new FrameTracker()

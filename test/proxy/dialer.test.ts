@@ -45,7 +45,7 @@ class Connecting extends EventEmitter {
     this.destroy()
   }
 
-  /** As the system says it. */
+  /** An error as the system reports it. */
   failWith(code: string): void {
     this.fail(Object.assign(new Error(code), { code }))
   }
@@ -105,7 +105,7 @@ class Scene {
     return container
   }
 
-  /** The latest dial is accepted by the system of whoever is there, and not answered. */
+  /** The system of the peer accepts the latest dial, and the peer does not answer. */
   async accept(): Promise<Duplex> {
     const [here, there] = duplexPair()
     this.sockets.at(-1)!.connect(here)
@@ -113,7 +113,7 @@ class Scene {
     return there
   }
 
-  /** Time goes by in steps in which answers can come. */
+  /** Advances the clock in steps, so that answers can arrive. */
   async pass(milliseconds: number): Promise<void> {
     for (let passed = 0; passed < milliseconds; passed += 250) {
       this.clock.advance(250)
@@ -121,7 +121,7 @@ class Scene {
     }
   }
 
-  /** Its link was ready, and falls silent: its container reads nothing any more. @returns to let it go on */
+  /** A link that was ready becomes silent: its container stops reading. @returns continues the container */
   async silence(container: Container): Promise<() => void> {
     const stream = container.streams[0]!
     stream.pause()
@@ -206,7 +206,7 @@ suite('a dialer', () => {
     assert.deepEqual(scene.log.messages('info'), ['container is reached again', 'container is ready'])
   })
 
-  test('says once that a container accepts a connection and does not answer, and once that it is reached', async () => {
+  test('logs once that a container accepts a connection and does not answer, and once that it is reached', async () => {
     const scene = new Scene()
     const there = await scene.accept()
     await scene.pass(4_750)
@@ -228,7 +228,7 @@ suite('a dialer', () => {
     assert.match(String(hint), /--upstream http:\/\/192\.0\.2\.1:8000/)
   })
 
-  test('does not wait for ever for a connection', async () => {
+  test('has a connect timeout', async () => {
     const scene = new Scene()
     scene.clock.advance(3_000)
     await turn()
@@ -322,7 +322,7 @@ suite('a dialer', () => {
   })
 })
 
-/** An application that answers when the test says so. */
+/** An application that responds when the test allows it. */
 class Held {
   readonly #waiting: (() => void)[] = []
 
@@ -342,7 +342,7 @@ class Held {
 }
 
 suite('a dialer whose link has fallen silent', () => {
-  /** With a request running there. */
+  /** With a request running on the silent link. */
   async function busy(method: string = 'POST'): Promise<{ scene: Scene; held: Held; client: Client; old: Container }> {
     const scene = new Scene()
     const held = new Held()
@@ -362,7 +362,7 @@ suite('a dialer whose link has fallen silent', () => {
     assert.deepEqual([scene.dials, client.outcome, scene.pool.members.length], [2, '504 UPSTREAM_TIMEOUT', 2])
   })
 
-  test('tries another connection after an hour at the latest, and not more often', async () => {
+  test('dials again after an hour at the latest, and not more often', async () => {
     const scene = new Scene()
     let dials = 0
     for (; scene.clock.now() < 24 * 3_600_000; dials++) {
@@ -376,7 +376,7 @@ suite('a dialer whose link has fallen silent', () => {
     assert.ok(dials > 24 && dials < 34, `${dials} connections in a day`)
   })
 
-  test('gives up that connection when the link is heard again, and loses nothing', async () => {
+  test('closes the new connection when the link answers again, and loses nothing', async () => {
     const { scene, held, client, old } = await busy()
     const goOn = await scene.silence(old)
     await scene.accept()
@@ -391,7 +391,7 @@ suite('a dialer whose link has fallen silent', () => {
   })
 
   for (const code of ['ECONNREFUSED', 'ENOENT', 'EHOSTUNREACH', 'ETIMEDOUT']) {
-    test(`takes the link for dead when another connection fails with ${code}`, async () => {
+    test(`considers the link dead when another connection fails with ${code}`, async () => {
       const { scene, client, old } = await busy()
       await scene.silence(old)
       scene.sockets[1]!.failWith(code)
@@ -401,7 +401,7 @@ suite('a dialer whose link has fallen silent', () => {
   }
 
   for (const code of ['EMFILE', 'EADDRNOTAVAIL', 'EAGAIN', 'ENETUNREACH']) {
-    test(`does not when it fails with ${code}, which says nothing about the container`, async () => {
+    test(`keeps the link when another connection fails with ${code}, a fault of this host`, async () => {
       const { scene, client, old } = await busy()
       await scene.silence(old)
       scene.sockets[1]!.failWith(code)
@@ -410,7 +410,7 @@ suite('a dialer whose link has fallen silent', () => {
     })
   }
 
-  test('takes the link for dead when no other connection is made in time, and sends a GET elsewhere', async () => {
+  test('considers the link dead when another connection times out, and sends a GET elsewhere', async () => {
     const { scene, client, old } = await busy('GET')
     await scene.silence(old)
     await scene.pass(3_250)
@@ -418,17 +418,17 @@ suite('a dialer whose link has fallen silent', () => {
     assert.deepEqual([client.outcome, other.runs.get('GET /')], ['200 OK', 1])
   })
 
-  test('does not judge by a connection that was made while this process stood still', async () => {
+  test('does not judge by a connection that was established while this process was stopped', async () => {
     const { scene, client, old } = await busy()
     await scene.silence(old)
-    // Its time passes while it is established, and both are noticed together.
+    // The timeout passes while the connection is being established, and both are noticed together.
     scene.clock.pause(20_000)
     scene.clock.advance(1_499)
     await scene.reach(new Container(hello, { id: 'old' }))
     assert.deepEqual([client.outcome, scene.pool.count('ready'), scene.dials], ['waits', 1, 2])
   })
 
-  test('has the link replaced though nothing runs there', async () => {
+  test('replaces the link although no request runs on it', async () => {
     const scene = new Scene()
     await scene.silence(await scene.reach())
     scene.sockets[1]!.failWith('ECONNREFUSED')
@@ -439,20 +439,20 @@ suite('a dialer whose link has fallen silent', () => {
     assert.equal(scene.pool.count('ready'), 1)
   })
 
-  test('takes it for dead when the same container answers on another connection and not there', async () => {
+  test('considers the link dead when the same container answers only on another connection', async () => {
     const { scene, client, old } = await busy()
     await scene.silence(old)
     const again = await scene.reach(new Container(hello, { id: 'old' }))
     const next = new Client().run(scene.pool.application)
     await turns()
-    // The new link serves at once; the old one has its time.
+    // The new link serves at once; the old one has its grace period.
     assert.deepEqual([next.outcome, again.runs.get('GET /'), client.outcome], ['200 OK', 1, 'waits'])
     await scene.pass(2 * USUAL_TIMES.probeGrace + 500)
     assert.equal(client.outcome, '502 UPSTREAM_LOST')
     assert.deepEqual([scene.pool.members.length, scene.dials], [1, 2])
   })
 
-  test('lets it finish when the same container answers on both, the new one first', async () => {
+  test('drains the link when the same container answers on both, the new one first', async () => {
     const { scene, held, client, old } = await busy()
     const goOn = await scene.silence(old)
     await scene.reach(new Container(hello, { id: 'old' }))
@@ -467,7 +467,7 @@ suite('a dialer whose link has fallen silent', () => {
     assert.deepEqual([scene.pool.members.length, scene.pool.count('ready'), scene.dials], [1, 1, 2])
   })
 
-  test('lets what runs there end when another container answers at its address', async () => {
+  test('lets requests on the link end when another container answers at its address', async () => {
     const { scene, held, client, old } = await busy()
     const goOn = await scene.silence(old)
     const other = await scene.reach(new Container(hello, { id: 'other' }))
@@ -483,7 +483,7 @@ suite('a dialer whose link has fallen silent', () => {
     assert.equal(scene.pool.members.length, 1)
   })
 
-  test('that is stopped leaves neither the link nor the connection behind', async () => {
+  test('that is stopped closes both the link and the new connection', async () => {
     const scene = new Scene()
     await scene.silence(await scene.reach())
     await scene.accept()

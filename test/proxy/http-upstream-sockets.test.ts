@@ -17,6 +17,7 @@ import { certificate } from '../fixtures/certificate.ts'
 import { keepAliveDue, skipKeepAlive } from '../support/keep-alive.ts'
 import { facts, MemoryHost } from '../support/memory-client.ts'
 import { listening } from '../support/sockets.ts'
+import { until } from '../support/until.ts'
 
 const cleanup: (() => unknown)[] = []
 after(async () => {
@@ -44,11 +45,6 @@ async function gateway(application: HttpUpstream): Promise<number> {
     await application.close()
   })
   return address.port
-}
-
-async function until(condition: () => boolean): Promise<void> {
-  do await turn()
-  while (!condition())
 }
 
 /** Chunks of pseudo-random bytes, `total` in all, made as they are read; and their hash. */
@@ -282,7 +278,7 @@ describe('an HTTP upstream behind the gateway', () => {
     }
   })
 
-  /** A server that upgrades to its own protocol, and how its end of each connection fares. */
+  /** A server that upgrades to its own protocol, and the state of its end of each connection. */
   async function upgrading(use: (socket: Socket) => void): Promise<{ port: number; remote: Promise<Socket> }> {
     const server = createServer()
     const upgraded = Promise.withResolvers<Socket>()
@@ -303,12 +299,12 @@ describe('an HTTP upstream behind the gateway', () => {
     return client
   }
 
-  it('leaves no upgraded connection to an upstream that writes on when its client was reset', async () => {
+  it('closes an upgraded connection to an upstream that keeps writing after its client was reset', async () => {
     const { port, remote } = await upgrading((socket) => {
       const send = (): void => {
         while (socket.write(Buffer.alloc(64 * 1024)));
       }
-      // It takes no notice of an end.
+      // The upstream ignores the FIN.
       socket.on('drain', send)
       send()
     })
@@ -320,7 +316,7 @@ describe('an HTTP upstream behind the gateway', () => {
     await closed
   })
 
-  it('asks by TCP keep-alive whether the host of an upgraded connection is there', {
+  it('probes the host of an upgraded connection by TCP keep-alive', {
     skip: skipKeepAlive,
   }, async () => {
     const { port, remote } = await upgrading(() => {})

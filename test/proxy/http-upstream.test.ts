@@ -12,6 +12,7 @@ import { lint } from '../../protocol/lint.ts'
 import { type HttpUpstream, type HttpUpstreamOptions, http } from '../../proxy/upstreams/http.ts'
 import { FakeClock } from '../support/clock.ts'
 import { type Run, type RunOptions, run } from '../support/exchange.ts'
+import { until } from '../support/until.ts'
 
 const cleanup: (() => unknown)[] = []
 after(async () => {
@@ -66,11 +67,6 @@ async function raw(
 /** Runs one request through an upstream, linted as a gateway's application; upstreams' own sins are not its own. */
 function send(application: HttpUpstream, options: RunOptions = {}): Run {
   return run(lint(application, { only: 'server' }), options)
-}
-
-async function until(condition: () => boolean): Promise<void> {
-  do await turn()
-  while (!condition())
 }
 
 /** An input whose body is `text`. */
@@ -316,13 +312,13 @@ describe('http(url): failures', () => {
     assert.equal(sink.status, '504 Gateway Timeout')
   })
 
-  it('takes an answer that came while this process stood still, though its time is over', async () => {
+  it('accepts a response that arrived while this process was stopped, though its timeout has passed', async () => {
     const clock = new FakeClock()
     const asked = Promise.withResolvers<ServerResponse>()
     const application = await before((_req, res) => asked.resolve(res), { clock, timeout: 1000 })
     const { sink, whenSettled } = send(application)
     const response = await asked.promise
-    // In a timer, as time is noticed: the sockets are read after it.
+    // In a timer, as a timeout: the sockets are read after it.
     setTimeout(() => {
       response.end('late')
       for (let i = 0; i < 5; i++) clock.advance(250)

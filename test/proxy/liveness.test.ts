@@ -83,7 +83,7 @@ suite('a container', () => {
     scene.pool.destroy('over')
   })
 
-  test('that answers nothing keeps what runs there, however long it takes', async () => {
+  test('that does not answer keeps its requests, however long they take', async () => {
     const scene = await Scene.make()
     const client = new Client({ method: 'POST' }).run(scene.pool.application)
     await until(() => scene.container.runs.size === 1)
@@ -95,7 +95,7 @@ suite('a container', () => {
     scene.pool.destroy('over')
   })
 
-  test('that answers nothing and runs nothing is left some time later', async () => {
+  test('that does not answer and has no requests is closed after some time', async () => {
     const scene = await Scene.make()
     scene.block()
     await scene.pass(PING_INTERVAL + SUSPECT_AFTER + SILENCE_TIMEOUT + 3_000)

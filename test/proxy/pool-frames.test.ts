@@ -134,7 +134,7 @@ suite('over links, a request', () => {
     assert.deepEqual(lines, [])
   })
 
-  test('goes elsewhere, or waits, while a link holds more than its line takes; none is lost', async () => {
+  test('goes elsewhere, or waits, while a link’s output queue is too long; none is lost', async () => {
     const scene = new Scene({ random: () => 0.9 })
     const stuck = await scene.container()
     const line = stuck.streams[0]!

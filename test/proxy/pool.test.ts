@@ -407,7 +407,7 @@ suite('replay', () => {
     assert.equal(calls, RETRIES + 1)
   })
 
-  test('warns of each request that is sent again: which, who was lost with it, and who takes it', async () => {
+  test('warns of each request that is sent again, with its id, the lost member and the new one', async () => {
     const scene = new Scene()
     const a = scene.member('a')
     const { environ } = scene.get()
@@ -423,7 +423,7 @@ suite('replay', () => {
     )
   })
 
-  test('does not warn of one that was refused, nor count it', async () => {
+  test('neither warns of a refused request nor counts it', async () => {
     const scene = new Scene({ retries: 0 })
     const [a, b] = [scene.member('a'), scene.member('b')]
     scene.post()
@@ -433,7 +433,7 @@ suite('replay', () => {
     assert.deepEqual(scene.log.messages('warn'), [])
   })
 
-  test('sends nothing again that may have run when there are to be no retries', async () => {
+  test('without retries does not send a request again that may have run', async () => {
     const scene = new Scene({ retries: 0 })
     const [a, b] = [scene.member('a'), scene.member('b')]
     const client = scene.get()

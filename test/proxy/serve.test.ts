@@ -288,7 +288,7 @@ suite('a proxy without a secret', () => {
 })
 
 suite('a proxy that drains', () => {
-  test('says when no request can come any more: all that is left has begun to be answered', () =>
+  test('reports when no request can arrive any more: every remaining request has started its response', () =>
     withDirectory(async (directory) => {
       const path = join(directory, 'app.sock')
       const [wait, end] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
@@ -320,7 +320,7 @@ suite('a proxy that drains', () => {
           await new Promise((resolve) => setImmediate(resolve))
         }
       }
-      // It has begun to drain once it listens no more.
+      // It drains once it no longer listens.
       await until(() => served.proxy.inspect().includes('draining'))
       await pass()
       assert.equal(last, 0)

@@ -34,8 +34,8 @@ export interface Arrangement {
   /** Features that are not there, and why. */
   readonly without?: Partial<Record<Feature, string>>
   /**
-   * Sentences that do not hold yet, since a process of an older release is part of it: they are tried, and have to fail. `harm` says why one
-   * is not tried. Asked once it has started.
+   * Sentences that do not hold yet, since a process of an older release is part of it: they are tried, and have to
+   * fail. `harm` says why one is not tried. Asked once it has started.
    */
   readonly lacks?: (sentence: string) => { readonly before: string; readonly harm?: string } | undefined
   /** Why it cannot run on this machine; a failure where `CI` is set. */

@@ -1,4 +1,6 @@
-/** Arrangements of real processes: what is seen of them is put together, and none is left when another does not start. */
+/**
+ * Arrangements of real processes: what is seen of them is put together, and none is left when another does not start.
+ */
 
 import { faultsOf, type Gantry } from '../support/gantry.ts'
 import { overHttp, type Running } from './arrangement.ts'

@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url'
 export interface SpawnOptions {
   readonly env?: Readonly<Record<string, string>>
   readonly cwd?: string
-  /** A command that runs it: `ip netns exec NAME`, say. */
+  /** A command that runs the child: `ip netns exec NAME`, say. */
   readonly through?: readonly string[]
   /** Open an IPC channel. */
   readonly ipc?: boolean

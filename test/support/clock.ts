@@ -29,7 +29,7 @@ export class FakeClock implements Clock {
     return this.#timers.length
   }
 
-  /** This process stands still: time goes by, and what fell due meanwhile is called back late. */
+  /** This process is stopped: time passes, and timers that expired meanwhile are called back late. */
   pause(ms: number): void {
     this.#now += ms
     this.advance(0)

@@ -16,11 +16,11 @@ export interface Gantry {
 export interface StartOptions {
   readonly env?: Readonly<Record<string, string>>
   readonly patience?: number
-  /** It can be asked what it holds. */
+  /** Serves the state of the process for the test. */
   readonly held?: boolean
-  /** Put before the command: it runs in another network namespace, say. */
+  /** Put before the command, for example to run it in another network namespace. */
   readonly through?: readonly string[]
-  /** The command's file, of another copy of Gantry. */
+  /** The command's file, if it belongs to another copy of Gantry. */
   readonly command?: string | undefined
 }
 

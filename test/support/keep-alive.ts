@@ -1,8 +1,8 @@
-/** When the system will ask the peer of a connection whether it is there, read from /proc. */
+/** Reads from /proc when the system will probe the peer of a connection. */
 
 import { existsSync, readFileSync } from 'node:fs'
 
-/** Why it cannot be known here. */
+/** Why that is not possible here. */
 export const skipKeepAlive: false | string = existsSync('/proc/net/tcp') ? false : 'timers are read from /proc'
 
 /**

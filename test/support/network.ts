@@ -1,4 +1,7 @@
-/** Another host, as a network namespace of Linux: one that a test can make drop every packet, as a host that is gone or a network hole does. */
+/**
+ * Another host, as a Linux network namespace: a test can make it drop every packet, as a host that is down or a network
+ * failure does.
+ */
 
 import { execFileSync } from 'node:child_process'
 
@@ -9,7 +12,7 @@ function run(command: string, ...argv: string[]): void {
 let made = 0
 
 export class OtherHost {
-  /** Its address, as seen from here; `here` is ours, as seen from there. */
+  /** Its address, as seen from here; `here` is this host's address, as seen from there. */
   readonly address: string
   readonly here: string
   readonly #name: string
@@ -36,17 +39,17 @@ export class OtherHost {
     }
   }
 
-  /** A command line that runs another one there. */
+  /** A command line that runs another command there. */
   get through(): readonly string[] {
     return ['ip', 'netns', 'exec', this.#name]
   }
 
-  /** Every packet to it is lost from here on, and so is every answer. Nobody is told. */
+  /** Drops every packet to it from now on, and so every answer. Neither end is notified. */
   drop(): void {
     this.#filter('-A', 'INPUT', '-j', 'DROP')
   }
 
-  /** Packets come through again. */
+  /** Lets packets pass again. */
   heal(): void {
     this.#filter('-D', 'INPUT', '-j', 'DROP')
   }
@@ -57,7 +60,7 @@ export class OtherHost {
     try {
       run('ip', 'link', 'del', `${this.#name}a`)
     } catch {
-      // It is gone already.
+      // The namespace is gone already.
     }
   }
 
@@ -66,7 +69,7 @@ export class OtherHost {
   }
 }
 
-/** Why there is none here; undefined where there is. */
+/** Why no namespace can be made here; undefined if one can. */
 export const noNetwork: string | undefined = reasonAgainst()
 
 function reasonAgainst(): string | undefined {

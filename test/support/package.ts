@@ -1,4 +1,4 @@
-/** The package as npm would install it beside an application: built, with this repository's dependencies. */
+/** The package as npm would install it in an application: built, with this repository's dependencies. */
 
 import { execFileSync } from 'node:child_process'
 import { mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
@@ -15,7 +15,7 @@ export interface InstalledCopy {
 }
 
 /**
- * Builds Gantry into `folder`/node_modules. Nothing is fetched.
+ * Builds Gantry into `folder`/node_modules. Downloads nothing.
  *
  * @param version replaces the version of package.json
  */

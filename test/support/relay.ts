@@ -1,4 +1,4 @@
-/** A TCP relay between two processes: as slow as it is told, and able to forget the connections that it carries, as a NAT does. */
+/** A TCP relay between two processes: with a limited rate, and able to forget its connections, as a NAT does. */
 
 import { connect, createServer, type Socket } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -8,15 +8,15 @@ export interface Relay {
   readonly port: number
   /** Connections so far. */
   readonly connections: number
-  /** From here on nothing passes on the connections that stand, and neither end is told. New ones work. */
+  /** From now on nothing passes on the existing connections, and neither end is notified. New connections work. */
   forget(): void
   stop(): Promise<void>
 }
 
-/** Bytes that pass at once. */
+/** Bytes that are forwarded at once. */
 const PIECE = 4_096
 
-/** @param rate bytes a second, of all connections together, in each direction */
+/** @param rate bytes per second, of all connections together, in each direction */
 export async function startRelay(port: number, rate: number = Number.POSITIVE_INFINITY): Promise<Relay> {
   const state = { connections: 0, era: 0 }
   const far: Set<Socket> = new Set()
@@ -26,12 +26,12 @@ export async function startRelay(port: number, rate: number = Number.POSITIVE_IN
     for await (const chunk of from as AsyncIterable<Buffer>) {
       for (let at = 0; at < chunk.length; at += PIECE) {
         const piece = chunk.subarray(at, at + PIECE)
-        // The line is one: each piece has it for its time, after those before it.
+        // The line is shared: each piece occupies it for its time, after earlier pieces.
         const now = performance.now()
         free[direction] = Math.max(now, free[direction]) + (1_000 * piece.length) / rate
         if (free[direction] - now >= 1) await delay(free[direction] - now)
         if (era !== state.era) {
-          // Neither read nor ended any more.
+          // Neither read nor closed any more.
           await new Promise((resolve) => from.once('close', resolve))
           return
         }

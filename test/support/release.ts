@@ -1,4 +1,7 @@
-/** The release before this one, as a folder whose commands can be run: its sources from git, with this tree's dependencies. */
+/**
+ * The release before this one, as a folder whose commands can be run: its sources from git, with this tree's
+ * dependencies.
+ */
 
 import { execFileSync, type SpawnSyncReturns } from 'node:child_process'
 import { mkdirSync, realpathSync, symlinkSync } from 'node:fs'
@@ -11,15 +14,15 @@ export interface Release {
   readonly commit: string
 }
 
-/** Why there is none, and what to do. */
-export interface NoRelease {
+/** Why it is not available, and what to do. */
+interface NoRelease {
   readonly unavailable: string
 }
 
-/** Variables of a surrounding git (a hook's) would lead this one elsewhere. */
+/** Variables of a surrounding git (a hook's) would direct this one to another repository. */
 const environment = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('GIT_')))
 
-/** Runs git in `root`, also where another user owns it (CI that runs as root). */
+/** Runs git in `root`, even if another user owns it (CI that runs as root). */
 function git(root: string, ...argv: string[]): Buffer {
   const command = ['-c', `safe.directory=${realpathSync(root)}`, '-C', root, ...argv]
   return execFileSync('git', command, {
@@ -36,7 +39,7 @@ function lines(root: string, ...argv: string[]): string[] {
     .filter((line) => line !== '')
 }
 
-/** The first line, or undefined where git says no by its exit code. */
+/** The first line, or undefined if git's exit code is not 0. */
 function answer(root: string, ...argv: string[]): string | undefined {
   try {
     return lines(root, ...argv)[0]
@@ -47,8 +50,8 @@ function answer(root: string, ...argv: string[]): string | undefined {
 }
 
 /**
- * The last tag `v…` before HEAD; until there is one, the first commit of this line of history that has `file`; until that is committed,
- * HEAD. Of a merge its result counts, and not the branch on which the file was written.
+ * The last tag `v…` before HEAD; until there is one, the first commit of this line of history that has `file`; until
+ * that is committed, HEAD. Of a merge its result counts, and not the branch on which the file was written.
  */
 export function previousRelease(root: string, file: string): Release | NoRelease {
   const top = toplevel(root)
@@ -60,7 +63,7 @@ export function previousRelease(root: string, file: string): Release | NoRelease
     return { unavailable: 'the clone is shallow, so that older releases are not in it: git fetch --unshallow --tags' }
   }
   const described = ['describe', '--tags', '--abbrev=0', '--match', 'v[0-9]*']
-  // A release is compared with the one before it.
+  // A release is compared with its predecessor.
   const from = answer(root, ...described, '--exact-match', 'HEAD') === undefined ? 'HEAD' : 'HEAD^'
   const tag = answer(root, ...described, from)
   if (tag !== undefined) return { name: tag, commit: lines(root, 'rev-list', '-n', '1', tag)[0]! }
@@ -79,7 +82,7 @@ function toplevel(root: string): string | NoRelease {
   }
 }
 
-/** Writes the release's files below `folder`, which becomes one in which its commands run. */
+/** Writes the release's files into `folder`, in which its commands then run. */
 export function unpack(root: string, { commit }: Release, folder: string): void {
   mkdirSync(folder, { recursive: true })
   execFileSync('tar', ['-x', '-C', folder], { input: git(root, 'archive', '--format=tar', commit) })

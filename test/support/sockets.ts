@@ -62,8 +62,8 @@ export function temporary(): Promise<string> {
 const [FIRST, LAST] = [20_000, 32_767]
 
 /**
- * A port of 127.0.0.1 that was free a moment ago. Not one of the system's choice, which may be the next that it gives to a server or to a client's
- * end of a connection: of this process, or of another test's.
+ * A port of 127.0.0.1 that was free a moment ago. Not one of the system's choice, which may be the next that it gives
+ * to a server or to a client's end of a connection: of this process, or of another test's.
  */
 export async function freePort(): Promise<number> {
   for (;;) {
@@ -71,7 +71,7 @@ export async function freePort(): Promise<number> {
     const server = createServer()
     const listens = await new Promise<boolean>((resolve) => {
       server.once('error', () => resolve(false))
-      // On every address: a server of somebody's may be on another one.
+      // On every address: another server may listen on one of them.
       server.listen(port, () => resolve(true))
     })
     if (!listens) continue

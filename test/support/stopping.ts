@@ -1,4 +1,4 @@
-/** A proxy and containers of `test/apps/stopping.ts` as processes, with links that are quick to notice silence. */
+/** A proxy and containers of `test/apps/stopping.ts` as processes, with links that notice silence quickly. */
 
 import assert from 'node:assert/strict'
 import { readFileSync, writeFileSync } from 'node:fs'
@@ -55,7 +55,7 @@ export class Scene {
     this.#ends.push(end)
   }
 
-  /** @param through a command that runs it, elsewhere */
+  /** @param through a command that runs the process, for example on another host */
   async startContainer(who: string, argv: readonly string[], through?: readonly string[]): Promise<Gantry> {
     const env = { ...this.#env, WHO: who }
     const command = ['container', APPLICATION, '--id', who, ...QUIET, ...argv]
@@ -77,7 +77,7 @@ export class Scene {
     return relay
   }
 
-  /** One request on a connection of its own; its id first. */
+  /** One request on its own connection; the response begins with the container's id. */
   async ask(path: string, options: { method?: string; until?: string } = {}): Promise<Asked> {
     const id = String(++this.#ids)
     const client = await HttpClient.connect({ port: this.proxy.port, host: '127.0.0.1' })
@@ -91,7 +91,7 @@ export class Scene {
     return { id, answer }
   }
 
-  /** Who ran a request, each time it was run. */
+  /** Which containers ran a request, each time. */
   runs(id: string): string[] {
     return readFileSync(this.#runsFile, 'utf8')
       .split('\n')
@@ -99,13 +99,13 @@ export class Scene {
       .map((line) => line.split(' ')[0]!)
   }
 
-  /** Who runs a request, once somebody does. */
+  /** Which container runs a request, once one does. */
   async runner(id: string): Promise<string> {
     while (this.runs(id).length === 0) await new Promise((resolve) => setTimeout(resolve, 5))
     return this.runs(id)[0]!
   }
 
-  /** Asks until `who` answers. */
+  /** Repeats a request until `who` responds. */
   async answeredBy(who: string): Promise<void> {
     for (;;) {
       const { answer } = await this.ask('/hello')

@@ -1,12 +1,13 @@
-/** Waiting for what a test cannot be told of. */
+/** Waits for conditions that have no event. */
 
-/** A wait that lasts longer than this is in vain, ms: so long that no busy machine needs it, and less than the runner's limit, which names no condition. */
+/** Time limit, ms: longer than a busy machine needs, and less than the runner's limit, which names no condition. */
 const PATIENCE = 60_000
-/** What comes from this process comes within so many turns of its loop. */
+/** Effects within this process happen within this number of event-loop iterations. */
 const TURNS = 100
 
 /**
- * Resolves once `condition` holds. Looked at in each turn of the event loop, and later each millisecond, so that whoever it waits for has the processor.
+ * Resolves once `condition` holds. It is checked in each event-loop iteration, and later each millisecond, so that the
+ * awaited process gets the CPU.
  *
  * @throws Error after a minute, naming `what`
  */

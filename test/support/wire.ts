@@ -1,6 +1,7 @@
 /**
- * Two ends of a connection in memory, as a socket has them: so much is taken for a peer that does not read, what was sent is read to its end
- * though its sender is gone, and each end can stop reading at any time, whoever resumes its stream.
+ * Two ends of a connection in memory, as a socket has them: so much is taken for a peer that does not read, what was
+ * sent is read to its end though its sender is gone, and each end can stop reading at any time, whoever resumes its
+ * stream.
  */
 
 import { Duplex } from 'node:stream'

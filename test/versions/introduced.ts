@@ -1,10 +1,10 @@
 /**
- * What the behaviour suite states and an older release does not do yet. A change that makes a sentence true adds a line here, in the same
- * commit; the list of an older release lacks it, which is how it is known what that release does otherwise. Lines are never taken out while
- * releases without them may be met.
+ * What the behaviour suite states and an older release does not do yet. A change that makes a sentence true adds a line
+ * here, in the same commit; the list of an older release lacks it, which is how it is known what that release does
+ * otherwise. Lines are never taken out while releases without them may be met.
  */
 
-/** The process that has to be new for a sentence to hold. */
+/** The process that must be new for a sentence to hold. */
 export type Side = 'proxy' | 'container'
 
 export interface Introduced {
@@ -13,13 +13,13 @@ export interface Introduced {
   readonly by: Side
   /** What older releases do. */
   readonly before: string
-  /** Why it must not be tried with an older release: what that would do to other tests. */
+  /** Why it must not be run with an older release: the harm to other tests. */
   readonly harm?: string
 }
 
 export const introduced: readonly Introduced[] = []
 
-/** What a release with the list `theirs` does not do yet, where it is `side`. */
+/** The sentences that a release with the list `theirs` does not keep yet if it is `side`. */
 export function lacking(
   ours: readonly Introduced[],
   theirs: readonly Introduced[],

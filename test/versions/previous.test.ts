@@ -1,6 +1,7 @@
 /**
- * The behaviour suite over two versions: the previous release's proxy before this container, and this proxy before the previous release's
- * container, as they meet during a deploy. The fixtures are this version's: so they also are an application with a newer copy of Gantry.
+ * The behaviour suite over two versions: the previous release's proxy before this container, and this proxy before the
+ * previous release's container, as they meet during a deploy. The fixtures are this version's: so they also are an
+ * application with a newer copy of Gantry.
  */
 
 import assert from 'node:assert/strict'
@@ -24,7 +25,7 @@ const found = previousRelease(root, THIS)
 const unavailable = 'unavailable' in found ? found.unavailable : undefined
 const name = 'unavailable' in found ? 'the previous release' : found.name
 
-/** What the release of `folder` says that it does. */
+/** The list of the release in `folder`. */
 async function listOf(folder: string): Promise<readonly Introduced[]> {
   const file = join(folder, 'test/versions/introduced.ts')
   if (!existsSync(file)) return []
@@ -74,7 +75,7 @@ describe('the list of what older releases do otherwise', () => {
     assert.deepEqual([...new Set(keys)], keys)
   })
 
-  it('is compared with the list that the older release has', () => {
+  it('is compared with the older release’s list', () => {
     const one: Introduced = { sentence: 'a', by: 'proxy', before: 'otherwise' }
     const two: Introduced = { sentence: 'a', by: 'container', before: 'otherwise' }
     const three: Introduced = { sentence: 'b', by: 'proxy', before: 'otherwise' }

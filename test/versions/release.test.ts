@@ -1,4 +1,4 @@
-/** Which release is the previous one, in histories made for it. */
+/** Which release is the previous one, in histories made for the test. */
 
 import assert from 'node:assert/strict'
 import { execFileSync, spawnSync } from 'node:child_process'
@@ -136,7 +136,7 @@ describe('the previous release', { skip: process.env['CI'] ? false : missing }, 
       assert.match('unavailable' in found ? found.unavailable : '', /no git history: run this in a clone/)
       const history = new History(realpathSync(directory))
       history.commit(FILE)
-      // Unpacked within somebody's own repository.
+      // Unpacked inside another repository.
       const inside = previousRelease(join(directory, 'test'), 'it.test.ts')
       assert.match('unavailable' in inside ? inside.unavailable : '', /not a clone of its own/)
     }))

@@ -1,4 +1,4 @@
-/** Apollo Server, as it listens by itself and inside Express. */
+/** Apollo Server, listening by itself and inside Express. */
 
 import { json, multipart, one, type Case, type Start, type TestedApplication } from '../shape.ts'
 
@@ -36,7 +36,7 @@ function cases(path: string): readonly Case[] {
       headers: [['Content-Type', 'text/plain']],
     }),
     one('HEAD', 400, path, { method: 'HEAD' }),
-    // Its nonce, and so its ETag, is another each time.
+    // The nonce, and therefore the ETag, differs each time.
     { ...one('The page for a browser', 200, path, { headers: [['Accept', 'text/html']] }), except: ['etag'] },
     {
       title: 'An upload that it refuses',

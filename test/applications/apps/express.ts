@@ -1,10 +1,10 @@
-/** Express, with what its own middleware of every day needs, and the patterns that meet an aborted request. */
+/** Express with its common middleware, and the patterns that react to an aborted request. */
 
 import { abortedBeforeHead, abortedStream, echoes, NOTES, notModified, streamed } from '../cases.ts'
 import { form, json, multipart, one, type TestedApplication } from '../shape.ts'
 
-/** Routes that other applications of Express have too. */
-export const EXPRESS_ROUTES = `
+/** JavaScript of the routes. */
+const EXPRESS_ROUTES = `
 app.get('/notes', (req, res) => res.json(notes))
 app.get('/stream', (req, res) => {
   res.set('Content-Type', 'text/plain')

@@ -1,4 +1,7 @@
-/** NestJS on Express, with a WebSocket gateway, a microservice beside it, and its shutdown hooks. Decorators are called as functions. */
+/**
+ * NestJS on Express, with a WebSocket gateway, a microservice beside it, and its shutdown hooks. Decorators are called
+ * as functions.
+ */
 
 import { abortedStream, echoes, streamed } from '../cases.ts'
 import { json, multipart, one, type TestedApplication } from '../shape.ts'

@@ -8,7 +8,7 @@ import { WEB_STREAM } from './streams.ts'
 
 const page = (title: string, status: number, target: string): Case => one(title, status, target)
 
-/** The id of a server action, from the form that a page shows. */
+/** The id of a server action, read from the form of a page. */
 async function actionOf(server: Server, target: string): Promise<string> {
   const { body } = await server.fetch({ target })
   const id = /\$ACTION_ID_([0-9a-f]+)/.exec(body.toString())?.[1]
@@ -16,7 +16,7 @@ async function actionOf(server: Server, target: string): Promise<string> {
   return id
 }
 
-/** A server action as a browser without JavaScript sends it, and as Next's client does. */
+/** Sends a server action as a browser without JavaScript does, and as Next's client does. */
 function action(title: string, target: string, client: boolean): Case {
   return {
     title,
@@ -40,7 +40,7 @@ function action(title: string, target: string, client: boolean): Case {
         redirect: field('x-action-redirect'),
         type: field('content-type'),
         cookie: field('set-cookie'),
-        // The page that it redirects to, which Next fetches from itself.
+        // The target page of the redirect, which Next fetches from itself.
         done: text.includes('arrived as'),
         returned: /returned (\w+)/.exec(text)?.[1],
       }
@@ -96,7 +96,7 @@ const cases: readonly Case[] = [
   },
 ]
 
-/** The development server's own socket: whether it says something that is JSON. */
+/** The development server's own socket: whether it sends a message that is JSON. */
 const reloading: Case = {
   title: 'The socket of the development server opens',
   async run(server) {
@@ -116,7 +116,7 @@ const varying: Start['varying'] = [
   [/nonce="[^"]+"/g, 'NONCE'],
 ]
 
-/** What a development server shows varies by when it was compiled: only what routes answer is compared. */
+/** The pages of a development server depend on when they were compiled: compare only responses of routes. */
 const developed = cases.filter(
   ({ title }) =>
     /route|redirect|public|upload|POST|Cookies|comes|\/api/i.test(title) &&
@@ -255,7 +255,7 @@ export default function handler(req, res) {
   build: [
     { bin: 'node_modules/next/dist/bin/next', args: ['build'], env: {} },
     { bin: 'node_modules/next/dist/bin/next', args: ['build'], env: { NEXT_KIND: 'standalone' } },
-    // As its documentation says: the standalone server is given static files by hand.
+    // As its documentation says: static files are copied to the standalone server by hand.
     {
       bin: 'copy.mjs',
       args: [],

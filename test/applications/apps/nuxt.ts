@@ -1,4 +1,4 @@
-/** Nuxt, as `nuxt build` leaves it. */
+/** Nuxt, as built by `nuxt build`. */
 
 import { abortedBeforeHead, abortedStream, echoes, notModified, streamed } from '../cases.ts'
 import { form, json, multipart, one, type TestedApplication } from '../shape.ts'

@@ -10,7 +10,7 @@ interface Span {
   readonly attributes: Readonly<Record<string, unknown>>
 }
 
-/** Attributes that name a peer: behind a proxy they name the client all the same. */
+/** Attributes that name the peer; behind a proxy they must still name the client. */
 const compared = [
   'http.method',
   'http.route',

@@ -23,7 +23,7 @@ Sentry.init({
 const ROUTES = `
 const app = express()
 let waiting = []
-// Each waits for the other, so that both have set their tags before either fails.
+// Each request waits for the other, so that both have set their tags before either fails.
 app.get('/fail', async (req, res) => {
   Sentry.setTag('who', req.query.user)
   Sentry.setUser({ id: req.query.user })

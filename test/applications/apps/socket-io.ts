@@ -6,14 +6,14 @@ import { within } from '../../frameworks/arrangement.ts'
 import type { Server } from '../server.ts'
 import { type Case, one, type TestedApplication } from '../shape.ts'
 
-/** Its types know less than its objects. */
+/** The types lack members that the objects have. */
 function once(socket: Socket, event: string): Promise<unknown[]> {
   return onceOf(socket as unknown as EventEmitter, event)
 }
 
 type Transport = 'polling' | 'websocket'
 
-/** A client, and its change of transports if it is to make one. */
+/** A client, and its upgrade of the transport if it makes one. */
 async function connected(server: Server, transports: readonly Transport[]): Promise<[Socket, Promise<unknown>]> {
   const options = { transports: [...transports], forceNew: true, reconnection: false, autoConnect: false }
   const socket = io(server.origin, options)
@@ -71,7 +71,7 @@ const wire = (io) => io.on('connection', (socket) => {
   socket.on('kick', () => socket.disconnect(true))
 })
 const server = createServer((req, res) => {
-  // As Next.js' pages do it: the server is found through the response.
+  // As Next.js pages do: the server is found through the response.
   if (!res.socket.server.io) {
     res.socket.server.io = new Server(res.socket.server, { path: '/later' })
     wire(res.socket.server.io)

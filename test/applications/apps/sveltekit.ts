@@ -71,7 +71,7 @@ export const GET = async () => { await sleep(900); notes.push('late answered'); 
     {
       title: 'SvelteKit',
       module: 'build',
-      // adapter-node knows no proxy unless it is told.
+      // adapter-node ignores proxies unless configured.
       env: { PROTOCOL_HEADER: 'x-none', BODY_SIZE_LIMIT: '1M' },
       load: '/api',
       slow: '/slow',

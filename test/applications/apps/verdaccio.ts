@@ -64,7 +64,7 @@ const published: Case = {
 export const verdaccio: TestedApplication = {
   name: 'Verdaccio',
   packages: { verdaccio: '6.10.4' },
-  // A dependency asks for a tag that its registry need not have.
+  // A dependency asks for a tag that the registry may lack.
   manifest: { overrides: { 'node-fetch': '2.7.0' } },
   files: {
     'config.yaml': `
@@ -94,7 +94,7 @@ log: { type: stdout, format: json, level: error }
         [/"basePath":"[^"]*"|VERDACCIO_[A-Z_]+/g, 'BASE'],
       ],
       cases: [
-        // With the port and the time in it, its ETag is another each time.
+        // The body contains the port and the time, so its ETag differs each time.
         { ...one('The page', 200, '/'), except: ['etag'] },
         one('A ping', 200, '/-/ping'),
         one('A package that is not there', 404, '/nothing'),

@@ -1,5 +1,6 @@
 /**
- * WebSockets that log how each ended, and event streams. The streams, and the sockets at /own, are ended at SIGTERM.
+ * WebSockets that log how each was closed, and event streams. At SIGTERM the application ends the streams, and the
+ * sockets at /own.
  */
 
 import { createServer } from 'node:http'
@@ -14,7 +15,7 @@ sockets.on('connection', (socket, request) => {
   const path = request.url ?? ''
   socket.on('close', (code) => console.error(`${path} closed ${code}`))
   if (path === '/own') process.once('SIGTERM', () => socket.close(4001, 'as the application wants'))
-  // A hundred bytes are announced, and three come.
+  // Content-Length announces a hundred bytes, and three are sent.
   if (path === '/unfinished') request.socket.write(Buffer.of(0x82, 100, 1, 2, 3))
   else socket.send('hello')
 })

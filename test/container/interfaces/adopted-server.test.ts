@@ -7,7 +7,7 @@ import { setImmediate as turn } from 'node:timers/promises'
 import { AdoptedServer } from '../../../container/interfaces/adopted-server.ts'
 
 describe('an adopted server', () => {
-  it('is disposed of once the drain is over', async () => {
+  it('resolves its disposal once the drain is over', async () => {
     const server = createServer()
     const adopted = new AdoptedServer(server)
     adopted.asked({ port: 3000, host: undefined, path: undefined })
@@ -24,7 +24,7 @@ describe('an adopted server', () => {
     assert.equal(server.listening, false)
   })
 
-  it('has no idle connections to close, and goes on', () => {
+  it('has no idle connections to close, and continues', () => {
     const server = createServer()
     const adopted = new AdoptedServer(server)
     adopted.asked({ port: 3000, host: undefined, path: undefined })

@@ -1,4 +1,6 @@
-/** Modules that start their server only as the main module, what they find in process.argv, and folders, through the command line. */
+/**
+ * Modules that start their server only as the main module, their process.argv, and folders, through the command line.
+ */
 
 import assert from 'node:assert/strict'
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
@@ -8,7 +10,7 @@ import { after, before, describe, it } from 'node:test'
 import { repositoryFile, TestChild } from '../../support/child.ts'
 import { startGantry } from '../../support/gantry.ts'
 
-/** Serves the facts that an entry sees: a dependency is never the main module. */
+/** Serves what an entry module sees: a dependency is never the main module. */
 const server = (facts: string): string => `createServer((req, res) => res.end(JSON.stringify(${facts}))).listen(3000)\n`
 
 const files: Record<string, string> = {
@@ -38,7 +40,7 @@ const files: Record<string, string> = {
     const { createServer } = require('node:http')
     const facts: boolean[] = [require.main === module]
     if (require.main === module) ${server('[facts, process.argv.slice(1)]')}`,
-  // Longer than a container waits for one that does not look as if it listened.
+  // Longer than the wait for a module that does not seem to listen.
   'connects.cjs': `
     const { createServer } = require('node:http')
     let database = 'without a database'
@@ -86,7 +88,7 @@ after(() => rmSync(directory, { recursive: true, force: true }))
 
 const QUIET = ['--listen', '127.0.0.1:0', '--access-log', 'off']
 
-/** What a container answers that was started so. */
+/** The response of a container that was started this way. */
 async function answerOf(module: string, ...argv: string[]): Promise<unknown> {
   const { child, port } = await startGantry(['container', join(directory, module), ...QUIET, ...argv])
   try {
@@ -96,7 +98,7 @@ async function answerOf(module: string, ...argv: string[]): Promise<unknown> {
   }
 }
 
-/** The same of `gantry up`, and what it wrote. */
+/** The same for `gantry up`, and its output. */
 async function answerOfUp(...argv: string[]): Promise<unknown> {
   const child = new TestChild([repositoryFile('gantry.ts'), 'up', ...argv.slice(0, 1), ...QUIET, ...argv.slice(1)], {
     cwd: directory,
@@ -133,11 +135,11 @@ describe('a module that starts its server itself', () => {
     assert.deepEqual(await answerOf('common/typed.ts', NODE), [[true], [join(directory, 'common/typed.ts')]])
   })
 
-  it('is waited for where it exports its application too, and listens when its database is connected', async () => {
+  it('is waited for if it exports its application too, and listens after its database is connected', async () => {
     assert.equal(await answerOf('connects.cjs', NODE), 'with a database')
   })
 
-  it('is served whatever it exports beside', async () => {
+  it('is served whatever else it exports', async () => {
     assert.equal(await answerOf('for-tests.cjs', NODE), 'listens')
     assert.match(await failureOf('unservable.cjs', NODE), /did not call listen\(\).* \(the export default of .* is no/)
   })
@@ -170,7 +172,7 @@ describe('arguments after --', () => {
     })
   }
 
-  it('reach an application that is written to the contract', async () => {
+  it('reach an application written to the contract', async () => {
     assert.deepEqual(await answerOf('echo.ts', '--', 'a b'), ['a b'])
   })
 
@@ -185,7 +187,7 @@ describe('arguments after --', () => {
     }
   })
 
-  it('are asked for where an argument comes without --', async () => {
+  it('are suggested when an argument is given without --', async () => {
     const says = /the argument "start" is one too many; arguments for the application come after --, as in: -- start/
     assert.match(await failureOf('echo.ts', 'start'), says)
     assert.match(await failureOf('echo.ts', '--turbo'), /no option --turbo; .* come after --, as in: -- --turbo/)
@@ -204,7 +206,7 @@ describe('a folder', () => {
     })
   }
 
-  it('without an entry is refused with what was looked for', async () => {
+  it('without an entry is refused with the names that were tried', async () => {
     assert.match(
       await failureOf('empty', NODE),
       /no file .*empty\/index\.js .*no package\.json there whose main is a file/,
@@ -215,7 +217,7 @@ describe('a folder', () => {
 describe('an exported application that does more as the main module', () => {
   it('is served as it is, with a warning that names the option', async () => {
     const { child, port } = await startGantry(['container', join(directory, 'exported.cjs'), ...QUIET])
-    const warning = /does more when it is the main module.*--interface node/
+    const warning = /checks whether it is the main module.*--interface node/
     try {
       assert.equal(await (await fetch(`http://127.0.0.1:${port}/`)).text(), 'without a database')
       await child.until(() => child.log.some((line) => warning.test(String(line['msg']))))

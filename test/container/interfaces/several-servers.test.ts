@@ -1,4 +1,4 @@
-/** Which of an application's servers the container serves, and what becomes of the others. */
+/** Which of an application's servers the container serves, and what happens to the others. */
 
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
@@ -59,7 +59,7 @@ describe('fateOf', () => {
     rows.push([kind, 3000, none, 'wait'], [kind, 50_051, other, 'independent'], [kind, 3000, other, 'independent'])
   }
   for (const [kind, port, situation, expected] of rows) {
-    it(`is ${expected} for ${kind} on ${port}, ${situation.wanted?.value} wanted and ${situation.served} served`, () => {
+    it(`is ${expected} for ${kind} on ${port}; wanted: ${situation.wanted?.value}, served: ${situation.served}`, () => {
       assert.equal(fateOf(kind, { port, host: undefined, path: undefined }, situation), expected)
     })
   }
@@ -85,7 +85,7 @@ describe('a server that listens elsewhere than on PORT', () => {
     return { takeover, log, clock, make }
   }
 
-  it('listens by itself, and is served, with a warning, when nothing else comes in 5 s; then its port is free', async () => {
+  it('listens by itself, and is served with a warning if no other listens within 5 s; its port is freed', async () => {
     const { takeover, log, clock, make } = begin({ value: 1, from: 'PORT' })
     const server = make().listen(0, '127.0.0.1')
     let listened = 1
@@ -107,7 +107,7 @@ describe('a server that listens elsewhere than on PORT', () => {
     again.close()
   })
 
-  it('gives way to the one that listens on PORT later, and listens by itself again', async () => {
+  it('is replaced by a server that listens on PORT later, and listens by itself again', async () => {
     const { takeover, log, clock, make } = begin({ value: 1, from: 'PORT' })
     const metrics = make().listen(0, '127.0.0.1')
     await once(metrics, 'listening')
@@ -118,7 +118,7 @@ describe('a server that listens elsewhere than on PORT', () => {
     assert.equal(takeover.first?.server, main)
     await once(metrics, 'listening')
     assert.notEqual((metrics.address() as AddressInfo).port, 1)
-    assert.match(log.messages('warn').join(), /serves the one on port 1, and the one on port 0/)
+    assert.match(log.messages('warn').join(), /serves the one on port 1; the one on port 0/)
   })
 
   it('is not served where --app-port names another port', async () => {
@@ -134,7 +134,7 @@ describe('a server that listens elsewhere than on PORT', () => {
 const tls = (): string => JSON.stringify(certificate())
 
 const files: Record<string, () => string> = {
-  // Waits for its metrics before it goes on, as for a database.
+  // Waits for its metrics server before it continues, as for a database.
   'metrics-first.mjs': () => `
     import { createServer } from 'node:http'
     import { once } from 'node:events'
@@ -167,7 +167,7 @@ const files: Record<string, () => string> = {
     const cluster = require('node:cluster')
     if (cluster.isPrimary) for (const one of [1, 2]) cluster.fork()
     else require('node:http').createServer((req, res) => res.end()).listen(process.env.MAIN)`,
-  // NestJS with a gRPC microservice, and workers of a cluster for something else.
+  // NestJS with a gRPC microservice, and cluster workers for another purpose.
   'beside.cjs': () => `
     const cluster = require('node:cluster')
     const { createServer } = require('node:http')
@@ -207,9 +207,9 @@ describe('an application with several servers', () => {
     ['the one on --app-port, whatever PORT is', { PORT: '1' }, ['--app-port=3000'], 'main'],
     ['the first where PORT is not set', { PORT: '' }, [], 'metrics'],
   ] as const) {
-    it(`has ${title} served; the other listens where it asked to, and a warning names both and the option`, async () => {
+    it(`has ${title} served; the other listens on its port, and a warning names both and the option`, async () => {
       const ports = { metrics: await freePort(), main: 3000 }
-      // The one that is served binds no port; the other does.
+      // The served server binds no port; the other does.
       if (served === 'metrics') Object.assign(ports, { metrics: 3000, main: await freePort() })
       const { child, port } = await startGantry(['container', join(directory, 'metrics-first.mjs'), ...ARGV, ...argv], {
         env: { ...env, METRICS: String(ports.metrics), MAIN: String(ports.main) },
@@ -217,7 +217,7 @@ describe('an application with several servers', () => {
       try {
         const other = served === 'main' ? 'metrics' : 'main'
         const warning = new RegExp(
-          `serves the one on port ${ports[served]}, and the one on port ${ports[other]} .*--app-port ${ports[other]} would`,
+          `serves the one on port ${ports[served]}; the one on port ${ports[other]} .*--app-port ${ports[other]} to serve`,
         )
         await child.until(() => child.log.some(({ level, msg }) => level === 'warn' && warning.test(String(msg))))
         assert.equal(await ask(port), served)
@@ -228,16 +228,16 @@ describe('an application with several servers', () => {
     })
   }
 
-  it('has those of HTTP/2, of https and of a cluster left alone beside the one that is served', async () => {
+  it('keeps HTTP/2, https and cluster servers running beside the served one', async () => {
     const { child, port } = await startGantry(['container', join(directory, 'beside.cjs'), ...ARGV], {
       env: { PORT: '', MAIN: '3000' },
     })
     try {
       assert.equal(await ask(port), 'main')
-      // The worker's, once it listens.
+      // The port of the worker, once it listens.
       const warned = (): unknown[] => child.log.filter(({ level }) => level === 'warn').map(({ msg }) => msg)
       await child.until(() => warned().length > 0)
-      assert.match(String(warned()), /^the application has several servers: the container serves the one on port 3000,/)
+      assert.match(String(warned()), /^the application has several servers: the container serves the one on port 3000;/)
     } finally {
       await child.end()
     }
@@ -245,7 +245,7 @@ describe('an application with several servers', () => {
 })
 
 describe('an application that is exported and listens', () => {
-  it('is served although it listens with TLS on PORT, which is left alone', async () => {
+  it('is served although it listens with TLS on PORT, and that server keeps its port', async () => {
     const port = String(await freePort())
     const gantry = await startGantry(['container', join(directory, 'exported.mjs'), ...ARGV], {
       env: { PORT: port, MAIN: port },
@@ -283,7 +283,7 @@ describe('a server that cannot be served', () => {
     ['cluster.cjs', CLUSTER],
   ] as const) {
     for (const isWanted of [true, false]) {
-      it(`is refused with what to do instead: ${module}, PORT ${isWanted ? 'set' : 'not set'}`, async () => {
+      it(`is refused with advice: ${module}, PORT ${isWanted ? 'set' : 'not set'}`, async () => {
         const MAIN = String(await freePort())
         const child = new TestChild([repositoryFile('gantry.ts'), 'container', join(directory, module), ...ARGV], {
           env: { PORT: isWanted ? MAIN : '', MAIN },

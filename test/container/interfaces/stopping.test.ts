@@ -1,4 +1,7 @@
-/** How a container's process ends after a signal: when the application's shutdown code is over, and with its exit code. */
+/**
+ * How a container's process exits after a signal: when the application's shutdown code has ended, and with its exit
+ * code.
+ */
 
 import assert from 'node:assert/strict'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
@@ -10,15 +13,15 @@ import { startGantry } from '../../support/gantry.ts'
 
 const files: Record<string, string> = {
   'closes.mjs': `process.on('SIGTERM', () => server.close())`,
-  // SvelteKit: a timer for connections that stay, which its close callback clears.
+  // SvelteKit: a timer for connections that stay open, cleared by its close callback.
   'calls-back.mjs': `
     process.once('SIGTERM', () => {
       const late = setTimeout(() => server.closeAllConnections(), 30_000)
       server.close(() => { clearTimeout(late); setTimeout(() => console.error('disconnected'), 50) })
     })`,
-  // And something that would keep the event loop.
+  // And a timer that would keep the event loop alive.
   'other-signal.mjs': `process.on('SIGINT', () => {}); process.on('SIGUSR2', () => {}); setInterval(() => {}, 1000)`,
-  // As signal-exit, which many packages bring: alone, it cleans up and sends the signal again.
+  // As signal-exit, which many packages contain: if no other handler exists, it cleans up and sends the signal again.
   'signal-exit.mjs': `
     const end = () => {
       if (process.listeners('SIGTERM').length > 1) return
@@ -63,13 +66,13 @@ after(() => rmSync(directory, { recursive: true, force: true }))
 interface End {
   readonly code: number | null
   readonly stderr: string
-  /** Whether the container took its leave, and not Node. */
+  /** Whether the container exited, and not Node. */
   readonly stopped: boolean
-  /** What the container says where it did not wait for the application any longer. */
+  /** The container's log if it stopped waiting for the application. */
   readonly warned: boolean
 }
 
-/** Answers a request over a connection that stays open, gets SIGTERM, and ends. */
+/** Responds over a connection that stays open, gets SIGTERM, and exits. */
 async function endOf(module: string, ...argv: string[]): Promise<End> {
   const file = join(directory, module)
   const { child, port } = await startGantry([
@@ -114,7 +117,7 @@ describe('after SIGTERM a container ends', () => {
     })
   }
 
-  it('whatever keeps its event loop, and says what that is', async () => {
+  it('whatever keeps its event loop alive, and logs what that is', async () => {
     const { code, warned } = await endOf('stays.mjs')
     assert.deepEqual({ code, warned }, { code: 0, warned: true })
   })

@@ -1,7 +1,7 @@
 /**
- * `npm run test:checkouts NAME=FOLDER…`: the suites of Express, Koa and Hono's node server, which their packages lack, from checkouts with
- * their packages installed: once on node:http, once with every `listen()` served through the pair. Fails when a test passes on node:http
- * alone and `differences.ts` does not list it.
+ * `npm run test:checkouts NAME=FOLDER…`: the suites of Express, Koa and Hono's node server, which their packages lack,
+ * from checkouts with their packages installed: once on node:http, once with every `listen()` served through the pair.
+ * Fails when a test passes on node:http alone and `differences.ts` does not list it.
  */
 
 import { globSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
@@ -13,12 +13,12 @@ import type { Outcome } from './reporter.ts'
 import { runFile } from './suites.ts'
 
 const preload = repositoryFile('test/frameworks/published/through-the-pair.ts')
-/** A whole suite that takes longer hangs, milliseconds. */
+/** Timeout of a whole suite, milliseconds: a longer run hangs. */
 const PATIENCE = 400_000
 
 type Run = (folder: string, throughPair: boolean) => Promise<Omit<Outcome, 'file'>[]>
 
-/** Runs a command that writes its results, as JSON, to the file that `argv` is made with. */
+/** Runs a command that writes its results, as JSON, to the file passed to `argv`. */
 async function results(folder: string, throughPair: boolean, argv: (file: string) => string[]): Promise<unknown> {
   const directory = mkdtempSync(join(tmpdir(), 'gantry-'))
   const file = join(directory, 'results.json')

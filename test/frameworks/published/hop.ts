@@ -1,4 +1,7 @@
-/** A container and a proxy before one `http.Server`, in this process, over frames on a Unix socket. It is handed its clients' sockets. */
+/**
+ * A container and a proxy in front of one `http.Server`, in this process, over frames on a Unix socket. It receives its
+ * clients' sockets.
+ */
 
 import { mkdtempSync, rmSync } from 'node:fs'
 import type { Server } from 'node:http'
@@ -24,7 +27,7 @@ export interface Hop {
 /** How long a stop waits for what runs: suites close servers with requests that never end. */
 const DRAIN = '1s'
 
-/** Servers that began to listen: a proxy does not show its own. */
+/** Servers that have begun to listen: a proxy does not expose its own. */
 const listeners: Set<WeakRef<NetServer>> = new Set()
 const listen = NetServer.prototype.listen
 NetServer.prototype.listen = function (this: NetServer, ...given: Parameters<typeof listen>): NetServer {

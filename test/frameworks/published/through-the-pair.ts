@@ -33,7 +33,7 @@ function askedOf(given: unknown[]): Asked {
   return { port: Number(one ?? 0), host: typeof two === 'string' ? two : undefined }
 }
 
-/** What `net.Server`, which is not replaced, is asked to listen on. */
+/** The address for `net.Server.listen`, which is not replaced. */
 function boundTo({ port, host, path }: Asked): ListenOptions {
   return path === undefined ? { port: Number(port ?? 0), ...(host === undefined ? {} : { host }) } : { path }
 }
@@ -41,7 +41,7 @@ function boundTo({ port, host, path }: Asked): ListenOptions {
 /** An `http.Server` in whose place a hop listens. */
 class Replaced {
   readonly #server: Server
-  /** Bound at once, for there are callers that ask for the address before anything else; its clients wait for the hop. */
+  /** Bound at once: some callers ask for the address first. Its clients wait for the hop. */
   readonly #door: NetServer = createNetServer({ allowHalfOpen: true, noDelay: true })
   readonly #starting: Promise<Hop | undefined>
   #hop: Hop | undefined
@@ -50,7 +50,7 @@ class Replaced {
   constructor(server: Server, asked: Asked) {
     this.#server = server
     this.#door.on('connection', (socket: Socket) => void this.#accept(socket))
-    // One that is closed at once never says that it listens.
+    // A server that is closed at once never emits 'listening'.
     const bound = Promise.race([once(this.#door, 'listening'), once(this.#door, 'close')])
     this.#door.listen(boundTo(asked))
     this.#starting = this.#start(bound)

@@ -684,7 +684,7 @@ describe('slots and pings', () => {
     await assert.rejects(lost, { code: 'LOST' })
   })
 
-  test('an error while a response is handled fails its call alone, and is logged', async () => {
+  test('an error while a response is handled fails only its own call, and is logged', async () => {
     const { caller, peer, log } = await callerAgainstPeer()
     const failing = environ('/')
     failing.gantry.trailers = () => {
@@ -705,7 +705,7 @@ describe('slots and pings', () => {
     caller.destroy()
   })
 
-  test('a link that holds too much grants nothing, and says when it does again', async () => {
+  test('a link whose output queue is too long grants nothing, and reports when it grants again', async () => {
     const { caller, changes, peer } = await callerAgainstPeer()
     peer.stream.pause()
     const made: Called[] = []
@@ -724,7 +724,7 @@ describe('slots and pings', () => {
     await Promise.allSettled(made.map(({ response }) => response))
   })
 
-  test('of what is given up while it holds too much nothing is left', async () => {
+  test('requests that are aborted while the output queue is too long leave nothing in it', async () => {
     const { caller, peer } = await callerAgainstPeer()
     peer.stream.pause()
     const made: Called[] = []
@@ -745,7 +745,7 @@ describe('slots and pings', () => {
     caller.destroy()
   })
 
-  test('a PONG answers the PINGs before it too', async () => {
+  test('a PONG answers the earlier PINGs too', async () => {
     const { caller, peer, clock } = await callerAgainstPeer()
     const pings = [caller.ping(), caller.ping(), caller.ping()]
     await peer.heard('ping')

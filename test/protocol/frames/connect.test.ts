@@ -166,7 +166,7 @@ describe('connect()', () => {
     await stop()
   })
 
-  test('makes another link when its link is silent, and sends a GET again that was lost there', async () => {
+  test('dials another link when its link is silent, and sends a GET again that was lost there', async () => {
     let held = 0
     const container = new Container((given, startResponse) => {
       if (given.PATH_INFO === '/held' && ++held === 1) return new Promise(() => {})

@@ -252,13 +252,13 @@ describe('a feature', () => {
     const server = connection('server', { ...token, features: ['a'] })
     assert.ok(!caller.agreed('a'))
     move(server, caller)
-    // The server's HELLO has come, and not its proof.
+    // The server's HELLO has arrived, and its proof has not.
     assert.deepEqual([caller.state, caller.agreed('a')], ['proof', false])
     talk(caller, server)
     assert.deepEqual([caller.agreed('a'), server.agreed('a')], [true, true])
   })
 
-  test('is not agreed any more once the link has failed', () => {
+  test('is no longer agreed after the link has failed', () => {
     const caller = connection('caller', { features: ['a'] })
     const server = connection('server', { features: ['a'] })
     talk(caller, server)
@@ -266,7 +266,7 @@ describe('a feature', () => {
     assert.deepEqual([server.state, server.agreed('a')], ['failed', false])
   })
 
-  test('has a name that HELLO can carry, and is named to every peer', () => {
+  test('has a name that HELLO can carry, and is sent to every peer', () => {
     for (const name of FEATURES) assert.match(name, /^[\w.-]+$/)
     const server = connection('server', none)
     const hello = drain(server)

@@ -207,8 +207,8 @@ describe('a caller ends the link, with a word, for', () => {
   })
 })
 
-describe('a caller gives up the stream alone, and tells, for', () => {
-  test('a 101 that was not asked for', () => {
+describe('a caller fails only the stream, and reports it, for', () => {
+  test('a 101 without an upgrade request', () => {
     const { caller, server, there } = scene({ end: true })
     const other = opened({ caller, server }, { end: true })
     const events = caller.receive(
@@ -228,7 +228,7 @@ describe('a caller gives up the stream alone, and tells, for', () => {
 })
 
 describe('a peer that does not read what it makes us send', () => {
-  test('is owed one PONG for its PINGs, one SLOTS, and one WINDOW for each stream', () => {
+  test('gets at most one PONG for its PINGs, one SLOTS, and one WINDOW per stream', () => {
     const { server, here } = scene()
     server.full = true
     for (let turn = 1; turn <= 20_000; turn++) {
@@ -251,7 +251,7 @@ describe('a peer that does not read what it makes us send', () => {
     )
   })
 
-  test('is given up when it is owed more refusals than a caller can have requests open', () => {
+  test('is disconnected when more refusals are queued than a caller can have requests open', () => {
     const { server } = scene()
     server.slots(100)
     drain(server)
@@ -270,7 +270,7 @@ describe('a peer that does not read what it makes us send', () => {
     assert.ok(server.backlog < 1000)
   })
 
-  test('is owed no refusal of a request that it gave up itself', () => {
+  test('gets no refusal of a request that it aborted itself', () => {
     const { server } = scene()
     server.full = true
     for (let id = 2; id < 50_000; id++) {
@@ -283,7 +283,7 @@ describe('a peer that does not read what it makes us send', () => {
     assert.equal(server.failure, undefined)
   })
 
-  test('leaves nothing of requests that start and are given up', () => {
+  test('leaves nothing of requests that it starts and aborts', () => {
     const { server } = scene()
     server.full = true
     for (let id = 2; id < 10_000; id++) {
@@ -357,7 +357,7 @@ describe('a flood', () => {
 describe('a caller whose peer does not read', () => {
   const WHOLE = { end: true, hold: false, upgrade: false }
 
-  test('owes nothing for requests that it gave up before they left', () => {
+  test('queues nothing for requests that were aborted before they were sent', () => {
     const { caller, server } = scene()
     drain(caller)
     caller.full = true
@@ -368,7 +368,7 @@ describe('a caller whose peer does not read', () => {
     }
     assert.equal(caller.pending, false)
     assert.equal(caller.failure, undefined)
-    // Their numbers are a gap.
+    // Their stream numbers are a gap.
     caller.full = false
     const next = caller.request(FIELDS, WHOLE, undefined)
     assert.equal(next.id, 100_002)
@@ -378,7 +378,7 @@ describe('a caller whose peer does not read', () => {
     )
   })
 
-  test('owes one RESET for each request that had left', () => {
+  test('queues one RESET for each request that was sent', () => {
     const { caller, server, there } = scene()
     const left = Array.from({ length: 50 }, () => caller.request(FIELDS, WHOLE, undefined))
     move(caller, server)
@@ -395,7 +395,7 @@ describe('a caller whose peer does not read', () => {
     )
   })
 
-  test('sends a request before its body, its trailers and its end, whatever waits', () => {
+  test('sends a request before its body, its trailers and its end, whatever is queued', () => {
     const { caller, server } = scene()
     drain(caller)
     caller.full = true
@@ -412,7 +412,7 @@ describe('a caller whose peer does not read', () => {
     )
   })
 
-  test('forgets the requests that its peer did not take', () => {
+  test('forgets the requests that its peer did not accept', () => {
     const { caller } = scene()
     drain(caller)
     caller.full = true
@@ -423,7 +423,7 @@ describe('a caller whose peer does not read', () => {
     assert.equal(caller.pending, false)
   })
 
-  test('is congested from 64 KiB on, and no longer when that has left', () => {
+  test('is congested above 64 KiB, and no longer when that was sent', () => {
     const { caller } = scene()
     drain(caller)
     assert.equal(caller.congested, false)

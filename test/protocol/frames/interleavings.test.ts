@@ -261,7 +261,7 @@ describe('two connections, in any order of what they do', () => {
 })
 
 describe('what overtakes what', () => {
-  test('PONG overtakes all, RESET overtakes body that waits, and bodies take turns', () => {
+  test('PONG overtakes everything, RESET overtakes queued body, and bodies alternate', () => {
     const both = pair()
     const streams = Array.from({ length: 3 }, () => opened(both, { end: true }).here)
     const { server } = both
@@ -490,7 +490,7 @@ describe('an upgrade', () => {
     assert.deepEqual([here.closed, there.closed], [true, true])
   })
 
-  test('that is declined can have hints, body and trailers', () => {
+  test('that is declined can have early hints, body and trailers', () => {
     const both = pair()
     const { here, there } = opened(both, { upgrade: true })
     both.server.inform(here, '103 Early Hints', [])
@@ -505,10 +505,10 @@ describe('an upgrade', () => {
     assert.deepEqual([here.closed, there.closed], [true, true])
   })
 
-  test('that is declined has no trailers for a peer that does not say that it takes them', () => {
+  test('that is declined has no trailers for a peer that does not accept them', () => {
     const server = connection('server')
     const caller = connection('caller')
-    // Its HELLO, with the name of the feature made one that nobody knows.
+    // The peer's HELLO, with the feature's name replaced by an unknown one.
     const hello = Buffer.from(
       drain(caller).toString('latin1').replace('upgrade-trailers', 'another-feature0'),
       'latin1',
@@ -525,7 +525,7 @@ describe('an upgrade', () => {
     assert.equal(stream.closed, false)
   })
 
-  test('cannot be accepted where none was asked for: the application is told, and nothing is sent', () => {
+  test('cannot be accepted without a request for it: the application gets an error, and nothing is sent', () => {
     const both = pair()
     const { here } = opened(both, { end: true })
     assert.throws(() => both.server.respond(here, '101 Switching Protocols', [], undefined, false), {

@@ -147,7 +147,7 @@ describe('a link', () => {
     assert.equal(owner.relievedStreams[0], here)
   })
 
-  test('answers the last of all PINGs of a peer that does not read, once it does', async () => {
+  test('answers only the last PING of a peer that did not read, once it reads', async () => {
     const { slow, owner, link, server, caller } = await scene()
     owner.event = (event: Event) => {
       if (event.type === 'ping') server.pong(event.token, 0, 0)
@@ -173,7 +173,7 @@ describe('a link', () => {
     assert.equal(answer.readUInt32BE(13), 3999)
   })
 
-  test('knows that its line is free again when nothing waited for that', async () => {
+  test('notices that its socket drains when nothing waited for that', async () => {
     const { slow, link, server, caller } = await scene()
     const { here } = opened({ caller, server }, { end: true })
     slow.open = false
@@ -190,7 +190,7 @@ describe('a link', () => {
     assert.equal(types(slow.writes.at(-1)!)[0], Frame.RESET)
   })
 
-  test('goes on when its owner fails in what concerns one stream, and the owner is told which', async () => {
+  test('continues when its owner throws for one stream, and reports the stream to the owner', async () => {
     const { slow, owner, link, server, caller } = await scene()
     const failure = new Error('a listener of an application threw')
     owner.event = (event: Event) => {

@@ -1,4 +1,4 @@
-/** The table of a link's life, every event in every state; and the watch that acts on it, on a link that is played by hand. */
+/** The table of a link's life, every event in every state; and the watch that acts on it, on a simulated link. */
 
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
@@ -42,20 +42,20 @@ suite('the life of a link', () => {
     }
   }
 
-  test('ends by no single event in a state in which requests are sent', () => {
+  test('does not end by a single event in a state in which requests are sent', () => {
     for (const life of Object.keys(ROWS) as Life[]) {
       if (!isTrusted(life)) continue
       for (const event of EVENTS) assert.notEqual(nextLife(life, event), 'dead', `${life}, ${event}`)
     }
   })
 
-  test('goes on after any byte, in every state but the last', () => {
+  test('returns to alive after any byte, in every state but the last', () => {
     for (const life of Object.keys(ROWS) as Life[]) {
       if (life !== 'dead') assert.equal(nextLife(life, 'heard'), 'alive', life)
     }
   })
 
-  test('has more time to answer a challenge the more waits in front of the PING', () => {
+  test('has more time to answer a challenge the more bytes are queued before the PING', () => {
     assert.equal(patienceIn('challenged', USUAL_TIMES, 0), USUAL_TIMES.probeGrace)
     // 40 windows of 128 KiB, over 300 kB/s: 17 s.
     assert.ok(patienceIn('challenged', USUAL_TIMES, 40 * 131_072) > 17_500)
@@ -85,7 +85,7 @@ class FakeLink implements WatchedLink {
     return new Promise((resolve, reject) => this.#answers.push({ resolve, reject }))
   }
 
-  /** Bytes come, and among them the PONGs. */
+  /** Bytes arrive, PONGs among them. */
   answer(): void {
     this.watch.heard()
     for (const { resolve } of this.#answers.splice(0)) resolve(1)
@@ -106,7 +106,7 @@ class FakeLink implements WatchedLink {
   }
 }
 
-/** Remembers what its links ask for. */
+/** Records the slots that its links ask for. */
 class Asked implements SlotSource {
   readonly demands: number[] = []
   #holder: SlotHolder | undefined
@@ -127,7 +127,7 @@ class Asked implements SlotSource {
 const never: Application = () => new Promise(() => {})
 
 suite('a proxy', () => {
-  test('that is silent asks for no slots, and for as many as before when it is heard again', async () => {
+  test('that is silent asks for no slots, and for as many as before when it answers again', async () => {
     const slots = new Asked()
     const { here, there, streams } = await linked(never, { server: { slots, watch: { times: TIMES } } })
     here.caller.demand(16)
@@ -141,7 +141,7 @@ suite('a proxy', () => {
     here.caller.destroy()
   })
 
-  test('that makes no more requests asks for no slots, though its last ones take long', async () => {
+  test('whose proxy makes no more requests asks for no slots, though its last requests take long', async () => {
     const slots = new Asked()
     const { here, there } = await linked(never, { server: { slots } })
     here.caller.demand(16)
@@ -163,7 +163,7 @@ async function pass(clock: FakeClock, ms: number): Promise<void> {
   }
 }
 
-/** A link that has fallen silent. */
+/** A link that has become silent. */
 async function silent(peers?: PeerLinks): Promise<{ clock: FakeClock; link: FakeLink }> {
   const clock = new FakeClock()
   const link = new FakeLink(clock, peers)
@@ -173,7 +173,7 @@ async function silent(peers?: PeerLinks): Promise<{ clock: FakeClock; link: Fake
 }
 
 suite('a watched link', () => {
-  test('is sent a PING now and then, and any byte is an answer', async () => {
+  test('gets PINGs, and any byte is an answer', async () => {
     const clock = new FakeClock()
     const link = new FakeLink(clock)
     for (let round = 1; round <= 5; round++) {
@@ -184,7 +184,7 @@ suite('a watched link', () => {
     }
   })
 
-  test('on which bytes come all the time is never suspect, though no PONG does', async () => {
+  test('on which bytes keep arriving is never suspect, even without PONGs', async () => {
     const clock = new FakeClock()
     const link = new FakeLink(clock)
     for (let round = 0; round < 200; round++) {
@@ -194,7 +194,7 @@ suite('a watched link', () => {
     assert.ok(!link.lives.includes('suspect'))
   })
 
-  test('that is silent stays suspect while requests run on it, for as long as they like', async () => {
+  test('that is silent stays suspect while requests run on it, however long they take', async () => {
     const { clock, link } = await silent()
     link.busy = true
     await pass(clock, 20 * TIMES.silenceTimeout)
@@ -203,12 +203,15 @@ suite('a watched link', () => {
     assert.deepEqual([link.life, link.watch.trusted], ['alive', true])
   })
 
-  test('that is silent is closed some time after nothing runs on it any more, at last by force', async () => {
+  test('that is silent is closed some time after its last request, at last by force', async () => {
     const { clock, link } = await silent()
     await pass(clock, TIMES.silenceTimeout)
-    assert.deepEqual(link.done, ['close: it has not answered'])
+    assert.deepEqual(link.done, ['close: the peer has not answered'])
     await pass(clock, 2_000)
-    assert.deepEqual(link.done, ['close: it has not answered', 'destroy: it has not answered, and nothing ran on it'])
+    assert.deepEqual(link.done, [
+      'close: the peer has not answered',
+      'destroy: the peer has not answered, and no request ran on the link',
+    ])
     assert.equal(clock.pending, 0)
   })
 
@@ -216,10 +219,10 @@ suite('a watched link', () => {
     const { link } = await silent()
     link.watch.unreachable()
     await turn()
-    assert.deepEqual(link.done, ['destroy: it has not answered for 400 ms'])
+    assert.deepEqual(link.done, ['destroy: the peer has not answered for 400 ms'])
   })
 
-  test('is not dead when its bytes and the refusal wait at the same time, in whatever order', async () => {
+  test('is not dead when its bytes and the refusal are read together, in either order', async () => {
     const { link } = await silent()
     link.watch.unreachable()
     link.watch.heard()
@@ -227,7 +230,7 @@ suite('a watched link', () => {
     assert.deepEqual([link.life, link.done], ['alive', []])
   })
 
-  test('on which bytes come is not dead when a new connection is refused: its listener may be gone alone', async () => {
+  test('on which bytes arrive is not dead when a new connection is refused: its listener may be closed', async () => {
     const clock = new FakeClock()
     const link = new FakeLink(clock)
     link.watch.unreachable()
@@ -237,18 +240,18 @@ suite('a watched link', () => {
     assert.deepEqual([link.life, link.done], ['pinged', []])
   })
 
-  test('is not suspect for a pause of this process', async () => {
+  test('is not suspect after a pause of this process', async () => {
     const clock = new FakeClock()
     const link = new FakeLink(clock)
     await pass(clock, TIMES.pingInterval)
     clock.pause(60_000)
-    // What the peer has sent meanwhile is read now.
+    // Now the bytes that the peer sent meanwhile are read.
     link.watch.heard()
     await turn()
     assert.ok(!link.lives.includes('suspect'), link.lives.join())
   })
 
-  test('is judged anew after a pause of this process, by the time that follows', async () => {
+  test('is judged after a pause of this process only by the time that follows', async () => {
     const clock = new FakeClock()
     const link = new FakeLink(clock)
     await pass(clock, TIMES.pingInterval)
@@ -272,7 +275,7 @@ suite('a watched link', () => {
 })
 
 suite('a silent link whose peer answers on another one', () => {
-  test('is dead once that has answered a PING which was sent after this one had its time', async () => {
+  test('is dead once the rival has answered a PING that was sent after the challenge timed out', async () => {
     const peers = new PeerLinks()
     const { clock, link } = await silent(peers)
     link.busy = true
@@ -289,7 +292,7 @@ suite('a silent link whose peer answers on another one', () => {
   })
 
   for (const state of ['challenged', 'unconfirmed', 'condemned'] as const) {
-    test(`lives on when a byte comes while it is ${state}`, async () => {
+    test(`becomes alive when a byte arrives while it is ${state}`, async () => {
       const peers = new PeerLinks()
       const { clock, link } = await silent(peers)
       const rival = new FakeLink(clock, peers)
@@ -305,7 +308,7 @@ suite('a silent link whose peer answers on another one', () => {
     })
   }
 
-  test('waits as long as the peer’s loop is blocked: the handshake may have been its last iteration', async () => {
+  test('waits while the peer’s event loop is blocked: the handshake may have been its last iteration', async () => {
     const peers = new PeerLinks()
     const { clock, link } = await silent(peers)
     link.busy = true
@@ -313,14 +316,14 @@ suite('a silent link whose peer answers on another one', () => {
     rival.busy = true
     await pass(clock, 30_000)
     assert.deepEqual([link.life, link.done], ['unconfirmed', []])
-    // Both PONGs leave together; whichever is read first.
+    // Both PONGs are sent together; either may be read first.
     rival.answer()
     link.answer()
     await turn()
     assert.deepEqual([link.life, rival.life], ['alive', 'alive'])
   })
 
-  test('is suspect again when the other one is lost before it has answered', async () => {
+  test('is suspect again when the rival is lost before it has answered', async () => {
     const peers = new PeerLinks()
     const { clock, link } = await silent(peers)
     const first = new FakeLink(clock, peers)
@@ -333,7 +336,7 @@ suite('a silent link whose peer answers on another one', () => {
     assert.equal(link.life, 'suspect')
   })
 
-  test('is dead by the word of a third, when the second has fallen silent too', async () => {
+  test('is dead by the answer of a third link, when the second has become silent too', async () => {
     const peers = new PeerLinks()
     const { clock, link } = await silent(peers)
     link.busy = true
@@ -346,7 +349,7 @@ suite('a silent link whose peer answers on another one', () => {
     assert.equal(link.life, 'condemned')
   })
 
-  test('is challenged as soon as it is silent, when the other one was there before', async () => {
+  test('is challenged as soon as it is silent, if the rival was there before', async () => {
     const clock = new FakeClock()
     const peers = new PeerLinks()
     const one = new FakeLink(clock, peers)
@@ -360,7 +363,7 @@ suite('a silent link whose peer answers on another one', () => {
     assert.equal(one.life, 'challenged')
   })
 
-  test('takes nothing new as soon as the peer has another link, though its silence was not noticed yet', async () => {
+  test('gets no new request as soon as the peer has another link, even before its silence is noticed', async () => {
     const clock = new FakeClock()
     const peers = new PeerLinks()
     const link = new FakeLink(clock, peers)
@@ -368,7 +371,7 @@ suite('a silent link whose peer answers on another one', () => {
     assert.deepEqual([link.life, link.watch.trusted], ['challenged', false])
   })
 
-  test('is not put in question by another peer, another worker, or one without an id', async () => {
+  test('is not challenged by another peer, another worker, or a peer without an id', async () => {
     const clock = new FakeClock()
     const peers = new PeerLinks()
     const link = new FakeLink(clock, peers)
@@ -379,7 +382,7 @@ suite('a silent link whose peer answers on another one', () => {
     assert.deepEqual([link.life, nameless.life], ['alive', 'alive'])
   })
 
-  test('is not put in question while its peer drains: another process may have its name by now', async () => {
+  test('is not challenged while its peer drains: another process may use its name by now', async () => {
     const peers = new PeerLinks()
     const { clock, link } = await silent(peers)
     link.leaving = true

@@ -1,4 +1,4 @@
-/** A PONG does not wait behind body: with 40 full streams and a peer that reads slowly, in both directions. */
+/** A PONG does not wait behind body: with 40 full streams and a slow reader, in both directions. */
 
 import assert from 'node:assert/strict'
 import { Duplex } from 'node:stream'
@@ -10,7 +10,7 @@ import { FakeClock } from '../../support/clock.ts'
 import { turns } from './link-support.ts'
 import { drain, FIELDS, frame, opened, pair } from './support.ts'
 
-/** A socket whose peer takes one write at a time, when the test says so. */
+/** A socket whose peer accepts one write at a time, when the test allows it. */
 class OneByOne extends Duplex {
   readonly taken: Buffer[] = []
   #waiting: (() => void) | undefined
@@ -26,7 +26,7 @@ class OneByOne extends Duplex {
     this.#waiting = callback
   }
 
-  /** @returns whether there was a write to take */
+  /** @returns whether there was a write to accept */
   async next(): Promise<boolean> {
     const waiting = this.#waiting
     this.#waiting = undefined
@@ -49,12 +49,12 @@ function frames(bytes: Buffer): { type: number; length: number }[] {
 
 const STREAMS = 40
 const BODY = Buffer.alloc(128 * 1024, 'x')
-/** Two batches: one that was given to the socket, and what was written ahead of the PONG since. */
+/** Two batches: one that was written to the socket, and what was queued ahead of the PONG since. */
 const AHEAD_MOST = 2 * 128 * 1024 + 64 * 1024
 
 for (const role of ['server', 'caller'] as const) {
   suite(`a PONG of a ${role}`, () => {
-    test('is behind no more body than two batches, however much waits', async () => {
+    test('is behind at most two batches of body, however much is queued', async () => {
       const both = pair()
       const socket = new OneByOne()
       const mine = both[role]

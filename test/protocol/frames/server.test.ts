@@ -207,7 +207,7 @@ describe('a request that is served', () => {
     await until(() => host.done.length === 3)
   })
 
-  test('whose response head is more than the peer takes fails once, with 500, and the link goes on', async () => {
+  test('whose response head is longer than the peer accepts fails once, with 500, and the link continues', async () => {
     let runs = 0
     const { peer, server, host, log } = await serverAgainstPeer((_environ, startResponse) => {
       runs++
@@ -233,7 +233,7 @@ describe('a request that is served', () => {
     server.destroy()
   })
 
-  test('is given up with thousands of others in one tick, and the link goes on', async () => {
+  test('is aborted with thousands of others in one tick, and the link continues', async () => {
     const failing: ((error: Error) => void)[] = []
     const application: Application = async (_environ, startResponse) => {
       await startResponse('200 OK', [])(new Uint8Array(0))
@@ -604,7 +604,7 @@ describe('a link whose drain has timed out', () => {
     return []
   }
 
-  test('ends WebSockets with close code 1001, all else at once, and itself when they have ended', async () => {
+  test('closes WebSockets with code 1001, aborts all else at once, and closes when they have ended', async () => {
     const { peer, server } = await serverAgainstPeer(application)
     const plain = peer.connection.request(REQUEST, WHOLE, undefined)
     const raw = peer.connection.request(upgrading('raw'), { ...OPEN, upgrade: true }, undefined)
@@ -630,7 +630,7 @@ describe('a link whose drain has timed out', () => {
     assert.equal(server.active, 0)
   })
 
-  test('does nothing of that where there are no WebSockets, or no more', async () => {
+  test('does nothing of that without WebSockets, or after they have ended', async () => {
     const { peer, server } = await serverAgainstPeer(application)
     peer.connection.request(REQUEST, WHOLE, undefined)
     peer.send()
@@ -743,7 +743,7 @@ describe('an upgraded connection', () => {
     here.caller.destroy()
   })
 
-  test('that an application makes of a request that asked for none costs that request alone', async () => {
+  test('of an application without an upgrade request fails only that request', async () => {
     const held = new Held()
     let connection: Duplex | undefined
     const { peer, server, log } = await serverAgainstPeer((given, startResponse) => {
@@ -771,7 +771,7 @@ describe('an upgraded connection', () => {
     server.destroy()
   })
 
-  test('whose application throws in a listener costs that request alone, and is logged with its stack', async () => {
+  test('whose application throws in a listener fails only that request, and is logged with its stack', async () => {
     const held = new Held()
     const { here, there } = await linked((given, startResponse) => {
       if (given.PATH_INFO === '/other') return held.application(given, startResponse)

@@ -9,7 +9,7 @@ function sockets(count: number): Socket[] {
 }
 
 describe('connections that have not proved whose they are', () => {
-  it('are 128 at most: for one more the eldest goes', () => {
+  it('are 128 at most: a further one replaces the oldest', () => {
     const unproven = new Unproven()
     const all = sockets(130)
     for (const socket of all) unproven.add(socket)
@@ -19,7 +19,7 @@ describe('connections that have not proved whose they are', () => {
     )
   })
 
-  it('are not counted once they have, or have gone', async () => {
+  it('are not counted once their handshake is complete, or they have closed', async () => {
     const unproven = new Unproven()
     const [proved, gone, ...others] = sockets(130)
     unproven.add(proved!)

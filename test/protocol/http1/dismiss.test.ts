@@ -1,4 +1,4 @@
-/** Making room: which connections may be ended for another client, and what those hear for whom there is none. */
+/** Making room: which connections may be closed for another client, and what a refused client receives. */
 
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
@@ -28,7 +28,7 @@ async function meet(serving: Serving): Promise<{ client: HttpClient; connection:
 }
 
 describe('a connection', () => {
-  it('on which nothing came waits since it was accepted, and can be dismissed', async () => {
+  it('without any bytes is idle since it was accepted, and can be dismissed', async () => {
     const clock = new FakeClock()
     await using serving = await Serving.start(hello, { clock })
     const { connection } = await meet(serving)
@@ -39,7 +39,7 @@ describe('a connection', () => {
     await until(() => serving.closed === 1)
   })
 
-  it('that is idle after a request waits since its answer', async () => {
+  it('that is idle after a request is idle since its response', async () => {
     const clock = new FakeClock()
     await using serving = await Serving.start(hello, { clock })
     const { client, connection } = await meet(serving)
@@ -77,7 +77,7 @@ describe('a connection', () => {
     assert.equal((await answer).body.toString(), 'hello')
   })
 
-  it('whose request has been read and not looked at yet is not dismissed', async () => {
+  it('whose request was read and not parsed yet is not dismissed', async () => {
     const gate = Promise.withResolvers<void>()
     const clock = new FakeClock()
     await using serving = await Serving.start(
@@ -96,7 +96,7 @@ describe('a connection', () => {
     assert.match((await once(client.socket, 'data')).toString(), /^HTTP\/1\.1 200 /)
   })
 
-  it('whose client has not taken all of its answer is not dismissed', async () => {
+  it('whose client has not accepted all of its response is not dismissed', async () => {
     const size = 16 * 1024 * 1024
     await using serving = await Serving.start((_, start) => {
       start('200 OK', [...text, ['Content-Length', String(size)]])
@@ -143,7 +143,7 @@ describe('a refusal', () => {
     await server.stop()
   }
 
-  it('is a whole answer, also for a client that sends much before it reads', () =>
+  it('is a complete response, also for a client that sends much before it reads', () =>
     refusing(10, async (_, meet) => {
       const socket = await meet()
       let came = ''
@@ -155,7 +155,7 @@ describe('a refusal', () => {
       assert.match(came, /\r\nConnection: close\r\n\r\n503 Service Unavailable\n$/)
     }))
 
-  it('is given to a bounded number at once, and for a bounded time', () =>
+  it('is sent to a limited number of connections at once, and for a limited time', () =>
     refusing(2, async (clock, meet) => {
       const answered = async (socket: Socket): Promise<boolean> => {
         let length = 0
@@ -166,7 +166,7 @@ describe('a refusal', () => {
       const [one, two] = [await meet(), await meet()]
       assert.deepEqual(await Promise.all([one, two].map(answered)), [true, true])
       assert.equal(await answered(await meet()), false)
-      // They have not closed their side.
+      // The clients have not closed their side.
       clock.advance(1_000)
       const closed = [one, two].map((socket) => once(socket, 'close'))
       for (const socket of [one, two]) socket.end('x')

@@ -27,7 +27,7 @@ const timeouts = {
   linger: 2_000,
   upgradeIdle: 40_000,
 }
-/** Progress is checked four times per timeout, and deadlines every 100 ms: a stall may be seen this much later. */
+/** Progress is checked four times per timeout, and deadlines every 100 ms: a stall may be noticed this much later. */
 const LATE = 2_000 + 4 * 100
 
 function waiting(): { clock: FakeClock; told: Told; waits: Waits } {
@@ -127,7 +127,7 @@ describe('waits', () => {
     const { clock, told, waits } = waiting()
     told.backlog = 1
     waits.written(1)
-    // All was taken, of which nobody told.
+    // The client accepted everything; no callback said so.
     clock.advance(1_000)
     told.taken = 1
     told.backlog = 0
@@ -152,7 +152,7 @@ describe('waits', () => {
     assert.deepEqual(told.said, ['head'])
   })
 
-  it('watch an upgraded connection for a stall, though nobody tells of writes', () => {
+  it('watch an upgraded connection for a stall without being called for writes', () => {
     const { clock, told, waits } = waiting()
     waits.upgraded()
     clock.advance(30_900)
@@ -166,7 +166,7 @@ describe('waits', () => {
     assert.deepEqual(told.said, ['stalled'])
   })
 
-  it('end an upgraded connection that is silent in both directions, and none that is not', () => {
+  it('end only an upgraded connection that is silent in both directions', () => {
     for (const direction of ['taken', 'received'] as const) {
       const { clock, told, waits } = waiting()
       waits.upgraded()
@@ -182,7 +182,7 @@ describe('waits', () => {
     }
   })
 
-  it('let an upgraded connection be silent for ever where no timeout is set', () => {
+  it('let an upgraded connection be silent without a limit if no timeout is set', () => {
     const clock = new FakeClock()
     const told = new Told()
     const waits = new Waits(told, defaultTimeouts, clock, new Deadlines(clock, 100))

@@ -9,13 +9,9 @@ import { setImmediate as turn } from 'node:timers/promises'
 import { fromNode } from '../../../protocol/node-listener/from-node.ts'
 import { run } from '../../support/exchange.ts'
 import { both, get } from '../../support/two-servers.ts'
+import { until } from '../../support/until.ts'
 
 const UPGRADE = { upgrade: true, headers: ['Host', 'x', 'Connection', 'Upgrade', 'Upgrade', 'echo'] }
-
-async function until(condition: () => boolean): Promise<void> {
-  do await turn()
-  while (!condition())
-}
 
 describe('node publishes of a request', () => {
   it('its start, the making of its response and its end, in the order and with the message that node has', async () => {

@@ -8,6 +8,7 @@ import { setImmediate as turn } from 'node:timers/promises'
 import { AbortError } from '../../../protocol/errors.ts'
 import { fromNode, type NodeListener } from '../../../protocol/node-listener/from-node.ts'
 import { type Run, type RunOptions, run } from '../../support/exchange.ts'
+import { until } from '../../support/until.ts'
 
 const GONE = new AbortError('CLIENT_GONE', 'the client went away')
 
@@ -23,11 +24,6 @@ function upgrade(onUpgrade: (socket: Duplex) => unknown): Run {
       headers: ['Host', 'x', 'Connection', 'Upgrade', 'Upgrade', 'echo'],
     },
   )
-}
-
-async function until(condition: () => boolean): Promise<void> {
-  do await turn()
-  while (!condition())
 }
 
 describe('fromNode: a listener that fails after its response', () => {
@@ -188,7 +184,7 @@ describe('fromNode: a socket that is written to by the listener itself', () => {
     assert.deepEqual(events, ['aborted', 'close false'])
   })
 
-  it('answers 500 for bytes that are no response, and tells the response of its end', async () => {
+  it('answers 500 for bytes that are not a response, and tells the response of its end', async () => {
     const events: string[] = []
     const { sink, log, whenSettled } = serve((req: IncomingMessage, res: ServerResponse) => {
       res.on('close', () => events.push(`close ${res.headersSent}`))
@@ -197,7 +193,7 @@ describe('fromNode: a socket that is written to by the listener itself', () => {
     await whenSettled
     await until(() => events.length > 0)
     assert.equal(sink.status, '500 Internal Server Error')
-    assert.match(String(log.lines[0]?.fields['err']), /no HTTP\/1\.1 response/)
+    assert.match(String(log.lines[0]?.fields['err']), /not an HTTP\/1\.1 response/)
     assert.deepEqual(events, ['close false'])
   })
 })

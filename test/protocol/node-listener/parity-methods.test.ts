@@ -1,9 +1,7 @@
 /**
- * Every method and property that node's own classes give a listener, in every state of its exchange, before node:http
- * and here: what is returned or thrown, which events follow, what the properties say then, and that nothing is left
- * uncaught. `probes/` calls them.
- *
- * What differs is in the table below, with its reason; an entry that matches nothing is an error.
+ * Compares every method and property of node's classes, in every state of an exchange, on node:http and here: results,
+ * errors, events, properties, uncaught exceptions. `probes/` calls them. The table below lists the differences with
+ * their reasons; an entry that matches nothing is an error.
  */
 
 import assert from 'node:assert/strict'

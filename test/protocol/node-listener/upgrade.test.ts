@@ -11,6 +11,7 @@ import { AbortError, HttpError } from '../../../protocol/errors.ts'
 import { lint } from '../../../protocol/lint.ts'
 import { type FromNodeOptions, fromNode } from '../../../protocol/node-listener/from-node.ts'
 import { type Run, run } from '../../support/exchange.ts'
+import { until } from '../../support/until.ts'
 
 type Upgraded = (req: IncomingMessage, socket: Duplex, head: Buffer) => unknown
 
@@ -22,11 +23,6 @@ function serve(onUpgrade: Upgraded): Run {
 }
 
 const SWITCH = 'HTTP/1.1 101 Switching Protocols\r\nUpgrade: echo\r\nConnection: Upgrade\r\nX-A: 1\r\n\r\n'
-
-async function until(condition: () => boolean): Promise<void> {
-  do await turn()
-  while (!condition())
-}
 
 describe('fromNode: upgrades', () => {
   it('make a raw 101 the response, and the socket the connection', async () => {

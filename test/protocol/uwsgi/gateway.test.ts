@@ -449,7 +449,7 @@ describe('a uwsgi connection', () => {
   })
 })
 
-describe('an upgraded uwsgi connection that a drain ends', () => {
+describe('an upgraded uwsgi connection that a drain closes', () => {
   const upgraded = (protocol: string): Application => {
     return (environ, start) => {
       start('101 Switching Protocols', [['Upgrade', protocol]])
@@ -459,7 +459,7 @@ describe('an upgraded uwsgi connection that a drain ends', () => {
   }
 
   for (const protocol of ['WebSocket', 'raw']) {
-    it(`is sent ${protocol === 'raw' ? 'nothing' : 'close code 1001'} where it speaks ${protocol}`, async () => {
+    it(`gets ${protocol === 'raw' ? 'nothing' : 'close code 1001'} if its protocol is ${protocol}`, async () => {
       await using serving = await serve(upgraded(protocol))
       const client = await serving.client()
       client.socket.write(packet([...nginxGet, 'HTTP_UPGRADE', protocol, 'HTTP_CONNECTION', 'Upgrade']))

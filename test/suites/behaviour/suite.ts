@@ -38,7 +38,7 @@ export interface Suite {
   journalIs(key: string, events: string[]): Promise<void>
 }
 
-/** A test that takes longer than this waits in vain, ms: no busy machine needs it. */
+/** A test that takes longer than this hangs, ms: no busy machine needs so much. */
 const PATIENCE = 60_000
 
 /** Every sentence that a suite of this process has. */

@@ -38,7 +38,8 @@ export function upgrades({ holds, open, get, seen, journalIs, fresh }: Suite): v
         const sent = await open({ target: `/upgrade?key=${key}`, headers: websocket })
         assert.deepEqual(fields(await sent.head(), 'upgrade'), ['websocket'])
         const pieces = [
-          // A frame, the half of one, its rest with a close frame and what may not follow one, and bytes that are no frames.
+          // A frame, the half of one, its rest with a close frame and what may not follow one, and bytes that are no
+          // frames.
           Buffer.from('\x81\x05HELLO', 'latin1'),
           Buffer.from('\x82\x7e\x00\x80AB', 'latin1'),
           Buffer.concat([Buffer.alloc(126, 'A'), Buffer.from('\x88\x02\x03\x81\x81\x01A', 'latin1')]),
