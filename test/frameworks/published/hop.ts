@@ -1,5 +1,6 @@
 /** A container and a proxy before one `http.Server`, in this process, over frames on a Unix socket. */
 
+import { AsyncResource } from 'node:async_hooks'
 import { lookup } from 'node:dns/promises'
 import { mkdtempSync, rmSync } from 'node:fs'
 import type { Server } from 'node:http'
@@ -31,12 +32,14 @@ export async function startHop(
   server: Server,
   asked: { port?: number | string; host?: string | undefined; path?: string },
 ): Promise<Hop> {
+  // That of the caller's `listen()`.
+  const scope = new AsyncResource('HTTPSERVER')
   const directory = mkdtempSync(join(tmpdir(), 'gantry-'))
   const socket = `unix:${join(directory, 'socket')}`
   const argv = ['--listen', socket, '--drain-timeout', DRAIN]
   const container = await serveContainer(parseOptions(containerOptions, [...argv, 'none.ts']).values, {
     log: silent,
-    application: serverApplication(server),
+    application: serverApplication(server, () => scope),
   })
   const host = await hostOf(asked.host)
   const listen =
