@@ -3,6 +3,7 @@
  * an export is, `interfaces/recognise.ts`. It does not run the application.
  */
 
+import type { AsyncResource } from 'node:async_hooks'
 import { readFileSync } from 'node:fs'
 import type { Application } from '../protocol/application.ts'
 import { type Clock, systemClock } from '../protocol/clock.ts'
@@ -154,7 +155,8 @@ function meansToListen(file: string): boolean {
 /** The server that listens, and later the server that replaces it. */
 function listened(takeover: ListenTakeover): Hosted {
   let { server } = takeover.first!
-  let application = serverApplication(server)
+  const scope = (): AsyncResource | undefined => takeover.first?.scope
+  let application = serverApplication(server, scope)
   return {
     what: 'a server that listens',
     interface: 'node',
@@ -162,7 +164,7 @@ function listened(takeover: ListenTakeover): Hosted {
       const now = takeover.first!.server
       if (now !== server) {
         server = now
-        application = serverApplication(server)
+        application = serverApplication(server, scope)
       }
       return application(environ, startResponse)
     },

@@ -93,7 +93,7 @@ function isBeyond(environ: Environ): boolean {
   if (length !== undefined && length !== '0') return true
   // A body of unknown length has no variable. An input that is not the gateway's own cannot be asked.
   const input = environ['wsgi.input']
-  return !(input instanceof RequestInput && input.ended && input.buffered === 0)
+  return !(input instanceof RequestInput && !input.hasBody)
 }
 
 function directivesOf(environ: Environ, settings: CacheSettings): Directives {

@@ -22,6 +22,8 @@ export interface ContextControl {
   inform(status: string, headers: Headers): void
   trailers(fields: () => Headers | Promise<Headers>): void
   upgrade(): Duplex
+  /** The application gives its response up, which may wait for its client. */
+  giveUp?(error: Error): void
 }
 
 /** Ids of one process: a random start, so that processes do not meet, and a count. */
@@ -91,6 +93,14 @@ export class Context implements RequestContext {
   upgrade(): Duplex {
     if (!this.#control) throw new LocalProtocolError('NO_EXCHANGE', 'upgrade() outside of a request')
     return this.#control.upgrade()
+  }
+
+  /**
+   * The application destroyed its response. If that waits for the client to read, it is aborted with `error` now, so that its slot is
+   * free; else the exchange asks for more at once, and gets the error from there.
+   */
+  giveUp(error: Error): void {
+    this.#control?.giveUp?.(error)
   }
 
   /** Calls back once, when the response has ended or was cut short (as rack.response_finished does). */

@@ -75,6 +75,10 @@ export class DerivedContext extends Context {
     return connection
   }
 
+  override giveUp(error: Error): void {
+    if (!this.#cut && this.#parent instanceof Context) this.#parent.giveUp(error)
+  }
+
   override onFinished(callback: (outcome: Outcome) => void): void {
     if (this.#outcome) {
       callback(this.#outcome)

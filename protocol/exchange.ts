@@ -204,6 +204,14 @@ export class Exchange implements ContextControl {
     return this.#upgraded
   }
 
+  giveUp(error: Error): void {
+    if (!this.#iterating || !this.#response.full) return
+    const room = this.#room
+    this.#room = undefined
+    // As if its iterator had thrown this.
+    room?.reject(error)
+  }
+
   // ---- startResponse and write -----------------------------------------------------------------------------------
 
   #startResponse(status: string, headers: Headers, excInfo: unknown): Write {

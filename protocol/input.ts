@@ -41,6 +41,7 @@ export class RequestInput implements Input {
   #ended: boolean
   #failure: Error | undefined
   #waiter: Waiter | undefined
+  #more: { more(): void } | undefined
   #reading = false
   #asked = false
   #trailers: string[] = []
@@ -55,6 +56,11 @@ export class RequestInput implements Input {
   }
 
   // ---- the gateway's side ----------------------------------------------------------------------------------------
+
+  /** Whether the message has a body (RFC 9112 §6.3), which may be empty: the same at every moment. */
+  get hasBody(): boolean {
+    return this.#source !== null
+  }
 
   /** Bytes that were pushed and not yet read. */
   get buffered(): number {
@@ -126,12 +132,23 @@ export class RequestInput implements Input {
     if (this.#buffered > 0) return this.#take(max)
     if (this.#ended) return null
     if (!this.#asked) {
-      this.#asked = true
-      this.#source?.wanted()
+      this.#ask()
       if (this.#failure) throw this.#failure
       if (this.#buffered > 0) return this.#take(max)
       if (this.#ended) return null
     }
+    return undefined
+  }
+
+  /**
+   * As `readNow`, for a caller that reads on behalf of nobody yet: the client is not asked for a body that it holds back (100 Continue),
+   * and a failure is left for the first read. Where it gives undefined, `reader.more` is called once when there is more.
+   */
+  readAhead(max: number, reader: { more(): void }): Uint8Array | null | undefined {
+    if (this.#failure) return undefined
+    if (this.#buffered > 0) return this.#take(max, true)
+    if (this.#ended) return null
+    this.#more = reader
     return undefined
   }
 
@@ -248,7 +265,8 @@ export class RequestInput implements Input {
     return join(parts)
   }
 
-  #take(max: number): Uint8Array {
+  /** @param ahead nobody reads yet */
+  #take(max: number, ahead: boolean = false): Uint8Array {
     const first = this.#chunks[0]!
     const available = first.length - this.#offset
     let part: Uint8Array
@@ -261,18 +279,24 @@ export class RequestInput implements Input {
       this.#offset += max
     }
     this.#buffered -= part.length
-    if (!this.#asked) {
-      this.#asked = true
-      this.#source?.wanted()
-    }
+    if (!ahead) this.#ask()
     this.#source?.consumed(part.length)
     return part
+  }
+
+  #ask(): void {
+    if (this.#asked) return
+    this.#asked = true
+    this.#source?.wanted()
   }
 
   #wake(): void {
     const waiter = this.#waiter
     this.#waiter = undefined
     waiter?.resolve()
+    const more = this.#more
+    this.#more = undefined
+    more?.more()
   }
 }
 

@@ -4,6 +4,7 @@
  * sockets of its own. How requests come to it is `server-application.ts`.
  */
 
+import type { AsyncResource } from 'node:async_hooks'
 import type { Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { isIP } from 'node:net'
@@ -23,6 +24,8 @@ export class AdoptedServer {
   closed: (() => void) | undefined
   /** Whether `close()` was given a callback. */
   isAwaited = false
+  /** The async context of its `listen()`, in which Node calls a server's listeners. */
+  scope: AsyncResource | undefined
   #asked: AskedAddress | undefined
   #listening = false
   #closing = false
@@ -45,12 +48,15 @@ export class AdoptedServer {
   /**
    * The application called `listen()` of the server; the container listens in its place.
    *
+   * @param scope the async context of that call
    * @param isAnnounced the server has listened by itself and emitted 'listening' then
    */
-  asked(address: AskedAddress, isAnnounced: boolean = false): void {
+  asked(address: AskedAddress, scope?: AsyncResource, isAnnounced: boolean = false): void {
     this.#asked = address
     this.#closing = false
     this.#isAnnounced = isAnnounced
+    // A later `listen()` replaces it, as it replaces Node's handle.
+    this.scope = scope
   }
 
   /** Gives the server back to the application, with Node's own methods. */

@@ -4,6 +4,7 @@
  * servers is served.
  */
 
+import { AsyncResource } from 'node:async_hooks'
 import cluster, { type Address as ClusterAddress, type Worker } from 'node:cluster'
 import { Server } from 'node:http'
 import { Server as HttpsServer } from 'node:https'
@@ -78,6 +79,8 @@ interface Candidate {
   readonly asked: AskedAddress
   readonly given: readonly unknown[]
   readonly fate: Fate
+  /** The async context of its `listen()`; of a cluster's workers there is none. */
+  readonly scope?: AsyncResource
 }
 
 /** How long a server on another port waits for one on PORT, ms: the application may connect to its database first. */
@@ -223,7 +226,8 @@ export class ListenTakeover {
     }
     const kind = kindOf(server)
     const fate = known ? 'twin' : server.listening ? 'independent' : fateOf(kind, asked, this.#situation)
-    const candidate: Candidate = { kind: kind as Candidate['kind'], server, asked, given, fate }
+    const scope = new AsyncResource('HTTPSERVER')
+    const candidate: Candidate = { kind: kind as Candidate['kind'], server, asked, given, fate, scope }
     switch (fate) {
       case 'serve':
       case 'twin':
@@ -280,7 +284,7 @@ export class ListenTakeover {
     const callback = given.findLast((one) => typeof one === 'function') as (() => void) | undefined
     if (callback && !isAnnounced) server.once('listening', callback)
     const adopted = this.#all.get(server)?.adopted ?? new AdoptedServer(server)
-    adopted.asked(asked, isAnnounced)
+    adopted.asked(asked, candidate.scope, isAnnounced)
     this.#all.set(server, { adopted, asked })
     const { signal } = (given[0] ?? {}) as { signal?: AbortSignal }
     if (!isAnnounced) signal?.addEventListener('abort', () => server.close(), { once: true })

@@ -3,11 +3,16 @@
  * socket.io and frameworks' own servers attach. The server itself never listens. Who gives it, and when, is not known here.
  */
 
+import type { AsyncResource } from 'node:async_hooks'
 import type { Server } from 'node:http'
 import type { Application } from '../../protocol/application.ts'
 import { fromServer } from '../../protocol/node-listener/from-node.ts'
 
-/** The application that listens to `server`'s events. Listeners that are added later count. */
-export function serverApplication(server: Server): Application {
-  return fromServer(server)
+/**
+ * The application that listens to `server`'s events. Listeners that are added later count.
+ *
+ * @param scope the async context of its `listen()`, asked for with each request: a server may listen again
+ */
+export function serverApplication(server: Server, scope?: () => AsyncResource | undefined): Application {
+  return fromServer(server, { scope })
 }

@@ -105,7 +105,10 @@ export class Call implements Attempt, BodySource {
       const hold = !upgrade && typeof expect === 'string' && EXPECT.test(expect) && body.untouched && !body.atEnd
       // Reading is what makes a gateway send 100 Continue: a held body is not read before the container asks for it.
       const first = upgrade || hold ? undefined : body.next()
-      const end = first === null ? body.trailers.length === 0 : !upgrade && !hold && body.atEnd
+      // END with a REQUEST that has no bytes says that there is no body: an empty one of unknown length ends by a frame of its own.
+      const isEmptyBody = !first && body.exists && environ.CONTENT_LENGTH === undefined
+      const isOver = first === null ? body.trailers.length === 0 : !upgrade && !hold && body.atEnd
+      const end = isOver && !isEmptyBody
       const stream = this.#owner.link.connection.request(fields, { end, hold, upgrade }, first ?? undefined)
       stream.owner = this
       this.#stream = stream

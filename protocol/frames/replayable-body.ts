@@ -96,6 +96,11 @@ export class ReplayableBody {
     return input?.ended === true && input.buffered === 0 && input.trailerFields.length === 0
   }
 
+  /** Whether the client sent a body, be it empty (RFC 9112 §6.3). */
+  get exists(): boolean {
+    return this.#fast?.hasBody ?? !this.atEnd
+  }
+
   /** Gives the present attempt up: `call`'s promise, or the body's pending read, rejects with `reason`. */
   abort(reason: Error): void {
     this.#attempt?.abort(reason)

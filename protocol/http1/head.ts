@@ -23,14 +23,14 @@ export interface ParsedHead extends RequestHead {
 }
 
 /**
- * Methods that are passed to applications: those of RFC 9110, 5789, WebDAV and its extensions, and a few in the wild. Without
- * CONNECT (no tunnels here), PRI (HTTP/2's preface), and RTSP's and icecast's, which llhttp would take as well.
+ * Methods that are passed to applications: those of node's `http.METHODS` without CONNECT (no tunnels here). llhttp would take PRI
+ * (HTTP/2's preface) and RTSP's as well. A test sends each of node's.
  */
 const METHODS: ReadonlySet<string> = new Set(
   (
     'GET HEAD POST PUT DELETE OPTIONS PATCH TRACE QUERY ' +
     'COPY LOCK MKCOL MOVE PROPFIND PROPPATCH SEARCH UNLOCK BIND REBIND UNBIND ACL LINK UNLINK ' +
-    'REPORT MKACTIVITY CHECKOUT MERGE MKCALENDAR M-SEARCH NOTIFY SUBSCRIBE UNSUBSCRIBE PURGE'
+    'REPORT MKACTIVITY CHECKOUT MERGE MKCALENDAR M-SEARCH NOTIFY SUBSCRIBE UNSUBSCRIBE PURGE SOURCE'
   ).split(' '),
 )
 

@@ -1,6 +1,7 @@
 /** `wsgi.input` seen through glass: what is asked of it and what it answers are checked, and passed on as they are. */
 
 import type { Headers, Input } from '../application.ts'
+import type { RequestInput } from '../input.ts'
 import { glass } from './glass.ts'
 import { type Fail, show } from './rules.ts'
 
@@ -13,7 +14,7 @@ export interface InputState {
 }
 
 /** What Gantry's own parts ask an input beyond the contract, so that a body they copy costs no promise for each chunk. */
-const OWN: ReadonlySet<string> = new Set(['buffered', 'ended', 'trailerFields'])
+const OWN: ReadonlySet<string> = new Set(['buffered', 'ended', 'hasBody', 'trailerFields'])
 
 const LF = 0x0a
 
@@ -142,7 +143,7 @@ export function guardInput(input: Input, length: number, call: InputState, fail:
     (...args: unknown[]) =>
       read(kind, args, () => (input[kind.name as 'read'] as (...given: unknown[]) => Promise<never>).apply(input, args))
 
-  const { readNow } = input as { readNow?: (max: number) => Uint8Array | null | undefined }
+  const { readNow, readAhead } = input as Partial<RequestInput>
   return glass(
     input,
     {
@@ -165,6 +166,14 @@ export function guardInput(input: Input, length: number, call: InputState, fail:
         readNow: (max: number) => {
           const chunk = readNow.call(input, max)
           if (chunk !== undefined) got('readNow', chunk?.length ?? 0, chunk === null)
+          return chunk
+        },
+      }),
+      ...(readAhead && {
+        readAhead: (...given: Parameters<typeof readAhead>) => {
+          const chunk = readAhead.apply(input, given)
+          // A body that is too short fails the application's own read.
+          if (chunk) got('readAhead', chunk.length, false)
           return chunk
         },
       }),

@@ -15,6 +15,8 @@ type Next = PromiseWithResolvers<IteratorResult<Uint8Array>>
 export interface BodyQueueHost {
   /** The exchange closed the body. `whole`: it had taken all of it first. */
   bodyClosed(whole: boolean): void
+  /** The body has failed, and the exchange does not know that before it asks for more. */
+  gaveUp(error: unknown): void
   /** Whether a body that is whole may be given as an array: an exchange then says its length where nobody did. */
   readonly joinable: boolean
 }
@@ -99,6 +101,8 @@ export class BodyQueue {
     this.#failure = error
     this.#called(null)
     this.#reject()
+    // The exchange has what it took, and may wait for its client before it asks for more.
+    if (this.#given === 'stream') this.#host.gaveUp(error)
   }
 
   /**
@@ -112,6 +116,7 @@ export class BodyQueue {
     this.#chunks = []
     this.#called(new Error('the response is over', { cause: error }))
     this.#reject()
+    if (this.#given === 'stream') this.#host.gaveUp(error)
   }
 
   get phase(): Phase {

@@ -7,6 +7,7 @@
 import type { Server } from 'node:http'
 import type { Environ } from '../application.ts'
 import type { Clock, Timer } from '../clock.ts'
+import { Context } from '../context.ts'
 import { AbortError } from '../errors.ts'
 import { shown } from '../response-head.ts'
 import { LazyDuplex } from './lazy-duplex.ts'
@@ -17,6 +18,8 @@ export interface SocketOwner {
   /** Sockets whose exchanges are not over. */
   readonly sockets: Set<ClientSocket>
   readonly clock: Clock
+  /** Calls `act` in the async context in which the server's listeners are called. */
+  within<G extends unknown[], R>(act: (...given: G) => R, ...given: G): R
 }
 
 /**
@@ -45,12 +48,14 @@ export abstract class ClientSocket extends LazyDuplex {
   /** The last value passed to `setTimeout`, ms. */
   declare timeout: number | undefined
   readonly #owner: SocketOwner
+  readonly #environ: Environ
   #idle: { milliseconds: number; timer: Timer; since: number } | undefined
 
   constructor(environ: Environ, owner: SocketOwner) {
     super()
     this.server = owner.server
     this.#owner = owner
+    this.#environ = environ
     owner.sockets.add(this)
     this.remoteAddress = environ.REMOTE_ADDR || undefined
     this.remotePort = environ.REMOTE_PORT ? Number(environ.REMOTE_PORT) : undefined
@@ -79,6 +84,17 @@ export abstract class ClientSocket extends LazyDuplex {
   release(): void {
     this.#stopIdling()
     this.#owner.sockets.delete(this)
+  }
+
+  /** Runs a callback of the stream as node does: in the async context of the server, whatever that of the exchange is. */
+  protected within<G extends unknown[], R>(act: (...given: G) => R, ...given: G): R {
+    return this.#owner.within(act, ...given)
+  }
+
+  /** The listener destroyed its response: the exchange no longer waits for the client. */
+  gaveUp(error: unknown): void {
+    const { gantry } = this.#environ
+    if (gantry instanceof Context) gantry.giveUp(error instanceof Error ? error : new Error(shown(error)))
   }
 
   /** Flushes what the stream still holds before the listener's destroy; on node the system would have it by now. */
@@ -206,9 +222,11 @@ export abstract class ClientSocket extends LazyDuplex {
     return this
   }
 
-  /** As net.Socket's, 'close' says whether it was by an error of the connection: those are 'aborted' here. */
+  /** As net.Socket's, 'close' says whether it was by an error. Errors of the client's connection are 'aborted' here. */
   override emit(event: string | symbol, ...given: unknown[]): boolean {
-    return event === 'close' && given.length === 0 ? super.emit(event, false) : super.emit(event, ...given)
+    return event === 'close' && given.length === 0
+      ? super.emit(event, this.errored !== null)
+      : super.emit(event, ...given)
   }
 
   address(): { address: string; port: number; family: string } {

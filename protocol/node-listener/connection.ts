@@ -9,6 +9,7 @@
 
 import type { Environ, StartResponse } from '../application.ts'
 import { AbortError, HttpError } from '../errors.ts'
+import { shown } from '../response-head.ts'
 import { BodyQueue, type BodyQueueHost } from './body-queue.ts'
 import { ClientSocket, type SocketOwner } from './client-socket.ts'
 import { logFailure } from './late-failure.ts'
@@ -57,6 +58,7 @@ export class Connection extends ClientSocket implements BodyQueueHost {
   readonly #startResponse: StartResponse
   #responded = false
   #failure: unknown
+  #isErrored = false
   /** A response that the listener writes to the socket itself, bypassing `res`. */
   #raw: RawAnswer | undefined
 
@@ -133,9 +135,33 @@ export class Connection extends ClientSocket implements BodyQueueHost {
 
   /** No listeners of our own for these, which would be made for each request. Node's server, too, aborts a request before others hear of its end. */
   override emit(event: string | symbol, ...given: unknown[]): boolean {
+    if (event === 'error') {
+      this.#errored(given[0] as Error)
+      // Node's server always listens: without another listener nothing is thrown.
+      if (this.listenerCount(event) > 0) super.emit(event, ...given)
+      return true
+    }
     if (event === 'close') this.request?.gone()
     else if (event === 'drain') this.response?.drained()
     return super.emit(event, ...given)
+  }
+
+  /** What node's server does first for an 'error' of its socket (its socketOnError), once, whoever emits. */
+  #errored(error: Error): void {
+    if (this.#isErrored) return
+    this.#isErrored = true
+    if (this.server.emit('clientError', error, this) || this.destroyed) return
+    if (!this.response?.started && !this.#raw) {
+      this.#failure ??= new HttpError(
+        400,
+        'SOCKET_ERROR',
+        `the listener's socket emitted an error: ${error instanceof Error ? error.message : shown(error)}`,
+        {
+          cause: error,
+        },
+      )
+    }
+    this.destroy(error)
   }
 
   // ---- Duplex --------------------------------------------------------------------------------------------------------
@@ -178,7 +204,7 @@ export class Connection extends ClientSocket implements BodyQueueHost {
     this.body.offer(chunks, (error) => {
       this.offered = 0
       this.moved()
-      callback(error)
+      this.within(callback, error)
     })
     if (this.#responded && this.writableLength === this.offered) this.body.end()
   }
@@ -195,7 +221,7 @@ export class Connection extends ClientSocket implements BodyQueueHost {
     try {
       this.#raw.write(bytes, (error) => {
         this.offered = 0
-        callback(error)
+        this.within(callback, error)
       })
     } catch (error) {
       this.fail(error)
@@ -217,8 +243,7 @@ export class Connection extends ClientSocket implements BodyQueueHost {
     } else this.body.abort(this.#failure)
     this.response?.closed()
     this.release()
-    // An 'error' event without a listener would throw; node's server always has one on its sockets.
-    callback(this.listenerCount('error') > 0 ? error : null)
+    callback(error)
   }
 }
 

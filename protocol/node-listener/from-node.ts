@@ -61,7 +61,7 @@ export function fromServer(server: Server, options: ListenerServerOptions = {}):
 }
 
 function serve(server: ListenerServer, shouldUpgrade: FromNodeOptions['shouldUpgrade']): Application {
-  return (environ, startResponse) => {
+  const answer: Application = (environ, startResponse) => {
     const connection = new Connection(environ, server, startResponse)
     try {
       const fed = makeRequest(environ, connection, server)
@@ -78,6 +78,7 @@ function serve(server: ListenerServer, shouldUpgrade: FromNodeOptions['shouldUpg
     connection.request?.began()
     return watched(connection, connection.body.body(), environ)
   }
+  return (environ, startResponse) => server.within(answer, environ, startResponse)
 }
 
 function upgrade(

@@ -4,6 +4,7 @@
  * who calls `listen()` or adopts it.
  */
 
+import type { AsyncResource } from 'node:async_hooks'
 import { IncomingMessage, type Server, ServerResponse } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { type Clock, systemClock } from '../clock.ts'
@@ -16,6 +17,8 @@ import type { ResponseSettings } from './response.ts'
 export interface ListenerServerOptions {
   readonly keepFraming?: boolean | undefined
   readonly clock?: Clock | undefined
+  /** The async context in which its listeners are called: that of `listen()`, where it was called. Asked for each request. */
+  readonly scope?: (() => AsyncResource | undefined) | undefined
 }
 
 /** Since Node 24.9; types lag behind. */
@@ -31,17 +34,28 @@ export class ListenerServer implements SocketOwner, RequestSettings, ResponseSet
   readonly ServerResponse: ResponseSettings['ServerResponse']
   readonly uniqueHeaders: ReadonlySet<string> | undefined
   readonly keepFraming: boolean
+  readonly #scope: ListenerServerOptions['scope']
 
   constructor(server: Server, options: ListenerServerOptions = {}) {
     const { clock = systemClock, keepFraming = false } = options
     this.server = server
     this.clock = clock
     this.keepFraming = keepFraming
+    this.#scope = options.scope
     // Options of `createServer` are stored under node's own symbols.
     this.IncomingMessage = hidden(server, 'IncomingMessage') ?? IncomingMessage
     this.ServerResponse = hidden(server, 'ServerResponse') ?? (ServerResponse as ResponseSettings['ServerResponse'])
     this.uniqueHeaders = hidden(server, 'kUniqueHeaders')
     this.#count()
+  }
+
+  /**
+   * Calls `act` in the async context of the server's `listen()`, where Node's server calls its listeners. A store that
+   * `act` enters ends with the call.
+   */
+  within<G extends unknown[], R>(act: (...given: G) => R, ...given: G): R {
+    const scope = this.#scope?.()
+    return scope ? scope.runInAsyncScope(act, undefined, ...given) : act(...given)
   }
 
   /** Calls the server's listeners and rethrows their errors. */

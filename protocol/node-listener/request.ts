@@ -1,8 +1,9 @@
 /**
- * `req`: node's own `IncomingMessage`, with the request's raw header lines, fed from `wsgi.input` as it is read.
+ * `req`: node's own `IncomingMessage`, with the request's raw header lines, fed from `wsgi.input`.
  *
- * As in node's server, reading is driven by the socket: `IncomingMessage` resumes its connection when it wants more. The
- * body's end is checked against Content-Length, so that a cut upload never looks whole.
+ * As in node's server, what has arrived is pushed up to the high-water mark, read or not; from then on reading is driven by the
+ * socket, which `IncomingMessage` resumes when it wants more. The body's end is checked against Content-Length, so that a cut
+ * upload never looks whole.
  */
 
 import type { IncomingMessage } from 'node:http'
@@ -11,7 +12,7 @@ import type { Environ, Headers, Input } from '../application.ts'
 import { Context } from '../context.ts'
 import { AbortError, HttpError } from '../errors.ts'
 import { hasBody } from '../has-body.ts'
-import type { RequestInput } from '../input.ts'
+import { pairs, type RequestInput } from '../input.ts'
 import type { ClientSocket } from './client-socket.ts'
 import type { Carried } from './connection.ts'
 import { requestUrl } from './request-url.ts'
@@ -82,6 +83,8 @@ export class Feed implements Carried {
   #received = 0
   #reading = false
   #over = false
+  /** The request's reader has asked for more: from then on it is read as it asks. */
+  #asked = false
   /** 'end' was pushed, the input failed, or nobody may read any more. */
   #done = false
 
@@ -103,7 +106,30 @@ export class Feed implements Carried {
 
   /** The listener has returned: a request without a body is complete from then on, as in node. */
   began(): void {
-    if (!this.#body && !this.#done) this.#end(undefined)
+    if (this.#body) this.more()
+    else if (!this.#done) this.#end(undefined)
+  }
+
+  /**
+   * Pushes what has arrived, as node's parser does though nobody reads: `complete` and `readableLength` are looked at. What middleware
+   * put in the input's place is read only when it is wanted.
+   */
+  more(): void {
+    const { readAhead } = this.#input as Partial<RequestInput>
+    try {
+      while (readAhead && !this.#asked && !this.#done && !this.#over) {
+        const chunk = readAhead.call(this.#input as RequestInput, CHUNK, this)
+        if (chunk === undefined) return
+        if (chunk === null) {
+          // What is short fails the reader, if there is one.
+          if (!this.#short) this.#ended()
+          return
+        }
+        if (!this.#took(chunk)) return
+      }
+    } catch (error) {
+      this.#failed(error)
+    }
   }
 
   /**
@@ -142,6 +168,7 @@ export class Feed implements Carried {
 
   /** The request's reader wants more. */
   pump(): void {
+    this.#asked = true
     if (this.#reading || this.#done || this.#over) return
     if (!this.#body) {
       this.#end(undefined)
@@ -188,13 +215,23 @@ export class Feed implements Carried {
     return this.#req.push(chunk)
   }
 
+  /** Whether less has come than was declared. */
+  get #short(): boolean {
+    return this.#declared !== -1 && this.#received < this.#declared
+  }
+
   #ended(): void {
-    if (this.#declared !== -1 && this.#received < this.#declared) {
+    if (this.#short) {
       this.#failed(new Error(`wsgi.input ended after ${this.#received} of ${this.#declared} bytes`))
       return
     }
     if (this.#declared !== -1) {
       this.#end(undefined)
+      return
+    }
+    const { trailerFields } = this.#input as Partial<RequestInput>
+    if (trailerFields) {
+      this.#end(pairs(trailerFields))
       return
     }
     this.#reading = true

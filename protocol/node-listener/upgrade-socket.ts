@@ -189,7 +189,8 @@ export class UpgradeSocket extends ClientSocket implements BodyQueueHost {
       this.#body.truncate(reason(error))
     } else this.#body.abort(this.#failure)
     this.release()
-    callback(null)
+    // Without a listener an 'error' event would end the process.
+    callback(this.listenerCount('error') > 0 ? error : null)
   }
 }
 

@@ -18,7 +18,7 @@ export class ReplayedInput implements InputSource {
   constructor(body: ReplayableBody) {
     this.#body = body
     body.begin(this)
-    this.input = new RequestInput(body.atEnd ? null : this)
+    this.input = new RequestInput(body.atEnd && !body.exists ? null : this)
   }
 
   // ---- of InputSource: the application reads ---------------------------------------------------------------------

@@ -5,6 +5,8 @@
 
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Duplex } from 'node:stream'
+import { text } from 'node:stream/consumers'
+import { setImmediate as turn } from 'node:timers/promises'
 import { fromNode } from '../../protocol/node-listener/from-node.ts'
 import type { Journal } from './journal.ts'
 import type { Apps } from './tools.ts'
@@ -154,6 +156,15 @@ export function nodeApps(journal: Journal): Apps {
           journal.record(key, `answered ${res.writableEnded} ${res.writableFinished}`)
         })
       })
+    }),
+
+    /** Reads its body once all of it has arrived, and reports what it saw of the body before. */
+    'node-unread': fromNode(async (req, res) => {
+      while (!req.complete) await turn()
+      const { readableLength: length, readableEnded: ended } = req
+      const coding = req.headers['transfer-encoding'] ?? null
+      res.setHeader('Content-Type', 'application/json')
+      res.end(JSON.stringify({ length, ended, coding, body: await text(req) }))
     }),
 
     /** `?way=…`: responds to an upgrade in that way. */

@@ -1,6 +1,7 @@
 /** The tables of docs/frameworks: each row of "What differs" is so, on node:http, behind a proxy, and in the pair. */
 
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { connect } from 'node:net'
 import { text } from 'node:stream/consumers'
@@ -62,6 +63,15 @@ async function halfClosed(port: number, target: string): Promise<string> {
   const answer = await text(socket).catch(() => '')
   socket.destroy()
   return answer
+}
+
+/** The first bytes that answer a request which asks for no upgrade. */
+async function switched(port: number): Promise<string> {
+  const socket = connect({ port, host: '127.0.0.1' })
+  socket.write('GET /switched HTTP/1.1\r\nHost: a\r\n\r\n')
+  const [chunk] = (await once(socket, 'data')) as [Buffer]
+  socket.destroy()
+  return chunk.toString('latin1')
 }
 
 /** `ip`, without and with trust in proxies, of one framework. */
@@ -126,6 +136,10 @@ const tables: Record<string, Record<string, Row | Elsewhere>> = {
       assert.equal(await body(plain, '/%zz'), 'url /%zz')
       assert.equal((await ask(pair, '/%zz')).status, 400)
     },
+    'a malformed `Host` (`a b`)': async ({ http: { plain, pair } }) => {
+      assert.equal(await body(plain, '/host', [['Host', 'a b']]), 'url /host')
+      assert.equal((await ask(pair, '/host', [['Host', 'a b']])).status, 400)
+    },
     'a response destroyed before its head': async ({ http: { plain, pair } }) => {
       assert.equal((await ask(plain, '/destroyed')).status, 0)
       assert.equal((await ask(pair, '/destroyed')).status, 500)
@@ -143,6 +157,10 @@ const tables: Record<string, Record<string, Row | Elsewhere>> = {
     'a status above 599': {
       file: 'test/protocol/node-listener/ends.test.ts',
       words: 'does not throw out of writeHead(): the client gets a 500, and the refusal is logged',
+    },
+    '`res.writeHead(101)` without an upgrade': async ({ http: { plain, pair } }) => {
+      assert.match(await switched(plain), /^HTTP\/1\.1 101 /)
+      assert.equal((await ask(pair, '/switched')).status, 500)
     },
     "`maxRequestsPerSocket`, `keepAliveTimeout` and other limits of the server's connections": async ({
       http: { plain, pair },

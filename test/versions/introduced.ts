@@ -17,7 +17,28 @@ export interface Introduced {
   readonly harm?: string
 }
 
-export const introduced: readonly Introduced[] = []
+const WAITS_FOREVER = 'the fixture waits for a body that never becomes complete, and keeps its event loop'
+
+export const introduced: readonly Introduced[] = [
+  {
+    sentence: 'that does not read sees its body arrive',
+    by: 'container',
+    before: 'a Node listener sees nothing of its body before it reads',
+    harm: WAITS_FOREVER,
+  },
+  {
+    sentence: 'that does not read sees a body without a length arrive',
+    by: 'container',
+    before: 'a Node listener sees nothing of its body before it reads',
+    harm: WAITS_FOREVER,
+  },
+  {
+    sentence: 'sees that an empty body without a length was sent',
+    by: 'container',
+    before: 'an empty chunked body is shown as one or not, depending on when its end arrives',
+    harm: WAITS_FOREVER,
+  },
+]
 
 /** The sentences that a release with the list `theirs` does not keep yet if it is `side`. */
 export function lacking(

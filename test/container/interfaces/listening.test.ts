@@ -49,6 +49,13 @@ function order(stderr: string): string[] {
 const NODE = '--interface=node'
 
 describe('--interface node with a module that listens', () => {
+  it('calls listeners in the async context of listen(), as Node does, and in that of no other request', async () => {
+    const gantry = await start('context.ts', NODE)
+    const found = await Promise.all(Array.from({ length: 8 }, () => get(gantry)))
+    found.push(await get(gantry))
+    assert.deepEqual(new Set(found), new Set(['of listen()']))
+  })
+
   describe('Express', () => {
     it('serves its server in place of the port that it asked for, and says that it listens', async () => {
       const gantry = await start('express.ts', NODE)

@@ -21,6 +21,7 @@ const routes: Record<string, (req: IncomingMessage, res: ServerResponse) => void
   },
   '/later': (_req, res) => void setTimeout(() => res.end('later'), 1_000),
   '/destroyed': (_req, res) => void res.destroy(),
+  '/switched': (_req, res) => void res.writeHead(101).end(),
   '/pause': (_req, res) => {
     res.write('one ')
     setTimeout(() => res.end('two'), 2_500)

@@ -3,6 +3,7 @@
  * clients' sockets.
  */
 
+import { AsyncResource } from 'node:async_hooks'
 import { mkdtempSync, rmSync } from 'node:fs'
 import type { Server } from 'node:http'
 import { Server as NetServer, type Socket } from 'node:net'
@@ -46,12 +47,14 @@ function listenerOn(port: number): NetServer {
 }
 
 export async function startHop(server: Server): Promise<Hop> {
+  // The async context of the caller's `listen()`.
+  const scope = new AsyncResource('HTTPSERVER')
   const directory = mkdtempSync(join(tmpdir(), 'gantry-'))
   const socket = `unix:${join(directory, 'socket')}`
   const argv = ['--listen', socket, '--drain-timeout', DRAIN]
   const container = await serveContainer(parseOptions(containerOptions, [...argv, 'none.ts']).values, {
     log: silent,
-    application: serverApplication(server),
+    application: serverApplication(server, () => scope),
   })
   const front = ['--listen', '127.0.0.1:0', '--upstream', socket, '--drain-timeout', DRAIN]
   const proxy = await serveProxy(parseOptions(proxyOptions, front).values, { log: silent })

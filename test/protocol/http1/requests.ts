@@ -1,5 +1,7 @@
 /** The tables of what must be refused and what must be taken, shared by the parser's tests and the gateway's. */
 
+import { METHODS as NODE_METHODS } from 'node:http'
+
 /** A request that must be refused. */
 export interface Bad {
   title: string
@@ -72,7 +74,6 @@ export const BAD: Bad[] = [
   bad('a method in small letters', request('get / HTTP/1.1', 'Host: a'), 501, 'METHOD_UNKNOWN'),
   bad('CONNECT', request('CONNECT a:443 HTTP/1.1', 'Host: a'), 501, 'METHOD_UNKNOWN'),
   bad("RTSP's DESCRIBE", request('DESCRIBE / HTTP/1.1', 'Host: a'), 501, 'METHOD_UNKNOWN'),
-  bad("icecast's SOURCE", request('SOURCE / HTTP/1.1', 'Host: a'), 501, 'METHOD_UNKNOWN'),
   bad('PRI with an HTTP/1.1 version', request('PRI * HTTP/1.1', 'Host: a'), 501, 'METHOD_UNKNOWN'),
   bad('a method that is no token', request('GE(T / HTTP/1.1', 'Host: a'), 400, 'BAD_METHOD'),
   bad('a method with a NUL', request('GE\0T / HTTP/1.1', 'Host: a'), 400, 'BAD_METHOD'),
@@ -236,6 +237,15 @@ const A = ['Host', 'a']
 
 export const GOOD: Good[] = [
   { title: 'the least request', bytes: get(), method: 'GET', target: '/', headers: A },
+  ...NODE_METHODS.filter((method) => method !== 'CONNECT').map(
+    (method): Good => ({
+      title: `the method ${method}`,
+      bytes: request(`${method} /method HTTP/1.1`, 'Host: a'),
+      method,
+      target: '/method',
+      headers: A,
+    }),
+  ),
   {
     title: 'HTTP/1.0 without Host',
     bytes: request('GET / HTTP/1.0'),

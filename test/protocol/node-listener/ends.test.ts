@@ -1,12 +1,12 @@
 /** How a listener's exchange ends when the listener and its client disagree about that: under the real exchange. */
 
 import assert from 'node:assert/strict'
-import type { IncomingMessage, ServerResponse } from 'node:http'
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { describe, it } from 'node:test'
 import { setImmediate as turn } from 'node:timers/promises'
 import { AbortError } from '../../../protocol/errors.ts'
-import { fromNode, type NodeListener } from '../../../protocol/node-listener/from-node.ts'
+import { fromNode, fromServer, type NodeListener } from '../../../protocol/node-listener/from-node.ts'
 import { type Run, type RunOptions, run } from '../../support/exchange.ts'
 import { until } from '../../support/until.ts'
 
@@ -16,10 +16,11 @@ function serve(listener: NodeListener, options: RunOptions = {}): Run {
   return run(fromNode(listener), options)
 }
 
-function upgrade(onUpgrade: (socket: Duplex) => unknown): Run {
+function upgrade(onUpgrade: (socket: Duplex) => unknown, options: RunOptions = {}): Run {
   return run(
     fromNode((_req, res) => res.end(), { onUpgrade: (_req, socket) => onUpgrade(socket) }),
     {
+      ...options,
       upgrade: true,
       headers: ['Host', 'x', 'Connection', 'Upgrade', 'Upgrade', 'echo'],
     },
@@ -195,6 +196,117 @@ describe('fromNode: a socket that is written to by the listener itself', () => {
     assert.equal(sink.status, '500 Internal Server Error')
     assert.match(String(log.lines[0]?.fields['err']), /not an HTTP\/1\.1 response/)
     assert.deepEqual(events, ['close false'])
+  })
+})
+
+describe("fromNode: an 'error' that the listener emits on its socket before it answers", () => {
+  it('is a 400, as from node, and reaches the listeners of the socket, if any', async () => {
+    for (const listens of [true, false]) {
+      const events: string[] = []
+      const { sink, whenSettled } = serve((req, res) => {
+        if (listens) req.socket.once('error', ({ message }) => events.push(`error ${message}`))
+        res.on('close', () => events.push('res close'))
+        assert.equal(req.socket.emit('error', new Error('boom')), true)
+        assert.equal(req.socket.destroyed, true)
+      })
+      await whenSettled
+      await until(() => events.includes('res close'))
+      assert.equal(sink.status, '400 Bad Request')
+      assert.deepEqual(events, listens ? ['error boom', 'res close'] : ['res close'])
+    }
+  })
+
+  it("goes to the server's 'clientError' listeners instead, which answer", async () => {
+    const server = createServer(({ socket }) => void socket.emit('error', new Error('boom')))
+    server.on('clientError', ({ message }, socket) =>
+      socket.end(`HTTP/1.1 418 ${message}\r\nContent-Length: 0\r\n\r\n`),
+    )
+    const { sink, whenSettled } = run(fromServer(server))
+    await whenSettled
+    assert.equal(sink.status, '418 boom')
+  })
+
+  it('reaches the listeners of a socket that was given to an upgrade, and ends nothing without them', async () => {
+    for (const listens of [true, false]) {
+      const errors: string[] = []
+      const { whenSettled } = upgrade((socket) => {
+        if (listens) socket.on('error', ({ message }) => errors.push(message))
+        socket.destroy(new Error('boom'))
+      })
+      await whenSettled
+      await turn()
+      assert.deepEqual(errors, listens ? ['boom'] : [])
+    }
+  })
+})
+
+describe('fromNode: a response that waits for a client which does not read', () => {
+  const ways: readonly (readonly [what: string, end: (req: IncomingMessage, res: ServerResponse) => unknown])[] = [
+    ['the response', (_req, res) => res.destroy()],
+    ['the response, with an error', (_req, res) => res.destroy(new Error('x'))],
+    ['the request', (req) => req.destroy()],
+    ['the socket', (req) => req.socket.destroy()],
+    ['the socket, by a reset', (req) => req.socket.resetAndDestroy()],
+  ]
+  for (const [what, end] of ways) {
+    it(`frees its slot when the listener destroys ${what}`, async () => {
+      let given: [IncomingMessage, ServerResponse] | undefined
+      const { sink, whenSettled, settled } = serve(
+        (req, res) => {
+          given = [req, res]
+          res.on('error', () => {})
+          req.on('error', () => {})
+          res.write('taken')
+          setImmediate(() => res.write('waits'))
+        },
+        { prepare: (made) => void (made.sink.room = false) },
+      )
+      await until(() => sink.body === 'taken')
+      for (let at = 0; at < 5; at++) await turn()
+      assert.equal(settled(), 0)
+      end(...given!)
+      await whenSettled
+      assert.equal(sink.body, 'taken')
+      assert.equal(sink.aborted?.code, 'APPLICATION')
+      assert.equal(sink.ended, false)
+    })
+  }
+
+  it('stays when its listener destroys it after its end', async () => {
+    const made = serve(
+      (_req, res) => {
+        res.write('taken')
+        setImmediate(() => {
+          res.end(' whole')
+          res.destroy()
+        })
+      },
+      { prepare: (made) => void (made.sink.room = false) },
+    )
+    await until(() => made.sink.body === 'taken')
+    for (let at = 0; at < 5; at++) await turn()
+    made.sink.room = true
+    made.exchange.resume()
+    await made.whenSettled
+    assert.equal(made.sink.body, 'taken whole')
+    assert.equal(made.sink.ended, true)
+  })
+
+  it('of an upgrade that was refused frees its slot when its socket is destroyed', async () => {
+    let socket: Duplex | undefined
+    const made = upgrade(
+      (given) => {
+        socket = given
+        socket.write('HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\ntaken')
+      },
+      { prepare: (made) => void (made.sink.room = false) },
+    )
+    await until(() => made.sink.body === 'taken')
+    for (let at = 0; at < 5; at++) await turn()
+    assert.equal(made.settled(), 0)
+    socket!.destroy(new Error('x'))
+    await made.whenSettled
+    assert.equal(made.sink.aborted?.code, 'APPLICATION')
   })
 })
 

@@ -4,6 +4,7 @@
  */
 
 import assert from 'node:assert/strict'
+import { AsyncLocalStorage, AsyncResource } from 'node:async_hooks'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import {
@@ -305,6 +306,34 @@ const members: Readonly<Record<'works' | 'differs', readonly string[]>> = {
     'unref',
   ],
 }
+
+describe('fromServer: the async context of listen()', () => {
+  it('is that of the listener and of what the connection calls back, and no request leaves a store in it', async () => {
+    const storage = new AsyncLocalStorage<string>()
+    const found: string[] = []
+    const server = createServer((_req, res) => {
+      const note = (where: string): void => void found.push(`${where} ${storage.getStore()}`)
+      note('request')
+      storage.enterWith('of a request')
+      res.on('finish', () => note('finish'))
+      res.on('close', () => note('close'))
+      res.write('a', () => note('written'))
+      // Taken in another call than the one that gave it.
+      setImmediate(() => res.end('b'))
+    })
+    const scope = storage.run('of listen()', () => new AsyncResource('HTTPSERVER'))
+    const application = fromServer(server, { scope: () => scope })
+    for (let at = 0; at < 2; at++) {
+      await run(application).whenSettled
+      while (!found.some((one) => one.startsWith('close'))) await turn()
+      assert.deepEqual(
+        found.splice(0),
+        ['request', 'written', 'finish', 'close'].map((where) => `${where} of listen()`),
+      )
+    }
+    assert.equal(storage.getStore(), undefined)
+  })
+})
 
 /** Events of `net.Server` and `http.Server` that never come. */
 const events = ['connection', 'clientError', 'dropRequest', 'drop', 'connect'] as const

@@ -273,6 +273,27 @@ const cases: Case[] = [
       req.socket.end('HTTP/1.1 400 Bad Request\r\nContent-Length: 3\r\n\r\nbad')
     },
   },
+  ...(['destroy', 'emit'] as const).flatMap((how) =>
+    [true, false].map(
+      (listens): Case => ({
+        title: `${how}: an error of the socket in mid-response, ${listens ? 'with' : 'without'} listeners`,
+        last: 'res close',
+        listener: async (req, res, note) => {
+          const { socket } = req
+          if (listens) {
+            socket.once('error', (error) => note(`socket error ${error.message}`))
+            socket.on('close', (failed) => note(`socket close ${failed}`))
+          }
+          res.on('close', () => setImmediate(() => note('res close')))
+          res.writeHead(200, { 'Content-Length': 100 })
+          res.write('begun')
+          await turn()
+          if (how === 'destroy') socket.destroy(new Error('boom'))
+          else note(`emitted ${socket.emit('error', new Error('boom'))} ${socket.destroyed} ${socket.writable}`)
+        },
+      }),
+    ),
+  ),
   {
     title: 'the close of a connection, for listeners of its socket',
     request: { agent: false, headers: { Connection: 'close' } },

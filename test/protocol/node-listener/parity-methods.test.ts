@@ -72,17 +72,6 @@ const differences: readonly Difference[] = [
       'the rest of an unread upload is dropped by the gateway; on node the request drops it, and stays open meanwhile',
   },
   {
-    state: GONE,
-    of: /^req\.read$/,
-    what: /^result$/,
-    because: 'nothing of a body is read before its listener reads, so that nothing of it is here when its client goes',
-  },
-  {
-    state: GONE,
-    what: /^value req\.(readableBuffer|readableLength)$/,
-    because: 'as before',
-  },
-  {
     of: /^socket\.(push|unshift)$/,
     what: /^(result|events|value)/,
     because: 'bytes that are pushed into a connection of node would be the next request on it, and break its parser',

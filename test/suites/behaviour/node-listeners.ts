@@ -26,7 +26,7 @@ const refusals: readonly (readonly [way: string, body: string | undefined, sente
   ['nothing', undefined, 'nothing, and destroys the socket'],
 ]
 
-export function nodeListeners({ holds, open, get, text, fetch, eventsOf, journalIs, fresh }: Suite): void {
+export function nodeListeners({ holds, open, get, text, fetch, eventsOf, journalIs, fresh, object }: Suite): void {
   describe('a Node listener', () => {
     for (const how of endings) {
       holds(`that ends its response and then itself (${how}) has answered`, [], async () => {
@@ -52,6 +52,24 @@ export function nodeListeners({ holds, open, get, text, fetch, eventsOf, journal
         assert.equal(await text('/hello'), 'Hello world!\n')
       })
     }
+    holds('that does not read sees its body arrive', [], async () => {
+      const seen = await object({ method: 'POST', target: '/node-unread', body: 'hello' })
+      assert.deepEqual(seen, { length: 5, ended: false, coding: null, body: 'hello' })
+    })
+    holds('that does not read sees a body without a length arrive', ['chunked-upload'], async () => {
+      const sent = await open({ method: 'POST', target: '/node-unread', body: 'stream' })
+      await sent.send('hel')
+      await sent.send('lo')
+      sent.finish()
+      const { body } = await sent.whole()
+      assert.deepEqual(JSON.parse(body.toString()), { length: 5, ended: false, coding: 'chunked', body: 'hello' })
+    })
+    holds('sees that an empty body without a length was sent', ['chunked-upload'], async () => {
+      const sent = await open({ method: 'POST', target: '/node-unread', body: 'stream' })
+      sent.finish()
+      const { body } = await sent.whole()
+      assert.deepEqual(JSON.parse(body.toString()), { length: 0, ended: false, coding: 'chunked', body: '' })
+    })
     for (const [how, body, sentence] of refusals) {
       const says = body === undefined ? 'gives no whole answer' : 'has refused'
       holds(`that answers an upgrade with ${sentence} ${says}`, ['upgrade'], async () => {
