@@ -8,6 +8,10 @@ function sockets(count: number): Socket[] {
   return Array.from({ length: count }, () => new Socket())
 }
 
+function from(host: string, count: number): Socket[] {
+  return sockets(count).map((socket) => Object.defineProperty(socket, 'remoteAddress', { value: host }))
+}
+
 describe('connections that have not proved whose they are', () => {
   it('are 128 at most: for one more the eldest goes', () => {
     const unproven = new Unproven()
@@ -17,6 +21,19 @@ describe('connections that have not proved whose they are', () => {
       all.map(({ destroyed }) => destroyed),
       all.map((_, index) => index < 2),
     )
+  })
+
+  it('of one host, however many, take the place of no other host’s', () => {
+    const unproven = new Unproven()
+    const before = from('10.0.0.2', 1)
+    const flood = from('10.0.0.66', 1_000)
+    const amid = from('10.0.0.3', 3)
+    for (const socket of [...before, ...flood.slice(0, 500), ...amid, ...flood.slice(500)]) unproven.add(socket)
+    assert.deepEqual(
+      [...before, ...amid].map(({ destroyed }) => destroyed),
+      [false, false, false, false],
+    )
+    assert.equal(flood.filter(({ destroyed }) => !destroyed).length, 128 - 4)
   })
 
   it('are not counted once they have, or have gone', async () => {
