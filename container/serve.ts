@@ -3,6 +3,7 @@
  * its slots, put together. Each of them does its own work; here is only who is given to whom, and in which order they stop.
  */
 
+import { randomBytes } from 'node:crypto'
 import { isIP, type Socket } from 'node:net'
 import { hostname } from 'node:os'
 import { accessLog } from '../middleware/access-log.ts'
@@ -159,7 +160,14 @@ class Container implements RunningContainer {
       clock,
       log,
       facts: FACTS,
-      identity: { id: this.#id, worker: 0, workers: 1, slots: options.slots, limits: {} },
+      identity: {
+        id: this.#id,
+        worker: 0,
+        workers: 1,
+        slots: options.slots,
+        limits: {},
+        instance: randomBytes(8).toString('hex'),
+      },
       token,
       frames: frameSettings(options),
       liveness,

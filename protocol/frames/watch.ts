@@ -219,9 +219,12 @@ export class PeerLinks {
   }
 }
 
-/** Workers of one process group share its id. Without an id nobody can be recognised. */
+/**
+ * Workers of one process group share its id. Without an id nobody can be recognised. Two processes may have been given one id (the default is the
+ * host's name and the process id, which is 1 in each container of a host network): what one answers says nothing about the other.
+ */
 function keyOf({ link: { peer } }: LinkWatch): string | undefined {
-  return peer === undefined || peer.id === '' ? undefined : `${peer.id}/${peer.worker}`
+  return peer === undefined || peer.id === '' ? undefined : `${peer.id}/${peer.worker}/${peer.instance ?? ''}`
 }
 
 function ignored(): void {}

@@ -74,8 +74,8 @@ class FakeLink implements WatchedLink {
   readonly watch: LinkWatch
   #answers: { resolve(ms: number): void; reject(error: Error): void }[] = []
 
-  constructor(clock: FakeClock, peers?: PeerLinks, id: string = 'c1', worker: number = 0) {
-    this.peer = { ...NOBODY, id, worker }
+  constructor(clock: FakeClock, peers?: PeerLinks, id: string = 'c1', worker: number = 0, instance?: string) {
+    this.peer = { ...NOBODY, id, worker, instance }
     this.watch = new LinkWatch(this, clock, { times: TIMES, peers, onLife: (life) => this.lives.push(life) })
     this.watch.start()
   }
@@ -377,6 +377,17 @@ suite('a silent link whose peer answers on another one', () => {
     new FakeLink(clock, peers, 'c1', 1)
     new FakeLink(clock, peers, '')
     assert.deepEqual([link.life, nameless.life], ['alive', 'alive'])
+  })
+
+  test('is not put in question by another process that was given the same id', async () => {
+    const clock = new FakeClock()
+    const peers = new PeerLinks()
+    const link = new FakeLink(clock, peers, 'c1', 0, 'aaaa')
+    new FakeLink(clock, peers, 'c1', 0, 'bbbb')
+    new FakeLink(clock, peers, 'c1', 0)
+    assert.equal(link.life, 'alive')
+    new FakeLink(clock, peers, 'c1', 0, 'aaaa')
+    assert.equal(link.life, 'challenged')
   })
 
   test('is not put in question while its peer drains: another process may have its name by now', async () => {
