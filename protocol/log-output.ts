@@ -56,6 +56,8 @@ export class LogOutput {
   #dropped = 0
   /** Part of a line has left, and the rest was lost. */
   #torn = false
+  /** `batch` begins with the newline that ends a torn line. */
+  #mending = false
   /** A write that waits for a disk is under way. */
   #writing = false
   #closed = false
@@ -139,6 +141,7 @@ export class LogOutput {
     this.#gathering = undefined
     if (this.#text === '') return false
     // A line that was torn ends here, so that it spoils no other.
+    this.#mending = this.#torn
     let text = this.#torn ? `\n${this.#text}` : this.#text
     this.#said = this.#dropped
     if (this.#dropped > 0) text += `${this.#lost(this.#dropped)}\n`
@@ -183,14 +186,17 @@ export class LogOutput {
 
   #wrote(bytes: number): void {
     this.#retries = 0
-    if (bytes > 0) this.#torn = this.#batch[bytes - 1] !== NEWLINE
+    if (bytes > 0) {
+      this.#torn = this.#batch[bytes - 1] !== NEWLINE
+      this.#mending = false
+    }
     this.#batch = this.#batch.subarray(bytes)
     if (this.#batch.length === 0) this.#said = 0
   }
 
   /** The batch cannot be written (EPIPE: the reader has gone; ENOSPC; EIO). Nobody can be told now, and it must not end the service. */
   #lose(): void {
-    const lines = linesIn(this.#batch.toString('latin1'))
+    const lines = linesIn(this.#batch.toString('latin1')) - (this.#mending ? 1 : 0)
     this.#dropped += this.#said > 0 ? lines - 1 + this.#said : lines
     this.#said = 0
     this.#batch = NOTHING
