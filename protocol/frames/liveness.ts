@@ -6,13 +6,15 @@
  * - `alive`: bytes came since the last PING.
  * - `pinged`: a PING was sent and nothing has come since.
  * - `suspect`: silent for too long. Nothing new is sent; what runs lives until its own timeout.
- * - `challenged`: the same peer answers on another link, the rival. A PING was sent here, and has a while to be answered.
+ * - `questioned`: bytes came of late, and now the same peer has completed a handshake on another link, the rival: it may have lost this one. A PING
+ *   was sent here, and has a while to be answered. Nothing new is sent; that the link is silent is not known.
+ * - `challenged`: the same for a link that was suspect.
  * - `unconfirmed`: still silent. The rival was sent a PING: has the peer's event loop run since?
  * - `condemned`: the rival's PONG came, so that the peer has read what we sent here, if it can be reached here at all. Bytes that it sent
  *   together with that PONG have a moment to arrive.
  * - `dead`: to be closed at once.
  */
-export type Life = 'alive' | 'pinged' | 'suspect' | 'challenged' | 'unconfirmed' | 'condemned' | 'dead'
+export type Life = 'alive' | 'pinged' | 'suspect' | 'questioned' | 'challenged' | 'unconfirmed' | 'condemned' | 'dead'
 
 /**
  * - `heard`: a byte came, whatever it is.
@@ -32,7 +34,7 @@ const TABLE: { readonly [L in Life]: Row } = {
     heard: 'alive',
     timeout: 'pinged',
     unreachable: 'alive',
-    rival: 'challenged',
+    rival: 'questioned',
     confirmed: 'alive',
     'rival lost': 'alive',
   },
@@ -40,7 +42,7 @@ const TABLE: { readonly [L in Life]: Row } = {
     heard: 'alive',
     timeout: 'suspect',
     unreachable: 'pinged',
-    rival: 'challenged',
+    rival: 'questioned',
     confirmed: 'pinged',
     'rival lost': 'pinged',
   },
@@ -51,6 +53,14 @@ const TABLE: { readonly [L in Life]: Row } = {
     rival: 'challenged',
     confirmed: 'suspect',
     'rival lost': 'suspect',
+  },
+  questioned: {
+    heard: 'alive',
+    timeout: 'unconfirmed',
+    unreachable: 'questioned',
+    rival: 'questioned',
+    confirmed: 'questioned',
+    'rival lost': 'pinged',
   },
   challenged: {
     heard: 'alive',
@@ -95,6 +105,11 @@ export function isTrusted(life: Life): boolean {
   return life === 'alive' || life === 'pinged'
 }
 
+/** Whether the link has been silent for too long: another connection is to be made. */
+export function isSilent(life: Life): boolean {
+  return !isTrusted(life) && life !== 'questioned'
+}
+
 /** Milliseconds. */
 export interface LivenessTimes {
   /** Between two PINGs. */
@@ -134,6 +149,7 @@ export function patienceIn(life: Life, times: LivenessTimes, unheard: number): n
       return times.suspectAfter
     case 'suspect':
       return times.silenceTimeout
+    case 'questioned':
     case 'challenged':
       return times.probeGrace + (unheard / SLOWEST) * 1_000
     case 'condemned':

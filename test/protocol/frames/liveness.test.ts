@@ -22,9 +22,10 @@ const EVENTS: readonly LifeEvent[] = ['heard', 'timeout', 'unreachable', 'rival'
 
 /** In the order of EVENTS. `-`: nothing changes. */
 const ROWS: Record<Life, string> = {
-  alive: '- pinged - challenged - -',
-  pinged: 'alive suspect - challenged - -',
+  alive: '- pinged - questioned - -',
+  pinged: 'alive suspect - questioned - -',
   suspect: 'alive - dead challenged - -',
+  questioned: 'alive unconfirmed - - - pinged',
   challenged: 'alive unconfirmed dead - - suspect',
   unconfirmed: 'alive - dead - condemned suspect',
   condemned: 'alive dead dead - - -',
@@ -212,6 +213,14 @@ suite('a watched link', () => {
     assert.equal(clock.pending, 0)
   })
 
+  test('that is silent while its peer drains stays suspect, though new connections are refused', async () => {
+    const { link } = await silent()
+    link.leaving = true
+    link.watch.unreachable()
+    await turn()
+    assert.deepEqual([link.life, link.done], ['suspect', []])
+  })
+
   test('that is silent is dead when a new connection is refused', async () => {
     const { link } = await silent()
     link.watch.unreachable()
@@ -365,7 +374,27 @@ suite('a silent link whose peer answers on another one', () => {
     const peers = new PeerLinks()
     const link = new FakeLink(clock, peers)
     new FakeLink(clock, peers)
-    assert.deepEqual([link.life, link.watch.trusted], ['challenged', false])
+    assert.deepEqual([link.life, link.watch.trusted, link.watch.silent], ['questioned', false, false])
+  })
+
+  test('is in use again at once when that other link is closed before this one has answered', async () => {
+    const clock = new FakeClock()
+    const peers = new PeerLinks()
+    const link = new FakeLink(clock, peers)
+    new FakeLink(clock, peers).watch.stop()
+    assert.deepEqual(link.lives, ['questioned', 'pinged'])
+    await pass(clock, TIMES.suspectAfter)
+    assert.equal(link.life, 'suspect')
+  })
+
+  test('is not dead when a connection is refused before it could answer', async () => {
+    const clock = new FakeClock()
+    const peers = new PeerLinks()
+    const link = new FakeLink(clock, peers)
+    new FakeLink(clock, peers)
+    link.watch.unreachable()
+    await turn()
+    assert.deepEqual([link.life, link.done], ['questioned', []])
   })
 
   test('is not put in question by another peer, another worker, or one without an id', async () => {
@@ -387,7 +416,7 @@ suite('a silent link whose peer answers on another one', () => {
     new FakeLink(clock, peers, 'c1', 0)
     assert.equal(link.life, 'alive')
     new FakeLink(clock, peers, 'c1', 0, 'aaaa')
-    assert.equal(link.life, 'challenged')
+    assert.equal(link.life, 'questioned')
   })
 
   test('is not put in question while its peer drains: another process may have its name by now', async () => {
