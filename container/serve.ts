@@ -15,7 +15,7 @@ import { type Clock, Deadlines, systemClock, type Timer } from '../protocol/cloc
 import { frameSettings, http1Settings, livenessSettings, readToken } from '../protocol/common-options.ts'
 import { ConnectionLimit } from '../protocol/connection-limit.ts'
 import { warnOfOtherVersions } from '../protocol/copies.ts'
-import { mostConnections } from '../protocol/descriptors.ts'
+import { fitsInReserve, mostConnections } from '../protocol/descriptors.ts'
 import type { ProcessFacts } from '../protocol/environ.ts'
 import { AbortError } from '../protocol/errors.ts'
 import type { Exchange, ExchangeHost } from '../protocol/exchange.ts'
@@ -127,6 +127,8 @@ class Container implements RunningContainer {
   #health: HealthLane | undefined
   readonly #connections: Set<Http1Connection | UwsgiConnection> = new Set()
   readonly #limit: ConnectionLimit
+  /** Connections beyond the limit whose protocol is not known yet. */
+  readonly #undecided: number
   readonly #refusals: Refusals
   readonly #links: Links
   /** Requests from the port whose slots were given back when they were upgraded. */
@@ -152,6 +154,7 @@ class Container implements RunningContainer {
     this.#slots = new Slots(options.slots)
     const most = mostConnections(options.maxConnections, DESCRIPTORS_EACH, log)
     this.#limit = new ConnectionLimit(most, { clock, log, what: '--max-connections' })
+    this.#undecided = Math.min(fitsInReserve(UNDECIDED_EXTRA), most)
     this.#refusals = new Refusals(clock, most)
     this.#id = options.id ?? `${hostname()}-${process.pid}`
     const { liveness, connectTimeout } = livenessSettings(options)
@@ -246,8 +249,8 @@ class Container implements RunningContainer {
         const settings = { log: this.#log, mode: socketMode, keepAlive: tcpKeepAlive }
         const listener = await listen(address, settings, (socket) => {
           // A link needs no room, so that who passes the limit is asked first which protocol it speaks.
-          const extra = Math.min(UNDECIDED_EXTRA, this.#limit.most)
-          if (this.#limit.admit(extra, this.#doorman.visitors, this.#connections)) this.#doorman.receive(socket, unix)
+          if (this.#limit.admit(this.#undecided, this.#doorman.visitors, this.#connections))
+            this.#doorman.receive(socket, unix)
           else socket.destroy()
         })
         this.#listeners.push(listener)

@@ -4,6 +4,7 @@
  */
 
 import type { Socket } from 'node:net'
+import { fitsInReserve } from '../descriptors.ts'
 
 /** Room for a fleet of containers that all dial in at once after their proxy has restarted. */
 const MOST = 128
@@ -12,9 +13,14 @@ export class Unproven {
   /** By remote address: a host that opens connections as fast as it can replaces its own, and no other host's. */
   readonly #hosts: Map<string, Set<Socket>> = new Map()
   readonly #hostOf: Map<Socket, string> = new Map()
+  readonly #most: number
+
+  constructor(most: number = fitsInReserve(MOST)) {
+    this.#most = most
+  }
 
   add(socket: Socket): void {
-    if (this.#hostOf.size >= MOST) this.#dismissOne()
+    if (this.#hostOf.size >= this.#most) this.#dismissOne()
     const host = socket.remoteAddress ?? ''
     this.#hostOf.set(socket, host)
     const sockets = this.#hosts.get(host)

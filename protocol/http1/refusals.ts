@@ -5,6 +5,7 @@
 
 import type { Socket } from 'node:net'
 import type { Clock } from '../clock.ts'
+import { fitsInReserve } from '../descriptors.ts'
 import { DateLine, plainAnswer } from './writer.ts'
 
 /** Time for a client to read the answer and to close, ms. */
@@ -20,7 +21,7 @@ export class Refusals {
 
   /** @param connections the limit that was reached: where it is small, so is the reserve */
   constructor(clock: Clock, connections: number) {
-    this.#most = Math.min(MOST, connections)
+    this.#most = Math.min(fitsInReserve(MOST), connections)
     this.#clock = clock
     this.#date = new DateLine(clock)
   }
