@@ -11,7 +11,7 @@ import type { ProcessFacts } from '../protocol/environ.ts'
 import type { AbortError } from '../protocol/errors.ts'
 import type { ExchangeHost } from '../protocol/exchange.ts'
 import type { Identity } from '../protocol/frames/hello.ts'
-import { isTrusted, type LivenessTimes, USUAL_TIMES } from '../protocol/frames/liveness.ts'
+import { isSilent, type LivenessTimes, USUAL_TIMES } from '../protocol/frames/liveness.ts'
 import { type ServerLink, type SlotHolder, type SlotSource, serveFrames } from '../protocol/frames/server.ts'
 import { Unproven } from '../protocol/frames/unproven.ts'
 import { PeerLinks } from '../protocol/frames/watch.ts'
@@ -124,7 +124,7 @@ export class Links {
             const fields = { proxy: nameOf(link.peer), address, requests: link.active }
             if (life === 'suspect' && before === 'pinged') log.warn(fields, 'a proxy does not answer')
             else if (life === 'alive' && before === 'suspect') log.info(fields, 'a proxy answers again')
-            if (isTrusted(life) !== isTrusted(before)) events?.onTrust(isTrusted(life))
+            if (isSilent(life) !== isSilent(before)) events?.onTrust(!isSilent(life))
           },
         },
         lag: this.#lag,

@@ -3,6 +3,7 @@
  * its slots, put together. Each of them does its own work; here is only who is given to whom, and in which order they stop.
  */
 
+import { randomBytes } from 'node:crypto'
 import { isIP, type Socket } from 'node:net'
 import { hostname } from 'node:os'
 import { accessLog } from '../middleware/access-log.ts'
@@ -14,7 +15,7 @@ import { type Clock, Deadlines, systemClock, type Timer } from '../protocol/cloc
 import { frameSettings, http1Settings, livenessSettings, readToken } from '../protocol/common-options.ts'
 import { ConnectionLimit } from '../protocol/connection-limit.ts'
 import { warnOfOtherVersions } from '../protocol/copies.ts'
-import { mostConnections } from '../protocol/descriptors.ts'
+import { fitsInReserve, mostConnections } from '../protocol/descriptors.ts'
 import type { ProcessFacts } from '../protocol/environ.ts'
 import { AbortError } from '../protocol/errors.ts'
 import type { Exchange, ExchangeHost } from '../protocol/exchange.ts'
@@ -128,6 +129,8 @@ class Container implements RunningContainer {
   #health: HealthLane | undefined
   readonly #connections: Set<Http1Connection | UwsgiConnection> = new Set()
   readonly #limit: ConnectionLimit
+  /** Connections beyond the limit whose protocol is not known yet. */
+  readonly #undecided: number
   readonly #refusals: Refusals
   readonly #links: Links
   /** Requests from the port whose slots were given back when they were upgraded. */
@@ -153,6 +156,7 @@ class Container implements RunningContainer {
     this.#slots = new Slots(options.slots)
     const most = mostConnections(options.maxConnections, DESCRIPTORS_EACH, log)
     this.#limit = new ConnectionLimit(most, { clock, log, what: '--max-connections' })
+    this.#undecided = Math.min(fitsInReserve(UNDECIDED_EXTRA), most)
     this.#refusals = new Refusals(clock, most)
     this.#id = options.id ?? `${hostname()}-${process.pid}`
     const { liveness, connectTimeout } = livenessSettings(options)
@@ -161,7 +165,14 @@ class Container implements RunningContainer {
       clock,
       log,
       facts: FACTS,
-      identity: { id: this.#id, worker: 0, workers: 1, slots: options.slots, limits: {} },
+      identity: {
+        id: this.#id,
+        worker: 0,
+        workers: 1,
+        slots: options.slots,
+        limits: {},
+        instance: randomBytes(8).toString('hex'),
+      },
       token,
       frames: frameSettings(options),
       liveness,
@@ -239,9 +250,9 @@ class Container implements RunningContainer {
         const unix = address.kind === 'unix'
         const settings = { log: this.#log, mode: socketMode, keepAlive: tcpKeepAlive }
         const listener = await listen(address, settings, (socket) => {
-          // A link does not count towards the limit, so the protocol of a connection above the limit is detected first.
-          const extra = Math.min(UNDECIDED_EXTRA, this.#limit.most)
-          if (this.#limit.admit(extra, this.#doorman.visitors, this.#connections)) this.#doorman.receive(socket, unix)
+          // A link needs no room, so that who passes the limit is asked first which protocol it speaks.
+          if (this.#limit.admit(this.#undecided, this.#doorman.visitors, this.#connections))
+            this.#doorman.receive(socket, unix)
           else socket.destroy()
         })
         this.#listeners.push(listener)

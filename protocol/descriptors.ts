@@ -62,8 +62,26 @@ export function connectionsThatFit(
 ): number {
   if (limit === Number.POSITIVE_INFINITY) return limit
   const free = Math.max(0, limit - open)
-  const reserve = Math.min(Math.max(RESERVE, free * RESERVE_SHARE), free / 2)
+  const reserve = reserveOf(free)
   return Math.max(1, Math.floor((free - reserve) / each))
+}
+
+function reserveOf(free: number): number {
+  return Math.min(Math.max(RESERVE, free * RESERVE_SHARE), free / 2)
+}
+
+/**
+ * How many of `most` connections that live from the reserve fit. Where the limit is low, the reserve is smaller than their sum: each kind gets its
+ * share, so that a flood of one leaves descriptors to the others.
+ */
+export function fitsInReserve(
+  most: number,
+  limit: number = descriptorLimit(),
+  open: number = descriptorsOpen(),
+): number {
+  if (limit === Number.POSITIVE_INFINITY) return most
+  const reserve = reserveOf(Math.max(0, limit - open))
+  return reserve >= RESERVE ? most : Math.max(1, Math.floor((most * reserve) / RESERVE))
 }
 
 /**

@@ -9,6 +9,7 @@ import type { TcpAddress, UnixAddress } from './address.ts'
 import type { Application } from './application.ts'
 import { type Clock, Deadlines } from './clock.ts'
 import { ConnectionLimit } from './connection-limit.ts'
+import { fitsInReserve } from './descriptors.ts'
 import { errorPage } from './error-page.ts'
 import { AbortError } from './errors.ts'
 import type { ExchangeHost } from './exchange.ts'
@@ -75,7 +76,7 @@ export async function serveHealth(address: UnixAddress | TcpAddress, options: He
   const { clock, log, mode } = options
   const application = healthApplication(options.readiness)
   const connections: Set<Http1Connection> = new Set()
-  const limit = new ConnectionLimit(PROBES, { clock, log, what: 'health' })
+  const limit = new ConnectionLimit(fitsInReserve(PROBES), { clock, log, what: 'health' })
   const host: ExchangeHost = { clock, log, deadlines: new Deadlines(clock), draining: false, settled: () => {} }
   const http: Http1Options = {
     host,

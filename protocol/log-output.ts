@@ -63,7 +63,9 @@ export class LogOutput {
   #dropped = 0
   /** A line was written in part, and its rest was lost. */
   #torn = false
-  /** A write to a disk is in progress. */
+  /** `batch` begins with the newline that ends a torn line. */
+  #mending = false
+  /** A write that waits for a disk is under way. */
   #writing = false
   #closed = false
   #gathering: NodeJS.Timeout | undefined
@@ -147,7 +149,8 @@ export class LogOutput {
     clearTimeout(this.#gathering)
     this.#gathering = undefined
     if (this.#text === '') return false
-    // End the line that was written in part, so that it does not merge with the next one.
+    // A line that was torn ends here, so that it spoils no other.
+    this.#mending = this.#torn
     let text = this.#torn ? `\n${this.#text}` : this.#text
     this.#said = this.#dropped
     if (this.#dropped > 0) text += `${this.#lost(this.#dropped)}\n`
@@ -192,7 +195,10 @@ export class LogOutput {
 
   #wrote(bytes: number): void {
     this.#retries = 0
-    if (bytes > 0) this.#torn = this.#batch[bytes - 1] !== NEWLINE
+    if (bytes > 0) {
+      this.#torn = this.#batch[bytes - 1] !== NEWLINE
+      this.#mending = false
+    }
     this.#batch = this.#batch.subarray(bytes)
     if (this.#batch.length === 0) this.#said = 0
   }
@@ -202,7 +208,7 @@ export class LogOutput {
    * must not end the service.
    */
   #lose(): void {
-    const lines = linesIn(this.#batch.toString('latin1'))
+    const lines = linesIn(this.#batch.toString('latin1')) - (this.#mending ? 1 : 0)
     this.#dropped += this.#said > 0 ? lines - 1 + this.#said : lines
     this.#said = 0
     this.#batch = NOTHING

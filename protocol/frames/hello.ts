@@ -32,6 +32,8 @@ export interface Identity {
   slots: number
   /** Limits a caller may want to know, by name. */
   limits: Record<string, number>
+  /** Random, of this process: tells it from others that were given the same id. */
+  instance?: string | undefined
 }
 
 export const NOBODY: Identity = { id: '', worker: 0, workers: 1, slots: 0, limits: {} }
@@ -119,6 +121,7 @@ export function writeHello(out: Output, hello: Hello): void {
     'slots',
     identity.slots,
   ]
+  if (identity.instance) items.push('instance', identity.instance)
   for (const name of Object.keys(identity.limits)) items.push(`limit.${name}`, identity.limits[name]!)
   out.array(items.length)
   for (const item of items) {
@@ -176,6 +179,7 @@ export function readHello(payload: Uint8Array): Hello {
       workers: number('workers', 1, 0xffff, 1),
       slots: number('slots', 0, 0xffff_ffff, 0),
       limits,
+      ...(said.has('instance') && { instance: text('instance', /^[\w-]{0,64}$/) }),
     },
   }
 }

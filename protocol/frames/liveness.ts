@@ -4,18 +4,18 @@
  */
 
 /**
- * - `alive`: bytes arrived since the last PING.
- * - `pinged`: a PING was sent and no byte has arrived since.
- * - `suspect`: silent for too long. No new request is sent; running requests continue until their own timeout.
- * - `challenged`: the same peer answers on another link, the rival. A PING was sent here, and has a limited time to be
- * answered.
- * - `unconfirmed`: still silent. A PING was sent on the rival, to see whether the peer's event loop has run since.
- * - `condemned`: the rival's PONG arrived, so the peer has also read our PING here, if this link still works. Bytes
- * that it sent
+ * - `alive`: bytes came since the last PING.
+ * - `pinged`: a PING was sent and nothing has come since.
+ * - `suspect`: silent for too long. Nothing new is sent; what runs lives until its own timeout.
+ * - `questioned`: bytes came of late, and now the same peer has completed a handshake on another link, the rival: it may have lost this one. A PING
+ *   was sent here, and has a while to be answered. Nothing new is sent; that the link is silent is not known.
+ * - `challenged`: the same for a link that was suspect.
+ * - `unconfirmed`: still silent. The rival was sent a PING: has the peer's event loop run since?
+ * - `condemned`: the rival's PONG came, so that the peer has read what we sent here, if it can be reached here at all. Bytes that it sent
  *   together with that PONG have a moment to arrive.
  * - `dead`: to be closed at once.
  */
-export type Life = 'alive' | 'pinged' | 'suspect' | 'challenged' | 'unconfirmed' | 'condemned' | 'dead'
+export type Life = 'alive' | 'pinged' | 'suspect' | 'questioned' | 'challenged' | 'unconfirmed' | 'condemned' | 'dead'
 
 /**
  * - `heard`: a byte arrived, whatever it is.
@@ -37,7 +37,7 @@ const TABLE: { readonly [L in Life]: Row } = {
     heard: 'alive',
     timeout: 'pinged',
     unreachable: 'alive',
-    rival: 'challenged',
+    rival: 'questioned',
     confirmed: 'alive',
     'rival lost': 'alive',
   },
@@ -45,7 +45,7 @@ const TABLE: { readonly [L in Life]: Row } = {
     heard: 'alive',
     timeout: 'suspect',
     unreachable: 'pinged',
-    rival: 'challenged',
+    rival: 'questioned',
     confirmed: 'pinged',
     'rival lost': 'pinged',
   },
@@ -56,6 +56,14 @@ const TABLE: { readonly [L in Life]: Row } = {
     rival: 'challenged',
     confirmed: 'suspect',
     'rival lost': 'suspect',
+  },
+  questioned: {
+    heard: 'alive',
+    timeout: 'unconfirmed',
+    unreachable: 'questioned',
+    rival: 'questioned',
+    confirmed: 'questioned',
+    'rival lost': 'pinged',
   },
   challenged: {
     heard: 'alive',
@@ -100,7 +108,12 @@ export function isTrusted(life: Life): boolean {
   return life === 'alive' || life === 'pinged'
 }
 
-/** Times of a link's life, milliseconds. */
+/** Whether the link has been silent for too long: another connection is to be made. */
+export function isSilent(life: Life): boolean {
+  return !isTrusted(life) && life !== 'questioned'
+}
+
+/** Milliseconds. */
 export interface LivenessTimes {
   /** Between two PINGs. */
   readonly pingInterval: number
@@ -139,6 +152,7 @@ export function patienceIn(life: Life, times: LivenessTimes, unheard: number): n
       return times.suspectAfter
     case 'suspect':
       return times.silenceTimeout
+    case 'questioned':
     case 'challenged':
       return times.probeGrace + (unheard / SLOWEST) * 1_000
     case 'condemned':

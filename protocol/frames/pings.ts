@@ -2,6 +2,9 @@
 
 import type { Clock } from '../clock.ts'
 
+/** PINGs that may wait: at one every few seconds, a minute's. A peer whose bytes come, and never a PONG, must not grow the list. */
+const MOST = 16
+
 interface Ping {
   readonly at: number
   resolve(milliseconds: number): void
@@ -19,6 +22,11 @@ export class Pings {
 
   /** @param send sends a PING with these 8 bytes, which the PONG repeats @returns the round-trip time, milliseconds */
   make(send: (token: Uint8Array) => void): Promise<number> {
+    if (this.#waiting.size >= MOST) {
+      const [number, eldest] = this.#waiting.entries().next().value!
+      this.#waiting.delete(number)
+      eldest.reject(new Error('the peer has not answered this PING nor a later one'))
+    }
     this.#last = (this.#last + 1) >>> 0
     const token = Buffer.alloc(8)
     token.writeUInt32BE(this.#last, 4)

@@ -17,7 +17,7 @@ import { Connection, type Event } from './connection.ts'
 import { BACKLOG_MAX, Goaway, NONCE, Reset, UPGRADED_MAX } from './constants.ts'
 import type { Identity } from './hello.ts'
 import { Link, type LinkOwner, lost } from './link.ts'
-import { isTrusted } from './liveness.ts'
+import { isSilent } from './liveness.ts'
 import { Pings } from './pings.ts'
 import { type RequestOwner, ServedRequest } from './served-request.ts'
 import type { Stream } from './stream.ts'
@@ -144,7 +144,7 @@ class Server implements ServerLink, SlotHolder, LinkOwner, RequestOwner, Watched
       new LinkWatch(this, options.clock, {
         ...watch,
         onLife: (life, before) => {
-          if (isTrusted(life) !== isTrusted(before) && this.#joined) options.slots.changed(this)
+          if (isSilent(life) !== isSilent(before) && this.#joined) options.slots.changed(this)
           watch.onLife?.(life, before)
         },
       })
@@ -237,7 +237,7 @@ class Server implements ServerLink, SlotHolder, LinkOwner, RequestOwner, Watched
    * share.
    */
   get demand(): number {
-    return this.#connection.leaving || this.#watch?.trusted === false ? 0 : this.#demand
+    return this.#connection.leaving || this.#watch?.silent ? 0 : this.#demand
   }
 
   get running(): number {

@@ -1,28 +1,53 @@
 /**
- * Limits connections whose handshake is not complete. A peer completes it within milliseconds; a stranger may hold the
- * connection until the handshake timeout. At the limit a new connection replaces the oldest.
+ * Limits connections whose handshake is not complete. A peer completes it within milliseconds; a stranger may hold the connection until the
+ * handshake timeout. At the limit a new connection replaces the oldest of the host that has most.
  */
 
 import type { Socket } from 'node:net'
+import { fitsInReserve } from '../descriptors.ts'
 
 /** Room for a fleet of containers that all dial after their proxy has restarted. */
 const MOST = 128
 
 export class Unproven {
-  readonly #sockets: Set<Socket> = new Set()
+  /** By remote address: a host that opens connections as fast as it can replaces its own, and no other host's. */
+  readonly #hosts: Map<string, Set<Socket>> = new Map()
+  readonly #hostOf: Map<Socket, string> = new Map()
+  readonly #most: number
+
+  constructor(most: number = fitsInReserve(MOST)) {
+    this.#most = most
+  }
 
   add(socket: Socket): void {
-    if (this.#sockets.size >= MOST) {
-      const [eldest] = this.#sockets
-      this.#sockets.delete(eldest!)
-      eldest!.destroy()
-    }
-    this.#sockets.add(socket)
-    socket.once('close', () => this.#sockets.delete(socket))
+    if (this.#hostOf.size >= this.#most) this.#dismissOne()
+    const host = socket.remoteAddress ?? ''
+    this.#hostOf.set(socket, host)
+    const sockets = this.#hosts.get(host)
+    if (sockets) sockets.add(socket)
+    else this.#hosts.set(host, new Set([socket]))
+    socket.once('close', () => this.#delete(socket))
   }
 
   /** The handshake is complete. */
   proved(socket: Socket): void {
-    this.#sockets.delete(socket)
+    this.#delete(socket)
+  }
+
+  #dismissOne(): void {
+    let most: Set<Socket> | undefined
+    for (const sockets of this.#hosts.values()) if (sockets.size > (most?.size ?? 0)) most = sockets
+    const [eldest] = most!
+    this.#delete(eldest!)
+    eldest!.destroy()
+  }
+
+  #delete(socket: Socket): void {
+    const host = this.#hostOf.get(socket)
+    if (host === undefined) return
+    this.#hostOf.delete(socket)
+    const sockets = this.#hosts.get(host)!
+    sockets.delete(socket)
+    if (sockets.size === 0) this.#hosts.delete(host)
   }
 }

@@ -6,7 +6,7 @@
 import type { Clock, Timer } from '../clock.ts'
 import { patiently } from '../patience.ts'
 import type { Identity } from './hello.ts'
-import { isTrusted, type Life, type LifeEvent, type LivenessTimes, nextLife, patienceIn } from './liveness.ts'
+import { isSilent, isTrusted, type Life, type LifeEvent, type LivenessTimes, nextLife, patienceIn } from './liveness.ts'
 
 /** What the watch needs from its link. */
 export interface WatchedLink {
@@ -61,6 +61,10 @@ export class LinkWatch {
     return isTrusted(this.#life)
   }
 
+  get silent(): boolean {
+    return isSilent(this.#life)
+  }
+
   get link(): WatchedLink {
     return this.#link
   }
@@ -91,9 +95,10 @@ export class LinkWatch {
     this.#unheard += bytes
   }
 
-  /** A new connection to its address was refused or timed out. */
+  /** A new connection to its address was refused, or not made in time. That says nothing about a peer that drains. */
   unreachable(): void {
-    // Read the bytes that wait in the socket first.
+    if (this.#link.leaving) return
+    // Bytes that wait in the socket come first.
     setImmediate(() => this.#on('unreachable'))
   }
 
@@ -133,7 +138,7 @@ export class LinkWatch {
   #enter(life: Life, before: Life): void {
     const now = this.#clock.now()
     if (before === 'alive') this.#silentSince = now
-    if (life === 'pinged' || life === 'challenged') this.#link.ping().catch(ignored)
+    if (life === 'pinged' || life === 'questioned' || life === 'challenged') this.#link.ping().catch(ignored)
     else if (life === 'unconfirmed') this.#askRival()
     else if (life === 'dead') {
       this.#link.destroy(new Error(`the peer has not answered for ${Math.round(now - this.#silentSince)} ms`))
@@ -220,9 +225,12 @@ export class PeerLinks {
   }
 }
 
-/** Workers of one process group share its id. A peer without an id cannot be recognised. */
+/**
+ * Workers of one process group share its id. Without an id nobody can be recognised. Two processes may have been given one id (the default is the
+ * host's name and the process id, which is 1 in each container of a host network): what one answers says nothing about the other.
+ */
 function keyOf({ link: { peer } }: LinkWatch): string | undefined {
-  return peer === undefined || peer.id === '' ? undefined : `${peer.id}/${peer.worker}`
+  return peer === undefined || peer.id === '' ? undefined : `${peer.id}/${peer.worker}/${peer.instance ?? ''}`
 }
 
 function ignored(): void {}

@@ -6,6 +6,7 @@
 
 import type { Socket } from 'node:net'
 import type { Clock } from '../clock.ts'
+import { fitsInReserve } from '../descriptors.ts'
 import { DateLine, plainAnswer } from './writer.ts'
 
 /** Time for a client to read the response and close, ms. */
@@ -24,7 +25,7 @@ export class Refusals {
 
   /** @param connections the limit that was reached; a small limit has a small reserve */
   constructor(clock: Clock, connections: number) {
-    this.#most = Math.min(MOST, connections)
+    this.#most = Math.min(fitsInReserve(MOST), connections)
     this.#clock = clock
     this.#date = new DateLine(clock)
   }

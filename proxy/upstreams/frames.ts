@@ -8,7 +8,7 @@ import type { Environ, StartResponse } from '../../protocol/application.ts'
 import type { Clock } from '../../protocol/clock.ts'
 import { Caller, type ReplayableBody } from '../../protocol/frames/caller.ts'
 import type { Identity } from '../../protocol/frames/hello.ts'
-import { isTrusted, type Life, type LivenessTimes, USUAL_TIMES } from '../../protocol/frames/liveness.ts'
+import { isSilent, isTrusted, type Life, type LivenessTimes, USUAL_TIMES } from '../../protocol/frames/liveness.ts'
 import type { PeerLinks } from '../../protocol/frames/watch.ts'
 import type { Logger } from '../../protocol/log.ts'
 import type { Attempt, Upstream, UpstreamState } from '../upstream.ts'
@@ -40,7 +40,7 @@ export interface LinkEnds {
   /** The container has said that it drains, or the link that it closes: nothing new will go there. */
   readonly onLeaving?: (() => void) | undefined
   readonly onReady?: (() => void) | undefined
-  /** It accepts no new request because it is silent, or the container answers again. */
+  /** It has fallen silent, or is heard again. */
   readonly onTrust?: ((trusted: boolean) => void) | undefined
   /** Timeout of the container's handshake, milliseconds. */
   readonly handshakeTimeout?: number | undefined
@@ -168,8 +168,7 @@ export class FramesUpstream implements Upstream {
         'container is lost: it does not answer on this link, and a second connection was refused, timed out, or showed that this link is broken',
       )
     }
-    if (trusted === isTrusted(before)) return
-    this.onChange()
-    this.#ends.onTrust?.(trusted)
+    if (trusted !== isTrusted(before)) this.onChange()
+    if (isSilent(life) !== isSilent(before)) this.#ends.onTrust?.(!isSilent(life))
   }
 }

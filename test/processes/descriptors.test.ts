@@ -6,6 +6,7 @@
 import assert from 'node:assert/strict'
 import { connect, type Socket } from 'node:net'
 import { describe, it } from 'node:test'
+import { Frame } from '../../protocol/frames/constants.ts'
 import type { Answer } from '../support/client.ts'
 import { withDirectory } from '../support/directory.ts'
 import { HttpClient } from '../support/http-client.ts'
@@ -64,8 +65,8 @@ async function withPair(
   })
 }
 
-/** Connections that send nothing, or the given bytes. */
-async function flood(port: number, sends = ''): Promise<{ open: Set<Socket>; end(): void }> {
+/** Connections that send nothing, or what is given. */
+async function flood(port: number, sends: string | Uint8Array = ''): Promise<{ open: Set<Socket>; end(): void }> {
   const open: Set<Socket> = new Set()
   await Promise.all(
     Array.from({ length: CLIENTS }, async () => {
@@ -74,7 +75,7 @@ async function flood(port: number, sends = ''): Promise<{ open: Set<Socket>; end
       socket.on('error', () => {}).on('close', () => open.delete(socket))
       await new Promise<void>((resolve) => socket.once('connect', resolve).once('close', resolve))
       socket.resume()
-      if (sends !== '') socket.write(sends)
+      if (sends.length > 0) socket.write(sends)
     }),
   )
   return {
@@ -172,6 +173,32 @@ describe('when every connection is busy', () => {
         assert.ok(await answered(container, port))
       } finally {
         await one?.end()
+        await container.end()
+      }
+    }))
+})
+
+describe('where connections begin a handshake of frames and do not go on', () => {
+  it('a container has descriptors left for health and for the link of a proxy', () =>
+    withDirectory(async (directory) => {
+      const [port, front] = [await freePort(), await freePort()]
+      const lane = `unix:${directory}/health`
+      const listen = ['--listen', `127.0.0.1:${port}`, '--health-listen', lane]
+      const container = new Command(['container', APPLICATION, ...listen, ...quiet], 'ignore', DESCRIPTORS)
+      const argv = ['proxy', '--listen', `127.0.0.1:${front}`, '--upstream', `127.0.0.1:${port}`, ...quiet]
+      let proxy: Command | undefined
+      try {
+        await answered(container, port)
+        const strangers = await flood(port, Uint8Array.of(Frame.HELLO, 0, 0, 0, 200, 0, 0, 0, 0))
+        assert.equal((await new Command(['health', lane], 'ignore').exited).code, 0)
+        proxy = new Command(argv, 'ignore')
+        assert.ok(await answered(proxy, front))
+        // Half of what is free is kept back, and these have their share of that alone. Those that were closed may be seen to be a little later.
+        for (let look = 0; strangers.open.size > DESCRIPTORS / 4 && look < 100; look++) await answered(proxy, front)
+        assert.ok(strangers.open.size <= DESCRIPTORS / 4, `${strangers.open.size} are open`)
+        strangers.end()
+      } finally {
+        await proxy?.end()
         await container.end()
       }
     }))

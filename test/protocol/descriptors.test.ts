@@ -2,7 +2,13 @@ import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
 import { openSync } from 'node:fs'
 import { test } from 'node:test'
-import { connectionsThatFit, descriptorLimit, mostConnections, watchDescriptors } from '../../protocol/descriptors.ts'
+import {
+  connectionsThatFit,
+  descriptorLimit,
+  fitsInReserve,
+  mostConnections,
+  watchDescriptors,
+} from '../../protocol/descriptors.ts'
 import { repositoryFile } from '../support/child.ts'
 import { FakeClock } from '../support/clock.ts'
 import { RecordingLog } from '../support/log.ts'
@@ -30,7 +36,21 @@ for (const [limit, open, each, fit] of [
   })
 }
 
-test('more connections than fit are allowed with a warning', () => {
+for (const [limit, open, fit] of [
+  [1_024, 24, 128],
+  [20_024, 24, 128],
+  // The reserve is 100 in place of 256, and 16.
+  [224, 24, 50],
+  [56, 24, 8],
+  [24, 24, 1],
+  [Number.POSITIVE_INFINITY, 24, 128],
+] as const) {
+  test(`of 128 connections ${fit} live from the reserve of ${limit} file descriptors, of which ${open} are in use`, () => {
+    assert.equal(fitsInReserve(128, limit, open), fit)
+  })
+}
+
+test('more connections than fit are allowed, and warned of', () => {
   const log = new RecordingLog()
   const fit = mostConnections(undefined, 1, log)
   assert.equal(mostConnections(fit - 10, 1, log), fit - 10)

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
-import { closeSync, openSync, read, readFileSync } from 'node:fs'
+import { closeSync, constants, openSync, read, readFileSync, readSync } from 'node:fs'
 import { test } from 'node:test'
 import { promisify } from 'node:util'
 import { LogOutput, type LogOutputOptions } from '../../protocol/log-output.ts'
@@ -73,7 +73,34 @@ test('a log that cannot be written does not end the process', async () => {
   closeSync(descriptor)
 })
 
-test('lines of two processes that share a pipe are never mixed, even if its reader is slow', () =>
+test('each line that is lost behind a torn one counts once', { skip: process.platform !== 'linux' }, () =>
+  withDirectory((directory) => {
+    const path = `${directory}/pipe`
+    execFileSync('mkfifo', [path])
+    const read = (): number => openSync(path, constants.O_RDONLY | constants.O_NONBLOCK)
+    const first = read()
+    const writer = openSync(path, 'w')
+    const output = new LogOutput(writer, { immediate: true })
+    // More than the pipe takes: a part of it has left.
+    output.write(`${'x'.repeat(100_000)}\n`)
+    closeSync(first)
+    for (const line of ['a\n', 'b\n', 'c\n']) {
+      output.write(line)
+      output.flushSync()
+    }
+    const second = read()
+    const buffer = Buffer.alloc(128 * 1024)
+    assert.match(buffer.toString('latin1', 0, readSync(second, buffer)), /^x+$/)
+    output.write('d\n')
+    output.flushSync()
+    const [torn, line, lost, end] = buffer.toString('latin1', 0, readSync(second, buffer)).split('\n')
+    assert.deepEqual([torn, line, end], ['', 'd', ''])
+    assert.equal(JSON.parse(lost!).dropped, 4)
+    for (const descriptor of [second, writer]) closeSync(descriptor)
+  }),
+)
+
+test('lines of two that share a pipe are never mixed, though its reader is slow', () =>
   withDirectory(async (directory) => {
     const path = `${directory}/pipe`
     execFileSync('mkfifo', [path])

@@ -323,7 +323,13 @@ describe('HELLO', () => {
     assert.deepEqual(Object.keys(limits), ['__proto__'])
   })
 
+  test('may name the instance of its process', () => {
+    assert.equal(readHello(given({ instance: '00c0ffee' })).identity.instance, '00c0ffee')
+    assert.equal(readHello(given({})).identity.instance, undefined)
+  })
+
   const bad: Record<string, Record<string, string | number>> = {
+    'an instance with a line break': { instance: 'a\nb' },
     'a role that there is not': { role: 'admin' },
     'no nonce to speak of': { nonce: '' },
     'a window of nothing': { window: 0 },

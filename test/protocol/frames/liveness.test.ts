@@ -22,9 +22,10 @@ const EVENTS: readonly LifeEvent[] = ['heard', 'timeout', 'unreachable', 'rival'
 
 /** In the order of EVENTS. `-`: nothing changes. */
 const ROWS: Record<Life, string> = {
-  alive: '- pinged - challenged - -',
-  pinged: 'alive suspect - challenged - -',
+  alive: '- pinged - questioned - -',
+  pinged: 'alive suspect - questioned - -',
   suspect: 'alive - dead challenged - -',
+  questioned: 'alive unconfirmed - - - pinged',
   challenged: 'alive unconfirmed dead - - suspect',
   unconfirmed: 'alive - dead - condemned suspect',
   condemned: 'alive dead dead - - -',
@@ -74,8 +75,8 @@ class FakeLink implements WatchedLink {
   readonly watch: LinkWatch
   #answers: { resolve(ms: number): void; reject(error: Error): void }[] = []
 
-  constructor(clock: FakeClock, peers?: PeerLinks, id: string = 'c1', worker: number = 0) {
-    this.peer = { ...NOBODY, id, worker }
+  constructor(clock: FakeClock, peers?: PeerLinks, id: string = 'c1', worker: number = 0, instance?: string) {
+    this.peer = { ...NOBODY, id, worker, instance }
     this.watch = new LinkWatch(this, clock, { times: TIMES, peers, onLife: (life) => this.lives.push(life) })
     this.watch.start()
   }
@@ -213,6 +214,14 @@ suite('a watched link', () => {
       'destroy: the peer has not answered, and no request ran on the link',
     ])
     assert.equal(clock.pending, 0)
+  })
+
+  test('that is silent while its peer drains stays suspect, though new connections are refused', async () => {
+    const { link } = await silent()
+    link.leaving = true
+    link.watch.unreachable()
+    await turn()
+    assert.deepEqual([link.life, link.done], ['suspect', []])
   })
 
   test('that is silent is dead when a new connection is refused', async () => {
@@ -368,7 +377,27 @@ suite('a silent link whose peer answers on another one', () => {
     const peers = new PeerLinks()
     const link = new FakeLink(clock, peers)
     new FakeLink(clock, peers)
-    assert.deepEqual([link.life, link.watch.trusted], ['challenged', false])
+    assert.deepEqual([link.life, link.watch.trusted, link.watch.silent], ['questioned', false, false])
+  })
+
+  test('is in use again at once when that other link is closed before this one has answered', async () => {
+    const clock = new FakeClock()
+    const peers = new PeerLinks()
+    const link = new FakeLink(clock, peers)
+    new FakeLink(clock, peers).watch.stop()
+    assert.deepEqual(link.lives, ['questioned', 'pinged'])
+    await pass(clock, TIMES.suspectAfter)
+    assert.equal(link.life, 'suspect')
+  })
+
+  test('is not dead when a connection is refused before it could answer', async () => {
+    const clock = new FakeClock()
+    const peers = new PeerLinks()
+    const link = new FakeLink(clock, peers)
+    new FakeLink(clock, peers)
+    link.watch.unreachable()
+    await turn()
+    assert.deepEqual([link.life, link.done], ['questioned', []])
   })
 
   test('is not challenged by another peer, another worker, or a peer without an id', async () => {
@@ -382,7 +411,18 @@ suite('a silent link whose peer answers on another one', () => {
     assert.deepEqual([link.life, nameless.life], ['alive', 'alive'])
   })
 
-  test('is not challenged while its peer drains: another process may use its name by now', async () => {
+  test('is not put in question by another process that was given the same id', async () => {
+    const clock = new FakeClock()
+    const peers = new PeerLinks()
+    const link = new FakeLink(clock, peers, 'c1', 0, 'aaaa')
+    new FakeLink(clock, peers, 'c1', 0, 'bbbb')
+    new FakeLink(clock, peers, 'c1', 0)
+    assert.equal(link.life, 'alive')
+    new FakeLink(clock, peers, 'c1', 0, 'aaaa')
+    assert.equal(link.life, 'questioned')
+  })
+
+  test('is not put in question while its peer drains: another process may have its name by now', async () => {
     const peers = new PeerLinks()
     const { clock, link } = await silent(peers)
     link.leaving = true

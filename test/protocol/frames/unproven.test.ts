@@ -8,6 +8,10 @@ function sockets(count: number): Socket[] {
   return Array.from({ length: count }, () => new Socket())
 }
 
+function from(host: string, count: number): Socket[] {
+  return sockets(count).map((socket) => Object.defineProperty(socket, 'remoteAddress', { value: host }))
+}
+
 describe('connections that have not proved whose they are', () => {
   it('are 128 at most: a further one replaces the oldest', () => {
     const unproven = new Unproven()
@@ -19,7 +23,20 @@ describe('connections that have not proved whose they are', () => {
     )
   })
 
-  it('are not counted once their handshake is complete, or they have closed', async () => {
+  it('of one host, however many, take the place of no other host’s', () => {
+    const unproven = new Unproven()
+    const before = from('10.0.0.2', 1)
+    const flood = from('10.0.0.66', 1_000)
+    const amid = from('10.0.0.3', 3)
+    for (const socket of [...before, ...flood.slice(0, 500), ...amid, ...flood.slice(500)]) unproven.add(socket)
+    assert.deepEqual(
+      [...before, ...amid].map(({ destroyed }) => destroyed),
+      [false, false, false, false],
+    )
+    assert.equal(flood.filter(({ destroyed }) => !destroyed).length, 128 - 4)
+  })
+
+  it('are not counted once they have, or have gone', async () => {
     const unproven = new Unproven()
     const [proved, gone, ...others] = sockets(130)
     unproven.add(proved!)
