@@ -15,6 +15,7 @@ import { LogOutput } from './protocol/log-output.ts'
 import { guardStandardStreams, standardError, writeToStderr } from './protocol/stderr-log.ts'
 import { keepCode } from './quiet.ts'
 import { onStopSignals } from './signals.ts'
+import { onUncaught } from './uncaught.ts'
 
 /** A server that has started. */
 export interface Running {
@@ -37,6 +38,8 @@ export interface RunOptions {
   readonly drainGrace?: number
   /** Makes of a line of the log, JSON with its newline, what is written; '' leaves it out. Default: the line itself. */
   readonly format?: (line: string) => string
+  /** Reports an uncaught exception that ends the process. Default: a line of the log, and the stack on standard error. */
+  readonly reportUncaught?: (error: unknown) => void
 }
 
 /** What a server is given by its process. */
@@ -104,7 +107,8 @@ export function describeFailure(error: unknown): string {
 /**
  * Starts a server and stays until a signal, or the loss of a parent that holds an IPC channel, has drained it. The first
  * SIGTERM or SIGINT (or SIGHUP) drains and exits 0, or with the application's own exit code; a second exits at once with
- * 128 + its number. Exits 1 when the start fails, after an uncaught exception, or when a drain hangs.
+ * 128 + its number. Exits 1 when the start fails, after an uncaught exception that no handler takes, or when a
+ * drain hangs.
  *
  * @param warnings Sentences for the log before anything else.
  * @param supervised One of several that another process starts and stops: SIGTERM drains it, however often it comes (a service manager sends it to
@@ -143,13 +147,19 @@ export async function run(
     return exit(1)
   }
   process.on('exit', () => output.flushSync())
-  process.on('uncaughtException', (error) => {
+  const report = (error: unknown): void => {
     // Node would print it and exit; the log is where someone looks for it.
     log.error({ err: error }, 'uncaught exception')
     output.flushSync()
     writeToStderr(`gantry ${name}: uncaught exception: ${error instanceof Error ? error.stack : String(error)}\n`)
-    leave(1)
-  })
+  }
+  onUncaught(
+    (error) => {
+      ;(options.reportUncaught ?? report)(error)
+      leave(1)
+    },
+    (err) => log.warn({ err }, "uncaught exception: the application's own handler decides what follows"),
+  )
 
   const tell = (message: ChildMessage): void => {
     if (process.connected) process.send?.(message, undefined, undefined, () => {})
