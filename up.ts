@@ -23,8 +23,8 @@ import { childEnvironment, containerArguments, proxyArguments, type upOptions } 
 
 /**
  * Serves until a signal. The first SIGTERM or SIGINT (or SIGHUP) drains both and exits with the container's code (0, unless
- * the application chose another), a second exits at once. Exits 1 when either process does not start at all; that process
- * has said what is wrong.
+ * the application chose another), a second exits at once. When either process does not start at all, exits with its code (1 for a
+ * signal); that process has said what is wrong.
  *
  * @param entry The file whose `container` and `proxy` commands are run.
  */
@@ -101,7 +101,8 @@ export async function up(parsed: ParsedOptions<typeof upOptions>, entry: string)
     if (stopping) return
     if ('exit' in first) {
       await container.stop(STOP_GRACE_MILLISECONDS)
-      process.exit(1)
+      // The application's own code, also where it ends at once: `-- --help`.
+      process.exit(first.exit.code ?? 1)
     }
   }
 }
