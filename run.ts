@@ -3,7 +3,7 @@
  * run by it. Does not know what they serve.
  */
 
-import { pino } from 'pino'
+import { pino, stdSerializers } from 'pino'
 import { type Duty, holdDuty } from './duty.ts'
 import type { AccessLine } from './middleware/access-log.ts'
 import { combinedLine } from './middleware/combined-log.ts'
@@ -13,6 +13,7 @@ import { watchDescriptors } from './protocol/descriptors.ts'
 import { type Logger, silent } from './protocol/log.ts'
 import { LogOutput } from './protocol/log-output.ts'
 import { guardStandardStreams, standardError, writeToStderr } from './protocol/stderr-log.ts'
+import { textOfThrown } from './protocol/thrown.ts'
 import { keepCode } from './quiet.ts'
 import { onStopSignals } from './signals.ts'
 import { onUncaught } from './uncaught.ts'
@@ -97,9 +98,19 @@ class HangError extends Error {
   readonly code: string = 'NEVER_ENDS'
 }
 
+/** pino's own serializer marks the errors that it meets, which frozen ones refuse. */
+function serialized(error: unknown): unknown {
+  try {
+    return stdSerializers.err(error as Error)
+  } catch {
+    const stack = textOfThrown(error)
+    return { type: 'Error', message: stack.split('\n', 1)[0], stack }
+  }
+}
+
 /** One clear report of why a process cannot go on. An error with a `code` speaks for itself; any other is a bug and shows its stack. */
 export function describeFailure(error: unknown): string {
-  if (!(error instanceof Error)) return String(error)
+  if (!(error instanceof Error)) return textOfThrown(error)
   const cause = error.cause instanceof Error ? `\n${error.cause.stack ?? error.cause.message}` : ''
   return 'code' in error ? `${error.message}${cause}` : (error.stack ?? error.message)
 }
@@ -123,7 +134,11 @@ export async function run(
 ): Promise<void> {
   // What one of ours started writes where that one does, and the others that it started.
   const output = new LogOutput(1, { shared: process.connected === true })
-  const settings = { name, formatters: { level: (label: string) => ({ level: label }) } }
+  const settings = {
+    name,
+    formatters: { level: (label: string) => ({ level: label }) },
+    serializers: { err: serialized },
+  }
   const { format } = options
   const lines = format ? { write: (line: string) => output.write(format(line)) } : output
   const log = pino({ ...settings, level: options.logLevel }, lines)
@@ -151,7 +166,7 @@ export async function run(
     // Node would print it and exit; the log is where someone looks for it.
     log.error({ err: error }, 'uncaught exception')
     output.flushSync()
-    writeToStderr(`gantry ${name}: uncaught exception: ${error instanceof Error ? error.stack : String(error)}\n`)
+    writeToStderr(`gantry ${name}: uncaught exception: ${textOfThrown(error)}\n`)
   }
   onUncaught(
     (error) => {

@@ -11,6 +11,7 @@ import { isAbsolute, join, relative, resolve } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import { brand } from './brand.ts'
 import { importMain } from './import-main.ts'
+import { textOfThrown } from './thrown.ts'
 
 export type LoadErrorCode =
   | 'NO_MODULE' // nothing at that path, or no such package
@@ -285,5 +286,5 @@ function placeOf(text: string | undefined): string | undefined {
 }
 
 function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error)
+  return error instanceof Error ? error.message : textOfThrown(error)
 }

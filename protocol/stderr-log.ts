@@ -5,6 +5,7 @@
 
 import type { Logger } from './log.ts'
 import { LogOutput } from './log-output.ts'
+import { textOfThrown } from './thrown.ts'
 
 /** For a person's lines, of which few come: a reader that has stalled has some 5,000 to read when it goes on. */
 const PENDING = 1024 * 1024
@@ -77,6 +78,6 @@ function textOf({ requestId, source, code, cause, err }: Fields, message: string
   // An application's own words need no frame (wsgiref's wsgi.errors is sys.stderr itself).
   if (source === 'wsgi.errors') return `${message}\n`
   const about = [code, cause, requestId && `request ${requestId}`].filter((part) => part).join(', ')
-  const stack = err === undefined ? '' : `: ${err instanceof Error ? (err.stack ?? err.message) : String(err)}`
+  const stack = err === undefined ? '' : `: ${textOfThrown(err)}`
   return `gantry: ${message}${about && ` (${about})`}${stack}\n`
 }

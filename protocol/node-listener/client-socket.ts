@@ -45,7 +45,8 @@ export abstract class ClientSocket extends LazyDuplex {
   /** What `setTimeout` was given last, ms. */
   declare timeout: number | undefined
   readonly #owner: SocketOwner
-  #idle: { milliseconds: number; timer: Timer; since: number } | undefined
+  /** No `timer`: 'timeout' was emitted, and nothing has moved since. */
+  #idle: { milliseconds: number; timer: Timer | undefined; since: number } | undefined
 
   constructor(environ: Environ, owner: SocketOwner) {
     super()
@@ -88,7 +89,7 @@ export abstract class ClientSocket extends LazyDuplex {
 
   /**
    * Emits 'timeout' when for so long neither a chunk of the request was read nor one of the response was taken; if nobody
-   * handles that, the connection is destroyed (as node's server does).
+   * handles that, the connection is destroyed (as node's server does). Once, until something moves again.
    *
    * @param milliseconds 0: never
    */
@@ -108,7 +109,7 @@ export abstract class ClientSocket extends LazyDuplex {
   }
 
   #stopIdling(): void {
-    this.#idle?.timer.cancel()
+    this.#idle?.timer?.cancel()
     this.#idle = undefined
   }
 
@@ -116,7 +117,9 @@ export abstract class ClientSocket extends LazyDuplex {
   moved(read: number = 0, written: number = 0): void {
     this.bytesRead += read
     this.bytesWritten += written
-    if (this.#idle) this.#idle.since = this.#owner.clock.now()
+    if (!this.#idle) return
+    this.#idle.since = this.#owner.clock.now()
+    this.#idle.timer ??= this.#arm(this.#idle.milliseconds)
   }
 
   /** Asked when nothing moved for as long as `setTimeout` said: whether anybody handled it. */
@@ -129,9 +132,8 @@ export abstract class ClientSocket extends LazyDuplex {
       const idle = this.#idle
       if (!idle) return
       const left = idle.since + idle.milliseconds - this.#owner.clock.now()
-      idle.timer = this.#arm(left > 0 ? left : idle.milliseconds)
+      idle.timer = left > 0 ? this.#arm(left) : undefined
       if (left > 0) return
-      idle.since = this.#owner.clock.now()
       this.emit('timeout')
       if (!this.timedOut()) this.destroy()
     })

@@ -3,11 +3,14 @@
  * they do for clients that have gone.
  */
 
+import { AsyncLocalStorage } from 'node:async_hooks'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { fromNode } from '../../protocol/node-listener/from-node.ts'
 import type { Journal } from './journal.ts'
 import type { Apps } from './tools.ts'
+
+const store: AsyncLocalStorage<string> = new AsyncLocalStorage()
 
 type Ways = Record<string, (req: IncomingMessage, res: ServerResponse) => unknown>
 
@@ -143,6 +146,17 @@ export function nodeApps(journal: Journal): Apps {
           answers[name]!(req, res)
           journal.record(key, `answered ${res.writableEnded} ${res.writableFinished}`)
         })
+      })
+    }),
+
+    /** `?key=…`: what listeners of its response find in their async context. */
+    'node-context': fromNode((req, res) => {
+      const { key } = way(req)
+      store.run(key, () => {
+        for (const event of ['finish', 'close']) {
+          res.once(event, () => journal.record(key, `${event} ${store.getStore() === key}`))
+        }
+        setImmediate(() => res.end('found'))
       })
     }),
 

@@ -51,6 +51,11 @@ export function nodeListeners({ holds, open, get, text, fetch, eventsOf, journal
         assert.equal(await text('/hello'), 'Hello world!\n')
       })
     }
+    holds('finds its request where it listens for the end of its response', [], async () => {
+      const key = fresh()
+      assert.equal(await text(`/node-context?key=${key}`), 'found')
+      await journalIs(key, ['finish true', 'close true'])
+    })
     for (const [how, body, sentence] of refusals) {
       const says = body === undefined ? 'gives no whole answer' : 'has refused'
       holds(`that answers an upgrade with ${sentence} ${says}`, ['upgrade'], async () => {
