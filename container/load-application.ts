@@ -224,10 +224,10 @@ function nextTurn(): Promise<undefined> {
   return new Promise((resolve) => setImmediate(() => resolve(undefined)))
 }
 
-/** Later it ends the process, as it would `node`. */
+/** Later it ends the process, as it would `node`: with what the module threw, which the application's own handlers know. */
 function throwUncaught(error: unknown): void {
   process.nextTick(() => {
-    throw error
+    throw error instanceof LoadError && error.code === 'THREW' ? error.cause : error
   })
 }
 
