@@ -156,7 +156,7 @@ export function nodeApps(journal: Journal): Apps {
         for (const event of ['finish', 'close']) {
           res.once(event, () => journal.record(key, `${event} ${store.getStore() === key}`))
         }
-        setImmediate(() => res.end('found'))
+        setImmediate(() => res.setHeader('Content-Type', 'text/plain').end('found'))
       })
     }),
 
