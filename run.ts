@@ -3,7 +3,7 @@
  * run by it. Does not know what they serve.
  */
 
-import { pino } from 'pino'
+import { pino, stdSerializers } from 'pino'
 import { type Duty, holdDuty } from './duty.ts'
 import type { AccessLine } from './middleware/access-log.ts'
 import { combinedLine } from './middleware/combined-log.ts'
@@ -13,8 +13,10 @@ import { watchDescriptors } from './protocol/descriptors.ts'
 import { type Logger, silent } from './protocol/log.ts'
 import { LogOutput } from './protocol/log-output.ts'
 import { guardStandardStreams, standardError, writeToStderr } from './protocol/stderr-log.ts'
+import { textOfThrown } from './protocol/thrown.ts'
 import { keepCode } from './quiet.ts'
 import { onStopSignals } from './signals.ts'
+import { onUncaught } from './uncaught.ts'
 
 /** A server that has started. */
 export interface Running {
@@ -40,6 +42,8 @@ export interface RunOptions {
   readonly drainGrace?: number
   /** Makes of a line of the log, JSON with its newline, what is written; '' leaves it out. Default: the line itself. */
   readonly format?: (line: string) => string
+  /** Reports an uncaught exception that ends the process. Default: a line of the log, and the stack on standard error. */
+  readonly reportUncaught?: (error: unknown) => void
 }
 
 /** What a server is given by its process. */
@@ -97,9 +101,19 @@ class HangError extends Error {
   readonly code: string = 'NEVER_ENDS'
 }
 
+/** pino's own serializer marks the errors that it meets, which frozen ones refuse. */
+function serialized(error: unknown): unknown {
+  try {
+    return stdSerializers.err(error as Error)
+  } catch {
+    const stack = textOfThrown(error)
+    return { type: 'Error', message: stack.split('\n', 1)[0], stack }
+  }
+}
+
 /** One clear report of why a process cannot go on. An error with a `code` speaks for itself; any other is a bug and shows its stack. */
 export function describeFailure(error: unknown): string {
-  if (!(error instanceof Error)) return String(error)
+  if (!(error instanceof Error)) return textOfThrown(error)
   const cause = error.cause instanceof Error ? `\n${error.cause.stack ?? error.cause.message}` : ''
   return 'code' in error ? `${error.message}${cause}` : (error.stack ?? error.message)
 }
@@ -107,7 +121,8 @@ export function describeFailure(error: unknown): string {
 /**
  * Starts a server and stays until a signal, or the loss of a parent that holds an IPC channel, has drained it. The first
  * SIGTERM or SIGINT (or SIGHUP) drains and exits 0, or with the application's own exit code; a second exits at once
- * with 128 + its number. Exits 1 when the start fails, after an uncaught exception, or when a drain hangs.
+ * with 128 + its number. Exits 1 when the start fails, after an uncaught exception that no handler takes, or when a
+ * drain hangs.
  *
  * @param warnings Sentences for the log before anything else.
  * @param supervised One of several that another process starts and stops: SIGTERM drains it, however often it comes (a service manager sends it to
@@ -122,7 +137,11 @@ export async function run(
 ): Promise<void> {
   // What one of ours started writes where that one does, and the others that it started.
   const output = new LogOutput(1, { shared: process.connected === true })
-  const settings = { name, formatters: { level: (label: string) => ({ level: label }) } }
+  const settings = {
+    name,
+    formatters: { level: (label: string) => ({ level: label }) },
+    serializers: { err: serialized },
+  }
   const { format } = options
   const lines = format ? { write: (line: string) => output.write(format(line)) } : output
   const log = pino({ ...settings, level: options.logLevel }, lines)
@@ -146,13 +165,19 @@ export async function run(
     return exit(1)
   }
   process.on('exit', () => output.flushSync())
-  process.on('uncaughtException', (error) => {
+  const report = (error: unknown): void => {
     // Node would print it and exit; the log is where someone looks for it.
     log.error({ err: error }, 'uncaught exception')
     output.flushSync()
-    writeToStderr(`gantry ${name}: uncaught exception: ${error instanceof Error ? error.stack : String(error)}\n`)
-    leave(1)
-  })
+    writeToStderr(`gantry ${name}: uncaught exception: ${textOfThrown(error)}\n`)
+  }
+  onUncaught(
+    (error) => {
+      ;(options.reportUncaught ?? report)(error)
+      leave(1)
+    },
+    (err) => log.warn({ err }, "uncaught exception: the application's own handler decides what follows"),
+  )
 
   const tell = (message: ChildMessage): void => {
     if (process.connected) process.send?.(message, undefined, undefined, () => {})

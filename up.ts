@@ -23,8 +23,8 @@ import { childEnvironment, containerArguments, proxyArguments, type upOptions } 
 
 /**
  * Serves until a signal. The first SIGTERM or SIGINT (or SIGHUP) drains both and exits with the container's code (0,
- * unless the application chose another), a second exits at once. Exits 1 when either process cannot be started; that
- * process has logged why.
+ * unless the application chose another), a second exits at once. When either process does not start at all, exits with
+ * its code (1 for a signal); that process has logged why.
  *
  * @param entry The file whose `container` and `proxy` commands are run.
  */
@@ -102,7 +102,8 @@ export async function up(parsed: ParsedOptions<typeof upOptions>, entry: string)
     if (stopping) return
     if ('exit' in first) {
       await container.stop(STOP_GRACE_MILLISECONDS)
-      process.exit(1)
+      // The application's own code, also where it ends at once: `-- --help`.
+      process.exit(first.exit.code ?? 1)
     }
   }
 }

@@ -16,6 +16,7 @@ import {
   unfit,
 } from '../protocol/load-module.ts'
 import type { Logger } from '../protocol/log.ts'
+import { textOfThrown } from '../protocol/thrown.ts'
 import type { Hosted, InterfaceName } from './interfaces/interface.ts'
 import type { ListenTakeover } from './interfaces/listening-server.ts'
 import { expectedOf, recognise, Unservable } from './interfaces/recognise.ts'
@@ -197,7 +198,7 @@ async function hostedOf(
   } catch (error) {
     const whose = `the export ${name} of ${module.shown}`
     if (error instanceof Unservable) throw new LoadError('NOT_A_FUNCTION', `${whose} ${error.message}`)
-    const message = error instanceof Error ? error.message : String(error)
+    const message = error instanceof Error ? error.message : textOfThrown(error)
     throw new LoadError('THREW', `${whose} failed to start: ${message}`, { cause: error })
   }
   if (hosted) return hosted
@@ -227,10 +228,10 @@ function nextTurn(): Promise<undefined> {
   return new Promise((resolve) => setImmediate(() => resolve(undefined)))
 }
 
-/** Later it ends the process, as it would `node`. */
+/** Later it ends the process, as it would `node`: with what the module threw, which the application's own handlers know. */
 function throwUncaught(error: unknown): void {
   process.nextTick(() => {
-    throw error
+    throw error instanceof LoadError && error.code === 'THREW' ? error.cause : error
   })
 }
 

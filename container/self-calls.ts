@@ -31,6 +31,15 @@ type Connect = (this: Socket, ...args: unknown[]) => Socket
 const prototype = Socket.prototype as unknown as { connect: Connect }
 
 const loopback = new TrustedPeers(['loopback'])
+/** What a self-call's socket shows in place of its Unix socket's. */
+const SHOWN = ['remoteAddress', 'remoteFamily', 'remotePort'] as const
+
+/**
+ * Connections that wait to be accepted. Beyond it a connection to a Unix socket fails at once (EAGAIN), where one over TCP would wait. The
+ * system takes no more than `net.core.somaxconn`, 4096 on most; Node's default is 511, which an application's burst of calls in one tick passes.
+ */
+const BACKLOG = 65_535
+
 const EVERYWHERE: readonly string[] = ['', '::', '0.0.0.0']
 
 /** Whether a connection to `target` would reach a server that listens on one of `own`. */
@@ -45,14 +54,19 @@ function isSamePlace(own: AskedAddress, host: string | null | undefined, port: T
   if (own.port === 0 || Number(port) !== own.port) return false
   const [listens, called] = [nameOf(own.host), nameOf(host)]
   // A connection without a host, or to the wildcard address, goes to this host.
-  const toLoopback = called === 'localhost' || EVERYWHERE.includes(called) || loopback.has(called)
+  const toLoopback = isLocalhost(called) || EVERYWHERE.includes(called) || loopback.has(called)
   if (EVERYWHERE.includes(listens)) {
     if (listens === '0.0.0.0' && called === '::1') return false
     return toLoopback || isThisHost(called)
   }
   if (listens === called) return true
   if (listens === 'localhost') return toLoopback
-  return toLoopback && loopback.has(listens) && (called === 'localhost' || EVERYWHERE.includes(called))
+  return toLoopback && loopback.has(listens) && (isLocalhost(called) || EVERYWHERE.includes(called))
+}
+
+/** These names are a loopback address's, whatever a resolver says (RFC 6761 §6.3). */
+function isLocalhost(name: string): boolean {
+  return name === 'localhost' || name.endsWith('.localhost')
 }
 
 function nameOf(host: string | null | undefined): string {
@@ -87,6 +101,8 @@ export class SelfCalls {
 
   #redirected(socket: Socket, args: unknown[]): unknown[] {
     const { target, rest } = targetOf(args)
+    // It may have been a self-call's before.
+    for (const name of SHOWN) Reflect.deleteProperty(socket, name)
     if (!target || !isSelf(target, this.#options.own())) return args
     // TLS sockets, and sockets that wrap another stream, already have a TCP handle.
     const { encrypted, _handle: handle } = socket as { encrypted?: boolean; _handle?: unknown }
@@ -117,7 +133,7 @@ export class SelfCalls {
         serve(socket)
       })
       server.on('error', (err) => log.error({ err }, 'a request of the application to itself could not be accepted'))
-      server.listen(path)
+      server.listen({ path, backlog: BACKLOG })
       server.unref()
       if (server.listening) {
         log.debug({ path }, 'the application sends requests to itself: they are served directly')

@@ -52,17 +52,15 @@ function fail(error: unknown): Promise<never> {
   return new Promise(() => tell({ gantry: 'failed', failure: told }, () => process.exit(1)))
 }
 
-// Before `run`, which would tell it in its own words as well.
-process.on('uncaughtException', (error) => {
-  const failure = failureOf(error)
-  // A stream that is full would keep the message; the process must end all the same.
-  tell({ gantry: 'failed', failure })
-  process.exit(1)
-})
-
 await run(
   'container',
-  { ...values, accessLog: 'off', ...(format === 'pretty' ? { format: prettyLog() } : {}) },
+  {
+    ...values,
+    accessLog: 'off',
+    // A channel that is full would keep the message; the process ends all the same.
+    reportUncaught: (error) => tell({ gantry: 'failed', failure: failureOf(error) }),
+    ...(format === 'pretty' ? { format: prettyLog() } : {}),
+  },
   async (environment): Promise<Running> => {
     const { log } = environment
     // Whoever waits at its top level for what never comes is found out by a process that has nothing left to do: the channel to the

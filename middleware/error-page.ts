@@ -9,6 +9,7 @@ import { checkOptions, flag, logger, type OptionForms, record } from '../protoco
 import { AbortError, HttpError } from '../protocol/errors.ts'
 import type { Logger } from '../protocol/log.ts'
 import { OpenBody } from '../protocol/open-body.ts'
+import { textOfThrown } from '../protocol/thrown.ts'
 import { type Asked, ErrorPages, type PageKey } from './error-pages.ts'
 import { headerOf } from './response-fields.ts'
 
@@ -244,7 +245,7 @@ class PagedCall {
     if (error instanceof AbortError && this.#environ.gantry.signal.aborted) return
     const { log } = this.#shared
     if (log) log.error({ requestId: this.#environ.gantry.requestId, err: error }, message)
-    else this.#environ['wsgi.errors'].write(`${message}: ${error instanceof Error ? error.stack : String(error)}\n`)
+    else this.#environ['wsgi.errors'].write(`${message}: ${textOfThrown(error)}\n`)
   }
 }
 

@@ -7,6 +7,7 @@ import type { Environ, Middleware, Outcome } from '../protocol/application.ts'
 import { checkOptions, logger, type OptionForms } from '../protocol/check-options.ts'
 import { HttpError } from '../protocol/errors.ts'
 import type { Logger } from '../protocol/log.ts'
+import { textOfThrown } from '../protocol/thrown.ts'
 import { watched } from './watched-application.ts'
 
 export interface SignalsOptions {
@@ -114,6 +115,6 @@ class Topic<E extends { environ: Environ }> implements Signal<E> {
   #complain(environ: Environ, error: unknown): void {
     const message = 'a listener of a request signal failed'
     if (this.#log) this.#log.error({ requestId: environ.gantry.requestId, err: error }, message)
-    else environ['wsgi.errors'].write(`${message}: ${error instanceof Error ? error.stack : String(error)}\n`)
+    else environ['wsgi.errors'].write(`${message}: ${textOfThrown(error)}\n`)
   }
 }

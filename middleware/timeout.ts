@@ -15,6 +15,7 @@ import { CLOSE_GRACE } from '../protocol/exchange.ts'
 import { RequestInput } from '../protocol/input.ts'
 import type { Logger } from '../protocol/log.ts'
 import { OpenBody } from '../protocol/open-body.ts'
+import { textOfThrown } from '../protocol/thrown.ts'
 import { relayedInput } from './relayed-input.ts'
 
 export interface TimeoutOptions {
@@ -350,6 +351,6 @@ class TimedCall implements Expirable {
     const message = 'the application failed after its deadline'
     const { log } = this.#shared
     if (log) log.warn({ requestId: this.#context.requestId, err: error }, message)
-    else this.#environ['wsgi.errors'].write(`${message}: ${error instanceof Error ? error.stack : String(error)}\n`)
+    else this.#environ['wsgi.errors'].write(`${message}: ${textOfThrown(error)}\n`)
   }
 }

@@ -10,7 +10,9 @@ import { createRequire } from 'node:module'
 import { isAbsolute, join, relative, resolve } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import { brand } from './brand.ts'
+import { brokenModule } from './broken-module.ts'
 import { importMain } from './import-main.ts'
+import { textOfThrown } from './thrown.ts'
 
 export type LoadErrorCode =
   | 'NO_MODULE' // nothing at that path, or no such package
@@ -245,7 +247,7 @@ function explain(error: unknown, shown: string, file: string): LoadError {
     case 'MODULE_NOT_FOUND':
     case 'ERR_UNSUPPORTED_DIR_IMPORT':
     case 'ERR_PACKAGE_PATH_NOT_EXPORTED':
-      return fail('NO_IMPORT', `${shown} cannot be loaded: ${message.split('\n')[0]}`)
+      return fail('NO_IMPORT', `${shown} cannot be loaded: ${message.split('\n')[0]}${requiredBy(error)}`)
     case 'ERR_UNSUPPORTED_NODE_MODULES_TYPE_STRIPPING':
       return fail(
         'TYPES',
@@ -263,7 +265,7 @@ function explain(error: unknown, shown: string, file: string): LoadError {
       return fail('TYPES', `${shown} cannot be loaded: ${message}; expected ${EXTENSIONS.join(', ')}`)
   }
   if (error instanceof SyntaxError) {
-    const found = place ?? syntaxErrorPlace(file)
+    const found = place ?? syntaxErrorPlace(file) ?? placeInImports(file, message)
     const where = found ?? `${shown}, or a module that it imports`
     return new LoadError('SYNTAX', `${where}: ${error.name}: ${message}`, { place: found })
   }
@@ -278,6 +280,11 @@ export function syntaxErrorPlace(file: string): string | undefined {
   return placeOf(spawnSync(process.execPath, ['--check', file], { encoding: 'utf8', timeout: 10_000 }).stderr)
 }
 
+function placeInImports(file: string, message: string): string | undefined {
+  const broken = brokenModule(file, message)
+  return broken === undefined ? undefined : (syntaxErrorPlace(broken) ?? broken)
+}
+
 /** `file:line` where the error is, which Node writes as the first line of such an error's text. */
 function placeOf(text: string | undefined): string | undefined {
   const match = /^(file:\/\/\S+?|\/.*?):(\d+)$/.exec(text?.split('\n', 1)[0] ?? '')
@@ -285,6 +292,12 @@ function placeOf(text: string | undefined): string | undefined {
   return `${match[1]!.startsWith('file:') ? fileURLToPath(match[1]!) : match[1]}:${match[2]}`
 }
 
+/** Of ES modules the message itself says it. */
+function requiredBy(error: unknown): string {
+  const { requireStack = [] } = error as { requireStack?: readonly string[] }
+  return requireStack.length === 0 ? '' : `, required by ${requireStack[0]}`
+}
+
 function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error)
+  return error instanceof Error ? error.message : textOfThrown(error)
 }

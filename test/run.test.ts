@@ -118,6 +118,23 @@ for (const mode of ['throws-later', 'rejects-later']) {
     }))
 }
 
+test("an uncaught exception is left to the application's own handler, which counts no other", () =>
+  withChild('reports-later', async (child) => {
+    assert.equal((await child.exited).code, 7)
+    assert.equal(child.log.find(({ msg }) => msg === 'others')!['count'], 0)
+    assert.ok(child.logged('reported: nobody caught this'))
+    assert.ok(child.logged("uncaught exception: the application's own handler decides what follows"))
+    assert.ok(!child.logged('uncaught exception'))
+    assert.equal(child.stderr, '')
+  }))
+
+test("the application's own monitors see an uncaught exception before it ends the process", () =>
+  withChild('monitors', async (child) => {
+    assert.equal((await child.exited).code, 1)
+    assert.ok(child.logged('nobody caught this'))
+    assert.ok(child.logged('uncaught exception'))
+  }))
+
 test('a parent is told when the server is ready, and its loss drains', () =>
   withChild(
     'serves',

@@ -59,6 +59,11 @@ test('one friendly line with the URL comes once both processes serve, over a dir
     ['--listen', ':4711'],
   ))
 
+test('an application that ends before it serves gives its exit code', () =>
+  withPair('exits-container', async ({ child }) => {
+    assert.deepEqual(await child.exited, { code: 3, signal: null })
+  }))
+
 test('a signal drains the proxy first, then the container, and leaves nothing behind', () =>
   withPair('', async ({ child, directory }) => {
     await served(child)

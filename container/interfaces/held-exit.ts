@@ -20,6 +20,7 @@ export class HeldExit {
   readonly #exit: typeof process.exit = process.exit
   readonly #kill: typeof process.kill = process.kill
   readonly #listeners: typeof process.listeners = process.listeners
+  readonly #removeAllListeners: typeof process.removeAllListeners = process.removeAllListeners
   #cleanUp: (() => void)[] = []
 
   constructor(stopping: () => boolean, log: Logger) {
@@ -48,6 +49,7 @@ export class HeldExit {
       const all = listeners(event)
       return STOP_SIGNALS.includes(event) ? all.filter((one) => !ours.includes(one)) : all
     }) as typeof process.listeners
+    this.#keepListeners()
     process.exit = ((...codes: [code?: number | string | null]) => {
       if (!this.#stopping()) return this.#exit.apply(process, codes)
       // As on Node: without an argument the exit code that was set before stays.
@@ -64,10 +66,23 @@ export class HeldExit {
     return this
   }
 
+  /** An application that removes all listeners of a signal means its own and its libraries': a container still drains. */
+  #keepListeners(): void {
+    const all = (event: string | symbol): unknown[] => process.rawListeners(event as 'exit')
+    const kept = new Set(process.eventNames().flatMap(all))
+    process.removeAllListeners = (...events: [event?: string | symbol]) => {
+      for (const event of events.length > 0 ? [events[0]!] : process.eventNames()) {
+        for (const one of all(event).reverse()) if (!kept.has(one)) process.removeListener(event, one as () => void)
+      }
+      return process
+    }
+  }
+
   restore(): void {
     process.exit = this.#exit
     process.kill = this.#kill
     process.listeners = this.#listeners
+    process.removeAllListeners = this.#removeAllListeners
     for (const cleanUp of this.#cleanUp) cleanUp()
   }
 

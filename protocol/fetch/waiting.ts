@@ -1,6 +1,7 @@
 /** The third argument of a fetch handler, `waitUntil` in it: what its promises keep waiting, and what becomes of those that fail. */
 
 import type { Body, Environ } from '../application.ts'
+import { textOfThrown } from '../thrown.ts'
 
 /** Hono's `c.executionCtx`, and the third argument of a Worker's `fetch`. */
 export interface FetchContext {
@@ -21,7 +22,7 @@ export class Waiting implements FetchContext {
   waitUntil(promise: Promise<unknown>): void {
     this.#promises ??= []
     const log = (error: unknown): void => {
-      this.#environ['wsgi.errors'].write(`a promise given to waitUntil() was rejected: ${stackOf(error)}\n`)
+      this.#environ['wsgi.errors'].write(`a promise given to waitUntil() was rejected: ${textOfThrown(error)}\n`)
     }
     this.#promises.push(Promise.resolve(promise).then(ignore, log))
   }
@@ -63,10 +64,6 @@ export class Waiting implements FetchContext {
   async #settled(): Promise<void> {
     for (let at = 0; at < (this.#promises?.length ?? 0); at++) await this.#promises![at]
   }
-}
-
-function stackOf(error: unknown): string {
-  return error instanceof Error ? (error.stack ?? error.message) : String(error)
 }
 
 function ignore(): void {}

@@ -286,6 +286,13 @@ export class Call implements Attempt, BodySource {
       this.#fail(error)
       return
     }
+    if (client.destroyed) {
+      // It was reset, and its 'close' is still to come, which ends the exchange. A pipeline would throw.
+      this.#stop(new AbortError('CLIENT_GONE', 'the client has gone'))
+      this.#finish()
+      this.#answer([])
+      return
+    }
     const duplex = new StreamDuplex(this.#owner.link, this.#stream!, () => this.#owner.upgradedEnded())
     this.#duplex = duplex
     this.#owner.upgradedBegan()

@@ -7,10 +7,30 @@
  * which an exchange sends in one piece.
  */
 
+import { AsyncResource } from 'node:async_hooks'
 import type { Body } from '../application.ts'
 
 const DONE: IteratorResult<Uint8Array> = Object.freeze({ done: true, value: undefined })
 type Next = PromiseWithResolvers<IteratorResult<Uint8Array>>
+type Taken = (error?: Error | null) => void
+
+/** The writer of a batch, who is called back in its own async context, as by node: listeners of 'finish' and 'drain' look for their request in it. */
+class Writer extends AsyncResource {
+  readonly #taken: Taken
+
+  constructor(taken: Taken) {
+    super('GantryWrite')
+    this.#taken = taken
+  }
+
+  call(): void {
+    this.runInAsyncScope(this.#taken)
+  }
+
+  callSoon(error: Error | null | undefined): void {
+    this.runInAsyncScope(process.nextTick, process, this.#taken, error)
+  }
+}
 
 export interface BodyQueueHost {
   /** The exchange closed the body. `whole`: it had taken all of it first. */
@@ -33,8 +53,8 @@ export class BodyQueue {
   readonly #host: BodyQueueHost
   #phase: Phase = 'open'
   #chunks: Uint8Array[] = []
-  /** Calls the stream back for `#chunks`. */
-  #taken: ((error?: Error | null) => void) | undefined
+  /** The writer of `#chunks`, until they are taken. */
+  #writer: Writer | undefined
   /** Accept batches as they are offered, without a limit. */
   #accepting = false
   #failure: unknown
@@ -50,7 +70,7 @@ export class BodyQueue {
   // ---- the stream's side -----------------------------------------------------------------------------------------
 
   /** A batch, not empty; `taken` is called when there is room for the next, or with an error when it will never be sent. */
-  offer(chunks: Uint8Array[], taken: (error?: Error | null) => void): void {
+  offer(chunks: Uint8Array[], taken: Taken): void {
     if (this.#phase !== 'open') {
       taken(new Error('the response is over'))
       return
@@ -61,7 +81,7 @@ export class BodyQueue {
       return
     }
     this.#chunks = chunks
-    this.#taken = taken
+    this.#writer = new Writer(taken)
     const next = this.#next
     this.#next = undefined
     if (next) next.resolve({ done: false, value: this.#chunks.shift()! })
@@ -70,12 +90,12 @@ export class BodyQueue {
 
   /** Accepts at once everything that the stream still holds. */
   accept(): void {
-    const taken = this.#taken
-    if (!taken || this.#phase !== 'open') return
-    this.#taken = undefined
+    const writer = this.#writer
+    if (!writer || this.#phase !== 'open') return
+    this.#writer = undefined
     this.#accepting = true
     try {
-      taken()
+      writer.call()
     } finally {
       this.#accepting = false
     }
@@ -161,12 +181,8 @@ export class BodyQueue {
   async #pull(): Promise<IteratorResult<Uint8Array>> {
     if (this.#chunks.length > 0) return { done: false, value: this.#chunks.shift()! }
     if (this.#phase === 'failed') throw this.#failure
-    if (this.#taken) {
-      // Not in this call: a listener of 'drain' or 'finish' that throws is not the exchange's failure.
-      const taken = this.#taken
-      this.#taken = undefined
-      process.nextTick(taken)
-    }
+    // Not in this call: a listener of 'drain' or 'finish' that throws is not the exchange's failure.
+    this.#called(undefined)
     if (this.#phase === 'ended') return DONE
     this.#next = Promise.withResolvers<IteratorResult<Uint8Array>>()
     return this.#next.promise
@@ -198,9 +214,9 @@ export class BodyQueue {
     this.#body.reject(this.#failure)
   }
 
-  #called(error: Error | null): void {
-    const taken = this.#taken
-    this.#taken = undefined
-    if (taken) process.nextTick(taken, error)
+  #called(error: Error | null | undefined): void {
+    const writer = this.#writer
+    this.#writer = undefined
+    writer?.callSoon(error)
   }
 }

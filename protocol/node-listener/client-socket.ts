@@ -18,8 +18,6 @@ export interface SocketOwner {
   /** Sockets whose exchanges are not over. */
   readonly sockets: Set<ClientSocket>
   readonly clock: Clock
-  /** Calls `act` in the async context in which the server's listeners are called. */
-  within<G extends unknown[], R>(act: (...given: G) => R, ...given: G): R
 }
 
 /**
@@ -49,7 +47,8 @@ export abstract class ClientSocket extends LazyDuplex {
   declare timeout: number | undefined
   readonly #owner: SocketOwner
   readonly #environ: Environ
-  #idle: { milliseconds: number; timer: Timer; since: number } | undefined
+  /** No `timer`: 'timeout' was emitted, and nothing has moved since. */
+  #idle: { milliseconds: number; timer: Timer | undefined; since: number } | undefined
 
   constructor(environ: Environ, owner: SocketOwner) {
     super()
@@ -86,11 +85,6 @@ export abstract class ClientSocket extends LazyDuplex {
     this.#owner.sockets.delete(this)
   }
 
-  /** Runs a callback of the stream as node does: in the async context of the server, whatever that of the exchange is. */
-  protected within<G extends unknown[], R>(act: (...given: G) => R, ...given: G): R {
-    return this.#owner.within(act, ...given)
-  }
-
   /** The listener destroyed its response: the exchange no longer waits for the client. */
   gaveUp(error: unknown): void {
     const { gantry } = this.#environ
@@ -105,7 +99,7 @@ export abstract class ClientSocket extends LazyDuplex {
 
   /**
    * Emits 'timeout' when for so long neither a chunk of the request was read nor one of the response was taken; if nobody
-   * handles that, the connection is destroyed (as node's server does).
+   * handles that, the connection is destroyed (as node's server does). Once, until something moves again.
    *
    * @param milliseconds 0: never
    */
@@ -125,7 +119,7 @@ export abstract class ClientSocket extends LazyDuplex {
   }
 
   #stopIdling(): void {
-    this.#idle?.timer.cancel()
+    this.#idle?.timer?.cancel()
     this.#idle = undefined
   }
 
@@ -133,7 +127,9 @@ export abstract class ClientSocket extends LazyDuplex {
   moved(read: number = 0, written: number = 0): void {
     this.bytesRead += read
     this.bytesWritten += written
-    if (this.#idle) this.#idle.since = this.#owner.clock.now()
+    if (!this.#idle) return
+    this.#idle.since = this.#owner.clock.now()
+    this.#idle.timer ??= this.#arm(this.#idle.milliseconds)
   }
 
   /** Asked when nothing moved for as long as `setTimeout` said: whether anybody handled it. */
@@ -146,9 +142,8 @@ export abstract class ClientSocket extends LazyDuplex {
       const idle = this.#idle
       if (!idle) return
       const left = idle.since + idle.milliseconds - this.#owner.clock.now()
-      idle.timer = this.#arm(left > 0 ? left : idle.milliseconds)
+      idle.timer = left > 0 ? this.#arm(left) : undefined
       if (left > 0) return
-      idle.since = this.#owner.clock.now()
       this.emit('timeout')
       if (!this.timedOut()) this.destroy()
     })

@@ -204,7 +204,7 @@ export class Connection extends ClientSocket implements BodyQueueHost {
     this.body.offer(chunks, (error) => {
       this.offered = 0
       this.moved()
-      this.within(callback, error)
+      callback(error)
     })
     if (this.#responded && this.writableLength === this.offered) this.body.end()
   }
@@ -221,7 +221,7 @@ export class Connection extends ClientSocket implements BodyQueueHost {
     try {
       this.#raw.write(bytes, (error) => {
         this.offered = 0
-        this.within(callback, error)
+        callback(error)
       })
     } catch (error) {
       this.fail(error)

@@ -5,6 +5,7 @@
 
 import type { Environ } from '../application.ts'
 import { AbortError } from '../errors.ts'
+import { textOfThrown } from '../thrown.ts'
 
 /**
  * Codes of the errors that streams and signals give a listener because its connection closed: rethrowing them is not a
@@ -21,6 +22,7 @@ const CLOSED: ReadonlySet<unknown> = new Set([
 /** Logs `error` to `wsgi.errors`, which adds the request's id. */
 export function logFailure(environ: Environ, error: unknown): void {
   if (error instanceof AbortError || CLOSED.has((error as NodeJS.ErrnoException | undefined)?.code)) return
-  const text = error instanceof Error ? (error.stack ?? String(error)) : String(error)
-  environ['wsgi.errors'].write(`the listener failed after its response was written or aborted: ${text}\n`)
+  environ['wsgi.errors'].write(
+    `the listener failed after its response was written or aborted: ${textOfThrown(error)}\n`,
+  )
 }

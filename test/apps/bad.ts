@@ -21,6 +21,12 @@ export function badApps(journal: Journal): Apps {
     'throw-undefined': () => {
       throw undefined
     },
+    'throw-frozen': () => {
+      throw Object.freeze(new Error('secret of the stack'))
+    },
+    'throw-bare': () => {
+      throw Object.create(null)
+    },
     'throw-after-start': (_environ, startResponse) => {
       startResponse('200 OK', [...plain, ['X-Never', 'seen']])
       throw new Error('secret of the stack')

@@ -3,6 +3,7 @@
  * they do for clients that have disconnected.
  */
 
+import { AsyncLocalStorage } from 'node:async_hooks'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { text } from 'node:stream/consumers'
@@ -10,6 +11,8 @@ import { setImmediate as turn } from 'node:timers/promises'
 import { fromNode } from '../../protocol/node-listener/from-node.ts'
 import type { Journal } from './journal.ts'
 import type { Apps } from './tools.ts'
+
+const store: AsyncLocalStorage<string> = new AsyncLocalStorage()
 
 type Ways = Record<string, (req: IncomingMessage, res: ServerResponse) => unknown>
 
@@ -165,6 +168,17 @@ export function nodeApps(journal: Journal): Apps {
       const coding = req.headers['transfer-encoding'] ?? null
       res.setHeader('Content-Type', 'application/json')
       res.end(JSON.stringify({ length, ended, coding, body: await text(req) }))
+    }),
+
+    /** `?key=…`: what listeners of its response find in their async context. */
+    'node-context': fromNode((req, res) => {
+      const { key } = way(req)
+      store.run(key, () => {
+        for (const event of ['finish', 'close']) {
+          res.once(event, () => journal.record(key, `${event} ${store.getStore() === key}`))
+        }
+        setImmediate(() => res.setHeader('Content-Type', 'text/plain').end('found'))
+      })
     }),
 
     /** `?way=…`: responds to an upgrade in that way. */

@@ -19,14 +19,25 @@ describe('isSelf', () => {
   for (const [own, targets, expected] of [
     [
       at(undefined),
-      ['localhost', 'LOCALHOST.', '127.0.0.1', '127.9.9.9', '::1', '::ffff:127.0.0.1', '', '0.0.0.0', '::'],
+      [
+        'localhost',
+        'LOCALHOST.',
+        'shop.localhost',
+        '127.0.0.1',
+        '127.9.9.9',
+        '::1',
+        '::ffff:127.0.0.1',
+        '',
+        '0.0.0.0',
+        '::',
+      ],
       true,
     ],
     [at('::'), ['localhost', '127.0.0.1', '::1', hostname()], true],
     [at('0.0.0.0'), ['localhost', '127.0.0.1', hostname()], true],
     [at('0.0.0.0'), ['::1'], false],
     [at('localhost'), ['localhost', '127.0.0.1', '::1'], true],
-    [at('127.0.0.1'), ['localhost', '127.0.0.1', ''], true],
+    [at('127.0.0.1'), ['localhost', 'shop.localhost', '127.0.0.1', ''], true],
     [at('127.0.0.1'), ['::1', '127.0.0.2', hostname()], false],
     [at('::1'), ['localhost', '::1'], true],
     [at('::1'), ['127.0.0.1'], false],
@@ -34,7 +45,7 @@ describe('isSelf', () => {
     [at('app.internal'), ['localhost', 'database.internal'], false],
     [at('10.1.2.3'), ['10.1.2.3'], true],
     [at('10.1.2.3'), ['localhost', '10.1.2.4'], false],
-    [at(undefined), ['example.com', '192.0.2.1', '2001:db8::1'], false],
+    [at(undefined), ['example.com', 'notlocalhost', '192.0.2.1', '2001:db8::1'], false],
   ] as const) {
     for (const host of targets) {
       it(`${expected ? 'takes' : 'leaves'} a connection to ${JSON.stringify(host)} if it listens on ${own[0]?.host}`, () => {
@@ -64,7 +75,7 @@ const files: Record<string, string> = {
   // Each request calls the application itself once more for each host left in its path.
   'listens.mjs': `
     import { createServer, get } from 'node:http'
-    import { connect } from 'node:net'
+    import { connect, Socket } from 'node:net'
     const PORT = Number(process.env.PORT)
     const text = (url) => fetch(url).then((response) => response.text())
     const other = createServer((req, res) => res.end('other')).listen(0, '127.0.0.1')
@@ -74,7 +85,22 @@ const files: Record<string, string> = {
         if (kind === 'inner') res.end('inner ' + req.headers.host + ' ' + req.socket.remoteAddress)
         else if (kind === 'other') res.end(await text('http://127.0.0.1:' + other.address().port))
         else if (kind === 'shown') res.end(await text('http://127.0.0.1:' + server.address().port + '/inner'))
-        else if (kind === 'get') get({ port: PORT, path: '/inner', agent: false }, (inner) => inner.pipe(res))
+        else if (kind === 'many') {
+          // In one tick, each over a connection of its own.
+          const all = Array.from({ length: 700 }, () => new Promise((resolve, reject) => {
+            get({ port: PORT, path: '/inner', agent: false }, (inner) => inner.resume().on('end', resolve)).on('error', reject)
+          }))
+          res.end('all ' + (await Promise.all(all)).length)
+        } else if (kind === 'again') {
+          const ports = []
+          const socket = new Socket()
+          for (const port of [PORT, other.address().port]) {
+            await new Promise((resolve, reject) => socket.on('error', reject).connect(port, '127.0.0.1', resolve))
+            ports.push(socket.remotePort === port)
+            await new Promise((resolve) => socket.once('close', resolve).destroy())
+          }
+          res.end(ports.join())
+        } else if (kind === 'get') get({ port: PORT, path: '/inner', agent: false }, (inner) => inner.pipe(res))
         else if (kind === 'upgrade') {
           const socket = connect(PORT, () => socket.write('GET / HTTP/1.1\\r\\nHost: a\\r\\nConnection: Upgrade\\r\\nUpgrade: echo\\r\\n\\r\\n'))
           socket.once('data', (head) => { res.end(String(head).split('\\r\\n')[0] + ' ' + socket.remotePort); socket.destroy() })
@@ -185,6 +211,18 @@ describe('an application that calls itself', () => {
       }
     })
   }
+
+  it('may call itself more often in one tick than connections wait by default', async () => {
+    const served = await container(await freePort(), 'listens.mjs', '--interface=node', '--listen=127.0.0.1:0')
+    assert.equal(await (await fetch(`http://127.0.0.1:${served.port}/many`)).text(), 'all 700')
+    await served.end()
+  })
+
+  it('may use the socket of such a call for another connection', async () => {
+    const served = await container(await freePort(), 'listens.mjs', '--interface=node', '--listen=127.0.0.1:0')
+    assert.equal(await (await fetch(`http://127.0.0.1:${served.port}/again`)).text(), 'true,true')
+    await served.end()
+  })
 
   it('is answered over the Unix socket that it asked for', async () => {
     const served = await container(join(directory, 'app.sock'), 'path.mjs', '--interface=node', '--listen=127.0.0.1:0')

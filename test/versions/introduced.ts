@@ -21,6 +21,11 @@ const WAITS_FOREVER = 'the fixture waits for a body that never becomes complete,
 
 export const introduced: readonly Introduced[] = [
   {
+    sentence: 'throws a frozen error gives a 500',
+    by: 'container',
+    before: 'an error that the log cannot serialize is a second failure, and the request is never answered',
+  },
+  {
     sentence: 'that does not read sees its body arrive',
     by: 'container',
     before: 'a Node listener sees nothing of its body before it reads',

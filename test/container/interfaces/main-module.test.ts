@@ -63,6 +63,12 @@ const files: Record<string, string> = {
   'typescript/index.ts': `import { createServer } from 'node:http'; ${server("'typed index'")}`,
   'empty/readme.md': '',
   'throws.mjs': `\n\nif (import.meta.main) throw new Error('no database')`,
+  'late.mjs': `
+    import { once } from 'node:events'
+    import { createServer } from 'node:http'
+    process.on('uncaughtException', (error) => { console.error(String(error)); process.exit(9) })
+    await once(createServer(() => {}).listen(3000), 'listening')
+    throw new RangeError('no database')`,
   'syntax.cjs': 'const a = 1\nconst b = ;',
   'syntax.mjs': 'const a = 1\nconst b = ;',
   'lost.mjs': `import './nowhere.mjs'`,
@@ -149,6 +155,14 @@ describe('a module that starts its server itself', () => {
     assert.deepEqual(await answerOf('bin/tool', NODE, '--', 'start', '--port=1', '-x', '--', 'a,b'), [
       [file, 'start', '--port=1', '-x', '--', 'a,b'],
     ])
+  })
+
+  it("gives what it throws at its top once it is served to the application's own handlers", async () => {
+    const child = new TestChild([repositoryFile('gantry.ts'), 'container', 'late.mjs', NODE, ...QUIET], {
+      cwd: directory,
+    })
+    assert.equal((await child.exited).code, 9)
+    assert.equal(child.stderr, 'RangeError: no database\n')
   })
 
   for (const [module, says] of [

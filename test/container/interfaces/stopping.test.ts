@@ -31,6 +31,10 @@ const files: Record<string, string> = {
     }
     process.on('SIGTERM', end)
     setInterval(() => {}, 1000)`,
+  'removes-listeners.mjs': `
+    process.removeAllListeners('SIGTERM')
+    process.on('SIGTERM', () => console.error('removed'))
+    process.removeAllListeners()`,
   'before-exit.mjs': `
     let again = 2
     process.on('beforeExit', () => { if (again-- > 0) setTimeout(() => console.error('flushed ' + again), 20) })
@@ -98,6 +102,7 @@ describe('after SIGTERM a container ends', () => {
   for (const [module, code, stderr, why] of [
     ['closes.mjs', 0, '', 'when a handler has closed the server and nothing is left'],
     ['calls-back.mjs', 0, 'disconnected\n', 'when what the close callback began is over'],
+    ['removes-listeners.mjs', 0, '', 'although the application has removed all listeners of signals'],
     ['other-signal.mjs', 0, '', 'at once where only other signals are handled'],
     [
       'before-exit.mjs',

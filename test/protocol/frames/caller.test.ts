@@ -237,6 +237,24 @@ describe('an upgrade', () => {
   })
 })
 
+describe('an upgrade whose client is reset while it is answered', () => {
+  test('is given up, and nothing else', async () => {
+    const { caller, peer } = await callerAgainstPeer()
+    const [client] = duplexPair()
+    const request = environ('/', 'GET', ['Upgrade', 'x', 'Connection', 'Upgrade'])
+    // Its 'close' comes a tick later, and with it the end of the exchange.
+    Object.defineProperty(request.gantry, 'upgrade', { value: () => client.destroy() })
+    const made = call(caller, request)
+    const { stream } = await peer.heard('request')
+    peer.connection.respond(stream, '101 Switching Protocols', [], undefined, false)
+    peer.send()
+    assert.deepEqual(await made.response, [])
+    await peer.heard('reset')
+    assert.equal(caller.state, 'ready')
+    caller.destroy()
+  })
+})
+
 describe('a response in parts', () => {
   test('is read as it comes, and the container gets credit as it is read', async () => {
     const { caller, peer } = await callerAgainstPeer()

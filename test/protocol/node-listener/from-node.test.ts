@@ -565,6 +565,28 @@ describe('fromNode: ends', () => {
     assert.equal(sink.status, '500 Internal Server Error')
   })
 
+  it('says once that nothing moves, and again when something has moved since, as node', async () => {
+    const clock = new FakeClock()
+    let timeouts = 0
+    let res: ServerResponse | undefined
+    run(
+      lint(
+        fromNode(
+          (_req, given) => {
+            res = given.setTimeout(1000, () => timeouts++)
+          },
+          { clock },
+        ),
+      ),
+    )
+    clock.advance(5000)
+    assert.equal(timeouts, 1)
+    res!.writeHead(200, { 'Content-Type': 'text/plain' })
+    await new Promise((resolve) => res!.write('moves', resolve))
+    clock.advance(5000)
+    assert.equal(timeouts, 2)
+  })
+
   it('leaves a request that timed out to whoever listens', () => {
     const clock = new FakeClock()
     const { sink } = run(

@@ -12,6 +12,8 @@ const bad: readonly (readonly [path: string, verdict: Verdict, sentence: string]
   ['throw', 'error', 'throws before it starts'],
   ['reject', 'error', 'rejects before it starts'],
   ['throw-undefined', 'error', 'throws undefined'],
+  ['throw-frozen', 'error', 'throws a frozen error'],
+  ['throw-bare', 'error', 'throws an object without a prototype'],
   ['throw-after-start', 'error', 'throws after startResponse, before the head was sent'],
   ['throw-first', 'error', 'throws after an empty chunk'],
   ['throw-mid', 'cut', 'throws in the middle of its body'],

@@ -70,6 +70,11 @@ export function nodeListeners({ holds, open, get, text, fetch, eventsOf, journal
       const { body } = await sent.whole()
       assert.deepEqual(JSON.parse(body.toString()), { length: 0, ended: false, coding: 'chunked', body: '' })
     })
+    holds('finds its request where it listens for the end of its response', [], async () => {
+      const key = fresh()
+      assert.equal(await text(`/node-context?key=${key}`), 'found')
+      await journalIs(key, ['finish true', 'close true'])
+    })
     for (const [how, body, sentence] of refusals) {
       const says = body === undefined ? 'gives no whole answer' : 'has refused'
       holds(`that answers an upgrade with ${sentence} ${says}`, ['upgrade'], async () => {

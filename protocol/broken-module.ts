@@ -1,0 +1,44 @@
+/**
+ * Finds the file that does not parse among the ES modules that a module imports. Node names it to whoever runs the module, and not to whoever
+ * imports it. None of them is run.
+ */
+
+import { spawnSync } from 'node:child_process'
+import { fileURLToPath, pathToFileURL } from 'node:url'
+
+/** Parses a module and those that it imports by paths. In a process of its own: vm's modules need a flag. */
+const SCRIPT = `
+import { readFileSync } from 'node:fs'
+import { stripTypeScriptTypes } from 'node:module'
+import { SourceTextModule } from 'node:vm'
+
+const [first, message] = process.argv.slice(1)
+const urls = new Set([first])
+for (const url of urls) {
+  try {
+    const text = readFileSync(new URL(url), 'utf8')
+    const module = new SourceTextModule(/\\.m?ts$/.test(url) ? stripTypeScriptTypes(text) : text)
+    const specifiers = module.moduleRequests?.map((one) => one.specifier) ?? module.dependencySpecifiers
+    for (const specifier of specifiers) {
+      if (/^(?:\\.{0,2}\\/|file:)/.test(specifier)) urls.add(new URL(specifier, url).href)
+    }
+  } catch (error) {
+    // CommonJS, say, parses otherwise, and is not what failed.
+    if (!(error instanceof SyntaxError) || error.message !== message) continue
+    process.stdout.write(url)
+    break
+  }
+}`
+
+/**
+ * @param file the module that was imported
+ * @param message the SyntaxError's
+ */
+export function brokenModule(file: string, message: string): string | undefined {
+  const argv = ['--no-warnings', '--experimental-vm-modules', '--input-type=module', '--eval', SCRIPT]
+  const { stdout } = spawnSync(process.execPath, [...argv, pathToFileURL(file).href, message], {
+    encoding: 'utf8',
+    timeout: 10_000,
+  })
+  return stdout ? fileURLToPath(stdout) : undefined
+}
