@@ -1,6 +1,5 @@
 /** A container and a proxy before one `http.Server`, in this process, over frames on a Unix socket. It is handed its clients' sockets. */
 
-import type { AsyncResource } from 'node:async_hooks'
 import { mkdtempSync, rmSync } from 'node:fs'
 import type { Server } from 'node:http'
 import { Server as NetServer, type Socket } from 'node:net'
@@ -43,15 +42,13 @@ function listenerOn(port: number): NetServer {
   throw new Error(`nothing listens on port ${port}`)
 }
 
-/** @param scope the async context of the server's `listen()`, in which node calls its listeners */
-export async function startHop(server: Server, scope: AsyncResource): Promise<Hop> {
+export async function startHop(server: Server): Promise<Hop> {
   const directory = mkdtempSync(join(tmpdir(), 'gantry-'))
   const socket = `unix:${join(directory, 'socket')}`
   const argv = ['--listen', socket, '--drain-timeout', DRAIN]
-  const application = serverApplication(server)
   const container = await serveContainer(parseOptions(containerOptions, [...argv, 'none.ts']).values, {
     log: silent,
-    application: (environ, startResponse) => scope.runInAsyncScope(application, undefined, environ, startResponse),
+    application: serverApplication(server),
   })
   const front = ['--listen', '127.0.0.1:0', '--upstream', socket, '--drain-timeout', DRAIN]
   const proxy = await serveProxy(parseOptions(proxyOptions, front).values, { log: silent })

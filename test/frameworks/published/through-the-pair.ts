@@ -4,7 +4,6 @@
  * need; between them is a Unix socket.
  */
 
-import { AsyncResource } from 'node:async_hooks'
 import { once } from 'node:events'
 import { rmSync } from 'node:fs'
 import { Server } from 'node:http'
@@ -45,7 +44,6 @@ class Replaced {
   /** Bound at once, for there are callers that ask for the address before anything else; its clients wait for the hop. */
   readonly #door: NetServer = createNetServer({ allowHalfOpen: true, noDelay: true })
   readonly #starting: Promise<Hop | undefined>
-  readonly #scope: AsyncResource = new AsyncResource('HTTPSERVER')
   #hop: Hop | undefined
   #closing: Promise<void> | undefined
 
@@ -79,7 +77,7 @@ class Replaced {
       await bound
       // Late: most of the files that are run never listen.
       const { startHop } = await import('./hop.ts')
-      this.#hop = await startHop(this.#server, this.#scope)
+      this.#hop = await startHop(this.#server)
       if (!this.#closing) this.#server.emit('listening')
       return this.#hop
     } catch (error) {
