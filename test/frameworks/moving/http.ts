@@ -24,7 +24,6 @@ const routes: Record<string, (req: IncomingMessage, res: ServerResponse) => void
     res.addTrailers({ 'X-After': 'yes' })
     res.end()
   },
-  '/switching': (_req, res) => void res.writeHead(101, { Connection: 'Upgrade', Upgrade: 'other' }).end(),
   '/by-hand': (req) => {
     req.socket.write('HTTP/1.1 200 OK\r\n\r\n')
     req.socket.end('by hand')
@@ -35,6 +34,7 @@ const routes: Record<string, (req: IncomingMessage, res: ServerResponse) => void
   },
   '/later': (_req, res) => void setTimeout(() => res.end('later'), 1_000),
   '/destroyed': (_req, res) => void res.destroy(),
+  '/switched': (_req, res) => void res.writeHead(101).end(),
   '/pause': (_req, res) => {
     res.write('one ')
     setTimeout(() => res.end('two'), 2_500)

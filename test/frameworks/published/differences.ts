@@ -39,8 +39,12 @@ const forwarded: Reason = {
   reason: "X-Forwarded-* are the proxy's own, unless --trusted-peers has the client",
 }
 const host: Reason = {
-  row: 'a `Host` that names no host (empty, a URL, a path), or an upgrade without `Host`',
-  reason: 'a request without a valid Host is refused by the proxy (RFC 9112 §3.2)',
+  row: 'a malformed `Host` (`a b`)',
+  reason: 'an empty Host, or one that names no host, is refused by the proxy (RFC 9112 §3.2)',
+}
+const hostlessUpgrade: Reason = {
+  row: 'an upgrade without `Host`',
+  reason: 'the proxy asks for a Host (RFC 9112 §3.2) whether or not the request asks for an upgrade',
 }
 const hostless: Reason = {
   row: "the server's options of sockets and of parsing",
@@ -72,7 +76,7 @@ const status: Reason = {
   reason: 'RFC 9110 §15: a status has a code from 100 to 599; any other is answered with 500',
 }
 const switching: Reason = {
-  row: 'a status of 101 for a request that asks for no upgrade',
+  row: '`res.writeHead(101)` without an upgrade',
   reason: 'a client that asked for no upgrade would take what follows for the response',
 }
 const harness: Reason = {
@@ -107,7 +111,7 @@ export const publishedDifferences: readonly PublishedDifference[] = [
   { file: 'fastify/test/trust-proxy.test.js', ...forwarded },
   { file: 'fastify/test/url-rewriting.test.js', test: 'Should throw an error', ...unanswered },
   { file: '@fastify/websocket/test/hooks.test.js', test: 'Should not hijack reply', ...halfClose },
-  { file: '@fastify/websocket/test/router.test.js', test: 'depending on the headers', ...host },
+  { file: '@fastify/websocket/test/router.test.js', test: 'depending on the headers', ...hostlessUpgrade },
   ...checkout('express', forwarded, [
     ...['.host when "trust proxy" is enabled', '.hostname when "trust proxy" is enabled', 'X-Forwarded-For is present'],
     ...['.protocol when "trust proxy" is enabled', 'X-Forwarded-Proto is present', 'with trusted X-Forwarded-Host'],
