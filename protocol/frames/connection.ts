@@ -13,7 +13,7 @@ import type { Event } from './events.ts'
 import { Handshake } from './handshake.ts'
 import type { RequestFields } from './head.ts'
 import { type Hello, type HelloOptions, helloOf, type Identity, type Role } from './hello.ts'
-import { type Answering, Receiver } from './receiver.ts'
+import { type Answering, NO_EVENTS, Receiver } from './receiver.ts'
 import { Sender } from './sender.ts'
 import type { Stream } from './stream.ts'
 import { Streams } from './streams.ts'
@@ -86,16 +86,20 @@ export class Connection implements Answering {
 
   /** What these bytes say. `bytes` are not copied: events refer to them. */
   receive(bytes: Uint8Array): Event[] {
+    const events: Event[] = []
+    if (this.failure) return events
     const receiver = this.#receiver
-    receiver.events = []
-    if (this.failure) return receiver.events
+    receiver.events = events
     try {
       receiver.read(bytes)
     } catch (error) {
       if (!(error instanceof RemoteProtocolError)) throw error
       this.fail(error)
+    } finally {
+      // A link that is idle afterwards must not keep the requests and bodies of its last read in memory.
+      receiver.events = NO_EVENTS
     }
-    return receiver.events
+    return events
   }
 
   /** Whether there is something to send. */

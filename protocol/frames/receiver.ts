@@ -40,9 +40,12 @@ export interface Answering {
 /** Memory of one's own costs more than all else that is done for a body of so few bytes. */
 const POOLED = 256
 
+/** Where no event can be: frozen, so that an event outside a read is an error and not a leak. */
+export const NO_EVENTS: Event[] = Object.freeze([]) as never[]
+
 export class Receiver implements FrameSink {
-  /** What was heard since the owner last took it. */
-  events: Event[] = []
+  /** The events of the read that runs; its owner sets it for that long. */
+  events: Event[] = NO_EVENTS
   /** We sent a GOAWAY: new requests are not taken. The peer did: it takes, or makes, none. */
   goingAway = false
   leaving = false

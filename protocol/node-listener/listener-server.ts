@@ -81,18 +81,20 @@ export class ListenerServer implements SocketOwner, RequestSettings, ResponseSet
   /** Adds these sockets to those that the server knows of. */
   #count(): void {
     const { server, sockets } = this
-    const getConnections = server.getConnections.bind(server)
-    const closeAllConnections = server.closeAllConnections.bind(server)
+    const { getConnections, closeAllConnections } = server
     const count = (callback: (error: Error | null, count: number) => void): Server =>
-      getConnections((error, open) => callback(error, error ? open : open + sockets.size))
+      getConnections.call(server, (error, open) => callback(error, error ? open : open + sockets.size))
     const closeAll = (): void => {
-      closeAllConnections()
+      closeAllConnections.call(server)
       for (const socket of [...sockets]) socket.closedByServer()
     }
-    Object.defineProperties(server, {
-      getConnections: { value: count, writable: true, configurable: true },
-      closeAllConnections: { value: closeAll, writable: true, configurable: true },
-    })
+    for (const [name, own, value] of [
+      ['getConnections', getConnections, count],
+      ['closeAllConnections', closeAllConnections, closeAll],
+    ] as const) {
+      // An application may hide a method to steer a library that looks for it: such a method stays hidden.
+      if (typeof own === 'function') Object.defineProperty(server, name, { value, writable: true, configurable: true })
+    }
   }
 }
 

@@ -35,14 +35,17 @@ export function abortedBeforeHead(target: string, noted: string, method: string 
   return {
     title: `A client that leaves before ${method} ${target} is answered harms nobody`,
     async run(server) {
+      const times = (notes: readonly string[]): number => notes.filter((one) => one === noted).length
+      // A development server compiles a route for its first request, and does not start it if the client has left by then.
+      await server.fetch({ target, method })
       const client = await server.connect()
       client.request(server.addressed({ target, method }))
       await pause(IMPATIENCE)
       client.destroy()
-      const notes = await server.eventually<string[]>('/notes', (all) => all.includes(noted))
-      return { noted: notes.filter((one) => one === noted).length, alive: server.alive }
+      const notes = await server.eventually<string[]>('/notes', (all) => times(all) >= 2)
+      return { noted: times(notes), alive: server.alive }
     },
-    sees: { noted: 1, alive: true },
+    sees: { noted: 2, alive: true },
   }
 }
 

@@ -125,7 +125,8 @@ async function runApplication(application: TestedApplication): Promise<void> {
   for (const start of starts) {
     const plain = await runStart('node', start, folder)
     judge(application, start, 'node', plain, plain)
-    for (const arrangement of arrangements.filter((one) => values.in.split(',').includes(one))) {
+    const possible = start.arrangements ?? arrangements
+    for (const arrangement of possible.filter((one) => values.in.split(',').includes(one))) {
       judge(application, start, arrangement, plain, await runStart(arrangement, start, folder))
     }
   }

@@ -39,6 +39,8 @@ export interface Start extends Command {
   /** A process that runs beside the application on plain node; the application finds its port in BESIDE. */
   readonly beside?: Command
   readonly cases: readonly Case[]
+  /** Where it is started, if not in every arrangement; why is said beside the start. */
+  readonly arrangements?: readonly Arrangement[]
   /** A path that answers when all is up. Default: `/`. */
   readonly ready?: string
   /** The path requested repeatedly during the stop. Default: `ready`. */

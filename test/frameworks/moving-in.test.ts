@@ -11,6 +11,7 @@ import { type Answer, type Fields, fields } from '../support/client.ts'
 import { type Gantry, startGantry } from '../support/gantry.ts'
 import { HttpClient } from '../support/http-client.ts'
 import { freePort } from '../support/sockets.ts'
+import { publishedDifferences } from './published/differences.ts'
 
 /** The client's address: another one than that of whoever connects without a choice. */
 const CLIENT = '127.0.0.2'
@@ -47,13 +48,22 @@ async function body(port: number, target: string, headers: Fields = []): Promise
 interface Facts {
   remoteAddress: string
   names: string[]
-  forwardedFor: string | null
+  forwarded: (string | null)[]
   connections: number
   socket: boolean
 }
 
 async function facts(port: number, headers: Fields = []): Promise<Facts> {
   return JSON.parse(await body(port, '/facts', headers)) as Facts
+}
+
+/** The first bytes that answer an upgrade without `Host`. */
+async function hostless(port: number): Promise<string> {
+  const socket = connect({ port, host: '127.0.0.1' })
+  socket.write('GET / HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: other\r\n\r\n')
+  const [chunk] = (await once(socket, 'data')) as [Buffer]
+  socket.destroy()
+  return chunk.toString('latin1')
 }
 
 /** What is answered to a client that says nothing more after its request. */
@@ -108,15 +118,45 @@ const tables: Record<string, Record<string, Row | Elsewhere>> = {
       const answer = await ask(pair, '/connection')
       assert.deepEqual([...fields(answer, 'connection'), ...fields(answer, 'keep-alive')], [])
     },
-    '`X-Forwarded-For` from a client': async ({ http: { plain, pair } }) => {
-      const sent: Fields = [['X-Forwarded-For', '203.0.113.9']]
-      assert.equal((await facts(plain, sent)).forwardedFor, '203.0.113.9')
-      assert.equal((await facts(pair, sent)).forwardedFor, CLIENT)
+    'other hop-by-hop fields that a response sets (`Transfer-Encoding`, `Trailer`, `Upgrade`, `TE`, `Proxy-Authenticate`)':
+      async ({ http: { plain, pair } }) => {
+        const names = ['trailer', 'upgrade', 'te', 'proxy-authenticate']
+        const [sent, left] = [await ask(plain, '/hop-by-hop'), await ask(pair, '/hop-by-hop')]
+        for (const name of names) assert.equal(fields(sent, name).length, 1, name)
+        for (const name of names) assert.deepEqual(fields(left, name), [], name)
+        assert.deepEqual([sent.framing, left.framing], ['chunked', 'length'])
+        assert.deepEqual([sent.body.toString(), left.body.toString()], ['whole', 'whole'])
+        assert.deepEqual((await ask(pair, '/trailers')).trailers, [['X-After', 'yes']])
+      },
+    '`X-Forwarded-For`, `-Proto` and `-Host` from a client': async ({ http: { plain, pair } }) => {
+      const sent: Fields = [
+        ['X-Forwarded-For', '203.0.113.9'],
+        ['X-Forwarded-Proto', 'https'],
+        ['X-Forwarded-Host', 'example.com'],
+      ]
+      assert.deepEqual((await facts(plain, sent)).forwarded, ['203.0.113.9', 'https', 'example.com'])
+      assert.deepEqual((await facts(plain)).forwarded, [null, null, null])
+      for (const given of [sent, []]) {
+        const [address, scheme, host] = (await facts(pair, given)).forwarded
+        assert.deepEqual([address, scheme], [CLIENT, 'http'])
+        assert.notEqual(host, 'example.com')
+      }
     },
     'a field with `_` in its name': async ({ http: { plain, pair } }) => {
       const sent: Fields = [['X_Odd', 'one']]
       assert.ok((await facts(plain, sent)).names.includes('x_odd'))
       assert.ok(!(await facts(pair, sent)).names.includes('x_odd'))
+    },
+    'a target with a quote, `<` or `>`, or with a backslash in its path': async ({ http: { plain, pair } }) => {
+      for (const target of ['/a"b', '/a<b', '/a>b', '/a\\b']) {
+        assert.equal(await body(plain, target), `url ${target}`)
+        assert.equal((await ask(pair, target)).status, 400, target)
+      }
+      assert.equal(await body(pair, '/?a\\b'), 'url /?a\\b')
+    },
+    'an upgrade without `Host`': async ({ http: { plain, pair } }) => {
+      assert.match(await hostless(plain), /^HTTP\/1\.1 101 /)
+      assert.match(await hostless(pair), /^HTTP\/1\.1 400 /)
     },
     '`Server`': async ({ http: { plain, pair } }) => {
       assert.deepEqual(fields(await ask(plain, '/facts'), 'server'), [])
@@ -148,6 +188,15 @@ const tables: Record<string, Record<string, Row | Elsewhere>> = {
       const [whole, cut] = await Promise.all([ask(plain, '/pause'), ask(pair, '/pause')])
       assert.deepEqual([whole.complete, whole.body.toString()], [true, 'one two'])
       assert.deepEqual([cut.complete, cut.body.toString()], [false, 'one '])
+    },
+    'a response written to `req.socket` by hand, and `req.socket.end()`': async ({ http: { plain, pair } }) => {
+      const sent = await ask(plain, '/by-hand')
+      assert.deepEqual([sent.status, sent.framing, sent.body.toString()], [200, 'close', 'by hand'])
+      const client = await HttpClient.connect({ port: pair, host: '127.0.0.1' })
+      const { status, framing, complete, body } = await client.fetch({ target: '/by-hand' })
+      assert.deepEqual([status, framing, complete, body.toString()], [200, 'chunked', true, 'by hand'])
+      assert.equal((await client.fetch({ target: '/whole' })).status, 200)
+      client.destroy()
     },
     'a client that half-closes': async ({ http: { plain, pair } }) => {
       assert.match(await halfClosed(plain, '/whole'), /le/)
@@ -287,6 +336,12 @@ describe('what differs, as docs/frameworks has it', { concurrency: false }, () =
   after(async () => {
     for (const child of children) child.process.kill('SIGTERM')
     await Promise.all(children.map(({ exited }) => exited))
+  })
+
+  test('each test of a framework that differs is explained by a row', () => {
+    const rows = new Set(Object.keys(tables['README']!))
+    const unexplained = publishedDifferences.filter(({ row }) => row !== undefined && !rows.has(row))
+    assert.deepEqual(unexplained, [])
   })
 
   for (const [page, rows] of Object.entries(tables)) {

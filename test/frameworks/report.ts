@@ -5,7 +5,7 @@
 
 import { repositoryFile } from '../support/child.ts'
 import { differenceOf } from './differences.ts'
-import { publishedDifference } from './published/differences.ts'
+import { type PublishedDifference, publishedDifference, unneeded } from './published/differences.ts'
 import { filesOf, packages, type Ran, runFile } from './published/suites.ts'
 import type { Framework } from './shape.ts'
 
@@ -77,6 +77,7 @@ async function published(): Promise<void> {
   const rows: Row[] = [
     ['Package', 'files', 'not to be run', 'pass on node:http', 'pass in the pair', 'differ as listed', 'failed'],
   ]
+  const needed: Set<PublishedDifference> = new Set()
   for (const name of packages) {
     const both = await runBoth(filesOf(name))
     // Most need modules that their own repository installs.
@@ -90,8 +91,10 @@ async function published(): Promise<void> {
       for (const test of passes(plain)) {
         plainPasses++
         if (good.has(test)) pairPasses++
-        else if (publishedDifference(plain.file, test)) listed++
-        else {
+        else if (publishedDifference(plain.file, test)) {
+          listed++
+          needed.add(publishedDifference(plain.file, test)!)
+        } else {
           failed++
           unexpected.push(
             `${plain.file}: ${test}: ${pair.outcomes.find((one) => one.name === test)?.error ?? 'not run'}`,
@@ -102,6 +105,7 @@ async function published(): Promise<void> {
     rows.push([name, both.length, idle, plainPasses, pairPasses, listed, failed])
   }
   process.stdout.write(`${table(rows)}\n`)
+  for (const line of unneeded((file) => !file.startsWith('checkouts/'), needed)) process.stdout.write(`${line}\n`)
 }
 
 const [only] = process.argv.slice(2)

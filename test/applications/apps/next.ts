@@ -285,6 +285,8 @@ export default function handler(req, res) {
       module: 'node_modules/next/dist/bin/next',
       args: (port) => ['dev', '-p', String(port)],
       env: { NODE_ENV: 'development', NEXT_KIND: 'dev' },
+      // It listens in a child process, to which `gantry up` passes requests on; a container of its own cannot.
+      arrangements: ['up', 'http'],
       load: '/api/route',
       slow: '/api/slow',
       cases: [...developed, reloading],

@@ -9,11 +9,24 @@ const routes: Record<string, (req: IncomingMessage, res: ServerResponse) => void
   '/facts': (req, res) => {
     const { remoteAddress } = req.socket
     const names = Object.keys(req.headers)
-    const forwardedFor = req.headers['x-forwarded-for'] ?? null
-    res.end(JSON.stringify({ remoteAddress, names, forwardedFor, connections, socket: req.socket instanceof Socket }))
+    const forwarded = ['for', 'proto', 'host'].map((name) => req.headers[`x-forwarded-${name}`] ?? null)
+    res.end(JSON.stringify({ remoteAddress, names, forwarded, connections, socket: req.socket instanceof Socket }))
   },
   '/connection': (_req, res) => {
     res.setHeader('Connection', 'keep-alive').setHeader('Keep-Alive', 'timeout=9').end('x')
+  },
+  '/hop-by-hop': (_req, res) => {
+    const fields = { 'Transfer-Encoding': 'chunked', Trailer: 'X-After', Upgrade: 'h2c', TE: 'trailers' }
+    res.writeHead(200, { ...fields, 'Proxy-Authenticate': 'Basic' }).end('whole')
+  },
+  '/trailers': (_req, res) => {
+    res.writeHead(200, { Trailer: 'X-After' }).write('whole')
+    res.addTrailers({ 'X-After': 'yes' })
+    res.end()
+  },
+  '/by-hand': (req) => {
+    req.socket.write('HTTP/1.1 200 OK\r\n\r\n')
+    req.socket.end('by hand')
   },
   '/whole': (_req, res) => {
     res.write('who')
@@ -35,4 +48,7 @@ const server = createServer((req, res) => {
 })
 server.maxRequestsPerSocket = 1
 server.on('connection', () => connections++)
+server.on('upgrade', (_req, socket) => {
+  socket.end('HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: other\r\n\r\n')
+})
 server.listen(Number(process.env['PORT']), '127.0.0.1', () => console.log('listening'))

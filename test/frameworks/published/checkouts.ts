@@ -8,7 +8,7 @@ import { globSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, relative, resolve } from 'node:path'
 import { repositoryFile, TestChild } from '../../support/child.ts'
-import { publishedDifference } from './differences.ts'
+import { publishedDifference, unneeded } from './differences.ts'
 import type { Outcome } from './reporter.ts'
 import { runFile } from './suites.ts'
 
@@ -95,7 +95,9 @@ for (const argument of process.argv.slice(2)) {
   const passes = plain.filter(({ passed, skipped }) => passed && !skipped)
   const seen = new Map(pair.map((outcome) => [outcome.name, outcome]))
   const differ = passes.filter((outcome) => seen.get(outcome.name)?.passed !== true)
-  const failed = differ.filter((outcome) => !publishedDifference(`checkouts/${name}`, outcome.name))
+  const file = `checkouts/${name}`
+  const failed = differ.filter((outcome) => !publishedDifference(file, outcome.name))
+  const listed = differ.map((outcome) => publishedDifference(file, outcome.name)).filter((one) => one !== undefined)
   process.stdout.write(
     `${name}: ${passes.length} pass on node:http, ${passes.length - differ.length} in the pair; ${differ.length - failed.length} differ as listed, ${failed.length} failed\n`,
   )
@@ -104,6 +106,7 @@ for (const argument of process.argv.slice(2)) {
       `not as on node:http: ${outcome.name}: ${(seen.get(outcome.name)?.error ?? 'not run').slice(0, 300)}\n`,
     )
   }
+  for (const line of unneeded((one) => one === file, new Set(listed))) process.stdout.write(`${line}\n`)
   unexpected += failed.length
 }
 process.exitCode = unexpected === 0 ? 0 : 1

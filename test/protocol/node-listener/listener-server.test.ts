@@ -174,6 +174,15 @@ describe("a listener's server", () => {
     assert.deepEqual(seen[1], seen[0])
     assert.deepEqual(told, ['ERR_HTTP_BODY_NOT_ALLOWED', 'ERR_HTTP_BODY_NOT_ALLOWED'])
   })
+
+  it('keeps a method hidden that the application has hidden', async () => {
+    const server = createServer((_req, res) => res.end('x'))
+    Object.assign(server, { closeAllConnections: null, getConnections: undefined })
+    const { sink, whenSettled } = run(fromServer(server))
+    await whenSettled
+    assert.deepEqual([sink.body, server.closeAllConnections, server.getConnections], ['x', null, undefined])
+  })
+
   it('counts the connections of requests that are not over, and closes them', async () => {
     const [native, ours] = await both(
       () => createServer((req, res) => void (req.url === '/wait' ? res.write('begun') : res.end('x'))),
