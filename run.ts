@@ -17,6 +17,8 @@ import { onStopSignals } from './signals.ts'
 export interface Running {
   /** Where it listens, with the ports that the system chose. */
   readonly addresses: readonly Address[]
+  /** The process ends when its event loop is empty. Default: it stays until a signal. */
+  readonly endsItself?: boolean
   /**
    * Takes nothing new, finishes what runs within the drain timeout, and resolves when all is closed.
    *
@@ -179,6 +181,7 @@ export async function run(
       stop,
     }
     const running = await start({ log, accessLog, lifetime })
+    if (running.endsItself) process.channel?.unref()
     keepCode()
     hasStarted = true
     clearInterval(slow)

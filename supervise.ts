@@ -75,6 +75,11 @@ export class Supervised<Ready> {
     return await child.exited
   }
 
+  /** Has the child drain and end, and starts another, as after a crash. */
+  restart(): void {
+    this.#child?.kill('SIGTERM')
+  }
+
   /** Resolves when no request can come any more to the child that was asked to drain. */
   get last(): Promise<void> {
     return this.#child?.last ?? Promise.withResolvers<void>().promise

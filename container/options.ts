@@ -41,6 +41,13 @@ const ownOptions = {
       'Of a module that starts several servers, the one to serve: the port that it calls listen() with. The others listen where they ask to.',
     unset: 'PORT of the environment, else the first server',
   },
+  passToChild: {
+    kind: 'flag',
+    hidden: true,
+    default: false,
+    sentence:
+      'Report where a child process of the application listens instead of refusing to serve it; given by the process that passes requests on.',
+  },
   fetchClasses: {
     kind: 'choice',
     choices: ['light', 'platform'],

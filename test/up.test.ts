@@ -52,7 +52,7 @@ test('one friendly line with the URL comes once both processes serve, over a dir
       assert.equal(statSync(`${directory}/${name}`).mode & 0o777, 0o700)
       const said = child.log.map((line) => String(line['msg'])).filter((message) => message.includes('--'))
       assert.deepEqual(said, [
-        `container --listen=unix:${directory}/${name}/container.sock -- app.ts clean`,
+        `container --listen=unix:${directory}/${name}/container.sock --pass-to-child -- app.ts clean`,
         `proxy --upstream=unix:${directory}/${name}/container.sock --listen=:4711 clean`,
       ])
     },
