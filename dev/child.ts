@@ -4,6 +4,7 @@
  */
 
 import { type ChildProcess, spawn } from 'node:child_process'
+import { signalGroup } from '../process-group.ts'
 import type { Address } from '../protocol/address.ts'
 import type { ReadyMessage } from '../run.ts'
 import type { Child, ChildExit } from '../supervise.ts'
@@ -77,10 +78,6 @@ export class DevChild implements Child<readonly Address[]> {
   #killGroup(signal: NodeJS.Signals): void {
     const { pid } = this.#process
     if (pid === undefined) return
-    try {
-      process.kill(-pid, signal)
-    } catch {
-      // Nobody is left.
-    }
+    signalGroup(pid, signal)
   }
 }
