@@ -45,11 +45,11 @@ interface Served {
 async function withUp(
   body: (served: Served) => Promise<void>,
   mode: string = 'plain',
-  argv: readonly string[] = [],
+  argv: readonly string[] = ['--drain-timeout=300ms'],
 ): Promise<void> {
   const port = await freePort()
   await withCommand(
-    ['up', LAUNCHER, '--interface=node', '--listen=127.0.0.1:0', '--drain-timeout=300ms', ...argv, '--', mode],
+    ['up', LAUNCHER, '--interface=node', '--listen=127.0.0.1:0', ...argv, '--', mode],
     port,
     async (child) => {
       await child.until(() => /is served at/.test(child.stderr))
@@ -139,21 +139,26 @@ describe('gantry up with an application that listens in a child process', () => 
       assert.doesNotMatch(child.stderr, /EADDRINUSE/)
     }, 'stubborn'))
 
-  for (const [mode, what, code] of [
-    ['plain', 'passes SIGTERM on to the child of a launcher that does not handle it', 0],
-    ['handles', 'leaves the stop to a launcher that handles SIGTERM, and exits with its code', 7],
-    ['stubborn', 'kills a child that ignores SIGTERM when the drain timeout is over', 0],
-    ['leaves', 'ends what a launcher leaves running when it exits', 8],
+  for (const [mode, what, code, timeout] of [
+    // What ends by itself needs no timeout.
+    ['plain', 'passes SIGTERM on to the child of a launcher that does not handle it', 0, '1h'],
+    ['handles', 'leaves the stop to a launcher that handles SIGTERM, and exits with its code', 7, '1h'],
+    ['leaves', 'ends what a launcher leaves running when it exits', 8, '1h'],
+    ['stubborn', 'kills a child that ignores SIGTERM when the drain timeout is over', 0, '300ms'],
   ] as const) {
     it(what, () =>
-      withUp(async ({ child, get }) => {
-        const answer = await get()
-        child.process.kill('SIGTERM')
-        // Its output ends when nobody holds it any more.
-        assert.deepEqual(await child.exited, { code, signal: null })
-        assert.equal(runs(answer.child), false)
-        assert.equal(runs(answer.launcher), false)
-      }, mode),
+      withUp(
+        async ({ child, get }) => {
+          const answer = await get()
+          child.process.kill('SIGTERM')
+          // Its output ends when nobody holds it any more.
+          assert.deepEqual(await child.exited, { code, signal: null })
+          assert.equal(runs(answer.child), false)
+          assert.equal(runs(answer.launcher), false)
+        },
+        mode,
+        [`--drain-timeout=${timeout}`],
+      ),
     )
   }
 
@@ -167,6 +172,16 @@ describe('gantry up with an application that listens in a child process', () => 
         assert.equal(runs(answer.launcher), false)
       }, mode))
   }
+
+  it('leaves nothing behind when it is killed while the application starts', async () => {
+    const argv = ['up', LAUNCHER, '--interface=node', '--listen=127.0.0.1:0', '--', 'elsewhere']
+    await withCommand(argv, await freePort(), async (child) => {
+      await child.until(() => forked(child).length > 0)
+      child.process.kill('SIGKILL')
+      await child.exited
+      assert.equal(runs(forked(child)[0]!), false)
+    })
+  })
 
   it('refuses a --listen on the port where the child listens', async () => {
     const port = await freePort()

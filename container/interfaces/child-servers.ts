@@ -136,8 +136,14 @@ export class ChildServers {
     return this
   }
 
+  /** The application is served: its child processes are its own. */
+  close(): void {
+    this.#stop()
+    unsubscribe('child_process', this.#onProcess)
+  }
+
   /** Looks no more. The child processes are followed on. */
-  stop(): void {
+  #stop(): void {
     this.#looks = false
     for (const timer of this.#timers) timer.cancel()
     this.#timers.clear()
@@ -159,8 +165,7 @@ export class ChildServers {
 
   /** Ends the child processes: those of an application that is not served would keep its port. */
   async end(): Promise<void> {
-    this.stop()
-    unsubscribe('child_process', this.#onProcess)
+    this.close()
     for (const child of this.alive) child.kill('SIGTERM')
     const timer = this.#clock.after(END_GRACE, () => {
       for (const child of this.alive) child.kill('SIGKILL')
@@ -194,7 +199,7 @@ export class ChildServers {
       })
       // Frameworks try a port before they use it, perhaps in this process: an open port alone has to be open at two looks.
       if (verdict === 'child' && (ports || this.#isUnproven)) {
-        this.stop()
+        this.#stop()
         this.#reject(new ChildListensError(url!, this))
         return
       }

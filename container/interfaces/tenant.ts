@@ -208,6 +208,7 @@ export async function loadTenant(options: TenantOptions, environment: TenantEnvi
       log,
       arguments: lifetime && (options.arguments ?? []),
     })
+    childServers?.close()
     // Now that it has said what it is: handlers look up `Response` when they run.
     if (isLight && hosted.interface === 'fetch') installLightFetch()
     // Who wrote to the contract knows of the container.
@@ -225,8 +226,6 @@ export async function loadTenant(options: TenantOptions, environment: TenantEnvi
     held?.restore()
     await childServers?.end()
     throw error
-  } finally {
-    childServers?.stop()
   }
 }
 
