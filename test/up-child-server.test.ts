@@ -92,6 +92,21 @@ function runs(pid: number): boolean {
   }
 }
 
+/** How it ended. What it has started may live on, and then holds its output. */
+async function exitOf({ process: started }: TestChild): Promise<{ code: number | null; signal: string | null }> {
+  if (started.exitCode === null && started.signalCode === null) await once(started, 'exit')
+  return { code: started.exitCode, signal: started.signalCode }
+}
+
+/** Its last lines may come after its end. */
+function wrote(child: TestChild, line: RegExp): Promise<void> {
+  return child.until(() => line.test(child.stderr))
+}
+
+function gone(...pids: readonly number[]): Promise<void> {
+  return until(() => !pids.some(runs), 'processes to end')
+}
+
 /** It is asked until it answers from another child than `before`. */
 async function answersAnew(get: Served['get'], before: Answer): Promise<Answer> {
   let now = before
@@ -152,7 +167,7 @@ describe('gantry up with an application that listens in a child process', () => 
           const answer = await get()
           child.process.kill('SIGTERM')
           // Its output ends when nobody holds it any more.
-          assert.deepEqual(await child.exited, { code, signal: null })
+          assert.deepEqual(await exitOf(child), { code, signal: null })
           assert.equal(runs(answer.child), false)
           assert.equal(runs(answer.launcher), false)
         },
@@ -167,9 +182,7 @@ describe('gantry up with an application that listens in a child process', () => 
       withUp(async ({ child, get }) => {
         const answer = await get()
         child.process.kill('SIGKILL')
-        await child.exited
-        assert.equal(runs(answer.child), false)
-        assert.equal(runs(answer.launcher), false)
+        await gone(answer.child, answer.launcher)
       }, mode))
   }
 
@@ -178,8 +191,7 @@ describe('gantry up with an application that listens in a child process', () => 
     await withCommand(argv, await freePort(), async (child) => {
       await child.until(() => forked(child).length > 0)
       child.process.kill('SIGKILL')
-      await child.exited
-      assert.equal(runs(forked(child)[0]!), false)
+      await gone(...forked(child))
     })
   })
 
@@ -187,8 +199,8 @@ describe('gantry up with an application that listens in a child process', () => 
     const port = await freePort()
     const argv = ['up', LAUNCHER, '--interface=node', `--listen=127.0.0.1:${port}`]
     await withCommand(argv, port, async (child) => {
-      assert.deepEqual(await child.exited, { code: 1, signal: null })
-      assert.match(child.stderr, new RegExp(`listens on port ${port} itself, .* --listen names the same port: .*PORT=`))
+      assert.deepEqual(await exitOf(child), { code: 1, signal: null })
+      await wrote(child, new RegExp(`listens on port ${port} itself, .* --listen names the same port: .*PORT=`))
       assert.equal(runs(forked(child)[0]!), false)
     })
   })
@@ -203,7 +215,7 @@ describe('gantry up with an application that listens in a child process', () => 
           line['level'] === 'warn' && String(line['msg']).includes(`port ${port} is in use by another process`)
         await child.until(() => child.log.some(isNamed))
         child.process.kill('SIGTERM')
-        await child.exited
+        await exitOf(child)
         assert.equal(runs(forked(child)[0]!), false)
       })
     } finally {
@@ -228,12 +240,12 @@ describe('an application that listens in a child process', () => {
     it(`is refused by gantry ${argv.map((text) => text.split('/').at(-1)).join(' ')}, and its child is ended`, async () => {
       const port = await freePort()
       await withCommand(argv, port, async (child) => {
-        assert.deepEqual(await child.exited, { code: 1, signal: null })
-        assert.match(
-          child.stderr,
+        assert.deepEqual(await exitOf(child), { code: 1, signal: null })
+        await wrote(
+          child,
           new RegExp(`^gantry container: .* at http://127\\.0\\.0\\.1:${port}/ in a child process`, 'm'),
         )
-        assert.match(child.stderr, new RegExp(`gantry proxy --upstream http://127\\.0\\.0\\.1:${port}/$`, 'm'))
+        await wrote(child, new RegExp(`gantry proxy --upstream http://127\\.0\\.0\\.1:${port}/$`, 'm'))
         assert.equal(runs(forked(child)[0]!), false)
       })
     })
@@ -246,7 +258,7 @@ describe('an application that listens in a child process', () => {
       await child.until(() => /use gantry up without --dev/.test(child.stderr))
       assert.equal(runs(forked(child)[0]!), false)
       child.process.kill('SIGTERM')
-      await child.exited
+      await exitOf(child)
     })
   })
 })
