@@ -22,6 +22,8 @@ import { onUncaught } from './uncaught.ts'
 export interface Running {
   /** Where it listens, with the ports that the system chose. */
   readonly addresses: readonly Address[]
+  /** The process ends when its event loop is empty. Default: it stays until a signal. */
+  readonly endsItself?: boolean
   /**
    * Stops accepting, finishes requests within the drain timeout, and resolves when all is closed.
    *
@@ -198,7 +200,7 @@ export async function run(
   // (protocol/load-module.ts): that is the first `beforeExit`. At the second one nothing has continued the start.
   let idle = 0
   process.on('beforeExit', () => {
-    if (duty !== undefined) return
+    if (duty !== undefined || hasStarted) return
     if (++idle === 1) setImmediate(() => {})
     else
       void fail(new HangError('the start cannot finish: the event loop is empty, so what it waits for never happens'))
@@ -244,7 +246,9 @@ export async function run(
       },
     }
     const running = await start({ log, accessLog, lifetime })
-    duty ??= holdDuty()
+    // A launcher ends when its child has ended, as on plain Node.
+    if (running.endsItself) process.channel?.unref()
+    else duty ??= holdDuty()
     keepCode()
     watchDescriptors(systemClock, log)
     hasStarted = true

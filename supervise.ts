@@ -97,6 +97,11 @@ export class Supervised<Ready> {
     return exit
   }
 
+  /** Has the child drain and end, and starts another, as after a crash. */
+  restart(): void {
+    this.#child?.kill('SIGTERM')
+  }
+
   /** Resolves when no request can reach the draining child any more. */
   get last(): Promise<void> {
     return this.#child?.last ?? Promise.withResolvers<void>().promise

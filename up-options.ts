@@ -1,6 +1,7 @@
 /** The options of `gantry up`: those of the proxy and of the container that make sense for a pair on one machine. */
 
 import { containerOptions } from './container/options.ts'
+import { type Address, printAddress } from './protocol/address.ts'
 import { commonOptions } from './protocol/common-options.ts'
 import { argumentsOf, type OptionTable, type OptionValues } from './protocol/options.ts'
 import { proxyOptions } from './proxy/options.ts'
@@ -73,12 +74,13 @@ export function containerArguments(
   module: string,
   socket: string,
 ): string[] {
-  return ['container', `--listen=unix:${socket}`, ...share(containerOwn, given), ...moduleAndArguments(module, given)]
+  const own = [`--listen=unix:${socket}`, '--pass-to-child']
+  return ['container', ...own, ...share(containerOwn, given), ...moduleAndArguments(module, given)]
 }
 
-/** The proxy's command line, sending to `socket`. `--listen` is the proxy's own, or its environment's. */
-export function proxyArguments(given: ReadonlyMap<string, readonly string[]>, socket: string): string[] {
-  return ['proxy', `--upstream=unix:${socket}`, ...share(proxyOwn, given)]
+/** The proxy's command line, sending to `upstream`. `--listen` is the proxy's own, or its environment's. */
+export function proxyArguments(given: ReadonlyMap<string, readonly string[]>, upstream: Address): string[] {
+  return ['proxy', `--upstream=${printAddress(upstream)}`, ...share(proxyOwn, given)]
 }
 
 /**

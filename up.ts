@@ -13,7 +13,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { childOf, describeExit } from './children.ts'
 import { holdDuty, STOP_GRACE_MILLISECONDS } from './duty.ts'
-import type { Address } from './protocol/address.ts'
+import { withGroup } from './process-group.ts'
+import { type Address, printAddress } from './protocol/address.ts'
 import { systemClock } from './protocol/clock.ts'
 import type { ParsedOptions } from './protocol/options.ts'
 import { guardStandardStreams, writeToStderr } from './protocol/stderr-log.ts'
@@ -45,24 +46,33 @@ export async function up(parsed: ParsedOptions<typeof upOptions>, entry: string)
   holdDuty()
 
   let restarted = false
-  const container = new Supervised({
+  /** Where the application is: at the container's socket, or where a child process of it listens. */
+  let upstream: Address = { kind: 'unix', path: socket }
+  const containerReady = ([address]: readonly Address[]): void => {
+    if (restarted) say('the container is back')
+    const now: Address = address?.kind === 'http' ? address : { kind: 'unix', path: socket }
+    if (printAddress(now) === printAddress(upstream)) return
+    upstream = now
+    if (now.kind === 'http') say(describeChildServer(values.module, now.url))
+    // Its upstreams are on its command line.
+    proxy.restart()
+  }
+  const container: Supervised<readonly Address[]> = new Supervised({
     clock: systemClock,
     random: Math.random,
     start: () =>
       startChild(entry, containerArguments(given, values.module, socket), childEnvironment(process.env, 'container')),
-    onReady: () => {
-      if (restarted) say('the container is back')
-    },
+    onReady: containerReady,
     onCrash: (exit, wait) => {
       restarted = true
       say(`the container ended (${describeExit(exit)}); starting it again in ${Math.round(wait)} ms`)
     },
     onOverdue: () => say('the container did not exit in time; killing it'),
   })
-  const proxy = new Supervised({
+  const proxy: Supervised<readonly Address[]> = new Supervised({
     clock: systemClock,
     random: Math.random,
-    start: () => startChild(entry, proxyArguments(given, socket), childEnvironment(process.env, 'proxy')),
+    start: () => startChild(entry, proxyArguments(given, upstream), childEnvironment(process.env, 'proxy')),
     onReady: (addresses) => writeToStderr(`${values.module} is served at ${addresses.map(visitable).join(' and ')}\n`),
     onCrash: (exit, wait) => {
       say(`the proxy ended (${describeExit(exit)}); starting it again in ${Math.round(wait)} ms`)
@@ -98,12 +108,18 @@ export async function up(parsed: ParsedOptions<typeof upOptions>, entry: string)
   for (const warning of warnings) say(warning)
   // One after the other: the proxy finds its container there, so that the line with the URL is true.
   for (const one of [container, proxy]) {
-    const first = await one.start()
+    const taken = one === proxy ? takenPort(upstream, values.listen) : undefined
+    if (taken !== undefined) {
+      say(
+        `${values.module} listens on port ${taken} itself, in a child process, and --listen names the same port: give the application another one (PORT=3000)`,
+      )
+    }
+    const first = taken === undefined ? await one.start() : { exit: undefined }
     if (stopping) return
     if ('exit' in first) {
       await container.stop(STOP_GRACE_MILLISECONDS)
       // The application's own code, also where it ends at once: `-- --help`.
-      process.exit(first.exit.code ?? 1)
+      process.exit(first.exit?.code ?? 1)
     }
   }
 }
@@ -118,15 +134,32 @@ function startChild(
   argv: readonly string[],
   env: Readonly<Record<string, string | undefined>>,
 ): Child<readonly Address[]> {
-  return childOf(
-    () =>
-      spawn(process.execPath, [...process.execArgv, entry, ...argv], {
+  let pid: number | undefined
+  const child = childOf(
+    () => {
+      const started = spawn(process.execPath, [...process.execArgv, entry, ...argv], {
         stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
         detached: true,
         env,
-      }),
+      })
+      pid = started.pid
+      return started
+    },
     (error) => say(error.message),
   )
+  return withGroup(child, pid, systemClock)
+}
+
+/** What is different for an application that listens in a child process. */
+function describeChildServer(module: string, url: string): string {
+  return `${module} listens in a child process, at ${url}: the proxy passes requests on to it over HTTP. --slots and --id do not apply, and clients that reach its port pass by the proxy`
+}
+
+/** The port of an application that listens by itself, if the proxy is to listen on it too. */
+function takenPort(upstream: Address, listen: readonly Address[]): number | undefined {
+  if (upstream.kind !== 'http') return undefined
+  const port = Number(new URL(upstream.url).port || 80)
+  return listen.some((address) => address.kind === 'tcp' && address.port === port) ? port : undefined
 }
 
 /** What to type into a browser. A wildcard is not a place to go to. */

@@ -17,6 +17,7 @@ import {
 } from '../protocol/load-module.ts'
 import type { Logger } from '../protocol/log.ts'
 import { textOfThrown } from '../protocol/thrown.ts'
+import type { ChildServers } from './interfaces/child-servers.ts'
 import type { Hosted, InterfaceName } from './interfaces/interface.ts'
 import type { ListenTakeover } from './interfaces/listening-server.ts'
 import { expectedOf, recognise, Unservable } from './interfaces/recognise.ts'
@@ -34,6 +35,8 @@ export interface LoadOptions {
 interface HostedOptions extends LoadOptions {
   /** The installed takeover of the server that the module starts. With it the module is loaded as the main module. */
   readonly takeover?: ListenTakeover | undefined
+  /** Finds the server that a child process of the module starts; started. Only with `takeover`. */
+  readonly childServers?: ChildServers | undefined
   /**
    * `process.argv` after the file, if the application has a process of its own. Default: `process.argv` is not changed.
    */
@@ -69,7 +72,7 @@ export async function loadHosted(specifier: string, options: HostedOptions = {})
   const module = locateModule(specifier, options.directory)
   // As with `node FILE ARGUMENT…`.
   if (options.arguments) process.argv.splice(1, Number.POSITIVE_INFINITY, module.file, ...options.arguments)
-  if (options.takeover) return loadListening(module, options.takeover, options.clock)
+  if (options.takeover) return loadListening(module, options.takeover, options)
   const namespace = await importModule(module)
   const { name, value } = picked(namespace, module)
   const hosted = await hostedOf(value, name, module, options.interface)
@@ -85,16 +88,21 @@ export async function loadHosted(specifier: string, options: HostedOptions = {})
 /**
  * A module of Node's interface, which may start its server by itself while it is loaded, or some time later. An export that was named is
  * served in any case; else the server that listens; else what is exported.
+ *
+ * @throws ChildListensError if a child process of the module listens in its place
  */
 async function loadListening(
   module: LocatedModule,
   takeover: ListenTakeover,
-  clock: Clock = systemClock,
+  { clock = systemClock, childServers }: HostedOptions,
 ): Promise<Hosted> {
   // As with `node FILE`: many modules start their server only as the main module.
   const imported = importModule(module, 'main')
   // It may await at its top that it listens, which it does when it is served.
-  const namespace = await Promise.race([imported, takeover.taken.then(nextTurn)])
+  const elsewhere = module.name === undefined && childServers ? childServers.found : new Promise<never>(() => {})
+  // It goes on, served elsewhere.
+  elsewhere.catch(() => imported.catch(throwUncaught))
+  const namespace = await Promise.race([imported, takeover.taken.then(nextTurn), elsewhere])
   if (!namespace) imported.catch(throwUncaught)
   if (module.name !== undefined) {
     const { name, value } = pickExport(namespace ?? (await imported), module, NAME)
@@ -122,17 +130,19 @@ async function loadListening(
   if (!isOptional) takeover.settle(clock)
   const late = meansToListen(module.file) ? LISTEN_WAIT : LATE_LISTEN
   const wait = isOptional ? (takeover.patienceOf(exported) ?? late) : LISTEN_WAIT
-  const server = await within(takeover.taken, wait, clock)
+  const listens = isOptional ? takeover.taken : Promise.race([takeover.taken, elsewhere])
+  const server = await within(listens, wait, clock)
   if (typeof server === 'object' || takeover.substitute(hosted && exported)) return listened(takeover)
   if (isOptional) return hosted
   const waited = server === 'late' ? `within ${wait / 1000} s` : 'before the event loop was empty'
   const what = hosted ? '' : 'exports nothing to serve, and '
   const why = unservable ? ` (${unservable.message})` : ''
   const where = isNamed ? ` on --app-port ${takeover.wanted?.value}` : ''
+  const advice = childServers?.advice ?? ''
   const instead = takeover.others.length === 0 ? '' : `; it listens on ${takeover.others.join(', ')}`
   throw new LoadError(
     'NEVER_LISTENED',
-    `${module.shown} ${what}did not call listen() of an http.Server${where} ${waited}${instead}${why}; servers of other modules than node:http, and of child processes, are not taken over`,
+    `${module.shown} ${what}did not call listen() of an http.Server${where} ${waited}${instead}${why}; servers of other modules than node:http are not taken over${advice}`,
   )
 }
 

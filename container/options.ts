@@ -41,6 +41,13 @@ const ownOptions = {
       'The port of the server to serve, as passed to listen(), when the module starts several servers. The other servers listen on their own ports.',
     unset: 'the environment variable PORT, else the first server',
   },
+  passToChild: {
+    kind: 'flag',
+    hidden: true,
+    default: false,
+    sentence:
+      'Report where a child process of the application listens instead of refusing to serve it; given by the process that passes requests on.',
+  },
   fetchClasses: {
     kind: 'choice',
     choices: ['light', 'platform'],

@@ -32,7 +32,9 @@ import { TrustedPeers, UNIX_PEER } from '../protocol/peers.ts'
 import { serveUwsgi, type UwsgiConnection, type UwsgiOptions } from '../protocol/uwsgi/gateway.ts'
 import type { ServedWire } from './accept.ts'
 import { Doorman } from './doorman.ts'
+import { ChildApplication, endGroupWithSupervisor } from './child-application.ts'
 import type { AskedAddress } from './interfaces/adopted-server.ts'
+import { ChildListensError } from './interfaces/child-servers.ts'
 import { type ContainerLifetime, loadTenant, Tenant } from './interfaces/tenant.ts'
 import { Joiner, type JoinOptions } from './join.ts'
 import { Links } from './links.ts'
@@ -59,8 +61,10 @@ export interface ContainerEnvironment {
 }
 
 export interface RunningContainer {
-  /** Where it listens, with the ports that the system chose. */
+  /** Where it listens, with the ports that the system chose; `http`: where an application listens that is not served here. */
   readonly addresses: readonly Address[]
+  /** The process ends when its event loop is empty. */
+  readonly endsItself?: boolean
   /**
    * Takes nothing new, finishes what runs within the drain timeout, and aborts what is left. Resolves when all is closed; the
    * second call waits for the same.
@@ -94,7 +98,9 @@ export async function serveContainer(
 ): Promise<RunningContainer> {
   const token = readToken(options)
   checkSecrets(options, token)
+  if (options.passToChild) endGroupWithSupervisor()
   const tenant = environment.tenant ?? (await tenantOf(options, environment))
+  if (tenant instanceof ChildApplication) return tenant
   const middleware = [environment.middleware, await loadMiddleware(options.middleware)].filter(
     (one) => one !== undefined,
   )
@@ -105,11 +111,20 @@ export async function serveContainer(
   return container
 }
 
-/** What is to be served. */
-function tenantOf(options: ContainerOptions, environment: ContainerEnvironment): Tenant | Promise<Tenant> {
+/** What is to be served, here or by a child process. */
+async function tenantOf(
+  options: ContainerOptions,
+  environment: ContainerEnvironment,
+): Promise<Tenant | ChildApplication> {
   const { application } = environment
-  if (!application) return loadTenant(options, environment)
-  return new Tenant({ what: 'an application', interface: 'wsgi', application }, environment)
+  if (application) return new Tenant({ what: 'an application', interface: 'wsgi', application }, environment)
+  try {
+    return await loadTenant(options, environment)
+  } catch (error) {
+    if (!(error instanceof ChildListensError) || !options.passToChild) throw error
+    const { log, clock, lifetime } = environment
+    return new ChildApplication(error, { log, clock, drainTimeout: options.drainTimeout, lifetime })
+  }
 }
 
 class Container implements RunningContainer {

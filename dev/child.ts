@@ -5,6 +5,7 @@
 
 import { type ChildProcess, spawn } from 'node:child_process'
 import { NOT_STARTED, started } from '../children.ts'
+import { signalGroup } from '../process-group.ts'
 import type { Address } from '../protocol/address.ts'
 import type { ReadyMessage } from '../run.ts'
 import type { Child, ChildExit } from '../supervise.ts'
@@ -87,10 +88,6 @@ export class DevChild implements Child<readonly Address[]> {
   #killGroup(signal: NodeJS.Signals): void {
     const pid = this.#process?.pid
     if (pid === undefined) return
-    try {
-      process.kill(-pid, signal)
-    } catch {
-      // Nobody is left.
-    }
+    signalGroup(pid, signal)
   }
 }

@@ -25,6 +25,7 @@ export type LoadErrorCode =
   | 'NOT_A_FUNCTION' // the export is none, or nothing else that was expected
   | 'NEVER_LISTENED' // a module that was to start a server started none
   | 'UNSERVABLE' // a module started a server that cannot be served here
+  | 'CHILD_LISTENS' // a module started a process that listens in its place
 
 /** What was asked for could not be loaded. The message is for whoever started the process, and is one or two lines. */
 export class LoadError extends Error {

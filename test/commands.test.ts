@@ -148,8 +148,16 @@ test('the pair’s processes get their own share of the command line, and addres
   const argv = ['app.ts', '--listen=:1', '--listen', ':2', '--slots=5', '--timeout=1s', '--head-limit', '8KiB']
   const { given, values } = parseOptions(upOptions, argv)
   const container = containerArguments(given, values.module, '/run/s')
-  const proxy = proxyArguments(given, '/run/s')
-  assert.deepEqual(container, ['container', '--listen=unix:/run/s', '--slots=5', '--head-limit=8KiB', '--', 'app.ts'])
+  const proxy = proxyArguments(given, { kind: 'unix', path: '/run/s' })
+  assert.deepEqual(container, [
+    'container',
+    '--listen=unix:/run/s',
+    '--pass-to-child',
+    '--slots=5',
+    '--head-limit=8KiB',
+    '--',
+    'app.ts',
+  ])
   assert.deepEqual(proxy, [
     'proxy',
     '--upstream=unix:/run/s',
@@ -174,11 +182,19 @@ test('the application’s arguments reach only the container of a pair, unchange
   ])
   const own = ['start', '--slots=1', '--', 'a,b']
   const container = containerArguments(given, values.module, '/run/s')
-  assert.deepEqual(container, ['container', '--listen=unix:/run/s', '--app-port=3000', '--', 'app.ts', ...own])
+  assert.deepEqual(container, [
+    'container',
+    '--listen=unix:/run/s',
+    '--pass-to-child',
+    '--app-port=3000',
+    '--',
+    'app.ts',
+    ...own,
+  ])
   assert.deepEqual(parseOptions(containerOptions, container.slice(1)).values.arguments, own)
   const dev = devContainerArguments(given, values.module, '/run/s')
   assert.deepEqual(parseOptions(containerOptions, dev).values.arguments, own)
-  assert.deepEqual(proxyArguments(given, '/run/s'), ['proxy', '--upstream=unix:/run/s'])
+  assert.deepEqual(proxyArguments(given, { kind: 'unix', path: '/run/s' }), ['proxy', '--upstream=unix:/run/s'])
 })
 
 test('addresses meant for containers and proxies elsewhere do not reach the pair', () => {

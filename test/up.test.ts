@@ -52,7 +52,7 @@ test('one friendly line with the URL comes once both processes serve, over a dir
       assert.equal(statSync(`${directory}/${name}`).mode & 0o777, 0o700)
       const said = child.log.map((line) => String(line['msg'])).filter((message) => message.includes('--'))
       assert.deepEqual(said, [
-        `container --listen=unix:${directory}/${name}/container.sock -- app.ts clean`,
+        `container --listen=unix:${directory}/${name}/container.sock --pass-to-child -- app.ts clean`,
         `proxy --upstream=unix:${directory}/${name}/container.sock --listen=:4711 clean`,
       ])
     },
@@ -97,6 +97,17 @@ test('a container that was killed is started again, and the proxy is left alone'
     assert.notEqual(id('container'), container)
     assert.equal(id('proxy'), proxy)
     assert.equal(readies(child, 'proxy'), 1)
+  }))
+
+test('an application that listens in a child process after a restart gets a proxy that sends requests there', () =>
+  withPair('moves', async ({ child, id }) => {
+    await served(child)
+    process.kill(id('container'), 'SIGKILL')
+    await child.until(() => readies(child, 'proxy') === 2)
+    const said = child.log.map((line) => String(line['msg'])).filter((message) => message.startsWith('proxy --'))
+    assert.match(said[0]!, /^proxy --upstream=unix:/)
+    assert.match(said[1]!, /^proxy --upstream=http:\/\/127\.0\.0\.1:4712\/ /)
+    assert.match(child.stderr, /^gantry: app\.ts listens in a child process, at http:\/\/127\.0\.0\.1:4712\//m)
   }))
 
 test('when both are killed at once, both are started again', () =>

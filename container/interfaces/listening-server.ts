@@ -113,6 +113,8 @@ export class ListenTakeover {
   #isSubstitute = false
   readonly #all: Map<NetServer, { readonly adopted: AdoptedServer; asked: AskedAddress }> = new Map()
   readonly #candidates: Candidate[] = []
+  /** Servers that asked to listen by themselves before one was served. */
+  readonly #independent: Set<NetServer> = new Set()
   #clock: Clock | undefined
   readonly #timers: Timer[] = []
   #addresses: readonly Address[] | undefined
@@ -143,6 +145,14 @@ export class ListenTakeover {
   /** Ports and paths of servers that listen by themselves and might have been the intended ones. */
   get others(): (number | string)[] {
     return this.#candidates.map(({ asked }) => asked.path ?? asked.port)
+  }
+
+  /** Whether a server of this process listens on `port` by itself, before one is served. */
+  binds(port: number): boolean {
+    return [...this.#independent].some((server) => {
+      const address = server.address()
+      return typeof address === 'object' && address?.port === port
+    })
   }
 
   set closed(callback: () => void) {
@@ -245,6 +255,7 @@ export class ListenTakeover {
       case 'independent':
         if (kind === 'http') this.#mentionOnceBound(candidate)
     }
+    if (!this.#first) this.#independent.add(server)
     return listenNative.apply(server, given)
   }
 

@@ -11,6 +11,7 @@ import { installLightFetch } from '../../protocol/fetch/light.ts'
 import type { Logger } from '../../protocol/log.ts'
 import { loadHosted } from '../load-application.ts'
 import { AdoptedServer, type AskedAddress } from './adopted-server.ts'
+import { ChildListensError, ChildServers } from './child-servers.ts'
 import { activeResources, type Duty, HeldExit, idle } from './held-exit.ts'
 import type { Hosted, InterfaceName } from './interface.ts'
 import { ListenTakeover, type WantedPort, wantedPort } from './listening-server.ts'
@@ -32,6 +33,8 @@ export interface TenantOptions {
   readonly arguments?: readonly string[] | undefined
   /** The port that the application's own server asks for. */
   readonly appPort?: number | undefined
+  /** A child process that listens may do so: the ChildListensError that says where is for a caller who passes requests on. */
+  readonly passToChild?: boolean | undefined
   /** What fetch handlers are given, in a process of the container's own. `light` unless told. */
   readonly fetchClasses?: 'light' | 'platform' | undefined
 }
@@ -191,25 +194,28 @@ export class Tenant {
 
 /**
  * Loads what is to be served. In a process of its own, `--interface node` takes over the server that the module starts, and shutdown code of
- * whatever framework waits for the drain.
+ * whatever framework waits for the drain. Of an application that is not served, no child process stays.
  *
- * @throws LoadError
+ * @throws LoadError, ChildListensError
  */
 export async function loadTenant(options: TenantOptions, environment: TenantEnvironment): Promise<Tenant> {
   const { lifetime, log } = environment
   const held = lifetime && new HeldExit(() => lifetime.stopping, log).install()
   const wanted = wantedPort(options.appPort, process.env)
   const takeover = lifetime && options.interface === 'node' ? new ListenTakeover(log, wanted).install() : undefined
+  const childServers = takeover && (await childServersOf(takeover, environment))
   const isLight = lifetime !== undefined && options.fetchClasses !== 'platform'
   if (isLight && options.interface === 'fetch') installLightFetch()
   try {
     const hosted = await loadHosted(options.module, {
       interface: options.interface,
       takeover,
+      childServers,
       clock: environment.clock,
       log,
       arguments: lifetime && (options.arguments ?? []),
     })
+    childServers?.close()
     // Now that it has said what it is: handlers look up `Response` when they run.
     if (isLight && hosted.interface === 'fetch') installLightFetch()
     // Who wrote to the contract knows of the container.
@@ -219,8 +225,20 @@ export async function loadTenant(options: TenantOptions, environment: TenantEnvi
     if (options.interface === undefined) tenant.wrap((application) => suspecting(application, options.module))
     return tenant
   } catch (error) {
-    held?.restore()
     takeover?.restore()
+    if (error instanceof ChildListensError && options.passToChild) {
+      error.held = held
+      throw error
+    }
+    held?.restore()
+    await childServers?.end()
     throw error
   }
+}
+
+function childServersOf(takeover: ListenTakeover, { log, clock }: TenantEnvironment): Promise<ChildServers> {
+  const value = takeover.wanted?.value
+  // A Unix socket is not looked for.
+  const port = typeof value === 'number' ? value : undefined
+  return new ChildServers({ log, clock, port, isOwn: (one) => takeover.binds(one) }).start()
 }

@@ -1,0 +1,90 @@
+/**
+ * An application that listens in a child process, as a container's process runs it for `gantry up`: nothing is served here, requests reach the
+ * child over HTTP. The process starts, stops and ends as `node FILE` would.
+ */
+
+import type { HttpAddress } from '../protocol/address.ts'
+import { type Clock, systemClock } from '../protocol/clock.ts'
+import type { Logger } from '../protocol/log.ts'
+import type { ChildListensError, ChildServers } from './interfaces/child-servers.ts'
+import { type Duty, type HeldExit, idle } from './interfaces/held-exit.ts'
+
+export interface ChildApplicationOptions {
+  readonly log: Logger
+  readonly clock?: Clock | undefined
+  /** Milliseconds. */
+  readonly drainTimeout: number
+  /** Of the process. Its duty begins with the drain: until then the process ends as that of a launcher does. */
+  readonly lifetime?: { readonly duty: Duty } | undefined
+}
+
+export class ChildApplication {
+  readonly addresses: readonly [HttpAddress]
+  /** The process ends when its event loop is empty, as that of a launcher does whose child has ended. */
+  readonly endsItself: true = true
+  readonly #servers: ChildServers
+  readonly #held: HeldExit | undefined
+  readonly #options: ChildApplicationOptions
+  #draining: Promise<void> | undefined
+
+  constructor({ url, servers, held }: ChildListensError, options: ChildApplicationOptions) {
+    this.addresses = [{ kind: 'http', url }]
+    this.#servers = servers
+    this.#held = held
+    this.#options = options
+  }
+
+  /**
+   * Resolves when the application has ended. A handler of SIGTERM in the module ends the child processes as it wants; without one they get
+   * SIGTERM too, as a service manager would send it to every process of the service.
+   */
+  drain(): Promise<void> {
+    this.#draining ??= this.#drain()
+    return this.#draining
+  }
+
+  inspect(): string {
+    return `<ChildApplication ${this.addresses[0].url} ${this.#servers.alive.length} child processes>`
+  }
+
+  async #drain(): Promise<void> {
+    const held = this.#held
+    const { log, clock = systemClock, drainTimeout, lifetime } = this.#options
+    if (held?.wasAsked) return
+    const late = Promise.withResolvers<void>()
+    const timer = clock.after(drainTimeout, () => {
+      log.warn(
+        { children: this.#servers.alive.map(({ pid }) => pid) },
+        'the drain timeout has passed: child processes are ended',
+      )
+      late.resolve()
+    })
+    const waits: Promise<void>[] = [late.promise]
+    const nothingLeft = lifetime && idle(lifetime.duty)
+    if (nothingLeft) waits.push(nothingLeft.reached)
+    if (held?.isHandled) waits.push(held.asked())
+    else {
+      for (const child of this.#servers.alive) child.kill('SIGTERM')
+      waits.push(this.#servers.ended())
+    }
+    await Promise.race(waits)
+    nothingLeft?.cancel()
+    timer.cancel()
+    if (!held?.wasAsked) await this.#servers.end()
+  }
+}
+
+/**
+ * Ends what this process started, when its supervisor is gone and cannot do so: it was killed. The supervisor made this process the leader of a
+ * process group; this process is in that group too, and its end is all that is left to do.
+ */
+export function endGroupWithSupervisor(): void {
+  process.once('exit', () => {
+    if (process.connected) return
+    try {
+      process.kill(-process.pid, 'SIGKILL')
+    } catch {
+      // It leads no group: it was not started by a supervisor.
+    }
+  })
+}

@@ -1,0 +1,40 @@
+/** The processes of this system as Linux lists them in /proc (proc_pid_stat(5)); other systems have no such files. */
+
+import { readdirSync, readFileSync } from 'node:fs'
+
+export interface ProcessEntry {
+  readonly pid: number
+  readonly parent: number
+  readonly group: number
+  /** It has ended, and its parent has not asked how. */
+  readonly isZombie: boolean
+}
+
+/** @returns undefined where the system has no such list */
+export function processTable(): ProcessEntry[] | undefined {
+  if (process.platform !== 'linux') return undefined
+  try {
+    return readdirSync('/proc').flatMap((name) => (/^\d+$/.test(name) ? (entryOf(name) ?? []) : []))
+  } catch {
+    return undefined
+  }
+}
+
+function entryOf(pid: string): ProcessEntry | undefined {
+  const text = unlessGone(() => readFileSync(`/proc/${pid}/stat`, 'latin1'))
+  if (text === undefined) return undefined
+  // The second field is the program's name in parentheses, and may hold any character.
+  const [state, parent, group] = text.slice(text.lastIndexOf(')') + 2).split(' ')
+  return { pid: Number(pid), parent: Number(parent), group: Number(group), isZombie: state === 'Z' }
+}
+
+/** What `read` returns; undefined when the process or file is gone: processes end while this reads. */
+export function unlessGone<T>(read: () => T): T | undefined {
+  try {
+    return read()
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    if (code === 'ENOENT' || code === 'ESRCH') return undefined
+    throw error
+  }
+}
