@@ -139,7 +139,7 @@ export class Links {
         onClosed: (error) => {
           const proxy = nameOf(link.peer)
           if (ready) log.info({ proxy, address, error: error?.message }, 'the link to a proxy is closed')
-          else if (!dialled && error && this.#failing.say(peer)) {
+          else if (!dialled && error && this.#failing.say(peer, error.message)) {
             log.warn({ address, error: error.message }, 'a link was closed before it was ready')
           }
           events?.onClosed(error)

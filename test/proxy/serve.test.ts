@@ -193,6 +193,31 @@ suite('a proxy', () => {
     assert.deepEqual([stranger.runs.size, liar.runs.size], [0, 0])
   })
 
+  test('logs each reason why a container of one host does not join, and once', async () => {
+    const token = 'a secret of some length'
+    const served = await Served.start(['--join-listen', '127.0.0.1:0'], {}, token)
+    const address = { host: '127.0.0.1', port: served.joinPort }
+    for (const options of [undefined, { token: 'another secret' }, undefined, { token: 'a third secret' }]) {
+      const stranger = container(named('stranger'), options)
+      stranger.join(address)
+      await until(() => stranger.streams.length === 0)
+    }
+    await until(() => served.proxy.pool.members.length === 0)
+    const lines = served.log.lines.filter(({ level }) => level === 'warn')
+    assert.deepEqual(
+      new Set(lines.map(({ message }) => message)),
+      new Set(["a container's connection was closed before it had joined"]),
+    )
+    for (const { fields } of lines) assert.match(String(fields['address']), /^127\.0\.0\.1:\d+$/)
+    assert.deepEqual(
+      lines.map(({ fields }) => fields['error']),
+      [
+        'the proxy requires a token, and the container has none; give both the same --token-file or GANTRY_TOKEN',
+        'the peer does not hold the same token; give both the same --token-file or GANTRY_TOKEN',
+      ],
+    )
+  })
+
   test('passes requests to a server that speaks HTTP', async () => {
     const server = createHttpServer((req, res) => {
       req.pipe(res.writeHead(200, { 'x-for': req.headers['x-forwarded-for'] }))
