@@ -77,6 +77,13 @@ export class Links {
     return ready
   }
 
+  /** Upgraded streams on all links. */
+  get upgraded(): number {
+    let upgraded = 0
+    for (const link of this.#links) upgraded += link.upgraded
+    return upgraded
+  }
+
   /** GOAWAY on every link, and on those that become ready from here on. */
   drain(): void {
     this.#draining = true

@@ -1,8 +1,9 @@
 /** A proxy as it is served: over sockets, from options to the last link. */
 
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
 import { createServer as createHttpServer } from 'node:http'
-import { type AddressInfo, createServer } from 'node:net'
+import { type AddressInfo, connect, createServer } from 'node:net'
 import { join } from 'node:path'
 import { after, suite, test } from 'node:test'
 import type { TcpAddress } from '../../protocol/address.ts'
@@ -410,6 +411,28 @@ suite('a proxy that drains', () => {
       assert.equal(answer.complete, false)
       assert.equal(((await aborted.promise) as { code: string }).code, 'DRAIN_TIMEOUT')
       assert.equal(served.log.messages('warn').length, 1)
+      const [line] = served.log.lines.filter(({ level }) => level === 'warn')
+      assert.deepEqual(line?.fields, { connections: 1, upgraded: 0 })
+    }))
+
+  test('counts the upgraded streams that its timeout finds', () =>
+    withDirectory(async (directory) => {
+      const path = join(directory, 'app.sock')
+      await container((environ, start) => {
+        start('101 Switching Protocols', [['Upgrade', 'echo']])
+        const raw = environ.gantry.upgrade()
+        raw.pipe(raw)
+        return []
+      }).listen({ path })
+      const served = await Served.start(['--upstream', `unix:${path}`, '--drain-timeout', '50ms'])
+      const socket = connect(served.port, '127.0.0.1')
+      socket.on('error', () => {})
+      socket.write('GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n')
+      assert.match(String((await once(socket, 'data'))[0]), /^HTTP\/1\.1 101 /)
+      await served.proxy.drain()
+      const [line] = served.log.lines.filter(({ level }) => level === 'warn')
+      assert.deepEqual(line?.fields, { connections: 1, upgraded: 1 })
+      socket.destroy()
     }))
 
   test('gives its address free', async () => {
