@@ -10,6 +10,7 @@ import type { Application, Body, Environ, StartResponse } from '../protocol/appl
 import { backoff } from '../protocol/backoff.ts'
 import { type Clock, Deadlines } from '../protocol/clock.ts'
 import type { HttpError } from '../protocol/errors.ts'
+import type { Identity } from '../protocol/frames/hello.ts'
 import type { Logger } from '../protocol/log.ts'
 import { type Candidate, type Choice, choose, pick } from './choose.ts'
 import { Queue } from './queue.ts'
@@ -313,9 +314,28 @@ export class Pool implements RequestHost {
     if (busy || unborn) this.#log.debug(fields, `container is ${to}`)
     else {
       if (from === 'connecting') this.counters.joined++
-      this.#log.info({ ...fields, pool: this.inspect() }, `container is ${to === 'full' ? 'ready' : to}`)
+      this.#tell(member, { ...fields, pool: this.inspect() })
     }
     if (to === 'closed' && this.members.length === 0) this.#onEmpty?.()
+  }
+
+  #tell({ upstream }: Member, fields: { from: MemberState; to: MemberState; pool: string }): void {
+    const { from, to } = fields
+    const { failure, closing } = upstream
+    // A process that dialled twice and has closed one of the two connections is there as before.
+    if (to === 'closed' && from !== 'draining' && failure && !this.#reaches(upstream.peer))
+      this.#log.warn({ ...fields, error: failure.message }, 'container is lost')
+    else if (to === 'draining' && closing !== undefined)
+      this.#log.info({ ...fields, reason: closing }, 'the proxy drains its connection to the container')
+    else this.#log.info(fields, `container is ${to === 'full' ? 'ready' : to}`)
+  }
+
+  /** Whether a member is the same process as `peer`. */
+  #reaches(peer: Identity | undefined): boolean {
+    if (!peer?.id) return false
+    return [...this.#members.ready, ...this.#members.full].some(({ upstream: { peer: other } }) => {
+      return other?.id === peer.id && other.worker === peer.worker && other.instance === peer.instance
+    })
   }
 
   /** Gives free slots to whoever has waited longest. */

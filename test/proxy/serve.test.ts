@@ -194,6 +194,59 @@ suite('a proxy', () => {
     assert.deepEqual([stranger.runs.size, liar.runs.size], [0, 0])
   })
 
+  test('tells a container that is lost from one that drains, and says when it is the proxy that drains', async () => {
+    const served = await Served.start(['--join-listen', '127.0.0.1:0'])
+    const address = { host: '127.0.0.1', port: served.joinPort }
+    const gone = () => until(() => served.proxy.pool.members.length === 0)
+    const told = () =>
+      served.log.lines.splice(0).flatMap(({ level, message }) => (level === 'debug' ? [] : [[level, message]]))
+    const killed = container(named('killed'))
+    killed.join(address)
+    await served.ready(1)
+    await killed.kill()
+    await gone()
+    assert.deepEqual(told(), [
+      ['info', 'container is ready'],
+      ['warn', 'container is lost'],
+    ])
+    const drained = container(named('drained'))
+    drained.join(address)
+    await served.ready(1)
+    drained.drain()
+    await gone()
+    assert.deepEqual(told(), [
+      ['info', 'container is ready'],
+      ['info', 'container is draining'],
+      ['info', 'container is closed'],
+    ])
+    container(named('left')).join(address)
+    await served.ready(1)
+    await served.proxy.drain()
+    assert.deepEqual(told(), [
+      ['info', 'container is ready'],
+      ['info', 'the proxy drains its connection to the container'],
+      ['info', 'container is closed'],
+    ])
+  })
+
+  test('accuses no container of which one of two connections is closed', async () => {
+    const served = await Served.start(['--join-listen', '127.0.0.1:0'])
+    const address = { host: '127.0.0.1', port: served.joinPort }
+    const twice = container(named('twice'))
+    twice.join(address)
+    await served.ready(1)
+    // As by a container whose proxy was stopped for a while.
+    const second = twice.join(address)
+    await until(() => served.proxy.pool.members.length === 2 && served.proxy.pool.count('connecting') === 0)
+    second.destroy()
+    await until(() => served.proxy.pool.members.length === 1)
+    await served.ready(1)
+    const answer = await (await served.client()).fetch({ target: '/' })
+    assert.equal(String(answer.body), 'twice')
+    assert.deepEqual(served.log.messages('warn'), [])
+    assert.equal(served.log.messages('info').filter((message) => message === 'container is closed').length, 1)
+  })
+
   test('logs each reason why a container of one host does not join, and once', async () => {
     const token = 'a secret of some length'
     const served = await Served.start(['--join-listen', '127.0.0.1:0'], {}, token)
