@@ -734,6 +734,25 @@ suite('members', () => {
     assert.deepEqual(scene.log.messages('warn'), ['container is lost'])
   })
 
+  test('with one id and two instances are named in one warning, and one that has no grant is not', () => {
+    const scene = new Scene()
+    const join = (name: string, instance: string, grant: number = 10): FakeUpstream => {
+      const upstream = new FakeUpstream(name, grant)
+      upstream.peer = { id: 'app', instance, worker: 0, workers: 1, slots: 10, limits: {} }
+      scene.pool.add(upstream)
+      return upstream.become('ready')
+    }
+    const warnings = () => scene.log.lines.filter(({ level }) => level === 'warn').map(({ fields }) => fields)
+    const silent = join('silent', '01', 0)
+    join('first', '02')
+    join('first again', '02')
+    silent.become('closed')
+    assert.deepEqual(warnings(), [])
+    join('second', '03')
+    join('third', '04')
+    assert.deepEqual(warnings(), [{ id: 'app', members: ['first', 'second'] }])
+  })
+
   test('that become full and free at each request are not logged', () => {
     const scene = new Scene()
     const a = scene.member('a', 1)
