@@ -31,7 +31,7 @@ export function childOf(start: () => ChildProcess, onError: (error: Error) => vo
   const kill = (signal: Parameters<Child<unknown>['kill']>[0]): void => {
     child.kill(signal)
     // A stopped process (SIGSTOP, a debugger) handles no signal until it continues (systemd.kill(5) sends SIGCONT too).
-    if (signal === 'SIGTERM') child.kill('SIGCONT')
+    if (signal !== 'SIGKILL') child.kill('SIGCONT')
   }
   return { ready: ready.promise, exited: exited.promise, last: last.promise, kill }
 }

@@ -22,7 +22,11 @@ export async function askHealth({ healthListen: address, live, timeout }: Health
   try {
     const { status, text } = await ask(address, path, timeout)
     const good = status >= 200 && status < 300
-    return { good, says: `${printAddress(address)} ${status} ${text.split('\n', 1)[0]?.trim()}`.trim() }
+    const line = text.split('\n', 1)[0]?.trim() ?? ''
+    // A URL may lead to a health check of the user's own, which says what it likes.
+    const strange = !good && address.kind !== 'http' && !line.startsWith('{')
+    const says = strange ? 'this is not a health address; give the address of --health-listen' : line
+    return { good, says: `${printAddress(address)} ${status} ${says}`.trim() }
   } catch (error) {
     return { good: false, says: `${printAddress(address)} ${messageOf(error)}` }
   }

@@ -5,6 +5,7 @@
 
 import { backoff } from './protocol/backoff.ts'
 import type { Clock, Timer } from './protocol/clock.ts'
+import type { StopSignal } from './signals.ts'
 
 export interface ChildExit {
   /** Null if there is a `signal`, or if the child could not be started. */
@@ -20,7 +21,7 @@ export interface Child<Ready> {
   readonly exited: Promise<ChildExit>
   /** Of a child that reports it while it drains: resolves when no request can reach it any more. */
   readonly last?: Promise<void>
-  kill(signal: 'SIGTERM' | 'SIGINT' | 'SIGKILL'): void
+  kill(signal: StopSignal | 'SIGKILL'): void
 }
 
 export interface SuperviseOptions<Ready> {
@@ -77,9 +78,10 @@ export class Supervised<Ready> {
    * Asks the child to drain. No new child is started.
    *
    * @param grace milliseconds until the child is killed; Infinity: never
+   * @param signal what asks it: an application may have a handler for one of them alone
    * @returns how the child ended; undefined if there was no child, or if even SIGKILL does not end it
    */
-  async stop(grace: number): Promise<ChildExit | undefined> {
+  async stop(grace: number, signal: StopSignal = 'SIGTERM'): Promise<ChildExit | undefined> {
     this.#stopping = true
     this.#timer?.cancel()
     const child = this.#child
@@ -91,7 +93,7 @@ export class Supervised<Ready> {
       child.kill('SIGKILL')
       timer = clock.after(KILL_MILLISECONDS, () => late.resolve(undefined))
     })
-    child.kill('SIGTERM')
+    child.kill(signal)
     const exit = await Promise.race([child.exited, late.promise])
     timer.cancel()
     return exit

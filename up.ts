@@ -18,7 +18,7 @@ import { type Address, printAddress } from './protocol/address.ts'
 import { systemClock } from './protocol/clock.ts'
 import type { ParsedOptions } from './protocol/options.ts'
 import { guardStandardStreams, writeToStderr } from './protocol/stderr-log.ts'
-import { onStopSignals } from './signals.ts'
+import { onStopSignals, type StopSignal } from './signals.ts'
 import { type Child, Supervised } from './supervise.ts'
 import { childEnvironment, containerArguments, proxyArguments, type upOptions } from './up-options.ts'
 
@@ -81,13 +81,13 @@ export async function up(parsed: ParsedOptions<typeof upOptions>, entry: string)
   })
 
   let stopping = false
-  const stop = async (): Promise<void> => {
+  const stop = async (signal: StopSignal): Promise<void> => {
     stopping = true
     const end = systemClock.now() + values.drainTimeout
     let ended: ReturnType<typeof container.stop> | undefined
-    // The container gets what is left of the drain timeout.
+    // The container gets what is left of the drain timeout, and our own signal: its application may handle SIGINT alone.
     const stopContainer = (): ReturnType<typeof container.stop> =>
-      (ended ??= container.stop(Math.max(0, end - systemClock.now()) + STOP_GRACE_MILLISECONDS))
+      (ended ??= container.stop(Math.max(0, end - systemClock.now()) + STOP_GRACE_MILLISECONDS, signal))
     // Once no request can arrive, the application gets its signal: it may want to close WebSockets and event streams
     // itself.
     void proxy.last.then(stopContainer)
@@ -97,7 +97,7 @@ export async function up(parsed: ParsedOptions<typeof upOptions>, entry: string)
     process.exit(exit?.code ?? 0)
   }
   onStopSignals(process, systemClock, {
-    finish: () => void stop(),
+    finish: (signal) => void stop(signal),
     quit: (code) => {
       proxy.kill()
       container.kill()

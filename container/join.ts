@@ -245,6 +245,8 @@ class Member {
   #readyAt: number | undefined
   /** A failure was logged, and nothing has worked since. */
   #logged = false
+  /** It has worked once. */
+  #joined = false
   #left = false
 
   constructor(address: UnixAddress | TcpAddress, options: JoinOptions, meet: Meet) {
@@ -354,7 +356,9 @@ class Member {
       return false
     }
     this.#alike = 0
-    if (this.#logged) log.info({ proxy: printAddress(this.#address) }, 'a proxy is joined again')
+    if (this.#logged)
+      log.info({ proxy: printAddress(this.#address) }, this.#joined ? 'a proxy is joined again' : 'a proxy is joined')
+    this.#joined = true
     this.#logged = false
     if (who === 'new') return true
     link.drain('the proxy is joined already, at another of its addresses')

@@ -77,6 +77,13 @@ export class Links {
     return ready
   }
 
+  /** Upgraded streams on all links. */
+  get upgraded(): number {
+    let upgraded = 0
+    for (const link of this.#links) upgraded += link.upgraded
+    return upgraded
+  }
+
   /** GOAWAY on every link, and on those that become ready from here on. */
   drain(): void {
     this.#draining = true
@@ -139,7 +146,7 @@ export class Links {
         onClosed: (error) => {
           const proxy = nameOf(link.peer)
           if (ready) log.info({ proxy, address, error: error?.message }, 'the link to a proxy is closed')
-          else if (!dialled && error && this.#failing.say(peer)) {
+          else if (!dialled && error && this.#failing.say(peer, error.message)) {
             log.warn({ address, error: error.message }, 'a link was closed before it was ready')
           }
           events?.onClosed(error)

@@ -389,7 +389,12 @@ class Container implements RunningContainer {
       return
     }
     this.#log.warn(
-      { requests: this.#slots.running, connections: this.#connections.size, links: this.#links.size },
+      {
+        requests: this.#slots.running,
+        upgraded: this.#upgradedStreams,
+        connections: this.#connections.size,
+        links: this.#links.size,
+      },
       'the drain timeout has passed: what still runs is aborted',
     )
     const error = new AbortError('DRAIN_TIMEOUT', 'the container had to stop')
@@ -424,6 +429,12 @@ class Container implements RunningContainer {
       }
       if (Number.isFinite(timeout)) timer = this.#clock.after(timeout, () => resolve(false))
     })
+  }
+
+  /** WebSockets and the like, on the port and over links: they hold no slot, and keep a drain all the same. */
+  get #upgradedStreams(): number {
+    const direct = [...this.#connections].filter((connection) => 'upgraded' in connection && connection.upgraded)
+    return direct.length + this.#links.upgraded
   }
 
   get #isEmpty(): boolean {

@@ -8,6 +8,7 @@ import { NOT_STARTED, started } from '../children.ts'
 import { signalGroup } from '../process-group.ts'
 import type { Address } from '../protocol/address.ts'
 import type { ReadyMessage } from '../run.ts'
+import type { StopSignal } from '../signals.ts'
 import type { Child, ChildExit } from '../supervise.ts'
 import type { FailedMessage, Failure, ImportsMessage } from './messages.ts'
 
@@ -75,12 +76,12 @@ export class DevChild implements Child<readonly Address[]> {
     })
   }
 
-  kill(signal: 'SIGTERM' | 'SIGINT' | 'SIGKILL'): void {
+  kill(signal: StopSignal | 'SIGKILL'): void {
     if (signal === 'SIGKILL') this.#killGroup(signal)
     else {
       this.#process?.kill(signal)
       // See children.ts.
-      if (signal === 'SIGTERM') this.#process?.kill('SIGCONT')
+      this.#process?.kill('SIGCONT')
     }
   }
 

@@ -4,19 +4,25 @@
  */
 
 const REMEMBERED = 1_000
+/** Of one key: the text of a fault can be the peer's own, which may send another one each time. */
+const DETAILS = 8
 
 export class SaidOnce {
-  readonly #keys: Set<string> = new Set()
+  readonly #keys: Map<string, Set<string>> = new Map()
 
-  /** True the first time. */
-  say(key: string): boolean {
-    if (this.#keys.has(key)) return false
-    if (this.#keys.size >= REMEMBERED) this.#keys.delete(this.#keys.values().next().value!)
-    this.#keys.add(key)
+  /** True the first time that `key` is given with this `detail`. */
+  say(key: string, detail: string = ''): boolean {
+    let details = this.#keys.get(key)
+    if (details === undefined) {
+      if (this.#keys.size >= REMEMBERED) this.#keys.delete(this.#keys.keys().next().value!)
+      this.#keys.set(key, (details = new Set()))
+    }
+    if (details.has(detail) || details.size >= DETAILS) return false
+    details.add(detail)
     return true
   }
 
-  /** It has changed: the next time counts as the first again. */
+  /** It has changed: the next time counts as the first again, with every detail. */
   forget(key: string): void {
     this.#keys.delete(key)
   }

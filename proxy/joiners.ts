@@ -24,7 +24,7 @@ export function listenForJoiners(address: UnixAddress | TcpAddress, options: Joi
   })
 }
 
-/** @param failing hosts that do not get as far as registering: each is told of once, until it does */
+/** @param failing hosts that do not get as far as registering: each reason is logged once, until it does */
 function join(
   socket: Socket,
   address: UnixAddress | TcpAddress,
@@ -50,8 +50,11 @@ function join(
     },
     onClosed: (error) => {
       // Who never registered is no member, and its failure nobody else's to tell.
-      if (!ready && failing.say(host))
-        options.log.warn({ address: peer, error: error?.message }, 'a connection to join was closed before it had')
+      if (!ready && failing.say(host, error?.message))
+        options.log.warn(
+          { address: peer, error: error?.message },
+          "a container's connection was closed before it had joined",
+        )
     },
   })
   options.pool.add(link)

@@ -10,7 +10,9 @@ import type { Application, Body, Environ, StartResponse } from '../protocol/appl
 import { backoff } from '../protocol/backoff.ts'
 import { type Clock, Deadlines } from '../protocol/clock.ts'
 import type { HttpError } from '../protocol/errors.ts'
+import type { Identity } from '../protocol/frames/hello.ts'
 import type { Logger } from '../protocol/log.ts'
+import { SaidOnce } from '../protocol/said-once.ts'
 import { type Candidate, type Choice, choose, pick } from './choose.ts'
 import { Queue } from './queue.ts'
 import { type Failure, RETRIES } from './replay.ts'
@@ -118,6 +120,8 @@ export class Pool implements RequestHost {
   readonly #queueSize: number
   readonly #queue: Queue<PooledRequest> = new Queue()
   readonly #members: Record<MemberState, Member[]> = { connecting: [], ready: [], full: [], draining: [], closed: [] }
+  /** Ids that were found to be two containers'. */
+  readonly #alike: SaidOnce = new SaidOnce()
   #arrivals = 0
   #dispatching = false
   /** The length of the queue as members were last told, rounded up. */
@@ -312,10 +316,47 @@ export class Pool implements RequestHost {
     // A busy pool's members go from ready to full and back at every request.
     if (busy || unborn) this.#log.debug(fields, `container is ${to}`)
     else {
-      if (from === 'connecting') this.counters.joined++
-      this.#log.info({ ...fields, pool: this.inspect() }, `container is ${to === 'full' ? 'ready' : to}`)
+      if (from === 'connecting') {
+        this.counters.joined++
+        this.#compare(member)
+      }
+      this.#tell(member, { ...fields, pool: this.inspect() })
     }
     if (to === 'closed' && this.members.length === 0) this.#onEmpty?.()
+  }
+
+  #tell({ upstream }: Member, fields: { from: MemberState; to: MemberState; pool: string }): void {
+    const { from, to } = fields
+    const { failure, closing } = upstream
+    // A process that dialled twice and has closed one of the two connections is there as before.
+    if (to === 'closed' && from !== 'draining' && failure && !this.#reaches(upstream.peer))
+      this.#log.warn({ ...fields, error: failure.message }, 'container is lost')
+    else if (to === 'draining' && closing !== undefined)
+      this.#log.info({ ...fields, reason: closing }, 'the proxy drains its connection to the container')
+    else this.#log.info(fields, `container is ${to === 'full' ? 'ready' : to}`)
+  }
+
+  /** Warns, once for each id, of two processes that have the same: links tell them apart, and people who read the log cannot. */
+  #compare({ upstream: { name, peer } }: Member): void {
+    if (!peer?.id || peer.instance === undefined) return
+    const twin = [...this.#members.ready, ...this.#members.full].find(({ grant, upstream: { peer: other } }) => {
+      // One that is silent has no grant: it may be gone, and this one have taken its place.
+      if (grant === 0 || other?.instance === undefined || other.instance === peer.instance) return false
+      return other.id === peer.id && other.worker === peer.worker
+    })
+    if (twin && this.#alike.say(peer.id))
+      this.#log.warn(
+        { id: peer.id, members: [twin.upstream.name, name] },
+        'two containers have the same id: give each its own --id, or their lines in the log cannot be told apart',
+      )
+  }
+
+  /** Whether a member is the same process as `peer`. */
+  #reaches(peer: Identity | undefined): boolean {
+    if (!peer?.id) return false
+    return [...this.#members.ready, ...this.#members.full].some(({ upstream: { peer: other } }) => {
+      return other?.id === peer.id && other.worker === peer.worker && other.instance === peer.instance
+    })
   }
 
   /** Gives free slots to whoever has waited longest. */

@@ -89,7 +89,7 @@ export class PooledRequest implements Waiting, Expirable {
     if (choice === 'wait') this.#wait()
     else if (choice === 'refuse') {
       this.#fail(
-        new HttpError(503, 'QUEUE_FULL', 'No container is free and too many requests wait already.', {
+        new HttpError(503, 'QUEUE_FULL', 'No container is free and too many requests wait already (--queue-size).', {
           headers: [['Retry-After', RETRY_AFTER]],
         }),
       )
@@ -134,9 +134,12 @@ export class PooledRequest implements Waiting, Expirable {
   expire(): void {
     if (this.#phase === 'queued') {
       this.#fail(
-        new HttpError(503, 'QUEUE_TIMEOUT', 'No container became free in time.', {
-          headers: [['Retry-After', RETRY_AFTER]],
-        }),
+        new HttpError(
+          503,
+          'QUEUE_TIMEOUT',
+          `No container became free within ${this.#host.queueTimeout / 1000} s (--queue-timeout).`,
+          { headers: [['Retry-After', RETRY_AFTER]] },
+        ),
       )
       return
     }
@@ -155,7 +158,11 @@ export class PooledRequest implements Waiting, Expirable {
     }
     const attempt = this.#attempt
     this.#fail(
-      new HttpError(504, 'UPSTREAM_TIMEOUT', `The container did not answer within ${this.#host.timeout / 1000} s.`),
+      new HttpError(
+        504,
+        'UPSTREAM_TIMEOUT',
+        `The container did not answer within ${this.#host.timeout / 1000} s (--timeout).`,
+      ),
     )
     attempt?.abort(new AbortError('DEADLINE', 'the response head did not come in time'))
   }

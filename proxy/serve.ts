@@ -306,7 +306,11 @@ class Front implements ExchangeHost {
       if (Number.isFinite(timeout)) timer = this.clock.after(timeout, () => resolve(true))
     })
     if (await Promise.race([empty.then(() => false), late])) {
-      this.log.warn({ connections: this.#connections.size }, 'the drain timeout has passed: what still runs is aborted')
+      const upgraded = [...this.#connections].filter((connection) => connection.upgraded).length
+      this.log.warn(
+        { connections: this.#connections.size, upgraded },
+        'the drain timeout has passed: what still runs is aborted',
+      )
       // The second call aborts the WebSockets that the first one only began to close.
       for (const grace of [GOING_AWAY_GRACE, LINK_GRACE]) {
         this.abort('the proxy had to stop')

@@ -5,6 +5,7 @@
 
 import type { Body, Environ, StartResponse } from '../protocol/application.ts'
 import type { ReplayableBody } from '../protocol/frames/caller.ts'
+import type { Identity } from '../protocol/frames/hello.ts'
 
 export type UpstreamState = 'connecting' | 'ready' | 'draining' | 'closed'
 
@@ -29,6 +30,12 @@ export interface Upstream {
   readonly grant: number
   /** Requests that hold a slot now. */
   readonly inFlight: number
+  /** Who runs there, where that is known. */
+  readonly peer?: Identity | undefined
+  /** Why this side has begun to close it. */
+  readonly closing?: string | undefined
+  /** Why it was closed, if neither side had said that it would be and nothing else logs it. */
+  readonly failure?: Error | undefined
   /** Set by the pool; to be called whenever `state`, `grant` or `inFlight` changed. */
   onChange: () => void
   /** How many slots could be used: in flight and waiting. */

@@ -131,6 +131,23 @@ test('nobody there, and one who says nothing, are not healthy', async () => {
   assert.deepEqual(verdict, { good: false, says: `127.0.0.1:${mute.address.port} no answer within 50 ms` })
 })
 
+test('a server that is no health lane is told from one that is not ready', async () => {
+  const { serving } = await container(
+    (_environ, startResponse) => {
+      startResponse('404 Not Found', [['Content-Type', 'text/html']])
+      return [Buffer.from('<!DOCTYPE html>\n<title>Not Found</title>')]
+    },
+    ['--listen', '127.0.0.1:0'],
+  )
+  const address = serving.container.addresses[0]
+  assert.ok(address?.kind === 'tcp')
+  const name = `127.0.0.1:${address.port}`
+  assert.deepEqual(await ask(name), {
+    good: false,
+    says: `${name} 404 this is not a health address; give the address of --health-listen`,
+  })
+})
+
 test('a URL without a path is asked for /ready, one with a path for that', async () => {
   const { serving } = await container(
     (environ, startResponse) => {

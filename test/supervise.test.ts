@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { setImmediate as turn } from 'node:timers/promises'
+import type { StopSignal } from '../signals.ts'
 import { type Child, type ChildExit, Supervised } from '../supervise.ts'
 import { FakeClock } from './support/clock.ts'
 
@@ -11,7 +12,7 @@ class FakeChild implements Child<string> {
   readonly exited = this.#exited.promise
   readonly signals: string[] = []
 
-  kill(signal: 'SIGTERM' | 'SIGINT' | 'SIGKILL'): void {
+  kill(signal: StopSignal | 'SIGKILL'): void {
     this.signals.push(signal)
   }
 
@@ -193,4 +194,12 @@ test('killing ends the child at once and starts nothing', async () => {
   await children[0]!.end({ code: null, signal: 'SIGKILL' })
   clock.advance(60_000)
   assert.equal(children.length, 1)
+})
+
+test('a child is asked to stop with the signal that is given, once', async () => {
+  const { supervised, children } = await started()
+  const stopped = supervised.stop(1_000, 'SIGINT')
+  await children[0]!.end({ code: 0, signal: null })
+  assert.deepEqual(await stopped, { code: 0, signal: null })
+  assert.deepEqual(children[0]!.signals, ['SIGINT'])
 })

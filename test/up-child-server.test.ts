@@ -71,8 +71,17 @@ async function withCommand(
     await body(child)
   } finally {
     child.process.kill('SIGKILL')
-    for (const pid of forked(child)) if (runs(pid)) process.kill(pid, 'SIGKILL')
+    for (const pid of forked(child)) end(pid)
     await child.exited
+  }
+}
+
+/** The group of a supervisor that was killed ends by itself: the process may be gone already. */
+function end(pid: number): void {
+  try {
+    if (runs(pid)) process.kill(pid, 'SIGKILL')
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error
   }
 }
 

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
-import { existsSync, readdirSync, statSync } from 'node:fs'
+import { existsSync, readdirSync, statSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { test } from 'node:test'
 import { repositoryFile, TestChild } from './support/child.ts'
 import { withDirectory } from './support/directory.ts'
@@ -72,6 +73,55 @@ test('a signal drains the proxy first, then the container, and leaves nothing be
     const ends = child.log.filter((line) => line['msg'] === 'stopped').map((line) => line['name'])
     assert.deepEqual(ends, ['proxy', 'container'])
     assert.deepEqual(readdirSync(directory), [])
+  }))
+
+for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) {
+  test(`${signal} reaches the container once, as it is, and the proxy as SIGTERM`, () =>
+    withPair('', async ({ child }) => {
+      await served(child)
+      child.process.kill(signal)
+      assert.deepEqual(await child.exited, { code: 0, signal: null })
+      const drains = child.log.filter((line) => line['msg'] === 'draining')
+      assert.deepEqual(
+        drains.map((line) => [line['name'], line['reason']]),
+        [
+          ['proxy', 'SIGTERM'],
+          ['container', signal],
+        ],
+      )
+    }))
+}
+
+test('an application that handles SIGINT alone runs its handler on Ctrl-C', () =>
+  withDirectory(async (directory) => {
+    const application = join(directory, 'app.mjs')
+    writeFileSync(
+      application,
+      `import { createServer } from 'node:http'
+      const server = createServer((_req, res) => res.end('hello')).listen(0)
+      process.on('SIGINT', () => {
+        console.error('the application heard SIGINT')
+        server.close(() => process.exit(7))
+      })`,
+    )
+    const child = new TestChild([
+      repositoryFile('gantry.ts'),
+      'up',
+      application,
+      '--interface',
+      'node',
+      '--listen',
+      '127.0.0.1:0',
+    ])
+    try {
+      await child.until(() => /app\.mjs is served at/.test(child.stderr))
+      child.process.kill('SIGINT')
+      // The application's own code: a container that took another signal for "at once" would have 130.
+      assert.deepEqual(await child.exited, { code: 7, signal: null })
+      assert.equal(child.stderr.match(/the application heard SIGINT/g)?.length, 1)
+    } finally {
+      await child.end()
+    }
   }))
 
 test('a second signal ends all at once', () =>

@@ -66,6 +66,8 @@ export class Caller implements LinkOwner, CallOwner, WatchedLink {
   #congested = false
   #inFlight = 0
   #upgraded = 0
+  #closing: string | undefined
+  #failure: Error | undefined
   #lag = 0
   /** Demand: told to the peer, wanted now, the highest since it was last told. */
   #told = 0
@@ -99,6 +101,16 @@ export class Caller implements LinkOwner, CallOwner, WatchedLink {
 
   get state(): CallerState {
     return this.#state
+  }
+
+  /** Why this side has begun to close the link. */
+  get closing(): string | undefined {
+    return this.#closing
+  }
+
+  /** Why the link was closed, if not as both sides had meant it. */
+  get failure(): Error | undefined {
+    return this.#failure
   }
 
   /** Known from `ready` on. */
@@ -210,6 +222,7 @@ export class Caller implements LinkOwner, CallOwner, WatchedLink {
       this.destroy()
       return
     }
+    this.#closing = reason
     this.#connection.goaway(code, reason)
     this.link.schedule()
     this.#drain()
@@ -293,6 +306,7 @@ export class Caller implements LinkOwner, CallOwner, WatchedLink {
 
   closed(error: Error | undefined): void {
     this.#state = 'closed'
+    this.#failure = error
     this.#grant = 0
     this.#demandTimer?.cancel()
     this.#watch?.stop()

@@ -206,8 +206,8 @@ export function matchHellos(ours: Hello, theirs: Hello): void {
     throw new RemoteProtocolError(
       'UNAUTHENTICATED',
       ours.secret
-        ? `the ${ours.role} requires a token, and the ${theirs.role} has none; ${SAME_TOKEN}`
-        : `the ${theirs.role} requires a token, and the ${ours.role} has none; ${SAME_TOKEN}`,
+        ? `the ${PROCESS[ours.role]} requires a token, and the ${PROCESS[theirs.role]} has none; ${SAME_TOKEN}`
+        : `the ${PROCESS[theirs.role]} requires a token, and the ${PROCESS[ours.role]} has none; ${SAME_TOKEN}`,
     )
   }
   if (ours.secret && !ours.dialled && !theirs.dialled) {
@@ -223,6 +223,9 @@ export function matchHellos(ours: Hello, theirs: Hello): void {
 export function agreedFeatures(ours: Hello, theirs: Hello): ReadonlySet<string> {
   return new Set(ours.features.filter((name) => theirs.features.includes(name)))
 }
+
+/** What plays the role, as users know it. */
+const PROCESS: { readonly [R in Role]: string } = { caller: 'proxy', server: 'container' }
 
 /** What to do about it. */
 export const SAME_TOKEN = 'give both the same --token-file or GANTRY_TOKEN'

@@ -87,6 +87,8 @@ export interface ServerLink {
   readonly peer: Identity | undefined
   /** Applications that have not settled, upgraded ones too. */
   readonly active: number
+  /** Upgraded streams (WebSockets, say), which hold no slot. */
+  readonly upgraded: number
   /** A new connection to the proxy's address was refused or timed out: closes the link if it is silent as well. */
   unreachable(): void
   /** GOAWAY: what was taken is finished, then the link closes. */
@@ -208,6 +210,10 @@ class Server implements ServerLink, SlotHolder, LinkOwner, RequestOwner, Watched
     this.#connection.goaway(Goaway.DRAINING, reason)
     this.link.schedule()
     this.#endIfDone()
+  }
+
+  get upgraded(): number {
+    return this.#upgraded.size
   }
 
   goAway(error: AbortError): boolean {

@@ -37,6 +37,8 @@ export interface Http1Connection {
   readonly idle: boolean
   /** Whether an exchange is running. */
   readonly busy: boolean
+  /** Whether it carries an upgraded stream: a WebSocket, say. */
+  readonly upgraded: boolean
   /** For LimitedConnection. */
   readonly waitingSince: number
   dismiss(): boolean
@@ -132,6 +134,10 @@ class Connection implements Http1Connection, StreamOwner, TransportOwner, Exchan
 
   get busy(): boolean {
     return this.#held || this.#stream !== undefined
+  }
+
+  get upgraded(): boolean {
+    return this.#stream?.exchange?.upgraded ?? false
   }
 
   get waitingSince(): number {

@@ -56,6 +56,8 @@ export class FramesUpstream implements Upstream {
   readonly #ends: LinkEnds
   /** The present silence was logged. */
   #logged = false
+  /** It was silent for so long that it is closed, which was logged. */
+  #died = false
   #lastState: UpstreamState = 'connecting'
 
   constructor(stream: Duplex, options: LinkOptions, ends: LinkEnds) {
@@ -102,6 +104,14 @@ export class FramesUpstream implements Upstream {
 
   get peer(): Identity | undefined {
     return this.#caller.peer
+  }
+
+  get closing(): string | undefined {
+    return this.#caller.closing
+  }
+
+  get failure(): Error | undefined {
+    return this.#died ? undefined : this.#caller.failure
   }
 
   demand(slots: number): void {
@@ -163,6 +173,7 @@ export class FramesUpstream implements Upstream {
       this.#logged = false
       this.#log.info({ member }, 'container answers again')
     } else if (life === 'dead') {
+      this.#died = true
       this.#log.warn(
         { member, inFlight: this.inFlight },
         'container is lost: it does not answer on this link, and a second connection was refused, timed out, or showed that this link is broken',

@@ -312,7 +312,7 @@ describe('Joiner', () => {
     }
     assert.deepEqual(world.log.messages('warn'), ['a proxy cannot be joined; trying on'])
     world.connect()
-    assert.deepEqual(world.log.messages('info'), ['a proxy is joined again'])
+    assert.deepEqual(world.log.messages('info'), ['a proxy is joined'])
   })
 
   it('waits between half of that and all of it', async () => {
@@ -443,7 +443,7 @@ describe('Joiner whose proxy is silent', () => {
     await world.pass(20_000)
     assert.match(world.log.messages('warn').join(), /^a connection was accepted and not answered; waiting[^,]*$/)
     world.links[0]!.link.ready('p1')
-    assert.deepEqual(world.log.messages('info'), ['a proxy is joined again'])
+    assert.deepEqual(world.log.messages('info'), ['a proxy is joined'])
   })
 
   it('closes that connection when the proxy answers on the link again', async () => {

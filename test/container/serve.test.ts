@@ -5,14 +5,19 @@ import { connect, createServer, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
+import type { TcpAddress } from '../../protocol/address.ts'
 import type { Application, Environ, Headers } from '../../protocol/application.ts'
 import { CallError } from '../../protocol/frames/caller.ts'
 import { lint } from '../../protocol/lint.ts'
 import { ListenError } from '../../protocol/listen.ts'
-import { OptionError } from '../../protocol/options.ts'
+import { OptionError, parseOptions } from '../../protocol/options.ts'
+import { proxyOptions } from '../../proxy/options.ts'
+import { serveProxy } from '../../proxy/serve.ts'
 import { nginxGet, packet } from '../protocol/uwsgi/support.ts'
 import { fields } from '../support/client.ts'
 import { FakeClock } from '../support/clock.ts'
+import { withDirectory } from '../support/directory.ts'
+import { RecordingLog } from '../support/log.ts'
 import { until } from '../support/until.ts'
 import { Serving, TestProxy } from './serving.ts'
 
@@ -405,6 +410,42 @@ describe('a container that drains', () => {
     clock.advance(10_000)
     await drained
     client.socket.destroy()
+  })
+
+  it('counts upgraded streams where its timeout passes: on its port and over links', async () => {
+    await withDirectory(async (own) => {
+      const application: Application = (environ, start) => {
+        start('101 Switching Protocols', [['Upgrade', 'echo']])
+        const raw = environ.gantry.upgrade()
+        raw.pipe(raw)
+        return []
+      }
+      const path = `unix:${join(own, 'app.sock')}`
+      const serving = await Serving.start(application, ['--listen', path, '--drain-timeout', '50ms'])
+      const { values } = parseOptions(proxyOptions, [
+        '--listen',
+        '127.0.0.1:0',
+        '--upstream',
+        path,
+        '--drain-timeout',
+        '50ms',
+      ])
+      const log = new RecordingLog()
+      const proxy = await serveProxy(values, { log })
+      const { port } = proxy.addresses[0] as TcpAddress
+      const sockets = [await serving.socket(), connect(port, '127.0.0.1'), connect(port, '127.0.0.1')]
+      for (const socket of sockets) {
+        socket.on('error', () => {})
+        socket.write('GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n')
+        assert.match((await once(socket, 'data')).toString(), /^HTTP\/1\.1 101 /)
+      }
+      const line = ({ lines }: RecordingLog) =>
+        lines.find(({ message }) => /drain timeout has passed/.test(message))?.fields
+      await serving.container.drain()
+      assert.deepEqual(line(serving.log), { requests: 0, upgraded: 3, connections: 1, links: 1 })
+      await proxy.drain()
+      for (const socket of sockets) socket.destroy()
+    })
   })
 
   it('closes connections that have said nothing within a moment, and is done then', async () => {

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import { setImmediate as turn } from 'node:timers/promises'
 import { type Connection, Reloader } from '../../dev/reloader.ts'
+import type { StopSignal } from '../../signals.ts'
 import type { Child, ChildExit } from '../../supervise.ts'
 import { FakeClock } from '../support/clock.ts'
 
@@ -20,7 +21,7 @@ class FakeChild implements Child<string> {
     this.name = name
   }
 
-  kill(signal: 'SIGTERM' | 'SIGINT' | 'SIGKILL'): void {
+  kill(signal: StopSignal | 'SIGKILL'): void {
     this.signals.push(signal)
     if (signal === 'SIGKILL' && !this.deaf) this.end(null, signal)
   }

@@ -212,7 +212,7 @@ describe('docker compose up', { skip: withoutEngine(), timeout: 600_000 }, () =>
       const [name = ''] = await project.containers('proxy')
       await until(async () =>
         (await project.log(name)).some(
-          ({ msg, error }) => /closed before it had/.test(String(msg)) && /token|secret/.test(String(error)),
+          ({ msg, error }) => /closed before it had joined/.test(String(msg)) && /token|secret/.test(String(error)),
         ),
       )
     } finally {

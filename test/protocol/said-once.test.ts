@@ -10,6 +10,18 @@ describe('what is said once', () => {
     assert.deepEqual([said.say('a'), said.say('b')], [true, false])
   })
 
+  it('is said once for each detail, and for a few of them only', () => {
+    const said = new SaidOnce()
+    assert.deepEqual(
+      [said.say('a', 'x'), said.say('a', 'x'), said.say('a', 'y'), said.say('b', 'x')],
+      [true, false, true, true],
+    )
+    const more = Array.from({ length: 20 }, (_, at) => said.say('a', `more ${at}`))
+    assert.equal(more.filter(Boolean).length, 6)
+    said.forget('a')
+    assert.deepEqual([said.say('a', 'x'), said.say('a', 'y'), said.say('b', 'x')], [true, true, false])
+  })
+
   it('is forgotten, oldest first, when there is too much of it', () => {
     const said = new SaidOnce()
     for (let at = 0; at < 1_001; at++) said.say(String(at))

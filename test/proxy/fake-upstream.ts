@@ -2,6 +2,7 @@
 
 import type { Body, Environ, StartResponse } from '../../protocol/application.ts'
 import { CallError, type CallErrorCode, type ReplayableBody } from '../../protocol/frames/caller.ts'
+import type { Identity } from '../../protocol/frames/hello.ts'
 import type { Attempt, Upstream, UpstreamState } from '../../proxy/upstream.ts'
 
 export class FakeCall {
@@ -63,6 +64,9 @@ export class FakeUpstream implements Upstream {
   onChange: () => void = () => {}
   readonly calls: FakeCall[] = []
   closed: string | undefined
+  closing: string | undefined
+  failure: Error | undefined
+  peer: Identity | undefined
 
   constructor(name: string, grant: number = 10) {
     this.name = name

@@ -157,6 +157,7 @@ suite('the queue', () => {
     scene.clock.advance(500)
     await turn()
     assert.equal(client.outcome, '503 QUEUE_TIMEOUT')
+    assert.equal((client.error as Error).message, 'No container became free within 1 s (--queue-timeout).')
     assert.deepEqual((client.error as { headers: unknown }).headers, [['Retry-After', '1']])
   })
 
@@ -700,6 +701,56 @@ suite('members', () => {
     a.become('draining')
     a.become('closed')
     assert.deepEqual(scene.log.messages('info'), ['container is ready', 'container is draining', 'container is closed'])
+  })
+
+  test('that are lost are a warning with the reason, and those that drain, or that this side closes, are none', () => {
+    const scene = new Scene()
+    const failure = new Error('the connection was closed')
+    Object.assign(scene.member('lost'), { failure }).become('closed')
+    const [line] = scene.log.lines.filter(({ level }) => level === 'warn')
+    assert.deepEqual(
+      [line?.message, line?.fields['member'], line?.fields['error']],
+      ['container is lost', 'lost', failure.message],
+    )
+    Object.assign(scene.member('drained'), { failure }).become('draining').become('closed')
+    Object.assign(scene.member('left'), { failure, closing: 'the proxy stops' }).become('draining').become('closed')
+    assert.deepEqual(scene.log.messages('warn').length, 1)
+    const ours = scene.log.lines.find(({ message }) => message === 'the proxy drains its connection to the container')
+    assert.deepEqual([ours?.fields['member'], ours?.fields['reason']], ['left', 'the proxy stops'])
+    assert.equal(scene.log.messages('info').filter((message) => message === 'container is draining').length, 1)
+  })
+
+  test('that are reached over another connection are not lost with one of two', () => {
+    const scene = new Scene()
+    const failure = new Error('the connection was closed')
+    const peer = (id: string, instance: string) => ({ id, instance, worker: 0, workers: 1, slots: 10, limits: {} })
+    const [first, second] = [scene.member('a 1'), scene.member('a 2')]
+    Object.assign(scene.member('another'), { peer: peer('a', '02') })
+    Object.assign(first, { failure, peer: peer('a', '01') })
+    Object.assign(second, { failure, peer: peer('a', '01') })
+    second.become('closed')
+    assert.deepEqual(scene.log.messages('warn'), [])
+    first.become('closed')
+    assert.deepEqual(scene.log.messages('warn'), ['container is lost'])
+  })
+
+  test('with one id and two instances are named in one warning, and one that has no grant is not', () => {
+    const scene = new Scene()
+    const join = (name: string, instance: string, grant: number = 10): FakeUpstream => {
+      const upstream = new FakeUpstream(name, grant)
+      upstream.peer = { id: 'app', instance, worker: 0, workers: 1, slots: 10, limits: {} }
+      scene.pool.add(upstream)
+      return upstream.become('ready')
+    }
+    const warnings = () => scene.log.lines.filter(({ level }) => level === 'warn').map(({ fields }) => fields)
+    const silent = join('silent', '01', 0)
+    join('first', '02')
+    join('first again', '02')
+    silent.become('closed')
+    assert.deepEqual(warnings(), [])
+    join('second', '03')
+    join('third', '04')
+    assert.deepEqual(warnings(), [{ id: 'app', members: ['first', 'second'] }])
   })
 
   test('that become full and free at each request are not logged', () => {

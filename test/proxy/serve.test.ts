@@ -1,8 +1,9 @@
 /** A proxy as it is served: over sockets, from options to the last link. */
 
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
 import { createServer as createHttpServer } from 'node:http'
-import { type AddressInfo, createServer } from 'node:net'
+import { type AddressInfo, connect, createServer } from 'node:net'
 import { join } from 'node:path'
 import { after, suite, test } from 'node:test'
 import type { TcpAddress } from '../../protocol/address.ts'
@@ -191,6 +192,84 @@ suite('a proxy', () => {
     const answer = await (await served.client()).fetch({ target: '/' })
     assert.equal(String(answer.body), 'friend')
     assert.deepEqual([stranger.runs.size, liar.runs.size], [0, 0])
+  })
+
+  test('tells a container that is lost from one that drains, and says when it is the proxy that drains', async () => {
+    const served = await Served.start(['--join-listen', '127.0.0.1:0'])
+    const address = { host: '127.0.0.1', port: served.joinPort }
+    const gone = () => until(() => served.proxy.pool.members.length === 0)
+    const told = () =>
+      served.log.lines.splice(0).flatMap(({ level, message }) => (level === 'debug' ? [] : [[level, message]]))
+    const killed = container(named('killed'))
+    killed.join(address)
+    await served.ready(1)
+    await killed.kill()
+    await gone()
+    assert.deepEqual(told(), [
+      ['info', 'container is ready'],
+      ['warn', 'container is lost'],
+    ])
+    const drained = container(named('drained'))
+    drained.join(address)
+    await served.ready(1)
+    drained.drain()
+    await gone()
+    assert.deepEqual(told(), [
+      ['info', 'container is ready'],
+      ['info', 'container is draining'],
+      ['info', 'container is closed'],
+    ])
+    container(named('left')).join(address)
+    await served.ready(1)
+    await served.proxy.drain()
+    assert.deepEqual(told(), [
+      ['info', 'container is ready'],
+      ['info', 'the proxy drains its connection to the container'],
+      ['info', 'container is closed'],
+    ])
+  })
+
+  test('accuses no container of which one of two connections is closed', async () => {
+    const served = await Served.start(['--join-listen', '127.0.0.1:0'])
+    const address = { host: '127.0.0.1', port: served.joinPort }
+    const twice = container(named('twice'))
+    twice.join(address)
+    await served.ready(1)
+    // As by a container whose proxy was stopped for a while.
+    const second = twice.join(address)
+    await until(() => served.proxy.pool.members.length === 2 && served.proxy.pool.count('connecting') === 0)
+    second.destroy()
+    await until(() => served.proxy.pool.members.length === 1)
+    await served.ready(1)
+    const answer = await (await served.client()).fetch({ target: '/' })
+    assert.equal(String(answer.body), 'twice')
+    assert.deepEqual(served.log.messages('warn'), [])
+    assert.equal(served.log.messages('info').filter((message) => message === 'container is closed').length, 1)
+  })
+
+  test('logs each reason why a container of one host does not join, and once', async () => {
+    const token = 'a secret of some length'
+    const served = await Served.start(['--join-listen', '127.0.0.1:0'], {}, token)
+    const address = { host: '127.0.0.1', port: served.joinPort }
+    for (const options of [undefined, { token: 'another secret' }, undefined, { token: 'a third secret' }]) {
+      const stranger = container(named('stranger'), options)
+      stranger.join(address)
+      await until(() => stranger.streams.length === 0)
+    }
+    await until(() => served.proxy.pool.members.length === 0)
+    const lines = served.log.lines.filter(({ level }) => level === 'warn')
+    assert.deepEqual(
+      new Set(lines.map(({ message }) => message)),
+      new Set(["a container's connection was closed before it had joined"]),
+    )
+    for (const { fields } of lines) assert.match(String(fields['address']), /^127\.0\.0\.1:\d+$/)
+    assert.deepEqual(
+      lines.map(({ fields }) => fields['error']),
+      [
+        'the proxy requires a token, and the container has none; give both the same --token-file or GANTRY_TOKEN',
+        'the peer does not hold the same token; give both the same --token-file or GANTRY_TOKEN',
+      ],
+    )
   })
 
   test('passes requests to a server that speaks HTTP', async () => {
@@ -385,6 +464,28 @@ suite('a proxy that drains', () => {
       assert.equal(answer.complete, false)
       assert.equal(((await aborted.promise) as { code: string }).code, 'DRAIN_TIMEOUT')
       assert.equal(served.log.messages('warn').length, 1)
+      const [line] = served.log.lines.filter(({ level }) => level === 'warn')
+      assert.deepEqual(line?.fields, { connections: 1, upgraded: 0 })
+    }))
+
+  test('counts the upgraded streams that its timeout finds', () =>
+    withDirectory(async (directory) => {
+      const path = join(directory, 'app.sock')
+      await container((environ, start) => {
+        start('101 Switching Protocols', [['Upgrade', 'echo']])
+        const raw = environ.gantry.upgrade()
+        raw.pipe(raw)
+        return []
+      }).listen({ path })
+      const served = await Served.start(['--upstream', `unix:${path}`, '--drain-timeout', '50ms'])
+      const socket = connect(served.port, '127.0.0.1')
+      socket.on('error', () => {})
+      socket.write('GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n')
+      assert.match(String((await once(socket, 'data'))[0]), /^HTTP\/1\.1 101 /)
+      await served.proxy.drain()
+      const [line] = served.log.lines.filter(({ level }) => level === 'warn')
+      assert.deepEqual(line?.fields, { connections: 1, upgraded: 1 })
+      socket.destroy()
     }))
 
   test('gives its address free', async () => {

@@ -652,7 +652,7 @@ describe('the end of a link', () => {
     const { closed } = callerOn(mine)
     await until(() => closed.length === 1)
     assert.equal((closed[0] as { code?: string }).code, 'UNAUTHENTICATED')
-    assert.match(closed[0]?.message ?? '', /the server requires a token, and the caller has none/)
+    assert.match(closed[0]?.message ?? '', /the container requires a token, and the proxy has none/)
     peer.stream.destroy()
   })
 })
