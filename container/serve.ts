@@ -15,7 +15,7 @@ import { type Clock, Deadlines, systemClock, type Timer } from '../protocol/cloc
 import { frameSettings, http1Settings, livenessSettings, readToken } from '../protocol/common-options.ts'
 import { ConnectionLimit } from '../protocol/connection-limit.ts'
 import { warnOfOtherVersions } from '../protocol/copies.ts'
-import { fitsInReserve, mostConnections } from '../protocol/descriptors.ts'
+import { fitsInReserve, mostConnections, refusalsThatFit } from '../protocol/descriptors.ts'
 import type { ProcessFacts } from '../protocol/environ.ts'
 import { AbortError } from '../protocol/errors.ts'
 import type { Exchange, ExchangeHost } from '../protocol/exchange.ts'
@@ -172,7 +172,7 @@ class Container implements RunningContainer {
     const most = mostConnections(options.maxConnections, DESCRIPTORS_EACH, log)
     this.#limit = new ConnectionLimit(most, { clock, log, what: '--max-connections' })
     this.#undecided = Math.min(fitsInReserve(UNDECIDED_EXTRA), most)
-    this.#refusals = new Refusals(clock, most)
+    this.#refusals = new Refusals(clock, refusalsThatFit(most, DESCRIPTORS_EACH))
     this.#id = options.id ?? `${hostname()}-${process.pid}`
     const { liveness, connectTimeout } = livenessSettings(options)
     this.#links = new Links({
@@ -268,7 +268,7 @@ class Container implements RunningContainer {
           // A link needs no room, so that who passes the limit is asked first which protocol it speaks.
           if (this.#limit.admit(this.#undecided, this.#doorman.visitors, this.#connections))
             this.#doorman.receive(socket, unix)
-          else socket.destroy()
+          else this.#refusals.refuse(socket, true)
         })
         this.#listeners.push(listener)
         this.#log.info({ address: printAddress(listener.address) }, 'listening')

@@ -52,7 +52,7 @@ export const commonOptions = {
     sentence:
       'How many connections of clients and web servers may be open at once. Links, joining containers and health probes do not count. At the limit a new client replaces an idle connection, preferably one that has been idle for a second; if no connection is idle, the new client gets 503, which a load balancer sees while a full backlog is invisible. Each connection takes a file descriptor, and a process without free descriptors cannot dial.',
     unset:
-      'what `ulimit -n` leaves after a reserve of a tenth of it, at least 256; half of that where a client may take two file descriptors: in containers, in front of http upstreams, with middleware',
+      'what `ulimit -n` leaves after a reserve of a tenth of the free file descriptors (at least 256, but at most half of them); half of that where a client may take two file descriptors: in containers, in front of http upstreams, with middleware',
   },
   headLimit: {
     kind: 'size',

@@ -4,7 +4,7 @@
  * protocol.
  */
 
-import type { Clock } from './clock.ts'
+import type { Clock, Timer } from './clock.ts'
 import type { Logger } from './log.ts'
 
 export interface LimitedConnection {
@@ -41,15 +41,37 @@ const FRESH_MILLISECONDS = 100
  * other clients out.
  */
 const SAMPLE = 64
-/** The limit counts as no longer reached below this share, so that a limit reached again and again is logged once. */
+/** Below this share of the limit a process has room again. */
 const OVER = 0.9
+/**
+ * The limit counts as no longer reached after this time below that share, ms: under load the number of connections
+ * crosses it several times a second.
+ */
+const QUIET_MILLISECONDS = 10_000
+/** Time between two log lines while the limit lasts, ms. */
+const REPORT_MILLISECONDS = 60_000
+
+/** Connections closed to make room, and clients refused. */
+interface Counts {
+  closed: number
+  refused: number
+}
+
+/** A time at the limit, from the first client without room until it is quiet. */
+interface Saturation {
+  readonly total: Counts
+  /** What the last log line counted. */
+  reported: Counts
+  /** When the number of connections fell below the share; undefined: it has not. */
+  quietSince: number | undefined
+  quiet: Timer | undefined
+  report: Timer
+}
 
 export class ConnectionLimit {
   readonly most: number
   readonly #options: ConnectionLimitOptions
-  #reached = false
-  #closed = 0
-  #refused = 0
+  #saturation: Saturation | undefined
 
   constructor(most: number, options: ConnectionLimitOptions) {
     this.most = most
@@ -66,34 +88,80 @@ export class ConnectionLimit {
   admit(extra: number, ...sets: readonly Set<LimitedConnection>[]): boolean {
     const size = sizeOf(sets)
     if (size < this.most + extra) {
-      this.left(...sets)
+      this.#observe(size)
+      // The new connection takes the last room.
+      if (this.#saturation && size + 1 >= this.most) this.#saturation.quietSince = undefined
       return true
     }
-    this.#reach()
+    const saturation = (this.#saturation ??= this.#reach())
+    saturation.quietSince = undefined
     const ended = this.#makeRoom(sets)
-    this.#closed += ended
-    if (ended === 0) this.#refused++
+    saturation.total.closed += ended
+    if (ended === 0) saturation.total.refused++
     return ended > 0
   }
 
   /** To be called when a connection has ended. */
   left(...sets: readonly Set<LimitedConnection>[]): void {
-    if (!this.#reached || sizeOf(sets) >= this.most * OVER) return
-    this.#reached = false
-    const { log, what } = this.#options
-    log.info({ closed: this.#closed, refused: this.#refused }, `connection limit (${what}) is no longer reached`)
-    this.#closed = 0
-    this.#refused = 0
+    if (this.#saturation) this.#observe(sizeOf(sets))
   }
 
-  #reach(): void {
-    if (this.#reached) return
-    this.#reached = true
+  #observe(size: number): void {
+    const saturation = this.#saturation
+    if (!saturation || size >= this.most * OVER || saturation.quietSince !== undefined) return
+    saturation.quietSince = this.#options.clock.now()
+    // A pending timer is kept: it sees how long it has been quiet.
+    saturation.quiet ??= this.#endIn(saturation, QUIET_MILLISECONDS)
+  }
+
+  #endIn(saturation: Saturation, ms: number): Timer {
+    const { clock } = this.#options
+    return clock.after(ms, () => {
+      saturation.quiet = undefined
+      if (saturation.quietSince === undefined) return
+      const left = saturation.quietSince + QUIET_MILLISECONDS - clock.now()
+      if (left > 0) saturation.quiet = this.#endIn(saturation, left)
+      else this.#end(saturation)
+    })
+  }
+
+  #reach(): Saturation {
     const { log, what } = this.#options
     log.warn(
       { limit: this.most },
       `connection limit (${what}) reached: idle connections are closed to make room; while there are none, new clients are refused`,
     )
+    const none = { closed: 0, refused: 0 }
+    const saturation: Saturation = {
+      total: { ...none },
+      reported: none,
+      quietSince: undefined,
+      quiet: undefined,
+      report: this.#options.clock.after(REPORT_MILLISECONDS, () => this.#report(saturation)),
+    }
+    return saturation
+  }
+
+  /** Logs what was counted since the last line; nothing, if nothing was. */
+  #report(saturation: Saturation): void {
+    const { clock, log, what } = this.#options
+    const { total, reported } = saturation
+    const closed = total.closed - reported.closed
+    const refused = total.refused - reported.refused
+    saturation.reported = { ...total }
+    saturation.report = clock.after(REPORT_MILLISECONDS, () => this.#report(saturation))
+    if (closed + refused === 0) return
+    log.warn(
+      { limit: this.most, closed, refused },
+      `connection limit (${what}) still reached: in the last minute new clients were refused or idle connections closed`,
+    )
+  }
+
+  #end(saturation: Saturation): void {
+    const { log, what } = this.#options
+    this.#saturation = undefined
+    saturation.report.cancel()
+    log.info(saturation.total, `connection limit (${what}) is no longer reached`)
   }
 
   #makeRoom(sets: readonly Set<LimitedConnection>[]): number {

@@ -84,6 +84,27 @@ export function fitsInReserve(
   return reserve >= RESERVE ? most : Math.max(1, Math.floor((most * reserve) / RESERVE))
 }
 
+/** Refused connections: as many as the descriptors beside the clients' allow, so that a burst of clients is answered. */
+const REFUSALS = { most: 1024, share: 1 / 8 }
+
+/**
+ * How many refused connections may be open at once, to be answered: an eighth of the descriptors that clients leave.
+ *
+ * @param connections how many connections clients may have
+ * @param each descriptors that one of them may take
+ */
+export function refusalsThatFit(
+  connections: number,
+  each: number,
+  limit: number = descriptorLimit(),
+  open: number = descriptorsOpen(),
+): number {
+  if (limit === Number.POSITIVE_INFINITY) return REFUSALS.most
+  const free = Math.max(0, limit - open)
+  const left = Math.max(reserveOf(free), free - connections * each)
+  return Math.max(1, Math.min(REFUSALS.most, Math.floor(left * REFUSALS.share)))
+}
+
 /**
  * How many connections clients may have.
  *

@@ -20,7 +20,7 @@ import {
 } from '../protocol/common-options.ts'
 import { ConnectionLimit } from '../protocol/connection-limit.ts'
 import { warnOfOtherVersions } from '../protocol/copies.ts'
-import { mostConnections } from '../protocol/descriptors.ts'
+import { mostConnections, refusalsThatFit } from '../protocol/descriptors.ts'
 import { type Resolve, systemResolve } from '../protocol/dial.ts'
 import { AbortError } from '../protocol/errors.ts'
 import type { ExchangeHost } from '../protocol/exchange.ts'
@@ -252,9 +252,10 @@ class Front implements ExchangeHost {
     this.deadlines = new Deadlines(clock)
     this.log = log
     this.#application = application
-    const most = mostConnections(options.maxConnections, opensMore(options) ? 2 : 1, log)
+    const each = opensMore(options) ? 2 : 1
+    const most = mostConnections(options.maxConnections, each, log)
     this.#limit = new ConnectionLimit(most, { clock, log, what: '--max-connections' })
-    this.#refusals = new Refusals(clock, most)
+    this.#refusals = new Refusals(clock, refusalsThatFit(most, each))
     this.#http = {
       ...http1Settings(options),
       host: this,

@@ -5,51 +5,96 @@
  */
 
 import type { Socket } from 'node:net'
-import type { Clock } from '../clock.ts'
-import { fitsInReserve } from '../descriptors.ts'
+import type { Clock, Timer } from '../clock.ts'
+import { sniff } from '../sniff.ts'
 import { DateLine, plainAnswer } from './writer.ts'
 
 /** Time for a client to read the response and close, ms. */
 const LINGER = 1_000
-/**
- * Refused connections that may be open at once: each takes a reserved file descriptor. Further ones are closed without
- * a response.
- */
-const MOST = 32
 
 export class Refusals {
   readonly #clock: Clock
   readonly #date: DateLine
-  readonly #open: Set<Socket> = new Set()
+  /** In the order of their arrival. */
+  readonly #open: Set<Refusal> = new Set()
   readonly #most: number
 
-  /** @param connections the limit that was reached; a small limit has a small reserve */
-  constructor(clock: Clock, connections: number) {
-    this.#most = Math.min(fitsInReserve(MOST), connections)
+  /** @param most refused connections that may be open at once, each with its file descriptor */
+  constructor(clock: Clock, most: number) {
+    this.#most = most
     this.#clock = clock
     this.#date = new DateLine(clock)
   }
 
-  refuse(socket: Socket): void {
+  /**
+   * Answers 503 and closes the connection once the client has read the response. If too many refused connections are
+   * open, the oldest one is closed: it has its response.
+   *
+   * @param undecided the connection has not sent its first bytes: a peer that speaks frames gets no response, since
+   *   HTTP would tell it that it has dialled a server of another kind
+   */
+  refuse(socket: Socket, undecided: boolean = false): void {
+    // First, so that there is a free descriptor at any time.
     if (this.#open.size >= this.#most) {
-      socket.destroy()
-      return
+      const [oldest] = this.#open
+      oldest?.close()
     }
-    this.#open.add(socket)
-    const timer = this.#clock.after(LINGER, () => socket.destroy())
-    socket.once('close', () => {
-      timer.cancel()
-      this.#open.delete(socket)
-    })
+    const answer = (): string => plainAnswer(503, [['Retry-After', '1']], false, 'close', this.#date)
+    const refusal: Refusal = new Refusal(socket, this.#clock, answer, () => this.#open.delete(refusal))
+    this.#open.add(refusal)
+    if (undecided) socket.once('data', (first) => refusal.decide(first))
+    else refusal.answer()
     // Read and discard the request: with unread bytes the system resets the connection, and the client may lose the
     // response (RFC 9112 §9.6).
-    socket.on('end', () => socket.destroy())
     socket.resume()
-    socket.end(plainAnswer(503, [['Retry-After', '1']], false, 'close', this.#date))
   }
 
   /** Closes all refused connections. */
   abort(): void {
-    for (const socket of [...this.#open]) socket.destroy()
+    for (const refusal of [...this.#open]) refusal.close()
+  }
+}
+
+class Refusal {
+  readonly #socket: Socket
+  readonly #answer: () => string
+  readonly #onClose: () => void
+  readonly #timer: Timer
+  #answered = false
+
+  constructor(socket: Socket, clock: Clock, answer: () => string, onClose: () => void) {
+    this.#socket = socket
+    this.#answer = answer
+    this.#onClose = onClose
+    this.#timer = clock.after(LINGER, () => this.close())
+    socket.once('close', () => this.#closed())
+    socket.once('end', () => this.close())
+  }
+
+  decide(first: Buffer): void {
+    if (sniff(first) === 'frames') this.#destroy()
+    else this.answer()
+  }
+
+  answer(): void {
+    if (this.#answered) return
+    this.#answered = true
+    this.#socket.end(this.#answer())
+  }
+
+  /** Sends the response, if it was not sent, and closes the connection: the system sends what `end` has given it. */
+  close(): void {
+    this.answer()
+    this.#destroy()
+  }
+
+  #destroy(): void {
+    this.#socket.destroy()
+    this.#closed()
+  }
+
+  #closed(): void {
+    this.#timer.cancel()
+    this.#onClose()
   }
 }

@@ -14,6 +14,7 @@ import { OptionError, parseOptions } from '../../protocol/options.ts'
 import { proxyOptions } from '../../proxy/options.ts'
 import { serveProxy } from '../../proxy/serve.ts'
 import { nginxGet, packet } from '../protocol/uwsgi/support.ts'
+import { burst } from '../support/burst.ts'
 import { fields } from '../support/client.ts'
 import { FakeClock } from '../support/clock.ts'
 import { withDirectory } from '../support/directory.ts'
@@ -98,6 +99,20 @@ describe('a container', () => {
       assert.equal((await client.fetch({ target: `/${index}` })).body.toString(), `/${index}`)
     }
     assert.equal((await (await serving.proxy({ index: 0 })).call('/f')).toString(), '/f')
+  })
+
+  it('sends each of many clients that connect at once a response, however few connections it may have', async () => {
+    const holding = new Holding()
+    // Time stands still: none of the connections becomes idle.
+    const clock = new FakeClock()
+    await using serving = await Serving.start(holding.application, ['--max-connections', '2'], { clock })
+    const address = serving.container.addresses[0]!
+    assert.ok(address.kind === 'tcp')
+    const clients = burst(address.port, 60)
+    await clients.ended(58)
+    await until(() => holding.waiting.length === 2)
+    for (const held of [...holding.waiting]) held.answer()
+    assert.deepEqual(await clients.statuses(), ['200', '200', ...Array(58).fill('503')])
   })
 
   it('that cannot listen on one address listens on none', async () => {

@@ -110,29 +110,93 @@ test('connections whose protocol is not known yet may exceed the limit, and are 
   assert.ok(clients.every(({ dismissed }) => !dismissed))
 })
 
-test('reaching the limit is logged once, and its end once, with the connections closed and refused', () => {
-  const { limit, set, log } = setUp(10, [...Array.from({ length: 9 }, () => -BUSY), 5_000])
-  for (let client = 0; client < 5; client++) {
-    if (limit.admit(0, set)) set.add(new Client(BUSY))
-    const [last] = set
-    if (client === 3) set.delete(last!)
+/** A limit of 20 that is reached: a client was refused. */
+function reached() {
+  const made = setUp(
+    20,
+    Array.from({ length: 20 }, () => -BUSY),
+  )
+  assert.equal(made.limit.admit(0, made.set), false)
+  const messages = () => made.log.lines.map(({ level, message, fields }) => ({ level, message, fields }))
+  const leave = (count: number) => {
+    for (const client of [...made.set].slice(0, count)) {
+      made.set.delete(client)
+      made.limit.left(made.set)
+    }
   }
+  const fill = () => {
+    while (made.set.size < 20) {
+      assert.equal(made.limit.admit(0, made.set), true)
+      made.set.add(new Client(BUSY))
+    }
+  }
+  return { ...made, messages, leave, fill }
+}
+const OVER = { level: 'info', message: 'connection limit (test) is no longer reached' }
+
+test('reaching the limit is logged at once, and its end after 10 s below 90 % of it, with the totals', () => {
+  const { clock, limit, set, log, messages, leave } = reached()
   assert.deepEqual(
     log.lines.map(({ level }) => level),
     ['warn'],
   )
   assert.match(log.lines[0]!.message, /^connection limit \(test\) reached/)
-  const [first, second] = set
-  set.delete(first!)
-  limit.left(set)
+  set.add(new Client(clock.now() - 5_000))
+  assert.equal(limit.admit(0, set), true)
+  leave(2)
+  clock.advance(30_000)
+  leave(1)
+  clock.advance(9_999)
   assert.equal(log.lines.length, 1)
-  set.delete(second!)
-  limit.left(set)
-  limit.left(set)
+  clock.advance(1)
+  assert.deepEqual(messages()[1], { ...OVER, fields: { closed: 1, refused: 1 } })
+  leave(5)
+  clock.advance(600_000)
   assert.equal(log.lines.length, 2)
-  assert.deepEqual(log.lines[1], {
-    level: 'info',
-    message: 'connection limit (test) is no longer reached',
-    fields: { closed: 1, refused: 3 },
-  })
+  assert.equal(clock.pending, 0)
+})
+
+test('a limit that is reached again within 10 s counts as reached all the time', () => {
+  const { clock, limit, set, log, messages, leave, fill } = reached()
+  for (let time = 0; time < 5; time++) {
+    leave(15)
+    clock.advance(9_000)
+    fill()
+    assert.equal(limit.admit(0, set), false)
+  }
+  assert.equal(log.lines.length, 1)
+  // All connections are in use again, though no further client came.
+  leave(15)
+  fill()
+  clock.advance(14_999)
+  assert.equal(log.lines.length, 1)
+  leave(3)
+  clock.advance(10_000)
+  assert.deepEqual(messages().at(-1), { ...OVER, fields: { closed: 0, refused: 6 } })
+})
+
+test('while the limit is reached one line a minute counts the clients refused and connections closed since', () => {
+  const { clock, limit, set, messages, leave } = reached()
+  const counted = () =>
+    messages()
+      .slice(1)
+      .map(({ level, message, fields }) => [level, /still reached/.test(message), fields])
+  clock.advance(59_999)
+  for (let client = 0; client < 1_000; client++) limit.admit(0, set)
+  assert.deepEqual(counted(), [])
+  clock.advance(1)
+  const first = ['warn', true, { limit: 20, closed: 0, refused: 1_001 }]
+  assert.deepEqual(counted(), [first])
+  // A minute in which nothing happens is no line.
+  clock.advance(60_000)
+  assert.deepEqual(counted(), [first])
+  set.add(new Client(clock.now() - 5_000))
+  limit.admit(0, set)
+  limit.admit(0, set)
+  clock.advance(60_000)
+  const third = ['warn', true, { limit: 20, closed: 1, refused: 1 }]
+  assert.deepEqual(counted(), [first, third])
+  leave(20)
+  clock.advance(10_000)
+  assert.deepEqual(messages().at(-1), { ...OVER, fields: { closed: 1, refused: 1_002 } })
 })

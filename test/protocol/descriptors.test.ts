@@ -7,6 +7,7 @@ import {
   descriptorLimit,
   fitsInReserve,
   mostConnections,
+  refusalsThatFit,
   watchDescriptors,
 } from '../../protocol/descriptors.ts'
 import { repositoryFile } from '../support/child.ts'
@@ -47,6 +48,23 @@ for (const [limit, open, fit] of [
 ] as const) {
   test(`of 128 connections ${fit} live from the reserve of ${limit} file descriptors, of which ${open} are in use`, () => {
     assert.equal(fitsInReserve(128, limit, open), fit)
+  })
+}
+
+for (const [connections, each, limit, open, fit] of [
+  [744, 1, 1_024, 24, 32],
+  [10, 1, 1_024, 24, 123],
+  [10, 2, 1_024, 24, 122],
+  [18_000, 1, 20_024, 24, 250],
+  [10, 1, 1_000_000, 24, 1_024],
+  // The reserve is 20; the limit was set too high.
+  [20, 1, 64, 24, 2],
+  [1_000, 1, 64, 24, 2],
+  [1, 1, 24, 24, 1],
+  [10, 1, Number.POSITIVE_INFINITY, 24, 1_024],
+] as const) {
+  test(`beside ${connections} connections of ${each} in ${limit} file descriptors, ${open} of them in use, ${fit} are refused at once`, () => {
+    assert.equal(refusalsThatFit(connections, each, limit, open), fit)
   })
 }
 

@@ -11,6 +11,7 @@ import type { Application } from '../../protocol/application.ts'
 import { parseOptions } from '../../protocol/options.ts'
 import { type ProxyOptions, proxyOptions } from '../../proxy/options.ts'
 import { type ProxyEnvironment, type RunningProxy, serveProxy } from '../../proxy/serve.ts'
+import { burst } from '../support/burst.ts'
 import { fields } from '../support/client.ts'
 import { FakeClock } from '../support/clock.ts'
 import { withDirectory } from '../support/directory.ts'
@@ -121,6 +122,20 @@ suite('a proxy', () => {
       for (let count = 0; count < 10; count++) {
         assert.equal(String((await client.fetch({ target: '/' })).body), 'b')
       }
+    }))
+
+  test('sends each of many clients that connect at once a response, however few connections it may have', () =>
+    withDirectory(async (directory) => {
+      const clock = new FakeClock()
+      const argv = ['--upstream', 'unix:/nowhere/app.sock', '--max-connections', '2']
+      const served = await Served.start(argv, { clock })
+      const clients = burst(served.port, 60)
+      await clients.ended(58)
+      const one = container(named('a'), { id: 'a' })
+      const path = join(directory, 'a.sock')
+      await one.listen({ path })
+      served.proxy.add({ kind: 'unix', path }, () => {})
+      assert.deepEqual(await clients.statuses(), ['200', '200', ...Array(58).fill('503')])
     }))
 
   test('answers 503 with Retry-After when nobody comes', async () => {

@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { connect, createServer, type Socket } from 'node:net'
+import { Duplex } from 'node:stream'
 import { describe, it } from 'node:test'
 import type { Application, Headers } from '../../../protocol/application.ts'
 import { Refusals } from '../../../protocol/http1/refusals.ts'
@@ -155,7 +156,7 @@ describe('a refusal', () => {
       assert.match(came, /\r\nConnection: close\r\n\r\n503 Service Unavailable\n$/)
     }))
 
-  it('is sent to a limited number of connections at once, and for a limited time', () =>
+  it('is sent to each of many clients; the oldest are closed, and the others after a limited time', () =>
     refusing(2, async (clock, meet) => {
       const answered = async (socket: Socket): Promise<boolean> => {
         let length = 0
@@ -165,12 +166,71 @@ describe('a refusal', () => {
       }
       const [one, two] = [await meet(), await meet()]
       assert.deepEqual(await Promise.all([one, two].map(answered)), [true, true])
-      assert.equal(await answered(await meet()), false)
+      const three = await meet()
+      assert.equal(await answered(three), true)
+      const closed = [one, two, three].map((socket) => once(socket, 'close'))
+      one.end('x')
+      await closed[0]
       // The clients have not closed their side.
       clock.advance(1_000)
-      const closed = [one, two].map((socket) => once(socket, 'close'))
-      for (const socket of [one, two]) socket.end('x')
+      for (const socket of [two, three]) socket.end('x')
       await Promise.all(closed)
       assert.equal(await answered(await meet()), true)
     }))
+
+  /** A connection that records what the gateway does with it, in order. */
+  class Recorded extends Duplex {
+    readonly done: string[] = []
+
+    override _read(): void {}
+
+    override _write(chunk: Buffer, _: BufferEncoding, callback: () => void): void {
+      this.done.push(chunk.toString('latin1').split('\r\n', 1)[0]!)
+      callback()
+    }
+
+    override _destroy(_: Error | null, callback: () => void): void {
+      this.done.push('closed')
+      callback()
+    }
+  }
+
+  function recording(most: number, count: number, undecided: boolean) {
+    const clock = new FakeClock()
+    const refusals = new Refusals(clock, most)
+    let mostOpen = 0
+    const sockets = Array.from({ length: count }, () => new Recorded())
+    for (const [index, socket] of sockets.entries()) {
+      refusals.refuse(socket as unknown as Socket, undecided)
+      mostOpen = Math.max(mostOpen, sockets.slice(0, index + 1).filter(({ destroyed }) => !destroyed).length)
+    }
+    return { clock, refusals, sockets, mostOpen }
+  }
+  const ANSWER = 'HTTP/1.1 503 Service Unavailable'
+
+  for (const undecided of [false, true]) {
+    const which = undecided ? 'silent' : 'new'
+    it(`is written before any of many ${which} connections in one event-loop iteration is closed`, () => {
+      const { clock, sockets, mostOpen } = recording(3, 10, undecided)
+      assert.equal(mostOpen, 3)
+      for (const socket of sockets.slice(0, 7)) assert.deepEqual(socket.done, [ANSWER, 'closed'])
+      for (const socket of sockets.slice(7)) assert.deepEqual(socket.done, undecided ? [] : [ANSWER])
+      clock.advance(1_000)
+      for (const socket of sockets) assert.deepEqual(socket.done, [ANSWER, 'closed'])
+      assert.equal(clock.pending, 0)
+    })
+  }
+
+  it('of a connection without bytes waits for them: a peer that speaks frames gets no response', async () => {
+    const { sockets } = recording(3, 3, true)
+    const [http, frames, uwsgi] = sockets as [Recorded, Recorded, Recorded]
+    http.push('GET / HTTP/1.1\r\n')
+    frames.push(Buffer.of(0xc1, 1, 2))
+    uwsgi.push(Buffer.of(0, 1, 2))
+    if (!frames.destroyed) await once(frames, 'close')
+    assert.deepEqual(
+      sockets.map(({ done }) => done),
+      [[ANSWER], ['closed'], [ANSWER]],
+    )
+  })
 })
