@@ -14,7 +14,10 @@ const DONE: IteratorResult<Uint8Array> = Object.freeze({ done: true, value: unde
 type Next = PromiseWithResolvers<IteratorResult<Uint8Array>>
 type Taken = (error?: Error | null) => void
 
-/** The writer of a batch, who is called back in its own async context, as by node: listeners of 'finish' and 'drain' look for their request in it. */
+/**
+ * Calls the writer of a batch back in the writer's own async context, as node does: listeners of 'finish' and 'drain' find their request's
+ * AsyncLocalStorage store there.
+ */
 class Writer extends AsyncResource {
   readonly #taken: Taken
 
