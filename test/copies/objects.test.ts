@@ -32,6 +32,8 @@ const classes: Readonly<Record<string, string>> = {
   RequestInput: 'branded',
   AddressError: 'thrown by parseAddress() of the same copy, in the same call',
   CallError: 'thrown by the Caller of the same copy, in the same call',
+  ChildApplication: 'made by the container of the same copy, in the same call',
+  ChildListensError: 'thrown by loadTenant() of the same copy, in the same call',
   HtpasswdError: 'thrown by parseHtpasswd() of the same copy, in the same call',
   ListenError: 'thrown by listen() of the same copy, in the same call',
   OptionError: 'thrown by the command that the same copy runs',
