@@ -18,9 +18,10 @@ export function childOf(start: () => ChildProcess, onError: (error: Error) => vo
     onError(child)
     return { ready: ready.promise, exited: Promise.resolve(NOT_STARTED), last: last.promise, kill: () => {} }
   }
-  child.on('message', (message: ChildMessage) => {
-    if (message.gantry === 'ready') ready.resolve(message.addresses)
-    else if (message.gantry === 'last') last.resolve()
+  // The application in the child shares the channel, and may send anything: `process.send(null)`.
+  child.on('message', (message: ChildMessage | null) => {
+    if (message?.gantry === 'ready') ready.resolve(message.addresses)
+    else if (message?.gantry === 'last') last.resolve()
   })
   child.on('exit', (code, signal) => exited.resolve({ code, signal }))
   child.on('error', (error) => {

@@ -111,7 +111,7 @@ export async function up(parsed: ParsedOptions<typeof upOptions>, entry: string)
     const taken = one === proxy ? takenPort(upstream, values.listen) : undefined
     if (taken !== undefined) {
       say(
-        `${values.module} listens on port ${taken} itself, in a child process, and --listen names the same port: give the application another one (PORT=3000)`,
+        `${values.module} listens on port ${taken} itself, in a child process, and --listen names the same port: set PORT=N to give the application another port`,
       )
     }
     const first = taken === undefined ? await one.start() : { exit: undefined }

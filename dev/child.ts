@@ -49,10 +49,11 @@ export class DevChild implements Child<readonly Address[]> {
       return
     }
     this.#process = child
-    child.on('message', (message: ReadyMessage | ImportsMessage | FailedMessage) => {
-      if (message.gantry === 'ready') ready.resolve(message.addresses)
-      else if (message.gantry === 'failed') this.failure = message.failure
-      else if (message.gantry === 'imports') {
+    // The application in the child shares the channel, and may send anything: `process.send(null)`.
+    child.on('message', (message: ReadyMessage | ImportsMessage | FailedMessage | null) => {
+      if (message?.gantry === 'ready') ready.resolve(message.addresses)
+      else if (message?.gantry === 'failed') this.failure = message.failure
+      else if (message?.gantry === 'imports') {
         for (const { file } of message.imported) this.files.add(file)
         onImports(this, message)
       }

@@ -39,3 +39,21 @@ test('a stopped child (SIGSTOP) continues when it is asked to end', async () => 
   child.kill('SIGTERM')
   assert.deepEqual(await child.exited, { code: 7, signal: null })
 })
+
+test('what an application sends to its parent on the IPC channel is ignored, whatever it is', async () => {
+  const child = childOf(
+    () => {
+      // Libraries of process managers do so: `process.send('ready')`.
+      const code = `
+        process.once('SIGTERM', () => process.disconnect())
+        for (const message of [null, 'ready', 7, true, [], {}]) process.send(message)
+        process.send({ gantry: 'ready', addresses: [{ kind: 'unix', path: '/app.sock' }] })
+        process.on('disconnect', () => process.exit(0))`
+      return spawn(process.execPath, ['-e', code], { stdio })
+    },
+    () => {},
+  )
+  assert.deepEqual(await child.ready, [{ kind: 'unix', path: '/app.sock' }])
+  child.kill('SIGTERM')
+  assert.deepEqual(await child.exited, { code: 0, signal: null })
+})
