@@ -96,6 +96,10 @@ export const commands: Readonly<Record<string, Command>> = {
       const output = new LogOutput(1, { immediate: true })
       output.write(`${says}\n`)
       output.flushSync()
+      if (output.unwritten > 0) {
+        const { writeToStderr } = await import('./protocol/stderr-log.ts')
+        writeToStderr(`gantry health: standard output could not be written: ${says}\n`)
+      }
       // Neither a resolver that does not answer nor a full standard output may delay the result.
       process.exit(good ? 0 : 1)
     },

@@ -113,6 +113,12 @@ function serialized(error: unknown): unknown {
   }
 }
 
+/** Why log lines are lost. `error`: of the write; undefined: the buffer is full. */
+function describeLoss(error: unknown): string {
+  if (error === undefined) return 'nobody reads standard output, and its buffer is full'
+  return `standard output cannot be written (${(error as NodeJS.ErrnoException).code ?? String(error)})`
+}
+
 /** One clear report of why a process cannot go on. An error with a `code` speaks for itself; any other is a bug and shows its stack. */
 export function describeFailure(error: unknown): string {
   if (!(error instanceof Error)) return textOfThrown(error)
@@ -138,7 +144,10 @@ export async function run(
   supervised: boolean = false,
 ): Promise<void> {
   // What one of ours started writes where that one does, and the others that it started.
-  const output = new LogOutput(1, { shared: process.connected === true })
+  const output = new LogOutput(1, {
+    shared: process.connected === true,
+    onLoss: (error) => writeToStderr(`gantry ${name}: log lines are being lost: ${describeLoss(error)}\n`),
+  })
   const settings = {
     name,
     formatters: { level: (label: string) => ({ level: label }) },
@@ -166,7 +175,16 @@ export async function run(
     writeToStderr(`gantry ${name}: ${describeFailure(error)}\n`)
     return exit(1)
   }
-  process.on('exit', () => output.flushSync())
+  process.on('exit', () => {
+    output.flushSync()
+    const { unwritten } = output
+    if (unwritten === 0) return
+    writeToStderr(
+      `gantry ${name}: ${unwritten} log lines were lost: standard output could not be written, or nobody read it\n`,
+    )
+    // Its own exit handler may have run already.
+    standardError().flushSync()
+  })
   const report = (error: unknown): void => {
     // Node would print it and exit; the log is where someone looks for it.
     log.error({ err: error }, 'uncaught exception')

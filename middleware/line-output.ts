@@ -3,7 +3,7 @@
  * than many a request. It knows nothing of what a line says.
  */
 
-import { writeToStderr } from '../protocol/stderr-log.ts'
+import { standardError, writeToStderr } from '../protocol/stderr-log.ts'
 
 /** What takes lines: a function, or a stream as `process.stdout` and those of node:fs. */
 export type LineTarget = ((lines: string) => void) | LineStream
@@ -37,10 +37,21 @@ function watch(stream: LineStream): void {
   })
 }
 
+/** Outputs with lines that are not written, or lost lines that no line reports yet. */
+const unwritten: Set<LineOutput> = new Set()
+let flushesAtExit = false
+
+function flushAtExit(): void {
+  for (const output of unwritten) output.flushAtExit()
+  // Its own exit handler may have run already.
+  standardError().flushSync()
+}
+
 export class LineOutput {
   readonly #stream: LineStream
   #lines = ''
   #dropped = 0
+  #said = false
 
   constructor(target: LineTarget) {
     if (typeof target === 'function') this.#stream = { write: target }
@@ -48,29 +59,53 @@ export class LineOutput {
       this.#stream = target
       watch(target)
     } else throw new TypeError(`lines go to a function or a stream with write(), got ${typeof target}`)
+    if (flushesAtExit) return
+    flushesAtExit = true
+    process.on('exit', flushAtExit)
   }
 
   /** Takes a line with its newline. */
   write(line: string): void {
-    if (this.#lines === '') setImmediate(this.#flush)
+    if (this.#lines === '') {
+      unwritten.add(this)
+      setImmediate(this.#flush)
+    }
     this.#lines += line
   }
 
+  /** Writes the lines of the last event-loop iteration, and reports lost lines on standard error. */
+  flushAtExit(): void {
+    this.#flush()
+    if (this.#dropped > 0) writeToStderr(`gantry: ${this.#dropped} log lines were lost\n`)
+  }
+
   readonly #flush = (): void => {
-    let lines = this.#lines
+    const lines = this.#lines
+    if (lines === '') return
     this.#lines = ''
     if ((this.#stream.writableLength ?? 0) > PENDING_BYTES) {
-      this.#dropped += lines.split('\n').length - 1
+      this.#drop(lines, 'the log is not being read')
       return
     }
-    if (this.#dropped > 0) {
-      lines += `${JSON.stringify({ level: 'warn', dropped: this.#dropped, msg: 'log lines were dropped: the log is not being read' })}\n`
-      this.#dropped = 0
-    }
     try {
-      this.#stream.write(lines)
-    } catch {
-      // A destination that fails must not end the service that it logs of, and there is nobody to tell.
+      this.#stream.write(this.#dropped === 0 ? lines : lines + droppedLine(this.#dropped))
+      this.#dropped = 0
+      unwritten.delete(this)
+    } catch (error) {
+      // A destination that fails must not end the service.
+      this.#drop(lines, error instanceof Error ? error.message : String(error))
     }
   }
+
+  #drop(lines: string, reason: string): void {
+    this.#dropped += lines.split('\n').length - 1
+    if (this.#said) return
+    this.#said = true
+    // The log itself may never be written again.
+    writeToStderr(`gantry: log lines are being lost: ${reason}\n`)
+  }
+}
+
+function droppedLine(dropped: number): string {
+  return `${JSON.stringify({ level: 'warn', dropped, msg: 'log lines were dropped: the log is not being read' })}\n`
 }

@@ -35,6 +35,13 @@ export interface LogOutputOptions {
   readonly immediate?: boolean | undefined
   /** Returns the line, without its newline, that reports how many were lost. */
   readonly lost?: ((count: number) => string) | undefined
+  /**
+   * Called once, when the first line is lost: the log itself may never be written again, so that its line about lost
+   * lines cannot report them.
+   *
+   * @param error why the line could not be written; undefined: the reader does not read, and the buffer is full
+   */
+  readonly onLoss?: ((error: unknown) => void) | undefined
 }
 
 const NEWLINE = 0x0a
@@ -55,6 +62,7 @@ export class LogOutput {
   readonly #piece: number
   readonly #immediate: boolean
   readonly #lost: (count: number) => string
+  #onLoss: ((error: unknown) => void) | undefined
   #text = ''
   /** The batch being written: whole lines, of which the first may be partly written. */
   #batch: Buffer = NOTHING
@@ -77,19 +85,28 @@ export class LogOutput {
 
   constructor(
     descriptor: number,
-    { limit = PENDING_BYTES, shared = false, immediate = false, lost = lostLine }: LogOutputOptions = {},
+    { limit = PENDING_BYTES, shared = false, immediate = false, lost = lostLine, onLoss }: LogOutputOptions = {},
   ) {
     this.#target = logDescriptor(descriptor)
     this.#limit = limit
     this.#piece = shared ? PIPE_BUF : Number.POSITIVE_INFINITY
     this.#immediate = immediate
     this.#lost = lost
+    this.#onLoss = onLoss
+  }
+
+  /**
+   * The number of lines that are buffered or lost and not yet reported by a line of the log. Does not count a write to
+   * a disk that is in progress.
+   */
+  get unwritten(): number {
+    return this.#dropped + this.#linesInBatch + linesIn(this.#text)
   }
 
   /** Accepts a line with its newline, as pino passes it. */
   write(line: string): void {
     if (this.#text.length + this.#batch.length + line.length > this.#limit) {
-      this.#dropped += linesIn(line)
+      this.#drop(linesIn(line), undefined)
       return
     }
     this.#text += line
@@ -112,7 +129,7 @@ export class LogOutput {
     while (this.#fill()) {
       const error = this.#writeSync()
       if (error === undefined) continue
-      if (!mayPass(error)) this.#lose()
+      if (!mayPass(error)) this.#lose(error)
       else if (this.#patience <= 0) return
       else {
         Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, RETRY.first)
@@ -138,7 +155,7 @@ export class LogOutput {
         this.#later()
         return
       }
-      this.#lose()
+      this.#lose(error)
     }
     for (const resolve of this.#idle.splice(0)) resolve()
   }
@@ -179,7 +196,7 @@ export class LogOutput {
       this.#batch = Buffer.concat([piece, this.#batch])
       if (!error) this.#wrote(written)
       else if (mayPass(error)) return this.#later()
-      else this.#lose()
+      else this.#lose(error)
       this.#flush()
     })
   }
@@ -207,11 +224,27 @@ export class LogOutput {
    * The batch cannot be written (EPIPE: the reader has closed the pipe; ENOSPC; EIO). That cannot be reported now, and
    * must not end the service.
    */
-  #lose(): void {
-    const lines = linesIn(this.#batch.toString('latin1')) - (this.#mending ? 1 : 0)
-    this.#dropped += this.#said > 0 ? lines - 1 + this.#said : lines
+  #lose(error: unknown): void {
+    const lines = this.#linesInBatch
     this.#said = 0
     this.#batch = NOTHING
+    this.#drop(lines, error)
+  }
+
+  #drop(lines: number, error: unknown): void {
+    if (lines === 0) return
+    this.#dropped += lines
+    const onLoss = this.#onLoss
+    this.#onLoss = undefined
+    onLoss?.(error)
+  }
+
+  /** The last line of a batch may report lost lines: it counts as those. */
+  get #linesInBatch(): number {
+    if (this.#batch.length === 0) return 0
+    // While the first piece of a batch is being written, `batch` is the rest.
+    const lines = linesIn(this.#batch.toString('latin1')) - (this.#mending && !this.#writing ? 1 : 0)
+    return this.#said > 0 ? lines - 1 + this.#said : lines
   }
 
   #later(): void {

@@ -13,6 +13,8 @@ const LONG = `/?${'x'.repeat(4_000)}`
 const REQUESTS = 120
 
 interface Arrangement {
+  /** The names of its processes on standard error, and how many log lines each writes at least for 20 requests. */
+  readonly loggers: Readonly<Record<string, number>>
   /** @returns the command lines of the tested process and of a peer that it needs */
   argv(port: number, directory: string): { tested: string[]; peer?: string[] }
   /** One of its processes crashes. */
@@ -22,14 +24,19 @@ interface Arrangement {
 const quiet = ['--log-level', 'error', '--access-log', 'off']
 
 const arrangements: Readonly<Record<string, Arrangement>> = {
-  container: { argv: (port) => ({ tested: ['container', APPLICATION, '--listen', `127.0.0.1:${port}`] }) },
+  container: {
+    loggers: { container: 20 },
+    argv: (port) => ({ tested: ['container', APPLICATION, '--listen', `127.0.0.1:${port}`] }),
+  },
   proxy: {
+    loggers: { proxy: 20 },
     argv: (port, directory) => ({
       tested: ['proxy', '--listen', `127.0.0.1:${port}`, '--upstream', `unix:${directory}/socket`],
       peer: ['container', APPLICATION, '--listen', `unix:${directory}/socket`, ...quiet],
     }),
   },
   'proxy --workers': {
+    loggers: { proxy: 20 },
     argv: (port, directory) => ({
       tested: ['proxy', '--workers', '2', '--listen', `127.0.0.1:${port}`, '--upstream', `unix:${directory}/socket`],
       peer: ['container', APPLICATION, '--listen', `unix:${directory}/socket`, ...quiet],
@@ -37,10 +44,12 @@ const arrangements: Readonly<Record<string, Arrangement>> = {
     crash: async (command) => process.kill(command.children[0]!, 'SIGKILL'),
   },
   up: {
+    loggers: { proxy: 20, container: 1 },
     argv: (port) => ({ tested: ['up', APPLICATION, '--listen', `127.0.0.1:${port}`] }),
     crash: (_, port) => ask(port, '/crash'),
   },
   'up --dev': {
+    loggers: { dev: 20 },
     argv: (port) => ({ tested: ['up', APPLICATION, '--dev', '--listen', `127.0.0.1:${port}`] }),
     crash: (_, port) => ask(port, '/crash'),
   },
@@ -94,6 +103,66 @@ for (const [reader, make] of Object.entries(readers)) {
         assert.deepEqual(await command.exited, { code: 1, signal: null })
         out.close()
         err.close()
+      }))
+  })
+}
+
+/** Standard error of a process, read to its end. */
+async function textOf(command: Command): Promise<string> {
+  let text = ''
+  for await (const chunk of command.process.stderr!.setEncoding('utf8')) text += chunk
+  return text
+}
+
+for (const [reader, isRefused] of [
+  ['a full disk (/dev/full)', true],
+  ['a pipe whose reader has gone', true],
+  ['a full pipe that nobody reads', false],
+] as const) {
+  const make = readers[reader]!
+
+  describe(`with ${reader} behind standard output alone`, () => {
+    for (const [name, { argv, loggers }] of Object.entries(arrangements)) {
+      it(`gantry ${name} reports lost log lines on standard error`, () =>
+        withDirectory(async (directory) => {
+          const port = await freePort()
+          const { tested, peer } = argv(port, directory)
+          const container = peer && new Command(peer, 'ignore')
+          const out = make(directory)
+          const command = new Command(tested, ['ignore', out.stdio, 'pipe'])
+          const text = textOf(command)
+          try {
+            await answered(command, port)
+            for (let request = 0; request < 20; request++) assert.ok(await ask(port))
+            command.process.kill('SIGTERM')
+            assert.deepEqual(await command.exited, { code: 0, signal: null })
+            const stderr = await text
+            for (const [logger, least] of Object.entries(loggers)) {
+              const atOnce = new RegExp(
+                `^gantry ${logger}: log lines are being lost: standard output cannot be written \\(E`,
+                'm',
+              )
+              if (isRefused) assert.match(stderr, atOnce)
+              const atExit = new RegExp(`^gantry ${logger}: (\\d+) log lines were lost: `, 'gm')
+              const lost = [...stderr.matchAll(atExit)].reduce((sum, [, count]) => sum + Number(count), 0)
+              assert.ok(lost >= least, stderr)
+            }
+          } finally {
+            await command.end()
+            await container?.end()
+            out.close()
+          }
+        }))
+    }
+
+    it('gantry health prints its result on standard error', () =>
+      withDirectory(async (directory) => {
+        const out = make(directory)
+        const command = new Command(['health', `unix:${join(directory, 'nobody')}`], ['ignore', out.stdio, 'pipe'])
+        const text = textOf(command)
+        assert.deepEqual(await command.exited, { code: 1, signal: null })
+        assert.match(await text, /^gantry health: standard output could not be written: .+\n$/)
+        out.close()
       }))
   })
 }

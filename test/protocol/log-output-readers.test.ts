@@ -125,6 +125,25 @@ test('however many lines a process writes at its exit, it waits for a stalled re
     pipe.leave()
   }))
 
+test('lines in the buffer, of a torn line and behind a full pipe count as unwritten', () =>
+  withPipe((pipe, open) => {
+    pipe.read()
+    const output = open({ limit: 1024 * 1024 + 20, immediate: true })
+    // More than the pipe holds: a part of it is written.
+    output.write(`${'x'.repeat(1024 * 1024)}\n`)
+    for (let line = 1; line <= 3; line++) output.write('line\n')
+    assert.equal(output.unwritten, 4)
+    pipe.leave()
+    output.flushSync()
+    assert.equal(output.unwritten, 4)
+    pipe.returns()
+    pipe.read()
+    output.write('line\n')
+    output.flushSync()
+    assert.equal(output.unwritten, 0)
+    pipe.leave()
+  }))
+
 test('a descriptor that is closed or read-only loses lines and has no other effect', async () => {
   const descriptor = openSync(import.meta.filename, 'r')
   const outputs = [new LogOutput(descriptor), new LogOutput(9_999), new LogOutput(9_999, { immediate: true })]
@@ -132,6 +151,8 @@ test('a descriptor that is closed or read-only loses lines and has no other effe
     output.write('a\n')
     await output.close()
     output.write('b\n')
+    output.flushSync()
+    assert.equal(output.unwritten, 2)
   }
   closeSync(descriptor)
 })

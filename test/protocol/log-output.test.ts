@@ -138,3 +138,32 @@ test('a line that is longer than a pipe accepts at once is written by itself, wh
   })
   assert.equal(text, `a\n${long}\nb\n${long}\n${long}\nc\n`)
 })
+
+test('a full buffer is reported once, and the lines that are not written are counted', async () => {
+  await written((open) => {
+    const losses: unknown[] = []
+    const output = open({ limit: 8, onLoss: (error) => losses.push(error) })
+    output.write('1234\n')
+    assert.equal(output.unwritten, 1)
+    assert.deepEqual(losses, [])
+    for (const line of ['5678\n', '5678\n9\n', 'a\n']) output.write(line)
+    assert.equal(output.unwritten, 5)
+    assert.deepEqual(losses, [undefined])
+    output.flushSync()
+    assert.equal(output.unwritten, 0)
+  })
+})
+
+test('a write that fails is reported once with its error', { skip: process.platform !== 'linux' }, () => {
+  const descriptor = openSync('/dev/full', 'w')
+  const losses: string[] = []
+  const output = new LogOutput(descriptor, { onLoss: (error) => losses.push((error as NodeJS.ErrnoException).code!) })
+  for (const line of ['a\n', 'b\nc\n', 'd\n']) {
+    output.write(line)
+    output.flushSync()
+  }
+  assert.deepEqual(losses, ['ENOSPC'])
+  // The line that reports lost lines was lost each time, and is not one of them.
+  assert.equal(output.unwritten, 4)
+  closeSync(descriptor)
+})
