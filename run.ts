@@ -15,7 +15,7 @@ import { LogOutput } from './protocol/log-output.ts'
 import { guardStandardStreams, standardError, writeToStderr } from './protocol/stderr-log.ts'
 import { textOfThrown } from './protocol/thrown.ts'
 import { keepCode } from './quiet.ts'
-import { onStopSignals } from './signals.ts'
+import { onStopSignals, type StopSignal } from './signals.ts'
 import { onUncaught } from './uncaught.ts'
 
 /** A server that has started. */
@@ -28,8 +28,9 @@ export interface Running {
    * Stops accepting, finishes requests within the drain timeout, and resolves when all is closed.
    *
    * @param onLast called when no request can arrive any more: every request in progress has started its response
+   * @param signal the signal that asks for it, to be passed on to child processes. Default: SIGTERM
    */
-  drain(onLast?: () => void): Promise<void>
+  drain(onLast?: () => void, signal?: StopSignal): Promise<void>
 }
 
 export interface RunOptions {
@@ -223,7 +224,7 @@ export async function run(
     else
       void fail(new HangError('the start cannot finish: the event loop is empty, so what it waits for never happens'))
   })
-  const drain = async (reason: string): Promise<void> => {
+  const drain = async (reason: string, signal?: StopSignal): Promise<void> => {
     duty ??= holdDuty()
     log.info({ reason }, 'draining')
     setTimeout(() => {
@@ -239,18 +240,23 @@ export async function run(
       // The duty keeps the event loop alive: an application's shutdown code has ended when nothing else does.
       setTimeout(late, deadline).unref()
     }
-    await running?.drain(() => tell({ gantry: 'last' }))
+    await running?.drain(() => tell({ gantry: 'last' }), signal)
     log.info({}, 'stopped')
     // With the code that the application set, if any: process.exit(3) in a handler of the signal, or process.exitCode.
     await exit()
   }
-  const stop = (reason: string): void => {
+  const stop = (reason: string, signal?: StopSignal): void => {
     if (draining) return
     draining = true
-    drain(reason).catch(fail)
+    drain(reason, signal).catch(fail)
   }
   const quit = supervised ? () => {} : (code: number) => leave(code)
-  onStopSignals(process, systemClock, { finish: stop, quit }, supervised ? ['SIGTERM'] : undefined)
+  onStopSignals(
+    process,
+    systemClock,
+    { finish: (signal) => stop(signal, signal), quit },
+    supervised ? ['SIGTERM'] : undefined,
+  )
   if (process.connected) process.on('disconnect', () => stop('the parent process has gone'))
 
   try {
@@ -258,7 +264,7 @@ export async function run(
       get stopping() {
         return draining
       },
-      stop,
+      stop: (reason) => stop(reason),
       get duty() {
         return (duty ??= holdDuty())
       },

@@ -35,11 +35,11 @@ export class ChildApplication {
   }
 
   /**
-   * Resolves when the application has ended. A handler of SIGTERM in the module ends the child processes as it wants; without one they get
-   * SIGTERM too, as a service manager would send it to every process of the service.
+   * Resolves when the application has ended. A handler of `signal` in the module ends the child processes as it wants. Without one they get
+   * the same signal, as a terminal or a service manager would send it to every process.
    */
-  drain(): Promise<void> {
-    this.#draining ??= this.#drain()
+  drain(_onLast?: () => void, signal: NodeJS.Signals = 'SIGTERM'): Promise<void> {
+    this.#draining ??= this.#drain(signal)
     return this.#draining
   }
 
@@ -47,7 +47,7 @@ export class ChildApplication {
     return `<ChildApplication ${this.addresses[0].url} ${this.#servers.alive.length} child processes>`
   }
 
-  async #drain(): Promise<void> {
+  async #drain(signal: NodeJS.Signals): Promise<void> {
     const held = this.#held
     const { log, clock = systemClock, drainTimeout, lifetime } = this.#options
     if (held?.wasAsked) return
@@ -64,7 +64,7 @@ export class ChildApplication {
     if (nothingLeft) waits.push(nothingLeft.reached)
     if (held?.isHandled) waits.push(held.asked())
     else {
-      for (const child of this.#servers.alive) child.kill('SIGTERM')
+      for (const child of this.#servers.alive) child.kill(signal)
       waits.push(this.#servers.ended())
     }
     await Promise.race(waits)

@@ -9,6 +9,7 @@
 
 import { backoff } from '../protocol/backoff.ts'
 import type { Clock, Timer } from '../protocol/clock.ts'
+import type { StopSignal } from '../signals.ts'
 import { type Child, type ChildExit, KILL_MILLISECONDS } from '../supervise.ts'
 
 /** Requests reach a process over this. */
@@ -62,6 +63,8 @@ export class Reloader<Ready> {
   #wanted = false
   #running = false
   #stopping = false
+  /** The signal of the stop. */
+  #signal: StopSignal = 'SIGTERM'
   #supersede: (() => void) | undefined
   #timer: Timer | undefined
   #changedAt: number | undefined
@@ -90,21 +93,29 @@ export class Reloader<Ready> {
    * Ends all; resolves when every process has ended.
    *
    * @param grace milliseconds for processes to end by themselves
+   * @param signal what asks the serving process: an application may have a handler for one of them alone
+   * @returns how the serving process ended; undefined if there was none, or if even SIGKILL does not end it
    */
-  async stop(grace: number): Promise<void> {
+  async stop(grace: number, signal: StopSignal = 'SIGTERM'): Promise<ChildExit | undefined> {
     this.#stopping = true
+    this.#signal = signal
     this.#timer?.cancel()
     this.#supersede?.()
     const serving = this.#serving?.child
-    if (serving) this.#retire(serving)
+    if (serving) this.#retire(serving, signal)
     const { clock } = this.#options
     const late = Promise.withResolvers<void>()
     let timer = clock.after(grace, () => {
       for (const child of this.#alive) child.kill('SIGKILL')
       timer = clock.after(KILL_MILLISECONDS, late.resolve)
     })
+    let exit: ChildExit | undefined
+    void serving?.exited.then((one) => {
+      exit = one
+    })
     await Promise.race([Promise.all([...this.#alive].map(({ exited }) => exited)), late.promise])
     timer.cancel()
+    return exit
   }
 
   /** Ends all at once. */
@@ -172,9 +183,9 @@ export class Reloader<Ready> {
     void child.exited.then((exit) => this.#ended(child, exit))
     before?.connection.stop('a newer one serves')
     onServing(child, clock.now() - began)
-    if (before) this.#retire(before.child)
-    // It came just too late to be turned back.
-    if (this.#stopping) this.#retire(child)
+    // The stop came too late to end `child` while it loads, and has retired the process that served then.
+    if (this.#stopping) this.#retire(child, this.#signal)
+    else if (before) this.#retire(before.child, 'SIGTERM')
   }
 
   #begin(): Child<Ready> {
@@ -189,9 +200,9 @@ export class Reloader<Ready> {
   }
 
   /** Lets it finish, within its grace. */
-  #retire(child: Child<Ready>): void {
+  #retire(child: Child<Ready>, signal: StopSignal): void {
     if (this.#retired.push(child) > MOST_RETIRED) this.#retired[0]!.kill('SIGKILL')
-    child.kill('SIGTERM')
+    child.kill(signal)
     const { clock, grace } = this.#options
     const timer = clock.after(grace, () => child.kill('SIGKILL'))
     void child.exited.then(() => timer.cancel())

@@ -17,6 +17,7 @@ import { TrustedPeers } from '../protocol/peers.ts'
 import { proxyOptions } from '../proxy/options.ts'
 import { type RunningProxy, serveProxy } from '../proxy/serve.ts'
 import { type Running, run, type ServeEnvironment } from '../run.ts'
+import type { StopSignal } from '../signals.ts'
 import type { ChildExit } from '../supervise.ts'
 import { childEnvironment, devContainerArguments, devProxyArguments, type upOptions } from '../up-options.ts'
 import { DevChild } from './child.ts'
@@ -155,15 +156,17 @@ class Development {
     }
     for (const file of this.#always) this.#watcher.add(file, signatureNow(file))
     this.#reloader.start()
-    return { addresses: proxy.addresses, drain: () => this.#drain(proxy) }
+    return { addresses: proxy.addresses, drain: (_, signal) => this.#drain(proxy, signal) }
   }
 
-  async #drain(proxy: RunningProxy): Promise<void> {
+  async #drain(proxy: RunningProxy, signal: StopSignal | undefined): Promise<void> {
     // Before the proxy: browsers that wait for news would keep it.
     this.#scene.close()
     await this.#watcher.close()
     await proxy.drain()
-    await this.#reloader.stop(END_MILLISECONDS)
+    const exit = await this.#reloader.stop(END_MILLISECONDS, signal)
+    // The application's own exit code, as with `node`.
+    process.exitCode = exit?.code ?? 0
   }
 
   /** Files that count whether they are imported or not: the module under each of its names, and what it is started with. */

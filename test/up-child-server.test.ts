@@ -186,6 +186,19 @@ describe('gantry up with an application that listens in a child process', () => 
     )
   }
 
+  it('passes SIGINT on to the child of a launcher that does not handle it', () =>
+    withUp(
+      async ({ child, get }) => {
+        const answer = await get()
+        child.process.kill('SIGINT')
+        assert.deepEqual(await exitOf(child), { code: 0, signal: null })
+        await wrote(child, /^forked got SIGINT$/m)
+        assert.equal(runs(answer.child), false)
+      },
+      'plain',
+      ['--drain-timeout=1h'],
+    ))
+
   for (const mode of ['plain', 'stubborn', 'handles']) {
     it(`leaves nothing behind when it is killed itself (${mode})`, () =>
       withUp(async ({ child, get }) => {

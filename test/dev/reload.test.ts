@@ -164,6 +164,27 @@ describe('the end', () => {
       },
     ))
 
+  for (const signal of ['SIGINT', 'SIGHUP', 'SIGTERM'] as const) {
+    it(`passes ${signal} on to the application, and exits with its code`, () =>
+      withDev(
+        {
+          'app.ts': `import { createServer } from 'node:http'
+const server = createServer((_, response) => response.end('one')).listen(0)
+process.on('${signal}', () => {
+  console.error('the application got ${signal}')
+  server.close(() => process.exit(7))
+})`,
+        },
+        async (dev) => {
+          await dev.said(SERVED)
+          dev.child.process.kill(signal)
+          assert.deepEqual(await dev.child.exited, { code: 7, signal: null })
+          assert.equal(dev.child.stderr.match(/the application got/g)?.length, 1)
+        },
+        ['--interface', 'node'],
+      ))
+  }
+
   it('ends what the application has started', () =>
     withDev(
       {

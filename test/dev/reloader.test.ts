@@ -311,6 +311,39 @@ describe('stopping', () => {
     assert.deepEqual(fixture.last.signals, ['SIGTERM', 'SIGKILL'])
   })
 
+  it('in the very moment in which a process is linked passes its signal on to that one', async () => {
+    const fixture = await serving()
+    fixture.linking = Promise.withResolvers()
+    fixture.change()
+    fixture.last.load()
+    await turn()
+    fixture.linking.resolve()
+    await Promise.resolve()
+    const stopped = fixture.reloader.stop(1_000, 'SIGHUP')
+    await fixture.happened()
+    assert.deepEqual(
+      fixture.children.map(({ signals }) => signals),
+      [['SIGHUP'], ['SIGHUP']],
+    )
+    for (const child of fixture.children) child.end(0)
+    await stopped
+  })
+
+  it('passes its signal on to the process that serves', async () => {
+    const fixture = await serving()
+    fixture.change()
+    fixture.last.load()
+    await fixture.happened()
+    const stopped = fixture.reloader.stop(1_000, 'SIGINT')
+    assert.deepEqual(
+      fixture.children.map(({ signals }) => signals),
+      [['SIGTERM'], ['SIGINT']],
+    )
+    fixture.children[0]!.end(0)
+    fixture.children[1]!.end(7)
+    assert.deepEqual(await stopped, { code: 7, signal: null })
+  })
+
   it('abandons a child that even SIGKILL does not end', async () => {
     const fixture = await serving()
     fixture.last.deaf = true

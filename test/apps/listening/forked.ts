@@ -24,3 +24,7 @@ process.on('disconnect', () => {
   // A child whose parent is gone lives on, on plain Node.
 })
 if (mode === 'stubborn' || mode === 'leaves') process.on('SIGTERM', () => process.stderr.write('forked got SIGTERM\n'))
+process.on('SIGINT', () => {
+  process.stderr.write('forked got SIGINT\n')
+  process.exit()
+})
