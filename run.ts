@@ -116,7 +116,7 @@ function serialized(error: unknown): unknown {
 
 /** Why log lines are lost. `error`: of the write; undefined: the buffer is full. */
 function describeLoss(error: unknown): string {
-  if (error === undefined) return 'nobody reads standard output, and its buffer is full'
+  if (error === undefined) return 'the reader of standard output does not read it, and the buffer is full'
   return `standard output cannot be written (${(error as NodeJS.ErrnoException).code ?? String(error)})`
 }
 
@@ -181,7 +181,7 @@ export async function run(
     const { unwritten } = output
     if (unwritten === 0) return
     writeToStderr(
-      `gantry ${name}: ${unwritten} log lines were lost: standard output could not be written, or nobody read it\n`,
+      `gantry ${name}: ${unwritten} log lines were lost: standard output could not be written, or its reader did not read it\n`,
     )
     // Its own exit handler may have run already.
     standardError().flushSync()

@@ -52,7 +52,7 @@ function lostLine(dropped: number): string {
     level: 'warn',
     time: Date.now(),
     dropped,
-    msg: `${dropped} log lines were lost: nobody read them, or they could not be written`,
+    msg: `${dropped} log lines were lost: the log could not be written, or its reader did not read it`,
   })
 }
 

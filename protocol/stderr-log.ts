@@ -25,7 +25,8 @@ export function standardError(): LogOutput {
       immediate: true,
       shared: true,
       limit: PENDING,
-      lost: (count) => `gantry: ${count} lines were lost: nobody read standard error, or it could not be written`,
+      lost: (count) =>
+        `gantry: ${count} lines were lost: standard error could not be written, or its reader did not read it`,
     })
     process.on('exit', () => made.flushSync())
     output = made

@@ -4,22 +4,25 @@
  */
 
 /**
- * - `alive`: bytes came since the last PING.
- * - `pinged`: a PING was sent and nothing has come since.
- * - `suspect`: silent for too long. Nothing new is sent; what runs lives until its own timeout.
- * - `questioned`: bytes came of late, and now the same peer has completed a handshake on another link, the rival: it may have lost this one. A PING
- *   was sent here, and has a while to be answered. Nothing new is sent; that the link is silent is not known.
+ * - `alive`: bytes arrived after the last PING.
+ * - `pinged`: a PING was sent, and no byte has arrived since then.
+ * - `suspect`: the link was silent for too long. It gets no new requests; its requests in progress live until their own
+ *   timeout.
+ * - `questioned`: bytes arrived recently, but the same peer has completed a handshake on another link, the rival: the
+ *   peer may have lost this link. A PING was sent on this link, and its answer has a deadline. The link gets no new
+ *   requests, but does not count as silent.
  * - `challenged`: the same for a link that was suspect.
- * - `unconfirmed`: still silent. The rival was sent a PING: has the peer's event loop run since?
- * - `condemned`: the rival's PONG came, so that the peer has read what we sent here, if it can be reached here at all. Bytes that it sent
- *   together with that PONG have a moment to arrive.
- * - `dead`: to be closed at once.
+ * - `unconfirmed`: the link is still silent. A PING was sent on the rival: its PONG shows that the peer's event loop
+ *   has run since then.
+ * - `condemned`: the rival's PONG arrived. If the peer can be reached on this link, it has read our PING here. Bytes
+ *   that it sent together with that PONG have a moment to arrive.
+ * - `dead`: the link is closed at once.
  */
 export type Life = 'alive' | 'pinged' | 'suspect' | 'questioned' | 'challenged' | 'unconfirmed' | 'condemned' | 'dead'
 
 /**
- * - `heard`: a byte arrived, whatever it is.
- * - `timeout`: the time of the present state has passed, not counting pauses of this process.
+ * - `heard`: a byte arrived, of any frame.
+ * - `timeout`: the time of the present state has passed, without pauses of this process.
  * - `unreachable`: a new connection to the address was refused or timed out.
  * - `rival`: the same peer has completed a handshake on another link.
  * - `confirmed`: the rival's PONG arrived.
@@ -108,20 +111,20 @@ export function isTrusted(life: Life): boolean {
   return life === 'alive' || life === 'pinged'
 }
 
-/** Whether the link has been silent for too long: another connection is to be made. */
+/** Whether the link has been silent for too long, so that its dialer must open another connection. */
 export function isSilent(life: Life): boolean {
   return !isTrusted(life) && life !== 'questioned'
 }
 
 /** Milliseconds. */
 export interface LivenessTimes {
-  /** Between two PINGs. */
+  /** Interval between two PINGs. */
   readonly pingInterval: number
-  /** From a PING without an answer to `suspect`. */
+  /** Time from an unanswered PING to `suspect`. */
   readonly suspectAfter: number
-  /** For a link to answer after the same peer has answered on another link. */
+  /** Time for a link to answer after the same peer has answered on another link. */
   readonly probeGrace: number
-  /** After which a suspect link without requests is closed. */
+  /** Time until a suspect link without requests is closed. */
   readonly silenceTimeout: number
 }
 
@@ -134,8 +137,8 @@ export const USUAL_TIMES: LivenessTimes = {
 }
 
 /**
- * Bytes per second that a live link is assumed to carry at least. A PING waits behind bytes written before it in the
- * system's buffers, some MiB of them, which nothing can overtake.
+ * The lowest assumed throughput of a live link, bytes per second. A PING cannot overtake bytes that are already in the
+ * operating system's buffers, which hold several MiB.
  */
 const SLOWEST = 64 * 1024
 

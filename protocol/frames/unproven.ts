@@ -1,16 +1,17 @@
 /**
- * Limits connections whose handshake is not complete. A peer completes it within milliseconds; a stranger may hold the connection until the
- * handshake timeout. At the limit a new connection replaces the oldest of the host that has most.
+ * Limits connections whose handshake is not complete. A peer completes the handshake within milliseconds; a stranger
+ * may hold the connection until the handshake timeout. At the limit a new connection replaces the oldest connection of
+ * the host that has the most connections.
  */
 
 import type { Socket } from 'node:net'
 import { fitsInReserve } from '../descriptors.ts'
 
-/** Room for a fleet of containers that all dial after their proxy has restarted. */
+/** Enough for a fleet of containers that all dial after their proxy has restarted. */
 const MOST = 128
 
 export class Unproven {
-  /** By remote address: a host that opens connections as fast as it can replaces its own, and no other host's. */
+  /** By remote address: a host that opens connections as fast as it can replaces only its own connections. */
   readonly #hosts: Map<string, Set<Socket>> = new Map()
   readonly #hostOf: Map<Socket, string> = new Map()
   readonly #most: number

@@ -1,6 +1,6 @@
 /**
  * Watches one link by the table of `liveness.ts`: sends PINGs, measures silence, and closes a dead link. `PeerLinks`
- * compares the links of one process by peer, so that a new link to a peer challenges an older one. Does not dial.
+ * groups the links of one process by peer, so that a new link to a peer challenges an older one. Does not dial.
  */
 
 import type { Clock, Timer } from '../clock.ts'
@@ -11,7 +11,7 @@ import { isSilent, isTrusted, type Life, type LifeEvent, type LivenessTimes, nex
 /** What the watch needs from its link. */
 export interface WatchedLink {
   readonly peer: Identity | undefined
-  /** The peer has sent GOAWAY: the link ends by itself, and the peer may have closed its listener. */
+  /** The peer has sent GOAWAY: it will close the link, and may have closed its listener already. */
   readonly leaving: boolean
   /** Streams are open. */
   readonly busy: boolean
@@ -30,7 +30,7 @@ export interface WatchOptions {
   readonly onLife?: ((life: Life, before: Life) => void) | undefined
 }
 
-/** For a silent link to close after our end was sent, milliseconds; then it is destroyed. */
+/** Time for a silent link to close after we sent our end, milliseconds; then we destroy it. */
 const CLOSE_GRACE = 2_000
 
 export class LinkWatch {
@@ -95,19 +95,22 @@ export class LinkWatch {
     this.#unheard += bytes
   }
 
-  /** A new connection to its address was refused, or not made in time. That says nothing about a peer that drains. */
+  /**
+   * A new connection to the peer's address was refused or timed out. A draining peer has closed its listener, so that
+   * its links are not judged by that.
+   */
   unreachable(): void {
     if (this.#link.leaving) return
-    // Bytes that wait in the socket come first.
+    // First read the bytes that wait in the socket.
     setImmediate(() => this.#on('unreachable'))
   }
 
-  /** The same peer answers on another link, `rival`. */
+  /** The same peer has completed a handshake on another link, `rival`. */
   challenge(rival: LinkWatch): void {
     if (this.#link.leaving || !this.#running) return
     if (!this.#rival?.trusted) {
       this.#rival = rival
-      // This link's rival has become silent itself.
+      // The former rival has become silent itself.
       if (this.#life === 'unconfirmed') this.#askRival()
     }
     this.#on('rival')
@@ -162,7 +165,7 @@ export class LinkWatch {
     this.#timer?.cancel()
     const patience = patienceIn(this.#life, this.#options.times, this.#unheard)
     const passed = (): void => this.#on('timeout')
-    // Sending a PING judges nobody, so it need not be patient.
+    // Sending a PING does not judge the peer, so it need not wait patiently.
     this.#timer =
       this.#life === 'alive' ? this.#clock.after(patience, passed) : patiently(this.#clock, patience, passed)
   }
@@ -215,7 +218,7 @@ export class PeerLinks {
     for (const other of links) other.unchallenged(watch)
   }
 
-  /** Another link of the same peer, if it answers. */
+  /** Another link of the same peer that is not silent. */
   other(watch: LinkWatch): LinkWatch | undefined {
     const key = keyOf(watch)
     for (const other of (key === undefined ? undefined : this.#links.get(key)) ?? []) {
@@ -226,8 +229,10 @@ export class PeerLinks {
 }
 
 /**
- * Workers of one process group share its id. Without an id nobody can be recognised. Two processes may have been given one id (the default is the
- * host's name and the process id, which is 1 in each container of a host network): what one answers says nothing about the other.
+ * Identifies a process. Workers of one process group share its id, so the worker's number is part of the key; a peer
+ * without an id cannot be recognised. Two processes may have the same id (the default is host name and process id,
+ * which is 1 in each container of a host network), and an answer of one says nothing about the other: the instance
+ * differs.
  */
 function keyOf({ link: { peer } }: LinkWatch): string | undefined {
   return peer === undefined || peer.id === '' ? undefined : `${peer.id}/${peer.worker}/${peer.instance ?? ''}`
