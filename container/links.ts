@@ -8,11 +8,12 @@ import { monitorEventLoopDelay } from 'node:perf_hooks'
 import type { Application } from '../protocol/application.ts'
 import type { Clock } from '../protocol/clock.ts'
 import type { ProcessFacts } from '../protocol/environ.ts'
-import type { AbortError } from '../protocol/errors.ts'
+import { AbortError } from '../protocol/errors.ts'
 import type { ExchangeHost } from '../protocol/exchange.ts'
-import type { Identity } from '../protocol/frames/hello.ts'
+import { type Identity, isSameProcess } from '../protocol/frames/hello.ts'
 import { isSilent, type LivenessTimes, USUAL_TIMES } from '../protocol/frames/liveness.ts'
 import { type ServerLink, type SlotHolder, type SlotSource, serveFrames } from '../protocol/frames/server.ts'
+import { Silence } from '../protocol/frames/silence.ts'
 import { Unproven } from '../protocol/frames/unproven.ts'
 import { PeerLinks } from '../protocol/frames/watch.ts'
 import type { Logger } from '../protocol/log.ts'
@@ -109,6 +110,7 @@ export class Links {
     const peer = socket.remoteAddress ?? address
     if (!dialled) this.#unproven.add(socket)
     let ready = false
+    const silence = new Silence()
     const link: ServerLink = serveFrames(
       socket,
       application,
@@ -129,8 +131,9 @@ export class Links {
           peers: this.#peers,
           onLife: (life, before) => {
             const fields = { proxy: nameOf(link.peer), address, requests: link.active }
-            if (life === 'suspect' && before === 'pinged') log.warn(fields, 'a proxy does not answer')
-            else if (life === 'alive' && before === 'suspect') log.info(fields, 'a proxy answers again')
+            const news = silence.news(life)
+            if (news === 'silent') log.warn(fields, 'a proxy does not answer')
+            else if (news === 'answers') log.info(fields, 'a proxy answers again')
             if (isSilent(life) !== isSilent(before)) events?.onTrust(!isSilent(life))
           },
         },
@@ -144,8 +147,12 @@ export class Links {
           if (this.#draining) one.drain()
         },
         onClosed: (error) => {
-          const proxy = nameOf(link.peer)
-          if (ready) log.info({ proxy, address, error: error?.message }, 'the link to a proxy is closed')
+          const fields = { proxy: nameOf(link.peer), address, error: error?.message }
+          // As at the proxy, a link that is lost is a warning: its requests were aborted. The proxy is not lost if it
+          // has another link.
+          const isLost =
+            error !== undefined && !(error instanceof AbortError) && !link.announced && !this.#reaches(link)
+          if (ready) log[isLost ? 'warn' : 'info'](fields, 'the link to a proxy is closed')
           else if (!dialled && error && this.#failing.say(peer, error.message)) {
             log.warn({ address, error: error.message }, 'a link was closed before it was ready')
           }
@@ -158,6 +165,11 @@ export class Links {
     )
     this.#links.add(link)
     return link
+  }
+
+  /** Whether another link reaches the same process. */
+  #reaches({ peer }: ServerLink): boolean {
+    return [...this.#links].some((other) => other.state === 'ready' && isSameProcess(other.peer, peer))
   }
 }
 

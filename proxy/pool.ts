@@ -10,7 +10,7 @@ import type { Application, Body, Environ, StartResponse } from '../protocol/appl
 import { backoff } from '../protocol/backoff.ts'
 import { type Clock, Deadlines } from '../protocol/clock.ts'
 import type { HttpError } from '../protocol/errors.ts'
-import type { Identity } from '../protocol/frames/hello.ts'
+import { type Identity, isSameProcess } from '../protocol/frames/hello.ts'
 import type { Logger } from '../protocol/log.ts'
 import { SaidOnce } from '../protocol/said-once.ts'
 import { type Candidate, type Choice, choose, pick } from './choose.ts'
@@ -353,10 +353,7 @@ export class Pool implements RequestHost {
 
   /** Whether a member is the same process as `peer`. */
   #reaches(peer: Identity | undefined): boolean {
-    if (!peer?.id) return false
-    return [...this.#members.ready, ...this.#members.full].some(({ upstream: { peer: other } }) => {
-      return other?.id === peer.id && other.worker === peer.worker && other.instance === peer.instance
-    })
+    return [...this.#members.ready, ...this.#members.full].some(({ upstream }) => isSameProcess(upstream.peer, peer))
   }
 
   /** Gives free slots to whoever has waited longest. */

@@ -84,6 +84,8 @@ export interface ServeOptions {
 
 export interface ServerLink {
   readonly state: 'connecting' | 'ready' | 'draining' | 'closed'
+  /** Of a closed link: either side had sent GOAWAY to drain it, so that its end was expected. */
+  readonly announced: boolean
   readonly peer: Identity | undefined
   /** Applications that have not settled, upgraded ones too. */
   readonly active: number
@@ -125,6 +127,7 @@ class Server implements ServerLink, SlotHolder, LinkOwner, RequestOwner, Watched
   readonly #pings: Pings
   readonly #watch: LinkWatch | undefined
   #state: ServerLink['state'] = 'connecting'
+  #announced = false
   /** With the slots: between `join` and `leave`. */
   #joined = false
   #granted = 0
@@ -166,6 +169,10 @@ class Server implements ServerLink, SlotHolder, LinkOwner, RequestOwner, Watched
 
   get state(): ServerLink['state'] {
     return this.#state
+  }
+
+  get announced(): boolean {
+    return this.#announced
   }
 
   get peer(): Identity | undefined {
@@ -328,6 +335,7 @@ class Server implements ServerLink, SlotHolder, LinkOwner, RequestOwner, Watched
   }
 
   closed(error: Error | undefined): void {
+    this.#announced = this.#state === 'draining'
     this.#state = 'closed'
     this.#watch?.stop()
     this.#pings.fail(error ?? lost())

@@ -9,6 +9,7 @@ import type { Clock } from '../../protocol/clock.ts'
 import { Caller, type ReplayableBody } from '../../protocol/frames/caller.ts'
 import type { Identity } from '../../protocol/frames/hello.ts'
 import { isSilent, isTrusted, type Life, type LivenessTimes, USUAL_TIMES } from '../../protocol/frames/liveness.ts'
+import { Silence } from '../../protocol/frames/silence.ts'
 import type { PeerLinks } from '../../protocol/frames/watch.ts'
 import type { Logger } from '../../protocol/log.ts'
 import type { Attempt, Upstream, UpstreamState } from '../upstream.ts'
@@ -54,8 +55,7 @@ export class FramesUpstream implements Upstream {
   readonly #caller: Caller
   readonly #log: Logger
   readonly #ends: LinkEnds
-  /** The present silence was logged. */
-  #logged = false
+  readonly #silence: Silence = new Silence()
   /** It was silent for so long that it is closed, which was logged. */
   #died = false
   #lastState: UpstreamState = 'connecting'
@@ -166,18 +166,19 @@ export class FramesUpstream implements Upstream {
   #lived(life: Life, before: Life): void {
     const trusted = isTrusted(life)
     const member = this.name
-    if (life === 'suspect' && !this.#logged) {
-      this.#logged = true
-      this.#log.warn({ member, inFlight: this.inFlight }, 'container does not answer; nothing new is sent to it')
-    } else if (trusted && this.#logged) {
-      this.#logged = false
-      this.#log.info({ member }, 'container answers again')
-    } else if (life === 'dead') {
-      this.#died = true
-      this.#log.warn(
-        { member, inFlight: this.inFlight },
-        'container is lost: it does not answer on this link, and a second connection was refused, timed out, or showed that this link is broken',
-      )
+    switch (this.#silence.news(life)) {
+      case 'silent':
+        this.#log.warn({ member, inFlight: this.inFlight }, 'container does not answer; nothing new is sent to it')
+        break
+      case 'answers':
+        this.#log.info({ member }, 'container answers again')
+        break
+      case 'dead':
+        this.#died = true
+        this.#log.warn(
+          { member, inFlight: this.inFlight },
+          'container is lost: it does not answer on this link, and a second connection was refused, timed out, or showed that this link is broken',
+        )
     }
     if (trusted !== isTrusted(before)) this.onChange()
     if (isSilent(life) !== isSilent(before)) this.#ends.onTrust?.(!isSilent(life))

@@ -152,6 +152,57 @@ describe('a container', () => {
     assert.deepEqual(of('the link to a proxy is closed'), ['test-proxy'])
   })
 
+  it('logs that a proxy does not answer and answers again in pairs, though another link of it comes in between', async () => {
+    const clock = new FakeClock()
+    await using serving = await Serving.start(path, [], { clock })
+    const messages = (): string[] =>
+      serving.log.lines.map(({ message }) => message).filter((message) => message.includes('answer'))
+    const socket = await serving.socket()
+    const first = new TestProxy(socket, {})
+    await first.ready
+    // It reads no PING, and so sends no PONG.
+    socket.pause()
+    await until(() => {
+      clock.advance(500)
+      return messages().length === 1
+    })
+    const second = await serving.proxy()
+    // A request shows that the container has read the handshake of the second link.
+    assert.equal(await second.call('/second'), '/second')
+    socket.resume()
+    await until(() => messages().length === 2)
+    assert.deepEqual(messages(), ['a proxy does not answer', 'a proxy answers again'])
+    first.destroy()
+  })
+
+  describe('logs the end of a link', () => {
+    const closed = 'the link to a proxy is closed'
+    const levelAfter = async (end: (serving: Serving, proxy: TestProxy) => unknown): Promise<string> => {
+      await using serving = await Serving.start(path)
+      const proxy = await serving.proxy()
+      await end(serving, proxy)
+      await until(() => serving.log.lines.some(({ message }) => message === closed))
+      return serving.log.lines.find(({ message }) => message === closed)!.level
+    }
+
+    it('as a warning if the proxy is lost', async () => {
+      assert.equal(await levelAfter((_, proxy) => proxy.destroy()), 'warn')
+    })
+
+    it('as information if the proxy has drained it, or the container', async () => {
+      assert.equal(await levelAfter((_, { caller }) => caller.close('the test ends')), 'info')
+      assert.equal(await levelAfter(({ container }) => container.drain()), 'info')
+    })
+
+    it('as information if the same proxy has another link', async () => {
+      const level = await levelAfter(async (serving, proxy) => {
+        await (await serving.proxy()).call('/')
+        proxy.destroy()
+      })
+      assert.equal(level, 'info')
+    })
+  })
+
   it('keeps the id that a trusted peer gives a request, over HTTP and uwsgi', async () => {
     const ids: string[] = []
     const application: Application = (environ, start) => {

@@ -1,0 +1,29 @@
+/** Decides which change of a link's life is logged, for both ends of a link: each silence once, and its end once. */
+
+import { isTrusted, type Life } from './liveness.ts'
+
+/**
+ * - `silent`: the peer does not answer.
+ * - `answers`: the peer answers again, after `silent`.
+ * - `dead`: the link is about to be closed.
+ */
+export type SilenceNews = 'silent' | 'answers' | 'dead'
+
+export class Silence {
+  /** The present silence was logged. A rival may take the link through other states before the peer answers again. */
+  #isLogged = false
+
+  /** What to log when the link's life becomes `life`. */
+  news(life: Life): SilenceNews | undefined {
+    if (life === 'dead') return 'dead'
+    if (life === 'suspect' && !this.#isLogged) {
+      this.#isLogged = true
+      return 'silent'
+    }
+    if (isTrusted(life) && this.#isLogged) {
+      this.#isLogged = false
+      return 'answers'
+    }
+    return undefined
+  }
+}
