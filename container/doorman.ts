@@ -12,6 +12,7 @@ import type { Logger } from '../protocol/log.ts'
 import { UNIX_PEER } from '../protocol/peers.ts'
 import { SaidOnce } from '../protocol/said-once.ts'
 import { sniff } from '../protocol/sniff.ts'
+import { receiveUnread } from '../protocol/unread.ts'
 import { type AcceptRules, type ServedWire, verdictOn } from './accept.ts'
 
 /** Takes a connection over, with the bytes that were read from it. */
@@ -62,7 +63,7 @@ export class Doorman {
   }
 
   abort(): void {
-    for (const visitor of [...this.visitors]) visitor.dismiss()
+    for (const visitor of [...this.visitors]) visitor.close()
   }
 
   left(visitor: Visitor): void {
@@ -127,14 +128,20 @@ export class Visitor implements Expirable {
 
   expire(): void {
     this.#doorman.undecided(this.#peer, this.silent)
-    this.dismiss()
+    this.close()
   }
 
   dismiss(): boolean {
+    if (receiveUnread(this.#socket)) return false
+    this.close()
+    return true
+  }
+
+  /** As `dismiss`, whatever waits in the socket. */
+  close(): void {
     this.leave()
     this.#socket.destroy()
     this.#doorman.left(this)
-    return true
   }
 
   /** The socket is somebody else's from here on. */
@@ -150,5 +157,5 @@ export class Visitor implements Expirable {
     this.#doorman.decide(this, this.#socket, this.#peer, this.#first)
   }
 
-  readonly #onGone = (): void => void this.dismiss()
+  readonly #onGone = (): void => this.close()
 }

@@ -10,7 +10,7 @@ import type { Logger } from './log.ts'
 export interface LimitedConnection {
   /** When the connection became idle, on the clock's `now()`; Infinity while a request or a response is in progress. */
   readonly waitingSince: number
-  /** Closes the connection if it is idle; false if a request has arrived meanwhile. */
+  /** Closes the connection if it is idle; false if a request has arrived meanwhile, read by the event loop or not. */
   dismiss(): boolean
 }
 
@@ -32,8 +32,7 @@ const IDLE_MILLISECONDS = 1_000
  */
 const BATCH = 32
 /**
- * A younger connection, ms, may have sent a request that has not been read yet: it stays open, and the new client is
- * refused.
+ * The request of a younger connection, ms, may be on its way: the connection stays open, and the new client is refused.
  */
 const FRESH_MILLISECONDS = 100
 /**

@@ -6,6 +6,7 @@
 
 import type { Socket } from 'node:net'
 import { fitsInReserve } from '../descriptors.ts'
+import { receiveUnread } from '../unread.ts'
 
 /** Enough for a fleet of containers that all dial after their proxy has restarted. */
 const MOST = 128
@@ -38,9 +39,11 @@ export class Unproven {
   #dismissOne(): void {
     let most: Set<Socket> | undefined
     for (const sockets of this.#hosts.values()) if (sockets.size > (most?.size ?? 0)) most = sockets
-    const [eldest] = most!
-    this.#delete(eldest!)
-    eldest!.destroy()
+    // The handshake of an older one may wait in its socket after the event loop was blocked.
+    const oldest = [...most!]
+    const dismissed = oldest.find((socket) => !receiveUnread(socket)) ?? oldest[0]!
+    this.#delete(dismissed)
+    dismissed.destroy()
   }
 
   #delete(socket: Socket): void {

@@ -148,7 +148,7 @@ class Connection implements Http1Connection, StreamOwner, TransportOwner, Exchan
   dismiss(): boolean {
     // The client may just have sent a request.
     this.#transport.arrive()
-    if (this.waitingSince === NEVER) return false
+    if (this.waitingSince === NEVER || this.#transport.receiveUnread()) return false
     this.#transport.destroy()
     return true
   }

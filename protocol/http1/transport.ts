@@ -11,6 +11,7 @@ import { apart } from '../apart.ts'
 import type { ExchangeHost } from '../exchange.ts'
 import { relieve } from '../relief.ts'
 import { type Arriving, type Leaving, Turn } from '../turn.ts'
+import { receiveUnread } from '../unread.ts'
 import type { Http1Timeouts } from './options.ts'
 import { Output } from './output.ts'
 import { readFrom } from './traffic.ts'
@@ -148,6 +149,11 @@ export class Transport implements Waiter, Arriving, Leaving {
   waitedTooLong(wait: Wait): void {
     if (wait === 'linger') this.destroy()
     else this.#owner.waitedTooLong(wait)
+  }
+
+  /** Whether the client has sent bytes that the event loop has not read yet: they are received next. */
+  receiveUnread(): boolean {
+    return receiveUnread(this.#socket)
   }
 
   // ---- reading -----------------------------------------------------------------------------------------------------

@@ -149,7 +149,7 @@ class Connection implements ResponseSink, InputSource, TransportOwner, ExchangeH
 
   dismiss(): boolean {
     this.#transport.arrive()
-    if (this.waitingSince === Number.POSITIVE_INFINITY) return false
+    if (this.waitingSince === Number.POSITIVE_INFINITY || this.#transport.receiveUnread()) return false
     this.#transport.destroy()
     return true
   }

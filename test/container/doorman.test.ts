@@ -142,6 +142,21 @@ describe('Doorman', () => {
     assert.equal(clock.pending <= 1, true)
   })
 
+  it('does not close a connection to make room whose first bytes wait in its socket', async () => {
+    const client = await knock()
+    await until(() => accepted === 1)
+    const [visitor] = doorman.visitors
+    client.write('GET / HTTP/1.1\r\n\r\n')
+    assert.equal(visitor!.dismiss(), false)
+    await until(() => served.length === 1)
+    assert.equal(served[0]!.first, 'GET / HTTP/1.1\r\n\r\n')
+    const silent = await knock()
+    await until(() => accepted === 2)
+    assert.equal([...doorman.visitors][0]!.dismiss(), true)
+    await once(silent.resume(), 'close')
+    client.destroy()
+  })
+
   it('gives the silent a moment when it drains, and serves who speaks in it or had begun to', async () => {
     const silent = await knock()
     const begun = await knock('P')

@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
-import { Socket } from 'node:net'
+import { connect, createServer, Socket } from 'node:net'
 import { describe, it } from 'node:test'
 import { Unproven } from '../../../protocol/frames/unproven.ts'
+import { listening } from '../../support/sockets.ts'
+import { until } from '../../support/until.ts'
 
 function sockets(count: number): Socket[] {
   return Array.from({ length: count }, () => new Socket())
@@ -34,6 +36,29 @@ describe('connections that have not proved whose they are', () => {
       [false, false, false, false],
     )
     assert.equal(flood.filter(({ destroyed }) => !destroyed).length, 128 - 4)
+  })
+
+  it('are kept while their handshake waits in their socket, and a silent one is replaced', async () => {
+    const unproven = new Unproven(2)
+    const accepted: Socket[] = []
+    const server = await listening(createServer((socket) => accepted.push(socket.pause())))
+    const clients: Socket[] = []
+    try {
+      for (let made = 0; made < 3; made++) {
+        clients.push(connect({ host: '127.0.0.1', port: server.address.port }))
+        await until(() => accepted.length === made + 1)
+      }
+      const [one, two, three] = accepted
+      unproven.add(one!)
+      unproven.add(two!)
+      clients[0]!.write('HELLO')
+      unproven.add(three!)
+      assert.deepEqual([one!.destroyed, two!.destroyed], [false, true])
+      assert.equal(String(await once(one!.resume(), 'data')), 'HELLO')
+    } finally {
+      for (const socket of [...clients, ...accepted]) socket.destroy()
+      await server.stop()
+    }
   })
 
   it('are not counted once they have, or have gone', async () => {

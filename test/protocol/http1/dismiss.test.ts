@@ -97,6 +97,42 @@ describe('a connection', () => {
     assert.match((await once(client.socket, 'data')).toString(), /^HTTP\/1\.1 200 /)
   })
 
+  it('whose request waits in its socket after the event loop was blocked is not dismissed', async () => {
+    const clock = new FakeClock()
+    await using serving = await Serving.start(hello, { clock })
+    const { client, connection } = await meet(serving)
+    assert.equal((await client.fetch({ target: '/first' })).body.toString(), 'hello')
+    clock.advance(60_000)
+    // The kernel has the request before this returns, and the event loop reads it only after this test waits.
+    const answer = client.fetch({ target: '/second' })
+    assert.equal(serving.environs.length, 1)
+    assert.equal(connection.dismiss(), false)
+    assert.equal((await answer).body.toString(), 'hello')
+    await until(() => connection.waitingSince !== NEVER)
+    assert.equal(connection.dismiss(), true)
+  })
+
+  it('whose request waits in its socket in several pieces gets all of them, in order', async () => {
+    const bodies: string[] = []
+    await using serving = await Serving.start(async (environ, start) => {
+      bodies.push(String(Buffer.from(await environ['wsgi.input'].read())))
+      return hello(environ, start)
+    })
+    const { client, connection } = await meet(serving)
+    const body = Array.from({ length: 40_000 }, (_, index) => `${index},`).join('')
+    client.socket.write(`POST / HTTP/1.1\r\nHost: a\r\nContent-Length: ${body.length}\r\n\r\n${body}`)
+    assert.equal(connection.dismiss(), false)
+    await once(client.socket, 'data')
+    assert.deepEqual(bodies, [body])
+  })
+
+  it('whose client has closed its side is dismissed', async () => {
+    await using serving = await Serving.start(hello, { halfClose: 'serve' })
+    const { client, connection } = await meet(serving)
+    client.socket.end()
+    assert.equal(connection.dismiss(), true)
+  })
+
   it('whose client has not accepted all of its response is not dismissed', async () => {
     const size = 16 * 1024 * 1024
     await using serving = await Serving.start((_, start) => {

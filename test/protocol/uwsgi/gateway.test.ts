@@ -424,6 +424,18 @@ describe('a uwsgi connection', () => {
     assert.equal(bodyOf(await busy.whole()), 'done')
   })
 
+  it('is not dismissed while its request waits in its socket after the event loop was blocked', async () => {
+    await using serving = await serve((_, start) => {
+      start('200 OK', text)
+      return [Buffer.from('done')]
+    })
+    const client = await serving.client()
+    await until(() => serving.connections.length === 1)
+    client.socket.write(packet(nginxGet))
+    assert.equal(serving.connections[0]!.dismiss(), false)
+    assert.equal(bodyOf(await client.whole()), 'done')
+  })
+
   it('that has sent nothing is closed by a drain, and one with a request is not', async () => {
     const go = Promise.withResolvers<void>()
     await using serving = await serve(async (_, start) => {
