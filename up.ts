@@ -8,8 +8,6 @@
  */
 
 import { spawn } from 'node:child_process'
-import { mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { childOf, describeExit } from './children.ts'
 import { holdDuty, STOP_GRACE_MILLISECONDS } from './duty.ts'
@@ -17,6 +15,7 @@ import { withGroup } from './process-group.ts'
 import { type Address, printAddress } from './protocol/address.ts'
 import { systemClock } from './protocol/clock.ts'
 import type { ParsedOptions } from './protocol/options.ts'
+import { privateDirectory, sweepPrivateDirectories } from './protocol/private-directory.ts'
 import { guardStandardStreams, writeToStderr } from './protocol/stderr-log.ts'
 import { onStopSignals, type StopSignal } from './signals.ts'
 import { type Child, Supervised } from './supervise.ts'
@@ -36,10 +35,8 @@ export async function up(parsed: ParsedOptions<typeof upOptions>, entry: string)
     const { upDev } = await import('./dev/serve.ts')
     return upDev(parsed, { say: (line) => writeToStderr(`${line}\n`), visitable })
   }
-  // mkdtemp makes it with mode 0700: no other user can reach, or replace, the socket in it.
-  const directory = mkdtempSync(join(tmpdir(), 'gantry-'))
-  const socket = join(directory, 'container.sock')
-  process.on('exit', () => rmSync(directory, { recursive: true, force: true }))
+  void sweepPrivateDirectories()
+  const socket = join(privateDirectory(), 'container.sock')
 
   guardStandardStreams()
   // A restart that is due must keep this process, though both children may be gone just then.

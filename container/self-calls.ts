@@ -4,12 +4,12 @@
  * private Unix socket, which `serve.ts` serves.
  */
 
-import { mkdtempSync, rmSync } from 'node:fs'
 import { createServer, Socket } from 'node:net'
 import { hostname, networkInterfaces, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Logger } from '../protocol/log.ts'
 import { TrustedPeers } from '../protocol/peers.ts'
+import { privateDirectory, sweepPrivateDirectories } from '../protocol/private-directory.ts'
 import type { AskedAddress } from './interfaces/adopted-server.ts'
 
 /** The target of a connection, as passed to `net.connect`. */
@@ -92,6 +92,8 @@ export class SelfCalls {
 
   /** Replaces `connect` in this process. */
   install(): this {
+    // Of containers that were killed: this one may be started again in place of one of them.
+    void sweepPrivateDirectories()
     const self = this
     prototype.connect = function connect(this: Socket, ...args: unknown[]): Socket {
       return self.#connect.apply(this, self.#redirected(this, args))
@@ -125,9 +127,7 @@ export class SelfCalls {
   #listen(): string | false {
     const { log, serve } = this.#options
     try {
-      const directory = mkdtempSync(join(tmpdir(), 'gantry-self-'))
-      process.on('exit', () => rmSync(directory, { recursive: true, force: true }))
-      const path = join(directory, 'self.sock')
+      const path = join(privateDirectory('self-'), 'self.sock')
       const server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
         socket.on('error', () => {})
         serve(socket)

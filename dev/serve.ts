@@ -4,8 +4,7 @@
  */
 
 import { randomBytes } from 'node:crypto'
-import { mkdtempSync, rmSync, statSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { statSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { STOP_GRACE_MILLISECONDS } from '../duty.ts'
@@ -14,6 +13,7 @@ import { systemClock } from '../protocol/clock.ts'
 import { EXTENSIONS, parseSpecifier } from '../protocol/load-module.ts'
 import { environmentName, type ParsedOptions, parseOptions } from '../protocol/options.ts'
 import { TrustedPeers } from '../protocol/peers.ts'
+import { privateDirectory, sweepPrivateDirectories } from '../protocol/private-directory.ts'
 import { proxyOptions } from '../proxy/options.ts'
 import { type RunningProxy, serveProxy } from '../proxy/serve.ts'
 import { type Running, run, type ServeEnvironment } from '../run.ts'
@@ -81,8 +81,7 @@ class Development {
   readonly #environment: ServeEnvironment
   readonly #terminal: Terminal
   readonly #module: string
-  /** mkdtemp makes it with mode 0700: no other user can reach, or replace, the sockets in it. */
-  readonly #directory: string = mkdtempSync(join(tmpdir(), 'gantry-'))
+  readonly #directory: string = privateDirectory()
   readonly #scene: Scene = new Scene(randomBytes(6).toString('hex'))
   readonly #watcher: Watcher
   readonly #reloader: Reloader<readonly Address[]>
@@ -124,10 +123,8 @@ class Development {
       },
     })
     // However this process ends, its children end with it.
-    process.on('exit', () => {
-      this.#reloader.kill()
-      rmSync(this.#directory, { recursive: true, force: true })
-    })
+    process.on('exit', () => this.#reloader.kill())
+    void sweepPrivateDirectories()
   }
 
   async start(): Promise<Running> {

@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import { repositoryFile, TestChild } from './support/child.ts'
 import { withDirectory } from './support/directory.ts'
+import { until } from './support/until.ts'
 
 interface Pair {
   child: TestChild
@@ -122,6 +123,22 @@ test('an application that handles SIGINT alone runs its handler on Ctrl-C', () =
     } finally {
       await child.end()
     }
+  }))
+
+test('the directory of a supervisor that was killed is removed by the next one', () =>
+  withDirectory(async (directory) => {
+    const start = (): TestChild =>
+      new TestChild([repositoryFile('test/fixtures/up.ts'), 'app.ts'], { env: { TMPDIR: directory, FIXTURE_MODE: '' } })
+    const killed = start()
+    await served(killed)
+    const [left] = readdirSync(directory)
+    await killed.end()
+    const next = start()
+    await served(next)
+    await until(() => readdirSync(directory).length === 1)
+    assert.notEqual(readdirSync(directory)[0], left)
+    await next.insist('SIGTERM')
+    assert.deepEqual(readdirSync(directory), [])
   }))
 
 test('a second signal ends all at once', () =>

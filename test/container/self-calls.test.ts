@@ -12,6 +12,7 @@ import { after, before, describe, it } from 'node:test'
 import { isSelf, type Target } from '../../container/self-calls.ts'
 import { repositoryFile, TestChild } from '../support/child.ts'
 import { startGantry } from '../support/gantry.ts'
+import { until } from '../support/until.ts'
 
 const at = (host: string | undefined, port = 3000) => [{ host, port, path: undefined }]
 
@@ -251,6 +252,31 @@ describe('an application that calls itself', () => {
     gantry.child.process.kill('SIGTERM')
     await gantry.child.exited
     assert.deepEqual(readdirSync(temporary), [])
+  })
+
+  it('leaves no socket for good when it is killed: the next container removes it, and none of a living process', async () => {
+    const temporary = mkdtempSync(join(directory, 'tmp-'))
+    const start = () =>
+      startGantry(['container', join(directory, 'exported.mjs'), '--listen=127.0.0.1:0', '--access-log=off'], {
+        env: { PORT: '3000', TMPDIR: temporary },
+      })
+    const [killed, living] = [await start(), await start()]
+    try {
+      const made: string[] = []
+      for (const { port } of [killed, living]) {
+        assert.equal(await (await fetch(`http://127.0.0.1:${port}/`)).text(), 'outer inner')
+        made.push(readdirSync(temporary).find((name) => !made.includes(name))!)
+      }
+      await killed.child.end()
+      assert.deepEqual(readdirSync(temporary).sort(), made.toSorted())
+      const next = await start()
+      await until(() => readdirSync(temporary).length === 1)
+      assert.deepEqual(readdirSync(temporary), [made[1]])
+      assert.equal(await (await fetch(`http://127.0.0.1:${living.port}/`)).text(), 'outer inner')
+      await next.child.end()
+    } finally {
+      await living.child.end()
+    }
   })
 
   it('gets a warning if the directory for temporary files is not writable', async () => {
