@@ -15,6 +15,12 @@ export interface Failure extends Error {
   readonly ran: 'no' | 'maybe'
   /** A response had begun. */
   readonly responded: boolean
+  /**
+   * The container ended the request itself and still serves (RESET APPLICATION, DEADLINE, PROTOCOL): its application ran
+   * and failed, and would fail again elsewhere. That is an answer, not a loss (nginx's `proxy_next_upstream error timeout`
+   * does not repeat a request for the application's errors either).
+   */
+  readonly final?: boolean
 }
 
 export interface Facts {
@@ -57,7 +63,7 @@ export function isFailure(error: unknown): error is Failure {
 export function judge(failure: Failure, facts: Facts, member: string = 'the container'): HttpError | undefined {
   if (failure.code === 'TOO_LARGE') return new HttpError(431, 'HEAD_TOO_LARGE', failure.message, { cause: failure })
   if (facts.responded || failure.responded) return lost(failure, member)
-  if (!facts.whole) return lost(failure, member)
+  if (!facts.whole || failure.final) return lost(failure, member)
   // It took too long: the client has waited its time, and another member would take as long.
   if (failure instanceof HttpError && failure.status === 504 && failure.ran !== 'no') return failure
   if (failure.ran === 'no') return facts.attempts < MOST_ATTEMPTS ? undefined : refused(failure, member)

@@ -37,12 +37,21 @@ export class CallError extends Error {
   readonly ran: 'no' | 'maybe'
   /** Whether a response head had come. */
   readonly responded: boolean
+  /** The peer ended the request itself, on a live link: another attempt would end in the same way. */
+  readonly final: boolean
 
-  constructor(code: CallErrorCode, message: string, ran: 'no' | 'maybe', responded: boolean, options?: ErrorOptions) {
+  constructor(
+    code: CallErrorCode,
+    message: string,
+    ran: 'no' | 'maybe',
+    responded: boolean,
+    { final = false, ...options }: ErrorOptions & { readonly final?: boolean } = {},
+  ) {
     super(message, options)
     this.code = code
     this.ran = ran
     this.responded = responded
+    this.final = final
   }
 }
 
@@ -312,7 +321,13 @@ export class Call implements Attempt, BodySource {
     const { started, responded } = this.#stream!
     if (code === Reset.REFUSED && !started && !responded) {
       this.#fail(this.#error('REFUSED', `the container refused the request: ${text}`, 'no'))
-    } else this.#fail(this.#error('RESET', `the container gave the request up: ${text}`, 'maybe'))
+    } else {
+      this.#fail(
+        new CallError('RESET', `the container gave the request up: ${text}`, 'maybe', responded, {
+          final: FINAL.has(code),
+        }),
+      )
+    }
   }
 
   /** The stream, and with it the request's body, are over. */
@@ -352,7 +367,7 @@ export class Call implements Attempt, BodySource {
   }
 
   #error(code: CallErrorCode, message: string, ran: 'no' | 'maybe', cause?: unknown): CallError {
-    return new CallError(code, message, ran, this.#stream?.responded ?? false, { cause })
+    return new CallError(code, message, ran, this.#stream?.responded ?? false, { cause, final: code === 'PROTOCOL' })
   }
 
   #localFailure(error: unknown): unknown {
@@ -364,6 +379,9 @@ export class Call implements Attempt, BodySource {
 }
 
 const nothing = (): void => {}
+
+/** RESETs with which the application, or its deadline, has ended the request (SPEC.md, *Replay*). */
+const FINAL: ReadonlySet<number> = new Set([Reset.APPLICATION, Reset.DEADLINE, Reset.PROTOCOL])
 
 /** What the container is told of a call that is given up. */
 function resetOf(reason: unknown): number {

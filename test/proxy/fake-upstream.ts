@@ -36,9 +36,9 @@ export class FakeCall {
     this.response.resolve(body)
   }
 
-  fail(code: CallErrorCode, ran: 'no' | 'maybe', responded: boolean = false): void {
+  fail(code: CallErrorCode, ran: 'no' | 'maybe', responded: boolean = false, final: boolean = false): void {
     this.end()
-    this.response.reject(new CallError(code, `fake ${code}`, ran, responded))
+    this.response.reject(new CallError(code, `fake ${code}`, ran, responded, { final }))
   }
 
   refuse(): void {

@@ -384,6 +384,17 @@ suite('replay', () => {
     })
   }
 
+  test('replays no GET that its application has ended on a live link, and keeps the container', async () => {
+    const scene = new Scene()
+    const [a, b] = [scene.member('a'), scene.member('b')]
+    const client = scene.get()
+    a.last.fail('RESET', 'maybe', false, true)
+    await turn()
+    assert.equal(client.outcome, '502 UPSTREAM_LOST')
+    assert.equal(b.calls.length, 0)
+    assert.equal(scene.pool.count('ready'), 2)
+  })
+
   test('replays nothing whose head was sent even if the failure claims that it never ran', async () => {
     const scene = new Scene()
     const [a, b] = [scene.member('a'), scene.member('b')]

@@ -7,6 +7,7 @@ interface Row {
   code?: CallErrorCode
   ran: 'no' | 'maybe'
   responded?: boolean
+  final?: boolean
   facts?: Partial<Facts>
   /** A status, or sent again. */
   gives: number | 'again'
@@ -28,6 +29,21 @@ const rows: Record<string, Row> = {
   'a lost method of nobody’s is not': { code: 'LOST', ran: 'maybe', facts: { method: 'FROB' }, gives: 502 },
   'methods are case-sensitive (RFC 9110 §9.1)': { code: 'LOST', ran: 'maybe', facts: { method: 'get' }, gives: 502 },
   'a reset POST is not': { code: 'RESET', ran: 'maybe', facts: { method: 'POST' }, gives: 502 },
+  'a reset GET is sent again': { code: 'RESET', ran: 'maybe', facts: { method: 'GET' }, gives: 'again' },
+  'a GET that its application has ended is not': {
+    code: 'RESET',
+    ran: 'maybe',
+    final: true,
+    facts: { method: 'GET' },
+    gives: 502,
+  },
+  'a PUT that its application has ended is not': {
+    code: 'RESET',
+    ran: 'maybe',
+    final: true,
+    facts: { method: 'PUT' },
+    gives: 502,
+  },
   'a POST on a link that broke the protocol is not': {
     code: 'PROTOCOL',
     ran: 'maybe',
@@ -97,11 +113,11 @@ const rows: Record<string, Row> = {
   'a head that is too large for containers is its client’s matter': { code: 'TOO_LARGE', ran: 'no', gives: 431 },
 }
 
-for (const [title, { code = 'REFUSED', ran, responded = false, facts, gives }] of Object.entries(rows)) {
+for (const [title, { code = 'REFUSED', ran, responded = false, final = false, facts, gives }] of Object.entries(rows)) {
   test(title, () => {
     const losses = ran === 'maybe' ? 1 : 0
     const all: Facts = { method: 'GET', responded: false, whole: true, attempts: 1, losses, retries: RETRIES, ...facts }
-    const answer = judge(new CallError(code, 'it failed', ran, responded), all)
+    const answer = judge(new CallError(code, 'it failed', ran, responded, { final }), all)
     assert.equal(answer?.status ?? 'again', gives)
   })
 }

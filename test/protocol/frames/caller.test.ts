@@ -484,9 +484,30 @@ describe('whether a failed call can have run', () => {
       const made = call(caller)
       cut(peer, await peer.heard('request'))
       peer.send()
-      assert.deepEqual(facts(await made.failed), expected)
+      const error = await made.failed
+      assert.deepEqual(facts(error), expected)
+      assert.equal(error.final, false)
       assert.equal(made.head, undefined)
       assert.equal(caller.inFlight, 0)
+      caller.destroy()
+    })
+  }
+
+  for (const [name, code, final] of [
+    ['its application', Reset.APPLICATION, true],
+    ['a deadline of the container', Reset.DEADLINE, true],
+    ['an error in the request', Reset.PROTOCOL, true],
+    ['a container that had to stop', Reset.DRAIN_TIMEOUT, false],
+    ['the loss of what stands behind the container', Reset.UPSTREAM, false],
+  ] as const) {
+    test(`ended by ${name}: it is ${final ? '' : 'not '}final`, async () => {
+      const { caller, peer } = await callerAgainstPeer()
+      const made = call(caller)
+      const { stream } = await peer.heard('request')
+      peer.connection.reset(stream, code, 'over')
+      peer.send()
+      const error = await made.failed
+      assert.deepEqual([error.code, error.ran, error.final], ['RESET', 'maybe', final])
       caller.destroy()
     })
   }
