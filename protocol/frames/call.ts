@@ -235,9 +235,9 @@ export class Call implements Attempt, BodySource {
         if (this.#sent) break
       }
     } catch (error) {
-      // The input failed: its client is gone, or sent too much.
+      // The input failed: its client is gone, or sent too much; trailers may be longer than the peer accepts.
       this.#stop(error)
-      this.#fail(error)
+      this.#fail(isTooLarge(error) ? this.#error('TOO_LARGE', error.message, 'maybe', error) : error)
     }
     link.schedule()
   }
@@ -371,14 +371,19 @@ export class Call implements Attempt, BodySource {
   }
 
   #localFailure(error: unknown): unknown {
+    if (isTooLarge(error)) return this.#error('TOO_LARGE', error.message, 'no', error)
     if (!(error instanceof LocalProtocolError)) return error
-    if (error.code === 'HEAD_TOO_LARGE') return this.#error('TOO_LARGE', error.message, 'no', error)
     if (error.code === 'NOT_OPEN') return this.#error('NOT_READY', error.message, 'no', error)
     return error
   }
 }
 
 const nothing = (): void => {}
+
+/** A head or trailers above the limit that the peer has named in its HELLO. */
+function isTooLarge(error: unknown): error is LocalProtocolError {
+  return error instanceof LocalProtocolError && error.code === 'HEAD_TOO_LARGE'
+}
 
 /** RESETs with which the application, or its deadline, has ended the request (SPEC.md, *Replay*). */
 const FINAL: ReadonlySet<number> = new Set([Reset.APPLICATION, Reset.DEADLINE, Reset.PROTOCOL])

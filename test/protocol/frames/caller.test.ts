@@ -5,8 +5,9 @@ import type { Environ } from '../../../protocol/application.ts'
 import { AbortError } from '../../../protocol/errors.ts'
 import { Exchange } from '../../../protocol/exchange.ts'
 import { type CallError, ReplayableBody } from '../../../protocol/frames/caller.ts'
-import { Flag, Frame, Goaway, Reset, WINDOW } from '../../../protocol/frames/constants.ts'
+import { Flag, Frame, Goaway, HEAD_MIN, Reset, WINDOW } from '../../../protocol/frames/constants.ts'
 import { RequestInput } from '../../../protocol/input.ts'
+import { judge, RETRIES } from '../../../proxy/replay.ts'
 import { RecordingSink } from '../../support/exchange.ts'
 import { MemoryHost } from '../../support/memory-client.ts'
 import {
@@ -117,6 +118,28 @@ describe('a call', () => {
     input.push(text('body'))
     input.end()
     assert.equal(Buffer.from((await peer.heard('data')).bytes).toString(), 'body')
+    caller.destroy()
+  })
+
+  test('whose trailers are longer than the container accepts fails as a head does that is too long: 431', async () => {
+    const { caller, peer } = await callerAgainstPeer({}, { head: HEAD_MIN })
+    const input = new TestInput()
+    const made = call(caller, environ('/', 'POST'), new ReplayableBody(input))
+    await peer.heard('request')
+    input.push(text('one'))
+    input.end(['X-Sum', 'é'.repeat(HEAD_MIN / 2)])
+    const error = await made.failed
+    assert.deepEqual(facts(error), ['TOO_LARGE', 'maybe', false])
+    const sent = { method: 'POST', responded: false, whole: true, attempts: 1, losses: 1, retries: RETRIES }
+    assert.equal(judge(error, sent)?.status, 431)
+    // The container is told, and the link goes on.
+    await peer.heard('reset')
+    const next = call(caller)
+    const { stream } = await peer.heard('request', 1)
+    peer.connection.respond(stream, '200 OK', [], undefined, true)
+    peer.send()
+    await next.response
+    assert.equal(next.head?.status, '200 OK')
     caller.destroy()
   })
 

@@ -132,9 +132,10 @@ export async function linked(
 /** A caller whose container is played by hand, and has granted 10. */
 export async function callerAgainstPeer(
   options: Partial<CallerOptions> = {},
+  ofPeer: Partial<ConnectionOptions> = {},
 ): Promise<CallerScene & { peer: Peer; stream: Duplex }> {
   const [mine, theirs] = duplexPair()
-  const peer = new Peer(theirs, 'server')
+  const peer = new Peer(theirs, 'server', ofPeer)
   const scene = callerOn(mine, options)
   await until(() => scene.caller.state === 'ready')
   peer.connection.slots(10)
