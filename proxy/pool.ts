@@ -328,6 +328,10 @@ export class Pool implements RequestHost {
   #tell({ upstream }: Member, fields: { from: MemberState; to: MemberState; pool: string }): void {
     const { from, to } = fields
     const { failure, closing } = upstream
+    if (from === 'connecting' && upstream.reached === false) {
+      this.#log.info(fields, 'server is not connected to yet: the first request connects to it')
+      return
+    }
     // A process that dialled twice and has closed one of the two connections is there as before.
     if (to === 'closed' && from !== 'draining' && failure && !this.#reaches(upstream.peer))
       this.#log.warn({ ...fields, error: failure.message }, 'container is lost')

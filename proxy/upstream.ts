@@ -26,6 +26,8 @@ export interface Upstream {
   /** For logs: the address, and who answers there. */
   readonly name: string
   readonly state: UpstreamState
+  /** False: it takes requests, but no request has reached it yet. A link is ready only when its peer has answered. */
+  readonly reached?: boolean | undefined
   /** Requests it lets us have in flight at once. */
   readonly grant: number
   /** Requests that hold a slot now. */

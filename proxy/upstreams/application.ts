@@ -33,6 +33,7 @@ export class ApplicationUpstream implements Upstream {
   readonly #application: Application
   readonly #options: ApplicationUpstreamOptions
   #inFlight = 0
+  #reached = false
   /** Requests in a row that could not be delivered. */
   #failures = 0
   #pause: Timer | undefined
@@ -55,6 +56,10 @@ export class ApplicationUpstream implements Upstream {
 
   get inFlight(): number {
     return this.#inFlight
+  }
+
+  get reached(): boolean {
+    return this.#reached
   }
 
   demand(): void {}
@@ -87,10 +92,14 @@ export class ApplicationUpstream implements Upstream {
   readonly #owner: CallOwner = {
     release: () => this.#release(),
     delivered: () => {
-      if (this.#failures === 0) return
-      this.#failures = 0
-      this.#options.log.info({ address: this.name }, 'server is reached again')
-      this.onChange()
+      const { log } = this.#options
+      const isFirst = !this.#reached
+      this.#reached = true
+      if (this.#failures > 0) {
+        this.#failures = 0
+        log.info({ address: this.name }, 'server is reached again')
+        this.onChange()
+      } else if (isFirst) log.info({ address: this.name }, 'server is reached')
     },
     undelivered: (error) => this.#undelivered(error),
   }

@@ -62,6 +62,16 @@ test('a server answers, and its slot is free when the body is closed', async () 
   assert.equal(scene.upstream.inFlight, 0)
 })
 
+test('a server is called ready in the log by no line before a request has reached it', async () => {
+  const scene = new Scene()
+  assert.deepEqual(scene.log.messages(), ['server is not connected to yet: the first request connects to it'])
+  for (let count = 0; count < 2; count++) {
+    scene.run()
+    await turn()
+  }
+  assert.deepEqual(scene.log.messages('info').slice(1), ['server is reached'])
+})
+
 test('a server has no more requests than slots', async () => {
   const scene = new Scene(2)
   scene.application = () => new Promise(() => {})
