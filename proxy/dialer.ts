@@ -77,10 +77,15 @@ export class Dialer {
     else this.#dial()
   }
 
-  /** The address is gone: what runs there is finished, and nothing new is sent. */
-  stop(reason: string): void {
+  /** No request needs another link: keeps the present one as long as it lasts, and dials no more. */
+  rest(reason: string): void {
     this.#stopped = true
     this.#leaveNext(reason)
+  }
+
+  /** The address is gone: what runs there is finished, and nothing new is sent. */
+  stop(reason: string): void {
+    this.rest(reason)
     this.#link?.close(reason)
     this.#link = undefined
   }

@@ -166,7 +166,12 @@ export async function serveProxy(options: ProxyOptions, environment: ProxyEnviro
   const stop = async (onLast?: () => void): Promise<void> => {
     // Who has been let in by the system meanwhile is answered too.
     await Promise.all(listeners.map((listener) => listener.close()))
-    await front.drain(options.drainTimeout, onLast)
+    await front.drain(options.drainTimeout, () => {
+      // The containers may stop now, and a link that is lost is not missed.
+      upstreams.rest('the proxy stops')
+      for (const dialer of added) dialer.rest('the proxy stops')
+      onLast?.()
+    })
     await Promise.all(joinListeners.map((listener) => listener.close()))
     upstreams.stop('the proxy stops')
     for (const dialer of added) dialer.stop('the proxy stops')

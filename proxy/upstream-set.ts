@@ -40,10 +40,16 @@ export class UpstreamSet {
     for (const dialer of this.#dialers.values()) dialer.hurry()
   }
 
+  /** No request needs another link: looks and dials no more, and keeps the links there are. */
+  rest(reason: string): void {
+    this.#stopped = true
+    for (const stop of this.#stops.splice(0)) stop()
+    for (const dialer of this.#dialers.values()) dialer.rest(reason)
+  }
+
   /** Looks and dials no more; links finish what runs on them. */
   stop(reason: string): void {
-    this.#stopped = true
-    for (const stop of this.#stops) stop()
+    this.rest(reason)
     for (const dialer of this.#dialers.values()) dialer.stop(reason)
     this.#dialers.clear()
   }

@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
 import { existsSync, readdirSync, statSync, writeFileSync } from 'node:fs'
+import { connect } from 'node:net'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { repositoryFile, TestChild } from './support/child.ts'
@@ -121,6 +123,38 @@ test('an application that handles SIGINT alone runs its handler on Ctrl-C', () =
       assert.deepEqual(await child.exited, { code: 7, signal: null })
       assert.equal(child.stderr.match(/the application heard SIGINT/g)?.length, 1)
     } finally {
+      await child.end()
+    }
+  }))
+
+test('a stop with a WebSocket open logs no container that cannot be reached', () =>
+  withDirectory(async (directory) => {
+    const application = join(directory, 'app.mjs')
+    writeFileSync(
+      application,
+      `import { createServer } from 'node:http'
+      createServer((_req, res) => res.end('hello'))
+        .on('upgrade', (_req, socket) => socket.write('HTTP/1.1 101 Switching Protocols\\r\\nConnection: Upgrade\\r\\nUpgrade: echo\\r\\n\\r\\n'))
+        .listen(0)`,
+    )
+    const command = ['up', application, '--interface', 'node', '--listen', '127.0.0.1:0', '--drain-timeout', '1500ms']
+    const child = new TestChild([repositoryFile('gantry.ts'), ...command])
+    const url = /is served at http:\/\/127\.0\.0\.1:(\d+)/
+    await child.until(() => url.test(child.stderr))
+    const socket = connect(Number(url.exec(child.stderr)![1]), '127.0.0.1')
+    try {
+      socket.write('GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n')
+      assert.match(String(await once(socket, 'data')), /^HTTP\/1\.1 101 /)
+      child.process.kill('SIGTERM')
+      assert.deepEqual(await child.exited, { code: 0, signal: null })
+      const messages = child.log.map(({ msg }) => String(msg))
+      assert.ok(messages.includes('the drain timeout has passed: what still runs is aborted'))
+      assert.deepEqual(
+        messages.filter((message) => message.includes('cannot be reached')),
+        [],
+      )
+    } finally {
+      socket.destroy()
       await child.end()
     }
   }))

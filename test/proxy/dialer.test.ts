@@ -305,6 +305,18 @@ suite('a dialer', () => {
     assert.deepEqual([scene.dials, scene.pool.members.length], [1, 0])
   })
 
+  test('at rest keeps its link, and neither dials nor warns when that one is lost', async () => {
+    const scene = new Scene()
+    const container = await scene.reach()
+    scene.dialer.rest('the proxy stops')
+    for (let count = 0; count < 20; count++) await turn()
+    assert.equal(scene.pool.count('ready'), 1)
+    container.drain()
+    for (let count = 0; count < 20; count++) await turn()
+    scene.clock.advance(10_000)
+    assert.deepEqual([scene.dials, scene.pool.members.length, scene.log.messages('warn')], [1, 0, []])
+  })
+
   test('that is stopped while it dials lets nobody in', async () => {
     const scene = new Scene()
     scene.dialer.stop('gone')
