@@ -83,7 +83,7 @@ export interface RequestContext {
 export interface Outcome {
   /** Status code sent; 0 when no head was. */
   status: number
-  /** Body bytes given to the gateway. */
+  /** Body bytes given to the gateway; after an upgrade, the bytes written to the connection. */
   bytes: number
   /** Why it was cut short, if it was. */
   aborted: Error | undefined

@@ -67,6 +67,8 @@ export class Exchange implements ContextControl {
   #overrun = 0
   #trailers: (() => Headers | Promise<Headers>) | undefined
   #upgraded: Duplex | undefined
+  /** What was written to its connection before the upgrade. */
+  #writtenBefore = 0
   #webSocket: WebSocketStream | undefined
 
   /** @param requestId from a trusted peer; else one is made when it is first needed */
@@ -172,7 +174,7 @@ export class Exchange implements ContextControl {
     if (!this.#finished) return undefined
     return {
       status: this.#response.responded ? this.#response.code : 0,
-      bytes: this.#response.sent,
+      bytes: this.#response.sent + (this.#upgraded ? writtenTo(this.#upgraded) - this.#writtenBefore : 0),
       aborted: this.#aborted,
       milliseconds: this.#host.clock.now() - this.#began,
     }
@@ -196,6 +198,7 @@ export class Exchange implements ContextControl {
     }
     const protocol = this.#response.switch()
     this.#upgraded = this.#sink.upgrade()
+    this.#writtenBefore = writtenTo(this.#upgraded)
     if (protocol === 'websocket') this.#webSocket = new WebSocketStream(this.#upgraded)
     this.#upgraded.once('close', () => {
       this.#finish(undefined)
@@ -525,6 +528,11 @@ export class Exchange implements ContextControl {
     }
     this.#host.settled(this)
   }
+}
+
+/** Bytes written to an upgraded connection so far; 0 for a stream that does not count them. */
+function writtenTo(connection: Duplex): number {
+  return (connection as { readonly bytesWritten?: number }).bytesWritten ?? 0
 }
 
 function checkChunk(chunk: unknown): asserts chunk is Uint8Array {

@@ -11,6 +11,8 @@ import type { Stream } from './stream.ts'
 const EMPTY: Uint8Array = new Uint8Array(0)
 
 export class StreamDuplex extends Duplex {
+  /** Bytes given to the link, as a net.Socket counts them. */
+  bytesWritten = 0
   readonly #link: Link
   readonly #stream: Stream
   #written: ((error?: Error | null) => void) | undefined
@@ -55,6 +57,7 @@ export class StreamDuplex extends Duplex {
   }
 
   override _write(chunk: Uint8Array, _encoding: string, callback: (error?: Error | null) => void): void {
+    this.bytesWritten += chunk.length
     const room = this.#link.connection.send(this.#stream, chunk, false)
     this.#link.schedule()
     if (room) callback()

@@ -13,7 +13,7 @@ describe('WebSockets through gantry up', () => {
 
   before(async () => {
     const module = repositoryFile('test/apps/listening/sockets.ts')
-    const argv = [repositoryFile('gantry.ts'), 'up', module, '--listen', '127.0.0.1:0', '--access-log', 'off']
+    const argv = [repositoryFile('gantry.ts'), 'up', module, '--listen', '127.0.0.1:0']
     child = new TestChild(argv)
     const served = /is served at (http:\/\/[\d.:]+)\//
     await child.until(() => served.test(child.stderr))
@@ -35,6 +35,14 @@ describe('WebSockets through gantry up', () => {
     client.close(4000, 'done')
     const [code, reason] = (await once(client, 'close')) as [number, Buffer]
     assert.deepEqual([code, String(reason)], [4000, 'done'])
+    // The access line counts what was sent to the client: `hello` and the million bytes in frames with heads of 2 and
+    // 10 bytes, and the close frame.
+    const isLine = (line: Record<string, unknown>): boolean => line['msg'] === 'request' && line['url'] === '/ws'
+    await child.until(() => child.log.some(isLine))
+    assert.deepEqual(
+      child.log.filter(isLine).map((line) => [line['status'], line['bytes']]),
+      [[101, 2 + 5 + 10 + 1_000_000 + 2 + 2 + 4]],
+    )
   })
 
   for (const transports of [['websocket'], ['polling'], ['polling', 'websocket']] as const) {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { createServer, connect as dial } from 'node:net'
 import { type Duplex, duplexPair } from 'node:stream'
 import { describe, test } from 'node:test'
-import type { Application, Environ } from '../../../protocol/application.ts'
+import type { Application, Environ, Outcome } from '../../../protocol/application.ts'
 import { AbortError } from '../../../protocol/errors.ts'
 import { ReplayableBody } from '../../../protocol/frames/caller.ts'
 import { Goaway, Reset, WINDOW } from '../../../protocol/frames/constants.ts'
@@ -603,6 +603,27 @@ describe('a link whose drain has timed out', () => {
     stream.on('data', () => {}).on('end', () => stream.end())
     return []
   }
+
+  test('tells the application how many bytes it has sent on an upgraded stream', async () => {
+    const outcomes = Promise.withResolvers<Outcome>()
+    const { peer, server } = await serverAgainstPeer((given, startResponse) => {
+      given.gantry.onFinished(outcomes.resolve)
+      startResponse('101 Switching Protocols', [['Upgrade', 'raw']])
+      const stream = given.gantry.upgrade()
+      stream.write('hello')
+      stream.end(Buffer.alloc(10))
+      stream.resume()
+      return []
+    })
+    const raw = peer.connection.request(upgrading('raw'), { ...OPEN, upgrade: true }, undefined)
+    peer.send()
+    await peer.heard('response')
+    peer.connection.send(raw, new Uint8Array(0), true)
+    peer.send()
+    const { status, bytes, aborted } = await outcomes.promise
+    assert.deepEqual([status, bytes, aborted], [101, 15, undefined])
+    server.destroy()
+  })
 
   test('closes WebSockets with code 1001, aborts all else at once, and closes when they have ended', async () => {
     const { peer, server } = await serverAgainstPeer(application)

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type Duplex, duplexPair } from 'node:stream'
 import { describe, it } from 'node:test'
-import type { Application, Environ, Headers, StartResponse } from '../../../protocol/application.ts'
+import type { Application, Environ, Headers, Outcome, StartResponse } from '../../../protocol/application.ts'
 import { Deadlines } from '../../../protocol/clock.ts'
 import { AbortError } from '../../../protocol/errors.ts'
 import { serveHttp1 } from '../../../protocol/http1/gateway.ts'
@@ -1144,6 +1144,30 @@ describe('upgrades', () => {
     client.socket.end()
     await until(() => serving.closed === 1 && serving.settled === 1)
     assert.equal(serving.environs.length, 1)
+  })
+
+  it('count the bytes that were sent after the upgrade alone', async () => {
+    const outcomes: Outcome[] = []
+    await using serving = await Serving.start((environ, start) => {
+      environ.gantry.onFinished((outcome) => outcomes.push(outcome))
+      return upgrading(environ, start)
+    })
+    const client = await serving.client()
+    // Its response is written to the same socket.
+    assert.equal((await client.fetch({ target: '/before' })).body.toString(), '/before')
+    const sent = client.request({ target: '/', headers })
+    await sent.head()
+    await client.write('a'.repeat(100_000))
+    await sent.has(100_000)
+    client.socket.end()
+    await until(() => outcomes.length === 2)
+    assert.deepEqual(
+      outcomes.map(({ status, bytes }) => [status, bytes]),
+      [
+        [200, 7],
+        [101, 100_000],
+      ],
+    )
   })
 
   it('have no deadline', async () => {
