@@ -108,8 +108,15 @@ async function loadListening(
     const { name, value } = pickExport(namespace ?? (await imported), module, NAME)
     return hostedOf(value, name, module, 'node')
   }
-  if (takeover.first) return listened(takeover)
-  const found = Object.keys(namespace ?? {}).includes(NAME) ? NAME : 'default'
+  if (takeover.first) {
+    // The module may still await something at its top.
+    imported.then(
+      (all) => takeover.mentionExport(all[exportOf(all)], `${module.shown}:${exportOf(all)}`),
+      () => {},
+    )
+    return listened(takeover)
+  }
+  const found = exportOf(namespace)
   const exported = namespace?.[found]
   // What CommonJS exports when it exports nothing.
   const nothing = isObject(exported) && Object.keys(exported).length === 0
@@ -144,6 +151,11 @@ async function loadListening(
     'NEVER_LISTENED',
     `${module.shown} ${what}did not call listen() of an http.Server${where} ${waited}${instead}${why}; servers of other modules than node:http are not taken over${advice}`,
   )
+}
+
+/** The export that is served if none is named. */
+function exportOf(namespace: Record<string, unknown> | undefined): string {
+  return Object.keys(namespace ?? {}).includes(NAME) ? NAME : 'default'
 }
 
 /** The expressions by which modules check whether they are the main module. */

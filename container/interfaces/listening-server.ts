@@ -164,6 +164,20 @@ export class ListenTakeover {
     return this.#first?.isAwaited === true
   }
 
+  /**
+   * Warns that the module also exports something that could be served: the server may be meant for metrics only. With
+   * PORT or --app-port the user has chosen. A framework whose servers cannot be told from others (Koa) is not mentioned.
+   *
+   * @param as how the command line names the export: `app.js:default`
+   */
+  mentionExport(exported: unknown, as: string): void {
+    if (!this.#firstAsked || this.wanted || !isListener(exported) || isServerOf(this.#firstAsked, exported)) return
+    this.#log.warn(
+      { served: placeOf(this.#firstAsked.asked), exported: as },
+      `the application exports a listener and has a server of its own: the container serves the server on ${describe(this.#firstAsked.asked)}; name the export (${as}) to serve that instead, or use --app-port ${placeOf(this.#firstAsked.asked)} to keep the server`,
+    )
+  }
+
   /** Replaces `listen` until `restore`. */
   install(): this {
     const takeover = this
@@ -383,6 +397,12 @@ export class ListenTakeover {
 /** Whether `candidate` is the server of an exported listener. */
 function isServerOf({ server }: Candidate, exported: unknown): boolean {
   return server === exported || server?.listeners('request').includes(exported as () => void) === true
+}
+
+/** Whether an export is a `(req, res)` listener, which Express applications are too, or a server. A class, or a function that starts the application, is not. */
+function isListener(exported: unknown): boolean {
+  if (exported instanceof Server) return true
+  return typeof exported === 'function' && exported.length >= 2 && !/^class\b/.test(String(exported))
 }
 
 function kindOf(server: NetServer): ServerKind {

@@ -154,6 +154,19 @@ const files: Record<string, () => string> = {
     const app = createServer((req, res) => res.end('exported'))
     export default app
     app.listen(process.env.MAIN)`,
+  'exported-with-metrics.mjs': () => `
+    import { createServer } from 'node:http'
+    createServer((req, res) => res.end('metrics')).listen(process.env.MAIN, '127.0.0.1')
+    export default function listener(req, res) { res.end('exported') }`,
+  'exported-and-listens.mjs': () => `
+    import { createServer } from 'node:http'
+    export default function listener(req, res) { res.end('exported') }
+    createServer(listener).listen(process.env.MAIN)`,
+  'exports-a-start.mjs': () => `
+    import { createServer } from 'node:http'
+    export default class Application { constructor(one, two) {} }
+    export const start = () => createServer((req, res) => res.end('main')).listen(process.env.MAIN)
+    start()`,
   'http2.mjs': () => `
     import { createServer } from 'node:http2'
     createServer((req, res) => res.end()).listen(process.env.MAIN)`,
@@ -254,6 +267,51 @@ describe('an application that is exported and listens', () => {
       assert.equal(await ask(gantry.port), 'exported')
     } finally {
       await gantry.child.end()
+    }
+  })
+
+  const EXPORTS =
+    /^the application exports a listener and has a server of its own: the container serves the server on port 3000; name the export \((.*):default\)/
+
+  it('beside a metrics server: without PORT a warning names both, and how to serve the export', async () => {
+    const file = join(directory, 'exported-with-metrics.mjs')
+    for (const [module, env, served, isWarned] of [
+      [file, { PORT: '' }, 'metrics', true],
+      [`${file}:default`, { PORT: '' }, 'exported', false],
+      [file, { PORT: '3000' }, 'metrics', false],
+      [file, { PORT: '1' }, 'exported', false],
+    ] as const) {
+      const MAIN = env.PORT === '1' || module !== file ? String(await freePort()) : '3000'
+      const gantry = await startGantry(['container', module, ...ARGV], { env: { ...env, MAIN } })
+      try {
+        assert.equal(await ask(gantry.port), served)
+        await gantry.child.insist('SIGTERM')
+        const warnings = gantry.child.log.map(({ msg }) => EXPORTS.exec(String(msg))?.[1]).filter((found) => found)
+        assert.deepEqual(warnings, isWarned ? [module] : [])
+      } finally {
+        await gantry.child.end()
+      }
+    }
+  })
+
+  it('has no such warning if the server is that of the export, or the export is no listener', async () => {
+    for (const [module, served] of [
+      ['exported-and-listens.mjs', 'exported'],
+      ['exports-a-start.mjs', 'main'],
+    ]) {
+      const gantry = await startGantry(['container', join(directory, module!), ...ARGV], {
+        env: { PORT: '', MAIN: '3000' },
+      })
+      try {
+        assert.equal(await ask(gantry.port), served)
+        await gantry.child.insist('SIGTERM')
+        assert.deepEqual(
+          gantry.child.log.filter(({ level }) => level === 'warn'),
+          [],
+        )
+      } finally {
+        await gantry.child.end()
+      }
     }
   })
 
