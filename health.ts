@@ -21,14 +21,24 @@ export async function askHealth({ healthListen: address, live, timeout }: Health
   const path = live ? '/live' : '/ready'
   try {
     const { status, text } = await ask(address, path, timeout)
-    const good = status >= 200 && status < 300
     const line = text.split('\n', 1)[0]?.trim() ?? ''
-    // A URL may lead to a health check of the user's own, which says what it likes.
-    const strange = !good && address.kind !== 'http' && !line.startsWith('{')
+    // A URL may lead to a health check of the user's own, which says what it likes. At any other address another service
+    // may listen, or the application itself, which answers 200 to every path.
+    const strange = address.kind !== 'http' && !isReport(line, live ? 'live' : 'ready')
+    const good = status >= 200 && status < 300 && !strange
     const says = strange ? 'this is not a health address; give the address of --health-listen' : line
     return { good, says: `${printAddress(address)} ${status} ${says}`.trim() }
   } catch (error) {
     return { good: false, says: `${printAddress(address)} ${messageOf(error)}` }
+  }
+}
+
+/** Whether this is the answer of a health lane: `{"live":true}`, `{"ready":false,…}`. */
+function isReport(line: string, key: 'live' | 'ready'): boolean {
+  try {
+    return typeof (JSON.parse(line) as Record<string, unknown> | null)?.[key] === 'boolean'
+  } catch {
+    return false
   }
 }
 

@@ -148,6 +148,35 @@ test('a server that is no health lane is told from one that is not ready', async
   })
 })
 
+for (const [what, body] of [
+  ['a page', '<!DOCTYPE html>'],
+  ['a text', 'hello'],
+  ['JSON of its own', '{"status":"ok"}'],
+  ['null', 'null'],
+  ['nothing', ''],
+] as const) {
+  test(`a server that is no health lane and answers 200 with ${what} to every path is not healthy`, async () => {
+    const { serving } = await container(
+      (_environ, startResponse) => {
+        startResponse('200 OK', [['Content-Type', 'text/html']])
+        return [Buffer.from(body)]
+      },
+      ['--listen', '127.0.0.1:0'],
+    )
+    const address = serving.container.addresses[0]
+    assert.ok(address?.kind === 'tcp')
+    const name = `127.0.0.1:${address.port}`
+    for (const argv of [[], ['--live']]) {
+      assert.deepEqual(await ask(name, ...argv), {
+        good: false,
+        says: `${name} 200 this is not a health address; give the address of --health-listen`,
+      })
+    }
+    // A URL may be a health check of any service.
+    assert.equal((await ask(`http://${name}/health`)).good, true)
+  })
+}
+
 test('a URL without a path is asked for /ready, one with a path for that', async () => {
   const { serving } = await container(
     (environ, startResponse) => {
