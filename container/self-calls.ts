@@ -149,6 +149,20 @@ export class SelfCalls {
   }
 }
 
+let served: SelfCallOptions | undefined
+
+/** Serves this process's requests to itself as `options` say, from now on: `connect` is replaced once. */
+export function serveSelfCalls(options: SelfCallOptions): void {
+  const isFirst = served === undefined
+  served = options
+  if (!isFirst) return
+  new SelfCalls({
+    own: () => served!.own(),
+    log: options.log,
+    serve: (socket) => served!.serve(socket),
+  }).install()
+}
+
 /**
  * Parses the arguments of `connect(options, callback)`, `connect(port, host, callback)`, `connect(path, callback)`, or
  * the list that `net.connect` makes of them.

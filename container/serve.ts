@@ -39,7 +39,8 @@ import { type ContainerLifetime, loadTenant, Tenant } from './interfaces/tenant.
 import { Joiner, type JoinOptions } from './join.ts'
 import { Links } from './links.ts'
 import { type ContainerOptions, containerAddresses } from './options.ts'
-import { SelfCalls } from './self-calls.ts'
+import { type Opened, Reopening } from './reopening.ts'
+import { type SelfCallOptions, serveSelfCalls } from './self-calls.ts'
 import { Slots } from './slots.ts'
 
 export interface ContainerEnvironment {
@@ -106,7 +107,14 @@ export async function serveContainer(
   )
   warnOfOtherVersions(environment.log)
   const application = compose(...middleware, tenant.hosted.application)
-  const container = new Container(application, tenant, options, environment, token)
+  const { log, lifetime } = environment
+  const open = (addresses?: readonly Address[]): Container => {
+    const where = addresses ? { ...options, listen: addresses as ContainerOptions['listen'] } : options
+    const container = new Container(application, tenant, where, environment, token)
+    if (lifetime && tenant.hosted.interface !== 'wsgi') serveSelfCalls(container.selfCalls(environment.accessLog))
+    return container
+  }
+  const container = new Reopening({ tenant, log, lifetime, open })
   await container.start()
   return container
 }
@@ -127,7 +135,7 @@ async function tenantOf(
   }
 }
 
-class Container implements RunningContainer {
+class Container implements Opened {
   readonly #tenant: Tenant
   readonly #options: ContainerOptions
   readonly #log: Logger
@@ -150,6 +158,8 @@ class Container implements RunningContainer {
   readonly #links: Links
   /** Requests from the port whose slots were given back when they were upgraded. */
   readonly #upgraded: WeakSet<Environ> = new WeakSet()
+  /** From the beginning of the drain. */
+  #emptying: Promise<void> | undefined
   #draining: Promise<void> | undefined
   #empty: (() => void) | undefined
 
@@ -234,14 +244,13 @@ class Container implements RunningContainer {
         }),
     }
     this.#joiners = options.join.map((address) => new Joiner(address, joining))
-    if (environment.lifetime && tenant.hosted.interface !== 'wsgi') this.#serveSelfCalls(environment.accessLog)
   }
 
   /**
    * Requests that the application sends to itself are served directly, as on plain Node: without middleware, and
    * without a slot, since the sending request may hold the last one.
    */
-  #serveSelfCalls(lines: Logger | undefined): void {
+  selfCalls(lines: Logger | undefined): SelfCallOptions {
     const { application } = this.#tenant.hosted
     const logged = lines ? accessLog({ log: lines })(application) : application
     const http: Http1Options = { ...this.#http, host: this.#host(() => {}), admit: () => true }
@@ -251,7 +260,7 @@ class Container implements RunningContainer {
       const serverPort = String(own().find(({ port }) => port !== 0)?.port ?? 80)
       this.#keep(serveHttp1(socket, logged, http, undefined, { ...facts, serverPort }))
     }
-    new SelfCalls({ own, log: this.#log, serve }).install()
+    return { own, log: this.#log, serve }
   }
 
   get addresses(): readonly Address[] {
@@ -293,7 +302,7 @@ class Container implements RunningContainer {
   /** One that joins can serve once a proxy has taken it; any other, as soon as it listens. */
   #readiness(): Readiness {
     const links = this.#links.ready
-    const draining = this.#draining !== undefined
+    const draining = this.#emptying !== undefined
     const reached = this.#joiners.length === 0 || links > 0
     return { ready: reached && !draining, links, running: this.#slots.running, draining }
   }
@@ -328,7 +337,7 @@ class Container implements RunningContainer {
 
   #keep(connection: Http1Connection | UwsgiConnection): void {
     this.#connections.add(connection)
-    if (this.#draining) connection.drain()
+    if (this.#emptying) connection.drain()
   }
 
   /** An upgraded request is a connection from then on, and gives its slot back (over links the gateway sees to it). */
@@ -353,7 +362,7 @@ class Container implements RunningContainer {
       deadlines: this.#deadlines,
       log: this.#log,
       get draining() {
-        return container.#draining !== undefined
+        return container.#emptying !== undefined
       },
       settled: (exchange) => {
         settled(exchange)
@@ -364,11 +373,14 @@ class Container implements RunningContainer {
 
   // ---- the end -----------------------------------------------------------------------------------------------------
 
+  pause(): Promise<void> {
+    // Health is closed before waiting for the application's shutdown code, which ends when the event loop is empty.
+    this.#emptying ??= this.#drain().finally(() => this.#health?.close())
+    return this.#emptying
+  }
+
   drain(): Promise<void> {
-    this.#draining ??= this.#drain()
-      // Before waiting for the application's shutdown code, which ends when the event loop is empty.
-      .finally(() => this.#health?.close())
-      .then(() => this.#tenant.drained())
+    this.#draining ??= this.pause().then(() => this.#tenant.drained())
     return this.#draining
   }
 
@@ -377,7 +389,7 @@ class Container implements RunningContainer {
     // Send GOAWAY before the listeners close: a proxy whose connection is refused takes a silent link for dead, and the
     // application may block this event loop at any time.
     this.#links.drain()
-    // From here on the gateways see that it drains: `#draining` is set when this first waits.
+    // From here on the gateways see that it drains: `#emptying` is set when this first waits.
     await new Promise<void>((resolve) => setImmediate(resolve))
     await Promise.all(this.#listeners.map((listener) => listener.close()))
     for (const joiner of this.#joiners) joiner.stop('the container stops')

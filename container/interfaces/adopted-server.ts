@@ -30,6 +30,10 @@ export class AdoptedServer {
   #listening = false
   #closing = false
   #over = false
+  /** 'close' is due: `close()` was called, and requests may still run. */
+  #owesClose = false
+  /** 'close' was emitted, and `listen()` was not called since. */
+  #isClosed = false
   /** The server has already emitted 'listening' to the application. */
   #isAnnounced = false
 
@@ -54,6 +58,8 @@ export class AdoptedServer {
   asked(address: AskedAddress, scope?: AsyncResource, isAnnounced: boolean = false): void {
     this.#asked = address
     this.#closing = false
+    this.#isClosed = false
+    this.#listening = false
     this.#isAnnounced = isAnnounced
     // A later `listen()` replaces it, as it replaces Node's handle.
     this.scope = scope
@@ -71,12 +77,26 @@ export class AdoptedServer {
 
   /** The container is reachable: emits 'listening' if it was asked for. */
   listening(addresses: readonly Address[]): void {
-    if (this.#listening || !this.#asked) return
+    if (this.#listening || !this.#asked || this.#owesClose) return
     this.#listening = true
     const tcp = addresses.find((one) => one.kind === 'tcp')
     const shown = tcp ? infoOf(tcp.host, tcp.port) : (this.#asked.path ?? infoOf(this.#asked.host, this.#asked.port))
     this.#address = () => shown
     if (!this.#isAnnounced) this.server.emit('listening')
+  }
+
+  /** No request runs any more, and the process goes on: emits 'close', after which the application may listen again. */
+  paused(): void {
+    if (!this.#owesClose) return
+    this.#owesClose = false
+    this.isAwaited = false
+    if (this.#closing) {
+      this.#closing = false
+      this.#asked = undefined
+      this.#isClosed = true
+      this.#address = () => null
+    }
+    this.server.emit('close')
   }
 
   /** The drain is over: whoever called `close()`, or will, is called back. */
@@ -96,14 +116,17 @@ export class AdoptedServer {
 
   #close(callback: ((error?: Error) => void) | undefined): Server {
     const { server } = this
-    if (this.#closing) {
+    if (this.#closing || this.#isClosed) {
       // Node's own error, for who closes twice.
       const error = Object.assign(new Error('Server is not running.'), { code: 'ERR_SERVER_NOT_RUNNING' })
       if (callback) server.once('close', () => callback(error))
       if (this.#over && callback) process.nextTick(callback, error)
+      // As on Node, a server that is closed emits 'close' again.
+      else if (this.#isClosed) process.nextTick(() => server.emit('close'))
       return server
     }
     this.#closing = true
+    this.#owesClose = true
     if (callback) {
       this.isAwaited = true
       server.once('close', () => callback())

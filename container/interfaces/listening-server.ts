@@ -155,6 +155,20 @@ export class ListenTakeover {
     })
   }
 
+  /** Called when the served server, or another one in its place, listens again after its `close()`. */
+  listensAgain: (() => void) | undefined
+
+  get isListening(): boolean {
+    return this.#first?.isAsked === true
+  }
+
+  /** No request runs any more, and the process goes on: closed servers may listen again. */
+  paused(): void {
+    // Until the container listens again, no server is told that it does.
+    if (!this.isListening) this.#addresses = undefined
+    for (const { adopted } of this.#all.values()) adopted.paused()
+  }
+
   set closed(callback: () => void) {
     this.#closed = callback
   }
@@ -313,7 +327,9 @@ export class ListenTakeover {
     this.#all.set(server, { adopted, asked })
     const { signal } = (given[0] ?? {}) as { signal?: AbortSignal }
     if (!isAnnounced) signal?.addEventListener('abort', () => server.close(), { once: true })
-    if (!this.#first) this.#serve(candidate, adopted)
+    // A closed server that is replaced by another one on its port (a restart of the application's own).
+    if (!this.#first?.isAsked) this.#serve(candidate, adopted)
+    this.listensAgain?.()
     const addresses = this.#addresses
     if (addresses) process.nextTick(() => adopted.listening(addresses))
     if (this.#drained) adopted.drained()

@@ -65,8 +65,23 @@ interface Adopted {
   drained(): void
 }
 
+/** An adopted server whose `listen()` is known, also after its `close()`. */
+interface Reopenable extends Adopted {
+  readonly isListening: boolean
+  listensAgain: (() => void) | undefined
+  paused(): void
+}
+
+function isReopenable(adopted: Adopted | undefined): adopted is Reopenable {
+  return adopted !== undefined && 'listensAgain' in adopted
+}
+
 export class Tenant {
   hosted: Hosted
+  /** Called when the application closes its server though nothing drains, if it may listen again. */
+  onClosed: (() => void) | undefined
+  /** The requests of a server that the application has closed are being finished. */
+  isPausing = false
   readonly #log: Logger
   readonly #clock: Clock
   readonly #adopted: Adopted | undefined
@@ -96,6 +111,10 @@ export class Tenant {
     if (this.#adopted && lifetime) {
       this.#adopted.closed = () => {
         if (lifetime.stopping) return
+        if (this.onClosed && isReopenable(this.#adopted)) {
+          this.onClosed()
+          return
+        }
         this.#closedItself = true
         lifetime.stop('the application closed its server')
       }
@@ -131,6 +150,31 @@ export class Tenant {
   /** The container is reachable. */
   listening(addresses: readonly Address[]): void {
     this.#adopted?.listening(addresses)
+  }
+
+  /** Whether the application's server listens, as far as the application knows. */
+  get isListening(): boolean {
+    return isReopenable(this.#adopted) && this.#adopted.isListening
+  }
+
+  /**
+   * The requests of a closed server are over: its 'close' is emitted. Resolves when the application listens again, or
+   * has nothing left to do, which is when Node would end the process.
+   */
+  async paused(): Promise<'listens' | 'ends'> {
+    const adopted = this.#adopted
+    if (!isReopenable(adopted) || !this.#duty) return 'ends'
+    adopted.paused()
+    if (this.#held?.wasAsked) return 'ends'
+    if (adopted.isListening) return 'listens'
+    const again = new Promise<'listens'>((resolve) => {
+      adopted.listensAgain = () => resolve('listens')
+    })
+    const nothingLeft = idle(this.#duty)
+    const outcome = await Promise.race([again, nothingLeft.reached.then(() => 'ends' as const)])
+    adopted.listensAgain = undefined
+    nothingLeft.cancel()
+    return outcome
   }
 
   /** Nothing new is taken from here on. */
@@ -200,7 +244,8 @@ export class Tenant {
  */
 export async function loadTenant(options: TenantOptions, environment: TenantEnvironment): Promise<Tenant> {
   const { lifetime, log } = environment
-  const held = lifetime && new HeldExit(() => lifetime.stopping, log).install()
+  let tenant: Tenant | undefined
+  const held = lifetime && new HeldExit(() => lifetime.stopping || tenant?.isPausing === true, log).install()
   const wanted = wantedPort(options.appPort, process.env)
   const takeover = lifetime && options.interface === 'node' ? new ListenTakeover(log, wanted).install() : undefined
   const childServers = takeover && (await childServersOf(takeover, environment))
@@ -219,9 +264,9 @@ export async function loadTenant(options: TenantOptions, environment: TenantEnvi
     // Now that it has said what it is: handlers look up `Response` when they run.
     if (isLight && hosted.interface === 'fetch') installLightFetch()
     // Who wrote to the contract knows of the container.
-    if (hosted.interface !== 'wsgi') return new Tenant(hosted, environment, takeover, held, wanted)
+    if (hosted.interface !== 'wsgi') return (tenant = new Tenant(hosted, environment, takeover, held, wanted))
     held?.restore()
-    const tenant = new Tenant(hosted, environment)
+    tenant = new Tenant(hosted, environment)
     if (options.interface === undefined) tenant.wrap((application) => suspecting(application, options.module))
     return tenant
   } catch (error) {

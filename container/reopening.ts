@@ -1,0 +1,101 @@
+/**
+ * An application that closes its server and may listen again, as on plain Node: its container drains, and another one is
+ * opened on the same addresses when the application listens again. The process ends when nothing is left that could
+ * call `listen()`.
+ */
+
+import type { Address } from '../protocol/address.ts'
+import type { Logger } from '../protocol/log.ts'
+import type { ContainerLifetime, Tenant } from './interfaces/tenant.ts'
+
+/** One container, from its start to its drain. */
+export interface Opened {
+  readonly addresses: readonly Address[]
+  start(): Promise<void>
+  /** Takes nothing new and finishes its requests. The application lives on. */
+  pause(): Promise<void>
+  /** The same, and then waits for the application's end. */
+  drain(): Promise<void>
+  inspect(): string
+}
+
+export interface ReopeningOptions {
+  readonly tenant: Tenant
+  readonly log: Logger
+  readonly lifetime: ContainerLifetime | undefined
+  /** @param addresses where the one before listened; undefined: as the options say */
+  readonly open: (addresses?: readonly Address[]) => Opened
+}
+
+const CLOSED = 'the application closed its server'
+
+export class Reopening {
+  readonly #options: ReopeningOptions
+  #now: Opened
+  #opening: Promise<void> | undefined
+  #isPaused = false
+
+  constructor(options: ReopeningOptions) {
+    this.#options = options
+    this.#now = options.open()
+    options.tenant.onClosed = () => {
+      if (!this.#isPaused) void this.#pause()
+    }
+  }
+
+  get addresses(): readonly Address[] {
+    return this.#now.addresses
+  }
+
+  start(): Promise<void> {
+    return this.#now.start()
+  }
+
+  async drain(): Promise<void> {
+    await this.#opening
+    await this.#now.drain()
+  }
+
+  inspect(): string {
+    return this.#now.inspect()
+  }
+
+  async #pause(): Promise<void> {
+    const { tenant, lifetime, log } = this.#options
+    this.#isPaused = true
+    tenant.isPausing = true
+    await new Promise<void>((resolve) => setImmediate(resolve))
+    // `close()` and `listen()` in one tick: requests do not notice.
+    const isReopened = tenant.isListening
+    if (!isReopened) {
+      log.info({}, `${CLOSED}: nothing is served until it listens again; the process ends when nothing else is left`)
+      await this.#now.pause()
+    }
+    tenant.isPausing = false
+    if (lifetime?.stopping) return
+    const outcome = await tenant.paused()
+    if (lifetime?.stopping) return
+    if (outcome === 'ends') {
+      lifetime?.stop(CLOSED)
+      return
+    }
+    if (isReopened) tenant.listening(this.#now.addresses)
+    else await (this.#opening = this.#reopen())
+    this.#isPaused = false
+    if (!tenant.isListening && !lifetime?.stopping) await this.#pause()
+  }
+
+  async #reopen(): Promise<void> {
+    const { lifetime, log, open } = this.#options
+    const next = open(this.#now.addresses)
+    try {
+      await next.start()
+      this.#now = next
+      log.info({}, 'the application listens again: the container serves it')
+    } catch (err) {
+      log.error({ err }, 'the application listens again, and the container cannot: stopping')
+      process.exitCode = 1
+      lifetime?.stop('the container cannot listen again')
+    }
+  }
+}
