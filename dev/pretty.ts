@@ -40,7 +40,7 @@ function parse(line: string): LogLine | undefined {
   }
 }
 
-type RequestLine = AccessLine & { time: number }
+type RequestLine = AccessLine & { time: number; method: string; url: string }
 
 /** `14:03:59 GET /path 200 3 ms`; the id, by which an error is found, where the request failed. */
 function requestLine(
@@ -58,11 +58,11 @@ function requestLine(
     method,
     printable(url),
     paint(hue, aborted === undefined ? code : `${code} cut (${aborted})`),
-    `${ms} ms`,
+    ms === undefined ? '' : `${ms} ms`,
     paint('dim', `${bytes} bytes`),
   ]
   if (status >= 500) parts.push(paint('dim', requestId))
-  return `${parts.join(' ')}\n`
+  return `${parts.filter((part) => part !== '').join(' ')}\n`
 }
 
 function plain(_format: unknown, text: string): string {

@@ -81,7 +81,7 @@ export interface RequestContext {
 
 /** How a request ended. */
 export interface Outcome {
-  /** Status code sent; 0 when no head was. */
+  /** Status code sent, by the application or by its gateway in its place; 0 when no head was. */
   status: number
   /** Body bytes given to the gateway. */
   bytes: number

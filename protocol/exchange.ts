@@ -57,6 +57,7 @@ export class Exchange implements ContextControl {
   #finished = false
   #settled = false
   #aborted: AbortError | undefined
+  #answered = 0
   #tooLongLogged = false
 
   readonly #body: OpenBody = new OpenBody()
@@ -151,9 +152,12 @@ export class Exchange implements ContextControl {
   /**
    * The gateway saw the client go, a deadline pass, or a drain time out. The signal aborts, pending reads and writes reject,
    * and the sink is not called again. Without effect once the response is finished.
+   *
+   * @param answered status with which the gateway answers in the application's place, for the access log
    */
-  abort(error: AbortError): void {
+  abort(error: AbortError, answered: number = 0): void {
     if (this.#finished) return
+    this.#answered = answered
     this.#cut(error)
   }
 
@@ -171,7 +175,7 @@ export class Exchange implements ContextControl {
   outcome(): Outcome | undefined {
     if (!this.#finished) return undefined
     return {
-      status: this.#response.responded ? this.#response.code : 0,
+      status: this.#response.responded ? this.#response.code : this.#answered,
       bytes: this.#response.sent,
       aborted: this.#aborted,
       milliseconds: this.#host.clock.now() - this.#began,

@@ -25,6 +25,8 @@ export interface Attempt {
 export interface Upstream {
   /** For logs: the address, and who answers there. */
   readonly name: string
+  /** The address alone, where `name` says more. */
+  readonly address?: string
   readonly state: UpstreamState
   /** Requests it lets us have in flight at once. */
   readonly grant: number
