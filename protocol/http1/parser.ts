@@ -161,7 +161,8 @@ export class RequestParser {
 
   #fail(error: RemoteProtocolError): void {
     this.error = error
-    if (this.#at !== this.#end && (this.#state === LINE || this.#state === HEADERS)) this.#failedLine = this.#shownLine()
+    if (this.#at !== this.#end && (this.#state === LINE || this.#state === HEADERS))
+      this.#failedLine = this.#shownLine()
     this.#state = FAILED
     this.#bytes = NOTHING
     this.#at = 0

@@ -52,7 +52,16 @@ export class Refusals {
     }
     const requestId = newRequestId()
     const answer = (): string =>
-      plainAnswer(503, [['X-Request-Id', requestId], ['Retry-After', '1']], false, 'close', this.#date)
+      plainAnswer(
+        503,
+        [
+          ['X-Request-Id', requestId],
+          ['Retry-After', '1'],
+        ],
+        false,
+        'close',
+        this.#date,
+      )
     const refusal: Refusal = new Refusal(socket, this.#clock, answer, () => this.#open.delete(refusal))
     if (this.#onRefused) tellRefused(socket, requestId, this.#onRefused)
     this.#open.add(refusal)
