@@ -138,7 +138,7 @@ export async function run(
   supervised: boolean = false,
 ): Promise<void> {
   // What one of ours started writes where that one does, and the others that it started.
-  const output = new LogOutput(1, { shared: process.connected === true })
+  const output = new LogOutput(1, { shared: process.connected === true, printable: true })
   const settings = {
     name,
     formatters: { level: (label: string) => ({ level: label }) },

@@ -3,6 +3,7 @@
  * than many a request. It knows nothing of what a line says.
  */
 
+import { printableLines } from '../protocol/printable.ts'
 import { writeToStderr } from '../protocol/stderr-log.ts'
 
 /** What takes lines: a function, or a stream as `process.stdout` and those of node:fs. */
@@ -68,7 +69,7 @@ export class LineOutput {
       this.#dropped = 0
     }
     try {
-      this.#stream.write(lines)
+      this.#stream.write(printableLines(lines))
     } catch {
       // A destination that fails must not end the service that it logs of, and there is nobody to tell.
     }
