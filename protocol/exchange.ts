@@ -20,6 +20,7 @@ import type { Logger } from './log.ts'
 import { OpenBody } from './open-body.ts'
 import { notStarted, Response, type ResponseSink } from './response.ts'
 import { checkFields, shown } from './response-head.ts'
+import { messageOf } from './thrown.ts'
 
 /** What the exchanges of one server share. */
 export interface ExchangeHost {
@@ -453,7 +454,7 @@ export class Exchange implements ContextControl {
     if (error instanceof HttpError) {
       // Meant as an answer: its message says what happened, and a stack would say nothing.
       const { code, status } = error
-      const cause = error.cause instanceof Error ? error.cause.message : undefined
+      const cause = error.cause instanceof Error ? messageOf(error.cause) : undefined
       this.#host.log[status >= 500 ? 'warn' : 'debug']({ requestId, code, status, cause }, error.message)
     } else {
       this.#host.log.error({ requestId, err: error }, message)

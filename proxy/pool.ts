@@ -258,8 +258,11 @@ export class Pool implements RequestHost {
     this.counters.replays++
     const { requestId, attempts } = request
     const { code, ran } = failure
+    const fields = { requestId, member: member.upstream.name, code, attempts }
     // A request that may have run is logged as a warning when it is sent again, by `retried`.
-    this.#log.debug({ requestId, member: member.upstream.name, code, ran, attempts }, 'request is sent again')
+    if (ran !== 'no') this.#log.debug(fields, 'request is sent again')
+    // Once a request: a container that refuses all work refuses each several times.
+    else this.#log[attempts === 1 ? 'info' : 'debug'](fields, 'request is sent again: the container did not run it')
   }
 
   retried(request: PooledRequest, lost: string, member: Member): void {

@@ -167,7 +167,7 @@ export class PooledRequest implements Waiting, Expirable {
       new HttpError(
         504,
         'UPSTREAM_TIMEOUT',
-        `The container did not answer within ${this.#host.timeout / 1000} s (--timeout).`,
+        `The container ${this.#member?.upstream.name} did not answer within ${this.#host.timeout / 1000} s (--timeout).`,
       ),
     )
     attempt?.abort(new AbortError('DEADLINE', 'the response head did not come in time'))

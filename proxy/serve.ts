@@ -167,7 +167,7 @@ export async function serveProxy(options: ProxyOptions, environment: ProxyEnviro
     random,
     resolve,
     interval: DISCOVERY_INTERVAL,
-    http: await httpMaker(options, clock),
+    http: await httpMaker(options, clock, log),
   })
 
   const stop = async (onLast?: () => void): Promise<void> => {
@@ -224,10 +224,10 @@ function withMiddleware(
 }
 
 /** http-proxy and node's HTTP client are loaded only where they are used. */
-async function httpMaker(options: ProxyOptions, clock: Clock): Promise<UpstreamSetOptions['http']> {
+async function httpMaker(options: ProxyOptions, clock: Clock, log: Logger): Promise<UpstreamSetOptions['http']> {
   if (!options.upstream.some(({ kind }) => kind === 'http')) return noHttp
   const { http } = await import('./upstreams/http.ts')
-  return (url) => http(url, { timeout: options.timeout, idleTimeout: options.idleTimeout, clock })
+  return (url) => http(url, { timeout: options.timeout, idleTimeout: options.idleTimeout, clock, log })
 }
 
 function noHttp(): never {
