@@ -12,9 +12,10 @@ const PAGE = readFileSync(repositoryFile('docs/logs.md'), 'utf8')
 function documented(heading: string): string[] {
   const found: string[] = []
   let inside = false
-  for (const line of PAGE.split('\n')) {
-    if (!line.startsWith('|')) inside = false
-    else if (line.startsWith(`| ${heading} |`)) inside = true
+  const lines = PAGE.split('\n')
+  for (const [at, line] of lines.entries()) {
+    if (lines[at + 1]?.startsWith('|-')) inside = line.startsWith(`| ${heading} |`)
+    else if (!line.startsWith('|')) inside = false
     else if (inside && !line.startsWith('|-')) {
       const [, first = ''] = line.split(/(?<!\\)\|/)
       found.push(...[...first.matchAll(/`([^`]+)`/g)].map((match) => match[1]!))
