@@ -12,6 +12,7 @@ import { systemClock } from './protocol/clock.ts'
 import { watchDescriptors } from './protocol/descriptors.ts'
 import { type Logger, silent } from './protocol/log.ts'
 import { LogOutput } from './protocol/log-output.ts'
+import { printableStack } from './protocol/printable.ts'
 import { guardStandardStreams, standardError, writeToStderr } from './protocol/stderr-log.ts'
 import { textOfThrown } from './protocol/thrown.ts'
 import { keepCode } from './quiet.ts'
@@ -163,7 +164,7 @@ export async function run(
     leave(code)
   }
   const fail = (error: unknown): Promise<never> => {
-    writeToStderr(`gantry ${name}: ${describeFailure(error)}\n`)
+    writeToStderr(`gantry ${name}: ${printableStack(describeFailure(error))}\n`)
     return exit(1)
   }
   process.on('exit', () => output.flushSync())
@@ -171,7 +172,7 @@ export async function run(
     // Node would print it and exit; the log is where someone looks for it.
     log.error({ err: error }, 'uncaught exception')
     output.flushSync()
-    writeToStderr(`gantry ${name}: uncaught exception: ${textOfThrown(error)}\n`)
+    writeToStderr(`gantry ${name}: uncaught exception: ${printableStack(textOfThrown(error))}\n`)
   }
   onUncaught(
     (error) => {
