@@ -15,8 +15,5 @@ export interface RefusedRequest {
   readonly milliseconds: number | undefined
 }
 
-/**
- * Bytes of a request line that a refusal tells: as much as finds the request again. The head limit is 64 KiB, and a client that fills the
- * log pays nothing for it.
- */
+/** Bytes of a refused request line that are logged: enough to find the request, and too few to fill a log with (the head limit is 64 KiB). */
 export const LINE_SHOWN = 1024

@@ -1,4 +1,4 @@
-/** Which upstream ran a request, and how long that took: recorded by a pool for the access log, which asks for it. */
+/** Which upstream ran a request, and how long that took. The access log creates the record, and a pool fills it in. */
 
 import type { Clock } from './clock.ts'
 

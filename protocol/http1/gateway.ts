@@ -483,7 +483,7 @@ class Connection implements Http1Connection, StreamOwner, TransportOwner, Exchan
     return false
   }
 
-  /** Answers in the application's place. The access log hears of it here, unless an exchange tells it. */
+  /** Answers in the application's place. Without an exchange this is where the access log learns of the request. */
   #answer(status: number, code: string, requestId: string, headers: Headers, last: boolean): void {
     const { output, waits } = this.#transport
     const text = this.#http.answer(status, [['X-Request-Id', requestId], ...headers], last)

@@ -78,7 +78,7 @@ export class Refusals {
   }
 }
 
-/** Tells of the request once its first bytes are there. A connection that never sends one is no request. */
+/** Calls `onRefused` when the first bytes have arrived: a connection that never sends a byte is no request. */
 function tellRefused(socket: Socket, requestId: string, onRefused: (request: RefusedRequest) => void): void {
   const remote = socket.remoteAddress ?? UNIX_PEER
   socket.once('data', (first) => {
