@@ -10,6 +10,7 @@ import { combinedLine } from './middleware/combined-log.ts'
 import { type Address, printAddress } from './protocol/address.ts'
 import { systemClock } from './protocol/clock.ts'
 import { watchDescriptors } from './protocol/descriptors.ts'
+import { jsonLines } from './protocol/json-lines.ts'
 import { type Logger, silent } from './protocol/log.ts'
 import { LogOutput } from './protocol/log-output.ts'
 import { printableStack } from './protocol/printable.ts'
@@ -148,7 +149,7 @@ export async function run(
   const { format } = options
   const lines = format ? { write: (line: string) => output.write(format(line)) } : output
   const log = pino({ ...settings, level: options.logLevel }, lines)
-  const accessLog = accessLogger(options.accessLog, () => pino({ ...settings, level: 'info' }, lines), output)
+  const accessLog = accessLogger(options.accessLog, () => jsonLines(name, (line) => lines.write(line)), output)
   for (const warning of warnings) log.warn({}, warning)
   // An application's own calls of it wait for the drain (container/interfaces/held-exit.ts); these do not.
   const leave: (code?: number) => never = process.exit.bind(process)
