@@ -10,8 +10,10 @@ import { combinedLine } from './middleware/combined-log.ts'
 import { type Address, printAddress } from './protocol/address.ts'
 import { systemClock } from './protocol/clock.ts'
 import { watchDescriptors } from './protocol/descriptors.ts'
+import { jsonLines } from './protocol/json-lines.ts'
 import { type Logger, silent } from './protocol/log.ts'
 import { LogOutput } from './protocol/log-output.ts'
+import { printableStack } from './protocol/printable.ts'
 import { guardStandardStreams, standardError, writeToStderr } from './protocol/stderr-log.ts'
 import { textOfThrown } from './protocol/thrown.ts'
 import { keepCode } from './quiet.ts'
@@ -147,6 +149,7 @@ export async function run(
   // What one of ours started writes where that one does, and the others that it started.
   const output = new LogOutput(1, {
     shared: process.connected === true,
+    printable: true,
     onLoss: (error) => writeToStderr(`gantry ${name}: log lines are being lost: ${describeLoss(error)}\n`),
   })
   const settings = {
@@ -157,7 +160,7 @@ export async function run(
   const { format } = options
   const lines = format ? { write: (line: string) => output.write(format(line)) } : output
   const log = pino({ ...settings, level: options.logLevel }, lines)
-  const accessLog = accessLogger(options.accessLog, () => pino({ ...settings, level: 'info' }, lines), output)
+  const accessLog = accessLogger(options.accessLog, () => jsonLines(name, (line) => lines.write(line)), output)
   for (const warning of warnings) log.warn({}, warning)
   // An application's own calls of it wait for the drain (container/interfaces/held-exit.ts); these do not.
   const leave: (code?: number) => never = process.exit.bind(process)
@@ -173,7 +176,7 @@ export async function run(
     leave(code)
   }
   const fail = (error: unknown): Promise<never> => {
-    writeToStderr(`gantry ${name}: ${describeFailure(error)}\n`)
+    writeToStderr(`gantry ${name}: ${printableStack(describeFailure(error))}\n`)
     return exit(1)
   }
   process.on('exit', () => {
@@ -190,7 +193,7 @@ export async function run(
     // Node would print it and exit; the log is where someone looks for it.
     log.error({ err: error }, 'uncaught exception')
     output.flushSync()
-    writeToStderr(`gantry ${name}: uncaught exception: ${textOfThrown(error)}\n`)
+    writeToStderr(`gantry ${name}: uncaught exception: ${printableStack(textOfThrown(error))}\n`)
   }
   onUncaught(
     (error) => {

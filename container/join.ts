@@ -20,6 +20,7 @@ import {
 } from '../protocol/dial.ts'
 import type { Logger } from '../protocol/log.ts'
 import { patiently } from '../protocol/patience.ts'
+import { LastReason, type Phase, whyUnreachable } from '../protocol/unreachable.ts'
 
 /** Who is at the other end of a link: one of the workers, from 0, of a proxy. */
 export interface ProxyWorker {
@@ -84,7 +85,7 @@ export class Joiner {
   readonly #places: Map<string, Place> = new Map()
   #timer: Timer | undefined
   #stopped = false
-  #unresolved = false
+  readonly #unresolved: LastReason = new LastReason()
 
   constructor(address: UnixAddress | TcpAddress, options: JoinOptions) {
     this.#address = address
@@ -115,18 +116,13 @@ export class Joiner {
     let found: readonly (UnixAddress | TcpAddress)[] | undefined
     try {
       found = await this.#resolve()
-      if (this.#unresolved && !this.#stopped)
+      if (this.#unresolved.end() && !this.#stopped)
         this.#options.log.info({ address: this.name }, 'a name to join is resolved again')
-      this.#unresolved = false
     } catch (error) {
       // The resolver may be the one that is gone: who was there is kept until it says otherwise.
-      if (!this.#unresolved && !this.#stopped) {
-        this.#options.log.warn(
-          { address: this.name, error: messageOf(error) },
-          'a name to join cannot be resolved; trying on',
-        )
-      }
-      this.#unresolved = true
+      const why = whyUnreachable(error, 'resolve', 'dns')
+      if (!this.#stopped && this.#unresolved.changes(why))
+        this.#options.log.warn({ address: this.name, ...why }, 'a name to join cannot be resolved; trying on')
     }
     if (this.#stopped) return
     if (found) this.#update(found)
@@ -156,7 +152,7 @@ export class Joiner {
     const address = this.#address
     if (address.kind === 'unix' || isIP(address.host) !== 0) return [address]
     const hosts = await (this.#options.resolve ?? systemResolve)(address.host === '' ? 'localhost' : address.host)
-    if (hosts.length === 0) throw new Error(`${address.host} has no addresses`)
+    if (hosts.length === 0) throw Object.assign(new Error(`${address.host} has no addresses`), { code: 'ENODATA' })
     return hosts.map((host) => ({ kind: 'tcp', host, port: address.port }))
   }
 
@@ -243,8 +239,8 @@ class Member {
   /** How often a worker was met that is joined already, while another was not. */
   #alike = 0
   #readyAt: number | undefined
-  /** A failure was logged, and nothing has worked since. */
-  #logged = false
+  /** Why the proxy is not reached, as it was logged last. */
+  readonly #reason: LastReason = new LastReason()
   /** It has worked once. */
   #joined = false
   #left = false
@@ -304,7 +300,7 @@ class Member {
         this.#dialling = undefined
         // Closes the present link if it is silent; a link on which bytes arrive stays.
         if (verdict === 'gone') this.#link?.unreachable()
-        this.#again(error)
+        this.#again(error, 'connect')
       },
     })
   }
@@ -323,10 +319,10 @@ class Member {
     )
     this.#next = link
     this.#expected = patiently(this.#options.clock, HELLO_EXPECTED, () => {
-      if (this.#link || this.#logged) return
-      this.#logged = true
+      const late = { phase: 'handshake', reason: 'timeout', code: 'TIMEOUT' } as const
+      if (this.#link || !this.#reason.changes(late)) return
       this.#options.log.warn(
-        { proxy: printAddress(this.#address) },
+        { proxy: printAddress(this.#address), ...late },
         'a connection was accepted and not answered; waiting: is it a proxy’s --join-listen?',
       )
     })
@@ -356,10 +352,9 @@ class Member {
       return false
     }
     this.#alike = 0
-    if (this.#logged)
+    if (this.#reason.end())
       log.info({ proxy: printAddress(this.#address) }, this.#joined ? 'a proxy is joined again' : 'a proxy is joined')
     this.#joined = true
-    this.#logged = false
     if (who === 'new') return true
     link.drain('the proxy is joined already, at another of its addresses')
     this.#dialIn(TWIN_WAIT)
@@ -396,13 +391,12 @@ class Member {
     if (!this.#seeking) this.#again(error)
   }
 
-  #again(error: Error | undefined): void {
+  #again(error: Error | undefined, phase: Phase = 'handshake'): void {
     if (this.#left) return
     const { clock, log, random } = this.#options
-    if (error && !this.#logged) {
-      this.#logged = true
-      log.warn({ proxy: printAddress(this.#address), error: error.message }, 'a proxy cannot be joined; trying on')
-    }
+    const why = error && whyUnreachable(error, phase)
+    if (why && this.#reason.changes(why))
+      log.warn({ proxy: printAddress(this.#address), ...why }, 'a proxy cannot be joined; trying on')
     const good = this.#readyAt !== undefined && clock.now() - this.#readyAt >= GOOD_LINK
     this.#readyAt = undefined
     this.#failures = good ? 1 : this.#failures + 1
@@ -416,8 +410,4 @@ class Member {
       this.#dial()
     })
   }
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error)
 }

@@ -18,6 +18,7 @@ import { Unproven } from '../protocol/frames/unproven.ts'
 import { PeerLinks } from '../protocol/frames/watch.ts'
 import type { Logger } from '../protocol/log.ts'
 import { SaidOnce } from '../protocol/said-once.ts'
+import { whyUnreachable } from '../protocol/unreachable.ts'
 import type { LinkEvents } from './join.ts'
 import type { Slots } from './slots.ts'
 
@@ -142,7 +143,9 @@ export class Links {
           ready = true
           this.#unproven.proved(socket)
           this.#failing.forget(peer)
-          log.info({ proxy: nameOf(one.peer), address }, 'a proxy is linked')
+          // As this container is named in the proxy's access lines.
+          const { id: container, instance } = identity
+          log.info({ proxy: nameOf(one.peer), address, container, instance }, 'a proxy is linked')
           events?.onReady()
           if (this.#draining) one.drain()
         },
@@ -154,7 +157,7 @@ export class Links {
             error !== undefined && !(error instanceof AbortError) && !link.announced && !this.#reaches(link)
           if (ready) log[isLost ? 'warn' : 'info'](fields, 'the link to a proxy is closed')
           else if (!dialled && error && this.#failing.say(peer, error.message)) {
-            log.warn({ address, error: error.message }, 'a link was closed before it was ready')
+            log.warn({ address, ...whyUnreachable(error, 'handshake') }, 'a link was closed before it was ready')
           }
           events?.onClosed(error)
           // One that had joined leaves when its applications have settled.

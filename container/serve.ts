@@ -6,7 +6,7 @@
 import { randomBytes } from 'node:crypto'
 import { isIP, type Socket } from 'node:net'
 import { hostname } from 'node:os'
-import { accessLog } from '../middleware/access-log.ts'
+import { accessLog, refusedLine } from '../middleware/access-log.ts'
 import { compose } from '../middleware/compose.ts'
 import { requestIdFrom } from '../middleware/forwarded.ts'
 import { type Address, printAddress, type TcpAddress } from '../protocol/address.ts'
@@ -29,6 +29,7 @@ import { loadMiddleware } from '../protocol/load-middleware.ts'
 import type { Logger } from '../protocol/log.ts'
 import { OptionError } from '../protocol/options.ts'
 import { TrustedPeers, UNIX_PEER } from '../protocol/peers.ts'
+import type { RefusedRequest } from '../protocol/refused-request.ts'
 import { serveUwsgi, type UwsgiConnection, type UwsgiOptions } from '../protocol/uwsgi/gateway.ts'
 import type { ServedWire } from './accept.ts'
 import { Doorman } from './doorman.ts'
@@ -182,7 +183,9 @@ class Container implements Opened {
     const most = mostConnections(options.maxConnections, DESCRIPTORS_EACH, log)
     this.#limit = new ConnectionLimit(most, { clock, log, what: '--max-connections' })
     this.#undecided = Math.min(fitsInReserve(UNDECIDED_EXTRA), most)
-    this.#refusals = new Refusals(clock, refusalsThatFit(most, DESCRIPTORS_EACH))
+    const lines = environment.accessLog
+    const onRefused = lines && ((refused: RefusedRequest) => lines.info(refusedLine(refused), 'request'))
+    this.#refusals = new Refusals(clock, refusalsThatFit(most, DESCRIPTORS_EACH), onRefused)
     this.#id = options.id ?? `${hostname()}-${process.pid}`
     const { liveness, connectTimeout } = livenessSettings(options)
     this.#links = new Links({
@@ -213,6 +216,7 @@ class Container implements Opened {
         if (!this.#upgraded.delete(environ)) this.#slots.release()
       }),
       admit: () => this.#slots.take(),
+      onRefused,
       onClose: (connection: Http1Connection | UwsgiConnection) => {
         this.#connections.delete(connection)
         this.#limit.left(this.#connections)

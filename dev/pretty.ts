@@ -3,6 +3,7 @@
 import { styleText } from 'node:util'
 import { prettyFactory } from 'pino-pretty'
 import type { AccessLine } from '../middleware/access-log.ts'
+import { printable, printableStack } from '../protocol/printable.ts'
 import { DEV_PREFIX } from './paths.ts'
 
 /** Whether a stream takes colours: it is a terminal, unless NO_COLOR or FORCE_COLOR say otherwise. */
@@ -24,8 +25,11 @@ export function prettyLog(color: boolean = usesColor(process.stdout)): (line: st
       return fields.url.startsWith(DEV_PREFIX) ? '' : requestLine(fields as RequestLine, color)
     }
     const { err, ...rest } = fields
-    if (typeof err?.stack !== 'string') return pretty(line) ?? line
-    return `${pretty(JSON.stringify(rest)) ?? line}${err.stack.replace(/^/gm, '    ')}\n`
+    const shown = JSON.stringify(typeof err?.stack === 'string' ? rest : fields, (_, value: unknown) =>
+      typeof value === 'string' ? printable(value) : value,
+    )
+    const text = pretty(shown) ?? line
+    return typeof err?.stack === 'string' ? `${text}${printableStack(err.stack).replace(/^/gm, '    ')}\n` : text
   }
 }
 
@@ -40,7 +44,7 @@ function parse(line: string): LogLine | undefined {
   }
 }
 
-type RequestLine = AccessLine & { time: number }
+type RequestLine = AccessLine & { time: number; method: string; url: string }
 
 /** `14:03:59 GET /path 200 3 ms`; the id, by which an error is found, where the request failed. */
 function requestLine(
@@ -56,13 +60,13 @@ function requestLine(
   const parts = [
     paint('dim', clock),
     method,
-    printable(url),
+    visibleTarget(url),
     paint(hue, aborted === undefined ? code : `${code} cut (${aborted})`),
-    `${ms} ms`,
+    ms === undefined ? '' : `${ms} ms`,
     paint('dim', `${bytes} bytes`),
   ]
   if (status >= 500) parts.push(paint('dim', requestId))
-  return `${parts.join(' ')}\n`
+  return `${parts.filter((part) => part !== '').join(' ')}\n`
 }
 
 function plain(_format: unknown, text: string): string {
@@ -70,6 +74,6 @@ function plain(_format: unknown, text: string): string {
 }
 
 /** A target holds no control characters below 0x80; those above would still move a terminal's cursor. */
-function printable(text: string): string {
+function visibleTarget(text: string): string {
   return text.replace(/[\x00-\x1f\x7f-\x9f]/g, (character) => encodeURIComponent(character))
 }

@@ -13,9 +13,9 @@ const CLIENT_CLOSED_REQUEST = '499'
  * @returns the line with its newline: printable ASCII alone, so that no client can forge another line or field
  */
 export function combinedLine(line: AccessLine, wall: number): string {
-  const { remote, user, method, url, protocol, status, bytes, referer, userAgent } = line
-  const request = escaped(`${method} ${url} ${protocol}`)
-  return `${bare(remote)} - ${bare(user)} [${timeOf(wall - line.ms)}] "${request}" ${statusOf(status, line.aborted)} ${bytes === 0 ? '-' : bytes} "${quoted(referer)}" "${quoted(userAgent)}"\n`
+  const { remote, user, method, url, protocol, status, bytes, ms = 0, referer, userAgent } = line
+  const request = escaped(line.request ?? [method, url, protocol].filter((part) => part !== undefined).join(' '))
+  return `${bare(remote)} - ${bare(user)} [${timeOf(wall - ms)}] "${request}" ${statusOf(status, line.aborted)} ${bytes === 0 ? '-' : bytes} "${quoted(referer)}" "${quoted(userAgent)}"\n`
 }
 
 function statusOf(status: number, aborted: string | undefined): string {

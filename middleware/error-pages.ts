@@ -11,6 +11,7 @@ import { errorPage as plainPage, prefersJson } from '../protocol/error-page.ts'
 import { RequestInput } from '../protocol/input.ts'
 import { OpenBody } from '../protocol/open-body.ts'
 import { setHeader } from '../protocol/request-headers.ts'
+import { headerOf } from './response-fields.ts'
 
 /** A status from 400 to 599, or a class of them. */
 export type PageKey = number | '4xx' | '5xx'
@@ -68,6 +69,7 @@ export class ErrorPages {
     const start: StartResponse = (_status, fields, ownInfo) => {
       const own = new Set(fields.map(([name]) => name.toLowerCase()))
       const all = [...kept.filter(([name]) => !own.has(name.toLowerCase())), ...fields]
+      if (headerOf(all, 'x-request-id') === undefined) all.push(['X-Request-Id', environ.gantry.requestId])
       startResponse(line, all, ownInfo ?? again)
       // Whoever comes after this one replaces it.
       again ??= new Error('the error page failed')

@@ -3,6 +3,7 @@
  * than many a request. It knows nothing of what a line says.
  */
 
+import { printableLines } from '../protocol/printable.ts'
 import { standardError, writeToStderr } from '../protocol/stderr-log.ts'
 
 /** What takes lines: a function, or a stream as `process.stdout` and those of node:fs. */
@@ -88,7 +89,7 @@ export class LineOutput {
       return
     }
     try {
-      this.#stream.write(this.#dropped === 0 ? lines : lines + droppedLine(this.#dropped))
+      this.#stream.write(printableLines(this.#dropped === 0 ? lines : lines + droppedLine(this.#dropped)))
       this.#dropped = 0
       unwritten.delete(this)
     } catch (error) {

@@ -81,7 +81,7 @@ export interface RequestContext {
 
 /** How a request ended. */
 export interface Outcome {
-  /** Status code sent; 0 when no head was. */
+  /** Status code sent, by the application or by its gateway in its place; 0 when no head was. */
   status: number
   /** Body bytes given to the gateway; after an upgrade, the bytes written to the connection. */
   bytes: number

@@ -12,6 +12,7 @@ import { brand } from './brand.ts'
 import type { AbortError } from './errors.ts'
 import { LocalProtocolError } from './errors.ts'
 import { pairs } from './input.ts'
+import type { UpstreamUse } from './upstream-use.ts'
 
 /** What an exchange does for a context. */
 export interface ContextControl {
@@ -30,6 +31,11 @@ export interface ContextControl {
 const START = randomBytes(6).toString('hex')
 let count = 0
 
+/** An id for a request that no peer has given one. */
+export function newRequestId(): string {
+  return `${START}-${(++count).toString(36)}`
+}
+
 export class Context implements RequestContext {
   static {
     brand(Context, 'Context')
@@ -43,6 +49,7 @@ export class Context implements RequestContext {
   #pairs: Headers | undefined
   #finished: ((outcome: Outcome) => void)[] | undefined
   #aborting: ((reason: unknown) => void)[] | undefined
+  #upstreamUse: UpstreamUse | undefined
 
   constructor(lines: string[]) {
     this.lines = lines
@@ -64,8 +71,7 @@ export class Context implements RequestContext {
   }
 
   get requestId(): string {
-    this.#requestId ??= `${START}-${(++count).toString(36)}`
-    return this.#requestId
+    return (this.#requestId ??= newRequestId())
   }
 
   /** Takes an id that was found trustworthy, unless there is one already: logs, headers and other processes may have it by now. */
@@ -80,6 +86,15 @@ export class Context implements RequestContext {
 
   get draining(): boolean {
     return this.#control?.draining ?? false
+  }
+
+  /** Set by an access log that wants to know which upstream runs the request; a pool fills it in. */
+  get upstreamUse(): UpstreamUse | undefined {
+    return this.#upstreamUse
+  }
+
+  set upstreamUse(use: UpstreamUse | undefined) {
+    this.#upstreamUse = use
   }
 
   earlyHints(headers: Headers): void {

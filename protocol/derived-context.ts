@@ -7,6 +7,7 @@ import type { Duplex } from 'node:stream'
 import type { Headers, Outcome, RequestContext } from './application.ts'
 import { Context, callAll } from './context.ts'
 import type { AbortError } from './errors.ts'
+import type { UpstreamUse } from './upstream-use.ts'
 
 export class DerivedContext extends Context {
   readonly #parent: RequestContext
@@ -58,6 +59,14 @@ export class DerivedContext extends Context {
 
   override get draining(): boolean {
     return this.#parent.draining
+  }
+
+  override get upstreamUse(): UpstreamUse | undefined {
+    return this.#parent instanceof Context ? this.#parent.upstreamUse : undefined
+  }
+
+  override set upstreamUse(use: UpstreamUse | undefined) {
+    if (this.#parent instanceof Context) this.#parent.upstreamUse = use
   }
 
   override earlyHints(headers: Headers): void {

@@ -1,4 +1,4 @@
-/** Error answers as applications: small HTML, or JSON for who prefers it, with the request's id and nothing of the cause. */
+/** Error answers as applications: small HTML, or JSON for who prefers it, with the request's id (also as `X-Request-Id`) and nothing of the cause. */
 
 import { STATUS_CODES } from 'node:http'
 import type { Application, Headers } from './application.ts'
@@ -35,6 +35,7 @@ export function errorPage(status: number, options: ErrorPageOptions = {}): Appli
       ['Content-Type', json ? 'application/json' : 'text/html; charset=utf-8'],
       ['Content-Length', String(body.length)],
       ['Cache-Control', 'no-store'],
+      ['X-Request-Id', id],
     ]
     for (const [name, value] of options.headers ?? []) headers.push([name, value])
     startResponse(`${status} ${title}`, headers)

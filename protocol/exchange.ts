@@ -20,6 +20,7 @@ import type { Logger } from './log.ts'
 import { OpenBody } from './open-body.ts'
 import { notStarted, Response, type ResponseSink } from './response.ts'
 import { checkFields, shown } from './response-head.ts'
+import { messageOf } from './thrown.ts'
 
 /** What the exchanges of one server share. */
 export interface ExchangeHost {
@@ -57,6 +58,7 @@ export class Exchange implements ContextControl {
   #finished = false
   #settled = false
   #aborted: AbortError | undefined
+  #answered = 0
   #tooLongLogged = false
 
   readonly #body: OpenBody = new OpenBody()
@@ -153,9 +155,12 @@ export class Exchange implements ContextControl {
   /**
    * The gateway saw the client go, a deadline pass, or a drain time out. The signal aborts, pending reads and writes reject,
    * and the sink is not called again. Without effect once the response is finished.
+   *
+   * @param answered status with which the gateway answers in the application's place, for the access log
    */
-  abort(error: AbortError): void {
+  abort(error: AbortError, answered: number = 0): void {
     if (this.#finished) return
+    this.#answered = answered
     this.#cut(error)
   }
 
@@ -173,7 +178,7 @@ export class Exchange implements ContextControl {
   outcome(): Outcome | undefined {
     if (!this.#finished) return undefined
     return {
-      status: this.#response.responded ? this.#response.code : 0,
+      status: this.#response.responded ? this.#response.code : this.#answered,
       bytes: this.#response.sent + (this.#upgraded ? writtenTo(this.#upgraded) - this.#writtenBefore : 0),
       aborted: this.#aborted,
       milliseconds: this.#host.clock.now() - this.#began,
@@ -452,7 +457,7 @@ export class Exchange implements ContextControl {
     if (error instanceof HttpError) {
       // Meant as an answer: its message says what happened, and a stack would say nothing.
       const { code, status } = error
-      const cause = error.cause instanceof Error ? error.cause.message : undefined
+      const cause = error.cause instanceof Error ? messageOf(error.cause) : undefined
       this.#host.log[status >= 500 ? 'warn' : 'debug']({ requestId, code, status, cause }, error.message)
     } else {
       this.#host.log.error({ requestId, err: error }, message)

@@ -6,6 +6,7 @@
 
 import { write, writeSync } from 'node:fs'
 import { type LogDescriptor, logDescriptor } from './log-descriptor.ts'
+import { printableLines } from './printable.ts'
 
 // A batch of this size is written at once: the capacity of a pipe on Linux.
 const GATHER_BYTES = 64 * 1024
@@ -33,6 +34,8 @@ export interface LogOutputOptions {
   readonly shared?: boolean | undefined
   /** Write each line at once instead of batching: there are few, and each may be the last. */
   readonly immediate?: boolean | undefined
+  /** Escape what no log should show (`printable.ts`). */
+  readonly printable?: boolean | undefined
   /** Returns the line, without its newline, that reports how many were lost. */
   readonly lost?: ((count: number) => string) | undefined
   /**
@@ -61,6 +64,7 @@ export class LogOutput {
   readonly #limit: number
   readonly #piece: number
   readonly #immediate: boolean
+  readonly #printable: boolean
   readonly #lost: (count: number) => string
   #onLoss: ((error: unknown) => void) | undefined
   #text = ''
@@ -85,12 +89,20 @@ export class LogOutput {
 
   constructor(
     descriptor: number,
-    { limit = PENDING_BYTES, shared = false, immediate = false, lost = lostLine, onLoss }: LogOutputOptions = {},
+    {
+      limit = PENDING_BYTES,
+      shared = false,
+      immediate = false,
+      printable = false,
+      lost = lostLine,
+      onLoss,
+    }: LogOutputOptions = {},
   ) {
     this.#target = logDescriptor(descriptor)
     this.#limit = limit
     this.#piece = shared ? PIPE_BUF : Number.POSITIVE_INFINITY
     this.#immediate = immediate
+    this.#printable = printable
     this.#lost = lost
     this.#onLoss = onLoss
   }
@@ -168,7 +180,8 @@ export class LogOutput {
     if (this.#text === '') return false
     // A line that was torn ends here, so that it spoils no other.
     this.#mending = this.#torn
-    let text = this.#torn ? `\n${this.#text}` : this.#text
+    const lines = this.#printable ? printableLines(this.#text) : this.#text
+    let text = this.#torn ? `\n${lines}` : lines
     this.#said = this.#dropped
     if (this.#dropped > 0) text += `${this.#lost(this.#dropped)}\n`
     this.#text = ''

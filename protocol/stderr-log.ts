@@ -6,6 +6,7 @@
 
 import type { Logger } from './log.ts'
 import { LogOutput } from './log-output.ts'
+import { printable, printableStack } from './printable.ts'
 import { textOfThrown } from './thrown.ts'
 
 /** For messages to a person, which are few: after a stall a reader has at most some 5,000 lines to read. */
@@ -81,6 +82,6 @@ function textOf({ requestId, source, code, cause, err }: Fields, message: string
   // An application's own words need no frame (wsgiref's wsgi.errors is sys.stderr itself).
   if (source === 'wsgi.errors') return `${message}\n`
   const about = [code, cause, requestId && `request ${requestId}`].filter((part) => part).join(', ')
-  const stack = err === undefined ? '' : `: ${textOfThrown(err)}`
-  return `gantry: ${message}${about && ` (${about})`}${stack}\n`
+  const stack = err === undefined ? '' : `: ${printableStack(textOfThrown(err))}`
+  return `gantry: ${printable(`${message}${about && ` (${about})`}`)}${stack}\n`
 }

@@ -11,3 +11,14 @@ export function textOfThrown(thrown: unknown): string {
     return 'an error that cannot be read'
   }
 }
+
+/**
+ * The message of an error. Node's error of a connection to a name with several addresses has none of its own: then those of
+ * its parts.
+ */
+export function messageOf(error: unknown): string {
+  if (!(error instanceof Error)) return textOfThrown(error)
+  if (error.message !== '') return error.message
+  if (error instanceof AggregateError && error.errors.length > 0) return error.errors.map(messageOf).join('; ')
+  return 'code' in error ? String(error.code) : error.name
+}

@@ -9,6 +9,7 @@ import { backoff } from '../protocol/backoff.ts'
 import type { Timer } from '../protocol/clock.ts'
 import { CONNECT_TIMEOUT, Dialling, dial, HELLO_EXPECTED, HELLO_PATIENCE, type Verdict } from '../protocol/dial.ts'
 import { patiently } from '../protocol/patience.ts'
+import { LastReason, type Phase, whyUnreachable } from '../protocol/unreachable.ts'
 import type { DialAddress } from './discovery.ts'
 import type { Pool } from './pool.ts'
 import { FramesUpstream, type LinkOptions } from './upstreams/frames.ts'
@@ -53,7 +54,8 @@ export class Dialer {
   #failures = 0
   /** Consecutive connections that were accepted but whose handshake did not complete. */
   #unanswered = 0
-  #logged = false
+  /** Why the container is not reached, as it was logged last. */
+  readonly #reason: LastReason = new LastReason()
   #readyAt: number | undefined
   #dialledAt = Number.NEGATIVE_INFINITY
 
@@ -118,7 +120,7 @@ export class Dialer {
   #notReached(error: Error, verdict: Verdict): void {
     // Closes the present link if it is silent; a link on which bytes arrive stays.
     if (verdict === 'gone') this.#link?.unreachable()
-    this.#failed(error)
+    this.#failed(error, 'connect')
   }
 
   #connected(socket: Socket): void {
@@ -141,10 +143,10 @@ export class Dialer {
 
   /** Logs that the handshake is late, unless a present link exists: its silence was logged already. */
   #unansweredYet(): void {
-    if (this.#link || this.#logged) return
-    this.#logged = true
+    const late = { phase: 'handshake', reason: 'timeout', code: 'TIMEOUT' } as const
+    if (this.#link || !this.#reason.changes(late)) return
     this.#options.log.warn(
-      { address: this.name },
+      { address: this.name, ...late },
       'a connection was accepted and not answered; waiting: is it a container, and is its event loop blocked?',
     )
   }
@@ -158,8 +160,7 @@ export class Dialer {
     this.#link = link
     this.#unanswered = 0
     this.#readyAt = clock.now()
-    if (this.#logged) log.info({ address: this.name }, 'container is reached again')
-    this.#logged = false
+    if (this.#reason.end()) log.info({ address: this.name }, 'container is reached again')
     // Not closed at once but drained: `liveness.ts` decides whether its requests are lost.
     before?.close('the container did not answer on this link; another link replaces it')
     onReady?.()
@@ -185,7 +186,7 @@ export class Dialer {
       this.#next = undefined
       this.#expected?.cancel()
       if (isTimeout(error)) this.#unanswered++
-      this.#failed(error ?? new Error('the link was closed'))
+      this.#failed(error ?? new Error('the link was closed'), 'handshake')
     } else if (this.#link === link) {
       this.#link = undefined
       if (this.#readyAt !== undefined && this.#options.clock.now() - this.#readyAt >= GOOD_LINK) this.#failures = 0
@@ -194,12 +195,12 @@ export class Dialer {
   }
 
   /** @param error why it is not reached; undefined when it was, and left */
-  #failed(error: Error | undefined): void {
+  #failed(error: Error | undefined, phase: Phase = 'connect'): void {
     if (this.#stopped) return
     this.#failures++
-    if (error && !this.#logged) {
-      this.#logged = true
-      const fields = { address: this.name, error: error.message, ...this.#hint(error) }
+    const why = error && whyUnreachable(error, phase)
+    if (why && this.#reason.changes(why)) {
+      const fields = { address: this.name, ...why, ...this.#hint(error) }
       this.#options.log.warn(fields, 'container cannot be reached; trying again')
     }
     const local = this.#address.kind === 'unix'

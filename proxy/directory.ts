@@ -6,6 +6,7 @@
 import { type FSWatcher, watch } from 'node:fs'
 import { lstat, readdir } from 'node:fs/promises'
 import type { Timer } from '../protocol/clock.ts'
+import { LastReason, whyUnreachable } from '../protocol/unreachable.ts'
 import type { DialAddress, DiscoveryOptions, Report, Stop } from './discovery.ts'
 
 /** Also reports when a socket was replaced by one of the same name. */
@@ -14,7 +15,7 @@ export function watchDirectory(path: string, report: Report, { clock, log, inter
   let timer: Timer | undefined
   let watcher: FSWatcher | undefined
   let known = ''
-  let failing = false
+  const reason = new LastReason()
   let looking = false
   let noticed = false
 
@@ -46,8 +47,7 @@ export function watchDirectory(path: string, report: Report, { clock, log, inter
       rewatch()
       const entries = await readdir(path, { withFileTypes: true })
       if (stopped) return
-      if (failing) log.info({ directory: path }, 'the directory of an upstream can be read again')
-      failing = false
+      if (reason.end()) log.info({ directory: path }, 'the directory of an upstream can be read again')
       const names = entries
         .filter((entry) => entry.isSocket() && !entry.name.startsWith('.'))
         .map(({ name }) => name)
@@ -62,10 +62,8 @@ export function watchDirectory(path: string, report: Report, { clock, log, inter
       if (stopped) return
       // A directory that was removed and made anew has other notices.
       unwatch()
-      if (!failing) {
-        failing = true
-        log.warn({ directory: path, error: (error as Error).message }, 'the directory of an upstream cannot be read')
-      }
+      const why = whyUnreachable(error, 'resolve')
+      if (reason.changes(why)) log.warn({ directory: path, ...why }, 'the directory of an upstream cannot be read')
       if (known !== '' && (error as NodeJS.ErrnoException).code === 'ENOENT') {
         known = ''
         report([])

@@ -6,11 +6,12 @@
 
 import type { TcpAddress } from '../protocol/address.ts'
 import type { Timer } from '../protocol/clock.ts'
+import { LastReason, type Unreachable, whyUnreachable } from '../protocol/unreachable.ts'
 import type { DiscoveryOptions, Report, Stop } from './discovery.ts'
 
 /**
  * Reports the addresses of `host` whenever they have changed. A failure, or an empty answer, keeps the last known ones, since a
- * resolver that is down says nothing about containers; it is logged once until the next success.
+ * resolver that is down says nothing about containers; each reason is logged once until another one, or the next success.
  */
 export function watchName(
   { host, port }: TcpAddress,
@@ -20,22 +21,20 @@ export function watchName(
   let stopped = false
   let timer: Timer | undefined
   let known = ''
-  let failing = false
+  const reason = new LastReason()
 
-  const failed = (fields: object): void => {
-    if (failing) return
-    failing = true
-    log.warn({ host, ...fields }, 'the name of an upstream cannot be resolved; its last known addresses stay')
+  const failed = (why: Unreachable): void => {
+    if (!reason.changes(why)) return
+    log.warn({ host, ...why }, 'the name of an upstream cannot be resolved; its last known addresses stay')
   }
 
   const look = async (): Promise<void> => {
     try {
       const addresses = [...new Set(await resolve(host === '' ? 'localhost' : host))].sort()
       if (stopped) return
-      if (addresses.length === 0) failed({ error: 'no addresses' })
+      if (addresses.length === 0) failed({ phase: 'resolve', reason: 'dns', error: 'no addresses' })
       else {
-        if (failing) log.info({ host, addresses }, 'the name of an upstream is resolved again')
-        failing = false
+        if (reason.end()) log.info({ host, addresses }, 'the name of an upstream is resolved again')
         const now = addresses.join(' ')
         if (now !== known) {
           known = now
@@ -44,7 +43,7 @@ export function watchName(
       }
     } catch (error) {
       if (stopped) return
-      failed({ error: error instanceof Error ? error.message : String(error) })
+      failed(whyUnreachable(error, 'resolve', 'dns'))
     }
     timer = clock.after(interval, look)
   }

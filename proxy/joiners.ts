@@ -5,6 +5,7 @@ import { printAddress, type TcpAddress, type UnixAddress } from '../protocol/add
 import { Unproven } from '../protocol/frames/unproven.ts'
 import { type Listener, listen } from '../protocol/listen.ts'
 import { SaidOnce } from '../protocol/said-once.ts'
+import { whyUnreachable } from '../protocol/unreachable.ts'
 import type { Pool } from './pool.ts'
 import { FramesUpstream, type LinkOptions } from './upstreams/frames.ts'
 
@@ -52,7 +53,7 @@ function join(
       // Who never registered is no member, and its failure nobody else's to tell.
       if (!ready && failing.say(host, error?.message))
         options.log.warn(
-          { address: peer, error: error?.message },
+          { address: peer, ...(error && whyUnreachable(error, 'handshake')) },
           "a container's connection was closed before it had joined",
         )
     },

@@ -13,6 +13,7 @@ import type { HttpError } from '../protocol/errors.ts'
 import { type Identity, isSameProcess } from '../protocol/frames/hello.ts'
 import type { Logger } from '../protocol/log.ts'
 import { SaidOnce } from '../protocol/said-once.ts'
+import type { UpstreamName } from '../protocol/upstream-use.ts'
 import { type Candidate, type Choice, choose, pick } from './choose.ts'
 import { Queue } from './queue.ts'
 import { type Failure, RETRIES } from './replay.ts'
@@ -59,9 +60,15 @@ export class Member implements Candidate {
   state: MemberState = 'connecting'
   /** Slots it was last asked for. */
   demanded = 0
+  #named: UpstreamName | undefined
 
   constructor(upstream: Upstream) {
     this.upstream = upstream
+  }
+
+  /** For access lines. A member that takes requests has said who it is, and does not change. */
+  get named(): UpstreamName {
+    return (this.#named ??= nameOf(this.upstream))
   }
 
   get inFlight(): number {
@@ -251,8 +258,11 @@ export class Pool implements RequestHost {
     this.counters.replays++
     const { requestId, attempts } = request
     const { code, ran } = failure
+    const fields = { requestId, member: member.upstream.name, code, attempts }
     // A request that may have run is logged as a warning when it is sent again, by `retried`.
-    this.#log.debug({ requestId, member: member.upstream.name, code, ran, attempts }, 'request is sent again')
+    if (ran !== 'no') this.#log.debug(fields, 'request is sent again')
+    // Once a request: a container that refuses all work refuses each several times.
+    else this.#log[attempts === 1 ? 'info' : 'debug'](fields, 'request is sent again: the container did not run it')
   }
 
   retried(request: PooledRequest, lost: string, member: Member): void {
@@ -380,6 +390,14 @@ export class Pool implements RequestHost {
       this.#dispatching = false
     }
   }
+}
+
+function nameOf({ name, address = name, peer }: Upstream): UpstreamName {
+  if (!peer) return { upstream: address }
+  const { id: container, worker, instance } = peer
+  return instance === undefined
+    ? { upstream: address, container, worker }
+    : { upstream: address, container, worker, instance }
 }
 
 /** To the next power of two. */

@@ -102,7 +102,7 @@ export function pool(addresses: readonly string[], options: PooledOptions = {}):
     resolve,
     interval: DISCOVERY_INTERVAL,
     identity: { id: randomBytes(6).toString('hex'), worker: 0, workers: 1, slots: 0, limits: {} },
-    http: (url) => http(url, { timeout, idleTimeout, clock }),
+    http: (url) => http(url, { timeout, idleTimeout, clock, log }),
   })
   let closing: Promise<void> | undefined
   const close = async (grace: number): Promise<void> => {

@@ -6,8 +6,10 @@
 
 import type { Body, Environ, StartResponse } from '../protocol/application.ts'
 import type { Expirable } from '../protocol/clock.ts'
+import type { Context } from '../protocol/context.ts'
 import { AbortError, HttpError } from '../protocol/errors.ts'
 import { ReplayableBody } from '../protocol/frames/caller.ts'
+import type { UpstreamUse } from '../protocol/upstream-use.ts'
 import type { Member, RequestHost } from './pool.ts'
 import type { Waiting } from './queue.ts'
 import { idempotent, isFailure, judge, RETRY_AFTER } from './replay.ts'
@@ -55,6 +57,8 @@ export class PooledRequest implements Waiting, Expirable {
   #taken = 0
   #listening = false
   #upgraded = false
+  /** For the access log; undefined where there is none. */
+  readonly #use: UpstreamUse | undefined
 
   constructor(
     host: RequestHost,
@@ -71,6 +75,7 @@ export class PooledRequest implements Waiting, Expirable {
     this.#body = new ReplayableBody(environ['wsgi.input'], idempotent.has(environ.REQUEST_METHOD))
     this.#resolve = resolve
     this.#reject = reject
+    this.#use = (environ.gantry as Partial<Context>).upstreamUse
   }
 
   get attempts(): number {
@@ -103,6 +108,7 @@ export class PooledRequest implements Waiting, Expirable {
     this.#attempts++
     this.#member = member
     this.#since = this.#host.clock.now()
+    this.#use?.sent(member.named, this.#host.clock, this.#since)
     if (this.#lostOn !== undefined) {
       this.#host.retried(this, this.#lostOn, member)
       this.#lostOn = undefined
@@ -161,7 +167,7 @@ export class PooledRequest implements Waiting, Expirable {
       new HttpError(
         504,
         'UPSTREAM_TIMEOUT',
-        `The container did not answer within ${this.#host.timeout / 1000} s (--timeout).`,
+        `The container ${this.#member?.upstream.name} did not answer within ${this.#host.timeout / 1000} s (--timeout).`,
       ),
     )
     attempt?.abort(new AbortError('DEADLINE', 'the response head did not come in time'))
@@ -187,7 +193,9 @@ export class PooledRequest implements Waiting, Expirable {
   #leaveQueue(): void {
     if (this.#phase !== 'queued') return
     this.#phase = 'idle'
-    this.#waited += this.#host.clock.now() - this.#since
+    const stay = this.#host.clock.now() - this.#since
+    this.#waited += stay
+    this.#use?.waited(stay)
     this.#host.dequeue(this)
     this.#stopListening()
   }
@@ -213,6 +221,7 @@ export class PooledRequest implements Waiting, Expirable {
   readonly #start: StartResponse = (status, headers, excInfo) => {
     if (this.#phase === 'over') throw new AbortError('DEADLINE', 'the request was given up before its response came')
     this.#phase = 'begun'
+    this.#use?.answered()
     this.deadline = Number.POSITIVE_INFINITY
     this.#host.deadlines.delete(this)
     if (status.startsWith('101')) this.#upgraded = true

@@ -5,7 +5,7 @@
 
 import { randomBytes } from 'node:crypto'
 import type { Socket } from 'node:net'
-import { accessLog } from '../middleware/access-log.ts'
+import { accessLog, refusedLine } from '../middleware/access-log.ts'
 import { compose } from '../middleware/compose.ts'
 import { forwarded, requestIdFrom } from '../middleware/forwarded.ts'
 import { type Address, printAddress, type TcpAddress, type UnixAddress } from '../protocol/address.ts'
@@ -35,6 +35,7 @@ import { loadMiddleware } from '../protocol/load-middleware.ts'
 import type { Logger } from '../protocol/log.ts'
 import { OptionError } from '../protocol/options.ts'
 import { UNIX_PEER } from '../protocol/peers.ts'
+import type { RefusedRequest } from '../protocol/refused-request.ts'
 import { Dialer } from './dialer.ts'
 import { listenForJoiners } from './joiners.ts'
 import type { ProxyOptions } from './options.ts'
@@ -127,7 +128,13 @@ export async function serveProxy(options: ProxyOptions, environment: ProxyEnviro
     peers: new PeerLinks(),
     identity: { ...whoAmI(options), slots: 0, limits: {} },
   }
-  const front = new Front(withMiddleware(pool.application, options, environment, loaded), options, log, clock)
+  const front = new Front(
+    withMiddleware(pool.application, options, environment, loaded),
+    options,
+    log,
+    clock,
+    environment.accessLog,
+  )
   const listeners: Listener[] = []
   const joinListeners: Listener[] = []
   const added: Set<Dialer> = new Set()
@@ -160,7 +167,7 @@ export async function serveProxy(options: ProxyOptions, environment: ProxyEnviro
     random,
     resolve,
     interval: DISCOVERY_INTERVAL,
-    http: await httpMaker(options, clock),
+    http: await httpMaker(options, clock, log),
   })
 
   const stop = async (onLast?: () => void): Promise<void> => {
@@ -222,10 +229,10 @@ function withMiddleware(
 }
 
 /** http-proxy and node's HTTP client are loaded only where they are used. */
-async function httpMaker(options: ProxyOptions, clock: Clock): Promise<UpstreamSetOptions['http']> {
+async function httpMaker(options: ProxyOptions, clock: Clock, log: Logger): Promise<UpstreamSetOptions['http']> {
   if (!options.upstream.some(({ kind }) => kind === 'http')) return noHttp
   const { http } = await import('./upstreams/http.ts')
-  return (url) => http(url, { timeout: options.timeout, idleTimeout: options.idleTimeout, clock })
+  return (url) => http(url, { timeout: options.timeout, idleTimeout: options.idleTimeout, clock, log })
 }
 
 function noHttp(): never {
@@ -252,7 +259,13 @@ class Front implements ExchangeHost {
   readonly #refusals: Refusals
   #empty: (() => void) | undefined
 
-  constructor(application: Application, options: ProxyOptions, log: Logger, clock: Clock) {
+  constructor(
+    application: Application,
+    options: ProxyOptions,
+    log: Logger,
+    clock: Clock,
+    accessLines: Logger | undefined,
+  ) {
     this.clock = clock
     this.deadlines = new Deadlines(clock)
     this.log = log
@@ -260,12 +273,14 @@ class Front implements ExchangeHost {
     const each = opensMore(options) ? 2 : 1
     const most = mostConnections(options.maxConnections, each, log)
     this.#limit = new ConnectionLimit(most, { clock, log, what: '--max-connections' })
-    this.#refusals = new Refusals(clock, refusalsThatFit(most, each))
+    const onRefused = accessLines && ((refused: RefusedRequest) => accessLines.info(refusedLine(refused), 'request'))
+    this.#refusals = new Refusals(clock, refusalsThatFit(most, each), onRefused)
     this.#http = {
       ...http1Settings(options),
       host: this,
       facts: { multithread: true, multiprocess: true, runOnce: false },
       requestId: requestIdFrom(options.trustedPeers),
+      onRefused,
       onClose: (connection) => {
         this.#connections.delete(connection)
         this.#limit.left(this.#connections)

@@ -25,6 +25,8 @@ export interface Attempt {
 export interface Upstream {
   /** For logs: the address, and who answers there. */
   readonly name: string
+  /** The address alone, where `name` says more. */
+  readonly address?: string
   readonly state: UpstreamState
   /** False: it takes requests, but no request has reached it yet. A link is ready only when its peer has answered. */
   readonly reached?: boolean | undefined

@@ -47,7 +47,9 @@ const PERSONAL_PARAMETERS = /(?:for|by)\s*=\s*(?:"(?:[^"\\]|\\.)*"|[^;,\s]*)\s*;
 /** The client's environ, without its conditions: the whole response is wanted, or news of the stored one. */
 export function forClient(environ: Environ, stale: Entry | undefined): Environ {
   const inner = Object.assign(empty(environ), environ)
-  inner.gantry = new Context(environ.gantry.rawHeaders.flat())
+  const context = new Context(environ.gantry.rawHeaders.flat())
+  if (environ.gantry instanceof Context) context.upstreamUse = environ.gantry.upstreamUse
+  inner.gantry = context
   return conditioned(inner, stale)
 }
 

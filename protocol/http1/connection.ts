@@ -8,6 +8,7 @@
 
 import type { Headers } from '../application.ts'
 import { LocalProtocolError } from '../errors.ts'
+import { LINE_SHOWN } from '../refused-request.ts'
 import type { ParsedHead } from './head.ts'
 import type { Http1Limits } from './options.ts'
 import { type ParserEvent, RequestParser } from './parser.ts'
@@ -68,6 +69,13 @@ export class ServerConnection {
   /** The current request's. */
   get head(): ParsedHead {
     return this.parser.head
+  }
+
+  /** The current request's first line as far as it has come, up to `LINE_SHOWN` bytes of it: for the log. */
+  get line(): string {
+    if (!this.#known) return this.parser.line
+    const { method, target, minor } = this.parser.head
+    return `${method} ${target} HTTP/1.${minor}`.slice(0, LINE_SHOWN)
   }
 
   /** Whether a request is being read or answered. */

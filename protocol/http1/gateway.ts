@@ -9,6 +9,7 @@ import type { Duplex } from 'node:stream'
 import { apart } from '../apart.ts'
 import type { Application, Environ, Headers } from '../application.ts'
 import type { Clock, Deadlines } from '../clock.ts'
+import { newRequestId } from '../context.ts'
 import { type ConnectionFacts, environFromHttp } from '../environ.ts'
 import { type AbortCode, AbortError, RemoteProtocolError } from '../errors.ts'
 import { Exchange, type ExchangeHost } from '../exchange.ts'
@@ -321,7 +322,7 @@ class Connection implements Http1Connection, StreamOwner, TransportOwner, Exchan
       return
     }
     if (admit && !admit()) {
-      this.#transport.output.text(http.answer(503, [['Retry-After', String(retryAfter ?? 1)]], false))
+      this.#answer(503, 'SLOTS_TAKEN', id ?? newRequestId(), [['Retry-After', String(retryAfter ?? 1)]], false)
       return
     }
     const stream = new Stream(this)
@@ -467,17 +468,37 @@ class Connection implements Http1Connection, StreamOwner, TransportOwner, Exchan
   #refuse(error: Error): false {
     const { remoteAddress } = this.#facts
     const refusal = error instanceof RemoteProtocolError ? error : undefined
-    if (refusal) this.log.info({ remoteAddress, code: refusal.code, status: refusal.status }, refusal.message)
-    else this.log.error({ remoteAddress, err: error }, 'a request could not be begun')
-    this.#abortExchange(refusal?.status === 408 ? 'DEADLINE' : 'PROTOCOL', error.message, error)
+    const { status, code } = refusal ?? { status: 500, code: 'INTERNAL' }
+    const exchange = this.#stream?.exchange
+    const requestId = exchange?.environ.gantry.requestId ?? newRequestId()
+    if (refusal) this.log.info({ requestId, remoteAddress, code, status }, refusal.message)
+    else this.log.error({ requestId, remoteAddress, err: error }, 'a request could not be begun')
+    const due = this.#http.response === 'due'
+    this.#abortExchange(status === 408 ? 'DEADLINE' : 'PROTOCOL', error.message, error, due ? status : 0)
     if (this.#http.response === 'body') this.cut()
     else {
-      if (this.#http.response === 'due') {
-        this.#transport.output.text(this.#http.answer(refusal?.status ?? 500, [], true))
-      }
+      if (due) this.#answer(status, code, requestId, [], true)
       this.#closeSoon()
     }
     return false
+  }
+
+  /** Answers in the application's place. Without an exchange this is where the access log learns of the request. */
+  #answer(status: number, code: string, requestId: string, headers: Headers, last: boolean): void {
+    const { output, waits } = this.#transport
+    const text = this.#http.answer(status, [['X-Request-Id', requestId], ...headers], last)
+    output.text(text)
+    const { onRefused } = this.#options
+    if (!onRefused || this.#stream) return
+    onRefused({
+      requestId,
+      remote: this.#facts.remoteAddress,
+      line: this.#http.line,
+      status,
+      code,
+      bytes: text.length - text.indexOf('\r\n\r\n') - 4,
+      milliseconds: waits.wait === 'head' || code === 'HEAD_TIMEOUT' ? this.clock.now() - waits.since : undefined,
+    })
   }
 
   #clientGone(): void {
@@ -519,8 +540,8 @@ class Connection implements Http1Connection, StreamOwner, TransportOwner, Exchan
 
   /** Nothing of the exchange reaches the client from here on. */
   #abortExchange(error: AbortError): void
-  #abortExchange(code: AbortCode, message: string, cause?: Error): void
-  #abortExchange(code: AbortCode | AbortError, message?: string, cause?: Error): void {
+  #abortExchange(code: AbortCode, message: string, cause?: Error, answered?: number): void
+  #abortExchange(code: AbortCode | AbortError, message?: string, cause?: Error, answered?: number): void {
     const stream = this.#stream
     if (!stream) return
     stream.release()
@@ -528,7 +549,7 @@ class Connection implements Http1Connection, StreamOwner, TransportOwner, Exchan
     const input = stream.input!
     if (exchange.finished && input.ended) return
     const error = typeof code === 'string' ? new AbortError(code, message!, cause && { cause }) : code
-    exchange.abort(error)
+    exchange.abort(error, answered)
     if (!input.ended) input.fail(error)
   }
 }

@@ -5,6 +5,7 @@
 
 import type { ConnectionFacts, ProcessFacts, RequestHead } from '../environ.ts'
 import type { ExchangeHost } from '../exchange.ts'
+import type { RefusedRequest } from '../refused-request.ts'
 import type { Http1Connection } from './gateway.ts'
 
 /** Sizes in bytes, but for `fields`. Each is refused with a status of its own. */
@@ -76,6 +77,8 @@ export interface Http1Options {
   readonly admit?: () => boolean
   /** `Retry-After` of that 503, in seconds. */
   readonly retryAfter?: number
+  /** Called with each request that is answered before an application sees it. */
+  readonly onRefused?: ((request: RefusedRequest) => void) | undefined
   /** Called once when the connection is closed. */
   readonly onClose?: (connection: Http1Connection) => void
 }

@@ -7,6 +7,7 @@
  */
 
 import { RemoteProtocolError } from '../errors.ts'
+import { LINE_SHOWN } from '../refused-request.ts'
 import {
   LINE_REST,
   METHOD_MAX,
@@ -75,6 +76,7 @@ export class RequestParser {
   #lastData = 0
   #overhead = 0
   #received = 0
+  #failedLine = ''
 
   constructor(limits: Http1Limits) {
     this.#limits = limits
@@ -83,6 +85,17 @@ export class RequestParser {
   /** Bytes that were pushed and are not parsed. */
   get buffered(): number {
     return this.#end - this.#at
+  }
+
+  /** The request line as far as it has come, up to `LINE_SHOWN` bytes of it: of the head that is being read, or could not be. */
+  get line(): string {
+    return this.#state === LINE || this.#state === HEADERS ? this.#shownLine() : this.#failedLine
+  }
+
+  #shownLine(): string {
+    const text = this.#bytes.toString('latin1', this.#at, Math.min(this.#end, this.#at + LINE_SHOWN))
+    const end = text.search(/[\r\n]/)
+    return end === -1 ? text : text.slice(0, end)
   }
 
   /** Whether nothing of a further request has come. */
@@ -148,6 +161,8 @@ export class RequestParser {
 
   #fail(error: RemoteProtocolError): void {
     this.error = error
+    if (this.#at !== this.#end && (this.#state === LINE || this.#state === HEADERS))
+      this.#failedLine = this.#shownLine()
     this.#state = FAILED
     this.#bytes = NOTHING
     this.#at = 0

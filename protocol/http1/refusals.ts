@@ -6,8 +6,14 @@
 
 import type { Socket } from 'node:net'
 import type { Clock, Timer } from '../clock.ts'
+import { newRequestId } from '../context.ts'
+import { UNIX_PEER } from '../peers.ts'
+import { LINE_SHOWN, type RefusedRequest } from '../refused-request.ts'
 import { sniff } from '../sniff.ts'
 import { DateLine, plainAnswer } from './writer.ts'
+
+/** Bytes of the answer's body. */
+const BODY: number = '503 Service Unavailable\n'.length
 
 /** Time for a client to read the response and close, ms. */
 const LINGER = 1_000
@@ -18,10 +24,15 @@ export class Refusals {
   /** In the order of their arrival. */
   readonly #open: Set<Refusal> = new Set()
   readonly #most: number
+  readonly #onRefused: ((request: RefusedRequest) => void) | undefined
 
-  /** @param most refused connections that may be open at once, each with its file descriptor */
-  constructor(clock: Clock, most: number) {
+  /**
+   * @param most refused connections that may be open at once, each with its file descriptor
+   * @param onRefused called for each refused connection on which a request has begun
+   */
+  constructor(clock: Clock, most: number, onRefused?: (request: RefusedRequest) => void) {
     this.#most = most
+    this.#onRefused = onRefused
     this.#clock = clock
     this.#date = new DateLine(clock)
   }
@@ -39,8 +50,20 @@ export class Refusals {
       const [oldest] = this.#open
       oldest?.close()
     }
-    const answer = (): string => plainAnswer(503, [['Retry-After', '1']], false, 'close', this.#date)
+    const requestId = newRequestId()
+    const answer = (): string =>
+      plainAnswer(
+        503,
+        [
+          ['X-Request-Id', requestId],
+          ['Retry-After', '1'],
+        ],
+        false,
+        'close',
+        this.#date,
+      )
     const refusal: Refusal = new Refusal(socket, this.#clock, answer, () => this.#open.delete(refusal))
+    if (this.#onRefused) tellRefused(socket, requestId, this.#onRefused)
     this.#open.add(refusal)
     if (undecided) socket.once('data', (first) => refusal.decide(first))
     else refusal.answer()
@@ -53,6 +76,17 @@ export class Refusals {
   abort(): void {
     for (const refusal of [...this.#open]) refusal.close()
   }
+}
+
+/** Calls `onRefused` when the first bytes have arrived: a connection that never sends a byte is no request. */
+function tellRefused(socket: Socket, requestId: string, onRefused: (request: RefusedRequest) => void): void {
+  const remote = socket.remoteAddress ?? UNIX_PEER
+  socket.once('data', (first) => {
+    const wire = sniff(first)
+    if (wire === 'frames') return
+    const line = wire === 'uwsgi' ? '' : first.toString('latin1', 0, LINE_SHOWN).split(/[\r\n]/, 1)[0]!
+    onRefused({ requestId, remote, line, status: 503, code: 'MAX_CONNECTIONS', bytes: BODY, milliseconds: undefined })
+  })
 }
 
 class Refusal {

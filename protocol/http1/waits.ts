@@ -77,6 +77,11 @@ export class Waits implements Expirable {
     deadlines.add(this)
   }
 
+  /** What is being waited for. */
+  get wait(): Wait {
+    return this.#wait
+  }
+
   /** Waits for `wait`; one that is being waited for already keeps its deadline. */
   for(wait: Wait): void {
     if (wait !== this.#wait) this.#begin(wait)

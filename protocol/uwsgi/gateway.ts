@@ -9,6 +9,7 @@ import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { Application, Environ, Headers } from '../application.ts'
 import type { Clock, Deadlines } from '../clock.ts'
+import { newRequestId } from '../context.ts'
 import { environFromVariables, type ProcessFacts } from '../environ.ts'
 import { type AbortCode, AbortError, RemoteProtocolError } from '../errors.ts'
 import { Exchange, type ExchangeHost } from '../exchange.ts'
@@ -18,6 +19,7 @@ import { silenceOf, stallOf, type Wait } from '../http1/waits.ts'
 import { DateLine, informHead, plainAnswer, responseHead } from '../http1/writer.ts'
 import { type InputSource, RequestInput } from '../input.ts'
 import type { Logger } from '../log.ts'
+import { LINE_SHOWN, type RefusedRequest } from '../refused-request.ts'
 import type { ResponseSink } from '../response.ts'
 import { encodePong } from './packet.ts'
 import { RequestReader } from './request.ts'
@@ -37,6 +39,8 @@ export interface UwsgiOptions {
   readonly admit?: () => boolean
   /** `Retry-After` of that 503, in seconds. */
   readonly retryAfter?: number
+  /** Called with each request that is answered before an application sees it. */
+  readonly onRefused?: ((request: RefusedRequest) => void) | undefined
   /** Called once when the connection is closed. */
   readonly onClose?: (connection: UwsgiConnection) => void
 }
@@ -104,6 +108,8 @@ class Connection implements ResponseSink, InputSource, TransportOwner, ExchangeH
   readonly #reader: RequestReader = new RequestReader()
   readonly #transport: Transport
   readonly #readAhead: number
+  /** Of the request; kept for what a refusal tells of it. */
+  #variables: readonly string[] | undefined
   #exchange: Exchange | undefined
   #input: RequestInput | undefined
   /** Whether the response was begun, and its end is the connection's. */
@@ -255,13 +261,15 @@ class Connection implements ResponseSink, InputSource, TransportOwner, ExchangeH
   /** @throws RemoteProtocolError for variables that make no environ, and for a body above the limit */
   #begin(variables: string[], length: number): void {
     const { facts, limits, requestId, admit } = this.#options
+    this.#variables = variables
     if (length > (limits?.body ?? defaultLimits.body)) {
       throw new RemoteProtocolError('BODY_TOO_LARGE', `a request body of ${length} bytes is above the limit`, 413)
     }
     const environ = environFromVariables(variables, facts)
     this.#transport.waits.for('nothing')
     if (admit && !admit()) {
-      this.#answer(503, environ.REQUEST_METHOD, [['Retry-After', String(this.#options.retryAfter ?? 1)]])
+      const fields: Headers = [['Retry-After', String(this.#options.retryAfter ?? 1)]]
+      this.#answer(503, 'SLOTS_TAKEN', requestId?.(environ) ?? newRequestId(), fields)
       return
     }
     if (environ['HTTP_UPGRADE'] !== undefined) this.#early = [this.#reader.surplus]
@@ -273,19 +281,54 @@ class Connection implements ResponseSink, InputSource, TransportOwner, ExchangeH
   /** The peer's request cannot be served: says so if that can still be said, and ends the connection either way. */
   #refuse(error: Error): void {
     const refusal = error instanceof RemoteProtocolError ? error : undefined
-    if (refusal) this.log.warn({ remoteAddress: this.#peer, code: refusal.code }, refusal.message)
-    else this.log.error({ remoteAddress: this.#peer, err: error }, 'a request could not be begun')
-    const begun = this.#exchange?.responded ?? false
-    this.#abortExchange(refusal?.status === 408 ? 'DEADLINE' : 'PROTOCOL', error.message, error)
-    if (this.#responded) this.#transport.closeSoon()
+    const { status, code } = refusal ?? { status: 500, code: 'INTERNAL' }
+    const exchange = this.#exchange
+    const requestId = exchange?.environ.gantry.requestId ?? newRequestId()
+    if (refusal) this.log.warn({ requestId, remoteAddress: this.#peer, code }, refusal.message)
+    else this.log.error({ requestId, remoteAddress: this.#peer, err: error }, 'a request could not be begun')
+    const begun = exchange?.responded ?? false
     // Bytes that are no packet are from no web server: nobody would read an answer.
-    else if (begun || refusal?.code === 'UWSGI_PACKET' || refusal?.code === 'UWSGI_MODIFIER') this.abort()
-    else this.#answer(refusal?.status ?? 500, '', [])
+    const unanswered = begun || code === 'UWSGI_PACKET' || code === 'UWSGI_MODIFIER'
+    const answered = unanswered || this.#responded ? 0 : status
+    this.#abortExchange(status === 408 ? 'DEADLINE' : 'PROTOCOL', error.message, error, answered)
+    if (this.#responded) this.#transport.closeSoon()
+    else if (unanswered) {
+      if (!exchange) this.#refused(0, code, requestId, 0)
+      this.abort()
+    } else this.#answer(status, code, requestId, [])
   }
 
-  #answer(status: number, method: string, headers: Headers): void {
-    this.#transport.output.text(plainAnswer(status, headers, method === 'HEAD', '', dateOf(this.#options.host)))
+  #answer(status: number, code: string, requestId: string, headers: Headers): void {
+    const fields: Headers = [['X-Request-Id', requestId], ...headers]
+    const head = this.#variable('REQUEST_METHOD') === 'HEAD'
+    const text = plainAnswer(status, fields, head, '', dateOf(this.#options.host))
+    this.#transport.output.text(text)
     this.#transport.closeSoon()
+    if (!this.#exchange) this.#refused(status, code, requestId, text.length - text.indexOf('\r\n\r\n') - 4)
+  }
+
+  #refused(status: number, code: string, requestId: string, bytes: number): void {
+    const { onRefused } = this.#options
+    if (!onRefused) return
+    const parts = ['REQUEST_METHOD', 'REQUEST_URI', 'SERVER_PROTOCOL'].map((name) => this.#variable(name))
+    const line = parts.filter((part) => part !== undefined).join(' ')
+    const remote = this.#variable('REMOTE_ADDR') ?? this.#peer
+    onRefused({
+      requestId,
+      remote,
+      line: line.slice(0, LINE_SHOWN),
+      status,
+      code,
+      bytes,
+      milliseconds: undefined,
+    })
+  }
+
+  #variable(name: string): string | undefined {
+    const variables = this.#variables
+    if (variables === undefined) return undefined
+    for (let at = 0; at < variables.length; at += 2) if (variables[at] === name) return variables[at + 1]
+    return undefined
   }
 
   /** A timeout of the connection has passed: logs it, and ends the connection and its exchange. */
@@ -297,15 +340,15 @@ class Connection implements ResponseSink, InputSource, TransportOwner, ExchangeH
   }
 
   /** Nothing of the exchange reaches the peer from here on, nor of the peer the application. */
-  #abortExchange(code: AbortCode, message: string, cause?: Error): void {
+  #abortExchange(code: AbortCode, message: string, cause?: Error, answered: number = 0): void {
     // The good end comes here too: an error for nobody would be a tenth of a short request's cost.
     const exchange = this.#exchange
     if (!exchange || (exchange.finished && this.#input!.ended)) return
-    this.#fail(new AbortError(code, message, cause && { cause }))
+    this.#fail(new AbortError(code, message, cause && { cause }), answered)
   }
 
-  #fail(error: AbortError): void {
-    this.#exchange?.abort(error)
+  #fail(error: AbortError, answered: number = 0): void {
+    this.#exchange?.abort(error, answered)
     if (this.#input && !this.#input.ended) this.#input.fail(error)
   }
 

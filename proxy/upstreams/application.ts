@@ -6,8 +6,10 @@
 import type { Application, Body, Environ, StartResponse } from '../../protocol/application.ts'
 import { backoff } from '../../protocol/backoff.ts'
 import type { Clock, Timer } from '../../protocol/clock.ts'
+import { HttpError } from '../../protocol/errors.ts'
 import type { ReplayableBody } from '../../protocol/frames/caller.ts'
 import type { Logger } from '../../protocol/log.ts'
+import { LastReason, type Phase, whyUnreachable } from '../../protocol/unreachable.ts'
 import { isFailure } from '../replay.ts'
 import type { Attempt, Upstream, UpstreamState } from '../upstream.ts'
 import { ReplayedInput } from './replayed-input.ts'
@@ -17,6 +19,9 @@ const SLOTS = 256
 
 /** How long a server that cannot be reached is left alone, milliseconds: as containers are by their dialer. */
 const PAUSE = { first: 50, most: 1_000 }
+
+/** A failure to answer that has not recurred for so long is logged again, ms. Some requests fail beside others that do not. */
+const FORGOTTEN = 60_000
 
 export interface ApplicationUpstreamOptions {
   readonly clock: Clock
@@ -37,6 +42,10 @@ export class ApplicationUpstream implements Upstream {
   /** Requests in a row that could not be delivered. */
   #failures = 0
   #pause: Timer | undefined
+  /** Why it was not reached, and why it did not answer, as it was logged last. */
+  readonly #reason: LastReason = new LastReason()
+  readonly #answers: LastReason = new LastReason()
+  #unansweredAt = 0
   #state: UpstreamState = 'ready'
 
   constructor(name: string, application: Application, options: ApplicationUpstreamOptions) {
@@ -97,25 +106,41 @@ export class ApplicationUpstream implements Upstream {
       this.#reached = true
       if (this.#failures > 0) {
         this.#failures = 0
+        this.#reason.end()
         log.info({ address: this.name }, 'server is reached again')
         this.onChange()
       } else if (isFirst) log.info({ address: this.name }, 'server is reached')
     },
-    undelivered: (error) => this.#undelivered(error),
+    undelivered: (error, requestId) => this.#undelivered(error, requestId),
+    unanswered: (error, requestId) => this.#unanswered(error, requestId),
   }
 
-  #undelivered(error: Error): void {
+  #undelivered(error: Error, requestId: string): void {
     // Of many requests that failed together the first is counted.
     if (this.#pause || this.#state === 'closed') return
     const { clock, log, random } = this.#options
-    if (this.#failures++ === 0) {
-      log.warn({ address: this.name, error: error.message }, 'server cannot be reached; trying again')
+    this.#failures++
+    const why = whyFailed(error)
+    if (this.#reason.changes(why)) {
+      log.warn({ address: this.name, requestId, ...why }, 'server cannot be reached; trying again')
     }
     this.#pause = clock.after(backoff(this.#failures, PAUSE, random), () => {
       this.#pause = undefined
       this.onChange()
     })
     this.onChange()
+  }
+
+  /** It took the request, and did not begin an answer that can be passed on. The request's own failure is logged by who answers it. */
+  #unanswered(error: Error, requestId: string): void {
+    const { clock, log } = this.#options
+    const now = clock.now()
+    if (now - this.#unansweredAt >= FORGOTTEN) this.#answers.end()
+    this.#unansweredAt = now
+    const why = whyFailed(error)
+    if (this.#answers.changes(why)) {
+      log.warn({ address: this.name, requestId, ...why }, 'server does not answer a request')
+    }
   }
 
   #release(): void {
@@ -136,7 +161,14 @@ interface CallOwner {
   /** The server has answered. */
   delivered(): void
   /** Nothing of the request can have come to the server. */
-  undelivered(error: Error): void
+  undelivered(error: Error, requestId: string): void
+  /** The server was given the request, and has not answered it. */
+  unanswered(error: Error, requestId: string): void
+}
+
+function whyFailed(error: Error): ReturnType<typeof whyUnreachable> {
+  const { phase = 'first-byte', cause } = error as { phase?: Phase; cause?: unknown }
+  return whyUnreachable(cause instanceof Error ? cause : error, phase)
 }
 
 /** One call, which keeps its own time (`http` does): its slot is taken until its body is closed, or an upgrade has made it a connection. */
@@ -148,6 +180,7 @@ class Call implements Attempt {
   readonly #result: PromiseWithResolvers<Body> = Promise.withResolvers()
   #released = false
   #given = false
+  #delivered = false
   #reason: Error | undefined
 
   constructor(environ: Environ, input: ReplayedInput, owner: CallOwner) {
@@ -163,6 +196,7 @@ class Call implements Attempt {
   run(application: Application, startResponse: StartResponse): this {
     const start: StartResponse = (status, headers, excInfo) => {
       if (this.#reason) throw this.#reason
+      this.#delivered = true
       this.#owner.delivered()
       const write = startResponse(status, headers, excInfo)
       // An upgraded connection may last for days; it gives its slot back, as over frames.
@@ -194,7 +228,10 @@ class Call implements Attempt {
       // Whatever it still does must not take from the upload, or answer, where another attempt does.
       this.#reason ??= error as Error
       this.#input.abort(error as Error)
-      if (isFailure(error) && error.ran === 'no') this.#owner.undelivered(error)
+      const { requestId } = this.#environ.gantry
+      if (isFailure(error) && error.ran === 'no') this.#owner.undelivered(error, requestId)
+      else if (!this.#delivered && error instanceof HttpError && (error.status === 502 || error.status === 504))
+        this.#owner.unanswered(error, requestId)
       this.#free()
       this.#result.reject(error)
     }

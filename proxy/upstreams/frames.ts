@@ -90,6 +90,10 @@ export class FramesUpstream implements Upstream {
     return peer ? `${this.#address} (${peer.id}/${peer.worker})` : this.#address
   }
 
+  get address(): string {
+    return this.#address
+  }
+
   get state(): UpstreamState {
     return this.#caller.state
   }

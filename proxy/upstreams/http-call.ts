@@ -6,19 +6,26 @@
 import type { ClientRequest, IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Clock, Timer } from '../../protocol/clock.ts'
-import { AbortError, HttpError } from '../../protocol/errors.ts'
-import { UpstreamError, upstreamError } from './http-errors.ts'
+import type { RequestContext } from '../../protocol/application.ts'
+import type { Context } from '../../protocol/context.ts'
+import { AbortError } from '../../protocol/errors.ts'
+import type { Logger } from '../../protocol/log.ts'
+import type { Phase } from '../../protocol/unreachable.ts'
+import { UpstreamError, UpstreamTimeout, upstreamError } from './http-errors.ts'
 import { type UpstreamRequest, upstreamTrailers } from './http-headers.ts'
 
 export interface CallHost {
   /** For messages: the upstream's origin. */
   readonly name: string
   readonly secure: boolean
+  /** Whether its host is a name, which has to be resolved. */
+  readonly named: boolean
   readonly clock: Clock
   /** Milliseconds to the response's head. */
   readonly timeout: number
   /** Milliseconds between two pieces of the response's body. */
   readonly idleTimeout: number
+  readonly log: Pick<Logger, 'info'>
 }
 
 /** Progress is looked at this often in the time of one timeout: it is found out at most a quarter late. */
@@ -38,12 +45,14 @@ export interface Client {
 export class HttpCall {
   readonly sent: UpstreamRequest
   readonly #host: CallHost
+  readonly #context: RequestContext
   readonly #req: IncomingMessage
   readonly #client: Client
   readonly #done: () => void
   #request: ClientRequest | undefined
   #socket: Socket | undefined
-  #connected = false
+  /** How far the present connection has come; `first-byte`: it is made. */
+  #phase: Phase = 'connect'
   #response: IncomingMessage | undefined
   #timer: Timer | undefined
   #since: number
@@ -58,9 +67,17 @@ export class HttpCall {
    * @param sent what the upstream is sent before the body: decided before http-proxy has a hand in the request's fields
    * @param done called once, when the upstream has no more to do with the request
    */
-  constructor(host: CallHost, req: IncomingMessage, client: Client, sent: UpstreamRequest, done: () => void) {
+  constructor(
+    host: CallHost,
+    context: RequestContext,
+    req: IncomingMessage,
+    client: Client,
+    sent: UpstreamRequest,
+    done: () => void,
+  ) {
     this.sent = sent
     this.#host = host
+    this.#context = context
     this.#req = req
     this.#client = client
     this.#done = done
@@ -74,7 +91,7 @@ export class HttpCall {
   sending(request: ClientRequest): void {
     this.#request = request
     this.#socket = undefined
-    this.#connected = false
+    this.#phase = 'connect'
     request.once('socket', (socket) => this.#assigned(socket))
   }
 
@@ -113,10 +130,24 @@ export class HttpCall {
   #assigned(socket: Socket): void {
     this.#socket = socket
     this.#moved = socket.bytesWritten
-    this.#connected = !socket.connecting
-    if (socket.connecting) {
-      socket.once(this.#host.secure ? 'secureConnect' : 'connect', () => {
-        this.#connected = true
+    if (!socket.connecting) {
+      this.#phase = 'first-byte'
+      return
+    }
+    const { named, secure } = this.#host
+    if (named) {
+      this.#phase = 'resolve'
+      // Called for each address of the name.
+      socket.on('lookup', (error) => {
+        if (!error && this.#phase === 'resolve') this.#phase = 'connect'
+      })
+    }
+    socket.once('connect', () => {
+      this.#phase = secure ? 'handshake' : 'first-byte'
+    })
+    if (secure) {
+      socket.once('secureConnect', () => {
+        this.#phase = 'first-byte'
       })
     }
   }
@@ -135,10 +166,21 @@ export class HttpCall {
     if (stale && !this.#repeated && !this.sent.body && REPEATABLE.has(this.#req.method ?? '')) {
       this.#repeated = true
       this.#since = this.#host.clock.now()
+      this.#tellRepeated(error.code)
       return true
     }
-    this.#fail(upstreamError(error, this.#host.name, this.#connected))
+    this.#fail(upstreamError(error, this.#host.name, this.#phase))
     return false
+  }
+
+  #tellRepeated(code: string | undefined): void {
+    const { log, name } = this.#host
+    const use = (this.#context as Partial<Context>).upstreamUse
+    if (use) use.tries++
+    log.info(
+      { requestId: this.#context.requestId, member: name, code },
+      'request is sent again: the server had closed the connection that was kept',
+    )
   }
 
   // ---- the answer --------------------------------------------------------------------------------------------------
@@ -249,14 +291,13 @@ export class HttpCall {
     if (began) this.#fail(new AbortError('DEADLINE', `${this.#host.name} sent nothing for ${timeout / 1000} s`))
     else {
       const message = `${this.#host.name} did not answer within ${timeout / 1000} s`
-      // No `UpstreamError`: whoever has waited that long has nothing from waiting again.
-      this.#fail(new HttpError(504, 'UPSTREAM_TIMEOUT', message))
+      this.#fail(new UpstreamTimeout(message, this.#phase))
     }
   }
 
   #waitsForClient(): boolean {
     if (this.#response) return this.#client.writableNeedDrain
-    return this.#connected && !this.#req.complete && this.#request?.writableLength === 0
+    return this.#phase === 'first-byte' && !this.#req.complete && this.#request?.writableLength === 0
   }
 }
 

@@ -1,29 +1,52 @@
 /** What an HTTP upstream's failures are to a client, and to whoever might send the request again. */
 
 import { HttpError } from '../../protocol/errors.ts'
+import type { Phase } from '../../protocol/unreachable.ts'
 import type { Failure } from '../replay.ts'
+
+const UNREACHABLE = 'UPSTREAM_UNREACHABLE'
 
 /** 502 or 504. `ran: 'no'` only where no byte of the request can have left. */
 export class UpstreamError extends HttpError implements Failure {
   readonly ran: 'no' | 'maybe'
   readonly responded: boolean = false
+  /** How far the attempt came. */
+  readonly phase: Phase
 
-  constructor(status: 502 | 504, code: string, message: string, ran: 'no' | 'maybe', cause?: unknown) {
+  constructor(
+    status: 502 | 504,
+    code: string,
+    message: string,
+    ran: 'no' | 'maybe',
+    cause?: unknown,
+    phase: Phase = 'first-byte',
+  ) {
     super(status, code, message, cause === undefined ? undefined : { cause })
     this.ran = ran
+    this.phase = phase
+  }
+}
+
+/** No answer in time. No `Failure`: whoever has waited that long has nothing from waiting again. */
+export class UpstreamTimeout extends HttpError {
+  readonly phase: Phase
+
+  constructor(message: string, phase: Phase) {
+    super(504, 'UPSTREAM_TIMEOUT', message)
+    this.phase = phase
   }
 }
 
 /**
  * Node's error as one of ours.
  *
- * @param connected whether the request had a working connection (for https: whose handshake was done)
+ * @param phase how far the connection had come: beyond `first-byte` the request may have run
  */
-export function upstreamError(error: NodeJS.ErrnoException, name: string, connected: boolean): UpstreamError {
-  if (!connected) {
+export function upstreamError(error: NodeJS.ErrnoException, name: string, phase: Phase): UpstreamError {
+  if (phase !== 'first-byte') {
     return error.code === 'ECONNECT_TIMEOUT' || error.code === 'ETIMEDOUT'
-      ? new UpstreamError(504, 'UPSTREAM_UNREACHABLE', `${name} did not accept a connection in time`, 'no', error)
-      : new UpstreamError(502, 'UPSTREAM_UNREACHABLE', `${name} cannot be reached`, 'no', error)
+      ? new UpstreamError(504, UNREACHABLE, `${name} did not accept a connection in time`, 'no', error, phase)
+      : new UpstreamError(502, UNREACHABLE, `${name} cannot be reached`, 'no', error, phase)
   }
   if (error.code?.startsWith('HPE_')) {
     return new UpstreamError(

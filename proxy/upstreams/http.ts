@@ -10,10 +10,11 @@ import { Agent as SecureAgent } from 'node:https'
 import { isIP, type Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { createProxyServer, type ServerOptions } from 'http-proxy'
-import type { Application } from '../../protocol/application.ts'
+import type { Application, RequestContext } from '../../protocol/application.ts'
 import { type Clock, systemClock } from '../../protocol/clock.ts'
 import { HttpError } from '../../protocol/errors.ts'
 import { KEEP_ALIVE } from '../../protocol/listen.ts'
+import { type Logger, silent } from '../../protocol/log.ts'
 import { fromNode } from '../../protocol/node-listener/from-node.ts'
 import { type CallHost, HttpCall } from './http-call.ts'
 import { upstreamRequest, upstreamTarget } from './http-headers.ts'
@@ -43,6 +44,8 @@ export interface HttpUpstreamOptions {
   /** Milliseconds between two pieces of the response, else it is cut. Upgraded connections are exempt. Default 60000. */
   idleTimeout?: number | undefined
   clock?: Clock | undefined
+  /** Takes a line for each request that is made a second time. Default: nobody. */
+  log?: Pick<Logger, 'info'> | undefined
 }
 
 export interface HttpUpstream extends Application {
@@ -71,13 +74,17 @@ export function http(url: string, options: HttpUpstreamOptions = {}): HttpUpstre
   const host: CallHost = {
     name: target.origin,
     secure,
+    named: isIP(target.hostname.replace(/^\[|\]$/g, '')) === 0,
     clock: options.clock ?? systemClock,
     timeout: options.timeout ?? 60_000,
     idleTimeout: options.idleTimeout ?? 60_000,
+    log: options.log ?? silent,
   }
   const agents = makeAgents(target, secure, options)
   const keepHost = options.changeOrigin !== true
   const calls: WeakMap<IncomingMessage, HttpCall> = new WeakMap()
+  /** Of the request that the listener is being called with: Node's request does not lead to it. */
+  let context: RequestContext | undefined
   let running = 0
   let closing: PromiseWithResolvers<void> | undefined
 
@@ -111,7 +118,7 @@ export function http(url: string, options: HttpUpstreamOptions = {}): HttpUpstre
   function begin(req: IncomingMessage, client: ServerResponse | Duplex, upgrade: boolean): HttpCall {
     if (closing) throw new HttpError(503, 'UPSTREAM_CLOSED', `${host.name} takes no more requests`)
     running++
-    const call = new HttpCall(host, req, client, upstreamRequest(req, target.host, keepHost, upgrade), () => {
+    const call = new HttpCall(host, context!, req, client, upstreamRequest(req, target.host, keepHost, upgrade), () => {
       running--
       if (running === 0) closing?.resolve()
     })
@@ -152,12 +159,16 @@ export function http(url: string, options: HttpUpstreamOptions = {}): HttpUpstre
     )
   }
 
-  const application = fromNode(listener, {
+  const served = fromNode(listener, {
     onUpgrade,
     shouldUpgrade: (environ) => environ.REQUEST_METHOD === 'GET',
     keepFraming: true,
     clock: options.clock,
   })
+  const application: Application = (environ, startResponse) => {
+    context = environ.gantry
+    return served(environ, startResponse)
+  }
   return Object.assign(application, {
     async close(): Promise<void> {
       if (!closing) {

@@ -38,6 +38,14 @@ describe('prettyLog', () => {
     assert.match(plain(line({ ...REQUEST, url: '/\u009b2J' })), / \/%C2%9B2J 200 /)
   })
 
+  it('lets no other text move it either', () => {
+    const hostile = 'a\x1b[2J\u009b2J\u202e\nb'
+    const err = { type: 'Error', message: hostile, stack: `Error: ${hostile}` }
+    const text = plain(line({ level: 'warn', time: 0, host: hostile, err, msg: hostile }))
+    assert.doesNotMatch(text, /[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]/)
+    assert.ok(text.includes('a\\u001b[2J\\u009b2J'), text)
+  })
+
   it('shows an error’s stack as it is', () => {
     const err = { type: 'TypeError', message: 'no', stack: 'TypeError: no\n    at f (/a.ts:1:2)' }
     const text = plain(line({ level: 'error', time: 0, err, requestId: 'a-1', msg: 'the application failed' }))

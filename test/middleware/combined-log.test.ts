@@ -54,6 +54,12 @@ describe('the combined format', () => {
     assert.match(line({ bytes: 0, status: 304 }), / 304 - "/)
   })
 
+  it('has what came of a request line that is none, and of one that is not whole', () => {
+    const { method, url, protocol, ms, ...refused } = LINE
+    assert.match(combinedLine({ ...refused, request: '\x16\x03"' }, WALL), / "\\x16\\x03\\"" 200 /)
+    assert.match(combinedLine({ ...refused, method: 'GET', url: '/long' }, WALL), / "GET \/long" 200 /)
+  })
+
   it('tells an empty user from none, as Apache does', () => {
     assert.match(line({ user: '' }), / - "" \[/)
   })

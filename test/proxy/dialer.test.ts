@@ -206,6 +206,43 @@ suite('a dialer', () => {
     assert.deepEqual(scene.log.messages('info'), ['container is reached again', 'container is ready'])
   })
 
+  test('says why a container cannot be reached once for each change of the reason, and not for each try', async () => {
+    const scene = new Scene()
+    const told = () =>
+      scene.log.lines
+        .filter(({ message }) => message === 'container cannot be reached; trying again')
+        .map(({ fields: { phase, reason, code } }) => [phase, reason, code])
+    const fail = async (code: string): Promise<void> => {
+      scene.sockets.at(-1)!.failWith(code)
+      await scene.pass(2_500)
+    }
+    for (const code of ['ECONNREFUSED', 'ECONNREFUSED', 'EHOSTUNREACH', 'EHOSTUNREACH', 'ECONNREFUSED'])
+      await fail(code)
+    // An address at which packets are dropped; then one that accepts the connection and hangs up.
+    await scene.pass(2 * 3_000 + 2_500)
+    const peer = await scene.accept()
+    peer.destroy()
+    await scene.pass(2_500)
+    // A server of another kind, in whose place the container comes back.
+    const server = await scene.accept()
+    server.write('HTTP/1.1 400 Bad Request\r\n\r\n')
+    await scene.pass(2_500)
+    assert.deepEqual(told(), [
+      ['connect', 'refused', 'ECONNREFUSED'],
+      ['connect', 'unreachable', 'EHOSTUNREACH'],
+      ['connect', 'refused', 'ECONNREFUSED'],
+      ['connect', 'timeout', 'CONNECT_TIMEOUT'],
+      ['handshake', 'closed', 'LOST'],
+      ['handshake', 'protocol', 'HANDSHAKE'],
+    ])
+    await scene.reach()
+    scene.sockets.at(-1)!.destroy()
+    await turns()
+    await scene.pass(2_500)
+    await fail('ECONNREFUSED')
+    assert.deepEqual(told().slice(6), [['connect', 'refused', 'ECONNREFUSED']])
+  })
+
   test('logs once that a container accepts a connection and does not answer, and once that it is reached', async () => {
     const scene = new Scene()
     const there = await scene.accept()

@@ -55,6 +55,7 @@ export class FakeCall {
 
 export class FakeUpstream implements Upstream {
   readonly name: string
+  declare address?: string
   state: UpstreamState = 'connecting'
   grant: number
   inFlight = 0

@@ -445,6 +445,24 @@ suite('replay', () => {
     assert.deepEqual(scene.log.messages('warn'), [])
   })
 
+  test('tells of a refused request that is sent again in one line with its id, however often it is refused', async () => {
+    const scene = new Scene()
+    const members = ['a', 'b', 'c'].map((name) => scene.member(name))
+    const { environ } = scene.post()
+    for (const member of members.slice(0, 2)) {
+      member.last.refuse()
+      await turn()
+    }
+    assert.equal(members[2]!.calls.length, 1)
+    const { requestId } = environ.gantry
+    assert.deepEqual(
+      scene.log.lines
+        .filter(({ level, message }) => level === 'info' && message.startsWith('request is sent again'))
+        .map(({ fields }) => fields),
+      [{ requestId, member: 'a', code: 'REFUSED', attempts: 1 }],
+    )
+  })
+
   test('without retries does not send a request again that may have run', async () => {
     const scene = new Scene({ retries: 0 })
     const [a, b] = [scene.member('a'), scene.member('b')]

@@ -43,6 +43,11 @@ export const introduced: readonly Introduced[] = [
     before: 'an empty chunked body is shown as one or not, depending on when its end arrives',
     harm: WAITS_FOREVER,
   },
+  {
+    sentence: 'fails tells the id of its request in a field, and in the page',
+    by: 'container',
+    before: 'only the page of an error names the id',
+  },
 ]
 
 /** The sentences that a release with the list `theirs` does not keep yet if it is `side`. */

@@ -103,6 +103,12 @@ export function badApplications({ holds, open, fetch, get, text, release, journa
       assert.match(fields(json, 'content-type')[0] ?? '', /^application\/json/)
       assert.equal(JSON.parse(json.body.toString()).status, 500)
     })
+    holds('fails tells the id of its request in a field, and in the page', [], async () => {
+      const answer = await get('/throw', [['Accept', 'application/json']])
+      const { requestId } = JSON.parse(answer.body.toString())
+      assert.deepEqual(fields(answer, 'x-request-id'), [requestId])
+      assert.match(requestId, /^[\w.-]+$/)
+    })
     holds('fails on HEAD gives a 500 without a body', [], async () => {
       const answer = await fetch({ method: 'HEAD', target: '/throw' })
       assert.equal(answer.status, 500)

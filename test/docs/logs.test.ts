@@ -1,0 +1,116 @@
+/** docs/logs.md against the sources: it explains every message, field and code that there is, and none that there is not. */
+
+import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
+import { suite, test } from 'node:test'
+import { repositoryFile } from '../support/child.ts'
+import { codesIn, logCalls, membersOf, sources } from './log-calls.ts'
+
+const PAGE = readFileSync(repositoryFile('docs/logs.md'), 'utf8')
+
+/** What stands in backticks in the first column of the tables whose first heading is `heading`. */
+function documented(heading: string): string[] {
+  const found: string[] = []
+  let inside = false
+  const lines = PAGE.split('\n')
+  for (const [at, line] of lines.entries()) {
+    if (lines[at + 1]?.startsWith('|-')) inside = line.startsWith(`| ${heading} |`)
+    else if (!line.startsWith('|')) inside = false
+    else if (inside && !line.startsWith('|-')) {
+      const [, first = ''] = line.split(/(?<!\\)\|/)
+      found.push(...[...first.matchAll(/`([^`]+)`/g)].map((match) => match[1]!))
+    }
+  }
+  return found
+}
+
+function missing(from: Iterable<string>, these: Iterable<string>): string[] {
+  const there = new Set(from)
+  return [...new Set(these)].filter((one) => !there.has(one)).sort()
+}
+
+const calls = sources().flatMap(logCalls)
+
+suite('docs/logs.md', () => {
+  test('explains every message that is logged, and none that is not', () => {
+    const logged = calls.flatMap(({ messages }) => messages)
+    assert.ok(logged.length > 100, `only ${logged.length} messages were found`)
+    const explained = documented('message')
+    const where = (message: string) => calls.find(({ messages }) => messages.includes(message))!
+    assert.deepEqual(
+      missing(explained, logged).map((message) => `${where(message).file}:${where(message).line} ${message}`),
+      [],
+      'messages that docs/logs.md does not explain',
+    )
+    assert.deepEqual(missing(logged, explained), [], 'messages that are not logged')
+  })
+
+  test('explains every field, and none that there is not', () => {
+    const written = calls.flatMap(({ fields }) => fields)
+    // Fields that are given as a whole.
+    const access = membersOf('middleware/access-log.ts', 'AccessLine')
+    const why = membersOf('protocol/unreachable.ts', 'Unreachable')
+    // Of pino; of the pool's changes, which are passed on as one object; of a dialer's hint; of lost lines.
+    const others = ['level', 'time', 'pid', 'hostname', 'name', 'msg', 'pool', 'hint', 'dropped']
+    const all = [...written, ...access, ...why, ...others]
+    const explained = documented('field')
+    assert.deepEqual(missing(explained, all), [], 'fields that docs/logs.md does not explain')
+    assert.deepEqual(missing(all, explained), [], 'fields that there are not')
+    assert.deepEqual(missing(explained, access), [])
+  })
+
+  test('explains every reason for which a peer is not reached', () => {
+    const text = readFileSync(repositoryFile('protocol/unreachable.ts'), 'utf8')
+    const reasons = [...text.matchAll(/^ {2}\| '(\w+)'/gm)].map((match) => match[1]!)
+    assert.deepEqual(documented('`reason`').sort(), reasons.sort())
+  })
+
+  test('explains every code with which a request is refused, fails or is aborted', () => {
+    const files = sources().filter((file) =>
+      /^(?:proxy|protocol\/http1|protocol\/uwsgi)\/|^protocol\/environ.ts$/.test(file),
+    )
+    // The client's side of uwsgi; and states of this process's own objects.
+    const given = files.filter((file) => file !== 'protocol/uwsgi/response.ts').flatMap(codesIn)
+    const internal = new Set([
+      'DETACHED',
+      'CLOSED',
+      'RESPONSE_TWICE',
+      'NOT_OVER',
+      'STREAM_OVER',
+      'LLHTTP_MEMORY',
+      'UWSGI_NATIVE_STRING',
+      'UWSGI_TOO_LARGE',
+      // Why a peer is not reached.
+      'TIMEOUT',
+      'CONNECT_TIMEOUT',
+      // Of options, before there are requests.
+      'MISSING_OPTION',
+      'BAD_VALUE',
+    ])
+    const codes = [...given.filter((code) => !internal.has(code)), ...codesIn('protocol/errors.ts')]
+    const explained = documented('`code`')
+    assert.deepEqual(missing(explained, codes), [], 'codes that docs/logs.md does not explain')
+    assert.deepEqual(missing(codes, explained), [], 'codes that there are not')
+  })
+
+  test('is not asked about messages that a failure brings with it, except where these are passed on', () => {
+    const passing = calls.filter(({ messages }) => messages.length === 0).map(({ file }) => file)
+    assert.deepEqual([...new Set(passing)].sort(), [
+      // The message is a failure's own, an application's words, or another logger's.
+      'container/cgi-program.ts',
+      'container/cgi.ts',
+      'middleware/cache/flight.ts',
+      'middleware/error-page.ts',
+      'middleware/file-response.ts',
+      'middleware/signals.ts',
+      'protocol/call.ts',
+      'protocol/error-lines.ts',
+      'protocol/exchange.ts',
+      'protocol/frames/served-request.ts',
+      'protocol/http1/gateway.ts',
+      'protocol/node-listener/to-node.ts',
+      'protocol/uwsgi/gateway.ts',
+      'run.ts',
+    ])
+  })
+})
