@@ -66,7 +66,6 @@ class World {
     pid: 1,
     exitCode: null,
     signalCode: null,
-    kill: (signal: string) => this.kills.push(signal),
   }) as unknown as ChildProcess
   readonly kills: string[] = []
   readonly servers: ChildServers
@@ -82,6 +81,11 @@ class World {
         return this.isOpen ? URL_OF_CHILD : undefined
       },
       listening: () => this.ports,
+      processes: {
+        table: () => undefined,
+        kill: (_pid, signal) => this.kills.push(signal),
+        self: new EventEmitter(),
+      },
     })
     this.servers.found.catch(({ url }: { url: string }) => {
       this.found = url
@@ -227,6 +231,7 @@ describe('an application that forks', () => {
     await world.pass(2_000)
     assert.deepEqual(world.kills, ['SIGTERM', 'SIGKILL'])
     world.exit()
+    await world.pass(50)
     await ended
   })
 })
