@@ -20,6 +20,7 @@ import {
 } from '../protocol/dial.ts'
 import type { Logger } from '../protocol/log.ts'
 import { patiently } from '../protocol/patience.ts'
+import { isTimeout, Unreached } from '../protocol/unreached.ts'
 
 /** Who is at the other end of a link: one of the workers, from 0, of a proxy. */
 export interface ProxyWorker {
@@ -243,8 +244,7 @@ class Member {
   /** How often a worker was met that is joined already, while another was not. */
   #alike = 0
   #readyAt: number | undefined
-  /** A failure was logged, and nothing has worked since. */
-  #logged = false
+  readonly #unreached: Unreached = new Unreached()
   /** It has worked once. */
   #joined = false
   #left = false
@@ -323,8 +323,7 @@ class Member {
     )
     this.#next = link
     this.#expected = patiently(this.#options.clock, HELLO_EXPECTED, () => {
-      if (this.#link || this.#logged) return
-      this.#logged = true
+      if (this.#link || !this.#unreached.unanswered()) return
       this.#options.log.warn(
         { proxy: printAddress(this.#address) },
         'a connection was accepted and not answered; waiting: is it a proxy’s --join-listen?',
@@ -356,10 +355,9 @@ class Member {
       return false
     }
     this.#alike = 0
-    if (this.#logged)
+    if (this.#unreached.reached())
       log.info({ proxy: printAddress(this.#address) }, this.#joined ? 'a proxy is joined again' : 'a proxy is joined')
     this.#joined = true
-    this.#logged = false
     if (who === 'new') return true
     link.drain('the proxy is joined already, at another of its addresses')
     this.#dialIn(TWIN_WAIT)
@@ -391,7 +389,7 @@ class Member {
     if (this.#next === link) {
       this.#next = undefined
       this.#expected?.cancel()
-      if (error && 'code' in error && error.code === 'TIMEOUT') this.#unanswered++
+      if (isTimeout(error)) this.#unanswered++
     } else this.#link = undefined
     if (!this.#seeking) this.#again(error)
   }
@@ -399,8 +397,7 @@ class Member {
   #again(error: Error | undefined): void {
     if (this.#left) return
     const { clock, log, random } = this.#options
-    if (error && !this.#logged) {
-      this.#logged = true
+    if (error && this.#unreached.failed(error)) {
       log.warn({ proxy: printAddress(this.#address), error: error.message }, 'a proxy cannot be joined; trying on')
     }
     const good = this.#readyAt !== undefined && clock.now() - this.#readyAt >= GOOD_LINK

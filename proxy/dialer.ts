@@ -9,6 +9,7 @@ import { backoff } from '../protocol/backoff.ts'
 import type { Timer } from '../protocol/clock.ts'
 import { CONNECT_TIMEOUT, Dialling, dial, HELLO_EXPECTED, HELLO_PATIENCE, type Verdict } from '../protocol/dial.ts'
 import { patiently } from '../protocol/patience.ts'
+import { isTimeout, Unreached } from '../protocol/unreached.ts'
 import type { DialAddress } from './discovery.ts'
 import type { Pool } from './pool.ts'
 import { FramesUpstream, type LinkOptions } from './upstreams/frames.ts'
@@ -35,6 +36,7 @@ const MOST_LOCAL = 1_000
 const MOST_WANTED = 250
 /** A link that was ready for so long was a good one: what comes after it starts over with the shortest pause. */
 const GOOD_LINK = 1_000
+
 export class Dialer {
   readonly name: string
   readonly #address: DialAddress
@@ -53,7 +55,7 @@ export class Dialer {
   #failures = 0
   /** Consecutive connections that were accepted but whose handshake did not complete. */
   #unanswered = 0
-  #logged = false
+  readonly #unreached: Unreached = new Unreached()
   #readyAt: number | undefined
   #dialledAt = Number.NEGATIVE_INFINITY
 
@@ -136,8 +138,7 @@ export class Dialer {
 
   /** Logs that the handshake is late, unless a present link exists: its silence was logged already. */
   #unansweredYet(): void {
-    if (this.#link || this.#logged) return
-    this.#logged = true
+    if (this.#link || !this.#unreached.unanswered()) return
     this.#options.log.warn(
       { address: this.name },
       'a connection was accepted and not answered; waiting: is it a container, and is its event loop blocked?',
@@ -153,8 +154,7 @@ export class Dialer {
     this.#link = link
     this.#unanswered = 0
     this.#readyAt = clock.now()
-    if (this.#logged) log.info({ address: this.name }, 'container is reached again')
-    this.#logged = false
+    if (this.#unreached.reached()) log.info({ address: this.name }, 'container is reached again')
     // Not closed at once but drained: `liveness.ts` decides whether its requests are lost.
     before?.close('the container did not answer on this link; another link replaces it')
     onReady?.()
@@ -192,8 +192,7 @@ export class Dialer {
   #failed(error: Error | undefined): void {
     if (this.#stopped) return
     this.#failures++
-    if (error && !this.#logged) {
-      this.#logged = true
+    if (error && this.#unreached.failed(error)) {
       const fields = { address: this.name, error: error.message, ...this.#hint(error) }
       this.#options.log.warn(fields, 'container cannot be reached; trying again')
     }
@@ -215,8 +214,4 @@ export class Dialer {
       this.#dial()
     })
   }
-}
-
-function isTimeout(error: Error | undefined): boolean {
-  return error !== undefined && 'code' in error && error.code === 'TIMEOUT'
 }

@@ -315,6 +315,25 @@ describe('Joiner', () => {
     assert.deepEqual(world.log.messages('info'), ['a proxy is joined'])
   })
 
+  it('logs each reason once: another service may listen where the proxy was', async () => {
+    const world = new World()
+    await world.start('10.0.0.2')
+    world.dials.at(-1)!.socket.refuse()
+    for (const reason of ['no frames', 'no frames', 'another token']) {
+      await world.redial()
+      world.dials.at(-1)!.socket.emit('connect')
+      world.links.at(-1)!.link.close(new Error(reason))
+    }
+    const warned = world.log.lines.filter(({ level }) => level === 'warn')
+    assert.deepEqual(
+      warned.slice(1).map(({ fields }) => fields['error']),
+      ['no frames', 'another token'],
+    )
+    await world.redial()
+    world.connect()
+    assert.deepEqual(world.log.messages('info'), ['a proxy is joined'])
+  })
+
   it('waits between half of that and all of it', async () => {
     const world = new World()
     world.random = 0

@@ -206,6 +206,33 @@ suite('a dialer', () => {
     assert.deepEqual(scene.log.messages('info'), ['container is reached again', 'container is ready'])
   })
 
+  test('says each reason once: another service may listen at the address of a container that has gone', async () => {
+    const scene = new Scene()
+    const refused = (): void => {
+      scene.sockets.at(-1)!.failWith('ECONNREFUSED')
+      scene.clock.advance(2_000)
+    }
+    const answered = async (text: string): Promise<void> => {
+      const [here, there] = duplexPair()
+      scene.sockets.at(-1)!.connect(here)
+      there.end(text)
+      await turns()
+      scene.clock.advance(2_000)
+    }
+    refused()
+    await answered('HTTP/1.1 400 Bad Request\r\n\r\n')
+    await answered('HTTP/1.1 400 Bad Request\r\n\r\n')
+    refused()
+    const warned = scene.log.lines.filter(({ level }) => level === 'warn').map(({ fields }) => fields)
+    assert.deepEqual(
+      warned.map(({ error }) => error),
+      ['ECONNREFUSED', 'a frame of type 0x48 before the handshake was done'],
+    )
+    assert.match(String(warned[1]!.hint), /--upstream http:/)
+    await scene.reach()
+    assert.equal(scene.log.messages('info').filter((message) => message === 'container is reached again').length, 1)
+  })
+
   test('logs once that a container accepts a connection and does not answer, and once that it is reached', async () => {
     const scene = new Scene()
     const there = await scene.accept()
