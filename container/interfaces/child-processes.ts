@@ -32,6 +32,7 @@ export class ChildProcesses {
   readonly #kill: (pid: number, signal: 'SIGTERM' | 'SIGKILL') => void
   readonly #self: { once(event: 'exit', listener: () => void): unknown }
   readonly #children: Set<ChildProcess> = new Set()
+  #lastFailure = ''
   /** When each process that is to end was started: its pid may be another's by now. */
   readonly #seen: Map<number, string> = new Map()
   #ending: Promise<void> | undefined
@@ -59,6 +60,11 @@ export class ChildProcesses {
     return [...this.#children].filter(
       ({ pid, exitCode, signalCode }) => pid && exitCode === null && signalCode === null,
     )
+  }
+
+  /** How the one that failed last ended, for messages; empty: none has failed. */
+  get lastFailure(): string {
+    return this.#lastFailure
   }
 
   /** Resolves when none of those that run now runs any more. A launcher may start others in their place. */
@@ -116,7 +122,11 @@ export class ChildProcesses {
 
   #follow(child: ChildProcess): void {
     this.#children.add(child)
-    child.once('exit', () => this.#children.delete(child))
+    child.once('exit', (code, signal) => {
+      this.#children.delete(child)
+      // Many applications run a helper as they start, which ends with 0.
+      if (code !== 0) this.#lastFailure = `its child process ${child.pid} ended with ${signal ?? `exit code ${code}`}`
+    })
     child.once('error', () => {
       if (child.pid === undefined) this.#children.delete(child)
     })

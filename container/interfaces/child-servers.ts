@@ -95,8 +95,7 @@ export interface ChildServersOptions {
 export class ChildServers {
   /** Rejects with a ChildListensError as soon as a child process listens; never resolves. */
   readonly found: Promise<never>
-  /** The end of a message about an application that never listens: what was found, and what to do. Empty: nothing was found. */
-  advice = ''
+  #advice = ''
   readonly #options: ChildServersOptions
   readonly #clock: Clock
   readonly #port: number
@@ -123,6 +122,12 @@ export class ChildServers {
     promise.catch(() => {})
     this.found = promise
     this.#reject = reject
+  }
+
+  /** The end of a message about an application that never listens: what was found, and what to do. Empty: nothing was found. */
+  get advice(): string {
+    if (this.#advice !== '' || this.#processes.lastFailure === '') return this.#advice
+    return `; ${this.#processes.lastFailure} before it listened`
   }
 
   /** To be called before the application is loaded: who listens by now is none of its children. */
@@ -207,10 +212,10 @@ export class ChildServers {
     const { port: wanted } = this.#options
     const expected =
       wanted === undefined ? `PORT is not set, so that port ${this.#port} is expected` : `port ${wanted} is expected`
-    this.advice = `; it runs child processes, and ${finding} (${expected}): set PORT to ${port}`
+    this.#advice = `; it runs child processes, and ${finding} (${expected}): set PORT to ${port}`
     this.#options.log.warn(
       { port: this.#port, children: this.alive.map(({ pid }) => pid) },
-      `the application does not listen yet${this.advice}`,
+      `the application does not listen yet${this.#advice}`,
     )
   }
 

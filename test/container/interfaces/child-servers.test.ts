@@ -102,9 +102,9 @@ class World {
     channel('child_process').publish({ process: this.child })
   }
 
-  exit(): void {
-    Object.assign(this.child, { exitCode: 0 })
-    this.child.emit('exit', 0, null)
+  exit(code: number = 0): void {
+    Object.assign(this.child, { exitCode: code })
+    this.child.emit('exit', code, null)
   }
 
   async pass(milliseconds: number): Promise<void> {
@@ -209,6 +209,18 @@ describe('an application that forks', () => {
       assert.match(message ?? '', /PORT is not set, so that port 3000 is expected/)
       assert.ok(message?.endsWith(world.servers.advice))
     }, UNSET))
+
+  it('has a failure of its child in the message that nothing listens', () =>
+    within(async (world) => {
+      await world.start()
+      assert.equal(world.servers.advice, '')
+      world.fork()
+      world.exit()
+      assert.equal(world.servers.advice, '')
+      world.fork()
+      world.exit(3)
+      assert.equal(world.servers.advice, '; its child process 1 ended with exit code 3 before it listened')
+    }))
 
   it('is tried more and more rarely', () =>
     within(async (world) => {
