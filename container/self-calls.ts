@@ -62,7 +62,7 @@ function isSamePlace(own: AskedAddress, host: string | null | undefined, port: T
     return toLoopback || isThisHost(called)
   }
   if (listens === called) return true
-  // The name and the wildcard addresses lead to these two alone: at 127.0.0.2 another service may listen on the same port.
+  // `localhost` and the wildcard addresses lead to these two only: another service may listen at 127.0.0.2.
   const homes = isLocalhost(listens) ? HOMES : HOMES.filter((home) => home === listens)
   if (homes.length === 0) return false
   if (called === '0.0.0.0' || called === '::') return homes.includes(called === '::' ? '::1' : '127.0.0.1')

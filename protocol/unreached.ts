@@ -1,4 +1,7 @@
-/** Why a peer is not reached: each reason is to be logged once, until the peer is reached. Another service may listen at its address meanwhile. */
+/**
+ * Why a peer is not reached: each reason is to be logged once, until the peer is reached. Another service may listen at
+ * its address meanwhile.
+ */
 
 import { SaidOnce } from './said-once.ts'
 

@@ -1,5 +1,6 @@
 /**
- * The child processes of an application, and on Linux what those started: who runs, and their end. What they listen on is `child-servers.ts`.
+ * The child processes of an application, and on Linux the processes that those started: which of them run, and their
+ * end. Whether one of them listens is `child-servers.ts`.
  */
 
 import type { ChildProcess } from 'node:child_process'
@@ -47,7 +48,8 @@ export class ChildProcesses {
 
   /** Follows what is started from now on. */
   start(): void {
-    // Published for each process that node:child_process and node:cluster start (Node's documentation of diagnostics_channel).
+    // Published for each process that node:child_process and node:cluster start (Node's documentation of
+    // diagnostics_channel).
     subscribe('child_process', this.#onProcess)
   }
 
@@ -73,8 +75,8 @@ export class ChildProcesses {
   }
 
   /**
-   * Ends them all. What is started meanwhile is killed, at the latest when this process exits: a launcher may start a child again
-   * whenever one has ended.
+   * Ends them all. What is started meanwhile is killed, at the latest when this process exits: a launcher may start a
+   * child again whenever one has ended.
    */
   end(): Promise<void> {
     return (this.#ending ??= this.#end())

@@ -124,7 +124,7 @@ export class ChildServers {
     this.#reject = reject
   }
 
-  /** The end of a message about an application that never listens: what was found, and what to do. Empty: nothing was found. */
+  /** The end of a message about an application that never listens: what was found, and what to do; empty: nothing. */
   get advice(): string {
     if (this.#advice !== '' || this.#processes.lastFailure === '') return this.#advice
     return `; ${this.#processes.lastFailure} before it listened`

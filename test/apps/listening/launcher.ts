@@ -1,6 +1,7 @@
 /**
- * Forks the process that listens, as development servers do, and stays as long as it runs. The first argument is a mode: `handles` SIGTERM; `respawns`
- * a child that has ended; `shell` puts a shell between that does not pass signals on. All arguments reach the child (forked.ts).
+ * Forks the process that listens, as development servers do, and stays as long as it runs. The first argument is a
+ * mode: `handles` SIGTERM; `respawns` a child that has ended; `shell` puts a shell between that does not pass signals
+ * on. All arguments reach the child (forked.ts).
  */
 
 import { type ChildProcess, fork, spawn } from 'node:child_process'
