@@ -2,7 +2,7 @@
 
 import type { ChildProcess } from 'node:child_process'
 import type { Address } from './protocol/address.ts'
-import type { ChildMessage } from './run.ts'
+import { childMessageOf } from './run.ts'
 import type { Child, ChildExit } from './supervise.ts'
 
 /**
@@ -18,8 +18,8 @@ export function childOf(start: () => ChildProcess, onError: (error: Error) => vo
     onError(child)
     return { ready: ready.promise, exited: Promise.resolve(NOT_STARTED), last: last.promise, kill: () => {} }
   }
-  // The application in the child shares the channel, and may send anything: `process.send(null)`.
-  child.on('message', (message: ChildMessage | null) => {
+  child.on('message', (sent) => {
+    const message = childMessageOf(sent)
     if (message?.gantry === 'ready') ready.resolve(message.addresses)
     else if (message?.gantry === 'last') last.resolve()
   })

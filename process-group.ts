@@ -9,6 +9,8 @@ import type { Child } from './supervise.ts'
 
 /** For what the child has left running to end after SIGTERM before it is killed, ms. Nobody waits for its answers any more. */
 const GROUP_GRACE = 2_000
+/** For the system to end processes after SIGKILL, ms: one that waits for a device may never end. */
+const KILL_GRACE = 1_000
 /** Between two looks whether somebody is left, ms: the system does not tell. */
 const LOOK_PAUSE = 25
 
@@ -40,15 +42,22 @@ export function signalGroup(pid: number, signal: NodeJS.Signals | 0): boolean {
   }
 }
 
-/** Ends what is left of a group whose leader has ended. */
-async function endGroup(pid: number, clock: Clock): Promise<void> {
-  const deadline = clock.now() + GROUP_GRACE
-  let isLeft = signalGroup(pid, 'SIGTERM')
-  while (isLeft && clock.now() < deadline) {
+/** Ends what is left of a group whose leader has ended: with SIGTERM, and after 2 s with SIGKILL. */
+export async function endGroup(pid: number, clock: Clock): Promise<void> {
+  if (!signalGroup(pid, 'SIGTERM') || (await isGone(pid, GROUP_GRACE, clock))) return
+  signalGroup(pid, 'SIGKILL')
+  // The next child may need a port that this one holds until the system has ended it.
+  await isGone(pid, KILL_GRACE, clock)
+}
+
+/** @returns whether nobody is left of a group within `grace` milliseconds */
+async function isGone(pid: number, grace: number, clock: Clock): Promise<boolean> {
+  const deadline = clock.now() + grace
+  while (clock.now() < deadline) {
     await new Promise<void>((resolve) => clock.after(LOOK_PAUSE, resolve))
-    isLeft = isAlive(pid)
+    if (!isAlive(pid)) return true
   }
-  if (isLeft) signalGroup(pid, 'SIGKILL')
+  return false
 }
 
 /** Zombies can be signalled, and stay for ever where the first process of a container image does not wait for them. */

@@ -7,7 +7,7 @@ import { pino, stdSerializers } from 'pino'
 import { type Duty, holdDuty } from './duty.ts'
 import type { AccessLine } from './middleware/access-log.ts'
 import { combinedLine } from './middleware/combined-log.ts'
-import { type Address, printAddress } from './protocol/address.ts'
+import { type Address, isAddress, printAddress } from './protocol/address.ts'
 import { systemClock } from './protocol/clock.ts'
 import { watchDescriptors } from './protocol/descriptors.ts'
 import { jsonLines } from './protocol/json-lines.ts'
@@ -81,6 +81,14 @@ interface LastMessage {
 }
 
 export type ChildMessage = ReadyMessage | LastMessage
+
+/** @returns undefined for a message of the application, which shares the channel and may send anything */
+export function childMessageOf(message: unknown): ChildMessage | undefined {
+  const { gantry, addresses } = Object(message) as { gantry?: unknown; addresses?: unknown }
+  if (gantry === 'last') return { gantry }
+  if (gantry !== 'ready' || !Array.isArray(addresses) || !addresses.every(isAddress)) return undefined
+  return { gantry, addresses }
+}
 
 /** What takes access lines, in the format that was asked for. */
 function accessLogger(format: RunOptions['accessLog'], json: () => Logger, output: LogOutput): Logger | undefined {

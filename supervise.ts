@@ -52,6 +52,9 @@ export class Supervised<Ready> {
   #timer: Timer | undefined
   #failures = 0
   #stopping = false
+  /** `restart` was called before the first child was ready. */
+  #isOutdated = false
+  #isStarting = false
 
   constructor(options: SuperviseOptions<Ready>) {
     this.#options = options
@@ -61,13 +64,16 @@ export class Supervised<Ready> {
   async start(): Promise<{ ready: Ready } | { exit: ChildExit }> {
     const child = this.#options.start()
     this.#child = child
+    this.#isStarting = true
     const first = await Promise.race([
       child.ready.then((ready) => ({ ready })),
       child.exited.then((exit) => ({ exit })),
     ])
+    this.#isStarting = false
     if ('ready' in first) {
       this.#options.onReady(first.ready)
       void this.#watch(child, this.#options.clock.now())
+      if (this.#isOutdated) this.restart()
     } else {
       this.#child = undefined
     }
@@ -101,7 +107,9 @@ export class Supervised<Ready> {
 
   /** Has the child drain and end, and starts another, as after a crash. */
   restart(): void {
-    this.#child?.kill('SIGTERM')
+    // A first child that ends before it is ready counts as one that cannot start.
+    if (this.#isStarting) this.#isOutdated = true
+    else this.#child?.kill('SIGTERM')
   }
 
   /** Resolves when no request can reach the draining child any more. */

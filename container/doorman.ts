@@ -47,10 +47,20 @@ export class Doorman {
     return this.visitors.size
   }
 
-  /** @param unix whether it came through a Unix socket, whose peers have no address */
-  receive(socket: Socket, unix: boolean): void {
-    const peer = unix ? UNIX_PEER : (socket.remoteAddress ?? '')
-    this.visitors.add(new Visitor(this, socket, peer, this.#options.deadlines))
+  /**
+   * @param unix whether it came through a Unix socket, whose peers have no address
+   * @param first bytes that were read already
+   */
+  receive(socket: Socket, unix: boolean, first?: Buffer): void {
+    const peer = unix ? UNIX_PEER : socket.remoteAddress
+    if (peer === undefined) {
+      // Its client has reset it: nobody can be answered, and nobody could be named in the log.
+      socket.destroy()
+      return
+    }
+    const visitor = new Visitor(this, socket, peer, this.#options.deadlines)
+    this.visitors.add(visitor)
+    if (first) visitor.received(first)
   }
 
   /**
@@ -152,10 +162,12 @@ export class Visitor implements Expirable {
     this.#socket.off('close', this.#onGone)
   }
 
-  readonly #onData = (chunk: Buffer): void => {
+  received(chunk: Buffer): void {
     this.#first = this.#first ? Buffer.concat([this.#first, chunk]) : chunk
     this.#doorman.decide(this, this.#socket, this.#peer, this.#first)
   }
+
+  readonly #onData = (chunk: Buffer): void => this.received(chunk)
 
   readonly #onGone = (): void => this.close()
 }

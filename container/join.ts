@@ -20,7 +20,7 @@ import {
 } from '../protocol/dial.ts'
 import type { Logger } from '../protocol/log.ts'
 import { patiently } from '../protocol/patience.ts'
-import { LastReason, type Phase, whyUnreachable } from '../protocol/unreachable.ts'
+import { isTimeout, LastReason, type Phase, whyUnreachable } from '../protocol/unreachable.ts'
 
 /** Who is at the other end of a link: one of the workers, from 0, of a proxy. */
 export interface ProxyWorker {
@@ -386,7 +386,7 @@ class Member {
     if (this.#next === link) {
       this.#next = undefined
       this.#expected?.cancel()
-      if (error && 'code' in error && error.code === 'TIMEOUT') this.#unanswered++
+      if (isTimeout(error)) this.#unanswered++
     } else this.#link = undefined
     if (!this.#seeking) this.#again(error)
   }

@@ -33,6 +33,7 @@ export class Reopening {
   readonly #options: ReopeningOptions
   #now: Opened
   #opening: Promise<void> | undefined
+  #draining: Promise<void> | undefined
   #isPaused = false
 
   constructor(options: ReopeningOptions) {
@@ -51,13 +52,18 @@ export class Reopening {
     return this.#now.start()
   }
 
-  async drain(): Promise<void> {
-    await this.#opening
-    await this.#now.drain()
+  drain(): Promise<void> {
+    this.#draining ??= this.#drain()
+    return this.#draining
   }
 
   inspect(): string {
     return this.#now.inspect()
+  }
+
+  async #drain(): Promise<void> {
+    await this.#opening
+    await this.#now.drain()
   }
 
   async #pause(): Promise<void> {

@@ -41,6 +41,8 @@ const SHOWN = ['remoteAddress', 'remoteFamily', 'remotePort'] as const
 const BACKLOG = 65_535
 
 const EVERYWHERE: readonly string[] = ['', '::', '0.0.0.0']
+/** The addresses of `localhost`. */
+const HOMES: readonly string[] = ['127.0.0.1', '::1']
 
 /** Whether a connection to `target` would reach a server that listens on one of `own`. */
 export function isSelf({ host, port, path }: Target, own: readonly AskedAddress[]): boolean {
@@ -60,8 +62,11 @@ function isSamePlace(own: AskedAddress, host: string | null | undefined, port: T
     return toLoopback || isThisHost(called)
   }
   if (listens === called) return true
-  if (listens === 'localhost') return toLoopback
-  return toLoopback && loopback.has(listens) && (isLocalhost(called) || EVERYWHERE.includes(called))
+  // `localhost` and the wildcard addresses lead to these two only: another service may listen at 127.0.0.2.
+  const homes = isLocalhost(listens) ? HOMES : HOMES.filter((home) => home === listens)
+  if (homes.length === 0) return false
+  if (called === '0.0.0.0' || called === '::') return homes.includes(called === '::' ? '::1' : '127.0.0.1')
+  return called === '' || isLocalhost(called) || homes.includes(called)
 }
 
 /** These names are a loopback address's, whatever a resolver says (RFC 6761 §6.3). */
@@ -69,9 +74,16 @@ function isLocalhost(name: string): boolean {
   return name === 'localhost' || name.endsWith('.localhost')
 }
 
+/** Before an IPv4 address (RFC 4291 §2.5.5.2). */
+const MAPPED = '::ffff:'
+
 function nameOf(host: string | null | undefined): string {
   const name = (host ?? '').toLowerCase().replace(/\.$/, '')
-  return name.startsWith('::ffff:') ? name.slice('::ffff:'.length) : name
+  if (!name.startsWith(MAPPED)) return name
+  const rest = name.slice(MAPPED.length)
+  // As URL prints it: `::ffff:7f00:1`.
+  const [high, low] = rest.split(':').map((part) => Number.parseInt(part, 16))
+  return low === undefined ? rest : [high! >> 8, high! & 0xff, low >> 8, low & 0xff].join('.')
 }
 
 /** An application that listens on all addresses is also reached by the host's own name and addresses. */

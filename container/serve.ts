@@ -281,7 +281,7 @@ class Container implements Opened {
           // A link needs no room, so that who passes the limit is asked first which protocol it speaks.
           if (this.#limit.admit(this.#undecided, this.#doorman.visitors, this.#connections))
             this.#doorman.receive(socket, unix)
-          else this.#refusals.refuse(socket, true)
+          else this.#refusals.refuse(socket, (first) => this.#doorman.receive(socket, unix, first))
         })
         this.#listeners.push(listener)
         this.#log.info({ address: printAddress(listener.address) }, 'listening')

@@ -5,12 +5,13 @@
 
 import { type ChildProcess, spawn } from 'node:child_process'
 import { NOT_STARTED, started } from '../children.ts'
-import { signalGroup } from '../process-group.ts'
+import { endGroup, signalGroup } from '../process-group.ts'
 import type { Address } from '../protocol/address.ts'
-import type { ReadyMessage } from '../run.ts'
+import { systemClock } from '../protocol/clock.ts'
+import { childMessageOf } from '../run.ts'
 import type { StopSignal } from '../signals.ts'
 import type { Child, ChildExit } from '../supervise.ts'
-import type { FailedMessage, Failure, ImportsMessage } from './messages.ts'
+import { devMessageOf, type Failure, type ImportsMessage } from './messages.ts'
 
 export interface DevChildOptions {
   /** For Node: its own options, the file to run, and that file's arguments. */
@@ -49,8 +50,8 @@ export class DevChild implements Child<readonly Address[]> {
       return
     }
     this.#process = child
-    // The application in the child shares the channel, and may send anything: `process.send(null)`.
-    child.on('message', (message: ReadyMessage | ImportsMessage | FailedMessage | null) => {
+    child.on('message', (sent) => {
+      const message = devMessageOf(sent) ?? childMessageOf(sent)
       if (message?.gantry === 'ready') ready.resolve(message.addresses)
       else if (message?.gantry === 'failed') this.failure = message.failure
       else if (message?.gantry === 'imports') {
@@ -58,18 +59,16 @@ export class DevChild implements Child<readonly Address[]> {
         onImports(this, message)
       }
     })
-    let exit: ChildExit | undefined
-    const end = (): void => {
-      if (exit) exited.resolve(exit)
-    }
     // Its last words may come after its end: the channel is closed once all are read.
-    child.on('disconnect', end)
-    child.on('exit', (code, signal) => {
-      exit = { code, signal }
-      this.#killGroup('SIGTERM')
-      if (!child.connected) end()
+    const said = Promise.withResolvers<void>()
+    child.on('disconnect', said.resolve)
+    child.on('exit', async (code, signal) => {
+      if (!child.connected) said.resolve()
       // Whoever has its end of the channel now keeps it open, but says nothing more.
-      setTimeout(end, LAST_WORDS_MILLISECONDS).unref()
+      setTimeout(said.resolve, LAST_WORDS_MILLISECONDS).unref()
+      // What it has started and left running may have the port that the next one needs.
+      await Promise.all([said.promise, endGroup(child.pid!, systemClock)])
+      exited.resolve({ code, signal })
     })
     child.on('error', (error) => {
       // The child runs, and a message could not be sent to it.

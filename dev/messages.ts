@@ -24,6 +24,26 @@ export interface FailedMessage {
   readonly failure: Failure
 }
 
+/** @returns undefined for a message of the application, which shares the channel and may send anything */
+export function devMessageOf(message: unknown): ImportsMessage | FailedMessage | undefined {
+  const { gantry, imported, missing, failure } = Object(message) as Record<string, unknown>
+  if (gantry === 'failed' && isFailure(failure)) return { gantry, failure }
+  const isWhole =
+    gantry === 'imports' && Array.isArray(imported) && imported.every(isImported) && Array.isArray(missing)
+  return isWhole ? { gantry, imported, missing: missing.map(String) } : undefined
+}
+
+function isImported(value: unknown): value is Imported {
+  const { file, signature } = Object(value) as Record<string, unknown>
+  return typeof file === 'string' && typeof signature === 'string'
+}
+
+function isFailure(value: unknown): value is Failure {
+  const { name, message, stack, code, cause } = Object(value) as Record<string, unknown>
+  if (typeof name !== 'string' || typeof message !== 'string') return false
+  return [stack, code].every((one) => one === undefined || typeof one === 'string') && (!cause || isFailure(cause))
+}
+
 /** An error on its way between processes. */
 export interface Failure {
   readonly name: string

@@ -140,6 +140,22 @@ function parseHttp(text: string): HttpAddress {
   return { kind: 'http', url: url.href }
 }
 
+/** Whether `value`, which another process sent, has the form of an address. */
+export function isAddress(value: unknown): value is Address {
+  const { kind, path, host, port, url } = Object(value) as Record<string, unknown>
+  switch (kind) {
+    case 'unix':
+    case 'unix-directory':
+      return typeof path === 'string'
+    case 'tcp':
+      return typeof host === 'string' && Number.isInteger(port)
+    case 'http':
+      return typeof url === 'string' && URL.canParse(url)
+    default:
+      return false
+  }
+}
+
 /** What `net.Server.listen` takes for an address that can be listened on. */
 export function listenTarget(address: UnixAddress | TcpAddress): { path: string } | { host?: string; port: number } {
   if (address.kind === 'unix') return { path: address.path }

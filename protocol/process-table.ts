@@ -6,9 +6,14 @@ export interface ProcessEntry {
   readonly pid: number
   readonly parent: number
   readonly group: number
+  /** In clock ticks after the system's start: a pid is given again, and then has another time. */
+  readonly startedAt: string
   /** It has ended, and its parent has not asked how. */
   readonly isZombie: boolean
 }
+
+/** The field starttime (22), counted from the state, which is the third. */
+const STARTTIME = 19
 
 /** @returns undefined where the system has no such list */
 export function processTable(): ProcessEntry[] | undefined {
@@ -24,8 +29,23 @@ function entryOf(pid: string): ProcessEntry | undefined {
   const text = unlessGone(() => readFileSync(`/proc/${pid}/stat`, 'latin1'))
   if (text === undefined) return undefined
   // The second field is the program's name in parentheses, and may hold any character.
-  const [state, parent, group] = text.slice(text.lastIndexOf(')') + 2).split(' ')
-  return { pid: Number(pid), parent: Number(parent), group: Number(group), isZombie: state === 'Z' }
+  const fields = text.slice(text.lastIndexOf(')') + 2).split(' ')
+  const [state, parent, group] = fields
+  const startedAt = fields[STARTTIME] ?? ''
+  return { pid: Number(pid), parent: Number(parent), group: Number(group), startedAt, isZombie: state === 'Z' }
+}
+
+/** Child processes of `pid`, and theirs. */
+export function descendantsOf(pid: number, table: readonly ProcessEntry[]): ProcessEntry[] {
+  const children = Map.groupBy(table, ({ parent }) => parent)
+  const found: ProcessEntry[] = []
+  const open = [pid]
+  for (let next = open.pop(); next !== undefined; next = open.pop()) {
+    const those = children.get(next) ?? []
+    found.push(...those)
+    open.push(...those.map((child) => child.pid))
+  }
+  return found
 }
 
 /** What `read` returns; undefined when the process or file is gone: processes end while this reads. */

@@ -87,6 +87,11 @@ function reasonOf(code: string | undefined, lookup: boolean, name: unknown): Rea
   return name === 'RemoteProtocolError' || code.startsWith('HPE_') ? 'protocol' : undefined
 }
 
+/** Whether a handshake timed out. */
+export function isTimeout(error: Error | undefined): boolean {
+  return error !== undefined && 'code' in error && error.code === 'TIMEOUT'
+}
+
 /** So that a reason is logged when it is new, not for each try. */
 export class LastReason {
   #last: string | undefined

@@ -9,7 +9,7 @@ import { backoff } from '../protocol/backoff.ts'
 import type { Timer } from '../protocol/clock.ts'
 import { CONNECT_TIMEOUT, Dialling, dial, HELLO_EXPECTED, HELLO_PATIENCE, type Verdict } from '../protocol/dial.ts'
 import { patiently } from '../protocol/patience.ts'
-import { LastReason, type Phase, whyUnreachable } from '../protocol/unreachable.ts'
+import { isTimeout, LastReason, type Phase, whyUnreachable } from '../protocol/unreachable.ts'
 import type { DialAddress } from './discovery.ts'
 import type { Pool } from './pool.ts'
 import { FramesUpstream, type LinkOptions } from './upstreams/frames.ts'
@@ -36,6 +36,7 @@ const MOST_LOCAL = 1_000
 const MOST_WANTED = 250
 /** A link that was ready for so long was a good one: what comes after it starts over with the shortest pause. */
 const GOOD_LINK = 1_000
+
 export class Dialer {
   readonly name: string
   readonly #address: DialAddress
@@ -221,8 +222,4 @@ export class Dialer {
       this.#dial()
     })
   }
-}
-
-function isTimeout(error: Error | undefined): boolean {
-  return error !== undefined && 'code' in error && error.code === 'TIMEOUT'
 }

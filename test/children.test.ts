@@ -47,6 +47,9 @@ test('what an application sends to its parent on the IPC channel is ignored, wha
       const code = `
         process.once('SIGTERM', () => process.disconnect())
         for (const message of [null, 'ready', 7, true, [], {}]) process.send(message)
+        for (const addresses of [undefined, null, 7, 'ready', [null], [{}], [{ kind: 'http', url: 'x' }], [{ kind: 'tcp', host: 'x' }]])
+          process.send({ gantry: 'ready', addresses })
+        process.send({ gantry: 'none' })
         process.send({ gantry: 'ready', addresses: [{ kind: 'unix', path: '/app.sock' }] })
         process.on('disconnect', () => process.exit(0))`
       return spawn(process.execPath, ['-e', code], { stdio })

@@ -7,6 +7,7 @@ import { describe, it } from 'node:test'
 import { childOf } from '../children.ts'
 import { signalGroup, withGroup } from '../process-group.ts'
 import { systemClock } from '../protocol/clock.ts'
+import { processTable } from '../protocol/process-table.ts'
 import type { Child } from '../supervise.ts'
 import { FakeClock } from './support/clock.ts'
 import { until } from './support/until.ts'
@@ -74,9 +75,13 @@ describe('a child that leads a process group', () => {
       await until(() => group.clock.pending > 0)
       assert.equal(seen.code, undefined)
       assert.equal(signalGroup(group.leader.pid!, 0), true)
-      group.clock.advance(200)
-      await until(() => seen.code !== undefined)
+      group.clock.advance(100)
+      await until(() => {
+        group.clock.advance(25)
+        return seen.code !== undefined
+      })
       assert.equal(seen.code, 0)
+      assert.deepEqual(processTable()?.filter((one) => one.group === group.leader.pid && !one.isZombie) ?? [], [])
       await once(group.leader.stdout!.resume(), 'close')
     }))
 

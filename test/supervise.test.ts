@@ -64,6 +64,19 @@ test('a child that ends before it served is not started again', async () => {
   assert.deepEqual(events, [])
 })
 
+test('a first child that is to be restarted while it starts is asked to end once it serves', async () => {
+  const { supervised, children, clock } = setUp()
+  const first = supervised.start()
+  supervised.restart()
+  assert.deepEqual(children[0]!.signals, [])
+  await children[0]!.serve()
+  assert.deepEqual(await first, { ready: 'here' })
+  assert.deepEqual(children[0]!.signals, ['SIGTERM'])
+  await children[0]!.end({ code: 0, signal: null })
+  clock.advance(100)
+  assert.equal(children.length, 2)
+})
+
 test('a crashed child is started again after a wait', async () => {
   const { children, clock, events } = await started()
   await children[0]!.end({ code: null, signal: 'SIGKILL' })

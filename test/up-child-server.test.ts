@@ -2,11 +2,12 @@
 
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { describe, it } from 'node:test'
 import { WebSocket } from 'ws'
-import { processTable } from '../protocol/process-table.ts'
+import { processTable, unlessGone } from '../protocol/process-table.ts'
 import { repositoryFile, TestChild } from './support/child.ts'
 import { until } from './support/until.ts'
 
@@ -101,6 +102,14 @@ function runs(pid: number): boolean {
   }
 }
 
+/** Command lines of processes that run and were given `argument`. */
+function startedWith(argument: string): string[] {
+  const lines = (processTable() ?? []).map(
+    ({ pid }) => unlessGone(() => readFileSync(`/proc/${pid}/cmdline`, 'utf8')) ?? '',
+  )
+  return lines.filter((line) => line.includes(argument))
+}
+
 /** How it ended. What it has started may live on, and then holds its output. */
 async function exitOf({ process: started }: TestChild): Promise<{ code: number | null; signal: string | null }> {
   if (started.exitCode === null && started.signalCode === null) await once(started, 'exit')
@@ -168,6 +177,8 @@ describe('gantry up with an application that listens in a child process', () => 
     ['plain', 'passes SIGTERM on to the child of a launcher that does not handle it', 0, '1h'],
     ['handles', 'leaves the stop to a launcher that handles SIGTERM, and exits with its code', 7, '1h'],
     ['leaves', 'ends what a launcher leaves running when it exits', 8, '1h'],
+    ['respawns', 'does not wait for the children that a launcher starts in place of those that end', 0, '1h'],
+    ['shell', 'ends a grandchild, to which a shell does not pass SIGTERM on', 0, '1h'],
     ['stubborn', 'kills a child that ignores SIGTERM when the drain timeout is over', 0, '300ms'],
   ] as const) {
     it(what, () =>
@@ -257,11 +268,14 @@ describe('an application that listens in a child process', () => {
     ['container', LAUNCHER, '--interface=node', '--listen=127.0.0.1:0'],
     ['container', LAUNCHER, '--interface=node', '--join=127.0.0.1:9'],
     ['container', LAUNCHER, '--interface=node', '--listen=127.0.0.1:0', '--', 'stubborn'],
+    ['container', LAUNCHER, '--interface=node', '--listen=127.0.0.1:0', '--', 'respawns'],
+    ['container', LAUNCHER, '--interface=node', '--listen=127.0.0.1:0', '--', 'shell'],
   ]
   for (const argv of refusals) {
     it(`is refused by gantry ${argv.map((text) => text.split('/').at(-1)).join(' ')}, and its child is ended`, async () => {
       const port = await freePort()
-      await withCommand(argv, port, async (child) => {
+      const given = argv.includes('--') ? [...argv, `port-${port}`] : argv
+      await withCommand(given, port, async (child) => {
         assert.deepEqual(await exitOf(child), { code: 1, signal: null })
         await wrote(
           child,
@@ -269,6 +283,7 @@ describe('an application that listens in a child process', () => {
         )
         await wrote(child, new RegExp(`gantry proxy --upstream http://127\\.0\\.0\\.1:${port}/$`, 'm'))
         assert.equal(runs(forked(child)[0]!), false)
+        assert.deepEqual(startedWith(`port-${port}`), [])
       })
     })
   }

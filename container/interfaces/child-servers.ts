@@ -1,16 +1,16 @@
 /**
  * Finds out that a child process of the application listens in its place, as development servers (`next dev`, `nuxt dev`) and launchers do.
- * `verdictOf` decides; `ChildServers` follows the child processes, tries the port, and ends them.
+ * `verdictOf` decides; `ChildServers` tries the port while child processes run (`child-processes.ts`).
  */
 
 import type { ChildProcess } from 'node:child_process'
 import cluster from 'node:cluster'
-import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import { connect } from 'node:net'
 import { brand } from '../../protocol/brand.ts'
 import { type Clock, systemClock, type Timer } from '../../protocol/clock.ts'
 import { LoadError } from '../../protocol/load-module.ts'
 import type { Logger } from '../../protocol/log.ts'
+import { ChildProcesses, type ChildProcessesOptions } from './child-processes.ts'
 import type { HeldExit } from './held-exit.ts'
 import { type ListeningPorts, listeningPorts } from './listening-ports.ts'
 
@@ -76,8 +76,6 @@ const PAUSE = { first: 50, most: 1_000, factor: 1.5 }
 const TRY_TIMEOUT = 1_000
 /** How long a start is silent while child processes run and nothing listens, ms: what waits for its database says nothing either. */
 const SILENCE = 5_000
-/** For child processes to end after SIGTERM before they are killed, ms: nothing of theirs is in use. */
-const END_GRACE = 2_000
 /** `localhost` is either of them, and a server may listen on one alone. */
 const HOSTS = ['127.0.0.1', '[::1]']
 
@@ -91,21 +89,20 @@ export interface ChildServersOptions {
   /** @returns the URL at which `port` of this host accepts connections */
   readonly reach?: (port: number) => Promise<string | undefined>
   readonly listening?: () => ListeningPorts | undefined
+  readonly processes?: ChildProcessesOptions | undefined
 }
 
 export class ChildServers {
   /** Rejects with a ChildListensError as soon as a child process listens; never resolves. */
   readonly found: Promise<never>
-  /** The end of a message about an application that never listens: what was found, and what to do. Empty: nothing was found. */
-  advice = ''
+  #advice = ''
   readonly #options: ChildServersOptions
   readonly #clock: Clock
   readonly #port: number
   readonly #reach: (port: number) => Promise<string | undefined>
   readonly #listening: () => ListeningPorts | undefined
   readonly #reject: (error: ChildListensError) => void
-  readonly #children: Set<ChildProcess> = new Set()
-  readonly #onProcess = (message: unknown): void => this.#follow((message as { process: ChildProcess }).process)
+  readonly #processes: ChildProcesses
   readonly #timers: Set<Timer> = new Set()
   #pause = PAUSE.first
   #wasHeld = false
@@ -117,6 +114,7 @@ export class ChildServers {
   constructor(options: ChildServersOptions) {
     this.#options = options
     this.#clock = options.clock ?? systemClock
+    this.#processes = new ChildProcesses({ clock: this.#clock, ...options.processes })
     this.#port = options.port ?? USUAL_PORT
     this.#reach = options.reach ?? reach
     this.#listening = options.listening ?? listeningPorts
@@ -126,10 +124,15 @@ export class ChildServers {
     this.#reject = reject
   }
 
+  /** The end of a message about an application that never listens: what was found, and what to do; empty: nothing. */
+  get advice(): string {
+    if (this.#advice !== '' || this.#processes.lastFailure === '') return this.#advice
+    return `; ${this.#processes.lastFailure} before it listened`
+  }
+
   /** To be called before the application is loaded: who listens by now is none of its children. */
   async start(): Promise<this> {
-    // Published for each process that node:child_process and node:cluster start (Node's documentation of diagnostics_channel).
-    subscribe('child_process', this.#onProcess)
+    this.#processes.start()
     this.#wasHeld = (await this.#reach(this.#port)) !== undefined
     this.#after(this.#pause, () => void this.#look())
     this.#after(SILENCE, () => this.#warn(this.#findings(), 'the port where it is to listen'))
@@ -139,7 +142,7 @@ export class ChildServers {
   /** The application is served: its child processes are its own. */
   close(): void {
     this.#stop()
-    unsubscribe('child_process', this.#onProcess)
+    this.#processes.close()
   }
 
   /** Looks no more. The child processes are followed on. */
@@ -151,35 +154,18 @@ export class ChildServers {
 
   /** Child processes that run. */
   get alive(): ChildProcess[] {
-    return [...this.#children].filter(
-      ({ pid, exitCode, signalCode }) => pid && exitCode === null && signalCode === null,
-    )
+    return this.#processes.alive
   }
 
-  /** Resolves when no child process runs any more. */
-  async ended(): Promise<void> {
-    for (let alive = this.alive; alive.length > 0; alive = this.alive) {
-      await Promise.all(alive.map((child) => new Promise((resolve) => child.once('exit', resolve))))
-    }
+  /** Resolves when none of the child processes that run now runs any more. */
+  ended(): Promise<void> {
+    return this.#processes.ended()
   }
 
-  /** Ends the child processes: those of an application that is not served would keep its port. */
-  async end(): Promise<void> {
-    this.close()
-    for (const child of this.alive) child.kill('SIGTERM')
-    const timer = this.#clock.after(END_GRACE, () => {
-      for (const child of this.alive) child.kill('SIGKILL')
-    })
-    await this.ended()
-    timer.cancel()
-  }
-
-  #follow(child: ChildProcess): void {
-    this.#children.add(child)
-    child.once('exit', () => this.#children.delete(child))
-    child.once('error', () => {
-      if (child.pid === undefined) this.#children.delete(child)
-    })
+  /** Ends the child processes and what they started: those of an application that is not served would keep its port. */
+  end(): Promise<void> {
+    this.#stop()
+    return this.#processes.end()
   }
 
   async #look(): Promise<void> {
@@ -226,10 +212,10 @@ export class ChildServers {
     const { port: wanted } = this.#options
     const expected =
       wanted === undefined ? `PORT is not set, so that port ${this.#port} is expected` : `port ${wanted} is expected`
-    this.advice = `; it runs child processes, and ${finding} (${expected}): set PORT to ${port}`
+    this.#advice = `; it runs child processes, and ${finding} (${expected}): set PORT to ${port}`
     this.#options.log.warn(
       { port: this.#port, children: this.alive.map(({ pid }) => pid) },
-      `the application does not listen yet${this.advice}`,
+      `the application does not listen yet${this.#advice}`,
     )
   }
 

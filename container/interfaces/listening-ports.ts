@@ -4,7 +4,7 @@
  */
 
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
-import { processTable, unlessGone } from '../../protocol/process-table.ts'
+import { descendantsOf, processTable, unlessGone } from '../../protocol/process-table.ts'
 
 export interface ListeningPorts {
   /** Of whatever process. */
@@ -24,7 +24,8 @@ export function listeningPorts(pid: number = process.pid): ListeningPorts | unde
     const ports = portsByInode()
     const portsOf = (pids: readonly number[]): Set<number> =>
       new Set(pids.flatMap(socketsOf).flatMap((inode) => ports.get(inode) ?? []))
-    return { all: new Set(ports.values()), own: portsOf([pid]), descendants: portsOf(descendantsOf(pid)) }
+    const descendants = descendantsOf(pid, processTable() ?? []).map((one) => one.pid)
+    return { all: new Set(ports.values()), own: portsOf([pid]), descendants: portsOf(descendants) }
   } catch {
     // A descendant of another user, or a system without /proc.
     return undefined
@@ -52,16 +53,4 @@ function socketsOf(pid: number): string[] {
     const target = unlessGone(() => readlinkSync(`/proc/${pid}/fd/${name}`)) ?? ''
     return /^socket:\[(\d+)\]$/.exec(target)?.[1] ?? []
   })
-}
-
-function descendantsOf(pid: number): number[] {
-  const children = Map.groupBy(processTable() ?? [], ({ parent }) => parent)
-  const found: number[] = []
-  const open = [pid]
-  for (let next = open.pop(); next !== undefined; next = open.pop()) {
-    const those = (children.get(next) ?? []).map((child) => child.pid)
-    found.push(...those)
-    open.push(...those)
-  }
-  return found
 }

@@ -41,10 +41,10 @@ export class Refusals {
    * Answers 503 and closes the connection once the client has read the response. If too many refused connections are
    * open, the oldest one is closed: it has its response.
    *
-   * @param undecided the connection has not sent its first bytes: a peer that speaks frames gets no response, since
-   *   HTTP would tell it that it has dialled a server of another kind
+   * @param onFrames the connection has not sent its first bytes, and may speak frames: then it gets no response, since
+   *   HTTP would tell it that it has dialled a server of another kind, and this takes it over with what was read
    */
-  refuse(socket: Socket, undecided: boolean = false): void {
+  refuse(socket: Socket, onFrames?: (first: Buffer) => void): void {
     // First, so that there is a free descriptor at any time.
     if (this.#open.size >= this.#most) {
       const [oldest] = this.#open
@@ -65,7 +65,7 @@ export class Refusals {
     const refusal: Refusal = new Refusal(socket, this.#clock, answer, () => this.#open.delete(refusal))
     if (this.#onRefused) tellRefused(socket, requestId, this.#onRefused)
     this.#open.add(refusal)
-    if (undecided) socket.once('data', (first) => refusal.decide(first))
+    if (onFrames) refusal.decideBy(onFrames)
     else refusal.answer()
     // Read and discard the request: with unread bytes the system resets the connection, and the client may lose the
     // response (RFC 9112 §9.6).
@@ -101,13 +101,22 @@ class Refusal {
     this.#answer = answer
     this.#onClose = onClose
     this.#timer = clock.after(LINGER, () => this.close())
-    socket.once('close', () => this.#closed())
-    socket.once('end', () => this.close())
+    socket.once('close', this.#closed)
+    socket.once('end', this.#ended)
   }
 
-  decide(first: Buffer): void {
-    if (sniff(first) === 'frames') this.#destroy()
-    else this.answer()
+  /** Waits for the first bytes: frames are `onFrames`'s, everything else is answered. */
+  decideBy(onFrames: (first: Buffer) => void): void {
+    this.#socket.once('data', (first: Buffer) => {
+      if (this.#answered || sniff(first) !== 'frames') {
+        this.answer()
+        return
+      }
+      this.#socket.off('close', this.#closed)
+      this.#socket.off('end', this.#ended)
+      this.#closed()
+      onFrames(first)
+    })
   }
 
   answer(): void {
@@ -127,7 +136,9 @@ class Refusal {
     this.#closed()
   }
 
-  #closed(): void {
+  readonly #ended = (): void => this.close()
+
+  readonly #closed = (): void => {
     this.#timer.cancel()
     this.#onClose()
   }

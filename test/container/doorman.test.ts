@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { mkdtempSync, rmSync } from 'node:fs'
-import { connect, type Socket } from 'node:net'
+import { connect, Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, it } from 'node:test'
@@ -78,6 +78,19 @@ async function knock(bytes?: string): Promise<Socket> {
 }
 
 describe('Doorman', () => {
+  it('takes a connection whose first bytes were read already', () => {
+    const socket = new Socket()
+    doorman.receive(socket, true, Buffer.of(0xc1, 7))
+    assert.deepEqual([served[0]!.wire, served[0]!.first, doorman.waiting], ['frames', '\xc1\x07', 0])
+    assert.equal(socket.listenerCount('data'), 0)
+  })
+
+  it('drops a connection that its client has reset, and names nobody in the log', () => {
+    const socket = new Socket()
+    doorman.receive(socket, false)
+    assert.deepEqual([socket.destroyed, doorman.waiting, log.messages()], [true, 0, []])
+  })
+
   it('hands a connection over with the bytes that it read', async () => {
     const client = await knock('GET / HTTP/1.1\r\n\r\n')
     await until(() => served.length === 1)

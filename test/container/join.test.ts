@@ -19,7 +19,7 @@ class FakeSocket extends EventEmitter {
   }
 
   refuse(): void {
-    this.emit('error', new Error('connect ECONNREFUSED'))
+    this.emit('error', Object.assign(new Error('connect ECONNREFUSED'), { code: 'ECONNREFUSED' }))
     this.destroy()
   }
 }
@@ -311,6 +311,25 @@ describe('Joiner', () => {
       assert.ok(Math.abs(waits[index]! - most) <= 10, `${waits}`)
     }
     assert.deepEqual(world.log.messages('warn'), ['a proxy cannot be joined; trying on'])
+    world.connect()
+    assert.deepEqual(world.log.messages('info'), ['a proxy is joined'])
+  })
+
+  it('logs each change of the reason: another service may listen where the proxy was', async () => {
+    const world = new World()
+    await world.start('10.0.0.2')
+    world.dials.at(-1)!.socket.refuse()
+    for (const code of ['HPE_INVALID', 'HPE_INVALID', 'UNAUTHENTICATED']) {
+      await world.redial()
+      world.dials.at(-1)!.socket.emit('connect')
+      world.links.at(-1)!.link.close(Object.assign(new Error(code), { code }))
+    }
+    const warned = world.log.lines.filter(({ level }) => level === 'warn')
+    assert.deepEqual(
+      warned.map(({ fields }) => fields['reason']),
+      ['refused', 'protocol', 'token'],
+    )
+    await world.redial()
     world.connect()
     assert.deepEqual(world.log.messages('info'), ['a proxy is joined'])
   })

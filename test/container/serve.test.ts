@@ -115,6 +115,28 @@ describe('a container', () => {
     assert.deepEqual(await clients.statuses(), ['200', '200', ...Array(58).fill('503')])
   })
 
+  it('is linked although clients and silent connections have taken all the room there is', async () => {
+    const holding = new Holding()
+    // Time stands still: no connection becomes idle, so that none is closed to make room.
+    await using serving = await Serving.start(holding.application, ['--max-connections', '2'], {
+      clock: new FakeClock(),
+    })
+    const clients = [await serving.http(), await serving.http()]
+    const responses = clients.map((client) => client.fetch({ target: '/held' }))
+    await until(() => holding.waiting.length === 2)
+    // As many as may be undecided above the limit, and one more.
+    for (let count = 0; count < 3; count++) await serving.socket()
+    const proxy = await serving.proxy()
+    const call = proxy.call('/over-the-link')
+    await until(() => holding.waiting.length === 3)
+    for (const held of [...holding.waiting]) held.answer()
+    await call
+    assert.deepEqual(
+      (await Promise.all(responses)).map(({ status }) => status),
+      [200, 200],
+    )
+  })
+
   it('that cannot listen on one address listens on none', async () => {
     const unix = join(directory, 'none')
     await using other = await Serving.start(path)

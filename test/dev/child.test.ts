@@ -1,7 +1,10 @@
+/** The application's process of `gantry up --dev`: what it says on its channel, and its end with all that it started. */
+
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { DevChild } from '../../dev/child.ts'
 import type { ImportsMessage } from '../../dev/messages.ts'
+import { processTable } from '../../protocol/process-table.ts'
 
 function started(code: string): { child: DevChild; imports: ImportsMessage[] } {
   const imports: ImportsMessage[] = []
@@ -34,4 +37,32 @@ test('the failure that a child reports last is known when its exit is', async ()
     process.send({ gantry: 'failed', failure: { name: 'Error', message: 'cannot be loaded' } }, () => process.exit(1))`)
   assert.deepEqual(await child.exited, { code: 1, signal: null })
   assert.equal(child.failure?.message, 'cannot be loaded')
+})
+
+test('has ended once a process that it left running and that ignores SIGTERM is killed', async () => {
+  // It tells the process id once the trap is set.
+  const { child } = started(`
+    const { spawn } = require('node:child_process')
+    const rest = spawn('sh', ['-c', 'trap "" TERM; echo set; while :; do sleep 0.05; done'])
+    rest.stdout.once('data', () => {
+      const file = String(rest.pid)
+      process.send({ gantry: 'imports', imported: [{ file, signature: '' }], missing: [] }, () => process.exit(3))
+    })`)
+  assert.deepEqual(await child.exited, { code: 3, signal: null })
+  assert.equal(child.files.size, 1)
+  const left = processTable()?.filter(({ pid, isZombie }) => child.files.has(String(pid)) && !isZombie)
+  assert.deepEqual(left ?? [], [])
+})
+
+test('is not disturbed by what the application sends on the channel', async () => {
+  const { child } = started(`
+    for (const imported of [undefined, 7, 'ready', [null], [{}], [{ file: 1 }]]) process.send({ gantry: 'imports', imported, missing: [] })
+    for (const failure of [undefined, null, 'text', {}, { name: 1 }]) process.send({ gantry: 'failed', failure })
+    process.send({ gantry: 'ready' })
+    process.send({ gantry: 'ready', addresses: [{ kind: 'unix', path: '/app.sock' }] })
+    process.send(null, () => process.disconnect())`)
+  assert.deepEqual(await child.ready, [{ kind: 'unix', path: '/app.sock' }])
+  await child.exited
+  assert.deepEqual([...child.files], [])
+  assert.equal(child.failure, undefined)
 })

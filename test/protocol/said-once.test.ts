@@ -16,10 +16,18 @@ describe('what is said once', () => {
       [said.say('a', 'x'), said.say('a', 'x'), said.say('a', 'y'), said.say('b', 'x')],
       [true, false, true, true],
     )
-    const more = Array.from({ length: 20 }, (_, at) => said.say('a', `more ${at}`))
+    const more = Array.from({ length: 20 }, (_, at) => said.say('a', `more ${'x'.repeat(at)}`))
     assert.equal(more.filter(Boolean).length, 6)
     said.forget('a')
     assert.deepEqual([said.say('a', 'x'), said.say('a', 'y'), said.say('b', 'x')], [true, true, false])
+  })
+
+  it('is said once for details that differ in their numbers alone', () => {
+    const said = new SaidOnce()
+    assert.deepEqual(
+      [said.say('a', 'not done after 5250 ms'), said.say('a', 'not done after 12 ms'), said.say('a', 'not done')],
+      [true, false, true],
+    )
   })
 
   it('is forgotten, oldest first, when there is too much of it', () => {

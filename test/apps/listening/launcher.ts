@@ -1,13 +1,28 @@
 /**
- * Forks the process that listens, as development servers do, and stays as long as it runs. The first argument is `handles` for one that handles
- * SIGTERM; the whole of them reaches the child (forked.ts).
+ * Forks the process that listens, as development servers do, and stays as long as it runs. The first argument is a
+ * mode: `handles` SIGTERM; `respawns` a child that has ended; `shell` puts a shell between that does not pass signals
+ * on. All arguments reach the child (forked.ts).
  */
 
-import { fork } from 'node:child_process'
+import { type ChildProcess, fork, spawn } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 
 const [mode] = process.argv.slice(2)
-const child = fork(fileURLToPath(new URL('./forked.ts', import.meta.url)), process.argv.slice(2))
+const file = fileURLToPath(new URL('./forked.ts', import.meta.url))
+
+function start(): ChildProcess {
+  if (mode !== 'shell') return fork(file, process.argv.slice(2))
+  const command = [process.execPath, file, ...process.argv.slice(2)].map((word) => `'${word}'`).join(' ')
+  // What follows keeps the shell from running the command in its own place.
+  return spawn(`${command}; echo over`, { shell: true, stdio: 'inherit' })
+}
+
+const child = start()
+
+function respawn(): void {
+  start().once('exit', respawn)
+}
+if (mode === 'respawns') child.once('exit', respawn)
 
 if (mode === 'handles') {
   process.on('SIGTERM', () => {

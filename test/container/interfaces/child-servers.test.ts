@@ -66,7 +66,6 @@ class World {
     pid: 1,
     exitCode: null,
     signalCode: null,
-    kill: (signal: string) => this.kills.push(signal),
   }) as unknown as ChildProcess
   readonly kills: string[] = []
   readonly servers: ChildServers
@@ -82,6 +81,11 @@ class World {
         return this.isOpen ? URL_OF_CHILD : undefined
       },
       listening: () => this.ports,
+      processes: {
+        table: () => undefined,
+        kill: (_pid, signal) => this.kills.push(signal),
+        self: new EventEmitter(),
+      },
     })
     this.servers.found.catch(({ url }: { url: string }) => {
       this.found = url
@@ -98,9 +102,9 @@ class World {
     channel('child_process').publish({ process: this.child })
   }
 
-  exit(): void {
-    Object.assign(this.child, { exitCode: 0 })
-    this.child.emit('exit', 0, null)
+  exit(code: number = 0): void {
+    Object.assign(this.child, { exitCode: code })
+    this.child.emit('exit', code, null)
   }
 
   async pass(milliseconds: number): Promise<void> {
@@ -206,6 +210,18 @@ describe('an application that forks', () => {
       assert.ok(message?.endsWith(world.servers.advice))
     }, UNSET))
 
+  it('has a failure of its child in the message that nothing listens', () =>
+    within(async (world) => {
+      await world.start()
+      assert.equal(world.servers.advice, '')
+      world.fork()
+      world.exit()
+      assert.equal(world.servers.advice, '')
+      world.fork()
+      world.exit(3)
+      assert.equal(world.servers.advice, '; its child process 1 ended with exit code 3 before it listened')
+    }))
+
   it('is tried more and more rarely', () =>
     within(async (world) => {
       await world.start()
@@ -227,6 +243,7 @@ describe('an application that forks', () => {
     await world.pass(2_000)
     assert.deepEqual(world.kills, ['SIGTERM', 'SIGKILL'])
     world.exit()
+    await world.pass(50)
     await ended
   })
 })

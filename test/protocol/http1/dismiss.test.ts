@@ -236,11 +236,13 @@ describe('a refusal', () => {
     const refusals = new Refusals(clock, most)
     let mostOpen = 0
     const sockets = Array.from({ length: count }, () => new Recorded())
+    const taken: [at: number, first: Buffer][] = []
     for (const [index, socket] of sockets.entries()) {
-      refusals.refuse(socket as unknown as Socket, undecided)
+      const onFrames = (first: Buffer): unknown => taken.push([index, first])
+      refusals.refuse(socket as unknown as Socket, undecided ? onFrames : undefined)
       mostOpen = Math.max(mostOpen, sockets.slice(0, index + 1).filter(({ destroyed }) => !destroyed).length)
     }
-    return { clock, refusals, sockets, mostOpen }
+    return { clock, refusals, sockets, mostOpen, taken }
   }
   const ANSWER = 'HTTP/1.1 503 Service Unavailable'
 
@@ -257,16 +259,20 @@ describe('a refusal', () => {
     })
   }
 
-  it('of a connection without bytes waits for them: a peer that speaks frames gets no response', async () => {
-    const { sockets } = recording(3, 3, true)
+  it('of a connection without bytes waits for them: a peer that speaks frames gets no response, and is no client', async () => {
+    const { clock, refusals, sockets, taken } = recording(3, 3, true)
     const [http, frames, uwsgi] = sockets as [Recorded, Recorded, Recorded]
     http.push('GET / HTTP/1.1\r\n')
     frames.push(Buffer.of(0xc1, 1, 2))
     uwsgi.push(Buffer.of(0, 1, 2))
-    await until(() => sockets.every(({ done }) => done.length > 0))
+    await until(() => http.done.length > 0 && uwsgi.done.length > 0 && taken.length > 0)
+    assert.deepEqual(taken, [[1, Buffer.of(0xc1, 1, 2)]])
+    clock.advance(1_000)
+    refusals.abort()
     assert.deepEqual(
       sockets.map(({ done }) => done),
-      [[ANSWER], ['closed'], [ANSWER]],
+      [[ANSWER, 'closed'], [], [ANSWER, 'closed']],
     )
+    assert.equal(clock.pending, 0)
   })
 })
