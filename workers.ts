@@ -85,8 +85,10 @@ async function supervise({ values, given }: Parsed, entry: string, { log }: Serv
   await Promise.all(workers.slice(1).map(start))
   return {
     addresses,
-    drain: async () => {
-      await Promise.all(workers.map((worker) => worker.stop(values.drainTimeout + STOP_GRACE_MILLISECONDS)))
+    drain: async ({ hurry } = {}) => {
+      const isHurried = hurry?.aborted ?? false
+      const time = (isHurried ? 0 : values.drainDelay) + values.drainTimeout + STOP_GRACE_MILLISECONDS
+      await Promise.all(workers.map((worker) => worker.stop(time, 'SIGTERM', isHurried)))
     },
   }
 }

@@ -5,6 +5,7 @@
 
 import type { HttpAddress } from '../protocol/address.ts'
 import { type Clock, systemClock } from '../protocol/clock.ts'
+import type { DrainOptions } from '../protocol/drain.ts'
 import type { Logger } from '../protocol/log.ts'
 import type { ChildListensError, ChildServers } from './interfaces/child-servers.ts'
 import { type Duty, type HeldExit, idle } from './interfaces/held-exit.ts'
@@ -38,7 +39,9 @@ export class ChildApplication {
    * Resolves when the application has ended. A handler of SIGTERM in the module ends the child processes as it wants; without one they get
    * SIGTERM too, as a service manager would send it to every process of the service.
    */
-  drain(): Promise<void> {
+  drain({ onDraining }: DrainOptions = {}): Promise<void> {
+    // Nothing is accepted here: the application gets its signal at once.
+    onDraining?.()
     this.#draining ??= this.#drain()
     return this.#draining
   }

@@ -11,6 +11,7 @@ import { fileURLToPath } from 'node:url'
 import { STOP_GRACE_MILLISECONDS } from '../duty.ts'
 import type { Address, UnixAddress } from '../protocol/address.ts'
 import { systemClock } from '../protocol/clock.ts'
+import type { DrainOptions } from '../protocol/drain.ts'
 import { EXTENSIONS, parseSpecifier } from '../protocol/load-module.ts'
 import { environmentName, type ParsedOptions, parseOptions } from '../protocol/options.ts'
 import { TrustedPeers } from '../protocol/peers.ts'
@@ -68,7 +69,7 @@ export async function upDev(parsed: Parsed, terminal: Terminal): Promise<void> {
   const format = style.pretty ? { format: prettyLog() } : {}
   await run(
     'dev',
-    { logLevel: style.logLevel, accessLog, drainTimeout, ...format },
+    { logLevel: style.logLevel, accessLog, drainTimeout, drainDelay: values.drainDelay, ...format },
     (environment) => new Development(parsed, style, environment, terminal).start(),
     warnings,
   )
@@ -155,14 +156,14 @@ class Development {
     }
     for (const file of this.#always) this.#watcher.add(file, signatureNow(file))
     this.#reloader.start()
-    return { addresses: proxy.addresses, drain: () => this.#drain(proxy) }
+    return { addresses: proxy.addresses, drain: (options) => this.#drain(proxy, options) }
   }
 
-  async #drain(proxy: RunningProxy): Promise<void> {
+  async #drain(proxy: RunningProxy, options: DrainOptions | undefined): Promise<void> {
     // Before the proxy: browsers that wait for news would keep it.
     this.#scene.close()
     await this.#watcher.close()
-    await proxy.drain()
+    await proxy.drain(options)
     await this.#reloader.stop(END_MILLISECONDS)
   }
 

@@ -17,6 +17,7 @@ import { pairs } from './input.ts'
 export interface ContextControl {
   readonly aborted: AbortError | undefined
   readonly draining: boolean
+  readonly leaving?: boolean
   /** Once it is over. */
   outcome?(): Outcome | undefined
   inform(status: string, headers: Headers): void
@@ -80,6 +81,10 @@ export class Context implements RequestContext {
 
   get draining(): boolean {
     return this.#control?.draining ?? false
+  }
+
+  get leaving(): boolean {
+    return this.#control?.leaving ?? this.draining
   }
 
   earlyHints(headers: Headers): void {

@@ -60,6 +60,10 @@ export class DerivedContext extends Context {
     return this.#parent.draining
   }
 
+  override get leaving(): boolean {
+    return this.#parent.leaving ?? this.#parent.draining
+  }
+
   override earlyHints(headers: Headers): void {
     if (!this.#cut) this.#parent.earlyHints(headers)
   }

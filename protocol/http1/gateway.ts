@@ -12,6 +12,7 @@ import type { Clock, Deadlines } from '../clock.ts'
 import { type ConnectionFacts, environFromHttp } from '../environ.ts'
 import { type AbortCode, AbortError, RemoteProtocolError } from '../errors.ts'
 import { Exchange, type ExchangeHost } from '../exchange.ts'
+import { closeIdle, type Idle } from '../idle-close.ts'
 import { RequestInput } from '../input.ts'
 import type { Logger } from '../log.ts'
 import { type Beginning, Turn } from '../turn.ts'
@@ -25,13 +26,19 @@ import { chunkHead } from './writer.ts'
 
 /** One client's connection. */
 export interface Http1Connection {
-  /** No request after the current one: its response says `Connection: close`; an idle connection closes now. */
-  drain(): void
+  /**
+   * The last request of this connection is running, or arrives within `grace` milliseconds while the connection is idle.
+   * Without a grace (default) an idle connection closes now.
+   */
+  drain(grace?: number): void
   /** Closes a WebSocket with code 1001. False if there is none left to close: then `abort` ends the connection. */
   goAway(): boolean
   /** Ends the connection at once; a running exchange is aborted with `error`. */
   abort(error: AbortError): void
-  /** Whether no request can follow: the last response has begun, or the connection is upgraded or closing. */
+  /**
+   * Whether no request is expected to follow: the last response has begun, or one that is still sent after the grace, or
+   * the connection is upgraded or closing.
+   */
   readonly last: boolean
   /** Whether no request is running or half-read. */
   readonly idle: boolean
@@ -69,7 +76,7 @@ const BURST = 32
 /** What a piece of a body costs beside its bytes, about: a flood of one-byte segments must not fill memory uncounted. */
 const PIECE_COST = 256
 
-class Connection implements Http1Connection, StreamOwner, TransportOwner, ExchangeHost, Beginning {
+class Connection implements Http1Connection, StreamOwner, TransportOwner, ExchangeHost, Beginning, Idle {
   readonly clock: Clock
   readonly deadlines: Deadlines
   readonly log: Logger
@@ -90,6 +97,8 @@ class Connection implements Http1Connection, StreamOwner, TransportOwner, Exchan
   #pieces = 0
   /** A head has been read, and waits for those of others. */
   #held = false
+  /** Once the server drains: when the grace for late requests ends, on the clock's `now()`. */
+  #graceEnd: number | undefined
   /** In `#process`: what ends a response there goes on by itself. */
   #processing = false
 
@@ -124,8 +133,16 @@ class Connection implements Http1Connection, StreamOwner, TransportOwner, Exchan
     return this.#options.host.draining
   }
 
+  get leaving(): boolean {
+    const { leaving, draining } = this.#options.host
+    return leaving ?? draining
+  }
+
   get last(): boolean {
-    return !this.#transport.open || (this.#http.response !== 'due' && this.#http.after() === 'close')
+    if (!this.#transport.open) return true
+    if (this.#http.response === 'due') return false
+    // A long response (an event stream) must not keep the application from its signal for longer than the grace.
+    return this.#http.after() === 'close' || this.clock.now() >= (this.#graceEnd ?? NEVER)
   }
 
   get idle(): boolean {
@@ -153,9 +170,20 @@ class Connection implements Http1Connection, StreamOwner, TransportOwner, Exchan
     return true
   }
 
-  drain(): void {
+  drain(grace: number = 0): void {
     this.#transport.arrive()
-    this.#http.close()
+    this.#graceEnd = this.clock.now() + grace
+    this.#transport.waits.grace = grace
+    // With a grace, a response whose head did not announce the close is followed by it.
+    if (grace === 0) this.#http.close()
+    if (!this.idle) return
+    if (grace === 0) this.#closeSoon()
+    else this.#transport.waits.anew('late-request')
+  }
+
+  closeIfIdle(): void {
+    if (!this.#transport.open) return
+    this.#transport.arrive()
     if (this.idle) this.#closeSoon()
   }
 
@@ -209,8 +237,12 @@ class Connection implements Http1Connection, StreamOwner, TransportOwner, Exchan
   waitedTooLong(wait: Wait): void {
     switch (wait) {
       case 'head':
-        if (this.#http.parser.between) this.#closeSoon()
+        if (this.#http.parser.between) closeIdle(this)
         else this.#refuse(new RemoteProtocolError('HEAD_TIMEOUT', 'the request head took too long', 408))
+        break
+      case 'next-request':
+      case 'late-request':
+        closeIdle(this)
         break
       case 'body':
         this.#refuse(new RemoteProtocolError('BODY_TIMEOUT', 'the request body took too long', 408))
@@ -308,7 +340,7 @@ class Connection implements Http1Connection, StreamOwner, TransportOwner, Exchan
   #begin(): void {
     const http = this.#http
     const head = http.head
-    if (this.draining) http.close()
+    if (this.leaving) http.close()
     this.#transport.waits.for('nothing')
     const { admit, retryAfter, facts, requestId } = this.#options
     let environ: Environ
@@ -391,8 +423,14 @@ class Connection implements Http1Connection, StreamOwner, TransportOwner, Exchan
         break
       default:
         this.#transport.readOn(http.parser.buffered, this.#headAhead)
-        waits.for(this.#requests > 0 && http.parser.between ? 'next-request' : 'head')
+        waits.for(this.#idleWait)
     }
+  }
+
+  get #idleWait(): Wait {
+    if (!this.#http.parser.between) return 'head'
+    if (this.#graceEnd !== undefined) return 'late-request'
+    return this.#requests > 0 ? 'next-request' : 'head'
   }
 
   /** What of the body waits for the application, with what it costs to keep it. */
@@ -410,7 +448,7 @@ class Connection implements Http1Connection, StreamOwner, TransportOwner, Exchan
   }
 
   respond(status: string, headers: Headers, length: number, chunk: Uint8Array | undefined, end: boolean): boolean {
-    if (this.draining) this.#http.close()
+    if (this.leaving) this.#http.close()
     this.#transport.output.text(this.#http.respond(status, headers, length, end))
     if (chunk) return this.send(chunk, end)
     return this.#sent(end)

@@ -400,14 +400,14 @@ suite('a proxy that drains', () => {
         })()
       }).listen({ path })
       const clock = new FakeClock()
-      const served = await Served.start(['--upstream', `unix:${path}`], { clock })
+      const served = await Served.start(['--upstream', `unix:${path}`, '--keep-alive-grace', '0s'], { clock })
       const [begun, late] = [await served.client(), await served.client()]
       const first = begun.request({ target: '/' })
       await first.has(6)
       const second = late.request({ target: '/wait' })
       await until(() => waiting)
       let last = 0
-      const drained = served.proxy.drain(() => last++)
+      const drained = served.proxy.drain({ onLast: () => last++ })
       const pass = async (): Promise<void> => {
         for (let turns = 0; turns < 20; turns++) {
           clock.advance(10)
