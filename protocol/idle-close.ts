@@ -21,23 +21,24 @@ let scheduled = false
 /** Calls `one.closeIfIdle()` once the sockets were read again. */
 export function closeIdle(one: Idle): void {
   waiting.add(one)
-  schedule()
-}
-
-function schedule(): void {
   if (scheduled) return
   scheduled = true
-  // Runs after the event loop's poll phase.
+  // What is left of the present round of the event loop may read no socket.
+  setImmediate(nextRound)
+}
+
+/** Calls `closeSome` after the poll phase of the next round. */
+function nextRound(): void {
   setImmediate(closeSome)
 }
 
 function closeSome(): void {
-  scheduled = false
   let count = 0
   for (const one of waiting) {
     if (++count > BATCH) break
     waiting.delete(one)
     one.closeIfIdle()
   }
-  if (waiting.size > 0) schedule()
+  scheduled = waiting.size > 0
+  if (scheduled) nextRound()
 }

@@ -93,6 +93,8 @@ class Connection implements Http1Connection, StreamOwner, TransportOwner, Exchan
   /** The current exchange's, from its request's head to the next request. */
   #stream: Stream | undefined
   #requests = 0
+  /** As many requests had begun when the time of the idle connection was over. */
+  #idleSince = 0
   /** Pieces of the current body since all of it was read last. */
   #pieces = 0
   /** A head has been read, and waits for those of others. */
@@ -181,10 +183,16 @@ class Connection implements Http1Connection, StreamOwner, TransportOwner, Exchan
     else this.#transport.waits.anew('late-request')
   }
 
+  #closeIfStillIdle(): void {
+    this.#idleSince = this.#requests
+    closeIdle(this)
+  }
+
   closeIfIdle(): void {
     if (!this.#transport.open) return
     this.#transport.arrive()
-    if (this.idle) this.#closeSoon()
+    // A request that arrived may have been answered by now: the client may send another one.
+    if (this.idle && this.#requests === this.#idleSince) this.#closeSoon()
   }
 
   goAway(): boolean {
@@ -237,12 +245,12 @@ class Connection implements Http1Connection, StreamOwner, TransportOwner, Exchan
   waitedTooLong(wait: Wait): void {
     switch (wait) {
       case 'head':
-        if (this.#http.parser.between) closeIdle(this)
+        if (this.#http.parser.between) this.#closeIfStillIdle()
         else this.#refuse(new RemoteProtocolError('HEAD_TIMEOUT', 'the request head took too long', 408))
         break
       case 'next-request':
       case 'late-request':
-        closeIdle(this)
+        this.#closeIfStillIdle()
         break
       case 'body':
         this.#refuse(new RemoteProtocolError('BODY_TIMEOUT', 'the request body took too long', 408))
