@@ -13,6 +13,8 @@ import { noNginx, startNginx } from '../support/nginx.ts'
 import { freePort, temporary } from '../support/sockets.ts'
 
 const STOPS = 12
+/** A balancer without health checks learns that a server leaves by its responses, which come at once. */
+const DELAY = ['--drain-delay', '500ms']
 const quiet = ['--access-log', 'off', '--log-level', 'error']
 
 /** What passes requests on to two servers, of which one is stopped at a time. */
@@ -27,6 +29,8 @@ interface Way {
   balancer: (ports: readonly number[]) => Promise<Balancer>
   /** The command line of a server. `container` is the port of a container that is not stopped. */
   server: (address: string, container: number) => string[]
+  /** Default: DELAY. */
+  options?: readonly string[]
 }
 
 function nginx(location: string): Way['balancer'] {
@@ -60,16 +64,17 @@ function gantry(scheme: 'http://' | 'tcp:'): Way['balancer'] {
 }
 
 const container: Way['server'] = (address) => ['container', FIXTURES, '--listen', address]
-const proxyOf: Way['server'] = (address, port) => [
-  'proxy',
-  '--listen',
-  address,
-  '--upstream',
-  `tcp:127.0.0.1:${port}`,
-]
+const proxyOf: Way['server'] = (address, port) => ['proxy', '--listen', address, '--upstream', `tcp:127.0.0.1:${port}`]
 
 const ways: Way[] = [
   { title: 'containers behind nginx with keepalive', skip: noNginx, balancer: nginxKeepAlive, server: container },
+  {
+    title: 'containers without a delay behind nginx with keepalive',
+    skip: noNginx,
+    balancer: nginxKeepAlive,
+    server: container,
+    options: [],
+  },
   { title: 'containers behind nginx over uwsgi', skip: noNginx, balancer: nginxUwsgi, server: container },
   { title: 'proxies behind nginx with keepalive', skip: noNginx, balancer: nginxKeepAlive, server: proxyOf },
   {
@@ -93,8 +98,8 @@ async function stopped(way: Way, runs: Runs): Promise<Outcome[]> {
   }
   const behind = await start(container('127.0.0.1:0', 0))
   const ports = [await freePort(), await freePort()]
-  // nginx learns of a leaving server by its responses, which come at once, so that a short delay is enough.
-  const argv = ports.map((port) => [...way.server(`127.0.0.1:${port}`, behind.port), ...(process.env['NO_DELAY'] ? ['--keep-alive-grace','0s'] : ['--drain-delay', '500ms'])])
+  const { options = DELAY } = way
+  const argv = ports.map((port) => [...way.server(`127.0.0.1:${port}`, behind.port), ...options])
   let balancer: Balancer | undefined
   try {
     const servers = await Promise.all(argv.map(start))
