@@ -10,6 +10,7 @@ import { repositoryFile, TestChild } from '../support/child.ts'
 import { FIXTURES, type Gantry, startGantry } from '../support/gantry.ts'
 import { HttpClient } from '../support/http-client.ts'
 import { freePort } from '../support/sockets.ts'
+import { until } from '../support/until.ts'
 
 const NODE = [repositoryFile('test/apps/listening/databases.ts'), '--interface', 'node']
 const LISTEN = ['--listen', '127.0.0.1:0']
@@ -58,6 +59,91 @@ describe('after SIGTERM, during the drain delay', () => {
       assert.equal(child.stderr, '')
     }))
 })
+
+/** Ways to one server that stops. `behind` is the port of a container that does not. */
+const ways: Record<string, (behind: number) => string[]> = {
+  "a container's HTTP port": () => ['container', FIXTURES],
+  'a proxy over frames': (behind) => ['proxy', '--upstream', `tcp:127.0.0.1:${behind}`],
+  'a proxy over HTTP': (behind) => ['proxy', '--upstream', `http://127.0.0.1:${behind}`],
+  'a proxy of two workers': (behind) => ['proxy', '--workers', '2', '--upstream', `tcp:127.0.0.1:${behind}`],
+  'gantry up': () => ['up', FIXTURES],
+}
+
+/** Starts the server of a way, with a client that has an idle connection to it. */
+async function withIdle(
+  way: string,
+  options: readonly string[],
+  body: (child: TestChild, client: HttpClient, port: number) => Promise<void>,
+): Promise<void> {
+  await withServer(['container', FIXTURES, ...LISTEN, '--access-log', 'off'], async (behind) => {
+    const argv = [...ways[way]!(behind.port), ...LISTEN, ...options, '--access-log', 'off']
+    const child = new TestChild([repositoryFile('gantry.ts'), ...argv], { patience: 120_000 })
+    try {
+      const portOf = (): string | undefined =>
+        /is served at http:\/\/[^:]+:(\d+)/.exec(child.stderr)?.[1] ??
+        /127\.0\.0\.1:(\d+)/.exec(String(child.log.find(({ msg }) => msg === 'ready')?.['addresses']))?.[1]
+      await child.until(() => (argv[0] === 'up' ? /is served at/.test(child.stderr) : child.logged('ready')))
+      if (argv.includes('--workers')) {
+        await child.until(() => child.log.filter(({ msg }) => msg === 'a worker serves').length === 2)
+      }
+      const port = Number(portOf())
+      const client = await HttpClient.connect({ port, host: '127.0.0.1' })
+      assert.equal((await client.fetch({ target: '/hello' })).status, 200)
+      await body(child, client, port)
+      client.destroy()
+    } finally {
+      await child.end()
+    }
+  })
+}
+
+for (const way of Object.keys(ways)) {
+  describe(`${way}, after SIGTERM`, () => {
+    it('serves kept and new connections during the delay, and each response is the last', () =>
+      withIdle(way, ['--drain-delay', '10m'], async (child, client, port) => {
+        child.process.kill('SIGTERM')
+        await child.until(() => child.logged(LEAVING))
+        // Workers are told one after the other: asked until the one that has the connection knows.
+        const kept = await lastResponse(() => client, port)
+        assert.equal(kept, '200 close')
+        assert.equal(await lastResponse(() => undefined, port), '200 close')
+        assert.deepEqual(await child.insist('SIGTERM'), { code: 143, signal: null })
+      }))
+
+    it('answers a late request on an idle connection after the listener has closed, and then ends', () =>
+      withIdle(way, ['--keep-alive-grace', '10m', '--drain-timeout', '1h'], async (child, client, port) => {
+        child.process.kill('SIGTERM')
+        await until(() => isRefused(port))
+        const late = await client.fetch({ method: 'POST', target: '/hello', body: 'late' })
+        assert.deepEqual([late.status, fields(late, 'connection')], [200, ['close']])
+        client.destroy()
+        assert.deepEqual(await child.exited, { code: 0, signal: null })
+      }))
+  })
+}
+
+/** Sends POSTs until a response is the last of its connection. @returns its status and Connection */
+async function lastResponse(first: () => HttpClient | undefined, port: number): Promise<string> {
+  let client = first()
+  for (;;) {
+    client ??= await HttpClient.connect({ port, host: '127.0.0.1' })
+    const answer = await client.fetch({ method: 'POST', target: '/hello', body: 'x' })
+    const said = `${answer.status} ${fields(answer, 'connection').join()}`
+    if (said === '200 ') continue
+    client.destroy()
+    return said
+  }
+}
+
+async function isRefused(port: number): Promise<boolean> {
+  try {
+    const client = await HttpClient.connect({ port, host: '127.0.0.1' })
+    client.destroy()
+    return false
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'ECONNREFUSED'
+  }
+}
 
 describe('the drain delay is skipped', () => {
   for (const signal of ['SIGINT', 'SIGHUP'] as const) {
