@@ -245,8 +245,9 @@ export async function run(
     drain(reason).catch(fail)
   }
   const finish = (signal: StopSignal): void => {
-    if (signal !== 'SIGTERM') hurry.abort()
-    else if (drainDelay > 0 && hasStarted && !hurry.signal.aborted) signals.hold()
+    // Before the start has ended no load balancer has sent anything.
+    if (signal !== 'SIGTERM' || !hasStarted) hurry.abort()
+    else if (drainDelay > 0 && !hurry.signal.aborted) signals.hold()
     stop(signal)
   }
   const quit = supervised ? () => {} : (code: number) => leave(code)

@@ -4,9 +4,12 @@
  */
 
 import assert from 'node:assert/strict'
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { describe, it } from 'node:test'
-import { fields } from '../support/client.ts'
 import { repositoryFile, TestChild } from '../support/child.ts'
+import { fields } from '../support/client.ts'
+import { withDirectory } from '../support/directory.ts'
 import { FIXTURES, type Gantry, startGantry } from '../support/gantry.ts'
 import { HttpClient } from '../support/http-client.ts'
 import { freePort } from '../support/sockets.ts'
@@ -162,6 +165,19 @@ describe('the drain delay is skipped', () => {
       })
     })
   }
+
+  it('at SIGTERM before the server has started', () =>
+    withDirectory(async (directory) => {
+      const middleware = join(directory, 'middleware.mjs')
+      // Once the handler has run, this module ends loading.
+      const waiting = `await new Promise((resolve) => process.once('SIGTERM', resolve).kill(process.pid, 'SIGTERM'))`
+      writeFileSync(middleware, `${waiting}\nexport const middleware = (application) => application\n`)
+      const argv = ['proxy', ...LISTEN, '--upstream', 'unix:/nowhere', '--middleware', middleware, ...LONG]
+      await withServer(argv, async ({ child }) => {
+        assert.deepEqual(await child.exited, { code: 0, signal: null })
+        assert.ok(!child.logged(LEAVING))
+      })
+    }))
 
   it('by all workers of a proxy whose supervisor gets SIGINT', () =>
     withServer(['proxy', ...LISTEN, '--upstream', 'unix:/nowhere', '--workers', '2', ...LONG], async ({ child }) => {
