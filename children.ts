@@ -2,7 +2,7 @@
 
 import type { ChildProcess } from 'node:child_process'
 import type { Address } from './protocol/address.ts'
-import { childMessageOf } from './run.ts'
+import { childMessageOf, type HurryMessage } from './run.ts'
 import type { Child, ChildExit } from './supervise.ts'
 
 /**
@@ -34,7 +34,11 @@ export function childOf(start: () => ChildProcess, onError: (error: Error) => vo
     // A stopped process (SIGSTOP, a debugger) handles no signal until it continues (systemd.kill(5) sends SIGCONT too).
     if (signal !== 'SIGKILL') child.kill('SIGCONT')
   }
-  return { ready: ready.promise, exited: exited.promise, last: last.promise, kill }
+  const hurry = (): void => {
+    const message: HurryMessage = { gantry: 'hurry' }
+    if (child.connected) child.send(message, () => {})
+  }
+  return { ready: ready.promise, exited: exited.promise, last: last.promise, kill, hurry }
 }
 
 /** What `supervise` receives for a child process that could not be started. */

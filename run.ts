@@ -10,6 +10,7 @@ import { combinedLine } from './middleware/combined-log.ts'
 import { type Address, isAddress, printAddress } from './protocol/address.ts'
 import { systemClock } from './protocol/clock.ts'
 import { watchDescriptors } from './protocol/descriptors.ts'
+import type { DrainOptions } from './protocol/drain.ts'
 import { jsonLines } from './protocol/json-lines.ts'
 import { type Logger, silent } from './protocol/log.ts'
 import { LogOutput } from './protocol/log-output.ts'
@@ -17,6 +18,7 @@ import { printableStack } from './protocol/printable.ts'
 import { guardStandardStreams, standardError, writeToStderr } from './protocol/stderr-log.ts'
 import { textOfThrown } from './protocol/thrown.ts'
 import { keepCode } from './quiet.ts'
+import { SignalHold } from './signal-hold.ts'
 import { onStopSignals, type StopSignal } from './signals.ts'
 import { onUncaught } from './uncaught.ts'
 
@@ -26,13 +28,8 @@ export interface Running {
   readonly addresses: readonly Address[]
   /** The process ends when its event loop is empty. Default: it stays until a signal. */
   readonly endsItself?: boolean
-  /**
-   * Stops accepting, finishes requests within the drain timeout, and resolves when all is closed.
-   *
-   * @param onLast called when no request can arrive any more: every request in progress has started its response
-   * @param signal the signal that asks for it, to be passed on to child processes. Default: SIGTERM
-   */
-  drain(onLast?: () => void, signal?: StopSignal): Promise<void>
+  /** Stops accepting after the drain delay, finishes requests within the drain timeout, and resolves when all is closed. */
+  drain(options?: DrainOptions): Promise<void>
 }
 
 export interface RunOptions {
@@ -43,6 +40,8 @@ export interface RunOptions {
    * own.
    */
   readonly drainTimeout: number
+  /** How long requests are still accepted after SIGTERM, ms. Default: 0. */
+  readonly drainDelay?: number
   /** Milliseconds after the drain timeout until the drain counts as hanging. Default: 6 s. */
   readonly drainGrace?: number
   /** Makes of a line of the log, JSON with its newline, what is written; '' leaves it out. Default: the line itself. */
@@ -81,6 +80,11 @@ interface LastMessage {
 }
 
 export type ChildMessage = ReadyMessage | LastMessage
+
+/** To a child: no load balancer has to be told of its stop. */
+export interface HurryMessage {
+  readonly gantry: 'hurry'
+}
 
 /** @returns undefined for a message of the application, which shares the channel and may send anything */
 export function childMessageOf(message: unknown): ChildMessage | undefined {
@@ -140,7 +144,7 @@ export function describeFailure(error: unknown): string {
 /**
  * Starts a server and stays until a signal, or the loss of a parent that holds an IPC channel, has drained it. The first
  * SIGTERM or SIGINT (or SIGHUP) drains and exits 0, or with the application's own exit code; a second exits at once
- * with 128 + its number. Exits 1 when the start fails, after an uncaught exception that no handler takes, or when a
+ * with 128 + its number. The drain delay is for SIGTERM alone, which service managers send: a terminal has no load balancer. Exits 1 when the start fails, after an uncaught exception that no handler takes, or when a
  * drain hangs.
  *
  * @param warnings Sentences for the log before anything else.
@@ -215,6 +219,9 @@ export async function run(
     if (process.connected) process.send?.(message, undefined, undefined, () => {})
   }
 
+  const { drainDelay = 0 } = options
+  /** Aborted when the stop is to give nobody notice. */
+  const hurry = new AbortController()
   let draining = false
   let hasStarted = false
   let duty: Duty | undefined
@@ -246,12 +253,17 @@ export async function run(
     }, START_GRACE_MILLISECONDS).unref()
     const running = await started.promise
     if (Number.isFinite(options.drainTimeout)) {
-      const deadline = options.drainTimeout + (options.drainGrace ?? DRAIN_GRACE_MILLISECONDS)
+      const deadline = drainDelay + options.drainTimeout + (options.drainGrace ?? DRAIN_GRACE_MILLISECONDS)
       const late = (): unknown => fail(new HangError(`the drain did not end within ${deadline} ms`))
       // The duty keeps the event loop alive: an application's shutdown code has ended when nothing else does.
       setTimeout(late, deadline).unref()
     }
-    await running?.drain(() => tell({ gantry: 'last' }), signal)
+    await running?.drain({
+      hurry: hurry.signal,
+      signal,
+      onDraining: () => signals.release(),
+      onLast: () => tell({ gantry: 'last' }),
+    })
     log.info({}, 'stopped')
     // With the code that the application set, if any: process.exit(3) in a handler of the signal, or process.exitCode.
     await exit()
@@ -261,21 +273,38 @@ export async function run(
     draining = true
     drain(reason, signal).catch(fail)
   }
+  const finish = (signal: StopSignal): void => {
+    // Before the start has ended no load balancer has sent anything.
+    if (signal !== 'SIGTERM' || !hasStarted) hurry.abort()
+    else if (drainDelay > 0 && !hurry.signal.aborted) signals.hold()
+    stop(signal, signal)
+  }
   const quit = supervised ? () => {} : (code: number) => leave(code)
-  onStopSignals(
-    process,
-    systemClock,
-    { finish: (signal) => stop(signal, signal), quit },
-    supervised ? ['SIGTERM'] : undefined,
-  )
-  if (process.connected) process.on('disconnect', () => stop('the parent process has gone'))
+  const signals = new SignalHold(process)
+  onStopSignals(signals, systemClock, { finish, quit }, supervised ? ['SIGTERM'] : undefined)
+  if (process.connected) {
+    process.on('disconnect', () => {
+      // With one of several workers a load balancer still has to be told; a pair of `up` loses its container too.
+      if (!supervised) hurry.abort()
+      stop('the parent process has gone')
+    })
+    if (drainDelay > 0) {
+      process.on('message', (message: HurryMessage | null) => {
+        if (message?.gantry === 'hurry') hurry.abort()
+      })
+    }
+  }
 
   try {
     const lifetime: Lifetime = {
       get stopping() {
         return draining
       },
-      stop: (reason) => stop(reason),
+      stop: (reason) => {
+        // The application ends itself: on plain Node its listener is closed by now.
+        hurry.abort()
+        stop(reason)
+      },
       get duty() {
         return (duty ??= holdDuty())
       },

@@ -21,6 +21,8 @@ export interface Child<Ready> {
   readonly exited: Promise<ChildExit>
   /** Of a child that reports it while it drains: resolves when no request can reach it any more. */
   readonly last?: Promise<void>
+  /** Tells a child before its stop that no load balancer has to be given notice. */
+  hurry?(): void
   kill(signal: StopSignal | 'SIGKILL'): void
 }
 
@@ -85,9 +87,10 @@ export class Supervised<Ready> {
    *
    * @param grace milliseconds until the child is killed; Infinity: never
    * @param signal what asks it: an application may have a handler for one of them alone
+   * @param hurry whether it gives load balancers no notice
    * @returns how the child ended; undefined if there was no child, or if even SIGKILL does not end it
    */
-  async stop(grace: number, signal: StopSignal = 'SIGTERM'): Promise<ChildExit | undefined> {
+  async stop(grace: number, signal: StopSignal = 'SIGTERM', hurry: boolean = false): Promise<ChildExit | undefined> {
     this.#stopping = true
     this.#timer?.cancel()
     const child = this.#child
@@ -99,6 +102,7 @@ export class Supervised<Ready> {
       child.kill('SIGKILL')
       timer = clock.after(KILL_MILLISECONDS, () => late.resolve(undefined))
     })
+    if (hurry) child.hurry?.()
     child.kill(signal)
     const exit = await Promise.race([child.exited, late.promise])
     timer.cancel()

@@ -54,9 +54,15 @@ export const upOptions: ContainerOwn & typeof ownOptions & ProxyOwn & typeof com
 
 export type UpOptions = OptionValues<typeof upOptions>
 
+/** The container's clients are all the proxy's, which gives load balancers notice before the container is stopped. */
+const proxyAlone: readonly string[] = ['drainDelay']
+
 /** What the child that has `own` options is to be given of a command line. */
 function share(own: OptionTable, given: ReadonlyMap<string, readonly string[]>): string[] {
-  const shares = (key: string): boolean => Object.hasOwn(own, key) || Object.hasOwn(commonOptions, key)
+  const shares = (key: string): boolean => {
+    if (proxyAlone.includes(key)) return own === proxyOwn
+    return Object.hasOwn(own, key) || Object.hasOwn(commonOptions, key)
+  }
   return argumentsOf([...given].filter(([key]) => key !== 'module' && key !== 'arguments' && shares(key)))
 }
 
@@ -103,7 +109,7 @@ export function childEnvironment(
     'GANTRY_SOCKET_MODE',
     'GANTRY_WORKERS',
     'GANTRY_HEALTH_LISTEN',
-    ...(role === 'container' ? ['GANTRY_MIDDLEWARE'] : []),
+    ...(role === 'container' ? ['GANTRY_MIDDLEWARE', 'GANTRY_DRAIN_DELAY'] : []),
   ]
   return Object.fromEntries(Object.entries(environment).filter(([name]) => !foreign.includes(name)))
 }

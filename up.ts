@@ -80,15 +80,17 @@ export async function up(parsed: ParsedOptions<typeof upOptions>, entry: string)
   let stopping = false
   const stop = async (signal: StopSignal): Promise<void> => {
     stopping = true
-    const end = systemClock.now() + values.drainTimeout
+    const hurry = signal !== 'SIGTERM'
+    const time = (hurry ? 0 : values.drainDelay) + values.drainTimeout
+    const end = systemClock.now() + time
     let ended: ReturnType<typeof container.stop> | undefined
-    // The container gets what is left of the drain timeout, and our own signal: its application may handle SIGINT alone.
+    // The container gets what is left of the time, and our own signal: its application may handle SIGINT alone.
     const stopContainer = (): ReturnType<typeof container.stop> =>
       (ended ??= container.stop(Math.max(0, end - systemClock.now()) + STOP_GRACE_MILLISECONDS, signal))
     // Once no request can arrive, the application gets its signal: it may want to close WebSockets and event streams
     // itself.
     void proxy.last.then(stopContainer)
-    await proxy.stop(values.drainTimeout + STOP_GRACE_MILLISECONDS)
+    await proxy.stop(time + STOP_GRACE_MILLISECONDS, 'SIGTERM', hurry)
     const exit = await stopContainer()
     // The application's own exit code, as with `node`.
     process.exit(exit?.code ?? 0)

@@ -7,6 +7,7 @@
  */
 
 import cluster from 'node:cluster'
+import type { ChildProcess } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { childOf, describeExit } from './children.ts'
 import { STOP_GRACE_MILLISECONDS } from './duty.ts'
@@ -49,6 +50,7 @@ async function supervise({ values, given }: Parsed, entry: string, { log }: Serv
   const id = randomBytes(6).toString('hex')
   // Round-robin would have each connection pass through here: fewer of them a second than one process takes by itself.
   cluster.schedulingPolicy = cluster.SCHED_NONE
+  const sockets: Set<ListeningSocket> = new Set()
   const workers = Array.from({ length: values.workers }, (_, worker) => {
     return new Supervised<readonly Address[]>({
       clock: systemClock,
@@ -56,7 +58,7 @@ async function supervise({ values, given }: Parsed, entry: string, { log }: Serv
       start: () => {
         cluster.setupPrimary({ exec: entry, args: ['proxy', ...argumentsOf(given), `--worker-of=${id}/${worker}`] })
         return childOf(
-          () => cluster.fork().process,
+          () => noting(cluster.fork().process, sockets),
           (err) => log.error({ worker, err }, 'a worker cannot be reached'),
         )
       },
@@ -85,8 +87,31 @@ async function supervise({ values, given }: Parsed, entry: string, { log }: Serv
   await Promise.all(workers.slice(1).map(start))
   return {
     addresses,
-    drain: async () => {
-      await Promise.all(workers.map((worker) => worker.stop(values.drainTimeout + STOP_GRACE_MILLISECONDS)))
+    drain: async ({ hurry } = {}) => {
+      // Else this process would close each socket last, and the system reset what it has accepted since the last worker
+      // stopped listening. A worker closes when nobody connects (protocol/listen.ts).
+      for (const socket of sockets) socket.close()
+      const isHurried = hurry?.aborted ?? false
+      const time = (isHurried ? 0 : values.drainDelay) + values.drainTimeout + STOP_GRACE_MILLISECONDS
+      await Promise.all(workers.map((worker) => worker.stop(time, 'SIGTERM', isHurried)))
     },
   }
+}
+
+/** A listening socket of which each worker has a copy. */
+interface ListeningSocket {
+  close(): void
+}
+
+/** Adds the sockets that cluster sends to `worker` to `sockets`: cluster itself closes them only after all workers have. */
+function noting(worker: ChildProcess, sockets: Set<ListeningSocket>): ChildProcess {
+  const send = worker.send.bind(worker) as (...given: unknown[]) => boolean
+  worker.send = ((...given: unknown[]) => {
+    const [, handle] = given
+    if (typeof (handle as Partial<ListeningSocket> | undefined)?.close === 'function') {
+      sockets.add(handle as ListeningSocket)
+    }
+    return send(...given)
+  }) as typeof worker.send
+  return worker
 }

@@ -5,6 +5,7 @@
 
 import type { HttpAddress } from '../protocol/address.ts'
 import { type Clock, systemClock } from '../protocol/clock.ts'
+import type { DrainOptions } from '../protocol/drain.ts'
 import type { Logger } from '../protocol/log.ts'
 import type { ChildListensError, ChildServers } from './interfaces/child-servers.ts'
 import { type Duty, type HeldExit, idle } from './interfaces/held-exit.ts'
@@ -38,7 +39,9 @@ export class ChildApplication {
    * Resolves when the application has ended. A handler of `signal` in the module ends the child processes as it wants. Without one they get
    * the same signal, as a terminal or a service manager would send it to every process.
    */
-  drain(_onLast?: () => void, signal: NodeJS.Signals = 'SIGTERM'): Promise<void> {
+  drain({ onDraining, signal = 'SIGTERM' }: DrainOptions = {}): Promise<void> {
+    // Nothing is accepted here: the application gets its signal at once.
+    onDraining?.()
     this.#draining ??= this.#drain(signal)
     return this.#draining
   }

@@ -8,6 +8,7 @@
 
 import type { Socket } from 'node:net'
 import type { Deadlines, Expirable } from '../protocol/clock.ts'
+import { closeIdle, type Idle } from '../protocol/idle-close.ts'
 import type { Logger } from '../protocol/log.ts'
 import { UNIX_PEER } from '../protocol/peers.ts'
 import { SaidOnce } from '../protocol/said-once.ts'
@@ -29,8 +30,6 @@ export interface DoormanOptions {
 
 /** How long a connection may take to say which protocol it speaks, ms. */
 export const UNDECIDED_TIMEOUT = 5_000
-/** For a connection's first bytes once the container drains, ms: longer than a web server on a busy host takes from connecting to sending. */
-const DRAIN_GRACE = 1_000
 
 export class Doorman {
   readonly #options: DoormanOptions
@@ -64,12 +63,12 @@ export class Doorman {
   }
 
   /**
-   * Those that have said nothing yet are given a moment: a web server in front connects and then sends, and a request that it sends
-   * into a connection closed meanwhile is one that it may not repeat. The others are decided about as ever.
+   * Those that have said nothing yet are given `grace` milliseconds: a web server in front connects and then sends, and a request
+   * that it sends into a connection closed meanwhile is one that it may not repeat. The others are decided about as ever.
    */
-  drain(): void {
+  drain(grace: number): void {
     const { clock } = this.#options.deadlines
-    for (const visitor of this.visitors) if (visitor.silent) visitor.deadline = clock.now() + DRAIN_GRACE
+    for (const visitor of this.visitors) if (visitor.silent) visitor.deadline = clock.now() + grace
   }
 
   abort(): void {
@@ -108,7 +107,7 @@ export class Doorman {
 }
 
 /** One connection until its protocol is known. */
-export class Visitor implements Expirable {
+export class Visitor implements Expirable, Idle {
   deadline: number
   place = -1
   /** For LimitedConnection: this connection is idle until its protocol is known. */
@@ -118,6 +117,7 @@ export class Visitor implements Expirable {
   readonly #peer: string
   readonly #deadlines: Deadlines
   #first: Buffer | undefined
+  #left = false
 
   constructor(doorman: Doorman, socket: Socket, peer: string, deadlines: Deadlines) {
     this.#doorman = doorman
@@ -137,6 +137,11 @@ export class Visitor implements Expirable {
   }
 
   expire(): void {
+    closeIdle(this)
+  }
+
+  closeIfIdle(): void {
+    if (this.#left) return
     this.#doorman.undecided(this.#peer, this.silent)
     this.close()
   }
@@ -156,6 +161,7 @@ export class Visitor implements Expirable {
 
   /** The socket is somebody else's from here on. */
   leave(): void {
+    this.#left = true
     this.#deadlines.delete(this)
     this.#socket.off('data', this.#onData)
     this.#socket.off('end', this.#onGone)

@@ -5,6 +5,7 @@
  */
 
 import type { Address } from '../protocol/address.ts'
+import type { DrainOptions } from '../protocol/drain.ts'
 import type { Logger } from '../protocol/log.ts'
 import type { ContainerLifetime, Tenant } from './interfaces/tenant.ts'
 
@@ -15,7 +16,7 @@ export interface Opened {
   /** Takes nothing new and finishes its requests. The application lives on. */
   pause(): Promise<void>
   /** The same, and then waits for the application's end. */
-  drain(): Promise<void>
+  drain(options?: DrainOptions): Promise<void>
   inspect(): string
 }
 
@@ -52,8 +53,8 @@ export class Reopening {
     return this.#now.start()
   }
 
-  drain(): Promise<void> {
-    this.#draining ??= this.#drain()
+  drain(options?: DrainOptions): Promise<void> {
+    this.#draining ??= this.#drain(options)
     return this.#draining
   }
 
@@ -61,9 +62,9 @@ export class Reopening {
     return this.#now.inspect()
   }
 
-  async #drain(): Promise<void> {
+  async #drain(options: DrainOptions | undefined): Promise<void> {
     await this.#opening
-    await this.#now.drain()
+    await this.#now.drain(options)
   }
 
   async #pause(): Promise<void> {

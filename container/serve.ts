@@ -11,12 +11,13 @@ import { compose } from '../middleware/compose.ts'
 import { requestIdFrom } from '../middleware/forwarded.ts'
 import { type Address, printAddress, type TcpAddress } from '../protocol/address.ts'
 import type { Application, Environ, Middleware } from '../protocol/application.ts'
-import { type Clock, Deadlines, systemClock, type Timer } from '../protocol/clock.ts'
+import { type Clock, Deadlines, systemClock } from '../protocol/clock.ts'
 import { frameSettings, http1Settings, livenessSettings, readToken } from '../protocol/common-options.ts'
 import { ConnectionLimit } from '../protocol/connection-limit.ts'
 import { warnOfOtherVersions } from '../protocol/copies.ts'
 import { fitsInReserve, mostConnections, refusalsThatFit } from '../protocol/descriptors.ts'
 import type { ProcessFacts } from '../protocol/environ.ts'
+import { Drain, type DrainOptions, type Skipped } from '../protocol/drain.ts'
 import { AbortError } from '../protocol/errors.ts'
 import type { Exchange, ExchangeHost } from '../protocol/exchange.ts'
 import { GOING_AWAY_GRACE } from '../protocol/going-away.ts'
@@ -68,10 +69,10 @@ export interface RunningContainer {
   /** The process ends when its event loop is empty. */
   readonly endsItself?: boolean
   /**
-   * Takes nothing new, finishes what runs within the drain timeout, and aborts what is left. Resolves when all is closed; the
-   * second call waits for the same.
+   * Gives load balancers notice for the drain delay, then takes nothing new, finishes what runs within the drain timeout,
+   * and aborts what is left. Resolves when all is closed; the second call waits for the same.
    */
-  drain(): Promise<void>
+  drain(options?: DrainOptions): Promise<void>
   inspect(): string
 }
 
@@ -159,10 +160,12 @@ class Container implements Opened {
   readonly #links: Links
   /** Requests from the port whose slots were given back when they were upgraded. */
   readonly #upgraded: WeakSet<Environ> = new WeakSet()
-  /** From the beginning of the drain. */
-  #emptying: Promise<void> | undefined
-  #draining: Promise<void> | undefined
-  #empty: (() => void) | undefined
+  readonly #drain: Drain
+  #stopped: Promise<void> | undefined
+  #drained: Promise<void> | undefined
+  #listening = true
+  /** Whether a client or a web server has connected: then the drain gives notice. Links are told by GOAWAY. */
+  #wasReached = false
 
   constructor(
     application: Application,
@@ -179,6 +182,8 @@ class Container implements Opened {
     this.#log = log
     this.#clock = clock
     this.#deadlines = new Deadlines(clock)
+    const { drainDelay: delay, keepAliveGrace: grace, drainTimeout: timeout } = options
+    this.#drain = new Drain(clock, { delay, grace, timeout, settle: SETTLE_GRACE })
     this.#slots = new Slots(options.slots)
     const most = mostConnections(options.maxConnections, DESCRIPTORS_EACH, log)
     this.#limit = new ConnectionLimit(most, { clock, log, what: '--max-connections' })
@@ -306,13 +311,13 @@ class Container implements Opened {
   /** One that joins can serve once a proxy has taken it; any other, as soon as it listens. */
   #readiness(): Readiness {
     const links = this.#links.ready
-    const draining = this.#emptying !== undefined
+    const { ready } = this.#drain.facts
     const reached = this.#joiners.length === 0 || links > 0
-    return { ready: reached && !draining, links, running: this.#slots.running, draining }
+    return { ready: reached && ready, links, running: this.#slots.running, draining: !ready }
   }
 
   inspect(): string {
-    return `<Container ${this.#slots.inspect()} ${this.#connections.size} connections>`
+    return `<Container ${this.#drain.state}, ${this.#slots.inspect()} ${this.#connections.size} connections>`
   }
 
   // ---- what comes in -----------------------------------------------------------------------------------------------
@@ -322,6 +327,7 @@ class Container implements Opened {
       this.#refusals.refuse(socket)
       return
     }
+    if (wire !== 'frames') this.#wasReached = true
     switch (wire) {
       case 'http': {
         const facts = peer === UNIX_PEER ? { remoteAddress: UNIX_PEER, remotePort: '' } : undefined
@@ -341,7 +347,7 @@ class Container implements Opened {
 
   #keep(connection: Http1Connection | UwsgiConnection): void {
     this.#connections.add(connection)
-    if (this.#emptying) connection.drain()
+    if (this.#drain.facts.draining) connection.drain(this.#drain.grace)
   }
 
   /** An upgraded request is a connection from then on, and gives its slot back (over links the gateway sees to it). */
@@ -366,7 +372,10 @@ class Container implements Opened {
       deadlines: this.#deadlines,
       log: this.#log,
       get draining() {
-        return container.#emptying !== undefined
+        return container.#drain.facts.draining
+      },
+      get leaving() {
+        return container.#drain.facts.lastResponses
       },
       settled: (exchange) => {
         settled(exchange)
@@ -378,29 +387,47 @@ class Container implements Opened {
   // ---- the end -----------------------------------------------------------------------------------------------------
 
   pause(): Promise<void> {
+    // The application has closed its server: on plain Node its listener and idle connections are closed by now.
+    return this.#end({ hurry: AbortSignal.abort() })
+  }
+
+  drain(options: DrainOptions = {}): Promise<void> {
+    if (this.#stopped) options.onDraining?.()
+    this.#drained ??= this.#end(options).then(() => this.#tenant.drained())
+    return this.#drained
+  }
+
+  #end(options: DrainOptions): Promise<void> {
     // Health is closed before waiting for the application's shutdown code, which ends when the event loop is empty.
-    this.#emptying ??= this.#drain().finally(() => this.#health?.close())
-    return this.#emptying
+    this.#stopped ??= this.#stop(options).finally(() => this.#health?.close())
+    return this.#stopped
   }
 
-  drain(): Promise<void> {
-    this.#draining ??= this.pause().then(() => this.#tenant.drained())
-    return this.#draining
-  }
-
-  async #drain(): Promise<void> {
-    const { drainTimeout } = this.#options
+  async #stop({ hurry, onDraining }: DrainOptions): Promise<void> {
+    // A link serves what it has accepted and refuses the rest, which the proxy sends elsewhere: proxies need no delay.
     // Send GOAWAY before the listeners close: a proxy whose connection is refused takes a silent link for dead, and the
     // application may block this event loop at any time.
     this.#links.drain()
-    // From here on the gateways see that it drains: `#emptying` is set when this first waits.
+    for (const joiner of this.#joiners) joiner.stop('the container stops')
+    const skipped: Skipped = this.#wasReached || this.#doorman.waiting > 0 ? 'nothing' : 'delay'
+    const notice = this.#drain.stop(skipped, hurry)
+    if (this.#drain.state === 'leaving') {
+      this.#log.info(
+        { milliseconds: this.#options.drainDelay },
+        'leaving: requests are served until --drain-delay ends',
+      )
+    }
+    await notice
+    onDraining?.()
     await new Promise<void>((resolve) => setImmediate(resolve))
     await Promise.all(this.#listeners.map((listener) => listener.close()))
-    for (const joiner of this.#joiners) joiner.stop('the container stops')
-    for (const connection of [...this.#connections]) connection.drain()
-    this.#doorman.drain()
+    this.#listening = false
+    for (const connection of [...this.#connections]) connection.drain(this.#drain.grace)
+    this.#doorman.drain(this.#drain.grace)
     this.#tenant.drainBegan()
-    if (await this.#emptied(drainTimeout)) {
+    this.#left()
+    await this.#drain.reached('aborting')
+    if (this.#drain.state === 'closed') {
       this.#log.info({}, 'drained')
       return
     }
@@ -416,9 +443,10 @@ class Container implements Opened {
     const error = new AbortError('DRAIN_TIMEOUT', 'the container had to stop')
     this.#abort(error)
     const again = this.#clock.after(GOING_AWAY_GRACE, () => this.#abort(error))
-    const settled = await this.#emptied(SETTLE_GRACE)
+    this.#left()
+    await this.#drain.reached('closed')
     again.cancel()
-    if (!settled) {
+    if (!this.#isEmpty) {
       this.#log.warn(
         { requests: this.#slots.running },
         'applications have not settled after their requests were aborted',
@@ -434,19 +462,6 @@ class Container implements Opened {
     this.#links.abort(error)
   }
 
-  /** Whether all has ended within `timeout` milliseconds. */
-  #emptied(timeout: number): Promise<boolean> {
-    if (this.#isEmpty) return Promise.resolve(true)
-    return new Promise((resolve) => {
-      let timer: Timer | undefined
-      this.#empty = () => {
-        timer?.cancel()
-        resolve(true)
-      }
-      if (Number.isFinite(timeout)) timer = this.#clock.after(timeout, () => resolve(false))
-    })
-  }
-
   /** WebSockets and the like, on the port and over links: they hold no slot, and keep a drain all the same. */
   get #upgradedStreams(): number {
     const direct = [...this.#connections].filter((connection) => 'upgraded' in connection && connection.upgraded)
@@ -460,7 +475,7 @@ class Container implements Opened {
   }
 
   #left(): void {
-    if (this.#empty && this.#isEmpty) this.#empty()
+    if (!this.#listening && this.#isEmpty) this.#drain.on('empty')
   }
 }
 

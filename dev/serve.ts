@@ -10,6 +10,7 @@ import { fileURLToPath } from 'node:url'
 import { STOP_GRACE_MILLISECONDS } from '../duty.ts'
 import type { Address, UnixAddress } from '../protocol/address.ts'
 import { systemClock } from '../protocol/clock.ts'
+import type { DrainOptions } from '../protocol/drain.ts'
 import { EXTENSIONS, parseSpecifier } from '../protocol/load-module.ts'
 import { environmentName, type ParsedOptions, parseOptions } from '../protocol/options.ts'
 import { TrustedPeers } from '../protocol/peers.ts'
@@ -17,7 +18,6 @@ import { privateDirectory, sweepPrivateDirectories } from '../protocol/private-d
 import { proxyOptions } from '../proxy/options.ts'
 import { type RunningProxy, serveProxy } from '../proxy/serve.ts'
 import { type Running, run, type ServeEnvironment } from '../run.ts'
-import type { StopSignal } from '../signals.ts'
 import type { ChildExit } from '../supervise.ts'
 import { childEnvironment, devContainerArguments, devProxyArguments, type upOptions } from '../up-options.ts'
 import { DevChild } from './child.ts'
@@ -69,7 +69,7 @@ export async function upDev(parsed: Parsed, terminal: Terminal): Promise<void> {
   const format = style.pretty ? { format: prettyLog() } : {}
   await run(
     'dev',
-    { logLevel: style.logLevel, accessLog, drainTimeout, ...format },
+    { logLevel: style.logLevel, accessLog, drainTimeout, drainDelay: values.drainDelay, ...format },
     (environment) => new Development(parsed, style, environment, terminal).start(),
     warnings,
   )
@@ -153,15 +153,15 @@ class Development {
     }
     for (const file of this.#always) this.#watcher.add(file, signatureNow(file))
     this.#reloader.start()
-    return { addresses: proxy.addresses, drain: (_, signal) => this.#drain(proxy, signal) }
+    return { addresses: proxy.addresses, drain: (options) => this.#drain(proxy, options) }
   }
 
-  async #drain(proxy: RunningProxy, signal: StopSignal | undefined): Promise<void> {
+  async #drain(proxy: RunningProxy, options: DrainOptions | undefined): Promise<void> {
     // Before the proxy: browsers that wait for news would keep it.
     this.#scene.close()
     await this.#watcher.close()
-    await proxy.drain()
-    const exit = await this.#reloader.stop(END_MILLISECONDS, signal)
+    await proxy.drain(options)
+    const exit = await this.#reloader.stop(END_MILLISECONDS, options?.signal)
     // The application's own exit code, as with `node`.
     process.exitCode = exit?.code ?? 0
   }

@@ -58,7 +58,8 @@ export function healthCheck(options: HealthCheckOptions = {}): Middleware {
   const readiness = new Readiness(options, timeout)
   const alive: Application = (_environ, startResponse) => answer(startResponse, true, { live: true })
   const ask: Application = (environ, startResponse) => {
-    if (environ.gantry.draining) return answer(startResponse, false, { ready: false, draining: true })
+    const { draining, leaving } = environ.gantry
+    if (draining || leaving) return answer(startResponse, false, { ready: false, draining: true })
     const facts = readiness.ask(environ)
     return facts instanceof Promise
       ? facts.then((late) => answer(startResponse, late.ready, late))

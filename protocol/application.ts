@@ -69,6 +69,11 @@ export interface RequestContext {
   readonly rawHeaders: ReadonlyArray<readonly [name: string, value: string]>
   /** Whether this process has begun to drain: long-lived responses may want to end. */
   readonly draining: boolean
+  /**
+   * Whether this process was told to stop. It is true before `draining` is while load balancers are given notice
+   * (`--drain-delay`): requests are served, but health checks should fail. Absent in contexts of older releases.
+   */
+  readonly leaving?: boolean
   /** Sends a 103 Early Hints now (RFC 8297). Without effect where the client's protocol has none, or after the head. */
   earlyHints(headers: Headers): void
   /** Sets what gives the response's trailer fields once its body has ended. */

@@ -45,6 +45,18 @@ export const commonOptions = {
     sentence:
       'How long requests may take to finish after SIGTERM before they are aborted. Kubernetes kills after 30s, Docker after 10s: set it below their grace period. With none, a process waits for requests without a limit; a second signal ends it at once.',
   },
+  drainDelay: {
+    kind: 'duration',
+    default: '0s',
+    sentence:
+      'How long requests are still accepted after SIGTERM, for load balancers that go on sending: /ready answers 503 and each response is the last of its connection; then the listeners close and --drain-timeout begins. Default 0s, since only a load balancer needs it; set it above the time that yours takes to react (Kubernetes: 5s to 10s). SIGINT, SIGHUP and a second signal end it. A container that has only had links to proxies skips it: they are told at once.',
+  },
+  keepAliveGrace: {
+    kind: 'duration',
+    default: '2s',
+    sentence:
+      'How long an idle connection stays open once the listeners are closed, at most half of --drain-timeout: a load balancer may just be sending on it. A request gets its response with Connection: close. 2s is enough for a balancer that sends 16 requests a second over 32 idle connections (nginx’s keepalive 32) to use all of them. SIGINT and SIGHUP skip it.',
+  },
   maxConnections: {
     kind: 'integer',
     minimum: 1,

@@ -18,6 +18,7 @@ import type { UpstreamUse } from './upstream-use.ts'
 export interface ContextControl {
   readonly aborted: AbortError | undefined
   readonly draining: boolean
+  readonly leaving?: boolean
   /** Once it is over. */
   outcome?(): Outcome | undefined
   inform(status: string, headers: Headers): void
@@ -86,6 +87,10 @@ export class Context implements RequestContext {
 
   get draining(): boolean {
     return this.#control?.draining ?? false
+  }
+
+  get leaving(): boolean {
+    return this.#control?.leaving ?? this.draining
   }
 
   /** Set by an access log that wants to know which upstream runs the request; a pool fills it in. */

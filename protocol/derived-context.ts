@@ -61,6 +61,10 @@ export class DerivedContext extends Context {
     return this.#parent.draining
   }
 
+  override get leaving(): boolean {
+    return this.#parent.leaving ?? this.#parent.draining
+  }
+
   override get upstreamUse(): UpstreamUse | undefined {
     return this.#parent instanceof Context ? this.#parent.upstreamUse : undefined
   }

@@ -29,6 +29,8 @@ export interface ExchangeHost {
   readonly log: Logger
   /** Whether this process has begun to drain. */
   readonly draining: boolean
+  /** Whether this process was told to stop, and each response is the last of its connection. Default: `draining`. */
+  readonly leaving?: boolean | undefined
   /** The application is done with `exchange`: its slot is free. Called exactly once for each. */
   settled(exchange: Exchange): void
 }
@@ -117,6 +119,10 @@ export class Exchange implements ContextControl {
 
   get draining(): boolean {
     return this.#host.draining
+  }
+
+  get leaving(): boolean {
+    return this.#host.leaving ?? this.#host.draining
   }
 
   // ---- the gateway's side ----------------------------------------------------------------------------------------

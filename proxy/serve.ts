@@ -22,6 +22,7 @@ import { ConnectionLimit } from '../protocol/connection-limit.ts'
 import { warnOfOtherVersions } from '../protocol/copies.ts'
 import { mostConnections, refusalsThatFit } from '../protocol/descriptors.ts'
 import { type Resolve, systemResolve } from '../protocol/dial.ts'
+import { Drain, type DrainOptions } from '../protocol/drain.ts'
 import { AbortError } from '../protocol/errors.ts'
 import type { ExchangeHost } from '../protocol/exchange.ts'
 import { PeerLinks } from '../protocol/frames/watch.ts'
@@ -74,12 +75,11 @@ export interface RunningProxy {
    */
   add(address: UnixAddress | TcpAddress, onReady: () => void): AddedContainer
   /**
-   * Takes no new connections, finishes what runs within the drain timeout, aborts what is left, and closes the links last. Resolves when all
-   * is closed; the second call waits for the same.
-   *
-   * @param onLast called when no request can arrive any more: every request in progress has started its response
+   * Gives load balancers notice for the drain delay, then takes no new connections, finishes what runs within the drain
+   * timeout, aborts what is left, and closes the links last. Resolves when all is closed; the second call waits for the
+   * same.
    */
-  drain(onLast?: () => void): Promise<void>
+  drain(options?: DrainOptions): Promise<void>
   inspect(): string
 }
 
@@ -128,13 +128,14 @@ export async function serveProxy(options: ProxyOptions, environment: ProxyEnviro
     peers: new PeerLinks(),
     identity: { ...whoAmI(options), slots: 0, limits: {} },
   }
-  const front = new Front(
-    withMiddleware(pool.application, options, environment, loaded),
-    options,
+  const { drainDelay: delay, keepAliveGrace: grace, drainTimeout: timeout } = options
+  const drain = new Drain(clock, { delay, grace, timeout, settle: GOING_AWAY_GRACE + LINK_GRACE })
+  const front = new Front(withMiddleware(pool.application, options, environment, loaded), options, {
     log,
     clock,
-    environment.accessLog,
-  )
+    drain,
+    accessLines: environment.accessLog,
+  })
   const listeners: Listener[] = []
   const joinListeners: Listener[] = []
   const added: Set<Dialer> = new Set()
@@ -153,7 +154,7 @@ export async function serveProxy(options: ProxyOptions, environment: ProxyEnviro
       )
     }
     if (options.healthListen) {
-      const readiness = () => readinessOf(pool, draining !== undefined)
+      const readiness = () => readinessOf(pool, !drain.facts.ready)
       health = await serveHealth(options.healthListen, { clock, log, mode: options.socketMode, readiness })
     }
   } catch (error) {
@@ -170,10 +171,15 @@ export async function serveProxy(options: ProxyOptions, environment: ProxyEnviro
     http: await httpMaker(options, clock, log),
   })
 
-  const stop = async (onLast?: () => void): Promise<void> => {
+  const stop = async ({ hurry, onDraining, onLast }: DrainOptions): Promise<void> => {
+    const notice = drain.stop('nothing', hurry)
+    if (drain.state === 'leaving')
+      log.info({ milliseconds: delay }, 'leaving: requests are served until --drain-delay ends')
+    await notice
+    onDraining?.()
     // Who has been let in by the system meanwhile is answered too.
     await Promise.all(listeners.map((listener) => listener.close()))
-    await front.drain(options.drainTimeout, () => {
+    await front.drain(() => {
       // The containers may stop now, and a link that is lost is not missed.
       upstreams.rest('the proxy stops')
       for (const dialer of added) dialer.rest('the proxy stops')
@@ -200,8 +206,8 @@ export async function serveProxy(options: ProxyOptions, environment: ProxyEnviro
         },
       }
     },
-    drain: (onLast) => (draining ??= stop(onLast)),
-    inspect: () => `<Proxy ${front.size} clients${front.draining ? ', draining' : ''} ${pool.inspect()}>`,
+    drain: (options = {}) => (draining ??= stop(options)),
+    inspect: () => `<Proxy ${drain.state}, ${front.size} clients ${pool.inspect()}>`,
   }
 }
 
@@ -246,26 +252,29 @@ function opensMore({ upstream, middleware }: ProxyOptions): boolean {
   return middleware.length > 0 || upstream.some(({ kind }) => kind === 'http')
 }
 
+interface FrontServices {
+  readonly log: Logger
+  readonly clock: Clock
+  readonly drain: Drain
+  /** Takes a line for each refused request. */
+  readonly accessLines: Logger | undefined
+}
+
 /** The clients' side: every connection there is, and what they have in common. */
 class Front implements ExchangeHost {
   readonly clock: Clock
   readonly deadlines: Deadlines
   readonly log: Logger
-  draining = false
+  readonly #drain: Drain
   readonly #application: Application
   readonly #http: Http1Options
   readonly #connections: Set<Http1Connection> = new Set()
   readonly #limit: ConnectionLimit
   readonly #refusals: Refusals
-  #empty: (() => void) | undefined
+  #listening = true
 
-  constructor(
-    application: Application,
-    options: ProxyOptions,
-    log: Logger,
-    clock: Clock,
-    accessLines: Logger | undefined,
-  ) {
+  constructor(application: Application, options: ProxyOptions, { log, clock, drain, accessLines }: FrontServices) {
+    this.#drain = drain
     this.clock = clock
     this.deadlines = new Deadlines(clock)
     this.log = log
@@ -284,9 +293,17 @@ class Front implements ExchangeHost {
       onClose: (connection) => {
         this.#connections.delete(connection)
         this.#limit.left(this.#connections)
-        if (this.#connections.size === 0) this.#empty?.()
+        this.#left()
       },
     }
+  }
+
+  get draining(): boolean {
+    return this.#drain.facts.draining
+  }
+
+  get leaving(): boolean {
+    return this.#drain.facts.lastResponses
   }
 
   get size(): number {
@@ -305,41 +322,38 @@ class Front implements ExchangeHost {
     const connection = serveHttp1(socket, this.#application, this.#http, undefined, peer)
     // A client may have gone before it was met: then its `onClose` has been called.
     if (!socket.destroyed) this.#connections.add(connection)
-    if (this.draining) connection.drain()
+    if (this.draining) connection.drain(this.#drain.grace)
   }
 
-  /** Resolves when every connection has ended, by itself or, after `timeout` milliseconds, by force. */
-  async drain(timeout: number, onLast: () => void = () => {}): Promise<void> {
-    this.draining = true
-    const empty = new Promise<void>((resolve) => {
-      this.#empty = resolve
-    })
-    for (const connection of [...this.#connections]) connection.drain()
-    if (this.#connections.size === 0) return
+  /** For a front that listens no longer: resolves when every connection has ended, by itself or by force. */
+  async drain(onLast: () => void = () => {}): Promise<void> {
+    this.#listening = false
+    for (const connection of [...this.#connections]) connection.drain(this.#drain.grace)
     let looking: Timer | undefined
     const look = (): void => {
       if ([...this.#connections].every((connection) => connection.last)) onLast()
       else looking = this.clock.after(LAST_LOOK, look)
     }
-    look()
-    let timer: Timer | undefined
-    const late = new Promise<boolean>((resolve) => {
-      if (Number.isFinite(timeout)) timer = this.clock.after(timeout, () => resolve(true))
-    })
-    if (await Promise.race([empty.then(() => false), late])) {
+    this.#left()
+    if (this.#connections.size > 0) look()
+    await this.#drain.reached('aborting')
+    if (this.#drain.state === 'aborting') {
       const upgraded = [...this.#connections].filter((connection) => connection.upgraded).length
       this.log.warn(
         { connections: this.#connections.size, upgraded },
         'the drain timeout has passed: what still runs is aborted',
       )
+      this.abort('the proxy had to stop')
       // The second call aborts the WebSockets that the first one only began to close.
-      for (const grace of [GOING_AWAY_GRACE, LINK_GRACE]) {
-        this.abort('the proxy had to stop')
-        await Promise.race([empty, new Promise<void>((resolve) => this.clock.after(grace, resolve))])
-      }
+      const again = this.clock.after(GOING_AWAY_GRACE, () => this.abort('the proxy had to stop'))
+      await this.#drain.reached('closed')
+      again.cancel()
     }
-    timer?.cancel()
     looking?.cancel()
+  }
+
+  #left(): void {
+    if (!this.#listening && this.#connections.size === 0) this.#drain.on('empty')
   }
 
   /** Aborts all requests; closes WebSockets with code 1001, which have until the next call to finish. */

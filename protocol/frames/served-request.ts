@@ -268,6 +268,10 @@ export class ServedRequest implements ResponseSink, InputSource, ExchangeHost {
     return this.#owner.host.draining
   }
 
+  get leaving(): boolean | undefined {
+    return this.#owner.host.leaving
+  }
+
   settled(exchange: Exchange): void {
     this.#settled = true
     this.#owner.host.settled(exchange)

@@ -13,6 +13,7 @@ import { newRequestId } from '../context.ts'
 import { type ConnectionFacts, environFromHttp } from '../environ.ts'
 import { type AbortCode, AbortError, RemoteProtocolError } from '../errors.ts'
 import { Exchange, type ExchangeHost } from '../exchange.ts'
+import { closeIdle, type Idle } from '../idle-close.ts'
 import { RequestInput } from '../input.ts'
 import type { Logger } from '../log.ts'
 import { type Beginning, Turn } from '../turn.ts'
@@ -26,13 +27,19 @@ import { chunkHead } from './writer.ts'
 
 /** One client's connection. */
 export interface Http1Connection {
-  /** No request after the current one: its response says `Connection: close`; an idle connection closes now. */
-  drain(): void
+  /**
+   * The last request of this connection is running, or arrives within `grace` milliseconds while the connection is idle.
+   * Without a grace (default) an idle connection closes now.
+   */
+  drain(grace?: number): void
   /** Closes a WebSocket with code 1001. False if there is none left to close: then `abort` ends the connection. */
   goAway(): boolean
   /** Ends the connection at once; a running exchange is aborted with `error`. */
   abort(error: AbortError): void
-  /** Whether no request can follow: the last response has begun, or the connection is upgraded or closing. */
+  /**
+   * Whether no request is expected to follow: the last response has begun, or one that is still sent after the grace, or
+   * the connection is upgraded or closing.
+   */
   readonly last: boolean
   /** Whether no request is running or half-read. */
   readonly idle: boolean
@@ -70,7 +77,7 @@ const BURST = 32
 /** What a piece of a body costs beside its bytes, about: a flood of one-byte segments must not fill memory uncounted. */
 const PIECE_COST = 256
 
-class Connection implements Http1Connection, StreamOwner, TransportOwner, ExchangeHost, Beginning {
+class Connection implements Http1Connection, StreamOwner, TransportOwner, ExchangeHost, Beginning, Idle {
   readonly clock: Clock
   readonly deadlines: Deadlines
   readonly log: Logger
@@ -87,10 +94,14 @@ class Connection implements Http1Connection, StreamOwner, TransportOwner, Exchan
   /** The current exchange's, from its request's head to the next request. */
   #stream: Stream | undefined
   #requests = 0
+  /** As many requests had begun when the time of the idle connection was over. */
+  #idleSince = 0
   /** Pieces of the current body since all of it was read last. */
   #pieces = 0
   /** A head has been read, and waits for those of others. */
   #held = false
+  /** Once the server drains: when the grace for late requests ends, on the clock's `now()`. */
+  #graceEnd: number | undefined
   /** In `#process`: what ends a response there goes on by itself. */
   #processing = false
 
@@ -125,8 +136,16 @@ class Connection implements Http1Connection, StreamOwner, TransportOwner, Exchan
     return this.#options.host.draining
   }
 
+  get leaving(): boolean {
+    const { leaving, draining } = this.#options.host
+    return leaving ?? draining
+  }
+
   get last(): boolean {
-    return !this.#transport.open || (this.#http.response !== 'due' && this.#http.after() === 'close')
+    if (!this.#transport.open) return true
+    if (this.#http.response === 'due') return false
+    // A long response (an event stream) must not keep the application from its signal for longer than the grace.
+    return this.#http.after() === 'close' || this.clock.now() >= (this.#graceEnd ?? NEVER)
   }
 
   get idle(): boolean {
@@ -154,10 +173,27 @@ class Connection implements Http1Connection, StreamOwner, TransportOwner, Exchan
     return true
   }
 
-  drain(): void {
+  drain(grace: number = 0): void {
     this.#transport.arrive()
-    this.#http.close()
-    if (this.idle) this.#closeSoon()
+    this.#graceEnd = this.clock.now() + grace
+    this.#transport.waits.grace = grace
+    // With a grace, a response whose head did not announce the close is followed by it.
+    if (grace === 0) this.#http.close()
+    if (!this.idle) return
+    if (grace === 0) this.#closeSoon()
+    else this.#transport.waits.anew('late-request')
+  }
+
+  #closeIfStillIdle(): void {
+    this.#idleSince = this.#requests
+    closeIdle(this)
+  }
+
+  closeIfIdle(): void {
+    if (!this.#transport.open) return
+    this.#transport.arrive()
+    // A request that arrived may have been answered by now: the client may send another one.
+    if (this.idle && this.#requests === this.#idleSince) this.#closeSoon()
   }
 
   goAway(): boolean {
@@ -210,8 +246,12 @@ class Connection implements Http1Connection, StreamOwner, TransportOwner, Exchan
   waitedTooLong(wait: Wait): void {
     switch (wait) {
       case 'head':
-        if (this.#http.parser.between) this.#closeSoon()
+        if (this.#http.parser.between) this.#closeIfStillIdle()
         else this.#refuse(new RemoteProtocolError('HEAD_TIMEOUT', 'the request head took too long', 408))
+        break
+      case 'next-request':
+      case 'late-request':
+        this.#closeIfStillIdle()
         break
       case 'body':
         this.#refuse(new RemoteProtocolError('BODY_TIMEOUT', 'the request body took too long', 408))
@@ -309,7 +349,7 @@ class Connection implements Http1Connection, StreamOwner, TransportOwner, Exchan
   #begin(): void {
     const http = this.#http
     const head = http.head
-    if (this.draining) http.close()
+    if (this.leaving) http.close()
     this.#transport.waits.for('nothing')
     const { admit, retryAfter, facts, requestId } = this.#options
     let environ: Environ
@@ -392,8 +432,14 @@ class Connection implements Http1Connection, StreamOwner, TransportOwner, Exchan
         break
       default:
         this.#transport.readOn(http.parser.buffered, this.#headAhead)
-        waits.for(this.#requests > 0 && http.parser.between ? 'next-request' : 'head')
+        waits.for(this.#idleWait)
     }
+  }
+
+  get #idleWait(): Wait {
+    if (!this.#http.parser.between) return 'head'
+    if (this.#graceEnd !== undefined) return 'late-request'
+    return this.#requests > 0 ? 'next-request' : 'head'
   }
 
   /** What of the body waits for the application, with what it costs to keep it. */
@@ -411,7 +457,7 @@ class Connection implements Http1Connection, StreamOwner, TransportOwner, Exchan
   }
 
   respond(status: string, headers: Headers, length: number, chunk: Uint8Array | undefined, end: boolean): boolean {
-    if (this.draining) this.#http.close()
+    if (this.leaving) this.#http.close()
     this.#transport.output.text(this.#http.respond(status, headers, length, end))
     if (chunk) return this.send(chunk, end)
     return this.#sent(end)

@@ -9,7 +9,7 @@ import { AbortError } from '../errors.ts'
 import type { Http1Timeouts } from './options.ts'
 
 /** What the connection waits to read, which selects the timeout. `upgraded`: bytes in either direction. */
-export type Wait = 'nothing' | 'head' | 'next-request' | 'body' | 'rest' | 'linger' | 'upgraded'
+export type Wait = 'nothing' | 'head' | 'next-request' | 'late-request' | 'body' | 'rest' | 'linger' | 'upgraded'
 
 /** Who is told when a wait was too long. */
 export interface Waiter {
@@ -52,6 +52,8 @@ export class Waits implements Expirable {
   place = -1
   /** When the present wait for a head began, on the clock's `now()`. */
   since = 0
+  /** How long an idle connection of a draining server waits for a late request, ms. */
+  grace: number = NEVER
   readonly #waiter: Waiter
   readonly #timeouts: Http1Timeouts
   readonly #clock: Clock
@@ -109,6 +111,8 @@ export class Waits implements Expirable {
         return this.#timeouts.head
       case 'next-request':
         return this.#timeouts.keepAlive
+      case 'late-request':
+        return Math.min(this.grace, this.#timeouts.keepAlive)
       case 'body':
         return this.#timeouts.body
       // What nobody reads is dropped for no longer than after a close.

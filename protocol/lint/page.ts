@@ -92,7 +92,7 @@ const topics: { readonly [T in Topic]: { readonly title: string; readonly text: 
   gantry: {
     title: 'environ.gantry',
     text: `What Gantry knows of a request beyond PEP 3333, made when it is first asked for: \`signal\` (aborted when the client is gone, a deadline passed or a drain timed out),
-\`requestId\`, \`rawHeaders\` (the header lines as received), \`draining\`, \`earlyHints(headers)\`, \`trailers(fn)\`, \`upgrade()\` and \`onFinished(fn)\`. After an abort
+\`requestId\`, \`rawHeaders\` (the header lines as received), \`draining\`, \`leaving\` (true during the drain delay already), \`earlyHints(headers)\`, \`trailers(fn)\`, \`upgrade()\` and \`onFinished(fn)\`. After an abort
 nobody is blamed for what then fails.`,
   },
 }

@@ -148,6 +148,10 @@ class Connection implements ResponseSink, InputSource, TransportOwner, ExchangeH
     return this.#options.host.draining
   }
 
+  get leaving(): boolean | undefined {
+    return this.#options.host.leaving
+  }
+
   get waitingSince(): number {
     if (this.#exchange || !this.#transport.open || this.#transport.backlog > 0) return Number.POSITIVE_INFINITY
     return this.#transport.waits.since

@@ -177,7 +177,7 @@ describe('Doorman', () => {
     while (sockets[1]!.bytesRead === 0) await new Promise((resolve) => setImmediate(resolve))
     const late = await knock()
     await until(() => accepted === 3)
-    doorman.drain()
+    doorman.drain(1_000)
     late.write('GET')
     await until(() => served.length === 1)
     assert.equal(served[0]!.first, 'GET')

@@ -16,6 +16,7 @@ import { serveProxy } from '../../proxy/serve.ts'
 import { nginxGet, packet } from '../protocol/uwsgi/support.ts'
 import { burst } from '../support/burst.ts'
 import { fields } from '../support/client.ts'
+import { HttpClient } from '../support/http-client.ts'
 import { FakeClock } from '../support/clock.ts'
 import { withDirectory } from '../support/directory.ts'
 import { RecordingLog } from '../support/log.ts'
@@ -421,6 +422,116 @@ describe('a container that drains', () => {
     await drained
     assert.equal(serving.log.messages('info').at(-1), 'drained')
     assert.equal(holding.all.length, 3)
+  })
+
+  it('is not ready while it leaves, and serves every wire; each response is the last of its connection', async () => {
+    const clock = new FakeClock()
+    const lane = join(directory, 'leaving')
+    let draining = 0
+    const serving = await Serving.start(
+      (environ, start) => {
+        if (environ.gantry.draining) draining++
+        start('200 OK', text)
+        return [bytes(String(environ.gantry.leaving))]
+      },
+      ['--listen', '127.0.0.1:0', '--health-listen', `unix:${lane}`, '--drain-delay', '5s'],
+      { clock },
+    )
+    const health = async (): Promise<string> => {
+      const probe = await HttpClient.connect({ path: lane })
+      const { status, body } = await probe.fetch({ target: '/ready' })
+      probe.destroy()
+      return `${status} ${(JSON.parse(String(body)) as { draining: boolean }).draining}`
+    }
+    const [before, idle] = [await serving.http(), await serving.http()]
+    assert.equal(String((await before.fetch({ target: '/' })).body), 'false')
+    await idle.fetch({ target: '/' })
+    assert.equal(await health(), '200 false')
+    let notified = false
+    const drained = serving.container.drain({ onDraining: () => (notified = true) })
+    assert.equal(await health(), '503 true')
+    const kept = await before.fetch({ method: 'POST', target: '/', body: 'on a kept connection' })
+    const fresh = await (await serving.http()).fetch({ method: 'POST', target: '/', body: 'on a new one' })
+    for (const answer of [kept, fresh]) {
+      assert.deepEqual([answer.status, String(answer.body), fields(answer, 'Connection')], [200, 'true', ['close']])
+    }
+    const uwsgi = await serving.socket()
+    uwsgi.write(packet(nginxGet))
+    assert.match(await whole(uwsgi), / 200 OK[\s\S]*true$/)
+    assert.deepEqual([notified, draining], [false, 0])
+    clock.advance(5_000)
+    await until(() => notified)
+    await until(
+      async () =>
+        (await serving
+          .socket()
+          .then(() => 'accepted')
+          .catch(() => 'refused')) === 'refused',
+    )
+    // One connection is left, which has been idle since.
+    const late = await idle.fetch({ method: 'POST', target: '/', body: 'late' })
+    assert.deepEqual([String(late.body), fields(late, 'Connection')], ['true', ['close']])
+    assert.equal(draining, 1)
+    for (const client of [before, idle]) client.destroy()
+    await until(() => {
+      clock.advance(100)
+      return serving.log.messages('info').at(-1) === 'drained'
+    })
+    await drained
+  })
+
+  it('tells its proxies at once that it leaves: what they had sent already is served, nothing new is taken', async () => {
+    const holding = new Holding()
+    const clock = new FakeClock()
+    const serving = await Serving.start(holding.application, ['--drain-delay', '5s'], { clock })
+    const web = await serving.http()
+    const held = web.request({ target: '/web' })
+    const proxy = await serving.proxy()
+    const call = proxy.call('/before')
+    await until(() => holding.waiting.length === 2)
+    const drained = serving.container.drain()
+    await until(() => proxy.caller.state === 'draining')
+    assert.match(serving.container.inspect(), /leaving/)
+    await assert.rejects(() => proxy.call('/after'))
+    for (const one of [...holding.waiting]) one.answer('served')
+    assert.equal(await call, 'served')
+    assert.deepEqual(fields(await held.whole(), 'Connection'), ['close'])
+    clock.advance(5_000)
+    web.destroy()
+    await drained
+    assert.equal(holding.all.length, 2)
+  })
+
+  it('skips the delay if only proxies have ever been connected', async () => {
+    const unix = join(directory, 'links-alone')
+    const clock = new FakeClock()
+    const serving = await Serving.start(path, ['--listen', `unix:${unix}`, '--drain-delay', '5s'], { clock })
+    const proxy = await serving.proxy()
+    assert.equal(await proxy.call('/x'), '/x')
+    // No clock has to move.
+    await serving.container.drain()
+    assert.deepEqual(
+      serving.log.messages('info').filter((line) => line.startsWith('leaving')),
+      [],
+    )
+  })
+
+  it('gives nobody notice when it is hurried, before or during the delay', async () => {
+    for (const when of ['before', 'during']) {
+      const clock = new FakeClock()
+      const serving = await Serving.start(path, ['--drain-delay', '5s', '--drain-timeout', '60s'], { clock })
+      const client = await serving.http()
+      await client.fetch({ target: '/' })
+      client.socket.once('end', () => client.socket.destroy())
+      const hurry = new AbortController()
+      if (when === 'before') hurry.abort()
+      const drained = serving.container.drain({ hurry: hurry.signal })
+      if (when === 'during') {
+        assert.match(serving.container.inspect(), /leaving/)
+        hurry.abort()
+      }
+      await drained
+    }
   })
 
   it('answers who knocked before, though nobody had heard it yet', async () => {

@@ -18,11 +18,12 @@ function probe(options: HealthCheckOptions, path: string, request: CallRequest =
 }
 
 /** An application that is told that its process drains. */
-function draining(application: Application): Application {
+/** @param state the member of the context that is true */
+function stopping(state: 'draining' | 'leaving', application: Application): Application {
   return (environ, start) => {
     const { gantry } = environ
     environ.gantry = new Proxy(gantry, {
-      get: (real, key) => (key === 'draining' ? true : Reflect.get(real, key, real)),
+      get: (real, key) => (key === state ? true : Reflect.get(real, key, real)),
     })
     return application(environ, start)
   }
@@ -92,13 +93,15 @@ describe('a probe', () => {
     assert.equal(asked, 2)
   })
 
-  it('finds a draining process not ready, and alive', async () => {
-    const application = draining(healthCheck({ check: () => true })(hello))
-    const { status, text } = await call(application, { path: '/readyz' })
-    assert.equal(status, 503)
-    assert.deepEqual(JSON.parse(text), { ready: false, draining: true })
-    assert.equal((await call(application, { path: '/healthz' })).status, 200)
-  })
+  for (const state of ['draining', 'leaving'] as const) {
+    it(`finds a process that is ${state} not ready, and alive`, async () => {
+      const application = stopping(state, healthCheck({ check: () => true })(hello))
+      const { status, text } = await call(application, { path: '/readyz' })
+      assert.equal(status, 503)
+      assert.deepEqual(JSON.parse(text), { ready: false, draining: true })
+      assert.equal((await call(application, { path: '/healthz' })).status, 200)
+    })
+  }
 
   it('may be a HEAD, and nothing else', async () => {
     const { status, body } = await probe({}, '/healthz', { method: 'HEAD' })

@@ -400,14 +400,14 @@ suite('a proxy that drains', () => {
         })()
       }).listen({ path })
       const clock = new FakeClock()
-      const served = await Served.start(['--upstream', `unix:${path}`], { clock })
+      const served = await Served.start(['--upstream', `unix:${path}`, '--keep-alive-grace', '0s'], { clock })
       const [begun, late] = [await served.client(), await served.client()]
       const first = begun.request({ target: '/' })
       await first.has(6)
       const second = late.request({ target: '/wait' })
       await until(() => waiting)
       let last = 0
-      const drained = served.proxy.drain(() => last++)
+      const drained = served.proxy.drain({ onLast: () => last++ })
       const pass = async (): Promise<void> => {
         for (let turns = 0; turns < 20; turns++) {
           clock.advance(10)
@@ -433,6 +433,56 @@ suite('a proxy that drains', () => {
         return last === 2
       })
       await done
+    }))
+
+  test('is not ready while it leaves, and serves; then idle connections have a grace for a late request', () =>
+    withDirectory(async (directory) => {
+      const path = join(directory, 'app.sock')
+      const lane = join(directory, 'health')
+      await container(named('served')).listen({ path })
+      const clock = new FakeClock()
+      const served = await Served.start(
+        ['--upstream', `unix:${path}`, '--health-listen', `unix:${lane}`, '--drain-delay', '5s'],
+        { clock },
+      )
+      const ready = async (): Promise<number> => {
+        const probe = await HttpClient.connect({ path: lane })
+        const { status } = await probe.fetch({ target: '/ready' })
+        probe.destroy()
+        return status
+      }
+      await served.ready(1)
+      const [used, idle, unused] = [await served.client(), await served.client(), await served.client()]
+      for (const client of [used, idle]) await client.fetch({ target: '/' })
+      assert.equal(await ready(), 200)
+      let notified = false
+      const drained = served.proxy.drain({ onDraining: () => (notified = true) })
+      assert.equal(await ready(), 503)
+      for (const client of [used, await served.client()]) {
+        const answer = await client.fetch({ method: 'POST', target: '/', body: 'x' })
+        assert.deepEqual([answer.status, fields(answer, 'connection')], [200, ['close']])
+      }
+      assert.equal(notified, false)
+      clock.advance(5_000)
+      await until(() => notified)
+      await until(async () => {
+        const socket = connect(served.port, '127.0.0.1')
+        return (
+          (await Promise.race([once(socket, 'connect'), once(socket, 'close')]).catch(() => 'refused')) === 'refused'
+        )
+      })
+      const late = await idle.fetch({ method: 'POST', target: '/', body: 'late' })
+      assert.deepEqual([String(late.body), fields(late, 'connection')], ['served', ['close']])
+      assert.equal(unused.ended, undefined)
+      clock.advance(2_500)
+      assert.equal(await unused.whenEnded(), 'fin')
+      for (const client of [used, idle, unused]) client.destroy()
+      let over = false
+      void drained.then(() => (over = true))
+      await until(() => {
+        clock.advance(100)
+        return over
+      })
     }))
 
   test('finishes what runs, takes nothing new, and closes its links last', () =>

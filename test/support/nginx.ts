@@ -18,8 +18,11 @@ export interface Nginx {
   stop(): Promise<void>
 }
 
-/** @param location what stands in `location / { … }` */
-export async function startNginx(location: string): Promise<Nginx> {
+/**
+ * @param location what stands in `location / { … }`
+ * @param http what stands in `http { … }` beside the server: an `upstream`, say
+ */
+export async function startNginx(location: string, http: string = ''): Promise<Nginx> {
   const directory = await temporary()
   const port = await freePort()
   const temporaries = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi']
@@ -38,6 +41,7 @@ ${temporaries}
   client_max_body_size 0;
   large_client_header_buffers 8 64k;
   map $http_upgrade $connection_upgrade { default upgrade; '' ''; }
+${http}
   server {
     listen 127.0.0.1:${port};
     location / {

@@ -924,6 +924,21 @@ describe('timeouts', () => {
     assert.equal(await client.whenEnded(), 'fin')
   })
 
+  it('serve a request that has arrived when the time of an idle connection is over', async () => {
+    const clock = new FakeClock()
+    await using serving = await serve(hello, { clock, timeouts: { keepAlive: 5_000 } })
+    const client = await serving.client()
+    await client.fetch({ target: '/' })
+    await until(() => serving.connections[0]!.idle)
+    const answer = client.expect('POST')
+    // The system has the request when this returns; the server has not read it.
+    void client.write('POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n')
+    clock.advance(5_250)
+    assert.equal((await answer.whole()).status, 200)
+    // And the time of the connection begins anew.
+    assert.equal((await client.fetch({ target: '/' })).status, 200)
+  })
+
   it('give the next request its whole time from its first byte', async () => {
     const clock = new FakeClock()
     await using serving = await serve(hello, { clock, timeouts: { keepAlive: 5_000, head: 10_000 } })
@@ -1240,6 +1255,64 @@ describe('a server that drains', () => {
     serving.draining = true
     assert.deepEqual(fields(await client.fetch({ target: '/' }), 'Connection'), ['close'])
     assert.equal(await client.whenEnded(), 'fin')
+  })
+
+  it('answers a late request on an idle connection, with Connection: close', async () => {
+    const clock = new FakeClock()
+    await using serving = await serve(hello, { clock })
+    const [used, fresh] = [await serving.client(), await serving.client()]
+    await used.fetch({ target: '/' })
+    await until(() => serving.connections.length === 2)
+    serving.draining = true
+    for (const connection of serving.connections) connection.drain(2_000)
+    clock.advance(1_900)
+    for (const client of [used, fresh]) {
+      const answer = await client.fetch({ method: 'POST', target: '/', body: 'late' })
+      assert.deepEqual([answer.status, fields(answer, 'Connection')], [200, ['close']])
+      assert.equal(await client.whenEnded(), 'fin')
+    }
+  })
+
+  it('closes a connection without a late request at the end of the grace', async () => {
+    const clock = new FakeClock()
+    await using serving = await serve(hello, { clock })
+    const client = await serving.client()
+    await client.fetch({ target: '/' })
+    serving.draining = true
+    serving.connections[0]!.drain(2_000)
+    assert.equal(serving.connections[0]!.idle, true)
+    assert.equal(serving.connections[0]!.last, false)
+    clock.advance(2_250)
+    assert.equal(await client.whenEnded(), 'fin')
+  })
+
+  it('gives the grace to a connection whose running response did not announce the close', async () => {
+    const clock = new FakeClock()
+    const gate = Promise.withResolvers<void>()
+    await using serving = await serve(
+      (_environ, start) => {
+        start('200 OK', text)
+        return (async function* () {
+          yield Buffer.from('begun ')
+          await gate.promise
+          yield Buffer.from('ended')
+        })()
+      },
+      { clock },
+    )
+    const client = await serving.client()
+    const sent = client.request({ target: '/' })
+    await sent.has(6)
+    serving.draining = true
+    serving.connections[0]!.drain(2_000)
+    assert.equal(serving.connections[0]!.last, false)
+    // A stream that has no end must not keep the application from its signal.
+    clock.advance(5_000)
+    assert.equal(serving.connections[0]!.last, true)
+    gate.resolve()
+    assert.equal(String((await sent.whole()).body), 'begun ended')
+    const late = await client.fetch({ method: 'POST', target: '/', body: 'late' })
+    assert.deepEqual([String(late.body), fields(late, 'Connection')], ['begun ended', ['close']])
   })
 
   it('aborts what does not end in time', async () => {
