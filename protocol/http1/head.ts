@@ -8,6 +8,7 @@
 
 import type { RequestHead } from '../environ.ts'
 import { RemoteProtocolError } from '../errors.ts'
+import { isHost } from '../host.ts'
 import { executeHead, headFields, headReason, headSpans, INVALID_TRANSFER_ENCODING, OK } from './llhttp.ts'
 import { CONNECTION, CONTENT_LENGTH, EXPECT, HOST as HOST_FIELD, nameAt, TRANSFER_ENCODING, UPGRADE } from './names.ts'
 import type { Http1Limits } from './options.ts'
@@ -46,8 +47,6 @@ const TOKEN = /^[A-Za-z0-9!#$%&'*+.^_`|~-]+$/
  */
 const TARGET = /^[!$%&'()*+,\-./0-9:;=?@A-Z[\\\]^_`a-z{|}~]+$/
 const ABSOLUTE = /^https?:\/\/([^/?]*)(?:[/?]|$)/i
-/** RFC 3986's host without sub-delims (no name has them; a comma would be two hosts), and an optional port. */
-const HOST = /^(?:(?:[A-Za-z0-9._~-]|%[0-9A-Fa-f]{2})+|\[[0-9A-Fa-f:.]{2,45}\])(?::([0-9]{0,5}))?$/
 const DIGITS = /^[0-9]+$/
 const VERSION = /^HTTP\/[0-9]\.[0-9]$/
 
@@ -140,7 +139,7 @@ function checkTarget(target: string, method: string): string | undefined {
   const authority = ABSOLUTE.exec(target)?.[1]
   if (authority === undefined) refuse('BAD_TARGET', `neither a path nor an http URL: ${shown(target)}`)
   // RFC 9110 §4.2.4: userinfo in a target is an error, and it hides the host.
-  if (!validHost(authority)) refuse('BAD_TARGET', `not a host: ${shown(authority)}`)
+  if (!isHost(authority)) refuse('BAD_TARGET', `not a host: ${shown(authority)}`)
   const slash = target.indexOf('\\')
   if (slash !== -1) refuseBackslash(target, slash)
   return authority
@@ -150,18 +149,6 @@ function checkTarget(target: string, method: string): string | undefined {
 function refuseBackslash(target: string, at: number): void {
   const question = target.indexOf('?')
   if (question === -1 || at < question) refuse('BAD_TARGET', `a backslash in a path: ${shown(target)}`)
-}
-
-/** The last `Host` that passed: most requests of a connection have the same. */
-let knownHost: string | undefined
-
-function validHost(host: string): boolean {
-  if (host === knownHost) return true
-  if (host.length > 300) return false
-  const match = HOST.exec(host)
-  if (!match || (match[1] && Number(match[1]) > 65535)) return false
-  knownHost = Buffer.from(host, 'latin1').toString('latin1')
-  return true
 }
 
 /**
@@ -241,7 +228,7 @@ export function parseHead(
   }
 
   if (host !== -1) {
-    if (!validHost(headers[host]!)) refuse('BAD_HOST', `not a host: ${shown(headers[host]!)}`)
+    if (!isHost(headers[host]!)) refuse('BAD_HOST', `not a host: ${shown(headers[host]!)}`)
     // RFC 9112 §3.2.2: an absolute-form target's authority replaces Host.
     if (authority !== undefined) headers[host] = authority
   } else if (minor === 1) refuse('HOST_MISSING', 'HTTP/1.1 without Host')

@@ -18,6 +18,7 @@ import { silenceOf, stallOf, type Wait } from '../http1/waits.ts'
 import { DateLine, informHead, plainAnswer, responseHead } from '../http1/writer.ts'
 import { type InputSource, RequestInput } from '../input.ts'
 import type { Logger } from '../log.ts'
+import { resolveClient } from '../resolve-client.ts'
 import type { ResponseSink } from '../response.ts'
 import { encodePong } from './packet.ts'
 import { RequestReader } from './request.ts'
@@ -259,6 +260,8 @@ class Connection implements ResponseSink, InputSource, TransportOwner, ExchangeH
       throw new RemoteProtocolError('BODY_TOO_LARGE', `a request body of ${length} bytes is above the limit`, 413)
     }
     const environ = environFromVariables(variables, facts)
+    // A web server passes its client's header fields on with its own word, REMOTE_ADDR, beside them.
+    resolveClient(environ, undefined)
     this.#transport.waits.for('nothing')
     if (admit && !admit()) {
       this.#answer(503, environ.REQUEST_METHOD, [['Retry-After', String(this.#options.retryAfter ?? 1)]])

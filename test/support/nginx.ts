@@ -20,8 +20,24 @@ export interface Nginx {
 
 /** @param location what stands in `location / { … }` */
 export async function startNginx(location: string): Promise<Nginx> {
-  const directory = await temporary()
   const port = await freePort()
+  return startServers(
+    port,
+    `
+  client_max_body_size 0;
+  map $http_upgrade $connection_upgrade { default upgrade; '' ''; }
+  server {
+    listen 127.0.0.1:${port};
+    location / {
+${location}
+    }
+  }`,
+  )
+}
+
+/** @param servers what stands in `http { … }`; one of them listens on `port` */
+export async function startServers(port: number, servers: string): Promise<Nginx> {
+  const directory = await temporary()
   const temporaries = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi']
     .map((name) => `  ${name}_temp_path ${directory}/${name};`)
     .join('\n')
@@ -35,15 +51,8 @@ events { worker_connections 512; }
 http {
   access_log off;
 ${temporaries}
-  client_max_body_size 0;
   large_client_header_buffers 8 64k;
-  map $http_upgrade $connection_upgrade { default upgrade; '' ''; }
-  server {
-    listen 127.0.0.1:${port};
-    location / {
-${location}
-    }
-  }
+${servers}
 }
 `
   await writeFile(join(directory, 'nginx.conf'), config)

@@ -43,6 +43,11 @@ export const introduced: readonly Introduced[] = [
     before: 'an empty chunked body is shown as one or not, depending on when its end arrives',
     harm: WAITS_FOREVER,
   },
+  {
+    sentence: 'has nothing that a client says of itself in a forwarded field, under any name',
+    by: 'proxy',
+    before: 'some names (X-Forwarded-User) and spellings (X.Forwarded.For) reach the application',
+  },
 ]
 
 /** The sentences that a release with the list `theirs` does not keep yet if it is `side`. */

@@ -108,6 +108,25 @@ export function environs({ holds, fetch, get, seen, variable }: Suite): void {
         [],
       )
     })
+    holds('has nothing that a client says of itself in a forwarded field, under any name', [], async () => {
+      const names = ['X-Forwarded-Host', 'X-Forwarded-Port', 'X-Forwarded-Prefix', 'X-Forwarded-User', 'X-Forwarded']
+      const spellings = ['Forwarded', 'X-Real-IP', 'X_Forwarded_For', 'X-Forwarded_Proto', 'X.Forwarded.For']
+      const told = await seen({ headers: [...names, ...spellings].map((name): [string, string] => [name, '6.6.6.6']) })
+      assert.doesNotMatch(JSON.stringify(told), /6\.6\.6\.6/)
+    })
+    holds('has neither address nor scheme from a client that is not trusted', ['strangers'], async () => {
+      const headers: [string, string][] = [
+        ['x-forwarded-for', '6.6.6.6'],
+        ['X-FORWARDED-FOR', '6.6.6.6, 6.6.6.7'],
+        ['X-Forwarded-Proto', 'https'],
+        ['Connection', 'X-Forwarded-For, X-Forwarded-Proto'],
+      ]
+      const found = await seen({ headers })
+      assert.doesNotMatch(JSON.stringify(found), /6\.6\.6\.[67]/)
+      assert.equal(found.variables['wsgi.url_scheme'], 'http')
+      assert.equal('HTTPS' in found.variables, false)
+      assert.notEqual(found.variables['HTTP_X_FORWARDED_PROTO'], 'https')
+    })
     holds('takes headers that are called like properties of objects as headers', [], async () => {
       const { variables } = await seen({
         headers: [
