@@ -42,10 +42,13 @@ export const LINE_REST: number = 1 + 9 + 2
 
 const TOKEN = /^[A-Za-z0-9!#$%&'*+.^_`|~-]+$/
 /**
- * RFC 3986's characters, and those which the URL Standard leaves as they are in a query (browsers send them): square and curly
- * brackets, backslash, caret, backtick and bar. No `#` (a fragment is never sent), no quote or angle bracket, no byte ≥ 0x80.
+ * Visible ASCII but for `#`: RFC 3986's characters, those which browsers leave as they are in a query, and quotes and angle brackets, which
+ * tools send unescaped (`?filter={"a":"b"}`) and node, nginx and gunicorn serve.
+ *
+ * Not `#` and no byte ≥ 0x80, since servers read them in two ways: nginx cuts a target at `#`, others take it for a part of the path; and raw
+ * bytes are UTF-8 to some and latin1 to others.
  */
-const TARGET = /^[!$%&'()*+,\-./0-9:;=?@A-Z[\\\]^_`a-z{|}~]+$/
+const TARGET = /^[!"$-~]+$/
 const ABSOLUTE = /^https?:\/\/([^/?]*)(?:[/?]|$)/i
 const DIGITS = /^[0-9]+$/
 const VERSION = /^HTTP\/[0-9]\.[0-9]$/
@@ -118,9 +121,9 @@ export function parseRequestLine(text: string, limits: Http1Limits): RequestLine
     refuse('TARGET_TOO_LONG', `a request target of ${target.length} bytes, of ${limits.target} at the most`, 414)
   }
   line.method = method
-  line.target = target
   line.minor = digit === 0x31 ? 1 : 0
   line.authority = checkTarget(target, method)
+  line.target = isServerWide(method, target, line.authority) ? '*' : target
   return line
 }
 
@@ -143,6 +146,11 @@ function checkTarget(target: string, method: string): string | undefined {
   const slash = target.indexOf('\\')
   if (slash !== -1) refuseBackslash(target, slash)
   return authority
+}
+
+/** RFC 9112 §3.2.4: OPTIONS for a URL without path and query asks about the server, and goes on as `OPTIONS *`. */
+function isServerWide(method: string, target: string, authority: string | undefined): boolean {
+  return method === 'OPTIONS' && authority !== undefined && target.endsWith(`://${authority}`)
 }
 
 /** Some take a backslash in a path for a slash. */
