@@ -46,7 +46,7 @@ const TOKEN = /^[A-Za-z0-9!#$%&'*+.^_`|~-]+$/
  * tools send unescaped (`?filter={"a":"b"}`) and node, nginx and gunicorn serve.
  *
  * Not `#` and no byte ≥ 0x80, since servers read them in two ways: nginx cuts a target at `#`, others take it for a part of the path; and raw
- * bytes are UTF-8 to some and latin1 to others.
+ * bytes are UTF-8 to some and latin1 to others. Node refuses raw bytes as well.
  */
 const TARGET = /^[!"$-~]+$/
 const ABSOLUTE = /^https?:\/\/([^/?]*)(?:[/?]|$)/i
