@@ -26,6 +26,9 @@ export interface ParsedHead extends RequestHead {
 /**
  * Methods that are passed to applications: those of node's `http.METHODS` without CONNECT (no tunnels here). llhttp would take PRI
  * (HTTP/2's preface) and RTSP's as well. A test sends each of node's.
+ *
+ * Others get 501, as RFC 9110 §9.1 has it: node's own server refuses them too, and applications that were written for it never met one. (nginx
+ * and gunicorn pass them on; over uwsgi the web server decides.)
  */
 const METHODS: ReadonlySet<string> = new Set(
   (
