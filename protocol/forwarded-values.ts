@@ -28,7 +28,10 @@ export function parseNode(text: string): ForwardedElement | undefined {
   if (!match) return undefined
   const [, bracketed, four, six, port = ''] = match
   if (port !== '' && Number(port) > 65_535) return undefined
-  if (four !== undefined) return isIPv4(four) ? { address: four, port } : undefined
+  // Copied: tables of clients keep addresses, and a text cut out of a head would keep the whole head in memory.
+  if (four !== undefined) {
+    return isIPv4(four) ? { address: Buffer.from(four, 'latin1').toString('latin1'), port } : undefined
+  }
   // Without brackets the last group may have been taken for a port.
   const written = bracketed ?? (port === '' ? six! : `${six}:${port}`)
   const address = canonical(written.trim().replace(ZONE, ''))

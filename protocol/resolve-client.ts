@@ -17,7 +17,7 @@ import {
   readElement,
 } from './forwarded-values.ts'
 import type { TrustedPeers } from './peers.ts'
-import { headerName, headerVariable, setHeader } from './request-headers.ts'
+import { headerName, headerSetter, headerVariable, setHeader } from './request-headers.ts'
 
 /** Peers whose verdict is remembered: `TrustedPeers` takes about a microsecond, and is asked of each request. */
 const REMEMBERED = 1_000
@@ -83,7 +83,7 @@ export function resolveClient(environ: Environ, rules: ForwardedRules | undefine
       if (rules.names(lower) && typeof value === 'string') believed.set(lower, value)
     }
   }
-  removeFields(environ, sent)
+  removeOthers(environ, sent, believed)
   if (believed.size > 0) applyBelieved(environ, believed, rules!)
 }
 
@@ -101,9 +101,14 @@ function forwardedNames(environ: Environ): string[] {
   return names
 }
 
-function removeFields(environ: Environ, names: readonly string[]): void {
-  for (const name of names) delete environ[headerVariable(name)]
-  if (environ.gantry instanceof Context) environ.gantry.removeLines(isForwardedField)
+/** Believed fields keep their place: a key that is deleted and set again makes V8 keep the environ as a slow hash table. */
+function removeOthers(environ: Environ, sent: readonly string[], believed: ReadonlyMap<string, string>): void {
+  const others = sent.filter((name) => !believed.has(name.toLowerCase()))
+  if (others.length === 0) return
+  for (const name of others) delete environ[headerVariable(name)]
+  if (environ.gantry instanceof Context) {
+    environ.gantry.removeLines((name) => isForwardedField(name) && !believed.has(name.toLowerCase()))
+  }
 }
 
 function applyBelieved(environ: Environ, believed: ReadonlyMap<string, string>, rules: ForwardedRules): void {
@@ -122,7 +127,7 @@ function applyBelieved(environ: Environ, believed: ReadonlyMap<string, string>, 
   if (scheme) setScheme(environ, scheme)
   const host = parseHost(atDepth(believed.get('x-forwarded-host'), depth)) ?? elements?.client?.host
   if (host !== undefined) setHeader(environ, 'Host', host)
-  restore(environ, believed, { client, scheme, host })
+  rewrite(environ, believed, { client, scheme, host })
 }
 
 /** What was resolved; undefined where the fields that are believed say nothing of it. */
@@ -132,32 +137,24 @@ interface Resolved {
   readonly host: string | undefined
 }
 
-/** Puts the believed fields back, each with what it was resolved to, so that nobody reads in them what was not believed. */
-function restore(environ: Environ, believed: ReadonlyMap<string, string>, { client, scheme, host }: Resolved): void {
-  for (const [name, value] of believed) {
-    switch (name) {
-      case 'x-forwarded-for':
-        setHeader(environ, 'X-Forwarded-For', client?.address)
-        break
-      case 'x-forwarded-proto':
-        setHeader(environ, 'X-Forwarded-Proto', scheme)
-        break
-      case 'x-forwarded-host':
-        setHeader(environ, 'X-Forwarded-Host', host)
-        break
-      case 'x-real-ip':
-        setHeader(environ, 'X-Real-IP', client?.address)
-        break
-      case 'forwarded':
-        if (client) setHeader(environ, 'Forwarded', forwardedElement(client.address, host, environ['wsgi.url_scheme']))
-        break
-      default:
-        setHeader(environ, name, value)
-    }
+const setFor = headerSetter('X-Forwarded-For')
+const setProto = headerSetter('X-Forwarded-Proto')
+const setHost = headerSetter('X-Forwarded-Host')
+const setRealAddress = headerSetter('X-Real-IP')
+const setForwarded = headerSetter('Forwarded')
+
+/** Has the believed fields say what was resolved, so that nobody reads in them what was not believed. */
+function rewrite(environ: Environ, believed: ReadonlyMap<string, string>, { client, scheme, host }: Resolved): void {
+  if (believed.has('x-forwarded-for')) setFor(environ, client?.address)
+  if (believed.has('x-forwarded-proto')) setProto(environ, scheme)
+  if (believed.has('x-forwarded-host')) setHost(environ, host)
+  if (believed.has('x-real-ip')) setRealAddress(environ, client?.address)
+  if (believed.has('forwarded')) {
+    setForwarded(environ, client && forwardedElement(client.address, host, environ['wsgi.url_scheme']))
   }
 }
 
-export function setScheme(environ: Environ, scheme: 'http' | 'https'): void {
+function setScheme(environ: Environ, scheme: 'http' | 'https'): void {
   environ.REQUEST_SCHEME = scheme
   environ['wsgi.url_scheme'] = scheme
   if (scheme === 'https') environ.HTTPS = 'on'

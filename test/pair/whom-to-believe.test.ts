@@ -6,6 +6,7 @@ import { readFileSync } from 'node:fs'
 import { createServer as createHttpServer, type IncomingMessage } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { afterEach, describe, it } from 'node:test'
+import { containerOptions } from '../../container/options.ts'
 import type { TcpAddress } from '../../protocol/address.ts'
 import type { Application, Environ } from '../../protocol/application.ts'
 import { fromNode } from '../../protocol/node-listener/from-node.ts'
@@ -322,6 +323,20 @@ describe('deploy/nginx/gantry.conf', { skip: noNginx }, () => {
       const fields = ['x-forwarded-for: 127.0.0.1', 'x-forwarded-proto: http']
       assert.deepEqual(found.said, [[], fields, told('127.0.0.1', 'http', 'a')][at])
     }
+  })
+})
+
+describe('--trusted-peers', () => {
+  it('has no private addresses unless it is told so: behind a published port of Docker every stranger has one', () => {
+    const { trustedPeers } = parseOptions(containerOptions, ['app.ts'], {}).values
+    for (const address of ['172.18.0.1', '192.168.65.1', '10.0.2.2', 'fd00::1', '::ffff:172.17.0.1']) {
+      assert.equal(trustedPeers.has(address), false, address)
+    }
+    assert.deepEqual(
+      ['127.0.0.1', '::1', UNIX_PEER].map((peer) => trustedPeers.has(peer)),
+      [true, true, true],
+    )
+    assert.equal(parseOptions(proxyOptions, [], {}).values.trustedPeers.has('127.0.0.1'), false)
   })
 })
 
