@@ -765,6 +765,16 @@ export const GOOD: Good[] = [
     body: 'a'.repeat(10) + 'b'.repeat(11),
   },
   {
+    title: 'every hexadecimal digit in a chunk size',
+    bytes: chunked(
+      `${[...'123456789abcdefABCDEF'].map((digit) => `${digit}\r\n${'x'.repeat(Number.parseInt(digit, 16))}\r\n`).join('')}0\r\n\r\n`,
+    ),
+    method: 'POST',
+    target: '/',
+    headers: [...A, 'Transfer-Encoding', 'chunked'],
+    body: 'x'.repeat(45 + 2 * 75),
+  },
+  {
     title: 'chunk extensions',
     bytes: chunked('3;a;b=c;d="e;f \\" g"\r\nabc\r\n0;x\r\n\r\n'),
     method: 'POST',
