@@ -9,13 +9,26 @@
 /** The fields that are believed of trusted peers unless told otherwise: the two that every guide for a proxy tells its reader to set. */
 export const DEFAULT_FORWARDED_FIELDS: readonly string[] = ['x-forwarded-for', 'x-forwarded-proto']
 
+/** Names that begin like one of them, as they are spelled; a flood of new names is not kept. */
+const known: Map<string, boolean> = new Map()
+const KNOWN_MAX = 512
+
 /**
  * Whether a field is one of them, in any spelling that an application could take for it: `_` and `.` are `-` to CGI programs and to PHP.
  */
 export function isForwardedField(name: string): boolean {
   const letter = name.charCodeAt(0) | 0x20
-  if (letter !== 0x78 && letter !== 0x66) return false
-  if (name.length < 9) return false
+  if ((letter !== 0x78 && letter !== 0x66) || name.length < 9) return false
+  let found = known.get(name)
+  if (found === undefined) {
+    found = isOfFamily(name)
+    // Copied: a name cut out of a head would keep the whole head in memory.
+    if (known.size < KNOWN_MAX && name.length <= 64) known.set(Buffer.from(name, 'latin1').toString('latin1'), found)
+  }
+  return found
+}
+
+function isOfFamily(name: string): boolean {
   const plain = name.toLowerCase().replace(/[^a-z0-9]/g, '-')
   return plain === 'x-real-ip' || /^(?:x-)?forwarded(?:-|$)/.test(plain)
 }

@@ -17,7 +17,7 @@ import {
   readElement,
 } from './forwarded-values.ts'
 import type { TrustedPeers } from './peers.ts'
-import { headerName, headerSetter, headerVariable, setHeader } from './request-headers.ts'
+import { headerName, headerSetter, setHeader, variableOf } from './request-headers.ts'
 
 /** Peers whose verdict is remembered: `TrustedPeers` takes about a microsecond, and is asked of each request. */
 const REMEMBERED = 1_000
@@ -79,7 +79,7 @@ export function resolveClient(environ: Environ, rules: ForwardedRules | undefine
   if (rules?.trusts(environ.REMOTE_ADDR)) {
     for (const name of sent) {
       const lower = name.toLowerCase()
-      const value = environ[headerVariable(name)]
+      const value = environ[variableOf(name)]
       if (rules.names(lower) && typeof value === 'string') believed.set(lower, value)
     }
   }
@@ -105,7 +105,7 @@ function forwardedNames(environ: Environ): string[] {
 function removeOthers(environ: Environ, sent: readonly string[], believed: ReadonlyMap<string, string>): void {
   const others = sent.filter((name) => !believed.has(name.toLowerCase()))
   if (others.length === 0) return
-  for (const name of others) delete environ[headerVariable(name)]
+  for (const name of others) delete environ[variableOf(name)]
   if (environ.gantry instanceof Context) {
     environ.gantry.removeLines((name) => isForwardedField(name) && !believed.has(name.toLowerCase()))
   }
@@ -137,20 +137,35 @@ interface Resolved {
   readonly host: string | undefined
 }
 
-const setFor = headerSetter('X-Forwarded-For')
-const setProto = headerSetter('X-Forwarded-Proto')
-const setHost = headerSetter('X-Forwarded-Host')
-const setRealAddress = headerSetter('X-Real-IP')
-const setForwarded = headerSetter('Forwarded')
+const SETTERS: Readonly<Record<string, (environ: Environ, value: string | undefined) => void>> = {
+  'x-forwarded-for': headerSetter('X-Forwarded-For'),
+  'x-forwarded-proto': headerSetter('X-Forwarded-Proto'),
+  'x-forwarded-host': headerSetter('X-Forwarded-Host'),
+  'x-real-ip': headerSetter('X-Real-IP'),
+  forwarded: headerSetter('Forwarded'),
+}
 
 /** Has the believed fields say what was resolved, so that nobody reads in them what was not believed. */
-function rewrite(environ: Environ, believed: ReadonlyMap<string, string>, { client, scheme, host }: Resolved): void {
-  if (believed.has('x-forwarded-for')) setFor(environ, client?.address)
-  if (believed.has('x-forwarded-proto')) setProto(environ, scheme)
-  if (believed.has('x-forwarded-host')) setHost(environ, host)
-  if (believed.has('x-real-ip')) setRealAddress(environ, client?.address)
-  if (believed.has('forwarded')) {
-    setForwarded(environ, client && forwardedElement(client.address, host, environ['wsgi.url_scheme']))
+function rewrite(environ: Environ, believed: ReadonlyMap<string, string>, resolved: Resolved): void {
+  for (const [name, value] of believed) {
+    const set = SETTERS[name]
+    if (!set) continue
+    const now = sayingOf(name, resolved, environ['wsgi.url_scheme'])
+    if (now !== value) set(environ, now)
+  }
+}
+
+/** What a field that is believed says of what was resolved; undefined: nothing. */
+function sayingOf(name: string, { client, scheme, host }: Resolved, spoken: string): string | undefined {
+  switch (name) {
+    case 'x-forwarded-proto':
+      return scheme
+    case 'x-forwarded-host':
+      return host
+    case 'forwarded':
+      return client && forwardedElement(client.address, host, spoken)
+    default:
+      return client?.address
   }
 }
 

@@ -123,7 +123,7 @@ suite('of a trusted peer', () => {
       ['X-Forwarded_For', '6.6.6.6'],
     ])
     assert.equal(environ.REMOTE_ADDR, '203.0.113.9')
-    assert.deepEqual(linesOf(environ), ['X-Forwarded-For: 203.0.113.9'])
+    assert.deepEqual(linesOf(environ), ['X-FORWARDED-FOR: 203.0.113.9'])
   })
 
   test('a field that resolves nothing is passed on as it is where it is named', () => {
