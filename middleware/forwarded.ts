@@ -1,7 +1,7 @@
 /**
- * Forwarded fields around an application: who the client is, as `protocol/resolve-client.ts` finds out, and what the next hop is told of it
- * (`X-Forwarded-For`, `-Proto`, `-Host`, `Forwarded`, `X-Request-Id`). The gateways of both processes resolve by themselves; `forwarded` is for
- * applications that are served without them.
+ * Forwarded fields around an application: who the client is, as `protocol/resolve-client.ts` finds out, and what the
+ * next hop is told of it (`X-Forwarded-For`, `-Proto`, `-Host`, `Forwarded`, `X-Request-Id`). The gateways of both
+ * processes resolve by themselves; `forwarded` is for applications that are served without them.
  */
 
 import type { Environ, Middleware } from '../protocol/application.ts'
@@ -13,7 +13,10 @@ import { headerSetter } from '../protocol/request-headers.ts'
 import { ForwardedRules, forwardedElement, resolveClient } from '../protocol/resolve-client.ts'
 
 export interface ForwardedOptions {
-  /** Whose fields are believed: ranges as `--trusted-peers` takes them (`['loopback', '10.0.0.0/8']`), or who decides by address. */
+  /**
+   * Whose fields are believed: ranges as `--trusted-peers` takes them (`['loopback', '10.0.0.0/8']`), or who decides by
+   * address.
+   */
   readonly trustedPeers: readonly string[] | Pick<TrustedPeers, 'has'>
   /** Which of their fields, as `--forwarded-fields`. Default `['X-Forwarded-For', 'X-Forwarded-Proto']`. */
   readonly fields?: readonly string[] | undefined
@@ -36,8 +39,9 @@ function areFieldNames(value: unknown): boolean {
 }
 
 /**
- * Sets `REMOTE_ADDR`, the scheme and the host by what trusted peers say in forwarded fields, drops the fields of all others, and tells the
- * application the result in fields too. Put it outermost, where `REMOTE_ADDR` is still the peer's.
+ * Sets `REMOTE_ADDR`, the scheme and the host by what trusted peers say in forwarded fields, drops the fields of all
+ * others, and tells the application the result in fields too. Put it outermost, where `REMOTE_ADDR` is still the
+ * peer's.
  *
  * @throws TypeError for an unknown, missing or invalid option; RangeError for an invalid range
  */
@@ -63,7 +67,9 @@ export function announceClient(): Middleware {
 /** An id that may go into a log line and a header field as it is. */
 export const REQUEST_ID: RegExp = /^[\w.-]{1,128}$/
 
-/** The `requestId` of a gateway's options: a trusted peer's `X-Request-Id`; undefined, and one is made, for all others. */
+/**
+ * The `requestId` of a gateway's options: a trusted peer's `X-Request-Id`; undefined, and one is made, for all others.
+ */
 export function requestIdFrom(
   trustedPeers: Pick<TrustedPeers, 'has'>,
 ): (head: Pick<RequestHead, 'headers'>, connection: Pick<ConnectionFacts, 'remoteAddress'>) => string | undefined {
@@ -102,7 +108,10 @@ function text(value: unknown): string | undefined {
   return typeof value === 'string' && value !== '' ? value : undefined
 }
 
-/** An IP address as others write it: IPv4 without the IPv6 prefix that a dual-stack socket gives it; undefined for a Unix peer. */
+/**
+ * An IP address as others write it: IPv4 without the IPv6 prefix that a dual-stack socket gives it; undefined for a
+ * Unix peer.
+ */
 function addressOf(remote: string): string | undefined {
   if (remote === '' || remote.startsWith('unix')) return undefined
   return remote.startsWith('::') && /^::ffff:\d+\.\d+\.\d+\.\d+$/i.test(remote)

@@ -34,7 +34,7 @@ export const commonOptions = {
     value: 'NAMES',
     default: 'x-forwarded-for,x-forwarded-proto',
     sentence:
-      'The header fields of --trusted-peers that are believed over HTTP; all others of X-Forwarded-*, Forwarded and X-Real-IP are dropped. Name a field only if every trusted peer sets it: nginx, for one, passes X-Forwarded-Host and Forwarded of its clients on. Where several say the same, X-Forwarded-* counts before Forwarded.',
+      'The header fields of --trusted-peers that are believed over HTTP; all others of X-Forwarded-*, Forwarded, X-Real-IP and X-Scheme are dropped. Name a field only if every trusted peer sets it: nginx, for one, passes X-Forwarded-Host and Forwarded of its clients on. Where several say the same, X-Forwarded-* counts before Forwarded.',
   },
   accessLog: {
     kind: 'choice',

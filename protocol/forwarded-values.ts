@@ -1,6 +1,6 @@
 /**
- * The values of forwarded fields: an entry of `X-Forwarded-For`, an element of `Forwarded` (RFC 7239 §4, §6), a scheme, a host. What is of
- * another form is undefined, and never repaired. Does not know whom to believe.
+ * The values of forwarded fields: an entry of `X-Forwarded-For`, an element of `Forwarded` (RFC 7239 §4, §6), a scheme,
+ * a host. What is of another form is undefined, and never repaired. Does not know whom to believe.
  */
 
 import { isIP, isIPv4, isIPv6, SocketAddress } from 'node:net'
@@ -16,13 +16,18 @@ export interface ForwardedElement {
   readonly host?: string | undefined
 }
 
-/** `192.0.2.1`, `192.0.2.1:443`, `2001:db8::1`, `[2001:db8::1]` and `[2001:db8::1]:443`; a zone (`%eth0`) is this host's matter, and left out. */
+/**
+ * `192.0.2.1`, `192.0.2.1:443`, `2001:db8::1`, `[2001:db8::1]` and `[2001:db8::1]:443`; a zone (`%eth0`) is this host's
+ * matter, and left out.
+ */
 const NODE = /^[\t ]*(?:\[([^\]]+)\]|((?:[0-9]+\.){3}[0-9]+)|([^\][:]*:[^\][]*:[^\][]*))(?::([0-9]{1,5}))?[\t ]*$/
 const ZONE = /%[\w.-]{1,64}$/
 /** Longer than any address with its brackets, zone and port: what is longer is not looked at. */
 const NODE_MAX = 128
 
-/** An address as `X-Forwarded-For` has it. Neither `unknown` nor an obfuscated node (`_hidden`, RFC 7239 §6.3) is one. */
+/**
+ * An address as `X-Forwarded-For` has it. Neither `unknown` nor an obfuscated node (`_hidden`, RFC 7239 §6.3) is one.
+ */
 export function parseNode(text: string): ForwardedElement | undefined {
   const match = text.length <= NODE_MAX ? NODE.exec(text) : null
   if (!match) return undefined
@@ -66,8 +71,8 @@ export function parseHost(text: string | undefined): string | undefined {
 }
 
 /**
- * The elements of a list whose entries may hold quoted commas, the last first. It is read from its right end: a quote that a client left open
- * further left cannot swallow what a proxy has added.
+ * The elements of a list whose entries may hold quoted commas, the last first. It is read from its right end: a quote
+ * that a client left open further left cannot swallow what a proxy has added.
  */
 export function* elementsFromRight(list: string): Generator<string> {
   let end = list.length

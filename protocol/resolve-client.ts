@@ -1,6 +1,6 @@
 /**
- * Who the client of a request is: the one place that reads forwarded fields (`forwarded-fields.ts`), from whom they are believed, and sets
- * what follows from them. Pure: the environ is all it changes, and nothing after it resolves again.
+ * Who the client of a request is: the one place that reads forwarded fields (`forwarded-fields.ts`), from whom they are
+ * believed, and sets what follows from them. Pure: the environ is all it changes, and nothing after it resolves again.
  *
  * Results are `REMOTE_ADDR`, `REMOTE_PORT`, `wsgi.url_scheme`, `REQUEST_SCHEME`, `HTTPS` and `HTTP_HOST`.
  */
@@ -22,8 +22,8 @@ import { headerName, headerSetter, setHeader, variableOf } from './request-heade
 /** Peers whose verdict is remembered: `TrustedPeers` takes about a microsecond, and is asked of each request. */
 const REMEMBERED = 1_000
 /**
- * Trusted proxies between the client and this process. No real chain is that long; a client inside of a trusted range could send 32,000
- * addresses in one head.
+ * Trusted proxies between the client and this process. No real chain is that long; a client inside of a trusted range
+ * could send 32,000 addresses in one head.
  */
 export const HOPS_MAX = 32
 
@@ -67,8 +67,9 @@ export function notAForwardedField(name: string): string {
 }
 
 /**
- * Resolves the client of a request whose `REMOTE_ADDR` is still the peer's, and removes every forwarded field that is not believed. Fields
- * that are believed stay, with the value that was resolved from them; those that resolve nothing (`X-Forwarded-Prefix`) stay as they are.
+ * Resolves the client of a request whose `REMOTE_ADDR` is still the peer's, and removes every forwarded field that is
+ * not believed. Fields that are believed stay, with the value that was resolved from them; those that resolve nothing
+ * (`X-Forwarded-Prefix`) stay as they are.
  *
  * @param rules undefined: nobody is believed
  */
@@ -101,7 +102,9 @@ function forwardedNames(environ: Environ): string[] {
   return names
 }
 
-/** Believed fields keep their place: a key that is deleted and set again makes V8 keep the environ as a slow hash table. */
+/**
+ * Believed fields keep their place: a key that is deleted and set again makes V8 keep the environ as a slow hash table.
+ */
 function removeOthers(environ: Environ, sent: readonly string[], believed: ReadonlyMap<string, string>): void {
   const others = sent.filter((name) => !believed.has(name.toLowerCase()))
   if (others.length === 0) return
@@ -116,7 +119,8 @@ function applyBelieved(environ: Environ, believed: ReadonlyMap<string, string>, 
   const walk = list === undefined ? undefined : walked(list.split(',').reverse(), parseNode, rules)
   const forwarded = believed.get('forwarded')
   const elements = forwarded === undefined ? undefined : walked(elementsFromRight(forwarded), readElement, rules)
-  // Where both say something, X-Forwarded-* counts: proxies that set it are the rule, and many pass a client's `Forwarded` on.
+  // Where both say something, X-Forwarded-* counts: proxies that set it are the rule, and many pass a client's
+  // `Forwarded` on.
   const depth = walk?.client ? walk.depth : 0
   const client = walk?.client ?? elements?.client ?? parseNode(believed.get('x-real-ip') ?? '')
   if (client) {
@@ -177,8 +181,9 @@ function setScheme(environ: Environ, scheme: 'http' | 'https'): void {
 }
 
 /**
- * Walks a list of nodes from its right end, where each proxy adds the address it was connected from, to the first that is not trusted: that is
- * the client. An entry that is no address ends the walk, since who wrote what is left of it is not known.
+ * Walks a list of nodes from its right end, where each proxy adds the address it was connected from, to the first that
+ * is not trusted: that is the client. An entry that is no address ends the walk, since who wrote what is left of it is
+ * not known.
  *
  * @returns `depth`: how many entries, counted from the right, come before the client's
  */
@@ -201,8 +206,8 @@ function walked<Entry extends ForwardedElement>(
 }
 
 /**
- * The entry of a list that was written by the proxy that met the client. A list of one entry is that proxy's, as the others between passed it
- * on; a list with an entry of each proxy is read at the client's depth.
+ * The entry of a list that was written by the proxy that met the client. A list of one entry is that proxy's, as the
+ * others between passed it on; a list with an entry of each proxy is read at the client's depth.
  */
 function atDepth(list: string | undefined, depth: number): string | undefined {
   if (list === undefined) return undefined

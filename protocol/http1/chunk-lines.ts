@@ -1,8 +1,10 @@
 /**
- * Chunk lines with white space around `;` and `=` of their extensions, which RFC 9112 §7.1.1 asks recipients to remove (BWS) and llhttp refuses.
+ * Chunk lines with white space around `;` and `=` of their extensions, which RFC 9112 §7.1.1 asks recipients to remove
+ * (BWS) and llhttp refuses.
  *
- * It follows a chunked body beside llhttp and overwrites, in llhttp's copy, such a line's rest by bytes of the same length that llhttp takes;
- * what is not of the RFC's grammar there is overwritten by a byte that llhttp refuses. Lines without such white space are left to llhttp.
+ * It follows a chunked body beside llhttp and overwrites, in llhttp's copy, such a line's rest by bytes of the same
+ * length that llhttp takes; what is not of the RFC's grammar there is overwritten by a byte that llhttp refuses. Lines
+ * without such white space are left to llhttp.
  */
 
 const SIZE = 0

@@ -35,7 +35,7 @@ function linesOf(environ: Environ): string[] {
 }
 
 function forwardedKeys(environ: Environ): string[] {
-  return Object.keys(environ).filter((key) => /^HTTP_(?:X.)?(?:FORWARDED|REAL)/.test(key))
+  return Object.keys(environ).filter((key) => /^HTTP_(?:X.)?(?:FORWARDED|REAL|SCHEME)/.test(key))
 }
 
 /** Every field that says something of a client, and every spelling in which an application could find it. */
@@ -61,6 +61,7 @@ const FAMILY: Lines = [
   'Forwarded-For',
   'X-Real-IP',
   'X_Real_IP',
+  'X-Scheme',
 ].map((name) => [name, '6.6.6.6'] as const)
 
 suite('fields of a stranger', () => {
