@@ -18,6 +18,7 @@ import { AbortError, LocalProtocolError, RemoteProtocolError } from '../protocol
 import { Exchange, type ExchangeHost } from '../protocol/exchange.ts'
 import { type InputSource, RequestInput } from '../protocol/input.ts'
 import type { Logger } from '../protocol/log.ts'
+import { resolveClient } from '../protocol/resolve-client.ts'
 import type { ResponseSink } from '../protocol/response.ts'
 import { guardStandardStreams, stderrLog } from '../protocol/stderr-log.ts'
 import type { CgiCommandOptions } from './cgi-options.ts'
@@ -140,6 +141,8 @@ class CgiRun implements ResponseSink, InputSource, ExchangeHost {
     try {
       const { variables, length } = requestVariables(environment, further)
       const environ = environFromVariables(variables, FACTS)
+      // The web server says who the client is in REMOTE_ADDR and HTTPS; these fields are the client's own.
+      resolveClient(environ, undefined)
       this.#length = length
       this.#left = length === -1 ? Number.POSITIVE_INFINITY : length
       this.#request = new RequestInput(length === 0 ? null : this)

@@ -92,9 +92,9 @@ const ownOptions = {
     kind: 'peers',
     list: true,
     value: 'RANGES',
-    default: 'loopback,private,unix',
+    default: 'loopback,unix',
     sentence:
-      'Peers whose uwsgi variables and forwarded headers are believed: addresses, CIDR ranges, loopback, private, unix, all, none.',
+      'Web servers whose uwsgi variables, X-Request-Id and --forwarded-fields are believed: addresses, CIDR ranges, loopback, private, unix, all, none. Not private by default: behind a published port of Docker every stranger has a private address.',
   },
   slots: {
     kind: 'integer',

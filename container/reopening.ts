@@ -54,17 +54,13 @@ export class Reopening {
   }
 
   drain(options?: DrainOptions): Promise<void> {
-    this.#draining ??= this.#drain(options)
+    const drain = (): Promise<void> => this.#now.drain(options)
+    this.#draining ??= this.#opening ? this.#opening.then(drain) : drain()
     return this.#draining
   }
 
   inspect(): string {
     return this.#now.inspect()
-  }
-
-  async #drain(options: DrainOptions | undefined): Promise<void> {
-    await this.#opening
-    await this.#now.drain(options)
   }
 
   async #pause(): Promise<void> {

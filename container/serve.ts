@@ -12,7 +12,13 @@ import { requestIdFrom } from '../middleware/forwarded.ts'
 import { type Address, printAddress, type TcpAddress } from '../protocol/address.ts'
 import type { Application, Environ, Middleware } from '../protocol/application.ts'
 import { type Clock, Deadlines, systemClock } from '../protocol/clock.ts'
-import { frameSettings, http1Settings, livenessSettings, readToken } from '../protocol/common-options.ts'
+import {
+  forwardedSettings,
+  frameSettings,
+  http1Settings,
+  livenessSettings,
+  readToken,
+} from '../protocol/common-options.ts'
 import { ConnectionLimit } from '../protocol/connection-limit.ts'
 import { warnOfOtherVersions } from '../protocol/copies.ts'
 import { fitsInReserve, mostConnections, refusalsThatFit } from '../protocol/descriptors.ts'
@@ -228,7 +234,11 @@ class Container implements Opened {
         this.#left()
       },
     }
-    this.#http = { ...direct, requestId: requestIdFrom(options.trustedPeers) }
+    this.#http = {
+      ...direct,
+      forwarded: forwardedSettings(options),
+      requestId: requestIdFrom(options.trustedPeers),
+    }
     this.#uwsgi = { ...direct, requestId: requestIdOf }
     this.#doorman = new Doorman({
       rules: { accept: options.accept, trustedPeers: options.trustedPeers, token: token !== undefined },
@@ -256,13 +266,14 @@ class Container implements Opened {
   }
 
   /**
-   * Requests that the application sends to itself are served directly, as on plain Node: without middleware, and
-   * without a slot, since the sending request may hold the last one.
+   * Requests that the application sends to itself are served directly, as on plain Node: without middleware, with the
+   * forwarded fields that it copied from another request, and without a slot, since the sending request may hold the
+   * last one.
    */
   selfCalls(lines: Logger | undefined): SelfCallOptions {
     const { application } = this.#tenant.hosted
     const logged = lines ? accessLog({ log: lines })(application) : application
-    const http: Http1Options = { ...this.#http, host: this.#host(() => {}), admit: () => true }
+    const http: Http1Options = { ...this.#http, forwarded: 'keep', host: this.#host(() => {}), admit: () => true }
     const facts = { remoteAddress: '127.0.0.1', remotePort: '', serverName: '127.0.0.1' }
     const own = (): readonly AskedAddress[] => this.#tenant.ownAddresses(this.addresses)
     const serve = (socket: Socket): void => {

@@ -1,40 +1,25 @@
 /**
- * Tells the application who the client is: `X-Forwarded-For`, `-Proto`, `-Host`, `Forwarded` (RFC 7239) and `X-Request-Id`.
- *
- * What a client says of itself in these fields is dropped, unless its address is trusted: then it is a proxy, and its word
- * is kept and added to. It decides nothing by them, and changes no variable but those of the fields.
+ * Forwarded fields around an application: who the client is, as `protocol/resolve-client.ts` finds out, and what the
+ * next hop is told of it (`X-Forwarded-For`, `-Proto`, `-Host`, `Forwarded`, `X-Request-Id`). The gateways of both
+ * processes resolve by themselves; `forwarded` is for applications that are served without them.
  */
 
 import type { Environ, Middleware } from '../protocol/application.ts'
 import { checkOptions, form, isFunction, isText, type OptionForms } from '../protocol/check-options.ts'
 import type { ConnectionFacts, RequestHead } from '../protocol/environ.ts'
+import { isForwardedFieldName } from '../protocol/forwarded-fields.ts'
 import { TrustedPeers } from '../protocol/peers.ts'
 import { headerSetter } from '../protocol/request-headers.ts'
+import { ForwardedRules, forwardedElement, resolveClient } from '../protocol/resolve-client.ts'
 
 export interface ForwardedOptions {
-  /** Whose fields are kept: ranges as `--trusted-peers` takes them (`['loopback', '10.0.0.0/8']`), or who decides by address. */
+  /**
+   * Whose fields are believed: ranges as `--trusted-peers` takes them (`['loopback', '10.0.0.0/8']`), or who decides by
+   * address.
+   */
   readonly trustedPeers: readonly string[] | Pick<TrustedPeers, 'has'>
-}
-
-/** What proxies say of a client beyond the fields that are set here, and frameworks believe: never taken from a stranger. */
-const alsoBelieved = [
-  'X-Forwarded-Port',
-  'X-Forwarded-Prefix',
-  'X-Forwarded-Server',
-  'X-Forwarded-Ssl',
-  'X-Real-IP',
-].map(headerSetter)
-
-/** Peers that are remembered: `TrustedPeers` wants to be asked once a connection, and this sees requests. */
-const REMEMBERED = 1_000
-
-/** What a peer's address says. */
-interface Peer {
-  readonly trusted: boolean
-  /** In `X-Forwarded-For`; undefined for a Unix peer, which has none. */
-  readonly address: string | undefined
-  /** In `Forwarded`. */
-  readonly node: string
+  /** Which of their fields, as `--forwarded-fields`. Default `['X-Forwarded-For', 'X-Forwarded-Proto']`. */
+  readonly fields?: readonly string[] | undefined
 }
 
 const OPTIONS: OptionForms<ForwardedOptions> = {
@@ -42,32 +27,39 @@ const OPTIONS: OptionForms<ForwardedOptions> = {
     ...form("an array of ranges such as ['loopback', '10.0.0.0/8'], or an object with has(address)", isPeers),
     required: true,
   },
+  fields: form("an array of forwarded fields' names such as ['X-Forwarded-For']", areFieldNames),
 }
 
 function isPeers(value: unknown): boolean {
   return Array.isArray(value) ? value.every(isText) : isFunction((value as Partial<TrustedPeers> | null)?.has)
 }
 
-/** @throws TypeError for an option that is none, or missing; RangeError for a range that is none */
+function areFieldNames(value: unknown): boolean {
+  return Array.isArray(value) && value.every((name) => isText(name) && isForwardedFieldName(String(name).toLowerCase()))
+}
+
+/**
+ * Sets `REMOTE_ADDR`, the scheme and the host by what trusted peers say in forwarded fields, drops the fields of all
+ * others, and tells the application the result in fields too. Put it outermost, where `REMOTE_ADDR` is still the
+ * peer's.
+ *
+ * @throws TypeError for an unknown, missing or invalid option; RangeError for an invalid range
+ */
 export function forwarded(options: ForwardedOptions): Middleware {
   checkOptions('forwarded', options, OPTIONS)
-  const { trustedPeers: given } = options
-  const trustedPeers = 'has' in given ? given : new TrustedPeers(given)
-  const known = new Map<string, Peer>()
-  const peerOf = (remote: string): Peer => {
-    let peer = known.get(remote)
-    if (peer === undefined) {
-      const address = addressOf(remote)
-      peer = { trusted: trustedPeers.has(remote), address, node: address === undefined ? 'unknown' : nodeOf(address) }
-      if (known.size >= REMEMBERED) known.clear()
-      known.set(remote, peer)
-    }
-    return peer
-  }
+  const { trustedPeers: given, fields } = options
+  const rules = new ForwardedRules('has' in given ? given : new TrustedPeers(given), fields)
   return (application) => (environ, startResponse) => {
-    const peer = peerOf(environ.REMOTE_ADDR)
-    if (peer.trusted) addFields(environ, peer)
-    else setFields(environ, peer)
+    resolveClient(environ, rules)
+    announce(environ)
+    return application(environ, startResponse)
+  }
+}
+
+/** What a proxy tells the next hop in fields, of a client that was resolved before. */
+export function announceClient(): Middleware {
+  return (application) => (environ, startResponse) => {
+    announce(environ)
     return application(environ, startResponse)
   }
 }
@@ -75,7 +67,9 @@ export function forwarded(options: ForwardedOptions): Middleware {
 /** An id that may go into a log line and a header field as it is. */
 export const REQUEST_ID: RegExp = /^[\w.-]{1,128}$/
 
-/** The `requestId` of a gateway's options: a trusted peer's `X-Request-Id`; undefined, and one is made, for all others. */
+/**
+ * The `requestId` of a gateway's options: a trusted peer's `X-Request-Id`; undefined, and one is made, for all others.
+ */
 export function requestIdFrom(
   trustedPeers: Pick<TrustedPeers, 'has'>,
 ): (head: Pick<RequestHead, 'headers'>, connection: Pick<ConnectionFacts, 'remoteAddress'>) => string | undefined {
@@ -99,32 +93,14 @@ const setProto = headerSetter('X-Forwarded-Proto')
 const setHost = headerSetter('X-Forwarded-Host')
 const setRequestId = headerSetter('X-Request-Id')
 
-/** Of a stranger: what is known here, and nothing that it said. */
-function setFields(environ: Environ, { address, node }: Peer): void {
+function announce(environ: Environ): void {
   const scheme = environ['wsgi.url_scheme']
   const host = text(environ['HTTP_HOST'])
-  setForwarded(environ, forwardedElement(node, host, scheme))
+  const address = addressOf(environ.REMOTE_ADDR)
+  setForwarded(environ, forwardedElement(address, host, scheme))
   setProto(environ, scheme)
   setHost(environ, host)
-  for (const set of alsoBelieved) set(environ, undefined)
   setFor(environ, address)
-  setRequestId(environ, environ.gantry.requestId)
-}
-
-/** Of a proxy that is trusted: what it said, and what is known here. */
-function addFields(environ: Environ, { address, node }: Peer): void {
-  const scheme = environ['wsgi.url_scheme']
-  const host = text(environ['HTTP_HOST'])
-  const before = text(environ['HTTP_X_FORWARDED_FOR'])
-  const element = forwardedElement(node, host, scheme)
-  // RFC 7239 §7.4: who knows only the old fields is understood by those who know only the new one.
-  const elements = text(environ['HTTP_FORWARDED']) ?? before?.split(',').map(forwardedFor).join(', ')
-  setForwarded(environ, elements ? `${elements}, ${element}` : element)
-  // These two say what the client asked for: the outermost proxy knows, and applications read one value.
-  if (text(environ['HTTP_X_FORWARDED_PROTO']) === undefined) setProto(environ, scheme)
-  if (text(environ['HTTP_X_FORWARDED_HOST']) === undefined) setHost(environ, host)
-  // A Unix peer has no address to add.
-  setFor(environ, before && address ? `${before}, ${address}` : (before ?? address))
   setRequestId(environ, environ.gantry.requestId)
 }
 
@@ -132,33 +108,13 @@ function text(value: unknown): string | undefined {
   return typeof value === 'string' && value !== '' ? value : undefined
 }
 
-/** An IP address as others write it: IPv4 without the IPv6 prefix that a dual-stack socket gives it; undefined for a Unix peer. */
+/**
+ * An IP address as others write it: IPv4 without the IPv6 prefix that a dual-stack socket gives it; undefined for a
+ * Unix peer.
+ */
 function addressOf(remote: string): string | undefined {
   if (remote === '' || remote.startsWith('unix')) return undefined
   return remote.startsWith('::') && /^::ffff:\d+\.\d+\.\d+\.\d+$/i.test(remote)
     ? remote.slice('::ffff:'.length)
     : remote
-}
-
-function forwardedElement(node: string, host: string | undefined, scheme: string): string {
-  return host === undefined ? `for=${node};proto=${scheme}` : `for=${node};host=${quoted(host)};proto=${scheme}`
-}
-
-/** One entry of X-Forwarded-For as an element of Forwarded. */
-function forwardedFor(entry: string): string {
-  return `for=${nodeOf(entry.trim())}`
-}
-
-/** RFC 7239 §6: an IPv6 address stands in brackets, and brackets and colons in quotes. */
-function nodeOf(address: string): string {
-  if (address === '') return 'unknown'
-  return address.includes(':') && !address.startsWith('[') && !/^\d+\.\d+\.\d+\.\d+:\d+$/.test(address)
-    ? `"[${address}]"`
-    : quoted(address)
-}
-
-/** A token as it is, anything else as a quoted-string (RFC 9110 §5.6). */
-function quoted(value: string): string {
-  if (/^[\w!#$%&'*+.^`|~-]+$/.test(value)) return value
-  return /["\\]/.test(value) ? `"${value.replace(/["\\]/g, '\\$&')}"` : `"${value}"`
 }

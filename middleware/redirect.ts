@@ -44,8 +44,9 @@ export interface Redirect {
   /** Redirects every request: an application, for `mount`. `$path` is what follows the prefix: `'/old': redirect.to('/new$path')`. */
   to(to: string, options?: RedirectOptions): Application
   /**
-   * Redirects requests that came over HTTP to the same address over HTTPS. A front that ends TLS says so by `X-Forwarded-Proto`, which is
-   * believed from anybody: who lies only stays where he is. `Strict-Transport-Security` is set by `securityHeaders`.
+   * Redirects requests that came over HTTP to the same address over HTTPS. A front that ends TLS says so by `X-Forwarded-Proto`;
+   * the gateways believe those of `--trusted-peers`, and a front that is not among them gets a redirect for ever. Without a gateway anybody is
+   * believed: who lies only stays where he is. `Strict-Transport-Security` is set by `securityHeaders`.
    */
   https(options?: HttpsOptions): Middleware
 }

@@ -65,6 +65,13 @@ const UNIX_PATH_LIMIT = process.platform === 'linux' ? 107 : 103
  */
 export function parseAddress(text: string): Address {
   if (/^https?:\/\//i.test(text)) return parseHttp(text)
+  // Node binds a file of that name; and an abstract socket has no permissions, so that every user of the host could connect.
+  if (/^(?:unix:(?:\/\/)?)?@/.test(text)) {
+    throw new AddressError(
+      text,
+      'abstract sockets are not supported, since they have no file permissions; write unix:/path (or unix:./@name for a file of that name)',
+    )
+  }
   const scheme = /^([a-z][a-z\d+.-]*):\/\//i.exec(text)?.[1]
   if (scheme === 'unix' && !text.startsWith('unix:///'))
     throw new AddressError(text, 'write unix:/path, with one slash')

@@ -5,10 +5,13 @@
 
 import { randomBytes } from 'node:crypto'
 import { linkSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { isForwardedFieldName } from './forwarded-fields.ts'
 import { HEAD_MAX } from './frames/constants.ts'
 import type { LivenessTimes } from './frames/liveness.ts'
 import type { Http1Options } from './http1/options.ts'
 import { OptionError, type OptionValues } from './options.ts'
+import type { TrustedPeers } from './peers.ts'
+import { ForwardedRules, notAForwardedField } from './resolve-client.ts'
 
 /** Workers that one proxy may have, and a container has links with: no machine has more cores by far, and nobody's word may make it dial without end. */
 export const WORKERS_MAX = 256
@@ -24,6 +27,14 @@ export const commonOptions = {
     kind: 'file',
     value: 'FILE',
     sentence: 'A file that holds the token, as Docker and Kubernetes mount secrets; white space around it is dropped.',
+  },
+  forwardedFields: {
+    kind: 'text',
+    list: true,
+    value: 'NAMES',
+    default: 'x-forwarded-for,x-forwarded-proto',
+    sentence:
+      'The header fields of --trusted-peers that are believed over HTTP; all others of X-Forwarded-*, Forwarded, X-Real-IP and X-Scheme are dropped. Name a field only if every trusted peer sets it: nginx, for one, passes X-Forwarded-Host and Forwarded of its clients on. Where several say the same, X-Forwarded-* counts before Forwarded.',
   },
   accessLog: {
     kind: 'choice',
@@ -195,8 +206,15 @@ export const commonOptions = {
 
 export type CommonOptions = OptionValues<typeof commonOptions>
 
+/** What `--forwarded-fields` says where no field is to be believed, as `--trusted-peers` does. */
+const NO_FIELDS = 'none'
+
 /** What the single options cannot say: @throws OptionError for values that contradict each other. */
-export function checkCommonOptions(options: Pick<CommonOptions, 'token' | 'tokenFile'>): void {
+export function checkCommonOptions(options: Pick<CommonOptions, 'token' | 'tokenFile' | 'forwardedFields'>): void {
+  for (const name of options.forwardedFields) {
+    if (name === NO_FIELDS || isForwardedFieldName(name.toLowerCase())) continue
+    throw new OptionError('BAD_VALUE', '--forwarded-fields', `--forwarded-fields: ${notAForwardedField(name)}, or none`)
+  }
   if (options.token !== undefined && options.tokenFile !== undefined) {
     throw new OptionError(
       'BAD_VALUE',
@@ -244,6 +262,16 @@ export function createTokenFile(file: string): void {
   } finally {
     rmSync(draft, { force: true })
   }
+}
+
+/** These options, and a process's own `--trusted-peers`, as the HTTP/1.1 gateway takes them. */
+export function forwardedSettings(
+  options: Pick<CommonOptions, 'forwardedFields'> & { readonly trustedPeers: TrustedPeers },
+): ForwardedRules {
+  return new ForwardedRules(
+    options.trustedPeers,
+    options.forwardedFields.filter((name) => name !== NO_FIELDS),
+  )
 }
 
 /** These options as the HTTP/1.1 gateway takes them. */

@@ -168,6 +168,16 @@ export class Context implements RequestContext {
     this.#pairs = undefined
   }
 
+  /** Removes the lines whose name `removes` holds of. */
+  removeLines(removes: (name: string) => boolean): void {
+    const kept: string[] = []
+    for (let at = 0; at < this.lines.length; at += 2) {
+      if (!removes(this.lines[at]!)) kept.push(this.lines[at]!, this.lines[at + 1]!)
+    }
+    this.lines = kept
+    this.#pairs = undefined
+  }
+
   /** Replaces the lines of `name` by one, or by none. */
   replaceLines(name: string, value: string | undefined): void {
     const lower = name.toLowerCase()

@@ -9,6 +9,7 @@
 import type { Headers, Input } from './application.ts'
 import { brand } from './brand.ts'
 import { LocalProtocolError } from './errors.ts'
+import { isForwardedField } from './forwarded-fields.ts'
 
 /** What stands behind an input: the gateway's side of one request. */
 export interface InputSource {
@@ -90,8 +91,8 @@ export class RequestInput implements Input {
   end(trailers: string[] = []): void {
     if (this.#ended || this.#failure) return
     this.#ended = true
-    this.#trailers = trailers
-    this.#trailersPromise?.resolve(pairs(trailers))
+    this.#trailers = trailers.length === 0 ? trailers : withoutForwarded(trailers)
+    this.#trailersPromise?.resolve(pairs(this.#trailers))
     this.#wake()
   }
 
@@ -305,6 +306,15 @@ export function pairs(flat: readonly string[]): Headers {
   const fields: Headers = []
   for (let at = 0; at < flat.length; at += 2) fields.push([flat[at]!, flat[at + 1]!])
   return fields
+}
+
+/** What is said of a client after its request was resolved is believed of nobody (`resolve-client.ts`). */
+function withoutForwarded(trailers: string[]): string[] {
+  const kept: string[] = []
+  for (let at = 0; at < trailers.length; at += 2) {
+    if (!isForwardedField(trailers[at]!)) kept.push(trailers[at]!, trailers[at + 1]!)
+  }
+  return kept
 }
 
 function join(parts: Uint8Array[]): Uint8Array {

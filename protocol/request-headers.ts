@@ -8,6 +8,7 @@
 
 import type { Environ } from './application.ts'
 import { Context } from './context.ts'
+import { isForwardedField } from './forwarded-fields.ts'
 import { NEVER_FORWARDED } from './hop-by-hop.ts'
 
 /** `''`: the header does not cross. Names are cached as they are spelled; a flood of new names is not kept. */
@@ -55,6 +56,8 @@ function nominated(value: string, before: Set<string> | undefined): Set<string> 
     const name = part.trim().toLowerCase()
     if (name === '' || name === 'close' || name === 'keep-alive' || name === 'upgrade') continue
     if (name === 'host' || name === 'content-length' || name === 'content-type') continue
+    // A web server that passes `Connection` on must not let a client hide its address.
+    if (isForwardedField(name)) continue
     names ??= new Set()
     names.add(name)
   }

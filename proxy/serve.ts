@@ -7,12 +7,13 @@ import { randomBytes } from 'node:crypto'
 import type { Socket } from 'node:net'
 import { accessLog, refusedLine } from '../middleware/access-log.ts'
 import { compose } from '../middleware/compose.ts'
-import { forwarded, requestIdFrom } from '../middleware/forwarded.ts'
+import { announceClient, requestIdFrom } from '../middleware/forwarded.ts'
 import { type Address, printAddress, type TcpAddress, type UnixAddress } from '../protocol/address.ts'
 import type { Application, Middleware } from '../protocol/application.ts'
 import { type Clock, Deadlines, systemClock, type Timer } from '../protocol/clock.ts'
 import {
   createTokenFile,
+  forwardedSettings,
   frameSettings,
   http1Settings,
   livenessSettings,
@@ -130,7 +131,7 @@ export async function serveProxy(options: ProxyOptions, environment: ProxyEnviro
   }
   const { drainDelay: delay, keepAliveGrace: grace, drainTimeout: timeout } = options
   const drain = new Drain(clock, { delay, grace, timeout, settle: GOING_AWAY_GRACE + LINK_GRACE })
-  const front = new Front(withMiddleware(pool.application, options, environment, loaded), options, {
+  const front = new Front(withMiddleware(pool.application, environment, loaded), options, {
     log,
     clock,
     drain,
@@ -226,11 +227,10 @@ function readinessOf(pool: Pool, draining: boolean): Readiness {
 
 function withMiddleware(
   application: Application,
-  { trustedPeers }: ProxyOptions,
   { accessLog: lines, middleware }: ProxyEnvironment,
   loaded: Middleware | undefined,
 ): Application {
-  const layers = [lines && accessLog({ log: lines }), forwarded({ trustedPeers }), middleware, loaded]
+  const layers = [lines && accessLog({ log: lines }), announceClient(), middleware, loaded]
   return compose(...layers.filter((one) => one !== undefined), application)
 }
 
@@ -288,6 +288,7 @@ class Front implements ExchangeHost {
       ...http1Settings(options),
       host: this,
       facts: { multithread: true, multiprocess: true, runOnce: false },
+      forwarded: forwardedSettings(options),
       requestId: requestIdFrom(options.trustedPeers),
       onRefused,
       onClose: (connection) => {

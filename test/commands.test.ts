@@ -12,12 +12,14 @@ import {
   readToken,
 } from '../protocol/common-options.ts'
 import { CONNECT_TIMEOUT } from '../protocol/dial.ts'
+import { connect } from '../protocol/frames/connect.ts'
 import { DATA_MAX, HEAD_MAX, WINDOW } from '../protocol/frames/constants.ts'
 import { USUAL_TIMES } from '../protocol/frames/liveness.ts'
 import { defaultLimits, defaultTimeouts } from '../protocol/http1/options.ts'
 import { environmentName, flagName, nearest, type Option, parseOptions } from '../protocol/options.ts'
 import { renderHelp } from '../protocol/options-help.ts'
 import { checkProxyOptions, proxyOptions } from '../proxy/options.ts'
+import { pool } from '../proxy/pooled.ts'
 import {
   childEnvironment,
   containerArguments,
@@ -206,4 +208,29 @@ test('addresses meant for containers and proxies elsewhere do not reach the pair
     GANTRY_ACCEPT: 'http',
   }
   assert.deepEqual(childEnvironment(environment), { PATH: '/bin', GANTRY_TOKEN: 'a' })
+})
+
+test('an abstract socket is refused with the reason wherever an address can be given', () => {
+  let refused = 0
+  for (const { table } of Object.values(commands)) {
+    for (const [key, option] of Object.entries<Option>(table)) {
+      if (option.kind !== 'address') continue
+      // What else must be given.
+      const needed = Object.hasOwn(table, 'module') ? ['app.ts'] : []
+      const argv = option.positional ? ['unix:@gantry'] : [`${flagName(key)}=unix:@gantry`]
+      for (const parse of [
+        () => parseOptions(table, [...needed, ...argv]),
+        () => parseOptions(table, needed, { [environmentName(key)]: 'unix:@gantry' }),
+      ]) {
+        assert.throws(parse, {
+          code: 'BAD_VALUE',
+          message: /"unix:@gantry" came, .*abstract sockets are not supported/,
+        })
+      }
+      refused++
+    }
+  }
+  assert.ok(refused >= 7, String(refused))
+  assert.throws(() => connect('unix:@gantry'), /abstract sockets are not supported/)
+  assert.throws(() => pool(['unix:@gantry']), /abstract sockets are not supported/)
 })

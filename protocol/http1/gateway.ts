@@ -16,6 +16,7 @@ import { Exchange, type ExchangeHost } from '../exchange.ts'
 import { closeIdle, type Idle } from '../idle-close.ts'
 import { RequestInput } from '../input.ts'
 import type { Logger } from '../log.ts'
+import { resolveClient } from '../resolve-client.ts'
 import { type Beginning, Turn } from '../turn.ts'
 import { ServerConnection } from './connection.ts'
 import type { Http1Options, Http1Timeouts } from './options.ts'
@@ -351,11 +352,12 @@ class Connection implements Http1Connection, StreamOwner, TransportOwner, Exchan
     const head = http.head
     if (this.leaving) http.close()
     this.#transport.waits.for('nothing')
-    const { admit, retryAfter, facts, requestId } = this.#options
+    const { admit, retryAfter, facts, forwarded, requestId } = this.#options
     let environ: Environ
     let id: string | undefined
     try {
       environ = environFromHttp(head, this.#facts, facts)
+      if (forwarded !== 'keep') resolveClient(environ, forwarded)
       id = requestId?.(head, this.#facts)
     } catch (error) {
       this.#refuse(error as Error)

@@ -12,6 +12,7 @@
 
 import { createRequire } from 'node:module'
 import { LocalProtocolError } from '../errors.ts'
+import { ChunkLines } from './chunk-lines.ts'
 
 /** The file with the WebAssembly, SIMD variant (every platform that Node 24 supports in its first tier has it). */
 export const WASM_FILE = 'undici/lib/llhttp/llhttp_simd-wasm.js'
@@ -204,6 +205,9 @@ export class ChunkedFramer {
   complete = false
   /** Trailers so far: name, value, …; the last may still grow. */
   readonly trailers: string[] = []
+  readonly #lines: ChunkLines = new ChunkLines()
+  /** Ours, in place of llhttp's. */
+  #reason = ''
   #kind = VALUE
   #parser = wasm.llhttp_alloc(TYPE_REQUEST)
 
@@ -222,15 +226,26 @@ export class ChunkedFramer {
    */
   execute(bytes: Uint8Array, start: number, end: number): number {
     place(bytes, start, end)
+    this.#lines.follow(memory, scratch, scratch + end - start)
     begin()
     const result = wasm.llhttp_execute(this.#parser, scratch, end - start)
     this.spans.length = 0
-    for (let at = 0; at < bodyUsed; at++) this.spans.push(body[at]!)
+    let data = 0
+    for (let at = 0; at < bodyUsed; at++) {
+      this.spans.push(body[at]!)
+      if (at % 2 === 1) data += body[at]!
+    }
     for (let at = 0; at < fieldsUsed; at += 3) {
       const text = memory.toString('latin1', scratch + fields[at + 1]!, scratch + fields[at + 1]! + fields[at + 2]!)
       if (fields[at] === this.#kind) this.trailers[this.trailers.length - 1] += text
       else this.trailers.push(text)
       this.#kind = fields[at]!
+    }
+    if ((result === OK || result === PAUSED) && data !== this.#lines.data) {
+      this.#reason = 'two readings of the chunk sizes differ'
+      this.spans.length = 0
+      this.taken = 0
+      return DISAGREED
     }
     if (result === OK) {
       this.taken = end - start
@@ -246,7 +261,7 @@ export class ChunkedFramer {
 
   /** Why the last `execute` gave an error. */
   get reason(): string {
-    return reason(this.#parser)
+    return this.#reason || reason(this.#parser)
   }
 
   free(): void {

@@ -6,6 +6,7 @@
 import type { ConnectionFacts, ProcessFacts, RequestHead } from '../environ.ts'
 import type { ExchangeHost } from '../exchange.ts'
 import type { RefusedRequest } from '../refused-request.ts'
+import type { ForwardedRules } from '../resolve-client.ts'
 import type { Http1Connection } from './gateway.ts'
 
 /** Sizes in bytes, but for `fields`. Each is refused with a status of its own. */
@@ -71,6 +72,11 @@ export interface Http1Options {
   readonly timeouts?: Partial<Http1Timeouts>
   /** A client that ends its sending side has gone ('abort', as nginx takes it), or still wants its answer ('serve'). */
   readonly halfClose?: 'abort' | 'serve'
+  /**
+   * Whose forwarded fields set `REMOTE_ADDR`, the scheme and the host. Default: nobody's, and such fields never reach the application.
+   * `keep`: the fields are passed on as they are, and set nothing; for requests that an application sends to itself.
+   */
+  readonly forwarded?: ForwardedRules | 'keep'
   /** The request's id, if the gateway is to decide it; else the exchange makes one. */
   readonly requestId?: (head: RequestHead, connection: ConnectionFacts) => string | undefined
   /** Asked before a request becomes an exchange: true takes a slot (`host.settled` gives it back), false is answered 503. */

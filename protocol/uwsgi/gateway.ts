@@ -20,6 +20,7 @@ import { DateLine, informHead, plainAnswer, responseHead } from '../http1/writer
 import { type InputSource, RequestInput } from '../input.ts'
 import type { Logger } from '../log.ts'
 import { LINE_SHOWN, type RefusedRequest } from '../refused-request.ts'
+import { resolveClient } from '../resolve-client.ts'
 import type { ResponseSink } from '../response.ts'
 import { encodePong } from './packet.ts'
 import { RequestReader } from './request.ts'
@@ -270,6 +271,8 @@ class Connection implements ResponseSink, InputSource, TransportOwner, ExchangeH
       throw new RemoteProtocolError('BODY_TOO_LARGE', `a request body of ${length} bytes is above the limit`, 413)
     }
     const environ = environFromVariables(variables, facts)
+    // A web server passes its client's header fields on with its own word, REMOTE_ADDR, beside them.
+    resolveClient(environ, undefined)
     this.#transport.waits.for('nothing')
     if (admit && !admit()) {
       const fields: Headers = [['Retry-After', String(this.#options.retryAfter ?? 1)]]

@@ -8,8 +8,9 @@ import type { Socket } from 'node:net'
 import type { Clock, Timer } from '../../protocol/clock.ts'
 import type { RequestContext } from '../../protocol/application.ts'
 import type { Context } from '../../protocol/context.ts'
-import { AbortError } from '../../protocol/errors.ts'
+import { AbortError, HttpError } from '../../protocol/errors.ts'
 import type { Logger } from '../../protocol/log.ts'
+import { STATUS, shown, statusFromWire } from '../../protocol/response-head.ts'
 import type { Phase } from '../../protocol/unreachable.ts'
 import { UpstreamError, UpstreamTimeout, upstreamError } from './http-errors.ts'
 import { type UpstreamRequest, upstreamTrailers } from './http-headers.ts'
@@ -197,6 +198,13 @@ export class HttpCall {
 
   /** The head is here; its body follows. */
   answered(res: ServerResponse, response: IncomingMessage): void {
+    const status = statusFromWire(`${response.statusCode} ${response.statusMessage ?? ''}`)
+    if (!STATUS.test(status)) {
+      // No `UpstreamError`: the upstream has answered, and must not be asked again.
+      const message = `${this.#host.name} answered with the status ${shown(status)}: HTTP has 100 to 599 (RFC 9110 §15)`
+      this.#fail(new HttpError(502, 'UPSTREAM_PROTOCOL', message))
+      return
+    }
     this.began(response)
     try {
       res.writeHead(response.statusCode!, response.statusMessage ?? '', response.rawHeaders)

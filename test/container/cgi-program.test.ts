@@ -71,6 +71,18 @@ describe('gantry cgi', () => {
     )
   })
 
+  it('gets nothing that the client says of itself in a forwarded field', async () => {
+    const fields = { HTTP_X_FORWARDED_FOR: '6.6.6.6', HTTP_X_FORWARDED_PROTO: 'https', HTTP_FORWARDED: 'for=6.6.6.6' }
+    const spelled = { 'HTTP_X.REAL.IP': '6.6.6.6', HTTP_X_FORWARDED_USER: 'root', REMOTE_ADDR: '192.0.2.7' }
+    const { body } = await ran({ PATH_INFO: '/environ', ...fields, ...spelled })
+    const environ = JSON.parse(body) as Record<string, unknown>
+    assert.deepEqual(
+      Object.keys(environ).filter((name) => /FORWARDED|REAL/.test(name)),
+      [],
+    )
+    assert.deepEqual([environ['REMOTE_ADDR'], environ['wsgi.url_scheme']], ['192.0.2.7', 'http'])
+  })
+
   it('says what it is where no web server has started it', () => {
     const env = { PATH: process.env['PATH'] }
     const { status, stdout, stderr } = spawnSync(process.execPath, [GANTRY, 'cgi', MODULE], { env, encoding: 'utf8' })

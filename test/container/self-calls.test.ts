@@ -88,6 +88,11 @@ const files: Record<string, string> = {
       try {
         const [, kind, ...rest] = req.url.split('/')
         if (kind === 'inner') res.end('inner ' + req.headers.host + ' ' + req.socket.remoteAddress)
+        else if (kind === 'said') res.end([req.socket.remoteAddress, req.headers['x-forwarded-for'], req.headers['x-forwarded-host']].join())
+        else if (kind === 'copied') {
+          const headers = { 'X-Forwarded-For': '203.0.113.9', 'X-Forwarded-Host': 'shop.example' }
+          res.end(await (await fetch('http://localhost:' + PORT + '/said', { headers })).text())
+        }
         else if (kind === 'other') res.end(await text('http://127.0.0.1:' + other.address().port))
         else if (kind === 'shown') res.end(await text('http://127.0.0.1:' + server.address().port + '/inner'))
         else if (kind === 'many') {
@@ -211,6 +216,8 @@ describe('an application that calls itself', () => {
         assert.equal(await ask('/get'), `inner localhost:${port} 127.0.0.1`)
         assert.equal(await ask('/upgrade'), `HTTP/1.1 101 Switching Protocols ${port}`)
         assert.equal(await ask('/other'), 'other')
+        // As on plain Node: Next.js compares the X-Forwarded-Host that it copied with Origin.
+        assert.equal(await ask('/copied'), '127.0.0.1,203.0.113.9,shop.example')
       } finally {
         await served.end()
       }

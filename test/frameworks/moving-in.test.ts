@@ -49,12 +49,39 @@ interface Facts {
   remoteAddress: string
   names: string[]
   forwarded: (string | null)[]
+  /** Names of fields with the value `said`. */
+  said: string[]
   connections: number
   socket: boolean
 }
 
 async function facts(port: number, headers: Fields = []): Promise<Facts> {
   return JSON.parse(await body(port, '/facts', headers)) as Facts
+}
+
+/** All that answers these bytes, once the answer's head and its body are there. */
+async function raw(port: number, bytes: string): Promise<string> {
+  const socket = connect({ port, host: '127.0.0.1' })
+  socket.write(bytes)
+  let answer = ''
+  for await (const chunk of socket) {
+    answer += (chunk as Buffer).toString('latin1')
+    const [head, body] = answer.split('\r\n\r\n')
+    if (body !== undefined && body.length >= Number(/^content-length: (\d+)/im.exec(head!)?.[1] ?? 0)) break
+  }
+  socket.destroy()
+  return answer
+}
+
+/** The trailers of an upload, as its application sees them. */
+async function trailers(port: number, fields: Fields): Promise<string[]> {
+  const client = await HttpClient.connect({ port, host: '127.0.0.1' })
+  const sent = client.request({ method: 'POST', target: '/request-trailers', body: 'stream' })
+  await sent.send('hello')
+  sent.finish(fields)
+  const { body } = await sent.whole()
+  client.destroy()
+  return JSON.parse(body.toString()) as string[]
 }
 
 /** The first bytes that answer an upgrade without `Host`. */
@@ -142,17 +169,52 @@ const tables: Record<string, Record<string, Row | Elsewhere>> = {
         assert.notEqual(host, 'example.com')
       }
     },
+    '`X-Real-IP`, `Forwarded` and other `X-Forwarded-*` from a client': async ({ http: { plain, pair } }) => {
+      const names = ['x-real-ip', 'x-forwarded-port', 'x-forwarded-user', 'forwarded']
+      const sent = names.map((name): [string, string] => [name, 'said'])
+      assert.deepEqual((await facts(plain, sent)).said, names)
+      assert.deepEqual((await facts(pair, sent)).said, [])
+    },
+    'trailers of these names': async ({ http: { plain, pair } }) => {
+      const sent: Fields = [
+        ['X-Forwarded-For', '203.0.113.9'],
+        ['X-Sum', '5'],
+      ]
+      assert.deepEqual(await trailers(plain, sent), ['X-Forwarded-For', 'X-Sum'])
+      assert.deepEqual(await trailers(pair, sent), ['X-Sum'])
+    },
     'a field with `_` in its name': async ({ http: { plain, pair } }) => {
       const sent: Fields = [['X_Odd', 'one']]
       assert.ok((await facts(plain, sent)).names.includes('x_odd'))
       assert.ok(!(await facts(pair, sent)).names.includes('x_odd'))
     },
-    'a target with a quote, `<` or `>`, or with a backslash in its path': async ({ http: { plain, pair } }) => {
-      for (const target of ['/a"b', '/a<b', '/a>b', '/a\\b']) {
+    'a target with `\\` in its path, with `#`, or with a raw byte of 0x80 or above': async ({
+      http: { plain, pair },
+    }) => {
+      for (const target of ['/a\\b', '/a#b', '/a?b#c']) {
         assert.equal(await body(plain, target), `url ${target}`)
         assert.equal((await ask(pair, target)).status, 400, target)
       }
-      assert.equal(await body(pair, '/?a\\b'), 'url /?a\\b')
+      for (const target of ['/\xe9', '/\xc3\xa9', '/?\xe9']) {
+        for (const port of [plain, pair]) assert.equal((await ask(port, target)).status, 400, target)
+      }
+      for (const target of ['/?a\\b', '/a"b', '/<a>', '/?filter={"a":"b"}', '/{a}|^`']) {
+        for (const port of [plain, pair]) assert.equal(await body(port, target), `url ${target}`)
+      }
+    },
+    '`OPTIONS` for a host alone (`OPTIONS http://a`)': async ({ http: { plain, pair } }) => {
+      assert.match(await raw(plain, 'OPTIONS http://a HTTP/1.1\r\nHost: a\r\n\r\n'), /url http:\/\/a$/)
+      assert.match(await raw(pair, 'OPTIONS http://a HTTP/1.1\r\nHost: a\r\n\r\n'), /url \*$/)
+    },
+    'a method that Node does not know (`BREW`)': async ({ http: { plain, pair } }) => {
+      assert.match(await raw(plain, 'BREW / HTTP/1.1\r\nHost: a\r\n\r\n'), /^HTTP\/1\.1 400 /)
+      assert.match(await raw(pair, 'BREW / HTTP/1.1\r\nHost: a\r\n\r\n'), /^HTTP\/1\.1 501 /)
+    },
+    'white space around chunk extensions (`5 ; a = b`)': async ({ http: { plain, pair } }) => {
+      const request = 'POST /upload HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n'
+      const chunks = '5 ; a = b\r\nhello\r\n0\r\n\r\n'
+      assert.match(await raw(plain, request + chunks), /^HTTP\/1\.1 400 /)
+      assert.match(await raw(pair, request + chunks), /hello$/)
     },
     'an upgrade without `Host`': async ({ http: { plain, pair } }) => {
       assert.match(await hostless(plain), /^HTTP\/1\.1 101 /)
@@ -177,8 +239,11 @@ const tables: Record<string, Record<string, Row | Elsewhere>> = {
       assert.equal((await ask(pair, '/%zz')).status, 400)
     },
     'a malformed `Host` (`a b`)': async ({ http: { plain, pair } }) => {
-      assert.equal(await body(plain, '/host', [['Host', 'a b']]), 'url /host')
-      assert.equal((await ask(pair, '/host', [['Host', 'a b']])).status, 400)
+      for (const host of ['a b', 'a,b']) {
+        assert.equal(await body(plain, '/host', [['Host', host]]), 'url /host')
+        assert.equal((await ask(pair, '/host', [['Host', host]])).status, 400)
+      }
+      assert.equal(await body(pair, '/host', [['Host', '0.0.0.0=5000']]), 'url /host')
     },
     'a response destroyed before its head': async ({ http: { plain, pair } }) => {
       assert.equal((await ask(plain, '/destroyed')).status, 0)

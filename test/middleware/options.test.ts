@@ -80,8 +80,8 @@ const factories: Readonly<Record<string, Factory>> = {
   ),
   forwarded: factory<middleware.ForwardedOptions>(
     middleware.forwarded,
-    { trustedPeers: 'loopback' },
-    { trustedPeers: ['loopback'] },
+    { trustedPeers: 'loopback', fields: 'X-Forwarded-For' },
+    { trustedPeers: ['loopback'], fields: ['Forwarded'] },
   ),
   healthCheck: factory<middleware.HealthCheckOptions>(
     middleware.healthCheck,

@@ -181,6 +181,31 @@ describe('http(url): the request', () => {
 })
 
 describe('http(url): the response', () => {
+  it('answers 502 for a status that HTTP does not have (RFC 9110 §15), and says which', async () => {
+    for (const status of [600, 999]) {
+      const application = await raw((socket) =>
+        socket.end(`HTTP/1.1 ${status} Odd\r\nContent-Length: 3\r\n\r\nodd`, 'latin1'),
+      )
+      let failure: { message?: string; ran?: string } = {}
+      const { sink, whenSettled } = run(async (environ, startResponse) => {
+        try {
+          return await application(environ, startResponse)
+        } catch (error) {
+          failure = error as typeof failure
+          throw error
+        }
+      })
+      await whenSettled
+      assert.equal(sink.status, '502 Bad Gateway')
+      // Whoever pools upstreams must not ask another one.
+      assert.equal(failure.ran, undefined)
+      assert.match(
+        failure.message!,
+        new RegExp(`^http://127.0.0.1:\\d+ answered with the status "${status} Odd": HTTP has`),
+      )
+    }
+  })
+
   it('passes status, reason, repeated fields and body on, and drops what is of that hop', async () => {
     const application = await before((_req, res) => {
       res.writeHead(302, 'Over There', [

@@ -16,6 +16,7 @@ export type Feature =
   | 'empty-values' // an empty header value arrives as such
   | 'any-method' // unknown methods arrive
   | 'large-head' // 48 KiB of header arrive
+  | 'strangers' // the client is no trusted peer
   | 'nominated' // Connection: names arrive at Gantry
   | 'chunked-upload' // a request without a length stays so
   | 'request-trailers'

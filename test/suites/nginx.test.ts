@@ -22,6 +22,9 @@ const front: NonNullable<Arrangement['without']> = {
   'bulk-duplex': 'nginx does not read the answer while it waits to send the request',
 }
 
+/** Whoever trusts such an nginx has it set X-Forwarded-For, as ours do in deploy/nginx. */
+const PASSED_ON = 'the container trusts nginx, which passes X-Forwarded-For of its client on'
+
 function behind(
   name: string,
   location: (port: number) => string,
@@ -58,6 +61,7 @@ behind(
       proxy_request_buffering off;
       proxy_buffer_size 64k;
       proxy_buffers 8 64k;`,
+  { strangers: PASSED_ON },
 )
 
 behind(
@@ -68,6 +72,7 @@ behind(
       proxy_buffer_size 64k;
       proxy_buffers 8 64k;`,
   {
+    strangers: PASSED_ON,
     upgrade: 'not without configuration',
     streaming: 'nginx buffers',
     'streamed-upload': 'nginx buffers',

@@ -36,7 +36,8 @@ function pair(
 behaviour({
   name: "a container's HTTP port",
   async start() {
-    const container = await startGantry(['container', FIXTURES, '--listen', '127.0.0.1:0', ...quiet])
+    const argv = ['container', FIXTURES, '--listen', '127.0.0.1:0', '--trusted-peers', 'none', ...quiet]
+    const container = await startGantry(argv)
     return overProcesses(container.port, [container])
   },
 })

@@ -12,6 +12,7 @@ import { AbortError, RemoteProtocolError } from '../../protocol/errors.ts'
 import { Exchange, type ExchangeHost } from '../../protocol/exchange.ts'
 import { type InputSource, RequestInput } from '../../protocol/input.ts'
 import type { Logger } from '../../protocol/log.ts'
+import { resolveClient } from '../../protocol/resolve-client.ts'
 import type { ResponseSink } from '../../protocol/response.ts'
 import { Growing, type Head, type RequestOptions, type Sent } from './client.ts'
 import { RecordingLog } from './log.ts'
@@ -98,6 +99,7 @@ export class MemoryClient {
         },
         facts,
       )
+      resolveClient(environ, undefined)
     } catch (error) {
       // What a gateway does with a request that is none.
       if (!(error instanceof RemoteProtocolError)) throw error

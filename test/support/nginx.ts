@@ -23,8 +23,25 @@ export interface Nginx {
  * @param http what stands in `http { … }` beside the server: an `upstream`, say
  */
 export async function startNginx(location: string, http: string = ''): Promise<Nginx> {
-  const directory = await temporary()
   const port = await freePort()
+  return startServers(
+    port,
+    `
+  client_max_body_size 0;
+  map $http_upgrade $connection_upgrade { default upgrade; '' ''; }
+${http}
+  server {
+    listen 127.0.0.1:${port};
+    location / {
+${location}
+    }
+  }`,
+  )
+}
+
+/** @param servers what stands in `http { … }`; one of them listens on `port` */
+export async function startServers(port: number, servers: string): Promise<Nginx> {
+  const directory = await temporary()
   const temporaries = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi']
     .map((name) => `  ${name}_temp_path ${directory}/${name};`)
     .join('\n')
@@ -38,16 +55,8 @@ events { worker_connections 512; }
 http {
   access_log off;
 ${temporaries}
-  client_max_body_size 0;
   large_client_header_buffers 8 64k;
-  map $http_upgrade $connection_upgrade { default upgrade; '' ''; }
-${http}
-  server {
-    listen 127.0.0.1:${port};
-    location / {
-${location}
-    }
-  }
+${servers}
 }
 `
   await writeFile(join(directory, 'nginx.conf'), config)

@@ -48,6 +48,21 @@ export const introduced: readonly Introduced[] = [
     by: 'container',
     before: 'only the page of an error names the id',
   },
+  {
+    sentence: 'has nothing that a client says of itself in a forwarded field, under any name',
+    by: 'proxy',
+    before: 'some names (X-Forwarded-User) and spellings (X.Forwarded.For) reach the application',
+  },
+  {
+    sentence: 'has a target with quotes and brackets of every kind as it was sent',
+    by: 'proxy',
+    before: 'quotes and angle brackets are refused with 400',
+  },
+  {
+    sentence: 'has a Host with any character that a name may hold',
+    by: 'proxy',
+    before: 'sub-delims in Host are refused with 400',
+  },
 ]
 
 /** The sentences that a release with the list `theirs` does not keep yet if it is `side`. */

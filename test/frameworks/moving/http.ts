@@ -10,7 +10,20 @@ const routes: Record<string, (req: IncomingMessage, res: ServerResponse) => void
     const { remoteAddress } = req.socket
     const names = Object.keys(req.headers)
     const forwarded = ['for', 'proto', 'host'].map((name) => req.headers[`x-forwarded-${name}`] ?? null)
-    res.end(JSON.stringify({ remoteAddress, names, forwarded, connections, socket: req.socket instanceof Socket }))
+    const said = names.filter((name) => req.headers[name] === 'said')
+    const socket = req.socket instanceof Socket
+    res.end(JSON.stringify({ remoteAddress, names, forwarded, said, connections, socket }))
+  },
+  '/request-trailers': (req, res) => {
+    const names = (): string[] => req.rawTrailers.filter((_, at) => at % 2 === 0)
+    req.resume().once('end', () => res.end(JSON.stringify(names())))
+  },
+  '/upload': (req, res) => {
+    let text = ''
+    req.on('data', (chunk) => {
+      text += chunk
+    })
+    req.once('end', () => res.end(text))
   },
   '/connection': (_req, res) => {
     res.setHeader('Connection', 'keep-alive').setHeader('Keep-Alive', 'timeout=9').end('x')

@@ -68,7 +68,7 @@ const length: Reason = {
 }
 const badEscape: Reason = { row: 'a target with a bad `%` escape', reason: 'the proxy refuses the target' }
 const backslash: Reason = {
-  row: 'a target with a quote, `<` or `>`, or with a backslash in its path',
+  row: 'a target with `\\` in its path, with `#`, or with a raw byte of 0x80 or above',
   reason: 'the proxy refuses the target',
 }
 const status: Reason = {

@@ -38,6 +38,21 @@ export function environs({ holds, fetch, get, seen, variable }: Suite): void {
       assert.equal(variables['QUERY_STRING'], 'q=%20%zz&&')
       assert.equal(variables['PATH_INFO'], '/environ/./a//b/~me/../x')
     })
+    holds('has a target with quotes and brackets of every kind as it was sent', ['raw-target'], async () => {
+      const target = '/environ/"a"/<b>/{c}|^`?filter={"a":["b"]}&<x>'
+      const { variables } = await seen({ target })
+      assert.equal(variables['REQUEST_URI'], target)
+      assert.equal(variables['PATH_INFO'], '/environ/"a"/<b>/{c}|^`')
+      assert.equal(variables['QUERY_STRING'], 'filter={"a":["b"]}&<x>')
+    })
+    for (const target of ['/environ/a\\b', '/environ#a', '/environ/\xe9', '/environ?\xc3\xa9']) {
+      holds(`is not made of ${JSON.stringify(target)}: 400`, ['framing'], async () => {
+        assert.equal((await get(target)).status, 400)
+      })
+    }
+    holds('has a Host with any character that a name may hold', ['raw-headers'], async () => {
+      assert.equal(await variable('HTTP_HOST', { headers: [['Host', '0.0.0.0=5000']] }), '0.0.0.0=5000')
+    })
     holds('has the query as it was sent, empty when there was none', [], async () => {
       assert.equal(await variable('QUERY_STRING', { target: '/environ?a=%41&b=+%2B' }), 'a=%41&b=+%2B')
       assert.equal(await variable('QUERY_STRING', { target: '/environ?' }), '')
@@ -57,6 +72,10 @@ export function environs({ holds, fetch, get, seen, variable }: Suite): void {
     })
     holds("has an empty path for the target '*'", ['star'], async () => {
       const answer = await fetch({ method: 'OPTIONS', target: '*' })
+      assert.equal(answer.body.toString(), 'no fixture at \n')
+    })
+    holds("has an empty path for OPTIONS of a host alone, which goes on as '*'", ['star'], async () => {
+      const answer = await fetch({ method: 'OPTIONS', target: 'http://gantry.test' })
       assert.equal(answer.body.toString(), 'no fixture at \n')
     })
     holds('has repeated headers joined, cookies by semicolons', [], async () => {
@@ -107,6 +126,25 @@ export function environs({ holds, fetch, get, seen, variable }: Suite): void {
         rawHeaders.filter(([name]) => /_|^proxy$/i.test(name)),
         [],
       )
+    })
+    holds('has nothing that a client says of itself in a forwarded field, under any name', [], async () => {
+      const names = ['X-Forwarded-Host', 'X-Forwarded-Port', 'X-Forwarded-Prefix', 'X-Forwarded-User', 'X-Forwarded']
+      const spellings = ['Forwarded', 'X-Real-IP', 'X_Forwarded_For', 'X-Forwarded_Proto', 'X.Forwarded.For']
+      const told = await seen({ headers: [...names, ...spellings].map((name): [string, string] => [name, '6.6.6.6']) })
+      assert.doesNotMatch(JSON.stringify(told), /6\.6\.6\.6/)
+    })
+    holds('has neither address nor scheme from a client that is not trusted', ['strangers'], async () => {
+      const headers: [string, string][] = [
+        ['x-forwarded-for', '6.6.6.6'],
+        ['X-FORWARDED-FOR', '6.6.6.6, 6.6.6.7'],
+        ['X-Forwarded-Proto', 'https'],
+        ['Connection', 'X-Forwarded-For, X-Forwarded-Proto'],
+      ]
+      const found = await seen({ headers })
+      assert.doesNotMatch(JSON.stringify(found), /6\.6\.6\.[67]/)
+      assert.equal(found.variables['wsgi.url_scheme'], 'http')
+      assert.equal('HTTPS' in found.variables, false)
+      assert.notEqual(found.variables['HTTP_X_FORWARDED_PROTO'], 'https')
     })
     holds('takes headers that are called like properties of objects as headers', [], async () => {
       const { variables } = await seen({

@@ -87,6 +87,13 @@ export function inputs({ holds, open, fetch, text, object, release, eventsOf, jo
         trailers: [['X-Sum', '5']],
       })
     })
+    holds('has no trailers that say who the client is', ['request-trailers'], async () => {
+      const sent = await open({ method: 'POST', target: '/request-trailers', body: 'stream' })
+      await sent.send('hello')
+      const names = ['X-Forwarded-For', 'x-forwarded-proto', 'X_Forwarded_Host', 'Forwarded', 'X-Real-IP']
+      sent.finish([...names.map((name): [string, string] => [name, '6.6.6.6']), ['X-Sum', '5']])
+      assert.deepEqual(JSON.parse((await sent.whole()).body.toString()), { body: 'hello', trailers: [['X-Sum', '5']] })
+    })
     holds('without trailers says so', [], async () => {
       const answer = await object({ method: 'POST', target: '/request-trailers', body: 'hello' })
       assert.deepEqual(answer, { body: 'hello', trailers: [] })

@@ -1,0 +1,232 @@
+/**
+ * Who the client of a request is: the one place that reads forwarded fields (`forwarded-fields.ts`), from whom they are
+ * believed, and sets what follows from them. Pure: the environ is all it changes, and nothing after it resolves again.
+ *
+ * Results are `REMOTE_ADDR`, `REMOTE_PORT`, `wsgi.url_scheme`, `REQUEST_SCHEME`, `HTTPS` and `HTTP_HOST`.
+ */
+
+import type { Environ } from './application.ts'
+import { Context } from './context.ts'
+import { DEFAULT_FORWARDED_FIELDS, isForwardedField, isForwardedFieldName } from './forwarded-fields.ts'
+import {
+  elementsFromRight,
+  type ForwardedElement,
+  parseHost,
+  parseNode,
+  parseScheme,
+  readElement,
+} from './forwarded-values.ts'
+import type { TrustedPeers } from './peers.ts'
+import { headerName, headerSetter, setHeader, variableOf } from './request-headers.ts'
+
+/** Peers whose verdict is remembered: `TrustedPeers` takes about a microsecond, and is asked of each request. */
+const REMEMBERED = 1_000
+/**
+ * Trusted proxies between the client and this process. No real chain is that long; a client inside of a trusted range
+ * could send 32,000 addresses in one head.
+ */
+export const HOPS_MAX = 32
+
+/** Whose forwarded fields are believed, and which of them. */
+export class ForwardedRules {
+  readonly #trustedPeers: Pick<TrustedPeers, 'has'>
+  readonly #fields: ReadonlySet<string>
+  readonly #known: Map<string, boolean> = new Map()
+
+  /**
+   * @param fields names in any case; default `X-Forwarded-For` and `X-Forwarded-Proto`
+   * @throws TypeError for a name that is no forwarded field's
+   */
+  constructor(trustedPeers: Pick<TrustedPeers, 'has'>, fields: readonly string[] = DEFAULT_FORWARDED_FIELDS) {
+    const names = fields.map((name) => name.toLowerCase())
+    const bad = names.findIndex((name) => !isForwardedFieldName(name))
+    if (bad !== -1) throw new TypeError(notAForwardedField(fields[bad]!))
+    this.#trustedPeers = trustedPeers
+    this.#fields = new Set(names)
+  }
+
+  trusts(address: string): boolean {
+    let trusted = this.#known.get(address)
+    if (trusted === undefined) {
+      trusted = this.#trustedPeers.has(address)
+      if (this.#known.size >= REMEMBERED) this.#known.clear()
+      this.#known.set(address, trusted)
+    }
+    return trusted
+  }
+
+  /** @param name in lower case */
+  names(name: string): boolean {
+    return this.#fields.has(name)
+  }
+}
+
+/** For messages: what `--forwarded-fields` and `fields` take. */
+export function notAForwardedField(name: string): string {
+  return `${JSON.stringify(name)} is no forwarded field: expected X-Forwarded-For, X-Forwarded-Proto, X-Forwarded-Host, Forwarded, X-Real-IP or another X-Forwarded-* name`
+}
+
+/**
+ * Resolves the client of a request whose `REMOTE_ADDR` is still the peer's, and removes every forwarded field that is
+ * not believed. Fields that are believed stay, with the value that was resolved from them; those that resolve nothing
+ * (`X-Forwarded-Prefix`) stay as they are.
+ *
+ * @param rules undefined: nobody is believed
+ */
+export function resolveClient(environ: Environ, rules: ForwardedRules | undefined): void {
+  const sent = forwardedNames(environ)
+  if (sent.length === 0) return
+  const believed = new Map<string, string>()
+  if (rules?.trusts(environ.REMOTE_ADDR)) {
+    for (const name of sent) {
+      const lower = name.toLowerCase()
+      const value = environ[variableOf(name)]
+      if (rules.names(lower) && typeof value === 'string') believed.set(lower, value)
+    }
+  }
+  removeOthers(environ, sent, believed)
+  if (believed.size > 0) applyBelieved(environ, believed, rules!)
+}
+
+/** The names of forwarded fields, as they were sent. */
+function forwardedNames(environ: Environ): string[] {
+  const names: string[] = []
+  if (environ.gantry instanceof Context) {
+    const { lines } = environ.gantry
+    for (let at = 0; at < lines.length; at += 2) if (isForwardedField(lines[at]!)) names.push(lines[at]!)
+    return names
+  }
+  for (const key in environ) {
+    if (key.startsWith('HTTP_') && isForwardedField(key.slice('HTTP_'.length))) names.push(headerName(key))
+  }
+  return names
+}
+
+/**
+ * Believed fields keep their place: a key that is deleted and set again makes V8 keep the environ as a slow hash table.
+ */
+function removeOthers(environ: Environ, sent: readonly string[], believed: ReadonlyMap<string, string>): void {
+  const others = sent.filter((name) => !believed.has(name.toLowerCase()))
+  if (others.length === 0) return
+  for (const name of others) delete environ[variableOf(name)]
+  if (environ.gantry instanceof Context) {
+    environ.gantry.removeLines((name) => isForwardedField(name) && !believed.has(name.toLowerCase()))
+  }
+}
+
+function applyBelieved(environ: Environ, believed: ReadonlyMap<string, string>, rules: ForwardedRules): void {
+  const list = believed.get('x-forwarded-for')
+  const walk = list === undefined ? undefined : walked(list.split(',').reverse(), parseNode, rules)
+  const forwarded = believed.get('forwarded')
+  const elements = forwarded === undefined ? undefined : walked(elementsFromRight(forwarded), readElement, rules)
+  // Where both say something, X-Forwarded-* counts: proxies that set it are the rule, and many pass a client's
+  // `Forwarded` on.
+  const depth = walk?.client ? walk.depth : 0
+  const client = walk?.client ?? elements?.client ?? parseNode(believed.get('x-real-ip') ?? '')
+  if (client) {
+    environ.REMOTE_ADDR = client.address
+    environ.REMOTE_PORT = client.port
+  }
+  const scheme = parseScheme(atDepth(believed.get('x-forwarded-proto'), depth)) ?? elements?.client?.scheme
+  if (scheme) setScheme(environ, scheme)
+  const host = parseHost(atDepth(believed.get('x-forwarded-host'), depth)) ?? elements?.client?.host
+  if (host !== undefined) setHeader(environ, 'Host', host)
+  rewrite(environ, believed, { client, scheme, host })
+}
+
+/** What was resolved; undefined where the fields that are believed say nothing of it. */
+interface Resolved {
+  readonly client: ForwardedElement | undefined
+  readonly scheme: 'http' | 'https' | undefined
+  readonly host: string | undefined
+}
+
+const SETTERS: Readonly<Record<string, (environ: Environ, value: string | undefined) => void>> = {
+  'x-forwarded-for': headerSetter('X-Forwarded-For'),
+  'x-forwarded-proto': headerSetter('X-Forwarded-Proto'),
+  'x-forwarded-host': headerSetter('X-Forwarded-Host'),
+  'x-real-ip': headerSetter('X-Real-IP'),
+  forwarded: headerSetter('Forwarded'),
+}
+
+/** Has the believed fields say what was resolved, so that nobody reads in them what was not believed. */
+function rewrite(environ: Environ, believed: ReadonlyMap<string, string>, resolved: Resolved): void {
+  for (const [name, value] of believed) {
+    const set = SETTERS[name]
+    if (!set) continue
+    const now = sayingOf(name, resolved, environ['wsgi.url_scheme'])
+    if (now !== value) set(environ, now)
+  }
+}
+
+/** What a field that is believed says of what was resolved; undefined: nothing. */
+function sayingOf(name: string, { client, scheme, host }: Resolved, spoken: string): string | undefined {
+  switch (name) {
+    case 'x-forwarded-proto':
+      return scheme
+    case 'x-forwarded-host':
+      return host
+    case 'forwarded':
+      return client && forwardedElement(client.address, host, spoken)
+    default:
+      return client?.address
+  }
+}
+
+function setScheme(environ: Environ, scheme: 'http' | 'https'): void {
+  environ.REQUEST_SCHEME = scheme
+  environ['wsgi.url_scheme'] = scheme
+  if (scheme === 'https') environ.HTTPS = 'on'
+  else delete environ.HTTPS
+}
+
+/**
+ * Walks a list of nodes from its right end, where each proxy adds the address it was connected from, to the first that
+ * is not trusted: that is the client. An entry that is no address ends the walk, since who wrote what is left of it is
+ * not known.
+ *
+ * @returns `depth`: how many entries, counted from the right, come before the client's
+ */
+function walked<Entry extends ForwardedElement>(
+  fromRight: Iterable<string>,
+  parse: (text: string) => Entry | undefined,
+  rules: ForwardedRules,
+): { client: Entry | undefined; depth: number } {
+  let client: Entry | undefined
+  let depth = -1
+  for (const text of fromRight) {
+    // RFC 9110 §5.6.1.2: empty elements of a list do not count.
+    if (isBlank(text)) continue
+    const entry = parse(text)
+    if (!entry) break
+    client = entry
+    if (++depth === HOPS_MAX || !rules.trusts(entry.address)) break
+  }
+  return { client, depth: Math.max(depth, 0) }
+}
+
+/**
+ * The entry of a list that was written by the proxy that met the client. A list of one entry is that proxy's, as the
+ * others between passed it on; a list with an entry of each proxy is read at the client's depth.
+ */
+function atDepth(list: string | undefined, depth: number): string | undefined {
+  if (list === undefined) return undefined
+  const entries = list.split(',').filter((entry) => !isBlank(entry))
+  return entries.at(-1 - Math.min(depth, entries.length - 1))
+}
+
+function isBlank(text: string): boolean {
+  return !/[^\t ]/.test(text)
+}
+
+/** The one element of `Forwarded` that says what was resolved (RFC 7239 §4). */
+export function forwardedElement(address: string | undefined, host: string | undefined, scheme: string): string {
+  const node = address === undefined ? 'unknown' : address.includes(':') ? `"[${address}]"` : address
+  return host === undefined ? `for=${node};proto=${scheme}` : `for=${node};host=${quoted(host)};proto=${scheme}`
+}
+
+/** A token as it is, anything else as a quoted-string (RFC 9110 §5.6). */
+function quoted(value: string): string {
+  if (/^[\w!#$%&'*+.^`|~-]+$/.test(value)) return value
+  return /["\\]/.test(value) ? `"${value.replace(/["\\]/g, '\\$&')}"` : `"${value}"`
+}
