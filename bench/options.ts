@@ -90,6 +90,30 @@ function parse(args: readonly string[]) {
   }
 }
 
+/**
+ * The options of a part of the bench that runs by itself: integers with a default.
+ *
+ * @throws UsageError for an unknown option or a value out of range
+ */
+export function parseIntegers<Name extends string>(
+  args: readonly string[],
+  table: Readonly<Record<Name, { readonly default: number; readonly most: number }>>,
+): Record<Name, number> {
+  const names = Object.keys(table) as Name[]
+  try {
+    const options = Object.fromEntries(names.map((name) => [name, { type: 'string' as const }]))
+    const { values } = parseArgs({ args: [...args], options })
+    const numbers = names.map((name) => {
+      const text = values[name] as string | undefined
+      return [name, integer(`--${name}`, text, 1, table[name].most) ?? table[name].default]
+    })
+    return Object.fromEntries(numbers) as Record<Name, number>
+  } catch (error) {
+    if (error instanceof UsageError) throw error
+    throw new UsageError((error as Error).message, { cause: error })
+  }
+}
+
 function integer(option: string, text: string | undefined, least: number, most: number): number | undefined {
   if (text === undefined) return undefined
   const value = /^\d+$/.test(text) ? Number(text) : Number.NaN
@@ -121,7 +145,8 @@ export function select(words: readonly string[], experiments: readonly string[],
         : kinds.flatMap((kind) => names[kind].filter((name) => name.startsWith(word)).map((name) => ({ kind, name })))
     if (matches.length === 0) {
       throw new UsageError(
-        `--only: no experiment or setup is called ${JSON.stringify(word)}; experiments: ${experiments.join(', ')}; setups: ${setups.join(', ')}`,
+        `--only: no experiment or setup is called ${JSON.stringify(word)};` +
+          ` experiments: ${experiments.join(', ')}; setups: ${setups.join(', ')}`,
       )
     }
     for (const { kind, name } of matches) found[kind].add(name)

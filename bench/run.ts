@@ -9,7 +9,7 @@ import { charts } from './draw/charts.ts'
 import type { Bench, Experiment } from './experiments/experiment.ts'
 import { coreSetups, experiments } from './experiments/experiments.ts'
 import { busy, observeMachine } from './machine.ts'
-import { exitOnSignals } from './measure/ending.ts'
+import { runProgram } from './measure/ending.ts'
 import { type Contestant, Fleet } from './measure/fleet.ts'
 import { need, Unavailable } from './measure/programs.ts'
 import { type Options, parseOptions, type Selection, select, UsageError, usage } from './options.ts'
@@ -184,11 +184,4 @@ async function main(): Promise<void> {
   else await compare(planned, options, options.compare)
 }
 
-exitOnSignals()
-try {
-  await main()
-} catch (error) {
-  if (!(error instanceof UsageError)) throw error
-  process.stderr.write(`${error.message}\n`)
-  process.exitCode = 2
-}
+await runProgram(main)

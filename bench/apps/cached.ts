@@ -1,4 +1,4 @@
-/** Served by bench/cache.ts: a bare hello, the same from the cache, and the same through a cache that may not keep it. */
+/** For bench/parts/cache.ts: a bare hello, the same from the cache, and the same with a response that may not be stored. */
 
 import { cache } from '../../middleware/cache.ts'
 import type { Application, Headers } from '../../protocol/application.ts'

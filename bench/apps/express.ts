@@ -1,4 +1,7 @@
-/** The first page of application.ts, as an Express app. Exported for a container; started by itself on node:http: `express.ts off ENDPOINT`. */
+/**
+ * The first page of application.ts as an Express app: exported for a container, and served by node:http if this file is
+ * run: `express.ts off ENDPOINT`.
+ */
 
 import { createServer } from 'node:http'
 import express from 'express'

@@ -1,4 +1,7 @@
-/** http-proxy (maintained as http-proxy-3) in front of node:http, connections kept alive. Arguments: `on|off` for the access log, port, upstream's socket. */
+/**
+ * http-proxy (maintained as http-proxy-3) in front of node:http, connections kept. Arguments: `on|off` for the access log,
+ * port, the upstream's socket.
+ */
 
 import { Agent, createServer } from 'node:http'
 import { createProxyServer } from 'http-proxy'

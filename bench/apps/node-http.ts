@@ -1,4 +1,4 @@
-/** The same application as application.ts, written for node:http. Arguments: `on|off` for the access log, then ports or socket paths. */
+/** application.ts, written for node:http. Arguments: `on|off` for the access log, then ports or socket paths. */
 
 import { once } from 'node:events'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'

@@ -14,7 +14,7 @@ export function otherKey(setup: SetupName, revision: string): SetupKey {
   return `${setup}@${revision}`
 }
 
-/** Each setup from both trees, next to each other: in alternating order, the rounds that are compared are neighbours. */
+/** Each setup from both trees, next to each other, so that the rounds that are compared are neighbours. */
 export function contestantsOfBoth(
   setups: readonly SetupName[],
   revision: string,
@@ -31,7 +31,7 @@ export function contestantsOfBoth(
   })
 }
 
-/** What a spread of ratios says: only if more than three quarters of all rounds lie on one side, there is a difference. */
+/** What a spread of ratios says: there is a difference only if three quarters of all rounds lie on one side. */
 export function conclusion({ median, low, high, rounds }: Spread, better: 'higher' | 'lower'): string {
   if (rounds < 4) return 'too few rounds'
   if (low <= 1 && high >= 1) return 'no difference shown'

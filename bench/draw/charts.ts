@@ -63,7 +63,7 @@ function latency(ledger: Ledger): Chart | undefined {
   const asked = spread(ledger.setups('fixed-rate').flatMap((key) => ledger.values('fixed-rate', key, 'asked'))).median
   return grouped(ledger, {
     file: 'latency.svg',
-    title: `Latency at ${Number.isFinite(asked) ? Math.round(asked).toLocaleString('en-US') : 'a fixed number of'} requests per second`,
+    title: `Latency at ${Math.round(asked).toLocaleString('en-US')} requests per second`,
     subtitle: 'the same rate for all, counted from when a request was due; 13 B, no access log; less is better',
     unit: 'ms',
     series: (['p50', 'p99', 'p999'] as const).map((metric) => ({

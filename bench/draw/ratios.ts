@@ -1,4 +1,4 @@
-/** Bars to the left and right of "equal": how many times as good Gantry is as a peer, on a scale that halves and doubles. */
+/** Bars left and right of "equal": how many times as good Gantry is as a peer, on a logarithmic scale. */
 
 import { places } from '../report/table.ts'
 import { card, element, HEADER, LABEL_WIDTH, MARGIN, text, VALUE_WIDTH, WIDTH } from './svg.ts'

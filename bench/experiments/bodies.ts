@@ -41,9 +41,8 @@ export function hugeBody(direction: 'down' | 'up'): Experiment {
               ledger.add(name, key, 'bytes', rate)
               ledger.add(name, key, 'cpuPerMib', cpuPerMib)
               ledger.add(name, key, 'growth', Math.max(...growth) / MIB)
-              say(
-                `  ${key.padEnd(20)} ${figure(rate).padStart(7)} MiB/s  ${figure(cpuPerMib)} µs CPU/MiB  memory grew ${growth.map(size).join(' and ')}`,
-              )
+              const memory = `memory grew ${growth.map(size).join(' and ')}`
+              say(`  ${key.padEnd(20)} ${figure(rate).padStart(7)} MiB/s  ${figure(cpuPerMib)} µs CPU/MiB  ${memory}`)
             })
             for (const watch of watches) watch.stop()
             if (!done) failed.add(key)

@@ -1,4 +1,4 @@
-/** Memory of many clients that do nothing: idle keep-alive connections, and uploads that the application does not read. */
+/** Memory of many clients that wait: idle keep-alive connections, and uploads that the application does not read. */
 
 import { readFileSync } from 'node:fs'
 import type { Socket } from 'node:net'
@@ -54,9 +54,8 @@ async function measure(plan: Plan, bench: Bench, contestants: readonly Contestan
         for (const socket of sockets) socket.resetAndDestroy()
         if (open < count) throw new Error(`it closed ${count - open} of ${count} connections`)
         ledger.add(plan.name, contestant.key, 'kibEach', Math.max(...growth))
-        say(
-          `  ${contestant.key.padEnd(20)} ${growth.map((value) => places(value, 1)).join(' and ')} KiB for each of ${count}`,
-        )
+        const each = growth.map((value) => places(value, 1)).join(' and ')
+        say(`  ${contestant.key.padEnd(20)} ${each} KiB for each of ${count}`)
         await delay(200)
       })
     }
@@ -64,8 +63,8 @@ async function measure(plan: Plan, bench: Bench, contestants: readonly Contestan
 }
 
 /**
- * Connections that each server accepts. Gantry's container and HAProxy count two file descriptors for a client, and keep a
- * reserve.
+ * Connections that each server accepts. Gantry's container and HAProxy count two file descriptors for a client, and keep
+ * a reserve.
  */
 function connectionLimit(): number {
   const soft = /^Max open files +(\d+)/m.exec(readFileSync('/proc/self/limits', 'utf8'))

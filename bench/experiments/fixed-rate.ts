@@ -92,9 +92,8 @@ export function fixedRate(plan: {
             }
             addUsage(ledger, name, setup, result)
             const latency = `p50 ${places(p50)}  p99 ${places(p99)}  p99.9 ${places(p999)} ms`
-            say(
-              `  ${key.padEnd(20)} ${figure(result.rate).padStart(8)} requests/s  ${latency}  ${places(result.cpu, 1)} µs CPU${errors > 0 ? `  ${errors} errors` : ''}`,
-            )
+            const text = `${figure(result.rate).padStart(8)} requests/s  ${latency}  ${places(result.cpu, 1)} µs CPU`
+            say(`  ${key.padEnd(20)} ${text}${errors > 0 ? `  ${errors} errors` : ''}`)
           })
           if (!done) failed.add(key)
         }

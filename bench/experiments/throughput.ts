@@ -74,6 +74,7 @@ export async function closedLoopRound(
   ledger.add(experiment, key, 'errors', result.errors)
   addUsage(ledger, experiment, setup, result)
   const { requestsPerSecond, cpu, p99, errors } = result
-  const text = `${figure(requestsPerSecond).padStart(8)} requests/s  ${places(cpu, 1).padStart(7)} µs CPU  p99 ${places(p99)} ms`
-  say(`  ${key.padEnd(20)} ${text}${errors > 0 ? `  ${errors} errors` : ''}`)
+  const rate = `${figure(requestsPerSecond).padStart(8)} requests/s`
+  const rest = `${places(cpu, 1).padStart(7)} µs CPU  p99 ${places(p99)} ms`
+  say(`  ${key.padEnd(20)} ${rate}  ${rest}${errors > 0 ? `  ${errors} errors` : ''}`)
 }

@@ -1,9 +1,23 @@
-/** How the bench ends on a signal: by `process.exit`, so that the `exit` handlers remove servers, folders and worktrees. */
+/** How a program of the bench starts and ends: exit codes, and signals that clean up. */
 
 import { constants } from 'node:os'
+import { UsageError } from '../options.ts'
 
 const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
 
-export function exitOnSignals(): void {
+/**
+ * Runs a program. A wrong command line is printed in one line and exits with 2. A signal ends the program by
+ * `process.exit`, so that `exit` handlers remove servers, folders and worktrees.
+ */
+export async function runProgram(main: () => Promise<void> | void): Promise<void> {
   for (const signal of signals) process.on(signal, () => process.exit(128 + constants.signals[signal]))
+  // `npm run bench | head`: nobody reads the results any more.
+  process.stdout.on('error', () => process.exit(1))
+  try {
+    await main()
+  } catch (error) {
+    if (!(error instanceof UsageError)) throw error
+    process.stderr.write(`${error.message}\n`)
+    process.exitCode = 2
+  }
 }

@@ -5,8 +5,8 @@ import { percentile } from '../report/statistics.ts'
 import { headerOptions } from './browser-headers.ts'
 import { need, run } from './programs.ts'
 
-// A connection of h2load has a timer that fires every 10 ms at the earliest (`rps_watcher.repeat`): above 100 requests/s
-// of one connection, requests would be due in bursts.
+// The timer of an h2load connection fires every 10 ms at most (`rps_watcher.repeat`): above 100 requests/s of one
+// connection, requests would be sent in bursts.
 const RATE_OF_A_CONNECTION = 50
 
 // Connections begin one after another over about this time, so that their timers do not fire together: h2load with all

@@ -95,7 +95,7 @@ export class MemoryWatch {
   }
 }
 
-/** Jiffies of the machine since its boot, from the first line of /proc/stat: all, and those that a hypervisor withheld. */
+/** Clock ticks of the machine since its boot, from the first line of /proc/stat: all, and those that a hypervisor took. */
 export function machineTicks(stat: string): { readonly all: number; readonly stolen: number } {
   // user, nice, system, idle, iowait, irq, softirq, steal; guest time is part of user time (proc(5)).
   const ticks = /^cpu +(.*)$/m.exec(stat)?.[1]?.split(' ').slice(0, 8).map(Number) ?? []

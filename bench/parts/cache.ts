@@ -3,19 +3,15 @@
  * response that the cache may not store. Rounds alternate; it prints medians and ratios of neighbouring rounds.
  */
 
-import { parseArgs } from 'node:util'
-import { exitOnSignals } from '../measure/ending.ts'
+import { runProgram } from '../measure/ending.ts'
 import { closedLoop } from '../measure/load.ts'
 import { freePort, Workshop } from '../measure/workshop.ts'
+import { parseIntegers } from '../options.ts'
 import { entryPoint } from '../peers/gantry.ts'
 import { app, type Running, running, thisTree } from '../peers/peer.ts'
 import { median, pairedRatio, roundOrder } from '../report/statistics.ts'
 
 type Round = Awaited<ReturnType<typeof closedLoop>>
-
-const { values: options } = parseArgs({
-  options: { rounds: { type: 'string', default: '6' }, seconds: { type: 'string', default: '1' } },
-})
 
 interface Served extends Running {
   readonly title: string
@@ -38,6 +34,10 @@ async function start(workshop: Workshop, name: string, title: string): Promise<S
 }
 
 async function main(): Promise<void> {
+  const options = parseIntegers(process.argv.slice(2), {
+    rounds: { default: 6, most: 1_000 },
+    seconds: { default: 1, most: 600 },
+  })
   const workshop = new Workshop()
   try {
     const bare = await start(workshop, 'bare', 'bare hello')
@@ -49,11 +49,11 @@ async function main(): Promise<void> {
         port: served.port,
         path: '/',
         connections: 64,
-        seconds: Number(options.seconds),
+        seconds: options.seconds,
         upload: 0,
       })
     for (const served of all) await round(served)
-    for (let at = 0; at < Number(options.rounds); at++) {
+    for (let at = 0; at < options.rounds; at++) {
       for (const served of roundOrder(all, at)) served.rounds.push(await round(served))
     }
     const rates = ({ rounds }: Served): number[] => rounds.map(({ requestsPerSecond }) => requestsPerSecond)
@@ -71,5 +71,4 @@ async function main(): Promise<void> {
   }
 }
 
-exitOnSignals()
-await main()
+await runProgram(main)

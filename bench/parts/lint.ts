@@ -1,12 +1,8 @@
 /**
- * What lint costs: CPU and wall microseconds per request, through a whole exchange in this process, without lint, with it, and with
- * it on both sides of middleware. Short rounds in turn, forwards and backwards; medians. There is no wire: a request costs little
- * here, and what lint adds is seen the better.
- *
- *     node bench/parts/lint.ts [--rounds 15] [--milliseconds 200]
+ * `node bench/parts/lint.ts [--rounds 15] [--milliseconds 200]`: CPU and wall microseconds per request that `lint` adds,
+ * through an exchange in this process: without lint, with it, and with it on both sides of middleware. No wire hides it.
  */
 
-import { parseArgs } from 'node:util'
 import type { Application, Headers } from '../../protocol/application.ts'
 import { Deadlines, systemClock } from '../../protocol/clock.ts'
 import { environFromHttp } from '../../protocol/environ.ts'
@@ -15,6 +11,8 @@ import { RequestInput } from '../../protocol/input.ts'
 import { lint } from '../../protocol/lint.ts'
 import { silent } from '../../protocol/log.ts'
 import type { ResponseSink } from '../../protocol/response.ts'
+import { runProgram } from '../measure/ending.ts'
+import { parseIntegers } from '../options.ts'
 import { median, roundOrder } from '../report/statistics.ts'
 
 const plain: Headers = [['Content-Type', 'text/plain']]
@@ -152,10 +150,10 @@ async function round(
 }
 
 async function main(): Promise<void> {
-  const { values } = parseArgs({
-    options: { rounds: { type: 'string', default: '15' }, milliseconds: { type: 'string', default: '200' } },
+  const { rounds, milliseconds: ms } = parseIntegers(process.argv.slice(2), {
+    rounds: { default: 15, most: 1_000 },
+    milliseconds: { default: 200, most: 60_000 },
   })
-  const ms = Number(values.milliseconds)
   for (const { name, application, upload } of cases) {
     const contestants = arrangements.map((arrangement) => ({
       name: arrangement.name,
@@ -165,18 +163,18 @@ async function main(): Promise<void> {
     }))
     // Compiled before they are measured.
     for (const contestant of contestants) await round(contestant, ms)
-    for (let index = 0; index < Number(values.rounds); index++) {
+    for (let index = 0; index < rounds; index++) {
       for (const contestant of roundOrder(contestants, index)) contestant.rounds.push(await round(contestant, ms))
     }
     console.log(name)
     const bare = median(contestants[0]!.rounds.map(({ cpu }) => cpu))
-    for (const { name: arrangement, rounds } of contestants) {
-      const cpu = median(rounds.map((each) => each.cpu))
-      const wall = median(rounds.map((each) => each.wall))
+    for (const { name: arrangement, rounds: measured } of contestants) {
+      const cpu = median(measured.map((each) => each.cpu))
+      const wall = median(measured.map((each) => each.wall))
       const figures = [cpu, wall, cpu - bare].map((value) => value.toFixed(1).padStart(6))
       console.log(`  ${arrangement.padEnd(12)}${figures[0]} µs CPU  ${figures[1]} µs  (+${figures[2]!.trim()} µs CPU)`)
     }
   }
 }
 
-await main()
+await runProgram(main)

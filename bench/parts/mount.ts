@@ -1,17 +1,15 @@
 /**
- * What `mount` costs: nanoseconds for each request, against the bare application and against a loop over all prefixes. Sets of prefixes
- * take turns in short rounds, so that a drift of the machine favours none; medians are printed. No sockets and no gateway: a
- * request is an environ that is called.
- *
- *     node bench/parts/mount.ts [rounds]
+ * `node bench/parts/mount.ts [--rounds 21]`: nanoseconds per request that `mount` adds, against the bare application and
+ * a loop over all prefixes. Rounds alternate; it prints medians. A request is an environ that is called, without sockets.
  */
 
 import { mount } from '../../middleware/mount.ts'
 import type { Application, Environ } from '../../protocol/application.ts'
 import { environFromHttp } from '../../protocol/environ.ts'
+import { runProgram } from '../measure/ending.ts'
+import { parseIntegers } from '../options.ts'
 import { median, roundOrder } from '../report/statistics.ts'
 
-const ROUNDS = Number(process.argv[2] ?? 21)
 const REQUESTS = 200_000
 
 const body = [Buffer.from('Hello world!\n')]
@@ -116,13 +114,18 @@ function round({ application, paths, host }: Arrangement, requests: number): num
 /** The loop is that much slower. */
 const requestsOf = ({ name }: Arrangement): number => (name.startsWith('a loop') ? REQUESTS / 20 : REQUESTS)
 
-for (const one of arrangements) round(one, requestsOf(one))
-for (let index = 0; index < ROUNDS; index++) {
-  for (const one of roundOrder(arrangements, index)) one.nanoseconds.push(round(one, requestsOf(one)))
+function main(): void {
+  const { rounds } = parseIntegers(process.argv.slice(2), { rounds: { default: 21, most: 1_000 } })
+  for (const one of arrangements) round(one, requestsOf(one))
+  for (let index = 0; index < rounds; index++) {
+    for (const one of roundOrder(arrangements, index)) one.nanoseconds.push(round(one, requestsOf(one)))
+  }
+  const bare = median(arrangements[0]!.nanoseconds)
+  console.log(`ns per request, median of ${rounds} rounds of ${REQUESTS.toLocaleString('en')} requests\n`)
+  for (const { name, nanoseconds } of arrangements) {
+    const middle = median(nanoseconds)
+    console.log(`${name.padEnd(42)}${middle.toFixed(0).padStart(7)}   +${(middle - bare).toFixed(0)}`)
+  }
 }
-const bare = median(arrangements[0]!.nanoseconds)
-console.log(`ns per request, median of ${ROUNDS} rounds of ${REQUESTS.toLocaleString('en')} requests\n`)
-for (const { name, nanoseconds } of arrangements) {
-  const middle = median(nanoseconds)
-  console.log(`${name.padEnd(42)}${middle.toFixed(0).padStart(7)}   +${(middle - bare).toFixed(0)}`)
-}
+
+await runProgram(main)

@@ -1,28 +1,23 @@
 /**
- * `node bench/parts/static.ts`: files of 1 MiB and 10 KiB by staticFiles, from the container's own HTTP port and through the pair, against nginx
- * with `sendfile` on the same files. Rounds alternate; medians and the ratio of rounds that ran next to each other are told.
- * nginx is left out aloud where it is not installed.
+ * `node bench/parts/static.ts`: files of 1 MiB and 10 KiB by staticFiles, from the container's HTTP port and through the
+ * pair, against nginx with `sendfile`. Rounds alternate; it prints medians and ratios of neighbouring rounds.
  */
 
 import { randomBytes } from 'node:crypto'
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { userInfo } from 'node:os'
 import { join } from 'node:path'
-import { parseArgs } from 'node:util'
-import { exitOnSignals } from '../measure/ending.ts'
+import { runProgram } from '../measure/ending.ts'
 import { closedLoop } from '../measure/load.ts'
 import { findProgram, programs } from '../measure/programs.ts'
 import { freePort, type Server, Workshop } from '../measure/workshop.ts'
+import { parseIntegers } from '../options.ts'
 import { entryPoint } from '../peers/gantry.ts'
 import { app, type Running, running, thisTree } from '../peers/peer.ts'
 import { median, pairedRatio, roundOrder } from '../report/statistics.ts'
 import { figure, places } from '../report/table.ts'
 
 type Round = Awaited<ReturnType<typeof closedLoop>>
-
-const { values: options } = parseArgs({
-  options: { rounds: { type: 'string', default: '5' }, seconds: { type: 'string', default: '2' } },
-})
 
 const files = [
   { name: '1MiB.bin', size: 1024 * 1024, connections: 16 },
@@ -36,6 +31,10 @@ const gantry = entryPoint(thisTree)
 const application = app('static.ts')
 
 async function main(): Promise<void> {
+  const options = parseIntegers(process.argv.slice(2), {
+    rounds: { default: 5, most: 1_000 },
+    seconds: { default: 2, most: 600 },
+  })
   const workshop = new Workshop()
   try {
     const folder = workshop.path('files')
@@ -43,7 +42,7 @@ async function main(): Promise<void> {
     for (const { name, size } of files) writeFileSync(join(folder, name), randomBytes(size))
     process.env['GANTRY_BENCH_FILES'] = folder
     const served = await startAll(workshop, folder)
-    for (const file of files) await measure(served, file)
+    for (const file of files) await measure(served, file, options)
   } finally {
     await workshop.close()
   }
@@ -108,16 +107,20 @@ http {
   return { title: 'nginx, sendfile', ...running(port, server) }
 }
 
-async function measure(served: readonly Served[], file: (typeof files)[number]): Promise<void> {
+async function measure(
+  served: readonly Served[],
+  file: (typeof files)[number],
+  options: { readonly rounds: number; readonly seconds: number },
+): Promise<void> {
   say(`\n${file.name}, ${file.connections} connections`)
   const plan = { path: `/${file.name}`, connections: file.connections, upload: 0 }
   const one = (target: Served, seconds: number): Promise<Round> =>
     closedLoop(target, { ...plan, port: target.port, seconds })
   for (const target of served) await one(target, 1)
   const rounds = new Map<Served, Round[]>(served.map((target) => [target, []]))
-  for (let index = 0; index < Number(options.rounds); index++) {
+  for (let index = 0; index < options.rounds; index++) {
     for (const target of roundOrder(served, index)) {
-      rounds.get(target)!.push(await one(target, Number(options.seconds)))
+      rounds.get(target)!.push(await one(target, options.seconds))
     }
   }
   const rate = (target: Served): number[] => rounds.get(target)!.map(({ requestsPerSecond }) => requestsPerSecond)
@@ -132,5 +135,4 @@ async function measure(served: readonly Served[], file: (typeof files)[number]):
   }
 }
 
-exitOnSignals()
-await main()
+await runProgram(main)

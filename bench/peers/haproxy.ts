@@ -1,4 +1,4 @@
-/** HAProxy in front of node:http: one thread, connections to the server kept and shared, the usual forwarding fields. */
+/** HAProxy in front of node:http: one thread, connections to the server kept and shared, usual forwarding fields. */
 
 import { writeFileSync } from 'node:fs'
 import { need } from '../measure/programs.ts'

@@ -1,4 +1,4 @@
-/** A run as Markdown, for the terminal and for README.md: the summary, all figures, and the history of recorded runs. */
+/** A run as Markdown, for the terminal and for README.md: summary, all figures, and the history of recorded runs. */
 
 import { type Chart, charts } from '../draw/charts.ts'
 import { experiments } from '../experiments/experiments.ts'
@@ -13,7 +13,12 @@ import { limits, type Reached, reached, targets } from './targets.ts'
 export function circumstances({ date, mode, machine }: Results): string {
   const { cores, node, others, loadBefore, stolenPercent, revision } = machine
   const versions = Object.entries({ Node: node, ...others }).map(([name, version]) => `${name} ${version}`)
-  return `${date.slice(0, 10)}, revision ${revision}, ${mode}. ${cores} cores that load and servers share; load average before the run ${places(loadBefore, 1)}; ${places(stolenPercent, 1)} % of CPU time taken by the hypervisor. ${versions.join(', ')}.`
+  return [
+    `${date.slice(0, 10)}, revision ${revision}, ${mode}.`,
+    `${cores} cores that load and servers share; load average before the run ${places(loadBefore, 1)};`,
+    `${places(stolenPercent, 1)} % of CPU time taken by the hypervisor.`,
+    `${versions.join(', ')}.`,
+  ].join(' ')
 }
 
 /** One page: the charts, where Gantry is ahead, where it is behind, and by how much. */

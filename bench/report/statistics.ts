@@ -1,4 +1,4 @@
-/** Numbers from rounds: medians, percentiles, paired ratios with their spread. Knows neither servers nor how a round runs. */
+/** Numbers from rounds: medians, percentiles, paired ratios with their spread. */
 
 /** The middle value, or the mean of the middle two; NaN without values. */
 export function median(values: readonly number[]): number {
@@ -17,8 +17,8 @@ export function quantile(values: readonly number[], share: number): number {
 }
 
 /**
- * The smallest value that at least `share` of all values do not exceed (nearest rank): a latency that was measured, never
- * one between two; NaN without values.
+ * The smallest value that at least `share` of all values do not exceed (nearest rank): a latency that was measured,
+ * never one between two; NaN without values.
  *
  * @param sorted ascending
  */
@@ -28,8 +28,8 @@ export function percentile(sorted: readonly number[], share: number): number {
 }
 
 /**
- * `numerators[i] / denominators[i]` of rounds that ran next to each other, so that a disturbance of the machine affected
- * both. Rounds that one side lacks, and ratios that are not finite, are left out.
+ * `numerators[i] / denominators[i]` of rounds that ran next to each other, so that a disturbance of the machine
+ * affected both. Rounds that one side lacks, and ratios that are not finite, are left out.
  */
 export function pairedRatios(numerators: readonly number[], denominators: readonly number[]): number[] {
   const ratios: number[] = []
@@ -62,7 +62,7 @@ export function spread(values: readonly number[]): Spread {
   }
 }
 
-/** The order of the setups in round `index`: forwards and backwards in turn, so that a drift of the machine favours none. */
+/** The order of the setups in round `index`: forwards, then backwards, so that a drift of the machine favours none. */
 export function roundOrder<T>(items: readonly T[], index: number): readonly T[] {
   return index % 2 === 0 ? items : items.toReversed()
 }

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { parseOptions, select, UsageError } from '../../bench/options.ts'
+import { parseIntegers, parseOptions, select, UsageError } from '../../bench/options.ts'
 
 test('without options everything runs, as long as each experiment says', () => {
   assert.deepEqual(parseOptions([]), {
@@ -49,6 +49,20 @@ for (const [args, message] of refused) {
     )
   })
 }
+
+test('a part’s options are integers with a default, and are refused like those of the bench', () => {
+  const table = { rounds: { default: 5, most: 10 }, seconds: { default: 2, most: 10 } }
+  assert.deepEqual(parseIntegers(['--seconds', '3'], table), { rounds: 5, seconds: 3 })
+  for (const [args, message] of [
+    [['--rounds', '11'], /--rounds: expected an integer from 1 to 10, got "11"/],
+    [['--minutes', '1'], /Unknown option '--minutes'/],
+  ] as const) {
+    assert.throws(
+      () => parseIntegers(args, table),
+      (error) => error instanceof UsageError && message.test(error.message),
+    )
+  }
+})
 
 const experiments = ['hello', 'hello-logs', 'cold']
 const setups = ['pair', 'pair-http', 'nginx-node', 'nginx-uwsgi']
