@@ -64,7 +64,8 @@ async function runAll(
   const skipped: string[] = []
   // The JIT compilers of Node take most of the first three seconds.
   const fleet = new Fleet(say, skipped, options.quick ? 1 : 3)
-  const bench: Bench = { ledger, fleet, settings: options, say, skipped }
+  const settings = options.compare === undefined ? options : { ...options, rounds: roundsToCompare(options) }
+  const bench: Bench = { ledger, fleet, settings, say, skipped }
   try {
     for (const [experiment, setups] of planned) {
       const taking = contestants(setups)
@@ -100,6 +101,11 @@ async function runAll(
   }
 }
 
+/** Below six, not even a difference in every round is distinguishable from chance. */
+function roundsToCompare({ rounds, quick }: Options): number {
+  return rounds ?? (quick ? 6 : 10)
+}
+
 async function compare(
   planned: ReadonlyMap<Experiment, SetupName[]>,
   options: Options,
@@ -113,7 +119,7 @@ async function compare(
     say(`\n${circumstances(results)}\n\n${comparison(ledgerOf(results), [...planned.keys()], short)}`)
     say('\nratio: this tree ÷ the revision, the median over pairs of neighbouring rounds')
     tellSkipped(results)
-    keep(results)
+    keep(results, false)
   } finally {
     worktree.remove()
   }
@@ -123,7 +129,7 @@ async function measure(planned: ReadonlyMap<Experiment, SetupName[]>, options: O
   const results = await runAll(planned, options, contestantsOf)
   if (results.entries.length > 0) say(`\n${summary(results)}\n\n${figures(results)}`)
   else tellSkipped(results)
-  keep(results)
+  keep(results, true)
   if (options.record && results.entries.length > 0) record(results)
 }
 
@@ -131,17 +137,17 @@ function tellSkipped({ skipped }: Results): void {
   if (skipped.length > 0) say(`\nLeft out:\n${skipped.map((reason) => `- ${reason}`).join('\n')}`)
 }
 
-function keep(results: Results): void {
+function keep(results: Results, chartsToo: boolean): void {
   if (results.entries.length === 0) {
     say('\nNothing was measured.')
     process.exitCode = 1
     return
   }
-  const folder = join(here, 'results')
+  const folder = join(here, 'results', results.date.replaceAll(':', '-'))
   mkdirSync(folder, { recursive: true })
-  const file = join(folder, `${results.date.replaceAll(':', '-')}.json`)
-  writeFileSync(file, json(results))
-  say(`\nWritten: ${file}`)
+  writeFileSync(join(folder, 'results.json'), json(results))
+  if (chartsToo) draw(results, folder)
+  say(`\nWritten: ${folder}`)
 }
 
 /** Everything that is committed: the results, their line in the history, the charts, and the page. */
@@ -151,13 +157,17 @@ function record(results: Results): void {
   redraw()
 }
 
+function draw(results: Results, folder: string): void {
+  for (const { file, svg } of charts(ledgerOf(results))) writeFileSync(join(folder, file), svg)
+}
+
 /** The charts and the page from the recorded results. */
 function redraw(): void {
   const results = read<Results>(resultsFile)
   const folder = join(here, 'charts')
   rmSync(folder, { recursive: true, force: true })
   mkdirSync(folder)
-  for (const { file, svg } of charts(ledgerOf(results))) writeFileSync(join(folder, file), svg)
+  draw(results, folder)
   const readme = join(here, 'README.md')
   writeFileSync(readme, page(readFileSync(readme, 'utf8'), results, read<HistoryLine[]>(historyFile)))
   say(`Written: ${readme} and ${folder}`)

@@ -6,7 +6,7 @@ import { thisTree } from '../peers/peer.ts'
 import { type SetupName, setupOf, titleOf } from '../peers/peers.ts'
 import type { Ledger, SetupKey } from '../report/ledger.ts'
 import { type MetricName, metrics } from '../report/metrics.ts'
-import type { Spread } from '../report/statistics.ts'
+import { pairedRatios, signTest, spread } from '../report/statistics.ts'
 import { figure, places, table } from '../report/table.ts'
 
 /** The name of the working tree's own setups is the plain one. */
@@ -31,11 +31,17 @@ export function contestantsOfBoth(
   })
 }
 
-/** What a spread of ratios says: there is a difference only if three quarters of all rounds lie on one side. */
-export function conclusion({ median, low, high, rounds }: Spread, better: 'higher' | 'lower'): string {
-  if (rounds < 4) return 'too few rounds'
-  if (low <= 1 && high >= 1) return 'no difference shown'
-  return median > 1 === (better === 'higher') ? 'better' : 'worse'
+// Of twenty comparisons of equal revisions, about one shows a difference by chance.
+const SIGNIFICANT = 0.05
+
+/** What ratios of rounds say: a difference only if so many lie on one side of 1 that chance is an unlikely reason. */
+export function conclusion(ratios: readonly number[], better: 'higher' | 'lower'): string {
+  // Equal rounds say nothing for either side.
+  const count = ratios.filter((ratio) => ratio !== 1).length
+  const above = ratios.filter((ratio) => ratio > 1).length
+  if (signTest(ratios.length, ratios.length) > SIGNIFICANT) return 'too few rounds'
+  if (signTest(above, count) > SIGNIFICANT) return 'no difference shown'
+  return above > count - above === (better === 'higher') ? 'better' : 'worse'
 }
 
 // Metrics whose ratio says nothing: the rate that was asked for, and counts that are zero.
@@ -52,7 +58,8 @@ export function comparison(ledger: Ledger, experiments: readonly Experiment[], r
           .filter((metric) => !uncompared.includes(metric))
           .map((metric) => {
             const other = otherKey(setup, revision)
-            const ratio = ledger.ratio(name, metric, setup, other)
+            const ratios = pairedRatios(ledger.values(name, setup, metric), ledger.values(name, other, metric))
+            const ratio = spread(ratios)
             const { title, better } = metrics[metric]
             return [
               `${name}: ${setup}, ${title}`,
@@ -61,7 +68,7 @@ export function comparison(ledger: Ledger, experiments: readonly Experiment[], r
               places(ratio.median, 3),
               `${places(ratio.low, 3)} to ${places(ratio.high, 3)}`,
               String(ratio.rounds),
-              conclusion(ratio, better),
+              conclusion(ratios, better),
             ]
           }),
       ),

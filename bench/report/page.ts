@@ -21,15 +21,15 @@ export function circumstances({ date, mode, machine }: Results): string {
   ].join(' ')
 }
 
-/** One page: the charts, where Gantry is ahead, where it is behind, and by how much. */
-export function summary(results: Results): string {
+/** One page: where Gantry is behind and ahead, and by how much; `pictures` stand before it. */
+export function summary(results: Results, pictures: readonly Chart[] = []): string {
   const ledger = ledgerOf(results)
   const all = reached(ledger).filter(({ ratio }) => ratio.rounds > 0)
   const ahead = all.filter(({ advantage }) => advantage >= 1).sort((a, b) => b.advantage - a.advantage)
   const behind = all.filter(({ advantage }) => advantage < 1).sort((a, b) => a.advantage - b.advantage)
   return [
     circumstances(results),
-    ...charts(ledger).map(picture),
+    ...pictures.map(picture),
     ...(all.length === 0
       ? []
       : [
@@ -123,7 +123,11 @@ export function history(runs: readonly HistoryLine[]): string {
 
 /** README.md with the summary, the figures and the history of these results. */
 export function page(readme: string, results: Results, runs: readonly HistoryLine[]): string {
-  const parts = { summary: summary(results), figures: figures(results), history: history(runs) }
+  const parts = {
+    summary: summary(results, charts(ledgerOf(results))),
+    figures: figures(results),
+    history: history(runs),
+  }
   return Object.entries(parts).reduce((text, [name, content]) => replaceBetween(text, name, content), readme)
 }
 

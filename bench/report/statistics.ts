@@ -45,6 +45,20 @@ export function pairedRatio(numerators: readonly number[], denominators: readonl
   return median(pairedRatios(numerators, denominators))
 }
 
+/**
+ * The probability that at least so many of `count` fair coins show one side, whichever it is: the two-sided sign test. A
+ * low value says that rounds with a ratio on one side of 1 are no coincidence, whatever the distribution of the ratios.
+ */
+export function signTest(above: number, count: number): number {
+  let tail = 0
+  let ways = 1
+  for (let at = 0; at <= Math.min(above, count - above); at++) {
+    tail += ways
+    ways = (ways * (count - at)) / (at + 1)
+  }
+  return Math.min(1, (2 * tail) / 2 ** count)
+}
+
 /** A median with the quartiles around it: half of all rounds lie between `low` and `high`. */
 export interface Spread {
   readonly median: number

@@ -125,13 +125,20 @@ test('both revisions of a setup are neighbours in a round, and setups without Ga
   assert.ok(both.filter(({ key }) => !key.includes('@')).every(({ root }) => root !== '/other'))
 })
 
-test('a difference is claimed only if three quarters of the rounds agree, and in the metric’s direction', () => {
-  const ratio = { median: 1.1, low: 1.05, high: 1.2, rounds: 5 }
-  assert.equal(conclusion(ratio, 'higher'), 'better')
-  assert.equal(conclusion(ratio, 'lower'), 'worse')
-  assert.equal(conclusion({ ...ratio, low: 0.99 }, 'higher'), 'no difference shown')
-  assert.equal(conclusion({ median: 0.8, low: 0.7, high: 0.9, rounds: 4 }, 'lower'), 'better')
-  assert.equal(conclusion({ ...ratio, rounds: 3 }, 'higher'), 'too few rounds')
+test('a difference is claimed only if chance is an unlikely reason, and in the metric’s direction', () => {
+  const rounds = (above: number, below: number, equal = 0) => [
+    ...Array<number>(above).fill(1.1),
+    ...Array<number>(below).fill(0.9),
+    ...Array<number>(equal).fill(1),
+  ]
+  assert.equal(conclusion(rounds(6, 0), 'higher'), 'better')
+  assert.equal(conclusion(rounds(6, 0), 'lower'), 'worse')
+  assert.equal(conclusion(rounds(1, 9), 'lower'), 'better')
+  assert.equal(conclusion(rounds(2, 8), 'lower'), 'no difference shown')
+  assert.equal(conclusion(rounds(0, 0, 10), 'higher'), 'no difference shown')
+  assert.equal(conclusion(rounds(4, 0, 6), 'higher'), 'no difference shown')
+  assert.equal(conclusion(rounds(5, 0), 'higher'), 'too few rounds')
+  assert.equal(conclusion([], 'higher'), 'too few rounds')
 })
 
 test('the comparison prints both figures, the ratio with its quartiles, and failed requests', () => {
@@ -142,6 +149,7 @@ test('the comparison prints both figures, the ratio with its quartiles, and fail
     [130, 100],
     [140, 100],
     [150, 100],
+    [130, 100],
   ] as const) {
     ledger.add('hello', 'pair', 'rate', own)
     ledger.add('hello', 'pair@abc', 'rate', other)
@@ -155,7 +163,7 @@ test('the comparison prints both figures, the ratio with its quartiles, and fail
   const row = text.split('\n').find((line) => line.includes('hello: pair, requests/s'))!
   assert.deepEqual(
     row.split('|').map((cell) => cell.trim()),
-    ['', 'hello: pair, requests/s', '130', '100', '1.300', '1.200 to 1.400', '5', 'better', ''],
+    ['', 'hello: pair, requests/s', '130', '100', '1.300', '1.225 to 1.375', '6', 'better', ''],
   )
   assert.match(text, /Failed requests: hello: pair@abc 7\./)
 })

@@ -10,6 +10,7 @@ import {
   percentile,
   quantile,
   roundOrder,
+  signTest,
   spread,
   verdict,
 } from '../../bench/report/statistics.ts'
@@ -70,6 +71,15 @@ test('the spread of ratios is their median with the quartiles', () => {
   )
   const { low, high, rounds } = spread(ratios)
   assert.deepEqual([places(low, 3), places(high, 3), rounds], ['1.075', '1.225', 4])
+})
+
+test('the sign test tells how likely so lopsided a result is by chance', () => {
+  assert.equal(signTest(6, 6), 2 / 64)
+  assert.equal(signTest(1, 10), 22 / 1024)
+  assert.equal(signTest(9, 10), 22 / 1024)
+  assert.equal(signTest(5, 10), 1)
+  assert.equal(signTest(0, 0), 1)
+  assert.ok(signTest(300, 1000) < 1e-30)
 })
 
 test('a target is met by the measured ratio in the direction in which its metric is better', () => {
