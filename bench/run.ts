@@ -37,6 +37,7 @@ function plan(options: Options, { experiments: named, setups }: Selection): Map<
   const chosen = experiments.filter(({ name, core }) => (named === undefined ? !onlyCore || core : named.has(name)))
   const takesPart = (setup: SetupName): boolean => {
     const { peer } = setupOf(setup)
+    if (options.compare !== undefined && !peer.gantry) return false
     if (setups !== undefined) return setups.has(peer.name)
     return named !== undefined || !onlyCore || coreSetups.includes(setup)
   }
@@ -69,7 +70,6 @@ async function runAll(
   try {
     for (const [experiment, setups] of planned) {
       const taking = contestants(setups)
-      if (taking.length === 0) continue
       say(`\n${experiment.title} (${experiment.name})`)
       try {
         if (experiment.needs !== undefined) need(experiment.needs)
@@ -187,7 +187,9 @@ async function main(): Promise<void> {
   const names = experiments.map(({ name }) => name)
   const planned = plan(options, select(options.only, names, Object.keys(peers)))
   if (planned.size === 0) {
-    throw new UsageError('--only: none of these experiments has any of these setups (--list prints them)')
+    const which =
+      options.compare === undefined ? 'any of these setups' : 'any of these setups, or they do not run Gantry'
+    throw new UsageError(`--only: none of these experiments has ${which} (--list prints them)`)
   }
   if (process.platform !== 'linux') throw new UsageError('the bench needs Linux: it reads CPU and memory from /proc')
   if (options.compare === undefined) await measure(planned, options)

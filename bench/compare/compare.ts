@@ -22,7 +22,6 @@ export function contestantsOfBoth(
 ): readonly Contestant[] {
   return setups.flatMap((setup): Contestant[] => {
     const { peer, framework } = setupOf(setup)
-    if (!peer.gantry) return []
     const title = titleOf(setup)
     return [
       { key: setup, title, peer, framework, root: thisTree },

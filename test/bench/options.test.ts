@@ -113,6 +113,7 @@ test('the command line is refused in one line, with exit code 2', async () => {
       ['--only', 'deno,express'],
       /^--only: none of these experiments has any of these setups \(--list prints them\)\n$/,
     ],
+    [['--compare', 'HEAD', '--only', 'hello,node'], /^--only: .*, or they do not run Gantry \(--list prints them\)\n$/],
     [['--compare', 'no-such-revision'], /^--compare: .*, got "no-such-revision"\n$/],
   ] as const) {
     const { code, stderr } = await bench(args)
