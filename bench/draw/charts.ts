@@ -23,7 +23,9 @@ interface Series {
 
 /** The charts for which something was measured. */
 export function charts(ledger: Ledger): Chart[] {
-  return [overview(ledger), throughput(ledger), latency(ledger), cpu(ledger)].filter((chart) => chart !== undefined)
+  return [overview(ledger), throughput(ledger), latency(ledger), cpu(ledger), memory(ledger)].filter(
+    (chart) => chart !== undefined,
+  )
 }
 
 function overview(ledger: Ledger): Chart | undefined {
@@ -81,6 +83,16 @@ function cpu(ledger: Ledger): Chart | undefined {
     subtitle: '13 B, 64 connections, no access log; less is better',
     unit: 'µs',
     series: [{ label: 'warm', experiment: 'hello', metric: 'cpu' }],
+  })
+}
+
+function memory(ledger: Ledger): Chart | undefined {
+  return grouped(ledger, {
+    file: 'memory.svg',
+    title: 'Resident memory after the load, all server processes',
+    subtitle: '13 B, 64 connections, no access log; pages that processes share count in each; less is better',
+    unit: 'MiB',
+    series: [{ label: 'warm', experiment: 'hello', metric: 'memory' }],
   })
 }
 

@@ -2,8 +2,8 @@
 
 import { readdirSync, readFileSync } from 'node:fs'
 
-// USER_HZ, in which /proc/PID/stat counts: 100 on every architecture of Linux that Node runs on (proc(5), sysconf(3)).
-const MICROSECONDS_PER_TICK = 10_000
+// USER_HZ, in which /proc counts: 100 on every architecture of Linux that Node runs on (proc(5), sysconf(3)).
+export const MICROSECONDS_PER_TICK = 10_000
 
 /** CPU microseconds of a /proc/PID/stat line: utime + stime, and those of children that have exited. */
 export function cpuFromStat(stat: string): number {
@@ -95,9 +95,16 @@ export class MemoryWatch {
   }
 }
 
-/** Clock ticks of the machine since its boot, from the first line of /proc/stat: all, and those that a hypervisor took. */
-export function machineTicks(stat: string): { readonly all: number; readonly stolen: number } {
+/** Clock ticks of the machine since its boot, from the first line of /proc/stat. */
+export function machineTicks(stat: string): {
+  readonly all: number
+  /** In processes of users and in the kernel on their behalf. */
+  readonly processes: number
+  /** Taken by the hypervisor. */
+  readonly stolen: number
+} {
   // user, nice, system, idle, iowait, irq, softirq, steal; guest time is part of user time (proc(5)).
   const ticks = /^cpu +(.*)$/m.exec(stat)?.[1]?.split(' ').slice(0, 8).map(Number) ?? []
-  return { all: ticks.reduce((sum, value) => sum + value, 0), stolen: ticks[7] ?? 0 }
+  const sum = (values: readonly number[]): number => values.reduce((total, value) => total + value, 0)
+  return { all: sum(ticks), processes: sum(ticks.slice(0, 3)), stolen: ticks[7] ?? 0 }
 }

@@ -11,34 +11,47 @@ import { limits, type Reached, reached, targets } from './targets.ts'
 
 /** The machine, the load and the revision of a run. */
 export function circumstances({ date, mode, machine }: Results): string {
-  const { cores, node, others, loadBefore, stolenPercent, revision } = machine
+  const { cores, node, others, loadBefore, foreignPercent, stolenPercent, revision } = machine
   const versions = Object.entries({ Node: node, ...others }).map(([name, version]) => `${name} ${version}`)
   return [
     `${date.slice(0, 10)}, revision ${revision}, ${mode}.`,
     `${cores} cores that load and servers share; load average before the run ${places(loadBefore, 1)};`,
-    `${places(stolenPercent, 1)} % of CPU time taken by the hypervisor.`,
+    `during the run other processes used ${places(foreignPercent, 0)} % of the CPU, the hypervisor ${places(stolenPercent, 1)} %.`,
     `${versions.join(', ')}.`,
   ].join(' ')
 }
 
-/** One page: where Gantry is behind and ahead, and by how much; `pictures` stand before it. */
+// More than a desktop or a cron job needs.
+const QUIET_PERCENT = 10
+
+/** A warning on top of the page if the machine was busy during the run. */
+function doubt({ machine: { foreignPercent, stolenPercent } }: Results): string | undefined {
+  if (foreignPercent + stolenPercent <= QUIET_PERCENT) return undefined
+  return '**The machine did other work during this run: do not quote these figures, repeat the run on a quiet machine.**'
+}
+
+/** One page: how the headline comparisons stand, drawn by `pictures` and as a table, the furthest behind first. */
 export function summary(results: Results, pictures: readonly Chart[] = []): string {
-  const ledger = ledgerOf(results)
-  const all = reached(ledger).filter(({ ratio }) => ratio.rounds > 0)
-  const ahead = all.filter(({ advantage }) => advantage >= 1).sort((a, b) => b.advantage - a.advantage)
-  const behind = all.filter(({ advantage }) => advantage < 1).sort((a, b) => a.advantage - b.advantage)
+  const all = comparisons(results).filter(({ target }) => target.headline)
+  const behind = all.filter(({ advantage }) => advantage < 1)
+  const met = all.filter(({ verdict }) => verdict === 'met')
+  const sides = `behind in ${behind.length} of these ${all.length} comparisons and ahead in ${all.length - behind.length}`
+  const standing = `Gantry is ${sides}; ${met.length} reach their goal.`
+  const warning = doubt(results)
   return [
+    ...(warning === undefined ? [] : [warning]),
     circumstances(results),
+    ...(all.length > 0 ? [`**${standing}**`] : []),
     ...pictures.map(picture),
-    ...(all.length === 0
-      ? []
-      : [
-          `**Behind** (${behind.length} of ${all.length} comparisons, the furthest first):`,
-          lines(behind),
-          `**Ahead** (${ahead.length} of ${all.length}):`,
-          lines(ahead),
-        ]),
+    ...(all.length > 0 ? [lines(all)] : []),
   ].join('\n\n')
+}
+
+/** What was measured, the furthest behind first. */
+function comparisons(results: Results): Reached[] {
+  return reached(ledgerOf(results))
+    .filter(({ ratio }) => ratio.rounds > 0)
+    .sort((a, b) => a.advantage - b.advantage)
 }
 
 function picture({ file, alt }: Chart): string {
@@ -46,14 +59,14 @@ function picture({ file, alt }: Chart): string {
 }
 
 function lines(list: readonly Reached[]): string {
-  if (list.length === 0) return 'None.'
-  const head = ['comparison', 'ratio', 'half of all rounds', 'goal', 'verdict']
+  const head = ['comparison', 'ratio', 'half of all rounds', 'goal', 'verdict', '']
   return table(
     head,
-    list.map(({ target, ratio, verdict }) => {
+    list.map(({ target, ratio, advantage, verdict }) => {
       const sign = metrics[target.metric].better === 'higher' ? '≥' : '≤'
       const range = `${places(ratio.low)} to ${places(ratio.high)}`
-      return [nameOf(target), places(ratio.median), range, `${sign} ${target.goal}`, verdict]
+      const side = advantage < 1 ? 'behind' : 'ahead'
+      return [nameOf(target), places(ratio.median), range, `${sign} ${target.goal}`, verdict, side]
     }),
   )
 }
@@ -62,6 +75,8 @@ function lines(list: readonly Reached[]): string {
 export function figures(results: Results): string {
   const ledger = ledgerOf(results)
   const parts: string[] = []
+  const all = comparisons(results)
+  if (all.length > 0) parts.push('**All comparisons**, the furthest behind first', lines(all))
   const measured = limits.filter(({ experiment, setup }) => ledger.setups(experiment).includes(setup))
   if (measured.length > 0) {
     const rows = measured.map(({ what, experiment, setup, metric, most }) => {

@@ -169,9 +169,10 @@ test('resident memory is VmRSS in bytes, none for a process that has ended', () 
   assert.equal(residentFromStatus('Name:\tnode\nState:\tZ (zombie)\n'), 0)
 })
 
-test('stolen CPU time is the eighth column of /proc/stat, and guest time is not counted twice', () => {
-  assert.deepEqual(machineTicks('cpu  10 20 30 40 50 60 70 80 90 100\ncpu0 1 1 1 1\n'), { all: 360, stolen: 80 })
-  assert.deepEqual(machineTicks('intr 1 2 3\n'), { all: 0, stolen: 0 })
+test('CPU time of the machine is read by its columns in /proc/stat, and guest time is not counted twice', () => {
+  const stat = 'cpu  10 20 30 40 50 60 70 80 90 100\ncpu0 1 1 1 1\n'
+  assert.deepEqual(machineTicks(stat), { all: 360, processes: 60, stolen: 80 })
+  assert.deepEqual(machineTicks('intr 1 2 3\n'), { all: 0, processes: 0, stolen: 0 })
 })
 
 test('wrk’s result is read from its line, with every kind of error counted', () => {
