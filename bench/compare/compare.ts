@@ -35,7 +35,7 @@ const SIGNIFICANT = 0.05
 
 /** What ratios of rounds say: a difference only if so many lie on one side of 1 that chance is an unlikely reason. */
 export function conclusion(ratios: readonly number[], better: 'higher' | 'lower'): string {
-  // Equal rounds say nothing for either side.
+  // A round with equal figures supports neither side.
   const count = ratios.filter((ratio) => ratio !== 1).length
   const above = ratios.filter((ratio) => ratio > 1).length
   if (signTest(ratios.length, ratios.length) > SIGNIFICANT) return 'too few rounds'
@@ -43,7 +43,7 @@ export function conclusion(ratios: readonly number[], better: 'higher' | 'lower'
   return above > count - above === (better === 'higher') ? 'better' : 'worse'
 }
 
-// Metrics whose ratio says nothing: the rate that was asked for, and counts that are zero.
+// Metrics without a meaningful ratio: the rate that was asked for, and counts that are mostly zero.
 const uncompared: readonly MetricName[] = ['asked', 'answered', 'errors']
 
 /** The working tree ÷ the revision, for each experiment, setup and metric. */

@@ -7,7 +7,7 @@ import { median } from '../report/statistics.ts'
 import { places } from '../report/table.ts'
 import { attemptRound, type Experiment } from './experiment.ts'
 
-const HEARD_MILLISECONDS = 5_000
+const HEARD_MILLISECONDS = 10_000
 
 export const aborts: Experiment = {
   name: 'aborts',

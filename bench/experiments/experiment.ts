@@ -1,4 +1,4 @@
-/** What an experiment is, and what it gets from a run. */
+/** The interface of an experiment, and what a run passes to it. */
 
 import type { Contestant, Fleet, Started } from '../measure/fleet.ts'
 import type { Usage } from '../measure/load.ts'
@@ -7,7 +7,7 @@ import type { SetupName } from '../peers/peers.ts'
 import type { Ledger } from '../report/ledger.ts'
 import type { MetricName } from '../report/metrics.ts'
 
-/** How long and how often; what the command line does not say, the experiment decides. */
+/** Options of the command line; for an undefined one, each experiment has its own default. */
 export interface Settings {
   readonly quick: boolean
   readonly rounds: number | undefined

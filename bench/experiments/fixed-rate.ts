@@ -1,4 +1,4 @@
-/** Latency at a fixed rate of requests, the same for all setups: what users wait on a server that is not overloaded. */
+/** Latency at a fixed rate, the same for all setups: how long users wait for a server that is not overloaded. */
 
 import type { Started } from '../measure/fleet.ts'
 import { h2load } from '../measure/h2load.ts'
@@ -15,7 +15,7 @@ const LEAD_SECONDS = 1
 /** The highest rate that is chosen without `--rate`. */
 const HIGHEST_RATE = 15_000
 
-/** Without wrk nobody knows what the machine can do: a rate that the slowest machines can. */
+/** The rate if wrk is missing, so that the capacity is unknown: even slow machines can answer it. */
 const CAREFUL_RATE = 2_000
 
 /** A server answers fewer than this share of the requests in time if it does not keep up. */

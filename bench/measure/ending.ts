@@ -11,7 +11,7 @@ const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
  */
 export async function runProgram(main: () => Promise<void> | void): Promise<void> {
   for (const signal of signals) process.on(signal, () => process.exit(128 + constants.signals[signal]))
-  // `npm run bench | head`: nobody reads the results any more.
+  // `npm run bench | head`: the reader of the results has exited.
   process.stdout.on('error', () => process.exit(1))
   try {
     await main()

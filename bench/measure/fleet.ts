@@ -1,4 +1,4 @@
-/** The setups of a run: started when first needed, warmed up, kept running, and left out aloud if they cannot start. */
+/** The setups of a run: started when first needed, warmed up, and kept running. A setup that cannot start is reported. */
 
 import type { AccessLog, Framework, Peer, Running } from '../peers/peer.ts'
 import type { SetupKey } from '../report/ledger.ts'
@@ -20,7 +20,7 @@ export interface Started extends Running {
 }
 
 // Proxies answer 503 until they have found their container.
-const READY_MILLISECONDS = 10_000
+const READY_MILLISECONDS = 60_000
 
 export class Fleet {
   readonly workshop: Workshop = new Workshop()

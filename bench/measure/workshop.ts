@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 
-const START_MILLISECONDS = 15_000
+const START_MILLISECONDS = 60_000
 const STOP_MILLISECONDS = 5_000
 
 /** A server process that listens. */

@@ -28,7 +28,11 @@ function folder(t: TestContext): string {
 }
 
 const git = (cwd: string, ...args: readonly string[]): string =>
-  execFileSync('git', ['-c', 'user.name=Test', '-c', 'user.email=test@localhost', ...args], { cwd, encoding: 'utf8' })
+  execFileSync(
+    'git',
+    ['-c', 'user.name=Test', '-c', 'user.email=test@localhost', '-c', 'commit.gpgsign=false', ...args],
+    { cwd, encoding: 'utf8' },
+  )
 
 /** A repository of two commits, tagged `old` and `new`, which lock different modules. */
 function tinyRepository(t: TestContext): string {
