@@ -63,26 +63,23 @@ async function runAll(
   const start = performance.now()
   const ledger = new Ledger()
   const skipped: string[] = []
-  // The JIT compilers of Node take most of the first three seconds.
-  const fleet = new Fleet(say, skipped, options.quick ? 1 : 3)
   const settings = options.compare === undefined ? options : { ...options, rounds: roundsToCompare(options) }
-  const bench: Bench = { ledger, fleet, settings, say, skipped }
-  try {
-    for (const [experiment, setups] of planned) {
-      const taking = contestants(setups)
-      say(`\n${experiment.title} (${experiment.name})`)
-      try {
-        if (experiment.needs !== undefined) need(experiment.needs)
-        await experiment.run(bench, taking)
-      } catch (error) {
-        const reason = `${experiment.name} is left out: ${(error as Error).message}`
-        skipped.push(reason)
-        say(`  ${reason}`)
-        if (!(error instanceof Unavailable)) process.exitCode = 1
-      }
+  for (const [experiment, setups] of planned) {
+    say(`\n${experiment.title} (${experiment.name})`)
+    // The JIT compilers of Node take most of the first three seconds.
+    const fleet = new Fleet(say, skipped, options.quick ? 1 : 3)
+    const bench: Bench = { ledger, fleet, settings, say, skipped }
+    try {
+      if (experiment.needs !== undefined) need(experiment.needs)
+      await experiment.run(bench, contestants(setups))
+    } catch (error) {
+      const reason = `${experiment.name} is left out: ${(error as Error).message}`
+      skipped.push(reason)
+      say(`  ${reason}`)
+      if (!(error instanceof Unavailable)) process.exitCode = 1
+    } finally {
+      await fleet.close()
     }
-  } finally {
-    await fleet.close()
   }
   const args = process.argv.slice(2)
   const commandLine = args.length === 0 ? [] : ['--', ...args]

@@ -18,7 +18,7 @@ export interface Settings {
 
 export interface Bench {
   readonly ledger: Ledger
-  /** Warm setups, shared by all experiments of a run. */
+  /** Starts and warms up the setups of this experiment; they end with it. */
   readonly fleet: Fleet
   readonly settings: Settings
   readonly say: (line: string) => void

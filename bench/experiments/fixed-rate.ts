@@ -68,7 +68,7 @@ export function fixedRate(plan: {
       const rounds = settings.rounds ?? (settings.quick ? 1 : plan.rounds)
       // 1,000 requests lie above p99.9 of a million; a round of 10 s at 15,000/s has 150.
       const seconds = settings.seconds ?? (settings.quick ? 3 : 10)
-      const started = await fleet.all(contestants, 'off')
+      const started = await fleet.start(contestants, 'off')
       if (started.length === 0) return
       const rate = await chooseRate(bench, started)
       const failed = new Set<string>()

@@ -41,7 +41,7 @@ export function throughput(plan: ThroughputPlan): Experiment {
       const rounds = settings.rounds ?? (settings.quick ? 2 : plan.rounds)
       const seconds = settings.seconds ?? (settings.quick ? 1 : 2)
       const failed = new Set<string>()
-      const started = await fleet.all(contestants, accessLog)
+      const started = await fleet.start(contestants, accessLog)
       for (let index = 0; index < rounds; index++) {
         for (const setup of roundOrder(started, index)) {
           const { contestant } = setup

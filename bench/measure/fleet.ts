@@ -1,4 +1,4 @@
-/** The setups of a run: started when first needed, warmed up, and kept running. A setup that cannot start is reported. */
+/** The setups of an experiment, started and warmed up. A setup that cannot start is reported and left out. */
 
 import type { AccessLog, Framework, Peer, Running } from '../peers/peer.ts'
 import type { SetupKey } from '../report/ledger.ts'
@@ -24,7 +24,6 @@ const READY_MILLISECONDS = 60_000
 
 export class Fleet {
   readonly workshop: Workshop = new Workshop()
-  readonly #running = new Map<string, Promise<Started | undefined>>()
   readonly #warmUp: number
   readonly #say: (line: string) => void
   readonly #skipped: string[]
@@ -40,17 +39,11 @@ export class Fleet {
     this.#warmUp = warmUpSeconds
   }
 
-  /** The contestants that could be started, in their order. */
-  async all(contestants: readonly Contestant[], accessLog: AccessLog): Promise<Started[]> {
+  /** Starts the contestants, and returns those that could be started in their order. */
+  async start(contestants: readonly Contestant[], accessLog: AccessLog): Promise<Started[]> {
     const found: Started[] = []
     for (const contestant of contestants) {
-      const key = `${contestant.key} ${accessLog}`
-      let running = this.#running.get(key)
-      if (running === undefined) {
-        running = this.#start(contestant, accessLog)
-        this.#running.set(key, running)
-      }
-      const started = await running
+      const started = await this.#startOne(contestant, accessLog)
       if (started) found.push(started)
     }
     return found
@@ -60,7 +53,7 @@ export class Fleet {
     await this.workshop.close()
   }
 
-  async #start(contestant: Contestant, accessLog: AccessLog): Promise<Started | undefined> {
+  async #startOne(contestant: Contestant, accessLog: AccessLog): Promise<Started | undefined> {
     const { peer, framework, root } = contestant
     // Short: the path of a Unix socket holds 107 characters.
     const label = `${this.#count++}-${peer.name}`
@@ -100,7 +93,7 @@ export async function withFresh<T>(
 ): Promise<T> {
   const fleet = new Fleet(say, skipped, warmUpSeconds)
   try {
-    return await use(await fleet.all(contestants, 'off'))
+    return await use(await fleet.start(contestants, 'off'))
   } finally {
     await fleet.close()
   }
