@@ -33,10 +33,10 @@ function doubt({ machine: { foreignPercent, stolenPercent } }: Results): string 
 /** One page: how the headline comparisons stand, drawn by `pictures` and as a table, the furthest behind first. */
 export function summary(results: Results, pictures: readonly Chart[] = []): string {
   const all = comparisons(results).filter(({ target }) => target.headline)
-  const behind = all.filter(({ advantage }) => advantage < 1)
+  const count = (which: Side): number => all.filter((one) => sideOf(one) === which).length
   const met = all.filter(({ verdict }) => verdict === 'met')
-  const sides = `behind in ${behind.length} of these ${all.length} comparisons and ahead in ${all.length - behind.length}`
-  const standing = `Gantry is ${sides}; ${met.length} reach their goal.`
+  const sides = `behind in ${count('behind')} of these ${all.length} comparisons, ahead in ${count('ahead')}`
+  const standing = `Gantry is ${sides} and about equal in ${count('equal')}; ${met.length} reach their goal.`
   const warning = doubt(results)
   return [
     ...(warning === undefined ? [] : [warning]),
@@ -45,6 +45,14 @@ export function summary(results: Results, pictures: readonly Chart[] = []): stri
     ...pictures.map(picture),
     ...(all.length > 0 ? [lines(all)] : []),
   ].join('\n\n')
+}
+
+type Side = 'behind' | 'equal' | 'ahead'
+
+/** Equal: the middle half of the rounds has ratios on both sides of 1. */
+function sideOf({ ratio, advantage }: Reached): Side {
+  if (ratio.low <= 1 && ratio.high >= 1) return 'equal'
+  return advantage < 1 ? 'behind' : 'ahead'
 }
 
 /** What was measured, the furthest behind first. */
@@ -62,11 +70,11 @@ function lines(list: readonly Reached[]): string {
   const head = ['comparison', 'ratio', 'half of all rounds', 'goal', 'verdict', '']
   return table(
     head,
-    list.map(({ target, ratio, advantage, verdict }) => {
+    list.map((one) => {
+      const { target, ratio, verdict } = one
       const sign = metrics[target.metric].better === 'higher' ? '≥' : '≤'
       const range = `${places(ratio.low)} to ${places(ratio.high)}`
-      const side = advantage < 1 ? 'behind' : 'ahead'
-      return [nameOf(target), places(ratio.median), range, `${sign} ${target.goal}`, verdict, side]
+      return [nameOf(target), places(ratio.median), range, `${sign} ${target.goal}`, verdict, sideOf(one)]
     }),
   )
 }
@@ -131,6 +139,7 @@ export function history(runs: readonly HistoryLine[]): string {
   const rows = [
     ['revision', ...newest.map(({ revision }) => revision)],
     ['load average before', ...newest.map(({ loadBefore }) => places(loadBefore, 1))],
+    ['CPU used by other processes, %', ...newest.map(({ foreignPercent }) => places(foreignPercent, 0))],
     ...names.map((name) => [name, ...newest.map(({ ratios }) => places(ratios[name]))]),
   ]
   return table(head, rows)

@@ -19,6 +19,7 @@ export interface HistoryLine {
   readonly date: string
   readonly revision: string
   readonly loadBefore: number
+  readonly foreignPercent: number
   /** Medians of the headline targets, by `nameOf`. */
   readonly ratios: Readonly<Record<string, number>>
 }
@@ -42,6 +43,7 @@ export function historyLine(results: Results): HistoryLine {
     date: date.slice(0, 10),
     revision: machine.revision,
     loadBefore: Math.round(machine.loadBefore * 10) / 10,
+    foreignPercent: Math.round(machine.foreignPercent),
     ratios: Object.fromEntries(
       headlines.map(({ target, ratio }) => [nameOf(target), Math.round(ratio.median * 100) / 100]),
     ),

@@ -52,10 +52,19 @@ test('the summary says on which machine, under which load, and what is behind be
     text,
     /^2026-11-30, revision abc1234567-dirty, .*2 cores .*load average before the run 3\.1; during the run other processes used 4 % of the CPU, the hypervisor 0\.3 %/,
   )
-  assert.match(text, /behind in 1 of these 2 comparisons and ahead in 1; 1 reach their goal/)
+  assert.match(text, /behind in 1 of these 2 comparisons, ahead in 1 and about equal in 0; 1 reach their goal/)
   const [behind, ahead] = text.split('\n').slice(-2)
   assert.match(behind!, /container’s port ÷ node:http, requests\/s +\| +0\.50 \| +0\.50 to 0\.50 .* missed \| behind/)
   assert.match(ahead!, /warm: pair ÷ nginx → node:http, requests\/s +\| +1\.30 \| +1\.25 to 1\.35 .* met \| +ahead/)
+})
+
+test('a comparison whose rounds lie on both sides of 1 is called equal', () => {
+  const ledger = new Ledger()
+  for (const rate of [90, 100, 130]) {
+    ledger.add('hello', 'pair', 'rate', rate)
+    ledger.add('hello', 'nginx-node', 'rate', 100)
+  }
+  assert.match(summary(results(ledger)), /behind in 0 of these 1 comparisons, ahead in 0 and about equal in 1;/)
 })
 
 test('a summary of a run on a busy machine says first that its figures are not to be quoted', () => {
@@ -95,7 +104,7 @@ test('a setup that did not keep up with the fixed rate is named under the table'
 
 test('the history has a column for each run, the newest first, and a dash for what a run did not measure', () => {
   const runs: HistoryLine[] = [
-    { date: '2026-01-01', revision: 'old', loadBefore: 0.1, ratios: { 'a ratio of old': 1.5 } },
+    { date: '2026-01-01', revision: 'old', loadBefore: 0.1, foreignPercent: 2, ratios: { 'a ratio of old': 1.5 } },
     historyLine(results(twoRounds())),
   ]
   const lines = history(runs).split('\n')
@@ -106,6 +115,7 @@ test('the history has a column for each run, the newest first, and a dash for wh
       .slice(1, -1)
       .map((cell) => cell.trim())
   assert.deepEqual(cells('revision'), ['revision', 'abc1234567-dirty', 'old'])
+  assert.deepEqual(cells('CPU used by other').slice(1), ['4', '2'])
   assert.deepEqual(cells('warm: pair ÷ nginx → node:http, requests/s').slice(1), ['1.30', '–'])
   assert.deepEqual(cells('a ratio of old').slice(1), ['–', '1.50'])
 })
