@@ -22,14 +22,15 @@ export function ratioChart(title: string, subtitle: string, rows: readonly Ratio
   const labels = LABEL_WIDTH + 80
   const left = MARGIN + labels
   const width = WIDTH - left - VALUE_WIDTH / 2 - MARGIN
-  const powers = Math.max(1, ...drawn.map(({ advantage }) => Math.ceil(Math.abs(Math.log2(advantage)))))
+  const powers = drawn.map(({ advantage }) => Math.log2(advantage))
+  const [least, most] = [Math.floor(Math.min(-1, ...powers)), Math.ceil(Math.max(1, ...powers))]
   // What lies beyond the scale is drawn at its end.
   const x = (ratio: number): number =>
-    left + ((Math.max(-powers, Math.min(powers, Math.log2(ratio))) + powers) / (2 * powers)) * width
+    left + ((Math.max(least, Math.min(most, Math.log2(ratio))) - least) / (most - least)) * width
   const top = HEADER + AXIS
   const bottom = top + drawn.length * ROW
   const content: string[] = []
-  for (let power = -powers; power <= powers; power++) {
+  for (let power = least; power <= most; power++) {
     const at = x(2 ** power)
     const label = power === 0 ? 'equal' : power < 0 ? `1/${2 ** -power}` : `${2 ** power}×`
     content.push(

@@ -107,6 +107,20 @@ test('a ratio of two and a ratio of a half are equally far from equal, on either
   assert.match(svg, />0.50×</)
 })
 
+test('the scale reaches as far as the ratios of its side, and at least to a half and to two', () => {
+  const marks = (...advantages: readonly number[]) =>
+    [
+      ...ratioChart(
+        '',
+        '',
+        advantages.map((advantage) => ({ label: 'x', advantage, low: 1, high: 1, goal: undefined })),
+      ).matchAll(/text-anchor="middle">([^<]*)</g),
+    ].map((match) => match[1])
+  assert.deepEqual(marks(1), ['1/2', 'equal', '2×'])
+  assert.deepEqual(marks(0.3, 1.5), ['1/4', '1/2', 'equal', '2×'])
+  assert.deepEqual(marks(0.9, 5), ['1/2', 'equal', '2×', '4×', '8×'])
+})
+
 test('quartiles and goals beyond the scale are drawn at its end', () => {
   const svg = ratioChart('', '', [{ label: 'x', advantage: 1.5, low: 1 / 64, high: 64, goal: 1000 }])
   assertWellFormed(svg)
