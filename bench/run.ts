@@ -1,133 +1,196 @@
-/** `npm run bench`: which experiments run, in which order, and where the results go. The method is described in README.md. */
+/** `npm run bench`: runs the selected experiments and writes the results. The method is described in README.md. */
 
-import { execFileSync } from 'node:child_process'
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
-import { availableParallelism } from 'node:os'
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { availableParallelism, loadavg } from 'node:os'
 import { join } from 'node:path'
-import { parseArgs } from 'node:util'
-import { experiments } from './experiments.ts'
-import { Fleet } from './fleet.ts'
-import { Ledger } from './ledger.ts'
-import { type Machine, report } from './report.ts'
-import { roundsExperiments, runRounds } from './rounds.ts'
-import { findProgram } from './workshop.ts'
-
-const usage = `Usage: npm run bench -- [options]
-
-  --quick           short rounds and small crowds: under 90 s, for a first look
-  --only PATTERN    only experiments whose name matches (a regular expression); --list names them
-  --list            the experiments
-  --record          also writes bench/results.json and the results in bench/README.md
-`
-
-const { values: options } = parseArgs({
-  options: {
-    quick: { type: 'boolean', default: false },
-    only: { type: 'string', default: '' },
-    list: { type: 'boolean', default: false },
-    record: { type: 'boolean', default: false },
-    help: { type: 'boolean', short: 'h', default: false },
-  },
-})
+import { comparison, contestantsOfBoth } from './compare/compare.ts'
+import { checkOut } from './compare/worktree.ts'
+import { charts } from './draw/charts.ts'
+import type { Bench, Experiment } from './experiments/experiment.ts'
+import { coreSetups, experiments } from './experiments/experiments.ts'
+import { busy, observeMachine } from './machine.ts'
+import { runProgram } from './measure/ending.ts'
+import { type Contestant, Fleet } from './measure/fleet.ts'
+import { need, Unavailable } from './measure/programs.ts'
+import { type Options, parseOptions, type Selection, select, UsageError, usage } from './options.ts'
+import { thisTree } from './peers/peer.ts'
+import { peers, type SetupName, setupOf, titleOf } from './peers/peers.ts'
+import { Ledger } from './report/ledger.ts'
+import { circumstances, figures, page, summary } from './report/page.ts'
+import { type HistoryLine, historyLine, ledgerOf, type Results } from './report/results.ts'
 
 const say = (line: string): void => void process.stdout.write(`${line}\n`)
+const here = import.meta.dirname
+const resultsFile = join(here, 'results.json')
+const historyFile = join(here, 'history.json')
 
-function version(pattern: RegExp, ...command: readonly string[]): string | undefined {
-  const program = findProgram(command[0]!)
-  if (program === undefined) return undefined
-  // Each tells its version on another stream, and wrk with a failure.
-  let text = ''
-  try {
-    text = execFileSync('sh', ['-c', `"$0" "$@" 2>&1 || true`, program, ...command.slice(1)], { encoding: 'utf8' })
-  } catch {
-    return undefined
-  }
-  return pattern.exec(text)?.[1]
+function list(): void {
+  say('experiments (* core):')
+  for (const { name, title, core } of experiments) say(`  ${core ? '*' : ' '} ${name.padEnd(18)} ${title}`)
+  say('\nsetups:')
+  for (const { name, title } of Object.values(peers)) say(`    ${name.padEnd(18)} ${title}`)
 }
 
-function machine(): Machine {
-  const others: Record<string, string> = {}
-  const found = {
-    nginx: version(/nginx\/([\d.]+)/, 'nginx', '-v'),
-    uWSGI: version(/^([\d.]+)/, 'uwsgi-core', '--version'),
-    wrk: version(/wrk (?:debian\/)?([\d.]+)/, 'wrk', '-v'),
+/** The experiments to run, each with the setups that take part in it. */
+function plan(options: Options, { experiments: named, setups }: Selection): Map<Experiment, SetupName[]> {
+  const onlyCore = options.quick || options.compare !== undefined
+  const chosen = experiments.filter(({ name, core }) => (named === undefined ? !onlyCore || core : named.has(name)))
+  const takesPart = (setup: SetupName): boolean => {
+    const { peer } = setupOf(setup)
+    if (options.compare !== undefined && !peer.gantry) return false
+    if (setups !== undefined) return setups.has(peer.name)
+    return named !== undefined || !onlyCore || coreSetups.includes(setup)
   }
-  for (const [name, text] of Object.entries(found)) if (text !== undefined) others[name] = text
-  return { cores: availableParallelism(), node: process.versions.node, others }
+  return new Map(
+    chosen
+      .map((experiment) => [experiment, experiment.setups.filter(takesPart)] as const)
+      .filter(([, setupNames]) => setupNames.length > 0),
+  )
 }
 
-async function main(): Promise<void> {
-  if (options.help) return say(usage)
-  if (options.list) {
-    for (const { name, title } of [...roundsExperiments, ...experiments]) say(`${name}: ${title}`)
-    return
-  }
-  if (process.platform !== 'linux') throw new Error('the bench reads /proc, which only Linux has')
-  if (findProgram('wrk') === undefined) throw new Error('wrk is not installed; nothing can be measured without it')
+function contestantsOf(setups: readonly SetupName[]): Contestant[] {
+  return setups.map((key) => ({ key, title: titleOf(key), root: thisTree, ...setupOf(key) }))
+}
 
-  const pattern = new RegExp(options.only, 'i')
-  const wanted = <T extends { name: string }>(list: readonly T[]): T[] => list.filter(({ name }) => pattern.test(name))
+async function runAll(
+  planned: ReadonlyMap<Experiment, SetupName[]>,
+  options: Options,
+  contestants: (setups: readonly SetupName[]) => readonly Contestant[],
+): Promise<Results> {
+  const machine = observeMachine()
+  const warning = busy(loadavg()[0]!, availableParallelism())
+  if (warning !== undefined) say(warning)
   const start = performance.now()
   const ledger = new Ledger()
   const skipped: string[] = []
-  const failures: string[] = []
-  const attempt = async (title: string, act: () => Promise<void>): Promise<void> => {
-    say(`\n${title}`)
+  const settings = options.compare === undefined ? options : { ...options, rounds: roundsToCompare(options) }
+  for (const [experiment, setups] of planned) {
+    say(`\n${experiment.title} (${experiment.name})`)
+    // The JIT compilers of Node take most of the first three seconds.
+    const fleet = new Fleet(say, skipped, options.quick ? 1 : 3)
+    const bench: Bench = { ledger, fleet, settings, say, skipped }
     try {
-      await act()
+      if (experiment.needs !== undefined) need(experiment.needs)
+      await experiment.run(bench, contestants(setups))
     } catch (error) {
-      failures.push(`${title}: ${(error as Error).message}`)
-      say(`  FAILED: ${(error as Error).message}`)
+      const reason = `${experiment.name} is left out: ${(error as Error).message}`
+      skipped.push(reason)
+      say(`  ${reason}`)
+      if (!(error instanceof Unavailable)) process.exitCode = 1
+    } finally {
+      await fleet.close()
     }
   }
-
-  const fleet = new Fleet(say, skipped, options.quick ? 1 : 3)
-  try {
-    for (const experiment of wanted(roundsExperiments)) {
-      const rounds = options.quick ? Math.min(2, experiment.rounds - 2) : experiment.rounds
-      const times = options.quick ? { lead: 0, measured: 1 } : { lead: 1, measured: 2 }
-      await attempt(experiment.title, () => runRounds(experiment, times, rounds, fleet, ledger, say))
-    }
-  } finally {
-    await fleet.close()
-  }
-  for (const experiment of wanted(experiments)) {
-    await attempt(experiment.title, () => experiment.run({ ledger, say, skipped, settings: { quick: options.quick } }))
-  }
-
-  const about = machine()
+  const args = process.argv.slice(2)
+  const commandLine = args.length === 0 ? [] : ['--', ...args]
   const seconds = Math.round((performance.now() - start) / 1000)
-  const mode = `${options.quick ? 'a quick run' : 'a full run'} of ${seconds} s${options.only ? ` of what matches “${options.only}”` : ''}`
-  const text = report(ledger, about, [...skipped, ...failures], mode)
-  say(`\n${text}`)
-
-  // Without the output of what failed: it names folders of this machine.
-  const short = (lines: readonly string[]): string[] => lines.map((line) => line.split('\n')[0]!)
-  const results = {
+  return {
     date: new Date().toISOString(),
-    machine: about,
-    mode,
-    skipped: short(skipped),
-    failures: short(failures),
-    entries: ledger.entries,
+    mode: `\`${['npm run bench', ...commandLine].join(' ')}\` in ${seconds} s`,
+    machine: machine(),
+    // Only first lines: the output of a program names folders of this machine.
+    skipped: skipped.map((reason) => reason.split('\n')[0]!),
+    // More digits than anybody can measure would only make the file long.
+    entries: ledger.entries.map((entry) => ({
+      ...entry,
+      values: entry.values.map((value) => Number(value.toPrecision(5))),
+    })),
   }
-  const json = `${JSON.stringify(results, undefined, 1)}\n`
-  const folder = join(import.meta.dirname, 'results')
-  mkdirSync(folder, { recursive: true })
-  const file = join(folder, `${results.date.replaceAll(':', '-')}.json`)
-  writeFileSync(file, json)
-  say(`\nWritten: ${file}`)
-  if (options.record) {
-    writeFileSync(join(import.meta.dirname, 'results.json'), json)
-    const readme = join(import.meta.dirname, 'README.md')
-    const marked = /(<!-- results -->\n)[\s\S]*(\n<!-- end of results -->)/
-    writeFileSync(
-      readme,
-      readFileSync(readme, 'utf8').replace(marked, (_all, before, after) => `${before}\n${text}\n${after}`),
-    )
-  }
-  if (failures.length > 0) process.exitCode = 1
 }
 
-for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => process.exit(130))
-await main()
+/** Below six, not even a difference in every round is distinguishable from chance. */
+function roundsToCompare({ rounds, quick }: Options): number {
+  return rounds ?? (quick ? 6 : 10)
+}
+
+async function compare(
+  planned: ReadonlyMap<Experiment, SetupName[]>,
+  options: Options,
+  revision: string,
+): Promise<void> {
+  const worktree = await checkOut(thisTree, revision, say)
+  try {
+    const short = worktree.commit.slice(0, 10)
+    say(`comparing this working tree with ${revision} (${short})`)
+    const results = await runAll(planned, options, (setups) => contestantsOfBoth(setups, short, worktree.root))
+    say(`\n${circumstances(results)}\n\n${comparison(ledgerOf(results), [...planned.keys()], short)}`)
+    say('\nratio: this tree ÷ the revision, the median over pairs of neighbouring rounds')
+    tellSkipped(results)
+    keep(results, false)
+  } finally {
+    worktree.remove()
+  }
+}
+
+async function measure(planned: ReadonlyMap<Experiment, SetupName[]>, options: Options): Promise<void> {
+  const results = await runAll(planned, options, contestantsOf)
+  if (results.entries.length > 0) say(`\n${summary(results)}\n\n${figures(results)}`)
+  else tellSkipped(results)
+  keep(results, true)
+  if (options.record && results.entries.length > 0) record(results)
+}
+
+function tellSkipped({ skipped }: Results): void {
+  if (skipped.length > 0) say(`\nLeft out:\n${skipped.map((reason) => `- ${reason}`).join('\n')}`)
+}
+
+function keep(results: Results, chartsToo: boolean): void {
+  if (results.entries.length === 0) {
+    say('\nNothing was measured.')
+    process.exitCode = 1
+    return
+  }
+  const folder = join(here, 'results', results.date.replaceAll(':', '-'))
+  mkdirSync(folder, { recursive: true })
+  writeFileSync(join(folder, 'results.json'), json(results))
+  if (chartsToo) draw(results, folder)
+  say(`\nWritten: ${folder}`)
+}
+
+/** Everything that is committed: the results, their line in the history, the charts, and the page. */
+function record(results: Results): void {
+  writeFileSync(resultsFile, json(results))
+  writeFileSync(historyFile, json([...read<HistoryLine[]>(historyFile), historyLine(results)]))
+  redraw()
+}
+
+function draw(results: Results, folder: string): void {
+  for (const { file, svg } of charts(ledgerOf(results))) writeFileSync(join(folder, file), svg)
+}
+
+/** The charts and the page from the recorded results. */
+function redraw(): void {
+  const results = read<Results>(resultsFile)
+  const folder = join(here, 'charts')
+  rmSync(folder, { recursive: true, force: true })
+  mkdirSync(folder)
+  draw(results, folder)
+  const readme = join(here, 'README.md')
+  writeFileSync(readme, page(readFileSync(readme, 'utf8'), results, read<HistoryLine[]>(historyFile)))
+  say(`Written: ${readme} and ${folder}`)
+}
+
+function read<T>(file: string): T {
+  return JSON.parse(readFileSync(file, 'utf8')) as T
+}
+
+const json = (value: unknown): string => `${JSON.stringify(value, undefined, 1)}\n`
+
+async function main(): Promise<void> {
+  const options = parseOptions(process.argv.slice(2))
+  if (options.help) return void process.stdout.write(usage)
+  if (options.list) return list()
+  if (options.redraw) return redraw()
+  const names = experiments.map(({ name }) => name)
+  const planned = plan(options, select(options.only, names, Object.keys(peers)))
+  if (planned.size === 0) {
+    const which =
+      options.compare === undefined ? 'any of these setups' : 'any of these setups, or they do not run Gantry'
+    throw new UsageError(`--only: none of these experiments has ${which} (--list prints them)`)
+  }
+  if (process.platform !== 'linux') throw new UsageError('the bench needs Linux: it reads CPU and memory from /proc')
+  if (options.compare === undefined) await measure(planned, options)
+  else await compare(planned, options, options.compare)
+}
+
+await runProgram(main)

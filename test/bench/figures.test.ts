@@ -1,11 +1,21 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { Ledger } from '../../bench/ledger.ts'
-import { parseResult } from '../../bench/load.ts'
-import { cpuFromStat, parentFromStat, residentFromStatus } from '../../bench/process-usage.ts'
-import { median, pairedRatio, roundOrder, verdict } from '../../bench/statistics.ts'
-import { figure, places, size, table } from '../../bench/table.ts'
-import { judge, type Target } from '../../bench/targets.ts'
+import { cpuFromStat, machineTicks, parentFromStat, residentFromStatus } from '../../bench/measure/process-usage.ts'
+import { parseWrk } from '../../bench/measure/wrk.ts'
+import { Ledger } from '../../bench/report/ledger.ts'
+import {
+  median,
+  pairedRatio,
+  pairedRatios,
+  percentile,
+  quantile,
+  roundOrder,
+  signTest,
+  spread,
+  verdict,
+} from '../../bench/report/statistics.ts'
+import { figure, places, size, table } from '../../bench/report/table.ts'
+import { reached } from '../../bench/report/targets.ts'
 
 test('the median is the middle value, or the mean of the middle two, whatever the order', () => {
   assert.equal(median([30, 1, 20]), 20)
@@ -34,22 +44,92 @@ test('a verdict does not round in our favour', () => {
   assert.equal(verdict(undefined, '>=', 1), 'not measured')
 })
 
-test('a target tells apart what had to be reached now and what is aimed at', () => {
-  const target: Target = { what: '', comparison: '>=', goal: 0.8, target: 1, unit: '', reach: () => 0 }
-  assert.equal(judge(target, 1), 'met')
-  assert.equal(judge(target, 0.9), 'goal met, target missed')
-  assert.equal(judge(target, 0.7), 'MISSED')
-  assert.equal(judge(target, Number.NaN), 'not measured')
-  assert.equal(judge({ ...target, goal: undefined }, 0.9), 'target missed')
+test('a quantile is interpolated between the two values around it', () => {
+  assert.equal(quantile([40, 10, 20, 30], 0.25), 17.5)
+  assert.equal(quantile([1, 2, 3], 0), 1)
+  assert.equal(quantile([1, 2, 3], 1), 3)
+  assert.equal(quantile([Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY], 0.5), Number.POSITIVE_INFINITY)
+  assert.equal(quantile([], 0.5), Number.NaN)
 })
 
-test('a missing arrangement makes a ratio not measured instead of good', () => {
+test('a percentile is a value that was measured, and at least that share of all values is not above it', () => {
+  const thousand = Array.from({ length: 1000 }, (_, at) => at + 1)
+  assert.equal(percentile(thousand, 0.5), 500)
+  assert.equal(percentile(thousand, 0.99), 990)
+  assert.equal(percentile(thousand, 0.999), 999)
+  assert.equal(percentile(thousand, 1), 1000)
+  assert.equal(percentile([7], 0.999), 7)
+  assert.equal(percentile([7, 8], 0), 7)
+  assert.equal(percentile([], 0.5), Number.NaN)
+})
+
+test('the spread of ratios is their median with the quartiles', () => {
+  const ratios = pairedRatios([10, 22, 36, 52, 7], [10, 20, 30, 40])
+  assert.deepEqual(
+    ratios.map((ratio) => places(ratio)),
+    ['1.00', '1.10', '1.20', '1.30'],
+  )
+  const { low, high, rounds } = spread(ratios)
+  assert.deepEqual([places(low, 3), places(high, 3), rounds], ['1.075', '1.225', 4])
+})
+
+test('the sign test tells how likely so lopsided a result is by chance', () => {
+  assert.equal(signTest(6, 6), 2 / 64)
+  assert.equal(signTest(1, 10), 22 / 1024)
+  assert.equal(signTest(9, 10), 22 / 1024)
+  assert.equal(signTest(5, 10), 1)
+  assert.equal(signTest(0, 0), 1)
+  assert.ok(signTest(300, 1000) < 1e-30)
+})
+
+test('a target is met by the measured ratio in the direction in which its metric is better', () => {
   const ledger = new Ledger()
-  ledger.add('hello', 'pair', 'requests/s', 100)
-  assert.equal(ledger.ratio('hello', 'requests/s', 'pair', 'node'), Number.NaN)
-  ledger.add('hello', 'node', 'requests/s', 50)
-  assert.equal(ledger.ratio('hello', 'requests/s', 'pair', 'node'), 2)
-  assert.deepEqual(ledger.arrangements('hello'), ['pair', 'node'])
+  for (const [setup, rate, cpu] of [
+    ['pair', 130, 20],
+    ['nginx-node', 100, 25],
+  ] as const) {
+    ledger.add('hello', setup, 'rate', rate)
+    ledger.add('hello', setup, 'cpu', cpu)
+  }
+  const of = (metric: string) =>
+    reached(ledger).find(
+      ({ target }) => target.metric === metric && target.over === 'pair' && target.under === 'nginx-node',
+    )!
+  assert.deepEqual([of('rate').advantage, of('rate').verdict], [1.3, 'met'])
+  assert.deepEqual([of('cpu').ratio.median, of('cpu').advantage, of('cpu').verdict], [0.8, 1.25, 'met'])
+  ledger.add('hello', 'pair', 'cpu', 100)
+  ledger.add('hello', 'nginx-node', 'cpu', 25)
+  assert.equal(of('cpu').verdict, 'missed')
+  assert.equal(of('p99').verdict, 'not measured')
+  assert.deepEqual(
+    reached(ledger).filter(({ target }) => target.experiment !== 'hello'),
+    [],
+  )
+})
+
+test('a setup that is missing makes a ratio not measured instead of good', () => {
+  const ledger = new Ledger()
+  ledger.add('hello', 'pair', 'rate', 100)
+  assert.equal(ledger.ratio('hello', 'rate', 'pair', 'node').median, Number.NaN)
+  assert.equal(ledger.ratio('hello', 'rate', 'pair', 'node').rounds, 0)
+  ledger.add('hello', 'node', 'rate', 50)
+  assert.equal(ledger.ratio('hello', 'rate', 'pair', 'node').median, 2)
+  assert.deepEqual(ledger.setups('hello'), ['pair', 'node'])
+})
+
+test('rounds become one figure as their metric says: the median, all errors, the worst memory', () => {
+  const ledger = new Ledger()
+  for (const value of [1, 2, 9]) {
+    ledger.add('hello', 'pair', 'rate', value)
+    ledger.add('hello', 'pair', 'errors', value)
+    ledger.add('hello', 'pair', 'growth', value)
+    ledger.add('hello', 'pair', 'cpu of proxy', value)
+  }
+  const figures = (['rate', 'errors', 'growth', 'cpu of proxy', 'p99'] as const).map((metric) =>
+    ledger.figure('hello', 'pair', metric),
+  )
+  assert.deepEqual(figures, [2, 12, 9, 2, Number.NaN])
+  assert.deepEqual(ledger.roles('hello', 'pair'), ['proxy'])
 })
 
 test('figures keep three digits that mean something', () => {
@@ -89,15 +169,22 @@ test('resident memory is VmRSS in bytes, none for a process that has ended', () 
   assert.equal(residentFromStatus('Name:\tnode\nState:\tZ (zombie)\n'), 0)
 })
 
+test('CPU time of the machine is read by its columns in /proc/stat, and guest time is not counted twice', () => {
+  const stat = 'cpu  10 20 30 40 50 60 70 80 90 100\ncpu0 1 1 1 1\n'
+  assert.deepEqual(machineTicks(stat), { all: 360, processes: 60, stolen: 80 })
+  assert.deepEqual(machineTicks('intr 1 2 3\n'), { all: 0, processes: 0, stolen: 0 })
+})
+
 test('wrk’s result is read from its line, with every kind of error counted', () => {
   const line =
-    'RESULT {"requests":400,"bytes":1,"microseconds":2000000,"p50":1500,"p99":9000,"connect":1,"read":2,"write":3,"status":4,"timeout":5}'
-  assert.deepEqual(parseResult(`Running 2s test\n${line}\n`), {
+    'RESULT {"requests":400,"bytes":1,"microseconds":2000000,"p50":1500,"p99":9000,"p999":12000,"connect":1,"read":2,"write":3,"status":4,"timeout":5}'
+  assert.deepEqual(parseWrk(`Running 2s test\n${line}\n`), {
     requests: 400,
     seconds: 2,
     p50: 1.5,
     p99: 9,
+    p999: 12,
     errors: 15,
   })
-  assert.throws(() => parseResult('unable to connect'), /wrk gave no result/)
+  assert.throws(() => parseWrk('unable to connect'), /wrk printed no RESULT line/)
 })
