@@ -18,6 +18,7 @@ import {
   textOf,
   wholeNumber,
 } from '../protocol/check-options.ts'
+import { clientKey } from '../protocol/client-key.ts'
 import { type Clock, systemClock } from '../protocol/clock.ts'
 import { errorPage } from '../protocol/error-page.ts'
 import type { Logger } from '../protocol/log.ts'
@@ -183,7 +184,8 @@ export function xslt(stylesheet: string | URL, options: XsltOptions = {}): Middl
         }
         const xml = decodeXml(Buffer.concat(this.#chunks), headerOf(this.#given, 'content-type'))
         this.#chunks = []
-        const result = await engine.transform(xml, parameters?.(this.#environ) ?? {}, this.#over.signal)
+        const asking = { client: clientKey(this.#environ.REMOTE_ADDR), signal: this.#over.signal }
+        const result = await engine.transform(xml, parameters?.(this.#environ) ?? {}, asking)
         const body = Buffer.from(result)
         const headers = withHeader(this.#made, 'Content-Length', String(body.length))
         return (_, startResponse) => {
