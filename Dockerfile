@@ -48,8 +48,10 @@ ENTRYPOINT ["gantry", "proxy"]
 
 FROM gantry AS container
 COPY examples/hello.ts /app/application.ts
+# What an image made from this one sets: its module and, where the module is none for WSGI, its interface (GANTRY_INTERFACE). Options may follow
+# on the command line of a container, and a module there counts first.
+ENV GANTRY_MODULE=application.ts
 EXPOSE 8000
 # Ready: it listens or, with --join, a proxy has taken it.
 HEALTHCHECK --interval=5s --timeout=3s --start-period=10s --retries=5 CMD ["gantry", "health"]
 ENTRYPOINT ["gantry", "container"]
-CMD ["application.ts"]
