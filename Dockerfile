@@ -27,8 +27,8 @@ LABEL org.opencontainers.image.title="Gantry" \
 COPY --from=build /gantry /opt/gantry
 # The command starts Node, except for health probes, which a shell makes.
 COPY deploy/image/gantry /usr/local/bin/gantry
-# Applications anywhere in the image `import … from 'gantry'`. The two directories are there so that empty volumes mounted on them belong
-# to the user that is to write there.
+# Applications anywhere in the image `import … from 'gantry'`. The two directories are there so that empty volumes
+# mounted on them belong to the user that is to write there.
 RUN mkdir -p /node_modules /app /run/gantry /run/gantry-secret \
  && ln -s /opt/gantry /node_modules/gantry \
  && chown node:node /run/gantry /run/gantry-secret
@@ -48,8 +48,8 @@ ENTRYPOINT ["gantry", "proxy"]
 
 FROM gantry AS container
 COPY examples/hello.ts /app/application.ts
-# What an image made from this one sets: its module and, where the module is none for WSGI, its interface (GANTRY_INTERFACE). Options may follow
-# on the command line of a container, and a module there counts first.
+# What an image made from this one sets: its module and, where the module is none for WSGI, its interface
+# (GANTRY_INTERFACE). Options may follow on the command line of a container, and a module there counts first.
 ENV GANTRY_MODULE=application.ts
 EXPOSE 8000
 # Ready: it listens or, with --join, a proxy has taken it.

@@ -1,4 +1,7 @@
-/** The other side of `bcrypt-worker.ts`: starts the thread when it is needed, and again after it has died. One comparison at a time. */
+/**
+ * The other side of `bcrypt-worker.ts`: starts the thread when it is needed, and again after it has died. One
+ * comparison at a time.
+ */
 
 import { Worker } from 'node:worker_threads'
 

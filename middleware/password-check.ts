@@ -1,6 +1,6 @@
 /**
- * Compares passwords with hashes: bcrypt in a thread of its own, one at a time, shared fairly by the clients that wait; SHA-1 at once. It
- * knows no users and no requests.
+ * Compares passwords with hashes: bcrypt in a thread of its own, one at a time, shared fairly by the clients that wait;
+ * SHA-1 at once. It knows no users and no requests.
  */
 
 import { createHash, timingSafeEqual } from 'node:crypto'
@@ -9,8 +9,9 @@ import { FairQueue } from '../protocol/fair-queue.ts'
 import { BcryptThread } from './bcrypt-thread.ts'
 
 /**
- * Comparisons in progress or waiting. One takes about 0.1 s at the usual cost of 10, so that the last waits some seconds: longer than
- * people or clients wait. More than this comes from a client that guesses, and a client that does not guess is served before it.
+ * Comparisons in progress or waiting. One takes about 0.1 s at the usual cost of 10, so that the last waits some
+ * seconds: longer than people or clients wait. More than this comes from a client that guesses, and a client that does
+ * not guess is served before it.
  */
 const WAITING_MAX = 64
 
@@ -45,7 +46,8 @@ export class PasswordCheck {
 
   /**
    * @param hash `$2a$`, `$2b$`, `$2y$` or `{SHA}`, of a form that htpasswd.ts accepts
-   * @throws HttpError 503 (as a rejection) when too many wait; the signal's reason when it is aborted before the comparison begins
+   * @throws HttpError 503 (as a rejection) when too many wait; the signal's reason when it is aborted before the
+   *   comparison begins
    */
   matches(password: string, hash: string, asking: Asking): boolean | Promise<boolean> {
     return hash.startsWith('{SHA}') ? matchesSha(password, hash) : this.#matchesBcrypt(password, hash, asking)

@@ -1,20 +1,22 @@
 /**
- * Whose share of something scarce a request takes: the key of its client's resolved address (`REMOTE_ADDR`). Who may name that address
- * (trusted peers) is decided before.
+ * Whose share of something scarce a request takes: the key of its client's resolved address (`REMOTE_ADDR`). Who may
+ * name that address (trusted peers) is decided before.
  */
 
 import { isIP } from 'node:net'
 import { UNIX_PEER } from './peers.ts'
 
-/** The key of everything that is not an address: such clients share one share, so that inventing names gains nothing. */
+/**
+ * The key of everything that is not an address: such clients share one share, so that inventing names gains nothing.
+ */
 const UNKNOWN = 'unknown'
 
 /** Prefixes whose last 32 bits are an IPv4 address: mapped (RFC 4291 §2.5.5.2) and translated (RFC 6052 §2.1). */
 const IPV4_PREFIXES: ReadonlySet<string> = new Set(['0:0:0:0:0:ffff', '64:ff9b:0:0:0:0'])
 
 /**
- * The key under which a client's requests are counted together. An IPv4 address is a key of its own. An IPv6 /64 is one key: a host
- * can use every address of its /64 (RFC 4862), and providers assign no less.
+ * The key under which a client's requests are counted together. An IPv4 address is a key of its own. An IPv6 /64 is one
+ * key: a host can use every address of its /64 (RFC 4862), and providers assign no less.
  *
  * @param address what `REMOTE_ADDR` says: an IP address, `unix:`, or nothing usable
  * @example clientKey('2001:db8::1:2:3:4') // '2001:db8:0:0::/64'

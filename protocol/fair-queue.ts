@@ -1,17 +1,20 @@
 /**
- * A bounded queue shared by clients: the client that was served least lately goes first. It decides without I/O and without a clock;
- * what is served, and how a client is named (`client-key.ts`), is its caller's matter.
+ * A bounded queue shared by clients: the client that was served least lately goes first. It decides without I/O and
+ * without a clock; what is served, and how a client is named (`client-key.ts`), is its caller's matter.
  */
 
 /**
- * After this many items served, the count of each client is halved. So a client's past is forgotten in time, and since the
- * counts never add up to more than twice this number, no more clients than that are remembered.
+ * After this many items served, the count of each client is halved. So a client's past is forgotten in time, and since
+ * the counts never add up to more than twice this number, no more clients than that are remembered.
  */
 const HALVED_AFTER = 4_096
 
 export class FairQueue<T> {
   readonly #most: number
-  /** Items that wait, by client, oldest first; clients in the order in which they began to wait or were served. None is empty. */
+  /**
+   * Items that wait, by client, oldest first; clients in the order in which they began to wait or were served. None is
+   * empty.
+   */
   readonly #waiting: Map<string, T[]> = new Map()
   /** Items served, by client, halved from time to time. None is 0. */
   readonly #served: Map<string, number> = new Map()
@@ -33,8 +36,8 @@ export class FairQueue<T> {
   }
 
   /**
-   * Adds an item behind those of the same client. A full queue drops the item that would be served last: the new one, or the newest of
-   * a client that waits with more or was served more.
+   * Adds an item behind those of the same client. A full queue drops the item that would be served last: the new one,
+   * or the newest of a client that waits with more or was served more.
    *
    * @returns the item that was dropped, which may be `item` itself; undefined if there was room
    */

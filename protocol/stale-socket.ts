@@ -1,4 +1,7 @@
-/** Socket files whose process is gone: which file is which, and how one is removed without taking a live one of the same name. */
+/**
+ * Socket files whose process is gone: which file is which, and how one is removed without taking a live one of the same
+ * name.
+ */
 
 import { linkSync, lstatSync, renameSync, type Stats, unlinkSync } from 'node:fs'
 
@@ -45,7 +48,10 @@ export function removeStale(path: string, stale: FileIdentity, aside: string): b
   }
 }
 
-/** Without hard links (macOS, some mounts) a rename does it, which takes the path from whoever has made it anew meanwhile. */
+/**
+ * Without hard links (macOS, some mounts) a rename does it, which takes the path from whoever has made it anew
+ * meanwhile.
+ */
 function giveBack(aside: string, path: string): void {
   try {
     linkSync(aside, path)

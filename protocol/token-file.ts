@@ -1,6 +1,6 @@
 /**
- * The shared secret as the options give it, and the file that is read again when it has changed: a secret is rotated without a restart. No secret
- * is ever in a message.
+ * The shared secret as the options give it, and the file that is read again when it has changed: a secret is rotated
+ * without a restart. No secret is ever in a message.
  */
 
 import { readFileSync, statSync } from 'node:fs'
@@ -9,7 +9,10 @@ import type { Token } from './frames/tokens.ts'
 import type { Logger } from './log.ts'
 import { OptionError } from './options.ts'
 
-/** Two while a secret is changed. Each costs an HMAC for each connection that proves nothing, and a longer file is a mistake. */
+/**
+ * Two while a secret is changed. Each costs an HMAC for each connection that proves nothing, and a longer file is a
+ * mistake.
+ */
 const TOKENS_MAX = 8
 
 export interface TokenOptions {
@@ -41,7 +44,10 @@ class TokenFile {
     ;[this.#version, this.#tokens] = read(path)
   }
 
-  /** As the file says now. While it cannot be used, what it said before holds, and the log says so once for each version of the file. */
+  /**
+   * As the file says now. While it cannot be used, what it said before holds, and the log says so once for each version
+   * of the file.
+   */
   tokens(): readonly string[] {
     const version = versionOf(this.#path)
     if (version === this.#version) return this.#tokens

@@ -32,7 +32,10 @@ export interface PooledOptions {
    * Default 1.
    */
   readonly retries?: number | undefined
-  /** The secret that containers have too. There must be one for addresses of other hosts. Of several the first is proved, and each is accepted. */
+  /**
+   * The secret that containers have too. There must be one for addresses of other hosts. Of several the first is
+   * proved, and each is accepted.
+   */
   readonly token?: Token | undefined
   /** Told of containers that come and go. Default: nobody. */
   readonly log?: Logger | undefined

@@ -1,20 +1,22 @@
 /**
- * What a proxy knows about one socket file in a directory that it watches: whether a refused connection means that the file is left over
- * from a killed process. It decides; the dialer looks, dials and removes.
+ * What a proxy knows about one socket file in a directory that it watches: whether a refused connection means that the
+ * file is left over from a killed process. It decides; the dialer looks, dials and removes.
  */
 
 import { type FileIdentity, sameFile } from '../protocol/stale-socket.ts'
 
 /**
- * Milliseconds for which a socket may refuse connections before it counts as left over. A process refuses between bind() and
- * listen(), which takes microseconds; a stopped one in between is dialled again when its file is replaced.
+ * Milliseconds for which a socket may refuse connections before it counts as left over. A process refuses between
+ * bind() and listen(), which takes microseconds; a stopped one in between is dialled again when its file is replaced.
  */
 const LEFT_OVER_AFTER = 5_000
 
 /**
  * - `unknown`: dial again
- * - `left over`: no process listens; it may be a file of another host in a shared file system, so that it is not ours to remove
- * - `dead`: a process of this kernel listened on this very file and does so no more, which is for good (bind() makes a new file)
+ * - `left over`: no process listens; it may be a file of another host in a shared file system, so that it is not ours
+ *   to remove
+ * - `dead`: a process of this kernel listened on this very file and does so no more, which is for good (bind() makes a
+ *   new file)
  */
 export type SocketState = 'unknown' | 'left over' | 'dead'
 

@@ -1,4 +1,7 @@
-/** What goes to which application: the proxy's own containers serve everything else. Keys are `/path` and `host/path` (`mount`). */
+/**
+ * What goes to which application: the proxy's own containers serve everything else. Keys are `/path` and `host/path`
+ * (`mount`).
+ */
 
 import { readFileSync } from 'node:fs'
 import type { Middleware } from 'gantry'

@@ -29,7 +29,10 @@ export type CallerState = 'connecting' | 'ready' | 'draining' | 'closed'
 export interface CallerOptions {
   clock: Clock
   log: Logger
-  /** Shared secret. Both sides have one in common, or neither has one. Of several the first is proved, and each is accepted. */
+  /**
+   * Shared secret. Both sides have one in common, or neither has one. Of several the first is proved, and each is
+   * accepted.
+   */
   token?: Token | undefined
   /** What this side says of itself. */
   identity?: Identity | undefined

@@ -17,7 +17,10 @@ import type { Token } from './tokens.ts'
 import { PeerLinks } from './watch.ts'
 
 export interface ConnectOptions {
-  /** Shared secret. Both sides have one in common, or neither has one. Of several the first is proved, and each is accepted. */
+  /**
+   * Shared secret. Both sides have one in common, or neither has one. Of several the first is proved, and each is
+   * accepted.
+   */
   token?: Token | undefined
   identity?: Identity | undefined
   clock?: Clock | undefined

@@ -59,7 +59,10 @@ export interface ServeOptions {
   /** What the exchanges report to. */
   host: ExchangeHost
   process: ProcessFacts
-  /** Shared secret. Both sides have one in common, or neither has one. Of several the first is proved, and each is accepted. */
+  /**
+   * Shared secret. Both sides have one in common, or neither has one. Of several the first is proved, and each is
+   * accepted.
+   */
   token?: Token | undefined
   identity: Identity
   /** Whether this side opened the connection (a container that joins a proxy), or accepted it (default). */

@@ -1,4 +1,7 @@
-/** The shared secrets of a link. Several hold while a secret is being changed: the first is proved, and each is accepted. */
+/**
+ * The shared secrets of a link. Several hold while a secret is being changed: the first is proved, and each is
+ * accepted.
+ */
 
 import { LocalProtocolError } from '../errors.ts'
 

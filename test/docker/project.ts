@@ -31,7 +31,10 @@ export function registry(): boolean {
 /** `gantry/proxy`, `gantry/container`, and on that `IMAGE:1` and `IMAGE:2`, which answer alike, and `IMAGE:bad`, which does not start. */
 export const IMAGE = 'gantry/test-application'
 
-/** An application that listens itself: `IMAGE:node` says so in its environment, and `IMAGE:silent` leaves that to who runs it. */
+/**
+ * An application that listens itself: `IMAGE:node` says so in its environment, and `IMAGE:silent` leaves that to who
+ * runs it.
+ */
 export async function buildNodeImages(): Promise<void> {
   for (const [tag, value] of [
     ['node', 'node'],

@@ -1,4 +1,7 @@
-/** A real Apache in a directory of its own, as an ordinary user's process in the foreground: with mod_cgi, or as a reverse proxy. */
+/**
+ * A real Apache in a directory of its own, as an ordinary user's process in the foreground: with mod_cgi, or as a
+ * reverse proxy.
+ */
 
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
