@@ -25,10 +25,11 @@ LABEL org.opencontainers.image.title="Gantry" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.base.name="docker.io/library/node:24-bookworm-slim"
 COPY --from=build /gantry /opt/gantry
-# On the command line as `gantry`, and for applications anywhere in the image as `import … from 'gantry'`. The two directories are there so
-# that empty volumes mounted on them belong to the user that is to write there.
-RUN ln -s /opt/gantry/dist/gantry.js /usr/local/bin/gantry \
- && mkdir -p /node_modules /app /run/gantry /run/gantry-secret \
+# The command starts Node, except for health probes, which a shell makes.
+COPY deploy/image/gantry /usr/local/bin/gantry
+# Applications anywhere in the image `import … from 'gantry'`. The two directories are there so that empty volumes
+# mounted on them belong to the user that is to write there.
+RUN mkdir -p /node_modules /app /run/gantry /run/gantry-secret \
  && ln -s /opt/gantry /node_modules/gantry \
  && chown node:node /run/gantry /run/gantry-secret
 # `gantry health` asks where GANTRY_HEALTH_LISTEN says: inside the container, and nowhere else.
@@ -47,8 +48,10 @@ ENTRYPOINT ["gantry", "proxy"]
 
 FROM gantry AS container
 COPY examples/hello.ts /app/application.ts
+# What an image made from this one sets: its module and, where the module is none for WSGI, its interface
+# (GANTRY_INTERFACE). Options may follow on the command line of a container, and a module there counts first.
+ENV GANTRY_MODULE=application.ts
 EXPOSE 8000
 # Ready: it listens or, with --join, a proxy has taken it.
 HEALTHCHECK --interval=5s --timeout=3s --start-period=10s --retries=5 CMD ["gantry", "health"]
 ENTRYPOINT ["gantry", "container"]
-CMD ["application.ts"]

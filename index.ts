@@ -22,3 +22,4 @@ export { ContractError, type Linted, type LintOptions, lint } from './protocol/l
 export { type FromNodeOptions, fromNode, type NodeListener } from './protocol/node-listener/from-node.ts'
 export { type ApplicationListener, type ToNodeOptions, toNode } from './protocol/node-listener/to-node.ts'
 export { setHeader } from './protocol/request-headers.ts'
+export { type StatusPageOptions, statusPage } from './protocol/status-page.ts'

@@ -13,7 +13,7 @@ import { cgiHead } from '../protocol/cgi/head.ts'
 import { requestVariables } from '../protocol/cgi/variables.ts'
 import { Deadlines, systemClock } from '../protocol/clock.ts'
 import { environFromVariables, type ProcessFacts } from '../protocol/environ.ts'
-import { errorPage } from '../protocol/error-page.ts'
+import { statusPage } from '../protocol/status-page.ts'
 import { AbortError, LocalProtocolError, RemoteProtocolError } from '../protocol/errors.ts'
 import { Exchange, type ExchangeHost } from '../protocol/exchange.ts'
 import { type InputSource, RequestInput } from '../protocol/input.ts'
@@ -169,7 +169,7 @@ class CgiRun implements ResponseSink, InputSource, ExchangeHost {
   }
 
   #sayFailed(status: number, environ: Environ): void {
-    const [page] = errorPage(status)(environ, (line, headers) => {
+    const [page] = statusPage(status)(environ, (line, headers) => {
       this.#output.write(cgiHead(line, headers), 'latin1')
       return async () => {}
     }) as Uint8Array[]

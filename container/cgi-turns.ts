@@ -1,7 +1,8 @@
-/** Who may run now, and who waits: a bounded number of each, first come, first served. */
+/** Which requests run now, and which wait: a bounded number of each. Clients share the queue fairly. */
 
 import type { Clock } from '../protocol/clock.ts'
 import { HttpError } from '../protocol/errors.ts'
+import { FairQueue } from '../protocol/fair-queue.ts'
 
 export interface TurnsOptions {
   readonly concurrency: number
@@ -13,38 +14,41 @@ export interface TurnsOptions {
 
 export class Turns {
   readonly #options: TurnsOptions
-  readonly #waiting: Set<() => void> = new Set()
+  readonly #waiting: FairQueue<PromiseWithResolvers<void>>
   #running = 0
 
   constructor(options: TurnsOptions) {
     this.#options = options
+    this.#waiting = new FairQueue(options.queue)
   }
 
   /**
    * Waits for a turn; `end` must be called once for each that was given.
    *
-   * @throws HttpError 503 when too many wait already, or it took too long; what the signal was aborted with
+   * @param client whose share it takes (`client-key.ts`)
+   * @throws HttpError 503 when too many wait, or it took too long; what the signal was aborted with
    */
-  async begin(signal: AbortSignal): Promise<void> {
+  async begin(client: string, signal: AbortSignal): Promise<void> {
     const { concurrency, queue, timeout, clock } = this.#options
     signal.throwIfAborted()
     if (this.#running < concurrency) {
       this.#running++
+      this.#waiting.count(client)
       return
     }
-    if (this.#waiting.size >= queue) throw busy(`${concurrency} CGI programs run and ${queue} requests wait already`)
-    const { promise, resolve, reject } = Promise.withResolvers<void>()
-    this.#waiting.add(resolve)
+    const waiting = Promise.withResolvers<void>()
+    const dropped = this.#waiting.add(client, waiting)
+    dropped?.reject(busy(`${concurrency} CGI programs run and ${queue} requests wait already`))
     const leave = (error: Error): void => {
       // At once: a turn must not be given to one that has left.
-      this.#waiting.delete(resolve)
-      reject(error)
+      this.#waiting.delete(client, waiting)
+      waiting.reject(error)
     }
     const timer = clock.after(timeout, () => leave(busy(`no CGI program ended within ${timeout} ms`)))
     const onAbort = (): void => leave(signal.reason)
     signal.addEventListener('abort', onAbort, { once: true })
     try {
-      await promise
+      await waiting.promise
     } finally {
       timer.cancel()
       signal.removeEventListener('abort', onAbort)
@@ -52,13 +56,9 @@ export class Turns {
   }
 
   end(): void {
-    const [next] = this.#waiting
-    if (next === undefined) {
-      this.#running--
-      return
-    }
-    this.#waiting.delete(next)
-    next()
+    const next = this.#waiting.take()
+    if (next === undefined) this.#running--
+    else next.resolve()
   }
 }
 

@@ -26,6 +26,7 @@ import {
   record,
   wholeNumber,
 } from '../protocol/check-options.ts'
+import { clientKey } from '../protocol/client-key.ts'
 import { type Clock, systemClock } from '../protocol/clock.ts'
 import { HttpError, RemoteProtocolError } from '../protocol/errors.ts'
 import { RequestInput } from '../protocol/input.ts'
@@ -135,7 +136,7 @@ class Program {
     const unknown = environ.CONTENT_LENGTH === undefined
     const first = unknown ? await input.read1() : undefined
     const env = this.#environment(environ, unknown && first!.length > 0)
-    await this.#turns.begin(signal)
+    await this.#turns.begin(clientKey(environ.REMOTE_ADDR), signal)
     let run: CgiProcess | undefined
     try {
       run = await this.#start(environ, env)

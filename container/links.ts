@@ -14,6 +14,7 @@ import { type Identity, isSameProcess } from '../protocol/frames/hello.ts'
 import { isSilent, type LivenessTimes, USUAL_TIMES } from '../protocol/frames/liveness.ts'
 import { type ServerLink, type SlotHolder, type SlotSource, serveFrames } from '../protocol/frames/server.ts'
 import { Silence } from '../protocol/frames/silence.ts'
+import type { Token } from '../protocol/frames/tokens.ts'
 import { Unproven } from '../protocol/frames/unproven.ts'
 import { PeerLinks } from '../protocol/frames/watch.ts'
 import type { Logger } from '../protocol/log.ts'
@@ -29,7 +30,7 @@ export interface LinksOptions {
   readonly facts: ProcessFacts
   readonly identity: Identity
   /** The secret of links over TCP. */
-  readonly token: string | undefined
+  readonly token: Token | undefined
   /** What a peer may send ahead and at once, bytes. */
   readonly frames: { readonly window: number; readonly data: number; readonly head: number }
   readonly liveness?: LivenessTimes | undefined

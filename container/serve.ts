@@ -12,13 +12,7 @@ import { requestIdFrom } from '../middleware/forwarded.ts'
 import { type Address, printAddress, type TcpAddress } from '../protocol/address.ts'
 import type { Application, Environ, Middleware } from '../protocol/application.ts'
 import { type Clock, Deadlines, systemClock } from '../protocol/clock.ts'
-import {
-  forwardedSettings,
-  frameSettings,
-  http1Settings,
-  livenessSettings,
-  readToken,
-} from '../protocol/common-options.ts'
+import { forwardedSettings, frameSettings, http1Settings, livenessSettings } from '../protocol/common-options.ts'
 import { ConnectionLimit } from '../protocol/connection-limit.ts'
 import { warnOfOtherVersions } from '../protocol/copies.ts'
 import { fitsInReserve, mostConnections, refusalsThatFit } from '../protocol/descriptors.ts'
@@ -26,6 +20,7 @@ import type { ProcessFacts } from '../protocol/environ.ts'
 import { Drain, type DrainOptions, type Skipped } from '../protocol/drain.ts'
 import { AbortError } from '../protocol/errors.ts'
 import type { Exchange, ExchangeHost } from '../protocol/exchange.ts'
+import type { Token } from '../protocol/frames/tokens.ts'
 import { GOING_AWAY_GRACE } from '../protocol/going-away.ts'
 import { type HealthLane, type Readiness, serveHealth } from '../protocol/health.ts'
 import { type Http1Connection, serveHttp1 } from '../protocol/http1/gateway.ts'
@@ -37,6 +32,7 @@ import type { Logger } from '../protocol/log.ts'
 import { OptionError } from '../protocol/options.ts'
 import { TrustedPeers, UNIX_PEER } from '../protocol/peers.ts'
 import type { RefusedRequest } from '../protocol/refused-request.ts'
+import { readToken } from '../protocol/token-file.ts'
 import { serveUwsgi, type UwsgiConnection, type UwsgiOptions } from '../protocol/uwsgi/gateway.ts'
 import type { ServedWire } from './accept.ts'
 import { Doorman } from './doorman.ts'
@@ -105,7 +101,7 @@ export async function serveContainer(
   options: ContainerOptions,
   environment: ContainerEnvironment,
 ): Promise<RunningContainer> {
-  const token = readToken(options)
+  const token = readToken(options, environment.log)
   checkSecrets(options, token)
   if (options.passToChild) endGroupWithSupervisor()
   const tenant = environment.tenant ?? (await tenantOf(options, environment))
@@ -178,7 +174,7 @@ class Container implements Opened {
     tenant: Tenant,
     options: ContainerOptions,
     environment: ContainerEnvironment,
-    token: string | undefined,
+    token: Token | undefined,
   ) {
     const { log, clock = systemClock, random = Math.random, resolve } = environment
     const logged = environment.accessLog ? accessLog({ log: environment.accessLog })(application) : application
@@ -504,7 +500,7 @@ const loopback = new TrustedPeers(['loopback'])
  *
  * @throws OptionError
  */
-function checkSecrets(options: ContainerOptions, token: string | undefined): void {
+function checkSecrets(options: ContainerOptions, token: Token | undefined): void {
   if (token !== undefined) return
   for (const address of options.join) {
     if (address.kind === 'unix' || isLoopback(address)) continue

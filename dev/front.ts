@@ -5,7 +5,7 @@
 
 import type { Application, Body, Environ, Middleware, StartResponse } from '../protocol/application.ts'
 import type { Clock } from '../protocol/clock.ts'
-import { errorPage } from '../protocol/error-page.ts'
+import { statusPage } from '../protocol/status-page.ts'
 import { HttpError } from '../protocol/errors.ts'
 import { isForeign, isKnownHost } from './hosts.ts'
 import { errorOf, type Failure } from './messages.ts'
@@ -70,7 +70,7 @@ export function devFront({ scene, clock, module }: FrontOptions): Middleware {
   }
 
   function own(environ: Environ, startResponse: StartResponse): Body | Promise<Body> {
-    const answer = (status: number): Body | Promise<Body> => errorPage(status)(environ, startResponse)
+    const answer = (status: number): Body | Promise<Body> => statusPage(status)(environ, startResponse)
     if (!isKnownHost(environ)) return answer(403)
     if (environ.PATH_INFO === EVENTS_PATH) {
       if (isForeign(environ)) return answer(403)
@@ -100,7 +100,7 @@ function stillLoading(module: string): Failure {
 function failed(shown: string, failure: Failure, title: string): Application {
   const status = failure.code === 'LOADING' ? 503 : 500
   return async (environ, startResponse) => {
-    if (!isKnownHost(environ)) return errorPage(status)(environ, startResponse)
+    if (!isKnownHost(environ)) return statusPage(status)(environ, startResponse)
     const { errorView } = await import('./page.ts')
     const view = { error: errorOf(failure), status, title, shown, method: environ.REQUEST_METHOD }
     const page = await errorView(view, environ['HTTP_ACCEPT'])

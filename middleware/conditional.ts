@@ -7,7 +7,7 @@
 import { createHash } from 'node:crypto'
 import type { Application, Environ, Headers, Middleware } from '../protocol/application.ts'
 import { checkOptions, type OptionForms, wholeNumber } from '../protocol/check-options.ts'
-import { errorPage } from '../protocol/error-page.ts'
+import { statusPage } from '../protocol/status-page.ts'
 import { type Filtered, filterResponse } from './filter-response.ts'
 import { parseHttpDate, precondition, unchangedHeaders } from './preconditions.ts'
 import { headerOf, namesFile } from './response-fields.ts'
@@ -54,7 +54,7 @@ function evaluated(
     case 'proceed':
       return { status, headers }
     case 'failed':
-      return { replace: errorPage(412) }
+      return { replace: statusPage(412) }
     case 'unchanged':
       return { replace: unchanged(headers) }
   }

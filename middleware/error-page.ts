@@ -1,7 +1,7 @@
 /**
  * Pages for errors that have none: empty 4xx and 5xx responses, and applications that throw before their head. Pages of the site's own stand
  * in for the plain one. A body that the application gave is its answer and stays, unless told otherwise. What a page looks like is known
- * to protocol/error-page.ts and to the site's pages (`error-pages.ts`).
+ * to protocol/status-page.ts and to the site's pages (`error-pages.ts`).
  */
 
 import type { Application, Body, Environ, Headers, Middleware, StartResponse, Write } from '../protocol/application.ts'
@@ -34,7 +34,7 @@ const OPTIONS: OptionForms<ErrorPageOptions> = {
 }
 
 /**
- * Not to be taken for protocol's `errorPage(status)`, which is the plain page as an application.
+ * The plain page of one status, as an application, is `statusPage(status)`.
  *
  * @throws TypeError for an option that is none, a status that is no error's, a page that is neither, or a file that cannot be read
  */

@@ -6,7 +6,7 @@
 import { randomBytes } from 'node:crypto'
 import type { Stats } from 'node:fs'
 import type { Body, Environ, Headers, StartResponse } from '../protocol/application.ts'
-import { errorPage } from '../protocol/error-page.ts'
+import { statusPage } from '../protocol/status-page.ts'
 import { bodyOfPieces } from '../protocol/file-body.ts'
 import type { Logger } from '../protocol/log.ts'
 import { byteRanges, contentRange, multipart } from './byte-ranges.ts'
@@ -90,14 +90,14 @@ async function conditionally(environ: Environ, startResponse: StartResponse, ans
   }
   if (verdict === 'failed') {
     await file.close()
-    return errorPage(412)(environ, startResponse)
+    return statusPage(412)(environ, startResponse)
   }
   headers.push(['Accept-Ranges', 'bytes'])
   const field = rangeHolds(environ, validators, now) ? (environ['HTTP_RANGE'] as string) : undefined
   const ranges = byteRanges(field, size, maxRanges)
   if (ranges === 'unsatisfiable') {
     await file.close()
-    return errorPage(416, { headers: [['Content-Range', `bytes */${size}`]] })(environ, startResponse)
+    return statusPage(416, { headers: [['Content-Range', `bytes */${size}`]] })(environ, startResponse)
   }
   if (ranges === 'whole') {
     return send(environ, startResponse, file, '200 OK', headers, [{ start: 0, end: size - 1 }])
@@ -150,11 +150,11 @@ export function answerRefusal(
   const { code } = error as NodeJS.ErrnoException
   if (code === 'EACCES' || code === 'EPERM') {
     warn(environ, log, { code, file }, 'a file may not be read by this process')
-    return errorPage(403)(environ, startResponse)
+    return statusPage(403)(environ, startResponse)
   }
   if (code !== 'EMFILE' && code !== 'ENFILE') throw error
   warn(environ, log, { code, file }, 'no more files can be opened')
-  return errorPage(503, { headers: [['Retry-After', RETRY_AFTER]] })(environ, startResponse)
+  return statusPage(503, { headers: [['Retry-After', RETRY_AFTER]] })(environ, startResponse)
 }
 
 /** A line for who runs the server. */

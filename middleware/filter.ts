@@ -19,7 +19,10 @@ export interface Filter {
 
 /** Takes the whole body before anything is answered. How much that may be is for `push` to bound. */
 export interface Hold {
-  /** An application that is returned is answered instead, at once, and the held one's body is closed (too large: `errorPage(502)`). */
+  /**
+   * An application that is returned is answered instead, at once, and the held one's body is closed (too large:
+   * `statusPage(502)`).
+   */
   push(chunk: Uint8Array): Awaitable<Application | undefined>
   /** What to answer, now that all was pushed. */
   end(): Awaitable<Application>

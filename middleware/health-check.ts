@@ -15,7 +15,7 @@ import {
   type OptionForms,
 } from '../protocol/check-options.ts'
 import { type Clock, systemClock, type Timer } from '../protocol/clock.ts'
-import { errorPage } from '../protocol/error-page.ts'
+import { statusPage } from '../protocol/status-page.ts'
 import type { Logger } from '../protocol/log.ts'
 
 export interface HealthCheckOptions {
@@ -69,7 +69,7 @@ export function healthCheck(options: HealthCheckOptions = {}): Middleware {
     ...live.map((path) => [path, alive] as const),
     ...ready.map((path) => [path, ask] as const),
   ])
-  const wrongMethod = errorPage(405, { headers: [['Allow', 'GET, HEAD']] })
+  const wrongMethod = statusPage(405, { headers: [['Allow', 'GET, HEAD']] })
   return (application) => (environ, startResponse) => {
     const probe = probes.get(environ.PATH_INFO)
     if (!probe) return application(environ, startResponse)

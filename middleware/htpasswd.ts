@@ -7,6 +7,7 @@ import { readFileSync, statSync } from 'node:fs'
 import { readFile, stat } from 'node:fs/promises'
 import { resolve } from 'node:path'
 import type { Clock } from '../protocol/clock.ts'
+import { fileVersion } from '../protocol/file-version.ts'
 
 /** By name. Never empty of prototype tricks: a Map. */
 export type Users = ReadonlyMap<string, string>
@@ -81,7 +82,7 @@ export class HtpasswdFile {
     this.#clock = clock
     // Looked at before it is read: what changes between is found the next time.
     try {
-      this.#version = versionOf(statSync(path))
+      this.#version = fileVersion(statSync(path))
       this.#users = parseHtpasswd(readFileSync(path, 'utf8'), path)
     } catch (error) {
       throw error instanceof HtpasswdError ? error : unreadable(path, error as NodeJS.ErrnoException)
@@ -107,7 +108,7 @@ export class HtpasswdFile {
   async #look(failed: (error: unknown) => void): Promise<Users> {
     let version = ''
     try {
-      version = versionOf(await stat(this.#path))
+      version = fileVersion(await stat(this.#path))
       if (version !== this.#version) this.#users = parseHtpasswd(await readFile(this.#path, 'utf8'), this.#path)
     } catch (error) {
       // Once a version: '' is that of a file that is not there.
@@ -129,8 +130,4 @@ function unreadable(path: string, cause: NodeJS.ErrnoException): HtpasswdError {
           ? 'is a folder: give the path of a file in it'
           : `cannot be read: ${cause.message}`
   return new HtpasswdError(`basicAuth: the htpasswd file ${file} ${why}`, { cause })
-}
-
-function versionOf({ mtimeMs, ctimeMs, size, ino }: ReturnType<typeof statSync> & object): string {
-  return `${mtimeMs} ${ctimeMs} ${size} ${ino}`
 }

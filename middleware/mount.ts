@@ -7,7 +7,7 @@
 
 import type { Application, Body, Environ, StartResponse } from '../protocol/application.ts'
 import { anApplication, checkOptions, type OptionForms } from '../protocol/check-options.ts'
-import { errorPage } from '../protocol/error-page.ts'
+import { statusPage } from '../protocol/status-page.ts'
 import { answerRedirect, cleanQuery, encodedPath, localPath } from './location.ts'
 import { type Mounted, MountTable } from './mount-table.ts'
 
@@ -43,8 +43,8 @@ const OPTIONS: OptionForms<MountOptions> = { notFound: anApplication }
 export function mount(table: Readonly<Record<string, Application>>, options: MountOptions = {}): Application {
   const places = read(table)
   checkOptions('mount', options, OPTIONS)
-  const { notFound = errorPage(404) } = options
-  const badPath = errorPage(400)
+  const { notFound = statusPage(404) } = options
+  const badPath = statusPage(400)
   return (environ, startResponse) => {
     const path = environ.PATH_INFO
     const host = environ['HTTP_HOST']

@@ -1,78 +1,98 @@
 /**
- * Compares passwords with hashes: bcrypt in a thread of its own, one at a time and a bounded number waiting; SHA-1 at once. Knows no
- * users and no requests.
+ * Compares passwords with hashes: bcrypt in a thread of its own, one at a time, shared fairly by the clients that wait;
+ * SHA-1 at once. It knows no users and no requests.
  */
 
 import { createHash, timingSafeEqual } from 'node:crypto'
-import { Worker } from 'node:worker_threads'
 import { HttpError } from '../protocol/errors.ts'
+import { FairQueue } from '../protocol/fair-queue.ts'
+import { BcryptThread } from './bcrypt-thread.ts'
 
 /**
- * Comparisons that may wait. One takes about 0.1 s at the usual cost of 10, so that the last waits some seconds: longer than people or clients
- * do. Beyond, somebody is guessing.
+ * Comparisons in progress or waiting. One takes about 0.1 s at the usual cost of 10, so that the last waits some
+ * seconds: longer than people or clients wait. More than this comes from a client that guesses, and a client that does
+ * not guess is served before it.
  */
 const WAITING_MAX = 64
 
-interface Waiting {
-  resolve(matches: boolean): void
-  reject(error: Error): void
+/** Who asks for a comparison. */
+export interface Asking {
+  /** Whose share it takes (`client-key.ts`). */
+  readonly client: string
+  /** Removes a comparison that has not begun. */
+  readonly signal: AbortSignal
 }
 
-const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js'
+interface Waiting extends Asking {
+  readonly password: string
+  readonly hash: string
+  readonly resolve: (matches: boolean) => void
+  readonly reject: (error: Error) => void
+  readonly onAbort: () => void
+}
+
+/** Compares one password with one bcrypt hash. */
+export type Compare = (password: string, hash: string) => Promise<boolean>
 
 export class PasswordCheck {
-  #worker: Worker | undefined
-  #count = 0
-  readonly #waiting: Map<number, Waiting> = new Map()
+  readonly #compare: Compare
+  readonly #queue: FairQueue<Waiting> = new FairQueue(WAITING_MAX - 1)
+  #running = false
 
-  /**
-   * @param hash `$2a$`, `$2b$`, `$2y$` or `{SHA}`, of a form that htpasswd.ts lets pass
-   * @throws HttpError 503 (as a rejection) when too many are waiting
-   */
-  matches(password: string, hash: string): boolean | Promise<boolean> {
-    return hash.startsWith('{SHA}') ? matchesSha(password, hash) : this.#matchesBcrypt(password, hash)
+  /** @param compare default: bcrypt, in a thread */
+  constructor(compare: Compare = bcryptInThread()) {
+    this.#compare = compare
   }
 
-  #matchesBcrypt(password: string, hash: string): Promise<boolean> {
-    if (this.#waiting.size >= WAITING_MAX) {
-      return Promise.reject(
+  /**
+   * @param hash `$2a$`, `$2b$`, `$2y$` or `{SHA}`, of a form that htpasswd.ts accepts
+   * @throws HttpError 503 (as a rejection) when too many wait; the signal's reason when it is aborted before the
+   *   comparison begins
+   */
+  matches(password: string, hash: string, asking: Asking): boolean | Promise<boolean> {
+    return hash.startsWith('{SHA}') ? matchesSha(password, hash) : this.#matchesBcrypt(password, hash, asking)
+  }
+
+  #matchesBcrypt(password: string, hash: string, { client, signal }: Asking): Promise<boolean> {
+    return new Promise((resolve, reject) => {
+      if (signal.aborted) {
+        reject(signal.reason)
+        return
+      }
+      const onAbort = (): void => {
+        if (this.#queue.delete(client, waiting)) reject(signal.reason)
+      }
+      const waiting: Waiting = { client, signal, password, hash, resolve, reject, onAbort }
+      signal.addEventListener('abort', onAbort, { once: true })
+      const dropped = this.#queue.add(client, waiting)
+      dropped?.signal.removeEventListener('abort', dropped.onAbort)
+      dropped?.reject(
         new HttpError(503, 'TOO_MANY_LOGINS', `more than ${WAITING_MAX} passwords wait to be checked`, {
           headers: [['Retry-After', '5']],
         }),
       )
-    }
-    const worker = (this.#worker ??= this.#start())
-    const id = ++this.#count
-    return new Promise((resolve, reject) => {
-      this.#waiting.set(id, { resolve, reject })
-      // A process that does nothing else but wait for this must not end.
-      worker.ref()
-      worker.postMessage({ id, password, hash })
+      this.#next()
     })
   }
 
-  #start(): Worker {
-    const worker = new Worker(new URL(`./bcrypt-worker.${extension}`, import.meta.url))
-    worker.unref()
-    worker.on('message', ({ id, matches }: { id: number; matches: boolean }) => {
-      const waiting = this.#waiting.get(id)
-      this.#waiting.delete(id)
-      if (this.#waiting.size === 0) worker.unref()
-      waiting?.resolve(matches)
-    })
-    // Of an error an exit follows. The next comparison starts another.
-    let failure: unknown
-    worker.on('error', (error) => {
-      failure = error
-    })
-    worker.on('exit', () => {
-      this.#worker = undefined
-      const abandoned = [...this.#waiting.values()]
-      this.#waiting.clear()
-      for (const { reject } of abandoned) reject(new Error('the password thread has ended', { cause: failure }))
-    })
-    return worker
+  #next(): void {
+    if (this.#running) return
+    const waiting = this.#queue.take()
+    if (!waiting) return
+    waiting.signal.removeEventListener('abort', waiting.onAbort)
+    this.#running = true
+    this.#compare(waiting.password, waiting.hash)
+      .then(waiting.resolve, waiting.reject)
+      .finally(() => {
+        this.#running = false
+        this.#next()
+      })
   }
+}
+
+function bcryptInThread(): Compare {
+  const thread = new BcryptThread()
+  return (password, hash) => thread.compare(password, hash)
 }
 
 function matchesSha(password: string, hash: string): boolean {

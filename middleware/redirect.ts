@@ -5,7 +5,7 @@
 
 import type { Application, Body, Environ, Middleware, StartResponse } from '../protocol/application.ts'
 import { checkOptions, type OptionForm, type OptionForms, oneOf, textOf } from '../protocol/check-options.ts'
-import { errorPage } from '../protocol/error-page.ts'
+import { statusPage } from '../protocol/status-page.ts'
 import { answerRedirect, cleanQuery, localPath, type RedirectStatus } from './location.ts'
 import { compilePattern, compileTemplate, hostOf, literalUrl, shown, type Template } from './template.ts'
 
@@ -105,7 +105,7 @@ function cameByHttps(environ: Environ): boolean {
   return typeof said === 'string' && /^\s*https\s*(?:,|$)/i.test(said)
 }
 
-const badHost = errorPage(400)
+const badHost = statusPage(400)
 
 /** @param location `''`: it has no host; undefined: there is none */
 function answer(

@@ -21,7 +21,7 @@ import {
   wholeNumber,
 } from '../protocol/check-options.ts'
 import { type Clock, systemClock } from '../protocol/clock.ts'
-import { errorPage } from '../protocol/error-page.ts'
+import { statusPage } from '../protocol/status-page.ts'
 import type { Logger } from '../protocol/log.ts'
 import { setHeader } from '../protocol/request-headers.ts'
 import { answerFile, answerRefusal, answerWholeFile, MAX_RANGES, warn } from './file-response.ts'
@@ -139,7 +139,7 @@ class NamedFiles {
         const named = path === undefined ? this.#namedByUri(uri!) : await this.#namedByPath(path)
         if (named) return await this.#send(environ, startResponse, status, headers, named)
         this.#warn(environ, path ?? uri, 'the application named a file outside of the folders that sendFile was given')
-        return errorPage(500)(environ, startResponse)
+        return statusPage(500)(environ, startResponse)
       } catch (error) {
         return answerRefusal(environ, startResponse, error, this.#options.log, path ?? uri ?? '')
       }
@@ -160,7 +160,7 @@ class NamedFiles {
         segments.join('/'),
         'the application named a file that is not there, or leads out of its folder',
       )
-      return errorPage(404)(environ, startResponse)
+      return statusPage(404)(environ, startResponse)
     }
     const { file } = found
     const headers = [...given]

@@ -24,7 +24,7 @@ import {
   wholeNumber,
 } from '../protocol/check-options.ts'
 import { type Clock, systemClock } from '../protocol/clock.ts'
-import { errorPage } from '../protocol/error-page.ts'
+import { statusPage } from '../protocol/status-page.ts'
 import type { Logger } from '../protocol/log.ts'
 import { answerFile, answerRefusal, MAX_RANGES } from './file-response.ts'
 import { folder, type InsideFile, Root, segmentsOf } from './open-inside.ts'
@@ -178,7 +178,7 @@ class StaticFiles {
     } catch (error) {
       return answerRefusal(environ, startResponse, error, this.#log, environ.PATH_INFO)
     }
-    return (this.#fallback ?? errorPage(404))(environ, startResponse)
+    return (this.#fallback ?? statusPage(404))(environ, startResponse)
   }
 
   /** Undefined when there is nothing of that name. */
@@ -284,7 +284,7 @@ class StaticFiles {
   #otherMethod(environ: Environ, startResponse: StartResponse): Body | Promise<Body> {
     if (this.#fallback) return this.#fallback(environ, startResponse)
     if (environ.REQUEST_METHOD !== 'OPTIONS') {
-      return errorPage(405, { headers: [['Allow', METHODS]] })(environ, startResponse)
+      return statusPage(405, { headers: [['Allow', METHODS]] })(environ, startResponse)
     }
     startResponse('204 No Content', [['Allow', METHODS]])
     return []

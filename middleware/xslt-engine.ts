@@ -1,10 +1,11 @@
 /**
  * One stylesheet and the thread that applies it: one document after another, each within a time, in a thread that is made anew when it
- * took too long or died. It knows nothing of requests.
+ * took too long or died. Clients share its queue fairly. It knows nothing of requests.
  */
 
 import { Worker } from 'node:worker_threads'
 import type { Clock, Timer } from '../protocol/clock.ts'
+import { FairQueue } from '../protocol/fair-queue.ts'
 import type { Output } from './xml-serialize.ts'
 import type { Done, Job } from './xslt-worker.ts'
 
@@ -32,6 +33,14 @@ export interface EngineOptions {
 /** What the thread may allocate, MiB: the tree of a document of a megabyte and its result, several times over. */
 const MEMORY = 256
 
+/** Who asks for a transformation. */
+export interface Asking {
+  /** Whose share it takes (`client-key.ts`). */
+  readonly client: string
+  /** Takes a document that waits out of the queue. */
+  readonly signal: AbortSignal
+}
+
 interface Waiting {
   readonly job: Job
   readonly resolve: (text: string) => void
@@ -42,7 +51,7 @@ export class XsltEngine {
   readonly #stylesheet: string
   readonly #output: Output
   readonly #options: EngineOptions
-  readonly #queue: Waiting[] = []
+  readonly #queue: FairQueue<Waiting>
   #worker: Worker | undefined
   #current: Waiting | undefined
   #timer: Timer | undefined
@@ -52,42 +61,38 @@ export class XsltEngine {
     this.#stylesheet = stylesheet
     this.#output = output
     this.#options = options
+    this.#queue = new FairQueue(options.maxQueue)
   }
 
-  /**
-   * @param signal takes a document that waits out of the queue
-   * @returns rejects with an XsltError
-   */
-  transform(xml: string, parameters: Parameters, signal: AbortSignal): Promise<string> {
+  /** @returns rejects with an XsltError */
+  transform(xml: string, parameters: Parameters, { client, signal }: Asking): Promise<string> {
     return new Promise((resolve, reject) => {
-      if (this.#queue.length >= this.#options.maxQueue) {
-        reject(new XsltError('XSLT_BUSY', `${this.#queue.length} documents wait for the stylesheet already`))
-        return
-      }
       const named = Object.entries(parameters).map(([name, value]) => ({ name, value }))
       const waiting: Waiting = { job: { id: ++this.#count, xml, parameters: named }, resolve, reject }
-      this.#queue.push(waiting)
-      signal.addEventListener('abort', () => this.#cancel(waiting), { once: true })
-      this.#next()
+      if (!this.#current) {
+        this.#queue.count(client)
+        this.#run(waiting)
+        return
+      }
+      const dropped = this.#queue.add(client, waiting)
+      dropped?.reject(new XsltError('XSLT_BUSY', `${this.#queue.size} documents wait for the stylesheet already`))
+      // What has begun is finished: a new thread would cost more than the rest of most documents.
+      const onAbort = (): void => {
+        if (!this.#queue.delete(client, waiting)) return
+        reject(new XsltError('XSLT_CANCELLED', 'the request was over before its turn'))
+      }
+      signal.addEventListener('abort', onAbort, { once: true })
     })
   }
 
-  #cancel(waiting: Waiting): void {
-    const at = this.#queue.indexOf(waiting)
-    // What has begun is finished: a new thread would cost more than the rest of most documents.
-    if (at === -1) return
-    this.#queue.splice(at, 1)
-    waiting.reject(new XsltError('XSLT_CANCELLED', 'the request was over before its turn'))
+  #next(): void {
+    const waiting = this.#queue.take()
+    if (waiting) this.#run(waiting)
+    // It must not keep a process alive that has nothing else to do.
+    else this.#worker?.unref()
   }
 
-  #next(): void {
-    if (this.#current) return
-    const waiting = this.#queue.shift()
-    if (!waiting) {
-      // It must not keep a process alive that has nothing else to do.
-      this.#worker?.unref()
-      return
-    }
+  #run(waiting: Waiting): void {
     this.#current = waiting
     this.#worker ??= this.#start()
     this.#worker.ref()

@@ -18,8 +18,9 @@ import {
   textOf,
   wholeNumber,
 } from '../protocol/check-options.ts'
+import { clientKey } from '../protocol/client-key.ts'
 import { type Clock, systemClock } from '../protocol/clock.ts'
-import { errorPage } from '../protocol/error-page.ts'
+import { statusPage } from '../protocol/status-page.ts'
 import type { Logger } from '../protocol/log.ts'
 import { setHeader } from '../protocol/request-headers.ts'
 import { type Decide, filterResponse, type Hold } from './filter-response.ts'
@@ -140,7 +141,7 @@ export function xslt(stylesheet: string | URL, options: XsltOptions = {}): Middl
     const message = `xslt: the response was not transformed: ${error instanceof Error ? error.message : String(error)}`
     if (log) log.error({ requestId: environ.gantry.requestId, code, url: environ.REQUEST_URI }, message)
     else environ['wsgi.errors'].write(`${message}\n`)
-    return errorPage(code === 'XSLT_BUSY' ? 503 : 502)
+    return statusPage(code === 'XSLT_BUSY' ? 503 : 502)
   }
 
   /** The XML of one response, as it comes. */
@@ -183,7 +184,8 @@ export function xslt(stylesheet: string | URL, options: XsltOptions = {}): Middl
         }
         const xml = decodeXml(Buffer.concat(this.#chunks), headerOf(this.#given, 'content-type'))
         this.#chunks = []
-        const result = await engine.transform(xml, parameters?.(this.#environ) ?? {}, this.#over.signal)
+        const asking = { client: clientKey(this.#environ.REMOTE_ADDR), signal: this.#over.signal }
+        const result = await engine.transform(xml, parameters?.(this.#environ) ?? {}, asking)
         const body = Buffer.from(result)
         const headers = withHeader(this.#made, 'Content-Length', String(body.length))
         return (_, startResponse) => {
@@ -192,7 +194,7 @@ export function xslt(stylesheet: string | URL, options: XsltOptions = {}): Middl
         }
       } catch (error) {
         // Nobody reads the answer, and nothing has failed.
-        if (this.#over.signal.aborted) return errorPage(502)
+        if (this.#over.signal.aborted) return statusPage(502)
         return failed(this.#environ, error)
       }
     }

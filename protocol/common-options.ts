@@ -4,7 +4,7 @@
  */
 
 import { randomBytes } from 'node:crypto'
-import { linkSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { linkSync, rmSync, writeFileSync } from 'node:fs'
 import { isForwardedFieldName } from './forwarded-fields.ts'
 import { HEAD_MAX } from './frames/constants.ts'
 import type { LivenessTimes } from './frames/liveness.ts'
@@ -20,13 +20,15 @@ export const commonOptions = {
   token: {
     kind: 'text',
     secret: true,
-    sentence: 'The secret that proxy and containers prove to each other on frame links over TCP; it is never sent.',
+    sentence:
+      'The secret that proxy and containers prove to each other on frame links over TCP; it is never sent. Of several lines each is a token: see --token-file.',
     unset: 'links over TCP are not authenticated',
   },
   tokenFile: {
     kind: 'file',
     value: 'FILE',
-    sentence: 'A file that holds the token, as Docker and Kubernetes mount secrets; white space around it is dropped.',
+    sentence:
+      'A file that holds the token, as Docker and Kubernetes mount secrets; white space around it is dropped. Of several lines (at most 8) each is a token: the first is proved to peers, all are accepted from them. The file is read again when it has changed, so that a token is replaced without a restart.',
   },
   forwardedFields: {
     kind: 'text',
@@ -222,25 +224,6 @@ export function checkCommonOptions(options: Pick<CommonOptions, 'token' | 'token
       '--token-file and GANTRY_TOKEN were both given; which is the secret?',
     )
   }
-}
-
-/**
- * The shared secret, from the environment or from its file; undefined when there is none.
- *
- * @throws OptionError when the file cannot be read or holds nothing. The secret is in no message.
- */
-export function readToken(options: Pick<CommonOptions, 'token' | 'tokenFile'>): string | undefined {
-  if (options.token !== undefined) return options.token
-  if (options.tokenFile === undefined) return undefined
-  let text: string
-  try {
-    text = readFileSync(options.tokenFile, 'utf8').trim()
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException
-    throw new OptionError('BAD_FILE', '--token-file', `--token-file: ${options.tokenFile} cannot be read (${code})`)
-  }
-  if (text === '') throw new OptionError('BAD_FILE', '--token-file', `--token-file: ${options.tokenFile} is empty`)
-  return text
 }
 
 /**

@@ -1,61 +1,9 @@
-/** Error answers as applications: small HTML, or JSON for who prefers it, with the request's id (also as `X-Request-Id`) and nothing of the cause. */
+/** The former names of `status-page.ts`. The middleware `errorPage` of `gantry/middleware` keeps its name. */
 
-import { STATUS_CODES } from 'node:http'
-import type { Application, Headers } from './application.ts'
+import { type StatusPageOptions, statusPage } from './status-page.ts'
 
-export interface ErrorPageOptions {
-  /** Further fields, such as Retry-After. */
-  headers?: ReadonlyArray<readonly [string, string]>
-}
+/** @deprecated Use `StatusPageOptions`. */
+export type ErrorPageOptions = StatusPageOptions
 
-/** What a person can do about it. */
-const ADVICE: Readonly<Record<number, string>> = {
-  408: 'The request took too long to arrive.',
-  413: 'The request is larger than this server takes.',
-  414: 'The address is longer than this server takes.',
-  431: 'The request headers are larger than this server takes.',
-  500: 'The application failed. It was logged under the id below.',
-  502: 'The application could not be reached or ended the request early.',
-  503: 'The application is busy or starting. Try again in a moment.',
-  504: 'The application did not answer in time.',
-}
-
-/** @param status 400–599 */
-export function errorPage(status: number, options: ErrorPageOptions = {}): Application {
-  const title = STATUS_CODES[status] ?? 'Error'
-  return (environ, startResponse) => {
-    const json = prefersJson(environ['HTTP_ACCEPT'])
-    const id = environ.gantry.requestId
-    const body = Buffer.from(
-      json
-        ? `${JSON.stringify({ status, error: title, message: ADVICE[status], requestId: id })}\n`
-        : page(status, title, id),
-    )
-    const headers: Headers = [
-      ['Content-Type', json ? 'application/json' : 'text/html; charset=utf-8'],
-      ['Content-Length', String(body.length)],
-      ['Cache-Control', 'no-store'],
-      ['X-Request-Id', id],
-    ]
-    for (const [name, value] of options.headers ?? []) headers.push([name, value])
-    startResponse(`${status} ${title}`, headers)
-    return [body]
-  }
-}
-
-/** The id is of `[\w.-]`, ours or a trusted peer's; escaped all the same. */
-function page(status: number, title: string, id: string): string {
-  const advice = ADVICE[status]
-  return `<!doctype html>
-<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>${status} ${title}</title>
-<body style="font:16px/1.5 system-ui,sans-serif;margin:15vh auto;max-width:32rem;padding:0 1rem">
-<h1 style="font-size:1.5rem">${status} ${title}</h1>
-${advice ? `<p>${advice}</p>\n` : ''}<p style="color:#777"><small>Request ${id.replace(/[<>&"]/g, '')}</small></p>
-</body></html>
-`
-}
-
-/** Whether JSON is asked for by name, and HTML is not. */
-export function prefersJson(accept: unknown): boolean {
-  return typeof accept === 'string' && /application\/(?:[\w.+-]+\+)?json/i.test(accept) && !/text\/html/i.test(accept)
-}
+/** @deprecated Use `statusPage`. */
+export const errorPage: typeof statusPage = statusPage

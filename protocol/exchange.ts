@@ -12,7 +12,7 @@ import type { Application, Body, Environ, Headers, Outcome, Write } from './appl
 import type { Clock, Deadlines, Timer } from './clock.ts'
 import type { Context, ContextControl } from './context.ts'
 import { ErrorLines } from './error-lines.ts'
-import { errorPage } from './error-page.ts'
+import { statusPage } from './status-page.ts'
 import { AbortError, HttpError, LocalProtocolError } from './errors.ts'
 import { WebSocketStream } from './going-away.ts'
 import type { RequestInput } from './input.ts'
@@ -450,7 +450,7 @@ export class Exchange implements ContextControl {
       error instanceof HttpError && error.status >= 400 && error.status <= 599 ? error : { status: 500, headers: [] }
     this.#response.reset()
     this.#trailers = undefined
-    const page = errorPage(status, { headers })(this.environ, (line, fields) => {
+    const page = statusPage(status, { headers })(this.environ, (line, fields) => {
       this.#response.start(line, fields, false)
       return () => resolved
     }) as Uint8Array[]

@@ -10,7 +10,7 @@ import type { Application } from './application.ts'
 import { type Clock, Deadlines } from './clock.ts'
 import { ConnectionLimit } from './connection-limit.ts'
 import { fitsInReserve } from './descriptors.ts'
-import { errorPage } from './error-page.ts'
+import { statusPage } from './status-page.ts'
 import { AbortError } from './errors.ts'
 import type { ExchangeHost } from './exchange.ts'
 import { type Http1Connection, serveHttp1 } from './http1/gateway.ts'
@@ -51,7 +51,7 @@ const PROBES = 32
 
 /** `/live` and `/ready`, as an application. */
 function healthApplication(readiness: () => Readiness): Application {
-  const missing = errorPage(404)
+  const missing = statusPage(404)
   return (environ, startResponse) => {
     const report = reportOn(environ.PATH_INFO, readiness)
     if (!report) return missing(environ, startResponse)

@@ -66,3 +66,4 @@ export { applicationUri, guessScheme, requestUri, shiftPathInfo } from './reques
 export { ForwardedRules, resolveClient } from './resolve-client.ts'
 export type { ResponseSink } from './response.ts'
 export { serveUwsgi, type UwsgiConnection, type UwsgiOptions } from './uwsgi/gateway.ts'
+export { type StatusPageOptions, statusPage } from './status-page.ts'

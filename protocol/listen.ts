@@ -6,11 +6,12 @@
  * bound when it closes, cannot take away a path that another process has since made its own.
  */
 
-import { chmodSync, existsSync, linkSync, lstatSync, renameSync, type Stats, unlinkSync } from 'node:fs'
+import { chmodSync, existsSync, linkSync, lstatSync, renameSync } from 'node:fs'
 import { connect, createServer, type Server, type Socket } from 'node:net'
 import { dirname, join } from 'node:path'
 import { listenTarget, printAddress, type TcpAddress, type UnixAddress } from './address.ts'
 import type { Logger } from './log.ts'
+import { type FileIdentity, remove, removeStale, sameFile } from './stale-socket.ts'
 
 export type ListenErrorCode =
   | 'ADDRESS_IN_USE' // a live process listens there
@@ -107,7 +108,7 @@ async function listenUnix(server: Server, address: UnixAddress, options: ListenO
   // libuv says EACCES of a directory that is not there, as Windows does.
   if (!existsSync(dirname(path))) throw new ListenError('CANNOT_LISTEN', address, describe({ code: 'ENOENT' }))
   await bind(server, address, { path: own })
-  let mine: Stats
+  let mine: FileIdentity
   try {
     if (options.mode !== undefined) chmodSync(own, options.mode)
     mine = lstatSync(own)
@@ -122,7 +123,7 @@ async function listenUnix(server: Server, address: UnixAddress, options: ListenO
   let closed: Promise<void> | undefined
   const close = (): Promise<void> => {
     const there = lstatSync(path, { throwIfNoEntry: false })
-    if (there && same(there, mine)) remove(path)
+    if (there && sameFile(there, mine)) remove(path)
     return closeServer(server)
   }
   return { address, close: () => (closed ??= close()) }
@@ -194,25 +195,9 @@ async function claim(address: UnixAddress, own: string, link: (from: string, to:
       throw new ListenError('NOT_A_SOCKET', address, 'something else than a socket is there, and is left alone')
     }
     if (await isLive(path)) throw new ListenError('ADDRESS_IN_USE', address, 'another process is listening there')
-    removeStale(path, there, own)
+    removeStale(path, there, `${own}x`)
   }
   throw new ListenError('ADDRESS_IN_USE', address, 'other processes keep taking it')
-}
-
-/** Takes a dead socket away, unless another process has put a live one there since it was looked at. */
-function removeStale(path: string, stale: Stats, own: string): void {
-  const aside = `${own}x`
-  try {
-    renameSync(path, aside)
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return
-    throw error
-  }
-  try {
-    if (!same(lstatSync(aside), stale)) linkSync(aside, path)
-  } finally {
-    remove(aside)
-  }
 }
 
 function isLive(path: string): Promise<boolean> {
@@ -226,19 +211,6 @@ function isLive(path: string): Promise<boolean> {
     // backlog) is somebody's.
     socket.once('error', ({ code }: NodeJS.ErrnoException) => resolve(code !== 'ECONNREFUSED' && code !== 'ENOENT'))
   })
-}
-
-function same(a: Stats, b: Stats): boolean {
-  // An inode's number is given again soon after it was freed; its time of birth is not the same then.
-  return a.dev === b.dev && a.ino === b.ino && a.birthtimeMs === b.birthtimeMs
-}
-
-function remove(path: string): void {
-  try {
-    unlinkSync(path)
-  } catch {
-    // Somebody was quicker, or may do it and we may not: there is nothing to be done about it here.
-  }
 }
 
 function bind(

@@ -3,15 +3,19 @@
  * drains. A link that is replaced finishes its requests. Knows neither host names nor other addresses.
  */
 
+import { randomBytes } from 'node:crypto'
 import type { Socket } from 'node:net'
+import { dirname, join } from 'node:path'
 import { printAddress } from '../protocol/address.ts'
 import { backoff } from '../protocol/backoff.ts'
 import type { Timer } from '../protocol/clock.ts'
 import { CONNECT_TIMEOUT, Dialling, dial, HELLO_EXPECTED, HELLO_PATIENCE, type Verdict } from '../protocol/dial.ts'
 import { patiently } from '../protocol/patience.ts'
+import { identityOf, removeStale } from '../protocol/stale-socket.ts'
 import { isTimeout, LastReason, type Phase, whyUnreachable } from '../protocol/unreachable.ts'
 import type { DialAddress } from './discovery.ts'
 import type { Pool } from './pool.ts'
+import type { SocketFile } from './socket-file.ts'
 import { FramesUpstream, type LinkOptions } from './upstreams/frames.ts'
 
 export interface DialOptions extends LinkOptions {
@@ -41,7 +45,10 @@ export class Dialer {
   readonly name: string
   readonly #address: DialAddress
   readonly #options: DialOptions
+  readonly #file: SocketFile | undefined
   #stopped = false
+  /** The socket file is left over from a killed process: not dialled until the file is another one. */
+  #waitsForFile = false
   /** The present link: its handshake is complete. It may be silent. */
   #link: FramesUpstream | undefined
   /** The attempt to replace the link: at most one of these three is set, and none while the link answers. */
@@ -60,9 +67,11 @@ export class Dialer {
   #readyAt: number | undefined
   #dialledAt = Number.NEGATIVE_INFINITY
 
-  constructor(address: DialAddress, options: DialOptions) {
+  /** @param file of a socket in a watched directory: `changed` is called when something there has changed */
+  constructor(address: DialAddress, options: DialOptions, file?: SocketFile) {
     this.#address = address
     this.#options = options
+    this.#file = file
     this.name = printAddress(address)
     this.#dial()
   }
@@ -78,6 +87,16 @@ export class Dialer {
     const wait = due - this.#options.clock.now()
     if (wait > 0) this.#dialIn(wait)
     else this.#dial()
+  }
+
+  /** Something about the address has changed, as its file or another one beside it. */
+  changed(): void {
+    if (!this.#waitsForFile) this.hurry()
+    else if (!this.#stopped && !this.#file?.is(identityOf(this.#file.path))) {
+      this.#waitsForFile = false
+      this.#failures = 0
+      this.#dial()
+    }
   }
 
   /** No request needs another link: keeps the present one as long as it lasts, and dials no more. */
@@ -108,6 +127,7 @@ export class Dialer {
   #dial(): void {
     const { clock, open, connectTimeout = CONNECT_TIMEOUT } = this.#options
     this.#dialledAt = clock.now()
+    this.#file?.dialled(identityOf(this.#file.path))
     const socket = open ? open(this.#address) : dial(this.#address, false)
     this.#dialling = new Dialling(socket, clock, connectTimeout, {
       connected: (made) => this.#connected(made),
@@ -158,6 +178,7 @@ export class Dialer {
     const before = this.#link
     this.#next = undefined
     this.#expected?.cancel()
+    this.#file?.reached()
     this.#link = link
     this.#unanswered = 0
     this.#readyAt = clock.now()
@@ -191,13 +212,18 @@ export class Dialer {
     } else if (this.#link === link) {
       this.#link = undefined
       if (this.#readyAt !== undefined && this.#options.clock.now() - this.#readyAt >= GOOD_LINK) this.#failures = 0
-      if (!this.#seeking) this.#failed(undefined)
+      if (!this.#seeking && !this.#waitsForFile) this.#failed(undefined)
     }
   }
 
   /** @param error why it is not reached; undefined when it was, and left */
   #failed(error: Error | undefined, phase: Phase = 'connect'): void {
     if (this.#stopped) return
+    if (error && this.#isLeftOver(error)) {
+      this.#waitsForFile = true
+      this.#reason.changes(whyUnreachable(error, phase))
+      return
+    }
     this.#failures++
     const why = error && whyUnreachable(error, phase)
     if (why && this.#reason.changes(why)) {
@@ -207,6 +233,27 @@ export class Dialer {
     const local = this.#address.kind === 'unix'
     const most = this.#options.pool.queued > 0 ? MOST_WANTED : local ? MOST_LOCAL : MOST
     this.#dialIn(backoff(this.#failures, { first: FIRST, most }, this.#options.random))
+  }
+
+  /** Whether no process will ever listen on the socket file again. Removes the file where that is certain. */
+  #isLeftOver(error: Error): boolean {
+    const { clock, log } = this.#options
+    const file = this.#file
+    const state = file?.failed('code' in error ? error.code : undefined, clock.now()) ?? 'unknown'
+    if (!file?.identity || state === 'unknown') return false
+    const fields = { address: this.name }
+    let hint = 'remove it if its container is gone'
+    if (state === 'dead') {
+      try {
+        removeStale(file.path, file.identity, join(dirname(file.path), `.${randomBytes(6).toString('hex')}`))
+        log.info(fields, 'removed the socket file of a container that has ended without removing it')
+        return true
+      } catch (failure) {
+        hint = `it cannot be removed: ${(failure as Error).message}`
+      }
+    }
+    log.warn({ ...fields, hint }, 'no process listens on this socket file; it is dialled again when it is replaced')
+    return true
   }
 
   /** The commonest mistake: a server that is no container answers, in HTTP, and its first byte is no frame of a handshake. */

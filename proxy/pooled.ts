@@ -8,6 +8,7 @@ import { parseAddress, printAddress } from '../protocol/address.ts'
 import type { Application, Environ, StartResponse } from '../protocol/application.ts'
 import { type Clock, systemClock } from '../protocol/clock.ts'
 import { type Resolve, systemResolve } from '../protocol/dial.ts'
+import type { Token } from '../protocol/frames/tokens.ts'
 import { PeerLinks } from '../protocol/frames/watch.ts'
 import { type Logger, silent } from '../protocol/log.ts'
 import { Pool } from './pool.ts'
@@ -31,8 +32,11 @@ export interface PooledOptions {
    * Default 1.
    */
   readonly retries?: number | undefined
-  /** The secret that containers have too. There must be one for addresses of other hosts. */
-  readonly token?: string | undefined
+  /**
+   * The secret that containers have too. There must be one for addresses of other hosts. Of several the first is
+   * proved, and each is accepted.
+   */
+  readonly token?: Token | undefined
   /** Told of containers that come and go. Default: nobody. */
   readonly log?: Logger | undefined
   readonly clock?: Clock | undefined

@@ -17,7 +17,6 @@ import {
   frameSettings,
   http1Settings,
   livenessSettings,
-  readToken,
 } from '../protocol/common-options.ts'
 import { ConnectionLimit } from '../protocol/connection-limit.ts'
 import { warnOfOtherVersions } from '../protocol/copies.ts'
@@ -26,6 +25,7 @@ import { type Resolve, systemResolve } from '../protocol/dial.ts'
 import { Drain, type DrainOptions } from '../protocol/drain.ts'
 import { AbortError } from '../protocol/errors.ts'
 import type { ExchangeHost } from '../protocol/exchange.ts'
+import type { Token } from '../protocol/frames/tokens.ts'
 import { PeerLinks } from '../protocol/frames/watch.ts'
 import { GOING_AWAY_GRACE } from '../protocol/going-away.ts'
 import { type HealthLane, type Readiness, serveHealth } from '../protocol/health.ts'
@@ -38,6 +38,7 @@ import type { Logger } from '../protocol/log.ts'
 import { OptionError } from '../protocol/options.ts'
 import { UNIX_PEER } from '../protocol/peers.ts'
 import type { RefusedRequest } from '../protocol/refused-request.ts'
+import { readToken } from '../protocol/token-file.ts'
 import { Dialer } from './dialer.ts'
 import { listenForJoiners } from './joiners.ts'
 import type { ProxyOptions } from './options.ts'
@@ -102,7 +103,7 @@ const LINK_GRACE = 1_000
 export async function serveProxy(options: ProxyOptions, environment: ProxyEnvironment): Promise<RunningProxy> {
   const { log, clock = systemClock, random = Math.random, resolve = systemResolve } = environment
   if (options.createToken && options.tokenFile !== undefined) createTokenFile(options.tokenFile)
-  const token = readToken(options)
+  const token = readToken(options, log)
   checkSecrets(options, token)
   const loaded = await loadMiddleware(options.middleware)
   warnOfOtherVersions(log)
@@ -374,7 +375,7 @@ async function closed(pool: Pool, clock: Clock): Promise<void> {
 }
 
 /** @throws OptionError */
-function checkSecrets(options: ProxyOptions, token: string | undefined): void {
+function checkSecrets(options: ProxyOptions, token: Token | undefined): void {
   if (token !== undefined) return
   for (const [label, addresses] of [
     ['--upstream', options.upstream],

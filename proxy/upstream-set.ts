@@ -7,6 +7,7 @@ import { type Address, printAddress } from '../protocol/address.ts'
 import type { Application } from '../protocol/application.ts'
 import { Dialer, type DialOptions } from './dialer.ts'
 import { type DialAddress, type DiscoveryOptions, discover, type Stop } from './discovery.ts'
+import { SocketFile } from './socket-file.ts'
 import { ApplicationUpstream } from './upstreams/application.ts'
 
 export interface UpstreamSetOptions extends DialOptions, DiscoveryOptions {
@@ -73,7 +74,14 @@ export class UpstreamSet {
     if (this.#stopped) return
     this.#found.set(source, new Map(addresses.map((address) => [printAddress(address), address])))
     const wanted = new Map<string, DialAddress>()
-    for (const found of this.#found.values()) for (const [name, address] of found) wanted.set(name, address)
+    /** Found by a source that tells of no changes of the file. */
+    const unwatched = new Set<string>()
+    for (const [from, found] of this.#found) {
+      for (const [name, address] of found) {
+        wanted.set(name, address)
+        if (from.kind !== 'unix-directory') unwatched.add(name)
+      }
+    }
     for (const [name, dialer] of this.#dialers) {
       if (wanted.has(name)) continue
       this.#dialers.delete(name)
@@ -82,8 +90,11 @@ export class UpstreamSet {
     for (const [name, address] of wanted) {
       const dialer = this.#dialers.get(name)
       // It was reported although it is known: something about it has changed.
-      if (dialer) dialer.hurry()
-      else this.#dialers.set(name, new Dialer(address, this.#options))
+      if (dialer) dialer.changed()
+      else {
+        const file = address.kind === 'unix' && !unwatched.has(name) ? new SocketFile(address.path) : undefined
+        this.#dialers.set(name, new Dialer(address, this.#options, file))
+      }
     }
   }
 }

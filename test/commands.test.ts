@@ -9,15 +9,17 @@ import {
   frameSettings,
   http1Settings,
   livenessSettings,
-  readToken,
 } from '../protocol/common-options.ts'
 import { CONNECT_TIMEOUT } from '../protocol/dial.ts'
 import { connect } from '../protocol/frames/connect.ts'
 import { DATA_MAX, HEAD_MAX, WINDOW } from '../protocol/frames/constants.ts'
 import { USUAL_TIMES } from '../protocol/frames/liveness.ts'
+import { tokensOf } from '../protocol/frames/tokens.ts'
 import { defaultLimits, defaultTimeouts } from '../protocol/http1/options.ts'
+import { silent } from '../protocol/log.ts'
 import { environmentName, flagName, nearest, type Option, parseOptions } from '../protocol/options.ts'
 import { renderHelp } from '../protocol/options-help.ts'
+import { readToken } from '../protocol/token-file.ts'
 import { checkProxyOptions, proxyOptions } from '../proxy/options.ts'
 import { pool } from '../proxy/pooled.ts'
 import {
@@ -134,10 +136,11 @@ test('the token comes from the environment or from its file without the white sp
   withDirectory((directory) => {
     writeFileSync(`${directory}/token`, ' hush hush\n')
     writeFileSync(`${directory}/empty`, '\n')
-    const token = (tokenFile: string | undefined, given?: string) => readToken({ tokenFile, token: given })
+    const token = (tokenFile: string | undefined, given?: string) =>
+      tokensOf(readToken({ tokenFile, token: given }, silent))
     assert.equal(token(undefined), undefined)
-    assert.equal(token(undefined, 'a'), 'a')
-    assert.equal(token(`${directory}/token`), 'hush hush')
+    assert.deepEqual(token(undefined, 'a'), ['a'])
+    assert.deepEqual(token(`${directory}/token`), ['hush hush'])
     assert.throws(() => token(`${directory}/empty`), { code: 'BAD_FILE', message: /is empty/ })
     assert.throws(() => token(`${directory}/none`), { code: 'BAD_FILE', message: /none cannot be read \(ENOENT\)/ })
   }))

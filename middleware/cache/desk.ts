@@ -7,7 +7,7 @@
  */
 
 import type { Application, Body, Environ, Headers, StartResponse } from '../../protocol/application.ts'
-import { errorPage } from '../../protocol/error-page.ts'
+import { statusPage } from '../../protocol/status-page.ts'
 import type { Logger } from '../../protocol/log.ts'
 import { unchangedHeaders } from '../preconditions.ts'
 import { headerOf } from '../response-fields.ts'
@@ -110,7 +110,7 @@ export class Desk {
         return this.#hit(call, entry, now)
       call.why = directives.size > 0 && useOf(entry.head, now, new Map()) === 'fresh' ? 'request' : 'stale'
     } else if (this.#store.hasKey(call.uri, call.rest)) call.why = 'vary-miss'
-    if (directives.has('only-if-cached')) return errorPage(504)(environ, call.startResponse)
+    if (directives.has('only-if-cached')) return statusPage(504)(environ, call.startResponse)
     // Parts and heads are not stored, and a stored GET would not be renewed by them.
     if (environ.REQUEST_METHOD === 'HEAD' || environ['HTTP_RANGE'] !== undefined) return this.#alone(application, call)
 

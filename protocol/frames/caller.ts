@@ -17,6 +17,7 @@ import { Link, type LinkOwner, lost } from './link.ts'
 import { Pings } from './pings.ts'
 import type { ReplayableBody } from './replayable-body.ts'
 import type { Stream } from './stream.ts'
+import type { Token } from './tokens.ts'
 import { LinkWatch, type WatchedLink, type WatchOptions } from './watch.ts'
 
 export { CallError, type CallErrorCode } from './call.ts'
@@ -28,8 +29,11 @@ export type CallerState = 'connecting' | 'ready' | 'draining' | 'closed'
 export interface CallerOptions {
   clock: Clock
   log: Logger
-  /** Shared secret. Both sides have the same, or neither has one. */
-  token?: string | undefined
+  /**
+   * Shared secret. Both sides have one in common, or neither has one. Of several the first is proved, and each is
+   * accepted.
+   */
+  token?: Token | undefined
   /** What this side says of itself. */
   identity?: Identity | undefined
   /** Whether this side opened the connection (default), or accepted it (a container that joined). The dialler proves the secret first. */

@@ -13,11 +13,15 @@ import { verdictOf } from '../dial.ts'
 import { CallError, Caller, ReplayableBody } from './caller.ts'
 import type { Identity } from './hello.ts'
 import { USUAL_TIMES } from './liveness.ts'
+import type { Token } from './tokens.ts'
 import { PeerLinks } from './watch.ts'
 
 export interface ConnectOptions {
-  /** Shared secret. Both sides have the same, or neither has one. */
-  token?: string | undefined
+  /**
+   * Shared secret. Both sides have one in common, or neither has one. Of several the first is proved, and each is
+   * accepted.
+   */
+  token?: Token | undefined
   identity?: Identity | undefined
   clock?: Clock | undefined
   log?: Logger | undefined

@@ -17,11 +17,13 @@ import { type Answering, NO_EVENTS, Receiver } from './receiver.ts'
 import { Sender } from './sender.ts'
 import type { Stream } from './stream.ts'
 import { Streams } from './streams.ts'
+import { type Token, tokensOf } from './tokens.ts'
 
 export type { Event } from './events.ts'
 
 export interface ConnectionOptions extends HelloOptions {
-  token?: string | undefined
+  /** Shared secret, which is undefined on both sides or on neither. */
+  token?: Token | undefined
   /** For tests of what happens at the last stream number. */
   firstStream?: number | undefined
 }
@@ -54,7 +56,7 @@ export class Connection implements Answering {
     this.#streams = new Streams(this.role, hello.window, options.firstStream ?? 1, (stream) =>
       this.#sender.drop(stream),
     )
-    this.#handshake = new Handshake(hello, this.#sender.control.hello(hello), options.token)
+    this.#handshake = new Handshake(hello, this.#sender.control.hello(hello), tokensOf(options.token))
     this.#receiver = new Receiver(hello, this.#handshake, this.#streams, this)
   }
 

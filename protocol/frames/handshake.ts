@@ -3,7 +3,7 @@
  * write frames; what is to be sent is given back.
  */
 
-import { LocalProtocolError, RemoteProtocolError } from '../errors.ts'
+import { RemoteProtocolError } from '../errors.ts'
 import { Frame } from './constants.ts'
 import {
   agreedFeatures,
@@ -13,7 +13,6 @@ import {
   type Proven,
   proofOf,
   proves,
-  type Role,
   readHello,
   SAME_TOKEN,
 } from './hello.ts'
@@ -25,16 +24,17 @@ export class Handshake {
   #agreed: ReadonlySet<string> | undefined
   readonly #ours: Hello
   readonly #payload: Uint8Array
-  readonly #token: string | undefined
+  readonly #tokens: readonly string[] | undefined
   #said: Proven | undefined
 
-  /** @param payload our HELLO's, as it is sent */
-  constructor(ours: Hello, payload: Uint8Array, token: string | undefined) {
-    // An empty key proves nothing.
-    if (token === '') throw new LocalProtocolError('EMPTY_TOKEN', 'the token is empty')
+  /**
+   * @param payload our HELLO's, as it is sent
+   * @param tokens the first is proved, each is accepted
+   */
+  constructor(ours: Hello, payload: Uint8Array, tokens: readonly string[] | undefined) {
     this.#ours = ours
     this.#payload = payload
-    this.#token = token
+    this.#tokens = tokens
   }
 
   get peer(): Identity | undefined {
@@ -66,7 +66,7 @@ export class Handshake {
     const theirs = readHello(payload)
     matchHellos(this.#ours, theirs)
     this.theirs = theirs
-    if (this.#token === undefined) {
+    if (this.#tokens === undefined) {
       this.state = 'open'
       return undefined
     }
@@ -74,21 +74,21 @@ export class Handshake {
     const other = { nonce: theirs.nonce, payload }
     this.#said = this.#ours.role === 'caller' ? { caller: ours, server: other } : { caller: other, server: ours }
     this.state = 'proof'
-    return this.#ours.dialled ? this.#proof(this.#ours.role) : undefined
+    return this.#ours.dialled ? proofOf(this.#tokens[0]!, this.#ours.role, this.#said) : undefined
   }
 
   /** Their proof came. As `hello`. */
   auth(proof: Uint8Array): Uint8Array | undefined {
     if (this.state !== 'proof') throw new RemoteProtocolError('HANDSHAKE', 'a proof that was not asked for')
     const role = this.#ours.role
-    if (!proves(proof, this.#proof(role === 'caller' ? 'server' : 'caller'))) {
+    const other = role === 'caller' ? 'server' : 'caller'
+    // All are compared, so that the time does not tell which one it was.
+    const [held] = this.#tokens!.filter((token) => proves(proof, proofOf(token, other, this.#said!)))
+    if (held === undefined) {
       throw new RemoteProtocolError('UNAUTHENTICATED', `the peer does not hold the same token; ${SAME_TOKEN}`)
     }
     this.state = 'open'
-    return this.#ours.dialled ? undefined : this.#proof(role)
-  }
-
-  #proof(role: Role): Uint8Array {
-    return proofOf(this.#token!, role, this.#said!)
+    // With the token that the dialler holds: it may know no other.
+    return this.#ours.dialled ? undefined : proofOf(held, role, this.#said!)
   }
 }

@@ -6,7 +6,7 @@
 import type { Duplex } from 'node:stream'
 import type { Application, Environ, Headers } from '../application.ts'
 import type { Clock, Deadlines } from '../clock.ts'
-import { errorPage } from '../error-page.ts'
+import { statusPage } from '../status-page.ts'
 import { type AbortCode, AbortError, HttpError, LocalProtocolError } from '../errors.ts'
 import { Exchange, type ExchangeHost } from '../exchange.ts'
 import { type InputSource, RequestInput } from '../input.ts'
@@ -188,7 +188,7 @@ export class ServedRequest implements ResponseSink, InputSource, ExchangeHost {
       this.log.error({ requestId: environ.gantry.requestId, code: error.code }, error.message)
       let status = ''
       let headers: Headers = []
-      const [page] = errorPage(500)(environ, (line, fields) => {
+      const [page] = statusPage(500)(environ, (line, fields) => {
         status = line
         headers = fields
         return () => Promise.resolve()

@@ -21,6 +21,7 @@ import { isSilent } from './liveness.ts'
 import { Pings } from './pings.ts'
 import { type RequestOwner, ServedRequest } from './served-request.ts'
 import type { Stream } from './stream.ts'
+import type { Token } from './tokens.ts'
 import { LinkWatch, type WatchedLink, type WatchOptions } from './watch.ts'
 
 /** A link, as what shares slots sees it. */
@@ -58,8 +59,11 @@ export interface ServeOptions {
   /** What the exchanges report to. */
   host: ExchangeHost
   process: ProcessFacts
-  /** Shared secret. Both sides have the same, or neither has one. */
-  token?: string | undefined
+  /**
+   * Shared secret. Both sides have one in common, or neither has one. Of several the first is proved, and each is
+   * accepted.
+   */
+  token?: Token | undefined
   identity: Identity
   /** Whether this side opened the connection (a container that joins a proxy), or accepted it (default). */
   dialled?: boolean | undefined

@@ -10,7 +10,7 @@ import type { Duplex } from 'node:stream'
 import type { Application, Environ } from '../application.ts'
 import { type Clock, Deadlines, systemClock } from '../clock.ts'
 import { environFromHttp, type ProcessFacts } from '../environ.ts'
-import { errorPage } from '../error-page.ts'
+import { statusPage } from '../status-page.ts'
 import { AbortError, RemoteProtocolError } from '../errors.ts'
 import { Exchange, type ExchangeHost } from '../exchange.ts'
 import type { Logger } from '../log.ts'
@@ -166,7 +166,7 @@ function refuse(error: unknown, req: IncomingMessage, sink: NodeResponseSink, ho
     { remoteAddress: '', remotePort: '', serverName: 'localhost', serverPort: '80', scheme: 'http' },
     FACTS,
   )
-  const application = errorPage(error.status)
+  const application = statusPage(error.status)
   new Exchange(application, environ, new BodySource(req).input, sink, host).run()
 }
 

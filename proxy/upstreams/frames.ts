@@ -10,6 +10,7 @@ import { Caller, type ReplayableBody } from '../../protocol/frames/caller.ts'
 import type { Identity } from '../../protocol/frames/hello.ts'
 import { isSilent, isTrusted, type Life, type LivenessTimes, USUAL_TIMES } from '../../protocol/frames/liveness.ts'
 import { Silence } from '../../protocol/frames/silence.ts'
+import type { Token } from '../../protocol/frames/tokens.ts'
 import type { PeerLinks } from '../../protocol/frames/watch.ts'
 import type { Logger } from '../../protocol/log.ts'
 import type { Attempt, Upstream, UpstreamState } from '../upstream.ts'
@@ -19,7 +20,7 @@ export interface LinkOptions {
   readonly clock: Clock
   readonly log: Logger
   /** Proved to each other on links over TCP; a Unix socket's permissions do as much. */
-  readonly token?: string | undefined
+  readonly token?: Token | undefined
   readonly identity?: Identity | undefined
   /** Bytes of response body per stream that a container may send ahead. */
   readonly window?: number | undefined

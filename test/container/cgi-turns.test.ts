@@ -13,10 +13,10 @@ function made(): { turns: Turns; clock: FakeClock } {
 describe('turns', () => {
   it('go to who came first', async () => {
     const { turns } = made()
-    await turns.begin(patient)
+    await turns.begin('a', patient)
     const order: string[] = []
-    const others = ['second', 'third'].map((name) => turns.begin(patient).then(() => order.push(name)))
-    await assert.rejects(turns.begin(patient), { status: 503, code: 'CGI_BUSY' })
+    const others = ['second', 'third'].map((name) => turns.begin('a', patient).then(() => order.push(name)))
+    await assert.rejects(turns.begin('a', patient), { status: 503, code: 'CGI_BUSY' })
     turns.end()
     await others[0]
     assert.deepEqual(order, ['second'])
@@ -25,12 +25,29 @@ describe('turns', () => {
     assert.deepEqual(order, ['second', 'third'])
   })
 
+  it('go to a client that had fewer first, which a full queue does not keep out', async () => {
+    const { turns } = made()
+    await turns.begin('a', patient)
+    const order: string[] = []
+    const begun = (client: string, name: string): Promise<unknown> =>
+      turns.begin(client, patient).then(() => order.push(name))
+    const first = begun('a', 'a1')
+    const dropped = begun('a', 'a2')
+    const other = begun('b', 'b1')
+    await assert.rejects(dropped, { status: 503, code: 'CGI_BUSY' })
+    turns.end()
+    await other
+    turns.end()
+    await first
+    assert.deepEqual(order, ['b1', 'a1'])
+  })
+
   it('are given to nobody whose time was over, or who left, in the same moment', async () => {
     const { turns, clock } = made()
-    await turns.begin(patient)
+    await turns.begin('a', patient)
     const leaving = new AbortController()
-    const late = turns.begin(patient)
-    const left = turns.begin(leaving.signal)
+    const late = turns.begin('a', patient)
+    const left = turns.begin('a', leaving.signal)
     clock.advance(1_000)
     leaving.abort(new Error('left'))
     turns.end()
@@ -38,6 +55,6 @@ describe('turns', () => {
     await assert.rejects(left)
     assert.equal(clock.pending, 0)
     // Free: taken at once.
-    await turns.begin(patient)
+    await turns.begin('a', patient)
   })
 })

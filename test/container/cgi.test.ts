@@ -396,6 +396,20 @@ describe('many CGI programs', () => {
     assert.deepEqual([(await first).text, (await second).text], ['done\n', 'done\n'])
     assert.equal((await run.ask()).text, 'done\n')
   })
+
+  it('goes to a client without one that waits when another client has filled the queue', async () => {
+    const run = await running(
+      `${TEXT}echo $$ > "$0.$PATH_PART"\nuntil [ -e "$0.go" ]; do sleep 0.01; done\necho done\n`,
+      { concurrency: 1, queue: 1 },
+    )
+    const first = run.ask({ remoteAddress: '2001:db8::1' })
+    await written(`${programs}.cgi.`)
+    const dropped = run.ask({ remoteAddress: '2001:db8::2' })
+    const other = run.ask({ remoteAddress: '192.0.2.1' })
+    assert.equal((await dropped).status, 503)
+    await writeFile(join(directory, `${programs}.cgi.go`), '')
+    assert.deepEqual([(await first).text, (await other).text], ['done\n', 'done\n'])
+  })
 })
 
 describe('a CGI program’s standard error', () => {

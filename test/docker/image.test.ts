@@ -5,7 +5,7 @@ import { after, before, describe, it } from 'node:test'
 import { GenericContainer, type StartedTestContainer, Wait } from 'testcontainers'
 import { repositoryFile } from '../support/child.ts'
 import { withoutEngine } from './engine.ts'
-import { buildImages, docker, registry } from './project.ts'
+import { buildImages, docker, registry, until } from './project.ts'
 
 process.env['TESTCONTAINERS_RYUK_DISABLED'] = 'true'
 
@@ -25,6 +25,30 @@ describe('the images', { skip: withoutEngine(), timeout: 300_000 }, () => {
       assert.equal(config.Labels['org.opencontainers.image.title'], 'Gantry')
       assert.equal(config.Labels['org.opencontainers.image.licenses'], 'MIT')
       assert.equal(config.Healthcheck.Test[1], 'gantry')
+    }
+  })
+
+  it('live in 64 MB while their health is asked every second, since a probe starts no second Node', async () => {
+    const name = `gantry-test-small-${process.pid}`
+    const memory = ['--memory', '64m', '--memory-swap', '64m']
+    const probes = ['--health-interval', '1s']
+    const command = ['gantry/container', 'application.ts', '--listen', ':8000']
+    await docker('run', '-d', '--init', '--read-only', '--name', name, ...memory, ...probes, ...command)
+    try {
+      const state = async (): Promise<{
+        OOMKilled: boolean
+        Status: string
+        Health: { Log: { ExitCode: number }[] }
+      }> => JSON.parse(await docker('inspect', '--format', '{{json .State}}', name))
+      const lived = async (): Promise<boolean> => {
+        const { Status, OOMKilled, Health } = await state()
+        assert.deepEqual([Status, OOMKilled], ['running', false])
+        // The engine keeps the last five.
+        return Health.Log.length === 5 && Health.Log.every(({ ExitCode }) => ExitCode === 0)
+      }
+      await until(lived)
+    } finally {
+      await docker('rm', '--force', name)
     }
   })
 

@@ -31,6 +31,20 @@ export function registry(): boolean {
 /** `gantry/proxy`, `gantry/container`, and on that `IMAGE:1` and `IMAGE:2`, which answer alike, and `IMAGE:bad`, which does not start. */
 export const IMAGE = 'gantry/test-application'
 
+/**
+ * An application that listens itself: `IMAGE:node` says so in its environment, and `IMAGE:silent` leaves that to who
+ * runs it.
+ */
+export async function buildNodeImages(): Promise<void> {
+  for (const [tag, value] of [
+    ['node', 'node'],
+    ['silent', ''],
+  ] as const) {
+    const context = repositoryFile('test/docker/node-image')
+    await docker('build', '-q', '--build-arg', `INTERFACE=${value}`, '-t', `${IMAGE}:${tag}`, context)
+  }
+}
+
 export async function buildImages(): Promise<void> {
   for (const target of ['proxy', 'container'])
     await docker('build', '-q', '--target', target, '-t', `gantry/${target}`, '.')
@@ -94,12 +108,22 @@ export class Project {
   }
 
   /** `docker compose` on this project. */
-  async compose(argv: readonly string[], environment: Record<string, string> = {}): Promise<string> {
-    const files = this.#files.flatMap((file) => ['-f', file])
-    const profiles = this.#profiles.flatMap((profile) => ['--profile', profile])
-    const { stdout } = await run('docker', ['compose', '-p', this.name, ...files, ...profiles, ...argv], {
+  compose(argv: readonly string[], environment: Record<string, string> = {}): Promise<string> {
+    return this.command('docker', ['compose', ...argv], environment)
+  }
+
+  /** A program that runs `docker compose` on this project. Resolves with what it printed. */
+  async command(program: string, argv: readonly string[], environment: Record<string, string> = {}): Promise<string> {
+    const { stdout } = await run(program, [...argv], {
       cwd: repositoryFile('.'),
-      env: { ...process.env, ...this.#environment, ...environment },
+      env: {
+        ...process.env,
+        COMPOSE_PROJECT_NAME: this.name,
+        COMPOSE_FILE: this.#files.join(':'),
+        COMPOSE_PROFILES: this.#profiles.join(','),
+        ...this.#environment,
+        ...environment,
+      },
       maxBuffer: 64 * 1024 * 1024,
     })
     return stdout.trim()

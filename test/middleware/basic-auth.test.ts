@@ -8,7 +8,7 @@ import { hashSync } from 'bcryptjs'
 import { accessLog } from '../../middleware/access-log.ts'
 import { type BasicAuthOptions, basicAuth } from '../../middleware/basic-auth.ts'
 import type { HtpasswdError } from '../../middleware/htpasswd.ts'
-import { PasswordCheck } from '../../middleware/password-check.ts'
+import { type Asking, PasswordCheck } from '../../middleware/password-check.ts'
 import type { Application, Environ } from '../../protocol/application.ts'
 import { type CallRequest, call } from '../../protocol/call.ts'
 import { AbortError } from '../../protocol/errors.ts'
@@ -131,9 +131,9 @@ describe('whoever is not known', () => {
   it('costs a comparison all the same', async () => {
     const asked: string[] = []
     const original = PasswordCheck.prototype.matches
-    PasswordCheck.prototype.matches = function (password, hash) {
+    PasswordCheck.prototype.matches = function (password, hash, asking) {
       asked.push(hash)
-      return original.call(this, password, hash)
+      return original.call(this, password, hash, asking)
     }
     try {
       assert.equal(await statusOf({ users: { ann: BCRYPT } }, as('bob', 'secret')), 401)
@@ -166,14 +166,137 @@ describe('whoever is not known', () => {
   })
 })
 
+/** A hash that settles when the test says so: what was asked for, in order. */
+class HeldHashes {
+  readonly begun: { readonly password: string; readonly settle: (matches: boolean) => void }[] = []
+
+  readonly compare = (password: string): Promise<boolean> =>
+    new Promise((settle) => this.begun.push({ password, settle }))
+
+  /** Ends the comparison in progress, and resolves with the password of the next. */
+  async next(): Promise<string | undefined> {
+    this.begun.at(-1)?.settle(false)
+    await new Promise(setImmediate)
+    return this.begun.at(-1)?.password
+  }
+}
+
+function from(client: string, signal: AbortSignal = new AbortController().signal): Asking {
+  return { client, signal }
+}
+
 describe('passwords to be compared', () => {
   it('are refused with 503 when too many wait', async () => {
     const check = new PasswordCheck()
-    const given = Array.from({ length: 65 }, () => check.matches('secret', BCRYPT) as Promise<boolean>)
+    const given = Array.from({ length: 65 }, () => check.matches('secret', BCRYPT, from('a')) as Promise<boolean>)
     const results = await Promise.allSettled(given)
     assert.equal(results.filter(({ status }) => status === 'fulfilled').length, 64)
     await assert.rejects(given[64]!, { status: 503, code: 'TOO_MANY_LOGINS' })
-    assert.equal(await check.matches('secret', BCRYPT), true, 'and are taken again later')
+    assert.equal(await check.matches('secret', BCRYPT, from('a')), true, 'and are taken again later')
+  })
+
+  it('of a client that guesses delay another client by one comparison, and do not refuse it', async () => {
+    const hashes = new HeldHashes()
+    const check = new PasswordCheck(hashes.compare)
+    const guesses = Array.from({ length: 100 }, (_, at) =>
+      Promise.resolve(check.matches(`guess ${at}`, BCRYPT, from('guesser'))),
+    )
+    const refused = Promise.allSettled(guesses.slice(63))
+    const login = Promise.resolve(check.matches('login', BCRYPT, from('other')))
+    assert.equal(hashes.begun.at(-1)?.password, 'guess 0')
+    assert.equal(await hashes.next(), 'login')
+    hashes.begun.at(-1)?.settle(true)
+    assert.equal(await login, true)
+    for (const { status } of await refused) assert.equal(status, 'rejected')
+    for (let at = 1; at < 63; at++) {
+      assert.equal(hashes.begun.at(-1)?.password, `guess ${at}`)
+      await hashes.next()
+    }
+  })
+
+  it('of a hundred clients that guess again and again delay the first login of another by one comparison', async () => {
+    const hashes = new HeldHashes()
+    const check = new PasswordCheck(hashes.compare)
+    const guess = (client: string): void =>
+      void Promise.resolve(check.matches(client, BCRYPT, from(client))).catch(() => {})
+    for (let at = 0; at < 100; at++) guess(`guesser ${at}`)
+    for (let round = 0; round < 300; round++) {
+      // Each guesser that was answered or refused guesses again.
+      await hashes.next()
+      for (let at = 0; at < 100; at++) guess(`guesser ${at}`)
+    }
+    const login = Promise.resolve(check.matches('login', BCRYPT, from('other')))
+    assert.equal(await hashes.next(), 'login')
+    hashes.begun.at(-1)?.settle(true)
+    assert.equal(await login, true)
+  })
+
+  it('are not compared once their client has disconnected', async () => {
+    const hashes = new HeldHashes()
+    const check = new PasswordCheck(hashes.compare)
+    const leaving = new AbortController()
+    check.matches('first', BCRYPT, from('a'))
+    const left = Promise.resolve(check.matches('second', BCRYPT, from('a', leaving.signal)))
+    check.matches('third', BCRYPT, from('a'))
+    leaving.abort(new Error('gone'))
+    await assert.rejects(left, /gone/)
+    await assert.rejects(
+      Promise.resolve(check.matches('fourth', BCRYPT, from('a', leaving.signal))),
+      /gone/,
+      'nor when it had before',
+    )
+    assert.equal(await hashes.next(), 'third')
+    assert.equal(await hashes.next(), 'third', 'no other comparison begins')
+  })
+
+  it('go on after a comparison that failed', async () => {
+    let count = 0
+    const check = new PasswordCheck(async () => {
+      if (count++ === 0) throw new Error('the thread has ended')
+      return true
+    })
+    const [first, second] = [check.matches('x', BCRYPT, from('a')), check.matches('x', BCRYPT, from('a'))]
+    await assert.rejects(Promise.resolve(first), /ended/)
+    assert.equal(await second, true)
+  })
+
+  it('are shared by the client’s address, and an IPv6 /64 is one client', async () => {
+    const clients: string[] = []
+    const original = PasswordCheck.prototype.matches
+    PasswordCheck.prototype.matches = (_, __, { client }) => {
+      clients.push(client)
+      return false
+    }
+    try {
+      const users = { ann: BCRYPT }
+      for (const user of ['ann', 'bob']) {
+        for (const remoteAddress of ['192.0.2.1', '2001:db8::1', '2001:db8::2']) {
+          await statusOf({ users }, { ...as(user, 'x'), remoteAddress })
+        }
+      }
+    } finally {
+      PasswordCheck.prototype.matches = original
+    }
+    const once = ['192.0.2.1', '2001:db8:0:0::/64', '2001:db8:0:0::/64']
+    assert.deepEqual(clients, [...once, ...once])
+  })
+
+  it('let the first login of another address in while one address guesses', async () => {
+    const application = basicAuth({ users: { ann: BCRYPT } })(whoami)
+    const answered: string[] = []
+    const asked = async (name: string, request: CallRequest): Promise<number> => {
+      const { status } = await call(application, request)
+      answered.push(name)
+      return status
+    }
+    const guesses = Array.from({ length: 100 }, (_, at) =>
+      asked('guess', { ...as('ann', `guess ${at}`), remoteAddress: '192.0.2.1' }),
+    )
+    assert.equal(await asked('login', { ...as('ann', 'secret'), remoteAddress: '192.0.2.2' }), 200)
+    const statuses = await Promise.all(guesses)
+    assert.equal(statuses.filter((status) => status === 401).length, 63, 'one of 64 gave way to the login')
+    assert.equal(statuses.filter((status) => status === 503).length, 37)
+    assert.ok(answered.indexOf('login') <= 38, 'behind those that were refused at once and one comparison')
   })
 })
 

@@ -427,6 +427,22 @@ describe('xslt, when it cannot', () => {
     )
   })
 
+  it('keeps no client out whose address has no document waiting when the queue is full of another’s', async () => {
+    const log = new RecordingLog()
+    const clock = new FakeClock()
+    const middleware = xslt(endless, { timeout: 1500, maxQueue: 1, log, clock })
+    const from = (remoteAddress: string, document = giving('<a/>')): ReturnType<typeof call> =>
+      call(middleware(document), { remoteAddress })
+    const running = from('192.0.2.1', looping)
+    await turn()
+    const waiting = from('192.0.2.1')
+    await turn()
+    const other = from('192.0.2.2')
+    assert.equal((await waiting).status, 503)
+    clock.advance(1500)
+    assert.deepEqual([(await running).status, (await other).status], [502, 200])
+  })
+
   it('tells wsgi.errors where it has no log', async () => {
     const log = new RecordingLog()
     await call(xslt(copy)(giving('<a>')), { log })

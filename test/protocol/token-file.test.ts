@@ -1,10 +1,14 @@
 import assert from 'node:assert/strict'
-import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
+import { mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, describe, it } from 'node:test'
-import { createTokenFile, readToken } from '../../protocol/common-options.ts'
+import { createTokenFile } from '../../protocol/common-options.ts'
+import { tokensOf } from '../../protocol/frames/tokens.ts'
+import { silent } from '../../protocol/log.ts'
 import { OptionError } from '../../protocol/options.ts'
+import { readToken } from '../../protocol/token-file.ts'
+import { RecordingLog } from '../support/log.ts'
 
 describe('a token file that the proxy makes', () => {
   const directory = mkdtempSync(join(tmpdir(), 'gantry-token-'))
@@ -19,7 +23,7 @@ describe('a token file that the proxy makes', () => {
     createTokenFile(file)
     assert.equal(readFileSync(file, 'utf8'), made)
     assert.deepEqual(readdirSync(directory), ['token'])
-    assert.equal(readToken({ token: undefined, tokenFile: file }), made.trim())
+    assert.deepEqual(tokensOf(readToken({ tokenFile: file }, silent)), [made.trim()])
   })
 
   it('cannot be made where there is no directory, and the error says so without a secret', () => {
@@ -29,5 +33,66 @@ describe('a token file that the proxy makes', () => {
         return error instanceof OptionError && /--create-token: .*absent.* \(ENOENT\)$/.test(error.message)
       },
     )
+  })
+})
+
+describe('a token file', () => {
+  const directory = mkdtempSync(join(tmpdir(), 'gantry-token-'))
+  const file = join(directory, 'token')
+  after(() => rmSync(directory, { recursive: true }))
+
+  /** As people are told to: a new file that takes the place of the old one. */
+  function replace(text: string): void {
+    writeFileSync(`${file}.new`, text)
+    renameSync(`${file}.new`, file)
+  }
+
+  it('holds a token a line: white space around them and empty lines are dropped', () => {
+    replace('  new one \r\n\n\told one\n')
+    assert.deepEqual(tokensOf(readToken({ tokenFile: file }, silent)), ['new one', 'old one'])
+    assert.deepEqual(tokensOf(readToken({ token: 'new\nold' }, silent)), ['new', 'old'])
+  })
+
+  it('is read again for the next link when it has changed', () => {
+    replace('old\n')
+    const log = new RecordingLog()
+    const token = readToken({ tokenFile: file }, log)
+    assert.deepEqual(tokensOf(token), ['old'])
+    replace('new\nold\n')
+    assert.deepEqual(tokensOf(token), ['new', 'old'])
+    replace('new\n')
+    assert.deepEqual([tokensOf(token), tokensOf(token)], [['new'], ['new']])
+    assert.deepEqual(
+      log.lines.map(({ fields }) => fields['tokens']),
+      [2, 1],
+    )
+  })
+
+  it('that becomes unusable leaves the tokens as they were, says so once, and is used again when it is good', () => {
+    replace('secret of old\n')
+    const log = new RecordingLog()
+    const token = readToken({ tokenFile: file }, log)
+    for (const bad of ['\n', Array.from({ length: 9 }, (_, at) => `secret ${at}\n`).join('')]) {
+      replace(bad)
+      for (let again = 0; again < 3; again++) assert.deepEqual(tokensOf(token), ['secret of old'])
+    }
+    rmSync(file)
+    for (let again = 0; again < 3; again++) assert.deepEqual(tokensOf(token), ['secret of old'])
+    assert.deepEqual(
+      log.lines.map(({ fields }) => fields['reason']),
+      [
+        `--token-file: ${file} is empty`,
+        `--token-file: ${file} has 9 lines, expected a token a line, at most 8`,
+        `--token-file: ${file} cannot be read (ENOENT)`,
+      ],
+    )
+    replace('secret of new\n')
+    assert.deepEqual(tokensOf(token), ['secret of new'])
+    assert.doesNotMatch(JSON.stringify(log.lines), /secret/)
+  })
+
+  it('with too many lines is refused at the start', () => {
+    replace('x\n'.repeat(9))
+    assert.throws(() => readToken({ tokenFile: file }, silent), { code: 'BAD_FILE', message: /has 9 lines/ })
   })
 })

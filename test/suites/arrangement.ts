@@ -27,6 +27,8 @@ export type Feature =
   | 'duplex' // answer and upload at the same time
   | 'bulk-duplex' // also when both are large
   | 'early' // an answer before the upload was read arrives
+  | 'cut' // a response without a length that is cut does not look whole
+  | 'departure' // a client that disconnects is noticed while it is sent nothing
   | 'upgrade'
   | 'streaming' // a response's chunk is not kept back
 

@@ -1,4 +1,7 @@
-/** A real Apache with mod_cgi in a directory of its own, as an ordinary user's process in the foreground. */
+/**
+ * A real Apache in a directory of its own, as an ordinary user's process in the foreground: with mod_cgi, or as a
+ * reverse proxy.
+ */
 
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -25,11 +28,14 @@ function closedTo(path: string): string | undefined {
 
 const closed = closedTo(repositoryFile('test')) ?? closedTo(process.execPath)
 
-/** Why there is none here; undefined where there is. */
+const missing = binary && modules ? undefined : 'Apache is not installed'
+
+/** Why there is none for a reverse proxy here; undefined where there is. */
+export const noApacheProxy: string | undefined = missing
+
+/** Why there is none for CGI programs here; undefined where there is. */
 export const noApache: string | undefined =
-  binary && modules
-    ? closed && `Apache runs programs as nobody, who may not enter ${closed}`
-    : 'Apache is not installed'
+  missing ?? (closed && `Apache runs programs as nobody, who may not enter ${closed}`)
 
 export interface Apache {
   readonly port: number
@@ -38,7 +44,43 @@ export interface Apache {
 }
 
 /** @param program what runs for each request below `/app` */
-export async function startApache(program: string): Promise<Apache> {
+export function startApache(program: string): Promise<Apache> {
+  return start(`
+LoadModule mpm_prefork_module ${modules}/mod_mpm_prefork.so
+LoadModule alias_module ${modules}/mod_alias.so
+LoadModule env_module ${modules}/mod_env.so
+LoadModule cgi_module ${modules}/mod_cgi.so
+KeepAlive Off
+StartServers 2
+MinSpareServers 1
+ScriptAlias /app ${program}
+# Since 2.4.59 a program's Content-Length is dropped without it, and with it the only sign of a response that broke off.
+SetEnv ap_trust_cgilike_cl 1
+`)
+}
+
+/**
+ * A reverse proxy.
+ *
+ * @param lines further directives, `ProxyPass` among them
+ */
+export function startApacheProxy(lines: readonly string[]): Promise<Apache> {
+  return start(`
+LoadModule mpm_event_module ${modules}/mod_mpm_event.so
+LoadModule env_module ${modules}/mod_env.so
+LoadModule headers_module ${modules}/mod_headers.so
+LoadModule proxy_module ${modules}/mod_proxy.so
+LoadModule proxy_http_module ${modules}/mod_proxy_http.so
+LoadModule proxy_uwsgi_module ${modules}/mod_proxy_uwsgi.so
+StartServers 1
+# Heads of 64 KiB, which the suite sends and which Gantry accepts.
+LimitRequestFieldSize 65536
+LimitRequestLine 65536
+${lines.join('\n')}
+`)
+}
+
+async function start(directives: string): Promise<Apache> {
   const directory = await temporary()
   const port = await freePort()
   const config = `
@@ -49,19 +91,10 @@ PidFile ${directory}/pid
 ErrorLog ${directory}/error.log
 Mutex default:${directory}
 DefaultRuntimeDir ${directory}
-LoadModule mpm_prefork_module ${modules}/mod_mpm_prefork.so
 LoadModule authz_core_module ${modules}/mod_authz_core.so
-LoadModule alias_module ${modules}/mod_alias.so
-LoadModule env_module ${modules}/mod_env.so
-LoadModule cgi_module ${modules}/mod_cgi.so
-KeepAlive Off
-StartServers 2
-MinSpareServers 1
+${directives}
 User ${process.getuid?.() === 0 ? 'nobody' : `"#${process.getuid?.()}"`}
 Group ${process.getgid?.() === 0 ? 'nogroup' : `"#${process.getgid?.()}"`}
-ScriptAlias /app ${program}
-# Since 2.4.59 a program's Content-Length is dropped without it, and with it the only sign of a response that broke off.
-SetEnv ap_trust_cgilike_cl 1
 <Location />
   Require all granted
 </Location>

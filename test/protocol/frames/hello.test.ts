@@ -19,6 +19,11 @@ function talk(caller: Connection, server: Connection): { caller: Event[]; server
 const other = { token: 'another token, as long as it may be', secret: true }
 const token = { token: TOKEN, secret: true }
 const none = {}
+const NEXT = 'the next token'
+/** A side that changes from `TOKEN` to `NEXT`: it proves the first of them. */
+const nextFirst = { token: [NEXT, TOKEN], secret: true }
+const nextLast = { token: (): string[] => [TOKEN, NEXT], secret: true }
+const next = { token: NEXT, secret: true }
 
 describe('who may talk to whom', () => {
   const open: Record<string, [Parameters<typeof connection>[1], Parameters<typeof connection>[1]]> = {
@@ -31,6 +36,17 @@ describe('who may talk to whom', () => {
     'both say they dialled': [
       { ...token, dialled: true },
       { ...token, dialled: true },
+    ],
+    'the server accepts the old token of the caller too': [token, nextFirst],
+    'the server accepts the next token of the caller already': [next, nextLast],
+    'the caller accepts the old token of a server that dialled': [
+      { ...nextFirst, dialled: false },
+      { ...token, dialled: true },
+    ],
+    'both have two tokens in another order, and the caller dialled': [nextFirst, nextLast],
+    'both have two tokens in another order, and both dialled': [
+      { ...nextLast, dialled: true },
+      { ...nextFirst, dialled: true },
     ],
   }
   for (const [name, [ours, theirs]] of Object.entries(open)) {
@@ -52,6 +68,14 @@ describe('who may talk to whom', () => {
     [Parameters<typeof connection>[1], Parameters<typeof connection>[1], failure: string, goaway: number]
   > = {
     'they have different tokens': [token, other, 'UNAUTHENTICATED', Goaway.UNAUTHENTICATED],
+    'the dialler proves a token that the other side does not know yet': [
+      nextFirst,
+      token,
+      'UNAUTHENTICATED',
+      Goaway.UNAUTHENTICATED,
+    ],
+    'the old token has been removed': [token, next, 'UNAUTHENTICATED', Goaway.UNAUTHENTICATED],
+    'neither of two tokens is held': [other, nextFirst, 'UNAUTHENTICATED', Goaway.UNAUTHENTICATED],
     'only the caller has one': [token, none, 'UNAUTHENTICATED', Goaway.UNAUTHENTICATED],
     'only the server has one': [none, token, 'UNAUTHENTICATED', Goaway.UNAUTHENTICATED],
     'both say they accepted': [{ ...token, dialled: false }, token, 'DIALLED', Goaway.PROTOCOL],
@@ -85,7 +109,9 @@ describe('who may talk to whom', () => {
 
 describe('a token', () => {
   test('that is empty is refused here: it would prove nothing', () => {
-    assert.throws(() => connection('caller', { token: '', secret: true }), { code: 'EMPTY_TOKEN' })
+    for (const empty of ['', [], [TOKEN, ''], () => []]) {
+      assert.throws(() => connection('caller', { token: empty, secret: true }), { code: 'EMPTY_TOKEN' })
+    }
   })
 })
 

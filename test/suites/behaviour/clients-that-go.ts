@@ -12,7 +12,7 @@ export function clientsThatGo({ holds, open, text, release, eventsOf, journalIs,
         const when = first ? 'in the middle of the body' : 'before the head'
         holds(
           `${when}, by ${how}, is told to the application, whose body is closed once`,
-          first ? ['streaming'] : [],
+          first ? ['streaming', 'departure'] : ['departure'],
           async () => {
             const key = fresh()
             const sent = await open({ target: `/wait?key=${key}${first}` })
@@ -25,7 +25,7 @@ export function clientsThatGo({ holds, open, text, release, eventsOf, journalIs,
         )
       }
     }
-    holds('while the application waits for something else is told to it', [], async () => {
+    holds('while the application waits for something else is told to it', ['departure'], async () => {
       const key = fresh()
       const sent = await open({ target: `/never?key=${key}` })
       assert.deepEqual(await eventsOf(key, 1), ['running'])
@@ -57,7 +57,7 @@ export function clientsThatGo({ holds, open, text, release, eventsOf, journalIs,
       sent.abort()
       await journalIs(key, ['return', 'close'])
     })
-    holds('does not stop an application that is deaf; its body is closed when it comes', [], async () => {
+    holds('does not stop an application that is deaf; its body is closed when it comes', ['departure'], async () => {
       const key = fresh()
       const sent = await open({ target: `/deaf?key=${key}` })
       assert.deepEqual(await eventsOf(key, 1), ['running'])

@@ -42,7 +42,7 @@ export function nodeListeners({ holds, open, get, text, fetch, eventsOf, journal
       })
     }
     for (const how of lateAnswers) {
-      holds(`that answers a client that has gone (${how}) goes on`, [], async () => {
+      holds(`that answers a client that has gone (${how}) goes on`, ['departure'], async () => {
         const key = fresh()
         const sent = await open({ target: `/node-late?way=${how}&key=${key}` })
         assert.deepEqual(await eventsOf(key, 1), ['running'])
