@@ -9,6 +9,7 @@ import { randomBytes } from 'node:crypto'
 import type { Duplex } from 'node:stream'
 import type { Headers, Outcome, RequestContext } from './application.ts'
 import { brand } from './brand.ts'
+import type { ClientView } from './client-view.ts'
 import type { AbortError } from './errors.ts'
 import { LocalProtocolError } from './errors.ts'
 import { pairs } from './input.ts'
@@ -17,6 +18,8 @@ import { pairs } from './input.ts'
 export interface ContextControl {
   readonly aborted: AbortError | undefined
   readonly draining: boolean
+  /** The request's client, where its gateway is in this process. */
+  readonly client?: ClientView | undefined
   /** Once it is over. */
   outcome?(): Outcome | undefined
   inform(status: string, headers: Headers): void
@@ -80,6 +83,11 @@ export class Context implements RequestContext {
 
   get draining(): boolean {
     return this.#control?.draining ?? false
+  }
+
+  /** The client as its gateway sees it; undefined where another process has its connection. */
+  get client(): ClientView | undefined {
+    return this.#control?.client
   }
 
   earlyHints(headers: Headers): void {

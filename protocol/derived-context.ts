@@ -5,6 +5,7 @@
 
 import type { Duplex } from 'node:stream'
 import type { Headers, Outcome, RequestContext } from './application.ts'
+import type { ClientView } from './client-view.ts'
 import { Context, callAll } from './context.ts'
 import type { AbortError } from './errors.ts'
 
@@ -58,6 +59,10 @@ export class DerivedContext extends Context {
 
   override get draining(): boolean {
     return this.#parent.draining
+  }
+
+  override get client(): ClientView | undefined {
+    return this.#parent instanceof Context ? this.#parent.client : undefined
   }
 
   override earlyHints(headers: Headers): void {

@@ -9,6 +9,7 @@
 
 import type { Duplex } from 'node:stream'
 import type { Application, Body, Environ, Headers, Outcome, Write } from './application.ts'
+import type { ClientView } from './client-view.ts'
 import type { Clock, Deadlines, Timer } from './clock.ts'
 import type { Context, ContextControl } from './context.ts'
 import { ErrorLines } from './error-lines.ts'
@@ -113,6 +114,10 @@ export class Exchange implements ContextControl {
 
   get draining(): boolean {
     return this.#host.draining
+  }
+
+  get client(): ClientView | undefined {
+    return this.#sink.client
   }
 
   // ---- the gateway's side ----------------------------------------------------------------------------------------

@@ -16,6 +16,8 @@ export interface InputSource {
   wanted(): void
   /** The application took `bytes` bytes: room for as many more. */
   consumed(bytes: number): void
+  /** The application has taken all that has come, and waits for more. */
+  starved?(): void
 }
 
 const EMPTY: Uint8Array = new Uint8Array(0)
@@ -44,6 +46,8 @@ export class RequestInput implements Input {
   #more: { more(): void } | undefined
   #reading = false
   #asked = false
+  #hungry = false
+  #onArrival: (() => void) | undefined
   #trailers: string[] = []
   #trailersPromise:
     | { promise: Promise<Headers>; resolve(fields: Headers): void; reject(error: Error): void }
@@ -72,6 +76,16 @@ export class RequestInput implements Input {
     return this.#ended
   }
 
+  /** Whether the application has taken all that has come, and waits for more. */
+  get hungry(): boolean {
+    return this.#hungry
+  }
+
+  /** Calls back after each push, and after the end or failure; undefined: not any more. */
+  onArrival(callback: (() => void) | undefined): void {
+    this.#onArrival = callback
+  }
+
   /** The request's trailer fields (flat), empty until the input has ended: `trailers` for who copies a body without promises. */
   get trailerFields(): readonly string[] {
     return this.#trailers
@@ -84,6 +98,7 @@ export class RequestInput implements Input {
     this.#chunks.push(chunk)
     this.#buffered += chunk.length
     this.#wake()
+    this.#onArrival?.()
   }
 
   /** @param trailers flat: name, value, … */
@@ -93,12 +108,14 @@ export class RequestInput implements Input {
     this.#trailers = trailers
     this.#trailersPromise?.resolve(pairs(trailers))
     this.#wake()
+    this.#onArrival?.()
   }
 
   /** Pending and later reads reject with `error`; what was not read is let go. The first failure stands; none after the whole was read. */
   fail(error: Error): void {
     if (this.#failure || (this.#ended && this.#buffered === 0)) return
     this.#failure = error
+    this.#hungry = false
     this.#chunks = []
     this.#offset = 0
     this.#buffered = 0
@@ -106,6 +123,7 @@ export class RequestInput implements Input {
     const waiter = this.#waiter
     this.#waiter = undefined
     waiter?.reject(error)
+    this.#onArrival?.()
   }
 
   // ---- the application's side ------------------------------------------------------------------------------------
@@ -136,6 +154,10 @@ export class RequestInput implements Input {
       if (this.#failure) throw this.#failure
       if (this.#buffered > 0) return this.#take(max)
       if (this.#ended) return null
+    }
+    if (!this.#hungry) {
+      this.#hungry = true
+      this.#source?.starved?.()
     }
     return undefined
   }
@@ -291,6 +313,7 @@ export class RequestInput implements Input {
   }
 
   #wake(): void {
+    this.#hungry = false
     const waiter = this.#waiter
     this.#waiter = undefined
     waiter?.resolve()
