@@ -11,6 +11,7 @@ import { compose } from '../middleware/compose.ts'
 import { requestIdFrom } from '../middleware/forwarded.ts'
 import { type Address, printAddress, type TcpAddress } from '../protocol/address.ts'
 import type { Application, Environ, Middleware } from '../protocol/application.ts'
+import { ClientShares, type Share } from '../protocol/client-shares.ts'
 import { type Clock, Deadlines, systemClock, type Timer } from '../protocol/clock.ts'
 import { frameSettings, http1Settings, livenessSettings, readToken } from '../protocol/common-options.ts'
 import { ConnectionLimit } from '../protocol/connection-limit.ts'
@@ -31,6 +32,7 @@ import { OptionError } from '../protocol/options.ts'
 import { TrustedPeers, UNIX_PEER } from '../protocol/peers.ts'
 import { serveUwsgi, type UwsgiConnection, type UwsgiOptions } from '../protocol/uwsgi/gateway.ts'
 import type { ServedWire } from './accept.ts'
+import { DirectSlots } from './direct-slots.ts'
 import { Doorman } from './doorman.ts'
 import { ChildApplication, endGroupWithSupervisor } from './child-application.ts'
 import type { AskedAddress } from './interfaces/adopted-server.ts'
@@ -134,6 +136,7 @@ class Container implements RunningContainer {
   readonly #clock: Clock
   readonly #deadlines: Deadlines
   readonly #slots: Slots
+  readonly #directSlots: DirectSlots
   readonly #id: string
   readonly #direct: Application
   readonly #http: Http1Options
@@ -144,12 +147,11 @@ class Container implements RunningContainer {
   #health: HealthLane | undefined
   readonly #connections: Set<Http1Connection | UwsgiConnection> = new Set()
   readonly #limit: ConnectionLimit
+  readonly #shares: ClientShares
   /** Connections beyond the limit whose protocol is not known yet. */
   readonly #undecided: number
   readonly #refusals: Refusals
   readonly #links: Links
-  /** Requests from the port whose slots were given back when they were upgraded. */
-  readonly #upgraded: WeakSet<Environ> = new WeakSet()
   #draining: Promise<void> | undefined
   #empty: (() => void) | undefined
 
@@ -161,14 +163,23 @@ class Container implements RunningContainer {
     token: string | undefined,
   ) {
     const { log, clock = systemClock, random = Math.random, resolve } = environment
-    const logged = environment.accessLog ? accessLog({ log: environment.accessLog })(application) : application
-    this.#direct = this.#releasingUpgrades(logged)
     this.#tenant = tenant
     this.#options = options
     this.#log = log
     this.#clock = clock
     this.#deadlines = new Deadlines(clock)
     this.#slots = new Slots(options.slots)
+    this.#shares = new ClientShares(options.trustedPeers)
+    this.#directSlots = new DirectSlots({
+      slots: this.#slots,
+      shares: this.#shares,
+      deadlines: this.#deadlines,
+      rules: options,
+      queueSize: options.queueSize,
+      queueTimeout: options.queueTimeout,
+    })
+    const served = this.#directSlots.gate(this.#releasingUpgrades(application))
+    this.#direct = environment.accessLog ? accessLog({ log: environment.accessLog })(served) : served
     const most = mostConnections(options.maxConnections, DESCRIPTORS_EACH, log)
     this.#limit = new ConnectionLimit(most, { clock, log, what: '--max-connections' })
     this.#undecided = Math.min(fitsInReserve(UNDECIDED_EXTRA), most)
@@ -199,12 +210,9 @@ class Container implements RunningContainer {
     const direct = {
       ...http1Settings(options),
       facts: FACTS,
-      host: this.#host(({ environ }) => {
-        if (!this.#upgraded.delete(environ)) this.#slots.release()
-      }),
-      admit: () => this.#slots.take(),
+      host: this.#host(({ environ }) => this.#directSlots.release(environ)),
       onClose: (connection: Http1Connection | UwsgiConnection) => {
-        this.#connections.delete(connection)
+        if (this.#connections.delete(connection)) this.#limit.exited(connection)
         this.#limit.left(this.#connections)
         this.#left()
       },
@@ -244,7 +252,7 @@ class Container implements RunningContainer {
   #serveSelfCalls(lines: Logger | undefined): void {
     const { application } = this.#tenant.hosted
     const logged = lines ? accessLog({ log: lines })(application) : application
-    const http: Http1Options = { ...this.#http, host: this.#host(() => {}), admit: () => true }
+    const http: Http1Options = { ...this.#http, host: this.#host(() => {}) }
     const facts = { remoteAddress: '127.0.0.1', remotePort: '', serverName: '127.0.0.1' }
     const own = (): readonly AskedAddress[] => this.#tenant.ownAddresses(this.addresses)
     const serve = (socket: Socket): void => {
@@ -305,18 +313,19 @@ class Container implements RunningContainer {
   // ---- what comes in -----------------------------------------------------------------------------------------------
 
   #serve(wire: ServedWire, socket: Socket, peer: string, first: Buffer): void {
-    if (wire !== 'frames' && !this.#limit.admit(0, this.#connections)) {
+    const share = this.#shares.of(peer, socket)
+    if (wire !== 'frames' && !this.#limit.admitFrom(share, 0, this.#connections)) {
       this.#refusals.refuse(socket)
       return
     }
     switch (wire) {
       case 'http': {
         const facts = peer === UNIX_PEER ? { remoteAddress: UNIX_PEER, remotePort: '' } : undefined
-        this.#keep(serveHttp1(socket, this.#direct, this.#http, first, facts))
+        this.#keep(serveHttp1(socket, this.#direct, this.#http, first, facts), share)
         return
       }
       case 'uwsgi':
-        this.#keep(serveUwsgi(socket, this.#direct, this.#uwsgi, first))
+        this.#keep(serveUwsgi(socket, this.#direct, this.#uwsgi, first), share)
         return
       case 'frames': {
         const unix = peer === UNIX_PEER
@@ -326,8 +335,10 @@ class Container implements RunningContainer {
     }
   }
 
-  #keep(connection: Http1Connection | UwsgiConnection): void {
+  #keep(connection: Http1Connection | UwsgiConnection, share?: Share): void {
+    connection.share = share
     this.#connections.add(connection)
+    this.#limit.entered(connection)
     if (this.#draining) connection.drain()
   }
 
@@ -337,10 +348,7 @@ class Container implements RunningContainer {
       if (environ['HTTP_UPGRADE'] === undefined) return application(environ, startResponse)
       return application(environ, (status, headers, excInfo) => {
         const write = startResponse(status, headers, excInfo)
-        if (status.startsWith('101') && !this.#upgraded.has(environ)) {
-          this.#upgraded.add(environ)
-          this.#slots.release()
-        }
+        if (status.startsWith('101')) this.#directSlots.release(environ)
         return write
       })
     }
