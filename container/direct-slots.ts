@@ -33,7 +33,6 @@ export class DirectSlots implements SlotOwner, BodyBufferHost {
   readonly bodies: BodyBuffers
   readonly line: FairSlots<DirectRequest>
   readonly #slots: Slots
-  readonly #requests: Map<Environ, DirectRequest> = new Map()
   #arrivals = 0
 
   constructor(options: DirectSlotsOptions) {
@@ -50,22 +49,26 @@ export class DirectSlots implements SlotOwner, BodyBufferHost {
   /** `application`, of which each call has a slot until `release`. */
   gate(application: Application): Application {
     return (environ, startResponse) => {
-      const awaited = this.bodies.begin(environ, () => request.seek())
-      const request: DirectRequest = new DirectRequest(this, ++this.#arrivals, environ, awaited)
-      // Without waiting nothing is made for it, and it begins in the same tick.
-      if (!awaited && this.line.queued === 0 && this.#take(request)) return application(environ, startResponse)
+      const request = new DirectRequest(this, ++this.#arrivals, environ)
+      // Where nothing is to be waited for, it begins in the same tick.
+      if (!request.awaitsBody() && this.line.queued === 0 && this.#take(request)) {
+        return application(environ, startResponse)
+      }
       return request.wait(application, startResponse)
     }
   }
 
-  /** The request is over, or has become a raw connection: its slot is free. Without effect when it has none. */
-  release(environ: Environ): void {
-    const request = this.#requests.get(environ)
+  /**
+   * The request of `context` is over, or has become a raw connection: its slot is free. Without effect when it has
+   * none.
+   */
+  release(context: Context): void {
+    const request = context.slot as DirectRequest | undefined
     if (request === undefined) return
-    this.#requests.delete(environ)
+    context.slot = undefined
     this.line.ended(request)
     this.#slots.release()
-    this.#dispatch()
+    if (this.line.queued > 0) this.#dispatch()
   }
 
   seek(request: DirectRequest): void {
@@ -108,9 +111,10 @@ export class DirectSlots implements SlotOwner, BodyBufferHost {
 
   #take(request: DirectRequest): boolean {
     if (!this.#slots.take()) return false
-    this.#requests.set(request.environ, request)
+    request.context.slot = request
     this.line.started(request)
-    if (this.full) this.line.filled()
+    // Whether all are taken is asked of all links: not at each request.
+    if (2 * this.line.running.length > this.#slots.size && this.full) this.line.filled()
     return true
   }
 
@@ -129,6 +133,8 @@ type Phase = 'arriving' | 'queued' | 'over'
 class DirectRequest implements SlotRequest, Expirable {
   readonly arrival: number
   readonly environ: Environ
+  /** Of the exchange: middleware further in may give its application another one. */
+  readonly context: Context
   next: Waiting | undefined = undefined
   previous: Waiting | undefined = undefined
   queued = false
@@ -137,17 +143,24 @@ class DirectRequest implements SlotRequest, Expirable {
   deadline: number = Number.POSITIVE_INFINITY
   place = -1
   readonly #host: DirectSlots
-  readonly #awaited: AwaitedBody | undefined
+  #awaited: AwaitedBody | undefined
   #share: Share | undefined
   #phase: Phase = 'arriving'
   #start: (() => void) | undefined
   #reject: ((error: unknown) => void) | undefined
 
-  constructor(host: DirectSlots, arrival: number, environ: Environ, awaited: AwaitedBody | undefined) {
+  constructor(host: DirectSlots, arrival: number, environ: Environ) {
     this.#host = host
     this.arrival = arrival
     this.environ = environ
-    this.#awaited = awaited
+    this.context = environ.gantry as Context
+  }
+
+  /** Whether it is to wait for its body first. */
+  awaitsBody(): boolean {
+    if (!this.#client?.arriving) return false
+    this.#awaited = this.#host.bodies.begin(this.environ, () => this.seek())
+    return this.#awaited !== undefined
   }
 
   get share(): Share {
@@ -168,12 +181,9 @@ class DirectRequest implements SlotRequest, Expirable {
       }
     }
     this.#reject = reject
-    const { signal } = this.environ.gantry
-    if (signal.aborted) this.#fail(signal.reason)
-    else {
-      signal.addEventListener('abort', this.#aborted, { once: true })
-      if (this.#awaited === undefined) this.seek()
-    }
+    // Without effect once it runs.
+    this.context.onAbort((reason) => this.#fail(reason))
+    if (this.#awaited === undefined) this.seek()
     return promise
   }
 
@@ -204,8 +214,6 @@ class DirectRequest implements SlotRequest, Expirable {
     this.#fail(unavailable('QUEUE_TIMEOUT', `No slot became free within ${seconds} s (--queue-timeout).`))
   }
 
-  readonly #aborted = (): void => this.#fail(this.environ.gantry.signal.reason)
-
   #fail(error: unknown): void {
     if (this.#phase === 'over') return
     this.#leave()
@@ -218,13 +226,12 @@ class DirectRequest implements SlotRequest, Expirable {
     this.deadline = Number.POSITIVE_INFINITY
     this.#host.deadlines.delete(this)
     this.#host.dequeue(this)
-    this.environ.gantry.signal.removeEventListener('abort', this.#aborted)
   }
 
   // ---- of Running ------------------------------------------------------------------------------------------------
 
   get #client(): ClientView | undefined {
-    return (this.environ.gantry as Partial<Context>).client
+    return this.context.client
   }
 
   get behind(): Behind {

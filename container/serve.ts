@@ -15,6 +15,7 @@ import { ClientShares, type Share } from '../protocol/client-shares.ts'
 import { type Clock, Deadlines, systemClock, type Timer } from '../protocol/clock.ts'
 import { frameSettings, http1Settings, livenessSettings, readToken } from '../protocol/common-options.ts'
 import { ConnectionLimit } from '../protocol/connection-limit.ts'
+import type { Context } from '../protocol/context.ts'
 import { warnOfOtherVersions } from '../protocol/copies.ts'
 import { fitsInReserve, mostConnections, refusalsThatFit } from '../protocol/descriptors.ts'
 import type { ProcessFacts } from '../protocol/environ.ts'
@@ -32,9 +33,9 @@ import { OptionError } from '../protocol/options.ts'
 import { TrustedPeers, UNIX_PEER } from '../protocol/peers.ts'
 import { serveUwsgi, type UwsgiConnection, type UwsgiOptions } from '../protocol/uwsgi/gateway.ts'
 import type { ServedWire } from './accept.ts'
+import { ChildApplication, endGroupWithSupervisor } from './child-application.ts'
 import { DirectSlots } from './direct-slots.ts'
 import { Doorman } from './doorman.ts'
-import { ChildApplication, endGroupWithSupervisor } from './child-application.ts'
 import type { AskedAddress } from './interfaces/adopted-server.ts'
 import { ChildListensError } from './interfaces/child-servers.ts'
 import { type ContainerLifetime, loadTenant, Tenant } from './interfaces/tenant.ts'
@@ -210,7 +211,7 @@ class Container implements RunningContainer {
     const direct = {
       ...http1Settings(options),
       facts: FACTS,
-      host: this.#host(({ environ }) => this.#directSlots.release(environ)),
+      host: this.#host(({ context }) => this.#directSlots.release(context)),
       onClose: (connection: Http1Connection | UwsgiConnection) => {
         if (this.#connections.delete(connection)) this.#limit.exited(connection)
         this.#limit.left(this.#connections)
@@ -348,7 +349,7 @@ class Container implements RunningContainer {
       if (environ['HTTP_UPGRADE'] === undefined) return application(environ, startResponse)
       return application(environ, (status, headers, excInfo) => {
         const write = startResponse(status, headers, excInfo)
-        if (status.startsWith('101')) this.#directSlots.release(environ)
+        if (status.startsWith('101')) this.#directSlots.release(environ.gantry as Context)
         return write
       })
     }

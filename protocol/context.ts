@@ -40,6 +40,8 @@ export class Context implements RequestContext {
 
   /** Flat: the header lines behind `rawHeaders`. */
   lines: string[]
+  /** What holds the request's slot: its owner's alone. */
+  slot: unknown = undefined
   #control: ContextControl | undefined
   #requestId: string | undefined
   #controller: AbortController | undefined

@@ -116,6 +116,11 @@ export class Exchange implements ContextControl {
     return this.#host.draining
   }
 
+  /** The request's own, whatever middleware has given its application instead. */
+  get context(): Context {
+    return this.#context
+  }
+
   get client(): ClientView | undefined {
     return this.#sink.client
   }

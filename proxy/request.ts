@@ -131,7 +131,10 @@ export class PooledRequest implements SlotRequest, Expirable, SlotUser {
 
   /** Goes to a member or into the queue, perhaps once its body is here, or is refused at once. */
   begin(): void {
-    const awaited = this.#host.bodies.begin(this.#environ, this.#arrived)
+    // Most requests have no body, or it came with their heads.
+    const awaited = this.#client?.arriving
+      ? this.#host.bodies.begin(this.#environ, () => this.#bodyArrived())
+      : undefined
     if (awaited === undefined) {
       this.seek()
       return
@@ -145,7 +148,7 @@ export class PooledRequest implements SlotRequest, Expirable, SlotUser {
     this.#listen()
   }
 
-  readonly #arrived = (): void => {
+  #bodyArrived(): void {
     if (this.#phase !== 'arriving') return
     this.#stopArriving()
     this.seek()
