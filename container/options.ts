@@ -105,6 +105,19 @@ const ownOptions = {
     sentence:
       'Requests that may run at once; proxies are granted no more. JavaScript applications mostly wait, so that many fit.',
   },
+  queueSize: {
+    kind: 'integer',
+    default: 1000,
+    value: 'COUNT',
+    sentence:
+      'Requests that come straight to the port and are held while no slot is free; the next one gets 503 with Retry-After at once. As many as run by default. With 0 a web server in front learns at once that it has to ask another container.',
+  },
+  queueTimeout: {
+    kind: 'duration',
+    default: '10s',
+    sentence:
+      'How long such a request is held before 503: twice --slow-client-patience, so that slow clients make room before. Requests that proxies send wait there.',
+  },
   socketMode: {
     kind: 'mode',
     value: 'MODE',

@@ -11,9 +11,11 @@ import { compose } from '../middleware/compose.ts'
 import { requestIdFrom } from '../middleware/forwarded.ts'
 import { type Address, printAddress, type TcpAddress } from '../protocol/address.ts'
 import type { Application, Environ, Middleware } from '../protocol/application.ts'
+import { ClientShares, type Share } from '../protocol/client-shares.ts'
 import { type Clock, Deadlines, systemClock } from '../protocol/clock.ts'
 import { forwardedSettings, frameSettings, http1Settings, livenessSettings } from '../protocol/common-options.ts'
 import { ConnectionLimit } from '../protocol/connection-limit.ts'
+import type { Context } from '../protocol/context.ts'
 import { warnOfOtherVersions } from '../protocol/copies.ts'
 import { fitsInReserve, mostConnections, refusalsThatFit } from '../protocol/descriptors.ts'
 import type { ProcessFacts } from '../protocol/environ.ts'
@@ -35,8 +37,9 @@ import type { RefusedRequest } from '../protocol/refused-request.ts'
 import { readToken } from '../protocol/token-file.ts'
 import { serveUwsgi, type UwsgiConnection, type UwsgiOptions } from '../protocol/uwsgi/gateway.ts'
 import type { ServedWire } from './accept.ts'
-import { Doorman } from './doorman.ts'
 import { ChildApplication, endGroupWithSupervisor } from './child-application.ts'
+import { DirectSlots } from './direct-slots.ts'
+import { Doorman } from './doorman.ts'
 import type { AskedAddress } from './interfaces/adopted-server.ts'
 import { ChildListensError } from './interfaces/child-servers.ts'
 import { type ContainerLifetime, loadTenant, Tenant } from './interfaces/tenant.ts'
@@ -146,6 +149,7 @@ class Container implements Opened {
   readonly #clock: Clock
   readonly #deadlines: Deadlines
   readonly #slots: Slots
+  readonly #directSlots: DirectSlots
   readonly #id: string
   readonly #direct: Application
   readonly #http: Http1Options
@@ -156,12 +160,11 @@ class Container implements Opened {
   #health: HealthLane | undefined
   readonly #connections: Set<Http1Connection | UwsgiConnection> = new Set()
   readonly #limit: ConnectionLimit
+  readonly #shares: ClientShares
   /** Connections beyond the limit whose protocol is not known yet. */
   readonly #undecided: number
   readonly #refusals: Refusals
   readonly #links: Links
-  /** Requests from the port whose slots were given back when they were upgraded. */
-  readonly #upgraded: WeakSet<Environ> = new WeakSet()
   readonly #drain: Drain
   #stopped: Promise<void> | undefined
   #drained: Promise<void> | undefined
@@ -177,8 +180,6 @@ class Container implements Opened {
     token: Token | undefined,
   ) {
     const { log, clock = systemClock, random = Math.random, resolve } = environment
-    const logged = environment.accessLog ? accessLog({ log: environment.accessLog })(application) : application
-    this.#direct = this.#releasingUpgrades(logged)
     this.#tenant = tenant
     this.#options = options
     this.#log = log
@@ -187,6 +188,17 @@ class Container implements Opened {
     const { drainDelay: delay, keepAliveGrace: grace, drainTimeout: timeout } = options
     this.#drain = new Drain(clock, { delay, grace, timeout, settle: SETTLE_GRACE })
     this.#slots = new Slots(options.slots)
+    this.#shares = new ClientShares(options.trustedPeers)
+    this.#directSlots = new DirectSlots({
+      slots: this.#slots,
+      shares: this.#shares,
+      deadlines: this.#deadlines,
+      rules: options,
+      queueSize: options.queueSize,
+      queueTimeout: options.queueTimeout,
+    })
+    const served = this.#directSlots.gate(this.#releasingUpgrades(application))
+    this.#direct = environment.accessLog ? accessLog({ log: environment.accessLog })(served) : served
     const most = mostConnections(options.maxConnections, DESCRIPTORS_EACH, log)
     this.#limit = new ConnectionLimit(most, { clock, log, what: '--max-connections' })
     this.#undecided = Math.min(fitsInReserve(UNDECIDED_EXTRA), most)
@@ -219,13 +231,10 @@ class Container implements Opened {
     const direct = {
       ...http1Settings(options),
       facts: FACTS,
-      host: this.#host(({ environ }) => {
-        if (!this.#upgraded.delete(environ)) this.#slots.release()
-      }),
-      admit: () => this.#slots.take(),
+      host: this.#host(({ context }) => this.#directSlots.release(context)),
       onRefused,
       onClose: (connection: Http1Connection | UwsgiConnection) => {
-        this.#connections.delete(connection)
+        if (this.#connections.delete(connection)) this.#limit.exited(connection)
         this.#limit.left(this.#connections)
         this.#left()
       },
@@ -269,7 +278,7 @@ class Container implements Opened {
   selfCalls(lines: Logger | undefined): SelfCallOptions {
     const { application } = this.#tenant.hosted
     const logged = lines ? accessLog({ log: lines })(application) : application
-    const http: Http1Options = { ...this.#http, forwarded: 'keep', host: this.#host(() => {}), admit: () => true }
+    const http: Http1Options = { ...this.#http, forwarded: 'keep', host: this.#host(() => {}) }
     const facts = { remoteAddress: '127.0.0.1', remotePort: '', serverName: '127.0.0.1' }
     const own = (): readonly AskedAddress[] => this.#tenant.ownAddresses(this.addresses)
     const serve = (socket: Socket): void => {
@@ -330,7 +339,8 @@ class Container implements Opened {
   // ---- what comes in -----------------------------------------------------------------------------------------------
 
   #serve(wire: ServedWire, socket: Socket, peer: string, first: Buffer): void {
-    if (wire !== 'frames' && !this.#limit.admit(0, this.#connections)) {
+    const share = this.#shares.of(peer, socket)
+    if (wire !== 'frames' && !this.#limit.admitFrom(share, 0, this.#connections)) {
       this.#refusals.refuse(socket)
       return
     }
@@ -338,11 +348,11 @@ class Container implements Opened {
     switch (wire) {
       case 'http': {
         const facts = peer === UNIX_PEER ? { remoteAddress: UNIX_PEER, remotePort: '' } : undefined
-        this.#keep(serveHttp1(socket, this.#direct, this.#http, first, facts))
+        this.#keep(serveHttp1(socket, this.#direct, this.#http, first, facts), share)
         return
       }
       case 'uwsgi':
-        this.#keep(serveUwsgi(socket, this.#direct, this.#uwsgi, first))
+        this.#keep(serveUwsgi(socket, this.#direct, this.#uwsgi, first), share)
         return
       case 'frames': {
         const unix = peer === UNIX_PEER
@@ -352,8 +362,10 @@ class Container implements Opened {
     }
   }
 
-  #keep(connection: Http1Connection | UwsgiConnection): void {
+  #keep(connection: Http1Connection | UwsgiConnection, share?: Share): void {
+    connection.share = share
     this.#connections.add(connection)
+    this.#limit.entered(connection)
     if (this.#drain.facts.draining) connection.drain(this.#drain.grace)
   }
 
@@ -363,10 +375,7 @@ class Container implements Opened {
       if (environ['HTTP_UPGRADE'] === undefined) return application(environ, startResponse)
       return application(environ, (status, headers, excInfo) => {
         const write = startResponse(status, headers, excInfo)
-        if (status.startsWith('101') && !this.#upgraded.has(environ)) {
-          this.#upgraded.add(environ)
-          this.#slots.release()
-        }
+        if (status.startsWith('101')) this.#directSlots.release(environ.gantry as Context)
         return write
       })
     }

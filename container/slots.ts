@@ -93,6 +93,9 @@ export class Slots implements SlotSource {
   #turns = 0
   /** Requests from the port itself: one more holder, once there has been one. */
   readonly #direct = { inUse: 0, granted: 0, turn: 0, used: false, asking: false }
+  /** Called when there may be a slot for a request from the port that waits. */
+  onRoom: () => void = () => {}
+  #waiting = 0
   #allocating = false
   #again = false
 
@@ -125,6 +128,23 @@ export class Slots implements SlotSource {
   settled(holder: SlotHolder): void {
     const seat = this.#seats.get(holder)
     if (seat) seat.turn = ++this.#turns
+  }
+
+  /** Sets how many requests from the port wait for a slot. */
+  wait(count: number): void {
+    const more = count > this.#waiting
+    this.#waiting = count
+    if (count > 0) this.#direct.used = true
+    if (more || count === 0) this.#allocate()
+  }
+
+  /** Links whose proxies could use more slots and have none free. */
+  get short(): SlotHolder[] {
+    const short: SlotHolder[] = []
+    for (const { holder, granted } of this.#seats.values()) {
+      if (holder.running >= granted && holder.demand > granted) short.push(holder)
+    }
+    return short
   }
 
   /** Takes a slot for a request that came straight to the port; false when there is none for it. */
@@ -175,6 +195,8 @@ export class Slots implements SlotSource {
     } finally {
       this.#allocating = false
     }
+    const direct = this.#direct
+    if (this.#waiting > 0 && !direct.asking && direct.inUse < direct.granted) this.onRoom()
   }
 
   #once(): void {
@@ -185,7 +207,7 @@ export class Slots implements SlotSource {
       wanted: demand,
       turn,
     }))
-    if (direct.used) shares.push({ ...direct, wanted: direct.inUse + (direct.asking ? 1 : 0) })
+    if (direct.used) shares.push({ ...direct, wanted: direct.inUse + Math.max(this.#waiting, direct.asking ? 1 : 0) })
     const grants = allocate(this.size, shares)
     if (direct.used) direct.granted = grants.pop()!
     // Those that shrink first: at no moment is more granted than there is.

@@ -8,7 +8,7 @@ import { linkSync, rmSync, writeFileSync } from 'node:fs'
 import { isForwardedFieldName } from './forwarded-fields.ts'
 import { HEAD_MAX } from './frames/constants.ts'
 import type { LivenessTimes } from './frames/liveness.ts'
-import type { Http1Options } from './http1/options.ts'
+import { defaultLimits, type Http1Options } from './http1/options.ts'
 import { OptionError, type OptionValues } from './options.ts'
 import type { TrustedPeers } from './peers.ts'
 import { ForwardedRules, notAForwardedField } from './resolve-client.ts'
@@ -120,6 +120,34 @@ export const commonOptions = {
     unlimited: true,
     sentence:
       'How long an idle client connection is kept. Above the 60s of common load balancers, which must be the first to close.',
+  },
+  bodyBuffer: {
+    kind: 'size',
+    default: '64KiB',
+    maximum: 1048576,
+    sentence:
+      'How much of a request body is read before the request takes a slot, so that a slow upload holds none. Most forms and API calls are below 64KiB, which is also what is read ahead of an application. While more than half of the slots are free, and for a client that waits for 100 Continue, a request does not wait for its body; 0 switches this off.',
+  },
+  bodyBufferTotal: {
+    kind: 'size',
+    default: '64MiB',
+    sentence:
+      'How much is held in all for requests whose bodies are being read before they take a slot. Above it a request waits for a slot without its body. 64MiB are the whole buffers of 1000 slow uploads, as many as a container has slots.',
+  },
+  slowClientRate: {
+    kind: 'size',
+    default: '1KiB',
+    minimum: 1,
+    sentence:
+      'Bytes per second that a client has to deliver of an upload, or accept of a response, while other requests wait for a slot. While a slot is free, no rate is asked for. 1KiB: no usable connection is slower, and a page of 64KiB takes a minute.',
+  },
+  slowClientPatience: {
+    kind: 'duration',
+    default: '5s',
+    minimum: 100,
+    unlimited: true,
+    sentence:
+      'How far a client may fall behind --slow-client-rate before its request is aborted for one that waits: with 408, or by a reset if its response has begun. A client whose requests hold or want more than an equal share of the slots has a tenth of it. Half of the queue timeout, so that whoever waits is served. Clients are told apart by address (an IPv6 /64 is one).',
   },
   sendTimeout: {
     kind: 'duration',
@@ -260,7 +288,12 @@ export function forwardedSettings(
 /** These options as the HTTP/1.1 gateway takes them. */
 export function http1Settings(options: CommonOptions): Pick<Http1Options, 'limits' | 'timeouts' | 'halfClose'> {
   return {
-    limits: { head: options.headLimit, target: options.targetLimit, body: options.bodyLimit },
+    limits: {
+      head: options.headLimit,
+      target: options.targetLimit,
+      body: options.bodyLimit,
+      readAhead: Math.max(defaultLimits.readAhead, options.bodyBuffer),
+    },
     timeouts: {
       head: options.headTimeout,
       body: options.bodyTimeout,

@@ -1,10 +1,12 @@
 /**
- * Limits the client connections of a process, and closes idle connections to make room for new clients. Each connection
- * costs a file descriptor, and a process without free descriptors can neither dial nor answer a probe. Knows no
- * protocol.
+ * Limits the client connections of a process. Closes idle and stalled connections to make room for new clients, first
+ * those of the client that has most: each connection costs a file descriptor, without which a process can neither dial
+ * nor answer a probe. Knows no protocol.
  */
 
+import type { Share } from './client-shares.ts'
 import type { Clock, Timer } from './clock.ts'
+import { AbortError } from './errors.ts'
 import type { Logger } from './log.ts'
 
 export interface LimitedConnection {
@@ -12,6 +14,12 @@ export interface LimitedConnection {
   readonly waitingSince: number
   /** Closes the connection if it is idle; false if a request has arrived meanwhile, read by the event loop or not. */
   dismiss(): boolean
+  /** Its client; undefined: not known. Set once, by whoever accepts it. */
+  share?: Share | undefined
+  /** Since when its client has moved no byte that its request waits for; Infinity: its request does not wait for it. */
+  readonly stalledSince?: number
+  /** Resets the connection, and logs the reason with its request's id. */
+  reset?(reason: AbortError): void
 }
 
 export interface ConnectionLimitOptions {
@@ -40,6 +48,17 @@ const FRESH_MILLISECONDS = 100
  * other clients out.
  */
 const SAMPLE = 64
+/**
+ * The part of the limit that one client cannot fill: new clients find room without anybody being disconnected. Below
+ * ten connections there is none.
+ */
+const RESERVE = 0.1
+/**
+ * A client that has moved no byte for this long, ms, is disconnected to make room: a tenth of --slow-client-patience.
+ */
+const STALLED_MILLISECONDS = 500
+/** Stalled connections are looked for at most this often, ms: that is a walk through all connections. */
+const STALLED_PAUSE = 100
 /** Below this share of the limit a process has room again. */
 const OVER = 0.9
 /**
@@ -70,7 +89,9 @@ interface Saturation {
 export class ConnectionLimit {
   readonly most: number
   readonly #options: ConnectionLimitOptions
+  readonly #clients: Map<Share, number> = new Map()
   #saturation: Saturation | undefined
+  #soughtAt = Number.NEGATIVE_INFINITY
 
   constructor(most: number, options: ConnectionLimitOptions) {
     this.most = most
@@ -85,8 +106,17 @@ export class ConnectionLimit {
    * @param extra connections allowed above the limit
    */
   admit(extra: number, ...sets: readonly Set<LimitedConnection>[]): boolean {
+    return this.admitFrom(undefined, extra, ...sets)
+  }
+
+  /**
+   * As `admit`, for a new connection of `share`. One client has at most nine tenths of the connections; connections of
+   * a client that has fewer than the new one's client are not closed for it.
+   */
+  admitFrom(share: Share | undefined, extra: number, ...sets: readonly Set<LimitedConnection>[]): boolean {
     const size = sizeOf(sets)
-    if (size < this.most + extra) {
+    const filled = this.#count(share) >= this.most - Math.floor(this.most * RESERVE)
+    if (size < this.most + extra && !filled) {
       this.#observe(size)
       // The new connection takes the last room.
       if (this.#saturation && size + 1 >= this.most) this.#saturation.quietSince = undefined
@@ -94,10 +124,27 @@ export class ConnectionLimit {
     }
     const saturation = (this.#saturation ??= this.#reach())
     saturation.quietSince = undefined
-    const ended = this.#makeRoom(sets)
+    const ended = filled ? this.#endOf(sets, (other) => other === share) : this.#makeRoom(sets, share)
     saturation.total.closed += ended
     if (ended === 0) saturation.total.refused++
     return ended > 0
+  }
+
+  /** Counts a connection for its client, from now until `exited`. */
+  entered({ share }: LimitedConnection): void {
+    if (share !== undefined) this.#clients.set(share, this.#count(share) + 1)
+  }
+
+  /** To be called when a connection has left its set, unless `admit` deleted it there. */
+  exited({ share }: LimitedConnection): void {
+    if (share === undefined) return
+    const count = this.#count(share) - 1
+    if (count > 0) this.#clients.set(share, count)
+    else this.#clients.delete(share)
+  }
+
+  #count(share: Share | undefined): number {
+    return share === undefined ? 0 : (this.#clients.get(share) ?? 0)
   }
 
   /** To be called when a connection has ended. */
@@ -163,21 +210,68 @@ export class ConnectionLimit {
     log.info(saturation.total, `connection limit (${what}) is no longer reached`)
   }
 
-  #makeRoom(sets: readonly Set<LimitedConnection>[]): number {
+  /**
+   * Closes connections of the client that has most, if it has any to close; else of any that has no fewer than `share`.
+   */
+  #makeRoom(sets: readonly Set<LimitedConnection>[], share: Share | undefined): number {
+    const own = this.#count(share)
+    let largest: Share | undefined
+    for (const [other, count] of this.#clients) if (count > Math.max(1, this.#count(largest))) largest = other
+    if (largest !== undefined && this.#count(largest) >= own) {
+      const ended = this.#endOf(sets, (other) => other === largest)
+      if (ended > 0) return ended
+    }
+    return this.#endIdle(sets, (other) => other === share || other === undefined || this.#count(other) >= own)
+  }
+
+  /** Closes idle connections, else stalled ones. */
+  #endOf(sets: readonly Set<LimitedConnection>[], mayEnd: (share: Share | undefined) => boolean): number {
+    return this.#endIdle(sets, mayEnd) || this.#endStalled(sets, mayEnd)
+  }
+
+  #endStalled(sets: readonly Set<LimitedConnection>[], mayEnd: (share: Share | undefined) => boolean): number {
+    const now = this.#options.clock.now()
+    if (now - this.#soughtAt < STALLED_PAUSE) return 0
+    this.#soughtAt = now
+    const stalled: [since: number, connection: LimitedConnection, set: Set<LimitedConnection>][] = []
+    for (const set of sets) {
+      for (const connection of set) {
+        if (!mayEnd(connection.share)) continue
+        const { stalledSince = Number.POSITIVE_INFINITY } = connection
+        if (now - stalledSince >= STALLED_MILLISECONDS) stalled.push([stalledSince, connection, set])
+      }
+    }
+    stalled.sort(([a], [b]) => a - b)
+    const { what } = this.#options
+    for (const [since, connection, set] of stalled.slice(0, this.#batch)) {
+      set.delete(connection)
+      this.exited(connection)
+      const seconds = ((now - since) / 1000).toFixed(1)
+      const message = `slow client: its request waited for it for ${seconds} s while the connection limit was reached (${what})`
+      connection.reset?.(new AbortError('SLOW_CLIENT', message))
+    }
+    return Math.min(stalled.length, this.#batch)
+  }
+
+  get #batch(): number {
+    return Math.max(1, Math.min(BATCH, Math.floor(this.most / BATCH)))
+  }
+
+  #endIdle(sets: readonly Set<LimitedConnection>[], mayEnd: (share: Share | undefined) => boolean): number {
     const now = this.#options.clock.now()
     const idleSince = now - IDLE_MILLISECONDS
     const freshSince = now - FRESH_MILLISECONDS
-    const batch = Math.max(1, Math.min(BATCH, Math.floor(this.most / BATCH)))
+    const batch = this.#batch
     let ended = 0
     let seen = 0
     let longest: { connection: LimitedConnection; set: Set<LimitedConnection>; since: number } | undefined
     for (const set of sets) {
       for (const connection of set) {
         const since = connection.waitingSince
-        if (since > freshSince) continue
+        if (since > freshSince || !mayEnd(connection.share)) continue
         if (since <= idleSince) {
           if (!connection.dismiss()) continue
-          set.delete(connection)
+          if (set.delete(connection)) this.exited(connection)
           if (++ended === batch) return ended
         } else if (seen++ < SAMPLE && since < (longest?.since ?? Number.POSITIVE_INFINITY)) {
           longest = { connection, set, since }
@@ -185,7 +279,7 @@ export class ConnectionLimit {
       }
     }
     if (ended > 0 || !longest?.connection.dismiss()) return ended
-    longest.set.delete(longest.connection)
+    if (longest.set.delete(longest.connection)) this.exited(longest.connection)
     return 1
   }
 }

@@ -9,6 +9,7 @@ import { randomBytes } from 'node:crypto'
 import type { Duplex } from 'node:stream'
 import type { Headers, Outcome, RequestContext } from './application.ts'
 import { brand } from './brand.ts'
+import type { ClientView } from './client-view.ts'
 import type { AbortError } from './errors.ts'
 import { LocalProtocolError } from './errors.ts'
 import { pairs } from './input.ts'
@@ -19,6 +20,8 @@ export interface ContextControl {
   readonly aborted: AbortError | undefined
   readonly draining: boolean
   readonly leaving?: boolean
+  /** The request's client, where its gateway is in this process. */
+  readonly client?: ClientView | undefined
   /** Once it is over. */
   outcome?(): Outcome | undefined
   inform(status: string, headers: Headers): void
@@ -44,6 +47,8 @@ export class Context implements RequestContext {
 
   /** Flat: the header lines behind `rawHeaders`. */
   lines: string[]
+  /** What holds the request's slot: its owner's alone. */
+  slot: unknown = undefined
   #control: ContextControl | undefined
   #requestId: string | undefined
   #controller: AbortController | undefined
@@ -100,6 +105,11 @@ export class Context implements RequestContext {
 
   set upstreamUse(use: UpstreamUse | undefined) {
     this.#upstreamUse = use
+  }
+
+  /** The client as its gateway sees it; undefined where another process has its connection. */
+  get client(): ClientView | undefined {
+    return this.#control?.client
   }
 
   earlyHints(headers: Headers): void {

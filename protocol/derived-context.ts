@@ -5,6 +5,7 @@
 
 import type { Duplex } from 'node:stream'
 import type { Headers, Outcome, RequestContext } from './application.ts'
+import type { ClientView } from './client-view.ts'
 import { Context, callAll } from './context.ts'
 import type { AbortError } from './errors.ts'
 import type { UpstreamUse } from './upstream-use.ts'
@@ -71,6 +72,10 @@ export class DerivedContext extends Context {
 
   override set upstreamUse(use: UpstreamUse | undefined) {
     if (this.#parent instanceof Context) this.#parent.upstreamUse = use
+  }
+
+  override get client(): ClientView | undefined {
+    return this.#parent instanceof Context ? this.#parent.client : undefined
   }
 
   override earlyHints(headers: Headers): void {

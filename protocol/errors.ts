@@ -48,6 +48,7 @@ export type AbortCode =
   | 'APPLICATION' // the application broke the contract or threw after its head was sent
   | 'UPSTREAM' // the process behind this one went away
   | 'PROTOCOL' // the peer broke its protocol mid-request
+  | 'SLOW_CLIENT' // the client held a slot that other requests waited for
 
 /** The request was aborted: the reason of `environ.gantry.signal`, and what pending reads and writes reject with. */
 export class AbortError extends Error {

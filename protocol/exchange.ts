@@ -9,6 +9,7 @@
 
 import type { Duplex } from 'node:stream'
 import type { Application, Body, Environ, Headers, Outcome, Write } from './application.ts'
+import type { ClientView } from './client-view.ts'
 import type { Clock, Deadlines, Timer } from './clock.ts'
 import type { Context, ContextControl } from './context.ts'
 import { ErrorLines } from './error-lines.ts'
@@ -123,6 +124,15 @@ export class Exchange implements ContextControl {
 
   get leaving(): boolean {
     return this.#host.leaving ?? this.#host.draining
+  }
+
+  /** The request's own, whatever middleware has given its application instead. */
+  get context(): Context {
+    return this.#context
+  }
+
+  get client(): ClientView | undefined {
+    return this.#sink.client
   }
 
   // ---- the gateway's side ----------------------------------------------------------------------------------------

@@ -17,6 +17,8 @@ export interface InputSource {
   wanted(): void
   /** The application took `bytes` bytes: room for as many more. */
   consumed(bytes: number): void
+  /** The application has taken all that has come, and waits for more. */
+  starved?(): void
 }
 
 const EMPTY: Uint8Array = new Uint8Array(0)
@@ -45,6 +47,8 @@ export class RequestInput implements Input {
   #more: { more(): void } | undefined
   #reading = false
   #asked = false
+  #hungry = false
+  #onArrival: (() => void) | undefined
   #trailers: string[] = []
   #trailersPromise:
     | { promise: Promise<Headers>; resolve(fields: Headers): void; reject(error: Error): void }
@@ -73,6 +77,16 @@ export class RequestInput implements Input {
     return this.#ended
   }
 
+  /** Whether the application has taken all that has come, and waits for more. */
+  get hungry(): boolean {
+    return this.#hungry
+  }
+
+  /** Calls back after each push, and after the end or failure; undefined: not any more. */
+  onArrival(callback: (() => void) | undefined): void {
+    this.#onArrival = callback
+  }
+
   /** The request's trailer fields (flat), empty until the input has ended: `trailers` for who copies a body without promises. */
   get trailerFields(): readonly string[] {
     return this.#trailers
@@ -85,6 +99,7 @@ export class RequestInput implements Input {
     this.#chunks.push(chunk)
     this.#buffered += chunk.length
     this.#wake()
+    this.#onArrival?.()
   }
 
   /** @param trailers flat: name, value, … */
@@ -94,12 +109,14 @@ export class RequestInput implements Input {
     this.#trailers = trailers.length === 0 ? trailers : withoutForwarded(trailers)
     this.#trailersPromise?.resolve(pairs(this.#trailers))
     this.#wake()
+    this.#onArrival?.()
   }
 
   /** Pending and later reads reject with `error`; what was not read is let go. The first failure stands; none after the whole was read. */
   fail(error: Error): void {
     if (this.#failure || (this.#ended && this.#buffered === 0)) return
     this.#failure = error
+    this.#hungry = false
     this.#chunks = []
     this.#offset = 0
     this.#buffered = 0
@@ -107,6 +124,7 @@ export class RequestInput implements Input {
     const waiter = this.#waiter
     this.#waiter = undefined
     waiter?.reject(error)
+    this.#onArrival?.()
   }
 
   // ---- the application's side ------------------------------------------------------------------------------------
@@ -137,6 +155,10 @@ export class RequestInput implements Input {
       if (this.#failure) throw this.#failure
       if (this.#buffered > 0) return this.#take(max)
       if (this.#ended) return null
+    }
+    if (!this.#hungry) {
+      this.#hungry = true
+      this.#source?.starved?.()
     }
     return undefined
   }
@@ -292,6 +314,7 @@ export class RequestInput implements Input {
   }
 
   #wake(): void {
+    this.#hungry = false
     const waiter = this.#waiter
     this.#waiter = undefined
     waiter?.resolve()

@@ -8,6 +8,7 @@
 
 import type { Duplex } from 'node:stream'
 import type { Headers } from './application.ts'
+import type { ClientView } from './client-view.ts'
 import { type AbortError, LocalProtocolError } from './errors.ts'
 import { type CheckedHead, checkHead } from './response-head.ts'
 
@@ -16,6 +17,8 @@ import { type CheckedHead, checkHead } from './response-head.ts'
  * end of the tick, no later.
  */
 export interface ResponseSink {
+  /** The request's client, where the gateway has its connection. */
+  readonly client?: ClientView | undefined
   /** An informational response (103). */
   inform(status: string, headers: Headers): void
   /**

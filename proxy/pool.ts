@@ -8,14 +8,17 @@
 
 import type { Application, Body, Environ, StartResponse } from '../protocol/application.ts'
 import { backoff } from '../protocol/backoff.ts'
+import { type BodyBufferHost, BodyBuffers, type Room } from '../protocol/body-buffers.ts'
+import { ClientShares } from '../protocol/client-shares.ts'
 import { type Clock, Deadlines } from '../protocol/clock.ts'
 import type { HttpError } from '../protocol/errors.ts'
+import { FairSlots, SLOT_RULES, type SlotOwner, type SlotRules } from '../protocol/fair-slots.ts'
 import { type Identity, isSameProcess } from '../protocol/frames/hello.ts'
 import type { Logger } from '../protocol/log.ts'
+import { TrustedPeers } from '../protocol/peers.ts'
 import { SaidOnce } from '../protocol/said-once.ts'
 import type { UpstreamName } from '../protocol/upstream-use.ts'
 import { type Candidate, type Choice, choose, pick } from './choose.ts'
-import { Queue } from './queue.ts'
 import { type Failure, RETRIES } from './replay.ts'
 import { PooledRequest } from './request.ts'
 import type { Upstream } from './upstream.ts'
@@ -35,6 +38,10 @@ export interface PoolOptions {
   readonly timeout: number
   /** Milliseconds between two chunks of a response while the client waits for them. */
   readonly idleTimeout: number
+  /** What clients must do while others wait for their slots. Default: `SLOT_RULES`. */
+  readonly slots?: SlotRules | undefined
+  /** Proxies in front of this one: an address that is one of theirs names no client. Default: none. */
+  readonly trustedPeers?: Pick<TrustedPeers, 'has'> | undefined
   readonly clock: Clock
   readonly log: Logger
   /** In [0, 1). */
@@ -78,6 +85,11 @@ export class Member implements Candidate {
   get grant(): number {
     return this.upstream.grant
   }
+
+  /** Whether another request gets the slot of one that ends. */
+  get refills(): boolean {
+    return (this.state === 'ready' || this.state === 'full') && this.inFlight <= this.grant
+  }
 }
 
 /** What a request on its way asks of its pool. */
@@ -88,6 +100,9 @@ export interface RequestHost {
   readonly retries: number
   readonly timeout: number
   readonly idleTimeout: number
+  readonly bodies: BodyBuffers
+  readonly shares: ClientShares
+  readonly slots: FairSlots<PooledRequest>
   choose(request: PooledRequest): Choice<Member>
   enqueue(request: PooledRequest): void
   dequeue(request: PooledRequest): void
@@ -112,20 +127,22 @@ export interface PoolCounters {
   left: number
 }
 
-export class Pool implements RequestHost {
+export class Pool implements RequestHost, SlotOwner, BodyBufferHost {
   readonly clock: Clock
   readonly deadlines: Deadlines
   readonly queueTimeout: number
   readonly retries: number
   readonly timeout: number
   readonly idleTimeout: number
+  readonly bodies: BodyBuffers
+  readonly shares: ClientShares
+  readonly slots: FairSlots<PooledRequest>
   readonly counters: PoolCounters = { requests: 0, replays: 0, lost: 0, joined: 0, left: 0 }
 
   readonly #log: Logger
   readonly #random: () => number
   readonly #onWanted: (() => void) | undefined
   readonly #queueSize: number
-  readonly #queue: Queue<PooledRequest> = new Queue()
   readonly #members: Record<MemberState, Member[]> = { connecting: [], ready: [], full: [], draining: [], closed: [] }
   /** Ids that were found to be two containers'. */
   readonly #alike: SaidOnce = new SaidOnce()
@@ -144,6 +161,14 @@ export class Pool implements RequestHost {
     this.timeout = options.timeout
     this.idleTimeout = options.idleTimeout
     this.#queueSize = options.queueSize
+    const rules = options.slots ?? SLOT_RULES
+    this.bodies = new BodyBuffers(this, {
+      each: rules.bodyBuffer,
+      total: rules.bodyBufferTotal,
+      longest: options.queueTimeout,
+    })
+    this.shares = new ClientShares(options.trustedPeers ?? new TrustedPeers([]))
+    this.slots = new FairSlots(this, rules)
     this.#log = options.log
     this.#random = options.random ?? Math.random
     this.#onWanted = options.onWanted
@@ -156,7 +181,7 @@ export class Pool implements RequestHost {
   readonly application: Application = (environ: Environ, startResponse: StartResponse): Promise<Body> => {
     this.counters.requests++
     return new Promise((resolve, reject) => {
-      new PooledRequest(this, ++this.#arrivals, environ, startResponse, resolve, reject).seek()
+      new PooledRequest(this, ++this.#arrivals, environ, startResponse, resolve, reject).begin()
     })
   }
 
@@ -173,7 +198,7 @@ export class Pool implements RequestHost {
   }
 
   get queued(): number {
-    return this.#queue.size
+    return this.slots.queued
   }
 
   get inFlight(): number {
@@ -190,7 +215,7 @@ export class Pool implements RequestHost {
   /** Turns away what waits, lets what runs end, and closes every member. */
   close(reason: string): void {
     this.#closed = true
-    for (let request = this.#queue.first; request; request = this.#queue.first) request.turnAway(reason)
+    for (let request = this.slots.next(); request; request = this.slots.next()) request.turnAway(reason)
     for (const member of this.members) member.upstream.close(reason)
   }
 
@@ -225,11 +250,16 @@ export class Pool implements RequestHost {
 
   choose(request: PooledRequest): Choice<Member> {
     if (this.#closed) return 'refuse'
+    const choice = this.#choose(request)
+    return choice === 'refuse' && this.slots.makeRoom(request) ? this.#choose(request) : choice
+  }
+
+  #choose(request: PooledRequest): Choice<Member> {
     return choose(
       {
         members: this.#members.ready,
         avoid: request.avoid,
-        queued: this.#queue.size,
+        queued: this.queued,
         // A request that was taken once is not turned away for want of room: there are never more of these than were in
         // flight when their container left.
         queueSize: request.attempts > 0 ? Number.POSITIVE_INFINITY : this.#queueSize,
@@ -239,14 +269,33 @@ export class Pool implements RequestHost {
   }
 
   enqueue(request: PooledRequest): void {
-    this.#queue.add(request)
+    this.slots.enqueue(request)
     this.#demand()
-    if (this.#queue.size === 1) this.#onWanted?.()
+    if (this.queued === 1) this.#onWanted?.()
   }
 
   dequeue(request: PooledRequest): void {
-    this.#queue.delete(request)
+    this.slots.dequeue(request)
     this.#demand()
+  }
+
+  /** Of SlotOwner. */
+  get full(): boolean {
+    return this.#members.ready.length === 0 && this.#members.full.length > 0
+  }
+
+  /** Of BodyBufferHost. */
+  room(): Room {
+    if (this.queued > 0) return 'none'
+    let free = 0
+    let all = 0
+    for (const { grant, inFlight } of this.#members.ready) {
+      free += Math.max(0, grant - inFlight)
+      all += grant
+    }
+    for (const { grant } of this.#members.full) all += grant
+    if (all === 0) return 'absent'
+    return 2 * free > all ? 'plenty' : free > 0 ? 'some' : 'none'
   }
 
   attemptFailed(request: PooledRequest, member: Member, failure: Failure, answer: HttpError | undefined): void {
@@ -289,12 +338,12 @@ export class Pool implements RequestHost {
     if (next !== member.state) this.#move(member, next)
     if (next !== 'ready' && next !== 'full') return
     this.#ask(member)
-    if (next === 'ready' && this.#queue.size > 0) this.#dispatch()
+    if (next === 'ready' && this.queued > 0) this.#dispatch()
   }
 
   /** Tells members how much waits, when that has changed much. */
   #demand(): void {
-    const waiting = this.#queue.size === 0 ? 0 : roundUp(this.#queue.size)
+    const waiting = this.queued === 0 ? 0 : roundUp(this.queued)
     if (waiting === this.#waiting) return
     this.#waiting = waiting
     for (const member of this.#members.full) this.#ask(member)
@@ -318,6 +367,7 @@ export class Pool implements RequestHost {
     collection.splice(collection.indexOf(member), 1)
     member.state = to
     if (to !== 'closed') this.#members[to].push(member)
+    if (to === 'full' && this.full) this.slots.filled()
     // One that was never ready is no news: whoever dials it tells why, once.
     const unborn = from === 'connecting' && to === 'closed'
     if (to === 'closed' && !unborn) this.counters.left++
@@ -376,15 +426,15 @@ export class Pool implements RequestHost {
     if (this.#dispatching) return
     this.#dispatching = true
     try {
-      let request = this.#queue.first
-      while (request !== undefined && this.#members.ready.length > 0) {
+      let passed: Set<PooledRequest> | undefined
+      while (this.#members.ready.length > 0) {
+        const request = this.slots.next(passed)
+        if (request === undefined) return
         const member = pick(this.#members.ready, request.avoid, this.#random)
-        if (member !== undefined) {
-          request.take(member)
-          request = this.#queue.first
-        } else if (request.avoid === undefined) return
+        if (member !== undefined) request.take(member)
+        else if (request.avoid === undefined) return
         // All that are free have refused this one; the next may have more luck.
-        else request = this.#queue.after(request)
+        else (passed ??= new Set()).add(request)
       }
     } finally {
       this.#dispatching = false

@@ -5,22 +5,28 @@
  */
 
 import type { Body, Environ, StartResponse } from '../protocol/application.ts'
+import type { AwaitedBody } from '../protocol/body-buffers.ts'
+import type { Share } from '../protocol/client-shares.ts'
+import type { Behind, ClientView } from '../protocol/client-view.ts'
 import type { Expirable } from '../protocol/clock.ts'
 import type { Context } from '../protocol/context.ts'
 import { AbortError, HttpError } from '../protocol/errors.ts'
-import { ReplayableBody } from '../protocol/frames/caller.ts'
+import type { SlotRequest } from '../protocol/fair-slots.ts'
+import { ReplayableBody, type SlotUser } from '../protocol/frames/caller.ts'
+import type { Waiting } from '../protocol/queue.ts'
+import type { Seen } from '../protocol/slow-watch.ts'
 import type { UpstreamUse } from '../protocol/upstream-use.ts'
 import type { Member, RequestHost } from './pool.ts'
-import type { Waiting } from './queue.ts'
 import { idempotent, isFailure, judge, RETRY_AFTER } from './replay.ts'
 import { reasonOf, TimedBody } from './timed-body.ts'
 import type { Attempt } from './upstream.ts'
 
 /**
- * `idle`: between attempts. `queued`: waits for a member. `sent`: a member has it. `begun`: the client was given a head.
- * `over`: answered or failed; whatever still arrives is dropped.
+ * `idle`: between attempts. `arriving`: waits for its body before its first attempt. `queued`: waits for a member.
+ * `sent`: a member has it. `begun`: the client was given a head. `over`: answered or failed; whatever still arrives is
+ * dropped.
  */
-type Phase = 'idle' | 'queued' | 'sent' | 'begun' | 'over'
+type Phase = 'idle' | 'arriving' | 'queued' | 'sent' | 'begun' | 'over'
 
 /**
  * How often an upload's progress is looked at: a quarter of the timeout, so that a 504 comes at most a quarter late. Looking costs
@@ -28,7 +34,7 @@ type Phase = 'idle' | 'queued' | 'sent' | 'begun' | 'over'
  */
 const LOOKS = 4
 
-export class PooledRequest implements Waiting, Expirable {
+export class PooledRequest implements SlotRequest, Expirable, SlotUser {
   readonly arrival: number
   next: Waiting | undefined = undefined
   previous: Waiting | undefined = undefined
@@ -37,6 +43,8 @@ export class PooledRequest implements Waiting, Expirable {
   place = -1
   /** Members that refused it since it was last let try them all. */
   avoid: Set<Member> | undefined = undefined
+  slot = -1
+  seen: Seen | undefined = undefined
 
   readonly #host: RequestHost
   readonly #environ: Environ
@@ -45,8 +53,12 @@ export class PooledRequest implements Waiting, Expirable {
   readonly #resolve: (body: Body) => void
   readonly #reject: (error: unknown) => void
   #phase: Phase = 'idle'
+  #awaited: AwaitedBody | undefined
+  #share: Share | undefined
   #attempt: Attempt | undefined
   #member: Member | undefined
+  /** Whose slot it holds: also while its response is sent. */
+  #holds: Member | undefined
   #attempts = 0
   #losses = 0
   /** The member that was lost while it ran this request; undefined once the request is sent again. */
@@ -86,19 +98,91 @@ export class PooledRequest implements Waiting, Expirable {
     return this.#environ.gantry.requestId
   }
 
+  // ---- the slot --------------------------------------------------------------------------------------------------
+
+  /** Of SlotUser. */
+  released(): void {
+    this.#holds = undefined
+    this.#host.slots.ended(this)
+  }
+
+  get share(): Share {
+    this.#share ??= this.#host.shares.of(this.#environ.REMOTE_ADDR, this)
+    return this.#share
+  }
+
+  get #client(): ClientView | undefined {
+    return (this.#environ.gantry as Partial<Context>).client
+  }
+
+  get behind(): Behind {
+    // Its end would free no slot where the member is silent, drains, or was granted fewer.
+    if (this.#holds === undefined || !this.#holds.refills) return 'nothing'
+    const behind = this.#client?.behind ?? 'nothing'
+    // An application that has not taken what it was given does not wait for more.
+    return behind === 'upload' && !this.#body.caughtUp ? 'nothing' : behind
+  }
+
+  moved(behind: Behind): number {
+    return (behind === 'upload' ? this.#client?.delivered : this.#client?.accepted) ?? 0
+  }
+
+  endSlow(reason: AbortError): void {
+    this.#client?.endSlow(reason)
+  }
+
+  // ---- its way ---------------------------------------------------------------------------------------------------
+
+  /** Goes to a member or into the queue, perhaps once its body is here, or is refused at once. */
+  begin(): void {
+    // Most requests have no body, or it came with their heads.
+    const awaited = this.#client?.arriving
+      ? this.#host.bodies.begin(this.#environ, () => this.#bodyArrived())
+      : undefined
+    if (awaited === undefined) {
+      this.seek()
+      return
+    }
+    if (this.#abortedAlready()) {
+      awaited.stop()
+      return
+    }
+    this.#phase = 'arriving'
+    this.#awaited = awaited
+    this.#listen()
+  }
+
+  #bodyArrived(): void {
+    if (this.#phase !== 'arriving') return
+    this.#stopArriving()
+    this.seek()
+  }
+
+  #stopArriving(): void {
+    if (this.#awaited === undefined) return
+    this.#phase = 'idle'
+    this.#awaited.stop()
+    this.#awaited = undefined
+    this.#stopListening()
+  }
+
   /** Goes to a member or into the queue, or is refused at once. */
   seek(): void {
     // The signal is made when it is first asked for: a request that goes straight to its first member does not ask.
     if (this.#attempts > 0 && this.#abortedAlready()) return
     const choice = this.#host.choose(this)
     if (choice === 'wait') this.#wait()
-    else if (choice === 'refuse') {
-      this.#fail(
-        new HttpError(503, 'QUEUE_FULL', 'No container is free and too many requests wait already (--queue-size).', {
-          headers: [['Retry-After', RETRY_AFTER]],
-        }),
-      )
-    } else this.take(choice)
+    else if (choice === 'refuse') this.refuse()
+    else this.take(choice)
+  }
+
+  /** There is no room to wait. */
+  refuse(): void {
+    this.#fail(
+      new HttpError(503, 'QUEUE_FULL', 'No container is free and too many requests wait already (--queue-size).', {
+        headers: [['Retry-After', RETRY_AFTER]],
+      }),
+    )
   }
 
   /** A member with room has been found: the request is on its way before this returns. */
@@ -109,11 +193,13 @@ export class PooledRequest implements Waiting, Expirable {
     this.#member = member
     this.#since = this.#host.clock.now()
     this.#use?.sent(member.named, this.#host.clock, this.#since)
+    this.#holds = member
+    this.#host.slots.started(this)
     if (this.#lostOn !== undefined) {
       this.#host.retried(this, this.#lostOn, member)
       this.#lostOn = undefined
     }
-    const attempt = member.upstream.call(this.#environ, this.#start, this.#body)
+    const attempt = member.upstream.call(this.#environ, this.#start, this.#body, this)
     this.#attempt = attempt
     if (attempt.timed) {
       this.deadline = Number.POSITIVE_INFINITY
@@ -185,9 +271,13 @@ export class PooledRequest implements Waiting, Expirable {
     this.#since = this.#host.clock.now()
     this.deadline = this.#since + Math.max(0, this.#host.queueTimeout - this.#waited)
     this.#host.deadlines.add(this)
+    this.#listen()
+    this.#host.enqueue(this)
+  }
+
+  #listen(): void {
     this.#listening = true
     this.#environ.gantry.signal.addEventListener('abort', this.#onAbort, { once: true })
-    this.#host.enqueue(this)
   }
 
   #leaveQueue(): void {
@@ -239,6 +329,7 @@ export class PooledRequest implements Waiting, Expirable {
     const member = this.#member!
     this.#attempt = undefined
     this.#member = undefined
+    this.released()
     // What `startResponse` or the client's body threw, and a client that left, no other member can mend.
     if (!isFailure(error) || error.code === 'ABORTED') {
       this.#fail(reasonOf(error))
@@ -275,6 +366,7 @@ export class PooledRequest implements Waiting, Expirable {
 
   #fail(error: unknown): void {
     if (this.#phase === 'over') return
+    this.#stopArriving()
     this.#leaveQueue()
     this.#over()
     this.#reject(error)

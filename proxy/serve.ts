@@ -10,6 +10,7 @@ import { compose } from '../middleware/compose.ts'
 import { announceClient, requestIdFrom } from '../middleware/forwarded.ts'
 import { type Address, printAddress, type TcpAddress, type UnixAddress } from '../protocol/address.ts'
 import type { Application, Middleware } from '../protocol/application.ts'
+import { ClientShares } from '../protocol/client-shares.ts'
 import { type Clock, Deadlines, systemClock, type Timer } from '../protocol/clock.ts'
 import {
   createTokenFile,
@@ -115,6 +116,8 @@ export async function serveProxy(options: ProxyOptions, environment: ProxyEnviro
     retries: options.retries,
     timeout: options.timeout,
     idleTimeout: options.idleTimeout,
+    slots: options,
+    trustedPeers: options.trustedPeers,
     clock,
     log,
     random,
@@ -271,6 +274,7 @@ class Front implements ExchangeHost {
   readonly #http: Http1Options
   readonly #connections: Set<Http1Connection> = new Set()
   readonly #limit: ConnectionLimit
+  readonly #shares: ClientShares
   readonly #refusals: Refusals
   #listening = true
 
@@ -283,6 +287,7 @@ class Front implements ExchangeHost {
     const each = opensMore(options) ? 2 : 1
     const most = mostConnections(options.maxConnections, each, log)
     this.#limit = new ConnectionLimit(most, { clock, log, what: '--max-connections' })
+    this.#shares = new ClientShares(options.trustedPeers)
     const onRefused = accessLines && ((refused: RefusedRequest) => accessLines.info(refusedLine(refused), 'request'))
     this.#refusals = new Refusals(clock, refusalsThatFit(most, each), onRefused)
     this.#http = {
@@ -293,7 +298,7 @@ class Front implements ExchangeHost {
       requestId: requestIdFrom(options.trustedPeers),
       onRefused,
       onClose: (connection) => {
-        this.#connections.delete(connection)
+        if (this.#connections.delete(connection)) this.#limit.exited(connection)
         this.#limit.left(this.#connections)
         this.#left()
       },
@@ -316,14 +321,19 @@ class Front implements ExchangeHost {
   settled(): void {}
 
   accept(socket: Socket, address: UnixAddress | TcpAddress): void {
-    if (!this.#limit.admit(0, this.#connections)) {
+    const share = this.#shares.of(address.kind === 'unix' ? UNIX_PEER : (socket.remoteAddress ?? ''), socket)
+    if (!this.#limit.admitFrom(share, 0, this.#connections)) {
       this.#refusals.refuse(socket)
       return
     }
     const peer = address.kind === 'unix' ? { remoteAddress: UNIX_PEER, remotePort: '' } : undefined
     const connection = serveHttp1(socket, this.#application, this.#http, undefined, peer)
     // A client may have gone before it was met: then its `onClose` has been called.
-    if (!socket.destroyed) this.#connections.add(connection)
+    if (!socket.destroyed) {
+      connection.share = share
+      this.#connections.add(connection)
+      this.#limit.entered(connection)
+    }
     if (this.draining) connection.drain(this.#drain.grace)
   }
 

@@ -4,7 +4,7 @@
  */
 
 import type { Body, Environ, StartResponse } from '../protocol/application.ts'
-import type { ReplayableBody } from '../protocol/frames/caller.ts'
+import type { ReplayableBody, SlotUser } from '../protocol/frames/caller.ts'
 import type { Identity } from '../protocol/frames/hello.ts'
 
 export type UpstreamState = 'connecting' | 'ready' | 'draining' | 'closed'
@@ -44,8 +44,11 @@ export interface Upstream {
   onChange: () => void
   /** How many slots could be used: in flight and waiting. */
   demand(slots: number): void
-  /** Never throws. Takes a slot before it returns. */
-  call(environ: Environ, startResponse: StartResponse, body: ReplayableBody): Attempt
+  /**
+   * Never throws. Takes a slot before it returns, and tells `user` when it is free again, unless the attempt fails at
+   * once.
+   */
+  call(environ: Environ, startResponse: StartResponse, body: ReplayableBody, user: SlotUser): Attempt
   /** Takes nothing new, finishes what runs, then closes. */
   close(reason: string): void
   /** Closes now; what runs fails. */

@@ -65,6 +65,12 @@ export interface CallOwner {
   upgradedEnded(): void
 }
 
+/** Who is told that the call's slot is free, before its owner is. */
+export interface SlotUser {
+  /** Once. */
+  released(): void
+}
+
 const EMPTY: Uint8Array = new Uint8Array(0)
 const EXPECT = /^100-continue$/i
 
@@ -74,6 +80,7 @@ export class Call implements Attempt, BodySource {
   readonly #environ: Environ
   readonly #startResponse: StartResponse
   readonly #body: ReplayableBody
+  readonly #user: SlotUser | undefined
   #stream: Stream | undefined
   #resolve: (body: Body) => void = nothing
   #reject: (error: unknown) => void = nothing
@@ -85,8 +92,15 @@ export class Call implements Attempt, BodySource {
   #response: ResponseBody | undefined
   #duplex: StreamDuplex | undefined
 
-  constructor(owner: CallOwner, environ: Environ, startResponse: StartResponse, body: ReplayableBody) {
+  constructor(
+    owner: CallOwner,
+    environ: Environ,
+    startResponse: StartResponse,
+    body: ReplayableBody,
+    user: SlotUser | undefined,
+  ) {
     this.#owner = owner
+    this.#user = user
     this.#environ = environ
     this.#startResponse = startResponse
     this.#body = body
@@ -189,6 +203,11 @@ export class Call implements Attempt, BodySource {
   abort(reason: Error): void {
     this.#stop(reason)
     this.#fail(reason)
+  }
+
+  get caughtUp(): boolean {
+    const stream = this.#stream
+    return stream !== undefined && this.#owner.link.connection.taken(stream)
   }
 
   consumed(bytes: number): void {
@@ -339,6 +358,7 @@ export class Call implements Attempt, BodySource {
   #release(): void {
     if (!this.#holdsSlot) return
     this.#holdsSlot = false
+    this.#user?.released()
     this.#owner.released()
   }
 

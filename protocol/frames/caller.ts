@@ -9,7 +9,7 @@ import type { Body, Environ, StartResponse } from '../application.ts'
 import type { Clock, Timer } from '../clock.ts'
 import { variablesForWire } from '../environ-wire.ts'
 import type { Logger } from '../log.ts'
-import { Call, CallError, type CallOwner } from './call.ts'
+import { Call, CallError, type CallOwner, type SlotUser } from './call.ts'
 import { Connection, type Event } from './connection.ts'
 import { Goaway, NONCE } from './constants.ts'
 import { type Identity, NOBODY } from './hello.ts'
@@ -20,7 +20,7 @@ import type { Stream } from './stream.ts'
 import type { Token } from './tokens.ts'
 import { LinkWatch, type WatchedLink, type WatchOptions } from './watch.ts'
 
-export { CallError, type CallErrorCode } from './call.ts'
+export { CallError, type CallErrorCode, type SlotUser } from './call.ts'
 export { ReplayableBody } from './replayable-body.ts'
 
 /** `draining`: a GOAWAY was seen or sent, streams finish, nothing new is taken. */
@@ -188,12 +188,14 @@ export class Caller implements LinkOwner, CallOwner, WatchedLink {
    * that came whole in one frame gives an array.
    *
    * It neither waits for a slot nor looks at `grant`: what is above it is refused by the peer.
+   *
+   * @param user told when the call's slot is free, if it took one
    */
-  call(environ: Environ, startResponse: StartResponse, body: ReplayableBody): Promise<Body> {
+  call(environ: Environ, startResponse: StartResponse, body: ReplayableBody, user?: SlotUser): Promise<Body> {
     if (this.#state !== 'ready') {
       return Promise.reject(new CallError('NOT_READY', `the link is ${this.#state}`, 'no', false))
     }
-    const call = new Call(this, environ, startResponse, body)
+    const call = new Call(this, environ, startResponse, body, user)
     this.#inFlight++
     try {
       const { variables, rawHeaders } = variablesForWire(environ)

@@ -274,11 +274,24 @@ export class Connection implements Answering {
   consumed(stream: Stream, bytes: number): void {
     if (stream.closed || stream.remoteEnded) return
     stream.owed += bytes
-    if (stream.owed * 2 < this.#window) return
+    if (stream.owed * 2 >= this.#window) this.#giveBack(stream)
+  }
+
+  /** The reader has taken all that has come: the peer is told at once, so that it knows for whom the stream waits. */
+  starved(stream: Stream): void {
+    if (!stream.closed && !stream.remoteEnded && stream.owed > 0) this.#giveBack(stream)
+  }
+
+  #giveBack(stream: Stream): void {
     const credit = stream.owed
     stream.owed = 0
     stream.window += credit
     this.#sender.control.window(stream, credit)
+  }
+
+  /** Whether the peer's reader has taken all body that was given to `send`, as far as the peer says. */
+  taken(stream: Stream): boolean {
+    return stream.queued === 0 && stream.credit >= this.#streams.sendWindow
   }
 
   /** Server: what is granted. Caller: what could be used. */

@@ -6,9 +6,9 @@
 
 import { LocalProtocolError } from '../errors.ts'
 import { Frame, HEADER, HELLO_MAX, STARTED_MAX, TEXT_MAX } from './constants.ts'
-import { QueuedFrames } from './queued-frames.ts'
 import { type Hello, writeHello } from './hello.ts'
 import type { Output } from './output.ts'
+import { QueuedFrames } from './queued-frames.ts'
 import type { Stream } from './stream.ts'
 import { StreamList } from './stream-list.ts'
 

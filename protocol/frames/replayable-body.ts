@@ -12,6 +12,8 @@ export interface Attempt {
   /** `next()` has something now. */
   bodyReady(): void
   abort(reason: Error): void
+  /** Whether the application has taken all that this attempt was given. Default true. */
+  readonly caughtUp?: boolean
 }
 
 /**
@@ -75,6 +77,11 @@ export class ReplayableBody {
   /** Bytes that the present attempt has given to the container. */
   get taken(): number {
     return this.#taken
+  }
+
+  /** Whether the application has taken all that the present attempt has given. */
+  get caughtUp(): boolean {
+    return this.#attempt?.caughtUp ?? true
   }
 
   /** Whether nothing was given to anybody. */

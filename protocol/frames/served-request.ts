@@ -156,6 +156,12 @@ export class ServedRequest implements ResponseSink, InputSource, ExchangeHost {
     this.#owner.link.schedule()
   }
 
+  starved(): void {
+    if (this.#stream.closed || this.#stream.held) return
+    this.#owner.link.connection.starved(this.#stream)
+    this.#owner.link.schedule()
+  }
+
   consumed(bytes: number): void {
     const small = this.#small
     if (small && !small.empty && this.#input.buffered === 0) this.#input.push(small.take())
@@ -308,6 +314,7 @@ const RESET_OF: Readonly<Record<AbortCode, number>> = {
   APPLICATION: Reset.APPLICATION,
   UPSTREAM: Reset.UPSTREAM,
   PROTOCOL: Reset.PROTOCOL,
+  SLOW_CLIENT: Reset.CANCELLED,
 }
 
 /** A CONTENT_LENGTH in bytes, -1 when there is none to go by. */

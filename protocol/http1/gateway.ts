@@ -8,6 +8,8 @@
 import type { Duplex } from 'node:stream'
 import { apart } from '../apart.ts'
 import type { Application, Environ, Headers } from '../application.ts'
+import type { Share } from '../client-shares.ts'
+import type { Behind } from '../client-view.ts'
 import type { Clock, Deadlines } from '../clock.ts'
 import { newRequestId } from '../context.ts'
 import { type ConnectionFacts, environFromHttp } from '../environ.ts'
@@ -50,7 +52,10 @@ export interface Http1Connection {
   readonly upgraded: boolean
   /** For LimitedConnection. */
   readonly waitingSince: number
+  readonly stalledSince: number
+  share: Share | undefined
   dismiss(): boolean
+  reset(reason: AbortError): void
 }
 
 /**
@@ -82,6 +87,7 @@ class Connection implements Http1Connection, StreamOwner, TransportOwner, Exchan
   readonly clock: Clock
   readonly deadlines: Deadlines
   readonly log: Logger
+  share: Share | undefined = undefined
   readonly #application: Application
   readonly #options: Http1Options
   readonly #readAhead: number
@@ -172,6 +178,14 @@ class Connection implements Http1Connection, StreamOwner, TransportOwner, Exchan
     if (this.waitingSince === NEVER || this.#transport.receiveUnread()) return false
     this.#transport.destroy()
     return true
+  }
+
+  get stalledSince(): number {
+    return this.busy || this.#http.busy ? this.#transport.waits.stalledSince : NEVER
+  }
+
+  reset(reason: AbortError): void {
+    this.#end(reason, true)
   }
 
   drain(grace: number = 0): void {
@@ -420,7 +434,7 @@ class Connection implements Http1Connection, StreamOwner, TransportOwner, Exchan
     switch (http.request) {
       case 'body': {
         const unwanted = this.#unwanted
-        this.#transport.readOn(unwanted ? 0 : this.#unread(), this.#readAhead)
+        this.#transport.readOn(unwanted ? 0 : this.held, this.#readAhead)
         // A client that waits for 100 Continue, which is still to come, or for us to read on, is not slow.
         if (unwanted) waits.for('rest')
         else if ((http.waiting && http.response === 'due') || this.#transport.paused) waits.for('nothing')
@@ -445,7 +459,7 @@ class Connection implements Http1Connection, StreamOwner, TransportOwner, Exchan
   }
 
   /** What of the body waits for the application, with what it costs to keep it. */
-  #unread(): number {
+  get held(): number {
     const buffered = this.#stream?.input?.buffered ?? 0
     if (buffered === 0) this.#pieces = 0
     return buffered + this.#pieces * PIECE_COST
@@ -510,6 +524,36 @@ class Connection implements Http1Connection, StreamOwner, TransportOwner, Exchan
     if (this.#transport.paused && !this.#processing && this.#transport.open) this.#watch(true)
   }
 
+  // ---- what the client is waited for -------------------------------------------------------------------------------
+
+  get behind(): Behind {
+    if (this.#transport.phase === 'gone') return 'nothing'
+    if (this.#transport.backlog > 0) return 'download'
+    if (this.#http.request !== 'body' || this.#transport.paused || !this.#stream?.input?.hungry) return 'nothing'
+    // It waits for 100 Continue, which is still to come.
+    return this.#http.waiting && this.#http.response === 'due' ? 'nothing' : 'upload'
+  }
+
+  get delivered(): number {
+    return this.#transport.received
+  }
+
+  get accepted(): number {
+    return this.#transport.taken
+  }
+
+  endSlow(reason: AbortError): void {
+    if (this.#http.response !== 'due') {
+      this.#end(reason, true)
+      return
+    }
+    this.#logEnd(reason)
+    const requestId = this.#stream?.exchange?.environ.gantry.requestId ?? newRequestId()
+    this.#abortExchange(reason.code, reason.message, undefined, 408)
+    this.#answer(408, reason.code, requestId, [], true)
+    this.#closeSoon()
+  }
+
   // ---- ends --------------------------------------------------------------------------------------------------------
 
   /** The client's request cannot be served: says so if that can still be said, and ends the connection either way. */
@@ -559,11 +603,15 @@ class Connection implements Http1Connection, StreamOwner, TransportOwner, Exchan
 
   /** A timeout of the client's connection has passed: logs it, and ends the connection and its exchange. */
   #end(error: AbortError, stalled: boolean): void {
+    this.#logEnd(error)
+    this.#cut(stalled)
+    this.#abortExchange(error)
+  }
+
+  #logEnd(error: AbortError): void {
     const { remoteAddress } = this.#facts
     const requestId = this.#stream?.exchange?.environ.gantry.requestId
     this.log.info({ requestId, remoteAddress, code: error.code }, error.message)
-    this.#cut(stalled)
-    this.#abortExchange(error)
   }
 
   /** Ends the connection so that the client sees that the response is not whole. */

@@ -5,6 +5,7 @@
 
 import type { Duplex } from 'node:stream'
 import type { Headers } from '../application.ts'
+import type { Behind, ClientView } from '../client-view.ts'
 import { type AbortError, LocalProtocolError } from '../errors.ts'
 import type { Exchange } from '../exchange.ts'
 import type { InputSource, RequestInput } from '../input.ts'
@@ -21,9 +22,14 @@ export interface StreamOwner {
   handOver(): Duplex
   inputWanted(): void
   inputConsumed(): void
+  readonly behind: Behind
+  readonly delivered: number
+  readonly accepted: number
+  readonly held: number
+  endSlow(reason: AbortError): void
 }
 
-export class Stream implements ResponseSink, InputSource {
+export class Stream implements ResponseSink, InputSource, ClientView {
   exchange: Exchange | undefined
   input: RequestInput | undefined
   /** Whether the application is done with the exchange. */
@@ -75,5 +81,39 @@ export class Stream implements ResponseSink, InputSource {
 
   consumed(): void {
     this.#owner?.inputConsumed()
+  }
+
+  // ---- of ClientView -----------------------------------------------------------------------------------------------
+
+  get client(): ClientView {
+    return this
+  }
+
+  get behind(): Behind {
+    return this.#owner?.behind ?? 'nothing'
+  }
+
+  get delivered(): number {
+    return this.#owner?.delivered ?? 0
+  }
+
+  get accepted(): number {
+    return this.#owner?.accepted ?? 0
+  }
+
+  get arriving(): boolean {
+    return this.#owner !== undefined && this.input !== undefined && !this.input.ended
+  }
+
+  get held(): number {
+    return this.#owner?.held ?? 0
+  }
+
+  onArrival(callback: (() => void) | undefined): void {
+    this.input?.onArrival(callback)
+  }
+
+  endSlow(reason: AbortError): void {
+    this.#owner?.endSlow(reason)
   }
 }

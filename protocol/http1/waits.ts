@@ -201,6 +201,21 @@ export class Waits implements Expirable {
     return left <= 0
   }
 
+  /**
+   * Since when no byte of a body that is waited for has come, or none of what was written was accepted; Infinity:
+   * neither is waited for.
+   */
+  get stalledSince(): number {
+    const { taken, backlog } = this.#waiter
+    if (backlog === 0) return this.#wait === 'body' ? this.since : NEVER
+    if (this.#write === NEVER) return NEVER
+    if (taken !== this.#taken) {
+      this.#taken = taken
+      this.#takenSince = this.#clock.now()
+    }
+    return this.#takenSince
+  }
+
   /** For a connection that is no longer ours. */
   stop(): void {
     this.#read = NEVER

@@ -8,6 +8,8 @@
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { Application, Environ, Headers } from '../application.ts'
+import type { Share } from '../client-shares.ts'
+import type { Behind, ClientView } from '../client-view.ts'
 import type { Clock, Deadlines } from '../clock.ts'
 import { newRequestId } from '../context.ts'
 import { environFromVariables, type ProcessFacts } from '../environ.ts'
@@ -57,7 +59,10 @@ export interface UwsgiConnection {
   readonly busy: boolean
   /** For LimitedConnection. */
   readonly waitingSince: number
+  readonly stalledSince: number
+  share: Share | undefined
   dismiss(): boolean
+  reset(reason: AbortError): void
 }
 
 /**
@@ -98,7 +103,7 @@ function dateOf({ clock }: ExchangeHost): DateLine {
   return date
 }
 
-class Connection implements ResponseSink, InputSource, TransportOwner, ExchangeHost {
+class Connection implements ResponseSink, InputSource, TransportOwner, ExchangeHost, ClientView {
   readonly handle: UwsgiConnection = new Handle(this)
   readonly clock: Clock
   readonly deadlines: Deadlines
@@ -163,6 +168,14 @@ class Connection implements ResponseSink, InputSource, TransportOwner, ExchangeH
     if (this.waitingSince === Number.POSITIVE_INFINITY || this.#transport.receiveUnread()) return false
     this.#transport.destroy()
     return true
+  }
+
+  get stalledSince(): number {
+    return this.busy ? this.#transport.waits.stalledSince : Number.POSITIVE_INFINITY
+  }
+
+  reset(reason: AbortError): void {
+    this.#end(reason, true)
   }
 
   drain(): void {
@@ -340,10 +353,14 @@ class Connection implements ResponseSink, InputSource, TransportOwner, ExchangeH
 
   /** A timeout of the connection has passed: logs it, and ends the connection and its exchange. */
   #end(error: AbortError, stalled: boolean): void {
-    const requestId = this.#exchange?.environ.gantry.requestId
-    this.log.info({ requestId, remoteAddress: this.#peer, code: error.code }, error.message)
+    this.#logEnd(error)
     this.#cut(stalled)
     this.#fail(error)
+  }
+
+  #logEnd(error: AbortError): void {
+    const requestId = this.#exchange?.environ.gantry.requestId
+    this.log.info({ requestId, remoteAddress: this.#peer, code: error.code }, error.message)
   }
 
   /** Nothing of the exchange reaches the peer from here on, nor of the peer the application. */
@@ -421,6 +438,49 @@ class Connection implements ResponseSink, InputSource, TransportOwner, ExchangeH
     this.#watch(false)
   }
 
+  // ---- of ClientView: the web server, which passes on what its client does -----------------------------------------
+
+  get client(): ClientView {
+    return this
+  }
+
+  get behind(): Behind {
+    if (this.#transport.phase === 'gone' || this.#exchange?.aborted) return 'nothing'
+    if (this.#transport.backlog > 0) return 'download'
+    const wanted = this.#reader.pending > 0 && !this.#transport.paused && this.#input?.hungry === true
+    return wanted ? 'upload' : 'nothing'
+  }
+
+  get delivered(): number {
+    return this.#transport.received
+  }
+
+  get accepted(): number {
+    return this.#transport.taken
+  }
+
+  get arriving(): boolean {
+    return this.#transport.open && this.#input !== undefined && !this.#input.ended
+  }
+
+  get held(): number {
+    return this.#input?.buffered ?? 0
+  }
+
+  onArrival(callback: (() => void) | undefined): void {
+    this.#input?.onArrival(callback)
+  }
+
+  endSlow(reason: AbortError): void {
+    if (this.#exchange?.responded) {
+      this.#end(reason, true)
+      return
+    }
+    this.#logEnd(reason)
+    this.#fail(reason, 408)
+    this.#answer(408, reason.code, this.#exchange?.environ.gantry.requestId ?? newRequestId(), [])
+  }
+
   /** Decides whether to go on reading, and what is being waited for. */
   #watch(progress: boolean): void {
     const transport = this.#transport
@@ -434,6 +494,7 @@ class Connection implements ResponseSink, InputSource, TransportOwner, ExchangeH
 
 /** A connection as its server sees it: what a sink's `abort` does is only the half of this one. */
 class Handle implements UwsgiConnection {
+  share: Share | undefined = undefined
   readonly #connection: Connection
 
   constructor(connection: Connection) {
@@ -446,6 +507,14 @@ class Handle implements UwsgiConnection {
 
   get waitingSince(): number {
     return this.#connection.waitingSince
+  }
+
+  get stalledSince(): number {
+    return this.#connection.stalledSince
+  }
+
+  reset(reason: AbortError): void {
+    this.#connection.reset(reason)
   }
 
   dismiss(): boolean {

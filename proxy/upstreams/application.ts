@@ -7,7 +7,7 @@ import type { Application, Body, Environ, StartResponse } from '../../protocol/a
 import { backoff } from '../../protocol/backoff.ts'
 import type { Clock, Timer } from '../../protocol/clock.ts'
 import { HttpError } from '../../protocol/errors.ts'
-import type { ReplayableBody } from '../../protocol/frames/caller.ts'
+import type { ReplayableBody, SlotUser } from '../../protocol/frames/caller.ts'
 import type { Logger } from '../../protocol/log.ts'
 import { LastReason, type Phase, whyUnreachable } from '../../protocol/unreachable.ts'
 import { isFailure } from '../replay.ts'
@@ -73,11 +73,11 @@ export class ApplicationUpstream implements Upstream {
 
   demand(): void {}
 
-  call(environ: Environ, startResponse: StartResponse, body: ReplayableBody): Attempt {
+  call(environ: Environ, startResponse: StartResponse, body: ReplayableBody, user: SlotUser): Attempt {
     // What is read is kept, so that another member can be sent the whole of it.
     const replayed = new ReplayedInput(body)
     environ['wsgi.input'] = replayed.input
-    const call = new Call(environ, replayed, this.#owner)
+    const call = new Call(environ, replayed, this.#owner, user)
     this.#inFlight++
     this.onChange()
     return call.run(this.#application, startResponse)
@@ -177,16 +177,18 @@ class Call implements Attempt {
   readonly #environ: Environ
   readonly #input: ReplayedInput
   readonly #owner: CallOwner
+  readonly #user: SlotUser
   readonly #result: PromiseWithResolvers<Body> = Promise.withResolvers()
   #released = false
   #given = false
   #delivered = false
   #reason: Error | undefined
 
-  constructor(environ: Environ, input: ReplayedInput, owner: CallOwner) {
+  constructor(environ: Environ, input: ReplayedInput, owner: CallOwner, user: SlotUser) {
     this.#environ = environ
     this.#input = input
     this.#owner = owner
+    this.#user = user
   }
 
   get response(): Promise<Body> {
@@ -240,11 +242,12 @@ class Call implements Attempt {
   #free(): void {
     if (this.#released) return
     this.#released = true
+    this.#user.released()
     this.#owner.release()
   }
 }
 
-/** Gives the slot back with `close()`. */
+/** Gives the slot back once `close()` is done. */
 class ReleasingBody implements AsyncIterable<Uint8Array> {
   readonly #body: Body
   readonly #release: () => void
@@ -268,7 +271,17 @@ class ReleasingBody implements AsyncIterable<Uint8Array> {
   }
 
   close(): void | Promise<void> {
+    // Only then is the application done.
+    try {
+      const closing = this.#body.close?.()
+      if (closing instanceof Promise) {
+        closing.then(this.#release, this.#release)
+        return closing
+      }
+    } catch (error) {
+      this.#release()
+      throw error
+    }
     this.#release()
-    return this.#body.close?.()
   }
 }

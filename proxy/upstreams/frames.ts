@@ -6,7 +6,7 @@
 import type { Duplex } from 'node:stream'
 import type { Environ, StartResponse } from '../../protocol/application.ts'
 import type { Clock } from '../../protocol/clock.ts'
-import { Caller, type ReplayableBody } from '../../protocol/frames/caller.ts'
+import { Caller, type ReplayableBody, type SlotUser } from '../../protocol/frames/caller.ts'
 import type { Identity } from '../../protocol/frames/hello.ts'
 import { isSilent, isTrusted, type Life, type LivenessTimes, USUAL_TIMES } from '../../protocol/frames/liveness.ts'
 import { Silence } from '../../protocol/frames/silence.ts'
@@ -123,8 +123,8 @@ export class FramesUpstream implements Upstream {
     this.#caller.demand(slots)
   }
 
-  call(environ: Environ, startResponse: StartResponse, body: ReplayableBody): Attempt {
-    const response = this.#caller.call(environ, startResponse, body)
+  call(environ: Environ, startResponse: StartResponse, body: ReplayableBody, user: SlotUser): Attempt {
+    const response = this.#caller.call(environ, startResponse, body, user)
     // The caller tells when a slot is freed, not when it is taken.
     this.onChange()
     return { response, abort: (reason) => body.abort(reason) }

@@ -43,6 +43,10 @@ export class ReplayedInput implements InputSource {
     this.input.fail(reason)
   }
 
+  get caughtUp(): boolean {
+    return this.#wanted && this.input.buffered === 0
+  }
+
   #pump(): void {
     if (this.#pumping || this.input.ended) return
     this.#pumping = true

@@ -321,7 +321,7 @@ describe('a container’s slots', () => {
 
   it('that are taken give an HTTP client 503 with Retry-After, and its connection stays good', async () => {
     const holding = new Holding()
-    await using serving = await Serving.start(holding.application, ['--slots', '1'])
+    await using serving = await Serving.start(holding.application, ['--slots', '1', '--queue-size', '0'])
     const proxy = await serving.proxy()
     const held = proxy.call('/held')
     await until(() => holding.waiting.length === 1)
@@ -346,7 +346,7 @@ describe('a container’s slots', () => {
       raw.pipe(raw)
       return []
     }
-    await using serving = await Serving.start(application, ['--slots', '1'])
+    await using serving = await Serving.start(application, ['--slots', '1', '--queue-size', '0'])
     const raw = await serving.socket()
     raw.write('GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n')
     assert.match((await once(raw, 'data')).toString(), /^HTTP\/1\.1 101 /)

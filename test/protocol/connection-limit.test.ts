@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import type { Share } from '../../protocol/client-shares.ts'
 import { ConnectionLimit, type LimitedConnection } from '../../protocol/connection-limit.ts'
+import type { AbortError } from '../../protocol/errors.ts'
 import { FakeClock } from '../support/clock.ts'
 import { RecordingLog } from '../support/log.ts'
 
@@ -9,9 +11,16 @@ class Client implements LimitedConnection {
   dismissed = false
   /** A request has arrived and was not read yet. */
   asks = false
+  share: Share | undefined = undefined
+  stalledSince: number = Number.POSITIVE_INFINITY
+  ended: AbortError | undefined
 
   constructor(waitingSince: number) {
     this.waitingSince = waitingSince
+  }
+
+  reset(reason: AbortError): void {
+    this.ended = reason
   }
 
   dismiss(): boolean {
@@ -108,6 +117,78 @@ test('connections whose protocol is not known yet may exceed the limit, and are 
   assert.equal(limit.admit(2, visitors, set), true)
   assert.equal(visitors.size, 1)
   assert.ok(clients.every(({ dismissed }) => !dismissed))
+})
+
+/** Connections of clients by name: `a` has been idle for five seconds, `A` is busy. */
+function shared(most: number, names: string) {
+  const made = setUp(
+    most,
+    [...names].map((name) => (name === name.toUpperCase() ? -BUSY : 5_000)),
+  )
+  for (const [at, client] of made.clients.entries()) {
+    client.share = names[at]!.toLowerCase()
+    made.limit.entered(client)
+  }
+  const ended = (): string =>
+    made.clients.flatMap(({ dismissed, ended }, at) => (dismissed || ended ? names[at]! : [])).join('')
+  return { ...made, ended }
+}
+
+test('of idle connections those of the client that has most are closed first', () => {
+  const { limit, set, ended } = shared(6, 'baaAcc')
+  assert.equal(limit.admitFrom('d', 0, set), true)
+  assert.equal(ended(), 'a')
+})
+
+test('no idle connection is closed for a client that has more connections', () => {
+  const { limit, set, ended } = shared(5, 'bAAAA')
+  assert.equal(limit.admitFrom('a', 0, set), false)
+  assert.equal(ended(), '')
+  assert.equal(limit.admitFrom('c', 0, set), true)
+  assert.equal(ended(), 'b')
+})
+
+test('one client has nine tenths of the connections at most, and replaces its own idle ones from there', () => {
+  const { limit, set, ended } = shared(20, 'AAAAAAAAAAAAAAAAAa')
+  assert.equal(limit.admitFrom('a', 0, set), true)
+  assert.equal(ended(), 'a')
+  const busy = shared(20, 'AAAAAAAAAAAAAAAAAA')
+  assert.equal(busy.limit.admitFrom('a', 0, busy.set), false)
+  assert.equal(busy.limit.admitFrom('b', 0, busy.set), true)
+  assert.equal(busy.ended(), '')
+})
+
+test('clients that are not known are not one client', () => {
+  const { limit, set } = shared(20, 'AAAAAAAAAAAAAAAAAAA')
+  for (const client of set) {
+    limit.exited(client)
+    client.share = undefined
+  }
+  assert.equal(limit.admitFrom(undefined, 0, set), true)
+})
+
+test('where all connections are busy, one that has been stalled for half a second is reset for a client with fewer', () => {
+  const { limit, set, clients, clock, ended, log } = shared(4, 'AAAB')
+  clients[1]!.stalledSince = clock.now() - 499
+  assert.equal(limit.admitFrom('c', 0, set), false)
+  clients[2]!.stalledSince = clock.now() - 900
+  clients[3]!.stalledSince = clock.now() - 9_000
+  // One walk through all connections each tenth of a second.
+  assert.equal(limit.admitFrom('c', 0, set), false)
+  clock.advance(100)
+  assert.equal(limit.admitFrom('c', 0, set), true)
+  assert.equal(ended(), 'A')
+  assert.equal(clients[2]!.ended?.code, 'SLOW_CLIENT')
+  assert.match(clients[2]!.ended!.message, /^slow client: its request waited for it for 1\.0 s .*\(test\)/)
+  assert.equal(set.size, 3)
+  assert.ok(log.lines.length > 0)
+})
+
+test('a connection that has left is not counted for its client', () => {
+  const { limit, set, clients } = shared(20, 'AAAAAAAAAAAAAAAAAA')
+  set.delete(clients[0]!)
+  limit.exited(clients[0]!)
+  assert.equal(limit.admitFrom('a', 0, set), true)
 })
 
 /** A limit of 20 that is reached: a client was refused. */

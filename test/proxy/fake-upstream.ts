@@ -1,7 +1,7 @@
 /** An upstream whose every call the test answers by hand. */
 
 import type { Body, Environ, StartResponse } from '../../protocol/application.ts'
-import { CallError, type CallErrorCode, type ReplayableBody } from '../../protocol/frames/caller.ts'
+import { CallError, type CallErrorCode, type ReplayableBody, type SlotUser } from '../../protocol/frames/caller.ts'
 import type { Identity } from '../../protocol/frames/hello.ts'
 import type { Attempt, Upstream, UpstreamState } from '../../proxy/upstream.ts'
 
@@ -10,13 +10,21 @@ export class FakeCall {
   readonly environ: Environ
   readonly startResponse: StartResponse
   readonly body: ReplayableBody
+  readonly user: SlotUser
   readonly response: PromiseWithResolvers<Body> = Promise.withResolvers()
   /** Why the pool gave it up. */
   aborted: Error | undefined
   over = false
 
-  constructor(upstream: FakeUpstream, environ: Environ, startResponse: StartResponse, body: ReplayableBody) {
+  constructor(
+    upstream: FakeUpstream,
+    environ: Environ,
+    startResponse: StartResponse,
+    body: ReplayableBody,
+    user: SlotUser,
+  ) {
     this.upstream = upstream
+    this.user = user
     this.environ = environ
     this.startResponse = startResponse
     this.body = body
@@ -48,6 +56,7 @@ export class FakeCall {
   end(): void {
     if (this.over) return
     this.over = true
+    this.user.released()
     this.upstream.inFlight--
     this.upstream.onChange()
   }
@@ -96,8 +105,8 @@ export class FakeUpstream implements Upstream {
     this.demanded = slots
   }
 
-  call(environ: Environ, startResponse: StartResponse, body: ReplayableBody): Attempt {
-    const call = new FakeCall(this, environ, startResponse, body)
+  call(environ: Environ, startResponse: StartResponse, body: ReplayableBody, user: SlotUser): Attempt {
+    const call = new FakeCall(this, environ, startResponse, body, user)
     this.calls.push(call)
     this.inFlight++
     this.peak = Math.max(this.peak, this.inFlight)

@@ -111,6 +111,25 @@ describe('a request that is served', () => {
     server.destroy()
   })
 
+  test('gets all credit back once its application waits for more, and none while the application does not read', async () => {
+    const gate = Promise.withResolvers<void>()
+    const { peer, server } = await serverAgainstPeer(async (given, startResponse) => {
+      await gate.promise
+      await given['wsgi.input'].read()
+      startResponse('200 OK', [])
+      return []
+    })
+    const stream = peer.connection.request(REQUEST, OPEN, Buffer.alloc(10))
+    peer.send()
+    await peer.heard('started')
+    await turns()
+    assert.deepEqual([stream.credit, peer.connection.taken(stream)], [WINDOW - 10, false])
+    gate.resolve()
+    await until(() => stream.credit === WINDOW)
+    assert.equal(peer.connection.taken(stream), true)
+    server.destroy()
+  })
+
   for (const [what, pieces] of [
     ['no byte', []],
     ['fewer bytes', ['abc']],

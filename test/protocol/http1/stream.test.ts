@@ -19,6 +19,11 @@ function owned(): { stream: Stream; calls: string[] } {
     },
     inputWanted: () => void calls.push('inputWanted'),
     inputConsumed: () => void calls.push('inputConsumed'),
+    behind: 'nothing',
+    delivered: 0,
+    accepted: 0,
+    held: 0,
+    endSlow: ({ code }) => void calls.push(`endSlow ${code}`),
   }
   return { stream: new Stream(owner), calls }
 }

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { Queue, type Waiting } from '../../proxy/queue.ts'
+import { Queue, type Waiting } from '../../protocol/queue.ts'
 
 class Item implements Waiting {
   readonly arrival: number

@@ -1,11 +1,11 @@
 /**
- * The requests that wait for a container, oldest first. A linked list: one that gives up leaves from the middle at once
+ * Requests that wait for a slot, oldest first. A linked list: one that gives up leaves from the middle at once
  * (and its bytes with it), one that comes back after a refusal finds its old place. It knows no members and no time.
  */
 
 /** What may wait. The three links belong to the queue. */
 export interface Waiting {
-  /** Order of arrival at the pool; a lower number goes first. */
+  /** Order of arrival; a lower number goes first. */
   readonly arrival: number
   next: Waiting | undefined
   previous: Waiting | undefined
@@ -25,11 +25,22 @@ export class Queue<T extends Waiting> {
     return this.#first
   }
 
+  get last(): T | undefined {
+    return this.#last
+  }
+
   after(item: T): T | undefined {
     return item.next as T | undefined
   }
 
-  /** In the order of arrival. New ones go last at once; one that returns is older than most and is sought from the front. */
+  before(item: T): T | undefined {
+    return item.previous as T | undefined
+  }
+
+  /**
+   * In the order of arrival. New ones go last at once; one that returns is older than most and is sought from the
+   * front.
+   */
   add(item: T): void {
     if (item.queued) throw new TypeError('the request waits already')
     let before: T | undefined // the one that `item` goes in front of

@@ -1,0 +1,255 @@
+/**
+ * Requests that come straight to the container's port: they wait for a slot, shared by client, and those of slow
+ * clients are aborted meanwhile. `slots.ts` grants the slots; requests of proxies wait at the proxies.
+ */
+
+import { apart } from '../protocol/apart.ts'
+import type { Application, Body, Environ, StartResponse } from '../protocol/application.ts'
+import { type AwaitedBody, type BodyBufferHost, BodyBuffers, type Room } from '../protocol/body-buffers.ts'
+import type { ClientShares, Share } from '../protocol/client-shares.ts'
+import type { Behind, ClientView } from '../protocol/client-view.ts'
+import type { Clock, Deadlines, Expirable } from '../protocol/clock.ts'
+import type { Context } from '../protocol/context.ts'
+import { HttpError } from '../protocol/errors.ts'
+import { FairSlots, type SlotOwner, type SlotRequest, type SlotRules } from '../protocol/fair-slots.ts'
+import type { Waiting } from '../protocol/queue.ts'
+import type { Seen } from '../protocol/slow-watch.ts'
+import type { Slots } from './slots.ts'
+
+export interface DirectSlotsOptions {
+  readonly slots: Slots
+  readonly shares: ClientShares
+  readonly deadlines: Deadlines
+  readonly rules: SlotRules
+  readonly queueSize: number
+  /** Milliseconds. */
+  readonly queueTimeout: number
+}
+
+export class DirectSlots implements SlotOwner, BodyBufferHost {
+  readonly clock: Clock
+  readonly deadlines: Deadlines
+  readonly options: DirectSlotsOptions
+  readonly bodies: BodyBuffers
+  readonly line: FairSlots<DirectRequest>
+  readonly #slots: Slots
+  #arrivals = 0
+
+  constructor(options: DirectSlotsOptions) {
+    const { slots, deadlines, rules, queueTimeout } = options
+    this.clock = deadlines.clock
+    this.deadlines = deadlines
+    this.options = options
+    this.#slots = slots
+    this.bodies = new BodyBuffers(this, { each: rules.bodyBuffer, total: rules.bodyBufferTotal, longest: queueTimeout })
+    this.line = new FairSlots(this, rules)
+    slots.onRoom = () => this.#dispatch()
+  }
+
+  /** `application`, of which each call has a slot until `release`. */
+  gate(application: Application): Application {
+    return (environ, startResponse) => {
+      const request = new DirectRequest(this, ++this.#arrivals, environ)
+      // Where nothing is to be waited for, it begins in the same tick.
+      if (!request.awaitsBody() && this.line.queued === 0 && this.#take(request)) {
+        return application(environ, startResponse)
+      }
+      return request.wait(application, startResponse)
+    }
+  }
+
+  /**
+   * The request of `context` is over, or has become a raw connection: its slot is free. Without effect when it has
+   * none.
+   */
+  release(context: Context): void {
+    const request = context.slot as DirectRequest | undefined
+    if (request === undefined) return
+    context.slot = undefined
+    this.line.ended(request)
+    this.#slots.release()
+    if (this.line.queued > 0) this.#dispatch()
+  }
+
+  seek(request: DirectRequest): void {
+    if (this.line.queued === 0 && this.#take(request)) {
+      request.run()
+      return
+    }
+    if (this.line.queued < this.options.queueSize) this.enqueue(request)
+    else if (!this.line.makeRoom(request)) request.refuse()
+    // Room was made in the queue, or a slot is free.
+    else if (this.line.queued === 0 && this.#take(request)) request.run()
+    else this.enqueue(request)
+  }
+
+  enqueue(request: DirectRequest): void {
+    this.line.enqueue(request)
+    this.#slots.wait(this.line.queued)
+  }
+
+  dequeue(request: DirectRequest): void {
+    if (!request.queued) return
+    this.line.dequeue(request)
+    this.#slots.wait(this.line.queued)
+  }
+
+  get full(): boolean {
+    return this.#slots.running >= this.#slots.size
+  }
+
+  *others(): Iterable<[Share, number]> {
+    for (const link of this.#slots.short) yield [link, 1]
+  }
+
+  room(): Room {
+    if (this.line.queued > 0) return 'none'
+    const { size, running } = this.#slots
+    const free = size - running
+    return 2 * free > size ? 'plenty' : free > 0 ? 'some' : 'none'
+  }
+
+  #take(request: DirectRequest): boolean {
+    if (!this.#slots.take()) return false
+    request.context.slot = request
+    this.line.started(request)
+    // Whether all are taken is asked of all links: not at each request.
+    if (2 * this.line.running.length > this.#slots.size && this.full) this.line.filled()
+    return true
+  }
+
+  #dispatch(): void {
+    for (let request = this.line.next(); request; request = this.line.next()) {
+      if (!this.#take(request)) return
+      this.dequeue(request)
+      request.run()
+    }
+  }
+}
+
+/** `arriving`: waits for its body. `queued`: waits for a slot. `over`: runs, or was refused or aborted. */
+type Phase = 'arriving' | 'queued' | 'over'
+
+class DirectRequest implements SlotRequest, Expirable {
+  readonly arrival: number
+  readonly environ: Environ
+  /** Of the exchange: middleware further in may give its application another one. */
+  readonly context: Context
+  next: Waiting | undefined = undefined
+  previous: Waiting | undefined = undefined
+  queued = false
+  slot = -1
+  seen: Seen | undefined = undefined
+  deadline: number = Number.POSITIVE_INFINITY
+  place = -1
+  readonly #host: DirectSlots
+  #awaited: AwaitedBody | undefined
+  #share: Share | undefined
+  #phase: Phase = 'arriving'
+  #start: (() => void) | undefined
+  #reject: ((error: unknown) => void) | undefined
+
+  constructor(host: DirectSlots, arrival: number, environ: Environ) {
+    this.#host = host
+    this.arrival = arrival
+    this.environ = environ
+    this.context = environ.gantry as Context
+  }
+
+  /** Whether it is to wait for its body first. */
+  awaitsBody(): boolean {
+    if (!this.#client?.arriving) return false
+    this.#awaited = this.#host.bodies.begin(this.environ, () => this.seek())
+    return this.#awaited !== undefined
+  }
+
+  get share(): Share {
+    this.#share ??= this.#host.options.shares.of(this.environ.REMOTE_ADDR, this)
+    return this.#share
+  }
+
+  // ---- while it waits --------------------------------------------------------------------------------------------
+
+  /** Calls `application` once there is a slot. */
+  wait(application: Application, startResponse: StartResponse): Promise<Body> {
+    const { promise, resolve, reject } = Promise.withResolvers<Body>()
+    this.#start = () => {
+      try {
+        resolve(application(this.environ, startResponse))
+      } catch (error) {
+        reject(error)
+      }
+    }
+    this.#reject = reject
+    // Without effect once it runs.
+    this.context.onAbort((reason) => this.#fail(reason))
+    if (this.#awaited === undefined) this.seek()
+    return promise
+  }
+
+  seek(): void {
+    if (this.#phase !== 'arriving') return
+    this.#phase = 'queued'
+    this.deadline = this.#host.clock.now() + this.#host.options.queueTimeout
+    this.#host.deadlines.add(this)
+    this.#host.seek(this)
+  }
+
+  run(): void {
+    this.#leave()
+    // The slot came from another request: its async context is none of this one's.
+    apart(this.#begin, this)
+  }
+
+  #begin(): void {
+    this.#start?.()
+  }
+
+  refuse(): void {
+    this.#fail(unavailable('QUEUE_FULL', 'No slot is free and too many requests wait already (--queue-size).'))
+  }
+
+  expire(): void {
+    const seconds = this.#host.options.queueTimeout / 1000
+    this.#fail(unavailable('QUEUE_TIMEOUT', `No slot became free within ${seconds} s (--queue-timeout).`))
+  }
+
+  #fail(error: unknown): void {
+    if (this.#phase === 'over') return
+    this.#leave()
+    this.#reject?.(error)
+  }
+
+  #leave(): void {
+    this.#phase = 'over'
+    this.#awaited?.stop()
+    this.deadline = Number.POSITIVE_INFINITY
+    this.#host.deadlines.delete(this)
+    this.#host.dequeue(this)
+  }
+
+  // ---- of Running ------------------------------------------------------------------------------------------------
+
+  get #client(): ClientView | undefined {
+    return this.context.client
+  }
+
+  get behind(): Behind {
+    return this.#client?.behind ?? 'nothing'
+  }
+
+  moved(behind: Behind): number {
+    return (behind === 'upload' ? this.#client?.delivered : this.#client?.accepted) ?? 0
+  }
+
+  endSlow(reason: Parameters<ClientView['endSlow']>[0]): void {
+    this.#client?.endSlow(reason)
+  }
+}
+
+/** Seconds; for a client that is told to come back. */
+const RETRY_AFTER = '1'
+
+function unavailable(code: string, message: string): HttpError {
+  return new HttpError(503, code, message, { headers: [['Retry-After', RETRY_AFTER]] })
+}

@@ -1,0 +1,139 @@
+/**
+ * Lets requests wait for their bodies before they take a slot, so that a slow upload holds none. The bytes stay in the
+ * request's input, where the gateway has read them: nothing is copied, read or asked for.
+ */
+
+import type { Environ } from './application.ts'
+import type { ClientView } from './client-view.ts'
+import type { Deadlines, Expirable } from './clock.ts'
+import type { Context } from './context.ts'
+import { AbortError } from './errors.ts'
+
+export interface BodyBufferOptions {
+  /** Bytes of one body; 0: no request waits for its body. */
+  readonly each: number
+  /** Bytes of all bodies that are waited for. Above it a request waits no longer. */
+  readonly total: number
+  /** Milliseconds that a request may wait for the next bytes of its body and for a slot. */
+  readonly longest: number
+}
+
+/** How many slots are free. */
+export type Room =
+  /** There are no slots: no container is there. */
+  | 'absent'
+  /** None, or requests wait for them. */
+  | 'none'
+  /** Some. */
+  | 'some'
+  /** More than half of them. */
+  | 'plenty'
+
+export interface BodyBufferHost {
+  readonly deadlines: Deadlines
+  room(): Room
+}
+
+/**
+ * While few slots are free, a request waits this long for its body, ms, and then takes one all the same: its client may
+ * wait for a response before it sends the rest. `Deadlines` looks as often.
+ */
+const PAUSE = 250
+const EXPECT = /^100-continue$/i
+
+export class BodyBuffers {
+  readonly options: BodyBufferOptions
+  readonly host: BodyBufferHost
+  /** Requests that wait for their bodies. */
+  size = 0
+  /** Bytes that are held for them. */
+  held = 0
+
+  constructor(host: BodyBufferHost, options: BodyBufferOptions) {
+    this.host = host
+    this.options = options
+  }
+
+  /**
+   * Lets a request wait for its body, if it is to.
+   *
+   * @param done called once, when it waits no longer; not after `stop`
+   */
+  begin(environ: Environ, done: () => void): AwaitedBody | undefined {
+    const { client } = environ.gantry as Partial<Context>
+    if (client === undefined || !client.arriving) return undefined
+    // A client that waits to be asked for its body is asked by the application alone, which may refuse it (413).
+    const expect = environ['HTTP_EXPECT']
+    if (typeof expect === 'string' && EXPECT.test(expect) && client.held === 0) return undefined
+    if (client.held >= this.options.each || this.full || this.host.room() === 'plenty') return undefined
+    return new AwaitedBody(this, client, done)
+  }
+
+  get full(): boolean {
+    return this.held >= this.options.total
+  }
+}
+
+/** A request's body that is waited for. */
+export class AwaitedBody implements Expirable {
+  deadline: number
+  place = -1
+  readonly #buffers: BodyBuffers
+  readonly #client: ClientView
+  readonly #done: () => void
+  /** Until when more of the body must come, or a slot be free. */
+  #until: number
+  #held: number
+  #stopped = false
+
+  constructor(buffers: BodyBuffers, client: ClientView, done: () => void) {
+    const { deadlines } = buffers.host
+    const now = deadlines.clock.now()
+    this.#buffers = buffers
+    this.#client = client
+    this.#done = done
+    this.#until = now + buffers.options.longest
+    this.deadline = now + PAUSE
+    this.#held = client.held
+    buffers.size++
+    buffers.held += this.#held
+    deadlines.add(this)
+    client.onArrival(() => this.#arrived())
+  }
+
+  /** The request is over, or takes its slot. */
+  stop(): void {
+    if (this.#stopped) return
+    this.#stopped = true
+    this.#buffers.size--
+    this.#buffers.held -= this.#held
+    this.#buffers.host.deadlines.delete(this)
+    this.#client.onArrival(undefined)
+  }
+
+  expire(): void {
+    const { host, options } = this.#buffers
+    const now = host.deadlines.clock.now()
+    const room = host.room()
+    if (room === 'some' || room === 'plenty' || (room === 'absent' && now >= this.#until)) this.#end()
+    else if (now < this.#until) this.deadline = now + PAUSE
+    else {
+      const message = `slow client: delivered nothing of its request for ${options.longest / 1000} s (--queue-timeout), in which no slot was free for it`
+      this.stop()
+      this.#client.endSlow(new AbortError('SLOW_CLIENT', message))
+    }
+  }
+
+  #arrived(): void {
+    const { held } = this.#client
+    this.#until = this.#buffers.host.deadlines.clock.now() + this.#buffers.options.longest
+    this.#buffers.held += held - this.#held
+    this.#held = held
+    if (!this.#client.arriving || held >= this.#buffers.options.each || this.#buffers.full) this.#end()
+  }
+
+  #end(): void {
+    this.stop()
+    this.#done()
+  }
+}

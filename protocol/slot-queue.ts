@@ -1,0 +1,104 @@
+/**
+ * Requests that wait for a slot, each client's in a queue of its own. The next slot goes to the client that holds the
+ * fewest; of equals, to the one that has waited longest for a turn. Knows no slots: it is told who holds how many.
+ */
+
+import type { Share } from './client-shares.ts'
+import { Queue, type Waiting } from './queue.ts'
+
+export interface FairlyWaiting extends Waiting {
+  readonly share: Share
+}
+
+/** Which of one client's requests goes first. */
+export type Order = 'oldest' | 'newest'
+
+interface Lane<T extends Waiting> {
+  readonly share: Share
+  readonly requests: Queue<T>
+  /** When its client had its last turn, or came. */
+  turn: number
+}
+
+export class SlotQueue<T extends FairlyWaiting> {
+  readonly #lanes: Map<Share, Lane<T>> = new Map()
+  #size = 0
+  #turns = 0
+
+  get size(): number {
+    return this.#size
+  }
+
+  /** How many requests of each client wait. */
+  counts(): Map<Share, number> {
+    const counts: Map<Share, number> = new Map()
+    for (const { share, requests } of this.#lanes.values()) counts.set(share, requests.size)
+    return counts
+  }
+
+  count(share: Share): number {
+    return this.#lanes.get(share)?.requests.size ?? 0
+  }
+
+  add(item: T): void {
+    let lane = this.#lanes.get(item.share)
+    if (lane === undefined) {
+      lane = { share: item.share, requests: new Queue(), turn: this.#turns }
+      this.#lanes.set(item.share, lane)
+    }
+    lane.requests.add(item)
+    this.#size++
+  }
+
+  /** Without effect when it does not wait. */
+  delete(item: T): void {
+    if (!item.queued) return
+    const lane = this.#lanes.get(item.share)!
+    lane.requests.delete(item)
+    lane.turn = ++this.#turns
+    if (lane.requests.size === 0) this.#lanes.delete(item.share)
+    this.#size--
+  }
+
+  /**
+   * The request that the next slot is for; it waits on.
+   *
+   * @param held how many slots a client holds
+   * @param passed requests that no free slot is for
+   */
+  next(held: (share: Share) => number, order: Order = 'oldest', passed?: ReadonlySet<T>): T | undefined {
+    let found: T | undefined
+    let fewest = Number.POSITIVE_INFINITY
+    let turn = Number.POSITIVE_INFINITY
+    for (const lane of this.#lanes.values()) {
+      const holds = held(lane.share)
+      if (holds > fewest || (holds === fewest && lane.turn > turn)) continue
+      const item = first(lane.requests, order, passed)
+      if (item === undefined) continue
+      if (found && holds === fewest && lane.turn === turn && item.arrival > found.arrival) continue
+      found = item
+      fewest = holds
+      turn = lane.turn
+    }
+    return found
+  }
+
+  /**
+   * The newest request of the client that has most waiting, if that is more than `count`: whom to refuse for another
+   * client.
+   */
+  surplus(count: number): T | undefined {
+    let longest: Queue<T> | undefined
+    for (const { requests } of this.#lanes.values()) {
+      if (requests.size > (longest?.size ?? count)) longest = requests
+    }
+    return longest?.last
+  }
+}
+
+function first<T extends Waiting>(requests: Queue<T>, order: Order, passed: ReadonlySet<T> | undefined): T | undefined {
+  let item = order === 'oldest' ? requests.first : requests.last
+  while (item !== undefined && passed?.has(item))
+    item = order === 'oldest' ? requests.after(item) : requests.before(item)
+  return item
+}

@@ -1,0 +1,162 @@
+/**
+ * Measures, while slots are scarce, how far behind the clients of running requests are, and aborts those that
+ * `slow-clients.ts` chooses for the requests that wait. While a slot is free it does nothing, and costs nothing.
+ */
+
+import { apart } from './apart.ts'
+import type { Share } from './client-shares.ts'
+import type { Behind } from './client-view.ts'
+import type { Clock, Timer } from './clock.ts'
+import { AbortError } from './errors.ts'
+import { debtOf, type Holder, victims } from './slow-clients.ts'
+
+/** A running request. */
+export interface Running {
+  readonly share: Share
+  readonly behind: Behind
+  /** Bytes that the client has delivered or accepted so far, of which its request waits for more. */
+  moved(behind: Behind): number
+  endSlow(reason: AbortError): void
+  /** The watch's own; undefined at first. */
+  seen: Seen | undefined
+}
+
+export interface SlowWatchHost {
+  /** The requests that hold the slots. */
+  readonly running: readonly Running[]
+  /** How many requests of each client wait for a slot: a map of the caller's own. */
+  waiting(): Map<Share, number>
+  /** Whether no slot is free. */
+  readonly scarce: boolean
+  /** So many requests are about to be aborted: their slots become free now or soon. */
+  aborting(count: number): void
+  /** Slots of aborted requests that have not become free yet, though they are about to. */
+  readonly freed: number
+}
+
+export interface SlowWatchOptions {
+  readonly clock: Clock
+  /** The minimum rate of a client that is waited for, bytes per second. */
+  readonly rate: number
+  /** Milliseconds that a client may be behind this rate while others wait; Infinity: for ever. */
+  readonly patience: number
+}
+
+/** Between two looks, ms: a few within the shortest patience. 1,000 running requests take some 0.1 ms. */
+const LOOK = 100
+/**
+ * A longer time between two looks, ms, was not the clients': this process was stopped, or its event loop was blocked.
+ */
+const MOST_ELAPSED = 2 * LOOK
+
+/** What is known of one running request. */
+export class Seen implements Holder {
+  readonly request: Running
+  debt = 0
+  waited = 0
+  moved = 0
+  #round = -1
+  #behind: Behind = 'nothing'
+  #total = 0
+
+  constructor(request: Running) {
+    this.request = request
+  }
+
+  get share(): Share {
+    return this.request.share
+  }
+
+  /** @param round of looks without a gap */
+  look(round: number, elapsed: number, rate: number): void {
+    const { request } = this
+    const { behind } = request
+    const total = behind === 'nothing' ? 0 : request.moved(behind)
+    if (round !== this.#round || behind === 'nothing' || behind !== this.#behind) {
+      this.debt = 0
+      this.waited = 0
+      this.moved = 0
+    } else {
+      const bytes = total - this.#total
+      this.debt = debtOf(this.debt, elapsed, bytes, rate)
+      this.waited += elapsed
+      this.moved += bytes
+    }
+    this.#round = round
+    this.#behind = behind
+    this.#total = total
+  }
+
+  reason({ rate, patience }: SlowWatchOptions): AbortError {
+    const did = this.#behind === 'upload' ? 'delivered' : 'accepted'
+    const what = this.#behind === 'upload' ? 'its request' : 'its response'
+    const { waited, moved } = this
+    const message = `slow client: ${did} ${moved} bytes of ${what} in ${(waited / 1000).toFixed(1)} s while other requests waited for its slot (--slow-client-rate ${rate}, --slow-client-patience ${patience / 1000}s)`
+    return new AbortError('SLOW_CLIENT', message)
+  }
+}
+
+export class SlowWatch {
+  readonly #host: SlowWatchHost
+  readonly #options: SlowWatchOptions
+  #timer: Timer | undefined
+  #round = 0
+  #last = 0
+
+  constructor(host: SlowWatchHost, options: SlowWatchOptions) {
+    this.#host = host
+    this.#options = options
+  }
+
+  /** To be called when the last free slot was taken, and when a request begins to wait. */
+  attend(): void {
+    if (this.#timer || this.#options.patience === Number.POSITIVE_INFINITY) return
+    this.#round++
+    this.#last = this.#options.clock.now()
+    this.#measure(0)
+    this.#again()
+  }
+
+  /**
+   * Aborts requests for those that wait, by what was seen at the last look.
+   *
+   * @param newcomer the client of one more request
+   * @returns how many were aborted
+   */
+  act(newcomer?: Share): number {
+    if (!this.#timer) return 0
+    const holders: Seen[] = []
+    for (const { seen } of this.#host.running) if (seen) holders.push(seen)
+    const waiting = this.#host.waiting()
+    if (newcomer !== undefined) waiting.set(newcomer, (waiting.get(newcomer) ?? 0) + 1)
+    const chosen = victims(holders, waiting, { patience: this.#options.patience, freed: this.#host.freed })
+    if (chosen.length === 0) return 0
+    this.#host.aborting(chosen.length)
+    for (const seen of chosen) seen.request.endSlow(seen.reason(this.#options))
+    return chosen.length
+  }
+
+  #again(): void {
+    this.#timer = this.#options.clock.after(LOOK, () => apart(this.#look, this))
+  }
+
+  #look(): void {
+    if (!this.#host.scarce || this.#host.running.length === 0) {
+      this.#timer = undefined
+      return
+    }
+    const now = this.#options.clock.now()
+    this.#measure(Math.min(now - this.#last, MOST_ELAPSED))
+    this.#last = now
+    this.act()
+    this.#again()
+  }
+
+  #measure(elapsed: number): void {
+    const { rate } = this.#options
+    for (const request of this.#host.running) {
+      request.seen ??= new Seen(request)
+      request.seen.look(this.#round, elapsed, rate)
+    }
+  }
+}

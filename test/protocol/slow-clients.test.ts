@@ -1,0 +1,109 @@
+import assert from 'node:assert/strict'
+import { suite, test } from 'node:test'
+import fc from 'fast-check'
+import type { Share } from '../../protocol/client-shares.ts'
+import { debtOf, type Holder, victims } from '../../protocol/slow-clients.ts'
+
+const PATIENCE = 5_000
+
+interface Named extends Holder {
+  readonly name: string
+}
+
+/** `a:6000` is a client and its debt, `a:0/8000/500` what it has waited and moved besides. */
+function holders(text: string): Named[] {
+  return text.split(' ').map((one, at) => {
+    const [share = '', figures = ''] = one.split(':')
+    const [debt = 0, waited = debt, moved = 0] = figures.split('/').map(Number)
+    return { name: `${share}${at}`, share, debt, waited, moved }
+  })
+}
+
+function chosen(text: string, waiting: Record<string, number>): string {
+  return victims(holders(text), new Map(Object.entries(waiting)), { patience: PATIENCE })
+    .map(({ name }) => name)
+    .join(' ')
+}
+
+/** `count` of the same. */
+function times(count: number, one: string): string {
+  return Array(count).fill(one).join(' ')
+}
+
+suite('how far behind a client is', () => {
+  test('grows with the time in which it moves nothing', () => assert.equal(debtOf(300, 200, 0, 1_000), 500))
+  test('stays at the minimum rate', () => assert.equal(debtOf(300, 200, 200, 1_000), 300))
+  test('falls above it, and no credit is saved up', () => assert.equal(debtOf(300, 200, 1_000_000, 1_000), 0))
+})
+
+suite('who is aborted for those that wait', () => {
+  test('nobody while nobody waits', () => assert.equal(chosen('a:60000 b:60000', {}), ''))
+  test('nobody while all clients keep up', () => assert.equal(chosen('a:0 b:0', { c: 1 }), ''))
+  test('the one that is furthest behind', () => assert.equal(chosen('a:6000 b:9000 c:7000', { d: 1 }), 'b1'))
+  test('no more than wait', () => assert.equal(chosen(times(100, 'a:9000'), { b: 3 }).split(' ').length, 3))
+
+  test('no more than need a slot beside those that are about to be free', () => {
+    const found = victims(holders(times(100, 'a:9000')), new Map([['b', 3]]), { patience: PATIENCE, freed: 2 })
+    assert.equal(found.length, 1)
+  })
+
+  test('one that is behind for less than the patience is left alone, if its client has no more than an equal share', () => {
+    assert.equal(chosen('a:4999 b:4999', { c: 1 }), '')
+    assert.equal(chosen('a:5000 b:4999', { c: 1 }), 'a0')
+  })
+
+  test('a client with more than an equal share has a tenth of the patience', () => {
+    assert.equal(chosen('a:499 a:499 b:4000', { c: 1 }), '')
+    assert.equal(chosen('a:499 a:500 b:4000', { c: 1 }), 'a1')
+  })
+
+  test('a client that wants more than all slots has a tenth of it too', () => {
+    assert.equal(chosen('a:500 a:500', { a: 1 }), 'a1')
+    assert.equal(chosen('a:500 b:4000', { a: 1 }), 'a0')
+  })
+
+  test('of several clients the one that holds most loses first', () => {
+    assert.equal(chosen('a:9999 b:600 b:700 b:500', { c: 1 }), 'b2')
+  })
+
+  test('no client loses a slot to one that holds more', () => {
+    assert.equal(chosen('a:60000 b:0 b:0', { b: 1 }), '')
+    assert.equal(chosen('a:60000 b:0', { b: 1 }), 'a0')
+  })
+
+  test('for a client itself one in 32 of the slots at a time', () => {
+    assert.equal(chosen(times(64, 'a:9000'), { a: 50 }).split(' ').length, 2)
+    assert.equal(chosen('a:9000 a:9000', { a: 2 }), 'a1')
+  })
+
+  test('for all clients one in eight of the slots at a time', () => {
+    assert.equal(chosen(times(64, 'a:9000'), { b: 30 }).split(' ').length, 8)
+  })
+
+  test('a client that keeps up with more than its share loses the slowest that waits for it to one below its share', () => {
+    assert.equal(chosen('a:0/5000/900000 a:0/5000/100000 a:0/9000/50000 a:0/4999/1', { b: 1 }), 'a2')
+    assert.equal(chosen('a:0/5000/900000 a:0/5000/100000', { b: 1 }), 'a1')
+  })
+
+  test('a client that keeps up loses none to its own requests, or to a client with its share', () => {
+    assert.equal(chosen('a:0/9000/1 a:0/9000/1', { a: 1 }), '')
+    assert.equal(chosen('a:0/9000/1 b:0/9000/1', { b: 1 }), '')
+  })
+
+  test('requests whose application works are never chosen, whoever waits', () => {
+    const share = fc.constantFrom<Share>('a', 'b', 'c', 'd')
+    const holder = fc.record({ share, debt: fc.nat(9_000), waited: fc.nat(9_000), moved: fc.nat(9_000) })
+    const working = fc.record({ share, debt: fc.constant(0), waited: fc.constant(0), moved: fc.constant(0) })
+    const waiting = fc.dictionary(fc.constantFrom('a', 'b', 'c', 'd', 'e'), fc.integer({ min: 1, max: 9 }))
+    fc.assert(
+      fc.property(fc.array(holder), fc.array(working), waiting, (slow, busy, counts) => {
+        const wait = new Map(Object.entries(counts))
+        const found = victims([...slow, ...busy], wait, { patience: PATIENCE })
+        assert.equal(new Set(found).size, found.length)
+        for (const one of found) assert.ok(one.waited >= PATIENCE * 0.1 || one.debt > 0)
+        assert.ok(found.every((one) => slow.includes(one)))
+        assert.ok(found.length <= [...wait.values()].reduce((sum, count) => sum + count, 0))
+      }),
+    )
+  })
+})
