@@ -219,4 +219,5 @@ for (const method of all) {
     process.stdout.write(`${JSON.stringify(report)}\n`)
   }
 }
-process.exit()
+// A pipe that is full takes the rest later.
+process.stdout.write('', () => process.exit())
