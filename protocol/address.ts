@@ -34,16 +34,23 @@ export interface HttpAddress {
 export type Address = UnixAddress | UnixDirectoryAddress | TcpAddress | HttpAddress
 export type AddressKind = Address['kind']
 
-/** An address nobody can use. `text` is what came; the message says what was expected. */
+/** An address nobody can use. `text` is what came, without credentials; the message says what was expected. */
 export class AddressError extends Error {
   override readonly name: string = 'AddressError'
   readonly code: string = 'BAD_ADDRESS'
   readonly text: string
 
-  constructor(text: string, expected: string) {
+  constructor(given: string, expected: string) {
+    const text = withoutCredentials(given)
     super(`${JSON.stringify(text)} is not an address: ${expected}`)
     this.text = text
   }
+}
+
+/** For messages: an address without the user and the password that a URL may have before its host. */
+export function withoutCredentials(text: string): string {
+  // Up to the last @, since a password that nobody has escaped may hold one. A path may hold it too.
+  return text.startsWith('unix:') ? text : text.replace(/^([a-z][a-z\d+.-]*:\/\/)?.+@/is, '$1…@')
 }
 
 /** How each kind is written: for help and error messages. */
@@ -140,8 +147,7 @@ function parseHttp(text: string): HttpAddress {
   if (!URL.canParse(text)) throw new AddressError(text, `expected ${addressForms.http}`)
   const url = new URL(text)
   if (url.username !== '' || url.password !== '') {
-    // Such a text is not repeated: it holds a password.
-    throw new AddressError(`${url.protocol}//…@${url.host}`, 'credentials in an upstream URL are not supported')
+    throw new AddressError(text, 'credentials in an upstream URL are not supported')
   }
   if (url.search !== '' || url.hash !== '') throw new AddressError(text, 'an upstream URL has no query and no fragment')
   return { kind: 'http', url: url.href }

@@ -5,7 +5,14 @@
  * option, reads no file and prints nothing: `options-help.ts` renders tables, `gantry.ts` decides what to do on errors.
  */
 
-import { type Address, AddressError, type AddressKind, addressForms, parseAddress } from './address.ts'
+import {
+  type Address,
+  AddressError,
+  type AddressKind,
+  addressForms,
+  parseAddress,
+  withoutCredentials,
+} from './address.ts'
 import { TrustedPeers } from './peers.ts'
 
 interface Described {
@@ -324,7 +331,8 @@ function convertAll(label: string, option: Option, texts: readonly string[]): un
 function convert(label: string, option: Option, text: string): unknown {
   const value = read(option, text)
   if (value !== undefined) return value
-  const came = option.secret ? '' : `${JSON.stringify(text)} came, `
+  const given = option.kind === 'address' ? withoutCredentials(text) : text
+  const came = option.secret ? '' : `${JSON.stringify(given)} came, `
   let hint = ''
   if (option.kind === 'choice') hint = nearestHint(text, option.choices)
   if (option.kind === 'address') hint = addressHint(option.forms, text)

@@ -3,12 +3,17 @@
 /**
  * DEL and C1 controls (U+009B begins an ANSI escape sequence, U+0085 is a line end), line and paragraph separators, and what
  * Unicode does not show or lets change the order of what follows (UTS #55, "Trojan Source"). JSON leaves all of them as they are.
+ *
+ * Latin-1's soft hyphen is one of them, which any client can send. Variation selectors are not: they are in most emoji.
  */
-const UNSEEN = '\\x7f-\\x9f\\u061c\\u180e\\u200b-\\u200f\\u2028-\\u202e\\u2060-\\u206f\\ufeff\\ufff9-\\ufffb'
-const UNSEEN_ALONE: RegExp = new RegExp(`[${UNSEEN}]`, 'g')
-const UNSEEN_AND_CONTROLS: RegExp = new RegExp(`[\\x00-\\x1f${UNSEEN}]`, 'g')
+const UNSEEN =
+  '\\x7f-\\x9f\\u2028\\u2029\\ufff9-\\ufffb\\p{Bidi_Control}[\\p{Default_Ignorable_Code_Point}--[\\ufe00-\\ufe0f]]'
+const UNSEEN_ALONE: RegExp = new RegExp(`[${UNSEEN}]`, 'gv')
+const UNSEEN_AND_CONTROLS: RegExp = new RegExp(`[\\x00-\\x1f${UNSEEN}]`, 'gv')
 
-const escaped = (character: string): string => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`
+/** JSON has no escape beyond U+FFFF: such a character is two. */
+const escaped = (character: string): string =>
+  character.replace(/[\s\S]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`)
 
 /**
  * For lines of JSON, in which it gives JSON, and others whose controls below U+0020 are wanted or escaped. Most text is ASCII, which is found out at

@@ -3,7 +3,8 @@
  * without a restart. No secret is ever in a message.
  */
 
-import { readFileSync, statSync } from 'node:fs'
+import { isUtf8 } from 'node:buffer'
+import { closeSync, openSync, readSync, statSync } from 'node:fs'
 import { fileVersion } from './file-version.ts'
 import type { Token } from './frames/tokens.ts'
 import type { Logger } from './log.ts'
@@ -14,6 +15,8 @@ import { OptionError } from './options.ts'
  * mistake.
  */
 const TOKENS_MAX = 8
+/** A device such as /dev/zero has no end, and a longer file is a mistake. */
+const FILE_BYTES_MAX = 64 * 1024
 
 export interface TokenOptions {
   readonly token?: string | undefined
@@ -66,14 +69,32 @@ class TokenFile {
 /** Looked at before it is read: what changes between is found the next time. */
 function read(path: string): [version: string, tokens: readonly string[]] {
   const version = versionOf(path)
-  let text: string
+  let bytes: Buffer
   try {
-    text = readFileSync(path, 'utf8')
+    bytes = firstBytes(path, FILE_BYTES_MAX + 1)
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException
-    throw new OptionError('BAD_FILE', '--token-file', `--token-file: ${path} cannot be read (${code})`)
+    throw unusable('--token-file', path, `cannot be read (${code})`)
   }
-  return [version, tokensIn(text, '--token-file', path)]
+  if (bytes.length > FILE_BYTES_MAX) {
+    throw unusable('--token-file', path, `has more than ${FILE_BYTES_MAX} bytes, expected a token a line`)
+  }
+  // Decoded, every invalid byte would be U+FFFD, so that secrets of random bytes would equal each other.
+  if (!isUtf8(bytes)) throw unusable('--token-file', path, 'is not UTF-8 text: make a token with openssl rand -hex 32')
+  return [version, tokensIn(bytes.toString('utf8'), '--token-file', path)]
+}
+
+function firstBytes(path: string, most: number): Buffer {
+  const bytes = Buffer.alloc(most)
+  const file = openSync(path, 'r')
+  try {
+    let length = 0
+    for (let read = -1; read !== 0 && length < most; length += read)
+      read = readSync(file, bytes, length, most - length, null)
+    return bytes.subarray(0, length)
+  } finally {
+    closeSync(file)
+  }
 }
 
 /** '' if it cannot be looked at. */
@@ -91,13 +112,29 @@ function tokensIn(text: string, option: string, where: string): readonly string[
     .split('\n')
     .map((line) => line.trim())
     .filter((line) => line !== '')
-  if (tokens.length === 0) throw new OptionError('BAD_FILE', option, `${option}: ${where} is empty`)
+  if (tokens.length === 0) throw unusable(option, where, 'is empty')
   if (tokens.length > TOKENS_MAX) {
-    throw new OptionError(
-      'BAD_FILE',
-      option,
-      `${option}: ${where} has ${tokens.length} lines, expected a token a line, at most ${TOKENS_MAX}`,
-    )
+    throw unusable(option, where, `has ${tokens.length} lines, expected a token a line, at most ${TOKENS_MAX}`)
   }
+  const wrong = tokens.map((token) => whyNoToken(token, tokens.length)).find((why) => why !== undefined)
+  if (wrong !== undefined) throw unusable(option, where, wrong)
   return tokens
+}
+
+/** Each line alone opens a link: one that others can guess must not count as a token. */
+function whyNoToken(line: string, lines: number): string | undefined {
+  // Of a key's file, these lines are known to everybody.
+  if (/^-----(?:BEGIN|END)\b/.test(line)) return 'holds a PEM file, expected a token a line'
+  if (lines > 1 && line.startsWith('#'))
+    return 'holds a comment, which would be a token: remove the lines that begin with #'
+  return hasControls(line) ? 'holds control characters: make a token with openssl rand -hex 32' : undefined
+}
+
+function hasControls(line: string): boolean {
+  return /\p{Cc}/u.test(line.replaceAll('\t', ''))
+}
+
+/** @param why never with a word of the file: it may be the secret */
+function unusable(option: string, where: string, why: string): OptionError {
+  return new OptionError('BAD_FILE', option, `${option}: ${where} ${why}`)
 }

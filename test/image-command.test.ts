@@ -58,7 +58,13 @@ async function withServer(server: Server, act: (address: string) => Promise<void
 }
 
 const answers: Record<string, RequestListener> = {
-  'is ready': (request, response) => response.end(`{"ready":true,"path":"${request.url}"}\n`),
+  'is ready or live': (request, response) => response.end(`{"${request.url?.slice(1)}":true,"containers":1}\n`),
+  'says that it is ready, at every path': (_, response) => response.end('{"ready":true}\n'),
+  'answers every path with a page': (_, response) => response.end('<!DOCTYPE html>\n'),
+  'answers every path with other JSON': (_, response) => response.end('{"status":"ready","ready":"true"}\n'),
+  'answers with a report that is no JSON': (_, response) => response.end('{"ready":true,\u001b[2J}\n'),
+  'answers with half a report': (_, response) => response.end('{"live":true,"ready":tr\n'),
+  'ends the line of its report in CRLF': (_, response) => response.end('{"ready":true}\r\n'),
   'is not ready': (_, response) => {
     response.writeHead(503, { 'X-Field': 'x'.repeat(5_000) })
     response.end('{"ready":false}\nmore\n')
@@ -84,10 +90,10 @@ describe('the command of the images', { skip: withoutTools() }, () => {
   }
 
   it('asks where GANTRY_HEALTH_LISTEN says, unless an address is given', () =>
-    withServer(createHttpServer(answers['is ready']!), async (address) => {
+    withServer(createHttpServer(answers['is ready or live']!), async (address) => {
       for (const form of [address, `tcp:${address}`]) {
         const { code, printed } = await gantry(['health'], { GANTRY_HEALTH_LISTEN: form })
-        assert.deepEqual([code, printed], [0, `${address} 200 {"ready":true,"path":"/ready"}\n`])
+        assert.deepEqual([code, printed], [0, `${address} 200 {"ready":true,"containers":1}\n`])
       }
       const { code } = await gantry(['health', address], { GANTRY_HEALTH_LISTEN: `127.0.0.1:${await freePort()}` })
       assert.equal(code, 0)

@@ -5,6 +5,7 @@
  */
 
 import type { Socket } from 'node:net'
+import { clientKey } from '../client-key.ts'
 import { fitsInReserve } from '../descriptors.ts'
 import { receiveUnread } from '../unread.ts'
 
@@ -12,7 +13,10 @@ import { receiveUnread } from '../unread.ts'
 const MOST = 128
 
 export class Unproven {
-  /** By remote address: a host that opens connections as fast as it can replaces only its own connections. */
+  /**
+   * By remote address, an IPv6 /64 being one host: a host that opens connections as fast as it can, from every address
+   * that it has, replaces only its own connections.
+   */
   readonly #hosts: Map<string, Set<Socket>> = new Map()
   readonly #hostOf: Map<Socket, string> = new Map()
   readonly #most: number
@@ -23,7 +27,7 @@ export class Unproven {
 
   add(socket: Socket): void {
     if (this.#hostOf.size >= this.#most) this.#dismissOne()
-    const host = socket.remoteAddress ?? ''
+    const host = clientKey(socket.remoteAddress)
     this.#hostOf.set(socket, host)
     const sockets = this.#hosts.get(host)
     if (sockets) sockets.add(socket)

@@ -370,11 +370,12 @@ class Connection implements Http1Connection, StreamOwner, TransportOwner, Exchan
     let environ: Environ
     let id: string | undefined
     try {
+      // First, so that a refusal has the id that a trusted peer knows.
+      id = requestId?.(head, this.#facts)
       environ = environFromHttp(head, this.#facts, facts)
       if (forwarded !== 'keep') resolveClient(environ, forwarded)
-      id = requestId?.(head, this.#facts)
     } catch (error) {
-      this.#refuse(error as Error)
+      this.#refuse(error as Error, id)
       return
     }
     if (admit && !admit()) {
@@ -557,12 +558,12 @@ class Connection implements Http1Connection, StreamOwner, TransportOwner, Exchan
   // ---- ends --------------------------------------------------------------------------------------------------------
 
   /** The client's request cannot be served: says so if that can still be said, and ends the connection either way. */
-  #refuse(error: Error): false {
+  #refuse(error: Error, id?: string): false {
     const { remoteAddress } = this.#facts
     const refusal = error instanceof RemoteProtocolError ? error : undefined
     const { status, code } = refusal ?? { status: 500, code: 'INTERNAL' }
     const exchange = this.#stream?.exchange
-    const requestId = exchange?.environ.gantry.requestId ?? newRequestId()
+    const requestId = exchange?.environ.gantry.requestId ?? id ?? newRequestId()
     if (refusal) this.log.info({ requestId, remoteAddress, code, status }, refusal.message)
     else this.log.error({ requestId, remoteAddress, err: error }, 'a request could not be begun')
     const due = this.#http.response === 'due'

@@ -116,6 +116,8 @@ class Connection implements ResponseSink, InputSource, TransportOwner, ExchangeH
   readonly #readAhead: number
   /** Of the request; kept for what a refusal tells of it. */
   #variables: readonly string[] | undefined
+  /** The id that the web server gave the request. */
+  #givenId: string | undefined
   #exchange: Exchange | undefined
   #input: RequestInput | undefined
   /** Whether the response was begun, and its end is the connection's. */
@@ -280,21 +282,22 @@ class Connection implements ResponseSink, InputSource, TransportOwner, ExchangeH
   #begin(variables: string[], length: number): void {
     const { facts, limits, requestId, admit } = this.#options
     this.#variables = variables
+    const environ = environFromVariables(variables, facts)
+    this.#givenId = requestId?.(environ)
     if (length > (limits?.body ?? defaultLimits.body)) {
       throw new RemoteProtocolError('BODY_TOO_LARGE', `a request body of ${length} bytes is above the limit`, 413)
     }
-    const environ = environFromVariables(variables, facts)
     // A web server passes its client's header fields on with its own word, REMOTE_ADDR, beside them.
     resolveClient(environ, undefined)
     this.#transport.waits.for('nothing')
     if (admit && !admit()) {
       const fields: Headers = [['Retry-After', String(this.#options.retryAfter ?? 1)]]
-      this.#answer(503, 'SLOTS_TAKEN', requestId?.(environ) ?? newRequestId(), fields)
+      this.#answer(503, 'SLOTS_TAKEN', this.#givenId ?? newRequestId(), fields)
       return
     }
     if (environ['HTTP_UPGRADE'] !== undefined) this.#early = [this.#reader.surplus]
     this.#input = new RequestInput(length === 0 ? null : this)
-    this.#exchange = new Exchange(this.#application, environ, this.#input, this, this, requestId?.(environ))
+    this.#exchange = new Exchange(this.#application, environ, this.#input, this, this, this.#givenId)
     this.#exchange.run()
   }
 
@@ -303,7 +306,7 @@ class Connection implements ResponseSink, InputSource, TransportOwner, ExchangeH
     const refusal = error instanceof RemoteProtocolError ? error : undefined
     const { status, code } = refusal ?? { status: 500, code: 'INTERNAL' }
     const exchange = this.#exchange
-    const requestId = exchange?.environ.gantry.requestId ?? newRequestId()
+    const requestId = exchange?.environ.gantry.requestId ?? this.#givenId ?? newRequestId()
     if (refusal) this.log.warn({ requestId, remoteAddress: this.#peer, code }, refusal.message)
     else this.log.error({ requestId, remoteAddress: this.#peer, err: error }, 'a request could not be begun')
     const begun = exchange?.responded ?? false

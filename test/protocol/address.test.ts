@@ -9,6 +9,7 @@ import {
   parseAddress,
   printAddress,
 } from '../../protocol/address.ts'
+import { OptionError, parseOptions } from '../../protocol/options.ts'
 
 const good: [text: string, address: Address, printed: string][] = [
   ['unix:/run/app.sock', { kind: 'unix', path: '/run/app.sock' }, 'unix:/run/app.sock'],
@@ -79,11 +80,36 @@ for (const [text, message] of bad) {
   })
 }
 
-test('a password in an upstream URL is not repeated in the refusal', () => {
-  assert.throws(
-    () => parseAddress('http://user:hush@host/'),
-    (error: AddressError) => /credentials/.test(error.message) && !`${error.message}${error.text}`.includes('hush'),
-  )
+const SECRET_ADDRESSES = [
+  'http://user:hush@host/',
+  'http://user:hush@host:port/',
+  'http://user:hu/hush@host/',
+  'HTTPS://user:hu@hush@host/?x',
+  'http://hush@host',
+  'redis://:hush@host:1',
+  'tcp://user:hush@host:1',
+  'user:hush@host:80',
+]
+
+for (const text of SECRET_ADDRESSES) {
+  test(`a password in ${text} is not repeated in the refusal`, () => {
+    assert.throws(
+      () => parseAddress(text),
+      (error: AddressError) =>
+        error instanceof AddressError && /…@h/.test(error.text) && !`${error.message}${error.text}`.includes('hush'),
+    )
+    const table = {
+      upstream: { kind: 'address', forms: ['tcp', 'http'], list: true, sentence: '', default: 'host:1' },
+    } as const
+    assert.throws(
+      () => parseOptions(table, ['--upstream', text]),
+      (error: Error) => error instanceof OptionError && /…@h/.test(error.message) && !error.message.includes('hush'),
+    )
+  })
+}
+
+test('an @ in a path is repeated in a refusal', () => {
+  assert.throws(() => parseAddress(`unix:/run/a@b/${'c'.repeat(110)}`), /"unix:\/run\/a@b\/c/)
 })
 
 test('a directory may be longer than a socket in it', () => {

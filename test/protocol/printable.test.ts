@@ -25,8 +25,16 @@ suite('printable text', () => {
     assert.equal(text.length, 2 + 6 * HARMFUL.length)
   })
 
+  test('has no character that Unicode does not show, in Latin-1 and beyond U+FFFF too', () => {
+    const unseen = ['\xad', '\u034f', '\u3164', '\u{e0041}']
+    const line = printableLines(JSON.stringify(unseen))
+    assert.equal(line, '["\\u00ad","\\u034f","\\u3164","\\udb40\\udc41"]')
+    assert.deepEqual(JSON.parse(line), unseen)
+    assert.equal(printable(unseen.join('')), '\\u00ad\\u034f\\u3164\\udb40\\udc41')
+  })
+
   test('is other text as it was', () => {
-    for (const text of ['', 'plain ~', 'Ünïcödé 世界 🎉', '"quoted" \\ back']) {
+    for (const text of ['', 'plain ~', 'Ünïcödé 世界 🎉 ❤\ufe0f', '"quoted" \\ back']) {
       assert.equal(printable(text), text)
       assert.equal(printableLines(text), text)
       assert.equal(printableStack(text), text)

@@ -91,6 +91,32 @@ describe('a token file', () => {
     assert.doesNotMatch(JSON.stringify(log.lines), /secret/)
   })
 
+  const notTokens: Record<string, [content: string | Buffer, reason: RegExp]> = {
+    'a PEM file': ['-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----\n', /holds a PEM file/],
+    'a comment beside a token': ['# of May\nsecret\n', /holds a comment/],
+    'random bytes, which would all be U+FFFD': [Buffer.from([0x73, 0xfe, 0xff, 0x80]), /is not UTF-8 text/],
+    'control characters': ['secret\0secret\n', /holds control characters/],
+    'more than 64 KiB': [`secret${'x'.repeat(64 * 1024)}`, /has more than 65536 bytes/],
+  }
+  for (const [what, [content, reason]] of Object.entries(notTokens)) {
+    it(`is refused if it holds ${what}, and the error says nothing of it`, () => {
+      writeFileSync(file, content)
+      assert.throws(
+        () => readToken({ tokenFile: file }, silent),
+        (error) => error instanceof OptionError && reason.test(error.message) && !/secret|c2V/.test(error.message),
+      )
+    })
+  }
+
+  it('is not read beyond its limit if it is a device without an end', () => {
+    assert.throws(() => readToken({ tokenFile: '/dev/zero' }, silent), { code: 'BAD_FILE', message: /more than 65536/ })
+  })
+
+  it('may hold one token that begins with #, or has characters beyond ASCII', () => {
+    replace('#pässword 1\t2\n')
+    assert.deepEqual(tokensOf(readToken({ tokenFile: file }, silent)), ['#pässword 1\t2'])
+  })
+
   it('with too many lines is refused at the start', () => {
     replace('x\n'.repeat(9))
     assert.throws(() => readToken({ tokenFile: file }, silent), { code: 'BAD_FILE', message: /has 9 lines/ })

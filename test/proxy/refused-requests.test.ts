@@ -171,6 +171,22 @@ suite('a request that is refused before an application', () => {
     })
   }
 
+  test('has the id that a trusted peer gave, at the client and in both log lines', async () => {
+    for (const [trusted, id] of [
+      ['loopback', 'edge-1'],
+      ['none', undefined],
+    ] as const) {
+      const served = await serve(['--trusted-peers', trusted])
+      const client = served.open().send(`GET /%zz HTTP/1.1\r\n${HOST}X-Request-Id: edge-1\r\n\r\n`)
+      assert.equal(await client.status(), 400)
+      const { requestId } = served.lines.lines[0]!.fields
+      if (id === undefined) assert.notEqual(requestId, 'edge-1')
+      else assert.equal(requestId, id)
+      assert.equal(client.field('X-Request-Id'), requestId)
+      assert.equal(served.log.lines.filter(({ fields }) => fields['requestId'] === requestId).length, 1)
+    }
+  })
+
   test('whose head takes too long has a line with the time', async () => {
     const clock = new FakeClock()
     const served = await serve(['--head-timeout', '30s'], clock)

@@ -38,6 +38,18 @@ describe('connections that have not proved whose they are', () => {
     assert.equal(flood.filter(({ destroyed }) => !destroyed).length, 128 - 4)
   })
 
+  it('of one IPv6 /64, from as many addresses, take the place of no other host’s', () => {
+    const unproven = new Unproven()
+    const others = [...from('2001:db8:0:1::1', 1), ...from('10.0.0.2', 1)]
+    const flood = Array.from({ length: 300 }, (_, at) => from(`2001:db8:0:2::${at.toString(16)}`, 1)).flat()
+    for (const socket of [...others, ...flood]) unproven.add(socket)
+    assert.deepEqual(
+      others.map(({ destroyed }) => destroyed),
+      [false, false],
+    )
+    assert.equal(flood.filter(({ destroyed }) => !destroyed).length, 128 - 2)
+  })
+
   it('are kept while their handshake waits in their socket, and a silent one is replaced', async () => {
     const unproven = new Unproven(2)
     const accepted: Socket[] = []

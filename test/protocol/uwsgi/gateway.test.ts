@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { duplexPair } from 'node:stream'
 import { describe, it } from 'node:test'
 import fc from 'fast-check'
-import type { Application, Headers } from '../../../protocol/application.ts'
+import type { Application, Environ, Headers } from '../../../protocol/application.ts'
 import { Deadlines } from '../../../protocol/clock.ts'
 import { AbortError } from '../../../protocol/errors.ts'
 import { lint } from '../../../protocol/lint.ts'
@@ -254,6 +254,13 @@ describe('a uwsgi request', () => {
     await using serving = await serve(hello, { requestId: (environ) => environ['HTTP_X_REQUEST_ID'] as string })
     await serving.exchange(packet([...nginxGet, 'HTTP_X_REQUEST_ID', 'abc']))
     assert.equal(serving.environs[0]!.gantry.requestId, 'abc')
+  })
+
+  it('that is refused keeps its trusted id', async () => {
+    const requestId = (environ: Environ): string => environ['HTTP_X_REQUEST_ID'] as string
+    await using serving = await serve(hello, { requestId, limits: { body: 1 } })
+    const answer = await serving.exchange(packet([...nginxPost(2), 'HTTP_X_REQUEST_ID', 'abc']))
+    assert.match(String(answer), /^HTTP\/1\.1 413 [\s\S]*\r\nX-Request-Id: abc\r\n/)
   })
 })
 
