@@ -68,6 +68,7 @@ describe('a child that leads a process group', () => {
   it('has exited after 2 s at most: what ignores SIGTERM is killed', () =>
     withLeader(IGNORES, async (group) => {
       const seen = exitOf(group)
+      const closed = once(group.leader.stdout!.resume(), 'close')
       group.leader.stdin!.end('\n')
       await once(group.leader, 'exit')
       await until(() => group.clock.pending > 0)
@@ -82,7 +83,7 @@ describe('a child that leads a process group', () => {
       })
       assert.equal(seen.code, 0)
       assert.deepEqual(processTable()?.filter((one) => one.group === group.leader.pid && !one.isZombie) ?? [], [])
-      await once(group.leader.stdout!.resume(), 'close')
+      await closed
     }))
 
   it('is killed with all of its group', () =>
