@@ -20,12 +20,15 @@ export function optionsPage(): string {
   const sections = Object.values(commands).map(
     ({ name, summary, table }) => `## \`${name}\`\n\n${summary}\n\n${renderMarkdown(table)}\n`,
   )
+  const contents = Object.values(commands).map(({ name }) => `[\`${name}\`](#${name.replaceAll(' ', '-')})`)
   return `# Options
 
-Written by \`npm run docs\` from the tables that the command line itself is made of; \`gantry COMMAND --help\` says the same.
+${contents.join(' · ')}
 
-An option on the command line counts over the environment, and that over the default. An empty environment variable counts as unset.
-Lists are given with commas, or by repeating the option. Durations are written \`250ms\`, \`10s\`, \`5m\`, \`1h\`; sizes \`1024\`, \`64KiB\`, \`1MiB\`.
+\`npm run docs\` writes this page from the option tables; \`gantry COMMAND --help\` prints the same.
+
+An option on the command line overrides the environment, which overrides the default. An empty environment variable counts as unset.
+Separate the values of a list with commas, or repeat the option. Durations are written \`250ms\`, \`10s\`, \`5m\`, \`1h\`; sizes \`1024\`, \`64KiB\`, \`1MiB\`.
 Addresses are \`unix:/path\`, \`tcp:HOST:PORT\`, \`HOST:PORT\` and \`:PORT\` (every interface); for upstreams also \`unix:/directory/\` (every socket in it),
 \`http://…\` and \`https://…\`.
 

@@ -94,7 +94,7 @@ const ownOptions = {
     value: 'RANGES',
     default: 'loopback,unix',
     sentence:
-      'Web servers whose uwsgi variables, X-Request-Id and --forwarded-fields are believed: addresses, CIDR ranges, loopback, private, unix, all, none. Not private by default: behind a published port of Docker every stranger has a private address.',
+      'Web servers whose uwsgi variables, X-Request-Id and --forwarded-fields are trusted: addresses, CIDR ranges, loopback, private, unix, all, none. Not private by default: behind a published port of Docker every client has a private address.',
   },
   slots: {
     kind: 'integer',
@@ -110,13 +110,13 @@ const ownOptions = {
     default: 1000,
     value: 'COUNT',
     sentence:
-      'Requests that come straight to the port and are held while no slot is free; the next one gets 503 with Retry-After at once. As many as run by default. With 0 a web server in front learns at once that it has to ask another container.',
+      'Requests held while no slot is free, of those that come straight to the port; the next one gets 503 with Retry-After at once. As many as run by default. With 0, a web server in front can try another container at once.',
   },
   queueTimeout: {
     kind: 'duration',
     default: '10s',
     sentence:
-      'How long such a request is held before 503: twice --slow-client-patience, so that slow clients make room before. Requests that proxies send wait there.',
+      'How long such a request is held before 503: twice --slow-client-patience, so that slow clients make room before. Requests from proxies wait in the proxy.',
   },
   socketMode: {
     kind: 'mode',

@@ -21,14 +21,14 @@ export const commonOptions = {
     kind: 'text',
     secret: true,
     sentence:
-      'The secret that proxy and containers prove to each other on frame links over TCP; it is never sent. Of several lines each is a token: see --token-file.',
+      'The secret that proxy and containers prove to each other on frame links over TCP; it is never sent. Each line is a token: see --token-file.',
     unset: 'links over TCP are not authenticated',
   },
   tokenFile: {
     kind: 'file',
     value: 'FILE',
     sentence:
-      'A file that holds the token, as Docker and Kubernetes mount secrets; white space around it is dropped. Of several lines (at most 8) each is a token: the first is proved to peers, all are accepted from them. The file is read again when it has changed, so that a token is replaced without a restart.',
+      'A file that holds the token, as Docker and Kubernetes mount secrets; white space around it is dropped. Each line, at most 8, is a token: the first is proved to peers, all are accepted from them. A changed file is read again without a restart.',
   },
   forwardedFields: {
     kind: 'text',
@@ -36,7 +36,7 @@ export const commonOptions = {
     value: 'NAMES',
     default: 'x-forwarded-for,x-forwarded-proto',
     sentence:
-      'The header fields of --trusted-peers that are believed over HTTP; all others of X-Forwarded-*, Forwarded, X-Real-IP and X-Scheme are dropped. Name a field only if every trusted peer sets it: nginx, for one, passes X-Forwarded-Host and Forwarded of its clients on. Where several say the same, X-Forwarded-* counts before Forwarded.',
+      'The header fields of --trusted-peers that are trusted over HTTP, or none. Other X-Forwarded-*, Forwarded, X-Real-IP and X-Scheme fields are dropped. Name a field only if every trusted peer sets it: nginx passes X-Forwarded-Host and Forwarded of its clients on. X-Forwarded-* is preferred to Forwarded.',
   },
   accessLog: {
     kind: 'choice',
@@ -62,20 +62,20 @@ export const commonOptions = {
     kind: 'duration',
     default: '0s',
     sentence:
-      'How long requests are still accepted after SIGTERM, for load balancers that go on sending: /ready answers 503 and each response is the last of its connection; then the listeners close and --drain-timeout begins. Default 0s, since only a load balancer needs it; set it above the time that yours takes to react (Kubernetes: 5s to 10s). SIGINT, SIGHUP and a second signal end it. A container that has only had links to proxies skips it: they are told at once.',
+      'How long requests are still accepted after SIGTERM: load balancers need time to notice that /ready answers 503, or that each response closes its connection. Then the listeners close and --drain-timeout begins. Default 0s, since only a load balancer needs it; Kubernetes takes 5s to 10s. SIGINT and SIGHUP skip it, and so does a container that only proxies have linked to.',
   },
   keepAliveGrace: {
     kind: 'duration',
     default: '2s',
     sentence:
-      'How long an idle connection stays open once the listeners are closed, at most half of --drain-timeout: a load balancer may just be sending on it. A request gets its response with Connection: close. 2s is enough for a balancer that sends 16 requests a second over 32 idle connections (nginx’s keepalive 32) to use all of them. SIGINT and SIGHUP skip it.',
+      'How long an idle connection stays open after the listeners have closed, at most half of --drain-timeout: a load balancer may just be sending a request on it. Default 2s: a balancer with 32 idle connections (nginx’s keepalive 32) and 16 requests per second uses each of them once. SIGINT and SIGHUP skip it.',
   },
   maxConnections: {
     kind: 'integer',
     minimum: 1,
     value: 'COUNT',
     sentence:
-      'How many connections of clients and web servers may be open at once. Links, joining containers and health probes do not count. At the limit a new client replaces an idle connection, preferably one that has been idle for a second; if no connection is idle, the new client gets 503, which a load balancer sees while a full backlog is invisible. Each connection takes a file descriptor, and a process without free descriptors cannot dial.',
+      'How many connections of clients and web servers may be open at once; one client may have nine tenths of them. Links, joining containers and health probes do not count. At the limit a new client replaces an idle connection, or else a stalled one; if there is none, it gets 503, which a load balancer sees while a full backlog is invisible. A process without free file descriptors cannot dial.',
     unset:
       'what `ulimit -n` leaves after a reserve of a tenth of the free file descriptors (at least 256, but at most half of them); half of that where a client may take two file descriptors: in containers, in front of http upstreams, with middleware',
   },
@@ -126,20 +126,20 @@ export const commonOptions = {
     default: '64KiB',
     maximum: 1048576,
     sentence:
-      'How much of a request body is read before the request takes a slot, so that a slow upload holds none. Most forms and API calls are below 64KiB, which is also what is read ahead of an application. While more than half of the slots are free, and for a client that waits for 100 Continue, a request does not wait for its body; 0 switches this off.',
+      'How much of a request body is read before the request takes a slot, so that a slow upload holds none. Most forms and API calls are below 64KiB, which is also what is read ahead of an application. A request does not wait while more than half of the slots are free. 0 switches this off.',
   },
   bodyBufferTotal: {
     kind: 'size',
     default: '64MiB',
     sentence:
-      'How much is held in all for requests whose bodies are being read before they take a slot. Above it a request waits for a slot without its body. 64MiB are the whole buffers of 1000 slow uploads, as many as a container has slots.',
+      'How much --body-buffer may hold for all requests together; above it, requests wait for a slot without their bodies. 64MiB: the full buffers of 1000 slow uploads, as many as a container has slots.',
   },
   slowClientRate: {
     kind: 'size',
     default: '1KiB',
     minimum: 1,
     sentence:
-      'Bytes per second that a client has to deliver of an upload, or accept of a response, while other requests wait for a slot. While a slot is free, no rate is asked for. 1KiB: no usable connection is slower, and a page of 64KiB takes a minute.',
+      'Bytes per second that a client must send of an upload, or accept of a response, while other requests wait for a slot. Default 1KiB: no usable connection is slower, and a page of 64KiB takes a minute.',
   },
   slowClientPatience: {
     kind: 'duration',
@@ -147,7 +147,7 @@ export const commonOptions = {
     minimum: 100,
     unlimited: true,
     sentence:
-      'How far a client may fall behind --slow-client-rate before its request is aborted for one that waits: with 408, or by a reset if its response has begun. A client whose requests hold or want more than an equal share of the slots has a tenth of it. Half of the queue timeout, so that whoever waits is served. Clients are told apart by address (an IPv6 /64 is one).',
+      'How far a client may fall behind --slow-client-rate before its request is aborted for a waiting one: with 408, or by a reset if its response has begun. A client with more than an equal share of the slots gets a tenth of it. Default 5s: half of --queue-timeout, so that waiting requests are served in time. A client is an address, or an IPv6 /64.',
   },
   sendTimeout: {
     kind: 'duration',

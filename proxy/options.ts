@@ -109,7 +109,7 @@ const ownOptions = {
     value: 'RANGES',
     default: 'none',
     sentence:
-      'Clients (a load balancer, say) whose --forwarded-fields and X-Request-Id are believed: addresses, CIDR ranges, loopback, private, unix, all, none. None, since the proxy is taken for the edge; behind a published port of Docker every stranger has a private address.',
+      'Clients (a load balancer, say) whose --forwarded-fields and X-Request-Id are trusted: addresses, CIDR ranges, loopback, private, unix, all, none. Default none: the proxy is taken for the edge, and behind a published port of Docker every client has a private address.',
   },
 } as const
 

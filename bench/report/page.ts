@@ -67,7 +67,7 @@ function picture({ file, alt }: Chart): string {
 }
 
 function lines(list: readonly Reached[]): string {
-  const head = ['comparison', 'ratio', 'half of all rounds', 'goal', 'verdict', '']
+  const head = ['comparison', 'ratio', 'half of all rounds', 'goal', 'verdict', 'Gantry']
   return table(
     head,
     list.map((one) => {

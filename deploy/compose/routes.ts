@@ -1,14 +1,11 @@
-/**
- * What goes to which application: the proxy's own containers serve everything else. Keys are `/path` and `host/path`
- * (`mount`).
- */
+/** The routes of two-apps.yml: by path or host to the second application, all else to the proxy's own containers. */
 
 import { readFileSync } from 'node:fs'
 import type { Middleware } from 'gantry'
 import { mount } from 'gantry/middleware'
 import { pool } from 'gantry/proxy'
 
-// Read for each link, so that a token that was replaced is known.
+// Called for each link, so that new links use a replaced token.
 const token = (): string[] => readFileSync('/run/gantry-secret/token', 'utf8').trim().split('\n')
 const admin = pool(['tcp:admin:8000'], { token })
 
