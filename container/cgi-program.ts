@@ -17,6 +17,7 @@ import { statusPage } from '../protocol/status-page.ts'
 import { AbortError, LocalProtocolError, RemoteProtocolError } from '../protocol/errors.ts'
 import { Exchange, type ExchangeHost } from '../protocol/exchange.ts'
 import { type InputSource, RequestInput } from '../protocol/input.ts'
+import { lastEvents } from '../protocol/last-events.ts'
 import type { Logger } from '../protocol/log.ts'
 import { resolveClient } from '../protocol/resolve-client.ts'
 import type { ResponseSink } from '../protocol/response.ts'
@@ -60,7 +61,10 @@ export async function runCgi(options: CgiCommandOptions): Promise<never> {
   process.on('SIGINT', () => run.kill(new AbortError('DRAIN_TIMEOUT', 'the program was interrupted')))
   process.on('beforeExit', () => run.idle())
   // Set before the module is loaded: a web server may stop a program whose module hangs.
-  const ended = run.over.then((code) => process.exit(code))
+  const ended = run.over.then(async (code) => {
+    await lastEvents()
+    return process.exit(code)
+  })
   try {
     run.begin(
       await loadApplication(options.module, { interface: options.interface }),

@@ -28,6 +28,7 @@ import { type HealthLane, type Readiness, serveHealth } from '../protocol/health
 import { type Http1Connection, serveHttp1 } from '../protocol/http1/gateway.ts'
 import type { Http1Options } from '../protocol/http1/options.ts'
 import { Refusals } from '../protocol/http1/refusals.ts'
+import { lastEvents } from '../protocol/last-events.ts'
 import { type Listener, listen } from '../protocol/listen.ts'
 import { loadMiddleware } from '../protocol/load-middleware.ts'
 import type { Logger } from '../protocol/log.ts'
@@ -169,6 +170,8 @@ class Container implements Opened {
   #stopped: Promise<void> | undefined
   #drained: Promise<void> | undefined
   #listening = true
+  /** The drain timeout has passed, and requests were aborted. */
+  #hasAborted = false
   /** Whether a client or a web server has connected: then the drain gives notice. Links are told by GOAWAY. */
   #wasReached = false
 
@@ -409,13 +412,15 @@ class Container implements Opened {
 
   drain(options: DrainOptions = {}): Promise<void> {
     if (this.#stopped) options.onDraining?.()
-    this.#drained ??= this.#end(options).then(() => this.#tenant.drained())
+    this.#drained ??= this.#end(options).then(() => this.#tenant.drained(this.#hasAborted))
     return this.#drained
   }
 
   #end(options: DrainOptions): Promise<void> {
     // Health is closed before waiting for the application's shutdown code, which ends when the event loop is empty.
-    this.#stopped ??= this.#stop(options).finally(() => this.#health?.close())
+    this.#stopped ??= this.#stop(options)
+      .then(lastEvents)
+      .finally(() => this.#health?.close())
     return this.#stopped
   }
 
@@ -457,6 +462,7 @@ class Container implements Opened {
       'the drain timeout has passed: what still runs is aborted',
     )
     const error = new AbortError('DRAIN_TIMEOUT', 'the container had to stop')
+    this.#hasAborted = true
     this.#abort(error)
     const again = this.#clock.after(GOING_AWAY_GRACE, () => this.#abort(error))
     this.#left()

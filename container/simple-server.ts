@@ -16,6 +16,7 @@ import { CLOSE_GRACE, type Exchange, type ExchangeHost } from '../protocol/excha
 import { GOING_AWAY_GRACE } from '../protocol/going-away.ts'
 import { type Http1Connection, serveHttp1 } from '../protocol/http1/gateway.ts'
 import type { Http1Limits, Http1Options, Http1Timeouts } from '../protocol/http1/options.ts'
+import { lastEvents } from '../protocol/last-events.ts'
 import { type Listener, listen } from '../protocol/listen.ts'
 import type { Logger } from '../protocol/log.ts'
 import { stderrLog } from '../protocol/stderr-log.ts'
@@ -317,6 +318,7 @@ class Server implements SimpleServer, ExchangeHost {
     this.#calm()
     await calm
     timer.cancel()
+    await lastEvents()
     this.#forever?.resolve()
   }
 }

@@ -47,11 +47,12 @@ export class WebSocketStream {
    * Closes the WebSocket with code 1001, now or at the end of the frame that the application is sending. Sends nothing
    * if the application has sent a close frame itself.
    *
-   * @returns whether to wait for the closing handshake: false on a second call, and after the stream's end
+   * @returns whether to wait for the closing handshake: false on a second call, and if the stream is destroyed
    */
   goAway(): boolean {
-    if (this.#state !== 'open' || !this.#stream.writable) return false
-    if (this.#frames.closed) this.#state = 'closed'
+    if (this.#state !== 'open' || this.#stream.destroyed) return false
+    // An application that has ended the stream has finished the handshake: its last bytes may still be on their way.
+    if (this.#frames.closed || !this.#stream.writable) this.#state = 'closed'
     else if (this.#frames.atBoundary) this.#close()
     else this.#state = 'pending'
     return true

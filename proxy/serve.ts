@@ -33,6 +33,7 @@ import { type HealthLane, type Readiness, serveHealth } from '../protocol/health
 import { type Http1Connection, serveHttp1 } from '../protocol/http1/gateway.ts'
 import type { Http1Options } from '../protocol/http1/options.ts'
 import { Refusals } from '../protocol/http1/refusals.ts'
+import { lastEvents } from '../protocol/last-events.ts'
 import { type Listener, listen } from '../protocol/listen.ts'
 import { loadMiddleware } from '../protocol/load-middleware.ts'
 import type { Logger } from '../protocol/log.ts'
@@ -195,6 +196,7 @@ export async function serveProxy(options: ProxyOptions, environment: ProxyEnviro
     for (const dialer of added) dialer.stop('the proxy stops')
     pool.close('the proxy stops')
     await closed(pool, clock)
+    await lastEvents()
     health?.close()
   }
   return {

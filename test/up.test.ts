@@ -171,7 +171,7 @@ test('the directory of a supervisor that was killed is removed by the next one',
     await served(next)
     await until(() => readdirSync(directory).length === 1)
     assert.notEqual(readdirSync(directory)[0], left)
-    await next.insist('SIGTERM')
+    await next.stop()
     assert.deepEqual(readdirSync(directory), [])
   }))
 

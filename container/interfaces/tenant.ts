@@ -55,6 +55,11 @@ const CLOSE_WAIT = 5_000
  * Time for what follows the server's 'close', ms, when the application's own timer ends the process in the meantime.
  */
 const CLOSING_TIME = 100
+/**
+ * Time for what the handlers of aborted requests do in the end, ms: a last write to a database or a file. Nothing says
+ * when they are done, and an open database connection keeps the event loop alive.
+ */
+const ABORTED_TIME = 100
 
 interface Adopted {
   closed: (() => void) | undefined
@@ -183,9 +188,17 @@ export class Tenant {
     if (this.hosted.close?.when === 'begun') this.#close()
   }
 
-  /** The last request is over: resolves when the application has closed what it holds, or has had its time for it. */
-  async drained(): Promise<void> {
+  /**
+   * The last request is over: resolves when the application has closed what it holds, or has had its time for it.
+   *
+   * @param hasAborted requests were aborted by the drain timeout
+   */
+  async drained(hasAborted: boolean = false): Promise<void> {
     const waits: unknown[] = []
+    // What is written to the contract, or for fetch, has settled by now.
+    if (hasAborted && this.#held && this.hosted.interface === 'node') {
+      waits.push(new Promise<void>((resolve) => this.#clock.after(ABORTED_TIME, resolve)))
+    }
     if (this.#held && this.#isToEndItself) waits.push(this.#endOfItsOwn(this.#held))
     this.#adopted?.drained()
     if (this.hosted.close?.when === 'over') this.#close()

@@ -169,6 +169,19 @@ describe('gantry cgi', () => {
     assert.equal(await readFile(notes, 'utf8'), 'aborted CLIENT_GONE\nclosed\n')
   })
 
+  it('lets a (req, res) application hear the end of its response before the process exits', async () => {
+    const module = join(directory, 'hears.mjs')
+    await writeFile(
+      module,
+      `export default (req, res) => {
+        res.on('close', () => setImmediate(() => process.stderr.write('an iteration later')))
+        res.end('hello')
+      }\n`,
+    )
+    const { code, body, stderr } = await ran({ GANTRY_INTERFACE: 'node' }, '', module)
+    assert.deepEqual({ code, body, stderr }, { code: 0, body: 'hello', stderr: 'an iteration later' })
+  })
+
   it('ends at SIGTERM while its module is still loading, even if loading hangs', async () => {
     const module = join(directory, 'hangs.mjs')
     await writeFile(module, 'process.stderr.write("loading");setInterval(() => {}, 1000);await new Promise(() => {})\n')

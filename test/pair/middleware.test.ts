@@ -53,7 +53,7 @@ async function seen(port: number, target = '/x'): Promise<{ status: number; name
 
 async function ended(...gantries: Gantry[]): Promise<void> {
   for (const gantry of gantries) {
-    await gantry.child.insist('SIGTERM')
+    await gantry.child.stop()
     assert.deepEqual(faultsOf(gantry), [])
   }
 }
@@ -115,12 +115,12 @@ describe('--middleware', () => {
     const url = /is served at http:\/\/127\.0\.0\.1:(\d+)\//
     await child.until(() => url.test(child.stderr))
     assert.deepEqual((await seen(Number(url.exec(child.stderr)![1]))).names, ['inner'])
-    assert.equal((await child.insist('SIGTERM')).code, 0)
+    assert.equal((await child.stop()).code, 0)
 
     const bare = new TestChild(argv, { env: { GANTRY_MIDDLEWARE: path('layers.js') } })
     await bare.until(() => url.test(bare.stderr))
     assert.deepEqual((await seen(Number(url.exec(bare.stderr)![1]))).names, ['outer'])
-    assert.equal((await bare.insist('SIGTERM')).code, 0)
+    assert.equal((await bare.stop()).code, 0)
   })
 
   for (const argv of [

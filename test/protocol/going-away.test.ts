@@ -90,9 +90,17 @@ describe('a WebSocket that a drain closes', () => {
     }
   })
 
-  it('gets none when the application has ended the stream', async () => {
+  it('gets none when the application has ended the stream, and has time for its last bytes to arrive', async () => {
+    const { stream, socket, arrived, ended } = made()
+    stream.end(hello)
+    assert.deepEqual([socket.goAway(), socket.goAway()], [true, false])
+    assert.deepEqual(await arrived(), hello)
+    assert.equal(ended(), true)
+  })
+
+  it('is not waited for once its stream is destroyed', async () => {
     const { stream, socket, arrived } = made()
-    stream.end()
+    stream.destroy()
     assert.equal(socket.goAway(), false)
     assert.equal((await arrived()).length, 0)
   })

@@ -73,7 +73,13 @@ export class TestChild {
     return this.log.some((line) => line['msg'] === message)
   }
 
-  /** Sends `signal` until it has ended: how often, and when it is felt, is the process's matter. */
+  /** Sends `signal` once, and waits for the drain that it begins: a second one exits at once. */
+  async stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<{ code: number | null; signal: string | null }> {
+    this.process.kill(signal)
+    return await this.exited
+  }
+
+  /** Sends `signal` until the process has ended: for those that exit at the second signal. */
   async insist(signal: NodeJS.Signals): Promise<{ code: number | null; signal: string | null }> {
     const again = setInterval(() => this.process.kill(signal), 50)
     try {

@@ -285,7 +285,7 @@ describe('an application that is exported and listens', () => {
       const gantry = await startGantry(['container', module, ...ARGV], { env: { ...env, MAIN } })
       try {
         assert.equal(await ask(gantry.port), served)
-        await gantry.child.insist('SIGTERM')
+        await gantry.child.stop()
         const warnings = gantry.child.log.map(({ msg }) => EXPORTS.exec(String(msg))?.[1]).filter((found) => found)
         assert.deepEqual(warnings, isWarned ? [module] : [])
       } finally {
@@ -304,7 +304,7 @@ describe('an application that is exported and listens', () => {
       })
       try {
         assert.equal(await ask(gantry.port), served)
-        await gantry.child.insist('SIGTERM')
+        await gantry.child.stop()
         assert.deepEqual(
           gantry.child.log.filter(({ level }) => level === 'warn'),
           [],
