@@ -254,9 +254,9 @@ export async function run(
     const running = await started.promise
     if (Number.isFinite(options.drainTimeout)) {
       const deadline = drainDelay + options.drainTimeout + (options.drainGrace ?? DRAIN_GRACE_MILLISECONDS)
-      const late = (): unknown => fail(new HangError(`the drain did not end within ${deadline} ms`))
+      const late = (): void => void fail(new HangError(`the drain did not end within ${deadline} ms`))
       // The duty keeps the event loop alive: an application's shutdown code has ended when nothing else does.
-      setTimeout(late, deadline).unref()
+      systemClock.after(deadline, late)
     }
     await running?.drain({
       hurry: hurry.signal,

@@ -109,8 +109,10 @@ export class Supervised<Ready> {
     return exit
   }
 
-  /** Has the child drain and end, and starts another, as after a crash. */
+  /** Has the child drain and end, and starts another, as after a crash. Without effect while it stops. */
   restart(): void {
+    // A draining child would take a second signal for an order to end at once.
+    if (this.#stopping) return
     // A first child that ends before it is ready counts as one that cannot start.
     if (this.#isStarting) this.#isOutdated = true
     else this.#child?.kill('SIGTERM')

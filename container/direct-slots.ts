@@ -44,6 +44,7 @@ export class DirectSlots implements SlotOwner, BodyBufferHost {
     this.bodies = new BodyBuffers(this, { each: rules.bodyBuffer, total: rules.bodyBufferTotal, longest: queueTimeout })
     this.line = new FairSlots(this, rules)
     slots.onRoom = () => this.#dispatch()
+    slots.onScarce = () => this.line.filled()
   }
 
   /** `application`, of which each call has a slot until `release`. */
@@ -95,7 +96,8 @@ export class DirectSlots implements SlotOwner, BodyBufferHost {
   }
 
   get full(): boolean {
-    return this.#slots.running >= this.#slots.size
+    // A link that uses its few slots in turn leaves one free at moments.
+    return this.#slots.running >= this.#slots.size || this.#slots.scarce
   }
 
   *others(): Iterable<[Share, number]> {

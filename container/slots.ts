@@ -95,6 +95,8 @@ export class Slots implements SlotSource {
   readonly #direct = { inUse: 0, granted: 0, turn: 0, used: false, asking: false }
   /** Called when there may be a slot for a request from the port that waits. */
   onRoom: () => void = () => {}
+  /** Called when a link wants more slots than there are for it, while requests from the port hold some. */
+  onScarce: () => void = () => {}
   #waiting = 0
   #allocating = false
   #again = false
@@ -147,6 +149,12 @@ export class Slots implements SlotSource {
     return short
   }
 
+  /** Whether a link wants more than it was granted. */
+  get scarce(): boolean {
+    for (const { holder, granted } of this.#seats.values()) if (holder.demand > granted) return true
+    return false
+  }
+
   /** Takes a slot for a request that came straight to the port; false when there is none for it. */
   take(): boolean {
     const direct = this.#direct
@@ -167,17 +175,11 @@ export class Slots implements SlotSource {
     this.#direct.inUse--
     this.#direct.turn = ++this.#turns
     // Only who waits for it needs to be told; while there is enough for all, nothing is moved.
-    if (this.#scarce()) this.#allocate()
+    if (this.scarce) this.#allocate()
   }
 
   inspect(): string {
     return `<Slots ${this.running} of ${this.size} | ${this.#seats.size} links>`
-  }
-
-  /** Whether a link wants more than it was granted. */
-  #scarce(): boolean {
-    for (const { holder, granted } of this.#seats.values()) if (holder.demand > granted) return true
-    return false
   }
 
   #allocate(): void {
@@ -197,6 +199,7 @@ export class Slots implements SlotSource {
     }
     const direct = this.#direct
     if (this.#waiting > 0 && !direct.asking && direct.inUse < direct.granted) this.onRoom()
+    if (direct.inUse > 0 && this.scarce) this.onScarce()
   }
 
   #once(): void {

@@ -101,7 +101,7 @@ export class FairSlots<T extends SlotRequest> implements SlowWatchHost {
    */
   makeRoom({ share }: T): boolean {
     // Its slot goes to a request that waits, whose place is free then; if none does, it is free itself.
-    if (this.#watch.act(share) > 0) return true
+    if (this.#watch.actFor(share) > 0) return true
     const surplus = this.#queue.surplus(this.#queue.count(share) + 1)
     surplus?.refuse()
     return surplus !== undefined

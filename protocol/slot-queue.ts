@@ -8,6 +8,8 @@ import { Queue, type Waiting } from './queue.ts'
 
 export interface FairlyWaiting extends Waiting {
   readonly share: Share
+  /** Whether it had a slot before, and came back: it is not turned away for want of room. Default: false. */
+  readonly returned?: boolean
 }
 
 /** Which of one client's requests goes first. */
@@ -85,14 +87,20 @@ export class SlotQueue<T extends FairlyWaiting> {
 
   /**
    * The newest request of the client that has most waiting, if that is more than `count`: whom to refuse for another
-   * client.
+   * client. Requests that came back are not refused.
    */
   surplus(count: number): T | undefined {
-    let longest: Queue<T> | undefined
+    let found: T | undefined
+    let most = count
     for (const { requests } of this.#lanes.values()) {
-      if (requests.size > (longest?.size ?? count)) longest = requests
+      if (requests.size <= most) continue
+      let item = requests.last
+      while (item?.returned) item = requests.before(item)
+      if (item === undefined) continue
+      found = item
+      most = requests.size
     }
-    return longest?.last
+    return found
   }
 }
 

@@ -59,8 +59,8 @@ export function victims<T extends Holder>(
 ): T[] {
   if (waiting.size === 0 || holders.length === 0) return []
   const slots = new Census(holders, waiting)
-  const slow = new Lists<T>((a, b) => a.debt - b.debt)
-  const spare = new Lists<T>((a, b) => b.moved * a.waited - a.moved * b.waited)
+  const slow = new Lists<T>(slots, (a, b) => a.debt - b.debt)
+  const spare = new Lists<T>(slots, (a, b) => b.moved * a.waited - a.moved * b.waited)
   for (const holder of holders) {
     const { share, debt, waited } = holder
     const greedy = slots.isGreedy(share)
@@ -78,12 +78,14 @@ export function victims<T extends Holder>(
     for (let left = count; left > 0 && chosen.length < most; left--) {
       if (spared-- > 0) continue
       const victim =
-        slow.take((from) => (from === to ? own > 0 : slots.of(from) >= slots.of(to)), slots) ??
-        spare.take((from) => slots.of(to) < slots.fair && slots.of(from) > slots.fair, slots)
+        slow.take(to, (from) => (from === to ? own > 0 : slots.of(from) >= slots.of(to))) ??
+        spare.take(to, (from) => slots.of(to) < slots.fair && slots.of(from) > slots.fair)
       if (victim === undefined) break
       if (victim.share === to) own--
       chosen.push(victim)
       slots.move(victim.share, to)
+      slow.raised(to)
+      spare.raised(to)
     }
   }
   return chosen
@@ -119,37 +121,144 @@ class Census {
   }
 }
 
-/** Requests by client, those to abort first at the end. */
-class Lists<T extends Holder> {
-  readonly #lists: Map<Share, T[]> = new Map()
-  readonly #compare: (a: T, b: T) => number
+/** One client's requests, those to abort first at the end. */
+interface Entry<T> {
+  readonly share: Share
+  readonly list: T[]
+  readonly order: number
+  /** The last of the list: what the entry was placed by. */
+  next: T
+  /** Slots that the client holds, or held when the entry was last moved: never fewer than it does. */
+  held: number
+  /** Another entry has taken its place. */
+  isOld: boolean
+}
 
-  constructor(compare: (a: T, b: T) => number) {
+/**
+ * Requests by client, in a binary heap: the client that holds most slots first. Ten thousand clients cost some 10 ms;
+ * to look through all of them for each request that is aborted would cost half a second.
+ */
+class Lists<T extends Holder> {
+  readonly #slots: Census
+  readonly #compare: (a: T, b: T) => number
+  readonly #entries: Map<Share, Entry<T>> = new Map()
+  readonly #heap: Entry<T>[] = []
+
+  constructor(slots: Census, compare: (a: T, b: T) => number) {
+    this.#slots = slots
     this.#compare = compare
   }
 
   add(holder: T): void {
-    const list = this.#lists.get(holder.share)
-    if (list) list.push(holder)
-    else this.#lists.set(holder.share, [holder])
+    const { share } = holder
+    const entry = this.#entries.get(share)
+    if (entry) entry.list.push(holder)
+    else {
+      const order = this.#entries.size
+      const held = this.#slots.of(share)
+      this.#entries.set(share, { share, list: [holder], order, next: holder, held, isOld: false })
+    }
   }
 
   sort(): void {
-    for (const list of this.#lists.values()) list.sort(this.#compare)
+    for (const entry of this.#entries.values()) {
+      entry.list.sort(this.#compare)
+      entry.next = entry.list.at(-1)!
+      this.#push(entry)
+    }
   }
 
-  /** One of the client that holds most of those that may lose one. */
-  take(mayLose: (share: Share) => boolean, slots: Census): T | undefined {
-    let found: T | undefined
-    for (const [share, list] of this.#lists) {
-      const last = list.at(-1)!
-      const more = found === undefined ? 1 : slots.of(share) - slots.of(found.share) || this.#compare(last, found)
-      if (more > 0 && mayLose(share)) found = last
+  /**
+   * One of the client that holds most of those that may lose one.
+   *
+   * @param to who gets the slot
+   * @param mayLose holds of every client that has no fewer slots than one of which it holds, except for `to`
+   */
+  take(to: Share, mayLose: (share: Share) => boolean): T | undefined {
+    let first = this.#first()
+    let aside: Entry<T> | undefined
+    if (first?.share === to && !mayLose(to)) {
+      aside = first
+      this.#shift()
+      first = this.#first()
     }
-    if (found === undefined) return undefined
-    const list = this.#lists.get(found.share)!
-    list.pop()
-    if (list.length === 0) this.#lists.delete(found.share)
+    let found: T | undefined
+    if (first && mayLose(first.share)) {
+      found = first.list.pop()
+      const next = first.list.at(-1)
+      if (next === undefined) {
+        this.#shift()
+        this.#entries.delete(first.share)
+      } else {
+        first.next = next
+        this.#sink()
+      }
+    }
+    if (aside) this.#push(aside)
     return found
+  }
+
+  /** A client has got one more slot. */
+  raised(share: Share): void {
+    const entry = this.#entries.get(share)
+    if (!entry) return
+    entry.isOld = true
+    const raised = { ...entry, held: this.#slots.of(share), isOld: false }
+    this.#entries.set(share, raised)
+    this.#push(raised)
+  }
+
+  #first(): Entry<T> | undefined {
+    for (;;) {
+      const first = this.#heap[0]
+      if (first === undefined) return undefined
+      const held = this.#slots.of(first.share)
+      if (first.isOld) this.#shift()
+      else if (first.held > held) {
+        first.held = held
+        this.#sink()
+      } else return first
+    }
+  }
+
+  #isBefore(a: Entry<T>, b: Entry<T>): boolean {
+    if (a.held !== b.held) return a.held > b.held
+    const more = this.#compare(a.next, b.next)
+    return more === 0 ? a.order < b.order : more > 0
+  }
+
+  #push(entry: Entry<T>): void {
+    const heap = this.#heap
+    let at = heap.push(entry) - 1
+    while (at > 0) {
+      const above = (at - 1) >> 1
+      if (!this.#isBefore(entry, heap[above]!)) break
+      heap[at] = heap[above]!
+      at = above
+    }
+    heap[at] = entry
+  }
+
+  #shift(): void {
+    const last = this.#heap.pop()!
+    if (this.#heap.length === 0) return
+    this.#heap[0] = last
+    this.#sink()
+  }
+
+  /** Moves the first entry down to its place. */
+  #sink(): void {
+    const heap = this.#heap
+    const entry = heap[0]!
+    let at = 0
+    for (;;) {
+      let below = 2 * at + 1
+      if (below >= heap.length) break
+      if (below + 1 < heap.length && this.#isBefore(heap[below + 1]!, heap[below]!)) below++
+      if (!this.#isBefore(heap[below]!, entry)) break
+      heap[at] = heap[below]!
+      at = below
+    }
+    heap[at] = entry
   }
 }

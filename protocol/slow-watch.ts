@@ -49,6 +49,12 @@ const LOOK = 100
  */
 const MOST_ELAPSED = 2 * LOOK
 
+/**
+ * New requests for which nothing was found to abort, between two looks: each costs a walk through all running and all
+ * waiting requests (0.3 ms for 1,000 of both), and a flood of requests that are refused must cost less.
+ */
+const FRUITLESS = 8
+
 /** What is known of one running request. */
 export class Seen implements Holder {
   readonly request: Running
@@ -102,6 +108,7 @@ export class SlowWatch {
   #timer: Timer | undefined
   #round = 0
   #last = 0
+  #fruitless = 0
 
   constructor(host: SlowWatchHost, options: SlowWatchOptions) {
     this.#host = host
@@ -112,19 +119,28 @@ export class SlowWatch {
   attend(): void {
     if (this.#timer || this.#options.patience === Number.POSITIVE_INFINITY) return
     this.#round++
+    this.#fruitless = 0
     this.#last = this.#options.clock.now()
     this.#measure(0)
     this.#again()
   }
 
   /**
-   * Aborts requests for those that wait, by what was seen at the last look.
+   * Aborts requests for those that wait, and for one more.
    *
-   * @param newcomer the client of one more request
+   * @param newcomer the client of that request
    * @returns how many were aborted
    */
-  act(newcomer?: Share): number {
-    if (!this.#timer) return 0
+  actFor(newcomer: Share): number {
+    if (!this.#timer || this.#fruitless >= FRUITLESS) return 0
+    // A client may have caught up since the last look.
+    this.#elapse()
+    const count = this.#act(newcomer)
+    if (count === 0) this.#fruitless++
+    return count
+  }
+
+  #act(newcomer?: Share): number {
     const holders: Seen[] = []
     for (const { seen } of this.#host.running) if (seen) holders.push(seen)
     const waiting = this.#host.waiting()
@@ -145,11 +161,16 @@ export class SlowWatch {
       this.#timer = undefined
       return
     }
+    this.#elapse()
+    this.#fruitless = 0
+    this.#act()
+    this.#again()
+  }
+
+  #elapse(): void {
     const now = this.#options.clock.now()
     this.#measure(Math.min(now - this.#last, MOST_ELAPSED))
     this.#last = now
-    this.act()
-    this.#again()
   }
 
   #measure(elapsed: number): void {

@@ -94,6 +94,11 @@ export class PooledRequest implements SlotRequest, Expirable, SlotUser {
     return this.#attempts
   }
 
+  /** Of FairlyWaiting. */
+  get returned(): boolean {
+    return this.#attempts > 0
+  }
+
   get requestId(): string {
     return this.#environ.gantry.requestId
   }

@@ -88,6 +88,14 @@ test('a drain that hangs is logged, and exits with 1', () =>
     assert.equal(child.stderr, 'gantry fixture: the drain did not end within 1 ms\n')
   }))
 
+test('the longest drain timeout is no shorter for what is added to it', () =>
+  withChild('drains-within-weeks', async (child) => {
+    await child.until(() => child.logged('ready'))
+    child.process.kill('SIGTERM')
+    assert.deepEqual(await child.exited, { code: 0, signal: null })
+    assert.equal(child.stderr, '')
+  }))
+
 test('a server that has nothing to do runs until a signal', () =>
   withChild('has-nothing-to-do', async (child) => {
     await child.until(() => child.logged('ready'))

@@ -137,6 +137,15 @@ test('stopping drains the child and waits for its end', async () => {
   assert.equal(children.length, 1)
 })
 
+test('a child that is asked to stop is not restarted: a second signal would end it at once', async () => {
+  const { supervised, children } = await started()
+  const stop = supervised.stop(8_000)
+  supervised.restart()
+  assert.deepEqual(children[0]!.signals, ['SIGTERM'])
+  await children[0]!.end({ code: 0, signal: null })
+  await stop
+})
+
 test('a child that does not exit within its grace period is killed, and its end awaited', async () => {
   const { supervised, children, clock, events } = await started()
   let stopped = false

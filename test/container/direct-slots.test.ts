@@ -112,4 +112,26 @@ describe('slow clients of a container’s port', () => {
     const slow = serving.log.lines.filter(({ fields }) => fields['code'] === 'SLOW_CLIENT')
     assert.equal(slow.length, 1)
   })
+
+  it('lose a slot to a proxy that has few, though one of its requests took the last free slot', async () => {
+    const held = application()
+    const clock = new FakeClock()
+    const argv = ['--slots', '3', '--trusted-peers', 'none', '--send-timeout', 'none']
+    await using serving = await Serving.start(held.application, argv, { clock })
+    const slow = [await serving.http(), await serving.http()]
+    for (const client of slow) {
+      client.request({ target: '/big' })
+      client.socket.pause()
+    }
+    await until(() => held.running.length === 2)
+    const proxy = await serving.proxy()
+    void proxy.queue('/hold').catch(() => {})
+    await until(() => held.running.length === 3)
+    let answer = ''
+    void proxy.queue('/from-proxy').then((body) => (answer = body))
+    await pass(clock, 60_000, () => answer !== '')
+    held.release()
+    for (const client of slow) client.destroy()
+    assert.equal(answer, '/from-proxy')
+  })
 })

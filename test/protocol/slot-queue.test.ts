@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { Share } from '../../protocol/client-shares.ts'
-import { type FairlyWaiting, SlotQueue, type Order } from '../../protocol/slot-queue.ts'
 import type { Waiting } from '../../protocol/queue.ts'
+import { type FairlyWaiting, type Order, SlotQueue } from '../../protocol/slot-queue.ts'
 
 class Item implements FairlyWaiting {
   readonly share: Share
@@ -10,6 +10,7 @@ class Item implements FairlyWaiting {
   next: Waiting | undefined = undefined
   previous: Waiting | undefined = undefined
   queued = false
+  returned = false
 
   constructor(share: Share, arrival: number) {
     this.share = share
@@ -93,4 +94,15 @@ test('the surplus is the newest of the client with most, if it has more than is 
   assert.equal(queue.surplus(1)?.name, 'a3')
   assert.equal(queue.surplus(2)?.name, 'a3')
   assert.equal(queue.surplus(3), undefined)
+})
+
+test('requests that came back are no surplus', () => {
+  const queue = filled('a a a b b')
+  for (const name of ['a3', 'a2']) {
+    assert.equal(queue.surplus(1)?.name, name)
+    queue.surplus(1)!.returned = true
+  }
+  assert.equal(queue.surplus(1)?.name, 'a1')
+  queue.surplus(1)!.returned = true
+  assert.equal(queue.surplus(1)?.name, 'b5')
 })

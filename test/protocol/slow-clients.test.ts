@@ -107,3 +107,83 @@ suite('who is aborted for those that wait', () => {
     )
   })
 })
+
+suite('among any clients', () => {
+  /** As the heap, by looking through all requests for each that is aborted. */
+  function sought(all: readonly Named[], waiting: ReadonlyMap<Share, number>): string[] {
+    const held = new Map<Share, number>()
+    const of = (share: Share): number => held.get(share) ?? 0
+    for (const { share } of all) held.set(share, of(share) + 1)
+    const shares = new Set([...held.keys(), ...waiting.keys()])
+    const fair = Math.ceil(all.length / shares.size)
+    const isGreedy = new Map([...shares].map((share) => [share, of(share) + (waiting.get(share) ?? 0) > fair]))
+    const slow = all.filter(({ share, debt }) => debt >= (isGreedy.get(share) ? PATIENCE / 10 : PATIENCE))
+    const spare = all.filter((one) => !slow.includes(one) && isGreedy.get(one.share) && one.waited >= PATIENCE)
+    const names: string[] = []
+    let own = Math.ceil(all.length / 32)
+    const take = (from: Named[], mayLose: (one: Named) => boolean, rank: (one: Named) => number): Named | undefined => {
+      const [first] = from.filter(mayLose).sort((a, b) => of(b.share) - of(a.share) || rank(b) - rank(a))
+      if (first) from.splice(from.indexOf(first), 1)
+      return first
+    }
+    for (const [to, count] of [...waiting].sort(([a], [b]) => of(a) - of(b))) {
+      for (let left = count; left > 0 && names.length < Math.ceil(all.length / 8); left--) {
+        const one =
+          take(
+            slow,
+            ({ share }) => (share === to ? own > 0 : of(share) >= of(to)),
+            ({ debt }) => debt,
+          ) ??
+          take(
+            spare,
+            ({ share }) => of(to) < fair && of(share) > fair,
+            ({ moved, waited }) => -moved / waited,
+          )
+        if (!one) break
+        if (one.share === to) own--
+        names.push(one.name)
+        held.set(one.share, of(one.share) - 1)
+        held.set(to, of(to) + 1)
+      }
+    }
+    return names
+  }
+
+  test('the same are aborted as if all were compared each time', () => {
+    const share = fc.constantFrom('a', 'b', 'c', 'd', 'e')
+    const few = fc.array(fc.tuple(fc.constantFrom('a', 'b'), fc.constant(true)), { minLength: 17, maxLength: 40 })
+    const running = fc.oneof(few, fc.array(fc.tuple(share, fc.boolean()), { minLength: 1, maxLength: 120 }))
+    const waiting = fc.dictionary(share, fc.integer({ min: 1, max: 20 }), { minKeys: 1 })
+    fc.assert(
+      fc.property(running, waiting, (clients, wanted) => {
+        // No two are equally slow: which of them goes first is left open.
+        const all = clients.map(([share, isSlow], at): Named => {
+          const name = `${share}${at}`
+          return { name, share, debt: isSlow ? 400 + 97 * ((at * 31) % 120) : 0, waited: 6_000, moved: (at * 37) % 121 }
+        })
+        const counts = new Map<Share, number>(Object.entries(wanted))
+        const names = victims(all, counts, { patience: PATIENCE }).map(({ name }) => name)
+        assert.deepEqual(names, sought(all, counts))
+      }),
+      { numRuns: 1_000 },
+    )
+  })
+
+  test('the cost of a decision hardly grows faster than the number of clients', () => {
+    let reads = 0
+    class Counted implements Holder {
+      readonly share: Share = {}
+      readonly waited = 60_000
+      readonly moved = 0
+      get debt(): number {
+        reads++
+        return 60_000
+      }
+    }
+    const all = Array.from({ length: 4_096 }, () => new Counted())
+    const waiting = new Map<Share, number>(all.map(() => [{}, 1]))
+    assert.equal(victims(all, waiting, { patience: PATIENCE }).length, 512)
+    // Each is read once, and compared some 12 times for each that is aborted.
+    assert.ok(reads < 20 * all.length, `${reads} reads`)
+  })
+})

@@ -38,6 +38,8 @@ class Host implements SlowWatchHost {
   freed = 0
   scarce = true
   waits: [Share, number][] = []
+  /** How often somebody to abort was sought. */
+  sought = 0
   readonly watch: SlowWatch
 
   constructor(patience: number = 5_000) {
@@ -45,6 +47,7 @@ class Host implements SlowWatchHost {
   }
 
   waiting(): Map<Share, number> {
+    this.sought++
     return new Map(this.waits)
   }
 
@@ -157,9 +160,33 @@ suite('while slots are scarce', () => {
     host.clock.advance(10_000)
     const fresh = host.request('upload')
     host.waits = [['other', 2]]
-    host.watch.act()
+    host.watch.actFor('other')
     assert.equal(host.running.length, 1)
     assert.equal(fresh.ended, undefined)
+  })
+
+  test('a request whose client has caught up since the last look is not aborted for a new one', () => {
+    const host = new Host()
+    const slow = host.request('upload')
+    const quick = host.request('upload')
+    host.watch.attend()
+    host.clock.advance(10_000)
+    quick.behind = 'nothing'
+    assert.equal(host.watch.actFor('other'), 1)
+    assert.equal(host.watch.actFor('another'), 0)
+    assert.ok(slow.ended)
+    assert.equal(quick.ended, undefined)
+  })
+
+  test('a flood of new requests looks for slow clients a few times between two looks', () => {
+    const host = new Host()
+    const busy = host.request('nothing')
+    host.watch.attend()
+    for (let count = 0; count < 1_000; count++) assert.equal(host.watch.actFor(`client ${count}`), 0)
+    assert.equal(host.sought, 8)
+    busy.behind = 'download'
+    host.clock.advance(6_000)
+    assert.equal(host.watch.actFor('other'), 1)
   })
 })
 

@@ -151,6 +151,21 @@ suite('a full queue', () => {
     assert.equal(refused.outcome, '503 QUEUE_FULL')
   })
 
+  test('refuses no request that came back from a container that drains', async () => {
+    const scene = new Scene(3, { queueSize: 1 })
+    const ran = [scene.client(A), scene.client(A), scene.client(A)]
+    scene.member.become('draining')
+    for (const client of ran) scene.callOf(client)!.fail('GOAWAY', 'no')
+    await turn()
+    assert.equal(scene.pool.queued, 3)
+    const other = scene.client(B)
+    await turn()
+    assert.deepEqual(
+      [...ran, other].map(({ outcome }) => outcome),
+      ['waits', 'waits', 'waits', '503 QUEUE_FULL'],
+    )
+  })
+
   test('takes the slot of a slow client instead of refusing', async () => {
     const scene = new Scene(2, { queueSize: 0 })
     const slow = [scene.client(A, 'download'), scene.client(A, 'download')]
