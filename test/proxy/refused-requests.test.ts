@@ -247,28 +247,32 @@ suite('a request that is refused before an application', () => {
 })
 
 suite('a request that a container’s port refuses', () => {
-  test('since all slots are taken is an access line', async () => {
+  test('because no slot is free has an access line, and a line of the same id with the code', async () => {
     const gate = Promise.withResolvers<void>()
     const application: Application = async (environ, startResponse) => {
       await gate.promise
       return hello(environ, startResponse)
     }
-    await using serving = await Serving.start(application, ['--slots', '1'])
+    await using serving = await Serving.start(application, ['--slots', '1', '--queue-size', '0'])
     const first = (await serving.http()).request({ target: '/first' })
     await until(() => serving.container.inspect().includes('1 of 1'))
     const answer = await (await serving.http()).fetch({ target: '/second?x' })
     assert.equal(answer.status, 503)
-    const { requestId, ...line } = serving.accessLog.lines[0]!.fields
+    const { requestId, ms, ...line } = serving.accessLog.lines[0]!.fields
+    assert.equal(typeof ms, 'number')
     assert.deepEqual(answer.headers.find(([name]) => name === 'X-Request-Id')?.[1], requestId)
     assert.deepEqual(line, {
       remote: '127.0.0.1',
       status: 503,
       bytes: answer.body.length,
-      refused: 'SLOTS_TAKEN',
       method: 'GET',
       url: '/second?x',
       protocol: 'HTTP/1.1',
     })
+    assert.deepEqual(
+      serving.log.lines.filter(({ fields }) => fields['requestId'] === requestId).map(({ fields }) => fields['code']),
+      ['QUEUE_FULL'],
+    )
     gate.resolve()
     await first.whole()
   })
