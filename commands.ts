@@ -6,7 +6,7 @@
 import { cgiOptions } from './container/cgi-options.ts'
 import { checkContainerOptions, containerOptions } from './container/options.ts'
 import { healthCommandOptions } from './health-options.ts'
-import { type OptionTable, type ParsedOptions, parseOptions } from './protocol/options.ts'
+import { flagName, type Option, type OptionTable, type ParsedOptions, parseOptions } from './protocol/options.ts'
 import type { CommandHelp } from './protocol/options-help.ts'
 import { checkProxyOptions, proxyOptions } from './proxy/options.ts'
 import { upOptions } from './up-options.ts'
@@ -104,4 +104,14 @@ export const commands: Readonly<Record<string, Command>> = {
       process.exit(good ? 0 : 1)
     },
   ),
+}
+
+/** The commands that have an option, which is written `--workers`, as `gantry proxy`. */
+export function commandsWith(option: string): string[] {
+  return Object.entries(commands).flatMap(([name, { table }]) => {
+    const names = Object.entries<Option>(table).flatMap(([key, { positional, secret, hidden }]) =>
+      positional || secret || hidden ? [] : [flagName(key)],
+    )
+    return names.includes(option) ? [`gantry ${name}`] : []
+  })
 }

@@ -22,9 +22,10 @@ const usage = `Usage: gantry COMMAND [options]
 `
 
 async function main(command: string | undefined, argv: readonly string[]): Promise<void> {
+  if (command === 'help' && argv[0] !== undefined && !argv[0].startsWith('-')) return main(argv[0], ['--help'])
   const { OptionError, environmentName, nearest } = await import('./protocol/options.ts')
   const { renderHelp } = await import('./protocol/options-help.ts')
-  const { commands } = await import('./commands.ts')
+  const { commands, commandsWith } = await import('./commands.ts')
   const { writeToStderr } = await import('./protocol/stderr-log.ts')
   const everyName = Object.values(commands).flatMap(({ table }) => Object.keys(table).map(environmentName))
 
@@ -55,7 +56,10 @@ async function main(command: string | undefined, argv: readonly string[]): Promi
     if (!(error instanceof OptionError)) throw error
     const name = command !== undefined && Object.hasOwn(commands, command) ? `gantry ${command}` : 'gantry'
     process.exitCode = 1
-    writeToStderr(`${name}: ${error.message}\nTry ${name} --help\n`)
+    const owners = error.code === 'UNKNOWN_OPTION' ? commandsWith(error.option) : []
+    const owned =
+      owners.length === 0 || owners.includes(name) ? '' : `; ${error.option} is an option of ${owners.join(', ')}`
+    writeToStderr(`${name}: ${error.message}${owned}\nTry ${name} --help\n`)
   }
 }
 

@@ -103,12 +103,12 @@ export async function makeServer(
   application: Application,
   options: SimpleServerOptions = {},
 ): Promise<SimpleServer> {
-  if (typeof host !== 'string') throw new TypeError(`makeServer: the host is ${inspect(host)}, a string is due`)
+  if (typeof host !== 'string') throw new TypeError(`makeServer: the host is ${inspect(host)}, expected a string`)
   if (!Number.isInteger(port) || port < 0 || port > 65535) {
-    throw new TypeError(`makeServer: the port is ${inspect(port)}, a number from 0 to 65535 is due`)
+    throw new TypeError(`makeServer: the port is ${inspect(port)}, expected a number from 0 to 65535`)
   }
   if (typeof application !== 'function') {
-    throw new TypeError(`makeServer: the application is ${inspect(application, { depth: 0 })}, a function is due`)
+    throw new TypeError(`makeServer: the application is ${inspect(application, { depth: 0 })}, expected a function`)
   }
   checkOptions('makeServer', options, OPTIONS)
   if (options.limits) checkOptions('makeServer', options.limits, LIMITS, 'limits.')

@@ -127,7 +127,7 @@ function knownTo({ htpasswd, users, verify, log, clock = systemClock }: BasicAut
   const given = Object.entries({ htpasswd, users, verify }).filter(([, value]) => value !== undefined)
   if (given.length !== 1) {
     const names = given.map(([name]) => name).join(' and ') || 'none'
-    throw new TypeError(`basicAuth: exactly one of htpasswd, users and verify is due, got ${names}`)
+    throw new TypeError(`basicAuth: expected exactly one of htpasswd, users and verify, got ${names}`)
   }
   if (verify) return ({ user, password }, environ) => verify(user, password, environ)
   const check = new HashCheck()

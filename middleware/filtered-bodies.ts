@@ -101,7 +101,7 @@ export function isWhole(chunks: unknown[]): chunks is Uint8Array[] {
 export function checkChunk(chunk: unknown): asserts chunk is Uint8Array {
   if (!(chunk instanceof Uint8Array)) {
     throw new TypeError(
-      `the application gave ${shown(chunk)} as a chunk of its body: a Uint8Array is due (Buffer.from(text) makes one)`,
+      `the application gave ${shown(chunk)} as a chunk of its body: expected a Uint8Array; use Buffer.from(text)`,
     )
   }
 }

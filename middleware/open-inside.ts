@@ -206,7 +206,7 @@ function isAbsent(error: unknown): boolean {
  */
 export function folder(root: string | URL, whose: string): string {
   if (typeof root !== 'string' && !(root instanceof URL)) {
-    throw new TypeError(`${whose}: the root is ${String(root)}: the path of a folder is due`)
+    throw new TypeError(`${whose}: the root is ${String(root)}: expected the path of a folder`)
   }
   const path = resolve(root instanceof URL ? fileURLToPath(root) : root)
   if (root === '' || !statSync(path, { throwIfNoEntry: false })?.isDirectory()) {

@@ -77,7 +77,7 @@ function redirecting(from: string | RegExp, to: RedirectTarget, options: Redirec
 function redirectTo(to: string, options: RedirectOptions = {}): Application {
   checkOptions('redirect.to', options, OPTIONS)
   const status = options.status ?? 307
-  if (typeof to !== 'string') throw new TypeError(`redirect.to(): ${shown(to)} came, expected a path or a URL`)
+  if (typeof to !== 'string') throw new TypeError(`redirect.to(): expected a path or a URL, got ${shown(to)}`)
   const locate = locator(to, options, 'redirect.to()')
   const all = /^[\s\S]*$/
   return (environ, startResponse) =>
@@ -166,7 +166,7 @@ function checkedLocation(location: unknown, label: string): string {
 
 function notATarget(to: unknown, label: string): TypeError {
   return new TypeError(
-    `${label}: ${shown(to)} came as the target, expected a path ("/new/$1", one slash) or a URL whose host is written out or $host ("https://www.example.com/$1")`,
+    `${label}: the target is ${shown(to)}, expected a path ("/new/$1", one slash) or a URL whose host is written out or $host ("https://www.example.com/$1")`,
   )
 }
 

@@ -46,7 +46,7 @@ function rewriting(from: unknown, to?: unknown, options: RewriteOptions = {}): M
   checkOptions('rewrite', options, OPTIONS)
   const pattern = compilePattern(from, 'rewrite()')
   if (typeof to !== 'string' || !/^[/$]/.test(to)) {
-    throw new TypeError(`rewrite(): ${shown(to)} came as the new path, expected one that begins with "/" ("/new/$1")`)
+    throw new TypeError(`rewrite(): the new path is ${shown(to)}, expected one that begins with "/" ("/new/$1")`)
   }
   const question = to.indexOf('?')
   const path = compileTemplate(question === -1 ? to : to.slice(0, question), 'bytes', 'rewrite()')
@@ -74,13 +74,13 @@ function byFunction(change: (environ: Environ) => Rewritten | undefined): Middle
     const { path, query } = change(environ) ?? {}
     if (path !== undefined) {
       if (typeof path !== 'string' || (path !== '' && !path.startsWith('/')) || /[^\x01-\xff]/.test(path)) {
-        throw new TypeError(`rewrite(): ${shown(path)} came as PATH_INFO, expected "" or "/…", bytes as latin1`)
+        throw new TypeError(`rewrite(): PATH_INFO is ${shown(path)}, expected "" or "/…", bytes as latin1`)
       }
       environ.PATH_INFO = path
     }
     if (query !== undefined) {
       if (typeof query !== 'string' || /[^\x21-\xff]/.test(query)) {
-        throw new TypeError(`rewrite(): ${shown(query)} came as QUERY_STRING, expected an encoded one`)
+        throw new TypeError(`rewrite(): QUERY_STRING is ${shown(query)}, expected an encoded one`)
       }
       environ.QUERY_STRING = query
     }
@@ -91,7 +91,7 @@ function byFunction(change: (environ: Environ) => Rewritten | undefined): Middle
 function stripPrefix(prefix: string): Middleware {
   if (typeof prefix !== 'string' || !/^\/[^*?#%]*[^/*?#%]$/.test(prefix)) {
     throw new TypeError(
-      `rewrite.stripPrefix(): ${shown(prefix)} came, expected a decoded path without a slash at its end`,
+      `rewrite.stripPrefix(): expected a decoded path without a slash at its end, got ${shown(prefix)}`,
     )
   }
   const bytes = toBytes(prefix)

@@ -320,7 +320,7 @@ function checkedIndex(index: readonly string[] | false): readonly string[] {
   if (index === false) return []
   return index.map((name) => {
     if (typeof name !== 'string' || segmentsOf(`/${name}`, true)?.length !== 1) {
-      throw new TypeError(`staticFiles: index has ${JSON.stringify(name)}: the name of a file is due, without a path`)
+      throw new TypeError(`staticFiles: index has ${JSON.stringify(name)}: expected the name of a file, without a path`)
     }
     return Buffer.from(name).toString('latin1')
   })

@@ -24,9 +24,7 @@ export function compilePattern(from: unknown, label: string): Pattern {
     return (path) => expression.exec(path)
   }
   if (typeof from !== 'string' || !from.startsWith('/')) {
-    throw new TypeError(
-      `${label}: ${shown(from)} came as what to match, expected a path ("/old", "/old/*") or a RegExp`,
-    )
+    throw new TypeError(`${label}: the pattern is ${shown(from)}, expected a path ("/old", "/old/*") or a RegExp`)
   }
   const star = from.indexOf('*')
   if (star !== -1 && star !== from.length - 1) {

@@ -183,7 +183,8 @@ class Checker {
   #closing(): void {
     const name = this.#take(CLOSE)?.[1]
     const open = this.#open.pop()
-    if (name === undefined || name !== open) this.#fail(`a closing tag where ${open ? `</${open}>` : 'none'} is due`)
+    if (name === undefined || name !== open)
+      this.#fail(`a closing tag where ${open ? `</${open}>` : 'none'} was expected`)
   }
 
   #instruction(): void {

@@ -246,7 +246,7 @@ function inspected(text: string): { output: Output; mediaType: string | undefine
           if (value === XSLT && attribute.startsWith('xmlns')) prefix = attribute.slice(6)
         }
         if (before !== prefix || (local !== 'stylesheet' && local !== 'transform')) {
-          refuse(`begins with <${name}>: an xsl:stylesheet of the namespace ${XSLT} is due`)
+          refuse(`begins with <${name}>: expected an xsl:stylesheet of the namespace ${XSLT}`)
         }
       } else if (before === prefix && (local === 'include' || local === 'import')) {
         refuse(`has ${name}, which would read another file while it is applied: put all of it into one stylesheet`)

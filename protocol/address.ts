@@ -127,6 +127,7 @@ function parseTcp(text: string, rest: string): TcpAddress {
     if (/^[\da-f:.]*:[\da-f:.]*:[\da-f:.]*$/i.test(rest)) {
       throw new AddressError(text, 'an IPv6 address is written in brackets, as [::1]:8000')
     }
+    if (/^\d+$/.test(rest)) throw new AddressError(text, `a port alone is written :${rest}`)
     if (/^(\[[^\]]*\]|[^:[\]/]+)$/.test(rest)) throw new AddressError(text, 'the port is missing, as in HOST:PORT')
     throw new AddressError(text, `expected ${forms()}`)
   }

@@ -39,8 +39,8 @@ export function checkOptions<O extends object>(
   const names = Object.keys(known)
   if (!isPlain(options)) {
     // What should have been a secret option's value may be in it.
-    const came = names.some((option) => known[option]!.secret) ? kindOf(options) : shown(options)
-    const where = path === '' ? `${came} came as options` : `the option ${path.slice(0, -1)} is ${came}`
+    const got = names.some((option) => known[option]!.secret) ? kindOf(options) : shown(options)
+    const where = path === '' ? `the options are ${got}` : `the option ${path.slice(0, -1)} is ${got}`
     throw new TypeError(`${name}: ${where}, expected an object with ${anyOf(names)}${meant(options, known, path)}`)
   }
   for (const [option, value] of Object.entries(options)) {
@@ -52,8 +52,8 @@ export function checkOptions<O extends object>(
       throw new TypeError(`${name}: there is no option ${path}${option}${instead}`)
     }
     if (value !== undefined && !form.fits(value)) {
-      const came = form.secret ? kindOf(value) : shown(value)
-      throw new TypeError(`${name}: the option ${path}${option} is ${came}, expected ${form.due}`)
+      const got = form.secret ? kindOf(value) : shown(value)
+      throw new TypeError(`${name}: the option ${path}${option} is ${got}, expected ${form.due}`)
     }
   }
   const missing = names.find(

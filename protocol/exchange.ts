@@ -214,7 +214,7 @@ export class Exchange implements ContextControl {
     if (this.#response.code !== 101 || this.#response.responded || this.#finished) {
       throw new LocalProtocolError(
         'NO_UPGRADE',
-        "upgrade() is due once, after startResponse('101 …') and before the head has left",
+        "upgrade() was called at the wrong time: call it once, after startResponse('101 …') and before the head is sent",
       )
     }
     const protocol = this.#response.switch()
@@ -559,7 +559,7 @@ function writtenTo(connection: Duplex): number {
 function checkChunk(chunk: unknown): asserts chunk is Uint8Array {
   if (!(chunk instanceof Uint8Array)) {
     throw new TypeError(
-      `the application gave ${shown(chunk)} as a chunk of its body: a Uint8Array is due (Buffer.from(text) makes one)`,
+      `the application gave ${shown(chunk)} as a chunk of its body: expected a Uint8Array; use Buffer.from(text)`,
     )
   }
 }

@@ -60,7 +60,7 @@ export async function fileBody(file: string | URL | FileHandle, options: FileBod
   let range: FileRange
   try {
     if (!Number.isInteger(blockSize) || blockSize < 1) {
-      throw new TypeError(`fileBody was given the block size ${String(blockSize)}: a positive integer is due`)
+      throw new TypeError(`fileBody was given the block size ${String(blockSize)}: expected a positive integer`)
     }
     stats = await fstatAsync(opened.fd)
     if (!stats.isFile()) {

@@ -14,10 +14,12 @@ import { FILE_BLOCK, FileBlocks, isHandle, readAt } from './file-blocks.ts'
  */
 export function fileWrapper(file: FileLike | FileHandle, blockSize: number = FILE_BLOCK): Body {
   if (typeof file?.read !== 'function') {
-    throw new TypeError(`wsgi.file_wrapper was given ${String(file)}: a FileHandle or an object with read(size) is due`)
+    throw new TypeError(
+      `wsgi.file_wrapper was given ${String(file)}: expected a FileHandle or an object with read(size)`,
+    )
   }
   if (!Number.isInteger(blockSize) || blockSize < 1) {
-    throw new TypeError(`wsgi.file_wrapper was given the block size ${String(blockSize)}: a positive integer is due`)
+    throw new TypeError(`wsgi.file_wrapper was given the block size ${String(blockSize)}: expected a positive integer`)
   }
   if (isHandle(file))
     return new FileBlocks(

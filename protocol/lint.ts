@@ -40,7 +40,7 @@ export interface Linted extends Application {
 export function lint(application: Application, options: LintOptions = {}): Linted {
   if (typeof application !== 'function') {
     throw new TypeError(
-      `lint() got ${show(application)}: an application is due, a function of environ and startResponse`,
+      `lint() got ${show(application)}: expected an application, a function of environ and startResponse`,
     )
   }
   /** Calls whose body the server still has to close, or has closed without return(). */

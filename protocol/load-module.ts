@@ -268,10 +268,16 @@ function explain(error: unknown, shown: string, file: string): LoadError {
   if (error instanceof SyntaxError) {
     const found = place ?? syntaxErrorPlace(file) ?? placeInImports(file, message)
     const where = found ?? `${shown}, or a module that it imports`
-    return new LoadError('SYNTAX', `${where}: ${error.name}: ${message}`, { place: found })
+    return new LoadError('SYNTAX', `${where}: ${error.name}: ${message}${moduleHint(message)}`, { place: found })
   }
   // Only here the stack is of use: it is the application's own.
   return new LoadError('THREW', `${shown} threw while it was loaded: ${message}`, { cause: error })
+}
+
+/** `npm init` writes `"type": "commonjs"`, and Node then reads import and export as syntax errors. */
+function moduleHint(message: string): string {
+  if (!/^(?:Unexpected token 'export'|Cannot use import statement outside a module)$/.test(message)) return ''
+  return '; for import and export set "type": "module" in the nearest package.json, or name the file .mjs or .mts'
 }
 
 /** `file:line`. Of JavaScript that does not parse Node tells no place to who imports it; it tells `--check`, which runs nothing. */

@@ -101,7 +101,7 @@ export type OptionErrorCode =
   | 'BAD_VALUE' // a value of the wrong form
   | 'BAD_FILE' // a file named by an option cannot be read
 
-/** What a person gave cannot be used. The message says what came, what was expected, and the nearest known name. */
+/** What a person gave cannot be used. The message says what was expected, what was given, and the nearest known name. */
 export class OptionError extends Error {
   override readonly name: string = 'OptionError'
   readonly code: OptionErrorCode
@@ -332,11 +332,11 @@ function convert(label: string, option: Option, text: string): unknown {
   const value = read(option, text)
   if (value !== undefined) return value
   const given = option.kind === 'address' ? withoutCredentials(text) : text
-  const came = option.secret ? '' : `${JSON.stringify(given)} came, `
+  const got = option.secret ? '' : `, got ${JSON.stringify(given)}`
   let hint = ''
   if (option.kind === 'choice') hint = nearestHint(text, option.choices)
   if (option.kind === 'address') hint = addressHint(option.forms, text)
-  throw new OptionError('BAD_VALUE', label, `${label}: ${came}expected ${expected(option)}${hint}`)
+  throw new OptionError('BAD_VALUE', label, `${label}: expected ${expected(option)}${got}${hint}`)
 }
 
 function nearestHint(text: string, choices: readonly string[]): string {
@@ -347,7 +347,7 @@ function nearestHint(text: string, choices: readonly string[]): string {
 function addressHint(forms: readonly AddressKind[], text: string): string {
   try {
     const { kind } = parseAddress(text)
-    return forms.includes(kind) ? '' : ` and not ${addressForms[kind]}`
+    return forms.includes(kind) ? '' : `, which has the form ${addressForms[kind]}`
   } catch (error) {
     return ` (${(error as Error).message})`
   }

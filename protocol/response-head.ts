@@ -80,7 +80,7 @@ export function checkHead(status: string, headers: Headers, upgrade: boolean): C
     const kind = kindOf(name)
     if (typeof value !== 'string' || !VALUE.test(value)) {
       throw new TypeError(
-        `the value of response header ${name} is ${shown(value)}: a latin1 string without control characters is due (RFC 9110 §5.5)`,
+        `the value of response header ${name} is ${shown(value)}: expected a latin1 string without control characters (RFC 9110 §5.5)`,
       )
     }
     if (kind !== 'plain') {

@@ -147,7 +147,7 @@ export function checkProxyOptions(options: ProxyOptions): void {
   }
   for (const address of options.upstream) {
     if (address.kind === 'tcp' && address.port === 0) {
-      throw new OptionError('BAD_VALUE', '--upstream', '--upstream: port 0 came, expected the port of a container')
+      throw new OptionError('BAD_VALUE', '--upstream', '--upstream: expected the port of a container, got port 0')
     }
   }
 }

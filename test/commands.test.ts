@@ -227,7 +227,7 @@ test('an abstract socket is refused with the reason wherever an address can be g
       ]) {
         assert.throws(parse, {
           code: 'BAD_VALUE',
-          message: /"unix:@gantry" came, .*abstract sockets are not supported/,
+          message: /got "unix:@gantry" .*abstract sockets are not supported/,
         })
       }
       refused++

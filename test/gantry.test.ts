@@ -24,6 +24,7 @@ test('help names every command, and each command has help of its own, whatever e
     const help = await gantry([command, '--slots', 'nonsense', '--help'])
     assert.equal(help.code, 0)
     assert.match(help.stdout, new RegExp(`^Usage: gantry ${command} `))
+    assert.deepEqual(await gantry(['help', command]), help)
   }
 })
 
@@ -38,6 +39,11 @@ const refused: [argv: string[], stderr: string][] = [
     ['proxy', '--lisen', ':1'],
     'gantry proxy: there is no option --lisen; did you mean --listen?\nTry gantry proxy --help\n',
   ],
+  [
+    ['proxy', '--slots', '5'],
+    'gantry proxy: there is no option --slots; --slots is an option of gantry up, gantry container\nTry gantry proxy --help\n',
+  ],
+  [['help', 'contaner'], 'gantry: there is no command "contaner"; did you mean container?\nTry gantry --help\n'],
   [
     ['container'],
     'gantry container: MODULE[:EXPORT] is missing (or GANTRY_MODULE in the environment)\nTry gantry container --help\n',

@@ -65,7 +65,7 @@ export class CgiHeadReader {
     return bad(
       this.#size === 0
         ? 'the program ended without an answer'
-        : 'the program ended within its response head: an empty line is due after its fields',
+        : 'the program ended within its response head: expected an empty line after its fields',
     )
   }
 }

@@ -148,7 +148,7 @@ async function streamed(stream: ReadableStream<Uint8Array>, environ: Environ, wa
 function check(response: unknown): asserts response is Response {
   const given = response as Partial<Response> | null | undefined
   if (typeof given?.status !== 'number' || typeof given.headers?.[Symbol.iterator] !== 'function') {
-    throw new TypeError(`the fetch handler answered ${shown(response)}: a Response is due`)
+    throw new TypeError(`the fetch handler answered ${shown(response)}: expected a Response`)
   }
   if (given.status === 0)
     throw new TypeError('the fetch handler answered Response.error(), which says that there is no answer')

@@ -118,7 +118,7 @@ export class ServedRequest implements ResponseSink, InputSource, ExchangeHost {
         new HttpError(
           400,
           'BODY_LENGTH',
-          `a body of ${this.#received} bytes came, and CONTENT_LENGTH says ${this.#declared}`,
+          `received a body of ${this.#received} bytes, but CONTENT_LENGTH is ${this.#declared}`,
         ),
       )
     }

@@ -433,8 +433,8 @@ describe('a password file', () => {
 })
 
 it('refuses options that it cannot keep', () => {
-  assert.throws(() => basicAuth({}), /exactly one of htpasswd, users and verify is due, got none/)
-  assert.throws(() => basicAuth(), /exactly one of htpasswd, users and verify is due, got none/)
+  assert.throws(() => basicAuth({}), /expected exactly one of htpasswd, users and verify, got none/)
+  assert.throws(() => basicAuth(), /expected exactly one of htpasswd, users and verify, got none/)
   assert.throws(() => basicAuth({ users: {}, verify: () => true }), /got users and verify/)
   assert.throws(() => basicAuth({ users: {}, realm: 'a\r\nb' }), /the option realm is .*, expected printable ASCII/)
   assert.throws(() => basicAuth({ users: { ann: 'plain' } }), /the user "ann": it has a crypt hash or a plain password/)

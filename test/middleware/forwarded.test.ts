@@ -258,7 +258,7 @@ test('peers are given as ranges too, and whatever else is given is refused at on
   assert.throws(() => forwarded({ trustedPeers: 'loopback' as never }), /trustedPeers is "loopback", expected an array/)
   assert.throws(
     () => forwarded(undefined as never),
-    /undefined came as options, expected an object with any of trustedPeers, fields/,
+    /the options are undefined, expected an object with any of trustedPeers, fields/,
   )
   assert.throws(() => forwarded({ trustedPeers: ['near'] }), RangeError)
 })

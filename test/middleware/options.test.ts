@@ -256,8 +256,8 @@ describe('the options of', () => {
       ] as const) {
         it(`are refused where ${what} came`, () => {
           const message = refusal(() => make(value))
-          const came = SECRETIVE.has(name) ? kind : shown
-          assert.ok(message.startsWith(`${name}: ${came} came as options, expected an object with `), message)
+          const given = SECRETIVE.has(name) ? kind : shown
+          assert.ok(message.startsWith(`${name}: the options are ${given}, expected an object with `), message)
           for (const option of Object.keys(wrong)) assert.ok(message.includes(option), message)
         })
       }
@@ -373,7 +373,7 @@ describe('the options of makeServer', () => {
       await assert.rejects(made({ [option]: value }), { name: 'TypeError', message })
     }
     for (const [options, message] of [
-      ['x', 'makeServer: "x" came as options, expected an object with any of log, limits, timeouts, drainTimeout'],
+      ['x', 'makeServer: the options are "x", expected an object with any of log, limits, timeouts, drainTimeout'],
       [{ limit: {} }, 'makeServer: there is no option limit; did you mean limits?'],
       [
         { limits: { bodies: 5 } },

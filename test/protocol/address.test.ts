@@ -45,6 +45,8 @@ const bad: [text: string, message: RegExp][] = [
   ['host', /the port is missing/],
   ['tcp:host', /the port is missing/],
   ['[::1]', /the port is missing/],
+  ['8080', /a port alone is written :8080/],
+  ['tcp:8080', /a port alone is written :8080/],
   ['host:', /expected/],
   ['host:http', /expected/],
   ['host:65536', /at most 65535/],

@@ -124,7 +124,7 @@ describe('fileBody', () => {
         name: 'RangeError',
         message: 'fileBody was given the range 5-10, and the file has 10 bytes',
       })
-      await assert.rejects(fileBody(path, { blockSize: 0 }), /a positive integer is due/)
+      await assert.rejects(fileBody(path, { blockSize: 0 }), /expected a positive integer/)
       const handle = await open(path)
       await assert.rejects(fileBody(handle, { range: { start: 11 } }), RangeError)
       assert.equal(handle.fd, -1)
@@ -285,6 +285,9 @@ describe('wsgi.file_wrapper', () => {
   it('names what it cannot read', async () => {
     const { status } = await call(wrapping(() => 'text' as never))
     assert.equal(status, 500)
-    assert.throws(() => fileWrapper('text' as never), /given text: a FileHandle or an object with read\(size\) is due/)
+    assert.throws(
+      () => fileWrapper('text' as never),
+      /given text: expected a FileHandle or an object with read\(size\)/,
+    )
   })
 })

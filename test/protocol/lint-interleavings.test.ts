@@ -281,5 +281,5 @@ test('a frozen environ.gantry goes unwatched rather than fail', async () => {
 })
 
 test('what is no application is refused where it is given', () => {
-  assert.throws(() => lint({} as never), /lint\(\) got an Object: an application is due/)
+  assert.throws(() => lint({} as never), /lint\(\) got an Object: expected an application/)
 })

@@ -155,30 +155,35 @@ const refusals: [title: string, argv: string[], code: OptionErrorCode, message: 
   ['a value is missing at the end', ['--listen'], 'MISSING_VALUE', /--listen needs a value: unix:\/path, HOST:PORT/],
   ['a value is missing before the next option', ['--listen', '--reload'], 'MISSING_VALUE', /--listen needs a value/],
   ['one argument too many', ['a.ts', 'b.ts'], 'UNEXPECTED_ARGUMENT', /"b.ts"/],
-  ['an integer with a sign', ['--queue-size=-1'], 'BAD_VALUE', /"-1" came, expected a whole number from 1 to 100/],
+  ['an integer with a sign', ['--queue-size=-1'], 'BAD_VALUE', /expected a whole number from 1 to 100, got "-1"/],
   ['an integer below its minimum', ['--queue-size=0'], 'BAD_VALUE', /from 1 to 100/],
   ['an integer above its maximum', ['--queue-size=101'], 'BAD_VALUE', /from 1 to 100/],
   ['an integer in another notation', ['--queue-size=0x10'], 'BAD_VALUE', /whole number/],
-  ['auto where it stands for nothing', ['--queue-size=auto'], 'BAD_VALUE', /from 1 to 100$/],
-  ['a word that is not auto', ['--workers=all'], 'BAD_VALUE', /"all" came, expected a whole number from 1, or auto$/],
-  ['a duration without a unit', ['--timeout=10'], 'BAD_VALUE', /"10" came, expected a duration as 250ms, 10s/],
+  ['auto where it stands for nothing', ['--queue-size=auto'], 'BAD_VALUE', /from 1 to 100, got "auto"$/],
+  ['a word that is not auto', ['--workers=all'], 'BAD_VALUE', /expected a whole number from 1, or auto, got "all"$/],
+  ['a duration without a unit', ['--timeout=10'], 'BAD_VALUE', /expected a duration as 250ms, 10s.*, got "10"/],
   [
     'a duration that is too short',
     ['--interval=9ms'],
     'BAD_VALUE',
-    /"9ms" came, expected a duration .* of at least 10ms/,
+    /expected a duration .* of at least 10ms.*, got "9ms"/,
   ],
   ['none where a duration must be one', ['--grace=none'], 'BAD_VALUE', /expected a duration/],
-  ['a size of thousands', ['--body-limit=64KB'], 'BAD_VALUE', /"64KB" came, expected a size as 1024, 64KiB/],
+  ['a size of thousands', ['--body-limit=64KB'], 'BAD_VALUE', /expected a size as 1024, 64KiB.*, got "64KB"/],
   ['a size below its minimum', ['--body-limit=15'], 'BAD_VALUE', /at least 16 bytes/],
   ['a mode that is not octal', ['--socket-mode=689'], 'BAD_VALUE', /octal/],
-  ['a choice names its nearest', ['--access-log=jsn'], 'BAD_VALUE', /one of json, off; did you mean json\?/],
-  ['one of a list of choices', ['--wires=http,uwsgi'], 'BAD_VALUE', /"uwsgi" came, expected any of frames, http/],
-  ['an empty place in a list', ['--wires=http,'], 'BAD_VALUE', /"" came/],
+  ['a choice names its nearest', ['--access-log=jsn'], 'BAD_VALUE', /one of json, off, got "jsn"; did you mean json\?/],
+  ['one of a list of choices', ['--wires=http,uwsgi'], 'BAD_VALUE', /expected any of frames, http.*, got "uwsgi"/],
+  ['an empty place in a list', ['--wires=http,'], 'BAD_VALUE', /, got ""$/],
   ['an address without a port', ['--listen=host'], 'BAD_VALUE', /the port is missing/],
-  ['an address of a kind that cannot be used', ['--listen=http://host/'], 'BAD_VALUE', /not http:\/\/HOST/],
+  [
+    'an address of a kind that cannot be used',
+    ['--listen=http://host/'],
+    'BAD_VALUE',
+    /got "http:\/\/host\/", which has the form http:\/\/HOST/,
+  ],
   ['a range that is none', ['--peers=10.0.0.0/33'], 'BAD_VALUE', /"10\.0\.0\.0\/33" is no range/],
-  ['an empty text', ['--'].concat(''), 'BAD_VALUE', /MODULE: "" came/],
+  ['an empty text', ['--'].concat(''), 'BAD_VALUE', /^MODULE.*: expected .*, got ""$/],
   ['a flag with another value', ['--reload=maybe'], 'BAD_VALUE', /true or false/],
 ]
 
@@ -199,7 +204,7 @@ test('auto stands for the number that the table says', () => {
 test('a bad value from the environment is refused under its name there', () => {
   const error = refusal([], { GANTRY_QUEUE_SIZE: 'many' })
   assert.equal(error.option, 'GANTRY_QUEUE_SIZE')
-  assert.match(error.message, /^GANTRY_QUEUE_SIZE: "many" came/)
+  assert.match(error.message, /^GANTRY_QUEUE_SIZE: expected .*, got "many"/)
 })
 
 test('a secret is taken from the environment alone', () => {

@@ -263,7 +263,7 @@ suite('a request that is refused before an application', () => {
 })
 
 suite('a request that a container’s port refuses', () => {
-  test('since all slots are taken is an access line', async () => {
+  test('because no slot is free has an access line, and a line of the same id with the code', async () => {
     const gate = Promise.withResolvers<void>()
     const application: Application = async (environ, startResponse) => {
       await gate.promise
@@ -285,6 +285,10 @@ suite('a request that a container’s port refuses', () => {
       url: '/second?x',
       protocol: 'HTTP/1.1',
     })
+    assert.deepEqual(
+      serving.log.lines.filter(({ fields }) => fields['requestId'] === requestId).map(({ fields }) => fields['code']),
+      ['QUEUE_FULL'],
+    )
     gate.resolve()
     await first.whole()
   })
