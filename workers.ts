@@ -6,8 +6,8 @@
  * nginx's and gunicorn's workers do): one that is busy takes fewer, one that hangs none, and one that crashes loses none that it has not taken.
  */
 
-import cluster from 'node:cluster'
 import type { ChildProcess } from 'node:child_process'
+import cluster from 'node:cluster'
 import { randomBytes } from 'node:crypto'
 import { childOf, describeExit } from './children.ts'
 import { STOP_GRACE_MILLISECONDS } from './duty.ts'

@@ -5,8 +5,8 @@
 
 import type { ClientRequest, IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
-import type { Clock, Timer } from '../../protocol/clock.ts'
 import type { RequestContext } from '../../protocol/application.ts'
+import type { Clock, Timer } from '../../protocol/clock.ts'
 import type { Context } from '../../protocol/context.ts'
 import { AbortError, HttpError } from '../../protocol/errors.ts'
 import type { Logger } from '../../protocol/log.ts'

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import type { Environ } from '../../protocol/application.ts'
-import { BodyBuffers, type BodyBufferOptions, type Room } from '../../protocol/body-buffers.ts'
+import { type BodyBufferOptions, BodyBuffers, type Room } from '../../protocol/body-buffers.ts'
 import type { ClientView } from '../../protocol/client-view.ts'
 import { Deadlines } from '../../protocol/clock.ts'
 import type { AbortError } from '../../protocol/errors.ts'

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { Share } from '../../protocol/client-shares.ts'
-import { type FairlyWaiting, SlotQueue, type Order } from '../../protocol/slot-queue.ts'
 import type { Waiting } from '../../protocol/queue.ts'
+import { type FairlyWaiting, type Order, SlotQueue } from '../../protocol/slot-queue.ts'
 
 class Item implements FairlyWaiting {
   readonly share: Share
