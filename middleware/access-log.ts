@@ -154,8 +154,12 @@ function tenths(milliseconds: number): number {
 /** Method, target and version, of which the last two need not have come. */
 const REQUEST_LINE = /^([A-Za-z0-9!#$%&'*+.^_`|~-]+) (.*?)(?: (HTTP\/[0-9]\.[0-9]))?$/s
 
-/** The access line of a request that the gateway answered itself. */
-export function refusedLine(refused: RefusedRequest): AccessLine {
+/** For the `onRefused` of a gateway: writes the access lines of requests that no application saw; undefined without a log. */
+export function refusedLog(log: Logger | undefined): ((refused: RefusedRequest) => void) | undefined {
+  return log && ((refused) => log.info(refusedLine(refused), 'request'))
+}
+
+function refusedLine(refused: RefusedRequest): AccessLine {
   const { requestId, remote, line: text, status, code, bytes, milliseconds } = refused
   const line: AccessLine = { requestId, remote, status, bytes, refused: code }
   if (milliseconds !== undefined) line.ms = tenths(milliseconds)

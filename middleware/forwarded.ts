@@ -6,6 +6,7 @@
 
 import type { Environ, Middleware } from '../protocol/application.ts'
 import { checkOptions, form, isFunction, isText, type OptionForms } from '../protocol/check-options.ts'
+import { REQUEST_ID } from '../protocol/context.ts'
 import type { ConnectionFacts, RequestHead } from '../protocol/environ.ts'
 import { isForwardedFieldName } from '../protocol/forwarded-fields.ts'
 import { TrustedPeers } from '../protocol/peers.ts'
@@ -64,9 +65,6 @@ export function announceClient(): Middleware {
   }
 }
 
-/** An id that may go into a log line and a header field as it is. */
-export const REQUEST_ID: RegExp = /^[\w.-]{1,128}$/
-
 /**
  * The `requestId` of a gateway's options: a trusted peer's `X-Request-Id`; undefined, and one is made, for all others.
  */
@@ -78,7 +76,7 @@ export function requestIdFrom(
     for (let at = 0; at < headers.length; at += 2) {
       const name = headers[at]!
       if (name.length !== 12 || name.toLowerCase() !== 'x-request-id') continue
-      // Two are nobody's.
+      // With two fields it is not known which one the trusted peer set.
       if (found !== undefined) return undefined
       found = headers[at + 1]!
     }

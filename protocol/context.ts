@@ -35,7 +35,10 @@ export interface ContextControl {
 const START = randomBytes(6).toString('hex')
 let count = 0
 
-/** An id for a request that no peer has given one. */
+/** The form of a request's id: it may go into a log line and a header field as it is. */
+export const REQUEST_ID: RegExp = /^[\w.-]{1,128}$/
+
+/** Makes an id for a request that no trusted peer has given one. */
 export function newRequestId(): string {
   return `${START}-${(++count).toString(36)}`
 }

@@ -5,7 +5,7 @@
 
 import { randomBytes } from 'node:crypto'
 import type { Socket } from 'node:net'
-import { accessLog, refusedLine } from '../middleware/access-log.ts'
+import { accessLog, refusedLog } from '../middleware/access-log.ts'
 import { compose } from '../middleware/compose.ts'
 import { announceClient, requestIdFrom } from '../middleware/forwarded.ts'
 import { type Address, printAddress, type TcpAddress, type UnixAddress } from '../protocol/address.ts'
@@ -38,7 +38,6 @@ import { loadMiddleware } from '../protocol/load-middleware.ts'
 import type { Logger } from '../protocol/log.ts'
 import { OptionError } from '../protocol/options.ts'
 import { UNIX_PEER } from '../protocol/peers.ts'
-import type { RefusedRequest } from '../protocol/refused-request.ts'
 import { readToken } from '../protocol/token-file.ts'
 import { Dialer } from './dialer.ts'
 import { listenForJoiners } from './joiners.ts'
@@ -288,7 +287,7 @@ class Front implements ExchangeHost {
     const most = mostConnections(options.maxConnections, each, log)
     this.#limit = new ConnectionLimit(most, { clock, log, what: '--max-connections' })
     this.#shares = new ClientShares(options.trustedPeers)
-    const onRefused = accessLines && ((refused: RefusedRequest) => accessLines.info(refusedLine(refused), 'request'))
+    const onRefused = refusedLog(accessLines)
     this.#refusals = new Refusals(clock, refusalsThatFit(most, each), onRefused)
     this.#http = {
       ...http1Settings(options),
