@@ -17,8 +17,8 @@ import { type Identity, isSameProcess } from '../protocol/frames/hello.ts'
 import type { Logger } from '../protocol/log.ts'
 import { TrustedPeers } from '../protocol/peers.ts'
 import { SaidOnce } from '../protocol/said-once.ts'
-import type { UpstreamName } from '../protocol/upstream-use.ts'
-import { type Candidate, type Choice, choose, pick } from './choose.ts'
+import { type Choice, choose, pick } from './choose.ts'
+import { Member, type MemberState } from './member.ts'
 import { type Failure, RETRIES } from './replay.ts'
 import { PooledRequest } from './request.ts'
 import type { Upstream } from './upstream.ts'
@@ -50,9 +50,6 @@ export interface PoolOptions {
   readonly onWanted?: (() => void) | undefined
 }
 
-export type MemberState = 'connecting' | 'ready' | 'full' | 'draining' | 'closed'
-
-/** `full`: ready, with no slot free. */
 const states: readonly MemberState[] = ['connecting', 'ready', 'full', 'draining']
 
 /** Before a request tries again whoever has refused it. */
@@ -60,37 +57,6 @@ const REFUSED_PAUSE = { first: 20, most: 1_000 }
 
 /** Slots an idle link asks for, so that a sudden few requests need not wait for a grant. */
 const FEWEST_SLOTS = 16
-
-/** An upstream in a pool, with the state that the pool has it in. */
-export class Member implements Candidate {
-  readonly upstream: Upstream
-  state: MemberState = 'connecting'
-  /** Slots it was last asked for. */
-  demanded = 0
-  #named: UpstreamName | undefined
-
-  constructor(upstream: Upstream) {
-    this.upstream = upstream
-  }
-
-  /** For access lines. A member that takes requests has said who it is, and does not change. */
-  get named(): UpstreamName {
-    return (this.#named ??= nameOf(this.upstream))
-  }
-
-  get inFlight(): number {
-    return this.upstream.inFlight
-  }
-
-  get grant(): number {
-    return this.upstream.grant
-  }
-
-  /** Whether another request gets the slot of one that ends. */
-  get refills(): boolean {
-    return (this.state === 'ready' || this.state === 'full') && this.inFlight <= this.grant
-  }
-}
 
 /** What a request on its way asks of its pool. */
 export interface RequestHost {
@@ -420,9 +386,9 @@ export class Pool implements RequestHost, SlotOwner, BodyBufferHost {
     return [...this.#members.ready, ...this.#members.full].some(({ upstream }) => isSameProcess(upstream.peer, peer))
   }
 
-  /** Gives free slots to whoever has waited longest. */
+  /** Gives free slots to waiting requests, in the order of `FairSlots`. */
   #dispatch(): void {
-    // Taking a request changes its member, which calls back here: the loop that runs goes on.
+    // Taking a request changes its member, which calls this again: the loop in progress continues.
     if (this.#dispatching) return
     this.#dispatching = true
     try {
@@ -433,21 +399,13 @@ export class Pool implements RequestHost, SlotOwner, BodyBufferHost {
         const member = pick(this.#members.ready, request.avoid, this.#random)
         if (member !== undefined) request.take(member)
         else if (request.avoid === undefined) return
-        // All that are free have refused this one; the next may have more luck.
+        // Every free member has refused this request: offer the slot to the next one.
         else (passed ??= new Set()).add(request)
       }
     } finally {
       this.#dispatching = false
     }
   }
-}
-
-function nameOf({ name, address = name, peer }: Upstream): UpstreamName {
-  if (!peer) return { upstream: address }
-  const { id: container, worker, instance } = peer
-  return instance === undefined
-    ? { upstream: address, container, worker }
-    : { upstream: address, container, worker, instance }
 }
 
 /** To the next power of two. */
