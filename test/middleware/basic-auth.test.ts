@@ -8,7 +8,8 @@ import { hashSync } from 'bcryptjs'
 import { accessLog } from '../../middleware/access-log.ts'
 import { type BasicAuthOptions, basicAuth } from '../../middleware/basic-auth.ts'
 import type { HtpasswdError } from '../../middleware/htpasswd.ts'
-import { type Asking, PasswordCheck } from '../../middleware/password-check.ts'
+import { PasswordCheck } from '../../middleware/password-check.ts'
+import type { Requester } from '../../middleware/requester.ts'
 import type { Application, Environ } from '../../protocol/application.ts'
 import { type CallRequest, call } from '../../protocol/call.ts'
 import { AbortError } from '../../protocol/errors.ts'
@@ -131,9 +132,9 @@ describe('whoever is not known', () => {
   it('costs a comparison all the same', async () => {
     const asked: string[] = []
     const original = PasswordCheck.prototype.matches
-    PasswordCheck.prototype.matches = function (password, hash, asking) {
+    PasswordCheck.prototype.matches = function (password, hash, requester) {
       asked.push(hash)
-      return original.call(this, password, hash, asking)
+      return original.call(this, password, hash, requester)
     }
     try {
       assert.equal(await statusOf({ users: { ann: BCRYPT } }, as('bob', 'secret')), 401)
@@ -181,7 +182,7 @@ class HeldHashes {
   }
 }
 
-function from(client: string, signal: AbortSignal = new AbortController().signal): Asking {
+function from(client: string, signal: AbortSignal = new AbortController().signal): Requester {
   return { client, signal }
 }
 

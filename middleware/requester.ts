@@ -1,0 +1,16 @@
+/** For which request a middleware does work that is limited and queued: `FairQueue` shares the queue by client. */
+
+import type { Environ } from '../protocol/application.ts'
+import { clientKey } from '../protocol/client-key.ts'
+
+export interface Requester {
+  /** Whose share of the queue the work takes (`client-key.ts`). */
+  readonly client: string
+  /** Removes the work from the queue, if it has not begun. */
+  readonly signal: AbortSignal
+}
+
+/** @param signal default: the request's own */
+export function requesterOf(environ: Environ, signal: AbortSignal = environ.gantry.signal): Requester {
+  return { client: clientKey(environ.REMOTE_ADDR), signal }
+}
