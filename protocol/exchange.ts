@@ -30,7 +30,7 @@ export interface ExchangeHost {
   readonly log: Logger
   /** Whether this process has begun to drain. */
   readonly draining: boolean
-  /** Whether this process was told to stop, and each response is the last of its connection. Default: `draining`. */
+  /** Whether this process is to stop, so that each response is the last of its connection. Default: `draining`. */
   readonly leaving?: boolean | undefined
   /** The application is done with `exchange`: its slot is free. Called exactly once for each. */
   settled(exchange: Exchange): void
@@ -61,6 +61,7 @@ export class Exchange implements ContextControl {
   #finished = false
   #settled = false
   #aborted: AbortError | undefined
+  /** The status of the gateway's own answer to an aborted request; 0: none. */
   #answered = 0
   #tooLongLogged = false
 
@@ -72,7 +73,7 @@ export class Exchange implements ContextControl {
   #overrun = 0
   #trailers: (() => Headers | Promise<Headers>) | undefined
   #upgraded: Duplex | undefined
-  /** What was written to its connection before the upgrade. */
+  /** Bytes written to the connection before the upgrade. */
   #writtenBefore = 0
   #webSocket: WebSocketStream | undefined
 
@@ -126,7 +127,7 @@ export class Exchange implements ContextControl {
     return this.#host.leaving ?? this.#host.draining
   }
 
-  /** The request's own, whatever middleware has given its application instead. */
+  /** The request's own context: middleware may have replaced `environ.gantry` for its application. */
   get context(): Context {
     return this.#context
   }

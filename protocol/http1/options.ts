@@ -73,8 +73,8 @@ export interface Http1Options {
   /** A client that ends its sending side has gone ('abort', as nginx takes it), or still wants its answer ('serve'). */
   readonly halfClose?: 'abort' | 'serve'
   /**
-   * Whose forwarded fields set `REMOTE_ADDR`, the scheme and the host. Default: nobody's, and such fields never reach the application.
-   * `keep`: the fields are passed on as they are, and set nothing; for requests that an application sends to itself.
+   * The peers whose forwarded fields set `REMOTE_ADDR`, the scheme and the host. Default: none; then forwarded fields are
+   * removed. `keep`: the fields are passed on unchanged and set nothing, for requests that an application sends to itself.
    */
   readonly forwarded?: ForwardedRules | 'keep'
   /** The request's id, if the gateway is to decide it; else the exchange makes one. */

@@ -19,7 +19,7 @@ import type { Http1Limits, Http1Timeouts } from '../http1/options.ts'
 import { type Settings, settingsOf } from '../http1/settings.ts'
 import { Transport, type TransportOwner } from '../http1/transport.ts'
 import { silenceOf, stallOf, type Wait } from '../http1/waits.ts'
-import { informHead, plainAnswer, responseHead } from '../http1/writer.ts'
+import { bodyLength, informHead, plainAnswer, responseHead } from '../http1/writer.ts'
 import { type InputSource, RequestInput } from '../input.ts'
 import type { Logger } from '../log.ts'
 import { LINE_SHOWN, type RefusedRequest } from '../refused-request.ts'
@@ -91,7 +91,7 @@ class Connection implements ResponseSink, InputSource, TransportOwner, ExchangeH
   readonly #reader: RequestReader = new RequestReader()
   readonly #transport: Transport
   readonly #settings: Settings
-  /** Of the request; kept for what a refusal tells of it. */
+  /** Of the request, for the access line of a refusal. */
   #variables: readonly string[] | undefined
   #exchange: Exchange | undefined
   #input: RequestInput | undefined
@@ -261,7 +261,7 @@ class Connection implements ResponseSink, InputSource, TransportOwner, ExchangeH
       throw new RemoteProtocolError('BODY_TOO_LARGE', `a request body of ${length} bytes is above the limit`, 413)
     }
     const environ = environFromVariables(variables, facts)
-    // A web server passes its client's header fields on with its own word, REMOTE_ADDR, beside them.
+    // The web server itself names the client in REMOTE_ADDR; it passes the client's own forwarded fields on unchecked.
     resolveClient(environ, undefined)
     this.#transport.waits.for('nothing')
     if (admit && !admit()) {
@@ -301,7 +301,7 @@ class Connection implements ResponseSink, InputSource, TransportOwner, ExchangeH
     const text = plainAnswer(status, fields, head, '', this.#settings.date)
     this.#transport.output.text(text)
     this.#transport.closeSoon()
-    if (!this.#exchange) this.#refused(status, code, requestId, text.length - text.indexOf('\r\n\r\n') - 4)
+    if (!this.#exchange) this.#refused(status, code, requestId, bodyLength(text))
   }
 
   #refused(status: number, code: string, requestId: string, bytes: number): void {
@@ -415,7 +415,7 @@ class Connection implements ResponseSink, InputSource, TransportOwner, ExchangeH
     this.#watch(false)
   }
 
-  // ---- of ClientView: the web server, which passes on what its client does -----------------------------------------
+  // ---- ClientView: the web server, which passes the pace of its client on ------------------------------------------
 
   get client(): ClientView {
     return this
