@@ -1,6 +1,6 @@
 /**
- * Requests that wait for a slot, each client's in a queue of its own. The next slot goes to the client that holds the
- * fewest; of equals, to the one that has waited longest for a turn. Knows no slots: it is told who holds how many.
+ * Requests that wait for a slot, in one queue per client. The next slot goes to the client that holds the fewest slots;
+ * among equals, to the one that was served longest ago. Work that holds no slots is queued by `fair-queue.ts`.
  */
 
 import type { Share } from './client-shares.ts'
@@ -16,7 +16,7 @@ export type Order = 'oldest' | 'newest'
 interface Lane<T extends Waiting> {
   readonly share: Share
   readonly requests: Queue<T>
-  /** When its client had its last turn, or came. */
+  /** When the client was served last, or its first request arrived; a count of served requests. */
   turn: number
 }
 
@@ -50,7 +50,7 @@ export class SlotQueue<T extends FairlyWaiting> {
     this.#size++
   }
 
-  /** Without effect when it does not wait. */
+  /** Without effect if the request does not wait. */
   delete(item: T): void {
     if (!item.queued) return
     const lane = this.#lanes.get(item.share)!
@@ -61,10 +61,10 @@ export class SlotQueue<T extends FairlyWaiting> {
   }
 
   /**
-   * The request that the next slot is for; it waits on.
+   * The request that gets the next slot; it stays in the queue.
    *
    * @param held how many slots a client holds
-   * @param passed requests that no free slot is for
+   * @param passed requests to skip: they can use no free slot
    */
   next(held: (share: Share) => number, order: Order = 'oldest', passed?: ReadonlySet<T>): T | undefined {
     let found: T | undefined
@@ -84,8 +84,8 @@ export class SlotQueue<T extends FairlyWaiting> {
   }
 
   /**
-   * The newest request of the client that has most waiting, if that is more than `count`: whom to refuse for another
-   * client.
+   * The newest request of the client that has most waiting, if it has more than `count`: the request to refuse in favour
+   * of another client.
    */
   surplus(count: number): T | undefined {
     let longest: Queue<T> | undefined

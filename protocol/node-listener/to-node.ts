@@ -45,7 +45,8 @@ const FACTS: ProcessFacts = { multithread: true, multiprocess: true, runOnce: fa
  *
  * Mounted at a path in Express, SCRIPT_NAME is `req.baseUrl` and PATH_INFO the rest. Header fields that were set on `res` before stay, those
  * that the application sets replace them; cookies are added. A request whose body somebody has read before fails when the application
- * reads: mount it before body parsers. Forwarded fields stay as they came: `forwarded` around the application resolves or drops them. An application that throws answers 500 and is logged; `next` is never called.
+ * reads: mount it before body parsers. Forwarded fields are passed on unchanged; wrap the application in `forwarded` to resolve or remove them.
+ * An application that throws answers 500 and is logged; `next` is never called.
  *
  * @throws TypeError for an application that is no function
  */
