@@ -141,7 +141,7 @@ class CgiRun implements ResponseSink, InputSource, ExchangeHost {
     try {
       const { variables, length } = requestVariables(environment, further)
       const environ = environFromVariables(variables, FACTS)
-      // The web server says who the client is in REMOTE_ADDR and HTTPS; these fields are the client's own.
+      // The web server names the client in REMOTE_ADDR and HTTPS; forwarded fields are the client's own.
       resolveClient(environ, undefined)
       this.#length = length
       this.#left = length === -1 ? Number.POSITIVE_INFINITY : length

@@ -58,7 +58,7 @@ export class PooledRequest implements SlotRequest, Expirable, SlotUser {
   #share: Share | undefined
   #attempt: Attempt | undefined
   #member: Member | undefined
-  /** Whose slot it holds: also while its response is sent. */
+  /** The member whose slot it holds, also while its response is sent. */
   #holds: Member | undefined
   #attempts = 0
   #losses = 0
@@ -70,7 +70,7 @@ export class PooledRequest implements SlotRequest, Expirable, SlotUser {
   #taken = 0
   #listening = false
   #upgraded = false
-  /** For the access log; undefined where there is none. */
+  /** For the access log; undefined without one. */
   readonly #use: UpstreamUse | undefined
 
   constructor(
@@ -101,7 +101,7 @@ export class PooledRequest implements SlotRequest, Expirable, SlotUser {
 
   // ---- the slot --------------------------------------------------------------------------------------------------
 
-  /** Of SlotUser. */
+  /** SlotUser: the slot is free. */
   released(): void {
     this.#holds = undefined
     this.#host.slots.ended(this)
@@ -117,10 +117,10 @@ export class PooledRequest implements SlotRequest, Expirable, SlotUser {
   }
 
   get behind(): Behind {
-    // Its end would free no slot where the member is silent, drains, or was granted fewer.
+    // If the member is silent, drains, or was granted fewer slots, the end of this request frees no slot.
     if (this.#holds === undefined || !this.#holds.refills) return 'nothing'
     const behind = this.#client?.behind ?? 'nothing'
-    // An application that has not taken what it was given does not wait for more.
+    // The application has not read all bytes that it was given: it does not wait for the client.
     return behind === 'upload' && !this.#body.caughtUp ? 'nothing' : behind
   }
 
@@ -132,11 +132,11 @@ export class PooledRequest implements SlotRequest, Expirable, SlotUser {
     this.#client?.endSlow(reason)
   }
 
-  // ---- its way ---------------------------------------------------------------------------------------------------
+  // ---- attempts --------------------------------------------------------------------------------------------------
 
-  /** Goes to a member or into the queue, perhaps once its body is here, or is refused at once. */
+  /** Starts: waits for its body, or goes to a member or into the queue, or is refused at once. */
   begin(): void {
-    // Most requests have no body, or it came with their heads.
+    // Most requests have no body, or it has arrived with the head.
     const awaited = this.#client?.arriving
       ? this.#host.bodies.begin(this.#environ, () => this.#bodyArrived())
       : undefined
@@ -177,7 +177,7 @@ export class PooledRequest implements SlotRequest, Expirable, SlotUser {
     else this.take(choice)
   }
 
-  /** There is no room to wait. */
+  /** The queue is full: answers 503. */
   refuse(): void {
     this.#fail(
       new HttpError(503, 'QUEUE_FULL', 'No container is free and too many requests wait already (--queue-size).', {

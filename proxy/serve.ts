@@ -184,7 +184,7 @@ export async function serveProxy(options: ProxyOptions, environment: ProxyEnviro
     // Who has been let in by the system meanwhile is answered too.
     await Promise.all(listeners.map((listener) => listener.close()))
     await front.drain(() => {
-      // The containers may stop now, and a link that is lost is not missed.
+      // The containers may stop now: a link that ends is not dialled again.
       upstreams.rest('the proxy stops')
       for (const dialer of added) dialer.rest('the proxy stops')
       onLast?.()
@@ -336,7 +336,7 @@ class Front implements ExchangeHost {
     if (this.draining) connection.drain(this.#drain.grace)
   }
 
-  /** For a front that listens no longer: resolves when every connection has ended, by itself or by force. */
+  /** Once the listeners are closed: resolves when every connection has ended, by itself or by force. */
   async drain(onLast: () => void = () => {}): Promise<void> {
     this.#listening = false
     for (const connection of [...this.#connections]) connection.drain(this.#drain.grace)

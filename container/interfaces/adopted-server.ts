@@ -89,7 +89,7 @@ export class AdoptedServer {
     if (!this.#isAnnounced) this.server.emit('listening')
   }
 
-  /** No request runs any more, and the process goes on: emits 'close', after which the application may listen again. */
+  /** All requests have ended and the process goes on: emits 'close'. The application may listen again. */
   paused(): void {
     if (this.#state !== 'closing' && this.#state !== 'reopening') return
     this.isAwaited = false
