@@ -43,7 +43,7 @@ export interface AccessLine {
   /** The raw target, as the client sent it. */
   url?: string
   protocol?: string
-  /** In place of these three: the first line of a request that has none of them, as far as it came. */
+  /** In place of these three, for a malformed request line: the part of it that has arrived. */
   request?: string
   /** 0: no response was sent. */
   status: number
@@ -53,16 +53,16 @@ export interface AccessLine {
   userAgent?: string
   /** The code of what cut the response short. */
   aborted?: string
-  /** The code of the reason for which the gateway answered itself: no application has seen the request. */
+  /** The code of the reason why the gateway refused the request: no application has seen it. */
   refused?: string
-  /** Where the request was sent, by its last attempt. */
+  /** The upstream of the last attempt. */
   upstream?: string
   container?: string
   worker?: number
   instance?: string
-  /** How often it was sent, if more than once. */
+  /** The number of attempts, if there were several. */
   tries?: number
-  /** In the queue, before and between attempts. */
+  /** Time in the queue, before and between attempts. */
   queueMs?: number
   /** From the last dispatch to the response's head, and to its end. */
   upstreamHeadMs?: number
@@ -132,7 +132,7 @@ function accessLine(environ: Environ, outcome: Outcome, gantry: RequestContext):
   return line
 }
 
-/** What is not known is left out: a request that no upstream was asked for has no upstream time, not one of zero. */
+/** Adds what is known about the upstream. A request that was never sent has no upstream time, rather than zero. */
 function addUpstream(line: AccessLine, use: UpstreamUse): void {
   if (use.queued !== undefined) line.queueMs = tenths(use.queued)
   const { name } = use
@@ -151,7 +151,7 @@ function tenths(milliseconds: number): number {
   return Math.round(milliseconds * 10) / 10
 }
 
-/** Method, target and version, of which the last two need not have come. */
+/** Method, target and version; the last two may be missing. */
 const REQUEST_LINE = /^([A-Za-z0-9!#$%&'*+.^_`|~-]+) (.*?)(?: (HTTP\/[0-9]\.[0-9]))?$/s
 
 /** For the `onRefused` of a gateway: writes the access lines of requests that no application saw; undefined without a log. */

@@ -1,6 +1,6 @@
 /**
- * Compares passwords with hashes: bcrypt in a thread of its own, one at a time, shared fairly by the clients that wait;
- * SHA-1 at once. It knows no users and no requests.
+ * Compares passwords with hashes: bcrypt in a thread of its own, one at a time, with a queue that clients share fairly;
+ * SHA-1 at once. Knows neither users nor requests.
  */
 
 import { createHash, timingSafeEqual } from 'node:crypto'
@@ -10,9 +10,8 @@ import { BcryptThread } from './bcrypt-thread.ts'
 import type { Requester } from './requester.ts'
 
 /**
- * Comparisons in progress or waiting. One takes about 0.1 s at the usual cost of 10, so that the last waits some
- * seconds: longer than people or clients wait. More than this comes from a client that guesses, and a client that does
- * not guess is served before it.
+ * Comparisons in progress or waiting. One takes about 0.1 s at the usual cost of 10, so that the last one waits some
+ * seconds, longer than people do. More than these come only from clients that guess passwords, which are served last.
  */
 const WAITING_MAX = 64
 

@@ -69,7 +69,7 @@ export class XsltEngine {
       }
       const dropped = this.#queue.add(client, waiting)
       dropped?.reject(new XsltError('XSLT_BUSY', `${this.#queue.size} documents wait for the stylesheet already`))
-      // What has begun is finished: a new thread would cost more than the rest of most documents.
+      // A transformation in progress is finished: a new thread would cost more than the rest of most documents.
       const onAbort = (): void => {
         if (!this.#queue.delete(client, waiting)) return
         reject(new XsltError('XSLT_CANCELLED', 'the request was over before its turn'))
