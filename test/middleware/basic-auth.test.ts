@@ -196,7 +196,7 @@ describe('passwords to be compared', () => {
     assert.equal(await check.matches('secret', BCRYPT, from('a')), true, 'and are taken again later')
   })
 
-  it('of a client that guesses delay another client by one comparison, and do not refuse it', async () => {
+  it('of a client that guesses delay another client by one comparison, and never refuse its login', async () => {
     const hashes = new HeldHashes()
     const check = new PasswordCheck(hashes.compare)
     const guesses = Array.from({ length: 100 }, (_, at) =>

@@ -54,7 +54,7 @@ describe('the combined format', () => {
     assert.match(line({ bytes: 0, status: 304 }), / 304 - "/)
   })
 
-  it('has what came of a request line that is none, and of one that is not whole', () => {
+  it('shows the received part of a malformed request line, and of an incomplete one', () => {
     const { method, url, protocol, ms, ...refused } = LINE
     assert.match(combinedLine({ ...refused, request: '\x16\x03"' }, WALL), / "\\x16\\x03\\"" 200 /)
     assert.match(combinedLine({ ...refused, method: 'GET', url: '/long' }, WALL), / "GET \/long" 200 /)

@@ -56,7 +56,7 @@ describe('a fair queue', () => {
     assert.deepEqual(drained(queue), ['c1', 'a1'])
   })
 
-  it('removes an item that waits no longer, once', () => {
+  it('removes an item that need not wait any more, once', () => {
     const queue = filled(3, ['a1', 'a2', 'b1'])
     assert.deepEqual([queue.delete('a', 'a1'), queue.delete('a', 'a1'), queue.delete('c', 'c1')], [true, false, false])
     assert.equal(queue.size, 2)

@@ -45,7 +45,7 @@ suite('printable text', () => {
 })
 
 suite('what writes log lines', () => {
-  test('escapes them when it was told to, and else not', () => {
+  test('escapes them only with the option `printable`', () => {
     const path = join(tmpdir(), `gantry-printable-${process.pid}`)
     try {
       for (const [option, expected] of [

@@ -44,11 +44,11 @@ suite('why a peer is not reached', () => {
     })
   }
 
-  test('is the reason that the caller knows, if the error says none', () => {
+  test('is the default of the caller if the error has no known code', () => {
     assert.equal(whyUnreachable(new Error('no addresses'), 'resolve', 'dns').reason, 'dns')
   })
 
-  test('of a name with several addresses tells what each has said', () => {
+  test('has the message of each address if a name has several', () => {
     const parts = [system('ECONNREFUSED'), system('EHOSTUNREACH')]
     const error = Object.assign(new AggregateError(parts), { code: 'ECONNREFUSED' })
     assert.equal(messageOf(error), 'it said ECONNREFUSED; it said EHOSTUNREACH')
@@ -60,7 +60,7 @@ suite('why a peer is not reached', () => {
     })
   })
 
-  test('is a change when it is another one than the last, or the first after the peer was reached', () => {
+  test('counts as new if it differs from the last one, or is the first after the peer was reached', () => {
     const last = new LastReason()
     const refused = { phase: 'connect', reason: 'refused' } as const
     const late = { phase: 'connect', reason: 'timeout' } as const

@@ -121,7 +121,7 @@ describe('a call', () => {
     caller.destroy()
   })
 
-  test('whose trailers are longer than the container accepts fails as a head does that is too long: 431', async () => {
+  test('whose trailers are longer than the container accepts fails with 431, as a head that is too long', async () => {
     const { caller, peer } = await callerAgainstPeer({}, { head: HEAD_MIN })
     const input = new TestInput()
     const made = call(caller, environ('/', 'POST'), new ReplayableBody(input))
