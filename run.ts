@@ -146,10 +146,11 @@ export function describeFailure(error: unknown): string {
 }
 
 /**
- * Starts a server and stays until a signal, or the loss of a parent that holds an IPC channel, has drained it. The first
- * SIGTERM or SIGINT (or SIGHUP) drains and exits 0, or with the application's own exit code; a second exits at once
- * with 128 + its number. The drain delay follows only SIGTERM, the signal of service managers: at a terminal there is no
- * load balancer. Exits 1 when the start fails, after an uncaught exception that no handler takes, or when a drain hangs.
+ * Starts a server and stays until a signal, or the loss of a parent that holds an IPC channel, has drained it. The
+ * first SIGTERM or SIGINT (or SIGHUP) drains and exits 0, or with the application's own exit code; a second exits at
+ * once with 128 + its number. The drain delay follows only SIGTERM, the signal of service managers: at a terminal there
+ * is no load balancer. Exits 1 when the start fails, after an uncaught exception that no handler takes, or when a drain
+ * hangs.
  *
  * @param warnings Sentences for the log before anything else.
  * @param supervised One of several that another process starts and stops: SIGTERM drains it, however often it comes (a service manager sends it to

@@ -13,8 +13,8 @@ export interface Emitter extends SignalSource {
 }
 
 /**
- * Replaces `source.emit`, which Node calls for a signal: our handlers run first, then the application's listeners, at once
- * or after `release()`. Create it before anything listens to a signal.
+ * Replaces `source.emit`, which Node calls for a signal: our handlers run first, then the application's listeners, at
+ * once or after `release()`. Create it before anything listens to a signal.
  */
 export class SignalHold implements SignalSource {
   readonly #source: Emitter
@@ -39,8 +39,8 @@ export class SignalHold implements SignalSource {
 
   on(signal: StopSignal, listener: () => void): this {
     this.#own.set(signal, listener)
-    // Node delivers a signal only while it has a listener, and calls the `emit` that existed when the first listener was
-    // added. If a preloaded module has listened before, our `emit` is not called, and no signal can be held.
+    // Node delivers a signal only while it has a listener, and calls the `emit` that existed when the first listener
+    // was added. If a preloaded module has listened before, our `emit` is not called, and no signal can be held.
     this.#source.on(signal, () => {
       if (!this.#emitting) listener()
     })

@@ -36,8 +36,8 @@ export class ChildApplication {
   }
 
   /**
-   * Resolves when the application has ended. If the module has a handler of `signal`, it ends the child processes itself.
-   * Without one they get the same signal, as a terminal or a service manager would send it to every process.
+   * Resolves when the application has ended. If the module has a handler of `signal`, it ends the child processes
+   * itself. Without one they get the same signal, as a terminal or a service manager would send it to every process.
    */
   drain({ onDraining, signal = 'SIGTERM' }: DrainOptions = {}): Promise<void> {
     // This process accepts nothing: the application gets its signal at once.

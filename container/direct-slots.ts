@@ -1,6 +1,6 @@
 /**
- * The slots of requests that arrive at the container's port: they wait for a slot, clients share the slots, and requests
- * of slow clients are aborted. `slots.ts` grants the slots; requests of proxies wait in the proxies.
+ * The slots of requests that arrive at the container's port: they wait for a slot, clients share the slots, and
+ * requests of slow clients are aborted. `slots.ts` grants the slots; requests of proxies wait in the proxies.
  */
 
 import { apart } from '../protocol/apart.ts'

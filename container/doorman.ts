@@ -63,8 +63,8 @@ export class Doorman {
   }
 
   /**
-   * Keeps silent connections open for `grace` milliseconds: a web server in front first connects and then sends, and it may
-   * not repeat a request that it sent into a closed connection. Connections that have sent bytes go on as before.
+   * Keeps silent connections open for `grace` milliseconds: a web server in front first connects and then sends, and it
+   * may not repeat a request that it sent into a closed connection. Connections that have sent bytes go on as before.
    */
   drain(grace: number): void {
     const { clock } = this.#options.deadlines

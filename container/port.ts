@@ -181,7 +181,9 @@ export class Port {
     for (const connection of [...this.#connections]) if (!connection.goAway()) connection.abort(error)
   }
 
-  /** Serves a connection of the application to itself: by `application`, without a slot, and with its forwarded fields. */
+  /**
+   * Serves a connection of the application to itself: by `application`, without a slot, and with its forwarded fields.
+   */
   serveSelf(socket: Socket, application: Application, facts: Partial<ConnectionFacts>): void {
     this.#keep(serveHttp1(socket, application, this.#selfHttp, undefined, facts))
   }

@@ -1,6 +1,6 @@
 /**
- * The container: puts its port, its links, its joins, the application and the slots together, and starts and drains them
- * in order.
+ * The container: puts its port, its links, its joins, the application and the slots together, and starts and drains
+ * them in order.
  */
 
 import { randomBytes } from 'node:crypto'
@@ -60,8 +60,8 @@ export interface RunningContainer {
   /** The process ends when its event loop is empty. */
   readonly endsItself?: boolean
   /**
-   * Gives load balancers notice for the drain delay, then takes nothing new, finishes what runs within the drain timeout,
-   * and aborts what is left. Resolves when all is closed; the second call waits for the same.
+   * Gives load balancers notice for the drain delay, then takes nothing new, finishes what runs within the drain
+   * timeout, and aborts what is left. Resolves when all is closed; the second call waits for the same.
    */
   drain(options?: DrainOptions): Promise<void>
   inspect(): string

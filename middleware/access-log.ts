@@ -154,7 +154,10 @@ function tenths(milliseconds: number): number {
 /** Method, target and version; the last two may be missing. */
 const REQUEST_LINE = /^([A-Za-z0-9!#$%&'*+.^_`|~-]+) (.*?)(?: (HTTP\/[0-9]\.[0-9]))?$/s
 
-/** For the `onRefused` of a gateway: writes the access lines of requests that no application saw; undefined without a log. */
+/**
+ * For the `onRefused` of a gateway: writes the access lines of requests that no application saw; undefined without a
+ * log.
+ */
 export function refusedLog(log: Logger | undefined): ((refused: RefusedRequest) => void) | undefined {
   return log && ((refused) => log.info(refusedLine(refused), 'request'))
 }

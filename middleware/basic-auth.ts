@@ -2,9 +2,9 @@
  * Basic authentication (RFC 7617): who has no name and password that are known is answered 401, and the application finds the name of who
  * has in `REMOTE_USER`. Where users and hashes come from is htpasswd.ts's matter, how they are compared password-check.ts's.
  *
- * Hashing is slow by design. Clients share it by address (`REMOTE_ADDR`; an IPv6 /64 is one client), and the client that
- * has used it least goes first, so that clients that guess passwords do not delay the first login of another. Behind
- * another proxy, `--trusted-peers` must name that proxy.
+ * Hashing is slow by design. Clients share it by address (`REMOTE_ADDR`; an IPv6 /64 is one client), and the client
+ * that has used it least goes first, so that clients that guess passwords do not delay the first login of another.
+ * Behind another proxy, `--trusted-peers` must name that proxy.
  *
  * Credentials cross the network as good as in the clear: serve it over TLS.
  */

@@ -1,7 +1,7 @@
 /**
- * Resolves the client of a request (`protocol/resolve-client.ts`) and describes it to the next hop in `X-Forwarded-For`,
- * `-Proto`, `-Host`, `Forwarded` and `X-Request-Id`. Our gateways resolve by themselves; `forwarded` is for applications
- * that are served without them.
+ * Resolves the client of a request (`protocol/resolve-client.ts`) and describes it to the next hop in
+ * `X-Forwarded-For`, `-Proto`, `-Host`, `Forwarded` and `X-Request-Id`. Our gateways resolve by themselves; `forwarded`
+ * is for applications that are served without them.
  */
 
 import type { Environ, Middleware } from '../protocol/application.ts'
@@ -15,8 +15,8 @@ import { ForwardedRules, forwardedElement, resolveClient } from '../protocol/res
 
 export interface ForwardedOptions {
   /**
-   * The peers whose fields are trusted: ranges as in `--trusted-peers` (`['loopback', '10.0.0.0/8']`), or an object that
-   * decides by address.
+   * The peers whose fields are trusted: ranges as in `--trusted-peers` (`['loopback', '10.0.0.0/8']`), or an object
+   * that decides by address.
    */
   readonly trustedPeers: readonly string[] | Pick<TrustedPeers, 'has'>
   /** The fields that are trusted, as in `--forwarded-fields`. Default `['X-Forwarded-For', 'X-Forwarded-Proto']`. */
@@ -40,8 +40,9 @@ function areFieldNames(value: unknown): boolean {
 }
 
 /**
- * Sets `REMOTE_ADDR`, the scheme and the host from the forwarded fields of trusted peers, removes the fields of all other
- * peers, and sets the fields to the result. Use it as the outermost middleware, where `REMOTE_ADDR` is still the peer's.
+ * Sets `REMOTE_ADDR`, the scheme and the host from the forwarded fields of trusted peers, removes the fields of all
+ * other peers, and sets the fields to the result. Use it as the outermost middleware, where `REMOTE_ADDR` is still the
+ * peer's.
  *
  * @throws TypeError if an option is unknown, missing or invalid; RangeError if a range is invalid
  * @example forwarded({ trustedPeers: ['loopback', '10.0.0.0/8'] })(application)
@@ -66,8 +67,8 @@ export function announceClient(): Middleware {
 }
 
 /**
- * For the `requestId` of a gateway: returns the `X-Request-Id` of a trusted peer, and undefined for other peers, so that
- * the gateway makes an id.
+ * For the `requestId` of a gateway: returns the `X-Request-Id` of a trusted peer, and undefined for other peers, so
+ * that the gateway makes an id.
  */
 export function requestIdFrom(
   trustedPeers: Pick<TrustedPeers, 'has'>,

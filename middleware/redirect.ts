@@ -45,8 +45,8 @@ export interface Redirect {
   to(to: string, options?: RedirectOptions): Application
   /**
    * Redirects requests that came over HTTP to the same address over HTTPS. A front that ends TLS must send
-   * `X-Forwarded-Proto` and be among `--trusted-peers`, else clients are redirected for ever. Without one of our gateways
-   * every peer is trusted: a false scheme only prevents its sender's redirect. `securityHeaders` sets
+   * `X-Forwarded-Proto` and be among `--trusted-peers`, else clients are redirected for ever. Without one of our
+   * gateways every peer is trusted: a false scheme only prevents its sender's redirect. `securityHeaders` sets
    * `Strict-Transport-Security`.
    */
   https(options?: HttpsOptions): Middleware

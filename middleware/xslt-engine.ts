@@ -1,6 +1,6 @@
 /**
- * One stylesheet and the thread that applies it: one document after another, each within a time, in a thread that is replaced when it
- * took too long or died. Clients share its queue fairly. It knows nothing of requests.
+ * One stylesheet and the thread that applies it: one document after another, each within a time, in a thread that is
+ * replaced when it took too long or died. Clients share its queue fairly. It knows nothing of requests.
  */
 
 import { Worker } from 'node:worker_threads'

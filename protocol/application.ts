@@ -70,8 +70,8 @@ export interface RequestContext {
   /** Whether this process has begun to drain: long-lived responses may want to end. */
   readonly draining: boolean
   /**
-   * Whether this process is to stop. During the drain delay (`--drain-delay`) it is true while `draining` is still false:
-   * requests are served, but health checks should fail. Absent in contexts of older releases.
+   * Whether this process is to stop. During the drain delay (`--drain-delay`) it is true while `draining` is still
+   * false: requests are served, but health checks should fail. Absent in contexts of older releases.
    */
   readonly leaving?: boolean
   /** Sends a 103 Early Hints now (RFC 8297). Without effect where the client's protocol has none, or after the head. */

@@ -35,8 +35,8 @@ export interface BodyBufferHost {
 }
 
 /**
- * While few slots are free, a request waits this long for its body, ms, and then takes a slot without it: its client may
- * wait for a response before it sends the rest. `Deadlines` fires as often.
+ * While few slots are free, a request waits this long for its body, ms, and then takes a slot without it: its client
+ * may wait for a response before it sends the rest. `Deadlines` fires as often.
  */
 const PAUSE = 250
 const EXPECT = /^100-continue$/i

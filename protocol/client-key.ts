@@ -6,7 +6,9 @@
 import { isIP } from 'node:net'
 import { UNIX_PEER } from './peers.ts'
 
-/** The key of everything that is not an address: all such clients are one, so that a client gains nothing by new names. */
+/**
+ * The key of everything that is not an address: all such clients are one, so that a client gains nothing by new names.
+ */
 const UNKNOWN = 'unknown'
 
 /** Prefixes whose last 32 bits are an IPv4 address: mapped (RFC 4291 §2.5.5.2) and translated (RFC 6052 §2.1). */

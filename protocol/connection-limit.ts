@@ -1,7 +1,7 @@
 /**
  * Limits the client connections of a process, since each costs a file descriptor, without which the process can neither
- * dial nor answer a probe. Makes room for new clients by closing idle and stalled connections, first those of the client
- * that has most. Knows no protocol.
+ * dial nor answer a probe. Makes room for new clients by closing idle and stalled connections, first those of the
+ * client that has most. Knows no protocol.
  */
 
 import type { Share } from './client-shares.ts'
@@ -12,7 +12,9 @@ import type { Logger } from './log.ts'
 export interface LimitedConnection {
   /** When the connection became idle, on the clock's `now()`; Infinity while a request or a response is in progress. */
   readonly waitingSince: number
-  /** Closes the connection if it is idle; false if a request has arrived, even if the event loop has not read it yet. */
+  /**
+   * Closes the connection if it is idle; false if a request has arrived, even if the event loop has not read it yet.
+   */
   dismiss(): boolean
   /** Its client; undefined: not known. The server sets it once, when it accepts the connection. */
   share?: Share | undefined

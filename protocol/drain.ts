@@ -7,8 +7,8 @@ import type { Clock, Timer } from './clock.ts'
 
 /**
  * - `serving`: health checks pass, and connections are kept alive
- * - `leaving`: health checks fail, so that load balancers send requests elsewhere; requests that still arrive are served
- *   (`--drain-delay`)
+ * - `leaving`: health checks fail, so that load balancers send requests elsewhere; requests that still arrive are
+ *   served (`--drain-delay`)
  * - `draining`: the listeners close; running requests finish, and idle connections close after a grace
  *   (`--keep-alive-grace`)
  * - `aborting`: the drain timeout has passed; aborted applications have a moment to settle

@@ -36,8 +36,8 @@ export class FairQueue<T> {
   }
 
   /**
-   * Adds an item behind the others of its client. A full queue drops the item that would be served last: the new one, or
-   * the newest item of a client that has more items waiting or was served more.
+   * Adds an item behind the others of its client. A full queue drops the item that would be served last: the new one,
+   * or the newest item of a client that has more items waiting or was served more.
    *
    * @returns the item that was dropped, which may be `item` itself; undefined if there was room
    */

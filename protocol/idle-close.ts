@@ -10,8 +10,8 @@ export interface Idle {
 }
 
 /**
- * Closes between two reads of the sockets. A close takes some 20 µs, and a request that arrives between the read and the
- * close gets no response: clients repeat most requests, but may not repeat a POST.
+ * Closes between two reads of the sockets. A close takes some 20 µs, and a request that arrives between the read and
+ * the close gets no response: clients repeat most requests, but may not repeat a POST.
  */
 const BATCH = 16
 

@@ -11,8 +11,8 @@ const UNSEEN_AND_CONTROLS: RegExp = new RegExp(`[\\x00-\\x1f${UNSEEN}]`, 'g')
 const escaped = (character: string): string => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`
 
 /**
- * For JSON lines, which stay JSON, and other lines whose controls below U+0020 are wanted or escaped already. Most text is
- * ASCII: the test for that costs a hundredth of the regular expression.
+ * For JSON lines, which stay JSON, and other lines whose controls below U+0020 are wanted or escaped already. Most text
+ * is ASCII: the test for that costs a hundredth of the regular expression.
  */
 export function printableLines(text: string): string {
   if (Buffer.byteLength(text) === text.length && !text.includes('\x7f')) return text

@@ -15,5 +15,8 @@ export interface RefusedRequest {
   readonly milliseconds: number | undefined
 }
 
-/** Bytes of a refused request line that are logged: enough to find the request, and a fraction of the head limit (64 KiB). */
+/**
+ * Bytes of a refused request line that are logged: enough to find the request, and a fraction of the head limit (64
+ * KiB).
+ */
 export const LINE_SHOWN = 1024

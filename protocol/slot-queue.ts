@@ -84,8 +84,8 @@ export class SlotQueue<T extends FairlyWaiting> {
   }
 
   /**
-   * The newest request of the client that has most waiting, if it has more than `count`: the request to refuse in favour
-   * of another client.
+   * The newest request of the client that has most waiting, if it has more than `count`: the request to refuse in
+   * favour of another client.
    */
   surplus(count: number): T | undefined {
     let longest: Queue<T> | undefined

@@ -29,16 +29,16 @@ export interface SlowRules {
  */
 const GREEDY = 0.1
 /**
- * The part of the slots that one decision may take from a client for its own waiting requests. They may all be slow, and
- * running and aborting each of them would cost more than it gains.
+ * The part of the slots that one decision may take from a client for its own waiting requests. They may all be slow,
+ * and running and aborting each of them would cost more than it gains.
  */
 const OWN_PART = 1 / 32
 /** The part of the slots that one decision may take in all, so that it does not block the event loop. */
 const MOST_PART = 1 / 8
 
 /**
- * How far a client is behind, ms, after `elapsed` milliseconds of waiting for it: each byte reduces the debt by the time
- * that it takes at `rate` bytes per second. The debt never becomes a credit.
+ * How far a client is behind, ms, after `elapsed` milliseconds of waiting for it: each byte reduces the debt by the
+ * time that it takes at `rate` bytes per second. The debt never becomes a credit.
  */
 export function debtOf(before: number, elapsed: number, bytes: number, rate: number): number {
   return Math.max(0, before + elapsed - (bytes * 1000) / rate)
@@ -48,9 +48,9 @@ export function debtOf(before: number, elapsed: number, bytes: number, rate: num
  * The requests to abort, so that waiting requests get their slots.
  *
  * Clients with the fewest slots are served first. For each waiting request one request is aborted: of the client that
- * holds most slots, the one that is furthest behind the minimum rate. If no client is behind, a client with more than an
- * equal share of the slots loses its slowest request to a client with less than that. No client loses a slot to a client
- * that holds more.
+ * holds most slots, the one that is furthest behind the minimum rate. If no client is behind, a client with more than
+ * an equal share of the slots loses its slowest request to a client with less than that. No client loses a slot to a
+ * client that holds more.
  */
 export function victims<T extends Holder>(
   holders: readonly T[],

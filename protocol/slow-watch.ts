@@ -42,7 +42,9 @@ export interface SlowWatchOptions {
   readonly patience: number
 }
 
-/** Time between two measurements, ms: several fit into the shortest patience. 1,000 running requests take some 0.1 ms. */
+/**
+ * Time between two measurements, ms: several fit into the shortest patience. 1,000 running requests take some 0.1 ms.
+ */
 const LOOK = 100
 /**
  * The most time that counts between two measurements, ms: a longer one is this process's own, which was stopped, or

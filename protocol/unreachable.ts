@@ -2,7 +2,9 @@
 
 import { messageOf } from './thrown.ts'
 
-/** The phase that failed. `handshake`: TLS, or our own HELLO. `first-byte`: the request was sent, and no answer began. */
+/**
+ * The phase that failed. `handshake`: TLS, or our own HELLO. `first-byte`: the request was sent, and no answer began.
+ */
 export type Phase = 'resolve' | 'connect' | 'handshake' | 'first-byte'
 
 /** docs/logs.md says what to do about each. */
@@ -94,7 +96,10 @@ export function isTimeout(error: Error | undefined): boolean {
   return error !== undefined && 'code' in error && error.code === 'TIMEOUT'
 }
 
-/** Remembers the last reason, so that a reason is logged when it is new, and not for each attempt. (`SaidOnce` remembers many.) */
+/**
+ * Remembers the last reason, so that a reason is logged when it is new, and not for each attempt. (`SaidOnce` remembers
+ * many.)
+ */
 export class LastReason {
   #last: string | undefined
 

@@ -13,9 +13,10 @@ const LEFT_OVER_AFTER = 5_000
 
 /**
  * - `unknown`: dial again
- * - `left over`: no process listens. The file may be of another host in a shared file system, so that we do not remove it.
- * - `dead`: a process of this kernel has listened on this file and does not any more. No process ever will: bind() makes
- *   a new file.
+ * - `left over`: no process listens. The file may be of another host in a shared file system, so that we do not remove
+ *   it.
+ * - `dead`: a process of this kernel has listened on this file and does not any more. No process ever will: bind()
+ *   makes a new file.
  */
 export type SocketState = 'unknown' | 'left over' | 'dead'
 

@@ -179,8 +179,8 @@ export class ListenTakeover {
   }
 
   /**
-   * Warns if the module also exports something that could be served: its server may be meant for metrics only. Silent if
-   * PORT or --app-port decides, and about exports whose server cannot be recognised (Koa).
+   * Warns if the module also exports something that could be served: its server may be meant for metrics only. Silent
+   * if PORT or --app-port decides, and about exports whose server cannot be recognised (Koa).
    *
    * @param as the export as the command line names it: `app.js:default`
    */
@@ -415,7 +415,10 @@ function isServerOf({ server }: Candidate, exported: unknown): boolean {
   return server === exported || server?.listeners('request').includes(exported as () => void) === true
 }
 
-/** Whether an export is a server or a `(req, res)` listener, as Express applications are; not a class or a start function. */
+/**
+ * Whether an export is a server or a `(req, res)` listener, as Express applications are; not a class or a start
+ * function.
+ */
 function isListener(exported: unknown): boolean {
   if (exported instanceof Server) return true
   return typeof exported === 'function' && exported.length >= 2 && !/^class\b/.test(String(exported))

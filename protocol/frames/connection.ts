@@ -277,7 +277,9 @@ export class Connection implements Answering {
     if (stream.owed * 2 >= this.#window) this.#giveBack(stream)
   }
 
-  /** The reader has taken all bytes: gives all credit back at once, so that the peer sees that the reader waits for it. */
+  /**
+   * The reader has taken all bytes: gives all credit back at once, so that the peer sees that the reader waits for it.
+   */
   starved(stream: Stream): void {
     if (!stream.closed && !stream.remoteEnded && stream.owed > 0) this.#giveBack(stream)
   }

@@ -4,8 +4,8 @@
  */
 
 // From the first such white space on, the rest of the chunk line is overwritten with bytes that llhttp accepts, of the
-// same length. A byte there that breaks the RFC's grammar is overwritten with one that llhttp refuses. Lines without such
-// white space are not changed: llhttp alone decides about them.
+// same length. A byte there that breaks the RFC's grammar is overwritten with one that llhttp refuses. Lines without
+// such white space are not changed: llhttp alone decides about them.
 
 const SIZE = 0
 /** After `;`: a name follows. */

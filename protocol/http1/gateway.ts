@@ -40,8 +40,8 @@ export interface Http1Connection {
   /** Ends the connection at once; a running exchange is aborted with `error`. */
   abort(error: AbortError): void
   /**
-   * Whether no request is expected to follow: the last response has begun, a response still runs after the grace, or the
-   * connection is upgraded or closing.
+   * Whether no request is expected to follow: the last response has begun, a response still runs after the grace, or
+   * the connection is upgraded or closing.
    */
   readonly last: boolean
   /** Whether no request is running or half-read. */

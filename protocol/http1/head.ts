@@ -27,8 +27,8 @@ export interface ParsedHead extends RequestHead {
  * Methods that are passed to applications: those of node's `http.METHODS` without CONNECT (no tunnels here). llhttp would take PRI
  * (HTTP/2's preface) and RTSP's as well. A test sends each of node's.
  *
- * Other methods get 501 (RFC 9110 §9.1). Node's own server refuses them too, so that applications written for Node never
- * receive one. nginx and gunicorn pass them on; over uwsgi the web server decides.
+ * Other methods get 501 (RFC 9110 §9.1). Node's own server refuses them too, so that applications written for Node
+ * never receive one. nginx and gunicorn pass them on; over uwsgi the web server decides.
  */
 const METHODS: ReadonlySet<string> = new Set(
   (

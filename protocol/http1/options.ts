@@ -73,8 +73,9 @@ export interface Http1Options {
   /** A client that ends its sending side has gone ('abort', as nginx takes it), or still wants its answer ('serve'). */
   readonly halfClose?: 'abort' | 'serve'
   /**
-   * The peers whose forwarded fields set `REMOTE_ADDR`, the scheme and the host. Default: none; then forwarded fields are
-   * removed. `keep`: the fields are passed on unchanged and set nothing, for requests that an application sends to itself.
+   * The peers whose forwarded fields set `REMOTE_ADDR`, the scheme and the host. Default: none; then forwarded fields
+   * are removed. `keep`: the fields are passed on unchanged and set nothing, for requests that an application sends to
+   * itself.
    */
   readonly forwarded?: ForwardedRules | 'keep'
   /** The request's id, if the gateway is to decide it; else the exchange makes one. */

@@ -202,8 +202,8 @@ export class Waits implements Expirable {
   }
 
   /**
-   * Since when no byte of an expected body has arrived, or no written byte was accepted; Infinity if the connection waits
-   * for neither.
+   * Since when no byte of an expected body has arrived, or no written byte was accepted; Infinity if the connection
+   * waits for neither.
    */
   get stalledSince(): number {
     const { taken, backlog } = this.#waiter

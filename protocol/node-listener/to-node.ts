@@ -43,10 +43,11 @@ const FACTS: ProcessFacts = { multithread: true, multiprocess: true, runOnce: fa
 /**
  * The listener that calls `application`.
  *
- * Mounted at a path in Express, SCRIPT_NAME is `req.baseUrl` and PATH_INFO the rest. Header fields that were set on `res` before stay, those
- * that the application sets replace them; cookies are added. A request whose body somebody has read before fails when the application
- * reads: mount it before body parsers. Forwarded fields are passed on unchanged; wrap the application in `forwarded` to resolve or remove them.
- * An application that throws answers 500 and is logged; `next` is never called.
+ * Mounted at a path in Express, SCRIPT_NAME is `req.baseUrl` and PATH_INFO the rest. Header fields that were set on
+ * `res` before stay, those that the application sets replace them; cookies are added. A request whose body somebody has
+ * read before fails when the application reads: mount it before body parsers. Forwarded fields are passed on unchanged;
+ * wrap the application in `forwarded` to resolve or remove them. An application that throws answers 500 and is logged;
+ * `next` is never called.
  *
  * @throws TypeError for an application that is no function
  */

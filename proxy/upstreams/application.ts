@@ -131,7 +131,9 @@ export class ApplicationUpstream implements Upstream {
     this.onChange()
   }
 
-  /** The server received the request and did not begin a valid response. The exchange logs the failure of the request. */
+  /**
+   * The server received the request and did not begin a valid response. The exchange logs the failure of the request.
+   */
   #unanswered(error: Error, requestId: string): void {
     const { clock, log } = this.#options
     const now = clock.now()
