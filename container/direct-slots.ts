@@ -16,6 +16,7 @@ import type { Waiting } from '../protocol/queue.ts'
 import type { Seen } from '../protocol/slow-watch.ts'
 import type { Slots } from './slots.ts'
 
+/** What `DirectSlots` shares out, and by which rules. */
 export interface DirectSlotsOptions {
   readonly slots: Slots
   readonly shares: ClientShares
@@ -26,6 +27,7 @@ export interface DirectSlotsOptions {
   readonly queueTimeout: number
 }
 
+/** Gives slots to the requests of the container's port. */
 export class DirectSlots implements SlotOwner, BodyBufferHost {
   readonly clock: Clock
   readonly deadlines: Deadlines

@@ -39,6 +39,7 @@ const UNDECIDED_EXTRA = 32
 /** Serving a client may take a second file descriptor, opened by the application. */
 const DESCRIPTORS_EACH = 2
 
+/** What the container lends to its port. */
 export interface PortServices {
   readonly log: Logger
   /** Takes a line for each request; undefined: no lines are wanted. */
@@ -57,6 +58,7 @@ export interface PortServices {
   readonly onLeft: () => void
 }
 
+/** All listeners and client connections of one container. */
 export class Port {
   readonly #options: ContainerOptions
   readonly #services: PortServices

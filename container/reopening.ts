@@ -19,6 +19,7 @@ export interface Opened {
   inspect(): string
 }
 
+/** The application, and how to open a container for it. */
 export interface ReopeningOptions {
   readonly tenant: Tenant
   readonly log: Logger
@@ -29,6 +30,7 @@ export interface ReopeningOptions {
 
 const CLOSED = 'the application closed its server'
 
+/** The present container of an application that may close and reopen its server. */
 export class Reopening {
   readonly #options: ReopeningOptions
   #now: Opened

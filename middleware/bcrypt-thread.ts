@@ -7,6 +7,7 @@ import { Worker } from 'node:worker_threads'
 
 const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js'
 
+/** One thread and the comparison that it works on. */
 export class BcryptThread {
   #worker: Worker | undefined
   #current: PromiseWithResolvers<boolean> | undefined

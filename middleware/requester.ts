@@ -3,6 +3,7 @@
 import type { Environ } from '../protocol/application.ts'
 import { clientKey } from '../protocol/client-key.ts'
 
+/** The client that causes the work, and until when the work is wanted. */
 export interface Requester {
   /** Whose share of the queue the work takes (`client-key.ts`). */
   readonly client: string
@@ -10,7 +11,7 @@ export interface Requester {
   readonly signal: AbortSignal
 }
 
-/** @param signal default: the request's own */
+/** The requester of a request. @param signal default: the request's own */
 export function requesterOf(environ: Environ, signal: AbortSignal = environ.gantry.signal): Requester {
   return { client: clientKey(environ.REMOTE_ADDR), signal }
 }

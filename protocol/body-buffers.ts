@@ -9,6 +9,7 @@ import type { Deadlines, Expirable } from './clock.ts'
 import type { Context } from './context.ts'
 import { AbortError } from './errors.ts'
 
+/** `--body-buffer`, `--body-buffer-total` and `--queue-timeout`. */
 export interface BodyBufferOptions {
   /** Bytes of one body that a request waits for; 0: no request waits. */
   readonly each: number
@@ -29,6 +30,7 @@ export type Room =
   /** More than half of them are free. */
   | 'plenty'
 
+/** What body buffers need from the owner of the slots. */
 export interface BodyBufferHost {
   readonly deadlines: Deadlines
   room(): Room
@@ -41,6 +43,7 @@ export interface BodyBufferHost {
 const PAUSE = 250
 const EXPECT = /^100-continue$/i
 
+/** The requests of one pool or port that wait for their bodies. */
 export class BodyBuffers {
   readonly options: BodyBufferOptions
   readonly host: BodyBufferHost
@@ -119,7 +122,7 @@ export class AwaitedBody implements Expirable {
     if (room === 'some' || room === 'plenty' || (room === 'absent' && now >= this.#until)) this.#end()
     else if (now < this.#until) this.deadline = now + PAUSE
     else {
-      const message = `slow client: delivered nothing of its request for ${options.longest / 1000} s (--queue-timeout), in which no slot was free for it`
+      const message = `slow client: delivered no byte of its request for ${options.longest / 1000} s (--queue-timeout) while no slot was free`
       this.stop()
       this.#client.endSlow(new AbortError('SLOW_CLIENT', message))
     }

@@ -13,6 +13,7 @@ export type Share = string | object
 /** Addresses whose share is remembered: most clients send several requests. */
 const REMEMBERED = 1_000
 
+/** Finds the share of a request or connection by its address, and remembers it. */
 export class ClientShares {
   readonly #trustedPeers: Pick<TrustedPeers, 'has'>
   readonly #known: Map<string, string | undefined> = new Map()

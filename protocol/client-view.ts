@@ -11,6 +11,7 @@ import type { AbortError } from './errors.ts'
  */
 export type Behind = 'nothing' | 'upload' | 'download'
 
+/** The client of one request. */
 export interface ClientView {
   readonly behind: Behind
   /** Bytes that the client has delivered so far on its connection. */

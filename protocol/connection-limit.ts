@@ -249,7 +249,7 @@ export class ConnectionLimit {
       set.delete(connection)
       this.exited(connection)
       const seconds = ((now - since) / 1000).toFixed(1)
-      const message = `slow client: its request waited for it for ${seconds} s while the connection limit was reached (${what})`
+      const message = `slow client: moved no byte of its request or response for ${seconds} s, and the connection limit was reached (${what})`
       connection.reset?.(new AbortError('SLOW_CLIENT', message))
     }
     return Math.min(stalled.length, this.#batch)

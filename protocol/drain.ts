@@ -24,6 +24,7 @@ export type DrainState = 'serving' | 'leaving' | 'draining' | 'aborting' | 'clos
  */
 export type DrainEvent = 'stop' | 'hurry' | 'elapsed' | 'empty'
 
+/** What a state means. */
 export interface DrainFacts {
   /** Whether health checks may say that requests are welcome. */
   readonly ready: boolean

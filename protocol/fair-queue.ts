@@ -9,6 +9,7 @@
  */
 const HALVED_AFTER = 4_096
 
+/** A bounded queue of items, each of a client. */
 export class FairQueue<T> {
   readonly #most: number
   /**

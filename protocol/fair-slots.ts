@@ -24,6 +24,7 @@ export const SLOT_RULES: SlotRules = {
   slowClientPatience: 5_000,
 }
 
+/** A request that holds a slot or waits for one. */
 export interface SlotRequest extends FairlyWaiting, Running {
   /** Its index in `running` while it holds a slot, else -1. Begins as -1; only `FairSlots` sets it. */
   slot: number
@@ -31,6 +32,7 @@ export interface SlotRequest extends FairlyWaiting, Running {
   refuse(): void
 }
 
+/** What owns the slots: a pool, or a port. */
 export interface SlotOwner {
   readonly clock: Clock
   /** Whether there are slots and all are taken. */
@@ -45,6 +47,7 @@ export interface SlotOwner {
  */
 const LOST_MILLISECONDS = 1_000
 
+/** The running and waiting requests of one pool or port. */
 export class FairSlots<T extends SlotRequest> implements SlowWatchHost {
   /** The requests that hold slots. */
   readonly running: T[] = []

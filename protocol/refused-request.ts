@@ -1,5 +1,6 @@
 /** A request that the gateway answered before an application saw it: for the access log. */
 
+/** What the access line of a refused request needs. */
 export interface RefusedRequest {
   readonly requestId: string
   readonly remote: string

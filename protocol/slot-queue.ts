@@ -6,6 +6,7 @@
 import type { Share } from './client-shares.ts'
 import { Queue, type Waiting } from './queue.ts'
 
+/** A waiting request that belongs to a client. */
 export interface FairlyWaiting extends Waiting {
   readonly share: Share
 }
@@ -20,6 +21,7 @@ interface Lane<T extends Waiting> {
   turn: number
 }
 
+/** The waiting requests of all clients. */
 export class SlotQueue<T extends FairlyWaiting> {
   readonly #lanes: Map<Share, Lane<T>> = new Map()
   #size = 0

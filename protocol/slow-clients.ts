@@ -16,6 +16,7 @@ export interface Holder {
   readonly moved: number
 }
 
+/** The rules of one decision. */
 export interface SlowRules {
   /** How far a client may be behind, ms. */
   readonly patience: number

@@ -21,6 +21,7 @@ export interface Running {
   seen: Seen | undefined
 }
 
+/** What the watch needs from the owner of the slots. */
 export interface SlowWatchHost {
   /** The requests that hold the slots. */
   readonly running: readonly Running[]
@@ -34,6 +35,7 @@ export interface SlowWatchHost {
   readonly freed: number
 }
 
+/** `--slow-client-rate` and `--slow-client-patience`. */
 export interface SlowWatchOptions {
   readonly clock: Clock
   /** The minimum rate of a client while its request waits for it, bytes per second. */
@@ -99,6 +101,7 @@ export class Seen implements Holder {
   }
 }
 
+/** Measures and aborts the requests of one pool or port. */
 export class SlowWatch {
   readonly #host: SlowWatchHost
   readonly #options: SlowWatchOptions

@@ -14,6 +14,7 @@ export function identityOf(path: string): FileIdentity | undefined {
   }
 }
 
+/** Whether both are the same file, and not only of the same name or inode number. */
 export function sameFile(a: FileIdentity, b: FileIdentity): boolean {
   // Inode numbers are reused soon; the time of birth differs then.
   return a.dev === b.dev && a.ino === b.ino && a.birthtimeMs === b.birthtimeMs

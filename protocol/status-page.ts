@@ -6,6 +6,7 @@
 import { STATUS_CODES } from 'node:http'
 import type { Application, Headers } from './application.ts'
 
+/** Options of `statusPage`. */
 export interface StatusPageOptions {
   /** Further fields, such as Retry-After. */
   headers?: ReadonlyArray<readonly [string, string]>

@@ -23,6 +23,7 @@ export type Reason =
   | 'local' // this process: no file descriptors, no ports
   | 'other'
 
+/** The log fields about a peer that cannot be reached. */
 export interface Unreachable {
   readonly phase: Phase
   readonly reason: Reason

@@ -20,6 +20,7 @@ const LEFT_OVER_AFTER = 5_000
  */
 export type SocketState = 'unknown' | 'left over' | 'dead'
 
+/** One socket file, and what its connections have shown. */
 export class SocketFile {
   readonly path: string
   #identity: FileIdentity | undefined

@@ -18,6 +18,7 @@ const LOOK_PAUSE = 25
 /** Any interval, ms: the timer only keeps the event loop from being empty. */
 const HOLD = 60_000
 
+/** Replacements of the system, for tests. */
 export interface ChildProcessesOptions {
   readonly clock?: Clock | undefined
   /** Returns undefined if the system has no process table: then only child processes are known. */
@@ -27,6 +28,7 @@ export interface ChildProcessesOptions {
   readonly self?: { once(event: 'exit', listener: () => void): unknown } | undefined
 }
 
+/** The child processes that start after `start()`. */
 export class ChildProcesses {
   readonly #clock: Clock
   readonly #table: () => readonly ProcessEntry[] | undefined

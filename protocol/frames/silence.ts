@@ -9,6 +9,7 @@ import { isTrusted, type Life } from './liveness.ts'
  */
 export type SilenceNews = 'silent' | 'answers' | 'dead'
 
+/** The logged silence of one link. */
 export class Silence {
   /** Whether the present silence was logged. The link may pass other states before the peer answers again (a rival). */
   #isLogged = false

@@ -1,3 +1,5 @@
+/** Requests that wait for their bodies before they take a slot. */
+
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import type { Environ } from '../../protocol/application.ts'

@@ -1,3 +1,5 @@
+/** Which requests and connections share as one client. */
+
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import { ClientShares } from '../../protocol/client-shares.ts'

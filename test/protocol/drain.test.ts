@@ -1,3 +1,5 @@
+/** The states of a server that stops, and their times. */
+
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import {

@@ -1,3 +1,5 @@
+/** A bounded queue that clients share, against examples and random runs. */
+
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import fc from 'fast-check'

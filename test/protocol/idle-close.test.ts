@@ -1,3 +1,5 @@
+/** Idle connections close after a read of the sockets, a few at a time. */
+
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { connect, createServer, type Socket } from 'node:net'

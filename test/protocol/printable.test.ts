@@ -1,3 +1,5 @@
+/** No text of a peer can forge a log line or control a terminal. */
+
 import assert from 'node:assert/strict'
 import { openSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'

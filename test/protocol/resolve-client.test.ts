@@ -1,3 +1,5 @@
+/** Which client a request has, by its peer and its forwarded fields. */
+
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import type { Environ } from '../../protocol/application.ts'

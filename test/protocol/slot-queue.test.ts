@@ -1,3 +1,5 @@
+/** The order in which waiting requests of several clients get slots. */
+
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { Share } from '../../protocol/client-shares.ts'

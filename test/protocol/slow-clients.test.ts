@@ -1,3 +1,5 @@
+/** The decision which requests of slow clients are aborted. */
+
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import fc from 'fast-check'

@@ -1,3 +1,5 @@
+/** The measurements of slow clients while slots are scarce. */
+
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import type { Share } from '../../protocol/client-shares.ts'

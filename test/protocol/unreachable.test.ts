@@ -1,3 +1,5 @@
+/** The phase and the reason why a peer cannot be reached. */
+
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import { RemoteProtocolError } from '../../protocol/errors.ts'

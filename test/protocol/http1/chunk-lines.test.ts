@@ -1,3 +1,5 @@
+/** Chunk extensions with white space, whole and in pieces. */
+
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import { defaultLimits } from '../../../protocol/http1/options.ts'
