@@ -36,10 +36,11 @@ export {
   serveFrames,
 } from './frames/server.ts'
 export { isHopByHop } from './hop-by-hop.ts'
-export { type Http1Connection, serveHttp1 } from './http1/gateway.ts'
+export { serveHttp1 } from './http1/gateway.ts'
 export {
   defaultLimits,
   defaultTimeouts,
+  type Http1Connection,
   type Http1Limits,
   type Http1Options,
   type Http1Timeouts,

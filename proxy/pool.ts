@@ -2,8 +2,8 @@
  * Many upstreams as one Application: each request goes to a member with a free slot, or waits for one.
  *
  * A member's state is the collection that holds it, and one function moves members between collections: log lines and counters
- * hang on the move. Which member is `choose.ts`, in what order requests wait is `queue.ts`, what becomes of a single
- * request is `request.ts`. The pool opens no sockets and finds no addresses.
+ * hang on the move. `choose.ts` picks a member, `fair-slots.ts` orders the queue, and `request.ts` is a single
+ * request. The pool opens no sockets and finds no addresses.
  */
 
 import type { Application, Body, Environ, StartResponse } from '../protocol/application.ts'
@@ -20,7 +20,7 @@ import { SaidOnce } from '../protocol/said-once.ts'
 import { type Choice, choose, pick } from './choose.ts'
 import { Member, type MemberState } from './member.ts'
 import { type Failure, RETRIES } from './replay.ts'
-import { PooledRequest } from './request.ts'
+import { PooledRequest, type RequestHost } from './request.ts'
 import type { Upstream } from './upstream.ts'
 
 export interface PoolOptions {
@@ -52,33 +52,11 @@ export interface PoolOptions {
 
 const states: readonly MemberState[] = ['connecting', 'ready', 'full', 'draining']
 
-/** Before a request tries again whoever has refused it. */
+/** Backoff before a request retries members that refused it. */
 const REFUSED_PAUSE = { first: 20, most: 1_000 }
 
 /** Slots an idle link asks for, so that a sudden few requests need not wait for a grant. */
 const FEWEST_SLOTS = 16
-
-/** What a request on its way asks of its pool. */
-export interface RequestHost {
-  readonly clock: Clock
-  readonly deadlines: Deadlines
-  readonly queueTimeout: number
-  readonly retries: number
-  readonly timeout: number
-  readonly idleTimeout: number
-  readonly bodies: BodyBuffers
-  readonly shares: ClientShares
-  readonly slots: FairSlots<PooledRequest>
-  choose(request: PooledRequest): Choice<Member>
-  enqueue(request: PooledRequest): void
-  dequeue(request: PooledRequest): void
-  /** `answer` is what the client will get; undefined when the request goes on. */
-  attemptFailed(request: PooledRequest, member: Member, failure: Failure, answer: HttpError | undefined): void
-  /** The request may have run on `lost`, and is now sent to `member`. */
-  retried(request: PooledRequest, lost: string, member: Member): void
-  /** Lets it try those that refused it again after a pause that grows with `attempts`. */
-  pardonLater(request: PooledRequest, attempts: number): void
-}
 
 /** Since the start. */
 export interface PoolCounters {
@@ -288,7 +266,7 @@ export class Pool implements RequestHost, SlotOwner, BodyBufferHost {
     )
   }
 
-  pardonLater(request: PooledRequest, attempts: number): void {
+  retryAfterRefusal(request: PooledRequest, attempts: number): void {
     this.clock.after(backoff(attempts, REFUSED_PAUSE, this.#random), () => {
       request.avoid = undefined
       if (request.queued) this.#dispatch()

@@ -21,42 +21,12 @@ import type { Logger } from '../log.ts'
 import { resolveClient } from '../resolve-client.ts'
 import { type Beginning, Turn } from '../turn.ts'
 import { ServerConnection } from './connection.ts'
-import type { Http1Options, Http1Timeouts } from './options.ts'
+import type { Http1Connection, Http1Options, Http1Timeouts } from './options.ts'
 import { factsOf, type Settings, settingsOf } from './settings.ts'
 import { Stream, type StreamOwner } from './stream.ts'
 import { Transport, type TransportOwner } from './transport.ts'
 import { silenceOf, stallOf, type Wait } from './waits.ts'
 import { bodyLength, chunkHead } from './writer.ts'
-
-/** One client's connection. */
-export interface Http1Connection {
-  /**
-   * Serves no request after the one that is running. An idle connection serves one more if it arrives within `grace`
-   * milliseconds; without a grace (default) it closes now.
-   */
-  drain(grace?: number): void
-  /** Closes a WebSocket with code 1001. False if there is none left to close: then `abort` ends the connection. */
-  goAway(): boolean
-  /** Ends the connection at once; a running exchange is aborted with `error`. */
-  abort(error: AbortError): void
-  /**
-   * Whether no request is expected to follow: the last response has begun, a response still runs after the grace, or
-   * the connection is upgraded or closing.
-   */
-  readonly last: boolean
-  /** Whether no request is running or half-read. */
-  readonly idle: boolean
-  /** Whether an exchange is running. */
-  readonly busy: boolean
-  /** Whether it carries an upgraded stream: a WebSocket, say. */
-  readonly upgraded: boolean
-  /** For LimitedConnection. */
-  readonly waitingSince: number
-  readonly stalledSince: number
-  share: Share | undefined
-  dismiss(): boolean
-  reset(reason: AbortError): void
-}
 
 /**
  * Serves HTTP/1.1 on `socket`, which must have been accepted with `allowHalfOpen: true` (a response must be able to follow a FIN
