@@ -1,6 +1,6 @@
 /**
- * Routes requests to applications: the proxy's own containers serve everything that no other entry matches. Keys are
- * `/path` and `host/path` (`mount`).
+ * What goes to which application: the proxy's own containers serve everything else. Keys are `/path` and `host/path`
+ * (`mount`).
  */
 
 import { readFileSync } from 'node:fs'
@@ -8,7 +8,7 @@ import type { Middleware } from 'gantry'
 import { mount } from 'gantry/middleware'
 import { pool } from 'gantry/proxy'
 
-// Called for each new link, so that a replaced token takes effect.
+// Read for each link, so that a token that was replaced is known.
 const token = (): string[] => readFileSync('/run/gantry-secret/token', 'utf8').trim().split('\n')
 const admin = pool(['tcp:admin:8000'], { token })
 
