@@ -1,4 +1,4 @@
-/** Requests to a container's port that wait for slots. What slow clients lose: test/pair/fair-slots.test.ts. */
+/** Requests to a container's port that wait for slots. test/pair/fair-slots.test.ts has the slow clients. */
 
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'

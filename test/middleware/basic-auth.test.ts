@@ -167,7 +167,7 @@ describe('whoever is not known', () => {
   })
 })
 
-/** A hash that settles when the test says so: what was asked for, in order. */
+/** Comparisons that settle when the test says so, in the order of their calls. */
 class HeldHashes {
   readonly begun: { readonly password: string; readonly settle: (matches: boolean) => void }[] = []
 

@@ -1,4 +1,4 @@
-/** Who the client is, to the application and in the log, over every wire: of a stranger, and of a trusted peer. */
+/** The client of a request, for the application and in the log, over every wire: of untrusted and trusted peers. */
 
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
@@ -29,7 +29,7 @@ afterEach(async () => {
   for (const clean of cleanups.splice(0).reverse()) await clean()
 })
 
-/** What applications and logs take a client by. */
+/** The variables and log fields that identify a client. */
 interface Client {
   address: unknown
   scheme: unknown
@@ -73,7 +73,7 @@ const application: Application = async (environ, startResponse) => {
   return []
 }
 
-/** What a client sends that wants to be somebody else. */
+/** The fields of a client that pretends to be another one. */
 const LIES: Fields = [
   ['X-Forwarded-For', '6.6.6.6'],
   ['x-forwarded-for', '6.6.6.7, 6.6.6.8'],
@@ -87,7 +87,7 @@ const LIES: Fields = [
   ['X-Real-IP', '6.6.6.6'],
   ['Forwarded', 'for=6.6.6.6;proto=https;host=evil.test'],
 ]
-/** What a proxy says of its client, behind another one. */
+/** The fields of a proxy behind another one. */
 const TRUE: Fields = [
   ['X-Forwarded-For', '6.6.6.6, 203.0.113.9, 127.0.0.9'],
   ['X-Forwarded-Proto', 'https'],
@@ -137,7 +137,7 @@ async function askUpgraded(port: number, headers: Fields): Promise<Client> {
   return JSON.parse(Buffer.concat(chunks).toString('latin1').split('\r\n\r\n')[1]!) as Client
 }
 
-/** What a proxy tells of a client at that address. */
+/** The fields that a proxy sends about a client at that address. */
 const told = (address: string, scheme: string, host: unknown): string[] => [
   `forwarded: for=${address};host=${/:/.test(String(host)) ? `"${host}"` : host};proto=${scheme}`,
   `x-forwarded-for: ${address}`,

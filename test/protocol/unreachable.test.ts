@@ -18,7 +18,7 @@ const cases: readonly [error: unknown, phase: Phase, expected: [Phase, Reason]][
   // http-proxy's.
   [system('ECONNECT_TIMEOUT'), 'connect', ['connect', 'timeout']],
   [system('EMFILE'), 'connect', ['connect', 'local']],
-  // As Node reports it to whoever was connecting.
+  // Node's error of a connection attempt.
   [system('ENOTFOUND', { syscall: 'getaddrinfo' }), 'connect', ['resolve', 'dns']],
   [system('EAI_AGAIN', { syscall: 'getaddrinfo' }), 'resolve', ['resolve', 'dns']],
   [system('CERT_HAS_EXPIRED'), 'handshake', ['handshake', 'certificate']],

@@ -74,7 +74,7 @@ class Scene {
     const client = new SeenClient(address)
     client.behind = behind
     prepare(client)
-    // What a caller does in the same tick.
+    // As a caller does in the same tick.
     client.onAbort = () => {
       const call = this.callOf(client)
       if (call && !call.over) call.fail('ABORTED', 'maybe')
@@ -87,7 +87,7 @@ class Scene {
     return this.member.calls.find(({ environ }) => environ === client.environ)
   }
 
-  /** Who has a slot, in the order of coming. */
+  /** The clients that hold a slot, in the order of their requests. */
   get served(): string[] {
     return this.member.calls.filter(({ over }) => !over).map(({ environ }) => environ.REMOTE_ADDR)
   }
@@ -182,7 +182,7 @@ suite('a slow client', () => {
     const served = (): boolean[] => [oldest, between, newest].map((client) => scene.callOf(client) !== undefined)
     scene.clock.advance(500)
     assert.deepEqual(served(), [false, false, true])
-    // A slot that nobody lost.
+    // This slot becomes free without an abort.
     scene.callOf(newest)!.answer()
     assert.deepEqual(served(), [true, false, true])
   })

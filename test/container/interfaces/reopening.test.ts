@@ -11,7 +11,7 @@ import { type Gantry, startGantry } from '../../support/gantry.ts'
 import { listening } from '../../support/sockets.ts'
 import { until } from '../../support/until.ts'
 
-// Each path does one thing to the server; what happens to it is printed.
+// Each path does one thing to the server, and its events are printed.
 const APPLICATION = `
 import { createServer } from 'node:http'
 const PORT = Number(process.env.PORT)
@@ -62,7 +62,7 @@ async function get(port: number, path: string): Promise<string | undefined> {
   }
 }
 
-/** What the application printed under plain Node after a request to `path`, once it answers again. */
+/** What the application printed under plain Node after a request to `path`, when it answers again. */
 async function onNode(path: string): Promise<string> {
   const port = await freePort()
   const child = new TestChild([join(directory, 'app.mjs')], { env: { PORT: String(port) } })
