@@ -5,7 +5,7 @@
 
 import { pino, stdSerializers } from 'pino'
 import { type Duty, holdDuty } from './duty.ts'
-import type { AccessLine } from './middleware/access-log.ts'
+import type { AccessLine } from './middleware/access-line.ts'
 import { combinedLine } from './middleware/combined-log.ts'
 import { type Address, isAddress, printAddress } from './protocol/address.ts'
 import { systemClock } from './protocol/clock.ts'

@@ -48,7 +48,7 @@ suite('docs/logs.md', () => {
   test('explains every field, and no other', () => {
     const written = calls.flatMap(({ fields }) => fields)
     // Fields that are given as a whole.
-    const access = membersOf('middleware/access-log.ts', 'AccessLine')
+    const access = membersOf('middleware/access-line.ts', 'AccessLine')
     const why = membersOf('protocol/unreachable.ts', 'Unreachable')
     // Of pino; of the pool's changes, which are passed on as one object; of a dialer's hint; of lost lines.
     const others = ['level', 'time', 'pid', 'hostname', 'name', 'msg', 'pool', 'hint', 'dropped']

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
-import type { AccessLine } from '../../middleware/access-log.ts'
+import type { AccessLine } from '../../middleware/access-line.ts'
 import { combinedLine } from '../../middleware/combined-log.ts'
 
 const WALL = Date.UTC(2026, 2, 4, 13, 55, 36)
