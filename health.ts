@@ -22,8 +22,8 @@ export async function askHealth({ healthListen: address, live, timeout }: Health
   try {
     const { status, text } = await ask(address, path, timeout)
     const line = text.split('\n', 1)[0]?.trim() ?? ''
-    // A URL may lead to a health check of the user's own, which says what it likes. At any other address another service
-    // may listen, or the application itself, which answers 200 to every path.
+    // At a URL the user's own health check may answer in any form. At another address the answer must be ours: another
+    // service, or the application itself, may listen there and answer 200 to every path.
     const strange = address.kind !== 'http' && !isReport(line, live ? 'live' : 'ready')
     const good = status >= 200 && status < 300 && !strange
     const says = strange ? 'this is not a health address; give the address of --health-listen' : line
@@ -33,7 +33,7 @@ export async function askHealth({ healthListen: address, live, timeout }: Health
   }
 }
 
-/** Whether this is the answer of a health lane: `{"live":true}`, `{"ready":false,…}`. */
+/** Whether `line` is the answer of a health listener: `{"live":true}`, `{"ready":false,…}`. */
 function isReport(line: string, key: 'live' | 'ready'): boolean {
   try {
     return typeof (JSON.parse(line) as Record<string, unknown> | null)?.[key] === 'boolean'

@@ -9,7 +9,7 @@ import type { Child } from './supervise.ts'
 
 /** For what the child has left running to end after SIGTERM before it is killed, ms. Nobody waits for its answers any more. */
 const GROUP_GRACE = 2_000
-/** For the system to end processes after SIGKILL, ms: one that waits for a device may never end. */
+/** Time for the system to end processes after SIGKILL, ms: a process that waits for a device may never end. */
 const KILL_GRACE = 1_000
 /** Between two looks whether somebody is left, ms: the system does not tell. */
 const LOOK_PAUSE = 25
@@ -42,7 +42,7 @@ export function signalGroup(pid: number, signal: NodeJS.Signals | 0): boolean {
   }
 }
 
-/** Ends what is left of a group whose leader has ended: with SIGTERM, and after 2 s with SIGKILL. */
+/** Ends the processes left in a group whose leader has ended: with SIGTERM, and after 2 s with SIGKILL. */
 export async function endGroup(pid: number, clock: Clock): Promise<void> {
   if (!signalGroup(pid, 'SIGTERM') || (await isGone(pid, GROUP_GRACE, clock))) return
   signalGroup(pid, 'SIGKILL')
@@ -50,7 +50,7 @@ export async function endGroup(pid: number, clock: Clock): Promise<void> {
   await isGone(pid, KILL_GRACE, clock)
 }
 
-/** @returns whether nobody is left of a group within `grace` milliseconds */
+/** Waits for the end of a process group. @returns false if a process is left after `grace` milliseconds */
 async function isGone(pid: number, grace: number, clock: Clock): Promise<boolean> {
   const deadline = clock.now() + grace
   while (clock.now() < deadline) {

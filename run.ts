@@ -5,7 +5,7 @@
 
 import { pino, stdSerializers } from 'pino'
 import { type Duty, holdDuty } from './duty.ts'
-import type { AccessLine } from './middleware/access-log.ts'
+import type { AccessLine } from './middleware/access-line.ts'
 import { combinedLine } from './middleware/combined-log.ts'
 import { type Address, isAddress, printAddress } from './protocol/address.ts'
 import { systemClock } from './protocol/clock.ts'
@@ -28,7 +28,7 @@ export interface Running {
   readonly addresses: readonly Address[]
   /** The process ends when its event loop is empty. Default: it stays until a signal. */
   readonly endsItself?: boolean
-  /** Stops accepting after the drain delay, finishes requests within the drain timeout, and resolves when all is closed. */
+  /** Stops accepting after the drain delay, finishes requests within the drain timeout, resolves when all is closed. */
   drain(options?: DrainOptions): Promise<void>
 }
 
@@ -81,12 +81,16 @@ interface LastMessage {
 
 export type ChildMessage = ReadyMessage | LastMessage
 
-/** To a child: no load balancer has to be told of its stop. */
+/** To a child, before its stop: no load balancer needs notice. */
 export interface HurryMessage {
   readonly gantry: 'hurry'
 }
 
-/** @returns undefined for a message of the application, which shares the channel and may send anything */
+/**
+ * Checks a message of a child.
+ *
+ * @returns undefined for a message of the application, which shares the channel and may send anything
+ */
 export function childMessageOf(message: unknown): ChildMessage | undefined {
   const { gantry, addresses } = Object(message) as { gantry?: unknown; addresses?: unknown }
   if (gantry === 'last') return { gantry }
@@ -128,7 +132,7 @@ function serialized(error: unknown): unknown {
   }
 }
 
-/** Why log lines are lost. `error`: of the write; undefined: the buffer is full. */
+/** Why log lines are lost. @param error of the write; undefined: the buffer is full */
 function describeLoss(error: unknown): string {
   if (error === undefined) return 'the reader of standard output does not read it, and the buffer is full'
   return `standard output cannot be written (${(error as NodeJS.ErrnoException).code ?? String(error)})`
@@ -142,10 +146,11 @@ export function describeFailure(error: unknown): string {
 }
 
 /**
- * Starts a server and stays until a signal, or the loss of a parent that holds an IPC channel, has drained it. The first
- * SIGTERM or SIGINT (or SIGHUP) drains and exits 0, or with the application's own exit code; a second exits at once
- * with 128 + its number. The drain delay is for SIGTERM alone, which service managers send: a terminal has no load balancer. Exits 1 when the start fails, after an uncaught exception that no handler takes, or when a
- * drain hangs.
+ * Starts a server and stays until a signal, or the loss of a parent that holds an IPC channel, has drained it. The
+ * first SIGTERM or SIGINT (or SIGHUP) drains and exits 0, or with the application's own exit code; a second exits at
+ * once with 128 + its number. The drain delay follows only SIGTERM, the signal of service managers: at a terminal there
+ * is no load balancer. Exits 1 when the start fails, after an uncaught exception that no handler takes, or when a drain
+ * hangs.
  *
  * @param warnings Sentences for the log before anything else.
  * @param supervised One of several that another process starts and stops: SIGTERM drains it, however often it comes (a service manager sends it to
@@ -220,7 +225,7 @@ export async function run(
   }
 
   const { drainDelay = 0 } = options
-  /** Aborted when the stop is to give nobody notice. */
+  /** Aborted when no load balancer needs notice of the stop. */
   const hurry = new AbortController()
   let draining = false
   let hasStarted = false
@@ -274,7 +279,7 @@ export async function run(
     drain(reason, signal).catch(fail)
   }
   const finish = (signal: StopSignal): void => {
-    // Before the start has ended no load balancer has sent anything.
+    // Before the end of the start no load balancer has sent anything.
     if (signal !== 'SIGTERM' || !hasStarted) hurry.abort()
     else if (drainDelay > 0 && !hurry.signal.aborted) signals.hold()
     stop(signal, signal)
@@ -284,7 +289,7 @@ export async function run(
   onStopSignals(signals, systemClock, { finish, quit }, supervised ? ['SIGTERM'] : undefined)
   if (process.connected) {
     process.on('disconnect', () => {
-      // With one of several workers a load balancer still has to be told; a pair of `up` loses its container too.
+      // A worker of several still gives load balancers notice; a process of `up` does not, since its pair ends as well.
       if (!supervised) hurry.abort()
       stop('the parent process has gone')
     })
@@ -301,7 +306,7 @@ export async function run(
         return draining
       },
       stop: (reason) => {
-        // The application ends itself: on plain Node its listener is closed by now.
+        // The application ends itself: on plain Node it has closed its listener before.
         hurry.abort()
         stop(reason)
       },

@@ -1,20 +1,20 @@
 /**
- * Postpones an application's handlers of a stop signal. During the drain delay the application still gets requests, and
- * many handlers close at once what requests need (databases; Fastify answers 503 from then on).
+ * Postpones an application's handlers of a stop signal until the end of the drain delay: requests still arrive until
+ * then, and many handlers at once close what requests need (databases; Fastify answers 503 from then on).
  */
 
 import type { SignalSource, StopSignal } from './signals.ts'
 
 type Emit = typeof process.emit
 
-/** What takes the signals, and emits them to everybody who listens; `process` is one. */
+/** The source of signals, which emits them to its listeners: `process`. */
 export interface Emitter extends SignalSource {
   emit: Emit
 }
 
 /**
- * Takes the place of `source.emit`, which Node calls for a signal: our handlers run first, then, at once or after
- * `release()`, the listeners of the application. To be made before anybody listens to a signal.
+ * Replaces `source.emit`, which Node calls for a signal: our handlers run first, then the application's listeners, at
+ * once or after `release()`. Create it before anything listens to a signal.
  */
 export class SignalHold implements SignalSource {
   readonly #source: Emitter
@@ -22,7 +22,7 @@ export class SignalHold implements SignalSource {
   readonly #own: Map<unknown, () => void> = new Map()
   readonly #held: unknown[][] = []
   #holding = false
-  /** Our `emit` is calling the listeners. */
+  /** Whether our `emit` is calling the listeners. */
   #emitting = false
 
   constructor(source: Emitter) {
@@ -39,15 +39,15 @@ export class SignalHold implements SignalSource {
 
   on(signal: StopSignal, listener: () => void): this {
     this.#own.set(signal, listener)
-    // Node delivers a signal only while somebody listens, and calls the `emit` of the time of the first listener: if a
-    // preloaded module listened before, ours is not called, and nothing can be held.
+    // Node delivers a signal only while it has a listener, and calls the `emit` that existed when the first listener
+    // was added. If a preloaded module has listened before, our `emit` is not called, and no signal can be held.
     this.#source.on(signal, () => {
       if (!this.#emitting) listener()
     })
     return this
   }
 
-  /** From one of our handlers: the application's listeners are called at `release()`. */
+  /** Called by one of our handlers: postpones the application's listeners until `release()`. */
   hold(): void {
     this.#holding = true
   }

@@ -21,7 +21,7 @@ export interface Child<Ready> {
   readonly exited: Promise<ChildExit>
   /** Of a child that reports it while it drains: resolves when no request can reach it any more. */
   readonly last?: Promise<void>
-  /** Tells a child before its stop that no load balancer has to be given notice. */
+  /** Tells the child before its stop that no load balancer needs notice. */
   hurry?(): void
   kill(signal: StopSignal | 'SIGKILL'): void
 }
@@ -54,7 +54,7 @@ export class Supervised<Ready> {
   #timer: Timer | undefined
   #failures = 0
   #stopping = false
-  /** `restart` was called before the first child was ready. */
+  /** Whether `restart` was called before the first child was ready. */
   #isOutdated = false
   #isStarting = false
 
@@ -87,7 +87,7 @@ export class Supervised<Ready> {
    *
    * @param grace milliseconds until the child is killed; Infinity: never
    * @param signal what asks it: an application may have a handler for one of them alone
-   * @param hurry whether it gives load balancers no notice
+   * @param hurry whether the child stops without notice to load balancers
    * @returns how the child ended; undefined if there was no child, or if even SIGKILL does not end it
    */
   async stop(grace: number, signal: StopSignal = 'SIGTERM', hurry: boolean = false): Promise<ChildExit | undefined> {

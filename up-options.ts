@@ -54,7 +54,7 @@ export const upOptions: ContainerOwn & typeof ownOptions & ProxyOwn & typeof com
 
 export type UpOptions = OptionValues<typeof upOptions>
 
-/** The container's clients are all the proxy's, which gives load balancers notice before the container is stopped. */
+/** Options of the proxy alone. All of the container's clients are the proxy's, which stops first and gives notice. */
 const proxyAlone: readonly string[] = ['drainDelay']
 
 /** What the child that has `own` options is to be given of a command line. */

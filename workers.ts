@@ -6,8 +6,8 @@
  * nginx's and gunicorn's workers do): one that is busy takes fewer, one that hangs none, and one that crashes loses none that it has not taken.
  */
 
-import cluster from 'node:cluster'
 import type { ChildProcess } from 'node:child_process'
+import cluster from 'node:cluster'
 import { randomBytes } from 'node:crypto'
 import { childOf, describeExit } from './children.ts'
 import { STOP_GRACE_MILLISECONDS } from './duty.ts'
@@ -88,8 +88,8 @@ async function supervise({ values, given }: Parsed, entry: string, { log }: Serv
   return {
     addresses,
     drain: async ({ hurry } = {}) => {
-      // Else this process would close each socket last, and the system reset what it has accepted since the last worker
-      // stopped listening. A worker closes when nobody connects (protocol/listen.ts).
+      // A worker closes its copy of a socket at a moment without new connections (protocol/listen.ts). If this process
+      // closed its copy later, the system would reset the connections accepted between the two.
       for (const socket of sockets) socket.close()
       const isHurried = hurry?.aborted ?? false
       const time = (isHurried ? 0 : values.drainDelay) + values.drainTimeout + STOP_GRACE_MILLISECONDS
@@ -103,7 +103,7 @@ interface ListeningSocket {
   close(): void
 }
 
-/** Adds the sockets that cluster sends to `worker` to `sockets`: cluster itself closes them only after all workers have. */
+/** Adds the sockets that cluster sends to `worker` to `sockets`: cluster closes them only after all workers have. */
 function noting(worker: ChildProcess, sockets: Set<ListeningSocket>): ChildProcess {
   const send = worker.send.bind(worker) as (...given: unknown[]) => boolean
   worker.send = ((...given: unknown[]) => {

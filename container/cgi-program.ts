@@ -13,7 +13,6 @@ import { cgiHead } from '../protocol/cgi/head.ts'
 import { requestVariables } from '../protocol/cgi/variables.ts'
 import { Deadlines, systemClock } from '../protocol/clock.ts'
 import { environFromVariables, type ProcessFacts } from '../protocol/environ.ts'
-import { statusPage } from '../protocol/status-page.ts'
 import { AbortError, LocalProtocolError, RemoteProtocolError } from '../protocol/errors.ts'
 import { Exchange, type ExchangeHost } from '../protocol/exchange.ts'
 import { type InputSource, RequestInput } from '../protocol/input.ts'
@@ -21,6 +20,7 @@ import { lastEvents } from '../protocol/last-events.ts'
 import type { Logger } from '../protocol/log.ts'
 import { resolveClient } from '../protocol/resolve-client.ts'
 import type { ResponseSink } from '../protocol/response.ts'
+import { statusPage } from '../protocol/status-page.ts'
 import { guardStandardStreams, stderrLog } from '../protocol/stderr-log.ts'
 import type { CgiCommandOptions } from './cgi-options.ts'
 import { loadApplication } from './load-application.ts'
@@ -145,7 +145,7 @@ class CgiRun implements ResponseSink, InputSource, ExchangeHost {
     try {
       const { variables, length } = requestVariables(environment, further)
       const environ = environFromVariables(variables, FACTS)
-      // The web server says who the client is in REMOTE_ADDR and HTTPS; these fields are the client's own.
+      // The web server names the client in REMOTE_ADDR and HTTPS; forwarded fields are the client's own.
       resolveClient(environ, undefined)
       this.#length = length
       this.#left = length === -1 ? Number.POSITIVE_INFINITY : length

@@ -1,4 +1,4 @@
-/** Which requests run now, and which wait: a bounded number of each. Clients share the queue fairly. */
+/** Limits the CGI programs that run at once, and the requests that wait for a place. Clients share the queue fairly. */
 
 import type { Clock } from '../protocol/clock.ts'
 import { HttpError } from '../protocol/errors.ts'
@@ -25,7 +25,7 @@ export class Turns {
   /**
    * Waits for a turn; `end` must be called once for each that was given.
    *
-   * @param client whose share it takes (`client-key.ts`)
+   * @param client whose share of the queue the request takes (`client-key.ts`)
    * @throws HttpError 503 when too many wait, or it took too long; what the signal was aborted with
    */
   async begin(client: string, signal: AbortSignal): Promise<void> {

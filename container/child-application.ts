@@ -36,11 +36,11 @@ export class ChildApplication {
   }
 
   /**
-   * Resolves when the application has ended. A handler of `signal` in the module ends the child processes as it wants. Without one they get
-   * the same signal, as a terminal or a service manager would send it to every process.
+   * Resolves when the application has ended. If the module has a handler of `signal`, it ends the child processes
+   * itself. Without one they get the same signal, as a terminal or a service manager would send it to every process.
    */
   drain({ onDraining, signal = 'SIGTERM' }: DrainOptions = {}): Promise<void> {
-    // Nothing is accepted here: the application gets its signal at once.
+    // This process accepts nothing: the application gets its signal at once.
     onDraining?.()
     this.#draining ??= this.#drain(signal)
     return this.#draining

@@ -1,6 +1,6 @@
 /**
- * Requests that come straight to the container's port: they wait for a slot, shared by client, and those of slow
- * clients are aborted meanwhile. `slots.ts` grants the slots; requests of proxies wait at the proxies.
+ * The slots of requests that arrive at the container's port: they wait for a slot, clients share the slots, and
+ * requests of slow clients are aborted. `slots.ts` grants the slots; requests of proxies wait in the proxies.
  */
 
 import { apart } from '../protocol/apart.ts'
@@ -16,6 +16,7 @@ import type { Waiting } from '../protocol/queue.ts'
 import type { Seen } from '../protocol/slow-watch.ts'
 import type { Slots } from './slots.ts'
 
+/** What `DirectSlots` shares out, and by which rules. */
 export interface DirectSlotsOptions {
   readonly slots: Slots
   readonly shares: ClientShares
@@ -26,6 +27,7 @@ export interface DirectSlotsOptions {
   readonly queueTimeout: number
 }
 
+/** Gives slots to the requests of the container's port. */
 export class DirectSlots implements SlotOwner, BodyBufferHost {
   readonly clock: Clock
   readonly deadlines: Deadlines
@@ -47,11 +49,11 @@ export class DirectSlots implements SlotOwner, BodyBufferHost {
     slots.onScarce = () => this.line.filled()
   }
 
-  /** `application`, of which each call has a slot until `release`. */
+  /** Wraps `application`: each call waits for a slot, and holds it until `release`. */
   gate(application: Application): Application {
     return (environ, startResponse) => {
       const request = new DirectRequest(this, ++this.#arrivals, environ)
-      // Where nothing is to be waited for, it begins in the same tick.
+      // A request that need not wait begins in the same tick.
       if (!request.awaitsBody() && this.line.queued === 0 && this.#take(request)) {
         return application(environ, startResponse)
       }
@@ -60,8 +62,7 @@ export class DirectSlots implements SlotOwner, BodyBufferHost {
   }
 
   /**
-   * The request of `context` is over, or has become a raw connection: its slot is free. Without effect when it has
-   * none.
+   * The request of `context` is over, or has become a raw connection: frees its slot. Without effect if it holds none.
    */
   release(context: Context): void {
     const request = context.slot as DirectRequest | undefined
@@ -115,7 +116,7 @@ export class DirectSlots implements SlotOwner, BodyBufferHost {
     if (!this.#slots.take()) return false
     request.context.slot = request
     this.line.started(request)
-    // Whether all are taken is asked of all links: not at each request.
+    // `full` looks at all links: skip it while at most half of the slots are taken here.
     if (2 * this.line.running.length > this.#slots.size && this.full) this.line.filled()
     return true
   }
@@ -129,13 +130,13 @@ export class DirectSlots implements SlotOwner, BodyBufferHost {
   }
 }
 
-/** `arriving`: waits for its body. `queued`: waits for a slot. `over`: runs, or was refused or aborted. */
+/** `arriving`: waits for its body. `queued`: waits for a slot. `over`: it runs, or was refused or aborted. */
 type Phase = 'arriving' | 'queued' | 'over'
 
 class DirectRequest implements SlotRequest, Expirable {
   readonly arrival: number
   readonly environ: Environ
-  /** Of the exchange: middleware further in may give its application another one. */
+  /** The exchange's context: middleware may replace it in the environ of its application. */
   readonly context: Context
   next: Waiting | undefined = undefined
   previous: Waiting | undefined = undefined
@@ -158,7 +159,7 @@ class DirectRequest implements SlotRequest, Expirable {
     this.context = environ.gantry as Context
   }
 
-  /** Whether it is to wait for its body first. */
+  /** Begins the wait for its body. Returns whether it waits. */
   awaitsBody(): boolean {
     if (!this.#client?.arriving) return false
     this.#awaited = this.#host.bodies.begin(this.environ, () => this.seek())
@@ -170,9 +171,9 @@ class DirectRequest implements SlotRequest, Expirable {
     return this.#share
   }
 
-  // ---- while it waits --------------------------------------------------------------------------------------------
+  // ---- waiting ---------------------------------------------------------------------------------------------------
 
-  /** Calls `application` once there is a slot. */
+  /** Calls `application` when there is a slot. */
   wait(application: Application, startResponse: StartResponse): Promise<Body> {
     const { promise, resolve, reject } = Promise.withResolvers<Body>()
     this.#start = () => {
@@ -183,7 +184,7 @@ class DirectRequest implements SlotRequest, Expirable {
       }
     }
     this.#reject = reject
-    // Without effect once it runs.
+    // Without effect after the request has begun to run.
     this.context.onAbort((reason) => this.#fail(reason))
     if (this.#awaited === undefined) this.seek()
     return promise
@@ -199,7 +200,7 @@ class DirectRequest implements SlotRequest, Expirable {
 
   run(): void {
     this.#leave()
-    // The slot came from another request: its async context is none of this one's.
+    // Isolated: this may be called in the async context of the request that freed the slot.
     apart(this.#begin, this)
   }
 
@@ -230,7 +231,7 @@ class DirectRequest implements SlotRequest, Expirable {
     this.#host.dequeue(this)
   }
 
-  // ---- of Running ------------------------------------------------------------------------------------------------
+  // ---- Running ---------------------------------------------------------------------------------------------------
 
   get #client(): ClientView | undefined {
     return this.context.client
@@ -249,7 +250,7 @@ class DirectRequest implements SlotRequest, Expirable {
   }
 }
 
-/** Seconds; for a client that is told to come back. */
+/** The `Retry-After` of a 503, in seconds. */
 const RETRY_AFTER = '1'
 
 function unavailable(code: string, message: string): HttpError {

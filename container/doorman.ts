@@ -47,13 +47,13 @@ export class Doorman {
   }
 
   /**
-   * @param unix whether it came through a Unix socket, whose peers have no address
+   * @param unix whether it was accepted on a Unix socket, whose peers have no address
    * @param first bytes that were read already
    */
   receive(socket: Socket, unix: boolean, first?: Buffer): void {
     const peer = unix ? UNIX_PEER : socket.remoteAddress
     if (peer === undefined) {
-      // Its client has reset it: nobody can be answered, and nobody could be named in the log.
+      // The client has reset the connection, so that its address is lost: there is nothing to answer or to log.
       socket.destroy()
       return
     }
@@ -63,8 +63,8 @@ export class Doorman {
   }
 
   /**
-   * Those that have said nothing yet are given `grace` milliseconds: a web server in front connects and then sends, and a request
-   * that it sends into a connection closed meanwhile is one that it may not repeat. The others are decided about as ever.
+   * Keeps silent connections open for `grace` milliseconds: a web server in front first connects and then sends, and it
+   * may not repeat a request that it sent into a closed connection. Connections that have sent bytes go on as before.
    */
   drain(grace: number): void {
     const { clock } = this.#options.deadlines
@@ -152,7 +152,7 @@ export class Visitor implements Expirable, Idle {
     return true
   }
 
-  /** As `dismiss`, whatever waits in the socket. */
+  /** Closes the connection, even if bytes wait in its socket. */
   close(): void {
     this.leave()
     this.#socket.destroy()

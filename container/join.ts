@@ -239,7 +239,7 @@ class Member {
   /** How often a worker was met that is joined already, while another was not. */
   #alike = 0
   #readyAt: number | undefined
-  /** Why the proxy is not reached, as it was logged last. */
+  /** The reason that was logged last, why the proxy is not reached. */
   readonly #reason: LastReason = new LastReason()
   /** It has worked once. */
   #joined = false

@@ -152,8 +152,8 @@ export class Links {
         },
         onClosed: (error) => {
           const fields = { proxy: nameOf(link.peer), address, error: error?.message }
-          // As at the proxy, a link that is lost is a warning: its requests were aborted. The proxy is not lost if it
-          // has another link.
+          // A lost link is a warning, as in the proxy: its requests were aborted. The proxy is not lost if it has
+          // another link.
           const isLost =
             error !== undefined && !(error instanceof AbortError) && !link.announced && !this.#reaches(link)
           if (ready) log[isLost ? 'warn' : 'info'](fields, 'the link to a proxy is closed')

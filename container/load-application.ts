@@ -109,7 +109,7 @@ async function loadListening(
     return hostedOf(value, name, module, 'node')
   }
   if (takeover.first) {
-    // The module may still await something at its top.
+    // The module's top level may still await something.
     imported.then(
       (all) => takeover.mentionExport(all[exportOf(all)], `${module.shown}:${exportOf(all)}`),
       () => {},

@@ -1,7 +1,6 @@
 /**
- * An application that closes its server and may listen again, as on plain Node: its container drains, and another one is
- * opened on the same addresses when the application listens again. The process ends when nothing is left that could
- * call `listen()`.
+ * Lets an application close its server and listen again, as on plain Node: its container drains, and a new container
+ * opens the same addresses when the application listens again. Otherwise the process ends when the event loop is empty.
  */
 
 import type { Address } from '../protocol/address.ts'
@@ -13,23 +12,25 @@ import type { ContainerLifetime, Tenant } from './interfaces/tenant.ts'
 export interface Opened {
   readonly addresses: readonly Address[]
   start(): Promise<void>
-  /** Takes nothing new and finishes its requests. The application lives on. */
+  /** Accepts nothing new and finishes its requests. The application goes on. */
   pause(): Promise<void>
-  /** The same, and then waits for the application's end. */
+  /** As `pause`, and then waits for the end of the application. */
   drain(options?: DrainOptions): Promise<void>
   inspect(): string
 }
 
+/** The application, and how to open a container for it. */
 export interface ReopeningOptions {
   readonly tenant: Tenant
   readonly log: Logger
   readonly lifetime: ContainerLifetime | undefined
-  /** @param addresses where the one before listened; undefined: as the options say */
+  /** @param addresses of the previous container; undefined: those of the options */
   readonly open: (addresses?: readonly Address[]) => Opened
 }
 
 const CLOSED = 'the application closed its server'
 
+/** The present container of an application that may close and reopen its server. */
 export class Reopening {
   readonly #options: ReopeningOptions
   #now: Opened
@@ -68,7 +69,7 @@ export class Reopening {
     this.#isPaused = true
     tenant.isPausing = true
     await new Promise<void>((resolve) => setImmediate(resolve))
-    // `close()` and `listen()` in one tick: requests do not notice.
+    // After `close()` and `listen()` in one tick the container goes on: no request is affected.
     const isReopened = tenant.isListening
     if (!isReopened) {
       log.info({}, `${CLOSED}: nothing is served until it listens again; the process ends when nothing else is left`)

@@ -62,7 +62,7 @@ function isSamePlace(own: AskedAddress, host: string | null | undefined, port: T
     return toLoopback || isThisHost(called)
   }
   if (listens === called) return true
-  // `localhost` and the wildcard addresses lead to these two only: another service may listen at 127.0.0.2.
+  // `localhost` and the wildcard addresses reach only these two: another service may listen at 127.0.0.2.
   const homes = isLocalhost(listens) ? HOMES : HOMES.filter((home) => home === listens)
   if (homes.length === 0) return false
   if (called === '0.0.0.0' || called === '::') return homes.includes(called === '::' ? '::1' : '127.0.0.1')
@@ -74,14 +74,14 @@ function isLocalhost(name: string): boolean {
   return name === 'localhost' || name.endsWith('.localhost')
 }
 
-/** Before an IPv4 address (RFC 4291 §2.5.5.2). */
+/** The prefix of an IPv4-mapped IPv6 address (RFC 4291 §2.5.5.2). */
 const MAPPED = '::ffff:'
 
 function nameOf(host: string | null | undefined): string {
   const name = (host ?? '').toLowerCase().replace(/\.$/, '')
   if (!name.startsWith(MAPPED)) return name
   const rest = name.slice(MAPPED.length)
-  // As URL prints it: `::ffff:7f00:1`.
+  // URL prints such an address as `::ffff:7f00:1`.
   const [high, low] = rest.split(':').map((part) => Number.parseInt(part, 16))
   return low === undefined ? rest : [high! >> 8, high! & 0xff, low >> 8, low & 0xff].join('.')
 }
@@ -104,7 +104,7 @@ export class SelfCalls {
 
   /** Replaces `connect` in this process. */
   install(): this {
-    // Of containers that were killed: this one may be started again in place of one of them.
+    // Removes directories of killed containers: this one may have been started in place of one.
     void sweepPrivateDirectories()
     const self = this
     prototype.connect = function connect(this: Socket, ...args: unknown[]): Socket {
@@ -163,7 +163,7 @@ export class SelfCalls {
 
 let served: SelfCallOptions | undefined
 
-/** Serves this process's requests to itself as `options` say, from now on: `connect` is replaced once. */
+/** From now on serves this process's requests to itself by `options`. `connect` is replaced once. */
 export function serveSelfCalls(options: SelfCallOptions): void {
   const isFirst = served === undefined
   served = options

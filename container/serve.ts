@@ -1,59 +1,45 @@
 /**
- * The container as one thing that starts and drains: listeners and joins, the gateways behind them, the application and
- * its slots, put together. Each of them does its own work; here is only who is given to whom, and in which order they stop.
+ * The container: puts its port, its links, its joins, the application and the slots together, and starts and drains
+ * them in order.
  */
 
 import { randomBytes } from 'node:crypto'
-import { isIP, type Socket } from 'node:net'
+import type { Socket } from 'node:net'
 import { hostname } from 'node:os'
-import { accessLog, refusedLine } from '../middleware/access-log.ts'
+import { accessLog } from '../middleware/access-log.ts'
 import { compose } from '../middleware/compose.ts'
-import { requestIdFrom } from '../middleware/forwarded.ts'
-import { type Address, printAddress, type TcpAddress } from '../protocol/address.ts'
-import type { Application, Environ, Middleware } from '../protocol/application.ts'
-import { ClientShares, type Share } from '../protocol/client-shares.ts'
+import { type Address, printAddress } from '../protocol/address.ts'
+import type { Application, Middleware } from '../protocol/application.ts'
 import { type Clock, Deadlines, systemClock } from '../protocol/clock.ts'
-import { forwardedSettings, frameSettings, http1Settings, livenessSettings } from '../protocol/common-options.ts'
-import { ConnectionLimit } from '../protocol/connection-limit.ts'
-import type { Context } from '../protocol/context.ts'
+import { frameSettings, livenessSettings } from '../protocol/common-options.ts'
 import { warnOfOtherVersions } from '../protocol/copies.ts'
-import { fitsInReserve, mostConnections, refusalsThatFit } from '../protocol/descriptors.ts'
-import type { ProcessFacts } from '../protocol/environ.ts'
 import { Drain, type DrainOptions, type Skipped } from '../protocol/drain.ts'
+import type { ProcessFacts } from '../protocol/environ.ts'
 import { AbortError } from '../protocol/errors.ts'
 import type { Exchange, ExchangeHost } from '../protocol/exchange.ts'
 import type { Token } from '../protocol/frames/tokens.ts'
 import { GOING_AWAY_GRACE } from '../protocol/going-away.ts'
 import { type HealthLane, type Readiness, serveHealth } from '../protocol/health.ts'
-import { type Http1Connection, serveHttp1 } from '../protocol/http1/gateway.ts'
-import type { Http1Options } from '../protocol/http1/options.ts'
-import { Refusals } from '../protocol/http1/refusals.ts'
 import { lastEvents } from '../protocol/last-events.ts'
-import { type Listener, listen } from '../protocol/listen.ts'
 import { loadMiddleware } from '../protocol/load-middleware.ts'
 import type { Logger } from '../protocol/log.ts'
-import { OptionError } from '../protocol/options.ts'
-import { TrustedPeers, UNIX_PEER } from '../protocol/peers.ts'
-import type { RefusedRequest } from '../protocol/refused-request.ts'
 import { readToken } from '../protocol/token-file.ts'
-import { serveUwsgi, type UwsgiConnection, type UwsgiOptions } from '../protocol/uwsgi/gateway.ts'
-import type { ServedWire } from './accept.ts'
 import { ChildApplication, endGroupWithSupervisor } from './child-application.ts'
-import { DirectSlots } from './direct-slots.ts'
-import { Doorman } from './doorman.ts'
 import type { AskedAddress } from './interfaces/adopted-server.ts'
 import { ChildListensError } from './interfaces/child-servers.ts'
 import { type ContainerLifetime, loadTenant, Tenant } from './interfaces/tenant.ts'
 import { Joiner, type JoinOptions } from './join.ts'
 import { Links } from './links.ts'
 import { type ContainerOptions, containerAddresses } from './options.ts'
+import { Port } from './port.ts'
 import { type Opened, Reopening } from './reopening.ts'
+import { checkSecrets } from './secrets.ts'
 import { type SelfCallOptions, serveSelfCalls } from './self-calls.ts'
 import { Slots } from './slots.ts'
 
 export interface ContainerEnvironment {
   readonly log: Logger
-  /** Takes a line for each request that comes straight to the port; undefined: they are not wanted. */
+  /** Takes a line for each request that comes straight to the port; undefined: no lines are wanted. */
   readonly accessLog?: Logger | undefined
   readonly clock?: Clock | undefined
   /** In [0, 1). */
@@ -75,8 +61,8 @@ export interface RunningContainer {
   /** The process ends when its event loop is empty. */
   readonly endsItself?: boolean
   /**
-   * Gives load balancers notice for the drain delay, then takes nothing new, finishes what runs within the drain timeout,
-   * and aborts what is left. Resolves when all is closed; the second call waits for the same.
+   * Gives load balancers notice for the drain delay, then takes nothing new, finishes what runs within the drain
+   * timeout, and aborts what is left. Resolves when all is closed; the second call waits for the same.
    */
   drain(options?: DrainOptions): Promise<void>
   inspect(): string
@@ -84,14 +70,6 @@ export interface RunningContainer {
 
 /** For applications to settle after their requests were aborted, ms: an exchange waits 5 s for a pending `next()`. */
 const SETTLE_GRACE = 5_500
-
-/**
- * Connections above the limit whose protocol is not known yet: one of them may be a proxy's link, which does not count.
- */
-const UNDECIDED_EXTRA = 32
-
-/** Serving a client may take a second file descriptor, opened by the application. */
-const DESCRIPTORS_EACH = 2
 
 /** Others of this container's kind may run the same application, and one worker runs many requests at once. */
 const FACTS: ProcessFacts = { multithread: true, multiprocess: true, runOnce: false }
@@ -150,21 +128,10 @@ class Container implements Opened {
   readonly #clock: Clock
   readonly #deadlines: Deadlines
   readonly #slots: Slots
-  readonly #directSlots: DirectSlots
   readonly #id: string
-  readonly #direct: Application
-  readonly #http: Http1Options
-  readonly #uwsgi: UwsgiOptions
-  readonly #doorman: Doorman
+  readonly #port: Port
   readonly #joiners: Joiner[]
-  #listeners: Listener[] = []
   #health: HealthLane | undefined
-  readonly #connections: Set<Http1Connection | UwsgiConnection> = new Set()
-  readonly #limit: ConnectionLimit
-  readonly #shares: ClientShares
-  /** Connections beyond the limit whose protocol is not known yet. */
-  readonly #undecided: number
-  readonly #refusals: Refusals
   readonly #links: Links
   readonly #drain: Drain
   #stopped: Promise<void> | undefined
@@ -172,8 +139,6 @@ class Container implements Opened {
   #listening = true
   /** The drain timeout has passed, and requests were aborted. */
   #hasAborted = false
-  /** Whether a client or a web server has connected: then the drain gives notice. Links are told by GOAWAY. */
-  #wasReached = false
 
   constructor(
     application: Application,
@@ -191,23 +156,6 @@ class Container implements Opened {
     const { drainDelay: delay, keepAliveGrace: grace, drainTimeout: timeout } = options
     this.#drain = new Drain(clock, { delay, grace, timeout, settle: SETTLE_GRACE })
     this.#slots = new Slots(options.slots)
-    this.#shares = new ClientShares(options.trustedPeers)
-    this.#directSlots = new DirectSlots({
-      slots: this.#slots,
-      shares: this.#shares,
-      deadlines: this.#deadlines,
-      rules: options,
-      queueSize: options.queueSize,
-      queueTimeout: options.queueTimeout,
-    })
-    const served = this.#directSlots.gate(this.#releasingUpgrades(application))
-    this.#direct = environment.accessLog ? accessLog({ log: environment.accessLog })(served) : served
-    const most = mostConnections(options.maxConnections, DESCRIPTORS_EACH, log)
-    this.#limit = new ConnectionLimit(most, { clock, log, what: '--max-connections' })
-    this.#undecided = Math.min(fitsInReserve(UNDECIDED_EXTRA), most)
-    const lines = environment.accessLog
-    const onRefused = lines && ((refused: RefusedRequest) => lines.info(refusedLine(refused), 'request'))
-    this.#refusals = new Refusals(clock, refusalsThatFit(most, DESCRIPTORS_EACH), onRefused)
     this.#id = options.id ?? `${hostname()}-${process.pid}`
     const { liveness, connectTimeout } = livenessSettings(options)
     this.#links = new Links({
@@ -231,28 +179,16 @@ class Container implements Opened {
       onLeft: () => this.#left(),
     })
 
-    const direct = {
-      ...http1Settings(options),
-      facts: FACTS,
-      host: this.#host(({ context }) => this.#directSlots.release(context)),
-      onRefused,
-      onClose: (connection: Http1Connection | UwsgiConnection) => {
-        if (this.#connections.delete(connection)) this.#limit.exited(connection)
-        this.#limit.left(this.#connections)
-        this.#left()
-      },
-    }
-    this.#http = {
-      ...direct,
-      forwarded: forwardedSettings(options),
-      requestId: requestIdFrom(options.trustedPeers),
-    }
-    this.#uwsgi = { ...direct, requestId: requestIdOf }
-    this.#doorman = new Doorman({
-      rules: { accept: options.accept, trustedPeers: options.trustedPeers, token: token !== undefined },
-      deadlines: this.#deadlines,
+    this.#port = new Port(application, options, {
       log,
-      serve: (wire, socket, peer, first) => this.#serve(wire, socket, peer, first),
+      accessLog: environment.accessLog,
+      deadlines: this.#deadlines,
+      facts: FACTS,
+      slots: this.#slots,
+      drain: this.#drain,
+      hasToken: token !== undefined,
+      host: (settled) => this.#host(settled),
+      serveLink: (socket, address, unix, first) => this.#links.serve(socket, { address, unix, dialled: false, first }),
       onLeft: () => this.#left(),
     })
     const joining: JoinOptions = {
@@ -281,35 +217,23 @@ class Container implements Opened {
   selfCalls(lines: Logger | undefined): SelfCallOptions {
     const { application } = this.#tenant.hosted
     const logged = lines ? accessLog({ log: lines })(application) : application
-    const http: Http1Options = { ...this.#http, forwarded: 'keep', host: this.#host(() => {}) }
     const facts = { remoteAddress: '127.0.0.1', remotePort: '', serverName: '127.0.0.1' }
     const own = (): readonly AskedAddress[] => this.#tenant.ownAddresses(this.addresses)
     const serve = (socket: Socket): void => {
       const serverPort = String(own().find(({ port }) => port !== 0)?.port ?? 80)
-      this.#keep(serveHttp1(socket, logged, http, undefined, { ...facts, serverPort }))
+      this.#port.serveSelf(socket, logged, { ...facts, serverPort })
     }
     return { own, log: this.#log, serve }
   }
 
   get addresses(): readonly Address[] {
-    return this.#listeners.map(({ address }) => address)
+    return this.#port.addresses
   }
 
   async start(): Promise<void> {
-    const { socketMode, tcpKeepAlive } = this.#options
+    const { socketMode } = this.#options
     try {
-      for (const address of containerAddresses(this.#options, this.#id)) {
-        const unix = address.kind === 'unix'
-        const settings = { log: this.#log, mode: socketMode, keepAlive: tcpKeepAlive }
-        const listener = await listen(address, settings, (socket) => {
-          // A link needs no room, so that who passes the limit is asked first which protocol it speaks.
-          if (this.#limit.admit(this.#undecided, this.#doorman.visitors, this.#connections))
-            this.#doorman.receive(socket, unix)
-          else this.#refusals.refuse(socket, (first) => this.#doorman.receive(socket, unix, first))
-        })
-        this.#listeners.push(listener)
-        this.#log.info({ address: printAddress(listener.address) }, 'listening')
-      }
+      for (const address of containerAddresses(this.#options, this.#id)) await this.#port.listen(address)
       if (this.#options.healthListen) {
         this.#health = await serveHealth(this.#options.healthListen, {
           clock: this.#clock,
@@ -319,7 +243,7 @@ class Container implements Opened {
         })
       }
     } catch (error) {
-      for (const listener of this.#listeners) void listener.close()
+      void this.#port.close()
       this.#abort(new AbortError('DRAIN_TIMEOUT', 'the container could not start'))
       throw error
     }
@@ -336,52 +260,7 @@ class Container implements Opened {
   }
 
   inspect(): string {
-    return `<Container ${this.#drain.state}, ${this.#slots.inspect()} ${this.#connections.size} connections>`
-  }
-
-  // ---- what comes in -----------------------------------------------------------------------------------------------
-
-  #serve(wire: ServedWire, socket: Socket, peer: string, first: Buffer): void {
-    const share = this.#shares.of(peer, socket)
-    if (wire !== 'frames' && !this.#limit.admitFrom(share, 0, this.#connections)) {
-      this.#refusals.refuse(socket)
-      return
-    }
-    if (wire !== 'frames') this.#wasReached = true
-    switch (wire) {
-      case 'http': {
-        const facts = peer === UNIX_PEER ? { remoteAddress: UNIX_PEER, remotePort: '' } : undefined
-        this.#keep(serveHttp1(socket, this.#direct, this.#http, first, facts), share)
-        return
-      }
-      case 'uwsgi':
-        this.#keep(serveUwsgi(socket, this.#direct, this.#uwsgi, first), share)
-        return
-      case 'frames': {
-        const unix = peer === UNIX_PEER
-        const name = unix ? UNIX_PEER : printAddress({ kind: 'tcp', host: peer, port: socket.remotePort ?? 0 })
-        this.#links.serve(socket, { address: name, unix, dialled: false, first })
-      }
-    }
-  }
-
-  #keep(connection: Http1Connection | UwsgiConnection, share?: Share): void {
-    connection.share = share
-    this.#connections.add(connection)
-    this.#limit.entered(connection)
-    if (this.#drain.facts.draining) connection.drain(this.#drain.grace)
-  }
-
-  /** An upgraded request is a connection from then on, and gives its slot back (over links the gateway sees to it). */
-  #releasingUpgrades(application: Application): Application {
-    return (environ, startResponse) => {
-      if (environ['HTTP_UPGRADE'] === undefined) return application(environ, startResponse)
-      return application(environ, (status, headers, excInfo) => {
-        const write = startResponse(status, headers, excInfo)
-        if (status.startsWith('101')) this.#directSlots.release(environ.gantry as Context)
-        return write
-      })
-    }
+    return `<Container ${this.#drain.state}, ${this.#slots.inspect()} ${this.#port.size} connections>`
   }
 
   #host(settled: (exchange: Exchange) => void): ExchangeHost {
@@ -430,7 +309,7 @@ class Container implements Opened {
     // application may block this event loop at any time.
     this.#links.drain()
     for (const joiner of this.#joiners) joiner.stop('the container stops')
-    const skipped: Skipped = this.#wasReached || this.#doorman.waiting > 0 ? 'nothing' : 'delay'
+    const skipped: Skipped = this.#port.wasReached ? 'nothing' : 'delay'
     const notice = this.#drain.stop(skipped, hurry)
     if (this.#drain.state === 'leaving') {
       this.#log.info(
@@ -441,10 +320,9 @@ class Container implements Opened {
     await notice
     onDraining?.()
     await new Promise<void>((resolve) => setImmediate(resolve))
-    await Promise.all(this.#listeners.map((listener) => listener.close()))
+    await this.#port.close()
     this.#listening = false
-    for (const connection of [...this.#connections]) connection.drain(this.#drain.grace)
-    this.#doorman.drain(this.#drain.grace)
+    this.#port.drain(this.#drain.grace)
     this.#tenant.drainBegan()
     this.#left()
     await this.#drain.reached('aborting')
@@ -455,8 +333,9 @@ class Container implements Opened {
     this.#log.warn(
       {
         requests: this.#slots.running,
-        upgraded: this.#upgradedStreams,
-        connections: this.#connections.size,
+        // WebSockets and the like hold no slot, but the drain waits for them too.
+        upgraded: this.#port.upgraded + this.#links.upgraded,
+        connections: this.#port.size,
         links: this.#links.size,
       },
       'the drain timeout has passed: what still runs is aborted',
@@ -478,56 +357,15 @@ class Container implements Opened {
 
   /** Aborts all requests; closes WebSockets with code 1001, which have until the next call to finish. */
   #abort(error: AbortError): void {
-    this.#doorman.abort()
-    this.#refusals.abort()
-    for (const connection of [...this.#connections]) if (!connection.goAway()) connection.abort(error)
+    this.#port.abort(error)
     this.#links.abort(error)
   }
 
-  /** WebSockets and the like, on the port and over links: they hold no slot, and keep a drain all the same. */
-  get #upgradedStreams(): number {
-    const direct = [...this.#connections].filter((connection) => 'upgraded' in connection && connection.upgraded)
-    return direct.length + this.#links.upgraded
-  }
-
   get #isEmpty(): boolean {
-    return (
-      this.#connections.size === 0 && this.#links.size === 0 && this.#doorman.waiting === 0 && this.#slots.running === 0
-    )
+    return this.#port.isEmpty && this.#links.size === 0 && this.#slots.running === 0
   }
 
   #left(): void {
     if (!this.#listening && this.#isEmpty) this.#drain.on('empty')
   }
-}
-
-/** What a web server that is trusted calls the request. */
-function requestIdOf(environ: Environ): string | undefined {
-  const id = environ['HTTP_X_REQUEST_ID']
-  return typeof id === 'string' && /^[\w.-]{1,128}$/.test(id) ? id : undefined
-}
-
-const loopback = new TrustedPeers(['loopback'])
-
-/**
- * Who is joined is sent nothing of ours, but sends us requests and is believed about their clients: over the network it has to
- * be known.
- *
- * @throws OptionError
- */
-function checkSecrets(options: ContainerOptions, token: Token | undefined): void {
-  if (token !== undefined) return
-  for (const address of options.join) {
-    if (address.kind === 'unix' || isLoopback(address)) continue
-    throw new OptionError(
-      'MISSING_OPTION',
-      '--join',
-      `--join ${printAddress(address)} leaves this host, and proxies are known there only by a shared secret: give --token-file FILE, or GANTRY_TOKEN in the environment`,
-    )
-  }
-}
-
-/** Without a host, this host is dialled. */
-function isLoopback({ host }: TcpAddress): boolean {
-  return host === '' || (isIP(host) === 0 ? host.toLowerCase() === 'localhost' : loopback.has(host))
 }

@@ -93,7 +93,7 @@ export class Slots implements SlotSource {
   #turns = 0
   /** Requests from the port itself: one more holder, once there has been one. */
   readonly #direct = { inUse: 0, granted: 0, turn: 0, used: false, asking: false }
-  /** Called when there may be a slot for a request from the port that waits. */
+  /** Called when there may be a slot for a waiting request from the port. */
   onRoom: () => void = () => {}
   /** Called when a link wants more slots than there are for it, while requests from the port hold some. */
   onScarce: () => void = () => {}
@@ -140,7 +140,7 @@ export class Slots implements SlotSource {
     if (more || count === 0) this.#allocate()
   }
 
-  /** Links whose proxies could use more slots and have none free. */
+  /** Links without a free slot whose proxies want more slots. */
   get short(): SlotHolder[] {
     const short: SlotHolder[] = []
     for (const { holder, granted } of this.#seats.values()) {

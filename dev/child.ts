@@ -66,7 +66,7 @@ export class DevChild implements Child<readonly Address[]> {
       if (!child.connected) said.resolve()
       // Whoever has its end of the channel now keeps it open, but says nothing more.
       setTimeout(said.resolve, LAST_WORDS_MILLISECONDS).unref()
-      // What it has started and left running may have the port that the next one needs.
+      // A process that the child has left running may hold the port that the next child needs.
       await Promise.all([said.promise, endGroup(child.pid!, systemClock)])
       exited.resolve({ code, signal })
     })

@@ -5,8 +5,8 @@
 
 import type { Application, Body, Environ, Middleware, StartResponse } from '../protocol/application.ts'
 import type { Clock } from '../protocol/clock.ts'
-import { statusPage } from '../protocol/status-page.ts'
 import { HttpError } from '../protocol/errors.ts'
+import { statusPage } from '../protocol/status-page.ts'
 import { isForeign, isKnownHost } from './hosts.ts'
 import { errorOf, type Failure } from './messages.ts'
 import { withOverlay } from './overlay.ts'

@@ -24,7 +24,11 @@ export interface FailedMessage {
   readonly failure: Failure
 }
 
-/** @returns undefined for a message of the application, which shares the channel and may send anything */
+/**
+ * Checks a message of a development child.
+ *
+ * @returns undefined for a message of the application, which shares the channel and may send anything
+ */
 export function devMessageOf(message: unknown): ImportsMessage | FailedMessage | undefined {
   const { gantry, imported, missing, failure } = Object(message) as Record<string, unknown>
   if (gantry === 'failed' && isFailure(failure)) return { gantry, failure }

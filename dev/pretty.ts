@@ -2,7 +2,7 @@
 
 import { styleText } from 'node:util'
 import { prettyFactory } from 'pino-pretty'
-import type { AccessLine } from '../middleware/access-log.ts'
+import type { AccessLine } from '../middleware/access-line.ts'
 import { printable, printableStack } from '../protocol/printable.ts'
 import { DEV_PREFIX } from './paths.ts'
 

@@ -93,7 +93,7 @@ export class Reloader<Ready> {
    * Ends all; resolves when every process has ended.
    *
    * @param grace milliseconds for processes to end by themselves
-   * @param signal what asks the serving process: an application may have a handler for one of them alone
+   * @param signal sent to the serving process: an application may handle only one of the stop signals
    * @returns how the serving process ended; undefined if there was none, or if even SIGKILL does not end it
    */
   async stop(grace: number, signal: StopSignal = 'SIGTERM'): Promise<ChildExit | undefined> {
@@ -183,7 +183,7 @@ export class Reloader<Ready> {
     void child.exited.then((exit) => this.#ended(child, exit))
     before?.connection.stop('a newer one serves')
     onServing(child, clock.now() - began)
-    // The stop came too late to end `child` while it loads, and has retired the process that served then.
+    // The stop came after `child` had loaded, and has retired the process that served before.
     if (this.#stopping) this.#retire(child, this.#signal)
     else if (before) this.#retire(before.child, 'SIGTERM')
   }

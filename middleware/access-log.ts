@@ -1,16 +1,16 @@
 /**
- * One line per request, when it is over. It asks the request's context how that was instead of wrapping the body, so that it
- * neither delays a chunk nor stands between an array and its coalescing. How a line is written is in `combined-log.ts`; where it
- * goes, in `line-output.ts`.
+ * Writes one line per request, when it is over. Learns the outcome from the request's context and does not wrap the body,
+ * which would delay chunks. `access-line.ts` has the fields, `combined-log.ts` a format, `line-output.ts` the output.
  */
 
-import type { Environ, Middleware, Outcome, RequestContext } from '../protocol/application.ts'
+import type { Environ, Middleware, Outcome } from '../protocol/application.ts'
 import { aClock, callable, checkOptions, form, logger, type OptionForms, oneOf } from '../protocol/check-options.ts'
 import { type Clock, systemClock } from '../protocol/clock.ts'
 import type { Context } from '../protocol/context.ts'
 import type { Logger } from '../protocol/log.ts'
 import type { RefusedRequest } from '../protocol/refused-request.ts'
 import { UpstreamUse } from '../protocol/upstream-use.ts'
+import { type AccessLine, accessLine, refusedLine } from './access-line.ts'
 import { combinedLine } from './combined-log.ts'
 import { isLineTarget, LineOutput, type LineTarget } from './line-output.ts'
 
@@ -31,42 +31,6 @@ export interface AccessLogOptions {
   readonly skip?: ((environ: Environ, outcome: Outcome) => boolean) | undefined
   /** Default: the system's. */
   readonly clock?: Clock | undefined
-}
-
-/** The line's fields. Times are in milliseconds, to a tenth. docs/logs.md explains each. */
-export interface AccessLine {
-  requestId: string
-  remote: string
-  /** `REMOTE_USER`: who `basicAuth`, or a server before this one, found it to be. */
-  user?: string
-  method?: string
-  /** The raw target, as the client sent it. */
-  url?: string
-  protocol?: string
-  /** In place of these three: the first line of a request that has none of them, as far as it came. */
-  request?: string
-  /** 0: no response was sent. */
-  status: number
-  bytes: number
-  ms?: number
-  referer?: string
-  userAgent?: string
-  /** The code of what cut the response short. */
-  aborted?: string
-  /** The code of the reason for which the gateway answered itself: no application has seen the request. */
-  refused?: string
-  /** Where the request was sent, by its last attempt. */
-  upstream?: string
-  container?: string
-  worker?: number
-  instance?: string
-  /** How often it was sent, if more than once. */
-  tries?: number
-  /** In the queue, before and between attempts. */
-  queueMs?: number
-  /** From the last dispatch to the response's head, and to its end. */
-  upstreamHeadMs?: number
-  upstreamMs?: number
 }
 
 const OPTIONS: OptionForms<AccessLogOptions> = {
@@ -109,62 +73,10 @@ function recorder({ log, format, to, clock = systemClock }: AccessLogOptions): (
   return (line) => output.write(`${JSON.stringify({ time: Math.round(clock.wall()), ...line })}\n`)
 }
 
-function accessLine(environ: Environ, outcome: Outcome, gantry: RequestContext): AccessLine {
-  const line: AccessLine = {
-    requestId: gantry.requestId,
-    remote: environ.REMOTE_ADDR,
-    method: environ.REQUEST_METHOD,
-    url: environ.REQUEST_URI,
-    protocol: environ.SERVER_PROTOCOL,
-    status: outcome.status,
-    bytes: outcome.bytes,
-    ms: tenths(outcome.milliseconds),
-  }
-  const user = environ['REMOTE_USER']
-  if (typeof user === 'string') line.user = user
-  const referer = environ['HTTP_REFERER']
-  if (typeof referer === 'string') line.referer = referer
-  const userAgent = environ['HTTP_USER_AGENT']
-  if (typeof userAgent === 'string') line.userAgent = userAgent
-  if (outcome.aborted) line.aborted = (outcome.aborted as { code?: string }).code ?? outcome.aborted.name
-  const use = (gantry as Partial<Context>).upstreamUse
-  if (use) addUpstream(line, use)
-  return line
-}
-
-/** What is not known is left out: a request that no upstream was asked for has no upstream time, not one of zero. */
-function addUpstream(line: AccessLine, use: UpstreamUse): void {
-  if (use.queued !== undefined) line.queueMs = tenths(use.queued)
-  const { name } = use
-  if (name === undefined) return
-  line.upstream = name.upstream
-  if (name.container !== undefined) line.container = name.container
-  if (name.worker !== undefined) line.worker = name.worker
-  if (name.instance !== undefined) line.instance = name.instance
-  if (use.tries > 1) line.tries = use.tries
-  const { toHead, toNow } = use
-  if (toHead !== undefined) line.upstreamHeadMs = tenths(toHead)
-  if (toNow !== undefined) line.upstreamMs = tenths(toNow)
-}
-
-function tenths(milliseconds: number): number {
-  return Math.round(milliseconds * 10) / 10
-}
-
-/** Method, target and version, of which the last two need not have come. */
-const REQUEST_LINE = /^([A-Za-z0-9!#$%&'*+.^_`|~-]+) (.*?)(?: (HTTP\/[0-9]\.[0-9]))?$/s
-
-/** The access line of a request that the gateway answered itself. */
-export function refusedLine(refused: RefusedRequest): AccessLine {
-  const { requestId, remote, line: text, status, code, bytes, milliseconds } = refused
-  const line: AccessLine = { requestId, remote, status, bytes, refused: code }
-  if (milliseconds !== undefined) line.ms = tenths(milliseconds)
-  const [, method, url, protocol] = REQUEST_LINE.exec(text) ?? []
-  if (method === undefined) line.request = text
-  else {
-    line.method = method
-    line.url = url!
-    if (protocol !== undefined) line.protocol = protocol
-  }
-  return line
+/**
+ * For the `onRefused` of a gateway: writes the access lines of requests that no application saw; undefined without a
+ * log.
+ */
+export function refusedLog(log: Logger | undefined): ((refused: RefusedRequest) => void) | undefined {
+  return log && ((refused) => log.info(refusedLine(refused), 'request'))
 }

@@ -2,9 +2,9 @@
  * Basic authentication (RFC 7617): who has no name and password that are known is answered 401, and the application finds the name of who
  * has in `REMOTE_USER`. Where users and hashes come from is htpasswd.ts's matter, how they are compared password-check.ts's.
  *
- * Hashing is slow by design and clients share it by their address (`REMOTE_ADDR`; an IPv6 /64 is one), the client that
- * has used it least first: clients that guess passwords do not delay the first login of another. Behind another proxy,
- * `--trusted-peers` says whose word for that address counts.
+ * Hashing is slow by design. Clients share it by address (`REMOTE_ADDR`; an IPv6 /64 is one client), and the client
+ * that has used it least goes first, so that clients that guess passwords do not delay the first login of another.
+ * Behind another proxy, `--trusted-peers` must name that proxy.
  *
  * Credentials cross the network as good as in the clear: serve it over TLS.
  */
@@ -22,13 +22,13 @@ import {
   record,
   textOf,
 } from '../protocol/check-options.ts'
-import { clientKey } from '../protocol/client-key.ts'
 import { type Clock, systemClock } from '../protocol/clock.ts'
 import { HttpError } from '../protocol/errors.ts'
 import type { Logger } from '../protocol/log.ts'
 import { setHeader } from '../protocol/request-headers.ts'
 import { faultOf, HtpasswdError, HtpasswdFile, type Users } from './htpasswd.ts'
-import { type Asking, PasswordCheck } from './password-check.ts'
+import { PasswordCheck } from './password-check.ts'
+import { type Requester, requesterOf } from './requester.ts'
 
 /** Exactly one of `htpasswd`, `users` and `verify` says who is known. */
 export interface BasicAuthOptions {
@@ -137,7 +137,7 @@ function knownTo({ htpasswd, users, verify, log, clock = systemClock }: BasicAut
       const fault = faultOf(hash)
       if (fault !== undefined) throw new HtpasswdError(`basicAuth: the user ${JSON.stringify(name)}: ${fault}`)
     }
-    return (credentials, environ) => check.known(credentials, map, askingOf(environ))
+    return (credentials, environ) => check.known(credentials, map, requesterOf(environ))
   }
   const file = new HtpasswdFile(htpasswd!, clock)
   return (credentials, environ) => {
@@ -149,13 +149,9 @@ function knownTo({ htpasswd, users, verify, log, clock = systemClock }: BasicAut
       else environ['wsgi.errors'].write(`${message}: ${reason}\n`)
     })
     return current instanceof Promise
-      ? current.then((late) => check.known(credentials, late, askingOf(environ)))
-      : check.known(credentials, current, askingOf(environ))
+      ? current.then((late) => check.known(credentials, late, requesterOf(environ)))
+      : check.known(credentials, current, requesterOf(environ))
   }
-}
-
-function askingOf(environ: Environ): Asking {
-  return { client: clientKey(environ.REMOTE_ADDR), signal: environ.gantry.signal }
 }
 
 /** Compares with hashes, and remembers what was right under a keyed digest of all that made it so: a new hash is compared anew. */
@@ -164,12 +160,12 @@ class HashCheck {
   readonly #key: string = randomBytes(32).toString('base64')
   readonly #right: Set<string> = new Set()
 
-  known({ user, password }: Credentials, users: Users, asking: Asking): boolean | Promise<boolean> {
+  known({ user, password }: Credentials, users: Users, requester: Requester): boolean | Promise<boolean> {
     const hash = users.get(user)
-    if (hash === undefined) return this.#asIfKnown(user, password, users, asking)
+    if (hash === undefined) return this.#asIfKnown(user, password, users, requester)
     const digest = this.#digest(`${hash}\0${user}\0${password}`)
     if (this.#right.has(digest)) return true
-    const matches = this.#check.matches(password, hash, asking)
+    const matches = this.#check.matches(password, hash, requester)
     if (matches instanceof Promise) return matches.then((right) => this.#remembered(right, digest))
     return this.#remembered(matches, digest)
   }
@@ -178,10 +174,10 @@ class HashCheck {
    * Whoever is not known costs what one who is costs: the hash of one of them, always the same for a name, is compared, whatever it says.
    * Else the time of an answer would tell which names there are.
    */
-  #asIfKnown(user: string, password: string, users: Users, asking: Asking): boolean | Promise<boolean> {
+  #asIfKnown(user: string, password: string, users: Users, requester: Requester): boolean | Promise<boolean> {
     if (users.size === 0) return false
     const at = Buffer.from(this.#digest(user), 'base64').readUInt32BE() % users.size
-    const matches = this.#check.matches(password, [...users.values()][at]!, asking)
+    const matches = this.#check.matches(password, [...users.values()][at]!, requester)
     return matches instanceof Promise ? matches.then(() => false) : false
   }
 

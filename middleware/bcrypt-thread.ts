@@ -1,22 +1,23 @@
 /**
- * The other side of `bcrypt-worker.ts`: starts the thread when it is needed, and again after it has died. One
- * comparison at a time.
+ * Runs bcrypt comparisons in a thread (`bcrypt-worker.ts`), one at a time. Starts the thread at the first comparison,
+ * and again after it has died.
  */
 
 import { Worker } from 'node:worker_threads'
 
 const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js'
 
+/** One thread and the comparison that it works on. */
 export class BcryptThread {
   #worker: Worker | undefined
   #current: PromiseWithResolvers<boolean> | undefined
 
-  /** @throws Error (as a rejection) when the thread ends before it has answered */
+  /** @throws Error (as a rejection) if the thread ends before it has answered */
   compare(password: string, hash: string): Promise<boolean> {
     if (this.#current) throw new Error('a comparison is in progress: wait for it to settle')
     this.#current = Promise.withResolvers()
     const worker = (this.#worker ??= this.#start())
-    // A process that waits for nothing else must not end before the answer.
+    // Keep the process alive until the answer.
     worker.ref()
     worker.postMessage({ password, hash })
     return this.#current.promise

@@ -1,6 +1,6 @@
 /**
- * The thread that compares passwords for `bcrypt-thread.ts`: bcrypt takes a tenth of a second by design, which no event
- * loop has.
+ * The thread that compares passwords for `bcrypt-thread.ts`: a bcrypt hash takes a tenth of a second by design, for
+ * which the event loop must not be blocked.
  */
 
 import { parentPort } from 'node:worker_threads'

@@ -3,7 +3,7 @@
  * nginx calls `combined` too. It knows neither requests nor files.
  */
 
-import type { AccessLine } from './access-log.ts'
+import type { AccessLine } from './access-line.ts'
 
 /** nginx's status for a client that left before it was answered, which log analysers know; a line needs some status. */
 const CLIENT_CLOSED_REQUEST = '499'

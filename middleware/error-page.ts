@@ -1,7 +1,7 @@
 /**
- * Pages for errors that have none: empty 4xx and 5xx responses, and applications that throw before their head. Pages of the site's own stand
- * in for the plain one. A body that the application gave is its answer and stays, unless told otherwise. What a page looks like is known
- * to protocol/status-page.ts and to the site's pages (`error-pages.ts`).
+ * Pages for errors that have none: empty 4xx and 5xx responses, and applications that throw before their head. Pages of
+ * the site's own stand in for the plain one (protocol/status-page.ts). A body that the application gave is its answer
+ * and stays, unless told otherwise. `error-pages.ts` applies the site's own pages.
  */
 
 import type { Application, Body, Environ, Headers, Middleware, StartResponse, Write } from '../protocol/application.ts'

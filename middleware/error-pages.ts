@@ -7,10 +7,10 @@ import mime from 'mime-types'
 import type { Application, Body, Environ, Headers, StartResponse } from '../protocol/application.ts'
 import { Context } from '../protocol/context.ts'
 import { DerivedContext } from '../protocol/derived-context.ts'
-import { statusPage as plainPage, prefersJson } from '../protocol/status-page.ts'
 import { RequestInput } from '../protocol/input.ts'
 import { OpenBody } from '../protocol/open-body.ts'
 import { setHeader } from '../protocol/request-headers.ts'
+import { statusPage as plainPage, prefersJson } from '../protocol/status-page.ts'
 import { headerOf } from './response-fields.ts'
 
 /** A status from 400 to 599, or a class of them. */

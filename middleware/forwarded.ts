@@ -1,11 +1,12 @@
 /**
- * Forwarded fields around an application: who the client is, as `protocol/resolve-client.ts` finds out, and what the
- * next hop is told of it (`X-Forwarded-For`, `-Proto`, `-Host`, `Forwarded`, `X-Request-Id`). The gateways of both
- * processes resolve by themselves; `forwarded` is for applications that are served without them.
+ * Resolves the client of a request (`protocol/resolve-client.ts`) and describes it to the next hop in
+ * `X-Forwarded-For`, `-Proto`, `-Host`, `Forwarded` and `X-Request-Id`. Our gateways resolve by themselves; `forwarded`
+ * is for applications that are served without them.
  */
 
 import type { Environ, Middleware } from '../protocol/application.ts'
 import { checkOptions, form, isFunction, isText, type OptionForms } from '../protocol/check-options.ts'
+import { REQUEST_ID } from '../protocol/context.ts'
 import type { ConnectionFacts, RequestHead } from '../protocol/environ.ts'
 import { isForwardedFieldName } from '../protocol/forwarded-fields.ts'
 import { TrustedPeers } from '../protocol/peers.ts'
@@ -14,11 +15,11 @@ import { ForwardedRules, forwardedElement, resolveClient } from '../protocol/res
 
 export interface ForwardedOptions {
   /**
-   * Whose fields are believed: ranges as `--trusted-peers` takes them (`['loopback', '10.0.0.0/8']`), or who decides by
-   * address.
+   * The peers whose fields are trusted: ranges as in `--trusted-peers` (`['loopback', '10.0.0.0/8']`), or an object
+   * that decides by address.
    */
   readonly trustedPeers: readonly string[] | Pick<TrustedPeers, 'has'>
-  /** Which of their fields, as `--forwarded-fields`. Default `['X-Forwarded-For', 'X-Forwarded-Proto']`. */
+  /** The fields that are trusted, as in `--forwarded-fields`. Default `['X-Forwarded-For', 'X-Forwarded-Proto']`. */
   readonly fields?: readonly string[] | undefined
 }
 
@@ -39,11 +40,12 @@ function areFieldNames(value: unknown): boolean {
 }
 
 /**
- * Sets `REMOTE_ADDR`, the scheme and the host by what trusted peers say in forwarded fields, drops the fields of all
- * others, and tells the application the result in fields too. Put it outermost, where `REMOTE_ADDR` is still the
+ * Sets `REMOTE_ADDR`, the scheme and the host from the forwarded fields of trusted peers, removes the fields of all
+ * other peers, and sets the fields to the result. Use it as the outermost middleware, where `REMOTE_ADDR` is still the
  * peer's.
  *
- * @throws TypeError for an unknown, missing or invalid option; RangeError for an invalid range
+ * @throws TypeError if an option is unknown, missing or invalid; RangeError if a range is invalid
+ * @example forwarded({ trustedPeers: ['loopback', '10.0.0.0/8'] })(application)
  */
 export function forwarded(options: ForwardedOptions): Middleware {
   checkOptions('forwarded', options, OPTIONS)
@@ -56,7 +58,7 @@ export function forwarded(options: ForwardedOptions): Middleware {
   }
 }
 
-/** What a proxy tells the next hop in fields, of a client that was resolved before. */
+/** Sets the fields with which a proxy describes the resolved client to the next hop. */
 export function announceClient(): Middleware {
   return (application) => (environ, startResponse) => {
     announce(environ)
@@ -64,11 +66,9 @@ export function announceClient(): Middleware {
   }
 }
 
-/** An id that may go into a log line and a header field as it is. */
-export const REQUEST_ID: RegExp = /^[\w.-]{1,128}$/
-
 /**
- * The `requestId` of a gateway's options: a trusted peer's `X-Request-Id`; undefined, and one is made, for all others.
+ * For the `requestId` of a gateway: returns the `X-Request-Id` of a trusted peer, and undefined for other peers, so
+ * that the gateway makes an id.
  */
 export function requestIdFrom(
   trustedPeers: Pick<TrustedPeers, 'has'>,
@@ -78,7 +78,7 @@ export function requestIdFrom(
     for (let at = 0; at < headers.length; at += 2) {
       const name = headers[at]!
       if (name.length !== 12 || name.toLowerCase() !== 'x-request-id') continue
-      // Two are nobody's.
+      // With two fields it is not known which one the trusted peer set.
       if (found !== undefined) return undefined
       found = headers[at + 1]!
     }
@@ -109,8 +109,8 @@ function text(value: unknown): string | undefined {
 }
 
 /**
- * An IP address as others write it: IPv4 without the IPv6 prefix that a dual-stack socket gives it; undefined for a
- * Unix peer.
+ * The client's IP address, where an IPv4 address has no IPv6 prefix (dual-stack sockets add one); undefined for a Unix
+ * peer.
  */
 function addressOf(remote: string): string | undefined {
   if (remote === '' || remote.startsWith('unix')) return undefined

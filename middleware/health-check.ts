@@ -15,8 +15,8 @@ import {
   type OptionForms,
 } from '../protocol/check-options.ts'
 import { type Clock, systemClock, type Timer } from '../protocol/clock.ts'
-import { statusPage } from '../protocol/status-page.ts'
 import type { Logger } from '../protocol/log.ts'
+import { statusPage } from '../protocol/status-page.ts'
 
 export interface HealthCheckOptions {
   /** Where 200 says that the process answers at all, drained or not: what fails here is restarted. Default `/healthz` and `/livez`. */

@@ -1,6 +1,7 @@
 /** Middleware: takes an application and is one. Each imports only the contract, and lives in either process. */
 
-export { type AccessLine, type AccessLogOptions, accessLog } from './access-log.ts'
+export type { AccessLine } from './access-line.ts'
+export { type AccessLogOptions, accessLog } from './access-log.ts'
 export { type BasicAuthOptions, basicAuth } from './basic-auth.ts'
 export { type BodyLimitOptions, bodyLimit } from './body-limit.ts'
 export { type Cache, type CacheOptions, type CacheStats, cache } from './cache.ts'

@@ -38,13 +38,13 @@ function watch(stream: LineStream): void {
   })
 }
 
-/** Outputs with lines that are not written, or lost lines that no line reports yet. */
+/** Outputs with unwritten lines, or with lost lines that no line has reported yet. */
 const unwritten: Set<LineOutput> = new Set()
 let flushesAtExit = false
 
 function flushAtExit(): void {
   for (const output of unwritten) output.flushAtExit()
-  // Its own exit handler may have run already.
+  // The exit handler of standard error may have run already.
   standardError().flushSync()
 }
 
@@ -52,7 +52,8 @@ export class LineOutput {
   readonly #stream: LineStream
   #lines = ''
   #dropped = 0
-  #said = false
+  /** Whether the loss of lines was reported on standard error. */
+  #isLossReported = false
 
   constructor(target: LineTarget) {
     if (typeof target === 'function') this.#stream = { write: target }
@@ -100,8 +101,8 @@ export class LineOutput {
 
   #drop(lines: string, reason: string): void {
     this.#dropped += lines.split('\n').length - 1
-    if (this.#said) return
-    this.#said = true
+    if (this.#isLossReported) return
+    this.#isLossReported = true
     // The log itself may never be written again.
     writeToStderr(`gantry: log lines are being lost: ${reason}\n`)
   }

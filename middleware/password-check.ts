@@ -1,29 +1,21 @@
 /**
- * Compares passwords with hashes: bcrypt in a thread of its own, one at a time, shared fairly by the clients that wait;
- * SHA-1 at once. It knows no users and no requests.
+ * Compares passwords with hashes: bcrypt in a thread of its own, one at a time, with a queue that clients share fairly;
+ * SHA-1 at once. Knows neither users nor requests.
  */
 
 import { createHash, timingSafeEqual } from 'node:crypto'
 import { HttpError } from '../protocol/errors.ts'
 import { FairQueue } from '../protocol/fair-queue.ts'
 import { BcryptThread } from './bcrypt-thread.ts'
+import type { Requester } from './requester.ts'
 
 /**
- * Comparisons in progress or waiting. One takes about 0.1 s at the usual cost of 10, so that the last waits some
- * seconds: longer than people or clients wait. More than this comes from a client that guesses, and a client that does
- * not guess is served before it.
+ * Comparisons in progress or waiting. One takes about 0.1 s at the usual cost of 10, so that the last one waits some
+ * seconds, longer than people do. More than these come only from clients that guess passwords, which are served last.
  */
 const WAITING_MAX = 64
 
-/** Who asks for a comparison. */
-export interface Asking {
-  /** Whose share it takes (`client-key.ts`). */
-  readonly client: string
-  /** Removes a comparison that has not begun. */
-  readonly signal: AbortSignal
-}
-
-interface Waiting extends Asking {
+interface Waiting extends Requester {
   readonly password: string
   readonly hash: string
   readonly resolve: (matches: boolean) => void
@@ -49,11 +41,11 @@ export class PasswordCheck {
    * @throws HttpError 503 (as a rejection) when too many wait; the signal's reason when it is aborted before the
    *   comparison begins
    */
-  matches(password: string, hash: string, asking: Asking): boolean | Promise<boolean> {
-    return hash.startsWith('{SHA}') ? matchesSha(password, hash) : this.#matchesBcrypt(password, hash, asking)
+  matches(password: string, hash: string, requester: Requester): boolean | Promise<boolean> {
+    return hash.startsWith('{SHA}') ? matchesSha(password, hash) : this.#matchesBcrypt(password, hash, requester)
   }
 
-  #matchesBcrypt(password: string, hash: string, { client, signal }: Asking): Promise<boolean> {
+  #matchesBcrypt(password: string, hash: string, { client, signal }: Requester): Promise<boolean> {
     return new Promise((resolve, reject) => {
       if (signal.aborted) {
         reject(signal.reason)

@@ -44,9 +44,10 @@ export interface Redirect {
   /** Redirects every request: an application, for `mount`. `$path` is what follows the prefix: `'/old': redirect.to('/new$path')`. */
   to(to: string, options?: RedirectOptions): Application
   /**
-   * Redirects requests that came over HTTP to the same address over HTTPS. A front that ends TLS says so by `X-Forwarded-Proto`;
-   * the gateways believe those of `--trusted-peers`, and a front that is not among them gets a redirect for ever. Without a gateway anybody is
-   * believed: who lies only stays where he is. `Strict-Transport-Security` is set by `securityHeaders`.
+   * Redirects requests that came over HTTP to the same address over HTTPS. A front that ends TLS must send
+   * `X-Forwarded-Proto` and be among `--trusted-peers`, else clients are redirected for ever. Without one of our
+   * gateways every peer is trusted: a false scheme only prevents its sender's redirect. `securityHeaders` sets
+   * `Strict-Transport-Security`.
    */
   https(options?: HttpsOptions): Middleware
 }

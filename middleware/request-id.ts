@@ -8,10 +8,9 @@
 
 import type { Headers, Middleware } from '../protocol/application.ts'
 import { checkOptions, having, type OptionForms } from '../protocol/check-options.ts'
-import { Context } from '../protocol/context.ts'
+import { Context, REQUEST_ID } from '../protocol/context.ts'
 import type { TrustedPeers } from '../protocol/peers.ts'
 import { setHeader } from '../protocol/request-headers.ts'
-import { REQUEST_ID } from './forwarded.ts'
 
 export interface RequestIdOptions {
   /**

@@ -21,9 +21,9 @@ import {
   wholeNumber,
 } from '../protocol/check-options.ts'
 import { type Clock, systemClock } from '../protocol/clock.ts'
-import { statusPage } from '../protocol/status-page.ts'
 import type { Logger } from '../protocol/log.ts'
 import { setHeader } from '../protocol/request-headers.ts'
+import { statusPage } from '../protocol/status-page.ts'
 import { answerFile, answerRefusal, answerWholeFile, MAX_RANGES, warn } from './file-response.ts'
 import { filterResponse } from './filter-response.ts'
 import { folder, Root, segmentsOf } from './open-inside.ts'

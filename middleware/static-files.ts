@@ -24,8 +24,8 @@ import {
   wholeNumber,
 } from '../protocol/check-options.ts'
 import { type Clock, systemClock } from '../protocol/clock.ts'
-import { statusPage } from '../protocol/status-page.ts'
 import type { Logger } from '../protocol/log.ts'
+import { statusPage } from '../protocol/status-page.ts'
 import { answerFile, answerRefusal, MAX_RANGES } from './file-response.ts'
 import { folder, type InsideFile, Root, segmentsOf } from './open-inside.ts'
 import { addVary, withHeader } from './response-fields.ts'

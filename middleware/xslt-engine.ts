@@ -1,11 +1,12 @@
 /**
- * One stylesheet and the thread that applies it: one document after another, each within a time, in a thread that is made anew when it
- * took too long or died. Clients share its queue fairly. It knows nothing of requests.
+ * One stylesheet and the thread that applies it: one document after another, each within a time, in a thread that is
+ * replaced when it took too long or died. Clients share its queue fairly. It knows nothing of requests.
  */
 
 import { Worker } from 'node:worker_threads'
 import type { Clock, Timer } from '../protocol/clock.ts'
 import { FairQueue } from '../protocol/fair-queue.ts'
+import type { Requester } from './requester.ts'
 import type { Output } from './xml-serialize.ts'
 import type { Done, Job } from './xslt-worker.ts'
 
@@ -33,14 +34,6 @@ export interface EngineOptions {
 /** What the thread may allocate, MiB: the tree of a document of a megabyte and its result, several times over. */
 const MEMORY = 256
 
-/** Who asks for a transformation. */
-export interface Asking {
-  /** Whose share it takes (`client-key.ts`). */
-  readonly client: string
-  /** Takes a document that waits out of the queue. */
-  readonly signal: AbortSignal
-}
-
 interface Waiting {
   readonly job: Job
   readonly resolve: (text: string) => void
@@ -65,7 +58,7 @@ export class XsltEngine {
   }
 
   /** @returns rejects with an XsltError */
-  transform(xml: string, parameters: Parameters, { client, signal }: Asking): Promise<string> {
+  transform(xml: string, parameters: Parameters, { client, signal }: Requester): Promise<string> {
     return new Promise((resolve, reject) => {
       const named = Object.entries(parameters).map(([name, value]) => ({ name, value }))
       const waiting: Waiting = { job: { id: ++this.#count, xml, parameters: named }, resolve, reject }
@@ -76,7 +69,7 @@ export class XsltEngine {
       }
       const dropped = this.#queue.add(client, waiting)
       dropped?.reject(new XsltError('XSLT_BUSY', `${this.#queue.size} documents wait for the stylesheet already`))
-      // What has begun is finished: a new thread would cost more than the rest of most documents.
+      // A transformation in progress is finished: a new thread would cost more than the rest of most documents.
       const onAbort = (): void => {
         if (!this.#queue.delete(client, waiting)) return
         reject(new XsltError('XSLT_CANCELLED', 'the request was over before its turn'))

@@ -18,12 +18,12 @@ import {
   textOf,
   wholeNumber,
 } from '../protocol/check-options.ts'
-import { clientKey } from '../protocol/client-key.ts'
 import { type Clock, systemClock } from '../protocol/clock.ts'
-import { statusPage } from '../protocol/status-page.ts'
 import type { Logger } from '../protocol/log.ts'
 import { setHeader } from '../protocol/request-headers.ts'
+import { statusPage } from '../protocol/status-page.ts'
 import { type Decide, filterResponse, type Hold } from './filter-response.ts'
+import { requesterOf } from './requester.ts'
 import { addVary, headerOf, mediaTypeOf, namesFile, withHeader, withoutHeaders } from './response-fields.ts'
 import type { Output, OutputMethod } from './xml-serialize.ts'
 import { checkWellFormed, decodeXml } from './xml-text.ts'
@@ -184,8 +184,8 @@ export function xslt(stylesheet: string | URL, options: XsltOptions = {}): Middl
         }
         const xml = decodeXml(Buffer.concat(this.#chunks), headerOf(this.#given, 'content-type'))
         this.#chunks = []
-        const asking = { client: clientKey(this.#environ.REMOTE_ADDR), signal: this.#over.signal }
-        const result = await engine.transform(xml, parameters?.(this.#environ) ?? {}, asking)
+        const requester = requesterOf(this.#environ, this.#over.signal)
+        const result = await engine.transform(xml, parameters?.(this.#environ) ?? {}, requester)
         const body = Buffer.from(result)
         const headers = withHeader(this.#made, 'Content-Length', String(body.length))
         return (_, startResponse) => {

@@ -72,7 +72,7 @@ const UNIX_PATH_LIMIT = process.platform === 'linux' ? 107 : 103
  */
 export function parseAddress(text: string): Address {
   if (/^https?:\/\//i.test(text)) return parseHttp(text)
-  // Node binds a file of that name; and an abstract socket has no permissions, so that every user of the host could connect.
+  // Node would bind a file of that name. An abstract socket has no permissions: every user of the host could connect.
   if (/^(?:unix:(?:\/\/)?)?@/.test(text)) {
     throw new AddressError(
       text,

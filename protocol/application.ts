@@ -70,8 +70,8 @@ export interface RequestContext {
   /** Whether this process has begun to drain: long-lived responses may want to end. */
   readonly draining: boolean
   /**
-   * Whether this process was told to stop. It is true before `draining` is while load balancers are given notice
-   * (`--drain-delay`): requests are served, but health checks should fail. Absent in contexts of older releases.
+   * Whether this process is to stop. During the drain delay (`--drain-delay`) it is true while `draining` is still
+   * false: requests are served, but health checks should fail. Absent in contexts of older releases.
    */
   readonly leaving?: boolean
   /** Sends a 103 Early Hints now (RFC 8297). Without effect where the client's protocol has none, or after the head. */
@@ -86,7 +86,7 @@ export interface RequestContext {
 
 /** How a request ended. */
 export interface Outcome {
-  /** Status code sent, by the application or by its gateway in its place; 0 when no head was. */
+  /** Status code sent, by the application or by its gateway in its place; 0 if no head was sent. */
   status: number
   /** Body bytes given to the gateway; after an upgrade, the bytes written to the connection. */
   bytes: number

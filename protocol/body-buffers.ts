@@ -1,6 +1,6 @@
 /**
- * Lets requests wait for their bodies before they take a slot, so that a slow upload holds none. The bytes stay in the
- * request's input, where the gateway has read them: nothing is copied, read or asked for.
+ * Delays a request until its body has arrived, so that a slow upload does not hold a slot. Only counts: the gateway has
+ * read the bytes into the request's input, where they stay.
  */
 
 import type { Environ } from './application.ts'
@@ -9,44 +9,47 @@ import type { Deadlines, Expirable } from './clock.ts'
 import type { Context } from './context.ts'
 import { AbortError } from './errors.ts'
 
+/** `--body-buffer`, `--body-buffer-total` and `--queue-timeout`. */
 export interface BodyBufferOptions {
-  /** Bytes of one body; 0: no request waits for its body. */
+  /** Bytes of one body that a request waits for; 0: no request waits. */
   readonly each: number
-  /** Bytes of all bodies that are waited for. Above it a request waits no longer. */
+  /** Bytes of the bodies of all waiting requests. Above it no request waits. */
   readonly total: number
-  /** Milliseconds that a request may wait for the next bytes of its body and for a slot. */
+  /** Milliseconds that a request may wait for the next bytes of its body while no slot is free. */
   readonly longest: number
 }
 
 /** How many slots are free. */
 export type Room =
-  /** There are no slots: no container is there. */
+  /** There are no slots, since there is no container. */
   | 'absent'
-  /** None, or requests wait for them. */
+  /** None is free, or requests wait in the queue. */
   | 'none'
-  /** Some. */
+  /** Some are free. */
   | 'some'
-  /** More than half of them. */
+  /** More than half of them are free. */
   | 'plenty'
 
+/** What body buffers need from the owner of the slots. */
 export interface BodyBufferHost {
   readonly deadlines: Deadlines
   room(): Room
 }
 
 /**
- * While few slots are free, a request waits this long for its body, ms, and then takes one all the same: its client may
- * wait for a response before it sends the rest. `Deadlines` looks as often.
+ * While few slots are free, a request waits this long for its body, ms, and then takes a slot without it: its client
+ * may wait for a response before it sends the rest. `Deadlines` fires as often.
  */
 const PAUSE = 250
 const EXPECT = /^100-continue$/i
 
+/** The requests of one pool or port that wait for their bodies. */
 export class BodyBuffers {
   readonly options: BodyBufferOptions
   readonly host: BodyBufferHost
   /** Requests that wait for their bodies. */
   size = 0
-  /** Bytes that are held for them. */
+  /** Bytes of their bodies that have arrived. */
   held = 0
 
   constructor(host: BodyBufferHost, options: BodyBufferOptions) {
@@ -55,14 +58,15 @@ export class BodyBuffers {
   }
 
   /**
-   * Lets a request wait for its body, if it is to.
+   * Begins the wait of a request for its body.
    *
-   * @param done called once, when it waits no longer; not after `stop`
+   * @param done called once, when the wait is over; not after `stop`
+   * @returns undefined if the request does not wait
    */
   begin(environ: Environ, done: () => void): AwaitedBody | undefined {
     const { client } = environ.gantry as Partial<Context>
     if (client === undefined || !client.arriving) return undefined
-    // A client that waits to be asked for its body is asked by the application alone, which may refuse it (413).
+    // Only the application sends 100 Continue: it may refuse the body instead (413).
     const expect = environ['HTTP_EXPECT']
     if (typeof expect === 'string' && EXPECT.test(expect) && client.held === 0) return undefined
     if (client.held >= this.options.each || this.full || this.host.room() === 'plenty') return undefined
@@ -74,14 +78,14 @@ export class BodyBuffers {
   }
 }
 
-/** A request's body that is waited for. */
+/** The body of a request that waits for it. */
 export class AwaitedBody implements Expirable {
   deadline: number
   place = -1
   readonly #buffers: BodyBuffers
   readonly #client: ClientView
   readonly #done: () => void
-  /** Until when more of the body must come, or a slot be free. */
+  /** Until when more of the body must arrive while no slot is free. */
   #until: number
   #held: number
   #stopped = false
@@ -101,7 +105,7 @@ export class AwaitedBody implements Expirable {
     client.onArrival(() => this.#arrived())
   }
 
-  /** The request is over, or takes its slot. */
+  /** Ends the wait: the request is over, or takes its slot. */
   stop(): void {
     if (this.#stopped) return
     this.#stopped = true
@@ -118,7 +122,7 @@ export class AwaitedBody implements Expirable {
     if (room === 'some' || room === 'plenty' || (room === 'absent' && now >= this.#until)) this.#end()
     else if (now < this.#until) this.deadline = now + PAUSE
     else {
-      const message = `slow client: delivered nothing of its request for ${options.longest / 1000} s (--queue-timeout), in which no slot was free for it`
+      const message = `slow client: delivered no byte of its request for ${options.longest / 1000} s (--queue-timeout) while no slot was free`
       this.stop()
       this.#client.endSlow(new AbortError('SLOW_CLIENT', message))
     }

@@ -1,13 +1,13 @@
 /**
- * Whose share of something scarce a request takes: the key of its client's resolved address (`REMOTE_ADDR`). Who may
- * name that address (trusted peers) is decided before.
+ * The key of a client, under which its requests are counted together: made from its resolved address (`REMOTE_ADDR`).
+ * `resolve-client.ts` decides before whether a peer may name that address.
  */
 
 import { isIP } from 'node:net'
 import { UNIX_PEER } from './peers.ts'
 
 /**
- * The key of everything that is not an address: such clients share one share, so that inventing names gains nothing.
+ * The key of everything that is not an address: all such clients are one, so that a client gains nothing by new names.
  */
 const UNKNOWN = 'unknown'
 
@@ -18,7 +18,7 @@ const IPV4_PREFIXES: ReadonlySet<string> = new Set(['0:0:0:0:0:ffff', '64:ff9b:0
  * The key under which a client's requests are counted together. An IPv4 address is a key of its own. An IPv6 /64 is one
  * key: a host can use every address of its /64 (RFC 4862), and providers assign no less.
  *
- * @param address what `REMOTE_ADDR` says: an IP address, `unix:`, or nothing usable
+ * @param address the value of `REMOTE_ADDR`: an IP address, `unix:`, or any other text
  * @example clientKey('2001:db8::1:2:3:4') // '2001:db8:0:0::/64'
  */
 export function clientKey(address: string | undefined): string {
@@ -33,7 +33,7 @@ export function clientKey(address: string | undefined): string {
   }
 }
 
-/** The zone stays: `fe80::/64` of each link is a network of its own. */
+/** Keeps the zone: `fe80::/64` is another network on each link. */
 function ipv6Key(address: string): string {
   const [bare = '', zone] = address.split('%', 2)
   const groups = groupsOf(bare)

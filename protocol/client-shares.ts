@@ -1,25 +1,26 @@
 /**
- * Names the clients that slots and connections are shared among, by address. The addresses of an IPv6 /64 are one
- * client, since one subscriber or host has a whole /64 (RFC 6177). Who is served next is decided elsewhere.
+ * Which client a request or connection belongs to, where slots and connections are shared by client: the key of its
+ * address (`client-key.ts`). Requests that came through a proxy that hides its clients belong to no client.
  */
 
 import { isIP } from 'node:net'
 import { clientKey } from './client-key.ts'
 import type { TrustedPeers } from './peers.ts'
 
-/** The text names a client; an object stands for a single request or connection whose client is not known. */
+/** A text is the key of a client; an object is a single request or connection whose client is not known. */
 export type Share = string | object
 
-/** Addresses that are remembered: each belongs to several requests. */
+/** Addresses whose share is remembered: most clients send several requests. */
 const REMEMBERED = 1_000
 
+/** Finds the share of a request or connection by its address, and remembers it. */
 export class ClientShares {
   readonly #trustedPeers: Pick<TrustedPeers, 'has'>
   readonly #known: Map<string, string | undefined> = new Map()
 
   /**
-   * @param trustedPeers proxies: an address that is still theirs once the forwarded fields were read names no client,
-   *   and all who come through a proxy must not share one slot
+   * @param trustedPeers proxies: if the resolved address is still one of theirs, the proxy hides its clients, and they
+   *   must not share as one client
    */
   constructor(trustedPeers: Pick<TrustedPeers, 'has'>) {
     this.#trustedPeers = trustedPeers
@@ -28,20 +29,15 @@ export class ClientShares {
   /**
    * The share of `address`, as `REMOTE_ADDR` has it.
    *
-   * @param alone what stands for the request or connection if its client is not known
+   * @param alone the request or connection itself: its share if its client is not known
    */
   of(address: string, alone: object): Share {
     let share = this.#known.get(address)
     if (share === undefined && !this.#known.has(address)) {
-      share = isNamed(address) && !this.#trustedPeers.has(address) ? clientKey(address) : undefined
+      share = isIP(address) !== 0 && !this.#trustedPeers.has(address) ? clientKey(address) : undefined
       if (this.#known.size >= REMEMBERED) this.#known.clear()
       this.#known.set(address, share)
     }
     return share ?? alone
   }
-}
-
-/** Whether it is an IP address; that of a link may have a zone. */
-function isNamed(address: string): boolean {
-  return isIP(address) !== 0
 }

@@ -236,7 +236,7 @@ export const commonOptions = {
 
 export type CommonOptions = OptionValues<typeof commonOptions>
 
-/** What `--forwarded-fields` says where no field is to be believed, as `--trusted-peers` does. */
+/** The value of `--forwarded-fields` that trusts no field; `--trusted-peers` has the same word. */
 const NO_FIELDS = 'none'
 
 /** What the single options cannot say: @throws OptionError for values that contradict each other. */
@@ -275,7 +275,7 @@ export function createTokenFile(file: string): void {
   }
 }
 
-/** These options, and a process's own `--trusted-peers`, as the HTTP/1.1 gateway takes them. */
+/** `--forwarded-fields` and the process's own `--trusted-peers` as the HTTP/1.1 gateway takes them. */
 export function forwardedSettings(
   options: Pick<CommonOptions, 'forwardedFields'> & { readonly trustedPeers: TrustedPeers },
 ): ForwardedRules {

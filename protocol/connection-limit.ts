@@ -1,7 +1,7 @@
 /**
- * Limits the client connections of a process. Closes idle and stalled connections to make room for new clients, first
- * those of the client that has most: each connection costs a file descriptor, without which a process can neither dial
- * nor answer a probe. Knows no protocol.
+ * Limits the client connections of a process, since each costs a file descriptor, without which the process can neither
+ * dial nor answer a probe. Makes room for new clients by closing idle and stalled connections, first those of the
+ * client that has most. Knows no protocol.
  */
 
 import type { Share } from './client-shares.ts'
@@ -12,11 +12,13 @@ import type { Logger } from './log.ts'
 export interface LimitedConnection {
   /** When the connection became idle, on the clock's `now()`; Infinity while a request or a response is in progress. */
   readonly waitingSince: number
-  /** Closes the connection if it is idle; false if a request has arrived meanwhile, read by the event loop or not. */
+  /**
+   * Closes the connection if it is idle; false if a request has arrived, even if the event loop has not read it yet.
+   */
   dismiss(): boolean
-  /** Its client; undefined: not known. Set once, by whoever accepts it. */
+  /** Its client; undefined: not known. The server sets it once, when it accepts the connection. */
   share?: Share | undefined
-  /** Since when its client has moved no byte that its request waits for; Infinity: its request does not wait for it. */
+  /** Since when its client has moved no byte that its request waits for; Infinity: the request does not wait for it. */
   readonly stalledSince?: number
   /** Resets the connection, and logs the reason with its request's id. */
   reset?(reason: AbortError): void
@@ -40,7 +42,7 @@ const IDLE_MILLISECONDS = 1_000
  */
 const BATCH = 32
 /**
- * The request of a younger connection, ms, may be on its way: the connection stays open, and the new client is refused.
+ * A connection younger than this, ms, may have a request on its way: it stays open, and the new client is refused.
  */
 const FRESH_MILLISECONDS = 100
 /**
@@ -49,15 +51,15 @@ const FRESH_MILLISECONDS = 100
  */
 const SAMPLE = 64
 /**
- * The part of the limit that one client cannot fill: new clients find room without anybody being disconnected. Below
- * ten connections there is none.
+ * The part of the limit that one client cannot fill, so that new clients find room without a disconnect. A limit below
+ * ten has no such part.
  */
 const RESERVE = 0.1
 /**
  * A client that has moved no byte for this long, ms, is disconnected to make room: a tenth of --slow-client-patience.
  */
 const STALLED_MILLISECONDS = 500
-/** Stalled connections are looked for at most this often, ms: that is a walk through all connections. */
+/** The shortest time between two searches for stalled connections, ms: a search walks through all connections. */
 const STALLED_PAUSE = 100
 /** Below this share of the limit a process has room again. */
 const OVER = 0.9
@@ -110,8 +112,8 @@ export class ConnectionLimit {
   }
 
   /**
-   * As `admit`, for a new connection of `share`. One client has at most nine tenths of the connections; connections of
-   * a client that has fewer than the new one's client are not closed for it.
+   * As `admit`, for a new connection of the client `share`. One client has at most nine tenths of the connections. No
+   * connection is closed of a client that has fewer connections than `share`.
    */
   admitFrom(share: Share | undefined, extra: number, ...sets: readonly Set<LimitedConnection>[]): boolean {
     const size = sizeOf(sets)
@@ -130,7 +132,7 @@ export class ConnectionLimit {
     return ended > 0
   }
 
-  /** Counts a connection for its client, from now until `exited`. */
+  /** Counts a connection for its client until `exited`. */
   entered({ share }: LimitedConnection): void {
     if (share !== undefined) this.#clients.set(share, this.#count(share) + 1)
   }
@@ -247,7 +249,7 @@ export class ConnectionLimit {
       set.delete(connection)
       this.exited(connection)
       const seconds = ((now - since) / 1000).toFixed(1)
-      const message = `slow client: its request waited for it for ${seconds} s while the connection limit was reached (${what})`
+      const message = `slow client: moved no byte of its request or response for ${seconds} s, and the connection limit was reached (${what})`
       connection.reset?.(new AbortError('SLOW_CLIENT', message))
     }
     return Math.min(stalled.length, this.#batch)

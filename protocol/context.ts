@@ -35,7 +35,10 @@ export interface ContextControl {
 const START = randomBytes(6).toString('hex')
 let count = 0
 
-/** An id for a request that no peer has given one. */
+/** The form of a request's id: it may go into a log line and a header field as it is. */
+export const REQUEST_ID: RegExp = /^[\w.-]{1,128}$/
+
+/** Makes an id for a request that no trusted peer has given one. */
 export function newRequestId(): string {
   return `${START}-${(++count).toString(36)}`
 }
@@ -47,7 +50,7 @@ export class Context implements RequestContext {
 
   /** Flat: the header lines behind `rawHeaders`. */
   lines: string[]
-  /** What holds the request's slot: its owner's alone. */
+  /** The holder of the request's slot. Only the code that shares the slots reads and sets it. */
   slot: unknown = undefined
   #control: ContextControl | undefined
   #requestId: string | undefined
@@ -98,7 +101,7 @@ export class Context implements RequestContext {
     return this.#control?.leaving ?? this.draining
   }
 
-  /** Set by an access log that wants to know which upstream runs the request; a pool fills it in. */
+  /** Created by an access log, and filled in by the pool that runs the request. */
   get upstreamUse(): UpstreamUse | undefined {
     return this.#upstreamUse
   }
@@ -178,7 +181,7 @@ export class Context implements RequestContext {
     this.#pairs = undefined
   }
 
-  /** Removes the lines whose name `removes` holds of. */
+  /** Removes the lines for whose name `removes` returns true. */
   removeLines(removes: (name: string) => boolean): void {
     const kept: string[] = []
     for (let at = 0; at < this.lines.length; at += 2) {

@@ -1,27 +1,30 @@
 /**
- * How a server stops, as a table: which state follows which event, and what a state means to clients, health checks and
- * applications. Decides without I/O; the proxy and the container do what the state says.
+ * How a server stops, as a table: which state follows which event, and what each state means for clients, health checks
+ * and applications. Decides without I/O: the proxy and the container act.
  */
 
 import type { Clock, Timer } from './clock.ts'
 
 /**
- * - `serving`
- * - `leaving`: load balancers are told to send requests elsewhere; requests that still arrive are served (`--drain-delay`)
- * - `draining`: the listeners close; running requests finish, idle connections close after a grace (`--keep-alive-grace`)
+ * - `serving`: health checks pass, and connections are kept alive
+ * - `leaving`: health checks fail, so that load balancers send requests elsewhere; requests that still arrive are
+ *   served (`--drain-delay`)
+ * - `draining`: the listeners close; running requests finish, and idle connections close after a grace
+ *   (`--keep-alive-grace`)
  * - `aborting`: the drain timeout has passed; aborted applications have a moment to settle
- * - `closed`
+ * - `closed`: nothing is left, or the moment has passed
  */
 export type DrainState = 'serving' | 'leaving' | 'draining' | 'aborting' | 'closed'
 
 /**
  * - `stop`: the process was asked to stop
- * - `hurry`: nobody has to be told; a terminal's Ctrl-C, say
+ * - `hurry`: no load balancer needs notice, for example at a terminal's Ctrl-C
  * - `elapsed`: the time of the state has passed
  * - `empty`: the listeners are closed, and no connection, link or request is left
  */
 export type DrainEvent = 'stop' | 'hurry' | 'elapsed' | 'empty'
 
+/** What a state means. */
 export interface DrainFacts {
   /** Whether health checks may say that requests are welcome. */
   readonly ready: boolean
@@ -29,14 +32,14 @@ export interface DrainFacts {
   readonly listens: boolean
   /** Whether each response is the last of its connection, and says so. */
   readonly lastResponses: boolean
-  /** Whether applications see `environ.gantry.draining`, and get the signal. */
+  /** Whether `environ.gantry.draining` is true, and applications have received the signal. */
   readonly draining: boolean
 }
 
 /** In the order in which a server passes through them. */
 export const DRAIN_STATES: Readonly<Record<DrainState, DrainFacts>> = {
   serving: { ready: true, listens: true, lastResponses: false, draining: false },
-  // Applications are not told yet: many close their databases at the signal, or answer 503 from then on (Fastify).
+  // Applications do not receive the signal yet: many close their databases at it, or answer 503 from then on (Fastify).
   leaving: { ready: false, listens: true, lastResponses: true, draining: false },
   draining: { ready: false, listens: false, lastResponses: true, draining: true },
   aborting: { ready: false, listens: false, lastResponses: true, draining: true },
@@ -45,14 +48,14 @@ export const DRAIN_STATES: Readonly<Record<DrainState, DrainFacts>> = {
 
 const NEXT: Readonly<Record<DrainState, Partial<Record<DrainEvent, DrainState>>>> = {
   serving: { stop: 'leaving' },
-  // Not `empty`: a load balancer may have no connection just now.
+  // `empty` has no effect: a load balancer may have no connection at the moment.
   leaving: { elapsed: 'draining', hurry: 'draining' },
   draining: { elapsed: 'aborting', empty: 'closed' },
   aborting: { elapsed: 'closed', empty: 'closed' },
   closed: {},
 }
 
-/** The state after `event`; the same one if the event changes nothing. */
+/** The state after `event`; the same state if the event has no effect. */
 export function nextState(state: DrainState, event: DrainEvent): DrainState {
   return NEXT[state][event] ?? state
 }
@@ -69,24 +72,24 @@ export interface DrainTimes {
   readonly settle: number
 }
 
-/** What a stop leaves out. `delay`: no load balancer has connected. `notice`: the grace of idle connections as well. */
+/** What a stop skips. `delay`: the drain delay. `notice`: the drain delay and the grace of idle connections. */
 export type Skipped = 'nothing' | 'delay' | 'notice'
 
-/** What those who stop a server are told, and tell it. */
+/** How to stop a server, and callbacks about its progress. */
 export interface DrainOptions {
-  /** When aborted, nobody has to be given notice: no delay and no grace. */
+  /** Aborted when no load balancer needs notice: then there is neither a delay nor a grace. */
   readonly hurry?: AbortSignal | undefined
-  /** What asked for the stop, to be passed on to child processes. Default: SIGTERM */
+  /** The signal of the stop, to be passed on to child processes. Default: SIGTERM */
   readonly signal?: 'SIGHUP' | 'SIGINT' | 'SIGTERM' | undefined
-  /** The listeners are about to close: the time for the application's own shutdown code. */
+  /** Called when the listeners are about to close: the application's own shutdown code may run. */
   readonly onDraining?: (() => void) | undefined
-  /** No request can arrive any more: every request in progress has started its response. */
+  /** Called when no request can arrive any more, and every request in progress has started its response. */
   readonly onLast?: (() => void) | undefined
 }
 
 const ORDER = Object.keys(DRAIN_STATES) as DrainState[]
 
-/** One server's way through the states. */
+/** The state of one server that stops. */
 export class Drain {
   readonly #clock: Clock
   readonly #times: DrainTimes
@@ -110,7 +113,7 @@ export class Drain {
 
   /** How long an idle connection stays open for a late request once the listeners are closed, ms. */
   get grace(): number {
-    // A request that arrives at the end of the grace needs some of the drain timeout too.
+    // A request that arrives at the end of the grace needs a part of the drain timeout.
     return this.#skipped === 'notice' ? 0 : Math.min(this.#times.grace, this.#times.timeout / 2)
   }
 
@@ -132,7 +135,7 @@ export class Drain {
     if (next !== this.#state) this.#enter(next)
   }
 
-  /** Resolves when the server is in `state`, or past it. */
+  /** Resolves when the server is in `state` or a later one. */
   reached(state: DrainState): Promise<void> {
     if (isAt(this.#state, state)) return Promise.resolve()
     return new Promise((resolve) => this.#waiting.push({ state, resolve }))

@@ -13,7 +13,6 @@ import type { ClientView } from './client-view.ts'
 import type { Clock, Deadlines, Timer } from './clock.ts'
 import type { Context, ContextControl } from './context.ts'
 import { ErrorLines } from './error-lines.ts'
-import { statusPage } from './status-page.ts'
 import { AbortError, HttpError, LocalProtocolError } from './errors.ts'
 import { WebSocketStream } from './going-away.ts'
 import type { RequestInput } from './input.ts'
@@ -21,6 +20,7 @@ import type { Logger } from './log.ts'
 import { OpenBody } from './open-body.ts'
 import { notStarted, Response, type ResponseSink } from './response.ts'
 import { checkFields, shown } from './response-head.ts'
+import { statusPage } from './status-page.ts'
 import { messageOf } from './thrown.ts'
 
 /** What the exchanges of one server share. */
@@ -30,7 +30,7 @@ export interface ExchangeHost {
   readonly log: Logger
   /** Whether this process has begun to drain. */
   readonly draining: boolean
-  /** Whether this process was told to stop, and each response is the last of its connection. Default: `draining`. */
+  /** Whether this process is to stop, so that each response is the last of its connection. Default: `draining`. */
   readonly leaving?: boolean | undefined
   /** The application is done with `exchange`: its slot is free. Called exactly once for each. */
   settled(exchange: Exchange): void
@@ -61,6 +61,7 @@ export class Exchange implements ContextControl {
   #finished = false
   #settled = false
   #aborted: AbortError | undefined
+  /** The status of the gateway's own answer to an aborted request; 0: none. */
   #answered = 0
   #tooLongLogged = false
 
@@ -72,7 +73,7 @@ export class Exchange implements ContextControl {
   #overrun = 0
   #trailers: (() => Headers | Promise<Headers>) | undefined
   #upgraded: Duplex | undefined
-  /** What was written to its connection before the upgrade. */
+  /** Bytes written to the connection before the upgrade. */
   #writtenBefore = 0
   #webSocket: WebSocketStream | undefined
 
@@ -126,7 +127,7 @@ export class Exchange implements ContextControl {
     return this.#host.leaving ?? this.#host.draining
   }
 
-  /** The request's own, whatever middleware has given its application instead. */
+  /** The request's own context: middleware may have replaced `environ.gantry` for its application. */
   get context(): Context {
     return this.#context
   }

@@ -1,22 +1,23 @@
 /**
- * A bounded queue shared by clients: the client that was served least lately goes first. It decides without I/O and
- * without a clock; what is served, and how a client is named (`client-key.ts`), is its caller's matter.
+ * A bounded queue for work that is done one item after another (hashes, transformations, CGI programs): the client that
+ * was served least goes first, by counts that fade. Slots, which clients hold, have `slot-queue.ts`.
  */
 
 /**
- * After this many items served, the count of each client is halved. So a client's past is forgotten in time, and since
- * the counts never add up to more than twice this number, no more clients than that are remembered.
+ * After this many served items the count of each client is halved. So a client's past fades, and no more clients than
+ * twice this number are remembered: their counts never add up to more.
  */
 const HALVED_AFTER = 4_096
 
+/** A bounded queue of items, each of a client. */
 export class FairQueue<T> {
   readonly #most: number
   /**
-   * Items that wait, by client, oldest first; clients in the order in which they began to wait or were served. None is
+   * Waiting items by client, oldest first; clients in the order in which they began to wait or were served. No list is
    * empty.
    */
   readonly #waiting: Map<string, T[]> = new Map()
-  /** Items served, by client, halved from time to time. None is 0. */
+  /** Served items by client, halved from time to time. No count is 0. */
   readonly #served: Map<string, number> = new Map()
   #size = 0
   #sinceHalved = 0
@@ -30,14 +31,14 @@ export class FairQueue<T> {
     return this.#size
   }
 
-  /** Clients whose past is remembered. */
+  /** The number of clients with a count of served items. */
   get remembered(): number {
     return this.#served.size
   }
 
   /**
-   * Adds an item behind those of the same client. A full queue drops the item that would be served last: the new one,
-   * or the newest of a client that waits with more or was served more.
+   * Adds an item behind the others of its client. A full queue drops the item that would be served last: the new one,
+   * or the newest item of a client that has more items waiting or was served more.
    *
    * @returns the item that was dropped, which may be `item` itself; undefined if there was room
    */
@@ -48,7 +49,7 @@ export class FairQueue<T> {
     this.#size++
     if (this.#size <= this.#most) return undefined
     let last = client
-    // On a tie the new item goes: an item that waits already is not dropped for its equal.
+    // On a tie the new item is dropped, and no item that waits already.
     for (const other of this.#waiting.keys()) if (this.#end(other) > this.#end(last)) last = other
     const dropped = this.#waiting.get(last)!.at(-1)!
     this.delete(last, dropped)
@@ -96,7 +97,7 @@ export class FairQueue<T> {
     return this.#served.get(client) ?? 0
   }
 
-  /** What the client will have been served once its newest item was. */
+  /** How many items the client will have been served when its newest item is. */
   #end(client: string): number {
     return this.#past(client) + this.#waiting.get(client)!.length
   }

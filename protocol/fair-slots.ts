@@ -1,7 +1,6 @@
 /**
- * The requests that share slots: which of them hold one, which wait, who is next, and which are aborted since their
- * clients are slow. The proxy's pool and a container's port use it. It grants no slots: its owner knows how many there
- * are.
+ * The requests that share slots: which hold one, which wait, which is next, and which are aborted because their clients
+ * are slow. Used by the proxy's pool and a container's port, which know how many slots there are.
  */
 
 import type { Share } from './client-shares.ts'
@@ -9,7 +8,7 @@ import type { Clock } from './clock.ts'
 import { type FairlyWaiting, SlotQueue } from './slot-queue.ts'
 import { type Running, SlowWatch, type SlowWatchHost } from './slow-watch.ts'
 
-/** By what rules slots are shared; the options of the same names (`common-options.ts`). */
+/** The options of the same names (`common-options.ts`). */
 export interface SlotRules {
   readonly bodyBuffer: number
   readonly bodyBufferTotal: number
@@ -25,27 +24,30 @@ export const SLOT_RULES: SlotRules = {
   slowClientPatience: 5_000,
 }
 
+/** A request that holds a slot or waits for one. */
 export interface SlotRequest extends FairlyWaiting, Running {
-  /** Where it is kept while it holds a slot; -1: nowhere. Begins as -1, and belongs to `FairSlots`. */
+  /** Its index in `running` while it holds a slot, else -1. Begins as -1; only `FairSlots` sets it. */
   slot: number
-  /** Too many requests wait: it is answered 503. */
+  /** Answers 503: too many requests wait. */
   refuse(): void
 }
 
+/** What owns the slots: a pool, or a port. */
 export interface SlotOwner {
   readonly clock: Clock
-  /** Whether there are slots, and none is free. */
+  /** Whether there are slots and all are taken. */
   readonly full: boolean
-  /** Others that wait for the same slots, and how many requests they have waiting. */
+  /** Clients that wait for the same slots elsewhere, with the number of their requests. */
   others?(): Iterable<[Share, number]>
 }
 
 /**
- * An application that takes longer than this to notice that its client was aborted, ms, keeps its slot, and another
- * must be found.
+ * An application that takes longer than this to notice that its request was aborted, ms, keeps its slot: another
+ * request is aborted instead.
  */
 const LOST_MILLISECONDS = 1_000
 
+/** The running and waiting requests of one pool or port. */
 export class FairSlots<T extends SlotRequest> implements SlowWatchHost {
   /** The requests that hold slots. */
   readonly running: T[] = []
@@ -55,8 +57,8 @@ export class FairSlots<T extends SlotRequest> implements SlowWatchHost {
   /** How many slots each client holds; known only while requests wait. */
   #held: Map<Share, number> | undefined
   /**
-   * Slots that slow requests lost and nobody has taken yet. Every other one is for the newest request of a client:
-   * those that came before it may be of the same kind, and a client that is not slow must not wait behind them all.
+   * Slots of aborted requests that were not taken yet. Every second one goes to the newest request of a client: the
+   * older ones may be as slow, and a request that is not slow must not wait behind all of them.
    */
   #lost = 0
   #lostAt = 0
@@ -66,12 +68,12 @@ export class FairSlots<T extends SlotRequest> implements SlowWatchHost {
     this.#watch = new SlowWatch(this, { clock: owner.clock, rate: slowClientRate, patience: slowClientPatience })
   }
 
-  /** How many wait. */
+  /** How many requests wait. */
   get queued(): number {
     return this.#queue.size
   }
 
-  // ---- those that wait -------------------------------------------------------------------------------------------
+  // ---- requests that wait ----------------------------------------------------------------------------------------
 
   enqueue(request: T): void {
     if (this.#held === undefined) {
@@ -90,24 +92,32 @@ export class FairSlots<T extends SlotRequest> implements SlowWatchHost {
     this.#lost = 0
   }
 
-  /** The request that the next slot is for. @param passed requests that no free slot is for */
+  /**
+   * The request that gets the next slot; it stays in the queue.
+   *
+   * @param passed requests to skip: they can use no free slot
+   */
   next(passed?: ReadonlySet<T>): T | undefined {
     const order = this.#lost % 2 === 1 ? 'newest' : 'oldest'
     return this.#queue.next((share) => this.#held?.get(share) ?? 0, order, passed)
   }
 
   /**
-   * Makes room in a full queue: by an abort, or if another client has more requests there than the client of `request`.
+   * Makes room in a full queue for `request`: aborts a slow request, or refuses a request of a client that has more
+   * requests in the queue.
+   *
+   * @returns whether there is room now, or a free slot
    */
   makeRoom({ share }: T): boolean {
-    // Its slot goes to a request that waits, whose place is free then; if none does, it is free itself.
+    // The slot of the aborted request goes to a waiting request, whose place in the queue becomes free. If no request
+    // waits, the slot itself is free.
     if (this.#watch.actFor(share) > 0) return true
     const surplus = this.#queue.surplus(this.#queue.count(share) + 1)
     surplus?.refuse()
     return surplus !== undefined
   }
 
-  // ---- those that hold a slot ------------------------------------------------------------------------------------
+  // ---- requests that hold a slot -----------------------------------------------------------------------------------
 
   started(request: T): void {
     request.slot = this.running.push(request) - 1
@@ -116,7 +126,7 @@ export class FairSlots<T extends SlotRequest> implements SlowWatchHost {
     if (this.#held) this.#count(request.share, 1)
   }
 
-  /** Without effect when it holds none. */
+  /** Without effect if the request holds no slot. */
   ended(request: T): void {
     const { slot } = request
     if (slot === -1) return
@@ -141,7 +151,7 @@ export class FairSlots<T extends SlotRequest> implements SlowWatchHost {
     else held.delete(share)
   }
 
-  // ---- of SlowWatchHost --------------------------------------------------------------------------------------------
+  // ---- SlowWatchHost -----------------------------------------------------------------------------------------------
 
   waiting(): Map<Share, number> {
     const waiting = this.#queue.counts()

@@ -1,12 +1,12 @@
 /**
- * The values of forwarded fields: an entry of `X-Forwarded-For`, an element of `Forwarded` (RFC 7239 §4, §6), a scheme,
- * a host. What is of another form is undefined, and never repaired. Does not know whom to believe.
+ * Parses the values of forwarded fields: an entry of `X-Forwarded-For`, an element of `Forwarded` (RFC 7239 §4, §6), a
+ * scheme, a host. Malformed values are undefined, and never repaired. Does not decide which peers are trusted.
  */
 
 import { isIP, isIPv4, isIPv6, SocketAddress } from 'node:net'
 import { isHost } from './host.ts'
 
-/** What one proxy says of whoever was connected to it. */
+/** What one proxy says about the peer that was connected to it. */
 export interface ForwardedElement {
   /** An IP address: IPv4 where IPv6 only wraps it, IPv6 in its canonical form (RFC 5952). */
   readonly address: string
@@ -17,27 +17,27 @@ export interface ForwardedElement {
 }
 
 /**
- * `192.0.2.1`, `192.0.2.1:443`, `2001:db8::1`, `[2001:db8::1]` and `[2001:db8::1]:443`; a zone (`%eth0`) is this host's
- * matter, and left out.
+ * `192.0.2.1`, `192.0.2.1:443`, `2001:db8::1`, `[2001:db8::1]` and `[2001:db8::1]:443`. A zone (`%eth0`), which has a
+ * meaning on one host only, is removed.
  */
 const NODE = /^[\t ]*(?:\[([^\]]+)\]|((?:[0-9]+\.){3}[0-9]+)|([^\][:]*:[^\][]*:[^\][]*))(?::([0-9]{1,5}))?[\t ]*$/
 const ZONE = /%[\w.-]{1,64}$/
-/** Longer than any address with its brackets, zone and port: what is longer is not looked at. */
+/** Longer than any address with its brackets, zone and port. Longer values are not parsed. */
 const NODE_MAX = 128
 
 /**
- * An address as `X-Forwarded-For` has it. Neither `unknown` nor an obfuscated node (`_hidden`, RFC 7239 §6.3) is one.
+ * Parses an entry of `X-Forwarded-For`. Undefined for `unknown` and obfuscated nodes (`_hidden`, RFC 7239 §6.3).
  */
 export function parseNode(text: string): ForwardedElement | undefined {
   const match = text.length <= NODE_MAX ? NODE.exec(text) : null
   if (!match) return undefined
   const [, bracketed, four, six, port = ''] = match
   if (port !== '' && Number(port) > 65_535) return undefined
-  // Copied: tables of clients keep addresses, and a text cut out of a head would keep the whole head in memory.
+  // Copied: tables of clients keep addresses, and a slice of the request head would keep the whole head in memory.
   if (four !== undefined) {
     return isIPv4(four) ? { address: Buffer.from(four, 'latin1').toString('latin1'), port } : undefined
   }
-  // Without brackets the last group may have been taken for a port.
+  // Without brackets, NODE may have matched the last group as a port.
   const written = bracketed ?? (port === '' ? six! : `${six}:${port}`)
   const address = canonical(written.trim().replace(ZONE, ''))
   return address === undefined ? undefined : { address, port: bracketed === undefined ? '' : port }
@@ -50,7 +50,7 @@ function canonical(text: string): string | undefined {
   return mapped !== undefined && isIP(mapped) === 4 ? mapped : address
 }
 
-/** `http` and `https` in any case, and a WebSocket's schemes, as Traefik says them. */
+/** Parses `http` and `https` in any case, and the schemes of WebSockets, which Traefik sends. */
 export function parseScheme(text: string | undefined): 'http' | 'https' | undefined {
   switch (text?.trim().toLowerCase()) {
     case 'http':
@@ -64,15 +64,15 @@ export function parseScheme(text: string | undefined): 'http' | 'https' | undefi
   }
 }
 
-/** What `Host` may be. */
+/** Parses a value of the form of `Host`. */
 export function parseHost(text: string | undefined): string | undefined {
   const host = text?.trim()
   return host !== undefined && isHost(host) ? host : undefined
 }
 
 /**
- * The elements of a list whose entries may hold quoted commas, the last first. It is read from its right end: a quote
- * that a client left open further left cannot swallow what a proxy has added.
+ * Splits a list whose elements may hold quoted commas; yields the last element first. The list is read from its right
+ * end, so that an unclosed quote of a client cannot hide what a proxy has appended.
  */
 export function* elementsFromRight(list: string): Generator<string> {
   let end = list.length
@@ -95,10 +95,10 @@ function isEscaped(text: string, at: number): boolean {
   return backslashes % 2 === 1
 }
 
-/** `name=value` of an element. Values with a colon come unquoted from some proxies, against the grammar. */
+/** `name=value` of an element. Some proxies send values with a colon unquoted, against the grammar. */
 const PARAMETER = /[\t ]*([A-Za-z0-9!#$%&'*+.^_`|~-]+)=("(?:[^"\\]|\\.)*"|[^\s;,"]+)[\t ]*(?:;|$)/y
 
-/** One element of `Forwarded`; undefined where it is malformed, says a parameter twice, or names no address. */
+/** Parses one element of `Forwarded`; undefined if it is malformed, repeats a parameter, or has no address. */
 export function readElement(text: string): ForwardedElement | undefined {
   const said = new Map<string, string>()
   for (let at = 0; at < text.length; at = PARAMETER.lastIndex) {

@@ -10,14 +10,14 @@ import type { Application } from './application.ts'
 import { type Clock, Deadlines } from './clock.ts'
 import { ConnectionLimit } from './connection-limit.ts'
 import { fitsInReserve } from './descriptors.ts'
-import { statusPage } from './status-page.ts'
 import { AbortError } from './errors.ts'
 import type { ExchangeHost } from './exchange.ts'
-import { type Http1Connection, serveHttp1 } from './http1/gateway.ts'
-import type { Http1Options } from './http1/options.ts'
+import { serveHttp1 } from './http1/gateway.ts'
+import type { Http1Connection, Http1Options } from './http1/options.ts'
 import { listen } from './listen.ts'
 import type { Logger } from './log.ts'
 import { UNIX_PEER } from './peers.ts'
+import { statusPage } from './status-page.ts'
 
 /** Whether requests can be served now, and the numbers that it was judged by. */
 export interface Readiness {

@@ -1,33 +1,33 @@
 /**
- * Closes idle connections right after the event loop has read its sockets, a few at a time: a request that has arrived is
- * served, and is not answered by a close. Knows neither timeouts nor sockets.
+ * Closes idle connections right after the event loop has read its sockets, a few at a time, so that a request that has
+ * arrived is served. Knows neither timeouts nor sockets.
  */
 
 /** A connection without a request. */
 export interface Idle {
-  /** Reads what has arrived, and closes the connection if it is still idle. */
+  /** Reads the bytes that have arrived, and closes the connection if it is still idle. */
   closeIfIdle(): void
 }
 
 /**
- * Closes between two reads of the sockets. A close takes some 20 µs, and a request that arrives between the read and the
- * close gets no response: most clients repeat it, but none may repeat a POST.
+ * Closes between two reads of the sockets. A close takes some 20 µs, and a request that arrives between the read and
+ * the close gets no response: clients repeat most requests, but may not repeat a POST.
  */
 const BATCH = 16
 
 const waiting: Set<Idle> = new Set()
 let scheduled = false
 
-/** Calls `one.closeIfIdle()` once the sockets were read again. */
+/** Calls `one.closeIfIdle()` after the next read of the sockets. */
 export function closeIdle(one: Idle): void {
   waiting.add(one)
   if (scheduled) return
   scheduled = true
-  // What is left of the present round of the event loop may read no socket.
+  // The rest of the present event-loop iteration may read no socket.
   setImmediate(nextRound)
 }
 
-/** Calls `closeSome` after the poll phase of the next round. */
+/** Calls `closeSome` after the poll phase of the next event-loop iteration. */
 function nextRound(): void {
   setImmediate(closeSome)
 }

@@ -36,10 +36,11 @@ export {
   serveFrames,
 } from './frames/server.ts'
 export { isHopByHop } from './hop-by-hop.ts'
-export { type Http1Connection, serveHttp1 } from './http1/gateway.ts'
+export { serveHttp1 } from './http1/gateway.ts'
 export {
   defaultLimits,
   defaultTimeouts,
+  type Http1Connection,
   type Http1Limits,
   type Http1Options,
   type Http1Timeouts,
@@ -65,5 +66,5 @@ export { headerName, headerVariable, setHeader } from './request-headers.ts'
 export { applicationUri, guessScheme, requestUri, shiftPathInfo } from './request-uri.ts'
 export { ForwardedRules, resolveClient } from './resolve-client.ts'
 export type { ResponseSink } from './response.ts'
-export { serveUwsgi, type UwsgiConnection, type UwsgiOptions } from './uwsgi/gateway.ts'
 export { type StatusPageOptions, statusPage } from './status-page.ts'
+export { serveUwsgi, type UwsgiConnection, type UwsgiOptions } from './uwsgi/gateway.ts'

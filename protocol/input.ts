@@ -17,7 +17,7 @@ export interface InputSource {
   wanted(): void
   /** The application took `bytes` bytes: room for as many more. */
   consumed(bytes: number): void
-  /** The application has taken all that has come, and waits for more. */
+  /** Called when the application has read all bytes and waits for more. */
   starved?(): void
 }
 
@@ -77,12 +77,12 @@ export class RequestInput implements Input {
     return this.#ended
   }
 
-  /** Whether the application has taken all that has come, and waits for more. */
+  /** Whether the application has read all bytes and waits for more. */
   get hungry(): boolean {
     return this.#hungry
   }
 
-  /** Calls back after each push, and after the end or failure; undefined: not any more. */
+  /** Calls back after each push, and after the end or a failure; undefined stops that. */
   onArrival(callback: (() => void) | undefined): void {
     this.#onArrival = callback
   }
@@ -331,7 +331,7 @@ export function pairs(flat: readonly string[]): Headers {
   return fields
 }
 
-/** What is said of a client after its request was resolved is believed of nobody (`resolve-client.ts`). */
+/** Removes forwarded fields from trailers: they arrive after `resolve-client.ts` has decided about the client. */
 function withoutForwarded(trailers: string[]): string[] {
   const kept: string[] = []
   for (let at = 0; at < trailers.length; at += 2) {

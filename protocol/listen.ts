@@ -154,8 +154,9 @@ async function closeServer(server: Server): Promise<void> {
 }
 
 /**
- * For a worker of node:cluster: closes its copy of the socket. `server.close()` first writes a message to the primary there, which takes
- * longer than all of the gap. Bound beforehand: a function of ours would be compiled in the gap.
+ * Returns a function that closes a node:cluster worker's copy of the listening socket: there `server.close()` first
+ * sends a message to the primary, which takes longer than the gap. It is bound beforehand, so that nothing of ours is
+ * compiled in the gap.
  */
 function socketCloser(server: Server): (() => void) | undefined {
   const { _handle: handle } = server as { _handle?: { close(): void } | null }

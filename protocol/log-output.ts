@@ -34,15 +34,14 @@ export interface LogOutputOptions {
   readonly shared?: boolean | undefined
   /** Write each line at once instead of batching: there are few, and each may be the last. */
   readonly immediate?: boolean | undefined
-  /** Escape what no log should show (`printable.ts`). */
+  /** Escape invisible and control characters (`printable.ts`). */
   readonly printable?: boolean | undefined
   /** Returns the line, without its newline, that reports how many were lost. */
   readonly lost?: ((count: number) => string) | undefined
   /**
-   * Called once, when the first line is lost: the log itself may never be written again, so that its line about lost
-   * lines cannot report them.
+   * Called once, when the first line is lost: the log may never be written again, and so may not report lost lines.
    *
-   * @param error why the line could not be written; undefined: the reader does not read, and the buffer is full
+   * @param error of the write; undefined: the buffer is full, since the reader does not read
    */
   readonly onLoss?: ((error: unknown) => void) | undefined
 }
@@ -252,7 +251,7 @@ export class LogOutput {
     onLoss?.(error)
   }
 
-  /** The last line of a batch may report lost lines: it counts as those. */
+  /** Lines of the batch. A last line that reports lost lines counts as those lines. */
   get #linesInBatch(): number {
     if (this.#batch.length === 0) return 0
     // While the first piece of a batch is being written, `batch` is the rest.

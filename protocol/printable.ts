@@ -1,10 +1,9 @@
-/** Makes text from a peer safe for who reads a log: no character moves a terminal's cursor, hides text, reverses it, or ends a line. */
+/** Escapes characters of a peer's text that would move a terminal's cursor, hide or reverse text, or end a log line. */
 
 /**
- * DEL and C1 controls (U+009B begins an ANSI escape sequence, U+0085 is a line end), line and paragraph separators, and what
- * Unicode does not show or lets change the order of what follows (UTS #55, "Trojan Source"). JSON leaves all of them as they are.
- *
- * Latin-1's soft hyphen is one of them, which any client can send. Variation selectors are not: they are in most emoji.
+ * DEL and C1 controls (U+009B begins an ANSI escape sequence, U+0085 is a line end), line and paragraph separators, and
+ * invisible and bidirectional characters (UTS #55, "Trojan Source"). JSON does not escape any of them. Latin-1's soft
+ * hyphen, which any client can send, is one of them; variation selectors, of which most emoji have one, are not.
  */
 const UNSEEN =
   '\\x7f-\\x9f\\u2028\\u2029\\ufff9-\\ufffb\\p{Bidi_Control}[\\p{Default_Ignorable_Code_Point}--[\\ufe00-\\ufe0f]]'
@@ -16,8 +15,8 @@ const escaped = (character: string): string =>
   character.replace(/[\s\S]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`)
 
 /**
- * For lines of JSON, in which it gives JSON, and others whose controls below U+0020 are wanted or escaped. Most text is ASCII, which is found out at
- * a hundredth of a regular expression's cost.
+ * For JSON lines, which stay JSON, and other lines whose controls below U+0020 are wanted or escaped already. Most text
+ * is ASCII: the test for that costs a hundredth of the regular expression.
  */
 export function printableLines(text: string): string {
   if (Buffer.byteLength(text) === text.length && !text.includes('\x7f')) return text

@@ -1,6 +1,6 @@
 /**
- * Directories in the folder for temporary files, for Unix sockets that only this user may reach. A process removes its
- * own at exit; those of processes that were killed are removed by the next process.
+ * Temporary directories for Unix sockets that only this user can reach. A process removes its own directories at exit,
+ * and those of killed processes when it starts.
  */
 
 import { lstatSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
@@ -11,22 +11,22 @@ import { basename, join } from 'node:path'
 const PREFIX = 'gantry-'
 /** The socket on which the owner listens as long as it lives. */
 const OWNER = 'owner.sock'
-/** Directories that one sweep looks at, so that a full folder for temporary files does not delay a start. */
+/** Directories that one sweep examines, so that a full folder for temporary files does not delay the start. */
 const MOST = 1_000
 
 /**
  * Makes a directory that only this user can enter (mkdtemp: mode 0700).
  *
- * Its owner listens on a socket in it: unlike a process id, that works across containers that share the folder, and after
- * a restart of the host. The system closes the socket when the process ends, however it ends.
+ * Its owner listens on a socket in it, which the system closes when the process ends in any way. Unlike a process id,
+ * that works across containers that share the folder, and after a restart of the host.
  *
- * @param name what it is for, as a part of its name
+ * @param name a part of the directory's name that says what it is for
  */
 export function privateDirectory(name: string = ''): string {
   const directory = mkdtempSync(join(tmpdir(), PREFIX + name))
   process.on('exit', () => rmSync(directory, { recursive: true, force: true }))
   const owner = createServer((socket) => socket.destroy())
-  // Without it (a path that is too long, no descriptors) the directory is removed at exit only.
+  // Without the socket (path too long, no file descriptors) the directory is removed at exit only.
   owner.on('error', () => {})
   owner.listen(join(directory, OWNER))
   owner.unref()
@@ -52,7 +52,7 @@ export async function sweepPrivateDirectories(folder: string = tmpdir()): Promis
   }
 }
 
-/** Another user may have placed a link there. */
+/** False for a symbolic link, which another user may have placed there. */
 function isOurs(directory: string): boolean {
   const stats = lstatSync(directory)
   return stats.isDirectory() && stats.uid === process.getuid?.()
@@ -60,13 +60,13 @@ function isOurs(directory: string): boolean {
 
 async function isAbandoned(directory: string): Promise<boolean> {
   if (await isRefused(join(directory, OWNER))) return true
-  // Releases without OWNER listened on this one as long as they lived.
+  // Releases without OWNER listened on this socket as long as they lived.
   return basename(directory).startsWith(`${PREFIX}self-`) && (await isRefused(join(directory, 'self.sock')))
 }
 
 /** Whether `path` is a Unix socket on which no process listens. */
 async function isRefused(path: string): Promise<boolean> {
-  // A connection to a plain file is refused too.
+  // Connections to a plain file are refused too.
   if (!lstatSync(path, { throwIfNoEntry: false })?.isSocket()) return false
   return await new Promise((resolve) => {
     const socket = new Socket()

@@ -6,13 +6,13 @@ export interface ProcessEntry {
   readonly pid: number
   readonly parent: number
   readonly group: number
-  /** In clock ticks after the system's start: a pid is given again, and then has another time. */
+  /** In clock ticks after the system's start. Pids are reused: another process of the same pid has another time. */
   readonly startedAt: string
   /** It has ended, and its parent has not asked how. */
   readonly isZombie: boolean
 }
 
-/** The field starttime (22), counted from the state, which is the third. */
+/** Index of the field starttime (22), counted from the state (field 3). */
 const STARTTIME = 19
 
 /** @returns undefined where the system has no such list */
@@ -35,7 +35,7 @@ function entryOf(pid: string): ProcessEntry | undefined {
   return { pid: Number(pid), parent: Number(parent), group: Number(group), startedAt, isZombie: state === 'Z' }
 }
 
-/** Child processes of `pid`, and theirs. */
+/** The child processes of `pid`, and their descendants. */
 export function descendantsOf(pid: number, table: readonly ProcessEntry[]): ProcessEntry[] {
   const children = Map.groupBy(table, ({ parent }) => parent)
   const found: ProcessEntry[] = []

@@ -1,6 +1,6 @@
 /**
- * Requests that wait for a slot, oldest first. A linked list: one that gives up leaves from the middle at once
- * (and its bytes with it), one that comes back after a refusal finds its old place. It knows no members and no time.
+ * Requests that wait for a slot, oldest first. A linked list: a cancelled request is removed from the middle at once,
+ * and its memory is freed; a request that was refused returns to its old place. Knows neither slots nor time.
  */
 
 /** What may wait. The three links belong to the queue. */
@@ -38,8 +38,8 @@ export class Queue<T extends Waiting> {
   }
 
   /**
-   * In the order of arrival. New ones go last at once; one that returns is older than most and is sought from the
-   * front.
+   * Inserts by arrival. A new request goes last at once; for one that returns, which is older than most, the place is
+   * searched from the front.
    */
   add(item: T): void {
     if (item.queued) throw new TypeError('the request waits already')
@@ -59,7 +59,7 @@ export class Queue<T extends Waiting> {
     this.#size++
   }
 
-  /** Without effect when it does not wait. */
+  /** Without effect if the request does not wait. */
   delete(item: T): void {
     if (!item.queued) return
     const { next, previous } = item

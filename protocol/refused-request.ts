@@ -1,19 +1,23 @@
-/** A request that a gateway answered itself, before an application: for the access log. */
+/** A request that the gateway answered before an application saw it: for the access log. */
 
+/** What the access line of a refused request needs. */
 export interface RefusedRequest {
   readonly requestId: string
   readonly remote: string
-  /** The request line as the client sent it (latin1), up to `LINE_SHOWN` bytes of it; '' if nothing is known. */
+  /** The request line as the client sent it (latin1), up to `LINE_SHOWN` bytes; '' if it is not known. */
   readonly line: string
   /** 0: the connection was closed without an answer. */
   readonly status: number
-  /** Why, as in the log's other line about it. */
+  /** The reason, as in the log line about the refusal. */
   readonly code: string
-  /** Of the answer's body. */
+  /** In the body of the answer. */
   readonly bytes: number
-  /** Since its head was waited for; undefined when the head came at once. */
+  /** Time spent waiting for its head; undefined if the head arrived at once. */
   readonly milliseconds: number | undefined
 }
 
-/** Bytes of a refused request line that are logged: enough to find the request, and too few to fill a log with (the head limit is 64 KiB). */
+/**
+ * Bytes of a refused request line that are logged: enough to find the request, and a fraction of the head limit (64
+ * KiB).
+ */
 export const LINE_SHOWN = 1024

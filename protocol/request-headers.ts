@@ -56,7 +56,7 @@ function nominated(value: string, before: Set<string> | undefined): Set<string> 
     const name = part.trim().toLowerCase()
     if (name === '' || name === 'close' || name === 'keep-alive' || name === 'upgrade') continue
     if (name === 'host' || name === 'content-length' || name === 'content-type') continue
-    // A web server that passes `Connection` on must not let a client hide its address.
+    // A client must not be able to remove forwarded fields by way of a web server that passes its `Connection` on.
     if (isForwardedField(name)) continue
     names ??= new Set()
     names.add(name)

@@ -1,8 +1,6 @@
 /**
- * Who the client of a request is: the one place that reads forwarded fields (`forwarded-fields.ts`), from whom they are
- * believed, and sets what follows from them. Pure: the environ is all it changes, and nothing after it resolves again.
- *
- * Results are `REMOTE_ADDR`, `REMOTE_PORT`, `wsgi.url_scheme`, `REQUEST_SCHEME`, `HTTPS` and `HTTP_HOST`.
+ * Resolves the client of a request: reads the forwarded fields of trusted peers, and sets `REMOTE_ADDR`, `REMOTE_PORT`,
+ * `wsgi.url_scheme`, `REQUEST_SCHEME`, `HTTPS` and `HTTP_HOST`. The only place that does so; changes only the environ.
  */
 
 import type { Environ } from './application.ts'
@@ -19,15 +17,15 @@ import {
 import type { TrustedPeers } from './peers.ts'
 import { headerName, headerSetter, setHeader, variableOf } from './request-headers.ts'
 
-/** Peers whose verdict is remembered: `TrustedPeers` takes about a microsecond, and is asked of each request. */
+/** Peers whose verdict is remembered: `TrustedPeers.has` takes about a microsecond, and is called for each request. */
 const REMEMBERED = 1_000
 /**
- * Trusted proxies between the client and this process. No real chain is that long; a client inside of a trusted range
+ * The longest chain of trusted proxies that is followed. No real chain is that long; a client inside a trusted range
  * could send 32,000 addresses in one head.
  */
 export const HOPS_MAX = 32
 
-/** Whose forwarded fields are believed, and which of them. */
+/** Which peers are trusted to name a client, and in which forwarded fields. */
 export class ForwardedRules {
   readonly #trustedPeers: Pick<TrustedPeers, 'has'>
   readonly #fields: ReadonlySet<string>
@@ -35,7 +33,7 @@ export class ForwardedRules {
 
   /**
    * @param fields names in any case; default `X-Forwarded-For` and `X-Forwarded-Proto`
-   * @throws TypeError for a name that is no forwarded field's
+   * @throws TypeError if a name is not that of a forwarded field
    */
   constructor(trustedPeers: Pick<TrustedPeers, 'has'>, fields: readonly string[] = DEFAULT_FORWARDED_FIELDS) {
     const names = fields.map((name) => name.toLowerCase())
@@ -55,40 +53,40 @@ export class ForwardedRules {
     return trusted
   }
 
-  /** @param name in lower case */
+  /** Whether a field is trusted. @param name in lower case */
   names(name: string): boolean {
     return this.#fields.has(name)
   }
 }
 
-/** For messages: what `--forwarded-fields` and `fields` take. */
+/** The message about an invalid name in `--forwarded-fields` or `fields`. */
 export function notAForwardedField(name: string): string {
   return `${JSON.stringify(name)} is no forwarded field: expected X-Forwarded-For, X-Forwarded-Proto, X-Forwarded-Host, Forwarded, X-Real-IP or another X-Forwarded-* name`
 }
 
 /**
  * Resolves the client of a request whose `REMOTE_ADDR` is still the peer's, and removes every forwarded field that is
- * not believed. Fields that are believed stay, with the value that was resolved from them; those that resolve nothing
- * (`X-Forwarded-Prefix`) stay as they are.
+ * not trusted. Trusted fields stay, with the value that was resolved from them; those that resolve nothing
+ * (`X-Forwarded-Prefix`) stay unchanged.
  *
- * @param rules undefined: nobody is believed
+ * @param rules undefined: no peer is trusted
  */
 export function resolveClient(environ: Environ, rules: ForwardedRules | undefined): void {
   const sent = forwardedNames(environ)
   if (sent.length === 0) return
-  const believed = new Map<string, string>()
+  const trusted = new Map<string, string>()
   if (rules?.trusts(environ.REMOTE_ADDR)) {
     for (const name of sent) {
       const lower = name.toLowerCase()
       const value = environ[variableOf(name)]
-      if (rules.names(lower) && typeof value === 'string') believed.set(lower, value)
+      if (rules.names(lower) && typeof value === 'string') trusted.set(lower, value)
     }
   }
-  removeOthers(environ, sent, believed)
-  if (believed.size > 0) applyBelieved(environ, believed, rules!)
+  removeOthers(environ, sent, trusted)
+  if (trusted.size > 0) applyTrusted(environ, trusted, rules!)
 }
 
-/** The names of forwarded fields, as they were sent. */
+/** The names of the request's forwarded fields, in the spelling received. */
 function forwardedNames(environ: Environ): string[] {
   const names: string[] = []
   if (environ.gantry instanceof Context) {
@@ -103,38 +101,38 @@ function forwardedNames(environ: Environ): string[] {
 }
 
 /**
- * Believed fields keep their place: a key that is deleted and set again makes V8 keep the environ as a slow hash table.
+ * Removes the fields that are not trusted. Trusted fields are not touched: after a key was deleted and set again, V8
+ * keeps the environ as a slow hash table.
  */
-function removeOthers(environ: Environ, sent: readonly string[], believed: ReadonlyMap<string, string>): void {
-  const others = sent.filter((name) => !believed.has(name.toLowerCase()))
+function removeOthers(environ: Environ, sent: readonly string[], trusted: ReadonlyMap<string, string>): void {
+  const others = sent.filter((name) => !trusted.has(name.toLowerCase()))
   if (others.length === 0) return
   for (const name of others) delete environ[variableOf(name)]
   if (environ.gantry instanceof Context) {
-    environ.gantry.removeLines((name) => isForwardedField(name) && !believed.has(name.toLowerCase()))
+    environ.gantry.removeLines((name) => isForwardedField(name) && !trusted.has(name.toLowerCase()))
   }
 }
 
-function applyBelieved(environ: Environ, believed: ReadonlyMap<string, string>, rules: ForwardedRules): void {
-  const list = believed.get('x-forwarded-for')
+function applyTrusted(environ: Environ, trusted: ReadonlyMap<string, string>, rules: ForwardedRules): void {
+  const list = trusted.get('x-forwarded-for')
   const walk = list === undefined ? undefined : walked(list.split(',').reverse(), parseNode, rules)
-  const forwarded = believed.get('forwarded')
+  const forwarded = trusted.get('forwarded')
   const elements = forwarded === undefined ? undefined : walked(elementsFromRight(forwarded), readElement, rules)
-  // Where both say something, X-Forwarded-* counts: proxies that set it are the rule, and many pass a client's
-  // `Forwarded` on.
+  // X-Forwarded-* has precedence: most proxies set it, and many pass a client's `Forwarded` on.
   const depth = walk?.client ? walk.depth : 0
-  const client = walk?.client ?? elements?.client ?? parseNode(believed.get('x-real-ip') ?? '')
+  const client = walk?.client ?? elements?.client ?? parseNode(trusted.get('x-real-ip') ?? '')
   if (client) {
     environ.REMOTE_ADDR = client.address
     environ.REMOTE_PORT = client.port
   }
-  const scheme = parseScheme(atDepth(believed.get('x-forwarded-proto'), depth)) ?? elements?.client?.scheme
+  const scheme = parseScheme(atDepth(trusted.get('x-forwarded-proto'), depth)) ?? elements?.client?.scheme
   if (scheme) setScheme(environ, scheme)
-  const host = parseHost(atDepth(believed.get('x-forwarded-host'), depth)) ?? elements?.client?.host
+  const host = parseHost(atDepth(trusted.get('x-forwarded-host'), depth)) ?? elements?.client?.host
   if (host !== undefined) setHeader(environ, 'Host', host)
-  rewrite(environ, believed, { client, scheme, host })
+  rewrite(environ, trusted, { client, scheme, host })
 }
 
-/** What was resolved; undefined where the fields that are believed say nothing of it. */
+/** The result; undefined for what the trusted fields do not say. */
 interface Resolved {
   readonly client: ForwardedElement | undefined
   readonly scheme: 'http' | 'https' | undefined
@@ -149,9 +147,9 @@ const SETTERS: Readonly<Record<string, (environ: Environ, value: string | undefi
   forwarded: headerSetter('Forwarded'),
 }
 
-/** Has the believed fields say what was resolved, so that nobody reads in them what was not believed. */
-function rewrite(environ: Environ, believed: ReadonlyMap<string, string>, resolved: Resolved): void {
-  for (const [name, value] of believed) {
+/** Sets the trusted fields to the resolved values, so that applications never read the parts that are not trusted. */
+function rewrite(environ: Environ, trusted: ReadonlyMap<string, string>, resolved: Resolved): void {
+  for (const [name, value] of trusted) {
     const set = SETTERS[name]
     if (!set) continue
     const now = sayingOf(name, resolved, environ['wsgi.url_scheme'])
@@ -159,7 +157,7 @@ function rewrite(environ: Environ, believed: ReadonlyMap<string, string>, resolv
   }
 }
 
-/** What a field that is believed says of what was resolved; undefined: nothing. */
+/** The value of a trusted field after resolving; undefined removes the field. */
 function sayingOf(name: string, { client, scheme, host }: Resolved, spoken: string): string | undefined {
   switch (name) {
     case 'x-forwarded-proto':
@@ -181,9 +179,9 @@ function setScheme(environ: Environ, scheme: 'http' | 'https'): void {
 }
 
 /**
- * Walks a list of nodes from its right end, where each proxy adds the address it was connected from, to the first that
- * is not trusted: that is the client. An entry that is no address ends the walk, since who wrote what is left of it is
- * not known.
+ * Walks a list of nodes from its right end, where each proxy appends the address of its peer, to the first address that
+ * is not trusted: the client. An entry that is not an address ends the walk, since nothing shows which proxy wrote the
+ * entries left of it.
  *
  * @returns `depth`: how many entries, counted from the right, come before the client's
  */
@@ -206,8 +204,8 @@ function walked<Entry extends ForwardedElement>(
 }
 
 /**
- * The entry of a list that was written by the proxy that met the client. A list of one entry is that proxy's, as the
- * others between passed it on; a list with an entry of each proxy is read at the client's depth.
+ * The entry of a list that the client's own proxy wrote: the only one, if the proxies behind it passed the field on, or
+ * the one at the client's depth, if each proxy appended an entry.
  */
 function atDepth(list: string | undefined, depth: number): string | undefined {
   if (list === undefined) return undefined
@@ -219,13 +217,13 @@ function isBlank(text: string): boolean {
   return !/[^\t ]/.test(text)
 }
 
-/** The one element of `Forwarded` that says what was resolved (RFC 7239 §4). */
+/** Writes an element of `Forwarded` (RFC 7239 §4). */
 export function forwardedElement(address: string | undefined, host: string | undefined, scheme: string): string {
   const node = address === undefined ? 'unknown' : address.includes(':') ? `"[${address}]"` : address
   return host === undefined ? `for=${node};proto=${scheme}` : `for=${node};host=${quoted(host)};proto=${scheme}`
 }
 
-/** A token as it is, anything else as a quoted-string (RFC 9110 §5.6). */
+/** Quotes a value unless it is a token (RFC 9110 §5.6). */
 function quoted(value: string): string {
   if (/^[\w!#$%&'*+.^`|~-]+$/.test(value)) return value
   return /["\\]/.test(value) ? `"${value.replace(/["\\]/g, '\\$&')}"` : `"${value}"`

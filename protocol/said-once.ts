@@ -10,7 +10,9 @@ const DETAILS = 8
 export class SaidOnce {
   readonly #keys: Map<string, Set<string>> = new Map()
 
-  /** True the first time that `key` is given with this text. Its numbers do not count: `not done after 5250 ms`. */
+  /**
+   * True the first time that `key` is given with this text. Numbers in the text are ignored: `not done after 5250 ms`.
+   */
   say(key: string, text: string = ''): boolean {
     const detail = text.replace(/\d+/g, '0')
     let details = this.#keys.get(key)

@@ -1,11 +1,12 @@
 /**
- * Requests that wait for a slot, each client's in a queue of its own. The next slot goes to the client that holds the
- * fewest; of equals, to the one that has waited longest for a turn. Knows no slots: it is told who holds how many.
+ * Requests that wait for a slot, in one queue per client. The next slot goes to the client that holds the fewest slots;
+ * among equals, to the one that was served longest ago. Work that holds no slots is queued by `fair-queue.ts`.
  */
 
 import type { Share } from './client-shares.ts'
 import { Queue, type Waiting } from './queue.ts'
 
+/** A waiting request that belongs to a client. */
 export interface FairlyWaiting extends Waiting {
   readonly share: Share
   /** Whether it had a slot before, and came back: it is not turned away for want of room. Default: false. */
@@ -18,10 +19,11 @@ export type Order = 'oldest' | 'newest'
 interface Lane<T extends Waiting> {
   readonly share: Share
   readonly requests: Queue<T>
-  /** When its client had its last turn, or came. */
+  /** When the client was served last, or its first request arrived; a count of served requests. */
   turn: number
 }
 
+/** The waiting requests of all clients. */
 export class SlotQueue<T extends FairlyWaiting> {
   readonly #lanes: Map<Share, Lane<T>> = new Map()
   #size = 0
@@ -52,7 +54,7 @@ export class SlotQueue<T extends FairlyWaiting> {
     this.#size++
   }
 
-  /** Without effect when it does not wait. */
+  /** Without effect if the request does not wait. */
   delete(item: T): void {
     if (!item.queued) return
     const lane = this.#lanes.get(item.share)!
@@ -63,10 +65,10 @@ export class SlotQueue<T extends FairlyWaiting> {
   }
 
   /**
-   * The request that the next slot is for; it waits on.
+   * The request that gets the next slot; it stays in the queue.
    *
    * @param held how many slots a client holds
-   * @param passed requests that no free slot is for
+   * @param passed requests to skip: they can use no free slot
    */
   next(held: (share: Share) => number, order: Order = 'oldest', passed?: ReadonlySet<T>): T | undefined {
     let found: T | undefined
@@ -86,8 +88,8 @@ export class SlotQueue<T extends FairlyWaiting> {
   }
 
   /**
-   * The newest request of the client that has most waiting, if that is more than `count`: whom to refuse for another
-   * client. Requests that came back are not refused.
+   * The newest request of the client that has most waiting, if it has more than `count`: the request to refuse in
+   * favour of another client. Requests that came back are not refused.
    */
   surplus(count: number): T | undefined {
     let found: T | undefined

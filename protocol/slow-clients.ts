@@ -1,6 +1,6 @@
 /**
- * Which requests are aborted while others wait for their slots: those that wait for their clients. A pure decision,
- * from how far behind each client is and how many slots it holds and wants; `slow-watch.ts` measures and acts.
+ * Decides which requests of slow clients are aborted while other requests wait for slots: by how far behind each client
+ * is, and how many slots it holds and wants. Pure; `slow-watch.ts` measures and acts.
  */
 
 import type { Share } from './client-shares.ts'
@@ -8,49 +8,50 @@ import type { Share } from './client-shares.ts'
 /** A request that holds a slot. */
 export interface Holder {
   readonly share: Share
-  /** Milliseconds that its client is behind the minimum rate: `debtOf`. */
+  /** How far its client is behind the minimum rate, ms: `debtOf`. */
   readonly debt: number
-  /** Milliseconds for which it has been waiting for its client without a break. */
+  /** How long it has waited for its client without a break, ms. */
   readonly waited: number
   /** Bytes that its client has moved in that time. */
   readonly moved: number
 }
 
+/** The rules of one decision. */
 export interface SlowRules {
-  /** Milliseconds that a client may be behind. */
+  /** How far a client may be behind, ms. */
   readonly patience: number
-  /** Slots that are about to be free: so many of those that wait need nobody's. Default 0. */
+  /** Slots that are about to be free: as many waiting requests need no abort. Default 0. */
   readonly freed?: number
 }
 
 /**
- * The part of the patience that a client gets whose requests hold or want more slots than an equal share: half a second
- * of the default of 5 s, so that whoever waits behind one greedy client is served within a second.
+ * The part of the patience that applies to a client whose requests hold or want more than an equal share of the slots:
+ * half a second of the default of 5 s, so that a request behind one greedy client is served within a second.
  */
 const GREEDY = 0.1
 /**
- * Part of the slots that are taken at a time for further requests of the same client. Its queue may be full of slow
- * requests: to run and abort all of them would cost more than it gives.
+ * The part of the slots that one decision may take from a client for its own waiting requests. They may all be slow,
+ * and running and aborting each of them would cost more than it gains.
  */
 const OWN_PART = 1 / 32
-/** Part of the slots that are taken at a time in all, so that a decision does not hold up the event loop. */
+/** The part of the slots that one decision may take in all, so that it does not block the event loop. */
 const MOST_PART = 1 / 8
 
 /**
- * How far behind a client is after `elapsed` milliseconds in which it was waited for: each byte pays for the time that
- * it takes at `rate` bytes per second, and nothing is saved up for later.
+ * How far a client is behind, ms, after `elapsed` milliseconds of waiting for it: each byte reduces the debt by the
+ * time that it takes at `rate` bytes per second. The debt never becomes a credit.
  */
 export function debtOf(before: number, elapsed: number, bytes: number, rate: number): number {
   return Math.max(0, before + elapsed - (bytes * 1000) / rate)
 }
 
 /**
- * The requests to abort, so that those that wait get their slots.
+ * The requests to abort, so that waiting requests get their slots.
  *
- * The clients with the fewest slots are served first. For each request that waits one is aborted, of the client that
- * holds most: the one that is furthest behind the minimum rate. If nobody is behind it, a client that holds more than
- * an equal share of the slots loses the slowest of the requests that wait for it to a client that holds less than that.
- * No client loses a slot to one that holds more.
+ * Clients with the fewest slots are served first. For each waiting request one request is aborted: of the client that
+ * holds most slots, the one that is furthest behind the minimum rate. If no client is behind, a client with more than
+ * an equal share of the slots loses its slowest request to a client with less than that. No client loses a slot to a
+ * client that holds more.
  */
 export function victims<T extends Holder>(
   holders: readonly T[],

@@ -1,6 +1,6 @@
 /**
- * Measures, while slots are scarce, how far behind the clients of running requests are, and aborts those that
- * `slow-clients.ts` chooses for the requests that wait. While a slot is free it does nothing, and costs nothing.
+ * While slots are scarce, measures how far behind the clients of running requests are, and aborts the requests that
+ * `slow-clients.ts` chooses. While a slot is free it does nothing, and costs nothing.
  */
 
 import { apart } from './apart.ts'
@@ -14,38 +14,43 @@ import { debtOf, type Holder, victims } from './slow-clients.ts'
 export interface Running {
   readonly share: Share
   readonly behind: Behind
-  /** Bytes that the client has delivered or accepted so far, of which its request waits for more. */
+  /** Bytes that the client has delivered (`upload`) or accepted (`download`) so far. */
   moved(behind: Behind): number
   endSlow(reason: AbortError): void
-  /** The watch's own; undefined at first. */
+  /** What the watch has measured; undefined at first. Only the watch sets it. */
   seen: Seen | undefined
 }
 
+/** What the watch needs from the owner of the slots. */
 export interface SlowWatchHost {
   /** The requests that hold the slots. */
   readonly running: readonly Running[]
-  /** How many requests of each client wait for a slot: a map of the caller's own. */
+  /** How many requests of each client wait for a slot: a new map, which the caller may change. */
   waiting(): Map<Share, number>
   /** Whether no slot is free. */
   readonly scarce: boolean
-  /** So many requests are about to be aborted: their slots become free now or soon. */
+  /** Called before `count` requests are aborted: their slots become free at once or soon. */
   aborting(count: number): void
-  /** Slots of aborted requests that have not become free yet, though they are about to. */
+  /** Slots of aborted requests that are about to become free. */
   readonly freed: number
 }
 
+/** `--slow-client-rate` and `--slow-client-patience`. */
 export interface SlowWatchOptions {
   readonly clock: Clock
-  /** The minimum rate of a client that is waited for, bytes per second. */
+  /** The minimum rate of a client while its request waits for it, bytes per second. */
   readonly rate: number
-  /** Milliseconds that a client may be behind this rate while others wait; Infinity: for ever. */
+  /** How far a client may be behind this rate while other requests wait, ms; Infinity: without a limit. */
   readonly patience: number
 }
 
-/** Between two looks, ms: a few within the shortest patience. 1,000 running requests take some 0.1 ms. */
+/**
+ * Time between two measurements, ms: several fit into the shortest patience. 1,000 running requests take some 0.1 ms.
+ */
 const LOOK = 100
 /**
- * A longer time between two looks, ms, was not the clients': this process was stopped, or its event loop was blocked.
+ * The most time that counts between two measurements, ms: a longer one is this process's own, which was stopped, or
+ * whose event loop was blocked.
  */
 const MOST_ELAPSED = 2 * LOOK
 
@@ -55,7 +60,7 @@ const MOST_ELAPSED = 2 * LOOK
  */
 const FRUITLESS = 8
 
-/** What is known of one running request. */
+/** The measurements of one running request. */
 export class Seen implements Holder {
   readonly request: Running
   debt = 0
@@ -73,7 +78,7 @@ export class Seen implements Holder {
     return this.request.share
   }
 
-  /** @param round of looks without a gap */
+  /** @param round measurements of one round follow each other without a gap */
   look(round: number, elapsed: number, rate: number): void {
     const { request } = this
     const { behind } = request
@@ -102,6 +107,7 @@ export class Seen implements Holder {
   }
 }
 
+/** Measures and aborts the requests of one pool or port. */
 export class SlowWatch {
   readonly #host: SlowWatchHost
   readonly #options: SlowWatchOptions
@@ -126,7 +132,7 @@ export class SlowWatch {
   }
 
   /**
-   * Aborts requests for those that wait, and for one more.
+   * Aborts requests in favour of waiting ones, and of one more.
    *
    * @param newcomer the client of that request
    * @returns how many were aborted

@@ -1,14 +1,11 @@
-/**
- * Socket files whose process is gone: which file is which, and how one is removed without taking a live one of the same
- * name.
- */
+/** Identifies socket files, and removes one whose process has ended, but never a live one of the same name. */
 
 import { linkSync, lstatSync, renameSync, type Stats, unlinkSync } from 'node:fs'
 
-/** What tells a file from another one of the same name. */
+/** Tells a file from another one of the same name. */
 export type FileIdentity = Pick<Stats, 'dev' | 'ino' | 'birthtimeMs'>
 
-/** Undefined if nothing is at the path, or nobody may look. */
+/** Undefined if there is no file at the path, or this process may not read the directory. */
 export function identityOf(path: string): FileIdentity | undefined {
   try {
     return lstatSync(path, { throwIfNoEntry: false })
@@ -17,17 +14,18 @@ export function identityOf(path: string): FileIdentity | undefined {
   }
 }
 
+/** Whether both are the same file, and not only of the same name or inode number. */
 export function sameFile(a: FileIdentity, b: FileIdentity): boolean {
-  // An inode's number is given again soon after it was freed; its time of birth is not the same then.
+  // Inode numbers are reused soon; the time of birth differs then.
   return a.dev === b.dev && a.ino === b.ino && a.birthtimeMs === b.birthtimeMs
 }
 
 /**
- * Removes a dead socket, unless another process has put a live one there since it was looked at.
+ * Removes a dead socket, unless another process has replaced it by a live one.
  *
- * @param aside a free path in the same directory, which discovery ignores (a name that begins with a dot)
- * @returns whether the dead socket was removed here
- * @throws Error of node:fs if this process may not
+ * @param aside a free path in the same directory that discovery ignores (a name that begins with a dot)
+ * @returns whether this call removed the dead socket
+ * @throws Error of node:fs if this process may not remove it
  */
 export function removeStale(path: string, stale: FileIdentity, aside: string): boolean {
   const there = identityOf(path)
@@ -39,7 +37,7 @@ export function removeStale(path: string, stale: FileIdentity, aside: string): b
     throw error
   }
   try {
-    // Between the look and the rename a live socket may have come.
+    // Another process may have created a live socket before the rename.
     if (sameFile(lstatSync(aside), stale)) return true
     giveBack(aside, path)
     return false
@@ -49,8 +47,8 @@ export function removeStale(path: string, stale: FileIdentity, aside: string): b
 }
 
 /**
- * Without hard links (macOS, some mounts) a rename does it, which takes the path from whoever has made it anew
- * meanwhile.
+ * Restores a live socket that was moved. Without hard links (macOS, some mounts) a rename does so, which replaces a
+ * socket that was created meanwhile.
  */
 function giveBack(aside: string, path: string): void {
   try {
@@ -60,10 +58,11 @@ function giveBack(aside: string, path: string): void {
   }
 }
 
+/** Removes a file if that is possible. */
 export function remove(path: string): void {
   try {
     unlinkSync(path)
   } catch {
-    // Another process was quicker, or may remove it where this one may not: there is nothing to do about it here.
+    // Another process has removed it, or this process may not remove it: nothing is left to do here.
   }
 }

@@ -1,8 +1,12 @@
-/** Error answers as applications: small HTML, or JSON for who prefers it, with the request's id (also as `X-Request-Id`) and nothing of the cause. */
+/**
+ * Error responses as applications: a small HTML page, or JSON for clients that prefer it. They contain the request's id
+ * (also as `X-Request-Id`), and never the cause.
+ */
 
 import { STATUS_CODES } from 'node:http'
 import type { Application, Headers } from './application.ts'
 
+/** Options of `statusPage`. */
 export interface StatusPageOptions {
   /** Further fields, such as Retry-After. */
   headers?: ReadonlyArray<readonly [string, string]>
@@ -24,7 +28,7 @@ const ADVICE: Readonly<Record<number, string>> = {
  * The plain page of an error status, as an application.
  *
  * @param status 400–599
- * @throws TypeError if it is not a number, as the options of the middleware `errorPage` are not
+ * @throws TypeError if `status` is not a number, for example the options of the middleware `errorPage`
  * @example mount({ '/api': api }, { notFound: statusPage(404) })
  */
 export function statusPage(status: number, options: StatusPageOptions = {}): Application {

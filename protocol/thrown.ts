@@ -13,8 +13,8 @@ export function textOfThrown(thrown: unknown): string {
 }
 
 /**
- * The message of an error. Node's error of a connection to a name with several addresses has none of its own: then those of
- * its parts.
+ * The message of an error. Node's error of a connection to a name with several addresses has no message: then the
+ * messages of its parts.
  */
 export function messageOf(error: unknown): string {
   if (!(error instanceof Error)) return textOfThrown(error)

@@ -1,26 +1,29 @@
-/** Why a peer cannot be reached, for a log: in which phase of reaching it, and for which of a few reasons. It decides nothing by them. */
+/** Why a peer cannot be reached, for the log: the phase that failed, and one of a few reasons. */
 
 import { messageOf } from './thrown.ts'
 
-/** How far it came. `handshake`: TLS, or our own HELLO. `first-byte`: the request was sent, and no answer began. */
+/**
+ * The phase that failed. `handshake`: TLS, or our own HELLO. `first-byte`: the request was sent, and no answer began.
+ */
 export type Phase = 'resolve' | 'connect' | 'handshake' | 'first-byte'
 
 /** docs/logs.md says what to do about each. */
 export type Reason =
   | 'dns' // the name has no address
-  | 'refused' // nobody listens
+  | 'refused' // no process listens
   | 'absent' // there is no such socket or directory
   | 'denied' // the operating system forbids it
   | 'unreachable' // no route to the host
   | 'timeout'
-  | 'certificate' // it is not trusted, has expired, or is another name's
-  | 'tls' // anything else about TLS
-  | 'token' // the two sides do not hold the same
-  | 'protocol' // something answers that speaks otherwise
+  | 'certificate' // it is not trusted, has expired, or is for another name
+  | 'tls' // any other failure of TLS
+  | 'token' // the two sides have no token in common
+  | 'protocol' // the peer speaks another protocol
   | 'closed' // the peer closed the connection
   | 'local' // this process: no file descriptors, no ports
   | 'other'
 
+/** The log fields about a peer that cannot be reached. */
 export interface Unreachable {
   readonly phase: Phase
   readonly reason: Reason
@@ -56,12 +59,14 @@ const REASONS: Readonly<Record<string, Reason>> = {
   EAGAIN: 'local',
 }
 
-/** OpenSSL's X509_V_ERR_* as Node names them, and Node's own check of the name. */
+/** OpenSSL's X509_V_ERR_* in Node's names, and Node's own check of the host name. */
 const CERTIFICATE = /CERT|^UNABLE_TO_|CRL|^INVALID_(?:CA|PURPOSE)$|^PATH_LENGTH_EXCEEDED$|^HOSTNAME_MISMATCH$/
 
 /**
- * @param phase how far it is known to have come
- * @param otherwise the reason of an error that says none
+ * The phase and the reason of a failure, for log fields.
+ *
+ * @param phase the phase that is known to have failed
+ * @param otherwise the reason if the error's code does not tell one
  */
 export function whyUnreachable(error: unknown, phase: Phase, otherwise: Reason = 'other'): Unreachable {
   const { code, syscall, name } = error as { code?: unknown; syscall?: unknown; name?: unknown }
@@ -83,7 +88,7 @@ function reasonOf(code: string | undefined, lookup: boolean, name: unknown): Rea
   if (CERTIFICATE.test(code)) return 'certificate'
   if (/^ERR_(?:SSL|TLS)_/.test(code)) return 'tls'
   if (/^(?:EAI_|ENOTFOUND$|ENODATA$|ESERVFAIL$)/.test(code)) return 'dns'
-  // The handshake of frames names its faults itself; `HPE_` are those of Node's HTTP parser.
+  // RemoteProtocolError is of our own handshake; `HPE_` codes are of Node's HTTP parser.
   return name === 'RemoteProtocolError' || code.startsWith('HPE_') ? 'protocol' : undefined
 }
 
@@ -92,11 +97,14 @@ export function isTimeout(error: Error | undefined): boolean {
   return error !== undefined && 'code' in error && error.code === 'TIMEOUT'
 }
 
-/** So that a reason is logged when it is new, not for each try. */
+/**
+ * Remembers the last reason, so that a reason is logged when it is new, and not for each attempt. (`SaidOnce` remembers
+ * many.)
+ */
 export class LastReason {
   #last: string | undefined
 
-  /** Whether this reason is another than the last one. */
+  /** Whether this reason differs from the last one. */
   changes({ phase, reason, code = '' }: Omit<Unreachable, 'error'>): boolean {
     const key = `${phase} ${reason} ${code}`
     if (key === this.#last) return false
@@ -104,15 +112,10 @@ export class LastReason {
     return true
   }
 
-  /** It was reached. Whether there was a reason before. */
+  /** The peer was reached: forgets the reason. Returns whether there was one. */
   end(): boolean {
     const had = this.#last !== undefined
     this.#last = undefined
     return had
-  }
-
-  /** Whether there is a reason. */
-  get set(): boolean {
-    return this.#last !== undefined
   }
 }

@@ -1,6 +1,6 @@
 /**
- * Finds bytes that arrived at a socket while the event loop was busy, so that a connection is not closed as idle although
- * a request waits in it.
+ * Finds bytes that arrived at a socket while the event loop was busy, so that a connection in which a request waits is
+ * not closed as idle.
  */
 
 import { readSync } from 'node:fs'
@@ -14,8 +14,8 @@ const READ = 64 * 1024
 const scratch = Buffer.allocUnsafeSlow(READ)
 
 /**
- * Whether bytes wait in the operating system's buffer of `socket`. There is no system call for it that Node offers, other
- * than reading them: the stream receives them when the present callback ends, before it reads again itself.
+ * Whether bytes wait in the operating system's buffer of `socket`. Node can find out only by reading them: the stream
+ * receives them when the present callback ends, before it reads again itself.
  *
  * Always false for TLS, and on systems where Node does not know the descriptor of a socket (Windows).
  */
@@ -26,7 +26,7 @@ export function receiveUnread(socket: Duplex): boolean {
   try {
     length = readSync(descriptor, scratch)
   } catch {
-    // EAGAIN: there are none. Any other error: the connection is broken.
+    // EAGAIN: no bytes wait. Any other error: the connection is broken.
     return false
   }
   // The client has closed its side.

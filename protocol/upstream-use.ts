@@ -10,17 +10,17 @@ export interface UpstreamName {
   readonly container?: string
   /** Of a container: the index of its worker process. */
   readonly worker?: number
-  /** Of a container: what tells this process from every other one, also from one with the same id. */
+  /** Of a container: unique to this process, even if another one has the same id. */
   readonly instance?: string
 }
 
-/** Milliseconds, on the pool's clock. */
+/** Times are in milliseconds, on the pool's clock. */
 export class UpstreamUse {
-  /** Of the last attempt; undefined while there was none. */
+  /** The upstream of the last attempt; undefined before the first one. */
   name: UpstreamName | undefined
-  /** Attempts, over all pools that the request went through. */
+  /** Attempts in all pools that the request passed. */
   tries = 0
-  /** Time in the queue, over all stays; undefined while the request did not wait and was not sent. */
+  /** Time in queues in all; undefined until the request has waited or was sent. */
   queued: number | undefined
   #clock: Clock | undefined
   #sentAt = 0
@@ -39,17 +39,17 @@ export class UpstreamUse {
     this.#headAt = undefined
   }
 
-  /** The response's head has come. */
+  /** The head of the response has arrived. */
   answered(): void {
     this.#headAt ??= this.#clock?.now()
   }
 
-  /** From the last dispatch to the response's head; undefined while there is none. */
+  /** From the last dispatch to the head of the response; undefined before it. */
   get toHead(): number | undefined {
     return this.#headAt === undefined ? undefined : this.#headAt - this.#sentAt
   }
 
-  /** From the last dispatch until now; undefined while there was none. */
+  /** From the last dispatch until now; undefined before the first one. */
   get toNow(): number | undefined {
     return this.#clock && this.#clock.now() - this.#sentAt
   }

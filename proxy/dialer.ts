@@ -47,7 +47,7 @@ export class Dialer {
   readonly #options: DialOptions
   readonly #file: SocketFile | undefined
   #stopped = false
-  /** The socket file is left over from a killed process: not dialled until the file is another one. */
+  /** The socket file is left over from a killed process: it is not dialled until it is replaced. */
   #waitsForFile = false
   /** The present link: its handshake is complete. It may be silent. */
   #link: FramesUpstream | undefined
@@ -62,12 +62,12 @@ export class Dialer {
   #failures = 0
   /** Consecutive connections that were accepted but whose handshake did not complete. */
   #unanswered = 0
-  /** Why the container is not reached, as it was logged last. */
+  /** The reason that was logged last, why the container is not reached. */
   readonly #reason: LastReason = new LastReason()
   #readyAt: number | undefined
   #dialledAt = Number.NEGATIVE_INFINITY
 
-  /** @param file of a socket in a watched directory: `changed` is called when something there has changed */
+  /** @param file given for a socket in a watched directory: then `changed` is called when the directory changes */
   constructor(address: DialAddress, options: DialOptions, file?: SocketFile) {
     this.#address = address
     this.#options = options
@@ -89,7 +89,7 @@ export class Dialer {
     else this.#dial()
   }
 
-  /** Something about the address has changed, as its file or another one beside it. */
+  /** Something in the watched directory has changed: this socket file or another one. */
   changed(): void {
     if (!this.#waitsForFile) this.hurry()
     else if (!this.#stopped && !this.#file?.is(identityOf(this.#file.path))) {
@@ -99,7 +99,7 @@ export class Dialer {
     }
   }
 
-  /** No request needs another link: keeps the present one as long as it lasts, and dials no more. */
+  /** No request needs another link: dials no more, and keeps the present link as long as it lasts. */
   rest(reason: string): void {
     this.#stopped = true
     this.#leaveNext(reason)
@@ -235,7 +235,7 @@ export class Dialer {
     this.#dialIn(backoff(this.#failures, { first: FIRST, most }, this.#options.random))
   }
 
-  /** Whether no process will ever listen on the socket file again. Removes the file where that is certain. */
+  /** Whether no process listens on the socket file any more. Removes the file if that is certain. */
   #isLeftOver(error: Error): boolean {
     const { clock, log } = this.#options
     const file = this.#file

@@ -10,8 +10,9 @@ import { LastReason, type Unreachable, whyUnreachable } from '../protocol/unreac
 import type { DiscoveryOptions, Report, Stop } from './discovery.ts'
 
 /**
- * Reports the addresses of `host` whenever they have changed. A failure, or an empty answer, keeps the last known ones, since a
- * resolver that is down says nothing about containers; each reason is logged once until another one, or the next success.
+ * Reports the addresses of `host` whenever they have changed. A failure, or an empty answer, keeps the last known ones,
+ * since a resolver that is down says nothing about containers. A reason is logged once, until it changes or the name is
+ * resolved.
  */
 export function watchName(
   { host, port }: TcpAddress,

@@ -2,8 +2,8 @@
  * Many upstreams as one Application: each request goes to a member with a free slot, or waits for one.
  *
  * A member's state is the collection that holds it, and one function moves members between collections: log lines and counters
- * hang on the move. Which member is `choose.ts`, in what order requests wait is `queue.ts`, what becomes of a single
- * request is `request.ts`. The pool opens no sockets and finds no addresses.
+ * hang on the move. `choose.ts` picks a member, `fair-slots.ts` orders the queue, and `request.ts` is a single
+ * request. The pool opens no sockets and finds no addresses.
  */
 
 import type { Application, Body, Environ, StartResponse } from '../protocol/application.ts'
@@ -17,10 +17,10 @@ import { type Identity, isSameProcess } from '../protocol/frames/hello.ts'
 import type { Logger } from '../protocol/log.ts'
 import { TrustedPeers } from '../protocol/peers.ts'
 import { SaidOnce } from '../protocol/said-once.ts'
-import type { UpstreamName } from '../protocol/upstream-use.ts'
-import { type Candidate, type Choice, choose, pick } from './choose.ts'
+import { type Choice, choose, pick } from './choose.ts'
+import { Member, type MemberState } from './member.ts'
 import { type Failure, RETRIES } from './replay.ts'
-import { PooledRequest } from './request.ts'
+import { PooledRequest, type RequestHost } from './request.ts'
 import type { Upstream } from './upstream.ts'
 
 export interface PoolOptions {
@@ -50,69 +50,13 @@ export interface PoolOptions {
   readonly onWanted?: (() => void) | undefined
 }
 
-export type MemberState = 'connecting' | 'ready' | 'full' | 'draining' | 'closed'
-
-/** `full`: ready, with no slot free. */
 const states: readonly MemberState[] = ['connecting', 'ready', 'full', 'draining']
 
-/** Before a request tries again whoever has refused it. */
+/** Backoff before a request retries members that refused it. */
 const REFUSED_PAUSE = { first: 20, most: 1_000 }
 
 /** Slots an idle link asks for, so that a sudden few requests need not wait for a grant. */
 const FEWEST_SLOTS = 16
-
-/** An upstream in a pool, with the state that the pool has it in. */
-export class Member implements Candidate {
-  readonly upstream: Upstream
-  state: MemberState = 'connecting'
-  /** Slots it was last asked for. */
-  demanded = 0
-  #named: UpstreamName | undefined
-
-  constructor(upstream: Upstream) {
-    this.upstream = upstream
-  }
-
-  /** For access lines. A member that takes requests has said who it is, and does not change. */
-  get named(): UpstreamName {
-    return (this.#named ??= nameOf(this.upstream))
-  }
-
-  get inFlight(): number {
-    return this.upstream.inFlight
-  }
-
-  get grant(): number {
-    return this.upstream.grant
-  }
-
-  /** Whether another request gets the slot of one that ends. */
-  get refills(): boolean {
-    return (this.state === 'ready' || this.state === 'full') && this.inFlight <= this.grant
-  }
-}
-
-/** What a request on its way asks of its pool. */
-export interface RequestHost {
-  readonly clock: Clock
-  readonly deadlines: Deadlines
-  readonly queueTimeout: number
-  readonly retries: number
-  readonly timeout: number
-  readonly idleTimeout: number
-  readonly bodies: BodyBuffers
-  readonly shares: ClientShares
-  readonly slots: FairSlots<PooledRequest>
-  choose(request: PooledRequest): Choice<Member>
-  enqueue(request: PooledRequest): void
-  dequeue(request: PooledRequest): void
-  /** `answer` is what the client will get; undefined when the request goes on. */
-  attemptFailed(request: PooledRequest, member: Member, failure: Failure, answer: HttpError | undefined): void
-  /** The request may have run on `lost`, and is now sent to `member`. */
-  retried(request: PooledRequest, lost: string, member: Member): void
-  /** Lets it try those that refused it again after a pause that grows with `attempts`. */
-  pardonLater(request: PooledRequest, attempts: number): void
-}
 
 /** Since the start. */
 export interface PoolCounters {
@@ -322,7 +266,7 @@ export class Pool implements RequestHost, SlotOwner, BodyBufferHost {
     )
   }
 
-  pardonLater(request: PooledRequest, attempts: number): void {
+  retryAfterRefusal(request: PooledRequest, attempts: number): void {
     this.clock.after(backoff(attempts, REFUSED_PAUSE, this.#random), () => {
       request.avoid = undefined
       if (request.queued) this.#dispatch()
@@ -420,9 +364,9 @@ export class Pool implements RequestHost, SlotOwner, BodyBufferHost {
     return [...this.#members.ready, ...this.#members.full].some(({ upstream }) => isSameProcess(upstream.peer, peer))
   }
 
-  /** Gives free slots to whoever has waited longest. */
+  /** Gives free slots to waiting requests, in the order of `FairSlots`. */
   #dispatch(): void {
-    // Taking a request changes its member, which calls back here: the loop that runs goes on.
+    // Taking a request changes its member, which calls this again: the loop in progress continues.
     if (this.#dispatching) return
     this.#dispatching = true
     try {
@@ -433,21 +377,13 @@ export class Pool implements RequestHost, SlotOwner, BodyBufferHost {
         const member = pick(this.#members.ready, request.avoid, this.#random)
         if (member !== undefined) request.take(member)
         else if (request.avoid === undefined) return
-        // All that are free have refused this one; the next may have more luck.
+        // Every free member has refused this request: offer the slot to the next one.
         else (passed ??= new Set()).add(request)
       }
     } finally {
       this.#dispatching = false
     }
   }
-}
-
-function nameOf({ name, address = name, peer }: Upstream): UpstreamName {
-  if (!peer) return { upstream: address }
-  const { id: container, worker, instance } = peer
-  return instance === undefined
-    ? { upstream: address, container, worker }
-    : { upstream: address, container, worker, instance }
 }
 
 /** To the next power of two. */

@@ -16,9 +16,9 @@ export interface Failure extends Error {
   /** A response had begun. */
   readonly responded: boolean
   /**
-   * The container ended the request itself and still serves (RESET APPLICATION, DEADLINE, PROTOCOL): its application ran
-   * and failed, and would fail again elsewhere. That is an answer, not a loss (nginx's `proxy_next_upstream error timeout`
-   * does not repeat a request for the application's errors either).
+   * The container ended the request itself and still serves (RESET APPLICATION, DEADLINE, PROTOCOL): the application
+   * ran and failed, and would fail in another container too. The request is not repeated; nginx's `proxy_next_upstream
+   * error timeout` does not repeat requests for an application's errors either.
    */
   readonly final?: boolean
 }

@@ -1,25 +1,47 @@
 /**
- * One request on its way through the pool: it waits, is sent, is perhaps sent again, and is answered or given up, exactly once.
- * It decides nothing about members (`choose.ts`) or replays (`replay.ts`); it keeps the request's phase and its one
- * deadline, and lets go of whatever it holds the moment it is over.
+ * One request in a pool: it waits, is sent, may be sent again, and is answered or fails, exactly once. Keeps the request's
+ * phase and its one deadline, and frees everything when it is over. `choose.ts` and `replay.ts` decide.
  */
 
 import type { Body, Environ, StartResponse } from '../protocol/application.ts'
-import type { AwaitedBody } from '../protocol/body-buffers.ts'
-import type { Share } from '../protocol/client-shares.ts'
+import type { AwaitedBody, BodyBuffers } from '../protocol/body-buffers.ts'
+import type { ClientShares, Share } from '../protocol/client-shares.ts'
 import type { Behind, ClientView } from '../protocol/client-view.ts'
-import type { Expirable } from '../protocol/clock.ts'
+import type { Clock, Deadlines, Expirable } from '../protocol/clock.ts'
 import type { Context } from '../protocol/context.ts'
 import { AbortError, HttpError } from '../protocol/errors.ts'
-import type { SlotRequest } from '../protocol/fair-slots.ts'
+import type { FairSlots, SlotRequest } from '../protocol/fair-slots.ts'
 import { ReplayableBody, type SlotUser } from '../protocol/frames/caller.ts'
 import type { Waiting } from '../protocol/queue.ts'
 import type { Seen } from '../protocol/slow-watch.ts'
 import type { UpstreamUse } from '../protocol/upstream-use.ts'
-import type { Member, RequestHost } from './pool.ts'
-import { idempotent, isFailure, judge, RETRY_AFTER } from './replay.ts'
+import type { Choice } from './choose.ts'
+import type { Member } from './member.ts'
+import { type Failure, idempotent, isFailure, judge, RETRY_AFTER } from './replay.ts'
 import { reasonOf, TimedBody } from './timed-body.ts'
 import type { Attempt } from './upstream.ts'
+
+/** What a request needs from its pool. */
+export interface RequestHost {
+  readonly clock: Clock
+  readonly deadlines: Deadlines
+  readonly queueTimeout: number
+  readonly retries: number
+  readonly timeout: number
+  readonly idleTimeout: number
+  readonly bodies: BodyBuffers
+  readonly shares: ClientShares
+  readonly slots: FairSlots<PooledRequest>
+  choose(request: PooledRequest): Choice<Member>
+  enqueue(request: PooledRequest): void
+  dequeue(request: PooledRequest): void
+  /** `answer` is what the client will get; undefined when the request goes on. */
+  attemptFailed(request: PooledRequest, member: Member, failure: Failure, answer: HttpError | undefined): void
+  /** The request may have run on `lost`, and is now sent to `member`. */
+  retried(request: PooledRequest, lost: string, member: Member): void
+  /** Lets the request retry members that refused it, after a pause that grows with `attempts`. */
+  retryAfterRefusal(request: PooledRequest, attempts: number): void
+}
 
 /**
  * `idle`: between attempts. `arriving`: waits for its body before its first attempt. `queued`: waits for a member.
@@ -57,7 +79,7 @@ export class PooledRequest implements SlotRequest, Expirable, SlotUser {
   #share: Share | undefined
   #attempt: Attempt | undefined
   #member: Member | undefined
-  /** Whose slot it holds: also while its response is sent. */
+  /** The member whose slot it holds, also while its response is sent. */
   #holds: Member | undefined
   #attempts = 0
   #losses = 0
@@ -69,7 +91,7 @@ export class PooledRequest implements SlotRequest, Expirable, SlotUser {
   #taken = 0
   #listening = false
   #upgraded = false
-  /** For the access log; undefined where there is none. */
+  /** For the access log; undefined without one. */
   readonly #use: UpstreamUse | undefined
 
   constructor(
@@ -105,7 +127,7 @@ export class PooledRequest implements SlotRequest, Expirable, SlotUser {
 
   // ---- the slot --------------------------------------------------------------------------------------------------
 
-  /** Of SlotUser. */
+  /** SlotUser: the slot is free. */
   released(): void {
     this.#holds = undefined
     this.#host.slots.ended(this)
@@ -121,10 +143,10 @@ export class PooledRequest implements SlotRequest, Expirable, SlotUser {
   }
 
   get behind(): Behind {
-    // Its end would free no slot where the member is silent, drains, or was granted fewer.
+    // If the member is silent, drains, or was granted fewer slots, the end of this request frees no slot.
     if (this.#holds === undefined || !this.#holds.refills) return 'nothing'
     const behind = this.#client?.behind ?? 'nothing'
-    // An application that has not taken what it was given does not wait for more.
+    // The application has not read all bytes that it was given: it does not wait for the client.
     return behind === 'upload' && !this.#body.caughtUp ? 'nothing' : behind
   }
 
@@ -136,11 +158,11 @@ export class PooledRequest implements SlotRequest, Expirable, SlotUser {
     this.#client?.endSlow(reason)
   }
 
-  // ---- its way ---------------------------------------------------------------------------------------------------
+  // ---- attempts --------------------------------------------------------------------------------------------------
 
-  /** Goes to a member or into the queue, perhaps once its body is here, or is refused at once. */
+  /** Starts: waits for its body, or goes to a member or into the queue, or is refused at once. */
   begin(): void {
-    // Most requests have no body, or it came with their heads.
+    // Most requests have no body, or it has arrived with the head.
     const awaited = this.#client?.arriving
       ? this.#host.bodies.begin(this.#environ, () => this.#bodyArrived())
       : undefined
@@ -181,7 +203,7 @@ export class PooledRequest implements SlotRequest, Expirable, SlotUser {
     else this.take(choice)
   }
 
-  /** There is no room to wait. */
+  /** The queue is full: answers 503. */
   refuse(): void {
     this.#fail(
       new HttpError(503, 'QUEUE_FULL', 'No container is free and too many requests wait already (--queue-size).', {
@@ -364,7 +386,7 @@ export class PooledRequest implements SlotRequest, Expirable, SlotUser {
       // Others first; if there are none, it waits a little, since it was refused for a reason.
       this.avoid ??= new Set()
       this.avoid.add(member)
-      this.#host.pardonLater(this, this.#attempts)
+      this.#host.retryAfterRefusal(this, this.#attempts)
     }
     this.seek()
   }

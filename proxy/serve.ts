@@ -5,7 +5,7 @@
 
 import { randomBytes } from 'node:crypto'
 import type { Socket } from 'node:net'
-import { accessLog, refusedLine } from '../middleware/access-log.ts'
+import { accessLog, refusedLog } from '../middleware/access-log.ts'
 import { compose } from '../middleware/compose.ts'
 import { announceClient, requestIdFrom } from '../middleware/forwarded.ts'
 import { type Address, printAddress, type TcpAddress, type UnixAddress } from '../protocol/address.ts'
@@ -30,8 +30,8 @@ import type { Token } from '../protocol/frames/tokens.ts'
 import { PeerLinks } from '../protocol/frames/watch.ts'
 import { GOING_AWAY_GRACE } from '../protocol/going-away.ts'
 import { type HealthLane, type Readiness, serveHealth } from '../protocol/health.ts'
-import { type Http1Connection, serveHttp1 } from '../protocol/http1/gateway.ts'
-import type { Http1Options } from '../protocol/http1/options.ts'
+import { serveHttp1 } from '../protocol/http1/gateway.ts'
+import type { Http1Connection, Http1Options } from '../protocol/http1/options.ts'
 import { Refusals } from '../protocol/http1/refusals.ts'
 import { lastEvents } from '../protocol/last-events.ts'
 import { type Listener, listen } from '../protocol/listen.ts'
@@ -39,7 +39,6 @@ import { loadMiddleware } from '../protocol/load-middleware.ts'
 import type { Logger } from '../protocol/log.ts'
 import { OptionError } from '../protocol/options.ts'
 import { UNIX_PEER } from '../protocol/peers.ts'
-import type { RefusedRequest } from '../protocol/refused-request.ts'
 import { readToken } from '../protocol/token-file.ts'
 import { Dialer } from './dialer.ts'
 import { listenForJoiners } from './joiners.ts'
@@ -186,7 +185,7 @@ export async function serveProxy(options: ProxyOptions, environment: ProxyEnviro
     // Who has been let in by the system meanwhile is answered too.
     await Promise.all(listeners.map((listener) => listener.close()))
     await front.drain(() => {
-      // The containers may stop now, and a link that is lost is not missed.
+      // The containers may stop now: a link that ends is not dialled again.
       upstreams.rest('the proxy stops')
       for (const dialer of added) dialer.rest('the proxy stops')
       onLast?.()
@@ -290,7 +289,7 @@ class Front implements ExchangeHost {
     const most = mostConnections(options.maxConnections, each, log)
     this.#limit = new ConnectionLimit(most, { clock, log, what: '--max-connections' })
     this.#shares = new ClientShares(options.trustedPeers)
-    const onRefused = accessLines && ((refused: RefusedRequest) => accessLines.info(refusedLine(refused), 'request'))
+    const onRefused = refusedLog(accessLines)
     this.#refusals = new Refusals(clock, refusalsThatFit(most, each), onRefused)
     this.#http = {
       ...http1Settings(options),
@@ -339,7 +338,7 @@ class Front implements ExchangeHost {
     if (this.draining) connection.drain(this.#drain.grace)
   }
 
-  /** For a front that listens no longer: resolves when every connection has ended, by itself or by force. */
+  /** Once the listeners are closed: resolves when every connection has ended, by itself or by force. */
   async drain(onLast: () => void = () => {}): Promise<void> {
     this.#listening = false
     for (const connection of [...this.#connections]) connection.drain(this.#drain.grace)

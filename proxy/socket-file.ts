@@ -1,25 +1,26 @@
 /**
- * What a proxy knows about one socket file in a directory that it watches: whether a refused connection means that the
- * file is left over from a killed process. It decides; the dialer looks, dials and removes.
+ * Decides whether a refused connection to a socket file in a watched directory means that the file is left over from a
+ * killed process. The dialer examines, dials and removes the file.
  */
 
 import { type FileIdentity, sameFile } from '../protocol/stale-socket.ts'
 
 /**
- * Milliseconds for which a socket may refuse connections before it counts as left over. A process refuses between
- * bind() and listen(), which takes microseconds; a stopped one in between is dialled again when its file is replaced.
+ * How long a socket may refuse connections before it counts as left over, ms. A live process refuses them only between
+ * bind() and listen(), for microseconds. If it was stopped there, its file is dialled again when it is replaced.
  */
 const LEFT_OVER_AFTER = 5_000
 
 /**
  * - `unknown`: dial again
- * - `left over`: no process listens; it may be a file of another host in a shared file system, so that it is not ours
- *   to remove
- * - `dead`: a process of this kernel listened on this very file and does so no more, which is for good (bind() makes a
- *   new file)
+ * - `left over`: no process listens. The file may be of another host in a shared file system, so that we do not remove
+ *   it.
+ * - `dead`: a process of this kernel has listened on this file and does not any more. No process ever will: bind()
+ *   makes a new file.
  */
 export type SocketState = 'unknown' | 'left over' | 'dead'
 
+/** One socket file, and what its connections have shown. */
 export class SocketFile {
   readonly path: string
   #identity: FileIdentity | undefined
@@ -30,12 +31,12 @@ export class SocketFile {
     this.path = path
   }
 
-  /** The file that is dialled now. */
+  /** The file that was dialled last. */
   get identity(): FileIdentity | undefined {
     return this.#identity
   }
 
-  /** A connection is about to be made to this file: undefined if there is none. */
+  /** Called before a connection is made. @param identity of the file; undefined if there is none */
   dialled(identity: FileIdentity | undefined): void {
     if (this.is(identity)) return
     this.#identity = identity
@@ -43,7 +44,7 @@ export class SocketFile {
     this.#refusedSince = undefined
   }
 
-  /** A container has answered on it. */
+  /** A container has answered on this file. */
   reached(): void {
     this.#reached = true
     this.#refusedSince = undefined
@@ -51,7 +52,7 @@ export class SocketFile {
 
   /** @param code of the error with which the connection failed */
   failed(code: unknown, now: number): SocketState {
-    // ENOENT: nothing to remove. EAGAIN (a full backlog) and whatever comes after accept() need a process that listens.
+    // ENOENT: nothing to remove. EAGAIN (a full backlog) and all errors after accept() show that a process listens.
     if (code !== 'ECONNREFUSED' || !this.#identity) {
       this.#refusedSince = undefined
       return 'unknown'
@@ -61,7 +62,7 @@ export class SocketFile {
     return now - this.#refusedSince >= LEFT_OVER_AFTER ? 'left over' : 'unknown'
   }
 
-  /** Whether the file that was dialled is this one. */
+  /** Whether the file that was dialled last is this one. */
   is(identity: FileIdentity | undefined): boolean {
     if (!identity || !this.#identity) return identity === this.#identity
     return sameFile(identity, this.#identity)

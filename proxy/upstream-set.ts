@@ -41,7 +41,7 @@ export class UpstreamSet {
     for (const dialer of this.#dialers.values()) dialer.hurry()
   }
 
-  /** No request needs another link: looks and dials no more, and keeps the links there are. */
+  /** No request needs another link: discovers and dials no more, and keeps the present links. */
   rest(reason: string): void {
     this.#stopped = true
     for (const stop of this.#stops.splice(0)) stop()
@@ -74,7 +74,7 @@ export class UpstreamSet {
     if (this.#stopped) return
     this.#found.set(source, new Map(addresses.map((address) => [printAddress(address), address])))
     const wanted = new Map<string, DialAddress>()
-    /** Found by a source that tells of no changes of the file. */
+    /** Addresses from sources that do not report changes of the socket file. */
     const unwatched = new Set<string>()
     for (const [from, found] of this.#found) {
       for (const [name, address] of found) {

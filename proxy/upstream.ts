@@ -25,10 +25,10 @@ export interface Attempt {
 export interface Upstream {
   /** For logs: the address, and who answers there. */
   readonly name: string
-  /** The address alone, where `name` says more. */
+  /** The address alone, if `name` contains more than that. */
   readonly address?: string
   readonly state: UpstreamState
-  /** False: it takes requests, but no request has reached it yet. A link is ready only when its peer has answered. */
+  /** False: it accepts requests, but none has reached it yet. Links are ready only after their peer has answered. */
   readonly reached?: boolean | undefined
   /** Requests it lets us have in flight at once. */
   readonly grant: number
@@ -45,8 +45,8 @@ export interface Upstream {
   /** How many slots could be used: in flight and waiting. */
   demand(slots: number): void
   /**
-   * Never throws. Takes a slot before it returns, and tells `user` when it is free again, unless the attempt fails at
-   * once.
+   * Never throws. Takes a slot before it returns, and notifies `user` when the slot is free again, unless the attempt
+   * fails at once.
    */
   call(environ: Environ, startResponse: StartResponse, body: ReplayableBody, user: SlotUser): Attempt
   /** Takes nothing new, finishes what runs, then closes. */

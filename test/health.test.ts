@@ -155,7 +155,7 @@ for (const [what, body] of [
   ['null', 'null'],
   ['nothing', ''],
 ] as const) {
-  test(`a server that is no health lane and answers 200 with ${what} to every path is not healthy`, async () => {
+  test(`a server that is not a health listener and answers 200 with ${what} to every path is not healthy`, async () => {
     const { serving } = await container(
       (_environ, startResponse) => {
         startResponse('200 OK', [['Content-Type', 'text/html']])

@@ -138,7 +138,7 @@ describe('the command of the images', { skip: withoutTools() }, () => {
     [['health'], { GANTRY_HEALTH_LISTEN: '127.0.0.1:80', GANTRY_LIVE: 'true' }],
   ]
   for (const [argv, environment] of nodes) {
-    it(`leaves to Node: gantry ${argv.join(' ')} ${JSON.stringify(environment ?? {})}`, async () => {
+    it(`passes to Node: gantry ${argv.join(' ')} ${JSON.stringify(environment ?? {})}`, async () => {
       const { code, node } = await gantry(argv, environment)
       assert.deepEqual([code, node], [7, ['/opt/gantry/dist/gantry.js', ...argv].join(' ')])
     })

@@ -1,3 +1,5 @@
+/** An application's signal handlers are postponed until the end of the drain delay. */
+
 import assert from 'node:assert/strict'
 import { EventEmitter } from 'node:events'
 import { test } from 'node:test'

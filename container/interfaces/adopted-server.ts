@@ -1,7 +1,7 @@
 /**
- * An application's own `http.Server` for which the container listens: what `close()`, `listening` and `address()` of it mean then. Its
- * `close()` is over when the container's drain is, so that a framework's shutdown code waits for running requests as it would before
- * sockets of its own. How requests come to it is `server-application.ts`.
+ * An application's own `http.Server` for which the container listens: its `close()`, `listening` and `address()`. Its
+ * 'close' event follows the container's drain, so that a framework's shutdown code waits for running requests as on
+ * plain Node. `server-application.ts` brings requests to it.
  */
 
 import type { AsyncResource } from 'node:async_hooks'
@@ -18,6 +18,16 @@ export interface AskedAddress {
   readonly path: string | undefined
 }
 
+/**
+ * - `new`: `listen()` was not called.
+ * - `asked`: `listen()` was called; the container is not reachable yet.
+ * - `listening`: the server has emitted 'listening'.
+ * - `closing`: `close()` was called; requests may still run, and 'close' is to be emitted.
+ * - `reopening`: `listen()` was called again before that 'close' was emitted.
+ * - `closed`: 'close' was emitted, and the process goes on.
+ */
+type State = 'new' | 'asked' | 'listening' | 'closing' | 'reopening' | 'closed'
+
 export class AdoptedServer {
   readonly server: Server
   /** Called when it is closed though nothing drains: the application wants to end. */
@@ -27,13 +37,9 @@ export class AdoptedServer {
   /** The async context of its `listen()`, in which Node calls a server's listeners. */
   scope: AsyncResource | undefined
   #asked: AskedAddress | undefined
-  #listening = false
-  #closing = false
-  #over = false
-  /** 'close' is due: `close()` was called, and requests may still run. */
-  #owesClose = false
-  /** 'close' was emitted, and `listen()` was not called since. */
-  #isClosed = false
+  #state: State = 'new'
+  /** The container's drain is over. */
+  #isDrained = false
   /** The server has already emitted 'listening' to the application. */
   #isAnnounced = false
 
@@ -43,7 +49,7 @@ export class AdoptedServer {
     const close = (callback?: (error?: Error) => void): Server => this.#close(callback)
     Object.defineProperties(server, {
       close: { value: close, writable: true, configurable: true },
-      listening: { get: () => this.#asked !== undefined && !this.#closing, configurable: true },
+      listening: { get: () => this.isAsked, configurable: true },
     })
     this.#address = address
     server.address = () => this.#addressNow()
@@ -57,9 +63,7 @@ export class AdoptedServer {
    */
   asked(address: AskedAddress, scope?: AsyncResource, isAnnounced: boolean = false): void {
     this.#asked = address
-    this.#closing = false
-    this.#isClosed = false
-    this.#listening = false
+    this.#state = this.#state === 'closing' || this.#state === 'reopening' ? 'reopening' : 'asked'
     this.#isAnnounced = isAnnounced
     // A later `listen()` replaces it, as it replaces Node's handle.
     this.scope = scope
@@ -72,38 +76,37 @@ export class AdoptedServer {
 
   /** Whether `listen()` was called, and `close()` not since. */
   get isAsked(): boolean {
-    return this.#asked !== undefined && !this.#closing
+    return this.#asked !== undefined && this.#state !== 'closing'
   }
 
   /** The container is reachable: emits 'listening' if it was asked for. */
   listening(addresses: readonly Address[]): void {
-    if (this.#listening || !this.#asked || this.#owesClose) return
-    this.#listening = true
+    if (this.#state !== 'asked' || !this.#asked) return
+    this.#state = 'listening'
     const tcp = addresses.find((one) => one.kind === 'tcp')
     const shown = tcp ? infoOf(tcp.host, tcp.port) : (this.#asked.path ?? infoOf(this.#asked.host, this.#asked.port))
     this.#address = () => shown
     if (!this.#isAnnounced) this.server.emit('listening')
   }
 
-  /** No request runs any more, and the process goes on: emits 'close', after which the application may listen again. */
+  /** All requests have ended and the process goes on: emits 'close'. The application may listen again. */
   paused(): void {
-    if (!this.#owesClose) return
-    this.#owesClose = false
+    if (this.#state !== 'closing' && this.#state !== 'reopening') return
     this.isAwaited = false
-    if (this.#closing) {
-      this.#closing = false
+    if (this.#state === 'reopening') this.#state = 'asked'
+    else {
+      this.#state = 'closed'
       this.#asked = undefined
-      this.#isClosed = true
       this.#address = () => null
     }
     this.server.emit('close')
   }
 
-  /** The drain is over: whoever called `close()`, or will, is called back. */
+  /** The drain is over: emits 'close' if `close()` was called, and for each later call. */
   drained(): void {
-    if (this.#over) return
-    this.#over = true
-    if (this.#closing) this.server.emit('close')
+    if (this.#isDrained) return
+    this.#isDrained = true
+    if (this.#state === 'closing') this.server.emit('close')
   }
 
   // ---- the server's own methods ------------------------------------------------------------------------------------
@@ -111,27 +114,26 @@ export class AdoptedServer {
   #address: () => ReturnType<Server['address']>
 
   #addressNow(): ReturnType<Server['address']> {
-    return this.#closing && this.#asked ? null : this.#address()
+    return this.#state === 'closing' && this.#asked ? null : this.#address()
   }
 
   #close(callback: ((error?: Error) => void) | undefined): Server {
     const { server } = this
-    if (this.#closing || this.#isClosed) {
-      // Node's own error, for who closes twice.
+    if (this.#state === 'closing' || this.#state === 'closed') {
+      // Node's own error of a second close().
       const error = Object.assign(new Error('Server is not running.'), { code: 'ERR_SERVER_NOT_RUNNING' })
       if (callback) server.once('close', () => callback(error))
-      if (this.#over && callback) process.nextTick(callback, error)
+      if (this.#isDrained && callback) process.nextTick(callback, error)
       // As on Node, a server that is closed emits 'close' again.
-      else if (this.#isClosed) process.nextTick(() => server.emit('close'))
+      else if (this.#state === 'closed') process.nextTick(() => server.emit('close'))
       return server
     }
-    this.#closing = true
-    this.#owesClose = true
+    this.#state = 'closing'
     if (callback) {
       this.isAwaited = true
       server.once('close', () => callback())
     }
-    if (this.#over) process.nextTick(() => server.emit('close'))
+    if (this.#isDrained) process.nextTick(() => server.emit('close'))
     else this.closed?.()
     return server
   }

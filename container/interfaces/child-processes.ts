@@ -1,6 +1,6 @@
 /**
- * The child processes of an application, and on Linux the processes that those started: which of them run, and their
- * end. Whether one of them listens is `child-servers.ts`.
+ * Follows and ends the child processes of an application, and on Linux the descendants of those. `child-servers.ts`
+ * finds out whether one of them listens.
  */
 
 import type { ChildProcess } from 'node:child_process'
@@ -8,25 +8,27 @@ import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import { type Clock, systemClock } from '../../protocol/clock.ts'
 import { descendantsOf, type ProcessEntry, processTable } from '../../protocol/process-table.ts'
 
-/** For child processes to end after SIGTERM before they are killed, ms: nothing of theirs is in use. */
+/** Time for child processes to end after SIGTERM before they are killed, ms: no request uses them. */
 const END_GRACE = 2_000
-/** For the system to end a process after SIGKILL, ms: one that waits for a device may never end. */
+/** Time for the system to end a process after SIGKILL, ms: a process that waits for a device may never end. */
 const KILL_GRACE = 1_000
-/** Between two looks at who runs, ms: the system does not tell of the end of a grandchild. */
+/** Time between two looks at the process table, ms: the system does not report the end of a grandchild. */
 const LOOK_PAUSE = 25
 
-/** Any time, ms: it only keeps the event loop from being empty. */
+/** Any interval, ms: the timer only keeps the event loop from being empty. */
 const HOLD = 60_000
 
+/** Replacements of the system, for tests. */
 export interface ChildProcessesOptions {
   readonly clock?: Clock | undefined
-  /** Undefined: the system has none, and only child processes are known. */
+  /** Returns undefined if the system has no process table: then only child processes are known. */
   readonly table?: (() => readonly ProcessEntry[] | undefined) | undefined
   readonly kill?: ((pid: number, signal: 'SIGTERM' | 'SIGKILL') => void) | undefined
   /** Emits `exit` when this process exits. */
   readonly self?: { once(event: 'exit', listener: () => void): unknown } | undefined
 }
 
+/** The child processes that start after `start()`. */
 export class ChildProcesses {
   readonly #clock: Clock
   readonly #table: () => readonly ProcessEntry[] | undefined
@@ -34,7 +36,7 @@ export class ChildProcesses {
   readonly #self: { once(event: 'exit', listener: () => void): unknown }
   readonly #children: Set<ChildProcess> = new Set()
   #lastFailure = ''
-  /** When each process that is to end was started: its pid may be another's by now. */
+  /** Start times of the processes to end, by pid: pids are reused. */
   readonly #seen: Map<number, string> = new Map()
   #ending: Promise<void> | undefined
   readonly #onProcess = (message: unknown): void => this.#follow((message as { process: ChildProcess }).process)
@@ -46,7 +48,7 @@ export class ChildProcesses {
     this.#self = self ?? process
   }
 
-  /** Follows what is started from now on. */
+  /** Follows child processes that start from now on. */
   start(): void {
     // Published for each process that node:child_process and node:cluster start (Node's documentation of
     // diagnostics_channel).
@@ -57,26 +59,26 @@ export class ChildProcesses {
     unsubscribe('child_process', this.#onProcess)
   }
 
-  /** Child processes that run. */
+  /** Child processes that are running. */
   get alive(): ChildProcess[] {
     return [...this.#children].filter(
       ({ pid, exitCode, signalCode }) => pid && exitCode === null && signalCode === null,
     )
   }
 
-  /** How the one that failed last ended, for messages; empty: none has failed. */
+  /** For messages: how the child process ended that failed last; empty if none has failed. */
   get lastFailure(): string {
     return this.#lastFailure
   }
 
-  /** Resolves when none of those that run now runs any more. A launcher may start others in their place. */
+  /** Resolves when all processes that run now have ended. A launcher may start others in their place. */
   async ended(): Promise<void> {
     await Promise.all(this.alive.map((child) => new Promise((resolve) => child.once('exit', resolve))))
   }
 
   /**
-   * Ends them all. What is started meanwhile is killed, at the latest when this process exits: a launcher may start a
-   * child again whenever one has ended.
+   * Ends all of them. Processes that start meanwhile are killed, at the latest when this process exits: a launcher may
+   * restart each child that has ended.
    */
   end(): Promise<void> {
     return (this.#ending ??= this.#end())
@@ -107,14 +109,14 @@ export class ChildProcesses {
     for (const pid of pids) this.#kill(pid, signal)
   }
 
-  /** Pids of what runs and is to end, orphans that were seen before among them. */
+  /** Pids of the running processes to end, including orphans that were seen before. */
   #left(): number[] {
     const children = new Set(this.alive.map(({ pid }) => pid!))
     const table = this.#table()
     if (table === undefined) return [...children]
     const ownGroup = table.find(({ pid }) => pid === process.pid)?.group
     for (const { pid, group, startedAt } of descendantsOf(process.pid, table)) {
-      // A grandchild in a group of its own (`detached`) was meant to stay.
+      // A grandchild in a process group of its own (`detached`) is meant to outlive the application.
       if (children.has(pid) || group === ownGroup || children.has(group)) this.#seen.set(pid, startedAt)
     }
     return table
@@ -126,7 +128,7 @@ export class ChildProcesses {
     this.#children.add(child)
     child.once('exit', (code, signal) => {
       this.#children.delete(child)
-      // Many applications run a helper as they start, which ends with 0.
+      // Many applications run a helper at their start, which ends with 0.
       if (code !== 0) this.#lastFailure = `its child process ${child.pid} ended with ${signal ?? `exit code ${code}`}`
     })
     child.once('error', () => {
@@ -139,6 +141,6 @@ function killUnlessGone(pid: number, signal: 'SIGTERM' | 'SIGKILL'): void {
   try {
     process.kill(pid, signal)
   } catch {
-    // It has ended by itself, or is another user's.
+    // The process has ended, or belongs to another user.
   }
 }

@@ -124,7 +124,7 @@ export class ChildServers {
     this.#reject = reject
   }
 
-  /** The end of a message about an application that never listens: what was found, and what to do; empty: nothing. */
+  /** For the message about an application that never listens: what was found, and what to do; empty if nothing was. */
   get advice(): string {
     if (this.#advice !== '' || this.#processes.lastFailure === '') return this.#advice
     return `; ${this.#processes.lastFailure} before it listened`
@@ -152,17 +152,17 @@ export class ChildServers {
     this.#timers.clear()
   }
 
-  /** Child processes that run. */
+  /** Child processes that are running. */
   get alive(): ChildProcess[] {
     return this.#processes.alive
   }
 
-  /** Resolves when none of the child processes that run now runs any more. */
+  /** Resolves when all child processes that run now have ended. */
   ended(): Promise<void> {
     return this.#processes.ended()
   }
 
-  /** Ends the child processes and what they started: those of an application that is not served would keep its port. */
+  /** Ends the child processes and their descendants, which would keep the port of an application that is not served. */
   end(): Promise<void> {
     this.#stop()
     return this.#processes.end()

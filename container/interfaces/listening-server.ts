@@ -155,16 +155,16 @@ export class ListenTakeover {
     })
   }
 
-  /** Called when the served server, or another one in its place, listens again after its `close()`. */
+  /** Called when the served server, or a replacement of it, listens again after its `close()`. */
   listensAgain: (() => void) | undefined
 
   get isListening(): boolean {
     return this.#first?.isAsked === true
   }
 
-  /** No request runs any more, and the process goes on: closed servers may listen again. */
+  /** All requests have ended and the process goes on: closed servers may listen again. */
   paused(): void {
-    // Until the container listens again, no server is told that it does.
+    // Until the container listens again, no server emits 'listening'.
     if (!this.isListening) this.#addresses = undefined
     for (const { adopted } of this.#all.values()) adopted.paused()
   }
@@ -179,10 +179,10 @@ export class ListenTakeover {
   }
 
   /**
-   * Warns that the module also exports something that could be served: the server may be meant for metrics only. With
-   * PORT or --app-port the user has chosen. A framework whose servers cannot be told from others (Koa) is not mentioned.
+   * Warns if the module also exports something that could be served: its server may be meant for metrics only. Silent
+   * if PORT or --app-port decides, and about exports whose server cannot be recognised (Koa).
    *
-   * @param as how the command line names the export: `app.js:default`
+   * @param as the export as the command line names it: `app.js:default`
    */
   mentionExport(exported: unknown, as: string): void {
     if (!this.#firstAsked || this.wanted || !isListener(exported) || isServerOf(this.#firstAsked, exported)) return
@@ -327,7 +327,7 @@ export class ListenTakeover {
     this.#all.set(server, { adopted, asked })
     const { signal } = (given[0] ?? {}) as { signal?: AbortSignal }
     if (!isAnnounced) signal?.addEventListener('abort', () => server.close(), { once: true })
-    // A closed server that is replaced by another one on its port (a restart of the application's own).
+    // Another server may replace a closed one on its port: the application restarts itself.
     if (!this.#first?.isAsked) this.#serve(candidate, adopted)
     this.listensAgain?.()
     const addresses = this.#addresses
@@ -415,7 +415,10 @@ function isServerOf({ server }: Candidate, exported: unknown): boolean {
   return server === exported || server?.listeners('request').includes(exported as () => void) === true
 }
 
-/** Whether an export is a `(req, res)` listener, which Express applications are too, or a server. A class, or a function that starts the application, is not. */
+/**
+ * Whether an export is a server or a `(req, res)` listener, as Express applications are; not a class or a start
+ * function.
+ */
 function isListener(exported: unknown): boolean {
   if (exported instanceof Server) return true
   return typeof exported === 'function' && exported.length >= 2 && !/^class\b/.test(String(exported))

@@ -70,7 +70,7 @@ interface Adopted {
   drained(): void
 }
 
-/** An adopted server whose `listen()` is known, also after its `close()`. */
+/** An adopted server that may listen again after its `close()`. */
 interface Reopenable extends Adopted {
   readonly isListening: boolean
   listensAgain: (() => void) | undefined
@@ -83,9 +83,9 @@ function isReopenable(adopted: Adopted | undefined): adopted is Reopenable {
 
 export class Tenant {
   hosted: Hosted
-  /** Called when the application closes its server though nothing drains, if it may listen again. */
+  /** Called when the application closes its server although nothing drains, if it may listen again. */
   onClosed: (() => void) | undefined
-  /** The requests of a server that the application has closed are being finished. */
+  /** Whether the requests of a server that the application has closed are being finished. */
   isPausing = false
   readonly #log: Logger
   readonly #clock: Clock
@@ -163,8 +163,8 @@ export class Tenant {
   }
 
   /**
-   * The requests of a closed server are over: its 'close' is emitted. Resolves when the application listens again, or
-   * has nothing left to do, which is when Node would end the process.
+   * The requests of a closed server are over: emits its 'close'. Resolves when the application listens again, or has
+   * nothing left to do, so that Node would end the process.
    */
   async paused(): Promise<'listens' | 'ends'> {
     const adopted = this.#adopted

@@ -7,8 +7,8 @@
  */
 
 import type { Application, Body, Environ, Headers, StartResponse } from '../../protocol/application.ts'
-import { statusPage } from '../../protocol/status-page.ts'
 import type { Logger } from '../../protocol/log.ts'
+import { statusPage } from '../../protocol/status-page.ts'
 import { unchangedHeaders } from '../preconditions.ts'
 import { headerOf } from '../response-fields.ts'
 import { answer, copied, unchanged } from './answer.ts'

@@ -65,9 +65,9 @@ export interface CallOwner {
   upgradedEnded(): void
 }
 
-/** Who is told that the call's slot is free, before its owner is. */
+/** The request that holds a call's slot. It is notified before the call's owner that the slot is free. */
 export interface SlotUser {
-  /** Once. */
+  /** Called once, when the slot is free. */
   released(): void
 }
 
@@ -405,7 +405,7 @@ function isTooLarge(error: unknown): error is LocalProtocolError {
   return error instanceof LocalProtocolError && error.code === 'HEAD_TOO_LARGE'
 }
 
-/** RESETs with which the application, or its deadline, has ended the request (SPEC.md, *Replay*). */
+/** RESET codes that say that the application, or its deadline, ended the request (SPEC.md, *Replay*). */
 const FINAL: ReadonlySet<number> = new Set([Reset.APPLICATION, Reset.DEADLINE, Reset.PROTOCOL])
 
 /** What the container is told of a call that is given up. */

@@ -30,8 +30,8 @@ export interface CallerOptions {
   clock: Clock
   log: Logger
   /**
-   * Shared secret. Both sides have one in common, or neither has one. Of several the first is proved, and each is
-   * accepted.
+   * Shared secrets. Both sides have one in common, or neither side has any. This side proves the first one, and accepts
+   * each of them.
    */
   token?: Token | undefined
   /** What this side says of itself. */
@@ -189,7 +189,7 @@ export class Caller implements LinkOwner, CallOwner, WatchedLink {
    *
    * It neither waits for a slot nor looks at `grant`: what is above it is refused by the peer.
    *
-   * @param user told when the call's slot is free, if it took one
+   * @param user notified when the call's slot is free, if the call took one
    */
   call(environ: Environ, startResponse: StartResponse, body: ReplayableBody, user?: SlotUser): Promise<Body> {
     if (this.#state !== 'ready') {

@@ -18,8 +18,8 @@ import { PeerLinks } from './watch.ts'
 
 export interface ConnectOptions {
   /**
-   * Shared secret. Both sides have one in common, or neither has one. Of several the first is proved, and each is
-   * accepted.
+   * Shared secrets. Both sides have one in common, or neither side has any. This side proves the first one, and accepts
+   * each of them.
    */
   token?: Token | undefined
   identity?: Identity | undefined

@@ -22,7 +22,7 @@ import { type Token, tokensOf } from './tokens.ts'
 export type { Event } from './events.ts'
 
 export interface ConnectionOptions extends HelloOptions {
-  /** Shared secret, which is undefined on both sides or on neither. */
+  /** Shared secrets: both sides have one in common, or neither side has any. */
   token?: Token | undefined
   /** For tests of what happens at the last stream number. */
   firstStream?: number | undefined
@@ -277,7 +277,9 @@ export class Connection implements Answering {
     if (stream.owed * 2 >= this.#window) this.#giveBack(stream)
   }
 
-  /** The reader has taken all that has come: the peer is told at once, so that it knows for whom the stream waits. */
+  /**
+   * The reader has taken all bytes: gives all credit back at once, so that the peer sees that the reader waits for it.
+   */
   starved(stream: Stream): void {
     if (!stream.closed && !stream.remoteEnded && stream.owed > 0) this.#giveBack(stream)
   }
@@ -289,7 +291,7 @@ export class Connection implements Answering {
     this.#sender.control.window(stream, credit)
   }
 
-  /** Whether the peer's reader has taken all body that was given to `send`, as far as the peer says. */
+  /** Whether the peer's reader has taken all of the body that `send` was given, by the credit that it gave back. */
   taken(stream: Stream): boolean {
     return stream.queued === 0 && stream.credit >= this.#streams.sendWindow
   }

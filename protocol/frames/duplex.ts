@@ -11,7 +11,7 @@ import type { Stream } from './stream.ts'
 const EMPTY: Uint8Array = new Uint8Array(0)
 
 export class StreamDuplex extends Duplex {
-  /** Bytes given to the link, as a net.Socket counts them. */
+  /** Bytes given to the link; the name is that of a net.Socket. */
   bytesWritten = 0
   readonly #link: Link
   readonly #stream: Stream

@@ -29,7 +29,7 @@ export class Handshake {
 
   /**
    * @param payload our HELLO's, as it is sent
-   * @param tokens the first is proved, each is accepted
+   * @param tokens this side proves the first one, and accepts each
    */
   constructor(ours: Hello, payload: Uint8Array, tokens: readonly string[] | undefined) {
     this.#ours = ours
@@ -82,13 +82,13 @@ export class Handshake {
     if (this.state !== 'proof') throw new RemoteProtocolError('HANDSHAKE', 'a proof that was not asked for')
     const role = this.#ours.role
     const other = role === 'caller' ? 'server' : 'caller'
-    // All are compared, so that the time does not tell which one it was.
+    // Compare all tokens, so that the time does not reveal which one matched.
     const [held] = this.#tokens!.filter((token) => proves(proof, proofOf(token, other, this.#said!)))
     if (held === undefined) {
       throw new RemoteProtocolError('UNAUTHENTICATED', `the peer does not hold the same token; ${SAME_TOKEN}`)
     }
     this.state = 'open'
-    // With the token that the dialler holds: it may know no other.
+    // Prove the token that the dialler proved: it may not have any other of ours.
     return this.#ours.dialled ? undefined : proofOf(held, role, this.#said!)
   }
 }

@@ -38,7 +38,7 @@ export interface Identity {
 
 export const NOBODY: Identity = { id: '', worker: 0, workers: 1, slots: 0, limits: {} }
 
-/** Whether both identities are of one process. A process without an id is not recognised. */
+/** Whether both identities are of one process. A process without an id cannot be recognised. */
 export function isSameProcess(one: Identity | undefined, other: Identity | undefined): boolean {
   if (!one?.id || !other) return false
   return one.id === other.id && one.worker === other.worker && one.instance === other.instance

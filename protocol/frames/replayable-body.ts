@@ -12,7 +12,7 @@ export interface Attempt {
   /** `next()` has something now. */
   bodyReady(): void
   abort(reason: Error): void
-  /** Whether the application has taken all that this attempt was given. Default true. */
+  /** Whether the application has read all bytes that this attempt was given. Default true. */
   readonly caughtUp?: boolean
 }
 
@@ -79,7 +79,7 @@ export class ReplayableBody {
     return this.#taken
   }
 
-  /** Whether the application has taken all that the present attempt has given. */
+  /** Whether the application has read all bytes that the present attempt was given. */
   get caughtUp(): boolean {
     return this.#attempt?.caughtUp ?? true
   }

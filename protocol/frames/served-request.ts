@@ -6,12 +6,13 @@
 import type { Duplex } from 'node:stream'
 import type { Application, Environ, Headers } from '../application.ts'
 import type { Clock, Deadlines } from '../clock.ts'
-import { statusPage } from '../status-page.ts'
+import { REQUEST_ID } from '../context.ts'
 import { type AbortCode, AbortError, HttpError, LocalProtocolError } from '../errors.ts'
 import { Exchange, type ExchangeHost } from '../exchange.ts'
 import { type InputSource, RequestInput } from '../input.ts'
 import type { Logger } from '../log.ts'
 import type { ResponseSink } from '../response.ts'
+import { statusPage } from '../status-page.ts'
 import { Reset } from './constants.ts'
 import { StreamDuplex } from './duplex.ts'
 import { Gatherer } from './gatherer.ts'
@@ -32,7 +33,6 @@ export interface RequestOwner {
 
 const EMPTY: Uint8Array = new Uint8Array(0)
 const DIGITS = /^[0-9]{1,15}$/
-const REQUEST_ID = /^[\w.-]{1,128}$/
 
 export class ServedRequest implements ResponseSink, InputSource, ExchangeHost {
   readonly #owner: RequestOwner

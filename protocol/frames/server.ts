@@ -60,8 +60,8 @@ export interface ServeOptions {
   host: ExchangeHost
   process: ProcessFacts
   /**
-   * Shared secret. Both sides have one in common, or neither has one. Of several the first is proved, and each is
-   * accepted.
+   * Shared secrets. Both sides have one in common, or neither side has any. This side proves the first one, and accepts
+   * each of them.
    */
   token?: Token | undefined
   identity: Identity
@@ -88,7 +88,7 @@ export interface ServeOptions {
 
 export interface ServerLink {
   readonly state: 'connecting' | 'ready' | 'draining' | 'closed'
-  /** Of a closed link: either side had sent GOAWAY to drain it, so that its end was expected. */
+  /** Of a closed link: whether a side had sent GOAWAY, so that its end was expected. */
   readonly announced: boolean
   readonly peer: Identity | undefined
   /** Applications that have not settled, upgraded ones too. */

@@ -1,4 +1,4 @@
-/** Decides which change of a link's life is logged, for both ends of a link: each silence once, and its end once. */
+/** Decides which changes of a link's life are logged, for both ends of a link: each silence once, and its end once. */
 
 import { isTrusted, type Life } from './liveness.ts'
 
@@ -9,8 +9,9 @@ import { isTrusted, type Life } from './liveness.ts'
  */
 export type SilenceNews = 'silent' | 'answers' | 'dead'
 
+/** The logged silence of one link. */
 export class Silence {
-  /** The present silence was logged. A rival may take the link through other states before the peer answers again. */
+  /** Whether the present silence was logged. The link may pass other states before the peer answers again (a rival). */
   #isLogged = false
 
   /** What to log when the link's life becomes `life`. */

@@ -1,17 +1,17 @@
 /**
- * The shared secrets of a link. Several hold while a secret is being changed: the first is proved, and each is
- * accepted.
+ * The shared secrets of a link. There are several while a secret is being replaced: this side proves the first one, and
+ * accepts each.
  */
 
 import { LocalProtocolError } from '../errors.ts'
 
-/** One secret, several, or a function that is called for each link that is made. */
+/** One secret, several, or a function that is called for each new link. */
 export type Token = string | readonly string[] | (() => readonly string[])
 
 /**
- * The secrets of a link that is made now.
+ * The secrets of a new link.
  *
- * @throws LocalProtocolError if there is none or one is empty: an empty key proves nothing
+ * @throws LocalProtocolError if the list or a secret is empty: an empty key proves nothing
  */
 export function tokensOf(token: Token | undefined): readonly string[] | undefined {
   if (token === undefined) return undefined

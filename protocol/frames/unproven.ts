@@ -43,7 +43,7 @@ export class Unproven {
   #dismissOne(): void {
     let most: Set<Socket> | undefined
     for (const sockets of this.#hosts.values()) if (sockets.size > (most?.size ?? 0)) most = sockets
-    // The handshake of an older one may wait in its socket after the event loop was blocked.
+    // After the event loop was blocked, the handshake of an old connection may wait unread in its socket.
     const oldest = [...most!]
     const dismissed = oldest.find((socket) => !receiveUnread(socket)) ?? oldest[0]!
     this.#delete(dismissed)

@@ -1,11 +1,11 @@
 /**
- * Chunk lines with white space around `;` and `=` of their extensions, which RFC 9112 §7.1.1 asks recipients to remove
- * (BWS) and llhttp refuses.
- *
- * It follows a chunked body beside llhttp and overwrites, in llhttp's copy, such a line's rest by bytes of the same
- * length that llhttp takes; what is not of the RFC's grammar there is overwritten by a byte that llhttp refuses. Lines
- * without such white space are left to llhttp.
+ * Masks white space around `;` and `=` of chunk extensions, which RFC 9112 §7.1.1 tells recipients to accept (BWS) and
+ * llhttp refuses. Works on llhttp's copy of the body, before llhttp parses it.
  */
+
+// From the first such white space on, the rest of the chunk line is overwritten with bytes that llhttp accepts, of the
+// same length. A byte there that breaks the RFC's grammar is overwritten with one that llhttp refuses. Lines without
+// such white space are not changed: llhttp alone decides about them.
 
 const SIZE = 0
 /** After `;`: a name follows. */
@@ -25,7 +25,7 @@ const LINE_LF = 10
 const DATA = 11
 const DATA_CR = 12
 const DATA_LF = 13
-/** The last chunk's line is over, or llhttp has refused what came. */
+/** After the last chunk's line, and after a line that llhttp refuses. */
 const REST = 14
 
 const TAB = 0x09
@@ -37,9 +37,9 @@ const SEMICOLON = 0x3b
 const EQUALS = 0x3d
 const BACKSLASH = 0x5c
 
-/** A token's character, which extends a name or a value. */
+/** A character of a token: it extends a name or a value. */
 const FILLER = 0x61
-/** No byte of a chunk line. */
+/** A byte that no chunk line may hold. */
 const REFUSED = 0x01
 
 const IS_TOKEN: Uint8Array = new Uint8Array(256)
@@ -47,17 +47,17 @@ for (const character of "!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcd
   IS_TOKEN[character.charCodeAt(0)] = 1
 }
 
-/** One chunked body's lines, between two calls. */
+/** The state of one chunked body between two calls of `follow`. */
 export class ChunkLines {
-  /** Bytes of chunk data in what was given last: what llhttp has to find there too. */
+  /** Bytes of chunk data in the last call's bytes: llhttp must find as many. */
   data = 0
   #state = SIZE
-  /** Of the chunk whose line or data this is; later what is left of its data. */
+  /** Size of the present chunk; in its data, the bytes that are left. */
   #size = 0
   /** Whether the rest of this line is overwritten. */
   #masked = false
 
-  /** Follows `memory` from `start` to `end`, where the body goes on, and overwrites what llhttp must not see. */
+  /** Reads the body's next bytes, `memory` from `start` to `end`, and overwrites those that llhttp would refuse. */
   follow(memory: Uint8Array, start: number, end: number): void {
     this.data = 0
     for (let at = start; at < end; at++) {
@@ -74,7 +74,7 @@ export class ChunkLines {
       const code = memory[at]!
       const next = this.#next(code)
       if (next === undefined) {
-        // Without white space the line is as it came, and llhttp's to judge.
+        // An unmasked line is not changed: llhttp refuses it by itself.
         if (this.#masked) memory[at] = REFUSED
         this.#state = REST
         return
@@ -91,7 +91,7 @@ export class ChunkLines {
     }
   }
 
-  /** The state after a byte; undefined where the grammar has no such byte. */
+  /** The state after a byte; undefined if the grammar does not allow the byte. */
   #next(code: number): number | undefined {
     switch (this.#state) {
       case SIZE: {

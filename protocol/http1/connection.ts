@@ -71,7 +71,7 @@ export class ServerConnection {
     return this.parser.head
   }
 
-  /** The current request's first line as far as it has come, up to `LINE_SHOWN` bytes of it: for the log. */
+  /** For the log: the part of the current request line that has arrived, up to `LINE_SHOWN` bytes. */
   get line(): string {
     if (!this.#known) return this.parser.line
     const { method, target, minor } = this.parser.head

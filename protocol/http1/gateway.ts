@@ -21,42 +21,12 @@ import type { Logger } from '../log.ts'
 import { resolveClient } from '../resolve-client.ts'
 import { type Beginning, Turn } from '../turn.ts'
 import { ServerConnection } from './connection.ts'
-import type { Http1Options, Http1Timeouts } from './options.ts'
+import type { Http1Connection, Http1Options, Http1Timeouts } from './options.ts'
 import { factsOf, type Settings, settingsOf } from './settings.ts'
 import { Stream, type StreamOwner } from './stream.ts'
 import { Transport, type TransportOwner } from './transport.ts'
 import { silenceOf, stallOf, type Wait } from './waits.ts'
-import { chunkHead } from './writer.ts'
-
-/** One client's connection. */
-export interface Http1Connection {
-  /**
-   * The last request of this connection is running, or arrives within `grace` milliseconds while the connection is idle.
-   * Without a grace (default) an idle connection closes now.
-   */
-  drain(grace?: number): void
-  /** Closes a WebSocket with code 1001. False if there is none left to close: then `abort` ends the connection. */
-  goAway(): boolean
-  /** Ends the connection at once; a running exchange is aborted with `error`. */
-  abort(error: AbortError): void
-  /**
-   * Whether no request is expected to follow: the last response has begun, or one that is still sent after the grace, or
-   * the connection is upgraded or closing.
-   */
-  readonly last: boolean
-  /** Whether no request is running or half-read. */
-  readonly idle: boolean
-  /** Whether an exchange is running. */
-  readonly busy: boolean
-  /** Whether it carries an upgraded stream: a WebSocket, say. */
-  readonly upgraded: boolean
-  /** For LimitedConnection. */
-  readonly waitingSince: number
-  readonly stalledSince: number
-  share: Share | undefined
-  dismiss(): boolean
-  reset(reason: AbortError): void
-}
+import { bodyLength, chunkHead } from './writer.ts'
 
 /**
  * Serves HTTP/1.1 on `socket`, which must have been accepted with `allowHalfOpen: true` (a response must be able to follow a FIN
@@ -101,13 +71,13 @@ class Connection implements Http1Connection, StreamOwner, TransportOwner, Exchan
   /** The current exchange's, from its request's head to the next request. */
   #stream: Stream | undefined
   #requests = 0
-  /** As many requests had begun when the time of the idle connection was over. */
+  /** The value of `#requests` when the timeout of the idle connection passed. */
   #idleSince = 0
   /** Pieces of the current body since all of it was read last. */
   #pieces = 0
   /** A head has been read, and waits for those of others. */
   #held = false
-  /** Once the server drains: when the grace for late requests ends, on the clock's `now()`. */
+  /** When the grace for late requests ends, on the clock's `now()`; undefined until the server drains. */
   #graceEnd: number | undefined
   /** In `#process`: what ends a response there goes on by itself. */
   #processing = false
@@ -192,7 +162,7 @@ class Connection implements Http1Connection, StreamOwner, TransportOwner, Exchan
     this.#transport.arrive()
     this.#graceEnd = this.clock.now() + grace
     this.#transport.waits.grace = grace
-    // With a grace, a response whose head did not announce the close is followed by it.
+    // With a grace, a response whose head did not announce the close may be followed by a late request.
     if (grace === 0) this.#http.close()
     if (!this.idle) return
     if (grace === 0) this.#closeSoon()
@@ -207,7 +177,7 @@ class Connection implements Http1Connection, StreamOwner, TransportOwner, Exchan
   closeIfIdle(): void {
     if (!this.#transport.open) return
     this.#transport.arrive()
-    // A request that arrived may have been answered by now: the client may send another one.
+    // A request may have arrived and been answered since the timeout: then the connection is idle anew.
     if (this.idle && this.#requests === this.#idleSince) this.#closeSoon()
   }
 
@@ -525,13 +495,13 @@ class Connection implements Http1Connection, StreamOwner, TransportOwner, Exchan
     if (this.#transport.paused && !this.#processing && this.#transport.open) this.#watch(true)
   }
 
-  // ---- what the client is waited for -------------------------------------------------------------------------------
+  // ---- the client, of StreamOwner ----------------------------------------------------------------------------------
 
   get behind(): Behind {
     if (this.#transport.phase === 'gone') return 'nothing'
     if (this.#transport.backlog > 0) return 'download'
     if (this.#http.request !== 'body' || this.#transport.paused || !this.#stream?.input?.hungry) return 'nothing'
-    // It waits for 100 Continue, which is still to come.
+    // A client that waits for 100 Continue is not behind: we have not sent it yet.
     return this.#http.waiting && this.#http.response === 'due' ? 'nothing' : 'upload'
   }
 
@@ -557,7 +527,7 @@ class Connection implements Http1Connection, StreamOwner, TransportOwner, Exchan
 
   // ---- ends --------------------------------------------------------------------------------------------------------
 
-  /** The client's request cannot be served: says so if that can still be said, and ends the connection either way. */
+  /** Refuses a request that cannot be served: answers if no response has begun, and ends the connection either way. */
   #refuse(error: Error, id?: string): false {
     const { remoteAddress } = this.#facts
     const refusal = error instanceof RemoteProtocolError ? error : undefined
@@ -576,7 +546,7 @@ class Connection implements Http1Connection, StreamOwner, TransportOwner, Exchan
     return false
   }
 
-  /** Answers in the application's place. Without an exchange this is where the access log learns of the request. */
+  /** Answers in the application's place. Reports a request without an exchange to `onRefused`, for the access log. */
   #answer(status: number, code: string, requestId: string, headers: Headers, last: boolean): void {
     const { output, waits } = this.#transport
     const text = this.#http.answer(status, [['X-Request-Id', requestId], ...headers], last)
@@ -589,7 +559,7 @@ class Connection implements Http1Connection, StreamOwner, TransportOwner, Exchan
       line: this.#http.line,
       status,
       code,
-      bytes: text.length - text.indexOf('\r\n\r\n') - 4,
+      bytes: bodyLength(text),
       milliseconds: waits.wait === 'head' || code === 'HEAD_TIMEOUT' ? this.clock.now() - waits.since : undefined,
     })
   }
@@ -602,7 +572,7 @@ class Connection implements Http1Connection, StreamOwner, TransportOwner, Exchan
     else this.#closeSoon()
   }
 
-  /** A timeout of the client's connection has passed: logs it, and ends the connection and its exchange. */
+  /** Logs `error`, for example a timeout of the client's connection, and ends the connection and its exchange. */
   #end(error: AbortError, stalled: boolean): void {
     this.#logEnd(error)
     this.#cut(stalled)

@@ -27,8 +27,8 @@ export interface ParsedHead extends RequestHead {
  * Methods that are passed to applications: those of node's `http.METHODS` without CONNECT (no tunnels here). llhttp would take PRI
  * (HTTP/2's preface) and RTSP's as well. A test sends each of node's.
  *
- * Others get 501, as RFC 9110 §9.1 has it: node's own server refuses them too, and applications that were written for it never met one. (nginx
- * and gunicorn pass them on; over uwsgi the web server decides.)
+ * Other methods get 501 (RFC 9110 §9.1). Node's own server refuses them too, so that applications written for Node
+ * never receive one. nginx and gunicorn pass them on; over uwsgi the web server decides.
  */
 const METHODS: ReadonlySet<string> = new Set(
   (
@@ -45,11 +45,11 @@ export const LINE_REST: number = 1 + 9 + 2
 
 const TOKEN = /^[A-Za-z0-9!#$%&'*+.^_`|~-]+$/
 /**
- * Visible ASCII but for `#`: RFC 3986's characters, those which browsers leave as they are in a query, and quotes and angle brackets, which
- * tools send unescaped (`?filter={"a":"b"}`) and node, nginx and gunicorn serve.
+ * Visible ASCII without `#`: RFC 3986's characters, characters that browsers do not escape in a query, and quotes and
+ * angle brackets, which tools send unescaped (`?filter={"a":"b"}`) and Node, nginx and gunicorn serve.
  *
- * Not `#` and no byte ≥ 0x80, since servers read them in two ways: nginx cuts a target at `#`, others take it for a part of the path; and raw
- * bytes are UTF-8 to some and latin1 to others. Node refuses raw bytes as well.
+ * Servers disagree about `#` and bytes ≥ 0x80: nginx ends the target at `#`, and others make it a part of the path; raw
+ * bytes are UTF-8 to some servers and latin1 to others. Node refuses raw bytes as well.
  */
 const TARGET = /^[!"$-~]+$/
 const ABSOLUTE = /^https?:\/\/([^/?]*)(?:[/?]|$)/i
@@ -151,7 +151,7 @@ function checkTarget(target: string, method: string): string | undefined {
   return authority
 }
 
-/** RFC 9112 §3.2.4: OPTIONS for a URL without path and query asks about the server, and goes on as `OPTIONS *`. */
+/** RFC 9112 §3.2.4: OPTIONS for a URL without path and query is a request for the whole server, `OPTIONS *`. */
 function isServerWide(method: string, target: string, authority: string | undefined): boolean {
   return method === 'OPTIONS' && authority !== undefined && target.endsWith(`://${authority}`)
 }

@@ -206,7 +206,7 @@ export class ChunkedFramer {
   /** Trailers so far: name, value, …; the last may still grow. */
   readonly trailers: string[] = []
   readonly #lines: ChunkLines = new ChunkLines()
-  /** Ours, in place of llhttp's. */
+  /** Our own reason for an error, in place of llhttp's. */
   #reason = ''
   #kind = VALUE
   #parser = wasm.llhttp_alloc(TYPE_REQUEST)

@@ -1,13 +1,14 @@
 /**
- * What an HTTP/1.1 server connection may be told: limits, timeouts, hooks. Plain data and its defaults; nothing here
- * reads a socket or a clock.
+ * What a server gives to HTTP/1.1 connections (limits, timeouts, hooks) and what it sees of one. Plain data and its
+ * defaults; nothing here reads a socket or a clock.
  */
 
+import type { Share } from '../client-shares.ts'
 import type { ConnectionFacts, ProcessFacts, RequestHead } from '../environ.ts'
+import type { AbortError } from '../errors.ts'
 import type { ExchangeHost } from '../exchange.ts'
 import type { RefusedRequest } from '../refused-request.ts'
 import type { ForwardedRules } from '../resolve-client.ts'
-import type { Http1Connection } from './gateway.ts'
 
 /** Sizes in bytes, but for `fields`. Each is refused with a status of its own. */
 export interface Http1Limits {
@@ -73,8 +74,9 @@ export interface Http1Options {
   /** A client that ends its sending side has gone ('abort', as nginx takes it), or still wants its answer ('serve'). */
   readonly halfClose?: 'abort' | 'serve'
   /**
-   * Whose forwarded fields set `REMOTE_ADDR`, the scheme and the host. Default: nobody's, and such fields never reach the application.
-   * `keep`: the fields are passed on as they are, and set nothing; for requests that an application sends to itself.
+   * The peers whose forwarded fields set `REMOTE_ADDR`, the scheme and the host. Default: none; then forwarded fields
+   * are removed. `keep`: the fields are passed on unchanged and set nothing, for requests that an application sends to
+   * itself.
    */
   readonly forwarded?: ForwardedRules | 'keep'
   /** The request's id, if the gateway is to decide it; else the exchange makes one. */
@@ -87,4 +89,34 @@ export interface Http1Options {
   readonly onRefused?: ((request: RefusedRequest) => void) | undefined
   /** Called once when the connection is closed. */
   readonly onClose?: (connection: Http1Connection) => void
+}
+
+/** One client's connection. */
+export interface Http1Connection {
+  /**
+   * Serves no request after the one that is running. An idle connection serves one more if it arrives within `grace`
+   * milliseconds; without a grace (default) it closes now.
+   */
+  drain(grace?: number): void
+  /** Closes a WebSocket with code 1001. False if there is none left to close: then `abort` ends the connection. */
+  goAway(): boolean
+  /** Ends the connection at once; a running exchange is aborted with `error`. */
+  abort(error: AbortError): void
+  /**
+   * Whether no request is expected to follow: the last response has begun, a response still runs after the grace, or
+   * the connection is upgraded or closing.
+   */
+  readonly last: boolean
+  /** Whether no request is running or half-read. */
+  readonly idle: boolean
+  /** Whether an exchange is running. */
+  readonly busy: boolean
+  /** Whether it carries an upgraded stream: a WebSocket, say. */
+  readonly upgraded: boolean
+  /** For LimitedConnection. */
+  readonly waitingSince: number
+  readonly stalledSince: number
+  share: Share | undefined
+  dismiss(): boolean
+  reset(reason: AbortError): void
 }

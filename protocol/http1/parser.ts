@@ -87,7 +87,9 @@ export class RequestParser {
     return this.#end - this.#at
   }
 
-  /** The request line as far as it has come, up to `LINE_SHOWN` bytes of it: of the head that is being read, or could not be. */
+  /**
+   * The part of the request line that has arrived, up to `LINE_SHOWN` bytes, of the present head or of a refused one.
+   */
   get line(): string {
     return this.#state === LINE || this.#state === HEADERS ? this.#shownLine() : this.#failedLine
   }

@@ -12,7 +12,7 @@ import { LINE_SHOWN, type RefusedRequest } from '../refused-request.ts'
 import { sniff } from '../sniff.ts'
 import { DateLine, plainAnswer } from './writer.ts'
 
-/** Bytes of the answer's body. */
+/** Bytes in the body of the answer. */
 const BODY: number = '503 Service Unavailable\n'.length
 
 /** Time for a client to read the response and close, ms. */
@@ -41,8 +41,8 @@ export class Refusals {
    * Answers 503 and closes the connection once the client has read the response. If too many refused connections are
    * open, the oldest one is closed: it has its response.
    *
-   * @param onFrames the connection has not sent its first bytes, and may speak frames: then it gets no response, since
-   *   HTTP would tell it that it has dialled a server of another kind, and this takes it over with what was read
+   * @param onFrames for a connection whose first bytes have not arrived. If it speaks frames, it gets no response (HTTP
+   *   would tell the peer that this is a server of another kind), and `onFrames` takes it over with the bytes read.
    */
   refuse(socket: Socket, onFrames?: (first: Buffer) => void): void {
     // First, so that there is a free descriptor at any time.
@@ -78,7 +78,7 @@ export class Refusals {
   }
 }
 
-/** Calls `onRefused` when the first bytes have arrived: a connection that never sends a byte is no request. */
+/** Calls `onRefused` when the first bytes arrive: a connection that never sends a byte is not counted as a request. */
 function tellRefused(socket: Socket, requestId: string, onRefused: (request: RefusedRequest) => void): void {
   const remote = socket.remoteAddress ?? UNIX_PEER
   socket.once('data', (first) => {
@@ -105,7 +105,7 @@ class Refusal {
     socket.once('end', this.#ended)
   }
 
-  /** Waits for the first bytes: frames are `onFrames`'s, everything else is answered. */
+  /** Waits for the first bytes: gives frames to `onFrames`, and answers everything else. */
   decideBy(onFrames: (first: Buffer) => void): void {
     this.#socket.once('data', (first: Buffer) => {
       if (this.#answered || sniff(first) !== 'frames') {

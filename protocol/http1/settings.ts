@@ -13,11 +13,14 @@ export interface Settings {
   date: DateLine
 }
 
+/** Options of the gateways for HTTP/1.1 and uwsgi, which write the same responses. */
+type ServerOptions = Pick<Http1Options, 'host' | 'limits' | 'timeouts'>
+
 /** By identity of the options: a server passes the same object for each connection. */
-const settings: WeakMap<Http1Options, Settings> = new WeakMap()
+const settings: WeakMap<ServerOptions, Settings> = new WeakMap()
 
 /** The settings of `options`, worked out once for all connections that share them. */
-export function settingsOf(options: Http1Options): Settings {
+export function settingsOf(options: ServerOptions): Settings {
   let made = settings.get(options)
   if (!made) {
     made = {

@@ -83,7 +83,7 @@ export class Stream implements ResponseSink, InputSource, ClientView {
     this.#owner?.inputConsumed()
   }
 
-  // ---- of ClientView -----------------------------------------------------------------------------------------------
+  // ---- ClientView --------------------------------------------------------------------------------------------------
 
   get client(): ClientView {
     return this

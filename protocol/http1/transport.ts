@@ -151,7 +151,7 @@ export class Transport implements Waiter, Arriving, Leaving {
     else this.#owner.waitedTooLong(wait)
   }
 
-  /** Whether the client has sent bytes that the event loop has not read yet: they are received next. */
+  /** Whether the client has sent bytes that the event loop has not read yet. If so, they are received next. */
   receiveUnread(): boolean {
     return receiveUnread(this.#socket)
   }

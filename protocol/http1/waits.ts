@@ -79,7 +79,7 @@ export class Waits implements Expirable {
     deadlines.add(this)
   }
 
-  /** What is being waited for. */
+  /** What the connection waits to read. */
   get wait(): Wait {
     return this.#wait
   }
@@ -202,8 +202,8 @@ export class Waits implements Expirable {
   }
 
   /**
-   * Since when no byte of a body that is waited for has come, or none of what was written was accepted; Infinity:
-   * neither is waited for.
+   * Since when no byte of an expected body has arrived, or no written byte was accepted; Infinity if the connection
+   * waits for neither.
    */
   get stalledSince(): number {
     const { taken, backlog } = this.#waiter

@@ -89,6 +89,11 @@ export function lastChunk(trailers: Headers | undefined): string {
   return trailers && trailers.length > 0 ? `0\r\n${fieldLines(trailers)}\r\n` : '0\r\n\r\n'
 }
 
+/** The number of bytes in the body of an answer that `plainAnswer` made. */
+export function bodyLength(answer: string): number {
+  return answer.length - answer.indexOf('\r\n\r\n') - 4
+}
+
 /** A whole answer of the gateway's own, to a request that no application sees. */
 export function plainAnswer(
   status: number,

@@ -10,11 +10,11 @@ import type { Duplex } from 'node:stream'
 import type { Application, Environ } from '../application.ts'
 import { type Clock, Deadlines, systemClock } from '../clock.ts'
 import { environFromHttp, type ProcessFacts } from '../environ.ts'
-import { statusPage } from '../status-page.ts'
 import { AbortError, RemoteProtocolError } from '../errors.ts'
 import { Exchange, type ExchangeHost } from '../exchange.ts'
 import type { Logger } from '../log.ts'
 import { shown } from '../response-head.ts'
+import { statusPage } from '../status-page.ts'
 import { stderrLog } from '../stderr-log.ts'
 import { BodySource } from './body-source.ts'
 import { NodeResponseSink } from './response-sink.ts'
@@ -43,9 +43,11 @@ const FACTS: ProcessFacts = { multithread: true, multiprocess: true, runOnce: fa
 /**
  * The listener that calls `application`.
  *
- * Mounted at a path in Express, SCRIPT_NAME is `req.baseUrl` and PATH_INFO the rest. Header fields that were set on `res` before stay, those
- * that the application sets replace them; cookies are added. A request whose body somebody has read before fails when the application
- * reads: mount it before body parsers. Forwarded fields stay as they came: `forwarded` around the application resolves or drops them. An application that throws answers 500 and is logged; `next` is never called.
+ * Mounted at a path in Express, SCRIPT_NAME is `req.baseUrl` and PATH_INFO the rest. Header fields that were set on
+ * `res` before stay, those that the application sets replace them; cookies are added. A request whose body somebody has
+ * read before fails when the application reads: mount it before body parsers. Forwarded fields are passed on unchanged;
+ * wrap the application in `forwarded` to resolve or remove them. An application that throws answers 500 and is logged;
+ * `next` is never called.
  *
  * @throws TypeError for an application that is no function
  */

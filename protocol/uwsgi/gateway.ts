@@ -15,10 +15,11 @@ import { newRequestId } from '../context.ts'
 import { environFromVariables, type ProcessFacts } from '../environ.ts'
 import { type AbortCode, AbortError, RemoteProtocolError } from '../errors.ts'
 import { Exchange, type ExchangeHost } from '../exchange.ts'
-import { defaultLimits, defaultTimeouts, type Http1Limits, type Http1Timeouts } from '../http1/options.ts'
+import type { Http1Limits, Http1Timeouts } from '../http1/options.ts'
+import { type Settings, settingsOf } from '../http1/settings.ts'
 import { Transport, type TransportOwner } from '../http1/transport.ts'
 import { silenceOf, stallOf, type Wait } from '../http1/waits.ts'
-import { DateLine, informHead, plainAnswer, responseHead } from '../http1/writer.ts'
+import { bodyLength, informHead, plainAnswer, responseHead } from '../http1/writer.ts'
 import { type InputSource, RequestInput } from '../input.ts'
 import type { Logger } from '../log.ts'
 import { LINE_SHOWN, type RefusedRequest } from '../refused-request.ts'
@@ -79,30 +80,6 @@ export function serveUwsgi(
   return new Connection(socket, application, options, first).handle
 }
 
-/** Options with their defaults, made once for all connections that share them. */
-const timeouts: WeakMap<UwsgiOptions, Http1Timeouts> = new WeakMap()
-
-function timeoutsOf(options: UwsgiOptions): Http1Timeouts {
-  let made = timeouts.get(options)
-  if (!made) {
-    made = { ...defaultTimeouts, ...options.timeouts }
-    timeouts.set(options, made)
-  }
-  return made
-}
-
-/** Dates of one clock are formatted once a second for all its connections. */
-const dates: WeakMap<object, DateLine> = new WeakMap()
-
-function dateOf({ clock }: ExchangeHost): DateLine {
-  let date = dates.get(clock)
-  if (!date) {
-    date = new DateLine(clock)
-    dates.set(clock, date)
-  }
-  return date
-}
-
 class Connection implements ResponseSink, InputSource, TransportOwner, ExchangeHost, ClientView {
   readonly handle: UwsgiConnection = new Handle(this)
   readonly clock: Clock
@@ -113,8 +90,8 @@ class Connection implements ResponseSink, InputSource, TransportOwner, ExchangeH
   readonly #options: UwsgiOptions
   readonly #reader: RequestReader = new RequestReader()
   readonly #transport: Transport
-  readonly #readAhead: number
-  /** Of the request; kept for what a refusal tells of it. */
+  readonly #settings: Settings
+  /** Of the request, for the access line of a refusal. */
   #variables: readonly string[] | undefined
   /** The id that the web server gave the request. */
   #givenId: string | undefined
@@ -131,15 +108,15 @@ class Connection implements ResponseSink, InputSource, TransportOwner, ExchangeH
   #earlyBytes = 0
 
   constructor(socket: Duplex, application: Application, options: UwsgiOptions, first: Uint8Array | undefined) {
-    const { host, limits } = options
+    const { host } = options
     this.clock = host.clock
     this.deadlines = host.deadlines
     this.log = host.log
     this.#socket = socket
     this.#application = application
     this.#options = options
-    this.#readAhead = limits?.readAhead ?? defaultLimits.readAhead
-    this.#transport = new Transport(socket, this, timeoutsOf(options), host)
+    this.#settings = settingsOf(options)
+    this.#transport = new Transport(socket, this, this.#settings.timeouts, host)
     this.#transport.waits.for('head')
     if (first && first.length > 0) this.received(first)
   }
@@ -256,12 +233,12 @@ class Connection implements ResponseSink, InputSource, TransportOwner, ExchangeH
   }
 
   stalled(): void {
-    this.#end(stallOf(timeoutsOf(this.#options), this.#exchange?.upgraded), true)
+    this.#end(stallOf(this.#settings.timeouts, this.#exchange?.upgraded), true)
   }
 
   waitedTooLong(wait: Wait): void {
     if (wait === 'upgraded') {
-      this.#end(silenceOf(timeoutsOf(this.#options)), false)
+      this.#end(silenceOf(this.#settings.timeouts), false)
       return
     }
     const what = wait === 'head' ? 'packet' : 'body'
@@ -280,14 +257,14 @@ class Connection implements ResponseSink, InputSource, TransportOwner, ExchangeH
 
   /** @throws RemoteProtocolError for variables that make no environ, and for a body above the limit */
   #begin(variables: string[], length: number): void {
-    const { facts, limits, requestId, admit } = this.#options
+    const { facts, requestId, admit } = this.#options
     this.#variables = variables
     const environ = environFromVariables(variables, facts)
     this.#givenId = requestId?.(environ)
-    if (length > (limits?.body ?? defaultLimits.body)) {
+    if (length > this.#settings.limits.body) {
       throw new RemoteProtocolError('BODY_TOO_LARGE', `a request body of ${length} bytes is above the limit`, 413)
     }
-    // A web server passes its client's header fields on with its own word, REMOTE_ADDR, beside them.
+    // The web server itself names the client in REMOTE_ADDR; it passes the client's own forwarded fields on unchecked.
     resolveClient(environ, undefined)
     this.#transport.waits.for('nothing')
     if (admit && !admit()) {
@@ -324,10 +301,10 @@ class Connection implements ResponseSink, InputSource, TransportOwner, ExchangeH
   #answer(status: number, code: string, requestId: string, headers: Headers): void {
     const fields: Headers = [['X-Request-Id', requestId], ...headers]
     const head = this.#variable('REQUEST_METHOD') === 'HEAD'
-    const text = plainAnswer(status, fields, head, '', dateOf(this.#options.host))
+    const text = plainAnswer(status, fields, head, '', this.#settings.date)
     this.#transport.output.text(text)
     this.#transport.closeSoon()
-    if (!this.#exchange) this.#refused(status, code, requestId, text.length - text.indexOf('\r\n\r\n') - 4)
+    if (!this.#exchange) this.#refused(status, code, requestId, bodyLength(text))
   }
 
   #refused(status: number, code: string, requestId: string, bytes: number): void {
@@ -392,7 +369,7 @@ class Connection implements ResponseSink, InputSource, TransportOwner, ExchangeH
 
   head(status: string, headers: Headers, length: number, chunk: Uint8Array | undefined, end: boolean): boolean {
     this.#untilClose = length === -1
-    this.#transport.output.text(responseHead(status, headers, 'close', '', dateOf(this.#options.host)))
+    this.#transport.output.text(responseHead(status, headers, 'close', '', this.#settings.date))
     if (chunk) return this.data(chunk, end)
     if (end) this.end()
     else this.#transport.flushSoon()
@@ -441,7 +418,7 @@ class Connection implements ResponseSink, InputSource, TransportOwner, ExchangeH
     this.#watch(false)
   }
 
-  // ---- of ClientView: the web server, which passes on what its client does -----------------------------------------
+  // ---- ClientView: the web server, which passes the pace of its client on ------------------------------------------
 
   get client(): ClientView {
     return this
@@ -488,7 +465,7 @@ class Connection implements ResponseSink, InputSource, TransportOwner, ExchangeH
   #watch(progress: boolean): void {
     const transport = this.#transport
     if (!transport.open || !this.#exchange) return
-    transport.readOn(this.#earlyBytes + (this.#input?.buffered ?? 0), this.#readAhead)
+    transport.readOn(this.#earlyBytes + (this.#input?.buffered ?? 0), this.#settings.limits.readAhead)
     if (this.#reader.pending === 0 || transport.paused) transport.waits.for('nothing')
     else if (progress) transport.waits.anew('body')
     else transport.waits.for('body')

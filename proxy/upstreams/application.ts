@@ -20,7 +20,7 @@ const SLOTS = 256
 /** How long a server that cannot be reached is left alone, milliseconds: as containers are by their dialer. */
 const PAUSE = { first: 50, most: 1_000 }
 
-/** A failure to answer that has not recurred for so long is logged again, ms. Some requests fail beside others that do not. */
+/** After this time without a failure to answer, the same failure is logged again, ms. */
 const FORGOTTEN = 60_000
 
 export interface ApplicationUpstreamOptions {
@@ -42,7 +42,7 @@ export class ApplicationUpstream implements Upstream {
   /** Requests in a row that could not be delivered. */
   #failures = 0
   #pause: Timer | undefined
-  /** Why it was not reached, and why it did not answer, as it was logged last. */
+  /** The reasons that were logged last: why the server was not reached, and why it did not answer. */
   readonly #reason: LastReason = new LastReason()
   readonly #answers: LastReason = new LastReason()
   #unansweredAt = 0
@@ -131,7 +131,9 @@ export class ApplicationUpstream implements Upstream {
     this.onChange()
   }
 
-  /** It took the request, and did not begin an answer that can be passed on. The request's own failure is logged by who answers it. */
+  /**
+   * The server received the request and did not begin a valid response. The exchange logs the failure of the request.
+   */
   #unanswered(error: Error, requestId: string): void {
     const { clock, log } = this.#options
     const now = clock.now()
@@ -162,7 +164,7 @@ interface CallOwner {
   delivered(): void
   /** Nothing of the request can have come to the server. */
   undelivered(error: Error, requestId: string): void
-  /** The server was given the request, and has not answered it. */
+  /** The server received the request, and did not answer it. */
   unanswered(error: Error, requestId: string): void
 }
 
@@ -271,7 +273,7 @@ class ReleasingBody implements AsyncIterable<Uint8Array> {
   }
 
   close(): void | Promise<void> {
-    // Only then is the application done.
+    // The application is done only when its `close()` is.
     try {
       const closing = this.#body.close?.()
       if (closing instanceof Promise) {

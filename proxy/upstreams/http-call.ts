@@ -5,8 +5,8 @@
 
 import type { ClientRequest, IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
-import type { Clock, Timer } from '../../protocol/clock.ts'
 import type { RequestContext } from '../../protocol/application.ts'
+import type { Clock, Timer } from '../../protocol/clock.ts'
 import type { Context } from '../../protocol/context.ts'
 import { AbortError, HttpError } from '../../protocol/errors.ts'
 import type { Logger } from '../../protocol/log.ts'
@@ -52,7 +52,7 @@ export class HttpCall {
   readonly #done: () => void
   #request: ClientRequest | undefined
   #socket: Socket | undefined
-  /** How far the present connection has come; `first-byte`: it is made. */
+  /** The phase of the present connection; `first-byte`: it is established. */
   #phase: Phase = 'connect'
   #response: IncomingMessage | undefined
   #timer: Timer | undefined
@@ -200,7 +200,7 @@ export class HttpCall {
   answered(res: ServerResponse, response: IncomingMessage): void {
     const status = statusFromWire(`${response.statusCode} ${response.statusMessage ?? ''}`)
     if (!STATUS.test(status)) {
-      // No `UpstreamError`: the upstream has answered, and must not be asked again.
+      // Not an `UpstreamError`: the upstream has answered, so that the request must not be repeated.
       const message = `${this.#host.name} answered with the status ${shown(status)}: HTTP has 100 to 599 (RFC 9110 §15)`
       this.#fail(new HttpError(502, 'UPSTREAM_PROTOCOL', message))
       return

@@ -10,7 +10,7 @@ const UNREACHABLE = 'UPSTREAM_UNREACHABLE'
 export class UpstreamError extends HttpError implements Failure {
   readonly ran: 'no' | 'maybe'
   readonly responded: boolean = false
-  /** How far the attempt came. */
+  /** The phase that failed. */
   readonly phase: Phase
 
   constructor(
@@ -27,7 +27,7 @@ export class UpstreamError extends HttpError implements Failure {
   }
 }
 
-/** No answer in time. No `Failure`: whoever has waited that long has nothing from waiting again. */
+/** No response in time. Not a `Failure`: the request is not repeated, since the client has waited long enough. */
 export class UpstreamTimeout extends HttpError {
   readonly phase: Phase
 
@@ -40,7 +40,7 @@ export class UpstreamTimeout extends HttpError {
 /**
  * Node's error as one of ours.
  *
- * @param phase how far the connection had come: beyond `first-byte` the request may have run
+ * @param phase the phase that failed: in `first-byte` the request may have run
  */
 export function upstreamError(error: NodeJS.ErrnoException, name: string, phase: Phase): UpstreamError {
   if (phase !== 'first-byte') {

@@ -44,7 +44,7 @@ export interface HttpUpstreamOptions {
   /** Milliseconds between two pieces of the response, else it is cut. Upgraded connections are exempt. Default 60000. */
   idleTimeout?: number | undefined
   clock?: Clock | undefined
-  /** Takes a line for each request that is made a second time. Default: nobody. */
+  /** Receives a line for each request that is sent a second time. Default: none. */
   log?: Pick<Logger, 'info'> | undefined
 }
 
@@ -83,7 +83,7 @@ export function http(url: string, options: HttpUpstreamOptions = {}): HttpUpstre
   const agents = makeAgents(target, secure, options)
   const keepHost = options.changeOrigin !== true
   const calls: WeakMap<IncomingMessage, HttpCall> = new WeakMap()
-  /** Of the request that the listener is being called with: Node's request does not lead to it. */
+  /** The context of the request for which the listener is called: Node's request has no reference to it. */
   let context: RequestContext | undefined
   let running = 0
   let closing: PromiseWithResolvers<void> | undefined

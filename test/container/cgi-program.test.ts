@@ -71,7 +71,7 @@ describe('gantry cgi', () => {
     )
   })
 
-  it('gets nothing that the client says of itself in a forwarded field', async () => {
+  it('gets no forwarded field of the client', async () => {
     const fields = { HTTP_X_FORWARDED_FOR: '6.6.6.6', HTTP_X_FORWARDED_PROTO: 'https', HTTP_FORWARDED: 'for=6.6.6.6' }
     const spelled = { 'HTTP_X.REAL.IP': '6.6.6.6', HTTP_X_FORWARDED_USER: 'root', REMOTE_ADDR: '192.0.2.7' }
     const { body } = await ran({ PATH_INFO: '/environ', ...fields, ...spelled })

@@ -25,7 +25,7 @@ describe('turns', () => {
     assert.deepEqual(order, ['second', 'third'])
   })
 
-  it('go to a client that had fewer first, which a full queue does not keep out', async () => {
+  it('go first to a client that had fewer, even if the queue is full', async () => {
     const { turns } = made()
     await turns.begin('a', patient)
     const order: string[] = []

@@ -397,7 +397,7 @@ describe('many CGI programs', () => {
     assert.equal((await run.ask()).text, 'done\n')
   })
 
-  it('goes to a client without one that waits when another client has filled the queue', async () => {
+  it('goes to a waiting client without a program although another client has filled the queue', async () => {
     const run = await running(
       `${TEXT}echo $$ > "$0.$PATH_PART"\nuntil [ -e "$0.go" ]; do sleep 0.01; done\necho done\n`,
       { concurrency: 1, queue: 1 },

@@ -1,4 +1,4 @@
-/** Requests to a container's port that wait for slots. What slow clients lose: test/pair/fair-slots.test.ts. */
+/** Requests to a container's port that wait for slots. test/pair/fair-slots.test.ts has the slow clients. */
 
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
@@ -39,7 +39,7 @@ async function pass(clock: FakeClock, ms: number, condition: () => boolean = () 
 }
 
 describe('a request to the port of a container without a free slot', () => {
-  it('waits for one, and is logged with the rest', async () => {
+  it('waits for a slot, and is logged as other requests are', async () => {
     const held = application()
     await using serving = await Serving.start(held.application, ['--slots', '1'])
     const first = (await serving.http()).request({ target: '/hold' })
@@ -57,7 +57,7 @@ describe('a request to the port of a container without a free slot', () => {
     await until(() => serving.accessLog.lines.length === 3)
   })
 
-  it('gets 503 with Retry-After after --queue-timeout, or at once where too many wait', async () => {
+  it('gets 503 with Retry-After after --queue-timeout, or at once if too many requests wait', async () => {
     const held = application()
     const clock = new FakeClock()
     const argv = ['--slots', '1', '--queue-size', '1', '--queue-timeout', '2s']
@@ -76,7 +76,7 @@ describe('a request to the port of a container without a free slot', () => {
     assert.equal((await first.whole()).status, 200)
   })
 
-  it('is forgotten when its client leaves', async () => {
+  it('leaves the queue when its client disconnects', async () => {
     const held = application()
     await using serving = await Serving.start(held.application, ['--slots', '1'])
     const first = (await serving.http()).request({ target: '/hold' })

@@ -85,7 +85,7 @@ describe('Doorman', () => {
     assert.equal(socket.listenerCount('data'), 0)
   })
 
-  it('drops a connection that its client has reset, and names nobody in the log', () => {
+  it('drops a connection that its client has reset, and logs nothing', () => {
     const socket = new Socket()
     doorman.receive(socket, false)
     assert.deepEqual([socket.destroyed, doorman.waiting, log.messages()], [true, 0, []])
@@ -155,7 +155,7 @@ describe('Doorman', () => {
     assert.equal(clock.pending <= 1, true)
   })
 
-  it('does not close a connection to make room whose first bytes wait in its socket', async () => {
+  it('does not close a connection to make room if its first bytes wait in its socket', async () => {
     const client = await knock()
     await until(() => accepted === 1)
     const [visitor] = doorman.visitors

@@ -16,9 +16,9 @@ import { serveProxy } from '../../proxy/serve.ts'
 import { nginxGet, packet } from '../protocol/uwsgi/support.ts'
 import { burst } from '../support/burst.ts'
 import { fields } from '../support/client.ts'
-import { HttpClient } from '../support/http-client.ts'
 import { FakeClock } from '../support/clock.ts'
 import { withDirectory } from '../support/directory.ts'
+import { HttpClient } from '../support/http-client.ts'
 import { RecordingLog } from '../support/log.ts'
 import { until } from '../support/until.ts'
 import { Serving, TestProxy } from './serving.ts'
@@ -116,7 +116,7 @@ describe('a container', () => {
     assert.deepEqual(await clients.statuses(), ['200', '200', ...Array(58).fill('503')])
   })
 
-  it('is linked although clients and silent connections have taken all the room there is', async () => {
+  it('is linked although clients and silent connections have reached the connection limit', async () => {
     const holding = new Holding()
     // Time stands still: no connection becomes idle, so that none is closed to make room.
     await using serving = await Serving.start(holding.application, ['--max-connections', '2'], {
@@ -175,7 +175,7 @@ describe('a container', () => {
     assert.deepEqual(of('the link to a proxy is closed'), ['test-proxy'])
   })
 
-  it('logs that a proxy does not answer and answers again in pairs, though another link of it comes in between', async () => {
+  it('logs each silence of a proxy with its end, though another link of the proxy opens in between', async () => {
     const clock = new FakeClock()
     await using serving = await Serving.start(path, [], { clock })
     const messages = (): string[] =>
@@ -480,7 +480,7 @@ describe('a container that drains', () => {
     await drained
   })
 
-  it('tells its proxies at once that it leaves: what they had sent already is served, nothing new is taken', async () => {
+  it('tells its proxies at once that it leaves: requests already sent are served, and new ones are refused', async () => {
     const holding = new Holding()
     const clock = new FakeClock()
     const serving = await Serving.start(holding.application, ['--drain-delay', '5s'], { clock })
@@ -516,7 +516,7 @@ describe('a container that drains', () => {
     )
   })
 
-  it('gives nobody notice when it is hurried, before or during the delay', async () => {
+  it('skips the notice when it is hurried, before or during the delay', async () => {
     for (const when of ['before', 'during']) {
       const clock = new FakeClock()
       const serving = await Serving.start(path, ['--drain-delay', '5s', '--drain-timeout', '60s'], { clock })

@@ -1,4 +1,4 @@
-/** The application's process of `gantry up --dev`: what it says on its channel, and its end with all that it started. */
+/** The application's process of `gantry up --dev`: the messages on its channel, and its end with its descendants. */
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'

@@ -38,7 +38,7 @@ describe('prettyLog', () => {
     assert.match(plain(line({ ...REQUEST, url: '/\u009b2J' })), / \/%C2%9B2J 200 /)
   })
 
-  it('lets no other text move it either', () => {
+  it('escapes the controls of all other texts too', () => {
     const hostile = 'a\x1b[2J\u009b2J\u202e\nb'
     const err = { type: 'Error', message: hostile, stack: `Error: ${hostile}` }
     const text = plain(line({ level: 'warn', time: 0, host: hostile, err, msg: hostile }))

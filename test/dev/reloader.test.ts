@@ -311,7 +311,7 @@ describe('stopping', () => {
     assert.deepEqual(fixture.last.signals, ['SIGTERM', 'SIGKILL'])
   })
 
-  it('in the very moment in which a process is linked passes its signal on to that one', async () => {
+  it('at the moment when a process is linked passes its signal on to that process', async () => {
     const fixture = await serving()
     fixture.linking = Promise.withResolvers()
     fixture.change()

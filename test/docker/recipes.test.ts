@@ -1,4 +1,4 @@
-/** What docs/deploy.md tells people to do with the Compose file, done as it stands there, under load. */
+/** The recipes of docs/deploy.md for the Compose file, run under load as they are written there. */
 
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
@@ -13,7 +13,7 @@ import { buildImages, buildNodeImages, docker, IMAGE, Project, until } from './p
 // Its reaper is a container of an image that has to be pulled; what is started here is stopped here.
 process.env['TESTCONTAINERS_RYUK_DISABLED'] = 'true'
 
-/** A test that waits for what does not come fails after this, milliseconds. */
+/** A test that waits in vain fails after this time, ms. */
 const patience = { timeout: 150_000 }
 
 const ROLLOUT = repositoryFile('deploy/compose/rollout')

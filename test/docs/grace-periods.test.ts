@@ -1,4 +1,4 @@
-/** The Compose and Swarm files: whoever stops a process waits for its delay, its drain, and what is aborted then. */
+/** The grace periods of the Compose and Swarm files exceed the delay, the drain timeout and the time to settle. */
 
 import assert from 'node:assert/strict'
 import { globSync, readFileSync } from 'node:fs'

@@ -1,4 +1,6 @@
-/** Finds the log lines that the sources can write: each call of a logger, with its message and the names of its fields. */
+/**
+ * Finds the log lines that the sources can write: each call of a logger, with its message and the names of its fields.
+ */
 
 import { globSync, readFileSync } from 'node:fs'
 import { repositoryFile } from '../support/child.ts'

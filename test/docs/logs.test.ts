@@ -1,4 +1,4 @@
-/** docs/logs.md against the sources: it explains every message, field and code that there is, and none that there is not. */
+/** docs/logs.md explains every message, field and code that the sources can log, and no other. */
 
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
@@ -32,7 +32,7 @@ function missing(from: Iterable<string>, these: Iterable<string>): string[] {
 const calls = sources().flatMap(logCalls)
 
 suite('docs/logs.md', () => {
-  test('explains every message that is logged, and none that is not', () => {
+  test('explains every message that is logged, and no other', () => {
     const logged = calls.flatMap(({ messages }) => messages)
     assert.ok(logged.length > 100, `only ${logged.length} messages were found`)
     const explained = documented('message')
@@ -45,10 +45,10 @@ suite('docs/logs.md', () => {
     assert.deepEqual(missing(logged, explained), [], 'messages that are not logged')
   })
 
-  test('explains every field, and none that there is not', () => {
+  test('explains every field, and no other', () => {
     const written = calls.flatMap(({ fields }) => fields)
     // Fields that are given as a whole.
-    const access = membersOf('middleware/access-log.ts', 'AccessLine')
+    const access = membersOf('middleware/access-line.ts', 'AccessLine')
     const why = membersOf('protocol/unreachable.ts', 'Unreachable')
     // Of pino; of the pool's changes, which are passed on as one object; of a dialer's hint; of lost lines.
     const others = ['level', 'time', 'pid', 'hostname', 'name', 'msg', 'pool', 'hint', 'dropped']
@@ -59,13 +59,13 @@ suite('docs/logs.md', () => {
     assert.deepEqual(missing(explained, access), [])
   })
 
-  test('explains every reason for which a peer is not reached', () => {
+  test('explains every reason why a peer is not reached', () => {
     const text = readFileSync(repositoryFile('protocol/unreachable.ts'), 'utf8')
     const reasons = [...text.matchAll(/^ {2}\| '(\w+)'/gm)].map((match) => match[1]!)
     assert.deepEqual(documented('`reason`').sort(), reasons.sort())
   })
 
-  test('explains every code with which a request is refused, fails or is aborted', () => {
+  test('explains every code of refused, failed and aborted requests', () => {
     const files = sources().filter((file) =>
       /^(?:proxy|protocol\/http1|protocol\/uwsgi)\/|^protocol\/environ.ts$/.test(file),
     )
@@ -93,7 +93,7 @@ suite('docs/logs.md', () => {
     assert.deepEqual(missing(codes, explained), [], 'codes that there are not')
   })
 
-  test('is not asked about messages that a failure brings with it, except where these are passed on', () => {
+  test('need not explain the messages of errors, which only known files pass on to the log', () => {
     const passing = calls.filter(({ messages }) => messages.length === 0).map(({ file }) => file)
     assert.deepEqual([...new Set(passing)].sort(), [
       // The message is a failure's own, an application's words, or another logger's.

@@ -8,7 +8,8 @@ import { hashSync } from 'bcryptjs'
 import { accessLog } from '../../middleware/access-log.ts'
 import { type BasicAuthOptions, basicAuth } from '../../middleware/basic-auth.ts'
 import type { HtpasswdError } from '../../middleware/htpasswd.ts'
-import { type Asking, PasswordCheck } from '../../middleware/password-check.ts'
+import { PasswordCheck } from '../../middleware/password-check.ts'
+import type { Requester } from '../../middleware/requester.ts'
 import type { Application, Environ } from '../../protocol/application.ts'
 import { type CallRequest, call } from '../../protocol/call.ts'
 import { AbortError } from '../../protocol/errors.ts'
@@ -131,9 +132,9 @@ describe('whoever is not known', () => {
   it('costs a comparison all the same', async () => {
     const asked: string[] = []
     const original = PasswordCheck.prototype.matches
-    PasswordCheck.prototype.matches = function (password, hash, asking) {
+    PasswordCheck.prototype.matches = function (password, hash, requester) {
       asked.push(hash)
-      return original.call(this, password, hash, asking)
+      return original.call(this, password, hash, requester)
     }
     try {
       assert.equal(await statusOf({ users: { ann: BCRYPT } }, as('bob', 'secret')), 401)
@@ -166,7 +167,7 @@ describe('whoever is not known', () => {
   })
 })
 
-/** A hash that settles when the test says so: what was asked for, in order. */
+/** Comparisons that settle when the test says so, in the order of their calls. */
 class HeldHashes {
   readonly begun: { readonly password: string; readonly settle: (matches: boolean) => void }[] = []
 
@@ -181,7 +182,7 @@ class HeldHashes {
   }
 }
 
-function from(client: string, signal: AbortSignal = new AbortController().signal): Asking {
+function from(client: string, signal: AbortSignal = new AbortController().signal): Requester {
   return { client, signal }
 }
 
@@ -195,7 +196,7 @@ describe('passwords to be compared', () => {
     assert.equal(await check.matches('secret', BCRYPT, from('a')), true, 'and are taken again later')
   })
 
-  it('of a client that guesses delay another client by one comparison, and do not refuse it', async () => {
+  it('of a client that guesses delay another client by one comparison, and never refuse its login', async () => {
     const hashes = new HeldHashes()
     const check = new PasswordCheck(hashes.compare)
     const guesses = Array.from({ length: 100 }, (_, at) =>

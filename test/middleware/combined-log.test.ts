@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
-import type { AccessLine } from '../../middleware/access-log.ts'
+import type { AccessLine } from '../../middleware/access-line.ts'
 import { combinedLine } from '../../middleware/combined-log.ts'
 
 const WALL = Date.UTC(2026, 2, 4, 13, 55, 36)
@@ -54,7 +54,7 @@ describe('the combined format', () => {
     assert.match(line({ bytes: 0, status: 304 }), / 304 - "/)
   })
 
-  it('has what came of a request line that is none, and of one that is not whole', () => {
+  it('shows the received part of a malformed request line, and of an incomplete one', () => {
     const { method, url, protocol, ms, ...refused } = LINE
     assert.match(combinedLine({ ...refused, request: '\x16\x03"' }, WALL), / "\\x16\\x03\\"" 200 /)
     assert.match(combinedLine({ ...refused, method: 'GET', url: '/long' }, WALL), / "GET \/long" 200 /)

@@ -130,7 +130,7 @@ suite('a stranger', () => {
 suite('a trusted proxy', () => {
   const trusted = ['192.0.2.0/24', '2001:db8::/32', 'unix']
 
-  test('is believed about the client, who alone is named to the application', () => {
+  test('is trusted about the client, and the application sees only that address', () => {
     const environ = seen({
       trusted,
       headers: [
@@ -158,7 +158,7 @@ suite('a trusted proxy', () => {
     assert.deepEqual(lines(environ, 'x-forwarded-for'), ['X-Forwarded-For: 2.2.2.2'])
   })
 
-  test('is believed about the host only in a field that is named', () => {
+  test('is trusted about the host only in a field that is listed', () => {
     const headers = ['Host', 'inner.test', 'X-Forwarded-Host', 'outer.test']
     const host = (environ: Environ): unknown[] => [environ['HTTP_HOST'], environ['HTTP_X_FORWARDED_HOST']]
     assert.deepEqual(host(seen({ trusted, headers })), ['inner.test', 'inner.test'])
@@ -172,7 +172,7 @@ suite('a trusted proxy', () => {
     assert.equal(environ['HTTP_FORWARDED'], 'for=192.0.2.1;host=example.test;proto=http')
   })
 
-  test('at a Unix socket is believed', () => {
+  test('at a Unix socket is trusted', () => {
     const environ = seen({ trusted, from: 'unix:', headers: ['Host', 'a', 'X-Forwarded-For', '203.0.113.9'] })
     assert.equal(environ['HTTP_X_FORWARDED_FOR'], '203.0.113.9')
     assert.equal(environ['HTTP_FORWARDED'], 'for=203.0.113.9;host=a;proto=http')

@@ -427,7 +427,7 @@ describe('xslt, when it cannot', () => {
     )
   })
 
-  it('keeps no client out whose address has no document waiting when the queue is full of another’s', async () => {
+  it('serves a client without waiting documents although another client has filled the queue', async () => {
     const log = new RecordingLog()
     const clock = new FakeClock()
     const middleware = xslt(endless, { timeout: 1500, maxQueue: 1, log, clock })

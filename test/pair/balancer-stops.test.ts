@@ -17,7 +17,7 @@ const STOPS = 12
 const DELAY = ['--drain-delay', '500ms']
 const quiet = ['--access-log', 'off', '--log-level', 'error']
 
-/** What passes requests on to two servers, of which one is stopped at a time. */
+/** A load balancer in front of two servers, which are stopped one at a time. */
 interface Balancer {
   readonly port: number
   stop(): Promise<void>

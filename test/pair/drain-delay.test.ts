@@ -1,5 +1,5 @@
 /**
- * `--drain-delay` in processes: who is told when, and which signals skip it. A delay of a minute stands for one that
+ * `--drain-delay` in processes: who gets notice when, and which signals skip the delay. A delay of a minute stands for one that
  * is skipped: a process that waited for it would not end within the test.
  */
 
@@ -106,7 +106,7 @@ for (const way of Object.keys(ways)) {
       withIdle(way, ['--drain-delay', '10m'], async (child, client, port) => {
         child.process.kill('SIGTERM')
         await child.until(() => child.logged(LEAVING))
-        // Workers are told one after the other: asked until the one that has the connection knows.
+        // Workers get the signal one after the other: repeat until the worker of this connection has got it.
         const kept = await lastResponse(() => client, port)
         assert.equal(kept, '200 close')
         assert.equal(await lastResponse(() => undefined, port), '200 close')

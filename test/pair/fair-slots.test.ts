@@ -27,7 +27,7 @@ const BLOCKS = 320
 /** Only the slots are scarce. */
 const PATIENT = '--queue-timeout 1h --send-timeout none --body-timeout none'.split(' ')
 
-/** An application of which the test sees what runs. */
+/** An application whose running requests the test can see. */
 class World {
   readonly clock: FakeClock = new FakeClock()
   readonly log: RecordingLog = new RecordingLog()
@@ -244,7 +244,7 @@ for (const [name, start] of Object.entries(arrangements)) {
         assert.ok(world.log.lines.some(({ fields }) => fields['code'] === 'SLOW_CLIENT' && fields['requestId']))
         for (const { resume } of readers) resume()
         const answers = await Promise.all(readers.map(({ sent }) => answerOf(world, sent)))
-        // What was aborted does not look whole, and the other one is.
+        // The aborted response is not complete; the other one is.
         assert.deepEqual(answers.map(({ complete }) => complete).sort(), [false, true])
       })
 

@@ -64,13 +64,13 @@ for (const [wire, upstream, lines] of [
       assert.deepEqual(told, same(told.page))
     })
 
-    test('is not one that a stranger gave', async () => {
+    test('is not taken from an untrusted client', async () => {
       const told = await ask(upstream, [], 'mine')
       assert.notEqual(told.page, 'mine')
       assert.deepEqual(told, same(told.page))
     })
 
-    test('is the one that a trusted peer gave', async () => {
+    test('is taken from a trusted peer', async () => {
       const told = await ask(upstream, ['--trusted-peers', 'loopback'], 'from-nginx')
       assert.deepEqual(told, same('from-nginx'))
     })

@@ -1,4 +1,4 @@
-/** Targets with quotes and angle brackets: what is written of them into logs, heads, variables and pages stays what it is. */
+/** Targets with quotes and angle brackets cannot inject anything into logs, heads, variables and pages. */
 
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
@@ -134,7 +134,7 @@ describe('a target with quotes and angle brackets', () => {
     }
   })
 
-  it('is what it is to a Node listener, and encoded to a fetch handler', async () => {
+  it('reaches a Node listener unchanged, and a fetch handler encoded', async () => {
     const listens = await container(fromNode((req, res) => void res.end(req.url)))
     const fetches = await container(fromFetch((request) => new Response(request.url)))
     const ask = async (serving: Serving): Promise<string> => {
@@ -161,7 +161,7 @@ describe('a target with quotes and angle brackets', () => {
     assert.equal(runs, targets.length)
   })
 
-  it('is taken over uwsgi as the web server has it', async () => {
+  it('is accepted over uwsgi as the web server sends it', async () => {
     const served = await container((environ, startResponse) => {
       startResponse('200 OK', text)
       return [Buffer.from(`${environ.REQUEST_URI} ${environ.PATH_INFO} ${environ.QUERY_STRING}`, 'latin1')]

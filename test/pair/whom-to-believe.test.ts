@@ -1,4 +1,4 @@
-/** Who the client is, to the application and in the log, over every wire: of a stranger, and of a trusted peer. */
+/** The client of a request, for the application and in the log, over every wire: of untrusted and trusted peers. */
 
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
@@ -29,7 +29,7 @@ afterEach(async () => {
   for (const clean of cleanups.splice(0).reverse()) await clean()
 })
 
-/** What applications and logs take a client by. */
+/** The variables and log fields that identify a client. */
 interface Client {
   address: unknown
   scheme: unknown
@@ -73,7 +73,7 @@ const application: Application = async (environ, startResponse) => {
   return []
 }
 
-/** What a client sends that wants to be somebody else. */
+/** The fields of a client that pretends to be another one. */
 const LIES: Fields = [
   ['X-Forwarded-For', '6.6.6.6'],
   ['x-forwarded-for', '6.6.6.7, 6.6.6.8'],
@@ -87,7 +87,7 @@ const LIES: Fields = [
   ['X-Real-IP', '6.6.6.6'],
   ['Forwarded', 'for=6.6.6.6;proto=https;host=evil.test'],
 ]
-/** What a proxy says of its client, behind another one. */
+/** The fields of a proxy behind another one. */
 const TRUE: Fields = [
   ['X-Forwarded-For', '6.6.6.6, 203.0.113.9, 127.0.0.9'],
   ['X-Forwarded-Proto', 'https'],
@@ -137,7 +137,7 @@ async function askUpgraded(port: number, headers: Fields): Promise<Client> {
   return JSON.parse(Buffer.concat(chunks).toString('latin1').split('\r\n\r\n')[1]!) as Client
 }
 
-/** What a proxy tells of a client at that address. */
+/** The fields that a proxy sends about a client at that address. */
 const told = (address: string, scheme: string, host: unknown): string[] => [
   `forwarded: for=${address};host=${/:/.test(String(host)) ? `"${host}"` : host};proto=${scheme}`,
   `x-forwarded-for: ${address}`,
@@ -163,7 +163,7 @@ const ways: readonly {
 describe('the client', () => {
   for (const { name, start, tells } of ways) {
     describe(`by way of ${name}`, () => {
-      it('is who has connected, where it is not trusted', async () => {
+      it('is the peer if the peer is not trusted', async () => {
         const front = await start(['--trusted-peers', 'none', '--forwarded-fields', 'forwarded,x-forwarded-for'])
         for (const found of [
           await ask(front.port, LIES),
@@ -179,7 +179,7 @@ describe('the client', () => {
         for (const { fields } of front.accessLog.lines) assert.equal(fields['remote'], '127.0.0.1')
       })
 
-      it('is who a trusted peer says that it is, in the two default fields alone', async () => {
+      it('is the address that a trusted peer gives in one of the two default fields, and in no other', async () => {
         const front = await start(['--trusted-peers', 'loopback'])
         for (const found of [
           await ask(front.port, [...LIED, ...TRUE]),
@@ -196,7 +196,7 @@ describe('the client', () => {
         for (const { fields } of front.accessLog.lines) assert.equal(fields['remote'], '203.0.113.9')
       })
 
-      it('is found in the fields that are named, and in no other', async () => {
+      it('is found only in the fields that are listed', async () => {
         const named = ['--trusted-peers', 'loopback', '--forwarded-fields', 'Forwarded,X-Forwarded-Host']
         const front = await start(named)
         const found = await ask(front.port, [
@@ -209,7 +209,7 @@ describe('the client', () => {
         assert.doesNotMatch(JSON.stringify(found), /6\.6\.6\.6|other\.example/)
       })
 
-      it('is who has connected, where no field is named', async () => {
+      it('is the peer if no field is listed', async () => {
         const front = await start(['--trusted-peers', 'all', '--forwarded-fields', 'none'])
         const found = await ask(front.port, [...LIES, ...TRUE])
         assert.deepEqual([found.address, found.scheme], ['127.0.0.1', 'http'])
@@ -218,7 +218,7 @@ describe('the client', () => {
     })
   }
 
-  it('is told to an HTTP server as it was resolved, in fields and in no trailers', async () => {
+  it('is sent resolved to an HTTP server, in header fields and never in trailers', async () => {
     const seen: { headers: string[]; trailers: string[] }[] = []
     const server = createHttpServer((req: IncomingMessage, res) => {
       req.resume().once('end', () => {
@@ -249,7 +249,7 @@ describe('the client', () => {
     )
   })
 
-  it('is what the web server says over uwsgi, and not what its client says', async () => {
+  it('is the address that the web server gives over uwsgi, and not one that its client gives', async () => {
     const serving = await Serving.start(application, ['--trusted-peers', 'all', '--forwarded-fields', 'forwarded'])
     cleanups.push(() => serving[Symbol.asyncDispose]())
     const variables = LIES.flatMap(([name, value]) => [`HTTP_${name.toUpperCase().replaceAll('-', '_')}`, value])
@@ -270,7 +270,7 @@ describe('the client', () => {
     assert.equal(serving.accessLog.lines[0]?.fields['remote'], '203.0.113.9')
   })
 
-  it("is what a Node listener's socket shows", async () => {
+  it("is the remote address of a Node listener's socket", async () => {
     const listener = fromNode((req, res) => {
       const { remoteAddress, encrypted } = req.socket as IncomingMessage['socket'] & { encrypted?: boolean }
       res.end(JSON.stringify([remoteAddress, encrypted, req.headers['x-forwarded-host'], req.headers.forwarded]))
@@ -283,7 +283,7 @@ describe('the client', () => {
     assert.deepEqual(await ask(front.port, host), ['127.0.0.1', false, 'a', 'for=127.0.0.1;host=a;proto=http'])
   })
 
-  it('at a Unix socket is one that only a trusted peer can name', async () => {
+  it('at a Unix socket can be named only by a trusted peer', async () => {
     const direct = async (trusted: string): Promise<Client> => {
       const serving = await Serving.start(application, [
         '--listen',
@@ -304,7 +304,7 @@ describe('the client', () => {
 })
 
 describe('deploy/nginx/gantry.conf', { skip: noNginx }, () => {
-  it('tells the containers and the proxies who the client is, and nothing that it says of itself', async () => {
+  it('tells containers and proxies the address of the client, and none of the forwarded fields that it sent', async () => {
     const app = await container(['--trusted-peers', 'loopback'])
     const front = await proxy(['--upstream', app.path, '--trusted-peers', 'loopback'])
     const ports = [await freePort(), await freePort(), await freePort()] as const
@@ -327,7 +327,7 @@ describe('deploy/nginx/gantry.conf', { skip: noNginx }, () => {
 })
 
 describe('--trusted-peers', () => {
-  it('has no private addresses unless it is told so: behind a published port of Docker every stranger has one', () => {
+  it('trusts no private address by default: behind a published port of Docker every client has one', () => {
     const { trustedPeers } = parseOptions(containerOptions, ['app.ts'], {}).values
     for (const address of ['172.18.0.1', '192.168.65.1', '10.0.2.2', 'fd00::1', '::ffff:172.17.0.1']) {
       assert.equal(trustedPeers.has(address), false, address)
@@ -346,7 +346,7 @@ describe('--forwarded-fields', () => {
     ['x_forwarded_for', '"x_forwarded_for"'],
     ['Host', '"Host"'],
   ] as const) {
-    it(`refuses ${given}, and says what it takes`, () => {
+    it(`refuses ${given}, and names the valid values`, () => {
       const argv = ['--upstream', 'unix:/a', '--forwarded-fields', given]
       assert.throws(
         () => checkProxyOptions(parseOptions(proxyOptions, argv, {}).values),

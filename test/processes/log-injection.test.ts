@@ -1,4 +1,4 @@
-/** What clients, applications and containers can put into the lines of a log: text, and nothing that a reader takes for more. */
+/** Clients, applications and containers can put text into log lines, but cannot forge lines or control a terminal. */
 
 import assert from 'node:assert/strict'
 import { writeFileSync } from 'node:fs'
@@ -69,9 +69,9 @@ function assertHarmless({ child }: Gantry, format: string): void {
   }
 }
 
-suite('no line of a log is forged', () => {
+suite('no log line is forged', () => {
   for (const format of ['json', 'combined']) {
-    test(`by what clients send or applications say, in ${format}`, () =>
+    test(`by bytes of clients or messages of applications, in ${format}`, () =>
       withDirectory(async (directory) => {
         const module = join(directory, 'app.mjs')
         writeFileSync(module, APPLICATION)
@@ -103,7 +103,7 @@ suite('no line of a log is forged', () => {
       }))
   }
 
-  test('by what a container says of itself', () =>
+  test('by the identity that a container sends', () =>
     withDirectory(async (directory) => {
       const path = join(directory, 'join.sock')
       const argv = ['proxy', '--listen', '127.0.0.1:0', '--join-listen', `unix:${path}`, '--log-level', 'debug']

@@ -35,7 +35,7 @@ const first: Readonly<Record<Attack, string>> = {
   heads: 'GET / HTTP/1.1\r\nHost: a\r\nX-Slow: ',
 }
 
-/** What one client that is not slow got. */
+/** The responses of one client that is not slow. */
 class Tally {
   readonly statuses: Map<string, number> = new Map()
   readonly times: number[] = []

@@ -1,7 +1,9 @@
+/** Requests that wait for their bodies before they take a slot. */
+
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import type { Environ } from '../../protocol/application.ts'
-import { BodyBuffers, type BodyBufferOptions, type Room } from '../../protocol/body-buffers.ts'
+import { type BodyBufferOptions, BodyBuffers, type Room } from '../../protocol/body-buffers.ts'
 import type { ClientView } from '../../protocol/client-view.ts'
 import { Deadlines } from '../../protocol/clock.ts'
 import type { AbortError } from '../../protocol/errors.ts'
@@ -59,7 +61,7 @@ class Upload implements ClientView {
 }
 
 suite('a request waits for its body', () => {
-  test('until it is whole', () => {
+  test('until its body is whole', () => {
     const scene = new Scene()
     const upload = scene.upload()
     upload.arrive(10)
@@ -70,7 +72,7 @@ suite('a request waits for its body', () => {
     assert.equal(upload.done, 1)
   })
 
-  test('until as much is there as is read ahead', () => {
+  test('until as many bytes have arrived as are read ahead', () => {
     const scene = new Scene()
     const upload = scene.upload()
     upload.arrive(999)
@@ -79,7 +81,7 @@ suite('a request waits for its body', () => {
     assert.equal(upload.done, 1)
   })
 
-  test('no longer once all bodies together are above the total, and those that come then do not', () => {
+  test('no longer once all bodies together are above the total, and later requests do not wait', () => {
     const scene = new Scene({ total: 1_500 })
     const [first, second] = [scene.upload(), scene.upload()]
     first.arrive(900)
@@ -113,13 +115,13 @@ suite('a request waits for its body', () => {
     assert.equal(scene.upload().awaited, undefined)
   })
 
-  test('not if its client waits for 100 Continue, which the application alone may say', () => {
+  test('not if its client waits for 100 Continue, which only the application may send', () => {
     const scene = new Scene()
     assert.equal(scene.upload({ HTTP_EXPECT: '100-Continue' }).awaited, undefined)
     assert.notEqual(scene.upload({ HTTP_EXPECT: '100-continue' }, 5).awaited, undefined)
   })
 
-  test('not if it has none, or it is all there', () => {
+  test('not if it has no body, or the whole body has arrived', () => {
     const scene = new Scene()
     const upload = scene.upload()
     upload.finish()
@@ -138,7 +140,7 @@ suite('a request waits for its body', () => {
     assert.equal(new Scene({ each: 0 }).upload().awaited, undefined)
   })
 
-  test('and is forgotten when its client leaves', () => {
+  test('until its client disconnects', () => {
     const scene = new Scene()
     const upload = scene.upload()
     upload.arrive(10)
@@ -153,7 +155,7 @@ suite('a request waits for its body', () => {
 })
 
 suite('a body that does not arrive while no slot is free', () => {
-  test('ends its request with 408 once nothing came for the queue’s time', () => {
+  test('ends its request with 408 if no byte arrives for the queue timeout', () => {
     const scene = new Scene()
     const upload = scene.upload()
     scene.clock.advance(9_000)
@@ -165,7 +167,7 @@ suite('a body that does not arrive while no slot is free', () => {
     assert.deepEqual([upload.done, scene.buffers.size], [0, 0])
   })
 
-  test('goes into the queue where no container is there, which says so', () => {
+  test('sends its request into the queue if there is no container', () => {
     const scene = new Scene()
     scene.room = 'absent'
     const upload = scene.upload()

@@ -1,3 +1,5 @@
+/** The keys under which clients are counted. */
+
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import fc from 'fast-check'

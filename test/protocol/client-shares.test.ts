@@ -1,3 +1,5 @@
+/** Which requests and connections share as one client. */
+
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import { ClientShares } from '../../protocol/client-shares.ts'
@@ -12,12 +14,12 @@ suite('shares', () => {
     assert.notEqual(shares.of('2001:db8:1:2::1', alone), shares.of('2001:db8:1:3::1', alone))
   })
 
-  test('are none of what is no address: each such request is alone', () => {
+  test('do not join requests whose client has no address: each has its own', () => {
     const shares = new ClientShares(new TrustedPeers([]))
     for (const address of [UNIX_PEER, '', 'unknown']) assert.equal(shares.of(address, alone), alone, address)
   })
 
-  test('are never those of a trusted peer: each of its requests is alone', () => {
+  test('do not join requests of a trusted peer: each has its own', () => {
     const shares = new ClientShares(new TrustedPeers(['10.0.0.0/8', 'unix']))
     assert.equal(shares.of('10.1.2.3', alone), alone)
     assert.equal(shares.of('::ffff:10.1.2.3', alone), alone)

@@ -1,3 +1,5 @@
+/** The states of a server that stops, and their times. */
+
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import {
@@ -36,7 +38,7 @@ test('each event leads to the same or to a later state, and every state but serv
   assert.equal(nextState('serving', 'elapsed'), 'serving')
 })
 
-test('requests are accepted for as long as applications are not told', () => {
+test('requests are accepted until applications receive the signal', () => {
   for (const state of STATES) {
     const { listens, draining, ready, lastResponses } = DRAIN_STATES[state]
     assert.equal(listens, !draining, state)

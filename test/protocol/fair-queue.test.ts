@@ -1,3 +1,5 @@
+/** A bounded queue that clients share, against examples and random runs. */
+
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import fc from 'fast-check'
@@ -56,7 +58,7 @@ describe('a fair queue', () => {
     assert.deepEqual(drained(queue), ['c1', 'a1'])
   })
 
-  it('removes an item that waits no longer, once', () => {
+  it('removes an item that need not wait any more, once', () => {
     const queue = filled(3, ['a1', 'a2', 'b1'])
     assert.deepEqual([queue.delete('a', 'a1'), queue.delete('a', 'a1'), queue.delete('c', 'c1')], [true, false, false])
     assert.equal(queue.size, 2)

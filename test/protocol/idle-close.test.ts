@@ -1,3 +1,5 @@
+/** Idle connections close after a read of the sockets, a few at a time. */
+
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { connect, createServer, type Socket } from 'node:net'
@@ -6,7 +8,7 @@ import { closeIdle } from '../../protocol/idle-close.ts'
 import { listening } from '../support/sockets.ts'
 import { until } from '../support/until.ts'
 
-test('a connection is closed only after its socket was read: what has arrived counts', async () => {
+test('a connection is closed only after its socket was read, and not if a request has arrived', async () => {
   const sockets: Socket[] = []
   const server = await listening(createServer((socket) => sockets.push(socket)))
   const client = connect(server.address.port, '127.0.0.1')
@@ -56,7 +58,7 @@ test('many are closed a few at a time, with a read of the sockets between', asyn
   assert.ok(most <= 16, `${most} in one round`)
 })
 
-test('one that is given twice is closed once', async () => {
+test('a connection that is passed twice is closed once', async () => {
   let calls = 0
   const one = { closeIfIdle: () => void calls++ }
   closeIdle(one)

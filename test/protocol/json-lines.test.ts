@@ -1,3 +1,5 @@
+/** Access lines have the form of pino's lines. */
+
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { pino } from 'pino'

@@ -1,6 +1,7 @@
+/** No text of a peer can forge a log line or control a terminal. */
+
 import assert from 'node:assert/strict'
-import { readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { openSync } from 'node:fs'
+import { openSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { suite, test } from 'node:test'
@@ -54,7 +55,7 @@ suite('printable text', () => {
 })
 
 suite('what writes log lines', () => {
-  test('escapes them when it was told to, and else not', () => {
+  test('escapes them only with the option `printable`', () => {
     const path = join(tmpdir(), `gantry-printable-${process.pid}`)
     try {
       for (const [option, expected] of [

@@ -24,7 +24,7 @@ test('a private directory is removed at exit', () =>
     assert.deepEqual(readdirSync(folder), [])
   }))
 
-test('that of a process that was killed can be entered by this user alone, and is removed by a sweep', () =>
+test('the directory of a killed process is open to this user alone, and is removed by a sweep', () =>
   withDirectory(async (folder) => {
     run(folder, "privateDirectory('self-'); process.kill(process.pid, 'SIGKILL')")
     const [name] = readdirSync(folder)
@@ -34,7 +34,7 @@ test('that of a process that was killed can be entered by this user alone, and i
     assert.deepEqual(readdirSync(folder), [])
   }))
 
-test('a sweep leaves what a process still owns, and what is not such a directory', () =>
+test('a sweep leaves directories whose owner runs, and everything else', () =>
   withDirectory(async (folder) => {
     run(folder, "privateDirectory(); process.kill(process.pid, 'SIGKILL')")
     mkdirSync(join(folder, 'elsewhere'))
@@ -59,7 +59,7 @@ test('a sweep leaves what a process still owns, and what is not such a directory
     assert.deepEqual(readdirSync(join(folder, 'elsewhere')), [victim])
   }))
 
-test('a sweep removes what an older release left, which knew no other socket than that for self-calls', () =>
+test('a sweep removes a directory of an older release, which has only the socket for self-calls', () =>
   withDirectory(async (folder) => {
     const make = `import { createServer } from 'node:net'
       import { mkdirSync } from 'node:fs'

@@ -1,3 +1,5 @@
+/** Which client a request has, by its peer and its forwarded fields. */
+
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import type { Environ } from '../../protocol/application.ts'
@@ -76,7 +78,7 @@ suite('fields of a stranger', () => {
     })
   }
 
-  test('that only begin alike do', () => {
+  test('with a name that only begins alike do', () => {
     const sent: Lines = [
       ['X-Forward', 'a'],
       ['X-Forwardeder-For', 'b'],
@@ -92,7 +94,7 @@ suite('fields of a stranger', () => {
 })
 
 suite('of a trusted peer', () => {
-  test('only the two default fields are believed, and no other reaches the application', () => {
+  test('only the two default fields are trusted, and no other reaches the application', () => {
     const environ = resolved([
       ...FAMILY.filter(([name]) => !/^x-forwarded-(?:for|proto)$/i.test(name)),
       ['X-Forwarded-For', '203.0.113.9'],
@@ -108,7 +110,7 @@ suite('of a trusted peer', () => {
     )
   })
 
-  test('Connection cannot strike a field out', () => {
+  test('Connection cannot remove a field', () => {
     const environ = resolved([
       ['Connection', 'X-Forwarded-For, close'],
       ['X-Forwarded-For', '203.0.113.9'],
@@ -127,7 +129,7 @@ suite('of a trusted peer', () => {
     assert.deepEqual(linesOf(environ), ['X-FORWARDED-FOR: 203.0.113.9'])
   })
 
-  test('a field that resolves nothing is passed on as it is where it is named', () => {
+  test('a listed field that resolves nothing is passed on unchanged', () => {
     const sent: Lines = [
       ['X-Forwarded-Prefix', '/shop'],
       ['X-Forwarded-User', 'ann'],
@@ -138,12 +140,12 @@ suite('of a trusted peer', () => {
     assert.equal(environ.REMOTE_ADDR, PEER)
   })
 
-  test('https is taken back where the client came over http', () => {
+  test('https becomes http if the client connected over http', () => {
     const environ = resolved([['X-Forwarded-Proto', 'http']], { scheme: 'https' })
     assert.deepEqual([environ['wsgi.url_scheme'], 'HTTPS' in environ], ['http', false])
   })
 
-  test('X-Real-IP is believed where it is named and no list says more', () => {
+  test('X-Real-IP names the client if it is listed and X-Forwarded-For is absent', () => {
     const fields = ['X-Real-IP', 'X-Forwarded-For']
     const real = ['X-Real-IP', '203.0.113.9'] as const
     assert.equal(resolved([real], { fields }).REMOTE_ADDR, '203.0.113.9')
@@ -323,7 +325,7 @@ suite('Forwarded, where it is named,', () => {
     })
   }
 
-  test('counts after X-Forwarded-*, which a client cannot send past a proxy that sets it', () => {
+  test('is used only without X-Forwarded-*, which a proxy in front overwrites', () => {
     const environ = resolved(
       [
         ['Forwarded', 'for=6.6.6.6;proto=https;host=evil.test'],
@@ -341,7 +343,7 @@ suite('Forwarded, where it is named,', () => {
   })
 })
 
-test('a name that is no forwarded field is refused', () => {
+test('a name that is not a forwarded field is refused', () => {
   const peers = new TrustedPeers(['loopback'])
   for (const name of ['X-Client-IP', 'x_forwarded_for', 'X-Forwarded-', '', 'Host']) {
     assert.throws(() => new ForwardedRules(peers, [name]), {

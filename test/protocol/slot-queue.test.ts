@@ -1,3 +1,5 @@
+/** The order in which waiting requests of several clients get slots. */
+
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { Share } from '../../protocol/client-shares.ts'
@@ -59,7 +61,7 @@ test('clients that hold equally many take turns', () => {
   assert.equal(served(filled('a a a a b b c'), { keep: true }), 'a1 b5 c7 a2 b6 a3 a4')
 })
 
-test('a client that comes anew does not overtake one that has waited for its turn', () => {
+test('a new client does not overtake one that has waited longer', () => {
   const queue = filled('a a b')
   const take = (): string => {
     const item = queue.next(() => 0)!
@@ -75,21 +77,21 @@ test('the newest request of a client can go first', () => {
   assert.equal(served(filled('a a a'), { order: 'newest' }), 'a3 a2 a1')
 })
 
-test('a request that is passed over stays, and another goes', () => {
+test('a request that is skipped stays, and another one is next', () => {
   const queue = filled('a a b')
   const first = queue.next(() => 0)!
   const second = queue.next(() => 0, 'oldest', new Set([first]))!
   assert.deepEqual([first.name, second.name, queue.size], ['a1', 'a2', 3])
 })
 
-test('one that gives up leaves at once, and its client with its last one', () => {
+test('a cancelled request is removed at once, and its client with its last request', () => {
   const queue = filled('a b')
   queue.delete(queue.next((share) => (share === 'a' ? 0 : 1))!)
   assert.deepEqual([...queue.counts()], [['b', 1]])
   assert.equal(queue.size, 1)
 })
 
-test('the surplus is the newest of the client with most, if it has more than is asked about', () => {
+test('the surplus is the newest request of the client with most, if it has more than the given count', () => {
   const queue = filled('a a a b')
   assert.equal(queue.surplus(1)?.name, 'a3')
   assert.equal(queue.surplus(2)?.name, 'a3')

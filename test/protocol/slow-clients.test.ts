@@ -1,3 +1,5 @@
+/** The decision which requests of slow clients are aborted. */
+
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import fc from 'fast-check'
@@ -36,18 +38,18 @@ suite('how far behind a client is', () => {
   test('falls above it, and no credit is saved up', () => assert.equal(debtOf(300, 200, 1_000_000, 1_000), 0))
 })
 
-suite('who is aborted for those that wait', () => {
-  test('nobody while nobody waits', () => assert.equal(chosen('a:60000 b:60000', {}), ''))
-  test('nobody while all clients keep up', () => assert.equal(chosen('a:0 b:0', { c: 1 }), ''))
-  test('the one that is furthest behind', () => assert.equal(chosen('a:6000 b:9000 c:7000', { d: 1 }), 'b1'))
-  test('no more than wait', () => assert.equal(chosen(times(100, 'a:9000'), { b: 3 }).split(' ').length, 3))
+suite('which requests are aborted in favour of waiting ones', () => {
+  test('none while no request waits', () => assert.equal(chosen('a:60000 b:60000', {}), ''))
+  test('none while all clients keep up', () => assert.equal(chosen('a:0 b:0', { c: 1 }), ''))
+  test('the request that is furthest behind', () => assert.equal(chosen('a:6000 b:9000 c:7000', { d: 1 }), 'b1'))
+  test('no more than requests wait', () => assert.equal(chosen(times(100, 'a:9000'), { b: 3 }).split(' ').length, 3))
 
-  test('no more than need a slot beside those that are about to be free', () => {
+  test('no more than waiting requests need beside the slots that are about to be free', () => {
     const found = victims(holders(times(100, 'a:9000')), new Map([['b', 3]]), { patience: PATIENCE, freed: 2 })
     assert.equal(found.length, 1)
   })
 
-  test('one that is behind for less than the patience is left alone, if its client has no more than an equal share', () => {
+  test('not a request that is behind for less than the patience, if its client has no more than an equal share', () => {
     assert.equal(chosen('a:4999 b:4999', { c: 1 }), '')
     assert.equal(chosen('a:5000 b:4999', { c: 1 }), 'a0')
   })
@@ -71,12 +73,12 @@ suite('who is aborted for those that wait', () => {
     assert.equal(chosen('a:60000 b:0', { b: 1 }), 'a0')
   })
 
-  test('for a client itself one in 32 of the slots at a time', () => {
+  test('at most one in 32 of the slots at a time for the same client', () => {
     assert.equal(chosen(times(64, 'a:9000'), { a: 50 }).split(' ').length, 2)
     assert.equal(chosen('a:9000 a:9000', { a: 2 }), 'a1')
   })
 
-  test('for all clients one in eight of the slots at a time', () => {
+  test('at most one in eight of the slots at a time for all clients', () => {
     assert.equal(chosen(times(64, 'a:9000'), { b: 30 }).split(' ').length, 8)
   })
 
@@ -90,7 +92,7 @@ suite('who is aborted for those that wait', () => {
     assert.equal(chosen('a:0/9000/1 b:0/9000/1', { b: 1 }), '')
   })
 
-  test('requests whose application works are never chosen, whoever waits', () => {
+  test('never a request whose application works', () => {
     const share = fc.constantFrom<Share>('a', 'b', 'c', 'd')
     const holder = fc.record({ share, debt: fc.nat(9_000), waited: fc.nat(9_000), moved: fc.nat(9_000) })
     const working = fc.record({ share, debt: fc.constant(0), waited: fc.constant(0), moved: fc.constant(0) })

@@ -1,3 +1,5 @@
+/** The measurements of slow clients while slots are scarce. */
+
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import type { Share } from '../../protocol/client-shares.ts'
@@ -61,7 +63,7 @@ class Host implements SlowWatchHost {
 }
 
 suite('while slots are scarce', () => {
-  test('a request whose client moves nothing is aborted after the patience, for one that waits', () => {
+  test('a request whose client moves nothing is aborted after the patience, if another one waits', () => {
     const host = new Host()
     const slow = host.request('download')
     host.waits = [['other', 1]]
@@ -75,7 +77,7 @@ suite('while slots are scarce', () => {
     assert.equal(host.aborted, 1)
   })
 
-  test('nobody is aborted while nobody waits, and who was behind for long is aborted when somebody does', () => {
+  test('no request is aborted while none waits, and one that was behind for long is aborted when another waits', () => {
     const host = new Host()
     const slow = host.request('upload')
     host.watch.attend()
@@ -140,7 +142,7 @@ suite('while slots are scarce', () => {
     assert.deepEqual(new Set(moved), new Set(['download']))
   })
 
-  test('time in which this process did not run counts as two looks at the most', () => {
+  test('time in which this process did not run counts as at most two measurements', () => {
     const host = new Host()
     const slow = host.request('upload')
     host.waits = [['other', 1]]
@@ -153,7 +155,7 @@ suite('while slots are scarce', () => {
     assert.ok(slow.ended)
   })
 
-  test('a request that began after the last look is not judged by it', () => {
+  test('a request that began after the last measurement is not aborted', () => {
     const host = new Host()
     host.request('upload')
     host.watch.attend()
@@ -216,7 +218,7 @@ suite('the watch', () => {
     assert.equal(host.clock.pending, 0)
   })
 
-  test('with no limit to the patience never begins', () => {
+  test('never begins if the patience has no limit', () => {
     const host = new Host(Number.POSITIVE_INFINITY)
     host.request('upload')
     host.watch.attend()

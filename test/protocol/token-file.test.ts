@@ -41,7 +41,7 @@ describe('a token file', () => {
   const file = join(directory, 'token')
   after(() => rmSync(directory, { recursive: true }))
 
-  /** As people are told to: a new file that takes the place of the old one. */
+  /** Replaces the file as the documentation says: a new file is renamed to the old name. */
   function replace(text: string): void {
     writeFileSync(`${file}.new`, text)
     renameSync(`${file}.new`, file)

@@ -1,3 +1,5 @@
+/** The phase and the reason why a peer cannot be reached. */
+
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import { RemoteProtocolError } from '../../protocol/errors.ts'
@@ -16,7 +18,7 @@ const cases: readonly [error: unknown, phase: Phase, expected: [Phase, Reason]][
   // http-proxy's.
   [system('ECONNECT_TIMEOUT'), 'connect', ['connect', 'timeout']],
   [system('EMFILE'), 'connect', ['connect', 'local']],
-  // As Node reports it to whoever was connecting.
+  // Node's error of a connection attempt.
   [system('ENOTFOUND', { syscall: 'getaddrinfo' }), 'connect', ['resolve', 'dns']],
   [system('EAI_AGAIN', { syscall: 'getaddrinfo' }), 'resolve', ['resolve', 'dns']],
   [system('CERT_HAS_EXPIRED'), 'handshake', ['handshake', 'certificate']],
@@ -44,11 +46,11 @@ suite('why a peer is not reached', () => {
     })
   }
 
-  test('is the reason that the caller knows, if the error says none', () => {
+  test('is the default of the caller if the error has no known code', () => {
     assert.equal(whyUnreachable(new Error('no addresses'), 'resolve', 'dns').reason, 'dns')
   })
 
-  test('of a name with several addresses tells what each has said', () => {
+  test('has the message of each address if a name has several', () => {
     const parts = [system('ECONNREFUSED'), system('EHOSTUNREACH')]
     const error = Object.assign(new AggregateError(parts), { code: 'ECONNREFUSED' })
     assert.equal(messageOf(error), 'it said ECONNREFUSED; it said EHOSTUNREACH')
@@ -60,7 +62,7 @@ suite('why a peer is not reached', () => {
     })
   })
 
-  test('is a change when it is another one than the last, or the first after the peer was reached', () => {
+  test('counts as new if it differs from the last one, or is the first after the peer was reached', () => {
     const last = new LastReason()
     const refused = { phase: 'connect', reason: 'refused' } as const
     const late = { phase: 'connect', reason: 'timeout' } as const

@@ -82,7 +82,7 @@ suite('an access line', () => {
     })
   })
 
-  test('tells the time in the queue apart from the time of the upstream', async () => {
+  test('separates the time in the queue from the time of the upstream', async () => {
     const scene = new Scene()
     scene.get()
     scene.clock.advance(250)
@@ -137,13 +137,13 @@ suite('an access line', () => {
     })
   })
 
-  test('has none of it where the proxy answers itself', async () => {
+  test('has no upstream if the proxy answers itself', async () => {
     const scene = new Scene({ queueSize: 0 })
     scene.get()
     assert.deepEqual(await scene.line(), { status: 503 })
   })
 
-  test('tells of a request that waited in vain how long it waited, and nothing else', async () => {
+  test('has only the time in the queue if the request was never sent', async () => {
     const scene = new Scene()
     scene.get()
     scene.clock.advance(10_000)
@@ -160,7 +160,7 @@ suite('an access line', () => {
     assert.equal((await scene.line())['container'], 'a')
   })
 
-  test('names the container of a response that a cache did not have, and none where it did', async () => {
+  test('names the container of a cache miss, and none of a cache hit', async () => {
     const scene = new Scene({}, cache())
     const a = scene.member('a')
     scene.get()

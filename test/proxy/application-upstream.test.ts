@@ -62,7 +62,7 @@ test('a server answers, and its slot is free when the body is closed', async () 
   assert.equal(scene.upstream.inFlight, 0)
 })
 
-test('a server is called ready in the log by no line before a request has reached it', async () => {
+test('no log line calls a server ready before a request has reached it', async () => {
   const scene = new Scene()
   assert.deepEqual(scene.log.messages(), ['server is not connected to yet: the first request connects to it'])
   for (let count = 0; count < 2; count++) {

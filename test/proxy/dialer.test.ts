@@ -206,7 +206,7 @@ suite('a dialer', () => {
     assert.deepEqual(scene.log.messages('info'), ['container is reached again', 'container is ready'])
   })
 
-  test('says why a container cannot be reached once for each change of the reason, and not for each try', async () => {
+  test('logs why a container cannot be reached at each change of the reason, and not at each attempt', async () => {
     const scene = new Scene()
     const told = () =>
       scene.log.lines
@@ -342,7 +342,7 @@ suite('a dialer', () => {
     assert.deepEqual([scene.dials, scene.pool.members.length], [1, 0])
   })
 
-  test('at rest keeps its link, and neither dials nor warns when that one is lost', async () => {
+  test('keeps its link after rest(), and neither dials nor warns when the link is lost', async () => {
     const scene = new Scene()
     const container = await scene.reach()
     scene.dialer.rest('the proxy stops')

@@ -74,7 +74,7 @@ class Scene {
     const client = new SeenClient(address)
     client.behind = behind
     prepare(client)
-    // What a caller does in the same tick.
+    // As a caller does in the same tick.
     client.onAbort = () => {
       const call = this.callOf(client)
       if (call && !call.over) call.fail('ABORTED', 'maybe')
@@ -87,7 +87,7 @@ class Scene {
     return this.member.calls.find(({ environ }) => environ === client.environ)
   }
 
-  /** Who has a slot, in the order of coming. */
+  /** The clients that hold a slot, in the order of their requests. */
   get served(): string[] {
     return this.member.calls.filter(({ over }) => !over).map(({ environ }) => environ.REMOTE_ADDR)
   }
@@ -106,7 +106,7 @@ suite('a free slot', () => {
     assert.deepEqual(scene.served, [A, B])
   })
 
-  test('goes to one of a /64 as to one client', () => {
+  test('counts the addresses of an IPv6 /64 as one client', () => {
     const scene = new Scene(2)
     const first = scene.client(C)
     scene.client('2001:db8::2')
@@ -116,7 +116,7 @@ suite('a free slot', () => {
     assert.deepEqual(scene.served, ['2001:db8::2', A])
   })
 
-  test('goes to the oldest request where a proxy in front hides who they are', () => {
+  test('goes to the oldest request if a proxy in front hides its clients', () => {
     const scene = new Scene(2, { trustedPeers: new TrustedPeers(['10.0.0.0/8']) })
     const first = scene.client('10.0.0.1')
     scene.client('10.0.0.1')
@@ -179,7 +179,7 @@ suite('a full queue', () => {
 })
 
 suite('a slow client', () => {
-  test('loses its slot to one that waits, whose request runs in the same tick', () => {
+  test('loses its slot to a waiting request, which runs in the same tick', () => {
     const scene = new Scene(2)
     scene.client(A, 'download')
     scene.client(A, 'upload')
@@ -189,7 +189,7 @@ suite('a slow client', () => {
     assert.equal(scene.member.peak, 2)
   })
 
-  test('of its requests the newest and the oldest are next in turn, since those before the newest may be slow too', () => {
+  test('leaves slots to the newest and the oldest waiting request alternately, since the older ones may be slow too', () => {
     const scene = new Scene(2)
     scene.client(A, 'download')
     scene.client(A, 'download')
@@ -197,7 +197,7 @@ suite('a slow client', () => {
     const served = (): boolean[] => [oldest, between, newest].map((client) => scene.callOf(client) !== undefined)
     scene.clock.advance(500)
     assert.deepEqual(served(), [false, false, true])
-    // A slot that nobody lost.
+    // This slot becomes free without an abort.
     scene.callOf(newest)!.answer()
     assert.deepEqual(served(), [true, false, true])
   })
@@ -213,7 +213,7 @@ suite('a slow client', () => {
     assert.ok(scene.callOf(newest))
   })
 
-  test('is one for each request that waits, though its application has not ended yet', () => {
+  test('loses one slot for each waiting request, although its application has not ended yet', () => {
     const scene = new Scene(64)
     const slow = Array.from({ length: 64 }, () => scene.client(A, 'download'))
     for (const one of slow) one.onAbort = undefined
@@ -226,7 +226,7 @@ suite('a slow client', () => {
     assert.equal(aborted(), 2)
   })
 
-  test('loses nothing where its member is silent, drains or was granted fewer slots: nobody would get the slot', () => {
+  test('loses nothing if its member is silent, drains or was granted fewer slots: no slot would become free', () => {
     for (const change of [
       (member: FakeUpstream) => member.allow(0),
       (member: FakeUpstream) => member.allow(1),
@@ -244,7 +244,7 @@ suite('a slow client', () => {
     }
   })
 
-  test('does not lose its slot by an upload of which the application has not taken all', () => {
+  test('keeps its slot while its application has not read all of the upload', () => {
     const scene = new Scene(2)
     const slow = [scene.client(A, 'upload'), scene.client(A, 'upload')]
     for (const { body } of scene.member.calls) {
@@ -303,7 +303,7 @@ suite('a request whose body is arriving', () => {
     assert.equal(scene.pool.bodies.size, 0)
   })
 
-  test('of which the body waited is a POST that is not replayed', async () => {
+  test('is not replayed if it is a POST, although its body was buffered', async () => {
     const scene = new Scene(1)
     const first = scene.client(A)
     const upload = new SeenClient(B, { method: 'POST' })

@@ -384,7 +384,7 @@ suite('replay', () => {
     })
   }
 
-  test('replays no GET that its application has ended on a live link, and keeps the container', async () => {
+  test('does not replay a GET that its application has ended on a live link, and keeps the container', async () => {
     const scene = new Scene()
     const [a, b] = [scene.member('a'), scene.member('b')]
     const client = scene.get()
@@ -445,7 +445,7 @@ suite('replay', () => {
     assert.deepEqual(scene.log.messages('warn'), [])
   })
 
-  test('tells of a refused request that is sent again in one line with its id, however often it is refused', async () => {
+  test('logs a refused request that is sent again in one line with its id, however often it is refused', async () => {
     const scene = new Scene()
     const members = ['a', 'b', 'c'].map((name) => scene.member(name))
     const { environ } = scene.post()

@@ -227,7 +227,7 @@ suite('a request that is refused before an application', () => {
     )
   })
 
-  test('for its broken body, when the application runs already, has one line with the status that its client got', async () => {
+  test('with a malformed body, whose application runs already, has one line with the status of its client’s response', async () => {
     const one = new Container(hello, { id: 'one' })
     cleanups.push(() => one.kill())
     const port = await one.listen({ host: '127.0.0.1', port: 0 })

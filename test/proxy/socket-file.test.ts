@@ -116,7 +116,7 @@ suite('a directory of sockets', () => {
       }),
     ))
 
-  test('keeps a socket that nobody answered, and it is dialled no more until it is replaced', () =>
+  test('keeps a socket on which no process has answered, and does not dial it until it is replaced', () =>
     withDirectory((directory) =>
       withDirectory(async (elsewhere) => {
         const path = join(elsewhere, 'app.sock')
@@ -156,7 +156,7 @@ suite('a directory of sockets', () => {
       }),
     ))
 
-  test('is no directory for a socket that is given by its own name too: it is dialled again and never removed', () =>
+  test('neither removes nor stops dialling a socket that is also given by its own name', () =>
     withDirectory((directory) =>
       withDirectory(async (elsewhere) => {
         const path = join(directory, 'app.sock')
@@ -202,7 +202,7 @@ suite('what is known of a socket file', () => {
     })
   }
 
-  test('a refusal of the file on which a container has answered is the end of it, and of no other file', () => {
+  test('a refusal of the file on which a container has answered is conclusive for this file, and for no other', () => {
     const file = dialled()
     file.reached()
     file.dialled({ ...one })

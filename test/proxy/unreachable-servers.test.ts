@@ -1,4 +1,4 @@
-/** What the log says of an HTTP server that is not reached, or does not answer: once a reason, however many requests meet it. */
+/** The log names each reason why an HTTP server is not reached, or does not answer, once for many requests. */
 
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
@@ -75,7 +75,7 @@ const UNREACHED = 'server cannot be reached; trying again'
 const UNANSWERED = 'server does not answer a request'
 
 suite('a server that is not reached', () => {
-  test('since nobody listens is told of once, and again when the reason changes', async () => {
+  test('because no process listens is logged once, and again when the reason changes', async () => {
     const closed = createServer()
     const port = await listening(closed)
     await cleanups.pop()!()
@@ -92,7 +92,7 @@ suite('a server that is not reached', () => {
     assert.deepEqual(scene.told.slice(1), [[UNANSWERED, 'first-byte', 'closed', 'string']])
   })
 
-  test('for its certificate is told of so', async () => {
+  test('because of its certificate is logged with that reason', async () => {
     const { key, cert } = certificate()
     const port = await listening(createSecureServer({ key, cert }, (_req, res) => res.end()))
     const scene = new Scene(`https://127.0.0.1:${port}`)
@@ -101,7 +101,7 @@ suite('a server that is not reached', () => {
     assert.equal(line['upstream'], scene.url)
   })
 
-  test('since it does not speak TLS is told of so', async () => {
+  test('because it does not speak TLS is logged with that reason', async () => {
     const port = await listening(createHttpServer((_req, res) => res.end()))
     const scene = new Scene(`https://127.0.0.1:${port}`)
     await scene.get()
@@ -111,7 +111,7 @@ suite('a server that is not reached', () => {
 })
 
 suite('a server that does not answer', () => {
-  test('in time is told of once, while the failure recurs within a minute', async () => {
+  test('in time is logged once while the failure recurs within a minute', async () => {
     const port = await listening(createServer(() => {}))
     const scene = new Scene(`http://127.0.0.1:${port}`)
     for (const pause of [0, 0, 70_000]) {
@@ -122,14 +122,14 @@ suite('a server that does not answer', () => {
     assert.deepEqual(scene.told, [once, once])
   })
 
-  test('a TLS handshake in time is told of with that phase', async () => {
+  test('a TLS handshake in time is logged with that phase', async () => {
     const port = await listening(createServer(() => {}))
     const scene = new Scene(`https://127.0.0.1:${port}`)
     assert.equal((await scene.get())['status'], 504)
     assert.deepEqual(scene.told, [[UNANSWERED, 'handshake', 'timeout', 'string']])
   })
 
-  test('in HTTP is told of so', async () => {
+  test('in HTTP is logged with that reason', async () => {
     const port = await listening(createServer((socket) => void socket.on('data', () => socket.end('what?\r\n\r\n'))))
     const scene = new Scene(`http://127.0.0.1:${port}`)
     assert.equal((await scene.get())['status'], 502)
@@ -138,7 +138,7 @@ suite('a server that does not answer', () => {
 })
 
 suite('a request that is made again on a new connection', () => {
-  test('is a line with its id, and a second try', async () => {
+  test('is logged with its id, and counted as a second attempt', async () => {
     const sockets: Socket[] = []
     const server = createHttpServer((req, res) => {
       if (sockets.at(-1) !== req.socket) sockets.push(req.socket)

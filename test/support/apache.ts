@@ -30,10 +30,10 @@ const closed = closedTo(repositoryFile('test')) ?? closedTo(process.execPath)
 
 const missing = binary && modules ? undefined : 'Apache is not installed'
 
-/** Why there is none for a reverse proxy here; undefined where there is. */
+/** The reason to skip tests of Apache as a reverse proxy; undefined if it is installed. */
 export const noApacheProxy: string | undefined = missing
 
-/** Why there is none for CGI programs here; undefined where there is. */
+/** The reason to skip tests of Apache with CGI programs; undefined if it is installed. */
 export const noApache: string | undefined =
   missing ?? (closed && `Apache runs programs as nobody, who may not enter ${closed}`)
 

@@ -11,7 +11,7 @@ import { freePort, temporary } from './sockets.ts'
 
 const haproxy = ['/usr/sbin/haproxy', '/usr/local/sbin/haproxy'].find((path) => existsSync(path))
 
-/** Why there is none here; undefined where there is. */
+/** The reason to skip tests with HAProxy; undefined if it is installed. */
 export const noHaproxy: string | undefined = haproxy ? undefined : 'HAProxy is not installed'
 
 export interface Haproxy {

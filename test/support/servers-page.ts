@@ -1,4 +1,4 @@
-/** What docs/servers.md tells people to write into a server's configuration: the tests use these very lines. */
+/** The configuration of docs/servers.md: the tests use these very lines. */
 
 import { readFileSync } from 'node:fs'
 import { repositoryFile } from './child.ts'

@@ -13,7 +13,7 @@ const file = fileURLToPath(new URL('./forked.ts', import.meta.url))
 function start(): ChildProcess {
   if (mode !== 'shell') return fork(file, process.argv.slice(2))
   const command = [process.execPath, file, ...process.argv.slice(2)].map((word) => `'${word}'`).join(' ')
-  // What follows keeps the shell from running the command in its own place.
+  // A second command keeps the shell from replacing itself by the first one.
   return spawn(`${command}; echo over`, { shell: true, stdio: 'inherit' })
 }
 

@@ -210,7 +210,7 @@ describe('an application that forks', () => {
       assert.ok(message?.endsWith(world.servers.advice))
     }, UNSET))
 
-  it('has a failure of its child in the message that nothing listens', () =>
+  it('names the failure of its child process in the message that nothing listens', () =>
     within(async (world) => {
       await world.start()
       assert.equal(world.servers.advice, '')

@@ -1,4 +1,4 @@
-/** An application that closes its server and listens again: as on plain Node, and the process ends when nothing is left. */
+/** An application closes its server and may listen again, as on plain Node. */
 
 import assert from 'node:assert/strict'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
@@ -11,7 +11,7 @@ import { type Gantry, startGantry } from '../../support/gantry.ts'
 import { listening } from '../../support/sockets.ts'
 import { until } from '../../support/until.ts'
 
-// Each path does one thing to the server; what happens to it is printed.
+// Each path does one thing to the server, and its events are printed.
 const APPLICATION = `
 import { createServer } from 'node:http'
 const PORT = Number(process.env.PORT)
@@ -62,7 +62,7 @@ async function get(port: number, path: string): Promise<string | undefined> {
   }
 }
 
-/** What the application printed under plain Node after a request to `path`, once it answers again. */
+/** What the application printed under plain Node after a request to `path`, when it answers again. */
 async function onNode(path: string): Promise<string> {
   const port = await freePort()
   const child = new TestChild([join(directory, 'app.mjs')], { env: { PORT: String(port) } })
@@ -111,7 +111,7 @@ describe('an application that closes its server and listens again', () => {
     })
   }
 
-  it('through gantry up fails no request: those that come meanwhile wait', async () => {
+  it('fails no request through gantry up: requests that arrive in between wait', async () => {
     const command = ['up', join(directory, 'app.mjs'), '--interface=node', '--listen=127.0.0.1:0', '--access-log=off']
     const child = new TestChild([repositoryFile('gantry.ts'), ...command], { env: { PORT: '3000' } })
     try {
@@ -138,7 +138,7 @@ describe('an application that closes its server and listens again', () => {
     }
   })
 
-  it('and does not is ended when nothing is left, with what its callback began', async () => {
+  it('and does not listen again ends when the event loop is empty, after the work that its callback began', async () => {
     const { child, port } = await container('--listen=127.0.0.1:0', '--health-listen=127.0.0.1:0')
     assert.equal(await get(port, '/close'), 'done /close')
     assert.deepEqual(await child.exited, { code: 0, signal: null })
@@ -146,7 +146,7 @@ describe('an application that closes its server and listens again', () => {
     assert.ok(child.log.some(({ reason }) => reason === 'the application closed its server'))
   })
 
-  it('and exits ends with its own code', async () => {
+  it('and exits ends with its own exit code', async () => {
     const { child, port } = await container('--listen=127.0.0.1:0')
     assert.equal(await get(port, '/exit'), 'done /exit')
     assert.deepEqual(await child.exited, { code: 5, signal: null })

@@ -294,7 +294,7 @@ describe('an application that is exported and listens', () => {
     }
   })
 
-  it('has no such warning if the server is that of the export, or the export is no listener', async () => {
+  it('gets no such warning if the server belongs to the export, or the export is not a listener', async () => {
     for (const [module, served] of [
       ['exported-and-listens.mjs', 'exported'],
       ['exports-a-start.mjs', 'main'],

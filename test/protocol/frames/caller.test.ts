@@ -121,7 +121,7 @@ describe('a call', () => {
     caller.destroy()
   })
 
-  test('whose trailers are longer than the container accepts fails as a head does that is too long: 431', async () => {
+  test('whose trailers are longer than the container accepts fails with 431, as a head that is too long', async () => {
     const { caller, peer } = await callerAgainstPeer({}, { head: HEAD_MIN })
     const input = new TestInput()
     const made = call(caller, environ('/', 'POST'), new ReplayableBody(input))
@@ -132,7 +132,7 @@ describe('a call', () => {
     assert.deepEqual(facts(error), ['TOO_LARGE', 'maybe', false])
     const sent = { method: 'POST', responded: false, whole: true, attempts: 1, losses: 1, retries: RETRIES }
     assert.equal(judge(error, sent)?.status, 431)
-    // The container is told, and the link goes on.
+    // The container gets a RESET, and the link stays open.
     await peer.heard('reset')
     const next = call(caller)
     const { stream } = await peer.heard('request', 1)

@@ -1,3 +1,5 @@
+/** Each silence of a link is logged once, and its end once. */
+
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { type Life, type LifeEvent, nextLife } from '../../../protocol/frames/liveness.ts'

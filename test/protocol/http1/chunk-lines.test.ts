@@ -1,3 +1,5 @@
+/** Chunk extensions with white space, whole and in pieces. */
+
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import { defaultLimits } from '../../../protocol/http1/options.ts'
@@ -30,7 +32,7 @@ function read(body: string, size: number): string {
 const PARTS = ['3', ' ', '\t', ';', 'a', 'b1', '=', '"', '"c d"', '\\', '\\"', '\x01', '\xe9', '"\\""', '-']
 
 suite('a chunk line', () => {
-  test('is taken if the grammar has it, alike in pieces of every size', () => {
+  test('is accepted if the grammar allows it, in pieces of every size', () => {
     const next = seeded(20_261_130)
     const taken = [0, 0]
     for (let round = 0; round < 20_000; round++) {
@@ -58,7 +60,7 @@ suite('a chunk line', () => {
     )
   })
 
-  test('leaves the bytes of the client as they are', () => {
+  test('does not change the bytes of the client', () => {
     const body = Buffer.from(`${HEAD}3 ; a = "b"\r\n; =\r\n0\r\n\r\n`, 'latin1')
     const before = Buffer.from(body)
     const parser = new RequestParser(defaultLimits)

@@ -259,7 +259,7 @@ describe('a refusal', () => {
     })
   }
 
-  it('of a connection without bytes waits for them: a peer that speaks frames gets no response, and is no client', async () => {
+  it('of a connection without bytes waits for them: a peer that speaks frames gets no response, and is handed over', async () => {
     const { clock, refusals, sockets, taken } = recording(3, 3, true)
     const [http, frames, uwsgi] = sockets as [Recorded, Recorded, Recorded]
     http.push('GET / HTTP/1.1\r\n')

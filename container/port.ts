@@ -1,0 +1,238 @@
+/**
+ * The container's port: accepts connections, finds out which protocol each speaks, and serves HTTP/1.1 and uwsgi within
+ * the connection limit. `links.ts` serves the links of proxies, and `slots.ts` grants the slots.
+ */
+
+import type { Socket } from 'node:net'
+import { accessLog, refusedLog } from '../middleware/access-log.ts'
+import { requestIdFrom } from '../middleware/forwarded.ts'
+import { type Address, printAddress, type TcpAddress, type UnixAddress } from '../protocol/address.ts'
+import type { Application, Environ } from '../protocol/application.ts'
+import { ClientShares, type Share } from '../protocol/client-shares.ts'
+import type { Deadlines } from '../protocol/clock.ts'
+import { forwardedSettings, http1Settings } from '../protocol/common-options.ts'
+import { ConnectionLimit } from '../protocol/connection-limit.ts'
+import { type Context, REQUEST_ID } from '../protocol/context.ts'
+import { fitsInReserve, mostConnections, refusalsThatFit } from '../protocol/descriptors.ts'
+import type { Drain } from '../protocol/drain.ts'
+import type { ConnectionFacts, ProcessFacts } from '../protocol/environ.ts'
+import type { AbortError } from '../protocol/errors.ts'
+import type { Exchange, ExchangeHost } from '../protocol/exchange.ts'
+import { serveHttp1 } from '../protocol/http1/gateway.ts'
+import type { Http1Connection, Http1Options } from '../protocol/http1/options.ts'
+import { Refusals } from '../protocol/http1/refusals.ts'
+import { type Listener, listen } from '../protocol/listen.ts'
+import type { Logger } from '../protocol/log.ts'
+import { UNIX_PEER } from '../protocol/peers.ts'
+import { serveUwsgi, type UwsgiConnection, type UwsgiOptions } from '../protocol/uwsgi/gateway.ts'
+import type { ServedWire } from './accept.ts'
+import { DirectSlots } from './direct-slots.ts'
+import { Doorman } from './doorman.ts'
+import type { ContainerOptions } from './options.ts'
+import type { Slots } from './slots.ts'
+
+/**
+ * Connections above the limit whose protocol is not known yet: one of them may be a proxy's link, which does not count.
+ */
+const UNDECIDED_EXTRA = 32
+
+/** Serving a client may take a second file descriptor, opened by the application. */
+const DESCRIPTORS_EACH = 2
+
+/** What the container lends to its port. */
+export interface PortServices {
+  readonly log: Logger
+  /** Takes a line for each request; undefined: no lines are wanted. */
+  readonly accessLog: Logger | undefined
+  readonly deadlines: Deadlines
+  readonly facts: ProcessFacts
+  readonly slots: Slots
+  readonly drain: Drain
+  /** Whether links over the network can be authenticated. */
+  readonly hasToken: boolean
+  /** Makes what exchanges report to. */
+  readonly host: (settled: (exchange: Exchange) => void) => ExchangeHost
+  /** Takes a connection over that speaks frames. */
+  readonly serveLink: (socket: Socket, address: string, unix: boolean, first: Buffer) => void
+  /** A connection has ended, or has become a link. */
+  readonly onLeft: () => void
+}
+
+/** All listeners and client connections of one container. */
+export class Port {
+  readonly #options: ContainerOptions
+  readonly #services: PortServices
+  readonly #application: Application
+  readonly #directSlots: DirectSlots
+  readonly #http: Http1Options
+  readonly #uwsgi: UwsgiOptions
+  /** For requests that the application sends to itself. */
+  readonly #selfHttp: Http1Options
+  readonly #doorman: Doorman
+  readonly #listeners: Listener[] = []
+  readonly #connections: Set<Http1Connection | UwsgiConnection> = new Set()
+  readonly #limit: ConnectionLimit
+  readonly #shares: ClientShares
+  /** Connections beyond the limit whose protocol is not known yet. */
+  readonly #undecided: number
+  readonly #refusals: Refusals
+  #wasReached = false
+
+  constructor(application: Application, options: ContainerOptions, services: PortServices) {
+    const { log, accessLog: lines, deadlines, facts, slots, host, hasToken, onLeft } = services
+    const { clock } = deadlines
+    this.#options = options
+    this.#services = services
+    this.#shares = new ClientShares(options.trustedPeers)
+    this.#directSlots = new DirectSlots({
+      slots,
+      shares: this.#shares,
+      deadlines,
+      rules: options,
+      queueSize: options.queueSize,
+      queueTimeout: options.queueTimeout,
+    })
+    const served = this.#directSlots.gate(this.#releasingUpgrades(application))
+    this.#application = lines ? accessLog({ log: lines })(served) : served
+    const most = mostConnections(options.maxConnections, DESCRIPTORS_EACH, log)
+    this.#limit = new ConnectionLimit(most, { clock, log, what: '--max-connections' })
+    this.#undecided = Math.min(fitsInReserve(UNDECIDED_EXTRA), most)
+    const onRefused = refusedLog(lines)
+    this.#refusals = new Refusals(clock, refusalsThatFit(most, DESCRIPTORS_EACH), onRefused)
+    const direct = {
+      ...http1Settings(options),
+      facts,
+      host: host(({ context }) => this.#directSlots.release(context)),
+      onRefused,
+      onClose: (connection: Http1Connection | UwsgiConnection) => {
+        if (this.#connections.delete(connection)) this.#limit.exited(connection)
+        this.#limit.left(this.#connections)
+        onLeft()
+      },
+    }
+    this.#http = {
+      ...direct,
+      forwarded: forwardedSettings(options),
+      requestId: requestIdFrom(options.trustedPeers),
+    }
+    this.#selfHttp = { ...this.#http, forwarded: 'keep', host: host(() => {}) }
+    this.#uwsgi = { ...direct, requestId: requestIdOf }
+    this.#doorman = new Doorman({
+      rules: { accept: options.accept, trustedPeers: options.trustedPeers, token: hasToken },
+      deadlines,
+      log,
+      serve: (wire, socket, peer, first) => this.#serve(wire, socket, peer, first),
+      onLeft,
+    })
+  }
+
+  /** Where it listens, with the ports that the system chose. */
+  get addresses(): readonly Address[] {
+    return this.#listeners.map(({ address }) => address)
+  }
+
+  /** Connections of clients and web servers. */
+  get size(): number {
+    return this.#connections.size
+  }
+
+  /** WebSockets and other upgraded connections. */
+  get upgraded(): number {
+    return [...this.#connections].filter((connection) => 'upgraded' in connection && connection.upgraded).length
+  }
+
+  /** Whether a client or a web server has connected. */
+  get wasReached(): boolean {
+    return this.#wasReached || this.#doorman.waiting > 0
+  }
+
+  get isEmpty(): boolean {
+    return this.#connections.size === 0 && this.#doorman.waiting === 0
+  }
+
+  /** @throws ListenError */
+  async listen(address: UnixAddress | TcpAddress): Promise<void> {
+    const { socketMode, tcpKeepAlive } = this.#options
+    const { log } = this.#services
+    const unix = address.kind === 'unix'
+    const listener = await listen(address, { log, mode: socketMode, keepAlive: tcpKeepAlive }, (socket) => {
+      // Links do not count: above the limit a connection is refused only when its protocol is known.
+      if (this.#limit.admit(this.#undecided, this.#doorman.visitors, this.#connections))
+        this.#doorman.receive(socket, unix)
+      else this.#refusals.refuse(socket, (first) => this.#doorman.receive(socket, unix, first))
+    })
+    this.#listeners.push(listener)
+    log.info({ address: printAddress(listener.address) }, 'listening')
+  }
+
+  /** Closes the listeners. */
+  async close(): Promise<void> {
+    await Promise.all(this.#listeners.map((listener) => listener.close()))
+  }
+
+  /** Once the listeners are closed: each connection ends with its response, an idle one after `grace` milliseconds. */
+  drain(grace: number): void {
+    for (const connection of [...this.#connections]) connection.drain(grace)
+    this.#doorman.drain(grace)
+  }
+
+  /** Aborts all requests; closes WebSockets with code 1001, which have until the next call to finish. */
+  abort(error: AbortError): void {
+    this.#doorman.abort()
+    this.#refusals.abort()
+    for (const connection of [...this.#connections]) if (!connection.goAway()) connection.abort(error)
+  }
+
+  /**
+   * Serves a connection of the application to itself: by `application`, without a slot, and with its forwarded fields.
+   */
+  serveSelf(socket: Socket, application: Application, facts: Partial<ConnectionFacts>): void {
+    this.#keep(serveHttp1(socket, application, this.#selfHttp, undefined, facts))
+  }
+
+  #serve(wire: ServedWire, socket: Socket, peer: string, first: Buffer): void {
+    const unix = peer === UNIX_PEER
+    if (wire === 'frames') {
+      const address = unix ? UNIX_PEER : printAddress({ kind: 'tcp', host: peer, port: socket.remotePort ?? 0 })
+      this.#services.serveLink(socket, address, unix, first)
+      return
+    }
+    const share = this.#shares.of(peer, socket)
+    if (!this.#limit.admitFrom(share, 0, this.#connections)) {
+      this.#refusals.refuse(socket)
+      return
+    }
+    this.#wasReached = true
+    if (wire === 'uwsgi') this.#keep(serveUwsgi(socket, this.#application, this.#uwsgi, first), share)
+    else {
+      const facts = unix ? { remoteAddress: UNIX_PEER, remotePort: '' } : undefined
+      this.#keep(serveHttp1(socket, this.#application, this.#http, first, facts), share)
+    }
+  }
+
+  #keep(connection: Http1Connection | UwsgiConnection, share?: Share): void {
+    connection.share = share
+    this.#connections.add(connection)
+    this.#limit.entered(connection)
+    const { facts, grace } = this.#services.drain
+    if (facts.draining) connection.drain(grace)
+  }
+
+  /** Has an upgraded request give its slot back: it is a connection from then on. (Over links the gateway does so.) */
+  #releasingUpgrades(application: Application): Application {
+    return (environ, startResponse) => {
+      if (environ['HTTP_UPGRADE'] === undefined) return application(environ, startResponse)
+      return application(environ, (status, headers, excInfo) => {
+        const write = startResponse(status, headers, excInfo)
+        if (status.startsWith('101')) this.#directSlots.release(environ.gantry as Context)
+        return write
+      })
+    }
+  }
+}
+
+/** The `X-Request-Id` of a web server: only trusted ones may speak uwsgi. */
+function requestIdOf(environ: Environ): string | undefined {
+  const id = environ['HTTP_X_REQUEST_ID']
+  return typeof id === 'string' && REQUEST_ID.test(id) ? id : undefined
+}
