@@ -140,12 +140,11 @@ export class Slots implements SlotSource {
     if (more || count === 0) this.#allocate()
   }
 
-  /**
-   * Links whose proxies could use more slots and have none free. Not those that hold an equal share of all: a proxy asks
-   * for more than it needs, so that its demand does not tell whether requests wait there.
-   */
+  /** Links whose proxies could use more slots and have none free. */
   get short(): SlotHolder[] {
     const short: SlotHolder[] = []
+    // A link with an equal share of all slots is not short: a proxy asks for more than it needs, so that its demand does
+    // not tell whether requests wait there.
     const share = this.size / (this.#seats.size + 1)
     for (const { holder, granted } of this.#seats.values()) {
       if (holder.running >= granted && holder.demand > granted && holder.running < share) short.push(holder)
