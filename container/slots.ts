@@ -143,8 +143,11 @@ export class Slots implements SlotSource {
   /** Links without a free slot whose proxies want more slots. */
   get short(): SlotHolder[] {
     const short: SlotHolder[] = []
+    // A link with an equal share of all slots is not short: a proxy asks for more than it needs, so that its demand does
+    // not tell whether requests wait there.
+    const share = this.size / (this.#seats.size + 1)
     for (const { holder, granted } of this.#seats.values()) {
-      if (holder.running >= granted && holder.demand > granted) short.push(holder)
+      if (holder.running >= granted && holder.demand > granted && holder.running < share) short.push(holder)
     }
     return short
   }

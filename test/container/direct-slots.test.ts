@@ -134,4 +134,24 @@ describe('slow clients of a container’s port', () => {
     for (const client of slow) client.destroy()
     assert.equal(answer, '/from-proxy')
   })
+
+  it('lose no slot to a proxy that holds an equal share, whatever it asks for', async () => {
+    const held = application()
+    const clock = new FakeClock()
+    const argv = ['--slots', '2', '--trusted-peers', 'none', '--send-timeout', 'none']
+    await using serving = await Serving.start(held.application, argv, { clock })
+    const client = await serving.http()
+    client.request({ target: '/big' })
+    client.socket.pause()
+    await until(() => held.running.length === 1)
+    const proxy = await serving.proxy()
+    void proxy.queue('/hold').catch(() => {})
+    await until(() => held.running.length === 2)
+    proxy.caller.demand(16)
+    await pass(clock, 20_000)
+    const running = [...held.running]
+    held.release()
+    client.destroy()
+    assert.deepEqual(running, ['/big', '/hold'])
+  })
 })
