@@ -47,11 +47,15 @@ export class Command {
   /**
    * Resolves when its log has a line whose message begins so, if its standard output is a pipe; rejects if it ends
    * before.
+   *
+   * @param pid the process that logs it, where others write to the same pipe
    */
-  async logged(message: string): Promise<void> {
+  async logged(message: string, pid?: number): Promise<void> {
     const { stdout } = this.process
     if (stdout?.listenerCount('data') === 0) stdout.setEncoding('utf8').on('data', (text) => (this.#output += text))
-    while (!this.#output.includes(`"msg":"${message}`)) {
+    const words = [`"msg":"${message}`, ...(pid === undefined ? [] : [`"pid":${pid},`])]
+    const found = (): boolean => this.#output.split('\n').some((line) => words.every((word) => line.includes(word)))
+    while (!found()) {
       if (!this.running) throw new Error(`the process ended: ${this.#output}`)
       await new Promise((resolve) => setTimeout(resolve, 10))
     }

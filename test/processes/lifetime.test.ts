@@ -9,7 +9,7 @@ import { existsSync } from 'node:fs'
 import { describe, it } from 'node:test'
 import { withDirectory } from '../support/directory.ts'
 import { freePort } from '../support/sockets.ts'
-import { APPLICATION, answered, ask, Command } from './commands.ts'
+import { APPLICATION, answered, Command } from './commands.ts'
 
 interface Pair {
   /** The process that must keep running. */
@@ -195,12 +195,13 @@ describe('supervisors', () => {
 
   it('of workers continue stopped workers (SIGSTOP), and exit with them', () =>
     withDirectory(async (directory) => {
-      const { tested, port } = await pairs['proxy --workers 2']!(directory)
-      const command = new Command([...tested, '--queue-timeout', '10ms', '--drain-timeout', 'none'], 'ignore')
+      const { tested } = await pairs['proxy --workers 2']!(directory)
+      const command = new Command([...tested, '--drain-timeout', 'none'], LOGGED)
       try {
-        // 503: the worker listens.
-        while (command.children.length < 2) await ask(port)
+        // Not earlier: a child that is stopped between fork and exec blocks its parent.
+        await command.logged('ready', command.process.pid)
         const { children } = command
+        assert.equal(children.length, 2)
         for (const child of children) process.kill(child, 'SIGSTOP')
         command.process.kill('SIGTERM')
         assert.deepEqual(await command.exited, { code: 0, signal: null })

@@ -17,6 +17,7 @@ const front: NonNullable<Arrangement['without']> = {
   'raw-headers': 'Apache writes heads of its own',
   'absolute-form': 'Apache makes a path of it',
   star: 'Apache answers it itself',
+  strangers: 'the container trusts Apache, which passes X-Forwarded-For of its client on',
   http10: 'Apache ends what it cuts, where HTTP/1.0 has no length',
 }
 

@@ -15,6 +15,7 @@ behaviour({
     'raw-headers': 'HAProxy writes field names in lower case',
     'request-trailers': 'HAProxy writes their names in lower case',
     'response-trailers': 'HAProxy writes their names in lower case',
+    strangers: 'the container trusts HAProxy, which passes X-Forwarded-For of its client on',
     'absolute-form': 'HAProxy refuses an authority that differs from Host',
   },
   lacks: (sentence) =>
