@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync, readFileSync, statSync } from 'node:fs'
 import { chmod, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
@@ -52,7 +52,8 @@ const TEXT = 'printf "Content-Type: text/plain\\n\\n"\n'
 /** What a program wrote into a file of its directory, once it has. */
 async function written(name: string): Promise<string> {
   const path = join(directory, name)
-  await until(() => existsSync(path))
+  // A shell opens the file before it writes.
+  await until(() => (statSync(path, { throwIfNoEntry: false })?.size ?? 0) > 0)
   return await readFile(path, 'utf8')
 }
 
