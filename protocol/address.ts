@@ -34,7 +34,7 @@ export interface HttpAddress {
 export type Address = UnixAddress | UnixDirectoryAddress | TcpAddress | HttpAddress
 export type AddressKind = Address['kind']
 
-/** An address nobody can use. `text` is what came, without credentials; the message says what was expected. */
+/** The address cannot be used. `text` is the given address without credentials; the message says what was expected. */
 export class AddressError extends Error {
   override readonly name: string = 'AddressError'
   readonly code: string = 'BAD_ADDRESS'
