@@ -1,6 +1,8 @@
-/** Web servers that say nowhere that they listen. */
+/** Web servers that say nowhere that they listen: when they do, and their end. */
 
 import type { ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import { rm } from 'node:fs/promises'
 import { connect } from 'node:net'
 
 /** Asks until `child` takes connections. @throws Error when it ends first */
@@ -16,4 +18,12 @@ export async function answering(child: ChildProcess, port: number): Promise<void
     if (answered) return
     await new Promise((resolve) => setTimeout(resolve, 20))
   }
+}
+
+/** Kills a server that a test has started, and removes its directory. */
+export async function endServer(child: ChildProcess, directory: string): Promise<void> {
+  const exited = once(child, 'exit')
+  child.kill('SIGKILL')
+  await exited
+  await rm(directory, { recursive: true, force: true })
 }

@@ -1,12 +1,11 @@
 /** A real HAProxy in a directory of its own, as one process in the foreground. */
 
 import { spawn } from 'node:child_process'
-import { once } from 'node:events'
 import { existsSync } from 'node:fs'
-import { rm, writeFile } from 'node:fs/promises'
+import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
-import { answering } from './answering.ts'
+import { answering, endServer } from './answering.ts'
 import { freePort, temporary } from './sockets.ts'
 
 const haproxy = ['/usr/sbin/haproxy', '/usr/local/sbin/haproxy'].find((path) => existsSync(path))
@@ -54,11 +53,6 @@ listen front
   }
   return {
     port,
-    async stop() {
-      const exited = once(child, 'exit')
-      child.kill('SIGKILL')
-      await exited
-      await rm(directory, { recursive: true, force: true })
-    },
+    stop: () => endServer(child, directory),
   }
 }

@@ -1,11 +1,10 @@
 /** A real nginx in a directory of its own, as one unprivileged-style process in the foreground. */
 
 import { spawn } from 'node:child_process'
-import { once } from 'node:events'
 import { existsSync } from 'node:fs'
-import { readFile, rm, writeFile } from 'node:fs/promises'
+import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { answering } from './answering.ts'
+import { answering, endServer } from './answering.ts'
 import { freePort, temporary } from './sockets.ts'
 
 const nginx = ['/usr/sbin/nginx', '/usr/local/sbin/nginx', '/usr/bin/nginx'].find((path) => existsSync(path))
@@ -71,11 +70,6 @@ ${servers}
   }
   return {
     port,
-    async stop() {
-      const exited = once(child, 'exit')
-      child.kill('SIGKILL')
-      await exited
-      await rm(directory, { recursive: true, force: true })
-    },
+    stop: () => endServer(child, directory),
   }
 }
