@@ -2,14 +2,29 @@
 
 import type { ChildProcess } from 'node:child_process'
 import type { Address } from './protocol/address.ts'
+import type { Clock, Timer } from './protocol/clock.ts'
 import { childMessageOf, type HurryMessage } from './run.ts'
 import type { Child, ChildExit } from './supervise.ts'
+
+/** Reports a child whose start takes long and which does not say so itself, because its event loop is blocked. */
+export interface StartWatch {
+  readonly clock: Clock
+  /** Called every 15 s until the child is ready, has ended, or logs its slow start itself. */
+  readonly onBlocked: (seconds: number) => void
+}
+
+/** Longer than the interval at which a child logs its slow start (`run.ts`). */
+const BLOCKED_MILLISECONDS = 15_000
 
 /**
  * @param start starts the process with an IPC channel
  * @param onError it could not be started, or not be reached
  */
-export function childOf(start: () => ChildProcess, onError: (error: Error) => void): Child<readonly Address[]> {
+export function childOf(
+  start: () => ChildProcess,
+  onError: (error: Error) => void,
+  watch?: StartWatch,
+): Child<readonly Address[]> {
   const ready = Promise.withResolvers<readonly Address[]>()
   const exited = Promise.withResolvers<ChildExit>()
   const last = Promise.withResolvers<void>()
@@ -18,12 +33,18 @@ export function childOf(start: () => ChildProcess, onError: (error: Error) => vo
     onError(child)
     return { ready: ready.promise, exited: Promise.resolve(NOT_STARTED), last: last.promise, kill: () => {} }
   }
+  const blocked = watch && watchStart(watch)
   child.on('message', (sent) => {
     const message = childMessageOf(sent)
     if (message?.gantry === 'ready') ready.resolve(message.addresses)
     else if (message?.gantry === 'last') last.resolve()
+    if (message?.gantry === 'starting') blocked?.again()
+    else if (message !== undefined) blocked?.end()
   })
-  child.on('exit', (code, signal) => exited.resolve({ code, signal }))
+  child.on('exit', (code, signal) => {
+    blocked?.end()
+    exited.resolve({ code, signal })
+  })
   child.on('error', (error) => {
     onError(error)
     // One that runs and cannot be told something ends, or does not, all the same.
@@ -39,6 +60,25 @@ export function childOf(start: () => ChildProcess, onError: (error: Error) => vo
     if (child.connected) child.send(message, () => {})
   }
   return { ready: ready.promise, exited: exited.promise, last: last.promise, kill, hurry }
+}
+
+function watchStart({ clock, onBlocked }: StartWatch): { again(): void; end(): void } {
+  const began = clock.now()
+  let timer: Timer
+  const again = (): void => {
+    timer = clock.after(BLOCKED_MILLISECONDS, () => {
+      onBlocked(Math.round((clock.now() - began) / 1_000))
+      again()
+    })
+  }
+  again()
+  return {
+    again: () => {
+      timer.cancel()
+      again()
+    },
+    end: () => timer.cancel(),
+  }
 }
 
 /** What `supervise` receives for a child process that could not be started. */

@@ -7,6 +7,7 @@ import { pino, stdSerializers } from 'pino'
 import { type Duty, holdDuty } from './duty.ts'
 import type { AccessLine } from './middleware/access-line.ts'
 import { combinedLine } from './middleware/combined-log.ts'
+import { keepChannel } from './channel.ts'
 import { type Address, isAddress, printAddress } from './protocol/address.ts'
 import { systemClock } from './protocol/clock.ts'
 import { watchDescriptors } from './protocol/descriptors.ts'
@@ -79,7 +80,12 @@ interface LastMessage {
   readonly gantry: 'last'
 }
 
-export type ChildMessage = ReadyMessage | LastMessage
+/** From a child whose start takes long: it has logged this itself, so its event loop is not blocked. */
+interface StartingMessage {
+  readonly gantry: 'starting'
+}
+
+export type ChildMessage = ReadyMessage | LastMessage | StartingMessage
 
 /** To a child, before its stop: no load balancer needs notice. */
 export interface HurryMessage {
@@ -93,7 +99,7 @@ export interface HurryMessage {
  */
 export function childMessageOf(message: unknown): ChildMessage | undefined {
   const { gantry, addresses } = Object(message) as { gantry?: unknown; addresses?: unknown }
-  if (gantry === 'last') return { gantry }
+  if (gantry === 'last' || gantry === 'starting') return { gantry }
   if (gantry !== 'ready' || !Array.isArray(addresses) || !addresses.every(isAddress)) return undefined
   return { gantry, addresses }
 }
@@ -236,6 +242,7 @@ export async function run(
   const slow = setInterval(() => {
     const seconds = Math.round((systemClock.now() - began) / 1_000)
     log.warn({}, `still starting after ${seconds} s: the application has not finished loading, or nothing listens yet`)
+    tell({ gantry: 'starting' })
   }, SLOW_START_MILLISECONDS)
   slow.unref()
   // While the application loads, no duty is held, so that a module that awaits nothing is detected
@@ -288,6 +295,7 @@ export async function run(
   const signals = new SignalHold(process)
   onStopSignals(signals, systemClock, { finish, quit }, supervised ? ['SIGTERM'] : undefined)
   if (process.connected) {
+    keepChannel(process)
     process.on('disconnect', () => {
       // A worker of several still gives load balancers notice; a process of `up` does not, since its pair ends as well.
       if (!supervised) hurry.abort()

@@ -145,6 +145,13 @@ function startChild(
       return started
     },
     (error) => say(error.message),
+    {
+      clock: systemClock,
+      onBlocked: (seconds) =>
+        say(
+          `${argv[0]} process ${pid}: still starting after ${seconds} s, and its event loop is blocked (a synchronous call, such as spawnSync, has not returned)`,
+        ),
+    },
   )
   return withGroup(child, pid, systemClock)
 }

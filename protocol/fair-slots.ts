@@ -104,7 +104,8 @@ export class FairSlots<T extends SlotRequest> implements SlowWatchHost {
 
   /**
    * Makes room in a full queue for `request`: aborts a slow request, or refuses a request of a client that has more
-   * requests in the queue.
+   * requests in the queue. If the client itself has most, and is slow, its oldest request is refused: a user behind the
+   * same address must not pay for it.
    *
    * @returns whether there is room now, or a free slot
    */
@@ -113,8 +114,9 @@ export class FairSlots<T extends SlotRequest> implements SlowWatchHost {
     // waits, the slot itself is free.
     if (this.#watch.actFor(share) > 0) return true
     const surplus = this.#queue.surplus(this.#queue.count(share) + 1)
-    surplus?.refuse()
-    return surplus !== undefined
+    const refused = surplus ?? (this.#watch.isMostlySlow(share) ? this.#queue.oldest(share) : undefined)
+    refused?.refuse()
+    return refused !== undefined
   }
 
   // ---- requests that hold a slot -----------------------------------------------------------------------------------

@@ -104,6 +104,14 @@ export class SlotQueue<T extends FairlyWaiting> {
     }
     return found
   }
+
+  /** The client's oldest request; undefined if none waits. Requests that came back are skipped: they are not refused. */
+  oldest(share: Share): T | undefined {
+    const requests = this.#lanes.get(share)?.requests
+    let item = requests?.first
+    while (item?.returned) item = requests!.after(item)
+    return item
+  }
 }
 
 function first<T extends Waiting>(requests: Queue<T>, order: Order, passed: ReadonlySet<T> | undefined): T | undefined {

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { type StdioOptions, spawn } from 'node:child_process'
 import { test } from 'node:test'
 import { childOf, describeExit } from '../children.ts'
+import { FakeClock } from './support/clock.ts'
 
 const stdio: StdioOptions = ['ignore', 'ignore', 'ignore', 'ipc']
 
@@ -59,4 +60,37 @@ test('what an application sends to its parent on the IPC channel is ignored, wha
   assert.deepEqual(await child.ready, [{ kind: 'unix', path: '/app.sock' }])
   child.kill('SIGTERM')
   assert.deepEqual(await child.exited, { code: 0, signal: null })
+})
+
+test('a child whose start takes long is reported every 15 s, unless it says so itself', async () => {
+  const said: number[] = []
+  const clock = new FakeClock()
+  const heard = Promise.withResolvers<void>()
+  const child = childOf(
+    () => {
+      const code = `
+        process.once('SIGTERM', () => process.send({ gantry: 'ready', addresses: [] }, () => process.exit(0)))
+        for (const gantry of ['starting', 'none']) process.send({ gantry })
+        setInterval(() => {}, 1000)`
+      const made = spawn(process.execPath, ['-e', code], { stdio })
+      made.on('message', ({ gantry }: { gantry: string }) => gantry === 'none' && heard.resolve())
+      return made
+    },
+    () => {},
+    { clock, onBlocked: (seconds) => said.push(seconds) },
+  )
+  clock.advance(14_999)
+  assert.deepEqual(said, [])
+  clock.advance(1)
+  assert.deepEqual(said, [15])
+  clock.advance(14_000)
+  await heard.promise
+  clock.advance(14_999)
+  assert.deepEqual(said, [15])
+  clock.advance(1)
+  assert.deepEqual(said, [15, 44])
+  child.kill('SIGTERM')
+  await child.ready
+  assert.equal(clock.pending, 0)
+  await child.exited
 })

@@ -243,3 +243,22 @@ test('when it is killed, its children drain by themselves', () =>
     const ends = child.log.filter((line) => line['msg'] === 'stopped').map((line) => line['name'])
     assert.deepEqual(ends.sort(), ['container', 'proxy'])
   }))
+
+test('an application that calls process.disconnect() is served, and its pair ends by a signal alone', () =>
+  withDirectory(async (directory) => {
+    const module = join(directory, 'app.mjs')
+    writeFileSync(module, 'process.disconnect?.()\nexport default (_, response) => response.end("served")\n')
+    const argv = ['up', module, '--interface', 'node', '--listen', '127.0.0.1:0']
+    const child = new TestChild([repositoryFile('gantry.ts'), ...argv])
+    try {
+      const url = /is served at (\S+)/
+      await child.until(() => url.test(child.stderr))
+      const answer = await fetch(url.exec(child.stderr)![1]!)
+      assert.equal(await answer.text(), 'served')
+      assert.ok(!child.log.some(({ msg }) => msg === 'draining'))
+      child.process.kill('SIGTERM')
+      assert.deepEqual(await child.exited, { code: 0, signal: null })
+    } finally {
+      await child.end()
+    }
+  }))

@@ -108,3 +108,11 @@ test('requests that came back are no surplus', () => {
   queue.surplus(1)!.returned = true
   assert.equal(queue.surplus(1)?.name, 'b5')
 })
+
+test('the oldest request of a client is the first that did not come back', () => {
+  const queue = filled('a b a')
+  assert.equal(queue.oldest('a')?.name, 'a1')
+  queue.oldest('a')!.returned = true
+  assert.equal(queue.oldest('a')?.name, 'a3')
+  assert.equal(queue.oldest('c'), undefined)
+})

@@ -151,6 +151,19 @@ suite('a full queue', () => {
     assert.equal(refused.outcome, '503 QUEUE_FULL')
   })
 
+  test('refuses the oldest request of a client that is slow, for its newest', async () => {
+    const scene = new Scene(2, { queueSize: 2 })
+    const running = [scene.client(A, 'download'), scene.client(A)]
+    const waiting = [scene.client(A), scene.client(A)]
+    scene.clock.advance(200)
+    const newest = scene.client(A)
+    await turn()
+    assert.deepEqual(
+      [...running, ...waiting, newest].map(({ outcome }) => outcome),
+      ['waits', 'waits', '503 QUEUE_FULL', 'waits', 'waits'],
+    )
+  })
+
   test('refuses no request that came back from a container that drains', async () => {
     const scene = new Scene(3, { queueSize: 1 })
     const ran = [scene.client(A), scene.client(A), scene.client(A)]
