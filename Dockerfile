@@ -11,7 +11,7 @@ COPY package.json package-lock.json ./
 # The image has its Node already: the pinned one of the development dependencies is not installed.
 RUN npm ci --ignore-scripts --no-audit --no-fund
 COPY . .
-RUN node build.ts --out /gantry \
+RUN node scripts/build.ts --out /gantry \
  && cp package-lock.json /gantry/ \
  && cd /gantry \
  && npm ci --omit=dev --ignore-scripts --no-audit --no-fund \

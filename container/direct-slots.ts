@@ -3,17 +3,17 @@
  * requests of slow clients are aborted. `slots.ts` grants the slots; requests of proxies wait in the proxies.
  */
 
-import { apart } from '../protocol/apart.ts'
-import type { Application, Body, Environ, StartResponse } from '../protocol/application.ts'
-import { type AwaitedBody, type BodyBufferHost, BodyBuffers, type Room } from '../protocol/body-buffers.ts'
-import type { ClientShares, Share } from '../protocol/client-shares.ts'
-import type { Behind, ClientView } from '../protocol/client-view.ts'
-import type { Clock, Deadlines, Expirable } from '../protocol/clock.ts'
-import type { Context } from '../protocol/context.ts'
-import { HttpError } from '../protocol/errors.ts'
-import { FairSlots, type SlotOwner, type SlotRequest, type SlotRules } from '../protocol/fair-slots.ts'
-import type { Waiting } from '../protocol/queue.ts'
-import type { Seen } from '../protocol/slow-watch.ts'
+import { type AwaitedBody, type BodyBufferHost, BodyBuffers, type Room } from '../pool/body-buffers.ts'
+import { FairSlots, type SlotOwner, type SlotRequest, type SlotRules } from '../pool/fair-slots.ts'
+import type { Waiting } from '../pool/queue.ts'
+import type { Seen } from '../pool/slow-watch.ts'
+import type { ClientShares, Share } from '../protocol/client/client-shares.ts'
+import type { Application, Body, Environ, StartResponse } from '../protocol/contract/application.ts'
+import type { Behind, ClientView } from '../protocol/contract/client-view.ts'
+import type { Context } from '../protocol/contract/context.ts'
+import { HttpError } from '../protocol/contract/errors.ts'
+import { apart } from '../protocol/contract/isolated.ts'
+import type { Clock, Deadlines, Expirable } from '../protocol/net/clock.ts'
 import type { Slots } from './slots.ts'
 
 /** What `DirectSlots` shares out, and by which rules. */

@@ -1,7 +1,7 @@
 /** The container as a library: start one in a process of your own. */
 
-export { type CgiOptions, cgi } from './cgi.ts'
-export { LoadError, type LoadErrorCode, loadApplication } from './load-application.ts'
+export { LoadError, type LoadErrorCode, loadApplication } from './application/load-application.ts'
+export { type CgiOptions, cgi } from './cgi/cgi.ts'
 export { type ContainerOptions, checkContainerOptions, containerAddresses, containerOptions } from './options.ts'
 export { type ContainerEnvironment, type RunningContainer, serveContainer } from './serve.ts'
 export { demoApp, makeServer, type SimpleServer, type SimpleServerOptions } from './simple-server.ts'

@@ -5,10 +5,10 @@
  */
 
 import { isIP, type Socket } from 'node:net'
-import { printAddress, type TcpAddress, type UnixAddress } from '../protocol/address.ts'
-import { backoff } from '../protocol/backoff.ts'
-import type { Clock, Timer } from '../protocol/clock.ts'
-import { WORKERS_MAX } from '../protocol/common-options.ts'
+import type { Logger } from '../protocol/log/logger.ts'
+import { printAddress, type TcpAddress, type UnixAddress } from '../protocol/net/address.ts'
+import { backoff } from '../protocol/net/backoff.ts'
+import type { Clock, Timer } from '../protocol/net/clock.ts'
 import {
   CONNECT_TIMEOUT,
   Dialling,
@@ -17,10 +17,10 @@ import {
   HELLO_PATIENCE,
   type Resolve,
   systemResolve,
-} from '../protocol/dial.ts'
-import type { Logger } from '../protocol/log.ts'
-import { patiently } from '../protocol/patience.ts'
-import { isTimeout, LastReason, type Phase, whyUnreachable } from '../protocol/unreachable.ts'
+} from '../protocol/net/dial.ts'
+import { patiently } from '../protocol/net/silence-timer.ts'
+import { isTimeout, LastReason, type Phase, whyUnreachable } from '../protocol/net/unreachable.ts'
+import { WORKERS_MAX } from '../protocol/options/common-options.ts'
 
 /** Who is at the other end of a link: one of the workers, from 0, of a proxy. */
 export interface ProxyWorker {

@@ -1,9 +1,9 @@
 /** The container's options: words, defaults, reasons. Knows nothing of what is done with them. */
 
-import type { TcpAddress, UnixAddress } from '../protocol/address.ts'
-import { checkCommonOptions, commonOptions } from '../protocol/common-options.ts'
-import { healthOptions } from '../protocol/health-options.ts'
-import { OptionError, type OptionValues } from '../protocol/options.ts'
+import type { TcpAddress, UnixAddress } from '../protocol/net/address.ts'
+import { checkCommonOptions, commonOptions } from '../protocol/options/common-options.ts'
+import { healthOptions } from '../protocol/options/health-lane-options.ts'
+import { OptionError, type OptionValues } from '../protocol/options/options.ts'
 
 const ownOptions = {
   module: {

@@ -1,10 +1,10 @@
 /** Refuses options with which a container would trust proxies on other hosts without a shared secret. */
 
 import { isIP } from 'node:net'
-import { printAddress, type TcpAddress } from '../protocol/address.ts'
-import type { Token } from '../protocol/frames/tokens.ts'
-import { OptionError } from '../protocol/options.ts'
-import { TrustedPeers } from '../protocol/peers.ts'
+import { TrustedPeers } from '../protocol/client/peers.ts'
+import type { Token } from '../protocol/frames/codec/tokens.ts'
+import { printAddress, type TcpAddress } from '../protocol/net/address.ts'
+import { OptionError } from '../protocol/options/options.ts'
 import type { ContainerOptions } from './options.ts'
 
 const loopback = new TrustedPeers(['loopback'])

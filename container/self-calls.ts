@@ -7,10 +7,10 @@
 import { createServer, Socket } from 'node:net'
 import { hostname, networkInterfaces, tmpdir } from 'node:os'
 import { join } from 'node:path'
-import type { Logger } from '../protocol/log.ts'
-import { TrustedPeers } from '../protocol/peers.ts'
-import { privateDirectory, sweepPrivateDirectories } from '../protocol/private-directory.ts'
-import type { AskedAddress } from './interfaces/adopted-server.ts'
+import { privateDirectory, sweepPrivateDirectories } from '../process/private-directory.ts'
+import { TrustedPeers } from '../protocol/client/peers.ts'
+import type { Logger } from '../protocol/log/logger.ts'
+import type { AskedAddress } from './application/adopted-server.ts'
 
 /** The target of a connection, as passed to `net.connect`. */
 export interface Target {

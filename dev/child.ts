@@ -4,13 +4,13 @@
  */
 
 import { type ChildProcess, spawn } from 'node:child_process'
-import { NOT_STARTED, started } from '../children.ts'
-import { endGroup, signalGroup } from '../process-group.ts'
-import type { Address } from '../protocol/address.ts'
-import { systemClock } from '../protocol/clock.ts'
-import { childMessageOf } from '../run.ts'
-import type { StopSignal } from '../signals.ts'
-import type { Child, ChildExit } from '../supervise.ts'
+import { NOT_STARTED, started } from '../process/children.ts'
+import { endGroup, signalGroup } from '../process/process-group.ts'
+import { childMessageOf } from '../process/run.ts'
+import type { StopSignal } from '../process/signals.ts'
+import type { Child, ChildExit } from '../process/supervise.ts'
+import type { Address } from '../protocol/net/address.ts'
+import { systemClock } from '../protocol/net/clock.ts'
 import { devMessageOf, type Failure, type ImportsMessage } from './messages.ts'
 
 export interface DevChildOptions {

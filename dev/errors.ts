@@ -3,10 +3,10 @@
  * is developed with. What fails once its head has left is the exchange's matter: cut, and logged.
  */
 
-import type { Application, Body, Environ, Middleware, StartResponse } from '../protocol/application.ts'
-import { AbortError, HttpError } from '../protocol/errors.ts'
-import type { Logger } from '../protocol/log.ts'
-import { SaidOnce } from '../protocol/said-once.ts'
+import type { Application, Body, Environ, Middleware, StartResponse } from '../protocol/contract/application.ts'
+import { AbortError, HttpError } from '../protocol/contract/errors.ts'
+import type { Logger } from '../protocol/log/logger.ts'
+import { SaidOnce } from '../protocol/log/once-per-key.ts'
 import { isKnownHost } from './hosts.ts'
 
 export interface DevErrorsOptions {

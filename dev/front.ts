@@ -3,10 +3,10 @@
  * that over its pages where an older one still does, and tells browsers when to look again. What there is to be seen is `scene.ts`.
  */
 
-import type { Application, Body, Environ, Middleware, StartResponse } from '../protocol/application.ts'
-import type { Clock } from '../protocol/clock.ts'
-import { HttpError } from '../protocol/errors.ts'
-import { statusPage } from '../protocol/status-page.ts'
+import type { Application, Body, Environ, Middleware, StartResponse } from '../protocol/contract/application.ts'
+import { HttpError } from '../protocol/contract/errors.ts'
+import { statusPage } from '../protocol/contract/status-page.ts'
+import type { Clock } from '../protocol/net/clock.ts'
 import { isForeign, isKnownHost } from './hosts.ts'
 import { errorOf, type Failure } from './messages.ts'
 import { withOverlay } from './overlay.ts'

@@ -4,7 +4,7 @@
  */
 
 import { isIP } from 'node:net'
-import type { Environ } from '../protocol/application.ts'
+import type { Environ } from '../protocol/contract/application.ts'
 
 /** Whether the request names this server by an address or a name that nobody else can have made to lead here. */
 export function isKnownHost(environ: Environ): boolean {

@@ -4,10 +4,10 @@
  */
 
 import { createHash } from 'node:crypto'
-import { filterResponse } from '../middleware/filter-response.ts'
-import { hasContent, headerOf, withHeader, withoutHeaders } from '../middleware/response-fields.ts'
-import type { Application, Body, Environ, StartResponse } from '../protocol/application.ts'
-import { setHeader } from '../protocol/request-headers.ts'
+import { filterResponse } from '../middleware/filter/filter-response.ts'
+import { hasContent, headerOf, withHeader, withoutHeaders } from '../middleware/filter/response-fields.ts'
+import type { Application, Body, Environ, StartResponse } from '../protocol/contract/application.ts'
+import { setHeader } from '../protocol/contract/request-headers.ts'
 import { ERROR_PATH, OVERLAY_NAME } from './paths.ts'
 
 const STYLE =

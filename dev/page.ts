@@ -8,8 +8,8 @@ import { STATUS_CODES } from 'node:http'
 import { fileURLToPath } from 'node:url'
 import { stripVTControlCharacters } from 'node:util'
 import { Youch } from 'youch'
-import type { Application, Environ, Headers } from '../protocol/application.ts'
-import { ContractError } from '../protocol/lint.ts'
+import type { Application, Environ, Headers } from '../protocol/contract/application.ts'
+import { ContractError } from '../protocol/contract/lint.ts'
 import { EVENTS_PATH, OVERLAY_NAME } from './paths.ts'
 
 export interface ErrorView {

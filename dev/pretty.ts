@@ -2,8 +2,8 @@
 
 import { styleText } from 'node:util'
 import { prettyFactory } from 'pino-pretty'
-import type { AccessLine } from '../middleware/access-line.ts'
-import { printable, printableStack } from '../protocol/printable.ts'
+import type { AccessLine } from '../middleware/access-log/access-line.ts'
+import { printable, printableStack } from '../protocol/log/printable.ts'
 import { DEV_PREFIX } from './paths.ts'
 
 /** Whether a stream takes colours: it is a terminal, unless NO_COLOR or FORCE_COLOR say otherwise. */

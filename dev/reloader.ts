@@ -7,10 +7,10 @@
  * latest wins, and two never race.
  */
 
-import { backoff } from '../protocol/backoff.ts'
-import type { Clock, Timer } from '../protocol/clock.ts'
-import type { StopSignal } from '../signals.ts'
-import { type Child, type ChildExit, KILL_MILLISECONDS } from '../supervise.ts'
+import type { StopSignal } from '../process/signals.ts'
+import { type Child, type ChildExit, KILL_MILLISECONDS } from '../process/supervise.ts'
+import { backoff } from '../protocol/net/backoff.ts'
+import type { Clock, Timer } from '../protocol/net/clock.ts'
 
 /** Requests reach a process over this. */
 export interface Connection {

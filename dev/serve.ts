@@ -7,19 +7,19 @@ import { randomBytes } from 'node:crypto'
 import { statSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { STOP_GRACE_MILLISECONDS } from '../duty.ts'
-import type { Address, UnixAddress } from '../protocol/address.ts'
-import { systemClock } from '../protocol/clock.ts'
-import type { DrainOptions } from '../protocol/drain.ts'
-import { EXTENSIONS, parseSpecifier } from '../protocol/load-module.ts'
-import { environmentName, type ParsedOptions, parseOptions } from '../protocol/options.ts'
-import { TrustedPeers } from '../protocol/peers.ts'
-import { privateDirectory, sweepPrivateDirectories } from '../protocol/private-directory.ts'
+import type { containerOptions } from '../container/options.ts'
+import type { DrainOptions } from '../process/drain.ts'
+import { STOP_GRACE_MILLISECONDS } from '../process/keep-alive.ts'
+import { EXTENSIONS, parseSpecifier } from '../process/modules/load-module.ts'
+import { privateDirectory, sweepPrivateDirectories } from '../process/private-directory.ts'
+import { type Running, run, type ServeEnvironment } from '../process/run.ts'
+import type { ChildExit } from '../process/supervise.ts'
+import { TrustedPeers } from '../protocol/client/peers.ts'
+import type { Address, UnixAddress } from '../protocol/net/address.ts'
+import { systemClock } from '../protocol/net/clock.ts'
+import { environmentName, type OptionValues, parseOptions } from '../protocol/options/options.ts'
 import { proxyOptions } from '../proxy/options.ts'
 import { type RunningProxy, serveProxy } from '../proxy/serve.ts'
-import { type Running, run, type ServeEnvironment } from '../run.ts'
-import type { ChildExit } from '../supervise.ts'
-import { childEnvironment, devContainerArguments, devProxyArguments, type upOptions } from '../up-options.ts'
 import { DevChild } from './child.ts'
 import { devFront } from './front.ts'
 import { ABSENT, errorOf, type Failure, type ImportsMessage, signatureOf } from './messages.ts'
@@ -35,7 +35,26 @@ export interface Terminal {
   visitable(address: Address): string
 }
 
-type Parsed = ParsedOptions<typeof upOptions>
+/** What `gantry up --dev` was given; the command line passes it on. */
+export interface DevCommand {
+  readonly values: Pick<OptionValues<typeof containerOptions>, 'module'> &
+    Pick<
+      OptionValues<typeof proxyOptions>,
+      'listen' | 'middleware' | 'logLevel' | 'accessLog' | 'drainTimeout' | 'drainDelay'
+    >
+  /** What was given on the command line, by option. */
+  readonly given: ReadonlyMap<string, readonly string[]>
+  readonly warnings: readonly string[]
+  /** The command line of the proxy. */
+  proxyArguments(given: ReadonlyMap<string, readonly string[]>): string[]
+  /** The rest of the command line of a container that listens on `socket`. */
+  containerArguments(given: ReadonlyMap<string, readonly string[]>, module: string, socket: string): string[]
+  /** The environment of a process of the pair. */
+  environment(
+    environment: Readonly<Record<string, string | undefined>>,
+    role: 'container' | 'proxy',
+  ): Record<string, string | undefined>
+}
 
 /**
  * For requests to finish after Ctrl-C, where nothing else was asked for: an endless response that is open in a browser should not keep a terminal.
@@ -48,14 +67,14 @@ const END_MILLISECONDS = 1_500
 
 interface Style {
   /** What the log is to leave out, if it was not said: lines of their own tell of reloads and errors. */
-  readonly logLevel: Parsed['values']['logLevel']
+  readonly logLevel: DevCommand['values']['logLevel']
   readonly pretty: boolean
   /** Milliseconds. */
   readonly drainTimeout: number
 }
 
 /** Serves until a signal, as `up` does. An application that cannot be loaded does not end it. */
-export async function upDev(parsed: Parsed, terminal: Terminal): Promise<void> {
+export async function upDev(parsed: DevCommand, terminal: Terminal): Promise<void> {
   const { values, given, warnings } = parsed
   const isGiven = (key: string): boolean => given.has(key) || (process.env[environmentName(key)] ?? '') !== ''
   const style: Style = {
@@ -76,7 +95,7 @@ export async function upDev(parsed: Parsed, terminal: Terminal): Promise<void> {
 }
 
 class Development {
-  readonly #parsed: Parsed
+  readonly #parsed: DevCommand
   readonly #style: Style
   readonly #environment: ServeEnvironment
   readonly #terminal: Terminal
@@ -97,7 +116,7 @@ class Development {
   /** What was last told in full. */
   #told = ''
 
-  constructor(parsed: Parsed, style: Style, environment: ServeEnvironment, terminal: Terminal) {
+  constructor(parsed: DevCommand, style: Style, environment: ServeEnvironment, terminal: Terminal) {
     this.#parsed = parsed
     this.#style = style
     this.#environment = environment
@@ -131,8 +150,8 @@ class Development {
     const { given } = this.#parsed
     const { values } = parseOptions(
       proxyOptions,
-      devProxyArguments(given),
-      childEnvironment(process.env, 'container'),
+      this.#parsed.proxyArguments(given),
+      this.#parsed.environment(process.env, 'container'),
       Object.keys(process.env),
     )
     // First of all: whoever comes while the application is loaded waits for it, and sees what it fails of.
@@ -184,7 +203,7 @@ class Development {
     const socket = join(this.#directory, `${++this.#sockets}.sock`)
     // Built, this file and its neighbour end in `.js`.
     const entry = fileURLToPath(new URL(`./container${import.meta.url.slice(-3)}`, import.meta.url))
-    const command = devContainerArguments(new Map([...given, ['logLevel', [logLevel]]]), this.#module, socket)
+    const command = this.#parsed.containerArguments(new Map([...given, ['logLevel', [logLevel]]]), this.#module, socket)
     const child = new DevChild({
       argv: [
         ...process.execArgv,
@@ -195,7 +214,7 @@ class Development {
         pretty ? 'pretty' : 'json',
         ...command,
       ],
-      env: childEnvironment(process.env, 'proxy'),
+      env: this.#parsed.environment(process.env, 'proxy'),
       onImports: (from, message) => this.#onImports(from, message),
     })
     this.#loading = child

@@ -7,8 +7,8 @@
 import { stat } from 'node:fs/promises'
 import { basename, dirname } from 'node:path'
 import { type FSWatcher, watch } from 'chokidar'
-import type { Clock, Timer } from '../protocol/clock.ts'
-import type { Logger } from '../protocol/log.ts'
+import type { Logger } from '../protocol/log/logger.ts'
+import type { Clock, Timer } from '../protocol/net/clock.ts'
 import { ABSENT, signatureOf } from './messages.ts'
 
 export interface WatcherOptions {

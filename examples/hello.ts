@@ -8,7 +8,7 @@
 import { createHash } from 'node:crypto'
 import { hostname } from 'node:os'
 import { setTimeout as wait } from 'node:timers/promises'
-import type { Application, Environ } from '../protocol/application.ts'
+import type { Application, Environ } from '../protocol/contract/application.ts'
 
 export const application: Application = (environ, startResponse) => {
   const route = Object.hasOwn(routes, environ.PATH_INFO) ? routes[environ.PATH_INFO] : undefined

@@ -3,11 +3,11 @@
  * is not. Gateways have one limit for all (`--body-limit`); this one is for what it is put around, as an upload's mount.
  */
 
-import type { Environ, Middleware } from '../protocol/application.ts'
-import { checkOptions, type OptionForms, wholeNumber } from '../protocol/check-options.ts'
-import { HttpError } from '../protocol/errors.ts'
-import { RequestInput } from '../protocol/input.ts'
-import { relayedInput } from './relayed-input.ts'
+import type { Environ, Middleware } from '../protocol/contract/application.ts'
+import { HttpError } from '../protocol/contract/errors.ts'
+import { RequestInput } from '../protocol/contract/input.ts'
+import { checkOptions, type OptionForms, wholeNumber } from '../protocol/options/check-options.ts'
+import { relayedInput } from './filter/relayed-input.ts'
 
 export interface BodyLimitOptions {
   /** Most bytes of a request's body. Default 1 MiB, as nginx's client_max_body_size. */

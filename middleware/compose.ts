@@ -2,7 +2,7 @@
  * Folds middleware around an application. It calls each middleware once, and has no part in requests.
  */
 
-import type { Application, Middleware } from '../protocol/application.ts'
+import type { Application, Middleware } from '../protocol/contract/application.ts'
 
 /**
  * `compose(a, b, application)` is `a(b(application))`: the first is outermost and sees a request first, the last is the application.

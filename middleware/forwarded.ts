@@ -1,17 +1,17 @@
 /**
- * Resolves the client of a request (`protocol/resolve-client.ts`) and describes it to the next hop in
+ * Resolves the client of a request (`protocol/client/resolve-client.ts`) and describes it to the next hop in
  * `X-Forwarded-For`, `-Proto`, `-Host`, `Forwarded` and `X-Request-Id`. Our gateways resolve by themselves; `forwarded`
  * is for applications that are served without them.
  */
 
-import type { Environ, Middleware } from '../protocol/application.ts'
-import { checkOptions, form, isFunction, isText, type OptionForms } from '../protocol/check-options.ts'
-import { REQUEST_ID } from '../protocol/context.ts'
-import type { ConnectionFacts, RequestHead } from '../protocol/environ.ts'
-import { isForwardedFieldName } from '../protocol/forwarded-fields.ts'
-import { TrustedPeers } from '../protocol/peers.ts'
-import { headerSetter } from '../protocol/request-headers.ts'
-import { ForwardedRules, forwardedElement, resolveClient } from '../protocol/resolve-client.ts'
+import { isForwardedFieldName } from '../protocol/client/forwarded-fields.ts'
+import { TrustedPeers } from '../protocol/client/peers.ts'
+import { ForwardedRules, forwardedElement, resolveClient } from '../protocol/client/resolve-client.ts'
+import type { Environ, Middleware } from '../protocol/contract/application.ts'
+import { REQUEST_ID } from '../protocol/contract/context.ts'
+import type { ConnectionFacts, RequestHead } from '../protocol/contract/environ.ts'
+import { headerSetter } from '../protocol/contract/request-headers.ts'
+import { checkOptions, form, isFunction, isText, type OptionForms } from '../protocol/options/check-options.ts'
 
 export interface ForwardedOptions {
   /**

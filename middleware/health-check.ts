@@ -4,7 +4,10 @@
  * there is one port only, and for readiness that the application decides.
  */
 
-import type { Application, Environ, Middleware } from '../protocol/application.ts'
+import type { Application, Environ, Middleware } from '../protocol/contract/application.ts'
+import { statusPage } from '../protocol/contract/status-page.ts'
+import type { Logger } from '../protocol/log/logger.ts'
+import { type Clock, systemClock, type Timer } from '../protocol/net/clock.ts'
 import {
   aClock,
   callable,
@@ -13,10 +16,7 @@ import {
   listOf,
   logger,
   type OptionForms,
-} from '../protocol/check-options.ts'
-import { type Clock, systemClock, type Timer } from '../protocol/clock.ts'
-import type { Logger } from '../protocol/log.ts'
-import { statusPage } from '../protocol/status-page.ts'
+} from '../protocol/options/check-options.ts'
 
 export interface HealthCheckOptions {
   /** Where 200 says that the process answers at all, drained or not: what fails here is restarted. Default `/healthz` and `/livez`. */

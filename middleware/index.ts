@@ -1,26 +1,32 @@
 /** Middleware: takes an application and is one. Each imports only the contract, and lives in either process. */
 
-export type { AccessLine } from './access-line.ts'
-export { type AccessLogOptions, accessLog } from './access-log.ts'
-export { type BasicAuthOptions, basicAuth } from './basic-auth.ts'
+export type { AccessLine } from './access-log/access-line.ts'
+export { type AccessLogOptions, accessLog } from './access-log/access-log.ts'
+export type { LineStream, LineTarget } from './access-log/line-output.ts'
+export { type BasicAuthOptions, basicAuth } from './auth/basic-auth.ts'
+export { HtpasswdError } from './auth/htpasswd.ts'
 export { type BodyLimitOptions, bodyLimit } from './body-limit.ts'
-export { type Cache, type CacheOptions, type CacheStats, cache } from './cache.ts'
+export { type Cache, type CacheOptions, type CacheStats, cache } from './cache/cache.ts'
 export { compose } from './compose.ts'
-export { type CompressOptions, compress, isCompressible } from './compress.ts'
-export { type ConditionalOptions, conditional } from './conditional.ts'
-export { type ErrorPageOptions, errorPage } from './error-page.ts'
-export type { PageKey } from './error-pages.ts'
+export { type CompressOptions, compress, isCompressible } from './compress/compress.ts'
+export { type ErrorPageOptions, errorPage } from './errors/error-page.ts'
+export type { PageKey } from './errors/error-pages.ts'
 export { type ForwardedOptions, forwarded } from './forwarded.ts'
 export { type CheckResult, type HealthCheckOptions, healthCheck } from './health-check.ts'
-export { HtpasswdError } from './htpasswd.ts'
-export type { LineStream, LineTarget } from './line-output.ts'
-export { type MountOptions, mount } from './mount.ts'
-export { type HttpsOptions, type Redirect, type RedirectOptions, type RedirectTarget, redirect } from './redirect.ts'
 export { type RequestIdOptions, requestId } from './request-id.ts'
-export { type Rewrite, type RewriteOptions, type Rewritten, rewrite } from './rewrite.ts'
+export { type MountOptions, mount } from './routing/mount.ts'
+export {
+  type HttpsOptions,
+  type Redirect,
+  type RedirectOptions,
+  type RedirectTarget,
+  redirect,
+} from './routing/redirect.ts'
+export { type Rewrite, type RewriteOptions, type Rewritten, rewrite } from './routing/rewrite.ts'
 export { type HstsOptions, type SecurityHeadersOptions, securityHeaders } from './security-headers.ts'
-export { type SendFileOptions, sendFile } from './send-file.ts'
 export { type Listener, type Signal, type Signals, type SignalsOptions, signals } from './signals.ts'
-export { type Precompressed, type ServedFile, type StaticFilesOptions, staticFiles } from './static-files.ts'
+export { type ConditionalOptions, conditional } from './static/conditional.ts'
+export { type SendFileOptions, sendFile } from './static/send-file.ts'
+export { type Precompressed, type ServedFile, type StaticFilesOptions, staticFiles } from './static/static-files.ts'
 export { type TimeoutOptions, timeout } from './timeout.ts'
-export { type XsltOptions, xslt } from './xslt.ts'
+export { type XsltOptions, xslt } from './xslt/xslt.ts'

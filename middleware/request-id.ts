@@ -6,11 +6,11 @@
  * served without them. It makes no ids.
  */
 
-import type { Headers, Middleware } from '../protocol/application.ts'
-import { checkOptions, having, type OptionForms } from '../protocol/check-options.ts'
-import { Context, REQUEST_ID } from '../protocol/context.ts'
-import type { TrustedPeers } from '../protocol/peers.ts'
-import { setHeader } from '../protocol/request-headers.ts'
+import type { TrustedPeers } from '../protocol/client/peers.ts'
+import type { Headers, Middleware } from '../protocol/contract/application.ts'
+import { Context, REQUEST_ID } from '../protocol/contract/context.ts'
+import { setHeader } from '../protocol/contract/request-headers.ts'
+import { checkOptions, having, type OptionForms } from '../protocol/options/check-options.ts'
 
 export interface RequestIdOptions {
   /**

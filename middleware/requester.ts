@@ -1,7 +1,7 @@
 /** For which request a middleware does work that is limited and queued: `FairQueue` shares the queue by client. */
 
-import type { Environ } from '../protocol/application.ts'
-import { clientKey } from '../protocol/client-key.ts'
+import { clientKey } from '../protocol/client/client-key.ts'
+import type { Environ } from '../protocol/contract/application.ts'
 
 /** The client that causes the work, and until when the work is wanted. */
 export interface Requester {

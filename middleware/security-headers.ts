@@ -4,7 +4,7 @@
  */
 
 import { randomBytes } from 'node:crypto'
-import type { Environ, Headers, Middleware } from '../protocol/application.ts'
+import type { Environ, Headers, Middleware } from '../protocol/contract/application.ts'
 import {
   callable,
   checkOptions,
@@ -16,7 +16,7 @@ import {
   record,
   textOf,
   wholeNumber,
-} from '../protocol/check-options.ts'
+} from '../protocol/options/check-options.ts'
 
 /** Each may be `false`: then the field is not added. One that the application gave is always left as it is. */
 export interface SecurityHeadersOptions {

@@ -3,12 +3,12 @@
  * `request_finished`. It changes nothing of request or response, and a listener that throws breaks nothing.
  */
 
-import type { Environ, Middleware, Outcome } from '../protocol/application.ts'
-import { checkOptions, logger, type OptionForms } from '../protocol/check-options.ts'
-import { HttpError } from '../protocol/errors.ts'
-import type { Logger } from '../protocol/log.ts'
-import { textOfThrown } from '../protocol/thrown.ts'
-import { watched } from './watched-application.ts'
+import type { Environ, Middleware, Outcome } from '../protocol/contract/application.ts'
+import { HttpError } from '../protocol/contract/errors.ts'
+import { textOfThrown } from '../protocol/contract/thrown.ts'
+import type { Logger } from '../protocol/log/logger.ts'
+import { checkOptions, logger, type OptionForms } from '../protocol/options/check-options.ts'
+import { watched } from './filter/watched-application.ts'
 
 export interface SignalsOptions {
   /** Where failures of listeners go. Default: `wsgi.errors` of the request. */

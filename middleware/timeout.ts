@@ -6,17 +6,25 @@
  * An application that holds the event loop cannot be interrupted from within; supervisors find those.
  */
 
-import type { Application, Body, Environ, Headers, Middleware, StartResponse, Write } from '../protocol/application.ts'
-import { aClock, checkOptions, duration, logger, type OptionForms } from '../protocol/check-options.ts'
-import { type Clock, Deadlines, type Expirable, systemClock, type Timer } from '../protocol/clock.ts'
-import { DerivedContext } from '../protocol/derived-context.ts'
-import { AbortError, HttpError } from '../protocol/errors.ts'
-import { CLOSE_GRACE } from '../protocol/exchange.ts'
-import { RequestInput } from '../protocol/input.ts'
-import type { Logger } from '../protocol/log.ts'
-import { OpenBody } from '../protocol/open-body.ts'
-import { textOfThrown } from '../protocol/thrown.ts'
-import { relayedInput } from './relayed-input.ts'
+import type {
+  Application,
+  Body,
+  Environ,
+  Headers,
+  Middleware,
+  StartResponse,
+  Write,
+} from '../protocol/contract/application.ts'
+import { DerivedContext } from '../protocol/contract/derived-context.ts'
+import { AbortError, HttpError } from '../protocol/contract/errors.ts'
+import { CLOSE_GRACE } from '../protocol/contract/exchange.ts'
+import { RequestInput } from '../protocol/contract/input.ts'
+import { OpenBody } from '../protocol/contract/open-body.ts'
+import { textOfThrown } from '../protocol/contract/thrown.ts'
+import type { Logger } from '../protocol/log/logger.ts'
+import { type Clock, Deadlines, type Expirable, systemClock, type Timer } from '../protocol/net/clock.ts'
+import { aClock, checkOptions, duration, logger, type OptionForms } from '../protocol/options/check-options.ts'
+import { relayedInput } from './filter/relayed-input.ts'
 
 export interface TimeoutOptions {
   /** Milliseconds from the call to the first byte of the response. Default 30,000, as gunicorn's. Infinity: none. */

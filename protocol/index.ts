@@ -1,51 +1,32 @@
 /** What both processes agree on, for who writes a gateway, a server or a tool: the contract, environs, exchanges, wires and options. */
 
-export { type Address, AddressError, type AddressKind, parseAddress, printAddress } from './address.ts'
-export type * from './application.ts'
-export { type CallRequest, type CallResult, call } from './call.ts'
-export { type Clock, Deadlines, type Expirable, systemClock, type Timer } from './clock.ts'
-export {
-  type ConnectionFacts,
-  environFromHttp,
-  environFromVariables,
-  type ProcessFacts,
-  type RequestHead,
-} from './environ.ts'
-export { environFromWire, variablesForWire, type WireEnviron } from './environ-wire.ts'
-export { type ErrorPageOptions, errorPage } from './error-page.ts'
-export { type AbortCode, AbortError, HttpError, LocalProtocolError, RemoteProtocolError } from './errors.ts'
-export { Exchange, type ExchangeHost } from './exchange.ts'
 export {
   type FetchContext,
   type FetchEnvironment,
   type FetchHandler,
   type FetchModule,
   fromFetch,
-} from './fetch/from-fetch.ts'
-export { installLightFetch } from './fetch/light.ts'
-export { type ToFetchHandler, type ToFetchOptions, toFetch } from './fetch/to-fetch.ts'
-export { type FileBody, type FileBodyOptions, fileBody } from './file-body.ts'
-export { fileWrapper } from './file-wrapper.ts'
-export { type ConnectOptions, connect, type RemoteApplication } from './frames/connect.ts'
+} from '../interfaces/fetch/from-fetch.ts'
+export { installLightFetch } from '../interfaces/fetch/light.ts'
+export { type ToFetchHandler, type ToFetchOptions, toFetch } from '../interfaces/fetch/to-fetch.ts'
+export { type FromNodeOptions, fromNode, type NodeListener } from '../interfaces/node/from-node.ts'
+export { type ApplicationListener, type ToNodeOptions, toNode } from '../interfaces/node/to-node.ts'
+export { TrustedPeers, UNIX_PEER } from './client/peers.ts'
+export { ForwardedRules, resolveClient } from './client/resolve-client.ts'
+export type * from './contract/application.ts'
+export { type CallRequest, type CallResult, call } from './contract/call.ts'
 export {
-  fixedSlots,
-  type ServeOptions,
-  type ServerLink,
-  type SlotHolder,
-  type SlotSource,
-  serveFrames,
-} from './frames/server.ts'
-export { isHopByHop } from './hop-by-hop.ts'
-export { serveHttp1 } from './http1/gateway.ts'
-export {
-  defaultLimits,
-  defaultTimeouts,
-  type Http1Connection,
-  type Http1Limits,
-  type Http1Options,
-  type Http1Timeouts,
-} from './http1/options.ts'
-export { type InputSource, RequestInput } from './input.ts'
+  type ConnectionFacts,
+  environFromHttp,
+  environFromVariables,
+  type ProcessFacts,
+  type RequestHead,
+} from './contract/environ.ts'
+export { type ErrorPageOptions, errorPage } from './contract/error-page.ts'
+export { type AbortCode, AbortError, HttpError, LocalProtocolError, RemoteProtocolError } from './contract/errors.ts'
+export { Exchange, type ExchangeHost } from './contract/exchange.ts'
+export { isHopByHop } from './contract/hop-by-hop.ts'
+export { type InputSource, RequestInput } from './contract/input.ts'
 export {
   type Blame,
   ContractError,
@@ -55,16 +36,35 @@ export {
   lint,
   type Rule,
   type RuleCode,
-} from './lint.ts'
-export { type Logger, type LogMethod, silent } from './log.ts'
-export { type FromNodeOptions, fromNode, type NodeListener } from './node-listener/from-node.ts'
-export { type ApplicationListener, type ToNodeOptions, toNode } from './node-listener/to-node.ts'
-export { OptionError, type OptionErrorCode, type OptionTable, type OptionValues, parseOptions } from './options.ts'
-export { renderHelp, renderMarkdown } from './options-help.ts'
-export { TrustedPeers, UNIX_PEER } from './peers.ts'
-export { headerName, headerVariable, setHeader } from './request-headers.ts'
-export { applicationUri, guessScheme, requestUri, shiftPathInfo } from './request-uri.ts'
-export { ForwardedRules, resolveClient } from './resolve-client.ts'
-export type { ResponseSink } from './response.ts'
-export { type StatusPageOptions, statusPage } from './status-page.ts'
+} from './contract/lint.ts'
+export { headerName, headerVariable, setHeader } from './contract/request-headers.ts'
+export { applicationUri, guessScheme, requestUri, shiftPathInfo } from './contract/request-uri.ts'
+export type { ResponseSink } from './contract/response.ts'
+export { type StatusPageOptions, statusPage } from './contract/status-page.ts'
+export { type FileBody, type FileBodyOptions, fileBody } from './files/file-body.ts'
+export { fileWrapper } from './files/file-wrapper.ts'
+export { type ConnectOptions, connect, type RemoteApplication } from './frames/connect.ts'
+export { environFromWire, variablesForWire, type WireEnviron } from './frames/environ-wire.ts'
+export {
+  fixedSlots,
+  type ServeOptions,
+  type ServerLink,
+  type SlotHolder,
+  type SlotSource,
+  serveFrames,
+} from './frames/server.ts'
+export { defaultLimits, type Http1Limits } from './http1/codec/limits.ts'
+export { serveHttp1 } from './http1/gateway.ts'
+export { defaultTimeouts, type Http1Connection, type Http1Options, type Http1Timeouts } from './http1/options.ts'
+export { type Logger, type LogMethod, silent } from './log/logger.ts'
+export { type Address, AddressError, type AddressKind, parseAddress, printAddress } from './net/address.ts'
+export { type Clock, Deadlines, type Expirable, systemClock, type Timer } from './net/clock.ts'
+export {
+  OptionError,
+  type OptionErrorCode,
+  type OptionTable,
+  type OptionValues,
+  parseOptions,
+} from './options/options.ts'
+export { renderHelp, renderMarkdown } from './options/options-help.ts'
 export { serveUwsgi, type UwsgiConnection, type UwsgiOptions } from './uwsgi/gateway.ts'

@@ -1,8 +1,8 @@
 /** The proxy as a library: start one in a process of your own, or use its upstreams as applications. */
 
-export type { MemberState } from './member.ts'
+export type { MemberState } from '../pool/member.ts'
+export { Pool, type PoolCounters, type PoolOptions } from '../pool/pool.ts'
 export { checkProxyOptions, type ProxyOptions, proxyOptions } from './options.ts'
-export { Pool, type PoolCounters, type PoolOptions } from './pool.ts'
 export { type PooledApplication, type PooledOptions, pool } from './pooled.ts'
 export { type ProxyEnvironment, type RunningProxy, serveProxy } from './serve.ts'
 export { type HttpUpstream, type HttpUpstreamOptions, http } from './upstreams/http.ts'

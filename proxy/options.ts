@@ -1,11 +1,11 @@
 /** The proxy's options: words, defaults, reasons. Knows nothing of what is done with them. */
 
 import { availableParallelism } from 'node:os'
-import { printAddress } from '../protocol/address.ts'
-import { checkCommonOptions, commonOptions, WORKERS_MAX } from '../protocol/common-options.ts'
-import { healthOptions } from '../protocol/health-options.ts'
-import { flagName, OptionError, type OptionValues } from '../protocol/options.ts'
-import { RETRIES } from './replay.ts'
+import { RETRIES } from '../pool/replay.ts'
+import { printAddress } from '../protocol/net/address.ts'
+import { checkCommonOptions, commonOptions, WORKERS_MAX } from '../protocol/options/common-options.ts'
+import { healthOptions } from '../protocol/options/health-lane-options.ts'
+import { flagName, OptionError, type OptionValues } from '../protocol/options/options.ts'
 
 const ownOptions = {
   listen: {

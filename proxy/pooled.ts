@@ -4,17 +4,17 @@
  */
 
 import { randomBytes } from 'node:crypto'
-import { parseAddress, printAddress } from '../protocol/address.ts'
-import type { Application, Environ, StartResponse } from '../protocol/application.ts'
-import { type Clock, systemClock } from '../protocol/clock.ts'
-import { type Resolve, systemResolve } from '../protocol/dial.ts'
-import type { Token } from '../protocol/frames/tokens.ts'
+import { Pool } from '../pool/pool.ts'
+import { RETRIES } from '../pool/replay.ts'
+import type { Application, Environ, StartResponse } from '../protocol/contract/application.ts'
+import type { Token } from '../protocol/frames/codec/tokens.ts'
 import { PeerLinks } from '../protocol/frames/watch.ts'
-import { type Logger, silent } from '../protocol/log.ts'
-import { Pool } from './pool.ts'
-import { RETRIES } from './replay.ts'
+import { type Logger, silent } from '../protocol/log/logger.ts'
+import { parseAddress, printAddress } from '../protocol/net/address.ts'
+import { type Clock, systemClock } from '../protocol/net/clock.ts'
+import { type Resolve, systemResolve } from '../protocol/net/dial.ts'
+import { UpstreamSet } from './discovery/upstream-set.ts'
 import { needsSecret } from './secrets.ts'
-import { UpstreamSet } from './upstream-set.ts'
 import { http } from './upstreams/http.ts'
 
 /** Defaults are those of `gantry proxy`. */

@@ -1,8 +1,8 @@
 /** Which addresses a proxy may not speak frames to, or be joined at, without a shared secret. */
 
 import { isIP } from 'node:net'
-import type { Address } from '../protocol/address.ts'
-import { TrustedPeers } from '../protocol/peers.ts'
+import { TrustedPeers } from '../protocol/client/peers.ts'
+import type { Address } from '../protocol/net/address.ts'
 
 const loopback = new TrustedPeers(['loopback'])
 

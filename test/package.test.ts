@@ -33,7 +33,7 @@ before(async () => {
       const dist = join(directory, 'build')
       mkdirSync(dist)
       // Built apart, so that a dist/ that someone is using stays as it is.
-      execFileSync(process.execPath, [repositoryFile('build.ts'), '--out', dist], {
+      execFileSync(process.execPath, [repositoryFile('scripts/build.ts'), '--out', dist], {
         stdio: ['ignore', 'ignore', 'pipe'],
       })
       npm(['pack', dist, '--ignore-scripts', '--pack-destination', directory], directory)
@@ -128,7 +128,9 @@ test('on a Node that is too old it says which it needs, and stops', (context) =>
     return run.status === 0 && Number(/^v(\d+)/.exec(run.stdout)?.[1]) < 24
   })
   if (old === undefined) return context.skip('this machine has no Node older than 24')
-  const run = spawnSync(old, [join(installed, 'node_modules/gantry/dist/gantry.js'), '--version'], { encoding: 'utf8' })
+  const run = spawnSync(old, [join(installed, 'node_modules/gantry/dist/cli/gantry.js'), '--version'], {
+    encoding: 'utf8',
+  })
   assert.equal(run.status, 1)
   assert.match(run.stderr, /^gantry needs Node 24 or later; this is Node \d+\.\d+\.\d+\n$/)
 })

@@ -1,6 +1,6 @@
 /** The application under measurement: small, large and endless bodies, a sink, and requests that hold or stall. */
 
-import type { Application, Headers } from '../../protocol/application.ts'
+import type { Application, Headers } from '../../protocol/contract/application.ts'
 
 const bodies: Record<string, Buffer> = {
   '/': Buffer.from('Hello world!\n'),

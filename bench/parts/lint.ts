@@ -3,14 +3,14 @@
  * through an exchange in this process: without lint, with it, and with it on both sides of middleware. No wire hides it.
  */
 
-import type { Application, Headers } from '../../protocol/application.ts'
-import { Deadlines, systemClock } from '../../protocol/clock.ts'
-import { environFromHttp } from '../../protocol/environ.ts'
-import { Exchange, type ExchangeHost } from '../../protocol/exchange.ts'
-import { RequestInput } from '../../protocol/input.ts'
-import { lint } from '../../protocol/lint.ts'
-import { silent } from '../../protocol/log.ts'
-import type { ResponseSink } from '../../protocol/response.ts'
+import type { Application, Headers } from '../../protocol/contract/application.ts'
+import { environFromHttp } from '../../protocol/contract/environ.ts'
+import { Exchange, type ExchangeHost } from '../../protocol/contract/exchange.ts'
+import { RequestInput } from '../../protocol/contract/input.ts'
+import { lint } from '../../protocol/contract/lint.ts'
+import type { ResponseSink } from '../../protocol/contract/response.ts'
+import { silent } from '../../protocol/log/logger.ts'
+import { Deadlines, systemClock } from '../../protocol/net/clock.ts'
 import { runProgram } from '../measure/ending.ts'
 import { parseIntegers } from '../options.ts'
 import { median, roundOrder } from '../report/statistics.ts'

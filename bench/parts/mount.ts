@@ -3,9 +3,9 @@
  * a loop over all prefixes. Rounds alternate; it prints medians. A request is an environ that is called, without sockets.
  */
 
-import { mount } from '../../middleware/mount.ts'
-import type { Application, Environ } from '../../protocol/application.ts'
-import { environFromHttp } from '../../protocol/environ.ts'
+import { mount } from '../../middleware/routing/mount.ts'
+import type { Application, Environ } from '../../protocol/contract/application.ts'
+import { environFromHttp } from '../../protocol/contract/environ.ts'
 import { runProgram } from '../measure/ending.ts'
 import { parseIntegers } from '../options.ts'
 import { median, roundOrder } from '../report/statistics.ts'

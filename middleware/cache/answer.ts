@@ -3,11 +3,11 @@
  * about freshness.
  */
 
-import type { Body, Environ, Headers, StartResponse } from '../../protocol/application.ts'
-import type { Clock } from '../../protocol/clock.ts'
-import { byteRanges, contentRange } from '../byte-ranges.ts'
-import { parseHttpDate, precondition, rangeHolds, unchangedHeaders, type Validators } from '../preconditions.ts'
-import { headerOf, withoutHeaders } from '../response-fields.ts'
+import type { Body, Environ, Headers, StartResponse } from '../../protocol/contract/application.ts'
+import type { Clock } from '../../protocol/net/clock.ts'
+import { headerOf, withoutHeaders } from '../filter/response-fields.ts'
+import { byteRanges, contentRange } from '../static/byte-ranges.ts'
+import { parseHttpDate, precondition, rangeHolds, unchangedHeaders, type Validators } from '../static/preconditions.ts'
 
 /** A response that is all there. */
 export interface Whole {

@@ -1,7 +1,7 @@
 /** One client's request on its way through the cache: what of it has been looked at once. It decides nothing. */
 
-import type { Environ, StartResponse } from '../../protocol/application.ts'
-import { AbortError } from '../../protocol/errors.ts'
+import type { Environ, StartResponse } from '../../protocol/contract/application.ts'
+import { AbortError } from '../../protocol/contract/errors.ts'
 import type { Directives } from './directives.ts'
 import type { Forward } from './report.ts'
 import type { Asked } from './stored.ts'

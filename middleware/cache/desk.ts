@@ -6,11 +6,11 @@
  * who waits for another's is told by that head, and goes itself when it does not fit.
  */
 
-import type { Application, Body, Environ, Headers, StartResponse } from '../../protocol/application.ts'
-import type { Logger } from '../../protocol/log.ts'
-import { statusPage } from '../../protocol/status-page.ts'
-import { unchangedHeaders } from '../preconditions.ts'
-import { headerOf } from '../response-fields.ts'
+import type { Application, Body, Environ, Headers, StartResponse } from '../../protocol/contract/application.ts'
+import { statusPage } from '../../protocol/contract/status-page.ts'
+import type { Logger } from '../../protocol/log/logger.ts'
+import { headerOf } from '../filter/response-fields.ts'
+import { unchangedHeaders } from '../static/preconditions.ts'
 import { answer, copied, unchanged } from './answer.ts'
 import { type Call, fieldsOf } from './call.ts'
 import { Flight, type FlightHost, type Reader, type Verdict } from './flight.ts'

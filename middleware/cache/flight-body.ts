@@ -1,6 +1,6 @@
 /** What a client is given of a flight: its chunks as they come, or all of it as an array; and the word, on every path, that it wants no more. */
 
-import type { Body } from '../../protocol/application.ts'
+import type { Body } from '../../protocol/contract/application.ts'
 import type { Call } from './call.ts'
 import type { Flight, Reader } from './flight.ts'
 

@@ -3,10 +3,10 @@
  * of its own one with nothing of a person in it.
  */
 
-import type { Environ } from '../../protocol/application.ts'
-import { Context } from '../../protocol/context.ts'
-import { Variables } from '../../protocol/environ.ts'
-import { headerVariable, setHeader } from '../../protocol/request-headers.ts'
+import type { Environ } from '../../protocol/contract/application.ts'
+import { Context } from '../../protocol/contract/context.ts'
+import { Variables } from '../../protocol/contract/environ.ts'
+import { headerVariable, setHeader } from '../../protocol/contract/request-headers.ts'
 import { keyedVariables } from './key.ts'
 import type { Entry } from './store.ts'
 

@@ -6,7 +6,7 @@
  * that writes links from `X-Forwarded-Host` would otherwise have whoever fills the cache write everybody's links.
  */
 
-import type { Environ } from '../../protocol/application.ts'
+import type { Environ } from '../../protocol/contract/application.ts'
 
 /**
  * Fields that frameworks take the host, scheme, path or method from without a word in `Vary`. Absent ones cost nothing; with the

@@ -1,6 +1,8 @@
 /** The options of `cache`: what may be said, the defaults and their reasons, and the refusal of what makes no sense. */
 
-import type { Environ } from '../../protocol/application.ts'
+import type { Environ } from '../../protocol/contract/application.ts'
+import type { Logger } from '../../protocol/log/logger.ts'
+import { type Clock, systemClock } from '../../protocol/net/clock.ts'
 import {
   aClock,
   callable,
@@ -14,9 +16,7 @@ import {
   oneOf,
   textOf,
   wholeNumber,
-} from '../../protocol/check-options.ts'
-import { type Clock, systemClock } from '../../protocol/clock.ts'
-import type { Logger } from '../../protocol/log.ts'
+} from '../../protocol/options/check-options.ts'
 
 export interface CacheOptions {
   /** Bytes of all that is stored or being stored: bodies, fields, keys. Default 64 MiB: what a small container can spare. */

@@ -1,6 +1,6 @@
 /** What the cache tells clients of itself, where it is asked to: `Cache-Status` (RFC 9211) and `X-Cache`. It decides nothing. */
 
-import type { Headers } from '../../protocol/application.ts'
+import type { Headers } from '../../protocol/contract/application.ts'
 
 /** Why a request went to the application (RFC 9211 §2.2). */
 export type Forward = 'bypass' | 'method' | 'uri-miss' | 'vary-miss' | 'request' | 'stale'

@@ -3,7 +3,7 @@
  * no room. It keeps account of every byte, also of those still being gathered. It knows no HTTP.
  */
 
-import type { Environ, Headers } from '../../protocol/application.ts'
+import type { Environ, Headers } from '../../protocol/contract/application.ts'
 import { type Asked, type StoredHead, selects } from './stored.ts'
 
 export interface StoreLimits {

@@ -7,11 +7,11 @@
  */
 
 import CachePolicy from 'http-cache-semantics'
-import type { Environ, Headers } from '../../protocol/application.ts'
-import type { Clock } from '../../protocol/clock.ts'
-import { headerVariable } from '../../protocol/request-headers.ts'
-import { httpDate, parseHttpDate, weakEqual } from '../preconditions.ts'
-import { headerOf, withoutHeaders } from '../response-fields.ts'
+import type { Environ, Headers } from '../../protocol/contract/application.ts'
+import { headerVariable } from '../../protocol/contract/request-headers.ts'
+import type { Clock } from '../../protocol/net/clock.ts'
+import { headerOf, withoutHeaders } from '../filter/response-fields.ts'
+import { httpDate, parseHttpDate, weakEqual } from '../static/preconditions.ts'
 import { type Directives, parseDirectives, secondsOf } from './directives.ts'
 import type { CacheSettings } from './options.ts'
 

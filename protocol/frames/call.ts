@@ -4,17 +4,17 @@
  */
 
 import { pipeline } from 'node:stream'
-import type { Body, Environ, Headers, Outcome, StartResponse } from '../application.ts'
-import { AbortError, LocalProtocolError } from '../errors.ts'
-import { pairs, RequestInput } from '../input.ts'
-import type { Event } from './connection.ts'
-import { Reset } from './constants.ts'
+import type { Body, Environ, Headers, Outcome, StartResponse } from '../contract/application.ts'
+import { AbortError, LocalProtocolError } from '../contract/errors.ts'
+import { pairs, RequestInput } from '../contract/input.ts'
+import type { Event } from './codec/connection.ts'
+import { Reset } from './codec/constants.ts'
+import type { RequestFields } from './codec/head.ts'
+import type { Stream } from './codec/stream.ts'
 import { StreamDuplex } from './duplex.ts'
-import type { RequestFields } from './head.ts'
 import type { Link } from './link.ts'
 import type { Attempt, ReplayableBody } from './replayable-body.ts'
 import { type BodySource, ResponseBody } from './response-body.ts'
-import type { Stream } from './stream.ts'
 
 /**
  * - `REFUSED`: the peer was above its slots; nothing ran.

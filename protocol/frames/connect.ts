@@ -4,16 +4,16 @@
  */
 
 import { connect as dial } from 'node:net'
-import { dialTarget, parseAddress } from '../address.ts'
-import type { Application, Body, Environ, StartResponse } from '../application.ts'
-import { type Clock, systemClock, type Timer } from '../clock.ts'
-import { verdictOf } from '../dial.ts'
-import { HttpError } from '../errors.ts'
-import { type Logger, silent } from '../log.ts'
+import type { Application, Body, Environ, StartResponse } from '../contract/application.ts'
+import { HttpError } from '../contract/errors.ts'
+import { type Logger, silent } from '../log/logger.ts'
+import { dialTarget, parseAddress } from '../net/address.ts'
+import { type Clock, systemClock, type Timer } from '../net/clock.ts'
+import { verdictOf } from '../net/dial.ts'
 import { CallError, Caller, ReplayableBody } from './caller.ts'
-import type { Identity } from './hello.ts'
-import { USUAL_TIMES } from './liveness.ts'
-import type { Token } from './tokens.ts'
+import type { Identity } from './codec/hello.ts'
+import { USUAL_TIMES } from './codec/liveness.ts'
+import type { Token } from './codec/tokens.ts'
 import { PeerLinks } from './watch.ts'
 
 export interface ConnectOptions {

@@ -4,9 +4,9 @@
  */
 
 import { Duplex } from 'node:stream'
-import { Reset } from './constants.ts'
+import { Reset } from './codec/constants.ts'
+import type { Stream } from './codec/stream.ts'
 import type { Link } from './link.ts'
-import type { Stream } from './stream.ts'
 
 const EMPTY: Uint8Array = new Uint8Array(0)
 

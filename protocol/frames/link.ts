@@ -7,15 +7,15 @@
 
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
-import { apart } from '../apart.ts'
-import type { Clock, Timer } from '../clock.ts'
-import { RemoteProtocolError } from '../errors.ts'
-import { patiently } from '../patience.ts'
-import { relieve } from '../relief.ts'
-import { type Leaving, Turn } from '../turn.ts'
-import type { Connection, Event } from './connection.ts'
-import { Goaway } from './constants.ts'
-import type { Stream } from './stream.ts'
+import { RemoteProtocolError } from '../contract/errors.ts'
+import { apart } from '../contract/isolated.ts'
+import { type Leaving, Turn } from '../net/batch.ts'
+import type { Clock, Timer } from '../net/clock.ts'
+import { relieve } from '../net/large-reads.ts'
+import { patiently } from '../net/silence-timer.ts'
+import type { Connection, Event } from './codec/connection.ts'
+import { Goaway } from './codec/constants.ts'
+import type { Stream } from './codec/stream.ts'
 
 /**
  * What a link reports. If `event` or `relieved` throws, only the stream concerned is aborted (`fault`); the others must

@@ -1,6 +1,6 @@
 /** Matches PONGs to the PINGs of one link. Does not send PINGs, and does not judge a missing PONG. */
 
-import type { Clock } from '../clock.ts'
+import type { Clock } from '../net/clock.ts'
 
 /** PINGs that may wait: at one every few seconds, a minute's. A peer whose bytes come, and never a PONG, must not grow the list. */
 const MOST = 16

@@ -3,9 +3,9 @@
  * much. Does not know frames, nor whether a request may be sent again.
  */
 
-import type { Input } from '../application.ts'
-import { RequestInput } from '../input.ts'
-import { DATA_MAX, WINDOW } from './constants.ts'
+import type { Input } from '../contract/application.ts'
+import { RequestInput } from '../contract/input.ts'
+import { DATA_MAX, WINDOW } from './codec/constants.ts'
 
 /** One attempt to have the request run. */
 export interface Attempt {

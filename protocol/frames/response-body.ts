@@ -3,8 +3,8 @@
  * anything else throws, so that what was cut never looks whole. Does not know frames; `Call` fills it.
  */
 
-import { AbortError } from '../errors.ts'
-import { Gatherer } from './gatherer.ts'
+import { AbortError } from '../contract/errors.ts'
+import { Gatherer } from './codec/gatherer.ts'
 
 /** What the body tells the one who fills it. */
 export interface BodySource {

@@ -4,20 +4,20 @@
  */
 
 import type { Duplex } from 'node:stream'
-import type { Application, Environ, Headers } from '../application.ts'
-import type { Clock, Deadlines } from '../clock.ts'
-import { REQUEST_ID } from '../context.ts'
-import { type AbortCode, AbortError, HttpError, LocalProtocolError } from '../errors.ts'
-import { Exchange, type ExchangeHost } from '../exchange.ts'
-import { type InputSource, RequestInput } from '../input.ts'
-import type { Logger } from '../log.ts'
-import type { ResponseSink } from '../response.ts'
-import { statusPage } from '../status-page.ts'
-import { Reset } from './constants.ts'
+import type { Application, Environ, Headers } from '../contract/application.ts'
+import { REQUEST_ID } from '../contract/context.ts'
+import { type AbortCode, AbortError, HttpError, LocalProtocolError } from '../contract/errors.ts'
+import { Exchange, type ExchangeHost } from '../contract/exchange.ts'
+import { type InputSource, RequestInput } from '../contract/input.ts'
+import type { ResponseSink } from '../contract/response.ts'
+import { statusPage } from '../contract/status-page.ts'
+import type { Logger } from '../log/logger.ts'
+import type { Clock, Deadlines } from '../net/clock.ts'
+import { Reset } from './codec/constants.ts'
+import { Gatherer } from './codec/gatherer.ts'
+import type { Stream } from './codec/stream.ts'
 import { StreamDuplex } from './duplex.ts'
-import { Gatherer } from './gatherer.ts'
 import type { Link } from './link.ts'
-import type { Stream } from './stream.ts'
 
 /** What a request tells the link it came on. */
 export interface RequestOwner {

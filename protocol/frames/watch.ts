@@ -3,10 +3,18 @@
  * groups the links of one process by peer, so that a new link to a peer challenges an older one. Does not dial.
  */
 
-import type { Clock, Timer } from '../clock.ts'
-import { patiently } from '../patience.ts'
-import type { Identity } from './hello.ts'
-import { isSilent, isTrusted, type Life, type LifeEvent, type LivenessTimes, nextLife, patienceIn } from './liveness.ts'
+import type { Clock, Timer } from '../net/clock.ts'
+import { patiently } from '../net/silence-timer.ts'
+import type { Identity } from './codec/hello.ts'
+import {
+  isSilent,
+  isTrusted,
+  type Life,
+  type LifeEvent,
+  type LivenessTimes,
+  nextLife,
+  patienceIn,
+} from './codec/liveness.ts'
 
 /** What the watch needs from its link. */
 export interface WatchedLink {

@@ -3,30 +3,13 @@
  * defaults; nothing here reads a socket or a clock.
  */
 
-import type { Share } from '../client-shares.ts'
-import type { ConnectionFacts, ProcessFacts, RequestHead } from '../environ.ts'
-import type { AbortError } from '../errors.ts'
-import type { ExchangeHost } from '../exchange.ts'
-import type { RefusedRequest } from '../refused-request.ts'
-import type { ForwardedRules } from '../resolve-client.ts'
-
-/** Sizes in bytes, but for `fields`. Each is refused with a status of its own. */
-export interface Http1Limits {
-  /** The request target: 414 above. 8 KiB, as nginx's large_client_header_buffers and Apache's LimitRequestLine. */
-  target: number
-  /** Request line and header fields together: 431 above. */
-  head: number
-  /** Number of header fields: 431 above. */
-  fields: number
-  /** The request's body, decoded: 413 above. Infinity: none. */
-  body: number
-  /** Chunk extensions, padded chunk sizes and trailers of one body: 413 (trailers: 431) above. 16 KiB, as Node's (CVE-2024-22019). */
-  chunkOverhead: number
-  /** Bytes of request body, or of pipelined requests, that are read ahead of the application; beyond, the socket is not read. */
-  readAhead: number
-  /** An unread request body up to this size is dropped to keep the connection; beyond, it closes. */
-  discard: number
-}
+import type { Share } from '../client/client-shares.ts'
+import type { ForwardedRules } from '../client/resolve-client.ts'
+import type { ConnectionFacts, ProcessFacts, RequestHead } from '../contract/environ.ts'
+import type { AbortError } from '../contract/errors.ts'
+import type { ExchangeHost } from '../contract/exchange.ts'
+import type { RefusedRequest } from '../contract/refused-request.ts'
+import type { Http1Limits } from './codec/limits.ts'
 
 /** Milliseconds; Infinity: never. */
 export interface Http1Timeouts {
@@ -42,16 +25,6 @@ export interface Http1Timeouts {
   linger: number
   /** How long an upgraded connection may be silent in both directions. */
   upgradeIdle: number
-}
-
-export const defaultLimits: Http1Limits = {
-  target: 8 * 1024,
-  head: 64 * 1024,
-  fields: 256,
-  body: Number.POSITIVE_INFINITY,
-  chunkOverhead: 16 * 1024,
-  readAhead: 64 * 1024,
-  discard: 64 * 1024,
 }
 
 export const defaultTimeouts: Http1Timeouts = {

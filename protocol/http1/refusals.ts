@@ -5,12 +5,13 @@
  */
 
 import type { Socket } from 'node:net'
-import type { Clock, Timer } from '../clock.ts'
-import { newRequestId } from '../context.ts'
-import { UNIX_PEER } from '../peers.ts'
-import { LINE_SHOWN, type RefusedRequest } from '../refused-request.ts'
-import { sniff } from '../sniff.ts'
-import { DateLine, plainAnswer } from './writer.ts'
+import { UNIX_PEER } from '../client/peers.ts'
+import { newRequestId } from '../contract/context.ts'
+import { LINE_SHOWN, type RefusedRequest } from '../contract/refused-request.ts'
+import type { Clock, Timer } from '../net/clock.ts'
+import { sniff } from '../net/codec/sniff.ts'
+import { plainAnswer } from './codec/writer.ts'
+import { DateLine } from './date-line.ts'
 
 /** Bytes in the body of the answer. */
 const BODY: number = '503 Service Unavailable\n'.length

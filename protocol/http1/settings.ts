@@ -2,9 +2,10 @@
 
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
-import type { ConnectionFacts } from '../environ.ts'
-import { defaultLimits, defaultTimeouts, type Http1Limits, type Http1Options, type Http1Timeouts } from './options.ts'
-import { DateLine } from './writer.ts'
+import type { ConnectionFacts } from '../contract/environ.ts'
+import { defaultLimits, type Http1Limits } from './codec/limits.ts'
+import { DateLine } from './date-line.ts'
+import { defaultTimeouts, type Http1Options, type Http1Timeouts } from './options.ts'
 
 /** Options with their defaults. */
 export interface Settings {

@@ -4,12 +4,12 @@
  */
 
 import type { Duplex } from 'node:stream'
-import type { Headers } from '../application.ts'
-import type { Behind, ClientView } from '../client-view.ts'
-import { type AbortError, LocalProtocolError } from '../errors.ts'
-import type { Exchange } from '../exchange.ts'
-import type { InputSource, RequestInput } from '../input.ts'
-import type { ResponseSink } from '../response.ts'
+import type { Headers } from '../contract/application.ts'
+import type { Behind, ClientView } from '../contract/client-view.ts'
+import { type AbortError, LocalProtocolError } from '../contract/errors.ts'
+import type { Exchange } from '../contract/exchange.ts'
+import type { InputSource, RequestInput } from '../contract/input.ts'
+import type { ResponseSink } from '../contract/response.ts'
 
 /** What a connection does for its current stream. */
 export interface StreamOwner {

@@ -3,15 +3,15 @@
  * request could not be delivered: then it has no slots for a while, and after that one, for a request to find out.
  */
 
-import type { Application, Body, Environ, StartResponse } from '../../protocol/application.ts'
-import { backoff } from '../../protocol/backoff.ts'
-import type { Clock, Timer } from '../../protocol/clock.ts'
-import { HttpError } from '../../protocol/errors.ts'
+import { isFailure } from '../../pool/replay.ts'
+import type { Attempt, Upstream, UpstreamState } from '../../pool/upstream.ts'
+import type { Application, Body, Environ, StartResponse } from '../../protocol/contract/application.ts'
+import { HttpError } from '../../protocol/contract/errors.ts'
 import type { ReplayableBody, SlotUser } from '../../protocol/frames/caller.ts'
-import type { Logger } from '../../protocol/log.ts'
-import { LastReason, type Phase, whyUnreachable } from '../../protocol/unreachable.ts'
-import { isFailure } from '../replay.ts'
-import type { Attempt, Upstream, UpstreamState } from '../upstream.ts'
+import type { Logger } from '../../protocol/log/logger.ts'
+import { backoff } from '../../protocol/net/backoff.ts'
+import type { Clock, Timer } from '../../protocol/net/clock.ts'
+import { LastReason, type Phase, whyUnreachable } from '../../protocol/net/unreachable.ts'
 import { ReplayedInput } from './replayed-input.ts'
 
 /** Requests at once: as many as `http` opens connections, so that what is above waits in the pool's queue and not in its. */

@@ -1,8 +1,8 @@
 /** What an HTTP upstream's failures are to a client, and to whoever might send the request again. */
 
-import { HttpError } from '../../protocol/errors.ts'
-import type { Phase } from '../../protocol/unreachable.ts'
-import type { Failure } from '../replay.ts'
+import type { Failure } from '../../pool/replay.ts'
+import { HttpError } from '../../protocol/contract/errors.ts'
+import type { Phase } from '../../protocol/net/unreachable.ts'
 
 const UNREACHABLE = 'UPSTREAM_UNREACHABLE'
 

@@ -4,7 +4,7 @@
  */
 
 import type { IncomingMessage } from 'node:http'
-import { NEVER_FORWARDED } from '../../protocol/hop-by-hop.ts'
+import { NEVER_FORWARDED } from '../../protocol/contract/hop-by-hop.ts'
 
 /**
  * Fields of this hop (RFC 9110 §7.6.1), and those that are said anew: `Content-Length`, `Transfer-Encoding` and `Expect`.

@@ -3,8 +3,8 @@
  * who reads it, or whether there was an attempt before.
  */
 
+import { type InputSource, RequestInput } from '../../protocol/contract/input.ts'
 import type { ReplayableBody } from '../../protocol/frames/caller.ts'
-import { type InputSource, RequestInput } from '../../protocol/input.ts'
 
 /** Bytes read ahead of the application: a chunk. */
 const AHEAD = 64 * 1024

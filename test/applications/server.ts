@@ -10,7 +10,7 @@ import { repositoryFile, TestChild } from '../support/child.ts'
 import type { Answer, Fields, RequestOptions } from '../support/client.ts'
 import { HttpClient } from '../support/http-client.ts'
 import { temporary } from '../support/sockets.ts'
-import type { Arrangement, Command, Start } from './shape.ts'
+import type { Arrangement, Command, StartCommand } from './command.ts'
 
 /** Start timeout of an application, milliseconds: compiling its pages takes most of a minute on a busy machine. */
 const START_PATIENCE = 120_000
@@ -23,7 +23,7 @@ export const DRAIN = 10
 const NOT_UP = [0, 502, 503, 504]
 /** Frameworks stream to browsers, and send whole pages to unknown clients. */
 const BROWSER = 'Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0'
-const GANTRY = repositoryFile('gantry.ts')
+const GANTRY = repositoryFile('cli/gantry.ts')
 
 /** Response fields that no application may send. */
 const QUIET: Readonly<Record<string, string>> = {
@@ -201,7 +201,7 @@ export function pause(milliseconds: number): Promise<void> {
 /** Command lines, the main process first. */
 function commandLines(
   arrangement: Arrangement,
-  start: Start,
+  start: StartCommand,
   place: { readonly folder: string; readonly port: number; readonly own: number; readonly directory: string },
 ): string[][] {
   const { folder, port, own, directory } = place
@@ -242,7 +242,7 @@ async function startBeside(command: Command, folder: string): Promise<[TestChild
 }
 
 /** Starts an application whose folder is ready, and waits until `ready` gets a response. */
-export async function startServer(arrangement: Arrangement, start: Start, folder: string): Promise<Server> {
+export async function startServer(arrangement: Arrangement, start: StartCommand, folder: string): Promise<Server> {
   const directory = await temporary()
   const children: TestChild[] = []
   const clean = (): Promise<void> => rm(directory, { recursive: true, force: true })

@@ -1,11 +1,8 @@
 /** An application under comparison: its files and packages, how it is started, and what clients do with it. */
 
 import type { Fields, RequestOptions } from '../support/client.ts'
+import type { Arrangement, StartCommand } from './command.ts'
 import type { Server } from './server.ts'
-
-/** Plain node, `gantry up`, a proxy that a container has joined, or a proxy in front of plain node's server. */
-export const arrangements = ['node', 'up', 'join', 'http'] as const
-export type Arrangement = (typeof arrangements)[number]
 
 /** Clients do the same with every arrangement, and their results are compared with those of plain node. */
 export interface Case {
@@ -25,24 +22,12 @@ export interface Case {
   readonly except?: readonly string[]
 }
 
-/** Commands of one process. */
-export interface Command {
-  /** The script for `node`, and the MODULE for Gantry: a path in the application's folder. */
-  readonly module: string
-  readonly args?: (port: number) => readonly string[]
-  readonly env?: Readonly<Record<string, string>>
-}
-
-export interface Start extends Command {
+export interface Start extends StartCommand {
   /** Title in the table: "next start". */
   readonly title: string
-  /** A process that runs beside the application on plain node; the application finds its port in BESIDE. */
-  readonly beside?: Command
   readonly cases: readonly Case[]
   /** Where it is started, if not in every arrangement; why is said beside the start. */
   readonly arrangements?: readonly Arrangement[]
-  /** A path that answers when all is up. Default: `/`. */
-  readonly ready?: string
   /** The path requested repeatedly during the stop. Default: `ready`. */
   readonly load?: string
   /** A path, or a request, whose response takes about a second, for the stop. */

@@ -2,8 +2,9 @@
 
 import type { Answer } from '../support/client.ts'
 import { HttpClient } from '../support/http-client.ts'
+import type { Arrangement } from './command.ts'
 import { DRAIN, pause, type Server } from './server.ts'
-import type { Arrangement, Start } from './shape.ts'
+import type { Start } from './shape.ts'
 
 /** Clients that send requests in a loop. */
 const CLIENTS = 4

@@ -3,11 +3,11 @@
  * them changes.
  */
 
+import { spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { existsSync } from 'node:fs'
 import { mkdir, rm, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import { spawn } from 'node:child_process'
 import { quietly } from './server.ts'
 import type { TestedApplication } from './shape.ts'
 

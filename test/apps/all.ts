@@ -4,8 +4,8 @@
  * server alone is checked. What lint finds is told under `/lint`.
  */
 
-import type { Application } from '../../protocol/application.ts'
-import { type Linted, lint } from '../../protocol/lint.ts'
+import type { Application } from '../../protocol/contract/application.ts'
+import { type Linted, lint } from '../../protocol/contract/lint.ts'
 import { badApps } from './bad.ts'
 import { goodApps } from './good.ts'
 import { Journal } from './journal.ts'

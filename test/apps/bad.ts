@@ -1,6 +1,6 @@
 /** Applications that break the contract, one rule each, as people's applications do. */
 
-import type { Body, Headers } from '../../protocol/application.ts'
+import type { Body, Headers } from '../../protocol/contract/application.ts'
 import type { Journal } from './journal.ts'
 import { type Apps, bytes, key, octets, pattern, plain } from './tools.ts'
 

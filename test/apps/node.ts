@@ -8,7 +8,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { text } from 'node:stream/consumers'
 import { setImmediate as turn } from 'node:timers/promises'
-import { fromNode } from '../../protocol/node-listener/from-node.ts'
+import { fromNode } from '../../interfaces/node/from-node.ts'
 import type { Journal } from './journal.ts'
 import type { Apps } from './tools.ts'
 

@@ -5,7 +5,7 @@
  */
 
 import { appendFileSync, existsSync } from 'node:fs'
-import type { Application } from '../../protocol/application.ts'
+import type { Application } from '../../protocol/contract/application.ts'
 import { bytes, number, octets, pattern, plain, query } from './tools.ts'
 
 const WHO = process.env['WHO'] ?? ''

@@ -1,6 +1,6 @@
 /** Small things that the fixture applications share. */
 
-import type { Application, Environ, Headers } from '../../protocol/application.ts'
+import type { Application, Environ, Headers } from '../../protocol/contract/application.ts'
 import type { Journal } from './journal.ts'
 
 export const plain: Headers = [['Content-Type', 'text/plain; charset=utf-8']]

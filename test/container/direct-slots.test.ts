@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
-import type { Application } from '../../protocol/application.ts'
+import type { Application } from '../../protocol/contract/application.ts'
 import { FakeClock } from '../support/clock.ts'
 import { until } from '../support/until.ts'
 import { Serving } from './serving.ts'

@@ -3,7 +3,7 @@ import { EventEmitter } from 'node:events'
 import type { Socket } from 'node:net'
 import { describe, it } from 'node:test'
 import { type JoinedLink, Joiner, type LinkEvents, type ProxyWorker } from '../../container/join.ts'
-import { printAddress, type TcpAddress, type UnixAddress } from '../../protocol/address.ts'
+import { printAddress, type TcpAddress, type UnixAddress } from '../../protocol/net/address.ts'
 import { FakeClock } from '../support/clock.ts'
 import { RecordingLog } from '../support/log.ts'
 

@@ -38,7 +38,7 @@ after(() => rmSync(directory, { recursive: true, force: true }))
 
 /** Runs `gantry container` to its end. */
 async function runToEnd(...argv: string[]): Promise<{ code: number | null; stdout: string; stderr: string }> {
-  const child = new TestChild([repositoryFile('gantry.ts'), 'container', ...argv], { cwd: directory })
+  const child = new TestChild([repositoryFile('cli/gantry.ts'), 'container', ...argv], { cwd: directory })
   const { code } = await child.exited
   return { code, stdout: child.stdout, stderr: child.stderr }
 }

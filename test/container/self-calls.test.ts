@@ -164,7 +164,7 @@ const ONE_SLOT = ['--interface=node', '--slots=1', '--access-log=off']
 
 async function up(port: number, listen: string): Promise<Served> {
   const child = new TestChild(
-    [repositoryFile('gantry.ts'), 'up', join(directory, 'listens.mjs'), ...ONE_SLOT, '--listen', listen],
+    [repositoryFile('cli/gantry.ts'), 'up', join(directory, 'listens.mjs'), ...ONE_SLOT, '--listen', listen],
     { env: { PORT: String(port) } },
   )
   const url = /is served at http:\/\/\S+:(\d+)\//

@@ -1,6 +1,6 @@
 /**
  * The simple server, and the cases of CPython's test_wsgiref (IntegrationTests, HandlerTests) that carry over: their names stand before
- * the titles they became. Those of UtilityTests are in test/protocol/request-uri.test.ts.
+ * the titles they became. Those of UtilityTests are in test/protocol/contract/request-uri.test.ts.
  */
 
 import assert from 'node:assert/strict'
@@ -8,12 +8,12 @@ import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 import { describe, it } from 'node:test'
 import { demoApp, makeServer, type SimpleServer } from '../../container/simple-server.ts'
-import type { Application, Environ } from '../../protocol/application.ts'
-import { call } from '../../protocol/call.ts'
-import { fileWrapper } from '../../protocol/file-wrapper.ts'
-import { lint } from '../../protocol/lint.ts'
-import { stderrLog } from '../../protocol/stderr-log.ts'
-import { GOING_AWAY } from '../../protocol/websocket-frames.ts'
+import type { Application, Environ } from '../../protocol/contract/application.ts'
+import { call } from '../../protocol/contract/call.ts'
+import { lint } from '../../protocol/contract/lint.ts'
+import { fileWrapper } from '../../protocol/files/file-wrapper.ts'
+import { stderrLog } from '../../protocol/log/stderr-log.ts'
+import { GOING_AWAY } from '../../protocol/websocket/codec/websocket-frames.ts'
 import { fields } from '../support/client.ts'
 import { HttpClient } from '../support/http-client.ts'
 import { RecordingLog } from '../support/log.ts'

@@ -7,12 +7,12 @@ import assert from 'node:assert/strict'
 import { copyFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
+import { overHttp, type Running } from '../suites/arrangement.ts'
 import { repositoryFile, TestChild } from '../support/child.ts'
 import { type Answer, fields, type RequestOptions } from '../support/client.ts'
 import { withDirectory } from '../support/directory.ts'
 import { startGantry } from '../support/gantry.ts'
 import { type InstalledCopy, installCopy } from '../support/package.ts'
-import { overHttp, type Running } from '../suites/arrangement.ts'
 
 /** A running server, and its log. */
 interface Served {
@@ -27,7 +27,7 @@ interface Way {
   start(copy: InstalledCopy): Promise<Served>
 }
 
-const own = repositoryFile('gantry.ts')
+const own = repositoryFile('cli/gantry.ts')
 const listen = ['--listen', '127.0.0.1:0', '--access-log', 'off']
 
 async function container(copy: InstalledCopy, command?: string): Promise<Served> {

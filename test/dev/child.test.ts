@@ -4,7 +4,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { DevChild } from '../../dev/child.ts'
 import type { ImportsMessage } from '../../dev/messages.ts'
-import { processTable } from '../../protocol/process-table.ts'
+import { processTable } from '../../process/process-table.ts'
 
 function started(code: string): { child: DevChild; imports: ImportsMessage[] } {
   const imports: ImportsMessage[] = []

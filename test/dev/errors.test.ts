@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import { devErrors } from '../../dev/errors.ts'
-import type { Application, Body } from '../../protocol/application.ts'
-import { call } from '../../protocol/call.ts'
-import { HttpError } from '../../protocol/errors.ts'
+import type { Application, Body } from '../../protocol/contract/application.ts'
+import { call } from '../../protocol/contract/call.ts'
+import { HttpError } from '../../protocol/contract/errors.ts'
 import { RecordingLog } from '../support/log.ts'
 import { places } from '../support/places.ts'
 

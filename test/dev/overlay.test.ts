@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { it } from 'node:test'
 import { allowOverlay, withOverlay } from '../../dev/overlay.ts'
-import { call } from '../../protocol/call.ts'
+import { call } from '../../protocol/contract/call.ts'
 
 const HASH = "'unsafe-hashes' 'sha256-…'"
 

@@ -102,7 +102,7 @@ describe('without --dev', () => {
           await dev.child.exited
           const loaded = readFileSync(join(dev.directory, 'loaded'), 'utf8')
           assert.match(loaded, /app\.ts/)
-          for (const name of ['youch', 'chokidar', 'pino-pretty', 'main/dev/', 'protocol/lint.ts']) {
+          for (const name of ['youch', 'chokidar', 'pino-pretty', 'main/dev/', 'protocol/contract/lint.ts']) {
             const pattern = name === 'main/dev/' ? repositoryFile('dev/') : name
             assert.equal(loaded.includes(pattern), flag !== '', name)
           }

@@ -2,8 +2,8 @@ import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import { setImmediate as turn } from 'node:timers/promises'
 import { type Connection, Reloader } from '../../dev/reloader.ts'
-import type { StopSignal } from '../../signals.ts'
-import type { Child, ChildExit } from '../../supervise.ts'
+import type { StopSignal } from '../../process/signals.ts'
+import type { Child, ChildExit } from '../../process/supervise.ts'
 import { FakeClock } from '../support/clock.ts'
 
 class FakeChild implements Child<string> {

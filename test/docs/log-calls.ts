@@ -16,8 +16,10 @@ export interface LogCall {
 /** Everything that runs in a server. */
 export function sources(): string[] {
   const root = repositoryFile('')
-  const folders = globSync('{container,dev,middleware,protocol,proxy}/**/*.ts', { cwd: root })
-  return [...folders, ...globSync('*.ts', { cwd: root })].filter((file) => file !== 'build.ts').sort()
+  const folders = globSync('{cli,container,dev,interfaces,middleware,pool,process,protocol,proxy}/**/*.ts', {
+    cwd: root,
+  })
+  return folders.sort()
 }
 
 /** A method of a logger, and the functions of this repository that take a message and pass it to one. */

@@ -48,8 +48,8 @@ suite('docs/logs.md', () => {
   test('explains every field, and no other', () => {
     const written = calls.flatMap(({ fields }) => fields)
     // Fields that are given as a whole.
-    const access = membersOf('middleware/access-line.ts', 'AccessLine')
-    const why = membersOf('protocol/unreachable.ts', 'Unreachable')
+    const access = membersOf('middleware/access-log/access-line.ts', 'AccessLine')
+    const why = membersOf('protocol/net/unreachable.ts', 'Unreachable')
     // Of pino; of the pool's changes, which are passed on as one object; of a dialer's hint; of lost lines.
     const others = ['level', 'time', 'pid', 'hostname', 'name', 'msg', 'pool', 'hint', 'dropped']
     const all = [...written, ...access, ...why, ...others]
@@ -60,7 +60,7 @@ suite('docs/logs.md', () => {
   })
 
   test('explains every reason why a peer is not reached', () => {
-    const text = readFileSync(repositoryFile('protocol/unreachable.ts'), 'utf8')
+    const text = readFileSync(repositoryFile('protocol/net/unreachable.ts'), 'utf8')
     const reasons = [...text.matchAll(/^ {2}\| '(\w+)'/gm)].map((match) => match[1]!)
     assert.deepEqual(documented('`reason`').sort(), reasons.sort())
   })
@@ -70,7 +70,7 @@ suite('docs/logs.md', () => {
       /^(?:proxy|protocol\/http1|protocol\/uwsgi)\/|^protocol\/environ.ts$/.test(file),
     )
     // The client's side of uwsgi; and states of this process's own objects.
-    const given = files.filter((file) => file !== 'protocol/uwsgi/response.ts').flatMap(codesIn)
+    const given = files.filter((file) => file !== 'protocol/uwsgi/codec/response.ts').flatMap(codesIn)
     const internal = new Set([
       'DETACHED',
       'CLOSED',
@@ -87,7 +87,7 @@ suite('docs/logs.md', () => {
       'MISSING_OPTION',
       'BAD_VALUE',
     ])
-    const codes = [...given.filter((code) => !internal.has(code)), ...codesIn('protocol/errors.ts')]
+    const codes = [...given.filter((code) => !internal.has(code)), ...codesIn('protocol/contract/errors.ts')]
     const explained = documented('`code`')
     assert.deepEqual(missing(explained, codes), [], 'codes that docs/logs.md does not explain')
     assert.deepEqual(missing(codes, explained), [], 'codes that there are not')
@@ -97,20 +97,20 @@ suite('docs/logs.md', () => {
     const passing = calls.filter(({ messages }) => messages.length === 0).map(({ file }) => file)
     assert.deepEqual([...new Set(passing)].sort(), [
       // The message is a failure's own, an application's words, or another logger's.
-      'container/cgi-program.ts',
-      'container/cgi.ts',
+      'container/cgi/cgi-program.ts',
+      'container/cgi/cgi.ts',
       'middleware/cache/flight.ts',
-      'middleware/error-page.ts',
-      'middleware/file-response.ts',
+      'middleware/errors/error-page.ts',
+      'middleware/static/file-response.ts',
       'middleware/signals.ts',
-      'protocol/call.ts',
-      'protocol/error-lines.ts',
-      'protocol/exchange.ts',
+      'protocol/contract/call.ts',
+      'protocol/log/error-lines.ts',
+      'protocol/contract/exchange.ts',
       'protocol/frames/served-request.ts',
       'protocol/http1/gateway.ts',
-      'protocol/node-listener/to-node.ts',
+      'interfaces/node/to-node.ts',
       'protocol/uwsgi/gateway.ts',
-      'run.ts',
+      'process/run.ts',
     ])
   })
 })

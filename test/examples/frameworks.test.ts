@@ -50,7 +50,7 @@ const ways: Record<string, (example: Example) => Promise<Site>> = {
     return { child, url: `http://127.0.0.1:${port}` }
   },
   'in the pair': async ({ module, options = [] }) => {
-    const argv = [repositoryFile('gantry.ts'), 'up', repositoryFile(module), ...options, '--listen', '127.0.0.1:0']
+    const argv = [repositoryFile('cli/gantry.ts'), 'up', repositoryFile(module), ...options, '--listen', '127.0.0.1:0']
     const child = new TestChild(argv)
     const line = / is served at (\S+)\/$/m
     await child.until(() => line.test(child.stderr))
@@ -187,7 +187,7 @@ for (const { name, module, options = [] } of examples) {
 
 test('an application under gantry up ends its chat itself, long before the drain times out', async () => {
   const argv = ['up', repositoryFile('examples/koa/app.ts'), '--listen', '127.0.0.1:0', '--drain-timeout', '1h']
-  const child = new TestChild([repositoryFile('gantry.ts'), ...argv])
+  const child = new TestChild([repositoryFile('cli/gantry.ts'), ...argv])
   const line = / is served at http(\S+)\/$/m
   await child.until(() => line.test(child.stderr))
   try {

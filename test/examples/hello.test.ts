@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
 import { test } from 'node:test'
 import { application } from '../../examples/hello.ts'
-import { lint } from '../../protocol/lint.ts'
+import { lint } from '../../protocol/contract/lint.ts'
 import { call } from '../support/call.ts'
 
 const linted = lint(application)

@@ -10,7 +10,7 @@ let url = ''
 
 before(async () => {
   pair = new TestChild([
-    repositoryFile('gantry.ts'),
+    repositoryFile('cli/gantry.ts'),
     'up',
     repositoryFile('examples/hello.ts'),
     '--listen',

@@ -2,7 +2,7 @@
 
 import { mkdir, rm, utimes, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { Address } from '../../protocol/address.ts'
+import type { Address } from '../../protocol/net/address.ts'
 import { repositoryFile, TestChild } from '../support/child.ts'
 import type { Answer, RequestOptions } from '../support/client.ts'
 import { type Gantry, startGantry } from '../support/gantry.ts'

@@ -269,7 +269,7 @@ const tables: Record<string, Record<string, Row | Elsewhere>> = {
       assert.equal(await halfClosed(pair, '/later'), '')
     },
     'a status above 599': {
-      file: 'test/protocol/node-listener/ends.test.ts',
+      file: 'test/interfaces/node/ends.test.ts',
       words: 'does not throw out of writeHead(): the client gets a 500, and the refusal is logged',
     },
     '`res.writeHead(101)` without an upgrade': async ({ http: { plain, pair } }) => {
@@ -291,15 +291,15 @@ const tables: Record<string, Record<string, Row | Elsewhere>> = {
       }
     },
     "the server's options of sockets and of parsing": {
-      file: 'test/protocol/node-listener/listener-server.test.ts',
+      file: 'test/interfaces/node/listener-server.test.ts',
       words: 'is known not to use what the documentation says that it does not use',
     },
     '`server.ref()` and `server.unref()`': {
-      file: 'test/protocol/node-listener/listener-server.test.ts',
+      file: 'test/interfaces/node/listener-server.test.ts',
       words: 'is known not to use what the documentation says that it does not use',
     },
     '`server.getConnections()`': {
-      file: 'test/protocol/node-listener/listener-server.test.ts',
+      file: 'test/interfaces/node/listener-server.test.ts',
       words: 'counts the connections of requests that are not over, and closes them',
     },
     "the server's `connection` event": async ({ http: { plain, pair } }) => {
@@ -312,15 +312,15 @@ const tables: Record<string, Record<string, Row | Elsewhere>> = {
       words: 'listens on no port for that',
     },
     '`process.exit()` after the first signal': {
-      file: 'test/container/interfaces/listening.test.ts',
+      file: 'test/container/application/listening.test.ts',
       words: 'does not end the process before the drain is over',
     },
     'a server of `https` or `http2`, or workers of `cluster`': {
-      file: 'test/container/interfaces/several-servers.test.ts',
+      file: 'test/container/application/several-servers.test.ts',
       words: 'is refused with advice',
     },
     '`req.socket` after the response': {
-      file: 'test/protocol/node-listener/ends.test.ts',
+      file: 'test/interfaces/node/ends.test.ts',
       words: "emits 'close' to its listeners, and aborts neither the request nor its signal",
     },
     '`req.socket instanceof net.Socket`': async ({ http: { plain, pair } }) => {
@@ -382,7 +382,7 @@ describe('what differs, as docs/frameworks has it', { concurrency: false }, () =
   }
 
   async function up(argv: readonly string[]): Promise<number> {
-    const child = new TestChild([repositoryFile('gantry.ts'), 'up', ...argv], { patience: 120_000 })
+    const child = new TestChild([repositoryFile('cli/gantry.ts'), 'up', ...argv], { patience: 120_000 })
     children.push(child)
     const line = / is served at http:\/\/127\.0\.0\.1:(\d+)\/$/m
     await child.until(() => line.test(child.stderr))

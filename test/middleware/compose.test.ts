@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import { compose } from '../../middleware/compose.ts'
-import type { Application, Middleware } from '../../protocol/application.ts'
-import { call } from '../../protocol/call.ts'
+import type { Application, Middleware } from '../../protocol/contract/application.ts'
+import { call } from '../../protocol/contract/call.ts'
 
 const hello: Application = (_, startResponse) => {
   startResponse('200 OK', [])

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import { forwarded, requestIdFrom } from '../../middleware/forwarded.ts'
-import type { Application, Environ } from '../../protocol/application.ts'
-import { call } from '../../protocol/call.ts'
-import { environFromHttp } from '../../protocol/environ.ts'
-import { TrustedPeers } from '../../protocol/peers.ts'
+import { TrustedPeers } from '../../protocol/client/peers.ts'
+import type { Application, Environ } from '../../protocol/contract/application.ts'
+import { call } from '../../protocol/contract/call.ts'
+import { environFromHttp } from '../../protocol/contract/environ.ts'
 import { places } from '../support/places.ts'
 
 interface Asked {

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
-import { type CgiOptions, cgi } from '../../container/cgi.ts'
+import { type CgiOptions, cgi } from '../../container/cgi/cgi.ts'
 import { makeServer, type SimpleServerOptions } from '../../container/simple-server.ts'
 import * as middleware from '../../middleware/index.ts'
-import type { Application } from '../../protocol/application.ts'
+import type { Application } from '../../protocol/contract/application.ts'
 
 const application: Application = () => []
 

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import { type SecurityHeadersOptions, securityHeaders } from '../../middleware/security-headers.ts'
-import type { Application, Headers } from '../../protocol/application.ts'
-import { type CallRequest, call } from '../../protocol/call.ts'
+import type { Application, Headers } from '../../protocol/contract/application.ts'
+import { type CallRequest, call } from '../../protocol/contract/call.ts'
 import { places } from '../support/places.ts'
 
 function answers(...headers: Headers): Application {

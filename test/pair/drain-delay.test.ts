@@ -80,7 +80,7 @@ async function withIdle(
 ): Promise<void> {
   await withServer(['container', FIXTURES, ...LISTEN, '--access-log', 'off'], async (behind) => {
     const argv = [...ways[way]!(behind.port), ...LISTEN, ...options, '--access-log', 'off']
-    const child = new TestChild([repositoryFile('gantry.ts'), ...argv], { patience: 120_000 })
+    const child = new TestChild([repositoryFile('cli/gantry.ts'), ...argv], { patience: 120_000 })
     try {
       const portOf = (): string | undefined =>
         /is served at http:\/\/[^:]+:(\d+)/.exec(child.stderr)?.[1] ??
@@ -200,7 +200,7 @@ describe('the drain delay is skipped', () => {
     for (const signal of ['SIGINT', 'SIGTERM'] as const) {
       const delay = signal === 'SIGINT' ? '10m' : '100ms'
       const argv = ['up', ...NODE, ...LISTEN, '--drain-delay', delay, '--access-log', 'off']
-      const child = new TestChild([repositoryFile('gantry.ts'), ...argv], { patience: 120_000 })
+      const child = new TestChild([repositoryFile('cli/gantry.ts'), ...argv], { patience: 120_000 })
       try {
         await child.until(() => /is served at/.test(child.stderr))
         child.process.kill(signal)

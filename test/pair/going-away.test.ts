@@ -108,7 +108,7 @@ const arrangements: Record<string, (module: string) => Promise<Arranged>> = {
   },
   'gantry up': async (module) => {
     const argv = ['up', module, '--interface', 'node', '--listen', '127.0.0.1:0', ...QUIET]
-    const child = new TestChild([repositoryFile('gantry.ts'), ...argv])
+    const child = new TestChild([repositoryFile('cli/gantry.ts'), ...argv])
     children.push(child)
     const served = /is served at http:\/\/127\.0\.0\.1:(\d+)\//
     await child.until(() => served.test(child.stderr))

@@ -89,7 +89,7 @@ test('a container killed under load: no POST runs twice, each answer is its requ
   })
 })
 
-// The dialer's backoff limits the time to a second: test/proxy/dialer.test.ts.
+// The dialer's backoff limits the time to a second: test/proxy/discovery/dialer.test.ts.
 test('a container that comes back is found, and requests wait for it meanwhile', {
   timeout: 60_000,
 }, async () => {

@@ -5,7 +5,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
-import { printAddress } from '../../protocol/address.ts'
+import { printAddress } from '../../protocol/net/address.ts'
 import { repositoryFile, TestChild } from '../support/child.ts'
 import { faultsOf, type Gantry, startGantry } from '../support/gantry.ts'
 
@@ -15,7 +15,7 @@ const adding = (name: string): string => `(application) => (environ, startRespon
 
 const files: Record<string, string> = {
   'package.json': '{"type":"module"}',
-  'app.ts': `import type { Environ, StartResponse } from '${repositoryFile('protocol/application.ts')}'
+  'app.ts': `import type { Environ, StartResponse } from '${repositoryFile('protocol/contract/application.ts')}'
     export const application = (environ: Environ, startResponse: StartResponse) => {
       startResponse('200 OK', [['X-Application', String(process.pid)]])
       return [Buffer.from(environ.PATH_INFO)]
@@ -73,7 +73,7 @@ describe('--middleware', () => {
     await container.child.until(() =>
       container.child.log.some((line) => line['url'] === '/closed' && line['status'] === 418),
     )
-    const asked = new TestChild([repositoryFile('gantry.ts'), 'health', `unix:${health}`])
+    const asked = new TestChild([repositoryFile('cli/gantry.ts'), 'health', `unix:${health}`])
     assert.equal((await asked.exited).code, 0, asked.stdout + asked.stderr)
     await ended(container)
   })
@@ -108,7 +108,7 @@ describe('--middleware', () => {
   })
 
   it('of gantry up is the proxy’s alone, from its environment too', async () => {
-    const argv = [repositoryFile('gantry.ts'), 'up', path('app.ts'), ...loopback]
+    const argv = [repositoryFile('cli/gantry.ts'), 'up', path('app.ts'), ...loopback]
     const child = new TestChild([...argv, '--middleware', `${path('layers.js')}:inner`], {
       env: { GANTRY_MIDDLEWARE: path('layers.js') },
     })
@@ -129,7 +129,7 @@ describe('--middleware', () => {
   ] as const) {
     it(`that is none ends gantry ${argv[0]} with one sentence`, async () => {
       const child = new TestChild(
-        [repositoryFile('gantry.ts'), ...argv, ...loopback, '--middleware', 'broken.js', '--log-level', 'silent'],
+        [repositoryFile('cli/gantry.ts'), ...argv, ...loopback, '--middleware', 'broken.js', '--log-level', 'silent'],
         { cwd: directory },
       )
       assert.equal((await child.exited).code, 1)

@@ -1,7 +1,7 @@
 /** The plan of one random request: its client's side, its application's side, and the expected result. */
 
-import type { Application, Environ, Headers, StartResponse } from '../../protocol/application.ts'
-import type { Context } from '../../protocol/context.ts'
+import type { Application, Environ, Headers, StartResponse } from '../../protocol/contract/application.ts'
+import type { Context } from '../../protocol/contract/context.ts'
 import type { Answer, Fields, RequestOptions, Sent } from '../support/client.ts'
 
 export interface Plan {

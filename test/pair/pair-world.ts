@@ -4,9 +4,9 @@
  */
 
 import assert from 'node:assert/strict'
+import { FramesUpstream } from '../../pool/frames-upstream.ts'
+import { Pool } from '../../pool/pool.ts'
 import { type ServerLink, type SlotHolder, serveFrames } from '../../protocol/frames/server.ts'
-import { Pool } from '../../proxy/pool.ts'
-import { FramesUpstream } from '../../proxy/upstreams/frames.ts'
 import type { Answer, Sent } from '../support/client.ts'
 import { FakeClock } from '../support/clock.ts'
 import { RecordingLog } from '../support/log.ts'

@@ -2,9 +2,9 @@
 
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
-import { printAddress, type TcpAddress } from '../../protocol/address.ts'
-import type { Application } from '../../protocol/application.ts'
-import { parseOptions } from '../../protocol/options.ts'
+import type { Application } from '../../protocol/contract/application.ts'
+import { printAddress, type TcpAddress } from '../../protocol/net/address.ts'
+import { parseOptions } from '../../protocol/options/options.ts'
 import { proxyOptions } from '../../proxy/options.ts'
 import { serveProxy } from '../../proxy/serve.ts'
 import { Serving } from '../container/serving.ts'

@@ -13,7 +13,7 @@ describe('WebSockets through gantry up', () => {
 
   before(async () => {
     const module = repositoryFile('test/apps/listening/sockets.ts')
-    const argv = [repositoryFile('gantry.ts'), 'up', module, '--listen', '127.0.0.1:0']
+    const argv = [repositoryFile('cli/gantry.ts'), 'up', module, '--listen', '127.0.0.1:0']
     child = new TestChild(argv)
     const served = /is served at (http:\/\/[\d.:]+)\//
     await child.until(() => served.test(child.stderr))

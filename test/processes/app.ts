@@ -1,7 +1,7 @@
 /** The application of the process tests: it identifies itself, writes to every stream, and crashes on request. */
 
 import { closeSync, openSync } from 'node:fs'
-import type { Application } from '../../protocol/application.ts'
+import type { Application } from '../../protocol/contract/application.ts'
 
 const leaked: number[] = []
 

@@ -7,7 +7,7 @@ import { request } from 'node:http'
 import { repositoryFile } from '../support/child.ts'
 
 export const APPLICATION: string = repositoryFile('test/processes/app.ts')
-const GANTRY = repositoryFile('gantry.ts')
+const GANTRY = repositoryFile('cli/gantry.ts')
 
 export interface Exit {
   readonly code: number | null

@@ -6,7 +6,7 @@
 import assert from 'node:assert/strict'
 import { connect, type Socket } from 'node:net'
 import { describe, it } from 'node:test'
-import { Frame } from '../../protocol/frames/constants.ts'
+import { Frame } from '../../protocol/frames/codec/constants.ts'
 import type { Answer } from '../support/client.ts'
 import { withDirectory } from '../support/directory.ts'
 import { HttpClient } from '../support/http-client.ts'

@@ -1,6 +1,6 @@
 /** What `starvation.ts` attacks: answers that cost next to nothing, so that only slots and connections are scarce. */
 
-import type { Application } from '../../protocol/application.ts'
+import type { Application } from '../../protocol/contract/application.ts'
 
 const BLOCK = Buffer.alloc(64 * 1024, 'x')
 const BLOCKS = 320

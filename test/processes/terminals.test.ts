@@ -20,7 +20,7 @@ class Terminal {
   readonly script: ChildProcess
 
   constructor(argv: readonly string[], output: number | 'ignore') {
-    const command = `exec ${process.execPath} ${repositoryFile('gantry.ts')} ${argv.join(' ')}`
+    const command = `exec ${process.execPath} ${repositoryFile('cli/gantry.ts')} ${argv.join(' ')}`
     // script reads nothing more from the terminal while its own output is blocked.
     this.script = spawn(script!, ['-q', '-c', command, '/dev/null'], { stdio: ['ignore', output, 'ignore'] })
   }

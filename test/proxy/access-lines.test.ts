@@ -2,18 +2,18 @@
 
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
-import { accessLog } from '../../middleware/access-log.ts'
-import { cache } from '../../middleware/cache.ts'
+import { accessLog } from '../../middleware/access-log/access-log.ts'
+import { cache } from '../../middleware/cache/cache.ts'
 import { compose } from '../../middleware/compose.ts'
 import { timeout } from '../../middleware/timeout.ts'
-import type { Application, Middleware } from '../../protocol/application.ts'
-import { lint } from '../../protocol/lint.ts'
-import { Pool, type PoolOptions } from '../../proxy/pool.ts'
+import { Pool, type PoolOptions } from '../../pool/pool.ts'
+import type { Application, Middleware } from '../../protocol/contract/application.ts'
+import { lint } from '../../protocol/contract/lint.ts'
+import { FakeUpstream } from '../pool/fake-upstream.ts'
 import { FakeClock } from '../support/clock.ts'
 import { type Run, type RunOptions, run } from '../support/exchange.ts'
 import { RecordingLog } from '../support/log.ts'
 import { until } from '../support/until.ts'
-import { FakeUpstream } from './fake-upstream.ts'
 
 class Scene {
   readonly clock: FakeClock = new FakeClock()

@@ -1,14 +1,14 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import type { Application } from '../../protocol/application.ts'
+import { Pool } from '../../pool/pool.ts'
+import type { Application } from '../../protocol/contract/application.ts'
+import { RequestInput } from '../../protocol/contract/input.ts'
 import { CallError } from '../../protocol/frames/caller.ts'
-import { RequestInput } from '../../protocol/input.ts'
-import { Pool } from '../../proxy/pool.ts'
 import { ApplicationUpstream } from '../../proxy/upstreams/application.ts'
+import { Client, turn } from '../pool/client.ts'
+import { FakeUpstream } from '../pool/fake-upstream.ts'
 import { FakeClock } from '../support/clock.ts'
 import { RecordingLog } from '../support/log.ts'
-import { Client, turn } from './client.ts'
-import { FakeUpstream } from './fake-upstream.ts'
 
 const unreachable = async (): Promise<never> => {
   throw new CallError('LOST', 'connection refused', 'no', false)

@@ -2,11 +2,11 @@
 
 import { connect, createServer, type Server, type Socket } from 'node:net'
 import { type Duplex, duplexPair } from 'node:stream'
-import type { Application } from '../../protocol/application.ts'
-import { type Clock, systemClock } from '../../protocol/clock.ts'
+import { FramesUpstream, type LinkEnds } from '../../pool/frames-upstream.ts'
+import type { Pool } from '../../pool/pool.ts'
+import type { Application } from '../../protocol/contract/application.ts'
 import { fixedSlots, type ServerLink, serveFrames } from '../../protocol/frames/server.ts'
-import type { Pool } from '../../proxy/pool.ts'
-import { FramesUpstream, type LinkEnds } from '../../proxy/upstreams/frames.ts'
+import { type Clock, systemClock } from '../../protocol/net/clock.ts'
 import { RecordingLog } from '../support/log.ts'
 import { facts, MemoryHost } from '../support/memory-client.ts'
 

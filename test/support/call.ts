@@ -3,9 +3,9 @@
  * tests of lint and middleware, where no wire is of interest.
  */
 
-import type { Application, Environ, Headers } from '../../protocol/application.ts'
-import { environFromHttp } from '../../protocol/environ.ts'
-import { RequestInput } from '../../protocol/input.ts'
+import type { Application, Environ, Headers } from '../../protocol/contract/application.ts'
+import { environFromHttp } from '../../protocol/contract/environ.ts'
+import { RequestInput } from '../../protocol/contract/input.ts'
 
 export interface CallOptions {
   method?: string

@@ -1,6 +1,6 @@
 /** A clock that a test moves by hand. */
 
-import type { Clock, Timer } from '../../protocol/clock.ts'
+import type { Clock, Timer } from '../../protocol/net/clock.ts'
 
 export class FakeClock implements Clock {
   #now = 1_000

@@ -145,7 +145,15 @@ export async function withDev(
   await withDirectory(async (directory) => {
     for (const [name, text] of Object.entries(files)) writeFileSync(join(directory, name), text)
     const child = new TestChild(
-      [repositoryFile('gantry.ts'), 'up', 'app.ts', ...(flag === '' ? [] : [flag]), '--listen', '127.0.0.1:0', ...argv],
+      [
+        repositoryFile('cli/gantry.ts'),
+        'up',
+        'app.ts',
+        ...(flag === '' ? [] : [flag]),
+        '--listen',
+        '127.0.0.1:0',
+        ...argv,
+      ],
       { cwd: directory, env: { TMPDIR: directory, NO_COLOR: '1', ...environment(directory) }, ipc: true },
     )
     const dev = new DevServer(child, directory)

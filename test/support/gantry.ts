@@ -1,6 +1,6 @@
 /** `gantry container` and `gantry proxy` as processes of a test's own. */
 
-import type { Address } from '../../protocol/address.ts'
+import type { Address } from '../../protocol/net/address.ts'
 import { repositoryFile, TestChild } from './child.ts'
 import { HELD_QUESTION, type Held } from './held.ts'
 
@@ -27,7 +27,7 @@ export interface StartOptions {
 /** Starts a server and waits until it listens. */
 export async function startGantry(argv: readonly string[], options: StartOptions = {}): Promise<Gantry> {
   const before = options.held ? ['--import', repositoryFile('test/support/held.ts')] : []
-  const command = [...before, options.command ?? repositoryFile('gantry.ts'), ...argv]
+  const command = [...before, options.command ?? repositoryFile('cli/gantry.ts'), ...argv]
   const child = new TestChild(command, { patience: 120_000, ...options, ipc: true })
   await child.until(() => child.messages.length > 0)
   const { addresses } = child.messages[0] as { addresses: readonly Address[] }

@@ -1,8 +1,8 @@
 /** A caller on a stream whose other end a container serves already, once it may call. */
 
 import type { Duplex } from 'node:stream'
-import { type Clock, systemClock } from '../../protocol/clock.ts'
 import { Caller } from '../../protocol/frames/caller.ts'
+import { type Clock, systemClock } from '../../protocol/net/clock.ts'
 import { RecordingLog } from './log.ts'
 
 /** Rejects when the link is closed before that. */

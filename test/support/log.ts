@@ -1,6 +1,6 @@
 /** A logger that keeps its lines. */
 
-import type { Logger } from '../../protocol/log.ts'
+import type { Logger } from '../../protocol/log/logger.ts'
 
 export interface Line {
   level: 'debug' | 'info' | 'warn' | 'error'

@@ -23,7 +23,9 @@ export function installCopy(folder: string, version?: string): InstalledCopy {
   const modules = join(folder, 'node_modules')
   const path = join(modules, 'gantry')
   mkdirSync(path, { recursive: true })
-  execFileSync(process.execPath, [repositoryFile('build.ts'), '--out', path], { stdio: ['ignore', 'ignore', 'pipe'] })
+  execFileSync(process.execPath, [repositoryFile('scripts/build.ts'), '--out', path], {
+    stdio: ['ignore', 'ignore', 'pipe'],
+  })
   const ours = repositoryFile('node_modules')
   for (const name of readdirSync(ours)) {
     if (!name.startsWith('.')) symlinkSync(join(ours, name), join(modules, name))
@@ -32,5 +34,5 @@ export function installCopy(folder: string, version?: string): InstalledCopy {
     const manifest = join(path, 'package.json')
     writeFileSync(manifest, JSON.stringify({ ...JSON.parse(readFileSync(manifest, 'utf8')), version }))
   }
-  return { folder, path, command: join(path, 'dist', 'gantry.js') }
+  return { folder, path, command: join(path, 'dist', 'cli', 'gantry.js') }
 }

@@ -82,7 +82,7 @@ export function runSection(section: Section, packages = false): Promise<void> {
 }
 
 function isGantry(server: TestChild): boolean {
-  return server.process.spawnargs.includes(repositoryFile('gantry.ts'))
+  return server.process.spawnargs.includes(repositoryFile('cli/gantry.ts'))
 }
 
 /** Everything in the repository's node_modules, for a directory's own programs. */
@@ -145,7 +145,7 @@ export function prepare(directory: string): void {
   writeFileSync(join(directory, '.curlrc'), 'silent\nshow-error\nno-buffer\n')
   const command = join(directory, 'node_modules', '.bin', 'gantry')
   mkdirSync(dirname(command))
-  writeFileSync(command, `#!/bin/sh\nexec '${process.execPath}' '${repositoryFile('gantry.ts')}' "$@"\n`)
+  writeFileSync(command, `#!/bin/sh\nexec '${process.execPath}' '${repositoryFile('cli/gantry.ts')}' "$@"\n`)
   chmodSync(command, 0o755)
 }
 
@@ -201,7 +201,7 @@ async function started(command: string, printed: string, directory: string): Pro
   const [, settings, program, words] = /^((?:\w+=\S+ )*)(gantry|node) (.*?)(?: &)?$/.exec(command)!
   const env = Object.fromEntries(settings!.split(' ').flatMap((one) => (one === '' ? [] : [one.split('=')])))
   const argv = words!.split(/\s+/)
-  if (program === 'gantry') argv.unshift(repositoryFile('gantry.ts'))
+  if (program === 'gantry') argv.unshift(repositoryFile('cli/gantry.ts'))
   const server = new TestChild(argv, { cwd: directory, env, patience: 120_000 })
   await server.until(() => {
     if (printed === '') return server.logged('ready')

@@ -17,8 +17,8 @@ import {
 } from 'node:http'
 import { createServer as createTcpServer } from 'node:net'
 import { after, before, describe, it } from 'node:test'
+import { fromNode } from '../../interfaces/node/from-node.ts'
 import { serveHttp1 } from '../../protocol/http1/gateway.ts'
-import { fromNode } from '../../protocol/node-listener/from-node.ts'
 import { facts, MemoryHost } from './memory-client.ts'
 import { listening } from './sockets.ts'
 

@@ -4,12 +4,12 @@
  */
 
 import { duplexPair } from 'node:stream'
-import type { Application, Middleware } from '../../protocol/application.ts'
-import { type Clock, systemClock } from '../../protocol/clock.ts'
+import type { Application, Middleware } from '../../protocol/contract/application.ts'
+import { lint } from '../../protocol/contract/lint.ts'
 import { ReplayableBody } from '../../protocol/frames/caller.ts'
-import type { Identity } from '../../protocol/frames/hello.ts'
+import type { Identity } from '../../protocol/frames/codec/hello.ts'
 import { fixedSlots, serveFrames } from '../../protocol/frames/server.ts'
-import { lint } from '../../protocol/lint.ts'
+import { type Clock, systemClock } from '../../protocol/net/clock.ts'
 import { linked } from './linked.ts'
 import { RecordingLog } from './log.ts'
 import { facts, MemoryHost } from './memory-client.ts'

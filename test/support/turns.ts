@@ -1,7 +1,7 @@
 /** Turns of the event loop, as a test steps through them. */
 
-import type { Clock } from '../../protocol/clock.ts'
-import { Turn } from '../../protocol/turn.ts'
+import { Turn } from '../../protocol/net/batch.ts'
+import type { Clock } from '../../protocol/net/clock.ts'
 
 /** What was set for this turn's end before has happened. */
 export const turnEnd = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))

@@ -3,8 +3,8 @@
 import { once } from 'node:events'
 import { type IncomingMessage, request, type Server } from 'node:http'
 import { createServer as createTcpServer } from 'node:net'
+import { fromServer } from '../../interfaces/node/from-node.ts'
 import { serveHttp1 } from '../../protocol/http1/gateway.ts'
-import { fromServer } from '../../protocol/node-listener/from-node.ts'
 import { facts, MemoryHost } from './memory-client.ts'
 import { listening } from './sockets.ts'
 

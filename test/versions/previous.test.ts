@@ -19,6 +19,11 @@ import { previousRelease, type Release, unpack } from '../support/release.ts'
 import { temporary } from '../support/sockets.ts'
 import { type Introduced, introduced, lacking, type Side } from './introduced.ts'
 
+/** The command of a release in `folder`: releases before 0.1 have it at the root. */
+function commandOf(folder: string): string {
+  return ['cli/gantry.ts', 'gantry.ts'].map((path) => join(folder, path)).find((path) => existsSync(path))!
+}
+
 const THIS = 'test/versions/previous.test.ts'
 const root = repositoryFile('.')
 const found = previousRelease(root, THIS)
@@ -47,7 +52,7 @@ function meeting(old: Side, way: 'dials' | 'joins'): void {
       const folder = join(directory, 'release')
       unpack(root, found as Release, folder)
       lacks = lacking(introduced, await listOf(folder), old)
-      const command = (side: Side): string | undefined => (side === old ? join(folder, 'gantry.ts') : undefined)
+      const command = (side: Side): string | undefined => (side === old ? commandOf(folder) : undefined)
       const address = `unix:${join(directory, 'socket')}`
       const env = { GANTRY_TOKEN: 'a secret of the suite' }
       const quiet = ['--access-log', 'off']

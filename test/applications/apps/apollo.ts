@@ -1,6 +1,6 @@
 /** Apollo Server, listening by itself and inside Express. */
 
-import { json, multipart, one, type Case, type Start, type TestedApplication } from '../shape.ts'
+import { type Case, json, multipart, one, type Start, type TestedApplication } from '../shape.ts'
 
 const SCHEMA = `
 const typeDefs = \`

@@ -1,7 +1,7 @@
 /** Next.js: what `next start` serves, the standalone server, and the development server with its socket. */
 
-import { abortedBeforeHead, abortedStream, notModified, streamed, suspended } from '../cases.ts'
 import type { Fields } from '../../support/client.ts'
+import { abortedBeforeHead, abortedStream, notModified, streamed, suspended } from '../cases.ts'
 import type { Server } from '../server.ts'
 import { type Case, json, multipart, one, type Start, type TestedApplication } from '../shape.ts'
 import { WEB_STREAM } from './streams.ts'

@@ -3,7 +3,7 @@
 import { appendFileSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { setTimeout as delay } from 'node:timers/promises'
-import type { Application } from '../../../protocol/application.ts'
+import type { Application } from '../../../protocol/contract/application.ts'
 
 // An image that does not start, for those who are to notice it.
 if (process.env['VERSION'] === 'bad') throw new Error('this image is meant to fail')

@@ -1,8 +1,8 @@
 /** A cache on a clock that stands still, around an application that a test scripts, and what a client gets of it. */
 
-import { type Cache, type CacheOptions, cache } from '../../../middleware/cache.ts'
-import type { Application, Environ, Headers } from '../../../protocol/application.ts'
-import { type CallRequest, type CallResult, call } from '../../../protocol/call.ts'
+import { type Cache, type CacheOptions, cache } from '../../../middleware/cache/cache.ts'
+import type { Application, Environ, Headers } from '../../../protocol/contract/application.ts'
+import { type CallRequest, type CallResult, call } from '../../../protocol/contract/call.ts'
 import { FakeClock } from '../../support/clock.ts'
 import { RecordingLog } from '../../support/log.ts'
 

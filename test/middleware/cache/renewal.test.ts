@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
-import type { Application, Environ, Headers } from '../../../protocol/application.ts'
+import type { Application, Environ, Headers } from '../../../protocol/contract/application.ts'
 import { makeEnviron } from '../../support/call.ts'
 import { cached, calm, counting, Gate } from './cached.ts'
 

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
-import type { Application, Body, Headers } from '../../../protocol/application.ts'
-import { call } from '../../../protocol/call.ts'
-import type { AbortError } from '../../../protocol/errors.ts'
+import type { Application, Body, Headers } from '../../../protocol/contract/application.ts'
+import { call } from '../../../protocol/contract/call.ts'
+import type { AbortError } from '../../../protocol/contract/errors.ts'
 import { makeEnviron } from '../../support/call.ts'
 import { cached, calm, Gate } from './cached.ts'
 

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import type { Connection } from '../../../protocol/frames/connection.ts'
-import { Goaway, Reset } from '../../../protocol/frames/constants.ts'
-import type { Stream } from '../../../protocol/frames/stream.ts'
+import type { Connection } from '../../../protocol/frames/codec/connection.ts'
+import { Goaway, Reset } from '../../../protocol/frames/codec/constants.ts'
+import type { Stream } from '../../../protocol/frames/codec/stream.ts'
 import { connection, drain, FIELDS, frame, hex, move, opened, pair, plain, TOKEN } from './support.ts'
 
 interface Scene {

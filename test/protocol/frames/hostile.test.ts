@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
-import type { Connection } from '../../../protocol/frames/connection.ts'
+import type { Connection } from '../../../protocol/frames/codec/connection.ts'
 import {
   BACKLOG_MAX,
   CONTROL_MAX,
@@ -15,8 +15,8 @@ import {
   Reset,
   UPGRADED_MAX,
   WINDOW,
-} from '../../../protocol/frames/constants.ts'
-import type { Stream } from '../../../protocol/frames/stream.ts'
+} from '../../../protocol/frames/codec/constants.ts'
+import type { Stream } from '../../../protocol/frames/codec/stream.ts'
 import { connection, drain, FIELDS, frame, hex, move, opened, pair, plain, types } from './support.ts'
 
 const request = (stream: number, flags: number = 1): Buffer => frame(Frame.REQUEST, flags, stream, `00000005dc0002a000`)

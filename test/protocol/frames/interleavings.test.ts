@@ -6,9 +6,9 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
-import type { Connection, Event } from '../../../protocol/frames/connection.ts'
-import { Frame, WINDOW_MIN } from '../../../protocol/frames/constants.ts'
-import type { Stream } from '../../../protocol/frames/stream.ts'
+import type { Connection, Event } from '../../../protocol/frames/codec/connection.ts'
+import { Frame, WINDOW_MIN } from '../../../protocol/frames/codec/constants.ts'
+import type { Stream } from '../../../protocol/frames/codec/stream.ts'
 import { connection, drain, FIELDS, frame, move, opened, pair, types } from './support.ts'
 
 /** What is sent is a count, so that a byte says where it belongs. */

@@ -5,7 +5,7 @@ import { test } from 'node:test'
 import { setImmediate as turn } from 'node:timers/promises'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
-import type { Connection, Event } from '../../../protocol/frames/connection.ts'
+import type { Connection, Event } from '../../../protocol/frames/codec/connection.ts'
 import { drain, FIELDS, pair } from './support.ts'
 
 setFlagsFromString('--expose-gc')

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import type { Headers, Input } from '../../../protocol/application.ts'
-import { AbortError } from '../../../protocol/errors.ts'
+import type { Headers, Input } from '../../../protocol/contract/application.ts'
+import { AbortError } from '../../../protocol/contract/errors.ts'
+import { RequestInput } from '../../../protocol/contract/input.ts'
 import { type Attempt, KEEP_MAX, KEEP_RUNNING, ReplayableBody } from '../../../protocol/frames/replayable-body.ts'
-import { RequestInput } from '../../../protocol/input.ts'
 import { TestInput, until } from './link-support.ts'
 
 class Reader implements Attempt {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import { Gatherer } from '../../../protocol/frames/gatherer.ts'
+import { Gatherer } from '../../../protocol/frames/codec/gatherer.ts'
 import { ResponseBody } from '../../../protocol/frames/response-body.ts'
 
 class Source {

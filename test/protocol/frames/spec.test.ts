@@ -3,8 +3,8 @@
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { describe, test } from 'node:test'
-import { Flag, Frame, Goaway, Reset } from '../../../protocol/frames/constants.ts'
-import { NAMES, VARIABLES } from '../../../protocol/frames/tables.ts'
+import { Flag, Frame, Goaway, Reset } from '../../../protocol/frames/codec/constants.ts'
+import { NAMES, VARIABLES } from '../../../protocol/frames/codec/tables.ts'
 
 const spec = readFileSync(new URL('../../../protocol/frames/SPEC.md', import.meta.url), 'utf8')
 const words = spec.replace(/\s+/g, ' ')

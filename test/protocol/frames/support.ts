@@ -1,10 +1,10 @@
 /** Connections without sockets: two that talk to each other, and bytes written by hand. */
 
 import assert from 'node:assert/strict'
-import { Connection, type ConnectionOptions, type Event } from '../../../protocol/frames/connection.ts'
-import type { RequestFields } from '../../../protocol/frames/head.ts'
-import { type Identity, NOBODY, type Role } from '../../../protocol/frames/hello.ts'
-import type { Stream } from '../../../protocol/frames/stream.ts'
+import { Connection, type ConnectionOptions, type Event } from '../../../protocol/frames/codec/connection.ts'
+import type { RequestFields } from '../../../protocol/frames/codec/head.ts'
+import { type Identity, NOBODY, type Role } from '../../../protocol/frames/codec/hello.ts'
+import type { Stream } from '../../../protocol/frames/codec/stream.ts'
 
 export const TOKEN = 'correct horse battery staple'
 

@@ -6,8 +6,8 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import fc from 'fast-check'
-import type { Application } from '../../../protocol/application.ts'
-import { lint } from '../../../protocol/lint.ts'
+import type { Application } from '../../../protocol/contract/application.ts'
+import { lint } from '../../../protocol/contract/lint.ts'
 import { FakeClock } from '../../support/clock.ts'
 import { Serving, until } from './serving.ts'
 

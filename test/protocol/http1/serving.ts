@@ -2,12 +2,12 @@
 
 import { once } from 'node:events'
 import { type AddressInfo, createServer, type NetConnectOpts, type Server, type Socket } from 'node:net'
-import type { Application, Environ } from '../../../protocol/application.ts'
-import { type Clock, Deadlines, systemClock } from '../../../protocol/clock.ts'
-import type { ConnectionFacts } from '../../../protocol/environ.ts'
-import type { ExchangeHost } from '../../../protocol/exchange.ts'
+import type { Application, Environ } from '../../../protocol/contract/application.ts'
+import type { ConnectionFacts } from '../../../protocol/contract/environ.ts'
+import type { ExchangeHost } from '../../../protocol/contract/exchange.ts'
 import { serveHttp1 } from '../../../protocol/http1/gateway.ts'
 import type { Http1Connection, Http1Options } from '../../../protocol/http1/options.ts'
+import { type Clock, Deadlines, systemClock } from '../../../protocol/net/clock.ts'
 import { HttpClient } from '../../support/http-client.ts'
 import { RecordingLog } from '../../support/log.ts'
 

@@ -6,10 +6,10 @@
 import assert from 'node:assert/strict'
 import { duplexPair } from 'node:stream'
 import { after, before, describe, it } from 'node:test'
-import type { Application } from '../../../protocol/application.ts'
-import { Deadlines, systemClock } from '../../../protocol/clock.ts'
+import type { Application } from '../../../protocol/contract/application.ts'
 import { serveHttp1 } from '../../../protocol/http1/gateway.ts'
-import { silent } from '../../../protocol/log.ts'
+import { silent } from '../../../protocol/log/logger.ts'
+import { Deadlines, systemClock } from '../../../protocol/net/clock.ts'
 import { BAD, GOOD } from './requests.ts'
 import { Serving, until } from './serving.ts'
 

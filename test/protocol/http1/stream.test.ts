@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { Duplex } from 'node:stream'
 import { describe, it } from 'node:test'
-import { AbortError } from '../../../protocol/errors.ts'
+import { AbortError } from '../../../protocol/contract/errors.ts'
 import { Stream, type StreamOwner } from '../../../protocol/http1/stream.ts'
 
 function owned(): { stream: Stream; calls: string[] } {

@@ -2,9 +2,9 @@
 
 import { once } from 'node:events'
 import { type AddressInfo, connect, createServer, type NetConnectOpts, type Server, type Socket } from 'node:net'
-import type { Application, Environ } from '../../../protocol/application.ts'
-import { type Clock, Deadlines, systemClock } from '../../../protocol/clock.ts'
-import type { ExchangeHost } from '../../../protocol/exchange.ts'
+import type { Application, Environ } from '../../../protocol/contract/application.ts'
+import type { ExchangeHost } from '../../../protocol/contract/exchange.ts'
+import { type Clock, Deadlines, systemClock } from '../../../protocol/net/clock.ts'
 import { serveUwsgi, type UwsgiConnection, type UwsgiOptions } from '../../../protocol/uwsgi/gateway.ts'
 import { RecordingLog } from '../../support/log.ts'
 import { until } from '../../support/until.ts'

@@ -1,0 +1,91 @@
+/**
+ * `gantry health ADDRESS`: asks a server's health lane (`--health-listen`), or any URL, and says in one line and an exit code
+ * what came: for HEALTHCHECK and for people. It knows no server, only HTTP.
+ */
+
+import { request as httpRequest, type RequestOptions } from 'node:http'
+import { type Address, dialTarget, printAddress } from '../protocol/net/address.ts'
+import type { HealthCommandOptions } from './health-options.ts'
+
+export interface Verdict {
+  readonly good: boolean
+  /** One line. */
+  readonly says: string
+}
+
+/** Answers are a line; of a page that is none, so much is read. */
+const MOST = 4096
+
+/** Asks once. Never rejects: not to be reached is an answer too. */
+export async function askHealth({ healthListen: address, live, timeout }: HealthCommandOptions): Promise<Verdict> {
+  const path = live ? '/live' : '/ready'
+  try {
+    const { status, text } = await ask(address, path, timeout)
+    const line = text.split('\n', 1)[0]?.trim() ?? ''
+    // At a URL the user's own health check may answer in any form. At another address the answer must be ours: another
+    // service, or the application itself, may listen there and answer 200 to every path.
+    const strange = address.kind !== 'http' && !isReport(line, live ? 'live' : 'ready')
+    const good = status >= 200 && status < 300 && !strange
+    const says = strange ? 'this is not a health address; give the address of --health-listen' : line
+    return { good, says: `${printAddress(address)} ${status} ${says}`.trim() }
+  } catch (error) {
+    return { good: false, says: `${printAddress(address)} ${messageOf(error)}` }
+  }
+}
+
+/** Whether `line` is the answer of a health listener: `{"live":true}`, `{"ready":false,…}`. */
+function isReport(line: string, key: 'live' | 'ready'): boolean {
+  try {
+    return typeof (JSON.parse(line) as Record<string, unknown> | null)?.[key] === 'boolean'
+  } catch {
+    return false
+  }
+}
+
+async function ask(address: Address, path: string, timeout: number): Promise<{ status: number; text: string }> {
+  const signal = AbortSignal.timeout(timeout)
+  const options: RequestOptions = { path, agent: false, signal, headers: { Connection: 'close' } }
+  if (address.kind === 'http') {
+    const url = new URL(address.url)
+    if (url.pathname === '/') url.pathname = path
+    const request = url.protocol === 'https:' ? (await import('node:https')).request : httpRequest
+    return answer(request(url, { ...options, path: url.pathname }), timeout)
+  }
+  if (address.kind === 'unix-directory') throw new Error('a directory answers nobody')
+  const target = dialTarget(address)
+  const where = 'path' in target ? { socketPath: target.path } : target
+  return answer(httpRequest({ ...options, ...where }), timeout)
+}
+
+function answer(request: ReturnType<typeof httpRequest>, timeout: number): Promise<{ status: number; text: string }> {
+  return new Promise((resolve, reject) => {
+    const failed = (error: Error): void =>
+      reject(error.name === 'AbortError' || error.name === 'TimeoutError' ? late(timeout) : error)
+    request.on('error', failed)
+    request.on('response', (response) => {
+      let text = ''
+      const done = (): void => resolve({ status: response.statusCode ?? 0, text })
+      response.setEncoding('utf8')
+      response.on('data', (chunk: string) => {
+        text += chunk
+        if (text.length < MOST) return
+        done()
+        request.destroy()
+      })
+      response.on('end', done)
+      response.on('error', failed)
+    })
+    request.end()
+  })
+}
+
+function late(timeout: number): Error {
+  return new Error(`no answer within ${timeout} ms`)
+}
+
+function messageOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error)
+  // A name with several addresses fails with all their errors, and says nothing itself.
+  const first = error instanceof AggregateError ? (error.errors[0] as unknown) : undefined
+  return error.message || (first instanceof Error ? first.message : error.name)
+}

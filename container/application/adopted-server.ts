@@ -1,0 +1,145 @@
+/**
+ * An application's own `http.Server` for which the container listens: its `close()`, `listening` and `address()`. Its
+ * 'close' event follows the container's drain, so that a framework's shutdown code waits for running requests as on
+ * plain Node. `server-application.ts` brings requests to it.
+ */
+
+import type { AsyncResource } from 'node:async_hooks'
+import type { Server } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { isIP } from 'node:net'
+import type { Address } from '../../protocol/net/address.ts'
+
+/** What `listen()` was asked for. */
+export interface AskedAddress {
+  readonly port: number
+  readonly host: string | undefined
+  /** A Unix socket; nothing else counts then. */
+  readonly path: string | undefined
+}
+
+/**
+ * - `new`: `listen()` was not called.
+ * - `asked`: `listen()` was called; the container is not reachable yet.
+ * - `listening`: the server has emitted 'listening'.
+ * - `closing`: `close()` was called; requests may still run, and 'close' is to be emitted.
+ * - `reopening`: `listen()` was called again before that 'close' was emitted.
+ * - `closed`: 'close' was emitted, and the process goes on.
+ */
+type State = 'new' | 'asked' | 'listening' | 'closing' | 'reopening' | 'closed'
+
+export class AdoptedServer {
+  readonly server: Server
+  /** Called when it is closed though nothing drains: the application wants to end. */
+  closed: (() => void) | undefined
+  /** Whether `close()` was given a callback. */
+  isAwaited = false
+  /** The async context of its `listen()`, in which Node calls a server's listeners. */
+  scope: AsyncResource | undefined
+  #asked: AskedAddress | undefined
+  #state: State = 'new'
+  /** The container's drain is over. */
+  #isDrained = false
+  /** The server has already emitted 'listening' to the application. */
+  #isAnnounced = false
+
+  constructor(server: Server) {
+    this.server = server
+    const address = server.address.bind(server)
+    const close = (callback?: (error?: Error) => void): Server => this.#close(callback)
+    Object.defineProperties(server, {
+      close: { value: close, writable: true, configurable: true },
+      listening: { get: () => this.isAsked, configurable: true },
+    })
+    this.#address = address
+    server.address = () => this.#addressNow()
+  }
+
+  /**
+   * The application called `listen()` of the server; the container listens in its place.
+   *
+   * @param scope the async context of that call
+   * @param isAnnounced the server has listened by itself and emitted 'listening' then
+   */
+  asked(address: AskedAddress, scope?: AsyncResource, isAnnounced: boolean = false): void {
+    this.#asked = address
+    this.#state = this.#state === 'closing' || this.#state === 'reopening' ? 'reopening' : 'asked'
+    this.#isAnnounced = isAnnounced
+    // A later `listen()` replaces it, as it replaces Node's handle.
+    this.scope = scope
+  }
+
+  /** Gives the server back to the application, with Node's own methods. */
+  release(): void {
+    for (const name of ['close', 'listening', 'address']) Reflect.deleteProperty(this.server, name)
+  }
+
+  /** Whether `listen()` was called, and `close()` not since. */
+  get isAsked(): boolean {
+    return this.#asked !== undefined && this.#state !== 'closing'
+  }
+
+  /** The container is reachable: emits 'listening' if it was asked for. */
+  listening(addresses: readonly Address[]): void {
+    if (this.#state !== 'asked' || !this.#asked) return
+    this.#state = 'listening'
+    const tcp = addresses.find((one) => one.kind === 'tcp')
+    const shown = tcp ? infoOf(tcp.host, tcp.port) : (this.#asked.path ?? infoOf(this.#asked.host, this.#asked.port))
+    this.#address = () => shown
+    if (!this.#isAnnounced) this.server.emit('listening')
+  }
+
+  /** All requests have ended and the process goes on: emits 'close'. The application may listen again. */
+  paused(): void {
+    if (this.#state !== 'closing' && this.#state !== 'reopening') return
+    this.isAwaited = false
+    if (this.#state === 'reopening') this.#state = 'asked'
+    else {
+      this.#state = 'closed'
+      this.#asked = undefined
+      this.#address = () => null
+    }
+    this.server.emit('close')
+  }
+
+  /** The drain is over: emits 'close' if `close()` was called, and for each later call. */
+  drained(): void {
+    if (this.#isDrained) return
+    this.#isDrained = true
+    if (this.#state === 'closing') this.server.emit('close')
+  }
+
+  // ---- the server's own methods ------------------------------------------------------------------------------------
+
+  #address: () => ReturnType<Server['address']>
+
+  #addressNow(): ReturnType<Server['address']> {
+    return this.#state === 'closing' && this.#asked ? null : this.#address()
+  }
+
+  #close(callback: ((error?: Error) => void) | undefined): Server {
+    const { server } = this
+    if (this.#state === 'closing' || this.#state === 'closed') {
+      // Node's own error of a second close().
+      const error = Object.assign(new Error('Server is not running.'), { code: 'ERR_SERVER_NOT_RUNNING' })
+      if (callback) server.once('close', () => callback(error))
+      if (this.#isDrained && callback) process.nextTick(callback, error)
+      // As on Node, a server that is closed emits 'close' again.
+      else if (this.#state === 'closed') process.nextTick(() => server.emit('close'))
+      return server
+    }
+    this.#state = 'closing'
+    if (callback) {
+      this.isAwaited = true
+      server.once('close', () => callback())
+    }
+    if (this.#isDrained) process.nextTick(() => server.emit('close'))
+    else this.closed?.()
+    return server
+  }
+}
+
+function infoOf(host: string | undefined, port: number): AddressInfo {
+  const address = host === undefined || host === '' ? '::' : isIP(host) === 0 ? '127.0.0.1' : host
+  return { address, family: isIP(address) === 6 ? 'IPv6' : 'IPv4', port }
+}

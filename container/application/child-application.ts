@@ -1,0 +1,93 @@
+/**
+ * An application that listens in a child process, as a container's process runs it for `gantry up`: nothing is served here, requests reach the
+ * child over HTTP. The process starts, stops and ends as `node FILE` would.
+ */
+
+import type { DrainOptions } from '../../process/drain.ts'
+import type { Logger } from '../../protocol/log/logger.ts'
+import type { HttpAddress } from '../../protocol/net/address.ts'
+import { type Clock, systemClock } from '../../protocol/net/clock.ts'
+import type { ChildListensError, ChildServers } from './child-servers.ts'
+import { type Duty, type HeldExit, idle } from './held-exit.ts'
+
+export interface ChildApplicationOptions {
+  readonly log: Logger
+  readonly clock?: Clock | undefined
+  /** Milliseconds. */
+  readonly drainTimeout: number
+  /** Of the process. Its duty begins with the drain: until then the process ends as that of a launcher does. */
+  readonly lifetime?: { readonly duty: Duty } | undefined
+}
+
+export class ChildApplication {
+  readonly addresses: readonly [HttpAddress]
+  /** The process ends when its event loop is empty, as that of a launcher does whose child has ended. */
+  readonly endsItself: true = true
+  readonly #servers: ChildServers
+  readonly #held: HeldExit | undefined
+  readonly #options: ChildApplicationOptions
+  #draining: Promise<void> | undefined
+
+  constructor({ url, servers, held }: ChildListensError, options: ChildApplicationOptions) {
+    this.addresses = [{ kind: 'http', url }]
+    this.#servers = servers
+    this.#held = held
+    this.#options = options
+  }
+
+  /**
+   * Resolves when the application has ended. If the module has a handler of `signal`, it ends the child processes
+   * itself. Without one they get the same signal, as a terminal or a service manager would send it to every process.
+   */
+  drain({ onDraining, signal = 'SIGTERM' }: DrainOptions = {}): Promise<void> {
+    // This process accepts nothing: the application gets its signal at once.
+    onDraining?.()
+    this.#draining ??= this.#drain(signal)
+    return this.#draining
+  }
+
+  inspect(): string {
+    return `<ChildApplication ${this.addresses[0].url} ${this.#servers.alive.length} child processes>`
+  }
+
+  async #drain(signal: NodeJS.Signals): Promise<void> {
+    const held = this.#held
+    const { log, clock = systemClock, drainTimeout, lifetime } = this.#options
+    if (held?.wasAsked) return
+    const late = Promise.withResolvers<void>()
+    const timer = clock.after(drainTimeout, () => {
+      log.warn(
+        { children: this.#servers.alive.map(({ pid }) => pid) },
+        'the drain timeout has passed: child processes are ended',
+      )
+      late.resolve()
+    })
+    const waits: Promise<void>[] = [late.promise]
+    const nothingLeft = lifetime && idle(lifetime.duty)
+    if (nothingLeft) waits.push(nothingLeft.reached)
+    if (held?.isHandled) waits.push(held.asked())
+    else {
+      for (const child of this.#servers.alive) child.kill(signal)
+      waits.push(this.#servers.ended())
+    }
+    await Promise.race(waits)
+    nothingLeft?.cancel()
+    timer.cancel()
+    if (!held?.wasAsked) await this.#servers.end()
+  }
+}
+
+/**
+ * Ends what this process started, when its supervisor is gone and cannot do so: it was killed. The supervisor made this process the leader of a
+ * process group; this process is in that group too, and its end is all that is left to do.
+ */
+export function endGroupWithSupervisor(): void {
+  process.once('exit', () => {
+    if (process.connected) return
+    try {
+      process.kill(-process.pid, 'SIGKILL')
+    } catch {
+      // It leads no group: it was not started by a supervisor.
+    }
+  })
+}

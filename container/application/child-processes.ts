@@ -1,0 +1,146 @@
+/**
+ * Follows and ends the child processes of an application, and on Linux the descendants of those. `child-servers.ts`
+ * finds out whether one of them listens.
+ */
+
+import type { ChildProcess } from 'node:child_process'
+import { subscribe, unsubscribe } from 'node:diagnostics_channel'
+import { descendantsOf, type ProcessEntry, processTable } from '../../process/process-table.ts'
+import { type Clock, systemClock } from '../../protocol/net/clock.ts'
+
+/** Time for child processes to end after SIGTERM before they are killed, ms: no request uses them. */
+const END_GRACE = 2_000
+/** Time for the system to end a process after SIGKILL, ms: a process that waits for a device may never end. */
+const KILL_GRACE = 1_000
+/** Time between two looks at the process table, ms: the system does not report the end of a grandchild. */
+const LOOK_PAUSE = 25
+
+/** Any interval, ms: the timer only keeps the event loop from being empty. */
+const HOLD = 60_000
+
+/** Replacements of the system, for tests. */
+export interface ChildProcessesOptions {
+  readonly clock?: Clock | undefined
+  /** Returns undefined if the system has no process table: then only child processes are known. */
+  readonly table?: (() => readonly ProcessEntry[] | undefined) | undefined
+  readonly kill?: ((pid: number, signal: 'SIGTERM' | 'SIGKILL') => void) | undefined
+  /** Emits `exit` when this process exits. */
+  readonly self?: { once(event: 'exit', listener: () => void): unknown } | undefined
+}
+
+/** The child processes that start after `start()`. */
+export class ChildProcesses {
+  readonly #clock: Clock
+  readonly #table: () => readonly ProcessEntry[] | undefined
+  readonly #kill: (pid: number, signal: 'SIGTERM' | 'SIGKILL') => void
+  readonly #self: { once(event: 'exit', listener: () => void): unknown }
+  readonly #children: Set<ChildProcess> = new Set()
+  #lastFailure = ''
+  /** Start times of the processes to end, by pid: pids are reused. */
+  readonly #seen: Map<number, string> = new Map()
+  #ending: Promise<void> | undefined
+  readonly #onProcess = (message: unknown): void => this.#follow((message as { process: ChildProcess }).process)
+
+  constructor({ clock, table, kill, self }: ChildProcessesOptions = {}) {
+    this.#clock = clock ?? systemClock
+    this.#table = table ?? processTable
+    this.#kill = kill ?? killUnlessGone
+    this.#self = self ?? process
+  }
+
+  /** Follows child processes that start from now on. */
+  start(): void {
+    // Published for each process that node:child_process and node:cluster start (Node's documentation of
+    // diagnostics_channel).
+    subscribe('child_process', this.#onProcess)
+  }
+
+  close(): void {
+    unsubscribe('child_process', this.#onProcess)
+  }
+
+  /** Child processes that are running. */
+  get alive(): ChildProcess[] {
+    return [...this.#children].filter(
+      ({ pid, exitCode, signalCode }) => pid && exitCode === null && signalCode === null,
+    )
+  }
+
+  /** For messages: how the child process ended that failed last; empty if none has failed. */
+  get lastFailure(): string {
+    return this.#lastFailure
+  }
+
+  /** Resolves when all processes that run now have ended. A launcher may start others in their place. */
+  async ended(): Promise<void> {
+    await Promise.all(this.alive.map((child) => new Promise((resolve) => child.once('exit', resolve))))
+  }
+
+  /**
+   * Ends all of them. Processes that start meanwhile are killed, at the latest when this process exits: a launcher may
+   * restart each child that has ended.
+   */
+  end(): Promise<void> {
+    return (this.#ending ??= this.#end())
+  }
+
+  async #end(): Promise<void> {
+    this.#self.once('exit', () => this.#signal(this.#left(), 'SIGKILL'))
+    const asked = new Set(this.#left())
+    this.#signal(asked, 'SIGTERM')
+    await this.#gone(asked, END_GRACE)
+    const left = new Set(this.#left())
+    this.#signal(left, 'SIGKILL')
+    await this.#gone(left, KILL_GRACE)
+    this.close()
+  }
+
+  async #gone(pids: ReadonlySet<number>, grace: number): Promise<void> {
+    const deadline = this.#clock.now() + grace
+    // The clock's timers do not keep the process alive, and the children do so only until they have ended.
+    const hold = setInterval(() => {}, HOLD)
+    while (this.#left().some((pid) => pids.has(pid)) && this.#clock.now() < deadline) {
+      await new Promise<void>((resolve) => this.#clock.after(LOOK_PAUSE, resolve))
+    }
+    clearInterval(hold)
+  }
+
+  #signal(pids: Iterable<number>, signal: 'SIGTERM' | 'SIGKILL'): void {
+    for (const pid of pids) this.#kill(pid, signal)
+  }
+
+  /** Pids of the running processes to end, including orphans that were seen before. */
+  #left(): number[] {
+    const children = new Set(this.alive.map(({ pid }) => pid!))
+    const table = this.#table()
+    if (table === undefined) return [...children]
+    const ownGroup = table.find(({ pid }) => pid === process.pid)?.group
+    for (const { pid, group, startedAt } of descendantsOf(process.pid, table)) {
+      // A grandchild in a process group of its own (`detached`) is meant to outlive the application.
+      if (children.has(pid) || group === ownGroup || children.has(group)) this.#seen.set(pid, startedAt)
+    }
+    return table
+      .filter(({ pid, startedAt, isZombie }) => !isZombie && this.#seen.get(pid) === startedAt)
+      .map(({ pid }) => pid)
+  }
+
+  #follow(child: ChildProcess): void {
+    this.#children.add(child)
+    child.once('exit', (code, signal) => {
+      this.#children.delete(child)
+      // Many applications run a helper at their start, which ends with 0.
+      if (code !== 0) this.#lastFailure = `its child process ${child.pid} ended with ${signal ?? `exit code ${code}`}`
+    })
+    child.once('error', () => {
+      if (child.pid === undefined) this.#children.delete(child)
+    })
+  }
+}
+
+function killUnlessGone(pid: number, signal: 'SIGTERM' | 'SIGKILL'): void {
+  try {
+    process.kill(pid, signal)
+  } catch {
+    // The process has ended, or belongs to another user.
+  }
+}

@@ -1,0 +1,302 @@
+/**
+ * What a container serves, from its loading to its end: a server of its own that the container listens for, its shutdown code, its
+ * framework's closing. `serve.ts` tells it when the container is reachable, when a drain begins and when it is over; what these mean to
+ * an application is here.
+ */
+
+import { installLightFetch } from '../../interfaces/fetch/light.ts'
+import type { Middleware } from '../../protocol/contract/application.ts'
+import type { Logger } from '../../protocol/log/logger.ts'
+import type { Address } from '../../protocol/net/address.ts'
+import { type Clock, systemClock } from '../../protocol/net/clock.ts'
+import { AdoptedServer, type AskedAddress } from './adopted-server.ts'
+import { ChildListensError, ChildServers } from './child-servers.ts'
+import { activeResources, type Duty, HeldExit, idle } from './held-exit.ts'
+import type { Hosted, InterfaceName } from './interface.ts'
+import { suspecting } from './interface-hint.ts'
+import { ListenTakeover, type WantedPort, wantedPort } from './listening-server.ts'
+import { loadHosted } from './load-application.ts'
+
+/** How long the process lives that the container is in. */
+export interface ContainerLifetime {
+  readonly stopping: boolean
+  stop(reason: string): void
+  /** Keeps the process alive while its event loop is empty. */
+  readonly duty: Duty
+}
+
+export interface TenantOptions {
+  /** `MODULE[:EXPORT]` */
+  readonly module: string
+  readonly interface?: InterfaceName | undefined
+  /** `process.argv` of the application, after its file. */
+  readonly arguments?: readonly string[] | undefined
+  /** The port that the application's own server asks for. */
+  readonly appPort?: number | undefined
+  /** A child process that listens may do so: the ChildListensError that says where is for a caller who passes requests on. */
+  readonly passToChild?: boolean | undefined
+  /** What fetch handlers are given, in a process of the container's own. `light` unless told. */
+  readonly fetchClasses?: 'light' | 'platform' | undefined
+}
+
+export interface TenantEnvironment {
+  readonly log: Logger
+  readonly clock?: Clock | undefined
+  /** Of a process that is the container's alone, in which `listen` and `process.exit` may be replaced; undefined: neither is. */
+  readonly lifetime?: ContainerLifetime | undefined
+}
+
+/**
+ * Time for a framework's closing hooks and the application's shutdown code after the last request, ms: `run.ts` allows
+ * this much after a drain before the drain counts as hanging. An open database connection keeps the event loop alive.
+ */
+const CLOSE_WAIT = 5_000
+/**
+ * Time for what follows the server's 'close', ms, when the application's own timer ends the process in the meantime.
+ */
+const CLOSING_TIME = 100
+/**
+ * Time for what the handlers of aborted requests do in the end, ms: a last write to a database or a file. Nothing says
+ * when they are done, and an open database connection keeps the event loop alive.
+ */
+const ABORTED_TIME = 100
+
+interface Adopted {
+  closed: (() => void) | undefined
+  readonly isAwaited: boolean
+  /** The addresses that the application considers its own. */
+  readonly ownAddresses?: readonly AskedAddress[]
+  listening(addresses: readonly Address[]): void
+  drained(): void
+}
+
+/** An adopted server that may listen again after its `close()`. */
+interface Reopenable extends Adopted {
+  readonly isListening: boolean
+  listensAgain: (() => void) | undefined
+  paused(): void
+}
+
+function isReopenable(adopted: Adopted | undefined): adopted is Reopenable {
+  return adopted !== undefined && 'listensAgain' in adopted
+}
+
+export class Tenant {
+  hosted: Hosted
+  /** Called when the application closes its server although nothing drains, if it may listen again. */
+  onClosed: (() => void) | undefined
+  /** Whether the requests of a server that the application has closed are being finished. */
+  isPausing = false
+  readonly #log: Logger
+  readonly #clock: Clock
+  readonly #adopted: Adopted | undefined
+  readonly #held: HeldExit | undefined
+  readonly #duty: Duty | undefined
+  readonly #wanted: WantedPort | undefined
+  /** It began its end itself: its handlers of signals have no part in it. */
+  #closedItself = false
+  #closing: Promise<unknown> | undefined
+  #drainBegan = 0
+
+  constructor(
+    hosted: Hosted,
+    environment: TenantEnvironment,
+    adopted?: Adopted,
+    held?: HeldExit,
+    wanted?: WantedPort | undefined,
+  ) {
+    const { log, clock = systemClock, lifetime } = environment
+    this.hosted = hosted
+    this.#log = log
+    this.#clock = clock
+    this.#held = held
+    this.#duty = lifetime?.duty
+    this.#wanted = wanted
+    this.#adopted = adopted ?? (lifetime && hosted.server ? new AdoptedServer(hosted.server) : undefined)
+    if (this.#adopted && lifetime) {
+      this.#adopted.closed = () => {
+        if (lifetime.stopping) return
+        if (this.onClosed && isReopenable(this.#adopted)) {
+          this.onClosed()
+          return
+        }
+        this.#closedItself = true
+        lifetime.stop('the application closed its server')
+      }
+    }
+  }
+
+  /** Puts `middleware` around its application. */
+  wrap(middleware: Middleware): void {
+    this.hosted = { ...this.hosted, application: middleware(this.hosted.application) }
+  }
+
+  /**
+   * The addresses that the application considers its own: a request to one of them is a request to itself. An
+   * application that does not listen uses PORT. An application written to the contract knows nothing of addresses, so
+   * it has none.
+   *
+   * @param container where the container listens
+   */
+  ownAddresses(container: readonly Address[]): readonly AskedAddress[] {
+    const asked = this.#adopted?.ownAddresses ?? []
+    // Includes the container's own addresses, which the server's address() returns.
+    const shown = container.flatMap((one) => (one.kind === 'tcp' ? [{ ...one, path: undefined }] : []))
+    if (asked.length > 0) return [...asked, ...shown]
+    if (this.#wanted === undefined) return []
+    const { value } = this.#wanted
+    return [
+      typeof value === 'number'
+        ? { port: value, host: undefined, path: undefined }
+        : { port: 0, host: undefined, path: value },
+    ]
+  }
+
+  /** The container is reachable. */
+  listening(addresses: readonly Address[]): void {
+    this.#adopted?.listening(addresses)
+  }
+
+  /** Whether the application's server listens, as far as the application knows. */
+  get isListening(): boolean {
+    return isReopenable(this.#adopted) && this.#adopted.isListening
+  }
+
+  /**
+   * The requests of a closed server are over: emits its 'close'. Resolves when the application listens again, or has
+   * nothing left to do, so that Node would end the process.
+   */
+  async paused(): Promise<'listens' | 'ends'> {
+    const adopted = this.#adopted
+    if (!isReopenable(adopted) || !this.#duty) return 'ends'
+    adopted.paused()
+    if (this.#held?.wasAsked) return 'ends'
+    if (adopted.isListening) return 'listens'
+    const again = new Promise<'listens'>((resolve) => {
+      adopted.listensAgain = () => resolve('listens')
+    })
+    const nothingLeft = idle(this.#duty)
+    const outcome = await Promise.race([again, nothingLeft.reached.then(() => 'ends' as const)])
+    adopted.listensAgain = undefined
+    nothingLeft.cancel()
+    return outcome
+  }
+
+  /** Nothing new is taken from here on. */
+  drainBegan(): void {
+    this.#drainBegan = this.#clock.now()
+    if (this.hosted.close?.when === 'begun') this.#close()
+  }
+
+  /**
+   * The last request is over: resolves when the application has closed what it holds, or has had its time for it.
+   *
+   * @param hasAborted requests were aborted by the drain timeout
+   */
+  async drained(hasAborted: boolean = false): Promise<void> {
+    const waits: unknown[] = []
+    // What is written to the contract, or for fetch, has settled by now.
+    if (hasAborted && this.#held && this.hosted.interface === 'node') {
+      waits.push(new Promise<void>((resolve) => this.#clock.after(ABORTED_TIME, resolve)))
+    }
+    if (this.#held && this.#isToEndItself) waits.push(this.#endOfItsOwn(this.#held))
+    this.#adopted?.drained()
+    if (this.hosted.close?.when === 'over') this.#close()
+    if (this.#closing) waits.push(this.#closing)
+    if (waits.length === 0) return
+    const late = Promise.withResolvers<void>()
+    const timer = this.#clock.after(CLOSE_WAIT, () => {
+      this.#log.warn(
+        { keeps: activeResources() },
+        `the application has not ended ${CLOSE_WAIT / 1000} s after its last request: stopping`,
+      )
+      late.resolve()
+    })
+    // Most shutdown code closes the server and then waits for Node to exit.
+    const nothingLeft = this.#held && this.#duty && idle(this.#duty)
+    await Promise.race([Promise.all(waits), late.promise, nothingLeft?.reached ?? late.promise])
+    nothingLeft?.cancel()
+    timer.cancel()
+  }
+
+  /**
+   * Whether shutdown code of the application's own is still to come: what it does once its server has closed, or after a signal. One that
+   * has asked to end before, and waits for nothing, has none.
+   */
+  get #isToEndItself(): boolean {
+    if (!this.#held) return false
+    if (this.#adopted?.isAwaited && !this.hosted.close) return true
+    return this.#held.isHandled && !this.#closedItself && !this.#held.wasAsked
+  }
+
+  /**
+   * The application called `process.exit()` itself. Many set a timer at the signal that exits with 1 if closing hangs.
+   * Here their server closes only after the drain, so the timer fires too early by the length of the drain.
+   */
+  async #endOfItsOwn(held: HeldExit): Promise<void> {
+    await held.asked()
+    if (Number(process.exitCode ?? 0) === 0) return
+    const early = Promise.withResolvers<void>()
+    const timer = this.#clock.after(this.#clock.now() - this.#drainBegan + CLOSING_TIME, () => early.resolve())
+    await Promise.race([held.asked(), early.promise])
+    timer.cancel()
+  }
+
+  #close(): void {
+    this.#closing ??= (async () => this.hosted.close?.run())().catch((err: unknown) => {
+      this.#log.error({ err }, `${this.hosted.what} failed to close`)
+    })
+  }
+}
+
+/**
+ * Loads what is to be served. In a process of its own, `--interface node` takes over the server that the module starts, and shutdown code of
+ * whatever framework waits for the drain. Of an application that is not served, no child process stays.
+ *
+ * @throws LoadError, ChildListensError
+ */
+export async function loadTenant(options: TenantOptions, environment: TenantEnvironment): Promise<Tenant> {
+  const { lifetime, log } = environment
+  let tenant: Tenant | undefined
+  const held = lifetime && new HeldExit(() => lifetime.stopping || tenant?.isPausing === true, log).install()
+  const wanted = wantedPort(options.appPort, process.env)
+  const takeover = lifetime && options.interface === 'node' ? new ListenTakeover(log, wanted).install() : undefined
+  const childServers = takeover && (await childServersOf(takeover, environment))
+  const isLight = lifetime !== undefined && options.fetchClasses !== 'platform'
+  if (isLight && options.interface === 'fetch') installLightFetch()
+  try {
+    const hosted = await loadHosted(options.module, {
+      interface: options.interface,
+      takeover,
+      childServers,
+      clock: environment.clock,
+      log,
+      arguments: lifetime && (options.arguments ?? []),
+    })
+    childServers?.close()
+    // Now that it has said what it is: handlers look up `Response` when they run.
+    if (isLight && hosted.interface === 'fetch') installLightFetch()
+    // Who wrote to the contract knows of the container.
+    if (hosted.interface !== 'wsgi') return (tenant = new Tenant(hosted, environment, takeover, held, wanted))
+    held?.restore()
+    tenant = new Tenant(hosted, environment)
+    if (options.interface === undefined) tenant.wrap((application) => suspecting(application, options.module))
+    return tenant
+  } catch (error) {
+    takeover?.restore()
+    if (error instanceof ChildListensError && options.passToChild) {
+      error.held = held
+      throw error
+    }
+    held?.restore()
+    await childServers?.end()
+    throw error
+  }
+}
+
+function childServersOf(takeover: ListenTakeover, { log, clock }: TenantEnvironment): Promise<ChildServers> {
+  const value = takeover.wanted?.value
+  // A Unix socket is not looked for.
+  const port = typeof value === 'number' ? value : undefined
+  return new ChildServers({ log, clock, port, isOwn: (one) => takeover.binds(one) }).start()
+}

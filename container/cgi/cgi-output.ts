@@ -1,0 +1,120 @@
+/**
+ * What is read from a program's pipes: its output a chunk at a time and under a deadline, and its errors as bounded log lines. It
+ * knows no process and no CGI.
+ */
+
+import type { Readable } from 'node:stream'
+import { StringDecoder } from 'node:string_decoder'
+import type { Clock } from '../../protocol/net/clock.ts'
+
+/** Reads a stream only when it is asked to: what is not asked for stays in the pipe, and its writer waits. */
+export class ChunkReader {
+  readonly #stream: Readable
+  readonly #clock: Clock
+  #over = false
+  #error: Error | undefined
+  #wake: (() => void) | undefined
+
+  constructor(stream: Readable, clock: Clock) {
+    this.#stream = stream
+    this.#clock = clock
+    const wake = (): void => this.#wake?.()
+    const over = (error?: Error): void => {
+      this.#over = true
+      if (error instanceof Error) this.#error ??= error
+      wake()
+    }
+    stream.on('readable', wake)
+    stream.on('end', () => over())
+    stream.on('error', over)
+    stream.on('close', () => over())
+  }
+
+  /**
+   * The next chunk; null at the end.
+   *
+   * @param timeout ms that nothing may happen, after which it rejects with what `late` gives
+   * @param busySince when something happened last that shows life, on the clock's `now()`
+   * @param signal rejects with its reason
+   */
+  async next(timeout: number, busySince: () => number, late: () => Error, signal: AbortSignal): Promise<Buffer | null> {
+    signal.throwIfAborted()
+    const now = this.#take()
+    if (now !== undefined) return now
+    const began = this.#clock.now()
+    const { promise, resolve, reject } = Promise.withResolvers<Buffer | null>()
+    this.#wake = () => {
+      try {
+        const chunk = this.#take()
+        if (chunk !== undefined) resolve(chunk)
+      } catch (error) {
+        reject(error)
+      }
+    }
+    const expire = (): void => {
+      const left = timeout - (this.#clock.now() - Math.max(began, busySince()))
+      if (left > 0) timer = this.#clock.after(left, expire)
+      else reject(late())
+    }
+    let timer = this.#clock.after(timeout, expire)
+    const onAbort = (): void => reject(signal.reason)
+    signal.addEventListener('abort', onAbort, { once: true })
+    try {
+      return await promise
+    } finally {
+      this.#wake = undefined
+      timer.cancel()
+      signal.removeEventListener('abort', onAbort)
+    }
+  }
+
+  /** Whether the stream has ended, and all of it was taken. */
+  get over(): boolean {
+    return this.#over && this.#stream.readableLength === 0
+  }
+
+  /** Takes what still comes, to nowhere: its writer is not to wait. */
+  discard(): void {
+    this.#stream.removeAllListeners('readable')
+    this.#stream.resume()
+  }
+
+  #take(): Buffer | null | undefined {
+    const chunk: Buffer | null = this.#stream.read()
+    if (chunk !== null) return chunk
+    if (!this.#over) return undefined
+    if (this.#error) throw this.#error
+    return null
+  }
+}
+
+/** A line that does not end is told in pieces of this many characters. */
+const LINE_MAX = 8 * 1024
+
+/**
+ * Tells the lines of a stream, up to `limit` bytes of them; the rest is read and dropped, so that who writes it does not wait for us.
+ *
+ * @returns resolves when the stream has ended
+ */
+export async function tellLines(stream: Readable, limit: number, tell: (line: string) => void): Promise<void> {
+  const decoder = new StringDecoder('utf8')
+  let partial = ''
+  let left = limit
+  const { promise, resolve } = Promise.withResolvers<void>()
+  stream.on('data', (chunk: Buffer) => {
+    if (left <= 0) return
+    const lines = `${partial}${decoder.write(chunk.subarray(0, left))}`.split('\n')
+    left -= chunk.length
+    partial = lines.pop()!
+    for (const line of lines) tell(line)
+    for (; partial.length > LINE_MAX; partial = partial.slice(LINE_MAX)) tell(partial.slice(0, LINE_MAX))
+    if (left > 0) return
+    if (partial !== '') tell(partial)
+    partial = ''
+    tell(`(more than ${limit} bytes; the rest is left out)`)
+  })
+  stream.on('error', () => resolve())
+  stream.on('close', () => resolve())
+  await promise
+  if (partial !== '') tell(partial)
+}

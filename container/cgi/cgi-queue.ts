@@ -1,0 +1,67 @@
+/** Limits the CGI programs that run at once, and the requests that wait for a place. Clients share the queue fairly. */
+
+import { FairQueue } from '../../protocol/client/fair-queue.ts'
+import { HttpError } from '../../protocol/contract/errors.ts'
+import type { Clock } from '../../protocol/net/clock.ts'
+
+export interface TurnsOptions {
+  readonly concurrency: number
+  readonly queue: number
+  /** Ms that one waits. */
+  readonly timeout: number
+  readonly clock: Clock
+}
+
+export class Turns {
+  readonly #options: TurnsOptions
+  readonly #waiting: FairQueue<PromiseWithResolvers<void>>
+  #running = 0
+
+  constructor(options: TurnsOptions) {
+    this.#options = options
+    this.#waiting = new FairQueue(options.queue)
+  }
+
+  /**
+   * Waits for a turn; `end` must be called once for each that was given.
+   *
+   * @param client whose share of the queue the request takes (`client-key.ts`)
+   * @throws HttpError 503 when too many wait, or it took too long; what the signal was aborted with
+   */
+  async begin(client: string, signal: AbortSignal): Promise<void> {
+    const { concurrency, queue, timeout, clock } = this.#options
+    signal.throwIfAborted()
+    if (this.#running < concurrency) {
+      this.#running++
+      this.#waiting.count(client)
+      return
+    }
+    const waiting = Promise.withResolvers<void>()
+    const dropped = this.#waiting.add(client, waiting)
+    dropped?.reject(busy(`${concurrency} CGI programs run and ${queue} requests wait already`))
+    const leave = (error: Error): void => {
+      // At once: a turn must not be given to one that has left.
+      this.#waiting.delete(client, waiting)
+      waiting.reject(error)
+    }
+    const timer = clock.after(timeout, () => leave(busy(`no CGI program ended within ${timeout} ms`)))
+    const onAbort = (): void => leave(signal.reason)
+    signal.addEventListener('abort', onAbort, { once: true })
+    try {
+      await waiting.promise
+    } finally {
+      timer.cancel()
+      signal.removeEventListener('abort', onAbort)
+    }
+  }
+
+  end(): void {
+    const next = this.#waiting.take()
+    if (next === undefined) this.#running--
+    else next.resolve()
+  }
+}
+
+function busy(message: string): HttpError {
+  return new HttpError(503, 'CGI_BUSY', message, { headers: [['Retry-After', '1']] })
+}

@@ -1,0 +1,69 @@
+/** The third argument of a fetch handler, `waitUntil` in it: what its promises keep waiting, and what becomes of those that fail. */
+
+import type { Body, Environ } from '../../protocol/contract/application.ts'
+import { textOfThrown } from '../../protocol/contract/thrown.ts'
+
+/** Hono's `c.executionCtx`, and the third argument of a Worker's `fetch`. */
+export interface FetchContext {
+  /** The request counts as running until `promise` has settled: a drain waits for it. A rejection is logged. */
+  waitUntil(promise: Promise<unknown>): void
+  /** There is no origin to pass to: without effect. */
+  passThroughOnException(): void
+}
+
+export class Waiting implements FetchContext {
+  readonly #environ: Environ
+  #promises: Promise<void>[] | undefined
+
+  constructor(environ: Environ) {
+    this.#environ = environ
+  }
+
+  waitUntil(promise: Promise<unknown>): void {
+    this.#promises ??= []
+    const log = (error: unknown): void => {
+      this.#environ['wsgi.errors'].write(`a promise given to waitUntil() was rejected: ${textOfThrown(error)}\n`)
+    }
+    this.#promises.push(Promise.resolve(promise).then(ignore, log))
+  }
+
+  passThroughOnException(): void {}
+
+  /** `chunks`, whose closing waits for the promises. */
+  afterWhole(chunks: Uint8Array[]): Body {
+    return this.#promises ? Object.assign(chunks, { close: () => this.#settled() }) : chunks
+  }
+
+  /** `body`, whose closing waits for the promises too, those that are given meanwhile included. */
+  afterStream(body: AsyncIterable<Uint8Array> & { close(): void | Promise<void> }): Body {
+    const close = async (): Promise<void> => {
+      try {
+        await body.close()
+      } finally {
+        await this.#settled()
+      }
+    }
+    return { [Symbol.asyncIterator]: () => body[Symbol.asyncIterator](), close }
+  }
+
+  /**
+   * Throws `error`; with promises to wait for, as a body that fails at its first step and closes when they are settled, so that nobody
+   * waits for them who wants the answer.
+   */
+  afterFailure(error: unknown): Body {
+    if (!this.#promises) throw error
+    return {
+      // biome-ignore lint/correctness/useYield: it fails before it gives anything
+      async *[Symbol.asyncIterator]() {
+        throw error
+      },
+      close: () => this.#settled(),
+    }
+  }
+
+  async #settled(): Promise<void> {
+    for (let at = 0; at < (this.#promises?.length ?? 0); at++) await this.#promises![at]
+  }
+}
+
+function ignore(): void {}

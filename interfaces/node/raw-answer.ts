@@ -1,0 +1,87 @@
+/**
+ * A response that a listener writes to a request's socket as bytes: an informational one (as `writeEarlyHints()` of
+ * node's ServerResponse does), or a whole one, as upgrade code does. It becomes early hints, a head
+ * for `startResponse`, and a body. `raw-response.ts` parses the bytes; the socket decides when they count.
+ */
+
+import type { Environ, Headers, StartResponse } from '../../protocol/contract/application.ts'
+import { endToEnd } from '../../protocol/contract/end-to-end.ts'
+import { AbortError, HttpError } from '../../protocol/contract/errors.ts'
+import type { BodyQueue } from './body-queue.ts'
+import { RawResponse } from './codec/raw-response.ts'
+
+type Callback = (error?: Error | null) => void
+
+export class RawAnswer {
+  readonly #environ: Environ
+  readonly #startResponse: StartResponse
+  readonly #queue: BodyQueue
+  readonly #response: RawResponse
+  #code = 0
+  #bytes = 0
+
+  constructor(environ: Environ, startResponse: StartResponse, queue: BodyQueue) {
+    this.#environ = environ
+    this.#startResponse = startResponse
+    this.#queue = queue
+    this.#response = new RawResponse(environ.REQUEST_METHOD)
+  }
+
+  /** Status code of the final head, 0 before there is one. */
+  get code(): number {
+    return this.#code
+  }
+
+  /** Whether bytes of a head have arrived; only the listener can have written them. */
+  get partial(): boolean {
+    return this.#response.partial
+  }
+
+  /**
+   * Accepts `chunk`, and calls back when there is room for more.
+   *
+   * @returns what follows the head of a 101, which belongs to the new protocol; then `callback` is not called
+   * @throws LocalProtocolError for bytes that are not a response, and whatever `startResponse` throws
+   */
+  write(chunk: Uint8Array, callback: Callback): Uint8Array[] | undefined {
+    const { informed, head, body } = this.#response.feed(chunk)
+    for (const { code, headers } of informed) this.#inform(code, headers)
+    if (head) {
+      this.#startResponse(head.status, endToEnd(head.headers, head.code === 101))
+      this.#code = head.code
+      if (head.code === 101) return body
+    }
+    // Asked before the queue has the array: an exchange that waits for a chunk takes it out at once.
+    const isEmpty = body.length === 0
+    if (!isEmpty) {
+      for (const part of body) this.#bytes += part.length
+      this.#queue.offer(body, callback)
+    }
+    if (this.#response.done) this.#queue.end()
+    if (isEmpty) callback()
+    return undefined
+  }
+
+  /** The listener ended its side of the connection. Returns whether that completes the response. */
+  end(): boolean {
+    const whole = this.#response.end()
+    if (whole) this.#queue.end()
+    return whole
+  }
+
+  /**
+   * The listener destroyed the socket. A client of node's server would see the connection close: that completes a body
+   * without a declared length. It truncates any other, and with `error` every body that has begun.
+   *
+   * @param flushed whether `write` received everything that the listener wrote
+   */
+  destroyed(error: Error | null, flushed: boolean): void {
+    const answered = error instanceof HttpError || error instanceof AbortError
+    if (flushed && !answered && this.#response.untilEnd && (!error || this.#bytes === 0)) this.end()
+  }
+
+  #inform(code: number, headers: Headers): void {
+    // The gateway sends 100 when the request is first read; no client uses 102 any more (RFC 4918 dropped it).
+    if (code === 103) this.#environ.gantry.earlyHints(endToEnd(headers))
+  }
+}

@@ -1,0 +1,93 @@
+/**
+ * Compares passwords with hashes: bcrypt in a thread of its own, one at a time, with a queue that clients share fairly;
+ * SHA-1 at once. Knows neither users nor requests.
+ */
+
+import { createHash, timingSafeEqual } from 'node:crypto'
+import { FairQueue } from '../../protocol/client/fair-queue.ts'
+import { HttpError } from '../../protocol/contract/errors.ts'
+import type { Requester } from '../requester.ts'
+import { BcryptThread } from './bcrypt-thread.ts'
+
+/**
+ * Comparisons in progress or waiting. One takes about 0.1 s at the usual cost of 10, so that the last one waits some
+ * seconds, longer than people do. More than these come only from clients that guess passwords, which are served last.
+ */
+const WAITING_MAX = 64
+
+interface Waiting extends Requester {
+  readonly password: string
+  readonly hash: string
+  readonly resolve: (matches: boolean) => void
+  readonly reject: (error: Error) => void
+  readonly onAbort: () => void
+}
+
+/** Compares one password with one bcrypt hash. */
+export type Compare = (password: string, hash: string) => Promise<boolean>
+
+export class PasswordCheck {
+  readonly #compare: Compare
+  readonly #queue: FairQueue<Waiting> = new FairQueue(WAITING_MAX - 1)
+  #running = false
+
+  /** @param compare default: bcrypt, in a thread */
+  constructor(compare: Compare = bcryptInThread()) {
+    this.#compare = compare
+  }
+
+  /**
+   * @param hash `$2a$`, `$2b$`, `$2y$` or `{SHA}`, of a form that htpasswd.ts accepts
+   * @throws HttpError 503 (as a rejection) when too many wait; the signal's reason when it is aborted before the
+   *   comparison begins
+   */
+  matches(password: string, hash: string, requester: Requester): boolean | Promise<boolean> {
+    return hash.startsWith('{SHA}') ? matchesSha(password, hash) : this.#matchesBcrypt(password, hash, requester)
+  }
+
+  #matchesBcrypt(password: string, hash: string, { client, signal }: Requester): Promise<boolean> {
+    return new Promise((resolve, reject) => {
+      if (signal.aborted) {
+        reject(signal.reason)
+        return
+      }
+      const onAbort = (): void => {
+        if (this.#queue.delete(client, waiting)) reject(signal.reason)
+      }
+      const waiting: Waiting = { client, signal, password, hash, resolve, reject, onAbort }
+      signal.addEventListener('abort', onAbort, { once: true })
+      const dropped = this.#queue.add(client, waiting)
+      dropped?.signal.removeEventListener('abort', dropped.onAbort)
+      dropped?.reject(
+        new HttpError(503, 'TOO_MANY_LOGINS', `more than ${WAITING_MAX} passwords wait to be checked`, {
+          headers: [['Retry-After', '5']],
+        }),
+      )
+      this.#next()
+    })
+  }
+
+  #next(): void {
+    if (this.#running) return
+    const waiting = this.#queue.take()
+    if (!waiting) return
+    waiting.signal.removeEventListener('abort', waiting.onAbort)
+    this.#running = true
+    this.#compare(waiting.password, waiting.hash)
+      .then(waiting.resolve, waiting.reject)
+      .finally(() => {
+        this.#running = false
+        this.#next()
+      })
+  }
+}
+
+function bcryptInThread(): Compare {
+  const thread = new BcryptThread()
+  return (password, hash) => thread.compare(password, hash)
+}
+
+function matchesSha(password: string, hash: string): boolean {
+  const digest = createHash('sha1').update(password, 'utf8').digest()
+  return timingSafeEqual(digest, Buffer.from(hash.slice('{SHA}'.length), 'base64'))
+}

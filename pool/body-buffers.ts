@@ -1,0 +1,143 @@
+/**
+ * Delays a request until its body has arrived, so that a slow upload does not hold a slot. Only counts: the gateway has
+ * read the bytes into the request's input, where they stay.
+ */
+
+import type { Environ } from '../protocol/contract/application.ts'
+import type { ClientView } from '../protocol/contract/client-view.ts'
+import type { Context } from '../protocol/contract/context.ts'
+import { AbortError } from '../protocol/contract/errors.ts'
+import type { Deadlines, Expirable } from '../protocol/net/clock.ts'
+
+/** `--body-buffer`, `--body-buffer-total` and `--queue-timeout`. */
+export interface BodyBufferOptions {
+  /** Bytes of one body that a request waits for; 0: no request waits. */
+  readonly each: number
+  /** Bytes of the bodies of all waiting requests. Above it no request waits. */
+  readonly total: number
+  /** Milliseconds that a request may wait for the next bytes of its body while no slot is free. */
+  readonly longest: number
+}
+
+/** How many slots are free. */
+export type Room =
+  /** There are no slots, since there is no container. */
+  | 'absent'
+  /** None is free, or requests wait in the queue. */
+  | 'none'
+  /** Some are free. */
+  | 'some'
+  /** More than half of them are free. */
+  | 'plenty'
+
+/** What body buffers need from the owner of the slots. */
+export interface BodyBufferHost {
+  readonly deadlines: Deadlines
+  room(): Room
+}
+
+/**
+ * While few slots are free, a request waits this long for its body, ms, and then takes a slot without it: its client
+ * may wait for a response before it sends the rest. `Deadlines` fires as often.
+ */
+const PAUSE = 250
+const EXPECT = /^100-continue$/i
+
+/** The requests of one pool or port that wait for their bodies. */
+export class BodyBuffers {
+  readonly options: BodyBufferOptions
+  readonly host: BodyBufferHost
+  /** Requests that wait for their bodies. */
+  size = 0
+  /** Bytes of their bodies that have arrived. */
+  held = 0
+
+  constructor(host: BodyBufferHost, options: BodyBufferOptions) {
+    this.host = host
+    this.options = options
+  }
+
+  /**
+   * Begins the wait of a request for its body.
+   *
+   * @param done called once, when the wait is over; not after `stop`
+   * @returns undefined if the request does not wait
+   */
+  begin(environ: Environ, done: () => void): AwaitedBody | undefined {
+    const { client } = environ.gantry as Partial<Context>
+    if (client === undefined || !client.arriving) return undefined
+    // Only the application sends 100 Continue: it may refuse the body instead (413).
+    const expect = environ['HTTP_EXPECT']
+    if (typeof expect === 'string' && EXPECT.test(expect) && client.held === 0) return undefined
+    if (client.held >= this.options.each || this.full || this.host.room() === 'plenty') return undefined
+    return new AwaitedBody(this, client, done)
+  }
+
+  get full(): boolean {
+    return this.held >= this.options.total
+  }
+}
+
+/** The body of a request that waits for it. */
+export class AwaitedBody implements Expirable {
+  deadline: number
+  place = -1
+  readonly #buffers: BodyBuffers
+  readonly #client: ClientView
+  readonly #done: () => void
+  /** Until when more of the body must arrive while no slot is free. */
+  #until: number
+  #held: number
+  #stopped = false
+
+  constructor(buffers: BodyBuffers, client: ClientView, done: () => void) {
+    const { deadlines } = buffers.host
+    const now = deadlines.clock.now()
+    this.#buffers = buffers
+    this.#client = client
+    this.#done = done
+    this.#until = now + buffers.options.longest
+    this.deadline = now + PAUSE
+    this.#held = client.held
+    buffers.size++
+    buffers.held += this.#held
+    deadlines.add(this)
+    client.onArrival(() => this.#arrived())
+  }
+
+  /** Ends the wait: the request is over, or takes its slot. */
+  stop(): void {
+    if (this.#stopped) return
+    this.#stopped = true
+    this.#buffers.size--
+    this.#buffers.held -= this.#held
+    this.#buffers.host.deadlines.delete(this)
+    this.#client.onArrival(undefined)
+  }
+
+  expire(): void {
+    const { host, options } = this.#buffers
+    const now = host.deadlines.clock.now()
+    const room = host.room()
+    if (room === 'some' || room === 'plenty' || (room === 'absent' && now >= this.#until)) this.#end()
+    else if (now < this.#until) this.deadline = now + PAUSE
+    else {
+      const message = `slow client: delivered no byte of its request for ${options.longest / 1000} s (--queue-timeout) while no slot was free`
+      this.stop()
+      this.#client.endSlow(new AbortError('SLOW_CLIENT', message))
+    }
+  }
+
+  #arrived(): void {
+    const { held } = this.#client
+    this.#until = this.#buffers.host.deadlines.clock.now() + this.#buffers.options.longest
+    this.#buffers.held += held - this.#held
+    this.#held = held
+    if (!this.#client.arriving || held >= this.#buffers.options.each || this.#buffers.full) this.#end()
+  }
+
+  #end(): void {
+    this.stop()
+    this.#done()
+  }
+}

@@ -1,0 +1,178 @@
+/**
+ * The requests that share slots: which hold one, which wait, which is next, and which are aborted because their clients
+ * are slow. Used by the proxy's pool and a container's port, which know how many slots there are.
+ */
+
+import type { Share } from '../protocol/client/client-shares.ts'
+import type { Clock } from '../protocol/net/clock.ts'
+import { type FairlyWaiting, SlotQueue } from './slot-queue.ts'
+import { type Running, SlowWatch, type SlowWatchHost } from './slow-watch.ts'
+
+/** The options of the same names (`common-options.ts`). */
+export interface SlotRules {
+  readonly bodyBuffer: number
+  readonly bodyBufferTotal: number
+  readonly slowClientRate: number
+  readonly slowClientPatience: number
+}
+
+/** The defaults of those options. */
+export const SLOT_RULES: SlotRules = {
+  bodyBuffer: 64 * 1024,
+  bodyBufferTotal: 64 * 1024 * 1024,
+  slowClientRate: 1024,
+  slowClientPatience: 5_000,
+}
+
+/** A request that holds a slot or waits for one. */
+export interface SlotRequest extends FairlyWaiting, Running {
+  /** Its index in `running` while it holds a slot, else -1. Begins as -1; only `FairSlots` sets it. */
+  slot: number
+  /** Answers 503: too many requests wait. */
+  refuse(): void
+}
+
+/** What owns the slots: a pool, or a port. */
+export interface SlotOwner {
+  readonly clock: Clock
+  /** Whether there are slots and all are taken. */
+  readonly full: boolean
+  /** Clients that wait for the same slots elsewhere, with the number of their requests. */
+  others?(): Iterable<[Share, number]>
+}
+
+/**
+ * An application that takes longer than this to notice that its request was aborted, ms, keeps its slot: another
+ * request is aborted instead.
+ */
+const LOST_MILLISECONDS = 1_000
+
+/** The running and waiting requests of one pool or port. */
+export class FairSlots<T extends SlotRequest> implements SlowWatchHost {
+  /** The requests that hold slots. */
+  readonly running: T[] = []
+  readonly #owner: SlotOwner
+  readonly #queue: SlotQueue<T> = new SlotQueue()
+  readonly #watch: SlowWatch
+  /** How many slots each client holds; known only while requests wait. */
+  #held: Map<Share, number> | undefined
+  /**
+   * Slots of aborted requests that were not taken yet. Every second one goes to the newest request of a client: the
+   * older ones may be as slow, and a request that is not slow must not wait behind all of them.
+   */
+  #lost = 0
+  #lostAt = 0
+
+  constructor(owner: SlotOwner, { slowClientRate, slowClientPatience }: SlotRules) {
+    this.#owner = owner
+    this.#watch = new SlowWatch(this, { clock: owner.clock, rate: slowClientRate, patience: slowClientPatience })
+  }
+
+  /** How many requests wait. */
+  get queued(): number {
+    return this.#queue.size
+  }
+
+  // ---- requests that wait ----------------------------------------------------------------------------------------
+
+  enqueue(request: T): void {
+    if (this.#held === undefined) {
+      this.#held = new Map()
+      for (const { share } of this.running) this.#count(share, 1)
+    }
+    this.#queue.add(request)
+    this.#watch.attend()
+  }
+
+  /** Without effect when it does not wait. */
+  dequeue(request: T): void {
+    this.#queue.delete(request)
+    if (this.#queue.size > 0) return
+    this.#held = undefined
+    this.#lost = 0
+  }
+
+  /**
+   * The request that gets the next slot; it stays in the queue.
+   *
+   * @param passed requests to skip: they can use no free slot
+   */
+  next(passed?: ReadonlySet<T>): T | undefined {
+    const order = this.#lost % 2 === 1 ? 'newest' : 'oldest'
+    return this.#queue.next((share) => this.#held?.get(share) ?? 0, order, passed)
+  }
+
+  /**
+   * Makes room in a full queue for `request`: aborts a slow request, or refuses a request of a client that has more
+   * requests in the queue. If the client itself has most, and is slow, its oldest request is refused: a user behind the
+   * same address must not pay for it.
+   *
+   * @returns whether there is room now, or a free slot
+   */
+  makeRoom({ share }: T): boolean {
+    // The slot of the aborted request goes to a waiting request, whose place in the queue becomes free. If no request
+    // waits, the slot itself is free.
+    if (this.#watch.actFor(share) > 0) return true
+    const surplus = this.#queue.surplus(this.#queue.count(share) + 1)
+    const refused = surplus ?? (this.#watch.isMostlySlow(share) ? this.#queue.oldest(share) : undefined)
+    refused?.refuse()
+    return refused !== undefined
+  }
+
+  // ---- requests that hold a slot -----------------------------------------------------------------------------------
+
+  started(request: T): void {
+    request.slot = this.running.push(request) - 1
+    request.seen = undefined
+    if (this.#lost > 0) this.#lost--
+    if (this.#held) this.#count(request.share, 1)
+  }
+
+  /** Without effect if the request holds no slot. */
+  ended(request: T): void {
+    const { slot } = request
+    if (slot === -1) return
+    request.slot = -1
+    const last = this.running.pop()!
+    if (last !== request) {
+      this.running[slot] = last
+      last.slot = slot
+    }
+    if (this.#held) this.#count(request.share, -1)
+  }
+
+  /** To be called when the last free slot has been taken: from then on clients are measured. */
+  filled(): void {
+    this.#watch.attend()
+  }
+
+  #count(share: Share, change: 1 | -1): void {
+    const held = this.#held!
+    const count = (held.get(share) ?? 0) + change
+    if (count > 0) held.set(share, count)
+    else held.delete(share)
+  }
+
+  // ---- SlowWatchHost -----------------------------------------------------------------------------------------------
+
+  waiting(): Map<Share, number> {
+    const waiting = this.#queue.counts()
+    for (const [share, count] of this.#owner.others?.() ?? []) waiting.set(share, count)
+    return waiting
+  }
+
+  aborting(count: number): void {
+    if (this.#queue.size === 0) return
+    this.#lost += count
+    this.#lostAt = this.#owner.clock.now()
+  }
+
+  get freed(): number {
+    if (this.#owner.clock.now() - this.#lostAt > LOST_MILLISECONDS) this.#lost = 0
+    return this.#lost
+  }
+
+  get scarce(): boolean {
+    return this.#queue.size > 0 || this.#owner.full
+  }
+}

@@ -1,0 +1,392 @@
+/**
+ * Many upstreams as one Application: each request goes to a member with a free slot, or waits for one.
+ *
+ * A member's state is the collection that holds it, and one function moves members between collections: log lines and counters
+ * hang on the move. `choose.ts` picks a member, `fair-slots.ts` orders the queue, and `request.ts` is a single
+ * request. The pool opens no sockets and finds no addresses.
+ */
+
+import { ClientShares } from '../protocol/client/client-shares.ts'
+import { TrustedPeers } from '../protocol/client/peers.ts'
+import type { Application, Body, Environ, StartResponse } from '../protocol/contract/application.ts'
+import type { HttpError } from '../protocol/contract/errors.ts'
+import { type Identity, isSameProcess } from '../protocol/frames/codec/hello.ts'
+import type { Logger } from '../protocol/log/logger.ts'
+import { SaidOnce } from '../protocol/log/once-per-key.ts'
+import { backoff } from '../protocol/net/backoff.ts'
+import { type Clock, Deadlines } from '../protocol/net/clock.ts'
+import { type BodyBufferHost, BodyBuffers, type Room } from './body-buffers.ts'
+import { type Choice, choose, pick } from './choose.ts'
+import { FairSlots, SLOT_RULES, type SlotOwner, type SlotRules } from './fair-slots.ts'
+import { Member, type MemberState } from './member.ts'
+import { type Failure, RETRIES } from './replay.ts'
+import { PooledRequest, type RequestHost } from './request.ts'
+import type { Upstream } from './upstream.ts'
+
+export interface PoolOptions {
+  /** Requests that may wait for a free slot. */
+  readonly queueSize: number
+  /** Milliseconds a request may wait in all. */
+  readonly queueTimeout: number
+  /** How often a request that may have run is sent again after its member was lost. Default 1. */
+  readonly retries?: number | undefined
+  /**
+   * Milliseconds until the response's head. They count from when the request was sent; while an upload runs, from when
+   * the container last took some of it, and not while its client has still to send: what users of nginx's
+   * `proxy_read_timeout` expect, whose clock starts with the request sent.
+   */
+  readonly timeout: number
+  /** Milliseconds between two chunks of a response while the client waits for them. */
+  readonly idleTimeout: number
+  /** What clients must do while others wait for their slots. Default: `SLOT_RULES`. */
+  readonly slots?: SlotRules | undefined
+  /** Proxies in front of this one: an address that is one of theirs names no client. Default: none. */
+  readonly trustedPeers?: Pick<TrustedPeers, 'has'> | undefined
+  readonly clock: Clock
+  readonly log: Logger
+  /** In [0, 1). */
+  readonly random?: (() => number) | undefined
+  /** The queue has just got its first request: a good moment to dial at once. */
+  readonly onWanted?: (() => void) | undefined
+}
+
+const states: readonly MemberState[] = ['connecting', 'ready', 'full', 'draining']
+
+/** Backoff before a request retries members that refused it. */
+const REFUSED_PAUSE = { first: 20, most: 1_000 }
+
+/** Slots an idle link asks for, so that a sudden few requests need not wait for a grant. */
+const FEWEST_SLOTS = 16
+
+/** Since the start. */
+export interface PoolCounters {
+  requests: number
+  /** Attempts beyond a request's first. */
+  replays: number
+  /** Answered 502: lost when it may have run, or had begun to be answered. */
+  lost: number
+  /** Members that were ready once. */
+  joined: number
+  /** Members that are gone. */
+  left: number
+}
+
+export class Pool implements RequestHost, SlotOwner, BodyBufferHost {
+  readonly clock: Clock
+  readonly deadlines: Deadlines
+  readonly queueTimeout: number
+  readonly retries: number
+  readonly timeout: number
+  readonly idleTimeout: number
+  readonly bodies: BodyBuffers
+  readonly shares: ClientShares
+  readonly slots: FairSlots<PooledRequest>
+  readonly counters: PoolCounters = { requests: 0, replays: 0, lost: 0, joined: 0, left: 0 }
+
+  readonly #log: Logger
+  readonly #random: () => number
+  readonly #onWanted: (() => void) | undefined
+  readonly #queueSize: number
+  readonly #members: Record<MemberState, Member[]> = { connecting: [], ready: [], full: [], draining: [], closed: [] }
+  /** Ids that were found to be two containers'. */
+  readonly #alike: SaidOnce = new SaidOnce()
+  #arrivals = 0
+  #dispatching = false
+  /** The length of the queue as members were last told, rounded up. */
+  #waiting = 0
+  #closed = false
+  #onEmpty: (() => void) | undefined
+
+  constructor(options: PoolOptions) {
+    this.clock = options.clock
+    this.deadlines = new Deadlines(options.clock)
+    this.queueTimeout = options.queueTimeout
+    this.retries = options.retries ?? RETRIES
+    this.timeout = options.timeout
+    this.idleTimeout = options.idleTimeout
+    this.#queueSize = options.queueSize
+    const rules = options.slots ?? SLOT_RULES
+    this.bodies = new BodyBuffers(this, {
+      each: rules.bodyBuffer,
+      total: rules.bodyBufferTotal,
+      longest: options.queueTimeout,
+    })
+    this.shares = new ClientShares(options.trustedPeers ?? new TrustedPeers([]))
+    this.slots = new FairSlots(this, rules)
+    this.#log = options.log
+    this.#random = options.random ?? Math.random
+    this.#onWanted = options.onWanted
+  }
+
+  /**
+   * @throws HttpError 503 when too many wait or none became free in time; 504 when the head did not come in time; 502 when the container was
+   *   lost and the request may have run.
+   */
+  readonly application: Application = (environ: Environ, startResponse: StartResponse): Promise<Body> => {
+    this.counters.requests++
+    return new Promise((resolve, reject) => {
+      new PooledRequest(this, ++this.#arrivals, environ, startResponse, resolve, reject).begin()
+    })
+  }
+
+  add(upstream: Upstream): Member {
+    const member = new Member(upstream)
+    this.#members.connecting.push(member)
+    upstream.onChange = () => this.#changed(member)
+    this.#changed(member)
+    return member
+  }
+
+  count(state: MemberState): number {
+    return state === 'closed' ? this.counters.left : this.#members[state].length
+  }
+
+  get queued(): number {
+    return this.slots.queued
+  }
+
+  get inFlight(): number {
+    let sum = 0
+    for (const state of states) for (const member of this.#members[state]) sum += member.inFlight
+    return sum
+  }
+
+  /** The members there are, those that are closed not among them. */
+  get members(): Member[] {
+    return states.flatMap((state) => this.#members[state])
+  }
+
+  /** Turns away what waits, lets what runs end, and closes every member. */
+  close(reason: string): void {
+    this.#closed = true
+    for (let request = this.slots.next(); request; request = this.slots.next()) request.turnAway(reason)
+    for (const member of this.members) member.upstream.close(reason)
+  }
+
+  /** As `close`, without waiting for what runs. */
+  destroy(reason: string): void {
+    this.close(reason)
+    for (const member of this.members) member.upstream.destroy(reason)
+  }
+
+  /** Resolves with true once there are no members, or with false after `timeout` milliseconds. */
+  whenEmpty(timeout: number): Promise<boolean> {
+    if (this.members.length === 0) return Promise.resolve(true)
+    return new Promise((resolve) => {
+      const timer = this.clock.after(timeout, () => {
+        this.#onEmpty = undefined
+        resolve(false)
+      })
+      this.#onEmpty = () => {
+        timer.cancel()
+        resolve(true)
+      }
+    })
+  }
+
+  /** `<Pool 2 ready, 1 draining | 7 streams, 0 queued>` */
+  inspect(): string {
+    const parts = states.filter((state) => this.count(state) > 0).map((state) => `${this.count(state)} ${state}`)
+    return `<Pool ${parts.join(', ') || 'empty'} | ${this.inFlight} streams, ${this.queued} queued>`
+  }
+
+  // ---- what requests ask -----------------------------------------------------------------------------------------
+
+  choose(request: PooledRequest): Choice<Member> {
+    if (this.#closed) return 'refuse'
+    const choice = this.#choose(request)
+    return choice === 'refuse' && this.slots.makeRoom(request) ? this.#choose(request) : choice
+  }
+
+  #choose(request: PooledRequest): Choice<Member> {
+    return choose(
+      {
+        members: this.#members.ready,
+        avoid: request.avoid,
+        queued: this.queued,
+        // A request that was taken once is not turned away for want of room: there are never more of these than were in
+        // flight when their container left.
+        queueSize: request.attempts > 0 ? Number.POSITIVE_INFINITY : this.#queueSize,
+      },
+      this.#random,
+    )
+  }
+
+  enqueue(request: PooledRequest): void {
+    this.slots.enqueue(request)
+    this.#demand()
+    if (this.queued === 1) this.#onWanted?.()
+  }
+
+  dequeue(request: PooledRequest): void {
+    this.slots.dequeue(request)
+    this.#demand()
+  }
+
+  /** Of SlotOwner. */
+  get full(): boolean {
+    return this.#members.ready.length === 0 && this.#members.full.length > 0
+  }
+
+  /** Of BodyBufferHost. */
+  room(): Room {
+    if (this.queued > 0) return 'none'
+    let free = 0
+    let all = 0
+    for (const { grant, inFlight } of this.#members.ready) {
+      free += Math.max(0, grant - inFlight)
+      all += grant
+    }
+    for (const { grant } of this.#members.full) all += grant
+    if (all === 0) return 'absent'
+    return 2 * free > all ? 'plenty' : free > 0 ? 'some' : 'none'
+  }
+
+  attemptFailed(request: PooledRequest, member: Member, failure: Failure, answer: HttpError | undefined): void {
+    if (answer !== undefined) {
+      // Its exchange logs what it answers.
+      if (answer.status === 502) this.counters.lost++
+      return
+    }
+    this.counters.replays++
+    const { requestId, attempts } = request
+    const { code, ran } = failure
+    const fields = { requestId, member: member.upstream.name, code, attempts }
+    // A request that may have run is logged as a warning when it is sent again, by `retried`.
+    if (ran !== 'no') this.#log.debug(fields, 'request is sent again')
+    // Once a request: a container that refuses all work refuses each several times.
+    else this.#log[attempts === 1 ? 'info' : 'debug'](fields, 'request is sent again: the container did not run it')
+  }
+
+  retried(request: PooledRequest, lost: string, member: Member): void {
+    const { requestId, attempts: attempt } = request
+    this.#log.warn(
+      { requestId, lost, member: member.upstream.name, attempt },
+      'request is sent again: its container was lost, and it may have run there',
+    )
+  }
+
+  retryAfterRefusal(request: PooledRequest, attempts: number): void {
+    this.clock.after(backoff(attempts, REFUSED_PAUSE, this.#random), () => {
+      request.avoid = undefined
+      if (request.queued) this.#dispatch()
+    })
+  }
+
+  // ---- members ---------------------------------------------------------------------------------------------------
+
+  #changed(member: Member): void {
+    if (member.state === 'closed') return
+    const { state, inFlight, grant } = member.upstream
+    const next: MemberState = state === 'ready' && inFlight >= grant ? 'full' : state
+    if (next !== member.state) this.#move(member, next)
+    if (next !== 'ready' && next !== 'full') return
+    this.#ask(member)
+    if (next === 'ready' && this.queued > 0) this.#dispatch()
+  }
+
+  /** Tells members how much waits, when that has changed much. */
+  #demand(): void {
+    const waiting = this.queued === 0 ? 0 : roundUp(this.queued)
+    if (waiting === this.#waiting) return
+    this.#waiting = waiting
+    for (const member of this.#members.full) this.#ask(member)
+    for (const member of this.#members.ready) this.#ask(member)
+  }
+
+  /**
+   * Asks a member for slots before they run out: twice what it runs and all that waits. Rounded up to powers of two, so that this says
+   * nothing at most requests; it also falls again, so that other proxies get what is not used here.
+   */
+  #ask(member: Member): void {
+    const slots = roundUp(Math.max(FEWEST_SLOTS, 2 * member.inFlight + this.#waiting))
+    if (slots === member.demanded) return
+    member.demanded = slots
+    member.upstream.demand(slots)
+  }
+
+  #move(member: Member, to: MemberState): void {
+    const from = member.state
+    const collection = this.#members[from]
+    collection.splice(collection.indexOf(member), 1)
+    member.state = to
+    if (to !== 'closed') this.#members[to].push(member)
+    if (to === 'full' && this.full) this.slots.filled()
+    // One that was never ready is no news: whoever dials it tells why, once.
+    const unborn = from === 'connecting' && to === 'closed'
+    if (to === 'closed' && !unborn) this.counters.left++
+    const fields = { member: member.upstream.name, from, to }
+    const busy = (from === 'ready' && to === 'full') || (from === 'full' && to === 'ready')
+    // A busy pool's members go from ready to full and back at every request.
+    if (busy || unborn) this.#log.debug(fields, `container is ${to}`)
+    else {
+      if (from === 'connecting') {
+        this.counters.joined++
+        this.#compare(member)
+      }
+      this.#tell(member, { ...fields, pool: this.inspect() })
+    }
+    if (to === 'closed' && this.members.length === 0) this.#onEmpty?.()
+  }
+
+  #tell({ upstream }: Member, fields: { from: MemberState; to: MemberState; pool: string }): void {
+    const { from, to } = fields
+    const { failure, closing } = upstream
+    if (from === 'connecting' && upstream.reached === false) {
+      this.#log.info(fields, 'server is not connected to yet: the first request connects to it')
+      return
+    }
+    // A process that dialled twice and has closed one of the two connections is there as before.
+    if (to === 'closed' && from !== 'draining' && failure && !this.#reaches(upstream.peer))
+      this.#log.warn({ ...fields, error: failure.message }, 'container is lost')
+    else if (to === 'draining' && closing !== undefined)
+      this.#log.info({ ...fields, reason: closing }, 'the proxy drains its connection to the container')
+    else this.#log.info(fields, `container is ${to === 'full' ? 'ready' : to}`)
+  }
+
+  /** Warns, once for each id, of two processes that have the same: links tell them apart, and people who read the log cannot. */
+  #compare({ upstream: { name, peer } }: Member): void {
+    if (!peer?.id || peer.instance === undefined) return
+    const twin = [...this.#members.ready, ...this.#members.full].find(({ grant, upstream: { peer: other } }) => {
+      // One that is silent has no grant: it may be gone, and this one have taken its place.
+      if (grant === 0 || other?.instance === undefined || other.instance === peer.instance) return false
+      return other.id === peer.id && other.worker === peer.worker
+    })
+    if (twin && this.#alike.say(peer.id))
+      this.#log.warn(
+        { id: peer.id, members: [twin.upstream.name, name] },
+        'two containers have the same id: give each its own --id, or their lines in the log cannot be told apart',
+      )
+  }
+
+  /** Whether a member is the same process as `peer`. */
+  #reaches(peer: Identity | undefined): boolean {
+    return [...this.#members.ready, ...this.#members.full].some(({ upstream }) => isSameProcess(upstream.peer, peer))
+  }
+
+  /** Gives free slots to waiting requests, in the order of `FairSlots`. */
+  #dispatch(): void {
+    // Taking a request changes its member, which calls this again: the loop in progress continues.
+    if (this.#dispatching) return
+    this.#dispatching = true
+    try {
+      let passed: Set<PooledRequest> | undefined
+      while (this.#members.ready.length > 0) {
+        const request = this.slots.next(passed)
+        if (request === undefined) return
+        const member = pick(this.#members.ready, request.avoid, this.#random)
+        if (member !== undefined) request.take(member)
+        else if (request.avoid === undefined) return
+        // Every free member has refused this request: offer the slot to the next one.
+        else (passed ??= new Set()).add(request)
+      }
+    } finally {
+      this.#dispatching = false
+    }
+  }
+}
+
+/** To the next power of two. */
+function roundUp(count: number): number {
+  return count <= 1 ? 1 : 2 ** (32 - Math.clz32(count - 1))
+}

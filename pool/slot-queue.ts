@@ -1,0 +1,122 @@
+/**
+ * Requests that wait for a slot, in one queue per client. The next slot goes to the client that holds the fewest slots;
+ * among equals, to the one that was served longest ago. Work that holds no slots is queued by `fair-queue.ts`.
+ */
+
+import type { Share } from '../protocol/client/client-shares.ts'
+import { Queue, type Waiting } from './queue.ts'
+
+/** A waiting request that belongs to a client. */
+export interface FairlyWaiting extends Waiting {
+  readonly share: Share
+  /** Whether it had a slot before, and came back: it is not turned away for want of room. Default: false. */
+  readonly returned?: boolean
+}
+
+/** Which of one client's requests goes first. */
+export type Order = 'oldest' | 'newest'
+
+interface Lane<T extends Waiting> {
+  readonly share: Share
+  readonly requests: Queue<T>
+  /** When the client was served last, or its first request arrived; a count of served requests. */
+  turn: number
+}
+
+/** The waiting requests of all clients. */
+export class SlotQueue<T extends FairlyWaiting> {
+  readonly #lanes: Map<Share, Lane<T>> = new Map()
+  #size = 0
+  #turns = 0
+
+  get size(): number {
+    return this.#size
+  }
+
+  /** How many requests of each client wait. */
+  counts(): Map<Share, number> {
+    const counts: Map<Share, number> = new Map()
+    for (const { share, requests } of this.#lanes.values()) counts.set(share, requests.size)
+    return counts
+  }
+
+  count(share: Share): number {
+    return this.#lanes.get(share)?.requests.size ?? 0
+  }
+
+  add(item: T): void {
+    let lane = this.#lanes.get(item.share)
+    if (lane === undefined) {
+      lane = { share: item.share, requests: new Queue(), turn: this.#turns }
+      this.#lanes.set(item.share, lane)
+    }
+    lane.requests.add(item)
+    this.#size++
+  }
+
+  /** Without effect if the request does not wait. */
+  delete(item: T): void {
+    if (!item.queued) return
+    const lane = this.#lanes.get(item.share)!
+    lane.requests.delete(item)
+    lane.turn = ++this.#turns
+    if (lane.requests.size === 0) this.#lanes.delete(item.share)
+    this.#size--
+  }
+
+  /**
+   * The request that gets the next slot; it stays in the queue.
+   *
+   * @param held how many slots a client holds
+   * @param passed requests to skip: they can use no free slot
+   */
+  next(held: (share: Share) => number, order: Order = 'oldest', passed?: ReadonlySet<T>): T | undefined {
+    let found: T | undefined
+    let fewest = Number.POSITIVE_INFINITY
+    let turn = Number.POSITIVE_INFINITY
+    for (const lane of this.#lanes.values()) {
+      const holds = held(lane.share)
+      if (holds > fewest || (holds === fewest && lane.turn > turn)) continue
+      const item = first(lane.requests, order, passed)
+      if (item === undefined) continue
+      if (found && holds === fewest && lane.turn === turn && item.arrival > found.arrival) continue
+      found = item
+      fewest = holds
+      turn = lane.turn
+    }
+    return found
+  }
+
+  /**
+   * The newest request of the client that has most waiting, if it has more than `count`: the request to refuse in
+   * favour of another client. Requests that came back are not refused.
+   */
+  surplus(count: number): T | undefined {
+    let found: T | undefined
+    let most = count
+    for (const { requests } of this.#lanes.values()) {
+      if (requests.size <= most) continue
+      let item = requests.last
+      while (item?.returned) item = requests.before(item)
+      if (item === undefined) continue
+      found = item
+      most = requests.size
+    }
+    return found
+  }
+
+  /** The client's oldest request; undefined if none waits. Requests that came back are skipped: they are not refused. */
+  oldest(share: Share): T | undefined {
+    const requests = this.#lanes.get(share)?.requests
+    let item = requests?.first
+    while (item?.returned) item = requests!.after(item)
+    return item
+  }
+}
+
+function first<T extends Waiting>(requests: Queue<T>, order: Order, passed: ReadonlySet<T> | undefined): T | undefined {
+  let item = order === 'oldest' ? requests.first : requests.last
+  while (item !== undefined && passed?.has(item))
+    item = order === 'oldest' ? requests.after(item) : requests.before(item)
+  return item
+}

@@ -1,0 +1,204 @@
+/**
+ * While slots are scarce, measures how far behind the clients of running requests are, and aborts the requests that
+ * `slow-clients.ts` chooses. While a slot is free it does nothing, and costs nothing.
+ */
+
+import type { Share } from '../protocol/client/client-shares.ts'
+import type { Behind } from '../protocol/contract/client-view.ts'
+import { AbortError } from '../protocol/contract/errors.ts'
+import { apart } from '../protocol/contract/isolated.ts'
+import type { Clock, Timer } from '../protocol/net/clock.ts'
+import { debtOf, type Holder, victims } from './slow-clients.ts'
+
+/** A running request. */
+export interface Running {
+  readonly share: Share
+  readonly behind: Behind
+  /** Bytes that the client has delivered (`upload`) or accepted (`download`) so far. */
+  moved(behind: Behind): number
+  endSlow(reason: AbortError): void
+  /** What the watch has measured; undefined at first. Only the watch sets it. */
+  seen: Seen | undefined
+}
+
+/** What the watch needs from the owner of the slots. */
+export interface SlowWatchHost {
+  /** The requests that hold the slots. */
+  readonly running: readonly Running[]
+  /** How many requests of each client wait for a slot: a new map, which the caller may change. */
+  waiting(): Map<Share, number>
+  /** Whether no slot is free. */
+  readonly scarce: boolean
+  /** Called before `count` requests are aborted: their slots become free at once or soon. */
+  aborting(count: number): void
+  /** Slots of aborted requests that are about to become free. */
+  readonly freed: number
+}
+
+/** `--slow-client-rate` and `--slow-client-patience`. */
+export interface SlowWatchOptions {
+  readonly clock: Clock
+  /** The minimum rate of a client while its request waits for it, bytes per second. */
+  readonly rate: number
+  /** How far a client may be behind this rate while other requests wait, ms; Infinity: without a limit. */
+  readonly patience: number
+}
+
+/**
+ * Time between two measurements, ms: several fit into the shortest patience. 1,000 running requests take some 0.1 ms.
+ */
+const LOOK = 100
+/**
+ * The most time that counts between two measurements, ms: a longer one is this process's own, which was stopped, or
+ * whose event loop was blocked.
+ */
+const MOST_ELAPSED = 2 * LOOK
+
+/**
+ * New requests for which nothing was found to abort, between two looks: each costs a walk through all running and all
+ * waiting requests (0.3 ms for 1,000 of both), and a flood of requests that are refused must cost less.
+ */
+const FRUITLESS = 8
+
+/** The measurements of one running request. */
+export class Seen implements Holder {
+  readonly request: Running
+  debt = 0
+  waited = 0
+  moved = 0
+  #round = -1
+  #behind: Behind = 'nothing'
+  #total = 0
+
+  constructor(request: Running) {
+    this.request = request
+  }
+
+  get share(): Share {
+    return this.request.share
+  }
+
+  /** @param round measurements of one round follow each other without a gap */
+  look(round: number, elapsed: number, rate: number): void {
+    const { request } = this
+    const { behind } = request
+    const total = behind === 'nothing' ? 0 : request.moved(behind)
+    if (round !== this.#round || behind === 'nothing' || behind !== this.#behind) {
+      this.debt = 0
+      this.waited = 0
+      this.moved = 0
+    } else {
+      const bytes = total - this.#total
+      this.debt = debtOf(this.debt, elapsed, bytes, rate)
+      this.waited += elapsed
+      this.moved += bytes
+    }
+    this.#round = round
+    this.#behind = behind
+    this.#total = total
+  }
+
+  reason({ rate, patience }: SlowWatchOptions): AbortError {
+    const did = this.#behind === 'upload' ? 'delivered' : 'accepted'
+    const what = this.#behind === 'upload' ? 'its request' : 'its response'
+    const { waited, moved } = this
+    const message = `slow client: ${did} ${moved} bytes of ${what} in ${(waited / 1000).toFixed(1)} s while other requests waited for its slot (--slow-client-rate ${rate}, --slow-client-patience ${patience / 1000}s)`
+    return new AbortError('SLOW_CLIENT', message)
+  }
+}
+
+/** Measures and aborts the requests of one pool or port. */
+export class SlowWatch {
+  readonly #host: SlowWatchHost
+  readonly #options: SlowWatchOptions
+  #timer: Timer | undefined
+  #round = 0
+  #last = 0
+  #fruitless = 0
+
+  constructor(host: SlowWatchHost, options: SlowWatchOptions) {
+    this.#host = host
+    this.#options = options
+  }
+
+  /** To be called when the last free slot was taken, and when a request begins to wait. */
+  attend(): void {
+    if (this.#timer || this.#options.patience === Number.POSITIVE_INFINITY) return
+    this.#round++
+    this.#fruitless = 0
+    this.#last = this.#options.clock.now()
+    this.#measure(0)
+    this.#again()
+  }
+
+  /**
+   * Aborts requests in favour of waiting ones, and of one more.
+   *
+   * @param newcomer the client of that request
+   * @returns how many were aborted
+   */
+  actFor(newcomer: Share): number {
+    if (!this.#timer || this.#fruitless >= FRUITLESS) return 0
+    // A client may have caught up since the last look.
+    this.#elapse()
+    const count = this.#act(newcomer)
+    if (count === 0) this.#fruitless++
+    return count
+  }
+
+  /**
+   * Whether at least half of the client's running requests wait for the client: its waiting requests are probably as
+   * slow, the oldest of them most of all.
+   */
+  isMostlySlow(share: Share): boolean {
+    let running = 0
+    let waits = 0
+    for (const request of this.#host.running) {
+      if (request.share !== share) continue
+      running++
+      if (request.seen !== undefined && request.seen.waited > 0) waits++
+    }
+    return waits > 0 && 2 * waits >= running
+  }
+
+  #act(newcomer?: Share): number {
+    const holders: Seen[] = []
+    for (const { seen } of this.#host.running) if (seen) holders.push(seen)
+    const waiting = this.#host.waiting()
+    if (newcomer !== undefined) waiting.set(newcomer, (waiting.get(newcomer) ?? 0) + 1)
+    const chosen = victims(holders, waiting, { patience: this.#options.patience, freed: this.#host.freed })
+    if (chosen.length === 0) return 0
+    this.#host.aborting(chosen.length)
+    for (const seen of chosen) seen.request.endSlow(seen.reason(this.#options))
+    return chosen.length
+  }
+
+  #again(): void {
+    this.#timer = this.#options.clock.after(LOOK, () => apart(this.#look, this))
+  }
+
+  #look(): void {
+    if (!this.#host.scarce || this.#host.running.length === 0) {
+      this.#timer = undefined
+      return
+    }
+    this.#elapse()
+    this.#fruitless = 0
+    this.#act()
+    this.#again()
+  }
+
+  #elapse(): void {
+    const now = this.#options.clock.now()
+    this.#measure(Math.min(now - this.#last, MOST_ELAPSED))
+    this.#last = now
+  }
+
+  #measure(elapsed: number): void {
+    const { rate } = this.#options
+    for (const request of this.#host.running) {
+      request.seen ??= new Seen(request)
+      request.seen.look(this.#round, elapsed, rate)
+    }
+  }
+}

@@ -1,0 +1,102 @@
+/** Processes of ours that another one of ours started, as handles for `supervise.ts`: ready when they say so over their IPC channel. */
+
+import type { ChildProcess } from 'node:child_process'
+import type { Address } from '../protocol/net/address.ts'
+import type { Clock, Timer } from '../protocol/net/clock.ts'
+import { childMessageOf, type HurryMessage } from './run.ts'
+import type { Child, ChildExit } from './supervise.ts'
+
+/** Reports a child whose start takes long and which does not say so itself, because its event loop is blocked. */
+export interface StartWatch {
+  readonly clock: Clock
+  /** Called every 15 s until the child is ready, has ended, or logs its slow start itself. */
+  readonly onBlocked: (seconds: number) => void
+}
+
+/** Longer than the interval at which a child logs its slow start (`run.ts`). */
+const BLOCKED_MILLISECONDS = 15_000
+
+/**
+ * @param start starts the process with an IPC channel
+ * @param onError it could not be started, or not be reached
+ */
+export function childOf(
+  start: () => ChildProcess,
+  onError: (error: Error) => void,
+  watch?: StartWatch,
+): Child<readonly Address[]> {
+  const ready = Promise.withResolvers<readonly Address[]>()
+  const exited = Promise.withResolvers<ChildExit>()
+  const last = Promise.withResolvers<void>()
+  const child = started(start)
+  if (child instanceof Error) {
+    onError(child)
+    return { ready: ready.promise, exited: Promise.resolve(NOT_STARTED), last: last.promise, kill: () => {} }
+  }
+  const blocked = watch && watchStart(watch)
+  child.on('message', (sent) => {
+    const message = childMessageOf(sent)
+    if (message?.gantry === 'ready') ready.resolve(message.addresses)
+    else if (message?.gantry === 'last') last.resolve()
+    if (message?.gantry === 'starting') blocked?.again()
+    else if (message !== undefined) blocked?.end()
+  })
+  child.on('exit', (code, signal) => {
+    blocked?.end()
+    exited.resolve({ code, signal })
+  })
+  child.on('error', (error) => {
+    onError(error)
+    // One that runs and cannot be told something ends, or does not, all the same.
+    if (child.pid === undefined) exited.resolve(NOT_STARTED)
+  })
+  const kill = (signal: Parameters<Child<unknown>['kill']>[0]): void => {
+    child.kill(signal)
+    // A stopped process (SIGSTOP, a debugger) handles no signal until it continues (systemd.kill(5) sends SIGCONT too).
+    if (signal !== 'SIGKILL') child.kill('SIGCONT')
+  }
+  const hurry = (): void => {
+    const message: HurryMessage = { gantry: 'hurry' }
+    if (child.connected) child.send(message, () => {})
+  }
+  return { ready: ready.promise, exited: exited.promise, last: last.promise, kill, hurry }
+}
+
+function watchStart({ clock, onBlocked }: StartWatch): { again(): void; end(): void } {
+  const began = clock.now()
+  let timer: Timer
+  const again = (): void => {
+    timer = clock.after(BLOCKED_MILLISECONDS, () => {
+      onBlocked(Math.round((clock.now() - began) / 1_000))
+      again()
+    })
+  }
+  again()
+  return {
+    again: () => {
+      timer.cancel()
+      again()
+    },
+    end: () => timer.cancel(),
+  }
+}
+
+/** What `supervise` receives for a child process that could not be started. */
+export const NOT_STARTED: ChildExit = { code: null, signal: null }
+
+/**
+ * Node reports some failures of the system as an event and throws others (no file descriptors, memory or processes):
+ * survive both.
+ */
+export function started(start: () => ChildProcess): ChildProcess | Error {
+  try {
+    return start()
+  } catch (error) {
+    return error instanceof Error ? error : new Error(String(error))
+  }
+}
+
+/** `SIGKILL`, `exit code 1`. */
+export function describeExit({ code, signal }: ChildExit): string {
+  return signal ?? (code === null ? 'it could not be started' : `exit code ${code}`)
+}

@@ -1,0 +1,310 @@
+/**
+ * `MODULE[:EXPORT]` → what a module exports. Finds the module as Node would from the working directory, imports it, and says in one
+ * sentence what is wrong when there is no such export, or no function where one is due. It does not know what it is for, and does
+ * not call it.
+ */
+
+import { spawnSync } from 'node:child_process'
+import { statSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { isAbsolute, join, relative, resolve } from 'node:path'
+import { fileURLToPath, pathToFileURL } from 'node:url'
+import { brand } from '../../protocol/contract/brand.ts'
+import { textOfThrown } from '../../protocol/contract/thrown.ts'
+import { brokenModule } from './broken-module.ts'
+import { importMain } from './import-main.ts'
+
+export type LoadErrorCode =
+  | 'NO_MODULE' // nothing at that path, or no such package
+  | 'NO_IMPORT' // the module is there, and something that it imports is not
+  | 'SYNTAX' // it does not parse
+  | 'TYPES' // Node cannot run this TypeScript
+  | 'WAITS' // its top level awaits what nothing will ever do
+  | 'THREW' // it threw while it was loaded
+  | 'NO_EXPORT' // it has no such export
+  | 'NOT_A_FUNCTION' // the export is none, or nothing else that was expected
+  | 'NEVER_LISTENED' // a module that was to start a server started none
+  | 'UNSERVABLE' // a module started a server that cannot be served here
+  | 'CHILD_LISTENS' // a module started a process that listens in its place
+
+/** What was asked for could not be loaded. The message is for whoever started the process, and is one or two lines. */
+export class LoadError extends Error {
+  static {
+    brand(LoadError, 'LoadError')
+  }
+
+  override readonly name: string = 'LoadError'
+  readonly code: LoadErrorCode
+  /** `file:line` of what is wrong, where that is known. */
+  readonly place: string | undefined
+
+  constructor(code: LoadErrorCode, message: string, options?: ErrorOptions & { place?: string | undefined }) {
+    super(message, options)
+    this.code = code
+    this.place = options?.place
+  }
+}
+
+/** What a module's name may lack. */
+export const EXTENSIONS: readonly string[] = ['.ts', '.js', '.mjs', '.mts', '.cjs']
+
+/** A module's specifier and the export asked for. A colon within a path's last segment, or a Windows drive's, is not mistaken. */
+export function parseSpecifier(text: string): { module: string; name: string | undefined } {
+  const match = /^(.+):([\p{ID_Start}$_][\p{ID_Continue}$]*)$/u.exec(text)
+  return match ? { module: match[1]!, name: match[2]! } : { module: text, name: undefined }
+}
+
+/** What is looked for in a module. */
+export interface WantedExport {
+  /** The export that is taken when none is named; if there is none of that name, the default export is. Also what messages call it. */
+  readonly name: string
+  /** What it has to be, for messages: `a function of (environ, startResponse)`. */
+  readonly expected: string
+}
+
+/** A module that a specifier names, and that is not imported yet. */
+export interface LocatedModule {
+  readonly file: string
+  /** The file as messages show it: from the directory, if it is in it. */
+  readonly shown: string
+  /** The export asked for. */
+  readonly name: string | undefined
+}
+
+/**
+ * Finds `specifier`: a path (absolute, or from `directory`, with or without `./` and extension), a folder with an entry
+ * as `node FOLDER` finds it (the `main` of its package.json, else its index file), a `file:` URL or a package's name;
+ * after a colon the export's name.
+ *
+ * @throws LoadError
+ */
+export function locateModule(specifier: string, directory: string = process.cwd()): LocatedModule {
+  const { module, name } = parseSpecifier(specifier)
+  const file = locate(module, directory)
+  return { file, shown: file.startsWith(join(directory, '/')) ? relative(directory, file) : file, name }
+}
+
+/**
+ * Imports a module: what it exports.
+ *
+ * @param as `main`: as the main module of this process
+ * @throws LoadError
+ */
+export async function importModule(
+  { file, shown }: LocatedModule,
+  as: 'import' | 'main' = 'import',
+): Promise<Record<string, unknown>> {
+  const load = as === 'main' ? importMain : (url: string): Promise<unknown> => import(url)
+  try {
+    return (await importSettled(load(pathToFileURL(file).href), shown)) as Record<string, unknown>
+  } catch (error) {
+    throw error instanceof LoadError ? error : explain(error, shown, file)
+  }
+}
+
+/**
+ * Loads `specifier` and gives a function that it exports: the named one, else `wanted.name`, else the default export.
+ *
+ * @throws LoadError
+ */
+export async function loadFunction(
+  specifier: string,
+  wanted: WantedExport,
+  directory: string = process.cwd(),
+): Promise<(...args: never[]) => unknown> {
+  const module = locateModule(specifier, directory)
+  const { name, value } = pickExport(await importModule(module), module, wanted.name)
+  if (typeof value !== 'function') throw unfit(value, name, module, wanted)
+  return value as (...args: never[]) => unknown
+}
+
+/**
+ * Imports. An event loop with nothing left to do will never settle a top-level await; Node would end the process and name
+ * the place where we wait for it.
+ */
+async function importSettled(imported: Promise<unknown>, shown: string): Promise<unknown> {
+  const never = Promise.withResolvers<never>()
+  const onIdle = (): void => {
+    never.reject(
+      new LoadError(
+        'WAITS',
+        `${shown} is never loaded: it, or a module that it imports, waits at its top level for something that never comes`,
+      ),
+    )
+  }
+  process.once('beforeExit', onIdle)
+  try {
+    return await Promise.race([imported, never.promise])
+  } finally {
+    process.off('beforeExit', onIdle)
+  }
+}
+
+function locate(module: string, directory: string): string {
+  if (module.startsWith('file:')) return locate(fileURLToPath(module), directory)
+  const path = resolve(directory, module)
+  // A trailing slash means a folder: `build/` is never build.js.
+  const files = module.endsWith('/') ? [] : [path, ...EXTENSIONS.map((extension) => path + extension)]
+  const found = files.find(isFile) ?? entryOf(path)
+  if (found !== undefined) return found
+  const isPath =
+    isAbsolute(module) || /^\.|\/$/.test(module) || EXTENSIONS.some((extension) => module.endsWith(extension))
+  if (isPath) throw new LoadError('NO_MODULE', isFolder(path) ? noEntry(path) : `there is no file ${path}`)
+  try {
+    return createRequire(join(directory, 'resolve.js')).resolve(module)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ERR_PACKAGE_PATH_NOT_EXPORTED') {
+      throw new LoadError(
+        'NO_MODULE',
+        `${module} cannot be loaded by its name: ${messageOf(error)}; give its file's path`,
+      )
+    }
+    throw new LoadError(
+      'NO_MODULE',
+      isFolder(path)
+        ? noEntry(path)
+        : `there is no file ${path} (nor with ${EXTENSIONS.join(', ')}) and no package ${module}`,
+    )
+  }
+}
+
+/**
+ * The entry that `node FOLDER` runs: Node resolves a folder by the `main` of its package.json, not by `exports`. The
+ * index file may also have any of the extensions supported here.
+ */
+function entryOf(folder: string): string | undefined {
+  if (!isFolder(folder)) return undefined
+  try {
+    const entry = createRequire(join(folder, 'resolve.js')).resolve(`${folder}/`)
+    // Node also finds index.json and index.node, which are not applications.
+    if (!/\.(?:json|node)$/.test(entry)) return entry
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'MODULE_NOT_FOUND') {
+      throw new LoadError('NO_MODULE', `the folder ${folder} has no entry: ${messageOf(error)}`)
+    }
+  }
+  return EXTENSIONS.map((extension) => join(folder, `index${extension}`)).find(isFile)
+}
+
+function noEntry(folder: string): string {
+  return `there is no file ${join(folder, 'index.js')} (nor with ${EXTENSIONS.join(', ')}), and no package.json there whose main is a file`
+}
+
+function isFolder(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false
+}
+
+function isFile(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false })?.isFile() ?? false
+}
+
+/**
+ * The export of a module that was asked for, else `usual`, else the default one.
+ *
+ * @throws LoadError when there is none
+ */
+export function pickExport(
+  namespace: Record<string, unknown>,
+  { shown, name }: LocatedModule,
+  usual: string,
+): { readonly name: string; readonly value: unknown } {
+  const wanted = name ?? (usual in namespace ? usual : 'default')
+  // Without a prototype: a specifier may name `toString`, and a namespace has only what it exports.
+  if (!Object.keys(namespace).includes(wanted)) {
+    const names = Object.keys(namespace).filter((one) => one !== 'module.exports')
+    const have = names.length === 0 ? 'it exports nothing' : `it exports ${names.join(', ')}`
+    const lacks = name === undefined ? `exports neither ${usual} nor a default` : `has no export ${name}`
+    throw new LoadError('NO_EXPORT', `${shown} ${lacks}; ${have}`)
+  }
+  return { name: wanted, value: namespace[wanted] }
+}
+
+/** An export is not what was expected. */
+export function unfit(
+  value: unknown,
+  name: string,
+  { shown }: LocatedModule,
+  { name: usual, expected }: WantedExport,
+): LoadError {
+  return new LoadError(
+    'NOT_A_FUNCTION',
+    `the export ${name} of ${shown} is no ${usual}: expected ${expected}, and it is ${nameOfKind(value)}`,
+  )
+}
+
+function nameOfKind(value: unknown): string {
+  if (value === null) return 'null'
+  if (Array.isArray(value)) return 'an array'
+  return typeof value
+}
+
+/** What Node threw, by its code: whose file it is about, and what to do. */
+function explain(error: unknown, shown: string, file: string): LoadError {
+  const place = placeOf(error instanceof Error ? error.stack : undefined)
+  const message = messageOf(error)
+  const fail = (code: LoadErrorCode, text: string): LoadError => new LoadError(code, text, { place })
+  switch ((error as NodeJS.ErrnoException | undefined)?.code) {
+    case 'ERR_MODULE_NOT_FOUND':
+    case 'MODULE_NOT_FOUND':
+    case 'ERR_UNSUPPORTED_DIR_IMPORT':
+    case 'ERR_PACKAGE_PATH_NOT_EXPORTED':
+      return fail('NO_IMPORT', `${shown} cannot be loaded: ${message.split('\n')[0]}${requiredBy(error)}`)
+    case 'ERR_UNSUPPORTED_NODE_MODULES_TYPE_STRIPPING':
+      return fail(
+        'TYPES',
+        `${shown} cannot be loaded: Node strips no types from TypeScript under node_modules; give a compiled .js file (${message})`,
+      )
+    case 'ERR_UNSUPPORTED_TYPESCRIPT_SYNTAX':
+      return fail(
+        'TYPES',
+        `${place ?? shown}: Node only strips types, and this is TypeScript that must be compiled: ${message.trim()}`,
+      )
+    case 'ERR_INVALID_TYPESCRIPT_SYNTAX':
+      return fail('SYNTAX', `${place ?? shown}: ${message.trim()}`)
+    case 'ERR_UNKNOWN_FILE_EXTENSION':
+    case 'ERR_IMPORT_ATTRIBUTE_MISSING': // .json
+      return fail('TYPES', `${shown} cannot be loaded: ${message}; expected ${EXTENSIONS.join(', ')}`)
+  }
+  if (error instanceof SyntaxError) {
+    const found = place ?? syntaxErrorPlace(file) ?? placeInImports(file, message)
+    const where = found ?? `${shown}, or a module that it imports`
+    return new LoadError('SYNTAX', `${where}: ${error.name}: ${message}${moduleHint(message)}`, { place: found })
+  }
+  // Only here the stack is of use: it is the application's own.
+  return new LoadError('THREW', `${shown} threw while it was loaded: ${message}`, { cause: error })
+}
+
+/** `npm init` writes `"type": "commonjs"`, and Node then reads import and export as syntax errors. */
+function moduleHint(message: string): string {
+  if (!/^(?:Unexpected token 'export'|Cannot use import statement outside a module)$/.test(message)) return ''
+  return '; for import and export set "type": "module" in the nearest package.json, or name the file .mjs or .mts'
+}
+
+/** `file:line`. Of JavaScript that does not parse Node tells no place to who imports it; it tells `--check`, which runs nothing. */
+export function syntaxErrorPlace(file: string): string | undefined {
+  // It would take the types of TypeScript for the error.
+  if (!/\.[cm]?js$/.test(file)) return undefined
+  return placeOf(spawnSync(process.execPath, ['--check', file], { encoding: 'utf8', timeout: 10_000 }).stderr)
+}
+
+function placeInImports(file: string, message: string): string | undefined {
+  const broken = brokenModule(file, message)
+  return broken === undefined ? undefined : (syntaxErrorPlace(broken) ?? broken)
+}
+
+/** `file:line` where the error is, which Node writes as the first line of such an error's text. */
+function placeOf(text: string | undefined): string | undefined {
+  const match = /^(file:\/\/\S+?|\/.*?):(\d+)$/.exec(text?.split('\n', 1)[0] ?? '')
+  if (!match) return undefined
+  return `${match[1]!.startsWith('file:') ? fileURLToPath(match[1]!) : match[1]}:${match[2]}`
+}
+
+/** Of ES modules the message itself says it. */
+function requiredBy(error: unknown): string {
+  const { requireStack = [] } = error as { requireStack?: readonly string[] }
+  return requireStack.length === 0 ? '' : `, required by ${requireStack[0]}`
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : textOfThrown(error)
+}

@@ -1,0 +1,262 @@
+/**
+ * The first frames of a link: who each side is, what it can take, and the proof that both hold the same secret.
+ * Functions over bytes; nonces are arguments. Does not know sockets, streams, or when to answer.
+ */
+
+import { createHmac, timingSafeEqual } from 'node:crypto'
+import { RemoteProtocolError } from '../../contract/errors.ts'
+import {
+  CREDIT_MAX,
+  DATA_MAX,
+  DATA_MIN,
+  FEATURES,
+  HEAD_MAX,
+  HEAD_MIN,
+  NONCE,
+  OLDEST_VERSION,
+  VERSION,
+  WINDOW,
+  WINDOW_MIN,
+} from './constants.ts'
+import { HeadReader } from './head.ts'
+import type { Output } from './output.ts'
+
+/** Who a peer says it is. What it says is believed only after authentication, and is never used as a path. */
+export interface Identity {
+  /** The container's (or proxy's) id: one process group's, unique among those that meet. */
+  id: string
+  /** Index of this worker among `workers`, from 0. */
+  worker: number
+  workers: number
+  /** How many requests this worker runs at once, over all its links; 0 for a caller. */
+  slots: number
+  /** Limits a caller may want to know, by name. */
+  limits: Record<string, number>
+  /** Random, of this process: tells it from others that were given the same id. */
+  instance?: string | undefined
+}
+
+export const NOBODY: Identity = { id: '', worker: 0, workers: 1, slots: 0, limits: {} }
+
+/** Whether both identities are of one process. A process without an id cannot be recognised. */
+export function isSameProcess(one: Identity | undefined, other: Identity | undefined): boolean {
+  if (!one?.id || !other) return false
+  return one.id === other.id && one.worker === other.worker && one.instance === other.instance
+}
+
+export type Role = 'caller' | 'server'
+
+export interface Hello {
+  version: number
+  oldest: number
+  role: Role
+  /** Whether it opened the connection. The dialler proves the secret first, so that who knocks learns nothing of it. */
+  dialled: boolean
+  /** Whether it has a secret. */
+  secret: boolean
+  nonce: string
+  /** Credit for each stream at its start, bytes it takes in a DATA frame, and in a head. */
+  window: number
+  data: number
+  head: number
+  features: readonly string[]
+  identity: Identity
+}
+
+/** What this side says; the rest of a HELLO is derived. */
+export interface HelloOptions {
+  role: Role
+  dialled: boolean
+  secret: boolean
+  /** 16 random bytes. */
+  nonce: Uint8Array
+  identity: Identity
+  window?: number | undefined
+  data?: number | undefined
+  head?: number | undefined
+  /** Default: all features of this version. */
+  features?: readonly string[] | undefined
+}
+
+export function helloOf(options: HelloOptions): Hello {
+  return {
+    version: VERSION,
+    oldest: OLDEST_VERSION,
+    role: options.role,
+    dialled: options.dialled,
+    secret: options.secret,
+    nonce: Buffer.from(options.nonce).toString('hex'),
+    window: Math.max(options.window ?? WINDOW, WINDOW_MIN),
+    data: Math.max(options.data ?? DATA_MAX, DATA_MIN),
+    head: Math.max(options.head ?? HEAD_MAX, HEAD_MIN),
+    features: options.features ?? FEATURES,
+    identity: options.identity,
+  }
+}
+
+/** Writes a HELLO's payload: a flat array of keys and values, so that new keys can come. */
+export function writeHello(out: Output, hello: Hello): void {
+  const { identity } = hello
+  const items: (string | number)[] = [
+    'version',
+    hello.version,
+    'oldest',
+    hello.oldest,
+    'role',
+    hello.role,
+    'dialled',
+    hello.dialled ? 1 : 0,
+    'secret',
+    hello.secret ? 1 : 0,
+    'nonce',
+    hello.nonce,
+    'window',
+    hello.window,
+    'data',
+    hello.data,
+    'head',
+    hello.head,
+    'features',
+    hello.features.join(' '),
+    'id',
+    identity.id,
+    'worker',
+    identity.worker,
+    'workers',
+    identity.workers,
+    'slots',
+    identity.slots,
+  ]
+  if (identity.instance) items.push('instance', identity.instance)
+  for (const name of Object.keys(identity.limits)) items.push(`limit.${name}`, identity.limits[name]!)
+  out.array(items.length)
+  for (const item of items) {
+    if (typeof item === 'string') out.text(item)
+    else out.int(item)
+  }
+  out.endArray()
+}
+
+/** @throws RemoteProtocolError */
+export function readHello(payload: Uint8Array): Hello {
+  const items = new HeadReader().items(payload, 0, payload.length)
+  if (items.length % 2 !== 0) throw bad('a key without a value')
+  const said: Map<string, string | number> = new Map()
+  const limits: Record<string, number> = Object.create(null)
+  for (let at = 0; at < items.length; at += 2) {
+    const key = items[at]!
+    const value = items[at + 1]!
+    if (typeof key !== 'string') throw bad(`${key} is no key`)
+    if (said.has(key)) throw bad(`${JSON.stringify(key)} comes twice`)
+    said.set(key, value)
+    if (key.startsWith('limit.') && typeof value === 'number') limits[key.slice('limit.'.length)] = value
+  }
+  const number = (key: string, least: number, most: number, otherwise?: number): number => {
+    const value = said.get(key) ?? otherwise
+    if (typeof value !== 'number' || value < least || value > most) {
+      throw bad(`${key} is a number from ${least} to ${most}, not ${JSON.stringify(value) ?? 'nothing'}`)
+    }
+    return value
+  }
+  const text = (key: string, pattern: RegExp, otherwise?: string): string => {
+    const value = said.get(key) ?? otherwise
+    if (typeof value !== 'string' || !pattern.test(value)) {
+      throw bad(`${key} is text like ${pattern.source}, not ${JSON.stringify(value) ?? 'nothing'}`)
+    }
+    return value
+  }
+  return {
+    version: number('version', 1, 0xffff_ffff),
+    oldest: number('oldest', 1, 0xffff_ffff, 1),
+    role: text('role', /^(?:caller|server)$/) as Role,
+    dialled: number('dialled', 0, 1) === 1,
+    secret: number('secret', 0, 1) === 1,
+    nonce: text('nonce', NONCE_PATTERN),
+    window: number('window', WINDOW_MIN, CREDIT_MAX),
+    data: number('data', DATA_MIN, 0xff_ffff),
+    head: number('head', HEAD_MIN, 0xff_ffff),
+    features: text('features', /^[\w. -]*$/, '')
+      .split(' ')
+      .filter((name) => name !== ''),
+    identity: {
+      // Ids go to logs and metrics: nothing in them can be taken for a line or a label of its own.
+      id: text('id', /^[\w.:@-]{0,128}$/),
+      worker: number('worker', 0, 0xffff, 0),
+      workers: number('workers', 1, 0xffff, 1),
+      slots: number('slots', 0, 0xffff_ffff, 0),
+      limits,
+      ...(said.has('instance') && { instance: text('instance', /^[\w-]{0,64}$/) }),
+    },
+  }
+}
+
+const NONCE_PATTERN = new RegExp(`^[0-9a-f]{${2 * NONCE}}$`)
+
+/**
+ * Whether two HELLOs go together.
+ *
+ * @throws RemoteProtocolError `VERSION`, `ROLE`, `DIALLED`, `UNAUTHENTICATED`
+ */
+export function matchHellos(ours: Hello, theirs: Hello): void {
+  if (theirs.version < ours.oldest || ours.version < theirs.oldest) {
+    throw new RemoteProtocolError(
+      'VERSION',
+      `no version in common: here ${ours.oldest} to ${ours.version}, there ${theirs.oldest} to ${theirs.version}`,
+    )
+  }
+  // Our own HELLO sent back would be refused by this already.
+  if (ours.role === theirs.role) {
+    throw new RemoteProtocolError('ROLE', `both sides are ${ours.role}s: a proxy calls, a container serves`)
+  }
+  if (ours.secret !== theirs.secret) {
+    throw new RemoteProtocolError(
+      'UNAUTHENTICATED',
+      ours.secret
+        ? `the ${PROCESS[ours.role]} requires a token, and the ${PROCESS[theirs.role]} has none; ${SAME_TOKEN}`
+        : `the ${PROCESS[theirs.role]} requires a token, and the ${PROCESS[ours.role]} has none; ${SAME_TOKEN}`,
+    )
+  }
+  if (ours.secret && !ours.dialled && !theirs.dialled) {
+    throw new RemoteProtocolError(
+      'DIALLED',
+      'both sides say they accepted this connection: who proves the secret first?',
+    )
+  }
+  if (ours.nonce === theirs.nonce) throw new RemoteProtocolError('UNAUTHENTICATED', 'the peer sent our nonce back')
+}
+
+/** The features that both sides named: only these may be used on the link. */
+export function agreedFeatures(ours: Hello, theirs: Hello): ReadonlySet<string> {
+  return new Set(ours.features.filter((name) => theirs.features.includes(name)))
+}
+
+/** What plays the role, as users know it. */
+const PROCESS: { readonly [R in Role]: string } = { caller: 'proxy', server: 'container' }
+
+/** What to do about it. */
+export const SAME_TOKEN = 'give both the same --token-file or GANTRY_TOKEN'
+
+/** Both sides' HELLO payloads as they were on the wire. */
+export interface Proven {
+  caller: { nonce: string; payload: Uint8Array }
+  server: { nonce: string; payload: Uint8Array }
+}
+
+/** The proof that `role` holds `token`: it is of use in this direction of this connection alone. */
+export function proofOf(token: string, role: Role, { caller, server }: Proven): Uint8Array {
+  const hmac = createHmac('sha256', token)
+  hmac.update(`gantry frames 1 ${role}\n`)
+  hmac.update(`${caller.nonce}\n${server.nonce}\n`)
+  hmac.update(`${caller.payload.length}\n`).update(caller.payload)
+  hmac.update(`${server.payload.length}\n`).update(server.payload)
+  return hmac.digest()
+}
+
+/** Compares in constant time. */
+export function proves(proof: Uint8Array, expected: Uint8Array): boolean {
+  return proof.length === expected.length && timingSafeEqual(proof, expected)
+}
+
+function bad(what: string): RemoteProtocolError {
+  return new RemoteProtocolError('BAD_HELLO', `the peer's HELLO is not what it should be: ${what}`)
+}

@@ -1,0 +1,304 @@
+/**
+ * Our own table of what a request's head may be, on top of llhttp's: the request line, `Host`, the framing fields,
+ * `Connection`, `Upgrade` and `Expect` (RFC 9112 §3, §6, §9; RFC 9110 §7.2, §7.8, §10.1.1).
+ *
+ * Whatever could be read in two ways is refused. Knows neither how a head is found in a stream of bytes (`parser.ts`) nor what
+ * is answered.
+ */
+
+import type { RequestHead } from '../../contract/environ.ts'
+import { RemoteProtocolError } from '../../contract/errors.ts'
+import { isHost } from '../../contract/host.ts'
+import type { Http1Limits } from './limits.ts'
+import { executeHead, headFields, headReason, headSpans, INVALID_TRANSFER_ENCODING, OK } from './llhttp.ts'
+import { CONNECTION, CONTENT_LENGTH, EXPECT, HOST as HOST_FIELD, nameAt, TRANSFER_ENCODING, UPGRADE } from './names.ts'
+
+/** A head that passed the table, with what it says of the message's body and the connection. */
+export interface ParsedHead extends RequestHead {
+  /** Length of the body in bytes; -1: chunked. */
+  bodyLength: number
+  /** What the client wants of the connection (RFC 9112 §9.3); never true when it said `close`. */
+  keepAlive: boolean
+  /** Whether it waits for 100 Continue before its body. */
+  expectContinue: boolean
+}
+
+/**
+ * Methods that are passed to applications: those of node's `http.METHODS` without CONNECT (no tunnels here). llhttp would take PRI
+ * (HTTP/2's preface) and RTSP's as well. A test sends each of node's.
+ *
+ * Other methods get 501 (RFC 9110 §9.1). Node's own server refuses them too, so that applications written for Node
+ * never receive one. nginx and gunicorn pass them on; over uwsgi the web server decides.
+ */
+const METHODS: ReadonlySet<string> = new Set(
+  (
+    'GET HEAD POST PUT DELETE OPTIONS PATCH TRACE QUERY ' +
+    'COPY LOCK MKCOL MOVE PROPFIND PROPPATCH SEARCH UNLOCK BIND REBIND UNBIND ACL LINK UNLINK ' +
+    'REPORT MKACTIVITY CHECKOUT MERGE MKCALENDAR M-SEARCH NOTIFY SUBSCRIBE UNSUBSCRIBE PURGE SOURCE'
+  ).split(' '),
+)
+
+/** Longer than any method above, so that a line without a space soon is no request. */
+export const METHOD_MAX = 32
+/** Space, target's end, ` HTTP/1.1` and CRLF. */
+export const LINE_REST: number = 1 + 9 + 2
+
+const TOKEN = /^[A-Za-z0-9!#$%&'*+.^_`|~-]+$/
+/**
+ * Visible ASCII without `#`: RFC 3986's characters, characters that browsers do not escape in a query, and quotes and
+ * angle brackets, which tools send unescaped (`?filter={"a":"b"}`) and Node, nginx and gunicorn serve.
+ *
+ * Servers disagree about `#` and bytes ≥ 0x80: nginx ends the target at `#`, and others make it a part of the path; raw
+ * bytes are UTF-8 to some servers and latin1 to others. Node refuses raw bytes as well.
+ */
+const TARGET = /^[!"$-~]+$/
+const ABSOLUTE = /^https?:\/\/([^/?]*)(?:[/?]|$)/i
+const DIGITS = /^[0-9]+$/
+const VERSION = /^HTTP\/[0-9]\.[0-9]$/
+
+function refuse(code: string, message: string, status = 400): never {
+  throw new RemoteProtocolError(code, message, status)
+}
+
+/** What went wrong, printable, short enough for a log. */
+function shown(text: string): string {
+  return JSON.stringify(text.length > 80 ? `${text.slice(0, 80)}…` : text)
+}
+
+/**
+ * Refuses a request line that has no end within what a method and the longest target would take.
+ *
+ * @param prefix its first bytes
+ */
+export function refuseLongLine(prefix: string, limits: Http1Limits): never {
+  const space = prefix.indexOf(' ')
+  if (space <= 0 || space > METHOD_MAX || !TOKEN.test(prefix.slice(0, space))) {
+    refuse('BAD_REQUEST_LINE', `no request line: ${shown(prefix)}`)
+  }
+  refuse('TARGET_TOO_LONG', `a request target of more than ${limits.target} bytes`, 414)
+}
+
+export function refuseBareLineFeed(): never {
+  refuse('BARE_LF', 'a line that ends in LF without CR')
+}
+
+/** A request line in its three parts; the line's own `\r\n` is not in `end`. */
+interface RequestLine {
+  method: string
+  target: string
+  minor: 0 | 1
+  /** Of an absolute-form target. */
+  authority: string | undefined
+}
+
+const line: RequestLine = { method: '', target: '', minor: 1, authority: undefined }
+
+/**
+ * Reads `method SP request-target SP HTTP-version` (RFC 9112 §3), strictly: one space each, nothing before or after.
+ *
+ * @throws RemoteProtocolError 400, 414, 501 or 505
+ */
+export function parseRequestLine(text: string, limits: Http1Limits): RequestLine {
+  const first = text.indexOf(' ')
+  const last = text.length - 9
+  if (first <= 0 || last <= first || text.charCodeAt(last) !== 0x20) {
+    refuse('BAD_REQUEST_LINE', `not "method target HTTP/1.1": ${shown(text)}`)
+  }
+  const method = text.slice(0, first)
+  if (!text.startsWith('HTTP/1.', last + 1)) {
+    const version = text.slice(last + 1)
+    if (!VERSION.test(version)) refuse('BAD_REQUEST_LINE', `not "method target HTTP/1.1": ${shown(text)}`)
+    refuse('VERSION_UNSUPPORTED', `${version} is not spoken here`, 505)
+  }
+  const digit = text.charCodeAt(text.length - 1)
+  if (digit !== 0x31 && digit !== 0x30) {
+    if (digit < 0x30 || digit > 0x39) refuse('BAD_REQUEST_LINE', `not "method target HTTP/1.1": ${shown(text)}`)
+    refuse('VERSION_UNSUPPORTED', `${text.slice(last + 1)} is not spoken here`, 505)
+  }
+  if (!METHODS.has(method)) {
+    if (!TOKEN.test(method)) refuse('BAD_METHOD', `not a method: ${shown(method)}`)
+    refuse('METHOD_UNKNOWN', `the method ${shown(method)} is not implemented`, 501)
+  }
+  const target = text.slice(first + 1, last)
+  if (target.length > limits.target) {
+    refuse('TARGET_TOO_LONG', `a request target of ${target.length} bytes, of ${limits.target} at the most`, 414)
+  }
+  line.method = method
+  line.minor = digit === 0x31 ? 1 : 0
+  line.authority = checkTarget(target, method)
+  line.target = isServerWide(method, target, line.authority) ? '*' : target
+  return line
+}
+
+/** The four forms of RFC 9112 §3.2, less authority-form, which is CONNECT's. */
+function checkTarget(target: string, method: string): string | undefined {
+  if (!TARGET.test(target)) refuse('BAD_TARGET', `characters that no request target has: ${shown(target)}`)
+  if (target.charCodeAt(0) === 0x2f) {
+    const slash = target.indexOf('\\')
+    if (slash !== -1) refuseBackslash(target, slash)
+    return undefined
+  }
+  if (target === '*') {
+    if (method !== 'OPTIONS') refuse('BAD_TARGET', 'only OPTIONS has the target *')
+    return undefined
+  }
+  const authority = ABSOLUTE.exec(target)?.[1]
+  if (authority === undefined) refuse('BAD_TARGET', `neither a path nor an http URL: ${shown(target)}`)
+  // RFC 9110 §4.2.4: userinfo in a target is an error, and it hides the host.
+  if (!isHost(authority)) refuse('BAD_TARGET', `not a host: ${shown(authority)}`)
+  const slash = target.indexOf('\\')
+  if (slash !== -1) refuseBackslash(target, slash)
+  return authority
+}
+
+/** RFC 9112 §3.2.4: OPTIONS for a URL without path and query is a request for the whole server, `OPTIONS *`. */
+function isServerWide(method: string, target: string, authority: string | undefined): boolean {
+  return method === 'OPTIONS' && authority !== undefined && target.endsWith(`://${authority}`)
+}
+
+/** Some take a backslash in a path for a slash. */
+function refuseBackslash(target: string, at: number): void {
+  const question = target.indexOf('?')
+  if (question === -1 || at < question) refuse('BAD_TARGET', `a backslash in a path: ${shown(target)}`)
+}
+
+/**
+ * Reads a whole head.
+ *
+ * @param bytes holds it from `start` to `end`, its empty line included
+ * @param lineLength length of the request line without its CRLF
+ * @throws RemoteProtocolError with the status to answer
+ */
+export function parseHead(
+  bytes: Buffer,
+  start: number,
+  end: number,
+  lineLength: number,
+  limits: Http1Limits,
+): ParsedHead {
+  const text = bytes.toString('latin1', start, end)
+  const { method, target, minor, authority } = parseRequestLine(text.slice(0, lineLength), limits)
+  const result = executeHead(bytes, start, end)
+  if (result !== OK) refuseBlock(result, text, minor)
+  if (headFields > limits.fields) {
+    refuse('TOO_MANY_FIELDS', `${headFields} header fields, of ${limits.fields} at the most`, 431)
+  }
+  const headers: string[] = new Array(headFields * 2)
+  let host = -1
+  let length = -1
+  let coding = -1
+  let upgrade = -1
+  let expect = -1
+  let close = false
+  let keepAlive = false
+  let upgrading = false
+  for (let field = 0; field < headFields; field++) {
+    const at = field * 4
+    const nameStart = headSpans[at]!
+    const nameLength = headSpans[at + 1]!
+    const valueAt = headSpans[at + 2]!
+    let valueEnd = valueAt + headSpans[at + 3]!
+    // llhttp leaves optional whitespace after a value (RFC 9110 §5.5).
+    while (valueEnd > valueAt && isBlank(text.charCodeAt(valueEnd - 1))) valueEnd--
+    const { name, field: kind } = nameAt(text, nameStart, nameLength, field)
+    const value = text.slice(valueAt, valueEnd)
+    headers[field * 2] = name
+    headers[field * 2 + 1] = value
+    switch (kind) {
+      case HOST_FIELD:
+        if (host !== -1) refuse('HOST_REPEATED', 'more than one Host')
+        host = field * 2 + 1
+        break
+      case EXPECT:
+        expect = field * 2 + 1
+        break
+      case UPGRADE:
+        upgrade = field * 2 + 1
+        break
+      case CONNECTION:
+        if (value === 'keep-alive') keepAlive = true
+        else if (value === 'close') close = true
+        else {
+          for (const part of value.toLowerCase().split(',')) {
+            const token = part.trim()
+            if (token === 'close') close = true
+            else if (token === 'keep-alive') keepAlive = true
+            else if (token === 'upgrade') upgrading = true
+          }
+        }
+        break
+      case CONTENT_LENGTH:
+        if (length !== -1) refuse('LENGTH_REPEATED', 'more than one Content-Length')
+        length = field * 2 + 1
+        break
+      case TRANSFER_ENCODING:
+        if (coding !== -1) refuse('CODING_UNSUPPORTED', 'more than one Transfer-Encoding', 501)
+        coding = field * 2 + 1
+        break
+    }
+  }
+
+  if (host !== -1) {
+    if (!isHost(headers[host]!)) refuse('BAD_HOST', `not a host: ${shown(headers[host]!)}`)
+    // RFC 9112 §3.2.2: an absolute-form target's authority replaces Host.
+    if (authority !== undefined) headers[host] = authority
+  } else if (minor === 1) refuse('HOST_MISSING', 'HTTP/1.1 without Host')
+  else if (authority !== undefined) headers.push('Host', authority)
+
+  let bodyLength = 0
+  if (coding !== -1) {
+    if (length !== -1) refuse('LENGTH_AND_CODING', 'both Content-Length and Transfer-Encoding')
+    if (minor === 0) refuse('CODING_ON_1_0', 'Transfer-Encoding on HTTP/1.0')
+    if (headers[coding]!.toLowerCase() !== 'chunked') {
+      refuse('CODING_UNSUPPORTED', `the transfer coding ${shown(headers[coding]!)} is not implemented`, 501)
+    }
+    bodyLength = -1
+  } else if (length !== -1) {
+    bodyLength = DIGITS.test(headers[length]!) ? Number(headers[length]) : Number.NaN
+    if (!Number.isSafeInteger(bodyLength)) refuse('BAD_LENGTH', `not a Content-Length: ${shown(headers[length]!)}`)
+    if (bodyLength > limits.body) {
+      refuse('BODY_TOO_LARGE', `a body of ${bodyLength} bytes, of ${limits.body} at the most`, 413)
+    }
+  }
+
+  // Expectations of an HTTP/1.0 client are not to be met (RFC 9110 §10.1.1).
+  let expectContinue = false
+  if (expect !== -1 && minor === 1) {
+    if (headers[expect]!.toLowerCase() !== '100-continue') {
+      refuse('EXPECTATION_UNKNOWN', `the expectation ${shown(headers[expect]!)} cannot be met`, 417)
+    }
+    expectContinue = bodyLength !== 0
+  }
+
+  return {
+    method,
+    target,
+    minor,
+    headers,
+    // An upgrade to h2c is not on offer (RFC 9113 took it back), and with a body it is a plain request.
+    upgrade:
+      upgrading &&
+      upgrade !== -1 &&
+      minor === 1 &&
+      bodyLength === 0 &&
+      method === 'GET' &&
+      headers[upgrade]!.toLowerCase() !== 'h2c',
+    bodyLength,
+    keepAlive: !close && (minor === 1 || keepAlive),
+    expectContinue,
+  }
+}
+
+/** A header block that llhttp refused, with the status that this case has by itself. */
+function refuseBlock(result: number, text: string, minor: 0 | 1): never {
+  // First, since a head that comes in pieces is refused for this before its end is there.
+  if (/[^\r]\n/.test(text)) refuseBareLineFeed()
+  if (result === INVALID_TRANSFER_ENCODING && minor === 1 && !/\ncontent-length:/i.test(text)) {
+    refuse('CODING_UNSUPPORTED', 'a transfer coding other than chunked is not implemented', 501)
+  }
+  refuse('BAD_HEADERS', `header fields: ${headReason}`)
+}
+
+function isBlank(code: number): boolean {
+  return code === 0x20 || code === 0x09
+}

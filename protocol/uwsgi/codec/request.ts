@@ -1,0 +1,135 @@
+/**
+ * A uwsgi connection as the server reads it: one packet, then CONTENT_LENGTH bytes of body, then nothing. Bytes in,
+ * events out; no sockets and no time. What the events lead to is `gateway.ts`.
+ */
+
+import { RemoteProtocolError } from '../../contract/errors.ts'
+import {
+  decodePacket,
+  HEADER_BYTES,
+  type Packet,
+  PING,
+  packetLength,
+  REQUEST,
+  REQUEST_WITH_SCRIPT_NAME,
+} from './packet.ts'
+import { cleanRequest } from './variables.ts'
+
+export type RequestEvent =
+  /** A request's head. `variables` are clean; `length` is the body's in bytes. */
+  | { type: 'request'; variables: string[]; length: number }
+  | { type: 'data'; chunk: Buffer }
+  /** The body is whole. Follows every request, also one without a body. */
+  | { type: 'end' }
+  | { type: 'ping' }
+
+const NOTHING: Buffer = Buffer.alloc(0)
+
+type State = 'packet' | 'body' | 'done'
+
+export class RequestReader {
+  #state: State = 'packet'
+  /** The packet's beginning, while it is not whole. */
+  #partial: Buffer | undefined
+  #have = 0
+  /** Bytes of body still to come. */
+  #left = 0
+  #surplus: Buffer = NOTHING
+
+  /** Whether some of a packet has come, and not all of it. */
+  get partial(): boolean {
+    return this.#partial !== undefined
+  }
+
+  /** How many bytes of the request's body are still to come. */
+  get pending(): number {
+    return this.#left
+  }
+
+  /** What the last `receive` was given beyond the request: of another protocol's, if the request asked for one. */
+  get surplus(): Buffer {
+    return this.#surplus
+  }
+
+  /**
+   * Takes what has arrived. Bytes after the body are not read: a connection carries one request.
+   *
+   * @throws RemoteProtocolError `UWSGI_PACKET`, `UWSGI_MODIFIER`, `UWSGI_VARIABLE`, `UWSGI_CONTENT_LENGTH`; the
+   * connection is good for nothing afterwards.
+   */
+  receive(bytes: Buffer): RequestEvent[] {
+    const events: RequestEvent[] = []
+    if (this.#state === 'packet') {
+      const rest = this.#gather(bytes)
+      if (rest === undefined) return events
+      bytes = rest
+      const packet = decodePacket(this.#partial!)!
+      this.#partial = undefined
+      this.#begin(packet, events)
+    }
+    if (this.#state === 'body' && bytes.length > 0) {
+      const chunk = bytes.length > this.#left ? bytes.subarray(0, this.#left) : bytes
+      this.#left -= chunk.length
+      bytes = bytes.subarray(chunk.length)
+      events.push({ type: 'data', chunk })
+      if (this.#left === 0) this.#finish(events)
+    }
+    this.#surplus = bytes
+    return events
+  }
+
+  #begin(packet: Packet, events: RequestEvent[]): void {
+    switch (packet.modifier1) {
+      case PING:
+        this.#state = 'done'
+        events.push({ type: 'ping' })
+        return
+      case REQUEST:
+      case REQUEST_WITH_SCRIPT_NAME: {
+        const { variables, length } = cleanRequest(packet.variables, packet.modifier1 === REQUEST_WITH_SCRIPT_NAME)
+        this.#left = length
+        this.#state = 'body'
+        events.push({ type: 'request', variables, length })
+        if (length === 0) this.#finish(events)
+        return
+      }
+      default:
+        throw new RemoteProtocolError(
+          'UWSGI_MODIFIER',
+          `uwsgi modifier1 ${packet.modifier1} is not served here; 0, 30 (requests) and 100 (ping) are`,
+        )
+    }
+  }
+
+  #finish(events: RequestEvent[]): void {
+    this.#state = 'done'
+    events.push({ type: 'end' })
+  }
+
+  /**
+   * Adds to the packet; what follows it, once it is whole. The packet is gathered into one buffer of its stated length,
+   * so that a peer that sends it byte by byte costs its size and not its square.
+   */
+  #gather(bytes: Buffer): Buffer | undefined {
+    if (this.#partial === undefined) {
+      const length = packetLength(bytes)
+      if (length !== undefined && bytes.length >= length) {
+        this.#partial = bytes
+        return bytes.subarray(length)
+      }
+      this.#partial = Buffer.allocUnsafe(length ?? HEADER_BYTES)
+      this.#have = 0
+    }
+    for (;;) {
+      const copied = bytes.copy(this.#partial, this.#have)
+      this.#have += copied
+      bytes = bytes.subarray(copied)
+      if (this.#have < this.#partial.length) return undefined
+      const length = packetLength(this.#partial)!
+      if (this.#have === length) return bytes
+      const whole = Buffer.allocUnsafe(length)
+      this.#partial.copy(whole)
+      this.#partial = whole
+    }
+  }
+}

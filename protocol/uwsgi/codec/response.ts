@@ -1,0 +1,168 @@
+/**
+ * A response on a CGI-like wire (uwsgi; SCGI and FastCGI's STDOUT are the same bytes): an HTTP status line or a `Status:`
+ * field, fields, an empty line, then the body to Content-Length or to the connection's end. Reading it is here, as a
+ * client of such a server does; no sockets.
+ *
+ * nginx decodes no chunked coding on this wire and no other client is known to: it is never sent, and refused here.
+ */
+
+import type { Headers } from '../../contract/application.ts'
+import { RemoteProtocolError } from '../../contract/errors.ts'
+import { statusFromWire } from '../../contract/response-head.ts'
+
+/** What nginx's and Apache's own buffers for such a head are within; a head is kept in memory until it is whole. */
+const MAX_HEAD_BYTES: number = 64 * 1024
+
+export type ResponseEvent =
+  /** A 1xx response: more heads follow. */
+  | { type: 'inform'; status: string; headers: Headers }
+  /** The final head. `length` is the body's in bytes, -1 when it ends with the connection. */
+  | { type: 'head'; status: string; headers: Headers; length: number }
+  | { type: 'data'; chunk: Buffer }
+  | { type: 'end' }
+
+type State = 'head' | 'body' | 'done'
+
+export class ResponseReader {
+  readonly #method: string
+  readonly #maxHead: number
+  #state: State = 'head'
+  #partial: Buffer = Buffer.alloc(0)
+  /** Bytes of body still to come, -1 when its end is the connection's. */
+  #left = -1
+
+  /** `method` is the request's: the response to HEAD has no body whatever its fields say. */
+  constructor(method: string, maxHead: number = MAX_HEAD_BYTES) {
+    this.#method = method
+    this.#maxHead = maxHead
+  }
+
+  /**
+   * Takes what has arrived. Bytes after the body's end are dropped.
+   *
+   * @throws RemoteProtocolError `RESPONSE_HEAD` for a head that is none or too long, `RESPONSE_FRAMING` for a transfer
+   * coding or a Content-Length that is no length.
+   */
+  receive(bytes: Buffer): ResponseEvent[] {
+    const events: ResponseEvent[] = []
+    while (this.#state === 'head') {
+      if (this.#partial.length > 0) bytes = Buffer.concat([this.#partial, bytes])
+      const end = headEnd(bytes)
+      if (end === -1 || end > this.#maxHead) {
+        if (bytes.length > this.#maxHead) {
+          throw new RemoteProtocolError('RESPONSE_HEAD', `a response head of more than ${this.#maxHead} bytes`, 502)
+        }
+        this.#partial = bytes
+        return events
+      }
+      this.#partial = Buffer.alloc(0)
+      this.#head(bytes.toString('latin1', 0, end), events)
+      bytes = bytes.subarray(end)
+    }
+    if (this.#state === 'body' && bytes.length > 0) {
+      const chunk = this.#left >= 0 && bytes.length > this.#left ? bytes.subarray(0, this.#left) : bytes
+      if (this.#left > 0) this.#left -= chunk.length
+      events.push({ type: 'data', chunk })
+      if (this.#left === 0) this.#finish(events)
+    }
+    return events
+  }
+
+  /**
+   * The peer has ended the connection.
+   *
+   * @throws RemoteProtocolError `RESPONSE_TRUNCATED` when that was before the response's end.
+   */
+  end(): ResponseEvent[] {
+    const events: ResponseEvent[] = []
+    if (this.#state === 'done') return events
+    if (this.#state === 'head') {
+      throw new RemoteProtocolError('RESPONSE_TRUNCATED', 'the connection ended before the response head did', 502)
+    }
+    if (this.#left > 0) {
+      throw new RemoteProtocolError(
+        'RESPONSE_TRUNCATED',
+        `the connection ended ${this.#left} bytes before the response's Content-Length`,
+        502,
+      )
+    }
+    this.#finish(events)
+    return events
+  }
+
+  #head(text: string, events: ResponseEvent[]): void {
+    const { status, headers } = parseHead(text)
+    const code = Number(status.slice(0, 3))
+    if (code < 200 && code !== 101) {
+      events.push({ type: 'inform', status, headers })
+      return
+    }
+    const bodyless = this.#method === 'HEAD' || code === 204 || code === 205 || code === 304
+    this.#left = bodyless ? 0 : bodyLength(headers)
+    this.#state = 'body'
+    events.push({ type: 'head', status, headers, length: this.#left })
+    if (this.#left === 0) this.#finish(events)
+  }
+
+  #finish(events: ResponseEvent[]): void {
+    this.#state = 'done'
+    events.push({ type: 'end' })
+  }
+}
+
+/** Where the head ends, after its empty line; -1 while it does not. Lines end in CRLF or LF (RFC 3875 §6.2: NL). */
+function headEnd(bytes: Buffer): number {
+  for (let at = bytes.indexOf(0x0a); at !== -1; at = bytes.indexOf(0x0a, at + 1)) {
+    if (bytes[at + 1] === 0x0a) return at + 2
+    if (bytes[at + 1] === 0x0d && bytes[at + 2] === 0x0a) return at + 3
+  }
+  return -1
+}
+
+function parseHead(text: string): { status: string; headers: Headers } {
+  const lines = text.split(/\r?\n/)
+  // The empty line's own end, and the last field's.
+  lines.length -= 2
+  const headers: Headers = []
+  const line = /^HTTP\/1\.[01] ([0-9]{3}(?: .*)?)$/.exec(lines[0] ?? '')
+  let status = line?.[1]
+  for (const field of line ? lines.slice(1) : lines) {
+    const match = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\0\r\n]*?)[ \t]*$/.exec(field)
+    if (!match) throw new RemoteProtocolError('RESPONSE_HEAD', `no header field: ${JSON.stringify(field)}`, 502)
+    const [, name, value] = match as unknown as [string, string, string]
+    if (!line && name.toLowerCase() === 'status') status = value
+    else headers.push([name, value])
+  }
+  if (status === undefined) {
+    // RFC 3875 §6.2.3 and §6.2.1, as nginx has them: a Location without a Status is a redirect, all else is fine.
+    if (headers.length === 0)
+      throw new RemoteProtocolError('RESPONSE_HEAD', 'a response without status and fields', 502)
+    status = headers.some(([name]) => name.toLowerCase() === 'location') ? '302 Found' : '200 OK'
+  }
+  if (!/^[1-5][0-9]{2}(?: [^\0-\x08\x0a-\x1f\x7f]*)?$/.test(status)) {
+    throw new RemoteProtocolError('RESPONSE_HEAD', `no status: ${JSON.stringify(status)}`, 502)
+  }
+  return { status: statusFromWire(status), headers }
+}
+
+function bodyLength(headers: Headers): number {
+  let length = -1
+  for (const [name, value] of headers) {
+    switch (name.toLowerCase()) {
+      case 'transfer-encoding':
+        throw new RemoteProtocolError(
+          'RESPONSE_FRAMING',
+          `a transfer coding (${JSON.stringify(value)}) on a wire that has none`,
+          502,
+        )
+      case 'content-length': {
+        const given = /^[0-9]{1,16}$/.test(value) ? Number(value) : Number.NaN
+        if (!Number.isSafeInteger(given) || (length !== -1 && length !== given)) {
+          throw new RemoteProtocolError('RESPONSE_FRAMING', `no Content-Length: ${JSON.stringify(value)}`, 502)
+        }
+        length = given
+      }
+    }
+  }
+  return length
+}

@@ -1,0 +1,279 @@
+/**
+ * Keeps one link to one address: dials, and redials with backoff when the link is lost or silent or its container
+ * drains. A link that is replaced finishes its requests. Knows neither host names nor other addresses.
+ */
+
+import { randomBytes } from 'node:crypto'
+import type { Socket } from 'node:net'
+import { dirname, join } from 'node:path'
+import { FramesUpstream, type LinkOptions } from '../../pool/frames-upstream.ts'
+import type { Pool } from '../../pool/pool.ts'
+import { printAddress } from '../../protocol/net/address.ts'
+import { backoff } from '../../protocol/net/backoff.ts'
+import type { Timer } from '../../protocol/net/clock.ts'
+import {
+  CONNECT_TIMEOUT,
+  Dialling,
+  dial,
+  HELLO_EXPECTED,
+  HELLO_PATIENCE,
+  type Verdict,
+} from '../../protocol/net/dial.ts'
+import { patiently } from '../../protocol/net/silence-timer.ts'
+import { identityOf, removeStale } from '../../protocol/net/stale-socket.ts'
+import { isTimeout, LastReason, type Phase, whyUnreachable } from '../../protocol/net/unreachable.ts'
+import type { DialAddress } from './report.ts'
+import type { SocketFile } from './socket-file.ts'
+
+export interface DialOptions extends LinkOptions {
+  readonly pool: Pool
+  /** In [0, 1). */
+  readonly random: () => number
+  /** Connect timeout, milliseconds. */
+  readonly connectTimeout?: number | undefined
+  /** A link can take requests: the first, or one that was made again. */
+  readonly onReady?: (() => void) | undefined
+  /** For tests: opens a connection to an address. */
+  readonly open?: ((address: DialAddress) => Socket) | undefined
+}
+
+/** Milliseconds after the first failure. */
+const FIRST = 50
+/** At most, milliseconds: the cost of a container that stays away. */
+const MOST = 2_000
+/** At most for a socket of this host, which costs next to nothing to try: it is taken again within about a second. */
+const MOST_LOCAL = 1_000
+/** At most while requests wait for anybody to come: the container's return is to be noticed at once. */
+const MOST_WANTED = 250
+/** A link that was ready for so long was a good one: what comes after it starts over with the shortest pause. */
+const GOOD_LINK = 1_000
+
+export class Dialer {
+  readonly name: string
+  readonly #address: DialAddress
+  readonly #options: DialOptions
+  readonly #file: SocketFile | undefined
+  #stopped = false
+  /** The socket file is left over from a killed process: it is not dialled until it is replaced. */
+  #waitsForFile = false
+  /** The present link: its handshake is complete. It may be silent. */
+  #link: FramesUpstream | undefined
+  /** The attempt to replace the link: at most one of these three is set, and none while the link answers. */
+  #timer: Timer | undefined
+  #dialling: Dialling | undefined
+  #next: FramesUpstream | undefined
+  /** Fires when the container should have completed its handshake. */
+  #expected: Timer | undefined
+  /** When the timer is due. */
+  #due = 0
+  #failures = 0
+  /** Consecutive connections that were accepted but whose handshake did not complete. */
+  #unanswered = 0
+  /** The reason that was logged last, why the container is not reached. */
+  readonly #reason: LastReason = new LastReason()
+  #readyAt: number | undefined
+  #dialledAt = Number.NEGATIVE_INFINITY
+
+  /** @param file given for a socket in a watched directory: then `changed` is called when the directory changes */
+  constructor(address: DialAddress, options: DialOptions, file?: SocketFile) {
+    this.#address = address
+    this.#options = options
+    this.#file = file
+    this.name = printAddress(address)
+    this.#dial()
+  }
+
+  /** Dials now if it only waits to: something has changed, or somebody wants a container. */
+  hurry(): void {
+    if (this.#timer === undefined) return
+    // Not more often than that, however often it is asked, and never later than it would.
+    const due = this.#dialledAt + MOST_WANTED
+    if (due >= this.#due) return
+    this.#timer.cancel()
+    this.#timer = undefined
+    const wait = due - this.#options.clock.now()
+    if (wait > 0) this.#dialIn(wait)
+    else this.#dial()
+  }
+
+  /** Something in the watched directory has changed: this socket file or another one. */
+  changed(): void {
+    if (!this.#waitsForFile) this.hurry()
+    else if (!this.#stopped && !this.#file?.is(identityOf(this.#file.path))) {
+      this.#waitsForFile = false
+      this.#failures = 0
+      this.#dial()
+    }
+  }
+
+  /** No request needs another link: dials no more, and keeps the present link as long as it lasts. */
+  rest(reason: string): void {
+    this.#stopped = true
+    this.#leaveNext(reason)
+  }
+
+  /** The address is gone: what runs there is finished, and nothing new is sent. */
+  stop(reason: string): void {
+    this.rest(reason)
+    this.#link?.close(reason)
+    this.#link = undefined
+  }
+
+  /** Cancels the attempt to replace the present link. */
+  #leaveNext(reason: string): void {
+    this.#timer?.cancel()
+    this.#timer = undefined
+    this.#dialling?.cancel()
+    this.#dialling = undefined
+    const next = this.#next
+    this.#next = undefined
+    this.#expected?.cancel()
+    next?.close(reason)
+  }
+
+  #dial(): void {
+    const { clock, open, connectTimeout = CONNECT_TIMEOUT } = this.#options
+    this.#dialledAt = clock.now()
+    this.#file?.dialled(identityOf(this.#file.path))
+    const socket = open ? open(this.#address) : dial(this.#address, false)
+    this.#dialling = new Dialling(socket, clock, connectTimeout, {
+      connected: (made) => this.#connected(made),
+      failed: (error, verdict) => {
+        this.#dialling = undefined
+        this.#notReached(error, verdict)
+      },
+    })
+  }
+
+  #notReached(error: Error, verdict: Verdict): void {
+    // Closes the present link if it is silent; a link on which bytes arrive stays.
+    if (verdict === 'gone') this.#link?.unreachable()
+    this.#failed(error, 'connect')
+  }
+
+  #connected(socket: Socket): void {
+    const { pool, clock, random } = this.#options
+    this.#dialling = undefined
+    const link = new FramesUpstream(socket, this.#options, {
+      address: this.name,
+      dialled: true,
+      authenticated: this.#address.kind === 'tcp',
+      handshakeTimeout: backoff(this.#unanswered + 1, HELLO_PATIENCE, random),
+      onReady: () => this.#ready(link),
+      onTrust: (trusted) => this.#trust(link, trusted),
+      onLeaving: () => this.#lost(link, undefined),
+      onClosed: (error) => this.#lost(link, error),
+    })
+    this.#next = link
+    this.#expected = patiently(clock, HELLO_EXPECTED, () => this.#unansweredYet())
+    pool.add(link)
+  }
+
+  /** Logs that the handshake is late, unless a present link exists: its silence was logged already. */
+  #unansweredYet(): void {
+    const late = { phase: 'handshake', reason: 'timeout', code: 'TIMEOUT' } as const
+    if (this.#link || !this.#reason.changes(late)) return
+    this.#options.log.warn(
+      { address: this.name, ...late },
+      'a connection was accepted and not answered; waiting: is it a container, and is its event loop blocked?',
+    )
+  }
+
+  #ready(link: FramesUpstream): void {
+    if (this.#next !== link) return
+    const { clock, log, onReady } = this.#options
+    const before = this.#link
+    this.#next = undefined
+    this.#expected?.cancel()
+    this.#file?.reached()
+    this.#link = link
+    this.#unanswered = 0
+    this.#readyAt = clock.now()
+    if (this.#reason.end()) log.info({ address: this.name }, 'container is reached again')
+    // Not closed at once but drained: `liveness.ts` decides whether its requests are lost.
+    before?.close('the container did not answer on this link; another link replaces it')
+    onReady?.()
+  }
+
+  /** The present link has become silent, or the container answers on it again. */
+  #trust(link: FramesUpstream, trusted: boolean): void {
+    if (this.#link !== link || this.#stopped) return
+    if (trusted) {
+      this.#leaveNext('the container answers on the previous link again')
+      this.#failures = 0
+    } else if (!this.#seeking) this.#dial()
+  }
+
+  /** Whether an attempt to replace the link is in progress or scheduled. */
+  get #seeking(): boolean {
+    return this.#timer !== undefined || this.#dialling !== undefined || this.#next !== undefined
+  }
+
+  /** A link drains or is closed. */
+  #lost(link: FramesUpstream, error: Error | undefined): void {
+    if (this.#next === link) {
+      this.#next = undefined
+      this.#expected?.cancel()
+      if (isTimeout(error)) this.#unanswered++
+      this.#failed(error ?? new Error('the link was closed'), 'handshake')
+    } else if (this.#link === link) {
+      this.#link = undefined
+      if (this.#readyAt !== undefined && this.#options.clock.now() - this.#readyAt >= GOOD_LINK) this.#failures = 0
+      if (!this.#seeking && !this.#waitsForFile) this.#failed(undefined)
+    }
+  }
+
+  /** @param error why it is not reached; undefined when it was, and left */
+  #failed(error: Error | undefined, phase: Phase = 'connect'): void {
+    if (this.#stopped) return
+    if (error && this.#isLeftOver(error)) {
+      this.#waitsForFile = true
+      this.#reason.changes(whyUnreachable(error, phase))
+      return
+    }
+    this.#failures++
+    const why = error && whyUnreachable(error, phase)
+    if (why && this.#reason.changes(why)) {
+      const fields = { address: this.name, ...why, ...this.#hint(error) }
+      this.#options.log.warn(fields, 'container cannot be reached; trying again')
+    }
+    const local = this.#address.kind === 'unix'
+    const most = this.#options.pool.queued > 0 ? MOST_WANTED : local ? MOST_LOCAL : MOST
+    this.#dialIn(backoff(this.#failures, { first: FIRST, most }, this.#options.random))
+  }
+
+  /** Whether no process listens on the socket file any more. Removes the file if that is certain. */
+  #isLeftOver(error: Error): boolean {
+    const { clock, log } = this.#options
+    const file = this.#file
+    const state = file?.failed('code' in error ? error.code : undefined, clock.now()) ?? 'unknown'
+    if (!file?.identity || state === 'unknown') return false
+    const fields = { address: this.name }
+    let hint = 'remove it if its container is gone'
+    if (state === 'dead') {
+      try {
+        removeStale(file.path, file.identity, join(dirname(file.path), `.${randomBytes(6).toString('hex')}`))
+        log.info(fields, 'removed the socket file of a container that has ended without removing it')
+        return true
+      } catch (failure) {
+        hint = `it cannot be removed: ${(failure as Error).message}`
+      }
+    }
+    log.warn({ ...fields, hint }, 'no process listens on this socket file; it is dialled again when it is replaced')
+    return true
+  }
+
+  /** The commonest mistake: a server that is no container answers, in HTTP, and its first byte is no frame of a handshake. */
+  #hint(error: Error): { hint?: string } {
+    if (!('code' in error) || error.code !== 'HANDSHAKE' || this.#address.kind !== 'tcp') return {}
+    return { hint: `if a server that speaks HTTP listens there, write --upstream http://${this.name}` }
+  }
+
+  #dialIn(milliseconds: number): void {
+    this.#due = this.#options.clock.now() + milliseconds
+    this.#timer = this.#options.clock.after(milliseconds, () => {
+      this.#timer = undefined
+      this.#dial()
+    })
+  }
+}

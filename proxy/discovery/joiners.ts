@@ -1,0 +1,62 @@
+/** Where containers dial in and register (`--join-listen`): each connection is a link, and a member for as long as it lasts. */
+
+import type { Socket } from 'node:net'
+import { FramesUpstream, type LinkOptions } from '../../pool/frames-upstream.ts'
+import type { Pool } from '../../pool/pool.ts'
+import { Unproven } from '../../protocol/frames/unauthenticated.ts'
+import { SaidOnce } from '../../protocol/log/once-per-key.ts'
+import { printAddress, type TcpAddress, type UnixAddress } from '../../protocol/net/address.ts'
+import { type Listener, listen } from '../../protocol/net/listen.ts'
+import { whyUnreachable } from '../../protocol/net/unreachable.ts'
+
+export interface JoinOptions extends LinkOptions {
+  readonly pool: Pool
+  /** Permissions of a Unix socket. */
+  readonly mode?: number | undefined
+}
+
+/** @throws ListenError */
+export function listenForJoiners(address: UnixAddress | TcpAddress, options: JoinOptions): Promise<Listener> {
+  const failing = new SaidOnce()
+  const unproven = new Unproven()
+  return listen(address, { log: options.log, mode: options.mode }, (socket) => {
+    unproven.add(socket)
+    join(socket, address, options, failing, unproven)
+  })
+}
+
+/** @param failing hosts that do not get as far as registering: each reason is logged once, until it does */
+function join(
+  socket: Socket,
+  address: UnixAddress | TcpAddress,
+  options: JoinOptions,
+  failing: SaidOnce,
+  unproven: Unproven,
+): void {
+  const peer =
+    address.kind === 'unix'
+      ? printAddress(address)
+      : printAddress({ kind: 'tcp', host: socket.remoteAddress ?? 'unknown', port: socket.remotePort ?? 0 })
+  if (address.kind === 'tcp') socket.setKeepAlive(true, 15_000)
+  const host = socket.remoteAddress ?? peer
+  let ready = false
+  const link = new FramesUpstream(socket, options, {
+    address: peer,
+    dialled: false,
+    authenticated: address.kind === 'tcp',
+    onReady: () => {
+      ready = true
+      unproven.proved(socket)
+      failing.forget(host)
+    },
+    onClosed: (error) => {
+      // Who never registered is no member, and its failure nobody else's to tell.
+      if (!ready && failing.say(host, error?.message))
+        options.log.warn(
+          { address: peer, ...(error && whyUnreachable(error, 'handshake')) },
+          "a container's connection was closed before it had joined",
+        )
+    },
+  })
+  options.pool.add(link)
+}

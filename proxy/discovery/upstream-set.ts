@@ -1,0 +1,101 @@
+/**
+ * The addresses that a proxy was given, as members of its pool: looks for what is behind each, and keeps one dialer for
+ * every address that was found, as long as it is found.
+ */
+
+import type { Application } from '../../protocol/contract/application.ts'
+import { type Address, printAddress } from '../../protocol/net/address.ts'
+import { ApplicationUpstream } from '../upstreams/application.ts'
+import { Dialer, type DialOptions } from './dialer.ts'
+import { discover } from './discovery.ts'
+import type { DialAddress, DiscoveryOptions, Stop } from './report.ts'
+import { SocketFile } from './socket-file.ts'
+
+export interface UpstreamSetOptions extends DialOptions, DiscoveryOptions {
+  /** Makes an application of the server at a URL. */
+  readonly http: (url: string) => Application & { close(): void | Promise<void> }
+}
+
+export class UpstreamSet {
+  readonly #options: UpstreamSetOptions
+  readonly #stops: Stop[] = []
+  readonly #dialers: Map<string, Dialer> = new Map()
+  /** What each source found last: an address may be found by two. */
+  readonly #found: Map<Address, ReadonlyMap<string, DialAddress>> = new Map()
+  #stopped = false
+
+  constructor(addresses: readonly Address[], options: UpstreamSetOptions) {
+    this.#options = options
+    for (const address of addresses) {
+      if (address.kind === 'http') this.#addServer(address.url)
+      else this.#stops.push(discover(address, (found) => this.#report(address, found), options))
+    }
+  }
+
+  /** Addresses that are dialled. */
+  get addresses(): string[] {
+    return [...this.#dialers.keys()]
+  }
+
+  /** Somebody waits for a container: those that are away are tried now. */
+  hurry(): void {
+    for (const dialer of this.#dialers.values()) dialer.hurry()
+  }
+
+  /** No request needs another link: discovers and dials no more, and keeps the present links. */
+  rest(reason: string): void {
+    this.#stopped = true
+    for (const stop of this.#stops.splice(0)) stop()
+    for (const dialer of this.#dialers.values()) dialer.rest(reason)
+  }
+
+  /** Looks and dials no more; links finish what runs on them. */
+  stop(reason: string): void {
+    this.rest(reason)
+    for (const dialer of this.#dialers.values()) dialer.stop(reason)
+    this.#dialers.clear()
+  }
+
+  #addServer(url: string): void {
+    const { http, pool, clock, log, random } = this.#options
+    const application = http(url)
+    pool.add(
+      new ApplicationUpstream(url, application, {
+        clock,
+        log,
+        random,
+        onClosed: () => {
+          Promise.resolve(application.close()).catch(() => {})
+        },
+      }),
+    )
+  }
+
+  #report(source: Address, addresses: readonly DialAddress[]): void {
+    if (this.#stopped) return
+    this.#found.set(source, new Map(addresses.map((address) => [printAddress(address), address])))
+    const wanted = new Map<string, DialAddress>()
+    /** Addresses from sources that do not report changes of the socket file. */
+    const unwatched = new Set<string>()
+    for (const [from, found] of this.#found) {
+      for (const [name, address] of found) {
+        wanted.set(name, address)
+        if (from.kind !== 'unix-directory') unwatched.add(name)
+      }
+    }
+    for (const [name, dialer] of this.#dialers) {
+      if (wanted.has(name)) continue
+      this.#dialers.delete(name)
+      dialer.stop('its address is gone')
+    }
+    for (const [name, address] of wanted) {
+      const dialer = this.#dialers.get(name)
+      // It was reported although it is known: something about it has changed.
+      if (dialer) dialer.changed()
+      else {
+        const file = address.kind === 'unix' && !unwatched.has(name) ? new SocketFile(address.path) : undefined
+        this.#dialers.set(name, new Dialer(address, this.#options, file))
+      }
+    }
+  }
+}

@@ -1,0 +1,55 @@
+/** How long a container waits for its application once the drain is over. */
+
+import assert from 'node:assert/strict'
+import { describe, it } from 'node:test'
+import { HeldExit } from '../../../container/application/held-exit.ts'
+import type { InterfaceName } from '../../../container/application/interface.ts'
+import { Tenant } from '../../../container/application/loaded-application.ts'
+import { silent } from '../../../protocol/log/logger.ts'
+import { FakeClock } from '../../support/clock.ts'
+import { sameTurn, turnEnd } from '../../support/turns.ts'
+
+const duty = { ref: () => {}, unref: () => {} }
+
+/** Of a process of its own whose event loop never empties. */
+function tenant(name: InterfaceName, clock: FakeClock): Tenant {
+  const application = () => []
+  const lifetime = { stopping: true, stop: () => {}, duty }
+  const held = new HeldExit(() => true, silent)
+  return new Tenant(
+    { what: 'an application', interface: name, application },
+    { log: silent, clock, lifetime },
+    undefined,
+    held,
+  )
+}
+
+async function isOver(drained: Promise<void>): Promise<boolean> {
+  let over = false
+  void drained.then(() => (over = true))
+  await sameTurn()
+  await turnEnd()
+  return over
+}
+
+describe('after a drain a container', () => {
+  it('gives handlers of aborted (req, res) requests 100 ms for I/O', async () => {
+    const clock = new FakeClock()
+    const drained = tenant('node', clock).drained(true)
+    clock.advance(99)
+    assert.equal(await isOver(drained), false)
+    clock.advance(1)
+    assert.equal(await isOver(drained), true)
+    assert.equal(clock.pending, 0)
+  })
+
+  it('waits for nothing where no request was aborted, and for no application that has settled', async () => {
+    for (const [name, hasAborted] of [
+      ['node', false],
+      ['fetch', true],
+      ['wsgi', true],
+    ] as const) {
+      assert.equal(await isOver(tenant(name, new FakeClock()).drained(hasAborted)), true, name)
+    }
+  })
+})

@@ -1,0 +1,47 @@
+import assert from 'node:assert/strict'
+import { describe, it } from 'node:test'
+import { faultOf, parseHtpasswd } from '../../../middleware/auth/htpasswd.ts'
+
+const BCRYPT = `$2y$10$${'a'.repeat(53)}`
+const SHA = '{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ='
+
+describe('a password file', () => {
+  it('is names and hashes, comments and empty lines', () => {
+    const users = parseHtpasswd(`# who\n\nann:${BCRYPT}\r\nbob:${SHA}:Bob the builder\n`, 'f')
+    assert.deepEqual(
+      [...users],
+      [
+        ['ann', BCRYPT],
+        ['bob', SHA],
+      ],
+    )
+  })
+
+  it('counts the first of two lines for a name, as Apache does', () => {
+    assert.equal(parseHtpasswd(`ann:${SHA}\nann:${BCRYPT}`, 'f').get('ann'), SHA)
+  })
+
+  it('is refused with the line’s number', () => {
+    assert.throws(() => parseHtpasswd(`ann:${SHA}\n\nbob\n`, '/etc/users'), /^HtpasswdError: \/etc\/users, line 3: /)
+    assert.throws(() => parseHtpasswd(`:${SHA}`, 'f'), /line 1: it is not name:hash/)
+  })
+
+  it('never has a hash in what it is refused with', () => {
+    for (const hash of ['$apr1$c4VdwM9a$x', 'rl9xHcoRRJOHM', 'letmein', '$2y$10$short', '{SHA}short', '$6$salt$hash']) {
+      assert.throws(
+        () => parseHtpasswd(`ann:${hash}`, 'f'),
+        (error: Error) => !error.message.includes(hash) && /line 1: it has .* htpasswd -B/.test(error.message),
+      )
+    }
+  })
+})
+
+describe('a hash', () => {
+  it('is taken when it is bcrypt of a bearable cost, or SHA', () => {
+    for (const hash of [BCRYPT, BCRYPT.replace('2y', '2a'), BCRYPT.replace('2y', '2b'), SHA]) {
+      assert.equal(faultOf(hash), undefined)
+    }
+    assert.match(faultOf(BCRYPT.replace('$10$', '$31$'))!, /cost is 31, and 4 to 15 are taken/)
+    assert.match(faultOf(BCRYPT.replace('2y', '2x'))!, /another form/)
+  })
+})

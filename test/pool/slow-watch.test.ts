@@ -1,0 +1,227 @@
+/** The measurements of slow clients while slots are scarce. */
+
+import assert from 'node:assert/strict'
+import { suite, test } from 'node:test'
+import { type Running, type Seen, SlowWatch, type SlowWatchHost } from '../../pool/slow-watch.ts'
+import type { Share } from '../../protocol/client/client-shares.ts'
+import type { Behind } from '../../protocol/contract/client-view.ts'
+import type { AbortError } from '../../protocol/contract/errors.ts'
+import { FakeClock } from '../support/clock.ts'
+
+class Request implements Running {
+  readonly share: Share
+  behind: Behind
+  bytes = 0
+  seen: Seen | undefined = undefined
+  ended: AbortError | undefined
+  readonly #host: Host
+
+  constructor(host: Host, share: Share, behind: Behind) {
+    this.#host = host
+    this.share = share
+    this.behind = behind
+    host.running.push(this)
+  }
+
+  moved(): number {
+    return this.bytes
+  }
+
+  endSlow(reason: AbortError): void {
+    this.ended = reason
+    this.#host.running.splice(this.#host.running.indexOf(this), 1)
+  }
+}
+
+class Host implements SlowWatchHost {
+  readonly clock: FakeClock = new FakeClock()
+  readonly running: Request[] = []
+  aborted = 0
+  freed = 0
+  scarce = true
+  waits: [Share, number][] = []
+  /** How often somebody to abort was sought. */
+  sought = 0
+  readonly watch: SlowWatch
+
+  constructor(patience: number = 5_000) {
+    this.watch = new SlowWatch(this, { clock: this.clock, rate: 1_000, patience })
+  }
+
+  waiting(): Map<Share, number> {
+    this.sought++
+    return new Map(this.waits)
+  }
+
+  aborting(count: number): void {
+    this.aborted += count
+  }
+
+  request(behind: Behind, share: Share = {}): Request {
+    return new Request(this, share, behind)
+  }
+}
+
+suite('while slots are scarce', () => {
+  test('a request whose client moves nothing is aborted after the patience, if another one waits', () => {
+    const host = new Host()
+    const slow = host.request('download')
+    host.waits = [['other', 1]]
+    host.watch.attend()
+    host.clock.advance(4_900)
+    assert.equal(slow.ended, undefined)
+    host.clock.advance(200)
+    const ended = slow.ended as AbortError | undefined
+    assert.equal(ended?.code, 'SLOW_CLIENT')
+    assert.match(ended.message, /accepted 0 bytes of its response in 5\.0 s .*--slow-client-rate/)
+    assert.equal(host.aborted, 1)
+  })
+
+  test('no request is aborted while none waits, and one that was behind for long is aborted when another waits', () => {
+    const host = new Host()
+    const slow = host.request('upload')
+    host.watch.attend()
+    host.clock.advance(60_000)
+    assert.equal(slow.ended, undefined)
+    host.waits = [['other', 1]]
+    host.clock.advance(100)
+    assert.match(slow.ended!.message, /delivered 0 bytes of its request/)
+  })
+
+  test('an application that works, and a client that keeps the rate, are left alone', () => {
+    const host = new Host()
+    const works = host.request('nothing')
+    const keeps = host.request('download')
+    host.waits = [['other', 2]]
+    host.watch.attend()
+    for (let at = 0; at < 1_000; at++) {
+      keeps.bytes += 100
+      host.clock.advance(100)
+    }
+    assert.deepEqual([works.ended, keeps.ended], [undefined, undefined])
+  })
+
+  test('a client below the rate is aborted, however often it moves', () => {
+    const host = new Host()
+    const slow = host.request('upload')
+    host.waits = [['other', 1]]
+    host.watch.attend()
+    for (let at = 0; at < 99; at++) {
+      slow.bytes += 50
+      host.clock.advance(100)
+    }
+    assert.equal(slow.ended, undefined)
+    host.clock.advance(200)
+    assert.ok(slow.ended)
+  })
+
+  test('a client that catches up for a moment starts anew', () => {
+    const host = new Host()
+    const slow = host.request('upload')
+    host.waits = [['other', 1]]
+    host.watch.attend()
+    for (const behind of ['upload', 'nothing', 'upload'] as const) {
+      slow.behind = behind
+      host.clock.advance(4_000)
+    }
+    assert.equal(slow.ended, undefined)
+    host.clock.advance(1_200)
+    assert.ok(slow.ended)
+  })
+
+  test('bytes in the other direction do not count', () => {
+    const host = new Host()
+    const slow = host.request('download')
+    const moved: Behind[] = []
+    slow.moved = (behind: Behind = 'nothing') => {
+      moved.push(behind)
+      return 0
+    }
+    host.watch.attend()
+    host.clock.advance(500)
+    assert.deepEqual(new Set(moved), new Set(['download']))
+  })
+
+  test('time in which this process did not run counts as at most two measurements', () => {
+    const host = new Host()
+    const slow = host.request('upload')
+    host.waits = [['other', 1]]
+    host.watch.attend()
+    host.clock.pause(60_000)
+    assert.equal(slow.ended, undefined)
+    host.clock.advance(4_700)
+    assert.equal(slow.ended, undefined)
+    host.clock.advance(200)
+    assert.ok(slow.ended)
+  })
+
+  test('a request that began after the last measurement is not aborted', () => {
+    const host = new Host()
+    host.request('upload')
+    host.watch.attend()
+    host.clock.advance(10_000)
+    const fresh = host.request('upload')
+    host.waits = [['other', 2]]
+    host.watch.actFor('other')
+    assert.equal(host.running.length, 1)
+    assert.equal(fresh.ended, undefined)
+  })
+
+  test('a request whose client has caught up since the last look is not aborted for a new one', () => {
+    const host = new Host()
+    const slow = host.request('upload')
+    const quick = host.request('upload')
+    host.watch.attend()
+    host.clock.advance(10_000)
+    quick.behind = 'nothing'
+    assert.equal(host.watch.actFor('other'), 1)
+    assert.equal(host.watch.actFor('another'), 0)
+    assert.ok(slow.ended)
+    assert.equal(quick.ended, undefined)
+  })
+
+  test('a flood of new requests looks for slow clients a few times between two looks', () => {
+    const host = new Host()
+    const busy = host.request('nothing')
+    host.watch.attend()
+    for (let count = 0; count < 1_000; count++) assert.equal(host.watch.actFor(`client ${count}`), 0)
+    assert.equal(host.sought, 8)
+    busy.behind = 'download'
+    host.clock.advance(6_000)
+    assert.equal(host.watch.actFor('other'), 1)
+  })
+})
+
+suite('the watch', () => {
+  test('ends once slots are free, and judges anew when they are scarce again', () => {
+    const host = new Host()
+    const slow = host.request('upload')
+    host.watch.attend()
+    host.clock.advance(4_000)
+    host.scarce = false
+    host.clock.advance(100)
+    assert.equal(host.clock.pending, 0)
+    host.scarce = true
+    host.waits = [['other', 1]]
+    host.watch.attend()
+    host.clock.advance(4_900)
+    assert.equal(slow.ended, undefined)
+    host.clock.advance(100)
+    assert.ok(slow.ended)
+  })
+
+  test('ends when nothing runs', () => {
+    const host = new Host()
+    host.waits = [['other', 1]]
+    host.watch.attend()
+    host.clock.advance(100)
+    assert.equal(host.clock.pending, 0)
+  })
+
+  test('never begins if the patience has no limit', () => {
+    const host = new Host(Number.POSITIVE_INFINITY)
+    host.request('upload')
+    host.watch.attend()
+    assert.equal(host.clock.pending, 0)
+  })
+})

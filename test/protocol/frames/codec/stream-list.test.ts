@@ -1,0 +1,28 @@
+import assert from 'node:assert/strict'
+import { describe, test } from 'node:test'
+import { Stream } from '../../../../protocol/frames/codec/stream.ts'
+import { StreamList } from '../../../../protocol/frames/codec/stream-list.ts'
+
+const stream = (id: number): Stream => new Stream(id, false, 0, 0)
+
+describe('a list of streams that wait', () => {
+  test('keeps those that are open in order, and is never longer than twice as many', () => {
+    const list = new StreamList()
+    const open: Stream[] = []
+    let longest = 0
+    for (let id = 1; id <= 20_000; id++) {
+      const one = stream(id)
+      if (id % 100 === 0) open.push(one)
+      else one.closed = true
+      list.push(one)
+      longest = Math.max(longest, list.length)
+    }
+    assert.ok(longest <= 2 * open.length, `${longest} for ${open.length}`)
+    assert.deepEqual(
+      list.streams.filter(({ closed }) => !closed),
+      open,
+    )
+    list.clear()
+    assert.equal(list.length, 0)
+  })
+})

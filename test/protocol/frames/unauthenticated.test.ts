@@ -1,0 +1,88 @@
+import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { connect, createServer, Socket } from 'node:net'
+import { describe, it } from 'node:test'
+import { Unproven } from '../../../protocol/frames/unauthenticated.ts'
+import { listening } from '../../support/sockets.ts'
+import { until } from '../../support/until.ts'
+
+function sockets(count: number): Socket[] {
+  return Array.from({ length: count }, () => new Socket())
+}
+
+function from(host: string, count: number): Socket[] {
+  return sockets(count).map((socket) => Object.defineProperty(socket, 'remoteAddress', { value: host }))
+}
+
+describe('connections that have not proved whose they are', () => {
+  it('are 128 at most: a further one replaces the oldest', () => {
+    const unproven = new Unproven()
+    const all = sockets(130)
+    for (const socket of all) unproven.add(socket)
+    assert.deepEqual(
+      all.map(({ destroyed }) => destroyed),
+      all.map((_, index) => index < 2),
+    )
+  })
+
+  it('of one host, however many, take the place of no other host’s', () => {
+    const unproven = new Unproven()
+    const before = from('10.0.0.2', 1)
+    const flood = from('10.0.0.66', 1_000)
+    const amid = from('10.0.0.3', 3)
+    for (const socket of [...before, ...flood.slice(0, 500), ...amid, ...flood.slice(500)]) unproven.add(socket)
+    assert.deepEqual(
+      [...before, ...amid].map(({ destroyed }) => destroyed),
+      [false, false, false, false],
+    )
+    assert.equal(flood.filter(({ destroyed }) => !destroyed).length, 128 - 4)
+  })
+
+  it('of one IPv6 /64, from as many addresses, take the place of no other host’s', () => {
+    const unproven = new Unproven()
+    const others = [...from('2001:db8:0:1::1', 1), ...from('10.0.0.2', 1)]
+    const flood = Array.from({ length: 300 }, (_, at) => from(`2001:db8:0:2::${at.toString(16)}`, 1)).flat()
+    for (const socket of [...others, ...flood]) unproven.add(socket)
+    assert.deepEqual(
+      others.map(({ destroyed }) => destroyed),
+      [false, false],
+    )
+    assert.equal(flood.filter(({ destroyed }) => !destroyed).length, 128 - 2)
+  })
+
+  it('are kept while their handshake waits in their socket, and a silent one is replaced', async () => {
+    const unproven = new Unproven(2)
+    const accepted: Socket[] = []
+    const server = await listening(createServer((socket) => accepted.push(socket.pause())))
+    const clients: Socket[] = []
+    try {
+      for (let made = 0; made < 3; made++) {
+        clients.push(connect({ host: '127.0.0.1', port: server.address.port }))
+        await until(() => accepted.length === made + 1)
+      }
+      const [one, two, three] = accepted
+      unproven.add(one!)
+      unproven.add(two!)
+      clients[0]!.write('HELLO')
+      unproven.add(three!)
+      assert.deepEqual([one!.destroyed, two!.destroyed], [false, true])
+      assert.equal(String(await once(one!.resume(), 'data')), 'HELLO')
+    } finally {
+      for (const socket of [...clients, ...accepted]) socket.destroy()
+      await server.stop()
+    }
+  })
+
+  it('are not counted once they have, or have gone', async () => {
+    const unproven = new Unproven()
+    const [proved, gone, ...others] = sockets(130)
+    unproven.add(proved!)
+    unproven.add(gone!)
+    unproven.proved(proved!)
+    gone!.destroy()
+    await once(gone!, 'close')
+    for (const socket of others) unproven.add(socket)
+    assert.ok(!proved!.destroyed)
+    assert.ok(others.every(({ destroyed }) => !destroyed))
+  })
+})
