@@ -8,8 +8,8 @@
 
 import type { Socket } from 'node:net'
 import { UNIX_PEER } from '../protocol/client/peers.ts'
+import { LoggedOnce } from '../protocol/log/logged-once.ts'
 import type { Logger } from '../protocol/log/logger.ts'
-import { SaidOnce } from '../protocol/log/once-per-key.ts'
 import type { Deadlines, Expirable } from '../protocol/net/clock.ts'
 import { sniff } from '../protocol/net/codec/sniff.ts'
 import { closeIdle, type Idle } from '../protocol/net/idle-close.ts'
@@ -35,7 +35,7 @@ export class Doorman {
   readonly #options: DoormanOptions
   /** Connections whose protocol is not known yet. */
   readonly visitors: Set<Visitor> = new Set()
-  readonly #refused: SaidOnce = new SaidOnce()
+  readonly #refused: LoggedOnce = new LoggedOnce()
 
   constructor(options: DoormanOptions) {
     this.#options = options
@@ -102,7 +102,8 @@ export class Doorman {
   }
 
   #refuse(peer: string, wire: string, why: string): void {
-    if (this.#refused.say(`${wire} ${peer}`)) this.#options.log.warn({ peer, wire }, `a connection was refused: ${why}`)
+    if (this.#refused.isFirst(`${wire} ${peer}`))
+      this.#options.log.warn({ peer, wire }, `a connection was refused: ${why}`)
   }
 }
 

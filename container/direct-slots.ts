@@ -12,7 +12,7 @@ import type { Application, Body, Environ, StartResponse } from '../protocol/cont
 import type { Behind, ClientView } from '../protocol/contract/client-view.ts'
 import type { Context } from '../protocol/contract/context.ts'
 import { HttpError } from '../protocol/contract/errors.ts'
-import { apart } from '../protocol/contract/isolated.ts'
+import { runIsolated } from '../protocol/contract/isolated.ts'
 import type { Clock, Deadlines, Expirable } from '../protocol/net/clock.ts'
 import type { Slots } from './slots.ts'
 
@@ -201,7 +201,7 @@ class DirectRequest implements SlotRequest, Expirable {
   run(): void {
     this.#leave()
     // Isolated: this may be called in the async context of the request that freed the slot.
-    apart(this.#begin, this)
+    runIsolated(this.#begin, this)
   }
 
   #begin(): void {

@@ -18,7 +18,7 @@ import {
   type Resolve,
   systemResolve,
 } from '../protocol/net/dial.ts'
-import { patiently } from '../protocol/net/silence-timer.ts'
+import { afterSilence } from '../protocol/net/silence-timer.ts'
 import { isTimeout, LastReason, type Phase, whyUnreachable } from '../protocol/net/unreachable.ts'
 import { WORKERS_MAX } from '../protocol/options/common-options.ts'
 
@@ -318,7 +318,7 @@ class Member {
       patience,
     )
     this.#next = link
-    this.#expected = patiently(this.#options.clock, HELLO_EXPECTED, () => {
+    this.#expected = afterSilence(this.#options.clock, HELLO_EXPECTED, () => {
       const late = { phase: 'handshake', reason: 'timeout', code: 'TIMEOUT' } as const
       if (this.#link || !this.#reason.changes(late)) return
       this.#options.log.warn(

@@ -16,8 +16,8 @@ import type { Token } from '../protocol/frames/codec/tokens.ts'
 import { type ServerLink, type SlotHolder, type SlotSource, serveFrames } from '../protocol/frames/server.ts'
 import { Unproven } from '../protocol/frames/unauthenticated.ts'
 import { PeerLinks } from '../protocol/frames/watch.ts'
+import { LoggedOnce } from '../protocol/log/logged-once.ts'
 import type { Logger } from '../protocol/log/logger.ts'
-import { SaidOnce } from '../protocol/log/once-per-key.ts'
 import type { Clock } from '../protocol/net/clock.ts'
 import { whyUnreachable } from '../protocol/net/unreachable.ts'
 import type { LinkEvents } from './join.ts'
@@ -61,7 +61,7 @@ export class Links {
   readonly #peers: PeerLinks = new PeerLinks()
   readonly #lag: () => number = eventLoopLag()
   /** Hosts whose links do not come about: a proxy with another token dials several times a second. */
-  readonly #failing: SaidOnce = new SaidOnce()
+  readonly #failing: LoggedOnce = new LoggedOnce()
   readonly #unproven: Unproven = new Unproven()
   #draining = false
 
@@ -157,7 +157,7 @@ export class Links {
           const isLost =
             error !== undefined && !(error instanceof AbortError) && !link.announced && !this.#reaches(link)
           if (ready) log[isLost ? 'warn' : 'info'](fields, 'the link to a proxy is closed')
-          else if (!dialled && error && this.#failing.say(peer, error.message)) {
+          else if (!dialled && error && this.#failing.isFirst(peer, error.message)) {
             log.warn({ address, ...whyUnreachable(error, 'handshake') }, 'a link was closed before it was ready')
           }
           events?.onClosed(error)

@@ -5,8 +5,8 @@
 
 import type { Application, Body, Environ, Middleware, StartResponse } from '../protocol/contract/application.ts'
 import { AbortError, HttpError } from '../protocol/contract/errors.ts'
+import { LoggedOnce } from '../protocol/log/logged-once.ts'
 import type { Logger } from '../protocol/log/logger.ts'
-import { SaidOnce } from '../protocol/log/once-per-key.ts'
 import { isKnownHost } from './hosts.ts'
 
 export interface DevErrorsOptions {
@@ -19,14 +19,14 @@ export interface DevErrorsOptions {
 type Answer = (error: unknown) => Promise<Body>
 
 export function devErrors({ log, shown }: DevErrorsOptions): Middleware {
-  const withheld = new SaidOnce()
+  const withheld = new LoggedOnce()
   return (application) => (environ, startResponse) => {
     const answer: Answer = async (error) => {
       // Meant as an answer, or the client's own end; both are told apart by the exchange.
       if (error instanceof HttpError || error instanceof AbortError || environ.gantry.signal.aborted) throw error
       if (!isKnownHost(environ)) {
         const host = String(environ['HTTP_HOST'])
-        if (withheld.say(host)) {
+        if (withheld.isFirst(host)) {
           log.warn({ host }, 'errors are shown to browsers only at localhost, *.localhost and IP addresses')
         }
         throw error

@@ -11,8 +11,8 @@ import { TrustedPeers } from '../protocol/client/peers.ts'
 import type { Application, Body, Environ, StartResponse } from '../protocol/contract/application.ts'
 import type { HttpError } from '../protocol/contract/errors.ts'
 import { type Identity, isSameProcess } from '../protocol/frames/codec/hello.ts'
+import { LoggedOnce } from '../protocol/log/logged-once.ts'
 import type { Logger } from '../protocol/log/logger.ts'
-import { SaidOnce } from '../protocol/log/once-per-key.ts'
 import { backoff } from '../protocol/net/backoff.ts'
 import { type Clock, Deadlines } from '../protocol/net/clock.ts'
 import { type BodyBufferHost, BodyBuffers, type Room } from './body-buffers.ts'
@@ -89,7 +89,7 @@ export class Pool implements RequestHost, SlotOwner, BodyBufferHost {
   readonly #queueSize: number
   readonly #members: Record<MemberState, Member[]> = { connecting: [], ready: [], full: [], draining: [], closed: [] }
   /** Ids that were found to be two containers'. */
-  readonly #alike: SaidOnce = new SaidOnce()
+  readonly #alike: LoggedOnce = new LoggedOnce()
   #arrivals = 0
   #dispatching = false
   /** The length of the queue as members were last told, rounded up. */
@@ -352,7 +352,7 @@ export class Pool implements RequestHost, SlotOwner, BodyBufferHost {
       if (grant === 0 || other?.instance === undefined || other.instance === peer.instance) return false
       return other.id === peer.id && other.worker === peer.worker
     })
-    if (twin && this.#alike.say(peer.id))
+    if (twin && this.#alike.isFirst(peer.id))
       this.#log.warn(
         { id: peer.id, members: [twin.upstream.name, name] },
         'two containers have the same id: give each its own --id, or their lines in the log cannot be told apart',

@@ -6,7 +6,7 @@
 import type { Share } from '../protocol/client/client-shares.ts'
 import type { Behind } from '../protocol/contract/client-view.ts'
 import { AbortError } from '../protocol/contract/errors.ts'
-import { apart } from '../protocol/contract/isolated.ts'
+import { runIsolated } from '../protocol/contract/isolated.ts'
 import type { Clock, Timer } from '../protocol/net/clock.ts'
 import { debtOf, type Holder, victims } from './slow-clients.ts'
 
@@ -174,7 +174,7 @@ export class SlowWatch {
   }
 
   #again(): void {
-    this.#timer = this.#options.clock.after(LOOK, () => apart(this.#look, this))
+    this.#timer = this.#options.clock.after(LOOK, () => runIsolated(this.#look, this))
   }
 
   #look(): void {

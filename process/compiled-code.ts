@@ -19,15 +19,15 @@ const FLAGS: Readonly<Record<string, { readonly flag: string; readonly usual: st
 }
 
 /** What this process's V8 is told, if it is known, and what is so without. */
-export const quietFlag: { readonly flag: string; readonly usual: string } | undefined =
+export const memoryReducerFlag: { readonly flag: string; readonly usual: string } | undefined =
   FLAGS[process.versions.v8.split('.')[0]!]
 
 /**
  * For processes that serve and nothing else, once all is loaded: it changes what V8 does in all of the process, and compiled code that was kept
  * under other flags is none to V8. At the process's end it is as before, so that Node's compile cache can be used by the next.
  */
-export function keepCode(): void {
-  if (quietFlag === undefined) return
-  setFlagsFromString(quietFlag.flag)
-  process.once('exit', () => setFlagsFromString(quietFlag!.usual))
+export function keepCompiledCode(): void {
+  if (memoryReducerFlag === undefined) return
+  setFlagsFromString(memoryReducerFlag.flag)
+  process.once('exit', () => setFlagsFromString(memoryReducerFlag!.usual))
 }

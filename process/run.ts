@@ -16,7 +16,7 @@ import { type Address, isAddress, printAddress } from '../protocol/net/address.t
 import { systemClock } from '../protocol/net/clock.ts'
 import { watchDescriptors } from '../protocol/net/descriptors.ts'
 import { keepChannel } from './channel.ts'
-import { keepCode } from './compiled-code.ts'
+import { keepCompiledCode } from './compiled-code.ts'
 import type { DrainOptions } from './drain.ts'
 import { type Duty, holdDuty } from './keep-alive.ts'
 import { SignalHold } from './signal-hold.ts'
@@ -326,7 +326,7 @@ export async function run(
     // A launcher ends when its child has ended, as on plain Node.
     if (running.endsItself) process.channel?.unref()
     else duty ??= holdDuty()
-    keepCode()
+    keepCompiledCode()
     watchDescriptors(systemClock, log)
     hasStarted = true
     clearInterval(slow)

@@ -1,16 +1,19 @@
 /**
- * What is done for one request is done apart from what was done for another.
+ * Runs code for one request in an async context of its own.
  *
- * Node gives each callback of a socket or timer an async context of its own (`AsyncLocalStorage`). Here many requests come in one read of a
- * link, and many leave in one turn: an application that entered a store for its own (`enterWith()`, as tracing and session libraries do) would have
- * those that follow find it, and one client be taken for another.
+ * Node gives each callback of a socket or timer its own async context (`AsyncLocalStorage`). Here one read of a link
+ * delivers many requests, and one batch sends many responses. A store that an application enters for its own request
+ * (`enterWith()`, as tracing and session libraries do) would leak into the requests that follow.
  */
 
 import { AsyncResource } from 'node:async_hooks'
 
-const nobody: AsyncResource = new AsyncResource('GantryRequest')
+const empty: AsyncResource = new AsyncResource('GantryRequest')
 
-/** Calls `act` of `self` in nobody's context. What it enters ends with the call, and stays in all that it has begun. */
-export function apart<T, A = undefined>(act: (this: T, argument: A) => void, self: T, argument?: A): void {
-  nobody.runInAsyncScope(act, self, argument)
+/**
+ * Calls `act` with `self` as `this`, in a fresh async context: an AsyncLocalStorage store entered inside is visible to
+ * work started there and to nothing else.
+ */
+export function runIsolated<T, A = undefined>(act: (this: T, argument: A) => void, self: T, argument?: A): void {
+  empty.runInAsyncScope(act, self, argument)
 }

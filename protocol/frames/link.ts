@@ -8,11 +8,11 @@
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { RemoteProtocolError } from '../contract/errors.ts'
-import { apart } from '../contract/isolated.ts'
+import { runIsolated } from '../contract/isolated.ts'
 import { type Leaving, Turn } from '../net/batch.ts'
 import type { Clock, Timer } from '../net/clock.ts'
 import { relieve } from '../net/large-reads.ts'
-import { patiently } from '../net/silence-timer.ts'
+import { afterSilence } from '../net/silence-timer.ts'
 import type { Connection, Event } from './codec/connection.ts'
 import { Goaway } from './codec/constants.ts'
 import type { Stream } from './codec/stream.ts'
@@ -77,7 +77,7 @@ export class Link implements Leaving {
     this.#clock = options.clock
     this.#turn = Turn.of(options.clock)
     const timeout = options.handshakeTimeout ?? HANDSHAKE_TIMEOUT
-    this.#timer = patiently(options.clock, timeout, () => {
+    this.#timer = afterSilence(options.clock, timeout, () => {
       if (connection.state !== 'open') {
         this.#fail(new RemoteProtocolError('TIMEOUT', `the handshake was not done after ${timeout} ms`))
       }
@@ -181,7 +181,7 @@ export class Link implements Leaving {
           continue
         }
         try {
-          apart(this.#hear, this, event)
+          runIsolated(this.#hear, this, event)
         } catch (error) {
           // A bug of ours, or an application's listener on an upgraded connection threw: other streams must not pay for
           // it.
@@ -215,7 +215,7 @@ export class Link implements Leaving {
   #relieve(): void {
     for (const stream of this.connection.relieved()) {
       try {
-        apart(this.#owner.relieved, this.#owner, stream)
+        runIsolated(this.#owner.relieved, this.#owner, stream)
       } catch (error) {
         this.#owner.fault(stream, error)
       }

@@ -4,7 +4,7 @@
  */
 
 import type { Clock, Timer } from '../net/clock.ts'
-import { patiently } from '../net/silence-timer.ts'
+import { afterSilence } from '../net/silence-timer.ts'
 import type { Identity } from './codec/hello.ts'
 import {
   isSilent,
@@ -173,9 +173,9 @@ export class LinkWatch {
     this.#timer?.cancel()
     const patience = patienceIn(this.#life, this.#options.times, this.#unheard)
     const passed = (): void => this.#on('timeout')
-    // Sending a PING does not judge the peer, so it need not wait patiently.
+    // Sending a PING does not judge the peer, so it need not wait afterSilence.
     this.#timer =
-      this.#life === 'alive' ? this.#clock.after(patience, passed) : patiently(this.#clock, patience, passed)
+      this.#life === 'alive' ? this.#clock.after(patience, passed) : afterSilence(this.#clock, patience, passed)
   }
 
   #askRival(): void {
@@ -195,7 +195,7 @@ export class LinkWatch {
   /** The link is silent, and no request runs on it. */
   #end(): void {
     this.#timer?.cancel()
-    this.#timer = patiently(this.#clock, CLOSE_GRACE, () => {
+    this.#timer = afterSilence(this.#clock, CLOSE_GRACE, () => {
       if (this.#life === 'suspect')
         this.#link.destroy(new Error('the peer has not answered, and no request ran on the link'))
     })

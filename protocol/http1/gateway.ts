@@ -15,7 +15,7 @@ import { type ConnectionFacts, environFromHttp } from '../contract/environ.ts'
 import { type AbortCode, AbortError, RemoteProtocolError } from '../contract/errors.ts'
 import { Exchange, type ExchangeHost } from '../contract/exchange.ts'
 import { RequestInput } from '../contract/input.ts'
-import { apart } from '../contract/isolated.ts'
+import { runIsolated } from '../contract/isolated.ts'
 import type { Logger } from '../log/logger.ts'
 import { type Beginning, Turn } from '../net/batch.ts'
 import type { Clock, Deadlines } from '../net/clock.ts'
@@ -359,7 +359,7 @@ class Connection implements Http1Connection, StreamOwner, TransportOwner, Exchan
     stream.exchange = exchange
     this.#stream = stream
     this.#pieces = 0
-    apart(exchange.run, exchange)
+    runIsolated(exchange.run, exchange)
   }
 
   /** Whether nobody will read what is left of the request's body. */
@@ -622,5 +622,5 @@ class Connection implements Http1Connection, StreamOwner, TransportOwner, Exchan
 }
 
 function proceed(connection: Connection): void {
-  apart(connection.proceed, connection)
+  runIsolated(connection.proceed, connection)
 }

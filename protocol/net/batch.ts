@@ -11,7 +11,7 @@
  * It knows what waits, and for how long; what arriving, beginning and leaving mean is theirs.
  */
 
-import { apart } from '../contract/isolated.ts'
+import { runIsolated } from '../contract/isolated.ts'
 import type { Clock } from './clock.ts'
 
 /** Something that came. */
@@ -175,7 +175,7 @@ export class Turn {
 /** Whatever one of them does, the others have their moment: an error is told as one that nobody caught, as it would be in a callback of its own. */
 function guarded<T>(act: (this: T) => void, one: T): void {
   try {
-    apart(act, one)
+    runIsolated(act, one)
   } catch (error) {
     process.nextTick(() => {
       throw error
@@ -185,5 +185,5 @@ function guarded<T>(act: (this: T) => void, one: T): void {
 
 function end(turn: Turn): void {
   // Whoever began it was one of many.
-  apart(turn.end, turn)
+  runIsolated(turn.end, turn)
 }

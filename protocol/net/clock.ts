@@ -3,7 +3,7 @@
  * `Deadlines` watches many deadlines with one timer: setting one on the hot path is a field assignment.
  */
 
-import { apart } from '../contract/isolated.ts'
+import { runIsolated } from '../contract/isolated.ts'
 
 export interface Timer {
   cancel(): void
@@ -113,7 +113,7 @@ export class Deadlines {
       if (item !== undefined && item.deadline <= now) {
         item.deadline = Number.POSITIVE_INFINITY
         // The timer was set for another, perhaps.
-        apart(item.expire, item)
+        runIsolated(item.expire, item)
       }
     }
     if (this.#items.length > 0) this.#wait()

@@ -7,7 +7,7 @@ import { lookup } from 'node:dns/promises'
 import { Socket } from 'node:net'
 import { dialTarget, type TcpAddress, type UnixAddress } from './address.ts'
 import type { Clock, Timer } from './clock.ts'
-import { patiently } from './silence-timer.ts'
+import { afterSilence } from './silence-timer.ts'
 
 /** All IPv4 and IPv6 addresses of a name; rejects, or gives none, when there are none to be had. */
 export type Resolve = (host: string) => Promise<readonly string[]>
@@ -83,7 +83,7 @@ export class Dialling {
   constructor(socket: Socket, clock: Clock, timeout: number, events: DialEvents) {
     this.#socket = socket
     let failure: Error | undefined
-    this.#timer = patiently(clock, timeout, () => {
+    this.#timer = afterSilence(clock, timeout, () => {
       failure = Object.assign(new Error(`no connection within ${timeout / 1_000} s`), { code: 'CONNECT_TIMEOUT' })
       socket.destroy()
     })

@@ -15,7 +15,7 @@ const STEPS = 4
  * Calls back once, after `ms` milliseconds in which this process ran, and after one more poll of the sockets: bytes
  * that a peer sent before that have been read, and may have cancelled it.
  */
-export function patiently(clock: Clock, ms: number, callback: () => void): Timer {
+export function afterSilence(clock: Clock, ms: number, callback: () => void): Timer {
   if (ms === Number.POSITIVE_INFINITY) return { cancel() {} }
   const step = ms / STEPS
   let left = ms

@@ -8,7 +8,7 @@
 import { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { ExchangeHost } from '../contract/exchange.ts'
-import { apart } from '../contract/isolated.ts'
+import { runIsolated } from '../contract/isolated.ts'
 import type { Http1Timeouts } from '../http1/options.ts'
 import { type Arriving, type Leaving, Turn } from './batch.ts'
 import { relieve } from './large-reads.ts'
@@ -106,7 +106,7 @@ export class Transport implements Waiter, Arriving, Leaving {
     const chunk = this.#arriving
     if (chunk === undefined) return
     this.#arriving = undefined
-    if (this.#phase === 'open') apart(this.#owner.received, this.#owner, chunk)
+    if (this.#phase === 'open') runIsolated(this.#owner.received, this.#owner, chunk)
   }
 
   readonly #onEnd = (): void => {
@@ -121,7 +121,7 @@ export class Transport implements Waiter, Arriving, Leaving {
     this.output.drained()
     this.waits.written(this.#socket.writableLength)
     // Whoever wrote last may have been another request of this connection.
-    if (this.output.room && this.#phase === 'open') apart(this.#owner.drained, this.#owner)
+    if (this.output.room && this.#phase === 'open') runIsolated(this.#owner.drained, this.#owner)
   }
 
   readonly #onClose = (): void => {

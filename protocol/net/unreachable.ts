@@ -98,7 +98,7 @@ export function isTimeout(error: Error | undefined): boolean {
 }
 
 /**
- * Remembers the last reason, so that a reason is logged when it is new, and not for each attempt. (`SaidOnce` remembers
+ * Remembers the last reason, so that a reason is logged when it is new, and not for each attempt. (`LoggedOnce` remembers
  * many.)
  */
 export class LastReason {

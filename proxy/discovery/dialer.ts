@@ -19,7 +19,7 @@ import {
   HELLO_PATIENCE,
   type Verdict,
 } from '../../protocol/net/dial.ts'
-import { patiently } from '../../protocol/net/silence-timer.ts'
+import { afterSilence } from '../../protocol/net/silence-timer.ts'
 import { identityOf, removeStale } from '../../protocol/net/stale-socket.ts'
 import { isTimeout, LastReason, type Phase, whyUnreachable } from '../../protocol/net/unreachable.ts'
 import type { DialAddress } from './report.ts'
@@ -165,7 +165,7 @@ export class Dialer {
       onClosed: (error) => this.#lost(link, error),
     })
     this.#next = link
-    this.#expected = patiently(clock, HELLO_EXPECTED, () => this.#unansweredYet())
+    this.#expected = afterSilence(clock, HELLO_EXPECTED, () => this.#unansweredYet())
     pool.add(link)
   }
 

@@ -4,7 +4,7 @@ import type { Socket } from 'node:net'
 import { FramesUpstream, type LinkOptions } from '../../pool/frames-upstream.ts'
 import type { Pool } from '../../pool/pool.ts'
 import { Unproven } from '../../protocol/frames/unauthenticated.ts'
-import { SaidOnce } from '../../protocol/log/once-per-key.ts'
+import { LoggedOnce } from '../../protocol/log/logged-once.ts'
 import { printAddress, type TcpAddress, type UnixAddress } from '../../protocol/net/address.ts'
 import { type Listener, listen } from '../../protocol/net/listen.ts'
 import { whyUnreachable } from '../../protocol/net/unreachable.ts'
@@ -17,7 +17,7 @@ export interface JoinOptions extends LinkOptions {
 
 /** @throws ListenError */
 export function listenForJoiners(address: UnixAddress | TcpAddress, options: JoinOptions): Promise<Listener> {
-  const failing = new SaidOnce()
+  const failing = new LoggedOnce()
   const unproven = new Unproven()
   return listen(address, { log: options.log, mode: options.mode }, (socket) => {
     unproven.add(socket)
@@ -30,7 +30,7 @@ function join(
   socket: Socket,
   address: UnixAddress | TcpAddress,
   options: JoinOptions,
-  failing: SaidOnce,
+  failing: LoggedOnce,
   unproven: Unproven,
 ): void {
   const peer =
@@ -51,7 +51,7 @@ function join(
     },
     onClosed: (error) => {
       // Who never registered is no member, and its failure nobody else's to tell.
-      if (!ready && failing.say(host, error?.message))
+      if (!ready && failing.isFirst(host, error?.message))
         options.log.warn(
           { address: peer, ...(error && whyUnreachable(error, 'handshake')) },
           "a container's connection was closed before it had joined",

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
 import { test } from 'node:test'
-import { quietFlag } from '../../process/compiled-code.ts'
+import { memoryReducerFlag } from '../../process/compiled-code.ts'
 import { repositoryFile, TestChild } from '../support/child.ts'
 
-const unknown = quietFlag === undefined && `V8 ${process.versions.v8} is not known: which flag does it have?`
+const unknown = memoryReducerFlag === undefined && `V8 ${process.versions.v8} is not known: which flag does it have?`
 
 function output(...argv: readonly string[]): string {
   return execFileSync(process.execPath, argv, { encoding: 'utf8' })
@@ -12,8 +12,8 @@ function output(...argv: readonly string[]): string {
 
 test('V8 has the flag that keeps code, and by default as it is said to be', { skip: unknown }, () => {
   const options = output('--v8-options')
-  const name = quietFlag!.flag.replace(/^--(?:no-)?/, '').replace(/=.*/, '')
-  assert.match(options, new RegExp(`^ +--${name} .*\\n.*default: ${quietFlag!.usual}$`, 'm'))
+  const name = memoryReducerFlag!.flag.replace(/^--(?:no-)?/, '').replace(/=.*/, '')
+  assert.match(options, new RegExp(`^ +--${name} .*\\n.*default: ${memoryReducerFlag!.usual}$`, 'm'))
 })
 
 test('a server runs with it once it has started, and ends without, for the sake of compiled code', {
@@ -25,7 +25,7 @@ test('a server runs with it once it has started, and ends without, for the sake 
     await child.until(() => child.stdout.includes('serving under'))
     child.process.kill('SIGTERM')
     assert.deepEqual(await child.exited, { code: 0, signal: null })
-    assert.equal(/serving under (\d+)/.exec(child.stdout)?.[1], output(quietFlag!.flag, '-p', tag).trim())
+    assert.equal(/serving under (\d+)/.exec(child.stdout)?.[1], output(memoryReducerFlag!.flag, '-p', tag).trim())
     assert.equal(/ended under (\d+)/.exec(child.stdout)?.[1], output('-p', tag).trim())
     assert.equal(child.stderr, '')
   } finally {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
-import { patiently } from '../../../protocol/net/silence-timer.ts'
+import { afterSilence } from '../../../protocol/net/silence-timer.ts'
 import { FakeClock } from '../../support/clock.ts'
 
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
@@ -9,7 +9,7 @@ suite('a timeout that judges a peer', () => {
   test('passes after its time, and after the sockets were read', async () => {
     const clock = new FakeClock()
     const order: string[] = []
-    patiently(clock, 1_000, () => order.push('judged'))
+    afterSilence(clock, 1_000, () => order.push('judged'))
     clock.advance(999)
     await turn()
     assert.equal(order.length, 0)
@@ -22,7 +22,7 @@ suite('a timeout that judges a peer', () => {
   test('counts a pause of this process, however long, as at most half of its time', async () => {
     const clock = new FakeClock()
     let judged = false
-    patiently(clock, 1_000, () => (judged = true))
+    afterSilence(clock, 1_000, () => (judged = true))
     clock.pause(3_600_000)
     await turn()
     clock.advance(499)
@@ -36,7 +36,7 @@ suite('a timeout that judges a peer', () => {
   test('passes although every check is late', async () => {
     const clock = new FakeClock()
     let judged = false
-    patiently(clock, 1_000, () => (judged = true))
+    afterSilence(clock, 1_000, () => (judged = true))
     for (let pause = 0; pause < 2; pause++) clock.pause(10_000)
     await turn()
     assert.equal(judged, true)
@@ -45,8 +45,8 @@ suite('a timeout that judges a peer', () => {
   test('does not pass after it is cancelled, not even between its timer and the poll of the sockets', async () => {
     const clock = new FakeClock()
     let judged = 0
-    patiently(clock, 1_000, () => judged++).cancel()
-    const second = patiently(clock, 1_000, () => judged++)
+    afterSilence(clock, 1_000, () => judged++).cancel()
+    const second = afterSilence(clock, 1_000, () => judged++)
     clock.advance(1_000)
     second.cancel()
     await turn()
@@ -55,7 +55,7 @@ suite('a timeout that judges a peer', () => {
 
   test('never passes when it is infinite', () => {
     const clock = new FakeClock()
-    patiently(clock, Number.POSITIVE_INFINITY, () => assert.fail('it passed')).cancel()
+    afterSilence(clock, Number.POSITIVE_INFINITY, () => assert.fail('it passed')).cancel()
     assert.equal(clock.pending, 0)
   })
 })

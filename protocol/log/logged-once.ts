@@ -1,19 +1,17 @@
 /**
- * What was said once and need not be said again: a bounded memory, so that a peer that knocks all day (or a scan of all addresses)
- * fills neither the log nor this table. The oldest is forgotten first.
+ * Remembers what was logged, so that a peer that connects all day, or a scan of all addresses, does not fill the log.
+ * The memory is bounded: the oldest key is forgotten first.
  */
 
 const REMEMBERED = 1_000
 /** Of one key: the text of a fault can be the peer's own, which may send another one each time. */
 const DETAILS = 8
 
-export class SaidOnce {
+export class LoggedOnce {
   readonly #keys: Map<string, Set<string>> = new Map()
 
-  /**
-   * True the first time that `key` is given with this text. Numbers in the text are ignored: `not done after 5250 ms`.
-   */
-  say(key: string, text: string = ''): boolean {
+  /** True for the first call with this key and text. Numbers in the text are ignored (`not done after 5250 ms`). */
+  isFirst(key: string, text: string = ''): boolean {
     const detail = text.replace(/\d+/g, '0')
     let details = this.#keys.get(key)
     if (details === undefined) {
@@ -25,7 +23,7 @@ export class SaidOnce {
     return true
   }
 
-  /** It has changed: the next time counts as the first again, with every detail. */
+  /** Forgets a key whose state has changed: its next texts are first ones again. */
   forget(key: string): void {
     this.#keys.delete(key)
   }
