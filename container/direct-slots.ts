@@ -79,7 +79,8 @@ export class DirectSlots implements SlotOwner, BodyBufferHost {
       return
     }
     if (this.line.queued < this.options.queueSize) this.enqueue(request)
-    else if (!this.line.makeRoom(request)) request.refuse()
+    else if (!this.line.makeRoom(request, () => this.full && this.line.queued >= this.options.queueSize))
+      request.refuse()
     // Room was made in the queue, or a slot is free.
     else if (this.line.queued === 0 && this.#take(request)) request.run()
     else this.enqueue(request)

@@ -103,18 +103,22 @@ export class FairSlots<T extends SlotRequest> implements SlowWatchHost {
   }
 
   /**
-   * Makes room in a full queue for `request`: aborts a slow request, or refuses a request of a client that has more
-   * requests in the queue. If the client itself has most, and is slow, its oldest request is refused: a user behind the
-   * same address must not pay for it.
+   * Makes room in a full queue for `request`: aborts a slow request, or refuses a waiting one. That is the newest
+   * request of the client that has most waiting, or the oldest if this client is slow: its older requests are probably
+   * slow too, and a user behind the same address must not pay for them. A client that is not slow loses no request to
+   * its own new one.
    *
+   * @param isFull whether the queue is full and no slot is free
    * @returns whether there is room now, or a free slot
    */
-  makeRoom({ share }: T): boolean {
+  makeRoom({ share }: T, isFull: () => boolean): boolean {
     // The slot of the aborted request goes to a waiting request, whose place in the queue becomes free. If no request
-    // waits, the slot itself is free.
-    if (this.#watch.actFor(share) > 0) return true
-    const surplus = this.#queue.surplus(this.#queue.count(share) + 1)
-    const refused = surplus ?? (this.#watch.isMostlySlow(share) ? this.#queue.oldest(share) : undefined)
+    // waits, the slot itself is free. The slot of a request to an HTTP server becomes free later.
+    if (this.#watch.actFor(share) > 0 && !isFull()) return true
+    const from = this.#queue.most(this.#queue.count(share) + 1) ?? share
+    const isSlow = this.#watch.isSlow(from)
+    if (from === share && !isSlow) return false
+    const refused = this.#queue.refusable(from, isSlow ? 'oldest' : 'newest')
     refused?.refuse()
     return refused !== undefined
   }

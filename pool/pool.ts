@@ -195,7 +195,9 @@ export class Pool implements RequestHost, SlotOwner, BodyBufferHost {
   choose(request: PooledRequest): Choice<Member> {
     if (this.#closed) return 'refuse'
     const choice = this.#choose(request)
-    return choice === 'refuse' && this.slots.makeRoom(request) ? this.#choose(request) : choice
+    if (choice !== 'refuse') return choice
+    const isFull = (): boolean => this.#choose(request) === 'refuse'
+    return this.slots.makeRoom(request, isFull) ? this.#choose(request) : choice
   }
 
   #choose(request: PooledRequest): Choice<Member> {

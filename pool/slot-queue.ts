@@ -88,28 +88,26 @@ export class SlotQueue<T extends FairlyWaiting> {
   }
 
   /**
-   * The newest request of the client that has most waiting, if it has more than `count`: the request to refuse in
-   * favour of another client. Requests that came back are not refused.
+   * The client that has most requests waiting, if it has more than `count`. Requests that came back are not counted:
+   * they are not refused.
    */
-  surplus(count: number): T | undefined {
-    let found: T | undefined
+  most(count: number): Share | undefined {
+    let found: Share | undefined
     let most = count
-    for (const { requests } of this.#lanes.values()) {
-      if (requests.size <= most) continue
-      let item = requests.last
-      while (item?.returned) item = requests.before(item)
-      if (item === undefined) continue
-      found = item
+    for (const { share, requests } of this.#lanes.values()) {
+      if (requests.size <= most || this.refusable(share, 'newest') === undefined) continue
+      found = share
       most = requests.size
     }
     return found
   }
 
-  /** The client's oldest request; undefined if none waits. Requests that came back are skipped: they are not refused. */
-  oldest(share: Share): T | undefined {
+  /** The request of a client to refuse; undefined if none waits that may be refused. Requests that came back may not. */
+  refusable(share: Share, order: Order): T | undefined {
     const requests = this.#lanes.get(share)?.requests
-    let item = requests?.first
-    while (item?.returned) item = requests!.after(item)
+    if (requests === undefined) return undefined
+    let item = order === 'oldest' ? requests.first : requests.last
+    while (item?.returned) item = order === 'oldest' ? requests.after(item) : requests.before(item)
     return item
   }
 }

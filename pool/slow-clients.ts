@@ -31,9 +31,9 @@ export interface SlowRules {
 const GREEDY = 0.1
 /**
  * The part of the slots that one decision may take, so that it does not block the event loop. With ten decisions per
- * second a queue as long as the slots (1,000 slow requests of one client) is served within a second.
+ * second a queue as long as the slots (1,000 slow requests of one client) is served in half a second.
  */
-const MOST_PART = 1 / 8
+const MOST_PART = 1 / 4
 
 /**
  * How far a client is behind, ms, after `elapsed` milliseconds of waiting for it: each byte reduces the debt by the

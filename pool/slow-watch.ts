@@ -146,19 +146,9 @@ export class SlowWatch {
     return count
   }
 
-  /**
-   * Whether at least half of the client's running requests wait for the client: its waiting requests are probably as
-   * slow, the oldest of them most of all.
-   */
-  isMostlySlow(share: Share): boolean {
-    let running = 0
-    let waits = 0
-    for (const request of this.#host.running) {
-      if (request.share !== share) continue
-      running++
-      if (request.seen !== undefined && request.seen.waited > 0) waits++
-    }
-    return waits > 0 && 2 * waits >= running
+  /** Whether a running request waits for this client: its waiting requests are probably as slow, the oldest first. */
+  isSlow(share: Share): boolean {
+    return this.#host.running.some((request) => request.share === share && (request.seen?.waited ?? 0) > 0)
   }
 
   #act(newcomer?: Share): number {

@@ -162,6 +162,12 @@ suite('a full queue', () => {
       [...running, ...waiting, newest].map(({ outcome }) => outcome),
       ['waits', 'waits', '503 QUEUE_FULL', 'waits', 'waits'],
     )
+    const other = scene.client(B)
+    await turn()
+    assert.deepEqual(
+      [...waiting, newest, other].map(({ outcome }) => outcome),
+      ['503 QUEUE_FULL', '503 QUEUE_FULL', 'waits', 'waits'],
+    )
   })
 
   test('refuses no request that came back from a container that drains', async () => {
@@ -176,6 +182,21 @@ suite('a full queue', () => {
     assert.deepEqual(
       [...ran, other].map(({ outcome }) => outcome),
       ['waits', 'waits', 'waits', '503 QUEUE_FULL'],
+    )
+  })
+
+  test('refuses a request of a slow client if the slot of its aborted one becomes free only later', async () => {
+    const scene = new Scene(1, { queueSize: 2 })
+    const running = scene.client(A, 'download')
+    running.onAbort = undefined
+    scene.clock.advance(1_050)
+    const waiting = [scene.client(A), scene.client(A)]
+    const next = scene.client(B)
+    await turn()
+    assert.ok(running.slow)
+    assert.deepEqual(
+      [...waiting, next].map(({ outcome }) => outcome),
+      ['503 QUEUE_FULL', 'waits', 'waits'],
     )
   })
 

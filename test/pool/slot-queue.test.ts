@@ -91,28 +91,23 @@ test('a cancelled request is removed at once, and its client with its last reque
   assert.equal(queue.size, 1)
 })
 
-test('the surplus is the newest request of the client with most, if it has more than the given count', () => {
+test('the client with most requests is found, if it has more than the given count', () => {
   const queue = filled('a a a b')
-  assert.equal(queue.surplus(1)?.name, 'a3')
-  assert.equal(queue.surplus(2)?.name, 'a3')
-  assert.equal(queue.surplus(3), undefined)
+  assert.equal(queue.most(1), 'a')
+  assert.equal(queue.most(2), 'a')
+  assert.equal(queue.most(3), undefined)
 })
 
-test('requests that came back are no surplus', () => {
+test('the newest or the oldest request of a client is refused, but none that came back', () => {
   const queue = filled('a a a b b')
+  assert.equal(queue.refusable('a', 'oldest')?.name, 'a1')
   for (const name of ['a3', 'a2']) {
-    assert.equal(queue.surplus(1)?.name, name)
-    queue.surplus(1)!.returned = true
+    assert.equal(queue.refusable('a', 'newest')?.name, name)
+    queue.refusable('a', 'newest')!.returned = true
   }
-  assert.equal(queue.surplus(1)?.name, 'a1')
-  queue.surplus(1)!.returned = true
-  assert.equal(queue.surplus(1)?.name, 'b5')
-})
-
-test('the oldest request of a client is the first that did not come back', () => {
-  const queue = filled('a b a')
-  assert.equal(queue.oldest('a')?.name, 'a1')
-  queue.oldest('a')!.returned = true
-  assert.equal(queue.oldest('a')?.name, 'a3')
-  assert.equal(queue.oldest('c'), undefined)
+  assert.equal(queue.most(1), 'a')
+  queue.refusable('a', 'oldest')!.returned = true
+  assert.equal(queue.refusable('a', 'newest'), undefined)
+  assert.equal(queue.most(1), 'b')
+  assert.equal(queue.refusable('c', 'oldest'), undefined)
 })
