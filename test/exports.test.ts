@@ -14,24 +14,39 @@ const ENTRIES = ['index.ts', 'protocol/index.ts', 'middleware/index.ts', 'contai
 /** Kept under their former names beside the middleware's: both are marked as deprecated. */
 const DEPRECATED = new Set(['errorPage', 'ErrorPageOptions'])
 
+const DECLARATION = /^export (?:declare )?(?:interface|type|const|function|class) (\w+)/gm
+
 /** Each name that an entry exports, types included, with the file that it comes from. */
 function exportsOf(entry: string): [name: string, file: string][] {
   const source = readFileSync(repositoryFile(entry), 'utf8')
-  return [...source.matchAll(/export (?:type )?\{([^}]*)\} from '([^']+)'/g)].flatMap(([, names = '', from = '']) =>
-    names
-      .split(',')
-      .map((name) =>
-        name
-          .trim()
-          .replace(/^type /, '')
-          .replace(/^.* as /, ''),
-      )
-      .filter((name) => name !== '')
-      .map((name): [string, string] => [name, normalize(join(dirname(entry), from))]),
+  const everything = [...source.matchAll(/export (?:type )?\* from '([^']+)'/g)].flatMap(([, from = '']) => {
+    const file = normalize(join(dirname(entry), from))
+    const declared = readFileSync(repositoryFile(file), 'utf8').matchAll(DECLARATION)
+    return [...declared].map(([, name]): [string, string] => [name!, file])
+  })
+  const named = [...source.matchAll(/export (?:type )?\{([^}]*)\} from '([^']+)'/g)].flatMap(
+    ([, names = '', from = '']) =>
+      names
+        .split(',')
+        .map((name) =>
+          name
+            .trim()
+            .replace(/^type /, '')
+            .replace(/^.* as /, ''),
+        )
+        .filter((name) => name !== '')
+        .map((name): [string, string] => [name, normalize(join(dirname(entry), from))]),
   )
+  return [...everything, ...named]
 }
 
 describe('the entries of the package', () => {
+  it('export the names in test/fixtures/exports.json and no others: each is a promise to users', () => {
+    const promised = JSON.parse(readFileSync(repositoryFile('test/fixtures/exports.json'), 'utf8'))
+    const exported = ENTRIES.map((entry) => [entry, [...new Set(exportsOf(entry).map(([name]) => name))].sort()])
+    assert.deepEqual(Object.fromEntries(exported), promised)
+  })
+
   it('export one thing under one name', () => {
     const files = new Map<string, Set<string>>()
     for (const [name, file] of ENTRIES.flatMap(exportsOf)) files.set(name, (files.get(name) ?? new Set()).add(file))
