@@ -75,12 +75,12 @@ describe('two copies in one process', () => {
     ended.catch(ready.reject)
     await ready.promise
     const file = (name: string): string => pathToFileURL(join(installed.path, 'dist', name)).href
-    const load = (name: string): Promise<Classes> => import(file(`protocol/${name}`))
+    const load = (name: string): Promise<Classes> => import(file(name))
     theirMiddleware = await import(file('middleware/index.js'))
-    theirs = (await load('index.js')) as unknown as typeof ours
+    theirs = (await load('protocol/index.js')) as unknown as typeof ours
     const [{ Context: TheirContext }, { LoadError: TheirLoadError }] = await Promise.all([
-      load('context.js'),
-      load('load-module.js'),
+      load('protocol/contract/context.js'),
+      load('process/modules/load-module.js'),
     ])
     const of = (copy: typeof ours): Class[] => [
       copy.AbortError,
