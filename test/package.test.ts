@@ -121,7 +121,7 @@ test('the installed pair serves an application', async (context) => {
   }
 })
 
-test('on a Node that is too old it says which it needs, and stops', (context) => {
+test('on a Node that is too old it reports the required version, and stops', (context) => {
   if (missing) return context.skip(missing)
   const old = ['/usr/bin/node', '/usr/local/bin/node'].find((file) => {
     const run = spawnSync(file, ['--version'], { encoding: 'utf8' })

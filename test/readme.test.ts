@@ -6,7 +6,7 @@ import { fileName, runSection, sectionsOf } from './support/page.ts'
 
 const readme = readFileSync(repositoryFile('README.md'), 'utf8')
 
-test("the README's application, started and asked as it says, answers what it shows", async () => {
+test("the README's application, started and requested as shown, responds as shown", async () => {
   const section = sectionsOf('README.md').find(({ title }) => title === 'Two commands')!
   const [application] = sectionsOf('README.md').find(({ title }) => title === 'An application')!.blocks
   assert.equal(fileName(application!), 'app.ts')
@@ -21,6 +21,6 @@ test('the two commands of the README are scripts of the package', () => {
   for (const [, name] of readme.matchAll(/^npm ci && npm (?:run )?(\S+)/gm)) assert.ok(scripts[name!], `npm ${name}`)
 })
 
-test('the files that the README points to are there', () => {
+test('the files that the README links to exist', () => {
   for (const [, path] of readme.matchAll(/\]\((?!https?:)([^)#]+)\)/g)) accessSync(repositoryFile(path!))
 })

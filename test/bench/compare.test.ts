@@ -76,7 +76,7 @@ test('modules are linked if both trees lock the same ones, and the link’s targ
   assert.ok(existsSync(join(repository, 'node_modules', 'a.js')))
 })
 
-test('modules are installed, which is said, if the lock files differ or there is nothing to link', async (t) => {
+test('modules are installed, with a message, if the lock files differ or nothing can be linked', async (t) => {
   const repository = tinyRepository(t)
   const said: string[] = []
   const { root, remove } = await checkOut(repository, 'old', (line) => said.push(line), install)
@@ -108,7 +108,7 @@ test('hooks of the repository do not run for the worktree', async (t) => {
   assert.equal(existsSync(mark), false)
 })
 
-test('what is no revision is refused by name, also if it looks like an option', (t) => {
+test('an unknown revision is refused by name, also if it looks like an option', (t) => {
   const repository = tinyRepository(t)
   for (const name of ['missing', '--all', '', 'old:version.txt']) {
     assert.throws(

@@ -15,7 +15,7 @@ test('text is escaped, and characters that XML forbids are replaced', () => {
   assert.equal(text(1, 2, '<i>'), '<text x="1" y="2">&lt;i&gt;</text>')
 })
 
-test('a coordinate has at most one decimal, and one that is no number is an error instead of a broken picture', () => {
+test('a coordinate has at most one decimal, and NaN is an error instead of a broken picture', () => {
   assert.equal(element('rect', { x: 1.2345, y: -0.04 }), '<rect x="1.2" y="0"/>')
   assert.throws(() => element('rect', { x: Number.NaN }), /expected a finite coordinate, got NaN/)
 })

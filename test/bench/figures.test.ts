@@ -107,7 +107,7 @@ test('a target is met by the measured ratio in the direction in which its metric
   )
 })
 
-test('a setup that is missing makes a ratio not measured instead of good', () => {
+test('a missing setup makes a ratio unmeasured instead of good', () => {
   const ledger = new Ledger()
   ledger.add('hello', 'pair', 'rate', 100)
   assert.equal(ledger.ratio('hello', 'rate', 'pair', 'node').median, Number.NaN)
@@ -132,7 +132,7 @@ test('rounds become one figure as their metric says: the median, all errors, the
   assert.deepEqual(ledger.roles('hello', 'pair'), ['proxy'])
 })
 
-test('figures keep three digits that mean something', () => {
+test('figures keep three significant digits', () => {
   assert.equal(figure(47_312.4), '47,300')
   assert.equal(figure(999.6), '1,000')
   assert.equal(figure(18.234), '18.2')

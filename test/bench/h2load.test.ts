@@ -3,7 +3,7 @@ import { test } from 'node:test'
 import { rateFor } from '../../bench/experiments/fixed-rate.ts'
 import { parseLog, type Sample, spreadOf, summarize, withOmitted } from '../../bench/measure/h2load.ts'
 
-test('h2load’s log is read line by line, and a line that is something else is named', () => {
+test('h2load’s log is read line by line, and a malformed line is reported', () => {
   assert.deepEqual(parseLog('1796041771943484\t200\t205\n1796041771955950\t-1\t632\n'), [
     { start: 1796041771943484, status: 200, microseconds: 205 },
     { start: 1796041771955950, status: -1, microseconds: 632 },
@@ -23,7 +23,7 @@ test('a rate is spread over connections that send at most 50 requests a second a
   }
 })
 
-test('a request that blocks its connection stands for those that were due meanwhile', () => {
+test('a request that blocks its connection counts for the requests that were scheduled meanwhile', () => {
   assert.deepEqual(withOmitted([100, 5], 20), [100, 5, 80, 60, 40, 20])
   assert.deepEqual(withOmitted([20, 19], 20), [20, 19])
   assert.deepEqual(withOmitted([], 20), [])

@@ -19,7 +19,7 @@ test('without options everything runs, as long as each experiment says', () => {
   })
 })
 
-test('options are read, and names of --only may have spaces around them', () => {
+test('options are parsed, and names of --only may have spaces around them', () => {
   const options = parseOptions(['--quick', '--only', 'pair, cold,', '--rounds=3', '--seconds', '2', '--rate', '5000'])
   assert.deepEqual(options.only, ['pair', 'cold'])
   assert.deepEqual([options.quick, options.rounds, options.seconds, options.rate], [true, 3, 2, 5000])
@@ -78,13 +78,13 @@ test('a whole name selects itself alone, and the beginning of a name all that be
   assert.deepEqual(chosen('hell', 'pair-h'), [['hello', 'hello-logs'], ['pair-http']])
 })
 
-test('a kind of which nothing was named is not narrowed', () => {
+test('a kind without a named entry is not narrowed', () => {
   assert.equal(select([], experiments, setups).experiments, undefined)
   assert.equal(select(['cold'], experiments, setups).setups, undefined)
   assert.equal(select(['pair'], experiments, setups).experiments, undefined)
 })
 
-test('a word that names nothing is refused with all names', () => {
+test('an unknown name is refused with all names', () => {
   assert.throws(
     () => select(['apache'], experiments, setups),
     /no experiment or setup is called "apache"; experiments: hello, hello-logs, cold; setups: pair, pair-http,/,

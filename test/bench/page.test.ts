@@ -76,7 +76,7 @@ test('a summary of a run on a busy machine says first that its figures are not t
   }
 })
 
-test('comparisons that are no headline are among all comparisons, and not in the summary', () => {
+test('comparisons that are not headlines are listed, but not in the summary', () => {
   const ledger = twoRounds()
   ledger.add('hello', 'http-proxy', 'rate', 20)
   assert.doesNotMatch(summary(results(ledger)), /http-proxy-3/)
@@ -120,14 +120,14 @@ test('the history has a column for each run, the newest first, and a dash for wh
   assert.deepEqual(cells('a ratio of old').slice(1), ['–', '1.50'])
 })
 
-test('what stands between two markers is replaced, and nothing else', () => {
+test('only the text between two markers is replaced', () => {
   const text = 'before $1\n<!-- a -->\nold\n<!-- end of a -->\nafter\n'
   assert.equal(replaceBetween(text, 'a', '$& new'), 'before $1\n<!-- a -->\n\n$& new\n\n<!-- end of a -->\nafter\n')
   assert.equal(replaceBetween(replaceBetween(text, 'a', 'x'), 'a', 'x'), replaceBetween(text, 'a', 'x'))
   assert.throws(() => replaceBetween(text, 'b', ''), /expected the markers <!-- b --> and <!-- end of b -->/)
 })
 
-test('a busy machine is said before a run, a quiet one is not', () => {
+test('a busy machine is reported before a run, a quiet one is not', () => {
   assert.equal(busy(0.99, 2), undefined)
   assert.equal(busy(11.34, 2), 'the machine is busy: load average 11.3 on 2 cores; trust ratios, not absolute figures')
 })

@@ -79,7 +79,7 @@ const answers: Record<string, RequestListener> = {
 describe('the command of the images', { skip: withoutTools() }, () => {
   for (const [what, listener] of Object.entries(answers)) {
     for (const argv of [[], ['--live']]) {
-      it(`says of a server that ${what} what gantry health says, without Node (${argv.join() || 'ready'})`, () =>
+      it(`reports a server that ${what} as gantry health does, without Node (${argv.join() || 'ready'})`, () =>
         withServer(createHttpServer(listener), async (address) => {
           const { good, says } = await askHealth(parseOptions(healthCommandOptions, [address, ...argv]).values)
           const expected = { code: good ? 0 : 1, printed: `${says}\n`, node: undefined }
@@ -89,7 +89,7 @@ describe('the command of the images', { skip: withoutTools() }, () => {
     }
   }
 
-  it('asks where GANTRY_HEALTH_LISTEN says, unless an address is given', () =>
+  it('uses the address in GANTRY_HEALTH_LISTEN, unless an address is given', () =>
     withServer(createHttpServer(answers['is ready or live']!), async (address) => {
       for (const form of [address, `tcp:${address}`]) {
         const { code, printed } = await gantry(['health'], { GANTRY_HEALTH_LISTEN: form })
@@ -105,7 +105,7 @@ describe('the command of the images', { skip: withoutTools() }, () => {
       assert.deepEqual([code, printed], [1, `${address} no answer within 2000 ms\n`])
     }))
 
-  it('says that nothing listens there', async () => {
+  it('reports that nothing listens there', async () => {
     const address = `127.0.0.1:${await freePort()}`
     const { code, printed, node } = await gantry(['health', address])
     assert.deepEqual([code, node], [1, undefined])

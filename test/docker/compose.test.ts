@@ -84,7 +84,7 @@ describe('docker compose up', { skip: withoutEngine(), timeout: 600_000 }, () =>
     }
   })
 
-  it('is healthy, runs as nobody special, and can write nowhere', patience, async () => {
+  it('is healthy, runs as an unprivileged user, and cannot write anywhere', patience, async () => {
     for (const service of ['proxy', 'container', 'container-unix']) {
       const [name = ''] = await project.containers(service)
       await until(async () => (await docker('inspect', '--format', '{{.State.Health.Status}}', name)) === 'healthy')
@@ -93,7 +93,7 @@ describe('docker compose up', { skip: withoutEngine(), timeout: 600_000 }, () =>
     }
   })
 
-  it('fails no request while containers are added, and gives each of them some', patience, async (t) => {
+  it('fails no request while containers are added, and sends requests to each of them', patience, async (t) => {
     const before = await project.containers('container')
     let names: string[] = []
     const outcomes = await underLoad(
@@ -130,7 +130,7 @@ describe('docker compose up', { skip: withoutEngine(), timeout: 600_000 }, () =>
     })
   }
 
-  it('fails no request while containers are taken away', patience, async (t) => {
+  it('fails no request while containers are removed', patience, async (t) => {
     await project.scale({ container: 4 })
     const outcomes = await underLoad(proxy, () => project.scale({ container: 1, 'container-unix': 0 }))
     assert.deepEqual(failed(outcomes), [])
@@ -150,7 +150,7 @@ describe('docker compose up', { skip: withoutEngine(), timeout: 600_000 }, () =>
     await project.scale({ container: 2 })
   })
 
-  it('runs no POST twice when a container is killed, and repeats what may be', patience, async (t) => {
+  it('runs no POST twice when a container is killed, and retries requests that may be retried', patience, async (t) => {
     const [name = ''] = await project.containers('container')
     const outcomes = await underLoad(
       proxy,
@@ -165,23 +165,27 @@ describe('docker compose up', { skip: withoutEngine(), timeout: 600_000 }, () =>
     told(t, outcomes)
   })
 
-  it('goes on without a container that is cut off, and with it when it is back', patience, async (t) => {
-    const [name = ''] = await project.containers('container')
-    const network = `${project.name}_default`
-    const outcomes = await underLoad(
-      proxy,
-      async () => void (await docker('network', 'disconnect', network, name)),
-      async () => {
-        const cut = Date.now()
-        await docker('network', 'connect', '--alias', 'container', network, name)
-        await project.ran([name], cut)
-      },
-    )
-    assertUnrepeatable(failed(outcomes))
-    told(t, outcomes)
-  })
+  it(
+    'serves without a container that is unreachable, and with the container when it is reachable again',
+    patience,
+    async (t) => {
+      const [name = ''] = await project.containers('container')
+      const network = `${project.name}_default`
+      const outcomes = await underLoad(
+        proxy,
+        async () => void (await docker('network', 'disconnect', network, name)),
+        async () => {
+          const cut = Date.now()
+          await docker('network', 'connect', '--alias', 'container', network, name)
+          await project.ran([name], cut)
+        },
+      )
+      assertUnrepeatable(failed(outcomes))
+      told(t, outcomes)
+    },
+  )
 
-  it('finishes what a container has begun when it is stopped', patience, async () => {
+  it('finishes the running requests of a container that is stopped', patience, async () => {
     const [name = ''] = await project.containers('container')
     const url = `http://127.0.0.1:${await proxy()}/who?ms=3000`
     const slow = Array.from({ length: 8 }, () => fetch(url, { method: 'POST' }))
@@ -233,25 +237,29 @@ describe('docker compose up', { skip: withoutEngine(), timeout: 600_000 }, () =>
     told(t, fewer)
   })
 
-  it('has containers join every proxy, and serves on when one of two is killed and replaced', patience, async (t) => {
-    await project.scale({ proxy: 2, container: 2 })
-    const names = await project.containers('proxy')
-    for (const name of names) await ready(name, 2)
-    const outcomes = await underLoad(
-      proxies,
-      async () => void (await docker('rm', '--force', names[1] ?? '')),
-      async () => {
-        await project.scale({ proxy: 2 })
-        const replaced = (await project.containers('proxy')).filter((name) => !names.includes(name))
-        assert.equal(replaced.length, 1)
-        await ready(replaced[0] ?? '', 2)
-      },
-    )
-    // A connection that ends with its proxy is nginx's to repeat; it does for what is idempotent, and has not begun to answer.
-    assertUnrepeatable(failed(outcomes))
-    told(t, outcomes)
-    await project.scale({ proxy: 1, container: 2 })
-  })
+  it(
+    'lets containers join every proxy, and keeps serving when one of two proxies is killed and replaced',
+    patience,
+    async (t) => {
+      await project.scale({ proxy: 2, container: 2 })
+      const names = await project.containers('proxy')
+      for (const name of names) await ready(name, 2)
+      const outcomes = await underLoad(
+        proxies,
+        async () => void (await docker('rm', '--force', names[1] ?? '')),
+        async () => {
+          await project.scale({ proxy: 2 })
+          const replaced = (await project.containers('proxy')).filter((name) => !names.includes(name))
+          assert.equal(replaced.length, 1)
+          await ready(replaced[0] ?? '', 2)
+        },
+      )
+      // A connection that ends with its proxy is nginx's to repeat; it does for what is idempotent, and has not begun to answer.
+      assertUnrepeatable(failed(outcomes))
+      told(t, outcomes)
+      await project.scale({ proxy: 1, container: 2 })
+    },
+  )
 
   it(
     'is joined again by its containers when the proxy is restarted, and answers what it had begun',

@@ -18,7 +18,7 @@ describe('a proxy that asks for the containers’ name', { skip: withoutEngine()
 
   after(() => project.down())
 
-  it('finds those that are added, and fails no request when they go', { timeout: 90_000 }, async (t) => {
+  it('finds added containers, and fails no request when they stop', { timeout: 90_000 }, async (t) => {
     const load = project.load(await project.port('proxy', 8080))
     let outcomes: Outcome[] = []
     try {

@@ -18,7 +18,7 @@ describe('the images', { skip: withoutEngine(), timeout: 300_000 }, () => {
     for (const container of started) await container.stop()
   })
 
-  it('say what they are, and run as nobody special', async () => {
+  it('have labels, and run as an unprivileged user', async () => {
     for (const image of ['gantry/proxy', 'gantry/container']) {
       const [{ Config: config }] = JSON.parse(await docker('inspect', image))
       assert.equal(config.User, 'node')

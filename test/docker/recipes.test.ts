@@ -172,7 +172,7 @@ describe('two applications behind one Compose file', { skip: withoutEngine(), ti
     await project.down()
   })
 
-  it('are told apart by path and by host', patience, async () => {
+  it('are selected by path and by host', patience, async () => {
     const port = await project.port('proxy', 8080)
     await until(async () => (await get(port, '/admin/x')).status === 200)
     assert.equal((await get(port, '/admin/x')).text, 'listens itself: /x\n')
@@ -186,7 +186,7 @@ describe('two applications behind one Compose file', { skip: withoutEngine(), ti
     }
   })
 
-  it('scale and are deployed by themselves', patience, async (t) => {
+  it('are scaled and deployed independently', patience, async (t) => {
     const port = await project.port('proxy', 8080)
     const own = await project.containers('container')
     await project.scale({ admin: 2 })

@@ -100,14 +100,14 @@ describe('docker stack deploy', { skip: withoutEngine(), timeout: 400_000 }, () 
     return { ended, requests: load.outcomes.length }
   }
 
-  it('replaces three replicas by those of another image, and fails no request', { timeout: 120_000 }, async (t) => {
+  it('replaces three replicas by replicas of another image, and fails no request', { timeout: 120_000 }, async (t) => {
     const { ended, requests } = await update(`${IMAGE}:2`)
     assert.equal(ended, 'completed')
     assert.equal(versions().at(-1), '2')
     t.diagnostic(`${requests} requests, 0 failed`)
   })
 
-  it('goes back to the image before when the new one does not start, and fails no request', {
+  it('rolls back to the previous image when the new one does not start, and fails no request', {
     timeout: 120_000,
   }, async (t) => {
     const { ended, requests } = await update(`${IMAGE}:bad`)

@@ -17,7 +17,7 @@ for (const page of pages) {
     }
 
     // NestJS's are compiled by the page's own commands: decorators want other options.
-    test('its files have the types that it says', { skip: page === 'nest' && 'compiled by its commands' }, async () => {
+    test('its files type-check', { skip: page === 'nest' && 'compiled by its commands' }, async () => {
       assert.equal(await typeErrors(sections, true), '')
     })
 

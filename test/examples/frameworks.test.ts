@@ -151,7 +151,7 @@ for (const example of examples) {
         for (const [code] of await closed) assert.equal(code, 1000)
       })
 
-      test('finishes what it has begun when it is told to stop', async () => {
+      test('finishes running requests when it is stopped', async () => {
         const upload = await begunUpload(site.url)
         site.child.process.kill('SIGTERM')
         await refused(site.url)
@@ -168,7 +168,7 @@ for (const example of examples) {
 }
 
 for (const { name, module, options = [] } of examples) {
-  test(`the ${name} example in a container that is told to stop ends its chat, and then itself`, async () => {
+  test(`the ${name} example in a container that is stopped closes its chat, and then exits`, async () => {
     const argv = ['container', repositoryFile(module), ...options, '--listen', '127.0.0.1:0', '--access-log', 'off']
     const { child, port } = await startGantry(argv)
     try {
@@ -185,7 +185,7 @@ for (const { name, module, options = [] } of examples) {
   })
 }
 
-test('an application under gantry up ends its chat itself, long before the drain times out', async () => {
+test('an application under gantry up closes its chat itself, long before the drain timeout', async () => {
   const argv = ['up', repositoryFile('examples/koa/app.ts'), '--listen', '127.0.0.1:0', '--drain-timeout', '1h']
   const child = new TestChild([repositoryFile('cli/gantry.ts'), ...argv])
   const line = / is served at http(\S+)\/$/m
@@ -243,12 +243,12 @@ async function refused(url: string): Promise<void> {
   while (await taken()) await new Promise((resolve) => setTimeout(resolve, 20))
 }
 
-test('the examples have the types that they say', () => {
+test('the examples type-check', () => {
   const compiler = repositoryFile('node_modules/typescript/bin/tsc')
   execFileSync(process.execPath, [compiler, '--noEmit', '-p', repositoryFile('examples')])
 })
 
-test('the page of each is the same', () => {
+test('all examples have the same page', () => {
   const [first, ...others] = examples.map(({ name }) =>
     readFileSync(repositoryFile(`examples/${name}/public/index.html`)),
   )

@@ -20,7 +20,7 @@ test('the page shows the environ, and nothing a client sends becomes markup', as
   assert.doesNotMatch(page, /<script>alert|<b>/)
 })
 
-test('what is not ASCII is shown as the UTF-8 that it mostly is', async () => {
+test('bytes beyond ASCII are shown as UTF-8', async () => {
   const { body } = await call(linted, { headers: ['Host', 'a', 'X-Name', Buffer.from('Žofie').toString('latin1')] })
   assert.match(body.toString(), /<td>Žofie/)
 })
@@ -32,7 +32,7 @@ test('an upload is answered with its size and hash', async () => {
   assert.equal(body.toString(), `8 bytes, sha256 ${createHash('sha256').update(sent).digest('hex')}\n`)
 })
 
-test('what is not there is 404, and a method that is not taken is 405 with those that are', async () => {
+test('an unknown path gets 404, and an unsupported method gets 405 with the supported ones', async () => {
   assert.equal((await call(linted, { target: '/constructor' })).status, '404 Not Found')
   const refused = await call(linted, { target: '/upload' })
   assert.equal(refused.status, '405 Method Not Allowed')

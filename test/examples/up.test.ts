@@ -40,7 +40,7 @@ test('an upload is hashed whole', async () => {
   assert.equal(await answer.text(), `3000000 bytes, sha256 ${createHash('sha256').update(body).digest('hex')}\n`)
 })
 
-test('the live stream begins at once', async () => {
+test('the live stream begins immediately', async () => {
   const controller = new AbortController()
   const answer = await fetch(`${url}ticks`, { signal: controller.signal })
   const { value } = await answer.body!.getReader().read()
@@ -59,7 +59,7 @@ test('after a crash a request is held until the container is back', async () => 
   await pair.until(() => containerId() !== crashed)
 })
 
-test('Ctrl-C ends it with 0, and nothing was wrong', async () => {
+test('Ctrl-C ends it with exit code 0, and nothing failed', async () => {
   pair.process.kill('SIGINT')
   assert.deepEqual(await pair.exited, { code: 0, signal: null })
   assert.deepEqual(

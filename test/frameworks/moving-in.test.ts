@@ -354,7 +354,7 @@ const tables: Record<string, Record<string, Row | Elsewhere>> = {
     '`req.ip`, without `trust proxy`': { file: 'test/frameworks/moving-in.test.ts', words: "addressRows('express'" },
     'the signal that shutdown hooks send again': {
       file: 'test/examples/frameworks.test.ts',
-      words: 'finishes what it has begun when it is told to stop',
+      words: 'finishes running requests when it is stopped',
     },
   },
 }

@@ -37,7 +37,7 @@ async function post(port: number): Promise<string> {
 }
 
 describe('after SIGTERM, during the drain delay', () => {
-  it('an application that closes everything at SIGTERM still serves, and gets the signal when the delay is over', () =>
+  it('an application that closes everything at SIGTERM still serves, and receives the signal after the delay', () =>
     withServer(
       ['container', ...NODE, ...LISTEN, '--drain-delay', '1s', '--access-log', 'off'],
       async ({ child, port }) => {
@@ -185,7 +185,7 @@ describe('the drain delay is skipped', () => {
       assert.deepEqual(await child.exited, { code: 0, signal: null })
     }))
 
-  it('by a container that has served its proxies alone', async () => {
+  it('by a container that has served only proxies', async () => {
     const address = `127.0.0.1:${await freePort()}`
     await withServer(['proxy', ...LISTEN, '--upstream', `tcp:${address}`, '--access-log', 'off'], async (proxy) => {
       await withServer(['container', FIXTURES, '--listen', address, ...LONG], async ({ child }) => {

@@ -44,7 +44,7 @@ async function withNetwork(fault: () => Fault, body: (network: Network) => Promi
 
 const any = anyFault(seed)
 
-test(`links cut, reset, stalled and dribbled (SEED=${seed}): no POST runs twice, each answer is its request’s`, {
+test(`links aborted, reset, stalled and slowed to single bytes (SEED=${seed}): no POST runs twice, each response belongs to its request`, {
   timeout: 60_000,
 }, async () => {
   await withNetwork(any, async ({ proxy, hop, runs }) => {
@@ -66,7 +66,9 @@ test(`links cut, reset, stalled and dribbled (SEED=${seed}): no POST runs twice,
   })
 })
 
-test('single bytes alone, both ways and through the handshake, change nothing', { timeout: 60_000 }, async () => {
+test('delivery in single bytes, both ways and through the handshake, changes nothing', {
+  timeout: 60_000,
+}, async () => {
   await withNetwork(
     () => ({ dribble: 20_000 }),
     async ({ proxy, runs }) => {
@@ -82,7 +84,7 @@ test('single bytes alone, both ways and through the handshake, change nothing', 
   )
 })
 
-test('a link that is cut in the middle of a long response cuts that response, and no other sees it', {
+test('a link that is aborted during a long response aborts that response, and no other request is affected', {
   timeout: 60_000,
 }, async () => {
   const faults: Fault[] = [{}, { end: { after: 3_000_000, how: 'cut' } }]

@@ -153,7 +153,7 @@ describe('a WebSocket that is open when the drain times out', () => {
     })
   }
 
-  it('gets no close frame within another frame, and ends all the same', async () => {
+  it('gets no close frame inside another frame, and still ends', async () => {
     const { port, stops } = await arrangements["a container's own port"]!(GOODBYE)
     const socket = connect(port, '127.0.0.1')
     const lines = [
@@ -241,7 +241,7 @@ describe('an application whose process is stopped by a drain timeout', () => {
   ]) {
     // One at a time: an end that takes longer would give the others their time.
     for (const [what, { head, says }] of Object.entries(requests)) {
-      it(`hears the end of ${what} over ${name}`, async () => {
+      it(`sees the end of ${what} over ${name}`, async () => {
         const { port, stops, application } = await arrangements[name]!(ENDINGS)
         const socket = await streaming(port, head)
         assert.equal((await stops.stop()).code, 0)

@@ -63,7 +63,7 @@ class Pair {
   }
 }
 
-test('a container killed under load: no POST runs twice, each answer is its request’s, what may be repeated is', {
+test('a container killed under load: no POST runs twice, each response belongs to its request, retryable requests are retried', {
   timeout: 60_000,
 }, async () => {
   await withPair(async (pair) => {
@@ -90,7 +90,7 @@ test('a container killed under load: no POST runs twice, each answer is its requ
 })
 
 // The dialer's backoff limits the time to a second: test/proxy/discovery/dialer.test.ts.
-test('a container that comes back is found, and requests wait for it meanwhile', {
+test('a restarted container is found, and requests wait for it meanwhile', {
   timeout: 60_000,
 }, async () => {
   await withPair(async (pair) => {
@@ -106,7 +106,7 @@ test('a container that comes back is found, and requests wait for it meanwhile',
   })
 })
 
-test('what runs in a container that is killed is cut, answered 502 or repeated, by how far it was', {
+test('requests in a killed container are aborted, answered with 502 or retried, depending on their progress', {
   timeout: 60_000,
 }, async () => {
   await withPair(async (pair) => {

@@ -123,7 +123,7 @@ async function run(
 }
 
 describe('whatever clients and applications do', () => {
-  test('no link is lost, and every other request gets its own right answer once', async () => {
+  test('no link is lost, and every other request gets its own correct response once', async () => {
     await fc.assert(
       fc.asyncProperty(
         fc.array(step, { minLength: 5, maxLength: 40 }),

@@ -7,9 +7,9 @@ import type { Relay } from '../support/relay.ts'
 import { freePort } from '../support/sockets.ts'
 import { REPLAYED, Scene, SUSPECT } from '../support/stopping.ts'
 
-suite('a container that stands still', { timeout: 120_000 }, () => {
+suite('a container that is suspended', { timeout: 120_000 }, () => {
   for (const how of ['blocks its event loop', 'is stopped (SIGSTOP)'] as const) {
-    test(`and ${how} keeps its requests, others are served elsewhere, and nothing runs twice`, async () => {
+    test(`and ${how} keeps its requests, other requests are served elsewhere, and no request runs twice`, async () => {
       await Scene.with(async (scene) => {
         const containers = `${scene.directory}/`
         for (const who of ['one', 'two']) await scene.startContainer(who, ['--listen', `unix:${containers}`])
@@ -103,8 +103,8 @@ for (const joined of [false, true]) {
   })
 }
 
-suite('a proxy that stands still', { timeout: 120_000 }, () => {
-  test('is joined again, on one connection, and serves when it continues', async () => {
+suite('a proxy that is suspended', { timeout: 120_000 }, () => {
+  test('is joined again, on one connection, and serves when it resumes', async () => {
     await Scene.with(async (scene) => {
       const port = await freePort()
       await scene.startProxy('--join-listen', `127.0.0.1:${port}`)
@@ -143,7 +143,7 @@ suite('a proxy that stands still', { timeout: 120_000 }, () => {
     })
   })
 
-  test('does not blame its containers: what they sent meanwhile is read first', async () => {
+  test('does not eject its containers: bytes that they sent meanwhile are read first', async () => {
     await Scene.with(async (scene) => {
       const container = await scene.startContainer('c', ['--listen', `unix:${scene.path('c.sock')}`])
       await scene.startProxy('--upstream', `unix:${scene.path('c.sock')}`)

@@ -59,7 +59,7 @@ async function ended(...gantries: Gantry[]): Promise<void> {
 }
 
 describe('--middleware', () => {
-  it('of a container stands around its application, the first outermost, and leaves health alone', async () => {
+  it('of a container wraps its application, the first outermost, and does not see health checks', async () => {
     const health = join(directory, 'health.sock')
     const middleware = ['--middleware', `${path('layers.js')}:answering`, '--middleware', path('layers.js')]
     const more = ['--middleware', `${path('layers.js')}:inner`, '--health-listen', `unix:${health}`]
@@ -78,7 +78,7 @@ describe('--middleware', () => {
     await ended(container)
   })
 
-  it('of a proxy stands before its containers, and both may have some', async () => {
+  it('of a proxy wraps its pool, and both processes may have middleware', async () => {
     const socket = join(directory, 'pair.sock')
     const container = await startGantry([
       'container',
@@ -107,7 +107,7 @@ describe('--middleware', () => {
     await ended(other, container)
   })
 
-  it('of gantry up is the proxy’s alone, from its environment too', async () => {
+  it('of gantry up runs only in the proxy, also if the environment names it', async () => {
     const argv = [repositoryFile('cli/gantry.ts'), 'up', path('app.ts'), ...loopback]
     const child = new TestChild([...argv, '--middleware', `${path('layers.js')}:inner`], {
       env: { GANTRY_MIDDLEWARE: path('layers.js') },

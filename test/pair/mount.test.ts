@@ -204,7 +204,7 @@ const KINDS: readonly (readonly [prefix: string, says: string])[] = [
 
 for (const place of places) {
   describe(`a mount of every kind of application ${place.name}`, () => {
-    it('gives each its own part of the path, and its answers back whole', () =>
+    it('gives each application its part of the path, and returns its responses whole', () =>
       inWorld(async ({ middleware }) => {
         await using placed = await place.put(middleware, root)
         for (const [prefix, says] of KINDS) {
@@ -219,7 +219,7 @@ for (const place of places) {
         assert.equal((await call(placed.application, { path: '/functional' })).text, 'root GET [] [/functional] [] ')
       }))
 
-    it('answers 502 or 503 for those that are down, while the others go on', () =>
+    it('answers 502 or 503 for applications that are down, while the others keep serving', () =>
       inWorld(async ({ middleware, containers, server, clock }) => {
         await using placed = await place.put(middleware, root)
         for (const [prefix] of KINDS)
@@ -241,7 +241,7 @@ for (const place of places) {
         )
       }))
 
-    it('lets each see that its client has gone', () =>
+    it('lets each application see that its client has disconnected', () =>
       inWorld(async ({ middleware, connected, pooled, atServer }) => {
         await using placed = await place.put(middleware, root)
         for (const [prefix, seen] of [
@@ -258,7 +258,7 @@ for (const place of places) {
         }
       }))
 
-    it('can end the remote ones: what runs is finished, what comes later gets 503, and the others go on', () =>
+    it('can close the remote applications: running requests finish, later ones get 503, and the others keep serving', () =>
       inWorld(async ({ middleware, far, containers, atServer }) => {
         await using placed = await place.put(middleware, root)
         const gate = Promise.withResolvers<void>()

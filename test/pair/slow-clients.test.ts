@@ -99,7 +99,7 @@ async function settled(count: () => number): Promise<void> {
   }
 }
 
-test('1,000 slow uploads at once: 250 MiB pass, and memory stays as it was', { timeout: 120_000 }, async () => {
+test('1,000 concurrent slow uploads: 250 MiB pass, and memory does not grow', { timeout: 120_000 }, async () => {
   await withPair(async ({ processes, connect, fetch }) => {
     const size = 16 * 1024
     const rounds = 16
@@ -131,7 +131,9 @@ test('1,000 slow uploads at once: 250 MiB pass, and memory stays as it was', { t
   })
 })
 
-test('200 uploads that nobody reads cost a window each, however much is sent', { timeout: 120_000 }, async () => {
+test('200 uploads that the application does not read cost one window each, however much is sent', {
+  timeout: 120_000,
+}, async () => {
   await withPair(async ({ processes, connect, fetch }) => {
     const growth = await Growth.from(processes)
     const body = pattern(0, 4 * MIB)
@@ -156,7 +158,7 @@ test('200 uploads that nobody reads cost a window each, however much is sent', {
   })
 })
 
-test('200 responses that nobody reads cost a window each, and arrive whole when they are read', {
+test('200 responses that clients do not read cost one window each, and arrive whole when they are read', {
   skip,
   timeout: 120_000,
 }, async () => {

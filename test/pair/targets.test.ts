@@ -117,7 +117,7 @@ describe('a target with quotes and angle brackets', () => {
     assert.deepEqual(hosts, ['0.0.0.0=5000', '0.0.0.0=5000', 'a', '0.0.0.0=5000', 'a'])
   })
 
-  it('is escaped in every Location that is made of it', async () => {
+  it('is escaped in every Location header that is made from it', async () => {
     const empty: Application = (_environ, startResponse) => {
       startResponse('204 No Content', [])
       return []
@@ -146,7 +146,7 @@ describe('a target with quotes and angle brackets', () => {
     assert.equal(await ask(fetches), new URL(`http://a${EVIL}`).href)
   })
 
-  it('is a key of its own in a cache', async () => {
+  it('has its own key in a cache', async () => {
     let runs = 0
     const served = await container((environ, startResponse) => {
       runs++

@@ -157,7 +157,7 @@ test('over a link, from memory', { timeout: 60_000 }, async () => {
   }
 })
 
-test('over HTTP and a link, connections used again', { timeout: 60_000 }, async () => {
+test('over HTTP and a link, on reused connections', { timeout: 60_000 }, async () => {
   for (let round = 0; round < ROUNDS; round++) {
     const { application, close } = await link()
     const host = new MemoryHost()
