@@ -13,6 +13,7 @@ import { childOf, describeExit } from '../process/children.ts'
 import { STOP_GRACE_MILLISECONDS } from '../process/keep-alive.ts'
 import { type Running, run, type ServeEnvironment } from '../process/run.ts'
 import { Supervised } from '../process/supervise.ts'
+import type { OtherCode } from '../protocol/contract/error-codes.ts'
 import type { Address } from '../protocol/net/address.ts'
 import { systemClock } from '../protocol/net/clock.ts'
 import { argumentsOf, type ParsedOptions } from '../protocol/options/options.ts'
@@ -23,7 +24,7 @@ type Parsed = ParsedOptions<typeof proxyOptions>
 /** A worker ended before it had served. What was wrong, it has said itself. */
 export class WorkerError extends Error {
   override readonly name: string = 'WorkerError'
-  readonly code: string = 'WORKER_ENDED'
+  readonly code: OtherCode = 'WORKER_ENDED'
 }
 
 /**

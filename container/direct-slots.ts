@@ -11,7 +11,9 @@ import type { ClientShares, Share } from '../protocol/client/client-shares.ts'
 import type { Application, Body, Environ, StartResponse } from '../protocol/contract/application.ts'
 import type { Behind, ClientView } from '../protocol/contract/client-view.ts'
 import type { Context } from '../protocol/contract/context.ts'
-import { HttpError } from '../protocol/contract/errors.ts'
+import { httpError } from '../protocol/contract/coded-errors.ts'
+import type { HttpCode } from '../protocol/contract/error-codes.ts'
+import type { HttpError } from '../protocol/contract/errors.ts'
 import { runIsolated } from '../protocol/contract/isolated.ts'
 import type { Clock, Deadlines, Expirable } from '../protocol/net/clock.ts'
 import type { Slots } from './slots.ts'
@@ -254,6 +256,6 @@ class DirectRequest implements SlotRequest, Expirable {
 /** The `Retry-After` of a 503, in seconds. */
 const RETRY_AFTER = '1'
 
-function unavailable(code: string, message: string): HttpError {
-  return new HttpError(503, code, message, { headers: [['Retry-After', RETRY_AFTER]] })
+function unavailable(code: HttpCode, message: string): HttpError {
+  return httpError(code, message, { headers: [['Retry-After', RETRY_AFTER]] })
 }

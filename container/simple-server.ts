@@ -10,7 +10,9 @@ import type { Socket } from 'node:net'
 import { inspect } from 'node:util'
 import { lastEvents } from '../process/last-events.ts'
 import type { Application } from '../protocol/contract/application.ts'
-import { AbortError, LocalProtocolError } from '../protocol/contract/errors.ts'
+import { localError } from '../protocol/contract/coded-errors.ts'
+import type { OtherCode } from '../protocol/contract/error-codes.ts'
+import { AbortError } from '../protocol/contract/errors.ts'
 import { CLOSE_GRACE, type Exchange, type ExchangeHost } from '../protocol/contract/exchange.ts'
 import type { Http1Limits } from '../protocol/http1/codec/limits.ts'
 import { serveHttp1 } from '../protocol/http1/gateway.ts'
@@ -209,8 +211,8 @@ class Server implements SimpleServer, ExchangeHost {
   }
 
   #checkOpen(method: string): void {
-    if (this.#closing) throw new LocalProtocolError('SERVER_CLOSED', `${method}() after close()`)
-    if (this.#forever) throw new LocalProtocolError('SERVER_BUSY', `${method}() while serveForever() runs`)
+    if (this.#closing) throw localError('SERVER_CLOSED', `${method}() after close()`)
+    if (this.#forever) throw localError('SERVER_BUSY', `${method}() while serveForever() runs`)
   }
 
   #came(socket: Socket): void {
@@ -287,7 +289,7 @@ class Server implements SimpleServer, ExchangeHost {
   /** An application that heeds no abort: whoever closes is not held by it for ever. */
   #abandon(): void {
     this.log.warn(
-      { code: 'NOT_SETTLED', requests: this.#running },
+      { code: 'NOT_SETTLED' satisfies OtherCode, requests: this.#running },
       'the server is closed, and its application not done',
     )
     this.#calmed?.()

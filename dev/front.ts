@@ -4,6 +4,7 @@
  */
 
 import type { Application, Body, Environ, Middleware, StartResponse } from '../protocol/contract/application.ts'
+import type { OtherCode } from '../protocol/contract/error-codes.ts'
 import { HttpError } from '../protocol/contract/errors.ts'
 import { statusPage } from '../protocol/contract/status-page.ts'
 import type { Clock } from '../protocol/net/clock.ts'
@@ -89,7 +90,7 @@ export function devFront({ scene, clock, module }: FrontOptions): Middleware {
 
 function stillLoading(module: string): Failure {
   const message = `${module} has begun to load and has not ended: it, or a module that it imports, waits for something at its top level.`
-  return { name: 'Loading', message, stack: `Loading: ${message}`, code: 'LOADING' }
+  return { name: 'Loading', message, stack: `Loading: ${message}`, code: 'LOADING' satisfies OtherCode }
 }
 
 /**

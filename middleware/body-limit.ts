@@ -4,7 +4,8 @@
  */
 
 import type { Environ, Middleware } from '../protocol/contract/application.ts'
-import { HttpError } from '../protocol/contract/errors.ts'
+import { httpError } from '../protocol/contract/coded-errors.ts'
+import type { HttpError } from '../protocol/contract/errors.ts'
 import { RequestInput } from '../protocol/contract/input.ts'
 import { checkOptions, type OptionForms, wholeNumber } from '../protocol/options/check-options.ts'
 import { relayedInput } from './filter/relayed-input.ts'
@@ -51,5 +52,5 @@ function limitInput(environ: Environ, limit: number): void {
 }
 
 function tooLarge(limit: number): HttpError {
-  return new HttpError(413, 'BODY_TOO_LARGE', `the request's body is longer than ${limit} bytes`)
+  return httpError('BODY_TOO_LARGE', `the request's body is longer than ${limit} bytes`)
 }

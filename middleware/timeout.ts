@@ -16,7 +16,8 @@ import type {
   Write,
 } from '../protocol/contract/application.ts'
 import { DerivedContext } from '../protocol/contract/derived-context.ts'
-import { AbortError, HttpError } from '../protocol/contract/errors.ts'
+import { httpError } from '../protocol/contract/coded-errors.ts'
+import { AbortError, type HttpError } from '../protocol/contract/errors.ts'
 import { CLOSE_GRACE } from '../protocol/contract/exchange.ts'
 import { RequestInput } from '../protocol/contract/input.ts'
 import { OpenBody } from '../protocol/contract/open-body.ts'
@@ -290,7 +291,7 @@ class TimedCall implements Expirable {
     deadlines.delete(this)
     const [what, limit] = this.#sent || total < firstByte ? ['finished', total] : ['begun', firstByte]
     const message = `the application has not ${what} its response within ${limit} ms`
-    const error = new HttpError(504, 'APPLICATION_TIMEOUT', message)
+    const error = httpError('APPLICATION_TIMEOUT', message)
     this.#error = error
     this.#aborted = new AbortError('DEADLINE', message, { cause: error })
     if (this.#sent) this.#cutResponse(error)

@@ -3,6 +3,7 @@
  * so it knows nothing but the facts it is given.
  */
 
+import { httpError } from '../protocol/contract/coded-errors.ts'
 import { HttpError } from '../protocol/contract/errors.ts'
 
 /** What is known of an attempt that failed; `CallError` of the frames is one. */
@@ -61,7 +62,7 @@ export function isFailure(error: unknown): error is Failure {
 
 /** Send it again (`undefined`), or answer with this error. `member` is for its message alone. */
 export function judge(failure: Failure, facts: Facts, member: string = 'the container'): HttpError | undefined {
-  if (failure.code === 'TOO_LARGE') return new HttpError(431, 'HEAD_TOO_LARGE', failure.message, { cause: failure })
+  if (failure.code === 'TOO_LARGE') return httpError('HEAD_TOO_LARGE', failure.message, { cause: failure })
   if (facts.responded || failure.responded) return lost(failure, member)
   if (!facts.whole || failure.final) return lost(failure, member)
   // It took too long: the client has waited its time, and another member would take as long.
@@ -74,14 +75,13 @@ export function judge(failure: Failure, facts: Facts, member: string = 'the cont
 
 function lost(failure: Failure, member: string): HttpError {
   if (failure instanceof HttpError) return failure
-  return new HttpError(502, 'UPSTREAM_LOST', `${member} failed before it had answered: ${failure.message}`, {
+  return httpError('UPSTREAM_LOST', `${member} failed before it had answered: ${failure.message}`, {
     cause: failure,
   })
 }
 
 function refused(failure: Failure, member: string): HttpError {
-  return new HttpError(
-    503,
+  return httpError(
     'UPSTREAM_REFUSED',
     `no container takes the request, the last one asked was ${member}: ${failure.message}`,
     {

@@ -7,7 +7,8 @@ import type { ClientShares, Share } from '../protocol/client/client-shares.ts'
 import type { Body, Environ, StartResponse } from '../protocol/contract/application.ts'
 import type { Behind, ClientView } from '../protocol/contract/client-view.ts'
 import type { Context } from '../protocol/contract/context.ts'
-import { AbortError, HttpError } from '../protocol/contract/errors.ts'
+import { httpError } from '../protocol/contract/coded-errors.ts'
+import { AbortError, type HttpError } from '../protocol/contract/errors.ts'
 import type { UpstreamUse } from '../protocol/contract/upstream-use.ts'
 import { ReplayableBody, type SlotUser } from '../protocol/frames/caller.ts'
 import type { Clock, Deadlines, Expirable } from '../protocol/net/clock.ts'
@@ -206,7 +207,7 @@ export class PooledRequest implements SlotRequest, Expirable, SlotUser {
   /** The queue is full: answers 503. */
   refuse(): void {
     this.#fail(
-      new HttpError(503, 'QUEUE_FULL', 'No container is free and too many requests wait already (--queue-size).', {
+      httpError('QUEUE_FULL', 'No container is free and too many requests wait already (--queue-size).', {
         headers: [['Retry-After', RETRY_AFTER]],
       }),
     )
@@ -253,8 +254,7 @@ export class PooledRequest implements SlotRequest, Expirable, SlotUser {
   expire(): void {
     if (this.#phase === 'queued') {
       this.#fail(
-        new HttpError(
-          503,
+        httpError(
           'QUEUE_TIMEOUT',
           `No container became free within ${this.#host.queueTimeout / 1000} s (--queue-timeout).`,
           { headers: [['Retry-After', RETRY_AFTER]] },
@@ -277,8 +277,7 @@ export class PooledRequest implements SlotRequest, Expirable, SlotUser {
     }
     const attempt = this.#attempt
     this.#fail(
-      new HttpError(
-        504,
+      httpError(
         'UPSTREAM_TIMEOUT',
         `The container ${this.#member?.upstream.name} did not answer within ${this.#host.timeout / 1000} s (--timeout).`,
       ),
@@ -289,7 +288,7 @@ export class PooledRequest implements SlotRequest, Expirable, SlotUser {
   /** The pool closes: what waits is turned away. What runs is its member's matter. */
   turnAway(reason: string): void {
     if (this.#phase !== 'queued') return
-    this.#fail(new HttpError(503, 'CLOSING', reason, { headers: [['Retry-After', RETRY_AFTER]] }))
+    this.#fail(httpError('CLOSING', reason, { headers: [['Retry-After', RETRY_AFTER]] }))
   }
 
   #wait(): void {

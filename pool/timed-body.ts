@@ -4,6 +4,7 @@
  */
 
 import type { Body } from '../protocol/contract/application.ts'
+import { httpError } from '../protocol/contract/coded-errors.ts'
 import { AbortError, HttpError } from '../protocol/contract/errors.ts'
 import type { Deadlines, Expirable } from '../protocol/net/clock.ts'
 import { isFailure } from './replay.ts'
@@ -72,7 +73,7 @@ export class TimedBody implements AsyncIterableIterator<Uint8Array, undefined>, 
     const reject = this.#reject
     this.#arrived(true)
     this.#attempt.abort(new AbortError('DEADLINE', message))
-    reject?.(new HttpError(504, 'UPSTREAM_IDLE', message))
+    reject?.(httpError('UPSTREAM_IDLE', message))
   }
 
   #arrived(last: boolean): void {
@@ -86,5 +87,5 @@ export class TimedBody implements AsyncIterableIterator<Uint8Array, undefined>, 
 export function reasonOf(error: unknown): unknown {
   if (!isFailure(error) || error instanceof HttpError) return error
   if (error.code === 'ABORTED') return error.cause ?? error
-  return new HttpError(502, 'UPSTREAM_LOST', `The container failed in mid-response: ${error.message}`, { cause: error })
+  return httpError('UPSTREAM_LOST', `The container failed in mid-response: ${error.message}`, { cause: error })
 }

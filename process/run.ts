@@ -6,6 +6,7 @@
 import { pino, stdSerializers } from 'pino'
 import type { AccessLine } from '../middleware/access-log/access-line.ts'
 import { combinedLine } from '../middleware/access-log/combined-log.ts'
+import type { OtherCode } from '../protocol/contract/error-codes.ts'
 import { textOfThrown } from '../protocol/contract/thrown.ts'
 import { jsonLines } from '../protocol/log/json-lines.ts'
 import { LogOutput } from '../protocol/log/log-output.ts'
@@ -125,7 +126,7 @@ const START_GRACE_MILLISECONDS = 1_000
 
 /** The start or the drain hangs: the process prints one line and exits. */
 class HangError extends Error {
-  readonly code: string = 'NEVER_ENDS'
+  readonly code: OtherCode = 'NEVER_ENDS'
 }
 
 /** pino's own serializer marks the errors that it meets, which frozen ones refuse. */

@@ -14,7 +14,9 @@ import { requestVariables } from '../../protocol/cgi/codec/variables.ts'
 import { resolveClient } from '../../protocol/client/resolve-client.ts'
 import type { Application, Environ, Headers } from '../../protocol/contract/application.ts'
 import { environFromVariables, type ProcessFacts } from '../../protocol/contract/environ.ts'
-import { AbortError, LocalProtocolError, RemoteProtocolError } from '../../protocol/contract/errors.ts'
+import { localError } from '../../protocol/contract/coded-errors.ts'
+import type { OtherCode } from '../../protocol/contract/error-codes.ts'
+import { AbortError, RemoteProtocolError } from '../../protocol/contract/errors.ts'
 import { Exchange, type ExchangeHost } from '../../protocol/contract/exchange.ts'
 import { type InputSource, RequestInput } from '../../protocol/contract/input.ts'
 import type { ResponseSink } from '../../protocol/contract/response.ts'
@@ -52,7 +54,7 @@ export async function runCgi(options: CgiCommandOptions): Promise<never> {
   // RFC 3875 §4.1.4, §4.1.12: a web server says both. Whoever tries it in a terminal has not.
   if (process.env['GATEWAY_INTERFACE'] === undefined && process.env['REQUEST_METHOD'] === undefined) {
     streams.log.warn(
-      { code: 'CGI_NO_REQUEST' },
+      { code: 'CGI_NO_REQUEST' satisfies OtherCode },
       'this is what a web server runs for each request, and none has: REQUEST_METHOD is missing, so here is the answer to GET /',
     )
   }
@@ -184,7 +186,7 @@ class CgiRun implements ResponseSink, InputSource, ExchangeHost {
   idle(): void {
     if (this.#flushed) this.#end()
     else if (!this.#ended) {
-      this.failed(new LocalProtocolError('NEVER_ANSWERED', 'the application waits for something that never comes'))
+      this.failed(localError('NEVER_ANSWERED', 'the application waits for something that never comes'))
     }
   }
 
@@ -251,7 +253,7 @@ class CgiRun implements ResponseSink, InputSource, ExchangeHost {
   }
 
   upgrade(): never {
-    throw new LocalProtocolError('NO_UPGRADE', 'a CGI program has no connection to hand over')
+    throw localError('NO_UPGRADE', 'a CGI program has no connection to hand over')
   }
 
   /**
@@ -260,7 +262,10 @@ class CgiRun implements ResponseSink, InputSource, ExchangeHost {
    */
   #fields(status: string, headers: Headers): Headers {
     if (!status.startsWith('200') || !headers.some(isLocation)) return headers
-    this.log.warn({ code: 'CGI_LOCATION' }, 'a 200 with Location is a redirect to a CGI server: Location was left out')
+    this.log.warn(
+      { code: 'CGI_LOCATION' satisfies OtherCode },
+      'a 200 with Location is a redirect to a CGI server: Location was left out',
+    )
     return headers.filter((field) => !isLocation(field))
   }
 
@@ -333,7 +338,7 @@ class CgiRun implements ResponseSink, InputSource, ExchangeHost {
       // The application's read fails with this, and its failing is then no line: whoever reads the log learns of it here.
       const requestId = this.#exchange?.environ.gantry.requestId
       const message = `the request's body ended ${this.#left} bytes before its CONTENT_LENGTH (${this.#length}): the client has gone, or the web server gave a length that is not the body's`
-      this.log.warn({ requestId, code: 'CGI_BODY_SHORT' }, message)
+      this.log.warn({ requestId, code: 'CGI_BODY_SHORT' satisfies OtherCode }, message)
       this.kill(new AbortError('CLIENT_GONE', message))
     }
   }

@@ -1,7 +1,8 @@
 /** Limits the CGI programs that run at once, and the requests that wait for a place. Clients share the queue fairly. */
 
 import { FairQueue } from '../../protocol/client/fair-queue.ts'
-import { HttpError } from '../../protocol/contract/errors.ts'
+import { httpError } from '../../protocol/contract/coded-errors.ts'
+import type { HttpError } from '../../protocol/contract/errors.ts'
 import type { Clock } from '../../protocol/net/clock.ts'
 
 export interface TurnsOptions {
@@ -63,5 +64,5 @@ export class Turns {
 }
 
 function busy(message: string): HttpError {
-  return new HttpError(503, 'CGI_BUSY', message, { headers: [['Retry-After', '1']] })
+  return httpError('CGI_BUSY', message, { headers: [['Retry-After', '1']] })
 }

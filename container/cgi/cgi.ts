@@ -13,6 +13,8 @@ import { type CgiHead, CgiHeadReader } from '../../protocol/cgi/codec/head.ts'
 import { programVariables } from '../../protocol/cgi/codec/variables.ts'
 import { clientKey } from '../../protocol/client/client-key.ts'
 import type { Application, Body, Environ, Headers, StartResponse } from '../../protocol/contract/application.ts'
+import { httpError } from '../../protocol/contract/coded-errors.ts'
+import type { HttpCode } from '../../protocol/contract/error-codes.ts'
 import { HttpError, RemoteProtocolError } from '../../protocol/contract/errors.ts'
 import { RequestInput } from '../../protocol/contract/input.ts'
 import { setHeader } from '../../protocol/contract/request-headers.ts'
@@ -178,14 +180,14 @@ class Program {
   async #head(run: CgiProcess, signal: AbortSignal): Promise<{ head: CgiHead; rest: Uint8Array }> {
     const reader = new CgiHeadReader(this.#options.headLimit)
     const late = (): Error =>
-      new HttpError(504, 'CGI_TIMEOUT', `${this.#path} gave no response head within ${this.#headTimeout} ms`)
+      httpError('CGI_TIMEOUT', `${this.#path} gave no response head within ${this.#headTimeout} ms`)
     for (;;) {
       const chunk = await run.output.next(this.#headTimeout, run.busySince, late, signal)
       if (chunk === null) {
         const exit = await run.finish()
         signal.throwIfAborted()
         const why = reader.ended().message
-        throw new HttpError(502, 'CGI_HEAD', `${this.#path}: ${why} (${described(exit)})`)
+        throw httpError('CGI_HEAD', `${this.#path}: ${why} (${described(exit)})`)
       }
       const head = reader.receive(chunk)
       if (head) return { head, rest: reader.rest }
@@ -212,7 +214,7 @@ class Program {
     const late = (): Error => {
       // It has had its time: none to end by itself.
       void run.kill()
-      return new HttpError(504, 'CGI_TIMEOUT', `${path} wrote nothing for ${timeout} ms in its response`)
+      return httpError('CGI_TIMEOUT', `${path} wrote nothing for ${timeout} ms in its response`)
     }
     async function* chunks(): AsyncGenerator<Uint8Array> {
       for (let chunk: Uint8Array | null = rest; ; ) {
@@ -225,10 +227,10 @@ class Program {
       const exit = await run.finish()
       // Only its exit tells a whole answer from one that broke off. One that we ended had ended its answer itself.
       if (exit.killed ? signal.aborted : exit.code !== 0) {
-        throw new HttpError(502, 'CGI_EXIT', `${path} ended badly within its response (${described(exit)})`)
+        throw httpError('CGI_EXIT', `${path} ended badly within its response (${described(exit)})`)
       }
       if (left > 0 && left !== Number.POSITIVE_INFINITY) {
-        throw new HttpError(502, 'CGI_SHORT', `${path} ended ${left} bytes before its Content-Length`)
+        throw httpError('CGI_SHORT', `${path} ended ${left} bytes before its Content-Length`)
       }
     }
     let closing: Promise<void> | undefined
@@ -248,7 +250,7 @@ class Program {
       return []
     }
     const count = (this.#redirects.get(environ.gantry) ?? 0) + 1
-    if (count > REDIRECTS) throw new HttpError(502, 'CGI_LOOP', `${this.#path} was redirected to itself ${count} times`)
+    if (count > REDIRECTS) throw httpError('CGI_LOOP', `${this.#path} was redirected to itself ${count} times`)
     this.#redirects.set(environ.gantry, count)
     const [, path, query] = /^([^?#]*)(?:\?([^#]*))?/.exec(target)!
     const next: Environ = { ...environ, 'wsgi.input': new RequestInput(null) }
@@ -283,7 +285,7 @@ class Program {
       if (isUtf8(bytes) && !value.includes('\0')) env[name] = bytes.toString()
       // A program can do without a header. What it is asked for must not be something else than it was.
       else if (!name.startsWith('HTTP_')) {
-        throw new HttpError(400, 'CGI_BYTES', `${name} is not valid UTF-8 and cannot be given to a CGI program`)
+        throw httpError('CGI_BYTES', `${name} is not valid UTF-8 and cannot be given to a CGI program`)
       }
     }
     return Object.assign(env, variables)
@@ -306,11 +308,7 @@ function native(text: string): string {
 function decoded(path: string): string {
   return path.replace(/%(?:([0-9A-Fa-f]{2})|)/g, (sequence: string, hex: string | undefined) => {
     if (hex === undefined || hex === '00') {
-      throw new HttpError(
-        502,
-        'CGI_HEAD',
-        `the program's Location holds ${JSON.stringify(sequence)}, which is no escape`,
-      )
+      throw httpError('CGI_HEAD', `the program's Location holds ${JSON.stringify(sequence)}, which is no escape`)
     }
     return String.fromCharCode(Number.parseInt(hex, 16))
   })
@@ -327,27 +325,35 @@ function asHttpError(error: unknown): unknown {
 
 /** Why the system did not start it, for who reads the log. */
 function notStarted(error: NodeJS.ErrnoException, program: string, cwd: string): HttpError {
-  const fail = (status: number, why: string): HttpError =>
-    new HttpError(status, 'CGI_START', `the CGI program ${program} cannot be started: ${why}`, { cause: error })
+  const fail = (code: HttpCode, why: string): HttpError =>
+    httpError(code, `cannot start the CGI program ${program}: ${why}`, { cause: error })
   switch (error.code) {
     case 'E2BIG':
-      return fail(431, 'the request is larger than a process environment may be')
+      return fail(
+        'CGI_REQUEST_TOO_LARGE',
+        'the variables of the request are larger than the environment of a process may be',
+      )
     case 'EAGAIN':
     case 'EMFILE':
     case 'ENFILE':
     case 'ENOMEM':
-      return fail(503, `the system has no room for another process (${error.code})`)
+      return fail('CGI_NO_PROCESS', `the system has no room for another process (${error.code})`)
   }
-  if (!statSync(cwd, { throwIfNoEntry: false })?.isDirectory()) return fail(500, `there is no directory ${cwd}`)
+  if (!statSync(cwd, { throwIfNoEntry: false })?.isDirectory()) {
+    return fail('CGI_START', `there is no directory ${cwd}`)
+  }
   const stat = statSync(program, { throwIfNoEntry: false })
-  if (!stat) return fail(500, 'there is no such file')
-  if (!stat.isFile()) return fail(500, 'it is not a file')
+  if (!stat) return fail('CGI_START', 'there is no such file')
+  if (!stat.isFile()) return fail('CGI_START', 'it is not a file')
   try {
     accessSync(program, constants.X_OK)
   } catch {
-    return fail(500, 'it is not executable (chmod +x)')
+    return fail('CGI_START', 'it is not executable; run chmod +x')
   }
-  return fail(500, error.code === 'ENOENT' ? 'the interpreter in its first line is not there' : error.message)
+  return fail(
+    'CGI_START',
+    error.code === 'ENOENT' ? 'the interpreter that its first line names does not exist' : error.message,
+  )
 }
 
 const patience = orMore('a number of milliseconds')

@@ -1,14 +1,14 @@
 /** `Headers` made of an environ's lines, and made equal. */
 
 import type { Environ } from '../../protocol/contract/application.ts'
-import { HttpError } from '../../protocol/contract/errors.ts'
+import { httpError } from '../../protocol/contract/coded-errors.ts'
 
 /** @throws HttpError 400: peers that are no HTTP servers (uwsgi) may name variables that are no fields */
 export function headersFrom(environ: Environ): Headers {
   try {
     return new Headers(environ.gantry.rawHeaders as [string, string][])
   } catch (error) {
-    throw new HttpError(400, 'BAD_HEADER', 'a field of the request cannot be in Headers', { cause: error })
+    throw httpError('BAD_HEADER', 'a field of the request cannot be in Headers', { cause: error })
   }
 }
 

@@ -2,7 +2,7 @@
 
 import { ReadableStream } from 'node:stream/web'
 import type { Environ, Input } from '../../protocol/contract/application.ts'
-import { HttpError } from '../../protocol/contract/errors.ts'
+import { httpError } from '../../protocol/contract/coded-errors.ts'
 import { hasBody } from '../../protocol/contract/has-body.ts'
 import { requestUrl } from '../node/request-url.ts'
 import { headersFrom } from './headers.ts'
@@ -25,7 +25,7 @@ export function requestFrom(environ: Environ): Request {
     return lightRequest(environ, url, method, bodyless, realRequest) ?? realRequest(environ, url, method, bodyless)
   }
   if (FORBIDDEN_METHODS.has(method.toUpperCase())) {
-    throw new HttpError(501, 'METHOD', `${method} cannot be a fetch Request's method`)
+    throw httpError('METHOD', `${method} cannot be a fetch Request's method`)
   }
   return realRequest(environ, url, method, !hasBody(environ, environ['wsgi.input']))
 }
@@ -77,7 +77,7 @@ function originOf(environ: Environ): string {
 function newOrigin(given: string, authority: string): string {
   // A Host such as `a@b` or `a/b` would move the path or make a user; two were joined by a comma.
   if (!/^[^\s,/?#@\\]+$/.test(authority) || !URL.canParse(given)) {
-    throw new HttpError(400, 'BAD_HOST', `no URL can be made of Host ${JSON.stringify(authority)}`)
+    throw httpError('BAD_HOST', `no URL can be made of Host ${JSON.stringify(authority)}`)
   }
   return new URL(given).origin
 }

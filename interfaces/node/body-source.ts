@@ -4,7 +4,8 @@
  */
 
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import { AbortError, LocalProtocolError } from '../../protocol/contract/errors.ts'
+import { localError } from '../../protocol/contract/coded-errors.ts'
+import { AbortError } from '../../protocol/contract/errors.ts'
 import { type InputSource, RequestInput } from '../../protocol/contract/input.ts'
 
 /** Bytes that may wait for the application: what sockets and frames deliver at a time. */
@@ -42,7 +43,7 @@ export class BodySource implements InputSource {
     if (this.#over) return
     if (req.readableEnded || req.readableDidRead) {
       this.#fail(
-        new LocalProtocolError(
+        localError(
           'BODY_READ',
           "the request's body was read before the application could: toNode()'s listener belongs before body parsers",
         ),

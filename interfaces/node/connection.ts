@@ -8,6 +8,7 @@
  */
 
 import type { Environ, StartResponse } from '../../protocol/contract/application.ts'
+import { httpError } from '../../protocol/contract/coded-errors.ts'
 import { AbortError, HttpError } from '../../protocol/contract/errors.ts'
 import { shown } from '../../protocol/contract/response-head.ts'
 import { BodyQueue, type BodyQueueHost } from './body-queue.ts'
@@ -152,8 +153,7 @@ export class Connection extends ClientSocket implements BodyQueueHost {
     this.#isErrored = true
     if (this.server.emit('clientError', error, this) || this.destroyed) return
     if (!this.response?.started && !this.#raw) {
-      this.#failure ??= new HttpError(
-        400,
+      this.#failure ??= httpError(
         'SOCKET_ERROR',
         `the listener's socket emitted an error: ${error instanceof Error ? error.message : shown(error)}`,
         {

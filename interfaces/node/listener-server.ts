@@ -7,7 +7,7 @@
 import type { AsyncResource } from 'node:async_hooks'
 import { IncomingMessage, type Server, ServerResponse } from 'node:http'
 import type { Duplex } from 'node:stream'
-import { HttpError } from '../../protocol/contract/errors.ts'
+import { httpError } from '../../protocol/contract/coded-errors.ts'
 import { type Clock, systemClock } from '../../protocol/net/clock.ts'
 import type { ClientSocket, SocketOwner } from './client-socket.ts'
 import type { Connection } from './connection.ts'
@@ -63,7 +63,7 @@ export class ListenerServer implements SocketOwner, RequestSettings, ResponseSet
     const { server } = this
     if (server.timeout > 0) limitIdling(server, req)
     if (server.emit(eventFor(req, server), req, res)) return
-    throw new HttpError(500, 'NO_LISTENER', "the server has no 'request' listener")
+    throw httpError('NO_LISTENER', "the server has no 'request' listener")
   }
 
   upgrade(req: IncomingMessage, socket: Duplex, head: Buffer): void {

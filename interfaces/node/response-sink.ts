@@ -6,7 +6,8 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Duplex } from 'node:stream'
 import type { Headers } from '../../protocol/contract/application.ts'
-import { type AbortError, LocalProtocolError } from '../../protocol/contract/errors.ts'
+import { localError } from '../../protocol/contract/coded-errors.ts'
+import type { AbortError } from '../../protocol/contract/errors.ts'
 import type { ResponseSink } from '../../protocol/contract/response.ts'
 
 /** Since Node 24; types lag behind. */
@@ -49,10 +50,7 @@ export class NodeResponseSink implements ResponseSink {
     }
     if (res.headersSent) {
       // Somebody has answered already: nothing of this may get into that response.
-      throw new LocalProtocolError(
-        'HEAD_SENT',
-        'the head of this response was sent before the application began its own',
-      )
+      throw localError('HEAD_SENT', 'the head of this response was sent before the application began its own')
     }
     res.statusCode = code
     res.statusMessage = status.slice(4)
@@ -103,10 +101,7 @@ export class NodeResponseSink implements ResponseSink {
 
   upgrade(): Duplex {
     if (!this.#upgrade) {
-      throw new LocalProtocolError(
-        'NO_UPGRADE',
-        "toNode()'s listener has no connection to hand over: its upgrade() has",
-      )
+      throw localError('NO_UPGRADE', "toNode()'s listener has no connection to hand over: its upgrade() has")
     }
     const socket = this.#upgrade()
     socket.write(this.#switching, 'latin1')

@@ -11,7 +11,8 @@
 
 import { hash as digestOf, randomBytes } from 'node:crypto'
 import type { Application, Body, Environ, Middleware, StartResponse } from '../../protocol/contract/application.ts'
-import { HttpError } from '../../protocol/contract/errors.ts'
+import { httpError } from '../../protocol/contract/coded-errors.ts'
+import type { HttpError } from '../../protocol/contract/errors.ts'
 import { setHeader } from '../../protocol/contract/request-headers.ts'
 import type { Logger } from '../../protocol/log/logger.ts'
 import { type Clock, systemClock } from '../../protocol/net/clock.ts'
@@ -101,7 +102,7 @@ export function basicAuth(options: BasicAuthOptions = {}): Middleware {
   }
   // Thrown, so that the exchange, or `errorPage` outside of this, makes the page.
   const refusal = (message: string): HttpError =>
-    new HttpError(401, 'UNAUTHORIZED', message, { headers: [['WWW-Authenticate', challenge]] })
+    httpError('UNAUTHORIZED', message, { headers: [['WWW-Authenticate', challenge]] })
 
   return (application) => (environ, startResponse) => {
     const credentials = credentialsOf(environ['HTTP_AUTHORIZATION'])

@@ -6,6 +6,7 @@
 import { readFileSync, statSync } from 'node:fs'
 import { readFile, stat } from 'node:fs/promises'
 import { resolve } from 'node:path'
+import type { OtherCode } from '../../protocol/contract/error-codes.ts'
 import { fileVersion } from '../../protocol/files/file-version.ts'
 import type { Clock } from '../../protocol/net/clock.ts'
 
@@ -15,7 +16,7 @@ export type Users = ReadonlyMap<string, string>
 /** A file or map of users that cannot be used. */
 export class HtpasswdError extends Error {
   override readonly name: string = 'HtpasswdError'
-  readonly code: string = 'BAD_HTPASSWD'
+  readonly code: OtherCode = 'BAD_HTPASSWD'
 }
 
 /** bcrypt's cost is an exponent: at 15 one comparison takes some 3 s here, and a typing error of 31 would take days. */

@@ -5,7 +5,7 @@
 
 import { createHash, timingSafeEqual } from 'node:crypto'
 import { FairQueue } from '../../protocol/client/fair-queue.ts'
-import { HttpError } from '../../protocol/contract/errors.ts'
+import { httpError } from '../../protocol/contract/coded-errors.ts'
 import type { Requester } from '../requester.ts'
 import { BcryptThread } from './bcrypt-thread.ts'
 
@@ -59,7 +59,7 @@ export class PasswordCheck {
       const dropped = this.#queue.add(client, waiting)
       dropped?.signal.removeEventListener('abort', dropped.onAbort)
       dropped?.reject(
-        new HttpError(503, 'TOO_MANY_LOGINS', `more than ${WAITING_MAX} passwords wait to be checked`, {
+        httpError('TOO_MANY_LOGINS', `more than ${WAITING_MAX} passwords wait to be checked`, {
           headers: [['Retry-After', '5']],
         }),
       )

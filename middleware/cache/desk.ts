@@ -7,6 +7,7 @@
  */
 
 import type { Application, Body, Environ, Headers, StartResponse } from '../../protocol/contract/application.ts'
+import type { OtherCode } from '../../protocol/contract/error-codes.ts'
 import { statusPage } from '../../protocol/contract/status-page.ts'
 import type { Logger } from '../../protocol/log/logger.ts'
 import { headerOf } from '../filter/response-fields.ts'
@@ -170,7 +171,7 @@ export class Desk {
       const status =
         verdict?.kind === 'stored' ? verdict.failed : verdict?.kind === 'response' ? verdict.status : undefined
       this.#log(call.environ).warn(
-        { requestId, code: 'CACHE_RENEWAL', status },
+        { requestId, code: 'CACHE_RENEWAL' satisfies OtherCode, status },
         'a stale response could not be renewed',
       )
     })

@@ -8,7 +8,8 @@
  */
 
 import type { Application, Environ, Headers } from '../../protocol/contract/application.ts'
-import { AbortError, HttpError } from '../../protocol/contract/errors.ts'
+import { httpError } from '../../protocol/contract/coded-errors.ts'
+import { AbortError } from '../../protocol/contract/errors.ts'
 import { Exchange, type ExchangeHost } from '../../protocol/contract/exchange.ts'
 import { RequestInput } from '../../protocol/contract/input.ts'
 import type { ResponseSink } from '../../protocol/contract/response.ts'
@@ -323,7 +324,7 @@ export class Flight implements ResponseSink {
     this.verdict ??= { kind: 'alone' }
     this.#gather?.drop()
     this.#finish(
-      new HttpError(502, 'CACHE_SOURCE_CUT', 'a response that was on its way into the cache was cut short', {
+      httpError('CACHE_SOURCE_CUT', 'a response that was on its way into the cache was cut short', {
         cause: error,
       }),
     )

@@ -7,7 +7,7 @@
  */
 
 import type { Application, Body, Environ, Headers, StartResponse, Write } from '../../protocol/contract/application.ts'
-import { LocalProtocolError } from '../../protocol/contract/errors.ts'
+import { localError } from '../../protocol/contract/coded-errors.ts'
 import { checkHead, shown } from '../../protocol/contract/response-head.ts'
 import type { Awaitable, Changed, Decide, Filter, Filtered, Hold } from './filter.ts'
 import { checkChunk, FilteredBodies, isPromise, isWhole, step, stepSync } from './filtered-bodies.ts'
@@ -119,13 +119,10 @@ class FilteredResponse {
     const again = excInfo !== undefined && excInfo !== null
     // As it was closed, another's bytes may be under way, which its head must not be put on.
     if (this.#bodies.own.closed) {
-      throw new LocalProtocolError('START_AFTER_END', `startResponse (${shown(status)}) after the body was closed`)
+      throw localError('START_AFTER_END', `startResponse (${shown(status)}) after the body was closed`)
     }
     if (this.#decided && !again) {
-      throw new LocalProtocolError(
-        'START_TWICE',
-        `startResponse was called a second time (${shown(status)}) without excInfo`,
-      )
+      throw localError('START_TWICE', `startResponse was called a second time (${shown(status)}) without excInfo`)
     }
     if (again && this.#committed) {
       this.#fail(excInfo)
@@ -205,8 +202,7 @@ class FilteredResponse {
   #accept(chunk: Uint8Array): Promise<void> {
     if (this.#passed) return this.#write!(chunk)
     this.#check()
-    if (this.#over || this.#closed)
-      throw new LocalProtocolError('WRITE_AFTER_END', 'write() after the end of the response')
+    if (this.#over || this.#closed) throw localError('WRITE_AFTER_END', 'write() after the end of the response')
     checkChunk(chunk)
     this.#committed = true
     if (this.#replace) return nextTick()
@@ -236,7 +232,7 @@ class FilteredResponse {
       const output = pushed ? await this.#interruptible(pushed) : chunk.length === 0 ? EMPTY : await this.#push(chunk)
       this.#check()
       if (this.#closed) {
-        throw new LocalProtocolError('WRITE_AFTER_END', 'the response was closed during a write()')
+        throw localError('WRITE_AFTER_END', 'the response was closed during a write()')
       }
       if (!this.#hold) await this.#write!(output ?? EMPTY)
     } catch (error) {

@@ -1,6 +1,6 @@
 /** Writes that wait for a filter: one after another, and no more than a gateway would take. What a write does it does not know. */
 
-import { LocalProtocolError } from '../../protocol/contract/errors.ts'
+import { localError } from '../../protocol/contract/coded-errors.ts'
 import { WRITE_OVERRUN } from '../../protocol/contract/exchange.ts'
 
 export class FilteredWrites {
@@ -16,7 +16,7 @@ export class FilteredWrites {
   add(size: number, turn: () => Promise<void>): Promise<void> {
     const before = this.pending
     if (before && (this.#bytes += size) > WRITE_OVERRUN) {
-      throw new LocalProtocolError(
+      throw localError(
         'WRITE_OVERRUN',
         `write() was called with ${this.#bytes} bytes while one was pending: await what it returns`,
       )

@@ -4,10 +4,12 @@
  * without bound.
  */
 
+import type { xsltCodes } from '../../protocol/contract/error-codes/feature-codes.ts'
+
 /** The text is no XML that is taken here. */
 export class XmlError extends Error {
   override readonly name: string = 'XmlError'
-  readonly code: 'XML_ENCODING' | 'XML_MALFORMED' | 'XML_DOCTYPE'
+  readonly code: keyof typeof xsltCodes
 
   constructor(code: XmlError['code'], message: string) {
     super(message)

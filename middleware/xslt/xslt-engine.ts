@@ -5,6 +5,7 @@
 
 import { Worker } from 'node:worker_threads'
 import { FairQueue } from '../../protocol/client/fair-queue.ts'
+import type { xsltCodes } from '../../protocol/contract/error-codes/feature-codes.ts'
 import type { Clock, Timer } from '../../protocol/net/clock.ts'
 import type { Requester } from '../requester.ts'
 import type { Output } from './xml-serialize.ts'
@@ -13,7 +14,7 @@ import type { Done, Job } from './xslt-worker.ts'
 /** Why a document was not transformed. */
 export class XsltError extends Error {
   override readonly name: string = 'XsltError'
-  readonly code: 'XSLT_FAILED' | 'XSLT_TIMEOUT' | 'XSLT_BUSY' | 'XSLT_CANCELLED'
+  readonly code: keyof typeof xsltCodes
 
   constructor(code: XsltError['code'], message: string) {
     super(message)

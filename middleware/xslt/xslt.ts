@@ -6,6 +6,7 @@
 import { readFileSync } from 'node:fs'
 import Negotiator from 'negotiator'
 import type { Application, Environ, Headers, Middleware } from '../../protocol/contract/application.ts'
+import { codedError } from '../../protocol/contract/coded-errors.ts'
 import { setHeader } from '../../protocol/contract/request-headers.ts'
 import { statusPage } from '../../protocol/contract/status-page.ts'
 import type { Logger } from '../../protocol/log/logger.ts'
@@ -168,9 +169,7 @@ export function xslt(stylesheet: string | URL, options: XsltOptions = {}): Middl
         return undefined
       }
       this.#chunks = []
-      const error = Object.assign(new Error(`it has more than ${maxBytes} bytes (maxBytes)`), {
-        code: 'XSLT_TOO_LARGE',
-      })
+      const error = codedError('XSLT_TOO_LARGE', `the document has more than ${maxBytes} bytes (maxBytes)`)
       return failed(this.#environ, error)
     }
 
@@ -178,9 +177,10 @@ export function xslt(stylesheet: string | URL, options: XsltOptions = {}): Middl
       try {
         const coding = headerOf(this.#given, 'content-encoding')
         if (coding !== undefined && coding.trim().toLowerCase() !== 'identity') {
-          throw Object.assign(new Error(`it has the content coding ${JSON.stringify(coding)}`), {
-            code: 'XSLT_ENCODED',
-          })
+          throw codedError(
+            'XSLT_ENCODED',
+            `the document has the content coding ${JSON.stringify(coding)}; put compress() outside of xslt()`,
+          )
         }
         const xml = decodeXml(Buffer.concat(this.#chunks), headerOf(this.#given, 'content-type'))
         this.#chunks = []
@@ -276,6 +276,6 @@ function assertInstalled(): void {
     import.meta.resolve('xslt-processor')
   } catch (cause) {
     const message = 'xslt: the library xslt-processor is not installed: npm install xslt-processor@5'
-    throw Object.assign(new Error(message, { cause }), { code: 'XSLT_MISSING' })
+    throw codedError('XSLT_MISSING', message, { cause })
   }
 }

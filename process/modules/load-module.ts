@@ -10,22 +10,13 @@ import { createRequire } from 'node:module'
 import { isAbsolute, join, relative, resolve } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import { brand } from '../../protocol/contract/brand.ts'
+import type { moduleCodes } from '../../protocol/contract/error-codes/start-codes.ts'
 import { textOfThrown } from '../../protocol/contract/thrown.ts'
 import { brokenModule } from './broken-module.ts'
 import { importMain } from './import-main.ts'
 
-export type LoadErrorCode =
-  | 'NO_MODULE' // nothing at that path, or no such package
-  | 'NO_IMPORT' // the module is there, and something that it imports is not
-  | 'SYNTAX' // it does not parse
-  | 'TYPES' // Node cannot run this TypeScript
-  | 'WAITS' // its top level awaits what nothing will ever do
-  | 'THREW' // it threw while it was loaded
-  | 'NO_EXPORT' // it has no such export
-  | 'NOT_A_FUNCTION' // the export is none, or nothing else that was expected
-  | 'NEVER_LISTENED' // a module that was to start a server started none
-  | 'UNSERVABLE' // a module started a server that cannot be served here
-  | 'CHILD_LISTENS' // a module started a process that listens in its place
+/** Why a module cannot be served; `docs/errors.md` explains each code. */
+export type LoadErrorCode = keyof typeof moduleCodes
 
 /** What was asked for could not be loaded. The message is for whoever started the process, and is one or two lines. */
 export class LoadError extends Error {

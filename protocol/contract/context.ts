@@ -10,8 +10,8 @@ import type { Duplex } from 'node:stream'
 import type { Headers, Outcome, RequestContext } from './application.ts'
 import { brand } from './brand.ts'
 import type { ClientView } from './client-view.ts'
+import { localError } from './coded-errors.ts'
 import type { AbortError } from './errors.ts'
-import { LocalProtocolError } from './errors.ts'
 import { pairs } from './input.ts'
 import type { UpstreamUse } from './upstream-use.ts'
 
@@ -124,7 +124,7 @@ export class Context implements RequestContext {
   }
 
   upgrade(): Duplex {
-    if (!this.#control) throw new LocalProtocolError('NO_EXCHANGE', 'upgrade() outside of a request')
+    if (!this.#control) throw localError('NO_EXCHANGE', 'upgrade() outside of a request')
     return this.#control.upgrade()
   }
 

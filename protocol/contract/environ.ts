@@ -5,8 +5,8 @@
 
 import { fileWrapper } from '../files/file-wrapper.ts'
 import type { Environ, ErrorStream, Input } from './application.ts'
+import { peerError } from './coded-errors.ts'
 import { Context } from './context.ts'
-import { RemoteProtocolError } from './errors.ts'
 import { RequestInput } from './input.ts'
 import { GATEWAY_INTERFACE, isOwn, SERVER_SOFTWARE } from './own-variables.ts'
 import { applyHeaders, applyUpgrade, headerName } from './request-headers.ts'
@@ -123,7 +123,7 @@ function pathOf(target: string, method: string): string {
   if (target.charCodeAt(0) === 0x2f) return target
   if (target === '*') return ''
   const scheme = target.indexOf('://')
-  if (scheme === -1) throw new RemoteProtocolError('BAD_TARGET', `the request target is not a path: ${target}`)
+  if (scheme === -1) throw peerError('BAD_TARGET', `the request target is not a path: ${target}`)
   const authority = scheme + 3
   const at = target.slice(authority).search(/[/?]/)
   if (at === -1) return method === 'OPTIONS' ? '' : '/'
@@ -136,10 +136,7 @@ function decodePath(path: string): string {
   if (!path.includes('%')) return path
   return path.replace(/%(?:([0-9A-Fa-f]{2})|[\s\S]?)/g, (sequence: string, hex: string | undefined) => {
     if (hex === undefined || hex === '00') {
-      throw new RemoteProtocolError(
-        'BAD_ESCAPE',
-        `the path holds an invalid percent escape: ${JSON.stringify(sequence)}`,
-      )
+      throw peerError('BAD_ESCAPE', `the path holds an invalid percent escape: ${JSON.stringify(sequence)}`)
     }
     return String.fromCharCode(Number.parseInt(hex, 16))
   })
@@ -191,7 +188,7 @@ export function environFromVariables(variables: string[], process: ProcessFacts)
 /** A variable from a peer. What only this side may say is refused. */
 export function setVariable(environ: Environ, name: string, value: string): void {
   if (isOwn(name)) {
-    throw new RemoteProtocolError('RESERVED_VARIABLE', `a peer may not set ${name}`)
+    throw peerError('RESERVED_VARIABLE', `a peer may not set ${name}`)
   }
   environ[name] = value
 }

@@ -6,6 +6,7 @@
  */
 
 import { brand } from './brand.ts'
+import type { abortCodes } from './error-codes/abort-codes.ts'
 
 /** The peer broke its protocol. Never thrown out of a socket's reader: it is answered and the connection ended. */
 export class RemoteProtocolError extends Error {
@@ -40,15 +41,8 @@ export class LocalProtocolError extends Error {
   }
 }
 
-/** Why an exchange ended early. */
-export type AbortCode =
-  | 'CLIENT_GONE' // the client closed or reset its connection
-  | 'DEADLINE' // a timeout of this process passed
-  | 'DRAIN_TIMEOUT' // the process had to stop
-  | 'APPLICATION' // the application broke the contract or threw after its head was sent
-  | 'UPSTREAM' // the process behind this one went away
-  | 'PROTOCOL' // the peer broke its protocol mid-request
-  | 'SLOW_CLIENT' // the client held a slot that other requests waited for
+/** Why an exchange ended early; `docs/errors.md` explains each code. */
+export type AbortCode = keyof typeof abortCodes
 
 /** The request was aborted: the reason of `environ.gantry.signal`, and what pending reads and writes reject with. */
 export class AbortError extends Error {

@@ -15,7 +15,9 @@ import { WebSocketStream } from '../websocket/going-away.ts'
 import type { Application, Body, Environ, Headers, Outcome, Write } from './application.ts'
 import type { ClientView } from './client-view.ts'
 import type { Context, ContextControl } from './context.ts'
-import { AbortError, HttpError, LocalProtocolError } from './errors.ts'
+import { localError } from './coded-errors.ts'
+import type { OtherCode } from './error-codes.ts'
+import { AbortError, HttpError } from './errors.ts'
 import type { RequestInput } from './input.ts'
 import { OpenBody } from './open-body.ts'
 import { notStarted, Response, type ResponseSink } from './response.ts'
@@ -213,7 +215,7 @@ export class Exchange implements ContextControl {
 
   upgrade(): Duplex {
     if (this.#response.code !== 101 || this.#response.responded || this.#finished) {
-      throw new LocalProtocolError(
+      throw localError(
         'NO_UPGRADE',
         "upgrade() was called at the wrong time: call it once, after startResponse('101 …') and before the head is sent",
       )
@@ -243,10 +245,7 @@ export class Exchange implements ContextControl {
     if (this.#aborted) throw this.#aborted
     if (excInfo === undefined || excInfo === null) {
       if (this.#response.started) {
-        throw new LocalProtocolError(
-          'START_TWICE',
-          `startResponse was called a second time (${shown(status)}) without excInfo`,
-        )
+        throw localError('START_TWICE', `startResponse was called a second time (${shown(status)}) without excInfo`)
       }
     } else if (this.#response.responded) {
       // PEP 3333: re-raise, so that the application stops; what the client has must not look whole.
@@ -265,11 +264,11 @@ export class Exchange implements ContextControl {
     try {
       if (this.#aborted) throw this.#aborted
       if (this.#body.closed) {
-        throw new LocalProtocolError('WRITE_AFTER_END', 'write() after the end of the response')
+        throw localError('WRITE_AFTER_END', 'write() after the end of the response')
       }
       checkChunk(chunk)
       if (this.#response.full && (this.#overrun += chunk.length) > WRITE_OVERRUN) {
-        const error = new LocalProtocolError(
+        const error = localError(
           'WRITE_OVERRUN',
           `write() was called with ${this.#overrun} bytes more than there was room for: await what it returns`,
         )
@@ -393,7 +392,11 @@ export class Exchange implements ContextControl {
     if (!this.#response.tooLong || this.#tooLongLogged) return
     this.#tooLongLogged = true
     this.#host.log.error(
-      { requestId: this.#context.requestId, code: 'BODY_TOO_LONG', declared: this.#response.declared },
+      {
+        requestId: this.#context.requestId,
+        code: 'BODY_TOO_LONG' satisfies OtherCode,
+        declared: this.#response.declared,
+      },
       'the application gave more bytes than its Content-Length; they were not sent',
     )
   }
@@ -546,7 +549,7 @@ export class Exchange implements ContextControl {
     this.#settled = true
     this.#errors.flush()
     if (!this.input.ended || this.input.buffered > 0) {
-      this.input.fail(new LocalProtocolError('INPUT_CLOSED', 'wsgi.input was read after the request was over'))
+      this.input.fail(localError('INPUT_CLOSED', 'wsgi.input was read after the request was over'))
     }
     this.#host.settled(this)
   }

@@ -9,7 +9,7 @@
 import { isForwardedField } from '../client/forwarded-fields.ts'
 import type { Headers, Input } from './application.ts'
 import { brand } from './brand.ts'
-import { LocalProtocolError } from './errors.ts'
+import { localError } from './coded-errors.ts'
 
 /** What stands behind an input: the gateway's side of one request. */
 export interface InputSource {
@@ -94,7 +94,7 @@ export class RequestInput implements Input {
 
   /** Adds bytes. They are kept, not copied. Ignored once the input failed. */
   push(chunk: Uint8Array): void {
-    if (this.#ended) throw new LocalProtocolError('INPUT_ENDED', 'push() after the end of the input')
+    if (this.#ended) throw localError('INPUT_ENDED', 'push() after the end of the input')
     if (this.#failure || chunk.length === 0) return
     this.#chunks.push(chunk)
     this.#buffered += chunk.length
@@ -248,7 +248,7 @@ export class RequestInput implements Input {
 
   #begin(): void {
     if (this.#reading) {
-      throw new LocalProtocolError('INPUT_BUSY', 'wsgi.input is being read already: await one read before the next')
+      throw localError('INPUT_BUSY', 'wsgi.input is being read already: await one read before the next')
     }
     this.#reading = true
   }

@@ -9,7 +9,8 @@
 import type { Duplex } from 'node:stream'
 import type { Headers } from './application.ts'
 import type { ClientView } from './client-view.ts'
-import { type AbortError, LocalProtocolError } from './errors.ts'
+import { localError } from './coded-errors.ts'
+import type { AbortError, LocalProtocolError } from './errors.ts'
 import { type CheckedHead, checkHead } from './response-head.ts'
 
 /**
@@ -208,7 +209,7 @@ export class Response {
   #checked(): CheckedHead {
     if (!this.#head) throw notStarted()
     if (this.#head.code === 101) {
-      throw new LocalProtocolError('NO_UPGRADE', 'status 101 was given, and environ.gantry.upgrade() was not called')
+      throw localError('NO_UPGRADE', 'status 101 was given, and environ.gantry.upgrade() was not called')
     }
     return this.#head
   }
@@ -252,11 +253,11 @@ function fieldsWithoutBody(code: number, headers: Headers): Headers {
 }
 
 export function notStarted(): LocalProtocolError {
-  return new LocalProtocolError('NOT_STARTED', 'the application gave its body without calling startResponse')
+  return localError('NOT_STARTED', 'the application gave its body without calling startResponse')
 }
 
 function tooShort(sent: number, declared: number): LocalProtocolError {
-  return new LocalProtocolError(
+  return localError(
     'BODY_TOO_SHORT',
     `the application's body ended after ${sent} bytes of the ${declared} that its Content-Length declares`,
   )

@@ -3,7 +3,7 @@
  * is asked for only as the application reads. It knows no wire, and keeps no time.
  */
 
-import { HttpError } from './errors.ts'
+import { httpError } from './coded-errors.ts'
 import { type InputSource, RequestInput } from './input.ts'
 
 export class Upload implements InputSource {
@@ -96,7 +96,7 @@ export class Upload implements InputSource {
   }
 
   #mismatch(how: string): void {
-    this.input.fail(new HttpError(400, 'BODY_LENGTH', `the request's body is ${how} its Content-Length says`))
+    this.input.fail(httpError('BODY_LENGTH', `the request's body is ${how} its Content-Length says`))
   }
 }
 

@@ -7,7 +7,8 @@
 
 import { closeSync, read } from 'node:fs'
 import type { FileHandle } from 'node:fs/promises'
-import { LocalProtocolError } from '../contract/errors.ts'
+import { localError } from '../contract/coded-errors.ts'
+import type { LocalProtocolError } from '../contract/errors.ts'
 import { relieve } from '../net/large-reads.ts'
 
 /**
@@ -73,7 +74,7 @@ export async function readRange(fd: number, { start, end }: FileRange): Promise<
 }
 
 function truncated(at: number, end: number): LocalProtocolError {
-  return new LocalProtocolError(
+  return localError(
     'FILE_TRUNCATED',
     `the file now ends at byte ${at}, and was to be sent up to byte ${end}: it was cut while it was served`,
   )

@@ -5,6 +5,7 @@
 
 import { pipeline } from 'node:stream'
 import type { Body, Environ, Headers, Outcome, StartResponse } from '../contract/application.ts'
+import { localError } from '../contract/coded-errors.ts'
 import { AbortError, LocalProtocolError } from '../contract/errors.ts'
 import { pairs, RequestInput } from '../contract/input.ts'
 import type { Event } from './codec/connection.ts'
@@ -118,7 +119,7 @@ export class Call implements Attempt, BodySource {
     environ.gantry.onFinished(this.#exchangeFinished)
     if (this.#answered) return
     try {
-      if (!body.whole) throw new LocalProtocolError('NOT_WHOLE', 'a body that is no longer whole cannot be sent again')
+      if (!body.whole) throw localError('NOT_WHOLE', 'a body that is no longer whole cannot be sent again')
       body.begin(this)
       // What middleware put in an input's place cannot be asked whether it is at its end.
       const bodyless =

@@ -5,7 +5,8 @@
 
 import { connect as dial } from 'node:net'
 import type { Application, Body, Environ, StartResponse } from '../contract/application.ts'
-import { HttpError } from '../contract/errors.ts'
+import { httpError } from '../contract/coded-errors.ts'
+import type { HttpCode } from '../contract/error-codes.ts'
 import { type Logger, silent } from '../log/logger.ts'
 import { dialTarget, parseAddress } from '../net/address.ts'
 import { type Clock, systemClock, type Timer } from '../net/clock.ts'
@@ -101,14 +102,13 @@ class Remote {
         return await caller.call(environ, startResponse, body)
       } catch (error) {
         if (!(error instanceof CallError) || error.responded) throw error
-        if (error.code === 'TOO_LARGE') throw new HttpError(431, 'HEAD_TOO_LARGE', error.message, { cause: error })
+        if (error.code === 'TOO_LARGE') throw httpError('HEAD_TOO_LARGE', error.message, { cause: error })
         const again =
           body.whole &&
           attempt < ATTEMPTS &&
           (error.ran === 'no' || (!lost && error.code === 'LOST' && IDEMPOTENT.has(environ.REQUEST_METHOD)))
         if (!again) {
-          const status = error.ran === 'no' ? 503 : 502
-          throw new HttpError(status, `UPSTREAM_${error.code}`, `${this.#address}: ${error.message}`, { cause: error })
+          throw httpError(codeOf(error), `${this.#address}: ${error.message}`, { cause: error })
         }
         lost ||= error.code === 'LOST'
       }
@@ -147,9 +147,7 @@ class Remote {
   #giveUp(waiter: Waiter, why: string): void {
     if (!this.#waiting.delete(waiter)) return
     waiter.timer.cancel()
-    waiter.reject(
-      new HttpError(503, 'UPSTREAM_UNAVAILABLE', `${this.#address}: ${why}`, { headers: [['Retry-After', '1']] }),
-    )
+    waiter.reject(httpError('UPSTREAM_UNAVAILABLE', `${this.#address}: ${why}`, { headers: [['Retry-After', '1']] }))
   }
 
   /** Gives free slots to those that wait; dials when there is no link. */
@@ -221,5 +219,23 @@ class Remote {
       this.#pause = undefined
       this.#serve()
     })
+  }
+}
+
+/** What the failure of the last attempt is to the client of an application made by `connect()`. */
+function codeOf({ code, ran }: CallError): HttpCode {
+  switch (code) {
+    case 'REFUSED':
+      return 'UPSTREAM_REFUSED'
+    case 'GOAWAY':
+      return 'UPSTREAM_GOAWAY'
+    case 'NOT_READY':
+      return 'UPSTREAM_NOT_READY'
+    case 'RESET':
+      return 'UPSTREAM_RESET'
+    case 'PROTOCOL':
+      return 'UPSTREAM_PROTOCOL'
+    default:
+      return ran === 'no' ? 'UPSTREAM_UNAVAILABLE' : 'UPSTREAM_LOST'
   }
 }

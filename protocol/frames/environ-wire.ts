@@ -4,9 +4,9 @@
  */
 
 import type { Environ } from '../contract/application.ts'
+import { peerError } from '../contract/coded-errors.ts'
 import { Context } from '../contract/context.ts'
 import { finish, type ProcessFacts, setVariable, Variables } from '../contract/environ.ts'
-import { RemoteProtocolError } from '../contract/errors.ts'
 import { GATEWAY_INTERFACE, isOwn, SERVER_SOFTWARE } from '../contract/own-variables.ts'
 import { headerVariable, joined, variableOf } from '../contract/request-headers.ts'
 
@@ -39,7 +39,7 @@ export function environFromWire(variables: string[], lines: string[], process: P
   }
   if (!upgrade) delete environ['HTTP_CONNECTION']
   for (const name of REQUIRED) {
-    if (environ[name] === undefined) throw new RemoteProtocolError('MISSING_VARIABLE', `a request came without ${name}`)
+    if (environ[name] === undefined) throw peerError('MISSING_VARIABLE', `a request came without ${name}`)
   }
   environ.REQUEST_URI ??= ''
   environ.SERVER_SOFTWARE = SERVER_SOFTWARE

@@ -7,7 +7,8 @@
 
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
-import { RemoteProtocolError } from '../contract/errors.ts'
+import { codedError, peerError } from '../contract/coded-errors.ts'
+import type { RemoteProtocolError } from '../contract/errors.ts'
 import { runIsolated } from '../contract/isolated.ts'
 import { type Leaving, Turn } from '../net/batch.ts'
 import type { Clock, Timer } from '../net/clock.ts'
@@ -79,7 +80,7 @@ export class Link implements Leaving {
     const timeout = options.handshakeTimeout ?? HANDSHAKE_TIMEOUT
     this.#timer = afterSilence(options.clock, timeout, () => {
       if (connection.state !== 'open') {
-        this.#fail(new RemoteProtocolError('TIMEOUT', `the handshake was not done after ${timeout} ms`))
+        this.#fail(peerError('TIMEOUT', `the handshake was not done after ${timeout} ms`))
       }
     })
     const socket = stream as Partial<Pick<Socket, 'setNoDelay' | 'setKeepAlive'>>
@@ -208,7 +209,7 @@ export class Link implements Leaving {
     }
     this.#owner.event(event)
     if (event.type === 'goaway' && (this.connection.state !== 'open' || isFault(event.code))) {
-      this.#finish(new RemoteProtocolError(nameOf(event.code), `the peer ended the link: ${event.text}`))
+      this.#finish(peerError(nameOf(event.code), `the peer ended the link: ${event.text}`))
     }
   }
 
@@ -286,14 +287,14 @@ export class Link implements Leaving {
 
 /** The stream ended or broke under the link. */
 export function lost(): Error {
-  return Object.assign(new Error('the connection was closed'), { code: 'LOST' })
+  return codedError('LOST', 'the connection was closed')
 }
 
 function isFault(code: number): boolean {
   return code !== Goaway.DRAINING && code !== Goaway.RETIRING
 }
 
-function nameOf(code: number): string {
-  for (const [name, value] of Object.entries(Goaway)) if (value === code) return name
+function nameOf(code: number): keyof typeof Goaway {
+  for (const [name, value] of Object.entries(Goaway)) if (value === code) return name as keyof typeof Goaway
   return 'PROTOCOL'
 }

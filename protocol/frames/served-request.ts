@@ -6,7 +6,8 @@
 import type { Duplex } from 'node:stream'
 import type { Application, Environ, Headers } from '../contract/application.ts'
 import { REQUEST_ID } from '../contract/context.ts'
-import { type AbortCode, AbortError, HttpError, LocalProtocolError } from '../contract/errors.ts'
+import { httpError } from '../contract/coded-errors.ts'
+import { type AbortCode, AbortError, LocalProtocolError } from '../contract/errors.ts'
 import { Exchange, type ExchangeHost } from '../contract/exchange.ts'
 import { type InputSource, RequestInput } from '../contract/input.ts'
 import type { ResponseSink } from '../contract/response.ts'
@@ -115,11 +116,7 @@ export class ServedRequest implements ResponseSink, InputSource, ExchangeHost {
     else {
       // Whoever lost or added bytes on the way: it must not look whole here.
       this.#input.fail(
-        new HttpError(
-          400,
-          'BODY_LENGTH',
-          `received a body of ${this.#received} bytes, but CONTENT_LENGTH is ${this.#declared}`,
-        ),
+        httpError('BODY_LENGTH', `received a body of ${this.#received} bytes, but CONTENT_LENGTH is ${this.#declared}`),
       )
     }
   }

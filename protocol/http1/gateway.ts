@@ -12,6 +12,8 @@ import type { Application, Environ, Headers } from '../contract/application.ts'
 import type { Behind } from '../contract/client-view.ts'
 import { newRequestId } from '../contract/context.ts'
 import { type ConnectionFacts, environFromHttp } from '../contract/environ.ts'
+import { peerError } from '../contract/coded-errors.ts'
+import { statusOf } from '../contract/error-codes.ts'
 import { type AbortCode, AbortError, RemoteProtocolError } from '../contract/errors.ts'
 import { Exchange, type ExchangeHost } from '../contract/exchange.ts'
 import { RequestInput } from '../contract/input.ts'
@@ -232,14 +234,14 @@ class Connection implements Http1Connection, StreamOwner, TransportOwner, Exchan
     switch (wait) {
       case 'head':
         if (this.#http.parser.between) this.#closeIfStillIdle()
-        else this.#refuse(new RemoteProtocolError('HEAD_TIMEOUT', 'the request head took too long', 408))
+        else this.#refuse(peerError('HEAD_TIMEOUT', 'the request head took too long'))
         break
       case 'next-request':
       case 'late-request':
         this.#closeIfStillIdle()
         break
       case 'body':
-        this.#refuse(new RemoteProtocolError('BODY_TIMEOUT', 'the request body took too long', 408))
+        this.#refuse(peerError('BODY_TIMEOUT', 'the request body took too long'))
         break
       case 'upgraded':
         this.#end(silenceOf(this.#timeouts), false)
@@ -349,7 +351,13 @@ class Connection implements Http1Connection, StreamOwner, TransportOwner, Exchan
       return
     }
     if (admit && !admit()) {
-      this.#answer(503, 'SLOTS_TAKEN', id ?? newRequestId(), [['Retry-After', String(retryAfter ?? 1)]], false)
+      this.#answer(
+        statusOf('SLOTS_TAKEN'),
+        'SLOTS_TAKEN',
+        id ?? newRequestId(),
+        [['Retry-After', String(retryAfter ?? 1)]],
+        false,
+      )
       return
     }
     const stream = new Stream(this)
@@ -520,8 +528,8 @@ class Connection implements Http1Connection, StreamOwner, TransportOwner, Exchan
     }
     this.#logEnd(reason)
     const requestId = this.#stream?.exchange?.environ.gantry.requestId ?? newRequestId()
-    this.#abortExchange(reason.code, reason.message, undefined, 408)
-    this.#answer(408, reason.code, requestId, [], true)
+    this.#abortExchange(reason.code, reason.message, undefined, statusOf('SLOW_CLIENT'))
+    this.#answer(statusOf('SLOW_CLIENT'), reason.code, requestId, [], true)
     this.#closeSoon()
   }
 
@@ -531,7 +539,7 @@ class Connection implements Http1Connection, StreamOwner, TransportOwner, Exchan
   #refuse(error: Error, id?: string): false {
     const { remoteAddress } = this.#facts
     const refusal = error instanceof RemoteProtocolError ? error : undefined
-    const { status, code } = refusal ?? { status: 500, code: 'INTERNAL' }
+    const { status, code } = refusal ?? { status: statusOf('INTERNAL'), code: 'INTERNAL' }
     const exchange = this.#stream?.exchange
     const requestId = exchange?.environ.gantry.requestId ?? id ?? newRequestId()
     if (refusal) this.log.info({ requestId, remoteAddress, code, status }, refusal.message)

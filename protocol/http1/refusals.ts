@@ -6,6 +6,7 @@
 
 import type { Socket } from 'node:net'
 import { UNIX_PEER } from '../client/peers.ts'
+import { statusOf } from '../contract/error-codes.ts'
 import { newRequestId } from '../contract/context.ts'
 import { LINE_SHOWN, type RefusedRequest } from '../contract/refused-request.ts'
 import type { Clock, Timer } from '../net/clock.ts'
@@ -54,7 +55,7 @@ export class Refusals {
     const requestId = newRequestId()
     const answer = (): string =>
       plainAnswer(
-        503,
+        statusOf('MAX_CONNECTIONS'),
         [
           ['X-Request-Id', requestId],
           ['Retry-After', '1'],
@@ -86,7 +87,8 @@ function tellRefused(socket: Socket, requestId: string, onRefused: (request: Ref
     const wire = sniff(first)
     if (wire === 'frames') return
     const line = wire === 'uwsgi' ? '' : first.toString('latin1', 0, LINE_SHOWN).split(/[\r\n]/, 1)[0]!
-    onRefused({ requestId, remote, line, status: 503, code: 'MAX_CONNECTIONS', bytes: BODY, milliseconds: undefined })
+    const code = 'MAX_CONNECTIONS'
+    onRefused({ requestId, remote, line, status: statusOf(code), code, bytes: BODY, milliseconds: undefined })
   })
 }
 

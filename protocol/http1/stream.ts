@@ -6,7 +6,8 @@
 import type { Duplex } from 'node:stream'
 import type { Headers } from '../contract/application.ts'
 import type { Behind, ClientView } from '../contract/client-view.ts'
-import { type AbortError, LocalProtocolError } from '../contract/errors.ts'
+import { localError } from '../contract/coded-errors.ts'
+import type { AbortError } from '../contract/errors.ts'
 import type { Exchange } from '../contract/exchange.ts'
 import type { InputSource, RequestInput } from '../contract/input.ts'
 import type { ResponseSink } from '../contract/response.ts'
@@ -71,7 +72,7 @@ export class Stream implements ResponseSink, InputSource, ClientView {
   }
 
   upgrade(): Duplex {
-    if (!this.#owner) throw new LocalProtocolError('STREAM_OVER', "the connection is no longer this exchange's")
+    if (!this.#owner) throw localError('STREAM_OVER', "the connection is no longer this exchange's")
     return this.#owner.handOver()
   }
 

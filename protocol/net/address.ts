@@ -6,6 +6,8 @@
  * no names and opens nothing.
  */
 
+import type { OtherCode } from '../contract/error-codes.ts'
+
 export interface UnixAddress {
   readonly kind: 'unix'
   readonly path: string
@@ -37,7 +39,7 @@ export type AddressKind = Address['kind']
 /** The address cannot be used. `text` is the given address without credentials; the message says what was expected. */
 export class AddressError extends Error {
   override readonly name: string = 'AddressError'
-  readonly code: string = 'BAD_ADDRESS'
+  readonly code: OtherCode = 'BAD_ADDRESS'
   readonly text: string
 
   constructor(given: string, expected: string) {

@@ -5,6 +5,7 @@
 
 import { lookup } from 'node:dns/promises'
 import { Socket } from 'node:net'
+import { codedError } from '../contract/coded-errors.ts'
 import { dialTarget, type TcpAddress, type UnixAddress } from './address.ts'
 import type { Clock, Timer } from './clock.ts'
 import { afterSilence } from './silence-timer.ts'
@@ -84,7 +85,7 @@ export class Dialling {
     this.#socket = socket
     let failure: Error | undefined
     this.#timer = afterSilence(clock, timeout, () => {
-      failure = Object.assign(new Error(`no connection within ${timeout / 1_000} s`), { code: 'CONNECT_TIMEOUT' })
+      failure = codedError('CONNECT_TIMEOUT', `no connection within ${timeout / 1_000} s`)
       socket.destroy()
     })
     // This listener stays: a socket that fails after the owner has it must not end the process either.

@@ -9,14 +9,13 @@
 import { chmodSync, existsSync, linkSync, lstatSync, renameSync } from 'node:fs'
 import { connect, createServer, type Server, type Socket } from 'node:net'
 import { dirname, join } from 'node:path'
+import type { listenCodes } from '../contract/error-codes/start-codes.ts'
 import type { Logger } from '../log/logger.ts'
 import { listenTarget, printAddress, type TcpAddress, type UnixAddress } from './address.ts'
 import { type FileIdentity, remove, removeStale, sameFile } from './stale-socket.ts'
 
-export type ListenErrorCode =
-  | 'ADDRESS_IN_USE' // a live process listens there
-  | 'NOT_A_SOCKET' // something is at the path that is not a socket, and is not removed
-  | 'CANNOT_LISTEN' // the system says no: permissions, no such directory, no such interface
+/** Why nobody can listen; `docs/errors.md` explains each code. */
+export type ListenErrorCode = keyof typeof listenCodes
 
 /** Nobody can listen there. The message says where and why. */
 export class ListenError extends Error {

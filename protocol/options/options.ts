@@ -6,6 +6,7 @@
  */
 
 import { TrustedPeers } from '../client/peers.ts'
+import type { optionCodes } from '../contract/error-codes/start-codes.ts'
 import {
   type Address,
   AddressError,
@@ -93,13 +94,8 @@ type Value<O> = O extends { kind: 'peers' }
 /** The values a table gives. Lists that were not given and have no default are empty. */
 export type OptionValues<T> = { readonly [K in keyof T]: Value<T[K]> }
 
-export type OptionErrorCode =
-  | 'UNKNOWN_OPTION' // no such name
-  | 'UNEXPECTED_ARGUMENT' // an argument that no option takes
-  | 'MISSING_VALUE' // a name without its value
-  | 'MISSING_OPTION' // a required option was not given
-  | 'BAD_VALUE' // a value of the wrong form
-  | 'BAD_FILE' // a file named by an option cannot be read
+/** Why an option cannot be used; `docs/errors.md` explains each code. */
+export type OptionErrorCode = keyof typeof optionCodes
 
 /** What a person gave cannot be used. The message says what was expected, what was given, and the nearest known name. */
 export class OptionError extends Error {

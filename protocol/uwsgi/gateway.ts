@@ -13,6 +13,8 @@ import type { Application, Environ, Headers } from '../contract/application.ts'
 import type { Behind, ClientView } from '../contract/client-view.ts'
 import { newRequestId } from '../contract/context.ts'
 import { environFromVariables, type ProcessFacts } from '../contract/environ.ts'
+import { peerError } from '../contract/coded-errors.ts'
+import { statusOf } from '../contract/error-codes.ts'
 import { type AbortCode, AbortError, RemoteProtocolError } from '../contract/errors.ts'
 import { Exchange, type ExchangeHost } from '../contract/exchange.ts'
 import { type InputSource, RequestInput } from '../contract/input.ts'
@@ -243,9 +245,7 @@ class Connection implements ResponseSink, InputSource, TransportOwner, ExchangeH
       return
     }
     const what = wait === 'head' ? 'packet' : 'body'
-    this.#refuse(
-      new RemoteProtocolError(`${wait === 'head' ? 'HEAD' : 'BODY'}_TIMEOUT`, `the request ${what} took too long`, 408),
-    )
+    this.#refuse(peerError(wait === 'head' ? 'HEAD_TIMEOUT' : 'BODY_TIMEOUT', `the request ${what} took too long`))
   }
 
   closed(): void {
@@ -263,14 +263,14 @@ class Connection implements ResponseSink, InputSource, TransportOwner, ExchangeH
     const environ = environFromVariables(variables, facts)
     this.#givenId = requestId?.(environ)
     if (length > this.#settings.limits.body) {
-      throw new RemoteProtocolError('BODY_TOO_LARGE', `a request body of ${length} bytes is above the limit`, 413)
+      throw peerError('BODY_TOO_LARGE', `a request body of ${length} bytes is above the limit`)
     }
     // The web server itself names the client in REMOTE_ADDR; it passes the client's own forwarded fields on unchecked.
     resolveClient(environ, undefined)
     this.#transport.waits.for('nothing')
     if (admit && !admit()) {
       const fields: Headers = [['Retry-After', String(this.#options.retryAfter ?? 1)]]
-      this.#answer(503, 'SLOTS_TAKEN', this.#givenId ?? newRequestId(), fields)
+      this.#answer(statusOf('SLOTS_TAKEN'), 'SLOTS_TAKEN', this.#givenId ?? newRequestId(), fields)
       return
     }
     if (environ['HTTP_UPGRADE'] !== undefined) this.#early = [this.#reader.surplus]
@@ -282,7 +282,7 @@ class Connection implements ResponseSink, InputSource, TransportOwner, ExchangeH
   /** The peer's request cannot be served: says so if that can still be said, and ends the connection either way. */
   #refuse(error: Error): void {
     const refusal = error instanceof RemoteProtocolError ? error : undefined
-    const { status, code } = refusal ?? { status: 500, code: 'INTERNAL' }
+    const { status, code } = refusal ?? { status: statusOf('INTERNAL'), code: 'INTERNAL' }
     const exchange = this.#exchange
     const requestId = exchange?.environ.gantry.requestId ?? this.#givenId ?? newRequestId()
     if (refusal) this.log.warn({ requestId, remoteAddress: this.#peer, code }, refusal.message)
@@ -458,8 +458,8 @@ class Connection implements ResponseSink, InputSource, TransportOwner, ExchangeH
       return
     }
     this.#logEnd(reason)
-    this.#fail(reason, 408)
-    this.#answer(408, reason.code, this.#exchange?.environ.gantry.requestId ?? newRequestId(), [])
+    this.#fail(reason, statusOf('SLOW_CLIENT'))
+    this.#answer(statusOf('SLOW_CLIENT'), reason.code, this.#exchange?.environ.gantry.requestId ?? newRequestId(), [])
   }
 
   /** Decides whether to go on reading, and what is being waited for. */

@@ -7,7 +7,8 @@ import type { ClientRequest, IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import type { RequestContext } from '../../protocol/contract/application.ts'
 import type { Context } from '../../protocol/contract/context.ts'
-import { AbortError, HttpError } from '../../protocol/contract/errors.ts'
+import { httpError } from '../../protocol/contract/coded-errors.ts'
+import { AbortError } from '../../protocol/contract/errors.ts'
 import { STATUS, shown, statusFromWire } from '../../protocol/contract/response-head.ts'
 import type { Logger } from '../../protocol/log/logger.ts'
 import type { Clock, Timer } from '../../protocol/net/clock.ts'
@@ -202,7 +203,7 @@ export class HttpCall {
     if (!STATUS.test(status)) {
       // Not an `UpstreamError`: the upstream has answered, so that the request must not be repeated.
       const message = `${this.#host.name} answered with the status ${shown(status)}: HTTP has 100 to 599 (RFC 9110 §15)`
-      this.#fail(new HttpError(502, 'UPSTREAM_PROTOCOL', message))
+      this.#fail(httpError('UPSTREAM_PROTOCOL', message))
       return
     }
     this.began(response)
@@ -211,7 +212,7 @@ export class HttpCall {
     } catch (error) {
       const { name } = this.#host
       this.#fail(
-        new UpstreamError(502, 'UPSTREAM_PROTOCOL', `${name} gave a head that cannot be passed on`, 'maybe', error),
+        new UpstreamError('UPSTREAM_PROTOCOL', `the response head of ${name} cannot be forwarded`, 'maybe', error),
       )
       return
     }

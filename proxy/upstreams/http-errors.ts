@@ -1,10 +1,11 @@
 /** What an HTTP upstream's failures are to a client, and to whoever might send the request again. */
 
 import type { Failure } from '../../pool/replay.ts'
+import { statusOf } from '../../protocol/contract/error-codes.ts'
 import { HttpError } from '../../protocol/contract/errors.ts'
 import type { Phase } from '../../protocol/net/unreachable.ts'
 
-const UNREACHABLE = 'UPSTREAM_UNREACHABLE'
+type UpstreamCode = 'UPSTREAM_UNREACHABLE' | 'UPSTREAM_CONNECT_TIMEOUT' | 'UPSTREAM_PROTOCOL' | 'UPSTREAM_LOST'
 
 /** 502 or 504. `ran: 'no'` only where no byte of the request can have left. */
 export class UpstreamError extends HttpError implements Failure {
@@ -13,15 +14,8 @@ export class UpstreamError extends HttpError implements Failure {
   /** The phase that failed. */
   readonly phase: Phase
 
-  constructor(
-    status: 502 | 504,
-    code: string,
-    message: string,
-    ran: 'no' | 'maybe',
-    cause?: unknown,
-    phase: Phase = 'first-byte',
-  ) {
-    super(status, code, message, cause === undefined ? undefined : { cause })
+  constructor(code: UpstreamCode, message: string, ran: 'no' | 'maybe', cause?: unknown, phase: Phase = 'first-byte') {
+    super(statusOf(code), code, message, cause === undefined ? undefined : { cause })
     this.ran = ran
     this.phase = phase
   }
@@ -32,7 +26,7 @@ export class UpstreamTimeout extends HttpError {
   readonly phase: Phase
 
   constructor(message: string, phase: Phase) {
-    super(504, 'UPSTREAM_TIMEOUT', message)
+    super(statusOf('UPSTREAM_TIMEOUT'), 'UPSTREAM_TIMEOUT', message)
     this.phase = phase
   }
 }
@@ -45,17 +39,16 @@ export class UpstreamTimeout extends HttpError {
 export function upstreamError(error: NodeJS.ErrnoException, name: string, phase: Phase): UpstreamError {
   if (phase !== 'first-byte') {
     return error.code === 'ECONNECT_TIMEOUT' || error.code === 'ETIMEDOUT'
-      ? new UpstreamError(504, UNREACHABLE, `${name} did not accept a connection in time`, 'no', error, phase)
-      : new UpstreamError(502, UNREACHABLE, `${name} cannot be reached`, 'no', error, phase)
+      ? new UpstreamError('UPSTREAM_CONNECT_TIMEOUT', `${name} did not accept a connection in time`, 'no', error, phase)
+      : new UpstreamError('UPSTREAM_UNREACHABLE', `${name} cannot be reached`, 'no', error, phase)
   }
   if (error.code?.startsWith('HPE_')) {
     return new UpstreamError(
-      502,
       'UPSTREAM_PROTOCOL',
-      `${name} answered with something that is not HTTP`,
+      `the response of ${name} is not valid HTTP (${error.code}); does another kind of server listen there?`,
       'maybe',
       error,
     )
   }
-  return new UpstreamError(502, 'UPSTREAM_LOST', `${name} closed the connection without an answer`, 'maybe', error)
+  return new UpstreamError('UPSTREAM_LOST', `${name} closed the connection before its response began`, 'maybe', error)
 }

@@ -12,7 +12,7 @@ import type { Duplex } from 'node:stream'
 import { createProxyServer, type ServerOptions } from 'http-proxy'
 import { fromNode } from '../../interfaces/node/from-node.ts'
 import type { Application, RequestContext } from '../../protocol/contract/application.ts'
-import { HttpError } from '../../protocol/contract/errors.ts'
+import { httpError } from '../../protocol/contract/coded-errors.ts'
 import { type Logger, silent } from '../../protocol/log/logger.ts'
 import { type Clock, systemClock } from '../../protocol/net/clock.ts'
 import { KEEP_ALIVE } from '../../protocol/net/listen.ts'
@@ -116,7 +116,7 @@ export function http(url: string, options: HttpUpstreamOptions = {}): HttpUpstre
   proxy.on('error', () => {})
 
   function begin(req: IncomingMessage, client: ServerResponse | Duplex, upgrade: boolean): HttpCall {
-    if (closing) throw new HttpError(503, 'UPSTREAM_CLOSED', `${host.name} takes no more requests`)
+    if (closing) throw httpError('UPSTREAM_CLOSED', `${host.name} takes no more requests`)
     running++
     const call = new HttpCall(host, context!, req, client, upstreamRequest(req, target.host, keepHost, upgrade), () => {
       running--
@@ -249,7 +249,7 @@ function attempt(send: () => void): void {
     send()
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ERR_UNESCAPED_CHARACTERS') {
-      throw new HttpError(400, 'BAD_TARGET', 'the request target cannot be passed on', { cause: error })
+      throw httpError('BAD_TARGET', 'the request target cannot be passed on', { cause: error })
     }
     throw error
   }

@@ -7,7 +7,8 @@
  */
 
 import type { Headers } from '../../../protocol/contract/application.ts'
-import { LocalProtocolError } from '../../../protocol/contract/errors.ts'
+import { localError } from '../../../protocol/contract/coded-errors.ts'
+import type { LocalProtocolError } from '../../../protocol/contract/errors.ts'
 
 /** More than any library's handshake; below what a stream could hide in it, bytes. */
 const HEAD_MAX = 64 * 1024
@@ -180,8 +181,5 @@ function field(headers: Headers, name: string): string | undefined {
 }
 
 function refused(detail: string): LocalProtocolError {
-  return new LocalProtocolError(
-    'RAW_RESPONSE',
-    `the bytes written to the request's socket are not an HTTP/1.1 response: ${detail}`,
-  )
+  return localError('RAW_RESPONSE', `the bytes written to the request's socket are not an HTTP/1.1 response: ${detail}`)
 }

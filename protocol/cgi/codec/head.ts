@@ -7,7 +7,8 @@
  */
 
 import type { Headers } from '../../contract/application.ts'
-import { RemoteProtocolError } from '../../contract/errors.ts'
+import { peerError } from '../../contract/coded-errors.ts'
+import type { RemoteProtocolError } from '../../contract/errors.ts'
 import { isHopByHop } from '../../contract/hop-by-hop.ts'
 import { statusFromWire } from '../../contract/response-head.ts'
 
@@ -44,10 +45,9 @@ export class CgiHeadReader {
     const bytes = this.#chunks.length === 1 ? asBuffer(chunk) : Buffer.concat(this.#chunks)
     this.#chunks = [bytes]
     if (bytes.length >= 5 && bytes.toString('latin1', 0, 5) === 'HTTP/') {
-      throw new RemoteProtocolError(
+      throw peerError(
         'CGI_NPH',
         'the program answers with an HTTP status line (non-parsed headers): it is to write CGI fields, as "Status: 200 OK"',
-        502,
       )
     }
     const [head, body] = headEnd(bytes)
@@ -144,7 +144,7 @@ export function cgiHead(status: string, headers: Headers): string {
 }
 
 function bad(message: string): RemoteProtocolError {
-  return new RemoteProtocolError('CGI_HEAD', message, 502)
+  return peerError('CGI_HEAD', message)
 }
 
 function quoted(text: string): string {

@@ -4,7 +4,7 @@
  */
 
 import type { Environ } from '../../contract/application.ts'
-import { RemoteProtocolError } from '../../contract/errors.ts'
+import { peerError } from '../../contract/coded-errors.ts'
 import { GATEWAY_INTERFACE } from '../../contract/own-variables.ts'
 
 /** RFC 3875 §4.1's, but for the headers. */
@@ -87,7 +87,7 @@ function lengthOf(found: ReadonlyMap<string, string>): number {
   const text = found.get('CONTENT_LENGTH') ?? ''
   if (text === '') return /\bchunked\b/i.test(found.get('HTTP_TRANSFER_ENCODING') ?? '') ? -1 : 0
   if (!/^[0-9]{1,15}$/.test(text)) {
-    throw new RemoteProtocolError('CGI_CONTENT_LENGTH', `CONTENT_LENGTH is no length: ${JSON.stringify(text)}`)
+    throw peerError('CGI_CONTENT_LENGTH', `CONTENT_LENGTH is no length: ${JSON.stringify(text)}`)
   }
   return Number(text)
 }

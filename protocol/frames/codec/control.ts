@@ -4,7 +4,7 @@
  * peer that does not read cannot grow the queue. Does not decide when to send which frame.
  */
 
-import { LocalProtocolError } from '../../contract/errors.ts'
+import { localError } from '../../contract/coded-errors.ts'
 import { Frame, HEADER, HELLO_MAX, STARTED_MAX, TEXT_MAX } from './constants.ts'
 import { type Hello, writeHello } from './hello.ts'
 import type { Output } from './output.ts'
@@ -76,7 +76,7 @@ export class Control {
     out.begin(Frame.HELLO, 0, 0)
     writeHello(out, hello)
     if (out.length > HELLO_MAX) {
-      throw new LocalProtocolError('HELLO_TOO_LARGE', `a HELLO of ${out.length} bytes: the identity is too long`)
+      throw localError('HELLO_TOO_LARGE', `a HELLO of ${out.length} bytes: the identity is too long`)
     }
     out.finish()
     const frame = Buffer.concat(out.take())

@@ -3,7 +3,7 @@
  * write frames; what is to be sent is given back.
  */
 
-import { RemoteProtocolError } from '../../contract/errors.ts'
+import { peerError } from '../../contract/coded-errors.ts'
 import { Frame } from './constants.ts'
 import {
   agreedFeatures,
@@ -52,7 +52,7 @@ export class Handshake {
   check(type: number): void {
     if (this.state === 'open' || type === Frame.GOAWAY) return
     if (type === (this.state === 'hello' ? Frame.HELLO : Frame.AUTH)) return
-    throw new RemoteProtocolError('HANDSHAKE', `a frame of type 0x${type.toString(16)} before the handshake was done`)
+    throw peerError('HANDSHAKE', `a frame of type 0x${type.toString(16)} before the handshake was done`)
   }
 
   /**
@@ -62,7 +62,7 @@ export class Handshake {
    * @throws RemoteProtocolError
    */
   hello(payload: Uint8Array): Uint8Array | undefined {
-    if (this.state !== 'hello') throw new RemoteProtocolError('HELLO_TWICE', 'a second HELLO')
+    if (this.state !== 'hello') throw peerError('HELLO_TWICE', 'a second HELLO')
     const theirs = readHello(payload)
     matchHellos(this.#ours, theirs)
     this.theirs = theirs
@@ -79,13 +79,13 @@ export class Handshake {
 
   /** Their proof came. As `hello`. */
   auth(proof: Uint8Array): Uint8Array | undefined {
-    if (this.state !== 'proof') throw new RemoteProtocolError('HANDSHAKE', 'a proof that was not asked for')
+    if (this.state !== 'proof') throw peerError('HANDSHAKE', 'a proof that was not asked for')
     const role = this.#ours.role
     const other = role === 'caller' ? 'server' : 'caller'
     // Compare all tokens, so that the time does not reveal which one matched.
     const [held] = this.#tokens!.filter((token) => proves(proof, proofOf(token, other, this.#said!)))
     if (held === undefined) {
-      throw new RemoteProtocolError('UNAUTHENTICATED', `the peer does not hold the same token; ${SAME_TOKEN}`)
+      throw peerError('UNAUTHENTICATED', `the peer does not hold the same token; ${SAME_TOKEN}`)
     }
     this.state = 'open'
     // Prove the token that the dialler proved: it may not have any other of ours.

@@ -7,7 +7,8 @@
 
 import { Unpackr } from 'msgpackr'
 import type { Headers } from '../../contract/application.ts'
-import { RemoteProtocolError } from '../../contract/errors.ts'
+import { peerError } from '../../contract/coded-errors.ts'
+import type { RemoteProtocolError } from '../../contract/errors.ts'
 import { NAMES, VARIABLES } from './tables.ts'
 
 export interface RequestFields {
@@ -182,5 +183,5 @@ function hex(byte: number): string {
 }
 
 function bad(what: string): RemoteProtocolError {
-  return new RemoteProtocolError('BAD_HEAD', `a head is not what it should be: ${what}`)
+  return peerError('BAD_HEAD', `a head is not what it should be: ${what}`)
 }

@@ -4,7 +4,8 @@
  */
 
 import { createHmac, timingSafeEqual } from 'node:crypto'
-import { RemoteProtocolError } from '../../contract/errors.ts'
+import { peerError } from '../../contract/coded-errors.ts'
+import type { RemoteProtocolError } from '../../contract/errors.ts'
 import {
   CREDIT_MAX,
   DATA_MAX,
@@ -199,17 +200,17 @@ const NONCE_PATTERN = new RegExp(`^[0-9a-f]{${2 * NONCE}}$`)
  */
 export function matchHellos(ours: Hello, theirs: Hello): void {
   if (theirs.version < ours.oldest || ours.version < theirs.oldest) {
-    throw new RemoteProtocolError(
+    throw peerError(
       'VERSION',
       `no version in common: here ${ours.oldest} to ${ours.version}, there ${theirs.oldest} to ${theirs.version}`,
     )
   }
   // Our own HELLO sent back would be refused by this already.
   if (ours.role === theirs.role) {
-    throw new RemoteProtocolError('ROLE', `both sides are ${ours.role}s: a proxy calls, a container serves`)
+    throw peerError('ROLE', `both sides are ${ours.role}s: a proxy calls, a container serves`)
   }
   if (ours.secret !== theirs.secret) {
-    throw new RemoteProtocolError(
+    throw peerError(
       'UNAUTHENTICATED',
       ours.secret
         ? `the ${PROCESS[ours.role]} requires a token, and the ${PROCESS[theirs.role]} has none; ${SAME_TOKEN}`
@@ -217,12 +218,9 @@ export function matchHellos(ours: Hello, theirs: Hello): void {
     )
   }
   if (ours.secret && !ours.dialled && !theirs.dialled) {
-    throw new RemoteProtocolError(
-      'DIALLED',
-      'both sides say they accepted this connection: who proves the secret first?',
-    )
+    throw peerError('DIALLED', 'both sides say they accepted this connection: who proves the secret first?')
   }
-  if (ours.nonce === theirs.nonce) throw new RemoteProtocolError('UNAUTHENTICATED', 'the peer sent our nonce back')
+  if (ours.nonce === theirs.nonce) throw peerError('UNAUTHENTICATED', 'the peer sent our nonce back')
 }
 
 /** The features that both sides named: only these may be used on the link. */
@@ -258,5 +256,5 @@ export function proves(proof: Uint8Array, expected: Uint8Array): boolean {
 }
 
 function bad(what: string): RemoteProtocolError {
-  return new RemoteProtocolError('BAD_HELLO', `the peer's HELLO is not what it should be: ${what}`)
+  return peerError('BAD_HELLO', `the peer's HELLO is not what it should be: ${what}`)
 }

@@ -5,7 +5,7 @@
  */
 
 import { Packr, REUSE_BUFFER_MODE } from 'msgpackr'
-import { LocalProtocolError } from '../../contract/errors.ts'
+import { localError } from '../../contract/coded-errors.ts'
 import { HEADER } from './constants.ts'
 
 const SEGMENT = 64 * 1024
@@ -244,7 +244,7 @@ function refuseBeyondLatin1(items: readonly (string | number)[]): void {
     if (typeof item === 'string' && BEYOND_LATIN1.test(item)) {
       // Not the text itself: it may be a cookie, and this goes into logs and to the peer.
       const at = item.search(BEYOND_LATIN1)
-      throw new LocalProtocolError(
+      throw localError(
         'NOT_LATIN1',
         `a native string of ${item.length} code units holds U+${item.charCodeAt(at).toString(16).toUpperCase().padStart(4, '0')} at ${at}: beyond U+00FF`,
       )

@@ -3,7 +3,7 @@
  * whole where it must be, in parts as they come where it is body (DATA). Does not know what the payload of a frame means.
  */
 
-import { RemoteProtocolError } from '../../contract/errors.ts'
+import { peerError } from '../../contract/coded-errors.ts'
 import { Flag, Frame, HEADER } from './constants.ts'
 
 /** Receives frames. `bytes[start, end)` is the payload, valid as long as nobody writes into `bytes`, which the reader never does. */
@@ -63,7 +63,7 @@ export class FrameReader {
         const limit = this.#sink.limit(this.#type, this.#stream)
         if (limit < 0) this.#mode = 'skip'
         else if (this.#missing > limit) {
-          throw new RemoteProtocolError(
+          throw peerError(
             'FRAME_TOO_LARGE',
             `a frame of type 0x${this.#type.toString(16)} with ${this.#missing} bytes, where ${limit} are allowed`,
           )

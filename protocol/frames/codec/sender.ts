@@ -4,7 +4,7 @@
  */
 
 import type { Headers } from '../../contract/application.ts'
-import { LocalProtocolError } from '../../contract/errors.ts'
+import { localError } from '../../contract/coded-errors.ts'
 import { CONTROL_MAX, Flag, Frame, INFORM_COUNT, INFORM_MAX } from './constants.ts'
 import { Control } from './control.ts'
 import type { RequestFields } from './head.ts'
@@ -128,10 +128,9 @@ export class Sender {
     let most = 5
     for (const text of fields) {
       most += 5 + 2 * text.length
-      if (BEYOND_LATIN1.test(text))
-        throw new LocalProtocolError('NOT_LATIN1', 'a trailer holds code units above U+00FF')
+      if (BEYOND_LATIN1.test(text)) throw localError('NOT_LATIN1', 'a trailer holds code units above U+00FF')
     }
-    if (most > this.headMax) throw new LocalProtocolError('HEAD_TOO_LARGE', `trailers of up to ${most} bytes`)
+    if (most > this.headMax) throw localError('HEAD_TOO_LARGE', `trailers of up to ${most} bytes`)
     stream.trailers = fields
     this.#queue(stream, EMPTY, true)
     // While the socket is full the stream's REQUEST may be queued too, and must go first.
@@ -319,7 +318,7 @@ export class Sender {
   #closeHead(): void {
     const length = this.#out.length - 4
     if (length > this.headMax) {
-      throw new LocalProtocolError('HEAD_TOO_LARGE', `a head of ${length} bytes, where the peer takes ${this.headMax}`)
+      throw localError('HEAD_TOO_LARGE', `a head of ${length} bytes, where the peer takes ${this.headMax}`)
     }
     this.#out.patch(0, length)
   }

@@ -3,7 +3,7 @@
  * over, since its number says so. Does not know frames.
  */
 
-import { RemoteProtocolError } from '../../contract/errors.ts'
+import { peerError } from '../../contract/coded-errors.ts'
 import { RETIRE_AT } from './constants.ts'
 import type { Role } from './hello.ts'
 import { Stream } from './stream.ts'
@@ -58,7 +58,7 @@ export class Streams {
   /** The stream of that number; undefined if it is over. @throws RemoteProtocolError if it was never opened */
   known(id: number): Stream | undefined {
     const stream = this.#open.get(id)
-    if (!stream && id >= this.next) throw new RemoteProtocolError('BAD_STREAM', `stream ${id} was never opened`)
+    if (!stream && id >= this.next) throw peerError('BAD_STREAM', `stream ${id} was never opened`)
     return stream
   }
 

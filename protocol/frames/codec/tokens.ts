@@ -3,7 +3,7 @@
  * accepts each.
  */
 
-import { LocalProtocolError } from '../../contract/errors.ts'
+import { localError } from '../../contract/coded-errors.ts'
 
 /** One secret, several, or a function that is called for each new link. */
 export type Token = string | readonly string[] | (() => readonly string[])
@@ -16,6 +16,6 @@ export type Token = string | readonly string[] | (() => readonly string[])
 export function tokensOf(token: Token | undefined): readonly string[] | undefined {
   if (token === undefined) return undefined
   const tokens = typeof token === 'string' ? [token] : typeof token === 'function' ? token() : token
-  if (tokens.length === 0 || tokens.includes('')) throw new LocalProtocolError('EMPTY_TOKEN', 'the token is empty')
+  if (tokens.length === 0 || tokens.includes('')) throw localError('EMPTY_TOKEN', 'the token is empty')
   return tokens
 }

@@ -6,8 +6,9 @@
  * is answered.
  */
 
+import { peerError } from '../../contract/coded-errors.ts'
+import type { PeerCode } from '../../contract/error-codes.ts'
 import type { RequestHead } from '../../contract/environ.ts'
-import { RemoteProtocolError } from '../../contract/errors.ts'
 import { isHost } from '../../contract/host.ts'
 import type { Http1Limits } from './limits.ts'
 import { executeHead, headFields, headReason, headSpans, INVALID_TRANSFER_ENCODING, OK } from './llhttp.ts'
@@ -56,8 +57,8 @@ const ABSOLUTE = /^https?:\/\/([^/?]*)(?:[/?]|$)/i
 const DIGITS = /^[0-9]+$/
 const VERSION = /^HTTP\/[0-9]\.[0-9]$/
 
-function refuse(code: string, message: string, status = 400): never {
-  throw new RemoteProtocolError(code, message, status)
+function refuse(code: PeerCode, message: string): never {
+  throw peerError(code, message)
 }
 
 /** What went wrong, printable, short enough for a log. */
@@ -75,7 +76,7 @@ export function refuseLongLine(prefix: string, limits: Http1Limits): never {
   if (space <= 0 || space > METHOD_MAX || !TOKEN.test(prefix.slice(0, space))) {
     refuse('BAD_REQUEST_LINE', `no request line: ${shown(prefix)}`)
   }
-  refuse('TARGET_TOO_LONG', `a request target of more than ${limits.target} bytes`, 414)
+  refuse('TARGET_TOO_LONG', `a request target of more than ${limits.target} bytes`)
 }
 
 export function refuseBareLineFeed(): never {
@@ -108,20 +109,20 @@ export function parseRequestLine(text: string, limits: Http1Limits): RequestLine
   if (!text.startsWith('HTTP/1.', last + 1)) {
     const version = text.slice(last + 1)
     if (!VERSION.test(version)) refuse('BAD_REQUEST_LINE', `not "method target HTTP/1.1": ${shown(text)}`)
-    refuse('VERSION_UNSUPPORTED', `${version} is not spoken here`, 505)
+    refuse('VERSION_UNSUPPORTED', `${version} is not spoken here`)
   }
   const digit = text.charCodeAt(text.length - 1)
   if (digit !== 0x31 && digit !== 0x30) {
     if (digit < 0x30 || digit > 0x39) refuse('BAD_REQUEST_LINE', `not "method target HTTP/1.1": ${shown(text)}`)
-    refuse('VERSION_UNSUPPORTED', `${text.slice(last + 1)} is not spoken here`, 505)
+    refuse('VERSION_UNSUPPORTED', `${text.slice(last + 1)} is not spoken here`)
   }
   if (!METHODS.has(method)) {
     if (!TOKEN.test(method)) refuse('BAD_METHOD', `not a method: ${shown(method)}`)
-    refuse('METHOD_UNKNOWN', `the method ${shown(method)} is not implemented`, 501)
+    refuse('METHOD_UNKNOWN', `the method ${shown(method)} is not implemented`)
   }
   const target = text.slice(first + 1, last)
   if (target.length > limits.target) {
-    refuse('TARGET_TOO_LONG', `a request target of ${target.length} bytes, of ${limits.target} at the most`, 414)
+    refuse('TARGET_TOO_LONG', `a request target of ${target.length} bytes, of ${limits.target} at the most`)
   }
   line.method = method
   line.minor = digit === 0x31 ? 1 : 0
@@ -181,7 +182,7 @@ export function parseHead(
   const result = executeHead(bytes, start, end)
   if (result !== OK) refuseBlock(result, text, minor)
   if (headFields > limits.fields) {
-    refuse('TOO_MANY_FIELDS', `${headFields} header fields, of ${limits.fields} at the most`, 431)
+    refuse('TOO_MANY_FIELDS', `${headFields} header fields, of ${limits.fields} at the most`)
   }
   const headers: string[] = new Array(headFields * 2)
   let host = -1
@@ -232,7 +233,7 @@ export function parseHead(
         length = field * 2 + 1
         break
       case TRANSFER_ENCODING:
-        if (coding !== -1) refuse('CODING_UNSUPPORTED', 'more than one Transfer-Encoding', 501)
+        if (coding !== -1) refuse('CODING_UNSUPPORTED', 'more than one Transfer-Encoding')
         coding = field * 2 + 1
         break
     }
@@ -250,14 +251,14 @@ export function parseHead(
     if (length !== -1) refuse('LENGTH_AND_CODING', 'both Content-Length and Transfer-Encoding')
     if (minor === 0) refuse('CODING_ON_1_0', 'Transfer-Encoding on HTTP/1.0')
     if (headers[coding]!.toLowerCase() !== 'chunked') {
-      refuse('CODING_UNSUPPORTED', `the transfer coding ${shown(headers[coding]!)} is not implemented`, 501)
+      refuse('CODING_UNSUPPORTED', `the transfer coding ${shown(headers[coding]!)} is not implemented`)
     }
     bodyLength = -1
   } else if (length !== -1) {
     bodyLength = DIGITS.test(headers[length]!) ? Number(headers[length]) : Number.NaN
     if (!Number.isSafeInteger(bodyLength)) refuse('BAD_LENGTH', `not a Content-Length: ${shown(headers[length]!)}`)
     if (bodyLength > limits.body) {
-      refuse('BODY_TOO_LARGE', `a body of ${bodyLength} bytes, of ${limits.body} at the most`, 413)
+      refuse('BODY_TOO_LARGE', `a body of ${bodyLength} bytes, of ${limits.body} at the most`)
     }
   }
 
@@ -265,7 +266,7 @@ export function parseHead(
   let expectContinue = false
   if (expect !== -1 && minor === 1) {
     if (headers[expect]!.toLowerCase() !== '100-continue') {
-      refuse('EXPECTATION_UNKNOWN', `the expectation ${shown(headers[expect]!)} cannot be met`, 417)
+      refuse('EXPECTATION_UNKNOWN', `the expectation ${shown(headers[expect]!)} cannot be met`)
     }
     expectContinue = bodyLength !== 0
   }
@@ -294,7 +295,7 @@ function refuseBlock(result: number, text: string, minor: 0 | 1): never {
   // First, since a head that comes in pieces is refused for this before its end is there.
   if (/[^\r]\n/.test(text)) refuseBareLineFeed()
   if (result === INVALID_TRANSFER_ENCODING && minor === 1 && !/\ncontent-length:/i.test(text)) {
-    refuse('CODING_UNSUPPORTED', 'a transfer coding other than chunked is not implemented', 501)
+    refuse('CODING_UNSUPPORTED', 'a transfer coding other than chunked is not implemented')
   }
   refuse('BAD_HEADERS', `header fields: ${headReason}`)
 }

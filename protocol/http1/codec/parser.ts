@@ -6,6 +6,7 @@
  * is over before the next begins. What a head may hold is `head.ts`'s matter.
  */
 
+import { peerError } from '../../contract/coded-errors.ts'
 import { RemoteProtocolError } from '../../contract/errors.ts'
 import { LINE_SHOWN } from '../../contract/refused-request.ts'
 import {
@@ -35,8 +36,8 @@ const FIXED = 2
 const CHUNKED = 3
 const FAILED = 4
 
-const DETACHED = new RemoteProtocolError('DETACHED', 'the connection speaks another protocol')
-const CLOSED = new RemoteProtocolError('CLOSED', 'the connection is closed')
+const DETACHED = peerError('DETACHED', 'the connection speaks another protocol')
+const CLOSED = peerError('CLOSED', 'the connection is closed')
 
 const CR = 0x0d
 const LF = 0x0a
@@ -144,7 +145,7 @@ export class RequestParser {
       }
     } catch (error) {
       // A refusal is the peer's; anything else is a bug of ours, and still must not read this connection any further.
-      this.#fail(error instanceof RemoteProtocolError ? error : new RemoteProtocolError('INTERNAL', String(error), 500))
+      this.#fail(error instanceof RemoteProtocolError ? error : peerError('INTERNAL', String(error)))
       return 'error'
     }
   }
@@ -186,7 +187,7 @@ export class RequestParser {
       }
       this.#refuseBareLineFeed(from, limit)
       if (this.#end - this.#at >= this.#limits.head) {
-        throw new RemoteProtocolError('HEAD_TOO_LARGE', `a head of more than ${this.#limits.head} bytes`, 431)
+        throw peerError('HEAD_TOO_LARGE', `a head of more than ${this.#limits.head} bytes`)
       }
       this.#looked = this.#end - this.#at
       return 'more'
@@ -274,7 +275,7 @@ export class RequestParser {
       const result = framer.execute(this.#bytes, start, end)
       const bytes = this.#bytes
       const pieces = this.#measure(framer, bytes, start)
-      if (result !== OK) this.error ??= new RemoteProtocolError('BAD_CHUNK', `chunked body: ${framer.reason}`)
+      if (result !== OK) this.error ??= peerError('BAD_CHUNK', `chunked body: ${framer.reason}`)
       this.#position += framer.taken
       this.#take(framer.taken)
       if (pieces.length > 0) {
@@ -302,7 +303,7 @@ export class RequestParser {
       if (!this.#countOverhead(this.#position + offset, framer)) return pieces
       const room = this.#limits.body - this.#received
       if (size > room) {
-        this.error = new RemoteProtocolError('BODY_TOO_LARGE', `a body of more than ${this.#limits.body} bytes`, 413)
+        this.error = peerError('BODY_TOO_LARGE', `a body of more than ${this.#limits.body} bytes`)
         size = room
       }
       if (size > 0) pieces.push(bytes.subarray(start + offset, start + offset + size))
@@ -327,8 +328,8 @@ export class RequestParser {
   #tooMuch(framer: ChunkedFramer): RemoteProtocolError {
     const most = this.#limits.chunkOverhead
     return framer.trailers.length > 0
-      ? new RemoteProtocolError('TRAILERS_TOO_LARGE', `trailers of more than ${most} bytes`, 431)
-      : new RemoteProtocolError('CHUNK_OVERHEAD', `chunk extensions of more than ${most} bytes`, 413)
+      ? peerError('TRAILERS_TOO_LARGE', `trailers of more than ${most} bytes`)
+      : peerError('CHUNK_OVERHEAD', `chunk extensions of more than ${most} bytes`)
   }
 
   #endChunked(framer: ChunkedFramer): ParserEvent {
@@ -378,13 +379,13 @@ const DROPPED_TRAILERS: ReadonlySet<string> = new Set([
 function checkTrailers(received: string[], limits: Http1Limits): string[] {
   if (received.length === 0) return NO_TRAILERS
   if (received.length / 2 > limits.fields) {
-    throw new RemoteProtocolError('TOO_MANY_FIELDS', `${received.length / 2} trailer fields`, 431)
+    throw peerError('TOO_MANY_FIELDS', `${received.length / 2} trailer fields`)
   }
   const kept: string[] = []
   for (let at = 0; at < received.length; at += 2) {
     const name = received[at]!
     const lower = name.toLowerCase()
-    if (NEVER_TRAILERS.has(lower)) throw new RemoteProtocolError('BAD_TRAILER', `${name} as a trailer`)
+    if (NEVER_TRAILERS.has(lower)) throw peerError('BAD_TRAILER', `${name} as a trailer`)
     if (!DROPPED_TRAILERS.has(lower)) kept.push(name, received[at + 1]!.replace(/[\t ]+$/, ''))
   }
   return kept

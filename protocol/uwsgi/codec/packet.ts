@@ -6,7 +6,8 @@
  * Source: uwsgi-docs Protocol.html, and what nginx 1.22–1.31 and Apache's mod_proxy_uwsgi really send.
  */
 
-import { LocalProtocolError, RemoteProtocolError } from '../../contract/errors.ts'
+import { localError, peerError } from '../../contract/coded-errors.ts'
+import type { RemoteProtocolError } from '../../contract/errors.ts'
 
 /** modifier1 of a request. */
 export const REQUEST = 0
@@ -66,12 +67,12 @@ export function encodePacket(modifier1: number, modifier2: number, variables: re
   let size = 0
   for (const text of variables) {
     if (/[^\0-\xff]/.test(text)) {
-      throw new LocalProtocolError('UWSGI_NATIVE_STRING', `uwsgi carries bytes; ${JSON.stringify(text)} is not latin1`)
+      throw localError('UWSGI_NATIVE_STRING', `uwsgi carries bytes; ${JSON.stringify(text)} is not latin1`)
     }
     size += 2 + text.length
   }
   if (size > MAX_PAYLOAD) {
-    throw new LocalProtocolError(
+    throw localError(
       'UWSGI_TOO_LARGE',
       `a uwsgi packet carries at most ${MAX_PAYLOAD} bytes of variables, and these are ${size}`,
     )
@@ -94,8 +95,5 @@ export function encodePong(): Buffer {
 }
 
 function overrun(at: number, end: number): RemoteProtocolError {
-  return new RemoteProtocolError(
-    'UWSGI_PACKET',
-    `a uwsgi packet of ${end} bytes has a variable at byte ${at} that runs past its end`,
-  )
+  return peerError('UWSGI_PACKET', `a uwsgi packet of ${end} bytes has a variable at byte ${at} that runs past its end`)
 }

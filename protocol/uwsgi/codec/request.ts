@@ -3,7 +3,7 @@
  * events out; no sockets and no time. What the events lead to is `gateway.ts`.
  */
 
-import { RemoteProtocolError } from '../../contract/errors.ts'
+import { peerError } from '../../contract/coded-errors.ts'
 import {
   decodePacket,
   HEADER_BYTES,
@@ -94,7 +94,7 @@ export class RequestReader {
         return
       }
       default:
-        throw new RemoteProtocolError(
+        throw peerError(
           'UWSGI_MODIFIER',
           `uwsgi modifier1 ${packet.modifier1} is not served here; 0, 30 (requests) and 100 (ping) are`,
         )

@@ -7,7 +7,7 @@
  */
 
 import type { Headers } from '../../contract/application.ts'
-import { RemoteProtocolError } from '../../contract/errors.ts'
+import { peerError } from '../../contract/coded-errors.ts'
 import { statusFromWire } from '../../contract/response-head.ts'
 
 /** What nginx's and Apache's own buffers for such a head are within; a head is kept in memory until it is whole. */
@@ -50,7 +50,7 @@ export class ResponseReader {
       const end = headEnd(bytes)
       if (end === -1 || end > this.#maxHead) {
         if (bytes.length > this.#maxHead) {
-          throw new RemoteProtocolError('RESPONSE_HEAD', `a response head of more than ${this.#maxHead} bytes`, 502)
+          throw peerError('RESPONSE_HEAD', `a response head of more than ${this.#maxHead} bytes`)
         }
         this.#partial = bytes
         return events
@@ -77,13 +77,12 @@ export class ResponseReader {
     const events: ResponseEvent[] = []
     if (this.#state === 'done') return events
     if (this.#state === 'head') {
-      throw new RemoteProtocolError('RESPONSE_TRUNCATED', 'the connection ended before the response head did', 502)
+      throw peerError('RESPONSE_TRUNCATED', 'the connection ended before the response head did')
     }
     if (this.#left > 0) {
-      throw new RemoteProtocolError(
+      throw peerError(
         'RESPONSE_TRUNCATED',
         `the connection ended ${this.#left} bytes before the response's Content-Length`,
-        502,
       )
     }
     this.#finish(events)
@@ -128,19 +127,18 @@ function parseHead(text: string): { status: string; headers: Headers } {
   let status = line?.[1]
   for (const field of line ? lines.slice(1) : lines) {
     const match = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\0\r\n]*?)[ \t]*$/.exec(field)
-    if (!match) throw new RemoteProtocolError('RESPONSE_HEAD', `no header field: ${JSON.stringify(field)}`, 502)
+    if (!match) throw peerError('RESPONSE_HEAD', `no header field: ${JSON.stringify(field)}`)
     const [, name, value] = match as unknown as [string, string, string]
     if (!line && name.toLowerCase() === 'status') status = value
     else headers.push([name, value])
   }
   if (status === undefined) {
     // RFC 3875 §6.2.3 and §6.2.1, as nginx has them: a Location without a Status is a redirect, all else is fine.
-    if (headers.length === 0)
-      throw new RemoteProtocolError('RESPONSE_HEAD', 'a response without status and fields', 502)
+    if (headers.length === 0) throw peerError('RESPONSE_HEAD', 'a response without status and fields')
     status = headers.some(([name]) => name.toLowerCase() === 'location') ? '302 Found' : '200 OK'
   }
   if (!/^[1-5][0-9]{2}(?: [^\0-\x08\x0a-\x1f\x7f]*)?$/.test(status)) {
-    throw new RemoteProtocolError('RESPONSE_HEAD', `no status: ${JSON.stringify(status)}`, 502)
+    throw peerError('RESPONSE_HEAD', `no status: ${JSON.stringify(status)}`)
   }
   return { status: statusFromWire(status), headers }
 }
@@ -150,15 +148,11 @@ function bodyLength(headers: Headers): number {
   for (const [name, value] of headers) {
     switch (name.toLowerCase()) {
       case 'transfer-encoding':
-        throw new RemoteProtocolError(
-          'RESPONSE_FRAMING',
-          `a transfer coding (${JSON.stringify(value)}) on a wire that has none`,
-          502,
-        )
+        throw peerError('RESPONSE_FRAMING', `a transfer coding (${JSON.stringify(value)}) on a wire that has none`)
       case 'content-length': {
         const given = /^[0-9]{1,16}$/.test(value) ? Number(value) : Number.NaN
         if (!Number.isSafeInteger(given) || (length !== -1 && length !== given)) {
-          throw new RemoteProtocolError('RESPONSE_FRAMING', `no Content-Length: ${JSON.stringify(value)}`, 502)
+          throw peerError('RESPONSE_FRAMING', `no Content-Length: ${JSON.stringify(value)}`)
         }
         length = given
       }

@@ -6,7 +6,8 @@
  * PATH_INFO came decoded (decoding it again turns `/a%2541b` into `/aAb`).
  */
 
-import { RemoteProtocolError } from '../../contract/errors.ts'
+import { peerError } from '../../contract/coded-errors.ts'
+import type { RemoteProtocolError } from '../../contract/errors.ts'
 import { isOwn } from '../../contract/own-variables.ts'
 
 /**
@@ -84,7 +85,7 @@ export function cleanRequest(variables: readonly string[], stripScriptName: bool
           if (value === '') continue
           const given = parseLength(value)
           if (length !== undefined && length !== given) {
-            throw new RemoteProtocolError('UWSGI_CONTENT_LENGTH', `two lengths of one body: ${length} and ${given}`)
+            throw peerError('UWSGI_CONTENT_LENGTH', `two lengths of one body: ${length} and ${given}`)
           }
           length = given
           break
@@ -99,7 +100,7 @@ export function cleanRequest(variables: readonly string[], stripScriptName: bool
     }
     clean.push(name, value)
   }
-  if (method === '') throw new RemoteProtocolError('UWSGI_VARIABLE', 'a uwsgi request came without REQUEST_METHOD')
+  if (method === '') throw peerError('UWSGI_VARIABLE', 'a uwsgi request came without REQUEST_METHOD')
   // uWSGI's own way to say that TLS ended before the web server; it beats the others there.
   if (scheme === 'https' || scheme === 'http')
     clean.push('REQUEST_SCHEME', scheme, 'HTTPS', scheme === 'https' ? 'on' : '')
@@ -111,7 +112,7 @@ export function cleanRequest(variables: readonly string[], stripScriptName: bool
 function parseLength(text: string): number {
   const length = Number(text)
   if (!/^[0-9]{1,16}$/.test(text) || !Number.isSafeInteger(length)) {
-    throw new RemoteProtocolError('UWSGI_CONTENT_LENGTH', `CONTENT_LENGTH is no length: ${JSON.stringify(text)}`)
+    throw peerError('UWSGI_CONTENT_LENGTH', `CONTENT_LENGTH is no length: ${JSON.stringify(text)}`)
   }
   return length
 }
@@ -134,5 +135,5 @@ function place(variables: readonly string[], name: string): number {
 }
 
 function bad(name: string, value: string, rule: string): RemoteProtocolError {
-  return new RemoteProtocolError('UWSGI_VARIABLE', `${name} is ${JSON.stringify(value)}: ${rule}`)
+  return peerError('UWSGI_VARIABLE', `${name} is ${JSON.stringify(value)}: ${rule}`)
 }
