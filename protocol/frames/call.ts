@@ -11,7 +11,7 @@ import { pairs, RequestInput } from '../contract/input.ts'
 import type { Event } from './codec/connection.ts'
 import { Reset } from './codec/constants.ts'
 import type { RequestFields } from './codec/head.ts'
-import type { Stream } from './codec/stream.ts'
+import type { FrameStream } from './codec/stream.ts'
 import { StreamDuplex } from './duplex.ts'
 import type { Link } from './link.ts'
 import type { Attempt, ReplayableBody } from './replayable-body.ts'
@@ -82,7 +82,7 @@ export class Call implements Attempt, BodySource {
   readonly #startResponse: StartResponse
   readonly #body: ReplayableBody
   readonly #user: SlotUser | undefined
-  #stream: Stream | undefined
+  #stream: FrameStream | undefined
   #resolve: (body: Body) => void = nothing
   #reject: (error: unknown) => void = nothing
   /** The promise is settled. */
@@ -180,7 +180,7 @@ export class Call implements Attempt, BodySource {
   }
 
   /** There is room for more of the request. */
-  relieved(stream: Stream): void {
+  relieved(stream: FrameStream): void {
     if (this.#duplex) this.#duplex.relieved()
     else if (!stream.closed) this.#pump()
   }
@@ -275,10 +275,11 @@ export class Call implements Attempt, BodySource {
   #respond(status: string, headers: Headers, bytes: Uint8Array | undefined, end: boolean): void {
     this.#body.answered()
     const stream = this.#stream!
+    const isUpgraded = status.startsWith('101')
     try {
       const write = this.#startResponse(status, headers)
       // A head that came alone is one that the application sent ahead of its body: it goes on now, not with the first chunk.
-      if (bytes === undefined && !end && !stream.upgraded) write(EMPTY).catch(nothing)
+      if (bytes === undefined && !end && !isUpgraded) write(EMPTY).catch(nothing)
     } catch (error) {
       if (!stream.closed) this.#stop(error)
       this.#fail(
@@ -289,7 +290,7 @@ export class Call implements Attempt, BodySource {
       return
     }
     if (this.#answered) return
-    if (stream.upgraded) {
+    if (isUpgraded) {
       this.#upgrade()
       if (bytes !== undefined || end) this.#duplex?.receive(bytes ?? EMPTY, end)
       return

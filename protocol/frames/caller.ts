@@ -12,7 +12,7 @@ import { Call, CallError, type CallOwner, type SlotUser } from './call.ts'
 import { Connection, type Event } from './codec/connection.ts'
 import { Goaway, NONCE } from './codec/constants.ts'
 import { type Identity, NOBODY } from './codec/hello.ts'
-import type { Stream } from './codec/stream.ts'
+import type { FrameStream } from './codec/stream.ts'
 import type { Token } from './codec/tokens.ts'
 import { variablesForWire } from './environ-wire.ts'
 import { Link, type LinkOwner, lost } from './link.ts'
@@ -289,16 +289,16 @@ export class Caller implements LinkOwner, CallOwner, WatchedLink {
     }
   }
 
-  relieved(stream: Stream): void {
+  relieved(stream: FrameStream): void {
     ;(stream.owner as Call | undefined)?.relieved(stream)
   }
 
-  fault(stream: Stream, error: unknown): void {
+  fault(stream: FrameStream, error: unknown): void {
     this.#log.error({ peer: this.peer?.id, err: error }, 'handling a response failed; its request was aborted')
     ;(stream.owner as Call | undefined)?.abort(error as Error)
   }
 
-  missed(stream: Stream): void {
+  missed(stream: FrameStream): void {
     ;(stream.owner as Call | undefined)?.lost(lost())
   }
 

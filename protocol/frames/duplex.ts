@@ -5,7 +5,7 @@
 
 import { Duplex } from 'node:stream'
 import { Reset } from './codec/constants.ts'
-import type { Stream } from './codec/stream.ts'
+import type { FrameStream } from './codec/stream.ts'
 import type { Link } from './link.ts'
 
 const EMPTY: Uint8Array = new Uint8Array(0)
@@ -14,7 +14,7 @@ export class StreamDuplex extends Duplex {
   /** Bytes given to the link; the name is that of a net.Socket. */
   bytesWritten = 0
   readonly #link: Link
-  readonly #stream: Stream
+  readonly #stream: FrameStream
   #written: ((error?: Error | null) => void) | undefined
   #finishing: ((error?: Error | null) => void) | undefined
   /** Bytes pushed that were not given back as credit. */
@@ -22,7 +22,7 @@ export class StreamDuplex extends Duplex {
   readonly #onClose: () => void
 
   /** @param onClose once it is destroyed, however that came */
-  constructor(link: Link, stream: Stream, onClose: () => void) {
+  constructor(link: Link, stream: FrameStream, onClose: () => void) {
     super({ allowHalfOpen: true, readableHighWaterMark: 64 * 1024, writableHighWaterMark: 64 * 1024 })
     this.#link = link
     this.#stream = stream
@@ -43,7 +43,7 @@ export class StreamDuplex extends Duplex {
     const written = this.#written
     this.#written = undefined
     written?.()
-    if (this.#stream.localEnded && !this.#stream.ending) {
+    if (!this.#stream.ending) {
       const finishing = this.#finishing
       this.#finishing = undefined
       finishing?.()

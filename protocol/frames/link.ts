@@ -16,7 +16,7 @@ import { relieve } from '../net/large-reads.ts'
 import { afterSilence } from '../net/silence-timer.ts'
 import type { Connection, Event } from './codec/connection.ts'
 import { Goaway } from './codec/constants.ts'
-import type { Stream } from './codec/stream.ts'
+import type { FrameStream } from './codec/stream.ts'
 
 /**
  * What a link reports. If `event` or `relieved` throws, only the stream concerned is aborted (`fault`); the others must
@@ -29,13 +29,13 @@ export interface LinkOwner {
   sent?(bytes: number): void
   event(event: Event): void
   /** There is room for more of `stream` again, or it is closed. */
-  relieved(stream: Stream): void
+  relieved(stream: FrameStream): void
   /**
    * `event` or `relieved` threw an error for `stream`: the owner logs it and aborts that stream; the link continues.
    */
-  fault(stream: Stream, error: unknown): void
+  fault(stream: FrameStream, error: unknown): void
   /** Closed before what was read of `stream` could be told. It can be over already, and is then not among the abandoned. */
-  missed?(stream: Stream): void
+  missed?(stream: FrameStream): void
   /** About to write: the moment for what is worth saying once a tick. */
   flushing(): void
   /** Called after each write: the output queue may be short enough for new requests. */

@@ -16,7 +16,8 @@ import type { Logger } from '../log/logger.ts'
 import type { Clock, Deadlines } from '../net/clock.ts'
 import { Reset } from './codec/constants.ts'
 import { Gatherer } from './codec/gatherer.ts'
-import type { Stream } from './codec/stream.ts'
+import type { FrameStream } from './codec/stream.ts'
+import { RequestState } from './codec/stream-state.ts'
 import { StreamDuplex } from './duplex.ts'
 import type { Link } from './link.ts'
 
@@ -37,7 +38,7 @@ const DIGITS = /^[0-9]{1,15}$/
 
 export class ServedRequest implements ResponseSink, InputSource, ExchangeHost {
   readonly #owner: RequestOwner
-  readonly #stream: Stream
+  readonly #stream: FrameStream
   readonly #input: RequestInput
   readonly #exchange: Exchange
   readonly #small: Gatherer | undefined
@@ -51,7 +52,7 @@ export class ServedRequest implements ResponseSink, InputSource, ExchangeHost {
 
   constructor(
     owner: RequestOwner,
-    stream: Stream,
+    stream: FrameStream,
     application: Application,
     environ: Environ,
     requestId: string,
@@ -61,8 +62,8 @@ export class ServedRequest implements ResponseSink, InputSource, ExchangeHost {
     this.#owner = owner
     this.#stream = stream
     stream.owner = this
-    this.#declared = stream.upgrade ? -1 : lengthOf(environ.CONTENT_LENGTH)
-    if (stream.upgrade || (end && body === undefined && this.#declared <= 0)) this.#input = new RequestInput(null)
+    this.#declared = stream.asksUpgrade ? -1 : lengthOf(environ.CONTENT_LENGTH)
+    if (stream.asksUpgrade || (end && body === undefined && this.#declared <= 0)) this.#input = new RequestInput(null)
     else {
       this.#input = new RequestInput(this)
       this.#small = end ? undefined : new Gatherer()
@@ -148,13 +149,13 @@ export class ServedRequest implements ResponseSink, InputSource, ExchangeHost {
   // ---- of InputSource --------------------------------------------------------------------------------------------
 
   wanted(): void {
-    if (!this.#stream.held) return
+    if (this.#stream.request !== RequestState.HELD) return
     this.#owner.link.connection.wanted(this.#stream)
     this.#owner.link.schedule()
   }
 
   starved(): void {
-    if (this.#stream.closed || this.#stream.held) return
+    if (this.#stream.closed || this.#stream.request === RequestState.HELD) return
     this.#owner.link.connection.starved(this.#stream)
     this.#owner.link.schedule()
   }
@@ -162,7 +163,7 @@ export class ServedRequest implements ResponseSink, InputSource, ExchangeHost {
   consumed(bytes: number): void {
     const small = this.#small
     if (small && !small.empty && this.#input.buffered === 0) this.#input.push(small.take())
-    if (this.#stream.closed || this.#stream.remoteEnded) return
+    if (!this.#stream.isReceiving) return
     this.#owner.link.connection.consumed(this.#stream, bytes)
     this.#owner.link.schedule()
   }

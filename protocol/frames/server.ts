@@ -16,7 +16,7 @@ import { Connection, type Event } from './codec/connection.ts'
 import { BACKLOG_MAX, Goaway, NONCE, Reset, UPGRADED_MAX } from './codec/constants.ts'
 import type { Identity } from './codec/hello.ts'
 import { isSilent } from './codec/liveness.ts'
-import type { Stream } from './codec/stream.ts'
+import type { FrameStream } from './codec/stream.ts'
 import type { Token } from './codec/tokens.ts'
 import { environFromWire } from './environ-wire.ts'
 import { Link, type LinkOwner, lost } from './link.ts'
@@ -313,18 +313,18 @@ class Server implements ServerLink, SlotHolder, LinkOwner, RequestOwner, Watched
     }
   }
 
-  relieved(stream: Stream): void {
+  relieved(stream: FrameStream): void {
     served(stream)?.relieved()
   }
 
-  fault(stream: Stream, error: unknown): void {
+  fault(stream: FrameStream, error: unknown): void {
     this.#options.log.error({ peer: this.peer?.id, err: error }, 'handling a request failed; it was aborted')
     this.#connection.reset(stream, Reset.APPLICATION, 'the container failed')
     served(stream)?.cancel('APPLICATION', 'the request could not be handled')
     this.link.schedule()
   }
 
-  missed(stream: Stream): void {
+  missed(stream: FrameStream): void {
     served(stream)?.cancel('CLIENT_GONE', 'the link to the proxy was lost')
   }
 
@@ -408,7 +408,7 @@ class Server implements ServerLink, SlotHolder, LinkOwner, RequestOwner, Watched
       this.#connection.reset(stream, Reset.PROTOCOL, error.message)
       return
     }
-    if (!stream.upgrade && environ['HTTP_UPGRADE'] !== undefined) {
+    if (!stream.asksUpgrade && environ['HTTP_UPGRADE'] !== undefined) {
       // Its caller has no use for a 101 (a request with a body, say).
       setHeader(environ, 'Upgrade', undefined)
       setHeader(environ, 'Connection', undefined)
@@ -439,7 +439,7 @@ class Server implements ServerLink, SlotHolder, LinkOwner, RequestOwner, Watched
   }
 }
 
-function served(stream: Stream): ServedRequest | undefined {
+function served(stream: FrameStream): ServedRequest | undefined {
   return stream.owner as ServedRequest | undefined
 }
 

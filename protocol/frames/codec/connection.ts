@@ -16,7 +16,8 @@ import type { RequestFields } from './head.ts'
 import { type Hello, type HelloOptions, helloOf, type Identity, type Role } from './hello.ts'
 import { type Answering, NO_EVENTS, Receiver } from './receiver.ts'
 import { Sender } from './sender.ts'
-import type { Stream } from './stream.ts'
+import type { FrameStream } from './stream.ts'
+import { RequestState, StreamEvent } from './stream-state.ts'
 import { Streams } from './streams.ts'
 import { type Token, tokensOf } from './tokens.ts'
 
@@ -138,7 +139,7 @@ export class Connection implements Answering {
   }
 
   /** Streams whose `send` had no room and that have now, or that are closed since. Each is given once. */
-  relieved(): Stream[] {
+  relieved(): FrameStream[] {
     return this.#sender.relieved()
   }
 
@@ -148,12 +149,12 @@ export class Connection implements Answering {
   }
 
   /** The open streams. */
-  get streams(): Stream[] {
+  get streams(): FrameStream[] {
     return this.#streams.all()
   }
 
   /** The link is gone: closes all streams, and gives them. */
-  abandon(): Stream[] {
+  abandon(): FrameStream[] {
     const streams = this.#streams.all()
     for (const stream of streams) this.#streams.close(stream)
     return streams
@@ -171,32 +172,31 @@ export class Connection implements Answering {
    *
    * @throws LocalProtocolError `NOT_OPEN`, `HEAD_TOO_LARGE`, `NOT_LATIN1`; nothing was written then
    */
-  request(fields: RequestFields, flags: RequestFlags, body: Uint8Array | undefined): Stream {
+  request(fields: RequestFields, flags: RequestFlags, body: Uint8Array | undefined): FrameStream {
     if (this.role !== 'caller' || this.state !== 'open' || this.goingAway || this.leaving || this.worn) {
       throw localError('NOT_OPEN', 'no request can be made on this link now')
     }
     const { upgrade, hold } = flags
     const stream = this.#streams.make(this.#streams.next, upgrade, hold)
-    stream.held = hold
     const bits = (hold ? Flag.HOLD : 0) | (upgrade ? Flag.UPGRADE : 0)
     const sent = this.#sender.request(stream, fields, bits, body, flags.end && !upgrade)
     this.#streams.next++
     this.#streams.add(stream)
-    if (!upgrade && !stream.localEnded) this.#sender.send(stream, rest(body, sent), flags.end)
+    if (stream.takesData) this.#sender.send(stream, rest(body, sent), flags.end)
     return stream
   }
 
   // ---- calls of a server -------------------------------------------------------------------------------------------
 
   /** The application of `stream` is about to run. */
-  start(stream: Stream): void {
+  start(stream: FrameStream): void {
     if (!stream.closed) this.#sender.control.start(stream)
   }
 
   /** A 1xx answer. False and without effect once the budget (`INFORM_COUNT`, `INFORM_MAX`) is spent, or after the head. */
-  inform(stream: Stream, status: string, headers: Headers): boolean {
+  inform(stream: FrameStream, status: string, headers: Headers): boolean {
     if (stream.closed || stream.responded || !this.#sender.inform(stream, status, headers)) return false
-    stream.started = true
+    stream.on(StreamEvent.INFORM, 'server')
     return true
   }
 
@@ -206,25 +206,20 @@ export class Connection implements Answering {
    * @returns whether there is room for more; if not, `relieved` gives the stream later
    * @throws LocalProtocolError `HEAD_TOO_LARGE`, `NOT_LATIN1`, `NOT_UPGRADE`; nothing was written then
    */
-  respond(stream: Stream, status: string, headers: Headers, body: Uint8Array | undefined, end: boolean): boolean {
+  respond(stream: FrameStream, status: string, headers: Headers, body: Uint8Array | undefined, end: boolean): boolean {
     if (stream.closed) return true
-    if (stream.responded) throw localError('RESPONDED', `stream ${stream.id} has its response`)
     const upgraded = status.startsWith('101')
-    if (upgraded && !stream.upgrade) {
-      throw localError('NOT_UPGRADE', 'a 101 was given for a request that asks for no upgrade')
-    }
-    const sent = this.#sender.response(stream, status, headers, body, end && !upgraded)
-    stream.responded = true
-    stream.started = true
-    if (upgraded) this.#streams.upgraded(stream)
-    if (stream.localEnded || stream.closed) return true
+    const event = upgraded ? StreamEvent.UPGRADE : StreamEvent.HEAD
+    const sent = this.#sender.response(stream, event, status, headers, body, end && !upgraded)
+    if (upgraded) this.#streams.openUpgraded(stream)
+    if (!stream.takesData) return true
     return this.#sender.send(stream, rest(body, sent), end)
   }
 
   /** The request's reader wants its first bytes: gives credit to a request that was held. */
-  wanted(stream: Stream): void {
-    if (stream.closed || stream.remoteEnded || !stream.held) return
-    stream.held = false
+  wanted(stream: FrameStream): void {
+    if (stream.request !== RequestState.HELD) return
+    stream.onCredit()
     stream.window = this.#window
     this.#sender.control.window(stream, stream.window)
   }
@@ -236,9 +231,9 @@ export class Connection implements Answering {
    *
    * @returns whether there is room for more; if not, `relieved` gives the stream later
    */
-  send(stream: Stream, chunk: Uint8Array, end: boolean): boolean {
+  send(stream: FrameStream, chunk: Uint8Array, end: boolean): boolean {
     if (stream.closed) return true
-    if (stream.localEnded) throw localError('ENDED', `stream ${stream.id} has been ended`)
+    stream.check(StreamEvent.DATA, this.role)
     return this.#sender.send(stream, chunk, end)
   }
 
@@ -248,20 +243,21 @@ export class Connection implements Answering {
    *
    * @throws LocalProtocolError `HEAD_TOO_LARGE`, `NOT_LATIN1`; nothing was ended then
    */
-  trailers(stream: Stream, fields: string[]): void {
+  trailers(stream: FrameStream, fields: string[]): void {
     if (stream.closed) return
-    if (stream.localEnded) throw localError('ENDED', `stream ${stream.id} has been ended`)
-    if (stream.upgrade && !this.agreed(Feature.UPGRADE_TRAILERS)) this.#sender.send(stream, EMPTY, true)
+    stream.check(StreamEvent.TRAILERS, this.role)
+    if (stream.request === RequestState.UPGRADE_DECLINED && !this.agreed(Feature.UPGRADE_TRAILERS))
+      this.#sender.send(stream, EMPTY, true)
     else this.#sender.trailers(stream, fields)
   }
 
   /** Whether `send` would find room. If not, `relieved` gives the stream later. */
-  room(stream: Stream): boolean {
+  room(stream: FrameStream): boolean {
     return stream.closed || this.#sender.room(stream)
   }
 
   /** Gives a stream up. What waits to be sent is dropped, and nothing more of it will be heard. */
-  reset(stream: Stream, code: number, text: string): void {
+  reset(stream: FrameStream, code: number, text: string): void {
     if (stream.closed) return
     // A REQUEST that was never sent needs no RESET: its stream number becomes a gap.
     const withdrawn = this.#sender.control.queued.has(stream)
@@ -272,8 +268,8 @@ export class Connection implements Answering {
   }
 
   /** The reader took `bytes` bytes of the peer's body: they are given back as credit, half a window at a time. */
-  consumed(stream: Stream, bytes: number): void {
-    if (stream.closed || stream.remoteEnded) return
+  consumed(stream: FrameStream, bytes: number): void {
+    if (!stream.isReceiving) return
     stream.owed += bytes
     if (stream.owed * 2 >= this.#window) this.#giveBack(stream)
   }
@@ -281,11 +277,11 @@ export class Connection implements Answering {
   /**
    * The reader has taken all bytes: gives all credit back at once, so that the peer sees that the reader waits for it.
    */
-  starved(stream: Stream): void {
-    if (!stream.closed && !stream.remoteEnded && stream.owed > 0) this.#giveBack(stream)
+  starved(stream: FrameStream): void {
+    if (stream.isReceiving && stream.owed > 0) this.#giveBack(stream)
   }
 
-  #giveBack(stream: Stream): void {
+  #giveBack(stream: FrameStream): void {
     const credit = stream.owed
     stream.owed = 0
     stream.window += credit
@@ -293,7 +289,7 @@ export class Connection implements Answering {
   }
 
   /** Whether the peer's reader has taken all of the body that `send` was given, by the credit that it gave back. */
-  taken(stream: Stream): boolean {
+  taken(stream: FrameStream): boolean {
     return stream.queued === 0 && stream.credit >= this.#streams.sendWindow
   }
 
@@ -336,7 +332,7 @@ export class Connection implements Answering {
 
   // ---- of Answering ----------------------------------------------------------------------------------------------
 
-  credited(stream: Stream): void {
+  credited(stream: FrameStream): void {
     this.#sender.credited(stream)
   }
 
@@ -350,7 +346,7 @@ export class Connection implements Answering {
     this.#sender.headMax = hello.head
   }
 
-  violated(stream: Stream, message: string): void {
+  violated(stream: FrameStream, message: string): void {
     this.reset(stream, Reset.PROTOCOL, message)
     this.#receiver.events.push({ type: 'violation', stream, text: message })
   }

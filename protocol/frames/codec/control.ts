@@ -9,8 +9,9 @@ import { Frame, HEADER, HELLO_MAX, STARTED_MAX, TEXT_MAX } from './constants.ts'
 import { type Hello, writeHello } from './hello.ts'
 import type { Output } from './output.ts'
 import { QueuedFrames } from './queued-frames.ts'
-import type { Stream } from './stream.ts'
+import type { FrameStream } from './stream.ts'
 import { StreamList } from './stream-list.ts'
+import { StreamEvent } from './stream-state.ts'
 
 export class Control {
   /** The socket accepts no more bytes now. */
@@ -55,7 +56,7 @@ export class Control {
   }
 
   /** The stream is closed. */
-  drop(stream: Stream): void {
+  drop(stream: FrameStream): void {
     if (this.queued.size > 0) this.queued.drop(stream)
   }
 
@@ -95,11 +96,11 @@ export class Control {
   // ---- streams ---------------------------------------------------------------------------------------------------
 
   /** Queues the stream for the next STARTED frame, unless another frame for the stream says as much before that. */
-  start(stream: Stream): void {
+  start(stream: FrameStream): void {
     this.#starting.push(stream)
   }
 
-  window(stream: Stream, credit: number): void {
+  window(stream: FrameStream, credit: number): void {
     if (this.full) {
       this.queued.window(stream, credit)
       return
@@ -176,7 +177,7 @@ export class Control {
     let count = 0
     for (const stream of this.#starting.streams) {
       if (stream.closed || stream.started) continue
-      stream.started = true
+      stream.on(StreamEvent.START, 'server')
       if (count === 0) out.begin(Frame.STARTED, 0, 0)
       out.u32(stream.id)
       count++

@@ -5,7 +5,7 @@
  */
 
 import { HEADER } from './constants.ts'
-import type { Stream } from './stream.ts'
+import type { FrameStream } from './stream.ts'
 
 export interface QueuedReset {
   readonly code: number
@@ -16,8 +16,8 @@ const WINDOW_BYTES = HEADER + 4
 const RESET_BYTES = HEADER + 1
 
 export class QueuedFrames {
-  readonly #requests: Map<Stream, Uint8Array> = new Map()
-  readonly #windows: Map<Stream, number> = new Map()
+  readonly #requests: Map<FrameStream, Uint8Array> = new Map()
+  readonly #windows: Map<FrameStream, number> = new Map()
   readonly #resets: Map<number, QueuedReset> = new Map()
   #bytes = 0
 
@@ -34,18 +34,18 @@ export class QueuedFrames {
     return this.#resets.size
   }
 
-  request(stream: Stream, frame: Uint8Array): void {
+  request(stream: FrameStream, frame: Uint8Array): void {
     this.#requests.set(stream, frame)
     this.#bytes += frame.length
   }
 
   /** Whether the stream's REQUEST is still queued. */
-  has(stream: Stream): boolean {
+  has(stream: FrameStream): boolean {
     return this.#requests.has(stream)
   }
 
   /** Adds to the credit that is queued for the stream. */
-  window(stream: Stream, credit: number): void {
+  window(stream: FrameStream, credit: number): void {
     const before = this.#windows.get(stream)
     this.#windows.set(stream, (before ?? 0) + credit)
     if (before === undefined) this.#bytes += WINDOW_BYTES
@@ -64,7 +64,7 @@ export class QueuedFrames {
   }
 
   /** The stream is closed: removes its REQUEST and its credit. */
-  drop(stream: Stream): void {
+  drop(stream: FrameStream): void {
     const frame = this.#requests.get(stream)
     if (frame !== undefined) {
       this.#requests.delete(stream)
@@ -87,7 +87,7 @@ export class QueuedFrames {
     return this.#requests.values()
   }
 
-  windows(): Iterable<[Stream, number]> {
+  windows(): Iterable<[FrameStream, number]> {
     return this.#windows
   }
 

@@ -19,21 +19,22 @@ import {
 import type { Event } from './events.ts'
 import type { Handshake } from './handshake.ts'
 import { HeadReader } from './head.ts'
-import type { Hello } from './hello.ts'
+import type { Hello, Role } from './hello.ts'
 import { FrameReader, type FrameSink } from './reader.ts'
-import type { Stream } from './stream.ts'
+import type { FrameStream } from './stream.ts'
+import { StreamEvent } from './stream-state.ts'
 import type { Streams } from './streams.ts'
 
 /** What a receiver needs of the side that sends. */
 export interface Answering {
   /** The peer gave credit. */
-  credited(stream: Stream): void
+  credited(stream: FrameStream): void
   /** A proof is due. */
   prove(proof: Uint8Array): void
   /** The peer's HELLO has come. */
   met(hello: Hello): void
   /** The peer violated the protocol on this stream only: it is reset, and the link continues. */
-  violated(stream: Stream, message: string): void
+  violated(stream: FrameStream, message: string): void
   /** The peer reset a stream that is already closed here: a queued RESET for it is no longer needed. */
   peerReset(id: number): void
 }
@@ -51,6 +52,7 @@ export class Receiver implements FrameSink {
   goingAway = false
   leaving = false
   readonly #hello: Hello
+  readonly #peerRole: Role
   readonly #handshake: Handshake
   readonly #streams: Streams
   readonly #answering: Answering
@@ -60,6 +62,7 @@ export class Receiver implements FrameSink {
   /** @param hello ours: it says what we take */
   constructor(hello: Hello, handshake: Handshake, streams: Streams, answering: Answering) {
     this.#hello = hello
+    this.#peerRole = hello.role === 'caller' ? 'server' : 'caller'
     this.#handshake = handshake
     this.#streams = streams
     this.#answering = answering
@@ -183,12 +186,11 @@ export class Receiver implements FrameSink {
       throw peerError('FLOW_CONTROL', `stream ${id} brought body that it has no credit for`)
     }
     const stream = this.#streams.make(id, upgrade, hold)
-    stream.held = hold && !upgrade && !ended
     this.#pay(stream, size)
-    stream.remoteEnded = ended
+    if (ended) stream.on(StreamEvent.END, 'caller')
     // After our GOAWAY it is above what was taken: the caller knows from that, and its body is to be ignored.
     if (this.goingAway) {
-      stream.closed = true
+      stream.close()
       return
     }
     this.#streams.taken = id
@@ -203,17 +205,16 @@ export class Receiver implements FrameSink {
     const { status, headers } = this.#heads.response(bytes, start + 4, bodyAt)
     const stream = this.#streams.known(id)
     if (!stream) return
-    if (stream.responded) throw peerError('RESPONDED', `a second response on stream ${id}`)
-    stream.responded = true
-    stream.started = true
-    if (status.startsWith('101')) {
-      if (!stream.upgrade) {
+    if (status.startsWith('101') && !stream.responded) {
+      if (!stream.asksUpgrade) {
         // An application behind an older server can cause this, so it must not end the link.
+        stream.onHead(StreamEvent.HEAD)
         this.#answering.violated(stream, `a 101 on stream ${id}, which asked for no upgrade`)
         return
       }
-      this.#streams.upgraded(stream)
-    }
+      stream.onHead(StreamEvent.UPGRADE)
+      this.#streams.openUpgraded(stream)
+    } else stream.onHead(StreamEvent.HEAD)
     const size = end - bodyAt
     this.#pay(stream, size)
     const ended = (flags & Flag.END) !== 0
@@ -233,13 +234,12 @@ export class Receiver implements FrameSink {
     const stream = this.#streams.known(id)
     const { status, headers } = this.#heads.response(bytes, start, end)
     if (!stream) return
-    if (stream.responded) throw peerError('RESPONDED', `a 1xx after the response on stream ${id}`)
+    stream.on(StreamEvent.INFORM, 'server')
     stream.informs++
     stream.informBytes += end - start
     if (stream.informs > INFORM_COUNT || stream.informBytes > INFORM_MAX) {
       throw peerError('INFORM_FLOOD', `more 1xx answers on stream ${id} than ${INFORM_COUNT}, or too long`)
     }
-    stream.started = true
     this.events.push({ type: 'inform', stream, status, headers })
   }
 
@@ -248,10 +248,7 @@ export class Receiver implements FrameSink {
     const ended = (flags & Flag.END) !== 0
     if (!ended && start === end) throw peerError('EMPTY_DATA', `DATA without bytes or END on stream ${id}`)
     if (!stream) return
-    if (stream.remoteEnded) throw peerError('ENDED', `DATA after the END of stream ${id}`)
-    if (this.#hello.role === 'caller' ? !stream.responded : stream.upgrade && !stream.upgraded) {
-      throw peerError('TOO_EARLY', `DATA before the response on stream ${id}`)
-    }
+    stream.on(StreamEvent.DATA, this.#peerRole)
     this.#pay(stream, end - start)
     this.events.push({ type: 'data', stream, bytes: keep(bytes, start, end), end: ended })
     if (ended) this.#streams.remoteEnd(stream)
@@ -261,13 +258,9 @@ export class Receiver implements FrameSink {
     const stream = this.#streams.known(id)
     const fields = this.#heads.fields(bytes, start, end)
     if (!stream) return
-    if (stream.remoteEnded) throw peerError('ENDED', `TRAILERS after the END of stream ${id}`)
-    // An upgrade request has no body, a 101 has raw bytes instead, and a declined upgrade has an ordinary response.
-    if (this.#hello.role === 'caller' ? !stream.responded || stream.upgraded : stream.upgrade) {
-      throw peerError('TOO_EARLY', `TRAILERS on stream ${id}, where none can be`)
-    }
+    stream.on(StreamEvent.TRAILERS, this.#peerRole)
     this.events.push({ type: 'trailers', stream, fields })
-    this.#streams.remoteEnd(stream)
+    if (stream.isOver) this.#streams.close(stream)
   }
 
   #onReset(id: number, bytes: Uint8Array, start: number, end: number): void {
@@ -285,6 +278,7 @@ export class Receiver implements FrameSink {
     if (credit === 0) throw peerError('FLOW_CONTROL', `a WINDOW of nothing on stream ${id}`)
     const stream = this.#streams.known(id)
     if (!stream) return
+    if (this.#hello.role === 'caller') stream.onCredit()
     stream.credit += credit
     if (stream.credit > CREDIT_MAX) {
       throw peerError('FLOW_CONTROL', `more credit on stream ${id} than ${CREDIT_MAX}`)
@@ -297,8 +291,10 @@ export class Receiver implements FrameSink {
     if ((end - start) % 4 !== 0 || end === start) throw badLength(Frame.STARTED)
     for (let at = start; at < end; at += 4) {
       const stream = this.#streams.known(u32(bytes, at, at + 4))
-      if (!stream || stream.started) continue
-      stream.started = true
+      if (!stream) continue
+      const wasStarted = stream.started
+      stream.on(StreamEvent.START, 'server')
+      if (wasStarted) continue
       this.events.push({ type: 'started', stream })
     }
   }
@@ -307,13 +303,11 @@ export class Receiver implements FrameSink {
     if (end - start < 5) throw badLength(Frame.GOAWAY)
     const last = u32(bytes, start, start + 4)
     this.leaving = true
-    const untaken: Stream[] = []
+    const untaken: FrameStream[] = []
     if (this.#hello.role === 'caller') {
       for (const stream of this.#streams.all()) {
         if (stream.id <= last) continue
-        if (stream.started) {
-          throw peerError('GOAWAY', `stream ${stream.id} was started, and is now said not to have been taken`)
-        }
+        stream.check(StreamEvent.UNTAKEN, 'server')
         untaken.push(stream)
       }
     }
@@ -334,7 +328,7 @@ export class Receiver implements FrameSink {
     return at
   }
 
-  #pay(stream: Stream, bytes: number): void {
+  #pay(stream: FrameStream, bytes: number): void {
     if (bytes > stream.window) {
       throw peerError('FLOW_CONTROL', `${bytes} bytes on stream ${stream.id}, which has credit for ${stream.window}`)
     }

@@ -9,8 +9,9 @@ import { CONTROL_MAX, Flag, Frame, INFORM_COUNT, INFORM_MAX } from './constants.
 import { Control } from './control.ts'
 import type { RequestFields } from './head.ts'
 import { Output } from './output.ts'
-import type { Stream } from './stream.ts'
+import type { FrameStream, HeadEvent } from './stream.ts'
 import { StreamList } from './stream-list.ts'
+import { StreamEvent } from './stream-state.ts'
 import { NAME_INDEX, VARIABLE_INDEX } from './tables.ts'
 
 /** Body is written ahead of `take()` until so much waits: what is small leaves with its head in one frame. */
@@ -18,7 +19,7 @@ const AHEAD = 64 * 1024
 /** Body that is no longer than heads are goes with its head also when the line is full. */
 const SMALL = 1024
 const EMPTY: Uint8Array = new Uint8Array(0)
-const NONE: Stream[] = []
+const NONE: FrameStream[] = []
 const BEYOND_LATIN1 = /[^\x00-\xff]/
 
 export class Sender {
@@ -28,15 +29,15 @@ export class Sender {
   readonly #out: Output = new Output()
   readonly control: Control = new Control(this.#out)
   /** Called when the END of our direction was written. */
-  readonly #onEnd: (stream: Stream) => void
+  readonly #onEnd: (stream: FrameStream) => void
   #full = false
   /** Streams with body that can be sent, in turn. */
   readonly #line: StreamList = new StreamList()
   /** Streams whose sender waits only for the next write. */
   readonly #blocked: StreamList = new StreamList()
-  #relieved: Stream[] = []
+  #relieved: FrameStream[] = []
 
-  constructor(onEnd: (stream: Stream) => void) {
+  constructor(onEnd: (stream: FrameStream) => void) {
     this.#onEnd = onEnd
   }
 
@@ -68,7 +69,7 @@ export class Sender {
     let served = 0
     while (served < line.length && this.#out.bytes < max) {
       const stream = line[served++]!
-      stream.ready = false
+      stream.isListed = false
       if (!stream.closed) this.#serve(stream)
     }
     if (served > 0) line.splice(0, served)
@@ -79,12 +80,12 @@ export class Sender {
     return this.control.prepend(this.#out.take())
   }
 
-  relieved(): Stream[] {
+  relieved(): FrameStream[] {
     if (this.#relieved.length === 0) return NONE
-    const relieved: Stream[] = []
+    const relieved: FrameStream[] = []
     for (const stream of this.#relieved) {
-      if (!stream.waiting) continue
-      stream.waiting = false
+      if (!stream.isBlocked) continue
+      stream.isBlocked = false
       relieved.push(stream)
     }
     this.#relieved = []
@@ -92,12 +93,11 @@ export class Sender {
   }
 
   /** The stream is over: nothing of it is sent any more. */
-  drop(stream: Stream): void {
+  drop(stream: FrameStream): void {
     if (stream.queue.length > 0) stream.queue.length = 0
     stream.offset = 0
     stream.queued = 0
-    stream.ending = false
-    if (stream.waiting) this.#relieved.push(stream)
+    if (stream.isBlocked) this.#relieved.push(stream)
     this.control.drop(stream)
   }
 
@@ -110,10 +110,10 @@ export class Sender {
 
   // ---- body ------------------------------------------------------------------------------------------------------
 
-  send(stream: Stream, chunk: Uint8Array, end: boolean): boolean {
+  send(stream: FrameStream, chunk: Uint8Array, end: boolean): boolean {
     let rest = chunk
     if (stream.queued === 0 && this.#line.length === 0 && !this.#full) {
-      while (this.#out.bytes < AHEAD && (rest.length > 0 ? stream.credit > 0 : end && !stream.localEnded)) {
+      while (this.#out.bytes < AHEAD && (rest.length > 0 ? stream.credit > 0 : end && stream.takesData)) {
         const size = Math.min(rest.length, stream.credit, this.dataMax)
         const whole = size === rest.length
         this.#writeData(stream, whole ? rest : rest.subarray(0, size), end && whole)
@@ -124,7 +124,7 @@ export class Sender {
   }
 
   /** @throws LocalProtocolError `HEAD_TOO_LARGE`, `NOT_LATIN1` */
-  trailers(stream: Stream, fields: string[]): void {
+  trailers(stream: FrameStream, fields: string[]): void {
     let most = 5
     for (const text of fields) {
       most += 5 + 2 * text.length
@@ -137,48 +137,45 @@ export class Sender {
     if (stream.queued === 0 && stream.ending && !this.#full) this.#writeEnd(stream)
   }
 
-  room(stream: Stream): boolean {
+  room(stream: FrameStream): boolean {
     const blocked = stream.queued === 0 && stream.credit > 0
     if (blocked && !this.#full && this.#out.bytes < AHEAD) return true
-    if (!stream.waiting) {
-      stream.waiting = true
+    if (!stream.isBlocked) {
+      stream.isBlocked = true
       if (blocked) this.#blocked.push(stream)
     }
     return false
   }
 
   /** The peer gave credit. */
-  credited(stream: Stream): void {
+  credited(stream: FrameStream): void {
     if (stream.queued > 0) this.#enlist(stream)
-    else if (stream.waiting && !stream.ending) this.#relieved.push(stream)
+    else if (stream.isBlocked && !stream.ending) this.#relieved.push(stream)
   }
 
   /** Queues what could not be written, and says whether more would be welcome. */
-  #queue(stream: Stream, rest: Uint8Array, end: boolean): boolean {
+  #queue(stream: FrameStream, rest: Uint8Array, end: boolean): boolean {
     if (rest.length > 0) {
       stream.queue.push(rest)
       stream.queued += rest.length
     }
-    if (end && !stream.localEnded) {
-      stream.localEnded = true
-      stream.ending = true
-    }
+    if (end && stream.takesData) stream.on(StreamEvent.QUEUE_END, stream.role)
     if (stream.queued > 0 || stream.ending) {
       this.#enlist(stream)
-      stream.waiting = true
+      stream.isBlocked = true
       return false
     }
     return end || this.room(stream)
   }
 
-  #enlist(stream: Stream): void {
-    if (stream.ready || !stream.sendable) return
-    stream.ready = true
+  #enlist(stream: FrameStream): void {
+    if (stream.isListed || !stream.sendable) return
+    stream.isListed = true
     this.#line.push(stream)
   }
 
   /** One frame of a stream whose turn it is. */
-  #serve(stream: Stream): void {
+  #serve(stream: FrameStream): void {
     if (stream.queued > 0) {
       const chunk = stream.queue[0]!
       const left = chunk.length - stream.offset
@@ -196,13 +193,13 @@ export class Sender {
     if (stream.queued === 0 && stream.ending) this.#writeEnd(stream)
     if (stream.sendable) {
       // Not through `#enlist`, which may compact the list that `take` is iterating.
-      stream.ready = true
+      stream.isListed = true
       this.#line.streams.push(stream)
-    } else if (stream.queued === 0 && stream.waiting && (stream.credit > 0 || stream.localEnded))
+    } else if (stream.queued === 0 && stream.isBlocked && (stream.credit > 0 || !stream.takesData))
       this.#relieved.push(stream)
   }
 
-  #writeData(stream: Stream, bytes: Uint8Array, end: boolean): void {
+  #writeData(stream: FrameStream, bytes: Uint8Array, end: boolean): void {
     const out = this.#out
     out.begin(Frame.DATA, end ? Flag.END : 0, stream.id)
     out.finish(bytes.length)
@@ -211,7 +208,7 @@ export class Sender {
     if (end) this.#ended(stream)
   }
 
-  #writeEnd(stream: Stream): void {
+  #writeEnd(stream: FrameStream): void {
     const { trailers } = stream
     if (trailers === undefined) {
       this.#writeData(stream, EMPTY, true)
@@ -229,16 +226,20 @@ export class Sender {
     this.#ended(stream)
   }
 
-  #ended(stream: Stream): void {
-    stream.localEnded = true
-    stream.ending = false
+  #ended(stream: FrameStream): void {
     this.#onEnd(stream)
   }
 
   // ---- heads -----------------------------------------------------------------------------------------------------
 
   /** A REQUEST with what of `body` fits in. What does not is for `send`. @returns bytes of `body` that went along */
-  request(stream: Stream, fields: RequestFields, flags: number, body: Uint8Array | undefined, end: boolean): number {
+  request(
+    stream: FrameStream,
+    fields: RequestFields,
+    flags: number,
+    body: Uint8Array | undefined,
+    end: boolean,
+  ): number {
     const out = this.#out
     const { variables, headers } = fields
     const full = this.#full
@@ -268,8 +269,16 @@ export class Sender {
     return sent
   }
 
-  /** As `request`. */
-  response(stream: Stream, status: string, headers: Headers, body: Uint8Array | undefined, end: boolean): number {
+  /** As `request`. @throws LocalProtocolError if `event` is illegal now; nothing was written then */
+  response(
+    stream: FrameStream,
+    event: HeadEvent,
+    status: string,
+    headers: Headers,
+    body: Uint8Array | undefined,
+    end: boolean,
+  ): number {
+    stream.checkHead(event)
     const out = this.#out
     out.begin(Frame.RESPONSE, 0, stream.id)
     try {
@@ -280,11 +289,12 @@ export class Sender {
       out.cancel()
       throw error
     }
+    stream.onHead(event)
     return this.#withBody(stream, 0, body, end)
   }
 
   /** @returns false when the budget is spent; nothing was written then */
-  inform(stream: Stream, status: string, headers: Headers): boolean {
+  inform(stream: FrameStream, status: string, headers: Headers): boolean {
     if (stream.informs >= INFORM_COUNT) return false
     const out = this.#out
     out.begin(Frame.INFORM, 0, stream.id)
@@ -323,7 +333,7 @@ export class Sender {
     this.#out.patch(0, length)
   }
 
-  #withBody(stream: Stream, flags: number, body: Uint8Array | undefined, end: boolean): number {
+  #withBody(stream: FrameStream, flags: number, body: Uint8Array | undefined, end: boolean): number {
     const out = this.#out
     const length = body ? body.length : 0
     const room = this.#full ? length <= SMALL : out.bytes < AHEAD

@@ -4,13 +4,13 @@
  * streams.
  */
 
-import type { Stream } from './stream.ts'
+import type { FrameStream } from './stream.ts'
 
 /** Shorter lists are not compacted. */
 const FEW = 64
 
 export class StreamList {
-  streams: Stream[] = []
+  streams: FrameStream[] = []
   /** The length at which closed streams are removed. */
   #most = FEW
 
@@ -19,7 +19,7 @@ export class StreamList {
   }
 
   /** Must not be called while `streams` is being iterated. */
-  push(stream: Stream): void {
+  push(stream: FrameStream): void {
     const { streams } = this
     if (streams.length >= this.#most) {
       let kept = 0

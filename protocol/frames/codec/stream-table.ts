@@ -6,35 +6,35 @@
  * until a full collection (measured: scavenges of 20 ms that free a third, instead of 1 ms that free all).
  */
 
-import type { Stream } from './stream.ts'
+import type { FrameStream } from './stream.ts'
 
 const FEWEST = 64
 
 export class StreamTable {
-  #buckets: (Stream | undefined)[] = empty(FEWEST)
+  #buckets: (FrameStream | undefined)[] = empty(FEWEST)
   #size = 0
 
   get size(): number {
     return this.#size
   }
 
-  get(id: number): Stream | undefined {
+  get(id: number): FrameStream | undefined {
     let stream = this.#buckets[id & (this.#buckets.length - 1)]
     while (stream !== undefined && stream.id !== id) stream = stream.next
     return stream
   }
 
   /** Its number must not be in the table. */
-  add(stream: Stream): void {
+  add(stream: FrameStream): void {
     if (this.#size === this.#buckets.length) this.#grow()
     this.#insert(stream)
     this.#size++
   }
 
   /** Without effect when it is not there. */
-  delete(stream: Stream): void {
+  delete(stream: FrameStream): void {
     const bucket = stream.id & (this.#buckets.length - 1)
-    let before: Stream | undefined
+    let before: FrameStream | undefined
     let at = this.#buckets[bucket]
     while (at !== undefined && at !== stream) {
       before = at
@@ -48,15 +48,15 @@ export class StreamTable {
   }
 
   /** All of them, by number. */
-  values(): Stream[] {
-    const streams: Stream[] = []
+  values(): FrameStream[] {
+    const streams: FrameStream[] = []
     for (const first of this.#buckets) {
       for (let stream = first; stream !== undefined; stream = stream.next) streams.push(stream)
     }
     return streams.sort((a, b) => a.id - b.id)
   }
 
-  #insert(stream: Stream): void {
+  #insert(stream: FrameStream): void {
     const bucket = stream.id & (this.#buckets.length - 1)
     stream.next = this.#buckets[bucket]
     this.#buckets[bucket] = stream
@@ -69,6 +69,6 @@ export class StreamTable {
   }
 }
 
-function empty(length: number): (Stream | undefined)[] {
-  return new Array<Stream | undefined>(length).fill(undefined)
+function empty(length: number): (FrameStream | undefined)[] {
+  return new Array<FrameStream | undefined>(length).fill(undefined)
 }

@@ -1,62 +1,165 @@
 /**
- * One stream: what is known of a request on a link, its credit in both directions, and what of its body waits to be
- * sent. Does not know frames; only `Connection` changes it.
+ * One stream of a link: the state of its request and of its response (`stream-state.ts`), its credit in both directions,
+ * and the body that waits to be sent. It knows no frames; only `FrameConnection` and its parts change it.
  */
 
-export class Stream {
-  readonly id: number
-  /** Whatever the I/O side keeps with it. */
-  owner: unknown = undefined
-  /** The next in its bucket: the table's own. */
-  next: Stream | undefined = undefined
+import type { Role } from './hello.ts'
+import {
+  hasHead,
+  hasStarted,
+  isEnded,
+  isEnding,
+  nextState,
+  RequestState,
+  ResponseState,
+  StreamEvent,
+  type StreamState,
+  takesData,
+} from './stream-state.ts'
 
-  /** Its request has no credit until its reader wants it (Expect: 100-continue). */
-  held = false
-  /** Asked for another protocol. */
-  readonly upgrade: boolean
-  /** Was answered with 101: DATA goes both ways, each ends by itself. */
-  upgraded = false
-  /** The final head has been sent (server) or has come (caller). */
-  responded = false
-  /** The application is known to run (caller), or STARTED or something stronger was written (server). */
-  started = false
-  /** Nothing more is sent (after what is queued), nothing more comes. */
-  localEnded = false
-  remoteEnded = false
-  /** No longer in the table: every call for it is without effect. */
-  closed = false
+/** A response head: of an ordinary response, or a 101. */
+export type HeadEvent = typeof StreamEvent.HEAD | typeof StreamEvent.UPGRADE
+
+export class FrameStream {
+  readonly id: number
+  /** The side that this process has on the link. */
+  readonly role: Role
+  request: RequestState
+  response: ResponseState = ResponseState.WAITING
+  /** The object that the I/O side keeps with the stream: a call, or a served request. */
+  owner: unknown = undefined
+  /** The next stream in the same bucket of the `StreamTable`. */
+  next: FrameStream | undefined = undefined
+
   /** INFORM frames so far, and their bytes. */
   informs = 0
   informBytes = 0
 
-  /** Body bytes that may be sent. */
+  /** Body bytes that this side may send. */
   credit: number
-  /** Body bytes the peer may send. */
+  /** Body bytes that the peer may send. */
   window: number
-  /** Bytes the reader took that were not given back as credit. */
+  /** Bytes that the reader took and that were not returned as credit. */
   owed = 0
 
-  /** Waits for credit or for room on the line, oldest first. The first `offset` bytes of the first are sent. */
+  /** Chunks that wait for credit or for room in the socket, oldest first. `offset` bytes of the first chunk are sent. */
   readonly queue: Uint8Array[] = []
   offset = 0
   queued = 0
-  /** The END, or what comes instead, that follows the queue. */
-  ending = false
+  /** Trailers that follow the queue, in place of an END flag. */
   trailers: string[] | undefined
-  /** In the line for the next write. */
-  ready = false
-  /** `send` answered that there was no room: whoever asked is to be told. */
-  waiting = false
+  /** Whether the stream is in the sender's list of streams to write. */
+  isListed = false
+  /** Whether the body's producer waits for room. It may wait while the stream is listed, and also while it is not. */
+  isBlocked = false
 
-  constructor(id: number, upgrade: boolean, credit: number, window: number) {
+  constructor(id: number, role: Role, request: RequestState, credit: number, window: number) {
     this.id = id
-    this.upgrade = upgrade
+    this.role = role
+    this.request = request
     this.credit = credit
     this.window = window
   }
 
-  /** Whether something can be sent now. */
+  // ---- questions ---------------------------------------------------------------------------------------------------
+
+  /** Whether the stream is closed: then every call for it has no effect. */
+  get closed(): boolean {
+    return this.request === RequestState.CLOSED
+  }
+
+  /** Whether something has shown that the application runs. Also of a closed stream. */
+  get started(): boolean {
+    return hasStarted(this.response)
+  }
+
+  /** Whether the response head was sent or has arrived. Also of a closed stream. */
+  get responded(): boolean {
+    return hasHead(this.response)
+  }
+
+  /** Whether the request asks for an upgrade that was not answered yet. */
+  get asksUpgrade(): boolean {
+    return this.request === RequestState.UPGRADE_ASKED
+  }
+
+  /** The direction that this side sends. */
+  get local(): StreamState {
+    return this.role === 'caller' ? this.request : this.response
+  }
+
+  /** The direction that the peer sends. */
+  get remote(): StreamState {
+    return this.role === 'caller' ? this.response : this.request
+  }
+
+  /** Whether the peer may still send: its direction has not ended, and the stream is open. */
+  get isReceiving(): boolean {
+    return !isEnded(this.remote)
+  }
+
+  /** Whether body may be added to our direction. */
+  get takesData(): boolean {
+    return takesData(this.local)
+  }
+
+  /** Whether the END of our direction is queued. */
+  get ending(): boolean {
+    return isEnding(this.local)
+  }
+
+  /** Whether a frame of body, or the END, can be written now. */
   get sendable(): boolean {
     return this.queued > 0 ? this.credit > 0 : this.ending
+  }
+
+  // ---- events ------------------------------------------------------------------------------------------------------
+
+  /**
+   * An event in the direction that `by` sends.
+   *
+   * @throws LocalProtocolError (`by` is this side) or RemoteProtocolError if the event is illegal in the present state
+   */
+  on(event: StreamEvent, by: Role): void {
+    const isLocal = by === this.role
+    if (by === 'caller') this.request = nextState(this.request, event, this.id, by, isLocal)
+    else this.response = nextState(this.response, event, this.id, by, isLocal)
+  }
+
+  /** As `on`, without changing the state. */
+  check(event: StreamEvent, by: Role): void {
+    nextState(by === 'caller' ? this.request : this.response, event, this.id, by, by === this.role)
+  }
+
+  /** The response head, which concerns the request too: the head accepts or declines an upgrade. @throws as `on` */
+  onHead(event: HeadEvent): void {
+    const isLocal = this.role === 'server'
+    const response = nextState(this.response, event, this.id, 'server', isLocal)
+    this.request = nextState(this.request, event, this.id, 'server', isLocal)
+    this.response = response
+  }
+
+  /** As `onHead`, without changing the states. */
+  checkHead(event: HeadEvent): void {
+    nextState(this.response, event, this.id, 'server', this.role === 'server')
+    nextState(this.request, event, this.id, 'server', this.role === 'server')
+  }
+
+  /** The server gives credit to the request. */
+  onCredit(): void {
+    this.request = nextState(this.request, StreamEvent.CREDIT, this.id, 'server', this.role === 'server')
+  }
+
+  /** Whether the end of one direction, or of both, has ended the stream (SPEC.md, section 4). */
+  get isOver(): boolean {
+    return (
+      this.response === ResponseState.CLOSED_RESPONDED ||
+      (this.response === ResponseState.UPGRADED_ENDED && this.request === RequestState.ENDED)
+    )
+  }
+
+  close(): void {
+    this.request = nextState(this.request, StreamEvent.CLOSE, this.id, this.role, true)
+    this.response = nextState(this.response, StreamEvent.CLOSE, this.id, this.role, true)
   }
 }

@@ -6,13 +6,14 @@
 import { peerError } from '../../contract/coded-errors.ts'
 import { RETIRE_AT } from './constants.ts'
 import type { Role } from './hello.ts'
-import { Stream } from './stream.ts'
+import { FrameStream } from './stream.ts'
+import { RequestState, StreamEvent } from './stream-state.ts'
 import { StreamTable } from './stream-table.ts'
 
 export class Streams {
   readonly #role: Role
   /** Called when a stream is over. */
-  readonly #onClose: (stream: Stream) => void
+  readonly #onClose: (stream: FrameStream) => void
   readonly #open: StreamTable = new StreamTable()
   /** Credit of a new stream: what we gave, and what the peer's HELLO gave us. */
   readonly receiveWindow: number
@@ -22,7 +23,7 @@ export class Streams {
   /** Server: the highest number whose request was given out. */
   taken = 0
 
-  constructor(role: Role, receiveWindow: number, first: number, onClose: (stream: Stream) => void) {
+  constructor(role: Role, receiveWindow: number, first: number, onClose: (stream: FrameStream) => void) {
     this.#role = role
     this.receiveWindow = receiveWindow
     this.next = first
@@ -33,7 +34,7 @@ export class Streams {
     return this.#open.size
   }
 
-  all(): Stream[] {
+  all(): FrameStream[] {
     return this.#open.values()
   }
 
@@ -43,46 +44,46 @@ export class Streams {
   }
 
   /** A stream with its request's body held back or not; it is not in the table yet. */
-  make(id: number, upgrade: boolean, hold: boolean): Stream {
-    // Only the request's direction is held back.
-    const held = upgrade || hold
+  make(id: number, upgrade: boolean, hold: boolean): FrameStream {
+    const state = upgrade ? RequestState.UPGRADE_ASKED : hold ? RequestState.HELD : RequestState.OPEN
+    // Only the request starts without credit.
+    const isHeld = state !== RequestState.OPEN
     return this.#role === 'caller'
-      ? new Stream(id, upgrade, held ? 0 : this.sendWindow, this.receiveWindow)
-      : new Stream(id, upgrade, this.sendWindow, held ? 0 : this.receiveWindow)
+      ? new FrameStream(id, 'caller', state, isHeld ? 0 : this.sendWindow, this.receiveWindow)
+      : new FrameStream(id, 'server', state, this.sendWindow, isHeld ? 0 : this.receiveWindow)
   }
 
-  add(stream: Stream): void {
+  add(stream: FrameStream): void {
     this.#open.add(stream)
   }
 
   /** The stream of that number; undefined if it is over. @throws RemoteProtocolError if it was never opened */
-  known(id: number): Stream | undefined {
+  known(id: number): FrameStream | undefined {
     const stream = this.#open.get(id)
     if (!stream && id >= this.next) throw peerError('BAD_STREAM', `stream ${id} was never opened`)
     return stream
   }
 
-  /** The 101: both directions have their window from here on. */
-  upgraded(stream: Stream): void {
-    stream.upgraded = true
+  /** After a 101 the request has its window too. */
+  openUpgraded(stream: FrameStream): void {
     if (this.#role === 'caller') stream.credit = this.sendWindow
     else stream.window = this.receiveWindow
   }
 
-  /** The end of the peer's direction has come. */
-  remoteEnd(stream: Stream): void {
-    stream.remoteEnded = true
-    // A response's end ends the stream, whatever the request still had to say; an upgraded one ends when both have.
-    if (stream.upgraded ? stream.localEnded && !stream.ending : this.#role === 'caller') this.close(stream)
+  /** The END of the peer's direction has arrived. @throws RemoteProtocolError if this direction may not end now */
+  remoteEnd(stream: FrameStream): void {
+    stream.on(StreamEvent.END, this.#role === 'caller' ? 'server' : 'caller')
+    if (stream.isOver) this.close(stream)
   }
 
-  /** The end of our direction is on its way. */
-  localEnd(stream: Stream): void {
-    if (stream.upgraded ? stream.remoteEnded : this.#role === 'server') this.close(stream)
+  /** The END of our direction was written. */
+  localEnd(stream: FrameStream): void {
+    stream.on(StreamEvent.END, this.#role)
+    if (stream.isOver) this.close(stream)
   }
 
-  close(stream: Stream): void {
-    stream.closed = true
+  close(stream: FrameStream): void {
+    stream.close()
     this.#open.delete(stream)
     this.#onClose(stream)
   }

@@ -239,7 +239,7 @@ describe('an upgrade', () => {
     Object.defineProperty(request.gantry, 'upgrade', { value: () => client })
     call(caller, request)
     const { stream } = await peer.heard('request')
-    assert.equal(stream.upgrade, true)
+    assert.equal(stream.asksUpgrade, true)
     // ["101 Switching Protocols"], then body, with END.
     const head = Buffer.concat([Buffer.from([0x91, 0xb7]), text('101 Switching Protocols')])
     const length = Buffer.alloc(4)

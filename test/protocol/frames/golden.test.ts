@@ -2,15 +2,15 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import type { Connection } from '../../../protocol/frames/codec/connection.ts'
 import { Goaway, Reset } from '../../../protocol/frames/codec/constants.ts'
-import type { Stream } from '../../../protocol/frames/codec/stream.ts'
+import type { FrameStream } from '../../../protocol/frames/codec/stream.ts'
 import { connection, drain, FIELDS, frame, hex, move, opened, pair, plain, TOKEN } from './support.ts'
 
 interface Scene {
   caller: Connection
   server: Connection
   /** Stream 1, at the caller and at the server. */
-  there: Stream
-  here: Stream
+  there: FrameStream
+  here: FrameStream
 }
 
 const REQUEST_ENDS = { end: true }

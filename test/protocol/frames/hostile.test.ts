@@ -16,7 +16,7 @@ import {
   UPGRADED_MAX,
   WINDOW,
 } from '../../../protocol/frames/codec/constants.ts'
-import type { Stream } from '../../../protocol/frames/codec/stream.ts'
+import type { FrameStream } from '../../../protocol/frames/codec/stream.ts'
 import { connection, drain, FIELDS, frame, hex, move, opened, pair, plain, types } from './support.ts'
 
 const request = (stream: number, flags: number = 1): Buffer => frame(Frame.REQUEST, flags, stream, `00000005dc0002a000`)
@@ -24,8 +24,8 @@ const request = (stream: number, flags: number = 1): Buffer => frame(Frame.REQUE
 interface Scene {
   caller: Connection
   server: Connection
-  there: Stream
-  here: Stream
+  there: FrameStream
+  here: FrameStream
 }
 
 function scene(flags: Parameters<typeof opened>[1] = {}): Scene {
@@ -290,7 +290,6 @@ describe('a peer that does not read what it makes us send', () => {
       for (const event of server.receive(request(id))) {
         if (event.type !== 'request') continue
         server.start(event.stream)
-        server.send(event.stream, Buffer.alloc(10), false)
       }
       server.receive(frame(Frame.RESET, 0, id, '02'))
       server.relieved()
@@ -298,6 +297,23 @@ describe('a peer that does not read what it makes us send', () => {
     assert.equal(server.failure, undefined)
     assert.equal(server.backlog, 0)
     assert.deepEqual(types(drain(server)), [])
+  })
+
+  test('leaves only the heads of requests that it starts, answers and aborts', () => {
+    const { server } = scene()
+    server.full = true
+    for (let id = 2; id < 10_000; id++) {
+      for (const event of server.receive(request(id))) {
+        if (event.type !== 'request') continue
+        server.start(event.stream)
+        server.respond(event.stream, '200 OK', [], undefined, false)
+        server.send(event.stream, Buffer.alloc(10), false)
+      }
+      server.receive(frame(Frame.RESET, 0, id, '02'))
+      server.relieved()
+    }
+    assert.equal(server.failure, undefined)
+    assert.deepEqual(new Set(types(drain(server))), new Set([Frame.RESPONSE]))
   })
 
   test('can be seen by its backlog long before responses fill memory', () => {
@@ -433,7 +449,7 @@ describe('a caller whose peer does not read', () => {
     assert.equal(caller.congested, false, 'a line that is not full takes it all in the same tick')
     drain(caller)
     caller.full = true
-    const streams: Stream[] = []
+    const streams: FrameStream[] = []
     while (!caller.congested) {
       streams.push(caller.request({ ...FIELDS, headers: ['X', 'y'.repeat(1000)] }, WHOLE, undefined))
       assert.ok(streams.length < 100)

@@ -8,7 +8,7 @@ import { describe, test } from 'node:test'
 import fc from 'fast-check'
 import type { Connection, Event } from '../../../protocol/frames/codec/connection.ts'
 import { Frame, WINDOW_MIN } from '../../../protocol/frames/codec/constants.ts'
-import type { Stream } from '../../../protocol/frames/codec/stream.ts'
+import type { FrameStream } from '../../../protocol/frames/codec/stream.ts'
 import { connection, drain, FIELDS, frame, move, opened, pair, types } from './support.ts'
 
 /** What is sent is a count, so that a byte says where it belongs. */
@@ -45,8 +45,8 @@ class Flow {
 }
 
 interface Exchange {
-  there: Stream
-  here: Stream | undefined
+  there: FrameStream
+  here: FrameStream | undefined
   up: Flow
   down: Flow
   responded: boolean
@@ -60,7 +60,7 @@ class World {
   readonly exchanges: Exchange[] = []
   readonly #window: number
   /** Streams whose sender was told that there is no room: it does nothing until it is told that there is. */
-  readonly #blocked: Set<Stream> = new Set()
+  readonly #blocked: Set<FrameStream> = new Set()
   /** Bytes on their way, in each direction. */
   #toServer: Buffer = Buffer.alloc(0)
   #toCaller: Buffer = Buffer.alloc(0)
@@ -92,7 +92,7 @@ class World {
 
   upload(exchange: Exchange, size: number): void {
     const { there, up } = exchange
-    if (there.closed || there.localEnded || up.sent > up.total || this.#blocked.has(there)) return
+    if (!there.takesData || up.sent > up.total || this.#blocked.has(there)) return
     if (!this.caller.room(there)) {
       this.#blocked.add(there)
       return
@@ -106,7 +106,7 @@ class World {
 
   download(exchange: Exchange, size: number): void {
     const { here, down } = exchange
-    if (!here || here.closed || here.localEnded || this.#blocked.has(here)) return
+    if (!here || here.closed || (exchange.responded && !here.takesData) || this.#blocked.has(here)) return
     const chunk = pattern(down.sent, Math.min(size, down.total - down.sent), down.seed)
     const complete = down.sent + chunk.length === down.total
     const end = complete && (!exchange.patient || exchange.up.ended)

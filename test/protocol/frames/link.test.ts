@@ -3,7 +3,7 @@ import { Duplex, duplexPair } from 'node:stream'
 import { describe, test } from 'node:test'
 import type { Connection, Event } from '../../../protocol/frames/codec/connection.ts'
 import { Frame } from '../../../protocol/frames/codec/constants.ts'
-import type { Stream } from '../../../protocol/frames/codec/stream.ts'
+import type { FrameStream } from '../../../protocol/frames/codec/stream.ts'
 import { StreamDuplex } from '../../../protocol/frames/duplex.ts'
 import { Link, type LinkOwner } from '../../../protocol/frames/link.ts'
 import { FakeClock } from '../../support/clock.ts'
@@ -45,16 +45,16 @@ class Slow extends Duplex {
 
 class Owner implements LinkOwner {
   readonly events: string[] = []
-  readonly relievedStreams: Stream[] = []
+  readonly relievedStreams: FrameStream[] = []
   readonly ends: (Error | undefined)[] = []
   event(event: Event): void {
     this.events.push(event.type)
   }
-  readonly faults: { stream: Stream; error: unknown }[] = []
-  relieved(stream: Stream): void {
+  readonly faults: { stream: FrameStream; error: unknown }[] = []
+  relieved(stream: FrameStream): void {
     this.relievedStreams.push(stream)
   }
-  fault(stream: Stream, error: unknown): void {
+  fault(stream: FrameStream, error: unknown): void {
     this.faults.push({ stream, error })
   }
   flushing(): void {}

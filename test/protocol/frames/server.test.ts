@@ -805,7 +805,10 @@ describe('an upgraded connection', () => {
     await until(() => connection?.destroyed === true)
     await until(() => server.active === 1)
     assert.equal(server.inspect(), '<ServerLink ready p 1 of 10>')
-    assert.equal(log.lines.at(-1)?.message, 'a 101 was given for a request that asks for no upgrade')
+    assert.equal(
+      log.lines.at(-1)?.message,
+      'stream 2: the server must not send UPGRADE in state request ENDED: a 101 was given, and the request asks for no upgrade',
+    )
     held.answer()
     assert.equal((await peer.heard('response', 1)).stream, other)
     server.destroy()

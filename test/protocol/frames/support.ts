@@ -4,7 +4,7 @@ import assert from 'node:assert/strict'
 import { Connection, type ConnectionOptions, type Event } from '../../../protocol/frames/codec/connection.ts'
 import type { RequestFields } from '../../../protocol/frames/codec/head.ts'
 import { type Identity, NOBODY, type Role } from '../../../protocol/frames/codec/hello.ts'
-import type { Stream } from '../../../protocol/frames/codec/stream.ts'
+import type { FrameStream } from '../../../protocol/frames/codec/stream.ts'
 
 export const TOKEN = 'correct horse battery staple'
 
@@ -57,7 +57,7 @@ export function opened(
   both: { caller: Connection; server: Connection },
   flags: { end?: boolean; hold?: boolean; upgrade?: boolean } = {},
   body?: Uint8Array,
-): { there: Stream; here: Stream } {
+): { there: FrameStream; here: FrameStream } {
   const there = both.caller.request(FIELDS, { end: false, hold: false, upgrade: false, ...flags }, body)
   const event = move(both.caller, both.server).find((found) => found.type === 'request')
   assert.ok(event?.type === 'request')
@@ -91,8 +91,8 @@ export function hex(text: string): Buffer {
 export function plain(event: Event): Record<string, unknown> {
   const result: Record<string, unknown> = {}
   for (const [key, value] of Object.entries(event)) {
-    if (key === 'stream') result[key] = (value as Stream).id
-    else if (key === 'untaken') result[key] = (value as Stream[]).map((stream) => stream.id)
+    if (key === 'stream') result[key] = (value as FrameStream).id
+    else if (key === 'untaken') result[key] = (value as FrameStream[]).map((stream) => stream.id)
     else if (value instanceof Uint8Array) result[key] = Buffer.from(value).toString('latin1')
     else if (value !== undefined) result[key] = value
   }

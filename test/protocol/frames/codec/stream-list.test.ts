@@ -1,19 +1,20 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import { Stream } from '../../../../protocol/frames/codec/stream.ts'
+import { FrameStream } from '../../../../protocol/frames/codec/stream.ts'
+import { RequestState } from '../../../../protocol/frames/codec/stream-state.ts'
 import { StreamList } from '../../../../protocol/frames/codec/stream-list.ts'
 
-const stream = (id: number): Stream => new Stream(id, false, 0, 0)
+const stream = (id: number): FrameStream => new FrameStream(id, 'caller', RequestState.OPEN, 0, 0)
 
 describe('a list of streams that wait', () => {
   test('keeps those that are open in order, and is never longer than twice as many', () => {
     const list = new StreamList()
-    const open: Stream[] = []
+    const open: FrameStream[] = []
     let longest = 0
     for (let id = 1; id <= 20_000; id++) {
       const one = stream(id)
       if (id % 100 === 0) open.push(one)
-      else one.closed = true
+      else one.close()
       list.push(one)
       longest = Math.max(longest, list.length)
     }
