@@ -6,6 +6,7 @@
  */
 
 import type { Application, Environ, Headers } from '../../protocol/contract/application.ts'
+import { isBodylessStatus } from '../../protocol/contract/bodyless.ts'
 import { environFromHttp } from '../../protocol/contract/environ.ts'
 import type { AbortError } from '../../protocol/contract/errors.ts'
 import { LocalExchange } from '../../protocol/contract/local-exchange.ts'
@@ -157,7 +158,7 @@ class FetchSink implements ResponseSink {
     const init = { status: code, statusText: status.slice(4), headers }
     if (end) {
       this.#over = true
-      const bodyless = this.#headOnly || code === 204 || code === 205 || code === 304
+      const bodyless = this.#headOnly || isBodylessStatus(code)
       this.#answer.resolve(
         new Response(bodyless ? null : ((chunk ?? new Uint8Array(0)) as Uint8Array<ArrayBuffer>), init),
       )

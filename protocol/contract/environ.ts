@@ -5,10 +5,10 @@
 
 import { fileWrapper } from '../files/file-wrapper.ts'
 import type { Environ, ErrorStream, Input } from './application.ts'
+import { GATEWAY_INTERFACE, isReservedVariable, SERVER_SOFTWARE } from './cgi-variables.ts'
 import { Context } from './context.ts'
 import { RemoteProtocolError } from './errors.ts'
 import { RequestInput } from './input.ts'
-import { GATEWAY_INTERFACE, isOwn, SERVER_SOFTWARE } from './own-variables.ts'
 import { applyHeaders, applyUpgrade, headerName } from './request-headers.ts'
 
 /** A request's head as HTTP/1.x gives it. Strings are latin1. */
@@ -190,7 +190,7 @@ export function environFromVariables(variables: string[], process: ProcessFacts)
 
 /** A variable from a peer. What only this side may say is refused. */
 export function setVariable(environ: Environ, name: string, value: string): void {
-  if (isOwn(name)) {
+  if (isReservedVariable(name)) {
     throw new RemoteProtocolError('RESERVED_VARIABLE', `a peer may not set ${name}`)
   }
   environ[name] = value

@@ -6,6 +6,7 @@
 import type { Headers } from './application.ts'
 import { HOP_BY_HOP } from './hop-by-hop.ts'
 import { REASONS } from './reasons.ts'
+import { TOKEN } from './token.ts'
 
 /** A response's head after its checks. */
 export interface CheckedHead {
@@ -22,7 +23,6 @@ export interface CheckedHead {
  * reason may be empty, RFC 9112 §4; an application's may not.) RFC 9110 §15: codes are 100 to 599, and any other is invalid.
  */
 export const STATUS: RegExp = /^[1-5][0-9]{2} [\x21-\x7e\x80-\xff](?:[\x20-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?$/
-const TOKEN = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/
 const VALUE = /^[\t\x20-\x7e\x80-\xff]*$/
 
 /** Names that were found good, by what they are to us. Bounded: an application may make names up. */

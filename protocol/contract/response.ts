@@ -8,6 +8,7 @@
 
 import type { Duplex } from 'node:stream'
 import type { Headers } from './application.ts'
+import { isBodylessStatus } from './bodyless.ts'
 import type { ClientView } from './client-view.ts'
 import { type AbortError, LocalProtocolError } from './errors.ts'
 import { type CheckedHead, checkHead } from './response-head.ts'
@@ -151,7 +152,7 @@ export class Response {
     if (head.length > total && !this.#isBodyless(head.code)) return false
     // Nothing for a HEAD says nothing of the GET's length: many applications leave its body out.
     const unknown = total === 0 && this.#headOnly
-    if (head.length === -1 && !bodylessCode(head.code) && !unknown) {
+    if (head.length === -1 && !isBodylessStatus(head.code) && !unknown) {
       head.headers.push(['Content-Length', String(total)])
       head.length = total
     }
@@ -236,13 +237,8 @@ export class Response {
   }
 
   #isBodyless(code: number): boolean {
-    return this.#headOnly || bodylessCode(code)
+    return this.#headOnly || isBodylessStatus(code)
   }
-}
-
-/** Statuses whose responses have no body (RFC 9110 §6.4.1; 205: §15.3.6). */
-function bodylessCode(code: number): boolean {
-  return code === 204 || code === 304 || code === 205
 }
 
 /** A 204 must not speak of a length (RFC 9110 §8.6), a 205 has none; a HEAD's and a 304's are those of the GET. */

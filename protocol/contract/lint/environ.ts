@@ -3,58 +3,30 @@
  */
 
 import type { Environ } from '../application.ts'
+import { cgiVariableNames, isReservedVariable, WSGI_VARIABLES } from '../cgi-variables.ts'
+import { REQUEST_ID } from '../context.ts'
+import { NEVER_FORWARDED } from '../hop-by-hop.ts'
 import { headerVariable, joined as join } from '../request-headers.ts'
+import { TOKEN } from '../token.ts'
 import { type Fail, show } from './rules.ts'
 
-const always: readonly string[] = [
-  'REQUEST_METHOD',
-  'SCRIPT_NAME',
-  'PATH_INFO',
-  'QUERY_STRING',
-  'SERVER_NAME',
-  'SERVER_PORT',
-  'SERVER_PROTOCOL',
-  'REQUEST_URI',
-  'REMOTE_ADDR',
-  'REMOTE_PORT',
-  'REQUEST_SCHEME',
-  'SERVER_SOFTWARE',
-  'GATEWAY_INTERFACE',
-]
+const always: readonly string[] = cgiVariableNames(({ presence }) => presence !== 'optional')
 
-/** What of `wsgi.*` the contract has; these have a rule of their own. */
-const ours: ReadonlySet<string> = new Set([
-  'wsgi.version',
-  'wsgi.url_scheme',
-  'wsgi.input',
-  'wsgi.errors',
-  'wsgi.multithread',
-  'wsgi.multiprocess',
-  'wsgi.run_once',
-  'wsgi.file_wrapper',
-  'wsgi.input_terminated',
-])
+/** The `wsgi.*` variables of the contract; the rule ENVIRON_WSGI checks these. */
+const wsgiVariables: ReadonlySet<string> = new Set(WSGI_VARIABLES)
 
-/** RFC 9110 §5.6.2. */
-export const token: RegExp = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/
 export const wide: RegExp = /[^\x00-\xff]/
 /** PEP 3333: "must not include any control characters". */
 export const control: RegExp = /[\x00-\x1f\x7f]/
 
-/** What a request header's variable is never called, for hop-by-hop ones but for an upgrade's two. */
+/** Header variables that no environ has; Connection and Upgrade are allowed in an upgrade request. */
 const neverVariables: readonly string[] = [
   'HTTP_PROXY',
-  'HTTP_PROXY_CONNECTION',
-  'HTTP_KEEP_ALIVE',
-  'HTTP_PROXY_AUTHENTICATE',
-  'HTTP_PROXY_AUTHORIZATION',
-  'HTTP_TE',
-  'HTTP_TRAILER',
-  'HTTP_TRANSFER_ENCODING',
+  ...[...NEVER_FORWARDED].filter((name) => name !== 'connection' && name !== 'upgrade').map(headerVariable),
 ]
 
 const forms: ReadonlyArray<readonly [name: string, form: RegExp, says: string]> = [
-  ['REQUEST_METHOD', token, 'a token'],
+  ['REQUEST_METHOD', TOKEN, 'a token'],
   ['SERVER_NAME', /./, 'not empty'],
   ['SERVER_PORT', /^\d+$/, 'decimal digits'],
   ['SERVER_PROTOCOL', /^HTTP\/\d(\.\d)?$/, 'HTTP/x.y'],
@@ -88,7 +60,7 @@ export function checkEnviron(environ: Environ, fail: Fail): void {
   for (const name of always) if (!Object.hasOwn(environ, name)) fail('ENVIRON_MISSING', `${name} is not there`)
   for (const name of Object.keys(environ)) {
     const value = environ[name]
-    if (typeof value === 'string' && isReserved(name)) fail('ENVIRON_RESERVED', `${name} is ${show(value)}`)
+    if (typeof value === 'string' && isFromPeer(name)) fail('ENVIRON_RESERVED', `${name} is ${show(value)}`)
     if (name.includes('.') || name === 'gantry') continue
     if (typeof value !== 'string') fail('ENVIRON_STRING', `${show(name)} is ${show(value)}`)
     else if (wide.test(value) || wide.test(name)) fail('ENVIRON_STRING', `${show(name)} is ${show(value)}`)
@@ -109,9 +81,9 @@ export function checkEnviron(environ: Environ, fail: Fail): void {
   checkContext(environ, fail)
 }
 
-/** Only strings come from elsewhere: a server's own extensions are objects and functions. */
-function isReserved(name: string): boolean {
-  return (name.startsWith('wsgi.') && !ours.has(name)) || (name.startsWith('gantry') && name !== 'gantry')
+/** A server's own extensions are objects and functions; only strings can come from a client or a peer. */
+function isFromPeer(name: string): boolean {
+  return isReservedVariable(name) && !wsgiVariables.has(name) && name !== 'gantry'
 }
 
 function checkPath(environ: Environ, fail: Fail): void {
@@ -178,7 +150,7 @@ function checkContext(environ: Environ, fail: Fail): void {
     return
   }
   if (!(context.signal instanceof AbortSignal)) fail('ENVIRON_CONTEXT', `signal is ${show(context.signal)}`)
-  if (typeof context.requestId !== 'string' || !/^[\w.-]{1,128}$/.test(context.requestId)) {
+  if (typeof context.requestId !== 'string' || !REQUEST_ID.test(context.requestId)) {
     fail('ENVIRON_CONTEXT', `requestId is ${show(context.requestId)}`)
   }
   if (typeof context.draining !== 'boolean') fail('ENVIRON_CONTEXT', `draining is ${show(context.draining)}`)
@@ -202,7 +174,7 @@ function checkRawHeaders(environ: Environ, fail: Fail): void {
       fail('RAW_HEADERS', `a line is ${show(line)}`)
       continue
     }
-    if (!token.test(name) || name.includes('_') || wide.test(value) || control.test(value.replaceAll('\t', ''))) {
+    if (!TOKEN.test(name) || name.includes('_') || wide.test(value) || control.test(value.replaceAll('\t', ''))) {
       fail('RAW_HEADERS', `a line is ${show(name)}: ${show(value)}`)
     }
     const variable = headerVariable(name)

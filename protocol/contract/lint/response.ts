@@ -1,12 +1,11 @@
 /** Status, header fields and trailer fields as an application must give them. Knows nothing of when they are given. */
 
+import { isBodyless, isBodylessStatus } from '../bodyless.ts'
 import { HOP_BY_HOP } from '../hop-by-hop.ts'
 import { STATUS } from '../response-head.ts'
-import { control, token, wide } from './environ.ts'
+import { TOKEN } from '../token.ts'
+import { control, wide } from './environ.ts'
 import { type Fail, show } from './rules.ts'
-
-/** Statuses whose responses have no content (RFC 9110 §15.2, §15.3.5, §15.3.6, §15.4.5). */
-const contentless: ReadonlySet<number> = new Set([101, 204, 205, 304])
 
 /** RFC 9110 §6.5.1: fields for framing, routing, request modifiers, authentication, or the content's handling. */
 const neverTrailers: ReadonlySet<string> = new Set([
@@ -68,7 +67,7 @@ export function checkFields(headers: unknown, code: number, fail: Fail): void {
     }
     const [name, value] = pair
     const lower = name.toLowerCase()
-    if (!token.test(name) || lower === 'status' || /[-_]$/.test(name)) fail('HEADER_NAME', `a name is ${show(name)}`)
+    if (!TOKEN.test(name) || lower === 'status' || /[-_]$/.test(name)) fail('HEADER_NAME', `a name is ${show(name)}`)
     if (control.test(value)) fail('HEADER_VALUE', `${name} is ${show(value)}`)
     else if (wide.test(value)) fail('HEADER_VALUE', `${name} is ${show(value)}, with characters that are no bytes`)
     if (HOP_BY_HOP.has(lower) && !(code === 101 && (lower === 'connection' || lower === 'upgrade'))) {
@@ -100,14 +99,15 @@ export function checkHeaders(headers: unknown, code: number, fail: Fail): number
     else length = Number(value)
   }
   if (length !== -1 && (code === 101 || code === 204)) fail('CONTENT_LENGTH_PRESENT', `the status is ${code}`)
-  if (typed && contentless.has(code)) fail('CONTENT_TYPE_PRESENT', `the status is ${code}`)
-  if (!typed && code >= 200 && !contentless.has(code)) fail('CONTENT_TYPE_MISSING', `the status is ${code}`)
+  const contentless = code === 101 || isBodylessStatus(code)
+  if (typed && contentless) fail('CONTENT_TYPE_PRESENT', `the status is ${code}`)
+  if (!typed && code >= 200 && !contentless) fail('CONTENT_TYPE_MISSING', `the status is ${code}`)
   return length
 }
 
 /** Whether a response's content may differ from its Content-Length, since none is sent. */
 export function hasNoContent(method: string, code: number): boolean {
-  return method === 'HEAD' || contentless.has(code)
+  return code === 101 || isBodyless(method, code)
 }
 
 export function checkEarlyHints(headers: unknown, fail: Fail): void {

@@ -7,6 +7,7 @@
  */
 
 import { RemoteProtocolError } from '../../contract/errors.ts'
+import { NEVER_FORWARDED } from '../../contract/hop-by-hop.ts'
 import { LINE_SHOWN } from '../../contract/refused-request.ts'
 import {
   LINE_REST,
@@ -359,19 +360,13 @@ export class RequestParser {
 /** Fields that would frame, route or describe the message anew; a trailer cannot (RFC 9110 §6.5.1). */
 const NEVER_TRAILERS: ReadonlySet<string> = new Set(['content-length', 'host', 'transfer-encoding'])
 const DROPPED_TRAILERS: ReadonlySet<string> = new Set([
+  ...NEVER_FORWARDED,
   'authorization',
-  'connection',
   'content-encoding',
   'content-range',
   'content-type',
   'cookie',
   'expect',
-  'keep-alive',
-  'proxy-authorization',
-  'proxy-connection',
-  'te',
-  'trailer',
-  'upgrade',
 ])
 
 /** @throws RemoteProtocolError for fields that would frame or route the message anew */
