@@ -63,7 +63,7 @@ export function toFetch(application: Application, options: ToFetchOptions = {}):
     const requestId = outer?.gantry.requestId
     const local = new LocalExchange(application, environ, upload, sink, { clock, log, requestId })
     sink.local = local
-    const leave = (): void => local.leave(signal.reason)
+    const leave = (): void => local.disconnect(signal.reason)
     signal.addEventListener('abort', leave, { once: true })
     void local.settled.then(() => signal.removeEventListener('abort', leave))
     local.run()
@@ -175,7 +175,7 @@ class FetchSink implements ResponseSink {
       },
       cancel: (reason) => {
         this.#over = true
-        this.local.leave(reason)
+        this.local.disconnect(reason)
       },
     })
     this.#answer.resolve(new Response(stream, init))

@@ -1,13 +1,14 @@
 /**
- * Errors by blame. A class says whose fault it is, `code` is stable and may be matched on, `status` is the HTTP status
- * a gateway should answer with when it still can. Messages are for people and are never matched on.
- *
- * `instanceof` holds for errors of another copy of Gantry too (`brand.ts`).
+ * Errors, with one class for each party that can be at fault. `code` is stable and may be compared; messages are for
+ * people and may change. `instanceof` also works for errors of another copy of Gantry (`brand.ts`).
  */
 
 import { brand } from './brand.ts'
 
-/** The peer broke its protocol. Never thrown out of a socket's reader: it is answered and the connection ended. */
+/**
+ * The peer broke its protocol. Code that reads a socket does not throw it: it answers the peer and closes the
+ * connection.
+ */
 export class RemoteProtocolError extends Error {
   static {
     brand(RemoteProtocolError, 'RemoteProtocolError')
@@ -15,7 +16,7 @@ export class RemoteProtocolError extends Error {
 
   override readonly name: string = 'RemoteProtocolError'
   readonly code: string
-  /** Suggested HTTP status, 400 unless told. */
+  /** The HTTP status with which a gateway should respond. Default 400. */
   readonly status: number
 
   constructor(code: string, message: string, status: number = 400) {
@@ -25,7 +26,7 @@ export class RemoteProtocolError extends Error {
   }
 }
 
-/** We broke it: a programming error on this side of a wire. */
+/** This process broke a protocol or the contract: a programming error in the application, middleware or Gantry. */
 export class LocalProtocolError extends Error {
   static {
     brand(LocalProtocolError, 'LocalProtocolError')
@@ -44,13 +45,13 @@ export class LocalProtocolError extends Error {
 export type AbortCode =
   | 'CLIENT_GONE' // the client closed or reset its connection
   | 'DEADLINE' // a timeout of this process passed
-  | 'DRAIN_TIMEOUT' // the process had to stop
+  | 'DRAIN_TIMEOUT' // the request was still running when the drain timed out
   | 'APPLICATION' // the application broke the contract or threw after its head was sent
-  | 'UPSTREAM' // the process behind this one went away
-  | 'PROTOCOL' // the peer broke its protocol mid-request
-  | 'SLOW_CLIENT' // the client held a slot that other requests waited for
+  | 'UPSTREAM' // the connection to the upstream was lost
+  | 'PROTOCOL' // the peer broke its protocol during the request
+  | 'SLOW_CLIENT' // the client was slow and held a slot that other requests waited for
 
-/** The request was aborted: the reason of `environ.gantry.signal`, and what pending reads and writes reject with. */
+/** The request was aborted. `environ.gantry.signal` has it as its reason; pending reads and writes reject with it. */
 export class AbortError extends Error {
   static {
     brand(AbortError, 'AbortError')
@@ -65,7 +66,22 @@ export class AbortError extends Error {
   }
 }
 
-/** A failure with an HTTP status of its own that the gateway may show if no head was sent (413, 408, 502…). */
+/**
+ * A failure with an HTTP status (413, 408, 502…). If an application throws it before the head was sent, the gateway
+ * responds with that status.
+ *
+ * @example
+ * ```ts
+ * import { type Application, HttpError } from 'gantry'
+ * import { call } from 'gantry/protocol'
+ *
+ * const application: Application = () => {
+ *   throw new HttpError(403, 'FORBIDDEN', 'this user may not read the report')
+ * }
+ * const response = await call(application)
+ * console.log(response.status) // 403
+ * ```
+ */
 export class HttpError extends Error {
   static {
     brand(HttpError, 'HttpError')
@@ -74,7 +90,7 @@ export class HttpError extends Error {
   override readonly name: string = 'HttpError'
   readonly status: number
   readonly code: string
-  /** Fields the answer must carry (`Retry-After`, `Allow`). */
+  /** Header fields that the response must have (`Retry-After`, `Allow`). */
   readonly headers: ReadonlyArray<readonly [string, string]>
 
   constructor(

@@ -67,7 +67,7 @@ suite('docs/logs.md', () => {
 
   test('explains every code of refused, failed and aborted requests', () => {
     const files = sources().filter((file) =>
-      /^(?:proxy|protocol\/http1|protocol\/uwsgi)\/|^protocol\/environ.ts$/.test(file),
+      /^(?:pool|proxy|protocol\/http1|protocol\/uwsgi)\/|^protocol\/contract\/environ.ts$/.test(file),
     )
     // The client's side of uwsgi; and states of this process's own objects.
     const given = files.filter((file) => file !== 'protocol/uwsgi/codec/response.ts').flatMap(codesIn)
@@ -95,22 +95,25 @@ suite('docs/logs.md', () => {
 
   test('need not explain the messages of errors, which only known files pass on to the log', () => {
     const passing = calls.filter(({ messages }) => messages.length === 0).map(({ file }) => file)
-    assert.deepEqual([...new Set(passing)].sort(), [
-      // The message is a failure's own, an application's words, or another logger's.
-      'container/cgi/cgi-program.ts',
-      'container/cgi/cgi.ts',
-      'middleware/cache/flight.ts',
-      'middleware/errors/error-page.ts',
-      'middleware/static/file-response.ts',
-      'middleware/signals.ts',
-      'protocol/contract/call.ts',
-      'protocol/log/error-lines.ts',
-      'protocol/contract/exchange.ts',
-      'protocol/frames/served-request.ts',
-      'protocol/http1/gateway.ts',
-      'interfaces/node/to-node.ts',
-      'protocol/uwsgi/gateway.ts',
-      'process/run.ts',
-    ])
+    assert.deepEqual(
+      [...new Set(passing)].sort(),
+      [
+        // The message is a failure's own, an application's words, or another logger's.
+        'container/cgi/cgi-program.ts',
+        'container/cgi/cgi.ts',
+        'middleware/cache/flight.ts',
+        'middleware/errors/error-page.ts',
+        'middleware/static/file-response.ts',
+        'middleware/signals.ts',
+        'protocol/contract/call.ts',
+        'protocol/log/error-lines.ts',
+        'protocol/contract/exchange.ts',
+        'protocol/frames/served-request.ts',
+        'protocol/http1/gateway.ts',
+        'interfaces/node/to-node.ts',
+        'protocol/uwsgi/gateway.ts',
+        'process/run.ts',
+      ].sort(),
+    )
   })
 })

@@ -348,7 +348,7 @@ test('a name that is not a forwarded field is refused', () => {
   for (const name of ['X-Client-IP', 'x_forwarded_for', 'X-Forwarded-', '', 'Host']) {
     assert.throws(() => new ForwardedRules(peers, [name]), {
       name: 'TypeError',
-      message: new RegExp(`^${JSON.stringify(name)} is no forwarded field: expected X-Forwarded-For, `),
+      message: new RegExp(`^${JSON.stringify(name)} is not a forwarded field: expected X-Forwarded-For, `),
     })
   }
 })

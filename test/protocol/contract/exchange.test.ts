@@ -182,7 +182,7 @@ describe('an exchange', () => {
         return bad as unknown as Body
       })
       assert.equal(sink.status, '500 Internal Server Error')
-      assert.match((log.lines[0]!.fields['err'] as Error).message, /not an iterable/)
+      assert.match((log.lines[0]!.fields['err'] as Error).message, /expected an iterable of Uint8Array/)
     })
   }
 
@@ -213,7 +213,7 @@ describe('an exchange', () => {
     ['a tab in a status', '200 all\tright', [], /three digits from 100 to 599/],
     ['a line break in a status', '200 OK\r\nX: y', [], /status/],
     ['an informational status', '103 Early Hints', [], /informational/],
-    ['101 where no upgrade was asked for', '101 Switching Protocols', [], /asks for no upgrade/],
+    ['101 where no upgrade was asked for', '101 Switching Protocols', [], /not an upgrade request/],
     ['a length that is no number', '200 OK', [['Content-Length', '1e3']], /number of bytes/],
     [
       'two lengths',

@@ -119,10 +119,10 @@ describe('fileBody', () => {
   it('rejects with a clear error what it cannot serve, and leaves nothing open', () =>
     withFile(10, async (path, _bytes, folder) => {
       await assert.rejects(fileBody(join(folder, 'missing')), { code: 'ENOENT' })
-      await assert.rejects(fileBody(folder), { name: 'TypeError', message: /no regular file/ })
+      await assert.rejects(fileBody(folder), { name: 'TypeError', message: /expected a regular file/ })
       await assert.rejects(fileBody(path, { range: { start: 5, end: 10 } }), {
         name: 'RangeError',
-        message: 'fileBody was given the range 5-10, and the file has 10 bytes',
+        message: 'the range of fileBody is 5-10: expected a range within 10 bytes',
       })
       await assert.rejects(fileBody(path, { blockSize: 0 }), /expected a positive integer/)
       const handle = await open(path)
@@ -134,7 +134,7 @@ describe('fileBody', () => {
     withDirectory(async (folder) => {
       const path = join(folder, 'fifo')
       execFileSync('mkfifo', [path])
-      await assert.rejects(fileBody(path), /no regular file/)
+      await assert.rejects(fileBody(path), /expected a regular file/)
     }),
   )
 
@@ -157,7 +157,7 @@ describe('fileBody', () => {
       }
       const result = await call(lint(application))
       assert.equal(result.aborted?.code, 'APPLICATION')
-      assert.match(String(result.aborted?.cause), /it was cut while it was served/)
+      assert.match(String(result.aborted?.cause), /the file was truncated while it was served/)
       assert.ok(result.body.equals(bytes.subarray(0, 300 * KIB)))
     }))
 
@@ -287,7 +287,7 @@ describe('wsgi.file_wrapper', () => {
     assert.equal(status, 500)
     assert.throws(
       () => fileWrapper('text' as never),
-      /given text: expected a FileHandle or an object with read\(size\)/,
+      /got text: expected a FileHandle or an object with read\(size\)/,
     )
   })
 })
