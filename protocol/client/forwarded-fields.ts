@@ -18,8 +18,8 @@ const known: Map<string, boolean> = new Map()
 const KNOWN_MAX = 512
 
 /**
- * Whether `name` is a forwarded field, in any spelling that an application could read as one: CGI programs and PHP treat
- * `_` and `.` as `-`.
+ * Whether `name` is a forwarded field, in any spelling that an application could read as one: CGI programs and PHP
+ * treat `_` and `.` as `-`.
  */
 export function isForwardedField(name: string): boolean {
   const letter = name.charCodeAt(0) | 0x20

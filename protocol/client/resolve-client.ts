@@ -194,9 +194,9 @@ function setScheme(environ: Environ, scheme: 'http' | 'https'): void {
 }
 
 /**
- * Finds the client in a list of nodes. Each proxy appends the address of its peer at the right end, so the client is the
- * first address from the right that is not trusted. An entry that is not an address ends the search, since it is not
- * known which proxy wrote the entries left of it.
+ * Finds the client in a list of nodes. Each proxy appends the address of its peer at the right end, so the client is
+ * the first address from the right that is not trusted. An entry that is not an address ends the search, since it is
+ * not known which proxy wrote the entries left of it.
  *
  * @returns `depth`: the number of entries to the right of the client's
  */

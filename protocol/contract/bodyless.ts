@@ -1,4 +1,4 @@
-/** Which responses have no body on the wire, whatever the application gives (RFC 9110 §6.4.1). */
+/** Which responses have no body on the wire, whatever the application returns (RFC 9110 §6.4.1). */
 
 /** Whether responses with this status have no body: 204, 304, and 205 (RFC 9110 §15.3.6). */
 export function isBodylessStatus(code: number): boolean {

@@ -207,7 +207,7 @@ class CollectingSink implements ResponseSink {
   }
 
   upgrade(): never {
-    throw new TypeError('call() makes no upgrade requests: there is no connection to give')
+    throw new TypeError('call() supports no upgrade: there is no connection')
   }
 
   result(closed: boolean, failure: unknown): CallResult {

@@ -44,7 +44,10 @@ export interface ProcessFacts {
 const NO_INPUT: Input = new RequestInput(null)
 const NO_ERRORS: ErrorStream = { write() {}, writelines() {}, flush() {} }
 const VERSION: readonly [1, 0] = Object.freeze([1, 0] as const)
-/** A variable that is not known yet. The function that builds the environ sets it, or finds that the peer did not send it. */
+/**
+ * A variable that is not known yet. The function that builds the environ sets it, or finds that the peer did not send
+ * it.
+ */
 const UNSET = undefined as unknown as string
 
 /**

@@ -1,7 +1,7 @@
 /**
- * Calls an application for one request, with every rule of PEP 3333 and docs/contract.md for gateways (as handlers.py of
- * wsgiref). The response is *finished* when the sink has all of it; the exchange is *settled*, and its slot free, when
- * the application is done too: its body is closed and its promises are settled.
+ * Calls an application for one request, with every rule of PEP 3333 and docs/contract.md for gateways (as handlers.py
+ * of wsgiref). The response is *finished* when the sink has all of it; the exchange is *settled*, and its slot free,
+ * when the application is done too: its body is closed and its promises are settled.
  */
 
 import type { Duplex } from 'node:stream'
@@ -33,7 +33,9 @@ export interface ExchangeHost {
   settled(exchange: Exchange): void
 }
 
-/** How long an exchange waits for a pending `next()` after an abort before it closes the body, ms (docs/contract.md). */
+/**
+ * How long an exchange waits for a pending `next()` after an abort before it closes the body, ms (docs/contract.md).
+ */
 export const CLOSE_GRACE = 5_000
 /** A response is aborted if `write` gets more bytes than this while the sink is full, bytes (docs/contract.md). */
 export const WRITE_OVERRUN: number = 1024 * 1024
@@ -362,8 +364,8 @@ export class Exchange implements ContextControl {
         if (chunk.length === 0) continue
         if (!response.started) throw notStarted()
         this.#emit(chunk)
-        // Nothing more can be sent: there is no body, or it is longer than declared. Otherwise the loop runs on, even if
-        // the declared length was sent, to see whether the body ends.
+        // Nothing more can be sent: there is no body, or it is longer than declared. Otherwise the loop runs on, even
+        // if the declared length was sent, to see whether the body ends.
         if (response.tooLong || response.bodyless) break
         if (!this.#finished) this.#sink.flush()
         if (response.full && !this.#finished) {

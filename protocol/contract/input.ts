@@ -1,6 +1,6 @@
 /**
  * `wsgi.input`: a gateway pushes the body of the request, and the application reads it. The source learns of every byte
- * read, so that it can grant credit (frames) or read more (sockets). The gateway owns the timeouts, and fails the input.
+ * read, so that it can grant credit (frames) or read more (sockets). The gateway owns the timeouts.
  */
 
 import { isForwardedField } from '../client/forwarded-fields.ts'
@@ -46,7 +46,7 @@ export class RequestInput implements Input {
   #waiter: Waiter | undefined
   #more: { more(): void } | undefined
   #reading = false
-  #asked = false
+  #requested = false
   #hungry = false
   #onArrival: (() => void) | undefined
   #trailers: string[] = []
@@ -87,7 +87,9 @@ export class RequestInput implements Input {
     this.#onArrival = callback
   }
 
-  /** The trailer fields as a flat list, for code that copies a body without promises. Empty until the input has ended. */
+  /**
+   * The trailer fields as a flat list, for code that copies a body without promises. Empty until the input has ended.
+   */
   get trailerFields(): readonly string[] {
     return this.#trailers
   }
@@ -144,8 +146,8 @@ export class RequestInput implements Input {
   }
 
   /**
-   * Returns buffered bytes without a promise: at most `max` bytes of one chunk, null at the end, undefined if nothing is
-   * buffered (then `read1` waits). Code that copies a body saves a promise for each chunk.
+   * Returns buffered bytes without a promise: at most `max` bytes of one chunk, null at the end, undefined if nothing
+   * is buffered (then `read1` waits). Code that copies a body saves a promise for each chunk.
    *
    * @throws the error with which the input failed
    */
@@ -153,8 +155,8 @@ export class RequestInput implements Input {
     if (this.#failure) throw this.#failure
     if (this.#buffered > 0) return this.#take(max)
     if (this.#ended) return null
-    if (!this.#asked) {
-      this.#ask()
+    if (!this.#requested) {
+      this.#requestFirst()
       if (this.#failure) throw this.#failure
       if (this.#buffered > 0) return this.#take(max)
       if (this.#ended) return null
@@ -305,14 +307,14 @@ export class RequestInput implements Input {
       this.#offset += max
     }
     this.#buffered -= part.length
-    if (!ahead) this.#ask()
+    if (!ahead) this.#requestFirst()
     this.#source?.consumed(part.length)
     return part
   }
 
-  #ask(): void {
-    if (this.#asked) return
-    this.#asked = true
+  #requestFirst(): void {
+    if (this.#requested) return
+    this.#requested = true
     this.#source?.wanted()
   }
 

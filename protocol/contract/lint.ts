@@ -16,7 +16,9 @@ export { ContractError, rules as contractRules } from './lint/rules.ts'
 export interface LintOptions {
   /** Check only this side. Default: both. */
   only?: Blame
-  /** Called with each error before it is thrown. A gateway that catches every error (and answers 500) cannot hide it. */
+  /**
+   * Called with each error before it is thrown. A gateway that catches every error (and answers 500) cannot hide it.
+   */
   report?: (error: ContractError) => void
 }
 

@@ -49,7 +49,8 @@ function normalized(path: string): string {
 }
 
 /**
- * The scheme that the variable `HTTPS` of a CGI server means: https for `on`, `yes` and `1` (`guess_scheme` of wsgiref).
+ * The scheme that the variable `HTTPS` of a CGI server means: https for `on`, `yes` and `1` (`guess_scheme` of
+ * wsgiref).
  *
  * @example
  * ```ts

@@ -20,7 +20,8 @@ export interface CheckedHead {
 
 /**
  * PEP 3333: a code and a reason, separated by one space, without surrounding white space and control characters. The
- * reason must not be empty, although RFC 9112 §4 allows that in a message. RFC 9110 §15: the code is between 100 and 599.
+ * reason must not be empty, although RFC 9112 §4 allows that in a message. RFC 9110 §15: the code is between 100 and
+ * 599.
  */
 export const STATUS: RegExp = /^[1-5][0-9]{2} [\x21-\x7e\x80-\xff](?:[\x20-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?$/
 const VALUE = /^[\t\x20-\x7e\x80-\xff]*$/

@@ -108,15 +108,15 @@ export class Response {
    */
   emit(chunk: Uint8Array): void {
     if (this.whole) {
-      // It is asked on for more, to see whether it ends where it said.
-      if (!this.bodyless) this.#within(chunk)
+      // The exchange iterates on, to see whether the body ends at its declared length.
+      if (!this.bodyless) this.#withinLength(chunk)
       return
     }
     if (this.responded) {
       if (chunk.length === 0) return
-      const part = this.#within(chunk)
+      const part = this.#withinLength(chunk)
       const end = this.sent === this.#declared
-      this.#given(this.#sink.data(part, end), end)
+      this.#afterSend(this.#sink.data(part, end), end)
       return
     }
     const { code, status, headers, length } = this.#checked()
@@ -126,9 +126,9 @@ export class Response {
       return
     }
     if (length !== -1) this.#declared = length
-    const part = this.#within(chunk)
+    const part = this.#withinLength(chunk)
     const end = this.sent === this.#declared
-    this.#given(this.#sink.head(status, headers, length, part.length === 0 ? undefined : part, end), end)
+    this.#afterSend(this.#sink.head(status, headers, length, part.length === 0 ? undefined : part, end), end)
   }
 
   /**
@@ -166,7 +166,7 @@ export class Response {
     if (length !== -1 || this.#isBodyless(code)) return false
     if (!this.responded) {
       this.responded = true
-      this.#given(this.#sink.head(status, headers, -1, undefined, false), false)
+      this.#afterSend(this.#sink.head(status, headers, -1, undefined, false), false)
     }
     return true
   }
@@ -192,7 +192,7 @@ export class Response {
     if (bodyless) this.#sendBodyless(code, status, headers)
     else {
       if (length === -1) headers.push(['Content-Length', '0'])
-      this.#given(this.#sink.head(status, headers, 0, undefined, true), true)
+      this.#afterSend(this.#sink.head(status, headers, 0, undefined, true), true)
     }
   }
 
@@ -218,16 +218,16 @@ export class Response {
 
   #sendBodyless(code: number, status: string, headers: Headers): void {
     this.bodyless = true
-    this.#given(this.#sink.head(status, fieldsWithoutBody(code, headers), 0, undefined, true), true)
+    this.#afterSend(this.#sink.head(status, fieldsWithoutBody(code, headers), 0, undefined, true), true)
   }
 
-  #given(room: boolean, end: boolean): void {
+  #afterSend(room: boolean, end: boolean): void {
     if (end) this.whole = true
     this.full = !room && !end
   }
 
   /** The part of `chunk` that is within the declared length. */
-  #within(chunk: Uint8Array): Uint8Array {
+  #withinLength(chunk: Uint8Array): Uint8Array {
     const left = this.#declared - this.sent
     if (chunk.length <= left) {
       this.sent += chunk.length

@@ -10,8 +10,8 @@ import { relieve } from '../net/large-reads.ts'
 
 /**
  * The block size. CPU time for 1 MiB from the page cache, by block size: 560 µs for 64 KiB, 480 for 128 KiB, 370 for
- * 256 KiB, 460 for 512 KiB. Most of it is the cost of new memory. Blocks are not read ahead: the kernel does that, a slow
- * reader would hold twice as much memory, and in a few runs on a busy machine it took more CPU time, not less.
+ * 256 KiB, 460 for 512 KiB. Most of it is the cost of new memory. Blocks are not read ahead: the kernel does that, a
+ * slow reader would hold twice as much memory, and in a few runs on a busy machine it took more CPU time, not less.
  */
 export const FILE_BLOCK: number = 256 * 1024
 

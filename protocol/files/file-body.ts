@@ -1,6 +1,6 @@
 /**
- * A file as a body. Small files are read as a whole and are an array, so that head and body are sent in one write; other
- * files are streamed. The middleware `staticFiles` handles headers.
+ * A file as a body. Small files are read as a whole and are an array, so that head and body are sent in one write;
+ * other files are streamed. The middleware `staticFiles` handles headers.
  */
 
 import { constants, fstat, open, type Stats } from 'node:fs'

@@ -1,6 +1,6 @@
 /**
- * Writes log lines to a descriptor in batches, with a bounded buffer, and without blocking the event loop. A write never
- * fails for its caller: lines that cannot be written are counted, and a later line reports the number.
+ * Writes log lines to a descriptor in batches, with a bounded buffer, and without blocking the event loop. A write
+ * never fails for its caller: lines that cannot be written are counted, and a later line reports the number.
  */
 
 import { write, writeSync } from 'node:fs'
@@ -13,7 +13,9 @@ const GATHER_BYTES = 64 * 1024
 const GATHER_MILLISECONDS = 100
 // A stalled reader must not fill memory. 16 MiB are about 50,000 lines, more than a busy server writes in a minute.
 const PENDING_BYTES = 16 * 1024 * 1024
-/** The time between two attempts to write to a stalled reader, ms: initial and maximum. A reader may stall for hours. */
+/**
+ * The time between two attempts to write to a stalled reader, ms: initial and maximum. A reader may stall for hours.
+ */
 const RETRY = { first: 10, most: 250 }
 /** The total time that an exiting process waits for a stalled reader, ms. */
 const EXIT_PATIENCE_MILLISECONDS = 500
@@ -232,8 +234,8 @@ export class LogOutput {
   }
 
   /**
-   * Drops the batch, which cannot be written (EPIPE: the reader has closed the pipe; ENOSPC; EIO). The failure cannot be
-   * logged now, and must not end the process.
+   * Drops the batch, which cannot be written (EPIPE: the reader has closed the pipe; ENOSPC; EIO). The failure cannot
+   * be logged now, and must not end the process.
    */
   #lose(error: unknown): void {
     const lines = this.#linesInBatch

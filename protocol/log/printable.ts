@@ -15,8 +15,8 @@ const escaped = (character: string): string =>
   character.replace(/[\s\S]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`)
 
 /**
- * Escapes whole lines. Controls below U+0020 are kept: JSON lines have them escaped already. Most text is ASCII, and the
- * check for that takes a hundredth of the time of the regular expression.
+ * Escapes whole lines. Controls below U+0020 are kept: JSON lines have them escaped already. Most text is ASCII, and
+ * the check for that takes a hundredth of the time of the regular expression.
  */
 export function printableLines(text: string): string {
   if (Buffer.byteLength(text) === text.length && !text.includes('\x7f')) return text

@@ -37,9 +37,9 @@ export function standardError(): LogOutput {
 let guarded = false
 
 /**
- * Keeps a server process running if standard output or error fails (a reader that closed the pipe, a full disk, a closed
- * terminal). Without an error listener even a warning of Node (`process.emitWarning`) ends a process whose standard
- * error is closed.
+ * Keeps a server process running if standard output or error fails (a reader that closed the pipe, a full disk, a
+ * closed terminal). Without an error listener even a warning of Node (`process.emitWarning`) ends a process whose
+ * standard error is closed.
  *
  * Node makes a pipe non-blocking on the first access to `process.stdout`, and then `fs.writeSync(1, text)` of an
  * application could fail (EAGAIN). So this function does not access the streams: the listener is added on first access.

@@ -7,7 +7,7 @@ import { fingerprint } from './snapshots.ts'
 /** The events that a guarded body reports to its call. Each method may throw. */
 export interface BodyWatch {
   /** `next()` was called. */
-  asked(): void
+  requested(): void
   /** The body yielded a chunk, which is a Uint8Array. */
   chunk(chunk: Uint8Array): void
   /** The iterator has ended. */
@@ -171,7 +171,7 @@ export function guardBody(body: Body, watch: BodyWatch, fail: Fail): GuardedBody
     if (watch.closed) fail('NEXT_AFTER_CLOSE', 'next() was called')
     if (pending) fail('NEXT_WHILE_PENDING', 'next() was called')
     if (done) fail('NEXT_AFTER_DONE', 'next() was called')
-    watch.asked()
+    watch.requested()
     if (last) print = fingerprint(last)
     return step(() => iterator!.next())
   }

@@ -64,16 +64,16 @@ function guardTrailers(
   call: ContextState,
   fail: Fail,
 ): () => Headers | Promise<Headers> {
-  let asked = false
-  const checked = (given: Headers): Headers => {
-    checkTrailers(given, fail)
-    return given
+  let called = false
+  const checked = (result: Headers): Headers => {
+    checkTrailers(result, fail)
+    return result
   }
   return () => {
-    if (asked) fail('TRAILERS_ASKED', 'the function was called again')
+    if (called) fail('TRAILERS_ASKED', 'the function was called again')
     // A body that was never iterated was replaced by another body, whose end decides.
     if (call.iterated && !call.over && !call.closed) fail('TRAILERS_ASKED', 'the body has not ended')
-    asked = true
+    called = true
     const result = fields()
     return typeof (result as Promise<Headers> | null)?.then === 'function'
       ? (result as Promise<Headers>).then(checked)

@@ -25,7 +25,9 @@ export function guardedProxy<T extends object>(target: T, members: Members, othe
   })
 }
 
-/** A proxy must return the value of a frozen property unchanged (ECMA-262 §10.5.8), so such a property is not checked. */
+/**
+ * A proxy must return the value of a frozen property unchanged (ECMA-262 §10.5.8), so such a property is not checked.
+ */
 function isFixed(real: object, key: string | symbol): boolean {
   const own = Object.getOwnPropertyDescriptor(real, key)
   return own !== undefined && !own.configurable && own.writable === false

@@ -155,7 +155,7 @@ export class LintedCall implements ContextState, BodyWatch {
 
   // ---- events of the body ----------------------------------------------------------------------------------------
 
-  asked(): void {
+  requested(): void {
     // Middleware that needs the whole content to decide about its head cannot yield anything yet: no chunk may precede
     // startResponse.
     const { around } = this

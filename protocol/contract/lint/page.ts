@@ -1,6 +1,6 @@
 /**
- * Generates `docs/contract.md` from the rules, for authors of applications, servers and middleware. The texts in this file
- * introduce the rules. Only `scripts/build.ts` and tests import it.
+ * Generates `docs/contract.md` from the rules, for authors of applications, servers and middleware. The texts in this
+ * file introduce the rules. Only `scripts/build.ts` and tests import it.
  */
 
 import { cgiVariableNames, WSGI_VARIABLES } from '../cgi-variables.ts'

@@ -28,7 +28,10 @@ const neverTrailers: ReadonlySet<string> = new Set([
   'vary',
 ])
 
-/** Fields that a message has only once, since their value is not a list (RFC 9110 §5.3). Content-Length has its own rule. */
+/**
+ * Fields that a message has only once, since their value is not a list (RFC 9110 §5.3). Content-Length has its own
+ * rule.
+ */
 const singletons: ReadonlySet<string> = new Set([
   'age',
   'content-location',

@@ -1,4 +1,7 @@
-/** The rules for `write`, for bodies, and for the server that reads and closes bodies. `../linted-call.ts` and `../body.ts` check them. */
+/**
+ * The rules for `write`, for bodies, and for the server that reads and closes bodies. `../linted-call.ts` and
+ * `../body.ts` check them.
+ */
 
 export const writeRules = {
   WRITE_ARGUMENTS: {
@@ -81,7 +84,7 @@ export const closeRules = {
     owes: 'server',
     source: 'PEP 3333, Middleware Handling of Block Boundaries',
     sentence:
-      'Middleware that has begun its response yields at least as often as its application: if it was asked for a chunk and has received one, it yields one (an empty one if there is nothing to send yet) before it requests the next.',
+      'Middleware that has begun its response yields at least as often as its application: if a chunk was requested from it and it has received one, it yields one (an empty one if there is nothing to send yet) before it requests the next.',
   },
   NEXT_AFTER_DONE: {
     owes: 'server',
