@@ -45,7 +45,13 @@ function areFieldNames(value: unknown): boolean {
  * peer's.
  *
  * @throws TypeError if an option is unknown, missing or invalid; RangeError if a range is invalid
- * @example forwarded({ trustedPeers: ['loopback', '10.0.0.0/8'] })(application)
+ * @example
+ * ```ts
+ * import { forwarded } from 'gantry/middleware'
+ * import { application } from './app.ts'
+ *
+ * export const behindProxies = forwarded({ trustedPeers: ['loopback', '10.0.0.0/8'] })(application)
+ * ```
  */
 export function forwarded(options: ForwardedOptions): Middleware {
   checkOptions('forwarded', options, OPTIONS)

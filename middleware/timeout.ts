@@ -15,12 +15,12 @@ import type {
   StartResponse,
   Write,
 } from '../protocol/contract/application.ts'
-import { DerivedContext } from '../protocol/contract/derived-context.ts'
+import { ApplicationBody } from '../protocol/contract/application-body.ts'
 import { httpError } from '../protocol/contract/coded-errors.ts'
+import { DerivedContext } from '../protocol/contract/derived-context.ts'
 import { AbortError, type HttpError } from '../protocol/contract/errors.ts'
 import { CLOSE_GRACE } from '../protocol/contract/exchange.ts'
 import { RequestInput } from '../protocol/contract/input.ts'
-import { OpenBody } from '../protocol/contract/open-body.ts'
 import { textOfThrown } from '../protocol/contract/thrown.ts'
 import type { Logger } from '../protocol/log/logger.ts'
 import { type Clock, Deadlines, type Expirable, systemClock, type Timer } from '../protocol/net/clock.ts'
@@ -94,7 +94,7 @@ class TimedCall implements Expirable {
   #answer: ((body: Body) => void) | undefined
   /** Fails the `next()` that is being waited for. */
   #interrupt: ((error: Error) => void) | undefined
-  readonly #open: OpenBody = new OpenBody()
+  readonly #open: ApplicationBody = new ApplicationBody()
   /** The application's pending promise or `next()`; never rejects. */
   #pending: Promise<void> | undefined
 
@@ -302,7 +302,7 @@ class TimedCall implements Expirable {
     answer?.(this.#failing(error))
     interrupt?.(error)
     this.#input?.fail(this.#aborted)
-    this.#context.cut(this.#aborted, {
+    this.#context.endEarly(this.#aborted, {
       status: this.#sent ? Number(this.#head?.[0].slice(0, 3)) : 0,
       bytes: this.#bytes,
       milliseconds: clock.now() - this.#began,

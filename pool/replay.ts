@@ -5,6 +5,7 @@
 
 import { httpError } from '../protocol/contract/coded-errors.ts'
 import { HttpError } from '../protocol/contract/errors.ts'
+import { IDEMPOTENT_METHODS } from '../protocol/contract/methods.ts'
 
 /** What is known of an attempt that failed; `CallError` of the frames is one. */
 export interface Failure extends Error {
@@ -38,9 +39,6 @@ export interface Facts {
   readonly retries: number
 }
 
-/** RFC 9110 §9.2.2: what a proxy may repeat although it may have run. */
-export const idempotent: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'PUT', 'DELETE'])
-
 /**
  * How often a request is sent in all when containers keep refusing it. With the pauses between attempts (`pool.ts`) that is
  * about five seconds of a container that takes connections and refuses all work, well within the queue's timeout.
@@ -68,7 +66,7 @@ export function judge(failure: Failure, facts: Facts, member: string = 'the cont
   // It took too long: the client has waited its time, and another member would take as long.
   if (failure instanceof HttpError && failure.status === 504 && failure.ran !== 'no') return failure
   if (failure.ran === 'no') return facts.attempts < MOST_ATTEMPTS ? undefined : refused(failure, member)
-  if (!idempotent.has(facts.method)) return lost(failure, member)
+  if (!IDEMPOTENT_METHODS.has(facts.method)) return lost(failure, member)
   if (facts.losses > facts.retries || facts.attempts >= MOST_ATTEMPTS) return lost(failure, member)
   return undefined
 }

@@ -6,9 +6,10 @@
 import type { ClientShares, Share } from '../protocol/client/client-shares.ts'
 import type { Body, Environ, StartResponse } from '../protocol/contract/application.ts'
 import type { Behind, ClientView } from '../protocol/contract/client-view.ts'
-import type { Context } from '../protocol/contract/context.ts'
 import { httpError } from '../protocol/contract/coded-errors.ts'
-import { AbortError, type HttpError } from '../protocol/contract/errors.ts'
+import type { Context } from '../protocol/contract/context.ts'
+import { AbortError, HttpError } from '../protocol/contract/errors.ts'
+import { IDEMPOTENT_METHODS } from '../protocol/contract/methods.ts'
 import type { UpstreamUse } from '../protocol/contract/upstream-use.ts'
 import { ReplayableBody, type SlotUser } from '../protocol/frames/caller.ts'
 import type { Clock, Deadlines, Expirable } from '../protocol/net/clock.ts'
@@ -17,7 +18,7 @@ import type { Choice } from './choose.ts'
 import type { FairSlots, SlotRequest } from './fair-slots.ts'
 import type { Member } from './member.ts'
 import type { Waiting } from './queue.ts'
-import { type Failure, idempotent, isFailure, judge, RETRY_AFTER } from './replay.ts'
+import { type Failure, isFailure, judge, RETRY_AFTER } from './replay.ts'
 import type { Seen } from './slow-watch.ts'
 import { reasonOf, TimedBody } from './timed-body.ts'
 import type { Attempt } from './upstream.ts'
@@ -107,7 +108,7 @@ export class PooledRequest implements SlotRequest, Expirable, SlotUser {
     this.arrival = arrival
     this.#environ = environ
     this.#startResponse = startResponse
-    this.#body = new ReplayableBody(environ['wsgi.input'], idempotent.has(environ.REQUEST_METHOD))
+    this.#body = new ReplayableBody(environ['wsgi.input'], IDEMPOTENT_METHODS.has(environ.REQUEST_METHOD))
     this.#resolve = resolve
     this.#reject = reject
     this.#use = (environ.gantry as Partial<Context>).upstreamUse

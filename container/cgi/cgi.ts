@@ -13,6 +13,7 @@ import { type CgiHead, CgiHeadReader } from '../../protocol/cgi/codec/head.ts'
 import { programVariables } from '../../protocol/cgi/codec/variables.ts'
 import { clientKey } from '../../protocol/client/client-key.ts'
 import type { Application, Body, Environ, Headers, StartResponse } from '../../protocol/contract/application.ts'
+import { isBodylessStatus } from '../../protocol/contract/bodyless.ts'
 import { httpError } from '../../protocol/contract/coded-errors.ts'
 import type { HttpCode } from '../../protocol/contract/error-codes.ts'
 import { HttpError, RemoteProtocolError } from '../../protocol/contract/errors.ts'
@@ -297,7 +298,8 @@ class Program {
  * gave none, as servers did for long (Apache's DefaultType) and no browser would run.
  */
 function typed({ status, headers }: Extract<CgiHead, { kind: 'response' }>): Headers {
-  if (/^(?:204|205|304)/.test(status) || headers.some(([name]) => name.toLowerCase() === 'content-type')) return headers
+  if (isBodylessStatus(Number(status.slice(0, 3))) || headers.some(([name]) => name.toLowerCase() === 'content-type'))
+    return headers
   return [...headers, ['Content-Type', 'text/plain']]
 }
 

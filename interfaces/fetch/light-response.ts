@@ -9,6 +9,8 @@
 
 import { markAsUncloneable } from 'node:worker_threads'
 import type { Headers as Fields } from '../../protocol/contract/application.ts'
+import { isBodylessStatus } from '../../protocol/contract/bodyless.ts'
+import { TOKEN } from '../../protocol/contract/token.ts'
 import { Given } from './given.ts'
 import { copyHeaders } from './headers.ts'
 
@@ -23,7 +25,6 @@ export interface Whole {
   readonly body: string | Uint8Array | null
 }
 
-const TOKEN = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/
 /** Neither to be trimmed nor refused. */
 const VALUE = /^(?:[\x21-\x7e\x80-\xff](?:[\t\x20-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?)?$/
 const REASON = /^[\t\x20-\x7e\x80-\xff]*$/
@@ -133,7 +134,7 @@ export function lightResponse(
     if (given.status !== undefined) {
       status = given.status
       if (!Number.isInteger(status) || status < 200 || status > 599) return undefined
-      if (whole !== null && (status === 204 || status === 205 || status === 304)) return undefined
+      if (whole !== null && isBodylessStatus(status)) return undefined
     }
     if (given.statusText !== undefined) {
       statusText = given.statusText

@@ -6,6 +6,7 @@
  */
 
 import type { Application, Environ, Headers } from '../../protocol/contract/application.ts'
+import { isBodylessStatus } from '../../protocol/contract/bodyless.ts'
 import { environFromHttp } from '../../protocol/contract/environ.ts'
 import type { AbortError } from '../../protocol/contract/errors.ts'
 import { LocalExchange } from '../../protocol/contract/local-exchange.ts'
@@ -62,7 +63,7 @@ export function toFetch(application: Application, options: ToFetchOptions = {}):
     const requestId = outer?.gantry.requestId
     const local = new LocalExchange(application, environ, upload, sink, { clock, log, requestId })
     sink.local = local
-    const leave = (): void => local.leave(signal.reason)
+    const leave = (): void => local.disconnect(signal.reason)
     signal.addEventListener('abort', leave, { once: true })
     void local.settled.then(() => signal.removeEventListener('abort', leave))
     local.run()
@@ -157,7 +158,7 @@ class FetchSink implements ResponseSink {
     const init = { status: code, statusText: status.slice(4), headers }
     if (end) {
       this.#over = true
-      const bodyless = this.#headOnly || code === 204 || code === 205 || code === 304
+      const bodyless = this.#headOnly || isBodylessStatus(code)
       this.#answer.resolve(
         new Response(bodyless ? null : ((chunk ?? new Uint8Array(0)) as Uint8Array<ArrayBuffer>), init),
       )
@@ -174,7 +175,7 @@ class FetchSink implements ResponseSink {
       },
       cancel: (reason) => {
         this.#over = true
-        this.local.leave(reason)
+        this.local.disconnect(reason)
       },
     })
     this.#answer.resolve(new Response(stream, init))

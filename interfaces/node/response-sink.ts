@@ -6,6 +6,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Duplex } from 'node:stream'
 import type { Headers } from '../../protocol/contract/application.ts'
+import { isBodyless } from '../../protocol/contract/bodyless.ts'
 import { localError } from '../../protocol/contract/coded-errors.ts'
 import type { AbortError } from '../../protocol/contract/errors.ts'
 import type { ResponseSink } from '../../protocol/contract/response.ts'
@@ -55,7 +56,7 @@ export class NodeResponseSink implements ResponseSink {
     res.statusCode = code
     res.statusMessage = status.slice(4)
     setAll(res, headers)
-    const bodyless = this.#req.method === 'HEAD' || code === 204 || code === 205 || code === 304
+    const bodyless = isBodyless(this.#req.method!, code)
     if (length > 0 && !bodyless && !res.hasHeader('content-length')) res.setHeader('Content-Length', length)
     // Nobody compresses or measures what is not there; and a 205 has no body that could be chunked.
     if (code === 205) res.setHeader('Content-Length', 0)

@@ -14,6 +14,7 @@ import type {
   StartResponse,
 } from '../../protocol/contract/application.ts'
 import { RequestInput } from '../../protocol/contract/input.ts'
+import { SAFE_METHODS } from '../../protocol/contract/methods.ts'
 import { headerOf } from '../filter/response-fields.ts'
 import { Call } from './call.ts'
 import { type CacheStats, Desk } from './desk.ts'
@@ -40,7 +41,7 @@ export interface Cache extends Middleware {
 }
 
 /** Methods that change nothing (RFC 9110 §9.2.1 and the IANA registry): all others invalidate. */
-const SAFE: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'PROPFIND', 'REPORT', 'SEARCH', 'QUERY'])
+const SAFE: ReadonlySet<string> = new Set([...SAFE_METHODS, 'PROPFIND', 'REPORT', 'SEARCH', 'QUERY'])
 
 /**
  * One process's cache: several workers have one each, and an invalidation in one is not seen by the others.

@@ -4,6 +4,7 @@
  */
 
 import type { Environ } from '../../protocol/contract/application.ts'
+import { cgiVariableNames, WSGI_VARIABLES } from '../../protocol/contract/cgi-variables.ts'
 import { Context } from '../../protocol/contract/context.ts'
 import { Variables } from '../../protocol/contract/environ.ts'
 import { headerVariable, setHeader } from '../../protocol/contract/request-headers.ts'
@@ -20,27 +21,11 @@ const IMPERSONAL: ReadonlySet<string> = new Set([
   ...keyedVariables,
 ])
 
-/** Variables that no request header sets, and that say nothing of who asks. */
+/** Variables that no request header sets, and that do not describe the client. `Variables` sets the other `wsgi.*`. */
 const STANDARD: readonly string[] = [
-  'REQUEST_METHOD',
-  'SCRIPT_NAME',
-  'PATH_INFO',
-  'QUERY_STRING',
-  'REQUEST_URI',
-  'SERVER_NAME',
-  'SERVER_PORT',
-  'SERVER_PROTOCOL',
-  'SERVER_SOFTWARE',
-  'GATEWAY_INTERFACE',
-  'REQUEST_SCHEME',
+  ...cgiVariableNames(({ presence, personal }) => presence !== 'optional' && !personal),
   'HTTPS',
-  'wsgi.version',
-  'wsgi.url_scheme',
-  'wsgi.multithread',
-  'wsgi.multiprocess',
-  'wsgi.run_once',
-  'wsgi.input_terminated',
-  'wsgi.file_wrapper',
+  ...WSGI_VARIABLES.filter((name) => name !== 'wsgi.input' && name !== 'wsgi.errors'),
 ]
 const PERSONAL_PARAMETERS = /(?:for|by)\s*=\s*(?:"(?:[^"\\]|\\.)*"|[^;,\s]*)\s*;?\s*/gi
 

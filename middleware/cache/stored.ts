@@ -8,6 +8,7 @@
 
 import CachePolicy from 'http-cache-semantics'
 import type { Environ, Headers } from '../../protocol/contract/application.ts'
+import { NEVER_FORWARDED } from '../../protocol/contract/hop-by-hop.ts'
 import { headerVariable } from '../../protocol/contract/request-headers.ts'
 import type { Clock } from '../../protocol/net/clock.ts'
 import { headerOf, withoutHeaders } from '../filter/response-fields.ts'
@@ -58,19 +59,12 @@ export interface StoredHead {
 const HEURISTIC_MAX = 86_400
 /** Fields that never come from the cache: of one message or one connection, or written anew for each answer. */
 const NEVER_STORED: ReadonlySet<string> = new Set([
+  ...NEVER_FORWARDED,
   'age',
-  'connection',
-  'keep-alive',
-  'proxy-authenticate',
   'proxy-authentication-info',
   'authentication-info',
-  'proxy-connection',
   'set-cookie',
   'set-cookie2',
-  'te',
-  'trailer',
-  'transfer-encoding',
-  'upgrade',
   // Names one request: another's would lead whoever reads logs astray.
   'x-request-id',
   'x-cache',

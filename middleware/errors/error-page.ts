@@ -13,8 +13,8 @@ import type {
   StartResponse,
   Write,
 } from '../../protocol/contract/application.ts'
+import { ApplicationBody } from '../../protocol/contract/application-body.ts'
 import { AbortError, HttpError } from '../../protocol/contract/errors.ts'
-import { OpenBody } from '../../protocol/contract/open-body.ts'
 import { textOfThrown } from '../../protocol/contract/thrown.ts'
 import type { Logger } from '../../protocol/log/logger.ts'
 import { checkOptions, flag, logger, type OptionForms, record } from '../../protocol/options/check-options.ts'
@@ -76,8 +76,8 @@ class PagedCall {
   #sent = false
   /** Bytes were written that nobody gets: for the application, the head has left. */
   #dropped = false
-  readonly #open: OpenBody = new OpenBody()
-  readonly #page: OpenBody = new OpenBody()
+  readonly #open: ApplicationBody = new ApplicationBody()
+  readonly #page: ApplicationBody = new ApplicationBody()
   /** Of the application's body, where a page has taken its place. */
   #closing: Promise<void> | undefined
   #closed = false
@@ -257,7 +257,7 @@ class PagedCall {
   }
 }
 
-async function step(open: OpenBody): Promise<IteratorResult<Uint8Array>> {
+async function step(open: ApplicationBody): Promise<IteratorResult<Uint8Array>> {
   const result = await open.iterator!.next()
   if (result.done) open.iterator = undefined
   return result.done ? { done: true, value: undefined } : result

@@ -5,10 +5,10 @@ import { STATUS_CODES } from 'node:http'
 import { extname, resolve } from 'node:path'
 import mime from 'mime-types'
 import type { Application, Body, Environ, Headers, StartResponse } from '../../protocol/contract/application.ts'
+import { ApplicationBody } from '../../protocol/contract/application-body.ts'
 import { Context } from '../../protocol/contract/context.ts'
 import { DerivedContext } from '../../protocol/contract/derived-context.ts'
 import { RequestInput } from '../../protocol/contract/input.ts'
-import { OpenBody } from '../../protocol/contract/open-body.ts'
 import { setHeader } from '../../protocol/contract/request-headers.ts'
 import { statusPage as plainPage, prefersJson } from '../../protocol/contract/status-page.ts'
 import { headerOf } from '../filter/response-fields.ts'
@@ -104,7 +104,7 @@ function pageBody(
   failed: (error: unknown) => void,
 ): Body {
   if (typeof body !== 'object' || body === null || (Array.isArray(body) && written.length === 0)) return body
-  const open = new OpenBody()
+  const open = new ApplicationBody()
   open.give(body)
   return {
     async *[Symbol.asyncIterator]() {

@@ -4,7 +4,7 @@
  */
 
 import type { Body } from '../../protocol/contract/application.ts'
-import { OpenBody } from '../../protocol/contract/open-body.ts'
+import { ApplicationBody } from '../../protocol/contract/application-body.ts'
 import { shown } from '../../protocol/contract/response-head.ts'
 
 type Step = IteratorResult<Uint8Array>
@@ -15,9 +15,9 @@ const WHOLE_CHUNKS = 1024
 
 export class FilteredBodies {
   /** The application's. */
-  readonly own: OpenBody = new OpenBody()
+  readonly own: ApplicationBody = new ApplicationBody()
   /** What a replacement gave. */
-  readonly other: OpenBody = new OpenBody()
+  readonly other: ApplicationBody = new ApplicationBody()
   /** The application's has a close(). */
   #closes = false
   #closing: Promise<unknown> | undefined
@@ -57,7 +57,7 @@ export class FilteredBodies {
 }
 
 /** A synchronous body's next step. An iterator that ended or threw is unset: it has no `return()` to be run. */
-export function stepSync(body: OpenBody): Step {
+export function stepSync(body: ApplicationBody): Step {
   try {
     const iterator = (body.iterator ?? body.iterate()) as Iterator<Uint8Array>
     const step = iterator.next()
@@ -70,7 +70,7 @@ export function stepSync(body: OpenBody): Step {
 }
 
 /** A body's next step, asynchronous or not. */
-export async function step(body: OpenBody): Promise<Step> {
+export async function step(body: ApplicationBody): Promise<Step> {
   try {
     const pending = (body.iterator ?? body.iterate()).next()
     const result = 'then' in pending ? await pending : pending

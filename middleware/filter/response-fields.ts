@@ -4,6 +4,7 @@
  */
 
 import type { Headers } from '../../protocol/contract/application.ts'
+import { isBodylessStatus } from '../../protocol/contract/bodyless.ts'
 
 /** The values of all fields called `name` (any case), joined with `, ` (RFC 9110 §5.3); undefined when there is none. */
 export function headerOf(headers: Headers, name: string): string | undefined {
@@ -53,8 +54,7 @@ export function addVary(headers: Headers, name: string): Headers {
 /** Whether such a response has content: none has one to a HEAD, nor a 1xx, 204, 205 or 304 (RFC 9110 §6.4.1, §15.3.6). */
 export function hasContent(method: string, status: string): boolean {
   if (method === 'HEAD' || status.startsWith('1')) return false
-  const code = status.slice(0, 3)
-  return code !== '204' && code !== '205' && code !== '304'
+  return !isBodylessStatus(Number(status.slice(0, 3)))
 }
 
 /**

@@ -1,14 +1,12 @@
 /**
- * The key of a client, under which its requests are counted together: made from its resolved address (`REMOTE_ADDR`).
- * `resolve-client.ts` decides before whether a peer may name that address.
+ * The key under which the requests of one client are counted, made from its resolved address (`REMOTE_ADDR`).
+ * `resolve-client.ts` resolves the address.
  */
 
 import { isIP } from 'node:net'
 import { UNIX_PEER } from './peers.ts'
 
-/**
- * The key of everything that is not an address: all such clients are one, so that a client gains nothing by new names.
- */
+/** The key of every client without an address. A client gains nothing if it changes such a value. */
 const UNKNOWN = 'unknown'
 
 /** Prefixes whose last 32 bits are an IPv4 address: mapped (RFC 4291 §2.5.5.2) and translated (RFC 6052 §2.1). */
@@ -18,8 +16,9 @@ const IPV4_PREFIXES: ReadonlySet<string> = new Set(['0:0:0:0:0:ffff', '64:ff9b:0
  * The key under which a client's requests are counted together. An IPv4 address is a key of its own. An IPv6 /64 is one
  * key: a host can use every address of its /64 (RFC 4862), and providers assign no less.
  *
+ * The key of `2001:db8::1:2:3:4` is `2001:db8:0:0::/64`.
+ *
  * @param address the value of `REMOTE_ADDR`: an IP address, `unix:`, or any other text
- * @example clientKey('2001:db8::1:2:3:4') // '2001:db8:0:0::/64'
  */
 export function clientKey(address: string | undefined): string {
   if (address === undefined || address === '') return UNKNOWN
@@ -33,7 +32,7 @@ export function clientKey(address: string | undefined): string {
   }
 }
 
-/** Keeps the zone: `fe80::/64` is another network on each link. */
+/** The zone is part of the key: `fe80::/64` is a different network on each interface. */
 function ipv6Key(address: string): string {
   const [bare = '', zone] = address.split('%', 2)
   const groups = groupsOf(bare)
@@ -44,7 +43,7 @@ function ipv6Key(address: string): string {
   return `${text(groups.slice(0, 4))}::/64${zone === undefined ? '' : `%${zone}`}`
 }
 
-/** The eight groups of an address that `isIP` has accepted. */
+/** The eight groups of a valid IPv6 address. */
 function groupsOf(address: string): number[] {
   const [head = '', tail] = address.split('::', 2)
   const front = parts(head)

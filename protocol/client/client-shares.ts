@@ -1,26 +1,26 @@
 /**
- * Which client a request or connection belongs to, where slots and connections are shared by client: the key of its
- * address (`client-key.ts`). Requests that came through a proxy that hides its clients belong to no client.
+ * The client of a request or connection, for the fair distribution of slots and connections: the key of its address
+ * (`client-key.ts`). Requests from a proxy that hides its clients have no client.
  */
 
 import { isIP } from 'node:net'
 import { clientKey } from './client-key.ts'
 import type { TrustedPeers } from './peers.ts'
 
-/** A text is the key of a client; an object is a single request or connection whose client is not known. */
+/** A string is the key of a client; an object is a single request or connection whose client is not known. */
 export type Share = string | object
 
-/** Addresses whose share is remembered: most clients send several requests. */
+/** The number of cached addresses: most clients send several requests. */
 const REMEMBERED = 1_000
 
-/** Finds the share of a request or connection by its address, and remembers it. */
+/** Finds and caches the share of a request or connection by its address. */
 export class ClientShares {
   readonly #trustedPeers: Pick<TrustedPeers, 'has'>
   readonly #known: Map<string, string | undefined> = new Map()
 
   /**
-   * @param trustedPeers proxies: if the resolved address is still one of theirs, the proxy hides its clients, and they
-   *   must not share as one client
+   * @param trustedPeers the trusted proxies. If the resolved address is that of a proxy, the proxy hides its clients,
+   *   which must not be counted as one client.
    */
   constructor(trustedPeers: Pick<TrustedPeers, 'has'>) {
     this.#trustedPeers = trustedPeers
@@ -29,7 +29,7 @@ export class ClientShares {
   /**
    * The share of `address`, as `REMOTE_ADDR` has it.
    *
-   * @param alone the request or connection itself: its share if its client is not known
+   * @param alone the request or connection itself; it is the share if the client is not known
    */
   of(address: string, alone: object): Share {
     let share = this.#known.get(address)

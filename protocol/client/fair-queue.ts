@@ -1,28 +1,28 @@
 /**
- * A bounded queue for work that is done one item after another (hashes, transformations, CGI programs): the client that
- * was served least goes first, by counts that fade. Slots, which clients hold, have `slot-queue.ts`.
+ * A bounded fair queue for work that is done one item after another (hashes, transformations, CGI programs): the client
+ * that was served least goes first. Slots, which clients hold for a time, have `slot-queue.ts`.
  */
 
 /**
- * After this many served items the count of each client is halved. So a client's past fades, and no more clients than
- * twice this number are remembered: their counts never add up to more.
+ * After this many served items the count of each client is halved, so that old items count less. The sum of all counts
+ * is at most twice this number, so no more clients than that are remembered.
  */
 const HALVED_AFTER = 4_096
 
-/** A bounded queue of items, each of a client. */
+/** A bounded queue of items, each with a client. */
 export class FairQueue<T> {
   readonly #most: number
   /**
-   * Waiting items by client, oldest first; clients in the order in which they began to wait or were served. No list is
-   * empty.
+   * The waiting items of each client, oldest first. The clients are in the order in which they began to wait or were
+   * served. No list is empty.
    */
   readonly #waiting: Map<string, T[]> = new Map()
-  /** Served items by client, halved from time to time. No count is 0. */
+  /** The number of served items of each client, halved regularly. No count is 0. */
   readonly #served: Map<string, number> = new Map()
   #size = 0
   #sinceHalved = 0
 
-  /** @param most items that may wait */
+  /** @param most the maximum number of waiting items */
   constructor(most: number) {
     this.#most = most
   }
@@ -37,10 +37,10 @@ export class FairQueue<T> {
   }
 
   /**
-   * Adds an item behind the others of its client. A full queue drops the item that would be served last: the new one,
-   * or the newest item of a client that has more items waiting or was served more.
+   * Adds an item after the other items of its client. A full queue drops the item that would be served last: the new
+   * item, or the newest item of a client that has more waiting items or was served more.
    *
-   * @returns the item that was dropped, which may be `item` itself; undefined if there was room
+   * @returns the dropped item, which may be `item` itself; undefined if the queue was not full
    */
   add(client: string, item: T): T | undefined {
     const own = this.#waiting.get(client) ?? []
@@ -49,14 +49,14 @@ export class FairQueue<T> {
     this.#size++
     if (this.#size <= this.#most) return undefined
     let last = client
-    // On a tie the new item is dropped, and no item that waits already.
+    // On a tie the new item is dropped, and not a waiting one.
     for (const other of this.#waiting.keys()) if (this.#end(other) > this.#end(last)) last = other
     const dropped = this.#waiting.get(last)!.at(-1)!
     this.delete(last, dropped)
     return dropped
   }
 
-  /** Removes and returns the item to serve next, of the client that was served least; undefined if none waits. */
+  /** Removes and returns the oldest item of the client that was served least; undefined if the queue is empty. */
   take(): T | undefined {
     let next: string | undefined
     for (const client of this.#waiting.keys()) {
@@ -71,7 +71,7 @@ export class FairQueue<T> {
     return item
   }
 
-  /** Counts an item that was served without waiting; `take` counts by itself. */
+  /** Counts an item that was served without waiting. `take` counts its items itself. */
   count(client: string): void {
     this.#served.set(client, this.#past(client) + 1)
     if (++this.#sinceHalved < HALVED_AFTER) return
@@ -82,7 +82,7 @@ export class FairQueue<T> {
     }
   }
 
-  /** Removes an item that waits. Returns whether it did. */
+  /** Removes a waiting item. Returns whether the item was waiting. */
   delete(client: string, item: T): boolean {
     const own = this.#waiting.get(client)
     const at = own?.indexOf(item) ?? -1
@@ -97,7 +97,7 @@ export class FairQueue<T> {
     return this.#served.get(client) ?? 0
   }
 
-  /** How many items the client will have been served when its newest item is. */
+  /** The number of served items of the client when its newest item will be served. */
   #end(client: string): number {
     return this.#past(client) + this.#waiting.get(client)!.length
   }

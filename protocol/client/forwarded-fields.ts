@@ -13,13 +13,13 @@
  */
 export const DEFAULT_FORWARDED_FIELDS: readonly string[] = ['x-forwarded-for', 'x-forwarded-proto']
 
-/** Names that begin like a forwarded field, in the spelling received; bounded, against floods of new names. */
+/** Names that begin like a forwarded field, in the spelling received. The size is bounded, since clients send names. */
 const known: Map<string, boolean> = new Map()
 const KNOWN_MAX = 512
 
 /**
- * Whether `name` is a forwarded field in any spelling that an application could take for one: CGI programs and PHP read
- * `_` and `.` as `-`.
+ * Whether `name` is a forwarded field, in any spelling that an application could read as one: CGI programs and PHP
+ * treat `_` and `.` as `-`.
  */
 export function isForwardedField(name: string): boolean {
   const letter = name.charCodeAt(0) | 0x20

@@ -1,24 +1,24 @@
 /**
  * Parses the values of forwarded fields: an entry of `X-Forwarded-For`, an element of `Forwarded` (RFC 7239 §4, §6), a
- * scheme, a host. Malformed values are undefined, and never repaired. Does not decide which peers are trusted.
+ * scheme, a host. The result for a malformed value is undefined. `peers.ts` decides which peers are trusted.
  */
 
 import { isIP, isIPv4, isIPv6, SocketAddress } from 'node:net'
 import { isHost } from '../contract/host.ts'
 
-/** What one proxy says about the peer that was connected to it. */
+/** The peer of a proxy, as the proxy describes it. */
 export interface ForwardedElement {
-  /** An IP address: IPv4 where IPv6 only wraps it, IPv6 in its canonical form (RFC 5952). */
+  /** An IP address. An IPv4-mapped address is written as IPv4; IPv6 is in its canonical form (RFC 5952). */
   readonly address: string
-  /** `''`: not known. */
+  /** `''` if the port is not known. */
   readonly port: string
   readonly scheme?: 'http' | 'https' | undefined
   readonly host?: string | undefined
 }
 
 /**
- * `192.0.2.1`, `192.0.2.1:443`, `2001:db8::1`, `[2001:db8::1]` and `[2001:db8::1]:443`. A zone (`%eth0`), which has a
- * meaning on one host only, is removed.
+ * `192.0.2.1`, `192.0.2.1:443`, `2001:db8::1`, `[2001:db8::1]` and `[2001:db8::1]:443`. A zone (`%eth0`) has a meaning
+ * only on one host, and is removed.
  */
 const NODE = /^[\t ]*(?:\[([^\]]+)\]|((?:[0-9]+\.){3}[0-9]+)|([^\][:]*:[^\][]*:[^\][]*))(?::([0-9]{1,5}))?[\t ]*$/
 const ZONE = /%[\w.-]{1,64}$/
@@ -100,17 +100,17 @@ const PARAMETER = /[\t ]*([A-Za-z0-9!#$%&'*+.^_`|~-]+)=("(?:[^"\\]|\\.)*"|[^\s;,
 
 /** Parses one element of `Forwarded`; undefined if it is malformed, repeats a parameter, or has no address. */
 export function readElement(text: string): ForwardedElement | undefined {
-  const said = new Map<string, string>()
+  const parameters = new Map<string, string>()
   for (let at = 0; at < text.length; at = PARAMETER.lastIndex) {
     PARAMETER.lastIndex = at
     const match = PARAMETER.exec(text)
     if (!match) return undefined
     const name = match[1]!.toLowerCase()
-    if (said.has(name)) return undefined
-    said.set(name, unquoted(match[2]!))
+    if (parameters.has(name)) return undefined
+    parameters.set(name, unquoted(match[2]!))
   }
-  const node = parseNode(said.get('for') ?? '')
-  return node && { ...node, scheme: parseScheme(said.get('proto')), host: parseHost(said.get('host')) }
+  const node = parseNode(parameters.get('for') ?? '')
+  return node && { ...node, scheme: parseScheme(parameters.get('proto')), host: parseHost(parameters.get('host')) }
 }
 
 function unquoted(value: string): string {

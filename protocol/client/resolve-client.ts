@@ -1,6 +1,6 @@
 /**
  * Resolves the client of a request: reads the forwarded fields of trusted peers, and sets `REMOTE_ADDR`, `REMOTE_PORT`,
- * `wsgi.url_scheme`, `REQUEST_SCHEME`, `HTTPS` and `HTTP_HOST`. The only place that does so; changes only the environ.
+ * `wsgi.url_scheme`, `REQUEST_SCHEME`, `HTTPS` and `HTTP_HOST`. No other file does so.
  */
 
 import type { Environ } from '../contract/application.ts'
@@ -17,7 +17,7 @@ import {
 } from './forwarded-values.ts'
 import type { TrustedPeers } from './peers.ts'
 
-/** Peers whose verdict is remembered: `TrustedPeers.has` takes about a microsecond, and is called for each request. */
+/** The number of cached results: `TrustedPeers.has` takes about a microsecond, and is called for each request. */
 const REMEMBERED = 1_000
 /**
  * The longest chain of trusted proxies that is followed. No real chain is that long; a client inside a trusted range
@@ -33,7 +33,7 @@ export class ForwardedRules {
 
   /**
    * @param fields names in any case; default `X-Forwarded-For` and `X-Forwarded-Proto`
-   * @throws TypeError if a name is not that of a forwarded field
+   * @throws TypeError if a name is not a forwarded field
    */
   constructor(trustedPeers: Pick<TrustedPeers, 'has'>, fields: readonly string[] = DEFAULT_FORWARDED_FIELDS) {
     const names = fields.map((name) => name.toLowerCase())
@@ -61,15 +61,30 @@ export class ForwardedRules {
 
 /** The message about an invalid name in `--forwarded-fields` or `fields`. */
 export function notAForwardedField(name: string): string {
-  return `${JSON.stringify(name)} is no forwarded field: expected X-Forwarded-For, X-Forwarded-Proto, X-Forwarded-Host, Forwarded, X-Real-IP or another X-Forwarded-* name`
+  return `${JSON.stringify(name)} is not a forwarded field: expected X-Forwarded-For, X-Forwarded-Proto, X-Forwarded-Host, Forwarded, X-Real-IP or another X-Forwarded-* name`
 }
 
 /**
- * Resolves the client of a request whose `REMOTE_ADDR` is still the peer's, and removes every forwarded field that is
- * not trusted. Trusted fields stay, with the value that was resolved from them; those that resolve nothing
- * (`X-Forwarded-Prefix`) stay unchanged.
+ * Resolves the client of a request whose `REMOTE_ADDR` is the address of the peer, and removes every forwarded field
+ * that is not trusted. A trusted field gets the resolved value; trusted fields that are not used to resolve the client
+ * (`X-Forwarded-Prefix`) are not changed.
  *
- * @param rules undefined: no peer is trusted
+ * @param environ is changed
+ * @param rules undefined if no peer is trusted
+ * @example
+ * ```ts
+ * import { type Application, ForwardedRules, resolveClient, TrustedPeers } from 'gantry/protocol'
+ * import { call } from 'gantry/protocol'
+ *
+ * const rules = new ForwardedRules(new TrustedPeers(['loopback']))
+ * const application: Application = (environ, startResponse) => {
+ *   resolveClient(environ, rules)
+ *   startResponse('200 OK', [['Content-Type', 'text/plain']])
+ *   return [Buffer.from(environ.REMOTE_ADDR)]
+ * }
+ * const response = await call(application, { headers: { 'X-Forwarded-For': '192.0.2.1' } })
+ * console.log(response.text) // 192.0.2.1
+ * ```
  */
 export function resolveClient(environ: Environ, rules: ForwardedRules | undefined): void {
   const sent = forwardedNames(environ)
@@ -115,9 +130,9 @@ function removeOthers(environ: Environ, sent: readonly string[], trusted: Readon
 
 function applyTrusted(environ: Environ, trusted: ReadonlyMap<string, string>, rules: ForwardedRules): void {
   const list = trusted.get('x-forwarded-for')
-  const walk = list === undefined ? undefined : walked(list.split(',').reverse(), parseNode, rules)
+  const walk = list === undefined ? undefined : clientInList(list.split(',').reverse(), parseNode, rules)
   const forwarded = trusted.get('forwarded')
-  const elements = forwarded === undefined ? undefined : walked(elementsFromRight(forwarded), readElement, rules)
+  const elements = forwarded === undefined ? undefined : clientInList(elementsFromRight(forwarded), readElement, rules)
   // X-Forwarded-* has precedence: most proxies set it, and many pass a client's `Forwarded` on.
   const depth = walk?.client ? walk.depth : 0
   const client = walk?.client ?? elements?.client ?? parseNode(trusted.get('x-real-ip') ?? '')
@@ -132,7 +147,7 @@ function applyTrusted(environ: Environ, trusted: ReadonlyMap<string, string>, ru
   rewrite(environ, trusted, { client, scheme, host })
 }
 
-/** The result; undefined for what the trusted fields do not say. */
+/** The resolved values; undefined if the trusted fields do not have them. */
 interface Resolved {
   readonly client: ForwardedElement | undefined
   readonly scheme: 'http' | 'https' | undefined
@@ -147,25 +162,25 @@ const SETTERS: Readonly<Record<string, (environ: Environ, value: string | undefi
   forwarded: headerSetter('Forwarded'),
 }
 
-/** Sets the trusted fields to the resolved values, so that applications never read the parts that are not trusted. */
+/** Sets the trusted fields to the resolved values, so that an application never reads parts that are not trusted. */
 function rewrite(environ: Environ, trusted: ReadonlyMap<string, string>, resolved: Resolved): void {
   for (const [name, value] of trusted) {
     const set = SETTERS[name]
     if (!set) continue
-    const now = sayingOf(name, resolved, environ['wsgi.url_scheme'])
+    const now = resolvedField(name, resolved, environ['wsgi.url_scheme'])
     if (now !== value) set(environ, now)
   }
 }
 
-/** The value of a trusted field after resolving; undefined removes the field. */
-function sayingOf(name: string, { client, scheme, host }: Resolved, spoken: string): string | undefined {
+/** The resolved value of a trusted field; undefined removes the field. */
+function resolvedField(name: string, { client, scheme, host }: Resolved, urlScheme: string): string | undefined {
   switch (name) {
     case 'x-forwarded-proto':
       return scheme
     case 'x-forwarded-host':
       return host
     case 'forwarded':
-      return client && forwardedElement(client.address, host, spoken)
+      return client && forwardedElement(client.address, host, urlScheme)
     default:
       return client?.address
   }
@@ -179,13 +194,13 @@ function setScheme(environ: Environ, scheme: 'http' | 'https'): void {
 }
 
 /**
- * Walks a list of nodes from its right end, where each proxy appends the address of its peer, to the first address that
- * is not trusted: the client. An entry that is not an address ends the walk, since nothing shows which proxy wrote the
- * entries left of it.
+ * Finds the client in a list of nodes. Each proxy appends the address of its peer at the right end, so the client is
+ * the first address from the right that is not trusted. An entry that is not an address ends the search, since it is
+ * not known which proxy wrote the entries left of it.
  *
- * @returns `depth`: how many entries, counted from the right, come before the client's
+ * @returns `depth`: the number of entries to the right of the client's
  */
-function walked<Entry extends ForwardedElement>(
+function clientInList<Entry extends ForwardedElement>(
   fromRight: Iterable<string>,
   parse: (text: string) => Entry | undefined,
   rules: ForwardedRules,
@@ -204,8 +219,8 @@ function walked<Entry extends ForwardedElement>(
 }
 
 /**
- * The entry of a list that the client's own proxy wrote: the only one, if the proxies behind it passed the field on, or
- * the one at the client's depth, if each proxy appended an entry.
+ * The entry of a list that the client's own proxy wrote: the only entry if the next proxies passed the field on, or the
+ * entry at the client's depth if each proxy appended an entry.
  */
 function atDepth(list: string | undefined, depth: number): string | undefined {
   if (list === undefined) return undefined

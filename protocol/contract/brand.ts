@@ -5,7 +5,7 @@
 
 const ordinary = Function.prototype[Symbol.hasInstance]
 
-/** Any class, abstract or not. */
+/** Any class; it may be abstract. */
 type Class = abstract new (...args: never[]) => object
 
 /**
@@ -39,5 +39,5 @@ if (!shared[COPIES]) Object.defineProperty(shared, COPIES, { value: new Set() })
 
 /** The folders from which the copies of this file were loaded, in loading order. All copies share the list. */
 export const loadedFrom: ReadonlySet<string> = shared[COPIES]!
-// Undefined in a CommonJS bundle.
+// `import.meta.dirname` is undefined in a CommonJS bundle.
 if (import.meta.dirname) shared[COPIES]!.add(import.meta.dirname)

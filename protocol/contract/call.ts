@@ -1,7 +1,6 @@
 /**
- * Calls an application without a server: makes an environ as the HTTP gateway does, runs an exchange with every rule that gateways
- * keep, and gathers the response. For tests of applications and middleware. It knows no wire and no socket; framing (chunks,
- * keep-alive) is not to be seen here.
+ * Calls an application without a server, for tests of applications and middleware. The request and the response follow
+ * the same rules as behind a gateway; there is no connection, so framing and keep-alive cannot be observed.
  */
 
 import { type Logger, type LogMethod, silent } from '../log/logger.ts'
@@ -13,77 +12,90 @@ import { LocalExchange } from './local-exchange.ts'
 import type { ResponseSink } from './response.ts'
 import { Upload } from './upload.ts'
 
+/** The request of `call`. Every field is optional. */
 export interface CallRequest {
   /** Default `GET`. */
   readonly method?: string
-  /** The raw request target, with its query: percent-encoded, latin1. Default `/`. */
+  /** The raw request target with its query: percent-encoded, latin1. Default `/`. */
   readonly path?: string
-  /** `Host: localhost` is added when it is not among them, and a `Content-Length` for a body of known length. */
+  /** `call` adds `Host: localhost` if there is no `Host`, and `Content-Length` if the length of the body is known. */
   readonly headers?: Readonly<Record<string, string>> | Headers
-  /** Text is sent as UTF-8. What is iterated is asked for its next chunk only when the application reads. */
+  /** Text is sent as UTF-8. The next chunk of an iterable is requested only when the application reads. */
   readonly body?: Uint8Array | string | AsyncIterable<Uint8Array>
+  /** Default `http`. */
   readonly scheme?: 'http' | 'https'
+  /** The address of the client. Default `127.0.0.1`. */
   readonly remoteAddress?: string
-  /** Leaves as a client does: the request is aborted with `CLIENT_GONE`. */
+  /** Disconnects the client: the request is aborted with `CLIENT_GONE`. */
   readonly signal?: AbortSignal
-  /** Further variables, set last. */
+  /** Additional variables. They are set last, and replace others of the same name. */
   readonly environ?: Readonly<Record<string, unknown>>
-  /** Takes what goes to `wsgi.errors`, and what gateways log of applications. Default: nowhere. */
+  /** Receives the lines of `wsgi.errors` and the log lines of the exchange. Default: they are dropped. */
   readonly log?: Logger
-  /** Default: the system's. */
+  /** Default: the system clock. */
   readonly clock?: Clock
 }
 
+/** The response that `call` received. */
 export interface CallResult {
-  /** 0 when it was aborted before its head. */
+  /** The status code; 0 if the response was aborted before its head. */
   readonly status: number
   readonly reason: string
-  /** Complete but for `Date`, `Server` and framing fields. */
+  /** All response headers but `Date`, `Server` and the framing fields, which a gateway adds. */
   readonly headers: Headers
-  /** The values of all fields of that name, joined with `, `; undefined when there is none. */
+  /** The values of all fields of this name, joined with `, `; undefined if there is none. */
   header(name: string): string | undefined
-  /** What of the body a client would have been sent. */
+  /** The bytes of the body that a client would have received. */
   readonly body: Buffer
   /** `body` as UTF-8. */
   readonly text: string
   readonly trailers: Headers
   /** The heads of informational responses (103), in order. */
   readonly informed: ReadonlyArray<{ readonly status: string; readonly headers: Headers }>
-  /** Why the response is not whole: then a client would see a connection that was cut. */
+  /** Why the response is incomplete; a client would see a reset connection. Undefined if it is complete. */
   readonly aborted: AbortError | undefined
   /**
-   * What the application threw, at first: what a client is never told, and what a server logs. undefined when it did not fail; an
-   * `HttpError` is an answer, and no failure.
+   * The first error that the application threw, which a server logs and never shows to the client. Undefined if the
+   * application did not fail; an `HttpError` is a response, not a failure.
    */
   readonly failure: unknown
-  /** Whether `close()` of the body that the application gave was called, if it has one; true when it has none. */
+  /** Whether `close()` of the body was called; true if the body has no `close()`. */
   readonly closed: boolean
 }
 
 /**
- * One request to `application`; resolves once its response has ended and the application is done with it. An application that
- * throws answers 500, as it would behind a server.
+ * Sends one request to `application`, and resolves once the response has ended and the application is done with the
+ * request. If the application throws, the response is 500, as behind a server.
  *
- * Wrap the application in `lint` to have it checked as well.
+ * Wrap the application in `lint` to check it as well.
  *
- * @throws RemoteProtocolError for a path or header that no gateway would have let pass
+ * @throws RemoteProtocolError if the path or a header is invalid, so that a gateway would refuse the request
+ * @example
+ * ```ts
+ * import { call } from 'gantry/protocol'
+ * import { application } from './app.ts'
+ *
+ * const response = await call(application, { path: '/hello?name=you', headers: { Accept: 'text/plain' } })
+ * console.log(response.status) // 200
+ * console.log(response.header('content-type')) // text/plain
+ * ```
  */
 export async function call(application: Application, request: CallRequest = {}): Promise<CallResult> {
   const { clock = systemClock, signal } = request
   const log = new FailureLog(request.log ?? silent)
   const upload = new Upload(request.body)
   const environ = environOf(request, upload)
-  const watched = new Watched(application)
-  const sink = new Gathering()
-  const local = new LocalExchange(watched.application, environ, upload, sink, { clock, log })
-  const leave = (): void => local.leave()
+  const observer = new CloseObserver(application)
+  const sink = new CollectingSink()
+  const local = new LocalExchange(observer.application, environ, upload, sink, { clock, log })
+  const disconnect = (): void => local.disconnect()
   local.run()
-  if (signal?.aborted) leave()
-  signal?.addEventListener('abort', leave, { once: true })
+  if (signal?.aborted) disconnect()
+  signal?.addEventListener('abort', disconnect, { once: true })
   await local.settled
   await sink.over
-  signal?.removeEventListener('abort', leave)
-  return sink.result(watched.closed, log.failure)
+  signal?.removeEventListener('abort', disconnect)
+  return sink.result(observer.closed, log.failure)
 }
 
 function environOf(request: CallRequest, upload: Upload): Environ {
@@ -100,7 +112,7 @@ function environOf(request: CallRequest, upload: Upload): Environ {
   return Object.assign(environ, request.environ)
 }
 
-/** Hears what the exchange says an application failed of, and passes all on. */
+/** Remembers the first error that the exchange logs, and passes every line on to another logger. */
 class FailureLog implements Logger {
   readonly debug: LogMethod
   readonly info: LogMethod
@@ -119,34 +131,34 @@ class FailureLog implements Logger {
   }
 }
 
-/** Knows whether the body that an application gave was closed. */
-class Watched {
+/** Observes whether the body that an application returned was closed. */
+class CloseObserver {
   readonly application: Application
   closed = true
 
   constructor(application: Application) {
     this.application = (environ, startResponse) => {
-      const given = application(environ, startResponse)
-      return given instanceof Promise ? given.then((body) => this.#watch(body)) : this.#watch(given)
+      const result = application(environ, startResponse)
+      return result instanceof Promise ? result.then((body) => this.#observe(body)) : this.#observe(result)
     }
   }
 
-  #watch(body: Body): Body {
+  #observe(body: Body): Body {
     if (typeof body?.close !== 'function') return body
     this.closed = false
     const close = (): void | Promise<void> => {
       this.closed = true
       return body.close?.()
     }
-    // An array stays one, so that its length is found as it would be otherwise.
+    // An array stays an array, so that the exchange still computes its Content-Length.
     if (Array.isArray(body)) return Object.assign([...body], { close })
     if (Symbol.asyncIterator in body) return { [Symbol.asyncIterator]: () => body[Symbol.asyncIterator](), close }
     return { [Symbol.iterator]: () => body[Symbol.iterator](), close }
   }
 }
 
-/** A client that takes whatever comes, at once. */
-class Gathering implements ResponseSink {
+/** Collects a response. It never applies backpressure. */
+class CollectingSink implements ResponseSink {
   readonly over: Promise<void>
   aborted: AbortError | undefined
   readonly #end: () => void
@@ -174,7 +186,7 @@ class Gathering implements ResponseSink {
   }
 
   data(chunk: Uint8Array | undefined, end: boolean): boolean {
-    // A copy: what an application that writes to a chunk again has sent stays what it was.
+    // Copied, so that an application that writes to the chunk again does not change the collected body.
     if (chunk && chunk.length > 0) this.#chunks.push(Buffer.from(chunk))
     if (end) this.end(undefined)
     return true
@@ -189,13 +201,13 @@ class Gathering implements ResponseSink {
   flush(): void {}
 
   abort(error: AbortError): void {
-    // Whoever leaves after the end has it all.
+    // A disconnect after the end of the response loses nothing.
     if (!this.#whole) this.aborted ??= error
     this.#end()
   }
 
   upgrade(): never {
-    throw new TypeError('call() makes no upgrade requests: there is no connection to give')
+    throw new TypeError('call() supports no upgrade: there is no connection')
   }
 
   result(closed: boolean, failure: unknown): CallResult {

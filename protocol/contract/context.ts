@@ -1,8 +1,6 @@
 /**
- * `environ.gantry`: the request's context, whose parts are made when they are first asked for.
- *
- * It is made with the environ and bound to the exchange that runs the request; an environ that no exchange runs (a test's)
- * has one that never aborts and sends nothing.
+ * `environ.gantry`: the context of a request. Its parts are created on first use. It is created with the environ and
+ * bound to the exchange of the request; without an exchange (in a test) it never aborts and sends nothing.
  */
 
 import { randomBytes } from 'node:crypto'
@@ -15,30 +13,30 @@ import type { AbortError } from './errors.ts'
 import { pairs } from './input.ts'
 import type { UpstreamUse } from './upstream-use.ts'
 
-/** What an exchange does for a context. */
+/** The exchange's operations that a context exposes. */
 export interface ContextControl {
   readonly aborted: AbortError | undefined
   readonly draining: boolean
   readonly leaving?: boolean
   /** The request's client, where its gateway is in this process. */
   readonly client?: ClientView | undefined
-  /** Once it is over. */
+  /** Undefined until the request has ended. */
   outcome?(): Outcome | undefined
   inform(status: string, headers: Headers): void
   trailers(fields: () => Headers | Promise<Headers>): void
   upgrade(): Duplex
-  /** The application gives its response up, which may wait for its client. */
+  /** The application destroyed its response, which may wait for its client. */
   giveUp?(error: Error): void
 }
 
-/** Ids of one process: a random start, so that processes do not meet, and a count. */
+/** Request ids are a random prefix, so that the ids of two processes differ, and a count. */
 const START = randomBytes(6).toString('hex')
 let count = 0
 
-/** The form of a request's id: it may go into a log line and a header field as it is. */
+/** The form of a request id. It needs no escaping in a log line or a header field. */
 export const REQUEST_ID: RegExp = /^[\w.-]{1,128}$/
 
-/** Makes an id for a request that no trusted peer has given one. */
+/** Makes an id for a request that has no id from a trusted peer. */
 export function newRequestId(): string {
   return `${START}-${(++count).toString(36)}`
 }
@@ -48,7 +46,7 @@ export class Context implements RequestContext {
     brand(Context, 'Context')
   }
 
-  /** Flat: the header lines behind `rawHeaders`. */
+  /** The header lines of `rawHeaders` as a flat list: name, value, … */
   lines: string[]
   /** The holder of the request's slot. Only the code that shares the slots reads and sets it. */
   slot: unknown = undefined
@@ -64,7 +62,7 @@ export class Context implements RequestContext {
     this.lines = lines
   }
 
-  /** @param requestId the id that a trusted peer gave, if one did */
+  /** @param requestId the id from a trusted peer; undefined if there is none */
   bind(control: ContextControl, requestId: string | undefined): void {
     this.#control = control
     if (requestId !== undefined) this.#requestId = requestId
@@ -83,7 +81,7 @@ export class Context implements RequestContext {
     return (this.#requestId ??= newRequestId())
   }
 
-  /** Takes an id that was found trustworthy, unless there is one already: logs, headers and other processes may have it by now. */
+  /** Sets a trusted id. An existing id is kept, since logs, headers and other processes may already have it. */
   adoptRequestId(id: string): void {
     this.#requestId ??= id
   }
@@ -129,16 +127,16 @@ export class Context implements RequestContext {
   }
 
   /**
-   * The application destroyed its response. If that waits for the client to read, it is aborted with `error` now, so that its slot is
-   * free; else the exchange asks for more at once, and gets the error from there.
+   * The application destroyed its response. If the response waits for the client to read, it is aborted with `error`
+   * now, so that the slot becomes free. Otherwise the exchange gets the error from its next read of the body.
    */
   giveUp(error: Error): void {
     this.#control?.giveUp?.(error)
   }
 
-  /** Calls back once, when the response has ended or was cut short (as rack.response_finished does). */
+  /** Calls `callback` once, when the response is complete or was aborted (as `rack.response_finished` does). */
   onFinished(callback: (outcome: Outcome) => void): void {
-    // Who comes late, after it had to wait for something, is told at once.
+    // The request has already ended.
     const outcome = this.#control?.outcome?.()
     if (outcome) {
       callback(outcome)
@@ -148,7 +146,10 @@ export class Context implements RequestContext {
     this.#finished.push(callback)
   }
 
-  /** Calls back once with the reason when `signal` aborts, or has; without making one, which costs more than all else here. */
+  /**
+   * Calls `callback` once with the reason when `signal` aborts or has aborted. Does not create the signal, which is the
+   * most expensive part of a context.
+   */
   onAbort(callback: (reason: unknown) => void): void {
     const aborted = this.#control?.aborted
     if (aborted) callback(aborted)
@@ -158,7 +159,7 @@ export class Context implements RequestContext {
 
   // ---- the exchange's side ---------------------------------------------------------------------------------------
 
-  /** Whether anybody wants to know how the request ended. */
+  /** Whether there is an `onFinished` callback. */
   get observed(): boolean {
     return this.#finished !== undefined
   }
@@ -196,7 +197,7 @@ export class Context implements RequestContext {
     const lower = name.toLowerCase()
     this.#pairs = undefined
     if (!this.#hasLine(lower)) {
-      // Not pushed: the list may be the gateway's own.
+      // Copied: the list may belong to the gateway.
       if (value !== undefined) this.lines = this.lines.concat(name, value)
       return
     }

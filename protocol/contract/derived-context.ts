@@ -1,6 +1,6 @@
 /**
- * The context of a part of a request that may be over before the request is: what middleware gives its application when it has deadlines or
- * limits of its own. It does what the context above it does, until it is cut; from then on nothing passes any more.
+ * The context that middleware passes to its application if the application may end before the request does (after a
+ * deadline or limit of the middleware). It forwards to the parent context until `endEarly` is called.
  */
 
 import type { Duplex } from 'node:stream'
@@ -13,32 +13,32 @@ import type { UpstreamUse } from './upstream-use.ts'
 export class DerivedContext extends Context {
   readonly #parent: RequestContext
   readonly #upgraded: () => void
-  #cut: AbortError | undefined
+  #endedBy: AbortError | undefined
   #own: AbortController | undefined
   #either: AbortSignal | undefined
   #outcome: Outcome | undefined
   #callbacks: ((outcome: Outcome) => void)[] | undefined
 
-  /** @param upgraded told when the connection is handed over: no deadline holds for it */
+  /** @param upgraded is called when the application takes over the connection, which has no deadline */
   constructor(parent: RequestContext, upgraded: () => void = () => {}) {
-    // Its own list: what an application sets in its request headers is not the matter of who called it.
+    // Copied: request headers that the application changes must not change for its caller.
     super(parent instanceof Context ? parent.lines.slice() : parent.rawHeaders.flat())
     this.#parent = parent
     this.#upgraded = upgraded
   }
 
-  /** Aborts the signal, calls back who waits for the end, and passes nothing on from here on. */
-  cut(error: AbortError, outcome: Omit<Outcome, 'aborted'>): void {
-    if (this.#cut) return
-    this.#cut = error
+  /** Aborts the signal, calls the `onFinished` callbacks, and forwards nothing from now on. */
+  endEarly(error: AbortError, outcome: Omit<Outcome, 'aborted'>): void {
+    if (this.#endedBy) return
+    this.#endedBy = error
     this.#own?.abort(error)
-    this.#over({ ...outcome, aborted: error })
+    this.#finished({ ...outcome, aborted: error })
   }
 
   override get signal(): AbortSignal {
     if (!this.#either) {
       this.#own = new AbortController()
-      if (this.#cut) this.#own.abort(this.#cut)
+      if (this.#endedBy) this.#own.abort(this.#endedBy)
       this.#either = AbortSignal.any([this.#parent.signal, this.#own.signal])
     }
     return this.#either
@@ -79,22 +79,22 @@ export class DerivedContext extends Context {
   }
 
   override earlyHints(headers: Headers): void {
-    if (!this.#cut) this.#parent.earlyHints(headers)
+    if (!this.#endedBy) this.#parent.earlyHints(headers)
   }
 
   override trailers(fields: () => Headers | Promise<Headers>): void {
-    if (!this.#cut) this.#parent.trailers(fields)
+    if (!this.#endedBy) this.#parent.trailers(fields)
   }
 
   override upgrade(): Duplex {
-    if (this.#cut) throw this.#cut
+    if (this.#endedBy) throw this.#endedBy
     const connection = this.#parent.upgrade()
     this.#upgraded()
     return connection
   }
 
   override giveUp(error: Error): void {
-    if (!this.#cut && this.#parent instanceof Context) this.#parent.giveUp(error)
+    if (!this.#endedBy && this.#parent instanceof Context) this.#parent.giveUp(error)
   }
 
   override onFinished(callback: (outcome: Outcome) => void): void {
@@ -107,10 +107,10 @@ export class DerivedContext extends Context {
       return
     }
     this.#callbacks = [callback]
-    this.#parent.onFinished((outcome) => this.#over(outcome))
+    this.#parent.onFinished((outcome) => this.#finished(outcome))
   }
 
-  #over(outcome: Outcome): void {
+  #finished(outcome: Outcome): void {
     if (this.#outcome) return
     this.#outcome = outcome
     const callbacks = this.#callbacks

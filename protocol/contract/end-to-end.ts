@@ -1,19 +1,19 @@
 /**
- * Which fields of a response speak of the connection and not of the response (RFC 9110 §7.6.1). Applications for node:http and
- * fetch handlers set them freely; an exchange refuses them. Pure.
+ * Removes hop-by-hop fields from a response (RFC 9110 §7.6.1). Applications for node:http and fetch handlers set such
+ * fields; an exchange refuses them.
  */
 
 import type { Headers } from './application.ts'
 import { NEVER_FORWARDED } from './hop-by-hop.ts'
 
-/** A nomination cannot strike out what frames or describes the message. */
+/** Fields that `Connection` cannot declare hop-by-hop: they frame or describe the message. */
 const KEPT: ReadonlySet<string> = new Set(['close', 'content-length', 'content-type', 'content-encoding', 'set-cookie'])
 
 /**
- * The fields without those that stay on this hop, also those that `Connection` names. Under Transfer-Encoding a
- * Content-Length means nothing (RFC 9112 §6.3) and goes too.
+ * The end-to-end fields: without hop-by-hop fields and the fields that `Connection` names. If there is a
+ * Transfer-Encoding, Content-Length has no meaning (RFC 9112 §6.3) and is removed too.
  *
- * @param upgrade keep `Connection` and `Upgrade`, which a 101 alone may carry
+ * @param upgrade keep `Connection` and `Upgrade`, which only a 101 may have
  */
 export function endToEnd(headers: Headers, upgrade: boolean = false): Headers {
   let named: Set<string> | undefined

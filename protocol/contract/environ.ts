@@ -1,30 +1,30 @@
 /**
- * Environs built from a parsed HTTP request, or from the variables of a CGI-like peer (docs/contract.md, RFC 3875 §4.1). What becomes of
- * headers is `request-headers.ts`, what crosses to another process `environ-wire.ts`. It knows neither sockets nor applications.
+ * Builds environs from a parsed HTTP request or from the variables of a CGI-like peer (docs/contract.md, RFC 3875
+ * §4.1). `request-headers.ts` translates headers; `environ-wire.ts` sends environs to another process.
  */
 
 import { fileWrapper } from '../files/file-wrapper.ts'
 import type { Environ, ErrorStream, Input } from './application.ts'
+import { GATEWAY_INTERFACE, isReservedVariable, SERVER_SOFTWARE } from './cgi-variables.ts'
 import { peerError } from './coded-errors.ts'
 import { Context } from './context.ts'
 import { RequestInput } from './input.ts'
-import { GATEWAY_INTERFACE, isOwn, SERVER_SOFTWARE } from './own-variables.ts'
 import { applyHeaders, applyUpgrade, headerName } from './request-headers.ts'
 
-/** A request's head as HTTP/1.x gives it. Strings are latin1. */
+/** The parsed head of an HTTP/1.x request. Strings are latin1. */
 export interface RequestHead {
   method: string
-  /** Raw request target: origin, absolute or asterisk form. */
+  /** The raw request target, in origin, absolute or asterisk form. */
   target: string
   /** The x of HTTP/1.x. */
   minor: 0 | 1
-  /** Flat: name, value, … as received. */
+  /** A flat list as received: name, value, … */
   headers: string[]
-  /** Whether it asks, validly, for another protocol (RFC 9110 §7.8). */
+  /** Whether the request is a valid upgrade request (RFC 9110 §7.8). */
   upgrade: boolean
 }
 
-/** What is true of each request on one connection. */
+/** The facts that all requests of one connection share. */
 export interface ConnectionFacts {
   remoteAddress: string
   remotePort: string
@@ -33,37 +33,40 @@ export interface ConnectionFacts {
   scheme: 'http' | 'https'
 }
 
-/** What is true of each request of one process. */
+/** The facts that all requests of one process share: `wsgi.multithread`, `wsgi.multiprocess` and `wsgi.run_once`. */
 export interface ProcessFacts {
   multithread: boolean
   multiprocess: boolean
   runOnce: boolean
 }
 
-/** Stand-ins until an exchange attaches the real ones: reading is at its end, and errors go nowhere. */
+/** Placeholders until an exchange sets the real streams: an input at its end, and an error stream that drops text. */
 const NO_INPUT: Input = new RequestInput(null)
 const NO_ERRORS: ErrorStream = { write() {}, writelines() {}, flush() {} }
 const VERSION: readonly [1, 0] = Object.freeze([1, 0] as const)
-/** Not told yet; whoever builds an environ tells it, or finds that a peer did not. */
-const UNTOLD = undefined as unknown as string
+/**
+ * A variable that is not known yet. The function that builds the environ sets it, or finds that the peer did not send
+ * it.
+ */
+const UNSET = undefined as unknown as string
 
 /**
- * An environ whose fixed keys are all there, so that V8 gives every one the same hidden class up to its headers; those follow in the
- * order received. (`Object.create(null)` would make a hash table, slower to build and to walk.) Keys are own keys only: a
- * variable named `__proto__` or `constructor` is a variable.
+ * Creates an environ that has all fixed keys, so that V8 gives all environs the same hidden class up to their headers,
+ * which follow in the order received. (`Object.create(null)` would make a hash table, which is slower to build and to
+ * iterate.) The environ has no inherited keys: `__proto__` and `constructor` are ordinary names of variables.
  */
 export const Variables: new (process: ProcessFacts) => Environ = function Variables(
   this: Environ,
   process: ProcessFacts,
 ) {
-  this.REQUEST_METHOD = UNTOLD
-  this.SCRIPT_NAME = UNTOLD
-  this.PATH_INFO = UNTOLD
-  this.QUERY_STRING = UNTOLD
-  this.REQUEST_URI = UNTOLD
-  this.SERVER_NAME = UNTOLD
-  this.SERVER_PORT = UNTOLD
-  this.SERVER_PROTOCOL = UNTOLD
+  this.REQUEST_METHOD = UNSET
+  this.SCRIPT_NAME = UNSET
+  this.PATH_INFO = UNSET
+  this.QUERY_STRING = UNSET
+  this.REQUEST_URI = UNSET
+  this.SERVER_NAME = UNSET
+  this.SERVER_PORT = UNSET
+  this.SERVER_PROTOCOL = UNSET
   this.SERVER_SOFTWARE = SERVER_SOFTWARE
   this.GATEWAY_INTERFACE = GATEWAY_INTERFACE
   this.REMOTE_ADDR = ''
@@ -78,13 +81,13 @@ export const Variables: new (process: ProcessFacts) => Environ = function Variab
   this['wsgi.run_once'] = process.runOnce
   this['wsgi.input_terminated'] = true
   this['wsgi.file_wrapper'] = fileWrapper
-  this.gantry = UNTOLD as unknown as Context
+  this.gantry = UNSET as unknown as Context
 } as unknown as new (
   process: ProcessFacts,
 ) => Environ
 Variables.prototype = Object.create(null)
 
-/** The last of what every environ has. */
+/** Sets the variables that depend on the scheme, and the context. The last step of building an environ. */
 export function finish(environ: Environ, scheme: string, lines: string[]): Environ {
   environ.REQUEST_SCHEME = scheme
   environ['wsgi.url_scheme'] = scheme
@@ -95,9 +98,22 @@ export function finish(environ: Environ, scheme: string, lines: string[]): Envir
 }
 
 /**
- * The environ of an HTTP/1.x request.
+ * Makes the environ of an HTTP/1.x request.
  *
- * @throws RemoteProtocolError (400) when the target holds an invalid percent escape or NUL
+ * @param head the parsed head
+ * @throws RemoteProtocolError (400) if the target has an invalid percent escape or an encoded NUL
+ * @example
+ * ```ts
+ * import { environFromHttp } from 'gantry/protocol'
+ *
+ * const environ = environFromHttp(
+ *   { method: 'GET', target: '/caf%C3%A9?x=1', minor: 1, headers: ['Host', 'example.org'], upgrade: false },
+ *   { remoteAddress: '192.0.2.1', remotePort: '40000', serverName: 'example.org', serverPort: '80', scheme: 'http' },
+ *   { multithread: true, multiprocess: false, runOnce: false },
+ * )
+ * console.log(Buffer.from(environ.PATH_INFO, 'latin1').toString()) // /café
+ * console.log(environ.QUERY_STRING) // x=1
+ * ```
  */
 export function environFromHttp(head: RequestHead, facts: ConnectionFacts, process: ProcessFacts): Environ {
   const environ = new Variables(process)
@@ -131,7 +147,7 @@ function pathOf(target: string, method: string): string {
   return rest.charCodeAt(0) === 0x3f ? `/${rest}` : rest
 }
 
-/** Percent-decodes once, to bytes as latin1. */
+/** Decodes percent escapes once. The result is bytes as latin1. */
 function decodePath(path: string): string {
   if (!path.includes('%')) return path
   return path.replace(/%(?:([0-9A-Fa-f]{2})|[\s\S]?)/g, (sequence: string, hex: string | undefined) => {
@@ -143,11 +159,19 @@ function decodePath(path: string): string {
 }
 
 /**
- * The environ of a CGI-like peer's variables (uwsgi, SCGI, FastCGI, CGI itself), which that wire's own folder has cleaned.
- * Repeated `HTTP_*` keys are joined; hop-by-hop headers do not cross; what is required and absent is filled in.
+ * Makes an environ from the variables of a CGI-like peer (uwsgi, CGI), which the codec of that protocol has checked.
+ * Joins repeated `HTTP_*` variables, drops hop-by-hop headers, and fills in required variables that are absent.
  *
- * @param variables flat: name, value, …
- * @throws RemoteProtocolError (400) for a key that only this side may set
+ * @param variables a flat list: name, value, …
+ * @throws RemoteProtocolError (400) if the peer sent a variable that only this process may set
+ * @example
+ * ```ts
+ * import { environFromVariables } from 'gantry/protocol'
+ *
+ * const variables = ['REQUEST_METHOD', 'GET', 'PATH_INFO', '/', 'HTTP_HOST', 'example.org']
+ * const environ = environFromVariables(variables, { multithread: false, multiprocess: true, runOnce: true })
+ * console.log(environ.SERVER_PROTOCOL) // HTTP/1.0
+ * ```
  */
 export function environFromVariables(variables: string[], process: ProcessFacts): Environ {
   const environ = new Variables(process)
@@ -155,7 +179,7 @@ export function environFromVariables(variables: string[], process: ProcessFacts)
   for (let at = 0; at < variables.length; at += 2) {
     const name = variables[at]!
     const value = variables[at + 1]!
-    // CGI servers say these twice; PEP 3333 knows only the ones without the prefix.
+    // CGI servers send these with and without the prefix; PEP 3333 has only the variables without it.
     if (name === 'HTTP_CONTENT_TYPE' || name === 'HTTP_CONTENT_LENGTH') continue
     if (name.startsWith('HTTP_')) received.push(headerName(name), value)
     else setVariable(environ, name, value)
@@ -174,7 +198,7 @@ export function environFromVariables(variables: string[], process: ProcessFacts)
   environ.SERVER_PORT ||= '80'
   environ.SERVER_PROTOCOL ||= 'HTTP/1.0'
   environ.REQUEST_URI ??= `${environ.SCRIPT_NAME}${environ.PATH_INFO}${environ.QUERY_STRING && `?${environ.QUERY_STRING}`}`
-  // What the peer calls itself is its own matter.
+  // The peer's own name and version are not those of this server.
   environ.SERVER_SOFTWARE = SERVER_SOFTWARE
   environ.GATEWAY_INTERFACE = GATEWAY_INTERFACE
   const https = environ.HTTPS !== undefined && /^(?:on|1|yes|true)$/i.test(environ.HTTPS)
@@ -185,9 +209,9 @@ export function environFromVariables(variables: string[], process: ProcessFacts)
   return finish(environ, https || environ.REQUEST_SCHEME === 'https' ? 'https' : 'http', lines)
 }
 
-/** A variable from a peer. What only this side may say is refused. */
+/** Sets a variable that a peer sent. Refuses a variable that only this process may set. */
 export function setVariable(environ: Environ, name: string, value: string): void {
-  if (isOwn(name)) {
+  if (isReservedVariable(name)) {
     throw peerError('RESERVED_VARIABLE', `a peer may not set ${name}`)
   }
   environ[name] = value

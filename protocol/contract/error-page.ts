@@ -2,8 +2,8 @@
 
 import { type StatusPageOptions, statusPage } from './status-page.ts'
 
-/** @deprecated Use `StatusPageOptions`. */
+/** The former name of `StatusPageOptions`. @deprecated Use `StatusPageOptions`. */
 export type ErrorPageOptions = StatusPageOptions
 
-/** @deprecated Use `statusPage`. */
+/** The former name of `statusPage`. @deprecated Use `statusPage`. */
 export const errorPage: typeof statusPage = statusPage

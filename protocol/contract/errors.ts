@@ -1,14 +1,15 @@
 /**
- * Errors by blame. A class says whose fault it is, `code` is stable and may be matched on, `status` is the HTTP status
- * a gateway should answer with when it still can. Messages are for people and are never matched on.
- *
- * `instanceof` holds for errors of another copy of Gantry too (`brand.ts`).
+ * Errors, with one class for each party that can be at fault. `code` is stable and may be compared; messages are for
+ * people and may change. `instanceof` also works for errors of another copy of Gantry (`brand.ts`).
  */
 
 import { brand } from './brand.ts'
 import type { abortCodes } from './error-codes/abort-codes.ts'
 
-/** The peer broke its protocol. Never thrown out of a socket's reader: it is answered and the connection ended. */
+/**
+ * The peer broke its protocol. Code that reads a socket does not throw it: it answers the peer and closes the
+ * connection.
+ */
 export class RemoteProtocolError extends Error {
   static {
     brand(RemoteProtocolError, 'RemoteProtocolError')
@@ -16,7 +17,7 @@ export class RemoteProtocolError extends Error {
 
   override readonly name: string = 'RemoteProtocolError'
   readonly code: string
-  /** Suggested HTTP status, 400 unless told. */
+  /** The HTTP status with which a gateway should respond. Default 400. */
   readonly status: number
 
   constructor(code: string, message: string, status: number = 400) {
@@ -26,7 +27,7 @@ export class RemoteProtocolError extends Error {
   }
 }
 
-/** We broke it: a programming error on this side of a wire. */
+/** This process broke a protocol or the contract: a programming error in the application, middleware or Gantry. */
 export class LocalProtocolError extends Error {
   static {
     brand(LocalProtocolError, 'LocalProtocolError')
@@ -44,7 +45,7 @@ export class LocalProtocolError extends Error {
 /** Why an exchange ended early; `docs/errors.md` explains each code. */
 export type AbortCode = keyof typeof abortCodes
 
-/** The request was aborted: the reason of `environ.gantry.signal`, and what pending reads and writes reject with. */
+/** The request was aborted. `environ.gantry.signal` has it as its reason; pending reads and writes reject with it. */
 export class AbortError extends Error {
   static {
     brand(AbortError, 'AbortError')
@@ -59,7 +60,22 @@ export class AbortError extends Error {
   }
 }
 
-/** A failure with an HTTP status of its own that the gateway may show if no head was sent (413, 408, 502…). */
+/**
+ * A failure with an HTTP status (413, 408, 502…). If an application throws it before the head was sent, the gateway
+ * responds with that status.
+ *
+ * @example
+ * ```ts
+ * import { type Application, HttpError } from 'gantry'
+ * import { call } from 'gantry/protocol'
+ *
+ * const application: Application = () => {
+ *   throw new HttpError(403, 'FORBIDDEN', 'this user may not read the report')
+ * }
+ * const response = await call(application)
+ * console.log(response.status) // 403
+ * ```
+ */
 export class HttpError extends Error {
   static {
     brand(HttpError, 'HttpError')
@@ -68,7 +84,7 @@ export class HttpError extends Error {
   override readonly name: string = 'HttpError'
   readonly status: number
   readonly code: string
-  /** Fields the answer must carry (`Retry-After`, `Allow`). */
+  /** Header fields that the response must have (`Retry-After`, `Allow`). */
   readonly headers: ReadonlyArray<readonly [string, string]>
 
   constructor(

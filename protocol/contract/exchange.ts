@@ -1,10 +1,7 @@
 /**
- * One call of one application, with all that PEP 3333 and docs/contract.md ask of a gateway around it (the part of wsgiref's
- * handlers.py). Every gateway uses this; none has rules of its own about applications.
- *
- * It knows no wire: bytes leave through a `ResponseSink` and come in through a `RequestInput`, both of the gateway's.
- * Two ends are kept apart: the response is *finished* when the sink has all of it, the exchange is *settled* when the
- * application is done with it too (its body closed, its promises in). A slot is free only then.
+ * Calls an application for one request, with every rule of PEP 3333 and docs/contract.md for gateways (as handlers.py
+ * of wsgiref). The response is *finished* when the sink has all of it; the exchange is *settled*, and its slot free,
+ * when the application is done too: its body is closed and its promises are settled.
  */
 
 import type { Duplex } from 'node:stream'
@@ -13,42 +10,48 @@ import type { Logger } from '../log/logger.ts'
 import type { Clock, Deadlines, Timer } from '../net/clock.ts'
 import { WebSocketStream } from '../websocket/going-away.ts'
 import type { Application, Body, Environ, Headers, Outcome, Write } from './application.ts'
+import { ApplicationBody } from './application-body.ts'
 import type { ClientView } from './client-view.ts'
-import type { Context, ContextControl } from './context.ts'
 import { localError } from './coded-errors.ts'
+import type { Context, ContextControl } from './context.ts'
 import type { OtherCode } from './error-codes.ts'
 import { AbortError, HttpError } from './errors.ts'
 import type { RequestInput } from './input.ts'
-import { OpenBody } from './open-body.ts'
 import { notStarted, Response, type ResponseSink } from './response.ts'
 import { checkFields, shown } from './response-head.ts'
 import { statusPage } from './status-page.ts'
 import { messageOf } from './thrown.ts'
 
-/** What the exchanges of one server share. */
+/** The parts of a server that its exchanges share. */
 export interface ExchangeHost {
   readonly clock: Clock
   readonly deadlines: Deadlines
   readonly log: Logger
-  /** Whether this process has begun to drain. */
+  /** Whether this process is draining. */
   readonly draining: boolean
-  /** Whether this process is to stop, so that each response is the last of its connection. Default: `draining`. */
+  /** Whether this process is about to stop: each response is then the last of its connection. Default: `draining`. */
   readonly leaving?: boolean | undefined
-  /** The application is done with `exchange`: its slot is free. Called exactly once for each. */
+  /** Called exactly once for each exchange, when the application is done with it and its slot is free. */
   settled(exchange: Exchange): void
 }
 
-/** How long a pending `next()` is awaited after an abort before the body is closed all the same, ms. This and the next two: docs/contract.md. */
+/**
+ * How long an exchange waits for a pending `next()` after an abort before it closes the body, ms (docs/contract.md).
+ */
 export const CLOSE_GRACE = 5_000
-/** Bytes written by `write` that nobody waited for, above which a response is aborted. */
+/** A response is aborted if `write` gets more bytes than this while the sink is full, bytes (docs/contract.md). */
 export const WRITE_OVERRUN: number = 1024 * 1024
-/** A long synchronous body lets others run this often, bytes. */
+/** A synchronous body yields to other requests after this many bytes (docs/contract.md). */
 const YIELD_AFTER = 64 * 1024
 
 const resolved: Promise<void> = Promise.resolve()
 const ignore = (): void => {}
 const nextTick = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
 
+/**
+ * One call of an application. A gateway creates an exchange for each request, calls `run`, and then `resume` and
+ * `abort` as its connection requires.
+ */
 export class Exchange implements ContextControl {
   readonly environ: Environ
   readonly input: RequestInput
@@ -63,11 +66,11 @@ export class Exchange implements ContextControl {
   #finished = false
   #settled = false
   #aborted: AbortError | undefined
-  /** The status of the gateway's own answer to an aborted request; 0: none. */
+  /** The status with which the gateway answered an aborted request; 0 if it did not answer. */
   #answered = 0
   #tooLongLogged = false
 
-  readonly #body: OpenBody = new OpenBody()
+  readonly #body: ApplicationBody = new ApplicationBody()
   #iterating = false
   #graceTimer: Timer | undefined
 
@@ -79,7 +82,7 @@ export class Exchange implements ContextControl {
   #writtenBefore = 0
   #webSocket: WebSocketStream | undefined
 
-  /** @param requestId from a trusted peer; else one is made when it is first needed */
+  /** @param requestId the id from a trusted peer; by default the id is made on first use */
   constructor(
     application: Application,
     environ: Environ,
@@ -102,17 +105,17 @@ export class Exchange implements ContextControl {
     environ['wsgi.errors'] = this.#errors
   }
 
-  /** Whether the sink was given the final head. */
+  /** Whether the sink has the final head. */
   get responded(): boolean {
     return this.#response.responded
   }
 
-  /** Whether the sink was given the whole response, or it was aborted. */
+  /** Whether the sink has the whole response, or the response was aborted. */
   get finished(): boolean {
     return this.#finished
   }
 
-  /** Whether the connection was handed over by a 101. */
+  /** Whether the application took over the connection after a 101. */
   get upgraded(): boolean {
     return this.#upgraded !== undefined
   }
@@ -129,7 +132,7 @@ export class Exchange implements ContextControl {
     return this.#host.leaving ?? this.#host.draining
   }
 
-  /** The request's own context: middleware may have replaced `environ.gantry` for its application. */
+  /** The context of this request; middleware may have replaced `environ.gantry` for its application. */
   get context(): Context {
     return this.#context
   }
@@ -138,9 +141,9 @@ export class Exchange implements ContextControl {
     return this.#sink.client
   }
 
-  // ---- the gateway's side ----------------------------------------------------------------------------------------
+  // ---- for the gateway -------------------------------------------------------------------------------------------
 
-  /** Calls the application. Nothing it throws comes out of here. */
+  /** Calls the application. Errors of the application are logged, not rethrown. */
   run(): void {
     let result: Body | Promise<Body>
     try {
@@ -161,7 +164,7 @@ export class Exchange implements ContextControl {
     }
   }
 
-  /** The sink has room again. */
+  /** Continues after the sink has returned false: the sink can take more. */
   resume(): void {
     if (!this.#response.full) return
     this.#response.full = false
@@ -172,27 +175,27 @@ export class Exchange implements ContextControl {
   }
 
   /**
-   * The gateway saw the client go, a deadline pass, or a drain time out. The signal aborts, pending reads and writes reject,
-   * and the sink is not called again. Without effect once the response is finished.
+   * Aborts the request after a disconnect, a deadline or a drain timeout: the signal aborts, pending reads and writes
+   * reject, and the sink is not called again. Has no effect if the response is finished.
    *
-   * @param answered status with which the gateway answers in the application's place, for the access log
+   * @param answered the status with which the gateway answers instead of the application, for the access log
    */
   abort(error: AbortError, answered: number = 0): void {
     if (this.#finished) return
     this.#answered = answered
-    this.#cut(error)
+    this.#abort(error)
   }
 
   /**
-   * After the drain timeout: closes a WebSocket with code 1001, unless the application is closing it already.
+   * Closes a WebSocket with code 1001 after the drain timeout, unless the application is already closing it.
    *
-   * @returns false if the exchange must be aborted instead
+   * @returns false if there is no WebSocket to close, so that the exchange must be aborted instead
    */
   goAway(): boolean {
     return this.#webSocket?.goAway() ?? false
   }
 
-  // ---- environ.gantry --------------------------------------------------------------------------------------------
+  // ---- for environ.gantry ----------------------------------------------------------------------------------------
 
   outcome(): Outcome | undefined {
     if (!this.#finished) return undefined
@@ -235,7 +238,7 @@ export class Exchange implements ContextControl {
     if (!this.#iterating || !this.#response.full) return
     const room = this.#room
     this.#room = undefined
-    // As if its iterator had thrown this.
+    // The effect is the same as if the iterator had thrown this error.
     room?.reject(error)
   }
 
@@ -248,11 +251,11 @@ export class Exchange implements ContextControl {
         throw localError('START_TWICE', `startResponse was called a second time (${shown(status)}) without excInfo`)
       }
     } else if (this.#response.responded) {
-      // PEP 3333: re-raise, so that the application stops; what the client has must not look whole.
+      // PEP 3333: throw again, so that the application stops. The client must see that the response is incomplete.
       this.#fail(excInfo)
       throw excInfo
     } else {
-      // They were the failed response's: whoever gives them may wait for the end of a body that does not come.
+      // The trailers belonged to the failed response. Their function may wait for a body that is never sent.
       this.#trailers = undefined
     }
     this.#response.start(status, headers, typeof this.environ['HTTP_UPGRADE'] === 'string')
@@ -270,7 +273,7 @@ export class Exchange implements ContextControl {
       if (this.#response.full && (this.#overrun += chunk.length) > WRITE_OVERRUN) {
         const error = localError(
           'WRITE_OVERRUN',
-          `write() was called with ${this.#overrun} bytes more than there was room for: await what it returns`,
+          `write() was called with ${this.#overrun} bytes while the response was full: await the promise that write() returns`,
         )
         this.#fail(error)
         throw error
@@ -279,12 +282,12 @@ export class Exchange implements ContextControl {
       if (!this.#finished) this.#sink.flush()
       if (this.#aborted) throw this.#aborted
       if (this.#response.full) outcome = this.#whenRoom()
-      // Nothing is sent any more, so that nothing would ever make it wait: a loop that writes on must not hold the others up.
+      // The response is finished, so there is no backpressure. A loop of writes must still let other requests run.
       else outcome = this.#finished ? nextTick() : resolved
     } catch (error) {
       outcome = Promise.reject(error)
     }
-    // Nobody has to await a write: a rejection that nobody sees must not end the process.
+    // An application need not await a write: an unobserved rejection must not end the process.
     outcome.catch(ignore)
     return outcome
   }
@@ -299,10 +302,10 @@ export class Exchange implements ContextControl {
 
   // ---- the body --------------------------------------------------------------------------------------------------
 
-  /** The application returned. */
+  /** Sends the body that the application returned. */
   #run(body: Body): void {
     if (this.#finished && !this.#upgraded) {
-      // Aborted, failed, or ended by write(): there is nothing more to send.
+      // The response was aborted, has failed, or write() completed it: nothing is left to send.
       this.#body.give(body)
       this.#close()
       return
@@ -314,7 +317,9 @@ export class Exchange implements ContextControl {
       (typeof iterable?.[Symbol.iterator] !== 'function' && typeof iterable?.[Symbol.asyncIterator] !== 'function')
     ) {
       this.#failed(
-        new TypeError(`the application returned ${shown(body)}, not an iterable of Uint8Array (a string is no body)`),
+        new TypeError(
+          `the application returned ${shown(body)}: expected an iterable of Uint8Array; use [Buffer.from(text)]`,
+        ),
       )
       return
     }
@@ -327,7 +332,7 @@ export class Exchange implements ContextControl {
     void this.#iterate()
   }
 
-  /** An array whole, at once. False when it is better iterated. */
+  /** Sends an array as one chunk. Returns false if the array must be iterated instead. */
   #sendArray(chunks: Uint8Array[]): boolean {
     if (!this.#response.sendArray(chunks, this.#trailers !== undefined)) return false
     this.#sentWhole()
@@ -338,7 +343,7 @@ export class Exchange implements ContextControl {
   async #iterate(): Promise<void> {
     this.#iterating = true
     const response = this.#response
-    // An iterator whose next() threw is over; one that we leave is told so by return().
+    // An iterator whose next() threw has ended. If the loop ends for another reason, return() must be called.
     let stepping = false
     try {
       const iterator = this.#body.iterate()
@@ -358,7 +363,8 @@ export class Exchange implements ContextControl {
         if (chunk.length === 0) continue
         if (!response.started) throw notStarted()
         this.#emit(chunk)
-        // Nothing more can be sent: a HEAD, or a body that passed its length. A whole body is asked on, to see that it ends.
+        // Nothing more can be sent: there is no body, or it is longer than declared. Otherwise the loop runs on, even
+        // if the declared length was sent, to see whether the body ends.
         if (response.tooLong || response.bodyless) break
         if (!this.#finished) this.#sink.flush()
         if (response.full && !this.#finished) {
@@ -386,7 +392,7 @@ export class Exchange implements ContextControl {
     this.#sentWhole()
   }
 
-  /** If the sink has all of the response now, it is finished. What was over its length is logged, once. */
+  /** Finishes the response if the sink has all of it. Logs once if the body is longer than declared. */
   #sentWhole(): void {
     if (this.#response.whole) this.#finish(undefined)
     if (!this.#response.tooLong || this.#tooLongLogged) return
@@ -397,11 +403,11 @@ export class Exchange implements ContextControl {
         code: 'BODY_TOO_LONG' satisfies OtherCode,
         declared: this.#response.declared,
       },
-      'the application gave more bytes than its Content-Length; they were not sent',
+      'the application sent more bytes than its Content-Length declares; the extra bytes were dropped',
     )
   }
 
-  /** The body came to its end by itself. */
+  /** The iterator has ended: the response ends, after its trailers if there are any. */
   #ended(): void {
     try {
       if (this.#trailers && this.#response.open()) {
@@ -431,9 +437,9 @@ export class Exchange implements ContextControl {
       )
   }
 
-  // ---- ends ------------------------------------------------------------------------------------------------------
+  // ---- failures and the end --------------------------------------------------------------------------------------
 
-  /** The application threw, or broke the contract in what it returned: the one place where that is answered and logged. */
+  /** The application threw or returned an invalid body: answers and logs that. No other method does. */
   #failed(error: unknown): void {
     this.#fail(error)
     this.#close()
@@ -441,7 +447,7 @@ export class Exchange implements ContextControl {
 
   #fail(error: unknown): void {
     if (this.#aborted) {
-      // It is told of an abort by rejections; that it passes them on is no failure of its own.
+      // Pending operations reject with the abort. An application that rethrows it has not failed.
       if (!(error instanceof AbortError) && error !== this.#aborted.cause)
         this.#logFailure(error, 'the application failed after the request was aborted')
       return
@@ -451,12 +457,12 @@ export class Exchange implements ContextControl {
         error,
         this.#finished
           ? 'the application failed after its response was complete'
-          : 'the application failed in mid-response; the response was cut',
+          : 'the application failed after its head was sent; the response was aborted',
       )
       if (this.#finished) return
       const aborted = new AbortError('APPLICATION', 'the application failed in mid-response', { cause: error })
       this.#sink.abort(aborted)
-      this.#cut(aborted)
+      this.#abort(aborted)
       return
     }
     this.#logFailure(error, 'the application failed')
@@ -468,14 +474,14 @@ export class Exchange implements ContextControl {
       this.#response.start(line, fields, false)
       return () => resolved
     }) as Uint8Array[]
-    // The head is told whole and at once: what the application still does cannot reach the client.
+    // The page is sent whole: nothing that the application still does can reach the client.
     this.#emit(page[0]!)
   }
 
   #logFailure(error: unknown, message: string): void {
     const { requestId } = this.#context
     if (error instanceof HttpError) {
-      // Meant as an answer: its message says what happened, and a stack would say nothing.
+      // An HttpError is a response: its message says what happened, and its stack adds nothing.
       const { code, status } = error
       const cause = error.cause instanceof Error ? messageOf(error.cause) : undefined
       this.#host.log[status >= 500 ? 'warn' : 'debug']({ requestId, code, status, cause }, error.message)
@@ -484,8 +490,8 @@ export class Exchange implements ContextControl {
     }
   }
 
-  /** The request is over for the client; the application is told, and its body closed. */
-  #cut(error: AbortError): void {
+  /** Ends the request for the client, aborts the signal and the input, and closes the body. */
+  #abort(error: AbortError): void {
     this.#aborted = error
     this.#response.full = false
     this.#finish(error)
@@ -524,7 +530,7 @@ export class Exchange implements ContextControl {
     }
   }
 
-  /** Closes the body, unless the grace timer has, and settles when that is done. */
+  /** Closes the body unless the grace timer has closed it, and settles the exchange after that. */
   #close(): void {
     if (this.#iterating) return
     this.#graceTimer?.cancel()
@@ -555,7 +561,7 @@ export class Exchange implements ContextControl {
   }
 }
 
-/** Bytes written to an upgraded connection so far; 0 for a stream that does not count them. */
+/** The bytes written to an upgraded connection; 0 for a stream that does not count them. */
 function writtenTo(connection: Duplex): number {
   return (connection as { readonly bytesWritten?: number }).bytesWritten ?? 0
 }
@@ -563,7 +569,7 @@ function writtenTo(connection: Duplex): number {
 function checkChunk(chunk: unknown): asserts chunk is Uint8Array {
   if (!(chunk instanceof Uint8Array)) {
     throw new TypeError(
-      `the application gave ${shown(chunk)} as a chunk of its body: expected a Uint8Array; use Buffer.from(text)`,
+      `the application returned ${shown(chunk)} as a chunk of its body: expected a Uint8Array; use Buffer.from(text)`,
     )
   }
 }

@@ -1,9 +1,12 @@
-/** Whether a request has a body, for interfaces whose requests say so before anything is read. */
+/** Whether a request has a body, for interfaces that must know it before the body is read. */
 
 import type { Environ, Input } from './application.ts'
 import type { RequestInput } from './input.ts'
 
-/** Whether there is a body, which may be empty if it was chunked (RFC 9112 §6.3). Only where neither a length nor the input says so is it guessed by the method. */
+/**
+ * Whether the request has a body, which may be empty if it is chunked (RFC 9112 §6.3). If neither the length nor the
+ * input shows it, the method decides.
+ */
 export function hasBody(environ: Environ, input: Input): boolean {
   if (environ.CONTENT_LENGTH !== undefined) return Number(environ.CONTENT_LENGTH) > 0
   const { hasBody } = input as Partial<RequestInput>

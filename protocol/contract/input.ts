@@ -1,9 +1,6 @@
 /**
- * `wsgi.input`: what a gateway pushes in at one end, an application reads at the other, with flow control between them.
- *
- * It holds only what was pushed and not yet read, and tells its source of every byte that was taken, so that the
- * source can give credit (frames) or read on (sockets). It knows no wire and keeps no time: whoever pushes also
- * decides when a read has waited too long, and fails the input.
+ * `wsgi.input`: a gateway pushes the body of the request, and the application reads it. The source learns of every byte
+ * read, so that it can grant credit (frames) or read more (sockets). The gateway owns the timeouts.
  */
 
 import { isForwardedField } from '../client/forwarded-fields.ts'
@@ -11,18 +8,20 @@ import type { Headers, Input } from './application.ts'
 import { brand } from './brand.ts'
 import { localError } from './coded-errors.ts'
 
-/** What stands behind an input: the gateway's side of one request. */
+/** The gateway's side of an input: it is informed of what the application reads. */
 export interface InputSource {
-  /** The application reads for the first time: the moment for 100 Continue or for the first credit. Called at most once. */
+  /**
+   * Called at most once, when the application reads for the first time: send 100 Continue or the first credit now.
+   */
   wanted(): void
-  /** The application took `bytes` bytes: room for as many more. */
+  /** Called when the application has read `bytes` bytes: there is room for as many more. */
   consumed(bytes: number): void
   /** Called when the application has read all bytes and waits for more. */
   starved?(): void
 }
 
 const EMPTY: Uint8Array = new Uint8Array(0)
-/** What one `read1` without a size gives at the most: the same 64 KiB that sockets and frames deliver. */
+/** The most bytes that `read1` without a size returns: 64 KiB, as much as a read of a socket or a frame. */
 const CHUNK = 64 * 1024
 const LF = 0x0a
 
@@ -31,13 +30,14 @@ interface Waiter {
   reject(error: Error): void
 }
 
+/** The implementation of `wsgi.input`. A gateway calls `push`, then `end` or `fail`. */
 export class RequestInput implements Input {
   static {
     brand(RequestInput, 'RequestInput')
   }
 
   readonly #source: InputSource | null
-  /** Chunks not yet read, oldest first; the first `#offset` bytes of the first are read already. */
+  /** Chunks that were not read, oldest first. The first `#offset` bytes of the first chunk were read. */
   #chunks: Uint8Array[] = []
   #offset = 0
   #buffered = 0
@@ -46,7 +46,7 @@ export class RequestInput implements Input {
   #waiter: Waiter | undefined
   #more: { more(): void } | undefined
   #reading = false
-  #asked = false
+  #requested = false
   #hungry = false
   #onArrival: (() => void) | undefined
   #trailers: string[] = []
@@ -54,25 +54,25 @@ export class RequestInput implements Input {
     | { promise: Promise<Headers>; resolve(fields: Headers): void; reject(error: Error): void }
     | undefined
 
-  /** @param source null for a request without a body: the input is at its end. */
+  /** @param source null if the request has no body: the input is then at its end */
   constructor(source: InputSource | null) {
     this.#source = source
     this.#ended = source === null
   }
 
-  // ---- the gateway's side ----------------------------------------------------------------------------------------
+  // ---- for the gateway -------------------------------------------------------------------------------------------
 
-  /** Whether the message has a body (RFC 9112 §6.3), which may be empty: the same at every moment. */
+  /** Whether the request has a body (RFC 9112 §6.3), which may be empty. The value never changes. */
   get hasBody(): boolean {
     return this.#source !== null
   }
 
-  /** Bytes that were pushed and not yet read. */
+  /** Bytes that were pushed and not read. */
   get buffered(): number {
     return this.#buffered
   }
 
-  /** Whether `end()` was called: all that the client sent is here or was read. */
+  /** Whether `end()` was called: the whole body has arrived. */
   get ended(): boolean {
     return this.#ended
   }
@@ -82,17 +82,19 @@ export class RequestInput implements Input {
     return this.#hungry
   }
 
-  /** Calls back after each push, and after the end or a failure; undefined stops that. */
+  /** Sets a callback for each push, the end and a failure; undefined removes it. */
   onArrival(callback: (() => void) | undefined): void {
     this.#onArrival = callback
   }
 
-  /** The request's trailer fields (flat), empty until the input has ended: `trailers` for who copies a body without promises. */
+  /**
+   * The trailer fields as a flat list, for code that copies a body without promises. Empty until the input has ended.
+   */
   get trailerFields(): readonly string[] {
     return this.#trailers
   }
 
-  /** Adds bytes. They are kept, not copied. Ignored once the input failed. */
+  /** Adds bytes without copying them. Does nothing if the input has failed. */
   push(chunk: Uint8Array): void {
     if (this.#ended) throw localError('INPUT_ENDED', 'push() after the end of the input')
     if (this.#failure || chunk.length === 0) return
@@ -102,7 +104,7 @@ export class RequestInput implements Input {
     this.#onArrival?.()
   }
 
-  /** @param trailers flat: name, value, … */
+  /** Ends the input. @param trailers a flat list: name, value, … */
   end(trailers: string[] = []): void {
     if (this.#ended || this.#failure) return
     this.#ended = true
@@ -112,7 +114,10 @@ export class RequestInput implements Input {
     this.#onArrival?.()
   }
 
-  /** Pending and later reads reject with `error`; what was not read is let go. The first failure stands; none after the whole was read. */
+  /**
+   * Makes pending and later reads reject with `error`, and drops the unread bytes. Does nothing if the input has failed
+   * before, or if all of it was read.
+   */
   fail(error: Error): void {
     if (this.#failure || (this.#ended && this.#buffered === 0)) return
     this.#failure = error
@@ -127,9 +132,9 @@ export class RequestInput implements Input {
     this.#onArrival?.()
   }
 
-  // ---- the application's side ------------------------------------------------------------------------------------
+  // ---- for the application ---------------------------------------------------------------------------------------
 
-  /** The request's trailer fields. They come after the body: read that first, or this waits for it. */
+  /** The trailer fields of the request. They follow the body: the promise is pending until the body was read. */
   get trailers(): Promise<Headers> {
     if (!this.#trailersPromise) {
       this.#trailersPromise = Promise.withResolvers<Headers>()
@@ -141,17 +146,17 @@ export class RequestInput implements Input {
   }
 
   /**
-   * What is there already, at most `max` bytes and one chunk: null at the end, undefined when more must be waited for
-   * (`read1` waits). Spares callers that copy a body a promise for each chunk.
+   * Returns buffered bytes without a promise: at most `max` bytes of one chunk, null at the end, undefined if nothing
+   * is buffered (then `read1` waits). Code that copies a body saves a promise for each chunk.
    *
-   * @throws what the input failed with
+   * @throws the error with which the input failed
    */
   readNow(max: number): Uint8Array | null | undefined {
     if (this.#failure) throw this.#failure
     if (this.#buffered > 0) return this.#take(max)
     if (this.#ended) return null
-    if (!this.#asked) {
-      this.#ask()
+    if (!this.#requested) {
+      this.#requestFirst()
       if (this.#failure) throw this.#failure
       if (this.#buffered > 0) return this.#take(max)
       if (this.#ended) return null
@@ -164,8 +169,8 @@ export class RequestInput implements Input {
   }
 
   /**
-   * As `readNow`, for a caller that reads on behalf of nobody yet: the client is not asked for a body that it holds back (100 Continue),
-   * and a failure is left for the first read. Where it gives undefined, `reader.more` is called once when there is more.
+   * As `readNow`, before the application reads: the client is not asked for a body that it holds back (100 Continue),
+   * and a failure is kept for the first read. If it returns undefined, `reader.more` is called once when more arrives.
    */
   readAhead(max: number, reader: { more(): void }): Uint8Array | null | undefined {
     if (this.#failure) return undefined
@@ -234,7 +239,7 @@ export class RequestInput implements Input {
     }
   }
 
-  /** The body's chunks as they come. Leaving the loop early leaves the rest to be read. */
+  /** Yields the chunks of the body as they arrive. After the loop was left early, the rest can still be read. */
   [Symbol.asyncIterator](): AsyncIterator<Uint8Array> {
     return {
       next: async () => {
@@ -244,16 +249,16 @@ export class RequestInput implements Input {
     }
   }
 
-  // ---- inside ----------------------------------------------------------------------------------------------------
+  // ---- internals -------------------------------------------------------------------------------------------------
 
   #begin(): void {
     if (this.#reading) {
-      throw localError('INPUT_BUSY', 'wsgi.input is being read already: await one read before the next')
+      throw localError('INPUT_BUSY', 'wsgi.input is already being read: await one read before the next')
     }
     this.#reading = true
   }
 
-  /** At least one byte, or none at the end. */
+  /** Waits for at least one byte; returns an empty array at the end. */
   async #some(max: number): Promise<Uint8Array> {
     for (;;) {
       const chunk = this.readNow(max)
@@ -288,7 +293,7 @@ export class RequestInput implements Input {
     return join(parts)
   }
 
-  /** @param ahead nobody reads yet */
+  /** @param ahead the application does not read yet */
   #take(max: number, ahead: boolean = false): Uint8Array {
     const first = this.#chunks[0]!
     const available = first.length - this.#offset
@@ -302,14 +307,14 @@ export class RequestInput implements Input {
       this.#offset += max
     }
     this.#buffered -= part.length
-    if (!ahead) this.#ask()
+    if (!ahead) this.#requestFirst()
     this.#source?.consumed(part.length)
     return part
   }
 
-  #ask(): void {
-    if (this.#asked) return
-    this.#asked = true
+  #requestFirst(): void {
+    if (this.#requested) return
+    this.#requested = true
     this.#source?.wanted()
   }
 
@@ -324,14 +329,14 @@ export class RequestInput implements Input {
   }
 }
 
-/** A flat list as pairs. */
+/** Turns a flat list (name, value, …) into pairs. */
 export function pairs(flat: readonly string[]): Headers {
   const fields: Headers = []
   for (let at = 0; at < flat.length; at += 2) fields.push([flat[at]!, flat[at + 1]!])
   return fields
 }
 
-/** Removes forwarded fields from trailers: they arrive after `resolve-client.ts` has decided about the client. */
+/** Removes forwarded fields from trailers: trailers arrive after `resolve-client.ts` has resolved the client. */
 function withoutForwarded(trailers: string[]): string[] {
   const kept: string[] = []
   for (let at = 0; at < trailers.length; at += 2) {
@@ -346,5 +351,5 @@ function join(parts: Uint8Array[]): Uint8Array {
 }
 
 function checkSize(size: number): void {
-  if (!Number.isInteger(size)) throw new TypeError(`a size is a whole number of bytes, got ${String(size)}`)
+  if (!Number.isInteger(size)) throw new TypeError(`the size of a read is ${String(size)}: expected an integer (bytes)`)
 }

@@ -1,13 +1,10 @@
-/**
- * Runs code for one request in an async context of its own.
- *
- * Node gives each callback of a socket or timer its own async context (`AsyncLocalStorage`). Here one read of a link
- * delivers many requests, and one batch sends many responses. A store that an application enters for its own request
- * (`enterWith()`, as tracing and session libraries do) would leak into the requests that follow.
- */
+/** Runs the code of one request in its own async context (`AsyncLocalStorage`). */
 
 import { AsyncResource } from 'node:async_hooks'
 
+// Node gives each callback of a socket or timer its own async context. Here one read of a link delivers many requests,
+// and one batch sends many responses: a store that an application enters for its request (`enterWith()`, as tracing and
+// session libraries do) would leak into the requests that follow.
 const empty: AsyncResource = new AsyncResource('GantryRequest')
 
 /**

@@ -1,41 +1,57 @@
 /**
- * The contract, executable: PEP 3333's `wsgiref.validate` for promises and async iterables.
- *
- * `lint(application)` is the application, with both sides watched: the server that calls it and the application itself. The
- * side that breaks a rule gets a `ContractError` thrown at it that names the rule. Nothing is delayed, buffered or altered.
- * The rules and their sentences are in `lint/rules.ts` (and `docs/contract.md`, made from them); one call's events are watched
- * by `lint/call.ts`.
+ * Checks the contract at run time, as PEP 3333's `wsgiref.validate` does. `lint/rules.ts` has the rules, from which
+ * `docs/contract.md` is generated; `lint/linted-call.ts` checks the events of one call.
  */
 
 import type { Application, Body } from './application.ts'
-import { Call } from './lint/call.ts'
 import { checkEnviron } from './lint/environ.ts'
 import { guardEnviron } from './lint/guards.ts'
+import { LintedCall } from './lint/linted-call.ts'
 import { type Blame, ContractError, type Fail, rules, show } from './lint/rules.ts'
 
 export type { Blame, Rule, RuleCode } from './lint/rules.ts'
 export { ContractError, rules as contractRules } from './lint/rules.ts'
 
+/** Options of `lint`. */
 export interface LintOptions {
-  /** Check this side alone; the other may do as it likes. Both by default. */
+  /** Check only this side. Default: both. */
   only?: Blame
-  /** Told of each broken rule before it is thrown: who catches everything (a gateway answers 500) cannot hide it. */
+  /**
+   * Called with each error before it is thrown. A gateway that catches every error (and answers 500) cannot hide it.
+   */
   report?: (error: ContractError) => void
 }
 
-/** An application under watch. */
+/** An application that is checked by `lint`. */
 export interface Linted extends Application {
   /**
-   * To be asked once all requests are over.
+   * Call it after all requests have ended.
    *
-   * @throws ContractError when the server left a body unclosed or an iterator open: no call of the server's can show that
+   * @throws ContractError if the server did not close a body or an iterator; only the absence of a call shows that
    */
   assertClosed(): void
 }
 
 /**
- * @throws TypeError for an application that is no function
- * @throws ContractError from the call that broke a rule, on either side
+ * Returns an application that behaves as `application` does and checks every rule of the contract: those of the server
+ * that calls it, and those of the application. The side that breaks a rule gets a `ContractError`. Nothing is delayed,
+ * buffered or changed.
+ *
+ * @throws TypeError if `application` is not a function
+ * @throws ContractError from the call that breaks a rule
+ * @example
+ * ```ts
+ * import { type Application, lint } from 'gantry'
+ * import { call } from 'gantry/protocol'
+ *
+ * const withoutType: Application = (_environ, startResponse) => {
+ *   startResponse('200 OK', [])
+ *   return [Buffer.from('Hello world!')]
+ * }
+ * const broken: string[] = []
+ * await call(lint(withoutType, { report: ({ code }) => broken.push(code) }))
+ * console.log(broken.join()) // CONTENT_TYPE_MISSING
+ * ```
  */
 export function lint(application: Application, options: LintOptions = {}): Linted {
   if (typeof application !== 'function') {
@@ -43,15 +59,15 @@ export function lint(application: Application, options: LintOptions = {}): Linte
       `lint() got ${show(application)}: expected an application, a function of environ and startResponse`,
     )
   }
-  /** Calls whose body the server still has to close, or has closed without return(). */
-  const open: Set<Call> = new Set()
+  /** Calls whose body the server did not close, or closed without calling return(). */
+  const open: Set<LintedCall> = new Set()
   const fail: Fail = (code, detail, cause) => {
     if (options.only !== undefined && options.only !== rules[code].owes) return
     const error = new ContractError(code, detail, cause)
     options.report?.(error)
     throw error
   }
-  function watch(call: Call, body: unknown): Body {
+  function watch(call: LintedCall, body: unknown): Body {
     const guarded = call.guard(body)
     if (guarded) open.add(call)
     return guarded ?? (body as Body)
@@ -62,12 +78,12 @@ export function lint(application: Application, options: LintOptions = {}): Linte
     }
     const [environ, startResponse] = args
     checkEnviron(environ, fail)
-    const call = new Call(environ, fail, () => open.delete(call))
+    const call = new LintedCall(environ, fail, () => open.delete(call))
     guardEnviron(environ, call, fail)
-    const given = application(environ, call.startResponse(startResponse))
-    if (typeof (given as Promise<Body> | null)?.then === 'function') {
+    const result = application(environ, call.startResponse(startResponse))
+    if (typeof (result as Promise<Body> | null)?.then === 'function') {
       call.returned()
-      return (given as Promise<Body>).then(
+      return (result as Promise<Body>).then(
         (body) => watch(call, body),
         (error: unknown) => {
           call.rejected(error)
@@ -75,7 +91,7 @@ export function lint(application: Application, options: LintOptions = {}): Linte
         },
       )
     }
-    return watch(call, given)
+    return watch(call, result)
   }
   return Object.assign(linted, {
     assertClosed() {

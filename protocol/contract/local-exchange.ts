@@ -1,6 +1,6 @@
 /**
- * One exchange of an application with a caller in this process: no gateway, no slots, an upload instead of a socket. It is what `call()` and
- * `toFetch()` are made of; their sinks are their own.
+ * An exchange between an application and a caller in the same process: without gateway, slots or socket. `call()` and
+ * `toFetch()` use it, each with its own sink.
  */
 
 import type { Logger } from '../log/logger.ts'
@@ -27,7 +27,7 @@ export class LocalExchange {
   ) {
     const { promise, resolve } = Promise.withResolvers<void>()
     const settled = (): void => {
-      // What is left of the upload has no reader any more.
+      // Nothing reads the rest of the upload.
       upload.stop()
       resolve()
     }
@@ -38,18 +38,18 @@ export class LocalExchange {
     this.#exchange = new Exchange(application, environ, upload.input, sink, host, requestId)
   }
 
-  /** Calls the application; nothing that it throws comes out of here. */
+  /** Calls the application. Errors of the application are not rethrown. */
   run(): void {
     this.#exchange.run()
   }
 
-  /** The sink has room again. */
+  /** Continues after the sink has returned false: it can take more. */
   resume(): void {
     this.#exchange.resume()
   }
 
-  /** The caller goes before the end, as a client does. Without effect on a response that is whole. */
-  leave(cause?: unknown): void {
+  /** Aborts the request as a client's disconnect does. Has no effect on a complete response. */
+  disconnect(cause?: unknown): void {
     const error = new AbortError('CLIENT_GONE', 'the client has gone', cause === undefined ? undefined : { cause })
     this.#exchange.abort(error)
     if (!this.#upload.input.ended) this.#upload.input.fail(error)

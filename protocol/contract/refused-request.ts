@@ -1,6 +1,6 @@
-/** A request that the gateway answered before an application saw it: for the access log. */
+/** Describes a request that the gateway refused before an application saw it, for the access log. */
 
-/** What the access line of a refused request needs. */
+/** The values of the access line of a refused request. */
 export interface RefusedRequest {
   readonly requestId: string
   readonly remote: string
@@ -10,7 +10,7 @@ export interface RefusedRequest {
   readonly status: number
   /** The reason, as in the log line about the refusal. */
   readonly code: string
-  /** In the body of the answer. */
+  /** The size of the response body. */
   readonly bytes: number
   /** Time spent waiting for its head; undefined if the head arrived at once. */
   readonly milliseconds: number | undefined

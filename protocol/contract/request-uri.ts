@@ -1,28 +1,34 @@
 /**
- * What an application may ask of its environ's paths: the next segment, its own address, the request's. These are wsgiref.util's
- * functions (shift_path_info, guess_scheme, application_uri, request_uri; PEP 3333 §"URL Reconstruction"), with its answers.
- *
- * Strings in an environ are bytes-as-latin1, so that escaping is by byte. It does not know how an environ is made.
+ * The path functions of wsgiref.util: shift_path_info, guess_scheme, application_uri and request_uri (PEP 3333, "URL
+ * Reconstruction"). The strings of an environ are bytes as latin1, so paths are escaped byte by byte.
  */
 
 import type { Environ } from './application.ts'
 
 /**
- * Moves one segment from the start of `PATH_INFO` to the end of `SCRIPT_NAME`, in place, and gives it: what traverses to objects by
- * path. Empty and `.` segments are passed over; `..` takes a segment off `SCRIPT_NAME`, and is given as what it is.
+ * Moves one segment from the start of `PATH_INFO` to the end of `SCRIPT_NAME`, and returns it (`shift_path_info` of
+ * wsgiref). Empty and `.` segments are skipped; `..` removes a segment from `SCRIPT_NAME`, and is returned.
  *
- * A `PATH_INFO` of `/` gives `''` and leaves a `SCRIPT_NAME` that ends in `/`, so that `/x` and `/x/` are told apart.
+ * If `PATH_INFO` is `/`, the function returns `''`, and `SCRIPT_NAME` then ends in `/`, so that `/x` and `/x/` differ.
+ * Unlike wsgiref, it never sets a `SCRIPT_NAME` that begins with `//`, which would name another host in a redirect.
  *
- * Unlike wsgiref's, it never leaves a `SCRIPT_NAME` that begins with `//`: in a redirect that would name another host.
+ * @param environ is changed
+ * @returns undefined if no segment is left
+ * @example
+ * ```ts
+ * import { shiftPathInfo } from 'gantry/protocol'
  *
- * @returns undefined when there is no segment left
+ * const environ = { SCRIPT_NAME: '', PATH_INFO: '/users/42' }
+ * console.log(shiftPathInfo(environ)) // users
+ * console.log(environ.SCRIPT_NAME, environ.PATH_INFO) // /users /42
+ * ```
  */
 export function shiftPathInfo(environ: Pick<Environ, 'SCRIPT_NAME' | 'PATH_INFO'>): string | undefined {
   const { PATH_INFO: path, SCRIPT_NAME: script } = environ
-  // Also a path without its slash, which PEP 3333 does not know: there is no telling what of it is a segment.
+  // A path without a leading slash is not allowed by PEP 3333 and has no defined segments.
   if (!path?.startsWith('/')) return undefined
   const segments = path.slice(1).split('/')
-  // The last one is kept even if it is empty: it says whether the path ended in a slash.
+  // The last segment is kept even if it is empty: it shows that the path ends in a slash.
   const last = segments.pop()!
   const rest = [...segments.filter((segment) => segment !== '' && segment !== '.'), last]
   const name = rest.shift()!
@@ -42,7 +48,18 @@ function normalized(path: string): string {
   return segments.length === 0 ? '' : `/${segments.join('/')}`
 }
 
-/** The scheme that a CGI server's variable `HTTPS` tells of: https for `on`, `yes` and `1`. */
+/**
+ * The scheme that the variable `HTTPS` of a CGI server means: https for `on`, `yes` and `1` (`guess_scheme` of
+ * wsgiref).
+ *
+ * @example
+ * ```ts
+ * import { guessScheme } from 'gantry/protocol'
+ *
+ * console.log(guessScheme({ HTTPS: 'on' })) // https
+ * console.log(guessScheme({})) // http
+ * ```
+ */
 export function guessScheme(environ: Readonly<Record<string, unknown>>): 'http' | 'https' {
   const { HTTPS } = environ
   return HTTPS === 'on' || HTTPS === 'yes' || HTTPS === '1' ? 'https' : 'http'
@@ -53,27 +70,43 @@ type Located = Pick<Environ, 'wsgi.url_scheme' | 'SERVER_NAME' | 'SERVER_PORT' |
 }
 
 /**
- * The application's own address: scheme, host and `SCRIPT_NAME`. The host is the `Host` header's where there is one, which is whatever
- * the client says: check it before it is put where others see it.
+ * The URL of the application: scheme, host and `SCRIPT_NAME` (`application_uri` of wsgiref). The host is the `Host`
+ * header if there is one. The client chooses that header: check it before you show the URL to other users.
  *
- * @throws TypeError for a path that is no native string
+ * @throws TypeError if the path is not a native string
+ * @example
+ * ```ts
+ * import { applicationUri } from 'gantry/protocol'
+ *
+ * const address = { 'wsgi.url_scheme': 'https', SERVER_NAME: 'example.org', SERVER_PORT: '443' }
+ * console.log(applicationUri({ ...address, SCRIPT_NAME: '/shop' })) // https://example.org/shop
+ * ```
  */
 export function applicationUri(environ: Located): string {
   return `${origin(environ)}${quoted(environ.SCRIPT_NAME || '/', ESCAPED_IN_SCRIPT)}`
 }
 
 /**
- * The request's address. It is put together again from decoded parts, as PEP 3333 does: `environ.REQUEST_URI` is what was sent.
+ * The URL of the request, built from the decoded variables (`request_uri` of wsgiref). The target as the client sent it
+ * is `environ.REQUEST_URI`.
  *
- * @param includeQuery whether `QUERY_STRING` is part of it
- * @throws TypeError for a path that is no native string
+ * @param includeQuery whether the URL has the `QUERY_STRING`
+ * @throws TypeError if the path is not a native string
+ * @example
+ * ```ts
+ * import { requestUri } from 'gantry/protocol'
+ *
+ * const address = { 'wsgi.url_scheme': 'http', SERVER_NAME: 'example.org', SERVER_PORT: '8080' }
+ * const environ = { ...address, SCRIPT_NAME: '', PATH_INFO: '/search', QUERY_STRING: 'q=1' }
+ * console.log(requestUri(environ)) // http://example.org:8080/search?q=1
+ * ```
  */
 export function requestUri(
   environ: Located & Pick<Environ, 'PATH_INFO' | 'QUERY_STRING'>,
   includeQuery = true,
 ): string {
   const path = quoted(environ.PATH_INFO ?? '', ESCAPED_IN_PATH)
-  // Without a SCRIPT_NAME, the application's address ends in a slash of its own.
+  // Without a SCRIPT_NAME, the URL of the application already ends in a slash.
   const rest = !environ.SCRIPT_NAME && path.startsWith('/') ? path.slice(1) : path
   const query = includeQuery && environ.QUERY_STRING ? `?${environ.QUERY_STRING}` : ''
   return `${applicationUri(environ)}${rest}${query}`
@@ -84,12 +117,15 @@ function origin(environ: Located): string {
   const host = environ['HTTP_HOST']
   if (typeof host === 'string' && host !== '') return `${scheme}://${host}`
   const { SERVER_NAME: name, SERVER_PORT: port } = environ
-  // RFC 3986 §3.2.2; CGI servers give the bare address (RFC 3875 §4.1.14 asks for the brackets).
+  // RFC 3986 §3.2.2. CGI servers send the address without brackets, although RFC 3875 §4.1.14 requires them.
   const authority = name.includes(':') && !name.startsWith('[') ? `[${name}]` : name
   return `${scheme}://${authority}${port === (scheme === 'https' ? '443' : '80') ? '' : `:${port}`}`
 }
 
-/** All but RFC 3986's unreserved characters and `/`, as urllib.parse.quote; in the path, which may have parameters, `;=,` stay too. */
+/**
+ * All characters except the unreserved ones of RFC 3986 and `/`, as in urllib.parse.quote. A path may have parameters,
+ * so `;`, `=` and `,` are not escaped there.
+ */
 const ESCAPED_IN_SCRIPT = /[^A-Za-z0-9_.~/-]/g
 const ESCAPED_IN_PATH = /[^A-Za-z0-9_.~/;=,-]/g
 
@@ -98,7 +134,7 @@ function quoted(path: string, escaped: RegExp): string {
     const code = character.charCodeAt(0)
     if (code > 0xff) {
       throw new TypeError(
-        `the path ${JSON.stringify(path)} holds ${JSON.stringify(character)}: an environ's strings are bytes as latin1 (PEP 3333)`,
+        `the path ${JSON.stringify(path)} has the character ${JSON.stringify(character)}: expected bytes as latin1 (PEP 3333)`,
       )
     }
     return `%${code < 16 ? '0' : ''}${code.toString(16).toUpperCase()}`

@@ -1,31 +1,32 @@
 /**
- * What a status line and response headers may be (docs/contract.md, *Status and headers*): checked where an application
- * hands them over, so that no gateway meets a field that would change the meaning of its wire.
+ * Checks the status and the headers that an application passes to `startResponse` (docs/contract.md, *Status and
+ * headers*), so that a gateway never sends a field that changes the framing of its protocol.
  */
 
 import type { Headers } from './application.ts'
 import { HOP_BY_HOP } from './hop-by-hop.ts'
 import { REASONS } from './reasons.ts'
+import { TOKEN } from './token.ts'
 
-/** A response's head after its checks. */
+/** A response head that was checked. */
 export interface CheckedHead {
   code: number
   status: string
-  /** A copy: the application's list is its own, and often a constant. */
+  /** A copy: the list belongs to the application, and is often a constant. */
   headers: Headers
-  /** The declared Content-Length, -1 when there is none. */
+  /** The declared Content-Length; -1 if there is none. */
   length: number
 }
 
 /**
- * PEP 3333: a code and a reason separated by one space, with no surrounding white space and no control characters. (A wire's
- * reason may be empty, RFC 9112 §4; an application's may not.) RFC 9110 §15: codes are 100 to 599, and any other is invalid.
+ * PEP 3333: a code and a reason, separated by one space, without surrounding white space and control characters. The
+ * reason must not be empty, although RFC 9112 §4 allows that in a message. RFC 9110 §15: the code is between 100 and
+ * 599.
  */
 export const STATUS: RegExp = /^[1-5][0-9]{2} [\x21-\x7e\x80-\xff](?:[\x20-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?$/
-const TOKEN = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/
 const VALUE = /^[\t\x20-\x7e\x80-\xff]*$/
 
-/** Names that were found good, by what they are to us. Bounded: an application may make names up. */
+/** The kinds of valid names. The size is bounded, since an application may generate names. */
 const known: Map<string, NameKind> = new Map()
 const KNOWN_MAX = 1024
 type NameKind = 'plain' | 'content-length' | 'connection' | 'upgrade' | 'hop-by-hop'
@@ -48,23 +49,23 @@ function kindOf(name: string): NameKind {
 }
 
 /**
- * Checks what was given to `startResponse`.
+ * Checks the arguments of `startResponse`.
  *
- * @param upgrade whether the request may be answered by a 101
- * @throws TypeError that names the header or status, its value and the rule
+ * @param upgrade whether the status may be 101
+ * @throws TypeError if the status or a header is invalid; the message names the value and the rule
  */
 export function checkHead(status: string, headers: Headers, upgrade: boolean): CheckedHead {
   if (typeof status !== 'string' || !STATUS.test(status)) {
     throw new TypeError(
-      `status ${shown(status)} is not of the form "200 OK" (three digits from 100 to 599, a space, a reason; latin1, PEP 3333)`,
+      `status ${shown(status)} is not of the form "200 OK": expected three digits from 100 to 599, a space and a reason in latin1 (PEP 3333)`,
     )
   }
   const code = Number(status.slice(0, 3))
   if (code < 200 && !(code === 101 && upgrade)) {
     throw new TypeError(
       code === 101
-        ? 'status 101 was given for a request that asks for no upgrade'
-        : `status ${shown(status)}: an informational status is not a response (use environ.gantry.earlyHints)`,
+        ? 'status 101 was used for a request that is not an upgrade request'
+        : `status ${shown(status)}: an informational status is not a response; use environ.gantry.earlyHints`,
     )
   }
   if (!Array.isArray(headers)) throw new TypeError(`headers ${shown(headers)} are not a list of [name, value]`)
@@ -85,10 +86,12 @@ export function checkHead(status: string, headers: Headers, upgrade: boolean): C
     }
     if (kind !== 'plain') {
       if (kind === 'content-length') {
-        if (length !== -1) throw new TypeError('response header Content-Length was given twice')
+        if (length !== -1) throw new TypeError('response header Content-Length was set twice')
         length = parseLength(value)
       } else if (code !== 101 || kind === 'hop-by-hop') {
-        throw new TypeError(`response header ${name}: ${shown(value)} is hop-by-hop, the gateway's alone (PEP 3333)`)
+        throw new TypeError(
+          `response header ${name}: ${shown(value)} is hop-by-hop; only the gateway sets it (PEP 3333)`,
+        )
       }
     }
     copy[at] = field
@@ -97,9 +100,10 @@ export function checkHead(status: string, headers: Headers, upgrade: boolean): C
 }
 
 /**
- * Checks fields that follow or precede the response (trailers, 103).
+ * Checks the fields of trailers or of a 103.
  *
- * @throws TypeError as `checkHead`; framing and routing fields are refused too (RFC 9110 §6.5.1)
+ * @param what names the fields in messages
+ * @throws TypeError as `checkHead`, and for fields that frame or route the message (RFC 9110 §6.5.1)
  */
 export function checkFields(headers: Headers, what: string): Headers {
   if (!Array.isArray(headers)) throw new TypeError(`${what} ${shown(headers)} are not a list of [name, value]`)
@@ -110,7 +114,7 @@ export function checkFields(headers: Headers, what: string): Headers {
     if (kindOf(name) !== 'plain') throw new TypeError(`${what}: ${name} is not allowed here`)
     if (typeof value !== 'string' || !VALUE.test(value)) {
       throw new TypeError(
-        `${what}: the value of ${name} is ${shown(value)}, no latin1 string without control characters`,
+        `${what}: the value of ${name} is ${shown(value)}: expected latin1 text without control characters`,
       )
     }
   }
@@ -118,10 +122,10 @@ export function checkFields(headers: Headers, what: string): Headers {
 }
 
 /**
- * A status as another wire gives it (`200`, `200 `, `200 OK`), as an application gives one: an empty reason is legal there
- * (RFC 9112 §4; HTTP/2 has none at all), and so are white space at its end and tabs.
+ * Translates a status from another protocol (`200`, `200 `, `200 OK`) to the form that an application uses. There the
+ * reason may be empty (RFC 9112 §4; HTTP/2 has none) and may have tabs and trailing white space.
  *
- * @param status three digits, and perhaps a reason; not checked beyond that
+ * @param status three digits and an optional reason, which are not checked
  */
 export function statusFromWire(status: string): string {
   const code = status.slice(0, 3)
@@ -136,7 +140,7 @@ function parseLength(value: string): number {
   return Number(value)
 }
 
-/** For messages: short, quoted, whatever it is. */
+/** A value of any type as short text for an error message. */
 export function shown(value: unknown): string {
   if (typeof value === 'string') return JSON.stringify(value.length > 80 ? `${value.slice(0, 80)}…` : value)
   if (typeof value === 'object' && value !== null) return `a ${value.constructor?.name ?? 'plain'} object`

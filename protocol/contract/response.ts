@@ -1,72 +1,71 @@
 /**
- * What leaves of one response: when its head goes, how much of its body, and how it ends (docs/contract.md,
- * *What lint cannot see*).
- *
- * It stands between an exchange and a gateway's `ResponseSink`. It calls no application, waits for nothing and aborts nothing:
- * what it cannot send it throws, and `exchange.ts` decides what becomes of that.
+ * Sends one response to a gateway's `ResponseSink`: when the head is sent, how much of the body, and how the response
+ * ends (docs/contract.md, *What lint cannot see*). `exchange.ts` calls it and handles the errors that it throws.
  */
 
 import type { Duplex } from 'node:stream'
 import type { Headers } from './application.ts'
+import { isBodylessStatus } from './bodyless.ts'
 import type { ClientView } from './client-view.ts'
 import { localError } from './coded-errors.ts'
 import type { AbortError, LocalProtocolError } from './errors.ts'
 import { type CheckedHead, checkHead } from './response-head.ts'
 
 /**
- * A gateway's side of one response. Every call is synchronous. What it is given may be gathered until `flush` or the
- * end of the tick, no later.
+ * A gateway's side of one response. Every call is synchronous. The sink may collect data until `flush` or the end of
+ * the tick, no longer.
  */
 export interface ResponseSink {
-  /** The request's client, where the gateway has its connection. */
+  /** The client of the request, if the gateway has its connection. */
   readonly client?: ClientView | undefined
-  /** An informational response (103). */
+  /** Sends an informational response (103). */
   inform(status: string, headers: Headers): void
   /**
-   * The final head, and what is there of the body.
+   * Sends the final head, and the part of the body that is available.
    *
-   * @param headers checked; complete but for `Date`, `Server` and framing fields
-   * @param length body bytes this response carries in all, -1 when that is not known. For HEAD, 204, 205 and 304 it is 0 and
+   * @param headers checked; all headers but `Date`, `Server` and the framing fields
+   * @param length the bytes of the whole body; -1 if the length is not known. For HEAD, 204, 205 and 304 it is 0, and
    *   no body follows, whatever Content-Length says.
-   * @param end whether that is all
-   * @returns false when there is no room: the exchange waits for `resume()`
+   * @param end whether the response is complete
+   * @returns false if the sink is full: the exchange then waits for `resume()`
    */
   head(status: string, headers: Headers, length: number, chunk: Uint8Array | undefined, end: boolean): boolean
-  /** More of the body, never empty unless `end`. */
+  /** Sends more of the body. The chunk is never empty unless `end` is true. Returns as `head`. */
   data(chunk: Uint8Array, end: boolean): boolean
-  /** The end, when the last `head` or `data` was not it. */
+  /** Ends the response, if the last `head` or `data` did not. */
   end(trailers: Headers | undefined): void
-  /** Hands to the operating system what was gathered: the next chunk may be long in coming, or block the loop. */
+  /** Passes the collected data to the operating system now: the next chunk may take long, or block the event loop. */
   flush(): void
-  /** The response cannot be completed: end it so that the client sees that (close the connection, reset the stream). */
+  /** Aborts the response so that the client sees that it is incomplete (close the connection, reset the stream). */
   abort(error: AbortError): void
-  /** After the head of a 101: the raw connection. The exchange is over when it closes. */
+  /** Returns the raw connection after the head of a 101. The exchange ends when the connection closes. */
   upgrade(): Duplex
 }
 
-/** An array of chunks up to this size leaves as one, bytes. Above it copying costs more than it saves. */
+/** Chunks of an array are sent as one chunk up to this size, bytes. For more bytes a copy costs more than it saves. */
 const JOIN_MAX = 64 * 1024
-/** Arrays longer than this are iterated: adding them up would hold the loop. */
+/** Arrays with more chunks than this are iterated: to add up their lengths would block the event loop. */
 const CHUNKS_MAX = 1024
 
+/** The response of one exchange. */
 export class Response {
-  /** Where its last declared byte is: Infinity when no length was declared. */
+  /** The declared Content-Length; Infinity if there is none. */
   #declared = Number.POSITIVE_INFINITY
   #head: CheckedHead | undefined
   readonly #sink: ResponseSink
-  /** Answers a HEAD. */
+  /** The method of the request is HEAD. */
   readonly #headOnly: boolean
   /** The sink has the final head. */
   responded = false
-  /** The sink has all of it. */
+  /** The sink has the whole response. */
   whole = false
-  /** The sink has no room. */
+  /** The sink is full. */
   full = false
-  /** There is no body, whatever the application gives. */
+  /** The response has no body, whatever the application returns. */
   bodyless = false
-  /** The application gave more than it declared. */
+  /** The body is longer than declared. */
   tooLong = false
-  /** Body bytes given to the sink. */
+  /** Body bytes passed to the sink. */
   sent = 0
 
   constructor(sink: ResponseSink, headOnly: boolean) {
@@ -74,12 +73,12 @@ export class Response {
     this.#headOnly = headOnly
   }
 
-  /** Whether there is a status to send. */
+  /** Whether there is a head. */
   get started(): boolean {
     return this.#head !== undefined
   }
 
-  /** Status code, 0 before there is one. */
+  /** The status code; 0 if there is no head. */
   get code(): number {
     return this.#head?.code ?? 0
   }
@@ -90,7 +89,7 @@ export class Response {
   }
 
   /**
-   * Sets the head, in place of one that has not left.
+   * Sets the head. It replaces a head that was not sent.
    *
    * @throws TypeError as `checkHead`
    */
@@ -98,27 +97,27 @@ export class Response {
     this.#head = checkHead(status, headers, mayUpgrade)
   }
 
-  /** Drops a head that has not left. */
+  /** Drops a head that was not sent. */
   reset(): void {
     this.#head = undefined
   }
 
   /**
-   * One chunk, with the head before it and no byte beyond what was declared. An empty one sends the head alone.
+   * Sends a chunk, after the head, and no byte beyond the declared length. An empty chunk sends the head alone.
    *
-   * @throws LocalProtocolError when there is no head, or it is a 101's
+   * @throws LocalProtocolError if there is no head, or if its status is 101
    */
   emit(chunk: Uint8Array): void {
     if (this.whole) {
-      // It is asked on for more, to see whether it ends where it said.
-      if (!this.bodyless) this.#within(chunk)
+      // The exchange iterates on, to see whether the body ends at its declared length.
+      if (!this.bodyless) this.#withinLength(chunk)
       return
     }
     if (this.responded) {
       if (chunk.length === 0) return
-      const part = this.#within(chunk)
+      const part = this.#withinLength(chunk)
       const end = this.sent === this.#declared
-      this.#given(this.#sink.data(part, end), end)
+      this.#afterSend(this.#sink.data(part, end), end)
       return
     }
     const { code, status, headers, length } = this.#checked()
@@ -128,15 +127,16 @@ export class Response {
       return
     }
     if (length !== -1) this.#declared = length
-    const part = this.#within(chunk)
+    const part = this.#withinLength(chunk)
     const end = this.sent === this.#declared
-    this.#given(this.#sink.head(status, headers, length, part.length === 0 ? undefined : part, end), end)
+    this.#afterSend(this.#sink.head(status, headers, length, part.length === 0 ? undefined : part, end), end)
   }
 
   /**
-   * A body that is all there: as one chunk, and with a Content-Length. False, and nothing is done, when it is better iterated.
+   * Sends a whole array as one chunk with a Content-Length.
    *
-   * @param trailers whether trailers will follow, which a body of known length has none of
+   * @param trailers whether trailers follow; a body of known length has none
+   * @returns false if nothing was done, and the array must be iterated instead
    */
   sendArray(chunks: readonly Uint8Array[], trailers: boolean): boolean {
     const head = this.#head
@@ -150,9 +150,9 @@ export class Response {
     }
     if (chunks.length > 1 && total > JOIN_MAX) return false
     if (head.length > total && !this.#isBodyless(head.code)) return false
-    // Nothing for a HEAD says nothing of the GET's length: many applications leave its body out.
+    // An empty body for HEAD does not show the length for GET: many applications omit the body for HEAD.
     const unknown = total === 0 && this.#headOnly
-    if (head.length === -1 && !bodylessCode(head.code) && !unknown) {
+    if (head.length === -1 && !isBodylessStatus(head.code) && !unknown) {
       head.headers.push(['Content-Length', String(total)])
       head.length = total
     }
@@ -161,27 +161,27 @@ export class Response {
     return true
   }
 
-  /** Sends the head where that is due, and says whether trailers can follow: they cannot where the length was declared. */
+  /** Sends the head if it was not sent. Returns whether trailers can follow: they cannot if the length was declared. */
   open(): boolean {
     const { code, status, headers, length } = this.#checked()
     if (length !== -1 || this.#isBodyless(code)) return false
     if (!this.responded) {
       this.responded = true
-      this.#given(this.#sink.head(status, headers, -1, undefined, false), false)
+      this.#afterSend(this.#sink.head(status, headers, -1, undefined, false), false)
     }
     return true
   }
 
   /**
-   * The body came to its end by itself.
+   * Ends the response after the body has ended.
    *
-   * @throws LocalProtocolError when that is not where it said, or there is no head
+   * @throws LocalProtocolError if the body is shorter than declared, or if there is no head
    */
   end(trailers: Headers | undefined): void {
     const { code, status, headers, length } = this.#checked()
     if (this.whole) return
     if (this.responded) {
-      // Had all come that was declared, the response would be whole.
+      // If all declared bytes had been sent, the response would be complete.
       if (this.#declared !== Number.POSITIVE_INFINITY) throw tooShort(this.sent, this.#declared)
       this.whole = true
       this.#sink.end(trailers)
@@ -193,11 +193,11 @@ export class Response {
     if (bodyless) this.#sendBodyless(code, status, headers)
     else {
       if (length === -1) headers.push(['Content-Length', '0'])
-      this.#given(this.#sink.head(status, headers, 0, undefined, true), true)
+      this.#afterSend(this.#sink.head(status, headers, 0, undefined, true), true)
     }
   }
 
-  /** Reads the protocol from the head of a 101; what follows the head is not HTTP. */
+  /** Sends the head of a 101, and returns the protocol that it names. */
   switch(): string {
     const { status, headers } = this.#head!
     this.responded = true
@@ -209,23 +209,26 @@ export class Response {
   #checked(): CheckedHead {
     if (!this.#head) throw notStarted()
     if (this.#head.code === 101) {
-      throw localError('NO_UPGRADE', 'status 101 was given, and environ.gantry.upgrade() was not called')
+      throw localError(
+        'NO_UPGRADE',
+        'the status is 101, but environ.gantry.upgrade() was not called; call it before the body ends',
+      )
     }
     return this.#head
   }
 
   #sendBodyless(code: number, status: string, headers: Headers): void {
     this.bodyless = true
-    this.#given(this.#sink.head(status, fieldsWithoutBody(code, headers), 0, undefined, true), true)
+    this.#afterSend(this.#sink.head(status, fieldsWithoutBody(code, headers), 0, undefined, true), true)
   }
 
-  #given(room: boolean, end: boolean): void {
+  #afterSend(room: boolean, end: boolean): void {
     if (end) this.whole = true
     this.full = !room && !end
   }
 
-  /** As much of `chunk` as the declared length leaves room for. */
-  #within(chunk: Uint8Array): Uint8Array {
+  /** The part of `chunk` that is within the declared length. */
+  #withinLength(chunk: Uint8Array): Uint8Array {
     const left = this.#declared - this.sent
     if (chunk.length <= left) {
       this.sent += chunk.length
@@ -237,23 +240,21 @@ export class Response {
   }
 
   #isBodyless(code: number): boolean {
-    return this.#headOnly || bodylessCode(code)
+    return this.#headOnly || isBodylessStatus(code)
   }
 }
 
-/** Statuses whose responses have no body (RFC 9110 §6.4.1; 205: §15.3.6). */
-function bodylessCode(code: number): boolean {
-  return code === 204 || code === 304 || code === 205
-}
-
-/** A 204 must not speak of a length (RFC 9110 §8.6), a 205 has none; a HEAD's and a 304's are those of the GET. */
+/**
+ * A 204 must not have a Content-Length (RFC 9110 §8.6), and a 205 has no body. For HEAD and in a 304 it is the length
+ * that a GET would have.
+ */
 function fieldsWithoutBody(code: number, headers: Headers): Headers {
   if (code !== 204 && code !== 205) return headers
   return headers.filter(([name]) => name.toLowerCase() !== 'content-length')
 }
 
 export function notStarted(): LocalProtocolError {
-  return localError('NOT_STARTED', 'the application gave its body without calling startResponse')
+  return localError('NOT_STARTED', 'the application returned its body without calling startResponse')
 }
 
 function tooShort(sent: number, declared: number): LocalProtocolError {

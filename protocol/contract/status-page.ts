@@ -1,6 +1,6 @@
 /**
- * Error responses as applications: a small HTML page, or JSON for clients that prefer it. They contain the request's id
- * (also as `X-Request-Id`), and never the cause.
+ * Error responses as applications: a small HTML page, or JSON for clients that prefer it. They contain the id of the
+ * request (also as `X-Request-Id`), and never the cause.
  */
 
 import type { Application, Headers } from './application.ts'
@@ -8,11 +8,11 @@ import { REASONS } from './reasons.ts'
 
 /** Options of `statusPage`. */
 export interface StatusPageOptions {
-  /** Further fields, such as Retry-After. */
+  /** Additional response headers, such as Retry-After. */
   headers?: ReadonlyArray<readonly [string, string]>
 }
 
-/** What a person can do about it. */
+/** What the reader of the page should know, by status. */
 const ADVICE: Readonly<Record<number, string>> = {
   408: 'The request took too long to arrive.',
   413: 'The request is larger than this server takes.',
@@ -25,11 +25,21 @@ const ADVICE: Readonly<Record<number, string>> = {
 }
 
 /**
- * The plain page of an error status, as an application.
+ * Returns an application that responds with a plain page for an error status.
  *
- * @param status 400–599
- * @throws TypeError if `status` is not a number, for example the options of the middleware `errorPage`
- * @example mount({ '/api': api }, { notFound: statusPage(404) })
+ * @param status 400 to 599
+ * @throws TypeError if `status` is not a number, for example if it is the options of the middleware `errorPage`
+ * @example
+ * ```ts
+ * import { statusPage } from 'gantry'
+ * import { mount } from 'gantry/middleware'
+ * import { call } from 'gantry/protocol'
+ * import { application } from './app.ts'
+ *
+ * const site = mount({ '/api': application }, { notFound: statusPage(404) })
+ * const response = await call(site, { path: '/other' })
+ * console.log(response.status) // 404
+ * ```
  */
 export function statusPage(status: number, options: StatusPageOptions = {}): Application {
   if (typeof status !== 'number') {
@@ -58,7 +68,7 @@ export function statusPage(status: number, options: StatusPageOptions = {}): App
   }
 }
 
-/** The id is of `[\w.-]`, ours or a trusted peer's; escaped all the same. */
+/** The page as HTML. The id consists of `[\w.-]`; special characters are removed nevertheless. */
 function page(status: number, title: string, id: string): string {
   const advice = ADVICE[status]
   return `<!doctype html>
@@ -70,7 +80,7 @@ ${advice ? `<p>${advice}</p>\n` : ''}<p style="color:#777"><small>Request ${id.r
 `
 }
 
-/** Whether JSON is asked for by name, and HTML is not. */
+/** Whether `Accept` names JSON, and does not name HTML. */
 export function prefersJson(accept: unknown): boolean {
   return typeof accept === 'string' && /application\/(?:[\w.+-]+\+)?json/i.test(accept) && !/text\/html/i.test(accept)
 }

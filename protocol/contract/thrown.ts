@@ -1,8 +1,11 @@
-/** What an application has thrown, as text. It may be anything: `null`, a frozen object, one without a prototype, one whose getters throw. */
+/**
+ * A thrown value as text. JavaScript can throw any value: `null`, a frozen object, an object without a prototype, an
+ * object whose getters throw.
+ */
 
 import { inspect } from 'node:util'
 
-/** The stack of an error, and of anything else what it is. Never throws. */
+/** The stack of an error, or any other value as text. Never throws. */
 export function textOfThrown(thrown: unknown): string {
   try {
     if (thrown instanceof Error) return String(thrown.stack ?? thrown)
@@ -13,8 +16,8 @@ export function textOfThrown(thrown: unknown): string {
 }
 
 /**
- * The message of an error. Node's error of a connection to a name with several addresses has no message: then the
- * messages of its parts.
+ * The message of an error. When Node cannot connect to any address of a name, its error has no message: the result is
+ * then the messages of the errors for each address.
  */
 export function messageOf(error: unknown): string {
   if (!(error instanceof Error)) return textOfThrown(error)

@@ -1,6 +1,6 @@
 /**
- * A request's body that comes from this process (a caller's bytes, or a stream of them) as a source of `wsgi.input`: the next chunk
- * is asked for only as the application reads. It knows no wire, and keeps no time.
+ * The source of `wsgi.input` for a request body that comes from this process: bytes or an iterable of bytes. The next
+ * chunk is requested only when the application reads.
  */
 
 import { httpError } from './coded-errors.ts'
@@ -8,19 +8,18 @@ import { type InputSource, RequestInput } from './input.ts'
 
 export class Upload implements InputSource {
   readonly input: RequestInput
-  /** Bytes; undefined when that is not known, or there is no body. */
+  /** The length in bytes; undefined if it is not known or if there is no body. */
   readonly length: number | undefined
   readonly #iterator: AsyncIterator<Uint8Array> | undefined
-  /** Bytes that are still to come, where the request said how many. */
+  /** The bytes that have not arrived, if the request declares a length. */
   #left: number = Number.POSITIVE_INFINITY
   #reading = false
   #wanted = false
   #over = false
 
   /**
-   * @param body undefined: there is none. Text is sent as UTF-8.
-   * @param declared what the request's Content-Length says of an iterated body: one of another length fails the input, as a gateway
-   *   would not let it through
+   * @param body text is sent as UTF-8; undefined if the request has no body
+   * @param declared the Content-Length for an iterable: a body of another length fails the input, as in a gateway
    */
   constructor(body: Uint8Array | string | AsyncIterable<Uint8Array> | undefined, declared?: number) {
     this.input = new RequestInput(body === undefined ? null : this)
@@ -45,11 +44,11 @@ export class Upload implements InputSource {
     if (this.#wanted) this.#pump()
   }
 
-  /** Nobody reads it any more: what it comes from is told. */
+  /** Stops reading: calls `return()` of the iterator. */
   stop(): void {
     if (this.#over) return
     this.#over = true
-    // Its failure has nobody to be told to: the response is there.
+    // An error of return() is ignored: the response is already complete.
     try {
       this.#iterator?.return?.()?.catch(ignore)
     } catch {}
@@ -58,11 +57,11 @@ export class Upload implements InputSource {
   #pump(): void {
     if (!this.#iterator || this.#over || this.#reading || this.input.buffered > 0) return
     this.#reading = true
-    // In a promise from its very first step: one that throws has failed like one that rejects.
+    // `next` is async, so that an iterator that throws is handled like an iterator that rejects.
     next(this.#iterator).then(
       ({ done, value }) => {
         this.#reading = false
-        if (!this.#over) this.#came(done ? undefined : value)
+        if (!this.#over) this.#received(done ? undefined : value)
       },
       (error: unknown) => {
         if (this.#over) return
@@ -72,7 +71,7 @@ export class Upload implements InputSource {
     )
   }
 
-  #came(chunk: Uint8Array | undefined): void {
+  #received(chunk: Uint8Array | undefined): void {
     if (chunk === undefined) {
       this.#over = true
       if (this.#left > 0 && this.#left !== Number.POSITIVE_INFINITY) this.#mismatch(`${this.#left} bytes short of`)
@@ -80,7 +79,7 @@ export class Upload implements InputSource {
       return
     }
     if (!(chunk instanceof Uint8Array)) {
-      this.input.fail(new TypeError(`the request's body gave ${typeof chunk}: chunks are Uint8Array`))
+      this.input.fail(new TypeError(`a chunk of the request body is of type ${typeof chunk}: expected a Uint8Array`))
       this.stop()
       return
     }
@@ -90,7 +89,7 @@ export class Upload implements InputSource {
       this.stop()
       return
     }
-    // As gateways give it: applications say `toString()` to what they read.
+    // A Buffer, as from a gateway: applications call `toString()` on the bytes.
     this.input.push(Buffer.isBuffer(chunk) ? chunk : Buffer.from(chunk.buffer, chunk.byteOffset, chunk.length))
     this.#pump()
   }

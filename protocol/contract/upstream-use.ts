@@ -14,13 +14,13 @@ export interface UpstreamName {
   readonly instance?: string
 }
 
-/** Times are in milliseconds, on the pool's clock. */
+/** The upstream of one request, and its times in milliseconds on the pool's clock. */
 export class UpstreamUse {
   /** The upstream of the last attempt; undefined before the first one. */
   name: UpstreamName | undefined
-  /** Attempts in all pools that the request passed. */
+  /** The number of attempts, in all pools that the request passed through. */
   tries = 0
-  /** Time in queues in all; undefined until the request has waited or was sent. */
+  /** The total time in queues; undefined until the request has waited or was sent. */
   queued: number | undefined
   #clock: Clock | undefined
   #sentAt = 0

@@ -1,8 +1,6 @@
 /**
- * The bytes of an open file as an asynchronous iterable: pieces of it in order, a block at a time, closed once on every path. What
- * `fileBody` and `wsgi.file_wrapper` are made of. It opens nothing, and does not know what is sent before or after.
- *
- * It reads by descriptor and callback: a FileHandle's own `read` costs some 25 µs more for each call.
+ * The bytes of an open file as an async iterable, block by block, for `fileBody` and `wsgi.file_wrapper`. It closes the
+ * file exactly once. It reads by descriptor and callback: `FileHandle.read` takes about 25 µs more for each call.
  */
 
 import { closeSync, read } from 'node:fs'
@@ -12,27 +10,27 @@ import type { LocalProtocolError } from '../contract/errors.ts'
 import { relieve } from '../net/large-reads.ts'
 
 /**
- * Bytes read at a time. Measured for 1 MiB out of the page cache, µs of CPU by block: 64 KiB 560, 128 KiB 480, 256 KiB 370,
- * 512 KiB 460. Most of it is the cost of new memory. Not read ahead: the kernel does by itself, a slow reader would hold twice as much, and
- * the few runs that tried it, on a noisy machine, took more CPU and not less.
+ * The block size. CPU time for 1 MiB from the page cache, by block size: 560 µs for 64 KiB, 480 for 128 KiB, 370 for
+ * 256 KiB, 460 for 512 KiB. Most of it is the cost of new memory. Blocks are not read ahead: the kernel does that, a
+ * slow reader would hold twice as much memory, and in a few runs on a busy machine it took more CPU time, not less.
  */
 export const FILE_BLOCK: number = 256 * 1024
 
-/** Something open that is read by its descriptor. Whoever is given it closes it. */
+/** An open file. The code that receives it must close it. */
 export interface OpenFile {
   readonly fd: number
   close(): Promise<void>
 }
 
-/** From byte `start` up to and with byte `end`, as in a Range field. */
+/** The bytes from `start` up to and including `end`, as in a Range field. */
 export interface FileRange {
   readonly start: number
   readonly end: number
 }
 
 /**
- * A descriptor that is ours alone. Closed once, however often it is asked: a second close could be of another file, whose number it got.
- * At once: nothing of what was only read is written back, so that there is nothing to wait for.
+ * An open file for a descriptor that no other code uses. Later calls of `close` do nothing: the descriptor could belong
+ * to another file by then. It closes synchronously, since closing a file that was only read does not block.
  */
 export function ownedDescriptor(fd: number): OpenFile {
   let closed = false
@@ -46,9 +44,13 @@ export function ownedDescriptor(fd: number): OpenFile {
   }
 }
 
-/** @param position undefined: where the descriptor stands, which then moves on */
+/**
+ * Reads at most `length` bytes.
+ *
+ * @param position undefined reads at the current position of the descriptor, and advances it
+ */
 export function readAt(fd: number, length: number, position: number | undefined): Promise<Uint8Array> {
-  // A slice of the pool would keep all of the pool's block alive for as long as the gateway keeps the chunk: only small ones.
+  // Only small chunks come from Node's buffer pool: a slice keeps the whole pool block alive while the gateway has it.
   const buffer = length < 4096 ? Buffer.allocUnsafe(length) : Buffer.allocUnsafeSlow(length)
   return new Promise((resolve, reject) =>
     read(fd, buffer, 0, length, position ?? null, (error, count) => {
@@ -59,9 +61,9 @@ export function readAt(fd: number, length: number, position: number | undefined)
 }
 
 /**
- * Exactly the bytes of `range`.
+ * Reads exactly the bytes of `range`.
  *
- * @throws LocalProtocolError FILE_TRUNCATED when the file ends before
+ * @throws LocalProtocolError (FILE_TRUNCATED) if the file ends before
  */
 export async function readRange(fd: number, { start, end }: FileRange): Promise<Uint8Array> {
   let chunk = await readAt(fd, end + 1 - start, start)
@@ -76,14 +78,14 @@ export async function readRange(fd: number, { start, end }: FileRange): Promise<
 function truncated(at: number, end: number): LocalProtocolError {
   return localError(
     'FILE_TRUNCATED',
-    `the file now ends at byte ${at}, and was to be sent up to byte ${end}: it was cut while it was served`,
+    `the file ends at byte ${at}, expected bytes up to ${end}: the file was truncated while it was served`,
   )
 }
 
-/** Gives blocks until undefined or an empty one. Asked again only when the last one has come. */
+/** Returns the next block; undefined or an empty block at the end. It is not called while a block is pending. */
 export type BlockSource = () => Promise<Uint8Array | undefined>
 
-/** Pieces of a file, and bytes that stand between them. @throws as `readRange` */
+/** A source of ranges of a file and of bytes between them. @throws as `readRange` */
 export function pieceSource(fd: number, pieces: readonly (FileRange | Uint8Array)[], blockSize: number): BlockSource {
   let next = 0
   let range: FileRange | undefined
@@ -92,7 +94,7 @@ export function pieceSource(fd: number, pieces: readonly (FileRange | Uint8Array
     while (!range) {
       const piece = pieces[next++]
       if (!piece || piece instanceof Uint8Array) return piece
-      // An empty one: none of an empty file.
+      // The range of an empty file is empty.
       if (piece.end >= piece.start) {
         range = piece
         position = piece.start
@@ -106,12 +108,13 @@ export function pieceSource(fd: number, pieces: readonly (FileRange | Uint8Array
   }
 }
 
+/** The blocks of a source as a body. */
 export class FileBlocks implements AsyncIterableIterator<Uint8Array> {
   readonly #source: BlockSource
   readonly #close: () => unknown
-  /** The read under way. */
+  /** The read in progress. */
   #reading: Promise<Uint8Array | undefined> | undefined
-  /** The last `next()`: they are answered in order. */
+  /** The result of the last `next()`: results are in the order of the calls. */
   #last: Promise<unknown> | undefined
   #over = false
   #closing: Promise<void> | undefined
@@ -140,7 +143,7 @@ export class FileBlocks implements AsyncIterableIterator<Uint8Array> {
     return { done: true, value: undefined }
   }
 
-  /** Once the read under way is over: else its descriptor could be another file's by then. */
+  /** Closes the file after the read in progress: before that, the descriptor could be reused for another file. */
   close(): Promise<void> {
     this.#closing ??= this.#end()
     return this.#closing
@@ -170,12 +173,13 @@ export class FileBlocks implements AsyncIterableIterator<Uint8Array> {
     try {
       await this.#reading
     } catch {
-      // Told to who asked for it.
+      // The caller of next() has the error.
     }
     await this.#close()
   }
 }
 
+/** Whether `file` is a `FileHandle`, of any copy of its class. */
 export function isHandle(file: unknown): file is FileHandle {
   return typeof file === 'object' && file !== null && 'fd' in file && typeof file.fd === 'number' && 'stat' in file
 }

@@ -1,6 +1,6 @@
 /**
- * A file as a body: `fileBody(path)` opens it and gives what an application returns. Small ones are read at once and are an array, so that
- * head and body leave in one write; others are streamed. It sets no header and evaluates none: that is `staticFiles`.
+ * A file as a body. Small files are read as a whole and are an array, so that head and body are sent in one write;
+ * other files are streamed. The middleware `staticFiles` handles headers.
  */
 
 import { constants, fstat, open, type Stats } from 'node:fs'
@@ -18,40 +18,56 @@ import {
   readRange,
 } from './file-blocks.ts'
 
+/** Options of `fileBody`. */
 export interface FileBodyOptions {
-  /** Which bytes, the last one included; without `end`, up to the end. Default: all. */
+  /** The bytes from `start` up to and including `end`; without `end`, up to the end of the file. Default: all. */
   readonly range?: { readonly start: number; readonly end?: number }
-  /** Bytes per chunk of a file that is streamed. Default 256 KiB, which was measured to be the fastest. */
+  /** The bytes of one chunk of a file that is streamed. Default 256 KiB, which is the fastest in measurements. */
   readonly blockSize?: number
 }
 
-/** A body that knows how much it is. */
+/** The body of a file, with its length. */
 export type FileBody = Body & {
-  /** Bytes of the body: what Content-Length is to say. */
+  /** The bytes of the body: the value for Content-Length. */
   readonly contentLength: number
-  /** Of the file as it was opened. */
+  /** The stats of the file when it was opened. */
   readonly stats: Stats
 }
 
-/** Up to this size a body is read whole and leaves with its head: what the gateway joins. */
+/** Up to this size a file is read as a whole, bytes: as much as a gateway joins with the head. */
 const SMALL_FILE: number = 64 * 1024
 
 const openAsync = promisify(open)
 const fstatAsync = promisify(fstat)
 
-/** A FIFO must not hold the opener until somebody writes to it, nor a terminal become the process's own. */
+/** Opening a FIFO must not wait for a writer, and opening a terminal must not make it the controlling terminal. */
 export const OPEN_FLAGS: number = constants.O_RDONLY | (constants.O_NONBLOCK ?? 0) | (constants.O_NOCTTY ?? 0)
 
 /**
- * Opens a file, and gives a body of its bytes. The file is closed with the body, on every path; a handle too.
+ * Opens a file and returns a body with its bytes. The file is closed with the body, also if it is a handle.
  *
- * Only as many bytes as the file has now are sent. When it grows, no more; when it is cut meanwhile, the body fails, so that the client
- * sees that the response is not whole.
+ * The body has as many bytes as the file when it was opened. If the file grows, the new bytes are not sent. If the file
+ * is truncated, the body fails, so that the client sees that the response is incomplete.
  *
- * @param file a path (`file:` URLs too), or a `FileHandle`, whose position is not moved
- * @throws Error of `node:fs` (ENOENT, EACCES…) when it cannot be opened
- * @throws TypeError when it is no regular file
- * @throws RangeError for a range that is not within the file
+ * @param file a path, a `file:` URL, or a `FileHandle`, whose position does not change
+ * @throws Error of `node:fs` (ENOENT, EACCES…) if the file cannot be opened
+ * @throws TypeError if it is not a regular file, or if the block size is not a positive integer
+ * @throws RangeError if the range is not within the file
+ * @example
+ * ```ts
+ * import { type Application, call, fileBody } from 'gantry/protocol'
+ *
+ * const application: Application = async (_environ, startResponse) => {
+ *   const body = await fileBody(new URL(import.meta.url))
+ *   startResponse('200 OK', [
+ *     ['Content-Type', 'text/plain'],
+ *     ['Content-Length', String(body.contentLength)],
+ *   ])
+ *   return body
+ * }
+ * const response = await call(application)
+ * console.log(response.body.length === Number(response.header('content-length'))) // true
+ * ```
  */
 export async function fileBody(file: string | URL | FileHandle, options: FileBodyOptions = {}): Promise<FileBody> {
   const opened: OpenFile = isHandle(file) ? file : ownedDescriptor(await openAsync(file, OPEN_FLAGS))
@@ -60,11 +76,11 @@ export async function fileBody(file: string | URL | FileHandle, options: FileBod
   let range: FileRange
   try {
     if (!Number.isInteger(blockSize) || blockSize < 1) {
-      throw new TypeError(`fileBody was given the block size ${String(blockSize)}: expected a positive integer`)
+      throw new TypeError(`the block size of fileBody is ${String(blockSize)}: expected a positive integer (bytes)`)
     }
     stats = await fstatAsync(opened.fd)
     if (!stats.isFile()) {
-      throw new TypeError(`fileBody was given ${isHandle(file) ? 'a handle' : String(file)}, which is no regular file`)
+      throw new TypeError(`fileBody got ${isHandle(file) ? 'a handle' : String(file)}: expected a regular file`)
     }
     range = rangeOf(options.range, stats.size)
   } catch (error) {
@@ -76,9 +92,10 @@ export async function fileBody(file: string | URL | FileHandle, options: FileBod
 }
 
 /**
- * Pieces of an open file, and bytes between them, as one body. `file` is closed with it, and when this rejects.
+ * Returns ranges of an open file, and bytes between them, as one body. `file` is closed with the body, and if the
+ * promise rejects.
  *
- * @param length bytes of all
+ * @param length the bytes of the whole body
  */
 export async function bodyOfPieces(
   file: OpenFile,
@@ -103,7 +120,7 @@ function rangeOf(range: FileBodyOptions['range'], size: number): FileRange {
   if (!range) return { start: 0, end: size - 1 }
   const { start, end = size - 1 } = range
   if (!Number.isInteger(start) || !Number.isInteger(end) || start < 0 || end < start || end >= size) {
-    throw new RangeError(`fileBody was given the range ${start}-${end}, and the file has ${size} bytes`)
+    throw new RangeError(`the range of fileBody is ${start}-${end}: expected a range within ${size} bytes`)
   }
   return { start, end }
 }

@@ -1,6 +1,6 @@
 /**
- * `wsgi.file_wrapper`: a file, or what reads like one, as a body: from where it stands to its end, a block at a time, and closed with it
- * (PEP 3333 §"Optional Platform-Specific File Handling"). Files by name, and parts of files, are `fileBody`'s.
+ * `wsgi.file_wrapper`: an open file, or an object that reads like one, as a body (PEP 3333, "Optional Platform-Specific
+ * File Handling"). `fileBody` handles paths and ranges.
  */
 
 import type { FileHandle } from 'node:fs/promises'
@@ -8,18 +8,33 @@ import type { Body, FileLike } from '../contract/application.ts'
 import { FILE_BLOCK, FileBlocks, isHandle, readAt } from './file-blocks.ts'
 
 /**
- * @param file a `FileHandle` of `node:fs/promises`, or anything whose `read(size)` gives bytes and, at its end, none
- * @param blockSize bytes per chunk; 256 KiB unless told
- * @throws TypeError when it has no `read`, or for a block size that is no positive integer
+ * Returns a body that reads `file` from its current position to its end, and closes it.
+ *
+ * @param file a `FileHandle` of `node:fs/promises`, or an object whose `read(size)` returns bytes, and none at the end
+ * @param blockSize bytes per chunk; default 256 KiB
+ * @throws TypeError if `file` has no `read`, or if the block size is not a positive integer
+ * @example
+ * ```ts
+ * import { open } from 'node:fs/promises'
+ * import { type Application, call } from 'gantry/protocol'
+ *
+ * const application: Application = async (environ, startResponse) => {
+ *   const file = await open(new URL(import.meta.url))
+ *   startResponse('200 OK', [['Content-Type', 'text/plain']])
+ *   return environ['wsgi.file_wrapper'](file)
+ * }
+ * const response = await call(application)
+ * console.log(response.closed) // true
+ * ```
  */
 export function fileWrapper(file: FileLike | FileHandle, blockSize: number = FILE_BLOCK): Body {
   if (typeof file?.read !== 'function') {
-    throw new TypeError(
-      `wsgi.file_wrapper was given ${String(file)}: expected a FileHandle or an object with read(size)`,
-    )
+    throw new TypeError(`wsgi.file_wrapper got ${String(file)}: expected a FileHandle or an object with read(size)`)
   }
   if (!Number.isInteger(blockSize) || blockSize < 1) {
-    throw new TypeError(`wsgi.file_wrapper was given the block size ${String(blockSize)}: expected a positive integer`)
+    throw new TypeError(
+      `the block size of wsgi.file_wrapper is ${String(blockSize)}: expected a positive integer (bytes)`,
+    )
   }
   if (isHandle(file))
     return new FileBlocks(
@@ -27,7 +42,7 @@ export function fileWrapper(file: FileLike | FileHandle, blockSize: number = FIL
       () => file.close(),
     )
   return {
-    // Not read ahead: what is no file may be slow to give its next block, or not want to be asked for it.
+    // Not read ahead: the object may be slow, or may not expect a read that nobody needs.
     async *[Symbol.asyncIterator]() {
       for (;;) {
         const chunk = await file.read(blockSize)

@@ -7,6 +7,7 @@ import { connect as dial } from 'node:net'
 import type { Application, Body, Environ, StartResponse } from '../contract/application.ts'
 import { httpError } from '../contract/coded-errors.ts'
 import type { HttpCode } from '../contract/error-codes.ts'
+import { IDEMPOTENT_METHODS } from '../contract/methods.ts'
 import { type Logger, silent } from '../log/logger.ts'
 import { dialTarget, parseAddress } from '../net/address.ts'
 import { type Clock, systemClock, type Timer } from '../net/clock.ts'
@@ -40,8 +41,6 @@ export type RemoteApplication = Application & {
 const PAUSE = 100
 /** How often a request is sent in all. */
 const ATTEMPTS = 5
-/** RFC 9110 §9.2.2. */
-const IDEMPOTENT: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'PUT', 'DELETE'])
 
 /**
  * The application that runs at `address` (`unix:/path`, `tcp:HOST:PORT`). It has nothing else to do with the address
@@ -106,7 +105,7 @@ class Remote {
         const again =
           body.whole &&
           attempt < ATTEMPTS &&
-          (error.ran === 'no' || (!lost && error.code === 'LOST' && IDEMPOTENT.has(environ.REQUEST_METHOD)))
+          (error.ran === 'no' || (!lost && error.code === 'LOST' && IDEMPOTENT_METHODS.has(environ.REQUEST_METHOD)))
         if (!again) {
           throw httpError(codeOf(error), `${this.#address}: ${error.message}`, { cause: error })
         }

@@ -4,10 +4,11 @@
  */
 
 import type { Environ } from '../contract/application.ts'
+import { cgiVariableNames, GATEWAY_INTERFACE, isReservedVariable, SERVER_SOFTWARE } from '../contract/cgi-variables.ts'
 import { peerError } from '../contract/coded-errors.ts'
 import { Context } from '../contract/context.ts'
 import { finish, type ProcessFacts, setVariable, Variables } from '../contract/environ.ts'
-import { GATEWAY_INTERFACE, isOwn, SERVER_SOFTWARE } from '../contract/own-variables.ts'
+
 import { headerVariable, joined, variableOf } from '../contract/request-headers.ts'
 
 /**
@@ -46,15 +47,8 @@ export function environFromWire(variables: string[], lines: string[], process: P
   return finish(environ, environ.REQUEST_SCHEME === 'https' ? 'https' : 'http', lines)
 }
 
-const REQUIRED = [
-  'REQUEST_METHOD',
-  'SCRIPT_NAME',
-  'PATH_INFO',
-  'QUERY_STRING',
-  'SERVER_NAME',
-  'SERVER_PORT',
-  'SERVER_PROTOCOL',
-] as const
+/** What a peer must send. */
+const REQUIRED: readonly string[] = cgiVariableNames(({ presence }) => presence === 'required')
 
 /** What a REQUEST frame carries of an environ. */
 export interface WireEnviron {
@@ -78,7 +72,7 @@ export function variablesForWire(environ: Environ): WireEnviron {
   let line = 0
   for (const key in environ) {
     const value = environ[key]
-    if (value === undefined || isOwn(key)) continue
+    if (value === undefined || isReservedVariable(key)) continue
     if (typeof value !== 'string') throw notText(key, value)
     if (isHeader(key)) {
       headers++
@@ -131,7 +125,7 @@ function isImplied(key: string, value: string): boolean {
   return key === 'SERVER_SOFTWARE' || (key === 'GATEWAY_INTERFACE' && value === GATEWAY_INTERFACE)
 }
 
-/** Whether a variable says what a request header said. (As in `isOwn`, the first letter first.) */
+/** Whether a variable says what a request header said. (As in `isReservedVariable`, the first letter first.) */
 function isHeader(key: string): boolean {
   const letter = key.charCodeAt(0)
   if (letter === 0x48) return key.startsWith('HTTP_')

@@ -5,8 +5,8 @@
 
 import type { Duplex } from 'node:stream'
 import type { Application, Environ, Headers } from '../contract/application.ts'
-import { REQUEST_ID } from '../contract/context.ts'
 import { httpError } from '../contract/coded-errors.ts'
+import { REQUEST_ID } from '../contract/context.ts'
 import { type AbortCode, AbortError, LocalProtocolError } from '../contract/errors.ts'
 import { Exchange, type ExchangeHost } from '../contract/exchange.ts'
 import { type InputSource, RequestInput } from '../contract/input.ts'

@@ -6,8 +6,8 @@
 
 import type { Socket } from 'node:net'
 import { UNIX_PEER } from '../client/peers.ts'
-import { statusOf } from '../contract/error-codes.ts'
 import { newRequestId } from '../contract/context.ts'
+import { statusOf } from '../contract/error-codes.ts'
 import { LINE_SHOWN, type RefusedRequest } from '../contract/refused-request.ts'
 import type { Clock, Timer } from '../net/clock.ts'
 import { sniff } from '../net/codec/sniff.ts'

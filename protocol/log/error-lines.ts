@@ -1,9 +1,9 @@
-/** `wsgi.errors`: text as it comes, logged line by line under the request's id. */
+/** `wsgi.errors`: logs the text of an application line by line, with the request's id. */
 
 import type { ErrorStream } from '../contract/application.ts'
 import type { Logger } from './logger.ts'
 
-/** A line that does not end is logged in pieces of this many characters, so that it is not held without bound. */
+/** A longer line is logged in pieces of this many characters, so that memory is bounded. */
 const LINE_MAX = 16 * 1024
 
 export class ErrorLines implements ErrorStream {
@@ -17,7 +17,7 @@ export class ErrorLines implements ErrorStream {
   }
 
   write(text: string): void {
-    if (typeof text !== 'string') throw new TypeError(`wsgi.errors.write takes a string, got ${typeof text}`)
+    if (typeof text !== 'string') throw new TypeError(`wsgi.errors.write: expected a string, got ${typeof text}`)
     const lines = (this.#partial + text).split('\n')
     this.#partial = lines.pop()!
     for (const line of lines) this.#line(line)

@@ -1,27 +1,29 @@
 /**
- * Finds a way to write log lines to a descriptor without waiting for its reader. A write to a full pipe, terminal or
- * socket blocks its thread, and Node waits for its threads before it exits. Lines and buffers belong to
- * `log-output.ts`.
+ * Opens a descriptor so that writing log lines does not wait for its reader. A write to a full pipe, terminal or socket
+ * blocks its thread, and Node waits for its threads before it exits. `log-output.ts` writes the lines.
  */
 
 import { constants, fstatSync, openSync } from 'node:fs'
 import { isatty } from 'node:tty'
 
 /**
- * - `never`: a write does not wait; a full pipe, socket or terminal refuses it (EAGAIN)
- * - `disk`: a write waits for a disk at most
+ * What a write can wait for.
+ *
+ * - `never`: nothing; a full pipe, socket or terminal refuses the write (EAGAIN)
+ * - `disk`: a disk, but not a reader
  */
 export type Waits = 'never' | 'disk'
 
+/** A descriptor for log lines. */
 export interface LogDescriptor {
   readonly descriptor: number
-  /** Call before each write: another process that shares the descriptor may have changed its mode. */
+  /** Call it before each write, since another process that shares the descriptor may have changed its mode. */
   waits(): Waits
 }
 
 const ownMode = constants.O_WRONLY | (constants.O_NONBLOCK ?? 0) | (constants.O_NOCTTY ?? 0) | constants.O_APPEND
 
-/** How to write to `descriptor` without waiting for its reader. */
+/** Returns a descriptor to which log lines can be written without waiting for the reader of `descriptor`. */
 export function logDescriptor(descriptor: number): LogDescriptor {
   const disk: LogDescriptor = { descriptor, waits: () => 'disk' }
   const kind = kindOf(descriptor)
@@ -30,7 +32,7 @@ export function logDescriptor(descriptor: number): LogDescriptor {
   if (kind !== 'socket') {
     const own = reopened(descriptor)
     if (own !== undefined) return { descriptor: own, waits: () => 'never' }
-    // Another user's terminal (su) cannot be opened again. Only the person at the terminal can pause it (Ctrl-S).
+    // The terminal of another user (su) cannot be opened again. Only the person at the terminal can pause it (Ctrl-S).
     if (kind === 'terminal') return disk
   }
   return { descriptor, waits: () => (setNonBlocking(descriptor) ? 'never' : 'disk') }
@@ -52,8 +54,8 @@ function kindOf(descriptor: number): Kind {
 }
 
 /**
- * Opens the pipe or terminal again for this process alone, so that O_NONBLOCK affects no other process, and no other
- * process resets it (a Node process restores the original mode when it exits). Works only on Linux, and not for
+ * Opens the pipe or terminal again, only for this process: O_NONBLOCK then affects no other process, and no other
+ * process resets it (a Node process restores the original mode when it exits). This works only on Linux, and not for
  * sockets.
  */
 function reopened(descriptor: number): number | undefined {
@@ -65,7 +67,7 @@ function reopened(descriptor: number): number | undefined {
   }
 }
 
-/** Sets O_NONBLOCK as Node does for standard streams that are pipes or sockets; false if that is not possible. */
+/** Sets O_NONBLOCK, as Node does for standard streams that are pipes or sockets. Returns whether that was possible. */
 function setNonBlocking(descriptor: number): boolean {
   const stream = descriptor === 1 ? process.stdout : descriptor === 2 ? process.stderr : undefined
   // Node has no other API for the mode of a descriptor. It costs one fcntl(2).

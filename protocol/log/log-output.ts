@@ -1,7 +1,6 @@
 /**
- * Writes log lines to a descriptor: in batches, without blocking the event loop, with a bounded buffer, flushed at
- * exit. Knows nothing of their content. A write never fails for its caller: lines that cannot be written are counted,
- * and a later line reports the number.
+ * Writes log lines to a descriptor in batches, with a bounded buffer, and without blocking the event loop. A write
+ * never fails for its caller: lines that cannot be written are counted, and a later line reports the number.
  */
 
 import { write, writeSync } from 'node:fs'
@@ -10,38 +9,39 @@ import { printableLines } from './printable.ts'
 
 // A batch of this size is written at once: the capacity of a pipe on Linux.
 const GATHER_BYTES = 64 * 1024
-// The longest delay of a line; ten writes a second cost nothing.
+// The longest delay of a line. Ten writes in a second cost almost nothing.
 const GATHER_MILLISECONDS = 100
-// A stalled reader must not fill memory: 16 MiB hold some 50,000 lines, more than a busy server writes in a minute.
+// A stalled reader must not fill memory. 16 MiB are about 50,000 lines, more than a busy server writes in a minute.
 const PENDING_BYTES = 16 * 1024 * 1024
 /**
- * Time between two attempts to write to a stalled reader, ms: initial and maximum, since a reader may stall for hours.
+ * The time between two attempts to write to a stalled reader, ms: initial and maximum. A reader may stall for hours.
  */
 const RETRY = { first: 10, most: 250 }
-/** Total time that an exiting process waits for its reader, ms: no reader may delay a stop for longer. */
+/** The total time that an exiting process waits for a stalled reader, ms. */
 const EXIT_PATIENCE_MILLISECONDS = 500
-// A pipe takes this much as a whole, without bytes of other processes in between (POSIX.1 PIPE_BUF: 512 at least;
-// Linux, pipe(7): 4096).
+// The most bytes that a write to a pipe writes without mixing them with bytes of other processes (POSIX.1 PIPE_BUF: at
+// least 512; Linux, pipe(7): 4096).
 const PIPE_BUF = process.platform === 'linux' ? 4096 : 512
 
+/** Options of `LogOutput`. */
 export interface LogOutputOptions {
-  /** Code units that may be buffered; further lines are dropped, and one line reports how many. Default: 16 Mi. */
+  /** Code units that may be buffered. Further lines are dropped, and one line reports how many. Default: 16 Mi. */
   readonly limit?: number | undefined
   /**
-   * Other processes write to the pipe too: write in pieces so small that the pipe does not mix lines, unless a single
-   * line is longer.
+   * Other processes write to the pipe too: write pieces that are so small that the pipe does not mix lines, unless a
+   * single line is longer.
    */
   readonly shared?: boolean | undefined
-  /** Write each line at once instead of batching: there are few, and each may be the last. */
+  /** Write each line at once instead of batching, for few lines of which each may be the last. */
   readonly immediate?: boolean | undefined
   /** Escape invisible and control characters (`printable.ts`). */
   readonly printable?: boolean | undefined
   /** Returns the line, without its newline, that reports how many were lost. */
   readonly lost?: ((count: number) => string) | undefined
   /**
-   * Called once, when the first line is lost: the log may never be written again, and so may not report lost lines.
+   * Called once, when the first line is lost. The log may never be writable again, so it may not report lost lines.
    *
-   * @param error of the write; undefined: the buffer is full, since the reader does not read
+   * @param error the error of the write; undefined if the buffer is full, since the reader does not read
    */
   readonly onLoss?: ((error: unknown) => void) | undefined
 }
@@ -58,6 +58,7 @@ function lostLine(dropped: number): string {
   })
 }
 
+/** Writes log lines to one descriptor. */
 export class LogOutput {
   readonly #target: LogDescriptor
   readonly #limit: number
@@ -67,22 +68,22 @@ export class LogOutput {
   readonly #lost: (count: number) => string
   #onLoss: ((error: unknown) => void) | undefined
   #text = ''
-  /** The batch being written: whole lines, of which the first may be partly written. */
+  /** The lines that are being written. The first line may be written in part. */
   #batch: Buffer = NOTHING
   /** The number of lost lines that the last line of `batch` reports. */
-  #said = 0
+  #reported = 0
   #dropped = 0
   /** A line was written in part, and its rest was lost. */
   #torn = false
   /** `batch` begins with the newline that ends a torn line. */
-  #mending = false
-  /** A write that waits for a disk is under way. */
+  #endsTornLine = false
+  /** A write that waits for a disk is in progress. */
   #writing = false
   #closed = false
   #gathering: NodeJS.Timeout | undefined
   #retry: NodeJS.Timeout | undefined
   #retries = 0
-  /** What is left of `EXIT_PATIENCE_MILLISECONDS`. */
+  /** The rest of `EXIT_PATIENCE_MILLISECONDS`. */
   #patience = EXIT_PATIENCE_MILLISECONDS
   #idle: (() => void)[] = []
 
@@ -140,7 +141,7 @@ export class LogOutput {
     while (this.#fill()) {
       const error = this.#writeSync()
       if (error === undefined) continue
-      if (!mayPass(error)) this.#lose(error)
+      if (!isTemporary(error)) this.#lose(error)
       else if (this.#patience <= 0) return
       else {
         Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, RETRY.first)
@@ -162,7 +163,7 @@ export class LogOutput {
       }
       const error = this.#writeSync()
       if (error === undefined) continue
-      if (mayPass(error)) {
+      if (isTemporary(error)) {
         this.#later()
         return
       }
@@ -171,17 +172,17 @@ export class LogOutput {
     for (const resolve of this.#idle.splice(0)) resolve()
   }
 
-  /** Fills the batch; whether there is something to write. */
+  /** Fills the batch. Returns whether there is something to write. */
   #fill(): boolean {
     if (this.#batch.length > 0) return true
     clearTimeout(this.#gathering)
     this.#gathering = undefined
     if (this.#text === '') return false
-    // A line that was torn ends here, so that it spoils no other.
-    this.#mending = this.#torn
+    // A torn line gets its newline first, so that the next line is complete.
+    this.#endsTornLine = this.#torn
     const lines = this.#printable ? printableLines(this.#text) : this.#text
     let text = this.#torn ? `\n${lines}` : lines
-    this.#said = this.#dropped
+    this.#reported = this.#dropped
     if (this.#dropped > 0) text += `${this.#lost(this.#dropped)}\n`
     this.#text = ''
     this.#dropped = 0
@@ -207,13 +208,13 @@ export class LogOutput {
       this.#writing = false
       this.#batch = Buffer.concat([piece, this.#batch])
       if (!error) this.#wrote(written)
-      else if (mayPass(error)) return this.#later()
+      else if (isTemporary(error)) return this.#later()
       else this.#lose(error)
       this.#flush()
     })
   }
 
-  /** The bytes to write at once: as many whole lines as fit, or a single longer line. */
+  /** The number of bytes to write at once: as many whole lines as fit, or one longer line. */
   get #pieceLength(): number {
     const bytes = this.#batch
     if (bytes.length <= this.#piece) return bytes.length
@@ -226,19 +227,19 @@ export class LogOutput {
     this.#retries = 0
     if (bytes > 0) {
       this.#torn = this.#batch[bytes - 1] !== NEWLINE
-      this.#mending = false
+      this.#endsTornLine = false
     }
     this.#batch = this.#batch.subarray(bytes)
-    if (this.#batch.length === 0) this.#said = 0
+    if (this.#batch.length === 0) this.#reported = 0
   }
 
   /**
-   * The batch cannot be written (EPIPE: the reader has closed the pipe; ENOSPC; EIO). That cannot be reported now, and
-   * must not end the service.
+   * Drops the batch, which cannot be written (EPIPE: the reader has closed the pipe; ENOSPC; EIO). The failure cannot
+   * be logged now, and must not end the process.
    */
   #lose(error: unknown): void {
     const lines = this.#linesInBatch
-    this.#said = 0
+    this.#reported = 0
     this.#batch = NOTHING
     this.#drop(lines, error)
   }
@@ -251,12 +252,12 @@ export class LogOutput {
     onLoss?.(error)
   }
 
-  /** Lines of the batch. A last line that reports lost lines counts as those lines. */
+  /** The number of lines in the batch. A last line that reports lost lines counts as those lines. */
   get #linesInBatch(): number {
     if (this.#batch.length === 0) return 0
     // While the first piece of a batch is being written, `batch` is the rest.
-    const lines = linesIn(this.#batch.toString('latin1')) - (this.#mending && !this.#writing ? 1 : 0)
-    return this.#said > 0 ? lines - 1 + this.#said : lines
+    const lines = linesIn(this.#batch.toString('latin1')) - (this.#endsTornLine && !this.#writing ? 1 : 0)
+    return this.#reported > 0 ? lines - 1 + this.#reported : lines
   }
 
   #later(): void {
@@ -274,7 +275,7 @@ function linesIn(text: string): number {
   return lines
 }
 
-/** Whether a write may succeed later: a pipe, socket or terminal is full. Any other error is permanent. */
-function mayPass(error: unknown): boolean {
+/** Whether a later write may succeed: the pipe, socket or terminal is full. Any other error is permanent. */
+function isTemporary(error: unknown): boolean {
   return (error as NodeJS.ErrnoException).code === 'EAGAIN'
 }

@@ -4,9 +4,10 @@
  */
 
 const REMEMBERED = 1_000
-/** Of one key: the text of a fault can be the peer's own, which may send another one each time. */
+/** The most texts of one key. The peer may choose the text of a fault, and may send another one each time. */
 const DETAILS = 8
 
+/** Decides which messages are logged. */
 export class LoggedOnce {
   readonly #keys: Map<string, Set<string>> = new Map()
 
@@ -23,7 +24,7 @@ export class LoggedOnce {
     return true
   }
 
-  /** Forgets a key whose state has changed: its next texts are first ones again. */
+  /** Forgets a key whose state has changed: its next texts are logged again. */
   forget(key: string): void {
     this.#keys.delete(key)
   }

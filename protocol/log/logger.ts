@@ -1,7 +1,9 @@
-/** The logger every part is given: pino's methods, as few as are used, so that a test can pass a list. */
+/** The logger interface: the methods of pino that Gantry uses. */
 
+/** Writes one log line. `fields` are its structured values. */
 export type LogMethod = (fields: object, message: string) => void
 
+/** A logger. Every logger of pino is one. */
 export interface Logger {
   debug: LogMethod
   info: LogMethod
@@ -11,5 +13,5 @@ export interface Logger {
 
 const nothing: LogMethod = () => {}
 
-/** Logs nothing. */
+/** A logger that drops every line. */
 export const silent: Logger = { debug: nothing, info: nothing, warn: nothing, error: nothing }

@@ -1,7 +1,6 @@
 /**
- * A logger of plain lines on standard error, where who runs a small server or a CGI program looks: what an application wrote to
- * `wsgi.errors` unchanged, failures with their stacks. It does not batch: each line is written at once, or when the
- * reader takes it.
+ * A logger that writes plain lines to standard error, for small servers and CGI programs: text of `wsgi.errors`
+ * unchanged, and failures with their stacks. Each line is written at once, without batching.
  */
 
 import { textOfThrown } from '../contract/thrown.ts'
@@ -9,17 +8,17 @@ import { LogOutput } from './log-output.ts'
 import type { Logger } from './logger.ts'
 import { printable, printableStack } from './printable.ts'
 
-/** For messages to a person, which are few: after a stall a reader has at most some 5,000 lines to read. */
+/** The limit of the buffer, code units. There are few messages; after a stall the reader gets at most 5,000 lines. */
 const PENDING = 1024 * 1024
 
 let output: LogOutput | undefined
 
-/** Writes a line, with its newline, to standard error. Never blocks and never throws, whatever the reader does. */
+/** Writes a line, including its newline, to standard error. It never blocks and never throws. */
 export function writeToStderr(text: string): void {
   standardError().write(text)
 }
 
-/** The output of standard error, one per process. Its buffer is flushed when the process exits. */
+/** The output for standard error; there is one in each process. Its buffer is flushed when the process exits. */
 export function standardError(): LogOutput {
   if (output === undefined) {
     const made = new LogOutput(2, {
@@ -38,12 +37,12 @@ export function standardError(): LogOutput {
 let guarded = false
 
 /**
- * For server processes: standard output and error may fail (a reader that closed the pipe, a full disk, a closed
- * terminal) without ending the process. Without an error listener even one of Node's own warnings
- * (`process.emitWarning`) ends a process whose standard error is closed.
+ * Keeps a server process running if standard output or error fails (a reader that closed the pipe, a full disk, a
+ * closed terminal). Without an error listener even a warning of Node (`process.emitWarning`) ends a process whose
+ * standard error is closed.
  *
- * Node makes a pipe non-blocking when `process.stdout` is first read, and then `fs.writeSync(1, text)` of an
- * application could fail (EAGAIN). So the listener is added at the first read, and nothing is read here.
+ * Node makes a pipe non-blocking on the first access to `process.stdout`, and then `fs.writeSync(1, text)` of an
+ * application could fail (EAGAIN). So this function does not access the streams: the listener is added on first access.
  */
 export function guardStandardStreams(): void {
   if (guarded) return
@@ -64,7 +63,7 @@ export function guardStandardStreams(): void {
 
 const nothing = (): void => {}
 
-/** Warnings and errors; the rest is not written. */
+/** Returns a logger that writes warnings and errors, and drops all other lines. */
 export function stderrLog(write: (text: string) => void = writeToStderr): Logger {
   const line = (fields: object, message: string): void => write(textOf(fields as Fields, message))
   return { debug: nothing, info: nothing, warn: line, error: line }
@@ -79,7 +78,7 @@ interface Fields {
 }
 
 function textOf({ requestId, source, code, cause, err }: Fields, message: string): string {
-  // An application's own words need no frame (wsgiref's wsgi.errors is sys.stderr itself).
+  // Text of the application is not decorated (in wsgiref wsgi.errors is sys.stderr itself).
   if (source === 'wsgi.errors') return `${message}\n`
   const about = [code, cause, requestId && `request ${requestId}`].filter((part) => part).join(', ')
   const stack = err === undefined ? '' : `: ${printableStack(textOfThrown(err))}`

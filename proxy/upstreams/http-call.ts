@@ -6,9 +6,10 @@
 import type { ClientRequest, IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import type { RequestContext } from '../../protocol/contract/application.ts'
-import type { Context } from '../../protocol/contract/context.ts'
 import { httpError } from '../../protocol/contract/coded-errors.ts'
+import type { Context } from '../../protocol/contract/context.ts'
 import { AbortError } from '../../protocol/contract/errors.ts'
+import { SAFE_METHODS } from '../../protocol/contract/methods.ts'
 import { STATUS, shown, statusFromWire } from '../../protocol/contract/response-head.ts'
 import type { Logger } from '../../protocol/log/logger.ts'
 import type { Clock, Timer } from '../../protocol/net/clock.ts'
@@ -34,8 +35,6 @@ export interface CallHost {
 const LOOKS = 4
 /** How long an upstream that was asked (`Expect`) is waited for, ms: some never say 100 (RFC 9110 §10.1.1). Curl's time. */
 const CONTINUE_PATIENCE = 1_000
-/** What may be sent again although it may have run, and has no body (RFC 9110 §9.2.2). */
-const REPEATABLE: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE'])
 
 /** Where the answer or the failure goes: a response, or an upgrade's socket. */
 export interface Client {
@@ -165,7 +164,7 @@ export class HttpCall {
       this.#request?.reusedSocket === true &&
       (error.code === 'ECONNRESET' || error.code === 'EPIPE') &&
       this.#response === undefined
-    if (stale && !this.#repeated && !this.sent.body && REPEATABLE.has(this.#req.method ?? '')) {
+    if (stale && !this.#repeated && !this.sent.body && SAFE_METHODS.has(this.#req.method ?? '')) {
       this.#repeated = true
       this.#since = this.#host.clock.now()
       this.#tellRepeated(error.code)

@@ -52,9 +52,9 @@ export function logCalls(file: string): LogCall[] {
   return calls
 }
 
-/** The codes that `file` gives to failures: of refusals, errors with a status, and aborts. */
+/** The codes that `file` gives to failures: of refusals, errors with a status, and aborts. Docstrings have examples. */
 export function codesIn(file: string): string[] {
-  const text = readFileSync(repositoryFile(file), 'utf8')
+  const text = readFileSync(repositoryFile(file), 'utf8').replace(/\/\*\*[\s\S]*?\*\//g, '')
   const given =
     /(?:\brefuse\(|Error\(\s*(?:\d+,\s*)?|#answer\(\d+, |code: |UNREACHABLE = |^ {2}\| )'([A-Z][A-Z_0-9]+)'/gm
   return [...text.matchAll(given)].map((match) => match[1]!)

@@ -354,7 +354,7 @@ describe('--forwarded-fields', () => {
           assert.ok(error instanceof OptionError)
           assert.match(
             error.message,
-            new RegExp(`^--forwarded-fields: ${named} is no forwarded field: expected X-Forw`),
+            new RegExp(`^--forwarded-fields: ${named} is not a forwarded field: expected X-Forw`),
           )
           return true
         },

@@ -4,50 +4,12 @@
  */
 
 import type { Environ } from '../../contract/application.ts'
+import { cgiVariableNames, GATEWAY_INTERFACE, HEADER_VARIABLE } from '../../contract/cgi-variables.ts'
 import { peerError } from '../../contract/coded-errors.ts'
-import { GATEWAY_INTERFACE } from '../../contract/own-variables.ts'
 
-/** RFC 3875 §4.1's, but for the headers. */
-const META: readonly string[] = [
-  'AUTH_TYPE',
-  'CONTENT_LENGTH',
-  'CONTENT_TYPE',
-  'GATEWAY_INTERFACE',
-  'PATH_INFO',
-  'PATH_TRANSLATED',
-  'QUERY_STRING',
-  'REMOTE_ADDR',
-  'REMOTE_HOST',
-  'REMOTE_IDENT',
-  'REMOTE_USER',
-  'REQUEST_METHOD',
-  'SCRIPT_NAME',
-  'SERVER_NAME',
-  'SERVER_PORT',
-  'SERVER_PROTOCOL',
-  'SERVER_SOFTWARE',
-]
-/** What Apache and nginx (fastcgi_params) say besides. */
-const CUSTOMARY: readonly string[] = [
-  'CONTEXT_DOCUMENT_ROOT',
-  'CONTEXT_PREFIX',
-  'DOCUMENT_ROOT',
-  'DOCUMENT_URI',
-  'HTTPS',
-  'REDIRECT_QUERY_STRING',
-  'REDIRECT_STATUS',
-  'REDIRECT_URL',
-  'REMOTE_PORT',
-  'REQUEST_SCHEME',
-  'REQUEST_URI',
-  'SCRIPT_FILENAME',
-  'SERVER_ADDR',
-  'SERVER_ADMIN',
-  'UNIQUE_ID',
-]
-const KNOWN: ReadonlySet<string> = new Set([...META, ...CUSTOMARY])
-/** A header as a variable; of TLS, what mod_ssl says (`SSLOptions +StdEnvVars`). */
-const BY_PREFIX = /^(?:HTTP_[A-Za-z0-9_!#$%&'*+.^`|~]+|SSL_[A-Z0-9_]+)$/
+const KNOWN: ReadonlySet<string> = new Set(cgiVariableNames())
+/** The variables about TLS that Apache's mod_ssl sets (`SSLOptions +StdEnvVars`). */
+const TLS_VARIABLE = /^SSL_[A-Z0-9_]+$/
 /** There is no connection to upgrade, and what else Connection says was the server's to obey. */
 const NOT_HERE: ReadonlySet<string> = new Set(['HTTP_UPGRADE', 'HTTP_CONNECTION'])
 
@@ -73,7 +35,11 @@ export function requestVariables(environment: readonly string[], further: readon
   for (let at = 0; at < environment.length; at += 2) {
     const name = environment[at]!
     const value = environment[at + 1]!
-    if (!(KNOWN.has(name) || BY_PREFIX.test(name) || further.includes(name)) || NOT_HERE.has(name)) continue
+    if (
+      !(KNOWN.has(name) || HEADER_VARIABLE.test(name) || TLS_VARIABLE.test(name) || further.includes(name)) ||
+      NOT_HERE.has(name)
+    )
+      continue
     found.set(name, value)
     if (name !== 'PATH_INFO') variables.push(name, value)
   }
@@ -106,7 +72,6 @@ export interface ProgramFacts {
 /** Headers that a program is not given: `Proxy` would steer its HTTP clients (httpoxy); the connection is not its own. */
 const KEPT_BACK: ReadonlySet<string> = new Set(['HTTP_PROXY', 'HTTP_CONNECTION', 'HTTP_UPGRADE'])
 const CREDENTIALS: ReadonlySet<string> = new Set(['HTTP_AUTHORIZATION', 'HTTP_PROXY_AUTHORIZATION'])
-const HEADER = /^HTTP_[A-Za-z0-9_!#$%&'*+.^`|~]+$/
 
 /** Native strings by name. */
 export function programVariables(environ: Environ, facts: ProgramFacts): Map<string, string> {
@@ -115,7 +80,7 @@ export function programVariables(environ: Environ, facts: ProgramFacts): Map<str
     const value = environ[name]
     if (typeof value !== 'string') continue
     if (KEPT_BACK.has(name) || (!facts.authorization && CREDENTIALS.has(name))) continue
-    if (HEADER.test(name) || KNOWN.has(name)) variables.set(name, value)
+    if (HEADER_VARIABLE.test(name) || KNOWN.has(name)) variables.set(name, value)
   }
   variables.set('GATEWAY_INTERFACE', GATEWAY_INTERFACE)
   variables.set('SCRIPT_FILENAME', facts.program)

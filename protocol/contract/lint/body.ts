@@ -1,24 +1,24 @@
-/** A response's body seen through glass: how the server iterates and closes it, and what the application yields. */
+/** Checks a response body: how the server iterates and closes it, and what the application yields. */
 
 import type { Body } from '../application.ts'
-import { fingerprint } from './given.ts'
 import { type Fail, show } from './rules.ts'
+import { fingerprint } from './snapshots.ts'
 
-/** What a body tells the call it belongs to. Each may throw. */
+/** The events that a guarded body reports to its call. Each method may throw. */
 export interface BodyWatch {
   /** `next()` was called. */
-  asked(): void
-  /** A chunk came, checked to be bytes. */
+  requested(): void
+  /** The body yielded a chunk, which is a Uint8Array. */
   chunk(chunk: Uint8Array): void
-  /** The iterator is at its end. */
+  /** The iterator has ended. */
   ended(): void
-  /** `next()` threw or rejected: a fault where the response is over. */
+  /** `next()` threw or rejected, which breaks a rule if the response is complete. */
   failed(error: unknown, what: string): void
-  /** `return()` or `close()` threw or rejected, which is too late. */
+  /** `return()` or `close()` threw or rejected, which always breaks a rule. */
   failedLate(error: unknown, what: string): void
   /** `close()` was called. */
   didClose(): void
-  /** The iterator was returned. */
+  /** `return()` of the iterator was called. */
   didRelease(): void
   readonly closed: boolean
 }
@@ -26,28 +26,28 @@ export interface BodyWatch {
 type AnyIterator = Iterator<unknown> | AsyncIterator<unknown>
 type AnyResult = IteratorResult<unknown> | Promise<IteratorResult<unknown>>
 
-/** A body under watch. */
+/** A body that is checked. */
 export interface GuardedBody {
   readonly body: Body
-  /** Whether an iterator was begun, not read to its end, and not returned. */
+  /** Whether there is an iterator that was not read to its end and whose `return()` was not called. */
   leftOpen(): boolean
 }
 
 export function isChunk(chunk: unknown, fail: Fail, where: string): chunk is Uint8Array {
   if (chunk instanceof Uint8Array) return true
-  fail('CHUNK_TYPE', `${where} gave ${show(chunk)}`)
+  fail('CHUNK_TYPE', `${where} has ${show(chunk)}`)
   return false
 }
 
-/** Whether `body` can be one at all. */
+/** Whether `body` is an iterable. */
 export function isBody(body: unknown, fail: Fail): body is Body {
   if (typeof body !== 'object' || body === null || body instanceof Uint8Array) {
-    fail('BODY_ITERABLE', `the application gave ${show(body)}`)
+    fail('BODY_ITERABLE', `the application returned ${show(body)}`)
     return false
   }
   const iterable = body as Partial<Iterable<unknown> & AsyncIterable<unknown>>
   if (typeof iterable[Symbol.asyncIterator] !== 'function' && typeof iterable[Symbol.iterator] !== 'function') {
-    fail('BODY_ITERABLE', `the application gave ${show(body)}`)
+    fail('BODY_ITERABLE', `the application returned ${show(body)}`)
     return false
   }
   const { close } = body as { close?: unknown }
@@ -66,7 +66,7 @@ function closer(body: Body, watch: BodyWatch, fail: Fail): () => void | Promise<
   }
 }
 
-/** What `action` gives or throws, and `failed` told first of what it throws or rejects with. */
+/** Returns the result of `action`. If `action` throws or rejects, `failed` is called with the error first. */
 function attempt<T>(action: () => T, failed: (error: unknown) => void): T {
   let result: T
   try {
@@ -83,8 +83,8 @@ function attempt<T>(action: () => T, failed: (error: unknown) => void): T {
 }
 
 /**
- * An array stays an array, so that a gateway coalesces it and finds its length as it would without lint. It is checked as a
- * whole when it is returned; whether it is iterated twice cannot be seen.
+ * An array stays an array, so that a gateway joins its chunks and computes its length as without lint. The whole array
+ * is checked when it is returned. A second iteration of an array cannot be detected.
  */
 function guardArray(body: Body & unknown[], watch: BodyWatch, fail: Fail): GuardedBody {
   const chunks: Uint8Array[] = []
@@ -97,18 +97,18 @@ function guardArray(body: Body & unknown[], watch: BodyWatch, fail: Fail): Guard
   return { body: chunks, leftOpen: () => false }
 }
 
-/** Any other body: each `next()` passes through here, synchronous where the application's is. */
+/** Checks each `next()` of a body that is not an array. It stays synchronous if the body is. */
 export function guardBody(body: Body, watch: BodyWatch, fail: Fail): GuardedBody {
   if (Array.isArray(body)) return guardArray(body, watch, fail)
   const asynchronous = typeof (body as Partial<AsyncIterable<Uint8Array>>)[Symbol.asyncIterator] === 'function'
   let iterator: AnyIterator | undefined
   let done = false
   let pending = false
-  /** What was given last, and what it was when the next was asked for: from there on only the application runs. */
+  /** The last chunk, and its fingerprint when `next()` was called: from then on only the application runs. */
   let last: Uint8Array | undefined
   let print = 0
 
-  /** What lint refuses, the server sees as a next() that threw, and will not return(): that is then done here. */
+  /** If a check fails, the server sees a next() that threw and does not call return(): call it here. */
   function received(result: IteratorResult<unknown>): IteratorResult<Uint8Array> {
     try {
       return checked(result)
@@ -122,11 +122,11 @@ export function guardBody(body: Body, watch: BodyWatch, fail: Fail): GuardedBody
   }
 
   function checked(result: IteratorResult<unknown>): IteratorResult<Uint8Array> {
-    // A length of 0: the server has transferred its buffer, which is its own by then.
+    // A length of 0: the server has transferred the buffer, as it may.
     if (last && last.length > 0 && fingerprint(last) !== print) fail('CHUNK_CHANGED', `a chunk of ${last.length} bytes`)
     last = undefined
     if (typeof result !== 'object' || result === null) {
-      fail('BODY_RESULT', `next() gave ${show(result)}`)
+      fail('BODY_RESULT', `next() returned ${show(result)}`)
     } else if (result.done) {
       done = true
       watch.ended()
@@ -137,7 +137,7 @@ export function guardBody(body: Body, watch: BodyWatch, fail: Fail): GuardedBody
     return result as IteratorResult<Uint8Array>
   }
 
-  /** What next() and return() share: an iterator that throws is at its end, and has no return() to be run. */
+  /** Runs a step of the iterator. An iterator that throws has ended, so its return() is not called. */
   function step(call: () => AnyResult): IteratorResult<Uint8Array> | Promise<IteratorResult<Uint8Array>> {
     let result: AnyResult
     try {
@@ -149,7 +149,7 @@ export function guardBody(body: Body, watch: BodyWatch, fail: Fail): GuardedBody
     }
     if (!asynchronous) return received(result as IteratorResult<unknown>)
     if (typeof (result as Promise<unknown> | null)?.then !== 'function') {
-      fail('BODY_RESULT', `next() of an async iterable gave ${show(result)}`)
+      fail('BODY_RESULT', `next() of an async iterable returned ${show(result)}`)
       return Promise.resolve(received(result as IteratorResult<unknown>))
     }
     pending = true
@@ -171,14 +171,14 @@ export function guardBody(body: Body, watch: BodyWatch, fail: Fail): GuardedBody
     if (watch.closed) fail('NEXT_AFTER_CLOSE', 'next() was called')
     if (pending) fail('NEXT_WHILE_PENDING', 'next() was called')
     if (done) fail('NEXT_AFTER_DONE', 'next() was called')
-    watch.asked()
+    watch.requested()
     if (last) print = fingerprint(last)
     return step(() => iterator!.next())
   }
 
   function begin(): unknown {
-    if (iterator) fail('BODY_ITERATED_TWICE', 'a second iterator was asked for')
-    if (watch.closed) fail('NEXT_AFTER_CLOSE', 'an iterator was asked for')
+    if (iterator) fail('BODY_ITERATED_TWICE', 'a second iterator was requested')
+    if (watch.closed) fail('NEXT_AFTER_CLOSE', 'an iterator was requested')
     const made = asynchronous
       ? (body as AsyncIterable<unknown>)[Symbol.asyncIterator]()
       : (body as Iterable<unknown>)[Symbol.iterator]()
@@ -186,15 +186,15 @@ export function guardBody(body: Body, watch: BodyWatch, fail: Fail): GuardedBody
     if (typeof made?.next !== 'function') fail('BODY_RESULT', `an iterator without next(): ${show(made)}`)
     return {
       next,
-      // There only if the application's is there: servers ask.
-      ...(typeof made.return === 'function' ? { return: giveUp } : {}),
+      // Present only if the application's iterator has it: servers check that.
+      ...(typeof made.return === 'function' ? { return: returnIterator } : {}),
       [asynchronous ? Symbol.asyncIterator : Symbol.iterator]() {
         return this
       },
     }
   }
 
-  function giveUp(value?: unknown): AnyResult {
+  function returnIterator(value?: unknown): AnyResult {
     done = true
     watch.didRelease()
     return attempt(

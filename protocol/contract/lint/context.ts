@@ -1,30 +1,30 @@
-/** `environ.gantry` seen through glass: whether its hooks are used, and served, at their time and with what they take. */
+/** Checks `environ.gantry`: that its functions are called with valid arguments and at the right time. */
 
 import type { Headers, Outcome, RequestContext } from '../application.ts'
-import { glass } from './glass.ts'
+import { guardedProxy } from './guarded-proxy.ts'
 import { checkEarlyHints, checkTrailers } from './response.ts'
 import { type Fail, show } from './rules.ts'
 
-/** What the guard of a context needs to know of the call that it belongs to, and tells it. */
+/** The state of a call that the guard of its context reads and changes. */
 export interface ContextState {
   readonly aborted: boolean
   readonly closed: boolean
-  /** The body has come to its end. */
+  /** The body has ended. */
   readonly over: boolean
-  /** The head must have left. */
+  /** The head must have been sent. */
   readonly sent: boolean
-  /** The server reads the body: it has asked for a chunk. */
+  /** The server has requested a chunk of the body. */
   readonly iterated: boolean
-  /** The last status given to startResponse; 0 before. */
+  /** The last status passed to startResponse; 0 before. */
   readonly code: number
-  /** `upgrade()` has given the connection. */
+  /** `upgrade()` has returned the connection. */
   upgraded: boolean
 }
 
 export function guardContext(context: RequestContext, call: ContextState, fail: Fail): RequestContext {
-  return glass(context, {
+  return guardedProxy(context, {
     earlyHints: (headers: Headers) => {
-      if (!call.aborted && (call.sent || call.over || call.closed)) fail('EARLY_HINTS_LATE', 'the head has left')
+      if (!call.aborted && (call.sent || call.over || call.closed)) fail('EARLY_HINTS_LATE', 'the head was sent')
       checkEarlyHints(headers, fail)
       context.earlyHints(headers)
     },
@@ -38,13 +38,13 @@ export function guardContext(context: RequestContext, call: ContextState, fail: 
       context.trailers(guardTrailers(fields, call, fail))
     },
     upgrade: () => {
-      if (call.code !== 101) fail('UPGRADE_ORDER', `the status is ${call.code || 'not given yet'}`)
+      if (call.code !== 101) fail('UPGRADE_ORDER', `the status is ${call.code || 'not set yet'}`)
       if (call.upgraded) fail('UPGRADE_ORDER', 'it was called before')
       if ((call.over || call.closed) && !call.aborted) fail('UPGRADE_ORDER', 'the body has ended')
       const connection = context.upgrade()
       call.upgraded = true
       if (typeof connection?.write !== 'function' || typeof connection.on !== 'function') {
-        fail('UPGRADE_DUPLEX', `it gave ${show(connection)}`)
+        fail('UPGRADE_DUPLEX', `it returned ${show(connection)}`)
       }
       return connection
     },
@@ -64,20 +64,20 @@ function guardTrailers(
   call: ContextState,
   fail: Fail,
 ): () => Headers | Promise<Headers> {
-  let asked = false
-  const checked = (given: Headers): Headers => {
-    checkTrailers(given, fail)
-    return given
+  let called = false
+  const checked = (result: Headers): Headers => {
+    checkTrailers(result, fail)
+    return result
   }
   return () => {
-    if (asked) fail('TRAILERS_ASKED', 'they were asked for again')
-    // A body that nobody reads was replaced by another: its trailers come when that one's time is.
+    if (called) fail('TRAILERS_ASKED', 'the function was called again')
+    // A body that was never iterated was replaced by another body, whose end decides.
     if (call.iterated && !call.over && !call.closed) fail('TRAILERS_ASKED', 'the body has not ended')
-    asked = true
-    const given = fields()
-    return typeof (given as Promise<Headers> | null)?.then === 'function'
-      ? (given as Promise<Headers>).then(checked)
-      : checked(given as Headers)
+    called = true
+    const result = fields()
+    return typeof (result as Promise<Headers> | null)?.then === 'function'
+      ? (result as Promise<Headers>).then(checked)
+      : checked(result as Headers)
   }
 }
 

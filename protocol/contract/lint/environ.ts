@@ -1,66 +1,36 @@
-/**
- * The environ as a server must give it. Checks only: what an application may later put there is its own matter.
- */
+/** Checks the environ that a server passes to an application. Later changes by the application are not checked. */
 
 import type { Environ } from '../application.ts'
+import { cgiVariableNames, isReservedVariable, WSGI_VARIABLES } from '../cgi-variables.ts'
+import { REQUEST_ID } from '../context.ts'
+import { NEVER_FORWARDED } from '../hop-by-hop.ts'
 import { headerVariable, joined as join } from '../request-headers.ts'
+import { TOKEN } from '../token.ts'
 import { type Fail, show } from './rules.ts'
 
-const always: readonly string[] = [
-  'REQUEST_METHOD',
-  'SCRIPT_NAME',
-  'PATH_INFO',
-  'QUERY_STRING',
-  'SERVER_NAME',
-  'SERVER_PORT',
-  'SERVER_PROTOCOL',
-  'REQUEST_URI',
-  'REMOTE_ADDR',
-  'REMOTE_PORT',
-  'REQUEST_SCHEME',
-  'SERVER_SOFTWARE',
-  'GATEWAY_INTERFACE',
-]
+const always: readonly string[] = cgiVariableNames(({ presence }) => presence !== 'optional')
 
-/** What of `wsgi.*` the contract has; these have a rule of their own. */
-const ours: ReadonlySet<string> = new Set([
-  'wsgi.version',
-  'wsgi.url_scheme',
-  'wsgi.input',
-  'wsgi.errors',
-  'wsgi.multithread',
-  'wsgi.multiprocess',
-  'wsgi.run_once',
-  'wsgi.file_wrapper',
-  'wsgi.input_terminated',
-])
+/** The `wsgi.*` variables of the contract; the rule ENVIRON_WSGI checks these. */
+const wsgiVariables: ReadonlySet<string> = new Set(WSGI_VARIABLES)
 
-/** RFC 9110 §5.6.2. */
-export const token: RegExp = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/
 export const wide: RegExp = /[^\x00-\xff]/
 /** PEP 3333: "must not include any control characters". */
 export const control: RegExp = /[\x00-\x1f\x7f]/
 
-/** What a request header's variable is never called, for hop-by-hop ones but for an upgrade's two. */
+/** Header variables that no environ has; Connection and Upgrade are allowed in an upgrade request. */
 const neverVariables: readonly string[] = [
   'HTTP_PROXY',
-  'HTTP_PROXY_CONNECTION',
-  'HTTP_KEEP_ALIVE',
-  'HTTP_PROXY_AUTHENTICATE',
-  'HTTP_PROXY_AUTHORIZATION',
-  'HTTP_TE',
-  'HTTP_TRAILER',
-  'HTTP_TRANSFER_ENCODING',
+  ...[...NEVER_FORWARDED].filter((name) => name !== 'connection' && name !== 'upgrade').map(headerVariable),
 ]
 
-const forms: ReadonlyArray<readonly [name: string, form: RegExp, says: string]> = [
-  ['REQUEST_METHOD', token, 'a token'],
+const forms: ReadonlyArray<readonly [name: string, form: RegExp, expected: string]> = [
+  ['REQUEST_METHOD', TOKEN, 'a token'],
   ['SERVER_NAME', /./, 'not empty'],
   ['SERVER_PORT', /^\d+$/, 'decimal digits'],
   ['SERVER_PROTOCOL', /^HTTP\/\d(\.\d)?$/, 'HTTP/x.y'],
   ['GATEWAY_INTERFACE', /^CGI\/1\.1$/, 'CGI/1.1'],
-  ['CONTENT_LENGTH', /^\d+$/, 'decimal digits, absent when the client sent none'],
-  ['HTTPS', /^on$/, "'on' or absent"],
+  ['CONTENT_LENGTH', /^\d+$/, 'decimal digits; the variable is absent if the client sent no Content-Length'],
+  ['HTTPS', /^on$/, "'on'; the variable is absent without TLS"],
   ['REQUEST_SCHEME', /^https?$/, 'http or https'],
 ]
 
@@ -68,39 +38,40 @@ function isFunction(value: unknown): boolean {
   return typeof value === 'function'
 }
 
-/** Whether `environ` is an upgrade request, as its variables tell the application. */
+/** Whether the variables are those of an upgrade request. */
 export function isUpgrade(environ: Environ): boolean {
   return environ['HTTP_UPGRADE'] !== undefined
 }
 
-/** Checks a whole environ; `fail` is told of the first broken rule of each kind. */
+/** Checks all rules of the environ. */
 export function checkEnviron(environ: Environ, fail: Fail): void {
   if (typeof environ !== 'object' || environ === null || Array.isArray(environ)) {
     fail('ENVIRON_OBJECT', `got ${show(environ)}`)
     return
   }
-  // Object.prototype, or as empty a one as Gantry's own environs have; a class's or a Map's has another above it.
+  // The prototype must be Object.prototype, or an empty object as in Gantry's own environs. The prototype of an
+  // instance of a class or of a Map has a prototype itself.
   const prototype = Object.getPrototypeOf(environ)
   if (prototype !== null && Object.getPrototypeOf(prototype) !== null) {
     fail('ENVIRON_OBJECT', `got ${show(environ)}`)
   }
   if (!Object.isExtensible(environ)) fail('ENVIRON_OBJECT', 'it is frozen')
-  for (const name of always) if (!Object.hasOwn(environ, name)) fail('ENVIRON_MISSING', `${name} is not there`)
+  for (const name of always) if (!Object.hasOwn(environ, name)) fail('ENVIRON_MISSING', `${name} is missing`)
   for (const name of Object.keys(environ)) {
     const value = environ[name]
-    if (typeof value === 'string' && isReserved(name)) fail('ENVIRON_RESERVED', `${name} is ${show(value)}`)
+    if (typeof value === 'string' && isFromPeer(name)) fail('ENVIRON_RESERVED', `${name} is ${show(value)}`)
     if (name.includes('.') || name === 'gantry') continue
     if (typeof value !== 'string') fail('ENVIRON_STRING', `${show(name)} is ${show(value)}`)
     else if (wide.test(value) || wide.test(name)) fail('ENVIRON_STRING', `${show(name)} is ${show(value)}`)
-    else if (value.includes('\0')) fail('ENVIRON_VALUE', `${show(name)} holds a NUL`)
+    else if (value.includes('\0')) fail('ENVIRON_VALUE', `${show(name)} contains a NUL`)
   }
   for (const name of ['HTTP_CONTENT_TYPE', 'HTTP_CONTENT_LENGTH']) {
-    if (name in environ) fail('ENVIRON_CONTENT_HEADER', `${name} is there`)
+    if (name in environ) fail('ENVIRON_CONTENT_HEADER', `${name} is set`)
   }
-  for (const [name, form, says] of forms) {
+  for (const [name, form, expected] of forms) {
     const value = environ[name]
     if (value !== undefined && !form.test(String(value))) {
-      fail('ENVIRON_VALUE', `${name} is ${show(value)}, and should be ${says}`)
+      fail('ENVIRON_VALUE', `${name} is ${show(value)}, expected ${expected}`)
     }
   }
   checkPath(environ, fail)
@@ -109,9 +80,9 @@ export function checkEnviron(environ: Environ, fail: Fail): void {
   checkContext(environ, fail)
 }
 
-/** Only strings come from elsewhere: a server's own extensions are objects and functions. */
-function isReserved(name: string): boolean {
-  return (name.startsWith('wsgi.') && !ours.has(name)) || (name.startsWith('gantry') && name !== 'gantry')
+/** A server's own extensions are objects and functions; only strings can come from a client or a peer. */
+function isFromPeer(name: string): boolean {
+  return isReservedVariable(name) && !wsgiVariables.has(name) && name !== 'gantry'
 }
 
 function checkPath(environ: Environ, fail: Fail): void {
@@ -122,8 +93,8 @@ function checkPath(environ: Environ, fail: Fail): void {
   ]) {
     if (value && !value.startsWith('/')) fail('ENVIRON_PATH', `${name} is ${show(value)}`)
   }
-  if (script === '/') fail('ENVIRON_PATH', "SCRIPT_NAME is '/'; it should be '' and PATH_INFO '/'")
-  // RFC 9112 §3.2.4: a client tells a proxy so with an absolute target that has no path.
+  if (script === '/') fail('ENVIRON_PATH', "SCRIPT_NAME is '/'; expected '', and PATH_INFO '/'")
+  // RFC 9112 §3.2.4: a client that uses a proxy sends an absolute target without a path instead of `*`.
   const whole =
     environ.REQUEST_METHOD === 'OPTIONS' && /^(?:\*|[a-z][a-z\d+.-]*:\/\/[^/?]*)$/i.test(environ.REQUEST_URI)
   if (script === '' && path === '' && !whole && environ.REQUEST_URI !== '*') {
@@ -132,11 +103,11 @@ function checkPath(environ: Environ, fail: Fail): void {
 }
 
 function checkConnection(environ: Environ, fail: Fail): void {
-  for (const name of neverVariables) if (name in environ) fail('ENVIRON_HOP_BY_HOP', `${name} is there`)
+  for (const name of neverVariables) if (name in environ) fail('ENVIRON_HOP_BY_HOP', `${name} is set`)
   const upgrade = environ['HTTP_UPGRADE']
   const connection = environ['HTTP_CONNECTION']
   if (upgrade === undefined && connection !== undefined) {
-    fail('ENVIRON_HOP_BY_HOP', `HTTP_CONNECTION is ${show(connection)} and there is no HTTP_UPGRADE`)
+    fail('ENVIRON_HOP_BY_HOP', `HTTP_CONNECTION is ${show(connection)}, and HTTP_UPGRADE is missing`)
   }
   if (upgrade !== undefined && (connection !== 'Upgrade' || environ.REQUEST_METHOD !== 'GET')) {
     fail('ENVIRON_HOP_BY_HOP', `an upgrade is a GET with HTTP_CONNECTION 'Upgrade', not ${show(connection)}`)
@@ -146,7 +117,7 @@ function checkConnection(environ: Environ, fail: Fail): void {
 function checkWsgi(environ: Environ, fail: Fail): void {
   const version = environ['wsgi.version']
   if (!Array.isArray(version) || version.length !== 2 || version[0] !== 1 || version[1] !== 0) {
-    fail('ENVIRON_WSGI', `wsgi.version is ${show(version)}, and should be [1, 0]`)
+    fail('ENVIRON_WSGI', `wsgi.version is ${show(version)}, expected [1, 0]`)
   }
   const scheme = environ['wsgi.url_scheme']
   if (scheme !== 'http' && scheme !== 'https') fail('ENVIRON_WSGI', `wsgi.url_scheme is ${show(scheme)}`)
@@ -157,10 +128,11 @@ function checkWsgi(environ: Environ, fail: Fail): void {
     )
   }
   for (const name of ['wsgi.multithread', 'wsgi.multiprocess', 'wsgi.run_once', 'wsgi.input_terminated'] as const) {
-    if (typeof environ[name] !== 'boolean') fail('ENVIRON_WSGI', `${name} is ${show(environ[name])}, and no boolean`)
+    if (typeof environ[name] !== 'boolean')
+      fail('ENVIRON_WSGI', `${name} is ${show(environ[name])}, expected a boolean`)
   }
   if (environ['wsgi.input_terminated'] !== true) fail('ENVIRON_WSGI', 'wsgi.input_terminated is not true')
-  if (!isFunction(environ['wsgi.file_wrapper'])) fail('ENVIRON_WSGI', 'wsgi.file_wrapper is no function')
+  if (!isFunction(environ['wsgi.file_wrapper'])) fail('ENVIRON_WSGI', 'wsgi.file_wrapper is not a function')
   const input = environ['wsgi.input']
   for (const name of ['read', 'read1', 'readline', 'readlines', Symbol.asyncIterator] as const) {
     if (!isFunction(input?.[name])) fail('ENVIRON_WSGI', `wsgi.input has no ${String(name)}`)
@@ -178,17 +150,17 @@ function checkContext(environ: Environ, fail: Fail): void {
     return
   }
   if (!(context.signal instanceof AbortSignal)) fail('ENVIRON_CONTEXT', `signal is ${show(context.signal)}`)
-  if (typeof context.requestId !== 'string' || !/^[\w.-]{1,128}$/.test(context.requestId)) {
+  if (typeof context.requestId !== 'string' || !REQUEST_ID.test(context.requestId)) {
     fail('ENVIRON_CONTEXT', `requestId is ${show(context.requestId)}`)
   }
   if (typeof context.draining !== 'boolean') fail('ENVIRON_CONTEXT', `draining is ${show(context.draining)}`)
   for (const name of ['earlyHints', 'trailers', 'upgrade', 'onFinished'] as const) {
-    if (!isFunction(context[name])) fail('ENVIRON_CONTEXT', `there is no ${name}()`)
+    if (!isFunction(context[name])) fail('ENVIRON_CONTEXT', `${name}() is missing`)
   }
   checkRawHeaders(environ, fail)
 }
 
-/** The variables that the raw lines give, and they alone, are the header variables. */
+/** The header variables must be exactly those that follow from the header lines. */
 function checkRawHeaders(environ: Environ, fail: Fail): void {
   const raw = environ.gantry.rawHeaders
   if (!Array.isArray(raw)) {
@@ -202,7 +174,7 @@ function checkRawHeaders(environ: Environ, fail: Fail): void {
       fail('RAW_HEADERS', `a line is ${show(line)}`)
       continue
     }
-    if (!token.test(name) || name.includes('_') || wide.test(value) || control.test(value.replaceAll('\t', ''))) {
+    if (!TOKEN.test(name) || name.includes('_') || wide.test(value) || control.test(value.replaceAll('\t', ''))) {
       fail('RAW_HEADERS', `a line is ${show(name)}: ${show(value)}`)
     }
     const variable = headerVariable(name)
@@ -211,7 +183,7 @@ function checkRawHeaders(environ: Environ, fail: Fail): void {
   }
   for (const [variable, value] of joined) {
     if (environ[variable] !== value) {
-      fail('RAW_HEADERS', `${variable} is ${show(environ[variable])}, the lines give ${show(value)}`)
+      fail('RAW_HEADERS', `${variable} is ${show(environ[variable])}, but the lines have ${show(value)}`)
     }
   }
   for (const name of Object.keys(environ)) {

@@ -1,20 +1,21 @@
-/** Puts the guards of one call into its environ, and takes those of a call that is over out of it. */
+/** Installs the guards of a call in its environ, and removes the guards of an earlier call that has ended. */
 
 import type { Environ } from '../application.ts'
-import type { Call } from './call.ts'
 import { guardContext } from './context.ts'
 import { guardInput } from './input.ts'
+import type { LintedCall } from './linted-call.ts'
 import type { Fail } from './rules.ts'
 import { guardErrors, guardFileWrapper } from './streams.ts'
 
 /**
- * Guards by what they guard. Middleware may call a second application with the environ that a first one has had (the next
- * route after a 404): the first one's guards would take the second's reads for its own, after its close().
+ * The real object and the call of each guard. Middleware may call a second application with the environ of a first
+ * application (the next route after a 404). The guards of the first application would see the reads of the second one
+ * as reads after its own close().
  */
-const guarded: WeakMap<object, { readonly real: object; readonly call: Call }> = new WeakMap()
+const guarded: WeakMap<object, { readonly real: object; readonly call: LintedCall }> = new WeakMap()
 
-function guard<T extends object>(given: T, call: Call, make: (real: T) => T): T {
-  // What is no object was refused before; where that side is not checked, it stays what it is.
+function guard<T extends object>(given: T, call: LintedCall, make: (real: T) => T): T {
+  // A value that is not an object was reported before. If that side is not checked, the value is not changed.
   if ((typeof given !== 'object' && typeof given !== 'function') || given === null) return given
   let real = given
   for (let known = guarded.get(real); known?.call.closed; known = guarded.get(real)) real = known.real as T
@@ -23,8 +24,8 @@ function guard<T extends object>(given: T, call: Call, make: (real: T) => T): T 
   return made
 }
 
-/** In place: the environ is the application's own from here on. */
-export function guardEnviron(environ: Environ, call: Call, fail: Fail): void {
+/** Changes the environ in place, since it belongs to the application from now on. */
+export function guardEnviron(environ: Environ, call: LintedCall, fail: Fail): void {
   const outer = guarded.get(environ.gantry)?.call
   if (outer && !outer.closed) call.around = outer
   const { CONTENT_LENGTH } = environ

@@ -1,32 +1,32 @@
-/** `wsgi.input` seen through glass: what is asked of it and what it answers are checked, and passed on as they are. */
+/** Checks `wsgi.input`: the arguments and the results of its reads, which are passed on unchanged. */
 
 import type { Headers, Input } from '../application.ts'
 import type { RequestInput } from '../input.ts'
-import { glass } from './glass.ts'
+import { guardedProxy } from './guarded-proxy.ts'
 import { type Fail, show } from './rules.ts'
 
-/** What the guard of an input needs to know of the call that it belongs to. */
+/** The state of a call that the guard of its input reads. */
 export interface InputState {
   /** The server has closed the body. */
   readonly closed: boolean
-  /** The request was aborted: what then fails is nobody's fault. */
+  /** The request was aborted: a failure after that breaks no rule. */
   readonly aborted: boolean
 }
 
-/** What Gantry's own parts ask an input beyond the contract, so that a body they copy costs no promise for each chunk. */
+/** Members that Gantry uses beyond the contract, so that copying a body needs no promise for each chunk. */
 const OWN: ReadonlySet<string> = new Set(['buffered', 'ended', 'hasBody', 'trailerFields'])
 
 const LF = 0x0a
 
-/** One kind of read. */
+/** The checks of one method that reads. */
 interface Read<T> {
   readonly name: string
-  /** Whether an answer has the right type. */
+  /** Whether a result has the right type. */
   is(value: T): boolean
   bytes(value: T): number
-  /** Why an answer of the right type is none for this size, if it is not. */
+  /** Describes what is wrong with a result of the right type for this size; undefined if it is correct. */
   wrong?(value: T, size: number): string | undefined
-  /** Whether it shows that the input is at its end. */
+  /** Whether the result shows that the input has ended. */
   last(value: T, size: number): boolean
 }
 
@@ -81,7 +81,7 @@ const reads: {
       }
       return undefined
     },
-    // A hint of how many bytes are wanted: fewer come only at the end. Without one, all.
+    // The size is a hint: the result has fewer bytes only at the end of the input. Without a hint it has all lines.
     last: (lines, size) => lines.reduce((sum, line) => sum + line.length, 0) < size,
   },
   next: {
@@ -92,7 +92,7 @@ const reads: {
   },
 }
 
-/** @param length CONTENT_LENGTH, -1 when the client sent none */
+/** @param length CONTENT_LENGTH; -1 if the client sent none */
 export function guardInput(input: Input, length: number, call: InputState, fail: Fail): Input {
   let reading = false
   let atEnd = false
@@ -100,11 +100,11 @@ export function guardInput(input: Input, length: number, call: InputState, fail:
 
   function got(name: string, bytes: number, last: boolean): void {
     total += bytes
-    if (atEnd && bytes > 0) fail('INPUT_AFTER_END', `${name}() gave ${bytes} bytes`)
+    if (atEnd && bytes > 0) fail('INPUT_AFTER_END', `${name}() returned ${bytes} bytes`)
     if (length !== -1 && total > length) {
-      fail('INPUT_LENGTH', `${name}() gave byte ${total} of ${length}`)
+      fail('INPUT_LENGTH', `${name}() returned byte ${total} of ${length}`)
     } else if (length !== -1 && last && total < length && !call.aborted) {
-      fail('INPUT_LENGTH', `${name}() says that the input ended after ${total} bytes of ${length}`)
+      fail('INPUT_LENGTH', `${name}() ended the input after ${total} bytes of ${length}`)
     }
     atEnd ||= last
   }
@@ -120,17 +120,17 @@ export function guardInput(input: Input, length: number, call: InputState, fail:
     try {
       const promise = answer()
       if (typeof (promise as { then?: unknown } | null)?.then !== 'function') {
-        fail('INPUT_RESULT', `${name}() gave ${show(promise)}`)
+        fail('INPUT_RESULT', `${name}() returned ${show(promise)}`)
       }
       const value = await promise
       const asked = `${name}(${size === undefined ? '' : show(size)})`
       if (!kind.is(value)) {
-        fail('INPUT_RESULT', `${asked} gave ${show(value)}`)
+        fail('INPUT_RESULT', `${asked} returned ${show(value)}`)
         return value
       }
       const bound = typeof size === 'number' && size >= 0 ? size : Number.POSITIVE_INFINITY
       const wrong = kind.wrong?.(value, bound)
-      if (wrong) fail('INPUT_RESULT', `${asked} gave ${wrong}`)
+      if (wrong) fail('INPUT_RESULT', `${asked} returned ${wrong}`)
       got(name, kind.bytes(value), kind.last(value, bound))
       return value
     } finally {
@@ -144,7 +144,7 @@ export function guardInput(input: Input, length: number, call: InputState, fail:
       read(kind, args, () => (input[kind.name as 'read'] as (...given: unknown[]) => Promise<never>).apply(input, args))
 
   const { readNow, readAhead } = input as Partial<RequestInput>
-  return glass(
+  return guardedProxy(
     input,
     {
       read: one(reads.read),
@@ -161,7 +161,7 @@ export function guardInput(input: Input, length: number, call: InputState, fail:
       get trailers() {
         return guardTrailers(input, fail)
       },
-      // Gantry's own way past the promises: what it takes counts too.
+      // Gantry's own reads without promises: their bytes are counted too.
       ...(readNow && {
         readNow: (max: number) => {
           const chunk = readNow.call(input, max)
@@ -172,14 +172,14 @@ export function guardInput(input: Input, length: number, call: InputState, fail:
       ...(readAhead && {
         readAhead: (...given: Parameters<typeof readAhead>) => {
           const chunk = readAhead.apply(input, given)
-          // A body that is too short fails the application's own read.
+          // A body that is too short is reported by the application's own read.
           if (chunk) got('readAhead', chunk.length, false)
           return chunk
         },
       }),
     },
     (name) => {
-      if (!OWN.has(name)) fail('STREAM_MEMBERS', `wsgi.input.${name} was asked for`)
+      if (!OWN.has(name)) fail('STREAM_MEMBERS', `wsgi.input.${name} was used`)
     },
   )
 }
@@ -189,11 +189,11 @@ function guardTrailers(input: Input, fail: Fail): Promise<Headers> {
   if (typeof trailers?.then !== 'function') fail('INPUT_TRAILERS', `trailers is ${show(trailers)}`)
   const checked = trailers.then((fields: Headers) => {
     if (!Array.isArray(fields) || !fields.every((pair) => Array.isArray(pair) && pair.length === 2)) {
-      fail('INPUT_TRAILERS', `trailers gave ${show(fields)}`)
+      fail('INPUT_TRAILERS', `trailers resolved to ${show(fields)}`)
     }
     return fields
   })
-  // As with the real one: asking without awaiting is no unhandled rejection.
+  // As with the real input: a promise that is not awaited causes no unhandled rejection.
   checked.catch(() => {})
   return checked
 }

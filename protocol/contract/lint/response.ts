@@ -1,14 +1,13 @@
-/** Status, header fields and trailer fields as an application must give them. Knows nothing of when they are given. */
+/** Checks the status, header fields and trailer fields of an application. Other files check when they are passed. */
 
+import { isBodyless, isBodylessStatus } from '../bodyless.ts'
 import { HOP_BY_HOP } from '../hop-by-hop.ts'
 import { STATUS } from '../response-head.ts'
-import { control, token, wide } from './environ.ts'
+import { TOKEN } from '../token.ts'
+import { control, wide } from './environ.ts'
 import { type Fail, show } from './rules.ts'
 
-/** Statuses whose responses have no content (RFC 9110 §15.2, §15.3.5, §15.3.6, §15.4.5). */
-const contentless: ReadonlySet<number> = new Set([101, 204, 205, 304])
-
-/** RFC 9110 §6.5.1: fields for framing, routing, request modifiers, authentication, or the content's handling. */
+/** RFC 9110 §6.5.1: fields for framing, routing, request modifiers, authentication, or the handling of content. */
 const neverTrailers: ReadonlySet<string> = new Set([
   ...HOP_BY_HOP,
   'authorization',
@@ -29,7 +28,10 @@ const neverTrailers: ReadonlySet<string> = new Set([
   'vary',
 ])
 
-/** Fields of which a message has one, since their value is no list (RFC 9110 §5.3). Content-Length has a rule of its own. */
+/**
+ * Fields that a message has only once, since their value is not a list (RFC 9110 §5.3). Content-Length has its own
+ * rule.
+ */
 const singletons: ReadonlySet<string> = new Set([
   'age',
   'content-location',
@@ -43,7 +45,7 @@ const singletons: ReadonlySet<string> = new Set([
   'server',
 ])
 
-/** The code of a status line; 0 for one that is none. */
+/** The code of a status; 0 if the status is invalid. */
 export function checkStatus(status: unknown, upgrade: boolean, fail: Fail): number {
   if (typeof status !== 'string' || !STATUS.test(status)) {
     fail('STATUS_FORM', `the status is ${show(status)}`)
@@ -54,13 +56,13 @@ export function checkStatus(status: unknown, upgrade: boolean, fail: Fail): numb
   return code
 }
 
-/** Checks each pair. `code` 0 stands for no response's head (103's fields, trailers). */
+/** Checks each field. `code` is 0 for fields that are not a response head (the fields of a 103, trailers). */
 export function checkFields(headers: unknown, code: number, fail: Fail): void {
   if (!Array.isArray(headers)) {
     fail('HEADERS_ARRAY', `got ${show(headers)}`)
     return
   }
-  // Not for…of with destructuring: a string of two letters would pass for a pair.
+  // Not for…of with destructuring, which would accept a string of two characters as a pair.
   for (const pair of headers) {
     if (!Array.isArray(pair) || pair.length !== 2 || typeof pair[0] !== 'string' || typeof pair[1] !== 'string') {
       fail('HEADERS_ARRAY', `an entry is ${Array.isArray(pair) ? pair.map(show).join(', ') : show(pair)}`)
@@ -68,16 +70,16 @@ export function checkFields(headers: unknown, code: number, fail: Fail): void {
     }
     const [name, value] = pair
     const lower = name.toLowerCase()
-    if (!token.test(name) || lower === 'status' || /[-_]$/.test(name)) fail('HEADER_NAME', `a name is ${show(name)}`)
+    if (!TOKEN.test(name) || lower === 'status' || /[-_]$/.test(name)) fail('HEADER_NAME', `a name is ${show(name)}`)
     if (control.test(value)) fail('HEADER_VALUE', `${name} is ${show(value)}`)
-    else if (wide.test(value)) fail('HEADER_VALUE', `${name} is ${show(value)}, with characters that are no bytes`)
+    else if (wide.test(value)) fail('HEADER_VALUE', `${name} is ${show(value)}, with characters above U+00FF`)
     if (HOP_BY_HOP.has(lower) && !(code === 101 && (lower === 'connection' || lower === 'upgrade'))) {
       fail('HEADER_HOP_BY_HOP', `${name}: ${value}`)
     }
   }
 }
 
-/** Checks a response's headers. Gives its Content-Length, -1 if it has none. */
+/** Checks the headers of a response. Returns its Content-Length; -1 if it has none. */
 export function checkHeaders(headers: unknown, code: number, fail: Fail): number {
   checkFields(headers, code, fail)
   let length = -1
@@ -95,19 +97,20 @@ export function checkHeaders(headers: unknown, code: number, fail: Fail): number
       seen.add(lower)
     }
     if (lower !== 'content-length') continue
-    if (length !== -1) fail('HEADER_CONTENT_LENGTH', 'it is given twice')
+    if (length !== -1) fail('HEADER_CONTENT_LENGTH', 'it is set twice')
     if (!/^\d{1,15}$/.test(value)) fail('HEADER_CONTENT_LENGTH', `it is ${show(value)}`)
     else length = Number(value)
   }
   if (length !== -1 && (code === 101 || code === 204)) fail('CONTENT_LENGTH_PRESENT', `the status is ${code}`)
-  if (typed && contentless.has(code)) fail('CONTENT_TYPE_PRESENT', `the status is ${code}`)
-  if (!typed && code >= 200 && !contentless.has(code)) fail('CONTENT_TYPE_MISSING', `the status is ${code}`)
+  const contentless = code === 101 || isBodylessStatus(code)
+  if (typed && contentless) fail('CONTENT_TYPE_PRESENT', `the status is ${code}`)
+  if (!typed && code >= 200 && !contentless) fail('CONTENT_TYPE_MISSING', `the status is ${code}`)
   return length
 }
 
-/** Whether a response's content may differ from its Content-Length, since none is sent. */
+/** Whether the response has no content, so that its body may differ from its Content-Length. */
 export function hasNoContent(method: string, code: number): boolean {
-  return method === 'HEAD' || contentless.has(code)
+  return code === 101 || isBodyless(method, code)
 }
 
 export function checkEarlyHints(headers: unknown, fail: Fail): void {

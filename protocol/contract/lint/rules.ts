@@ -1,8 +1,6 @@
 /**
- * The rules that `lint` checks: a stable code, the sentence that states the rule, where that comes from, and who owes it.
- *
- * These sentences are the specification (`docs/contract.md` is made from them), so a check without a sentence here cannot be
- * written: `Fail` takes only these codes. How a rule is checked is not known here.
+ * The rules that `lint` checks. Each has a stable code, a sentence, its source, and the side that must keep it.
+ * `docs/contract.md` is generated from the sentences, and `Fail` accepts only these codes.
  */
 
 import { brand } from '../brand.ts'
@@ -13,19 +11,24 @@ import { headRules, startRules } from './rules/head.ts'
 import { inputRules, streamRules } from './rules/streams.ts'
 
 /**
- * Who breaks a rule: the `server` is whoever calls the application (a gateway, or middleware facing inwards), the
- * `application` whoever is called (or middleware facing its server).
+ * The side that must keep a rule. The `server` calls the application: a gateway, or middleware around the application.
+ * The `application` is called: the application itself, or middleware.
  */
 export type Blame = 'server' | 'application'
 
+/** One rule of the contract. */
 export interface Rule {
+  /** The side that must keep the rule. */
   readonly owes: Blame
-  /** `PEP 3333, <section>`, `RFC <number> §<section>`, `ECMA-262 §…`, or `Gantry` for what is the contract's own; several with `; `. */
+  /**
+   * `PEP 3333, <section>`, `RFC <number> §<section>`, `ECMA-262 §…`, or `Gantry` for a rule of Gantry itself. Several
+   * sources are separated by `; `.
+   */
   readonly source: string
   readonly sentence: string
 }
 
-/** By what they are about, in the order in which a request meets them. */
+/** The rules by topic, in the order of the events of a request. */
 export const rulesByTopic: {
   readonly call: typeof callRules
   readonly environ: typeof environRules
@@ -52,9 +55,10 @@ export const rulesByTopic: {
 
 export type Topic = keyof typeof rulesByTopic
 type CodesOf<T> = T extends unknown ? keyof T : never
+/** The code of a rule, such as `START_TWICE`. */
 export type RuleCode = CodesOf<(typeof rulesByTopic)[Topic]>
 
-/** All of them, by code. */
+/** All rules by their code. */
 export const rules: Readonly<Record<RuleCode, Rule>> = {
   ...callRules,
   ...environRules,
@@ -68,7 +72,10 @@ export const rules: Readonly<Record<RuleCode, Rule>> = {
   ...gantryRules,
 }
 
-/** One side broke the contract. `code` is stable; `rule` is the sentence that was broken, `source` where it comes from. */
+/**
+ * A rule of the contract was broken, by the side `blame`. `code` is stable; `rule` is the sentence of the rule, and
+ * `source` is the source of the rule.
+ */
 export class ContractError extends Error {
   static {
     brand(ContractError, 'ContractError')
@@ -80,7 +87,7 @@ export class ContractError extends Error {
   readonly rule: string
   readonly source: string
 
-  /** @param cause what was thrown, where throwing it was the fault */
+  /** @param cause the error that was thrown, if it is an error that broke the rule */
   constructor(code: RuleCode, detail: string, cause?: unknown) {
     const { owes, sentence, source } = rules[code]
     super(
@@ -94,10 +101,10 @@ export class ContractError extends Error {
   }
 }
 
-/** Reports a broken rule: throws a ContractError, unless that side is not being checked. */
+/** Reports a broken rule: throws a ContractError, unless that side is not checked. */
 export type Fail = (code: RuleCode, detail: string, cause?: unknown) => void
 
-/** A value as a short piece of a sentence. */
+/** A value of any type as short text for an error message. */
 export function show(value: unknown): string {
   let text: string
   if (typeof value === 'string') text = JSON.stringify(value)

@@ -1,8 +1,8 @@
-/** `wsgi.errors` and `wsgi.file_wrapper` seen through glass. */
+/** Checks `wsgi.errors` and `wsgi.file_wrapper`. */
 
 import type { FileHandle } from 'node:fs/promises'
 import type { Body, ErrorStream, FileLike, FileWrapper } from '../application.ts'
-import { glass } from './glass.ts'
+import { guardedProxy } from './guarded-proxy.ts'
 import { type Fail, show } from './rules.ts'
 
 export function guardErrors(errors: ErrorStream, fail: Fail): ErrorStream {
@@ -15,7 +15,7 @@ export function guardErrors(errors: ErrorStream, fail: Fail): ErrorStream {
       yield line
     }
   }
-  return glass(
+  return guardedProxy(
     errors,
     {
       write: (text: string) => {
@@ -23,14 +23,14 @@ export function guardErrors(errors: ErrorStream, fail: Fail): ErrorStream {
         errors.write(text)
       },
       writelines: (lines: Iterable<string>) => {
-        // What is made as it is asked for stays so: it may be long.
+        // A generator is checked line by line as it is read: it may be long.
         if (!Array.isArray(lines)) return errors.writelines(checked(lines))
         lines.forEach(check)
         return errors.writelines(lines)
       },
       flush: () => errors.flush(),
     },
-    (name) => fail('STREAM_MEMBERS', `wsgi.errors.${name} was asked for`),
+    (name) => fail('STREAM_MEMBERS', `wsgi.errors.${name} was used`),
   )
 }
 
@@ -44,9 +44,9 @@ export function guardFileWrapper(real: FileWrapper, fail: Fail): FileWrapper {
     const body = real(...args)
     const iterable = body as Partial<Iterable<unknown> & AsyncIterable<unknown>> | null
     if (!iterable?.[Symbol.asyncIterator] && !iterable?.[Symbol.iterator]) {
-      fail('FILE_WRAPPER_BODY', `it gave ${show(body)}`)
+      fail('FILE_WRAPPER_BODY', `it returned ${show(body)}`)
     } else if (typeof (file as FileLike | null)?.close === 'function' && typeof body.close !== 'function') {
-      fail('FILE_WRAPPER_BODY', 'it gave a body without close()')
+      fail('FILE_WRAPPER_BODY', 'it returned a body without close()')
     }
     return body
   }

@@ -3,39 +3,25 @@
  * Names are not values: what a table lacks is sent as text, and a test pins both tables' bytes.
  */
 
-/** CGI variables of a REQUEST. */
-export const VARIABLES: readonly string[] = [
-  'REQUEST_METHOD',
-  'SCRIPT_NAME',
-  'PATH_INFO',
-  'QUERY_STRING',
-  'REQUEST_URI',
-  'SERVER_NAME',
-  'SERVER_PORT',
-  'SERVER_PROTOCOL',
-  'SERVER_SOFTWARE',
-  'GATEWAY_INTERFACE',
-  'REMOTE_ADDR',
-  'REMOTE_PORT',
-  'REQUEST_SCHEME',
-  'HTTPS',
-  'CONTENT_TYPE',
-  'CONTENT_LENGTH',
-  'DOCUMENT_ROOT',
-  'DOCUMENT_URI',
-  'REMOTE_USER',
-  'AUTH_TYPE',
-  'PATH_TRANSLATED',
-  'SCRIPT_FILENAME',
-  'REMOTE_HOST',
-  'REMOTE_IDENT',
-  'HTTP_HOST',
-  'HTTP_X_FORWARDED_FOR',
-  'HTTP_X_FORWARDED_PROTO',
-  'HTTP_X_FORWARDED_HOST',
-  'HTTP_FORWARDED',
-  'HTTP_X_REQUEST_ID',
+import { CGI_VARIABLES } from '../../contract/cgi-variables.ts'
+
+/** Header variables of a REQUEST, by index. */
+const HEADER_VARIABLES: ReadonlyArray<readonly [index: number, name: string]> = [
+  [24, 'HTTP_HOST'],
+  [25, 'HTTP_X_FORWARDED_FOR'],
+  [26, 'HTTP_X_FORWARDED_PROTO'],
+  [27, 'HTTP_X_FORWARDED_HOST'],
+  [28, 'HTTP_FORWARDED'],
+  [29, 'HTTP_X_REQUEST_ID'],
 ]
+
+/** Variables of a REQUEST: those of the contract's table that have an index, and header variables. */
+export const VARIABLES: readonly string[] = [
+  ...CGI_VARIABLES.flatMap(({ name, wire }) => (wire === undefined ? [] : [[wire, name] as const])),
+  ...HEADER_VARIABLES,
+]
+  .sort(([one], [other]) => one - other)
+  .map(([, name]) => name)
 
 // Lines keep their case: browsers send `Accept` and `sec-ch-ua` over HTTP/1.1, undici and curl over HTTP/2 write lower case.
 const BOTH_CASES: readonly string[] = [

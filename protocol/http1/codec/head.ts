@@ -7,9 +7,10 @@
  */
 
 import { peerError } from '../../contract/coded-errors.ts'
-import type { PeerCode } from '../../contract/error-codes.ts'
 import type { RequestHead } from '../../contract/environ.ts'
+import type { PeerCode } from '../../contract/error-codes.ts'
 import { isHost } from '../../contract/host.ts'
+import { TOKEN } from '../../contract/token.ts'
 import type { Http1Limits } from './limits.ts'
 import { executeHead, headFields, headReason, headSpans, INVALID_TRANSFER_ENCODING, OK } from './llhttp.ts'
 import { CONNECTION, CONTENT_LENGTH, EXPECT, HOST as HOST_FIELD, nameAt, TRANSFER_ENCODING, UPGRADE } from './names.ts'
@@ -44,7 +45,6 @@ export const METHOD_MAX = 32
 /** Space, target's end, ` HTTP/1.1` and CRLF. */
 export const LINE_REST: number = 1 + 9 + 2
 
-const TOKEN = /^[A-Za-z0-9!#$%&'*+.^_`|~-]+$/
 /**
  * Visible ASCII without `#`: RFC 3986's characters, characters that browsers do not escape in a query, and quotes and
  * angle brackets, which tools send unescaped (`?filter={"a":"b"}`) and Node, nginx and gunicorn serve.

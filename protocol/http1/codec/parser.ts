@@ -8,6 +8,7 @@
 
 import { peerError } from '../../contract/coded-errors.ts'
 import { RemoteProtocolError } from '../../contract/errors.ts'
+import { NEVER_FORWARDED } from '../../contract/hop-by-hop.ts'
 import { LINE_SHOWN } from '../../contract/refused-request.ts'
 import {
   LINE_REST,
@@ -360,19 +361,13 @@ export class RequestParser {
 /** Fields that would frame, route or describe the message anew; a trailer cannot (RFC 9110 §6.5.1). */
 const NEVER_TRAILERS: ReadonlySet<string> = new Set(['content-length', 'host', 'transfer-encoding'])
 const DROPPED_TRAILERS: ReadonlySet<string> = new Set([
+  ...NEVER_FORWARDED,
   'authorization',
-  'connection',
   'content-encoding',
   'content-range',
   'content-type',
   'cookie',
   'expect',
-  'keep-alive',
-  'proxy-authorization',
-  'proxy-connection',
-  'te',
-  'trailer',
-  'upgrade',
 ])
 
 /** @throws RemoteProtocolError for fields that would frame or route the message anew */

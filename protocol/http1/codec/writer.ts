@@ -6,7 +6,7 @@
  */
 
 import type { Headers } from '../../contract/application.ts'
-import { SERVER_SOFTWARE } from '../../contract/own-variables.ts'
+import { SERVER_SOFTWARE } from '../../contract/cgi-variables.ts'
 import { REASONS } from '../../contract/reasons.ts'
 
 /** How the end of a response's body is told (RFC 9112 §6.3). */

@@ -7,6 +7,7 @@
  */
 
 import type { Headers } from '../../contract/application.ts'
+import { isBodyless } from '../../contract/bodyless.ts'
 import { peerError } from '../../contract/coded-errors.ts'
 import { statusFromWire } from '../../contract/response-head.ts'
 
@@ -96,7 +97,7 @@ export class ResponseReader {
       events.push({ type: 'inform', status, headers })
       return
     }
-    const bodyless = this.#method === 'HEAD' || code === 204 || code === 205 || code === 304
+    const bodyless = isBodyless(this.#method, code)
     this.#left = bodyless ? 0 : bodyLength(headers)
     this.#state = 'body'
     events.push({ type: 'head', status, headers, length: this.#left })

@@ -6,9 +6,10 @@
  * PATH_INFO came decoded (decoding it again turns `/a%2541b` into `/aAb`).
  */
 
+import { HEADER_VARIABLE, isReservedVariable } from '../../contract/cgi-variables.ts'
 import { peerError } from '../../contract/coded-errors.ts'
-import type { RemoteProtocolError } from '../../contract/errors.ts'
-import { isOwn } from '../../contract/own-variables.ts'
+import { RemoteProtocolError } from '../../contract/errors.ts'
+import { TOKEN } from '../../contract/token.ts'
 
 /**
  * uWSGI's "magic variables" that load code, set its process up, or read a file or its cache. Nothing here acts on them;
@@ -29,10 +30,6 @@ const LOADERS: ReadonlySet<string> = new Set([
   'UWSGI_TOUCH_RELOAD',
   'UWSGI_VENV',
 ])
-
-/** A header's name as a variable: a token (RFC 9110 §5.6.2) with `-` as `_`, so that it can be a header's again. */
-const HEADER_VARIABLE = /^HTTP_[A-Za-z0-9_!#$%&'*+.^`|~]+$/
-const TOKEN = /^[A-Za-z0-9!#$%&'*+.^_`|~-]+$/
 
 /** A request's variables, fit for an environ, and its body's length in bytes. */
 export interface CleanRequest {
@@ -95,7 +92,7 @@ export function cleanRequest(variables: readonly string[], stripScriptName: bool
           break
         default:
           // Names that only the gateway gives: a peer that set them could pose as it.
-          if (isOwn(name) || LOADERS.has(name)) continue
+          if (isReservedVariable(name) || LOADERS.has(name)) continue
       }
     }
     clean.push(name, value)

@@ -470,7 +470,7 @@ describeAll('fromFetch: responses', ({ serve, name }) => {
     controller!.error(new Error('secret'))
     const answer = await sent.whole()
     assert.deepEqual([answer.complete, String(answer.body)], [false, 'half'])
-    assert.ok(app.log.messages('error').some((message) => message.includes('mid-response')))
+    assert.ok(app.log.messages('error').some((message) => message.includes('after its head was sent')))
   })
 
   test('a stream that fails before its first chunk is a 500', async () => {

@@ -382,7 +382,9 @@ describe('compress, at the end of a response', () => {
         { log },
       )
       assert.equal(result.aborted?.code, 'APPLICATION')
-      assert.deepEqual(log.messages('error'), ['the application failed in mid-response; the response was cut'])
+      assert.deepEqual(log.messages('error'), [
+        'the application failed after its head was sent; the response was aborted',
+      ])
     })
   })
 

@@ -34,11 +34,11 @@ describe('clientKey', () => {
     })
   }
 
-  it('gives the key of everything else to a request without an address', () => {
+  it('counts requests without an address under one key with all other values', () => {
     assert.equal(clientKey(undefined), 'unknown')
   })
 
-  it('depends on the first 64 bits of an IPv6 address alone', () => {
+  it('depends only on the first 64 bits of an IPv6 address', () => {
     fc.assert(
       fc.property(fc.ipV6(), fc.ipV6(), (one, other) => {
         const groups = (address: string): string => new URL(`http://[${address}]/`).hostname.slice(1, -1)

@@ -1,11 +1,11 @@
-/** A bounded queue that clients share, against examples and random runs. */
+/** A bounded queue that clients share, with examples and random runs. */
 
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import fc from 'fast-check'
 import { FairQueue } from '../../../protocol/client/fair-queue.ts'
 
-/** Takes everything that waits, in order. */
+/** Takes all waiting items in order. */
 function drained(queue: FairQueue<string>): string[] {
   const items: string[] = []
   for (let item = queue.take(); item !== undefined; item = queue.take()) items.push(item)
@@ -19,11 +19,11 @@ function filled(most: number, items: readonly string[]): FairQueue<string> {
 }
 
 describe('a fair queue', () => {
-  it('serves clients in turn, and the items of each in order', () => {
+  it('serves clients alternately, and the items of each client in order', () => {
     assert.deepEqual(drained(filled(9, ['a1', 'a2', 'a3', 'b1', 'b2', 'c1'])), ['a1', 'b1', 'c1', 'a2', 'b2', 'a3'])
   })
 
-  it('serves a client that was served less before others that wait longer', () => {
+  it('serves a client that was served less before clients that have waited longer', () => {
     const queue = filled(9, ['a1', 'b1'])
     drained(queue)
     queue.add('a', 'a2')
@@ -32,7 +32,7 @@ describe('a fair queue', () => {
     assert.deepEqual(drained(queue), ['c1', 'a2', 'b2'])
   })
 
-  it('counts what was served without waiting', () => {
+  it('counts items that were served without waiting', () => {
     const queue = new FairQueue<string>(9)
     queue.count('a')
     queue.add('a', 'a1')
@@ -40,7 +40,7 @@ describe('a fair queue', () => {
     assert.deepEqual(drained(queue), ['b1', 'a1'])
   })
 
-  it('drops the newest item of the client with the most when it is full', () => {
+  it('drops the newest item of the client with the most items if it is full', () => {
     const queue = filled(3, ['a1', 'b1', 'a2'])
     assert.equal(queue.add('b', 'b2'), 'b2', 'which is the new one among equals')
     assert.equal(queue.add('a', 'a3'), 'a3')
@@ -49,7 +49,7 @@ describe('a fair queue', () => {
     assert.deepEqual(drained(queue), ['a1', 'b1', 'c1'])
   })
 
-  it('drops an item of a client that was served more for one that was served less', () => {
+  it('drops an item of a client that was served more to accept an item of a client that was served less', () => {
     const queue = new FairQueue<string>(2)
     for (const client of ['a', 'b', 'b']) queue.count(client)
     queue.add('a', 'a1')
@@ -58,7 +58,7 @@ describe('a fair queue', () => {
     assert.deepEqual(drained(queue), ['c1', 'a1'])
   })
 
-  it('removes an item that need not wait any more, once', () => {
+  it('removes a waiting item once', () => {
     const queue = filled(3, ['a1', 'a2', 'b1'])
     assert.deepEqual([queue.delete('a', 'a1'), queue.delete('a', 'a1'), queue.delete('c', 'c1')], [true, false, false])
     assert.equal(queue.size, 2)
@@ -66,7 +66,7 @@ describe('a fair queue', () => {
     assert.equal(queue.take(), undefined)
   })
 
-  it('forgets in time what a client was served', () => {
+  it('forgets over time how often a client was served', () => {
     const queue = new FairQueue<string>(2)
     for (let count = 0; count < 4_095; count++) queue.count(count < 3 ? 'a' : `other ${count}`)
     queue.count('a')
@@ -86,7 +86,7 @@ describe('a fair queue', () => {
     assert.ok(most <= 8_192, String(most))
   })
 
-  it('never delays a client by more than one item of each other client that was served no less', () => {
+  it('never delays a client by more than one item of each other client that was served at least as often', () => {
     fc.assert(
       fc.property(fc.array(fc.constantFrom('a', 'b', 'c', 'd'), { maxLength: 60 }), (arrivals) => {
         const queue = new FairQueue<string>(1_000)
@@ -102,7 +102,7 @@ describe('a fair queue', () => {
     )
   })
 
-  it('keeps every item until it is taken, removed or dropped, and drops only when it is full', () => {
+  it('keeps every item until it is taken, removed or dropped, and drops items only if it is full', () => {
     const step = fc.record({ act: fc.constantFrom('add', 'add', 'take', 'delete'), client: fc.constantFrom(...'abcd') })
     fc.assert(
       fc.property(fc.array(step, { maxLength: 200 }), (steps) => {

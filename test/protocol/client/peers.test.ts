@@ -32,14 +32,14 @@ const table: [ranges: string[], trusted: string[], strangers: (string | undefine
 ]
 
 for (const [ranges, trusted, strangers] of table) {
-  test(`the ranges [${ranges.join(', ')}] hold their own and no others`, () => {
+  test(`the ranges [${ranges.join(', ')}] contain exactly their addresses`, () => {
     const peers = new TrustedPeers(ranges)
     for (const address of trusted) assert.equal(peers.has(address), true, address)
     for (const address of strangers) assert.equal(peers.has(address), false, String(address))
   })
 }
 
-test('a socket that has no address any more is nobody', () => {
+test('a socket without an address is not trusted', () => {
   assert.equal(new TrustedPeers(['all']).has(undefined), false)
 })
 
@@ -63,7 +63,7 @@ for (const range of [
   })
 }
 
-test('it prints as it was written', () => {
+test('toString() returns the ranges as they were written', () => {
   assert.equal(String(new TrustedPeers(['loopback', '10.0.0.0/8'])), 'loopback,10.0.0.0/8')
   assert.equal(String(new TrustedPeers([])), 'none')
 })

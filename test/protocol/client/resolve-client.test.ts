@@ -1,4 +1,4 @@
-/** Which client a request has, by its peer and its forwarded fields. */
+/** The client of a request is resolved from its peer and its forwarded fields. */
 
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
@@ -31,7 +31,7 @@ function resolved(sent: Lines, { peer = PEER, scheme = 'http', fields }: Asked =
   return environ
 }
 
-/** Header lines, but for Host's. */
+/** All header lines except Host. */
 function linesOf(environ: Environ): string[] {
   return environ.gantry.rawHeaders.filter(([name]) => name !== 'Host').map((line) => line.join(': '))
 }
@@ -40,7 +40,7 @@ function forwardedKeys(environ: Environ): string[] {
   return Object.keys(environ).filter((key) => /^HTTP_(?:X.)?(?:FORWARDED|REAL|SCHEME)/.test(key))
 }
 
-/** Every field that says something of a client, and every spelling in which an application could find it. */
+/** Every field that describes a client, in every spelling that an application could read. */
 const FAMILY: Lines = [
   'X-Forwarded-For',
   'x-forwarded-for',
@@ -66,9 +66,9 @@ const FAMILY: Lines = [
   'X-Scheme',
 ].map((name) => [name, '6.6.6.6'] as const)
 
-suite('fields of a stranger', () => {
+suite('forwarded fields of an untrusted peer', () => {
   for (const peer of ['203.0.113.5', '', 'unix:', '::ffff:203.0.113.5']) {
-    test(`at ${peer || 'a socket that has gone'} do not reach the application`, () => {
+    test(`at ${peer || 'a closed socket'} do not reach the application`, () => {
       const environ = resolved([...FAMILY, ['Accept', '*/*']], { peer, fields: ALL })
       assert.deepEqual(linesOf(environ), ['Accept: */*'])
       assert.deepEqual(forwardedKeys(environ), [])
@@ -78,7 +78,7 @@ suite('fields of a stranger', () => {
     })
   }
 
-  test('with a name that only begins alike do', () => {
+  test('are passed on if the name only begins like a forwarded field', () => {
     const sent: Lines = [
       ['X-Forward', 'a'],
       ['X-Forwardeder-For', 'b'],
@@ -93,8 +93,8 @@ suite('fields of a stranger', () => {
   })
 })
 
-suite('of a trusted peer', () => {
-  test('only the two default fields are trusted, and no other reaches the application', () => {
+suite('forwarded fields of a trusted peer', () => {
+  test('by default only two fields are trusted, and no other field reaches the application', () => {
     const environ = resolved([
       ...FAMILY.filter(([name]) => !/^x-forwarded-(?:for|proto)$/i.test(name)),
       ['X-Forwarded-For', '203.0.113.9'],
@@ -118,7 +118,7 @@ suite('of a trusted peer', () => {
     assert.equal(environ.REMOTE_ADDR, '203.0.113.9')
   })
 
-  test('a spelling that is not the name is dropped beside the name', () => {
+  test('another spelling of a trusted name is dropped', () => {
     const environ = resolved([
       ['X_Forwarded_For', '6.6.6.6'],
       ['X.Forwarded.For', '6.6.6.6'],
@@ -129,7 +129,7 @@ suite('of a trusted peer', () => {
     assert.deepEqual(linesOf(environ), ['X-FORWARDED-FOR: 203.0.113.9'])
   })
 
-  test('a listed field that resolves nothing is passed on unchanged', () => {
+  test('a trusted field that is not used to resolve the client is passed on unchanged', () => {
     const sent: Lines = [
       ['X-Forwarded-Prefix', '/shop'],
       ['X-Forwarded-User', 'ann'],
@@ -140,7 +140,7 @@ suite('of a trusted peer', () => {
     assert.equal(environ.REMOTE_ADDR, PEER)
   })
 
-  test('https becomes http if the client connected over http', () => {
+  test('the scheme becomes http if the client connected over http', () => {
     const environ = resolved([['X-Forwarded-Proto', 'http']], { scheme: 'https' })
     assert.deepEqual([environ['wsgi.url_scheme'], 'HTTPS' in environ], ['http', false])
   })
@@ -264,7 +264,7 @@ suite('X-Forwarded-Proto', () => {
   }
 })
 
-suite('X-Forwarded-Host, where it is named,', () => {
+suite('X-Forwarded-Host, if it is trusted,', () => {
   for (const [value, host] of [
     ['outer.test', 'outer.test'],
     ['outer.test:8443', 'outer.test:8443'],
@@ -284,7 +284,7 @@ suite('X-Forwarded-Host, where it is named,', () => {
   }
 })
 
-suite('Forwarded, where it is named,', () => {
+suite('Forwarded, if it is trusted,', () => {
   const cases: readonly (readonly [value: string, address: string, scheme?: string, host?: string])[] = [
     ['for=203.0.113.9', '203.0.113.9'],
     ['For="203.0.113.9:4711";Proto=https;HOST=outer.test', '203.0.113.9', 'https', 'outer.test'],
@@ -325,7 +325,7 @@ suite('Forwarded, where it is named,', () => {
     })
   }
 
-  test('is used only without X-Forwarded-*, which a proxy in front overwrites', () => {
+  test('is used only if there is no X-Forwarded-*, which the next proxy overwrites', () => {
     const environ = resolved(
       [
         ['Forwarded', 'for=6.6.6.6;proto=https;host=evil.test'],
@@ -348,7 +348,7 @@ test('a name that is not a forwarded field is refused', () => {
   for (const name of ['X-Client-IP', 'x_forwarded_for', 'X-Forwarded-', '', 'Host']) {
     assert.throws(() => new ForwardedRules(peers, [name]), {
       name: 'TypeError',
-      message: new RegExp(`^${JSON.stringify(name)} is no forwarded field: expected X-Forwarded-For, `),
+      message: new RegExp(`^${JSON.stringify(name)} is not a forwarded field: expected X-Forwarded-For, `),
     })
   }
 })

@@ -16,7 +16,7 @@ const echo: Application = async (environ, startResponse) => {
 }
 
 describe('call', () => {
-  test('gives the whole response', async () => {
+  test('returns the whole response', async () => {
     const answer = await call(lint(echo), { method: 'POST', path: '/a?b=c', body: 'hello' })
     assert.deepEqual([answer.status, answer.reason, answer.text], [200, 'OK', 'hello'])
     assert.deepEqual(
@@ -26,7 +26,7 @@ describe('call', () => {
     assert.deepEqual([answer.aborted, answer.closed], [undefined, true])
   })
 
-  test('tells a test what the application failed of, before its head and after', async () => {
+  test('returns the error of the application, before and after the head was sent', async () => {
     const bug = new Error('a bug')
     const early = await call(() => {
       throw bug
@@ -49,7 +49,7 @@ describe('call', () => {
     assert.equal(answer.failure, undefined)
   })
 
-  test('sends headers and further variables, and a Host unless there is one', async () => {
+  test('sends headers and additional variables, and adds a Host if there is none', async () => {
     const seen: unknown[] = []
     const application: Application = (environ, startResponse) => {
       seen.push(
@@ -85,7 +85,7 @@ describe('call', () => {
     ])
   })
 
-  test('asks a streamed body for a chunk only when the application reads', async () => {
+  test('requests a chunk of a streamed body only when the application reads', async () => {
     let asked = 0
     async function* chunks(): AsyncGenerator<Uint8Array> {
       for (;;) {
@@ -103,7 +103,7 @@ describe('call', () => {
     assert.equal((await call(echo, { method: 'POST', body: letters() })).text, 'abc')
   })
 
-  test('answers for an application that throws as a server would, and tells its log why', async () => {
+  test('responds with 500 if the application throws, as a server does, and logs the error', async () => {
     const log = new RecordingLog()
     const failing: Application = () => {
       throw new Error('a bug')
@@ -116,7 +116,7 @@ describe('call', () => {
     assert.equal((await call(refusing)).status, 418)
   })
 
-  test('says that a response was cut, and that the body was closed', async () => {
+  test('reports that a response was aborted, and that the body was closed', async () => {
     let closed = 0
     const cut: Application = (_environ, startResponse) => {
       startResponse('200 OK', text)
@@ -135,7 +135,7 @@ describe('call', () => {
     assert.ok(answer.aborted)
   })
 
-  test('leaves when its signal says so', async () => {
+  test('disconnects when its signal aborts', async () => {
     const gone = new AbortController()
     const waiting: Application = async (environ) => {
       queueMicrotask(() => gone.abort())
@@ -147,11 +147,11 @@ describe('call', () => {
     }
     const answer = await call(waiting, { signal: gone.signal })
     assert.deepEqual([answer.status, answer.aborted?.code], [0, 'CLIENT_GONE'])
-    // The second time it has left before it began.
+    // The second call: its signal has aborted before the request begins.
     assert.equal((await call(waiting, { signal: gone.signal })).aborted?.code, 'CLIENT_GONE')
   })
 
-  test('has no body for HEAD, and gives trailers and hints', async () => {
+  test('returns no body for HEAD, and returns trailers and early hints', async () => {
     const rich: Application = (environ, startResponse) => {
       environ.gantry.earlyHints([['Link', '</a>; rel=preload']])
       environ.gantry.trailers(() => [['X-Sum', '1']])
@@ -175,7 +175,7 @@ async function* letters(): AsyncGenerator<Uint8Array> {
 }
 
 for (const place of places) {
-  test(`an application ${place.name} is called as any other`, async () => {
+  test(`an application ${place.name} is called in the same way`, async () => {
     await using placed = await place.put((application) => application, echo)
     const answer = await call(placed.application, { method: 'PUT', path: '/x', body: 'over there' })
     assert.deepEqual([answer.status, answer.text, answer.header('X-Method')], [200, 'over there', 'PUT'])

@@ -10,7 +10,7 @@ import { makeEnviron } from '../../support/exchange.ts'
 
 const PROCESS = { multithread: true, multiprocess: false, runOnce: false }
 
-/** To the other process and back. */
+/** Sends an environ to the other process. */
 function across(environ: Environ): Environ {
   const { variables, rawHeaders } = variablesForWire(environ)
   return environFromWire(variables, rawHeaders, PROCESS)
@@ -23,7 +23,7 @@ function strings(environ: Environ): Record<string, string> {
 }
 
 describe('an environ', () => {
-  it('decodes the path once, and leaves the query and the target as they came', () => {
+  it('decodes the path once, and keeps the query and the target as received', () => {
     const environ = makeEnviron({ target: '/a%2541/%C3%A9?q=%41' })
     assert.equal(environ.PATH_INFO, '/a%41/\xc3\xa9')
     assert.equal(environ.QUERY_STRING, 'q=%41')
@@ -62,7 +62,7 @@ describe('an environ', () => {
     assert.equal(environ['HTTP_COOKIE'], 'a=1; b=2')
   })
 
-  it('drops names with an underscore, Proxy, and what is hop-by-hop by name or by Connection', () => {
+  it('drops names with an underscore, Proxy, hop-by-hop fields, and fields that Connection names', () => {
     const environ = makeEnviron({
       headers: [
         'Host',
@@ -93,7 +93,7 @@ describe('an environ', () => {
     ])
   })
 
-  it('lets Connection strike out neither Host nor a length', () => {
+  it('keeps Host and Content-Length if Connection names them', () => {
     const environ = makeEnviron({ headers: ['Host', 'h', 'Connection', 'Host, Content-Length', 'Content-Length', '3'] })
     assert.equal(environ['HTTP_HOST'], 'h')
     assert.equal(environ.CONTENT_LENGTH, '3')
@@ -107,7 +107,7 @@ describe('an environ', () => {
     assert.equal(environ['HTTP_CONTENT_LENGTH'], undefined)
   })
 
-  it('shows an upgrade as two variables', () => {
+  it('has two variables for an upgrade request', () => {
     const environ = makeEnviron({
       upgrade: true,
       headers: ['Host', 'h', 'Connection', 'keep-alive, Upgrade', 'Upgrade', 'websocket'],
@@ -116,7 +116,7 @@ describe('an environ', () => {
     assert.equal(environ['HTTP_CONNECTION'], 'Upgrade')
   })
 
-  it('takes __proto__ and constructor as variables', () => {
+  it('accepts __proto__ and constructor as names of variables', () => {
     const environ = environFromVariables(['REQUEST_METHOD', 'GET', '__proto__', 'x', 'constructor', 'y'], PROCESS)
     assert.equal(Object.getOwnPropertyDescriptor(environ, '__proto__')?.value, 'x')
     assert.equal(environ['constructor'], 'y')
@@ -131,7 +131,7 @@ describe('an environ', () => {
     })
   }
 
-  it('says https only when the connection is', () => {
+  it('has the scheme https only if the connection uses TLS', () => {
     const head = {
       method: 'GET',
       target: '/',
@@ -150,7 +150,7 @@ describe('an environ', () => {
 })
 
 describe('variables of a CGI-like peer', () => {
-  it('fill in what is required, ignore what the wire says twice, and keep what is their own', () => {
+  it('fill in required variables, ignore duplicates, and keep variables of the peer', () => {
     const environ = environFromVariables(
       [
         'REQUEST_METHOD',
@@ -189,7 +189,7 @@ describe('variables of a CGI-like peer', () => {
 })
 
 describe('an environ across processes', () => {
-  it('keeps header lines as they came: order, case and repetition', () => {
+  it('keeps the order, case and repetition of header lines', () => {
     const headers = ['hOsT', 'h', 'X-A', '1', 'Accept', '*/*', 'x-a', '2', 'Content-Length', '4']
     const there = across(makeEnviron({ headers, target: '/p%20q?r' }))
     assert.deepEqual(there.gantry.rawHeaders.flat(), headers)
@@ -197,7 +197,7 @@ describe('an environ across processes', () => {
     assert.equal(there.PATH_INFO, '/p q')
   })
 
-  it('lets a variable that was set by hand win over its lines', () => {
+  it('sends a variable that middleware has set instead of its header lines', () => {
     const environ = makeEnviron({ headers: ['Host', 'h', 'X-A', '1', 'X-A', '2', 'X-B', '3'] })
     environ['HTTP_X_A'] = 'mine'
     environ['HTTP_NEW'] = 'new'
@@ -207,7 +207,7 @@ describe('an environ across processes', () => {
     assert.deepEqual(there.gantry.rawHeaders, [['Host', 'h']])
   })
 
-  it('sends its lines whole when its variables were set in another order', () => {
+  it('sends all its lines if its variables were set in another order', () => {
     const headers = ['Host', 'h', 'X-A', '1', 'X-B', '2']
     const environ = makeEnviron({ headers })
     delete environ['HTTP_X_A']
@@ -217,7 +217,7 @@ describe('an environ across processes', () => {
     assert.ok(!variables.some((text) => text.startsWith('HTTP_')))
   })
 
-  it('does not send what every environ says of its own process', () => {
+  it('does not send the variables of its own process', () => {
     const environ = makeEnviron()
     const sent = (): string[] => variablesForWire(environ).variables.filter((_, at) => at % 2 === 0)
     assert.ok(!sent().includes('SERVER_SOFTWARE') && !sent().includes('GATEWAY_INTERFACE'))
@@ -227,7 +227,7 @@ describe('an environ across processes', () => {
     assert.deepEqual(strings(there), strings(environ))
   })
 
-  it('says which key cannot cross', () => {
+  it('names the variable that cannot be sent', () => {
     const environ = makeEnviron()
     environ['my.session'] = { user: 1 }
     assert.throws(() => variablesForWire(environ), /my\.session.*object/)
@@ -236,7 +236,7 @@ describe('an environ across processes', () => {
     assert.throws(() => variablesForWire(nameless), /a variable needs a name/)
   })
 
-  it('is the same on the other side, whatever headers came', () => {
+  it('is the same in the other process, for any headers', () => {
     const name = fc.stringMatching(/^[A-Za-z-]{1,12}$/)
     const value = fc.stringMatching(/^[\x20-\x7e\x80-\xff]{0,12}$/)
     fc.assert(
@@ -253,7 +253,7 @@ describe('an environ across processes', () => {
 })
 
 describe('setHeader', () => {
-  it('keeps variables and lines one truth', () => {
+  it('changes variables and header lines together', () => {
     const environ = makeEnviron({ headers: ['Host', 'h', 'X-A', '1', 'x-a', '2'] })
     setHeader(environ, 'X-A', '3')
     assert.equal(environ['HTTP_X_A'], '3')

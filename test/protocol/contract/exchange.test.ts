@@ -15,7 +15,7 @@ const generator = (
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
 const gone = (): AbortError => new AbortError('CLIENT_GONE', 'the client is gone')
 
-/** A body that tells what is done with it. */
+/** A body that records how it is used. */
 function watched(body: Iterable<Uint8Array> | AsyncIterable<Uint8Array>): { body: Body; closed: () => number } {
   let closed = 0
   return { body: Object.assign(body, { close: () => void closed++ }), closed: () => closed }
@@ -42,7 +42,7 @@ describe('an exchange', () => {
     assert.deepEqual(constant, [['Content-Type', 'text/plain']])
   })
 
-  it('says Content-Length: 0 for a body that turns out empty', async () => {
+  it('sends Content-Length: 0 if the body is empty', async () => {
     const { sink, whenSettled } = run(
       generator(function* (_, start) {
         start('200 OK', text)
@@ -54,7 +54,7 @@ describe('an exchange', () => {
     assert.equal(sink.header('Content-Length'), '0')
   })
 
-  it('takes startResponse at the first iteration', async () => {
+  it('accepts startResponse in the first iteration', async () => {
     const { sink, whenSettled } = run(
       generator(async function* (_, start) {
         await turn()
@@ -67,7 +67,7 @@ describe('an exchange', () => {
     assert.equal(sink.length, -1)
   })
 
-  it('sends the head with the first chunk that is not empty, and flushes each before the next is asked for', async () => {
+  it('sends the head with the first chunk that is not empty, and flushes each chunk before it requests the next one', async () => {
     const { sink, whenSettled } = run(
       generator(function* (_, start) {
         start('200 OK', text)
@@ -83,7 +83,7 @@ describe('an exchange', () => {
     assert.equal(sink.ended, true)
   })
 
-  it('sends the head at an empty write, and what is written before what is iterated', async () => {
+  it('sends the head at an empty write, and sends written chunks before the chunks of the body', async () => {
     const { sink, whenSettled } = run((_, start) => {
       const write = start('200 OK', text)
       void write(bytes(''))
@@ -96,7 +96,7 @@ describe('an exchange', () => {
     assert.equal(sink.ended, true)
   })
 
-  it('lets excInfo replace a head that has not left', () => {
+  it('replaces a head that was not sent, if there is excInfo', () => {
     const { sink } = run((_, start) => {
       start('200 OK', text)
       start('503 Service Unavailable', [['Retry-After', '1']], new Error('later'))
@@ -106,7 +106,7 @@ describe('an exchange', () => {
     assert.equal(sink.header('Content-Type'), undefined)
   })
 
-  it('throws excInfo and aborts once the head has left, also when the application swallows it', async () => {
+  it('throws excInfo and aborts if the head was sent, even if the application catches the error', async () => {
     const failure = new Error('late failure')
     let thrown: unknown
     const { sink, log, whenSettled } = run(
@@ -139,7 +139,7 @@ describe('an exchange', () => {
     assert.match(String((log.lines[0]!.fields['err'] as Error).message), /second time/)
   })
 
-  it('answers 500 with a page that tells the id and nothing else when the application throws', () => {
+  it('responds with 500 and a page that shows only the id, if the application throws', () => {
     const { sink, log, environ } = run(() => {
       throw new Error('secret detail')
     })
@@ -150,7 +150,7 @@ describe('an exchange', () => {
     assert.equal(log.lines[0]?.fields['requestId'], environ.gantry.requestId)
   })
 
-  it('answers JSON to who asks for it', () => {
+  it('responds with JSON if the client prefers it', () => {
     const { sink } = run(
       () => {
         throw new HttpError(503, 'BUSY', 'no room', { headers: [['Retry-After', '2']] })
@@ -162,7 +162,7 @@ describe('an exchange', () => {
     assert.equal(JSON.parse(sink.body).status, 503)
   })
 
-  it('answers 500 when nothing was started, and closes the body', async () => {
+  it('responds with 500 if startResponse was not called, and closes the body', async () => {
     const { body, closed } = watched([bytes('x')])
     const { sink, whenSettled } = run(() => body)
     await whenSettled
@@ -182,11 +182,11 @@ describe('an exchange', () => {
         return bad as unknown as Body
       })
       assert.equal(sink.status, '500 Internal Server Error')
-      assert.match((log.lines[0]!.fields['err'] as Error).message, /not an iterable/)
+      assert.match((log.lines[0]!.fields['err'] as Error).message, /expected an iterable of Uint8Array/)
     })
   }
 
-  it('refuses a string chunk and cuts what has begun', async () => {
+  it('refuses a string chunk and aborts the response', async () => {
     const { sink, log, whenSettled } = run(
       generator(function* (_, start) {
         start('200 OK', text)
@@ -213,8 +213,8 @@ describe('an exchange', () => {
     ['a tab in a status', '200 all\tright', [], /three digits from 100 to 599/],
     ['a line break in a status', '200 OK\r\nX: y', [], /status/],
     ['an informational status', '103 Early Hints', [], /informational/],
-    ['101 where no upgrade was asked for', '101 Switching Protocols', [], /asks for no upgrade/],
-    ['a length that is no number', '200 OK', [['Content-Length', '1e3']], /number of bytes/],
+    ['101 without an upgrade request', '101 Switching Protocols', [], /not an upgrade request/],
+    ['a length that is not a number', '200 OK', [['Content-Length', '1e3']], /number of bytes/],
     [
       'two lengths',
       '200 OK',
@@ -224,7 +224,7 @@ describe('an exchange', () => {
       ],
       /twice/,
     ],
-    ['headers that are no pairs', '200 OK', [['X-A']], /\[name, value\]/],
+    ['headers that are not pairs', '200 OK', [['X-A']], /\[name, value\]/],
   ] as const) {
     it(`refuses ${what} with a TypeError`, () => {
       let thrown: unknown
@@ -243,7 +243,7 @@ describe('an exchange', () => {
     })
   }
 
-  it('does not send what is over the declared length, ends the response and logs it once', async () => {
+  it('does not send bytes beyond the declared length, ends the response, and logs that once', async () => {
     const { body, closed } = watched(
       (function* () {
         yield bytes('12345')
@@ -262,7 +262,7 @@ describe('an exchange', () => {
     assert.equal(log.messages('error').length, 1)
   })
 
-  it('cuts a body that is shorter than declared, and never ends it', async () => {
+  it('aborts a response whose body is shorter than declared, and never ends it', async () => {
     const { sink, log, whenSettled } = run(
       generator(function* (_, start) {
         start('200 OK', [['Content-Length', '10']])
@@ -275,7 +275,7 @@ describe('an exchange', () => {
     assert.equal(log.messages('error').length, 1)
   })
 
-  it('ends a response with its last declared byte, though the iterable has not ended', async () => {
+  it('ends a response with its last declared byte, even if the iterable has not ended', async () => {
     const gate = Promise.withResolvers<void>()
     const { sink, exchange, settled, whenSettled } = run(
       generator(async function* (_, start) {
@@ -298,7 +298,7 @@ describe('an exchange', () => {
     ['GET', '204 No Content', undefined],
     ['GET', '205 Reset Content', undefined],
   ] as const) {
-    it(`sends no body for ${method} ${status}, whatever the application gives`, async () => {
+    it(`sends no body for ${method} ${status}, whatever the application returns`, async () => {
       const { body, closed } = watched(
         (function* () {
           yield bytes('12345')
@@ -320,7 +320,7 @@ describe('an exchange', () => {
     })
   }
 
-  it('makes no length up for a HEAD', async () => {
+  it('adds no Content-Length for a HEAD', async () => {
     const { sink, whenSettled } = run(
       generator(function* (_, start) {
         start('200 OK', text)
@@ -332,7 +332,7 @@ describe('an exchange', () => {
     assert.equal(sink.header('Content-Length'), undefined)
   })
 
-  it('asks for no next chunk while the sink has no room', async () => {
+  it('requests no chunk while the sink is full', async () => {
     let asked = 0
     const { sink, exchange, whenSettled } = run(
       generator(function* (_, start) {
@@ -356,7 +356,7 @@ describe('an exchange', () => {
     assert.equal(sink.body, 'xxx')
   })
 
-  it('lets others run at least every 64 KiB of a synchronous body', async () => {
+  it('lets other requests run at least every 64 KiB of a synchronous body', async () => {
     let turns = 0
     let running = true
     const count = (): void => {
@@ -375,7 +375,7 @@ describe('an exchange', () => {
     assert.ok(turns >= 15, `${turns} turns of the loop`)
   })
 
-  it('aborts a response whose writes nobody awaits, at 1 MiB', async () => {
+  it('aborts a response whose writes are not awaited, after 1 MiB', async () => {
     let failure: unknown
     const { sink, log, whenSettled } = run(
       (_, start) => {
@@ -401,7 +401,7 @@ describe('an exchange', () => {
     assert.ok(Buffer.concat(sink.chunks).length <= 1024 * 1024 + 64 * 1024)
   })
 
-  it('lets others run while an application writes on after a HEAD is answered', async () => {
+  it('lets other requests run while an application writes after the response to a HEAD', async () => {
     let stop = false
     const { whenSettled } = run(
       async (_, start) => {
@@ -416,7 +416,7 @@ describe('an exchange', () => {
     await whenSettled
   })
 
-  it('resolves a write once there is room', async () => {
+  it('resolves a write when the sink can take more', async () => {
     let written = false
     const { exchange, whenSettled } = run(
       async (_, start) => {
@@ -473,7 +473,7 @@ describe('close()', () => {
       assert.equal(settled(), 1)
     })
 
-    it(`is called once for ${what} when the client goes while the application is being called`, async () => {
+    it(`is called once for ${what} if the client disconnects while the application is called`, async () => {
       const { body, closed } = watched(make())
       const gate = Promise.withResolvers<void>()
       const { exchange, whenSettled, settled, sink } = run(async (_, start) => {
@@ -492,7 +492,7 @@ describe('close()', () => {
     })
   }
 
-  it('comes with return() of a generator that is left', async () => {
+  it('is called after return() of a generator that was not read to its end', async () => {
     let returned = false
     let next = 0
     const { exchange, whenSettled, sink } = run(
@@ -516,7 +516,7 @@ describe('close()', () => {
     assert.equal(sink.ended, false)
   })
 
-  it('waits at most 5 s for a pending next() after an abort; the exchange settles only when the application has', async () => {
+  it('is called at most 5 s after an abort if a next() is pending; the exchange settles only when the application has', async () => {
     const gate = Promise.withResolvers<IteratorResult<Uint8Array>>()
     let closed = 0
     const { exchange, clock, settled, whenSettled } = run((_, start) => {
@@ -539,7 +539,7 @@ describe('close()', () => {
     assert.equal(settled(), 1)
   })
 
-  it('is logged when it fails, and the response stays whole', async () => {
+  it('is logged if it fails, and the response stays complete', async () => {
     const { sink, log, whenSettled } = run((_, start) => {
       start('200 OK', text)
       return Object.assign([bytes('whole')], {
@@ -580,7 +580,7 @@ describe('an abort', () => {
     assert.deepEqual(seen, [error, error, error])
   })
 
-  it('is not logged as a failure when the application passes it on', async () => {
+  it('is not logged as a failure if the application rethrows it', async () => {
     const { exchange, log, whenSettled } = run(async (environ) => {
       await new Promise((_, reject) =>
         environ.gantry.signal.addEventListener('abort', () => reject(environ.gantry.signal.reason)),
@@ -603,7 +603,7 @@ describe('an abort', () => {
 })
 
 describe('environ.gantry', () => {
-  it('tells once how the request ended', async () => {
+  it('reports once how the request ended', async () => {
     const outcomes: unknown[] = []
     const { whenSettled } = run(
       generator(function* (environ, start) {
@@ -616,7 +616,7 @@ describe('environ.gantry', () => {
     assert.deepEqual(outcomes, [[200, 3, undefined]])
   })
 
-  it('runs every callback about the end of the response and its abort although one throws, and settles', async () => {
+  it('runs every onFinished and onAbort callback even if one throws, and settles', async () => {
     const told: string[] = []
     const broken = (): never => {
       throw new Error('a callback')
@@ -639,7 +639,7 @@ describe('environ.gantry', () => {
     )
   })
 
-  it('sends early hints before the head and not after it', async () => {
+  it('sends early hints before the head, and none after it', async () => {
     const { sink, whenSettled } = run(
       generator(function* (environ, start) {
         environ.gantry.earlyHints([['Link', '</a.css>; rel=preload']])
@@ -663,7 +663,7 @@ describe('environ.gantry', () => {
     assert.equal(sink.length, -1)
   })
 
-  it('drops trailers with the response that is replaced', async () => {
+  it('drops the trailers of a response that is replaced', async () => {
     const { sink, whenSettled } = run((environ, startResponse) => {
       environ.gantry.trailers(() => new Promise(() => {}))
       startResponse('500 Internal Server Error', [], new Error('failed'))
@@ -674,7 +674,7 @@ describe('environ.gantry', () => {
     assert.equal(sink.trailers, undefined)
   })
 
-  it('cuts the response when its trailers fail', async () => {
+  it('aborts the response if its trailers fail', async () => {
     const { sink, whenSettled } = run((environ, start) => {
       environ.gantry.trailers(() => Promise.reject(new Error('no sum')))
       start('200 OK', text)
@@ -685,7 +685,7 @@ describe('environ.gantry', () => {
     assert.equal(sink.aborted?.code, 'APPLICATION')
   })
 
-  it('hands the connection over after a 101, and settles when it closes', async () => {
+  it('passes the connection to the application after a 101, and settles when it closes', async () => {
     const { sink, settled, whenSettled, exchange } = run(
       (environ, start) => {
         start('101 Switching Protocols', [['Upgrade', 'echo']])
@@ -708,7 +708,7 @@ describe('environ.gantry', () => {
 })
 
 describe('wsgi.errors', () => {
-  it("goes line by line to the log under the request's id", () => {
+  it('is logged line by line with the id of the request', () => {
     const { log, environ } = run((environ, start) => {
       environ['wsgi.errors'].write('one\ntwo')
       environ['wsgi.errors'].writelines([' and\n', 'rest'])

@@ -25,7 +25,7 @@ function filled(...chunks: string[]): RequestInput {
 }
 
 describe('wsgi.input', () => {
-  it('is at its end when a request has no body', async () => {
+  it('is at its end if the request has no body', async () => {
     const input = new RequestInput(null)
     assert.equal(text(await input.read()), '')
     assert.equal(text(await input.readline()), '')
@@ -33,7 +33,7 @@ describe('wsgi.input', () => {
     assert.deepEqual(await input.trailers, [])
   })
 
-  it('reads exactly as many bytes as asked for, and fewer only at the end', async () => {
+  it('reads exactly the requested number of bytes, and fewer only at the end', async () => {
     const input = filled('ab', 'cde', 'f')
     assert.equal(text(await input.read(4)), 'abcd')
     assert.equal(text(await input.read(0)), '')
@@ -41,7 +41,7 @@ describe('wsgi.input', () => {
     assert.equal(text(await input.read(4)), '')
   })
 
-  it('reads what is there with read1, without waiting for more', async () => {
+  it('read1 returns the buffered bytes without waiting for more', async () => {
     const input = new RequestInput(new Source())
     input.push(bytes('abc'))
     assert.equal(text(await input.read1(2)), 'ab')
@@ -51,12 +51,12 @@ describe('wsgi.input', () => {
     assert.equal(text(await waiting), 'd')
   })
 
-  it('reads lines across chunks, and the last without its line break', async () => {
+  it('reads lines across chunks, and a last line without a line break', async () => {
     const input = filled('on', 'e\ntw', 'o\n', '\nlast')
     assert.deepEqual((await input.readlines()).map(text), ['one\n', 'two\n', '\n', 'last'])
   })
 
-  it('stops a line at its size, and lines at their hint', async () => {
+  it('ends readline at its size, and readlines at its hint', async () => {
     const input = filled('abcdef\ngh\nij\n')
     assert.equal(text(await input.readline(3)), 'abc')
     assert.equal(text(await input.readline(100)), 'def\n')
@@ -64,7 +64,7 @@ describe('wsgi.input', () => {
     assert.equal(text(await input.read()), 'ij\n')
   })
 
-  it('is iterated chunk by chunk, and leaving the loop leaves the rest', async () => {
+  it('yields chunk by chunk, and can be read further after the loop was left', async () => {
     const input = filled('a', 'b', 'c')
     for await (const chunk of input) {
       assert.equal(text(chunk), 'a')
@@ -73,7 +73,7 @@ describe('wsgi.input', () => {
     assert.equal(text(await input.read()), 'bc')
   })
 
-  it('says once that it is wanted, at the first read, and each byte that was taken', async () => {
+  it('informs its source of the first read, once, and of each byte that was read', async () => {
     const source = new Source()
     const input = new RequestInput(source)
     assert.equal(source.wantedTimes, 0)
@@ -86,7 +86,7 @@ describe('wsgi.input', () => {
     assert.equal(input.buffered, 2)
   })
 
-  it('fails pending and later reads with what it failed with, and lets go of what it held', async () => {
+  it('rejects pending and later reads with the error it failed with, and drops its bytes', async () => {
     const input = new RequestInput(new Source())
     const failure = new Error('gone')
     const reading = input.read()
@@ -98,22 +98,22 @@ describe('wsgi.input', () => {
     assert.equal(input.buffered, 0)
   })
 
-  it('does not fail what was read whole', async () => {
+  it('does not fail after all of it was read', async () => {
     const input = filled('abc')
     await input.read()
     input.fail(new Error('late'))
     assert.equal(text(await input.read()), '')
   })
 
-  it('refuses a second read while one is pending, rather than mixing their bytes', async () => {
+  it('refuses a second read while one is pending', async () => {
     const input = new RequestInput(new Source())
     const first = input.read(2)
-    await assert.rejects(input.read(2), /being read already/)
+    await assert.rejects(input.read(2), /already being read/)
     input.push(bytes('ab'))
     assert.equal(text(await first), 'ab')
   })
 
-  it('gives the trailers with the end', async () => {
+  it('resolves the trailers at the end', async () => {
     const input = new RequestInput(new Source())
     const trailers = input.trailers
     input.push(bytes('a'))
@@ -122,7 +122,7 @@ describe('wsgi.input', () => {
     assert.equal(text(await input.read()), 'a')
   })
 
-  it('gives all bytes in order, however they are cut and read', async () => {
+  it('returns all bytes in order, for any chunks and reads', async () => {
     await fc.assert(
       fc.asyncProperty(
         fc.array(fc.uint8Array({ maxLength: 12 }), { maxLength: 12 }),

@@ -12,14 +12,14 @@ const bytes = (text: string): Uint8Array => Buffer.from(text)
 const start: StartResponse = () => async () => {}
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
 
-/** `application` under lint, and the codes of what it has found. */
+/** `application` checked by lint, and the codes of the broken rules. */
 function watched(application: Application): { linted: Application; found: RuleCode[] } {
   const found: RuleCode[] = []
   return { linted: lint(application, { report: ({ code }) => found.push(code) }), found }
 }
 
 describe('after the end', () => {
-  test('a next() that was pending and rejects is the application’s fault, and its error is the cause', async () => {
+  test('a pending next() that rejects is blamed on the application, and its error is the cause', async () => {
     const { promise, reject } = Promise.withResolvers<never>()
     const linted = lint(async function* (_environ, startResponse) {
       startResponse('200 OK', [...plain])
@@ -41,7 +41,7 @@ describe('after the end', () => {
     })
   })
 
-  test('the same of an aborted request is nobody’s fault, and what it rejects with is passed on', async () => {
+  test('a pending next() of an aborted request breaks no rule, and its error is passed on', async () => {
     const { promise, reject } = Promise.withResolvers<never>()
     const { linted, found } = watched(async function* (_environ, startResponse) {
       startResponse('200 OK', [...plain])
@@ -56,7 +56,7 @@ describe('after the end', () => {
     assert.deepEqual(found, [])
   })
 
-  test('an aborted request may be given nothing at all, without a startResponse', async () => {
+  test('an aborted request may end without startResponse', async () => {
     const ready = Promise.withResolvers<void>()
     const { linted, found } = watched(async () => {
       await ready.promise
@@ -69,7 +69,7 @@ describe('after the end', () => {
     assert.deepEqual(found, [])
   })
 
-  test('an application that has written all its Content-Length and then rejects is to blame', async () => {
+  test('an application that rejects after it has written its whole Content-Length is blamed', async () => {
     const { linted, found } = watched(async (_environ, startResponse) => {
       await startResponse('200 OK', [...plain, ['Content-Length', '2']])(bytes('ab'))
       throw new Error('afterwards')
@@ -78,7 +78,7 @@ describe('after the end', () => {
     assert.deepEqual(found, ['FAILED_AFTER_END'])
   })
 
-  test('one that rejects before that has only failed', async () => {
+  test('an application that rejects before that breaks no rule', async () => {
     const { linted, found } = watched(async (_environ, startResponse) => {
       await startResponse('200 OK', [...plain, ['Content-Length', '3']])(bytes('ab'))
       throw new Error('in the middle')
@@ -87,14 +87,14 @@ describe('after the end', () => {
     assert.deepEqual(found, [])
   })
 
-  test('a finally that throws when the server gives up is to blame', async () => {
+  test('a finally that throws after the server called return() is blamed', async () => {
     const { linted, found } = watched(function* (_environ, startResponse) {
       startResponse('200 OK', [...plain])
       try {
         yield bytes('a')
         yield bytes('b')
       } finally {
-        // biome-ignore lint/correctness/noUnsafeFinally: what is tested
+        // biome-ignore lint/correctness/noUnsafeFinally: this is what the test is about
         throw new Error('while it was put away')
       }
     })
@@ -104,7 +104,7 @@ describe('after the end', () => {
 })
 
 describe('headers after startResponse', () => {
-  test('are the application’s fault when it changes them after it has waited', async () => {
+  test('are blamed on the application if it changes them after it has waited', async () => {
     const { linted, found } = watched(async (_environ, startResponse) => {
       const headers: Headers = [['Content-Type', 'text/plain']]
       startResponse('200 OK', headers)
@@ -134,7 +134,7 @@ describe('headers after startResponse', () => {
 })
 
 describe('chunks', () => {
-  test('that were written are watched until the next', async () => {
+  test('that were written are checked until the next write', async () => {
     const buffer = Buffer.from('one')
     const { linted, found } = watched(async (_environ, startResponse) => {
       const write = startResponse('200 OK', [...plain])
@@ -147,7 +147,7 @@ describe('chunks', () => {
     assert.deepEqual(found, ['CHUNK_CHANGED'])
   })
 
-  test('are the server’s, which may transfer their buffers', async () => {
+  test('may have their buffers transferred by the server', async () => {
     const { linted, found } = watched(async function* (_environ, startResponse) {
       startResponse('200 OK', [...plain])
       yield new Uint8Array(8)
@@ -168,7 +168,7 @@ describe('the input', () => {
   }
   const headers = ['Content-Length', '5']
 
-  test('of a client that left in mid-upload fails, and nobody is to blame', async () => {
+  test('fails if the client disconnects during the upload, and no rule is broken', async () => {
     const { linted, found } = watched(upload)
     const input = new RequestInput({ wanted() {}, consumed() {} })
     input.push(bytes('ab'))
@@ -178,7 +178,7 @@ describe('the input', () => {
     assert.deepEqual(found, [])
   })
 
-  test('that ends too soon, as if whole, is the server’s fault', async () => {
+  test('that ends too early, as if it were complete, is blamed on the server', async () => {
     const { linted, found } = watched(upload)
     const input = new RequestInput({ wanted() {}, consumed() {} })
     input.push(bytes('ab'))
@@ -187,7 +187,7 @@ describe('the input', () => {
     assert.deepEqual(found, ['INPUT_LENGTH'])
   })
 
-  test('is still a RequestInput to Gantry’s own parts, and what they take past the promises counts', async () => {
+  test('is still a RequestInput, and bytes that are read without promises are counted', async () => {
     const { linted, found } = watched((environ, startResponse) => {
       const input = environ['wsgi.input']
       assert.ok(input instanceof RequestInput)
@@ -204,7 +204,7 @@ describe('the input', () => {
 })
 
 describe('excInfo', () => {
-  test('that a server throws because the head has left ends the response, and nobody is to blame', async () => {
+  test('that a server throws after the head was sent ends the response, and no rule is broken', async () => {
     const { linted, found } = watched(async function* (_environ, startResponse) {
       startResponse('200 OK', [...plain])
       yield bytes('a')
@@ -216,7 +216,7 @@ describe('excInfo', () => {
     assert.deepEqual(found, [])
   })
 
-  test('that an application catches, to go on writing, is its fault', async () => {
+  test('that an application catches before it writes on is blamed on the application', async () => {
     const { linted, found } = watched(async (_environ, startResponse) => {
       const write = startResponse('200 OK', [...plain])
       await write(bytes('a'))
@@ -231,7 +231,7 @@ describe('excInfo', () => {
   })
 })
 
-test('middleware that decides on its head by all of the content has nothing to yield before', async () => {
+test('middleware that needs the whole content to decide about its head need not yield before', async () => {
   const found: RuleCode[] = []
   const options = { report: ({ code }: ContractError) => found.push(code) }
   const inner = lint(async function* (_environ, startResponse) {
@@ -260,7 +260,7 @@ test('middleware that decides on its head by all of the content has nothing to y
   assert.deepEqual(found, [])
 })
 
-test('a frozen environ.gantry goes unwatched rather than fail', async () => {
+test('a frozen environ.gantry is not checked and does not fail', async () => {
   const environ = makeEnviron()
   environ.gantry = Object.freeze({
     signal: new AbortController().signal,
@@ -280,6 +280,6 @@ test('a frozen environ.gantry goes unwatched rather than fail', async () => {
   assert.deepEqual(await linted(environ, start), [])
 })
 
-test('what is no application is refused where it is given', () => {
+test('a value that is not an application is refused by lint()', () => {
   assert.throws(() => lint({} as never), /lint\(\) got an Object: expected an application/)
 })

@@ -23,12 +23,12 @@ const sections = new Set([
 ])
 
 describe('docs/contract.md', () => {
-  test('says what the rules say', () => {
+  test('is the page that the rules generate', () => {
     const page = readFileSync(new URL('../../../docs/contract.md', import.meta.url), 'utf8')
     assert.equal(page, contractPage(), 'run npm run docs')
   })
 
-  test('has each rule once, with its sentence, its source and who owes it', () => {
+  test('has each rule once, with its sentence, its source and the side that must keep it', () => {
     const lines = contractPage().split('\n')
     for (const [code, rule] of Object.entries(contractRules)) {
       const rows = lines.filter((line) => line.includes(` \`${code}\` |`))
@@ -40,7 +40,7 @@ describe('docs/contract.md', () => {
     }
   })
 
-  test('knows where each rule comes from', () => {
+  test('has a known source for each rule', () => {
     for (const [code, { source }] of Object.entries<Rule>(contractRules)) {
       for (const one of source.split('; ')) {
         const pep = /^PEP 3333, (.+)$/.exec(one)

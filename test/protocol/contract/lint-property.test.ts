@@ -5,11 +5,11 @@ import type { Application, Body, Environ, Headers, StartResponse } from '../../.
 import { type CallResult, call } from '../../../protocol/contract/call.ts'
 import { lint } from '../../../protocol/contract/lint.ts'
 
-/** What a well-behaved application does, in one of the ways in which it may. */
+/** The plan of an application that keeps every rule. */
 interface Plan {
   readonly status: string
   readonly shape: 'array' | 'generator' | 'async generator' | 'iterable' | 'async iterable'
-  /** Whether the application is asynchronous, or says what it says at once. */
+  /** Whether the application is asynchronous. */
   readonly promised: boolean
   /** Whether startResponse waits for the first iteration. */
   readonly late: boolean
@@ -17,7 +17,7 @@ interface Plan {
   readonly chunks: readonly Uint8Array[]
   readonly length: boolean
   readonly close: boolean
-  /** Begins another response first, and replaces it. */
+  /** Begins another response first, and replaces that response. */
   readonly replaces: boolean
   readonly hints: boolean
   readonly trailers: boolean
@@ -54,11 +54,11 @@ const requests = fc.record({
   method: fc.constantFrom('GET', 'HEAD', 'POST', 'PROPFIND'),
   path: fc.constantFrom('/', '/a%20b?c=d', '//x', '/%ff'),
   body: fc.option(fc.constantFrom('', 'a', 'line\nand line\n', 'x'.repeat(70)), { nil: undefined }),
-  /** Of a length that nobody knows. */
+  /** The length is not declared. */
   chunked: fc.boolean(),
 })
 
-/** Tells `journal` what is done with it. */
+/** An application that records in `journal` how it is used. */
 function make(plan: Plan, journal: string[]): Application {
   const contentless = /^(?:204|205|304)/.test(plan.status)
   const size = [...plan.written, ...plan.chunks].reduce((sum, { length }) => sum + length, 0)
@@ -82,7 +82,7 @@ function make(plan: Plan, journal: string[]): Application {
     if (plan.hints) environ.gantry.earlyHints([['Link', '</a>']])
     if (plan.errors) environ['wsgi.errors'].writelines(['one\n', 'two\n'])
     environ.gantry.onFinished(({ status, bytes }) => {
-      // The server's own page holds the request's id, which has no fixed length.
+      // The page of the server has the id of the request, whose length is not fixed.
       journal.push(`finished ${status} ${status === 500 ? 'page' : bytes}`)
     })
     if (plan.replaces) startResponse('500 Oh', [['Content-Type', 'text/plain']])
@@ -96,9 +96,9 @@ function make(plan: Plan, journal: string[]): Application {
       start()
       let at = 0
       for (const bytes of plan.chunks) {
-        // While there are bytes to come: with all of them given, the response was whole.
+        // Only while bytes are missing: after the last byte the response is complete.
         if (plan.fails === 'within' && at++ === 1 && bytes.length > 0) throw new RangeError('within')
-        // A copy: what was given is the server's.
+        // A copy: a chunk that was yielded belongs to the server.
         yield bytes.slice()
       }
       journal.push('end')
@@ -172,7 +172,7 @@ async function see(
     ...(body === undefined ? {} : { body: chunked ? stream() : body }),
     log: { debug: line, info: line, warn: line, error: line } as never,
   })
-  // An abort's stack says where lint was.
+  // The stack of an abort has the functions of lint.
   const headers = result.headers.filter(([name]) => name !== 'Date' && name !== 'X-Request-Id')
   return {
     result: { ...result, headers, aborted: result.aborted && (String(result.aborted) as never) },
@@ -182,7 +182,7 @@ async function see(
 }
 
 describe('an application that keeps every rule', () => {
-  test('passes under lint twice over, and gives what it gives without', async () => {
+  test('passes two layers of lint, and its response is the same as without lint', async () => {
     await fc.assert(
       fc.asyncProperty(plans, requests, async (plan, request) => {
         const bare = await see(plan, request, (application) => application)
@@ -203,7 +203,7 @@ describe('an application that keeps every rule', () => {
   })
 })
 
-/** A page of the server's holds the request's id; and a body of lint's has a close() where the application's has none. */
+/** The page of a server has the id of the request, and a body of lint always has a close(). */
 function strip({ result, journal, logged }: Seen): unknown {
   const { closed: _, body, text: __, ...rest } = result
   const ours = rest.status === 500

@@ -7,7 +7,7 @@ import { setHeader } from '../../../protocol/contract/request-headers.ts'
 import { call, makeEnviron } from '../../support/call.ts'
 import { bytes, control, hello, plain } from './lint-twins/tools.ts'
 
-/** An application that starts a response with these and ends it. */
+/** An application with this status, these headers and this body. */
 const starts =
   (status: string, headers: Headers = plain, body: unknown = []): Application =>
   (_environ, startResponse) => {
@@ -16,7 +16,7 @@ const starts =
   }
 
 describe('lint is transparent', () => {
-  test('a right application is called, read and closed as without it', async () => {
+  test('a correct application is called, read and closed as without lint', async () => {
     const order: string[] = []
     const application: Application = async (environ, startResponse) => {
       const text = await environ['wsgi.input'].read()
@@ -42,7 +42,7 @@ describe('lint is transparent', () => {
     linted.assertClosed()
   })
 
-  test('an array stays an array, and what was synchronous stays so', () => {
+  test('an array stays an array, and synchronous calls stay synchronous', () => {
     const body = lint(hello)(makeEnviron(), () => async () => {}) as Body
     assert.ok(Array.isArray(body))
     assert.deepEqual(Object.keys(body), ['0'])
@@ -51,7 +51,7 @@ describe('lint is transparent', () => {
     assert.deepEqual(result.value, bytes('a'))
   })
 
-  test('giving up runs the finally of a generator that lint interrupts', async () => {
+  test('return() runs the finally of a generator that lint interrupts', async () => {
     let ran = false
     const application: Application = async function* (_environ, startResponse) {
       startResponse('200 OK', [...plain])
@@ -68,12 +68,12 @@ describe('lint is transparent', () => {
     assert.equal(ran, true)
   })
 
-  test('HEAD and 304 may have a Content-Length that no body has', async () => {
+  test('responses to HEAD and 304 responses may have a Content-Length without a body', async () => {
     await call(lint(starts('200 OK', [...plain, ['Content-Length', '5']])), { method: 'HEAD' })
     await call(lint(starts('304 Not Modified', [['Content-Length', '5']])))
   })
 
-  test('an upgrade may answer 101 with Upgrade and Connection', async () => {
+  test('the response to an upgrade request may be 101 with Upgrade and Connection', async () => {
     const headers = ['Host', 'h', 'Upgrade', 'echo', 'Connection', 'Upgrade']
     const answer: Headers = [
       ['Upgrade', 'echo'],
@@ -93,7 +93,7 @@ describe('lint is transparent', () => {
     assert.equal(status, '101 Switching Protocols')
   })
 
-  test('a header edited between two checkers through setHeader is still one truth', async () => {
+  test('a header may be changed with setHeader between two layers of lint', async () => {
     const inner = lint(hello)
     const outer = lint((environ, startResponse) => {
       setHeader(environ, 'X-Added', 'yes')
@@ -102,13 +102,13 @@ describe('lint is transparent', () => {
     assert.equal((await call(outer)).body.toString(), 'hello')
   })
 
-  test('a copied environ passes on', async () => {
+  test('a copied environ is accepted', async () => {
     const inner = lint(hello)
     const outer = lint((environ, startResponse) => inner({ ...environ, SCRIPT_NAME: '/a' }, startResponse))
     assert.equal((await call(outer)).body.toString(), 'hello')
   })
 
-  test('checking one side leaves the other to itself', async () => {
+  test('the other side is not checked if only one side is checked', async () => {
     const { body } = await call(lint(starts('200 OK', [], [bytes('a')]), { only: 'server' }))
     assert.equal(body.toString(), 'a')
     const environ = makeEnviron()
@@ -116,7 +116,7 @@ describe('lint is transparent', () => {
     assert.equal((await call(lint(hello, { only: 'application' }), environ)).body.toString(), 'hello')
   })
 
-  test('each broken rule is reported, also when who called swallows what is thrown', async () => {
+  test('each broken rule is reported, even if the caller catches the error', async () => {
     const reported: string[] = []
     const linted = lint(starts('204 No Content'), { report: (error) => reported.push(error.code) })
     await call(linted).catch(() => {})

@@ -16,7 +16,7 @@ const twins = Object.entries({
   ...gantryTwins,
 }) as [RuleCode, Twin][]
 
-/** What lint reports, and what comes out of the act. */
+/** The errors that lint reports, and the result of the act. */
 async function run(act: Act, options: LintOptions = {}): Promise<{ reported: ContractError[]; thrown: unknown }> {
   const reported: ContractError[] = []
   let thrown: unknown
@@ -28,7 +28,7 @@ async function run(act: Act, options: LintOptions = {}): Promise<{ reported: Con
   return { reported, thrown }
 }
 
-describe('each rule has a breaker that is blamed, and a twin that keeps it', () => {
+describe('each rule has a case that breaks it and a twin that keeps it', () => {
   for (const [code, { owes, bad, good }] of twins) {
     const other = owes === 'server' ? 'application' : 'server'
     test(`${code}: the ${owes} is blamed`, async () => {
@@ -40,13 +40,13 @@ describe('each rule has a breaker that is blamed, and a twin that keeps it', () 
       assert.equal(thrown.source, contractRules[code].source)
     })
 
-    test(`${code}: its twin passes`, async () => {
+    test(`${code}: the twin passes`, async () => {
       const { reported, thrown } = await run(good)
       assert.equal(thrown, undefined)
       assert.deepEqual(reported, [])
     })
 
-    test(`${code}: who checks the ${other} alone is not told of it`, async () => {
+    test(`${code}: nothing is reported if only the ${other} is checked`, async () => {
       const { reported, thrown } = await run(bad, { only: other })
       assert.ok(!reported.some((error) => error.code === code))
       assert.ok(!(thrown instanceof ContractError && thrown.code === code))
@@ -54,6 +54,6 @@ describe('each rule has a breaker that is blamed, and a twin that keeps it', () 
   }
 })
 
-test('no rule is without its twins', () => {
+test('every rule has its twins', () => {
   assert.deepEqual(twins.map(([code]) => code).toSorted(), Object.keys(contractRules).toSorted())
 })

@@ -1,6 +1,6 @@
 /**
- * CPython's `wsgiref.validate`, assertion by assertion (3.11: 48 of them, and three warnings), and which rule of
- * lint states each. What cannot carry over is named with the reason.
+ * The assertions of CPython's `wsgiref.validate` (3.11: 48 assertions and three warnings), and the rule of lint for each.
+ * Assertions that do not apply to TypeScript are listed with the reason.
  */
 
 import assert from 'node:assert/strict'
@@ -21,7 +21,7 @@ const assertions: readonly Row[] = [
   [
     'InputWrapper.read',
     'read has exactly one argument',
-    // None is right too: "A server should allow read() to be called without an argument" (PEP 3333, note 1 there).
+    // No argument is correct too: "A server should allow read() to be called without an argument" (PEP 3333, note 1 there).
     'READ_ARGUMENTS',
   ],
   ['InputWrapper.read', 'read gives bytes', 'INPUT_RESULT'],
@@ -79,7 +79,7 @@ const warnings: readonly Row[] = [
   ['check_status', 'the status is a code, one space and an explanation', 'STATUS_FORM'],
 ]
 
-test('each of the 48 assertions and 3 warnings of wsgiref.validate is a rule, or says why it is none', () => {
+test('each of the 48 assertions and 3 warnings of wsgiref.validate has a rule, or a reason why it has none', () => {
   assert.equal(assertions.length, 48)
   assert.equal(warnings.length, 3)
   for (const [where, asserted, rule] of [...assertions, ...warnings]) {

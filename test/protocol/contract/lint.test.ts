@@ -5,7 +5,7 @@ import { ContractError, contractRules, lint, type RuleCode } from '../../../prot
 import { type CallOptions, call, makeEnviron } from '../../support/call.ts'
 import { bytes, control, hello, plain } from './lint-twins/tools.ts'
 
-/** An application that starts a response with these and ends it. */
+/** An application with this status, these headers and this body. */
 const starts =
   (status: string, headers: Headers = plain, body: unknown = []): Application =>
   (_environ, startResponse) => {
@@ -181,7 +181,7 @@ describe('an application is blamed', () => {
     await assert.rejects(environ!['wsgi.input'].read(), isBroken('READ_AFTER_CLOSE'))
   })
 
-  test('when its trailers hold Content-Length (TRAILERS_FIELD), told at once or late', async () => {
+  test('when its trailers have Content-Length (TRAILERS_FIELD), synchronously or asynchronously', async () => {
     for (const fields of [[['Content-Length', '5']], Promise.resolve([['Content-Length', '5']])]) {
       let given: (() => Headers | Promise<Headers>) | undefined
       const environ = makeEnviron()
@@ -199,7 +199,7 @@ describe('an application is blamed', () => {
     }
   })
 
-  /** An application that does something with its environ and then says hello. */
+  /** An application that uses its environ, and then responds. */
   function reads(act: (environ: Environ) => unknown): Application {
     return async (environ, startResponse) => {
       await act(environ)
@@ -264,7 +264,7 @@ describe('a server is blamed', () => {
     assert.throws(() => lint(hello)(makeEnviron(), (() => {}) as never), isBroken('WRITE_FUNCTION'))
   })
 
-  test('when its write gives no promise (WRITE_FUNCTION)', () => {
+  test('when its write returns no promise (WRITE_FUNCTION)', () => {
     const application: Application = (_environ, startResponse) => {
       void startResponse('200 OK', [...plain])(bytes('a'))
       return []
@@ -272,7 +272,7 @@ describe('a server is blamed', () => {
     assert.throws(() => lint(application)(makeEnviron(), (() => () => {}) as never), isBroken('WRITE_FUNCTION'))
   })
 
-  test('when its startResponse swallows excInfo after the head (EXC_INFO_RAISED)', async () => {
+  test('when its startResponse does not throw excInfo after the head (EXC_INFO_RAISED)', async () => {
     const application: Application = async function* (_environ, startResponse) {
       startResponse('200 OK', [...plain])
       yield bytes('a')
@@ -297,7 +297,7 @@ describe('a server is blamed', () => {
     assert.throws(() => body[Symbol.asyncIterator](), isBroken('BODY_ITERATED_TWICE'))
   })
 
-  test('when it asks for a chunk while one is pending (NEXT_WHILE_PENDING)', async () => {
+  test('when it requests a chunk while one is pending (NEXT_WHILE_PENDING)', async () => {
     const body = (await lint(generator)(makeEnviron(), start)) as AsyncIterable<Uint8Array>
     const iterator = body[Symbol.asyncIterator]()
     const first = iterator.next()
@@ -360,7 +360,7 @@ describe('a server is blamed', () => {
     test(`when ${title} (${code})`, () => assert.rejects(() => withInput(real, act), isBroken(code)))
   }
 
-  test('when input comes after its end (INPUT_AFTER_END)', async () => {
+  test('when its input has bytes after the end (INPUT_AFTER_END)', async () => {
     const answers = [bytes('ab'), bytes(''), bytes('c')]
     await assert.rejects(
       () =>

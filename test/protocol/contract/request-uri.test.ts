@@ -1,6 +1,6 @@
 /**
- * The cases of CPython's test_wsgiref.UtilityTests on paths and addresses (testSimpleShifts, testNormalizedShifts, testGuessScheme,
- * testAppURIs, testReqURIs, testHopByHop), and where we go further.
+ * The cases of CPython's test_wsgiref.UtilityTests for paths and URLs (testSimpleShifts, testNormalizedShifts,
+ * testGuessScheme, testAppURIs, testReqURIs, testHopByHop), and additional cases.
  */
 
 import assert from 'node:assert/strict'
@@ -35,7 +35,7 @@ describe('shiftPathInfo', () => {
     ['/a/b', '/.//', '', '/a/b/', ''],
     ['/a/b', '/x//', 'x', '/a/b/x', '/'],
     ['/a/b', '/.', undefined, '/a/b', ''],
-    // Ours: bytes are kept, and what is no path is left alone.
+    // Additional cases: bytes are kept, and a value that is not a path is not changed.
     ['', '/\xe9%2F/y', '\xe9%2F', '/\xe9%2F', '/y'],
     ['/a', 'x/y', undefined, '/a', 'x/y'],
   ] as const) {
@@ -44,12 +44,12 @@ describe('shiftPathInfo', () => {
     })
   }
 
-  it('never makes a SCRIPT_NAME that names a host', () => {
+  it('never makes a SCRIPT_NAME that a redirect would read as a host', () => {
     assert.deepEqual(shifted('/', '/evil.example'), ['evil.example', '/evil.example', ''])
     assert.deepEqual(shifted('', '//evil.example/'), ['evil.example', '/evil.example', '/'])
   })
 
-  it('walks a path to its end', () => {
+  it('moves all segments of a path, one by one', () => {
     const environ = makeEnviron({ target: '/one/two/' })
     const names: (string | undefined)[] = []
     for (let turn = 0; turn < 4; turn += 1) names.push(shiftPathInfo(environ))
@@ -72,7 +72,7 @@ describe('guessScheme', () => {
   }
 })
 
-/** setup_testing_defaults, with what a case adds; `HTTPS` gives scheme and port. */
+/** setup_testing_defaults of wsgiref with the variables of a case; `HTTPS` sets scheme and port. */
 function environ(given: Record<string, string | undefined> = {}) {
   const scheme = guessScheme(given)
   return {
@@ -98,7 +98,7 @@ describe('applicationUri', () => {
     ['http://127.0.0.1/', { HTTP_HOST: '127.0.0.1', SERVER_NAME: 'spam.example.com' }],
     ['https://127.0.0.1/', { HTTPS: 'on' }],
     ['http://127.0.0.1:8000/', { SERVER_PORT: '8000', HTTP_HOST: undefined }],
-    // Ours
+    // Additional cases
     ['https://127.0.0.1:8443/', { HTTPS: 'on', SERVER_PORT: '8443', HTTP_HOST: '' }],
     ['http://127.0.0.1:443/', { SERVER_PORT: '443', HTTP_HOST: '' }],
     ['http://[::1]:8000/', { SERVER_NAME: '::1', SERVER_PORT: '8000', HTTP_HOST: '' }],
@@ -109,7 +109,7 @@ describe('applicationUri', () => {
     it(`is ${uri} for ${JSON.stringify(given)}`, () => assert.equal(applicationUri(environ(given)), uri))
   }
 
-  it('refuses a path that is no native string', () => {
+  it('refuses a path that is not a native string', () => {
     assert.throws(() => applicationUri(environ({ SCRIPT_NAME: '/\u0442' })), /TypeError.*latin1/)
   })
 })
@@ -127,7 +127,7 @@ describe('requestUri', () => {
     ['http://127.0.0.1/spammity/spam;cookie=1234,5678', { ...spam, PATH_INFO: '/spam;cookie=1234,5678' }],
     ['http://127.0.0.1/spammity/spam?say=ni', { ...spam, PATH_INFO: '/spam', QUERY_STRING: 'say=ni' }],
     ['http://127.0.0.1/spammity/spam?s%E4y=ni', { ...spam, PATH_INFO: '/spam', QUERY_STRING: 's%E4y=ni' }],
-    // Ours
+    // Additional cases
     ['http://127.0.0.1/a%2541/%C3%A9', { PATH_INFO: '/a%41/\xc3\xa9' }],
     ['http://127.0.0.1//two', { PATH_INFO: '//two' }],
     ['http://127.0.0.1/', { PATH_INFO: '' }],
@@ -135,12 +135,12 @@ describe('requestUri', () => {
     it(`is ${uri} for ${JSON.stringify(given)}`, () => assert.equal(requestUri(environ(given)), uri))
   }
 
-  it('leaves the query out where it is not wanted', () => {
+  it('omits the query if includeQuery is false', () => {
     const given = environ({ ...spam, PATH_INFO: '/spam', QUERY_STRING: 'say=ni' })
     assert.equal(requestUri(given, false), 'http://127.0.0.1/spammity/spam')
   })
 
-  it('takes the environ that a gateway makes', () => {
+  it('accepts the environ of a gateway', () => {
     const made = makeEnviron({ target: '/a%20b?c=%20', headers: ['Host', 'example.org:81'] })
     assert.equal(requestUri(made), 'http://example.org:81/a%20b?c=%20')
   })
@@ -150,9 +150,9 @@ describe('isHopByHop', () => {
   const spellings = (name: string): string[] => [name, name.toUpperCase(), name.toLowerCase()]
   const hops = 'Connection Keep-Alive Proxy-Authenticate Proxy-Authorization TE Trailers Transfer-Encoding Upgrade'
   for (const name of hops.split(' ')) {
-    it(`is true of ${name}`, () => assert.deepEqual(spellings(name).map(isHopByHop), [true, true, true]))
+    it(`is true for ${name}`, () => assert.deepEqual(spellings(name).map(isHopByHop), [true, true, true]))
   }
   for (const name of 'Accept Cache-Control Date Pragma Trailer Via Warning'.split(' ')) {
-    it(`is false of ${name}`, () => assert.deepEqual(spellings(name).map(isHopByHop), [false, false, false]))
+    it(`is false for ${name}`, () => assert.deepEqual(spellings(name).map(isHopByHop), [false, false, false]))
   }
 })

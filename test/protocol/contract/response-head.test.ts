@@ -5,7 +5,7 @@ import { ContractError, lint } from '../../../protocol/contract/lint.ts'
 import { checkHead, statusFromWire } from '../../../protocol/contract/response-head.ts'
 import { call } from '../../support/call.ts'
 
-/** Whether the exchange takes it. */
+/** Whether the exchange accepts the status. */
 function taken(status: string): boolean {
   try {
     checkHead(status, [], false)
@@ -16,7 +16,7 @@ function taken(status: string): boolean {
   }
 }
 
-/** Whether lint does. */
+/** Whether lint accepts the status. */
 async function passed(status: string): Promise<boolean> {
   let code = ''
   await call(
@@ -54,7 +54,7 @@ const texts = fc.oneof(
 )
 
 describe('a status line', () => {
-  test('is taken by the exchange just when lint passes it', async () => {
+  test('is accepted by the exchange exactly if lint accepts it', async () => {
     await fc.assert(
       fc.asyncProperty(texts, async (status) => {
         assert.equal(taken(status), await passed(status), JSON.stringify(status))
@@ -69,7 +69,7 @@ describe('a status line', () => {
     ['299 \t', '299 Unknown'],
     ['200 all\tright ', '200 all right'],
   ] as const) {
-    test(`of another wire, ${JSON.stringify(given)}, becomes ${status}, which an application may give`, () => {
+    test(`of another protocol, ${JSON.stringify(given)}, becomes ${status}, which an application may use`, () => {
       assert.equal(statusFromWire(given), status)
       assert.ok(taken(status))
     })

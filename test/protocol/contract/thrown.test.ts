@@ -21,7 +21,7 @@ describe('textOfThrown', () => {
     ['an error whose stack throws', Object.defineProperty(new Error('x'), 'stack', { get: trap }), undefined],
     ['a proxy that throws', new Proxy({}, { get: trap, getPrototypeOf: trap }), undefined],
   ] as const) {
-    it(`says what ${what} is`, () => {
+    it(`describes ${what}`, () => {
       assert.equal(textOfThrown(thrown), expected ?? 'an error that cannot be read')
     })
   }

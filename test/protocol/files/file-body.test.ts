@@ -16,7 +16,7 @@ import { run } from '../../support/exchange.ts'
 
 const KIB = 1024
 
-/** Bytes of which none is where another could be. */
+/** Bytes that differ from their neighbours, so that a wrong position is detected. */
 function content(size: number): Buffer {
   const bytes = Buffer.allocUnsafe(size)
   for (let at = 0; at < size; at++) bytes[at] = (at * 31 + (at >> 8) * 7 + (at >> 16)) & 0xff
@@ -54,7 +54,7 @@ async function chunksOf(body: Body): Promise<Uint8Array[]> {
 }
 
 describe('fileBody', () => {
-  it('gives a small file as an array, which leaves with its head', () =>
+  it('returns a small file as an array, which is sent with the head', () =>
     withFile(10 * KIB, async (path, bytes) => {
       const body = await fileBody(path)
       assert.ok(Array.isArray(body))
@@ -63,7 +63,7 @@ describe('fileBody', () => {
       assert.equal(body.stats.size, 10 * KIB)
     }))
 
-  it('gives a large file in blocks', () =>
+  it('yields a large file in blocks', () =>
     withFile(600 * KIB, async (path, bytes) => {
       const body = await fileBody(path)
       const chunks = await chunksOf(body)
@@ -75,7 +75,7 @@ describe('fileBody', () => {
       assert.ok(Buffer.concat(chunks).equals(bytes))
     }))
 
-  it('answers a request with a file of any size', async () => {
+  it('sends a file of any size as a response', async () => {
     for (const size of [0, 1, 64 * KIB, 64 * KIB + 1, 256 * KIB, 256 * KIB + 1]) {
       await withFile(size, async (path, bytes) => {
         const { status, body, aborted } = await call(serving(path))
@@ -86,7 +86,7 @@ describe('fileBody', () => {
     }
   })
 
-  it('takes a file URL and a handle, which is closed with the body', () =>
+  it('accepts a file URL and a handle, which is closed with the body', () =>
     withFile(100 * KIB, async (path, bytes) => {
       assert.ok((await call(serving(pathToFileURL(path)))).body.equals(bytes))
       const handle = await open(path)
@@ -94,7 +94,7 @@ describe('fileBody', () => {
       assert.equal(handle.fd, -1)
     }))
 
-  it('gives exactly the bytes of a range, whatever the block size', () =>
+  it('yields exactly the bytes of a range, for any block size', () =>
     withFile(100 * KIB, async (path, bytes) => {
       await fc.assert(
         fc.asyncProperty(
@@ -116,13 +116,13 @@ describe('fileBody', () => {
       assert.ok(body.equals(bytes.subarray(99 * KIB)))
     }))
 
-  it('rejects with a clear error what it cannot serve, and leaves nothing open', () =>
+  it('rejects with a clear error if it cannot serve the file, and leaves no descriptor open', () =>
     withFile(10, async (path, _bytes, folder) => {
       await assert.rejects(fileBody(join(folder, 'missing')), { code: 'ENOENT' })
-      await assert.rejects(fileBody(folder), { name: 'TypeError', message: /no regular file/ })
+      await assert.rejects(fileBody(folder), { name: 'TypeError', message: /expected a regular file/ })
       await assert.rejects(fileBody(path, { range: { start: 5, end: 10 } }), {
         name: 'RangeError',
-        message: 'fileBody was given the range 5-10, and the file has 10 bytes',
+        message: 'the range of fileBody is 5-10: expected a range within 10 bytes',
       })
       await assert.rejects(fileBody(path, { blockSize: 0 }), /expected a positive integer/)
       const handle = await open(path)
@@ -134,17 +134,17 @@ describe('fileBody', () => {
     withDirectory(async (folder) => {
       const path = join(folder, 'fifo')
       execFileSync('mkfifo', [path])
-      await assert.rejects(fileBody(path), /no regular file/)
+      await assert.rejects(fileBody(path), /expected a regular file/)
     }),
   )
 
-  it('answers 500 for a file that is not there, and tells the client nothing of it', async () => {
+  it('responds with 500 if the file does not exist, and does not show the reason to the client', async () => {
     const { status, text } = await call(serving('/nowhere/secret.txt'))
     assert.equal(status, 500)
     assert.doesNotMatch(text, /nowhere|ENOENT/)
   })
 
-  it('cuts the response when the file is cut while it is served', () =>
+  it('aborts the response if the file is truncated while it is served', () =>
     withFile(600 * KIB, async (path, bytes) => {
       const body = await fileBody(path)
       const application: Application = async (_, start) => {
@@ -157,11 +157,11 @@ describe('fileBody', () => {
       }
       const result = await call(lint(application))
       assert.equal(result.aborted?.code, 'APPLICATION')
-      assert.match(String(result.aborted?.cause), /it was cut while it was served/)
+      assert.match(String(result.aborted?.cause), /the file was truncated while it was served/)
       assert.ok(result.body.equals(bytes.subarray(0, 300 * KIB)))
     }))
 
-  it('sends only what was announced when the file grows', () =>
+  it('sends only the declared bytes if the file grows', () =>
     withFile(300 * KIB, async (path, bytes) => {
       const body = await fileBody(path)
       writeFileSync(path, 'more', { flag: 'a' })
@@ -169,7 +169,7 @@ describe('fileBody', () => {
       await body.close?.()
     }))
 
-  it('is closed when it is never iterated', () =>
+  it('is closed if it is never iterated', () =>
     withFile(300 * KIB, async (path) => {
       const body = await fileBody(path)
       await body.close?.()
@@ -183,7 +183,7 @@ describe('fileBody', () => {
       assert.equal(closed, true)
     }))
 
-  it('is closed when the client leaves before it is opened', () =>
+  it('is closed if the client disconnects before the file is opened', () =>
     withFile(300 * KIB, async (path) => {
       const leaving = new AbortController()
       const opened = Promise.withResolvers<Body>()
@@ -200,20 +200,20 @@ describe('fileBody', () => {
       assert.deepEqual(await chunksOf(await opened.promise), [])
     }))
 
-  it('is closed only when the read under way is over', () =>
+  it('is closed only after the read in progress', () =>
     withFile(600 * KIB, async (path, _bytes, folder) => {
       const body = await fileBody(path)
       const iterator = (body as AsyncIterable<Uint8Array>)[Symbol.asyncIterator]()
       const first = iterator.next()
       const closing = body.close?.()
-      // The descriptor is not free yet: the read that has begun would be of whatever file gets its number.
+      // The descriptor is still in use: the read in progress would read another file that gets the same number.
       if (process.platform === 'linux') assert.equal(openBelow(folder).length, 1)
       await Promise.all([first, closing])
       assert.deepEqual(openBelow(folder), [])
       assert.equal((await iterator.next()).done, true)
     }))
 
-  it('answers several next() in order', () =>
+  it('resolves several calls of next() in order', () =>
     withFile(600 * KIB, async (path, bytes) => {
       const body = await fileBody(path)
       const iterator = (body as AsyncIterable<Uint8Array>)[Symbol.asyncIterator]()
@@ -226,7 +226,7 @@ describe('fileBody', () => {
       await body.close?.()
     }))
 
-  it('does not write again to a chunk that it gave', () =>
+  it('does not reuse a chunk that it has yielded', () =>
     withFile(1024 * KIB, async (path, bytes) => {
       const body = await fileBody(path)
       const chunks = await chunksOf(body)
@@ -243,7 +243,7 @@ describe('wsgi.file_wrapper', () => {
       return environ['wsgi.file_wrapper'](await file(), blockSize)
     })
 
-  it('reads a handle from where it stands to its end, and closes it', () =>
+  it('reads a handle from its current position to the end, and closes it', () =>
     withFile(300 * KIB, async (path, bytes) => {
       const handle = await open(path)
       await handle.read(Buffer.alloc(1000), 0, 1000)
@@ -253,7 +253,7 @@ describe('wsgi.file_wrapper', () => {
       assert.equal(handle.fd, -1)
     }))
 
-  it('keeps to the block size that it is given', () =>
+  it('uses the given block size', () =>
     withFile(2500, async (path) => {
       const { sink, whenSettled } = run(wrapping(async () => (await open(path)) as never, 1000))
       await whenSettled
@@ -263,7 +263,7 @@ describe('wsgi.file_wrapper', () => {
       )
     }))
 
-  it('reads what reads like a file, to the first empty or absent block', async () => {
+  it('reads an object like a file, up to the first empty or absent block', async () => {
     for (const end of [null, new Uint8Array()]) {
       const blocks = [Buffer.from('ab'), Buffer.from('cd'), end]
       const sizes: number[] = []
@@ -282,12 +282,9 @@ describe('wsgi.file_wrapper', () => {
     }
   })
 
-  it('names what it cannot read', async () => {
+  it('names a value that it cannot read', async () => {
     const { status } = await call(wrapping(() => 'text' as never))
     assert.equal(status, 500)
-    assert.throws(
-      () => fileWrapper('text' as never),
-      /given text: expected a FileHandle or an object with read\(size\)/,
-    )
+    assert.throws(() => fileWrapper('text' as never), /got text: expected a FileHandle or an object with read\(size\)/)
   })
 })

@@ -1,4 +1,4 @@
-/** Access lines have the form of pino's lines. */
+/** Access lines have the format of pino. */
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
@@ -11,7 +11,7 @@ const FIELDS: readonly object[] = [
   {},
 ]
 
-test('a line is the one that pino writes', () => {
+test('a line is the same as the line of pino', () => {
   const settings = { name: 'proxy', formatters: { level: (label: string) => ({ level: label }) } }
   for (const fields of FIELDS) {
     const lines: string[] = []

@@ -1,4 +1,4 @@
-/** A log whose reader stalls, closes, and returns. */
+/** Writes to a log whose reader stalls, closes the pipe, or reads again. */
 
 import assert from 'node:assert/strict'
 import { closeSync, openSync } from 'node:fs'
@@ -125,7 +125,7 @@ test('however many lines a process writes at its exit, it waits for a stalled re
     pipe.leave()
   }))
 
-test('lines in the buffer, of a torn line and behind a full pipe count as unwritten', () =>
+test('buffered lines, a torn line and lines behind a full pipe count as unwritten', () =>
   withPipe((pipe, open) => {
     pipe.read()
     const output = open({ limit: 1024 * 1024 + 20, immediate: true })

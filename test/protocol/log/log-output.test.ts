@@ -73,7 +73,7 @@ test('a log that cannot be written does not end the process', async () => {
   closeSync(descriptor)
 })
 
-test('each line that is lost behind a torn one counts once', { skip: process.platform !== 'linux' }, () =>
+test('each line that is lost after a torn line counts once', { skip: process.platform !== 'linux' }, () =>
   withDirectory((directory) => {
     const path = `${directory}/pipe`
     execFileSync('mkfifo', [path])
@@ -81,7 +81,7 @@ test('each line that is lost behind a torn one counts once', { skip: process.pla
     const first = read()
     const writer = openSync(path, 'w')
     const output = new LogOutput(writer, { immediate: true })
-    // More than the pipe takes: a part of it has left.
+    // More than the capacity of the pipe: only a part is written.
     output.write(`${'x'.repeat(100_000)}\n`)
     closeSync(first)
     for (const line of ['a\n', 'b\n', 'c\n']) {
@@ -100,7 +100,7 @@ test('each line that is lost behind a torn one counts once', { skip: process.pla
   }),
 )
 
-test('lines of two that share a pipe are never mixed, though its reader is slow', () =>
+test('lines of two writers that share a pipe are never mixed, even if the reader is slow', () =>
   withDirectory(async (directory) => {
     const path = `${directory}/pipe`
     execFileSync('mkfifo', [path])
@@ -128,7 +128,7 @@ test('lines of two that share a pipe are never mixed, though its reader is slow'
       )
   }))
 
-test('a line that is longer than a pipe accepts at once is written by itself, whole', async () => {
+test('a line that is longer than one write to a pipe is written by itself and complete', async () => {
   const long = 'x'.repeat(10_000)
   const text = await written(async (open) => {
     const output = open({ shared: true })

@@ -2,15 +2,15 @@ import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import { LoggedOnce } from '../../../protocol/log/logged-once.ts'
 
-describe('what is logged once', () => {
-  it('is logged again only when it was forgotten', () => {
+describe('a message that is logged once', () => {
+  it('is logged again only after its key was forgotten', () => {
     const logged = new LoggedOnce()
     assert.deepEqual([logged.isFirst('a'), logged.isFirst('a'), logged.isFirst('b')], [true, false, true])
     logged.forget('a')
     assert.deepEqual([logged.isFirst('a'), logged.isFirst('b')], [true, false])
   })
 
-  it('is logged once for each detail, and for a few of them only', () => {
+  it('is logged once for each text, and for a few texts only', () => {
     const logged = new LoggedOnce()
     assert.deepEqual(
       [logged.isFirst('a', 'x'), logged.isFirst('a', 'x'), logged.isFirst('a', 'y'), logged.isFirst('b', 'x')],
@@ -25,7 +25,7 @@ describe('what is logged once', () => {
     )
   })
 
-  it('is logged once for details that differ in their numbers alone', () => {
+  it('is logged once for texts that differ only in their numbers', () => {
     const logged = new LoggedOnce()
     assert.deepEqual(
       [
@@ -37,7 +37,7 @@ describe('what is logged once', () => {
     )
   })
 
-  it('is forgotten, oldest first, when there is too much of it', () => {
+  it('is forgotten, oldest key first, if there are too many keys', () => {
     const logged = new LoggedOnce()
     for (let at = 0; at < 1_001; at++) logged.isFirst(String(at))
     assert.equal(logged.isFirst('1000'), false)

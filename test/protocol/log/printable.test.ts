@@ -11,11 +11,11 @@ import { LogOutput } from '../../../protocol/log/log-output.ts'
 import { printable, printableLines, printableStack } from '../../../protocol/log/printable.ts'
 import { stderrLog } from '../../../protocol/log/stderr-log.ts'
 
-/** Every code unit that no log shows as it is. */
+/** Every code unit that a log must escape. */
 const HARMFUL: string[] = []
 for (let code = 0; code <= 0xffff; code++) {
   const character = String.fromCharCode(code)
-  // Lone surrogates are the encoder's matter.
+  // The encoder replaces lone surrogates.
   if (/[\p{Cc}\p{Zl}\p{Zp}]/u.test(character) || /\p{Bidi_Control}/u.test(character)) HARMFUL.push(character)
 }
 
@@ -26,7 +26,7 @@ suite('printable text', () => {
     assert.equal(text.length, 2 + 6 * HARMFUL.length)
   })
 
-  test('has no character that Unicode does not show, in Latin-1 and beyond U+FFFF too', () => {
+  test('has no invisible character, in latin1 and beyond U+FFFF too', () => {
     const unseen = ['\xad', '\u034f', '\u3164', '\u{e0041}']
     const line = printableLines(JSON.stringify(unseen))
     assert.equal(line, '["\\u00ad","\\u034f","\\u3164","\\udb40\\udc41"]')
@@ -34,7 +34,7 @@ suite('printable text', () => {
     assert.equal(printable(unseen.join('')), '\\u00ad\\u034f\\u3164\\udb40\\udc41')
   })
 
-  test('is other text as it was', () => {
+  test('keeps all other text', () => {
     for (const text of ['', 'plain ~', 'Ünïcödé 世界 🎉 ❤\ufe0f', '"quoted" \\ back']) {
       assert.equal(printable(text), text)
       assert.equal(printableLines(text), text)
@@ -46,7 +46,7 @@ suite('printable text', () => {
     assert.equal(printableStack('Error: a\x1b\n\tat b\r\n'), 'Error: a\\u001b\n\tat b\\u000d\n')
   })
 
-  test('of JSON lines is JSON of the same value', () => {
+  test('is still JSON of the same value for JSON lines', () => {
     const value = { msg: `x${HARMFUL.join('')}y`, 'k\x9b': 'ü' }
     const line = printableLines(`${JSON.stringify(value)}\n`)
     assert.deepEqual(JSON.parse(line), value)
@@ -54,8 +54,8 @@ suite('printable text', () => {
   })
 })
 
-suite('what writes log lines', () => {
-  test('escapes them only with the option `printable`', () => {
+suite('a writer of log lines', () => {
+  test('escapes these characters only with the option `printable`', () => {
     const path = join(tmpdir(), `gantry-printable-${process.pid}`)
     try {
       for (const [option, expected] of [
@@ -73,14 +73,14 @@ suite('what writes log lines', () => {
     }
   })
 
-  test('of an access log of its own escapes them', async () => {
+  test('escapes these characters in an access log', async () => {
     const lines: string[] = []
     new LineOutput((text) => lines.push(text)).write('{"a":"\u202e"}\n')
     await turn()
     assert.deepEqual(lines, ['{"a":"\\u202e"}\n'])
   })
 
-  test('as plain text writes one line for each message, and an application’s own words unchanged', () => {
+  test('writes one line for each message in plain text, and text of the application unchanged', () => {
     const lines: string[] = []
     const log = stderrLog((text) => lines.push(text))
     log.warn({ code: 'X' }, 'not a host: "a\x1b[31m\nb"')

@@ -21,19 +21,19 @@ function guarded(code: string, stderr = '/dev/null'): { status: number | null; s
 
 const skip = !existsSync('/proc/self/fdinfo/1') && 'the system does not show how descriptors are opened'
 
-test('guarding standard output does not change it before the application asks for it', { skip }, () => {
+test('guarding standard output does not change it before the application uses it', { skip }, () => {
   const code = "const before = nonBlocking(); process.stdout.write(''); writeSync(1, [before, nonBlocking()].join(' '))"
   assert.deepEqual(guarded(code), { status: 0, stdout: 'false true' })
 })
 
-test('a guarded stream is the same object each time, and one that the application replaces is not touched', () => {
+test('a guarded stream is always the same object, and a stream that the application replaces is not changed', () => {
   const code = `const same = process.stderr === process.stderr
     Object.defineProperty(process, 'stdout', { value: 'mine' })
     writeSync(1, same + ' ' + process.stdout)`
   assert.deepEqual(guarded(code), { status: 0, stdout: 'true mine' })
 })
 
-test('a warning of Node’s own does not end a process whose standard error is full', { skip }, () => {
+test('a warning of Node does not end a process whose standard error is full', { skip }, () => {
   const code = `process.emitWarning('one')
     setTimeout(() => {
       process.emitWarning('two')

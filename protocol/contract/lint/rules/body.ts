@@ -1,4 +1,7 @@
-/** Rules of `write`, of bodies, and of how a server reads and closes them. Sentences only: `../call.ts` and `../body.ts` check them. */
+/**
+ * The rules for `write`, for bodies, and for the server that reads and closes bodies. `../linted-call.ts` and
+ * `../body.ts` check them.
+ */
 
 export const writeRules = {
   WRITE_ARGUMENTS: {
@@ -9,12 +12,12 @@ export const writeRules = {
   WRITE_WHILE_ITERATED: {
     owes: 'application',
     source: 'PEP 3333, The write() Callable',
-    sentence: 'write is not called once the body is being iterated.',
+    sentence: 'write is not called after the server has begun to iterate the body.',
   },
   WRITE_AFTER_END: {
     owes: 'application',
     source: 'PEP 3333, The write() Callable',
-    sentence: 'write is not called once the body has ended or was closed.',
+    sentence: 'write is not called after the body has ended or was closed.',
   },
 } as const
 
@@ -22,44 +25,47 @@ export const bodyRules = {
   BODY_ITERABLE: {
     owes: 'application',
     source: 'PEP 3333, The Application/Framework Side',
-    sentence: 'The body is an iterable or async iterable of Uint8Array, and not itself a string or a Uint8Array.',
+    sentence:
+      'The body is an iterable or async iterable of Uint8Array; it is neither a string nor a Uint8Array itself.',
   },
   BODY_CLOSE: {
     owes: 'application',
     source: 'PEP 3333, The Application/Framework Side',
-    sentence: "The body's close, if it has one, is a function.",
+    sentence: 'If the body has a close, it is a function.',
   },
   BODY_RESULT: {
     owes: 'application',
     source: 'ECMA-262 §27.1',
     sentence:
-      "The body's iterator keeps to its protocol: next() gives a result object, from an async iterator a promise of one.",
+      'The iterator of the body follows the iterator protocol: next() returns a result object, or a promise of one if the iterator is async.',
   },
   CHUNK_TYPE: {
     owes: 'application',
     source: 'PEP 3333, Unicode Issues',
-    sentence: 'Every chunk is a Uint8Array, not a string: text is encoded by who knows its encoding.',
+    sentence:
+      'Every chunk is a Uint8Array, not a string: the application knows the encoding of its text, and encodes it.',
   },
   CHUNK_CHANGED: {
     owes: 'application',
     source: 'Gantry',
-    sentence: 'A chunk is not written to again once it was given: it is sent without a copy, perhaps later.',
+    sentence:
+      'The application does not write to a chunk after it has passed the chunk to the server, which sends it without a copy and possibly later.',
   },
   CONTENT_TOO_LONG: {
     owes: 'application',
     source: 'PEP 3333, Handling the Content-Length Header',
-    sentence: 'The body has no more bytes than its Content-Length says.',
+    sentence: 'The body has no more bytes than its Content-Length declares.',
   },
   CONTENT_TOO_SHORT: {
     owes: 'application',
     source: 'PEP 3333, Handling the Content-Length Header',
-    sentence: 'The body has no fewer bytes than its Content-Length says.',
+    sentence: 'The body has no fewer bytes than its Content-Length declares.',
   },
   FAILED_AFTER_END: {
     owes: 'application',
     source: 'Gantry',
     sentence:
-      'Nothing fails once the response is complete or closed: neither a promise that was still pending, nor return(), nor close(). There is nobody left to answer.',
+      'Nothing fails after the response is complete or closed: no pending promise, no return() and no close(). The client can no longer be informed.',
   },
 } as const
 
@@ -72,23 +78,23 @@ export const closeRules = {
   NEXT_WHILE_PENDING: {
     owes: 'server',
     source: 'PEP 3333, Buffering and Streaming',
-    sentence: 'The next chunk is not asked for while one is pending.',
+    sentence: 'The server does not request the next chunk while a request for a chunk is pending.',
   },
   BLOCK_BOUNDARY: {
     owes: 'server',
     source: 'PEP 3333, Middleware Handling of Block Boundaries',
     sentence:
-      'Middleware that has begun its response yields at least as soon as its application does: asked for a chunk, and given one, it gives one (an empty one where there is nothing to send yet) before it asks for the next.',
+      'Middleware that has begun its response yields at least as often as its application: if a chunk was requested from it and it has received one, it yields one (an empty one if there is nothing to send yet) before it requests the next.',
   },
   NEXT_AFTER_DONE: {
     owes: 'server',
     source: 'Gantry',
-    sentence: 'No chunk is asked for once the iterator has ended, failed or was returned.',
+    sentence: 'The server requests no chunk after the iterator has ended or failed, or after its return() was called.',
   },
   NEXT_AFTER_CLOSE: {
     owes: 'server',
     source: 'PEP 3333, The Server/Gateway Side',
-    sentence: 'The body is not iterated after close().',
+    sentence: 'The server does not iterate the body after close().',
   },
   CLOSE_TWICE: {
     owes: 'server',
@@ -98,11 +104,13 @@ export const closeRules = {
   CLOSE_MISSING: {
     owes: 'server',
     source: 'PEP 3333, The Application/Framework Side',
-    sentence: 'close() is called exactly once, on every path: full body, abort, error, deadline, HEAD.',
+    sentence:
+      'close() is called exactly once, however the response ends: complete, aborted, after an error or a deadline, and for HEAD.',
   },
   ITERATOR_LEFT_OPEN: {
     owes: 'server',
     source: 'PEP 3333, Specification Details',
-    sentence: "An iterator that was not read to its end has its return() run, so that a generator's finally runs.",
+    sentence:
+      'The server calls return() of an iterator that it has not read to the end, so that the finally of a generator runs.',
   },
 } as const

@@ -1,4 +1,4 @@
-/** Rules of `environ.gantry`. Sentences only: `../context.ts` checks them. */
+/** The rules for `environ.gantry`. `../context.ts` checks them. */
 
 export const gantryRules = {
   ENVIRON_CONTEXT: {
@@ -10,22 +10,22 @@ export const gantryRules = {
   EARLY_HINTS_FIELD: {
     owes: 'application',
     source: 'RFC 8297 §2; RFC 9110 §8.6',
-    sentence: 'Early hints are headers like any others, without Content-Length: a 103 has no content.',
+    sentence: 'Early hints are ordinary headers, without Content-Length: a 103 has no content.',
   },
   EARLY_HINTS_LATE: {
     owes: 'application',
     source: 'RFC 8297 §2',
-    sentence: 'environ.gantry.earlyHints() is called before the head has left; later it has no effect.',
+    sentence: 'environ.gantry.earlyHints() is called before the head is sent; later it has no effect.',
   },
   TRAILERS_FUNCTION: {
     owes: 'application',
     source: 'Gantry',
-    sentence: 'environ.gantry.trailers takes a function that gives the fields (or a promise of them).',
+    sentence: 'environ.gantry.trailers takes a function that returns the fields or a promise of them.',
   },
   TRAILERS_FIELD: {
     owes: 'application',
     source: 'RFC 9110 §6.5.1',
-    sentence: 'Trailer fields are none that framing, routing or the content itself depend on.',
+    sentence: 'No trailer field frames or routes the message, or describes its content.',
   },
   TRAILERS_LATE: {
     owes: 'application',
@@ -35,7 +35,7 @@ export const gantryRules = {
   TRAILERS_ASKED: {
     owes: 'server',
     source: 'RFC 9110 §6.5',
-    sentence: 'The trailer fields are asked for once, and after the body has ended.',
+    sentence: 'The server calls the function for the trailer fields once, after the body has ended.',
   },
   UPGRADE_ORDER: {
     owes: 'application',
@@ -45,17 +45,18 @@ export const gantryRules = {
   UPGRADE_MISSING: {
     owes: 'application',
     source: 'RFC 9110 §7.8',
-    sentence: "Who has called startResponse('101 …') calls environ.gantry.upgrade() before the body ends.",
+    sentence:
+      "An application that has called startResponse('101 …') calls environ.gantry.upgrade() before the body ends.",
   },
   UPGRADE_CONTENT: {
     owes: 'application',
     source: 'RFC 9110 §15.2',
-    sentence: 'A 101 has no body: what follows it is written to what upgrade() gives, not yielded.',
+    sentence: 'A 101 has no body: the application writes to the connection that upgrade() returns, and yields nothing.',
   },
   UPGRADE_DUPLEX: {
     owes: 'server',
     source: 'Gantry',
-    sentence: 'environ.gantry.upgrade() gives the raw connection, a Duplex.',
+    sentence: 'environ.gantry.upgrade() returns the raw connection, a Duplex.',
   },
   FINISHED_FUNCTION: {
     owes: 'application',
@@ -65,6 +66,6 @@ export const gantryRules = {
   FINISHED_OUTCOME: {
     owes: 'server',
     source: 'Gantry',
-    sentence: 'What onFinished was given is called once, with status, bytes and milliseconds as numbers.',
+    sentence: 'A callback of onFinished is called once, with status, bytes and milliseconds as numbers.',
   },
 } as const

@@ -1,4 +1,4 @@
-/** Pairs for `write`, bodies, and how a server reads and closes them. */
+/** Twins for the rules of `write`, of bodies, and of servers that read and close bodies. */
 
 import type { Application, Body } from '../../../../protocol/contract/application.ts'
 import { call } from '../../../support/call.ts'
@@ -17,7 +17,7 @@ const closing = (close: () => unknown): Application => {
     return Object.assign([], { close }) as unknown as Body
   }
 }
-/** Gives one buffer twice. */
+/** Yields one buffer twice. */
 const reusing = (between: (buffer: Buffer) => Buffer): Application =>
   function* (_environ, startResponse) {
     startResponse('200 OK', [...plain])
@@ -27,7 +27,7 @@ const reusing = (between: (buffer: Buffer) => Buffer): Application =>
     yield buffer
   }
 
-/** Middleware that joins each two chunks to one. */
+/** Middleware that joins two chunks to one. */
 const paired = (application: Application, soon: boolean): Application =>
   async function* (environ, startResponse) {
     let half: Uint8Array | undefined
@@ -176,7 +176,7 @@ export const bodyTwins: Twins = {
       }
       linted.assertClosed()
     }),
-    // Nobody has to close what was never given.
+    // A body that was never returned need not be closed.
     good: async (watch) => {
       const linted = watch(() => {
         throw new RangeError('no body')

@@ -1,4 +1,4 @@
-/** Pairs for the call and its environ. */
+/** Twins for the rules of the call and of the environ. */
 
 import type { Environ } from '../../../../protocol/contract/application.ts'
 import { setHeader } from '../../../../protocol/contract/request-headers.ts'

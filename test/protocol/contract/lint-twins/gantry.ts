@@ -1,4 +1,4 @@
-/** Pairs for `environ.gantry`. */
+/** Twins for the rules of `environ.gantry`. */
 
 import { PassThrough } from 'node:stream'
 import type { Application, Headers, Outcome } from '../../../../protocol/contract/application.ts'
@@ -6,7 +6,7 @@ import type { ContextControl } from '../../../../protocol/contract/context.ts'
 import { call, makeEnviron } from '../../../support/call.ts'
 import { type Act, bytes, control, doing, hello, plain, type Twins } from './tools.ts'
 
-/** Called with these parts behind `environ.gantry`; `after` plays the exchange once the body is closed. */
+/** Calls the application with these parts of `environ.gantry`; `after` acts as the exchange after the body is closed. */
 function behind(parts: Partial<ContextControl>, application: Application, after?: () => unknown): Act {
   return async (watch) => {
     await call(watch(application), control(makeEnviron(), parts))
@@ -14,7 +14,7 @@ function behind(parts: Partial<ContextControl>, application: Application, after?
   }
 }
 
-/** An exchange that asks for trailers `times` times after the body. */
+/** An exchange that calls the function for trailers `times` times after the body. */
 function trailing(fields: Headers | Promise<Headers>, times: number): Act {
   let set: (() => unknown) | undefined
   return behind(

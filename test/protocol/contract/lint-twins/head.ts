@@ -1,4 +1,4 @@
-/** Pairs for `startResponse`, status lines and headers. */
+/** Twins for the rules of `startResponse`, status and headers. */
 
 import type { Application, Headers, StartResponse } from '../../../../protocol/contract/application.ts'
 import { call, makeEnviron } from '../../../support/call.ts'
@@ -7,7 +7,7 @@ import { app, bytes, plain, starts, type Twins } from './tools.ts'
 const oh = new Error('oh')
 const upgrade = { headers: ['Upgrade', 'echo', 'Connection', 'Upgrade'], upgrade: true }
 
-/** Fails in mid-body and says so, as PEP 3333 shows it; `after` is what it does with what startResponse throws. */
+/** Fails during its body and calls startResponse with excInfo (PEP 3333); `after` handles the error that startResponse throws. */
 const failing = (after: (thrown: unknown) => void): Application =>
   async function* (_environ, startResponse) {
     startResponse('200 OK', [...plain])
@@ -20,7 +20,7 @@ const failing = (after: (thrown: unknown) => void): Application =>
     yield bytes('b')
   }
 
-/** Lets what it was thrown pass, if it is that. */
+/** Ignores this error, and rethrows any other. */
 async function throwing(promise: unknown): Promise<void> {
   try {
     await promise
@@ -29,7 +29,7 @@ async function throwing(promise: unknown): Promise<void> {
   }
 }
 
-/** Called by a server with this startResponse. */
+/** A server that calls the application with this startResponse. */
 const by =
   (startResponse: StartResponse, application: Application) =>
   async (watch: (application: Application) => Application): Promise<void> => {
@@ -170,7 +170,7 @@ export const headTwins: Twins = {
       startResponse('200 OK', headers)
       yield bytes('a')
       yield bytes('b')
-      // They have left: whoever reuses the list now harms nobody.
+      // The headers were sent, so the list may be reused.
       headers.push(['X-Late', 'yes'])
     }),
   },

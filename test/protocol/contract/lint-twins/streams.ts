@@ -1,4 +1,4 @@
-/** Pairs for `wsgi.input`, `wsgi.errors` and `wsgi.file_wrapper`. */
+/** Twins for the rules of `wsgi.input`, `wsgi.errors` and `wsgi.file_wrapper`. */
 
 import type { Environ, FileLike } from '../../../../protocol/contract/application.ts'
 import { call, makeEnviron } from '../../../support/call.ts'
@@ -7,7 +7,7 @@ import { bytes, doing, environ, hello, input, type Twins } from './tools.ts'
 const read = (made: Environ, ...args: unknown[]): Promise<Uint8Array> =>
   (made['wsgi.input'].read as (...given: unknown[]) => Promise<Uint8Array>).apply(made['wsgi.input'], args)
 
-/** Answers of a read, one after the other. */
+/** An input whose reads return these results, one after the other. */
 const answers = (...texts: string[]): (() => Promise<Uint8Array>) => {
   return async () => bytes(texts.shift() ?? '')
 }
@@ -43,7 +43,7 @@ export const streamTwins: Twins = {
       await made['wsgi.input'].read()
     },
     async good(watch) {
-      // The next application that middleware tries has the same environ, and reads it first.
+      // Middleware calls a second application with the same environ, which is the first to read the input.
       const made = makeEnviron(both)
       await call(watch(hello), made)
       await call(

@@ -1,4 +1,4 @@
-/** What the pairs are made of: an application or a server that breaks one rule, and its twin that just keeps it. */
+/** The parts of a pair of twins: an application or server that breaks one rule, and its twin that keeps the rule. */
 
 import assert from 'node:assert/strict'
 import type {
@@ -13,16 +13,16 @@ import type { Context, ContextControl } from '../../../../protocol/contract/cont
 import type { Blame, Linted, RuleCode } from '../../../../protocol/contract/lint.ts'
 import { type CallOptions, call, makeEnviron } from '../../../support/call.ts'
 
-/** Lint, with the options of the present run. */
+/** Lint with the options of the current run. */
 export type Watch = (application: Application) => Linted
 export type Act = (watch: Watch) => unknown
 
 export interface Twin {
-  /** Who is to be blamed, written here once more: a rule that changes sides is found. */
+  /** The side that is blamed. It is repeated here, so that a rule that changes its side is detected. */
   readonly owes: Blame
-  /** Throws or rejects with the rule's ContractError. */
+  /** Throws or rejects with the ContractError of the rule. */
   readonly bad: Act
-  /** As near to `bad` as can be, and right. */
+  /** As similar to `bad` as possible, and correct. */
   readonly good: Act
 }
 export type Twins = { readonly [code in RuleCode]?: Twin }
@@ -35,7 +35,7 @@ export const hello: Application = (_environ, startResponse) => {
 }
 export const start: StartResponse = () => async () => {}
 
-/** Calls an application to the end, as a right server does. */
+/** Calls an application, and reads and closes its body, as a correct server does. */
 export function app(application: Application, options?: CallOptions): Act {
   return async (watch) => {
     const linted = watch(application)
@@ -44,7 +44,7 @@ export function app(application: Application, options?: CallOptions): Act {
   }
 }
 
-/** An application that starts a response with these and ends it. */
+/** An application with this status, these headers and this body. */
 export function starts(status: string, headers: Headers = plain, body: unknown = [], options?: CallOptions): Act {
   return app((_environ, startResponse) => {
     startResponse(status, headers)
@@ -52,7 +52,7 @@ export function starts(status: string, headers: Headers = plain, body: unknown =
   }, options)
 }
 
-/** An application that does something with its environ and then says hello. */
+/** An application that uses its environ, and then responds. */
 export function doing(act: (environ: Environ) => unknown, options?: CallOptions): Act {
   return app(async (environ, startResponse) => {
     await act(environ)
@@ -60,7 +60,7 @@ export function doing(act: (environ: Environ) => unknown, options?: CallOptions)
   }, options)
 }
 
-/** A server whose environ is spoilt in one thing. */
+/** A server whose environ has one fault. */
 export function environ(change: (environ: Environ) => unknown, options?: CallOptions): Act {
   return (watch) => {
     const made = makeEnviron(options)
@@ -69,7 +69,7 @@ export function environ(change: (environ: Environ) => unknown, options?: CallOpt
   }
 }
 
-/** A server whose environ is this, whatever it is. */
+/** A server whose environ is this value. */
 export function given(value: unknown): Act {
   return async (watch) => {
     const body = await watch(hello)(value as Environ, start)
@@ -77,7 +77,7 @@ export function given(value: unknown): Act {
   }
 }
 
-/** A server with an input of its own, and an application that reads it. */
+/** A server with this input, and an application that reads it. */
 export function input(real: object, act: (environ: Environ) => unknown, headers?: string[]): Act {
   return async (watch) => {
     const made = makeEnviron(headers && { headers: ['Host', 'h', ...headers] })
@@ -104,7 +104,7 @@ class Ended {
 
 export type Handled = Body & AsyncIterable<Uint8Array> & { close(): unknown }
 
-/** A server that is handed the body of `application`. */
+/** A server that gets the body of `application`. */
 export function serve(application: Application, act: (body: Handled, linted: Linted) => unknown): Act {
   return async (watch) => {
     const linted = watch(application)
@@ -119,7 +119,7 @@ export const generator: Application = async function* (_environ, startResponse) 
   yield bytes('b')
 }
 
-/** What stands behind `environ.gantry`. */
+/** The control of the context `environ.gantry`. */
 export function control(made: Environ, parts: Partial<ContextControl>): Environ {
   ;(made.gantry as Context).bind(
     {

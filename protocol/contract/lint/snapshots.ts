@@ -1,10 +1,10 @@
-/** What an application has given away, so that it can be seen whether it writes to it afterwards. */
+/** Records headers and chunks that an application has passed on, to detect later changes. */
 
 import type { Headers } from '../application.ts'
 import { type Fail, show } from './rules.ts'
 
-/** Headers as they were when startResponse returned. */
-export class GivenHeaders {
+/** The headers at the time when startResponse returned. */
+export class HeadersSnapshot {
   readonly #list: Headers
   readonly #copy: string[]
 
@@ -13,12 +13,12 @@ export class GivenHeaders {
     this.#copy = list.flat()
   }
 
-  /** To be asked when nothing but the application has run since: what changed them is known then. */
+  /** Call it when only the application can have run since then, so that a change is known to be the application's. */
   check(fail: Fail): void {
     const list = this.#list
     const copy = this.#copy
     if (list.length * 2 !== copy.length) {
-      fail('HEADERS_CHANGED', `there were ${copy.length / 2}, and are ${list.length}`)
+      fail('HEADERS_CHANGED', `there were ${copy.length / 2} headers, now there are ${list.length}`)
       return
     }
     for (let at = 0; at < list.length; at++) {
@@ -26,17 +26,17 @@ export class GivenHeaders {
       if (pair?.[0] === copy[at * 2] && pair?.[1] === copy[at * 2 + 1]) continue
       fail(
         'HEADERS_CHANGED',
-        `${copy[at * 2]} was ${show(copy[at * 2 + 1])}, and is ${show(pair?.[0])}: ${show(pair?.[1])}`,
+        `${copy[at * 2]} was ${show(copy[at * 2 + 1])}, now it is ${show(pair?.[0])}: ${show(pair?.[1])}`,
       )
       return
     }
   }
 }
 
-/** Bytes of a chunk that are looked at: all of a short one, and so few of a long one that it costs nothing to speak of. */
+/** The bytes of a chunk that are sampled: all of a short chunk, and few of a long chunk, so that the cost is small. */
 const SAMPLES = 32
 
-/** A number that most changes of `chunk` change: a buffer that is filled anew does so at nearly every byte. */
+/** A hash that most changes of `chunk` change: a buffer that is filled again differs in nearly every byte. */
 export function fingerprint(chunk: Uint8Array): number {
   const { length } = chunk
   const step = length <= SAMPLES ? 1 : Math.floor(length / SAMPLES)

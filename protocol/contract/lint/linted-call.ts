@@ -1,16 +1,16 @@
-/** One call of an application under watch: the order of its events, from startResponse to close(). */
+/** Checks the order of the events of one call of an application, from startResponse to close(). */
 
 import type { Body, Environ, Headers, StartResponse, Write } from '../application.ts'
 import { type BodyWatch, type GuardedBody, guardBody, isBody, isChunk } from './body.ts'
 import type { ContextState } from './context.ts'
 import { isUpgrade } from './environ.ts'
-import { fingerprint, GivenHeaders } from './given.ts'
 import { checkHeaders, checkStatus, hasNoContent } from './response.ts'
 import { ContractError, type Fail, show } from './rules.ts'
+import { fingerprint, HeadersSnapshot } from './snapshots.ts'
 
 type StartArguments = [status: string, headers: Headers, excInfo?: unknown]
 
-export class Call implements ContextState, BodyWatch {
+export class LintedCall implements ContextState, BodyWatch {
   readonly #fail: Fail
   readonly #signal: AbortSignal | undefined
   readonly #method: string
@@ -21,30 +21,30 @@ export class Call implements ContextState, BodyWatch {
   closed = false
   over = false
   iterated = false
-  /** A chunk with bytes in it was given, and another was asked for since, or something was written: the head must have gone. */
+  /** The head must have been sent: write() was called, or the next chunk was requested after a chunk with bytes. */
   sent = false
   upgraded = false
   #guarded: GuardedBody | undefined
-  /** Content-Length; -1 if there is none to compare with. */
+  /** Content-Length; -1 if there is none, or if the response has no content. */
   #length = -1
   #bytes = 0
-  /** A chunk with bytes in it was given. */
-  #given = false
-  /** Until the head has gone. */
-  #headers: GivenHeaders | undefined
-  /** What was written last, and what it was then. */
+  /** The body has yielded a chunk with bytes. */
+  #yielded = false
+  /** The headers until the head was sent. */
+  #headers: HeadersSnapshot | undefined
+  /** The last chunk passed to write(), and its fingerprint at that time. */
   #written: { chunk: Uint8Array; print: number } | undefined
-  /** The call of the middleware that made this one, where that is under watch too. */
-  around: Call | undefined
-  /** How often a chunk was asked for, and whether one is pending. */
+  /** The call of the middleware around this call, if lint checks that middleware too. */
+  around: LintedCall | undefined
+  /** How often the server has requested a chunk, and whether a request is pending. */
   step = 0
   stepping = false
-  /** The step of `around` in which a chunk with bytes in it was given last. */
-  #gaveIn = 0
-  /** startResponse has thrown this excInfo: the application has to let it go on. */
+  /** The step of `around` in which this body last yielded a chunk with bytes. */
+  #yieldedIn = 0
+  /** startResponse has thrown this excInfo, and the application must let it pass to the server. */
   #raised: { excInfo: unknown } | undefined
 
-  /** @param settled called when the body was closed and its iterator is at its end or returned */
+  /** @param settled is called when the body is closed, and its iterator has ended or its return() was called */
   constructor(environ: Environ, fail: Fail, settled: () => void) {
     this.#fail = fail
     this.#settled = settled
@@ -58,7 +58,7 @@ export class Call implements ContextState, BodyWatch {
     return this.#signal?.aborted ?? false
   }
 
-  // ---- what the application calls --------------------------------------------------------------------------------
+  // ---- calls by the application ----------------------------------------------------------------------------------
 
   startResponse(real: StartResponse): StartResponse {
     return (...args: StartArguments): Write => {
@@ -77,11 +77,11 @@ export class Call implements ContextState, BodyWatch {
       const write = this.#started(real, args)
       if (again && this.sent) this.#fail('EXC_INFO_RAISED', 'startResponse returned')
       if (typeof write !== 'function') this.#fail('WRITE_FUNCTION', `it returned ${show(write)}`)
-      // -1 for a status that could not be read, where the application's side is not checked.
+      // -1 for an invalid status, if the application's side is not checked.
       this.code = code || -1
       this.#length = hasNoContent(this.#method, code) ? -1 : length
-      // Now, not before: a server may have changed them while it was called (PEP 3333 lets it).
-      this.#headers = Array.isArray(headers) ? new GivenHeaders(headers) : undefined
+      // After the call, since the server may change the headers during the call (PEP 3333).
+      this.#headers = Array.isArray(headers) ? new HeadersSnapshot(headers) : undefined
       return this.#write(write)
     }
   }
@@ -92,7 +92,7 @@ export class Call implements ContextState, BodyWatch {
     } catch (error) {
       const excInfo = args[2]
       if (excInfo !== undefined && excInfo !== null && error === excInfo) {
-        if (!this.#given && !this.sent && !this.aborted) {
+        if (!this.#yielded && !this.sent && !this.aborted) {
           this.#fail('EXC_INFO_REPLACES', `startResponse threw ${show(error)}`, error)
         }
         this.#raised = { excInfo }
@@ -106,7 +106,7 @@ export class Call implements ContextState, BodyWatch {
       if (args.length !== 1) this.#fail('WRITE_ARGUMENTS', `got ${args.length}`)
       const [chunk] = args
       this.#carriedOn('write was called')
-      // After an abort the application is not to blame for what it had begun.
+      // After an abort the application may finish what it had begun.
       if (!this.aborted) {
         if (this.closed || this.over) this.#fail('WRITE_AFTER_END', `${show(chunk)} to ${this.name}`)
         else if (this.iterated) this.#fail('WRITE_WHILE_ITERATED', `${show(chunk)} to ${this.name}`)
@@ -119,26 +119,26 @@ export class Call implements ContextState, BodyWatch {
       this.#headers = undefined
       this.#written = chunk instanceof Uint8Array ? { chunk, print: fingerprint(chunk) } : undefined
       if (typeof (room as Promise<void> | null)?.then !== 'function') {
-        this.#fail('WRITE_FUNCTION', `write gave ${show(room)}`)
+        this.#fail('WRITE_FUNCTION', `write returned ${show(room)}`)
       }
       return room
     }
   }
 
-  // ---- what the application gives --------------------------------------------------------------------------------
+  // ---- results of the application --------------------------------------------------------------------------------
 
-  /** It returned: a body, or a promise of one. Nothing but the application ran since it last called something of ours. */
+  /** The application has returned. Only the application has run since it last called a guard. */
   returned(): void {
     this.#headers?.check(this.#fail)
     this.#unwritten()
   }
 
-  /** Its promise rejected. */
+  /** The promise of the application has rejected. */
   rejected(error: unknown): void {
     this.failed(error, 'the application')
   }
 
-  /** The body under watch; undefined for something that is none. */
+  /** Returns a checked body; undefined if `body` is not a body. */
   guard(body: unknown): Body | undefined {
     if (!isBody(body, this.#fail)) return undefined
     try {
@@ -146,38 +146,38 @@ export class Call implements ContextState, BodyWatch {
       this.#carriedOn('the application returned a body')
       this.#guarded = guardBody(body, this, this.#fail)
     } catch (error) {
-      // The server will not see this body, so that it cannot close it.
+      // The server does not get this body, so it cannot close it.
       body.close?.()
       throw error
     }
     return this.#guarded.body
   }
 
-  // ---- what the body tells ---------------------------------------------------------------------------------------
+  // ---- events of the body ----------------------------------------------------------------------------------------
 
-  asked(): void {
-    // Middleware that has yet to decide on its head, by all of the content, has nothing that it could yield: no chunk comes before
+  requested(): void {
+    // Middleware that needs the whole content to decide about its head cannot yield anything yet: no chunk may precede
     // startResponse.
     const { around } = this
-    if (around && around.code !== 0 && around.stepping && around.step === this.#gaveIn) {
-      this.#fail('BLOCK_BOUNDARY', `${this.name} gave a chunk, and was asked for the next`)
+    if (around && around.code !== 0 && around.stepping && around.step === this.#yieldedIn) {
+      this.#fail('BLOCK_BOUNDARY', `${this.name} yielded a chunk, and the next one was requested`)
     }
     this.iterated = true
     this.step++
     this.stepping = true
-    if (!this.#given) return
+    if (!this.#yielded) return
     this.sent = true
     this.#headers = undefined
   }
 
   chunk(chunk: Uint8Array): void {
     this.stepping = false
-    if (this.around?.stepping && chunk.length > 0) this.#gaveIn = this.around.step
-    this.#carriedOn('the body gave a chunk')
-    if (this.code === 0) this.#fail('START_LATE', `${this.name} gave ${chunk.length} bytes`)
+    if (this.around?.stepping && chunk.length > 0) this.#yieldedIn = this.around.step
+    this.#carriedOn('the body yielded a chunk')
+    if (this.code === 0) this.#fail('START_LATE', `${this.name} yielded ${chunk.length} bytes`)
     this.#headers?.check(this.#fail)
     this.#count(chunk)
-    if (chunk.length > 0) this.#given = true
+    if (chunk.length > 0) this.#yielded = true
   }
 
   ended(): void {
@@ -194,14 +194,14 @@ export class Call implements ContextState, BodyWatch {
 
   failed(error: unknown, what: string): void {
     this.stepping = false
-    // An abort is passed on by who waits for something, and so is excInfo: as it should be.
+    // Code that waits must rethrow an abort, and must rethrow excInfo.
     if (this.aborted || error === this.#raised?.excInfo) return
     const whole = this.#bytes > 0 && this.#bytes === this.#length
     if (this.over || this.closed || whole) this.failedLate(error, what)
   }
 
   failedLate(error: unknown, what: string): void {
-    // Of what lint itself threw there the rule that was broken is known already.
+    // An error of lint was reported before.
     if (error instanceof ContractError || this.aborted || error === this.#raised?.excInfo) return
     this.#fail('FAILED_AFTER_END', `${what} failed with ${String(error)} in ${this.name}`, error)
   }
@@ -215,7 +215,7 @@ export class Call implements ContextState, BodyWatch {
     if (this.closed && !this.#guarded?.leftOpen()) this.#settled()
   }
 
-  // ---- checks that more than one event shares --------------------------------------------------------------------
+  // ---- checks of several events ----------------------------------------------------------------------------------
 
   #count(chunk: Uint8Array): void {
     if (this.code === 101 && chunk.length > 0) this.#fail('UPGRADE_CONTENT', `${chunk.length} bytes in ${this.name}`)
@@ -225,7 +225,7 @@ export class Call implements ContextState, BodyWatch {
     }
   }
 
-  /** After startResponse threw excInfo nothing may follow but that error on its way out. */
+  /** After startResponse threw excInfo, the application must let the error pass and do nothing else. */
   #carriedOn(what: string): void {
     if (!this.#raised) return
     const { excInfo } = this.#raised
@@ -235,10 +235,10 @@ export class Call implements ContextState, BodyWatch {
 
   #unwritten(): void {
     const written = this.#written
-    // A length of 0: the server has transferred its buffer, which is its own by then.
+    // A length of 0: the server has transferred the buffer, as it may.
     if (written && written.chunk.length > 0 && fingerprint(written.chunk) !== written.print) {
       this.#written = undefined
-      this.#fail('CHUNK_CHANGED', `what was written, ${written.chunk.length} bytes`)
+      this.#fail('CHUNK_CHANGED', `a written chunk of ${written.chunk.length} bytes`)
     }
   }
 }

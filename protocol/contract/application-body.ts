@@ -1,14 +1,14 @@
 /**
- * An application's body while it is open: closed once, whoever closes it and why
- * (CLOSE_TWICE and CLOSE_MISSING in docs/contract.md). It neither iterates nor sends.
+ * The body that an application returned. It is closed exactly once, whatever closes it (CLOSE_TWICE and CLOSE_MISSING
+ * in docs/contract.md). The exchange iterates it and sends its chunks.
  */
 
 import type { Body } from './application.ts'
 
 const ignore = (): void => {}
 
-export class OpenBody {
-  /** Set while it is iterated; an iterator that is over is unset first, since it needs no `return()`. */
+export class ApplicationBody {
+  /** The iterator in use. Unset it when it has ended, since an ended iterator needs no `return()`. */
   iterator: Iterator<Uint8Array> | AsyncIterator<Uint8Array> | undefined
   #body: Body | undefined
   #closed = false
@@ -17,7 +17,7 @@ export class OpenBody {
     return this.#closed
   }
 
-  /** Whether the application has given one. */
+  /** Whether the application has returned a body. */
   get given(): boolean {
     return this.#body !== undefined
   }
@@ -26,7 +26,7 @@ export class OpenBody {
     this.#body = body
   }
 
-  /** Its iterator: the asynchronous one where it has both, which is the truer. */
+  /** Begins an iteration. A body that is iterable in both ways is iterated asynchronously. */
   iterate(): Iterator<Uint8Array> | AsyncIterator<Uint8Array> {
     const body = this.#body as Body
     this.iterator =
@@ -35,10 +35,10 @@ export class OpenBody {
   }
 
   /**
-   * Runs `return()` of an iterator that was left open, then `close()`. A second call does nothing.
+   * Calls `return()` of an open iterator, then `close()` of the body. A second call does nothing.
    *
-   * @param failed told of each that throws or rejects
-   * @returns undefined when nothing is left to wait for
+   * @param failed is called with each error that one of them throws or rejects with
+   * @returns a promise if one of them is asynchronous
    */
   close(failed: (error: unknown) => void): Promise<void> | undefined {
     if (this.#closed) return undefined
@@ -52,7 +52,7 @@ export class OpenBody {
   }
 }
 
-/** What `action` leaves to wait for, its failure told already. */
+/** Runs `action` and passes its error to `failed`. Returns a promise if `action` is asynchronous. */
 function attempt(action: () => unknown, failed: (error: unknown) => void): Promise<unknown> | undefined {
   try {
     const result = action() as { then?: unknown } | undefined
