@@ -90,6 +90,6 @@ export interface Http1Connection {
   readonly waitingSince: number
   readonly stalledSince: number
   share: Share | undefined
-  dismiss(): boolean
+  evict(): boolean
   reset(reason: AbortError): void
 }

@@ -11,7 +11,7 @@ import { LINE_SHOWN, type RefusedRequest } from '../contract/refused-request.ts'
 import type { Clock, Timer } from '../net/clock.ts'
 import { sniff } from '../net/codec/sniff.ts'
 import { plainAnswer } from './codec/writer.ts'
-import { DateLine } from './date-line.ts'
+import { DateField } from './date-field.ts'
 
 /** Bytes in the body of the answer. */
 const BODY: number = '503 Service Unavailable\n'.length
@@ -21,7 +21,7 @@ const LINGER = 1_000
 
 export class Refusals {
   readonly #clock: Clock
-  readonly #date: DateLine
+  readonly #date: DateField
   /** In the order of their arrival. */
   readonly #open: Set<Refusal> = new Set()
   readonly #most: number
@@ -35,7 +35,7 @@ export class Refusals {
     this.#most = most
     this.#onRefused = onRefused
     this.#clock = clock
-    this.#date = new DateLine(clock)
+    this.#date = new DateField(clock)
   }
 
   /**

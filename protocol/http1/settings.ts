@@ -4,14 +4,14 @@ import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { ConnectionFacts } from '../contract/environ.ts'
 import { defaultLimits, type Http1Limits } from './codec/limits.ts'
-import { DateLine } from './date-line.ts'
+import { DateField } from './date-field.ts'
 import { defaultTimeouts, type Http1Options, type Http1Timeouts } from './options.ts'
 
 /** Options with their defaults. */
 export interface Settings {
   limits: Http1Limits
   timeouts: Http1Timeouts
-  date: DateLine
+  date: DateField
 }
 
 /** Options of the gateways for HTTP/1.1 and uwsgi, which write the same responses. */
@@ -27,7 +27,7 @@ export function settingsOf(options: ServerOptions): Settings {
     made = {
       limits: { ...defaultLimits, ...options.limits },
       timeouts: { ...defaultTimeouts, ...options.timeouts },
-      date: new DateLine(options.host.clock),
+      date: new DateField(options.host.clock),
     }
     settings.set(options, made)
   }

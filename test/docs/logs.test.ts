@@ -107,7 +107,7 @@ suite('docs/logs.md', () => {
       'protocol/log/error-lines.ts',
       'protocol/contract/exchange.ts',
       'protocol/frames/served-request.ts',
-      'protocol/http1/gateway.ts',
+      'protocol/http1/request-loop.ts',
       'interfaces/node/to-node.ts',
       'protocol/uwsgi/gateway.ts',
       'process/run.ts',

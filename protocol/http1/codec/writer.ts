@@ -14,9 +14,9 @@ export type Framing = 'length' | 'chunked' | 'close'
 
 export const CONTINUE = 'HTTP/1.1 100 Continue\r\n\r\n'
 
-/** Gives the `Date` field's line, with its CRLF. */
+/** The `Date` field as a line with its CRLF. */
 export interface DateSource {
-  readonly text: string
+  readonly line: string
 }
 
 const SERVER = `Server: ${SERVER_SOFTWARE}\r\n`
@@ -44,7 +44,7 @@ export function responseHead(
     else if (name.length === 6) named ||= name.toLowerCase() === 'server'
   }
   if (!named) text += SERVER
-  if (!dated) text += date.text
+  if (!dated) text += date.line
   if (framing === 'chunked') text += 'Transfer-Encoding: chunked\r\n'
   // A 205 has no content, but no exception of message framing says so (RFC 9112 §6.3): without a length clients wait for one.
   else if (status.startsWith('205')) text += 'Content-Length: 0\r\n'
