@@ -11,6 +11,7 @@ import type { Duplex } from 'node:stream'
 import { ErrorLines } from '../log/error-lines.ts'
 import type { Logger } from '../log/logger.ts'
 import type { Clock, Deadlines, Timer } from '../net/clock.ts'
+import { yieldToEventLoop } from '../net/event-loop.ts'
 import { WebSocketStream } from '../websocket/going-away.ts'
 import type { Application, Body, Environ, Headers, Outcome, Write } from './application.ts'
 import type { ClientView } from './client-view.ts'
@@ -45,7 +46,6 @@ const YIELD_AFTER = 64 * 1024
 
 const resolved: Promise<void> = Promise.resolve()
 const ignore = (): void => {}
-const nextTick = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
 
 export class Exchange implements ContextControl {
   readonly environ: Environ
@@ -281,7 +281,7 @@ export class Exchange implements ContextControl {
       if (this.#aborted) throw this.#aborted
       if (this.#response.full) outcome = this.#whenRoom()
       // Nothing is sent any more, so that nothing would ever make it wait: a loop that writes on must not hold the others up.
-      else outcome = this.#finished ? nextTick() : resolved
+      else outcome = this.#finished ? yieldToEventLoop() : resolved
     } catch (error) {
       outcome = Promise.reject(error)
     }
@@ -367,7 +367,7 @@ export class Exchange implements ContextControl {
           unyielded = 0
         } else if ((unyielded += chunk.length) >= YIELD_AFTER) {
           unyielded = 0
-          await nextTick()
+          await yieldToEventLoop()
         }
         if (this.#aborted) break
       }

@@ -1,6 +1,6 @@
 /**
- * HTTP/1.1 connections of clients, at the proxy's front and at the container's port: what timeouts, a FIN, a drain and the
- * connection limit do to a connection. `request-loop.ts` serves its requests.
+ * HTTP/1.1 connections of clients, at the proxy's front and at the container's port: what timeouts, a FIN, a drain and
+ * the connection limit do to a connection. `request-loop.ts` serves its requests.
  */
 
 import type { Duplex } from 'node:stream'
@@ -20,8 +20,8 @@ import { factsOf, type Settings, settingsOf } from './settings.ts'
 /**
  * Serves HTTP/1.1 on `socket`.
  *
- * @param socket accepted with `allowHalfOpen: true`: a response must be able to follow the client's FIN, and our FIN must
- *   not end reading
+ * @param socket accepted with `allowHalfOpen: true`: a response must be able to follow the client's FIN, and our FIN
+ *   must not end reading
  * @param first bytes that were already read, to find out the protocol
  * @param peer facts that are known better than from the socket (PROXY protocol)
  */
@@ -154,7 +154,9 @@ class Http1Gateway implements Http1Connection, TransportOwner, Idle {
     this.#loop.read(true)
   }
 
-  /** By default a FIN means that the client has closed the connection, as for nginx (`proxy_ignore_client_abort off`). */
+  /**
+   * By default a FIN means that the client has closed the connection, as for nginx (`proxy_ignore_client_abort off`).
+   */
   finReceived(): void {
     if (this.#options.halfClose === 'serve') this.#loop.read(false)
     else this.#loop.clientClosed()

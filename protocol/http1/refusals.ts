@@ -22,7 +22,7 @@ const LINGER = 1_000
 export class Refusals {
   readonly #clock: Clock
   readonly #date: DateField
-  /** In the order of their arrival. */
+  /** The oldest first. */
   readonly #open: Set<Refusal> = new Set()
   readonly #most: number
   readonly #onRefused: ((request: RefusedRequest) => void) | undefined
@@ -40,7 +40,7 @@ export class Refusals {
 
   /**
    * Answers 503 and closes the connection once the client has read the response. If too many refused connections are
-   * open, the oldest one is closed: it has its response.
+   * open, the oldest is closed: its response was sent.
    *
    * @param onFrames for a connection whose first bytes have not arrived. If it speaks frames, it gets no response (HTTP
    *   would tell the peer that this is a server of another kind), and `onFrames` takes it over with the bytes read.

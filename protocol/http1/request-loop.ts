@@ -1,6 +1,6 @@
 /**
- * The requests of one HTTP/1.1 connection, one at a time: reads them, runs their exchanges, refuses those that cannot be
- * served, and decides what follows a response. `gateway.ts` decides when a connection ends for other reasons.
+ * The requests of one HTTP/1.1 connection, one at a time: reads them, runs their exchanges, refuses those that cannot
+ * be served, and decides what follows a response. `gateway.ts` decides when a connection ends for other reasons.
  */
 
 import type { Duplex } from 'node:stream'
@@ -276,7 +276,10 @@ export class Http1RequestLoop implements Http1RequestConnection {
     this.closeSoon()
   }
 
-  /** Sends a response in the application's place. Reports a request without an exchange to `onRefused`, for the access log. */
+  /**
+   * Sends a response in the application's place. Reports a request without an exchange to `onRefused`, for the access
+   * log.
+   */
   #answer(status: number, code: string, requestId: string, headers: Headers, last: boolean): void {
     const { output, timeouts } = this.transport
     const text = this.codec.answer(status, [['X-Request-Id', requestId], ...headers], last)

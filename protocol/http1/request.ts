@@ -13,7 +13,9 @@ import { chunkHead } from './codec/writer.ts'
 /** The connection of a request. */
 export interface Http1RequestConnection extends RequestConnection {
   readonly codec: Http1ServerConnection
-  /** Whether the connection is reading requests: then it flushes, and goes on by itself, when it has read what there is. */
+  /**
+   * Whether the connection is reading requests: then it flushes, and goes on by itself, when it has read what there is.
+   */
   readonly reading: boolean
   /** Goes on with the next request, in the next tick. */
   proceedSoon(): void
@@ -23,7 +25,10 @@ export interface Http1RequestConnection extends RequestConnection {
   abortResponse(): void
 }
 
-/** Memory that a chunk of a body costs beside its bytes, about: a flood of one-byte segments must not fill memory uncounted. */
+/**
+ * Memory that a chunk of a body costs beside its bytes, about: a flood of one-byte segments must not fill memory
+ * uncounted.
+ */
 const CHUNK_OVERHEAD = 256
 
 export class Http1Request extends SocketRequest<Http1RequestConnection> {

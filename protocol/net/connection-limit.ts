@@ -213,7 +213,8 @@ export class ConnectionLimit {
   }
 
   /**
-   * Closes connections of the client that has most, if it has any to close; else of any that has no fewer than `share`.
+   * Closes connections of the client that has most, if any of them can be closed; else of any client that has no fewer
+   * than `share`.
    */
   #makeRoom(sets: readonly Set<LimitedConnection>[], share: Share | undefined): number {
     const own = this.#count(share)

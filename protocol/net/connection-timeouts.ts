@@ -1,6 +1,7 @@
 /**
- * The timeouts of a connection: one deadline for reading and one for writing, checked by the server's `Deadlines`. Moving a
- * deadline is an assignment; no timer is set per request or write. Knows no socket, only how many bytes have passed.
+ * The timeouts of a connection: one deadline for reading and one for writing, checked by the server's `Deadlines`.
+ * Moving a deadline is an assignment; no timer is set per request or write. Knows no socket, only how many bytes have
+ * passed.
  */
 
 import { AbortError } from '../contract/errors.ts'

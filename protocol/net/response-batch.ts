@@ -1,9 +1,9 @@
 /**
- * Flushes the responses of one event-loop iteration together, at its end. A performance trick: docs/performance-tricks.md has the
- * gain and the command that shows it. Knows neither sockets nor protocols.
+ * Flushes the responses of one event-loop iteration together, at its end. A performance trick:
+ * docs/performance-tricks.md has the gain and the command that shows it. Knows neither sockets nor protocols.
  *
- * Each write wakes the process that reads the socket. Written between two requests, a response is read, and its reader is
- * asleep again, before the next write; responses that are written one right after the other find their reader awake.
+ * Each write wakes the process that reads the socket. Written between two requests, a response is read, and its reader
+ * is asleep again, before the next write; responses that are written one right after the other find their reader awake.
  */
 
 import { runIsolated } from '../contract/isolated.ts'
@@ -15,8 +15,8 @@ export interface Flushable {
 }
 
 /**
- * How long responses wait for others, ms: enough for some dozens of small ones. Where an application computes for longer, its
- * responses do not wait for further requests.
+ * How long responses wait for others, ms: enough for some dozens of small ones. Where an application computes for
+ * longer, its responses do not wait for further requests.
  */
 export const MAX_DELAY = 1
 
@@ -27,7 +27,10 @@ export class ResponseBatch {
   #waiting: Set<Flushable> = new Set()
   /** Connections added in this event-loop iteration; 0: nothing is scheduled. */
   #added = 0
-  /** Whether the first connection of an iteration waits: in the iteration before several were added, in quick succession. */
+  /**
+   * Whether the first connection of an iteration waits: in the iteration before several were added, in quick
+   * succession.
+   */
   #firstWaits = false
   /** Whether connections of this iteration were flushed before its end. */
   #late = false
@@ -46,9 +49,10 @@ export class ResponseBatch {
   }
 
   /**
-   * Calls `connection.flushBatched()` once: at the end of this event-loop iteration, or earlier if others are added for longer
-   * than `MAX_DELAY`. The first connection of an iteration is flushed at once if the iteration before had no others (a single
-   * client must not wait: that would cost a twentieth of its requests per second) or took longer than `MAX_DELAY`.
+   * Calls `connection.flushBatched()` once: at the end of this event-loop iteration, or earlier if others are added for
+   * longer than `MAX_DELAY`. The first connection of an iteration is flushed at once if the iteration before had no
+   * others (a single client must not wait: that would cost a twentieth of its requests per second) or took longer than
+   * `MAX_DELAY`.
    */
   add(connection: Flushable): void {
     if (this.#waiting.has(connection)) return
@@ -85,7 +89,9 @@ export class ResponseBatch {
   }
 }
 
-/** An error of one connection must not keep the others from being flushed: it becomes an uncaught exception of its own. */
+/**
+ * An error of one connection must not keep the others from being flushed: it becomes an uncaught exception of its own.
+ */
 function flush(connection: Flushable): void {
   try {
     runIsolated(connection.flushBatched, connection)

@@ -1,20 +1,22 @@
 /**
- * The output of a socket, gathered so that a head and a small body, or the responses to pipelined requests, are one write.
- * Large chunks are written in pieces. Knows neither the protocol nor time.
+ * The output of a socket, gathered so that a head and a small body, or the responses to pipelined requests, are one
+ * write. Large chunks are written in pieces. Knows neither the protocol nor time.
  */
 
 import type { Duplex } from 'node:stream'
 import { acceptedBySystem } from './socket-counters.ts'
 
 /**
- * Chunks up to this size, bytes, are appended to the text as latin1: a string write is Node's cheapest write. Larger chunks up
- * to `JOIN_MAX` are copied into one Buffer with the text. Still larger chunks are not copied: the system gathers them (writev).
- * CPU µs of a head and a body on loopback, for a string, a joined and a corked write: 13 bytes 3.5, 5.5, 6.1; 4 KiB 6.8, 9.1,
- * 10.6; 8 KiB 13, 10, 12; 32 KiB 41, 33, 24.
+ * Chunks up to this size, bytes, are appended to the text as latin1: a string write is Node's cheapest write. Larger
+ * chunks up to `JOIN_MAX` are copied into one Buffer with the text. Still larger chunks are not copied: the system
+ * gathers them (writev). CPU µs of a head and a body on loopback, for a string, a joined and a corked write: 13 bytes
+ * 3.5, 5.5, 6.1; 4 KiB 6.8, 9.1, 10.6; 8 KiB 13, 10, 12; 32 KiB 41, 33, 24.
  */
 const COPY_MAX = 4 * 1024
 const JOIN_MAX = 16 * 1024
-/** Large chunks are written in pieces of this size, bytes: without Node's handle, only a completed write shows progress. */
+/**
+ * Large chunks are written in pieces of this size, bytes: without Node's handle, only a completed write shows progress.
+ */
 const PIECE = 128 * 1024
 /** Text longer than this, bytes, is flushed at once. */
 const TEXT_MAX = 64 * 1024

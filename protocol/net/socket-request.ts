@@ -1,6 +1,7 @@
 /**
- * One request on a client's socket: its input, its exchange, and the view of its client that slots use. HTTP/1.1 and uwsgi
- * add how they write a response. The one place that keeps a late call for an earlier request off the next request.
+ * One request on a client's socket: its input, its exchange, and the view of its client that slots use. HTTP/1.1 and
+ * uwsgi add how they write a response. The one place that keeps a late call for an earlier request off the next
+ * request.
  */
 
 import type { Duplex } from 'node:stream'
@@ -60,7 +61,8 @@ export abstract class SocketRequest<Connection extends RequestConnection>
    */
   abortExchange(code: AbortCode, message: string, cause?: Error, status?: number): void {
     this.detach()
-    // The normal end of a short request comes here too: creating an error that nobody sees costs a tenth of the request.
+    // The normal end of a short request comes here too: creating an error that nobody sees costs a tenth of the
+    // request.
     if (this.#complete) return
     this.failExchange(new AbortError(code, message, cause && { cause }), status)
   }

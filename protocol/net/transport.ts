@@ -193,7 +193,8 @@ export class Transport implements TimeoutOwner, Flushable {
   /**
    * Closes the connection so that the client sees that the response is truncated.
    *
-   * @param endsBody whether the end of the connection is the end of the body: then a FIN would make the response look complete
+   * @param endsBody whether the end of the connection is the end of the body: then a FIN would make the response look
+   *   complete
    * @param stalled whether the client accepts no bytes: then a reset discards what the kernel holds for it
    */
   abort(endsBody: boolean, stalled: boolean = false): void {
@@ -218,8 +219,8 @@ export class Transport implements TimeoutOwner, Flushable {
     if (!(socket instanceof Socket)) socket.destroy(mustShow ? new Error('the response was truncated') : undefined)
     else if (socket.remotePort === undefined && !mustShow) socket.destroy()
     else if (socket.remotePort === undefined && !this.ended && !socket.destroyed) {
-      // A Unix socket has no reset (and nginx speaks HTTP/1.0 on Unix sockets by default). Without a FIN the response at
-      // least never looks complete.
+      // A Unix socket has no reset (and nginx speaks HTTP/1.0 on Unix sockets by default). Without a FIN the response
+      // at least never looks complete.
       this.#host.log.warn(
         {},
         'truncated response on a Unix socket: without a Content-Length the client could take the end of the connection for the end of the response; the connection stays open until the client closes it',

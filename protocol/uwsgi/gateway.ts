@@ -1,6 +1,6 @@
 /**
- * uwsgi connections of web servers: one connection, one request, one response. Knows neither the packet (`codec/`) nor which
- * peers may speak uwsgi: the owner of the listening socket decides that.
+ * uwsgi connections of web servers: one connection, one request, one response. Knows neither the packet (`codec/`) nor
+ * which peers may speak uwsgi: the owner of the listening socket decides that.
  */
 
 import type { Socket } from 'node:net'

@@ -13,7 +13,9 @@ import type { Http1Timeouts } from '../http1/options.ts'
 export interface UwsgiOptions {
   readonly host: ExchangeHost
   readonly facts: ProcessFacts
-  /** Bytes. `body`: a larger body is refused with 413. `readAhead`: how much of a body is read ahead of the application. */
+  /**
+   * Bytes. `body`: a larger body is refused with 413. `readAhead`: how much of a body is read ahead of the application.
+   */
   readonly limits?: Partial<Pick<Http1Limits, 'body' | 'readAhead'>>
   /** Milliseconds, as for HTTP/1.1. */
   readonly timeouts?: Partial<Http1Timeouts>
@@ -21,7 +23,9 @@ export interface UwsgiOptions {
   readonly halfClose?: 'abort' | 'serve'
   /** The request's id, if the web server is trusted to give one; undefined: the exchange makes an id. */
   readonly requestId?: (environ: Environ) => string | undefined
-  /** Called before an exchange is made. True takes a slot, which `host.settled` gives back; false: the response is 503. */
+  /**
+   * Called before an exchange is made. True takes a slot, which `host.settled` gives back; false: the response is 503.
+   */
   readonly admit?: () => boolean
   /** `Retry-After` of that 503, in seconds. */
   readonly retryAfter?: number

@@ -1,6 +1,6 @@
 /**
- * The request of a uwsgi connection: writes the response of its exchange, as HTTP/1.1 text without a transfer coding: the body
- * ends with its Content-Length or with the connection.
+ * The request of a uwsgi connection: writes the response of its exchange, as HTTP/1.1 text without a transfer coding:
+ * the body ends with its Content-Length or with the connection.
  */
 
 import type { Duplex } from 'node:stream'

@@ -1,6 +1,7 @@
 /**
- * The server's side of one HTTP/1.x connection, sans-IO: which request is answered, what may be sent when, and whether the
- * connection can be reused (RFC 9112 §9; RFC 9110 §10.1.1 for Expect). It knows no socket, no time and no application.
+ * The server's side of one HTTP/1.x connection, sans-IO: which request is answered, what may be sent when, and whether
+ * the connection can be reused (RFC 9112 §9; RFC 9110 §10.1.1 for Expect). It knows no socket, no time and no
+ * application.
  */
 
 import type { Headers } from '../../contract/application.ts'
@@ -30,8 +31,8 @@ export type AfterResponse =
   | 'close'
 
 /**
- * The caller pushes bytes to `parser` and calls `read()` for each event. The methods of the response return text to send.
- * The next request is read after `next()`.
+ * The caller pushes bytes to `parser` and calls `read()` for each event. The methods of the response return text to
+ * send. The next request is read after `next()`.
  */
 export class Http1ServerConnection {
   readonly parser: RequestParser
@@ -125,7 +126,9 @@ export class Http1ServerConnection {
     return event
   }
 
-  /** To be called when the application reads the body. Returns `100 Continue`, or '' if the client does not wait for it. */
+  /**
+   * To be called when the application reads the body. Returns `100 Continue`, or '' if the client does not wait for it.
+   */
   continue(): string {
     if (!this.#awaitsContinue || this.#response !== 'pending') return ''
     this.#awaitsContinue = false
@@ -224,7 +227,10 @@ export class Http1ServerConnection {
     this.#response = 'pending'
   }
 
-  /** Ends HTTP on the connection. Returns the bytes that arrived after the request's head: they belong to the new protocol. */
+  /**
+   * Ends HTTP on the connection. Returns the bytes that arrived after the request's head: they belong to the new
+   * protocol.
+   */
   upgrade(): Buffer {
     this.#request = 'failed'
     return this.parser.detach()
