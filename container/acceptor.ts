@@ -147,7 +147,7 @@ export class Visitor implements Expirable, Idle {
     this.close()
   }
 
-  dismiss(): boolean {
+  evict(): boolean {
     if (receiveUnread(this.#socket)) return false
     this.close()
     return true

@@ -8,7 +8,7 @@ import type { Body, Environ, StartResponse } from '../protocol/contract/applicat
 import type { Behind, ClientView } from '../protocol/contract/client-view.ts'
 import { httpError } from '../protocol/contract/coded-errors.ts'
 import type { Context } from '../protocol/contract/context.ts'
-import { AbortError, HttpError } from '../protocol/contract/errors.ts'
+import { AbortError, type HttpError } from '../protocol/contract/errors.ts'
 import { IDEMPOTENT_METHODS } from '../protocol/contract/methods.ts'
 import type { UpstreamUse } from '../protocol/contract/upstream-use.ts'
 import { ReplayableBody, type SlotUser } from '../protocol/frames/caller.ts'

@@ -67,4 +67,5 @@ export {
   parseOptions,
 } from './options/options.ts'
 export { renderHelp, renderMarkdown } from './options/options-help.ts'
-export { serveUwsgi, type UwsgiConnection, type UwsgiOptions } from './uwsgi/gateway.ts'
+export { serveUwsgi } from './uwsgi/gateway.ts'
+export type { UwsgiConnection, UwsgiOptions } from './uwsgi/options.ts'

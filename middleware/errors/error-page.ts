@@ -17,6 +17,7 @@ import { ApplicationBody } from '../../protocol/contract/application-body.ts'
 import { AbortError, HttpError } from '../../protocol/contract/errors.ts'
 import { textOfThrown } from '../../protocol/contract/thrown.ts'
 import type { Logger } from '../../protocol/log/logger.ts'
+import { yieldToEventLoop } from '../../protocol/net/event-loop.ts'
 import { checkOptions, flag, logger, type OptionForms, record } from '../../protocol/options/check-options.ts'
 import { headerOf } from '../filter/response-fields.ts'
 import { type Asked, ErrorPages, type PageKey } from './error-pages.ts'
@@ -53,8 +54,6 @@ export function errorPage(options: ErrorPageOptions = {}): Middleware {
   return (application) => (environ, startResponse) =>
     new PagedCall({ pages, replace, log }, environ, startResponse).run(application)
 }
-
-const nextTick = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
 
 interface Shared {
   readonly pages: ErrorPages
@@ -115,7 +114,7 @@ class PagedCall {
       // It is replaced: the page comes when the application returns.
       if (this.#isReplaced) {
         this.#dropped = true
-        return nextTick()
+        return yieldToEventLoop()
       }
       this.#sent = true
       return write(chunk)

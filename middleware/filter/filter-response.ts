@@ -9,6 +9,7 @@
 import type { Application, Body, Environ, Headers, StartResponse, Write } from '../../protocol/contract/application.ts'
 import { localError } from '../../protocol/contract/coded-errors.ts'
 import { checkHead, shown } from '../../protocol/contract/response-head.ts'
+import { yieldToEventLoop } from '../../protocol/net/event-loop.ts'
 import type { Awaitable, Changed, Decide, Filter, Filtered, Hold } from './filter.ts'
 import { checkChunk, FilteredBodies, isPromise, isWhole, step, stepSync } from './filtered-bodies.ts'
 import { FilteredWrites } from './filtered-writes.ts'
@@ -24,7 +25,6 @@ const YIELD_AFTER = 64 * 1024
 const EMPTY: Uint8Array = new Uint8Array(0)
 const DONE: IteratorReturnResult<undefined> = { done: true, value: undefined }
 const ignore = (): void => {}
-const nextTick = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
 
 /**
  * Calls `application`, and lets `decide` say at each `startResponse` what becomes of the response (again when a second one with
@@ -205,7 +205,7 @@ class FilteredResponse {
     if (this.#over || this.#closed) throw localError('WRITE_AFTER_END', 'write() after the end of the response')
     checkChunk(chunk)
     this.#committed = true
-    if (this.#replace) return nextTick()
+    if (this.#replace) return yieldToEventLoop()
     this.#tellNow()
     if (this.#drops) return this.#write!(EMPTY)
     if (this.#writes.pending) return this.#queue(chunk)
@@ -213,7 +213,7 @@ class FilteredResponse {
     const output = this.#push(chunk)
     if (isPromise(output)) return this.#queue(chunk, output)
     // Even when nothing comes out of it: the head leaves with the first write.
-    return this.#hold ? nextTick() : this.#write!(output)
+    return this.#hold ? yieldToEventLoop() : this.#write!(output)
   }
 
   /** @param pushed what its push gives, when that has begun */
@@ -493,7 +493,7 @@ class FilteredResponse {
     this.#swallowed += chunk.length - output.length
     if (this.#swallowed >= YIELD_AFTER) {
       this.#swallowed = 0
-      await nextTick()
+      await yieldToEventLoop()
     }
     return output
   }

@@ -8,6 +8,7 @@ import type { Duplex } from 'node:stream'
 import { ErrorLines } from '../log/error-lines.ts'
 import type { Logger } from '../log/logger.ts'
 import type { Clock, Deadlines, Timer } from '../net/clock.ts'
+import { yieldToEventLoop } from '../net/event-loop.ts'
 import { WebSocketStream } from '../websocket/going-away.ts'
 import type { Application, Body, Environ, Headers, Outcome, Write } from './application.ts'
 import { ApplicationBody } from './application-body.ts'
@@ -46,7 +47,6 @@ const YIELD_AFTER = 64 * 1024
 
 const resolved: Promise<void> = Promise.resolve()
 const ignore = (): void => {}
-const nextTick = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
 
 /**
  * One call of an application. A gateway creates an exchange for each request, calls `run`, and then `resume` and
@@ -283,7 +283,7 @@ export class Exchange implements ContextControl {
       if (this.#aborted) throw this.#aborted
       if (this.#response.full) outcome = this.#whenRoom()
       // The response is finished, so there is no backpressure. A loop of writes must still let other requests run.
-      else outcome = this.#finished ? nextTick() : resolved
+      else outcome = this.#finished ? yieldToEventLoop() : resolved
     } catch (error) {
       outcome = Promise.reject(error)
     }
@@ -372,7 +372,7 @@ export class Exchange implements ContextControl {
           unyielded = 0
         } else if ((unyielded += chunk.length) >= YIELD_AFTER) {
           unyielded = 0
-          await nextTick()
+          await yieldToEventLoop()
         }
         if (this.#aborted) break
       }

@@ -10,9 +10,9 @@ import type { Duplex } from 'node:stream'
 import { codedError, peerError } from '../contract/coded-errors.ts'
 import type { RemoteProtocolError } from '../contract/errors.ts'
 import { runIsolated } from '../contract/isolated.ts'
-import { type Leaving, Turn } from '../net/batch.ts'
 import type { Clock, Timer } from '../net/clock.ts'
 import { relieve } from '../net/large-reads.ts'
+import { MAX_DELAY } from '../net/response-batch.ts'
 import { afterSilence } from '../net/silence-timer.ts'
 import type { Connection, Event } from './codec/connection.ts'
 import { Goaway } from './codec/constants.ts'
@@ -53,13 +53,14 @@ const KEEP_ALIVE = 15_000
 /** HELLO and proof, ms: a second on a slow machine that just started, with room. */
 const HANDSHAKE_TIMEOUT = 5_000
 
-export class Link implements Leaving {
+export class Link {
   readonly connection: Connection
   readonly #stream: Duplex
   readonly #owner: LinkOwner
   readonly #clock: Clock
-  readonly #turn: Turn
   #scheduled = false
+  /** When the last read, or the last flush during a read, began. */
+  #readSince = 0
   #closed = false
   #ending = false
   #timer: Timer | undefined
@@ -76,7 +77,6 @@ export class Link implements Leaving {
     this.#stream = stream
     this.#owner = owner
     this.#clock = options.clock
-    this.#turn = Turn.of(options.clock)
     const timeout = options.handshakeTimeout ?? HANDSHAKE_TIMEOUT
     this.#timer = afterSilence(options.clock, timeout, () => {
       if (connection.state !== 'open') {
@@ -119,7 +119,7 @@ export class Link implements Leaving {
   schedule(): void {
     if (this.#scheduled || this.#closed) return
     this.#scheduled = true
-    if (!this.#turn.leaveAfter(this)) setImmediate(this.#tick)
+    setImmediate(this.#flushScheduled)
   }
 
   /** Sends what there is now, as far as there is room. */
@@ -160,19 +160,16 @@ export class Link implements Leaving {
 
   // ---- inside ----------------------------------------------------------------------------------------------------
 
-  /** Of Leaving. */
-  leave(): void {
+  readonly #flushScheduled = (): void => {
     this.#scheduled = false
     this.flush()
     if (this.#ending && !this.#closed && !this.connection.pending) this.#endStream()
   }
 
-  readonly #tick = (): void => this.leave()
-
   #read(chunk: Uint8Array): void {
     relieve(chunk.length)
     if (this.#closed) return
-    this.#turn.begin()
+    this.#readSince = this.#clock.now()
     this.#owner.heard?.()
     const { connection } = this
     try {
@@ -189,8 +186,7 @@ export class Link implements Leaving {
           if ('stream' in event) this.#owner.fault(event.stream, error)
           else this.destroy(error as Error)
         }
-        // What was answered does not wait for applications that compute for long. (Only here: elsewhere a call of ours may be under way.)
-        if (this.#scheduled && this.#turn.hurry()) this.flush()
+        this.#flushIfLate()
       }
       if (this.#closed) return
     } catch (error) {
@@ -200,6 +196,18 @@ export class Link implements Leaving {
     this.#relieve()
     if (connection.failure) this.#fail(connection.failure)
     else if (connection.pending) this.schedule()
+  }
+
+  /**
+   * Responses that are ready do not wait until applications have computed the others. Called between two events only:
+   * elsewhere a call into the connection may be in progress.
+   */
+  #flushIfLate(): void {
+    if (!this.#scheduled) return
+    const now = this.#clock.now()
+    if (now - this.#readSince <= MAX_DELAY) return
+    this.#readSince = now
+    this.flush()
   }
 
   #hear(event: Event): void {

@@ -1,6 +1,6 @@
 /**
- * What a server gives to HTTP/1.1 connections (limits, timeouts, hooks) and what it sees of one. Plain data and its
- * defaults; nothing here reads a socket or a clock.
+ * What a server gives to HTTP/1.1 connections (limits, timeouts, hooks), and what it sees of a connection. Plain data
+ * and defaults.
  */
 
 import type { Share } from '../client/client-shares.ts'
@@ -13,15 +13,18 @@ import type { Http1Limits } from './codec/limits.ts'
 
 /** Milliseconds; Infinity: never. */
 export interface Http1Timeouts {
-  /** From a connection's start, or a request's first byte, to its whole head: 408 if any of it came. */
+  /**
+   * From the start of a connection, or the first byte of a request, to its complete head; then 408 if a part has
+   * arrived.
+   */
   head: number
-  /** Between two pieces of a request's body: 408. */
+  /** Between two reads of a request's body; then 408. */
   body: number
-  /** An idle connection between two requests. */
+  /** How long a connection may be idle between two requests. */
   keepAlive: number
   /** How long the client may accept no pending byte, also after an upgrade, before its connection is reset. */
   write: number
-  /** How long a half-closed connection is still read, so that the client sees the answer (RFC 9112 §9.6). */
+  /** How long the server reads on after its FIN, so that the client receives the response (RFC 9112 §9.6). */
   linger: number
   /** How long an upgraded connection may be silent in both directions. */
   upgradeIdle: number
@@ -40,11 +43,14 @@ export const defaultTimeouts: Http1Timeouts = {
 export interface Http1Options {
   readonly host: ExchangeHost
   readonly facts: ProcessFacts
-  /** 'http' unless told: what the client spoke. */
+  /** What the client speaks. Default: `http`. */
   readonly scheme?: 'http' | 'https'
   readonly limits?: Partial<Http1Limits>
   readonly timeouts?: Partial<Http1Timeouts>
-  /** A client that ends its sending side has gone ('abort', as nginx takes it), or still wants its answer ('serve'). */
+  /**
+   * Whether a client that ends its sending side (FIN) has aborted the request, as nginx assumes, or still reads the
+   * response.
+   */
   readonly halfClose?: 'abort' | 'serve'
   /**
    * The peers whose forwarded fields set `REMOTE_ADDR`, the scheme and the host. Default: none; then forwarded fields
@@ -52,28 +58,30 @@ export interface Http1Options {
    * itself.
    */
   readonly forwarded?: ForwardedRules | 'keep'
-  /** The request's id, if the gateway is to decide it; else the exchange makes one. */
+  /** Returns the request's id; undefined: the exchange makes an id. */
   readonly requestId?: (head: RequestHead, connection: ConnectionFacts) => string | undefined
-  /** Asked before a request becomes an exchange: true takes a slot (`host.settled` gives it back), false is answered 503. */
+  /**
+   * Called before an exchange is made. True takes a slot, which `host.settled` gives back; false: the response is 503.
+   */
   readonly admit?: () => boolean
   /** `Retry-After` of that 503, in seconds. */
   readonly retryAfter?: number
   /** Called with each request that is answered before an application sees it. */
   readonly onRefused?: ((request: RefusedRequest) => void) | undefined
-  /** Called once when the connection is closed. */
+  /** Called once, when the connection is closed. */
   readonly onClose?: (connection: Http1Connection) => void
 }
 
-/** One client's connection. */
+/** A client's connection. */
 export interface Http1Connection {
   /**
    * Serves no request after the one that is running. An idle connection serves one more if it arrives within `grace`
    * milliseconds; without a grace (default) it closes now.
    */
   drain(grace?: number): void
-  /** Closes a WebSocket with code 1001. False if there is none left to close: then `abort` ends the connection. */
+  /** Closes a WebSocket with code 1001. False if there is none that can be closed: then `abort` ends the connection. */
   goAway(): boolean
-  /** Ends the connection at once; a running exchange is aborted with `error`. */
+  /** Ends the connection at once, and aborts a running exchange with `error`. */
   abort(error: AbortError): void
   /**
    * Whether no request is expected to follow: the last response has begun, a response still runs after the grace, or
@@ -84,12 +92,12 @@ export interface Http1Connection {
   readonly idle: boolean
   /** Whether an exchange is running. */
   readonly busy: boolean
-  /** Whether it carries an upgraded stream: a WebSocket, say. */
+  /** Whether the connection was upgraded, for example to a WebSocket. */
   readonly upgraded: boolean
-  /** For LimitedConnection. */
+  /** This and the following: for `LimitedConnection`. */
   readonly waitingSince: number
   readonly stalledSince: number
   share: Share | undefined
-  dismiss(): boolean
+  evict(): boolean
   reset(reason: AbortError): void
 }

@@ -12,7 +12,7 @@ import { LINE_SHOWN, type RefusedRequest } from '../contract/refused-request.ts'
 import type { Clock, Timer } from '../net/clock.ts'
 import { sniff } from '../net/codec/sniff.ts'
 import { plainAnswer } from './codec/writer.ts'
-import { DateLine } from './date-line.ts'
+import { DateField } from './date-field.ts'
 
 /** Bytes in the body of the answer. */
 const BODY: number = '503 Service Unavailable\n'.length
@@ -22,8 +22,8 @@ const LINGER = 1_000
 
 export class Refusals {
   readonly #clock: Clock
-  readonly #date: DateLine
-  /** In the order of their arrival. */
+  readonly #date: DateField
+  /** The oldest first. */
   readonly #open: Set<Refusal> = new Set()
   readonly #most: number
   readonly #onRefused: ((request: RefusedRequest) => void) | undefined
@@ -36,12 +36,12 @@ export class Refusals {
     this.#most = most
     this.#onRefused = onRefused
     this.#clock = clock
-    this.#date = new DateLine(clock)
+    this.#date = new DateField(clock)
   }
 
   /**
    * Answers 503 and closes the connection once the client has read the response. If too many refused connections are
-   * open, the oldest one is closed: it has its response.
+   * open, the oldest is closed: its response was sent.
    *
    * @param onFrames for a connection whose first bytes have not arrived. If it speaks frames, it gets no response (HTTP
    *   would tell the peer that this is a server of another kind), and `onFrames` takes it over with the bytes read.

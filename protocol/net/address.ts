@@ -1,9 +1,7 @@
 /**
- * Where a process listens or whom it dials, as a person writes it: parsing and printing, nothing else.
- *
- * `unix:/path` · `unix:/directory/` (every socket in it) · `tcp:HOST:PORT` · `HOST:PORT` · `:PORT` · `[::1]:PORT` ·
- * `http://…` and `https://…` (an upstream that speaks HTTP). Does not know which of them a given option takes, resolves
- * no names and opens nothing.
+ * Parses and prints the addresses that users write: `unix:/path` · `unix:/directory/` (each socket in it) ·
+ * `tcp:HOST:PORT` · `HOST:PORT` · `:PORT` · `[::1]:PORT` · `http://…` and `https://…` (an upstream that speaks HTTP).
+ * Resolves no names.
  */
 
 import type { OtherCode } from '../contract/error-codes.ts'
@@ -13,7 +11,10 @@ export interface UnixAddress {
   readonly path: string
 }
 
-/** Every socket in a directory, as they come and go. Written with a trailing slash, and `path` keeps it. */
+/**
+ * All sockets in a directory, which may be added and removed at any time. Written with a trailing slash, which `path`
+ * keeps.
+ */
 export interface UnixDirectoryAddress {
   readonly kind: 'unix-directory'
   readonly path: string
@@ -21,13 +22,13 @@ export interface UnixDirectoryAddress {
 
 export interface TcpAddress {
   readonly kind: 'tcp'
-  /** A name or an IP address without brackets. Empty (`:PORT`): every interface to listen on, this host to dial. */
+  /** A name, or an IP address without brackets. Empty (`:PORT`): listen on all interfaces, or dial this host. */
   readonly host: string
-  /** 0 to 65535; 0 lets the system choose, and only makes sense to listen on. */
+  /** 0 to 65535. 0: the operating system chooses a port; only for listening. */
   readonly port: number
 }
 
-/** An upstream that speaks HTTP. `url` is normalised and has no credentials, query or fragment. */
+/** An upstream that speaks HTTP. `url` is normalised, without credentials, query and fragment. */
 export interface HttpAddress {
   readonly kind: 'http'
   readonly url: string
@@ -49,13 +50,13 @@ export class AddressError extends Error {
   }
 }
 
-/** For messages: an address without the user and the password that a URL may have before its host. */
+/** An address for messages: without the user name and the password that a URL may have before its host. */
 export function withoutCredentials(text: string): string {
-  // Up to the last @, since a password that nobody has escaped may hold one. A path may hold it too.
+  // Up to the last @, since a password that was not escaped may contain one. So may the path of a Unix socket.
   return text.startsWith('unix:') ? text : text.replace(/^([a-z][a-z\d+.-]*:\/\/)?.+@/is, '$1…@')
 }
 
-/** How each kind is written: for help and error messages. */
+/** How each kind is written, for help and error messages. */
 export const addressForms: Readonly<Record<AddressKind, string>> = {
   unix: 'unix:/path',
   'unix-directory': 'unix:/directory/',
@@ -63,18 +64,19 @@ export const addressForms: Readonly<Record<AddressKind, string>> = {
   http: 'http://HOST[:PORT]',
 }
 
-// sun_path holds 108 bytes with its NUL on Linux and 104 on macOS; a longer path is cut or refused by the system with
-// an EINVAL that names nothing.
+// `sun_path` has 108 bytes on Linux and 104 on macOS, with its NUL. The operating system truncates a longer path, or
+// refuses it with an EINVAL that does not name the path.
 const UNIX_PATH_LIMIT = process.platform === 'linux' ? 107 : 103
 
 /**
- * Reads one address.
+ * Parses an address.
  *
- * @throws AddressError that says what came and what was expected.
+ * @throws AddressError if `text` is not an address: the message says what was expected
+ * @example parseAddress('unix:/run/app.sock') // { kind: 'unix', path: '/run/app.sock' }
  */
 export function parseAddress(text: string): Address {
   if (/^https?:\/\//i.test(text)) return parseHttp(text)
-  // Node would bind a file of that name. An abstract socket has no permissions: every user of the host could connect.
+  // Node would bind a file of that name. An abstract socket has no permissions: all users of the host could connect.
   if (/^(?:unix:(?:\/\/)?)?@/.test(text)) {
     throw new AddressError(
       text,
@@ -85,13 +87,13 @@ export function parseAddress(text: string): Address {
   if (scheme === 'unix' && !text.startsWith('unix:///'))
     throw new AddressError(text, 'write unix:/path, with one slash')
   if (scheme !== undefined && scheme !== 'unix') {
-    throw new AddressError(text, `the scheme ${scheme} is not known here; expected ${forms()}`)
+    throw new AddressError(text, `the scheme ${scheme} is not supported; expected ${forms()}`)
   }
   if (text.startsWith('unix:')) return parseUnix(text)
   return parseTcp(text, text.startsWith('tcp:') ? text.slice(4) : text)
 }
 
-/** The address as `parseAddress` reads it back. */
+/** Prints an address so that `parseAddress` can read it. */
 export function printAddress(address: Address): string {
   switch (address.kind) {
     case 'unix':
@@ -99,7 +101,7 @@ export function printAddress(address: Address): string {
       return `unix:${address.path}`
     case 'tcp':
       if (address.host.includes(':')) return `[${address.host}]:${address.port}`
-      // A host of such a name alone would be read as the form itself.
+      // Without the prefix, a host of this name would be parsed as a scheme.
       return `${address.host === 'unix' || address.host === 'tcp' ? 'tcp:' : ''}${address.host}:${address.port}`
     case 'http':
       return address.url
@@ -111,10 +113,10 @@ function forms(): string {
 }
 
 function parseUnix(text: string): UnixAddress | UnixDirectoryAddress {
-  // unix:///run/x is what URL-minded people write; the path is the same with one slash.
+  // unix:///run/x is accepted too: it is the form of a URL.
   const path = text.slice('unix:'.length).replace(/^\/+/, '/')
   if (path === '') throw new AddressError(text, 'a path must follow unix:')
-  if (path.includes('\0')) throw new AddressError(text, 'a path holds no NUL')
+  if (path.includes('\0')) throw new AddressError(text, 'a path must not contain a NUL character')
   if (path.endsWith('/')) return { kind: 'unix-directory', path }
   const bytes = Buffer.byteLength(path)
   if (bytes > UNIX_PATH_LIMIT) {
@@ -172,14 +174,14 @@ export function isAddress(value: unknown): value is Address {
   }
 }
 
-/** What `net.Server.listen` takes for an address that can be listened on. */
+/** The argument of `net.Server.listen` for an address. */
 export function listenTarget(address: UnixAddress | TcpAddress): { path: string } | { host?: string; port: number } {
   if (address.kind === 'unix') return { path: address.path }
-  // Without a host Node listens on `::`, dual-stack, or on 0.0.0.0 where IPv6 is switched off.
+  // Without a host Node listens on `::`, dual-stack, or on 0.0.0.0 if IPv6 is disabled.
   return address.host === '' ? { port: address.port } : { host: address.host, port: address.port }
 }
 
-/** What `net.connect` takes to dial an address. */
+/** The argument of `net.connect` for an address. */
 export function dialTarget(address: UnixAddress | TcpAddress): { path: string } | { host: string; port: number } {
   if (address.kind === 'unix') return { path: address.path }
   return { host: address.host === '' ? 'localhost' : address.host, port: address.port }

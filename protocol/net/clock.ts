@@ -1,6 +1,6 @@
 /**
- * Time as an argument. Whatever waits takes a `Clock`, so that tests advance time instead of sleeping.
- * `Deadlines` watches many deadlines with one timer: setting one on the hot path is a field assignment.
+ * Time as an argument: code that waits takes a `Clock`, so that tests advance time instead of sleeping. `Deadlines`
+ * watches many deadlines with one timer: setting a deadline on the hot path is an assignment.
  */
 
 import { runIsolated } from '../contract/isolated.ts'
@@ -14,11 +14,13 @@ export interface Clock {
   now(): number
   /** Milliseconds since the epoch, for `Date` fields and logs. */
   wall(): number
-  /** Calls back once, `ms` milliseconds from now; never for Infinity. A pending timer does not keep the process alive. */
+  /**
+   * Calls back once, `ms` milliseconds from now; never for Infinity. A pending timer does not keep the process alive.
+   */
   after(ms: number, callback: () => void): Timer
 }
 
-/** Of Node's timers, ms: some 25 days. */
+/** The longest time of Node's timers, ms: some 25 days. */
 const TIMER_MAX = 2 ** 31 - 1
 
 export const systemClock: Clock = {
@@ -28,7 +30,7 @@ export const systemClock: Clock = {
     if (ms === Number.POSITIVE_INFINITY) return { cancel() {} }
     let timeout: NodeJS.Timeout
     const wait = (left: number): void => {
-      // Beyond their longest time Node's timers fire at once (TimeoutOverflowWarning).
+      // Node's timers fire at once if the time is longer (TimeoutOverflowWarning).
       timeout = left > TIMER_MAX ? setTimeout(() => wait(left - TIMER_MAX), TIMER_MAX) : setTimeout(callback, left)
       timeout.unref()
     }
@@ -37,22 +39,22 @@ export const systemClock: Clock = {
   },
 }
 
-/** Something with a deadline. `deadline` may be written at any time; `Infinity` means none. */
+/** An object with a deadline. `deadline` may be changed at any time; Infinity: no deadline. */
 export interface Expirable {
   /** On the clock's `now()`. */
   deadline: number
-  /** Where `Deadlines` keeps it, which alone writes it; begins as -1, nowhere. */
+  /** Index in the list of `Deadlines`, which alone changes it; -1 at first: not in the list. */
   place: number
-  /** Called once per deadline: it is set to `Infinity` first. */
+  /** Called once per deadline, after `deadline` was set to Infinity. */
   expire(): void
 }
 
 /**
- * Deadlines that are looked at together, every `tick` milliseconds while there are any: up to `tick` late, never early.
- * 10,000 idle connections cost one walk of a list a tick instead of 10,000 timers moved at each request.
+ * Checks all deadlines together, every `tick` milliseconds: a deadline expires up to `tick` late, never early. 10,000
+ * idle connections cost one pass over a list per tick, instead of 10,000 timers that are moved with each request.
  *
- * A list and not a Set: a Set that is added to and deleted from at each request is rebuilt all the time, and V8's old tables keep
- * what they held alive until a full collection.
+ * A list and not a Set: a Set to which each request adds and from which it deletes is rebuilt all the time, and V8's
+ * old tables keep their elements alive until a full collection.
  */
 export class Deadlines {
   readonly #items: Expirable[] = []
@@ -72,14 +74,14 @@ export class Deadlines {
     return this.#clock
   }
 
-  /** Without effect when it is watched already. */
+  /** Without effect if `item` is watched already. */
   add(item: Expirable): void {
     if (item.place !== -1) return
     item.place = this.#items.push(item) - 1
     this.#wait()
   }
 
-  /** Without effect when it is not watched. */
+  /** Without effect if `item` is not watched. */
   delete(item: Expirable): void {
     const { place } = item
     if (place === -1) return
@@ -98,8 +100,8 @@ export class Deadlines {
 
   readonly #sweep = (): void => {
     const now = this.#clock.now()
-    // This process was stopped, or its event loop was blocked: read first what the sockets hold, since it may move or
-    // end a deadline.
+    // This process was stopped, or its event loop was blocked: the sockets are read first, since bytes that have
+    // arrived may move or end a deadline.
     if (now - this.#next > this.#tick && !this.#deferred) {
       this.#deferred = true
       setImmediate(this.#sweep)
@@ -107,12 +109,12 @@ export class Deadlines {
     }
     this.#deferred = false
     this.#timer = undefined
-    // Backwards: whatever takes a deleted one's place was looked at already.
+    // Backwards: the item that takes the place of a deleted one was checked already.
     for (let at = this.#items.length - 1; at >= 0; at--) {
       const item = this.#items[at]
       if (item !== undefined && item.deadline <= now) {
         item.deadline = Number.POSITIVE_INFINITY
-        // The timer was set for another, perhaps.
+        // Isolated: another request may have started the timer.
         runIsolated(item.expire, item)
       }
     }

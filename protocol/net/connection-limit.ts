@@ -15,7 +15,7 @@ export interface LimitedConnection {
   /**
    * Closes the connection if it is idle; false if a request has arrived, even if the event loop has not read it yet.
    */
-  dismiss(): boolean
+  evict(): boolean
   /** Its client; undefined: not known. The server sets it once, when it accepts the connection. */
   share?: Share | undefined
   /** Since when its client has moved no byte that its request waits for; Infinity: the request does not wait for it. */
@@ -213,7 +213,8 @@ export class ConnectionLimit {
   }
 
   /**
-   * Closes connections of the client that has most, if it has any to close; else of any that has no fewer than `share`.
+   * Closes connections of the client that has most, if any of them can be closed; else of any client that has no fewer
+   * than `share`.
    */
   #makeRoom(sets: readonly Set<LimitedConnection>[], share: Share | undefined): number {
     const own = this.#count(share)
@@ -272,7 +273,7 @@ export class ConnectionLimit {
         const since = connection.waitingSince
         if (since > freshSince || !mayEnd(connection.share)) continue
         if (since <= idleSince) {
-          if (!connection.dismiss()) continue
+          if (!connection.evict()) continue
           if (set.delete(connection)) this.exited(connection)
           if (++ended === batch) return ended
         } else if (seen++ < SAMPLE && since < (longest?.since ?? Number.POSITIVE_INFINITY)) {
@@ -280,7 +281,7 @@ export class ConnectionLimit {
         }
       }
     }
-    if (ended > 0 || !longest?.connection.dismiss()) return ended
+    if (ended > 0 || !longest?.connection.evict()) return ended
     if (longest.set.delete(longest.connection)) this.exited(longest.connection)
     return 1
   }

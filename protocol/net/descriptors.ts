@@ -51,7 +51,7 @@ function descriptorsOpen(): number {
 }
 
 /**
- * How many client connections fit beside what must always work.
+ * How many client connections fit beside the reserved descriptors.
  *
  * @param each descriptors that one connection may take
  */
@@ -71,8 +71,8 @@ function reserveOf(free: number): number {
 }
 
 /**
- * How many of `most` connections that live from the reserve fit. Where the limit is low, the reserve is smaller than their sum: each kind gets its
- * share, so that a flood of one leaves descriptors to the others.
+ * How many of `most` connections of a kind that uses the reserve fit. If the limit is low, the reserve is smaller than
+ * the sum of all kinds: each kind gets its share, so that a flood of one kind leaves descriptors to the others.
  */
 export function fitsInReserve(
   most: number,
@@ -84,14 +84,17 @@ export function fitsInReserve(
   return reserve >= RESERVE ? most : Math.max(1, Math.floor((most * reserve) / RESERVE))
 }
 
-/** Refused connections: as many as the descriptors beside the clients' allow, so that a burst of clients is answered. */
+/**
+ * Refused connections that may be open at once, so that a burst of clients is answered: a share of the free
+ * descriptors.
+ */
 const REFUSALS = { most: 1024, share: 1 / 8 }
 
 /**
- * How many refused connections may be open at once, to be answered: an eighth of the descriptors that clients leave.
+ * How many refused connections may be open at once: an eighth of the descriptors that client connections leave free.
  *
  * @param connections how many connections clients may have
- * @param each descriptors that one of them may take
+ * @param each descriptors that a client connection may take
  */
 export function refusalsThatFit(
   connections: number,
@@ -123,7 +126,7 @@ export function mostConnections(given: number | undefined, each: number, log: Lo
 }
 
 /** Time between two checks, ms: a shortage that lasts is logged within a second. */
-const LOOK_MILLISECONDS = 1_000
+const CHECK_MILLISECONDS = 1_000
 
 const SHORT: ReadonlySet<string | undefined> = new Set(['EMFILE', 'ENFILE'])
 
@@ -138,7 +141,7 @@ export function watchDescriptors(
   open: () => number = () => openSync('/dev/null', 'r'),
 ): void {
   let short = false
-  const look = (): void => {
+  const check = (): void => {
     let code: string | undefined
     try {
       closeSync(open())
@@ -155,7 +158,7 @@ export function watchDescriptors(
         )
       } else log.warn({ limit }, 'file descriptors are available again')
     }
-    clock.after(LOOK_MILLISECONDS, look)
+    clock.after(CHECK_MILLISECONDS, check)
   }
-  clock.after(LOOK_MILLISECONDS, look)
+  clock.after(CHECK_MILLISECONDS, check)
 }

@@ -10,10 +10,12 @@ import { dialTarget, type TcpAddress, type UnixAddress } from './address.ts'
 import type { Clock, Timer } from './clock.ts'
 import { afterSilence } from './silence-timer.ts'
 
-/** All IPv4 and IPv6 addresses of a name; rejects, or gives none, when there are none to be had. */
+/** Resolves a host name to all its IPv4 and IPv6 addresses; rejects, or returns an empty list, if there are none. */
 export type Resolve = (host: string) => Promise<readonly string[]>
 
-/** What programs on this host see: /etc/hosts, then DNS (getaddrinfo), both families, nothing cached here. */
+/**
+ * As programs on this host resolve names: /etc/hosts, then DNS (getaddrinfo), both families. Nothing is cached here.
+ */
 export const systemResolve: Resolve = async (host) => {
   const found = await lookup(host, { all: true, order: 'verbatim' })
   return [...new Set(found.map(({ address }) => address))]
@@ -22,13 +24,16 @@ export const systemResolve: Resolve = async (host) => {
 /** Node's own `connect`, captured before a container replaces it for its application (container/self-calls.ts). */
 const connectNative = Socket.prototype.connect as (this: Socket, options: object) => Socket
 
-/** @param allowHalfOpen as `net.connect`'s: who serves on what it dialled still answers after a FIN */
+/**
+ * @param allowHalfOpen as for `net.connect`: a process that serves requests on this connection still answers after a
+ * FIN
+ */
 export function dial(address: UnixAddress | TcpAddress, allowHalfOpen: boolean): Socket {
   const options = {
     ...dialTarget(address),
     allowHalfOpen,
     noDelay: true,
-    // A peer whose host is gone says no good-bye, and a link on which nothing is asked never writes.
+    // A peer whose host is lost sends no FIN, and an idle link never writes.
     keepAlive: true,
     keepAliveInitialDelay: 15_000,
   }
@@ -48,7 +53,7 @@ export const HELLO_PATIENCE = { first: 60_000, most: 3_600_000 }
 /** A HELLO that takes longer is logged, milliseconds: a slow machine that just started needs about a second. */
 export const HELLO_EXPECTED = 5_000
 
-/** What a failed connection says about the peer: it is gone, or nothing (the fault may be on this side). */
+/** What a failed connection says about the peer: it has gone away, or nothing (the fault may be on this side). */
 export type Verdict = 'gone' | 'unknown'
 
 /**

@@ -23,7 +23,7 @@ export function closeIdle(one: Idle): void {
   waiting.add(one)
   if (scheduled) return
   scheduled = true
-  // The rest of the present event-loop iteration may read no socket.
+  // The rest of the current event-loop iteration may read no socket.
   setImmediate(nextRound)
 }
 

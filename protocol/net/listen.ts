@@ -1,10 +1,10 @@
 /**
- * Listening sockets, TCP and Unix. What comes in is handed over as it is; no protocol is known here.
- *
- * A Unix socket is bound under a name of its own and then linked to its path: the link is made only where nothing is, so
- * that of two processes one wins; permissions are set before anyone can see it; and libuv, which unlinks the name it
- * bound when it closes, cannot take away a path that another process has since made its own.
+ * Listening sockets, TCP and Unix. Gives each accepted connection to its caller; knows no protocol.
  */
+
+// A Unix socket is bound under a temporary name and then linked to its path. A link fails if the path exists, so that
+// of two processes one wins. Permissions are set before other processes can see the socket. And libuv, which unlinks
+// the name that it has bound when it closes, cannot remove a path that another process has taken over since.
 
 import { chmodSync, existsSync, linkSync, lstatSync, renameSync } from 'node:fs'
 import { connect, createServer, type Server, type Socket } from 'node:net'
@@ -12,12 +12,13 @@ import { dirname, join } from 'node:path'
 import type { listenCodes } from '../contract/error-codes/start-codes.ts'
 import type { Logger } from '../log/logger.ts'
 import { listenTarget, printAddress, type TcpAddress, type UnixAddress } from './address.ts'
+import { yieldToEventLoop } from './event-loop.ts'
 import { type FileIdentity, remove, removeStale, sameFile } from './stale-socket.ts'
 
 /** Why nobody can listen; `docs/errors.md` explains each code. */
 export type ListenErrorCode = keyof typeof listenCodes
 
-/** Nobody can listen there. The message says where and why. */
+/** An address on which this process cannot listen. The message says where and why. */
 export class ListenError extends Error {
   override readonly name: string = 'ListenError'
   readonly code: ListenErrorCode
@@ -30,28 +31,30 @@ export class ListenError extends Error {
 
 export interface ListenOptions {
   readonly log: Logger
-  /** Permissions of a Unix socket; what the umask leaves if not given. */
+  /** Permissions of a Unix socket; undefined: as the umask allows. */
   readonly mode?: number | undefined
-  /** Silence after which the system probes a TCP peer (SO_KEEPALIVE), ms; Infinity: never. Default 60 s. */
+  /** Silence after which the operating system probes a TCP peer (SO_KEEPALIVE), ms; Infinity: never. Default: 60 s. */
   readonly keepAlive?: number | undefined
-  /** For tests: gives a file a second name. */
+  /** For tests: makes a hard link. */
   readonly link?: ((from: string, to: string) => void) | undefined
 }
 
 export interface Listener {
-  /** With the port that the system chose where 0 was asked for. */
+  /** With the port that the operating system chose, if port 0 was given. */
   readonly address: UnixAddress | TcpAddress
   /**
-   * Takes no further connection; those it gave stay. A Unix socket's path is removed at once, if it is still this listener's.
+   * Stops accepting connections; open connections stay. Removes the path of a Unix socket at once, unless another
+   * process has taken it over.
    *
-   * Connections that the system has taken already come until the promise resolves, and with them what they have sent: closing
-   * would reset them, though they were made in good faith.
+   * Until the promise resolves, connections in the backlog are still accepted: closing the socket would reset them, and
+   * their clients may have sent requests.
    */
   close(): Promise<void>
 }
 
-// Connections that wait to be accepted: Linux caps it at net.core.somaxconn, which is 4096 since 5.4. Node's 511 is
-// passed by a burst of clients while the loop is busy, and each then waits a second for its SYN's repetition.
+// Connections that wait to be accepted: Linux limits this to net.core.somaxconn, which is 4096 since 5.4. A burst of
+// clients exceeds Node's default of 511 while the event loop is busy; then each further client waits a second until it
+// repeats its SYN.
 const BACKLOG = 4096
 
 /** Default of `--tcp-keep-alive`; the option table has the reason. */
@@ -61,18 +64,18 @@ export const KEEP_ALIVE = 60_000
  */
 const KEEP_ALIVE_RANGE = { least: 1_000, most: 32_767_000 }
 
-/** A round of the event loop that takes less had nothing to do: an empty one takes a tenth of it. */
+/** An event-loop iteration that takes less had nothing to do, ms: an empty iteration takes a tenth of this. */
 const QUIET_MILLISECONDS = 0.1
 
 /**
- * Listens on `address` and calls back with each connection. A Unix path where nobody listens any more (its process was
- * killed) is taken over; one where somebody does is not.
+ * Listens on `address`, and calls back with each connection. A Unix socket whose process was killed is replaced; a live
+ * one is not.
  *
- * Sockets have `allowHalfOpen` (a response may follow the client's FIN), no Nagle delay, TCP keep-alive (a client whose
- * network is lost sends no FIN), and an `error` listener, so that a socket without an owner cannot end the
- * process.
+ * The connections have `allowHalfOpen` (a response may follow the client's FIN), no Nagle delay, TCP keep-alive (a
+ * client that has lost its network sends no FIN), and an `error` listener, so that a socket without an owner cannot end
+ * the process.
  *
- * @throws ListenError
+ * @throws ListenError if this process cannot listen on the address
  */
 export async function listen(
   address: UnixAddress | TcpAddress,
@@ -103,8 +106,8 @@ async function listenTcp(server: Server, address: TcpAddress, options: ListenOpt
 async function listenUnix(server: Server, address: UnixAddress, options: ListenOptions): Promise<Listener> {
   const { path } = address
   const own = join(dirname(path), `.${Math.random().toString(36).slice(2, 8)}`)
-  // The system lists what it bound, not what was linked; and a name that begins with a dot is no container's to find.
-  // libuv says EACCES of a directory that is not there, as Windows does.
+  // Discovery ignores names that begin with a dot. If the directory does not exist, libuv reports EACCES, as on
+  // Windows: hence the check.
   if (!existsSync(dirname(path))) throw new ListenError('CANNOT_LISTEN', address, describe({ code: 'ENOENT' }))
   await bind(server, address, { path: own })
   let mine: FileIdentity
@@ -129,32 +132,33 @@ async function listenUnix(server: Server, address: UnixAddress, options: ListenO
 }
 
 /**
- * Closes right after a round of the event loop in which nobody came and little else happened. The system resets what it
- * has taken and nobody has accepted, and libuv accepts one connection a round; so what may be lost is whoever comes between that
- * round's look and the close: some microseconds instead of a busy round's milliseconds. No system call closes the gap wholly.
+ * Closes right after an event-loop iteration in which no client connected and little else happened. The operating
+ * system resets connections in the backlog, and libuv accepts one connection per iteration. A client is lost only if it
+ * connects between the last poll and the close: some microseconds, instead of the milliseconds of a busy iteration. No
+ * system call closes this gap completely.
  */
 async function closeServer(server: Server): Promise<void> {
   let accepted = 0
   server.on('connection', () => accepted++)
-  // Run for the first time, `close` is compiled first, which takes longer than all of the gap.
+  // The first call of `close` compiles it, which would take longer than the whole gap.
   createServer().close()
   const closeSocket = socketCloser(server)
-  // What is left of the present round may look at nothing.
-  await nextRound()
+  // The rest of the current iteration may poll no socket.
+  await yieldToEventLoop()
   for (let round = 0; round < BACKLOG; round++) {
     const before = accepted
     const began = performance.now()
-    await nextRound()
+    await yieldToEventLoop()
     if (accepted === before && performance.now() - began < QUIET_MILLISECONDS) break
   }
   closeSocket?.()
   server.close()
-  await nextRound()
+  await yieldToEventLoop()
 }
 
 /**
  * Returns a function that closes a node:cluster worker's copy of the listening socket: there `server.close()` first
- * sends a message to the primary, which takes longer than the gap. It is bound beforehand, so that nothing of ours is
+ * sends a message to the primary, which takes longer than the gap. The function is bound beforehand, so that no code is
  * compiled in the gap.
  */
 function socketCloser(server: Server): (() => void) | undefined {
@@ -164,14 +168,17 @@ function socketCloser(server: Server): (() => void) | undefined {
   return close.bind(handle)
 }
 
-function nextRound(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve))
-}
-
-/** What file systems say that have no hard links, or none of sockets (macOS, some mounts of virtual machines). */
+/**
+ * Error codes of file systems without hard links, or without hard links of sockets (macOS, some mounts of virtual
+ * machines).
+ */
 const NO_LINKS: ReadonlySet<string> = new Set(['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS'])
 
-/** Makes `own` known as the address's path, where nothing is or what is there is dead. */
+/**
+ * Gives the socket `own` the path of `address`, if the path is free or its socket is dead.
+ *
+ * @throws ListenError if another process listens there, or the path is not a socket
+ */
 async function claim(address: UnixAddress, own: string, link: (from: string, to: string) => void): Promise<void> {
   const { path } = address
   for (let tries = 0; tries < 5; tries++) {
@@ -186,18 +193,22 @@ async function claim(address: UnixAddress, own: string, link: (from: string, to:
     }
     const there = lstatSync(path, { throwIfNoEntry: false })
     if (!there && unlinkable) {
-      // All that is lost is the certainty that no other process does the same in this very moment.
+      // Without a link it is not certain that no other process does the same at this moment.
       renameSync(own, path)
       return
     }
     if (!there) continue
     if (!there.isSocket()) {
-      throw new ListenError('NOT_A_SOCKET', address, 'something else than a socket is there, and is left alone')
+      throw new ListenError(
+        'NOT_A_SOCKET',
+        address,
+        'the path exists and is not a socket: remove it, or use another path',
+      )
     }
     if (await isLive(path)) throw new ListenError('ADDRESS_IN_USE', address, 'another process is listening there')
     removeStale(path, there, `${own}x`)
   }
-  throw new ListenError('ADDRESS_IN_USE', address, 'other processes keep taking it')
+  throw new ListenError('ADDRESS_IN_USE', address, 'other processes took the path over in each of 5 attempts')
 }
 
 function isLive(path: string): Promise<boolean> {
@@ -207,8 +218,8 @@ function isLive(path: string): Promise<boolean> {
       socket.destroy()
       resolve(true)
     })
-    // Refused: its file is all that is left. Gone meanwhile: not there either. Anything else (no permission, a full
-    // backlog) is somebody's.
+    // ECONNREFUSED: only the file is left. ENOENT: the file was removed meanwhile. Any other error (no permission, a
+    // full backlog) means that a process listens.
     socket.once('error', ({ code }: NodeJS.ErrnoException) => resolve(code !== 'ECONNREFUSED' && code !== 'ENOENT'))
   })
 }
@@ -231,7 +242,7 @@ function bind(
 }
 
 function watch(server: Server, address: UnixAddress | TcpAddress, { log }: ListenOptions): void {
-  // Out of descriptors, mostly: the listener lives on, and the next connection may be taken.
+  // Mostly a lack of file descriptors. The listener goes on, and may accept the next connection.
   server.on('error', (error) => {
     log.error({ address: printAddress(address), err: error }, 'a connection could not be accepted')
   })
@@ -249,9 +260,9 @@ function describe(error: Pick<NodeJS.ErrnoException, 'code'> & { message?: strin
     case 'EADDRNOTAVAIL':
       return 'no interface of this host has that address'
     case 'ENOTFOUND':
-      return 'no host of that name is known'
+      return 'the host name cannot be resolved'
     default:
-      return error.message ?? 'the system does not say why'
+      return error.message ?? 'the operating system gave no reason'
   }
 }
 

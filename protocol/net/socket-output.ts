@@ -1,58 +1,59 @@
 /**
- * What leaves through a socket: gathered, so that a head and a small body, or the answers to pipelined requests, are one write.
- *
- * Up to 4 KiB bytes are appended to the text as latin1, since one string write is the cheapest that Node has; up to 16 KiB they are joined
- * with it in one Buffer; larger ones are not copied. Measured on loopback, head plus body, µs of CPU for string, joined and corked
- * write: 13 bytes 3.5, 5.5, 6.1; 4 KiB 6.8, 9.1, 10.6; 8 KiB 13, 10, 12; 32 KiB 41, 33, 24. Large bytes are handed over in pieces, so that
- * the progress of a slow reader shows. It does not know what the bytes mean, nor keep time.
+ * The output of a socket, gathered so that a head and a small body, or the responses to pipelined requests, are one
+ * write. Large chunks are written in pieces. Knows neither the protocol nor time.
  */
 
 import type { Duplex } from 'node:stream'
-import { takenBySystem } from './traffic.ts'
+import { acceptedBySystem } from './socket-counters.ts'
 
-/** Up to this size bytes are copied into the text. */
+/**
+ * Chunks up to this size, bytes, are appended to the text as latin1: a string write is Node's cheapest write. Larger
+ * chunks up to `JOIN_MAX` are copied into one Buffer with the text. Still larger chunks are not copied: the system
+ * gathers them (writev). CPU µs of a head and a body on loopback, for a string, a joined and a corked write: 13 bytes
+ * 3.5, 5.5, 6.1; 4 KiB 6.8, 9.1, 10.6; 8 KiB 13, 10, 12; 32 KiB 41, 33, 24.
+ */
 const COPY_MAX = 4 * 1024
-/** Up to this size text and bytes are copied into one buffer; above, the system gathers (writev). */
 const JOIN_MAX = 16 * 1024
 /**
- * Large chunks are written in pieces of this size: where only whole writes are counted, each piece shows progress.
+ * Large chunks are written in pieces of this size, bytes: without Node's handle, only a completed write shows progress.
  */
 const PIECE = 128 * 1024
-/** Text is not gathered beyond this. */
+/** Text longer than this, bytes, is flushed at once. */
 const TEXT_MAX = 64 * 1024
 
-export class Output {
+export class SocketOutput {
   readonly #socket: Duplex
   #text = ''
-  /** What waits for the socket's drain, in order, before `#text`. */
+  /** Chunks that wait for the socket's `drain`, in order. `#text` follows them. */
   #queue: Uint8Array[] = []
   #ending: (() => void) | undefined
+  /** Bytes given to this output in total. */
   #given = 0
 
   constructor(socket: Duplex) {
     this.#socket = socket
   }
 
-  /** Whether more may be given. If not, the socket's 'drain' will come. */
+  /** Whether more output may be given. If not, the socket will emit `drain`. */
   get room(): boolean {
     return this.#queue.length === 0 && !this.#socket.writableNeedDrain
   }
 
-  /** Whether something waits to be flushed. */
+  /** Whether text waits to be flushed. */
   get gathered(): boolean {
     return this.#text !== ''
   }
 
-  /** Bytes that the operating system has not taken. */
+  /** Bytes that the operating system has not accepted. */
   get backlog(): number {
     let size = this.#socket.writableLength + this.#text.length
     for (const chunk of this.#queue) size += chunk.length
     return size
   }
 
-  /** Bytes that it has, in all: a reader that makes progress makes this grow. */
-  get taken(): number {
-    return takenBySystem(this.#socket) ?? this.#given - this.backlog
+  /** Bytes that the operating system has accepted in total: this number grows while the client reads. */
+  get accepted(): number {
+    return acceptedBySystem(this.#socket) ?? this.#given - this.backlog
   }
 
   text(text: string): void {
@@ -61,7 +62,7 @@ export class Output {
     if (this.#text.length > TEXT_MAX) this.flush()
   }
 
-  /** The bytes are not copied beyond 16 KiB: they must not be written to any more. */
+  /** Chunks above 16 KiB are not copied: the caller must not change them any more. */
   bytes(chunk: Uint8Array): void {
     if (chunk.length <= COPY_MAX) {
       this.text(latin1(chunk))
@@ -70,7 +71,7 @@ export class Output {
     this.#given += chunk.length
     const text = this.#text
     if (this.#queue.length > 0) {
-      this.#shelve()
+      this.#queueText()
       this.#queue.push(chunk)
     } else if (chunk.length <= JOIN_MAX) {
       this.#text = ''
@@ -88,11 +89,11 @@ export class Output {
     }
   }
 
-  /** Gives to the socket what was gathered. */
+  /** Writes the gathered text to the socket. */
   flush(): void {
     if (this.#text === '') return
     if (this.#queue.length > 0) {
-      this.#shelve()
+      this.#queueText()
       return
     }
     const text = this.#text
@@ -100,7 +101,7 @@ export class Output {
     this.#socket.write(text, 'latin1')
   }
 
-  /** The socket has room again: goes on with what waits. */
+  /** To be called when the socket emits `drain`: writes the chunks that wait. */
   drained(): void {
     this.#pump()
     if (this.#queue.length > 0) return
@@ -108,7 +109,7 @@ export class Output {
     if (this.#ending) this.#end()
   }
 
-  /** Ends the socket's writing side once all is written, and then calls back. */
+  /** Ends the socket's writing side once all output is written, and then calls back. */
   end(callback: () => void): void {
     if (this.#ending) return
     this.flush()
@@ -131,7 +132,7 @@ export class Output {
     }
   }
 
-  #shelve(): void {
+  #queueText(): void {
     if (this.#text === '') return
     this.#queue.push(Buffer.from(this.#text, 'latin1'))
     this.#text = ''

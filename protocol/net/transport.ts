@@ -1,8 +1,6 @@
 /**
- * A socket as an HTTP/1.1 connection uses it: bytes in under a limit, gathered bytes out, deadlines for both, and the ways to end: in
- * good order (a FIN, then reading on for a while, RFC 9112 §9.6), cut so that it shows, or handed over.
- *
- * It knows nothing of HTTP; what bytes mean and what is waited for is its owner's matter.
+ * A client's socket as HTTP/1.1 and uwsgi use it: bounded reading, gathered writing, timeouts, and the ways to end it:
+ * gracefully (a FIN, then reading on for a while, RFC 9112 §9.6), aborted so that the client sees it, or upgraded.
  */
 
 import { Socket } from 'node:net'
@@ -10,66 +8,60 @@ import type { Duplex } from 'node:stream'
 import type { ExchangeHost } from '../contract/exchange.ts'
 import { runIsolated } from '../contract/isolated.ts'
 import type { Http1Timeouts } from '../http1/options.ts'
-import { type Arriving, type Leaving, Turn } from './batch.ts'
+import { type AwaitedRead, ConnectionTimeouts, type TimeoutOwner } from './connection-timeouts.ts'
 import { relieve } from './large-reads.ts'
-import { Output } from './socket-output.ts'
-import { readFrom } from './traffic.ts'
+import { type Flushable, ResponseBatch } from './response-batch.ts'
+import { readFrom } from './socket-counters.ts'
+import { SocketOutput } from './socket-output.ts'
 import { receiveUnread } from './unread.ts'
-import { type Wait, type Waiter, Waits } from './waits.ts'
 
-/** Who is told of what happens. */
+/** The connection that uses a transport, and is called when something happens on the socket. */
 export interface TransportOwner {
-  /** Bytes came; never after `closeSoon`, `cut` or `handOver`. */
+  /** Bytes arrived. Not called after `closeSoon`, `abort` or `upgrade`. */
   received(chunk: Uint8Array): void
-  /** The client's FIN came, before any end of ours. */
+  /** The client has ended its sending side (FIN) while the connection was open. */
   finReceived(): void
   /** There is room for output again. */
   drained(): void
-  waitedTooLong(wait: Wait): void
-  /** The client accepted no output for too long, also after `handOver`: the owner should call `cut`. */
+  /** What the connection waits to read has not arrived in time. */
+  timedOut(awaited: AwaitedRead): void
+  /** The client accepted no output for too long, also after `upgrade`: the owner should call `abort`. */
   stalled(): void
-  /** The socket is closed. Last of all, once. */
+  /** The socket is closed. Called last, and once. */
   closed(): void
 }
 
 /**
  * - `open`
- * - `closing`: the last bytes are being written; from here on what is read is dropped
- * - `lingering`: all is written, and our FIN with it
- * - `upgraded`: speaks another protocol, and is watched for progress
- * - `gone`: destroyed
+ * - `closing`: the last bytes are being written; what is read from now on is dropped
+ * - `lingering`: all bytes and our FIN are written
+ * - `upgraded`: the socket speaks another protocol; only its progress is watched
+ * - `destroyed`
  */
-export type Phase = 'open' | 'closing' | 'lingering' | 'upgraded' | 'gone'
+export type Phase = 'open' | 'closing' | 'lingering' | 'upgraded' | 'destroyed'
 
-/** Bytes of a read that may wait: many a request fits, and a read that is full, behind which there is more to read at once, is longer. */
-const ARRIVING_MAX = 16 * 1024
-
-export class Transport implements Waiter, Arriving, Leaving {
-  readonly output: Output
-  readonly waits: Waits
-  /** The client's FIN came. */
+export class Transport implements TimeoutOwner, Flushable {
+  readonly output: SocketOutput
+  readonly timeouts: ConnectionTimeouts
+  /** The client has sent its FIN. */
   ended = false
   /** Reading is suspended. */
   paused = false
   readonly #socket: Duplex
   readonly #owner: TransportOwner
   readonly #host: ExchangeHost
-  readonly #turn: Turn
+  readonly #batch: ResponseBatch
   #phase: Phase = 'open'
-  /** What was read, until the turn's end. */
-  #arriving: Uint8Array | undefined
-  /** It leaves at the turn's end. */
-  #leaving = false
-  /** Cut, and open all the same. */
-  #held = false
+  /** Aborted, but the socket is held open: see `#reset`. */
+  #heldOpen = false
 
   constructor(socket: Duplex, owner: TransportOwner, timeouts: Http1Timeouts, host: ExchangeHost) {
     this.#socket = socket
     this.#owner = owner
     this.#host = host
-    this.#turn = Turn.of(host.clock)
-    this.output = new Output(socket)
-    this.waits = new Waits(this, timeouts, host.clock, host.deadlines)
+    this.#batch = ResponseBatch.of(host.clock)
+    this.output = new SocketOutput(socket)
+    this.timeouts = new ConnectionTimeouts(this, timeouts, host.clock, host.deadlines)
     if (socket instanceof Socket) socket.setNoDelay(true)
     socket.on('data', this.#onData)
     socket.on('end', this.#onEnd)
@@ -86,69 +78,55 @@ export class Transport implements Waiter, Arriving, Leaving {
     return this.#phase === 'open'
   }
 
-  // ---- events ------------------------------------------------------------------------------------------------------
-
-  readonly #onData = (chunk: Uint8Array): void => {
-    relieve(chunk.length)
-    const before = this.#arriving
-    if (before === undefined && chunk.length <= ARRIVING_MAX && this.#turn.arrives(this)) {
-      this.#arriving = chunk
-      return
-    }
-    this.#turn.begin()
-    // In one piece: what is looked at first may hand the socket over, with all that was read.
-    this.#arriving = before === undefined ? chunk : Buffer.concat([before, chunk])
-    this.arrive()
+  /** Bytes that the operating system has accepted for the client. */
+  get bytesAccepted(): number {
+    return this.output.accepted
   }
 
-  /** Looks at what was read, if that has waited for the turn's end: nothing overtakes it. */
-  arrive(): void {
-    const chunk = this.#arriving
-    if (chunk === undefined) return
-    this.#arriving = undefined
-    if (this.#phase === 'open') runIsolated(this.#owner.received, this.#owner, chunk)
-  }
-
-  readonly #onEnd = (): void => {
-    this.arrive()
-    this.ended = true
-    if (this.#phase === 'open') this.#owner.finReceived()
-    // Held open after a cut that could not be shown otherwise: the client has given up.
-    else if (this.#phase === 'gone') this.#socket.destroy()
-  }
-
-  readonly #onDrain = (): void => {
-    this.output.drained()
-    this.waits.written(this.#socket.writableLength)
-    // Whoever wrote last may have been another request of this connection.
-    if (this.output.room && this.#phase === 'open') runIsolated(this.#owner.drained, this.#owner)
-  }
-
-  readonly #onClose = (): void => {
-    this.#phase = 'gone'
-    this.waits.stop()
-    this.#owner.closed()
-  }
-
-  get taken(): number {
-    return this.output.taken
-  }
-
+  /** Bytes of output that the operating system has not accepted. */
   get backlog(): number {
     return this.output.backlog
   }
 
-  get received(): number {
+  /** Bytes read from the client. */
+  get bytesReceived(): number {
     return readFrom(this.#socket)
+  }
+
+  // ---- events ------------------------------------------------------------------------------------------------------
+
+  readonly #onData = (chunk: Uint8Array): void => {
+    relieve(chunk.length)
+    if (this.#phase === 'open') runIsolated(this.#owner.received, this.#owner, chunk)
+  }
+
+  readonly #onEnd = (): void => {
+    this.ended = true
+    if (this.#phase === 'open') this.#owner.finReceived()
+    // The socket was held open after an abort: now the client has closed it.
+    else if (this.#phase === 'destroyed') this.#socket.destroy()
+  }
+
+  readonly #onDrain = (): void => {
+    this.output.drained()
+    this.timeouts.written(this.#socket.writableLength)
+    // Isolated: the last write may have been for another request of this connection.
+    if (this.output.room && this.#phase === 'open') runIsolated(this.#owner.drained, this.#owner)
+  }
+
+  readonly #onClose = (): void => {
+    this.#phase = 'destroyed'
+    this.timeouts.stop()
+    this.#owner.closed()
   }
 
   stalled(): void {
     this.#owner.stalled()
   }
 
-  waitedTooLong(wait: Wait): void {
-    if (wait === 'linger') this.destroy()
-    else this.#owner.waitedTooLong(wait)
+  timedOut(awaited: AwaitedRead): void {
+    if (awaited === 'linger') this.destroy()
+    else this.#owner.timedOut(awaited)
   }
 
   /** Whether the client has sent bytes that the event loop has not read yet. If so, they are received next. */
@@ -158,9 +136,9 @@ export class Transport implements Waiter, Arriving, Leaving {
 
   // ---- reading -----------------------------------------------------------------------------------------------------
 
-  /** Reads on while less than `most` is held. */
-  readOn(held: number, most: number): void {
-    if (held < most) this.#resume()
+  /** Reads while fewer than `limit` bytes are `buffered`; else suspends reading. */
+  readWhileBelow(limit: number, buffered: number): void {
+    if (buffered < limit) this.#resume()
     else if (!this.paused) {
       this.paused = true
       this.#socket.pause()
@@ -175,32 +153,30 @@ export class Transport implements Waiter, Arriving, Leaving {
 
   // ---- writing -----------------------------------------------------------------------------------------------------
 
-  /** Hands to the operating system what was gathered: for what cannot wait, and may be followed by long work. */
+  /** Gives gathered output to the operating system now: for what must not wait, and before long work. */
   flush(): void {
     this.output.flush()
-    this.waits.written(this.#socket.writableLength)
+    this.timeouts.written(this.#socket.writableLength)
   }
 
-  /** For all else: by the end of the turn it is on its way. */
+  /** Flushes with the other responses of this event-loop iteration. */
   flushSoon(): void {
-    if (this.#leaving) return
-    this.#leaving = true
-    this.#turn.leave(this)
+    this.#batch.add(this)
   }
 
-  leave(): void {
-    this.#leaving = false
+  /** Called by the batch. */
+  flushBatched(): void {
     if (this.#phase === 'open') this.flush()
     else if (this.#phase === 'closing' && !this.#socket.writableEnded) this.#end()
   }
 
   // ---- ends --------------------------------------------------------------------------------------------------------
 
-  /** Ends in good order: what is written goes out, what still comes is dropped for a while. */
+  /** Closes gracefully: sends what was written, then a FIN, and drops what arrives until the client closes. */
   closeSoon(): void {
     if (this.#phase !== 'open') return
     this.#phase = 'closing'
-    this.waits.for('nothing')
+    this.timeouts.waitFor('nothing')
     this.#resume()
     this.flushSoon()
   }
@@ -209,82 +185,83 @@ export class Transport implements Waiter, Arriving, Leaving {
     this.output.end(() => {
       if (this.#phase !== 'closing') return
       this.#phase = 'lingering'
-      this.waits.for('linger')
+      this.timeouts.waitFor('linger')
     })
-    this.waits.written(this.#socket.writableLength)
+    this.timeouts.written(this.#socket.writableLength)
   }
 
   /**
-   * Ends so that the client sees that what it has is not whole.
+   * Closes the connection so that the client sees that the response is truncated.
    *
-   * @param endsBody whether the connection's end is the body's: a FIN would make it look whole then
-   * @param stalled whether the client accepts no bytes: a reset discards what the kernel still holds for it
+   * @param endsBody whether the end of the connection is the end of the body: then a FIN would make the response look
+   *   complete
+   * @param stalled whether the client accepts no bytes: then a reset discards what the kernel holds for it
    */
-  cut(endsBody: boolean, stalled: boolean = false): void {
+  abort(endsBody: boolean, stalled: boolean = false): void {
     const phase = this.#phase
-    if (phase === 'gone') {
+    if (phase === 'destroyed') {
       // The owner must end now: no more can be done for the client.
-      if (this.#held) this.#socket.destroy()
+      if (this.#heldOpen) this.#socket.destroy()
       return
     }
-    this.#phase = 'gone'
+    this.#phase = 'destroyed'
     if (phase !== 'upgraded') this.output.flush()
-    this.waits.stop()
+    this.timeouts.stop()
     // After an upgrade only the application's protocol knows whether a message is complete.
-    const shown = endsBody && phase !== 'upgraded'
-    if (shown || stalled) this.#reset(shown)
+    const mustShow = endsBody && phase !== 'upgraded'
+    if (mustShow || stalled) this.#reset(mustShow)
     else this.#socket.destroy()
   }
 
-  /** @param shown whether the client must see that the response is truncated */
-  #reset(shown: boolean): void {
+  /** @param mustShow whether the client must see that the response is truncated */
+  #reset(mustShow: boolean): void {
     const socket = this.#socket
-    if (!(socket instanceof Socket)) socket.destroy(shown ? new Error('the response was truncated') : undefined)
-    else if (socket.remotePort === undefined && !shown) socket.destroy()
+    if (!(socket instanceof Socket)) socket.destroy(mustShow ? new Error('the response was truncated') : undefined)
+    else if (socket.remotePort === undefined && !mustShow) socket.destroy()
     else if (socket.remotePort === undefined && !this.ended && !socket.destroyed) {
-      // A Unix socket has no reset (and nginx speaks HTTP/1.0 on them unless told): only silence is left.
+      // A Unix socket has no reset (and nginx speaks HTTP/1.0 on Unix sockets by default). Without a FIN the response
+      // at least never looks complete.
       this.#host.log.warn(
         {},
-        'a response without a length was cut on a Unix socket: it is held open until its client goes',
+        'truncated response on a Unix socket: without a Content-Length the client could take the end of the connection for the end of the response; the connection stays open until the client closes it',
       )
-      this.#held = true
+      this.#heldOpen = true
       this.#resume()
     } else {
       try {
         socket.resetAndDestroy()
       } catch {
-        // TLS: a missing close_notify says the same.
+        // TLS: a missing close_notify shows the same.
         socket.destroy()
       }
     }
   }
 
   destroy(): void {
-    this.#phase = 'gone'
-    this.waits.stop()
+    this.#phase = 'destroyed'
+    this.timeouts.stop()
     this.#socket.destroy()
   }
 
   /**
-   * Hands the socket over, with bytes that were read and not used. From now on the owner is called only when the
-   * client accepts no bytes, when both directions were silent for too long, and when the socket is closed.
+   * Gives the socket away. From now on the owner is called only when the client accepts no bytes, when both directions
+   * were silent for too long, and when the socket is closed.
+   *
+   * @param rest bytes that were read and not used: the new reader gets them first
    */
-  handOver(rest: Buffer): Duplex {
+  upgrade(rest: Buffer): Duplex {
     const socket = this.#socket
     this.flush()
-    const waited = this.#arriving
-    this.#arriving = undefined
     this.#phase = 'upgraded'
     socket.off('data', this.#onData)
     socket.off('end', this.#onEnd)
     socket.off('drain', this.#onDrain)
-    // As node:http does: it flows again with its next reader.
+    // As node:http does: the stream flows again when it gets its next reader.
     ;(socket as { readableFlowing: boolean | null }).readableFlowing = null
-    const unread = waited ? Buffer.concat([rest, waited]) : rest
-    if (unread.length > 0 && !this.ended) socket.unshift(unread)
+    if (rest.length > 0 && !this.ended) socket.unshift(rest)
     // A stream that is not a socket has no network on which a client can be lost.
-    if (socket instanceof Socket) this.waits.upgraded()
-    else this.waits.stop()
+    if (socket instanceof Socket) this.timeouts.upgraded()
+    else this.timeouts.stop()
     return socket
   }
 }

@@ -3,7 +3,8 @@
 import { messageOf } from '../contract/thrown.ts'
 
 /**
- * The phase that failed. `handshake`: TLS, or our own HELLO. `first-byte`: the request was sent, and no answer began.
+ * The phase that failed. `handshake`: TLS, or the HELLO of frames. `first-byte`: the request was sent, and no response
+ * began.
  */
 export type Phase = 'resolve' | 'connect' | 'handshake' | 'first-byte'
 
@@ -88,7 +89,7 @@ function reasonOf(code: string | undefined, lookup: boolean, name: unknown): Rea
   if (CERTIFICATE.test(code)) return 'certificate'
   if (/^ERR_(?:SSL|TLS)_/.test(code)) return 'tls'
   if (/^(?:EAI_|ENOTFOUND$|ENODATA$|ESERVFAIL$)/.test(code)) return 'dns'
-  // RemoteProtocolError is of our own handshake; `HPE_` codes are of Node's HTTP parser.
+  // RemoteProtocolError comes from the handshake of frames; `HPE_` codes come from Node's HTTP parser.
   return name === 'RemoteProtocolError' || code.startsWith('HPE_') ? 'protocol' : undefined
 }
 
@@ -98,8 +99,8 @@ export function isTimeout(error: Error | undefined): boolean {
 }
 
 /**
- * Remembers the last reason, so that a reason is logged when it is new, and not for each attempt. (`LoggedOnce` remembers
- * many.)
+ * Remembers the last reason, so that a reason is logged when it is new, and not for each attempt. (`LoggedOnce`
+ * remembers many.)
  */
 export class LastReason {
   #last: string | undefined

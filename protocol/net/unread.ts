@@ -10,12 +10,12 @@ import type { Duplex } from 'node:stream'
 /** Bytes of one read: as many as libuv reads at once. */
 const READ = 64 * 1024
 
-/** The bytes are copied from it: one buffer is enough. */
+/** One buffer for all reads: the bytes are copied from it. */
 const scratch = Buffer.allocUnsafeSlow(READ)
 
 /**
  * Whether bytes wait in the operating system's buffer of `socket`. Node can find out only by reading them: the stream
- * receives them when the present callback ends, before it reads again itself.
+ * receives them when the current callback ends, before it reads again itself.
  *
  * Always false for TLS, and on systems where Node does not know the descriptor of a socket (Windows).
  */

@@ -1,78 +1,37 @@
 /**
- * Where uwsgi meets a socket and an exchange: one connection, one request, one response, then the end.
- *
- * The response is HTTP's text without a transfer coding: its body goes to Content-Length or to the end of the connection.
- * Knows neither the packet (`packet.ts`) nor which peers may speak uwsgi at all: that is the listener's owner's matter.
+ * uwsgi connections of web servers: one connection, one request, one response. Knows neither the packet (`codec/`) nor
+ * which peers may speak uwsgi: the owner of the listening socket decides that.
  */
 
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { Share } from '../client/client-shares.ts'
 import { resolveClient } from '../client/resolve-client.ts'
-import type { Application, Environ, Headers } from '../contract/application.ts'
-import type { Behind, ClientView } from '../contract/client-view.ts'
+import type { Application, Headers } from '../contract/application.ts'
 import { peerError } from '../contract/coded-errors.ts'
 import { newRequestId } from '../contract/context.ts'
-import { environFromVariables, type ProcessFacts } from '../contract/environ.ts'
+import { environFromVariables } from '../contract/environ.ts'
 import { statusOf } from '../contract/error-codes.ts'
-import { type AbortCode, AbortError, RemoteProtocolError } from '../contract/errors.ts'
-import { Exchange, type ExchangeHost } from '../contract/exchange.ts'
-import { type InputSource, RequestInput } from '../contract/input.ts'
-import { LINE_SHOWN, type RefusedRequest } from '../contract/refused-request.ts'
-import type { ResponseSink } from '../contract/response.ts'
-import type { Http1Limits } from '../http1/codec/limits.ts'
-import { bodyLength, informHead, plainAnswer, responseHead } from '../http1/codec/writer.ts'
-import type { Http1Timeouts } from '../http1/options.ts'
+import { AbortError, RemoteProtocolError } from '../contract/errors.ts'
+import type { Exchange } from '../contract/exchange.ts'
+import { LINE_SHOWN } from '../contract/refused-request.ts'
+import { bodyLength, plainAnswer } from '../http1/codec/writer.ts'
+import type { DateField } from '../http1/date-field.ts'
 import { type Settings, settingsOf } from '../http1/settings.ts'
 import type { Logger } from '../log/logger.ts'
 import type { Clock, Deadlines } from '../net/clock.ts'
+import { type AwaitedRead, silenceOf, stallOf } from '../net/connection-timeouts.ts'
 import { Transport, type TransportOwner } from '../net/transport.ts'
-import { silenceOf, stallOf, type Wait } from '../net/waits.ts'
 import { encodePong } from './codec/packet.ts'
 import { RequestReader } from './codec/request.ts'
-
-/** Made once per server and shared by its connections. Sizes in bytes, times in milliseconds, as HTTP/1.1's are. */
-export interface UwsgiOptions {
-  readonly host: ExchangeHost
-  readonly facts: ProcessFacts
-  /** `body`: 413 above. `readAhead`: bytes of a body that are read ahead of the application. */
-  readonly limits?: Partial<Pick<Http1Limits, 'body' | 'readAhead'>>
-  readonly timeouts?: Partial<Http1Timeouts>
-  /** A peer that ends its sending side has gone ('abort': nginx does so when its client has), or still wants its answer. */
-  readonly halfClose?: 'abort' | 'serve'
-  /** The request's id, if the peer's word is taken for it; else the exchange makes one. */
-  readonly requestId?: (environ: Environ) => string | undefined
-  /** Asked before a request becomes an exchange: true takes a slot (`host.settled` gives it back), false is answered 503. */
-  readonly admit?: () => boolean
-  /** `Retry-After` of that 503, in seconds. */
-  readonly retryAfter?: number
-  /** Called with each request that is answered before an application sees it. */
-  readonly onRefused?: ((request: RefusedRequest) => void) | undefined
-  /** Called once when the connection is closed. */
-  readonly onClose?: (connection: UwsgiConnection) => void
-}
-
-export interface UwsgiConnection {
-  /** Nothing more is begun here: closes now if nothing of a request has arrived. */
-  drain(): void
-  /** Closes a WebSocket with code 1001. False if there is none left to close: then `abort` ends the connection. */
-  goAway(): boolean
-  /** Ends the connection at once; a running exchange is aborted with `error`. */
-  abort(error: AbortError): void
-  /** Whether an exchange is running, or its response still on its way. */
-  readonly busy: boolean
-  /** For LimitedConnection. */
-  readonly waitingSince: number
-  readonly stalledSince: number
-  share: Share | undefined
-  dismiss(): boolean
-  reset(reason: AbortError): void
-}
+import type { UwsgiConnection, UwsgiOptions } from './options.ts'
+import { UwsgiRequest, type UwsgiRequestConnection } from './request.ts'
 
 /**
- * Serves uwsgi on `socket`, which must have been accepted with `allowHalfOpen: true`.
+ * Serves uwsgi on `socket`.
  *
- * @param first bytes that were read already (sniffing)
+ * @param socket accepted with `allowHalfOpen: true`
+ * @param first bytes that were already read, to find out the protocol
  */
 export function serveUwsgi(
   socket: Duplex,
@@ -80,35 +39,31 @@ export function serveUwsgi(
   options: UwsgiOptions,
   first?: Uint8Array,
 ): UwsgiConnection {
-  return new Connection(socket, application, options, first).handle
+  return new UwsgiGateway(socket, application, options, first)
 }
 
-class Connection implements ResponseSink, InputSource, TransportOwner, ExchangeHost, ClientView {
-  readonly handle: UwsgiConnection = new Handle(this)
+const NEVER: number = Number.POSITIVE_INFINITY
+const EMPTY: Buffer = Buffer.alloc(0)
+
+class UwsgiGateway implements UwsgiConnection, UwsgiRequestConnection, TransportOwner {
   readonly clock: Clock
   readonly deadlines: Deadlines
   readonly log: Logger
+  readonly transport: Transport
+  readonly reader: RequestReader = new RequestReader()
+  share: Share | undefined = undefined
   readonly #socket: Duplex
   readonly #application: Application
   readonly #options: UwsgiOptions
-  readonly #reader: RequestReader = new RequestReader()
-  readonly #transport: Transport
   readonly #settings: Settings
-  /** Of the request, for the access line of a refusal. */
+  /** The variables of the request, for the access log of a refusal. */
   #variables: readonly string[] | undefined
   /** The id that the web server gave the request. */
   #givenId: string | undefined
-  #exchange: Exchange | undefined
-  #input: RequestInput | undefined
-  /** Whether the response was begun, and its end is the connection's. */
-  #untilClose = false
-  /** All of the response was given. */
-  #responded = false
-  /** The application is done with the exchange. */
-  #settled = false
-  /** Bytes after the request that may be another protocol's, if this becomes one. */
-  #early: Uint8Array[] | undefined
-  #earlyBytes = 0
+  #request: UwsgiRequest | undefined
+  /** Bytes after a request that asks for an upgrade; undefined: it asks for none, and these bytes are ignored. */
+  #surplus: Uint8Array[] | undefined
+  #surplusBytes = 0
 
   constructor(socket: Duplex, application: Application, options: UwsgiOptions, first: Uint8Array | undefined) {
     const { host } = options
@@ -119,145 +74,132 @@ class Connection implements ResponseSink, InputSource, TransportOwner, ExchangeH
     this.#application = application
     this.#options = options
     this.#settings = settingsOf(options)
-    this.#transport = new Transport(socket, this, this.#settings.timeouts, host)
-    this.#transport.waits.for('head')
+    this.transport = new Transport(socket, this, this.#settings.timeouts, host)
+    this.transport.timeouts.waitFor('head')
     if (first && first.length > 0) this.received(first)
   }
 
-  // ---- the server's side -------------------------------------------------------------------------------------------
+  // ---- UwsgiConnection: the server's side ------------------------------------------------------------------------------
 
-  /** Whether a request has begun, and its response is not wholly written. */
   get busy(): boolean {
-    const { phase } = this.#transport
-    return this.#exchange !== undefined && phase !== 'lingering' && phase !== 'gone'
-  }
-
-  get draining(): boolean {
-    return this.#options.host.draining
-  }
-
-  get leaving(): boolean | undefined {
-    return this.#options.host.leaving
+    const { phase } = this.transport
+    return this.#request !== undefined && phase !== 'lingering' && phase !== 'destroyed'
   }
 
   get waitingSince(): number {
-    if (this.#exchange || !this.#transport.open || this.#transport.backlog > 0) return Number.POSITIVE_INFINITY
-    return this.#transport.waits.since
+    if (this.#request || !this.transport.open || this.transport.backlog > 0) return NEVER
+    return this.transport.timeouts.since
   }
 
-  dismiss(): boolean {
-    this.#transport.arrive()
-    if (this.waitingSince === Number.POSITIVE_INFINITY || this.#transport.receiveUnread()) return false
-    this.#transport.destroy()
+  evict(): boolean {
+    // The web server may just have sent a request.
+    if (this.waitingSince === NEVER || this.transport.receiveUnread()) return false
+    this.transport.destroy()
     return true
   }
 
   get stalledSince(): number {
-    return this.busy ? this.#transport.waits.stalledSince : Number.POSITIVE_INFINITY
+    return this.busy ? this.transport.timeouts.stalledSince : NEVER
   }
 
   reset(reason: AbortError): void {
-    this.#end(reason, true)
+    this.#endWith(reason, true)
   }
 
   drain(): void {
-    this.#transport.arrive()
-    // A web server that has begun to send a POST does not repeat it elsewhere.
-    if (!this.#exchange && !this.#reader.partial) this.#transport.closeSoon()
+    // A web server that has begun to send a POST does not retry it elsewhere.
+    if (!this.#request && !this.reader.partial) this.transport.closeSoon()
   }
 
   goAway(): boolean {
-    return this.#exchange?.goAway() ?? false
+    return this.#request?.exchange.goAway() ?? false
   }
 
-  /** Ends the exchange as well as the connection. */
-  kill(error: AbortError): void {
-    this.#fail(error)
-    this.abort()
-  }
-
-  settled(exchange: Exchange): void {
-    this.#settled = true
-    if (this.#responded) this.#transport.closeSoon()
-    this.#options.host.settled(exchange)
+  abort(error: AbortError): void {
+    this.#request?.failExchange(error)
+    this.abortResponse()
   }
 
   toString(): string {
-    return `<Uwsgi ${this.#exchange ? (this.#responded ? 'answered' : 'busy') : 'reading'}, ${this.#transport.phase}>`
+    const state = this.#request ? (this.#request.complete ? 'answered' : 'busy') : 'reading'
+    return `<Uwsgi ${state}, ${this.transport.phase}>`
   }
 
-  // ---- the transport's side ----------------------------------------------------------------------------------------
+  // ---- TransportOwner: events of the socket ----------------------------------------------------------------------------
 
   received(chunk: Uint8Array): void {
-    if (this.#early && this.#reader.pending === 0) {
-      this.#early.push(chunk)
-      this.#earlyBytes += chunk.length
-      this.#watch(false)
+    if (this.#surplus && this.reader.pending === 0) {
+      this.#surplus.push(chunk)
+      this.#surplusBytes += chunk.length
+      this.#updateReading(false)
       return
     }
     try {
-      for (const event of this.#reader.receive(asBuffer(chunk))) {
+      for (const event of this.reader.receive(asBuffer(chunk))) {
         switch (event.type) {
           case 'request':
-            this.#begin(event.variables, event.length)
+            this.#start(event.variables, event.length)
             break
           case 'data':
-            this.#input?.push(event.chunk)
+            this.#request?.input.push(event.chunk)
             break
           case 'end':
-            this.#input?.end()
-            if (this.#responded) this.#transport.closeSoon()
+            this.#request?.input.end()
+            if (this.#request?.complete) this.transport.closeSoon()
             break
           case 'ping':
-            this.#transport.output.bytes(encodePong())
-            this.#transport.closeSoon()
+            this.transport.output.bytes(encodePong())
+            this.transport.closeSoon()
         }
       }
     } catch (error) {
       this.#refuse(error as Error)
       return
     }
-    this.#watch(true)
+    this.#updateReading(true)
   }
 
-  /** nginx closes so when its own client has gone. */
+  /** nginx sends a FIN when its own client has closed the connection. */
   finReceived(): void {
-    if (!this.#exchange) this.#transport.closeSoon()
-    else if (this.#responded) {
-      this.#abortExchange('CLIENT_GONE', 'the client closed the connection')
-      this.#transport.closeSoon()
-    } else if (this.#options.halfClose !== 'serve' || this.#reader.pending > 0) {
-      this.kill(new AbortError('CLIENT_GONE', 'the client closed the connection'))
+    const request = this.#request
+    if (!request) this.transport.closeSoon()
+    else if (request.complete) {
+      request.abortExchange('CLIENT_GONE', 'the client closed the connection')
+      this.transport.closeSoon()
+    } else if (this.#options.halfClose !== 'serve' || this.reader.pending > 0) {
+      this.abort(new AbortError('CLIENT_GONE', 'the client closed the connection'))
     }
   }
 
   drained(): void {
-    this.#exchange?.resume()
+    this.#request?.exchange.resume()
   }
 
   stalled(): void {
-    this.#end(stallOf(this.#settings.timeouts, this.#exchange?.upgraded), true)
+    this.#endWith(stallOf(this.#settings.timeouts, this.#request?.exchange.upgraded), true)
   }
 
-  waitedTooLong(wait: Wait): void {
-    if (wait === 'upgraded') {
-      this.#end(silenceOf(this.#settings.timeouts), false)
+  timedOut(awaited: AwaitedRead): void {
+    if (awaited === 'upgraded') {
+      this.#endWith(silenceOf(this.#settings.timeouts), false)
       return
     }
-    const what = wait === 'head' ? 'packet' : 'body'
-    this.#refuse(peerError(wait === 'head' ? 'HEAD_TIMEOUT' : 'BODY_TIMEOUT', `the request ${what} took too long`))
+    const what = awaited === 'head' ? 'packet' : 'body'
+    this.#refuse(peerError(awaited === 'head' ? 'HEAD_TIMEOUT' : 'BODY_TIMEOUT', `the request ${what} took too long`))
   }
 
   closed(): void {
-    // An upgraded exchange watches the socket itself: for it this is the good end.
-    if (!this.#exchange?.upgraded) this.#abortExchange('CLIENT_GONE', 'the connection was closed')
-    this.#options.onClose?.(this.handle)
+    // An upgraded exchange watches the socket itself: for it this is the normal end.
+    if (!this.#request?.exchange.upgraded) {
+      this.#request?.abortExchange('CLIENT_GONE', 'the connection was closed')
+    }
+    this.#options.onClose?.(this)
   }
 
-  // ---- the request -------------------------------------------------------------------------------------------------
+  // ---- the request -----------------------------------------------------------------------------------------------------
 
-  /** @throws RemoteProtocolError for variables that make no environ, and for a body above the limit */
-  #begin(variables: string[], length: number): void {
+  /** @throws RemoteProtocolError if the variables make no environ, or the body is above the limit */
+  #start(variables: string[], length: number): void {
     const { facts, requestId, admit } = this.#options
     this.#variables = variables
     const environ = environFromVariables(variables, facts)
@@ -267,62 +209,121 @@ class Connection implements ResponseSink, InputSource, TransportOwner, ExchangeH
     }
     // The web server itself names the client in REMOTE_ADDR; it passes the client's own forwarded fields on unchecked.
     resolveClient(environ, undefined)
-    this.#transport.waits.for('nothing')
+    this.transport.timeouts.waitFor('nothing')
     if (admit && !admit()) {
       const fields: Headers = [['Retry-After', String(this.#options.retryAfter ?? 1)]]
       this.#answer(statusOf('SLOTS_TAKEN'), 'SLOTS_TAKEN', this.#givenId ?? newRequestId(), fields)
       return
     }
-    if (environ['HTTP_UPGRADE'] !== undefined) this.#early = [this.#reader.surplus]
-    this.#input = new RequestInput(length === 0 ? null : this)
-    this.#exchange = new Exchange(this.#application, environ, this.#input, this, this, this.#givenId)
-    this.#exchange.run()
+    if (environ['HTTP_UPGRADE'] !== undefined) this.#surplus = [this.reader.surplus]
+    const request = new UwsgiRequest(this, this.#application, environ, length !== 0, this.#givenId)
+    this.#request = request
+    request.exchange.run()
   }
 
-  /** The peer's request cannot be served: says so if that can still be said, and ends the connection either way. */
+  updateReading(): void {
+    this.#updateReading(false)
+  }
+
+  /**
+   * Decides whether to read from the socket, and which timeout runs meanwhile.
+   *
+   * @param progress whether bytes arrived
+   */
+  #updateReading(progress: boolean): void {
+    const { transport } = this
+    const request = this.#request
+    if (!transport.open || !request) return
+    transport.readWhileBelow(this.#settings.limits.readAhead, this.#surplusBytes + request.input.buffered)
+    if (this.reader.pending === 0 || transport.paused) transport.timeouts.waitFor('nothing')
+    else if (progress) transport.timeouts.restart('body')
+    else transport.timeouts.waitFor('body')
+  }
+
+  // ---- UwsgiRequestConnection: what the request uses -------------------------------------------------------------------
+
+  get draining(): boolean {
+    return this.#options.host.draining
+  }
+
+  get leaving(): boolean | undefined {
+    return this.#options.host.leaving
+  }
+
+  get date(): DateField {
+    return this.#settings.date
+  }
+
+  get surplus(): Buffer {
+    return this.#surplus ? Buffer.concat(this.#surplus) : EMPTY
+  }
+
+  /** Called when the application is done with the exchange. */
+  settled(exchange: Exchange): void {
+    const request = this.#request
+    if (request) {
+      request.settled = true
+      if (request.complete) this.transport.closeSoon()
+    }
+    this.#options.host.settled(exchange)
+  }
+
+  endSlow(reason: AbortError): void {
+    const request = this.#request
+    if (request?.exchange.responded) {
+      this.#endWith(reason, true)
+      return
+    }
+    this.#logEnd(reason)
+    const requestId = this.#requestId ?? newRequestId()
+    request?.failExchange(reason, statusOf('SLOW_CLIENT'))
+    this.#answer(statusOf('SLOW_CLIENT'), reason.code, requestId, [])
+  }
+
+  abortResponse(): void {
+    this.#abortResponse(false)
+  }
+
+  // ---- refusals and ends -----------------------------------------------------------------------------------------------
+
+  /** Refuses a request that cannot be served: answers if that is still possible, and ends the connection either way. */
   #refuse(error: Error): void {
     const refusal = error instanceof RemoteProtocolError ? error : undefined
     const { status, code } = refusal ?? { status: statusOf('INTERNAL'), code: 'INTERNAL' }
-    const exchange = this.#exchange
-    const requestId = exchange?.environ.gantry.requestId ?? this.#givenId ?? newRequestId()
+    const request = this.#request
+    const requestId = this.#requestId ?? this.#givenId ?? newRequestId()
     if (refusal) this.log.warn({ requestId, remoteAddress: this.#peer, code }, refusal.message)
-    else this.log.error({ requestId, remoteAddress: this.#peer, err: error }, 'a request could not be begun')
-    const begun = exchange?.responded ?? false
-    // Bytes that are no packet are from no web server: nobody would read an answer.
+    else this.log.error({ requestId, remoteAddress: this.#peer, err: error }, 'a request could not be started')
+    const begun = request?.exchange.responded ?? false
+    const complete = request?.complete ?? false
+    // Bytes that are not a packet are not from a web server: nobody would read a response.
     const unanswered = begun || code === 'UWSGI_PACKET' || code === 'UWSGI_MODIFIER'
-    const answered = unanswered || this.#responded ? 0 : status
-    this.#abortExchange(status === 408 ? 'DEADLINE' : 'PROTOCOL', error.message, error, answered)
-    if (this.#responded) this.#transport.closeSoon()
+    const answered = unanswered || complete ? 0 : status
+    request?.abortExchange(status === 408 ? 'DEADLINE' : 'PROTOCOL', error.message, error, answered)
+    if (complete) this.transport.closeSoon()
     else if (unanswered) {
-      if (!exchange) this.#refused(0, code, requestId, 0)
-      this.abort()
+      if (!request) this.#reportRefused(0, code, requestId, 0)
+      this.abortResponse()
     } else this.#answer(status, code, requestId, [])
   }
 
+  /** Sends a response in the application's place. */
   #answer(status: number, code: string, requestId: string, headers: Headers): void {
     const fields: Headers = [['X-Request-Id', requestId], ...headers]
     const head = this.#variable('REQUEST_METHOD') === 'HEAD'
-    const text = plainAnswer(status, fields, head, '', this.#settings.date)
-    this.#transport.output.text(text)
-    this.#transport.closeSoon()
-    if (!this.#exchange) this.#refused(status, code, requestId, bodyLength(text))
+    const text = plainAnswer(status, fields, head, '', this.date)
+    this.transport.output.text(text)
+    this.transport.closeSoon()
+    if (!this.#request) this.#reportRefused(status, code, requestId, bodyLength(text))
   }
 
-  #refused(status: number, code: string, requestId: string, bytes: number): void {
+  #reportRefused(status: number, code: string, requestId: string, bytes: number): void {
     const { onRefused } = this.#options
     if (!onRefused) return
     const parts = ['REQUEST_METHOD', 'REQUEST_URI', 'SERVER_PROTOCOL'].map((name) => this.#variable(name))
     const line = parts.filter((part) => part !== undefined).join(' ')
     const remote = this.#variable('REMOTE_ADDR') ?? this.#peer
-    onRefused({
-      requestId,
-      remote,
-      line: line.slice(0, LINE_SHOWN),
-      status,
-      code,
-      bytes,
-      milliseconds: undefined,
-    })
+    onRefused({ requestId, remote, line: line.slice(0, LINE_SHOWN), status, code, bytes, milliseconds: undefined })
   }
 
   #variable(name: string): string | undefined {
@@ -332,190 +333,30 @@ class Connection implements ResponseSink, InputSource, TransportOwner, ExchangeH
     return undefined
   }
 
-  /** A timeout of the connection has passed: logs it, and ends the connection and its exchange. */
-  #end(error: AbortError, stalled: boolean): void {
+  /** Logs `error`, for example a timeout of the connection, and ends the connection and its exchange. */
+  #endWith(error: AbortError, stalled: boolean): void {
     this.#logEnd(error)
-    this.#cut(stalled)
-    this.#fail(error)
+    this.#abortResponse(stalled)
+    this.#request?.failExchange(error)
   }
 
   #logEnd(error: AbortError): void {
-    const requestId = this.#exchange?.environ.gantry.requestId
-    this.log.info({ requestId, remoteAddress: this.#peer, code: error.code }, error.message)
+    this.log.info({ requestId: this.#requestId, remoteAddress: this.#peer, code: error.code }, error.message)
   }
 
-  /** Nothing of the exchange reaches the peer from here on, nor of the peer the application. */
-  #abortExchange(code: AbortCode, message: string, cause?: Error, answered: number = 0): void {
-    // The good end comes here too: an error for nobody would be a tenth of a short request's cost.
-    const exchange = this.#exchange
-    if (!exchange || (exchange.finished && this.#input!.ended)) return
-    this.#fail(new AbortError(code, message, cause && { cause }), answered)
+  /** @param stalled whether the web server accepts no bytes */
+  #abortResponse(stalled: boolean): void {
+    const { phase } = this.transport
+    const endsBody = this.#request?.untilClose ?? false
+    this.transport.abort(endsBody && (phase === 'open' || phase === 'closing'), stalled)
   }
 
-  #fail(error: AbortError, answered: number = 0): void {
-    this.#exchange?.abort(error, answered)
-    if (this.#input && !this.#input.ended) this.#input.fail(error)
+  get #requestId(): string | undefined {
+    return this.#request?.exchange.environ.gantry.requestId
   }
 
   get #peer(): string {
     return (this.#socket as Partial<Socket>).remoteAddress || 'unix'
-  }
-
-  // ---- the exchange's side: its sink -------------------------------------------------------------------------------
-
-  inform(status: string, headers: Headers): void {
-    this.#transport.output.text(informHead(status, headers))
-    this.#transport.flush()
-  }
-
-  head(status: string, headers: Headers, length: number, chunk: Uint8Array | undefined, end: boolean): boolean {
-    this.#untilClose = length === -1
-    this.#transport.output.text(responseHead(status, headers, 'close', '', this.#settings.date))
-    if (chunk) return this.data(chunk, end)
-    if (end) this.end()
-    else this.#transport.flushSoon()
-    return this.#transport.output.room
-  }
-
-  data(chunk: Uint8Array, end: boolean): boolean {
-    this.#transport.output.bytes(chunk)
-    if (end) this.end()
-    else this.#transport.flushSoon()
-    return this.#transport.output.room
-  }
-
-  /** Trailers have no place on this wire. */
-  end(): void {
-    this.#responded = true
-    // An application that is not done may read its input even after its response.
-    if (this.#settled || this.#reader.pending === 0) this.#transport.closeSoon()
-    else this.#transport.flushSoon()
-  }
-
-  flush(): void {
-    this.#transport.flush()
-  }
-
-  upgrade(): Duplex {
-    return this.#transport.handOver(Buffer.concat(this.#early ?? []))
-  }
-
-  /** Ends the connection so that the peer sees that the response is not whole, if it is not. */
-  abort(): void {
-    this.#cut(false)
-  }
-
-  #cut(stalled: boolean): void {
-    const { phase } = this.#transport
-    this.#transport.cut(this.#untilClose && (phase === 'open' || phase === 'closing'), stalled)
-  }
-
-  // ---- the exchange's side: its input's source ---------------------------------------------------------------------
-
-  /** The web server answered `Expect: 100-continue` itself. */
-  wanted(): void {}
-
-  consumed(): void {
-    this.#watch(false)
-  }
-
-  // ---- ClientView: the web server, which passes the pace of its client on ------------------------------------------
-
-  get client(): ClientView {
-    return this
-  }
-
-  get behind(): Behind {
-    if (this.#transport.phase === 'gone' || this.#exchange?.aborted) return 'nothing'
-    if (this.#transport.backlog > 0) return 'download'
-    const wanted = this.#reader.pending > 0 && !this.#transport.paused && this.#input?.hungry === true
-    return wanted ? 'upload' : 'nothing'
-  }
-
-  get delivered(): number {
-    return this.#transport.received
-  }
-
-  get accepted(): number {
-    return this.#transport.taken
-  }
-
-  get arriving(): boolean {
-    return this.#transport.open && this.#input !== undefined && !this.#input.ended
-  }
-
-  get held(): number {
-    return this.#input?.buffered ?? 0
-  }
-
-  onArrival(callback: (() => void) | undefined): void {
-    this.#input?.onArrival(callback)
-  }
-
-  endSlow(reason: AbortError): void {
-    if (this.#exchange?.responded) {
-      this.#end(reason, true)
-      return
-    }
-    this.#logEnd(reason)
-    this.#fail(reason, statusOf('SLOW_CLIENT'))
-    this.#answer(statusOf('SLOW_CLIENT'), reason.code, this.#exchange?.environ.gantry.requestId ?? newRequestId(), [])
-  }
-
-  /** Decides whether to go on reading, and what is being waited for. */
-  #watch(progress: boolean): void {
-    const transport = this.#transport
-    if (!transport.open || !this.#exchange) return
-    transport.readOn(this.#earlyBytes + (this.#input?.buffered ?? 0), this.#settings.limits.readAhead)
-    if (this.#reader.pending === 0 || transport.paused) transport.waits.for('nothing')
-    else if (progress) transport.waits.anew('body')
-    else transport.waits.for('body')
-  }
-}
-
-/** A connection as its server sees it: what a sink's `abort` does is only the half of this one. */
-class Handle implements UwsgiConnection {
-  share: Share | undefined = undefined
-  readonly #connection: Connection
-
-  constructor(connection: Connection) {
-    this.#connection = connection
-  }
-
-  get busy(): boolean {
-    return this.#connection.busy
-  }
-
-  get waitingSince(): number {
-    return this.#connection.waitingSince
-  }
-
-  get stalledSince(): number {
-    return this.#connection.stalledSince
-  }
-
-  reset(reason: AbortError): void {
-    this.#connection.reset(reason)
-  }
-
-  dismiss(): boolean {
-    return this.#connection.dismiss()
-  }
-
-  drain(): void {
-    this.#connection.drain()
-  }
-
-  goAway(): boolean {
-    return this.#connection.goAway()
-  }
-
-  abort(error: AbortError): void {
-    this.#connection.kill(error)
-  }
-
-  toString(): string {
-    return this.#connection.toString()
   }
 }
 

@@ -1,6 +1,6 @@
 /**
- * An upgraded stream that speaks WebSocket, so that a drain can close it with code 1001 between two frames. It follows
- * follows the frames that the application writes; the server decides when to close it.
+ * Closes a WebSocket with code 1001 during a drain, between two frames. Follows the frames that the application writes;
+ * the server decides when to close.
  */
 
 import type { Duplex } from 'node:stream'
@@ -51,7 +51,7 @@ export class WebSocketStream {
    */
   goAway(): boolean {
     if (this.#state !== 'open' || this.#stream.destroyed) return false
-    // An application that has ended the stream has finished the handshake: its last bytes may still be on their way.
+    // An application that has ended the stream has finished the handshake: its last bytes may not be sent yet.
     if (this.#frames.closed || !this.#stream.writable) this.#state = 'closed'
     else if (this.#frames.atBoundary) this.#close()
     else this.#state = 'pending'

@@ -108,8 +108,8 @@ suite('docs/logs.md', () => {
       'protocol/contract/call.ts',
       'protocol/contract/exchange.ts',
       'protocol/frames/served-request.ts',
-      'protocol/http1/gateway.ts',
-      'protocol/log/error-lines.ts',
+      'protocol/http1/request-loop.ts',
+      'interfaces/node/to-node.ts',
       'protocol/uwsgi/gateway.ts',
     ])
   })

@@ -1,9 +1,7 @@
 /**
- * A CGI program's response head, read and written (RFC 3875 §6), sans-IO.
- *
- * Reading is strict where a mistake would change a message's meaning, and as lenient as Apache where it would not: lines may end in LF
- * or CRLF, a field may come without any of the three that CGI defines. A head that is an HTTP message of its own ("non-parsed
- * headers", §5) is refused: its program believes that it owns the connection. It does not know what becomes of a redirect.
+ * Reads and writes the response head of a CGI program (RFC 3875 §6), sans-IO. Strict if a mistake would change the
+ * meaning of the message, else as lenient as Apache. A complete HTTP head ("non-parsed headers", §5) is refused: such a
+ * program expects to own the connection.
  */
 
 import type { Headers } from '../../contract/application.ts'
@@ -12,32 +10,33 @@ import type { RemoteProtocolError } from '../../contract/errors.ts'
 import { isHopByHop } from '../../contract/hop-by-hop.ts'
 import { statusFromWire } from '../../contract/response-head.ts'
 
-/** Bytes. As the HTTP gateway's own limit for a head; Apache takes fields of 8 KiB, 100 of them. */
+/** Bytes, as for the head of an HTTP request; Apache accepts 100 fields of 8 KiB. */
 const MAX_HEAD: number = 64 * 1024
 
 export type CgiHead =
-  /** §6.2.1, §6.2.3, §6.2.4: an answer for the client. */
+  /** §6.2.1, §6.2.3, §6.2.4: a response for the client. */
   | { readonly kind: 'response'; readonly status: string; readonly headers: Headers }
-  /** §6.2.2: what is at this path and query of the same server is to be the answer. */
+  /** §6.2.2: the response is that of this path and query on the same server. */
   | { readonly kind: 'local-redirect'; readonly target: string }
 
 export class CgiHeadReader {
   readonly #limit: number
   #chunks: Uint8Array[] = []
   #size = 0
-  /** What came after the head, once that is whole. */
+  /** The bytes after the head, once the head is complete. */
   rest: Uint8Array = new Uint8Array(0)
 
-  /** @param limit bytes that a head may have */
+  /** @param limit longest head, bytes */
   constructor(limit: number = MAX_HEAD) {
     this.#limit = limit
   }
 
   /**
-   * Takes what the program wrote.
+   * Adds output of the program.
    *
-   * @returns the head once it is whole; then `rest` is the beginning of the body
-   * @throws RemoteProtocolError (502): `CGI_NPH`, `CGI_HEAD` for what is no head or too long
+   * @returns the head, once it is complete; then `rest` is the start of the body
+   * @throws RemoteProtocolError (502) `CGI_NPH` if the program writes an HTTP status line, `CGI_HEAD` if the head is
+   *   invalid or too long
    */
   receive(chunk: Uint8Array): CgiHead | undefined {
     this.#chunks.push(chunk)
@@ -60,7 +59,7 @@ export class CgiHeadReader {
     return parse(bytes.toString('latin1', 0, head))
   }
 
-  /** What is wrong with an output that has ended before its head did. */
+  /** The error if the output ends before the head is complete. */
   ended(): RemoteProtocolError {
     return bad(
       this.#size === 0
@@ -70,7 +69,7 @@ export class CgiHeadReader {
   }
 }
 
-/** Where the fields end, and where the body begins after the empty line; -1 while there is none. */
+/** Index of the end of the fields, and of the body after the empty line; -1 if the empty line has not arrived. */
 function headEnd(bytes: Buffer): [head: number, body: number] {
   for (let line = 0; ; ) {
     const end = bytes.indexOf(0x0a, line)
@@ -109,17 +108,17 @@ function parse(text: string): CgiHead {
         else continue
         break
       case 'transfer-encoding':
-        // Its body would be taken for what it is not.
+        // The body of the response would be read wrongly.
         throw bad(`the program wrote Transfer-Encoding: ${quoted(value)}; framing is the server's`)
       default:
-        // Connection, Keep-Alive: about a connection that is not the program's (§6.3.4: the server may remove them).
+        // Connection, Keep-Alive: the program does not have the connection (§6.3.4: the server may remove them).
         if (isHopByHop(name)) continue
     }
     headers.push([name, value])
   }
   if (status === undefined && headers.length === 0) throw bad('the program wrote a response head without a field')
   if (status === undefined && location !== undefined) {
-    // A path alone, and nothing else, is for the server itself. "//host" is a host's, not ours.
+    // A Location that is a path, without any other field, is a redirect inside the server. "//host" is another host.
     if (headers.length === 1 && /^\/(?!\/)/.test(location)) return { kind: 'local-redirect', target: location }
     return { kind: 'response', status: '302 Found', headers }
   }
@@ -133,9 +132,8 @@ function statusLine(text: string): string {
 }
 
 /**
- * A response head as a CGI program writes it. Its fields were checked where the application handed them over.
- *
- * Lines end in CRLF as wsgiref's do: every server takes both.
+ * Writes a response head as a CGI program does. The fields were checked when the application gave them. Lines end in
+ * CRLF, as in wsgiref: all servers accept both.
  */
 export function cgiHead(status: string, headers: Headers): string {
   let text = `Status: ${status}\r\n`

@@ -1,6 +1,6 @@
 /**
- * A CGI program's environment, both ways: which variables of a process are a request's, and which of an environ a program is given
- * (RFC 3875 §4.1). It starts no process and reads none.
+ * The environment of a CGI program (RFC 3875 §4.1), in both directions: which variables of a process belong to a
+ * request, and which variables of an environ a program receives.
  */
 
 import type { Environ } from '../../contract/application.ts'
@@ -10,24 +10,24 @@ import { peerError } from '../../contract/coded-errors.ts'
 const KNOWN: ReadonlySet<string> = new Set(cgiVariableNames())
 /** The variables about TLS that Apache's mod_ssl sets (`SSLOptions +StdEnvVars`). */
 const TLS_VARIABLE = /^SSL_[A-Z0-9_]+$/
-/** There is no connection to upgrade, and what else Connection says was the server's to obey. */
+/** A CGI program has no connection that could be upgraded, and the server has obeyed `Connection`. */
 const NOT_HERE: ReadonlySet<string> = new Set(['HTTP_UPGRADE', 'HTTP_CONNECTION'])
 
-/** A request as a CGI server puts it. */
+/** The request in the environment of a CGI program. */
 export interface CgiRequest {
   /** Flat: name, value. */
   readonly variables: string[]
-  /** Bytes of the body; -1: to the end of the input, as Apache and nginx pass a chunked one on without holding it. */
+  /** Bytes of the body; -1: up to the end of the input. Apache and nginx pass a chunked body on in this way. */
   readonly length: number
 }
 
 /**
- * The request in a process's environment. What is none of CGI's variables (PATH, HOME, an API key) stays where it is, in
- * `process.env`: an environ is what applications show on error pages and send to other processes.
+ * Finds the request in the environment of a process. Other variables (PATH, HOME, an API key) stay in `process.env`:
+ * applications show their environ on error pages, and send it to other processes.
  *
  * @param environment flat: name, value; native strings
- * @param further names of others that the application is to have
- * @throws RemoteProtocolError (400) for a CONTENT_LENGTH that is none
+ * @param further names of further variables that the application receives
+ * @throws RemoteProtocolError (400) if CONTENT_LENGTH is invalid
  */
 export function requestVariables(environment: readonly string[], further: readonly string[] = []): CgiRequest {
   const variables: string[] = []
@@ -43,7 +43,7 @@ export function requestVariables(environment: readonly string[], further: readon
     found.set(name, value)
     if (name !== 'PATH_INFO') variables.push(name, value)
   }
-  // A request for the root of the server's own root comes with neither: PEP 3333 wants one of them.
+  // For the root of the server, both are empty: PEP 3333 requires one of them.
   const path = found.get('PATH_INFO') ?? ''
   variables.push('PATH_INFO', path === '' && !found.get('SCRIPT_NAME') ? '/' : path)
   return { variables, length: lengthOf(found) }
@@ -58,22 +58,24 @@ function lengthOf(found: ReadonlyMap<string, string>): number {
   return Number(text)
 }
 
-/** What a program's environment is made from besides the environ. */
+/** The facts beside the environ that a program's environment is made from. */
 export interface ProgramFacts {
-  /** Absolute. */
+  /** Absolute path. */
   readonly program: string
   readonly documentRoot: string | undefined
-  /** Whether the program sees the client's credentials (RFC 3875 §4.1.18: a server should keep them to itself). */
+  /** Whether the program receives the client's credentials (RFC 3875 §4.1.18: a server should not pass them on). */
   readonly authorization: boolean
-  /** The body's length is not known beforehand. */
+  /** Whether the length of the body is unknown. */
   readonly chunked: boolean
 }
 
-/** Headers that a program is not given: `Proxy` would steer its HTTP clients (httpoxy); the connection is not its own. */
+/**
+ * Headers that a program does not receive: `Proxy` would redirect its HTTP clients (httpoxy), and it has no connection.
+ */
 const KEPT_BACK: ReadonlySet<string> = new Set(['HTTP_PROXY', 'HTTP_CONNECTION', 'HTTP_UPGRADE'])
 const CREDENTIALS: ReadonlySet<string> = new Set(['HTTP_AUTHORIZATION', 'HTTP_PROXY_AUTHORIZATION'])
 
-/** Native strings by name. */
+/** Makes the environment of a program: native strings by name. */
 export function programVariables(environ: Environ, facts: ProgramFacts): Map<string, string> {
   const variables = new Map<string, string>()
   for (const name of Object.keys(environ)) {
@@ -85,7 +87,7 @@ export function programVariables(environ: Environ, facts: ProgramFacts): Map<str
   variables.set('GATEWAY_INTERFACE', GATEWAY_INTERFACE)
   variables.set('SCRIPT_FILENAME', facts.program)
   if (facts.chunked) variables.set('HTTP_TRANSFER_ENCODING', 'chunked')
-  // §4.1.6: of a path only. The program's own place says nothing of the path behind it.
+  // §4.1.6: it belongs to PATH_INFO, and the environ's value may belong to another path.
   variables.delete('PATH_TRANSLATED')
   if (facts.documentRoot !== undefined) {
     variables.set('DOCUMENT_ROOT', facts.documentRoot)
@@ -94,7 +96,7 @@ export function programVariables(environ: Environ, facts: ProgramFacts): Map<str
   return variables
 }
 
-/** A path that stays below what it is put behind. */
+/** Resolves `.` and `..`, so that the path stays below the directory before it. */
 function withoutDots(path: string): string {
   const segments: string[] = []
   for (const segment of path.split('/')) {

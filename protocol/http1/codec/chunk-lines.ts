@@ -47,17 +47,19 @@ for (const character of "!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcd
   IS_TOKEN[character.charCodeAt(0)] = 1
 }
 
-/** The state of one chunked body between two calls of `follow`. */
+/** Tracks one chunked body. */
 export class ChunkLines {
-  /** Bytes of chunk data in the last call's bytes: llhttp must find as many. */
+  /** Bytes of chunk data in the last call of `follow`: llhttp must find the same number. */
   data = 0
   #state = SIZE
-  /** Size of the present chunk; in its data, the bytes that are left. */
+  /** Size of the current chunk; while its data is read, the bytes that are left. */
   #size = 0
   /** Whether the rest of this line is overwritten. */
   #masked = false
 
-  /** Reads the body's next bytes, `memory` from `start` to `end`, and overwrites those that llhttp would refuse. */
+  /**
+   * Reads the next bytes of the body, `memory` from `start` to `end`, and overwrites those that llhttp would refuse.
+   */
   follow(memory: Uint8Array, start: number, end: number): void {
     this.data = 0
     for (let at = start; at < end; at++) {
@@ -135,7 +137,7 @@ export class ChunkLines {
   }
 }
 
-/** Where an extension or the whole line may end. */
+/** The state after a byte that ends an extension or the line; undefined for other bytes. */
 function endOf(code: number): number | undefined {
   return code === SEMICOLON ? NAME_START : code === CR ? LINE_LF : undefined
 }
@@ -144,7 +146,7 @@ function isBlank(code: number): boolean {
   return code === SPACE || code === TAB
 }
 
-/** RFC 9110 §5.6.4: what a quoted-string may hold, or escape. */
+/** RFC 9110 §5.6.4: a character that a quoted-string may contain or escape. */
 function isText(code: number): boolean {
   return code === TAB || (code >= SPACE && code !== 0x7f)
 }

@@ -1,9 +1,7 @@
 /**
- * A server's side of one HTTP/1.x connection, sans-IO: which request is answered, what may be sent at which moment, and
- * whether the connection can be used again (RFC 9112 §9; RFC 9110 §10.1.1 for Expect).
- *
- * Its caller pushes bytes and asks for events while a request is being read; a further request is only read after
- * `next()`. What it gives back is text to send. It knows no socket, no time and no application.
+ * The server's side of one HTTP/1.x connection, sans-IO: which request is answered, what may be sent when, and whether
+ * the connection can be reused (RFC 9112 §9; RFC 9110 §10.1.1 for Expect). It knows no socket, no time and no
+ * application.
  */
 
 import type { Headers } from '../../contract/application.ts'
@@ -16,36 +14,40 @@ import { type ParserEvent, RequestParser } from './parser.ts'
 import { CONTINUE, type DateSource, type Framing, informHead, lastChunk, plainAnswer, responseHead } from './writer.ts'
 
 /**
- * Where the request's reading is, and where its answer is: two machines side by side, as h11's.
- * - request: `idle` (nothing of it, or its head is incomplete), `body`, `done`, `failed` (nothing is read any more)
- * - response: `due`, `body` (the final head was given), `done`
+ * The states of reading a request and of sending its response: two state machines side by side, as in h11.
+ * - request: `idle` (its head is incomplete), `body`, `done`, `failed` (nothing more is read)
+ * - response: `pending` (the final head was not sent), `body` (the final head was sent), `done`
  */
 export type RequestState = 'idle' | 'body' | 'done' | 'failed'
-export type ResponseState = 'due' | 'body' | 'done'
+export type ResponseState = 'pending' | 'body' | 'done'
 
-/** What to do with a connection after a response. */
-export type After =
-  /** The next request may be read. */
+/** What to do with the connection after a response. */
+export type AfterResponse =
+  /** Read the next request. */
   | 'next'
-  /** First what is left of this request's body is to be dropped: `discard()`. */
+  /** First discard the rest of this request's body: `discard()`. */
   | 'discard'
-  /** It is to be closed; what the client still sends is not looked at. */
+  /** Close the connection, and ignore what the client still sends. */
   | 'close'
 
-export class ServerConnection {
+/**
+ * The caller pushes bytes to `parser` and calls `read()` for each event. The methods of the response return text to
+ * send. The next request is read after `next()`.
+ */
+export class Http1ServerConnection {
   readonly parser: RequestParser
   readonly #limits: Http1Limits
   readonly #date: DateSource
   #request: RequestState = 'idle'
-  /** Whether the current request's head is known. */
-  #known = false
-  #response: ResponseState = 'due'
+  /** Whether the head of the current request was parsed. */
+  #parsed = false
+  #response: ResponseState = 'pending'
   #framing: Framing = 'length'
-  /** Whether another request may follow this one. */
+  /** Whether another request may follow the current one. */
   #keepAlive = true
-  /** Whether the client waits for 100 Continue, as far as we know. */
-  #waiting = false
-  /** Bytes of the body that are still to come; Infinity for a chunked one. */
+  /** Whether the client may be waiting for 100 Continue before it sends the body. */
+  #awaitsContinue = false
+  /** Bytes of the body that have not arrived; Infinity for a chunked body. */
   #missing = 0
   #discarded = 0
 
@@ -67,14 +69,14 @@ export class ServerConnection {
     return this.#framing
   }
 
-  /** The current request's. */
-  get head(): ParsedHead {
+  /** The head of the current request. */
+  get requestHead(): ParsedHead {
     return this.parser.head
   }
 
-  /** For the log: the part of the current request line that has arrived, up to `LINE_SHOWN` bytes. */
-  get line(): string {
-    if (!this.#known) return this.parser.line
+  /** For the log: the part of the request line that has arrived, up to `LINE_SHOWN` bytes. */
+  get requestLine(): string {
+    if (!this.#parsed) return this.parser.line
     const { method, target, minor } = this.parser.head
     return `${method} ${target} HTTP/1.${minor}`.slice(0, LINE_SHOWN)
   }
@@ -84,14 +86,14 @@ export class ServerConnection {
     return this.#request !== 'idle' && this.#request !== 'failed'
   }
 
-  /** The current response is the last. Before its head it says so. */
-  close(): void {
+  /** Makes the current response the last. If its head was not sent yet, the head announces the close. */
+  closeAfterResponse(): void {
     this.#keepAlive = false
   }
 
   // ---- reading -----------------------------------------------------------------------------------------------------
 
-  /** The parser's next event. After the end of a request there is none until `next()`. */
+  /** Returns the parser's next event; `more` from the end of a request until `next()`. */
   read(): ParserEvent {
     if (this.#request === 'done') return 'more'
     const event = this.parser.next()
@@ -99,17 +101,17 @@ export class ServerConnection {
       case 'head': {
         const { bodyLength, keepAlive, expectContinue } = this.parser.head
         this.#request = 'body'
-        this.#known = true
-        this.#response = 'due'
+        this.#parsed = true
+        this.#response = 'pending'
         this.#keepAlive &&= keepAlive
-        this.#waiting = expectContinue
+        this.#awaitsContinue = expectContinue
         this.#missing = bodyLength === -1 ? Number.POSITIVE_INFINITY : bodyLength
         this.#discarded = 0
         break
       }
       case 'data':
-        // Who sends the body does not wait for leave to do so (RFC 9110 §10.1.1).
-        this.#waiting = false
+        // A client that sends the body does not wait for 100 Continue (RFC 9110 §10.1.1).
+        this.#awaitsContinue = false
         this.#missing -= this.parser.data.length
         break
       case 'end':
@@ -124,101 +126,115 @@ export class ServerConnection {
     return event
   }
 
-  /** The application wants the body: what is to be sent for that, or ''. */
+  /**
+   * To be called when the application reads the body. Returns `100 Continue`, or '' if the client does not wait for it.
+   */
   continue(): string {
-    if (!this.#waiting || this.#response !== 'due') return ''
-    this.#waiting = false
+    if (!this.#awaitsContinue || this.#response !== 'pending') return ''
+    this.#awaitsContinue = false
     return CONTINUE
   }
 
-  /** Whether the client may be holding the body back. */
-  get waiting(): boolean {
-    return this.#waiting
+  /** Whether the client may be waiting for 100 Continue. */
+  get awaitsContinue(): boolean {
+    return this.#awaitsContinue
   }
 
-  // ---- answering ---------------------------------------------------------------------------------------------------
+  // ---- the response ------------------------------------------------------------------------------------------------
 
-  /** An informational response; '' for HTTP/1.0, which knows none, and after the final head. */
+  /** An informational response; '' for HTTP/1.0, which has none, and after the final head. */
   inform(status: string, headers: Headers): string {
-    return this.parser.head.minor === 1 && this.#response === 'due' ? informHead(status, headers) : ''
+    return this.parser.head.minor === 1 && this.#response === 'pending' ? informHead(status, headers) : ''
   }
 
   /**
    * The final head.
    *
-   * @param length body bytes in all, -1 when unknown
-   * @param end whether the body is whole with what follows this head at once
+   * @param length body bytes in total, -1 if unknown
+   * @param end whether the caller already has the whole body
+   * @throws LocalProtocolError if the final head was sent before, or no request was read
    */
-  respond(status: string, headers: Headers, length: number, end: boolean): string {
-    if (this.#response !== 'due' || this.#request === 'idle') {
-      throw localError('RESPONSE_TWICE', `a final response (${status}) where none is due`)
+  head(status: string, headers: Headers, length: number, end: boolean): string {
+    if (this.#response !== 'pending' || this.#request === 'idle') {
+      throw localError(
+        'RESPONSE_TWICE',
+        `a final response (${status}) was started, but no request waits for a response`,
+      )
     }
     this.#response = 'body'
     const { minor } = this.parser.head
     if (status.startsWith('101')) {
-      // Its end is not HTTP's matter.
+      // The upgraded protocol decides when its stream ends.
       this.#framing = 'close'
       this.#keepAlive = false
       return responseHead(status, headers, 'close', '', this.#date)
     }
     this.#framing = length !== -1 ? 'length' : minor === 1 ? 'chunked' : 'close'
-    // A client that still holds its body back may send it or not, and nobody could tell which (RFC 9110 §10.1.1).
-    if (this.#framing === 'close' || this.#waiting || (end && this.#tooMuchLeft())) this.#keepAlive = false
+    // A client that still waits for 100 Continue may send its body or the next request, and the bytes would not tell
+    // which (RFC 9110 §10.1.1).
+    if (this.#framing === 'close' || this.#awaitsContinue || (end && this.#tooMuchLeft())) this.#keepAlive = false
     const connection = this.#keepAlive ? (minor === 1 ? '' : 'keep-alive') : 'close'
     return responseHead(status, headers, this.#framing, connection, this.#date)
   }
 
-  /** The response is whole. */
+  /** Completes the response. Returns the last chunk of a chunked body, else ''. */
   end(trailers: Headers | undefined): string {
     this.#response = 'done'
     return this.#framing === 'chunked' ? lastChunk(trailers) : ''
   }
 
   /**
-   * A whole answer of our own: where the request was refused, or no application may take it.
+   * A complete response of the server itself, for a request that no application answers.
    *
-   * @param last whether the connection ends with it
+   * @param last whether the connection closes after the response
    */
   answer(status: number, headers: Headers, last: boolean): string {
-    if (last || this.#waiting || this.#tooMuchLeft()) this.#keepAlive = false
-    const minor = this.#known ? this.parser.head.minor : 1
+    if (last || this.#awaitsContinue || this.#tooMuchLeft()) this.#keepAlive = false
+    const minor = this.#parsed ? this.parser.head.minor : 1
     this.#response = 'done'
     const connection = this.#keepAlive ? (minor === 1 ? '' : 'keep-alive') : 'close'
-    return plainAnswer(status, headers, this.#known && this.parser.head.method === 'HEAD', connection, this.#date)
+    return plainAnswer(status, headers, this.#parsed && this.parser.head.method === 'HEAD', connection, this.#date)
   }
 
-  // ---- what is next ------------------------------------------------------------------------------------------------
+  // ---- the next request --------------------------------------------------------------------------------------------
 
-  /** What to do now that the response is whole. */
-  after(): After {
+  /** What to do once the response is complete. */
+  afterResponse(): AfterResponse {
     if (!this.#keepAlive || this.#request === 'failed') return 'close'
     if (this.#request === 'done') return 'next'
-    return this.#waiting || this.#tooMuchLeft() ? 'close' : 'discard'
+    return this.#awaitsContinue || this.#tooMuchLeft() ? 'close' : 'discard'
   }
 
-  /** Counts body bytes that nobody reads; false when there are too many of them to go on. */
+  /** Counts discarded body bytes; false above the limit `discard`: the connection must close. */
   discard(bytes: number): boolean {
     this.#discarded += bytes
     return this.#discarded <= this.#limits.discard
   }
 
-  /** Begins with the next request. Only once the response is whole and `after()` is 'next'. */
+  /**
+   * Starts to read the next request.
+   *
+   * @throws LocalProtocolError unless the response is complete and `afterResponse()` is `next`
+   */
   next(): void {
-    if (this.#response !== 'done' || this.after() !== 'next')
-      throw localError('NOT_OVER', 'the next request before this one is over')
+    if (this.#response !== 'done' || this.afterResponse() !== 'next')
+      throw localError('NOT_OVER', 'next() was called before the current request and its response were complete')
     this.#request = 'idle'
-    this.#known = false
-    this.#response = 'due'
+    this.#parsed = false
+    this.#response = 'pending'
   }
 
-  /** The connection belongs to another protocol: the bytes that came after the request's head. */
-  detach(): Buffer {
+  /**
+   * Ends HTTP on the connection. Returns the bytes that arrived after the request's head: they belong to the new
+   * protocol.
+   */
+  upgrade(): Buffer {
     this.#request = 'failed'
     return this.parser.detach()
   }
 
-  /** Nothing more is read. */
-  fail(): void {
+  /** Stops reading requests. */
+  stop(): void {
     this.#request = 'failed'
     this.#keepAlive = false
     this.parser.free()

@@ -1,9 +1,7 @@
 /**
- * Our own table of what a request's head may be, on top of llhttp's: the request line, `Host`, the framing fields,
- * `Connection`, `Upgrade` and `Expect` (RFC 9112 §3, §6, §9; RFC 9110 §7.2, §7.8, §10.1.1).
- *
- * Whatever could be read in two ways is refused. Knows neither how a head is found in a stream of bytes (`parser.ts`) nor what
- * is answered.
+ * The rules for a request's head, in addition to llhttp's: the request line, `Host`, the framing fields, `Connection`,
+ * `Upgrade` and `Expect` (RFC 9112 §3, §6, §9; RFC 9110 §7.2, §7.8, §10.1.1). A head that two servers could read
+ * differently is refused.
  */
 
 import { peerError } from '../../contract/coded-errors.ts'
@@ -15,19 +13,19 @@ import type { Http1Limits } from './limits.ts'
 import { executeHead, headFields, headReason, headSpans, INVALID_TRANSFER_ENCODING, OK } from './llhttp.ts'
 import { CONNECTION, CONTENT_LENGTH, EXPECT, HOST as HOST_FIELD, nameAt, TRANSFER_ENCODING, UPGRADE } from './names.ts'
 
-/** A head that passed the table, with what it says of the message's body and the connection. */
+/** A valid head, and what it says about the body of the message and about the connection. */
 export interface ParsedHead extends RequestHead {
   /** Length of the body in bytes; -1: chunked. */
   bodyLength: number
-  /** What the client wants of the connection (RFC 9112 §9.3); never true when it said `close`. */
+  /** Whether the client wants to keep the connection (RFC 9112 §9.3); never true if it sent `close`. */
   keepAlive: boolean
-  /** Whether it waits for 100 Continue before its body. */
+  /** Whether the client waits for 100 Continue before it sends the body. */
   expectContinue: boolean
 }
 
 /**
- * Methods that are passed to applications: those of node's `http.METHODS` without CONNECT (no tunnels here). llhttp would take PRI
- * (HTTP/2's preface) and RTSP's as well. A test sends each of node's.
+ * Methods that are passed to applications: Node's `http.METHODS` without CONNECT (tunnels are not supported). llhttp
+ * also accepts PRI (HTTP/2's preface) and the methods of RTSP. A test sends each of Node's methods.
  *
  * Other methods get 501 (RFC 9110 §9.1). Node's own server refuses them too, so that applications written for Node
  * never receive one. nginx and gunicorn pass them on; over uwsgi the web server decides.
@@ -40,9 +38,9 @@ const METHODS: ReadonlySet<string> = new Set(
   ).split(' '),
 )
 
-/** Longer than any method above, so that a line without a space soon is no request. */
+/** Bytes; longer than any method above. A line whose first space comes later is not a request. */
 export const METHOD_MAX = 32
-/** Space, target's end, ` HTTP/1.1` and CRLF. */
+/** Bytes of a request line beside method and target: a space, ` HTTP/1.1` and CRLF. */
 export const LINE_REST: number = 1 + 9 + 2
 
 /**
@@ -61,15 +59,15 @@ function refuse(code: PeerCode, message: string): never {
   throw peerError(code, message)
 }
 
-/** What went wrong, printable, short enough for a log. */
+/** Quotes text for an error message: printable, and short enough for a log. */
 function shown(text: string): string {
   return JSON.stringify(text.length > 80 ? `${text.slice(0, 80)}…` : text)
 }
 
 /**
- * Refuses a request line that has no end within what a method and the longest target would take.
+ * Refuses a request line that is longer than the longest method and target.
  *
- * @param prefix its first bytes
+ * @param prefix the first bytes of the line
  */
 export function refuseLongLine(prefix: string, limits: Http1Limits): never {
   const space = prefix.indexOf(' ')
@@ -83,19 +81,20 @@ export function refuseBareLineFeed(): never {
   refuse('BARE_LF', 'a line that ends in LF without CR')
 }
 
-/** A request line in its three parts; the line's own `\r\n` is not in `end`. */
+/** The parts of a request line. */
 interface RequestLine {
   method: string
   target: string
   minor: 0 | 1
-  /** Of an absolute-form target. */
+  /** The host and port of an absolute-form target. */
   authority: string | undefined
 }
 
 const line: RequestLine = { method: '', target: '', minor: 1, authority: undefined }
 
 /**
- * Reads `method SP request-target SP HTTP-version` (RFC 9112 §3), strictly: one space each, nothing before or after.
+ * Reads `method SP request-target SP HTTP-version` (RFC 9112 §3), strictly: one space each, nothing before or after
+ * them.
  *
  * @throws RemoteProtocolError 400, 414, 501 or 505
  */
@@ -131,7 +130,7 @@ export function parseRequestLine(text: string, limits: Http1Limits): RequestLine
   return line
 }
 
-/** The four forms of RFC 9112 §3.2, less authority-form, which is CONNECT's. */
+/** Checks a target, which has one of the forms of RFC 9112 §3.2. Authority-form is only for CONNECT, and is refused. */
 function checkTarget(target: string, method: string): string | undefined {
   if (!TARGET.test(target)) refuse('BAD_TARGET', `characters that no request target has: ${shown(target)}`)
   if (target.charCodeAt(0) === 0x2f) {
@@ -152,23 +151,23 @@ function checkTarget(target: string, method: string): string | undefined {
   return authority
 }
 
-/** RFC 9112 §3.2.4: OPTIONS for a URL without path and query is a request for the whole server, `OPTIONS *`. */
+/** RFC 9112 §3.2.4: OPTIONS with a URL without path and query means the whole server, as `OPTIONS *`. */
 function isServerWide(method: string, target: string, authority: string | undefined): boolean {
   return method === 'OPTIONS' && authority !== undefined && target.endsWith(`://${authority}`)
 }
 
-/** Some take a backslash in a path for a slash. */
+/** Some servers and browsers treat a backslash in a path as a slash. */
 function refuseBackslash(target: string, at: number): void {
   const question = target.indexOf('?')
   if (question === -1 || at < question) refuse('BAD_TARGET', `a backslash in a path: ${shown(target)}`)
 }
 
 /**
- * Reads a whole head.
+ * Parses a complete head.
  *
- * @param bytes holds it from `start` to `end`, its empty line included
- * @param lineLength length of the request line without its CRLF
- * @throws RemoteProtocolError with the status to answer
+ * @param bytes contains the head from `start` to `end`, with its empty line
+ * @param lineLength bytes of the request line without its CRLF
+ * @throws RemoteProtocolError, with the status of the response, if the head is refused
  */
 export function parseHead(
   bytes: Buffer,
@@ -199,7 +198,7 @@ export function parseHead(
     const nameLength = headSpans[at + 1]!
     const valueAt = headSpans[at + 2]!
     let valueEnd = valueAt + headSpans[at + 3]!
-    // llhttp leaves optional whitespace after a value (RFC 9110 §5.5).
+    // llhttp does not remove optional white space after a value (RFC 9110 §5.5).
     while (valueEnd > valueAt && isBlank(text.charCodeAt(valueEnd - 1))) valueEnd--
     const { name, field: kind } = nameAt(text, nameStart, nameLength, field)
     const value = text.slice(valueAt, valueEnd)
@@ -241,7 +240,7 @@ export function parseHead(
 
   if (host !== -1) {
     if (!isHost(headers[host]!)) refuse('BAD_HOST', `not a host: ${shown(headers[host]!)}`)
-    // RFC 9112 §3.2.2: an absolute-form target's authority replaces Host.
+    // RFC 9112 §3.2.2: the authority of an absolute-form target replaces Host.
     if (authority !== undefined) headers[host] = authority
   } else if (minor === 1) refuse('HOST_MISSING', 'HTTP/1.1 without Host')
   else if (authority !== undefined) headers.push('Host', authority)
@@ -262,7 +261,7 @@ export function parseHead(
     }
   }
 
-  // Expectations of an HTTP/1.0 client are not to be met (RFC 9110 §10.1.1).
+  // A server must ignore the expectation of an HTTP/1.0 client (RFC 9110 §10.1.1).
   let expectContinue = false
   if (expect !== -1 && minor === 1) {
     if (headers[expect]!.toLowerCase() !== '100-continue') {
@@ -276,7 +275,7 @@ export function parseHead(
     target,
     minor,
     headers,
-    // An upgrade to h2c is not on offer (RFC 9113 took it back), and with a body it is a plain request.
+    // An upgrade to h2c is not supported (RFC 9113 has removed it). A request with a body is served without an upgrade.
     upgrade:
       upgrading &&
       upgrade !== -1 &&
@@ -290,9 +289,9 @@ export function parseHead(
   }
 }
 
-/** A header block that llhttp refused, with the status that this case has by itself. */
+/** Refuses a header block that llhttp refused, with the right status. */
 function refuseBlock(result: number, text: string, minor: 0 | 1): never {
-  // First, since a head that comes in pieces is refused for this before its end is there.
+  // Checked first: a head that arrives in pieces is refused for a bare LF before its end has arrived.
   if (/[^\r]\n/.test(text)) refuseBareLineFeed()
   if (result === INVALID_TRANSFER_ENCODING && minor === 1 && !/\ncontent-length:/i.test(text)) {
     refuse('CODING_UNSUPPORTED', 'a transfer coding other than chunked is not implemented')

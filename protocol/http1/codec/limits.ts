@@ -1,20 +1,23 @@
 /** The limits of HTTP/1.1 requests, and their defaults. */
 
-/** Sizes in bytes, but for `fields`. Each is refused with a status of its own. */
+/** Sizes in bytes, except `fields`. A request above a limit is refused with the status given there. */
 export interface Http1Limits {
-  /** The request target: 414 above. 8 KiB, as nginx's large_client_header_buffers and Apache's LimitRequestLine. */
+  /** Request target; above: 414. 8 KiB, as nginx's large_client_header_buffers and Apache's LimitRequestLine. */
   target: number
-  /** Request line and header fields together: 431 above. */
+  /** Request line and header fields together; above: 431. */
   head: number
-  /** Number of header fields: 431 above. */
+  /** Number of header fields; above: 431. */
   fields: number
-  /** The request's body, decoded: 413 above. Infinity: none. */
+  /** Body of the request, decoded; above: 413. Infinity: no limit. */
   body: number
-  /** Chunk extensions, padded chunk sizes and trailers of one body: 413 (trailers: 431) above. 16 KiB, as Node's (CVE-2024-22019). */
+  /**
+   * Chunk extensions, padding of chunk sizes, and trailers of one body; above: 413 (trailers: 431). 16 KiB, as in Node
+   * (CVE-2024-22019).
+   */
   chunkOverhead: number
-  /** Bytes of request body, or of pipelined requests, that are read ahead of the application; beyond, the socket is not read. */
+  /** Body, or pipelined requests, that are read ahead of the application; above: the socket is not read. */
   readAhead: number
-  /** An unread request body up to this size is dropped to keep the connection; beyond, it closes. */
+  /** An unread body up to this size is discarded to keep the connection; above: the connection is closed. */
   discard: number
 }
 

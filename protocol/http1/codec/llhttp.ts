@@ -1,28 +1,26 @@
 /**
- * llhttp, as undici ships it compiled to WebAssembly: the one place that touches its memory and its numbers.
- *
- * It frames header blocks and chunked bodies and only records where things lie; what is acceptable beyond that is decided
- * by `head.ts` and `parser.ts`. Callbacks run inside WebAssembly: they write numbers into arrays and never call out,
- * so no application code can run there and nothing can throw through it. The module has no mutable
- * state that outlives a call: the recorder below is emptied at the start of each.
- *
- * `undici/lib/llhttp/` is no public interface of undici's, which is why its version is pinned exactly and
- * `llhttp.test.ts` guards path, imports, exports and constants.
+ * llhttp, as undici ships it compiled to WebAssembly: the only file that uses its memory and its constants. It frames
+ * header blocks and chunked bodies; `head.ts` and `parser.ts` decide what is acceptable beyond that.
  */
+
+// The callbacks run inside WebAssembly. They only write numbers into arrays, so that no application code runs there and
+// no exception passes through it. The module keeps no state between calls: the recorder is emptied at the start of each
+// call. `undici/lib/llhttp/` is not a public interface of undici: its version is pinned exactly, and `llhttp.test.ts`
+// checks path, imports, exports and constants.
 
 import { createRequire } from 'node:module'
 import { localError } from '../../contract/coded-errors.ts'
 import { ChunkLines } from './chunk-lines.ts'
 
-/** The file with the WebAssembly, SIMD variant (every platform that Node 24 supports in its first tier has it). */
+/** The file with the WebAssembly, SIMD variant: every tier 1 platform of Node 24 supports SIMD. */
 export const WASM_FILE = 'undici/lib/llhttp/llhttp_simd-wasm.js'
 
-/** llhttp's numbers that are used here (undici/lib/llhttp/constants.js). */
+/** llhttp's constants that are used here (undici/lib/llhttp/constants.js). */
 export const TYPE_REQUEST = 1
 export const OK = 0
 export const PAUSED = 21
 export const INVALID_TRANSFER_ENCODING = 15
-/** Ours: llhttp and this side do not agree where something ends. */
+/** Our own code: llhttp and this file do not agree where a head or a chunk ends. */
 const DISAGREED = -1
 
 interface Exports {
@@ -39,7 +37,7 @@ interface Exports {
   llhttp_get_error_reason(parser: number): number
 }
 
-/** The global, as far as it is used: TypeScript declares it only with browsers' types. */
+/** The parts of the global that are used: TypeScript declares it only with the types of browsers. */
 declare const WebAssembly: {
   Module: new (bytes: Uint8Array) => object
   Instance: new (module: object, imports: object) => { exports: unknown }
@@ -47,7 +45,7 @@ declare const WebAssembly: {
 
 // ---- the recorder --------------------------------------------------------------------------------------------------
 
-/** Where the bytes being executed lie in WASM memory. */
+/** Address in WASM memory of the bytes that are being parsed. */
 let base = 0
 /** Header pieces, three numbers each: kind, offset, length. */
 const fields: number[] = []
@@ -78,7 +76,7 @@ const imports = {
     wasm_on_status: nothing,
     wasm_on_header_field: (_parser: number, at: number, length: number): number => record(NAME, at, length),
     wasm_on_header_value: (_parser: number, at: number, length: number): number => record(VALUE, at, length),
-    // Both pause: what comes after a head or a message is never llhttp's to decide.
+    // Both callbacks pause llhttp: it must not parse what follows a head or a message.
     wasm_on_headers_complete: (): number => {
       headComplete = true
       return PAUSED
@@ -109,7 +107,7 @@ function begin(): void {
 const wasm: Exports = instantiate()
 const headParser = wasm.llhttp_alloc(TYPE_REQUEST)
 
-/** Room for what is executed at once; grown for heads beyond it. */
+/** Size of the memory for the bytes that are parsed at once; it grows for larger heads. */
 const PIECE = 64 * 1024
 let scratchSize = PIECE
 let scratch = wasm.malloc(scratchSize)
@@ -122,7 +120,7 @@ function instantiate(): Exports {
   return exports
 }
 
-/** Copies bytes to where llhttp sees them. Growing WASM memory detaches its old ArrayBuffer, so the view is renewed. */
+/** Copies bytes into WASM memory. When WASM memory grows, its old ArrayBuffer is detached: then the view is renewed. */
 function place(bytes: Uint8Array, start: number, end: number): void {
   if (end - start > scratchSize) {
     wasm.free(scratch)
@@ -141,22 +139,21 @@ function reason(parser: number): string {
   return view.toString('latin1', at, view.indexOf(0, at))
 }
 
-/** Bytes of WASM memory: it grows and never shrinks, so a parser that was not freed shows here. */
+/** Size of WASM memory in bytes. It never shrinks: a test finds parsers that were not freed by it. */
 export function memorySize(): number {
   return wasm.memory.buffer.byteLength
 }
 
 // ---- heads ---------------------------------------------------------------------------------------------------------
 
-/** What `executeHead` found wrong, in llhttp's words. */
+/** llhttp's reason for the error of the last `executeHead`. */
 export let headReason = ''
 
 /**
- * Has llhttp read one whole head, from the request line to its empty line, both included.
+ * Lets llhttp parse one complete head, from the request line to the empty line, both included. Then `headSpans` holds
+ * name offset, name length, value offset, value length, … relative to `start`.
  *
- * Afterwards `headSpans` holds name offset, name length, value offset, value length, … relative to `start`.
- *
- * @returns OK, one of llhttp's errors, or DISAGREED if llhttp does not see the head's end where the caller does
+ * @returns OK, an error of llhttp, or DISAGREED if llhttp finds the end of the head elsewhere than the caller
  */
 export function executeHead(bytes: Uint8Array, start: number, end: number): number {
   place(bytes, start, end)
@@ -185,28 +182,30 @@ export function executeHead(bytes: Uint8Array, start: number, end: number): numb
   return OK
 }
 
-/** Of the last `executeHead`: four numbers a field. */
+/** Result of the last `executeHead`: four numbers per field. */
 export const headSpans: number[] = []
-/** Of the last `executeHead`. */
+/** Result of the last `executeHead`: the number of fields. */
 export let headFields = 0
 
 // ---- chunked bodies ------------------------------------------------------------------------------------------------
 
-/** A head after which llhttp expects a chunked body: each body gets a parser of its own that never saw the client's head. */
+/**
+ * A head after which llhttp expects a chunked body. Each body gets a new parser, which never sees the client's head.
+ */
 const CHUNKED_HEAD = Buffer.from('POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n', 'latin1')
 
-/** llhttp in the middle of one chunked body. `free()` it: WASM memory is not collected. */
+/** An llhttp parser for one chunked body. Call `free()` at its end: WASM memory is not garbage-collected. */
 export class ChunkedFramer {
-  /** Of the last `execute`, as offsets into what was given to it: start, length, … of body data. */
+  /** Result of the last `execute`: start, length, … of body data, relative to `start`. */
   readonly spans: number[] = []
-  /** Of the last `execute`: bytes taken, up to the message's end or the error. */
+  /** Result of the last `execute`: bytes parsed, up to the end of the message or the error. */
   taken = 0
   /** Whether the last chunk and the trailers are complete. */
   complete = false
-  /** Trailers so far: name, value, …; the last may still grow. */
+  /** Trailers so far: name, value, …; the last string may be incomplete. */
   readonly trailers: string[] = []
   readonly #lines: ChunkLines = new ChunkLines()
-  /** Our own reason for an error, in place of llhttp's. */
+  /** Reason of a DISAGREED, which llhttp does not know. */
   #reason = ''
   #kind = VALUE
   #parser = wasm.llhttp_alloc(TYPE_REQUEST)
@@ -220,9 +219,9 @@ export class ChunkedFramer {
   }
 
   /**
-   * Takes bytes, at most 64 KiB at once.
+   * Parses at most 64 KiB.
    *
-   * @returns OK, or one of llhttp's errors; what lies before it is valid
+   * @returns OK, or an error of llhttp; the data before the error is valid
    */
   execute(bytes: Uint8Array, start: number, end: number): number {
     place(bytes, start, end)
@@ -259,7 +258,7 @@ export class ChunkedFramer {
     return result
   }
 
-  /** Why the last `execute` gave an error. */
+  /** Reason for the error of the last `execute`. */
   get reason(): string {
     return this.#reason || reason(this.#parser)
   }

@@ -1,9 +1,9 @@
 /**
- * Header names as clients spell them, each kept as one string: a name cut out of a head is hashed and compared once, here, and every
- * later look-up of it (its variable, its number in a frame) compares a pointer. And which of them the head's table must look at.
+ * Interns header names as clients spell them: a name that is sliced out of a head is hashed and compared once, here;
+ * later look-ups (its variable, its number in a frame) compare a pointer. Also tells which names `head.ts` must check.
  */
 
-/** What a name is to `head.ts`. */
+/** The meaning of a name for `head.ts`. */
 const OTHER = 0
 export const HOST = 1
 export const EXPECT = 2
@@ -26,30 +26,37 @@ const FIELDS: Readonly<Record<string, number>> = Object.assign(Object.create(nul
   'transfer-encoding': TRANSFER_ENCODING,
 })
 
-/** Bounded, since names come from clients: browsers, tools and frameworks together use a few hundred spellings. */
+/** Limits of the table, since clients choose names: browsers, tools and frameworks use a few hundred spellings. */
 const MOST = 2048
 const LONGEST = 64
 const names: Map<string, Name> = new Map()
 
-/** What stood at each place of the head before: clients say the same in the same order, and to compare is cheaper than to look up. */
+/**
+ * The last name at each position of a head. Clients send the same fields in the same order: comparing is cheaper than
+ * hashing.
+ */
 const before: Name[] = []
 const PLACES = 32
 
-/** The name of `length` characters at `start` of a head's `text`, where its field number `place` is. */
+/**
+ * Returns the name in a head's `text`.
+ *
+ * @param place the position of the field in the head, from 0
+ */
 export function nameAt(text: string, start: number, length: number, place: number): Name {
   const guess = before[place]
   if (guess !== undefined && guess.name.length === length && text.startsWith(guess.name, start)) return guess
-  const cut = text.slice(start, start + length)
-  const kept = names.get(cut) ?? keep(cut)
-  if (kept === undefined) return { name: cut, field: fieldOf(cut) }
+  const slice = text.slice(start, start + length)
+  const kept = names.get(slice) ?? intern(slice)
+  if (kept === undefined) return { name: slice, field: fieldOf(slice) }
   if (place < PLACES) before[place] = kept
   return kept
 }
 
-function keep(cut: string): Name | undefined {
-  if (names.size >= MOST || cut.length > LONGEST) return undefined
-  // Copied: a name cut out of a head would keep the whole head in memory for as long as it is known.
-  const name = Buffer.from(cut, 'latin1').toString('latin1')
+function intern(slice: string): Name | undefined {
+  if (names.size >= MOST || slice.length > LONGEST) return undefined
+  // Copied: a slice would keep the whole head in memory for as long as the name is in the table.
+  const name = Buffer.from(slice, 'latin1').toString('latin1')
   const made = { name, field: fieldOf(name) }
   names.set(name, made)
   return made

@@ -1,9 +1,6 @@
 /**
- * Bytes of a client's connection → events, sans-IO: `push()` bytes, then `next()` until it says `more`.
- *
- * Events do not depend on how the bytes were cut into pieces, and after an error there are no others: what follows an
- * ambiguous message is never read as a request. A request is only parsed when it is asked for, so the caller decides that one
- * is over before the next begins. What a head may hold is `head.ts`'s matter.
+ * Parses the requests of a client's connection, sans-IO: `push()` bytes, then call `next()` until it returns `more`.
+ * `head.ts` decides what a head may contain.
  */
 
 import { peerError } from '../../contract/coded-errors.ts'
@@ -23,10 +20,10 @@ import type { Http1Limits } from './limits.ts'
 import { ChunkedFramer, OK } from './llhttp.ts'
 
 /**
- * - `head`: `parser.head` is a request
- * - `data`: `parser.data` is a piece of its body, not empty
- * - `end`: the request is whole; `parser.trailers` came after it
- * - `error`: `parser.error`; the connection is lost
+ * - `head`: `parser.head` is the head of a request
+ * - `data`: `parser.data` is a chunk of its body, not empty
+ * - `end`: the request is complete; `parser.trailers` are its trailers
+ * - `error`: `parser.error` is the reason; the connection cannot be used any more
  * - `more`: more bytes are needed
  */
 export type ParserEvent = 'head' | 'data' | 'end' | 'error' | 'more'
@@ -45,11 +42,16 @@ const LF = 0x0a
 const END_OF_HEAD: Buffer = Buffer.from('\r\n\r\n', 'latin1')
 const NO_TRAILERS: string[] = []
 const NOTHING: Buffer = Buffer.alloc(0)
-/** What one chunk needs around it: CRLF, 16 hex digits, CRLF. Bytes beyond are overhead. */
+/** Framing of one chunk, bytes: CRLF, 16 hex digits, CRLF. More bytes than that count as overhead. */
 const CHUNK_FRAME = 20
-/** llhttp takes so much at once. */
+/** Bytes that llhttp is given at once. */
 const PIECE = 64 * 1024
 
+/**
+ * Events do not depend on how the bytes were split into reads. After an error there are no further events: bytes that
+ * follow an ambiguous message are never read as a request. A request is parsed only when `next()` is called, so that
+ * the caller completes one request before the next begins.
+ */
 export class RequestParser {
   head!: ParsedHead
   data: Uint8Array = NOTHING
@@ -59,21 +61,21 @@ export class RequestParser {
 
   readonly #limits: Http1Limits
   #state = LINE
-  /** Bytes not yet parsed: `#bytes` from `#at` to `#end`; it may have room beyond. */
+  /** Bytes not yet parsed: `#bytes` from `#at` to `#end`. The buffer may have room after `#end`. */
   #bytes: Buffer = NOTHING
   #at = 0
   #end = 0
-  /** Whether `#bytes` is ours to append to. */
+  /** Whether this parser allocated `#bytes`, and may append to it. */
   #own = false
-  /** Up to where, from `#at`, an end of line or head was already looked for. */
-  #looked = 0
+  /** How many bytes after `#at` were already searched for the end of a line or a head. */
+  #searched = 0
   #lineLength = 0
   #lineChecked = false
   #emptyLines = 0
-  /** Bytes of a Content-Length body yet to come. */
+  /** Bytes of a Content-Length body that have not arrived. */
   #left = 0
   #framer: ChunkedFramer | undefined
-  /** Bytes of a chunked body and its framing so far, and where its last body byte was. */
+  /** Bytes of a chunked body and its framing so far, and the position of its last body byte. */
   #position = 0
   #lastData = 0
   #overhead = 0
@@ -90,7 +92,7 @@ export class RequestParser {
   }
 
   /**
-   * The part of the request line that has arrived, up to `LINE_SHOWN` bytes, of the present head or of a refused one.
+   * The part of the request line that has arrived, up to `LINE_SHOWN` bytes: of the current head, or of a refused one.
    */
   get line(): string {
     return this.#state === LINE || this.#state === HEADERS ? this.#shownLine() : this.#failedLine
@@ -102,12 +104,12 @@ export class RequestParser {
     return end === -1 ? text : text.slice(0, end)
   }
 
-  /** Whether nothing of a further request has come. */
+  /** Whether no byte of a further request has arrived. */
   get between(): boolean {
     return this.#state === LINE && this.#at === this.#end
   }
 
-  /** Adds bytes. They may be kept until they are parsed, and body data is given out without a copy: do not write to them. */
+  /** Adds bytes. They are not copied, and body data refers to them: the caller must not change them. */
   push(chunk: Uint8Array): void {
     if (this.#state === FAILED || chunk.length === 0) return
     if (this.#at === this.#end) {
@@ -119,7 +121,7 @@ export class RequestParser {
     }
     const size = this.#end - this.#at
     if (!this.#own || this.#end + chunk.length > this.#bytes.length) {
-      // Room is doubled, so that a head that comes byte by byte is not copied each time.
+      // Twice the size, so that a head that arrives byte by byte is not copied each time.
       const bytes = Buffer.allocUnsafeSlow(Math.max(1024, 2 * (size + chunk.length)))
       this.#bytes.copy(bytes, 0, this.#at, this.#end)
       this.#bytes = bytes
@@ -145,20 +147,21 @@ export class RequestParser {
           return 'error'
       }
     } catch (error) {
-      // A refusal is the peer's; anything else is a bug of ours, and still must not read this connection any further.
+      // A RemoteProtocolError is the peer's fault. Any other error is a bug of ours, but the connection must not be
+      // read on.
       this.#fail(error instanceof RemoteProtocolError ? error : peerError('INTERNAL', String(error)))
       return 'error'
     }
   }
 
-  /** Gives what is not parsed, and parses no more: the bytes belong to another protocol now. */
+  /** Stops parsing, and returns the bytes that were not parsed: they belong to another protocol now. */
   detach(): Buffer {
     const rest = this.#bytes.subarray(this.#at, this.#end)
     this.#fail(DETACHED)
     return rest
   }
 
-  /** Lets go of everything; for a closed connection. */
+  /** Frees all memory, when the connection is closed. */
   free(): void {
     this.#fail(this.error ?? CLOSED)
   }
@@ -179,7 +182,7 @@ export class RequestParser {
   #nextHead(): ParserEvent {
     if (this.#state === LINE && !this.#findLine()) return 'more'
     const limit = Math.min(this.#end, this.#at + this.#limits.head)
-    const from = this.#at + Math.max(this.#looked - 3, this.#lineLength)
+    const from = this.#at + Math.max(this.#searched - 3, this.#lineLength)
     const end = this.#bytes.indexOf(END_OF_HEAD, from)
     if (end === -1 || end + 4 > limit) {
       if (!this.#lineChecked) {
@@ -190,12 +193,12 @@ export class RequestParser {
       if (this.#end - this.#at >= this.#limits.head) {
         throw peerError('HEAD_TOO_LARGE', `a head of more than ${this.#limits.head} bytes`)
       }
-      this.#looked = this.#end - this.#at
+      this.#searched = this.#end - this.#at
       return 'more'
     }
     this.head = parseHead(this.#bytes, this.#at, end + 4, this.#lineLength, this.#limits)
     this.#at = end + 4
-    this.#looked = 0
+    this.#searched = 0
     this.#emptyLines = 0
     this.trailers = NO_TRAILERS
     const length = this.head.bodyLength
@@ -213,29 +216,30 @@ export class RequestParser {
     return 'head'
   }
 
-  /** Finds the request line's end; true when `#lineLength` is known. */
+  /** Finds the end of the request line; true once `#lineLength` is known. */
   #findLine(): boolean {
     for (;;) {
       const most = METHOD_MAX + this.#limits.target + LINE_REST
-      const lf = this.#bytes.indexOf(LF, this.#at + this.#looked)
+      const lf = this.#bytes.indexOf(LF, this.#at + this.#searched)
       if (lf === -1 || lf >= this.#end || lf - this.#at >= most) {
         if (this.#end - this.#at >= most) {
           refuseLongLine(this.#bytes.toString('latin1', this.#at, this.#at + most), this.#limits)
         }
-        this.#looked = this.#end - this.#at
+        this.#searched = this.#end - this.#at
         return false
       }
       if (lf === this.#at || this.#bytes[lf - 1] !== CR) refuseBareLineFeed()
       if (lf === this.#at + 1 && this.#emptyLines === 0) {
-        // RFC 9112 §2.2: one empty line before a request is overlooked (old clients send it after a body); no more.
+        // RFC 9112 §2.2: one empty line before a request is ignored (old clients send it after a body), a second is
+        // not.
         this.#emptyLines = 1
         this.#at += 2
-        this.#looked = 0
+        this.#searched = 0
         continue
       }
       this.#lineLength = lf - 1 - this.#at
       this.#lineChecked = false
-      this.#looked = this.#lineLength
+      this.#searched = this.#lineLength
       this.#state = HEADERS
       return true
     }
@@ -292,8 +296,8 @@ export class RequestParser {
   }
 
   /**
-   * The data that the framer found, up to where a limit is passed (`this.error` then says so). Limits are measured in the stream's own
-   * positions, so that they do not depend on how it was cut.
+   * Returns the data that the framer found, up to the point where a limit is exceeded (then `this.error` is set).
+   * Limits are measured by positions in the stream, so that they do not depend on how it was split into reads.
    */
   #measure(framer: ChunkedFramer, bytes: Buffer, start: number): Uint8Array[] {
     const pieces: Uint8Array[] = []
@@ -317,7 +321,7 @@ export class RequestParser {
     return pieces
   }
 
-  /** Counts what lies between two pieces of data beyond what framing needs; false when it is too much. */
+  /** Counts the bytes between two pieces of data that framing does not need; false if there are too many. */
   #countOverhead(position: number, framer: ChunkedFramer): boolean {
     const gap = position - this.#lastData
     if (gap > CHUNK_FRAME) this.#overhead += gap - CHUNK_FRAME
@@ -358,7 +362,9 @@ export class RequestParser {
   }
 }
 
-/** Fields that would frame, route or describe the message anew; a trailer cannot (RFC 9110 §6.5.1). */
+/**
+ * Fields that would change the framing, the routing or the meaning of the message: no trailers may (RFC 9110 §6.5.1).
+ */
 const NEVER_TRAILERS: ReadonlySet<string> = new Set(['content-length', 'host', 'transfer-encoding'])
 const DROPPED_TRAILERS: ReadonlySet<string> = new Set([
   ...NEVER_FORWARDED,
@@ -370,7 +376,10 @@ const DROPPED_TRAILERS: ReadonlySet<string> = new Set([
   'expect',
 ])
 
-/** @throws RemoteProtocolError for fields that would frame or route the message anew */
+/**
+ * @throws RemoteProtocolError if a trailer would change the framing or the routing of the message, or there are too
+ * many
+ */
 function checkTrailers(received: string[], limits: Http1Limits): string[] {
   if (received.length === 0) return NO_TRAILERS
   if (received.length / 2 > limits.fields) {

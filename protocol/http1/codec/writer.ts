@@ -1,30 +1,28 @@
 /**
- * Responses → text, sans-IO: status line, fields, chunk framing. Heads are latin1 strings, which sockets write as they are.
- *
- * What it is given was checked where the application handed it over (`response-head.ts`). It does not know when a
- * connection may be kept: `connection.ts` tells it.
+ * Writes responses as latin1 text, sans-IO: status line, fields, chunk framing. `response-head.ts` has checked the
+ * fields; `connection.ts` decides whether a connection is kept.
  */
 
 import type { Headers } from '../../contract/application.ts'
 import { SERVER_SOFTWARE } from '../../contract/cgi-variables.ts'
 import { REASONS } from '../../contract/reasons.ts'
 
-/** How the end of a response's body is told (RFC 9112 §6.3). */
+/** How the client finds the end of a response's body (RFC 9112 §6.3). `close`: the connection ends. */
 export type Framing = 'length' | 'chunked' | 'close'
 
 export const CONTINUE = 'HTTP/1.1 100 Continue\r\n\r\n'
 
-/** Gives the `Date` field's line, with its CRLF. */
+/** The `Date` field as a line with its CRLF. */
 export interface DateSource {
-  readonly text: string
+  readonly line: string
 }
 
 const SERVER = `Server: ${SERVER_SOFTWARE}\r\n`
 
 /**
- * A final response's head.
+ * Writes the head of a final response.
  *
- * @param connection the value of `Connection`, or '' for none
+ * @param connection the value of `Connection`; '' for no such field
  */
 export function responseHead(
   status: string,
@@ -44,15 +42,16 @@ export function responseHead(
     else if (name.length === 6) named ||= name.toLowerCase() === 'server'
   }
   if (!named) text += SERVER
-  if (!dated) text += date.text
+  if (!dated) text += date.line
   if (framing === 'chunked') text += 'Transfer-Encoding: chunked\r\n'
-  // A 205 has no content, but no exception of message framing says so (RFC 9112 §6.3): without a length clients wait for one.
+  // A 205 has no content, but RFC 9112 §6.3 does not except it from message framing: without a length clients wait for
+  // a body.
   else if (status.startsWith('205')) text += 'Content-Length: 0\r\n'
   if (connection !== '') text += `Connection: ${connection}\r\n`
   return `${text}\r\n`
 }
 
-/** An informational response's head (RFC 9110 §15.2). */
+/** Writes an informational response (RFC 9110 §15.2). */
 export function informHead(status: string, headers: Headers): string {
   return `HTTP/1.1 ${status}\r\n${fieldLines(headers)}\r\n`
 }
@@ -63,7 +62,7 @@ function fieldLines(headers: Headers): string {
   return text
 }
 
-/** What comes before a chunk's data; CRLF comes after it. */
+/** The line before the data of a chunk; CRLF follows the data. */
 export function chunkHead(size: number): string {
   return `${size.toString(16)}\r\n`
 }
@@ -72,12 +71,16 @@ export function lastChunk(trailers: Headers | undefined): string {
   return trailers && trailers.length > 0 ? `0\r\n${fieldLines(trailers)}\r\n` : '0\r\n\r\n'
 }
 
-/** The number of bytes in the body of an answer that `plainAnswer` made. */
+/** Bytes in the body of a response that `plainAnswer` wrote. */
 export function bodyLength(answer: string): number {
   return answer.length - answer.indexOf('\r\n\r\n') - 4
 }
 
-/** A whole answer of the gateway's own, to a request that no application sees. */
+/**
+ * Writes a complete response of the server itself, to a request that no application answers.
+ *
+ * @param bodyless whether the body is left out, as for HEAD
+ */
 export function plainAnswer(
   status: number,
   headers: Headers,

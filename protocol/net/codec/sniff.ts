@@ -1,9 +1,7 @@
 /**
- * First bytes → protocol. One container port serves every wire because their first bytes differ.
- *
- * Pure: it is given what has arrived so far and answers, or asks for more. It does not know which protocols are
- * served, to whom, or how long to wait: that is `listen.ts`'s caller. Protocols that are recognised but served by
- * nobody have names too, so that a refusal can say what knocked.
+ * Recognises a protocol by the first bytes of a connection: one container port serves all of them. Also recognises
+ * protocols that are not served, so that a refusal can name them. Its callers decide what is served, to whom, and how
+ * long to wait.
  */
 
 export type Wire =
@@ -21,17 +19,19 @@ export type Wire =
   | 'tls'
   | 'unknown'
 
-/** No protocol needs more than this to be told apart: the HTTP/2 preface up to its version. */
+/** Bytes that are enough to recognise each protocol: the HTTP/2 preface up to its version. */
 export const SNIFF_BYTES = 14
 
-/** The one byte msgpack never uses; our frames' HELLO begins with it, and no other protocol here does. */
+/**
+ * The first byte of a HELLO of frames: the only byte that msgpack never uses. No other protocol here begins with it.
+ */
 const FRAMES = 0xc1
 
 const PREFACE = latin1('PRI * HTTP/2.0')
 const PROXY_V1 = latin1('PROXY ')
 const PROXY_V2 = Uint8Array.of(0x0d, 0x0a, 0x0d, 0x0a, 0x00, 0x0d, 0x0a, 0x51, 0x55, 0x49, 0x54, 0x0a)
 
-/** The protocol that `bytes`, the beginning of a connection, belong to; `undefined` when more of it is needed. */
+/** Returns the protocol of a connection that begins with `bytes`; undefined if more bytes are needed. */
 export function sniff(bytes: Uint8Array): Wire | undefined {
   const first = bytes[0]
   switch (first) {
@@ -65,7 +65,7 @@ export function sniff(bytes: Uint8Array): Wire | undefined {
   return 'unknown'
 }
 
-/** Whether `bytes` begin with `signature`: yes, no, or not known yet. */
+/** Whether `bytes` begin with `signature`; undefined if more bytes are needed. */
 function compare(bytes: Uint8Array, signature: Uint8Array): true | false | undefined {
   const length = Math.min(bytes.length, signature.length)
   for (let i = 0; i < length; i++) if (bytes[i] !== signature[i]) return false

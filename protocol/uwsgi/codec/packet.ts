@@ -1,9 +1,7 @@
 /**
- * The uwsgi packet: `modifier1 u8, size u16, modifier2 u8`, then variables as `length u16, name, length u16, value`.
- * Every number is little-endian, which is this wire's own peculiarity. Both directions, no sockets.
- *
- * It does not know which variables mean what (`variables.ts`), nor what follows a packet (`request.ts`).
- * Source: uwsgi-docs Protocol.html, and what nginx 1.22–1.31 and Apache's mod_proxy_uwsgi really send.
+ * Reads and writes uwsgi packets: `modifier1 u8, size u16, modifier2 u8`, then variables as `length u16, name, length
+ * u16, value`, all numbers little-endian. Sources: uwsgi-docs Protocol.html, and captures of nginx 1.22–1.31 and of
+ * Apache's mod_proxy_uwsgi. `variables.ts` knows the variables, `request.ts` what follows a packet.
  */
 
 import { localError, peerError } from '../../contract/coded-errors.ts'
@@ -11,37 +9,37 @@ import type { RemoteProtocolError } from '../../contract/errors.ts'
 
 /** modifier1 of a request. */
 export const REQUEST = 0
-/** modifier1 of a request whose PATH_INFO still begins with SCRIPT_NAME (`UWSGI_MODIFIER_MANAGE_PATH_INFO`). */
+/** modifier1 of a request whose PATH_INFO begins with SCRIPT_NAME (`UWSGI_MODIFIER_MANAGE_PATH_INFO`). */
 export const REQUEST_WITH_SCRIPT_NAME = 30
-/** modifier1 of a ping, which has no variables and is answered with a packet of the same modifier. */
+/** modifier1 of a ping, which has no variables. The response is a packet with the same modifier. */
 export const PING = 100
 
 export const HEADER_BYTES = 4
-/** The size is a u16: no packet is longer, and so no head can make a reader keep more than this. */
+/** Bytes. The size is a u16, so that a reader never has to keep more than this. */
 export const MAX_PAYLOAD = 0xffff
 
 export interface Packet {
   modifier1: number
   modifier2: number
-  /** Flat: name, value, name, value… in order, repeated names kept. Bytes as latin1. */
+  /** Flat: name, value, name, value… in order, with repeated names. Bytes as latin1. */
   variables: string[]
 }
 
-/** How many bytes the packet at the beginning of `bytes` has in all; `undefined` while its header is not whole. */
+/** Length in bytes of the packet at the start of `bytes`; undefined if its header is incomplete. */
 export function packetLength(bytes: Uint8Array): number | undefined {
   if (bytes.length < HEADER_BYTES) return undefined
   return HEADER_BYTES + bytes[1]! + (bytes[2]! << 8)
 }
 
 /**
- * The packet at the beginning of `bytes`; `undefined` while it is not whole.
+ * Decodes the packet at the start of `bytes`; undefined if it is incomplete.
  *
- * @throws RemoteProtocolError `UWSGI_PACKET` when a length runs past the packet.
+ * @throws RemoteProtocolError `UWSGI_PACKET` if a variable is longer than the packet
  */
 export function decodePacket(bytes: Buffer): Packet | undefined {
   const end = packetLength(bytes)
   if (end === undefined || bytes.length < end) return undefined
-  // One string for the whole packet and slices of it: a native call a packet instead of two a variable.
+  // One string for the packet, and slices of it: one native call per packet instead of two per variable.
   const text = bytes.toString('latin1', 0, end)
   const variables: string[] = []
   let at = HEADER_BYTES
@@ -58,10 +56,11 @@ export function decodePacket(bytes: Buffer): Packet | undefined {
 }
 
 /**
- * A packet's bytes. `variables` is flat: name, value, name, value….
+ * Encodes a packet.
  *
- * @throws LocalProtocolError `UWSGI_TOO_LARGE` when it does not fit the u16 size, `UWSGI_NATIVE_STRING` for a code
- * unit above U+00FF.
+ * @param variables flat: name, value, name, value…
+ * @throws LocalProtocolError `UWSGI_TOO_LARGE` if the variables do not fit in a u16 size, `UWSGI_NATIVE_STRING` if a
+ *   code unit is above U+00FF
  */
 export function encodePacket(modifier1: number, modifier2: number, variables: readonly string[]): Buffer {
   let size = 0
@@ -89,7 +88,7 @@ export function encodePacket(modifier1: number, modifier2: number, variables: re
   return bytes
 }
 
-/** The answer to a ping: as uWSGI's ping plugin gives it, modifier2 1 and no payload. */
+/** The response to a ping, as of uWSGI's ping plugin: modifier2 is 1, and there is no payload. */
 export function encodePong(): Buffer {
   return encodePacket(PING, 1, [])
 }

@@ -1,6 +1,5 @@
 /**
- * A uwsgi connection as the server reads it: one packet, then CONTENT_LENGTH bytes of body, then nothing. Bytes in,
- * events out; no sockets and no time. What the events lead to is `gateway.ts`.
+ * Reads the request of a uwsgi connection, sans-IO: one packet, then CONTENT_LENGTH bytes of body.
  */
 
 import { peerError } from '../../contract/coded-errors.ts'
@@ -16,10 +15,10 @@ import {
 import { cleanRequest } from './variables.ts'
 
 export type RequestEvent =
-  /** A request's head. `variables` are clean; `length` is the body's in bytes. */
+  /** The head of a request. `variables` are cleaned; `length`: bytes of the body. */
   | { type: 'request'; variables: string[]; length: number }
   | { type: 'data'; chunk: Buffer }
-  /** The body is whole. Follows every request, also one without a body. */
+  /** The body is complete. Follows each request, also one without a body. */
   | { type: 'end' }
   | { type: 'ping' }
 
@@ -29,33 +28,36 @@ type State = 'packet' | 'body' | 'done'
 
 export class RequestReader {
   #state: State = 'packet'
-  /** The packet's beginning, while it is not whole. */
+  /** The first part of an incomplete packet. */
   #partial: Buffer | undefined
   #have = 0
-  /** Bytes of body still to come. */
+  /** Bytes of the body that have not arrived. */
   #left = 0
   #surplus: Buffer = NOTHING
 
-  /** Whether some of a packet has come, and not all of it. */
+  /** Whether a part of the packet has arrived, but not all of it. */
   get partial(): boolean {
     return this.#partial !== undefined
   }
 
-  /** How many bytes of the request's body are still to come. */
+  /** Bytes of the body that have not arrived. */
   get pending(): number {
     return this.#left
   }
 
-  /** What the last `receive` was given beyond the request: of another protocol's, if the request asked for one. */
+  /**
+   * Bytes of the last `receive` after the request: they belong to another protocol, if the request asks for an upgrade.
+   */
   get surplus(): Buffer {
     return this.#surplus
   }
 
   /**
-   * Takes what has arrived. Bytes after the body are not read: a connection carries one request.
+   * Adds bytes that have arrived, and returns events. Bytes after the body are not read: a connection carries one
+   * request.
    *
-   * @throws RemoteProtocolError `UWSGI_PACKET`, `UWSGI_MODIFIER`, `UWSGI_VARIABLE`, `UWSGI_CONTENT_LENGTH`; the
-   * connection is good for nothing afterwards.
+   * @throws RemoteProtocolError `UWSGI_PACKET`, `UWSGI_MODIFIER`, `UWSGI_VARIABLE` or `UWSGI_CONTENT_LENGTH` if the
+   *   request is invalid; the connection cannot be used any more
    */
   receive(bytes: Buffer): RequestEvent[] {
     const events: RequestEvent[] = []
@@ -107,8 +109,8 @@ export class RequestReader {
   }
 
   /**
-   * Adds to the packet; what follows it, once it is whole. The packet is gathered into one buffer of its stated length,
-   * so that a peer that sends it byte by byte costs its size and not its square.
+   * Adds bytes to the packet. Once the packet is complete, returns the bytes after it. The packet is gathered in one
+   * buffer of its full length, so that a peer that sends it byte by byte costs linear and not quadratic time.
    */
   #gather(bytes: Buffer): Buffer | undefined {
     if (this.#partial === undefined) {

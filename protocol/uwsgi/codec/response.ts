@@ -1,9 +1,7 @@
 /**
- * A response on a CGI-like wire (uwsgi; SCGI and FastCGI's STDOUT are the same bytes): an HTTP status line or a `Status:`
- * field, fields, an empty line, then the body to Content-Length or to the connection's end. Reading it is here, as a
- * client of such a server does; no sockets.
- *
- * nginx decodes no chunked coding on this wire and no other client is known to: it is never sent, and refused here.
+ * Reads a response of a uwsgi server, sans-IO (SCGI and FastCGI's STDOUT have the same form): an HTTP status line or a
+ * `Status:` field, fields, an empty line, then the body, up to its Content-Length or to the end of the connection. A
+ * chunked coding is refused: nginx does not decode it here, and no client is known to.
  */
 
 import type { Headers } from '../../contract/application.ts'
@@ -11,13 +9,13 @@ import { isBodyless } from '../../contract/bodyless.ts'
 import { peerError } from '../../contract/coded-errors.ts'
 import { statusFromWire } from '../../contract/response-head.ts'
 
-/** What nginx's and Apache's own buffers for such a head are within; a head is kept in memory until it is whole. */
+/** A head is kept in memory until it is complete. The buffers of nginx and Apache for it are smaller. */
 const MAX_HEAD_BYTES: number = 64 * 1024
 
 export type ResponseEvent =
   /** A 1xx response: more heads follow. */
   | { type: 'inform'; status: string; headers: Headers }
-  /** The final head. `length` is the body's in bytes, -1 when it ends with the connection. */
+  /** The final head. `length`: bytes of the body, -1 if it ends with the connection. */
   | { type: 'head'; status: string; headers: Headers; length: number }
   | { type: 'data'; chunk: Buffer }
   | { type: 'end' }
@@ -29,20 +27,20 @@ export class ResponseReader {
   readonly #maxHead: number
   #state: State = 'head'
   #partial: Buffer = Buffer.alloc(0)
-  /** Bytes of body still to come, -1 when its end is the connection's. */
+  /** Bytes of the body that have not arrived, -1 if it ends with the connection. */
   #left = -1
 
-  /** `method` is the request's: the response to HEAD has no body whatever its fields say. */
+  /** @param method of the request: a response to HEAD has no body, whatever its fields say */
   constructor(method: string, maxHead: number = MAX_HEAD_BYTES) {
     this.#method = method
     this.#maxHead = maxHead
   }
 
   /**
-   * Takes what has arrived. Bytes after the body's end are dropped.
+   * Adds bytes that have arrived, and returns events. Bytes after the end of the body are dropped.
    *
-   * @throws RemoteProtocolError `RESPONSE_HEAD` for a head that is none or too long, `RESPONSE_FRAMING` for a transfer
-   * coding or a Content-Length that is no length.
+   * @throws RemoteProtocolError `RESPONSE_HEAD` if the head is invalid or too long, `RESPONSE_FRAMING` if it has a
+   *   transfer coding or an invalid Content-Length
    */
   receive(bytes: Buffer): ResponseEvent[] {
     const events: ResponseEvent[] = []
@@ -70,9 +68,9 @@ export class ResponseReader {
   }
 
   /**
-   * The peer has ended the connection.
+   * To be called when the server has ended the connection.
    *
-   * @throws RemoteProtocolError `RESPONSE_TRUNCATED` when that was before the response's end.
+   * @throws RemoteProtocolError `RESPONSE_TRUNCATED` if the response is incomplete
    */
   end(): ResponseEvent[] {
     const events: ResponseEvent[] = []
@@ -110,7 +108,7 @@ export class ResponseReader {
   }
 }
 
-/** Where the head ends, after its empty line; -1 while it does not. Lines end in CRLF or LF (RFC 3875 §6.2: NL). */
+/** Index after the empty line of the head; -1 if it has not arrived. Lines end in CRLF or LF (RFC 3875 §6.2: NL). */
 function headEnd(bytes: Buffer): number {
   for (let at = bytes.indexOf(0x0a); at !== -1; at = bytes.indexOf(0x0a, at + 1)) {
     if (bytes[at + 1] === 0x0a) return at + 2
@@ -121,7 +119,7 @@ function headEnd(bytes: Buffer): number {
 
 function parseHead(text: string): { status: string; headers: Headers } {
   const lines = text.split(/\r?\n/)
-  // The empty line's own end, and the last field's.
+  // The last two elements are empty: after the last field, and after the empty line.
   lines.length -= 2
   const headers: Headers = []
   const line = /^HTTP\/1\.[01] ([0-9]{3}(?: .*)?)$/.exec(lines[0] ?? '')
@@ -134,7 +132,7 @@ function parseHead(text: string): { status: string; headers: Headers } {
     else headers.push([name, value])
   }
   if (status === undefined) {
-    // RFC 3875 §6.2.3 and §6.2.1, as nginx has them: a Location without a Status is a redirect, all else is fine.
+    // RFC 3875 §6.2.3 and §6.2.1, as in nginx: without a Status, a response with a Location is a 302, any other a 200.
     if (headers.length === 0) throw peerError('RESPONSE_HEAD', 'a response without status and fields')
     status = headers.some(([name]) => name.toLowerCase() === 'location') ? '302 Found' : '200 OK'
   }

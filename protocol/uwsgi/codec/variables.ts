@@ -1,19 +1,17 @@
 /**
- * What of a uwsgi peer's variables may reach an environ. nginx sends every client header as `HTTP_*` beside what its
- * configuration says: a client chooses those names and values, an administrator the others.
- *
- * Which header becomes which variable, and which does not cross, is `../../contract/environ.ts`'s; nothing is decoded here either:
- * PATH_INFO came decoded (decoding it again turns `/a%2541b` into `/aAb`).
+ * Decides which variables of a uwsgi peer may reach an environ. nginx sends each header of the client as `HTTP_*`,
+ * beside the variables of its configuration: the client chooses the names and values of the former, an administrator
+ * the latter. Decodes nothing: PATH_INFO arrives decoded (decoding it again would turn `/a%2541b` into `/aAb`).
  */
 
 import { HEADER_VARIABLE, isReservedVariable } from '../../contract/cgi-variables.ts'
 import { peerError } from '../../contract/coded-errors.ts'
-import { RemoteProtocolError } from '../../contract/errors.ts'
+import type { RemoteProtocolError } from '../../contract/errors.ts'
 import { TOKEN } from '../../contract/token.ts'
 
 /**
- * uWSGI's "magic variables" that load code, set its process up, or read a file or its cache. Nothing here acts on them;
- * they are dropped so that no application written for uWSGI does either. The others (UWSGI_APPID…) are harmless.
+ * uWSGI's "magic variables" that load code, configure its process, or read a file or its cache. Gantry ignores them;
+ * they are dropped so that no application written for uWSGI uses them either. The others (UWSGI_APPID…) are harmless.
  */
 const LOADERS: ReadonlySet<string> = new Set([
   'UWSGI_CACHE_GET',
@@ -31,19 +29,21 @@ const LOADERS: ReadonlySet<string> = new Set([
   'UWSGI_VENV',
 ])
 
-/** A request's variables, fit for an environ, and its body's length in bytes. */
+/** The variables of a request that may reach an environ, and the length of its body in bytes. */
 export interface CleanRequest {
   variables: string[]
   length: number
 }
 
 /**
- * Cleans `variables` (flat: name, value…). Order and repeated headers are kept; where another name is repeated the last
- * counts, as `uwsgi_param` after `include uwsgi_params` is how an administrator overrides one.
+ * Removes variables that may not reach an environ, and checks the others. Order and repeated headers are kept. Of
+ * another repeated name the last counts: an administrator overrides a variable with `uwsgi_param` after `include
+ * uwsgi_params`.
  *
- * @param stripScriptName modifier1 30: PATH_INFO still begins with SCRIPT_NAME
- * @throws RemoteProtocolError (400) `UWSGI_VARIABLE` for a value that could not have come from a valid HTTP request,
- * `UWSGI_CONTENT_LENGTH` for one that is no length, or two that differ
+ * @param variables flat: name, value…
+ * @param stripScriptName whether PATH_INFO begins with SCRIPT_NAME (modifier1 30)
+ * @throws RemoteProtocolError (400) `UWSGI_VARIABLE` if a value cannot come from a valid HTTP request,
+ *   `UWSGI_CONTENT_LENGTH` if a length is invalid, or two lengths differ
  */
 export function cleanRequest(variables: readonly string[], stripScriptName: boolean): CleanRequest {
   const clean: string[] = []
@@ -67,7 +67,7 @@ export function cleanRequest(variables: readonly string[], stripScriptName: bool
         case 'REQUEST_URI':
           if (/[\0-\x20\x7f]/.test(value)) throw bad(name, value, 'a target holds no space or control character')
           break
-        case 'QUERY_STRING': // a space can be in it: `set $args` is the administrator's own text
+        case 'QUERY_STRING': // may contain a space: an administrator may have written it (`set $args`)
           if (/[\0-\x1f\x7f]/.test(value)) throw bad(name, value, 'a query holds no control character')
           break
         case 'PATH_INFO':
@@ -75,7 +75,7 @@ export function cleanRequest(variables: readonly string[], stripScriptName: bool
           if (value.includes('\0')) throw bad(name, value, 'a path holds no NUL')
           break
         case 'CONTENT_TYPE':
-          if (value === '') continue // nginx sends both empty with a GET; an application sees what the client sent
+          if (value === '') continue // nginx sends both empty with a GET; the client has sent neither
           if (/[\0\r\n]/.test(value)) throw bad(name, value, 'a header holds no NUL, CR or LF')
           break
         case 'CONTENT_LENGTH': {
@@ -91,18 +91,18 @@ export function cleanRequest(variables: readonly string[], stripScriptName: bool
           scheme = value
           break
         default:
-          // Names that only the gateway gives: a peer that set them could pose as it.
+          // Names that only the gateway sets: a peer that sets them could impersonate it.
           if (isReservedVariable(name) || LOADERS.has(name)) continue
       }
     }
     clean.push(name, value)
   }
   if (method === '') throw peerError('UWSGI_VARIABLE', 'a uwsgi request came without REQUEST_METHOD')
-  // uWSGI's own way to say that TLS ended before the web server; it beats the others there.
+  // uWSGI's own variable for TLS that was terminated before the web server: it overrides the others, as in uWSGI.
   if (scheme === 'https' || scheme === 'http')
     clean.push('REQUEST_SCHEME', scheme, 'HTTPS', scheme === 'https' ? 'on' : '')
   if (stripScriptName) takeScriptName(clean)
-  // Without a CONTENT_LENGTH there is no body: nothing else says where it would end.
+  // Without a CONTENT_LENGTH there is no body: nothing else says where a body would end.
   return { variables: clean, length: length ?? 0 }
 }
 
@@ -119,13 +119,13 @@ function takeScriptName(clean: string[]): void {
   const at = place(clean, 'PATH_INFO')
   if (script === '' || at === -1) return
   const path = clean[at]!
-  // At a segment's end only: /app is no prefix of /apple.
+  // Only at the end of a segment: /app is not a prefix of /apple.
   if (path.startsWith(script) && (path.length === script.length || path[script.length] === '/')) {
     clean[at] = path.slice(script.length)
   }
 }
 
-/** Where the value of `name` is; -1 when there is none. */
+/** Index of the value of `name`; -1 if there is none. */
 function place(variables: readonly string[], name: string): number {
   for (let i = variables.length - 2; i >= 0; i -= 2) if (variables[i] === name) return i + 1
   return -1

@@ -45,7 +45,7 @@ export class FrameTracker {
     return at
   }
 
-  /** A piece of a payload, or one byte of a header; returns where it ends. */
+  /** Tracks a part of a payload, or one byte of a header; returns the index after it. */
   #step(bytes: Uint8Array, at: number): number {
     if (this.#left > 0) {
       const piece = Math.min(this.#left, bytes.length - at)

@@ -7,7 +7,7 @@ import type { InterfaceName } from '../../../container/application/interface.ts'
 import { Tenant } from '../../../container/application/loaded-application.ts'
 import { silent } from '../../../protocol/log/logger.ts'
 import { FakeClock } from '../../support/clock.ts'
-import { sameTurn, turnEnd } from '../../support/turns.ts'
+import { afterTicks, iterationEnd } from '../../support/event-loop.ts'
 
 const duty = { ref: () => {}, unref: () => {} }
 
@@ -27,8 +27,8 @@ function tenant(name: InterfaceName, clock: FakeClock): Tenant {
 async function isOver(drained: Promise<void>): Promise<boolean> {
   let over = false
   void drained.then(() => (over = true))
-  await sameTurn()
-  await turnEnd()
+  await afterTicks()
+  await iterationEnd()
   return over
 }
 

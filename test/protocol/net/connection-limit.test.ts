@@ -23,7 +23,7 @@ class Client implements LimitedConnection {
     this.ended = reason
   }
 
-  dismiss(): boolean {
+  evict(): boolean {
     if (this.asks) return false
     this.dismissed = true
     return true

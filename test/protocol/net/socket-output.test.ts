@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { Duplex } from 'node:stream'
 import { describe, it } from 'node:test'
 import fc from 'fast-check'
-import { Output } from '../../../protocol/net/socket-output.ts'
+import { SocketOutput } from '../../../protocol/net/socket-output.ts'
 
 /** A stream whose reader takes what it has when told. */
 class Sluggish extends Duplex {
@@ -46,7 +46,7 @@ const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve)
 describe('output', () => {
   it('gathers text and small bytes into one write', () => {
     const socket = new Sluggish()
-    const output = new Output(socket)
+    const output = new SocketOutput(socket)
     output.text('head;')
     output.bytes(Buffer.from([0x80, 0xff]))
     output.text(';tail')
@@ -62,7 +62,7 @@ describe('output', () => {
 
   it('joins a head and a body of up to 16 KiB', () => {
     const socket = new Sluggish()
-    const output = new Output(socket)
+    const output = new SocketOutput(socket)
     output.text('head;')
     output.bytes(Buffer.alloc(16_384, 'x'))
     assert.deepEqual(
@@ -73,7 +73,7 @@ describe('output', () => {
 
   it('has room until the stream has enough', () => {
     const socket = new Sluggish(100)
-    const output = new Output(socket)
+    const output = new SocketOutput(socket)
     output.text('x'.repeat(99))
     output.flush()
     assert.equal(output.room, true)
@@ -84,26 +84,26 @@ describe('output', () => {
 
   it('hands large bytes over in pieces, so that progress shows', async () => {
     const socket = new Sluggish()
-    const output = new Output(socket)
+    const output = new SocketOutput(socket)
     socket.on('drain', () => output.drained())
     output.bytes(Buffer.alloc(300_000, 'x'))
     assert.deepEqual(
       socket.writes.map(({ length }) => length),
       [131_072],
     )
-    assert.deepEqual([output.taken, output.backlog], [0, 300_000])
+    assert.deepEqual([output.accepted, output.backlog], [0, 300_000])
     socket.accept()
     await turn()
-    assert.deepEqual([output.taken, output.backlog], [131_072, 300_000 - 131_072])
+    assert.deepEqual([output.accepted, output.backlog], [131_072, 300_000 - 131_072])
     assert.equal(output.room, false)
     while (socket.accept()) await turn()
-    assert.deepEqual([output.taken, output.backlog, output.room], [300_000, 0, true])
+    assert.deepEqual([output.accepted, output.backlog, output.room], [300_000, 0, true])
   })
 
   it('feeds a stream that never says that it is full', () => {
     const socket = new Sluggish(10_000_000)
     socket.eager = true
-    const output = new Output(socket)
+    const output = new SocketOutput(socket)
     output.bytes(Buffer.alloc(1_000_000, 'x'))
     assert.equal(socket.all.length, 1_000_000)
     assert.equal(output.room, true)
@@ -111,7 +111,7 @@ describe('output', () => {
 
   it('ends after all that waits, and calls back then', async () => {
     const socket = new Sluggish()
-    const output = new Output(socket)
+    const output = new SocketOutput(socket)
     let ended = 0
     socket.on('drain', () => output.drained())
     output.bytes(Buffer.alloc(300_000, 'x'))
@@ -134,7 +134,7 @@ describe('output', () => {
     await fc.assert(
       fc.asyncProperty(fc.array(step, { maxLength: 20 }), fc.constantFrom(100, 65_536), async (steps, mark) => {
         const socket = new Sluggish(mark)
-        const output = new Output(socket)
+        const output = new SocketOutput(socket)
         socket.on('drain', () => output.drained())
         const expected: Buffer[] = []
         let letter = 0

@@ -10,7 +10,7 @@ import type { Duplex } from 'node:stream'
 import { describe, it } from 'node:test'
 import type { Application } from '../../../protocol/contract/application.ts'
 import type { Http1Timeouts } from '../../../protocol/http1/options.ts'
-import { takenBySystem } from '../../../protocol/net/traffic.ts'
+import { acceptedBySystem } from '../../../protocol/net/socket-counters.ts'
 import { FakeClock } from '../../support/clock.ts'
 import { Serving as HttpServing, still, until } from '../http1/serving.ts'
 import { Serving as UwsgiServing } from '../uwsgi/serving.ts'
@@ -96,7 +96,7 @@ class Client {
 /** Resolves when the client's system accepts no more bytes. */
 async function blocked(serving: Serving): Promise<void> {
   await until(() => (serving.sockets[0]?.writableLength ?? 0) > 0)
-  await still(() => takenBySystem(serving.sockets[0]!) ?? -1)
+  await still(() => acceptedBySystem(serving.sockets[0]!) ?? -1)
 }
 
 function stallLines(serving: Serving): { requestId: unknown; message: string }[] {
@@ -248,9 +248,9 @@ for (const { name, start, request, upgrade } of wires) {
       client.socket.write(upgrade)
       await blocked(serving)
       for (let round = 0; round < 4; round++) {
-        const taken = takenBySystem(serving.sockets[0]!)!
+        const taken = acceptedBySystem(serving.sockets[0]!)!
         // Enough that the system asks for more.
-        while (takenBySystem(serving.sockets[0]!) === taken) await client.take(64 * 1024)
+        while (acceptedBySystem(serving.sockets[0]!) === taken) await client.take(64 * 1024)
         await blocked(serving)
         clock.advance(WRITE - 500)
       }

@@ -12,9 +12,9 @@ import { lint } from '../../../protocol/contract/lint.ts'
 import { Deadlines } from '../../../protocol/net/clock.ts'
 import { serveUwsgi } from '../../../protocol/uwsgi/gateway.ts'
 import { FakeClock } from '../../support/clock.ts'
+import { afterTicks, busyIteration, iterationEnd } from '../../support/event-loop.ts'
 import { RecordingLog } from '../../support/log.ts'
 import { MemoryHost } from '../../support/memory-client.ts'
-import { busyTurn, sameTurn, turnEnd } from '../../support/turns.ts'
 import { Serving, type ServingOptions, still, until } from './serving.ts'
 import { nginxGet, nginxPost, packet } from './support.ts'
 
@@ -388,10 +388,10 @@ describe('a uwsgi connection', () => {
     await until(() => serving.settled === 1)
   })
 
-  it('whose request came in a busy turn is answered though a drain begins before its end', async () => {
+  it('whose request arrived in a busy event-loop iteration is answered although a drain begins in that iteration', async () => {
     const clock = new FakeClock()
     const host = new MemoryHost(new RecordingLog(), clock)
-    await busyTurn(clock)
+    await busyIteration(clock)
     const [stream, there] = duplexPair()
     let got = ''
     stream.on('data', (chunk: Buffer) => (got += chunk.toString('latin1')))
@@ -401,9 +401,9 @@ describe('a uwsgi connection', () => {
     })
     host.admit()
     stream.write(get)
-    await sameTurn()
+    await afterTicks()
     connection.drain()
-    for (let turns = 0; turns < 3; turns++) await turnEnd()
+    for (let iterations = 0; iterations < 3; iterations++) await iterationEnd()
     assert.match(got, /^HTTP\/1\.1 200 OK\r\n/)
     stream.destroy()
   })
@@ -423,7 +423,7 @@ describe('a uwsgi connection', () => {
     assert.equal(serving.connections[0]!.waitingSince, Number.POSITIVE_INFINITY)
     assert.ok(serving.connections[1]!.waitingSince > 0)
     assert.deepEqual(
-      serving.connections.map((connection) => connection.dismiss()),
+      serving.connections.map((connection) => connection.evict()),
       [false, true],
     )
     assert.equal(await silent.whole(), '')
@@ -431,7 +431,7 @@ describe('a uwsgi connection', () => {
     assert.equal(bodyOf(await busy.whole()), 'done')
   })
 
-  it('is not dismissed while its request waits in its socket after the event loop was blocked', async () => {
+  it('is not evicted while its request waits in its socket after the event loop was blocked', async () => {
     await using serving = await serve((_, start) => {
       start('200 OK', text)
       return [Buffer.from('done')]
@@ -439,7 +439,7 @@ describe('a uwsgi connection', () => {
     const client = await serving.client()
     await until(() => serving.connections.length === 1)
     client.socket.write(packet(nginxGet))
-    assert.equal(serving.connections[0]!.dismiss(), false)
+    assert.equal(serving.connections[0]!.evict(), false)
     assert.equal(bodyOf(await client.whole()), 'done')
   })
 
@@ -536,7 +536,7 @@ describe('a uwsgi response that is cut', () => {
     client.socket.write(get)
     await client.says('half')
     go.resolve()
-    await until(() => serving.log.messages('warn').some((line) => /held open/.test(line)))
+    await until(() => serving.log.messages('warn').some((line) => /truncated response on a Unix socket/.test(line)))
     await still(() => client.chunks.length)
     assert.equal(client.ended, undefined)
     client.socket.end()
@@ -624,7 +624,7 @@ describe('hostile bytes', () => {
         theirs.on('error', () => {}).resume()
         for (const piece of valid ? [first, ...pieces] : pieces) if (!theirs.destroyed) theirs.write(piece)
         theirs.end()
-        for (let turns = 0; turns < 50 && !closed; turns++) {
+        for (let iterations = 0; iterations < 50 && !closed; iterations++) {
           await new Promise((resolve) => setImmediate(resolve))
           clock.advance(10_000)
         }

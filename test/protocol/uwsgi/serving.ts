@@ -5,7 +5,8 @@ import { type AddressInfo, connect, createServer, type NetConnectOpts, type Serv
 import type { Application, Environ } from '../../../protocol/contract/application.ts'
 import type { ExchangeHost } from '../../../protocol/contract/exchange.ts'
 import { type Clock, Deadlines, systemClock } from '../../../protocol/net/clock.ts'
-import { serveUwsgi, type UwsgiConnection, type UwsgiOptions } from '../../../protocol/uwsgi/gateway.ts'
+import { serveUwsgi } from '../../../protocol/uwsgi/gateway.ts'
+import type { UwsgiConnection, UwsgiOptions } from '../../../protocol/uwsgi/options.ts'
 import { RecordingLog } from '../../support/log.ts'
 import { until } from '../../support/until.ts'
 

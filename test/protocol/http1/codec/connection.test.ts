@@ -1,18 +1,18 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
-import { ServerConnection } from '../../../../protocol/http1/codec/connection.ts'
+import { Http1ServerConnection } from '../../../../protocol/http1/codec/connection.ts'
 import { defaultLimits } from '../../../../protocol/http1/codec/limits.ts'
-import { DateLine } from '../../../../protocol/http1/date-line.ts'
+import { DateField } from '../../../../protocol/http1/date-field.ts'
 import { FakeClock } from '../../../support/clock.ts'
 
 /** A connection that was given these bytes, and read until there is no event left. */
-function given(text: string): ServerConnection {
-  const http = new ServerConnection(defaultLimits, new DateLine(new FakeClock()))
+function given(text: string): Http1ServerConnection {
+  const http = new Http1ServerConnection(defaultLimits, new DateField(new FakeClock()))
   give(http, text)
   return http
 }
 
-function give(http: ServerConnection, text: string): string[] {
+function give(http: Http1ServerConnection, text: string): string[] {
   http.parser.push(Buffer.from(text, 'latin1'))
   const events: string[] = []
   for (let event = http.read(); event !== 'more'; event = http.read()) {
@@ -37,18 +37,18 @@ describe('a server’s connection', () => {
     assert.equal(http.read(), 'more')
     assert.equal(http.parser.buffered, GET.length)
     assert.throws(() => http.next(), { code: 'NOT_OVER' })
-    http.respond('200 OK', [], 0, true)
+    http.head('200 OK', [], 0, true)
     http.end(undefined)
-    assert.equal(http.after(), 'next')
+    assert.equal(http.afterResponse(), 'next')
     http.next()
     assert.equal(http.read(), 'head')
   })
 
   it('gives one final response to a request, and none to no request', () => {
     const http = given(GET)
-    http.respond('200 OK', [], 0, true)
-    assert.throws(() => http.respond('200 OK', [], 0, true), { code: 'RESPONSE_TWICE' })
-    assert.throws(() => given('').respond('200 OK', [], 0, true), { code: 'RESPONSE_TWICE' })
+    http.head('200 OK', [], 0, true)
+    assert.throws(() => http.head('200 OK', [], 0, true), { code: 'RESPONSE_TWICE' })
+    assert.throws(() => given('').head('200 OK', [], 0, true), { code: 'RESPONSE_TWICE' })
   })
 
   it('frames by length, by chunks or by its end', () => {
@@ -60,28 +60,28 @@ describe('a server’s connection', () => {
     ] as const
     for (const [version, length, framing, connection] of cases) {
       const http = given(`GET / ${version}\r\nHost: a\r\nConnection: keep-alive\r\n\r\n`)
-      const head = http.respond('200 OK', [], length, false)
+      const head = http.head('200 OK', [], length, false)
       assert.equal(http.framing, framing)
       assert.equal(connectionOf(head), connection)
       assert.equal(/\r\nTransfer-Encoding: chunked\r\n/.test(head), framing === 'chunked')
       assert.equal(http.end(undefined), framing === 'chunked' ? '0\r\n\r\n' : '')
-      assert.equal(http.after(), framing === 'close' ? 'close' : 'next')
+      assert.equal(http.afterResponse(), framing === 'close' ? 'close' : 'next')
     }
   })
 
   it('leaves out trailers where the framing has no place for them', () => {
     const http = given(GET)
-    http.respond('200 OK', [], 3, false)
+    http.head('200 OK', [], 3, false)
     assert.equal(http.end([['A', 'b']]), '')
   })
 
   it('says 100 Continue once, before the final head, and only to who waits', () => {
     const waiting = given(request('Content-Length: 3', 'Expect: 100-continue'))
-    assert.equal(waiting.waiting, true)
+    assert.equal(waiting.awaitsContinue, true)
     assert.equal(waiting.continue(), 'HTTP/1.1 100 Continue\r\n\r\n')
     assert.equal(waiting.continue(), '')
     const answered = given(request('Content-Length: 3', 'Expect: 100-continue'))
-    answered.respond('200 OK', [], 3, false)
+    answered.head('200 OK', [], 3, false)
     assert.equal(answered.continue(), '')
     const impatient = given(`${request('Content-Length: 3', 'Expect: 100-continue')}a`)
     assert.equal(impatient.continue(), '')
@@ -90,32 +90,32 @@ describe('a server’s connection', () => {
 
   it('closes after an answer to a client that still holds its body back', () => {
     const http = given(request('Content-Length: 3', 'Expect: 100-continue'))
-    assert.equal(connectionOf(http.respond('200 OK', [], 0, true)), 'close')
+    assert.equal(connectionOf(http.head('200 OK', [], 0, true)), 'close')
     http.end(undefined)
-    assert.equal(http.after(), 'close')
+    assert.equal(http.afterResponse(), 'close')
   })
 
   it('drops what is left of a body where that is little, and closes where it is much', () => {
     const little = given(request('Content-Length: 65536'))
-    assert.equal(connectionOf(little.respond('200 OK', [], 0, true)), undefined)
+    assert.equal(connectionOf(little.head('200 OK', [], 0, true)), undefined)
     little.end(undefined)
-    assert.equal(little.after(), 'discard')
+    assert.equal(little.afterResponse(), 'discard')
     assert.equal(little.discard(65_536), true)
     const much = given(request('Content-Length: 65537'))
-    assert.equal(connectionOf(much.respond('200 OK', [], 0, true)), 'close')
+    assert.equal(connectionOf(much.head('200 OK', [], 0, true)), 'close')
     much.end(undefined)
-    assert.equal(much.after(), 'close')
+    assert.equal(much.afterResponse(), 'close')
     const unknown = given(request('Transfer-Encoding: chunked'))
-    unknown.respond('200 OK', [], 0, true)
+    unknown.head('200 OK', [], 0, true)
     unknown.end(undefined)
-    assert.equal(unknown.after(), 'discard')
+    assert.equal(unknown.afterResponse(), 'discard')
     assert.equal(unknown.discard(65_536), true)
     assert.equal(unknown.discard(1), false)
   })
 
   it('does not announce a close while the body may still be read for the response', () => {
     const http = given(request('Content-Length: 1000000'))
-    assert.equal(connectionOf(http.respond('200 OK', [], -1, false)), undefined)
+    assert.equal(connectionOf(http.head('200 OK', [], -1, false)), undefined)
   })
 
   it('closes after an error, and reads nothing more', () => {
@@ -125,7 +125,7 @@ describe('a server’s connection', () => {
       http.answer(400, [], true),
       /^HTTP\/1\.1 400 Bad Request\r\n.*Connection: close\r\n\r\n400 Bad Request\n$/s,
     )
-    assert.equal(http.after(), 'close')
+    assert.equal(http.afterResponse(), 'close')
     assert.deepEqual(give(http, GET), ['error'])
     assert.throws(() => http.next(), { code: 'NOT_OVER' })
   })
@@ -138,33 +138,33 @@ describe('a server’s connection', () => {
 
   it('announces an early close, and keeps to it', () => {
     const http = given(GET)
-    http.close()
-    assert.equal(connectionOf(http.respond('200 OK', [], 0, true)), 'close')
+    http.closeAfterResponse()
+    assert.equal(connectionOf(http.head('200 OK', [], 0, true)), 'close')
     http.end(undefined)
-    assert.equal(http.after(), 'close')
+    assert.equal(http.afterResponse(), 'close')
   })
 
   it('closes after a head that promised more, when told so in mid-response', () => {
     const http = given(GET)
-    http.respond('200 OK', [], -1, false)
-    http.close()
+    http.head('200 OK', [], -1, false)
+    http.closeAfterResponse()
     http.end(undefined)
-    assert.equal(http.after(), 'close')
+    assert.equal(http.afterResponse(), 'close')
   })
 
   it('has informational responses for HTTP/1.1 alone, and none after the final head', () => {
     const http = given(GET)
     assert.equal(http.inform('103 Early Hints', []), 'HTTP/1.1 103 Early Hints\r\n\r\n')
-    http.respond('200 OK', [], 0, true)
+    http.head('200 OK', [], 0, true)
     assert.equal(http.inform('103 Early Hints', []), '')
     assert.equal(given('GET / HTTP/1.0\r\n\r\n').inform('103 Early Hints', []), '')
   })
 
   it('frames nothing after 101, and gives the bytes that came early', () => {
     const http = given('GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\nearly')
-    const head = http.respond('101 Switching Protocols', [['Connection', 'Upgrade']], -1, false)
+    const head = http.head('101 Switching Protocols', [['Connection', 'Upgrade']], -1, false)
     assert.doesNotMatch(head, /Transfer-Encoding|close/)
-    assert.equal(http.detach().toString(), 'early')
+    assert.equal(http.upgrade().toString(), 'early')
     assert.deepEqual(give(http, GET), ['error'])
   })
 })

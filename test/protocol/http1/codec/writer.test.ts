@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import { chunkHead, informHead, lastChunk, plainAnswer, responseHead } from '../../../../protocol/http1/codec/writer.ts'
-import { DateLine } from '../../../../protocol/http1/date-line.ts'
+import { DateField } from '../../../../protocol/http1/date-field.ts'
 import { FakeClock } from '../../../support/clock.ts'
 
 const DATE = 'Date: Tue, 14 Nov 2023 22:13:21 GMT\r\n'
-const date = (): DateLine => new DateLine(new FakeClock())
+const date = (): DateField => new DateField(new FakeClock())
 
 describe('a response head', () => {
   it('gets Server and Date, and nothing else', () => {
@@ -61,7 +61,7 @@ describe('the Date field', () => {
   it('is formatted anew each second, and not within one', () => {
     const clock = new FakeClock()
     let asked = 0
-    const line = new DateLine({
+    const date = new DateField({
       now: () => clock.now(),
       after: clock.after.bind(clock),
       wall: () => {
@@ -69,11 +69,11 @@ describe('the Date field', () => {
         return clock.wall()
       },
     })
-    const first = line.text
+    const first = date.line
     clock.advance(999)
-    assert.equal(line.text, first)
+    assert.equal(date.line, first)
     clock.advance(1)
-    assert.equal(line.text, 'Date: Tue, 14 Nov 2023 22:13:22 GMT\r\n')
+    assert.equal(date.line, 'Date: Tue, 14 Nov 2023 22:13:22 GMT\r\n')
     assert.equal(asked, 3)
   })
 })

@@ -1,6 +1,6 @@
 /**
- * The deadlines of a connection: one for reading, one for writing, checked by the server's `Deadlines`. Moving a
- * deadline is an assignment; no timer is set per request or write. Knows no socket, only how many bytes have
+ * The timeouts of a connection: one deadline for reading and one for writing, checked by the server's `Deadlines`.
+ * Moving a deadline is an assignment; no timer is set per request or write. Knows no socket, only how many bytes have
  * passed.
  */
 
@@ -8,20 +8,34 @@ import { AbortError } from '../contract/errors.ts'
 import type { Http1Timeouts } from '../http1/options.ts'
 import type { Clock, Deadlines, Expirable } from './clock.ts'
 
-/** What the connection waits to read, which selects the timeout. `upgraded`: bytes in either direction. */
-export type Wait = 'nothing' | 'head' | 'next-request' | 'late-request' | 'body' | 'rest' | 'linger' | 'upgraded'
+/** What the connection waits to read, which selects the timeout. */
+export type AwaitedRead =
+  | 'nothing'
+  /** A request head: the first of the connection, or the rest of one that has begun. */
+  | 'head'
+  /** The first byte of a further request. */
+  | 'next-request'
+  /** A request that the client may have sent before it saw that the server drains. */
+  | 'late-request'
+  | 'body'
+  /** The part of a body that is discarded. */
+  | 'rest'
+  /** The client's FIN, after ours. */
+  | 'linger'
+  /** Bytes in either direction of an upgraded connection. */
+  | 'upgraded'
 
-/** Who is told when a wait was too long. */
-export interface Waiter {
-  waitedTooLong(wait: Wait): void
-  /** The client takes nothing of what was written. */
+/** The connection whose timeouts these are. */
+export interface TimeoutOwner {
+  timedOut(awaited: AwaitedRead): void
+  /** The client accepts no byte of the output. */
   stalled(): void
   /** Bytes that the operating system has accepted for the client; grows while there is progress. */
-  readonly taken: number
-  /** Bytes that it has not. */
+  readonly bytesAccepted: number
+  /** Bytes of output that the operating system has not accepted. */
   readonly backlog: number
   /** Bytes read from the client. */
-  readonly received: number
+  readonly bytesReceived: number
 }
 
 const NEVER: number = Number.POSITIVE_INFINITY
@@ -45,34 +59,34 @@ export function silenceOf({ upgradeIdle }: Http1Timeouts): AbortError {
  * Progress is checked four times per timeout, so that a stall is noticed between 1 and 1.25 timeouts after the last
  * byte. Moving a deadline with each write would cost time on the hot path.
  */
-const LOOKS = 4
+const CHECKS = 4
 
-export class Waits implements Expirable {
+export class ConnectionTimeouts implements Expirable {
   deadline: number = NEVER
   place = -1
-  /** When the present wait for a head began, on the clock's `now()`. */
+  /** When the current wait began, on the clock's `now()`. */
   since = 0
   /** How long an idle connection of a draining server waits for a late request, ms. */
   grace: number = NEVER
-  readonly #waiter: Waiter
+  readonly #owner: TimeoutOwner
   readonly #timeouts: Http1Timeouts
   readonly #clock: Clock
   readonly #deadlines: Deadlines
-  #wait: Wait = 'nothing'
+  #awaited: AwaitedRead = 'nothing'
   /** When reading times out; for an upgraded connection, when to check next. */
   #read = NEVER
   /** When to check the progress of writing next. */
   #write = NEVER
   /** Bytes accepted at the last check, since when the number is unchanged, and whether there was a backlog. */
-  #taken = 0
-  #takenSince = 0
+  #accepted = 0
+  #acceptedSince = 0
   #blocked = false
   /** For an upgraded connection: bytes in both directions at the last check, and since when the number is unchanged. */
   #passed = 0
   #passedSince = 0
 
-  constructor(waiter: Waiter, timeouts: Http1Timeouts, clock: Clock, deadlines: Deadlines) {
-    this.#waiter = waiter
+  constructor(owner: TimeoutOwner, timeouts: Http1Timeouts, clock: Clock, deadlines: Deadlines) {
+    this.#owner = owner
     this.#timeouts = timeouts
     this.#clock = clock
     this.#deadlines = deadlines
@@ -80,24 +94,20 @@ export class Waits implements Expirable {
   }
 
   /** What the connection waits to read. */
-  get wait(): Wait {
-    return this.#wait
+  get awaited(): AwaitedRead {
+    return this.#awaited
   }
 
-  /** Waits for `wait`; one that is being waited for already keeps its deadline. */
-  for(wait: Wait): void {
-    if (wait !== this.#wait) this.#begin(wait)
+  /** Starts the timeout of `awaited`. If the connection waits for it already, the deadline stays. */
+  waitFor(awaited: AwaitedRead): void {
+    if (awaited !== this.#awaited) this.restart(awaited)
   }
 
-  /** As `for`, with a new deadline: there was progress. */
-  anew(wait: Wait): void {
-    this.#begin(wait)
-  }
-
-  #begin(wait: Wait): void {
-    this.#wait = wait
-    const ms = this.#milliseconds(wait)
-    if (wait === 'nothing') this.#read = NEVER
+  /** Starts the timeout of `awaited` anew, because there was progress. */
+  restart(awaited: AwaitedRead): void {
+    this.#awaited = awaited
+    const ms = this.#milliseconds(awaited)
+    if (awaited === 'nothing') this.#read = NEVER
     else {
       this.since = this.#clock.now()
       this.#read = this.since + ms
@@ -105,8 +115,8 @@ export class Waits implements Expirable {
     this.#set()
   }
 
-  #milliseconds(wait: Wait): number {
-    switch (wait) {
+  #milliseconds(awaited: AwaitedRead): number {
+    switch (awaited) {
       case 'head':
         return this.#timeouts.head
       case 'next-request':
@@ -115,7 +125,7 @@ export class Waits implements Expirable {
         return Math.min(this.grace, this.#timeouts.keepAlive)
       case 'body':
         return this.#timeouts.body
-      // What nobody reads is dropped for no longer than after a close.
+      // A body that nobody reads is discarded for no longer than after a close.
       case 'rest':
       case 'linger':
         return this.#timeouts.linger
@@ -124,7 +134,11 @@ export class Waits implements Expirable {
     }
   }
 
-  /** To be called after writing and when the socket has drained: `pending` bytes are with the socket still. */
+  /**
+   * To be called after each write, and when the socket has drained.
+   *
+   * @param pending bytes that the socket still holds
+   */
   written(pending: number): void {
     if (pending === 0) {
       if (this.#write === NEVER) return
@@ -136,21 +150,21 @@ export class Waits implements Expirable {
     this.#set()
   }
 
-  /** The connection speaks another protocol: `written` is not called any more, so progress is checked until `stop`. */
+  /** The connection speaks another protocol: `written` is no longer called, so progress is checked until `stop`. */
   upgraded(): void {
-    this.#wait = 'upgraded'
-    this.#watch(this.#waiter.backlog > 0)
+    this.#awaited = 'upgraded'
+    this.#watch(this.#owner.backlog > 0)
     this.#passedSince = this.#clock.now()
     this.#passed = this.#bytesPassed
-    this.#read = this.#passedSince + this.#timeouts.upgradeIdle / LOOKS
+    this.#read = this.#passedSince + this.#timeouts.upgradeIdle / CHECKS
     this.#set()
   }
 
   #watch(blocked: boolean): void {
-    this.#takenSince = this.#clock.now()
-    this.#taken = this.#waiter.taken
+    this.#acceptedSince = this.#clock.now()
+    this.#accepted = this.#owner.bytesAccepted
     this.#blocked = blocked
-    this.#write = this.#takenSince + this.#timeouts.write / LOOKS
+    this.#write = this.#acceptedSince + this.#timeouts.write / CHECKS
   }
 
   #set(): void {
@@ -158,46 +172,46 @@ export class Waits implements Expirable {
   }
 
   get #bytesPassed(): number {
-    return this.#waiter.taken + this.#waiter.received
+    return this.#owner.bytesAccepted + this.#owner.bytesReceived
   }
 
   expire(): void {
     const now = this.#clock.now()
     if (this.#write <= now && this.#hasStalled(now)) {
       this.#write = NEVER
-      this.#waiter.stalled()
+      this.#owner.stalled()
       return
     }
-    if (this.#read <= now && this.#wasTooLong(now)) {
+    if (this.#read <= now && this.#hasTimedOut(now)) {
       this.#read = NEVER
-      const wait = this.#wait
-      this.#wait = 'nothing'
-      this.#waiter.waitedTooLong(wait)
+      const awaited = this.#awaited
+      this.#awaited = 'nothing'
+      this.#owner.timedOut(awaited)
     }
     this.#set()
   }
 
   #hasStalled(now: number): boolean {
-    const { taken, backlog } = this.#waiter
-    if (backlog === 0 && this.#wait !== 'upgraded') {
+    const { bytesAccepted, backlog } = this.#owner
+    if (backlog === 0 && this.#awaited !== 'upgraded') {
       this.#write = NEVER
       return false
     }
-    if (backlog === 0 || !this.#blocked || taken !== this.#taken) this.#takenSince = now
-    this.#taken = taken
+    if (backlog === 0 || !this.#blocked || bytesAccepted !== this.#accepted) this.#acceptedSince = now
+    this.#accepted = bytesAccepted
     this.#blocked = backlog > 0
-    const left = this.#takenSince + this.#timeouts.write - now
-    this.#write = now + Math.min(left, this.#timeouts.write / LOOKS)
+    const left = this.#acceptedSince + this.#timeouts.write - now
+    this.#write = now + Math.min(left, this.#timeouts.write / CHECKS)
     return left <= 0
   }
 
-  #wasTooLong(now: number): boolean {
-    if (this.#wait !== 'upgraded') return true
+  #hasTimedOut(now: number): boolean {
+    if (this.#awaited !== 'upgraded') return true
     const passed = this.#bytesPassed
     if (passed !== this.#passed) this.#passedSince = now
     this.#passed = passed
     const left = this.#passedSince + this.#timeouts.upgradeIdle - now
-    this.#read = now + Math.min(left, this.#timeouts.upgradeIdle / LOOKS)
+    this.#read = now + Math.min(left, this.#timeouts.upgradeIdle / CHECKS)
     return left <= 0
   }
 
@@ -206,17 +220,17 @@ export class Waits implements Expirable {
    * waits for neither.
    */
   get stalledSince(): number {
-    const { taken, backlog } = this.#waiter
-    if (backlog === 0) return this.#wait === 'body' ? this.since : NEVER
+    const { bytesAccepted, backlog } = this.#owner
+    if (backlog === 0) return this.#awaited === 'body' ? this.since : NEVER
     if (this.#write === NEVER) return NEVER
-    if (taken !== this.#taken) {
-      this.#taken = taken
-      this.#takenSince = this.#clock.now()
+    if (bytesAccepted !== this.#accepted) {
+      this.#accepted = bytesAccepted
+      this.#acceptedSince = this.#clock.now()
     }
-    return this.#takenSince
+    return this.#acceptedSince
   }
 
-  /** For a connection that is no longer ours. */
+  /** Ends all timeouts: the connection is closed or was given away. */
   stop(): void {
     this.#read = NEVER
     this.#write = NEVER

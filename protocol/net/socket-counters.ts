@@ -16,11 +16,11 @@ interface Handle {
 /**
  * Bytes that the operating system has accepted from `socket`, unfinished writes included; undefined without a handle.
  */
-export function takenBySystem(socket: Duplex): number | undefined {
+export function acceptedBySystem(socket: Duplex): number | undefined {
   const handle = (socket as { _handle?: Handle | null })._handle
-  const given = handle?.bytesWritten
+  const written = handle?.bytesWritten
   const waiting = handle?.writeQueueSize
-  return typeof given === 'number' && typeof waiting === 'number' ? given - waiting : undefined
+  return typeof written === 'number' && typeof waiting === 'number' ? written - waiting : undefined
 }
 
 /** Bytes read from `socket`; 0 if it does not count them. */

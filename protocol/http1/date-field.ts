@@ -1,7 +1,8 @@
+/** The `Date` field of responses, formatted once a second (RFC 9110 §6.6.1). */
+
 import type { Clock } from '../net/clock.ts'
 
-/** `Date` fields: formatted once a second (RFC 9110 §6.6.1). */
-export class DateLine {
+export class DateField {
   readonly #clock: Clock
   #second = Number.NaN
   #line = ''
@@ -10,8 +11,8 @@ export class DateLine {
     this.#clock = clock
   }
 
-  /** `Date: …\r\n` of now. */
-  get text(): string {
+  /** The field with the current time: `Date: …\r\n`. */
+  get line(): string {
     const second = Math.floor(this.#clock.wall() / 1000)
     if (second !== this.#second) {
       this.#second = second

@@ -10,7 +10,6 @@ import { Refusals } from '../../../protocol/http1/refusals.ts'
 import { FakeClock } from '../../support/clock.ts'
 import type { HttpClient } from '../../support/http-client.ts'
 import { listening } from '../../support/sockets.ts'
-import { busyTurn } from '../../support/turns.ts'
 import { Serving, until } from './serving.ts'
 
 const text: Headers = [['Content-Type', 'text/plain']]
@@ -29,14 +28,14 @@ async function meet(serving: Serving): Promise<{ client: HttpClient; connection:
 }
 
 describe('a connection', () => {
-  it('without any bytes is idle since it was accepted, and can be dismissed', async () => {
+  it('without any bytes is idle since it was accepted, and can be evicted', async () => {
     const clock = new FakeClock()
     await using serving = await Serving.start(hello, { clock })
     const { connection } = await meet(serving)
     assert.equal(connection.waitingSince, clock.now())
     clock.advance(500)
     assert.equal(connection.waitingSince, clock.now() - 500)
-    assert.equal(connection.dismiss(), true)
+    assert.equal(connection.evict(), true)
     await until(() => serving.closed === 1)
   })
 
@@ -50,20 +49,20 @@ describe('a connection', () => {
     clock.advance(1)
     assert.equal((await answer).body.toString(), 'hello')
     assert.equal(connection.waitingSince, clock.now() - 1)
-    assert.equal(connection.dismiss(), true)
+    assert.equal(connection.evict(), true)
   })
 
-  it('with half a head can be dismissed', async () => {
+  it('with half a head can be evicted', async () => {
     await using serving = await Serving.start(hello)
     const { client, connection } = await meet(serving)
     client.socket.write('GET / HTTP/1.1\r\nHost: a\r\n')
     await until(() => serving.sockets[0]!.bytesRead > 0)
     assert.notEqual(connection.waitingSince, NEVER)
-    assert.equal(connection.dismiss(), true)
+    assert.equal(connection.evict(), true)
     await until(() => serving.closed === 1)
   })
 
-  it('whose request runs is not dismissed', async () => {
+  it('whose request runs is not evicted', async () => {
     const gate = Promise.withResolvers<void>()
     await using serving = await Serving.start(async (environ, start) => {
       await gate.promise
@@ -73,31 +72,12 @@ describe('a connection', () => {
     const answer = client.fetch({ target: '/' })
     await until(() => serving.environs.length === 1)
     assert.equal(connection.waitingSince, NEVER)
-    assert.equal(connection.dismiss(), false)
+    assert.equal(connection.evict(), false)
     gate.resolve()
     assert.equal((await answer).body.toString(), 'hello')
   })
 
-  it('whose request was read and not parsed yet is not dismissed', async () => {
-    const gate = Promise.withResolvers<void>()
-    const clock = new FakeClock()
-    await using serving = await Serving.start(
-      async (environ, start) => {
-        await gate.promise
-        return hello(environ, start)
-      },
-      { clock },
-    )
-    const { client, connection } = await meet(serving)
-    await busyTurn(clock)
-    serving.sockets[0]!.emit('data', Buffer.from('GET / HTTP/1.1\r\nHost: a\r\n\r\n'))
-    assert.equal(serving.environs.length, 0)
-    assert.equal(connection.dismiss(), false)
-    gate.resolve()
-    assert.match((await once(client.socket, 'data')).toString(), /^HTTP\/1\.1 200 /)
-  })
-
-  it('whose request waits in its socket after the event loop was blocked is not dismissed', async () => {
+  it('whose request waits in its socket after the event loop was blocked is not evicted', async () => {
     const clock = new FakeClock()
     await using serving = await Serving.start(hello, { clock })
     const { client, connection } = await meet(serving)
@@ -106,10 +86,10 @@ describe('a connection', () => {
     // The kernel has the request before this returns, and the event loop reads it only after this test waits.
     const answer = client.fetch({ target: '/second' })
     assert.equal(serving.environs.length, 1)
-    assert.equal(connection.dismiss(), false)
+    assert.equal(connection.evict(), false)
     assert.equal((await answer).body.toString(), 'hello')
     await until(() => connection.waitingSince !== NEVER)
-    assert.equal(connection.dismiss(), true)
+    assert.equal(connection.evict(), true)
   })
 
   it('whose request waits in its socket in several pieces gets all of them, in order', async () => {
@@ -121,19 +101,19 @@ describe('a connection', () => {
     const { client, connection } = await meet(serving)
     const body = Array.from({ length: 40_000 }, (_, index) => `${index},`).join('')
     client.socket.write(`POST / HTTP/1.1\r\nHost: a\r\nContent-Length: ${body.length}\r\n\r\n${body}`)
-    assert.equal(connection.dismiss(), false)
+    assert.equal(connection.evict(), false)
     await once(client.socket, 'data')
     assert.deepEqual(bodies, [body])
   })
 
-  it('whose client has closed its side is dismissed', async () => {
+  it('whose client has closed its side is evicted', async () => {
     await using serving = await Serving.start(hello, { halfClose: 'serve' })
     const { client, connection } = await meet(serving)
     client.socket.end()
-    assert.equal(connection.dismiss(), true)
+    assert.equal(connection.evict(), true)
   })
 
-  it('whose client has not accepted all of its response is not dismissed', async () => {
+  it('whose client has not accepted all of its response is not evicted', async () => {
     const size = 16 * 1024 * 1024
     await using serving = await Serving.start((_, start) => {
       start('200 OK', [...text, ['Content-Length', String(size)]])
@@ -144,10 +124,10 @@ describe('a connection', () => {
     client.socket.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n')
     await until(() => serving.settled === 1)
     assert.equal(connection.waitingSince, NEVER)
-    assert.equal(connection.dismiss(), false)
+    assert.equal(connection.evict(), false)
   })
 
-  it('that was upgraded is not dismissed', async () => {
+  it('that was upgraded is not evicted', async () => {
     await using serving = await Serving.start((environ, start) => {
       start('101 Switching Protocols', [
         ['Connection', 'Upgrade'],
@@ -160,7 +140,7 @@ describe('a connection', () => {
     client.socket.write('GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: test\r\n\r\n')
     await once(client.socket, 'readable')
     assert.equal(connection.waitingSince, NEVER)
-    assert.equal(connection.dismiss(), false)
+    assert.equal(connection.evict(), false)
   })
 })
 
