@@ -7,6 +7,7 @@ import { type ApiReference, apiReference, renderReference } from '../../scripts/
 import { repositoryFile } from '../support/child.ts'
 import { withDirectory } from '../support/directory.ts'
 import { write } from '../support/page.ts'
+import { anchorsOf } from './anchors.ts'
 
 /** Names that may still be without a docblock. Never add one: write the docblock. */
 const BARE: ReadonlySet<string> = new Set([
@@ -110,22 +111,6 @@ describe('docs/api/', () => {
     }
   })
 })
-
-/** As GitHub makes them: lower case, without what is neither letter, digit, `_` nor `-`, and numbered from the second on. */
-function anchorsOf(page: string): Set<string> {
-  const anchors = new Set<string>()
-  const counts = new Map<string, number>()
-  for (const [, title] of page.matchAll(/^#+ (.*)$/gm)) {
-    const letters = title!
-      .toLowerCase()
-      .replace(/[^\w -]/g, '')
-      .replaceAll(' ', '-')
-    const count = counts.get(letters) ?? 0
-    counts.set(letters, count + 1)
-    anchors.add(count === 0 ? letters : `${letters}-${count}`)
-  }
-  return anchors
-}
 
 /** The reference of a package with one entry, `index.ts`, of the given sources and declarations. */
 async function referenceOf(files: Readonly<Record<string, string>>): Promise<ApiReference> {
