@@ -81,7 +81,7 @@ function readEntries(sources: string, directory: string): Entry[] {
 export function renderReference(sources: string, declarations: string): ApiReference {
   const entries = readEntries(sources, declarations)
   const homes = homesOf(entries)
-  const pages = new Map(entries.map((entry) => [entry.page, renderEntry(entry, homes)]))
+  const pages = new Map(entries.map((entry) => [entry.page, renderEntry(entry, entries, homes)]))
   pages.set('README.md', renderList(entries, homes))
   const undocumented = entries.flatMap(({ declarations }) =>
     declarations
@@ -140,7 +140,7 @@ Types are listed on the page of their entry point.
 ${rows.join('\n')}`
 }
 
-function renderEntry(entry: Entry, homes: ReadonlyMap<string, Home>): string {
+function renderEntry(entry: Entry, entries: readonly Entry[], homes: ReadonlyMap<string, Home>): string {
   const own = entry.declarations.filter((one) => homes.get(idOf(one))!.entry === entry)
   const others = entry.declarations.filter((one) => !own.includes(one))
   const lists = [
@@ -158,7 +158,10 @@ function renderEntry(entry: Entry, homes: ReadonlyMap<string, Home>): string {
           .map((one) => linkTo(one, homes, entry))
           .join(' · ')}`,
     )
-  const sections = own.map((declaration) => renderDeclaration(declaration))
+  // The entry's own last: one name may mean another thing elsewhere.
+  const known = [...entries, entry].flatMap(({ declarations }) => declarations)
+  const types = new Map(known.map((one) => [one.name, linkTo(one, homes, entry)]))
+  const sections = own.map((declaration) => renderDeclaration(declaration, types))
   return `# ${entry.name}
 
 ${entry.summary}
@@ -168,7 +171,8 @@ ${contents.join('\n\n')}
 ${sections.join('\n')}`
 }
 
-function renderDeclaration(declaration: Declaration): string {
+/** @param types links to everything that is exported, by name */
+function renderDeclaration(declaration: Declaration, types: ReadonlyMap<string, string>): string {
   const { name, kind, file, statements } = declaration
   const title = kind === 'const' ? 'constant' : kind
   const parts = [`## \`${name}\``, `${title} in [\`${file}\`](../../${file})`]
@@ -176,6 +180,8 @@ function renderDeclaration(declaration: Declaration): string {
     const text = signature(statement, kind)
     if (text !== `${kind} ${name}`) parts.push(fenced(text))
     parts.push(...renderDoc(statement.doc))
+    const mentioned = [...new Set(text.match(/\b[A-Z]\w+\b/g))].filter((type) => type !== name && types.has(type))
+    if (mentioned.length > 0) parts.push(`Types: ${mentioned.map((type) => types.get(type)).join(' · ')}`)
     const members = membersOf(statement).map((member) => renderMember(member, name))
     if (members.length > 0) parts.push(`Members:\n\n${members.join('\n')}`)
   }

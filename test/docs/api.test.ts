@@ -248,6 +248,13 @@ export declare function a(value: string): void;
     assert.match(page, /#cache-1\)/)
   })
 
+  test('links a function to the exported types of its signature, and to no others', async () => {
+    const page = await pageOf(
+      '/** A. */\nexport declare function a(b: Bee, c: Cee | string): Promise<Bee>;\n/** B. */\nexport type Bee = 1;\ntype Cee = 2;',
+    )
+    assert.match(page, /^A\.\n\nTypes: \[`Bee`\]\(#bee\)$/m)
+  })
+
   test('leaves the type of a long table out', async () => {
     const members = Array.from({ length: 30 }, (_, at) => `    a${at}: number;\n`).join('')
     const page = await pageOf(`/** A table. */\nexport declare const table: {\n${members}};`)
