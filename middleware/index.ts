@@ -1,4 +1,4 @@
-/** Middleware: functions that take an application and return an application. Each works in the proxy and in the container. */
+/** Middleware: takes an application and is one. Each imports only the contract, and lives in either process. */
 
 export type { AccessLine } from './access-log/access-line.ts'
 export { type AccessLogOptions, accessLog } from './access-log/access-log.ts'
