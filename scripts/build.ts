@@ -52,7 +52,10 @@ function build(directory: string): void {
   }
 }
 
-/** Writes the pages that are generated: `options.md` from the option tables, `contract.md` from the rules of lint, `api/` from the docblocks. */
+/**
+ * Writes the pages that are generated: `options.md` from the option tables, `contract.md` from the rules of lint,
+ * `api/` from the docblocks.
+ */
 function writeDocs(): void {
   const docs = join(root, 'docs')
   writeFileSync(join(docs, 'options.md'), optionsPage())

@@ -1,6 +1,7 @@
 /**
- * Reads the declaration files that tsc writes: which names an entry point exports, and each name's declaration with its docblock.
- * tsc 7 has no stable API in JavaScript, but its declarations hold only whole statements, so a scanner for brackets and literals suffices.
+ * Reads the declaration files that tsc writes: which names an entry point exports, and each name's declaration with its
+ * docblock. tsc 7 has no stable API in JavaScript, but its declarations hold only whole statements, so a scanner for
+ * brackets and literals suffices.
  */
 
 import { readFileSync } from 'node:fs'
@@ -111,7 +112,10 @@ function headerOf(source: string): string {
   return comment === undefined || rest!.startsWith('export ') ? '' : withoutStars(comment)
 }
 
-/** The members of a class or an interface, in the file's order, without `#private` and what is marked private or internal. */
+/**
+ * The members of a class or an interface, in the file's order, without `#private` and what is marked private or
+ * internal.
+ */
 export function membersOf({ text }: Statement): Statement[] {
   const open = bodyStart(text)
   if (open === -1) return []
@@ -120,7 +124,10 @@ export function membersOf({ text }: Statement): Statement[] {
   )
 }
 
-/** Where the `{` of a class or an interface stands: the first at depth 0, after type parameters and base types; -1 if there is none. */
+/**
+ * Where the `{` of a class or an interface stands: the first at depth 0, after type parameters and base types; -1 if
+ * there is none.
+ */
 export function bodyStart(text: string): number {
   if (!/^(?:export )?(?:declare )?(?:abstract )?(?:class|interface) /.test(text)) return -1
   let angles = 0
