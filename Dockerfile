@@ -1,4 +1,5 @@
-# Two images from one build: `proxy`, and `container`, which is a base image for applications (FROM gantry/container, then COPY).
+# Two images from one build: `proxy`, and `container`, which is a base image for applications (FROM gantry/container,
+# then COPY).
 #
 #   docker build --target proxy -t gantry/proxy .
 #   docker build --target container -t gantry/container .
@@ -27,8 +28,8 @@ LABEL org.opencontainers.image.title="Gantry" \
 COPY --from=build /gantry /opt/gantry
 # The command starts Node; only for health probes it runs in a shell.
 COPY deploy/image/gantry /usr/local/bin/gantry
-# The link lets applications anywhere in the image `import … from 'gantry'`. The two directories in /run exist so that empty
-# volumes that are mounted there belong to the user `node`, who writes to them.
+# The link lets applications anywhere in the image `import … from 'gantry'`. The two directories in /run exist so that
+# empty volumes that are mounted there belong to the user `node`, who writes to them.
 RUN mkdir -p /node_modules /app /run/gantry /run/gantry-secret \
  && ln -s /opt/gantry /node_modules/gantry \
  && chown node:node /run/gantry /run/gantry-secret
@@ -42,14 +43,15 @@ STOPSIGNAL SIGTERM
 FROM gantry AS proxy
 ENV GANTRY_LISTEN=:8080
 EXPOSE 8080
-# The proxy is live if it listens. Readiness (`gantry health` without --live) needs a container, and a new proxy would not bring one back.
+# The proxy is live if it listens. Readiness (`gantry health` without --live) needs a container, and a new proxy would
+# not bring one back.
 HEALTHCHECK --interval=5s --timeout=3s --start-period=10s --retries=3 CMD ["gantry", "health", "--live"]
 ENTRYPOINT ["gantry", "proxy"]
 
 FROM gantry AS container
 COPY examples/hello.ts /app/application.ts
-# An image that is based on this one sets its module here and, if the module is not for WSGI, its interface (GANTRY_INTERFACE).
-# The command of a container can add options, and a module there overrides the variable.
+# An image that is based on this one sets its module here and, if the module is not for WSGI, its interface
+# (GANTRY_INTERFACE). The command of a container can add options, and a module there overrides the variable.
 ENV GANTRY_MODULE=application.ts
 EXPOSE 8000
 # Ready: the container listens or, with --join, a proxy has linked to it.

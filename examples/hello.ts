@@ -1,6 +1,6 @@
 /**
- * The page that `npm start` shows: the environ of the request, an upload that is hashed while it arrives, and a stream of
- * events. One file without a framework; each route is an application.
+ * The page that `npm start` shows: the environ of the request, an upload that is hashed while it arrives, and a stream
+ * of events. One file without a framework; each route is an application.
  *
  * The page shows everything that the client sent, including credentials: do not serve it on the internet.
  */

@@ -1,4 +1,6 @@
-/** An Express app that also runs on plain Node: a form, a session, an upload, server-sent events and a WebSocket chat. */
+/**
+ * An Express app that also runs on plain Node: a form, a session, an upload, server-sent events and a WebSocket chat.
+ */
 
 import { createHash } from 'node:crypto'
 import { createServer } from 'node:http'

@@ -1,4 +1,6 @@
-/** A Fastify app that also runs on plain Node: a form, a session, an upload, server-sent events and a WebSocket chat. */
+/**
+ * A Fastify app that also runs on plain Node: a form, a session, an upload, server-sent events and a WebSocket chat.
+ */
 
 import { createHash } from 'node:crypto'
 import { PassThrough } from 'node:stream'

@@ -1,6 +1,9 @@
 /** The anchors of a page's headings, as GitHub makes them. */
 
-/** Lower case, without what is neither letter, digit, space, `_` nor `-`; a space is a `-`; repeated anchors are numbered. */
+/**
+ * Lower case, without what is neither letter, digit, space, `_` nor `-`; a space is a `-`; repeated anchors are
+ * numbered.
+ */
 export function anchorsOf(page: string): Set<string> {
   const anchors = new Set<string>()
   const counts = new Map<string, number>()

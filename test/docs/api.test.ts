@@ -1,4 +1,6 @@
-/** docs/api/ holds what the generator makes of the sources; the generator itself is tested on declarations written here. */
+/**
+ * docs/api/ holds what the generator makes of the sources; the generator itself is tested on declarations written here.
+ */
 
 import assert from 'node:assert/strict'
 import { readdirSync, readFileSync } from 'node:fs'
