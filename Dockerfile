@@ -1,4 +1,5 @@
-# Two images from one build: `proxy`, and `container`, which is meant as a base (FROM gantry/container, COPY, done).
+# Two images from one build: `proxy`, and `container`, which is a base image for applications (FROM gantry/container,
+# then COPY).
 #
 #   docker build --target proxy -t gantry/proxy .
 #   docker build --target container -t gantry/container .
@@ -8,7 +9,7 @@
 FROM node:24-bookworm-slim AS build
 WORKDIR /src
 COPY package.json package-lock.json ./
-# The image has its Node already: the pinned one of the development dependencies is not installed.
+# --ignore-scripts: the image has Node, so the Node of the development dependencies is not installed.
 RUN npm ci --ignore-scripts --no-audit --no-fund
 COPY . .
 RUN node scripts/build.ts --out /gantry \
@@ -25,14 +26,14 @@ LABEL org.opencontainers.image.title="Gantry" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.base.name="docker.io/library/node:24-bookworm-slim"
 COPY --from=build /gantry /opt/gantry
-# The command starts Node, except for health probes, which a shell makes.
+# The command starts Node; only for health probes it runs in a shell.
 COPY deploy/image/gantry /usr/local/bin/gantry
-# Applications anywhere in the image `import … from 'gantry'`. The two directories are there so that empty volumes
-# mounted on them belong to the user that is to write there.
+# The link lets applications anywhere in the image `import … from 'gantry'`. The two directories in /run exist so that
+# empty volumes that are mounted there belong to the user `node`, who writes to them.
 RUN mkdir -p /node_modules /app /run/gantry /run/gantry-secret \
  && ln -s /opt/gantry /node_modules/gantry \
  && chown node:node /run/gantry /run/gantry-secret
-# `gantry health` asks where GANTRY_HEALTH_LISTEN says: inside the container, and nowhere else.
+# `gantry health` sends its probe to GANTRY_HEALTH_LISTEN: the loopback address, which only this container can reach.
 ENV NODE_ENV=production \
     GANTRY_HEALTH_LISTEN=127.0.0.1:8001
 WORKDIR /app
@@ -42,16 +43,17 @@ STOPSIGNAL SIGTERM
 FROM gantry AS proxy
 ENV GANTRY_LISTEN=:8080
 EXPOSE 8080
-# It lives when it listens. Whether a container is there (`gantry health` without --live) is no reason to replace a proxy.
+# The proxy is live if it listens. Readiness (`gantry health` without --live) needs a container, and a new proxy would
+# not bring one back.
 HEALTHCHECK --interval=5s --timeout=3s --start-period=10s --retries=3 CMD ["gantry", "health", "--live"]
 ENTRYPOINT ["gantry", "proxy"]
 
 FROM gantry AS container
 COPY examples/hello.ts /app/application.ts
-# What an image made from this one sets: its module and, where the module is none for WSGI, its interface
-# (GANTRY_INTERFACE). Options may follow on the command line of a container, and a module there counts first.
+# An image that is based on this one sets its module here and, if the module is not for WSGI, its interface
+# (GANTRY_INTERFACE). The command of a container can add options, and a module there overrides the variable.
 ENV GANTRY_MODULE=application.ts
 EXPOSE 8000
-# Ready: it listens or, with --join, a proxy has taken it.
+# Ready: the container listens or, with --join, a proxy has linked to it.
 HEALTHCHECK --interval=5s --timeout=3s --start-period=10s --retries=5 CMD ["gantry", "health"]
 ENTRYPOINT ["gantry", "container"]

@@ -1,4 +1,7 @@
-/** What an application or a middleware needs of Gantry: the contract, its checker, and calling an application elsewhere. */
+/**
+ * What applications and middleware need: the types of the contract, `lint` to check it, adapters for applications of
+ * other interfaces, and `connect` to call an application in a container.
+ */
 
 export {
   type FetchContext,

@@ -1,4 +1,4 @@
-/** The container as a library: start one in a process of your own. */
+/** The container as a library: start a container in your own process, load an application, or run a CGI program. */
 
 export { LoadError, type LoadErrorCode, loadApplication } from './application/load-application.ts'
 export { type CgiOptions, cgi } from './cgi/cgi.ts'

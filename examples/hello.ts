@@ -1,8 +1,8 @@
 /**
- * The page that `npm start` shows: the environ of its own request, an upload that is hashed as it comes, and a stream
- * that ticks. One file, no framework; every route is an application of its own.
+ * The page that `npm start` shows: the environ of the request, an upload that is hashed while it arrives, and a stream
+ * of events. One file without a framework; each route is an application.
  *
- * It shows what the client sent, credentials too: an example, not something to put on the open internet.
+ * The page shows everything that the client sent, including credentials: do not serve it on the internet.
  */
 
 import { createHash } from 'node:crypto'
@@ -34,7 +34,7 @@ const page: Application = (environ, startResponse) => {
   return [Buffer.from(html(environ))]
 }
 
-/** Reads the body as it comes: a file of any size takes the memory of one window. */
+/** Reads the body while it arrives: a file of any size takes one window of memory. */
 const upload: Application = async (environ, startResponse) => {
   const hash = createHash('sha256')
   let size = 0
@@ -46,7 +46,7 @@ const upload: Application = async (environ, startResponse) => {
   return [Buffer.from(`${size} bytes, sha256 ${hash.digest('hex')}\n`)]
 }
 
-/** Server-sent events, one a second, until the client leaves or the process drains. Each is sent before the next is asked for. */
+/** Server-sent events, one per second, until the client disconnects or the process drains. */
 const ticks: Application = async function* (environ, startResponse) {
   const { gantry } = environ
   startResponse('200 OK', [
@@ -58,7 +58,7 @@ const ticks: Application = async function* (environ, startResponse) {
     try {
       await wait(1_000, undefined, { signal: gantry.signal })
     } catch {
-      return // The client has gone.
+      return // The client has disconnected.
     }
   }
 }
@@ -115,7 +115,7 @@ ${rows.join('\n')}
 `
 }
 
-/** Environ strings are bytes, a code unit each (PEP 3333 §"Unicode Issues"); for people they are mostly UTF-8. */
+/** Strings in the environ hold bytes, one in each code unit (PEP 3333 §"Unicode Issues"). Most clients send UTF-8. */
 function text(native: string): string {
   return Buffer.from(native, 'latin1').toString('utf8')
 }

@@ -1,4 +1,7 @@
-/** What both processes agree on, for who writes a gateway, a server or a tool: the contract, environs, exchanges, wires and options. */
+/**
+ * The protocol as a library, for authors of gateways, servers and tools: the contract, environs, exchanges, the wire
+ * protocols and the option tables. Both the proxy and the container use it.
+ */
 
 export {
   type FetchContext,

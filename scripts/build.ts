@@ -1,21 +1,21 @@
 /**
  * Builds `dist/` from the sources: JavaScript and declarations by tsc, and an entry file that can be run.
- * With `--out DIRECTORY` it makes the whole package there; with `--docs` it only writes the pages of `docs/` that are made from the
- * sources: `options.md` from the option tables, `contract.md` from the rules of lint.
+ * With `--out DIRECTORY` it makes the whole package there; with `--docs` it only writes the generated pages of `docs/`.
  */
 
 import { spawnSync } from 'node:child_process'
-import { chmodSync, cpSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, cpSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { commands } from '../cli/commands.ts'
 import { contractPage } from '../protocol/contract/lint/page.ts'
 import { renderMarkdown } from '../protocol/options/options-help.ts'
+import { apiReference } from './api-reference.ts'
 
 const root = join(import.meta.dirname, '..')
 
-/** `docs/options.md`, whole. */
+/** The text of `docs/options.md`. */
 export function optionsPage(): string {
   const sections = Object.values(commands).map(
     ({ name, summary, table }) => `## \`${name}\`\n\n${summary}\n\n${renderMarkdown(table)}\n`,
@@ -35,7 +35,7 @@ Addresses are \`unix:/path\`, \`tcp:HOST:PORT\`, \`HOST:PORT\` and \`:PORT\` (ev
 ${sections.join('\n')}`
 }
 
-/** Builds into `directory`/dist; elsewhere than here, with all else that the package holds beside it. */
+/** Builds into `directory`/dist. If `directory` is not this repository, the package's other files are copied too. */
 function build(directory: string): void {
   const dist = join(directory, 'dist')
   rmSync(dist, { recursive: true, force: true })
@@ -52,12 +52,27 @@ function build(directory: string): void {
   }
 }
 
+/**
+ * Writes the pages that are generated: `options.md` from the option tables, `contract.md` from the rules of lint,
+ * `api/` from the docblocks.
+ */
+function writeDocs(): void {
+  const docs = join(root, 'docs')
+  writeFileSync(join(docs, 'options.md'), optionsPage())
+  writeFileSync(join(docs, 'contract.md'), contractPage())
+  const { pages, undocumented } = apiReference()
+  rmSync(join(docs, 'api'), { recursive: true, force: true })
+  mkdirSync(join(docs, 'api'))
+  for (const [name, page] of pages) writeFileSync(join(docs, 'api', name), page)
+  if (undocumented.length === 0) return
+  console.error(
+    `These exported names have no docblock; write one directly before each:\n  ${undocumented.join('\n  ')}`,
+  )
+  process.exitCode = 1
+}
+
 if (import.meta.main) {
   const { values } = parseArgs({ options: { docs: { type: 'boolean' }, out: { type: 'string', default: root } } })
-  if (values.docs) {
-    writeFileSync(join(root, 'docs', 'options.md'), optionsPage())
-    writeFileSync(join(root, 'docs', 'contract.md'), contractPage())
-  } else {
-    build(values.out)
-  }
+  if (values.docs) writeDocs()
+  else build(values.out)
 }

@@ -1,4 +1,7 @@
-/** The routes of two-apps.yml: by path or host to the second application, all else to the proxy's own containers. */
+/**
+ * The routes of two-apps.yml: requests for one path or host go to the second application, all others to the proxy's own
+ * containers.
+ */
 
 import { readFileSync } from 'node:fs'
 import type { Middleware } from 'gantry'

@@ -1,4 +1,7 @@
-/** An application in an image of its own: TypeScript as it is, with a dependency of its own, and `gantry` there already. */
+/**
+ * An application in its own image: TypeScript without a build, with its own dependency; the base image contains
+ * `gantry`.
+ */
 
 import escaped from 'escape-html'
 import type { Application } from 'gantry'

@@ -1,4 +1,6 @@
-/** An Express app as it runs anywhere: a form, a session, an upload, server-sent events and a WebSocket chat. */
+/**
+ * An Express app that also runs on plain Node: a form, a session, an upload, server-sent events and a WebSocket chat.
+ */
 
 import { createHash } from 'node:crypto'
 import { createServer } from 'node:http'
@@ -9,7 +11,7 @@ import { WebSocket, WebSocketServer } from 'ws'
 
 const app = express()
 app.use(express.static(new URL('public', import.meta.url).pathname))
-// The session is in the cookie itself, signed: any number of processes that know the secret can read it.
+// The session is stored in the signed cookie itself, so every process that knows the secret can read it.
 app.use(cookieParser(process.env['SESSION_SECRET'] ?? 'only for development'))
 
 interface Session {

@@ -1,4 +1,6 @@
-/** A Fastify app as it runs anywhere: a form, a session, an upload, server-sent events and a WebSocket chat. */
+/**
+ * A Fastify app that also runs on plain Node: a form, a session, an upload, server-sent events and a WebSocket chat.
+ */
 
 import { createHash } from 'node:crypto'
 import { PassThrough } from 'node:stream'
@@ -11,7 +13,7 @@ import fastify from 'fastify'
 import { WebSocket } from 'ws'
 
 const app = fastify()
-// The session is in the cookie itself, signed: any number of processes that know the secret can read it.
+// The session is stored in the signed cookie itself, so every process that knows the secret can read it.
 await app.register(cookie, { secret: process.env['SESSION_SECRET'] ?? 'only for development' })
 await app.register(formbody)
 await app.register(multipart, { limits: { fileSize: 10 * 1024 * 1024 } })
@@ -72,7 +74,7 @@ app.get('/chat', { websocket: true }, (socket) => {
 
 export default app
 
-// `node app.ts`: on a port of its own.
+// With `node app.ts` the app listens on its own port.
 if (import.meta.main) {
   await app.listen({ port: Number(process.env['PORT'] ?? 3000), host: '0.0.0.0' })
   console.log('listening')

@@ -1,4 +1,4 @@
-/** A Hono app as it runs anywhere: a form, a session, an upload, server-sent events and a WebSocket chat. */
+/** A Hono app that also runs on plain Node: a form, a session, an upload, server-sent events and a WebSocket chat. */
 
 import { createHash } from 'node:crypto'
 import { serve, upgradeWebSocket } from '@hono/node-server'
@@ -9,7 +9,7 @@ import { streamSSE } from 'hono/streaming'
 import { WebSocketServer } from 'ws'
 
 const app = new Hono()
-// The session is in the cookie itself, signed: any number of processes that know the secret can read it.
+// The session is stored in the signed cookie itself, so every process that knows the secret can read it.
 const secret = process.env['SESSION_SECRET'] ?? 'only for development'
 
 interface Session {

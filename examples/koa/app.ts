@@ -1,4 +1,4 @@
-/** A Koa app as it runs anywhere: a form, a session, an upload, server-sent events and a WebSocket chat. */
+/** A Koa app that also runs on plain Node: a form, a session, an upload, server-sent events and a WebSocket chat. */
 
 import { createHash } from 'node:crypto'
 import { createServer } from 'node:http'
@@ -12,7 +12,7 @@ import serveStatic from 'koa-static'
 import { WebSocket, WebSocketServer } from 'ws'
 
 const app = new Koa({ keys: [process.env['SESSION_SECRET'] ?? 'only for development'] })
-// The session is in the cookie itself, signed: any number of processes that know the secret can read it.
+// The session is stored in the signed cookie itself, so every process that knows the secret can read it.
 app.use(session({ sameSite: 'lax' }, app))
 app.use(serveStatic(new URL('public', import.meta.url).pathname))
 
@@ -63,7 +63,7 @@ chat.on('connection', (socket) => {
 
 export default server
 
-// `node app.ts`: on a port of its own.
+// With `node app.ts` the app listens on its own port.
 if (import.meta.main) server.listen(Number(process.env['PORT'] ?? 3000), () => console.log('listening'))
 
 process.once('SIGTERM', () => {

@@ -58,10 +58,10 @@ describe('a rollout', () => {
     'the new containers cannot be listed': [
       { FAILS: 'compose ps -a', AFTER_UP: '1' },
       [],
-      /docker does not name the new containers; the old containers serve on/,
+      /docker does not list the new containers; the old containers continue to serve/,
     ],
-    'docker lists no new container': [{ FEW: '0' }, [], /0 new containers are there, expected 2/],
-    'docker lists too few new containers': [{ FEW: '1' }, ['new1'], /1 new containers are there, expected 2/],
+    'docker lists no new container': [{ FEW: '0' }, [], /0 new containers exist, expected 2/],
+    'docker lists too few new containers': [{ FEW: '1' }, ['new1'], /1 new containers exist, expected 2/],
     'a new container cannot be inspected': [{ FAILS: 'inspect' }, ['new1', 'new2'], /cannot be inspected/],
     'the new containers cannot be started': [{ FAILS: 'compose up' }, [], /cannot be started/],
   }
@@ -85,7 +85,10 @@ describe('a rollout', () => {
     it(`refuses ${JSON.stringify(argv)} before it calls docker`, async () => {
       const { code, calls, said } = await rollout(argv)
       assert.deepEqual([code, calls], [1, []])
-      assert.match(said, /^rollout: no (?:image|service of a Compose file|variable): /)
+      assert.match(
+        said,
+        /^rollout: expected (?:the name of an image|a service of the Compose file|the name of a variable), got /,
+      )
     })
   }
 })

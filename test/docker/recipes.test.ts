@@ -79,20 +79,20 @@ describe('recipes for the Compose file', { skip: withoutEngine(), timeout: 900_0
   })
 
   it(
-    'replace the image by one that does not start: the old containers serve on, and no request fails',
+    'replace the image by one that does not start: the old containers continue to serve, and no request fails',
     patience,
     async (t) => {
       const old = await project.containers('container')
       await underLoad(t, project, async () => {
         await assert.rejects(project.command(ROLLOUT, [`${IMAGE}:bad`]), {
           code: 1,
-          stderr: /the new containers are removed and the old ones serve on/,
+          stderr: /removing the new containers, the old ones continue to serve/,
         })
       })
       assert.deepEqual((await project.containers('container')).sort(), old.sort())
       await assert.rejects(project.command(ROLLOUT, ['gantry/no-such-image:1']), {
         code: 1,
-        stderr: /there is no image/,
+        stderr: /the image .* was not found here, and cannot be pulled/,
       })
     },
   )

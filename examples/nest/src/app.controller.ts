@@ -19,7 +19,7 @@ import { FileInterceptor } from '@nestjs/platform-express'
 import type { Request, Response } from 'express'
 import { map, type Observable, timer } from 'rxjs'
 
-/** It is in the cookie itself, signed: any number of processes that know the secret can read it. */
+/** The session is stored in the signed cookie itself, so every process that knows the secret can read it. */
 interface Session {
   name: string
   logins: number

@@ -1,4 +1,4 @@
-/** Starts the application, as `nest new` writes it. */
+/** Starts the application, as the file that `nest new` creates. */
 
 import { NestFactory } from '@nestjs/core'
 import type { NestExpressApplication } from '@nestjs/platform-express'
