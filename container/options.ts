@@ -8,6 +8,7 @@ import { OptionError, type OptionValues } from '../protocol/options/options.ts'
 const ownOptions = {
   module: {
     kind: 'text',
+    up: 'given',
     positional: true,
     required: true,
     value: 'MODULE[:EXPORT]',
@@ -16,6 +17,7 @@ const ownOptions = {
   },
   arguments: {
     kind: 'text',
+    up: 'given',
     positional: true,
     list: true,
     rest: true,
@@ -26,6 +28,7 @@ const ownOptions = {
   },
   interface: {
     kind: 'choice',
+    up: 'given',
     choices: ['wsgi', 'node', 'fetch'],
     value: 'INTERFACE',
     sentence:
@@ -34,6 +37,7 @@ const ownOptions = {
   },
   appPort: {
     kind: 'integer',
+    up: 'given',
     minimum: 1,
     maximum: 65_535,
     value: 'PORT',
@@ -50,6 +54,7 @@ const ownOptions = {
   },
   fetchClasses: {
     kind: 'choice',
+    up: 'given',
     choices: ['light', 'platform'],
     default: 'light',
     sentence:
@@ -74,6 +79,7 @@ const ownOptions = {
   },
   join: {
     kind: 'address',
+    up: 'withheld',
     forms: ['tcp', 'unix'],
     list: true,
     value: 'ADDRESS',
@@ -82,6 +88,7 @@ const ownOptions = {
   },
   accept: {
     kind: 'choice',
+    up: 'withheld',
     choices: ['frames', 'uwsgi', 'http'],
     list: true,
     value: 'WIRES',
@@ -98,6 +105,7 @@ const ownOptions = {
   },
   slots: {
     kind: 'integer',
+    up: 'given',
     default: 1000,
     minimum: 1,
     maximum: 1_000_000,
@@ -120,12 +128,14 @@ const ownOptions = {
   },
   socketMode: {
     kind: 'mode',
+    up: 'withheld',
     value: 'MODE',
     sentence: 'Permissions of the Unix sockets it listens on.',
     unset: 'what the umask leaves',
   },
   id: {
     kind: 'text',
+    up: 'given',
     value: 'NAME',
     sentence: 'The name of this container in logs and at its proxies.',
     unset: 'the host’s name and the process id',

@@ -40,7 +40,7 @@ export interface DevCommand {
   readonly values: Pick<OptionValues<typeof containerOptions>, 'module'> &
     Pick<
       OptionValues<typeof proxyOptions>,
-      'listen' | 'middleware' | 'logLevel' | 'accessLog' | 'drainTimeout' | 'drainDelay'
+      'listen' | 'middleware' | 'logLevel' | 'accessLog' | 'drainTimeout' | 'drainDelay' | 'tuneV8'
     >
   /** What was given on the command line, by option. */
   readonly given: ReadonlyMap<string, readonly string[]>
@@ -88,7 +88,14 @@ export async function upDev(parsed: DevCommand, terminal: Terminal): Promise<voi
   const format = style.pretty ? { format: prettyLog() } : {}
   await run(
     'dev',
-    { logLevel: style.logLevel, accessLog, drainTimeout, drainDelay: values.drainDelay, ...format },
+    {
+      logLevel: style.logLevel,
+      accessLog,
+      drainTimeout,
+      drainDelay: values.drainDelay,
+      tuneV8: values.tuneV8,
+      ...format,
+    },
     (environment) => new Development(parsed, style, environment, terminal).start(),
     warnings,
   )

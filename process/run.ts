@@ -15,6 +15,7 @@ import { guardStandardStreams, standardError, writeToStderr } from '../protocol/
 import { type Address, isAddress, printAddress } from '../protocol/net/address.ts'
 import { systemClock } from '../protocol/net/clock.ts'
 import { watchDescriptors } from '../protocol/net/descriptors.ts'
+import type { CommonOptions } from '../protocol/options/common-options.ts'
 import { keepChannel } from './channel.ts'
 import { keepCompiledCode } from './compiled-code.ts'
 import type { DrainOptions } from './drain.ts'
@@ -22,6 +23,7 @@ import { type Duty, holdDuty } from './keep-alive.ts'
 import { SignalHold } from './signal-hold.ts'
 import { onStopSignals, type StopSignal } from './signals.ts'
 import { onUncaught } from './uncaught.ts'
+import { collectYoungGeneration } from './young-collection.ts'
 
 /** A server that has started. */
 export interface Running {
@@ -34,8 +36,8 @@ export interface Running {
 }
 
 export interface RunOptions {
-  readonly logLevel: 'debug' | 'info' | 'warn' | 'error' | 'silent'
-  readonly accessLog: 'json' | 'combined' | 'off'
+  readonly logLevel: CommonOptions['logLevel']
+  readonly accessLog: CommonOptions['accessLog']
   /**
    * Drain timeout, milliseconds; Infinity: as long as requests run. Every other step of a stop has a deadline of its
    * own.
@@ -45,6 +47,8 @@ export interface RunOptions {
   readonly drainDelay?: number
   /** Milliseconds after the drain timeout until the drain counts as hanging. Default: 6 s. */
   readonly drainGrace?: number
+  /** Whether V8 is adjusted for a process that does nothing but serve (`--tune-v8`). Default: true. */
+  readonly tuneV8?: boolean
   /** Makes of a line of the log, JSON with its newline, what is written; '' leaves it out. Default: the line itself. */
   readonly format?: (line: string) => string
   /** Reports an uncaught exception that ends the process. Default: a line of the log, and the stack on standard error. */
@@ -326,7 +330,10 @@ export async function run(
     // A launcher ends when its child has ended, as on plain Node.
     if (running.endsItself) process.channel?.unref()
     else duty ??= holdDuty()
-    keepCompiledCode()
+    if (options.tuneV8 ?? true) {
+      keepCompiledCode()
+      collectYoungGeneration()
+    }
     watchDescriptors(systemClock, log)
     hasStarted = true
     clearInterval(slow)

@@ -10,6 +10,7 @@ import { flagName, OptionError, type OptionValues } from '../protocol/options/op
 const ownOptions = {
   listen: {
     kind: 'address',
+    up: 'given',
     forms: ['tcp', 'unix'],
     list: true,
     default: '127.0.0.1:8080',
@@ -18,6 +19,7 @@ const ownOptions = {
   },
   upstream: {
     kind: 'address',
+    up: 'withheld',
     forms: ['tcp', 'unix', 'unix-directory', 'http'],
     list: true,
     value: 'ADDRESS',
@@ -27,6 +29,7 @@ const ownOptions = {
   },
   joinListen: {
     kind: 'address',
+    up: 'withheld',
     forms: ['tcp', 'unix'],
     list: true,
     value: 'ADDRESS',
@@ -35,6 +38,7 @@ const ownOptions = {
   },
   middleware: {
     kind: 'text',
+    up: 'proxy alone',
     list: true,
     value: 'MODULE[:EXPORT]',
     sentence:
@@ -43,6 +47,7 @@ const ownOptions = {
   },
   workers: {
     kind: 'integer',
+    up: 'withheld',
     default: 1,
     minimum: 1,
     maximum: WORKERS_MAX as number,
@@ -65,12 +70,14 @@ const ownOptions = {
   },
   socketMode: {
     kind: 'mode',
+    up: 'withheld',
     value: 'MODE',
     sentence: 'Permissions of the Unix sockets it listens on.',
     unset: 'what the umask leaves',
   },
   queueSize: {
     kind: 'integer',
+    up: 'given',
     default: 1000,
     value: 'COUNT',
     sentence:
@@ -78,12 +85,14 @@ const ownOptions = {
   },
   queueTimeout: {
     kind: 'duration',
+    up: 'given',
     default: '10s',
     sentence:
       'How long a request is held before 503: long enough for a container to restart, short enough for a person to wait.',
   },
   retries: {
     kind: 'integer',
+    up: 'given',
     default: RETRIES as number,
     maximum: 10,
     value: 'COUNT',
@@ -92,12 +101,14 @@ const ownOptions = {
   },
   timeout: {
     kind: 'duration',
+    up: 'given',
     default: '60s',
     unlimited: true,
     sentence: 'How long a container may take to the head of its response, else 504. As nginx’s proxy_read_timeout.',
   },
   idleTimeout: {
     kind: 'duration',
+    up: 'given',
     default: '60s',
     unlimited: true,
     sentence:
@@ -105,6 +116,7 @@ const ownOptions = {
   },
   trustedPeers: {
     kind: 'peers',
+    up: 'given',
     list: true,
     value: 'RANGES',
     default: 'none',

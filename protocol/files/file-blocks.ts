@@ -8,7 +8,7 @@
 import { closeSync, read } from 'node:fs'
 import type { FileHandle } from 'node:fs/promises'
 import { LocalProtocolError } from '../contract/errors.ts'
-import { relieve } from '../net/large-reads.ts'
+import { countRead } from '../net/large-reads.ts'
 
 /**
  * Bytes read at a time. Measured for 1 MiB out of the page cache, µs of CPU by block: 64 KiB 560, 128 KiB 480, 256 KiB 370,
@@ -160,7 +160,7 @@ export class FileBlocks implements AsyncIterableIterator<Uint8Array> {
       this.#over = true
       return { done: true, value: undefined }
     }
-    relieve(chunk.length)
+    countRead(chunk.length)
     return { done: false, value: chunk }
   }
 

@@ -11,7 +11,7 @@ import { RemoteProtocolError } from '../contract/errors.ts'
 import { runIsolated } from '../contract/isolated.ts'
 import { type Leaving, Turn } from '../net/batch.ts'
 import type { Clock, Timer } from '../net/clock.ts'
-import { relieve } from '../net/large-reads.ts'
+import { countRead } from '../net/large-reads.ts'
 import { afterSilence } from '../net/silence-timer.ts'
 import type { Connection, Event } from './codec/connection.ts'
 import { Goaway } from './codec/constants.ts'
@@ -169,7 +169,7 @@ export class Link implements Leaving {
   readonly #tick = (): void => this.leave()
 
   #read(chunk: Uint8Array): void {
-    relieve(chunk.length)
+    countRead(chunk.length)
     if (this.#closed) return
     this.#turn.begin()
     this.#owner.heard?.()

@@ -11,7 +11,7 @@ import type { ExchangeHost } from '../contract/exchange.ts'
 import { runIsolated } from '../contract/isolated.ts'
 import type { Http1Timeouts } from '../http1/options.ts'
 import { type Arriving, type Leaving, Turn } from './batch.ts'
-import { relieve } from './large-reads.ts'
+import { countRead } from './large-reads.ts'
 import { Output } from './socket-output.ts'
 import { readFrom } from './traffic.ts'
 import { receiveUnread } from './unread.ts'
@@ -89,7 +89,7 @@ export class Transport implements Waiter, Arriving, Leaving {
   // ---- events ------------------------------------------------------------------------------------------------------
 
   readonly #onData = (chunk: Uint8Array): void => {
-    relieve(chunk.length)
+    countRead(chunk.length)
     const before = this.#arriving
     if (before === undefined && chunk.length <= ARRIVING_MAX && this.#turn.arrives(this)) {
       this.#arriving = chunk

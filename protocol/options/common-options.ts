@@ -61,6 +61,7 @@ export const commonOptions = {
   },
   drainDelay: {
     kind: 'duration',
+    up: 'proxy alone',
     default: '0s',
     sentence:
       'How long requests are still accepted after SIGTERM: load balancers need time to notice that /ready answers 503, or that each response closes its connection. Then the listeners close and --drain-timeout begins. Default 0s, since only a load balancer needs it; Kubernetes takes 5s to 10s. SIGINT and SIGHUP skip it, and so does a container that only proxies have linked to.',
@@ -183,6 +184,12 @@ export const commonOptions = {
     default: 'abort',
     sentence:
       'What the end of a client’s sending means: abort its request, as nginx takes it, or serve it, for clients that half-close.',
+  },
+  tuneV8: {
+    kind: 'flag',
+    default: true,
+    sentence:
+      'Adjust V8 for a server process. It keeps optimised code while no request arrives: otherwise the first seconds of requests after 8s of silence take twice the CPU time. It collects short-lived garbage every 4MiB of bodies: otherwise a process that passes large bodies on grows by 60MiB instead of 10MiB. The settings apply to the whole process, so switch them off for an application that sets V8 flags of its own.',
   },
   window: {
     kind: 'size',

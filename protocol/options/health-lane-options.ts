@@ -3,6 +3,7 @@
 export const healthOptions = {
   healthListen: {
     kind: 'address',
+    up: 'withheld',
     forms: ['tcp', 'unix'],
     value: 'ADDRESS',
     sentence:

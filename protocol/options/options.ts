@@ -37,7 +37,19 @@ interface Described {
   readonly hidden?: true
   /** What happens when it is not given and has no default, for help. */
   readonly unset?: string
+  readonly up?: UpUse
 }
+
+/**
+ * How `gantry up`, which starts a container and a proxy, treats an option of theirs.
+ *
+ * - `given`: `up` has it too, and gives it to each process whose table has this entry
+ * - `proxy alone`: the same, but the container gets it neither from the command line nor from the environment
+ * - `withheld`: it is meant for processes elsewhere, so its environment variable reaches neither process
+ *
+ * Without this mark `up` does not have the option, and the environment variable reaches both processes.
+ */
+export type UpUse = 'given' | 'proxy alone' | 'withheld'
 
 /** One option. Defaults are written as a person would write them. */
 export type Option = Described &
