@@ -5,7 +5,6 @@
 
 import { randomBytes } from 'node:crypto'
 import { Pool } from '../pool/pool.ts'
-import { RETRIES } from '../pool/replay.ts'
 import type { Application, Environ, StartResponse } from '../protocol/contract/application.ts'
 import type { Token } from '../protocol/frames/codec/tokens.ts'
 import { PeerLinks } from '../protocol/frames/watch.ts'
@@ -13,7 +12,9 @@ import { type Logger, silent } from '../protocol/log/logger.ts'
 import { parseAddress, printAddress } from '../protocol/net/address.ts'
 import { type Clock, systemClock } from '../protocol/net/clock.ts'
 import { type Resolve, systemResolve } from '../protocol/net/dial.ts'
+import { parseOptions } from '../protocol/options/options.ts'
 import { UpstreamSet } from './discovery/upstream-set.ts'
+import { proxyOptions } from './options.ts'
 import { needsSecret } from './secrets.ts'
 import { http } from './upstreams/http.ts'
 
@@ -82,13 +83,14 @@ export function pool(addresses: readonly string[], options: PooledOptions = {}):
       )
     }
   }
-  const timeout = amount('timeout', options.timeout, 60_000)
-  const idleTimeout = amount('idleTimeout', options.idleTimeout, 60_000)
+  const defaults = parseOptions(proxyOptions, []).values
+  const timeout = amount('timeout', options.timeout, defaults.timeout)
+  const idleTimeout = amount('idleTimeout', options.idleTimeout, defaults.idleTimeout)
   let upstreams: UpstreamSet | undefined
   const members = new Pool({
-    queueSize: amount('queueSize', options.queueSize, 1_000),
-    queueTimeout: amount('queueTimeout', options.queueTimeout, 10_000),
-    retries: amount('retries', options.retries, RETRIES),
+    queueSize: amount('queueSize', options.queueSize, defaults.queueSize),
+    queueTimeout: amount('queueTimeout', options.queueTimeout, defaults.queueTimeout),
+    retries: amount('retries', options.retries, defaults.retries),
     timeout,
     idleTimeout,
     clock,
