@@ -23,7 +23,8 @@ const usage = `Usage: gantry COMMAND [options]
 
 async function main(command: string | undefined, argv: readonly string[]): Promise<void> {
   if (command === 'help' && argv[0] !== undefined && !argv[0].startsWith('-')) return main(argv[0], ['--help'])
-  const { OptionError, environmentName, nearest } = await import('../protocol/options/options.ts')
+  const { nearest } = await import('../protocol/options/nearest.ts')
+  const { OptionError, environmentName } = await import('../protocol/options/option-table.ts')
   const { renderHelp } = await import('../protocol/options/options-help.ts')
   const { commands, commandsWith } = await import('./commands.ts')
   const { writeToStderr } = await import('../protocol/log/stderr-log.ts')

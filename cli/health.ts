@@ -7,29 +7,29 @@ import { request as httpRequest, type RequestOptions } from 'node:http'
 import { type Address, dialTarget, printAddress } from '../protocol/net/address.ts'
 import type { HealthCommandOptions } from './health-options.ts'
 
-export interface Verdict {
-  readonly good: boolean
+export interface HealthResult {
+  readonly healthy: boolean
   /** One line. */
-  readonly says: string
+  readonly line: string
 }
 
 /** Answers are a line; of a page that is none, so much is read. */
 const MOST = 4096
 
 /** Asks once. Never rejects: not to be reached is an answer too. */
-export async function askHealth({ healthListen: address, live, timeout }: HealthCommandOptions): Promise<Verdict> {
+export async function askHealth({ healthListen: address, live, timeout }: HealthCommandOptions): Promise<HealthResult> {
   const path = live ? '/live' : '/ready'
   try {
     const { status, text } = await ask(address, path, timeout)
-    const line = text.split('\n', 1)[0]?.trim() ?? ''
+    const answer = text.split('\n', 1)[0]?.trim() ?? ''
     // At a URL the user's own health check may answer in any form. At another address the answer must be ours: another
     // service, or the application itself, may listen there and answer 200 to every path.
-    const strange = address.kind !== 'http' && !isReport(line, live ? 'live' : 'ready')
-    const good = status >= 200 && status < 300 && !strange
-    const says = strange ? 'this is not a health address; give the address of --health-listen' : line
-    return { good, says: `${printAddress(address)} ${status} ${says}`.trim() }
+    const strange = address.kind !== 'http' && !isReport(answer, live ? 'live' : 'ready')
+    const healthy = status >= 200 && status < 300 && !strange
+    const said = strange ? 'this is not a health address; give the address of --health-listen' : answer
+    return { healthy, line: `${printAddress(address)} ${status} ${said}`.trim() }
   } catch (error) {
-    return { good: false, says: `${printAddress(address)} ${messageOf(error)}` }
+    return { healthy: false, line: `${printAddress(address)} ${messageOf(error)}` }
   }
 }
 

@@ -7,7 +7,8 @@ import { containerOptions } from '../container/options.ts'
 import type { DevCommand } from '../dev/serve.ts'
 import { type Address, printAddress } from '../protocol/net/address.ts'
 import { commonOptions } from '../protocol/options/common-options.ts'
-import { argumentsOf, environmentName, type Option, type OptionTable } from '../protocol/options/options.ts'
+import { environmentName, type Option, type OptionTable } from '../protocol/options/option-table.ts'
+import { argumentsOf } from '../protocol/options/options.ts'
 import { proxyOptions } from '../proxy/options.ts'
 
 /** The options of one process that `up` has, without those that both processes share. */
@@ -29,7 +30,7 @@ const ownOptions = {
     kind: 'flag',
     default: false,
     sentence:
-      'For developing: reload when a file that the application imports has changed, show errors with their source in browser and terminal, check the contract on both sides, and log for a person. Whoever reaches --listen sees source and environ.',
+      'Development mode: reload when a file that the application imports changes, show errors with their source code in the browser and the terminal, check both sides of the contract, and write a log for people. Everyone who can connect to --listen sees source code and environ.',
   },
 } as const
 

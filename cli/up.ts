@@ -80,8 +80,8 @@ export async function up(parsed: ParsedOptions<typeof upOptions>, entry: string)
   let stopping = false
   const stop = async (signal: StopSignal): Promise<void> => {
     stopping = true
-    const hurry = signal !== 'SIGTERM'
-    const time = (hurry ? 0 : values.drainDelay) + values.drainTimeout
+    const skipNotice = signal !== 'SIGTERM'
+    const time = (skipNotice ? 0 : values.drainDelay) + values.drainTimeout
     const end = systemClock.now() + time
     let ended: ReturnType<typeof container.stop> | undefined
     // The container gets what is left of the time, and our own signal: its application may handle SIGINT alone.
@@ -89,8 +89,8 @@ export async function up(parsed: ParsedOptions<typeof upOptions>, entry: string)
       (ended ??= container.stop(Math.max(0, end - systemClock.now()) + STOP_GRACE_MILLISECONDS, signal))
     // Once no request can arrive, the application gets its signal: it may want to close WebSockets and event streams
     // itself.
-    void proxy.last.then(stopContainer)
-    await proxy.stop(time + STOP_GRACE_MILLISECONDS, 'SIGTERM', hurry)
+    void proxy.noMoreRequests.then(stopContainer)
+    await proxy.stop(time + STOP_GRACE_MILLISECONDS, 'SIGTERM', skipNotice)
     const exit = await stopContainer()
     // The application's own exit code, as with `node`.
     process.exit(exit?.code ?? 0)

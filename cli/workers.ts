@@ -87,13 +87,13 @@ async function supervise({ values, given }: Parsed, entry: string, { log }: Serv
   await Promise.all(workers.slice(1).map(start))
   return {
     addresses,
-    drain: async ({ hurry } = {}) => {
+    drain: async ({ skipNotice } = {}) => {
       // A worker closes its copy of a socket at a moment without new connections (protocol/net/listen.ts). If this process
       // closed its copy later, the system would reset the connections accepted between the two.
       for (const socket of sockets) socket.close()
-      const isHurried = hurry?.aborted ?? false
-      const time = (isHurried ? 0 : values.drainDelay) + values.drainTimeout + STOP_GRACE_MILLISECONDS
-      await Promise.all(workers.map((worker) => worker.stop(time, 'SIGTERM', isHurried)))
+      const skipsNotice = skipNotice?.aborted ?? false
+      const time = (skipsNotice ? 0 : values.drainDelay) + values.drainTimeout + STOP_GRACE_MILLISECONDS
+      await Promise.all(workers.map((worker) => worker.stop(time, 'SIGTERM', skipsNotice)))
     },
   }
 }

@@ -81,7 +81,7 @@ export class FairSlots<T extends SlotRequest> implements SlowWatchHost {
       for (const { share } of this.running) this.#count(share, 1)
     }
     this.#queue.add(request)
-    this.#watch.attend()
+    this.#watch.startMeasuring()
   }
 
   /** Without effect when it does not wait. */
@@ -114,7 +114,7 @@ export class FairSlots<T extends SlotRequest> implements SlowWatchHost {
   makeRoom({ share }: T, isFull: () => boolean): boolean {
     // The slot of the aborted request goes to a waiting request, whose place in the queue becomes free. If no request
     // waits, the slot itself is free. The slot of a request to an HTTP server becomes free later.
-    if (this.#watch.actFor(share) > 0 && !isFull()) return true
+    if (this.#watch.abortFor(share) > 0 && !isFull()) return true
     const from = this.#queue.most(this.#queue.count(share) + 1) ?? share
     const isSlow = this.#watch.isSlow(from)
     if (from === share && !isSlow) return false
@@ -127,7 +127,7 @@ export class FairSlots<T extends SlotRequest> implements SlowWatchHost {
 
   started(request: T): void {
     request.slot = this.running.push(request) - 1
-    request.seen = undefined
+    request.measured = undefined
     if (this.#lost > 0) this.#lost--
     if (this.#held) this.#count(request.share, 1)
   }
@@ -147,7 +147,7 @@ export class FairSlots<T extends SlotRequest> implements SlowWatchHost {
 
   /** To be called when the last free slot has been taken: from then on clients are measured. */
   filled(): void {
-    this.#watch.attend()
+    this.#watch.startMeasuring()
   }
 
   #count(share: Share, change: 1 | -1): void {

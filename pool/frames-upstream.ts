@@ -43,7 +43,7 @@ export interface LinkEnds {
   readonly onLeaving?: (() => void) | undefined
   readonly onReady?: (() => void) | undefined
   /** It has fallen silent, or is heard again. */
-  readonly onTrust?: ((trusted: boolean) => void) | undefined
+  readonly onTrustChange?: ((trusted: boolean) => void) | undefined
   /** Timeout of the container's handshake, milliseconds. */
   readonly handshakeTimeout?: number | undefined
   /** Once. */
@@ -186,6 +186,6 @@ export class FramesUpstream implements Upstream {
         )
     }
     if (trusted !== isTrusted(before)) this.onChange()
-    if (isSilent(life) !== isSilent(before)) this.#ends.onTrust?.(!isSilent(life))
+    if (isSilent(life) !== isSilent(before)) this.#ends.onTrustChange?.(!isSilent(life))
   }
 }

@@ -89,7 +89,7 @@ export class Pool implements RequestHost, SlotOwner, BodyBufferHost {
   readonly #queueSize: number
   readonly #members: Record<MemberState, Member[]> = { connecting: [], ready: [], full: [], draining: [], closed: [] }
   /** Ids that were found to be two containers'. */
-  readonly #alike: LoggedOnce = new LoggedOnce()
+  readonly #duplicateIds: LoggedOnce = new LoggedOnce()
   #arrivals = 0
   #dispatching = false
   /** The length of the queue as members were last told, rounded up. */
@@ -159,7 +159,7 @@ export class Pool implements RequestHost, SlotOwner, BodyBufferHost {
   /** Turns away what waits, lets what runs end, and closes every member. */
   close(reason: string): void {
     this.#closed = true
-    for (let request = this.slots.next(); request; request = this.slots.next()) request.turnAway(reason)
+    for (let request = this.slots.next(); request; request = this.slots.next()) request.refuseWaiting(reason)
     for (const member of this.members) member.upstream.close(reason)
   }
 
@@ -216,13 +216,13 @@ export class Pool implements RequestHost, SlotOwner, BodyBufferHost {
 
   enqueue(request: PooledRequest): void {
     this.slots.enqueue(request)
-    this.#demand()
+    this.#updateDemand()
     if (this.queued === 1) this.#onWanted?.()
   }
 
   dequeue(request: PooledRequest): void {
     this.slots.dequeue(request)
-    this.#demand()
+    this.#updateDemand()
   }
 
   /** Of SlotOwner. */
@@ -283,24 +283,24 @@ export class Pool implements RequestHost, SlotOwner, BodyBufferHost {
     const next: MemberState = state === 'ready' && inFlight >= grant ? 'full' : state
     if (next !== member.state) this.#move(member, next)
     if (next !== 'ready' && next !== 'full') return
-    this.#ask(member)
+    this.#requestSlots(member)
     if (next === 'ready' && this.queued > 0) this.#dispatch()
   }
 
   /** Tells members how much waits, when that has changed much. */
-  #demand(): void {
+  #updateDemand(): void {
     const waiting = this.queued === 0 ? 0 : roundUp(this.queued)
     if (waiting === this.#waiting) return
     this.#waiting = waiting
-    for (const member of this.#members.full) this.#ask(member)
-    for (const member of this.#members.ready) this.#ask(member)
+    for (const member of this.#members.full) this.#requestSlots(member)
+    for (const member of this.#members.ready) this.#requestSlots(member)
   }
 
   /**
    * Asks a member for slots before they run out: twice what it runs and all that waits. Rounded up to powers of two, so that this says
    * nothing at most requests; it also falls again, so that other proxies get what is not used here.
    */
-  #ask(member: Member): void {
+  #requestSlots(member: Member): void {
     const slots = roundUp(Math.max(FEWEST_SLOTS, 2 * member.inFlight + this.#waiting))
     if (slots === member.demanded) return
     member.demanded = slots
@@ -315,23 +315,23 @@ export class Pool implements RequestHost, SlotOwner, BodyBufferHost {
     if (to !== 'closed') this.#members[to].push(member)
     if (to === 'full' && this.full) this.slots.filled()
     // One that was never ready is no news: whoever dials it tells why, once.
-    const unborn = from === 'connecting' && to === 'closed'
-    if (to === 'closed' && !unborn) this.counters.left++
+    const neverReady = from === 'connecting' && to === 'closed'
+    if (to === 'closed' && !neverReady) this.counters.left++
     const fields = { member: member.upstream.name, from, to }
     const busy = (from === 'ready' && to === 'full') || (from === 'full' && to === 'ready')
     // A busy pool's members go from ready to full and back at every request.
-    if (busy || unborn) this.#log.debug(fields, `container is ${to}`)
+    if (busy || neverReady) this.#log.debug(fields, `container is ${to}`)
     else {
       if (from === 'connecting') {
         this.counters.joined++
-        this.#compare(member)
+        this.#warnOfDuplicateId(member)
       }
-      this.#tell(member, { ...fields, pool: this.inspect() })
+      this.#logMove(member, { ...fields, pool: this.inspect() })
     }
     if (to === 'closed' && this.members.length === 0) this.#onEmpty?.()
   }
 
-  #tell({ upstream }: Member, fields: { from: MemberState; to: MemberState; pool: string }): void {
+  #logMove({ upstream }: Member, fields: { from: MemberState; to: MemberState; pool: string }): void {
     const { from, to } = fields
     const { failure, closing } = upstream
     if (from === 'connecting' && upstream.reached === false) {
@@ -347,14 +347,14 @@ export class Pool implements RequestHost, SlotOwner, BodyBufferHost {
   }
 
   /** Warns, once for each id, of two processes that have the same: links tell them apart, and people who read the log cannot. */
-  #compare({ upstream: { name, peer } }: Member): void {
+  #warnOfDuplicateId({ upstream: { name, peer } }: Member): void {
     if (!peer?.id || peer.instance === undefined) return
     const twin = [...this.#members.ready, ...this.#members.full].find(({ grant, upstream: { peer: other } }) => {
       // One that is silent has no grant: it may be gone, and this one have taken its place.
       if (grant === 0 || other?.instance === undefined || other.instance === peer.instance) return false
       return other.id === peer.id && other.worker === peer.worker
     })
-    if (twin && this.#alike.isFirst(peer.id))
+    if (twin && this.#duplicateIds.isFirst(peer.id))
       this.#log.warn(
         { id: peer.id, members: [twin.upstream.name, name] },
         'two containers have the same id: give each its own --id, or their lines in the log cannot be told apart',
@@ -377,7 +377,7 @@ export class Pool implements RequestHost, SlotOwner, BodyBufferHost {
         const request = this.slots.next(passed)
         if (request === undefined) return
         const member = pick(this.#members.ready, request.avoid, this.#random)
-        if (member !== undefined) request.take(member)
+        if (member !== undefined) request.sendTo(member)
         else if (request.avoid === undefined) return
         // Every free member has refused this request: offer the slot to the next one.
         else (passed ??= new Set()).add(request)

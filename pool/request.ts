@@ -3,26 +3,22 @@
  * phase and its one deadline, and frees everything when it is over. `choose.ts` and `replay.ts` decide.
  */
 
-import type { ClientShares, Share } from '../protocol/client/client-shares.ts'
 import type { Body, Environ, StartResponse } from '../protocol/contract/application.ts'
-import type { Behind, ClientView } from '../protocol/contract/client-view.ts'
 import type { Context } from '../protocol/contract/context.ts'
 import { AbortError, HttpError } from '../protocol/contract/errors.ts'
 import type { UpstreamUse } from '../protocol/contract/upstream-use.ts'
-import { ReplayableBody, type SlotUser } from '../protocol/frames/caller.ts'
+import { ReplayableBody } from '../protocol/frames/caller.ts'
 import type { Clock, Deadlines, Expirable } from '../protocol/net/clock.ts'
 import type { AwaitedBody, BodyBuffers } from './body-buffers.ts'
 import type { Choice } from './choose.ts'
-import type { FairSlots, SlotRequest } from './fair-slots.ts'
 import type { Member } from './member.ts'
-import type { Waiting } from './queue.ts'
 import { type Failure, idempotent, isFailure, judge, RETRY_AFTER } from './replay.ts'
-import type { Seen } from './slow-watch.ts'
+import { PooledSlotRequest, type SlotRequestHost } from './slot-request.ts'
 import { reasonOf, TimedBody } from './timed-body.ts'
 import type { Attempt } from './upstream.ts'
 
 /** What a request needs from its pool. */
-export interface RequestHost {
+export interface RequestHost extends SlotRequestHost {
   readonly clock: Clock
   readonly deadlines: Deadlines
   readonly queueTimeout: number
@@ -30,8 +26,6 @@ export interface RequestHost {
   readonly timeout: number
   readonly idleTimeout: number
   readonly bodies: BodyBuffers
-  readonly shares: ClientShares
-  readonly slots: FairSlots<PooledRequest>
   choose(request: PooledRequest): Choice<Member>
   enqueue(request: PooledRequest): void
   dequeue(request: PooledRequest): void
@@ -56,17 +50,11 @@ type Phase = 'idle' | 'arriving' | 'queued' | 'sent' | 'begun' | 'over'
  */
 const LOOKS = 4
 
-export class PooledRequest implements SlotRequest, Expirable, SlotUser {
-  readonly arrival: number
-  next: Waiting | undefined = undefined
-  previous: Waiting | undefined = undefined
-  queued = false
+export class PooledRequest extends PooledSlotRequest implements Expirable {
   deadline: number = Number.POSITIVE_INFINITY
   place = -1
   /** Members that refused it since it was last let try them all. */
   avoid: Set<Member> | undefined = undefined
-  slot = -1
-  seen: Seen | undefined = undefined
 
   readonly #host: RequestHost
   readonly #environ: Environ
@@ -76,11 +64,8 @@ export class PooledRequest implements SlotRequest, Expirable, SlotUser {
   readonly #reject: (error: unknown) => void
   #phase: Phase = 'idle'
   #awaited: AwaitedBody | undefined
-  #share: Share | undefined
   #attempt: Attempt | undefined
   #member: Member | undefined
-  /** The member whose slot it holds, also while its response is sent. */
-  #holds: Member | undefined
   #attempts = 0
   #losses = 0
   /** The member that was lost while it ran this request; undefined once the request is sent again. */
@@ -102,11 +87,12 @@ export class PooledRequest implements SlotRequest, Expirable, SlotUser {
     resolve: (body: Body) => void,
     reject: (error: unknown) => void,
   ) {
+    const body = new ReplayableBody(environ['wsgi.input'], idempotent.has(environ.REQUEST_METHOD))
+    super(host, arrival, environ, body)
     this.#host = host
-    this.arrival = arrival
     this.#environ = environ
     this.#startResponse = startResponse
-    this.#body = new ReplayableBody(environ['wsgi.input'], idempotent.has(environ.REQUEST_METHOD))
+    this.#body = body
     this.#resolve = resolve
     this.#reject = reject
     this.#use = (environ.gantry as Partial<Context>).upstreamUse
@@ -117,7 +103,7 @@ export class PooledRequest implements SlotRequest, Expirable, SlotUser {
   }
 
   /** Of FairlyWaiting. */
-  get returned(): boolean {
+  override get returned(): boolean {
     return this.#attempts > 0
   }
 
@@ -125,49 +111,16 @@ export class PooledRequest implements SlotRequest, Expirable, SlotUser {
     return this.#environ.gantry.requestId
   }
 
-  // ---- the slot --------------------------------------------------------------------------------------------------
-
-  /** SlotUser: the slot is free. */
-  released(): void {
-    this.#holds = undefined
-    this.#host.slots.ended(this)
-  }
-
-  get share(): Share {
-    this.#share ??= this.#host.shares.of(this.#environ.REMOTE_ADDR, this)
-    return this.#share
-  }
-
-  get #client(): ClientView | undefined {
-    return (this.#environ.gantry as Partial<Context>).client
-  }
-
-  get behind(): Behind {
-    // If the member is silent, drains, or was granted fewer slots, the end of this request frees no slot.
-    if (this.#holds === undefined || !this.#holds.refills) return 'nothing'
-    const behind = this.#client?.behind ?? 'nothing'
-    // The application has not read all bytes that it was given: it does not wait for the client.
-    return behind === 'upload' && !this.#body.caughtUp ? 'nothing' : behind
-  }
-
-  moved(behind: Behind): number {
-    return (behind === 'upload' ? this.#client?.delivered : this.#client?.accepted) ?? 0
-  }
-
-  endSlow(reason: AbortError): void {
-    this.#client?.endSlow(reason)
-  }
-
   // ---- attempts --------------------------------------------------------------------------------------------------
 
   /** Starts: waits for its body, or goes to a member or into the queue, or is refused at once. */
   begin(): void {
     // Most requests have no body, or it has arrived with the head.
-    const awaited = this.#client?.arriving
+    const awaited = this.client?.arriving
       ? this.#host.bodies.begin(this.#environ, () => this.#bodyArrived())
       : undefined
     if (awaited === undefined) {
-      this.seek()
+      this.assign()
       return
     }
     if (this.#abortedAlready()) {
@@ -182,7 +135,7 @@ export class PooledRequest implements SlotRequest, Expirable, SlotUser {
   #bodyArrived(): void {
     if (this.#phase !== 'arriving') return
     this.#stopArriving()
-    this.seek()
+    this.assign()
   }
 
   #stopArriving(): void {
@@ -194,13 +147,13 @@ export class PooledRequest implements SlotRequest, Expirable, SlotUser {
   }
 
   /** Goes to a member or into the queue, or is refused at once. */
-  seek(): void {
+  assign(): void {
     // The signal is made when it is first asked for: a request that goes straight to its first member does not ask.
     if (this.#attempts > 0 && this.#abortedAlready()) return
     const choice = this.#host.choose(this)
     if (choice === 'wait') this.#wait()
     else if (choice === 'refuse') this.refuse()
-    else this.take(choice)
+    else this.sendTo(choice)
   }
 
   /** The queue is full: answers 503. */
@@ -213,15 +166,14 @@ export class PooledRequest implements SlotRequest, Expirable, SlotUser {
   }
 
   /** A member with room has been found: the request is on its way before this returns. */
-  take(member: Member): void {
+  sendTo(member: Member): void {
     this.#leaveQueue()
     this.#phase = 'sent'
     this.#attempts++
     this.#member = member
     this.#since = this.#host.clock.now()
     this.#use?.sent(member.named, this.#host.clock, this.#since)
-    this.#holds = member
-    this.#host.slots.started(this)
+    this.hold(member)
     if (this.#lostOn !== undefined) {
       this.#host.retried(this, this.#lostOn, member)
       this.#lostOn = undefined
@@ -287,7 +239,7 @@ export class PooledRequest implements SlotRequest, Expirable, SlotUser {
   }
 
   /** The pool closes: what waits is turned away. What runs is its member's matter. */
-  turnAway(reason: string): void {
+  refuseWaiting(reason: string): void {
     if (this.#phase !== 'queued') return
     this.#fail(new HttpError(503, 'CLOSING', reason, { headers: [['Retry-After', RETRY_AFTER]] }))
   }
@@ -388,7 +340,7 @@ export class PooledRequest implements SlotRequest, Expirable, SlotUser {
       this.avoid.add(member)
       this.#host.retryAfterRefusal(this, this.#attempts)
     }
-    this.seek()
+    this.assign()
   }
 
   #fail(error: unknown): void {

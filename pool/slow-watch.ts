@@ -18,7 +18,7 @@ export interface Running {
   moved(behind: Behind): number
   endSlow(reason: AbortError): void
   /** What the watch has measured; undefined at first. Only the watch sets it. */
-  seen: Seen | undefined
+  measured: Measurement | undefined
 }
 
 /** What the watch needs from the owner of the slots. */
@@ -47,21 +47,21 @@ export interface SlowWatchOptions {
 /**
  * Time between two measurements, ms: several fit into the shortest patience. 1,000 running requests take some 0.1 ms.
  */
-const LOOK = 100
+const MEASURE_INTERVAL = 100
 /**
  * The most time that counts between two measurements, ms: a longer one is this process's own, which was stopped, or
  * whose event loop was blocked.
  */
-const MOST_ELAPSED = 2 * LOOK
+const MOST_ELAPSED = 2 * MEASURE_INTERVAL
 
 /**
  * New requests for which nothing was found to abort, between two looks: each costs a walk through all running and all
  * waiting requests (0.3 ms for 1,000 of both), and a flood of requests that are refused must cost less.
  */
-const FRUITLESS = 8
+const FRUITLESS_MAX = 8
 
 /** The measurements of one running request. */
-export class Seen implements Holder {
+export class Measurement implements Holder {
   readonly request: Running
   debt = 0
   waited = 0
@@ -122,12 +122,12 @@ export class SlowWatch {
   }
 
   /** To be called when the last free slot was taken, and when a request begins to wait. */
-  attend(): void {
+  startMeasuring(): void {
     if (this.#timer || this.#options.patience === Number.POSITIVE_INFINITY) return
     this.#round++
     this.#fruitless = 0
     this.#last = this.#options.clock.now()
-    this.#measure(0)
+    this.#measureAll(0)
     this.#again()
   }
 
@@ -137,34 +137,34 @@ export class SlowWatch {
    * @param newcomer the client of that request
    * @returns how many were aborted
    */
-  actFor(newcomer: Share): number {
-    if (!this.#timer || this.#fruitless >= FRUITLESS) return 0
+  abortFor(newcomer: Share): number {
+    if (!this.#timer || this.#fruitless >= FRUITLESS_MAX) return 0
     // A client may have caught up since the last look.
     this.#elapse()
-    const count = this.#act(newcomer)
+    const count = this.#abort(newcomer)
     if (count === 0) this.#fruitless++
     return count
   }
 
   /** Whether a running request waits for this client: its waiting requests are probably as slow, the oldest first. */
   isSlow(share: Share): boolean {
-    return this.#host.running.some((request) => request.share === share && (request.seen?.waited ?? 0) > 0)
+    return this.#host.running.some((request) => request.share === share && (request.measured?.waited ?? 0) > 0)
   }
 
-  #act(newcomer?: Share): number {
-    const holders: Seen[] = []
-    for (const { seen } of this.#host.running) if (seen) holders.push(seen)
+  #abort(newcomer?: Share): number {
+    const holders: Measurement[] = []
+    for (const { measured } of this.#host.running) if (measured) holders.push(measured)
     const waiting = this.#host.waiting()
     if (newcomer !== undefined) waiting.set(newcomer, (waiting.get(newcomer) ?? 0) + 1)
     const chosen = victims(holders, waiting, { patience: this.#options.patience, freed: this.#host.freed })
     if (chosen.length === 0) return 0
     this.#host.aborting(chosen.length)
-    for (const seen of chosen) seen.request.endSlow(seen.reason(this.#options))
+    for (const measured of chosen) measured.request.endSlow(measured.reason(this.#options))
     return chosen.length
   }
 
   #again(): void {
-    this.#timer = this.#options.clock.after(LOOK, () => runIsolated(this.#look, this))
+    this.#timer = this.#options.clock.after(MEASURE_INTERVAL, () => runIsolated(this.#look, this))
   }
 
   #look(): void {
@@ -174,21 +174,21 @@ export class SlowWatch {
     }
     this.#elapse()
     this.#fruitless = 0
-    this.#act()
+    this.#abort()
     this.#again()
   }
 
   #elapse(): void {
     const now = this.#options.clock.now()
-    this.#measure(Math.min(now - this.#last, MOST_ELAPSED))
+    this.#measureAll(Math.min(now - this.#last, MOST_ELAPSED))
     this.#last = now
   }
 
-  #measure(elapsed: number): void {
+  #measureAll(elapsed: number): void {
     const { rate } = this.#options
     for (const request of this.#host.running) {
-      request.seen ??= new Seen(request)
-      request.seen.look(this.#round, elapsed, rate)
+      request.measured ??= new Measurement(request)
+      request.measured.look(this.#round, elapsed, rate)
     }
   }
 }

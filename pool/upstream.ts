@@ -1,6 +1,6 @@
 /**
  * What the pool needs of whatever runs requests: a link to a container, or an HTTP server behind the same contract. The
- * kinds are in `upstreams/`; who makes them, and when again, is `dialer.ts` and `joiners.ts`.
+ * kinds are in `upstreams/`; who makes them, and when again, is `dialer.ts` and `join-listener.ts`.
  */
 
 import type { Body, Environ, StartResponse } from '../protocol/contract/application.ts'

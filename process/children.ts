@@ -3,7 +3,7 @@
 import type { ChildProcess } from 'node:child_process'
 import type { Address } from '../protocol/net/address.ts'
 import type { Clock, Timer } from '../protocol/net/clock.ts'
-import { childMessageOf, type HurryMessage } from './run.ts'
+import { childMessageOf, type SkipNoticeMessage } from './run.ts'
 import type { Child, ChildExit } from './supervise.ts'
 
 /** Reports a child whose start takes long and which does not say so itself, because its event loop is blocked. */
@@ -27,17 +27,22 @@ export function childOf(
 ): Child<readonly Address[]> {
   const ready = Promise.withResolvers<readonly Address[]>()
   const exited = Promise.withResolvers<ChildExit>()
-  const last = Promise.withResolvers<void>()
+  const noMoreRequests = Promise.withResolvers<void>()
   const child = started(start)
   if (child instanceof Error) {
     onError(child)
-    return { ready: ready.promise, exited: Promise.resolve(NOT_STARTED), last: last.promise, kill: () => {} }
+    return {
+      ready: ready.promise,
+      exited: Promise.resolve(NOT_STARTED),
+      noMoreRequests: noMoreRequests.promise,
+      kill: () => {},
+    }
   }
   const blocked = watch && watchStart(watch)
   child.on('message', (sent) => {
     const message = childMessageOf(sent)
     if (message?.gantry === 'ready') ready.resolve(message.addresses)
-    else if (message?.gantry === 'last') last.resolve()
+    else if (message?.gantry === 'no-more-requests') noMoreRequests.resolve()
     if (message?.gantry === 'starting') blocked?.again()
     else if (message !== undefined) blocked?.end()
   })
@@ -55,11 +60,11 @@ export function childOf(
     // A stopped process (SIGSTOP, a debugger) handles no signal until it continues (systemd.kill(5) sends SIGCONT too).
     if (signal !== 'SIGKILL') child.kill('SIGCONT')
   }
-  const hurry = (): void => {
-    const message: HurryMessage = { gantry: 'hurry' }
+  const skipNotice = (): void => {
+    const message: SkipNoticeMessage = { gantry: 'skip-notice' }
     if (child.connected) child.send(message, () => {})
   }
-  return { ready: ready.promise, exited: exited.promise, last: last.promise, kill, hurry }
+  return { ready: ready.promise, exited: exited.promise, noMoreRequests: noMoreRequests.promise, kill, skipNotice }
 }
 
 function watchStart({ clock, onBlocked }: StartWatch): { again(): void; end(): void } {

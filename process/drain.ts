@@ -18,11 +18,11 @@ export type DrainState = 'serving' | 'leaving' | 'draining' | 'aborting' | 'clos
 
 /**
  * - `stop`: the process was asked to stop
- * - `hurry`: no load balancer needs notice, for example at a terminal's Ctrl-C
+ * - `skipNotice`: no load balancer needs notice, for example at a terminal's Ctrl-C
  * - `elapsed`: the time of the state has passed
  * - `empty`: the listeners are closed, and no connection, link or request is left
  */
-export type DrainEvent = 'stop' | 'hurry' | 'elapsed' | 'empty'
+export type DrainEvent = 'stop' | 'skipNotice' | 'elapsed' | 'empty'
 
 /** What a state means. */
 export interface DrainFacts {
@@ -49,7 +49,7 @@ export const DRAIN_STATES: Readonly<Record<DrainState, DrainFacts>> = {
 const NEXT: Readonly<Record<DrainState, Partial<Record<DrainEvent, DrainState>>>> = {
   serving: { stop: 'leaving' },
   // `empty` has no effect: a load balancer may have no connection at the moment.
-  leaving: { elapsed: 'draining', hurry: 'draining' },
+  leaving: { elapsed: 'draining', skipNotice: 'draining' },
   draining: { elapsed: 'aborting', empty: 'closed' },
   aborting: { elapsed: 'closed', empty: 'closed' },
   closed: {},
@@ -78,13 +78,13 @@ export type Skipped = 'nothing' | 'delay' | 'notice'
 /** How to stop a server, and callbacks about its progress. */
 export interface DrainOptions {
   /** Aborted when no load balancer needs notice: then there is neither a delay nor a grace. */
-  readonly hurry?: AbortSignal | undefined
+  readonly skipNotice?: AbortSignal | undefined
   /** The signal of the stop, to be passed on to child processes. Default: SIGTERM */
   readonly signal?: 'SIGHUP' | 'SIGINT' | 'SIGTERM' | undefined
   /** Called when the listeners are about to close: the application's own shutdown code may run. */
   readonly onDraining?: (() => void) | undefined
   /** Called when no request can arrive any more, and every request in progress has started its response. */
-  readonly onLast?: (() => void) | undefined
+  readonly onNoMoreRequests?: (() => void) | undefined
 }
 
 const ORDER = Object.keys(DRAIN_STATES) as DrainState[]
@@ -118,16 +118,16 @@ export class Drain {
   }
 
   /** @returns resolves when the listeners are to be closed */
-  stop(skipped: Skipped, hurry?: AbortSignal): Promise<void> {
-    this.#skipped = hurry?.aborted ? 'notice' : skipped
-    hurry?.addEventListener('abort', () => this.hurry(), { once: true })
+  stop(skipped: Skipped, skipNotice?: AbortSignal): Promise<void> {
+    this.#skipped = skipNotice?.aborted ? 'notice' : skipped
+    skipNotice?.addEventListener('abort', () => this.skipNotice(), { once: true })
     this.on('stop')
     return this.reached('draining')
   }
 
-  hurry(): void {
+  skipNotice(): void {
     this.#skipped = 'notice'
-    this.on('hurry')
+    this.on('skipNotice')
   }
 
   on(event: DrainEvent): void {

@@ -80,8 +80,8 @@ export interface ReadyMessage {
 }
 
 /** From a draining child: no request can reach it any more. */
-interface LastMessage {
-  readonly gantry: 'last'
+interface NoMoreRequestsMessage {
+  readonly gantry: 'no-more-requests'
 }
 
 /** From a child whose start takes long: it has logged this itself, so its event loop is not blocked. */
@@ -89,11 +89,11 @@ interface StartingMessage {
   readonly gantry: 'starting'
 }
 
-export type ChildMessage = ReadyMessage | LastMessage | StartingMessage
+export type ChildMessage = ReadyMessage | NoMoreRequestsMessage | StartingMessage
 
 /** To a child, before its stop: no load balancer needs notice. */
-export interface HurryMessage {
-  readonly gantry: 'hurry'
+export interface SkipNoticeMessage {
+  readonly gantry: 'skip-notice'
 }
 
 /**
@@ -103,7 +103,7 @@ export interface HurryMessage {
  */
 export function childMessageOf(message: unknown): ChildMessage | undefined {
   const { gantry, addresses } = Object(message) as { gantry?: unknown; addresses?: unknown }
-  if (gantry === 'last' || gantry === 'starting') return { gantry }
+  if (gantry === 'no-more-requests' || gantry === 'starting') return { gantry }
   if (gantry !== 'ready' || !Array.isArray(addresses) || !addresses.every(isAddress)) return undefined
   return { gantry, addresses }
 }
@@ -190,7 +190,7 @@ export async function run(
   const accessLog = accessLogger(options.accessLog, () => jsonLines(name, (line) => lines.write(line)), output)
   for (const warning of warnings) log.warn({}, warning)
   // An application's own calls of it wait for the drain (container/application/held-exit.ts); these do not.
-  const leave: (code?: number) => never = process.exit.bind(process)
+  const exitNow: (code?: number) => never = process.exit.bind(process)
 
   // At the start, not at the first line: by then the process may be out of file descriptors.
   standardError()
@@ -199,8 +199,8 @@ export async function run(
   const exit = async (code?: number): Promise<never> => {
     await Promise.race([output.close(), new Promise((resolve) => setTimeout(resolve, LOG_MILLISECONDS))])
     // Assigning undefined would reset the code that the application set.
-    if (code === undefined) leave()
-    leave(code)
+    if (code === undefined) exitNow()
+    exitNow(code)
   }
   const fail = (error: unknown): Promise<never> => {
     writeToStderr(`gantry ${name}: ${printableStack(describeFailure(error))}\n`)
@@ -225,18 +225,18 @@ export async function run(
   onUncaught(
     (error) => {
       ;(options.reportUncaught ?? report)(error)
-      leave(1)
+      exitNow(1)
     },
     (err) => log.warn({ err }, "uncaught exception: the application's own handler decides what follows"),
   )
 
-  const tell = (message: ChildMessage): void => {
+  const sendToParent = (message: ChildMessage): void => {
     if (process.connected) process.send?.(message, undefined, undefined, () => {})
   }
 
   const { drainDelay = 0 } = options
   /** Aborted when no load balancer needs notice of the stop. */
-  const hurry = new AbortController()
+  const skipNotice = new AbortController()
   let draining = false
   let hasStarted = false
   let duty: Duty | undefined
@@ -246,7 +246,7 @@ export async function run(
   const slow = setInterval(() => {
     const seconds = Math.round((systemClock.now() - began) / 1_000)
     log.warn({}, `still starting after ${seconds} s: the application has not finished loading, or nothing listens yet`)
-    tell({ gantry: 'starting' })
+    sendToParent({ gantry: 'starting' })
   }, SLOW_START_MILLISECONDS)
   slow.unref()
   // While the application loads, no duty is held, so that a module that awaits nothing is detected
@@ -275,10 +275,10 @@ export async function run(
       systemClock.after(deadline, late)
     }
     await running?.drain({
-      hurry: hurry.signal,
+      skipNotice: skipNotice.signal,
       signal,
       onDraining: () => signals.release(),
-      onLast: () => tell({ gantry: 'last' }),
+      onNoMoreRequests: () => sendToParent({ gantry: 'no-more-requests' }),
     })
     log.info({}, 'stopped')
     // With the code that the application set, if any: process.exit(3) in a handler of the signal, or process.exitCode.
@@ -291,23 +291,23 @@ export async function run(
   }
   const finish = (signal: StopSignal): void => {
     // Before the end of the start no load balancer has sent anything.
-    if (signal !== 'SIGTERM' || !hasStarted) hurry.abort()
-    else if (drainDelay > 0 && !hurry.signal.aborted) signals.hold()
+    if (signal !== 'SIGTERM' || !hasStarted) skipNotice.abort()
+    else if (drainDelay > 0 && !skipNotice.signal.aborted) signals.hold()
     stop(signal, signal)
   }
-  const quit = supervised ? () => {} : (code: number) => leave(code)
+  const quit = supervised ? () => {} : (code: number) => exitNow(code)
   const signals = new SignalHold(process)
   onStopSignals(signals, systemClock, { finish, quit }, supervised ? ['SIGTERM'] : undefined)
   if (process.connected) {
     keepChannel(process)
     process.on('disconnect', () => {
       // A worker of several still gives load balancers notice; a process of `up` does not, since its pair ends as well.
-      if (!supervised) hurry.abort()
+      if (!supervised) skipNotice.abort()
       stop('the parent process has gone')
     })
     if (drainDelay > 0) {
-      process.on('message', (message: HurryMessage | null) => {
-        if (message?.gantry === 'hurry') hurry.abort()
+      process.on('message', (message: SkipNoticeMessage | null) => {
+        if (message?.gantry === 'skip-notice') skipNotice.abort()
       })
     }
   }
@@ -319,7 +319,7 @@ export async function run(
       },
       stop: (reason) => {
         // The application ends itself: on plain Node it has closed its listener before.
-        hurry.abort()
+        skipNotice.abort()
         stop(reason)
       },
       get duty() {
@@ -339,7 +339,7 @@ export async function run(
     clearInterval(slow)
     started.resolve(running)
     log.info({ addresses: running.addresses.map(printAddress) }, 'ready')
-    tell({ gantry: 'ready', addresses: running.addresses })
+    sendToParent({ gantry: 'ready', addresses: running.addresses })
   } catch (error) {
     started.resolve(undefined)
     await fail(error)

@@ -27,19 +27,19 @@ export interface SignalSource {
 /**
  * Watches `source` for SIGTERM, SIGINT and SIGHUP from now on.
  *
- * @param heeds Those that count; the others do nothing. A terminal sends Ctrl-C and its end to all processes of a group, and one that has a
+ * @param counted Those that count; the others do nothing. A terminal sends Ctrl-C and its end to all processes of a group, and one that has a
  *   supervisor there waits for what that says.
  */
 export function onStopSignals(
   source: SignalSource,
   clock: Clock,
   { finish, quit }: StopHandlers,
-  heeds: readonly StopSignal[] = ALL,
+  counted: readonly StopSignal[] = ALL,
 ): void {
   let first: number | undefined
   for (const signal of ALL) {
     source.on(signal, () => {
-      if (!heeds.includes(signal)) return
+      if (!counted.includes(signal)) return
       if (first === undefined) {
         first = clock.now()
         finish(signal)

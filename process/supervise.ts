@@ -20,9 +20,9 @@ export interface Child<Ready> {
   /** Resolves when it has ended; never rejects. */
   readonly exited: Promise<ChildExit>
   /** Of a child that reports it while it drains: resolves when no request can reach it any more. */
-  readonly last?: Promise<void>
+  readonly noMoreRequests?: Promise<void>
   /** Tells the child before its stop that no load balancer needs notice. */
-  hurry?(): void
+  skipNotice?(): void
   kill(signal: StopSignal | 'SIGKILL'): void
 }
 
@@ -87,10 +87,14 @@ export class Supervised<Ready> {
    *
    * @param grace milliseconds until the child is killed; Infinity: never
    * @param signal what asks it: an application may have a handler for one of them alone
-   * @param hurry whether the child stops without notice to load balancers
+   * @param skipNotice whether the child stops without notice to load balancers
    * @returns how the child ended; undefined if there was no child, or if even SIGKILL does not end it
    */
-  async stop(grace: number, signal: StopSignal = 'SIGTERM', hurry: boolean = false): Promise<ChildExit | undefined> {
+  async stop(
+    grace: number,
+    signal: StopSignal = 'SIGTERM',
+    skipNotice: boolean = false,
+  ): Promise<ChildExit | undefined> {
     this.#stopping = true
     this.#timer?.cancel()
     const child = this.#child
@@ -102,7 +106,7 @@ export class Supervised<Ready> {
       child.kill('SIGKILL')
       timer = clock.after(KILL_MILLISECONDS, () => late.resolve(undefined))
     })
-    if (hurry) child.hurry?.()
+    if (skipNotice) child.skipNotice?.()
     child.kill(signal)
     const exit = await Promise.race([child.exited, late.promise])
     timer.cancel()
@@ -119,8 +123,8 @@ export class Supervised<Ready> {
   }
 
   /** Resolves when no request can reach the draining child any more. */
-  get last(): Promise<void> {
-    return this.#child?.last ?? Promise.withResolvers<void>().promise
+  get noMoreRequests(): Promise<void> {
+    return this.#child?.noMoreRequests ?? Promise.withResolvers<void>().promise
   }
 
   /** Ends the child at once. */

@@ -96,7 +96,7 @@ export function pool(addresses: readonly string[], options: PooledOptions = {}):
     clock,
     log,
     random,
-    onWanted: () => upstreams?.hurry(),
+    onWanted: () => upstreams?.dialNow(),
   })
   upstreams = new UpstreamSet(parsed, {
     pool: members,

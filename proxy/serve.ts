@@ -4,45 +4,30 @@
  */
 
 import { randomBytes } from 'node:crypto'
-import type { Socket } from 'node:net'
-import { accessLog, refusedLog } from '../middleware/access-log/access-log.ts'
+import { accessLog } from '../middleware/access-log/access-log.ts'
 import { compose } from '../middleware/compose.ts'
-import { announceClient, requestIdFrom } from '../middleware/forwarded.ts'
+import { announceClient } from '../middleware/forwarded.ts'
 import { Pool } from '../pool/pool.ts'
 import { warnOfOtherVersions } from '../process/copies.ts'
 import { Drain, type DrainOptions } from '../process/drain.ts'
 import { type HealthLane, type Readiness, serveHealth } from '../process/health-lane.ts'
 import { lastEvents } from '../process/last-events.ts'
 import { loadMiddleware } from '../process/modules/load-middleware.ts'
-import { ClientShares } from '../protocol/client/client-shares.ts'
-import { UNIX_PEER } from '../protocol/client/peers.ts'
 import type { Application, Middleware } from '../protocol/contract/application.ts'
-import { AbortError } from '../protocol/contract/errors.ts'
-import type { ExchangeHost } from '../protocol/contract/exchange.ts'
 import type { Token } from '../protocol/frames/codec/tokens.ts'
 import { PeerLinks } from '../protocol/frames/watch.ts'
-import { serveHttp1 } from '../protocol/http1/gateway.ts'
-import type { Http1Connection, Http1Options } from '../protocol/http1/options.ts'
-import { Refusals } from '../protocol/http1/refusals.ts'
 import type { Logger } from '../protocol/log/logger.ts'
 import { type Address, printAddress, type TcpAddress, type UnixAddress } from '../protocol/net/address.ts'
-import { type Clock, Deadlines, systemClock, type Timer } from '../protocol/net/clock.ts'
-import { ConnectionLimit } from '../protocol/net/connection-limit.ts'
-import { mostConnections, refusalsThatFit } from '../protocol/net/descriptors.ts'
+import { type Clock, systemClock } from '../protocol/net/clock.ts'
 import { type Resolve, systemResolve } from '../protocol/net/dial.ts'
 import { type Listener, listen } from '../protocol/net/listen.ts'
-import {
-  createTokenFile,
-  forwardedSettings,
-  frameSettings,
-  http1Settings,
-  livenessSettings,
-} from '../protocol/options/common-options.ts'
-import { OptionError } from '../protocol/options/options.ts'
+import { createTokenFile, frameSettings, livenessSettings } from '../protocol/options/common-options.ts'
+import { OptionError } from '../protocol/options/option-table.ts'
 import { readToken } from '../protocol/options/token-file.ts'
 import { GOING_AWAY_GRACE } from '../protocol/websocket/going-away.ts'
+import { ClientConnections } from './client-connections.ts'
 import { Dialer } from './discovery/dialer.ts'
-import { listenForJoiners } from './discovery/joiners.ts'
+import { listenForContainers } from './discovery/join-listener.ts'
 import { UpstreamSet, type UpstreamSetOptions } from './discovery/upstream-set.ts'
 import type { ProxyOptions } from './options.ts'
 import { needsSecret } from './secrets.ts'
@@ -88,11 +73,6 @@ export interface RunningProxy {
 
 /** How often names and directories are looked at, milliseconds. */
 const DISCOVERY_INTERVAL = 1_000
-/**
- * How often a draining proxy checks whether a request can still arrive, ms. The application's signal is delayed by up
- * to this time.
- */
-const LAST_LOOK = 50
 /** For links to close once nothing runs on them, and for aborted connections to go, milliseconds. */
 const LINK_GRACE = 1_000
 
@@ -121,7 +101,7 @@ export async function serveProxy(options: ProxyOptions, environment: ProxyEnviro
     clock,
     log,
     random,
-    onWanted: () => upstreams?.hurry(),
+    onWanted: () => upstreams?.dialNow(),
   })
   const links = {
     pool,
@@ -131,11 +111,11 @@ export async function serveProxy(options: ProxyOptions, environment: ProxyEnviro
     ...frameSettings(options),
     ...livenessSettings(options),
     peers: new PeerLinks(),
-    identity: { ...whoAmI(options), slots: 0, limits: {} },
+    identity: { ...proxyIdentity(options), slots: 0, limits: {} },
   }
   const { drainDelay: delay, keepAliveGrace: grace, drainTimeout: timeout } = options
   const drain = new Drain(clock, { delay, grace, timeout, settle: GOING_AWAY_GRACE + LINK_GRACE })
-  const front = new Front(withMiddleware(pool.application, environment, loaded), options, {
+  const clients = new ClientConnections(withMiddleware(pool.application, environment, loaded), options, {
     log,
     clock,
     drain,
@@ -149,12 +129,12 @@ export async function serveProxy(options: ProxyOptions, environment: ProxyEnviro
   try {
     // Containers first: with luck there is one when the first client comes.
     for (const address of options.joinListen) {
-      joinListeners.push(await listenForJoiners(address, { ...links, mode: options.socketMode }))
+      joinListeners.push(await listenForContainers(address, { ...links, mode: options.socketMode }))
     }
     for (const address of options.listen) {
       listeners.push(
         await listen(address, { log, mode: options.socketMode, keepAlive: options.tcpKeepAlive }, (socket) =>
-          front.accept(socket, address),
+          clients.accept(socket, address),
         ),
       )
     }
@@ -164,7 +144,7 @@ export async function serveProxy(options: ProxyOptions, environment: ProxyEnviro
     }
   } catch (error) {
     await Promise.all([...listeners, ...joinListeners].map((listener) => listener.close()))
-    front.abort('the proxy could not start')
+    clients.abort('the proxy could not start')
     pool.destroy('the proxy could not start')
     throw error
   }
@@ -176,19 +156,19 @@ export async function serveProxy(options: ProxyOptions, environment: ProxyEnviro
     http: await httpMaker(options, clock, log),
   })
 
-  const stop = async ({ hurry, onDraining, onLast }: DrainOptions): Promise<void> => {
-    const notice = drain.stop('nothing', hurry)
+  const stop = async ({ skipNotice, onDraining, onNoMoreRequests }: DrainOptions): Promise<void> => {
+    const notice = drain.stop('nothing', skipNotice)
     if (drain.state === 'leaving')
       log.info({ milliseconds: delay }, 'leaving: requests are served until --drain-delay ends')
     await notice
     onDraining?.()
     // Who has been let in by the system meanwhile is answered too.
     await Promise.all(listeners.map((listener) => listener.close()))
-    await front.drain(() => {
+    await clients.drain(() => {
       // The containers may stop now: a link that ends is not dialled again.
-      upstreams.rest('the proxy stops')
-      for (const dialer of added) dialer.rest('the proxy stops')
-      onLast?.()
+      upstreams.stopDialling('the proxy stops')
+      for (const dialer of added) dialer.stopDialling('the proxy stops')
+      onNoMoreRequests?.()
     })
     await Promise.all(joinListeners.map((listener) => listener.close()))
     upstreams.stop('the proxy stops')
@@ -213,12 +193,12 @@ export async function serveProxy(options: ProxyOptions, environment: ProxyEnviro
       }
     },
     drain: (options = {}) => (draining ??= stop(options)),
-    inspect: () => `<Proxy ${drain.state}, ${front.size} clients ${pool.inspect()}>`,
+    inspect: () => `<Proxy ${drain.state}, ${clients.size} clients ${pool.inspect()}>`,
   }
 }
 
 /** What containers know this process by. Workers of one proxy have its id in common. */
-function whoAmI({ workers, workerOf }: ProxyOptions): { id: string; worker: number; workers: number } {
+function proxyIdentity({ workers, workerOf }: ProxyOptions): { id: string; worker: number; workers: number } {
   if (workerOf === undefined) return { id: randomBytes(6).toString('hex'), worker: 0, workers: 1 }
   const [id = '', index] = workerOf.split('/')
   return { id, worker: Number(index), workers }
@@ -248,134 +228,6 @@ async function httpMaker(options: ProxyOptions, clock: Clock, log: Logger): Prom
 
 function noHttp(): never {
   throw new Error('no upstream speaks HTTP')
-}
-
-/**
- * Whether serving a client takes a second file descriptor: a connection to its server, or a file that middleware opens.
- */
-function opensMore({ upstream, middleware }: ProxyOptions): boolean {
-  return middleware.length > 0 || upstream.some(({ kind }) => kind === 'http')
-}
-
-interface FrontServices {
-  readonly log: Logger
-  readonly clock: Clock
-  readonly drain: Drain
-  /** Takes a line for each refused request. */
-  readonly accessLines: Logger | undefined
-}
-
-/** The clients' side: every connection there is, and what they have in common. */
-class Front implements ExchangeHost {
-  readonly clock: Clock
-  readonly deadlines: Deadlines
-  readonly log: Logger
-  readonly #drain: Drain
-  readonly #application: Application
-  readonly #http: Http1Options
-  readonly #connections: Set<Http1Connection> = new Set()
-  readonly #limit: ConnectionLimit
-  readonly #shares: ClientShares
-  readonly #refusals: Refusals
-  #listening = true
-
-  constructor(application: Application, options: ProxyOptions, { log, clock, drain, accessLines }: FrontServices) {
-    this.#drain = drain
-    this.clock = clock
-    this.deadlines = new Deadlines(clock)
-    this.log = log
-    this.#application = application
-    const each = opensMore(options) ? 2 : 1
-    const most = mostConnections(options.maxConnections, each, log)
-    this.#limit = new ConnectionLimit(most, { clock, log, what: '--max-connections' })
-    this.#shares = new ClientShares(options.trustedPeers)
-    const onRefused = refusedLog(accessLines)
-    this.#refusals = new Refusals(clock, refusalsThatFit(most, each), onRefused)
-    this.#http = {
-      ...http1Settings(options),
-      host: this,
-      facts: { multithread: true, multiprocess: true, runOnce: false },
-      forwarded: forwardedSettings(options),
-      requestId: requestIdFrom(options.trustedPeers),
-      onRefused,
-      onClose: (connection) => {
-        if (this.#connections.delete(connection)) this.#limit.exited(connection)
-        this.#limit.left(this.#connections)
-        this.#left()
-      },
-    }
-  }
-
-  get draining(): boolean {
-    return this.#drain.facts.draining
-  }
-
-  get leaving(): boolean {
-    return this.#drain.facts.lastResponses
-  }
-
-  get size(): number {
-    return this.#connections.size
-  }
-
-  /** Of ExchangeHost. Slots are the containers'; a client's own bound is its connection. */
-  settled(): void {}
-
-  accept(socket: Socket, address: UnixAddress | TcpAddress): void {
-    const share = this.#shares.of(address.kind === 'unix' ? UNIX_PEER : (socket.remoteAddress ?? ''), socket)
-    if (!this.#limit.admitFrom(share, 0, this.#connections)) {
-      this.#refusals.refuse(socket)
-      return
-    }
-    const peer = address.kind === 'unix' ? { remoteAddress: UNIX_PEER, remotePort: '' } : undefined
-    const connection = serveHttp1(socket, this.#application, this.#http, undefined, peer)
-    // A client may have gone before it was met: then its `onClose` has been called.
-    if (!socket.destroyed) {
-      connection.share = share
-      this.#connections.add(connection)
-      this.#limit.entered(connection)
-    }
-    if (this.draining) connection.drain(this.#drain.grace)
-  }
-
-  /** Once the listeners are closed: resolves when every connection has ended, by itself or by force. */
-  async drain(onLast: () => void = () => {}): Promise<void> {
-    this.#listening = false
-    for (const connection of [...this.#connections]) connection.drain(this.#drain.grace)
-    let looking: Timer | undefined
-    const look = (): void => {
-      if ([...this.#connections].every((connection) => connection.last)) onLast()
-      else looking = this.clock.after(LAST_LOOK, look)
-    }
-    this.#left()
-    if (this.#connections.size > 0) look()
-    await this.#drain.reached('aborting')
-    if (this.#drain.state === 'aborting') {
-      const upgraded = [...this.#connections].filter((connection) => connection.upgraded).length
-      this.log.warn(
-        { connections: this.#connections.size, upgraded },
-        'the drain timeout has passed: what still runs is aborted',
-      )
-      this.abort('the proxy had to stop')
-      // The second call aborts the WebSockets that the first one only began to close.
-      const again = this.clock.after(GOING_AWAY_GRACE, () => this.abort('the proxy had to stop'))
-      await this.#drain.reached('closed')
-      again.cancel()
-    }
-    looking?.cancel()
-  }
-
-  #left(): void {
-    if (!this.#listening && this.#connections.size === 0) this.#drain.on('empty')
-  }
-
-  /** Aborts all requests; closes WebSockets with code 1001, which have until the next call to finish. */
-  abort(reason: string): void {
-    for (const connection of [...this.#connections]) {
-      if (!connection.goAway()) connection.abort(new AbortError('DRAIN_TIMEOUT', reason))
-    }
-    this.#refusals.abort()
-  }
 }
 
 /** Waits for the members to be closed, and helps those that take too long. */

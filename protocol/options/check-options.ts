@@ -5,7 +5,7 @@
  */
 
 import { inspect } from 'node:util'
-import { nearest } from './options.ts'
+import { nearest } from './nearest.ts'
 
 /** The form of one option's values. */
 export interface OptionForm<out T = unknown> {

@@ -1,6 +1,6 @@
 /** Option tables as text: for `--help`, and as a Markdown table for the manual. Knows only the shape of a table. */
 
-import { environmentName, flagName, type Option, type OptionTable } from './options.ts'
+import { environmentName, flagName, type Option, type OptionTable } from './option-table.ts'
 
 export interface CommandHelp {
   /** `gantry container`. */

@@ -8,7 +8,7 @@ import { closeSync, openSync, readSync, statSync } from 'node:fs'
 import { fileVersion } from '../files/file-version.ts'
 import type { Token } from '../frames/codec/tokens.ts'
 import type { Logger } from '../log/logger.ts'
-import { OptionError } from './options.ts'
+import { OptionError } from './option-table.ts'
 
 /**
  * Two while a secret is changed. Each costs an HMAC for each connection that proves nothing, and a longer file is a

@@ -84,7 +84,7 @@ export class Dialer {
   }
 
   /** Dials now if it only waits to: something has changed, or somebody wants a container. */
-  hurry(): void {
+  dialNow(): void {
     if (this.#timer === undefined) return
     // Not more often than that, however often it is asked, and never later than it would.
     const due = this.#dialledAt + MOST_WANTED
@@ -98,7 +98,7 @@ export class Dialer {
 
   /** Something in the watched directory has changed: this socket file or another one. */
   changed(): void {
-    if (!this.#waitsForFile) this.hurry()
+    if (!this.#waitsForFile) this.dialNow()
     else if (!this.#stopped && !this.#file?.is(identityOf(this.#file.path))) {
       this.#waitsForFile = false
       this.#failures = 0
@@ -107,20 +107,20 @@ export class Dialer {
   }
 
   /** No request needs another link: dials no more, and keeps the present link as long as it lasts. */
-  rest(reason: string): void {
+  stopDialling(reason: string): void {
     this.#stopped = true
-    this.#leaveNext(reason)
+    this.#cancelReplacement(reason)
   }
 
   /** The address is gone: what runs there is finished, and nothing new is sent. */
   stop(reason: string): void {
-    this.rest(reason)
+    this.stopDialling(reason)
     this.#link?.close(reason)
     this.#link = undefined
   }
 
   /** Cancels the attempt to replace the present link. */
-  #leaveNext(reason: string): void {
+  #cancelReplacement(reason: string): void {
     this.#timer?.cancel()
     this.#timer = undefined
     this.#dialling?.cancel()
@@ -160,17 +160,17 @@ export class Dialer {
       authenticated: this.#address.kind === 'tcp',
       handshakeTimeout: backoff(this.#unanswered + 1, HELLO_PATIENCE, random),
       onReady: () => this.#ready(link),
-      onTrust: (trusted) => this.#trust(link, trusted),
+      onTrustChange: (trusted) => this.#trustChanged(link, trusted),
       onLeaving: () => this.#lost(link, undefined),
       onClosed: (error) => this.#lost(link, error),
     })
     this.#next = link
-    this.#expected = afterSilence(clock, HELLO_EXPECTED, () => this.#unansweredYet())
+    this.#expected = afterSilence(clock, HELLO_EXPECTED, () => this.#warnOfLateHandshake())
     pool.add(link)
   }
 
   /** Logs that the handshake is late, unless a present link exists: its silence was logged already. */
-  #unansweredYet(): void {
+  #warnOfLateHandshake(): void {
     const late = { phase: 'handshake', reason: 'timeout', code: 'TIMEOUT' } as const
     if (this.#link || !this.#reason.changes(late)) return
     this.#options.log.warn(
@@ -196,16 +196,16 @@ export class Dialer {
   }
 
   /** The present link has become silent, or the container answers on it again. */
-  #trust(link: FramesUpstream, trusted: boolean): void {
+  #trustChanged(link: FramesUpstream, trusted: boolean): void {
     if (this.#link !== link || this.#stopped) return
     if (trusted) {
-      this.#leaveNext('the container answers on the previous link again')
+      this.#cancelReplacement('the container answers on the previous link again')
       this.#failures = 0
-    } else if (!this.#seeking) this.#dial()
+    } else if (!this.#isReplacing) this.#dial()
   }
 
   /** Whether an attempt to replace the link is in progress or scheduled. */
-  get #seeking(): boolean {
+  get #isReplacing(): boolean {
     return this.#timer !== undefined || this.#dialling !== undefined || this.#next !== undefined
   }
 
@@ -219,7 +219,7 @@ export class Dialer {
     } else if (this.#link === link) {
       this.#link = undefined
       if (this.#readyAt !== undefined && this.#options.clock.now() - this.#readyAt >= GOOD_LINK) this.#failures = 0
-      if (!this.#seeking && !this.#waitsForFile) this.#failed(undefined)
+      if (!this.#isReplacing && !this.#waitsForFile) this.#failed(undefined)
     }
   }
 

@@ -38,20 +38,20 @@ export class UpstreamSet {
   }
 
   /** Somebody waits for a container: those that are away are tried now. */
-  hurry(): void {
-    for (const dialer of this.#dialers.values()) dialer.hurry()
+  dialNow(): void {
+    for (const dialer of this.#dialers.values()) dialer.dialNow()
   }
 
   /** No request needs another link: discovers and dials no more, and keeps the present links. */
-  rest(reason: string): void {
+  stopDialling(reason: string): void {
     this.#stopped = true
     for (const stop of this.#stops.splice(0)) stop()
-    for (const dialer of this.#dialers.values()) dialer.rest(reason)
+    for (const dialer of this.#dialers.values()) dialer.stopDialling(reason)
   }
 
   /** Looks and dials no more; links finish what runs on them. */
   stop(reason: string): void {
-    this.rest(reason)
+    this.stopDialling(reason)
     for (const dialer of this.#dialers.values()) dialer.stop(reason)
     this.#dialers.clear()
   }

@@ -77,7 +77,7 @@ export class ApplicationUpstream implements Upstream {
     // What is read is kept, so that another member can be sent the whole of it.
     const replayed = new ReplayedInput(body)
     environ['wsgi.input'] = replayed.input
-    const call = new Call(environ, replayed, this.#owner, user)
+    const call = new ApplicationCall(environ, replayed, this.#owner, user)
     this.#inFlight++
     this.onChange()
     return call.run(this.#application, startResponse)
@@ -174,7 +174,7 @@ function whyFailed(error: Error): ReturnType<typeof whyUnreachable> {
 }
 
 /** One call, which keeps its own time (`http` does): its slot is taken until its body is closed, or an upgrade has made it a connection. */
-class Call implements Attempt {
+class ApplicationCall implements Attempt {
   readonly timed = true
   readonly #environ: Environ
   readonly #input: ReplayedInput

@@ -27,7 +27,9 @@ import {
   http1Settings,
   livenessSettings,
 } from '../../protocol/options/common-options.ts'
-import { environmentName, flagName, nearest, type Option, parseOptions } from '../../protocol/options/options.ts'
+import { nearest } from '../../protocol/options/nearest.ts'
+import { environmentName, flagName, type Option } from '../../protocol/options/option-table.ts'
+import { parseOptions } from '../../protocol/options/options.ts'
 import { renderHelp } from '../../protocol/options/options-help.ts'
 import { readToken } from '../../protocol/options/token-file.ts'
 import { checkProxyOptions, proxyOptions } from '../../proxy/options.ts'
@@ -135,7 +137,7 @@ test('values that contradict each other are refused', () => {
     proxy([unix, '--upstream=:1'])
     assert.throws(() => proxy([unix, '--upstream=:1', '--workers=2']), {
       code: 'BAD_VALUE',
-      message: `${unix.split('=')[0]} unix:/a can be one process's alone: give HOST:PORT, or --workers 1`,
+      message: `${unix.split('=')[0]} unix:/a cannot be shared by several workers: give HOST:PORT, or --workers 1`,
     })
   }
   proxy(['--upstream=unix:/a', '--workers=2'])

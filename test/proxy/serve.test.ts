@@ -407,7 +407,7 @@ suite('a proxy that drains', () => {
       const second = late.request({ target: '/wait' })
       await until(() => waiting)
       let last = 0
-      const drained = served.proxy.drain({ onLast: () => last++ })
+      const drained = served.proxy.drain({ onNoMoreRequests: () => last++ })
       const pass = async (): Promise<void> => {
         for (let turns = 0; turns < 20; turns++) {
           clock.advance(10)

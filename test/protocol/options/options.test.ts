@@ -1,15 +1,9 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import {
-  environmentName,
-  flagName,
-  nearest,
-  OptionError,
-  type OptionErrorCode,
-  parseDuration,
-  parseOptions,
-  parseSize,
-} from '../../../protocol/options/options.ts'
+import { nearest } from '../../../protocol/options/nearest.ts'
+import { environmentName, flagName, OptionError, type OptionErrorCode } from '../../../protocol/options/option-table.ts'
+import { parseDuration, parseSize } from '../../../protocol/options/option-values.ts'
+import { parseOptions } from '../../../protocol/options/options.ts'
 
 const table = {
   module: { kind: 'text', positional: true, sentence: 'A module.' },

@@ -16,7 +16,7 @@ export interface JoinOptions extends LinkOptions {
 }
 
 /** @throws ListenError */
-export function listenForJoiners(address: UnixAddress | TcpAddress, options: JoinOptions): Promise<Listener> {
+export function listenForContainers(address: UnixAddress | TcpAddress, options: JoinOptions): Promise<Listener> {
   const failing = new LoggedOnce()
   const unproven = new Unproven()
   return listen(address, { log: options.log, mode: options.mode }, (socket) => {

@@ -1,0 +1,135 @@
+/**
+ * What an option table is: the command line, the environment, help, defaults and types all derive from one literal
+ * (`as const`). Knows no particular option.
+ */
+
+import type { TrustedPeers } from '../client/peers.ts'
+import type { Address, AddressKind } from '../net/address.ts'
+
+interface Described {
+  /** What it does and why its default is what it is: whole sentences. */
+  readonly sentence: string
+  /** What stands for the value in help, in capitals: `ADDRESS`. */
+  readonly value?: string
+  /** Taken without its name, in the order of the table. */
+  readonly positional?: true
+  /** Refused when missing. */
+  readonly required?: true
+  /**
+   * Of a positional option: takes every argument after `--` unchanged. In the environment variable they are separated
+   * by spaces.
+   */
+  readonly rest?: true
+  /** Given several times, or at once with commas. */
+  readonly list?: true
+  /** Never shown: not in errors, not in `given`. Such an option is read from the environment alone, since argv is public (`ps`). */
+  readonly secret?: true
+  /** Left out of help and tables. */
+  readonly hidden?: true
+  /** What happens when it is not given and has no default, for help. */
+  readonly unset?: string
+  readonly up?: UpUse
+}
+
+/**
+ * How `gantry up`, which starts a container and a proxy, treats an option of theirs.
+ *
+ * - `given`: `up` has it too, and gives it to each process whose table has this entry
+ * - `proxy alone`: the same, but the container gets it neither from the command line nor from the environment
+ * - `withheld`: it is meant for processes elsewhere, so its environment variable reaches neither process
+ *
+ * Without this mark `up` does not have the option, and the environment variable reaches both processes.
+ */
+export type UpUse = 'given' | 'proxy alone' | 'withheld'
+
+/** One option. Defaults are written as a person would write them. */
+export type Option = Described &
+  (
+    | { readonly kind: 'text' | 'file'; readonly default?: string }
+    | { readonly kind: 'flag'; readonly default?: boolean }
+    | {
+        readonly kind: 'integer'
+        readonly default?: number
+        readonly minimum?: number
+        readonly maximum?: number
+        /** What `auto` stands for, where that may be said. */
+        readonly auto?: () => number
+      }
+    /** Milliseconds: `250ms`, `10s`, `5m`, `1h`; `none` is Infinity where `unlimited`. */
+    | { readonly kind: 'duration'; readonly default?: string; readonly minimum?: number; readonly unlimited?: true }
+    /** Bytes: `1024`, `64KiB`, `1MiB`, `1GiB`; `none` is Infinity where `unlimited`. */
+    | {
+        readonly kind: 'size'
+        readonly default?: string
+        readonly minimum?: number
+        readonly maximum?: number
+        readonly unlimited?: true
+      }
+    /** File permissions in octal: `660`. */
+    | { readonly kind: 'mode'; readonly default?: string }
+    | { readonly kind: 'choice'; readonly choices: readonly string[]; readonly default?: string }
+    | { readonly kind: 'address'; readonly forms: readonly AddressKind[]; readonly default?: string }
+    /** A set of peers: always one value, of all that were given. */
+    | { readonly kind: 'peers'; readonly list: true; readonly default: string }
+  )
+
+export type OptionTable = { readonly [name: string]: Option }
+
+type One<O> = O extends { kind: 'integer' | 'duration' | 'size' | 'mode' }
+  ? number
+  : O extends { kind: 'flag' }
+    ? boolean
+    : O extends { kind: 'choice'; choices: readonly (infer C)[] }
+      ? C
+      : O extends { kind: 'address'; forms: readonly (infer F)[] }
+        ? Extract<Address, { kind: F }>
+        : string
+
+type Value<O> = O extends { kind: 'peers' }
+  ? TrustedPeers
+  : O extends { list: true }
+    ? readonly One<O>[]
+    : O extends { kind: 'flag' } | { default: unknown } | { required: true }
+      ? One<O>
+      : One<O> | undefined
+
+/** The values a table gives. Lists that were not given and have no default are empty. */
+export type OptionValues<T> = { readonly [K in keyof T]: Value<T[K]> }
+
+export type OptionErrorCode =
+  | 'UNKNOWN_OPTION' // no such name
+  | 'UNEXPECTED_ARGUMENT' // an argument that no option takes
+  | 'MISSING_VALUE' // a name without its value
+  | 'MISSING_OPTION' // a required option was not given
+  | 'BAD_VALUE' // a value of the wrong form
+  | 'BAD_FILE' // a file named by an option cannot be read
+
+/** What a person gave cannot be used. The message says what was expected, what was given, and the nearest known name. */
+export class OptionError extends Error {
+  override readonly name: string = 'OptionError'
+  readonly code: OptionErrorCode
+  /** The option as it is written on the command line or in the environment. */
+  readonly option: string
+
+  constructor(code: OptionErrorCode, option: string, message: string) {
+    super(message)
+    this.code = code
+    this.option = option
+  }
+}
+
+/** `accessLog` → `--access-log`. */
+export function flagName(key: string): string {
+  return `--${key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`
+}
+
+/** `accessLog` → `GANTRY_ACCESS_LOG`. */
+export function environmentName(key: string): string {
+  return `GANTRY_${key.replace(/[A-Z]/g, '_$&').toUpperCase()}`
+}
+
+/** How an option is written in messages: `--listen`, `MODULE`, `GANTRY_TOKEN`. */
+export function optionLabel(key: string, option: Option): string {
+  if (option.secret) return environmentName(key)
+  return option.positional ? (option.value ?? key.toUpperCase()) : flagName(key)
+}
