@@ -1,6 +1,7 @@
 /**
- * The options of `gantry up`, and the command lines and environments of the two processes that it starts. Which of their
- * options `up` has is marked in their tables (`up`); the options that both processes share are options of `up` too.
+ * The options of `gantry up`, and the command lines and environments of the two processes that it starts. Which of
+ * their options `up` has is marked in their tables (`up`); the options that both processes share are options of `up`
+ * too.
  */
 
 import { containerOptions } from '../container/options.ts'
@@ -72,7 +73,9 @@ export function containerArguments(given: Given, module: string, socket: string)
   return ['container', ...own, ...argumentsFor('container', ofContainer, given), ...moduleAndArguments(module, given)]
 }
 
-/** The proxy's command line, sending to `upstream`. `--listen` comes from the command line or the environment of `up`. */
+/**
+ * The proxy's command line, sending to `upstream`. `--listen` comes from the command line or the environment of `up`.
+ */
 export function proxyArguments(given: Given, upstream: Address): string[] {
   return ['proxy', `--upstream=${printAddress(upstream)}`, ...argumentsFor('proxy', ofProxy, given)]
 }

@@ -314,7 +314,7 @@ class Container implements Opened {
     if (this.#drain.state === 'leaving') {
       this.#log.info(
         { milliseconds: this.#options.drainDelay },
-        'leaving: requests are served until --drain-delay ends',
+        'draining soon: requests are accepted until --drain-delay ends',
       )
     }
     await notice
@@ -338,7 +338,7 @@ class Container implements Opened {
         connections: this.#port.size,
         links: this.#links.size,
       },
-      'the drain timeout has passed: what still runs is aborted',
+      'the drain timeout has passed: running requests are aborted',
     )
     const error = new AbortError('DRAIN_TIMEOUT', 'the container had to stop')
     this.#hasAborted = true

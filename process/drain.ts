@@ -1,6 +1,6 @@
 /**
  * How a server stops, as a table: which state follows which event, and what each state means for clients, health checks
- * and applications. Decides without I/O: the proxy and the container act.
+ * and applications. Decides without I/O; the proxy and the container act.
  */
 
 import type { Clock, Timer } from '../protocol/net/clock.ts'
@@ -11,32 +11,32 @@ import type { Clock, Timer } from '../protocol/net/clock.ts'
  *   served (`--drain-delay`)
  * - `draining`: the listeners close; running requests finish, and idle connections close after a grace
  *   (`--keep-alive-grace`)
- * - `aborting`: the drain timeout has passed; aborted applications have a moment to settle
- * - `closed`: nothing is left, or the moment has passed
+ * - `aborting`: the drain timeout has passed; aborted applications have a short time to settle
+ * - `closed`: nothing is left, or this time has passed
  */
 export type DrainState = 'serving' | 'leaving' | 'draining' | 'aborting' | 'closed'
 
 /**
  * - `stop`: the process was asked to stop
  * - `skipNotice`: no load balancer needs notice, for example at a terminal's Ctrl-C
- * - `elapsed`: the time of the state has passed
+ * - `elapsed`: the time limit of the state has passed
  * - `empty`: the listeners are closed, and no connection, link or request is left
  */
 export type DrainEvent = 'stop' | 'skipNotice' | 'elapsed' | 'empty'
 
-/** What a state means. */
+/** What a state means for clients, health checks and applications. */
 export interface DrainFacts {
-  /** Whether health checks may say that requests are welcome. */
+  /** Whether health checks may report that the server accepts requests. */
   readonly ready: boolean
   /** Whether new connections are accepted. */
   readonly listens: boolean
-  /** Whether each response is the last of its connection, and says so. */
+  /** Whether each response closes its connection, and announces it. */
   readonly lastResponses: boolean
   /** Whether `environ.gantry.draining` is true, and applications have received the signal. */
   readonly draining: boolean
 }
 
-/** In the order in which a server passes through them. */
+/** The states, in the order in which a server passes through them. */
 export const DRAIN_STATES: Readonly<Record<DrainState, DrainFacts>> = {
   serving: { ready: true, listens: true, lastResponses: false, draining: false },
   // Applications do not receive the signal yet: many close their databases at it, or answer 503 from then on (Fastify).
@@ -77,13 +77,13 @@ export type Skipped = 'nothing' | 'delay' | 'notice'
 
 /** How to stop a server, and callbacks about its progress. */
 export interface DrainOptions {
-  /** Aborted when no load balancer needs notice: then there is neither a delay nor a grace. */
+  /** Aborted if no load balancer needs notice: then there is no drain delay and no grace for idle connections. */
   readonly skipNotice?: AbortSignal | undefined
   /** The signal of the stop, to be passed on to child processes. Default: SIGTERM */
   readonly signal?: 'SIGHUP' | 'SIGINT' | 'SIGTERM' | undefined
   /** Called when the listeners are about to close: the application's own shutdown code may run. */
   readonly onDraining?: (() => void) | undefined
-  /** Called when no request can arrive any more, and every request in progress has started its response. */
+  /** Called when no request can arrive any more and every running request has started its response. */
   readonly onNoMoreRequests?: (() => void) | undefined
 }
 

@@ -8,8 +8,8 @@ import { runInNewContext } from 'node:vm'
 import { onLargeReads } from '../protocol/net/large-reads.ts'
 
 /**
- * Bytes read between two collections: about what a process grows by. Measured with bodies of 1 GiB: the process grows by
- * less than 10 MiB instead of 60, and a collection costs no more CPU than it saves.
+ * Bytes read between two collections: about what a process grows by. Measured with bodies of 1 GiB: the process grows
+ * by less than 10 MiB instead of 60, and a collection costs no more CPU than it saves.
  */
 const INTERVAL = 4 * 1024 * 1024
 

@@ -1,6 +1,6 @@
 /**
- * The proxy's connections to its clients: accepts them within the limits, serves HTTP on each, and drains them. What their
- * requests reach is the application that it is given.
+ * The proxy's connections to its clients: accepts them within the limits, serves HTTP on each, and drains them. What
+ * their requests reach is the application that it is given.
  */
 
 import type { Socket } from 'node:net'
@@ -31,7 +31,8 @@ import type { ProxyOptions } from './options.ts'
 const LAST_REQUEST_CHECK = 50
 
 /**
- * Whether serving a client takes a second file descriptor: a connection to its server, or a file that middleware opens.
+ * Whether serving a client may take a second file descriptor: a connection to an HTTP server, or a file that middleware
+ * opens.
  */
 function opensMore({ upstream, middleware }: ProxyOptions): boolean {
   return middleware.length > 0 || upstream.some(({ kind }) => kind === 'http')
@@ -102,7 +103,7 @@ export class ClientConnections implements ExchangeHost {
     return this.#connections.size
   }
 
-  /** Of ExchangeHost. Slots are the containers'; a client's own bound is its connection. */
+  /** Of ExchangeHost. Nothing to do: containers count the slots, and clients are limited by their connections. */
   settled(): void {}
 
   accept(socket: Socket, address: UnixAddress | TcpAddress): void {
@@ -113,7 +114,7 @@ export class ClientConnections implements ExchangeHost {
     }
     const peer = address.kind === 'unix' ? { remoteAddress: UNIX_PEER, remotePort: '' } : undefined
     const connection = serveHttp1(socket, this.#application, this.#http, undefined, peer)
-    // A client may have gone before it was met: then its `onClose` has been called.
+    // If the client has disconnected already, `onClose` has been called.
     if (!socket.destroyed) {
       connection.share = share
       this.#connections.add(connection)
@@ -122,7 +123,12 @@ export class ClientConnections implements ExchangeHost {
     if (this.draining) connection.drain(this.#drain.grace)
   }
 
-  /** Once the listeners are closed: resolves when every connection has ended, by itself or by force. */
+  /**
+   * Drains all connections. Call this after the listeners are closed.
+   *
+   * @param onNoMoreRequests called when no request can arrive any more
+   * @returns resolves when every connection has ended, by itself or by an abort
+   */
   async drain(onNoMoreRequests: () => void = () => {}): Promise<void> {
     this.#listening = false
     for (const connection of [...this.#connections]) connection.drain(this.#drain.grace)
@@ -138,7 +144,7 @@ export class ClientConnections implements ExchangeHost {
       const upgraded = [...this.#connections].filter((connection) => connection.upgraded).length
       this.log.warn(
         { connections: this.#connections.size, upgraded },
-        'the drain timeout has passed: what still runs is aborted',
+        'the drain timeout has passed: running requests are aborted',
       )
       this.abort('the proxy had to stop')
       // The second call aborts the WebSockets that the first one only began to close.

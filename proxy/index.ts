@@ -1,4 +1,4 @@
-/** The proxy as a library: start one in a process of your own, or use its upstreams as applications. */
+/** The proxy as a library: run it in your own process, or use its upstreams as applications. */
 
 export type { MemberState } from '../pool/member.ts'
 export { Pool, type PoolCounters, type PoolOptions } from '../pool/pool.ts'

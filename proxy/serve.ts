@@ -1,6 +1,6 @@
 /**
- * The proxy as one thing that starts and drains: listeners, the HTTP gateway, middleware and the pool, put together. Each of
- * them does its own work; here is only who is given to whom, and in which order they stop.
+ * Starts and drains the proxy: connects its listeners, client connections, middleware, pool and upstreams, and stops
+ * them in order.
  */
 
 import { randomBytes } from 'node:crypto'
@@ -34,52 +34,66 @@ import { needsSecret } from './secrets.ts'
 
 export interface ProxyEnvironment {
   readonly log: Logger
-  /** Takes a line for each request; undefined: they are not wanted. */
+  /** Receives a line for each request; undefined: no access log. */
   readonly accessLog?: Logger | undefined
   readonly clock?: Clock | undefined
-  /** In [0, 1). */
+  /** Returns numbers in [0, 1). Default: `Math.random`. */
   readonly random?: (() => number) | undefined
   readonly resolve?: Resolve | undefined
-  /** Stands before the pool, and behind what every request passes: forwarded fields and the access log. */
+  /** Middleware in front of the pool. The access log and forwarded fields are handled before it. */
   readonly middleware?: Middleware | undefined
 }
 
-/** A container that was added by its address. */
+/** A container that was added with `add`. */
 export interface AddedContainer {
-  /** Sends it nothing new, at once; what runs there is finished. */
+  /** Sends it no new requests from now on; running ones finish. */
   stop(reason: string): void
 }
 
 export interface RunningProxy {
-  /** Where clients connect, with the ports that the system chose. */
+  /** The addresses for clients, with the ports that the system chose. */
   readonly addresses: readonly Address[]
-  /** Where containers join. */
+  /** The addresses where containers join. */
   readonly joinAddresses: readonly Address[]
   readonly pool: Pool
   /**
-   * Keeps a link to a container, for who knows where it is without looking.
+   * Keeps a link to a container at a known address.
    *
-   * @param onReady it can be sent requests: from now on, or again
+   * @param onReady called each time the container can receive requests: at first, and after the link was replaced
    */
   add(address: UnixAddress | TcpAddress, onReady: () => void): AddedContainer
   /**
-   * Gives load balancers notice for the drain delay, then takes no new connections, finishes what runs within the drain
-   * timeout, aborts what is left, and closes the links last. Resolves when all is closed; the second call waits for the
-   * same.
+   * Gives load balancers notice for the drain delay, then accepts no new connections, finishes running requests within
+   * the drain timeout, aborts the others, and closes the links last. Resolves when everything is closed; a second call
+   * waits for the first.
    */
   drain(options?: DrainOptions): Promise<void>
+  /** One line about the state of the proxy, for people. */
   inspect(): string
 }
 
-/** How often names and directories are looked at, milliseconds. */
+/** How often names are resolved and directories are read, ms. */
 const DISCOVERY_INTERVAL = 1_000
-/** For links to close once nothing runs on them, and for aborted connections to go, milliseconds. */
+/** How long idle links may take to close, and aborted connections to end, ms. */
 const LINK_GRACE = 1_000
 
 /**
- * Starts a proxy.
+ * Starts a proxy in this process. Signals are left to the caller: call `drain()` to stop it.
  *
- * @throws OptionError when a secret is missing or cannot be read; LoadError for `--middleware`; ListenError
+ * @throws OptionError if a secret is missing or cannot be read
+ * @throws LoadError if a module of `--middleware` cannot be loaded
+ * @throws ListenError if an address is in use or cannot be listened on
+ * @example
+ * ```ts
+ * import { parseOptions, silent } from 'gantry/protocol'
+ * import { checkProxyOptions, proxyOptions, serveProxy } from 'gantry/proxy'
+ *
+ * const { values } = parseOptions(proxyOptions, ['--listen', '127.0.0.1:8080', '--upstream', 'unix:/run/app.sock'])
+ * checkProxyOptions(values)
+ * const proxy = await serveProxy(values, { log: silent })
+ * console.log(proxy.inspect())
+ * await proxy.drain()
+ * ```
  */
 export async function serveProxy(options: ProxyOptions, environment: ProxyEnvironment): Promise<RunningProxy> {
   const { log, clock = systemClock, random = Math.random, resolve = systemResolve } = environment
@@ -127,7 +141,7 @@ export async function serveProxy(options: ProxyOptions, environment: ProxyEnviro
   let health: HealthLane | undefined
   let draining: Promise<void> | undefined
   try {
-    // Containers first: with luck there is one when the first client comes.
+    // Listen for containers first: one may have joined when the first client connects.
     for (const address of options.joinListen) {
       joinListeners.push(await listenForContainers(address, { ...links, mode: options.socketMode }))
     }
@@ -159,13 +173,13 @@ export async function serveProxy(options: ProxyOptions, environment: ProxyEnviro
   const stop = async ({ skipNotice, onDraining, onNoMoreRequests }: DrainOptions): Promise<void> => {
     const notice = drain.stop('nothing', skipNotice)
     if (drain.state === 'leaving')
-      log.info({ milliseconds: delay }, 'leaving: requests are served until --drain-delay ends')
+      log.info({ milliseconds: delay }, 'draining soon: requests are accepted until --drain-delay ends')
     await notice
     onDraining?.()
-    // Who has been let in by the system meanwhile is answered too.
+    // Connections that the system accepted in the meantime are served too.
     await Promise.all(listeners.map((listener) => listener.close()))
     await clients.drain(() => {
-      // The containers may stop now: a link that ends is not dialled again.
+      // The containers may stop from now on: a link that ends is not replaced.
       upstreams.stopDialling('the proxy stops')
       for (const dialer of added) dialer.stopDialling('the proxy stops')
       onNoMoreRequests?.()
@@ -197,14 +211,14 @@ export async function serveProxy(options: ProxyOptions, environment: ProxyEnviro
   }
 }
 
-/** What containers know this process by. Workers of one proxy have its id in common. */
+/** The identity that containers see. The workers of one proxy have the same id. */
 function proxyIdentity({ workers, workerOf }: ProxyOptions): { id: string; worker: number; workers: number } {
   if (workerOf === undefined) return { id: randomBytes(6).toString('hex'), worker: 0, workers: 1 }
   const [id = '', index] = workerOf.split('/')
   return { id, worker: Number(index), workers }
 }
 
-/** A container that is full is one that works. */
+/** The answer to `/ready`. A full container works, so it counts. */
 function readinessOf(pool: Pool, draining: boolean): Readiness {
   const containers = pool.count('ready') + pool.count('full')
   return { ready: containers > 0 && !draining, containers, queued: pool.queued, draining }
@@ -219,7 +233,7 @@ function withMiddleware(
   return compose(...layers.filter((one) => one !== undefined), application)
 }
 
-/** http-proxy and node's HTTP client are loaded only where they are used. */
+/** Loads http-proxy and Node's HTTP client only if an upstream needs them. */
 async function httpMaker(options: ProxyOptions, clock: Clock, log: Logger): Promise<UpstreamSetOptions['http']> {
   if (!options.upstream.some(({ kind }) => kind === 'http')) return noHttp
   const { http } = await import('./upstreams/http.ts')
@@ -230,7 +244,7 @@ function noHttp(): never {
   throw new Error('no upstream speaks HTTP')
 }
 
-/** Waits for the members to be closed, and helps those that take too long. */
+/** Waits until all members are closed, and destroys those that take too long. */
 async function closed(pool: Pool, clock: Clock): Promise<void> {
   if (await pool.whenEmpty(LINK_GRACE)) return
   pool.destroy('the proxy stops')
@@ -249,7 +263,7 @@ function checkSecrets(options: ProxyOptions, token: Token | undefined): void {
       throw new OptionError(
         'MISSING_OPTION',
         label,
-        `${label} ${printAddress(address)} leaves this host, and containers are known there only by a shared secret: give --token-file FILE, or GANTRY_TOKEN in the environment`,
+        `${label} ${printAddress(address)} is on another host, where containers and proxies must prove a shared secret: give --token-file FILE, or set GANTRY_TOKEN in the environment`,
       )
     }
   }

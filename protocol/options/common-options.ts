@@ -15,8 +15,8 @@ import type { Http1Options } from '../http1/options.ts'
 import { OptionError, type OptionValues } from './option-table.ts'
 
 /**
- * The most workers that one proxy may have, and with which a container keeps links: far more than the cores of any machine.
- * A container must not dial without end because a peer claims to have more.
+ * The most workers that one proxy may have, and with which a container keeps links: far more than the cores of any
+ * machine. A container must not dial without end because a peer claims to have more.
  */
 export const WORKERS_MAX = 256
 
@@ -272,8 +272,8 @@ export function checkCommonOptions(options: Pick<CommonOptions, 'token' | 'token
 }
 
 /**
- * Creates the token file with a random token, readable by this user only, unless it exists. The file is linked into place
- * complete, so if several processes share a volume, one creates the file and the others use it.
+ * Creates the token file with a random token, readable by this user only, unless it exists. The file is linked into
+ * place complete, so if several processes share a volume, one creates the file and the others use it.
  *
  * @throws OptionError if the file cannot be written
  */

@@ -7,26 +7,29 @@ import type { TrustedPeers } from '../client/peers.ts'
 import type { Address, AddressKind } from '../net/address.ts'
 
 interface Described {
-  /** What it does and why its default is what it is: whole sentences. */
+  /** What the option does, and the reason for its default, in full sentences. */
   readonly sentence: string
-  /** What stands for the value in help, in capitals: `ADDRESS`. */
+  /** The placeholder for the value in help: `ADDRESS`. */
   readonly value?: string
-  /** Taken without its name, in the order of the table. */
+  /** Given without its name, in the order of the table. */
   readonly positional?: true
-  /** Refused when missing. */
+  /** The option must be given. */
   readonly required?: true
   /**
-   * Of a positional option: takes every argument after `--` unchanged. In the environment variable they are separated
-   * by spaces.
+   * For a positional option: takes every argument after `--` unchanged. In the environment variable, spaces separate
+   * the arguments.
    */
   readonly rest?: true
-  /** Given several times, or at once with commas. */
+  /** May be given several times, or once with commas. */
   readonly list?: true
-  /** Never shown: not in errors, not in `given`. Such an option is read from the environment alone, since argv is public (`ps`). */
+  /**
+   * Never shown, neither in errors nor in `given`. Read from the environment only, since other users can see argv
+   * (`ps`).
+   */
   readonly secret?: true
-  /** Left out of help and tables. */
+  /** Not shown in help and tables. */
   readonly hidden?: true
-  /** What happens when it is not given and has no default, for help. */
+  /** For help: what happens if the option is not given and has no default. */
   readonly unset?: string
   readonly up?: UpUse
 }
@@ -42,7 +45,7 @@ interface Described {
  */
 export type UpUse = 'given' | 'proxy alone' | 'withheld'
 
-/** One option. Defaults are written as a person would write them. */
+/** One option. Its default is written as on a command line. */
 export type Option = Described &
   (
     | { readonly kind: 'text' | 'file'; readonly default?: string }
@@ -52,12 +55,12 @@ export type Option = Described &
         readonly default?: number
         readonly minimum?: number
         readonly maximum?: number
-        /** What `auto` stands for, where that may be said. */
+        /** The value of `auto`, if that is allowed. */
         readonly auto?: () => number
       }
-    /** Milliseconds: `250ms`, `10s`, `5m`, `1h`; `none` is Infinity where `unlimited`. */
+    /** Milliseconds: `250ms`, `10s`, `5m`, `1h`; `none` is Infinity if `unlimited`. */
     | { readonly kind: 'duration'; readonly default?: string; readonly minimum?: number; readonly unlimited?: true }
-    /** Bytes: `1024`, `64KiB`, `1MiB`, `1GiB`; `none` is Infinity where `unlimited`. */
+    /** Bytes: `1024`, `64KiB`, `1MiB`, `1GiB`; `none` is Infinity if `unlimited`. */
     | {
         readonly kind: 'size'
         readonly default?: string
@@ -69,7 +72,7 @@ export type Option = Described &
     | { readonly kind: 'mode'; readonly default?: string }
     | { readonly kind: 'choice'; readonly choices: readonly string[]; readonly default?: string }
     | { readonly kind: 'address'; readonly forms: readonly AddressKind[]; readonly default?: string }
-    /** A set of peers: always one value, of all that were given. */
+    /** A set of peers: one value for all that were given. */
     | { readonly kind: 'peers'; readonly list: true; readonly default: string }
   )
 
@@ -93,18 +96,21 @@ type Value<O> = O extends { kind: 'peers' }
       ? One<O>
       : One<O> | undefined
 
-/** The values a table gives. Lists that were not given and have no default are empty. */
+/** The values of a table's options. Lists that were not given and have no default are empty. */
 export type OptionValues<T> = { readonly [K in keyof T]: Value<T[K]> }
 
 export type OptionErrorCode =
   | 'UNKNOWN_OPTION' // no such name
-  | 'UNEXPECTED_ARGUMENT' // an argument that no option takes
-  | 'MISSING_VALUE' // a name without its value
+  | 'UNEXPECTED_ARGUMENT' // an argument that belongs to no option
+  | 'MISSING_VALUE' // a name without a value
   | 'MISSING_OPTION' // a required option was not given
-  | 'BAD_VALUE' // a value of the wrong form
+  | 'BAD_VALUE' // an invalid value
   | 'BAD_FILE' // a file named by an option cannot be read
 
-/** What a person gave cannot be used. The message says what was expected, what was given, and the nearest known name. */
+/**
+ * An option is unknown, invalid or missing. The message says what was expected, what was given, and the nearest known
+ * name.
+ */
 export class OptionError extends Error {
   override readonly name: string = 'OptionError'
   readonly code: OptionErrorCode

@@ -5,7 +5,7 @@ import { AddressError, type AddressKind, addressForms, parseAddress, withoutCred
 import { nearest } from './nearest.ts'
 import { type Option, OptionError } from './option-table.ts'
 
-/** What a value must look like, for messages. */
+/** The expected form of a value, for messages. */
 export function expected(option: Option): string {
   switch (option.kind) {
     case 'flag':
@@ -16,17 +16,17 @@ export function expected(option: Option): string {
       return `a whole number from ${minimum}${most}${auto ? ', or auto' : ''}`
     }
     case 'duration':
-      return `a duration as 250ms, 10s, 5m or 1h${option.minimum === undefined ? '' : ` of at least ${option.minimum}ms`}${option.unlimited ? ', or none' : ''}`
+      return `a duration such as 250ms, 10s, 5m or 1h${option.minimum === undefined ? '' : ` of at least ${option.minimum}ms`}${option.unlimited ? ', or none' : ''}`
     case 'size':
-      return `a size as 1024, 64KiB or 1MiB${range(option.minimum, option.maximum)}${option.unlimited ? ', or none' : ''}`
+      return `a size such as 1024, 64KiB or 1MiB${range(option.minimum, option.maximum)}${option.unlimited ? ', or none' : ''}`
     case 'mode':
-      return 'permissions in octal as 660'
+      return 'permissions in octal such as 660'
     case 'choice':
       return `${option.list ? 'any of' : 'one of'} ${option.choices.join(', ')}`
     case 'address':
       return option.forms.map((form) => addressForms[form]).join(', ')
     case 'peers':
-      return 'addresses, CIDR ranges, or words as loopback and private'
+      return 'addresses, CIDR ranges, or words such as loopback and private'
     case 'file':
       return 'a path'
     case 'text':
@@ -77,7 +77,7 @@ function addressHint(forms: readonly AddressKind[], text: string): string {
   }
 }
 
-/** The value, or undefined when the text is of the wrong form. */
+/** The value; undefined if the text is invalid. */
 function read(option: Option, text: string): unknown {
   switch (option.kind) {
     case 'text':
@@ -121,10 +121,13 @@ function read(option: Option, text: string): unknown {
 }
 
 const durations: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 }
-// A timer of more than 2^31-1 ms fires at once (Node, as browsers do).
+// In Node, as in browsers, a timer of more than 2^31-1 ms fires immediately.
 const LONGEST_DURATION = 2 ** 31 - 1
 
-/** `250ms`, `10s`, `1.5s`, `5m`, `1h`, `0` → milliseconds (at most 2^31 - 1, about 24 days); anything else: undefined. */
+/**
+ * Parses `250ms`, `10s`, `1.5s`, `5m`, `1h`, `0`. @returns milliseconds, at most 2^31 - 1 (24 days); undefined if the
+ * text is invalid
+ */
 export function parseDuration(text: string): number | undefined {
   if (text === '0') return 0
   const match = /^(\d+(?:\.\d+)?)(ms|s|m|h)$/.exec(text)
@@ -142,7 +145,10 @@ const sizes: Readonly<Record<string, number>> = {
   TiB: 1024 ** 4,
 }
 
-/** `1024`, `64KiB`, `1.5MiB`, `1GiB` → bytes; anything else, `64KB` and `64k` included, since they mean two things: undefined. */
+/**
+ * Parses `1024`, `64KiB`, `1.5MiB`, `1GiB`. @returns bytes; undefined if the text is invalid. `64KB` and `64k` are
+ * ambiguous, so they are invalid
+ */
 export function parseSize(text: string): number | undefined {
   const match = /^(\d+(?:\.\d+)?)(B|KiB|MiB|GiB|TiB|)$/.exec(text)
   if (!match) return undefined

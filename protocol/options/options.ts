@@ -17,27 +17,40 @@ import { convertAll, expected } from './option-values.ts'
 
 export interface ParsedOptions<T> {
   readonly values: OptionValues<T>
-  /** What was given on the command line, as texts by table key, so that it can be handed on to another process. */
+  /** The options of the command line as texts, by table key, so that they can be passed to another process. */
   readonly given: ReadonlyMap<string, readonly string[]>
   /** Sentences for the log: environment variables that look like a misspelt option. */
   readonly warnings: readonly string[]
 }
 
-/** A command line that says what was given on another one. Not for positional arguments. */
+/** Options as command-line arguments, for another process. Not for positional arguments. */
 export function argumentsOf(given: Iterable<readonly [key: string, texts: readonly string[]]>): string[] {
   return [...given].flatMap(([key, texts]) => texts.map((text) => `${flagName(key)}=${text}`))
 }
 
 /**
- * Reads a command line and an environment: argv over environment over default.
+ * Reads options from a command line and an environment. The command line overrides the environment, which overrides the
+ * default.
  *
- * `--name value`, `--name=value`, `--flag`, `--no-flag`. After `--` come the required positional arguments that are
- * still missing (they may begin with a dash), and then the arguments of the `rest` option. If an option is repeated the
- * last value counts; lists accumulate and replace the default. An empty environment variable counts as unset, as
- * Compose passes `${X:-}`.
+ * Accepts `--name value`, `--name=value`, `--flag`, `--no-flag`. After `--` come the required positional arguments that
+ * are still missing (they may begin with a dash), and then the arguments of the `rest` option. If an option is
+ * repeated, the last value counts; lists accumulate and replace the default. An empty environment variable counts as
+ * unset, since Compose passes `${X:-}` as an empty one.
  *
- * @param otherNames Environment names that other commands know, so that they are not taken for misspellings.
- * @throws OptionError for the first thing that cannot be used.
+ * @param argv the arguments after the command's name
+ * @param otherNames environment variables that other commands use, which are not reported as misspelt
+ * @throws OptionError if an option is unknown, missing, or has an invalid value
+ * @example
+ * ```ts
+ * import { type OptionTable, parseOptions } from 'gantry/protocol'
+ *
+ * const table = {
+ *   listen: { kind: 'address', forms: ['tcp'], default: '127.0.0.1:8080', sentence: 'Where to listen.' },
+ *   timeout: { kind: 'duration', default: '10s', sentence: 'How long a response may take.' },
+ * } as const satisfies OptionTable
+ * const { values, warnings } = parseOptions(table, process.argv.slice(2), process.env)
+ * console.log(values.listen.port, values.timeout, warnings) // 8080 10000 []
+ * ```
  */
 export function parseOptions<const T extends OptionTable>(
   table: T,
@@ -51,7 +64,7 @@ export function parseOptions<const T extends OptionTable>(
   for (const [key, option] of Object.entries(table)) {
     const fromArgv = given.get(key)
     const variable = environment[environmentName(key)]
-    // A comma in an argument belongs to the application.
+    // Commas in the application's arguments do not separate them.
     if (option.rest) values[key] = fromArgv ?? variable?.match(/\S+/g) ?? []
     else if (fromArgv !== undefined) values[key] = convertAll(optionLabel(key, option), option, fromArgv)
     else if (variable !== undefined && variable !== '')
@@ -108,7 +121,7 @@ function readArgv(
         throw new OptionError(
           'UNEXPECTED_ARGUMENT',
           argument,
-          `the argument ${JSON.stringify(argument)} is one too many${restHint(rest, argument)}`,
+          `unexpected argument ${JSON.stringify(argument)}${restHint(rest, argument)}`,
         )
       }
       give(key, argument)
@@ -138,9 +151,9 @@ function readArgv(
   return given
 }
 
-/** What to do with an argument that was probably meant for the application. */
+/** A hint for an argument that was probably meant for the application. */
 function restHint(rest: string | undefined, argument: string): string {
-  return rest === undefined ? '' : `; arguments for the application come after --, as in: -- ${argument}`
+  return rest === undefined ? '' : `; put arguments for the application after --, for example: -- ${argument}`
 }
 
 function unknownOption(table: OptionTable, name: string, hint: string): OptionError {
@@ -150,7 +163,7 @@ function unknownOption(table: OptionTable, name: string, hint: string): OptionEr
     return new OptionError(
       'UNKNOWN_OPTION',
       name,
-      `${name} would show its value to every user of this host: set ${variable}`,
+      `${name} is not an option, since every user of this host can see command lines: set ${variable}`,
     )
   }
   const names = Object.entries(table).flatMap(([key, option]) => {
@@ -161,7 +174,7 @@ function unknownOption(table: OptionTable, name: string, hint: string): OptionEr
   return new OptionError(
     'UNKNOWN_OPTION',
     name,
-    `there is no option ${name}${near ? `; did you mean ${near}?` : ''}${hint}`,
+    `unknown option ${name}${near ? `; did you mean ${near}?` : ''}${hint}`,
   )
 }
 
@@ -172,8 +185,8 @@ function misspelt(
 ): string[] {
   const names = Object.keys(table).map(environmentName)
   const known = new Set([...names, ...otherNames])
-  // A variable of somebody else's may begin with GANTRY_ (one environment is often shared by many programs): only what
-  // is nearly one of ours is worth a word.
+  // Another program's variable may begin with GANTRY_ too, since programs often share one environment. Report only
+  // names that nearly match an option.
   return Object.keys(environment)
     .filter((name) => name.startsWith('GANTRY_') && !known.has(name))
     .flatMap((name) => {
@@ -181,6 +194,8 @@ function misspelt(
         name.slice('GANTRY_'.length),
         names.map((one) => one.slice('GANTRY_'.length)),
       )
-      return near ? [`the environment variable ${name} is no option and is ignored; did you mean GANTRY_${near}?`] : []
+      return near
+        ? [`the environment variable ${name} is not an option and is ignored; did you mean GANTRY_${near}?`]
+        : []
     })
 }

@@ -275,7 +275,7 @@ suite('a proxy', () => {
     const lines = served.log.lines.filter(({ level }) => level === 'warn')
     assert.deepEqual(
       new Set(lines.map(({ message }) => message)),
-      new Set(["a container's connection was closed before it had joined"]),
+      new Set(["a container's connection was closed before it joined"]),
     )
     for (const { fields } of lines) assert.match(String(fields['address']), /^127\.0\.0\.1:\d+$/)
     assert.deepEqual(

@@ -249,7 +249,7 @@ suite('a dialer', () => {
     await scene.pass(4_750)
     assert.deepEqual(scene.log.messages('warn'), [])
     await scene.pass(40_000)
-    assert.match(scene.log.messages('warn').join(), /^a connection was accepted and not answered; waiting[^,]*, [^,]*$/)
+    assert.match(scene.log.messages('warn').join(), /^connection accepted, but no handshake yet: [^,]*, [^,]*$/)
     new Container(hello).serve(there)
     await turns()
     assert.deepEqual([scene.log.messages('info')[0], scene.dials], ['container is reached again', 1])
