@@ -1,17 +1,12 @@
 /**
- * The commands: their help, their options, and which module does their work. That module is loaded only when its command
- * runs, so that a proxy holds no container code and help is quick.
+ * The commands: their help, their options, and the module that runs each. The module is loaded only when its command
+ * runs, so that a proxy loads no container code and help is fast.
  */
 
 import { cgiOptions } from '../container/cgi/cgi-options.ts'
 import { checkContainerOptions, containerOptions } from '../container/options.ts'
-import {
-  flagName,
-  type Option,
-  type OptionTable,
-  type ParsedOptions,
-  parseOptions,
-} from '../protocol/options/options.ts'
+import { flagName, type Option, type OptionTable } from '../protocol/options/option-table.ts'
+import { type ParsedOptions, parseOptions } from '../protocol/options/options.ts'
 import type { CommandHelp } from '../protocol/options/options-help.ts'
 import { checkProxyOptions, proxyOptions } from '../proxy/options.ts'
 import { healthCommandOptions } from './health-options.ts'
@@ -19,9 +14,9 @@ import { upOptions } from './up-options.ts'
 
 export interface Command extends CommandHelp {
   /**
-   * @param otherNames Environment names of every command.
-   * @param entry The file that was run, for a command that starts others.
-   * @throws OptionError for what was given wrong.
+   * @param otherNames environment variables of all commands
+   * @param entry the file that Node runs, for a command that starts further processes
+   * @throws OptionError if an option is unknown or has an invalid value
    */
   run(
     argv: readonly string[],
@@ -48,7 +43,7 @@ function command<T extends OptionTable>(
 export const commands: Readonly<Record<string, Command>> = {
   up: command(
     'up',
-    'Serves an application on this machine: a proxy, and a container behind it that is restarted when it crashes.',
+    'Serves an application on this machine: a proxy, and behind it a container that is restarted after a crash.',
     upOptions,
     async (parsed, entry) => {
       const { up } = await import('./up.ts')
@@ -70,7 +65,7 @@ export const commands: Readonly<Record<string, Command>> = {
   ),
   proxy: command(
     'proxy',
-    'Receives HTTP and sends each request to a container that has room.',
+    'Receives HTTP and sends each request to a container with a free slot.',
     proxyOptions,
     async (parsed, entry) => {
       const { values, warnings } = parsed
@@ -85,7 +80,7 @@ export const commands: Readonly<Record<string, Command>> = {
   ),
   cgi: command(
     'cgi',
-    'Answers one request as a CGI program: what a web server runs for each.',
+    'Serves one request as a CGI program, which a web server starts for each request.',
     cgiOptions,
     async ({ values }) => {
       const { runCgi } = await import('../container/cgi/cgi-program.ts')
@@ -94,28 +89,28 @@ export const commands: Readonly<Record<string, Command>> = {
   ),
   health: command(
     'health',
-    'Asks a server whether it can serve requests. Prints one line, and exits 0 or 1.',
+    'Checks whether a server can serve requests. Prints one line, and exits with 0 or 1.',
     healthCommandOptions,
     async ({ values }) => {
       const [{ askHealth }, { LogOutput }] = await Promise.all([
         import('./health.ts'),
         import('../protocol/log/log-output.ts'),
       ])
-      const { good, says } = await askHealth(values)
+      const { healthy, line } = await askHealth(values)
       const output = new LogOutput(1, { immediate: true })
-      output.write(`${says}\n`)
+      output.write(`${line}\n`)
       output.flushSync()
       if (output.unwritten > 0) {
         const { writeToStderr } = await import('../protocol/log/stderr-log.ts')
-        writeToStderr(`gantry health: standard output could not be written: ${says}\n`)
+        writeToStderr(`gantry health: standard output could not be written: ${line}\n`)
       }
-      // Neither a resolver that does not answer nor a full standard output may delay the result.
-      process.exit(good ? 0 : 1)
+      // Do not wait for a name server that does not answer, or for a full standard output.
+      process.exit(healthy ? 0 : 1)
     },
   ),
 }
 
-/** The commands that have an option, which is written `--workers`, as `gantry proxy`. */
+/** The commands, for example `gantry proxy`, that have an option, for example `--workers`. */
 export function commandsWith(option: string): string[] {
   return Object.entries(commands).flatMap(([name, { table }]) => {
     const names = Object.entries<Option>(table).flatMap(([key, { positional, secret, hidden }]) =>

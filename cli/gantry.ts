@@ -1,8 +1,7 @@
 #!/usr/bin/env node
 /**
- * The command line: which command runs, and nothing else.
- *
- * Its imports are dynamic and its syntax is old, so that a Node too old for the rest still gets as far as saying so.
+ * The command line: finds the command and runs it. Its imports are dynamic and its syntax is old, so that an outdated
+ * Node can still print that it is outdated.
  */
 
 import { readFileSync } from 'node:fs'
@@ -11,19 +10,20 @@ const OLDEST_NODE = 24
 
 const usage = `Usage: gantry COMMAND [options]
 
-  gantry up MODULE          serve an application here: a proxy and a container, restarted when it crashes
+  gantry up MODULE          serve an application here: a proxy and a container, which is restarted after a crash
   gantry container MODULE   serve an application on one port: frames, uwsgi and HTTP
-  gantry proxy              receive HTTP and send it to containers
+  gantry proxy              receive HTTP requests and send them to containers
   gantry cgi MODULE         answer one request as a CGI program
-  gantry health ADDRESS     ask a server whether it can serve requests
+  gantry health ADDRESS     check whether a server can serve requests
 
-  gantry COMMAND --help     the options of a command; each is an environment variable too
+  gantry COMMAND --help     the options of a command; each one is also an environment variable
   gantry --version
 `
 
 async function main(command: string | undefined, argv: readonly string[]): Promise<void> {
   if (command === 'help' && argv[0] !== undefined && !argv[0].startsWith('-')) return main(argv[0], ['--help'])
-  const { OptionError, environmentName, nearest } = await import('../protocol/options/options.ts')
+  const { nearest } = await import('../protocol/options/nearest.ts')
+  const { OptionError, environmentName } = await import('../protocol/options/option-table.ts')
   const { renderHelp } = await import('../protocol/options/options-help.ts')
   const { commands, commandsWith } = await import('./commands.ts')
   const { writeToStderr } = await import('../protocol/log/stderr-log.ts')
@@ -64,7 +64,7 @@ async function main(command: string | undefined, argv: readonly string[]): Promi
 }
 
 /**
- * Prints help for a person. If the reader has closed the pipe (`gantry --help | head -1`), do not fail with a stack
+ * Prints help. If the reader has closed the pipe (`gantry --help | head -1`), the command does not fail with a stack
  * trace.
  */
 function print(text: string): void {
@@ -74,7 +74,7 @@ function print(text: string): void {
   process.stdout.write(text)
 }
 
-/** From package.json, which lies beside the sources, and above the built files. */
+/** The version from package.json, which is one folder above the sources and two above the built files. */
 function version(): string {
   const file = new URL(import.meta.url.endsWith('.ts') ? '../package.json' : '../../package.json', import.meta.url)
   return JSON.parse(readFileSync(file, 'utf8')).version

@@ -1,9 +1,9 @@
 /** The options of `gantry health`. */
 
-import type { OptionValues } from '../protocol/options/options.ts'
+import type { OptionValues } from '../protocol/options/option-table.ts'
 
 export const healthCommandOptions = {
-  // Named as the servers' own option: where the environment of an image says where they listen, no ADDRESS is needed.
+  // Has the name of the servers' option, so an image that sets GANTRY_HEALTH_LISTEN needs no ADDRESS.
   healthListen: {
     kind: 'address',
     forms: ['unix', 'tcp', 'http'],
@@ -11,17 +11,17 @@ export const healthCommandOptions = {
     required: true,
     value: 'ADDRESS',
     sentence:
-      'Whom to ask: what a server was given as --health-listen, or a URL, which is asked for as it is if it has a path.',
+      'Where to send the request: the address that a server has as --health-listen, or a URL. A URL with a path is requested as it is.',
   },
   live: {
     kind: 'flag',
     default: false,
-    sentence: 'Ask only whether it lives (/live), not whether it can serve requests (/ready).',
+    sentence: 'Check only whether the process is alive (/live), not whether it can serve requests (/ready).',
   },
   timeout: {
     kind: 'duration',
     default: '2s',
-    sentence: 'How long the whole answer may take.',
+    sentence: 'How long the complete response may take.',
   },
 } as const
 

@@ -1,35 +1,35 @@
 /**
- * `gantry health ADDRESS`: asks a server's health lane (`--health-listen`), or any URL, and says in one line and an exit code
- * what came: for HEALTHCHECK and for people. It knows no server, only HTTP.
+ * `gantry health ADDRESS`: requests a server's health listener (`--health-listen`) or any URL, and reports the response
+ * as one line and an exit code, for HEALTHCHECK and for people.
  */
 
 import { request as httpRequest, type RequestOptions } from 'node:http'
 import { type Address, dialTarget, printAddress } from '../protocol/net/address.ts'
 import type { HealthCommandOptions } from './health-options.ts'
 
-export interface Verdict {
-  readonly good: boolean
-  /** One line. */
-  readonly says: string
+export interface HealthResult {
+  readonly healthy: boolean
+  /** One line that describes the response or the failure. */
+  readonly line: string
 }
 
-/** Answers are a line; of a page that is none, so much is read. */
-const MOST = 4096
+/** A health response is one line. Of any other page this many characters are read. */
+const LENGTH_MAX = 4096
 
-/** Asks once. Never rejects: not to be reached is an answer too. */
-export async function askHealth({ healthListen: address, live, timeout }: HealthCommandOptions): Promise<Verdict> {
+/** Sends one request. Never rejects: an unreachable server is a result too. */
+export async function askHealth({ healthListen: address, live, timeout }: HealthCommandOptions): Promise<HealthResult> {
   const path = live ? '/live' : '/ready'
   try {
     const { status, text } = await ask(address, path, timeout)
-    const line = text.split('\n', 1)[0]?.trim() ?? ''
-    // At a URL the user's own health check may answer in any form. At another address the answer must be ours: another
-    // service, or the application itself, may listen there and answer 200 to every path.
-    const strange = address.kind !== 'http' && !isReport(line, live ? 'live' : 'ready')
-    const good = status >= 200 && status < 300 && !strange
-    const says = strange ? 'this is not a health address; give the address of --health-listen' : line
-    return { good, says: `${printAddress(address)} ${status} ${says}`.trim() }
+    const answer = text.split('\n', 1)[0]?.trim() ?? ''
+    // A URL may be the user's own health check, which answers in any form. At another address the response must be that
+    // of a health listener: another service, or the application, may listen there and answer 200 to every path.
+    const isOther = address.kind !== 'http' && !isReport(answer, live ? 'live' : 'ready')
+    const healthy = status >= 200 && status < 300 && !isOther
+    const said = isOther ? 'this is not a health address; give the address of --health-listen' : answer
+    return { healthy, line: `${printAddress(address)} ${status} ${said}`.trim() }
   } catch (error) {
-    return { good: false, says: `${printAddress(address)} ${messageOf(error)}` }
+    return { healthy: false, line: `${printAddress(address)} ${messageOf(error)}` }
   }
 }
 
@@ -51,7 +51,7 @@ async function ask(address: Address, path: string, timeout: number): Promise<{ s
     const request = url.protocol === 'https:' ? (await import('node:https')).request : httpRequest
     return answer(request(url, { ...options, path: url.pathname }), timeout)
   }
-  if (address.kind === 'unix-directory') throw new Error('a directory answers nobody')
+  if (address.kind === 'unix-directory') throw new Error('expected the address of one server, got a directory')
   const target = dialTarget(address)
   const where = 'path' in target ? { socketPath: target.path } : target
   return answer(httpRequest({ ...options, ...where }), timeout)
@@ -68,7 +68,7 @@ function answer(request: ReturnType<typeof httpRequest>, timeout: number): Promi
       response.setEncoding('utf8')
       response.on('data', (chunk: string) => {
         text += chunk
-        if (text.length < MOST) return
+        if (text.length < LENGTH_MAX) return
         done()
         request.destroy()
       })
@@ -85,7 +85,7 @@ function late(timeout: number): Error {
 
 function messageOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error)
-  // A name with several addresses fails with all their errors, and says nothing itself.
+  // A name with several addresses fails with an AggregateError, whose own message is empty.
   const first = error instanceof AggregateError ? (error.errors[0] as unknown) : undefined
   return error.message || (first instanceof Error ? first.message : error.name)
 }

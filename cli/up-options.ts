@@ -1,136 +1,132 @@
-/** The options of `gantry up`: those of the proxy and of the container that make sense for a pair on one machine. */
+/**
+ * The options of `gantry up`, and the command lines and environments of the two processes that it starts. Which of
+ * their options `up` has is marked in their tables (`up`); the options that both processes share are options of `up`
+ * too.
+ */
 
 import { containerOptions } from '../container/options.ts'
 import type { DevCommand } from '../dev/serve.ts'
 import { type Address, printAddress } from '../protocol/net/address.ts'
 import { commonOptions } from '../protocol/options/common-options.ts'
-import { argumentsOf, type OptionTable, type OptionValues } from '../protocol/options/options.ts'
+import { environmentName, type Option, type OptionTable } from '../protocol/options/option-table.ts'
+import { argumentsOf } from '../protocol/options/options.ts'
 import { proxyOptions } from '../proxy/options.ts'
 
-type ContainerOwn = Pick<
-  typeof containerOptions,
-  'module' | 'arguments' | 'interface' | 'appPort' | 'fetchClasses' | 'slots' | 'id'
->
+/** The options of one process that `up` has, without those that both processes share. */
+type Taken<T> = {
+  readonly [K in Exclude<keyof T, keyof typeof commonOptions> as T[K] extends { up: 'given' | 'proxy alone' }
+    ? K
+    : never]: T[K]
+}
+
+function takenFrom<T extends OptionTable>(table: T): Taken<T> {
+  const taken = Object.entries<Option>(table).filter(
+    ([key, { up }]) => (up === 'given' || up === 'proxy alone') && !Object.hasOwn(commonOptions, key),
+  )
+  return Object.fromEntries(taken) as Taken<T>
+}
+
 const ownOptions = {
   dev: {
     kind: 'flag',
     default: false,
     sentence:
-      'For developing: reload when a file that the application imports has changed, show errors with their source in browser and terminal, check the contract on both sides, and log for a person. Whoever reaches --listen sees source and environ.',
+      'Development mode: reload when a file that the application imports changes, show errors with their source code in the browser and the terminal, check both sides of the contract, and write a log for people. Everyone who can connect to --listen sees source code and environ.',
   },
 } as const
 
-type ProxyOwn = Pick<
-  typeof proxyOptions,
-  'listen' | 'middleware' | 'queueSize' | 'queueTimeout' | 'retries' | 'timeout' | 'idleTimeout' | 'trustedPeers'
->
+const ofContainer: Taken<typeof containerOptions> = takenFrom(containerOptions)
+const ofProxy: Taken<typeof proxyOptions> = takenFrom(proxyOptions)
 
-const containerOwn: ContainerOwn = {
-  module: containerOptions.module,
-  arguments: containerOptions.arguments,
-  interface: containerOptions.interface,
-  appPort: containerOptions.appPort,
-  fetchClasses: containerOptions.fetchClasses,
-  slots: containerOptions.slots,
-  id: containerOptions.id,
-}
-
-const proxyOwn: ProxyOwn = {
-  listen: proxyOptions.listen,
-  middleware: proxyOptions.middleware,
-  queueSize: proxyOptions.queueSize,
-  queueTimeout: proxyOptions.queueTimeout,
-  retries: proxyOptions.retries,
-  timeout: proxyOptions.timeout,
-  idleTimeout: proxyOptions.idleTimeout,
-  trustedPeers: proxyOptions.trustedPeers,
-}
-
-export const upOptions: ContainerOwn & typeof ownOptions & ProxyOwn & typeof commonOptions = {
-  ...containerOwn,
+export const upOptions: typeof ofContainer & typeof ownOptions & typeof ofProxy & typeof commonOptions = {
+  ...ofContainer,
   ...ownOptions,
-  ...proxyOwn,
+  ...ofProxy,
   ...commonOptions,
 }
 
-export type UpOptions = OptionValues<typeof upOptions>
+type Given = ReadonlyMap<string, readonly string[]>
+type Role = 'container' | 'proxy'
 
-/** Options of the proxy alone. All of the container's clients are the proxy's, which stops first and gives notice. */
-const proxyAlone: readonly string[] = ['drainDelay']
-
-/** What the child that has `own` options is to be given of a command line. */
-function share(own: OptionTable, given: ReadonlyMap<string, readonly string[]>): string[] {
-  const shares = (key: string): boolean => {
-    if (proxyAlone.includes(key)) return own === proxyOwn
-    return Object.hasOwn(own, key) || Object.hasOwn(commonOptions, key)
-  }
-  return argumentsOf([...given].filter(([key]) => key !== 'module' && key !== 'arguments' && shares(key)))
+/** The arguments of `up` that a process gets: those of its own options, and of the options that both share. */
+function argumentsFor(role: Role, own: OptionTable, given: Given): string[] {
+  const taken: OptionTable = { ...own, ...commonOptions }
+  return argumentsOf(
+    [...given].filter(([key]) => {
+      const option = Object.hasOwn(taken, key) ? taken[key] : undefined
+      return option !== undefined && !option.positional && (role === 'proxy' || option.up !== 'proxy alone')
+    }),
+  )
 }
 
 /**
  * The end of a container's command line: after `--` the module, which was not given before, and then the application's
  * arguments.
  */
-function moduleAndArguments(module: string, given: ReadonlyMap<string, readonly string[]>): string[] {
+function moduleAndArguments(module: string, given: Given): string[] {
   return ['--', module, ...(given.get('arguments') ?? [])]
 }
 
 /** The container's command line, listening on `socket`. */
-export function containerArguments(
-  given: ReadonlyMap<string, readonly string[]>,
-  module: string,
-  socket: string,
-): string[] {
+export function containerArguments(given: Given, module: string, socket: string): string[] {
   const own = [`--listen=unix:${socket}`, '--pass-to-child']
-  return ['container', ...own, ...share(containerOwn, given), ...moduleAndArguments(module, given)]
-}
-
-/** The proxy's command line, sending to `upstream`. `--listen` is the proxy's own, or its environment's. */
-export function proxyArguments(given: ReadonlyMap<string, readonly string[]>, upstream: Address): string[] {
-  return ['proxy', `--upstream=${printAddress(upstream)}`, ...share(proxyOwn, given)]
+  return ['container', ...own, ...argumentsFor('container', ofContainer, given), ...moduleAndArguments(module, given)]
 }
 
 /**
- * The environment of both: the pair's own addresses are on their command lines, and what is meant for a container or a
- * proxy elsewhere must not reach them. GANTRY_LISTEN is the proxy's; the container's command line outweighs it. So is GANTRY_MIDDLEWARE,
- * which no command line outweighs: in both it would run twice.
+ * The proxy's command line, sending to `upstream`. `--listen` comes from the command line or the environment of `up`.
+ */
+export function proxyArguments(given: Given, upstream: Address): string[] {
+  return ['proxy', `--upstream=${printAddress(upstream)}`, ...argumentsFor('proxy', ofProxy, given)]
+}
+
+/** The environment variables of those options of either process for which `isWanted` holds. */
+function variablesOf(isWanted: (option: Option) => boolean): ReadonlySet<string> {
+  return new Set(
+    [containerOptions, proxyOptions].flatMap((table) =>
+      Object.entries<Option>(table).flatMap(([key, option]) => (isWanted(option) ? [environmentName(key)] : [])),
+    ),
+  )
+}
+
+/**
+ * Kept from both processes: what is meant for processes elsewhere, and the module. The module is passed as an argument,
+ * which the container would take for the application's own if the environment set the module as well.
+ */
+const WITHHELD: ReadonlySet<string> = variablesOf(
+  ({ up, positional, rest }) => up === 'withheld' || (positional === true && rest !== true),
+)
+/**
+ * Kept from the container as well. Middleware would run twice, in both processes: the container's command line does not
+ * name it, so nothing would override the variable.
+ */
+const PROXY_ALONE: ReadonlySet<string> = variablesOf(({ up }) => up === 'proxy alone')
+
+/**
+ * The environment of a process of the pair, whose addresses are on its command line. GANTRY_LISTEN is the proxy's: the
+ * container has `--listen` on its command line, which overrides the variable.
  */
 export function childEnvironment(
   environment: Readonly<Record<string, string | undefined>>,
-  role: 'container' | 'proxy' = 'proxy',
+  role: Role = 'proxy',
 ): Record<string, string | undefined> {
-  const foreign = [
-    // Passed on the command line instead: if the environment set the module, that argument would be the application's
-    // own.
-    'GANTRY_MODULE',
-    'GANTRY_JOIN',
-    'GANTRY_ACCEPT',
-    'GANTRY_UPSTREAM',
-    'GANTRY_JOIN_LISTEN',
-    'GANTRY_SOCKET_MODE',
-    'GANTRY_WORKERS',
-    'GANTRY_HEALTH_LISTEN',
-    ...(role === 'container' ? ['GANTRY_MIDDLEWARE', 'GANTRY_DRAIN_DELAY'] : []),
-  ]
-  return Object.fromEntries(Object.entries(environment).filter(([name]) => !foreign.includes(name)))
+  const isKept = (name: string): boolean => WITHHELD.has(name) || (role === 'container' && PROXY_ALONE.has(name))
+  return Object.fromEntries(Object.entries(environment).filter(([name]) => !isKept(name)))
 }
 
 /**
- * With `--dev` the proxy is in the process that was started. `--middleware` is around the application then, where its errors are shown
- * and its files reloaded.
+ * With `--dev` the proxy runs in the process of `up`. `--middleware` wraps the application in the container instead, so
+ * that errors of middleware are shown and its files are reloaded.
  */
-export function devProxyArguments(given: ReadonlyMap<string, readonly string[]>): string[] {
-  return share(proxyOwn, given).filter((argument) => !argument.startsWith('--middleware='))
+export function devProxyArguments(given: Given): string[] {
+  const { middleware, ...own } = ofProxy
+  return argumentsFor('proxy', own, given)
 }
 
 /** The rest of a container's command line with `--dev`, listening on `socket`. */
-export function devContainerArguments(
-  given: ReadonlyMap<string, readonly string[]>,
-  module: string,
-  socket: string,
-): string[] {
-  const own = { ...containerOwn, middleware: containerOptions.middleware }
-  return [`--listen=unix:${socket}`, ...share(own, given), ...moduleAndArguments(module, given)]
+export function devContainerArguments(given: Given, module: string, socket: string): string[] {
+  const own = { ...ofContainer, middleware: containerOptions.middleware }
+  return [`--listen=unix:${socket}`, ...argumentsFor('container', own, given), ...moduleAndArguments(module, given)]
 }
 
 /** How `dev/` gets the command lines of its two processes. */

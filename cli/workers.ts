@@ -1,9 +1,6 @@
 /**
- * `gantry proxy --workers COUNT`: one process that starts, restarts and stops as many proxies as were asked for, all on the same ports.
- * What they do is their own matter; requests never pass through it.
- *
- * Node's cluster gives each of them the same listening sockets, and each takes connections off them when its loop comes round to it (as
- * nginx's and gunicorn's workers do): one that is busy takes fewer, one that hangs none, and one that crashes loses none that it has not taken.
+ * `gantry proxy --workers COUNT`: a supervisor that starts, restarts and stops several proxies on the same ports.
+ * Requests do not pass through the supervisor.
  */
 
 import type { ChildProcess } from 'node:child_process'
@@ -21,35 +18,39 @@ import type { proxyOptions } from '../proxy/options.ts'
 
 type Parsed = ParsedOptions<typeof proxyOptions>
 
-/** A worker ended before it had served. What was wrong, it has said itself. */
+/** A worker ended before it served. The worker has logged the reason. */
 export class WorkerError extends Error {
   override readonly name: string = 'WorkerError'
   readonly code: OtherCode = 'WORKER_ENDED'
 }
 
 /**
- * Runs the workers' supervisor, or one of them, by `--worker-of`. Both stay until a signal has drained them.
+ * Runs the supervisor, or with `--worker-of` one of its workers, until a signal has drained it.
  *
- * @param entry The file whose `proxy` command is run.
+ * Node's cluster gives each worker the same listening sockets, and each worker accepts connections in its own event
+ * loop, as nginx's and gunicorn's workers do: a busy worker accepts fewer, a blocked one none, and a crash loses no
+ * connection that was not accepted.
+ *
+ * @param entry the file whose `proxy` command is run
  */
 export async function runWorkers(parsed: Parsed, entry: string): Promise<void> {
   const { values, warnings } = parsed
   if (values.workerOf === undefined) {
-    // Time to end the workers that do not exit, and then to exit itself.
+    // The supervisor needs time to kill workers that do not exit, and then to exit itself.
     const options = { ...values, drainGrace: 2 * STOP_GRACE_MILLISECONDS }
     await run('proxy', options, (environment) => supervise(parsed, entry, environment), warnings)
     return
   }
-  // Without this, cluster ends a worker at once when its supervisor is gone; it drains instead.
+  // Otherwise cluster would end a worker immediately when its supervisor is gone. The worker drains instead.
   if (cluster.worker) cluster.worker.exitedAfterDisconnect = true
   const { serveProxy } = await import('../proxy/serve.ts')
   await run('proxy', values, (environment) => serveProxy(values, environment), [], true)
 }
 
-/** @throws WorkerError */
+/** Starts the workers. @throws WorkerError if one ends before it serves */
 async function supervise({ values, given }: Parsed, entry: string, { log }: ServeEnvironment): Promise<Running> {
   const id = randomBytes(6).toString('hex')
-  // Round-robin would have each connection pass through here: fewer of them a second than one process takes by itself.
+  // With round-robin each connection would pass through this process: slower than one process without workers.
   cluster.schedulingPolicy = cluster.SCHED_NONE
   const sockets: Set<ListeningSocket> = new Set()
   const workers = Array.from({ length: values.workers }, (_, worker) => {
@@ -65,15 +66,12 @@ async function supervise({ values, given }: Parsed, entry: string, { log }: Serv
       },
       onReady: () => log.info({ worker }, 'a worker serves'),
       onCrash: (exit, wait) => {
-        log.error(
-          { worker, exit: describeExit(exit), milliseconds: Math.round(wait) },
-          'a worker ended; starting it again',
-        )
+        log.error({ worker, exit: describeExit(exit), milliseconds: Math.round(wait) }, 'a worker ended: restarting it')
       },
-      onOverdue: (milliseconds) => log.warn({ worker, milliseconds }, 'a worker did not exit in time; killing it'),
+      onOverdue: (milliseconds) => log.warn({ worker, milliseconds }, 'a worker did not exit in time: killing it'),
     })
   })
-  // However this process ends, none of them stays without it.
+  // However this process ends, its workers end too.
   process.on('exit', () => {
     for (const worker of workers) worker.kill()
   })
@@ -83,28 +81,31 @@ async function supervise({ values, given }: Parsed, entry: string, { log }: Serv
     if ('ready' in first) return first.ready
     throw new WorkerError(`a worker ended before it served (${describeExit(first.exit)})`)
   }
-  // The first alone: what is wrong with the options is then said once, and a token that is to be made is there for the others.
+  // The first worker starts alone: a mistake in the options is reported once, and a new token file exists for the
+  // others.
   const addresses = await start(workers[0]!)
   await Promise.all(workers.slice(1).map(start))
   return {
     addresses,
-    drain: async ({ hurry } = {}) => {
-      // A worker closes its copy of a socket at a moment without new connections (protocol/net/listen.ts). If this process
-      // closed its copy later, the system would reset the connections accepted between the two.
+    drain: async ({ skipNotice } = {}) => {
+      // A worker closes its copy of a socket at a moment without new connections (protocol/net/listen.ts). If this
+      // process closed its copy later, the system would reset the connections accepted between the two.
       for (const socket of sockets) socket.close()
-      const isHurried = hurry?.aborted ?? false
-      const time = (isHurried ? 0 : values.drainDelay) + values.drainTimeout + STOP_GRACE_MILLISECONDS
-      await Promise.all(workers.map((worker) => worker.stop(time, 'SIGTERM', isHurried)))
+      const skipsNotice = skipNotice?.aborted ?? false
+      const time = (skipsNotice ? 0 : values.drainDelay) + values.drainTimeout + STOP_GRACE_MILLISECONDS
+      await Promise.all(workers.map((worker) => worker.stop(time, 'SIGTERM', skipsNotice)))
     },
   }
 }
 
-/** A listening socket of which each worker has a copy. */
+/** A listening socket that this process shares with its workers. */
 interface ListeningSocket {
   close(): void
 }
 
-/** Adds the sockets that cluster sends to `worker` to `sockets`: cluster closes them only after all workers have. */
+/**
+ * Adds the sockets that cluster sends to `worker` to `sockets`: cluster itself closes them only after all workers have.
+ */
 function noting(worker: ChildProcess, sockets: Set<ListeningSocket>): ChildProcess {
   const send = worker.send.bind(worker) as (...given: unknown[]) => boolean
   worker.send = ((...given: unknown[]) => {

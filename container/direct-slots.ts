@@ -6,7 +6,7 @@
 import { type AwaitedBody, type BodyBufferHost, BodyBuffers, type Room } from '../pool/body-buffers.ts'
 import { FairSlots, type SlotOwner, type SlotRequest, type SlotRules } from '../pool/fair-slots.ts'
 import type { Waiting } from '../pool/queue.ts'
-import type { Seen } from '../pool/slow-watch.ts'
+import type { Measurement } from '../pool/slow-watch.ts'
 import type { ClientShares, Share } from '../protocol/client/client-shares.ts'
 import type { Application, Body, Environ, StartResponse } from '../protocol/contract/application.ts'
 import type { Behind, ClientView } from '../protocol/contract/client-view.ts'
@@ -145,7 +145,7 @@ class DirectRequest implements SlotRequest, Expirable {
   previous: Waiting | undefined = undefined
   queued = false
   slot = -1
-  seen: Seen | undefined = undefined
+  measured: Measurement | undefined = undefined
   deadline: number = Number.POSITIVE_INFINITY
   place = -1
   readonly #host: DirectSlots

@@ -1,13 +1,14 @@
-/** The container's options: words, defaults, reasons. Knows nothing of what is done with them. */
+/** The container's options: names, defaults and their reasons. The code that uses an option enforces it. */
 
 import type { TcpAddress, UnixAddress } from '../protocol/net/address.ts'
 import { checkCommonOptions, commonOptions } from '../protocol/options/common-options.ts'
 import { healthOptions } from '../protocol/options/health-lane-options.ts'
-import { OptionError, type OptionValues } from '../protocol/options/options.ts'
+import { OptionError, type OptionValues } from '../protocol/options/option-table.ts'
 
 const ownOptions = {
   module: {
     kind: 'text',
+    up: 'given',
     positional: true,
     required: true,
     value: 'MODULE[:EXPORT]',
@@ -16,6 +17,7 @@ const ownOptions = {
   },
   arguments: {
     kind: 'text',
+    up: 'given',
     positional: true,
     list: true,
     rest: true,
@@ -26,14 +28,16 @@ const ownOptions = {
   },
   interface: {
     kind: 'choice',
+    up: 'given',
     choices: ['wsgi', 'node', 'fetch'],
     value: 'INTERFACE',
     sentence:
-      'What EXPORT is: wsgi, a function of (environ, startResponse); node, a listener of (req, res), an Express, Koa, Fastify or NestJS application or an http.Server; fetch, a function of (request) or an object with fetch(), as a Hono application is. With node the module may also start its server itself: it runs as the main module, listen() binds no port, and the container serves the server.',
-    unset: 'what EXPORT says of itself; a plain function is wsgi',
+      'What EXPORT is: wsgi, a function of (environ, startResponse); node, a listener of (req, res), an Express, Koa, Fastify or NestJS application or an http.Server; fetch, a function of (request) or an object with fetch(), for example a Hono application. With node, the module may also start its server itself: the module runs as the main module, listen() binds no port, and the container serves the server.',
+    unset: 'determined from EXPORT; a plain function is wsgi',
   },
   appPort: {
     kind: 'integer',
+    up: 'given',
     minimum: 1,
     maximum: 65_535,
     value: 'PORT',
@@ -46,21 +50,22 @@ const ownOptions = {
     hidden: true,
     default: false,
     sentence:
-      'Report where a child process of the application listens instead of refusing to serve it; given by the process that passes requests on.',
+      'Report where a child process of the application listens, and do not fail: the process that starts this one sends requests there.',
   },
   fetchClasses: {
     kind: 'choice',
+    up: 'given',
     choices: ['light', 'platform'],
     default: 'light',
     sentence:
-      'What fetch handlers are given and make: light, Request and Response objects that become the platform’s own as soon as more than their plain parts is asked for, at a fraction of the cost; platform, those of Node as it has them.',
+      'Which Request and Response classes fetch handlers use: light, objects that cost a fraction and turn into Node’s own when a handler needs more than their basic properties; platform, Node’s own classes.',
   },
   middleware: {
     kind: 'text',
     list: true,
     value: 'MODULE[:EXPORT]',
     sentence:
-      'Middleware to put around the application: a module, and the export that takes an application and gives one. Of several the first is outermost. Health is answered apart from it.',
+      'Middleware around the application: a module, and the export that takes an application and returns one. The first of several is the outermost. Health checks do not pass through it.',
     unset: 'none; EXPORT is middleware if there is one, else the default export',
   },
   listen: {
@@ -69,24 +74,26 @@ const ownOptions = {
     list: true,
     value: 'ADDRESS',
     sentence:
-      'Where to listen. One port takes frames, uwsgi and HTTP, told apart by their first bytes. In a directory (unix:/run/gantry/) each container makes a socket of its own, ID.sock.',
-    unset: '127.0.0.1:8000, or nowhere when --join is given',
+      'Where to listen. One port accepts frames, uwsgi and HTTP and distinguishes them by their first bytes. In a directory (unix:/run/gantry/) each container creates its own socket, ID.sock.',
+    unset: '127.0.0.1:8000, or nowhere if --join is given',
   },
   join: {
     kind: 'address',
+    up: 'withheld',
     forms: ['tcp', 'unix'],
     list: true,
     value: 'ADDRESS',
     sentence:
-      'Proxies to dial and serve (their --join-listen). A name is resolved about once a second, and every address is joined.',
+      'Proxies to connect to and serve, at their --join-listen. A host name is resolved about once a second, and the container joins every address.',
   },
   accept: {
     kind: 'choice',
+    up: 'withheld',
     choices: ['frames', 'uwsgi', 'http'],
     list: true,
     value: 'WIRES',
-    sentence: 'Wires that are served; others are closed and logged once for each peer.',
-    unset: 'all on unix: and loopback; elsewhere frames if there is a token, http, and uwsgi from trusted peers',
+    sentence: 'Wire protocols to accept. Connections with another protocol are closed, and logged once for each peer.',
+    unset: 'all on unix: and loopback; elsewhere frames if a token is given, http, and uwsgi from trusted peers',
   },
   trustedPeers: {
     kind: 'peers',
@@ -94,40 +101,43 @@ const ownOptions = {
     value: 'RANGES',
     default: 'loopback,unix',
     sentence:
-      'Web servers whose uwsgi variables, X-Request-Id and --forwarded-fields are trusted: addresses, CIDR ranges, loopback, private, unix, all, none. Not private by default: behind a published port of Docker every client has a private address.',
+      'Web servers whose uwsgi variables, X-Request-Id and --forwarded-fields are trusted: addresses, CIDR ranges, loopback, private, unix, all, none. The default excludes private: behind a published Docker port every client has a private address.',
   },
   slots: {
     kind: 'integer',
+    up: 'given',
     default: 1000,
     minimum: 1,
     maximum: 1_000_000,
     value: 'COUNT',
     sentence:
-      'Requests that may run at once; proxies are granted no more. JavaScript applications mostly wait, so that many fit.',
+      'How many requests may run at once; proxies never send more. Default 1000: JavaScript applications mostly wait for I/O, so many requests fit.',
   },
   queueSize: {
     kind: 'integer',
     default: 1000,
     value: 'COUNT',
     sentence:
-      'Requests held while no slot is free, of those that come straight to the port; the next one gets 503 with Retry-After at once. As many as run by default. With 0, a web server in front can try another container at once.',
+      'How many requests that arrive directly at the port wait while no slot is free; the next request gets 503 with Retry-After immediately. Default: the same number as run at once by default. With 0, a web server in front can try another container immediately.',
   },
   queueTimeout: {
     kind: 'duration',
     default: '10s',
     sentence:
-      'How long such a request is held before 503: twice --slow-client-patience, so that slow clients make room before. Requests from proxies wait in the proxy.',
+      'How long such a request waits before it gets 503. Default 10s: twice --slow-client-patience, so requests of slow clients are aborted first. Requests from proxies wait in the proxy.',
   },
   socketMode: {
     kind: 'mode',
+    up: 'withheld',
     value: 'MODE',
-    sentence: 'Permissions of the Unix sockets it listens on.',
-    unset: 'what the umask leaves',
+    sentence: 'Permissions of the Unix sockets that this process listens on.',
+    unset: 'set by the umask',
   },
   id: {
     kind: 'text',
+    up: 'given',
     value: 'NAME',
-    sentence: 'The name of this container in logs and at its proxies.',
+    sentence: 'The name of this container in its own logs and in those of its proxies.',
     unset: 'the host’s name and the process id',
   },
 } as const
@@ -141,9 +151,9 @@ export const containerOptions: typeof ownOptions & typeof healthOptions & typeof
 export type ContainerOptions = OptionValues<typeof containerOptions>
 
 /**
- * Where to listen, by the rule for when nothing was said.
+ * The addresses to listen on: those of `--listen`, or the default.
  *
- * @param id this container's: its socket in a directory that it shares with others is called after it
+ * @param id the container's id, from which its socket in a shared directory gets its name
  */
 export function containerAddresses(
   options: Pick<ContainerOptions, 'listen' | 'join'>,
@@ -157,12 +167,16 @@ export function containerAddresses(
   return [{ kind: 'tcp', host: '127.0.0.1', port: 8000 }]
 }
 
-/** A name that stays in its directory, and that those who watch it take for a socket's: none that begins with a dot. */
+/** A file name without slashes. It does not begin with a dot, since a proxy that watches the directory skips such files. */
 function socketName(id: string): string {
   return `${id.replace(/[^\w.-]/g, '_').replace(/^\./, '_')}.sock`
 }
 
-/** What the single options cannot say: @throws OptionError for values that contradict each other. */
+/**
+ * Checks options that depend on each other.
+ *
+ * @throws OptionError if values contradict each other
+ */
 export function checkContainerOptions(options: ContainerOptions): void {
   checkCommonOptions(options)
   for (const address of options.join) {

@@ -4,7 +4,7 @@ import { isIP } from 'node:net'
 import { TrustedPeers } from '../protocol/client/peers.ts'
 import type { Token } from '../protocol/frames/codec/tokens.ts'
 import { printAddress, type TcpAddress } from '../protocol/net/address.ts'
-import { OptionError } from '../protocol/options/options.ts'
+import { OptionError } from '../protocol/options/option-table.ts'
 import type { ContainerOptions } from './options.ts'
 
 const loopback = new TrustedPeers(['loopback'])

@@ -286,7 +286,7 @@ class Container implements Opened {
 
   pause(): Promise<void> {
     // The application has closed its server: on plain Node its listener and idle connections are closed by now.
-    return this.#end({ hurry: AbortSignal.abort() })
+    return this.#end({ skipNotice: AbortSignal.abort() })
   }
 
   drain(options: DrainOptions = {}): Promise<void> {
@@ -303,18 +303,18 @@ class Container implements Opened {
     return this.#stopped
   }
 
-  async #stop({ hurry, onDraining }: DrainOptions): Promise<void> {
+  async #stop({ skipNotice, onDraining }: DrainOptions): Promise<void> {
     // A link serves what it has accepted and refuses the rest, which the proxy sends elsewhere: proxies need no delay.
     // Send GOAWAY before the listeners close: a proxy whose connection is refused takes a silent link for dead, and the
     // application may block this event loop at any time.
     this.#links.drain()
     for (const joiner of this.#joiners) joiner.stop('the container stops')
     const skipped: Skipped = this.#port.wasReached ? 'nothing' : 'delay'
-    const notice = this.#drain.stop(skipped, hurry)
+    const notice = this.#drain.stop(skipped, skipNotice)
     if (this.#drain.state === 'leaving') {
       this.#log.info(
         { milliseconds: this.#options.drainDelay },
-        'leaving: requests are served until --drain-delay ends',
+        'draining soon: requests are accepted until --drain-delay ends',
       )
     }
     await notice
@@ -338,7 +338,7 @@ class Container implements Opened {
         connections: this.#port.size,
         links: this.#links.size,
       },
-      'the drain timeout has passed: what still runs is aborted',
+      'the drain timeout has passed: running requests are aborted',
     )
     const error = new AbortError('DRAIN_TIMEOUT', 'the container had to stop')
     this.#hasAborted = true

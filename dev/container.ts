@@ -14,10 +14,10 @@ import { type Running, run } from '../process/run.ts'
 import type { Application } from '../protocol/contract/application.ts'
 import { lint } from '../protocol/contract/lint.ts'
 import { parseOptions } from '../protocol/options/options.ts'
-import { devErrors } from './errors.ts'
 import { followImports, type ImportTrail } from './imports.ts'
 import { type FailedMessage, failureOf, type ImportsMessage } from './messages.ts'
 import { prettyLog } from './pretty.ts'
+import { showRequestErrors } from './request-errors.ts'
 
 const [shown = '', format, ...argv] = process.argv.slice(2)
 const { values } = parseOptions(containerOptions, argv, process.env)
@@ -66,7 +66,7 @@ await run(
     // Whoever waits at its top level for what never comes is found out by a process that has nothing left to do: the channel to the
     // parent is to keep none alive.
     process.channel?.unref()
-    const errors = devErrors({ log, shown })
+    const errors = showRequestErrors({ log, shown })
     try {
       const tenant = await loadTenant(values, environment)
       // Only who wrote to the contract is held to it: a framework may well answer without a Content-Type.

@@ -13,7 +13,7 @@ import { backoff } from '../protocol/net/backoff.ts'
 import type { Clock, Timer } from '../protocol/net/clock.ts'
 
 /** Requests reach a process over this. */
-export interface Connection {
+export interface ChildLink {
   /** It can be sent requests. */
   readonly ready: Promise<void>
   /** Sends it nothing new, at once; what runs there is finished. */
@@ -27,7 +27,7 @@ export interface ReloaderOptions<Ready> {
   /** Milliseconds that a process which was replaced may take to finish its requests. */
   readonly grace: number
   readonly start: () => Child<Ready>
-  readonly connect: (ready: Ready) => Connection
+  readonly connect: (ready: Ready) => ChildLink
   /** A process begins to load. */
   readonly onLoading: () => void
   /** From now on every request goes to `child`. `milliseconds`: how long that took from its start. */
@@ -50,7 +50,7 @@ const MOST_RETIRED = 3
 
 interface Serving<Ready> {
   readonly child: Child<Ready>
-  readonly connection: Connection
+  readonly connection: ChildLink
   readonly since: number
 }
 
@@ -76,7 +76,7 @@ export class Reloader<Ready> {
 
   /** Starts the first process. */
   start(): void {
-    this.#want()
+    this.#requestLoad()
   }
 
   /** A file has changed. Others may be about to. */
@@ -86,7 +86,7 @@ export class Reloader<Ready> {
     this.#changedAt ??= clock.now()
     const left = this.#changedAt + MOST_QUIET_MILLISECONDS - clock.now()
     this.#timer?.cancel()
-    this.#timer = clock.after(Math.max(0, Math.min(QUIET_MILLISECONDS, left)), () => this.#want())
+    this.#timer = clock.after(Math.max(0, Math.min(QUIET_MILLISECONDS, left)), () => this.#requestLoad())
   }
 
   /**
@@ -125,7 +125,7 @@ export class Reloader<Ready> {
     for (const child of this.#alive) child.kill('SIGKILL')
   }
 
-  #want(): void {
+  #requestLoad(): void {
     this.#timer?.cancel()
     this.#timer = undefined
     this.#changedAt = undefined
@@ -220,7 +220,7 @@ export class Reloader<Ready> {
     this.#crashes++
     const wait = backoff(this.#crashes, BACKOFF, random)
     // A process that loads meanwhile, or a change that is about to start one, takes its place.
-    if (!this.#running && this.#changedAt === undefined) this.#timer = clock.after(wait, () => this.#want())
+    if (!this.#running && this.#changedAt === undefined) this.#timer = clock.after(wait, () => this.#requestLoad())
     onCrashed(child, exit, wait)
   }
 }

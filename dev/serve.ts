@@ -17,15 +17,16 @@ import type { ChildExit } from '../process/supervise.ts'
 import { TrustedPeers } from '../protocol/client/peers.ts'
 import type { Address, UnixAddress } from '../protocol/net/address.ts'
 import { systemClock } from '../protocol/net/clock.ts'
-import { environmentName, type OptionValues, parseOptions } from '../protocol/options/options.ts'
+import { environmentName, type OptionValues } from '../protocol/options/option-table.ts'
+import { parseOptions } from '../protocol/options/options.ts'
 import { proxyOptions } from '../proxy/options.ts'
 import { type RunningProxy, serveProxy } from '../proxy/serve.ts'
 import { DevChild } from './child.ts'
-import { devFront } from './front.ts'
+import { showLoadErrors } from './load-errors.ts'
+import { LoadState } from './load-state.ts'
 import { ABSENT, errorOf, type Failure, type ImportsMessage, signatureOf } from './messages.ts'
 import { prettyLog, usesColor } from './pretty.ts'
-import { type Connection, Reloader } from './reloader.ts'
-import { Scene } from './scene.ts'
+import { type ChildLink, Reloader } from './reloader.ts'
 import { describeFiles, Watcher } from './watcher.ts'
 
 /** How the command line speaks to a person, apart from the log. */
@@ -40,7 +41,7 @@ export interface DevCommand {
   readonly values: Pick<OptionValues<typeof containerOptions>, 'module'> &
     Pick<
       OptionValues<typeof proxyOptions>,
-      'listen' | 'middleware' | 'logLevel' | 'accessLog' | 'drainTimeout' | 'drainDelay'
+      'listen' | 'middleware' | 'logLevel' | 'accessLog' | 'drainTimeout' | 'drainDelay' | 'tuneV8'
     >
   /** What was given on the command line, by option. */
   readonly given: ReadonlyMap<string, readonly string[]>
@@ -88,7 +89,14 @@ export async function upDev(parsed: DevCommand, terminal: Terminal): Promise<voi
   const format = style.pretty ? { format: prettyLog() } : {}
   await run(
     'dev',
-    { logLevel: style.logLevel, accessLog, drainTimeout, drainDelay: values.drainDelay, ...format },
+    {
+      logLevel: style.logLevel,
+      accessLog,
+      drainTimeout,
+      drainDelay: values.drainDelay,
+      tuneV8: values.tuneV8,
+      ...format,
+    },
     (environment) => new Development(parsed, style, environment, terminal).start(),
     warnings,
   )
@@ -101,7 +109,7 @@ class Development {
   readonly #terminal: Terminal
   readonly #module: string
   readonly #directory: string = privateDirectory()
-  readonly #scene: Scene = new Scene(randomBytes(6).toString('hex'))
+  readonly #state: LoadState = new LoadState(randomBytes(6).toString('hex'))
   readonly #watcher: Watcher
   readonly #reloader: Reloader<readonly Address[]>
   #proxy: RunningProxy | undefined
@@ -160,7 +168,7 @@ class Development {
       { ...values, drainTimeout },
       {
         ...this.#environment,
-        middleware: devFront({ scene: this.#scene, clock: systemClock, module: this.#module }),
+        middleware: showLoadErrors({ state: this.#state, clock: systemClock, module: this.#module }),
       },
     )
     this.#proxy = proxy
@@ -177,7 +185,7 @@ class Development {
 
   async #drain(proxy: RunningProxy, options: DrainOptions | undefined): Promise<void> {
     // Before the proxy: browsers that wait for news would keep it.
-    this.#scene.close()
+    this.#state.close()
     await this.#watcher.close()
     await proxy.drain(options)
     const exit = await this.#reloader.stop(END_MILLISECONDS, options?.signal)
@@ -210,7 +218,7 @@ class Development {
         // Of an application that was compiled the sources are to be shown.
         '--enable-source-maps',
         entry,
-        this.#scene.next,
+        this.#state.next,
         pretty ? 'pretty' : 'json',
         ...command,
       ],
@@ -221,7 +229,7 @@ class Development {
     return child
   }
 
-  #connect(addresses: readonly Address[]): Connection {
+  #connect(addresses: readonly Address[]): ChildLink {
     const ready = Promise.withResolvers<void>()
     const added = this.#proxy!.add(addresses[0] as UnixAddress, ready.resolve)
     return { ready: ready.promise, stop: (reason) => added.stop(reason) }
@@ -238,14 +246,14 @@ class Development {
   #onLoading(): void {
     this.#reasons = [...this.#changes]
     this.#changes.clear()
-    this.#scene.loads(this.#reasons.length > 0)
+    this.#state.loadBegan(this.#reasons.length > 0)
   }
 
   #onServing(child: DevChild, milliseconds: number): void {
     this.#loading = undefined
     this.#serving = child
     this.#watcher.keep(new Set([...child.files, ...this.#always]))
-    this.#scene.serves()
+    this.#state.loaded()
     if (this.#reasons.length > 0) this.#told = ''
     const took = `${Math.round(milliseconds)} ms`
     if (this.#served) {
@@ -260,7 +268,7 @@ class Development {
 
   #onFailed(child: DevChild, exit: ChildExit): void {
     const failure = child.failure ?? silentEnd(exit, 'before it had been loaded')
-    this.#scene.fails(failure)
+    this.#state.loadFailed(failure)
     const what = this.#serving
       ? 'what was loaded before is still served'
       : `see ${this.#proxy!.addresses.map((address) => this.#terminal.visitable(address)).join(' and ')}, or mend it`
@@ -270,7 +278,7 @@ class Development {
   #onCrashed(child: DevChild, exit: ChildExit, wait: number): void {
     if (this.#serving === child) this.#serving = undefined
     const failure = child.failure ?? silentEnd(exit, 'by itself')
-    this.#scene.crashes(failure, systemClock.now())
+    this.#state.crashed(failure, systemClock.now())
     void this.#tell(`gantry: ${this.#module} has crashed; starting it again in ${Math.round(wait)} ms`, failure)
   }
 

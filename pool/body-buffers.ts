@@ -1,6 +1,6 @@
 /**
- * Delays a request until its body has arrived, so that a slow upload does not hold a slot. Only counts: the gateway has
- * read the bytes into the request's input, where they stay.
+ * Delays a request until its body has arrived, so that a slow upload does not hold a slot. This file only counts bytes:
+ * the gateway reads them into the request's input, where they stay.
  */
 
 import type { Environ } from '../protocol/contract/application.ts'
@@ -11,9 +11,9 @@ import type { Deadlines, Expirable } from '../protocol/net/clock.ts'
 
 /** `--body-buffer`, `--body-buffer-total` and `--queue-timeout`. */
 export interface BodyBufferOptions {
-  /** Bytes of one body that a request waits for; 0: no request waits. */
+  /** How many bytes of its body a request waits for; 0: no request waits. */
   readonly each: number
-  /** Bytes of the bodies of all waiting requests. Above it no request waits. */
+  /** How many bytes the bodies of all waiting requests may have together. Above this no request waits. */
   readonly total: number
   /** Milliseconds that a request may wait for the next bytes of its body while no slot is free. */
   readonly longest: number
@@ -21,13 +21,13 @@ export interface BodyBufferOptions {
 
 /** How many slots are free. */
 export type Room =
-  /** There are no slots, since there is no container. */
+  /** No slot exists, since no container is connected. */
   | 'absent'
-  /** None is free, or requests wait in the queue. */
+  /** No slot is free, or requests wait in the queue. */
   | 'none'
-  /** Some are free. */
+  /** Some slots are free. */
   | 'some'
-  /** More than half of them are free. */
+  /** More than half of the slots are free. */
   | 'plenty'
 
 /** What body buffers need from the owner of the slots. */
@@ -37,8 +37,8 @@ export interface BodyBufferHost {
 }
 
 /**
- * While few slots are free, a request waits this long for its body, ms, and then takes a slot without it: its client
- * may wait for a response before it sends the rest. `Deadlines` fires as often.
+ * How long a request waits for its body while at most half of the slots are free, ms. Then it takes a slot without the
+ * body: its client may wait for a response before it sends the rest. `Deadlines` has the same resolution.
  */
 const PAUSE = 250
 const EXPECT = /^100-continue$/i
@@ -60,13 +60,13 @@ export class BodyBuffers {
   /**
    * Begins the wait of a request for its body.
    *
-   * @param done called once, when the wait is over; not after `stop`
+   * @param done called once when the wait is over, but not after `stop`
    * @returns undefined if the request does not wait
    */
   begin(environ: Environ, done: () => void): AwaitedBody | undefined {
     const { client } = environ.gantry as Partial<Context>
     if (client === undefined || !client.arriving) return undefined
-    // Only the application sends 100 Continue: it may refuse the body instead (413).
+    // Only the application causes 100 Continue: it may refuse the body instead (413).
     const expect = environ['HTTP_EXPECT']
     if (typeof expect === 'string' && EXPECT.test(expect) && client.held === 0) return undefined
     if (client.held >= this.options.each || this.full || this.host.room() === 'plenty') return undefined
@@ -85,7 +85,7 @@ export class AwaitedBody implements Expirable {
   readonly #buffers: BodyBuffers
   readonly #client: ClientView
   readonly #done: () => void
-  /** Until when more of the body must arrive while no slot is free. */
+  /** When the client is too slow: no slot is free, and no byte has arrived until then. */
   #until: number
   #held: number
   #stopped = false

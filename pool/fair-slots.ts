@@ -16,7 +16,7 @@ export interface SlotRules {
   readonly slowClientPatience: number
 }
 
-/** The defaults of those options. */
+/** The defaults of those options, for pools without options. A test compares the two. */
 export const SLOT_RULES: SlotRules = {
   bodyBuffer: 64 * 1024,
   bodyBufferTotal: 64 * 1024 * 1024,
@@ -26,7 +26,7 @@ export const SLOT_RULES: SlotRules = {
 
 /** A request that holds a slot or waits for one. */
 export interface SlotRequest extends FairlyWaiting, Running {
-  /** Its index in `running` while it holds a slot, else -1. Begins as -1; only `FairSlots` sets it. */
+  /** The index in `running` while the request holds a slot, else -1. Only `FairSlots` sets it. */
   slot: number
   /** Answers 503: too many requests wait. */
   refuse(): void
@@ -35,17 +35,17 @@ export interface SlotRequest extends FairlyWaiting, Running {
 /** What owns the slots: a pool, or a port. */
 export interface SlotOwner {
   readonly clock: Clock
-  /** Whether there are slots and all are taken. */
+  /** Whether slots exist and all are taken. */
   readonly full: boolean
-  /** Clients that wait for the same slots elsewhere, with the number of their requests. */
+  /** Clients whose requests wait for the same slots elsewhere, with the number of those requests. */
   others?(): Iterable<[Share, number]>
 }
 
 /**
- * An application that takes longer than this to notice that its request was aborted, ms, keeps its slot: another
- * request is aborted instead.
+ * If an application takes longer than this to notice that its request was aborted, ms, another request is aborted
+ * instead: the first one keeps its slot.
  */
-const LOST_MILLISECONDS = 1_000
+const ABORT_MILLISECONDS = 1_000
 
 /** The running and waiting requests of one pool or port. */
 export class FairSlots<T extends SlotRequest> implements SlowWatchHost {
@@ -57,11 +57,11 @@ export class FairSlots<T extends SlotRequest> implements SlowWatchHost {
   /** How many slots each client holds; known only while requests wait. */
   #held: Map<Share, number> | undefined
   /**
-   * Slots of aborted requests that were not taken yet. Every second one goes to the newest request of a client: the
-   * older ones may be as slow, and a request that is not slow must not wait behind all of them.
+   * Slots of aborted requests that no request has taken yet. Every second one goes to the newest request of a client:
+   * its older requests may be slow too, and a fast request must not wait behind all of them.
    */
-  #lost = 0
-  #lostAt = 0
+  #aborted = 0
+  #abortedAt = 0
 
   constructor(owner: SlotOwner, { slowClientRate, slowClientPatience }: SlotRules) {
     this.#owner = owner
@@ -81,40 +81,40 @@ export class FairSlots<T extends SlotRequest> implements SlowWatchHost {
       for (const { share } of this.running) this.#count(share, 1)
     }
     this.#queue.add(request)
-    this.#watch.attend()
+    this.#watch.startMeasuring()
   }
 
-  /** Without effect when it does not wait. */
+  /** Has no effect if the request does not wait. */
   dequeue(request: T): void {
     this.#queue.delete(request)
     if (this.#queue.size > 0) return
     this.#held = undefined
-    this.#lost = 0
+    this.#aborted = 0
   }
 
   /**
-   * The request that gets the next slot; it stays in the queue.
+   * The request that gets the next slot. The request stays in the queue.
    *
-   * @param passed requests to skip: they can use no free slot
+   * @param passed requests to skip, since they cannot use a free slot
    */
   next(passed?: ReadonlySet<T>): T | undefined {
-    const order = this.#lost % 2 === 1 ? 'newest' : 'oldest'
+    const order = this.#aborted % 2 === 1 ? 'newest' : 'oldest'
     return this.#queue.next((share) => this.#held?.get(share) ?? 0, order, passed)
   }
 
   /**
-   * Makes room in a full queue for `request`: aborts a slow request, or refuses a waiting one. That is the newest
-   * request of the client that has most waiting, or the oldest if this client is slow: its older requests are probably
-   * slow too, and a user behind the same address must not pay for them. A client that is not slow loses no request to
-   * its own new one.
+   * Makes room in a full queue for `request`: aborts a slow request, or refuses a waiting one. The refused request is
+   * the newest one of the client with the most waiting requests, or the oldest one if that client is slow: its older
+   * requests are probably slow too, and another user behind the same address must not pay for them. A client that is
+   * not slow never loses a waiting request to its own new request.
    *
    * @param isFull whether the queue is full and no slot is free
-   * @returns whether there is room now, or a free slot
+   * @returns whether the queue has room now, or a slot is free
    */
   makeRoom({ share }: T, isFull: () => boolean): boolean {
     // The slot of the aborted request goes to a waiting request, whose place in the queue becomes free. If no request
     // waits, the slot itself is free. The slot of a request to an HTTP server becomes free later.
-    if (this.#watch.actFor(share) > 0 && !isFull()) return true
+    if (this.#watch.abortFor(share) > 0 && !isFull()) return true
     const from = this.#queue.most(this.#queue.count(share) + 1) ?? share
     const isSlow = this.#watch.isSlow(from)
     if (from === share && !isSlow) return false
@@ -127,12 +127,12 @@ export class FairSlots<T extends SlotRequest> implements SlowWatchHost {
 
   started(request: T): void {
     request.slot = this.running.push(request) - 1
-    request.seen = undefined
-    if (this.#lost > 0) this.#lost--
+    request.measured = undefined
+    if (this.#aborted > 0) this.#aborted--
     if (this.#held) this.#count(request.share, 1)
   }
 
-  /** Without effect if the request holds no slot. */
+  /** Has no effect if the request holds no slot. */
   ended(request: T): void {
     const { slot } = request
     if (slot === -1) return
@@ -145,9 +145,9 @@ export class FairSlots<T extends SlotRequest> implements SlowWatchHost {
     if (this.#held) this.#count(request.share, -1)
   }
 
-  /** To be called when the last free slot has been taken: from then on clients are measured. */
+  /** Call this when the last free slot has been taken: from then on clients are measured. */
   filled(): void {
-    this.#watch.attend()
+    this.#watch.startMeasuring()
   }
 
   #count(share: Share, change: 1 | -1): void {
@@ -167,13 +167,13 @@ export class FairSlots<T extends SlotRequest> implements SlowWatchHost {
 
   aborting(count: number): void {
     if (this.#queue.size === 0) return
-    this.#lost += count
-    this.#lostAt = this.#owner.clock.now()
+    this.#aborted += count
+    this.#abortedAt = this.#owner.clock.now()
   }
 
   get freed(): number {
-    if (this.#owner.clock.now() - this.#lostAt > LOST_MILLISECONDS) this.#lost = 0
-    return this.#lost
+    if (this.#owner.clock.now() - this.#abortedAt > ABORT_MILLISECONDS) this.#aborted = 0
+    return this.#aborted
   }
 
   get scarce(): boolean {

@@ -1,6 +1,6 @@
 /**
- * A link to a container as an upstream of the pool: while it is silent it accepts no new request.
- * `protocol/frames/codec/liveness.ts` decides when it is dead; the dialer decides what happens then.
+ * A link to a container as an upstream of the pool. A silent link accepts no new request.
+ * `protocol/frames/codec/liveness.ts` decides when a link is dead; the dialer decides what happens then.
  */
 
 import type { Duplex } from 'node:stream'
@@ -19,12 +19,12 @@ import type { Attempt, Upstream, UpstreamState } from './upstream.ts'
 export interface LinkOptions {
   readonly clock: Clock
   readonly log: Logger
-  /** Proved to each other on links over TCP; a Unix socket's permissions do as much. */
+  /** Both sides prove that they have it on links over TCP. A Unix socket is protected by its permissions. */
   readonly token?: Token | undefined
   readonly identity?: Identity | undefined
   /** Bytes of response body per stream that a container may send ahead. */
   readonly window?: number | undefined
-  /** Longest DATA, and longest head, taken from a container, bytes. */
+  /** Longest DATA and longest head accepted from a container, bytes. */
   readonly data?: number | undefined
   readonly head?: number | undefined
   readonly liveness?: LivenessTimes | undefined
@@ -33,20 +33,20 @@ export interface LinkOptions {
 }
 
 export interface LinkEnds {
-  /** Where it leads, for logs. */
+  /** The address of the peer, for logs. */
   readonly address: string
-  /** Whether the secret is asked for. */
+  /** Whether the peer must prove that it has the secret. */
   readonly authenticated: boolean
   /** Whether this side opened the connection. */
   readonly dialled: boolean
-  /** The container has said that it drains, or the link that it closes: nothing new will go there. */
+  /** Called when the container drains, or the link closes: it gets no new request. */
   readonly onLeaving?: (() => void) | undefined
   readonly onReady?: (() => void) | undefined
-  /** It has fallen silent, or is heard again. */
-  readonly onTrust?: ((trusted: boolean) => void) | undefined
+  /** Called when the link becomes silent, or answers again. */
+  readonly onTrustChange?: ((trusted: boolean) => void) | undefined
   /** Timeout of the container's handshake, milliseconds. */
   readonly handshakeTimeout?: number | undefined
-  /** Once. */
+  /** Called once. */
   readonly onClosed: (error?: Error) => void
 }
 
@@ -57,7 +57,7 @@ export class FramesUpstream implements Upstream {
   readonly #log: Logger
   readonly #ends: LinkEnds
   readonly #silence: Silence = new Silence()
-  /** It was silent for so long that it is closed, which was logged. */
+  /** The link was silent for too long and is being closed; this was logged. */
   #died = false
   #lastState: UpstreamState = 'connecting'
 
@@ -85,7 +85,7 @@ export class FramesUpstream implements Upstream {
     })
   }
 
-  /** `unix:/run/app.sock`, and once it is known, who answers there: `10.0.0.2:8000 (4f2a/0)`. */
+  /** `unix:/run/app.sock`; after the handshake also the peer's id and worker: `10.0.0.2:8000 (4f2a/0)`. */
   get name(): string {
     const peer = this.#caller.peer
     return peer ? `${this.#address} (${peer.id}/${peer.worker})` : this.#address
@@ -125,7 +125,7 @@ export class FramesUpstream implements Upstream {
 
   call(environ: Environ, startResponse: StartResponse, body: ReplayableBody, user: SlotUser): Attempt {
     const response = this.#caller.call(environ, startResponse, body, user)
-    // The caller tells when a slot is freed, not when it is taken.
+    // The caller reports when a slot is freed, but not when it is taken.
     this.onChange()
     return { response, abort: (reason) => body.abort(reason) }
   }
@@ -143,7 +143,7 @@ export class FramesUpstream implements Upstream {
     return this.#caller.trusted
   }
 
-  /** A new connection to its address was refused or timed out: closes the link if it is silent as well. */
+  /** A new connection to the same address was refused or timed out: closes the link if it is silent too. */
   unreachable(): void {
     this.#caller.unreachable()
   }
@@ -173,7 +173,10 @@ export class FramesUpstream implements Upstream {
     const member = this.name
     switch (this.#silence.news(life)) {
       case 'silent':
-        this.#log.warn({ member, inFlight: this.inFlight }, 'container does not answer; nothing new is sent to it')
+        this.#log.warn(
+          { member, inFlight: this.inFlight },
+          'container does not answer: it gets no new requests until it does',
+        )
         break
       case 'answers':
         this.#log.info({ member }, 'container answers again')
@@ -186,6 +189,6 @@ export class FramesUpstream implements Upstream {
         )
     }
     if (trusted !== isTrusted(before)) this.onChange()
-    if (isSilent(life) !== isSilent(before)) this.#ends.onTrust?.(!isSilent(life))
+    if (isSilent(life) !== isSilent(before)) this.#ends.onTrustChange?.(!isSilent(life))
   }
 }

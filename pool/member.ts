@@ -4,14 +4,14 @@ import type { UpstreamName } from '../protocol/contract/upstream-use.ts'
 import type { Candidate } from './choose.ts'
 import type { Upstream } from './upstream.ts'
 
-/** `full`: ready, with no slot free. */
+/** `full`: ready, but no slot is free. */
 export type MemberState = 'connecting' | 'ready' | 'full' | 'draining' | 'closed'
 
 /** An upstream in a pool. */
 export class Member implements Candidate {
   readonly upstream: Upstream
   state: MemberState = 'connecting'
-  /** Slots it was last asked for. */
+  /** How many slots the pool has last requested of it. */
   demanded = 0
   #named: UpstreamName | undefined
 
@@ -19,7 +19,7 @@ export class Member implements Candidate {
     this.upstream = upstream
   }
 
-  /** The name in access lines. It is final once the member takes requests: its peer has sent HELLO by then. */
+  /** The name in access lines. It is final when the member gets its first request: its peer has sent HELLO by then. */
   get named(): UpstreamName {
     return (this.#named ??= nameOf(this.upstream))
   }
@@ -32,7 +32,7 @@ export class Member implements Candidate {
     return this.upstream.grant
   }
 
-  /** Whether another request may run here when one ends. */
+  /** Whether another request may run here after one has ended. */
   get refills(): boolean {
     return (this.state === 'ready' || this.state === 'full') && this.inFlight <= this.grant
   }

@@ -1,9 +1,9 @@
 /**
- * Many upstreams as one Application: each request goes to a member with a free slot, or waits for one.
+ * Many upstreams as one Application: each request goes to a member with a free slot, or waits for a slot.
  *
- * A member's state is the collection that holds it, and one function moves members between collections: log lines and counters
- * hang on the move. `choose.ts` picks a member, `fair-slots.ts` orders the queue, and `request.ts` is a single
- * request. The pool opens no sockets and finds no addresses.
+ * A member's state is the collection that holds it, and one function moves members between collections, logs and
+ * counts. `choose.ts` picks a member, `fair-slots.ts` orders the queue, `request.ts` carries a request. The pool opens
+ * no sockets and finds no addresses.
  */
 
 import { ClientShares } from '../protocol/client/client-shares.ts'
@@ -26,27 +26,27 @@ import type { Upstream } from './upstream.ts'
 export interface PoolOptions {
   /** Requests that may wait for a free slot. */
   readonly queueSize: number
-  /** Milliseconds a request may wait in all. */
+  /** How long a request may wait in total, ms. */
   readonly queueTimeout: number
   /** How often a request that may have run is sent again after its member was lost. Default 1. */
   readonly retries?: number | undefined
   /**
-   * Milliseconds until the response's head. They count from when the request was sent; while an upload runs, from when
-   * the container last took some of it, and not while its client has still to send: what users of nginx's
-   * `proxy_read_timeout` expect, whose clock starts with the request sent.
+   * How long a container may take until the response's head, ms. The time starts when the request is sent. During an
+   * upload the time starts again whenever the container accepts more of it, and stops while the client has to send
+   * more. nginx's `proxy_read_timeout` starts after the request was sent, too.
    */
   readonly timeout: number
   /** Milliseconds between two chunks of a response while the client waits for them. */
   readonly idleTimeout: number
-  /** What clients must do while others wait for their slots. Default: `SLOT_RULES`. */
+  /** The minimum speed of clients while other requests wait for their slots. Default: `SLOT_RULES`. */
   readonly slots?: SlotRules | undefined
-  /** Proxies in front of this one: an address that is one of theirs names no client. Default: none. */
+  /** Proxies in front of this one: their addresses do not identify a client. Default: none. */
   readonly trustedPeers?: Pick<TrustedPeers, 'has'> | undefined
   readonly clock: Clock
   readonly log: Logger
   /** In [0, 1). */
   readonly random?: (() => number) | undefined
-  /** The queue has just got its first request: a good moment to dial at once. */
+  /** Called when the first request waits: containers should be dialled now. */
   readonly onWanted?: (() => void) | undefined
 }
 
@@ -55,22 +55,34 @@ const states: readonly MemberState[] = ['connecting', 'ready', 'full', 'draining
 /** Backoff before a request retries members that refused it. */
 const REFUSED_PAUSE = { first: 20, most: 1_000 }
 
-/** Slots an idle link asks for, so that a sudden few requests need not wait for a grant. */
+/** How many slots an idle link requests, so that the first few requests need not wait for a grant. */
 const FEWEST_SLOTS = 16
 
-/** Since the start. */
+/** Totals since the start. */
 export interface PoolCounters {
   requests: number
   /** Attempts beyond a request's first. */
   replays: number
-  /** Answered 502: lost when it may have run, or had begun to be answered. */
+  /** Requests that got 502: their container was lost after they may have run, or during the response. */
   lost: number
-  /** Members that were ready once. */
+  /** Members that have become ready. */
   joined: number
-  /** Members that are gone. */
+  /** Members that were ready and are closed. */
   left: number
 }
 
+/**
+ * A pool of upstreams, with one queue of requests for all of them. `pool(addresses)` makes one and dials its members.
+ *
+ * @example
+ * ```ts
+ * import { pool } from 'gantry/proxy'
+ *
+ * const application = pool(['unix:/run/one.sock', 'unix:/run/two.sock'])
+ * const { requests, lost } = application.pool.counters
+ * console.log(application.pool.inspect(), requests, lost)
+ * ```
+ */
 export class Pool implements RequestHost, SlotOwner, BodyBufferHost {
   readonly clock: Clock
   readonly deadlines: Deadlines
@@ -88,11 +100,11 @@ export class Pool implements RequestHost, SlotOwner, BodyBufferHost {
   readonly #onWanted: (() => void) | undefined
   readonly #queueSize: number
   readonly #members: Record<MemberState, Member[]> = { connecting: [], ready: [], full: [], draining: [], closed: [] }
-  /** Ids that were found to be two containers'. */
-  readonly #alike: LoggedOnce = new LoggedOnce()
+  /** Ids that two containers have in common: each is logged once. */
+  readonly #duplicateIds: LoggedOnce = new LoggedOnce()
   #arrivals = 0
   #dispatching = false
-  /** The length of the queue as members were last told, rounded up. */
+  /** The length of the queue that members know of, rounded up. */
   #waiting = 0
   #closed = false
   #onEmpty: (() => void) | undefined
@@ -119,8 +131,10 @@ export class Pool implements RequestHost, SlotOwner, BodyBufferHost {
   }
 
   /**
-   * @throws HttpError 503 when too many wait or none became free in time; 504 when the head did not come in time; 502 when the container was
-   *   lost and the request may have run.
+   * The pool as an application: its promise rejects if a request fails before its response.
+   *
+   * @throws HttpError 503 if too many requests wait or no slot becomes free in time; 504 if the response's head does
+   *   not arrive in time; 502 if the container is lost and the request may have run
    */
   readonly application: Application = (environ: Environ, startResponse: StartResponse): Promise<Body> => {
     this.counters.requests++
@@ -129,6 +143,7 @@ export class Pool implements RequestHost, SlotOwner, BodyBufferHost {
     })
   }
 
+  /** Adds a member. The pool forgets the member when its upstream closes. */
   add(upstream: Upstream): Member {
     const member = new Member(upstream)
     this.#members.connecting.push(member)
@@ -137,39 +152,42 @@ export class Pool implements RequestHost, SlotOwner, BodyBufferHost {
     return member
   }
 
+  /** How many members are in `state`; for `closed`, how many have been closed after they were ready. */
   count(state: MemberState): number {
     return state === 'closed' ? this.counters.left : this.#members[state].length
   }
 
+  /** How many requests wait for a slot. */
   get queued(): number {
     return this.slots.queued
   }
 
+  /** How many requests the members run. */
   get inFlight(): number {
     let sum = 0
     for (const state of states) for (const member of this.#members[state]) sum += member.inFlight
     return sum
   }
 
-  /** The members there are, those that are closed not among them. */
+  /** All members that are not closed. */
   get members(): Member[] {
     return states.flatMap((state) => this.#members[state])
   }
 
-  /** Turns away what waits, lets what runs end, and closes every member. */
+  /** Refuses the waiting requests, lets running requests finish, and closes every member. */
   close(reason: string): void {
     this.#closed = true
-    for (let request = this.slots.next(); request; request = this.slots.next()) request.turnAway(reason)
+    for (let request = this.slots.next(); request; request = this.slots.next()) request.refuseWaiting(reason)
     for (const member of this.members) member.upstream.close(reason)
   }
 
-  /** As `close`, without waiting for what runs. */
+  /** Like `close`, but aborts running requests. */
   destroy(reason: string): void {
     this.close(reason)
     for (const member of this.members) member.upstream.destroy(reason)
   }
 
-  /** Resolves with true once there are no members, or with false after `timeout` milliseconds. */
+  /** Resolves with true when no member is left, or with false after `timeout` milliseconds. */
   whenEmpty(timeout: number): Promise<boolean> {
     if (this.members.length === 0) return Promise.resolve(true)
     return new Promise((resolve) => {
@@ -190,7 +208,7 @@ export class Pool implements RequestHost, SlotOwner, BodyBufferHost {
     return `<Pool ${parts.join(', ') || 'empty'} | ${this.inFlight} streams, ${this.queued} queued>`
   }
 
-  // ---- what requests ask -----------------------------------------------------------------------------------------
+  // ---- called by requests ----------------------------------------------------------------------------------------
 
   choose(request: PooledRequest): Choice<Member> {
     if (this.#closed) return 'refuse'
@@ -206,8 +224,8 @@ export class Pool implements RequestHost, SlotOwner, BodyBufferHost {
         members: this.#members.ready,
         avoid: request.avoid,
         queued: this.queued,
-        // A request that was taken once is not turned away for want of room: there are never more of these than were in
-        // flight when their container left.
+        // A request that a member has accepted before is never refused because the queue is full. At most as many
+        // requests return to the queue as were in flight when their container was lost.
         queueSize: request.attempts > 0 ? Number.POSITIVE_INFINITY : this.#queueSize,
       },
       this.#random,
@@ -216,13 +234,13 @@ export class Pool implements RequestHost, SlotOwner, BodyBufferHost {
 
   enqueue(request: PooledRequest): void {
     this.slots.enqueue(request)
-    this.#demand()
+    this.#updateDemand()
     if (this.queued === 1) this.#onWanted?.()
   }
 
   dequeue(request: PooledRequest): void {
     this.slots.dequeue(request)
-    this.#demand()
+    this.#updateDemand()
   }
 
   /** Of SlotOwner. */
@@ -246,7 +264,7 @@ export class Pool implements RequestHost, SlotOwner, BodyBufferHost {
 
   attemptFailed(request: PooledRequest, member: Member, failure: Failure, answer: HttpError | undefined): void {
     if (answer !== undefined) {
-      // Its exchange logs what it answers.
+      // The request's exchange logs the response.
       if (answer.status === 502) this.counters.lost++
       return
     }
@@ -256,7 +274,7 @@ export class Pool implements RequestHost, SlotOwner, BodyBufferHost {
     const fields = { requestId, member: member.upstream.name, code, attempts }
     // A request that may have run is logged as a warning when it is sent again, by `retried`.
     if (ran !== 'no') this.#log.debug(fields, 'request is sent again')
-    // Once a request: a container that refuses all work refuses each several times.
+    // Once for each request: a container that refuses all requests refuses each of them several times.
     else this.#log[attempts === 1 ? 'info' : 'debug'](fields, 'request is sent again: the container did not run it')
   }
 
@@ -283,24 +301,25 @@ export class Pool implements RequestHost, SlotOwner, BodyBufferHost {
     const next: MemberState = state === 'ready' && inFlight >= grant ? 'full' : state
     if (next !== member.state) this.#move(member, next)
     if (next !== 'ready' && next !== 'full') return
-    this.#ask(member)
+    this.#requestSlots(member)
     if (next === 'ready' && this.queued > 0) this.#dispatch()
   }
 
-  /** Tells members how much waits, when that has changed much. */
-  #demand(): void {
+  /** Requests slots of all members when the length of the queue has changed by a factor of two. */
+  #updateDemand(): void {
     const waiting = this.queued === 0 ? 0 : roundUp(this.queued)
     if (waiting === this.#waiting) return
     this.#waiting = waiting
-    for (const member of this.#members.full) this.#ask(member)
-    for (const member of this.#members.ready) this.#ask(member)
+    for (const member of this.#members.full) this.#requestSlots(member)
+    for (const member of this.#members.ready) this.#requestSlots(member)
   }
 
   /**
-   * Asks a member for slots before they run out: twice what it runs and all that waits. Rounded up to powers of two, so that this says
-   * nothing at most requests; it also falls again, so that other proxies get what is not used here.
+   * Requests slots of a member before they run out: twice the number of its running requests, and one for each waiting
+   * request. Rounding up to a power of two avoids a message for most requests. The number also falls again, so that
+   * other proxies get the slots that this one does not use.
    */
-  #ask(member: Member): void {
+  #requestSlots(member: Member): void {
     const slots = roundUp(Math.max(FEWEST_SLOTS, 2 * member.inFlight + this.#waiting))
     if (slots === member.demanded) return
     member.demanded = slots
@@ -314,31 +333,31 @@ export class Pool implements RequestHost, SlotOwner, BodyBufferHost {
     member.state = to
     if (to !== 'closed') this.#members[to].push(member)
     if (to === 'full' && this.full) this.slots.filled()
-    // One that was never ready is no news: whoever dials it tells why, once.
-    const unborn = from === 'connecting' && to === 'closed'
-    if (to === 'closed' && !unborn) this.counters.left++
+    // A member that never became ready is not logged here: the dialer logs the reason, once.
+    const neverReady = from === 'connecting' && to === 'closed'
+    if (to === 'closed' && !neverReady) this.counters.left++
     const fields = { member: member.upstream.name, from, to }
     const busy = (from === 'ready' && to === 'full') || (from === 'full' && to === 'ready')
-    // A busy pool's members go from ready to full and back at every request.
-    if (busy || unborn) this.#log.debug(fields, `container is ${to}`)
+    // In a busy pool, members change between ready and full with every request.
+    if (busy || neverReady) this.#log.debug(fields, `container is ${to}`)
     else {
       if (from === 'connecting') {
         this.counters.joined++
-        this.#compare(member)
+        this.#warnOfDuplicateId(member)
       }
-      this.#tell(member, { ...fields, pool: this.inspect() })
+      this.#logMove(member, { ...fields, pool: this.inspect() })
     }
     if (to === 'closed' && this.members.length === 0) this.#onEmpty?.()
   }
 
-  #tell({ upstream }: Member, fields: { from: MemberState; to: MemberState; pool: string }): void {
+  #logMove({ upstream }: Member, fields: { from: MemberState; to: MemberState; pool: string }): void {
     const { from, to } = fields
     const { failure, closing } = upstream
     if (from === 'connecting' && upstream.reached === false) {
       this.#log.info(fields, 'server is not connected to yet: the first request connects to it')
       return
     }
-    // A process that dialled twice and has closed one of the two connections is there as before.
+    // A process with two connections may close one of them: the process is still reachable.
     if (to === 'closed' && from !== 'draining' && failure && !this.#reaches(upstream.peer))
       this.#log.warn({ ...fields, error: failure.message }, 'container is lost')
     else if (to === 'draining' && closing !== undefined)
@@ -346,29 +365,31 @@ export class Pool implements RequestHost, SlotOwner, BodyBufferHost {
     else this.#log.info(fields, `container is ${to === 'full' ? 'ready' : to}`)
   }
 
-  /** Warns, once for each id, of two processes that have the same: links tell them apart, and people who read the log cannot. */
-  #compare({ upstream: { name, peer } }: Member): void {
+  /**
+   * Warns once for each id that two processes share: links distinguish the processes, but readers of the log cannot.
+   */
+  #warnOfDuplicateId({ upstream: { name, peer } }: Member): void {
     if (!peer?.id || peer.instance === undefined) return
     const twin = [...this.#members.ready, ...this.#members.full].find(({ grant, upstream: { peer: other } }) => {
-      // One that is silent has no grant: it may be gone, and this one have taken its place.
+      // A silent member has no grant: its process may have ended, and this one may replace it.
       if (grant === 0 || other?.instance === undefined || other.instance === peer.instance) return false
       return other.id === peer.id && other.worker === peer.worker
     })
-    if (twin && this.#alike.isFirst(peer.id))
+    if (twin && this.#duplicateIds.isFirst(peer.id))
       this.#log.warn(
         { id: peer.id, members: [twin.upstream.name, name] },
-        'two containers have the same id: give each its own --id, or their lines in the log cannot be told apart',
+        'two containers have the same id, so their log lines cannot be distinguished: give each its own --id',
       )
   }
 
-  /** Whether a member is the same process as `peer`. */
+  /** Whether a ready member is the same process as `peer`. */
   #reaches(peer: Identity | undefined): boolean {
     return [...this.#members.ready, ...this.#members.full].some(({ upstream }) => isSameProcess(upstream.peer, peer))
   }
 
   /** Gives free slots to waiting requests, in the order of `FairSlots`. */
   #dispatch(): void {
-    // Taking a request changes its member, which calls this again: the loop in progress continues.
+    // Sending a request changes its member, which calls this method again: the loop in progress continues.
     if (this.#dispatching) return
     this.#dispatching = true
     try {
@@ -377,7 +398,7 @@ export class Pool implements RequestHost, SlotOwner, BodyBufferHost {
         const request = this.slots.next(passed)
         if (request === undefined) return
         const member = pick(this.#members.ready, request.avoid, this.#random)
-        if (member !== undefined) request.take(member)
+        if (member !== undefined) request.sendTo(member)
         else if (request.avoid === undefined) return
         // Every free member has refused this request: offer the slot to the next one.
         else (passed ??= new Set()).add(request)
@@ -388,7 +409,7 @@ export class Pool implements RequestHost, SlotOwner, BodyBufferHost {
   }
 }
 
-/** To the next power of two. */
+/** The next power of two. */
 function roundUp(count: number): number {
   return count <= 1 ? 1 : 2 ** (32 - Math.clz32(count - 1))
 }

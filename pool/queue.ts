@@ -1,9 +1,9 @@
 /**
- * Requests that wait for a slot, oldest first. A linked list: a cancelled request is removed from the middle at once,
- * and its memory is freed; a request that was refused returns to its old place. Knows neither slots nor time.
+ * Requests that wait for a slot, oldest first, as a linked list: a cancelled request is removed from the middle
+ * immediately, and a refused request returns to its old place. Knows neither slots nor time.
  */
 
-/** What may wait. The three links belong to the queue. */
+/** An item of the queue. Only the queue sets `next`, `previous` and `queued`. */
 export interface Waiting {
   /** Order of arrival; a lower number goes first. */
   readonly arrival: number
@@ -38,12 +38,12 @@ export class Queue<T extends Waiting> {
   }
 
   /**
-   * Inserts by arrival. A new request goes last at once; for one that returns, which is older than most, the place is
-   * searched from the front.
+   * Inserts by arrival. A new request is appended in constant time; the place of a returning request, which is older
+   * than most, is searched from the front.
    */
   add(item: T): void {
     if (item.queued) throw new TypeError('the request waits already')
-    let before: T | undefined // the one that `item` goes in front of
+    let before: T | undefined // the item that will follow `item`
     if (this.#last !== undefined && this.#last.arrival > item.arrival) {
       before = this.#first
       while (before !== undefined && before.arrival < item.arrival) before = before.next as T | undefined
@@ -59,7 +59,7 @@ export class Queue<T extends Waiting> {
     this.#size++
   }
 
-  /** Without effect if the request does not wait. */
+  /** Has no effect if the request does not wait. */
   delete(item: T): void {
     if (!item.queued) return
     const { next, previous } = item

@@ -1,69 +1,75 @@
 /**
- * Whether a request that failed may be sent again: a pure decision. This is the one place that could run a POST twice,
- * so it knows nothing but the facts it is given.
+ * Whether a failed request may be sent again: a pure decision on the given facts. Only a mistake in this file could run
+ * a POST twice.
  */
 
 import { httpError } from '../protocol/contract/coded-errors.ts'
 import { HttpError } from '../protocol/contract/errors.ts'
 import { IDEMPOTENT_METHODS } from '../protocol/contract/methods.ts'
 
-/** What is known of an attempt that failed; `CallError` of the frames is one. */
+/** What is known about a failed attempt; `CallError` of the frames is one. */
 export interface Failure extends Error {
   readonly code: string
   /**
-   * `no`: the container has surely not run it (refused, or above GOAWAY's last taken stream). `maybe`: anything else; when
-   * a link dies a STARTED can have been lost with it, so that nothing is known even without one.
+   * `no`: the container has certainly not run the request (refused, or above GOAWAY's last accepted stream). `maybe`:
+   * everything else. When a link dies, a STARTED frame may be lost with it, so its absence proves nothing.
    */
   readonly ran: 'no' | 'maybe'
-  /** A response had begun. */
+  /** The response had begun. */
   readonly responded: boolean
   /**
    * The container ended the request itself and still serves (RESET APPLICATION, DEADLINE, PROTOCOL): the application
-   * ran and failed, and would fail in another container too. The request is not repeated; nginx's `proxy_next_upstream
-   * error timeout` does not repeat requests for an application's errors either.
+   * ran and failed, and would fail in another container too. Such a request is not sent again; nginx's
+   * `proxy_next_upstream error timeout` does not repeat requests after an application's errors either.
    */
   readonly final?: boolean
 }
 
 export interface Facts {
   readonly method: string
-  /** The client has been given a head: whatever happened, there is no second answer. */
+  /** The client has received a response head: it cannot get a second response. */
   readonly responded: boolean
-  /** All the bytes of the request's body that were taken from the client are still there to be sent again. */
+  /** All bytes of the request's body that were read from the client are still buffered, and can be sent again. */
   readonly whole: boolean
-  /** Attempts made so far, this one included. */
+  /** Attempts so far, including this one. */
   readonly attempts: number
-  /** Attempts that may have run, this one included when it is one. */
+  /** Attempts that may have run, including this one if it may have. */
   readonly losses: number
-  /** How many failed attempts are followed by another attempt. */
+  /** How many attempts that may have run are followed by another attempt. */
   readonly retries: number
 }
 
 /**
- * How often a request is sent in all when containers keep refusing it. With the pauses between attempts (`pool.ts`) that is
- * about five seconds of a container that takes connections and refuses all work, well within the queue's timeout.
+ * How often a request is sent in total if containers refuse it. With the pauses between attempts (`pool.ts`) a
+ * container that accepts connections and refuses every request costs about five seconds: well within the queue's
+ * timeout.
  */
 export const MOST_ATTEMPTS = 12
 
 /**
- * Default of `--retries`: how often a request that may have run is sent again. One, so that a request that crashes its
- * container does not crash all containers (RFC 9110 §9.2.2 advises against retrying a retry).
+ * The default of `--retries`: how often a request that may have run is sent again. Once: a request that crashes its
+ * container must not crash all containers (RFC 9110 §9.2.2 advises against retrying a retry).
  */
 export const RETRIES = 1
 
-/** Seconds; for a client that was told to come back. */
+/** The value of Retry-After in 503 responses, seconds. */
 export const RETRY_AFTER = '1'
 
 export function isFailure(error: unknown): error is Failure {
   return error instanceof Error && 'ran' in error && (error.ran === 'no' || error.ran === 'maybe')
 }
 
-/** Send it again (`undefined`), or answer with this error. `member` is for its message alone. */
+/**
+ * Decides what follows a failed attempt.
+ *
+ * @param member the name of the member, for messages
+ * @returns undefined: send the request again; else the error that is the response
+ */
 export function judge(failure: Failure, facts: Facts, member: string = 'the container'): HttpError | undefined {
   if (failure.code === 'TOO_LARGE') return httpError('HEAD_TOO_LARGE', failure.message, { cause: failure })
   if (facts.responded || failure.responded) return lost(failure, member)
   if (!facts.whole || failure.final) return lost(failure, member)
-  // It took too long: the client has waited its time, and another member would take as long.
+  // The timeout has passed: the client has waited long enough, and another member would be as slow.
   if (failure instanceof HttpError && failure.status === 504 && failure.ran !== 'no') return failure
   if (failure.ran === 'no') return facts.attempts < MOST_ATTEMPTS ? undefined : refused(failure, member)
   if (!IDEMPOTENT_METHODS.has(facts.method)) return lost(failure, member)

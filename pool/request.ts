@@ -1,30 +1,26 @@
 /**
- * One request in a pool: it waits, is sent, may be sent again, and is answered or fails, exactly once. Keeps the request's
- * phase and its one deadline, and frees everything when it is over. `choose.ts` and `replay.ts` decide.
+ * One request in a pool: it waits, is sent, may be sent again, and ends exactly once, with a response or a failure.
+ * Keeps the request's phase and its deadline. `choose.ts` decides on the member, and `replay.ts` on another attempt.
  */
 
-import type { ClientShares, Share } from '../protocol/client/client-shares.ts'
 import type { Body, Environ, StartResponse } from '../protocol/contract/application.ts'
-import type { Behind, ClientView } from '../protocol/contract/client-view.ts'
 import { httpError } from '../protocol/contract/coded-errors.ts'
 import type { Context } from '../protocol/contract/context.ts'
 import { AbortError, type HttpError } from '../protocol/contract/errors.ts'
 import { IDEMPOTENT_METHODS } from '../protocol/contract/methods.ts'
 import type { UpstreamUse } from '../protocol/contract/upstream-use.ts'
-import { ReplayableBody, type SlotUser } from '../protocol/frames/caller.ts'
+import { ReplayableBody } from '../protocol/frames/caller.ts'
 import type { Clock, Deadlines, Expirable } from '../protocol/net/clock.ts'
 import type { AwaitedBody, BodyBuffers } from './body-buffers.ts'
 import type { Choice } from './choose.ts'
-import type { FairSlots, SlotRequest } from './fair-slots.ts'
 import type { Member } from './member.ts'
-import type { Waiting } from './queue.ts'
 import { type Failure, isFailure, judge, RETRY_AFTER } from './replay.ts'
-import type { Seen } from './slow-watch.ts'
+import { PooledSlotRequest, type SlotRequestHost } from './slot-request.ts'
 import { reasonOf, TimedBody } from './timed-body.ts'
 import type { Attempt } from './upstream.ts'
 
 /** What a request needs from its pool. */
-export interface RequestHost {
+export interface RequestHost extends SlotRequestHost {
   readonly clock: Clock
   readonly deadlines: Deadlines
   readonly queueTimeout: number
@@ -32,43 +28,38 @@ export interface RequestHost {
   readonly timeout: number
   readonly idleTimeout: number
   readonly bodies: BodyBuffers
-  readonly shares: ClientShares
-  readonly slots: FairSlots<PooledRequest>
   choose(request: PooledRequest): Choice<Member>
   enqueue(request: PooledRequest): void
   dequeue(request: PooledRequest): void
-  /** `answer` is what the client will get; undefined when the request goes on. */
+  /** @param answer what the client gets; undefined if the request is sent again */
   attemptFailed(request: PooledRequest, member: Member, failure: Failure, answer: HttpError | undefined): void
   /** The request may have run on `lost`, and is now sent to `member`. */
   retried(request: PooledRequest, lost: string, member: Member): void
-  /** Lets the request retry members that refused it, after a pause that grows with `attempts`. */
+  /** Allows the request to retry members that refused it, after a pause that grows with `attempts`. */
   retryAfterRefusal(request: PooledRequest, attempts: number): void
 }
 
 /**
- * `idle`: between attempts. `arriving`: waits for its body before its first attempt. `queued`: waits for a member.
- * `sent`: a member has it. `begun`: the client was given a head. `over`: answered or failed; whatever still arrives is
- * dropped.
+ * - `idle`: between attempts
+ * - `arriving`: waits for its body before the first attempt
+ * - `queued`: waits for a member
+ * - `sent`: a member has it
+ * - `begun`: the client has received the response's head
+ * - `over`: it has a response or has failed; what a member still sends is dropped
  */
 type Phase = 'idle' | 'arriving' | 'queued' | 'sent' | 'begun' | 'over'
 
 /**
- * How often an upload's progress is looked at: a quarter of the timeout, so that a 504 comes at most a quarter late. Looking costs
- * nothing between the looks, while a deadline moved at each chunk would.
+ * How many times within the timeout the progress of an upload is checked: a 504 is at most a quarter of the timeout
+ * late. The alternative, to move the deadline at each chunk, would cost CPU at each chunk.
  */
 const LOOKS = 4
 
-export class PooledRequest implements SlotRequest, Expirable, SlotUser {
-  readonly arrival: number
-  next: Waiting | undefined = undefined
-  previous: Waiting | undefined = undefined
-  queued = false
+export class PooledRequest extends PooledSlotRequest implements Expirable {
   deadline: number = Number.POSITIVE_INFINITY
   place = -1
-  /** Members that refused it since it was last let try them all. */
+  /** Members that refused it since it was last allowed to try all members. */
   avoid: Set<Member> | undefined = undefined
-  slot = -1
-  seen: Seen | undefined = undefined
 
   readonly #host: RequestHost
   readonly #environ: Environ
@@ -78,22 +69,19 @@ export class PooledRequest implements SlotRequest, Expirable, SlotUser {
   readonly #reject: (error: unknown) => void
   #phase: Phase = 'idle'
   #awaited: AwaitedBody | undefined
-  #share: Share | undefined
   #attempt: Attempt | undefined
   #member: Member | undefined
-  /** The member whose slot it holds, also while its response is sent. */
-  #holds: Member | undefined
   #attempts = 0
   #losses = 0
-  /** The member that was lost while it ran this request; undefined once the request is sent again. */
+  /** The name of the member that was lost while it ran this request; undefined after the request is sent again. */
   #lostOn: string | undefined
-  /** Milliseconds spent in the queue before the present stay. */
+  /** Milliseconds spent in the queue before the current wait. */
   #waited = 0
   #since = 0
   #taken = 0
   #listening = false
   #upgraded = false
-  /** For the access log; undefined without one. */
+  /** For the access log; undefined if there is no access log. */
   readonly #use: UpstreamUse | undefined
 
   constructor(
@@ -104,11 +92,12 @@ export class PooledRequest implements SlotRequest, Expirable, SlotUser {
     resolve: (body: Body) => void,
     reject: (error: unknown) => void,
   ) {
+    const body = new ReplayableBody(environ['wsgi.input'], IDEMPOTENT_METHODS.has(environ.REQUEST_METHOD))
+    super(host, arrival, environ, body)
     this.#host = host
-    this.arrival = arrival
     this.#environ = environ
     this.#startResponse = startResponse
-    this.#body = new ReplayableBody(environ['wsgi.input'], IDEMPOTENT_METHODS.has(environ.REQUEST_METHOD))
+    this.#body = body
     this.#resolve = resolve
     this.#reject = reject
     this.#use = (environ.gantry as Partial<Context>).upstreamUse
@@ -119,7 +108,7 @@ export class PooledRequest implements SlotRequest, Expirable, SlotUser {
   }
 
   /** Of FairlyWaiting. */
-  get returned(): boolean {
+  override get returned(): boolean {
     return this.#attempts > 0
   }
 
@@ -127,49 +116,16 @@ export class PooledRequest implements SlotRequest, Expirable, SlotUser {
     return this.#environ.gantry.requestId
   }
 
-  // ---- the slot --------------------------------------------------------------------------------------------------
-
-  /** SlotUser: the slot is free. */
-  released(): void {
-    this.#holds = undefined
-    this.#host.slots.ended(this)
-  }
-
-  get share(): Share {
-    this.#share ??= this.#host.shares.of(this.#environ.REMOTE_ADDR, this)
-    return this.#share
-  }
-
-  get #client(): ClientView | undefined {
-    return (this.#environ.gantry as Partial<Context>).client
-  }
-
-  get behind(): Behind {
-    // If the member is silent, drains, or was granted fewer slots, the end of this request frees no slot.
-    if (this.#holds === undefined || !this.#holds.refills) return 'nothing'
-    const behind = this.#client?.behind ?? 'nothing'
-    // The application has not read all bytes that it was given: it does not wait for the client.
-    return behind === 'upload' && !this.#body.caughtUp ? 'nothing' : behind
-  }
-
-  moved(behind: Behind): number {
-    return (behind === 'upload' ? this.#client?.delivered : this.#client?.accepted) ?? 0
-  }
-
-  endSlow(reason: AbortError): void {
-    this.#client?.endSlow(reason)
-  }
-
   // ---- attempts --------------------------------------------------------------------------------------------------
 
-  /** Starts: waits for its body, or goes to a member or into the queue, or is refused at once. */
+  /** Waits for the body, or assigns the request (`assign`). */
   begin(): void {
     // Most requests have no body, or it has arrived with the head.
-    const awaited = this.#client?.arriving
+    const awaited = this.client?.arriving
       ? this.#host.bodies.begin(this.#environ, () => this.#bodyArrived())
       : undefined
     if (awaited === undefined) {
-      this.seek()
+      this.assign()
       return
     }
     if (this.#abortedAlready()) {
@@ -184,7 +140,7 @@ export class PooledRequest implements SlotRequest, Expirable, SlotUser {
   #bodyArrived(): void {
     if (this.#phase !== 'arriving') return
     this.#stopArriving()
-    this.seek()
+    this.assign()
   }
 
   #stopArriving(): void {
@@ -195,14 +151,14 @@ export class PooledRequest implements SlotRequest, Expirable, SlotUser {
     this.#stopListening()
   }
 
-  /** Goes to a member or into the queue, or is refused at once. */
-  seek(): void {
-    // The signal is made when it is first asked for: a request that goes straight to its first member does not ask.
+  /** Sends the request to a member, queues it, or refuses it. */
+  assign(): void {
+    // Reading the signal creates it. A request that is sent to its first member immediately saves that.
     if (this.#attempts > 0 && this.#abortedAlready()) return
     const choice = this.#host.choose(this)
     if (choice === 'wait') this.#wait()
     else if (choice === 'refuse') this.refuse()
-    else this.take(choice)
+    else this.sendTo(choice)
   }
 
   /** The queue is full: answers 503. */
@@ -214,16 +170,15 @@ export class PooledRequest implements SlotRequest, Expirable, SlotUser {
     )
   }
 
-  /** A member with room has been found: the request is on its way before this returns. */
-  take(member: Member): void {
+  /** Sends the request to a member with a free slot, before this call returns. */
+  sendTo(member: Member): void {
     this.#leaveQueue()
     this.#phase = 'sent'
     this.#attempts++
     this.#member = member
     this.#since = this.#host.clock.now()
     this.#use?.sent(member.named, this.#host.clock, this.#since)
-    this.#holds = member
-    this.#host.slots.started(this)
+    this.hold(member)
     if (this.#lostOn !== undefined) {
       this.#host.retried(this, this.#lostOn, member)
       this.#lostOn = undefined
@@ -234,7 +189,7 @@ export class PooledRequest implements SlotRequest, Expirable, SlotUser {
       this.deadline = Number.POSITIVE_INFINITY
       this.#host.deadlines.delete(this)
     } else {
-      // Without an upload one look is enough, when the time is over.
+      // Without an upload one check is enough, at the end of the timeout.
       this.#taken = this.#body.taken
       this.deadline = this.#since + (this.#body.sent ? this.#host.timeout : this.#host.timeout / LOOKS)
       this.#host.deadlines.add(this)
@@ -242,7 +197,7 @@ export class PooledRequest implements SlotRequest, Expirable, SlotUser {
     attempt.response.then(
       (body) => {
         if (this.#attempt === attempt) this.#answered(body, attempt)
-        // Nobody will read it: a 504 was given, or the client is gone.
+        // Nobody reads this body: the client got a 504, or has disconnected.
         else discard(body)
       },
       (error) => {
@@ -251,7 +206,7 @@ export class PooledRequest implements SlotRequest, Expirable, SlotUser {
     )
   }
 
-  /** The one deadline passed: in the queue, or before the response's head. */
+  /** The deadline has passed, in the queue or before the response's head. */
   expire(): void {
     if (this.#phase === 'queued') {
       this.#fail(
@@ -265,8 +220,8 @@ export class PooledRequest implements SlotRequest, Expirable, SlotUser {
     }
     if (this.#phase !== 'sent') return
     const now = this.#host.clock.now()
-    // Time counts only while it is the container we wait for: not while its client still has to send, and from new
-    // each time the container has taken some more of an upload.
+    // Only time spent waiting for the container counts: not while the client has to send more, and the time starts
+    // again whenever the container has accepted more of an upload.
     if (this.#body.waiting || this.#body.taken !== this.#taken) {
       this.#taken = this.#body.taken
       this.#since = now
@@ -286,8 +241,8 @@ export class PooledRequest implements SlotRequest, Expirable, SlotUser {
     attempt?.abort(new AbortError('DEADLINE', 'the response head did not come in time'))
   }
 
-  /** The pool closes: what waits is turned away. What runs is its member's matter. */
-  turnAway(reason: string): void {
+  /** The pool closes: a waiting request fails. A running one is left to its member. */
+  refuseWaiting(reason: string): void {
     if (this.#phase !== 'queued') return
     this.#fail(httpError('CLOSING', reason, { headers: [['Retry-After', RETRY_AFTER]] }))
   }
@@ -327,7 +282,7 @@ export class PooledRequest implements SlotRequest, Expirable, SlotUser {
     this.#fail(this.#environ.gantry.signal.reason)
   }
 
-  /** A client that left between two steps: nothing is sent for it any more. */
+  /** Whether the client has disconnected between two steps: then the request fails and is not sent. */
   #abortedAlready(): boolean {
     const { signal } = this.#environ.gantry
     if (!signal.aborted) return false
@@ -347,7 +302,7 @@ export class PooledRequest implements SlotRequest, Expirable, SlotUser {
 
   #answered(body: Body, attempt: Attempt): void {
     this.#over()
-    // An array is whole already, and an upgraded connection may be silent for as long as its ends like.
+    // An array is complete, and an upgraded connection may be silent for any time.
     const untimed = Array.isArray(body) || this.#upgraded || attempt.timed
     this.#resolve(untimed ? body : new TimedBody(body, attempt, this.#host))
   }
@@ -357,13 +312,13 @@ export class PooledRequest implements SlotRequest, Expirable, SlotUser {
     this.#attempt = undefined
     this.#member = undefined
     this.released()
-    // What `startResponse` or the client's body threw, and a client that left, no other member can mend.
+    // Another member cannot help if `startResponse` or the client's body threw, or the client has disconnected.
     if (!isFailure(error) || error.code === 'ABORTED') {
       this.#fail(reasonOf(error))
       return
     }
     if (error.ran !== 'no') this.#losses++
-    // Time spent on being refused is time spent waiting for a container.
+    // Time until a refusal counts as time in the queue.
     else this.#waited += this.#host.clock.now() - this.#since
     const facts = {
       method: this.#environ.REQUEST_METHOD,
@@ -383,12 +338,12 @@ export class PooledRequest implements SlotRequest, Expirable, SlotUser {
     this.deadline = Number.POSITIVE_INFINITY
     if (error.ran !== 'no') this.#lostOn = member.upstream.name
     else {
-      // Others first; if there are none, it waits a little, since it was refused for a reason.
+      // Other members come first. Without another member the request waits: the refusal had a reason.
       this.avoid ??= new Set()
       this.avoid.add(member)
       this.#host.retryAfterRefusal(this, this.#attempts)
     }
-    this.seek()
+    this.assign()
   }
 
   #fail(error: unknown): void {
@@ -410,6 +365,6 @@ export class PooledRequest implements SlotRequest, Expirable, SlotUser {
 }
 
 function discard(body: Body): void {
-  // Its failure has nobody to be told to.
+  // A failure of `close()` is ignored: no request is left that could report it.
   Promise.resolve(body.close?.()).catch(() => {})
 }

@@ -6,10 +6,12 @@
 import type { Share } from '../protocol/client/client-shares.ts'
 import { Queue, type Waiting } from './queue.ts'
 
-/** A waiting request that belongs to a client. */
+/** A waiting request, and its client. */
 export interface FairlyWaiting extends Waiting {
   readonly share: Share
-  /** Whether it had a slot before, and came back: it is not turned away for want of room. Default: false. */
+  /**
+   * Whether the request had a slot before and returned to the queue: it is never refused to make room. Default: false.
+   */
   readonly returned?: boolean
 }
 
@@ -19,15 +21,15 @@ export type Order = 'oldest' | 'newest'
 interface Lane<T extends Waiting> {
   readonly share: Share
   readonly requests: Queue<T>
-  /** When the client was served last, or its first request arrived; a count of served requests. */
-  turn: number
+  /** The number of requests served in all when the client was last served, or when its first request arrived. */
+  servedAt: number
 }
 
 /** The waiting requests of all clients. */
 export class SlotQueue<T extends FairlyWaiting> {
   readonly #lanes: Map<Share, Lane<T>> = new Map()
   #size = 0
-  #turns = 0
+  #served = 0
 
   get size(): number {
     return this.#size
@@ -47,49 +49,49 @@ export class SlotQueue<T extends FairlyWaiting> {
   add(item: T): void {
     let lane = this.#lanes.get(item.share)
     if (lane === undefined) {
-      lane = { share: item.share, requests: new Queue(), turn: this.#turns }
+      lane = { share: item.share, requests: new Queue(), servedAt: this.#served }
       this.#lanes.set(item.share, lane)
     }
     lane.requests.add(item)
     this.#size++
   }
 
-  /** Without effect if the request does not wait. */
+  /** Has no effect if the request does not wait. */
   delete(item: T): void {
     if (!item.queued) return
     const lane = this.#lanes.get(item.share)!
     lane.requests.delete(item)
-    lane.turn = ++this.#turns
+    lane.servedAt = ++this.#served
     if (lane.requests.size === 0) this.#lanes.delete(item.share)
     this.#size--
   }
 
   /**
-   * The request that gets the next slot; it stays in the queue.
+   * The request that gets the next slot. The request stays in the queue.
    *
    * @param held how many slots a client holds
-   * @param passed requests to skip: they can use no free slot
+   * @param passed requests to skip, since they cannot use a free slot
    */
   next(held: (share: Share) => number, order: Order = 'oldest', passed?: ReadonlySet<T>): T | undefined {
     let found: T | undefined
     let fewest = Number.POSITIVE_INFINITY
-    let turn = Number.POSITIVE_INFINITY
+    let servedAt = Number.POSITIVE_INFINITY
     for (const lane of this.#lanes.values()) {
       const holds = held(lane.share)
-      if (holds > fewest || (holds === fewest && lane.turn > turn)) continue
+      if (holds > fewest || (holds === fewest && lane.servedAt > servedAt)) continue
       const item = first(lane.requests, order, passed)
       if (item === undefined) continue
-      if (found && holds === fewest && lane.turn === turn && item.arrival > found.arrival) continue
+      if (found && holds === fewest && lane.servedAt === servedAt && item.arrival > found.arrival) continue
       found = item
       fewest = holds
-      turn = lane.turn
+      servedAt = lane.servedAt
     }
     return found
   }
 
   /**
-   * The client that has most requests waiting, if it has more than `count`. Requests that came back are not counted:
-   * they are not refused.
+   * The client with the most waiting requests, if it has more than `count`. A client whose waiting requests have all
+   * returned to the queue does not qualify: such requests are not refused.
    */
   most(count: number): Share | undefined {
     let found: Share | undefined
@@ -102,7 +104,10 @@ export class SlotQueue<T extends FairlyWaiting> {
     return found
   }
 
-  /** The request of a client to refuse; undefined if none waits that may be refused. Requests that came back may not. */
+  /**
+   * The request of a client to refuse; undefined if there is none. Requests that returned to the queue are never
+   * refused.
+   */
   refusable(share: Share, order: Order): T | undefined {
     const requests = this.#lanes.get(share)?.requests
     if (requests === undefined) return undefined

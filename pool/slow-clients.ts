@@ -1,6 +1,6 @@
 /**
- * Decides which requests of slow clients are aborted while other requests wait for slots: by how far behind each client
- * is, and how many slots it holds and wants. Pure; `slow-watch.ts` measures and acts.
+ * Decides which requests of slow clients are aborted while other requests wait for slots: by how far each client is
+ * behind, and how many slots it holds and wants. Pure; `slow-watch.ts` measures and aborts.
  */
 
 import type { Share } from '../protocol/client/client-shares.ts'
@@ -10,9 +10,9 @@ export interface Holder {
   readonly share: Share
   /** How far its client is behind the minimum rate, ms: `debtOf`. */
   readonly debt: number
-  /** How long it has waited for its client without a break, ms. */
+  /** How long the request has waited for its client without interruption, ms. */
   readonly waited: number
-  /** Bytes that its client has moved in that time. */
+  /** Bytes that the client has sent or accepted in that time. */
   readonly moved: number
 }
 
@@ -20,18 +20,18 @@ export interface Holder {
 export interface SlowRules {
   /** How far a client may be behind, ms. */
   readonly patience: number
-  /** Slots that are about to be free: as many waiting requests need no abort. Default 0. */
+  /** Slots that are about to become free: as many waiting requests need no abort. Default 0. */
   readonly freed?: number
 }
 
 /**
- * The part of the patience that applies to a client whose requests hold or want more than an equal share of the slots:
- * half a second of the default of 5 s, so that a request behind one greedy client is served within a second.
+ * The fraction of the patience for a client whose requests hold or want more than an equal share of the slots: half a
+ * second of the default of 5 s, so that a request behind one greedy client is served within a second.
  */
 const GREEDY = 0.1
 /**
- * The part of the slots that one decision may take, so that it does not block the event loop. With ten decisions per
- * second a queue as long as the slots (1,000 slow requests of one client) is served in half a second.
+ * The fraction of the slots that one decision may free, so that it does not block the event loop. With ten decisions
+ * per second, 1,000 requests that wait for 1,000 slots of one slow client are served within half a second.
  */
 const MOST_PART = 1 / 4
 
@@ -46,10 +46,10 @@ export function debtOf(before: number, elapsed: number, bytes: number, rate: num
 /**
  * The requests to abort, so that waiting requests get their slots.
  *
- * Clients with the fewest slots are served first. For each waiting request one request is aborted: of the client that
- * holds most slots, the one that is furthest behind the minimum rate. If no client is behind, a client with more than
- * an equal share of the slots loses its slowest request to a client with less than that. No client loses a slot to a
- * client that holds more.
+ * Clients with the fewest slots are served first. For each waiting request one request is aborted: that of the client
+ * with the most slots which is furthest behind the minimum rate. If no client is behind, a client with more than an
+ * equal share of the slots loses its slowest request to a client with less. No client loses a slot to a client that
+ * holds more.
  */
 export function victims<T extends Holder>(
   holders: readonly T[],
@@ -57,7 +57,7 @@ export function victims<T extends Holder>(
   { patience, freed = 0 }: SlowRules,
 ): T[] {
   if (waiting.size === 0 || holders.length === 0) return []
-  const slots = new Census(holders, waiting)
+  const slots = new SlotCounts(holders, waiting)
   const slow = new Lists<T>(slots, (a, b) => a.debt - b.debt)
   const spare = new Lists<T>(slots, (a, b) => b.moved * a.waited - a.moved * b.waited)
   for (const holder of holders) {
@@ -89,7 +89,7 @@ export function victims<T extends Holder>(
 }
 
 /** How many slots each client holds and wants. */
-class Census {
+class SlotCounts {
   /** An equal share of the slots. */
   readonly fair: number
   readonly #held: Map<Share, number> = new Map()
@@ -118,30 +118,30 @@ class Census {
   }
 }
 
-/** One client's requests, those to abort first at the end. */
+/** One client's requests; the last of them is aborted first. */
 interface Entry<T> {
   readonly share: Share
   readonly list: T[]
   readonly order: number
-  /** The last of the list: what the entry was placed by. */
+  /** The last request of the list, by which the entry was placed in the heap. */
   next: T
-  /** Slots that the client holds, or held when the entry was last moved: never fewer than it does. */
+  /** The client's slots when the entry was last moved in the heap: never fewer than it holds now. */
   held: number
-  /** Another entry has taken its place. */
+  /** Another entry has replaced this one. */
   isOld: boolean
 }
 
 /**
- * Requests by client, in a binary heap: the client that holds most slots first. Ten thousand clients cost some 10 ms;
- * to look through all of them for each request that is aborted would cost half a second.
+ * Requests by client in a binary heap, the client with the most slots first. Ten thousand clients cost about 10 ms; a
+ * search through all clients for each aborted request would cost half a second.
  */
 class Lists<T extends Holder> {
-  readonly #slots: Census
+  readonly #slots: SlotCounts
   readonly #compare: (a: T, b: T) => number
   readonly #entries: Map<Share, Entry<T>> = new Map()
   readonly #heap: Entry<T>[] = []
 
-  constructor(slots: Census, compare: (a: T, b: T) => number) {
+  constructor(slots: SlotCounts, compare: (a: T, b: T) => number) {
     this.#slots = slots
     this.#compare = compare
   }
@@ -166,10 +166,10 @@ class Lists<T extends Holder> {
   }
 
   /**
-   * One of the client that holds most of those that may lose one.
+   * Removes a request of the client with the most slots that may lose one, and returns the request.
    *
-   * @param to who gets the slot
-   * @param mayLose holds of every client that has no fewer slots than one of which it holds, except for `to`
+   * @param to the client that gets the slot
+   * @param mayLose if true for a client, then also for every client with at least as many slots, except `to`
    */
   take(to: Share, mayLose: (share: Share) => boolean): T | undefined {
     let first = this.#first()
@@ -195,7 +195,7 @@ class Lists<T extends Holder> {
     return found
   }
 
-  /** A client has got one more slot. */
+  /** A client has gained a slot. */
   raised(share: Share): void {
     const entry = this.#entries.get(share)
     if (!entry) return

@@ -1,6 +1,6 @@
 /**
- * While slots are scarce, measures how far behind the clients of running requests are, and aborts the requests that
- * `slow-clients.ts` chooses. While a slot is free it does nothing, and costs nothing.
+ * While slots are scarce, measures how far the clients of running requests are behind, and aborts the requests that
+ * `slow-clients.ts` chooses. While a slot is free, nothing runs here.
  */
 
 import type { Share } from '../protocol/client/client-shares.ts'
@@ -17,19 +17,19 @@ export interface Running {
   /** Bytes that the client has delivered (`upload`) or accepted (`download`) so far. */
   moved(behind: Behind): number
   endSlow(reason: AbortError): void
-  /** What the watch has measured; undefined at first. Only the watch sets it. */
-  seen: Seen | undefined
+  /** The measurement of this request; undefined at first. Only the watch sets it. */
+  measured: Measurement | undefined
 }
 
 /** What the watch needs from the owner of the slots. */
 export interface SlowWatchHost {
   /** The requests that hold the slots. */
   readonly running: readonly Running[]
-  /** How many requests of each client wait for a slot: a new map, which the caller may change. */
+  /** How many requests of each client wait for a slot, as a new map that the caller may change. */
   waiting(): Map<Share, number>
   /** Whether no slot is free. */
   readonly scarce: boolean
-  /** Called before `count` requests are aborted: their slots become free at once or soon. */
+  /** Called before `count` requests are aborted: their slots become free now or soon. */
   aborting(count: number): void
   /** Slots of aborted requests that are about to become free. */
   readonly freed: number
@@ -45,23 +45,23 @@ export interface SlowWatchOptions {
 }
 
 /**
- * Time between two measurements, ms: several fit into the shortest patience. 1,000 running requests take some 0.1 ms.
+ * Time between two measurements, ms: several fit into the shortest patience. Measuring 1,000 requests takes 0.1 ms.
  */
-const LOOK = 100
+const MEASURE_INTERVAL = 100
 /**
- * The most time that counts between two measurements, ms: a longer one is this process's own, which was stopped, or
- * whose event loop was blocked.
+ * The most time that counts between two measurements, ms. A longer gap is not the client's fault: this process was
+ * stopped, or its event loop was blocked.
  */
-const MOST_ELAPSED = 2 * LOOK
+const MOST_ELAPSED = 2 * MEASURE_INTERVAL
 
 /**
- * New requests for which nothing was found to abort, between two looks: each costs a walk through all running and all
- * waiting requests (0.3 ms for 1,000 of both), and a flood of requests that are refused must cost less.
+ * How many new requests may look for a request to abort, without success, between two measurements. Each search goes
+ * through all running and waiting requests (0.3 ms for 1,000 of both), and a flood of refused requests must cost less.
  */
-const FRUITLESS = 8
+const FRUITLESS_MAX = 8
 
 /** The measurements of one running request. */
-export class Seen implements Holder {
+export class Measurement implements Holder {
   readonly request: Running
   debt = 0
   waited = 0
@@ -78,8 +78,8 @@ export class Seen implements Holder {
     return this.request.share
   }
 
-  /** @param round measurements of one round follow each other without a gap */
-  look(round: number, elapsed: number, rate: number): void {
+  /** @param round within one round, measurements follow each other without a gap */
+  update(round: number, elapsed: number, rate: number): void {
     const { request } = this
     const { behind } = request
     const total = behind === 'nothing' ? 0 : request.moved(behind)
@@ -121,14 +121,14 @@ export class SlowWatch {
     this.#options = options
   }
 
-  /** To be called when the last free slot was taken, and when a request begins to wait. */
-  attend(): void {
+  /** Call this when the last free slot was taken, and when a request begins to wait. */
+  startMeasuring(): void {
     if (this.#timer || this.#options.patience === Number.POSITIVE_INFINITY) return
     this.#round++
     this.#fruitless = 0
     this.#last = this.#options.clock.now()
-    this.#measure(0)
-    this.#again()
+    this.#measureAll(0)
+    this.#schedule()
   }
 
   /**
@@ -137,58 +137,58 @@ export class SlowWatch {
    * @param newcomer the client of that request
    * @returns how many were aborted
    */
-  actFor(newcomer: Share): number {
-    if (!this.#timer || this.#fruitless >= FRUITLESS) return 0
-    // A client may have caught up since the last look.
+  abortFor(newcomer: Share): number {
+    if (!this.#timer || this.#fruitless >= FRUITLESS_MAX) return 0
+    // A client may have caught up since the last measurement.
     this.#elapse()
-    const count = this.#act(newcomer)
+    const count = this.#abort(newcomer)
     if (count === 0) this.#fruitless++
     return count
   }
 
-  /** Whether a running request waits for this client: its waiting requests are probably as slow, the oldest first. */
+  /** Whether a running request waits for this client: its waiting requests are probably slow too, the oldest first. */
   isSlow(share: Share): boolean {
-    return this.#host.running.some((request) => request.share === share && (request.seen?.waited ?? 0) > 0)
+    return this.#host.running.some((request) => request.share === share && (request.measured?.waited ?? 0) > 0)
   }
 
-  #act(newcomer?: Share): number {
-    const holders: Seen[] = []
-    for (const { seen } of this.#host.running) if (seen) holders.push(seen)
+  #abort(newcomer?: Share): number {
+    const holders: Measurement[] = []
+    for (const { measured } of this.#host.running) if (measured) holders.push(measured)
     const waiting = this.#host.waiting()
     if (newcomer !== undefined) waiting.set(newcomer, (waiting.get(newcomer) ?? 0) + 1)
     const chosen = victims(holders, waiting, { patience: this.#options.patience, freed: this.#host.freed })
     if (chosen.length === 0) return 0
     this.#host.aborting(chosen.length)
-    for (const seen of chosen) seen.request.endSlow(seen.reason(this.#options))
+    for (const measurement of chosen) measurement.request.endSlow(measurement.reason(this.#options))
     return chosen.length
   }
 
-  #again(): void {
-    this.#timer = this.#options.clock.after(LOOK, () => runIsolated(this.#look, this))
+  #schedule(): void {
+    this.#timer = this.#options.clock.after(MEASURE_INTERVAL, () => runIsolated(this.#tick, this))
   }
 
-  #look(): void {
+  #tick(): void {
     if (!this.#host.scarce || this.#host.running.length === 0) {
       this.#timer = undefined
       return
     }
     this.#elapse()
     this.#fruitless = 0
-    this.#act()
-    this.#again()
+    this.#abort()
+    this.#schedule()
   }
 
   #elapse(): void {
     const now = this.#options.clock.now()
-    this.#measure(Math.min(now - this.#last, MOST_ELAPSED))
+    this.#measureAll(Math.min(now - this.#last, MOST_ELAPSED))
     this.#last = now
   }
 
-  #measure(elapsed: number): void {
+  #measureAll(elapsed: number): void {
     const { rate } = this.#options
     for (const request of this.#host.running) {
-      request.seen ??= new Seen(request)
-      request.seen.look(this.#round, elapsed, rate)
+      request.measured ??= new Measurement(request)
+      request.measured.update(this.#round, elapsed, rate)
     }
   }
 }

@@ -1,6 +1,7 @@
 /**
- * A response's body whose container may not be silent for longer than a time: it fails then, and the response is cut visibly.
- * Only time spent waiting for the container counts: while the client does not read, nobody asks for the next chunk.
+ * A response's body with an idle timeout: if the container is silent for too long, the body fails, and the client sees
+ * that the response is truncated. Only time spent waiting for the container counts: a client that does not read causes
+ * no timeout.
  */
 
 import type { Body } from '../protocol/contract/application.ts'
@@ -52,7 +53,7 @@ export class TimedBody implements AsyncIterableIterator<Uint8Array, undefined>, 
     })
   }
 
-  /** Asynchronous, so that what throws rejects. */
+  /** Async, so that an iterator that throws rejects. */
   async #step(): Promise<IteratorResult<Uint8Array>> {
     return this.#iterator.next()
   }
@@ -83,7 +84,7 @@ export class TimedBody implements AsyncIterableIterator<Uint8Array, undefined>, 
   }
 }
 
-/** What a client's exchange is told of a failure: the client's own reason, or which status it would have been. */
+/** The error for the client's exchange: the client's own reason for an abort, or the status that fits the failure. */
 export function reasonOf(error: unknown): unknown {
   if (!isFailure(error) || error instanceof HttpError) return error
   if (error.code === 'ABORTED') return error.cause ?? error

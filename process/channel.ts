@@ -1,6 +1,6 @@
 /**
- * The IPC channel to the process that started this one, in a process that also runs an application. On plain Node the
- * application has no channel that it could close.
+ * Keeps the IPC channel to the parent process open in a process that also runs an application. On plain Node the
+ * application has no such channel that it could close.
  */
 
 /** The part of `process` that is changed. */

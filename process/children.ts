@@ -1,12 +1,12 @@
-/** Processes of ours that another one of ours started, as handles for `supervise.ts`: ready when they say so over their IPC channel. */
+/** Child processes as handles for `supervise.ts`: a child reports over its IPC channel that it is ready. */
 
 import type { ChildProcess } from 'node:child_process'
 import type { Address } from '../protocol/net/address.ts'
 import type { Clock, Timer } from '../protocol/net/clock.ts'
-import { childMessageOf, type HurryMessage } from './run.ts'
+import { childMessageOf, type SkipNoticeMessage } from './run.ts'
 import type { Child, ChildExit } from './supervise.ts'
 
-/** Reports a child whose start takes long and which does not say so itself, because its event loop is blocked. */
+/** Reports a child whose start takes long and whose event loop is blocked, so that it cannot log this itself. */
 export interface StartWatch {
   readonly clock: Clock
   /** Called every 15 s until the child is ready, has ended, or logs its slow start itself. */
@@ -17,8 +17,10 @@ export interface StartWatch {
 const BLOCKED_MILLISECONDS = 15_000
 
 /**
+ * Starts a child process.
+ *
  * @param start starts the process with an IPC channel
- * @param onError it could not be started, or not be reached
+ * @param onError called if the process could not be started, or a message could not be sent to it
  */
 export function childOf(
   start: () => ChildProcess,
@@ -27,17 +29,22 @@ export function childOf(
 ): Child<readonly Address[]> {
   const ready = Promise.withResolvers<readonly Address[]>()
   const exited = Promise.withResolvers<ChildExit>()
-  const last = Promise.withResolvers<void>()
+  const noMoreRequests = Promise.withResolvers<void>()
   const child = started(start)
   if (child instanceof Error) {
     onError(child)
-    return { ready: ready.promise, exited: Promise.resolve(NOT_STARTED), last: last.promise, kill: () => {} }
+    return {
+      ready: ready.promise,
+      exited: Promise.resolve(NOT_STARTED),
+      noMoreRequests: noMoreRequests.promise,
+      kill: () => {},
+    }
   }
   const blocked = watch && watchStart(watch)
   child.on('message', (sent) => {
     const message = childMessageOf(sent)
     if (message?.gantry === 'ready') ready.resolve(message.addresses)
-    else if (message?.gantry === 'last') last.resolve()
+    else if (message?.gantry === 'no-more-requests') noMoreRequests.resolve()
     if (message?.gantry === 'starting') blocked?.again()
     else if (message !== undefined) blocked?.end()
   })
@@ -47,7 +54,7 @@ export function childOf(
   })
   child.on('error', (error) => {
     onError(error)
-    // One that runs and cannot be told something ends, or does not, all the same.
+    // If only a message could not be sent, the child still runs.
     if (child.pid === undefined) exited.resolve(NOT_STARTED)
   })
   const kill = (signal: Parameters<Child<unknown>['kill']>[0]): void => {
@@ -55,11 +62,11 @@ export function childOf(
     // A stopped process (SIGSTOP, a debugger) handles no signal until it continues (systemd.kill(5) sends SIGCONT too).
     if (signal !== 'SIGKILL') child.kill('SIGCONT')
   }
-  const hurry = (): void => {
-    const message: HurryMessage = { gantry: 'hurry' }
+  const skipNotice = (): void => {
+    const message: SkipNoticeMessage = { gantry: 'skip-notice' }
     if (child.connected) child.send(message, () => {})
   }
-  return { ready: ready.promise, exited: exited.promise, last: last.promise, kill, hurry }
+  return { ready: ready.promise, exited: exited.promise, noMoreRequests: noMoreRequests.promise, kill, skipNotice }
 }
 
 function watchStart({ clock, onBlocked }: StartWatch): { again(): void; end(): void } {
@@ -81,12 +88,12 @@ function watchStart({ clock, onBlocked }: StartWatch): { again(): void; end(): v
   }
 }
 
-/** What `supervise` receives for a child process that could not be started. */
+/** The exit of a child process that could not be started. */
 export const NOT_STARTED: ChildExit = { code: null, signal: null }
 
 /**
- * Node reports some failures of the system as an event and throws others (no file descriptors, memory or processes):
- * survive both.
+ * Calls `start`, and returns an error that it throws. Node reports some failures of the system as an event and throws
+ * others (no file descriptors, memory or processes).
  */
 export function started(start: () => ChildProcess): ChildProcess | Error {
   try {

@@ -26,7 +26,7 @@ function copyIn(folder: string): Copy | undefined {
   }
 }
 
-/** One copy of each known version other than this copy's. */
+/** One copy for each known version that differs from this copy's version. */
 export function otherVersions(own: Copy | undefined, folders: Iterable<string>): readonly Copy[] {
   const found: Map<string, Copy> = new Map()
   for (const folder of folders) {

@@ -1,6 +1,6 @@
 /**
  * How a server stops, as a table: which state follows which event, and what each state means for clients, health checks
- * and applications. Decides without I/O: the proxy and the container act.
+ * and applications. Decides without I/O; the proxy and the container act.
  */
 
 import type { Clock, Timer } from '../protocol/net/clock.ts'
@@ -11,32 +11,32 @@ import type { Clock, Timer } from '../protocol/net/clock.ts'
  *   served (`--drain-delay`)
  * - `draining`: the listeners close; running requests finish, and idle connections close after a grace
  *   (`--keep-alive-grace`)
- * - `aborting`: the drain timeout has passed; aborted applications have a moment to settle
- * - `closed`: nothing is left, or the moment has passed
+ * - `aborting`: the drain timeout has passed; aborted applications have a short time to settle
+ * - `closed`: nothing is left, or this time has passed
  */
 export type DrainState = 'serving' | 'leaving' | 'draining' | 'aborting' | 'closed'
 
 /**
  * - `stop`: the process was asked to stop
- * - `hurry`: no load balancer needs notice, for example at a terminal's Ctrl-C
- * - `elapsed`: the time of the state has passed
+ * - `skipNotice`: no load balancer needs notice, for example at a terminal's Ctrl-C
+ * - `elapsed`: the time limit of the state has passed
  * - `empty`: the listeners are closed, and no connection, link or request is left
  */
-export type DrainEvent = 'stop' | 'hurry' | 'elapsed' | 'empty'
+export type DrainEvent = 'stop' | 'skipNotice' | 'elapsed' | 'empty'
 
-/** What a state means. */
+/** What a state means for clients, health checks and applications. */
 export interface DrainFacts {
-  /** Whether health checks may say that requests are welcome. */
+  /** Whether health checks may report that the server accepts requests. */
   readonly ready: boolean
   /** Whether new connections are accepted. */
   readonly listens: boolean
-  /** Whether each response is the last of its connection, and says so. */
+  /** Whether each response closes its connection, and announces it. */
   readonly lastResponses: boolean
   /** Whether `environ.gantry.draining` is true, and applications have received the signal. */
   readonly draining: boolean
 }
 
-/** In the order in which a server passes through them. */
+/** The states, in the order in which a server passes through them. */
 export const DRAIN_STATES: Readonly<Record<DrainState, DrainFacts>> = {
   serving: { ready: true, listens: true, lastResponses: false, draining: false },
   // Applications do not receive the signal yet: many close their databases at it, or answer 503 from then on (Fastify).
@@ -49,7 +49,7 @@ export const DRAIN_STATES: Readonly<Record<DrainState, DrainFacts>> = {
 const NEXT: Readonly<Record<DrainState, Partial<Record<DrainEvent, DrainState>>>> = {
   serving: { stop: 'leaving' },
   // `empty` has no effect: a load balancer may have no connection at the moment.
-  leaving: { elapsed: 'draining', hurry: 'draining' },
+  leaving: { elapsed: 'draining', skipNotice: 'draining' },
   draining: { elapsed: 'aborting', empty: 'closed' },
   aborting: { elapsed: 'closed', empty: 'closed' },
   closed: {},
@@ -77,14 +77,14 @@ export type Skipped = 'nothing' | 'delay' | 'notice'
 
 /** How to stop a server, and callbacks about its progress. */
 export interface DrainOptions {
-  /** Aborted when no load balancer needs notice: then there is neither a delay nor a grace. */
-  readonly hurry?: AbortSignal | undefined
+  /** Aborted if no load balancer needs notice: then there is no drain delay and no grace for idle connections. */
+  readonly skipNotice?: AbortSignal | undefined
   /** The signal of the stop, to be passed on to child processes. Default: SIGTERM */
   readonly signal?: 'SIGHUP' | 'SIGINT' | 'SIGTERM' | undefined
   /** Called when the listeners are about to close: the application's own shutdown code may run. */
   readonly onDraining?: (() => void) | undefined
-  /** Called when no request can arrive any more, and every request in progress has started its response. */
-  readonly onLast?: (() => void) | undefined
+  /** Called when no request can arrive any more and every running request has started its response. */
+  readonly onNoMoreRequests?: (() => void) | undefined
 }
 
 const ORDER = Object.keys(DRAIN_STATES) as DrainState[]
@@ -118,16 +118,16 @@ export class Drain {
   }
 
   /** @returns resolves when the listeners are to be closed */
-  stop(skipped: Skipped, hurry?: AbortSignal): Promise<void> {
-    this.#skipped = hurry?.aborted ? 'notice' : skipped
-    hurry?.addEventListener('abort', () => this.hurry(), { once: true })
+  stop(skipped: Skipped, skipNotice?: AbortSignal): Promise<void> {
+    this.#skipped = skipNotice?.aborted ? 'notice' : skipped
+    skipNotice?.addEventListener('abort', () => this.skipNotice(), { once: true })
     this.on('stop')
     return this.reached('draining')
   }
 
-  hurry(): void {
+  skipNotice(): void {
     this.#skipped = 'notice'
-    this.on('hurry')
+    this.on('skipNotice')
   }
 
   on(event: DrainEvent): void {

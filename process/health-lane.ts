@@ -1,8 +1,7 @@
 /**
- * The health lane: `/live` and `/ready` as JSON, on a listener of its own. It takes no slot, waits in no queue and is never
- * reached by clients, so that a busy server is not taken for a dead one, and nothing of an application's paths is reserved.
- *
- * Both processes have it; what ready means is theirs to say.
+ * The health listener: `/live` and `/ready` as JSON on a separate port. Probes need no slot and no queue, so that a
+ * busy server is not taken for a dead one, and the application keeps all of its paths. The proxy and the container
+ * decide whether they are ready.
  */
 
 import { UNIX_PEER } from '../protocol/client/peers.ts'
@@ -19,7 +18,7 @@ import { ConnectionLimit } from '../protocol/net/connection-limit.ts'
 import { fitsInReserve } from '../protocol/net/descriptors.ts'
 import { listen } from '../protocol/net/listen.ts'
 
-/** Whether requests can be served now, and the numbers that it was judged by. */
+/** Whether requests can be served now, and the numbers behind that decision. */
 export interface Readiness {
   readonly ready: boolean
   readonly [fact: string]: boolean | number | string
@@ -27,7 +26,7 @@ export interface Readiness {
 
 export interface HealthLane {
   readonly address: UnixAddress | TcpAddress
-  /** Answers nobody any more. */
+  /** Stops listening, and aborts connected probes. */
   close(): void
 }
 
@@ -36,16 +35,16 @@ export interface HealthOptions {
   readonly log: Logger
   /** Permissions of a Unix socket. */
   readonly mode?: number | undefined
-  /** Asked for each `/ready`. That it is answered says that the event loop turns. */
+  /** Called for each `/ready`. An answer also shows that the event loop is not blocked. */
   readonly readiness: () => Readiness
 }
 
-/** A probe says its few bytes at once, milliseconds. */
+/** The timeouts of a probe's connection, ms: a probe sends its few bytes immediately. */
 const PATIENCE = 5_000
 
 /**
- * Probes that may be connected at once: they are few, and each is answered at once. A further one replaces one that has
- * sent nothing.
+ * How many probes may be connected at once: they are few, and each is answered immediately. A further probe replaces
+ * one that has sent nothing.
  */
 const PROBES = 32
 
@@ -71,7 +70,11 @@ function reportOn(path: string, readiness: () => Readiness): [good: boolean, fac
   return [facts.ready, facts]
 }
 
-/** @throws ListenError */
+/**
+ * Starts the health listener.
+ *
+ * @throws ListenError if the address is in use or cannot be listened on
+ */
 export async function serveHealth(address: UnixAddress | TcpAddress, options: HealthOptions): Promise<HealthLane> {
   const { clock, log, mode } = options
   const application = healthApplication(options.readiness)

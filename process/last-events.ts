@@ -1,15 +1,15 @@
 /**
- * Time for the listeners of an application whose connections have just been closed. A process that exits as soon as the
- * last connection is destroyed calls none of them: streams emit 'close' later.
+ * Waits for the 'close' events of connections that have just been destroyed. Streams emit them later, so a process that
+ * exits immediately after the last connection would not call the application's listeners.
  */
 
 /**
- * A stream emits 'close' a tick after its destroy(), a socket an event-loop iteration after, and each stage between the
- * connection and the application (a pipeline, `ws`) may add one. Ten iterations take well under a millisecond.
+ * A stream emits 'close' one tick after its destroy(), a socket one event-loop iteration after, and each stage between
+ * the connection and the application (a pipeline, `ws`) may add one. Ten iterations take well under a millisecond.
  */
 const ITERATIONS = 10
 
-/** Resolves when events of streams that were destroyed before this call have been emitted, and their listeners were called. */
+/** Resolves when the listeners of streams that were destroyed before this call have been called. */
 export async function lastEvents(): Promise<void> {
   for (let count = 0; count < ITERATIONS; count++) await new Promise<void>((resolve) => setImmediate(resolve))
 }

@@ -9,9 +9,9 @@ import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
 
 const PREFIX = 'gantry-'
-/** The socket on which the owner listens as long as it lives. */
+/** The socket on which the owner listens until it exits. */
 const OWNER = 'owner.sock'
-/** Directories that one sweep examines, so that a full folder for temporary files does not delay the start. */
+/** How many directories one sweep examines at most: a full folder for temporary files must not delay the start. */
 const MOST = 1_000
 
 /**
@@ -33,7 +33,7 @@ export function privateDirectory(name: string = ''): string {
   return directory
 }
 
-/** Removes this user's directories whose owners were killed. Neither throws nor keeps the process alive. */
+/** Removes this user's directories whose owners were killed. Does not throw, and does not keep the process alive. */
 export async function sweepPrivateDirectories(folder: string = tmpdir()): Promise<void> {
   let names: string[]
   try {

@@ -1,23 +1,23 @@
 /**
- * A child that leads a process group, with all that it started: launchers and development servers fork the process that listens. What has left the
- * group (`detached`) was meant to stay.
+ * Ends a child together with all processes of its process group: launchers and development servers fork the process
+ * that listens. A process that has left the group (`detached`) is meant to stay.
  */
 
 import type { Clock } from '../protocol/net/clock.ts'
 import { processTable } from './process-table.ts'
 import type { Child } from './supervise.ts'
 
-/** For what the child has left running to end after SIGTERM before it is killed, ms. Nobody waits for its answers any more. */
+/** How long remaining processes may take to end after SIGTERM before they are killed, ms. No request waits for them. */
 const GROUP_GRACE = 2_000
 /** Time for the system to end processes after SIGKILL, ms: a process that waits for a device may never end. */
 const KILL_GRACE = 1_000
-/** Between two looks whether somebody is left, ms: the system does not tell. */
+/** How often to check whether a process is left, ms: the system has no event for this. */
 const LOOK_PAUSE = 25
 
 /**
- * The same child, which has exited when nothing is left of its group, and whose SIGKILL reaches all of it.
+ * The same child, but it counts as exited only when its process group is empty, and SIGKILL is sent to the whole group.
  *
- * @param pid undefined: it could not be started
+ * @param pid undefined: the child could not be started
  */
 export function withGroup<Ready>(child: Child<Ready>, pid: number | undefined, clock: Clock): Child<Ready> {
   if (pid === undefined) return child
@@ -33,7 +33,7 @@ export function withGroup<Ready>(child: Child<Ready>, pid: number | undefined, c
   }
 }
 
-/** @returns whether there is a process in the group; signal 0 only asks */
+/** Sends a signal to a process group. @returns whether the group has a process; signal 0 only checks this */
 export function signalGroup(pid: number, signal: NodeJS.Signals | 0): boolean {
   try {
     return process.kill(-pid, signal)
@@ -60,7 +60,10 @@ async function isGone(pid: number, grace: number, clock: Clock): Promise<boolean
   return false
 }
 
-/** Zombies can be signalled, and stay for ever where the first process of a container image does not wait for them. */
+/**
+ * Whether a group has a process that is not a zombie. Zombies can be signalled, and stay for ever if the first process
+ * of a container image does not wait for them.
+ */
 function isAlive(group: number): boolean {
   if (!signalGroup(group, 0)) return false
   return processTable()?.some((one) => one.group === group && !one.isZombie) ?? true

@@ -1,4 +1,4 @@
-/** The processes of this system as Linux lists them in /proc (proc_pid_stat(5)); other systems have no such files. */
+/** The processes of this system, from /proc (proc_pid_stat(5)), which only Linux has. */
 
 import { readdirSync, readFileSync } from 'node:fs'
 
@@ -6,16 +6,16 @@ export interface ProcessEntry {
   readonly pid: number
   readonly parent: number
   readonly group: number
-  /** In clock ticks after the system's start. Pids are reused: another process of the same pid has another time. */
+  /** In clock ticks after the system's start. Pids are reused: another process with the same pid has another time. */
   readonly startedAt: string
-  /** It has ended, and its parent has not asked how. */
+  /** The process has ended, and its parent has not read its exit status. */
   readonly isZombie: boolean
 }
 
 /** Index of the field starttime (22), counted from the state (field 3). */
 const STARTTIME = 19
 
-/** @returns undefined where the system has no such list */
+/** @returns undefined if the system has no such list */
 export function processTable(): ProcessEntry[] | undefined {
   if (process.platform !== 'linux') return undefined
   try {
@@ -48,7 +48,7 @@ export function descendantsOf(pid: number, table: readonly ProcessEntry[]): Proc
   return found
 }
 
-/** What `read` returns; undefined when the process or file is gone: processes end while this reads. */
+/** The result of `read`; undefined if the process or file has disappeared: processes end while this code reads. */
 export function unlessGone<T>(read: () => T): T | undefined {
   try {
     return read()

@@ -1,6 +1,6 @@
 /**
- * A server as a process: its logger, signals, fatal errors and the tie to a parent. Both the container and the proxy are
- * run by it. Does not know what they serve.
+ * Runs a server as a process: its logger, signals, fatal errors, V8 flags, and the connection to a parent process. The
+ * container and the proxy both use it.
  */
 
 import { pino, stdSerializers } from 'pino'
@@ -16,6 +16,7 @@ import { guardStandardStreams, standardError, writeToStderr } from '../protocol/
 import { type Address, isAddress, printAddress } from '../protocol/net/address.ts'
 import { systemClock } from '../protocol/net/clock.ts'
 import { watchDescriptors } from '../protocol/net/descriptors.ts'
+import type { CommonOptions } from '../protocol/options/common-options.ts'
 import { keepChannel } from './channel.ts'
 import { keepCompiledCode } from './compiled-code.ts'
 import type { DrainOptions } from './drain.ts'
@@ -23,74 +24,82 @@ import { type Duty, holdDuty } from './keep-alive.ts'
 import { SignalHold } from './signal-hold.ts'
 import { onStopSignals, type StopSignal } from './signals.ts'
 import { onUncaught } from './uncaught.ts'
+import { collectYoungGeneration } from './young-collection.ts'
 
 /** A server that has started. */
 export interface Running {
-  /** Where it listens, with the ports that the system chose. */
+  /** The addresses on which it listens, with the ports that the system chose. */
   readonly addresses: readonly Address[]
-  /** The process ends when its event loop is empty. Default: it stays until a signal. */
+  /** Whether the process exits when its event loop is empty. Default: false, it runs until a signal. */
   readonly endsItself?: boolean
-  /** Stops accepting after the drain delay, finishes requests within the drain timeout, resolves when all is closed. */
+  /**
+   * Stops accepting after the drain delay, finishes requests within the drain timeout, resolves when everything is
+   * closed.
+   */
   drain(options?: DrainOptions): Promise<void>
 }
 
 export interface RunOptions {
-  readonly logLevel: 'debug' | 'info' | 'warn' | 'error' | 'silent'
-  readonly accessLog: 'json' | 'combined' | 'off'
+  readonly logLevel: CommonOptions['logLevel']
+  readonly accessLog: CommonOptions['accessLog']
   /**
-   * Drain timeout, milliseconds; Infinity: as long as requests run. Every other step of a stop has a deadline of its
-   * own.
+   * How long running requests may take to finish after the drain began, ms; Infinity: without a limit. Every other step
+   * of a stop has its own deadline.
    */
   readonly drainTimeout: number
   /** How long requests are still accepted after SIGTERM, ms. Default: 0. */
   readonly drainDelay?: number
-  /** Milliseconds after the drain timeout until the drain counts as hanging. Default: 6 s. */
+  /** How long after the drain timeout the drain counts as hanging, ms. Default: 6,000. */
   readonly drainGrace?: number
-  /** Makes of a line of the log, JSON with its newline, what is written; '' leaves it out. Default: the line itself. */
+  /** Whether V8 is adjusted for a process that does nothing but serve (`--tune-v8`). Default: true. */
+  readonly tuneV8?: boolean
+  /**
+   * Formats a line of the log, which is JSON with a newline; '' drops the line. Default: the line is written unchanged.
+   */
   readonly format?: (line: string) => string
-  /** Reports an uncaught exception that ends the process. Default: a line of the log, and the stack on standard error. */
+  /** Reports an uncaught exception that ends the process. Default: logs it, and prints the stack on standard error. */
   readonly reportUncaught?: (error: unknown) => void
 }
 
-/** What a server is given by its process. */
+/** What a process provides to its server. */
 export interface ServeEnvironment {
   readonly log: Logger
-  /** Takes a line for each request; undefined: they are not wanted. */
+  /** Receives a line for each request; undefined: no access log. */
   readonly accessLog: Logger | undefined
   readonly lifetime: Lifetime
 }
 
-/** How long the process lives, for what is served in it. */
+/** The lifetime of the process, for the application that it serves. */
 export interface Lifetime {
-  /** It was asked to stop, by a signal or by `stop`: it drains, or has drained. */
+  /** Whether the process was asked to stop, by a signal or by `stop`: it drains, or has drained. */
   readonly stopping: boolean
-  /** Drains and exits, as on the first signal. */
+  /** Drains and exits, as after the first signal. */
   stop(reason: string): void
   /** Keeps the process alive while its event loop is empty. */
   readonly duty: Duty
 }
 
-/** What a child tells the process that started it, over the IPC channel. */
+/** A message from a child to its parent over the IPC channel: the child serves. */
 export interface ReadyMessage {
   readonly gantry: 'ready'
   readonly addresses: readonly Address[]
 }
 
 /** From a draining child: no request can reach it any more. */
-interface LastMessage {
-  readonly gantry: 'last'
+interface NoMoreRequestsMessage {
+  readonly gantry: 'no-more-requests'
 }
 
-/** From a child whose start takes long: it has logged this itself, so its event loop is not blocked. */
+/** From a child whose start takes long: the child has logged this itself, so its event loop is not blocked. */
 interface StartingMessage {
   readonly gantry: 'starting'
 }
 
-export type ChildMessage = ReadyMessage | LastMessage | StartingMessage
+export type ChildMessage = ReadyMessage | NoMoreRequestsMessage | StartingMessage
 
-/** To a child, before its stop: no load balancer needs notice. */
-export interface HurryMessage {
-  readonly gantry: 'hurry'
+/** To a child, before its stop: no load balancer needs notice, so the drain delay is skipped. */
+export interface SkipNoticeMessage {
+  readonly gantry: 'skip-notice'
 }
 
 /**
@@ -100,20 +109,20 @@ export interface HurryMessage {
  */
 export function childMessageOf(message: unknown): ChildMessage | undefined {
   const { gantry, addresses } = Object(message) as { gantry?: unknown; addresses?: unknown }
-  if (gantry === 'last' || gantry === 'starting') return { gantry }
+  if (gantry === 'no-more-requests' || gantry === 'starting') return { gantry }
   if (gantry !== 'ready' || !Array.isArray(addresses) || !addresses.every(isAddress)) return undefined
   return { gantry, addresses }
 }
 
-/** What takes access lines, in the format that was asked for. */
+/** The logger for access lines in the given format; undefined for `off`. */
 function accessLogger(format: RunOptions['accessLog'], json: () => Logger, output: LogOutput): Logger | undefined {
   if (format === 'off') return undefined
   if (format === 'json') return json()
   return { ...silent, info: (line) => output.write(combinedLine(line as AccessLine, Date.now())) }
 }
 
-// A drain aborts what is left at its timeout, and an aborted application has 5 s to settle: past that and a little, the
-// process would hang.
+// At the drain timeout running requests are aborted, and an aborted application has 5 s to settle. A drain that takes
+// longer hangs.
 const DRAIN_GRACE_MILLISECONDS = 6_000
 /** A start that has not finished is logged at this interval. */
 const SLOW_START_MILLISECONDS = 10_000
@@ -121,7 +130,7 @@ const SLOW_START_MILLISECONDS = 10_000
 /** Time for writing the rest of the log before exit: a stalled reader must not keep the process. */
 const LOG_MILLISECONDS = 1_000
 
-// For a start that is all but done to end by itself and take its sockets away.
+// How long a start that is nearly complete may take to finish and remove its sockets, after a signal.
 const START_GRACE_MILLISECONDS = 1_000
 
 /** The start or the drain hangs: the process prints one line and exits. */
@@ -129,7 +138,7 @@ class HangError extends Error {
   readonly code: OtherCode = 'NEVER_ENDS'
 }
 
-/** pino's own serializer marks the errors that it meets, which frozen ones refuse. */
+/** Serializes an error for the log. pino's serializer sets a property on each error, which fails for frozen ones. */
 function serialized(error: unknown): unknown {
   try {
     return stdSerializers.err(error as Error)
@@ -139,13 +148,16 @@ function serialized(error: unknown): unknown {
   }
 }
 
-/** Why log lines are lost. @param error of the write; undefined: the buffer is full */
+/** Describes why log lines are lost. @param error of the write; undefined: the buffer is full */
 function describeLoss(error: unknown): string {
   if (error === undefined) return 'the reader of standard output does not read it, and the buffer is full'
   return `standard output cannot be written (${(error as NodeJS.ErrnoException).code ?? String(error)})`
 }
 
-/** One clear report of why a process cannot go on. An error with a `code` speaks for itself; any other is a bug and shows its stack. */
+/**
+ * Describes why a process cannot continue. An error with a `code` has a clear message; any other is a bug, and its
+ * stack is shown.
+ */
 export function describeFailure(error: unknown): string {
   if (!(error instanceof Error)) return textOfThrown(error)
   const cause = error.cause instanceof Error ? `\n${error.cause.stack ?? error.cause.message}` : ''
@@ -153,15 +165,18 @@ export function describeFailure(error: unknown): string {
 }
 
 /**
- * Starts a server and stays until a signal, or the loss of a parent that holds an IPC channel, has drained it. The
- * first SIGTERM or SIGINT (or SIGHUP) drains and exits 0, or with the application's own exit code; a second exits at
- * once with 128 + its number. The drain delay follows only SIGTERM, the signal of service managers: at a terminal there
- * is no load balancer. Exits 1 when the start fails, after an uncaught exception that no handler takes, or when a drain
- * hangs.
+ * Starts a server, and drains it after a signal, or when the parent process at the other end of an IPC channel is gone.
+ * The first SIGTERM, SIGINT or SIGHUP drains and exits with 0, or with the application's exit code; a second one exits
+ * immediately with 128 + its number. Only SIGTERM, the signal of service managers, is followed by the drain delay: a
+ * terminal has no load balancer. Exits with 1 if the start fails, after an uncaught exception without a handler, or if
+ * a drain hangs.
  *
- * @param warnings Sentences for the log before anything else.
- * @param supervised One of several that another process starts and stops: SIGTERM drains it, however often it comes (a service manager sends it to
- *   all processes, and so does that one), and what a terminal sends to all is left to that one, which ends it at once by SIGKILL.
+ * @param name the name in log lines and messages: `container`, `proxy`
+ * @param start starts the server
+ * @param warnings sentences to log first
+ * @param supervised whether this is one of several workers that a supervisor starts and stops. Then each SIGTERM drains
+ *   it (a service manager and the supervisor may both send one), and SIGINT and SIGHUP of a terminal are left to the
+ *   supervisor, which ends the worker by SIGKILL.
  */
 export async function run(
   name: string,
@@ -170,7 +185,7 @@ export async function run(
   warnings: readonly string[] = [],
   supervised: boolean = false,
 ): Promise<void> {
-  // What one of ours started writes where that one does, and the others that it started.
+  // A child process shares its standard output with its parent and with the other children.
   const output = new LogOutput(1, {
     shared: process.connected === true,
     printable: true,
@@ -186,18 +201,18 @@ export async function run(
   const log = pino({ ...settings, level: options.logLevel }, lines)
   const accessLog = accessLogger(options.accessLog, () => jsonLines(name, (line) => lines.write(line)), output)
   for (const warning of warnings) log.warn({}, warning)
-  // An application's own calls of it wait for the drain (container/application/held-exit.ts); these do not.
-  const leave: (code?: number) => never = process.exit.bind(process)
+  // The application's calls of process.exit() wait for the drain (container/application/held-exit.ts); these do not.
+  const exitNow: (code?: number) => never = process.exit.bind(process)
 
-  // At the start, not at the first line: by then the process may be out of file descriptors.
+  // Now and not at the first line: by then the process may have no free file descriptors.
   standardError()
   guardStandardStreams()
 
   const exit = async (code?: number): Promise<never> => {
     await Promise.race([output.close(), new Promise((resolve) => setTimeout(resolve, LOG_MILLISECONDS))])
     // Assigning undefined would reset the code that the application set.
-    if (code === undefined) leave()
-    leave(code)
+    if (code === undefined) exitNow()
+    exitNow(code)
   }
   const fail = (error: unknown): Promise<never> => {
     writeToStderr(`gantry ${name}: ${printableStack(describeFailure(error))}\n`)
@@ -214,7 +229,7 @@ export async function run(
     standardError().flushSync()
   })
   const report = (error: unknown): void => {
-    // Node would print it and exit; the log is where someone looks for it.
+    // Node would only print it, but people look for it in the log.
     log.error({ err: error }, 'uncaught exception')
     output.flushSync()
     writeToStderr(`gantry ${name}: uncaught exception: ${printableStack(textOfThrown(error))}\n`)
@@ -222,60 +237,61 @@ export async function run(
   onUncaught(
     (error) => {
       ;(options.reportUncaught ?? report)(error)
-      leave(1)
+      exitNow(1)
     },
     (err) => log.warn({ err }, "uncaught exception: the application's own handler decides what follows"),
   )
 
-  const tell = (message: ChildMessage): void => {
+  const sendToParent = (message: ChildMessage): void => {
     if (process.connected) process.send?.(message, undefined, undefined, () => {})
   }
 
   const { drainDelay = 0 } = options
-  /** Aborted when no load balancer needs notice of the stop. */
-  const hurry = new AbortController()
+  /** Aborted if no load balancer needs notice of the stop. */
+  const skipNotice = new AbortController()
   let draining = false
   let hasStarted = false
   let duty: Duty | undefined
   const started = Promise.withResolvers<Running | undefined>()
-  // Nothing else would say that an application never ends loading.
+  // Without this, nothing would report an application that never finishes loading.
   const began = systemClock.now()
   const slow = setInterval(() => {
     const seconds = Math.round((systemClock.now() - began) / 1_000)
     log.warn({}, `still starting after ${seconds} s: the application has not finished loading, or nothing listens yet`)
-    tell({ gantry: 'starting' })
+    sendToParent({ gantry: 'starting' })
   }, SLOW_START_MILLISECONDS)
   slow.unref()
   // While the application loads, no duty is held, so that a module that awaits nothing is detected
-  // (process/modules/load-module.ts): that is the first `beforeExit`. At the second one nothing has continued the start.
+  // (process/modules/load-module.ts) by the first `beforeExit`. A second `beforeExit` means that nothing continues the
+  // start.
   let idle = 0
   process.on('beforeExit', () => {
     if (duty !== undefined || hasStarted) return
     if (++idle === 1) setImmediate(() => {})
-    else
-      void fail(new HangError('the start cannot finish: the event loop is empty, so what it waits for never happens'))
+    else void fail(new HangError('the start cannot finish: it waits for something, but the event loop is empty'))
   })
   const drain = async (reason: string, signal?: StopSignal): Promise<void> => {
     duty ??= holdDuty()
     log.info({ reason }, 'draining')
     setTimeout(() => {
       if (hasStarted) return
-      // An application that hangs while it loads would keep us for good; nothing was served that could be finished.
-      log.warn({}, 'stopped before the start had ended')
+      // An application that hangs while it loads would keep the process for ever, and there are no requests to finish.
+      log.warn({}, 'stopped during the start')
       void exit(0)
     }, START_GRACE_MILLISECONDS).unref()
     const running = await started.promise
     if (Number.isFinite(options.drainTimeout)) {
       const deadline = drainDelay + options.drainTimeout + (options.drainGrace ?? DRAIN_GRACE_MILLISECONDS)
       const late = (): void => void fail(new HangError(`the drain did not end within ${deadline} ms`))
-      // The duty keeps the event loop alive: an application's shutdown code has ended when nothing else does.
+      // Use an unref'd timer, since the duty keeps the event loop alive: shutdown code of an application has ended when
+      // nothing else keeps the event loop alive.
       systemClock.after(deadline, late)
     }
     await running?.drain({
-      hurry: hurry.signal,
+      skipNotice: skipNotice.signal,
       signal,
       onDraining: () => signals.release(),
-      onLast: () => tell({ gantry: 'last' }),
+      onNoMoreRequests: () => sendToParent({ gantry: 'no-more-requests' }),
     })
     log.info({}, 'stopped')
     // With the code that the application set, if any: process.exit(3) in a handler of the signal, or process.exitCode.
@@ -287,24 +303,25 @@ export async function run(
     drain(reason, signal).catch(fail)
   }
   const finish = (signal: StopSignal): void => {
-    // Before the end of the start no load balancer has sent anything.
-    if (signal !== 'SIGTERM' || !hasStarted) hurry.abort()
-    else if (drainDelay > 0 && !hurry.signal.aborted) signals.hold()
+    // During the start no load balancer has sent requests.
+    if (signal !== 'SIGTERM' || !hasStarted) skipNotice.abort()
+    else if (drainDelay > 0 && !skipNotice.signal.aborted) signals.hold()
     stop(signal, signal)
   }
-  const quit = supervised ? () => {} : (code: number) => leave(code)
+  const quit = supervised ? () => {} : (code: number) => exitNow(code)
   const signals = new SignalHold(process)
   onStopSignals(signals, systemClock, { finish, quit }, supervised ? ['SIGTERM'] : undefined)
   if (process.connected) {
     keepChannel(process)
     process.on('disconnect', () => {
-      // A worker of several still gives load balancers notice; a process of `up` does not, since its pair ends as well.
-      if (!supervised) hurry.abort()
-      stop('the parent process has gone')
+      // A worker of several still gives load balancers notice. A process of `up` does not: both processes of the pair
+      // end.
+      if (!supervised) skipNotice.abort()
+      stop('the parent process has ended')
     })
     if (drainDelay > 0) {
-      process.on('message', (message: HurryMessage | null) => {
-        if (message?.gantry === 'hurry') hurry.abort()
+      process.on('message', (message: SkipNoticeMessage | null) => {
+        if (message?.gantry === 'skip-notice') skipNotice.abort()
       })
     }
   }
@@ -315,8 +332,8 @@ export async function run(
         return draining
       },
       stop: (reason) => {
-        // The application ends itself: on plain Node it has closed its listener before.
-        hurry.abort()
+        // The application ends itself: on plain Node it would have closed its listener before.
+        skipNotice.abort()
         stop(reason)
       },
       get duty() {
@@ -324,16 +341,19 @@ export async function run(
       },
     }
     const running = await start({ log, accessLog, lifetime })
-    // A launcher ends when its child has ended, as on plain Node.
+    // A launcher exits when its child has exited, as on plain Node.
     if (running.endsItself) process.channel?.unref()
     else duty ??= holdDuty()
-    keepCompiledCode()
+    if (options.tuneV8 ?? true) {
+      keepCompiledCode()
+      collectYoungGeneration()
+    }
     watchDescriptors(systemClock, log)
     hasStarted = true
     clearInterval(slow)
     started.resolve(running)
     log.info({ addresses: running.addresses.map(printAddress) }, 'ready')
-    tell({ gantry: 'ready', addresses: running.addresses })
+    sendToParent({ gantry: 'ready', addresses: running.addresses })
   } catch (error) {
     started.resolve(undefined)
     await fail(error)

@@ -1,6 +1,6 @@
 /**
- * Postpones an application's handlers of a stop signal until the end of the drain delay: requests still arrive until
- * then, and many handlers at once close what requests need (databases; Fastify answers 503 from then on).
+ * Delays an application's handlers of a stop signal until the end of the drain delay. Requests still arrive until then,
+ * and many handlers immediately close what requests need (databases; Fastify answers 503 from then on).
  */
 
 import type { SignalSource, StopSignal } from './signals.ts'
@@ -13,8 +13,8 @@ export interface Emitter extends SignalSource {
 }
 
 /**
- * Replaces `source.emit`, which Node calls for a signal: our handlers run first, then the application's listeners, at
- * once or after `release()`. Create it before anything listens to a signal.
+ * Replaces `source.emit`, which Node calls for a signal: Gantry's handlers run first, then the application's listeners,
+ * immediately or after `release()`. Create it before any listener of a signal is added.
  */
 export class SignalHold implements SignalSource {
   readonly #source: Emitter
@@ -22,7 +22,7 @@ export class SignalHold implements SignalSource {
   readonly #own: Map<unknown, () => void> = new Map()
   readonly #held: unknown[][] = []
   #holding = false
-  /** Whether our `emit` is calling the listeners. */
+  /** Whether the replaced `emit` is calling the listeners. */
   #emitting = false
 
   constructor(source: Emitter) {
@@ -40,14 +40,15 @@ export class SignalHold implements SignalSource {
   on(signal: StopSignal, listener: () => void): this {
     this.#own.set(signal, listener)
     // Node delivers a signal only while it has a listener, and calls the `emit` that existed when the first listener
-    // was added. If a preloaded module has listened before, our `emit` is not called, and no signal can be held.
+    // was added. If a preloaded module has added one before, the replaced `emit` is not called, and no signal can be
+    // held.
     this.#source.on(signal, () => {
       if (!this.#emitting) listener()
     })
     return this
   }
 
-  /** Called by one of our handlers: postpones the application's listeners until `release()`. */
+  /** Call this in a handler added with `on`: delays the application's listeners until `release()`. */
   hold(): void {
     this.#holding = true
   }

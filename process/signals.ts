@@ -1,4 +1,4 @@
-/** Signals that ask a process to stop: once to finish its work, again to go at once. Knows nothing of what stopping means. */
+/** Signals that stop a process: the first one asks it to finish its work, the second one to exit immediately. */
 
 import type { Clock } from '../protocol/net/clock.ts'
 
@@ -11,15 +11,15 @@ const ALL = Object.keys(NUMBERS) as StopSignal[]
 export interface StopHandlers {
   /** The first signal. */
   readonly finish: (signal: StopSignal) => void
-  /** Another one. `code` is the exit code that shells give for it: 128 and its number. */
+  /** A later signal. `code` is the exit code that shells use for it: 128 + its number. */
   readonly quit: (code: number) => void
 }
 
-// A terminal sends Ctrl-C to every process of its group, and npm forwards its own to the script that it runs: one key press
-// arrives twice, a few milliseconds apart. No hand presses it again this fast.
+// A terminal sends Ctrl-C to every process of its group, and npm forwards its own signal to the script: one key press
+// arrives twice, a few milliseconds apart. Nobody presses the key again this fast.
 const ONE_PRESS_MILLISECONDS = 250
 
-/** What takes the signals; `process` is one. */
+/** An emitter of signals: `process`. */
 export interface SignalSource {
   on(signal: StopSignal, listener: () => void): unknown
 }
@@ -27,19 +27,19 @@ export interface SignalSource {
 /**
  * Watches `source` for SIGTERM, SIGINT and SIGHUP from now on.
  *
- * @param heeds Those that count; the others do nothing. A terminal sends Ctrl-C and its end to all processes of a group, and one that has a
- *   supervisor there waits for what that says.
+ * @param counted the signals that count; the others have no effect. A terminal sends Ctrl-C and SIGHUP to all processes
+ *   of a group, and a supervised process waits for its supervisor's signal.
  */
 export function onStopSignals(
   source: SignalSource,
   clock: Clock,
   { finish, quit }: StopHandlers,
-  heeds: readonly StopSignal[] = ALL,
+  counted: readonly StopSignal[] = ALL,
 ): void {
   let first: number | undefined
   for (const signal of ALL) {
     source.on(signal, () => {
-      if (!heeds.includes(signal)) return
+      if (!counted.includes(signal)) return
       if (first === undefined) {
         first = clock.now()
         finish(signal)

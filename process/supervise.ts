@@ -1,6 +1,6 @@
 /**
- * Keeps one child running: starts it again after a crash, more and more slowly, until it is stopped. Knows no processes,
- * only handles, and no clock but the one it is given.
+ * Keeps one child running: restarts it with backoff after a crash, until it is stopped. Works on handles: `children.ts`
+ * starts the processes.
  */
 
 import { backoff } from '../protocol/net/backoff.ts'
@@ -15,14 +15,14 @@ export interface ChildExit {
 
 /** A child that was started. */
 export interface Child<Ready> {
-  /** Resolves when it serves; stays pending when it ends before. */
+  /** Resolves when the child serves; stays pending if the child ends before. */
   readonly ready: Promise<Ready>
-  /** Resolves when it has ended; never rejects. */
+  /** Resolves when the child has ended; never rejects. */
   readonly exited: Promise<ChildExit>
-  /** Of a child that reports it while it drains: resolves when no request can reach it any more. */
-  readonly last?: Promise<void>
-  /** Tells the child before its stop that no load balancer needs notice. */
-  hurry?(): void
+  /** Resolves when no request can reach the draining child any more, if the child reports that. */
+  readonly noMoreRequests?: Promise<void>
+  /** Tells the child, before its stop, that no load balancer needs notice. */
+  skipNotice?(): void
   kill(signal: StopSignal | 'SIGKILL'): void
 }
 
@@ -30,22 +30,22 @@ export interface SuperviseOptions<Ready> {
   readonly clock: Clock
   readonly random: () => number
   readonly start: () => Child<Ready>
-  /** Each time a child serves. */
+  /** Called each time a child serves. */
   readonly onReady: (ready: Ready) => void
-  /** A child ended by itself; another is started in `wait` milliseconds. */
+  /** Called when a child has ended by itself; another is started in `wait` milliseconds. */
   readonly onCrash: (exit: ChildExit, wait: number) => void
-  /** A child has not exited within `grace` milliseconds after it was asked to stop, and is killed. */
+  /** Called when a child has not exited within `grace` milliseconds after it was asked to stop, and is killed. */
   readonly onOverdue?: (grace: number) => void
 }
 
-// The first restart is nearly at once, since most crashes are single; a broken application is tried every 5 s.
+// The first restart is nearly immediate, since most crashes are single; a broken application is restarted every 5 s.
 const BACKOFF = { first: 100, most: 5_000 }
 /**
  * Time for the system to end a process after SIGKILL, ms: a process that waits for a device may never end, and a stop
  * must not wait for it.
  */
 export const KILL_MILLISECONDS = 2_000
-// One that served this long had not been broken: its crash counts as the first again.
+// A child that served this long was not broken: its crash counts as the first one again.
 const STEADY_MILLISECONDS = 10_000
 
 export class Supervised<Ready> {
@@ -62,7 +62,7 @@ export class Supervised<Ready> {
     this.#options = options
   }
 
-  /** Starts the first child. @returns what it is ready with, or how it ended, in which case nothing was started again. */
+  /** Starts the first child. @returns its `ready`, or how it ended; in this case no other child is started */
   async start(): Promise<{ ready: Ready } | { exit: ChildExit }> {
     const child = this.#options.start()
     this.#child = child
@@ -86,11 +86,15 @@ export class Supervised<Ready> {
    * Asks the child to drain. No new child is started.
    *
    * @param grace milliseconds until the child is killed; Infinity: never
-   * @param signal what asks it: an application may have a handler for one of them alone
-   * @param hurry whether the child stops without notice to load balancers
+   * @param signal the signal to send: an application may handle only one of the stop signals
+   * @param skipNotice whether the child stops without notice to load balancers
    * @returns how the child ended; undefined if there was no child, or if even SIGKILL does not end it
    */
-  async stop(grace: number, signal: StopSignal = 'SIGTERM', hurry: boolean = false): Promise<ChildExit | undefined> {
+  async stop(
+    grace: number,
+    signal: StopSignal = 'SIGTERM',
+    skipNotice: boolean = false,
+  ): Promise<ChildExit | undefined> {
     this.#stopping = true
     this.#timer?.cancel()
     const child = this.#child
@@ -102,35 +106,35 @@ export class Supervised<Ready> {
       child.kill('SIGKILL')
       timer = clock.after(KILL_MILLISECONDS, () => late.resolve(undefined))
     })
-    if (hurry) child.hurry?.()
+    if (skipNotice) child.skipNotice?.()
     child.kill(signal)
     const exit = await Promise.race([child.exited, late.promise])
     timer.cancel()
     return exit
   }
 
-  /** Has the child drain and end, and starts another, as after a crash. Without effect while it stops. */
+  /** Drains the child, and starts another after it has ended, as after a crash. Has no effect during a stop. */
   restart(): void {
-    // A draining child would take a second signal for an order to end at once.
+    // A draining child would exit immediately at a second signal.
     if (this.#stopping) return
-    // A first child that ends before it is ready counts as one that cannot start.
+    // If the first child ended before it is ready, it would count as one that cannot start.
     if (this.#isStarting) this.#isOutdated = true
     else this.#child?.kill('SIGTERM')
   }
 
   /** Resolves when no request can reach the draining child any more. */
-  get last(): Promise<void> {
-    return this.#child?.last ?? Promise.withResolvers<void>().promise
+  get noMoreRequests(): Promise<void> {
+    return this.#child?.noMoreRequests ?? Promise.withResolvers<void>().promise
   }
 
-  /** Ends the child at once. */
+  /** Kills the child. */
   kill(): void {
     this.#stopping = true
     this.#timer?.cancel()
     this.#child?.kill('SIGKILL')
   }
 
-  /** @param readyAt On the clock's `now()`; undefined: it has yet to serve. */
+  /** @param readyAt on the clock's `now()`; undefined: the child does not serve yet */
   async #watch(child: Child<Ready>, readyAt: number | undefined): Promise<void> {
     const { clock, random, onReady, onCrash } = this.#options
     let since = readyAt

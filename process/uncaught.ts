@@ -1,18 +1,18 @@
-/** Exceptions that nobody caught: they end a process of ours as they end one of Node's, unless a handler of the application's takes them. */
+/** Uncaught exceptions end a server process, as they end a plain Node process, unless the application has a handler. */
 
 /**
  * Calls `fatal` for each uncaught exception, or unhandled rejection, that would end a plain Node process.
  *
- * It adds no listener of 'uncaughtException' before there is such an exception: crash reporters (Sentry) count those, and leave the end of the
- * process to others if there are any.
+ * A listener of 'uncaughtException' is added only when an exception occurs: crash reporters (Sentry) count the
+ * listeners, and do not end the process if there is another one.
  *
  * @param fatal ends the process
- * @param left the application has a handler, which decides
+ * @param handled called if the application has a handler, which decides what follows
  */
-export function onUncaught(fatal: (error: unknown) => void, left: (error: unknown) => void): void {
+export function onUncaught(fatal: (error: unknown) => void, handled: (error: unknown) => void): void {
   process.on('uncaughtExceptionMonitor', (error: unknown) => {
-    if (process.listenerCount('uncaughtException') > 0 || process.hasUncaughtExceptionCaptureCallback()) left(error)
-    // Not at once: the application may have monitors too, which come first.
+    if (process.listenerCount('uncaughtException') > 0 || process.hasUncaughtExceptionCaptureCallback()) handled(error)
+    // Not immediately: the application's own monitors run first.
     else process.once('uncaughtException', fatal)
   })
 }

@@ -62,13 +62,8 @@ export { defaultTimeouts, type Http1Connection, type Http1Options, type Http1Tim
 export { type Logger, type LogMethod, silent } from './log/logger.ts'
 export { type Address, AddressError, type AddressKind, parseAddress, printAddress } from './net/address.ts'
 export { type Clock, Deadlines, type Expirable, systemClock, type Timer } from './net/clock.ts'
-export {
-  OptionError,
-  type OptionErrorCode,
-  type OptionTable,
-  type OptionValues,
-  parseOptions,
-} from './options/options.ts'
+export { OptionError, type OptionErrorCode, type OptionTable, type OptionValues } from './options/option-table.ts'
+export { parseOptions } from './options/options.ts'
 export { renderHelp, renderMarkdown } from './options/options-help.ts'
 export { serveUwsgi } from './uwsgi/gateway.ts'
 export type { UwsgiConnection, UwsgiOptions } from './uwsgi/options.ts'

@@ -1,4 +1,4 @@
-/** The proxy as a library: start a proxy in your own process, or use its pool and its upstreams as applications. */
+/** The proxy as a library: run it in your own process, or use its upstreams as applications. */
 
 export type { MemberState } from '../pool/member.ts'
 export { Pool, type PoolCounters, type PoolOptions } from '../pool/pool.ts'

@@ -1,4 +1,4 @@
-/** Which addresses a proxy may not speak frames to, or be joined at, without a shared secret. */
+/** Which addresses need a shared secret: a proxy connects to them, or containers join there, over the network. */
 
 import { isIP } from 'node:net'
 import { TrustedPeers } from '../protocol/client/peers.ts'
@@ -7,15 +7,15 @@ import type { Address } from '../protocol/net/address.ts'
 const loopback = new TrustedPeers(['loopback'])
 
 /**
- * Frames over TCP are authenticated wherever they leave this host: a stranger that joins would be sent every client's
- * requests, and one that answers in a container's place would answer them.
+ * Whether a shared secret is required. Frames over TCP to other hosts are authenticated: a stranger that joins would
+ * receive every client's requests, and one that listens in a container's place would answer them.
  *
- * @param dialled or listened on
+ * @param dialled true: the proxy connects to the address; false: it listens there
  */
 export function needsSecret(address: Address, dialled: boolean): boolean {
   if (address.kind !== 'tcp') return false
   const { host } = address
-  // Without a host, this host is dialled, but every interface is listened on.
+  // An address without a host means this host if it is dialled, but every interface if it is listened on.
   if (host === '') return !dialled
   return !(isIP(host) === 0 ? host.toLowerCase() === 'localhost' : loopback.has(host))
 }

@@ -1,6 +1,6 @@
 /** The options of `gantry cgi`. */
 
-import type { OptionValues } from '../../protocol/options/options.ts'
+import type { OptionValues } from '../../protocol/options/option-table.ts'
 import { containerOptions } from '../options.ts'
 
 type Module = {
@@ -8,9 +8,9 @@ type Module = {
   readonly interface: Omit<typeof containerOptions.interface, 'sentence'> & { readonly sentence: string }
 }
 
-/** The container's, but for servers that listen: `gantry cgi` takes none over. */
+/** The container's sentence without servers that listen: `gantry cgi` takes over none. */
 const INTERFACE =
-  'What EXPORT is: wsgi, a function of (environ, startResponse); node, a listener of (req, res), an Express, Koa, Fastify or NestJS application or an http.Server that does not listen; fetch, a function of (request) or an object with fetch(), as a Hono application is.'
+  'What EXPORT is: wsgi, a function of (environ, startResponse); node, a listener of (req, res), an Express, Koa, Fastify or NestJS application or an http.Server that does not listen; fetch, a function of (request) or an object with fetch(), for example a Hono application.'
 
 const ownOptions = {
   environ: {
@@ -18,7 +18,7 @@ const ownOptions = {
     list: true,
     value: 'NAMES',
     sentence:
-      'Further variables of the process that the application finds in its environ, beside those of CGI. All others it finds in process.env, and nowhere else.',
+      'Environment variables to add to the environ, beside those of CGI. The application finds all other variables in process.env only.',
     unset: 'none',
   },
 } as const

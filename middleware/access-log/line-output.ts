@@ -63,6 +63,7 @@ export class LineOutput {
     } else throw new TypeError(`lines go to a function or a stream with write(), got ${typeof target}`)
     if (flushesAtExit) return
     flushesAtExit = true
+    // In library use too: the lines of the last event-loop iteration would be lost.
     process.on('exit', flushAtExit)
   }
 

@@ -1,12 +1,14 @@
 /**
- * Finds the file that does not parse among the ES modules that a module imports. Node names it to whoever runs the module, and not to whoever
- * imports it. None of them is run.
+ * Finds the file with a syntax error among the ES modules that a module imports. Node names this file when it runs the
+ * module, but not in the error of an `import()`. No module is run.
  */
 
 import { spawnSync } from 'node:child_process'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 
-/** Parses a module and those that it imports by paths. In a process of its own: vm's modules need a flag. */
+/**
+ * Parses a module, and the modules that it imports by path. Runs in a child process, since vm's modules need a flag.
+ */
 const SCRIPT = `
 import { readFileSync } from 'node:fs'
 import { stripTypeScriptTypes } from 'node:module'
@@ -23,7 +25,7 @@ for (const url of urls) {
       if (/^(?:\\.{0,2}\\/|file:)/.test(specifier)) urls.add(new URL(specifier, url).href)
     }
   } catch (error) {
-    // CommonJS, say, parses otherwise, and is not what failed.
+    // Another error, for example of CommonJS, is not the one that is searched for.
     if (!(error instanceof SyntaxError) || error.message !== message) continue
     process.stdout.write(url)
     break
@@ -32,7 +34,8 @@ for (const url of urls) {
 
 /**
  * @param file the module that was imported
- * @param message the SyntaxError's
+ * @param message of the SyntaxError
+ * @returns the file; undefined if it was not found
  */
 export function brokenModule(file: string, message: string): string | undefined {
   const argv = ['--no-warnings', '--experimental-vm-modules', '--input-type=module', '--eval', SCRIPT]

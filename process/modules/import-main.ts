@@ -1,7 +1,7 @@
 /**
  * Imports a module as the main module of this process, as `node FILE` does: `require.main === module`,
  * `import.meta.main`, `process.mainModule`. Unlike `Module.runMain()` it returns a promise, so that the caller gets the
- * exports and the error.
+ * exports or the error.
  */
 
 import { constants, Script } from 'node:vm'

@@ -1,21 +1,23 @@
-/** `MODULE[:EXPORT]`, any number → one middleware that stands for all of them. What is wrong with a module, `load-module.ts` says. */
+/** Loads middleware by `MODULE[:EXPORT]` and composes it into one. `load-module.ts` explains failures of modules. */
 
 import type { Application, Middleware } from '../../protocol/contract/application.ts'
 import { LoadError, loadFunction } from './load-module.ts'
 
 /**
- * Loads middleware by `specifiers` (the export `middleware` where none is named, else the default export). The first is outermost.
+ * Loads middleware. Without an export name a module's export `middleware` is taken, else its default export. The first
+ * is the outermost.
  *
- * @returns undefined for none
- * @throws LoadError; so does the middleware that is returned, when a module's own gives no application
+ * @returns one middleware; undefined if there are no specifiers
+ * @throws LoadError if a module cannot be loaded. The returned middleware throws one if a module's middleware returns
+ *   no application
  */
 export async function loadMiddleware(
   specifiers: readonly string[],
   directory: string = process.cwd(),
 ): Promise<Middleware | undefined> {
-  const wanted = { name: 'middleware', expected: 'a function of an application that gives one' }
+  const wanted = { name: 'middleware', expected: 'a function of an application that returns one' }
   const loaded: Middleware[] = []
-  // One after the other: a module that fails is the first that does.
+  // One after the other, so that the first failing module is reported.
   for (const specifier of specifiers) {
     loaded.push(checked((await loadFunction(specifier, wanted, directory)) as Middleware, specifier))
   }
@@ -23,7 +25,7 @@ export async function loadMiddleware(
   return (application) => loaded.reduceRight((inner, middleware) => middleware(inner), application)
 }
 
-/** A module's function, which may be anything, as a middleware. */
+/** A function that a module exports, as a middleware whose result is checked. */
 function checked(middleware: Middleware, specifier: string): Middleware {
   return (application) => {
     let given: unknown
@@ -33,7 +35,7 @@ function checked(middleware: Middleware, specifier: string): Middleware {
       const message = error instanceof Error ? error.message : String(error)
       throw new LoadError(
         'THREW',
-        `the middleware of ${specifier} threw when it was given its application: ${message}`,
+        `the middleware of ${specifier} threw when it was called with its application: ${message}`,
         {
           cause: error,
         },
@@ -43,7 +45,7 @@ function checked(middleware: Middleware, specifier: string): Middleware {
     const what = given === null ? 'null' : given instanceof Promise ? 'a promise' : typeof given
     throw new LoadError(
       'NOT_A_FUNCTION',
-      `the middleware of ${specifier} is none: given an application it gave ${what}; expected a function of (environ, startResponse)`,
+      `the middleware of ${specifier} returned ${what} for an application; expected a function of (environ, startResponse)`,
     )
   }
 }

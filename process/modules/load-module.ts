@@ -1,7 +1,6 @@
 /**
- * `MODULE[:EXPORT]` → what a module exports. Finds the module as Node would from the working directory, imports it, and says in one
- * sentence what is wrong when there is no such export, or no function where one is due. It does not know what it is for, and does
- * not call it.
+ * Loads an export by `MODULE[:EXPORT]`. Finds the module as Node would from the working directory, imports it, and
+ * explains in one sentence a missing module or export, or a wrong type. The caller decides what the export is used for.
  */
 
 import { spawnSync } from 'node:child_process'
@@ -18,7 +17,9 @@ import { importMain } from './import-main.ts'
 /** Why a module cannot be served; `docs/errors.md` explains each code. */
 export type LoadErrorCode = keyof typeof moduleCodes
 
-/** What was asked for could not be loaded. The message is for whoever started the process, and is one or two lines. */
+/**
+ * A module or its export could not be loaded. The message, one or two lines, is for the person who starts the process.
+ */
 export class LoadError extends Error {
   static {
     brand(LoadError, 'LoadError')
@@ -26,7 +27,7 @@ export class LoadError extends Error {
 
   override readonly name: string = 'LoadError'
   readonly code: LoadErrorCode
-  /** `file:line` of what is wrong, where that is known. */
+  /** `file:line` of the mistake, if it is known. */
   readonly place: string | undefined
 
   constructor(code: LoadErrorCode, message: string, options?: ErrorOptions & { place?: string | undefined }) {
@@ -36,29 +37,32 @@ export class LoadError extends Error {
   }
 }
 
-/** What a module's name may lack. */
+/** Extensions that a module's name may omit. */
 export const EXTENSIONS: readonly string[] = ['.ts', '.js', '.mjs', '.mts', '.cjs']
 
-/** A module's specifier and the export asked for. A colon within a path's last segment, or a Windows drive's, is not mistaken. */
+/** Splits `MODULE[:EXPORT]`. A colon elsewhere in a path, or after a Windows drive, does not begin an export's name. */
 export function parseSpecifier(text: string): { module: string; name: string | undefined } {
   const match = /^(.+):([\p{ID_Start}$_][\p{ID_Continue}$]*)$/u.exec(text)
   return match ? { module: match[1]!, name: match[2]! } : { module: text, name: undefined }
 }
 
-/** What is looked for in a module. */
+/** Describes the export that a caller needs. */
 export interface WantedExport {
-  /** The export that is taken when none is named; if there is none of that name, the default export is. Also what messages call it. */
+  /**
+   * The export to take if the specifier names none; without such an export, the default export. Also its name in
+   * messages.
+   */
   readonly name: string
-  /** What it has to be, for messages: `a function of (environ, startResponse)`. */
+  /** The expected type, for messages: `a function of (environ, startResponse)`. */
   readonly expected: string
 }
 
-/** A module that a specifier names, and that is not imported yet. */
+/** A module that was found, but not imported yet. */
 export interface LocatedModule {
   readonly file: string
-  /** The file as messages show it: from the directory, if it is in it. */
+  /** The file as messages show it: relative to the directory if it is inside. */
   readonly shown: string
-  /** The export asked for. */
+  /** The export that the specifier names. */
   readonly name: string | undefined
 }
 
@@ -67,7 +71,7 @@ export interface LocatedModule {
  * as `node FOLDER` finds it (the `main` of its package.json, else its index file), a `file:` URL or a package's name;
  * after a colon the export's name.
  *
- * @throws LoadError
+ * @throws LoadError if there is no such module
  */
 export function locateModule(specifier: string, directory: string = process.cwd()): LocatedModule {
   const { module, name } = parseSpecifier(specifier)
@@ -76,10 +80,11 @@ export function locateModule(specifier: string, directory: string = process.cwd(
 }
 
 /**
- * Imports a module: what it exports.
+ * Imports a module.
  *
  * @param as `main`: as the main module of this process
- * @throws LoadError
+ * @returns its exports
+ * @throws LoadError if the import fails
  */
 export async function importModule(
   { file, shown }: LocatedModule,
@@ -94,9 +99,9 @@ export async function importModule(
 }
 
 /**
- * Loads `specifier` and gives a function that it exports: the named one, else `wanted.name`, else the default export.
+ * Loads `specifier` and returns a function that it exports: the named one, else `wanted.name`, else the default export.
  *
- * @throws LoadError
+ * @throws LoadError if the module or export cannot be loaded, or is not a function
  */
 export async function loadFunction(
   specifier: string,
@@ -110,8 +115,8 @@ export async function loadFunction(
 }
 
 /**
- * Imports. An event loop with nothing left to do will never settle a top-level await; Node would end the process and name
- * the place where we wait for it.
+ * Waits for an import. If the event loop is empty, a top-level `await` never settles: Node would end the process, and
+ * would name this file as the place that waits.
  */
 async function importSettled(imported: Promise<unknown>, shown: string): Promise<unknown> {
   const never = Promise.withResolvers<never>()
@@ -119,7 +124,7 @@ async function importSettled(imported: Promise<unknown>, shown: string): Promise
     never.reject(
       new LoadError(
         'WAITS',
-        `${shown} is never loaded: it, or a module that it imports, waits at its top level for something that never comes`,
+        `${shown} never finishes loading: a top-level await in it, or in a module that it imports, never settles`,
       ),
     )
   }
@@ -190,9 +195,9 @@ function isFile(path: string): boolean {
 }
 
 /**
- * The export of a module that was asked for, else `usual`, else the default one.
+ * The named export of a module, else `usual`, else the default export.
  *
- * @throws LoadError when there is none
+ * @throws LoadError if the module has no such export
  */
 export function pickExport(
   namespace: Record<string, unknown>,
@@ -200,7 +205,7 @@ export function pickExport(
   usual: string,
 ): { readonly name: string; readonly value: unknown } {
   const wanted = name ?? (usual in namespace ? usual : 'default')
-  // Without a prototype: a specifier may name `toString`, and a namespace has only what it exports.
+  // Only own keys: a specifier may name `toString`.
   if (!Object.keys(namespace).includes(wanted)) {
     const names = Object.keys(namespace).filter((one) => one !== 'module.exports')
     const have = names.length === 0 ? 'it exports nothing' : `it exports ${names.join(', ')}`
@@ -210,7 +215,7 @@ export function pickExport(
   return { name: wanted, value: namespace[wanted] }
 }
 
-/** An export is not what was expected. */
+/** The error for an export of the wrong type. */
 export function unfit(
   value: unknown,
   name: string,
@@ -219,7 +224,7 @@ export function unfit(
 ): LoadError {
   return new LoadError(
     'NOT_A_FUNCTION',
-    `the export ${name} of ${shown} is no ${usual}: expected ${expected}, and it is ${nameOfKind(value)}`,
+    `the export ${name} of ${shown} is not a valid ${usual}: expected ${expected}, got ${nameOfKind(value)}`,
   )
 }
 
@@ -229,7 +234,7 @@ function nameOfKind(value: unknown): string {
   return typeof value
 }
 
-/** What Node threw, by its code: whose file it is about, and what to do. */
+/** Explains an error of an import by its code: in which file it is, and what to do. */
 function explain(error: unknown, shown: string, file: string): LoadError {
   const place = placeOf(error instanceof Error ? error.stack : undefined)
   const message = messageOf(error)
@@ -261,19 +266,22 @@ function explain(error: unknown, shown: string, file: string): LoadError {
     const where = found ?? `${shown}, or a module that it imports`
     return new LoadError('SYNTAX', `${where}: ${error.name}: ${message}${moduleHint(message)}`, { place: found })
   }
-  // Only here the stack is of use: it is the application's own.
+  // Only here is the stack useful: it is the application's own.
   return new LoadError('THREW', `${shown} threw while it was loaded: ${message}`, { cause: error })
 }
 
-/** `npm init` writes `"type": "commonjs"`, and Node then reads import and export as syntax errors. */
+/** A hint for import and export in CommonJS: `npm init` writes `"type": "commonjs"`, so both are syntax errors. */
 function moduleHint(message: string): string {
   if (!/^(?:Unexpected token 'export'|Cannot use import statement outside a module)$/.test(message)) return ''
   return '; for import and export set "type": "module" in the nearest package.json, or name the file .mjs or .mts'
 }
 
-/** `file:line`. Of JavaScript that does not parse Node tells no place to who imports it; it tells `--check`, which runs nothing. */
+/**
+ * `file:line` of a syntax error. The error of an `import()` does not contain it, but `node --check` prints it, and runs
+ * nothing.
+ */
 export function syntaxErrorPlace(file: string): string | undefined {
-  // It would take the types of TypeScript for the error.
+  // `--check` would report the types of TypeScript as errors.
   if (!/\.[cm]?js$/.test(file)) return undefined
   return placeOf(spawnSync(process.execPath, ['--check', file], { encoding: 'utf8', timeout: 10_000 }).stderr)
 }
@@ -283,14 +291,14 @@ function placeInImports(file: string, message: string): string | undefined {
   return broken === undefined ? undefined : (syntaxErrorPlace(broken) ?? broken)
 }
 
-/** `file:line` where the error is, which Node writes as the first line of such an error's text. */
+/** `file:line` of an error, which Node writes as the first line of its stack. */
 function placeOf(text: string | undefined): string | undefined {
   const match = /^(file:\/\/\S+?|\/.*?):(\d+)$/.exec(text?.split('\n', 1)[0] ?? '')
   if (!match) return undefined
   return `${match[1]!.startsWith('file:') ? fileURLToPath(match[1]!) : match[1]}:${match[2]}`
 }
 
-/** Of ES modules the message itself says it. */
+/** The file that requires a missing CommonJS module. For ES modules the message names it. */
 function requiredBy(error: unknown): string {
   const { requireStack = [] } = error as { requireStack?: readonly string[] }
   return requireStack.length === 0 ? '' : `, required by ${requireStack[0]}`

@@ -11,7 +11,7 @@ import { codedError, peerError } from '../contract/coded-errors.ts'
 import type { RemoteProtocolError } from '../contract/errors.ts'
 import { runIsolated } from '../contract/isolated.ts'
 import type { Clock, Timer } from '../net/clock.ts'
-import { relieve } from '../net/large-reads.ts'
+import { countRead } from '../net/large-reads.ts'
 import { MAX_DELAY } from '../net/response-batch.ts'
 import { afterSilence } from '../net/silence-timer.ts'
 import type { Connection, Event } from './codec/connection.ts'
@@ -167,7 +167,7 @@ export class Link {
   }
 
   #read(chunk: Uint8Array): void {
-    relieve(chunk.length)
+    countRead(chunk.length)
     if (this.#closed) return
     this.#readSince = this.#clock.now()
     this.#owner.heard?.()

@@ -18,7 +18,10 @@ export function writeToStderr(text: string): void {
   standardError().write(text)
 }
 
-/** The output for standard error; there is one in each process. Its buffer is flushed when the process exits. */
+/**
+ * The output of standard error, one per process. The first call adds a listener of the process's 'exit', in library use
+ * too: it writes what a slow reader has not taken yet.
+ */
 export function standardError(): LogOutput {
   if (output === undefined) {
     const made = new LogOutput(2, {

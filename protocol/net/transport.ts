@@ -9,7 +9,7 @@ import type { ExchangeHost } from '../contract/exchange.ts'
 import { runIsolated } from '../contract/isolated.ts'
 import type { Http1Timeouts } from '../http1/options.ts'
 import { type AwaitedRead, ConnectionTimeouts, type TimeoutOwner } from './connection-timeouts.ts'
-import { relieve } from './large-reads.ts'
+import { countRead } from './large-reads.ts'
 import { type Flushable, ResponseBatch } from './response-batch.ts'
 import { readFrom } from './socket-counters.ts'
 import { SocketOutput } from './socket-output.ts'
@@ -96,7 +96,7 @@ export class Transport implements TimeoutOwner, Flushable {
   // ---- events ------------------------------------------------------------------------------------------------------
 
   readonly #onData = (chunk: Uint8Array): void => {
-    relieve(chunk.length)
+    countRead(chunk.length)
     if (this.#phase === 'open') runIsolated(this.#owner.received, this.#owner, chunk)
   }
 

@@ -1,12 +1,13 @@
-/** The option that opens a health lane (`health.ts`), for the tables of both processes. */
+/** The option that opens a health listener (`process/health-lane.ts`), for the tables of both processes. */
 
 export const healthOptions = {
   healthListen: {
     kind: 'address',
+    up: 'withheld',
     forms: ['tcp', 'unix'],
     value: 'ADDRESS',
     sentence:
-      'Where GET /live and GET /ready are answered as JSON, 200 or 503, apart from all requests; `gantry health ADDRESS` asks there.',
+      'Where the process answers GET /live and GET /ready as JSON with 200 or 503, separately from all other requests. `gantry health ADDRESS` sends its request there.',
     unset: 'nowhere',
   },
 } as const

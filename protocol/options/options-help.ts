@@ -1,6 +1,6 @@
-/** Option tables as text: for `--help`, and as a Markdown table for the manual. Knows only the shape of a table. */
+/** Renders option tables as text for `--help`, and as Markdown for `docs/options.md`. */
 
-import { environmentName, flagName, type Option, type OptionTable } from './options.ts'
+import { environmentName, flagName, type Option, type OptionTable } from './option-table.ts'
 
 export interface CommandHelp {
   /** `gantry container`. */
@@ -10,7 +10,18 @@ export interface CommandHelp {
   readonly table: OptionTable
 }
 
-/** The help of one command, wrapped to `width` columns. */
+/**
+ * Renders the help of one command.
+ *
+ * @param width of a line, columns
+ * @example
+ * ```ts
+ * import { renderHelp } from 'gantry/protocol'
+ * import { proxyOptions } from 'gantry/proxy'
+ *
+ * console.log(renderHelp({ name: 'my-proxy', summary: 'Receives HTTP.', table: proxyOptions }))
+ * ```
+ */
 export function renderHelp(command: CommandHelp, width: number = 100): string {
   const shown = visible(command.table)
   const positionals = shown.filter(([, option]) => option.positional && !option.rest)
@@ -25,14 +36,24 @@ export function renderHelp(command: CommandHelp, width: number = 100): string {
   lines.push('')
   lines.push(
     ...wrap(
-      'An option on the command line counts over the environment, and that over the default. Lists are given with commas or by repeating the option. Durations: 250ms, 10s, 5m, 1h. Sizes: 1024, 64KiB, 1MiB.',
+      'An option on the command line overrides the environment, which overrides the default. Separate the values of a list with commas, or repeat the option. Durations: 250ms, 10s, 5m, 1h. Sizes: 1024, 64KiB, 1MiB.',
       width,
     ),
   )
   return `${lines.join('\n')}\n`
 }
 
-/** The options of a table as a Markdown table. */
+/**
+ * Renders the options of a table as a Markdown table.
+ *
+ * @example
+ * ```ts
+ * import { renderMarkdown } from 'gantry/protocol'
+ * import { proxyOptions } from 'gantry/proxy'
+ *
+ * console.log(renderMarkdown(proxyOptions))
+ * ```
+ */
 export function renderMarkdown(table: OptionTable): string {
   const rows = visible(table).map(([key, option]) => {
     const cells = [`\`${title(key, option)}\``, `\`${environmentName(key)}\``, standard(option), option.sentence]
@@ -61,12 +82,12 @@ function placeholder(key: string, option: Option): string {
 
 function facts(key: string, option: Option): string[] {
   const all: string[] = []
-  if (option.kind === 'choice' && option.value !== undefined) all.push(`of ${option.choices.join(', ')}`)
+  if (option.kind === 'choice' && option.value !== undefined) all.push(`one of ${option.choices.join(', ')}`)
   if (option.required) all.push(option.unset === undefined ? 'required' : `required; ${option.unset}`)
   if (option.default !== undefined) all.push(`default ${option.default}`)
   else if (option.unset !== undefined && !option.required) all.push(`default: ${option.unset}`)
   if (option.list && !option.rest) all.push('list')
-  if (option.secret) all.push('from the environment alone')
+  if (option.secret) all.push('environment only')
   else all.push(environmentName(key))
   return all
 }

@@ -1,6 +1,6 @@
 /**
- * The shared secret as the options give it, and the file that is read again when it has changed: a secret is rotated
- * without a restart. No secret is ever in a message.
+ * Reads the shared secret from the options or from its file. The file is read again when it has changed, so that a
+ * secret is rotated without a restart. No message contains a secret.
  */
 
 import { isUtf8 } from 'node:buffer'
@@ -8,11 +8,11 @@ import { closeSync, openSync, readSync, statSync } from 'node:fs'
 import { fileVersion } from '../files/file-version.ts'
 import type { Token } from '../frames/codec/tokens.ts'
 import type { Logger } from '../log/logger.ts'
-import { OptionError } from './options.ts'
+import { OptionError } from './option-table.ts'
 
 /**
- * Two while a secret is changed. Each costs an HMAC for each connection that proves nothing, and a longer file is a
- * mistake.
+ * Most tokens at once; two are enough while a secret is changed. Each token costs an HMAC for each connection that
+ * proves none of them, and a longer file is a mistake.
  */
 const TOKENS_MAX = 8
 /** A device such as /dev/zero has no end, and a longer file is a mistake. */
@@ -48,8 +48,8 @@ class TokenFile {
   }
 
   /**
-   * As the file says now. While it cannot be used, what it said before holds, and the log says so once for each version
-   * of the file.
+   * The tokens in the file now. If the file cannot be used, the previous tokens remain valid, and this is logged once
+   * for each version of the file.
    */
   tokens(): readonly string[] {
     const version = versionOf(this.#path)
@@ -66,7 +66,7 @@ class TokenFile {
   }
 }
 
-/** Looked at before it is read: what changes between is found the next time. */
+/** Reads the version before the contents: a change in between is found next time. */
 function read(path: string): [version: string, tokens: readonly string[]] {
   const version = versionOf(path)
   let bytes: Buffer
@@ -97,7 +97,7 @@ function firstBytes(path: string, most: number): Buffer {
   }
 }
 
-/** '' if it cannot be looked at. */
+/** The version of a file; '' if it cannot be read. */
 function versionOf(path: string): string {
   try {
     return fileVersion(statSync(path))
@@ -106,7 +106,7 @@ function versionOf(path: string): string {
   }
 }
 
-/** One a line; white space around them and empty lines are dropped. */
+/** The tokens of a text, one in each line. Surrounding white space and empty lines are dropped. */
 function tokensIn(text: string, option: string, where: string): readonly string[] {
   const tokens = text
     .split('\n')
@@ -121,9 +121,9 @@ function tokensIn(text: string, option: string, where: string): readonly string[
   return tokens
 }
 
-/** Each line alone opens a link: one that others can guess must not count as a token. */
+/** Why a line is not a valid token. Each token alone opens a link, so a line that others can guess must not be one. */
 function whyNoToken(line: string, lines: number): string | undefined {
-  // Of a key's file, these lines are known to everybody.
+  // Everybody knows these lines of a key file.
   if (/^-----(?:BEGIN|END)\b/.test(line)) return 'holds a PEM file, expected a token a line'
   if (lines > 1 && line.startsWith('#'))
     return 'holds a comment, which would be a token: remove the lines that begin with #'
@@ -134,7 +134,7 @@ function hasControls(line: string): boolean {
   return /\p{Cc}/u.test(line.replaceAll('\t', ''))
 }
 
-/** @param why never with a word of the file: it may be the secret */
+/** @param why must contain no word of the file, which may be the secret */
 function unusable(option: string, where: string, why: string): OptionError {
   return new OptionError('BAD_FILE', option, `${option}: ${where} ${why}`)
 }

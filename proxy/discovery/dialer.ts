@@ -1,6 +1,6 @@
 /**
- * Keeps one link to one address: dials, and redials with backoff when the link is lost or silent or its container
- * drains. A link that is replaced finishes its requests. Knows neither host names nor other addresses.
+ * Keeps one link to one address: dials, and redials with backoff after the link is lost or silent, or its container
+ * drains. A link that is replaced finishes its requests. Host names and other addresses are left to `upstream-set.ts`.
  */
 
 import { randomBytes } from 'node:crypto'
@@ -27,25 +27,28 @@ import type { SocketFile } from './socket-file.ts'
 
 export interface DialOptions extends LinkOptions {
   readonly pool: Pool
-  /** In [0, 1). */
+  /** Returns numbers in [0, 1). */
   readonly random: () => number
   /** Connect timeout, milliseconds. */
   readonly connectTimeout?: number | undefined
-  /** A link can take requests: the first, or one that was made again. */
+  /** Called when a link can take requests: the first link, or one that replaces it. */
   readonly onReady?: (() => void) | undefined
   /** For tests: opens a connection to an address. */
   readonly open?: ((address: DialAddress) => Socket) | undefined
 }
 
-/** Milliseconds after the first failure. */
+/** Pause after the first failure, ms. */
 const FIRST = 50
-/** At most, milliseconds: the cost of a container that stays away. */
+/** Longest pause, ms: what a container costs that does not return. */
 const MOST = 2_000
-/** At most for a socket of this host, which costs next to nothing to try: it is taken again within about a second. */
+/**
+ * Longest pause for a socket of this host, ms. A dial costs little there, so a container is found within about a
+ * second.
+ */
 const MOST_LOCAL = 1_000
-/** At most while requests wait for anybody to come: the container's return is to be noticed at once. */
+/** Longest pause while requests wait for a container, ms: its return must be noticed quickly. */
 const MOST_WANTED = 250
-/** A link that was ready for so long was a good one: what comes after it starts over with the shortest pause. */
+/** After a link that was ready for this long, ms, the backoff starts again with the shortest pause. */
 const GOOD_LINK = 1_000
 
 export class Dialer {
@@ -56,25 +59,25 @@ export class Dialer {
   #stopped = false
   /** The socket file is left over from a killed process: it is not dialled until it is replaced. */
   #waitsForFile = false
-  /** The present link: its handshake is complete. It may be silent. */
+  /** The current link: its handshake is complete. It may be silent. */
   #link: FramesUpstream | undefined
-  /** The attempt to replace the link: at most one of these three is set, and none while the link answers. */
+  /** The attempt to make or replace the link. At most one of these three is set, and none while the link answers. */
   #timer: Timer | undefined
   #dialling: Dialling | undefined
   #next: FramesUpstream | undefined
   /** Fires when the container should have completed its handshake. */
   #expected: Timer | undefined
-  /** When the timer is due. */
+  /** When the timer fires. */
   #due = 0
   #failures = 0
   /** Consecutive connections that were accepted but whose handshake did not complete. */
   #unanswered = 0
-  /** The reason that was logged last, why the container is not reached. */
+  /** The last logged reason why the container cannot be reached. */
   readonly #reason: LastReason = new LastReason()
   #readyAt: number | undefined
   #dialledAt = Number.NEGATIVE_INFINITY
 
-  /** @param file given for a socket in a watched directory: then `changed` is called when the directory changes */
+  /** @param file for a socket in a watched directory; its owner calls `changed` when the directory changes */
   constructor(address: DialAddress, options: DialOptions, file?: SocketFile) {
     this.#address = address
     this.#options = options
@@ -83,10 +86,10 @@ export class Dialer {
     this.#dial()
   }
 
-  /** Dials now if it only waits to: something has changed, or somebody wants a container. */
-  hurry(): void {
+  /** Ends a pause before the next dial: something has changed, or a request waits for a container. */
+  dialNow(): void {
     if (this.#timer === undefined) return
-    // Not more often than that, however often it is asked, and never later than it would.
+    // At most once in this time, however often this is called, and never later than planned.
     const due = this.#dialledAt + MOST_WANTED
     if (due >= this.#due) return
     this.#timer.cancel()
@@ -98,7 +101,7 @@ export class Dialer {
 
   /** Something in the watched directory has changed: this socket file or another one. */
   changed(): void {
-    if (!this.#waitsForFile) this.hurry()
+    if (!this.#waitsForFile) this.dialNow()
     else if (!this.#stopped && !this.#file?.is(identityOf(this.#file.path))) {
       this.#waitsForFile = false
       this.#failures = 0
@@ -106,21 +109,21 @@ export class Dialer {
     }
   }
 
-  /** No request needs another link: dials no more, and keeps the present link as long as it lasts. */
-  rest(reason: string): void {
+  /** Dials no more, since no request needs another link, and keeps the current link while it lasts. */
+  stopDialling(reason: string): void {
     this.#stopped = true
-    this.#leaveNext(reason)
+    this.#cancelReplacement(reason)
   }
 
-  /** The address is gone: what runs there is finished, and nothing new is sent. */
+  /** The address does not exist any more: running requests finish, and no new ones are sent. */
   stop(reason: string): void {
-    this.rest(reason)
+    this.stopDialling(reason)
     this.#link?.close(reason)
     this.#link = undefined
   }
 
-  /** Cancels the attempt to replace the present link. */
-  #leaveNext(reason: string): void {
+  /** Cancels the attempt to replace the current link. */
+  #cancelReplacement(reason: string): void {
     this.#timer?.cancel()
     this.#timer = undefined
     this.#dialling?.cancel()
@@ -146,7 +149,7 @@ export class Dialer {
   }
 
   #notReached(error: Error, verdict: Verdict): void {
-    // Closes the present link if it is silent; a link on which bytes arrive stays.
+    // Closes the current link if it is silent; a link on which bytes arrive stays.
     if (verdict === 'gone') this.#link?.unreachable()
     this.#failed(error, 'connect')
   }
@@ -160,22 +163,22 @@ export class Dialer {
       authenticated: this.#address.kind === 'tcp',
       handshakeTimeout: backoff(this.#unanswered + 1, HELLO_PATIENCE, random),
       onReady: () => this.#ready(link),
-      onTrust: (trusted) => this.#trust(link, trusted),
+      onTrustChange: (trusted) => this.#trustChanged(link, trusted),
       onLeaving: () => this.#lost(link, undefined),
       onClosed: (error) => this.#lost(link, error),
     })
     this.#next = link
-    this.#expected = afterSilence(clock, HELLO_EXPECTED, () => this.#unansweredYet())
+    this.#expected = afterSilence(clock, HELLO_EXPECTED, () => this.#warnOfLateHandshake())
     pool.add(link)
   }
 
-  /** Logs that the handshake is late, unless a present link exists: its silence was logged already. */
-  #unansweredYet(): void {
+  /** Logs that the handshake is late. If there is a current link, its silence was logged already. */
+  #warnOfLateHandshake(): void {
     const late = { phase: 'handshake', reason: 'timeout', code: 'TIMEOUT' } as const
     if (this.#link || !this.#reason.changes(late)) return
     this.#options.log.warn(
       { address: this.name, ...late },
-      'a connection was accepted and not answered; waiting: is it a container, and is its event loop blocked?',
+      'connection accepted, but no handshake yet: is this a container, and is its event loop blocked?',
     )
   }
 
@@ -190,22 +193,22 @@ export class Dialer {
     this.#unanswered = 0
     this.#readyAt = clock.now()
     if (this.#reason.end()) log.info({ address: this.name }, 'container is reached again')
-    // Not closed at once but drained: `liveness.ts` decides whether its requests are lost.
+    // Drain the old link, do not destroy it: `liveness.ts` decides whether its requests are lost.
     before?.close('the container did not answer on this link; another link replaces it')
     onReady?.()
   }
 
-  /** The present link has become silent, or the container answers on it again. */
-  #trust(link: FramesUpstream, trusted: boolean): void {
+  /** The current link has become silent, or the container answers on it again. */
+  #trustChanged(link: FramesUpstream, trusted: boolean): void {
     if (this.#link !== link || this.#stopped) return
     if (trusted) {
-      this.#leaveNext('the container answers on the previous link again')
+      this.#cancelReplacement('the container answers on the previous link again')
       this.#failures = 0
-    } else if (!this.#seeking) this.#dial()
+    } else if (!this.#isReplacing) this.#dial()
   }
 
   /** Whether an attempt to replace the link is in progress or scheduled. */
-  get #seeking(): boolean {
+  get #isReplacing(): boolean {
     return this.#timer !== undefined || this.#dialling !== undefined || this.#next !== undefined
   }
 
@@ -219,11 +222,11 @@ export class Dialer {
     } else if (this.#link === link) {
       this.#link = undefined
       if (this.#readyAt !== undefined && this.#options.clock.now() - this.#readyAt >= GOOD_LINK) this.#failures = 0
-      if (!this.#seeking && !this.#waitsForFile) this.#failed(undefined)
+      if (!this.#isReplacing && !this.#waitsForFile) this.#failed(undefined)
     }
   }
 
-  /** @param error why it is not reached; undefined when it was, and left */
+  /** @param error why the container is not reached; undefined: it was reached, and its link has ended */
   #failed(error: Error | undefined, phase: Phase = 'connect'): void {
     if (this.#stopped) return
     if (error && this.#isLeftOver(error)) {
@@ -263,7 +266,9 @@ export class Dialer {
     return true
   }
 
-  /** The commonest mistake: a server that is no container answers, in HTTP, and its first byte is no frame of a handshake. */
+  /**
+   * The most common mistake: an HTTP server listens there, not a container, so the handshake fails at its first byte.
+   */
   #hint(error: Error): { hint?: string } {
     if (!('code' in error) || error.code !== 'HANDSHAKE' || this.#address.kind !== 'tcp') return {}
     return { hint: `if a server that speaks HTTP listens there, write --upstream http://${this.name}` }

@@ -1,6 +1,6 @@
 /**
- * Every socket in a directory, as they come and go. The system's notices make it quick; a look about once a second makes it
- * sure, since notices are lost on some file systems (overlays, network mounts) and a directory may itself come later.
+ * Watches a directory for sockets. File system events make it fast. The directory is also read about once a second,
+ * since some file systems (overlays, network mounts) lose events, and the directory itself may be created later.
  */
 
 import { type FSWatcher, watch } from 'node:fs'
@@ -9,7 +9,7 @@ import type { Timer } from '../../protocol/net/clock.ts'
 import { LastReason, whyUnreachable } from '../../protocol/net/unreachable.ts'
 import type { DialAddress, DiscoveryOptions, Report, Stop } from './report.ts'
 
-/** Also reports when a socket was replaced by one of the same name. */
+/** Reports all sockets of a directory whenever they change, also when a socket was replaced by one of the same name. */
 export function watchDirectory(path: string, report: Report, { clock, log, interval }: DiscoveryOptions): Stop {
   let stopped = false
   let timer: Timer | undefined
@@ -31,10 +31,11 @@ export function watchDirectory(path: string, report: Report, { clock, log, inter
         noticed = true
         look()
       })
-      // The directory was removed, or there are no more watches to be had (ENOSPC): the looks go on.
+      // The directory was removed, or the system has no watches left (ENOSPC): the directory is still read once a
+      // second.
       watcher.on('error', unwatch)
     } catch {
-      // Not there yet; the look says so.
+      // The directory does not exist yet; `look` logs this.
     }
   }
 
@@ -60,7 +61,7 @@ export function watchDirectory(path: string, report: Report, { clock, log, inter
       }
     } catch (error) {
       if (stopped) return
-      // A directory that was removed and made anew has other notices.
+      // A directory that was removed and created again needs a new watch.
       unwatch()
       const why = whyUnreachable(error, 'resolve')
       if (reason.changes(why)) log.warn({ directory: path, ...why }, 'the directory of an upstream cannot be read')
@@ -83,7 +84,10 @@ export function watchDirectory(path: string, report: Report, { clock, log, inter
   }
 }
 
-/** Which file it is: another one by the same name has another number. One that is gone meanwhile is found out at the next look. */
+/**
+ * Identifies a file: a new file of the same name has another inode. A file removed in the meantime is noticed next
+ * time.
+ */
 async function identify(directory: string, name: string): Promise<string> {
   try {
     const { ino, birthtimeMs } = await lstat(`${directory}${name}`)

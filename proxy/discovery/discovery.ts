@@ -1,6 +1,6 @@
 /**
- * Which containers there are behind one upstream address, now and as they come and go. It finds addresses and reports
- * them; who dials them, and what becomes of links to those that are gone, is `upstream-set.ts`.
+ * Finds the containers behind one upstream address, and reports them whenever they change. `upstream-set.ts` dials
+ * them, and closes links to containers that are no longer reported.
  */
 
 import { isIP } from 'node:net'
@@ -9,7 +9,7 @@ import { watchDirectory } from './directory.ts'
 import { watchName } from './dns.ts'
 import type { DiscoveryOptions, Report, Stop } from './report.ts'
 
-/** Starts to look, and reports as soon as something is known. */
+/** Starts discovery, and reports as soon as addresses are known. */
 export function discover(address: Exclude<Address, { kind: 'http' }>, report: Report, options: DiscoveryOptions): Stop {
   switch (address.kind) {
     case 'unix':

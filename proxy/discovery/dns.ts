@@ -1,7 +1,6 @@
 /**
- * All addresses of a name, asked for again about once a second: the time to live that a resolver gives is not to be trusted
- * (Docker's says 600 s and changes its answer at once), and nginx's resolving once is the classic outage of
- * `docker compose --scale`.
+ * Resolves a name to all its addresses about once a second. A resolver's time to live cannot be trusted (Docker's says
+ * 600 s, but its answers change immediately), and nginx, which resolves once, fails after `docker compose --scale`.
  */
 
 import type { TcpAddress } from '../../protocol/net/address.ts'
@@ -10,9 +9,9 @@ import { LastReason, type Unreachable, whyUnreachable } from '../../protocol/net
 import type { DiscoveryOptions, Report, Stop } from './report.ts'
 
 /**
- * Reports the addresses of `host` whenever they have changed. A failure, or an empty answer, keeps the last known ones,
- * since a resolver that is down says nothing about containers. A reason is logged once, until it changes or the name is
- * resolved.
+ * Reports the addresses of `host` whenever they have changed. After a failure or an empty answer the last known
+ * addresses stay: a resolver that is down says nothing about containers. A reason is logged once, until it changes or
+ * the name is resolved.
  */
 export function watchName(
   { host, port }: TcpAddress,

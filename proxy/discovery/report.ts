@@ -1,23 +1,23 @@
-/** What every kind of discovery takes and reports. */
+/** The types that all kinds of discovery share. */
 
 import type { Logger } from '../../protocol/log/logger.ts'
 import type { TcpAddress, UnixAddress } from '../../protocol/net/address.ts'
 import type { Clock } from '../../protocol/net/clock.ts'
 import type { Resolve } from '../../protocol/net/dial.ts'
 
-/** What can be dialled as it is: an IP address with a port, or one socket. */
+/** An address that can be dialled directly: an IP address with a port, or one Unix socket. */
 export type DialAddress = UnixAddress | TcpAddress
 
-/** All there are now. Called again whenever that, or anything about them, changed. */
+/** Receives all current addresses. Called again whenever one of them changed, was added or removed. */
 export type Report = (addresses: readonly DialAddress[]) => void
 
 export interface DiscoveryOptions {
   readonly clock: Clock
   readonly log: Logger
   readonly resolve: Resolve
-  /** Milliseconds between two looks. */
+  /** Milliseconds between two lookups. */
   readonly interval: number
 }
 
-/** Stops looking. */
+/** Ends discovery. */
 export type Stop = () => void

@@ -7,20 +7,20 @@ import { type FileIdentity, sameFile } from '../../protocol/net/stale-socket.ts'
 
 /**
  * How long a socket may refuse connections before it counts as left over, ms. A live process refuses them only between
- * bind() and listen(), for microseconds. If it was stopped there, its file is dialled again when it is replaced.
+ * bind() and listen(), for microseconds. If the process was stopped there, its file is dialled again once it is
+ * replaced.
  */
 const LEFT_OVER_AFTER = 5_000
 
 /**
  * - `unknown`: dial again
- * - `left over`: no process listens. The file may be of another host in a shared file system, so that we do not remove
- *   it.
- * - `dead`: a process of this kernel has listened on this file and does not any more. No process ever will: bind()
- *   makes a new file.
+ * - `left over`: no process listens. The file may belong to another host in a shared file system, so it is not removed.
+ * - `dead`: a process of this kernel has listened on this file, and has ended. No process will ever listen on this file
+ *   again: bind() creates a new file.
  */
 export type SocketState = 'unknown' | 'left over' | 'dead'
 
-/** One socket file, and what its connections have shown. */
+/** One socket file, and the results of connections to it. */
 export class SocketFile {
   readonly path: string
   #identity: FileIdentity | undefined
@@ -36,7 +36,7 @@ export class SocketFile {
     return this.#identity
   }
 
-  /** Called before a connection is made. @param identity of the file; undefined if there is none */
+  /** Called before a connection is made. @param identity of the file; undefined: the file does not exist */
   dialled(identity: FileIdentity | undefined): void {
     if (this.is(identity)) return
     this.#identity = identity

@@ -1,6 +1,6 @@
 /**
- * The addresses that a proxy was given, as members of its pool: looks for what is behind each, and keeps one dialer for
- * every address that was found, as long as it is found.
+ * The upstream addresses of a proxy as members of its pool: discovers the containers behind each address, and keeps one
+ * dialer for each container while it is discovered.
  */
 
 import type { Application } from '../../protocol/contract/application.ts'
@@ -12,7 +12,7 @@ import type { DialAddress, DiscoveryOptions, Stop } from './report.ts'
 import { SocketFile } from './socket-file.ts'
 
 export interface UpstreamSetOptions extends DialOptions, DiscoveryOptions {
-  /** Makes an application of the server at a URL. */
+  /** Makes an application of the HTTP server at a URL. */
   readonly http: (url: string) => Application & { close(): void | Promise<void> }
 }
 
@@ -20,7 +20,7 @@ export class UpstreamSet {
   readonly #options: UpstreamSetOptions
   readonly #stops: Stop[] = []
   readonly #dialers: Map<string, Dialer> = new Map()
-  /** What each source found last: an address may be found by two. */
+  /** The last report of each source. Two sources may report the same address. */
   readonly #found: Map<Address, ReadonlyMap<string, DialAddress>> = new Map()
   #stopped = false
 
@@ -32,26 +32,26 @@ export class UpstreamSet {
     }
   }
 
-  /** Addresses that are dialled. */
+  /** The addresses that have a dialer. */
   get addresses(): string[] {
     return [...this.#dialers.keys()]
   }
 
-  /** Somebody waits for a container: those that are away are tried now. */
-  hurry(): void {
-    for (const dialer of this.#dialers.values()) dialer.hurry()
+  /** A request waits for a container: dials the unreachable ones now. */
+  dialNow(): void {
+    for (const dialer of this.#dialers.values()) dialer.dialNow()
   }
 
-  /** No request needs another link: discovers and dials no more, and keeps the present links. */
-  rest(reason: string): void {
+  /** No request needs another link: ends discovery and dialling, and keeps the current links. */
+  stopDialling(reason: string): void {
     this.#stopped = true
     for (const stop of this.#stops.splice(0)) stop()
-    for (const dialer of this.#dialers.values()) dialer.rest(reason)
+    for (const dialer of this.#dialers.values()) dialer.stopDialling(reason)
   }
 
-  /** Looks and dials no more; links finish what runs on them. */
+  /** Ends discovery and dialling; links finish their requests and close. */
   stop(reason: string): void {
-    this.rest(reason)
+    this.stopDialling(reason)
     for (const dialer of this.#dialers.values()) dialer.stop(reason)
     this.#dialers.clear()
   }
@@ -75,7 +75,7 @@ export class UpstreamSet {
     if (this.#stopped) return
     this.#found.set(source, new Map(addresses.map((address) => [printAddress(address), address])))
     const wanted = new Map<string, DialAddress>()
-    /** Addresses from sources that do not report changes of the socket file. */
+    /** Addresses of sources that do not report changes of the socket file. */
     const unwatched = new Set<string>()
     for (const [from, found] of this.#found) {
       for (const [name, address] of found) {
@@ -86,11 +86,11 @@ export class UpstreamSet {
     for (const [name, dialer] of this.#dialers) {
       if (wanted.has(name)) continue
       this.#dialers.delete(name)
-      dialer.stop('its address is gone')
+      dialer.stop('its address was removed')
     }
     for (const [name, address] of wanted) {
       const dialer = this.#dialers.get(name)
-      // It was reported although it is known: something about it has changed.
+      // A known address was reported again: something about it has changed.
       if (dialer) dialer.changed()
       else {
         const file = address.kind === 'unix' && !unwatched.has(name) ? new SocketFile(address.path) : undefined

@@ -1,6 +1,7 @@
 /**
- * An application of this process as an upstream of the pool: an HTTP server behind `http(url)`, for one. It is ready unless its last
- * request could not be delivered: then it has no slots for a while, and after that one, for a request to find out.
+ * An application of this process as an upstream of the pool, for example an HTTP server behind `http(url)`. After a
+ * request that could not be delivered the upstream has no slots for a pause, and then one slot, for a request that
+ * tries again.
  */
 
 import { isFailure } from '../../pool/replay.ts'
@@ -14,19 +15,22 @@ import type { Clock, Timer } from '../../protocol/net/clock.ts'
 import { LastReason, type Phase, whyUnreachable } from '../../protocol/net/unreachable.ts'
 import { ReplayedInput } from './replayed-input.ts'
 
-/** Requests at once: as many as `http` opens connections, so that what is above waits in the pool's queue and not in its. */
+/**
+ * Requests at once: as many as `http` opens connections, so that further requests wait in the pool's queue and not in
+ * `http`.
+ */
 const SLOTS = 256
 
-/** How long a server that cannot be reached is left alone, milliseconds: as containers are by their dialer. */
+/** How long an unreachable server gets no requests, ms: as long as a dialer waits for a container. */
 const PAUSE = { first: 50, most: 1_000 }
 
-/** After this time without a failure to answer, the same failure is logged again, ms. */
+/** The same failure is logged again if there was none for this long, ms. */
 const FORGOTTEN = 60_000
 
 export interface ApplicationUpstreamOptions {
   readonly clock: Clock
   readonly log: Logger
-  /** In [0, 1). */
+  /** Returns numbers in [0, 1). */
   readonly random: () => number
   readonly slots?: number | undefined
   readonly onClosed?: (() => void) | undefined
@@ -42,7 +46,7 @@ export class ApplicationUpstream implements Upstream {
   /** Requests in a row that could not be delivered. */
   #failures = 0
   #pause: Timer | undefined
-  /** The reasons that were logged last: why the server was not reached, and why it did not answer. */
+  /** The last logged reasons why the server was not reached, and why it did not answer. */
   readonly #reason: LastReason = new LastReason()
   readonly #answers: LastReason = new LastReason()
   #unansweredAt = 0
@@ -74,10 +78,10 @@ export class ApplicationUpstream implements Upstream {
   demand(): void {}
 
   call(environ: Environ, startResponse: StartResponse, body: ReplayableBody, user: SlotUser): Attempt {
-    // What is read is kept, so that another member can be sent the whole of it.
+    // Keeps the bytes that are read, so that another member can get the complete body.
     const replayed = new ReplayedInput(body)
     environ['wsgi.input'] = replayed.input
-    const call = new Call(environ, replayed, this.#owner, user)
+    const call = new ApplicationCall(environ, replayed, this.#owner, user)
     this.#inFlight++
     this.onChange()
     return call.run(this.#application, startResponse)
@@ -116,7 +120,7 @@ export class ApplicationUpstream implements Upstream {
   }
 
   #undelivered(error: Error, requestId: string): void {
-    // Of many requests that failed together the first is counted.
+    // Counts only the first of several requests that fail together.
     if (this.#pause || this.#state === 'closed') return
     const { clock, log, random } = this.#options
     this.#failures++
@@ -156,15 +160,15 @@ export class ApplicationUpstream implements Upstream {
   }
 }
 
-/** What a call tells. */
+/** Receives the events of a call. */
 interface CallOwner {
-  /** Its slot is free. */
+  /** The slot of the call is free. */
   release(): void
-  /** The server has answered. */
+  /** The server has sent a response. */
   delivered(): void
-  /** Nothing of the request can have come to the server. */
+  /** No byte of the request can have reached the server. */
   undelivered(error: Error, requestId: string): void
-  /** The server received the request, and did not answer it. */
+  /** The server received the request and did not answer it. */
   unanswered(error: Error, requestId: string): void
 }
 
@@ -173,8 +177,11 @@ function whyFailed(error: Error): ReturnType<typeof whyUnreachable> {
   return whyUnreachable(cause instanceof Error ? cause : error, phase)
 }
 
-/** One call, which keeps its own time (`http` does): its slot is taken until its body is closed, or an upgrade has made it a connection. */
-class Call implements Attempt {
+/**
+ * One call. `http` enforces the timeouts. The call holds its slot until its body is closed, or until an upgrade has
+ * made it a connection.
+ */
+class ApplicationCall implements Attempt {
   readonly timed = true
   readonly #environ: Environ
   readonly #input: ReplayedInput
@@ -203,7 +210,7 @@ class Call implements Attempt {
       this.#delivered = true
       this.#owner.delivered()
       const write = startResponse(status, headers, excInfo)
-      // An upgraded connection may last for days; it gives its slot back, as over frames.
+      // An upgraded connection may last for days, so it frees its slot, as over frames.
       if (status.startsWith('101')) this.#free()
       return write
     }
@@ -214,7 +221,7 @@ class Call implements Attempt {
   abort(reason: Error): void {
     if (this.#reason) return
     this.#reason = reason
-    // The application hears of it by its client's signal, or when its body is closed, which happens when it comes.
+    // The application learns of the abort by its client's signal, or when its body is closed after it arrives.
     if (!this.#given) this.#result.reject(reason)
     this.#free()
   }
@@ -229,7 +236,7 @@ class Call implements Attempt {
       this.#given = true
       this.#result.resolve(new ReleasingBody(body, () => this.#free()))
     } catch (error) {
-      // Whatever it still does must not take from the upload, or answer, where another attempt does.
+      // The failed application must not read from the upload or respond any more: another attempt may do so.
       this.#reason ??= error as Error
       this.#input.abort(error as Error)
       const { requestId } = this.#environ.gantry
@@ -249,7 +256,7 @@ class Call implements Attempt {
   }
 }
 
-/** Gives the slot back once `close()` is done. */
+/** Frees the slot when `close()` is done. */
 class ReleasingBody implements AsyncIterable<Uint8Array> {
   readonly #body: Body
   readonly #release: () => void
@@ -273,7 +280,7 @@ class ReleasingBody implements AsyncIterable<Uint8Array> {
   }
 
   close(): void | Promise<void> {
-    // The application is done only when its `close()` is.
+    // The application ends only when its `close()` does.
     try {
       const closing = this.#body.close?.()
       if (closing instanceof Promise) {

@@ -1,6 +1,6 @@
 /**
- * One request to an HTTP upstream, between http-proxy's request and our response: time, the answer's way back, and what each
- * failure means. It knows no agents and makes no requests.
+ * One request to an HTTP upstream: the timeouts, the way of the response from http-proxy's request to ours, and the
+ * meaning of each failure. `http.ts` makes the requests and has the agents.
  */
 
 import type { ClientRequest, IncomingMessage, ServerResponse } from 'node:http'
@@ -21,22 +21,24 @@ export interface CallHost {
   /** For messages: the upstream's origin. */
   readonly name: string
   readonly secure: boolean
-  /** Whether its host is a name, which has to be resolved. */
+  /** Whether the host is a name, which must be resolved. */
   readonly named: boolean
   readonly clock: Clock
-  /** Milliseconds to the response's head. */
+  /** How long the upstream may take until the response's head, ms. */
   readonly timeout: number
-  /** Milliseconds between two pieces of the response's body. */
+  /** How long the upstream may pause between two chunks of the response's body, ms. */
   readonly idleTimeout: number
   readonly log: Pick<Logger, 'info'>
 }
 
-/** Progress is looked at this often in the time of one timeout: it is found out at most a quarter late. */
+/** How many times within a timeout the progress is checked: a timeout is detected at most a quarter late. */
 const LOOKS = 4
-/** How long an upstream that was asked (`Expect`) is waited for, ms: some never say 100 (RFC 9110 §10.1.1). Curl's time. */
+/**
+ * How long to wait for a 100 after `Expect`, ms: some upstreams never send it (RFC 9110 §10.1.1). curl waits as long.
+ */
 const CONTINUE_PATIENCE = 1_000
 
-/** Where the answer or the failure goes: a response, or an upgrade's socket. */
+/** What receives the response or the failure: a response, or an upgrade's socket. */
 export interface Client {
   readonly destroyed: boolean
   readonly writableNeedDrain: boolean
@@ -52,12 +54,12 @@ export class HttpCall {
   readonly #done: () => void
   #request: ClientRequest | undefined
   #socket: Socket | undefined
-  /** The phase of the present connection; `first-byte`: it is established. */
+  /** The phase of the current connection; `first-byte`: it is established. */
   #phase: Phase = 'connect'
   #response: IncomingMessage | undefined
   #timer: Timer | undefined
   #since: number
-  /** Bytes at the last look: sent until the head is here, received after it. */
+  /** Bytes at the last check: bytes sent before the response's head, and bytes received after it. */
   #moved = 0
   #repeated = false
   #piped = false
@@ -65,8 +67,8 @@ export class HttpCall {
   #over = false
 
   /**
-   * @param sent what the upstream is sent before the body: decided before http-proxy has a hand in the request's fields
-   * @param done called once, when the upstream has no more to do with the request
+   * @param sent what is sent to the upstream before the body; decided before http-proxy changes the request's fields
+   * @param done called once, when the upstream needs the request no more
    */
   constructor(
     host: CallHost,
@@ -88,7 +90,7 @@ export class HttpCall {
 
   // ---- the request -------------------------------------------------------------------------------------------------
 
-  /** A request was made, and gets a connection now or later. */
+  /** A request was made; it gets a connection now or later. */
   sending(request: ClientRequest): void {
     this.#request = request
     this.#socket = undefined
@@ -96,7 +98,7 @@ export class HttpCall {
     request.once('socket', (socket) => this.#assigned(socket))
   }
 
-  /** Sends the body of `req` after `request`. Unlike a plain pipe: with trailers, and only once it is wanted. */
+  /** Sends the body of `req` after `request`, with trailers, and after a 100 if the client expects one. */
   upload(request: ClientRequest): void {
     this.sending(request)
     const { body, expect } = this.sent
@@ -105,7 +107,7 @@ export class HttpCall {
       this.#req.resume()
       return
     }
-    // The upstream may want to answer, or to do something, before any of the body is there.
+    // The upstream may respond, or begin its work, before any byte of the body has arrived.
     request.flushHeaders()
     if (!expect) {
       this.#pipe(request)
@@ -154,11 +156,13 @@ export class HttpCall {
   }
 
   /**
-   * No answer came. Whether the request is to be made again: once, on a connection of its own, when one that was kept open turns
-   * out to have been closed by the upstream meanwhile, and repeating does no harm.
+   * The upstream did not respond.
+   *
+   * @returns whether to make the request again, on a new connection: once, if the upstream had closed the kept-alive
+   *   connection in the meantime and repeating is safe
    */
   failed(error: NodeJS.ErrnoException): boolean {
-    // After a whole answer it can only be the rest of an upload that was not wanted.
+    // After a complete response only the rest of an unwanted upload can fail.
     if (this.#over || this.#client.destroyed || this.#response?.complete) return false
     const stale =
       this.#request?.reusedSocket === true &&
@@ -180,27 +184,27 @@ export class HttpCall {
     if (use) use.tries++
     log.info(
       { requestId: this.#context.requestId, member: name, code },
-      'request is sent again: the server had closed the connection that was kept',
+      'request is sent again: the server had closed the kept-alive connection',
     )
   }
 
-  // ---- the answer --------------------------------------------------------------------------------------------------
+  // ---- the response ------------------------------------------------------------------------------------------------
 
-  /** An informational response (RFC 8297 for 103; others say nothing to a client of ours). */
+  /** An informational response. Only 103 is passed on (RFC 8297). */
   informed(res: ServerResponse, code: number, rawHeaders: string[]): void {
     if (code !== 103 || res.headersSent || res.destroyed) return
     try {
       res.writeInformation(103, rawHeaders)
     } catch {
-      // Hints that may not be passed on are no reason to fail the answer.
+      // Early hints that cannot be passed on must not fail the response.
     }
   }
 
-  /** The head is here; its body follows. */
+  /** The response's head has arrived; passes it and its body on. */
   answered(res: ServerResponse, response: IncomingMessage): void {
     const status = statusFromWire(`${response.statusCode} ${response.statusMessage ?? ''}`)
     if (!STATUS.test(status)) {
-      // Not an `UpstreamError`: the upstream has answered, so that the request must not be repeated.
+      // Not an `UpstreamError`: the upstream has responded, so the request must not be repeated.
       const message = `${this.#host.name} answered with the status ${shown(status)}: HTTP has 100 to 599 (RFC 9110 §15)`
       this.#fail(httpError('UPSTREAM_PROTOCOL', message))
       return
@@ -216,7 +220,7 @@ export class HttpCall {
       return
     }
     response.pipe(res, { end: false })
-    // The head is news of its own when nothing follows it at once.
+    // Send the head alone if no byte of the body follows immediately.
     setImmediate(() => {
       if (!this.#over && !res.writableEnded) res.flushHeaders()
     })
@@ -227,7 +231,9 @@ export class HttpCall {
     })
   }
 
-  /** The head is here; somebody else passes the body on. What is cut short is cut short for the client. */
+  /**
+   * The response's head has arrived; http-proxy passes the body on. A truncated body must look truncated to the client.
+   */
   began(response: IncomingMessage): void {
     this.#response = response
     this.#since = this.#host.clock.now()
@@ -239,21 +245,21 @@ export class HttpCall {
     })
   }
 
-  /** Nothing more is to happen: the response went out whole, was cut, or became another protocol. */
+  /** Ends the call: the response was sent completely, was aborted, or became another protocol. */
   over(): void {
     if (this.#over) return
     this.#over = true
     this.#timer?.cancel()
     this.#timer = undefined
     this.#patience?.cancel()
-    // A request in which anything is unfinished holds a connection that nobody else may use: an upload that the upstream did not
-    // want to have, an answer that nobody waits for.
+    // An unfinished request (an unwanted upload, a response that nobody reads) holds a connection that no other request
+    // may use: close it.
     const request = this.#request
     if (request && !(request.writableFinished && this.#response?.complete)) request.destroy()
     this.#done()
   }
 
-  /** As `over`, and the connection stays. */
+  /** Like `over`, but the connection stays open. */
   upgraded(): void {
     this.#request = undefined
     this.over()
@@ -265,7 +271,7 @@ export class HttpCall {
     this.over()
   }
 
-  // ---- time --------------------------------------------------------------------------------------------------------
+  // ---- timeouts ----------------------------------------------------------------------------------------------------
 
   #arm(timeout: number): void {
     this.#timer?.cancel()
@@ -276,7 +282,7 @@ export class HttpCall {
   /**
    * Only time spent waiting for the upstream counts.
    *
-   * @param read the sockets were read after the time had passed: this process may have been stopped or blocked
+   * @param read whether the sockets were read after the timeout: this process may have been stopped or blocked
    */
   #look(read: boolean = false): void {
     if (this.#over) return

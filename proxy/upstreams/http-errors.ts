@@ -1,4 +1,6 @@
-/** What an HTTP upstream's failures are to a client, and to whoever might send the request again. */
+/**
+ * The failures of an HTTP upstream as errors: their status for the client, and whether the request may be sent again.
+ */
 
 import type { Failure } from '../../pool/replay.ts'
 import { statusOf } from '../../protocol/contract/error-codes.ts'
@@ -7,7 +9,7 @@ import type { Phase } from '../../protocol/net/unreachable.ts'
 
 type UpstreamCode = 'UPSTREAM_UNREACHABLE' | 'UPSTREAM_CONNECT_TIMEOUT' | 'UPSTREAM_PROTOCOL' | 'UPSTREAM_LOST'
 
-/** 502 or 504. `ran: 'no'` only where no byte of the request can have left. */
+/** 502 or 504. `ran: 'no'` only if no byte of the request can have been sent. */
 export class UpstreamError extends HttpError implements Failure {
   readonly ran: 'no' | 'maybe'
   readonly responded: boolean = false

@@ -1,35 +1,36 @@
 /**
- * What an HTTP upstream is sent of a request's fields and target. Pure: it decides how the body is framed on the next connection, so it
- * is here that one request could become two (RFC 9112 §11.2), and nowhere else.
+ * The fields and target of a request as they are sent to an HTTP upstream. Pure. This file alone decides how the body
+ * is framed on the upstream's connection: a mistake here could turn one request into two (RFC 9112 §11.2).
  */
 
 import type { IncomingMessage } from 'node:http'
 import { NEVER_FORWARDED } from '../../protocol/contract/hop-by-hop.ts'
 
 /**
- * Fields of this hop (RFC 9110 §7.6.1), and those that are said anew: `Content-Length`, `Transfer-Encoding` and `Expect`.
+ * Fields of this hop (RFC 9110 §7.6.1), and those that are set again: `Content-Length`, `Transfer-Encoding` and
+ * `Expect`.
  */
 const LEFT_OUT: ReadonlySet<string> = new Set([...NEVER_FORWARDED, 'content-length', 'expect'])
 
-/** The methods that node's client takes to have no body, so that it announces none. */
+/** The methods for which Node's client assumes that there is no body, and adds no framing. */
 const BODYLESS = /^(?:GET|HEAD|DELETE|OPTIONS|TRACE|CONNECT)$/
 
 export interface UpstreamRequest {
-  /** Flat: name, value, … in the order, case and repetition in which the client sent them. */
+  /** Name, value, name, value, …: in the order, case and repetition in which the client sent them. */
   readonly fields: string[]
   /** Whether a body follows. */
   readonly body: boolean
-  /** The upstream is asked whether it wants the body before any of it is sent (RFC 9110 §10.1.1). */
+  /** Whether the body is sent only after the upstream has answered 100 Continue (RFC 9110 §10.1.1). */
   readonly expect: boolean
 }
 
 /**
- * What goes to the upstream before the body. A body is what `req` gives, so it has exactly one framing: the length that
- * the gateway holds it to, chunks where a body of unknown length comes, or none where none does.
+ * What is sent to the upstream before the body. The body comes from `req`, so it has exactly one framing: the length
+ * that the gateway enforces, chunks if the length is unknown, or none if there is no body.
  *
- * @param host what to send as `Host` when `keepHost` is false or the client sent none
+ * @param host the value of `Host` if `keepHost` is false or the client sent none
  * @param keepHost send the client's `Host`
- * @param upgrade ask for the protocol that the client asked for
+ * @param upgrade request the protocol that the client has requested
  */
 export function upstreamRequest(
   req: IncomingMessage,
@@ -61,7 +62,7 @@ export function upstreamRequest(
   }
   if (length !== undefined) fields.push('Content-Length', length)
   else if (chunked) fields.push('Transfer-Encoding', 'chunked')
-  // Node would announce chunks for these; a server may want a length (RFC 9110 §8.6).
+  // Node would announce chunks for these methods; servers may require a length (RFC 9110 §8.6).
   else if (!BODYLESS.test(method)) fields.push('Content-Length', '0')
   if (expect) fields.push('Expect', '100-continue')
   return { fields, body, expect }
@@ -78,14 +79,14 @@ export function upstreamTrailers(rawTrailers: string[]): [string, string][] {
 }
 
 /**
- * The request target on the upstream's connection: as the client sent it, byte by byte, behind the URL's own path.
+ * The request target on the upstream's connection: the URL's own path, then the client's target unchanged.
  *
  * @param base the upstream URL's path without a slash at its end
  */
 export function upstreamTarget(url: string, base: string): string {
   if (url === '*') return base === '' ? '*' : base
   if (url.charCodeAt(0) === 0x2f) return base + url
-  // Absolute form: the origin is ours to choose.
+  // Absolute form: this side chooses the origin.
   const rest = url.replace(/^[A-Za-z][A-Za-z0-9+.-]*:\/\/[^/?]*/, '')
   return base + (rest.charCodeAt(0) === 0x2f ? rest : `/${rest}`)
 }

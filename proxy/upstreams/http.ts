@@ -1,8 +1,7 @@
 /**
- * `http(url)`: a server that speaks HTTP/1.1 as an Application, through http-proxy. It is a Node listener that makes one request for
- * each that it gets (`fromNode`); here stand the connections, and what of http-proxy is used: it makes the requests and joins
- * upgraded sockets. Fields, target and the answer's way back are ours (`http-headers.ts`, `http-call.ts`), since its own lose
- * repeated fields and escapes, and end a cut answer as if it were whole or not at all.
+ * `http(url)`: an HTTP/1.1 server as an Application. http-proxy makes the requests and joins upgraded sockets.
+ * `http-headers.ts` and `http-call.ts` handle fields, targets and responses: http-proxy loses repeated fields and
+ * escapes, and ends a truncated response as if it were complete, or never.
  */
 
 import { Agent, type ClientRequest, type IncomingMessage, type ServerResponse } from 'node:http'
@@ -21,51 +20,70 @@ import { upstreamRequest, upstreamTarget } from './http-headers.ts'
 
 export interface HttpUpstreamOptions {
   /**
-   * Send the upstream its own name as `Host`, as nginx does by default. Default false: the client's `Host`, as `proxy_set_header
-   * Host $host` does, so that redirects, cookies and virtual hosts of the upstream stay true. `X-Forwarded-*` are not
-   * set here in any case (the `forwarded` middleware does).
+   * Send the upstream's own name as `Host`, as nginx does by default. Default false: send the client's `Host`, as
+   * nginx's `proxy_set_header Host $host` does, so that redirects, cookies and virtual hosts of the upstream are right.
+   * The `forwarded` middleware sets `X-Forwarded-*`; this function never does.
    */
   changeOrigin?: boolean | undefined
-  /** Check the certificate of an https upstream against the URL's host. Default true. */
+  /** Verify the certificate of an https upstream for the URL's host. Default true. */
   secure?: boolean | undefined
-  /** PEM: the authorities to trust instead of node's list. */
+  /** The certificate authorities to trust instead of Node's list, as PEM. */
   ca?: string | Buffer | (string | Buffer)[] | undefined
-  /** Connections at once; further requests wait for one, within `timeout`. Upgraded ones do not count. Default 256. */
+  /**
+   * How many connections may be open; further requests wait for one, within `timeout`. Upgraded ones do not count.
+   * Default 256.
+   */
   maxSockets?: number | undefined
   /**
-   * Milliseconds that an idle connection is kept. Default 4000: below the 5 s after which node's own servers close theirs, so that a
-   * request rarely meets a connection that is just being closed.
+   * How long an idle connection is kept, ms. Default 4000: below the 5 s after which Node's servers close idle
+   * connections, so that a request is rarely sent on a connection that is just being closed.
    */
   keepAlive?: number | undefined
-  /** Milliseconds to connect, else 504. Default 5000. */
+  /** How long connecting may take, ms, else 504. Default 5000. */
   connectTimeout?: number | undefined
-  /** Milliseconds to the response's head, not counting an upload that moves, else 504. Default 60000, as nginx's proxy_read_timeout. */
+  /**
+   * How long the upstream may take until the response's head, ms, else 504. Time in which an upload makes progress does
+   * not count. Default 60000, as nginx's proxy_read_timeout.
+   */
   timeout?: number | undefined
-  /** Milliseconds between two pieces of the response, else it is cut. Upgraded connections are exempt. Default 60000. */
+  /**
+   * How long the upstream may pause between chunks of the response before it is aborted, ms. Upgraded connections are
+   * exempt. Default 60000.
+   */
   idleTimeout?: number | undefined
   clock?: Clock | undefined
-  /** Receives a line for each request that is sent a second time. Default: none. */
+  /** Receives a line for each request that is sent a second time. Default: no log. */
   log?: Pick<Logger, 'info'> | undefined
 }
 
 export interface HttpUpstream extends Application {
-  /** Takes no more requests (503), waits for those that run, and closes the connections that were kept. */
+  /** Refuses new requests (503), waits for running ones, and closes idle connections. */
   close(): Promise<void>
 }
 
 /**
- * The server at `url` as an application.
+ * The HTTP server at `url` as an application.
  *
- * A request is made once. One exception: GET, HEAD, OPTIONS and TRACE without a body are made a second time, on a new connection, when
- * a kept connection turns out to be closed before any answer came. Nothing else is ever repeated: whoever pools upstreams
- * can tell from the error's `ran` what surely was not sent.
+ * Each request is sent once, with one exception: GET, HEAD, OPTIONS and TRACE without a body are sent again on a new
+ * connection if the upstream had closed the kept-alive connection before it responded. For other failures the error's
+ * `ran` tells a pool whether the request may be sent to another upstream.
  *
- * Failures before the head are an `HttpError`: 502 when it cannot be reached or breaks off, 504 when it takes too long. Later
- * ones cut the response visibly. Upgrades are passed on, to whatever protocol. A client that waits to be asked for its body
- * (`Expect`) is asked when the upstream asks.
+ * A failure before the response's head is an `HttpError`: 502 if the upstream cannot be reached or closes the
+ * connection, 504 if it takes too long. A later failure aborts the response, which the client can see. Upgrades to any
+ * protocol are passed on. A client that sent `Expect: 100-continue` gets the 100 when the upstream sends it.
  *
- * @param url `http://` or `https://`, whose path is put before that of each request
- * @throws TypeError for another URL, or one with a query, a fragment or credentials
+ * @param url `http://` or `https://`; its path is put in front of the path of each request
+ * @throws TypeError if the URL is invalid, or has a query, a fragment or credentials
+ * @example
+ * ```ts
+ * import { makeServer } from 'gantry/container'
+ * import { http } from 'gantry/proxy'
+ *
+ * const upstream = http('http://127.0.0.1:3000', { timeout: 10_000 })
+ * const server = await makeServer('127.0.0.1', 8080, upstream)
+ * await server.serveForever()
+ * await upstream.close()
+ * ```
  */
 export function http(url: string, options: HttpUpstreamOptions = {}): HttpUpstream {
   const target = parse(url)
@@ -83,7 +101,7 @@ export function http(url: string, options: HttpUpstreamOptions = {}): HttpUpstre
   const agents = makeAgents(target, secure, options)
   const keepHost = options.changeOrigin !== true
   const calls: WeakMap<IncomingMessage, HttpCall> = new WeakMap()
-  /** The context of the request for which the listener is called: Node's request has no reference to it. */
+  /** The context of the request for which the listener is being called: Node's request has no reference to it. */
   let context: RequestContext | undefined
   let running = 0
   let closing: PromiseWithResolvers<void> | undefined
@@ -104,7 +122,7 @@ export function http(url: string, options: HttpUpstreamOptions = {}): HttpUpstre
     })
     request.once('response', (response) => {
       call?.began(response)
-      // http-proxy writes on and on.
+      // http-proxy ignores backpressure here.
       response.on('data', () => {
         if (!socket.writableNeedDrain) return
         response.pause()
@@ -112,7 +130,7 @@ export function http(url: string, options: HttpUpstreamOptions = {}): HttpUpstre
       })
     })
   })
-  // Its errors come to the callbacks below; without a listener it throws.
+  // The callbacks below receive its errors; without a listener it would throw.
   proxy.on('error', () => {})
 
   function begin(req: IncomingMessage, client: ServerResponse | Duplex, upgrade: boolean): HttpCall {
@@ -130,7 +148,7 @@ export function http(url: string, options: HttpUpstreamOptions = {}): HttpUpstre
   function listener(req: IncomingMessage, res: ServerResponse): void {
     const call = begin(req, res, false)
     const send = (agent: Agent): void => {
-      // What http-proxy calls a buffer is whatever it gives the new request to.
+      // http-proxy calls `pipe` of its `buffer` with the new request.
       const buffer = {
         pipe(request: ClientRequest): void {
           request.on('information', ({ statusCode, rawHeaders }) => call.informed(res, statusCode, rawHeaders))
@@ -146,7 +164,7 @@ export function http(url: string, options: HttpUpstreamOptions = {}): HttpUpstre
 
   function onUpgrade(req: IncomingMessage, socket: Duplex, head: Buffer): void {
     const call = begin(req, socket, true)
-    // It knows one protocol, and asks this; what is sent are the fields that the client sent.
+    // http-proxy upgrades only if this field says websocket. The fields that are sent are the client's.
     req.headers = { upgrade: 'websocket' }
     attempt(() =>
       proxy.ws(
@@ -182,7 +200,7 @@ export function http(url: string, options: HttpUpstreamOptions = {}): HttpUpstre
 }
 
 /**
- * Closes the upstream's socket of an upgraded connection once the client's socket is closed. http-proxy only sends a
+ * Closes the upstream's socket of an upgraded connection after the client's socket is closed. http-proxy only sends a
  * FIN and stops reading, so an upstream that is blocked in a write would keep its socket for ever. TCP keep-alive
  * detects an upstream whose host is lost.
  */
@@ -207,19 +225,22 @@ function parse(url: string): URL {
     target.username !== '' ||
     target.password !== ''
   ) {
-    throw new TypeError(`an HTTP upstream is http://HOST[:PORT][/PATH] or https://…, got ${JSON.stringify(url)}`)
+    throw new TypeError(
+      `expected an HTTP upstream as http://HOST[:PORT][/PATH] or https://…, got ${JSON.stringify(url)}`,
+    )
   }
   return target
 }
 
-/** Connections that are kept, and ones that serve a single request. */
+/** An agent that keeps connections alive, and one whose connections serve a single request. */
 function makeAgents(target: URL, secure: boolean, options: HttpUpstreamOptions): { kept: Agent; single: Agent } {
   const maxSockets = options.maxSockets ?? 256
   const kept = { keepAlive: true, maxSockets, maxFreeSockets: maxSockets, timeout: options.keepAlive ?? 4_000 }
   if (!secure) return { kept: new Agent(kept), single: new Agent() }
   const hostname = target.hostname.replace(/^\[|\]$/g, '')
   const tls = {
-    // Else node takes it from Host, which is the client's to choose, and would ask for, and check, that name's certificate.
+    // Otherwise Node takes the name from Host, which the client chooses, and would verify the certificate for that
+    // name.
     servername: isIP(hostname) ? '' : hostname,
     rejectUnauthorized: options.secure !== false,
     ...(options.ca === undefined ? {} : { ca: options.ca }),
@@ -228,9 +249,9 @@ function makeAgents(target: URL, secure: boolean, options: HttpUpstreamOptions):
 }
 
 /**
- * http-proxy's options of one request. It joins paths with a loss (a bare `?`, the target `*`), keeps one of repeated fields and "corrects" the
- * length of DELETE and OPTIONS, so that a chunked body would be the next request. But it fills in and gives to `http.request` the
- * object under `ssl`: there path and fields stand fast.
+ * http-proxy's options for one request. http-proxy changes paths (a bare `?`, the target `*`), drops repeated fields,
+ * and sets a wrong length for DELETE and OPTIONS, so that a chunked body would become the next request. It passes the
+ * object under `ssl` to `http.request`, so read-only properties of that object keep the right path and fields.
  */
 function perRequest(req: IncomingMessage, call: HttpCall, base: string, agent: Agent): ServerOptions {
   const path = upstreamTarget(req.url ?? '/', base)
@@ -238,12 +259,12 @@ function perRequest(req: IncomingMessage, call: HttpCall, base: string, agent: A
   return { agent, ssl: Object.defineProperties({}, { path: fixed(path), headers: fixed(fields) }) }
 }
 
-/** A property that takes no other value, and does not complain of one. */
+/** A property that ignores assignments without an error. */
 function fixed(value: unknown): PropertyDescriptor {
   return { enumerable: true, get: () => value, set: () => {} }
 }
 
-/** A target that `http.request` refuses is the client's fault. */
+/** Calls `send`. A request target that `http.request` refuses is the client's fault (400). */
 function attempt(send: () => void): void {
   try {
     send()

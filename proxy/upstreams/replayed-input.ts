@@ -1,12 +1,11 @@
 /**
- * A body that can be sent again, as the `wsgi.input` of one attempt by an application of this process. It knows nothing of
- * who reads it, or whether there was an attempt before.
+ * A body that can be sent again, as the `wsgi.input` of one attempt by an application of this process.
  */
 
 import { type InputSource, RequestInput } from '../../protocol/contract/input.ts'
 import type { ReplayableBody } from '../../protocol/frames/caller.ts'
 
-/** Bytes read ahead of the application: a chunk. */
+/** Bytes read ahead of the application: one chunk. */
 const AHEAD = 64 * 1024
 
 export class ReplayedInput implements InputSource {
@@ -21,7 +20,7 @@ export class ReplayedInput implements InputSource {
     this.input = new RequestInput(body.atEnd && !body.exists ? null : this)
   }
 
-  // ---- of InputSource: the application reads ---------------------------------------------------------------------
+  // ---- InputSource: the application reads ------------------------------------------------------------------------
 
   wanted(): void {
     this.#wanted = true
@@ -32,10 +31,10 @@ export class ReplayedInput implements InputSource {
     this.#pump()
   }
 
-  // ---- of the body's attempt: there is more ----------------------------------------------------------------------
+  // ---- called by the body: more bytes have arrived ---------------------------------------------------------------
 
   bodyReady(): void {
-    // Not read before it is wanted: reading is what makes a gateway send 100 Continue.
+    // Do not read before the application does: reading makes a gateway send 100 Continue.
     if (this.#wanted) this.#pump()
   }
 
@@ -61,7 +60,7 @@ export class ReplayedInput implements InputSource {
         this.input.push(chunk)
       }
     } catch (error) {
-      // The client's side of it failed.
+      // The client failed to deliver the body.
       this.input.fail(error as Error)
     }
     this.#pumping = false

@@ -6,10 +6,12 @@ import {
   childEnvironment,
   containerArguments,
   devContainerArguments,
+  devProxyArguments,
   proxyArguments,
   upOptions,
 } from '../../cli/up-options.ts'
 import { checkContainerOptions, containerAddresses, containerOptions } from '../../container/options.ts'
+import { SLOT_RULES } from '../../pool/fair-slots.ts'
 import { DATA_MAX, HEAD_MAX, WINDOW } from '../../protocol/frames/codec/constants.ts'
 import { USUAL_TIMES } from '../../protocol/frames/codec/liveness.ts'
 import { tokensOf } from '../../protocol/frames/codec/tokens.ts'
@@ -25,12 +27,21 @@ import {
   http1Settings,
   livenessSettings,
 } from '../../protocol/options/common-options.ts'
-import { environmentName, flagName, nearest, type Option, parseOptions } from '../../protocol/options/options.ts'
+import { nearest } from '../../protocol/options/nearest.ts'
+import { environmentName, flagName, type Option } from '../../protocol/options/option-table.ts'
+import { parseOptions } from '../../protocol/options/options.ts'
 import { renderHelp } from '../../protocol/options/options-help.ts'
 import { readToken } from '../../protocol/options/token-file.ts'
 import { checkProxyOptions, proxyOptions } from '../../proxy/options.ts'
 import { pool } from '../../proxy/pooled.ts'
 import { withDirectory } from '../support/directory.ts'
+
+/** How help names an option: a flag that is on by default by what switches it off. */
+function shownAs(key: string, option: Option): string {
+  if (option.positional) return option.value!
+  if (option.secret) return environmentName(key)
+  return option.kind === 'flag' && option.default ? flagName(key).replace('--', '--no-') : flagName(key)
+}
 
 for (const [name, command] of Object.entries(commands)) {
   test(`every option of ${name} has a sentence and appears in its help`, () => {
@@ -43,10 +54,7 @@ for (const [name, command] of Object.entries(commands)) {
         continue
       }
       assert.ok(help.replace(/\s+/g, ' ').includes(option.sentence), key)
-      assert.ok(
-        help.includes(option.positional ? option.value! : option.secret ? environmentName(key) : flagName(key)),
-        key,
-      )
+      assert.ok(help.includes(shownAs(key, option)), key)
       assert.ok(help.includes(environmentName(key)), key)
     }
   })
@@ -88,6 +96,11 @@ test('the defaults of the options equal the defaults for watching and dialling l
   assert.deepEqual(livenessSettings(values), { liveness: USUAL_TIMES, connectTimeout: CONNECT_TIMEOUT })
 })
 
+test('the rules for slots that a pool has by default are the defaults of the options', () => {
+  const { bodyBuffer, bodyBufferTotal, slowClientRate, slowClientPatience } = parseOptions(commonOptions, []).values
+  assert.deepEqual({ bodyBuffer, bodyBufferTotal, slowClientRate, slowClientPatience }, SLOT_RULES)
+})
+
 test('a longer head limit lets longer heads cross a link, however they grow on it', () => {
   const { values } = parseOptions(commonOptions, ['--head-limit=1MiB', '--frame-limit=32KiB', '--window=1MiB'])
   assert.deepEqual(frameSettings(values), { window: 1_048_576, data: 32_768, head: 4_194_304 })
@@ -124,7 +137,7 @@ test('values that contradict each other are refused', () => {
     proxy([unix, '--upstream=:1'])
     assert.throws(() => proxy([unix, '--upstream=:1', '--workers=2']), {
       code: 'BAD_VALUE',
-      message: `${unix.split('=')[0]} unix:/a can be one process's alone: give HOST:PORT, or --workers 1`,
+      message: `${unix.split('=')[0]} unix:/a cannot be shared by several workers: give HOST:PORT, or --workers 1`,
     })
   }
   proxy(['--upstream=unix:/a', '--workers=2'])
@@ -212,6 +225,43 @@ test('addresses meant for containers and proxies elsewhere do not reach the pair
     GANTRY_ACCEPT: 'http',
   }
   assert.deepEqual(childEnvironment(environment), { PATH: '/bin', GANTRY_TOKEN: 'a' })
+})
+
+test('the options of up, and the variables that it keeps from its processes, are those marked in the tables', () => {
+  const marked = (...marks: Option['up'][]): string[] =>
+    [containerOptions, proxyOptions].flatMap((table) =>
+      Object.entries<Option>(table).flatMap(([key, { up }]) => (up !== undefined && marks.includes(up) ? [key] : [])),
+    )
+  const ofUp = new Set([...marked('given', 'proxy alone'), ...Object.keys(commonOptions), 'dev'])
+  assert.deepEqual(new Set(Object.keys(upOptions)), ofUp)
+  const all = Object.fromEntries(
+    [containerOptions, proxyOptions].flatMap((table) => Object.keys(table).map((key) => [environmentName(key), 'x'])),
+  )
+  const kept = (role: 'container' | 'proxy'): string[] =>
+    Object.keys(all).filter((name) => !(name in childEnvironment(all, role)))
+  const elsewhere = ['MODULE', 'JOIN', 'ACCEPT', 'SOCKET_MODE', 'HEALTH_LISTEN', 'UPSTREAM', 'JOIN_LISTEN', 'WORKERS']
+  const names = (...keys: string[]): Set<string> => new Set(keys.map((key) => `GANTRY_${key}`))
+  assert.deepEqual(new Set(kept('proxy')), names(...elsewhere))
+  assert.deepEqual(new Set(kept('container')), names(...elsewhere, 'MIDDLEWARE', 'DRAIN_DELAY'))
+  assert.deepEqual(new Set(['module', ...marked('withheld')].map(environmentName)), names(...elsewhere))
+})
+
+test('with --dev middleware is an option of the container, and the drain delay of the proxy', () => {
+  const { given, values } = parseOptions(upOptions, ['app.ts', '--middleware=m.ts', '--drain-delay=1s', '--slots=5'])
+  assert.deepEqual(devProxyArguments(given), ['--drain-delay=1s'])
+  assert.deepEqual(devContainerArguments(given, values.module, '/run/s'), [
+    '--listen=unix:/run/s',
+    '--middleware=m.ts',
+    '--slots=5',
+    '--',
+    'app.ts',
+  ])
+  assert.deepEqual(proxyArguments(given, { kind: 'unix', path: '/run/s' }).slice(2), [
+    '--middleware=m.ts',
+    '--drain-delay=1s',
+  ])
+  const container = containerArguments(given, values.module, '/run/s')
+  assert.ok(!container.some((argument) => /middleware|drain-delay/.test(argument)), container.join(' '))
 })
 
 test('an abstract socket is refused with the reason wherever an address can be given', () => {

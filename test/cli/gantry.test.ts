@@ -37,11 +37,11 @@ const refused: [argv: string[], stderr: string][] = [
   ],
   [
     ['proxy', '--lisen', ':1'],
-    'gantry proxy: there is no option --lisen; did you mean --listen?\nTry gantry proxy --help\n',
+    'gantry proxy: unknown option --lisen; did you mean --listen?\nTry gantry proxy --help\n',
   ],
   [
     ['proxy', '--slots', '5'],
-    'gantry proxy: there is no option --slots; --slots is an option of gantry up, gantry container\nTry gantry proxy --help\n',
+    'gantry proxy: unknown option --slots; --slots is an option of gantry up, gantry container\nTry gantry proxy --help\n',
   ],
   [['help', 'contaner'], 'gantry: there is no command "contaner"; did you mean container?\nTry gantry --help\n'],
   [

@@ -54,31 +54,31 @@ test('a proxy lives as soon as it listens, and is ready with its first container
     const lane = `unix:${join(directory, 'health')}`
     const door = `unix:${join(directory, 'join')}`
     await proxy(['--join-listen', door, '--health-listen', lane])
-    assert.deepEqual(await ask(lane, '--live'), { good: true, says: `${lane} 200 {"live":true}` })
+    assert.deepEqual(await ask(lane, '--live'), { healthy: true, line: `${lane} 200 {"live":true}` })
     assert.deepEqual(await ask(lane), {
-      good: false,
-      says: `${lane} 503 {"ready":false,"containers":0,"queued":0,"draining":false}`,
+      healthy: false,
+      line: `${lane} 503 {"ready":false,"containers":0,"queued":0,"draining":false}`,
     })
     const { drain } = await container(hello, ['--join', door])
-    await until(async () => (await ask(lane)).good)
-    assert.match((await ask(lane)).says, /"containers":1/)
+    await until(async () => (await ask(lane)).healthy)
+    assert.match((await ask(lane)).line, /"containers":1/)
     await drain()
-    await until(async () => !(await ask(lane)).good)
+    await until(async () => !(await ask(lane)).healthy)
   }))
 
 test('a container that joins is ready while a proxy has it, one that listens from the start', () =>
   withDirectory(async (directory) => {
     const [one, two] = [`unix:${join(directory, 'one')}`, `unix:${join(directory, 'two')}`]
     await container(hello, ['--listen', '127.0.0.1:0', '--health-listen', one])
-    assert.equal((await ask(one)).good, true)
+    assert.equal((await ask(one)).healthy, true)
     const door = `unix:${join(directory, 'join')}`
     await container(hello, ['--join', door, '--health-listen', two])
-    assert.equal((await ask(two)).good, false)
-    assert.equal((await ask(two, '--live')).good, true)
+    assert.equal((await ask(two)).healthy, false)
+    assert.equal((await ask(two, '--live')).healthy, true)
     const running = await proxy(['--join-listen', door])
-    await until(async () => (await ask(two)).good)
+    await until(async () => (await ask(two)).healthy)
     await running.drain()
-    await until(async () => !(await ask(two)).good)
+    await until(async () => !(await ask(two)).healthy)
   }))
 
 test('health is answered while every slot is taken and the queue is full', () =>
@@ -94,7 +94,7 @@ test('health is answered while every slot is taken and the queue is full', () =>
     }
     await container(slow, ['--join', door, '--slots', '1', '--health-listen', lane])
     const running = await proxy(['--join-listen', door, '--queue-size', '0', '--health-listen', front])
-    await until(async () => (await ask(front)).good)
+    await until(async () => (await ask(front)).healthy)
     const address = running.addresses[0]
     assert.ok(address?.kind === 'tcp')
     const client = await HttpClient.connect({ host: '127.0.0.1', port: address.port })
@@ -102,8 +102,8 @@ test('health is answered while every slot is taken and the queue is full', () =>
     await begun.promise
     const other = await HttpClient.connect({ host: '127.0.0.1', port: address.port })
     assert.equal((await other.fetch({ target: '/' })).status, 503)
-    assert.match((await ask(lane)).says, / 200 .*"running":1/)
-    assert.match((await ask(front)).says, / 200 .*"containers":1/)
+    assert.match((await ask(lane)).line, / 200 .*"running":1/)
+    assert.match((await ask(front)).line, / 200 .*"containers":1/)
     over.resolve()
     assert.equal((await answer).status, 200)
     client.destroy()
@@ -124,11 +124,11 @@ test('the lane has two paths, and clients have none of them', () =>
 
 test('nobody there, and one who says nothing, are not healthy', async () => {
   const port = await freePort()
-  assert.match((await ask(`127.0.0.1:${port}`)).says, /^127\.0\.0\.1:\d+ .*ECONNREFUSED/)
+  assert.match((await ask(`127.0.0.1:${port}`)).line, /^127\.0\.0\.1:\d+ .*ECONNREFUSED/)
   const mute = await listening(createServer())
   cleanups.push(() => mute.stop())
   const verdict = await ask(`127.0.0.1:${mute.address.port}`, '--timeout', '50ms')
-  assert.deepEqual(verdict, { good: false, says: `127.0.0.1:${mute.address.port} no answer within 50 ms` })
+  assert.deepEqual(verdict, { healthy: false, line: `127.0.0.1:${mute.address.port} no answer within 50 ms` })
 })
 
 test('a server that is no health lane is told from one that is not ready', async () => {
@@ -143,8 +143,8 @@ test('a server that is no health lane is told from one that is not ready', async
   assert.ok(address?.kind === 'tcp')
   const name = `127.0.0.1:${address.port}`
   assert.deepEqual(await ask(name), {
-    good: false,
-    says: `${name} 404 this is not a health address; give the address of --health-listen`,
+    healthy: false,
+    line: `${name} 404 this is not a health address; give the address of --health-listen`,
   })
 })
 
@@ -168,12 +168,12 @@ for (const [what, body] of [
     const name = `127.0.0.1:${address.port}`
     for (const argv of [[], ['--live']]) {
       assert.deepEqual(await ask(name, ...argv), {
-        good: false,
-        says: `${name} 200 this is not a health address; give the address of --health-listen`,
+        healthy: false,
+        line: `${name} 200 this is not a health address; give the address of --health-listen`,
       })
     }
     // A URL may be a health check of any service.
-    assert.equal((await ask(`http://${name}/health`)).good, true)
+    assert.equal((await ask(`http://${name}/health`)).healthy, true)
   })
 }
 
@@ -188,18 +188,18 @@ test('a URL without a path is asked for /ready, one with a path for that', async
   const address = serving.container.addresses[0]
   assert.ok(address?.kind === 'tcp')
   const url = `http://127.0.0.1:${address.port}`
-  assert.deepEqual(await ask(`${url}/fine`), { good: true, says: `${url}/fine 204` })
-  assert.deepEqual(await ask(url), { good: false, says: `${url}/ 500` })
+  assert.deepEqual(await ask(`${url}/fine`), { healthy: true, line: `${url}/fine 204` })
+  assert.deepEqual(await ask(url), { healthy: false, line: `${url}/ 500` })
 })
 
-test('the command says one line, exits with it, and takes the address from the environment too', () =>
+test('the command prints one line, exits with its result, and takes the address from the environment too', () =>
   withDirectory(async (directory) => {
     const lane = `unix:${join(directory, 'health')}`
     const { drain } = await container(hello, ['--listen', '127.0.0.1:0', '--health-listen', lane])
-    const good = new TestChild([repositoryFile('cli/gantry.ts'), 'health', '--live'], {
+    const healthy = new TestChild([repositoryFile('cli/gantry.ts'), 'health', '--live'], {
       env: { GANTRY_HEALTH_LISTEN: lane },
     })
-    assert.deepEqual([await good.exited, good.stdout], [{ code: 0, signal: null }, `${lane} 200 {"live":true}\n`])
+    assert.deepEqual([await healthy.exited, healthy.stdout], [{ code: 0, signal: null }, `${lane} 200 {"live":true}\n`])
     await drain()
     const bad = new TestChild([repositoryFile('cli/gantry.ts'), 'health', lane])
     assert.equal((await bad.exited).code, 1)

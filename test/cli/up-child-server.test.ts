@@ -158,7 +158,7 @@ describe('gantry up with an application that listens in a child process', () => 
       process.kill(before.child, 'SIGKILL')
       const after = await answersAnew(get, before)
       assert.notEqual(after.launcher, before.launcher)
-      assert.match(child.stderr, /^gantry: the container ended \(exit code 0\); starting it again/m)
+      assert.match(child.stderr, /^gantry: the container ended \(exit code 0\): restarting it/m)
       assert.equal(runs(before.launcher), false)
     }))
 
@@ -168,7 +168,7 @@ describe('gantry up with an application that listens in a child process', () => 
       process.kill(before.launcher, 'SIGKILL')
       await answersAnew(get, before)
       assert.equal(runs(before.child), false)
-      assert.match(child.stderr, /^gantry: the container ended \(SIGKILL\); starting it again/m)
+      assert.match(child.stderr, /^gantry: the container ended \(SIGKILL\): restarting it/m)
       assert.doesNotMatch(child.stderr, /EADDRINUSE/)
     }, 'stubborn'))
 

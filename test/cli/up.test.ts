@@ -148,7 +148,7 @@ test('a stop with a WebSocket open logs no container that cannot be reached', ()
       child.process.kill('SIGTERM')
       assert.deepEqual(await child.exited, { code: 0, signal: null })
       const messages = child.log.map(({ msg }) => String(msg))
-      assert.ok(messages.includes('the drain timeout has passed: what still runs is aborted'))
+      assert.ok(messages.includes('the drain timeout has passed: running requests are aborted'))
       assert.deepEqual(
         messages.filter((message) => message.includes('cannot be reached')),
         [],
@@ -192,9 +192,9 @@ test('a container that was killed is started again, and the proxy is left alone'
     await served(child)
     const [container, proxy] = [id('container'), id('proxy')]
     process.kill(container, 'SIGKILL')
-    const back = /^gantry: the container is back$/m
+    const back = /^gantry: the container serves again$/m
     await child.until(() => back.test(child.stderr) && readies(child, 'container') === 2)
-    assert.match(child.stderr, /^gantry: the container ended \(SIGKILL\); starting it again in \d+ ms$/m)
+    assert.match(child.stderr, /^gantry: the container ended \(SIGKILL\): restarting it in \d+ ms$/m)
     assert.notEqual(id('container'), container)
     assert.equal(id('proxy'), proxy)
     assert.equal(readies(child, 'proxy'), 1)

@@ -101,7 +101,7 @@ test('a worker that crashes loses no connection that it has not taken, and is st
     await proxy.child.until(() => workers().length === 3)
     process.kill(second, 'SIGSTOP')
     assert.equal(await get(), 'Hello world!\n')
-    const ends = proxy.child.log.filter(({ msg }) => msg === 'a worker ended; starting it again')
+    const ends = proxy.child.log.filter(({ msg }) => msg === 'a worker ended: restarting it')
     assert.deepEqual(
       ends.map(({ worker, exit }) => [worker, exit]),
       [[0, 'SIGKILL']],
@@ -167,7 +167,7 @@ test('what keeps a worker from starting is said once, and ends it with 1', async
   const proxy = [repositoryFile('cli/gantry.ts'), 'proxy', '--workers', '2', '--listen', '127.0.0.1:0']
   const child = new TestChild([...proxy, '--upstream', 'elsewhere.example:9000'])
   assert.deepEqual(await child.exited, { code: 1, signal: null })
-  assert.match(child.stderr, /^gantry proxy: --upstream elsewhere\.example:9000 leaves this host[^\n]+\n/)
+  assert.match(child.stderr, /^gantry proxy: --upstream elsewhere\.example:9000 is on another host[^\n]+\n/)
   assert.match(child.stderr, /\ngantry proxy: a worker ended before it served \(exit code 1\)\n$/)
   assert.equal(child.stderr.split('\n').length, 3)
 })

@@ -135,7 +135,7 @@ const behindProxy: Wire = (application, clock, act) =>
     try {
       await act(serving, (proxy.addresses[0] as TcpAddress).port)
     } finally {
-      await proxy.drain({ hurry: AbortSignal.abort() })
+      await proxy.drain({ skipNotice: AbortSignal.abort() })
     }
   })
 

@@ -10,7 +10,8 @@ import { lint } from '../../protocol/contract/lint.ts'
 import { CallError } from '../../protocol/frames/caller.ts'
 import type { TcpAddress } from '../../protocol/net/address.ts'
 import { ListenError } from '../../protocol/net/listen.ts'
-import { OptionError, parseOptions } from '../../protocol/options/options.ts'
+import { OptionError } from '../../protocol/options/option-table.ts'
+import { parseOptions } from '../../protocol/options/options.ts'
 import { proxyOptions } from '../../proxy/options.ts'
 import { serveProxy } from '../../proxy/serve.ts'
 import { nginxGet, packet } from '../protocol/uwsgi/support.ts'
@@ -523,12 +524,12 @@ describe('a container that drains', () => {
       const client = await serving.http()
       await client.fetch({ target: '/' })
       client.socket.once('end', () => client.socket.destroy())
-      const hurry = new AbortController()
-      if (when === 'before') hurry.abort()
-      const drained = serving.container.drain({ hurry: hurry.signal })
+      const skipNotice = new AbortController()
+      if (when === 'before') skipNotice.abort()
+      const drained = serving.container.drain({ skipNotice: skipNotice.signal })
       if (when === 'during') {
         assert.match(serving.container.inspect(), /leaving/)
-        hurry.abort()
+        skipNotice.abort()
       }
       await drained
     }

@@ -81,8 +81,8 @@ describe('the command of the images', { skip: withoutTools() }, () => {
     for (const argv of [[], ['--live']]) {
       it(`reports a server that ${what} as gantry health does, without Node (${argv.join() || 'ready'})`, () =>
         withServer(createHttpServer(listener), async (address) => {
-          const { good, says } = await askHealth(parseOptions(healthCommandOptions, [address, ...argv]).values)
-          const expected = { code: good ? 0 : 1, printed: `${says}\n`, node: undefined }
+          const { healthy, line } = await askHealth(parseOptions(healthCommandOptions, [address, ...argv]).values)
+          const expected = { code: healthy ? 0 : 1, printed: `${line}\n`, node: undefined }
           const asked = await gantry(['health', address, ...argv])
           assert.deepEqual({ ...asked, printed: asked.printed.replace(/ +\n/, '\n') }, expected)
         }))

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import { setImmediate as turn } from 'node:timers/promises'
-import { type Connection, Reloader } from '../../dev/reloader.ts'
+import { type ChildLink, Reloader } from '../../dev/reloader.ts'
 import type { StopSignal } from '../../process/signals.ts'
 import type { Child, ChildExit } from '../../process/supervise.ts'
 import { FakeClock } from '../support/clock.ts'
@@ -51,7 +51,7 @@ class Fixture {
       this.children.push(child)
       return child
     },
-    connect: (name): Connection => ({
+    connect: (name): ChildLink => ({
       ready: this.linking?.promise ?? Promise.resolve(),
       stop: () => this.events.push(`${name} gets nothing new`),
     }),

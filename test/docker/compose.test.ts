@@ -216,7 +216,7 @@ describe('docker compose up', { skip: withoutEngine(), timeout: 600_000 }, () =>
       const [name = ''] = await project.containers('proxy')
       await until(async () =>
         (await project.log(name)).some(
-          ({ msg, error }) => /closed before it had joined/.test(String(msg)) && /token|secret/.test(String(error)),
+          ({ msg, error }) => /closed before it joined/.test(String(msg)) && /token|secret/.test(String(error)),
         ),
       )
     } finally {
@@ -311,7 +311,7 @@ describe('docker compose up', { skip: withoutEngine(), timeout: 600_000 }, () =>
       assert.deepEqual(failed(outcomes), [])
       told(t, outcomes)
       const lines = await project.log(name)
-      assert.equal(lines.filter(({ msg }) => msg === 'a worker ended; starting it again').length, 0)
+      assert.equal(lines.filter(({ msg }) => msg === 'a worker ended: restarting it').length, 0)
     },
   )
 })

@@ -18,7 +18,7 @@ import { until } from '../support/until.ts'
 const NODE = [repositoryFile('test/apps/listening/databases.ts'), '--interface', 'node']
 const LISTEN = ['--listen', '127.0.0.1:0']
 const LONG = ['--drain-delay', '10m', '--access-log', 'off']
-const LEAVING = 'leaving: requests are served until --drain-delay ends'
+const LEAVING = 'draining soon: requests are accepted until --drain-delay ends'
 
 async function withServer(argv: readonly string[], body: (server: Gantry) => Promise<void>): Promise<void> {
   const server = await startGantry(argv)

@@ -40,7 +40,7 @@ for (const joined of [false, true]) {
         host.drop()
         await scene.proxy.child.until(() =>
           scene
-            .logged('container does not answer; nothing new is sent to it')
+            .logged('container does not answer: it gets no new requests until it does')
             .some(({ member }) => String(member).includes('(far/0)')),
         )
         for (let count = 0; count < 10; count++) {

@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
-import { type Running, type Seen, SlowWatch, type SlowWatchHost } from '../../pool/slow-watch.ts'
+import { type Measurement, type Running, SlowWatch, type SlowWatchHost } from '../../pool/slow-watch.ts'
 import type { Share } from '../../protocol/client/client-shares.ts'
 import type { Behind } from '../../protocol/contract/client-view.ts'
 import type { AbortError } from '../../protocol/contract/errors.ts'
@@ -12,7 +12,7 @@ class Request implements Running {
   readonly share: Share
   behind: Behind
   bytes = 0
-  seen: Seen | undefined = undefined
+  measured: Measurement | undefined = undefined
   ended: AbortError | undefined
   readonly #host: Host
 
@@ -67,7 +67,7 @@ suite('while slots are scarce', () => {
     const host = new Host()
     const slow = host.request('download')
     host.waits = [['other', 1]]
-    host.watch.attend()
+    host.watch.startMeasuring()
     host.clock.advance(4_900)
     assert.equal(slow.ended, undefined)
     host.clock.advance(200)
@@ -80,7 +80,7 @@ suite('while slots are scarce', () => {
   test('no request is aborted while none waits, and one that was behind for long is aborted when another waits', () => {
     const host = new Host()
     const slow = host.request('upload')
-    host.watch.attend()
+    host.watch.startMeasuring()
     host.clock.advance(60_000)
     assert.equal(slow.ended, undefined)
     host.waits = [['other', 1]]
@@ -93,7 +93,7 @@ suite('while slots are scarce', () => {
     const works = host.request('nothing')
     const keeps = host.request('download')
     host.waits = [['other', 2]]
-    host.watch.attend()
+    host.watch.startMeasuring()
     for (let at = 0; at < 1_000; at++) {
       keeps.bytes += 100
       host.clock.advance(100)
@@ -105,7 +105,7 @@ suite('while slots are scarce', () => {
     const host = new Host()
     const slow = host.request('upload')
     host.waits = [['other', 1]]
-    host.watch.attend()
+    host.watch.startMeasuring()
     for (let at = 0; at < 99; at++) {
       slow.bytes += 50
       host.clock.advance(100)
@@ -119,7 +119,7 @@ suite('while slots are scarce', () => {
     const host = new Host()
     const slow = host.request('upload')
     host.waits = [['other', 1]]
-    host.watch.attend()
+    host.watch.startMeasuring()
     for (const behind of ['upload', 'nothing', 'upload'] as const) {
       slow.behind = behind
       host.clock.advance(4_000)
@@ -137,7 +137,7 @@ suite('while slots are scarce', () => {
       moved.push(behind)
       return 0
     }
-    host.watch.attend()
+    host.watch.startMeasuring()
     host.clock.advance(500)
     assert.deepEqual(new Set(moved), new Set(['download']))
   })
@@ -146,7 +146,7 @@ suite('while slots are scarce', () => {
     const host = new Host()
     const slow = host.request('upload')
     host.waits = [['other', 1]]
-    host.watch.attend()
+    host.watch.startMeasuring()
     host.clock.pause(60_000)
     assert.equal(slow.ended, undefined)
     host.clock.advance(4_700)
@@ -158,11 +158,11 @@ suite('while slots are scarce', () => {
   test('a request that began after the last measurement is not aborted', () => {
     const host = new Host()
     host.request('upload')
-    host.watch.attend()
+    host.watch.startMeasuring()
     host.clock.advance(10_000)
     const fresh = host.request('upload')
     host.waits = [['other', 2]]
-    host.watch.actFor('other')
+    host.watch.abortFor('other')
     assert.equal(host.running.length, 1)
     assert.equal(fresh.ended, undefined)
   })
@@ -171,11 +171,11 @@ suite('while slots are scarce', () => {
     const host = new Host()
     const slow = host.request('upload')
     const quick = host.request('upload')
-    host.watch.attend()
+    host.watch.startMeasuring()
     host.clock.advance(10_000)
     quick.behind = 'nothing'
-    assert.equal(host.watch.actFor('other'), 1)
-    assert.equal(host.watch.actFor('another'), 0)
+    assert.equal(host.watch.abortFor('other'), 1)
+    assert.equal(host.watch.abortFor('another'), 0)
     assert.ok(slow.ended)
     assert.equal(quick.ended, undefined)
   })
@@ -183,12 +183,12 @@ suite('while slots are scarce', () => {
   test('a flood of new requests looks for slow clients a few times between two looks', () => {
     const host = new Host()
     const busy = host.request('nothing')
-    host.watch.attend()
-    for (let count = 0; count < 1_000; count++) assert.equal(host.watch.actFor(`client ${count}`), 0)
+    host.watch.startMeasuring()
+    for (let count = 0; count < 1_000; count++) assert.equal(host.watch.abortFor(`client ${count}`), 0)
     assert.equal(host.sought, 8)
     busy.behind = 'download'
     host.clock.advance(6_000)
-    assert.equal(host.watch.actFor('other'), 1)
+    assert.equal(host.watch.abortFor('other'), 1)
   })
 })
 
@@ -196,14 +196,14 @@ suite('the watch', () => {
   test('ends once slots are free, and judges anew when they are scarce again', () => {
     const host = new Host()
     const slow = host.request('upload')
-    host.watch.attend()
+    host.watch.startMeasuring()
     host.clock.advance(4_000)
     host.scarce = false
     host.clock.advance(100)
     assert.equal(host.clock.pending, 0)
     host.scarce = true
     host.waits = [['other', 1]]
-    host.watch.attend()
+    host.watch.startMeasuring()
     host.clock.advance(4_900)
     assert.equal(slow.ended, undefined)
     host.clock.advance(100)
@@ -213,7 +213,7 @@ suite('the watch', () => {
   test('ends when nothing runs', () => {
     const host = new Host()
     host.waits = [['other', 1]]
-    host.watch.attend()
+    host.watch.startMeasuring()
     host.clock.advance(100)
     assert.equal(host.clock.pending, 0)
   })
@@ -221,7 +221,7 @@ suite('the watch', () => {
   test('never begins if the patience has no limit', () => {
     const host = new Host(Number.POSITIVE_INFINITY)
     host.request('upload')
-    host.watch.attend()
+    host.watch.startMeasuring()
     assert.equal(host.clock.pending, 0)
   })
 })

@@ -13,7 +13,7 @@ import {
 import { FakeClock } from '../support/clock.ts'
 
 const STATES = Object.keys(DRAIN_STATES) as DrainState[]
-const EVENTS: DrainEvent[] = ['stop', 'hurry', 'elapsed', 'empty']
+const EVENTS: DrainEvent[] = ['stop', 'skipNotice', 'elapsed', 'empty']
 const usual: DrainTimes = { delay: 5_000, grace: 2_000, timeout: 30_000, settle: 3_000 }
 
 function setUp(times: Partial<DrainTimes> = {}) {
@@ -86,16 +86,16 @@ test('a drain timeout of none waits for requests without a limit', () => {
   assert.equal(drain.grace, 2_000)
 })
 
-test('a hurry before or during the delay skips the delay and the grace of idle connections', () => {
+test('a skipNotice before or during the delay skips the delay and the grace of idle connections', () => {
   const before = setUp()
   void before.drain.stop('nothing', AbortSignal.abort())
   assert.deepEqual([before.drain.state, before.drain.grace], ['draining', 0])
 
   const during = setUp()
-  const hurry = new AbortController()
-  void during.drain.stop('nothing', hurry.signal)
+  const skipNotice = new AbortController()
+  void during.drain.stop('nothing', skipNotice.signal)
   assert.deepEqual([during.drain.state, during.drain.grace], ['leaving', 2_000])
-  hurry.abort()
+  skipNotice.abort()
   assert.deepEqual([during.drain.state, during.drain.grace], ['draining', 0])
 })
 

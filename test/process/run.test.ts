@@ -56,7 +56,7 @@ test('a signal ends a server whose start never ends, since nothing has begun tha
     await child.until(() => child.logged('starting'))
     child.process.kill('SIGTERM')
     assert.deepEqual(await child.exited, { code: 0, signal: null })
-    assert.equal(child.logged('stopped before the start had ended'), true)
+    assert.equal(child.logged('stopped during the start'), true)
   }))
 
 test('a refused start is one line on standard error, and exit code 1', () =>
@@ -112,7 +112,7 @@ test('a start that can never finish is logged, and exits with 1', () =>
     assert.deepEqual(await child.exited, { code: 1, signal: null })
     assert.equal(
       child.stderr,
-      'gantry fixture: the start cannot finish: the event loop is empty, so what it waits for never happens\n',
+      'gantry fixture: the start cannot finish: it waits for something, but the event loop is empty\n',
     )
   }))
 

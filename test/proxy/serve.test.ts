@@ -275,7 +275,7 @@ suite('a proxy', () => {
     const lines = served.log.lines.filter(({ level }) => level === 'warn')
     assert.deepEqual(
       new Set(lines.map(({ message }) => message)),
-      new Set(["a container's connection was closed before it had joined"]),
+      new Set(["a container's connection was closed before it joined"]),
     )
     for (const { fields } of lines) assert.match(String(fields['address']), /^127\.0\.0\.1:\d+$/)
     assert.deepEqual(
@@ -407,7 +407,7 @@ suite('a proxy that drains', () => {
       const second = late.request({ target: '/wait' })
       await until(() => waiting)
       let last = 0
-      const drained = served.proxy.drain({ onLast: () => last++ })
+      const drained = served.proxy.drain({ onNoMoreRequests: () => last++ })
       const pass = async (): Promise<void> => {
         for (let turns = 0; turns < 20; turns++) {
           clock.advance(10)

@@ -13,7 +13,7 @@ import { temporary } from './sockets.ts'
 const APPLICATION = repositoryFile('test/apps/stopping.ts')
 const TIMES = ['--ping-interval', '100ms', '--suspect-after', '100ms', '--probe-grace', '100ms']
 const QUIET = ['--access-log', 'off', ...TIMES]
-export const SUSPECT = 'container does not answer; nothing new is sent to it'
+export const SUSPECT = 'container does not answer: it gets no new requests until it does'
 export const REPLAYED = 'request is sent again: its container was lost, and it may have run there'
 
 export class Scene {

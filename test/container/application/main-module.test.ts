@@ -205,9 +205,12 @@ describe('arguments after --', () => {
   })
 
   it('are suggested when an argument is given without --', async () => {
-    const says = /the argument "start" is one too many; arguments for the application come after --, as in: -- start/
+    const says = /unexpected argument "start"; put arguments for the application after --, for example: -- start/
     assert.match(await failureOf('echo.ts', 'start'), says)
-    assert.match(await failureOf('echo.ts', '--turbo'), /no option --turbo; .* come after --, as in: -- --turbo/)
+    assert.match(
+      await failureOf('echo.ts', '--turbo'),
+      /unknown option --turbo; put .* after --, for example: -- --turbo/,
+    )
   })
 })
 

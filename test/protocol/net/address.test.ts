@@ -9,7 +9,8 @@ import {
   parseAddress,
   printAddress,
 } from '../../../protocol/net/address.ts'
-import { OptionError, parseOptions } from '../../../protocol/options/options.ts'
+import { OptionError } from '../../../protocol/options/option-table.ts'
+import { parseOptions } from '../../../protocol/options/options.ts'
 
 const good: [text: string, address: Address, printed: string][] = [
   ['unix:/run/app.sock', { kind: 'unix', path: '/run/app.sock' }, 'unix:/run/app.sock'],

@@ -24,7 +24,7 @@ describe('a table of forms', () => {
   it('has a form of the right type for each option, which the compiler sees to', () => {
     // @ts-expect-error: quiet is missing
     const missing: OptionForms<Options> = { size: wholeNumber(0) }
-    // @ts-expect-error: there is no option loud
+    // @ts-expect-error: unknown option loud
     const other: OptionForms<Options> = { size: wholeNumber(0), quiet: flag, loud: flag }
     // @ts-expect-error: size is a number
     const mistyped: OptionForms<Options> = { size: flag, quiet: flag }
@@ -40,7 +40,7 @@ describe('checkOptions', () => {
 
   it('refuses an option that every object seems to have', () => {
     const options = JSON.parse('{ "__proto__": 1 }')
-    assert.throws(() => checkOptions('make', options, forms), /^TypeError: make: there is no option __proto__, /)
+    assert.throws(() => checkOptions('make', options, forms), /^TypeError: make: unknown option __proto__, /)
   })
 
   it('refuses a name that is none even where it is undefined, and not a known one', () => {
@@ -56,8 +56,8 @@ describe('checkOptions', () => {
 
 describe('a form', () => {
   it('of whole numbers keeps its bounds', () => {
-    const { due, fits } = wholeNumber(1, undefined, 9)
-    assert.equal(due, 'a whole number from 1 to 9')
+    const { expected, fits } = wholeNumber(1, undefined, 9)
+    assert.equal(expected, 'a whole number from 1 to 9')
     assert.deepEqual([0, 1, 9, 10, 1.5, Number.NaN, '5', 5n].map(fits), [
       false,
       true,
@@ -72,19 +72,19 @@ describe('a form', () => {
   })
 
   it('of choices names them', () => {
-    assert.equal(oneOf('a', 'b', false).due, "'a', 'b' or false")
-    assert.equal(oneOf(301).due, '301')
+    assert.equal(oneOf('a', 'b', false).expected, "'a', 'b' or false")
+    assert.equal(oneOf(301).expected, '301')
   })
 
   it('may be false', () => {
-    const { due, fits } = orFalse(textOf('a word', /^\w+$/))
-    assert.equal(due, 'a word, or false')
+    const { expected, fits } = orFalse(textOf('a word', /^\w+$/))
+    assert.equal(expected, 'a word, or false')
     assert.deepEqual([false, 'word', true, ''].map(fits), [true, true, false, false])
   })
 
   it('of methods wants all of them, of an instance too', () => {
-    const { due, fits } = having('a peer', 'has', 'get')
-    assert.equal(due, 'a peer with has(), get()')
+    const { expected, fits } = having('a peer', 'has', 'get')
+    assert.equal(expected, 'a peer with has(), get()')
     assert.deepEqual([new Map(), new Set(), null, undefined, 5].map(fits), [true, false, false, false, false])
   })
 })

@@ -1,15 +1,9 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import {
-  environmentName,
-  flagName,
-  nearest,
-  OptionError,
-  type OptionErrorCode,
-  parseDuration,
-  parseOptions,
-  parseSize,
-} from '../../../protocol/options/options.ts'
+import { nearest } from '../../../protocol/options/nearest.ts'
+import { environmentName, flagName, OptionError, type OptionErrorCode } from '../../../protocol/options/option-table.ts'
+import { parseDuration, parseSize } from '../../../protocol/options/option-values.ts'
+import { parseOptions } from '../../../protocol/options/options.ts'
 
 const table = {
   module: { kind: 'text', positional: true, sentence: 'A module.' },
@@ -124,8 +118,8 @@ test('arguments of the application follow a double dash unchanged, after missing
     const { values } = parseOptions(table, argv, environment)
     assert.deepEqual([values.module, values.rest], [module, rest], argv.join(' '))
   }
-  assert.throws(() => parseOptions(table, ['a', 'b']), /"b" is one too many; .* come after --, as in: -- b/)
-  assert.throws(() => parseOptions(table, ['a', '-x=1']), /no option -x; .* come after --, as in: -- -x=1/)
+  assert.throws(() => parseOptions(table, ['a', 'b']), /unexpected argument "b"; put .* after --, for example: -- b/)
+  assert.throws(() => parseOptions(table, ['a', '-x=1']), /unknown option -x; put .* after --, for example: -- -x=1/)
   assert.throws(() => parseOptions(table, ['a', '--slot=1']), /did you mean --slots\?; .* -- --slot=1/)
 })
 
@@ -145,11 +139,11 @@ const refusals: [title: string, argv: string[], code: OptionErrorCode, message: 
     'an unknown option names its nearest',
     ['--lisen', ':1'],
     'UNKNOWN_OPTION',
-    /no option --lisen; did you mean --listen\?/,
+    /unknown option --lisen; did you mean --listen\?/,
   ],
   ['two swapped letters are one mistake', ['--quuee-size=1'], 'UNKNOWN_OPTION', /did you mean --queue-size\?/],
   ['a negated flag is a name too', ['--no-compres'], 'UNKNOWN_OPTION', /did you mean --no-compress\?/],
-  ['what resembles nothing has no hint', ['--zzzzzzzz'], 'UNKNOWN_OPTION', /^there is no option --zzzzzzzz$/],
+  ['what resembles nothing has no hint', ['--zzzzzzzz'], 'UNKNOWN_OPTION', /^unknown option --zzzzzzzz$/],
   ['only a flag can be negated', ['--no-listen'], 'UNKNOWN_OPTION', /--no-listen/],
   ['short options are not known', ['-l'], 'UNKNOWN_OPTION', /-l/],
   ['a value is missing at the end', ['--listen'], 'MISSING_VALUE', /--listen needs a value: unix:\/path, HOST:PORT/],
@@ -161,7 +155,7 @@ const refusals: [title: string, argv: string[], code: OptionErrorCode, message: 
   ['an integer in another notation', ['--queue-size=0x10'], 'BAD_VALUE', /whole number/],
   ['auto where it stands for nothing', ['--queue-size=auto'], 'BAD_VALUE', /from 1 to 100, got "auto"$/],
   ['a word that is not auto', ['--workers=all'], 'BAD_VALUE', /expected a whole number from 1, or auto, got "all"$/],
-  ['a duration without a unit', ['--timeout=10'], 'BAD_VALUE', /expected a duration as 250ms, 10s.*, got "10"/],
+  ['a duration without a unit', ['--timeout=10'], 'BAD_VALUE', /expected a duration such as 250ms, 10s.*, got "10"/],
   [
     'a duration that is too short',
     ['--interval=9ms'],
@@ -169,7 +163,7 @@ const refusals: [title: string, argv: string[], code: OptionErrorCode, message: 
     /expected a duration .* of at least 10ms.*, got "9ms"/,
   ],
   ['none where a duration must be one', ['--grace=none'], 'BAD_VALUE', /expected a duration/],
-  ['a size of thousands', ['--body-limit=64KB'], 'BAD_VALUE', /expected a size as 1024, 64KiB.*, got "64KB"/],
+  ['a size of thousands', ['--body-limit=64KB'], 'BAD_VALUE', /expected a size such as 1024, 64KiB.*, got "64KB"/],
   ['a size below its minimum', ['--body-limit=15'], 'BAD_VALUE', /at least 16 bytes/],
   ['a mode that is not octal', ['--socket-mode=689'], 'BAD_VALUE', /octal/],
   ['a choice names its nearest', ['--access-log=jsn'], 'BAD_VALUE', /one of json, off, got "jsn"; did you mean json\?/],
@@ -237,7 +231,7 @@ test('an environment variable that is nearly an option is worth a warning, other
   const environment = { GANTRY_ACCES_LOG: 'off', GANTRY_HOME: '/', ACCESS_LOG: 'off', GANTRY_JOIN: ':1' }
   const { warnings } = parseOptions(table, [], environment, ['GANTRY_JOIN'])
   assert.equal(warnings.length, 1)
-  assert.match(warnings[0]!, /GANTRY_ACCES_LOG is no option and is ignored; did you mean GANTRY_ACCESS_LOG\?/)
+  assert.match(warnings[0]!, /GANTRY_ACCES_LOG is not an option and is ignored; did you mean GANTRY_ACCESS_LOG\?/)
 })
 
 test('a name of another command is not taken for a misspelling', () => {

@@ -6,7 +6,7 @@ import { after, describe, it } from 'node:test'
 import { tokensOf } from '../../../protocol/frames/codec/tokens.ts'
 import { silent } from '../../../protocol/log/logger.ts'
 import { createTokenFile } from '../../../protocol/options/common-options.ts'
-import { OptionError } from '../../../protocol/options/options.ts'
+import { OptionError } from '../../../protocol/options/option-table.ts'
 import { readToken } from '../../../protocol/options/token-file.ts'
 import { RecordingLog } from '../../support/log.ts'
 

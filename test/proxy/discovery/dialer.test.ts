@@ -75,7 +75,7 @@ class Scene {
       idleTimeout: 60_000,
       clock: this.clock,
       log: this.log,
-      onWanted: () => this.dialer.hurry(),
+      onWanted: () => this.dialer.dialNow(),
     })
     this.dialer = new Dialer(address, {
       pool: this.pool,
@@ -189,7 +189,7 @@ suite('a dialer', () => {
     scene.sockets.at(-1)!.fail()
     const before = scene.dials
     for (let count = 0; count < 240; count++) {
-      scene.dialer.hurry()
+      scene.dialer.dialNow()
       scene.clock.advance(1)
     }
     assert.equal(scene.dials, before)
@@ -249,7 +249,7 @@ suite('a dialer', () => {
     await scene.pass(4_750)
     assert.deepEqual(scene.log.messages('warn'), [])
     await scene.pass(40_000)
-    assert.match(scene.log.messages('warn').join(), /^a connection was accepted and not answered; waiting[^,]*, [^,]*$/)
+    assert.match(scene.log.messages('warn').join(), /^connection accepted, but no handshake yet: [^,]*, [^,]*$/)
     new Container(hello).serve(there)
     await turns()
     assert.deepEqual([scene.log.messages('info')[0], scene.dials], ['container is reached again', 1])
@@ -300,7 +300,7 @@ suite('a dialer', () => {
     const container = await scene.reach()
     await container.kill()
     for (let count = 0; count < 20; count++) await turn()
-    scene.dialer.hurry()
+    scene.dialer.dialNow()
     scene.clock.advance(50)
     assert.equal(scene.dials, 2)
   })
@@ -342,10 +342,10 @@ suite('a dialer', () => {
     assert.deepEqual([scene.dials, scene.pool.members.length], [1, 0])
   })
 
-  test('keeps its link after rest(), and neither dials nor warns when the link is lost', async () => {
+  test('keeps its link after stopDialling(), and neither dials nor warns when the link is lost', async () => {
     const scene = new Scene()
     const container = await scene.reach()
-    scene.dialer.rest('the proxy stops')
+    scene.dialer.stopDialling('the proxy stops')
     for (let count = 0; count < 20; count++) await turn()
     assert.equal(scene.pool.count('ready'), 1)
     container.drain()

@@ -55,7 +55,7 @@ class Scene {
       idleTimeout: 60_000,
       clock,
       log,
-      onWanted: () => this.set.hurry(),
+      onWanted: () => this.set.dialNow(),
     })
     this.set = new UpstreamSet(upstreams.map(parseAddress), {
       pool: this.pool,
@@ -128,7 +128,7 @@ suite('a directory of sockets', () => {
         await until(() => scene.logged(LEFT_OVER) === 1)
         assert.ok(existsSync(join(directory, 'app.sock')), 'it may be a container of another host')
         // Neither a request that waits nor another file wakes it.
-        scene.set.hurry()
+        scene.set.dialNow()
         await listenAs(join(directory, 'other.sock'), join(elsewhere, '1'), 'other')
         await until(() => scene.pool.count('ready') === 1)
         assert.equal(scene.logged(LEFT_OVER), 1)

@@ -34,7 +34,7 @@ class Scene {
       idleTimeout: 60_000,
       clock: systemClock,
       log: this.log,
-      onWanted: () => this.set.hurry(),
+      onWanted: () => this.set.dialNow(),
     })
     this.set = new UpstreamSet(upstreams.map(parseAddress), {
       pool: this.pool,

@@ -1,6 +1,6 @@
 /**
  * Middleware before the proxy's pool while an application is developed: answers with what its last load failed of where no container serves, lays
- * that over its pages where an older one still does, and tells browsers when to look again. What there is to be seen is `scene.ts`.
+ * that over its pages where an older one still does, and tells browsers when to look again. What there is to be seen is `state.ts`.
  */
 
 import type { Application, Body, Environ, Middleware, StartResponse } from '../protocol/contract/application.ts'
@@ -9,13 +9,13 @@ import { HttpError } from '../protocol/contract/errors.ts'
 import { statusPage } from '../protocol/contract/status-page.ts'
 import type { Clock } from '../protocol/net/clock.ts'
 import { isForeign, isKnownHost } from './hosts.ts'
+import type { LoadState } from './load-state.ts'
 import { errorOf, type Failure } from './messages.ts'
 import { withOverlay } from './overlay.ts'
 import { DEV_PREFIX, ERROR_PATH, EVENTS_PATH } from './paths.ts'
-import type { Scene } from './scene.ts'
 
-export interface FrontOptions {
-  readonly scene: Scene
+export interface LoadErrorsOptions {
+  readonly state: LoadState
   readonly clock: Clock
   /** The module as it was given. */
   readonly module: string
@@ -28,41 +28,41 @@ const CRASH_MILLISECONDS = 1_000
 /** Tabs that show an error at once. Each is a connection; beyond, they are told to ask again later. */
 const MOST_WATCHERS = 256
 
-export function devFront({ scene, clock, module }: FrontOptions): Middleware {
+export function showLoadErrors({ state, clock, module }: LoadErrorsOptions): Middleware {
   /** A promise that gives up after a while, or with the request. */
   const until = async (condition: () => boolean, milliseconds: number, environ: Environ): Promise<boolean> => {
     const late = new AbortController()
     const timer = clock.after(milliseconds, () => late.abort())
-    const met = await scene.until(condition, AbortSignal.any([late.signal, environ.gantry.signal]))
+    const met = await state.until(condition, AbortSignal.any([late.signal, environ.gantry.signal]))
     timer.cancel()
     return met
   }
-  const shown = (failure: Failure, title: string): Application => failed(scene.now, failure, title)
+  const shown = (failure: Failure, title: string): Application => failed(state.now, failure, title)
 
   return (application) => {
     const serve: Application = async (environ, startResponse) => {
       const began = clock.now()
       try {
-        const { failure } = scene
+        const { failure } = state
         return await (failure && isNavigation(environ) && isKnownHost(environ)
           ? withOverlay(application, environ, startResponse)
           : application(environ, startResponse))
       } catch (error) {
         if (!(error instanceof HttpError) || error.status !== 502) throw error
-        const crashed = (): boolean => (scene.crash?.at ?? Number.NEGATIVE_INFINITY) >= began
+        const crashed = (): boolean => (state.crash?.at ?? Number.NEGATIVE_INFINITY) >= began
         if (!(await until(crashed, CRASH_MILLISECONDS, environ))) throw error
         // As a page of the process that crashed: one that asked again as soon as the same is started again might crash it again, and so on.
-        return failed(scene.served, scene.crash!.failure, `${module} has crashed`)(environ, startResponse)
+        return failed(state.served, state.crash!.failure, `${module} has crashed`)(environ, startResponse)
       }
     }
 
     return async (environ, startResponse) => {
       if (environ.PATH_INFO.startsWith(DEV_PREFIX)) return own(environ, startResponse)
-      if (!scene.serving) {
-        await until(() => scene.serving || !scene.loading, PATIENCE_MILLISECONDS, environ)
-        if (!scene.serving) {
-          const { failure } = scene
-          if (failure && !scene.loading) return shown(failure, `${module} cannot be loaded`)(environ, startResponse)
+      if (!state.serving) {
+        await until(() => state.serving || !state.loading, PATIENCE_MILLISECONDS, environ)
+        if (!state.serving) {
+          const { failure } = state
+          if (failure && !state.loading) return shown(failure, `${module} cannot be loaded`)(environ, startResponse)
           return shown(stillLoading(module), `${module} is not loaded yet`)(environ, startResponse)
         }
       }
@@ -75,10 +75,10 @@ export function devFront({ scene, clock, module }: FrontOptions): Middleware {
     if (!isKnownHost(environ)) return answer(403)
     if (environ.PATH_INFO === EVENTS_PATH) {
       if (isForeign(environ)) return answer(403)
-      return events(scene, environ, startResponse)
+      return events(state, environ, startResponse)
     }
     if (environ.PATH_INFO !== ERROR_PATH) return answer(404)
-    const { failure } = scene
+    const { failure } = state
     if (failure) return shown(failure, `${module} cannot be loaded; what is served is older`)(environ, startResponse)
     startResponse('200 OK', [
       ['Content-Type', 'text/plain; charset=utf-8'],
@@ -96,7 +96,7 @@ function stillLoading(module: string): Failure {
 /**
  * Details only for whom they are meant; for others what they would get elsewhere.
  *
- * @param shown a name of the scene's
+ * @param shown a name of the state's
  */
 function failed(shown: string, failure: Failure, title: string): Application {
   const status = failure.code === 'LOADING' ? 503 : 500
@@ -111,9 +111,9 @@ function failed(shown: string, failure: Failure, title: string): Application {
 }
 
 /** Says `changed` once what the page shows is no more, and ends. */
-function events(scene: Scene, environ: Environ, startResponse: StartResponse): Body {
-  const before = scene.edition
-  const shown = new URLSearchParams(environ.QUERY_STRING).get('shown') ?? scene.now
+function events(state: LoadState, environ: Environ, startResponse: StartResponse): Body {
+  const before = state.edition
+  const shown = new URLSearchParams(environ.QUERY_STRING).get('shown') ?? state.now
   startResponse('200 OK', [
     ['Content-Type', 'text/event-stream'],
     ['Cache-Control', 'no-store'],
@@ -122,13 +122,13 @@ function events(scene: Scene, environ: Environ, startResponse: StartResponse): B
   ])
   return (async function* () {
     // A refusal would end the source for good (HTML §9.2.3): it comes back after ten seconds, by when others may have left.
-    if (scene.watched >= MOST_WATCHERS && !scene.outdated(shown)) {
+    if (state.watcherCount >= MOST_WATCHERS && !state.outdated(shown)) {
       yield Buffer.from('retry: 10000\n\n')
       return
     }
     // One second: the time between two tries while this server is started anew.
     yield Buffer.from('retry: 1000\n\n')
-    const changed = await scene.until(() => scene.outdated(shown) || scene.edition !== before, environ.gantry.signal)
+    const changed = await state.until(() => state.outdated(shown) || state.edition !== before, environ.gantry.signal)
     if (changed) yield Buffer.from('event: changed\ndata:\n\n')
   })()
 }

@@ -12,7 +12,7 @@ export interface Crash {
   readonly at: number
 }
 
-export class Scene {
+export class LoadState {
   /** Names this run: a page of an earlier one is out of date. */
   readonly #session: string
   #generation = 0
@@ -51,7 +51,7 @@ export class Scene {
   }
 
   /** Those that wait for a change. */
-  get watched(): number {
+  get watcherCount(): number {
     return this.#watchers.size
   }
 
@@ -84,14 +84,14 @@ export class Scene {
   }
 
   /** @param changed whether files differ from those that serve; without, a process that crashed is started again */
-  loads(changed: boolean = true): void {
+  loadBegan(changed: boolean = true): void {
     this.#loading = true
     if (changed || this.#failure) this.#coming = this.#generation + 1
     // Not told to browsers: there is nothing else to be seen yet.
     this.#wake()
   }
 
-  serves(): void {
+  loaded(): void {
     this.#generation = this.#coming
     this.#serving = true
     this.#loading = false
@@ -99,7 +99,7 @@ export class Scene {
     this.#wake()
   }
 
-  fails(failure: Failure): void {
+  loadFailed(failure: Failure): void {
     this.#failures++
     this.#loading = false
     this.#failure = failure
@@ -107,7 +107,7 @@ export class Scene {
   }
 
   /** The container that served has ended; another is about to be started. */
-  crashes(failure: Failure, at: number): void {
+  crashed(failure: Failure, at: number): void {
     this.#serving = false
     this.#loading = true
     this.#crash = { failure, at }

@@ -1,4 +1,7 @@
-/** Where containers dial in and register (`--join-listen`): each connection is a link, and a member for as long as it lasts. */
+/**
+ * Listens for containers that join (`--join-listen`): each connection is a link, and a member of the pool while it
+ * lasts.
+ */
 
 import type { Socket } from 'node:net'
 import { FramesUpstream, type LinkOptions } from '../../pool/frames-upstream.ts'
@@ -15,8 +18,12 @@ export interface JoinOptions extends LinkOptions {
   readonly mode?: number | undefined
 }
 
-/** @throws ListenError */
-export function listenForJoiners(address: UnixAddress | TcpAddress, options: JoinOptions): Promise<Listener> {
+/**
+ * Adds a member to the pool for each container that connects.
+ *
+ * @throws ListenError if the address is in use or cannot be listened on
+ */
+export function listenForContainers(address: UnixAddress | TcpAddress, options: JoinOptions): Promise<Listener> {
   const failing = new LoggedOnce()
   const unproven = new Unproven()
   return listen(address, { log: options.log, mode: options.mode }, (socket) => {
@@ -25,7 +32,7 @@ export function listenForJoiners(address: UnixAddress | TcpAddress, options: Joi
   })
 }
 
-/** @param failing hosts that do not get as far as registering: each reason is logged once, until it does */
+/** @param failing hosts whose handshake fails: each reason is logged once, until a handshake succeeds */
 function join(
   socket: Socket,
   address: UnixAddress | TcpAddress,
@@ -50,11 +57,11 @@ function join(
       failing.forget(host)
     },
     onClosed: (error) => {
-      // Who never registered is no member, and its failure nobody else's to tell.
+      // The pool does not log a member that never became ready.
       if (!ready && failing.isFirst(host, error?.message))
         options.log.warn(
           { address: peer, ...(error && whyUnreachable(error, 'handshake')) },
-          "a container's connection was closed before it had joined",
+          "a container's connection was closed before it joined",
         )
     },
   })

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
-import { devErrors } from '../../dev/errors.ts'
+import { showRequestErrors } from '../../dev/request-errors.ts'
 import type { Application, Body } from '../../protocol/contract/application.ts'
 import { call } from '../../protocol/contract/call.ts'
 import { HttpError } from '../../protocol/contract/errors.ts'
@@ -50,12 +50,12 @@ async function* syncSteps(body: Body): AsyncGenerator<Uint8Array> {
 
 // In a proxy it would see only what the container's exchange has made of an error.
 for (const place of places.filter(({ name }) => name !== 'in the proxy')) {
-  describe(`devErrors, ${place.name}`, () => {
+  describe(`showRequestErrors, ${place.name}`, () => {
     for (const path of ['/call', '/promise', '/started', '/first', '/sync']) {
       it(`shows what failed before the head has left: ${path}`, async () => {
         const log = new RecordingLog()
         const { application, closed } = failing()
-        await using placed = await place.put(devErrors({ log, shown: 's.1' }), application)
+        await using placed = await place.put(showRequestErrors({ log, shown: 's.1' }), application)
         const answer = await call(placed.application, { path, headers: HTML })
         assert.equal(answer.status, 500)
         assert.equal(answer.header('content-type'), 'text/html; charset=utf-8')
@@ -69,7 +69,7 @@ for (const place of places.filter(({ name }) => name !== 'in the proxy')) {
     it('lets be cut what fails once its head has left', async () => {
       const log = new RecordingLog()
       const { application, closed } = failing()
-      await using placed = await place.put(devErrors({ log, shown: 's.1' }), application)
+      await using placed = await place.put(showRequestErrors({ log, shown: 's.1' }), application)
       const answer = await call(placed.application, { path: '/written', headers: HTML })
       assert.equal(answer.status, 200)
       assert.ok(answer.aborted)
@@ -79,7 +79,7 @@ for (const place of places.filter(({ name }) => name !== 'in the proxy')) {
 
     it('passes on what does not fail', async () => {
       const { application, closed } = failing()
-      await using placed = await place.put(devErrors({ log: new RecordingLog(), shown: 's.1' }), application)
+      await using placed = await place.put(showRequestErrors({ log: new RecordingLog(), shown: 's.1' }), application)
       const answer = await call(placed.application, { path: '/' })
       assert.equal(answer.text, 'whole')
       assert.equal(closed(), 1)
@@ -87,7 +87,7 @@ for (const place of places.filter(({ name }) => name !== 'in the proxy')) {
   })
 }
 
-describe('devErrors', () => {
+describe('showRequestErrors', () => {
   const throwing =
     (error: unknown): Application =>
     () => {
@@ -102,7 +102,7 @@ describe('devErrors', () => {
     }
     let given: unknown
     const outer: Application = (environ, start) => {
-      given = devErrors({ log: new RecordingLog(), shown: 's.1' })(application)(environ, start)
+      given = showRequestErrors({ log: new RecordingLog(), shown: 's.1' })(application)(environ, start)
       return given as Body
     }
     return call(outer).then(() => assert.equal(given, body))
@@ -110,7 +110,7 @@ describe('devErrors', () => {
 
   it('leaves errors that are meant as answers alone', async () => {
     const log = new RecordingLog()
-    const middleware = devErrors({ log, shown: 's.1' })
+    const middleware = showRequestErrors({ log, shown: 's.1' })
     const { status, text } = await call(middleware(throwing(new HttpError(413, 'TOO_LARGE', 'no'))), { headers: HTML })
     assert.equal(status, 413)
     assert.doesNotMatch(text, /errors\.test\.ts/)
@@ -118,7 +118,7 @@ describe('devErrors', () => {
   })
 
   it('answers in JSON and in text to those who ask for it', async () => {
-    const middleware = devErrors({ log: new RecordingLog(), shown: 's.1' })
+    const middleware = showRequestErrors({ log: new RecordingLog(), shown: 's.1' })
     const application = middleware(throwing(new RangeError('out', { cause: new Error('deeper') })))
     const json = JSON.parse((await call(application, { headers: { Accept: 'application/json' } })).text) as Record<
       string,
@@ -135,12 +135,12 @@ describe('devErrors', () => {
   })
 
   it('shows what is thrown although it is no error', async () => {
-    const application = devErrors({ log: new RecordingLog(), shown: 's.1' })(throwing('a mere text'))
+    const application = showRequestErrors({ log: new RecordingLog(), shown: 's.1' })(throwing('a mere text'))
     assert.match((await call(application)).text, /it threw a mere text, which is no Error/)
   })
 
   it('reloads by itself only what may be asked again, and escapes what it shows', async () => {
-    const application = devErrors({ log: new RecordingLog(), shown: 's.1' })(
+    const application = showRequestErrors({ log: new RecordingLog(), shown: 's.1' })(
       throwing(new Error('<script>alert(1)</script>')),
     )
     const path = '/?q=<script>alert(2)</script>'
@@ -154,7 +154,7 @@ describe('devErrors', () => {
   it('shows the environ without what is secret', async () => {
     // Not in this file, whose lines are on the page.
     const secret = ['tell', 'nobody'].join('-')
-    const application = devErrors({ log: new RecordingLog(), shown: 's.1' })(throwing(new Error('oh')))
+    const application = showRequestErrors({ log: new RecordingLog(), shown: 's.1' })(throwing(new Error('oh')))
     const headers = {
       ...HTML,
       Cookie: `a=${secret}`,
@@ -170,7 +170,7 @@ describe('devErrors', () => {
 
   it('gives nothing away under a foreign name, and says once why', async () => {
     const log = new RecordingLog()
-    const application = devErrors({ log, shown: 's.1' })(throwing(new Error('told to nobody')))
+    const application = showRequestErrors({ log, shown: 's.1' })(throwing(new Error('told to nobody')))
     for (const _ of [1, 2]) {
       const { status, text } = await call(application, { headers: { ...HTML, Host: 'rebound.example' } })
       assert.equal(status, 500)

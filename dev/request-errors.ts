@@ -9,7 +9,7 @@ import { LoggedOnce } from '../protocol/log/logged-once.ts'
 import type { Logger } from '../protocol/log/logger.ts'
 import { isKnownHost } from './hosts.ts'
 
-export interface DevErrorsOptions {
+export interface RequestErrorsOptions {
   readonly log: Logger
   /** What runs here, as the development server names it. */
   readonly shown: string
@@ -18,7 +18,7 @@ export interface DevErrorsOptions {
 /** Gives the body that answers for `error`, or throws it. */
 type Answer = (error: unknown) => Promise<Body>
 
-export function devErrors({ log, shown }: DevErrorsOptions): Middleware {
+export function showRequestErrors({ log, shown }: RequestErrorsOptions): Middleware {
   const withheld = new LoggedOnce()
   return (application) => (environ, startResponse) => {
     const answer: Answer = async (error) => {

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import { setImmediate as turn } from 'node:timers/promises'
-import { devFront } from '../../dev/front.ts'
 import { isForeign, isKnownHost } from '../../dev/hosts.ts'
-import { Scene } from '../../dev/scene.ts'
+import { showLoadErrors } from '../../dev/load-errors.ts'
+import { LoadState } from '../../dev/load-state.ts'
 import type { Application } from '../../protocol/contract/application.ts'
 import { call } from '../../protocol/contract/call.ts'
 import { HttpError } from '../../protocol/contract/errors.ts'
@@ -30,36 +30,36 @@ function pages(type: string = 'text/html', more: [string, string][] = []) {
 }
 
 function setUp(application: Application = pages().application) {
-  const scene = new Scene('s')
+  const state = new LoadState('s')
   const clock = new FakeClock()
-  const front = lint(devFront({ scene, clock, module: 'app.ts' })(lint(application)))
-  return { scene, clock, front }
+  const front = lint(showLoadErrors({ state, clock, module: 'app.ts' })(lint(application)))
+  return { state, clock, front }
 }
 
 describe('before anything was loaded', () => {
   it('a request waits for the application', async () => {
-    const { scene, front } = setUp()
-    scene.loads()
+    const { state, front } = setUp()
+    state.loadBegan()
     const answer = call(front)
     await turn()
-    scene.serves()
+    state.loaded()
     assert.equal((await answer).text, 'whole')
   })
 
   it('a request that waits is answered with what the load failed of', async () => {
-    const { scene, front } = setUp()
-    scene.loads()
+    const { state, front } = setUp()
+    state.loadBegan()
     const answer = call(front)
     await turn()
-    scene.fails(FAILURE)
+    state.loadFailed(FAILURE)
     const { status, text } = await answer
     assert.equal(status, 500)
     assert.match(text, /SyntaxError: unexpected end/)
   })
 
   it('a request is not kept for ever, and its page waits on', async () => {
-    const { scene, clock, front } = setUp()
-    scene.loads()
+    const { state, clock, front } = setUp()
+    state.loadBegan()
     const answer = call(front, { headers: HTML })
     await turn()
     clock.advance(5_000)
@@ -67,27 +67,27 @@ describe('before anything was loaded', () => {
     assert.equal(status, 503)
     assert.match(text, /has begun to load and has not ended/)
     assert.match(text, /shown=s\.0\.0/)
-    assert.equal(scene.watched, 0)
+    assert.equal(state.watcherCount, 0)
   })
 
   it('a client that leaves is waited for no longer', async () => {
-    const { scene, front } = setUp()
-    scene.loads()
+    const { state, front } = setUp()
+    state.loadBegan()
     const leaving = new AbortController()
     const answer = call(front, { signal: leaving.signal })
     await turn()
     leaving.abort()
     await answer
-    assert.equal(scene.watched, 0)
+    assert.equal(state.watcherCount, 0)
   })
 })
 
 describe('while an older application is served', () => {
   it('its pages carry what the newer failed of, and are kept by nobody', async () => {
     const { application, sent } = pages()
-    const { scene, front } = setUp(application)
-    scene.serves()
-    scene.fails(FAILURE)
+    const { state, front } = setUp(application)
+    state.loaded()
+    state.loadFailed(FAILURE)
     const headers = { ...HTML, 'If-None-Match': '"1"', 'Accept-Encoding': 'gzip' }
     const answer = await call(front, { headers })
     assert.match(answer.text, /^whole\n<iframe name="gantry-dev-overlay" src="\/\.gantry\/dev\/error"/)
@@ -107,14 +107,14 @@ describe('while an older application is served', () => {
     ['what comes under a foreign name', { headers: { ...HTML, Host: 'rebound.example' } }, 'text/html', []],
   ] as const) {
     it(`left as it is: ${what}`, async () => {
-      const { scene, front } = setUp(
+      const { state, front } = setUp(
         pages(
           type,
           more.map(([name, value]) => [name, value]),
         ).application,
       )
-      scene.serves()
-      scene.fails(FAILURE)
+      state.loaded()
+      state.loadFailed(FAILURE)
       const answer = await call(front, request)
       assert.equal(answer.text, 'whole')
       assert.equal(answer.header('etag'), '"1"')
@@ -122,10 +122,10 @@ describe('while an older application is served', () => {
   }
 
   it('nothing is changed once the newer is served', async () => {
-    const { scene, front } = setUp()
-    scene.serves()
-    scene.fails(FAILURE)
-    scene.serves()
+    const { state, front } = setUp()
+    state.loaded()
+    state.loadFailed(FAILURE)
+    state.loaded()
     assert.equal((await call(front, { headers: HTML })).text, 'whole')
   })
 })
@@ -136,70 +136,70 @@ describe('a container that was lost', () => {
   }
 
   it('is answered for with the crash that it was', async () => {
-    const { scene, clock, front } = setUp(lost)
-    scene.serves()
+    const { state, clock, front } = setUp(lost)
+    state.loaded()
     const answer = call(front)
     await turn()
-    scene.crashes(FAILURE, clock.now())
+    state.crashed(FAILURE, clock.now())
     assert.match((await answer).text, /^app\.ts has crashed\n/)
   })
 
   it('is shown until something else serves: a page that asked again at once might crash it again', async () => {
-    const { scene, clock, front } = setUp(lost)
-    scene.serves()
+    const { state, clock, front } = setUp(lost)
+    state.loaded()
     const crashed = async (method: string): Promise<string> => {
       const answer = call(front, { method, headers: HTML })
       await turn()
-      scene.crashes(FAILURE, clock.now())
+      state.crashed(FAILURE, clock.now())
       return (await answer).text
     }
     const text = await crashed('GET')
-    scene.loads(false)
-    scene.serves()
+    state.loadBegan(false)
+    state.loaded()
     assert.match(text, /"path":"[^"]*shown=s\.1","again":true/)
     // What was sent is not sent again by itself.
     assert.match(await crashed('POST'), /"again":false/)
     const leaving = new AbortController()
     const answer = call(front, { path: '/.gantry/dev/events?shown=s.1', signal: leaving.signal })
     await turn()
-    scene.loads(false)
-    scene.serves()
-    assert.equal(scene.next, 's.1')
-    assert.equal(scene.watched, 1)
-    scene.loads()
-    assert.equal(scene.next, 's.2')
-    scene.serves()
+    state.loadBegan(false)
+    state.loaded()
+    assert.equal(state.next, 's.1')
+    assert.equal(state.watcherCount, 1)
+    state.loadBegan()
+    assert.equal(state.next, 's.2')
+    state.loaded()
     assert.match((await answer).text, /^event: changed$/m)
   })
 
   it('that comes back as what had failed to load is news', () => {
-    const { scene, clock } = setUp()
-    scene.serves()
-    scene.fails(FAILURE)
-    const { now } = scene
-    scene.crashes(FAILURE, clock.now())
-    scene.loads(false)
-    scene.serves()
-    assert.ok(scene.outdated(now))
-    assert.ok(scene.outdated('s.1'))
+    const { state, clock } = setUp()
+    state.loaded()
+    state.loadFailed(FAILURE)
+    const { now } = state
+    state.crashed(FAILURE, clock.now())
+    state.loadBegan(false)
+    state.loaded()
+    assert.ok(state.outdated(now))
+    assert.ok(state.outdated('s.1'))
   })
 
   it('and is waited for, is news once it serves', () => {
-    const { scene, clock } = setUp()
-    scene.serves()
-    scene.crashes(FAILURE, clock.now())
-    const { now } = scene
-    scene.loads(false)
-    assert.equal(scene.outdated(now), false)
-    scene.serves()
-    assert.ok(scene.outdated(now))
+    const { state, clock } = setUp()
+    state.loaded()
+    state.crashed(FAILURE, clock.now())
+    const { now } = state
+    state.loadBegan(false)
+    assert.equal(state.outdated(now), false)
+    state.loaded()
+    assert.ok(state.outdated(now))
   })
 
   it('is an ordinary 502 when there was none', async () => {
-    const { scene, clock, front } = setUp(lost)
-    scene.serves()
-    scene.crashes(FAILURE, clock.now() - 1)
-    scene.serves()
+    const { state, clock, front } = setUp(lost)
+    state.loaded()
+    state.crashed(FAILURE, clock.now() - 1)
+    state.loaded()
     const answer = call(front)
     await turn()
     clock.advance(1_000)
@@ -218,27 +218,27 @@ describe('a page that waits', () => {
   }
 
   it('hears of the next change', async () => {
-    const { scene, front } = setUp()
-    scene.serves()
+    const { state, front } = setUp()
+    state.loaded()
     const { answer } = listen(front, 's.1')
     await turn()
-    assert.equal(scene.watched, 1)
-    scene.fails(FAILURE)
+    assert.equal(state.watcherCount, 1)
+    state.loadFailed(FAILURE)
     const { text, header } = await answer
     assert.match(text, /^event: changed$/m)
     assert.equal(header('content-type'), 'text/event-stream')
-    assert.equal(scene.watched, 0)
+    assert.equal(state.watcherCount, 0)
   })
 
   it('hears nothing while another loads', async () => {
-    const { scene, front } = setUp()
-    scene.serves()
+    const { state, front } = setUp()
+    state.loaded()
     const { answer, leave } = listen(front, 's.1')
     await turn()
-    scene.loads()
+    state.loadBegan()
     leave()
     assert.doesNotMatch((await answer).text, /event/)
-    assert.equal(scene.watched, 0)
+    assert.equal(state.watcherCount, 0)
   })
 
   for (const [what, shown] of [
@@ -247,29 +247,29 @@ describe('a page that waits', () => {
     ['of a failure that is mended', 's.0.1'],
   ] as const) {
     it(`hears at once that it is ${what}`, async () => {
-      const { scene, front } = setUp()
-      scene.fails(FAILURE)
-      scene.serves()
+      const { state, front } = setUp()
+      state.loadFailed(FAILURE)
+      state.loaded()
       assert.match((await listen(front, shown).answer).text, /^event: changed$/m)
     })
   }
 
   it('of an application that is still served is not told again and again of a failure that it has seen', async () => {
-    const { scene, front } = setUp()
-    scene.serves()
-    scene.fails(FAILURE)
+    const { state, front } = setUp()
+    state.loaded()
+    state.loadFailed(FAILURE)
     const { answer, leave } = listen(front, 's.1')
     await turn()
-    assert.equal(scene.watched, 1)
+    assert.equal(state.watcherCount, 1)
     leave()
     await answer
   })
 
   it('is let go without an event at the end', async () => {
-    const { scene, front } = setUp()
+    const { state, front } = setUp()
     const { answer } = listen(front)
     await turn()
-    scene.close()
+    state.close()
     const { text, aborted } = await answer
     assert.equal(aborted, undefined)
     assert.doesNotMatch(text, /event/)
@@ -281,20 +281,20 @@ describe('a page that waits', () => {
     { Host: 'rebound.example' },
   ]) {
     it(`is not one of another site: ${JSON.stringify(headers)}`, async () => {
-      const { scene, front } = setUp()
+      const { state, front } = setUp()
       assert.equal((await call(front, { path: '/.gantry/dev/events', headers: headers as never })).status, 403)
-      assert.equal(scene.watched, 0)
+      assert.equal(state.watcherCount, 0)
     })
   }
 
   it('is one of a bounded number', async () => {
-    const { scene, front } = setUp()
+    const { state, front } = setUp()
     const open = Array.from({ length: 256 }, () => listen(front))
     await turn()
     const { status, text } = await listen(front).answer
     // An event source that is refused does not ask again; one whose stream ends does.
     assert.deepEqual([status, text], [200, 'retry: 10000\n\n'])
-    scene.close()
+    state.close()
     await Promise.all(open.map(({ answer }) => answer))
   })
 })
