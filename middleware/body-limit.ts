@@ -7,7 +7,7 @@ import type { Environ, Middleware } from '../protocol/contract/application.ts'
 import { HttpError } from '../protocol/contract/errors.ts'
 import { RequestInput } from '../protocol/contract/input.ts'
 import { checkOptions, type OptionForms, wholeNumber } from '../protocol/options/check-options.ts'
-import { relayedInput } from './filter/relayed-input.ts'
+import { wrapInput } from './shared/wrapped-input.ts'
 
 export interface BodyLimitOptions {
   /** Most bytes of a request's body. Default 1 MiB, as nginx's client_max_body_size. */
@@ -47,7 +47,7 @@ function limitInput(environ: Environ, limit: number): void {
     return
   }
   let total = 0
-  environ['wsgi.input'] = relayedInput(input, (bytes) => ((total += bytes) > limit ? tooLarge(limit) : undefined))
+  environ['wsgi.input'] = wrapInput(input, (bytes) => ((total += bytes) > limit ? tooLarge(limit) : undefined))
 }
 
 function tooLarge(limit: number): HttpError {

@@ -8,7 +8,7 @@ import { HttpError } from '../protocol/contract/errors.ts'
 import { textOfThrown } from '../protocol/contract/thrown.ts'
 import type { Logger } from '../protocol/log/logger.ts'
 import { checkOptions, logger, type OptionForms } from '../protocol/options/check-options.ts'
-import { watched } from './filter/watched-application.ts'
+import { observeFailures } from './shared/observe-failures.ts'
 
 export interface SignalsOptions {
   /** Where failures of listeners go. Default: `wsgi.errors` of the request. */
@@ -61,7 +61,7 @@ export function signals(options: SignalsOptions = {}): Signals {
       })
     }
     if (!failed.heard) return application(environ, startResponse)
-    return watched(application, environ, startResponse, fail)
+    return observeFailures(application, environ, startResponse, fail)
   }
   return Object.assign(middleware, { requestStarted: started, requestFailed: failed, requestFinished: finished })
 }

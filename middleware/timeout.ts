@@ -24,7 +24,7 @@ import { textOfThrown } from '../protocol/contract/thrown.ts'
 import type { Logger } from '../protocol/log/logger.ts'
 import { type Clock, Deadlines, type Expirable, systemClock, type Timer } from '../protocol/net/clock.ts'
 import { aClock, checkOptions, duration, logger, type OptionForms } from '../protocol/options/check-options.ts'
-import { relayedInput } from './filter/relayed-input.ts'
+import { wrapInput } from './shared/wrapped-input.ts'
 
 export interface TimeoutOptions {
   /** Milliseconds from the call to the first byte of the response. Default 30,000, as gunicorn's. Infinity: none. */
@@ -109,7 +109,7 @@ class TimedCall implements Expirable {
     const { gantry, 'wsgi.input': input } = this.#environ
     this.#environ.gantry = this.#context
     if (!(input instanceof RequestInput && input.ended)) {
-      this.#input = relayedInput(input)
+      this.#input = wrapInput(input)
       this.#environ['wsgi.input'] = this.#input
     }
     const given = application(this.#environ, (status, headers, excInfo) => this.#start(status, headers, excInfo))

@@ -26,7 +26,7 @@ import {
   record,
   textOf,
 } from '../../protocol/options/check-options.ts'
-import { type Requester, requesterOf } from '../requester.ts'
+import { type WorkOwner, workOwnerOf } from '../shared/work-owner.ts'
 import { faultOf, HtpasswdError, HtpasswdFile, type Users } from './htpasswd.ts'
 import { PasswordCheck } from './password-check.ts'
 
@@ -137,7 +137,7 @@ function knownTo({ htpasswd, users, verify, log, clock = systemClock }: BasicAut
       const fault = faultOf(hash)
       if (fault !== undefined) throw new HtpasswdError(`basicAuth: the user ${JSON.stringify(name)}: ${fault}`)
     }
-    return (credentials, environ) => check.known(credentials, map, requesterOf(environ))
+    return (credentials, environ) => check.known(credentials, map, workOwnerOf(environ))
   }
   const file = new HtpasswdFile(htpasswd!, clock)
   return (credentials, environ) => {
@@ -149,8 +149,8 @@ function knownTo({ htpasswd, users, verify, log, clock = systemClock }: BasicAut
       else environ['wsgi.errors'].write(`${message}: ${reason}\n`)
     })
     return current instanceof Promise
-      ? current.then((late) => check.known(credentials, late, requesterOf(environ)))
-      : check.known(credentials, current, requesterOf(environ))
+      ? current.then((late) => check.known(credentials, late, workOwnerOf(environ)))
+      : check.known(credentials, current, workOwnerOf(environ))
   }
 }
 
@@ -160,12 +160,12 @@ class HashCheck {
   readonly #key: string = randomBytes(32).toString('base64')
   readonly #right: Set<string> = new Set()
 
-  known({ user, password }: Credentials, users: Users, requester: Requester): boolean | Promise<boolean> {
+  known({ user, password }: Credentials, users: Users, owner: WorkOwner): boolean | Promise<boolean> {
     const hash = users.get(user)
-    if (hash === undefined) return this.#asIfKnown(user, password, users, requester)
+    if (hash === undefined) return this.#asIfKnown(user, password, users, owner)
     const digest = this.#digest(`${hash}\0${user}\0${password}`)
     if (this.#right.has(digest)) return true
-    const matches = this.#check.matches(password, hash, requester)
+    const matches = this.#check.matches(password, hash, owner)
     if (matches instanceof Promise) return matches.then((right) => this.#remembered(right, digest))
     return this.#remembered(matches, digest)
   }
@@ -174,10 +174,10 @@ class HashCheck {
    * Whoever is not known costs what one who is costs: the hash of one of them, always the same for a name, is compared, whatever it says.
    * Else the time of an answer would tell which names there are.
    */
-  #asIfKnown(user: string, password: string, users: Users, requester: Requester): boolean | Promise<boolean> {
+  #asIfKnown(user: string, password: string, users: Users, owner: WorkOwner): boolean | Promise<boolean> {
     if (users.size === 0) return false
     const at = Buffer.from(this.#digest(user), 'base64').readUInt32BE() % users.size
-    const matches = this.#check.matches(password, [...users.values()][at]!, requester)
+    const matches = this.#check.matches(password, [...users.values()][at]!, owner)
     return matches instanceof Promise ? matches.then(() => false) : false
   }
 

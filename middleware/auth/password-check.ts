@@ -6,7 +6,7 @@
 import { createHash, timingSafeEqual } from 'node:crypto'
 import { FairQueue } from '../../protocol/client/fair-queue.ts'
 import { HttpError } from '../../protocol/contract/errors.ts'
-import type { Requester } from '../requester.ts'
+import type { WorkOwner } from '../shared/work-owner.ts'
 import { BcryptThread } from './bcrypt-thread.ts'
 
 /**
@@ -15,7 +15,7 @@ import { BcryptThread } from './bcrypt-thread.ts'
  */
 const WAITING_MAX = 64
 
-interface Waiting extends Requester {
+interface Waiting extends WorkOwner {
   readonly password: string
   readonly hash: string
   readonly resolve: (matches: boolean) => void
@@ -41,11 +41,11 @@ export class PasswordCheck {
    * @throws HttpError 503 (as a rejection) when too many wait; the signal's reason when it is aborted before the
    *   comparison begins
    */
-  matches(password: string, hash: string, requester: Requester): boolean | Promise<boolean> {
-    return hash.startsWith('{SHA}') ? matchesSha(password, hash) : this.#matchesBcrypt(password, hash, requester)
+  matches(password: string, hash: string, owner: WorkOwner): boolean | Promise<boolean> {
+    return hash.startsWith('{SHA}') ? matchesSha(password, hash) : this.#matchesBcrypt(password, hash, owner)
   }
 
-  #matchesBcrypt(password: string, hash: string, { client, signal }: Requester): Promise<boolean> {
+  #matchesBcrypt(password: string, hash: string, { client, signal }: WorkOwner): Promise<boolean> {
     return new Promise((resolve, reject) => {
       if (signal.aborted) {
         reject(signal.reason)

@@ -24,7 +24,7 @@ import {
   namesFile,
   withHeader,
   withoutHeaders,
-} from '../filter/response-fields.ts'
+} from '../shared/response-fields.ts'
 import { type Coding, CompressStream, codings, compressWhole, type Levels, levelRanges } from './content-coding.ts'
 
 export interface CompressOptions {

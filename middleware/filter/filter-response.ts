@@ -9,10 +9,10 @@
 import type { Application, Body, Environ, Headers, StartResponse, Write } from '../../protocol/contract/application.ts'
 import { LocalProtocolError } from '../../protocol/contract/errors.ts'
 import { checkHead, shown } from '../../protocol/contract/response-head.ts'
+import { hasContent } from '../shared/response-fields.ts'
 import type { Awaitable, Changed, Decide, Filter, Filtered, Hold } from './filter.ts'
 import { checkChunk, FilteredBodies, isPromise, isWhole, step, stepSync } from './filtered-bodies.ts'
 import { FilteredWrites } from './filtered-writes.ts'
-import { hasContent } from './response-fields.ts'
 
 export type { Changed, Decide, Filter, Filtered, Hold, Replaced } from './filter.ts'
 

@@ -9,10 +9,10 @@ import type { Body, Environ, Headers, StartResponse } from '../../protocol/contr
 import { statusPage } from '../../protocol/contract/status-page.ts'
 import { bodyOfPieces } from '../../protocol/files/file-body.ts'
 import type { Logger } from '../../protocol/log/logger.ts'
-import { headerOf, withoutHeaders } from '../filter/response-fields.ts'
-import { byteRanges, contentRange, multipart } from './byte-ranges.ts'
+import { byteRanges, contentRange, multipart } from '../conditional/byte-ranges.ts'
+import { httpDate, parseHttpDate, precondition, rangeHolds, unchangedHeaders } from '../conditional/preconditions.ts'
+import { headerOf, withoutHeaders } from '../shared/response-fields.ts'
 import type { InsideFile } from './open-inside.ts'
-import { httpDate, parseHttpDate, precondition, rangeHolds, unchangedHeaders } from './preconditions.ts'
 
 export interface FileAnswer {
   /** Closed with the body, and on every other path. */

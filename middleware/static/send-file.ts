@@ -32,7 +32,7 @@ import {
   wholeNumber,
 } from '../../protocol/options/check-options.ts'
 import { filterResponse } from '../filter/filter-response.ts'
-import { headerOf, withoutHeaders } from '../filter/response-fields.ts'
+import { headerOf, withoutHeaders } from '../shared/response-fields.ts'
 import { answerFile, answerRefusal, answerWholeFile, MAX_RANGES, warn } from './file-response.ts'
 import { folder, Root, segmentsOf } from './open-inside.ts'
 

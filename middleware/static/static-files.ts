@@ -26,7 +26,7 @@ import {
   record,
   wholeNumber,
 } from '../../protocol/options/check-options.ts'
-import { addVary, withHeader } from '../filter/response-fields.ts'
+import { addVary, withHeader } from '../shared/response-fields.ts'
 import { answerFile, answerRefusal, MAX_RANGES } from './file-response.ts'
 import { folder, type InsideFile, Root, segmentsOf } from './open-inside.ts'
 

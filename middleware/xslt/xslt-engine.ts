@@ -6,7 +6,7 @@
 import { Worker } from 'node:worker_threads'
 import { FairQueue } from '../../protocol/client/fair-queue.ts'
 import type { Clock, Timer } from '../../protocol/net/clock.ts'
-import type { Requester } from '../requester.ts'
+import type { WorkOwner } from '../shared/work-owner.ts'
 import type { Output } from './xml-serialize.ts'
 import type { Done, Job } from './xslt-worker.ts'
 
@@ -58,7 +58,7 @@ export class XsltEngine {
   }
 
   /** @returns rejects with an XsltError */
-  transform(xml: string, parameters: Parameters, { client, signal }: Requester): Promise<string> {
+  transform(xml: string, parameters: Parameters, { client, signal }: WorkOwner): Promise<string> {
     return new Promise((resolve, reject) => {
       const named = Object.entries(parameters).map(([name, value]) => ({ name, value }))
       const waiting: Waiting = { job: { id: ++this.#count, xml, parameters: named }, resolve, reject }

@@ -23,8 +23,8 @@ import {
   wholeNumber,
 } from '../../protocol/options/check-options.ts'
 import { type Decide, filterResponse, type Hold } from '../filter/filter-response.ts'
-import { addVary, headerOf, mediaTypeOf, namesFile, withHeader, withoutHeaders } from '../filter/response-fields.ts'
-import { requesterOf } from '../requester.ts'
+import { addVary, headerOf, mediaTypeOf, namesFile, withHeader, withoutHeaders } from '../shared/response-fields.ts'
+import { workOwnerOf } from '../shared/work-owner.ts'
 import type { Output, OutputMethod } from './xml-serialize.ts'
 import { checkWellFormed, decodeXml } from './xml-text.ts'
 import { type Parameters, XsltEngine } from './xslt-engine.ts'
@@ -184,8 +184,8 @@ export function xslt(stylesheet: string | URL, options: XsltOptions = {}): Middl
         }
         const xml = decodeXml(Buffer.concat(this.#chunks), headerOf(this.#given, 'content-type'))
         this.#chunks = []
-        const requester = requesterOf(this.#environ, this.#over.signal)
-        const result = await engine.transform(xml, parameters?.(this.#environ) ?? {}, requester)
+        const owner = workOwnerOf(this.#environ, this.#over.signal)
+        const result = await engine.transform(xml, parameters?.(this.#environ) ?? {}, owner)
         const body = Buffer.from(result)
         const headers = withHeader(this.#made, 'Content-Length', String(body.length))
         return (_, startResponse) => {

@@ -99,8 +99,8 @@ suite('docs/logs.md', () => {
       // The message is a failure's own, an application's words, or another logger's.
       'container/cgi/cgi-program.ts',
       'container/cgi/cgi.ts',
-      'middleware/cache/flight.ts',
-      'middleware/errors/error-page.ts',
+      'middleware/cache/shared-fetch.ts',
+      'middleware/error-page/error-page.ts',
       'middleware/static/file-response.ts',
       'middleware/signals.ts',
       'protocol/contract/call.ts',

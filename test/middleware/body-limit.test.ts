@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import { bodyLimit } from '../../middleware/body-limit.ts'
-import { relayedInput } from '../../middleware/filter/relayed-input.ts'
+import { wrapInput } from '../../middleware/shared/wrapped-input.ts'
 import type { Application } from '../../protocol/contract/application.ts'
 import { call } from '../../protocol/contract/call.ts'
 import { RequestInput } from '../../protocol/contract/input.ts'
@@ -92,7 +92,7 @@ describe('a body of unknown length', () => {
     from.push(Buffer.from('one\ntw'))
     from.push(Buffer.from('o\nthree'))
     from.end(['X-Sum', '1'])
-    const input = relayedInput(from)
+    const input = wrapInput(from)
     assert.equal(String(await input.readline()), 'one\n')
     assert.equal(String(await input.readline()), 'two\n')
     assert.equal(String(await input.read()), 'three')
@@ -102,7 +102,7 @@ describe('a body of unknown length', () => {
   it('is not asked for before it is read', async () => {
     const asked: string[] = []
     const from = new RequestInput({ wanted: () => void asked.push('wanted'), consumed() {} })
-    const input = relayedInput(from)
+    const input = wrapInput(from)
     assert.deepEqual(asked, [])
     const read = input.read1()
     assert.deepEqual(asked, ['wanted'])
@@ -112,7 +112,7 @@ describe('a body of unknown length', () => {
 
   it('that fails does so here too', async () => {
     const from = new RequestInput({ wanted() {}, consumed() {} })
-    const input = relayedInput(from)
+    const input = wrapInput(from)
     const read = input.read()
     from.fail(new Error('the client has gone'))
     await assert.rejects(read, /the client has gone/)

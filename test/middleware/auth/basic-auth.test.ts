@@ -9,7 +9,7 @@ import { accessLog } from '../../../middleware/access-log/access-log.ts'
 import { type BasicAuthOptions, basicAuth } from '../../../middleware/auth/basic-auth.ts'
 import type { HtpasswdError } from '../../../middleware/auth/htpasswd.ts'
 import { PasswordCheck } from '../../../middleware/auth/password-check.ts'
-import type { Requester } from '../../../middleware/requester.ts'
+import type { WorkOwner } from '../../../middleware/shared/work-owner.ts'
 import type { Application, Environ } from '../../../protocol/contract/application.ts'
 import { type CallRequest, call } from '../../../protocol/contract/call.ts'
 import { AbortError } from '../../../protocol/contract/errors.ts'
@@ -132,9 +132,9 @@ describe('whoever is not known', () => {
   it('costs a comparison all the same', async () => {
     const asked: string[] = []
     const original = PasswordCheck.prototype.matches
-    PasswordCheck.prototype.matches = function (password, hash, requester) {
+    PasswordCheck.prototype.matches = function (password, hash, owner) {
       asked.push(hash)
-      return original.call(this, password, hash, requester)
+      return original.call(this, password, hash, owner)
     }
     try {
       assert.equal(await statusOf({ users: { ann: BCRYPT } }, as('bob', 'secret')), 401)
@@ -182,7 +182,7 @@ class HeldHashes {
   }
 }
 
-function from(client: string, signal: AbortSignal = new AbortController().signal): Requester {
+function from(client: string, signal: AbortSignal = new AbortController().signal): WorkOwner {
   return { client, signal }
 }
 

@@ -248,7 +248,7 @@ describe('stale-while-revalidate', () => {
       await calm()
     }
     assert.equal(asked.length, 2)
-    assert.deepEqual(log.messages('warn'), ['a stale response could not be renewed'])
+    assert.deepEqual(log.messages('warn'), ['revalidating a stale response failed'])
     clock.advance(1_000)
     await get()
     await calm()

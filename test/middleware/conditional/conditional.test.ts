@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
-import { conditional } from '../../../middleware/static/conditional.ts'
+import { conditional } from '../../../middleware/conditional/conditional.ts'
 import type { Application, Headers } from '../../../protocol/contract/application.ts'
 import { call } from '../../../protocol/contract/call.ts'
 import { lint } from '../../../protocol/contract/lint.ts'

@@ -1,63 +1,60 @@
 /**
- * A response as a cache keeps it: whether it may be kept at all, how long it is fresh, whom it may answer, and what a 304 makes of
- * it (RFC 9111 §3, §4). Freshness and storability are `http-cache-semantics`'s, which is handed directives in one spelling and no
- * `Vary`, `Set-Cookie` or `proxy-revalidate`: those it treats otherwise than a shared cache of variants must.
- *
- * It knows neither who stores it nor how it is sent.
+ * Decides whether a response may be stored, how long it is fresh, which requests it may answer, and how a 304 updates
+ * it (RFC 9111 §3, §4). Does not store or send responses.
  */
 
 import CachePolicy from 'http-cache-semantics'
 import type { Environ, Headers } from '../../protocol/contract/application.ts'
 import { headerVariable } from '../../protocol/contract/request-headers.ts'
 import type { Clock } from '../../protocol/net/clock.ts'
-import { headerOf, withoutHeaders } from '../filter/response-fields.ts'
-import { httpDate, parseHttpDate, weakEqual } from '../static/preconditions.ts'
+import { httpDate, parseHttpDate, weakEqual } from '../conditional/preconditions.ts'
+import { headerOf, withoutHeaders } from '../shared/response-fields.ts'
 import { type Directives, parseDirectives, secondsOf } from './directives.ts'
 import type { CacheSettings } from './options.ts'
 
-/** What is remembered of a request before the application, which may change its environ, has seen it. */
-export interface Asked {
-  /** `HTTP_*` variables, and REMOTE_USER. */
+/** The fields of a request, copied before the application gets the environ, because the application may change it. */
+export interface RequestSnapshot {
+  /** The `HTTP_*` variables, CONTENT_TYPE and REMOTE_USER. */
   readonly variables: Readonly<Record<string, string>>
-  /** Whether it says who sends it (`Authorization`, `REMOTE_USER`). */
-  readonly authorised: boolean
+  /** Whether the request identifies its user (`Authorization`, `REMOTE_USER`). */
+  readonly authenticated: boolean
   /** On the clock's `now()`. */
-  readonly at: number
+  readonly startedAt: number
 }
 
-/** A head that may be kept, with all that follows from it. */
+/** The head of a response that may be stored, and the values that the cache derives from it. */
 export interface StoredHead {
   readonly status: string
   readonly code: number
-  /** As they are served, but for `Age`. With a Date. */
+  /** The fields that are served, except `Age`. They include a Date. */
   readonly headers: Headers
-  /** Variables that `Vary` names, and their values in the request. */
+  /** The variables that `Vary` names. `varyValues` has their values in the request, in the same order. */
   readonly vary: readonly string[]
-  readonly selecting: readonly (string | undefined)[]
+  readonly varyValues: readonly (string | undefined)[]
   /** Seconds. */
   readonly lifetime: number
-  /** Seconds it was old when it came. */
+  /** Age at arrival, seconds. */
   readonly initialAge: number
   /** On the clock's `now()`. */
   readonly receivedAt: number
   /** Must not be served stale (`must-revalidate`, `proxy-revalidate`, `no-cache`). */
   readonly strict: boolean
-  /** `s-maxage`: a client's `max-stale` does not count (RFC 9111 §5.2.2.10). */
+  /** Has `s-maxage`: a client's `max-stale` is ignored (RFC 9111 §5.2.2.10). */
   readonly shared: boolean
   readonly staleWhileRevalidate: number
   readonly staleIfError: number
-  /** May answer requests that say who sends them (RFC 9111 §3.5). */
-  readonly forAuthorised: boolean
-  /** Was made for one that does: only its like can renew it. */
-  readonly fromAuthorised: boolean
+  /** May answer authenticated requests (RFC 9111 §3.5). */
+  readonly forAuthenticated: boolean
+  /** Was generated for an authenticated request: only such a request can revalidate it. */
+  readonly fromAuthenticated: boolean
   readonly etag: string | undefined
   readonly lastModified: string | undefined
 }
 
-/** A day: heuristics are guesses, and the older RFCs wanted a warning beyond it. Seconds. */
+/** Longest heuristic lifetime, seconds. A day: heuristics are guesses, and RFC 7234 required a warning beyond a day. */
 const HEURISTIC_MAX = 86_400
-/** Fields that never come from the cache: of one message or one connection, or written anew for each answer. */
-const NEVER_STORED: ReadonlySet<string> = new Set([
+/** Fields that are not stored: they belong to one message or one connection, or each response gets its own. */
+const NOT_STORED: ReadonlySet<string> = new Set([
   'age',
   'connection',
   'keep-alive',
@@ -71,12 +68,12 @@ const NEVER_STORED: ReadonlySet<string> = new Set([
   'trailer',
   'transfer-encoding',
   'upgrade',
-  // Names one request: another's would lead whoever reads logs astray.
+  // Identifies one request: the id of another request would mislead readers of logs.
   'x-request-id',
   'x-cache',
 ])
-/** What a 304 does not change: it is true of the stored body alone (RFC 9111 §3.2). */
-const OF_THE_BODY: ReadonlySet<string> = new Set([
+/** Fields that a 304 does not update: they describe the stored body (RFC 9111 §3.2). */
+const DESCRIBES_BODY: ReadonlySet<string> = new Set([
   'content-length',
   'content-encoding',
   'content-type',
@@ -84,8 +81,12 @@ const OF_THE_BODY: ReadonlySet<string> = new Set([
   'etag',
 ])
 
-/** Judges responses for one cache. */
-export class Judge {
+/**
+ * Storage decisions with the settings of one cache. Freshness and storability come from `http-cache-semantics`. The
+ * library gets directives in one spelling, and no `Vary`, `Set-Cookie` or `proxy-revalidate`: it does not treat those
+ * as a shared cache of variants must.
+ */
+export class StoragePolicy {
   readonly #settings: CacheSettings
   readonly #clock: Clock
   readonly #Policy: typeof CachePolicy
@@ -95,7 +96,7 @@ export class Judge {
     this.#clock = settings.clock
     const { clock } = settings
     this.#Policy = class extends CachePolicy {
-      /** The library's own hook for time. It asks in its constructor already, so that this is no field. */
+      /** The library's hook for time. A method and not a field, because the library's constructor calls it. */
       now(): number {
         return clock.wall()
       }
@@ -103,17 +104,23 @@ export class Judge {
   }
 
   /**
-   * @param validated whether the application has just said that it is this client's too
-   * @returns undefined for a response that must not or need not be kept
+   * Returns the head to store; undefined if the response must not or need not be stored.
+   *
+   * @param validated whether the application has just confirmed by a 304 that the response is valid for this client
    */
-  head(asked: Asked, status: string, headers: Headers, validated: boolean = false): StoredHead | undefined {
+  storableHead(
+    snapshot: RequestSnapshot,
+    status: string,
+    headers: Headers,
+    validated: boolean = false,
+  ): StoredHead | undefined {
     const code = Number(status.slice(0, 3))
-    // The answer to a part, and to a condition that was not ours.
+    // Responses to a range, or to a condition of the client.
     if (code === 206 || code === 304) return undefined
     const cacheControl = headerOf(headers, 'cache-control')
     const expires = headerOf(headers, 'expires')
     const lastModified = headerOf(headers, 'last-modified')
-    // Most that must not be kept says nothing at all.
+    // Most responses that are not cacheable have none of these fields.
     if (cacheControl === undefined && expires === undefined && lastModified === undefined) return undefined
     const names = varyOf(headers)
     if (names === undefined) return undefined
@@ -121,13 +128,13 @@ export class Judge {
 
     const directives = parseDirectives(cacheControl)
     const explicit = expires !== undefined || directives.has('max-age') || directives.has('s-maxage')
-    // With a Cookie a page is more often somebody's own than not: nothing is guessed.
-    const cookie = !validated && asked.variables['HTTP_COOKIE'] !== undefined
+    // A page for a request with a Cookie is usually personal: no heuristic lifetime.
+    const cookie = !validated && snapshot.variables['HTTP_COOKIE'] !== undefined
     if (!explicit && cookie && !directives.has('public')) return undefined
 
     const wall = this.#clock.wall()
     const date = parseHttpDate(headerOf(headers, 'date')) ?? wall
-    const policy = this.#policy(asked, code, headers, directives, { expires, lastModified, date })
+    const policy = this.#policy(snapshot, code, headers, directives, { expires, lastModified, date })
     if (!policy.storable()) return undefined
     const lifetime = explicit ? policy.maxAge() : Math.min(policy.maxAge(), HEURISTIC_MAX)
     const etag = headerOf(headers, 'etag')
@@ -135,7 +142,7 @@ export class Judge {
     if (lifetime <= 0 && !(validator && !cookie && (explicit || directives.has('no-cache')))) return undefined
 
     const now = this.#clock.now()
-    const delay = Math.max(0, now - asked.at) / 1000
+    const delay = Math.max(0, now - snapshot.startedAt) / 1000
     const apparent = Math.max(0, Math.floor((wall - date) / 1000))
     const age = secondsOf(parseDirectives(`age=${headerOf(headers, 'age') ?? '0'}`), 'age')!
     const strict = directives.has('must-revalidate') || directives.has('proxy-revalidate') || directives.has('no-cache')
@@ -144,9 +151,9 @@ export class Judge {
     return {
       status,
       code,
-      headers: kept(headers, wall),
+      headers: storableFields(headers, wall),
       vary: names,
-      selecting: names.map((name) => asked.variables[name]),
+      varyValues: names.map((name) => snapshot.variables[name]),
       lifetime,
       initialAge: Math.max(apparent, age + delay),
       receivedAt: now,
@@ -154,39 +161,39 @@ export class Judge {
       shared,
       staleWhileRevalidate: strict ? 0 : (secondsOf(directives, 'stale-while-revalidate') ?? staleWhileRevalidate),
       staleIfError: strict ? 0 : (secondsOf(directives, 'stale-if-error') ?? staleIfError),
-      forAuthorised: directives.has('public') || shared || directives.has('must-revalidate'),
-      fromAuthorised: asked.authorised,
+      forAuthenticated: directives.has('public') || shared || directives.has('must-revalidate'),
+      fromAuthenticated: snapshot.authenticated,
       etag,
       lastModified,
     }
   }
 
   /**
-   * What a 304 makes of a stored head: its own fields in place of those of the same names (RFC 9111 §3.2).
+   * Updates a stored head with the fields of a 304 (RFC 9111 §3.2).
    *
-   * @returns `'other'` when it is about another representation; undefined when the response may not be kept any longer
+   * @returns `'other'` if the 304 is about another representation; undefined if the response may no longer be stored
    */
-  freshened(stored: StoredHead, asked: Asked, headers: Headers): StoredHead | 'other' | undefined {
+  freshen(stored: StoredHead, snapshot: RequestSnapshot, headers: Headers): StoredHead | 'other' | undefined {
     const etag = headerOf(headers, 'etag')
     if (etag !== undefined && (stored.etag === undefined || !weakEqual(etag, stored.etag))) return 'other'
     const merged = merge(stored.headers, headers)
-    // A 304's cookie is for its client alone, and says nothing against the body that is kept already.
-    return this.head(asked, stored.status, withoutHeaders(merged, 'set-cookie'), true)
+    // A cookie in a 304 is for its client alone, and does not make the stored body personal.
+    return this.storableHead(snapshot, stored.status, withoutHeaders(merged, 'set-cookie'), true)
   }
 
   #policy(
-    asked: Asked,
+    snapshot: RequestSnapshot,
     code: number,
     headers: Headers,
     directives: Directives,
     { expires, lastModified, date }: { expires: string | undefined; lastModified: string | undefined; date: number },
   ): CachePolicy {
     const fields: Record<string, string> = { date: httpDate(date) }
-    const spelled = spell(directives)
-    if (spelled !== '') fields['cache-control'] = spelled
+    const directiveField = normalized(directives)
+    if (directiveField !== '') fields['cache-control'] = directiveField
     const pragma = headerOf(headers, 'pragma')
     if (pragma !== undefined) fields['pragma'] = pragma.toLowerCase()
-    // Two Expires, or one that is no date, are the past.
+    // Several Expires fields, or an invalid date, count as expired.
     if (expires !== undefined) {
       const at = parseHttpDate(expires)
       fields['expires'] = at === undefined ? '0' : httpDate(at)
@@ -194,7 +201,7 @@ export class Judge {
     const modified = parseHttpDate(lastModified)
     if (modified !== undefined) fields['last-modified'] = httpDate(modified)
     const request: Record<string, string> = {}
-    if (asked.authorised) request['authorization'] = 'given'
+    if (snapshot.authenticated) request['authorization'] = 'given'
     return new this.#Policy(
       { method: 'GET', headers: request },
       { status: code, headers: fields },
@@ -208,11 +215,11 @@ export function ageOf(head: StoredHead, now: number): number {
   return head.initialAge + Math.max(0, now - head.receivedAt) / 1000
 }
 
-/** How a stored response may be used for a request. */
-export type Use = 'fresh' | 'stale' | 'while-revalidating' | 'no'
+/** Whether a stored response may answer a request, and why. */
+export type Reuse = 'fresh' | 'stale' | 'while-revalidating' | 'no'
 
-/** Decides by age and by what the request says (RFC 9111 §4.2, §5.2.1; RFC 5861 §3). */
-export function useOf(head: StoredHead, now: number, directives: Directives): Use {
+/** Decides by the age and by the request's directives (RFC 9111 §4.2, §5.2.1; RFC 5861 §3). */
+export function reuseOf(head: StoredHead, now: number, directives: Directives): Reuse {
   const age = ageOf(head, now)
   const left = head.lifetime - age
   if (directives.size > 0) {
@@ -231,24 +238,31 @@ export function useOf(head: StoredHead, now: number, directives: Directives): Us
   return -left < head.staleWhileRevalidate ? 'while-revalidating' : 'no'
 }
 
-/** Whether it may stand in for a failure (RFC 5861 §4: response and request may both allow it). */
-export function mayHideError(head: StoredHead, now: number, directives: Directives): boolean {
+/**
+ * Whether the response may be served instead of a failure. Both the response and the request may allow it (RFC 5861
+ * §4).
+ */
+export function isUsableOnError(head: StoredHead, now: number, directives: Directives): boolean {
   if (head.strict) return false
   const stale = ageOf(head, now) - head.lifetime
   if (stale <= 0) return true
   return stale < Math.max(head.staleIfError, head.shared ? 0 : (secondsOf(directives, 'stale-if-error') ?? 0))
 }
 
-/** Whether it was chosen by a request like this one, and may answer it. */
-export function selects(head: StoredHead, variables: Environ | Asked['variables'], authorised: boolean): boolean {
-  if (authorised && !head.forAuthorised) return false
+/** Whether the response may answer a request with these fields (RFC 9111 §3.5, §4.1). */
+export function matchesRequest(
+  head: StoredHead,
+  variables: Environ | RequestSnapshot['variables'],
+  authenticated: boolean,
+): boolean {
+  if (authenticated && !head.forAuthenticated) return false
   for (let at = 0; at < head.vary.length; at++) {
-    if (variables[head.vary[at]!] !== head.selecting[at]) return false
+    if (variables[head.vary[at]!] !== head.varyValues[at]) return false
   }
   return true
 }
 
-/** The variables that `Vary` names; undefined when it holds `*`. */
+/** The variables that `Vary` names; undefined if `Vary` contains `*`. */
 function varyOf(headers: Headers): string[] | undefined {
   const vary = headerOf(headers, 'vary')
   if (vary === undefined) return []
@@ -258,13 +272,16 @@ function varyOf(headers: Headers): string[] | undefined {
     if (name === '*') return undefined
     if (name !== '') names.add(headerVariable(name))
   }
-  // Where a middleware outside has checked a password and taken the field away, all would be alike.
+  // A middleware outside that checks a password removes Authorization: without the user all requests would look the
+  // same.
   if (names.has('HTTP_AUTHORIZATION')) names.add('REMOTE_USER')
   return [...names]
 }
 
-/** Directives as the library reads them: lower case, once each. It takes `proxy-revalidate` for "never fresh". */
-function spell(directives: Directives): string {
+/**
+ * The directives as the library reads them: lower case, each once. It would treat `proxy-revalidate` as "never fresh".
+ */
+function normalized(directives: Directives): string {
   const parts: string[] = []
   for (const [name, value] of directives) {
     if (name === 'proxy-revalidate' || name === 'pre-check' || name === 'post-check') continue
@@ -275,13 +292,13 @@ function spell(directives: Directives): string {
   return parts.join(', ')
 }
 
-/** Copies of the fields that are served again, with the Date of now where there is none (RFC 9110 §6.6.1). */
-function kept(headers: Headers, wall: number): Headers {
+/** Copies of the fields to serve, with the current Date if the application sent none (RFC 9110 §6.6.1). */
+function storableFields(headers: Headers, wall: number): Headers {
   const copy: Headers = []
   let dated = false
   for (const [name, value] of headers) {
     const lower = name.toLowerCase()
-    if (NEVER_STORED.has(lower)) continue
+    if (NOT_STORED.has(lower)) continue
     dated ||= lower === 'date'
     copy.push([name, value])
   }
@@ -294,11 +311,11 @@ function merge(stored: Headers, update: Headers): Headers {
   const fresh: Headers = []
   for (const field of update) {
     const name = field[0].toLowerCase()
-    if (OF_THE_BODY.has(name)) continue
+    if (DESCRIBES_BODY.has(name)) continue
     replaced.add(name)
     fresh.push(field)
   }
-  // Else the old answer's time would be the new one's.
+  // The Date of the old response must not become the Date of the new one.
   replaced.add('date')
   return [...stored.filter(([name]) => !replaced.has(name.toLowerCase())), ...fresh]
 }

@@ -11,7 +11,7 @@ import { RequestInput } from '../../protocol/contract/input.ts'
 import { OpenBody } from '../../protocol/contract/open-body.ts'
 import { setHeader } from '../../protocol/contract/request-headers.ts'
 import { statusPage as plainPage, prefersJson } from '../../protocol/contract/status-page.ts'
-import { headerOf } from '../filter/response-fields.ts'
+import { headerOf } from '../shared/response-fields.ts'
 
 /** A status from 400 to 599, or a class of them. */
 export type PageKey = number | '4xx' | '5xx'

@@ -1,6 +1,6 @@
 /**
- * The environs that the cache calls an application with: a copy of the client's, whose context outlives that client; and for requests
- * of its own one with nothing of a person in it.
+ * The environs with which the cache calls the application: for a client, a copy whose context outlives the client; for
+ * a background request, an environ without personal data.
  */
 
 import type { Environ } from '../../protocol/contract/application.ts'
@@ -8,9 +8,12 @@ import { Context } from '../../protocol/contract/context.ts'
 import { Variables } from '../../protocol/contract/environ.ts'
 import { headerVariable, setHeader } from '../../protocol/contract/request-headers.ts'
 import { keyedVariables } from './key.ts'
-import type { Entry } from './store.ts'
+import type { StoredResponse } from './store.ts'
 
-/** What decides about content without saying who asks. The rest goes along only where the stored response's `Vary` names it. */
+/**
+ * Fields that select content and do not identify the client. Other fields are copied only if the stored response's
+ * `Vary` names them.
+ */
 const IMPERSONAL: ReadonlySet<string> = new Set([
   'HTTP_HOST',
   'HTTP_ACCEPT',
@@ -20,7 +23,7 @@ const IMPERSONAL: ReadonlySet<string> = new Set([
   ...keyedVariables,
 ])
 
-/** Variables that no request header sets, and that say nothing of who asks. */
+/** Variables that no request header sets, and that do not identify the client. */
 const STANDARD: readonly string[] = [
   'REQUEST_METHOD',
   'SCRIPT_NAME',
@@ -44,8 +47,8 @@ const STANDARD: readonly string[] = [
 ]
 const PERSONAL_PARAMETERS = /(?:for|by)\s*=\s*(?:"(?:[^"\\]|\\.)*"|[^;,\s]*)\s*;?\s*/gi
 
-/** The client's environ, without its conditions: the whole response is wanted, or news of the stored one. */
-export function forClient(environ: Environ, stale: Entry | undefined): Environ {
+/** The client's environ without its conditions: the cache needs the whole response, or a 304 for the stored one. */
+export function environForClient(environ: Environ, stale: StoredResponse | undefined): Environ {
   const inner = Object.assign(empty(environ), environ)
   const context = new Context(environ.gantry.rawHeaders.flat())
   if (environ.gantry instanceof Context) context.upstreamUse = environ.gantry.upstreamUse
@@ -53,8 +56,8 @@ export function forClient(environ: Environ, stale: Entry | undefined): Environ {
   return conditioned(inner, stale)
 }
 
-/** An environ for nobody. @param carry further variables */
-export function forNobody(environ: Environ, stale: Entry, carry: readonly string[]): Environ {
+/** An environ for a background request. @param carry names of further variables to copy */
+export function environForBackground(environ: Environ, stale: StoredResponse, carry: readonly string[]): Environ {
   const inner = empty(environ)
   for (const name of STANDARD) if (environ[name] !== undefined) inner[name] = environ[name]
   for (const name of carry) if (environ[name] !== undefined) inner[name] = environ[name]
@@ -87,7 +90,7 @@ function empty(environ: Environ): Environ {
   })
 }
 
-function conditioned(inner: Environ, stale: Entry | undefined): Environ {
+function conditioned(inner: Environ, stale: StoredResponse | undefined): Environ {
   setHeader(inner, 'If-None-Match', stale?.head.etag)
   setHeader(inner, 'If-Modified-Since', stale?.head.lastModified)
   return inner

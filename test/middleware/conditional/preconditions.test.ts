@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import fc from 'fast-check'
-import { httpDate, parseHttpDate, precondition, rangeHolds } from '../../../middleware/static/preconditions.ts'
+import { httpDate, parseHttpDate, precondition, rangeHolds } from '../../../middleware/conditional/preconditions.ts'
 import { makeEnviron } from '../../support/exchange.ts'
 
 const OLD = 'Sat, 01 Jan 2000 00:00:00 GMT'

@@ -1,34 +1,43 @@
 /**
- * Answers one client's request from a stored response: whole, without a body, as 304, or a part of it (RFC 9110 §13, §14). It decides nothing
- * about freshness.
+ * Answers one client's request with a stored response: whole, without a body, as a 304, or a part of it (RFC 9110 §13,
+ * §14). Knows nothing about freshness.
  */
 
 import type { Body, Environ, Headers, StartResponse } from '../../protocol/contract/application.ts'
 import type { Clock } from '../../protocol/net/clock.ts'
-import { headerOf, withoutHeaders } from '../filter/response-fields.ts'
-import { byteRanges, contentRange } from '../static/byte-ranges.ts'
-import { parseHttpDate, precondition, rangeHolds, unchangedHeaders, type Validators } from '../static/preconditions.ts'
+import { byteRanges, contentRange } from '../conditional/byte-ranges.ts'
+import {
+  parseHttpDate,
+  precondition,
+  rangeHolds,
+  unchangedHeaders,
+  type Validators,
+} from '../conditional/preconditions.ts'
+import { headerOf, withoutHeaders } from '../shared/response-fields.ts'
 
-/** A response that is all there. */
-export interface Whole {
+/** A complete response. */
+export interface CompleteResponse {
   readonly status: string
   readonly headers: Headers
   readonly body: Uint8Array
 }
 
-/** Of more ranges than one the whole is sent, which is always right (RFC 9110 §14.2): parts are for large files, and those are not stored. */
+/**
+ * A request for several ranges gets the whole response, which is always allowed (RFC 9110 §14.2): parts are for large
+ * files, which are not stored.
+ */
 const RANGES = 1
 
-/** @param added fields of this answer alone: `Age` and what the cache tells of itself */
-export function answer(
-  { status, headers, body }: Whole,
+/** @param added fields for this answer alone: `Age` and the cache's status fields */
+export function respond(
+  { status, headers, body }: CompleteResponse,
   environ: Environ,
   startResponse: StartResponse,
   added: Headers,
   clock: Pick<Clock, 'wall'>,
 ): Body {
   const success = status.startsWith('200')
-  if (success && unchanged(environ, headers)) {
+  if (success && isUnchanged(environ, headers)) {
     startResponse('304 Not Modified', copied(unchangedHeaders(headers), added))
     return []
   }
@@ -47,7 +56,7 @@ export function answer(
   return body.length === 0 ? [] : [body]
 }
 
-/** Copies, down to the pairs: whoever is outside may change what it is given, and the next client must not see that. */
+/** Copies the list and its pairs: middleware outside may change what it gets, and the next client must not see that. */
 export function copied(headers: Headers, added: Headers): Headers {
   const copy: Headers = new Array(headers.length + added.length)
   let at = 0
@@ -56,8 +65,8 @@ export function copied(headers: Headers, added: Headers): Headers {
   return copy
 }
 
-/** Whether the client has it already. For a 200. */
-export function unchanged(environ: Environ, headers: Headers): boolean {
+/** Whether the client has the response already (RFC 9110 §13.2). For a 200. */
+export function isUnchanged(environ: Environ, headers: Headers): boolean {
   if (environ['HTTP_IF_NONE_MATCH'] === undefined && environ['HTTP_IF_MODIFIED_SINCE'] === undefined) return false
   return precondition(environ, validatorsOf(headers)) === 'unchanged'
 }
@@ -66,8 +75,8 @@ function validatorsOf(headers: Headers): Validators {
   return { etag: headerOf(headers, 'etag'), lastModified: parseHttpDate(headerOf(headers, 'last-modified')) }
 }
 
-/** The one part that is asked for; undefined when the whole is the answer. */
-function partial(environ: Environ, headers: Headers, body: Uint8Array, wall: number): Whole | undefined {
+/** The requested part; undefined if the answer is the whole response. */
+function partial(environ: Environ, headers: Headers, body: Uint8Array, wall: number): CompleteResponse | undefined {
   const size = body.length
   if (headerOf(headers, 'accept-ranges')?.toLowerCase() === 'none') return undefined
   if (!rangeHolds(environ, validatorsOf(headers), wall)) return undefined

@@ -18,8 +18,8 @@ import { OpenBody } from '../../protocol/contract/open-body.ts'
 import { textOfThrown } from '../../protocol/contract/thrown.ts'
 import type { Logger } from '../../protocol/log/logger.ts'
 import { checkOptions, flag, logger, type OptionForms, record } from '../../protocol/options/check-options.ts'
-import { headerOf } from '../filter/response-fields.ts'
-import { type Asked, ErrorPages, type PageKey } from './error-pages.ts'
+import { headerOf } from '../shared/response-fields.ts'
+import { type Asked, ErrorPages, type PageKey } from './custom-pages.ts'
 
 export interface ErrorPageOptions {
   /**

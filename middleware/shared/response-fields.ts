@@ -5,7 +5,9 @@
 
 import type { Headers } from '../../protocol/contract/application.ts'
 
-/** The values of all fields called `name` (any case), joined with `, ` (RFC 9110 §5.3); undefined when there is none. */
+/**
+ * The values of all fields called `name` (any case), joined with `, ` (RFC 9110 §5.3); undefined when there is none.
+ */
 export function headerOf(headers: Headers, name: string): string | undefined {
   const lower = name.toLowerCase()
   let found: string | undefined
@@ -50,7 +52,9 @@ export function addVary(headers: Headers, name: string): Headers {
   return withHeader(headers, 'Vary', `${vary}, ${name}`)
 }
 
-/** Whether such a response has content: none has one to a HEAD, nor a 1xx, 204, 205 or 304 (RFC 9110 §6.4.1, §15.3.6). */
+/**
+ * Whether such a response has content: none has one to a HEAD, nor a 1xx, 204, 205 or 304 (RFC 9110 §6.4.1, §15.3.6).
+ */
 export function hasContent(method: string, status: string): boolean {
   if (method === 'HEAD' || status.startsWith('1')) return false
   const code = status.slice(0, 3)
@@ -58,8 +62,8 @@ export function hasContent(method: string, status: string): boolean {
 }
 
 /**
- * Whether the answer names a file whose bytes take the place of its own further out (`sendFile`, nginx): nothing may be said or made of the
- * bytes that are here.
+ * Whether the answer names a file whose bytes take the place of its own further out (`sendFile`, nginx): nothing may be
+ * said or made of the bytes that are here.
  */
 export function namesFile(headers: Headers): boolean {
   return headerOf(headers, 'x-sendfile') !== undefined || headerOf(headers, 'x-accel-redirect') !== undefined

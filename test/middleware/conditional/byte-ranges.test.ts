@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import fc from 'fast-check'
-import { byteRanges, multipart } from '../../../middleware/static/byte-ranges.ts'
+import { byteRanges, multipart } from '../../../middleware/conditional/byte-ranges.ts'
 
 describe('a Range field', () => {
   const cases: readonly [field: string, size: number, expected: unknown][] = [

@@ -8,7 +8,7 @@ import {
   namesFile,
   withHeader,
   withoutHeaders,
-} from '../../../middleware/filter/response-fields.ts'
+} from '../../../middleware/shared/response-fields.ts'
 import type { Headers } from '../../../protocol/contract/application.ts'
 
 const given: Headers = Object.freeze([

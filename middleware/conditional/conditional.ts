@@ -9,7 +9,7 @@ import type { Application, Environ, Headers, Middleware } from '../../protocol/c
 import { statusPage } from '../../protocol/contract/status-page.ts'
 import { checkOptions, type OptionForms, wholeNumber } from '../../protocol/options/check-options.ts'
 import { type Filtered, filterResponse } from '../filter/filter-response.ts'
-import { headerOf, namesFile } from '../filter/response-fields.ts'
+import { headerOf, namesFile } from '../shared/response-fields.ts'
 import { parseHttpDate, precondition, unchangedHeaders } from './preconditions.ts'
 
 export interface ConditionalOptions {
