@@ -15,7 +15,7 @@ import {
   record,
   wholeNumber,
 } from '../../protocol/options/check-options.ts'
-import { type Decide, type Filtered, filterResponse } from '../filter/filter-response.ts'
+import { type Decide, type FilterDecision, filterResponse } from '../filter/filter-response.ts'
 import {
   addVary,
   hasContent,
@@ -150,9 +150,9 @@ export function compress(options: CompressOptions = {}): Middleware {
     const accepted = environ['HTTP_ACCEPT_ENCODING']
     const known = environ['HTTP_IF_NONE_MATCH']
     const forbidden = forbidsTransforming(environ['HTTP_CACHE_CONTROL'])
-    return (status, headers): Filtered => {
+    return (status, headers): FilterDecision => {
       if (status.startsWith('304')) return { status, headers: weakenedAsKnown(headers, known) }
-      const left: Filtered = { status, headers }
+      const left: FilterDecision = { status, headers }
       if (forbidden || !mayChange(status, headers)) return left
       const type = mediaTypeOf(headers)
       if (!type || !compressible(type)) return left

@@ -8,7 +8,7 @@ import { createHash } from 'node:crypto'
 import type { Application, Environ, Headers, Middleware } from '../../protocol/contract/application.ts'
 import { statusPage } from '../../protocol/contract/status-page.ts'
 import { checkOptions, type OptionForms, wholeNumber } from '../../protocol/options/check-options.ts'
-import { type Filtered, filterResponse } from '../filter/filter-response.ts'
+import { type FilterDecision, filterResponse } from '../filter/filter-response.ts'
 import { headerOf, namesFile } from '../shared/response-fields.ts'
 import { parseHttpDate, precondition, unchangedHeaders } from './preconditions.ts'
 
@@ -49,7 +49,7 @@ function evaluated(
   headers: Headers,
   etag: string | undefined,
   lastModified: number | undefined,
-): Filtered {
+): FilterDecision {
   switch (precondition(environ, { etag, lastModified })) {
     case 'proceed':
       return { status, headers }
