@@ -45,7 +45,17 @@ function areFieldNames(value: unknown): boolean {
  * peer's.
  *
  * @throws TypeError if an option is unknown, missing or invalid; RangeError if a range is invalid
- * @example forwarded({ trustedPeers: ['loopback', '10.0.0.0/8'] })(application)
+ * @example
+ * ```ts
+ * import type { Application } from 'gantry'
+ * import { forwarded } from 'gantry/middleware'
+ *
+ * const hello: Application = (environ, startResponse) => {
+ *   startResponse('200 OK', [['Content-Type', 'text/plain']])
+ *   return [Buffer.from(`Hello ${environ.REMOTE_ADDR}\n`)]
+ * }
+ * export const application: Application = forwarded({ trustedPeers: ['loopback', '10.0.0.0/8'] })(hello)
+ * ```
  */
 export function forwarded(options: ForwardedOptions): Middleware {
   checkOptions('forwarded', options, OPTIONS)
@@ -78,7 +88,7 @@ export function requestIdFrom(
     for (let at = 0; at < headers.length; at += 2) {
       const name = headers[at]!
       if (name.length !== 12 || name.toLowerCase() !== 'x-request-id') continue
-      // With two fields it is not known which one the trusted peer set.
+      // With two fields it is unknown which one the trusted peer set.
       if (found !== undefined) return undefined
       found = headers[at + 1]!
     }

@@ -1,4 +1,7 @@
-/** Middleware: takes an application and is one. Each imports only the contract, and lives in either process. */
+/**
+ * All middleware of Gantry. Each takes an application and returns one, imports only the protocol, and runs in either
+ * process.
+ */
 
 export type { AccessLine } from './access-log/access-line.ts'
 export { type AccessLogOptions, accessLog } from './access-log/access-log.ts'

@@ -69,7 +69,7 @@ describe('compose', () => {
     const nothing = (): void => {}
     assert.throws(
       () => loose((a: Application) => a, nothing, hello),
-      /argument 2 of compose\(\) is no middleware: .* gave undefined/,
+      /argument 2 of compose\(\) is not a middleware: .* returned undefined/,
     )
   })
 })

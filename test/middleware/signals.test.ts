@@ -177,7 +177,7 @@ describe('request signals', () => {
   })
 
   it('refuse listeners that are none', () => {
-    assert.throws(() => signals().requestStarted.subscribe('x' as never), /a listener is a function, got string/)
+    assert.throws(() => signals().requestStarted.subscribe('x' as never), /expected a function as listener, got string/)
   })
 })
 
