@@ -5,7 +5,7 @@
 
 import { createHash } from 'node:crypto'
 import { filterResponse } from '../middleware/filter/filter-response.ts'
-import { hasContent, headerOf, withHeader, withoutHeaders } from '../middleware/filter/response-fields.ts'
+import { hasContent, headerOf, withHeader, withoutHeaders } from '../middleware/shared/response-fields.ts'
 import type { Application, Body, Environ, StartResponse } from '../protocol/contract/application.ts'
 import { setHeader } from '../protocol/contract/request-headers.ts'
 import { ERROR_PATH, OVERLAY_NAME } from './paths.ts'

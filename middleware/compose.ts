@@ -1,13 +1,27 @@
 /**
- * Folds middleware around an application. It calls each middleware once, and has no part in requests.
+ * Combines middleware and an application into one application. Each middleware is called once, not for each request.
  */
 
 import type { Application, Middleware } from '../protocol/contract/application.ts'
 
 /**
- * `compose(a, b, application)` is `a(b(application))`: the first is outermost and sees a request first, the last is the application.
+ * Combines middleware: `compose(a, b, application)` is `a(b(application))`, so that the first middleware is outermost
+ * and gets each request first.
  *
- * @throws TypeError for an argument that is no function, and for a middleware that gives none; it names the position, from 1
+ * @param layers middleware from the outside in, and the application as the last argument
+ * @throws TypeError if an argument is not a function, or a middleware does not return an application; the message names
+ *   the position, starting at 1
+ * @example
+ * ```ts
+ * import type { Application } from 'gantry'
+ * import { accessLog, compose, timeout } from 'gantry/middleware'
+ *
+ * const hello: Application = (_environ, startResponse) => {
+ *   startResponse('200 OK', [['Content-Type', 'text/plain']])
+ *   return [Buffer.from('Hello\n')]
+ * }
+ * export const application: Application = compose(accessLog(), timeout({ firstByte: 5_000 }), hello)
+ * ```
  */
 export function compose(
   ...layers: readonly [...middleware: readonly Middleware[], application: Application]
@@ -26,9 +40,10 @@ export function compose(
   for (let at = layers.length - 2; at >= 0; at--) {
     const given: unknown = (layers[at] as Middleware)(application)
     if (typeof given !== 'function') {
-      // The commonest slip: the factory was called where its middleware was meant, or the other way round.
+      // The usual mistake: the factory itself was passed instead of its middleware, or the middleware was called
+      // already.
       throw new TypeError(
-        `argument ${at + 1} of compose() is no middleware: called with an application it gave ${kindOf(given)} and not an application; write accessLog(options), say, and not accessLog or accessLog(options)(application)`,
+        `argument ${at + 1} of compose() is not a middleware: called with an application it returned ${kindOf(given)}, expected an application; write for example accessLog(options), and not accessLog or accessLog(options)(application)`,
       )
     }
     application = given as Application

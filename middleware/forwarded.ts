@@ -13,6 +13,7 @@ import type { ConnectionFacts, RequestHead } from '../protocol/contract/environ.
 import { headerSetter } from '../protocol/contract/request-headers.ts'
 import { checkOptions, form, isFunction, isText, type OptionForms } from '../protocol/options/check-options.ts'
 
+/** The options of `forwarded`. */
 export interface ForwardedOptions {
   /**
    * The peers whose fields are trusted: ranges as in `--trusted-peers` (`['loopback', '10.0.0.0/8']`), or an object
@@ -47,10 +48,14 @@ function areFieldNames(value: unknown): boolean {
  * @throws TypeError if an option is unknown, missing or invalid; RangeError if a range is invalid
  * @example
  * ```ts
+ * import type { Application } from 'gantry'
  * import { forwarded } from 'gantry/middleware'
- * import { application } from './app.ts'
  *
- * export const behindProxies = forwarded({ trustedPeers: ['loopback', '10.0.0.0/8'] })(application)
+ * const hello: Application = (environ, startResponse) => {
+ *   startResponse('200 OK', [['Content-Type', 'text/plain']])
+ *   return [Buffer.from(`Hello ${environ.REMOTE_ADDR}\n`)]
+ * }
+ * export const application: Application = forwarded({ trustedPeers: ['loopback', '10.0.0.0/8'] })(hello)
  * ```
  */
 export function forwarded(options: ForwardedOptions): Middleware {
@@ -84,7 +89,7 @@ export function requestIdFrom(
     for (let at = 0; at < headers.length; at += 2) {
       const name = headers[at]!
       if (name.length !== 12 || name.toLowerCase() !== 'x-request-id') continue
-      // With two fields it is not known which one the trusted peer set.
+      // With two fields it is unknown which one the trusted peer set.
       if (found !== undefined) return undefined
       found = headers[at + 1]!
     }

@@ -1,7 +1,6 @@
 /**
- * Answers health probes on paths of the application's own port: whether the process lives, and whether it wants requests. The processes
- * also answer probes on a port of their own (`--health-listen`), which a busy application cannot keep waiting; this is for where
- * there is one port only, and for readiness that the application decides.
+ * Answers health probes on paths of the application's port: liveness, and readiness, which the application can decide.
+ * Where a second port is possible, `--health-listen` answers probes even while the application is busy.
  */
 
 import type { Application, Environ, Middleware } from '../protocol/contract/application.ts'
@@ -18,24 +17,33 @@ import {
   type OptionForms,
 } from '../protocol/options/check-options.ts'
 
+/** The options of `healthCheck`. */
 export interface HealthCheckOptions {
-  /** Where 200 says that the process answers at all, drained or not: what fails here is restarted. Default `/healthz` and `/livez`. */
+  /**
+   * Paths of liveness probes: 200 means that the process answers, also while it drains. A process that fails these
+   * probes is restarted. Default `/healthz` and `/livez`.
+   */
   readonly live?: readonly string[] | undefined
-  /** Where 200 says that requests may come, and 503 that they should go elsewhere. Default `/readyz`. */
+  /**
+   * Paths of readiness probes: 200 means that requests may be sent, 503 that they should go to other processes. Default
+   * `/readyz`.
+   */
   readonly ready?: readonly string[] | undefined
   /**
-   * Whether requests can be served (a database is there, caches are warm), or an object that says so and is shown. It throws, rejects or takes
-   * too long: not ready. Asked by one probe at a time; others wait for the same answer. Default: always.
+   * Returns whether requests can be served (the database is reachable, caches are filled), or an object with `ready`
+   * and further facts that the probe shows. If the function throws, rejects or times out, the process is not ready. One
+   * call at a time: concurrent probes share its result. Default: always ready.
    */
   readonly check?: (() => CheckResult | Promise<CheckResult>) | undefined
-  /** Milliseconds for `check`. Default 900: Kubernetes gives a probe one second. */
+  /** Timeout of `check`, ms. Default 900: Kubernetes gives a probe one second. */
   readonly timeout?: number | undefined
-  /** Where failed checks are told. Default: `wsgi.errors` of the probe. */
+  /** The log for failed checks. Default: `wsgi.errors` of the probe. */
   readonly log?: Pick<Logger, 'warn'> | undefined
-  /** Default: the system's. */
+  /** The clock, for tests. Default: the system clock. */
   readonly clock?: Clock | undefined
 }
 
+/** What `check` returns: whether the process is ready, with facts to show. */
 export type CheckResult = boolean | { readonly ready: boolean; readonly [fact: string]: boolean | number | string }
 
 type Facts = { readonly ready: boolean; readonly [fact: string]: boolean | number | string }
@@ -45,29 +53,47 @@ const paths = listOf<string>('paths that begin with "/"', (path) => typeof path 
 const OPTIONS: OptionForms<HealthCheckOptions> = {
   live: paths,
   ready: paths,
-  check: callable('a function that says whether requests can be served'),
+  check: callable('a function that returns whether requests can be served'),
   timeout: duration,
   log: logger('warn'),
   clock: aClock,
 }
 
-/** @throws TypeError for an option that is none */
+/**
+ * Answers liveness and readiness probes, and passes all other requests on.
+ *
+ * Readiness is 503 while the process drains, whatever `check` returns.
+ *
+ * @throws TypeError if an option is unknown or invalid
+ * @example
+ * ```ts
+ * import type { Application } from 'gantry'
+ * import { healthCheck } from 'gantry/middleware'
+ *
+ * const hello: Application = (_environ, startResponse) => {
+ *   startResponse('200 OK', [['Content-Type', 'text/plain']])
+ *   return [Buffer.from('Hello\n')]
+ * }
+ * const database = { isConnected: () => true }
+ * export const application: Application = healthCheck({ check: () => database.isConnected() })(hello)
+ * ```
+ */
 export function healthCheck(options: HealthCheckOptions = {}): Middleware {
   checkOptions('healthCheck', options, OPTIONS)
   const { live = ['/healthz', '/livez'], ready = ['/readyz'], timeout = 900 } = options
   const readiness = new Readiness(options, timeout)
-  const alive: Application = (_environ, startResponse) => answer(startResponse, true, { live: true })
-  const ask: Application = (environ, startResponse) => {
+  const livenessProbe: Application = (_environ, startResponse) => answer(startResponse, true, { live: true })
+  const readinessProbe: Application = (environ, startResponse) => {
     const { draining, leaving } = environ.gantry
     if (draining || leaving) return answer(startResponse, false, { ready: false, draining: true })
-    const facts = readiness.ask(environ)
+    const facts = readiness.check(environ)
     return facts instanceof Promise
       ? facts.then((late) => answer(startResponse, late.ready, late))
       : answer(startResponse, facts.ready, facts)
   }
   const probes = new Map<string, Application>([
-    ...live.map((path) => [path, alive] as const),
-    ...ready.map((path) => [path, ask] as const),
+    ...live.map((path) => [path, livenessProbe] as const),
+    ...ready.map((path) => [path, readinessProbe] as const),
   ])
   const wrongMethod = statusPage(405, { headers: [['Allow', 'GET, HEAD']] })
   return (application) => (environ, startResponse) => {
@@ -88,7 +114,7 @@ function answer(startResponse: Parameters<Application>[1], good: boolean, facts:
   return [body]
 }
 
-/** Asks the check, never twice at a time: a database that hangs must not be asked once more by every probe. */
+/** Calls the check, one call at a time: probes must not pile further calls onto a database that hangs. */
 class Readiness {
   readonly #check: () => CheckResult | Promise<CheckResult>
   readonly #timeout: number
@@ -103,7 +129,7 @@ class Readiness {
     this.#log = log
   }
 
-  ask(environ: Environ): Facts | Promise<Facts> {
+  check(environ: Environ): Facts | Promise<Facts> {
     if (this.#pending) return this.#within(environ, this.#pending)
     let result: CheckResult | Promise<CheckResult>
     try {
@@ -125,7 +151,7 @@ class Readiness {
     let timer: Timer | undefined
     const late = new Promise<never>((_, reject) => {
       timer = this.#clock.after(this.#timeout, () =>
-        reject(new Error(`the check has not answered within ${this.#timeout} ms`)),
+        reject(new Error(`the readiness check timed out after ${this.#timeout} ms`)),
       )
     })
     return Promise.race([pending, late])
@@ -133,7 +159,7 @@ class Readiness {
       .finally(() => timer?.cancel())
   }
 
-  /** The reason is for the log: probes may come from anywhere. */
+  /** The reason goes to the log alone: anyone may send probes. */
   #failed(environ: Environ, error: unknown): Facts {
     const message = 'the readiness check failed'
     if (this.#log) this.#log.warn({ requestId: environ.gantry.requestId, err: error }, message)

@@ -1,4 +1,7 @@
-/** Middleware: takes an application and is one. Each imports only the contract, and lives in either process. */
+/**
+ * All middleware of Gantry. Each takes an application and returns one, imports only the protocol, and runs in either
+ * process.
+ */
 
 export type { AccessLine } from './access-log/access-line.ts'
 export { type AccessLogOptions, accessLog } from './access-log/access-log.ts'
@@ -9,8 +12,9 @@ export { type BodyLimitOptions, bodyLimit } from './body-limit.ts'
 export { type Cache, type CacheOptions, type CacheStats, cache } from './cache/cache.ts'
 export { compose } from './compose.ts'
 export { type CompressOptions, compress, isCompressible } from './compress/compress.ts'
-export { type ErrorPageOptions, errorPage } from './errors/error-page.ts'
-export type { PageKey } from './errors/error-pages.ts'
+export { type ConditionalOptions, conditional } from './conditional/conditional.ts'
+export type { PageKey } from './error-page/custom-pages.ts'
+export { type ErrorPageOptions, errorPage } from './error-page/error-page.ts'
 export { type ForwardedOptions, forwarded } from './forwarded.ts'
 export { type CheckResult, type HealthCheckOptions, healthCheck } from './health-check.ts'
 export { type RequestIdOptions, requestId } from './request-id.ts'
@@ -25,7 +29,6 @@ export {
 export { type Rewrite, type RewriteOptions, type Rewritten, rewrite } from './routing/rewrite.ts'
 export { type HstsOptions, type SecurityHeadersOptions, securityHeaders } from './security-headers.ts'
 export { type Listener, type Signal, type Signals, type SignalsOptions, signals } from './signals.ts'
-export { type ConditionalOptions, conditional } from './static/conditional.ts'
 export { type SendFileOptions, sendFile } from './static/send-file.ts'
 export { type Precompressed, type ServedFile, type StaticFilesOptions, staticFiles } from './static/static-files.ts'
 export { type TimeoutOptions, timeout } from './timeout.ts'

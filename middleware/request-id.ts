@@ -1,9 +1,6 @@
 /**
- * One id for a request, wherever it is named: `environ.gantry.requestId` and thereby every log line, the `X-Request-Id` that the
- * application reads, and the one that the client is answered with.
- *
- * Gateways of the two processes take a trusted peer's id by themselves (`--trusted-peers`); this also does it where an application is
- * served without them. It makes no ids.
+ * Gives a request the same id everywhere: in `environ.gantry.requestId` and thereby the logs, and in the `X-Request-Id`
+ * of the request and the response. It generates no ids; the gateway does.
  */
 
 import type { TrustedPeers } from '../protocol/client/peers.ts'
@@ -12,10 +9,11 @@ import { Context, REQUEST_ID } from '../protocol/contract/context.ts'
 import { setHeader } from '../protocol/contract/request-headers.ts'
 import { checkOptions, having, type OptionForms } from '../protocol/options/check-options.ts'
 
+/** The options of `requestId`. */
 export interface RequestIdOptions {
   /**
-   * Whose `X-Request-Id` is taken, if it is 1 to 128 of `A-Z a-z 0-9 _ . -`. Default: nobody's, since whoever chooses ids can make one
-   * request's log lines look like another's.
+   * The peers whose `X-Request-Id` is accepted, if it has 1 to 128 characters of `A-Z a-z 0-9 _ . -`. Default: none,
+   * because a client that chooses ids can make the log lines of its requests look like those of other requests.
    */
   readonly trustedPeers?: Pick<TrustedPeers, 'has'> | undefined
 }
@@ -27,10 +25,24 @@ const OPTIONS: OptionForms<RequestIdOptions> = {
 const NAME = 'X-Request-Id'
 
 /**
- * The response's id replaces one that the application gave. An application that throws has it too if `errorPage` is further in; the page
- * that a gateway makes by itself only shows it.
+ * Sets `X-Request-Id` on the request and on the response; on the response it replaces a value of the application.
  *
- * @throws TypeError for an option that is none
+ * Gateways of both processes accept a trusted peer's id themselves (`--trusted-peers`): the option is for applications
+ * that are served without them. If the application throws, the error page has the field only if `errorPage` is inside
+ * this middleware; the page of a gateway shows the id in its body.
+ *
+ * @throws TypeError if an option is unknown or invalid
+ * @example
+ * ```ts
+ * import type { Application } from 'gantry'
+ * import { requestId } from 'gantry/middleware'
+ *
+ * const hello: Application = (environ, startResponse) => {
+ *   startResponse('200 OK', [['Content-Type', 'text/plain']])
+ *   return [Buffer.from(`request ${environ.gantry.requestId}\n`)]
+ * }
+ * export const application: Application = requestId()(hello)
+ * ```
  */
 export function requestId(options: RequestIdOptions = {}): Middleware {
   checkOptions('requestId', options, OPTIONS)
@@ -38,7 +50,7 @@ export function requestId(options: RequestIdOptions = {}): Middleware {
   return (application) => (environ, startResponse) => {
     const { gantry } = environ
     const given = environ['HTTP_X_REQUEST_ID']
-    // Two of them were joined with a comma, and are nobody's.
+    // Two fields are joined with a comma, which does not match: no peer's id is used then.
     if (typeof given === 'string' && REQUEST_ID.test(given) && trustedPeers?.has(environ.REMOTE_ADDR)) {
       if (gantry instanceof Context) gantry.adoptRequestId(given)
     }

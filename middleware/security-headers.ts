@@ -1,7 +1,4 @@
-/**
- * Response fields that tell browsers to be careful, on every response that does not say it otherwise itself. What each field means is the
- * browser's matter; nothing is decided here but whether it is there.
- */
+/** Adds response fields that make browsers safer, unless the application sets them itself. */
 
 import { randomBytes } from 'node:crypto'
 import type { Environ, Headers, Middleware } from '../protocol/contract/application.ts'
@@ -18,43 +15,50 @@ import {
   wholeNumber,
 } from '../protocol/options/check-options.ts'
 
-/** Each may be `false`: then the field is not added. One that the application gave is always left as it is. */
+/** Each field can be disabled with `false`. A field that the application sets is never changed. */
 export interface SecurityHeadersOptions {
   /**
-   * Strict-Transport-Security, on https alone (RFC 6797 §7.2). Default a year, for this host alone: what covers subdomains by default takes
-   * down those that have no TLS, and browsers do not forget it.
+   * Strict-Transport-Security, only on https (RFC 6797 §7.2). Default: a year, for this host alone. Including
+   * subdomains by default would make those without TLS unreachable, and browsers do not forget it.
    */
   readonly hsts?: HstsOptions | false | undefined
-  /** Whether the client's connection is https. Default: `wsgi.url_scheme` says so. */
+  /** Whether the client's connection uses https. Default: `wsgi.url_scheme` is `https`. */
   readonly isHttps?: ((environ: Environ) => boolean) | undefined
-  /** X-Content-Type-Options. Default `nosniff`, its one value. */
+  /** X-Content-Type-Options. Default `nosniff`, the only value. */
   readonly contentTypeOptions?: 'nosniff' | false | undefined
   /**
-   * X-Frame-Options. Default `SAMEORIGIN`, against clickjacking. Left out where the response's Content-Security-Policy has
-   * `frame-ancestors`, which browsers obey instead.
+   * X-Frame-Options, against clickjacking. Not added if the response's Content-Security-Policy has `frame-ancestors`,
+   * which browsers prefer. Default `SAMEORIGIN`.
    */
   readonly frameOptions?: 'DENY' | 'SAMEORIGIN' | false | undefined
-  /** Referrer-Policy. Default `same-origin`, as Django's: `no-referrer` would break CSRF checks that look at Referer. */
+  /** Referrer-Policy. Default `same-origin`, as in Django: `no-referrer` would break CSRF checks that read Referer. */
   readonly referrerPolicy?: string | false | undefined
   /** Cross-Origin-Opener-Policy. Default `same-origin`. */
   readonly openerPolicy?: string | false | undefined
-  /** Cross-Origin-Resource-Policy. Default `same-origin`. What other sites embed (an image service) wants `cross-origin`. */
+  /**
+   * Cross-Origin-Resource-Policy. Resources that other sites embed (an image service) need `cross-origin`. Default
+   * `same-origin`.
+   */
   readonly resourcePolicy?: string | false | undefined
-  /** Permissions-Policy. Not there by default: which features a site uses is its own to say. */
+  /** Permissions-Policy. Not added by default: only the site knows which features it uses. */
   readonly permissionsPolicy?: string | false | undefined
   /**
-   * Content-Security-Policy. Not there by default: a policy that fits no site breaks it. `{nonce}` in it is replaced by a nonce of the
-   * request's own, which the application finds as `CSP_NONCE` in its environ. A response with a nonce must not be cached within this.
+   * Content-Security-Policy. `{nonce}` in it is replaced by a new nonce for each request, which the application finds
+   * as `CSP_NONCE` in its environ; a cache inside this middleware must not store such responses. Not added by default:
+   * no policy fits every site.
    */
   readonly contentSecurityPolicy?: string | false | undefined
-  /** Content-Security-Policy-Report-Only, to try a policy out; `{nonce}` as above. */
+  /** Content-Security-Policy-Report-Only, for testing a policy; `{nonce}` as above. */
   readonly contentSecurityPolicyReportOnly?: string | false | undefined
-  /** Whether the application's X-Powered-By goes. Default true: it tells attackers what to try. */
+  /**
+   * Whether the application's X-Powered-By is removed. Default true: the field tells attackers which exploits to try.
+   */
   readonly stripPoweredBy?: boolean | undefined
 }
 
+/** The value of Strict-Transport-Security (RFC 6797 §6.1). */
 export interface HstsOptions {
-  /** Seconds. Default a year, 31,536,000: the least that browsers' preload lists take. */
+  /** How long browsers use only https, seconds. Default 31,536,000, a year: the minimum for browsers' preload lists. */
   readonly maxAge?: number | undefined
   /** Default false. */
   readonly includeSubDomains?: boolean | undefined
@@ -85,14 +89,31 @@ const HSTS: OptionForms<HstsOptions> = {
 }
 
 const YEAR = 31_536_000
-/** 128 bits, as the CSP specification asks for at least (CSP3 §7.1). */
+/** Bytes of a nonce: 128 bits, the minimum of the CSP specification (CSP3 §7.1). */
 const NONCE_BYTES = 16
 const NONCE = '{nonce}'
 
 /**
- * The page that a gateway makes for an application that throws has none of these, unless `errorPage` is further in and makes it first.
+ * Adds security fields to every response of the application.
  *
- * @throws TypeError for an option that is none, a value that no header field can have, or an HSTS that browsers would not take
+ * If the application throws, the gateway's error page has none of these fields; put `errorPage` inside this middleware.
+ *
+ * @throws TypeError if an option is unknown or invalid, a value cannot be a header field, or `hsts.preload` lacks what
+ *   browsers require for it
+ * @example
+ * ```ts
+ * import type { Application } from 'gantry'
+ * import { securityHeaders } from 'gantry/middleware'
+ *
+ * const page: Application = (environ, startResponse) => {
+ *   startResponse('200 OK', [['Content-Type', 'text/html']])
+ *   return [Buffer.from(`<!doctype html><script nonce="${environ.CSP_NONCE}">console.log('Hello')</script>`)]
+ * }
+ * export const application: Application = securityHeaders({
+ *   hsts: { maxAge: 31_536_000, includeSubDomains: true },
+ *   contentSecurityPolicy: "script-src 'nonce-{nonce}'",
+ * })(page)
+ * ```
  */
 export function securityHeaders(options: SecurityHeadersOptions = {}): Middleware {
   checkOptions('securityHeaders', options, OPTIONS)
@@ -122,13 +143,13 @@ export function securityHeaders(options: SecurityHeadersOptions = {}): Middlewar
       own = own.map(([name, value]) => [name, value.replaceAll(NONCE, nonce)])
     }
     return application(environ, (status, headers, excInfo) =>
-      // A 101 is no document.
+      // A 101 has no document to protect.
       startResponse(status, status.startsWith('101') ? headers : completed(headers, own, stripPoweredBy), excInfo),
     )
   }
 }
 
-/** The application's fields, then those of `own` that it did not give. */
+/** The application's fields, and those of `own` that the application did not set. */
 function completed(headers: Headers, own: Headers, stripPoweredBy: boolean): Headers {
   const given = new Set<string>()
   const all: Headers = []
@@ -160,7 +181,7 @@ function hstsValue(options: HstsOptions | false = {}): string | false {
   const { maxAge = YEAR, includeSubDomains = false, preload = false } = options
   if (preload && (!includeSubDomains || maxAge < YEAR)) {
     throw new TypeError(
-      'securityHeaders: hsts.preload is taken only with includeSubDomains and a maxAge of a year or more',
+      'securityHeaders: hsts.preload is valid only with includeSubDomains and a maxAge of at least a year (31536000)',
     )
   }
   return `max-age=${maxAge}${includeSubDomains ? '; includeSubDomains' : ''}${preload ? '; preload' : ''}`

@@ -1,9 +1,7 @@
 /**
- * Deadlines for an application: 504 when it has not begun its response in time, and a response that is visibly cut when it has not
- * finished it. The application is told by `environ.gantry.signal`; what it does later is dropped, its body is closed, and its slot
- * stays taken until it is done: a deadline does not make room for more of what is too slow.
- *
- * An application that holds the event loop cannot be interrupted from within; supervisors find those.
+ * Deadlines for an application: 504 if it does not begin its response in time, and a visible abort if it does not end
+ * its response in time. An application that blocks the event loop cannot be interrupted here; a supervisor must detect
+ * it.
  */
 
 import type {
@@ -25,19 +23,20 @@ import { textOfThrown } from '../protocol/contract/thrown.ts'
 import type { Logger } from '../protocol/log/logger.ts'
 import { type Clock, Deadlines, type Expirable, systemClock, type Timer } from '../protocol/net/clock.ts'
 import { aClock, checkOptions, duration, logger, type OptionForms } from '../protocol/options/check-options.ts'
-import { relayedInput } from './filter/relayed-input.ts'
+import { wrapInput } from './shared/wrapped-input.ts'
 
+/** The options of `timeout`. */
 export interface TimeoutOptions {
-  /** Milliseconds from the call to the first byte of the response. Default 30,000, as gunicorn's. Infinity: none. */
+  /** Time from the call to the first byte of the response, ms. Default 30,000, as gunicorn's. Infinity: no limit. */
   readonly firstByte?: number | undefined
   /**
-   * Milliseconds from the call to the end of the response, its client's slowness included. Default Infinity: downloads and event streams may
-   * take as long as they like.
+   * Time from the call to the end of the response, ms, including the time that a slow client takes. Default Infinity:
+   * downloads and event streams may take any time.
    */
   readonly total?: number | undefined
-  /** Takes what an application that was given up fails with later. Default: `wsgi.errors` of its request. */
+  /** The log for errors that an application throws after its deadline. Default: `wsgi.errors` of the request. */
   readonly log?: Pick<Logger, 'warn'> | undefined
-  /** Default: the system's. */
+  /** The clock, for tests. Default: the system clock. */
   readonly clock?: Clock | undefined
 }
 
@@ -48,7 +47,7 @@ const OPTIONS: OptionForms<TimeoutOptions> = {
   clock: aClock,
 }
 
-/** What the calls of one middleware share. */
+/** What all requests of one middleware share. */
 interface Shared {
   readonly firstByte: number
   readonly total: number
@@ -57,75 +56,96 @@ interface Shared {
   readonly deadlines: Deadlines
 }
 
-/** How often deadlines are looked at: a tenth of the shortest, within these bounds, ms. */
+/** Interval of deadline checks: a tenth of the shortest deadline, within these bounds, ms. */
 const [TICK_MIN, TICK_MAX] = [5, 250]
 
-/** @throws TypeError for an option that is none */
+/**
+ * Answers 504 if the application takes too long to respond, and aborts a response that takes too long to end.
+ *
+ * The application learns of the deadline by `environ.gantry.signal`. Its later output is dropped, its body is closed,
+ * and its slot stays taken until it is done: a deadline must not admit more requests to an application that is too
+ * slow.
+ *
+ * @throws TypeError if an option is unknown or invalid
+ * @example
+ * ```ts
+ * import { setTimeout as sleep } from 'node:timers/promises'
+ * import type { Application } from 'gantry'
+ * import { timeout } from 'gantry/middleware'
+ *
+ * const slow: Application = async (environ, startResponse) => {
+ *   await sleep(100, undefined, { signal: environ.gantry.signal })
+ *   startResponse('200 OK', [['Content-Type', 'text/plain']])
+ *   return [Buffer.from('Hello\n')]
+ * }
+ * export const application: Application = timeout({ firstByte: 5_000, total: 60_000 })(slow)
+ * ```
+ */
 export function timeout(options: TimeoutOptions = {}): Middleware {
   checkOptions('timeout', options, OPTIONS)
   const { firstByte = 30_000, total = Number.POSITIVE_INFINITY, log, clock = systemClock } = options
   const tick = Math.min(TICK_MAX, Math.max(TICK_MIN, Math.min(firstByte, total) / 10))
   const shared: Shared = { firstByte, total, log, clock, deadlines: new Deadlines(clock, tick) }
-  return (application) => (environ, startResponse) => new TimedCall(shared, environ, startResponse).run(application)
+  return (application) => (environ, startResponse) => new TimedResponse(shared, environ, startResponse).run(application)
 }
 
 const ignore = (): void => {}
 
-class TimedCall implements Expirable {
+class TimedResponse implements Expirable {
   deadline: number = Number.POSITIVE_INFINITY
   place = -1
   readonly #shared: Shared
   readonly #environ: Environ
   readonly #startResponse: StartResponse
   readonly #context: DerivedContext
-  readonly #began: number
-  /** The application's, where there is more to come than is here. */
+  readonly #startedAt: number
+  /** The application's input, if more bytes can arrive. */
   #input: RequestInput | undefined
-  /** The last head that the application gave. */
+  /** The application's last head. */
   #head: [status: string, headers: Headers] | undefined
-  /** The head has left, or is about to. */
-  #sent = false
+  /** Whether the head was sent, or is about to be. */
+  #isSent = false
   #bytes = 0
-  /** There is nothing to time any more. */
-  #over = false
+  /** Whether no deadline applies any more. */
+  #isOver = false
   #error: HttpError | undefined
   #aborted: AbortError | undefined
-  /** Gives a body in the application's place, while it has given none. */
+  /** Answers with a body while the application's promise is pending. */
   #answer: ((body: Body) => void) | undefined
-  /** Fails the `next()` that is being waited for. */
+  /** Rejects the pending `next()`. */
   #interrupt: ((error: Error) => void) | undefined
   readonly #open: ApplicationBody = new ApplicationBody()
-  /** The application's pending promise or `next()`; never rejects. */
+  /** The application's pending promise or `next()`. It never rejects. */
   #pending: Promise<void> | undefined
 
   constructor(shared: Shared, environ: Environ, startResponse: StartResponse) {
     this.#shared = shared
     this.#environ = environ
     this.#startResponse = startResponse
-    this.#began = shared.clock.now()
-    this.#context = new DerivedContext(environ.gantry, () => this.#done())
+    this.#startedAt = shared.clock.now()
+    this.#context = new DerivedContext(environ.gantry, () => this.#finish())
   }
 
   run(application: Application): Body | Promise<Body> {
     const { gantry, 'wsgi.input': input } = this.#environ
     this.#environ.gantry = this.#context
     if (!(input instanceof RequestInput && input.ended)) {
-      this.#input = relayedInput(input)
+      this.#input = wrapInput(input)
       this.#environ['wsgi.input'] = this.#input
     }
     const given = application(this.#environ, (status, headers, excInfo) => this.#start(status, headers, excInfo))
-    // Whatever came at once needs no deadline.
+    // A complete response needs no deadline.
     if (Array.isArray(given)) return given
     const { firstByte, total, deadlines } = this.#shared
-    this.deadline = this.#began + (this.#sent ? total : Math.min(firstByte, total))
-    // Also where the connection was handed over within the call.
-    if (this.#over || this.deadline === Number.POSITIVE_INFINITY) return given
+    this.deadline = this.#startedAt + (this.#isSent ? total : Math.min(firstByte, total))
+    // No deadline applies if the call has upgraded the connection.
+    if (this.#isOver || this.deadline === Number.POSITIVE_INFINITY) return given
     deadlines.add(this)
-    // Its client has all of it, or has gone: there is nobody to be told of a deadline.
-    gantry.onFinished(() => this.#done())
+    // The client has the whole response or has disconnected: a deadline has no effect any more.
+    gantry.onFinished(() => this.#finish())
     return typeof (given as Promise<Body>)?.then === 'function'
       ? this.#race(given as Promise<Body>)
-      : this.#timed(given as Body)
+      : this.#withDeadline(given as Body)
   }
 
   // ---- the application's side --------------------------------------------------------------------------------------
@@ -137,23 +157,23 @@ class TimedCall implements Expirable {
     return (chunk) => {
       if (this.#aborted) {
         const refused = Promise.reject(this.#aborted)
-        // Nobody has to await a write.
+        // An application need not await a write.
         refused.catch(ignore)
         return refused
       }
-      this.#leaving(chunk)
+      this.#onBytes(chunk)
       return write(chunk)
     }
   }
 
-  /** The head leaves with `chunk`, if it has not: from here on only the whole is timed. */
-  #leaving(chunk: Uint8Array): void {
+  /** The chunk sends the head, if it was not sent before: from now on only `total` applies. */
+  #onBytes(chunk: Uint8Array): void {
     this.#bytes += chunk.length
-    if (this.#sent) return
-    this.#sent = true
-    // A deadline that has passed is not set again.
-    if (this.deadline !== Number.POSITIVE_INFINITY) this.deadline = this.#began + this.#shared.total
-    if (this.#shared.total === Number.POSITIVE_INFINITY) this.#done()
+    if (this.#isSent) return
+    this.#isSent = true
+    // A deadline that has passed stays as it is.
+    if (this.deadline !== Number.POSITIVE_INFINITY) this.deadline = this.#startedAt + this.#shared.total
+    if (this.#shared.total === Number.POSITIVE_INFINITY) this.#finish()
   }
 
   #race(given: Promise<Body>): Promise<Body> {
@@ -161,65 +181,65 @@ class TimedCall implements Expirable {
       this.#answer = resolve
       this.#pending = given.then(
         (body) => {
-          if (this.#aborted) return this.#dispose(body)
+          if (this.#aborted) return this.#closeLateBody(body)
           this.#answer = undefined
           this.#pending = undefined
-          resolve(this.#timed(body))
+          resolve(this.#withDeadline(body))
           return undefined
         },
         (error: unknown) => {
           if (this.#aborted) return this.#failedLate(error)
           this.#answer = undefined
           this.#pending = undefined
-          this.#done()
+          this.#finish()
           reject(error)
         },
       )
     })
   }
 
-  /** A body that came too late. */
-  async #dispose(body: Body): Promise<void> {
+  /** Closes a body that was returned after the deadline. */
+  async #closeLateBody(body: Body): Promise<void> {
     this.#open.give(body)
     await this.#open.close((error) => this.#failedLate(error))
   }
 
-  /** The body under its deadline; the application's own where none is left for it. */
-  #timed(body: Body): Body {
+  /** The body with its deadline; the application's own object if no deadline is left. */
+  #withDeadline(body: Body): Body {
     const iterable = typeof body === 'object' && body !== null
-    const nothingToTime = this.#sent && this.#shared.total === Number.POSITIVE_INFINITY
-    if (!iterable || Array.isArray(body) || nothingToTime) {
-      this.#done()
+    const hasNoDeadline = this.#isSent && this.#shared.total === Number.POSITIVE_INFINITY
+    if (!iterable || Array.isArray(body) || hasNoDeadline) {
+      this.#finish()
       return body
     }
     this.#open.give(body)
     const close = (): void | Promise<void> => this.#close()
-    if (Symbol.asyncIterator in body) return { [Symbol.asyncIterator]: () => this.#asynchronous(), close }
-    return { [Symbol.iterator]: () => this.#synchronous(), close }
+    if (Symbol.asyncIterator in body) return { [Symbol.asyncIterator]: () => this.#asyncIterator(), close }
+    return { [Symbol.iterator]: () => this.#syncIterator(), close }
   }
 
-  #asynchronous(): AsyncIterator<Uint8Array> {
+  #asyncIterator(): AsyncIterator<Uint8Array> {
     const iterator = this.#open.iterate() as AsyncIterator<Uint8Array>
     return {
       next: () => {
         if (this.#error) return Promise.reject(this.#error)
         const pending = iterator.next()
-        if (this.deadline === Number.POSITIVE_INFINITY && this.#sent) return this.#watched(pending)
+        if (this.deadline === Number.POSITIVE_INFINITY && this.#isSent) return this.#withEnd(pending)
         return new Promise((resolve, reject) => {
           this.#interrupt = reject
-          this.#pending = this.#watched(pending).then(
+          this.#pending = this.#withEnd(pending).then(
             (step) => {
               if (this.#aborted) return
               this.#interrupt = undefined
               this.#pending = undefined
-              this.#saw(step)
+              this.#onStep(step)
               resolve(step)
             },
             (error: unknown) => {
               if (this.#aborted) return this.#failedLate(error)
               this.#interrupt = undefined
               this.#pending = undefined
-              this.#done()
+              this.#finish()
               reject(error)
             },
           )
@@ -229,8 +249,8 @@ class TimedCall implements Expirable {
     }
   }
 
-  /** An iterator that is over needs no `return()`. */
-  #watched(pending: Promise<IteratorResult<Uint8Array>>): Promise<IteratorResult<Uint8Array>> {
+  /** An iterator that has ended needs no `return()`. */
+  #withEnd(pending: Promise<IteratorResult<Uint8Array>>): Promise<IteratorResult<Uint8Array>> {
     return pending.then(
       (step) => {
         if (step.done) this.#open.iterator = undefined
@@ -243,7 +263,7 @@ class TimedCall implements Expirable {
     )
   }
 
-  #synchronous(): Iterator<Uint8Array> {
+  #syncIterator(): Iterator<Uint8Array> {
     const iterator = this.#open.iterate() as Iterator<Uint8Array>
     return {
       next: () => {
@@ -253,20 +273,20 @@ class TimedCall implements Expirable {
           step = iterator.next()
         } catch (error) {
           this.#open.iterator = undefined
-          this.#done()
+          this.#finish()
           throw error
         }
         if (step.done) this.#open.iterator = undefined
-        this.#saw(step)
+        this.#onStep(step)
         return step
       },
       return: () => this.#return(iterator) as IteratorResult<Uint8Array>,
     }
   }
 
-  #saw({ done, value }: IteratorResult<Uint8Array>): void {
-    if (done) this.#done()
-    else if (value instanceof Uint8Array && value.length > 0) this.#leaving(value)
+  #onStep({ done, value }: IteratorResult<Uint8Array>): void {
+    if (done) this.#finish()
+    else if (value instanceof Uint8Array && value.length > 0) this.#onBytes(value)
   }
 
   #return(iterator: Iterator<Uint8Array> | AsyncIterator<Uint8Array>): unknown {
@@ -278,48 +298,54 @@ class TimedCall implements Expirable {
 
   // ---- the end -----------------------------------------------------------------------------------------------------
 
-  /** There is nothing to time any more. */
-  #done(): void {
-    this.#over = true
+  /** No deadline applies any more. */
+  #finish(): void {
+    this.#isOver = true
     this.deadline = Number.POSITIVE_INFINITY
     this.#shared.deadlines.delete(this)
   }
 
-  /** Of Expirable: too late. */
+  /** Called by `Deadlines` when the deadline has passed. */
   expire(): void {
     const { firstByte, total, deadlines, clock } = this.#shared
     deadlines.delete(this)
-    const [what, limit] = this.#sent || total < firstByte ? ['finished', total] : ['begun', firstByte]
+    const [what, limit] = this.#isSent || total < firstByte ? ['finished', total] : ['begun', firstByte]
     const message = `the application has not ${what} its response within ${limit} ms`
     const error = httpError('APPLICATION_TIMEOUT', message)
     this.#error = error
     this.#aborted = new AbortError('DEADLINE', message, { cause: error })
-    if (this.#sent) this.#cutResponse(error)
+    if (this.#isSent) this.#abortResponse(error)
     const answer = this.#answer
     const interrupt = this.#interrupt
     this.#answer = undefined
     this.#interrupt = undefined
-    answer?.(this.#failing(error))
+    answer?.(this.#failingBody(error))
     interrupt?.(error)
     this.#input?.fail(this.#aborted)
     this.#context.endEarly(this.#aborted, {
-      status: this.#sent ? Number(this.#head?.[0].slice(0, 3)) : 0,
+      status: this.#isSent ? Number(this.#head?.[0].slice(0, 3)) : 0,
       bytes: this.#bytes,
-      milliseconds: clock.now() - this.#began,
+      milliseconds: clock.now() - this.#startedAt,
     })
   }
 
-  /** PEP 3333: startResponse with excInfo after the head is what cuts a response, also one that waits for its client. */
-  #cutResponse(error: HttpError): void {
+  /**
+   * Aborts the response: startResponse with excInfo after the head does (PEP 3333), even if the response waits for its
+   * client.
+   */
+  #abortResponse(error: HttpError): void {
     try {
       this.#startResponse(this.#head![0], this.#head![1], error)
     } catch {
-      // As it is to be: it throws what it is given.
+      // As expected: startResponse throws the error that it gets.
     }
   }
 
-  /** A body that fails before its first chunk, so that whoever is outside answers, and whose `close()` waits for the application. */
-  #failing(error: HttpError): Body {
+  /**
+   * A body that fails before its first chunk, so that middleware outside can answer. Its `close()` waits for the
+   * application.
+   */
+  #failingBody(error: HttpError): Body {
     return {
       [Symbol.asyncIterator]: () => ({ next: () => Promise.reject(error) }),
       close: () => this.#pending,
@@ -327,8 +353,8 @@ class TimedCall implements Expirable {
   }
 
   #close(): void | Promise<void> {
-    this.#done()
-    // Else whoever closes has waited already, or there is nothing to wait for.
+    this.#finish()
+    // Otherwise the caller has waited already, or there is nothing to wait for.
     if (this.#aborted && this.#pending) return this.#closeAfter(this.#pending)
     let failure: { error: unknown } | undefined
     const closing = this.#open.close((error) => {
@@ -342,7 +368,9 @@ class TimedCall implements Expirable {
     if (failure) throw (failure as { error: unknown }).error
   }
 
-  /** As after an abort in exchange.ts: a `next()` has 5 s to come in before the body is closed, and is waited for all the same. */
+  /**
+   * As after an abort in exchange.ts: a pending `next()` has 5 s before the body is closed, and is awaited in any case.
+   */
   async #closeAfter(pending: Promise<void>): Promise<void> {
     let timer: Timer | undefined
     const grace = new Promise<void>((resolve) => {
@@ -354,7 +382,7 @@ class TimedCall implements Expirable {
     await pending
   }
 
-  /** It was told of the deadline by rejections; that it passes them on is no failure of its own. */
+  /** Logs an error of the application after its deadline. Errors that only pass the deadline on are not logged. */
   #failedLate(error: unknown): void {
     if (error instanceof AbortError || error === this.#error || (error as Error)?.name === 'AbortError') return
     const message = 'the application failed after its deadline'

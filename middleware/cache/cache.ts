@@ -1,8 +1,6 @@
 /**
- * A shared cache (RFC 9111) around an application: answers from memory what may be answered so, asks the application once for what
- * several clients want at the same time, and renews what has become stale.
- *
- * This file is what users see of it, and which requests it has to do with at all. The way of those is `cache/desk.ts`.
+ * A shared cache (RFC 9111) around an application. This file is its public interface, and selects the requests that the
+ * cache handles; `cache-handler.ts` handles them.
  */
 
 import type {
@@ -15,91 +13,119 @@ import type {
 } from '../../protocol/contract/application.ts'
 import { RequestInput } from '../../protocol/contract/input.ts'
 import { SAFE_METHODS } from '../../protocol/contract/methods.ts'
-import { headerOf } from '../filter/response-fields.ts'
-import { Call } from './call.ts'
-import { type CacheStats, Desk } from './desk.ts'
+import { headerOf } from '../shared/response-fields.ts'
+import { CacheHandler } from './cache-handler.ts'
+import { CacheRequest } from './cache-request.ts'
+import type { CacheStats } from './cache-stats.ts'
 import { type Directives, NO_DIRECTIVES, parseDirectives } from './directives.ts'
-import { restOf, sameOrigin, uriOf } from './key.ts'
+import { keySuffixOf, sameOrigin, uriOf } from './key.ts'
 import { type CacheOptions, type CacheSettings, settingsOf } from './options.ts'
 
-export type { CacheStats } from './desk.ts'
+export type { CacheStats } from './cache-stats.ts'
 export type { CacheOptions } from './options.ts'
 
-/** Middleware that can be asked. */
+/** A cache middleware with its statistics and its invalidation. */
 export interface Cache extends Middleware {
   stats(): CacheStats
   /**
-   * Forgets all that is stored of a URI, and what is under way of it.
+   * Removes all stored responses for a URI, and prevents requests in progress from storing theirs.
    *
-   * @param uri absolute, with its query: `https://example.org/a?b`
-   * @returns how many stored responses there were
-   * @throws TypeError for what is no absolute URI
+   * @param uri an absolute URI with its query: `https://example.org/a?b`
+   * @returns the number of removed responses
+   * @throws TypeError if `uri` is not an absolute http(s) URI
    */
   invalidate(uri: string): number
-  /** Forgets everything. */
+  /** Removes everything. */
   clear(): void
 }
 
-/** Methods that change nothing (RFC 9110 §9.2.1 and the IANA registry): all others invalidate. */
+/** Safe methods (RFC 9110 §9.2.1 and the IANA registry). All others invalidate. */
 const SAFE: ReadonlySet<string> = new Set([...SAFE_METHODS, 'PROPFIND', 'REPORT', 'SEARCH', 'QUERY'])
 
 /**
- * One process's cache: several workers have one each, and an invalidation in one is not seen by the others.
+ * Caches responses in memory as a shared cache (RFC 9111): serves stored responses, calls the application once for
+ * identical concurrent requests, and revalidates stale responses.
  *
- * @throws TypeError for an option that makes no sense
+ * Each process has a cache of its own: an invalidation in one worker does not reach the others.
+ *
+ * @throws TypeError if an option is unknown or invalid
+ * @example
+ * ```ts
+ * import type { Application } from 'gantry'
+ * import { cache, compose } from 'gantry/middleware'
+ *
+ * const slow: Application = (_environ, startResponse) => {
+ *   startResponse('200 OK', [['Content-Type', 'text/plain'], ['Cache-Control', 'public, max-age=60']])
+ *   return [Buffer.from(`generated at ${new Date().toISOString()}\n`)]
+ * }
+ * const pages = cache({ maxBytes: 16 * 1024 * 1024, staleIfError: 300 })
+ * export const application: Application = compose(pages, slow)
+ * pages.invalidate('https://example.org/news')
+ * ```
  */
 export function cache(options: CacheOptions = {}): Cache {
   const settings = settingsOf(options)
-  const desk = new Desk(settings)
-  let places = 0
+  const handler = new CacheHandler(settings)
+  let mounts = 0
   const middleware = (application: Application): Application => {
-    // The same cache around two applications keeps their responses apart.
-    const place = places++
-    return (environ, startResponse) => handle(desk, settings, place, application, environ, startResponse)
+    // The index keeps the responses of two applications behind the same cache separate.
+    const mountIndex = mounts++
+    return (environ, startResponse) => handle(handler, settings, mountIndex, application, environ, startResponse)
   }
   return Object.assign(middleware, {
-    stats: () => desk.stats(),
+    stats: () => handler.stats(),
     invalidate(uri: string): number {
       const parsed = URL.parse(uri)
-      const own = parsed && sameOrigin(uri, `${parsed.origin}/`)
-      if (!own) throw new TypeError(`cache: ${JSON.stringify(uri)} is no absolute http(s) URI`)
-      return desk.invalidate(own)
+      const normalized = parsed && sameOrigin(uri, `${parsed.origin}/`)
+      if (!normalized) throw new TypeError(`cache: ${JSON.stringify(uri)} is not an absolute http(s) URI`)
+      return handler.invalidate(normalized)
     },
-    clear: () => desk.clear(),
+    clear: () => handler.clear(),
   })
 }
 
 function handle(
-  desk: Desk,
+  handler: CacheHandler,
   settings: CacheSettings,
-  place: number,
+  mountIndex: number,
   application: Application,
   environ: Environ,
   startResponse: StartResponse,
 ): Body | Promise<Body> {
   const method = environ.REQUEST_METHOD
   if (method !== 'GET' && method !== 'HEAD') {
-    const start = desk.reported(startResponse, 'method')
+    const start = handler.passThrough(startResponse, 'method')
     if (SAFE.has(method)) return application(environ, start)
-    return application(environ, invalidating(desk, environ, start))
+    return application(environ, invalidating(handler, environ, start))
   }
-  const own = settings.key === undefined ? '' : settings.key(environ)
-  if (own === undefined || isBeyond(environ)) return application(environ, desk.reported(startResponse, 'bypass'))
+  const ownKey = settings.key === undefined ? '' : settings.key(environ)
+  if (ownKey === undefined || isOutsideCache(environ))
+    return application(environ, handler.passThrough(startResponse, 'bypass'))
   const directives = directivesOf(environ, settings)
-  // Nothing of it may be kept, and waiting for others' would keep it.
-  if (directives.has('no-store')) return application(environ, desk.reported(startResponse, 'request'))
-  const rest = restOf(environ, place, own)
-  const call = new Call(environ, startResponse, place, uriOf(environ), rest, directives, settings.clock.now())
-  return desk.serve(application, call)
+  // The response must not be stored, so that other requests cannot wait for it either.
+  if (directives.has('no-store')) return application(environ, handler.passThrough(startResponse, 'request'))
+  const keySuffix = keySuffixOf(environ, mountIndex, ownKey)
+  const request = new CacheRequest(
+    environ,
+    startResponse,
+    mountIndex,
+    uriOf(environ),
+    keySuffix,
+    directives,
+    settings.clock.now(),
+  )
+  return handler.serve(application, request)
 }
 
-/** Requests whose answers are made for them alone: another protocol, a condition only the origin can judge, a body. */
-function isBeyond(environ: Environ): boolean {
+/**
+ * Requests that only the application can answer: an upgrade, a condition that guards a change, a request with a body.
+ */
+function isOutsideCache(environ: Environ): boolean {
   if (environ['HTTP_UPGRADE'] !== undefined) return true
   if (environ['HTTP_IF_MATCH'] !== undefined || environ['HTTP_IF_UNMODIFIED_SINCE'] !== undefined) return true
   const length = environ.CONTENT_LENGTH
   if (length !== undefined && length !== '0') return true
-  // A body of unknown length has no variable. An input that is not the gateway's own cannot be asked.
+  // A body of unknown length has no CONTENT_LENGTH. Only a gateway's input can tell whether there is a body.
   const input = environ['wsgi.input']
   return !(input instanceof RequestInput && !input.hasBody)
 }
@@ -108,7 +134,7 @@ function directivesOf(environ: Environ, settings: CacheSettings): Directives {
   const value = environ['HTTP_CACHE_CONTROL'] as string | undefined
   if (value === undefined) {
     const pragma = environ['HTTP_PRAGMA'] as string | undefined
-    // RFC 9111 §5.4: only where there is no Cache-Control.
+    // Pragma counts only without Cache-Control (RFC 9111 §5.4).
     if (pragma === undefined || !settings.clientDirectives) return NO_DIRECTIVES
     return /(?:^|,)\s*no-cache\s*(?:,|$)/i.test(pragma) ? parseDirectives('no-cache') : NO_DIRECTIVES
   }
@@ -116,17 +142,20 @@ function directivesOf(environ: Environ, settings: CacheSettings): Directives {
   return settings.clientDirectives || directives.has('no-store') ? directives : NO_DIRECTIVES
 }
 
-/** A success of what is not safe changes the resource: what is stored of it, and of what the answer names on this host, is of before (RFC 9111 §4.4). */
-function invalidating(desk: Desk, environ: Environ, startResponse: StartResponse): StartResponse {
+/**
+ * A successful unsafe request changes the resource: stored responses for its URI, and for the URIs that the response
+ * names on this host, are obsolete (RFC 9111 §4.4).
+ */
+function invalidating(handler: CacheHandler, environ: Environ, startResponse: StartResponse): StartResponse {
   const uri = uriOf(environ)
   return (status, headers, excInfo) => {
     const write = startResponse(status, headers, excInfo)
     if (!/^[23]/.test(status)) return write
     const uris = [uri, ...named(headers, uri)]
-    for (const one of uris) desk.invalidate(one)
-    // What was asked for meanwhile may have been made before the application was through.
+    for (const one of uris) handler.invalidate(one)
+    // A response to a concurrent request may have been generated before the change was complete.
     environ.gantry.onFinished(() => {
-      for (const one of uris) desk.invalidate(one)
+      for (const one of uris) handler.invalidate(one)
     })
     return write
   }

@@ -1,19 +1,19 @@
 /**
- * `Cache-Control`, read strictly: names in any case, quoted values whole, doubt resolved towards not caching
- * (RFC 9111 §4.2.1, §5.2). It knows no request and no response.
+ * Parses `Cache-Control` strictly: names in any case, quoted values, and not caching in case of doubt (RFC 9111 §4.2.1,
+ * §5.2).
  */
 
-/** Directives by lower-case name; `true` for one without a value. */
+/** Directives by lower-case name; `true` for a directive without a value. */
 export type Directives = ReadonlyMap<string, string | true>
 
 export const NO_DIRECTIVES: Directives = new Map()
 
 const DIRECTIVE = /([!#$%&'*+.^_`|~0-9A-Za-z-]+)[ \t]*(?:=[ \t]*(?:"((?:[^"\\]|\\.)*)"?|([^\s,;"]*)))?/g
 const SECONDS = /^[0-9]+$/
-/** RFC 9111 §1.2.2: what is greater counts as 2³¹. */
+/** Larger values count as 2³¹ (RFC 9111 §1.2.2). */
 const SECONDS_MAX = 2 ** 31
 
-/** @param value all field lines joined by commas; undefined for none */
+/** @param value all field lines joined by commas; undefined if there is no field */
 export function parseDirectives(value: string | undefined): Directives {
   if (value === undefined || value === '') return NO_DIRECTIVES
   const directives = new Map<string, string | true>()
@@ -26,13 +26,13 @@ export function parseDirectives(value: string | undefined): Directives {
   return directives
 }
 
-/** Of a directive that was given twice: the shorter time, or the one without exceptions. */
+/** For a directive that appears twice: the shorter time, or the form without an argument. */
 function stricter(one: string | true, other: string | true): string | true {
   if (one === true || other === true) return true
   return seconds(one) <= seconds(other) ? one : other
 }
 
-/** A number of seconds: 0, which is stale, for what is none (RFC 9111 §4.2.1); undefined when the directive is not there. */
+/** The directive's seconds: undefined if it is absent, 0 (stale) if it is not a number (RFC 9111 §4.2.1). */
 export function secondsOf(directives: Directives, name: string): number | undefined {
   const value = directives.get(name)
   return value === undefined ? undefined : seconds(value)

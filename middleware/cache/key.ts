@@ -1,18 +1,18 @@
 /**
- * What a stored response is found by: its URI, and all else of the request that applications build answers from whether or not `Vary`
- * says so. What `Vary` names is compared by `stored.ts`.
- *
- * The URI alone is what an unsafe request invalidates (RFC 9111 §4.4). The rest is there against cache poisoning: an application
- * that writes links from `X-Forwarded-Host` would otherwise have whoever fills the cache write everybody's links.
+ * The key of a stored response: its URI, and a suffix of everything else that applications generate responses from,
+ * whether `Vary` names it or not. `policy.ts` compares what `Vary` names.
  */
+
+// An unsafe request invalidates by the URI alone (RFC 9111 §4.4). The suffix prevents cache poisoning: if an
+// application writes links from `X-Forwarded-Host`, one client could otherwise fill the cache with links for all.
 
 import type { Environ } from '../../protocol/contract/application.ts'
 
 /**
- * Fields that frameworks take the host, scheme, path or method from without a word in `Vary`. Absent ones cost nothing; with the
- * `forwarded` middleware outside, strangers cannot set the first of them at all.
+ * Fields from which frameworks read host, scheme, path or method without naming them in `Vary`. Absent fields cost
+ * nothing. With the `forwarded` middleware outside, clients cannot set the first of them.
  */
-const STEERING: readonly string[] = [
+const UNDECLARED: readonly string[] = [
   'HTTP_X_FORWARDED_HOST',
   'HTTP_X_FORWARDED_PROTO',
   'HTTP_X_FORWARDED_PORT',
@@ -35,39 +35,40 @@ const STEERING: readonly string[] = [
 ]
 const FORWARDED = /(?:host|proto)\s*=\s*("(?:[^"\\]|\\.)*"|[^;,\s]*)/gi
 
-/** Request header variables that are part of every key, and so go with a background request too. */
-export const keyedVariables: readonly string[] = STEERING
+/** Request header variables that are part of every key, and that background requests therefore keep. */
+export const keyedVariables: readonly string[] = UNDECLARED
 
-/** Scheme, normalised host, raw path and query: of the request as the client sent it. */
+/** Scheme, normalised host, raw path and query of the request as the client sent it. */
 export function uriOf(environ: Environ): string {
   const scheme = environ['wsgi.url_scheme']
   return `${scheme}://${hostOf(environ, scheme)}${targetOf(environ.REQUEST_URI)}`
 }
 
 /**
- * Everything beside the URI, without ambiguity: each part stands behind its length.
+ * The part of the key besides the URI. Each value follows its length, so that no two requests share a key by accident.
  *
- * SCRIPT_NAME, PATH_INFO and QUERY_STRING are here since what is outside may have rewritten them while REQUEST_URI stays as it came.
+ * SCRIPT_NAME, PATH_INFO and QUERY_STRING are part of it because middleware outside may have rewritten them, while
+ * REQUEST_URI never changes.
  */
-export function restOf(environ: Environ, place: number, own: string): string {
+export function keySuffixOf(environ: Environ, mountIndex: number, own: string): string {
   const { SCRIPT_NAME: script, PATH_INFO: path, QUERY_STRING: query, REQUEST_URI: target } = environ
-  let rest = `${place}:${script.length}:${path.length}:${query.length}:${own.length}:${script}${path}${query}${own}`
-  for (let at = 0; at < STEERING.length; at++) {
-    const value = environ[STEERING[at]!]
+  let rest = `${mountIndex}:${script.length}:${path.length}:${query.length}:${own.length}:${script}${path}${query}${own}`
+  for (let at = 0; at < UNDECLARED.length; at++) {
+    const value = environ[UNDECLARED[at]!]
     if (value !== undefined) rest += `|${at}=${(value as string).length}:${value}`
   }
   const forwarded = environ['HTTP_FORWARDED']
   if (forwarded !== undefined) {
     for (const [parameter] of (forwarded as string).matchAll(FORWARDED)) rest += `|f=${parameter.length}:${parameter}`
   }
-  // An absolute target may name another host than Host does, and the application sees both (RFC 9112 §3.2.2).
+  // An absolute target may name another host than Host, and the application sees both (RFC 9112 §3.2.2).
   if (target.charCodeAt(0) !== 0x2f) rest += `|t=${target}`
   return rest
 }
 
 /**
- * The URI of a `Location` or `Content-Location` in an answer to the request for `uri`; undefined when it is on another origin, which
- * an application may not invalidate (RFC 9111 §4.4).
+ * The URI of a `Location` or `Content-Location` in the response to a request for `uri`; undefined if it has another
+ * origin, which an application may not invalidate (RFC 9111 §4.4).
  */
 export function sameOrigin(location: string, uri: string): string | undefined {
   try {

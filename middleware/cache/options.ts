@@ -1,4 +1,4 @@
-/** The options of `cache`: what may be said, the defaults and their reasons, and the refusal of what makes no sense. */
+/** The options of `cache`: their checks, their defaults and the reasons for these. */
 
 import type { Environ } from '../../protocol/contract/application.ts'
 import type { Logger } from '../../protocol/log/logger.ts'
@@ -18,68 +18,92 @@ import {
   wholeNumber,
 } from '../../protocol/options/check-options.ts'
 
+/** The options of `cache`. */
 export interface CacheOptions {
-  /** Bytes of all that is stored or being stored: bodies, fields, keys. Default 64 MiB: what a small container can spare. */
+  /**
+   * Limit on all stored and incoming responses (bodies, fields, keys), bytes. Default 64 MiB: a small container can
+   * spare that.
+   */
   readonly maxBytes?: number | undefined
-  /** Bytes of one body; larger ones pass. Default 1 MiB: pages, scripts and images, not downloads, which files serve better. */
+  /**
+   * Largest body that is stored, bytes. Default 1 MiB: pages, scripts and images, but not downloads, which a file
+   * server handles better.
+   */
   readonly maxObjectBytes?: number | undefined
-  /** Stored responses. Default 10,000. */
+  /** Largest number of stored responses. Default 10,000. */
   readonly maxEntries?: number | undefined
-  /** Stored responses of one URI (`Vary` and other fields). Default 32: each lookup compares them in turn. */
+  /**
+   * Largest number of stored responses for one URI (`Vary` and other fields). Default 32: each lookup compares them one
+   * by one.
+   */
   readonly maxVariants?: number | undefined
   /**
-   * Seconds for which a stale response may be served while it is being revalidated, where the response itself has no
-   * `stale-while-revalidate` (RFC 5861 §3) and nothing forbids it. Default 0.
+   * How long a stale response may be served while it is revalidated, seconds, unless the response has a
+   * `stale-while-revalidate` of its own (RFC 5861 §3) or forbids it. Default 0.
    */
   readonly staleWhileRevalidate?: number | undefined
-  /** Seconds for which a stale response may be served instead of a 500, 502, 503 or 504, as above (RFC 5861 §4). Default 0. */
+  /**
+   * How long a stale response may be served instead of a 500, 502, 503 or 504, seconds, unless the response says
+   * otherwise (RFC 5861 §4). Default 0.
+   */
   readonly staleIfError?: number | undefined
   /**
-   * Of the time between `Last-Modified` and `Date`: what a response is fresh for that says nothing of it (RFC 9111 §4.2.2), a day at
-   * most, and never for a request with `Cookie`. Default 0.1; 0 switches it off.
+   * Heuristic freshness: for a response without an explicit lifetime, the fraction of the time between `Last-Modified`
+   * and `Date` for which it is fresh (RFC 9111 §4.2.2), at most a day, and never for a request with `Cookie`. Default
+   * 0.1; 0 disables it.
    */
   readonly heuristic?: number | undefined
   /**
-   * What becomes of responses with `Set-Cookie`. Default `'refuse'`: they are not stored. `'strip'`: they are stored without it, so that it
-   * reaches only the client it was made for. It is never served to another.
+   * Responses with `Set-Cookie`: `'refuse'` does not store them; `'strip'` stores them without the cookie, which then
+   * only the original client gets. A cookie is never served to another client. Default `'refuse'`.
    */
   readonly setCookie?: 'refuse' | 'strip' | undefined
   /**
-   * Whether a request's `Cache-Control` and `Pragma` count (RFC 9111 §5.2.1). Default true. False, as nginx and Varnish have it: no reload of a
-   * browser makes the application work. `no-store` counts in any case.
+   * Whether a request's `Cache-Control` and `Pragma` count (RFC 9111 §5.2.1). With false, as in nginx and Varnish, a
+   * browser's reload does not reach the application. `no-store` always counts. Default true.
    */
   readonly clientDirectives?: boolean | undefined
   /**
-   * Milliseconds for which a request waits for another's response to the same request before it goes to the application itself. Default
-   * 5,000, as nginx's `proxy_cache_lock_timeout`. 0: none waits.
+   * How long a request waits for the response to an identical request before it is forwarded, ms. 0: requests never
+   * wait. Default 5,000, as nginx's `proxy_cache_lock_timeout`.
    */
   readonly waitLimit?: number | undefined
   /**
-   * Milliseconds for which requests go to the application without waiting for each other after a response that may not be shared.
-   * Default 120,000, as Varnish's hit-for-miss. The first one that may be shared ends it.
+   * After a response that may not be shared, requests for the same key do not wait for each other for this time, ms.
+   * The first response that may be shared ends it. Default 120,000, as Varnish's hit-for-miss.
    */
   readonly passTime?: number | undefined
-  /** Requests of the cache's own, in the background, at once. Default 8: they take no slot of the container's. More are not begun. */
+  /**
+   * Largest number of concurrent background requests; further revalidations wait for a later request. Default 8:
+   * background requests use no slot of the container.
+   */
   readonly maxBackground?: number | undefined
-  /** Milliseconds for one of them. Default 30,000. */
+  /** Timeout of a background request, ms. Default 30,000. */
   readonly backgroundTimeout?: number | undefined
   /**
-   * Something more that answers depend on and `Vary` does not name: a tenant, a language that middleware outside has put into the environ. Undefined:
-   * the request passes the cache by. Scheme, host, path, query and forwarding fields are part of every key.
+   * Returns a further part of the key, for a value that `Vary` does not name: a tenant or a language that middleware
+   * outside has put into the environ. If it returns undefined, the request bypasses the cache. Scheme, host, path,
+   * query and forwarding fields are part of every key. Default: none.
    */
   readonly key?: ((environ: Environ) => string | undefined) | undefined
   /**
-   * Variables, beside the standard ones, that background requests carry: what outer middleware has put there and the application needs. Nothing
-   * of a person. Default: none.
+   * Further variables that background requests get: values from middleware outside that the application needs, without
+   * personal data. Default: none.
    */
   readonly carry?: readonly string[] | undefined
-  /** Which fields tell clients what the cache did: `Cache-Status` (RFC 9211), `X-Cache` (HIT, MISS, STALE, REVALIDATED, BYPASS). Default: none. */
+  /**
+   * The fields that tell clients what the cache did: `Cache-Status` (RFC 9211), `X-Cache` (HIT, MISS, STALE,
+   * REVALIDATED, BYPASS). Default: none.
+   */
   readonly report?: 'cache-status' | 'x-cache' | 'both' | 'none' | undefined
   /** The cache's name in `Cache-Status`. Default `gantry`. */
   readonly name?: string | undefined
-  /** Where background failures, and those of responses on their way into the cache, are told. Default: `wsgi.errors` of the request. */
+  /**
+   * The log for failures of background requests and of responses that were being stored. Default: `wsgi.errors` of the
+   * request.
+   */
   readonly log?: Logger | undefined
-  /** Default: the system's. */
+  /** The clock, for tests. Default: the system clock. */
   readonly clock?: Clock | undefined
 }
 
@@ -130,7 +154,11 @@ const OPTIONS: OptionForms<CacheOptions> = {
   clock: aClock,
 }
 
-/** @throws TypeError that names the option, what came and what was expected */
+/**
+ * Checks the options and fills in the defaults.
+ *
+ * @throws TypeError if an option is unknown or invalid
+ */
 export function settingsOf(options: CacheOptions): CacheSettings {
   checkOptions('cache', options, OPTIONS)
   const { setCookie = 'refuse', report = 'none', name = 'gantry', key, carry = [], clientDirectives = true } = options

@@ -1,10 +1,10 @@
 /**
- * Where stored responses are: by URI, then by the rest of their key and by `Vary`; the least recently used ones go when there is
- * no room. It keeps account of every byte, also of those still being gathered. It knows no HTTP.
+ * Keeps stored responses by URI, key and `Vary`, and evicts the least recently used ones when there is no room. Counts
+ * every byte, including bodies that are being collected. Knows no HTTP.
  */
 
 import type { Environ, Headers } from '../../protocol/contract/application.ts'
-import { type Asked, type StoredHead, selects } from './stored.ts'
+import { matchesRequest, type RequestSnapshot, type StoredHead } from './policy.ts'
 
 export interface StoreLimits {
   readonly maxBytes: number
@@ -12,38 +12,38 @@ export interface StoreLimits {
   readonly maxVariants: number
 }
 
-/** A stored response. */
-export class Entry {
+/** A stored response. Only the store changes `size`, `isStored` and the list links. */
+export class StoredResponse {
   readonly uri: string
-  readonly rest: string
+  readonly keySuffix: string
   readonly body: Uint8Array
   head: StoredHead
-  /** Accounted. */
+  /** Bytes that count towards the limit. */
   size: number
-  /** A request of the cache's own renews it now. */
-  renewing = false
-  /** On the clock's `now()`: not before then, after one that failed. */
-  renewAt = 0
-  /** Neighbours in order of use; this file's alone. */
-  newer: Entry | undefined
-  older: Entry | undefined
-  stored = false
+  /** A background request revalidates the response now. */
+  isRevalidating = false
+  /** After a failed background request: no other one before this time, on the clock's `now()`. */
+  revalidateAfter = 0
+  /** Neighbours in the order of use. */
+  newer: StoredResponse | undefined
+  older: StoredResponse | undefined
+  isStored = false
 
-  constructor(uri: string, rest: string, head: StoredHead, body: Uint8Array) {
+  constructor(uri: string, keySuffix: string, head: StoredHead, body: Uint8Array) {
     this.uri = uri
-    this.rest = rest
+    this.keySuffix = keySuffix
     this.head = head
     this.body = body
-    this.size = sizeOf(uri, rest, head, body)
+    this.size = sizeOf(uri, keySuffix, head, body)
   }
 }
 
-/** Objects, map slots, arrays: measured at some 900 bytes for a small response with ten fields, rounded up. */
+/** Objects, map slots and arrays, bytes: about 900 were measured for a small response with ten fields; rounded up. */
 const OVERHEAD = 1024
 
-function sizeOf(uri: string, rest: string, head: StoredHead, body: Uint8Array): number {
-  let bytes = OVERHEAD + uri.length + rest.length + body.length + head.status.length + fieldBytes(head.headers)
-  for (const value of head.selecting) bytes += value?.length ?? 0
+function sizeOf(uri: string, keySuffix: string, head: StoredHead, body: Uint8Array): number {
+  let bytes = OVERHEAD + uri.length + keySuffix.length + body.length + head.status.length + fieldBytes(head.headers)
+  for (const value of head.varyValues) bytes += value?.length ?? 0
   return bytes
 }
 
@@ -55,20 +55,20 @@ function fieldBytes(headers: Headers): number {
 
 export class Store {
   readonly #limits: StoreLimits
-  readonly #byUri: Map<string, Entry[]> = new Map()
-  #newest: Entry | undefined
-  #oldest: Entry | undefined
+  readonly #byUri: Map<string, StoredResponse[]> = new Map()
+  #newest: StoredResponse | undefined
+  #oldest: StoredResponse | undefined
   #entries = 0
   #bytes = 0
-  /** Of `#bytes`, those that no entry has yet. */
-  #gathered = 0
+  /** The part of `#bytes` that is reserved for bodies in progress. */
+  #reservedBytes = 0
   #evicted = 0
 
   constructor(limits: StoreLimits) {
     this.#limits = limits
   }
 
-  /** With what is being gathered. */
+  /** Bytes in use, including bodies that are being collected. */
   get bytes(): number {
     return this.#bytes
   }
@@ -77,173 +77,146 @@ export class Store {
     return this.#entries
   }
 
-  /** Stored responses that had to go for others. */
+  /** Number of responses removed to make room for others. */
   get evicted(): number {
     return this.#evicted
   }
 
-  /** The one that answers such a request: the last stored, where there are more (RFC 9111 §4). */
-  find(uri: string, rest: string, variables: Environ | Asked['variables'], authorised: boolean): Entry | undefined {
-    const entries = this.#byUri.get(uri)
-    if (entries === undefined) return undefined
-    for (let at = entries.length - 1; at >= 0; at--) {
-      const entry = entries[at]!
-      if (entry.rest === rest && selects(entry.head, variables, authorised)) {
-        this.#use(entry)
-        return entry
+  /** The response for such a request. If several match, the one stored last (RFC 9111 §4). */
+  find(
+    uri: string,
+    keySuffix: string,
+    variables: Environ | RequestSnapshot['variables'],
+    authenticated: boolean,
+  ): StoredResponse | undefined {
+    const responses = this.#byUri.get(uri)
+    if (responses === undefined) return undefined
+    for (let at = responses.length - 1; at >= 0; at--) {
+      const response = responses[at]!
+      if (response.keySuffix === keySuffix && matchesRequest(response.head, variables, authenticated)) {
+        this.#use(response)
+        return response
       }
     }
     return undefined
   }
 
-  /** Whether there is any of that key, whatever it varies on. */
-  hasKey(uri: string, rest: string): boolean {
-    return this.#byUri.get(uri)?.some((entry) => entry.rest === rest) ?? false
+  /** Whether any response has that key, whatever it varies on. */
+  hasKey(uri: string, keySuffix: string): boolean {
+    return this.#byUri.get(uri)?.some((response) => response.keySuffix === keySuffix) ?? false
   }
 
-  /** The variables that stored ones of that key vary on. */
-  variesOn(uri: string, rest: string): Set<string> {
+  /** The variables that the stored responses for that key vary on. */
+  variesOn(uri: string, keySuffix: string): Set<string> {
     const names = new Set<string>()
-    for (const entry of this.#byUri.get(uri) ?? []) {
-      if (entry.rest === rest) for (const name of entry.head.vary) names.add(name)
+    for (const response of this.#byUri.get(uri) ?? []) {
+      if (response.keySuffix === keySuffix) for (const name of response.head.vary) names.add(name)
     }
     return names
   }
 
-  /** Keeps an entry in place of those that the same request would find. False when it has no room, and then it is not kept. */
-  add(entry: Entry, asked: Asked): boolean {
-    for (const other of [...(this.#byUri.get(entry.uri) ?? [])]) {
-      if (other.rest === entry.rest && selects(other.head, asked.variables, false)) this.remove(other)
+  /** Stores a response in place of those that the same request would match. Returns false if there is no room. */
+  add(response: StoredResponse, snapshot: RequestSnapshot): boolean {
+    for (const other of [...(this.#byUri.get(response.uri) ?? [])]) {
+      if (other.keySuffix === response.keySuffix && matchesRequest(other.head, snapshot.variables, false))
+        this.remove(other)
     }
-    if (!this.#makeRoom(entry.size)) return false
-    this.#bytes += entry.size
-    let entries = this.#byUri.get(entry.uri)
-    // One URI must not push all others out, nor make its own look-up long.
-    if (entries !== undefined && entries.length >= this.#limits.maxVariants) {
-      this.#evict(entries[0]!)
-      entries = this.#byUri.get(entry.uri)
+    if (!this.#makeRoom(response.size)) return false
+    this.#bytes += response.size
+    let responses = this.#byUri.get(response.uri)
+    // One URI must not evict all others, and a long list of variants would make each lookup slow.
+    if (responses !== undefined && responses.length >= this.#limits.maxVariants) {
+      this.#evict(responses[0]!)
+      responses = this.#byUri.get(response.uri)
     }
-    if (entries === undefined) this.#byUri.set(entry.uri, [entry])
-    else entries.push(entry)
-    entry.stored = true
+    if (responses === undefined) this.#byUri.set(response.uri, [response])
+    else responses.push(response)
+    response.isStored = true
     this.#entries++
-    this.#link(entry)
-    while (this.#entries > this.#limits.maxEntries && this.#oldest !== entry) this.#evict(this.#oldest!)
+    this.#link(response)
+    while (this.#entries > this.#limits.maxEntries && this.#oldest !== response) this.#evict(this.#oldest!)
     return true
   }
 
-  /** A stored entry's head is another now. */
-  renew(entry: Entry, head: StoredHead): void {
-    const size = sizeOf(entry.uri, entry.rest, head, entry.body)
-    entry.head = head
-    if (!entry.stored) return
-    this.#bytes += size - entry.size
-    entry.size = size
-    this.#use(entry)
+  /** Replaces the head of a stored response after revalidation. */
+  update(response: StoredResponse, head: StoredHead): void {
+    const size = sizeOf(response.uri, response.keySuffix, head, response.body)
+    response.head = head
+    if (!response.isStored) return
+    this.#bytes += size - response.size
+    response.size = size
+    this.#use(response)
     while (this.#bytes > this.#limits.maxBytes && this.#oldest !== undefined) this.#evict(this.#oldest)
   }
 
-  /** Without effect on one that is not there any more. */
-  remove(entry: Entry): void {
-    if (!entry.stored) return
-    entry.stored = false
-    const entries = this.#byUri.get(entry.uri)!
-    if (entries.length === 1) this.#byUri.delete(entry.uri)
-    else entries.splice(entries.indexOf(entry), 1)
-    this.#unlink(entry)
+  /** Does nothing if the response is no longer stored. */
+  remove(response: StoredResponse): void {
+    if (!response.isStored) return
+    response.isStored = false
+    const responses = this.#byUri.get(response.uri)!
+    if (responses.length === 1) this.#byUri.delete(response.uri)
+    else responses.splice(responses.indexOf(response), 1)
+    this.#unlink(response)
     this.#entries--
-    this.#bytes -= entry.size
+    this.#bytes -= response.size
   }
 
   invalidate(uri: string): number {
-    const entries = [...(this.#byUri.get(uri) ?? [])]
-    for (const entry of entries) this.remove(entry)
-    return entries.length
+    const responses = [...(this.#byUri.get(uri) ?? [])]
+    for (const response of responses) this.remove(response)
+    return responses.length
   }
 
   clear(): void {
     while (this.#oldest !== undefined) this.remove(this.#oldest)
   }
 
-  /** Takes bytes of the whole for what is being gathered, making room. False when there is none to make. */
+  /** Reserves bytes for a body in progress, and evicts responses if necessary. Returns false if there is no room. */
   reserve(bytes: number): boolean {
     if (!this.#makeRoom(bytes)) return false
-    this.#gathered += bytes
+    this.#reservedBytes += bytes
     this.#bytes += bytes
     return true
   }
 
-  /** Gives them back. */
+  /** Returns reserved bytes. */
   release(bytes: number): void {
-    this.#gathered -= bytes
+    this.#reservedBytes -= bytes
     this.#bytes -= bytes
   }
 
   #makeRoom(bytes: number): boolean {
-    // Nothing is thrown out for what would not fit all the same.
-    if (this.#gathered + bytes > this.#limits.maxBytes) return false
+    // If the bytes cannot fit even in an empty store, nothing is evicted.
+    if (this.#reservedBytes + bytes > this.#limits.maxBytes) return false
     while (this.#bytes + bytes > this.#limits.maxBytes) this.#evict(this.#oldest!)
     return true
   }
 
-  #evict(entry: Entry): void {
+  #evict(response: StoredResponse): void {
     this.#evicted++
-    this.remove(entry)
+    this.remove(response)
   }
 
-  #use(entry: Entry): void {
-    if (entry === this.#newest || !entry.stored) return
-    this.#unlink(entry)
-    this.#link(entry)
+  #use(response: StoredResponse): void {
+    if (response === this.#newest || !response.isStored) return
+    this.#unlink(response)
+    this.#link(response)
   }
 
-  #link(entry: Entry): void {
-    entry.older = this.#newest
-    entry.newer = undefined
-    if (this.#newest) this.#newest.newer = entry
-    this.#newest = entry
-    this.#oldest ??= entry
+  #link(response: StoredResponse): void {
+    response.older = this.#newest
+    response.newer = undefined
+    if (this.#newest) this.#newest.newer = response
+    this.#newest = response
+    this.#oldest ??= response
   }
 
-  #unlink(entry: Entry): void {
-    if (entry.newer) entry.newer.older = entry.older
-    else this.#newest = entry.older
-    if (entry.older) entry.older.newer = entry.newer
-    else this.#oldest = entry.newer
-    entry.newer = undefined
-    entry.older = undefined
-  }
-}
-
-/** Keys whose responses turned out not to be shareable, for a time. The oldest is forgotten first. */
-export class Marks {
-  /** Until when, on the clock's `now()`. */
-  readonly #until: Map<string, number> = new Map()
-  #characters = 0
-  /** A scan of all addresses must not fill memory: characters of all keys. */
-  static readonly MAX: number = 1024 * 1024
-
-  has(key: string, now: number): boolean {
-    const until = this.#until.get(key)
-    if (until === undefined) return false
-    if (until > now) return true
-    this.delete(key)
-    return false
-  }
-
-  set(key: string, until: number): void {
-    this.delete(key)
-    this.#until.set(key, until)
-    this.#characters += key.length
-    while (this.#characters > Marks.MAX) this.delete(this.#until.keys().next().value!)
-  }
-
-  delete(key: string): void {
-    if (this.#until.delete(key)) this.#characters -= key.length
-  }
-
-  clear(): void {
-    this.#until.clear()
-    this.#characters = 0
+  #unlink(response: StoredResponse): void {
+    if (response.newer) response.newer.older = response.older
+    else this.#newest = response.older
+    if (response.older) response.older.newer = response.newer
+    else this.#oldest = response.newer
+    response.newer = undefined
+    response.older = undefined
   }
 }

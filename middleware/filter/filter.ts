@@ -1,56 +1,67 @@
-/** What middleware says of a response whose content it changes: the types of `filter-response.ts`, which does it. */
+/** The types in which middleware says how it changes a response: `filter-response.ts` applies them. */
 
 import type { Application, Headers } from '../../protocol/contract/application.ts'
 
 export type Awaitable<T> = T | Promise<T>
 
-/** Changes a response's bytes on their way. One is made per response. */
+/** Changes the bytes of one response. */
 export interface Filter {
-  /** What of the output is ready now that `chunk` (never empty) has come; undefined or empty: nothing yet. At most one call at a time. */
+  /**
+   * Takes a chunk (never empty) and returns the output that is ready; undefined or empty if there is none yet. The next
+   * call follows when this one has settled.
+   */
   push(chunk: Uint8Array): Awaitable<Uint8Array | undefined>
-  /** What is left at the end of the body. Not called after an abort or a failure: by it a tee knows that the body was whole. */
+  /**
+   * Returns the rest of the output. Not called after an abort or a failure: a filter that only observes the body learns
+   * by this call that the body was complete.
+   */
   end(): Awaitable<Uint8Array | undefined>
   /**
-   * Frees what it holds. Called once, on every path, after `end()` too, and when nothing was ever pushed. After an abort it may come
-   * while a push is pending; what that gives is dropped, and it need not settle.
+   * Frees what the filter holds. Called once on every path: after `end()`, and also if nothing was pushed. After an
+   * abort it may be called during a push; the output of that push is dropped, and the push need not settle.
    */
   close?(): void
 }
 
-/** Takes the whole body before anything is answered. How much that may be is for `push` to bound. */
+/** Takes the whole body before the response begins. `push` must limit the size of the body. */
 export interface Hold {
   /**
-   * An application that is returned is answered instead, at once, and the held one's body is closed (too large:
-   * `statusPage(502)`).
+   * Takes a chunk. If it returns an application, that application answers at once, and the original body is closed
+   * (if the body is too large: `statusPage(502)`).
    */
   push(chunk: Uint8Array): Awaitable<Application | undefined>
-  /** What to answer, now that all was pushed. */
+  /** Called after the last chunk. Returns the application that answers. */
   end(): Awaitable<Application>
-  /** As a filter's. */
+  /** As `close` of a filter. */
   close?(): void
 }
 
-/** The head as it is to be sent, and what becomes of the body. */
-export interface Changed {
+/**
+ * The head to send, and how the body changes. Without `filter`, `whole` and `hold` the body object is passed on
+ * unchanged.
+ */
+export interface ChangedResponse {
   readonly status: string
   readonly headers: Headers
-  /** Without one (and without the others) the body passes untouched: as the very object that the application gave. */
   readonly filter?: Filter | undefined
   /**
-   * What to answer, in place of `filter`, when the body is all there as the application returns: an array of one chunk, or of at
-   * most 64 KiB, with nothing written before. The head is decided only then.
+   * Used instead of `filter` if the body is complete when the application returns: an array of one chunk, or of at most
+   * 64 KiB, and no earlier write. Returns the application that answers; the head is decided only then.
    */
   readonly whole?: ((body: Uint8Array) => Awaitable<Application>) | undefined
-  /** In place of `filter` and `whole`: nothing is answered before the end of the body. `status` and `headers` are then a HEAD's. */
+  /**
+   * Used instead of `filter` and `whole`: nothing is sent before the end of the body. `status` and `headers` then
+   * answer HEAD.
+   */
   readonly hold?: Hold | undefined
 }
 
-/** The application's body is closed without being read on, and this application answers instead. */
-export interface Replaced {
+/** The application's body is closed unread, and `replace` answers instead. */
+export interface ReplacedResponse {
   readonly replace: Application
 }
 
-export type Filtered = Changed | Replaced
+export type FilterDecision = ChangedResponse | ReplacedResponse
 
-/** `headers` is a copy of the application's list; the middleware's to change. */
-export type Decide = (status: string, headers: Headers) => Filtered
+/** Decides about one head. `headers` is a copy of the application's list: the middleware may change it. */
+export type Decide = (status: string, headers: Headers) => FilterDecision

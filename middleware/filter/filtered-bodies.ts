@@ -1,6 +1,6 @@
 /**
- * The bodies that are open while a response is filtered: the application's, and what answers in its place. Each is stepped and closed once,
- * and what closing throws is kept for the server to log. What is done with the chunks is `filter-response.ts`.
+ * The open bodies of a filtered response: the application's body, and the body of a replacement. Each is iterated and
+ * closed once, and errors of `close()` are kept for the server's log.
  */
 
 import type { Body } from '../../protocol/contract/application.ts'
@@ -9,41 +9,50 @@ import { shown } from '../../protocol/contract/response-head.ts'
 
 type Step = IteratorResult<Uint8Array>
 
-/** An array of more than one chunk counts as whole up to this size: what gateways coalesce too (protocol/contract/response.ts). */
+/**
+ * Limits for an array of several chunks that counts as a whole body. Gateways coalesce up to the same size
+ * (protocol/contract/response.ts).
+ */
 const WHOLE_MAX = 64 * 1024
 const WHOLE_CHUNKS = 1024
 
+export const EMPTY: Uint8Array = new Uint8Array(0)
+
 export class FilteredBodies {
-  /** The application's. */
+  /** The application's body. */
   readonly own: ApplicationBody = new ApplicationBody()
-  /** What a replacement gave. */
+  /** The body of a replacement. */
   readonly other: ApplicationBody = new ApplicationBody()
-  /** The application's has a close(). */
-  #closes = false
+  /** Whether the application's body has a close(). */
+  #hasClose = false
   #closing: Promise<unknown> | undefined
   #errors: unknown[] | undefined
 
   give(body: Body): void {
     this.own.give(body)
-    this.#closes = typeof body.close === 'function'
+    this.#hasClose = typeof body.close === 'function'
   }
 
-  /** Whether something has to be closed, waited for or told once the response is over. */
+  /** Whether something must be closed, awaited or reported at the end of the response. */
   get pending(): boolean {
-    return (!this.own.closed && this.#closes) || this.#closing !== undefined || this.#errors !== undefined
+    return (!this.own.closed && this.#hasClose) || this.#closing !== undefined || this.#errors !== undefined
   }
 
-  /** The application's is not asked any more. */
+  /** Closes the application's body; it is not iterated any further. */
   closeOwn(): void {
     this.#closing = this.own.close(this.failed) ?? this.#closing
   }
 
-  /** @throws or rejects with what closing threw first: most often the cause of what came after */
+  /**
+   * Closes both bodies.
+   *
+   * @throws the first error of a `close()`, also as a rejection: usually the cause of the later ones
+   */
   close(): void | Promise<void> {
     const own = this.own.close(this.failed)
     const other = this.other.close(this.failed)
-    if (!own && !other && !this.#closing) return this.#tell()
-    return Promise.all([this.#closing, own, other]).then(() => this.#tell())
+    if (!own && !other && !this.#closing) return this.#throwFirst()
+    return Promise.all([this.#closing, own, other]).then(() => this.#throwFirst())
   }
 
   readonly failed = (error: unknown): void => {
@@ -51,12 +60,14 @@ export class FilteredBodies {
     this.#errors.push(error)
   }
 
-  #tell(): void {
+  #throwFirst(): void {
     if (this.#errors) throw this.#errors[0]
   }
 }
 
-/** A synchronous body's next step. An iterator that ended or threw is unset: it has no `return()` to be run. */
+/**
+ * The next step of a synchronous body. An iterator that ended or threw is removed: its `return()` must not be called.
+ */
 export function stepSync(body: ApplicationBody): Step {
   try {
     const iterator = (body.iterator ?? body.iterate()) as Iterator<Uint8Array>
@@ -69,7 +80,7 @@ export function stepSync(body: ApplicationBody): Step {
   }
 }
 
-/** A body's next step, asynchronous or not. */
+/** The next step of any body. */
 export async function step(body: ApplicationBody): Promise<Step> {
   try {
     const pending = (body.iterator ?? body.iterate()).next()
@@ -86,7 +97,7 @@ export function isPromise<T>(value: T | Promise<T>): value is Promise<T> {
   return typeof (value as { then?: unknown } | null | undefined)?.then === 'function'
 }
 
-/** Whether an array of chunks counts as a whole body. */
+/** Whether an array counts as a whole body: one chunk, or at most 64 KiB. */
 export function isWhole(chunks: unknown[]): chunks is Uint8Array[] {
   if (chunks.length > WHOLE_CHUNKS) return false
   let total = 0
@@ -97,7 +108,7 @@ export function isWhole(chunks: unknown[]): chunks is Uint8Array[] {
   return chunks.length === 1 || total <= WHOLE_MAX
 }
 
-/** @throws TypeError as the server would */
+/** @throws TypeError if the chunk is not a Uint8Array, with the server's message */
 export function checkChunk(chunk: unknown): asserts chunk is Uint8Array {
   if (!(chunk instanceof Uint8Array)) {
     throw new TypeError(

@@ -1,19 +1,22 @@
-/** Writes that wait for a filter: one after another, and no more than a gateway would take. What a write does it does not know. */
+/**
+ * Queues writes while a filter is busy: they run one after another, and the queue holds no more than a gateway would
+ * accept.
+ */
 
 import { localError } from '../../protocol/contract/coded-errors.ts'
 import { WRITE_OVERRUN } from '../../protocol/contract/exchange.ts'
 
 export class FilteredWrites {
-  /** The last of them; undefined when none waits. */
+  /** The last queued write; undefined if none is queued. */
   pending: Promise<void> | undefined
   #bytes = 0
 
   /**
-   * @param size bytes that it holds
-   * @param turn what is done when those before are through; not when one of them failed
-   * @throws LocalProtocolError when too much waits, as exchange.ts has it
+   * @param size bytes of the write
+   * @param run called when all earlier writes are done; not called if one of them failed
+   * @throws LocalProtocolError if too many bytes wait, as in exchange.ts
    */
-  add(size: number, turn: () => Promise<void>): Promise<void> {
+  add(size: number, run: () => Promise<void>): Promise<void> {
     const before = this.pending
     if (before && (this.#bytes += size) > WRITE_OVERRUN) {
       throw localError(
@@ -21,7 +24,7 @@ export class FilteredWrites {
         `write() was called with ${this.#bytes} bytes while one was pending: await what it returns`,
       )
     }
-    const done = (before ? before.then(turn) : turn()).then(() => {
+    const done = (before ? before.then(run) : run()).then(() => {
       if (this.pending !== done) return
       this.pending = undefined
       this.#bytes = 0
