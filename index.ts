@@ -1,4 +1,4 @@
-/** What an application or a middleware needs of Gantry: the contract, its checker, and calling an application elsewhere. */
+/** The entry point `gantry`, for applications and middleware: the contract, its checker, and adapters to other interfaces. */
 
 export {
   type FetchContext,

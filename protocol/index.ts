@@ -1,4 +1,7 @@
-/** What both processes agree on, for who writes a gateway, a server or a tool: the contract, environs, exchanges, wires and options. */
+/**
+ * The entry point `gantry/protocol`, for authors of gateways, servers and tools: the contract, environs, exchanges, wire
+ * protocols and options.
+ */
 
 export {
   type FetchContext,
