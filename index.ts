@@ -1,4 +1,7 @@
-/** The entry point `gantry`, for applications and middleware: the contract, its checker, and adapters to other interfaces. */
+/**
+ * What applications and middleware need: the types of the contract, `lint` to check it, adapters for applications of other
+ * interfaces, and `connect` to call an application in a container.
+ */
 
 export {
   type FetchContext,
