@@ -1,6 +1,6 @@
 /**
- * The one table of environ variables that are not request headers (PEP 3333, RFC 3875 §4.1). Lint, the frames, CGI,
- * uwsgi and the cache derive their lists from this table.
+ * The one table of environ variables that are not request headers (PEP 3333, RFC 3875 §4.1). Lint, the frames, CGI
+ * and the cache derive their lists from this table.
  */
 
 /** What Gantry knows about one CGI variable. */

@@ -18,7 +18,7 @@ import type { Context, ContextControl } from './context.ts'
 import type { OtherCode } from './error-codes.ts'
 import { AbortError, HttpError } from './errors.ts'
 import type { RequestInput } from './input.ts'
-import { notStarted, Response, type ResponseSink } from './response.ts'
+import { notStarted, type ResponseSink, ResponseWriter } from './response.ts'
 import { checkFields, shown } from './response-head.ts'
 import { statusPage } from './status-page.ts'
 import { messageOf } from './thrown.ts'
@@ -57,7 +57,7 @@ export class Exchange implements ContextControl {
   readonly input: RequestInput
   readonly #application: Application
   readonly #sink: ResponseSink
-  readonly #response: Response
+  readonly #response: ResponseWriter
   readonly #host: ExchangeHost
   readonly #context: Context
   readonly #errors: ErrorLines
@@ -95,7 +95,7 @@ export class Exchange implements ContextControl {
     this.environ = environ
     this.input = input
     this.#sink = sink
-    this.#response = new Response(sink, environ.REQUEST_METHOD === 'HEAD')
+    this.#response = new ResponseWriter(sink, environ.REQUEST_METHOD === 'HEAD')
     this.#host = host
     this.#began = host.clock.now()
     this.#context = environ.gantry as Context

@@ -47,8 +47,8 @@ const JOIN_MAX = 64 * 1024
 /** Arrays with more chunks than this are iterated: to add up their lengths would block the event loop. */
 const CHUNKS_MAX = 1024
 
-/** The response of one exchange. */
-export class Response {
+/** Writes the response of one exchange to its sink. */
+export class ResponseWriter {
   /** The declared Content-Length; Infinity if there is none. */
   #declared = Number.POSITIVE_INFINITY
   #head: CheckedHead | undefined
