@@ -10,7 +10,7 @@
 import { spawn } from 'node:child_process'
 import { join } from 'node:path'
 import { childOf, describeExit } from '../process/children.ts'
-import { holdDuty, STOP_GRACE_MILLISECONDS } from '../process/keep-alive.ts'
+import { keepProcessAlive, STOP_GRACE_MILLISECONDS } from '../process/keep-alive.ts'
 import { privateDirectory, sweepPrivateDirectories } from '../process/private-directory.ts'
 import { withGroup } from '../process/process-group.ts'
 import { onStopSignals, type StopSignal } from '../process/signals.ts'
@@ -40,7 +40,7 @@ export async function up(parsed: ParsedOptions<typeof upOptions>, entry: string)
 
   guardStandardStreams()
   // A restart that is due must keep this process, though both children may be gone just then.
-  holdDuty()
+  keepProcessAlive()
 
   let restarted = false
   /** Where the application is: at the container's socket, or where a child process of it listens. */

@@ -19,7 +19,7 @@ export interface AcceptRules {
 }
 
 /** What is to be done with a connection: served, or closed for a reason that names the option that would allow it. */
-export type Verdict = { readonly serve: ServedWire } | { readonly refuse: string }
+export type AcceptDecision = { readonly serve: ServedWire } | { readonly refuse: string }
 
 const loopback = new TrustedPeers(['loopback', 'unix'])
 
@@ -42,7 +42,7 @@ const UNSERVED: Readonly<Record<Exclude<Wire, ServedWire>, string>> = {
  *
  * @param peer its IP address, or `UNIX_PEER`; undefined when its socket is gone already
  */
-export function verdictOn(wire: Wire, peer: string | undefined, rules: AcceptRules): Verdict {
+export function decideAccept(wire: Wire, peer: string | undefined, rules: AcceptRules): AcceptDecision {
   if (wire !== 'frames' && wire !== 'uwsgi' && wire !== 'http') return { refuse: UNSERVED[wire] }
   if (rules.accept.length > 0 && !rules.accept.includes(wire)) {
     return { refuse: `${wire} is not accepted: --accept ${[...rules.accept, wire].join(',')} would allow it` }

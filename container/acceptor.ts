@@ -14,36 +14,36 @@ import type { Deadlines, Expirable } from '../protocol/net/clock.ts'
 import { sniff } from '../protocol/net/codec/sniff.ts'
 import { closeIdle, type Idle } from '../protocol/net/idle-close.ts'
 import { receiveUnread } from '../protocol/net/unread.ts'
-import { type AcceptRules, type ServedWire, verdictOn } from './accept-rules.ts'
+import { type AcceptRules, type ServedWire, decideAccept } from './accept-rules.ts'
 
 /** Takes a connection over, with the bytes that were read from it. */
 export type Serve = (wire: ServedWire, socket: Socket, peer: string, first: Buffer) => void
 
-export interface DoormanOptions {
+export interface AcceptorOptions {
   readonly rules: AcceptRules
   readonly deadlines: Deadlines
   readonly log: Logger
   readonly serve: Serve
   /** A connection that was waiting for its first bytes has gone or was handed over. */
-  readonly onLeft: () => void
+  readonly onEnded: () => void
 }
 
 /** How long a connection may take to say which protocol it speaks, ms. */
 export const UNDECIDED_TIMEOUT = 5_000
 
-export class Doorman {
-  readonly #options: DoormanOptions
+export class Acceptor {
+  readonly #options: AcceptorOptions
   /** Connections whose protocol is not known yet. */
-  readonly visitors: Set<Visitor> = new Set()
+  readonly pending: Set<PendingConnection> = new Set()
   readonly #refused: LoggedOnce = new LoggedOnce()
 
-  constructor(options: DoormanOptions) {
+  constructor(options: AcceptorOptions) {
     this.#options = options
   }
 
   /** Connections whose protocol is not known yet. */
   get waiting(): number {
-    return this.visitors.size
+    return this.pending.size
   }
 
   /**
@@ -57,9 +57,9 @@ export class Doorman {
       socket.destroy()
       return
     }
-    const visitor = new Visitor(this, socket, peer, this.#options.deadlines)
-    this.visitors.add(visitor)
-    if (first) visitor.received(first)
+    const connection = new PendingConnection(this, socket, peer, this.#options.deadlines)
+    this.pending.add(connection)
+    if (first) connection.received(first)
   }
 
   /**
@@ -68,32 +68,32 @@ export class Doorman {
    */
   drain(grace: number): void {
     const { clock } = this.#options.deadlines
-    for (const visitor of this.visitors) if (visitor.silent) visitor.deadline = clock.now() + grace
+    for (const connection of this.pending) if (connection.silent) connection.deadline = clock.now() + grace
   }
 
   abort(): void {
-    for (const visitor of [...this.visitors]) visitor.close()
+    for (const connection of [...this.pending]) connection.close()
   }
 
-  left(visitor: Visitor): void {
-    this.visitors.delete(visitor)
-    this.#options.onLeft()
+  left(connection: PendingConnection): void {
+    this.pending.delete(connection)
+    this.#options.onEnded()
   }
 
   /** What the first bytes are is known. */
-  decide(visitor: Visitor, socket: Socket, peer: string, first: Buffer): void {
+  decide(connection: PendingConnection, socket: Socket, peer: string, first: Buffer): void {
     const wire = sniff(first)
     if (wire === undefined) return
-    const verdict = verdictOn(wire, peer, this.#options.rules)
-    visitor.leave()
-    if ('serve' in verdict) {
-      this.visitors.delete(visitor)
-      this.#options.serve(verdict.serve, socket, peer, first)
+    const decision = decideAccept(wire, peer, this.#options.rules)
+    connection.leave()
+    if ('serve' in decision) {
+      this.pending.delete(connection)
+      this.#options.serve(decision.serve, socket, peer, first)
     } else {
       socket.destroy()
-      this.#refuse(peer, wire, verdict.refuse)
+      this.#refuse(peer, wire, decision.refuse)
     }
-    this.left(visitor)
+    this.left(connection)
   }
 
   undecided(peer: string, silent: boolean): void {
@@ -108,20 +108,20 @@ export class Doorman {
 }
 
 /** One connection until its protocol is known. */
-export class Visitor implements Expirable, Idle {
+export class PendingConnection implements Expirable, Idle {
   deadline: number
   place = -1
   /** For LimitedConnection: this connection is idle until its protocol is known. */
   readonly waitingSince: number
-  readonly #doorman: Doorman
+  readonly #acceptor: Acceptor
   readonly #socket: Socket
   readonly #peer: string
   readonly #deadlines: Deadlines
   #first: Buffer | undefined
   #left = false
 
-  constructor(doorman: Doorman, socket: Socket, peer: string, deadlines: Deadlines) {
-    this.#doorman = doorman
+  constructor(acceptor: Acceptor, socket: Socket, peer: string, deadlines: Deadlines) {
+    this.#acceptor = acceptor
     this.#socket = socket
     this.#peer = peer
     this.#deadlines = deadlines
@@ -143,7 +143,7 @@ export class Visitor implements Expirable, Idle {
 
   closeIfIdle(): void {
     if (this.#left) return
-    this.#doorman.undecided(this.#peer, this.silent)
+    this.#acceptor.undecided(this.#peer, this.silent)
     this.close()
   }
 
@@ -157,7 +157,7 @@ export class Visitor implements Expirable, Idle {
   close(): void {
     this.leave()
     this.#socket.destroy()
-    this.#doorman.left(this)
+    this.#acceptor.left(this)
   }
 
   /** The socket is somebody else's from here on. */
@@ -171,7 +171,7 @@ export class Visitor implements Expirable, Idle {
 
   received(chunk: Buffer): void {
     this.#first = this.#first ? Buffer.concat([this.#first, chunk]) : chunk
-    this.#doorman.decide(this, this.#socket, this.#peer, this.#first)
+    this.#acceptor.decide(this, this.#socket, this.#peer, this.#first)
   }
 
   readonly #onData = (chunk: Buffer): void => this.received(chunk)

@@ -20,8 +20,8 @@ import { LoggedOnce } from '../protocol/log/logged-once.ts'
 import type { Logger } from '../protocol/log/logger.ts'
 import type { Clock } from '../protocol/net/clock.ts'
 import { whyUnreachable } from '../protocol/net/unreachable.ts'
-import type { LinkEvents } from './join.ts'
 import type { Slots } from './slots.ts'
+import type { LinkEvents } from './worker-link.ts'
 
 export interface LinksOptions {
   readonly application: Application
@@ -38,11 +38,11 @@ export interface LinksOptions {
   /** A host for the exchanges of one link. */
   readonly host: (settled: () => void) => ExchangeHost
   /** A link is closed and its applications have settled. */
-  readonly onLeft: () => void
+  readonly onEnded: () => void
 }
 
 /** One connection to a proxy. */
-export interface LinkEnd {
+export interface LinkConnection {
   /** Where the proxy is, for logs. */
   readonly address: string
   readonly unix: boolean
@@ -98,17 +98,17 @@ export class Links {
     for (const link of [...this.#links]) if (!link.goAway(error)) link.destroy(error)
   }
 
-  serve(socket: Socket, { address, unix, dialled, events, handshakeTimeout, first }: LinkEnd): ServerLink {
-    const { application, clock, log, facts, identity, token, frames, slots, host, onLeft } = this.#options
+  serve(socket: Socket, { address, unix, dialled, events, handshakeTimeout, first }: LinkConnection): ServerLink {
+    const { application, clock, log, facts, identity, token, frames, slots, host, onEnded } = this.#options
     // A link begins to listen in the next turn if it is given bytes: what comes until then is to wait for it.
     if (first) socket.pause()
     // A proxy whose host is gone says no good-bye, and would keep its share of the slots.
     if (!unix) socket.setKeepAlive(true, 15_000)
-    const left = (): void => {
+    const ended = (): void => {
       this.#links.delete(link)
-      onLeft()
+      onEnded()
     }
-    const seat = new Seat(slots, left)
+    const linkSlots = new LinkSlots(slots, ended)
     const peer = socket.remoteAddress ?? address
     if (!dialled) this.#unproven.add(socket)
     let ready = false
@@ -119,13 +119,13 @@ export class Links {
       {
         clock,
         log,
-        host: host(() => seat.settled()),
+        host: host(() => linkSlots.settled()),
         process: facts,
         // A Unix socket's permissions do as much.
         token: unix ? undefined : token,
         identity,
         dialled,
-        slots: seat,
+        slots: linkSlots,
         ...frames,
         handshakeTimeout,
         watch: {
@@ -136,7 +136,7 @@ export class Links {
             const news = silence.news(life)
             if (news === 'silent') log.warn(fields, 'a proxy does not answer')
             else if (news === 'answers') log.info(fields, 'a proxy answers again')
-            if (isSilent(life) !== isSilent(before)) events?.onTrust(!isSilent(life))
+            if (isSilent(life) !== isSilent(before)) events?.onAnswering(!isSilent(life))
           },
         },
         lag: this.#lag,
@@ -162,7 +162,7 @@ export class Links {
           }
           events?.onClosed(error)
           // One that had joined leaves when its applications have settled.
-          if (!seat.taken) left()
+          if (!linkSlots.joined) ended()
         },
       },
       first,
@@ -183,17 +183,17 @@ function nameOf(peer: Identity | undefined): string | undefined {
 }
 
 /** One link's place among those that share the slots. */
-class Seat implements SlotSource {
+class LinkSlots implements SlotSource {
   readonly #slots: Slots
-  readonly #onLeft: () => void
+  readonly #onEnded: () => void
   #holder: SlotHolder | undefined
 
-  constructor(slots: Slots, onLeft: () => void) {
+  constructor(slots: Slots, onEnded: () => void) {
     this.#slots = slots
-    this.#onLeft = onLeft
+    this.#onEnded = onEnded
   }
 
-  get taken(): boolean {
+  get joined(): boolean {
     return this.#holder !== undefined
   }
 
@@ -213,7 +213,7 @@ class Seat implements SlotSource {
   leave(holder: SlotHolder): void {
     this.#holder = undefined
     this.#slots.leave(holder)
-    this.#onLeft()
+    this.#onEnded()
   }
 }
 

@@ -26,7 +26,7 @@ import { type Listener, listen } from '../protocol/net/listen.ts'
 import { forwardedSettings, http1Settings } from '../protocol/options/common-options.ts'
 import { serveUwsgi, type UwsgiConnection, type UwsgiOptions } from '../protocol/uwsgi/gateway.ts'
 import type { ServedWire } from './accept-rules.ts'
-import { Doorman } from './acceptor.ts'
+import { Acceptor } from './acceptor.ts'
 import { DirectSlots } from './direct-slots.ts'
 import type { ContainerOptions } from './options.ts'
 import type { Slots } from './slots.ts'
@@ -55,7 +55,7 @@ export interface PortServices {
   /** Takes a connection over that speaks frames. */
   readonly serveLink: (socket: Socket, address: string, unix: boolean, first: Buffer) => void
   /** A connection has ended, or has become a link. */
-  readonly onLeft: () => void
+  readonly onEnded: () => void
 }
 
 /** All listeners and client connections of one container. */
@@ -68,7 +68,7 @@ export class Port {
   readonly #uwsgi: UwsgiOptions
   /** For requests that the application sends to itself. */
   readonly #selfHttp: Http1Options
-  readonly #doorman: Doorman
+  readonly #acceptor: Acceptor
   readonly #listeners: Listener[] = []
   readonly #connections: Set<Http1Connection | UwsgiConnection> = new Set()
   readonly #limit: ConnectionLimit
@@ -79,7 +79,7 @@ export class Port {
   #wasReached = false
 
   constructor(application: Application, options: ContainerOptions, services: PortServices) {
-    const { log, accessLog: lines, deadlines, facts, slots, host, hasToken, onLeft } = services
+    const { log, accessLog: lines, deadlines, facts, slots, host, hasToken, onEnded } = services
     const { clock } = deadlines
     this.#options = options
     this.#services = services
@@ -107,7 +107,7 @@ export class Port {
       onClose: (connection: Http1Connection | UwsgiConnection) => {
         if (this.#connections.delete(connection)) this.#limit.exited(connection)
         this.#limit.left(this.#connections)
-        onLeft()
+        onEnded()
       },
     }
     this.#http = {
@@ -117,12 +117,12 @@ export class Port {
     }
     this.#selfHttp = { ...this.#http, forwarded: 'keep', host: host(() => {}) }
     this.#uwsgi = { ...direct, requestId: requestIdOf }
-    this.#doorman = new Doorman({
+    this.#acceptor = new Acceptor({
       rules: { accept: options.accept, trustedPeers: options.trustedPeers, token: hasToken },
       deadlines,
       log,
       serve: (wire, socket, peer, first) => this.#serve(wire, socket, peer, first),
-      onLeft,
+      onEnded,
     })
   }
 
@@ -143,11 +143,11 @@ export class Port {
 
   /** Whether a client or a web server has connected. */
   get wasReached(): boolean {
-    return this.#wasReached || this.#doorman.waiting > 0
+    return this.#wasReached || this.#acceptor.waiting > 0
   }
 
   get isEmpty(): boolean {
-    return this.#connections.size === 0 && this.#doorman.waiting === 0
+    return this.#connections.size === 0 && this.#acceptor.waiting === 0
   }
 
   /** @throws ListenError */
@@ -157,9 +157,9 @@ export class Port {
     const unix = address.kind === 'unix'
     const listener = await listen(address, { log, mode: socketMode, keepAlive: tcpKeepAlive }, (socket) => {
       // Links do not count: above the limit a connection is refused only when its protocol is known.
-      if (this.#limit.admit(this.#undecided, this.#doorman.visitors, this.#connections))
-        this.#doorman.receive(socket, unix)
-      else this.#refusals.refuse(socket, (first) => this.#doorman.receive(socket, unix, first))
+      if (this.#limit.admit(this.#undecided, this.#acceptor.pending, this.#connections))
+        this.#acceptor.receive(socket, unix)
+      else this.#refusals.refuse(socket, (first) => this.#acceptor.receive(socket, unix, first))
     })
     this.#listeners.push(listener)
     log.info({ address: printAddress(listener.address) }, 'listening')
@@ -173,12 +173,12 @@ export class Port {
   /** Once the listeners are closed: each connection ends with its response, an idle one after `grace` milliseconds. */
   drain(grace: number): void {
     for (const connection of [...this.#connections]) connection.drain(grace)
-    this.#doorman.drain(grace)
+    this.#acceptor.drain(grace)
   }
 
   /** Aborts all requests; closes WebSockets with code 1001, which have until the next call to finish. */
   abort(error: AbortError): void {
-    this.#doorman.abort()
+    this.#acceptor.abort()
     this.#refusals.abort()
     for (const connection of [...this.#connections]) if (!connection.goAway()) connection.abort(error)
   }

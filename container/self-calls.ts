@@ -10,7 +10,7 @@ import { join } from 'node:path'
 import { privateDirectory, sweepPrivateDirectories } from '../process/private-directory.ts'
 import { TrustedPeers } from '../protocol/client/peers.ts'
 import type { Logger } from '../protocol/log/logger.ts'
-import type { AskedAddress } from './application/adopted-server.ts'
+import type { RequestedAddress } from './application/adopted-server.ts'
 
 /** The target of a connection, as passed to `net.connect`. */
 export interface Target {
@@ -21,7 +21,7 @@ export interface Target {
 
 export interface SelfCallOptions {
   /** The addresses on which the application listens or believes that it listens. */
-  readonly own: () => readonly AskedAddress[]
+  readonly own: () => readonly RequestedAddress[]
   readonly log: Logger
   readonly serve: (socket: Socket) => void
 }
@@ -32,7 +32,7 @@ const prototype = Socket.prototype as unknown as { connect: Connect }
 
 const loopback = new TrustedPeers(['loopback'])
 /** What a self-call's socket shows in place of its Unix socket's. */
-const SHOWN = ['remoteAddress', 'remoteFamily', 'remotePort'] as const
+const SHADOWED = ['remoteAddress', 'remoteFamily', 'remotePort'] as const
 
 /**
  * Connections that wait to be accepted. Beyond it a connection to a Unix socket fails at once (EAGAIN), where one over TCP would wait. The
@@ -40,33 +40,35 @@ const SHOWN = ['remoteAddress', 'remoteFamily', 'remotePort'] as const
  */
 const BACKLOG = 65_535
 
-const EVERYWHERE: readonly string[] = ['', '::', '0.0.0.0']
+const WILDCARD_HOSTS: readonly string[] = ['', '::', '0.0.0.0']
 /** The addresses of `localhost`. */
-const HOMES: readonly string[] = ['127.0.0.1', '::1']
+const LOCALHOST_ADDRESSES: readonly string[] = ['127.0.0.1', '::1']
 
 /** Whether a connection to `target` would reach a server that listens on one of `own`. */
-export function isSelf({ host, port, path }: Target, own: readonly AskedAddress[]): boolean {
+export function isSelf({ host, port, path }: Target, own: readonly RequestedAddress[]): boolean {
   for (const address of own) {
-    if (address.path !== undefined ? path === address.path : !path && isSamePlace(address, host, port)) return true
+    if (address.path !== undefined ? path === address.path : !path && isSameEndpoint(address, host, port)) return true
   }
   return false
 }
 
-function isSamePlace(own: AskedAddress, host: string | null | undefined, port: Target['port']): boolean {
+function isSameEndpoint(own: RequestedAddress, host: string | null | undefined, port: Target['port']): boolean {
   if (own.port === 0 || Number(port) !== own.port) return false
-  const [listens, called] = [nameOf(own.host), nameOf(host)]
+  const [listens, called] = [normalHost(own.host), normalHost(host)]
   // A connection without a host, or to the wildcard address, goes to this host.
-  const toLoopback = isLocalhost(called) || EVERYWHERE.includes(called) || loopback.has(called)
-  if (EVERYWHERE.includes(listens)) {
+  const toLoopback = isLocalhost(called) || WILDCARD_HOSTS.includes(called) || loopback.has(called)
+  if (WILDCARD_HOSTS.includes(listens)) {
     if (listens === '0.0.0.0' && called === '::1') return false
     return toLoopback || isThisHost(called)
   }
   if (listens === called) return true
   // `localhost` and the wildcard addresses reach only these two: another service may listen at 127.0.0.2.
-  const homes = isLocalhost(listens) ? HOMES : HOMES.filter((home) => home === listens)
-  if (homes.length === 0) return false
-  if (called === '0.0.0.0' || called === '::') return homes.includes(called === '::' ? '::1' : '127.0.0.1')
-  return called === '' || isLocalhost(called) || homes.includes(called)
+  const addresses = isLocalhost(listens)
+    ? LOCALHOST_ADDRESSES
+    : LOCALHOST_ADDRESSES.filter((address) => address === listens)
+  if (addresses.length === 0) return false
+  if (called === '0.0.0.0' || called === '::') return addresses.includes(called === '::' ? '::1' : '127.0.0.1')
+  return called === '' || isLocalhost(called) || addresses.includes(called)
 }
 
 /** These names are a loopback address's, whatever a resolver says (RFC 6761 §6.3). */
@@ -77,7 +79,7 @@ function isLocalhost(name: string): boolean {
 /** The prefix of an IPv4-mapped IPv6 address (RFC 4291 §2.5.5.2). */
 const MAPPED = '::ffff:'
 
-function nameOf(host: string | null | undefined): string {
+function normalHost(host: string | null | undefined): string {
   const name = (host ?? '').toLowerCase().replace(/\.$/, '')
   if (!name.startsWith(MAPPED)) return name
   const rest = name.slice(MAPPED.length)
@@ -116,7 +118,7 @@ export class SelfCalls {
   #redirected(socket: Socket, args: unknown[]): unknown[] {
     const { target, rest } = targetOf(args)
     // It may have been a self-call's before.
-    for (const name of SHOWN) Reflect.deleteProperty(socket, name)
+    for (const name of SHADOWED) Reflect.deleteProperty(socket, name)
     if (!target || !isSelf(target, this.#options.own())) return args
     // TLS sockets, and sockets that wrap another stream, already have a TCP handle.
     const { encrypted, _handle: handle } = socket as { encrypted?: boolean; _handle?: unknown }
@@ -125,7 +127,7 @@ export class SelfCalls {
     if (this.#path === false) return args
     const port = Number(target.port ?? 0)
     if (port !== 0) {
-      const remoteAddress = nameOf(target.host) === '::1' ? '::1' : '127.0.0.1'
+      const remoteAddress = normalHost(target.host) === '::1' ? '::1' : '127.0.0.1'
       Object.defineProperties(socket, {
         remoteAddress: { value: remoteAddress, configurable: true },
         remoteFamily: { value: remoteAddress === '::1' ? 'IPv6' : 'IPv4', configurable: true },

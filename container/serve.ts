@@ -24,11 +24,11 @@ import { type Clock, Deadlines, systemClock } from '../protocol/net/clock.ts'
 import { frameSettings, livenessSettings } from '../protocol/options/common-options.ts'
 import { readToken } from '../protocol/options/token-file.ts'
 import { GOING_AWAY_GRACE } from '../protocol/websocket/going-away.ts'
-import type { AskedAddress } from './application/adopted-server.ts'
+import type { RequestedAddress } from './application/adopted-server.ts'
 import { ChildApplication, endGroupWithSupervisor } from './application/child-application.ts'
 import { ChildListensError } from './application/child-servers.ts'
-import { type ContainerLifetime, loadTenant, Tenant } from './application/loaded-application.ts'
-import { type Opened, Reopening } from './application/reopening.ts'
+import { type ContainerLifetime, loadForContainer, LoadedApplication } from './application/loaded-application.ts'
+import { type OpenContainer, ReopenableContainer } from './application/reopening.ts'
 import { Joiner, type JoinOptions } from './join.ts'
 import { Links } from './links.ts'
 import { type ContainerOptions, containerAddresses } from './options.ts'
@@ -48,7 +48,7 @@ export interface ContainerEnvironment {
   /** Served instead of loading `--module`. */
   readonly application?: Application | undefined
   /** The same, for what was loaded elsewhere and has a life of its own. */
-  readonly tenant?: Tenant | undefined
+  readonly loaded?: LoadedApplication | undefined
   /** Of a process that is the container's alone: what it serves may have replaced in it what would end it. */
   readonly lifetime?: ContainerLifetime | undefined
   /** Stands before the application, as it was loaded or given. */
@@ -86,34 +86,34 @@ export async function serveContainer(
   const token = readToken(options, environment.log)
   checkSecrets(options, token)
   if (options.passToChild) endGroupWithSupervisor()
-  const tenant = environment.tenant ?? (await tenantOf(options, environment))
-  if (tenant instanceof ChildApplication) return tenant
+  const loaded = environment.loaded ?? (await loadedOrChild(options, environment))
+  if (loaded instanceof ChildApplication) return loaded
   const middleware = [environment.middleware, await loadMiddleware(options.middleware)].filter(
     (one) => one !== undefined,
   )
   warnOfOtherVersions(environment.log)
-  const application = compose(...middleware, tenant.hosted.application)
+  const application = compose(...middleware, loaded.hosted.application)
   const { log, lifetime } = environment
   const open = (addresses?: readonly Address[]): Container => {
     const where = addresses ? { ...options, listen: addresses as ContainerOptions['listen'] } : options
-    const container = new Container(application, tenant, where, environment, token)
-    if (lifetime && tenant.hosted.interface !== 'wsgi') serveSelfCalls(container.selfCalls(environment.accessLog))
+    const container = new Container(application, loaded, where, environment, token)
+    if (lifetime && loaded.hosted.interface !== 'wsgi') serveSelfCalls(container.selfCalls(environment.accessLog))
     return container
   }
-  const container = new Reopening({ tenant, log, lifetime, open })
+  const container = new ReopenableContainer({ loaded, log, lifetime, open })
   await container.start()
   return container
 }
 
 /** What is to be served, here or by a child process. */
-async function tenantOf(
+async function loadedOrChild(
   options: ContainerOptions,
   environment: ContainerEnvironment,
-): Promise<Tenant | ChildApplication> {
+): Promise<LoadedApplication | ChildApplication> {
   const { application } = environment
-  if (application) return new Tenant({ what: 'an application', interface: 'wsgi', application }, environment)
+  if (application) return new LoadedApplication({ what: 'an application', interface: 'wsgi', application }, environment)
   try {
-    return await loadTenant(options, environment)
+    return await loadForContainer(options, environment)
   } catch (error) {
     if (!(error instanceof ChildListensError) || !options.passToChild) throw error
     const { log, clock, lifetime } = environment
@@ -121,8 +121,8 @@ async function tenantOf(
   }
 }
 
-class Container implements Opened {
-  readonly #tenant: Tenant
+class Container implements OpenContainer {
+  readonly #loaded: LoadedApplication
   readonly #options: ContainerOptions
   readonly #log: Logger
   readonly #clock: Clock
@@ -142,13 +142,13 @@ class Container implements Opened {
 
   constructor(
     application: Application,
-    tenant: Tenant,
+    loaded: LoadedApplication,
     options: ContainerOptions,
     environment: ContainerEnvironment,
     token: Token | undefined,
   ) {
     const { log, clock = systemClock, random = Math.random, resolve } = environment
-    this.#tenant = tenant
+    this.#loaded = loaded
     this.#options = options
     this.#log = log
     this.#clock = clock
@@ -176,7 +176,7 @@ class Container implements Opened {
       liveness,
       slots: this.#slots,
       host: (settled) => this.#host(settled),
-      onLeft: () => this.#left(),
+      onEnded: () => this.#stopIfEmpty(),
     })
 
     this.#port = new Port(application, options, {
@@ -189,7 +189,7 @@ class Container implements Opened {
       hasToken: token !== undefined,
       host: (settled) => this.#host(settled),
       serveLink: (socket, address, unix, first) => this.#links.serve(socket, { address, unix, dialled: false, first }),
-      onLeft: () => this.#left(),
+      onEnded: () => this.#stopIfEmpty(),
     })
     const joining: JoinOptions = {
       clock,
@@ -215,10 +215,10 @@ class Container implements Opened {
    * last one.
    */
   selfCalls(lines: Logger | undefined): SelfCallOptions {
-    const { application } = this.#tenant.hosted
+    const { application } = this.#loaded.hosted
     const logged = lines ? accessLog({ log: lines })(application) : application
     const facts = { remoteAddress: '127.0.0.1', remotePort: '', serverName: '127.0.0.1' }
-    const own = (): readonly AskedAddress[] => this.#tenant.ownAddresses(this.addresses)
+    const own = (): readonly RequestedAddress[] => this.#loaded.ownAddresses(this.addresses)
     const serve = (socket: Socket): void => {
       const serverPort = String(own().find(({ port }) => port !== 0)?.port ?? 80)
       this.#port.serveSelf(socket, logged, { ...facts, serverPort })
@@ -248,7 +248,7 @@ class Container implements Opened {
       throw error
     }
     for (const joiner of this.#joiners) joiner.start()
-    this.#tenant.listening(this.addresses)
+    this.#loaded.listening(this.addresses)
   }
 
   /** One that joins can serve once a proxy has taken it; any other, as soon as it listens. */
@@ -277,7 +277,7 @@ class Container implements Opened {
       },
       settled: (exchange) => {
         settled(exchange)
-        this.#left()
+        this.#stopIfEmpty()
       },
     }
   }
@@ -291,7 +291,7 @@ class Container implements Opened {
 
   drain(options: DrainOptions = {}): Promise<void> {
     if (this.#stopped) options.onDraining?.()
-    this.#drained ??= this.#end(options).then(() => this.#tenant.drained(this.#hasAborted))
+    this.#drained ??= this.#end(options).then(() => this.#loaded.drained(this.#hasAborted))
     return this.#drained
   }
 
@@ -323,8 +323,8 @@ class Container implements Opened {
     await this.#port.close()
     this.#listening = false
     this.#port.drain(this.#drain.grace)
-    this.#tenant.drainBegan()
-    this.#left()
+    this.#loaded.drainBegan()
+    this.#stopIfEmpty()
     await this.#drain.reached('aborting')
     if (this.#drain.state === 'closed') {
       this.#log.info({}, 'drained')
@@ -344,7 +344,7 @@ class Container implements Opened {
     this.#hasAborted = true
     this.#abort(error)
     const again = this.#clock.after(GOING_AWAY_GRACE, () => this.#abort(error))
-    this.#left()
+    this.#stopIfEmpty()
     await this.#drain.reached('closed')
     again.cancel()
     if (!this.#isEmpty) {
@@ -365,7 +365,7 @@ class Container implements Opened {
     return this.#port.isEmpty && this.#links.size === 0 && this.#slots.running === 0
   }
 
-  #left(): void {
+  #stopIfEmpty(): void {
     if (!this.#listening && this.#isEmpty) this.#drain.on('empty')
   }
 }

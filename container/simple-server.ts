@@ -1,5 +1,5 @@
 /**
- * A server of one application on one HTTP port, in the shape of wsgiref.simple_server: for tests, tools and a first look. It has no
+ * A server of one application on one HTTP port, in the shape of wsgiref.simple_server: for tests, tools and a first onReadable. It has no
  * workers, slots, frames or access log; `gantry container` has. The HTTP is the same.
  *
  * Connections are taken by the system and by this server at once, but nothing of them is answered until `handleRequest` or
@@ -115,12 +115,12 @@ export async function makeServer(
   if (options.limits) checkOptions('makeServer', options.limits, LIMITS, 'limits.')
   if (options.timeouts) checkOptions('makeServer', options.timeouts, TIMEOUTS, 'timeouts.')
   const { drainTimeout = DRAIN_TIMEOUT } = options
-  const server = new Server(host, application, options, drainTimeout)
+  const server = new SimpleHttpServer(host, application, options, drainTimeout)
   await server.listen(port)
   return server
 }
 
-class Server implements SimpleServer, ExchangeHost {
+class SimpleHttpServer implements SimpleServer, ExchangeHost {
   readonly clock: typeof systemClock = systemClock
   readonly deadlines: Deadlines = new Deadlines(systemClock)
   readonly log: Logger
@@ -139,7 +139,7 @@ class Server implements SimpleServer, ExchangeHost {
   #running = 0
   #forever: PromiseWithResolvers<void> | undefined
   #closing: Promise<void> | undefined
-  #calmed: (() => void) | undefined
+  #onIdle: (() => void) | undefined
 
   constructor(host: string, application: Application, options: SimpleServerOptions, drainTimeout: number) {
     const { log = stderrLog(), limits, timeouts } = options
@@ -161,7 +161,7 @@ class Server implements SimpleServer, ExchangeHost {
 
   async listen(port: number): Promise<void> {
     const address = { kind: 'tcp', host: this.#host, port } as const
-    this.#listener = await listen(address, { log: this.log }, (socket) => this.#came(socket))
+    this.#listener = await listen(address, { log: this.log }, (socket) => this.#accept(socket))
   }
 
   get address(): { host: string; port: number } {
@@ -176,8 +176,8 @@ class Server implements SimpleServer, ExchangeHost {
   async serveForever(): Promise<void> {
     this.#checkOpen('serveForever')
     this.#forever = Promise.withResolvers<void>()
-    for (const [socket, leave] of this.#waiting) {
-      leave()
+    for (const [socket, stopWatching] of this.#waiting) {
+      stopWatching()
       this.#connections.add(serveHttp1(socket, this.#application, this.#http))
     }
     await this.#forever.promise
@@ -187,7 +187,7 @@ class Server implements SimpleServer, ExchangeHost {
     this.#checkOpen('handleRequest')
     const { promise, resolve } = Promise.withResolvers<boolean>()
     this.#handlers.push(resolve)
-    for (const socket of this.#waiting.keys()) this.#look(socket)
+    for (const socket of this.#waiting.keys()) this.#tryServe(socket)
     return await promise
   }
 
@@ -205,7 +205,7 @@ class Server implements SimpleServer, ExchangeHost {
 
   settled(_exchange: Exchange): void {
     this.#running--
-    this.#calm()
+    this.#checkIdle()
   }
 
   #checkOpen(method: string): void {
@@ -213,7 +213,7 @@ class Server implements SimpleServer, ExchangeHost {
     if (this.#forever) throw new LocalProtocolError('SERVER_BUSY', `${method}() while serveForever() runs`)
   }
 
-  #came(socket: Socket): void {
+  #accept(socket: Socket): void {
     if (this.#forever) {
       this.#connections.add(serveHttp1(socket, this.#application, this.#http))
       return
@@ -222,24 +222,24 @@ class Server implements SimpleServer, ExchangeHost {
       socket.destroy()
       return
     }
-    const look = (): void => {
+    const onReadable = (): void => {
       // Readable, and nothing to read: it left before it asked for anything.
       if (socket.readableLength === 0) socket.destroy()
-      else this.#look(socket)
+      else this.#tryServe(socket)
     }
-    const leave = (): void => {
+    const stopWatching = (): void => {
       this.#waiting.delete(socket)
-      socket.off('readable', look).off('close', leave)
+      socket.off('readable', onReadable).off('close', stopWatching)
     }
-    this.#waiting.set(socket, leave)
-    socket.on('readable', look).on('close', leave)
+    this.#waiting.set(socket, stopWatching)
+    socket.on('readable', onReadable).on('close', stopWatching)
   }
 
   /** Serves `socket` if it has brought something, and somebody waits for that. */
-  #look(socket: Socket): void {
-    const leave = this.#waiting.get(socket)
-    if (!leave || socket.readableLength === 0 || this.#handlers.length === 0) return
-    leave()
+  #tryServe(socket: Socket): void {
+    const stopWatching = this.#waiting.get(socket)
+    if (!stopWatching || socket.readableLength === 0 || this.#handlers.length === 0) return
+    stopWatching()
     this.#handlers.shift()!(this.#serveOne(socket))
   }
 
@@ -277,11 +277,11 @@ class Server implements SimpleServer, ExchangeHost {
 
   #closed(connection: Http1Connection): void {
     this.#connections.delete(connection)
-    this.#calm()
+    this.#checkIdle()
   }
 
-  #calm(): void {
-    if (this.#connections.size === 0 && this.#running === 0) this.#calmed?.()
+  #checkIdle(): void {
+    if (this.#connections.size === 0 && this.#running === 0) this.#onIdle?.()
   }
 
   /** An application that heeds no abort: whoever closes is not held by it for ever. */
@@ -290,18 +290,18 @@ class Server implements SimpleServer, ExchangeHost {
       { code: 'NOT_SETTLED', requests: this.#running },
       'the server is closed, and its application not done',
     )
-    this.#calmed?.()
+    this.#onIdle?.()
   }
 
   async #close(): Promise<void> {
-    const calm = new Promise<void>((resolve) => {
-      this.#calmed = resolve
+    const idle = new Promise<void>((resolve) => {
+      this.#onIdle = resolve
     })
-    const quiet = this.#listener!.close()
+    const listenerClosed = this.#listener!.close()
     for (const handler of this.#handlers.splice(0)) handler(Promise.resolve(false))
     for (const socket of this.#waiting.keys()) socket.destroy()
     // What the system had taken already still comes, and is served if somebody serves at all.
-    await quiet
+    await listenerClosed
     this.draining = true
     for (const connection of this.#connections) connection.drain()
     // WebSockets are closed with code 1001 and have until the next call to finish.
@@ -316,8 +316,8 @@ class Server implements SimpleServer, ExchangeHost {
         timer = this.clock.after(CLOSE_GRACE - GOING_AWAY_GRACE, () => this.#abandon())
       })
     })
-    this.#calm()
-    await calm
+    this.#checkIdle()
+    await idle
     timer.cancel()
     await lastEvents()
     this.#forever?.resolve()

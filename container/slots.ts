@@ -8,34 +8,34 @@
 
 import type { SlotHolder, SlotSource } from '../protocol/frames/server.ts'
 
-export interface Share {
+export interface SlotDemand {
   /** Slots taken now. */
   inUse: number
   /** Slots that could be used: taken now and waited for. What is below `inUse` counts as that. */
   wanted: number
   /** Who comes first when there are fewer slots than who wants one: the lowest. */
-  turn: number
+  order: number
 }
 
 /**
  * How many slots each holder may have taken, in the order of `holders`.
  *
  * Each gets what it wants if all can; if not, everyone's want is met up to one level, the same for all (max-min
- * fairness), and what is left over goes by turn. If all can, what nobody wants is shared too, so that a proxy's next
+ * fairness), and what is left over goes by order. If all can, what nobody wants is shared too, so that a proxy's next
  * request needs not ask first. What runs cannot be taken back: a holder above its grant keeps others' grants down until
  * enough of it has ended.
  *
  * Holds: Σ max(grant, inUse) ≤ slots, if Σ inUse is.
  */
-export function allocate(slots: number, holders: readonly Share[]): number[] {
+export function allocate(slots: number, holders: readonly SlotDemand[]): number[] {
   const none = holders.map(() => 0)
   const all = holders.map(() => slots)
   const inUse = holders.map((holder) => holder.inUse)
-  const turns = holders.map((holder) => holder.turn)
+  const orders = holders.map((holder) => holder.order)
   const wants = holders.map((holder) => Math.min(slots, Math.max(holder.inUse, holder.wanted)))
 
   // What would be fair if nothing ran: wants to one level, then what is spare to one level.
-  const fair = level(slots, level(slots, none, wants, turns), all, turns)
+  const fair = level(slots, level(slots, none, wants, orders), all, orders)
 
   // What runs above its fair share ends when it ends; until then those that are to have it wait.
   let room = slots
@@ -44,7 +44,7 @@ export function allocate(slots: number, holders: readonly Share[]): number[] {
     if (!rising.includes(index)) room -= holder.inUse
   })
   const of = (values: readonly number[]): number[] => rising.map((index) => values[index]!)
-  const risen = level(room, of(inUse), of(fair), of(turns))
+  const risen = level(room, of(inUse), of(fair), of(orders))
   rising.forEach((index, at) => {
     fair[index] = risen[at]!
   })
@@ -57,7 +57,7 @@ export function allocate(slots: number, holders: readonly Share[]): number[] {
  *
  * Over-full lows are given back as they are.
  */
-function level(total: number, lows: readonly number[], highs: readonly number[], turns: readonly number[]): number[] {
+function level(total: number, lows: readonly number[], highs: readonly number[], orders: readonly number[]): number[] {
   const at = (height: number): number[] => lows.map((low, index) => Math.max(low, Math.min(highs[index]!, height)))
   let below = 0
   let above = Math.max(0, total)
@@ -68,8 +68,8 @@ function level(total: number, lows: readonly number[], highs: readonly number[],
   }
   const values = at(below)
   const next = values.flatMap((value, index) => (value === below && value < highs[index]! ? [index] : []))
-  // By turn only where the others get nothing: elsewhere it would move one slot to and fro at each request's end.
-  if (below === 0) next.sort((a, b) => turns[a]! - turns[b]!)
+  // By order only where the others get nothing: elsewhere it would move one slot to and fro at each request's end.
+  if (below === 0) next.sort((a, b) => orders[a]! - orders[b]!)
   for (const index of next.slice(0, Math.max(0, total - sum(values)))) values[index]!++
   return values
 }
@@ -80,19 +80,19 @@ function sum(numbers: readonly number[]): number {
   return total
 }
 
-interface Seat {
+interface LinkGrant {
   readonly holder: SlotHolder
   granted: number
-  turn: number
+  order: number
 }
 
 /** A worker's slots. Each server link joins; each request that comes straight to the port takes one and releases it. */
 export class Slots implements SlotSource {
   readonly size: number
-  readonly #seats: Map<SlotHolder, Seat> = new Map()
-  #turns = 0
+  readonly #grants: Map<SlotHolder, LinkGrant> = new Map()
+  #lastOrder = 0
   /** Requests from the port itself: one more holder, once there has been one. */
-  readonly #direct = { inUse: 0, granted: 0, turn: 0, used: false, asking: false }
+  readonly #direct = { inUse: 0, granted: 0, order: 0, used: false, asking: false }
   /** Called when there may be a slot for a waiting request from the port. */
   onRoom: () => void = () => {}
   /** Called when a link wants more slots than there are for it, while requests from the port hold some. */
@@ -109,27 +109,27 @@ export class Slots implements SlotSource {
   /** Slots taken now, by links and directly. */
   get running(): number {
     let running = this.#direct.inUse
-    for (const { holder } of this.#seats.values()) running += holder.running
+    for (const { holder } of this.#grants.values()) running += holder.running
     return running
   }
 
   join(holder: SlotHolder): void {
-    this.#seats.set(holder, { holder, granted: -1, turn: ++this.#turns })
+    this.#grants.set(holder, { holder, granted: -1, order: ++this.#lastOrder })
     this.#allocate()
   }
 
   leave(holder: SlotHolder): void {
-    if (this.#seats.delete(holder)) this.#allocate()
+    if (this.#grants.delete(holder)) this.#allocate()
   }
 
   changed(holder: SlotHolder): void {
-    if (this.#seats.has(holder)) this.#allocate()
+    if (this.#grants.has(holder)) this.#allocate()
   }
 
-  /** A request of `holder` has settled: it had its turn. Comes beside `changed`, which is not always due. */
+  /** A request of `holder` has settled: it had its order. Comes beside `changed`, which is not always due. */
   settled(holder: SlotHolder): void {
-    const seat = this.#seats.get(holder)
-    if (seat) seat.turn = ++this.#turns
+    const entry = this.#grants.get(holder)
+    if (entry) entry.order = ++this.#lastOrder
   }
 
   /** Sets how many requests from the port wait for a slot. */
@@ -145,8 +145,8 @@ export class Slots implements SlotSource {
     const short: SlotHolder[] = []
     // A link with an equal share of all slots is not short: a proxy asks for more than it needs, so that its demand does
     // not tell whether requests wait there.
-    const share = this.size / (this.#seats.size + 1)
-    for (const { holder, granted } of this.#seats.values()) {
+    const share = this.size / (this.#grants.size + 1)
+    for (const { holder, granted } of this.#grants.values()) {
       if (holder.running >= granted && holder.demand > granted && holder.running < share) short.push(holder)
     }
     return short
@@ -154,7 +154,7 @@ export class Slots implements SlotSource {
 
   /** Whether a link wants more than it was granted. */
   get scarce(): boolean {
-    for (const { holder, granted } of this.#seats.values()) if (holder.demand > granted) return true
+    for (const { holder, granted } of this.#grants.values()) if (holder.demand > granted) return true
     return false
   }
 
@@ -176,13 +176,13 @@ export class Slots implements SlotSource {
   /** Gives back what `take` took. */
   release(): void {
     this.#direct.inUse--
-    this.#direct.turn = ++this.#turns
+    this.#direct.order = ++this.#lastOrder
     // Only who waits for it needs to be told; while there is enough for all, nothing is moved.
     if (this.scarce) this.#allocate()
   }
 
   inspect(): string {
-    return `<Slots ${this.running} of ${this.size} | ${this.#seats.size} links>`
+    return `<Slots ${this.running} of ${this.size} | ${this.#grants.size} links>`
   }
 
   #allocate(): void {
@@ -195,7 +195,7 @@ export class Slots implements SlotSource {
     try {
       do {
         this.#again = false
-        this.#once()
+        this.#allocateOnce()
       } while (this.#again)
     } finally {
       this.#allocating = false
@@ -205,24 +205,24 @@ export class Slots implements SlotSource {
     if (direct.inUse > 0 && this.scarce) this.onScarce()
   }
 
-  #once(): void {
+  #allocateOnce(): void {
     const direct = this.#direct
-    const seats = [...this.#seats.values()]
-    const shares: Share[] = seats.map(({ holder: { running, demand }, turn }) => ({
+    const entries = [...this.#grants.values()]
+    const demands: SlotDemand[] = entries.map(({ holder: { running, demand }, order }) => ({
       inUse: running,
       wanted: demand,
-      turn,
+      order,
     }))
-    if (direct.used) shares.push({ ...direct, wanted: direct.inUse + Math.max(this.#waiting, direct.asking ? 1 : 0) })
-    const grants = allocate(this.size, shares)
+    if (direct.used) demands.push({ ...direct, wanted: direct.inUse + Math.max(this.#waiting, direct.asking ? 1 : 0) })
+    const grants = allocate(this.size, demands)
     if (direct.used) direct.granted = grants.pop()!
     // Those that shrink first: at no moment is more granted than there is.
-    const order = seats.map((seat, index) => ({ seat, grant: grants[index]! }))
-    order.sort((a, b) => a.grant - a.seat.granted - (b.grant - b.seat.granted))
-    for (const { seat, grant } of order) {
-      if (seat.granted === grant || this.#again || !this.#seats.has(seat.holder)) continue
-      seat.granted = grant
-      seat.holder.grant(grant)
+    const order = entries.map((entry, index) => ({ entry, grant: grants[index]! }))
+    order.sort((a, b) => a.grant - a.entry.granted - (b.grant - b.entry.granted))
+    for (const { entry, grant } of order) {
+      if (entry.granted === grant || this.#again || !this.#grants.has(entry.holder)) continue
+      entry.granted = grant
+      entry.holder.grant(grant)
     }
   }
 }

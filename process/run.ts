@@ -18,7 +18,7 @@ import { watchDescriptors } from '../protocol/net/descriptors.ts'
 import { keepChannel } from './channel.ts'
 import { keepCompiledCode } from './compiled-code.ts'
 import type { DrainOptions } from './drain.ts'
-import { type Duty, holdDuty } from './keep-alive.ts'
+import { type KeepAlive, keepProcessAlive } from './keep-alive.ts'
 import { SignalHold } from './signal-hold.ts'
 import { onStopSignals, type StopSignal } from './signals.ts'
 import { onUncaught } from './uncaught.ts'
@@ -66,7 +66,7 @@ export interface Lifetime {
   /** Drains and exits, as on the first signal. */
   stop(reason: string): void
   /** Keeps the process alive while its event loop is empty. */
-  readonly duty: Duty
+  readonly keepAlive: KeepAlive
 }
 
 /** What a child tells the process that started it, over the IPC channel. */
@@ -185,7 +185,7 @@ export async function run(
   const log = pino({ ...settings, level: options.logLevel }, lines)
   const accessLog = accessLogger(options.accessLog, () => jsonLines(name, (line) => lines.write(line)), output)
   for (const warning of warnings) log.warn({}, warning)
-  // An application's own calls of it wait for the drain (container/application/held-exit.ts); these do not.
+  // An application's own calls of it wait for the drain (container/application/deferred-exit.ts); these do not.
   const leave: (code?: number) => never = process.exit.bind(process)
 
   // At the start, not at the first line: by then the process may be out of file descriptors.
@@ -235,7 +235,7 @@ export async function run(
   const hurry = new AbortController()
   let draining = false
   let hasStarted = false
-  let duty: Duty | undefined
+  let keepAlive: KeepAlive | undefined
   const started = Promise.withResolvers<Running | undefined>()
   // Nothing else would say that an application never ends loading.
   const began = systemClock.now()
@@ -245,17 +245,17 @@ export async function run(
     tell({ gantry: 'starting' })
   }, SLOW_START_MILLISECONDS)
   slow.unref()
-  // While the application loads, no duty is held, so that a module that awaits nothing is detected
+  // While the application loads, no keepAlive is held, so that a module that awaits nothing is detected
   // (process/modules/load-module.ts): that is the first `beforeExit`. At the second one nothing has continued the start.
   let idle = 0
   process.on('beforeExit', () => {
-    if (duty !== undefined || hasStarted) return
+    if (keepAlive !== undefined || hasStarted) return
     if (++idle === 1) setImmediate(() => {})
     else
       void fail(new HangError('the start cannot finish: the event loop is empty, so what it waits for never happens'))
   })
   const drain = async (reason: string, signal?: StopSignal): Promise<void> => {
-    duty ??= holdDuty()
+    keepAlive ??= keepProcessAlive()
     log.info({ reason }, 'draining')
     setTimeout(() => {
       if (hasStarted) return
@@ -267,7 +267,7 @@ export async function run(
     if (Number.isFinite(options.drainTimeout)) {
       const deadline = drainDelay + options.drainTimeout + (options.drainGrace ?? DRAIN_GRACE_MILLISECONDS)
       const late = (): void => void fail(new HangError(`the drain did not end within ${deadline} ms`))
-      // The duty keeps the event loop alive: an application's shutdown code has ended when nothing else does.
+      // The keepAlive keeps the event loop alive: an application's shutdown code has ended when nothing else does.
       systemClock.after(deadline, late)
     }
     await running?.drain({
@@ -318,14 +318,14 @@ export async function run(
         hurry.abort()
         stop(reason)
       },
-      get duty() {
-        return (duty ??= holdDuty())
+      get keepAlive() {
+        return (keepAlive ??= keepProcessAlive())
       },
     }
     const running = await start({ log, accessLog, lifetime })
     // A launcher ends when its child has ended, as on plain Node.
     if (running.endsItself) process.channel?.unref()
-    else duty ??= holdDuty()
+    else keepAlive ??= keepProcessAlive()
     keepCompiledCode()
     watchDescriptors(systemClock, log)
     hasStarted = true

@@ -11,7 +11,7 @@ import { isIP } from 'node:net'
 import type { Address } from '../../protocol/net/address.ts'
 
 /** What `listen()` was asked for. */
-export interface AskedAddress {
+export interface RequestedAddress {
   readonly port: number
   readonly host: string | undefined
   /** A Unix socket; nothing else counts then. */
@@ -36,7 +36,7 @@ export class AdoptedServer {
   isAwaited = false
   /** The async context of its `listen()`, in which Node calls a server's listeners. */
   scope: AsyncResource | undefined
-  #asked: AskedAddress | undefined
+  #asked: RequestedAddress | undefined
   #state: State = 'new'
   /** The container's drain is over. */
   #isDrained = false
@@ -61,7 +61,7 @@ export class AdoptedServer {
    * @param scope the async context of that call
    * @param isAnnounced the server has listened by itself and emitted 'listening' then
    */
-  asked(address: AskedAddress, scope?: AsyncResource, isAnnounced: boolean = false): void {
+  asked(address: RequestedAddress, scope?: AsyncResource, isAnnounced: boolean = false): void {
     this.#asked = address
     this.#state = this.#state === 'closing' || this.#state === 'reopening' ? 'reopening' : 'asked'
     this.#isAnnounced = isAnnounced

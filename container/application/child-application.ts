@@ -4,19 +4,21 @@
  */
 
 import type { DrainOptions } from '../../process/drain.ts'
+import type { KeepAlive } from '../../process/keep-alive.ts'
 import type { Logger } from '../../protocol/log/logger.ts'
 import type { HttpAddress } from '../../protocol/net/address.ts'
 import { type Clock, systemClock } from '../../protocol/net/clock.ts'
 import type { ChildListensError, ChildServers } from './child-servers.ts'
-import { type Duty, type HeldExit, idle } from './held-exit.ts'
+import type { DeferredExit } from './deferred-exit.ts'
+import { whenIdle } from './event-loop-idle.ts'
 
 export interface ChildApplicationOptions {
   readonly log: Logger
   readonly clock?: Clock | undefined
   /** Milliseconds. */
   readonly drainTimeout: number
-  /** Of the process. Its duty begins with the drain: until then the process ends as that of a launcher does. */
-  readonly lifetime?: { readonly duty: Duty } | undefined
+  /** Of the process. Its keepAlive begins with the drain: until then the process ends as that of a launcher does. */
+  readonly lifetime?: { readonly keepAlive: KeepAlive } | undefined
 }
 
 export class ChildApplication {
@@ -24,14 +26,14 @@ export class ChildApplication {
   /** The process ends when its event loop is empty, as that of a launcher does whose child has ended. */
   readonly endsItself: true = true
   readonly #servers: ChildServers
-  readonly #held: HeldExit | undefined
+  readonly #deferredExit: DeferredExit | undefined
   readonly #options: ChildApplicationOptions
   #draining: Promise<void> | undefined
 
-  constructor({ url, servers, held }: ChildListensError, options: ChildApplicationOptions) {
+  constructor({ url, servers, deferredExit }: ChildListensError, options: ChildApplicationOptions) {
     this.addresses = [{ kind: 'http', url }]
     this.#servers = servers
-    this.#held = held
+    this.#deferredExit = deferredExit
     this.#options = options
   }
 
@@ -51,21 +53,21 @@ export class ChildApplication {
   }
 
   async #drain(signal: NodeJS.Signals): Promise<void> {
-    const held = this.#held
+    const deferredExit = this.#deferredExit
     const { log, clock = systemClock, drainTimeout, lifetime } = this.#options
-    if (held?.wasAsked) return
-    const late = Promise.withResolvers<void>()
+    if (deferredExit?.wasRequested) return
+    const timedOut = Promise.withResolvers<void>()
     const timer = clock.after(drainTimeout, () => {
       log.warn(
         { children: this.#servers.alive.map(({ pid }) => pid) },
         'the drain timeout has passed: child processes are ended',
       )
-      late.resolve()
+      timedOut.resolve()
     })
-    const waits: Promise<void>[] = [late.promise]
-    const nothingLeft = lifetime && idle(lifetime.duty)
+    const waits: Promise<void>[] = [timedOut.promise]
+    const nothingLeft = lifetime && whenIdle(lifetime.keepAlive)
     if (nothingLeft) waits.push(nothingLeft.reached)
-    if (held?.isHandled) waits.push(held.asked())
+    if (deferredExit?.isHandled) waits.push(deferredExit.requested())
     else {
       for (const child of this.#servers.alive) child.kill(signal)
       waits.push(this.#servers.ended())
@@ -73,7 +75,7 @@ export class ChildApplication {
     await Promise.race(waits)
     nothingLeft?.cancel()
     timer.cancel()
-    if (!held?.wasAsked) await this.#servers.end()
+    if (!deferredExit?.wasRequested) await this.#servers.end()
   }
 }
 

@@ -16,7 +16,7 @@ const KILL_GRACE = 1_000
 const LOOK_PAUSE = 25
 
 /** Any interval, ms: the timer only keeps the event loop from being empty. */
-const HOLD = 60_000
+const HOLD_INTERVAL = 60_000
 
 /** Replacements of the system, for tests. */
 export interface ChildProcessesOptions {
@@ -37,14 +37,14 @@ export class ChildProcesses {
   readonly #children: Set<ChildProcess> = new Set()
   #lastFailure = ''
   /** Start times of the processes to end, by pid: pids are reused. */
-  readonly #seen: Map<number, string> = new Map()
+  readonly #startTimes: Map<number, string> = new Map()
   #ending: Promise<void> | undefined
   readonly #onProcess = (message: unknown): void => this.#follow((message as { process: ChildProcess }).process)
 
   constructor({ clock, table, kill, self }: ChildProcessesOptions = {}) {
     this.#clock = clock ?? systemClock
     this.#table = table ?? processTable
-    this.#kill = kill ?? killUnlessGone
+    this.#kill = kill ?? killIfRunning
     this.#self = self ?? process
   }
 
@@ -88,17 +88,17 @@ export class ChildProcesses {
     this.#self.once('exit', () => this.#signal(this.#left(), 'SIGKILL'))
     const asked = new Set(this.#left())
     this.#signal(asked, 'SIGTERM')
-    await this.#gone(asked, END_GRACE)
+    await this.#waitForEnd(asked, END_GRACE)
     const left = new Set(this.#left())
     this.#signal(left, 'SIGKILL')
-    await this.#gone(left, KILL_GRACE)
+    await this.#waitForEnd(left, KILL_GRACE)
     this.close()
   }
 
-  async #gone(pids: ReadonlySet<number>, grace: number): Promise<void> {
+  async #waitForEnd(pids: ReadonlySet<number>, grace: number): Promise<void> {
     const deadline = this.#clock.now() + grace
     // The clock's timers do not keep the process alive, and the children do so only until they have ended.
-    const hold = setInterval(() => {}, HOLD)
+    const hold = setInterval(() => {}, HOLD_INTERVAL)
     while (this.#left().some((pid) => pids.has(pid)) && this.#clock.now() < deadline) {
       await new Promise<void>((resolve) => this.#clock.after(LOOK_PAUSE, resolve))
     }
@@ -117,10 +117,10 @@ export class ChildProcesses {
     const ownGroup = table.find(({ pid }) => pid === process.pid)?.group
     for (const { pid, group, startedAt } of descendantsOf(process.pid, table)) {
       // A grandchild in a process group of its own (`detached`) is meant to outlive the application.
-      if (children.has(pid) || group === ownGroup || children.has(group)) this.#seen.set(pid, startedAt)
+      if (children.has(pid) || group === ownGroup || children.has(group)) this.#startTimes.set(pid, startedAt)
     }
     return table
-      .filter(({ pid, startedAt, isZombie }) => !isZombie && this.#seen.get(pid) === startedAt)
+      .filter(({ pid, startedAt, isZombie }) => !isZombie && this.#startTimes.get(pid) === startedAt)
       .map(({ pid }) => pid)
   }
 
@@ -137,7 +137,7 @@ export class ChildProcesses {
   }
 }
 
-function killUnlessGone(pid: number, signal: 'SIGTERM' | 'SIGKILL'): void {
+function killIfRunning(pid: number, signal: 'SIGTERM' | 'SIGKILL'): void {
   try {
     process.kill(pid, signal)
   } catch {

@@ -1,6 +1,6 @@
 /**
  * Finds out that a child process of the application listens in its place, as development servers (`next dev`, `nuxt dev`) and launchers do.
- * `verdictOf` decides; `ChildServers` tries the port while child processes run (`child-processes.ts`).
+ * `portOwner` decides; `ChildServers` tries the port while child processes run (`child-processes.ts`).
  */
 
 import type { ChildProcess } from 'node:child_process'
@@ -11,7 +11,7 @@ import { brand } from '../../protocol/contract/brand.ts'
 import type { Logger } from '../../protocol/log/logger.ts'
 import { type Clock, systemClock, type Timer } from '../../protocol/net/clock.ts'
 import { ChildProcesses, type ChildProcessesOptions } from './child-processes.ts'
-import type { HeldExit } from './held-exit.ts'
+import type { DeferredExit } from './deferred-exit.ts'
 import { type ListeningPorts, listeningPorts } from './listening-ports.ts'
 
 /** The application listens in a child process: a container of this process cannot serve it. */
@@ -21,11 +21,11 @@ export class ChildListensError extends LoadError {
   }
 
   override readonly name: string = 'ChildListensError'
-  /** Where requests reach it. */
+  /** Where requests reachableUrl it. */
   readonly url: string
   readonly servers: ChildServers
   /** The application's shutdown code, where its process goes on. */
-  held: HeldExit | undefined
+  deferredExit: DeferredExit | undefined
 
   constructor(url: string, servers: ChildServers) {
     super(
@@ -45,27 +45,27 @@ export class ChildListensError extends LoadError {
  * - `self`: this process; whether that server is served is decided elsewhere
  * - `stranger`: a process that the application did not start
  */
-export type Verdict = 'nobody' | 'child' | 'self' | 'stranger'
+export type PortOwner = 'none' | 'child' | 'self' | 'other'
 
-export interface Findings {
+export interface PortFindings {
   readonly port: number
   /** It accepts connections. */
   readonly accepts: boolean
   /** It did so before the application was loaded, and ever since. */
-  readonly wasHeld: boolean
+  readonly wasOpenBefore: boolean
   /** A server of this process listens on it. */
   readonly isOwn: boolean
   /** What the system says; undefined: it does not. */
   readonly ports: ListeningPorts | undefined
 }
 
-export function verdictOf({ port, accepts, wasHeld, isOwn, ports }: Findings): Verdict {
-  if (!accepts) return 'nobody'
+export function portOwner({ port, accepts, wasOpenBefore, isOwn, ports }: PortFindings): PortOwner {
+  if (!accepts) return 'none'
   if (isOwn || ports?.own.has(port)) return 'self'
   if (ports?.descendants.has(port)) return 'child'
   // Whoever accepted the connection listens no more: frameworks try a port before they use it.
-  if (ports) return ports.all.has(port) ? 'stranger' : 'nobody'
-  return wasHeld ? 'stranger' : 'child'
+  if (ports) return ports.all.has(port) ? 'other' : 'none'
+  return wasOpenBefore ? 'other' : 'child'
 }
 
 /** Without PORT: where Next.js, Nuxt, Express' generator and most other frameworks listen. */
@@ -75,7 +75,7 @@ const PAUSE = { first: 50, most: 1_000, factor: 1.5 }
 /** An address of this host answers at once, or a firewall drops the packets, ms. */
 const TRY_TIMEOUT = 1_000
 /** How long a start is silent while child processes run and nothing listens, ms: what waits for its database says nothing either. */
-const SILENCE = 5_000
+const WARN_AFTER = 5_000
 /** `localhost` is either of them, and a server may listen on one alone. */
 const HOSTS = ['127.0.0.1', '[::1]']
 
@@ -87,7 +87,7 @@ export interface ChildServersOptions {
   readonly isOwn: (port: number) => boolean
   readonly clock?: Clock | undefined
   /** @returns the URL at which `port` of this host accepts connections */
-  readonly reach?: (port: number) => Promise<string | undefined>
+  readonly reachableUrl?: (port: number) => Promise<string | undefined>
   readonly listening?: () => ListeningPorts | undefined
   readonly processes?: ChildProcessesOptions | undefined
 }
@@ -99,14 +99,14 @@ export class ChildServers {
   readonly #options: ChildServersOptions
   readonly #clock: Clock
   readonly #port: number
-  readonly #reach: (port: number) => Promise<string | undefined>
+  readonly #reachableUrl: (port: number) => Promise<string | undefined>
   readonly #listening: () => ListeningPorts | undefined
   readonly #reject: (error: ChildListensError) => void
   readonly #processes: ChildProcesses
   readonly #timers: Set<Timer> = new Set()
   #pause = PAUSE.first
-  #wasHeld = false
-  #looks = true
+  #wasOpenBefore = false
+  #isProbing = true
   #hasWarned = false
   /** The last look found a child, and nothing but the open port to prove it. */
   #isUnproven = false
@@ -116,7 +116,7 @@ export class ChildServers {
     this.#clock = options.clock ?? systemClock
     this.#processes = new ChildProcesses({ clock: this.#clock, ...options.processes })
     this.#port = options.port ?? USUAL_PORT
-    this.#reach = options.reach ?? reach
+    this.#reachableUrl = options.reachableUrl ?? reachableUrl
     this.#listening = options.listening ?? listeningPorts
     const { promise, reject } = Promise.withResolvers<never>()
     promise.catch(() => {})
@@ -133,9 +133,9 @@ export class ChildServers {
   /** To be called before the application is loaded: who listens by now is none of its children. */
   async start(): Promise<this> {
     this.#processes.start()
-    this.#wasHeld = (await this.#reach(this.#port)) !== undefined
-    this.#after(this.#pause, () => void this.#look())
-    this.#after(SILENCE, () => this.#warn(this.#findings(), 'the port where it is to listen'))
+    this.#wasOpenBefore = (await this.#reachableUrl(this.#port)) !== undefined
+    this.#after(this.#pause, () => void this.#probe())
+    this.#after(WARN_AFTER, () => this.#warn(this.#findings(), 'the port where it is to listen'))
     return this
   }
 
@@ -147,7 +147,7 @@ export class ChildServers {
 
   /** Looks no more. The child processes are followed on. */
   #stop(): void {
-    this.#looks = false
+    this.#isProbing = false
     for (const timer of this.#timers) timer.cancel()
     this.#timers.clear()
   }
@@ -168,32 +168,32 @@ export class ChildServers {
     return this.#processes.end()
   }
 
-  async #look(): Promise<void> {
-    // Workers of node:cluster listen through this process (listening-server.ts).
+  async #probe(): Promise<void> {
+    // Workers of node:cluster listen through this process (listen-takeover.ts).
     if (this.alive.length > 0 && Object.keys(cluster.workers ?? {}).length === 0) {
       const wasOwn = this.#options.isOwn(this.#port)
-      const url = await this.#reach(this.#port)
-      if (!this.#looks) return
-      this.#wasHeld &&= url !== undefined
+      const url = await this.#reachableUrl(this.#port)
+      if (!this.#isProbing) return
+      this.#wasOpenBefore &&= url !== undefined
       const ports = url === undefined ? undefined : this.#listening()
-      const verdict = verdictOf({
+      const owner = portOwner({
         port: this.#port,
         accepts: url !== undefined,
-        wasHeld: this.#wasHeld,
+        wasOpenBefore: this.#wasOpenBefore,
         isOwn: wasOwn || this.#options.isOwn(this.#port),
         ports,
       })
       // Frameworks try a port before they use it, perhaps in this process: an open port alone has to be open at two looks.
-      if (verdict === 'child' && (ports || this.#isUnproven)) {
+      if (owner === 'child' && (ports || this.#isUnproven)) {
         this.#stop()
         this.#reject(new ChildListensError(url!, this))
         return
       }
-      this.#isUnproven = verdict === 'child'
-      if (verdict === 'stranger') this.#warn(`port ${this.#port} is in use by another process`, 'a free port')
+      this.#isUnproven = owner === 'child'
+      if (owner === 'other') this.#warn(`port ${this.#port} is in use by another process`, 'a free port')
     }
     this.#pause = Math.min(PAUSE.most, this.#pause * PAUSE.factor)
-    this.#after(this.#pause, () => void this.#look())
+    this.#after(this.#pause, () => void this.#probe())
   }
 
   #findings(): string {
@@ -229,7 +229,7 @@ export class ChildServers {
 }
 
 /** The URL at which a port of this host accepts connections. */
-async function reach(port: number): Promise<string | undefined> {
+async function reachableUrl(port: number): Promise<string | undefined> {
   const tries = await Promise.all(HOSTS.map((host) => accepts(host.replace(/[[\]]/g, ''), port)))
   const host = HOSTS[tries.indexOf(true)]
   return host === undefined ? undefined : `http://${host}:${port}/`

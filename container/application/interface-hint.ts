@@ -14,7 +14,7 @@ const NAMED_AS_LISTENER =
   /^(?:async\s+)?(?:function\b[^(]*)?\(?\s*_?(?:req|request)\s*(?:,\s*_?(?:res|response)\b|\)?\s*(?:=>|\{))/
 
 /** `application`, whose failures say what it may be instead. */
-export function suspecting(application: Application, shown: string): Application {
+export function withInterfaceHint(application: Application, shown: string): Application {
   let current: Application = probe
   const trusted = (body: Body): Body => {
     current = application

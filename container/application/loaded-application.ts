@@ -5,27 +5,30 @@
  */
 
 import { installLightFetch } from '../../interfaces/fetch/light.ts'
+import type { KeepAlive } from '../../process/keep-alive.ts'
 import type { Middleware } from '../../protocol/contract/application.ts'
 import type { Logger } from '../../protocol/log/logger.ts'
 import type { Address } from '../../protocol/net/address.ts'
 import { type Clock, systemClock } from '../../protocol/net/clock.ts'
-import { AdoptedServer, type AskedAddress } from './adopted-server.ts'
+import { AdoptedServer, type RequestedAddress } from './adopted-server.ts'
 import { ChildListensError, ChildServers } from './child-servers.ts'
-import { activeResources, type Duty, HeldExit, idle } from './held-exit.ts'
-import type { Hosted, InterfaceName } from './interface.ts'
-import { suspecting } from './interface-hint.ts'
-import { ListenTakeover, type WantedPort, wantedPort } from './listening-server.ts'
-import { loadHosted } from './load-application.ts'
+import { DeferredExit } from './deferred-exit.ts'
+import { activeResources, whenIdle } from './event-loop-idle.ts'
+import type { HostedApplication, InterfaceName } from './hosted-application.ts'
+import { withInterfaceHint } from './interface-hint.ts'
+import { type WantedPort, wantedPort } from './listen-decision.ts'
+import { ListenTakeover } from './listen-takeover.ts'
+import { loadHostedApplication } from './load-application.ts'
 
 /** How long the process lives that the container is in. */
 export interface ContainerLifetime {
   readonly stopping: boolean
   stop(reason: string): void
   /** Keeps the process alive while its event loop is empty. */
-  readonly duty: Duty
+  readonly keepAlive: KeepAlive
 }
 
-export interface TenantOptions {
+export interface LoadedApplicationOptions {
   /** `MODULE[:EXPORT]` */
   readonly module: string
   readonly interface?: InterfaceName | undefined
@@ -39,7 +42,7 @@ export interface TenantOptions {
   readonly fetchClasses?: 'light' | 'platform' | undefined
 }
 
-export interface TenantEnvironment {
+export interface LoadedApplicationEnvironment {
   readonly log: Logger
   readonly clock?: Clock | undefined
   /** Of a process that is the container's alone, in which `listen` and `process.exit` may be replaced; undefined: neither is. */
@@ -65,7 +68,7 @@ interface Adopted {
   closed: (() => void) | undefined
   readonly isAwaited: boolean
   /** The addresses that the application considers its own. */
-  readonly ownAddresses?: readonly AskedAddress[]
+  readonly ownAddresses?: readonly RequestedAddress[]
   listening(addresses: readonly Address[]): void
   drained(): void
 }
@@ -81,8 +84,8 @@ function isReopenable(adopted: Adopted | undefined): adopted is Reopenable {
   return adopted !== undefined && 'listensAgain' in adopted
 }
 
-export class Tenant {
-  hosted: Hosted
+export class LoadedApplication {
+  hosted: HostedApplication
   /** Called when the application closes its server although nothing drains, if it may listen again. */
   onClosed: (() => void) | undefined
   /** Whether the requests of a server that the application has closed are being finished. */
@@ -90,27 +93,27 @@ export class Tenant {
   readonly #log: Logger
   readonly #clock: Clock
   readonly #adopted: Adopted | undefined
-  readonly #held: HeldExit | undefined
-  readonly #duty: Duty | undefined
+  readonly #deferredExit: DeferredExit | undefined
+  readonly #keepAlive: KeepAlive | undefined
   readonly #wanted: WantedPort | undefined
   /** It began its end itself: its handlers of signals have no part in it. */
   #closedItself = false
   #closing: Promise<unknown> | undefined
-  #drainBegan = 0
+  #drainStartedAt = 0
 
   constructor(
-    hosted: Hosted,
-    environment: TenantEnvironment,
+    hosted: HostedApplication,
+    environment: LoadedApplicationEnvironment,
     adopted?: Adopted,
-    held?: HeldExit,
+    deferredExit?: DeferredExit,
     wanted?: WantedPort | undefined,
   ) {
     const { log, clock = systemClock, lifetime } = environment
     this.hosted = hosted
     this.#log = log
     this.#clock = clock
-    this.#held = held
-    this.#duty = lifetime?.duty
+    this.#deferredExit = deferredExit
+    this.#keepAlive = lifetime?.keepAlive
     this.#wanted = wanted
     this.#adopted = adopted ?? (lifetime && hosted.server ? new AdoptedServer(hosted.server) : undefined)
     if (this.#adopted && lifetime) {
@@ -138,7 +141,7 @@ export class Tenant {
    *
    * @param container where the container listens
    */
-  ownAddresses(container: readonly Address[]): readonly AskedAddress[] {
+  ownAddresses(container: readonly Address[]): readonly RequestedAddress[] {
     const asked = this.#adopted?.ownAddresses ?? []
     // Includes the container's own addresses, which the server's address() returns.
     const shown = container.flatMap((one) => (one.kind === 'tcp' ? [{ ...one, path: undefined }] : []))
@@ -168,14 +171,14 @@ export class Tenant {
    */
   async paused(): Promise<'listens' | 'ends'> {
     const adopted = this.#adopted
-    if (!isReopenable(adopted) || !this.#duty) return 'ends'
+    if (!isReopenable(adopted) || !this.#keepAlive) return 'ends'
     adopted.paused()
-    if (this.#held?.wasAsked) return 'ends'
+    if (this.#deferredExit?.wasRequested) return 'ends'
     if (adopted.isListening) return 'listens'
     const again = new Promise<'listens'>((resolve) => {
       adopted.listensAgain = () => resolve('listens')
     })
-    const nothingLeft = idle(this.#duty)
+    const nothingLeft = whenIdle(this.#keepAlive)
     const outcome = await Promise.race([again, nothingLeft.reached.then(() => 'ends' as const)])
     adopted.listensAgain = undefined
     nothingLeft.cancel()
@@ -184,7 +187,7 @@ export class Tenant {
 
   /** Nothing new is taken from here on. */
   drainBegan(): void {
-    this.#drainBegan = this.#clock.now()
+    this.#drainStartedAt = this.#clock.now()
     if (this.hosted.close?.when === 'begun') this.#close()
   }
 
@@ -196,25 +199,25 @@ export class Tenant {
   async drained(hasAborted: boolean = false): Promise<void> {
     const waits: unknown[] = []
     // What is written to the contract, or for fetch, has settled by now.
-    if (hasAborted && this.#held && this.hosted.interface === 'node') {
+    if (hasAborted && this.#deferredExit && this.hosted.interface === 'node') {
       waits.push(new Promise<void>((resolve) => this.#clock.after(ABORTED_TIME, resolve)))
     }
-    if (this.#held && this.#isToEndItself) waits.push(this.#endOfItsOwn(this.#held))
+    if (this.#deferredExit && this.#hasShutdownCode) waits.push(this.#ownExit(this.#deferredExit))
     this.#adopted?.drained()
     if (this.hosted.close?.when === 'over') this.#close()
     if (this.#closing) waits.push(this.#closing)
     if (waits.length === 0) return
-    const late = Promise.withResolvers<void>()
+    const timedOut = Promise.withResolvers<void>()
     const timer = this.#clock.after(CLOSE_WAIT, () => {
       this.#log.warn(
         { keeps: activeResources() },
         `the application has not ended ${CLOSE_WAIT / 1000} s after its last request: stopping`,
       )
-      late.resolve()
+      timedOut.resolve()
     })
     // Most shutdown code closes the server and then waits for Node to exit.
-    const nothingLeft = this.#held && this.#duty && idle(this.#duty)
-    await Promise.race([Promise.all(waits), late.promise, nothingLeft?.reached ?? late.promise])
+    const nothingLeft = this.#deferredExit && this.#keepAlive && whenIdle(this.#keepAlive)
+    await Promise.race([Promise.all(waits), timedOut.promise, nothingLeft?.reached ?? timedOut.promise])
     nothingLeft?.cancel()
     timer.cancel()
   }
@@ -223,22 +226,22 @@ export class Tenant {
    * Whether shutdown code of the application's own is still to come: what it does once its server has closed, or after a signal. One that
    * has asked to end before, and waits for nothing, has none.
    */
-  get #isToEndItself(): boolean {
-    if (!this.#held) return false
+  get #hasShutdownCode(): boolean {
+    if (!this.#deferredExit) return false
     if (this.#adopted?.isAwaited && !this.hosted.close) return true
-    return this.#held.isHandled && !this.#closedItself && !this.#held.wasAsked
+    return this.#deferredExit.isHandled && !this.#closedItself && !this.#deferredExit.wasRequested
   }
 
   /**
    * The application called `process.exit()` itself. Many set a timer at the signal that exits with 1 if closing hangs.
    * Here their server closes only after the drain, so the timer fires too early by the length of the drain.
    */
-  async #endOfItsOwn(held: HeldExit): Promise<void> {
-    await held.asked()
+  async #ownExit(deferredExit: DeferredExit): Promise<void> {
+    await deferredExit.requested()
     if (Number(process.exitCode ?? 0) === 0) return
     const early = Promise.withResolvers<void>()
-    const timer = this.#clock.after(this.#clock.now() - this.#drainBegan + CLOSING_TIME, () => early.resolve())
-    await Promise.race([held.asked(), early.promise])
+    const timer = this.#clock.after(this.#clock.now() - this.#drainStartedAt + CLOSING_TIME, () => early.resolve())
+    await Promise.race([deferredExit.requested(), early.promise])
     timer.cancel()
   }
 
@@ -255,17 +258,21 @@ export class Tenant {
  *
  * @throws LoadError, ChildListensError
  */
-export async function loadTenant(options: TenantOptions, environment: TenantEnvironment): Promise<Tenant> {
+export async function loadForContainer(
+  options: LoadedApplicationOptions,
+  environment: LoadedApplicationEnvironment,
+): Promise<LoadedApplication> {
   const { lifetime, log } = environment
-  let tenant: Tenant | undefined
-  const held = lifetime && new HeldExit(() => lifetime.stopping || tenant?.isPausing === true, log).install()
+  let loaded: LoadedApplication | undefined
+  const deferredExit =
+    lifetime && new DeferredExit(() => lifetime.stopping || loaded?.isPausing === true, log).install()
   const wanted = wantedPort(options.appPort, process.env)
   const takeover = lifetime && options.interface === 'node' ? new ListenTakeover(log, wanted).install() : undefined
   const childServers = takeover && (await childServersOf(takeover, environment))
   const isLight = lifetime !== undefined && options.fetchClasses !== 'platform'
   if (isLight && options.interface === 'fetch') installLightFetch()
   try {
-    const hosted = await loadHosted(options.module, {
+    const hosted = await loadHostedApplication(options.module, {
       interface: options.interface,
       takeover,
       childServers,
@@ -277,24 +284,25 @@ export async function loadTenant(options: TenantOptions, environment: TenantEnvi
     // Now that it has said what it is: handlers look up `Response` when they run.
     if (isLight && hosted.interface === 'fetch') installLightFetch()
     // Who wrote to the contract knows of the container.
-    if (hosted.interface !== 'wsgi') return (tenant = new Tenant(hosted, environment, takeover, held, wanted))
-    held?.restore()
-    tenant = new Tenant(hosted, environment)
-    if (options.interface === undefined) tenant.wrap((application) => suspecting(application, options.module))
-    return tenant
+    if (hosted.interface !== 'wsgi')
+      return (loaded = new LoadedApplication(hosted, environment, takeover, deferredExit, wanted))
+    deferredExit?.restore()
+    loaded = new LoadedApplication(hosted, environment)
+    if (options.interface === undefined) loaded.wrap((application) => withInterfaceHint(application, options.module))
+    return loaded
   } catch (error) {
     takeover?.restore()
     if (error instanceof ChildListensError && options.passToChild) {
-      error.held = held
+      error.deferredExit = deferredExit
       throw error
     }
-    held?.restore()
+    deferredExit?.restore()
     await childServers?.end()
     throw error
   }
 }
 
-function childServersOf(takeover: ListenTakeover, { log, clock }: TenantEnvironment): Promise<ChildServers> {
+function childServersOf(takeover: ListenTakeover, { log, clock }: LoadedApplicationEnvironment): Promise<ChildServers> {
   const value = takeover.wanted?.value
   // A Unix socket is not looked for.
   const port = typeof value === 'number' ? value : undefined

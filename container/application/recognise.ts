@@ -8,31 +8,30 @@
 import { Server } from 'node:http'
 import { Server as HttpsServer } from 'node:https'
 import { type FetchHandler, type FetchModule, fromFetch } from '../../interfaces/fetch/from-fetch.ts'
-import { fromNode, type NodeListener } from '../../interfaces/node/from-node.ts'
+import { fromNode, fromServer, type NodeListener } from '../../interfaces/node/from-node.ts'
 import type { Application } from '../../protocol/contract/application.ts'
-import type { Hosted, InterfaceName } from './interface.ts'
-import { serverApplication } from './server-application.ts'
+import type { HostedApplication, InterfaceName } from './hosted-application.ts'
 
-/** What cannot be served though it is known what it is. The message goes on after "… of app.js ". */
-export class Unservable extends Error {
-  override readonly name: string = 'Unservable'
+/** What cannot be serveServer though it is known what it is. The message goes on after "… of app.js ". */
+export class UnsupportedExport extends Error {
+  override readonly name: string = 'UnsupportedExport'
 }
 
 /** Any object or function: what it has is asked for by name. */
-type Shape = Readonly<Record<string, unknown>>
+type AnyObject = Readonly<Record<string, unknown>>
 
 /** A kind of object that says what it is. */
-interface Kind<T = Shape> {
+interface Kind<T = AnyObject> {
   /** `an Express application` */
   readonly what: string
   readonly interface: InterfaceName
   /** @param one neither null nor primitive; its properties may be anything */
-  is(one: Shape): boolean
+  is(one: AnyObject): boolean
   serve(one: T): Served | Promise<Served>
-  close?(one: T): NonNullable<Hosted['close']>
+  close?(one: T): NonNullable<HostedApplication['close']>
 }
 
-type Served = Pick<Hosted, 'application' | 'server'>
+type Served = Pick<HostedApplication, 'application' | 'server'>
 
 /** What is used of a framework's object, `is` having looked for it. */
 function kind<T>(one: Kind<T>): Kind {
@@ -43,7 +42,7 @@ interface Nest {
   init(): Promise<unknown>
   close(): Promise<unknown>
   getHttpServer(): Server
-  getHttpAdapter(): { getInstance?(): Shape | undefined }
+  getHttpAdapter(): { getInstance?(): AnyObject | undefined }
 }
 
 interface Fastify {
@@ -63,7 +62,7 @@ const kinds: readonly Kind[] = [
       // Of the Fastify adapter: its routes are there only then.
       const instance = one.getHttpAdapter().getInstance?.()
       if (instance && has(instance, 'ready', 'routing')) await (instance as unknown as Fastify).ready()
-      return served(one.getHttpServer())
+      return serveServer(one.getHttpServer())
     },
     // Afterwards: its hooks disconnect databases, which running requests need.
     close: (one) => ({ when: 'over', run: () => one.close() }),
@@ -75,8 +74,8 @@ const kinds: readonly Kind[] = [
     serve: async (one) => {
       await one.ready()
       const { server } = one
-      if (!isServer(server)) throw new Unservable('is a Fastify instance of HTTP/2: give one of http')
-      return served(server)
+      if (!isServer(server)) throw new UnsupportedExport('is a Fastify instance of HTTP/2: give one of http')
+      return serveServer(server)
     },
     // At once: it ends long-lived connections (preClose), waits for what runs, and only then runs onClose.
     close: (one) => ({ when: 'begun', run: () => one.close() }),
@@ -104,14 +103,16 @@ const kinds: readonly Kind[] = [
     interface: 'node',
     is: (one) => isFunction(one) && has(one, 'handle', 'use', 'route') && Array.isArray(one['stack']),
     serve: () => {
-      throw new Unservable('is an Express router, which cannot answer alone: export the application that uses it')
+      throw new UnsupportedExport(
+        'is an Express router, which cannot answer alone: export the application that uses it',
+      )
     },
   }),
   kind<Server>({
     what: 'an http.Server',
     interface: 'node',
     is: isServer,
-    serve: served,
+    serve: serveServer,
   }),
   kind<FetchModule>({
     what: 'a Hono application',
@@ -127,7 +128,7 @@ const kinds: readonly Kind[] = [
   }),
 ]
 
-const functions: Readonly<Record<InterfaceName, (given: never) => Hosted>> = {
+const functions: Readonly<Record<InterfaceName, (given: never) => HostedApplication>> = {
   wsgi: (application: Application) => ({ what: 'an application', interface: 'wsgi', application }),
   node: (listener: NodeListener) => ({ what: 'a listener', interface: 'node', application: fromNode(listener) }),
   fetch: (handler: FetchHandler) => ({
@@ -156,26 +157,29 @@ export function expectedOf(wanted: InterfaceName | undefined): string {
  * Makes `found` what a container serves, and waits for its framework to be ready.
  *
  * @param wanted what `--interface` says; undefined: what it says of itself
- * @returns undefined when it is nothing that can be served
- * @throws Unservable for what it is but must not be; whatever the framework throws when it starts
+ * @returns undefined when it is nothing that can be serveServer
+ * @throws UnsupportedExport for what it is but must not be; whatever the framework throws when it starts
  */
-export async function recognise(found: unknown, wanted: InterfaceName | undefined): Promise<Hosted | undefined> {
+export async function recognise(
+  found: unknown,
+  wanted: InterfaceName | undefined,
+): Promise<HostedApplication | undefined> {
   const one = isPromise(found) ? await found : found
   if ((typeof one !== 'object' && typeof one !== 'function') || one === null) return undefined
-  const kind = kinds.find(({ is }) => is(one as Shape))
+  const kind = kinds.find(({ is }) => is(one as AnyObject))
   if (!kind) return typeof one === 'function' ? functions[wanted ?? 'wsgi'](one as never) : undefined
   if (wanted !== undefined && wanted !== kind.interface) {
-    throw new Unservable(
+    throw new UnsupportedExport(
       `is ${kind.what}, and --interface ${wanted} was given: leave it out, or give ${kind.interface}`,
     )
   }
-  const serving = await kind.serve(one as Shape)
-  return { ...serving, what: kind.what, interface: kind.interface, close: kind.close?.(one as Shape) }
+  const serving = await kind.serve(one as AnyObject)
+  return { ...serving, what: kind.what, interface: kind.interface, close: kind.close?.(one as AnyObject) }
 }
 
 /** A module that is no ES module cannot await at its top. A Fastify instance has a `then` too, and is what it is. */
 function isPromise(found: unknown): found is PromiseLike<unknown> {
-  const one = found as Shape | null | undefined
+  const one = found as AnyObject | null | undefined
   return typeof one === 'object' && one !== null && typeof one['then'] === 'function' && !has(one, 'ready')
 }
 
@@ -187,7 +191,7 @@ function isObject(one: unknown): boolean {
   return typeof one === 'object' && one !== null
 }
 
-function has(one: Shape, ...methods: readonly string[]): boolean {
+function has(one: AnyObject, ...methods: readonly string[]): boolean {
   return methods.every((name) => typeof one[name] === 'function')
 }
 
@@ -195,10 +199,10 @@ function isServer(one: unknown): one is Server {
   return one instanceof Server || one instanceof HttpsServer
 }
 
-/** @throws Unservable for a server that has a port of its own already */
-function served(server: Server): Served {
-  if (!server.listening) return { application: serverApplication(server), server }
-  throw new Unservable(
+/** @throws UnsupportedExport for a server that has a port of its own already */
+function serveServer(server: Server): Served {
+  if (!server.listening) return { application: fromServer(server), server }
+  throw new UnsupportedExport(
     'listens on a port of its own: leave listen() to the container, or start one with --interface node, with which it takes the server over',
   )
 }

@@ -33,11 +33,16 @@ export class ChunkReader {
   /**
    * The next chunk; null at the end.
    *
-   * @param timeout ms that nothing may happen, after which it rejects with what `late` gives
-   * @param busySince when something happened last that shows life, on the clock's `now()`
+   * @param timeout ms that nothing may happen, after which it rejects with what `timedOut` gives
+   * @param lastActivity when something happened last that shows life, on the clock's `now()`
    * @param signal rejects with its reason
    */
-  async next(timeout: number, busySince: () => number, late: () => Error, signal: AbortSignal): Promise<Buffer | null> {
+  async next(
+    timeout: number,
+    lastActivity: () => number,
+    timedOut: () => Error,
+    signal: AbortSignal,
+  ): Promise<Buffer | null> {
     signal.throwIfAborted()
     const now = this.#take()
     if (now !== undefined) return now
@@ -52,9 +57,9 @@ export class ChunkReader {
       }
     }
     const expire = (): void => {
-      const left = timeout - (this.#clock.now() - Math.max(began, busySince()))
+      const left = timeout - (this.#clock.now() - Math.max(began, lastActivity()))
       if (left > 0) timer = this.#clock.after(left, expire)
-      else reject(late())
+      else reject(timedOut())
     }
     let timer = this.#clock.after(timeout, expire)
     const onAbort = (): void => reject(signal.reason)
@@ -96,7 +101,7 @@ const LINE_MAX = 8 * 1024
  *
  * @returns resolves when the stream has ended
  */
-export async function tellLines(stream: Readable, limit: number, tell: (line: string) => void): Promise<void> {
+export async function forwardLines(stream: Readable, limit: number, onLine: (line: string) => void): Promise<void> {
   const decoder = new StringDecoder('utf8')
   let partial = ''
   let left = limit
@@ -106,15 +111,15 @@ export async function tellLines(stream: Readable, limit: number, tell: (line: st
     const lines = `${partial}${decoder.write(chunk.subarray(0, left))}`.split('\n')
     left -= chunk.length
     partial = lines.pop()!
-    for (const line of lines) tell(line)
-    for (; partial.length > LINE_MAX; partial = partial.slice(LINE_MAX)) tell(partial.slice(0, LINE_MAX))
+    for (const line of lines) onLine(line)
+    for (; partial.length > LINE_MAX; partial = partial.slice(LINE_MAX)) onLine(partial.slice(0, LINE_MAX))
     if (left > 0) return
-    if (partial !== '') tell(partial)
+    if (partial !== '') onLine(partial)
     partial = ''
-    tell(`(more than ${limit} bytes; the rest is left out)`)
+    onLine(`(more than ${limit} bytes; the rest is left out)`)
   })
   stream.on('error', () => resolve())
   stream.on('close', () => resolve())
   await promise
-  if (partial !== '') tell(partial)
+  if (partial !== '') onLine(partial)
 }

@@ -8,7 +8,7 @@ import { once } from 'node:events'
 import type { Readable, Writable } from 'node:stream'
 import type { Input } from '../../protocol/contract/application.ts'
 import type { Clock } from '../../protocol/net/clock.ts'
-import { ChunkReader, tellLines } from './cgi-output.ts'
+import { ChunkReader, forwardLines } from './cgi-output.ts'
 
 export interface StartOptions {
   readonly program: string
@@ -40,7 +40,7 @@ export class CgiProcess {
   readonly #child: ChildProcess
   readonly #clock: Clock
   readonly #killGrace: number
-  readonly #told: Promise<void>
+  readonly #stderrRead: Promise<void>
   #running = true
   #killed = false
   /** Nothing of it is left, and its number may be another's. */
@@ -65,7 +65,7 @@ export class CgiProcess {
     this.#clock = clock
     this.#killGrace = killGrace
     this.output = new ChunkReader(child.stdout as Readable, clock)
-    this.#told = tellLines(child.stderr as Readable, stderrLimit, onStderr)
+    this.#stderrRead = forwardLines(child.stderr as Readable, stderrLimit, onStderr)
     // It need not read its input (EPIPE).
     child.stdin!.on('error', () => {})
     this.exited = new Promise((resolve) => {
@@ -83,7 +83,7 @@ export class CgiProcess {
   }
 
   /** When it was last given something, on the clock's `now()`; now, while there is nothing to give it. */
-  readonly busySince = (): number => (this.#waitsForClient ? this.#clock.now() : this.#fedAt)
+  readonly lastActivity = (): number => (this.#waitsForClient ? this.#clock.now() : this.#fedAt)
 
   /**
    * Copies `input` to its standard input, as fast as it reads.
@@ -128,18 +128,18 @@ export class CgiProcess {
     return (this.#ending ??= this.#finish(0))
   }
 
-  async #finish(patience: number): Promise<Exit> {
+  async #finish(grace: number): Promise<Exit> {
     this.output.discard()
     const { stdin, stdout, stderr } = this.#child
-    const timer = this.#running && !this.#killed ? this.#clock.after(patience, () => this.#kill()) : undefined
+    const timer = this.#running && !this.#killed ? this.#clock.after(grace, () => this.#kill()) : undefined
     const exit = await this.exited
     timer?.cancel()
     this.#over = true
     stdin!.destroy()
-    const late = Promise.withResolvers<void>()
-    const grace = this.#clock.after(STDERR_GRACE, late.resolve)
-    await Promise.race([this.#told, late.promise])
-    grace.cancel()
+    const timedOut = Promise.withResolvers<void>()
+    const stderrTimer = this.#clock.after(STDERR_GRACE, timedOut.resolve)
+    await Promise.race([this.#stderrRead, timedOut.promise])
+    stderrTimer.cancel()
     stdout!.destroy()
     stderr!.destroy()
     return exit

@@ -28,7 +28,7 @@ import type { CgiCommandOptions } from './cgi-options.ts'
 /** Bytes of a request's body that are read ahead of the application; what a pipe holds. */
 const READ_AHEAD = 64 * 1024
 /** An aborted application has this long to settle, ms: Apache kills a program three seconds after it asked it to end. */
-const SETTLE = 2_500
+const SETTLE_TIMEOUT = 2_500
 
 /** Many programs run at once, each with one request. */
 const FACTS: ProcessFacts = { multithread: false, multiprocess: true, runOnce: true }
@@ -114,7 +114,7 @@ class CgiRun implements ResponseSink, InputSource, ExchangeHost {
   #request: RequestInput | undefined
   #exchange: Exchange | undefined
   /** Bytes of the body still to come; Infinity: as many as there are. */
-  #left = 0
+  #bodyLeft = 0
   /** CONTENT_LENGTH. */
   #length = 0
   #reading = false
@@ -122,8 +122,8 @@ class CgiRun implements ResponseSink, InputSource, ExchangeHost {
   #ended = false
   #flushed = false
   #settled = false
-  #cut = false
-  #patience: NodeJS.Timeout | undefined
+  #truncated = false
+  #exitTimer: NodeJS.Timeout | undefined
 
   constructor({ input, output, log }: CgiStreams) {
     this.log = log
@@ -141,14 +141,14 @@ class CgiRun implements ResponseSink, InputSource, ExchangeHost {
    * @param further names of variables for the environ beside CGI's
    */
   begin(application: Application, environment: readonly string[], further: readonly string[] = []): void {
-    if (this.#cut) return
+    if (this.#truncated) return
     try {
       const { variables, length } = requestVariables(environment, further)
       const environ = environFromVariables(variables, FACTS)
       // The web server names the client in REMOTE_ADDR and HTTPS; forwarded fields are the client's own.
       resolveClient(environ, undefined)
       this.#length = length
-      this.#left = length === -1 ? Number.POSITIVE_INFINITY : length
+      this.#bodyLeft = length === -1 ? Number.POSITIVE_INFINITY : length
       this.#request = new RequestInput(length === 0 ? null : this)
       // Apache's mod_unique_id: then both logs name the request alike.
       const id = environ['UNIQUE_ID']
@@ -168,11 +168,11 @@ class CgiRun implements ResponseSink, InputSource, ExchangeHost {
     const { requestId } = environ.gantry
     if (refusal) this.log.error({ requestId, code: refusal.code }, refusal.message)
     else this.log.error({ requestId, err: described(error) }, 'the program failed')
-    if (!this.#ended && !this.#exchange?.responded) this.#sayFailed(refusal?.status ?? 500, environ)
+    if (!this.#ended && !this.#exchange?.responded) this.#sendErrorPage(refusal?.status ?? 500, environ)
     this.kill(new AbortError('APPLICATION', 'the application failed', { cause: error }))
   }
 
-  #sayFailed(status: number, environ: Environ): void {
+  #sendErrorPage(status: number, environ: Environ): void {
     const [page] = statusPage(status)(environ, (line, headers) => {
       this.#output.write(cgiHead(line, headers), 'latin1')
       return async () => {}
@@ -190,27 +190,27 @@ class CgiRun implements ResponseSink, InputSource, ExchangeHost {
 
   /** The request is over: what has left of its response is all there will be, and the application is told. */
   kill(error: AbortError): void {
-    this.#giveUpSoon()
+    this.#exitSoon()
     if (this.#ended) return
-    this.#cutOff(error)
+    this.#abortExchange(error)
     this.#finish()
-    this.#check()
+    this.#endIfDone()
   }
 
-  #cutOff(error: AbortError): void {
-    this.#cut = true
+  #abortExchange(error: AbortError): void {
+    this.#truncated = true
     this.#exchange?.abort(error)
     if (this.#request && !this.#request.ended) this.#request.fail(error)
   }
 
   /** An application that does not come to its end must not keep a process for good. (Not the clock's: its timers keep nothing alive.) */
-  #giveUpSoon(): void {
-    this.#patience ??= setTimeout(() => this.#end(), SETTLE)
+  #exitSoon(): void {
+    this.#exitTimer ??= setTimeout(() => this.#end(), SETTLE_TIMEOUT)
   }
 
   settled(): void {
     this.#settled = true
-    this.#check()
+    this.#endIfDone()
   }
 
   // ---- the exchange's side: its sink -------------------------------------------------------------------------------
@@ -245,8 +245,8 @@ class CgiRun implements ResponseSink, InputSource, ExchangeHost {
 
   /** CGI has no way to say that a response is not whole, but for its Content-Length, and our exit code. */
   abort(): void {
-    this.#cut = true
-    this.#giveUpSoon()
+    this.#truncated = true
+    this.#exitSoon()
     this.#finish()
   }
 
@@ -270,7 +270,7 @@ class CgiRun implements ResponseSink, InputSource, ExchangeHost {
     this.flush()
     this.#output.end(() => {
       this.#flushed = true
-      this.#check()
+      this.#endIfDone()
     })
   }
 
@@ -278,19 +278,19 @@ class CgiRun implements ResponseSink, InputSource, ExchangeHost {
   #outputFailed(error: NodeJS.ErrnoException): void {
     this.#ended = true
     this.#flushed = true
-    this.#giveUpSoon()
+    this.#exitSoon()
     const gone = error.code === 'EPIPE' || error.code === 'ECONNRESET'
-    this.#cutOff(new AbortError('CLIENT_GONE', gone ? 'the client has gone' : error.message, { cause: error }))
-    this.#check()
+    this.#abortExchange(new AbortError('CLIENT_GONE', gone ? 'the client has gone' : error.message, { cause: error }))
+    this.#endIfDone()
   }
 
-  #check(): void {
+  #endIfDone(): void {
     if (this.#flushed && (this.#exchange === undefined || this.#settled)) this.#end()
   }
 
   #end(): void {
-    clearTimeout(this.#patience)
-    this.#done(this.#cut ? 1 : 0)
+    clearTimeout(this.#exitTimer)
+    this.#done(this.#truncated ? 1 : 0)
   }
 
   // ---- the exchange's side: its input's source ---------------------------------------------------------------------
@@ -306,33 +306,33 @@ class CgiRun implements ResponseSink, InputSource, ExchangeHost {
   }
 
   consumed(): void {
-    if (this.#reading || this.#left === 0 || this.#request!.buffered >= READ_AHEAD) return
+    if (this.#reading || this.#bodyLeft === 0 || this.#request!.buffered >= READ_AHEAD) return
     this.#reading = true
     this.#input!.resume()
   }
 
   #received(chunk: Buffer): void {
     const request = this.#request!
-    if (this.#left === 0) return
-    const part = chunk.length > this.#left ? chunk.subarray(0, this.#left) : chunk
-    this.#left -= part.length
+    if (this.#bodyLeft === 0) return
+    const part = chunk.length > this.#bodyLeft ? chunk.subarray(0, this.#bodyLeft) : chunk
+    this.#bodyLeft -= part.length
     request.push(part)
-    if (this.#left === 0) request.end()
-    if (this.#left === 0 || request.buffered >= READ_AHEAD) {
+    if (this.#bodyLeft === 0) request.end()
+    if (this.#bodyLeft === 0 || request.buffered >= READ_AHEAD) {
       this.#reading = false
       this.#input!.pause()
     }
   }
 
   #inputEnded(): void {
-    if (this.#left === 0) return
-    if (this.#left === Number.POSITIVE_INFINITY) {
-      this.#left = 0
+    if (this.#bodyLeft === 0) return
+    if (this.#bodyLeft === Number.POSITIVE_INFINITY) {
+      this.#bodyLeft = 0
       this.#request!.end()
     } else {
       // The application's read fails with this, and its failing is then no line: whoever reads the log learns of it here.
       const requestId = this.#exchange?.environ.gantry.requestId
-      const message = `the request's body ended ${this.#left} bytes before its CONTENT_LENGTH (${this.#length}): the client has gone, or the web server gave a length that is not the body's`
+      const message = `the request's body ended ${this.#bodyLeft} bytes before its CONTENT_LENGTH (${this.#length}): the client has gone, or the web server gave a length that is not the body's`
       this.log.warn({ requestId, code: 'CGI_BODY_SHORT' }, message)
       this.kill(new AbortError('CLIENT_GONE', message))
     }

@@ -4,7 +4,7 @@ import { FairQueue } from '../../protocol/client/fair-queue.ts'
 import { HttpError } from '../../protocol/contract/errors.ts'
 import type { Clock } from '../../protocol/net/clock.ts'
 
-export interface TurnsOptions {
+export interface CgiQueueOptions {
   readonly concurrency: number
   readonly queue: number
   /** Ms that one waits. */
@@ -12,23 +12,23 @@ export interface TurnsOptions {
   readonly clock: Clock
 }
 
-export class Turns {
-  readonly #options: TurnsOptions
+export class CgiQueue {
+  readonly #options: CgiQueueOptions
   readonly #waiting: FairQueue<PromiseWithResolvers<void>>
   #running = 0
 
-  constructor(options: TurnsOptions) {
+  constructor(options: CgiQueueOptions) {
     this.#options = options
     this.#waiting = new FairQueue(options.queue)
   }
 
   /**
-   * Waits for a turn; `end` must be called once for each that was given.
+   * Waits for a turn; `release` must be called once for each that was given.
    *
    * @param client whose share of the queue the request takes (`client-key.ts`)
    * @throws HttpError 503 when too many wait, or it took too long; what the signal was aborted with
    */
-  async begin(client: string, signal: AbortSignal): Promise<void> {
+  async acquire(client: string, signal: AbortSignal): Promise<void> {
     const { concurrency, queue, timeout, clock } = this.#options
     signal.throwIfAborted()
     if (this.#running < concurrency) {
@@ -39,13 +39,13 @@ export class Turns {
     const waiting = Promise.withResolvers<void>()
     const dropped = this.#waiting.add(client, waiting)
     dropped?.reject(busy(`${concurrency} CGI programs run and ${queue} requests wait already`))
-    const leave = (error: Error): void => {
+    const giveUp = (error: Error): void => {
       // At once: a turn must not be given to one that has left.
       this.#waiting.delete(client, waiting)
       waiting.reject(error)
     }
-    const timer = clock.after(timeout, () => leave(busy(`no CGI program ended within ${timeout} ms`)))
-    const onAbort = (): void => leave(signal.reason)
+    const timer = clock.after(timeout, () => giveUp(busy(`no CGI program ended within ${timeout} ms`)))
+    const onAbort = (): void => giveUp(signal.reason)
     signal.addEventListener('abort', onAbort, { once: true })
     try {
       await waiting.promise
@@ -55,7 +55,7 @@ export class Turns {
     }
   }
 
-  end(): void {
+  release(): void {
     const next = this.#waiting.take()
     if (next === undefined) this.#running--
     else next.resolve()

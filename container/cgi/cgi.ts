@@ -33,7 +33,7 @@ import {
   wholeNumber,
 } from '../../protocol/options/check-options.ts'
 import { CgiProcess, type Exit } from './cgi-process.ts'
-import { Turns } from './cgi-queue.ts'
+import { CgiQueue } from './cgi-queue.ts'
 
 export interface CgiOptions {
   /** Its arguments. Default none: those of RFC 3875 §4.4, from the query, let a client choose options (CVE-2012-1823). */
@@ -88,17 +88,17 @@ const REDIRECTS = 10
  * @throws TypeError for an option that is none
  */
 export function cgi(program: string, options: CgiOptions = {}): Application {
-  return new Program(program, options).application
+  return new CgiApplication(program, options).application
 }
 
-class Program {
+class CgiApplication {
   readonly application: Application
   readonly #path: string
   readonly #options: CgiOptions
   readonly #clock: Clock
   readonly #headTimeout: number
   readonly #idleTimeout: number
-  readonly #turns: Turns
+  readonly #queue: CgiQueue
   /** Local redirects that a request has been through, by its `environ.gantry`. */
   readonly #redirects: WeakMap<object, number> = new WeakMap()
 
@@ -110,17 +110,17 @@ class Program {
     this.#clock = clock
     this.#headTimeout = headTimeout
     this.#idleTimeout = idleTimeout
-    this.#turns = new Turns({ concurrency, queue, timeout: headTimeout, clock })
+    this.#queue = new CgiQueue({ concurrency, queue, timeout: headTimeout, clock })
     this.application = (environ, startResponse) => this.#serve(environ, startResponse)
   }
 
   async #serve(environ: Environ, startResponse: StartResponse): Promise<Body> {
-    const { head, rest, run } = await this.#answer(environ)
+    const { head, rest, run } = await this.#run(environ)
     if (head.kind === 'local-redirect') return this.#redirected(environ, startResponse, head.target)
     const length = head.headers.find(([name]) => name.toLowerCase() === 'content-length')
     const body = this.#body(run, rest, environ, length && Number(length[1]))
     try {
-      startResponse(head.status, typed(head))
+      startResponse(head.status, withContentType(head))
     } catch (error) {
       await body.close()
       throw error
@@ -129,14 +129,14 @@ class Program {
   }
 
   /** Runs the program until its head is whole. Of a local redirect it has ended then. */
-  async #answer(environ: Environ): Promise<{ head: CgiHead; rest: Uint8Array; run: CgiProcess }> {
+  async #run(environ: Environ): Promise<{ head: CgiHead; rest: Uint8Array; run: CgiProcess }> {
     const { signal } = environ.gantry
     const input = environ['wsgi.input']
     // A body of unknown length is told from none by its first bytes.
     const unknown = environ.CONTENT_LENGTH === undefined
     const first = unknown ? await input.read1() : undefined
     const env = this.#environment(environ, unknown && first!.length > 0)
-    await this.#turns.begin(clientKey(environ.REMOTE_ADDR), signal)
+    await this.#queue.acquire(clientKey(environ.REMOTE_ADDR), signal)
     let run: CgiProcess | undefined
     try {
       run = await this.#start(environ, env)
@@ -148,12 +148,12 @@ class Program {
       const { head, rest } = await this.#head(run, signal)
       if (head.kind === 'local-redirect') {
         await run.finish()
-        this.#turns.end()
+        this.#queue.release()
       }
       return { head, rest, run }
     } catch (error) {
       // The client is not to wait until it has died; who comes next is.
-      void Promise.resolve(run?.kill()).then(() => this.#turns.end())
+      void Promise.resolve(run?.kill()).then(() => this.#queue.release())
       throw asHttpError(error)
     }
   }
@@ -161,7 +161,7 @@ class Program {
   async #start(environ: Environ, env: Record<string, string>): Promise<CgiProcess> {
     const { args = [], cwd = dirname(this.#path), killGrace = 3_000, stderrLimit = 64 * 1024 } = this.#options
     const program = this.#path
-    const onStderr = (line: string): void => this.#say(environ, line)
+    const onStderr = (line: string): void => this.#logLine(environ, line)
     try {
       return await CgiProcess.start({ program, args, cwd, env, clock: this.#clock, killGrace, stderrLimit, onStderr })
     } catch (error) {
@@ -169,7 +169,7 @@ class Program {
     }
   }
 
-  #say(environ: Environ, line: string): void {
+  #logLine(environ: Environ, line: string): void {
     const { log } = this.#options
     if (!log) environ['wsgi.errors'].write(`${line}\n`)
     else log.warn({ requestId: environ.gantry.requestId, source: 'cgi', program: this.#path }, line)
@@ -177,15 +177,15 @@ class Program {
 
   async #head(run: CgiProcess, signal: AbortSignal): Promise<{ head: CgiHead; rest: Uint8Array }> {
     const reader = new CgiHeadReader(this.#options.headLimit)
-    const late = (): Error =>
+    const timedOut = (): Error =>
       new HttpError(504, 'CGI_TIMEOUT', `${this.#path} gave no response head within ${this.#headTimeout} ms`)
     for (;;) {
-      const chunk = await run.output.next(this.#headTimeout, run.busySince, late, signal)
+      const chunk = await run.output.next(this.#headTimeout, run.lastActivity, timedOut, signal)
       if (chunk === null) {
         const exit = await run.finish()
         signal.throwIfAborted()
         const why = reader.ended().message
-        throw new HttpError(502, 'CGI_HEAD', `${this.#path}: ${why} (${described(exit)})`)
+        throw new HttpError(502, 'CGI_HEAD', `${this.#path}: ${why} (${describeExit(exit)})`)
       }
       const head = reader.receive(chunk)
       if (head) return { head, rest: reader.rest }
@@ -206,10 +206,10 @@ class Program {
     const within = (chunk: Uint8Array): Uint8Array => {
       const part = chunk.length > left ? chunk.subarray(0, left) : chunk
       left -= part.length
-      if (part !== chunk) this.#say(environ, `${path} wrote more than its Content-Length; the rest was left out`)
+      if (part !== chunk) this.#logLine(environ, `${path} wrote more than its Content-Length; the rest was left out`)
       return part
     }
-    const late = (): Error => {
+    const timedOut = (): Error => {
       // It has had its time: none to end by itself.
       void run.kill()
       return new HttpError(504, 'CGI_TIMEOUT', `${path} wrote nothing for ${timeout} ms in its response`)
@@ -219,13 +219,13 @@ class Program {
         const part = within(chunk)
         if (part.length > 0) yield part
         if (part !== chunk) return
-        chunk = await run.output.next(timeout, run.busySince, late, signal)
+        chunk = await run.output.next(timeout, run.lastActivity, timedOut, signal)
         if (chunk === null) break
       }
       const exit = await run.finish()
       // Only its exit tells a whole answer from one that broke off. One that we ended had ended its answer itself.
       if (exit.killed ? signal.aborted : exit.code !== 0) {
-        throw new HttpError(502, 'CGI_EXIT', `${path} ended badly within its response (${described(exit)})`)
+        throw new HttpError(502, 'CGI_EXIT', `${path} ended badly within its response (${describeExit(exit)})`)
       }
       if (left > 0 && left !== Number.POSITIVE_INFINITY) {
         throw new HttpError(502, 'CGI_SHORT', `${path} ended ${left} bytes before its Content-Length`)
@@ -233,7 +233,7 @@ class Program {
     }
     let closing: Promise<void> | undefined
     const close = (): Promise<void> =>
-      (closing ??= (signal.aborted ? run.kill() : run.finish()).then(() => this.#turns.end()))
+      (closing ??= (signal.aborted ? run.kill() : run.finish()).then(() => this.#queue.release()))
     return { [Symbol.asyncIterator]: chunks, close }
   }
 
@@ -273,8 +273,8 @@ class Program {
       if (value !== undefined) env[name] = value
     }
     const given = programVariables(environ, {
-      program: native(this.#path),
-      documentRoot: documentRoot === undefined ? undefined : native(resolve(documentRoot)),
+      program: toLatin1(this.#path),
+      documentRoot: documentRoot === undefined ? undefined : toLatin1(resolve(documentRoot)),
       authorization: passAuthorization,
       chunked,
     })
@@ -294,12 +294,12 @@ class Program {
  * With a Content-Type, which PEP 3333's checkers want of what may have a body, and RFC 3875 §6.3.1 of the program: text/plain where it
  * gave none, as servers did for long (Apache's DefaultType) and no browser would run.
  */
-function typed({ status, headers }: Extract<CgiHead, { kind: 'response' }>): Headers {
+function withContentType({ status, headers }: Extract<CgiHead, { kind: 'response' }>): Headers {
   if (/^(?:204|205|304)/.test(status) || headers.some(([name]) => name.toLowerCase() === 'content-type')) return headers
   return [...headers, ['Content-Type', 'text/plain']]
 }
 
-function native(text: string): string {
+function toLatin1(text: string): string {
   return Buffer.from(text).toString('latin1')
 }
 
@@ -316,7 +316,7 @@ function decoded(path: string): string {
   })
 }
 
-function described({ code, signal, killed }: Exit): string {
+function describeExit({ code, signal, killed }: Exit): string {
   if (killed) return 'it was killed'
   return signal === null ? `exit code ${code}` : `ended by ${signal}`
 }
@@ -350,7 +350,7 @@ function notStarted(error: NodeJS.ErrnoException, program: string, cwd: string):
   return fail(500, error.code === 'ENOENT' ? 'the interpreter in its first line is not there' : error.message)
 }
 
-const patience = orMore('a number of milliseconds')
+const milliseconds = orMore('a number of milliseconds')
 
 const OPTIONS: OptionForms<CgiOptions> = {
   args: listOf('strings', (argument) => typeof argument === 'string'),
@@ -360,10 +360,10 @@ const OPTIONS: OptionForms<CgiOptions> = {
   documentRoot: anyText,
   passAuthorization: flag,
   local: anApplication,
-  headTimeout: patience,
-  idleTimeout: patience,
+  headTimeout: milliseconds,
+  idleTimeout: milliseconds,
   headLimit: wholeNumber(1, 'bytes'),
-  killGrace: patience,
+  killGrace: milliseconds,
   concurrency: wholeNumber(1),
   queue: wholeNumber(0),
   stderrLimit: wholeNumber(0, 'bytes'),
@@ -372,8 +372,8 @@ const OPTIONS: OptionForms<CgiOptions> = {
 }
 
 function check(program: string, options: CgiOptions): void {
-  const refuse = (came: string, due: string): never => {
-    throw new TypeError(`cgi: the program is ${came}, ${due}`)
+  const refuse = (got: string, expected: string): never => {
+    throw new TypeError(`cgi: the program is ${got}, ${expected}`)
   }
   if (typeof program !== 'string' || program === '')
     refuse(inspect(program, { depth: 0 }), 'expected the path of a file')

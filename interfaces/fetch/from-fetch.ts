@@ -12,9 +12,9 @@ import { shown, statusFromWire } from '../../protocol/contract/response-head.ts'
 import { LightResponse } from './light-response.ts'
 import { requestFrom } from './request.ts'
 import { streamBody } from './stream-body.ts'
-import { type FetchContext, Waiting } from './waiting.ts'
+import { type FetchContext, WaitUntil } from './wait-until.ts'
 
-export type { FetchContext } from './waiting.ts'
+export type { FetchContext } from './wait-until.ts'
 
 /** What a handler is given beside the request: Hono's `c.env`. */
 export interface FetchEnvironment {
@@ -45,26 +45,26 @@ export interface FetchModule {
  *
  * Hop-by-hop fields of its response are left out, not refused. A response that came from `fetch()` was decoded, so that its Content-Encoding
  * and Content-Length are left out. What the handler throws is the exchange's 500, or an `HttpError`'s status; a stream that fails cuts the response.
- * An upgrade request is a GET with `Upgrade` among its headers, and cannot be answered by a 101: a Response has no connection to give.
+ * An upgrade request is a GET with `Upgrade` among its headers, and cannot be result by a 101: a Response has no connection to give.
  *
  * @throws TypeError when `handler` is neither a function nor an object with a `fetch` method
  */
 export function fromFetch(handler: FetchHandler | FetchModule): Application {
   const handle = handlerOf(handler)
   return (environ, startResponse) => {
-    const waiting = new Waiting(environ)
-    let answered: Response | Promise<Response>
+    const waitUntil = new WaitUntil(environ)
+    let result: Response | Promise<Response>
     try {
-      answered = handle(requestFrom(environ), new Environment(environ), waiting)
+      result = handle(requestFrom(environ), new HandlerEnvironment(environ), waitUntil)
     } catch (error) {
-      return waiting.afterFailure(error)
+      return waitUntil.afterFailure(error)
     }
-    if (typeof (answered as Promise<Response> | undefined)?.then !== 'function') {
-      return answer(answered as Response, environ, startResponse, waiting)
+    if (typeof (result as Promise<Response> | undefined)?.then !== 'function') {
+      return answer(result as Response, environ, startResponse, waitUntil)
     }
-    return (answered as Promise<Response>).then(
-      (response) => answer(response, environ, startResponse, waiting),
-      (error: unknown) => waiting.afterFailure(error),
+    return (result as Promise<Response>).then(
+      (response) => answer(response, environ, startResponse, waitUntil),
+      (error: unknown) => waitUntil.afterFailure(error),
     )
   }
 }
@@ -78,7 +78,7 @@ function handlerOf(handler: FetchHandler | FetchModule): FetchHandler {
   )
 }
 
-class Environment implements FetchEnvironment {
+class HandlerEnvironment implements FetchEnvironment {
   readonly environ: Environ
 
   constructor(environ: Environ) {
@@ -102,22 +102,22 @@ function answer(
   response: Response,
   environ: Environ,
   startResponse: StartResponse,
-  waiting: Waiting,
+  waitUntil: WaitUntil,
 ): Body | Promise<Body> {
   try {
     const whole = LightResponse.is(response) ? LightResponse.take(response) : undefined
     if (whole) {
       const { status, statusText, fields, body } = whole
       startResponse(statusLine(status, statusText), endToEnd(fields))
-      return waiting.afterWhole(body === null ? [] : [typeof body === 'string' ? Buffer.from(body) : body])
+      return waitUntil.afterWhole(body === null ? [] : [typeof body === 'string' ? Buffer.from(body) : body])
     }
     check(response)
     startResponse(statusLine(response.status, response.statusText), fieldsOf(response))
-    return response.body ? streamed(response.body, environ, waiting) : waiting.afterWhole([])
+    return response.body ? streamed(response.body, environ, waitUntil) : waitUntil.afterWhole([])
   } catch (error) {
     // It has no reader now: what feeds it (another server's connection) must not wait for one.
     discard(response)
-    return waiting.afterFailure(error)
+    return waitUntil.afterFailure(error)
   }
 }
 
@@ -131,16 +131,16 @@ function statusLine(status: number, reason: string): string {
   return reason === '' ? (usual[status] ?? `${status} Unknown`) : statusFromWire(`${status} ${reason}`)
 }
 
-async function streamed(stream: ReadableStream<Uint8Array>, environ: Environ, waiting: Waiting): Promise<Body> {
+async function streamed(stream: ReadableStream<Uint8Array>, environ: Environ, waitUntil: WaitUntil): Promise<Body> {
   try {
     const body = await streamBody(stream, environ.gantry.signal)
-    if (Array.isArray(body)) return waiting.afterWhole(body)
-    if (environ.REQUEST_METHOD !== 'HEAD') return waiting.afterStream(body)
+    if (Array.isArray(body)) return waitUntil.afterWhole(body)
+    if (environ.REQUEST_METHOD !== 'HEAD') return waitUntil.afterStream(body)
     // Nobody will see a byte of it, and the first may be long in coming.
     void body.close()
-    return waiting.afterWhole([])
+    return waitUntil.afterWhole([])
   } catch (error) {
-    return waiting.afterFailure(error)
+    return waitUntil.afterFailure(error)
   }
 }
 
@@ -148,17 +148,17 @@ async function streamed(stream: ReadableStream<Uint8Array>, environ: Environ, wa
 function check(response: unknown): asserts response is Response {
   const given = response as Partial<Response> | null | undefined
   if (typeof given?.status !== 'number' || typeof given.headers?.[Symbol.iterator] !== 'function') {
-    throw new TypeError(`the fetch handler answered ${shown(response)}: expected a Response`)
+    throw new TypeError(`the fetch handler returned ${shown(response)}: expected a Response`)
   }
   if (given.status === 0)
-    throw new TypeError('the fetch handler answered Response.error(), which says that there is no answer')
+    throw new TypeError('the fetch handler returned Response.error(), which says that there is no answer')
   if (given.status === 101) {
     throw new TypeError(
-      'the fetch handler answered 101, and a Response has no connection to hand over: serve upgrades with fromNode({ onUpgrade })',
+      'the fetch handler returned status 101, and a Response has no connection to hand over: serve upgrades with fromNode({ onUpgrade })',
     )
   }
   if (given.bodyUsed || given.body?.locked) {
-    throw new TypeError('the fetch handler answered a Response whose body was read already: give a clone() of it')
+    throw new TypeError('the fetch handler returned a Response whose body was read already: give a clone() of it')
   }
 }
 

@@ -8,7 +8,7 @@
 
 import { markAsUncloneable } from 'node:worker_threads'
 import type { Environ } from '../../protocol/contract/application.ts'
-import { Given } from './given.ts'
+import { ReturnOverride } from './return-override.ts'
 import { copyHeaders, headersFrom } from './headers.ts'
 
 export const RealRequest: typeof Request = globalThis.Request
@@ -32,7 +32,7 @@ const Shell = function Shell() {} as unknown as new () => Shell
 Shell.prototype = RealRequest.prototype
 
 /** The private side; its statics are all that can see it. */
-export class LightRequest extends Given {
+export class LightRequest extends ReturnOverride {
   readonly #environ: Environ
   readonly #url: string
   readonly #method: string

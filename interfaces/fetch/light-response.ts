@@ -9,14 +9,14 @@
 
 import { markAsUncloneable } from 'node:worker_threads'
 import type { Headers as Fields } from '../../protocol/contract/application.ts'
-import { Given } from './given.ts'
+import { ReturnOverride } from './return-override.ts'
 import { copyHeaders } from './headers.ts'
 
 export const RealResponse: typeof Response = globalThis.Response
 const RealHeaders = globalThis.Headers
 
 /** What a gateway sends of one. */
-export interface Whole {
+export interface ResponseParts {
   readonly status: number
   readonly statusText: string
   readonly fields: Fields
@@ -37,7 +37,7 @@ const Shell = function Shell() {} as unknown as new () => Shell
 Shell.prototype = RealResponse.prototype
 
 /** The private side; its statics are all that can see it. */
-export class LightResponse extends Given {
+export class LightResponse extends ReturnOverride {
   readonly #status: number
   readonly #statusText: string
   #fields: Fields
@@ -100,7 +100,7 @@ export class LightResponse extends Given {
    *
    * @throws TypeError when its body was taken already
    */
-  static take(light: LightResponse): Whole | undefined {
+  static take(light: LightResponse): ResponseParts | undefined {
     if (light.#real) return undefined
     if (light.#taken) return undefined
     if (light.#body !== null) light.#taken = true
@@ -173,7 +173,7 @@ function fieldsOf(given: unknown): Fields | undefined {
 function add(fields: Fields, name: unknown, value: unknown): boolean {
   // The platform's record converter loses that name.
   if (typeof name !== 'string' || name === '__proto__') return false
-  const lower = names.get(name) ?? learned(name)
+  const lower = names.get(name) ?? validName(name)
   if (lower === undefined) return false
   const text = typeof value === 'number' ? String(value) : value
   if (typeof text !== 'string' || !VALUE.test(text)) return false
@@ -183,7 +183,7 @@ function add(fields: Fields, name: unknown, value: unknown): boolean {
   return true
 }
 
-function learned(name: string): string | undefined {
+function validName(name: string): string | undefined {
   if (!TOKEN.test(name)) return undefined
   const lower = name.toLowerCase()
   if (names.size < NAMES_MAX) names.set(name, lower)

@@ -34,7 +34,7 @@ export function installLightFetch(): () => void {
     Object.defineProperty(on, key, change)
     undo.push(() => Object.defineProperty(on, key, before))
   }
-  knowing(
+  makeLightAware(
     RealRequest.prototype,
     define,
     LightRequest.is,
@@ -49,9 +49,9 @@ export function installLightFetch(): () => void {
       json: (light) => LightRequest.whole(light)?.then((bytes) => JSON.parse(text(bytes)) as unknown),
       bytes: (light) => LightRequest.whole(light)?.then((bytes) => new Uint8Array(bytes)),
       arrayBuffer: (light) => LightRequest.whole(light)?.then((bytes) => new Uint8Array(bytes).buffer),
-    } as Quick<LightRequest>,
+    } as FastPath<LightRequest>,
   )
-  knowing(
+  makeLightAware(
     RealResponse.prototype,
     define,
     LightResponse.is,
@@ -62,16 +62,16 @@ export function installLightFetch(): () => void {
       ok: (light) => LightResponse.status(light) >= 200 && LightResponse.status(light) <= 299,
       headers: LightResponse.headers,
       bodyUsed: LightResponse.bodyUsed,
-    } as Quick<LightResponse>,
+    } as FastPath<LightResponse>,
   )
 
-  const KnowingRequest = classOf(RealRequest, 1, (args, target) => {
+  const KnowingRequest = lightAwareClass(RealRequest, 1, (args, target) => {
     if (LightRequest.is(args[0])) args[0] = LightRequest.real(args[0])
     return Reflect.construct(RealRequest, args as [string], target)
   })
   Object.defineProperty(KnowingRequest, KNOWS_LIGHT, { value: true })
   Object.defineProperty(KnowingRequest, INSTALLED, { value: true })
-  const KnowingResponse = classOf(RealResponse, 0, (args, target) => {
+  const KnowingResponse = lightAwareClass(RealResponse, 0, (args, target) => {
     const light = target === (RealResponse as unknown) ? lightResponse(args[0], args[1]) : undefined
     return light ?? Reflect.construct(RealResponse, args as [], target)
   })
@@ -104,19 +104,19 @@ const statics = {
 }
 
 /** What is answered without the real one; undefined from a method says that it is to be asked all the same. */
-type Quick<T> = Readonly<Record<string, (light: T) => unknown>>
+type FastPath<T> = Readonly<Record<string, (light: T) => unknown>>
 
 /** Makes each accessor and method of a prototype know light ones. Its name, length and enumerability stay. */
-function knowing<T extends object>(
+function makeLightAware<T extends object>(
   prototype: object,
   define: (on: object, key: PropertyKey, change: PropertyDescriptor) => void,
   is: (value: unknown) => value is T,
   real: (light: T) => object,
-  quick: Quick<T>,
+  fastPath: FastPath<T>,
 ): void {
   for (const [key, descriptor] of Object.entries(Object.getOwnPropertyDescriptors(prototype))) {
     if (key === 'constructor') continue
-    const answer = Object.hasOwn(quick, key) ? quick[key] : undefined
+    const answer = Object.hasOwn(fastPath, key) ? fastPath[key] : undefined
     if (descriptor.get) {
       const get = descriptor.get as Getter
       const { get: made } = Object.getOwnPropertyDescriptor(
@@ -147,7 +147,7 @@ function knowing<T extends object>(
 type Target = new (...args: never[]) => object
 
 /** A class that makes what `make` gives, has `real`'s prototype, and is a subclass's base as `real` is. */
-function classOf<T extends { prototype: object; name: string }>(
+function lightAwareClass<T extends { prototype: object; name: string }>(
   real: T,
   length: number,
   make: (args: unknown[], target: Target) => object,

@@ -3,7 +3,7 @@
 import { AbortError } from '../../protocol/contract/errors.ts'
 
 /** Turns of the microtask queue in which a body that is whole says so: the platform's own strings and buffers do within two. */
-const TURNS = 3
+const MICROTASKS = 3
 
 type Read = ReturnType<ReadableStreamDefaultReader<Uint8Array>['read']>
 
@@ -13,15 +13,15 @@ export async function streamBody(
   signal: AbortSignal,
 ): Promise<Uint8Array[] | StreamBody> {
   const body = new StreamBody(stream.getReader(), signal)
-  const first = body.ask()
-  await turns()
-  if (!body.arrived) return body
+  const first = body.startRead()
+  await microtasks()
+  if (!body.hasSettled) return body
   const { done, value } = await first
   if (done) return body.whole([])
-  const second = body.ask()
-  await turns()
+  const second = body.startRead()
+  await microtasks()
   // One that fails next is sent up to there, as it would be a moment later.
-  if (body.arrived && (await second.catch(ignore))?.done) return body.whole([value])
+  if (body.hasSettled && (await second.catch(ignore))?.done) return body.whole([value])
   body.putBack(value, second)
   return body
 }
@@ -33,7 +33,7 @@ export class StreamBody implements AsyncIterable<Uint8Array> {
   #pending: Read[] = []
   #over = false
   /** Whether the last read that was begun has settled. */
-  arrived = false
+  hasSettled = false
 
   constructor(reader: ReadableStreamDefaultReader<Uint8Array>, signal: AbortSignal) {
     this.#reader = reader
@@ -48,11 +48,11 @@ export class StreamBody implements AsyncIterable<Uint8Array> {
   }
 
   /** Begins a read. It is given by `next`, unless `putBack` says otherwise. */
-  ask(): Read {
-    this.arrived = false
+  startRead(): Read {
+    this.hasSettled = false
     const read = this.#reader.read()
     const settled = (): void => {
-      this.arrived = true
+      this.hasSettled = true
     }
     read.then(settled, settled)
     this.#pending = [read]
@@ -99,8 +99,8 @@ function abortOf(signal: AbortSignal): Error {
   return reason instanceof Error ? reason : new AbortError('CLIENT_GONE', 'the request was aborted')
 }
 
-async function turns(): Promise<void> {
-  for (let turn = 0; turn < TURNS; turn++) await undefined
+async function microtasks(): Promise<void> {
+  for (let count = 0; count < MICROTASKS; count++) await undefined
 }
 
 function ignore(): void {}

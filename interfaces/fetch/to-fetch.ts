@@ -28,7 +28,7 @@ export interface ToFetchOptions {
 }
 
 /** What runtimes give a handler as its third argument, as far as it is used: they may freeze a handler whose promises are over. */
-interface Keeping {
+interface WaitUntilContext {
   waitUntil?(promise: Promise<unknown>): void
 }
 
@@ -55,7 +55,7 @@ export function toFetch(application: Application, options: ToFetchOptions = {}):
     if (signal.aborted) throw signal.reason
     const length = request.headers.get('content-length')
     const declared = length !== null && /^\d{1,15}$/.test(length) ? Number(length) : undefined
-    const upload = new Upload(request.body ? new Chunks(request.body) : undefined, declared)
+    const upload = new Upload(request.body ? new StreamChunks(request.body) : undefined, declared)
     const outer = environIn(environment)
     const environ = environOf(request, remoteAddress(request, environment), outer)
     const sink = new FetchSink(request.method === 'HEAD')
@@ -66,8 +66,8 @@ export function toFetch(application: Application, options: ToFetchOptions = {}):
     signal.addEventListener('abort', leave, { once: true })
     void local.settled.then(() => signal.removeEventListener('abort', leave))
     local.run()
-    if (typeof (context as Keeping | undefined)?.waitUntil === 'function')
-      (context as Keeping).waitUntil!(local.settled)
+    if (typeof (context as WaitUntilContext | undefined)?.waitUntil === 'function')
+      (context as WaitUntilContext).waitUntil!(local.settled)
     return sink.response
   }
 }
@@ -109,7 +109,7 @@ function environOf(request: Request, remoteAddress: string, outer: Environ | und
 }
 
 /** A stream's chunks. It is locked when the first is asked for, and cancelled when no more are. */
-class Chunks implements AsyncIterable<Uint8Array>, AsyncIterator<Uint8Array> {
+class StreamChunks implements AsyncIterable<Uint8Array>, AsyncIterator<Uint8Array> {
   readonly #stream: ReadableStream<Uint8Array>
   #reader: ReadableStreamDefaultReader<Uint8Array> | undefined
 

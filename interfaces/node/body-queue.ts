@@ -39,7 +39,7 @@ export interface BodyQueueHost {
   /** The exchange closed the body. `whole`: it had taken all of it first. */
   bodyClosed(whole: boolean): void
   /** The body has failed, and the exchange does not know that before it asks for more. */
-  gaveUp(error: unknown): void
+  failedEarly(error: unknown): void
   /** Whether a body that is whole may be given as an array: an exchange then says its length where nobody did. */
   readonly joinable: boolean
 }
@@ -125,7 +125,7 @@ export class BodyQueue {
     this.#called(null)
     this.#reject()
     // The exchange has what it took, and may wait for its client before it asks for more.
-    if (this.#given === 'stream') this.#host.gaveUp(error)
+    if (this.#given === 'stream') this.#host.failedEarly(error)
   }
 
   /**
@@ -139,7 +139,7 @@ export class BodyQueue {
     this.#chunks = []
     this.#called(new Error('the response is over', { cause: error }))
     this.#reject()
-    if (this.#given === 'stream') this.#host.gaveUp(error)
+    if (this.#given === 'stream') this.#host.failedEarly(error)
   }
 
   get phase(): Phase {

@@ -68,15 +68,15 @@ export class BodySource implements InputSource {
       this.input.end(req.rawTrailers)
     })
     // 'close' without an end before it: it was cut.
-    req.on('error', (error) => this.#cut(error))
-    req.on('close', () => this.#cut(undefined))
+    req.on('error', (error) => this.#truncated(error))
+    req.on('close', () => this.#truncated(undefined))
   }
 
   consumed(): void {
     if (!this.#over && this.input.buffered < READ_AHEAD && this.#req.isPaused()) this.#req.resume()
   }
 
-  #cut(cause: Error | undefined): void {
+  #truncated(cause: Error | undefined): void {
     if (!this.#over) this.#fail(new AbortError('CLIENT_GONE', "the request's body was cut", { cause }))
   }
 

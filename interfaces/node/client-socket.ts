@@ -47,7 +47,7 @@ export abstract class ClientSocket extends LazyDuplex {
   declare timeout: number | undefined
   readonly #owner: SocketOwner
   readonly #environ: Environ
-  /** No `timer`: 'timeout' was emitted, and nothing has moved since. */
+  /** No `timer`: 'timeout' was emitted, and nothing has recordActivity since. */
   #idle: { milliseconds: number; timer: Timer | undefined; since: number } | undefined
 
   constructor(environ: Environ, owner: SocketOwner) {
@@ -86,13 +86,13 @@ export abstract class ClientSocket extends LazyDuplex {
   }
 
   /** The listener destroyed its response: the exchange no longer waits for the client. */
-  gaveUp(error: unknown): void {
+  failedEarly(error: unknown): void {
     const { gantry } = this.#environ
     if (gantry instanceof Context) gantry.giveUp(error instanceof Error ? error : new Error(shown(error)))
   }
 
   /** Flushes what the stream still holds before the listener's destroy; on node the system would have it by now. */
-  protected delivers(queue: { accept(): void }): void {
+  protected flushTo(queue: { accept(): void }): void {
     const { writableLength } = this
     if (writableLength > 0 && writableLength - this.offered <= SEND_BUFFER) queue.accept()
   }
@@ -123,8 +123,8 @@ export abstract class ClientSocket extends LazyDuplex {
     this.#idle = undefined
   }
 
-  /** Something moved: the time that `setTimeout` said begins anew. */
-  moved(read: number = 0, written: number = 0): void {
+  /** Something recordActivity: the time that `setTimeout` said begins anew. */
+  recordActivity(read: number = 0, written: number = 0): void {
     this.bytesRead += read
     this.bytesWritten += written
     if (!this.#idle) return
@@ -132,7 +132,7 @@ export abstract class ClientSocket extends LazyDuplex {
     this.#idle.timer ??= this.#arm(this.#idle.milliseconds)
   }
 
-  /** Asked when nothing moved for as long as `setTimeout` said: whether anybody handled it. */
+  /** Asked when nothing recordActivity for as long as `setTimeout` said: whether anybody handled it. */
   timedOut(): boolean {
     return false
   }

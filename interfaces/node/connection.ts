@@ -12,13 +12,13 @@ import { AbortError, HttpError } from '../../protocol/contract/errors.ts'
 import { shown } from '../../protocol/contract/response-head.ts'
 import { BodyQueue, type BodyQueueHost } from './body-queue.ts'
 import { ClientSocket, type SocketOwner } from './client-socket.ts'
-import { logFailure } from './late-failure.ts'
-import { RawAnswer } from './raw-answer.ts'
+import { logLateFailure } from './late-failure.ts'
+import { RawResponseWriter } from './raw-response-writer.ts'
 
 type Callback = (error?: Error | null) => void
 
 /** What a connection tells its request's feed. */
-export interface Carried {
+export interface ConnectionRequest {
   /** The listener has returned. */
   began(): void
   /** The request's reader wants more. */
@@ -29,12 +29,12 @@ export interface Carried {
   gone(): void
   /** Calls back when the request is over. */
   whenOver(callback: () => void): void
-  /** Nothing moved for too long: whether the request's listeners handle that. */
+  /** Nothing recordActivity for too long: whether the request's listeners handle that. */
   timedOut(): boolean
 }
 
 /** What a connection tells its response. */
-export interface Answering {
+export interface ConnectionResponse {
   /** Whether the response head was stored: later bytes are its body. */
   readonly started: boolean
   /** An empty write: the head is to leave now. */
@@ -43,16 +43,16 @@ export interface Answering {
   drained(): void
   /** Called when the connection is destroyed. */
   closed(): void
-  /** Nothing moved for too long: whether the response's listeners handle that. */
+  /** Nothing recordActivity for too long: whether the response's listeners handle that. */
   timedOut(): boolean
 }
 
-export class Connection extends ClientSocket implements BodyQueueHost {
+export class NodeConnection extends ClientSocket implements BodyQueueHost {
   readonly body: BodyQueue = new BodyQueue(this)
   /** The request that it carries. */
-  request: Carried | undefined = undefined
+  request: ConnectionRequest | undefined = undefined
   /** The response to it. */
-  response: Answering | undefined = undefined
+  response: ConnectionResponse | undefined = undefined
   joinable = false
   readonly #environ: Environ
   readonly #startResponse: StartResponse
@@ -60,7 +60,7 @@ export class Connection extends ClientSocket implements BodyQueueHost {
   #failure: unknown
   #isErrored = false
   /** A response that the listener writes to the socket itself, bypassing `res`. */
-  #raw: RawAnswer | undefined
+  #raw: RawResponseWriter | undefined
 
   constructor(environ: Environ, owner: SocketOwner, startResponse: StartResponse) {
     super(environ, owner)
@@ -78,7 +78,7 @@ export class Connection extends ClientSocket implements BodyQueueHost {
       this.fail(error)
       return true
     }
-    logFailure(this.#environ, error)
+    logLateFailure(this.#environ, error)
     return false
   }
 
@@ -110,7 +110,7 @@ export class Connection extends ClientSocket implements BodyQueueHost {
   }
 
   override destroy(error?: Error): this {
-    if (this.#failure === undefined && !this.destroyed) this.delivers(this.body)
+    if (this.#failure === undefined && !this.destroyed) this.flushTo(this.body)
     return super.destroy(error)
   }
 
@@ -181,7 +181,7 @@ export class Connection extends ClientSocket implements BodyQueueHost {
   }
 
   #offer(chunks: Uint8Array[], callback: Callback): void {
-    this.moved()
+    this.recordActivity()
     if (this.body.phase === 'closed') {
       // On node these bytes would precede the next response. Here the exchange is complete: they are dropped.
       callback()
@@ -203,7 +203,7 @@ export class Connection extends ClientSocket implements BodyQueueHost {
     this.offered = bytes
     this.body.offer(chunks, (error) => {
       this.offered = 0
-      this.moved()
+      this.recordActivity()
       callback(error)
     })
     if (this.#responded && this.writableLength === this.offered) this.body.end()
@@ -214,7 +214,7 @@ export class Connection extends ClientSocket implements BodyQueueHost {
       callback()
       return
     }
-    this.#raw ??= new RawAnswer(this.#environ, this.#startResponse, this.body)
+    this.#raw ??= new RawResponseWriter(this.#environ, this.#startResponse, this.body)
     const bytes = chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks)
     this.bytesWritten += bytes.length
     this.offered = bytes.length

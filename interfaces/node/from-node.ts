@@ -13,9 +13,9 @@ import { Context } from '../../protocol/contract/context.ts'
 import { AbortError } from '../../protocol/contract/errors.ts'
 import type { Clock } from '../../protocol/net/clock.ts'
 import type { ClientSocket } from './client-socket.ts'
-import { Connection } from './connection.ts'
+import { NodeConnection } from './connection.ts'
 import { ListenerServer, type ListenerServerOptions } from './listener-server.ts'
-import { type Fed, makeRequest } from './request.ts'
+import { type FedRequest, makeRequest } from './request.ts'
 import { makeResponse } from './response.ts'
 import { UpgradeSocket } from './upgrade-socket.ts'
 
@@ -62,7 +62,7 @@ export function fromServer(server: Server, options: ListenerServerOptions = {}):
 
 function serve(server: ListenerServer, shouldUpgrade: FromNodeOptions['shouldUpgrade']): Application {
   const answer: Application = (environ, startResponse) => {
-    const connection = new Connection(environ, server, startResponse)
+    const connection = new NodeConnection(environ, server, startResponse)
     try {
       const fed = makeRequest(environ, connection, server)
       const { req, feed } = fed
@@ -83,7 +83,7 @@ function serve(server: ListenerServer, shouldUpgrade: FromNodeOptions['shouldUpg
 
 function upgrade(
   server: ListenerServer,
-  { req, feed }: Fed,
+  { req, feed }: FedRequest,
   environ: Environ,
   startResponse: StartResponse,
 ): Body | Promise<Body> {

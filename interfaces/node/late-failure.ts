@@ -20,7 +20,7 @@ const CLOSED: ReadonlySet<unknown> = new Set([
 ])
 
 /** Logs `error` to `wsgi.errors`, which adds the request's id. */
-export function logFailure(environ: Environ, error: unknown): void {
+export function logLateFailure(environ: Environ, error: unknown): void {
   if (error instanceof AbortError || CLOSED.has((error as NodeJS.ErrnoException | undefined)?.code)) return
   environ['wsgi.errors'].write(
     `the listener failed after its response was written or aborted: ${textOfThrown(error)}\n`,

@@ -10,7 +10,7 @@ import type { Duplex } from 'node:stream'
 import { HttpError } from '../../protocol/contract/errors.ts'
 import { type Clock, systemClock } from '../../protocol/net/clock.ts'
 import type { ClientSocket, SocketOwner } from './client-socket.ts'
-import type { Connection } from './connection.ts'
+import type { NodeConnection } from './connection.ts'
 import type { RequestSettings } from './request.ts'
 import type { ResponseSettings } from './response.ts'
 
@@ -114,7 +114,7 @@ function eventFor(req: IncomingMessage, server: Server): 'request' | 'checkConti
 
 /** `server.setTimeout()`: a 'timeout' listener handles the timeout; without one the connection is destroyed. */
 function limitIdling(server: Server, req: IncomingMessage): void {
-  const socket = req.socket as unknown as Connection
+  const socket = req.socket as unknown as NodeConnection
   socket.setTimeout(server.timeout)
   const timedOut = socket.timedOut.bind(socket)
   const asked = (): boolean => {

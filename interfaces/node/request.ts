@@ -14,7 +14,7 @@ import { AbortError, HttpError } from '../../protocol/contract/errors.ts'
 import { hasBody } from '../../protocol/contract/has-body.ts'
 import { pairs, type RequestInput } from '../../protocol/contract/input.ts'
 import type { ClientSocket } from './client-socket.ts'
-import type { Carried } from './connection.ts'
+import type { ConnectionRequest } from './connection.ts'
 import { requestUrl } from './request-url.ts'
 
 /** What `req` takes at a time, bytes: what sockets and frames deliver. */
@@ -25,9 +25,9 @@ interface Internals {
 }
 
 /** A request, and what its connection tells it. */
-export interface Fed {
+export interface FedRequest {
   readonly req: IncomingMessage
-  readonly feed: Feed
+  readonly feed: RequestFeed
 }
 
 /** What its server provides for a request. */
@@ -41,7 +41,7 @@ interface ServerOfRequest {
   maxHeadersCount: number | null
 }
 
-export function makeRequest(environ: Environ, socket: ClientSocket, settings: RequestSettings): Fed {
+export function makeRequest(environ: Environ, socket: ClientSocket, settings: RequestSettings): FedRequest {
   // The socket's class is node's only in what it does.
   const req = new settings.IncomingMessage(socket as never)
   const { joinDuplicateHeaders, maxHeadersCount } = socket.server as ServerOfRequest
@@ -61,7 +61,7 @@ export function makeRequest(environ: Environ, socket: ClientSocket, settings: Re
     lines,
     maxHeadersCount ? Math.min(lines.length, 2 * maxHeadersCount) : lines.length,
   )
-  return { req, feed: new Feed(req, socket, environ, body) }
+  return { req, feed: new RequestFeed(req, socket, environ, body) }
 }
 
 /** Flat, as node's parser gives them. What was chunked says so again: that is how frameworks know that there is a body. */
@@ -73,7 +73,7 @@ function headerLines(environ: Environ, body: boolean): string[] {
 }
 
 /** Carries `wsgi.input` into a request. */
-export class Feed implements Carried {
+export class RequestFeed implements ConnectionRequest {
   readonly #req: IncomingMessage
   #socket: ClientSocket
   readonly #input: Input
@@ -207,7 +207,7 @@ export class Feed implements Carried {
   /** Whether `req` wants more. */
   #took(chunk: Uint8Array): boolean {
     this.#received += chunk.length
-    this.#socket.moved(chunk.length)
+    this.#socket.recordActivity(chunk.length)
     if (this.#declared !== -1 && this.#received > this.#declared) {
       this.#failed(new Error(`wsgi.input gave more than the ${this.#declared} bytes of CONTENT_LENGTH`))
       return false

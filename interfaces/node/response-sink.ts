@@ -18,16 +18,16 @@ export class NodeResponseSink implements ResponseSink {
   readonly #req: IncomingMessage
   readonly #res: ServerResponse & Informing
   readonly #upgrade: (() => Duplex) | undefined
-  /** Called when there is room again. */
-  room: (() => void) | undefined
+  /** Called when there is onDrain again. */
+  onDrain: (() => void) | undefined
   /** A 101's, until the connection is handed over. */
-  #switching = ''
+  #upgradeHead = ''
 
   constructor(req: IncomingMessage, res: ServerResponse, upgrade: (() => Duplex) | undefined) {
     this.#req = req
     this.#res = res as ServerResponse & Informing
     this.#upgrade = upgrade
-    res.on('drain', () => this.room?.())
+    res.on('drain', () => this.onDrain?.())
   }
 
   inform(status: string, headers: Headers): void {
@@ -44,7 +44,7 @@ export class NodeResponseSink implements ResponseSink {
     const res = this.#res
     const code = Number(status.slice(0, 3))
     if (code === 101) {
-      this.#switching = `HTTP/1.1 ${status}\r\n${headers.map(([name, value]) => `${name}: ${value}\r\n`).join('')}\r\n`
+      this.#upgradeHead = `HTTP/1.1 ${status}\r\n${headers.map(([name, value]) => `${name}: ${value}\r\n`).join('')}\r\n`
       return true
     }
     if (res.headersSent) {
@@ -109,7 +109,7 @@ export class NodeResponseSink implements ResponseSink {
       )
     }
     const socket = this.#upgrade()
-    socket.write(this.#switching, 'latin1')
+    socket.write(this.#upgradeHead, 'latin1')
     return socket
   }
 }

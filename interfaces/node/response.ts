@@ -15,7 +15,7 @@ import type { Environ, Headers, StartResponse, Write } from '../../protocol/cont
 import { endToEnd } from '../../protocol/contract/end-to-end.ts'
 import { NEVER_FORWARDED } from '../../protocol/contract/hop-by-hop.ts'
 import { statusFromWire } from '../../protocol/contract/response-head.ts'
-import type { Answering, Connection } from './connection.ts'
+import type { ConnectionResponse, NodeConnection } from './connection.ts'
 
 /** What `writeHead` hands on: the fields that were set (by key), a flat list, a list of pairs, or an object. */
 type GivenHeaders = Record<string, unknown> | unknown[] | undefined | null
@@ -35,7 +35,7 @@ interface Internals {
   _flush(): void
 }
 
-type Response = ServerResponse & Internals & { [REPLY]: Reply }
+type Response = ServerResponse & Internals & { [STATE]: ResponseState }
 /** The dump of a request that nobody reads. */
 interface Dumpable {
   [hook: symbol]: (() => void) | undefined
@@ -61,7 +61,7 @@ const EMPTY: Uint8Array = new Uint8Array(0)
 const ignore = (): void => {}
 
 /** What belongs to a response besides what node keeps. */
-const REPLY: unique symbol = Symbol('reply')
+const STATE: unique symbol = Symbol('state')
 
 /** What its server provides for a response. */
 export interface ResponseSettings {
@@ -77,7 +77,7 @@ export interface ResponseSettings {
  */
 export function makeResponse(
   req: IncomingMessage,
-  connection: Connection,
+  connection: NodeConnection,
   environ: Environ,
   startResponse: StartResponse,
   settings: ResponseSettings,
@@ -87,9 +87,9 @@ export function makeResponse(
     highWaterMark: connection.writableHighWaterMark,
     rejectNonStandardBodyWrites: (server as { rejectNonStandardBodyWrites?: boolean }).rejectNonStandardBodyWrites,
   }) as unknown as Response
-  const reply = new Reply(res, connection, environ, startResponse, settings)
-  connection.response = reply
-  res[REPLY] = reply
+  const state = new ResponseState(res, connection, environ, startResponse, settings)
+  connection.response = state
+  res[STATE] = state
   res._storeHeader = storeHeader
   res._finish = finish
   if (requestStart.hasSubscribers) {
@@ -100,8 +100,8 @@ export function makeResponse(
   return res as unknown as ServerResponse
 }
 
-class Reply implements Answering {
-  readonly connection: Connection
+class ResponseState implements ConnectionResponse {
+  readonly connection: NodeConnection
   readonly environ: Environ
   readonly #res: Response
   readonly #startResponse: StartResponse
@@ -116,7 +116,7 @@ class Reply implements Answering {
 
   constructor(
     res: Response,
-    connection: Connection,
+    connection: NodeConnection,
     environ: Environ,
     startResponse: StartResponse,
     settings: ResponseSettings,
@@ -209,17 +209,17 @@ class Reply implements Answering {
 // One function each for all responses: a closure for each would cost every request (see lazy-duplex.ts, too).
 
 function storeHeader(this: Response, firstLine: string, given: GivenHeaders): void {
-  this[REPLY].storeHeader(firstLine, given)
+  this[STATE].storeHeader(firstLine, given)
 }
 
 function finish(this: Response): void {
   NodeResponse._finish.call(this)
-  this[REPLY].finish()
+  this[STATE].finish()
 }
 
 /** What node's server does when a response was handed over (its resOnFinish). */
 function finished(this: Response): void {
-  const { connection } = this[REPLY]
+  const { connection } = this[STATE]
   // Once, whoever emits.
   if ((this.socket as unknown) !== connection) return
   const request = this.req as IncomingMessage & Dumpable
@@ -237,7 +237,7 @@ function closed(res: Response): void {
   res.destroyed = true
   res._closed = true
   res.emit('close')
-  res[REPLY].connection.over()
+  res[STATE].connection.over()
 }
 
 function announcesMore(name: string): boolean {

@@ -71,8 +71,8 @@ export function toNode(application: Application, options: ToNodeOptions = {}): A
     }
     const exchange = new Exchange(application, environ, source.input, sink, host)
     // Not assigned as a literal, which V8 takes for a method of something old: it would keep the exchange until a full collection.
-    const room = (): void => exchange.resume()
-    sink.room = room
+    const resume = (): void => exchange.resume()
+    sink.onDrain = resume
     // Once for all ends: a response that is whole is finished before, and an abort of it does nothing.
     res.once('close', () => {
       const gone = new AbortError('CLIENT_GONE', 'the client has gone')

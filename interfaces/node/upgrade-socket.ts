@@ -10,8 +10,8 @@ import { AbortError, HttpError, LocalProtocolError } from '../../protocol/contra
 import type { Clock } from '../../protocol/net/clock.ts'
 import { BodyQueue, type BodyQueueHost } from './body-queue.ts'
 import { ClientSocket, type SocketOwner } from './client-socket.ts'
-import { logFailure } from './late-failure.ts'
-import { RawAnswer } from './raw-answer.ts'
+import { logLateFailure } from './late-failure.ts'
+import { RawResponseWriter } from './raw-response-writer.ts'
 
 type Callback = (error?: Error | null) => void
 
@@ -20,7 +20,7 @@ const LINGER = 1_000
 
 export class UpgradeSocket extends ClientSocket implements BodyQueueHost {
   readonly #environ: Environ
-  readonly #answer: RawAnswer
+  readonly #answer: RawResponseWriter
   readonly #body: BodyQueue = new BodyQueue(this)
   readonly #clock: Clock
   joinable = false
@@ -32,7 +32,7 @@ export class UpgradeSocket extends ClientSocket implements BodyQueueHost {
     super(environ, owner)
     this.#clock = owner.clock
     this.#environ = environ
-    this.#answer = new RawAnswer(environ, startResponse, this.#body)
+    this.#answer = new RawResponseWriter(environ, startResponse, this.#body)
   }
 
   /** What the application returns: nothing for a 101. */
@@ -53,7 +53,7 @@ export class UpgradeSocket extends ClientSocket implements BodyQueueHost {
     // A connection that was handed over belongs to the listener: its failure ends the connection, as in a process of
     // its own.
     if (this.#peer && !this.destroyed) this.fail(error)
-    logFailure(this.#environ, error)
+    logLateFailure(this.#environ, error)
     return false
   }
 
@@ -67,7 +67,7 @@ export class UpgradeSocket extends ClientSocket implements BodyQueueHost {
   }
 
   override destroy(error?: Error): this {
-    if (!this.#peer && this.#failure === undefined && !this.destroyed) this.delivers(this.#body)
+    if (!this.#peer && this.#failure === undefined && !this.destroyed) this.flushTo(this.#body)
     return super.destroy(error)
   }
 
@@ -76,7 +76,7 @@ export class UpgradeSocket extends ClientSocket implements BodyQueueHost {
   }
 
   override _write(chunk: Uint8Array, _encoding: BufferEncoding, callback: Callback): void {
-    this.moved(0, chunk.length)
+    this.recordActivity(0, chunk.length)
     if (this.#peer) {
       this.#forward(chunk, callback)
       return
@@ -110,8 +110,8 @@ export class UpgradeSocket extends ClientSocket implements BodyQueueHost {
       this._write(chunks.length === 0 ? last : Buffer.concat([...chunks, last]), 'buffer' as BufferEncoding, callback)
       return
     }
-    for (const chunk of chunks) this.moved(0, chunk.length)
-    this.moved(0, last.length)
+    for (const chunk of chunks) this.recordActivity(0, chunk.length)
+    this.recordActivity(0, last.length)
     this.#peer.cork()
     for (const chunk of chunks) this.#peer.write(chunk)
     this.#forward(last, callback)
@@ -130,7 +130,7 @@ export class UpgradeSocket extends ClientSocket implements BodyQueueHost {
       callback()
     }
     const room = this.#peer!.write(chunk, (error) => {
-      this.moved()
+      this.recordActivity()
       if (error) this.destroy()
       call()
     })
@@ -140,7 +140,7 @@ export class UpgradeSocket extends ClientSocket implements BodyQueueHost {
   #attach(peer: Duplex): void {
     this.#peer = peer
     peer.on('data', (chunk: Buffer) => {
-      this.moved(chunk.length)
+      this.recordActivity(chunk.length)
       // Once the listener has left, what still comes is dropped: paused, the client's FIN would never be seen.
       if (!this.destroyed && !this.push(chunk)) peer.pause()
     })

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
-import { type AcceptRules, type ServedWire, verdictOn } from '../../container/accept-rules.ts'
+import { type AcceptRules, type ServedWire, decideAccept } from '../../container/accept-rules.ts'
 import { TrustedPeers, UNIX_PEER } from '../../protocol/client/peers.ts'
 import type { Wire } from '../../protocol/net/codec/sniff.ts'
 
@@ -51,12 +51,12 @@ const table: [wire: Wire, peer: string | undefined, setting: Setting, refused: R
   ['unknown', UNIX_PEER, {}, /no protocol that is known/],
 ]
 
-describe('verdictOn', () => {
+describe('decideAccept', () => {
   for (const [wire, peer, setting, refused] of table) {
     it(`${refused ? 'refuses' : 'serves'} ${wire} from ${peer} with ${JSON.stringify(setting)}`, () => {
-      const verdict = verdictOn(wire, peer, rules(setting))
-      if (refused) assert.match('refuse' in verdict ? verdict.refuse : 'served', refused)
-      else assert.deepEqual(verdict, { serve: wire })
+      const decision = decideAccept(wire, peer, rules(setting))
+      if (refused) assert.match('refuse' in decision ? decision.refuse : 'served', refused)
+      else assert.deepEqual(decision, { serve: wire })
     })
   }
 })

@@ -5,7 +5,7 @@ import { connect, Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, it } from 'node:test'
-import { Doorman, UNDECIDED_TIMEOUT } from '../../container/acceptor.ts'
+import { Acceptor, UNDECIDED_TIMEOUT } from '../../container/acceptor.ts'
 import { TrustedPeers } from '../../protocol/client/peers.ts'
 import { Deadlines } from '../../protocol/net/clock.ts'
 import { type Listener, listen } from '../../protocol/net/listen.ts'
@@ -17,14 +17,14 @@ let path = ''
 let listener: Listener
 let clock: FakeClock
 let log: RecordingLog
-let doorman: Doorman
+let acceptor: Acceptor
 let served: { wire: string; peer: string; first: string; socket: Socket }[] = []
 let left = 0
 let accepted = 0
 let sockets: Socket[] = []
 let someone: (() => void) | undefined
 
-/** Resolves once `condition` holds; it is looked at whenever the doorman did something. */
+/** Resolves once `condition` holds; it is looked at whenever the acceptor did something. */
 async function until(condition: () => boolean): Promise<void> {
   while (!condition()) {
     await new Promise<void>((resolve) => {
@@ -42,7 +42,7 @@ beforeEach(async () => {
   left = 0
   accepted = 0
   sockets = []
-  doorman = new Doorman({
+  acceptor = new Acceptor({
     rules: { accept: ['http', 'frames'], trustedPeers: new TrustedPeers(['unix']), token: false },
     deadlines: new Deadlines(clock),
     log,
@@ -50,13 +50,13 @@ beforeEach(async () => {
       served.push({ wire, peer, first: first.toString('latin1'), socket })
       someone?.()
     },
-    onLeft: () => {
+    onEnded: () => {
       left++
       someone?.()
     },
   })
   listener = await listen({ kind: 'unix', path }, { log }, (socket) => {
-    doorman.receive(socket, true)
+    acceptor.receive(socket, true)
     accepted++
     sockets.push(socket)
     someone?.()
@@ -77,18 +77,18 @@ async function knock(bytes?: string): Promise<Socket> {
   return socket
 }
 
-describe('Doorman', () => {
+describe('Acceptor', () => {
   it('takes a connection whose first bytes were read already', () => {
     const socket = new Socket()
-    doorman.receive(socket, true, Buffer.of(0xc1, 7))
-    assert.deepEqual([served[0]!.wire, served[0]!.first, doorman.waiting], ['frames', '\xc1\x07', 0])
+    acceptor.receive(socket, true, Buffer.of(0xc1, 7))
+    assert.deepEqual([served[0]!.wire, served[0]!.first, acceptor.waiting], ['frames', '\xc1\x07', 0])
     assert.equal(socket.listenerCount('data'), 0)
   })
 
   it('drops a connection that its client has reset, and logs nothing', () => {
     const socket = new Socket()
-    doorman.receive(socket, false)
-    assert.deepEqual([socket.destroyed, doorman.waiting, log.messages()], [true, 0, []])
+    acceptor.receive(socket, false)
+    assert.deepEqual([socket.destroyed, acceptor.waiting, log.messages()], [true, 0, []])
   })
 
   it('hands a connection over with the bytes that it read', async () => {
@@ -97,7 +97,7 @@ describe('Doorman', () => {
     assert.equal(served[0]!.wire, 'http')
     assert.equal(served[0]!.peer, 'unix:')
     assert.equal(served[0]!.first, 'GET / HTTP/1.1\r\n\r\n')
-    assert.equal(doorman.waiting, 0)
+    assert.equal(acceptor.waiting, 0)
     client.destroy()
   })
 
@@ -130,7 +130,7 @@ describe('Doorman', () => {
     const other = await knock('GET / HTTP/1.1\r\n')
     await until(() => served.length === 1)
     clock.advance(UNDECIDED_TIMEOUT - 1)
-    assert.equal(doorman.waiting, 1)
+    assert.equal(acceptor.waiting, 1)
     clock.advance(1_000)
     await once(client.resume(), 'close')
     assert.match(log.messages('warn')[0]!, /did not say which protocol/)
@@ -148,24 +148,24 @@ describe('Doorman', () => {
   it('forgets a connection that goes before it was decided', async () => {
     const client = await knock('P')
     await until(() => accepted === 1)
-    assert.equal(doorman.waiting, 1)
+    assert.equal(acceptor.waiting, 1)
     client.end()
     await until(() => left === 1)
-    assert.equal(doorman.waiting, 0)
+    assert.equal(acceptor.waiting, 0)
     assert.equal(clock.pending <= 1, true)
   })
 
   it('does not close a connection to make room if its first bytes wait in its socket', async () => {
     const client = await knock()
     await until(() => accepted === 1)
-    const [visitor] = doorman.visitors
+    const [connection] = acceptor.pending
     client.write('GET / HTTP/1.1\r\n\r\n')
-    assert.equal(visitor!.dismiss(), false)
+    assert.equal(connection!.dismiss(), false)
     await until(() => served.length === 1)
     assert.equal(served[0]!.first, 'GET / HTTP/1.1\r\n\r\n')
     const silent = await knock()
     await until(() => accepted === 2)
-    assert.equal([...doorman.visitors][0]!.dismiss(), true)
+    assert.equal([...acceptor.pending][0]!.dismiss(), true)
     await once(silent.resume(), 'close')
     client.destroy()
   })
@@ -177,7 +177,7 @@ describe('Doorman', () => {
     while (sockets[1]!.bytesRead === 0) await new Promise((resolve) => setImmediate(resolve))
     const late = await knock()
     await until(() => accepted === 3)
-    doorman.drain(1_000)
+    acceptor.drain(1_000)
     late.write('GET')
     await until(() => served.length === 1)
     assert.equal(served[0]!.first, 'GET')
@@ -200,7 +200,7 @@ describe('Doorman', () => {
         off: () => {},
         destroy: () => {},
       }
-      doorman.receive(socket as unknown as Socket, false)
+      acceptor.receive(socket as unknown as Socket, false)
       listeners.get('data')!(Buffer.of(0xff))
     }
     const refused = (): number => log.messages('warn').length

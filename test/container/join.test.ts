@@ -2,7 +2,8 @@ import assert from 'node:assert/strict'
 import { EventEmitter } from 'node:events'
 import type { Socket } from 'node:net'
 import { describe, it } from 'node:test'
-import { type JoinedLink, Joiner, type LinkEvents, type ProxyWorker } from '../../container/join.ts'
+import { Joiner } from '../../container/join.ts'
+import type { JoinedLink, LinkEvents, ProxyWorker } from '../../container/worker-link.ts'
 import { printAddress, type TcpAddress, type UnixAddress } from '../../protocol/net/address.ts'
 import { FakeClock } from '../support/clock.ts'
 import { RecordingLog } from '../support/log.ts'
@@ -30,11 +31,11 @@ class FakeLink implements JoinedLink {
   drained: string | undefined
   refusals = 0
   readonly events: LinkEvents
-  readonly patience: number
+  readonly handshakeTimeout: number
 
-  constructor(events: LinkEvents, patience: number) {
+  constructor(events: LinkEvents, handshakeTimeout: number) {
     this.events = events
-    this.patience = patience
+    this.handshakeTimeout = handshakeTimeout
   }
 
   unreachable(): void {
@@ -84,8 +85,8 @@ class World {
         this.dials.push({ to: printAddress(to), at: this.clock.now(), socket })
         return socket as unknown as Socket
       },
-      serve: (_, to, events, patience) => {
-        const link = new FakeLink(events, patience)
+      serve: (_, to, events, handshakeTimeout) => {
+        const link = new FakeLink(events, handshakeTimeout)
         this.links.push({ to: printAddress(to), link })
         return link
       },
@@ -249,7 +250,7 @@ describe('Joiner', () => {
     }
   })
 
-  it('asks for the name each second, and joins who has come', async () => {
+  it('asks for the name each second, and joins decision has come', async () => {
     const world = new World()
     await world.start('10.0.0.2')
     world.connect()
@@ -259,7 +260,7 @@ describe('Joiner', () => {
     assert.deepEqual(world.targets, ['10.0.0.2:9000', '10.0.0.3:9000'])
   })
 
-  it('takes leave of who has gone, and never dials it again', async () => {
+  it('takes disconnect of decision has gone, and never dials it again', async () => {
     const world = new World()
     await world.start('10.0.0.2', '10.0.0.3')
     const first = world.connect(0)
@@ -440,7 +441,7 @@ describe('Joiner whose proxy is silent', () => {
     await world.start('10.0.0.2')
     const link = world.connect(0, 'p1')
     await world.pass(5_000)
-    link.events.onTrust(false)
+    link.events.onAnswering(false)
     return { world, link }
   }
 
@@ -450,7 +451,7 @@ describe('Joiner whose proxy is silent', () => {
     world.dials[1]!.socket.emit('connect')
     await world.pass(60_000)
     assert.deepEqual([world.dials.length, link.drained], [2, undefined])
-    assert.ok(world.links[1]!.link.patience >= 30_000)
+    assert.ok(world.links[1]!.link.handshakeTimeout >= 30_000)
   })
 
   it('logs once that a connection is accepted and not answered, if there was no link before', async () => {
@@ -467,7 +468,7 @@ describe('Joiner whose proxy is silent', () => {
 
   it('closes that connection when the proxy answers on the link again', async () => {
     const { world, link } = await silent()
-    link.events.onTrust(true)
+    link.events.onAnswering(true)
     assert.equal(world.dials[1]!.socket.destroyed, true)
     await world.pass(5_000)
     assert.deepEqual([world.dials.length, link.drained], [2, undefined])
@@ -515,7 +516,7 @@ describe('Joiner whose proxy is silent', () => {
     const world = new World()
     await world.start('10.0.0.2')
     const [link, other] = [world.connect(0, 'p1', 0, 2), world.connect(1, 'p1', 1, 2)]
-    link.events.onTrust(false)
+    link.events.onAnswering(false)
     const met = world.connect(2, 'p1', 1, 2)
     assert.match(met.drained ?? '', /redialling to reach another worker/)
     await world.redial()
@@ -528,9 +529,9 @@ describe('Joiner whose proxy is silent', () => {
     const world = new World()
     await world.start('127.0.0.1', '::1')
     const first = world.connect(0, 'p1')
-    first.events.onTrust(false)
+    first.events.onAnswering(false)
     assert.equal(world.connect(1, 'p1').drained, undefined)
-    first.events.onTrust(true)
+    first.events.onAnswering(true)
     assert.match(first.drained ?? '', /joined already/)
   })
 
@@ -538,8 +539,8 @@ describe('Joiner whose proxy is silent', () => {
     const { world, link } = await silent()
     world.joiner.stop('the test ends')
     assert.equal(world.dials[1]!.socket.destroyed, true)
-    link.events.onTrust(true)
-    link.events.onTrust(false)
+    link.events.onAnswering(true)
+    link.events.onAnswering(false)
     await world.pass(5_000)
     assert.deepEqual([world.dials.length, world.clock.pending], [2, 0])
   })

@@ -4,7 +4,7 @@ import fc from 'fast-check'
 import { allocate, Slots } from '../../container/slots.ts'
 import type { SlotHolder } from '../../protocol/frames/server.ts'
 
-type Row = [what: string, slots: number, holders: [inUse: number, wanted: number, turn?: number][], grants: number[]]
+type Row = [what: string, slots: number, holders: [inUse: number, wanted: number, order?: number][], grants: number[]]
 
 const table: Row[] = [
   ['nobody', 10, [], []],
@@ -85,7 +85,7 @@ const table: Row[] = [
     [5, 5],
   ],
   [
-    'one slot goes to whose turn it is',
+    'one slot goes to whose order it is',
     1,
     [
       [0, 3, 3],
@@ -105,7 +105,7 @@ const table: Row[] = [
     [0, 0, 0],
   ],
   [
-    'one slot goes to who wants it, whoever’s turn it is',
+    'one slot goes to who wants it, whoever’s order it is',
     1,
     [
       [0, 0, 1],
@@ -114,7 +114,7 @@ const table: Row[] = [
     [0, 1],
   ],
   [
-    'two slots go to the next two in turn',
+    'two slots go to the next two in order',
     2,
     [
       [0, 9, 3],
@@ -137,14 +137,14 @@ const table: Row[] = [
 const share = fc.record({
   inUse: fc.integer({ min: 0, max: 30 }),
   wanted: fc.oneof(fc.integer({ min: 0, max: 60 }), fc.constant(2 ** 32 - 1)),
-  turn: fc.integer({ min: 0, max: 5 }),
+  order: fc.integer({ min: 0, max: 5 }),
 })
 const sum = (numbers: number[]): number => numbers.reduce((total, number) => total + number, 0)
 
 describe('allocate', () => {
   for (const [what, slots, holders, grants] of table) {
     it(`${what}`, () => {
-      const shares = holders.map(([inUse, wanted, turn = 0]) => ({ inUse, wanted, turn }))
+      const shares = holders.map(([inUse, wanted, order = 0]) => ({ inUse, wanted, order }))
       assert.deepEqual(allocate(slots, shares), grants)
     })
   }
@@ -259,7 +259,7 @@ describe('Slots', () => {
     assert.equal(second.granted, 10)
   })
 
-  it('gives one slot to each of three busy links in turn', () => {
+  it('gives one slot to each of three busy links in order', () => {
     const slots = new Slots(1)
     const links = [new Link(slots), new Link(slots), new Link(slots)]
     for (const link of links) link.want(100)

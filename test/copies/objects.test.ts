@@ -33,11 +33,11 @@ const classes: Readonly<Record<string, string>> = {
   AddressError: 'thrown by parseAddress() of the same copy, in the same call',
   CallError: 'thrown by the Caller of the same copy, in the same call',
   ChildApplication: 'made by the container of the same copy, in the same call',
-  ChildListensError: 'thrown by loadTenant() of the same copy, in the same call',
+  ChildListensError: 'thrown by loadForContainer() of the same copy, in the same call',
   HtpasswdError: 'thrown by parseHtpasswd() of the same copy, in the same call',
   ListenError: 'thrown by listen() of the same copy, in the same call',
   OptionError: 'thrown by the command that the same copy runs',
-  Unservable: 'thrown by recognise() of the same copy, in the same call',
+  UnsupportedExport: 'thrown by recognise() of the same copy, in the same call',
 }
 
 type Class = new (...args: never[]) => object
@@ -75,12 +75,12 @@ describe('two copies in one process', () => {
     ended.catch(ready.reject)
     await ready.promise
     const file = (name: string): string => pathToFileURL(join(installed.path, 'dist', name)).href
-    const load = (name: string): Promise<Classes> => import(file(`protocol/${name}`))
+    const load = (name: string): Promise<Classes> => import(file(name))
     theirMiddleware = await import(file('middleware/index.js'))
-    theirs = (await load('index.js')) as unknown as typeof ours
+    theirs = (await load('protocol/index.js')) as unknown as typeof ours
     const [{ Context: TheirContext }, { LoadError: TheirLoadError }] = await Promise.all([
-      load('context.js'),
-      load('load-module.js'),
+      load('protocol/contract/context.js'),
+      load('process/modules/load-module.js'),
     ])
     const of = (copy: typeof ours): Class[] => [
       copy.AbortError,

@@ -8,9 +8,14 @@ import { EventEmitter, once } from 'node:events'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { describe, it } from 'node:test'
-import { ChildServers, type Findings, type Verdict, verdictOf } from '../../../container/application/child-servers.ts'
+import {
+  ChildServers,
+  type PortFindings,
+  type PortOwner,
+  portOwner,
+} from '../../../container/application/child-servers.ts'
 import { type ListeningPorts, listeningPorts } from '../../../container/application/listening-ports.ts'
-import { ListenTakeover } from '../../../container/application/listening-server.ts'
+import { ListenTakeover } from '../../../container/application/listen-takeover.ts'
 import { repositoryFile } from '../../support/child.ts'
 import { FakeClock } from '../../support/clock.ts'
 import { RecordingLog } from '../../support/log.ts'
@@ -26,30 +31,30 @@ function ports(which: Partial<Record<keyof ListeningPorts, number[]>>): Listenin
 }
 
 describe('who listens on the port of an application', () => {
-  const free: Findings = { port: PORT, accepts: false, wasHeld: false, isOwn: false, ports: undefined }
-  const open: Findings = { ...free, accepts: true }
-  const cases: readonly [what: string, findings: Findings, verdict: Verdict][] = [
-    ['nobody while the port refuses connections', free, 'nobody'],
+  const free: PortFindings = { port: PORT, accepts: false, wasOpenBefore: false, isOwn: false, ports: undefined }
+  const open: PortFindings = { ...free, accepts: true }
+  const cases: readonly [what: string, findings: PortFindings, owner: PortOwner][] = [
+    ['nobody while the port refuses connections', free, 'none'],
     [
       'nobody while it refuses them, though a child listens on another address',
       { ...free, ports: ports({ descendants: [PORT] }) },
-      'nobody',
+      'none',
     ],
     ['a child where the system says so', { ...open, ports: ports({ descendants: [PORT] }) }, 'child'],
     [
       'a child although another process held the port at the start',
-      { ...open, wasHeld: true, ports: ports({ descendants: [PORT] }) },
+      { ...open, wasOpenBefore: true, ports: ports({ descendants: [PORT] }) },
       'child',
     ],
-    ['a stranger where the system says so', { ...open, ports: ports({ all: [PORT] }) }, 'stranger'],
-    ['nobody where the listener has closed meanwhile', { ...open, ports: ports({}) }, 'nobody'],
+    ['a stranger where the system says so', { ...open, ports: ports({ all: [PORT] }) }, 'other'],
+    ['nobody where the listener has closed meanwhile', { ...open, ports: ports({}) }, 'none'],
     ['this process where the system says so', { ...open, ports: ports({ own: [PORT], descendants: [PORT] }) }, 'self'],
     ['this process where its servers say so', { ...open, isOwn: true }, 'self'],
     ['a child where the system says nothing and the port was free', open, 'child'],
-    ['a stranger where the system says nothing and the port was in use', { ...open, wasHeld: true }, 'stranger'],
+    ['a stranger where the system says nothing and the port was in use', { ...open, wasOpenBefore: true }, 'other'],
   ]
-  for (const [what, findings, verdict] of cases) {
-    it(`is ${what}`, () => assert.equal(verdictOf(findings), verdict))
+  for (const [what, findings, owner] of cases) {
+    it(`is ${what}`, () => assert.equal(portOwner(findings), owner))
   }
 })
 
@@ -76,7 +81,7 @@ class World {
       clock: this.clock,
       port,
       isOwn: () => this.isOwn,
-      reach: async () => {
+      reachableUrl: async () => {
         this.tries++
         return this.isOpen ? URL_OF_CHILD : undefined
       },

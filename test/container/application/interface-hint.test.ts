@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
-import { suspecting } from '../../../container/application/interface-hint.ts'
+import { withInterfaceHint } from '../../../container/application/interface-hint.ts'
 import type { Application } from '../../../protocol/contract/application.ts'
 import { call } from '../../../protocol/contract/call.ts'
 import { RecordingLog } from '../../support/log.ts'
@@ -8,7 +8,7 @@ import { RecordingLog } from '../../support/log.ts'
 /** What the log says of the failure of one request. */
 async function failureOf(given: unknown): Promise<{ status: number; message: string }> {
   const log = new RecordingLog()
-  const { status } = await call(suspecting(given as Application, 'app.js'), { log })
+  const { status } = await call(withInterfaceHint(given as Application, 'app.js'), { log })
   const err = log.lines.map((line) => (line.fields as { err?: Error }).err).find((one) => one !== undefined)
   return { status, message: err?.message ?? '' }
 }
@@ -75,7 +75,7 @@ describe('a function that was taken for an application', () => {
       startResponse('200 OK', [['Content-Type', 'text/plain']])
       return [Buffer.from('hello')]
     }
-    const watched = suspecting(application, 'app.js')
+    const watched = withInterfaceHint(application, 'app.js')
     for (let count = 0; count < 2; count++) assert.equal((await call(watched)).text, 'hello')
     assert.deepEqual(seen, [true, false])
   })
@@ -85,6 +85,6 @@ describe('a function that was taken for an application', () => {
       startResponse('200 OK', [])
       yield Buffer.from('hello')
     } as unknown as Application
-    assert.equal((await call(suspecting(application, 'app.js'))).text, 'hello')
+    assert.equal((await call(withInterfaceHint(application, 'app.js'))).text, 'hello')
   })
 })

@@ -6,7 +6,7 @@ import express from 'express'
 import fastify from 'fastify'
 import { Hono } from 'hono'
 import Koa from 'koa'
-import { recognise, Unservable } from '../../../container/application/recognise.ts'
+import { recognise, UnsupportedExport } from '../../../container/application/recognise.ts'
 import { call } from '../../../protocol/contract/call.ts'
 import { nestApplication } from '../../apps/nest.ts'
 
@@ -56,7 +56,7 @@ describe('recognise', () => {
         await assert.rejects(
           async () => recognise(make(), other),
           (error) =>
-            error instanceof Unservable &&
+            error instanceof UnsupportedExport &&
             error.message === `is ${what}, and --interface ${other} was given: leave it out, or give ${wanted}`,
         )
       })
@@ -91,7 +91,10 @@ describe('recognise', () => {
   }
 
   it('says of an Express router that it cannot answer alone', async () => {
-    await assert.rejects(() => recognise(express.Router(), undefined), /^Unservable: is an Express router, which/)
+    await assert.rejects(
+      () => recognise(express.Router(), undefined),
+      /^UnsupportedExport: is an Express router, which/,
+    )
   })
 
   describe('with a server that has a port', () => {

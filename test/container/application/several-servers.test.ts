@@ -9,14 +9,14 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, afterEach, before, describe, it } from 'node:test'
 import {
-  type Fate,
-  fateOf,
-  ListenTakeover,
+  decideListen,
+  type ListenAction,
+  type ListenState,
   type ServerKind,
-  type Situation,
   type WantedPort,
   wantedPort,
-} from '../../../container/application/listening-server.ts'
+} from '../../../container/application/listen-decision.ts'
+import { ListenTakeover } from '../../../container/application/listen-takeover.ts'
 import { certificate } from '../../fixtures/certificate.ts'
 import { repositoryFile, TestChild } from '../../support/child.ts'
 import { FakeClock } from '../../support/clock.ts'
@@ -37,16 +37,16 @@ describe('wantedPort', () => {
   }
 })
 
-describe('fateOf', () => {
+describe('decideListen', () => {
   const wanted: WantedPort = { value: 8080, from: 'PORT' }
-  const none: Situation = { wanted: undefined, served: undefined, isSubstitute: false }
-  const other: Situation = { wanted: undefined, served: 3000, isSubstitute: false }
-  const rows: [ServerKind, number, Situation, Fate][] = [
+  const none: ListenState = { wanted: undefined, served: undefined, isSubstitute: false }
+  const other: ListenState = { wanted: undefined, served: 3000, isSubstitute: false }
+  const rows: [ServerKind, number, ListenState, ListenAction][] = [
     ['http', 3000, none, 'serve'],
     ['http', 0, none, 'serve'],
     ['http', 8080, { ...none, wanted }, 'serve'],
     ['http', 9090, { ...none, wanted }, 'wait'],
-    ['http', 3000, other, 'twin'],
+    ['http', 3000, other, 'same-port'],
     ['http', 9090, other, 'independent'],
     ['http', 0, { ...other, served: 0 }, 'independent'],
     ['http', 8080, { wanted, served: 9090, isSubstitute: true }, 'replace'],
@@ -60,7 +60,7 @@ describe('fateOf', () => {
   }
   for (const [kind, port, situation, expected] of rows) {
     it(`is ${expected} for ${kind} on ${port}; wanted: ${situation.wanted?.value}, served: ${situation.served}`, () => {
-      assert.equal(fateOf(kind, { port, host: undefined, path: undefined }, situation), expected)
+      assert.equal(decideListen(kind, { port, host: undefined, path: undefined }, situation), expected)
     })
   }
 })
@@ -92,11 +92,11 @@ describe('a server that listens elsewhere than on PORT', () => {
     await once(server, 'listening')
     server.on('listening', () => listened++)
     const { port } = server.address() as AddressInfo
-    takeover.settle(clock)
+    takeover.moduleLoaded(clock)
     clock.advance(4_999)
-    assert.equal(takeover.first, undefined)
+    assert.equal(takeover.served, undefined)
     clock.advance(1)
-    assert.equal((await takeover.taken).server, server)
+    assert.equal((await takeover.serverFound).server, server)
     takeover.listening([{ kind: 'tcp', host: '127.0.0.1', port: 8000 }])
     assert.equal(listened, 1)
     assert.equal(server.listening, true)
@@ -111,11 +111,11 @@ describe('a server that listens elsewhere than on PORT', () => {
     const { takeover, log, clock, make } = begin({ value: 1, from: 'PORT' })
     const metrics = make().listen(0, '127.0.0.1')
     await once(metrics, 'listening')
-    takeover.settle(clock)
+    takeover.moduleLoaded(clock)
     clock.advance(5_000)
-    assert.equal(takeover.first?.server, metrics)
+    assert.equal(takeover.served?.server, metrics)
     const main = make().listen(1)
-    assert.equal(takeover.first?.server, main)
+    assert.equal(takeover.served?.server, main)
     await once(metrics, 'listening')
     assert.notEqual((metrics.address() as AddressInfo).port, 1)
     assert.match(log.messages('warn').join(), /serves the one on port 1; the one on port 0/)
@@ -124,10 +124,10 @@ describe('a server that listens elsewhere than on PORT', () => {
   it('is not served where --app-port names another port', async () => {
     const { takeover, clock, make } = begin({ value: 1, from: '--app-port' })
     await once(make().listen(0, '127.0.0.1'), 'listening')
-    takeover.settle(clock)
+    takeover.moduleLoaded(clock)
     clock.advance(60_000)
     assert.equal(takeover.substitute(), undefined)
-    assert.equal(takeover.first, undefined)
+    assert.equal(takeover.served, undefined)
   })
 })
 

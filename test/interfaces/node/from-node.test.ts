@@ -5,7 +5,7 @@ import { IncomingMessage, ServerResponse as NodeServerResponse, type ServerRespo
 import { describe, it } from 'node:test'
 import { setImmediate as turn } from 'node:timers/promises'
 import express from 'express'
-import type { Connection } from '../../../interfaces/node/connection.ts'
+import type { NodeConnection } from '../../../interfaces/node/connection.ts'
 import { fromNode, type NodeListener } from '../../../interfaces/node/from-node.ts'
 import { AbortError, HttpError } from '../../../protocol/contract/errors.ts'
 import { RequestInput } from '../../../protocol/contract/input.ts'
@@ -312,14 +312,14 @@ describe('fromNode: the socket', () => {
     ['comes of Express', express().get('/', (_req, res) => void res.send('hello'))],
   ] as const) {
     it(`is made no stream for a response that ${how}`, async () => {
-      let connection: Connection | undefined
+      let connection: NodeConnection | undefined
       const { whenSettled } = serve((req, res) => {
-        connection = req.socket as unknown as Connection
+        connection = req.socket as unknown as NodeConnection
         return listener(req, res)
       })
       await whenSettled
       for (let at = 0; at < 5; at++) await turn()
-      assert.equal(connection!.made, false)
+      assert.equal(connection!.initialized, false)
     })
   }
 })

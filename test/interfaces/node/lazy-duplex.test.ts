@@ -36,7 +36,7 @@ function writeAtOnce(socket: Noted, chunks: string[], callback?: (error?: Error 
 }
 
 /** Bytes of the heap that young objects take which nobody holds, once they were collected. (Not by WeakRef, which keeps them until a full collection.) */
-async function leftOf(count: number, make: () => unknown): Promise<number> {
+async function leftOf(count: number, initialize: () => unknown): Promise<number> {
   setFlagsFromString('--expose-gc')
   const gc = runInNewContext('gc') as (options: { type: 'minor' }) => void
   // The first collection moves what lives on to the second half, the second to the old objects.
@@ -45,10 +45,10 @@ async function leftOf(count: number, make: () => unknown): Promise<number> {
     gc({ type: 'minor' })
     return process.memoryUsage().heapUsed
   }
-  for (let at = 0; at < 100; at++) make()
+  for (let at = 0; at < 100; at++) initialize()
   await turn()
   const before = used()
-  for (let at = 0; at < count; at++) make()
+  for (let at = 0; at < count; at++) initialize()
   await turn()
   return used() - before
 }
@@ -65,7 +65,7 @@ describe('a lazy duplex', () => {
     assert.equal(socket.writableHighWaterMark, new Duplex().writableHighWaterMark)
     socket.on('close', () => {}).off('close', () => {})
     assert.equal(socket.listenerCount('close'), 1)
-    assert.equal(socket.made, false)
+    assert.equal(socket.initialized, false)
   })
 
   it('gives what is written in one go without becoming one, and calls back when it was taken', async () => {
@@ -79,7 +79,7 @@ describe('a lazy duplex', () => {
     socket.taken[0]!(null)
     assert.deepEqual(called, [null])
     assert.equal(socket.writableLength, 0)
-    assert.equal(socket.made, false)
+    assert.equal(socket.initialized, false)
   })
 
   it('keeps what follows until the first batch was taken, in order', async () => {
@@ -87,7 +87,7 @@ describe('a lazy duplex', () => {
     writeAtOnce(socket, ['one'])
     socket.write('two')
     socket.write('three')
-    assert.equal(socket.made, true)
+    assert.equal(socket.initialized, true)
     await turn()
     assert.deepEqual(socket.batches, [['one']])
     assert.equal(socket.writableLength, 11)
@@ -102,7 +102,7 @@ describe('a lazy duplex', () => {
     socket.write('one')
     assert.equal(socket.writableCorked, 1)
     socket.on('data', () => {})
-    assert.equal(socket.made, true)
+    assert.equal(socket.initialized, true)
     assert.equal(socket.writableLength, 3)
     socket.write('two')
     assert.deepEqual(socket.batches, [])
@@ -207,6 +207,6 @@ describe('a lazy duplex', () => {
     socket.end()
     socket.push(null)
     await whenFinished
-    assert.equal(socket.made, true)
+    assert.equal(socket.initialized, true)
   })
 })

@@ -1,4 +1,4 @@
-/** The third argument of a fetch handler, `waitUntil` in it: what its promises keep waiting, and what becomes of those that fail. */
+/** The third argument of a fetch handler, `waitUntil` in it: what its promises keep waitUntil, and what becomes of those that fail. */
 
 import type { Body, Environ } from '../../protocol/contract/application.ts'
 import { textOfThrown } from '../../protocol/contract/thrown.ts'
@@ -11,7 +11,7 @@ export interface FetchContext {
   passThroughOnException(): void
 }
 
-export class Waiting implements FetchContext {
+export class WaitUntil implements FetchContext {
   readonly #environ: Environ
   #promises: Promise<void>[] | undefined
 

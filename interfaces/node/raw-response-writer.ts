@@ -12,7 +12,7 @@ import { RawResponse } from './codec/raw-response.ts'
 
 type Callback = (error?: Error | null) => void
 
-export class RawAnswer {
+export class RawResponseWriter {
   readonly #environ: Environ
   readonly #startResponse: StartResponse
   readonly #queue: BodyQueue

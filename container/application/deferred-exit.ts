@@ -9,12 +9,12 @@ import type { Logger } from '../../protocol/log/logger.ts'
 const SIGNALS = ['SIGTERM', 'SIGINT', 'SIGHUP'] as const
 const STOP_SIGNALS: readonly unknown[] = [...SIGNALS, 1, 2, 15]
 
-export class HeldExit {
-  /** Whether the application asked to end since the first signal. */
-  wasAsked = false
+export class DeferredExit {
+  /** Whether the application requested to end since the first signal. */
+  wasRequested = false
   /** Whether the application handles the signal that began the stop: it has shutdown code to wait for. */
   isHandled = false
-  #asked: (() => void) | undefined
+  #requested: (() => void) | undefined
   readonly #stopping: () => boolean
   readonly #log: Logger
   readonly #exit: typeof process.exit = process.exit
@@ -54,13 +54,13 @@ export class HeldExit {
       if (!this.#stopping()) return this.#exit.apply(process, codes)
       // As on Node: without an argument the exit code that was set before stays.
       if (codes.length > 0) process.exitCode = codes[0]
-      this.#held(`process.exit(${codes[0] ?? ''})`)
+      this.#defer(`process.exit(${codes[0] ?? ''})`)
     }) as typeof process.exit
     process.kill = (pid, signal) => {
       if (pid !== process.pid || !STOP_SIGNALS.includes(signal ?? 'SIGTERM') || !this.#stopping()) {
         return this.#kill.call(process, pid, signal)
       }
-      this.#held(`process.kill(process.pid, ${JSON.stringify(signal ?? 'SIGTERM')})`)
+      this.#defer(`process.kill(process.pid, ${JSON.stringify(signal ?? 'SIGTERM')})`)
       return true
     }
     return this
@@ -87,55 +87,15 @@ export class HeldExit {
   }
 
   /** Resolves when the application asks to end from now on. */
-  asked(): Promise<void> {
+  requested(): Promise<void> {
     return new Promise((resolve) => {
-      this.#asked = resolve
+      this.#requested = resolve
     })
   }
 
-  #held(what: string): void {
+  #defer(what: string): void {
     this.#log.debug({}, `the application called ${what}: the process ends when the drain is over`)
-    this.wasAsked = true
-    this.#asked?.()
-  }
-}
-
-/**
- * Standard output and error are listed as active although they do not keep the process alive; one with a write in
- * progress has a request too.
- */
-const STANDARD_STREAMS: readonly string[] = ['PipeWrap', 'TTYWrap']
-
-/** The kinds of resources that keep the event loop alive, without duplicates. */
-export function activeResources(): string[] {
-  return [...new Set(process.getActiveResourcesInfo())].filter((kind) => !STANDARD_STREAMS.includes(kind))
-}
-
-/** A handle that keeps the process alive while its event loop is otherwise empty. */
-export interface Duty {
-  unref(): void
-  ref(): void
-}
-
-/**
- * Resolves when the event loop is empty, which is when Node itself would end the process. What keeps it alive only for
- * Gantry (a server's duty, the channel to a parent process) does not count.
- */
-export function idle(duty: Duty): { readonly reached: Promise<void>; cancel(): void } {
-  const { promise, resolve } = Promise.withResolvers<void>()
-  // The application's listeners ran first and may have started work: then Node emits the event again.
-  const onIdle = (): void => {
-    if (activeResources().length === 0) resolve()
-  }
-  process.channel?.unref()
-  duty.unref()
-  process.on('beforeExit', onIdle)
-  return {
-    reached: promise,
-    cancel: () => {
-      process.off('beforeExit', onIdle)
-      process.channel?.ref()
-      duty.ref()
-    },
+    this.wasRequested = true
+    this.#requested?.()
   }
 }

@@ -1,94 +1,49 @@
 /**
  * Takes over the `http.Server` on which an application calls `listen()` itself: the container listens in its place. It
- * replaces `net.Server.prototype.listen` in this process before the module is loaded. `fateOf` decides which of several
+ * replaces `net.Server.prototype.listen` in this process before the module is loaded. `decideListen` decides which of several
  * servers is served.
  */
 
 import { AsyncResource } from 'node:async_hooks'
 import cluster, { type Address as ClusterAddress, type Worker } from 'node:cluster'
 import { Server } from 'node:http'
-import { Server as HttpsServer } from 'node:https'
 import { Server as NetServer } from 'node:net'
 import { LoadError } from '../../process/modules/load-module.ts'
 import type { Logger } from '../../protocol/log/logger.ts'
 import type { Address } from '../../protocol/net/address.ts'
 import { type Clock, systemClock, type Timer } from '../../protocol/net/clock.ts'
-import { AdoptedServer, type AskedAddress } from './adopted-server.ts'
+import { AdoptedServer, type RequestedAddress } from './adopted-server.ts'
+import {
+  askedOf,
+  decideListen,
+  describe,
+  kindOf,
+  type ListenAction,
+  type ListenState,
+  placeOf,
+  type ServerKind,
+  type WantedPort,
+} from './listen-decision.ts'
 
 type Listen = (this: NetServer, ...given: unknown[]) => NetServer
-
-/** What calls `listen()`. `cluster`: workers of a cluster primary, for which the primary listens. */
-export type ServerKind = 'http' | 'https' | 'http2' | 'cluster' | 'net'
-
-/** Where the server to serve is expected to listen. */
-export interface WantedPort {
-  /** A port, or the path of a Unix socket. */
-  readonly value: number | string
-  readonly from: '--app-port' | 'PORT'
-}
-
-/**
- * What happens to a server on which `listen()` is called.
- *
- * - `serve`: the container serves it
- * - `twin`: it has the port of the served server (Fastify listens on both addresses of localhost): it gets no requests
- * - `replace`: it listens on the wanted port after another server was served as a substitute: it is served from now on
- * - `wait`: it listens by itself; it is served as a substitute, or refused, if no better server listens in time
- * - `refuse`: the start fails, unless the module exports an application
- * - `independent`: it listens by itself
- */
-export type Fate = 'serve' | 'twin' | 'replace' | 'wait' | 'refuse' | 'independent'
-
-export interface Situation {
-  readonly wanted: WantedPort | undefined
-  /** The port or path of the server that is served. */
-  readonly served: number | string | undefined
-  /** The served server is a substitute: another port was wanted. */
-  readonly isSubstitute: boolean
-}
-
-export function fateOf(kind: ServerKind, asked: AskedAddress, { wanted, served, isSubstitute }: Situation): Fate {
-  // Applications probe for a free port with a net.Server, or serve other protocols with one.
-  if (kind === 'net') return 'independent'
-  const place = asked.path ?? asked.port
-  const isWanted = wanted !== undefined && wanted.value === place
-  if (served === undefined) {
-    if (kind === 'http') return wanted === undefined || isWanted ? 'serve' : 'wait'
-    return isWanted ? 'refuse' : 'wait'
-  }
-  if (kind !== 'http') return 'independent'
-  if (place === served && place !== 0) return 'twin'
-  return isWanted && isSubstitute ? 'replace' : 'independent'
-}
-
-/** The wanted port: `--app-port`, else PORT as the platform or the user set it. */
-export function wantedPort(
-  appPort: number | undefined,
-  environment: Readonly<Record<string, string | undefined>>,
-): WantedPort | undefined {
-  if (appPort !== undefined) return { value: appPort, from: '--app-port' }
-  const text = environment['PORT']?.trim() ?? ''
-  if (text === '') return undefined
-  return { value: /^\d+$/.test(text) ? Number(text) : text, from: 'PORT' }
-}
 
 /** A server that listens by itself, and that is served or refused if no better one listens. */
 interface Candidate {
   readonly kind: Exclude<ServerKind, 'net'>
   readonly server: NetServer | undefined
-  readonly asked: AskedAddress
+  readonly asked: RequestedAddress
   readonly given: readonly unknown[]
-  readonly fate: Fate
+  readonly action: ListenAction
   /** The async context of its `listen()`; of a cluster's workers there is none. */
   readonly scope?: AsyncResource
 }
 
-/** How long a server on another port waits for one on PORT, ms: the application may connect to its database first. */
+/** How long a server on another port waits for one on PORT, ms: the application may connect to its database served. */
 const SUBSTITUTE_WAIT = 5_000
 /** How long servers that cannot be served wait, after loading, for one that can, ms: it starts at about that time. */
 const REFUSE_WAIT = 1_000
 
-const INSTEAD: Readonly<Record<'https' | 'http2' | 'cluster', string>> = {
+const ADVICE: Readonly<Record<'https' | 'http2' | 'cluster', string>> = {
   https:
     'an https server: TLS ends in front of Gantry (nginx, Caddy, a load balancer). Start an http.createServer() in its place',
   http2:
@@ -103,15 +58,15 @@ const listenNative: Listen = prototype.listen
 
 export class ListenTakeover {
   /** The server to serve, once `listen()` was called on it. Rejects with a LoadError when it cannot be served. */
-  readonly taken: Promise<AdoptedServer>
+  readonly serverFound: Promise<AdoptedServer>
   readonly wanted: WantedPort | undefined
   readonly #resolve: (server: AdoptedServer) => void
   readonly #reject: (error: LoadError) => void
   readonly #log: Logger
-  #first: AdoptedServer | undefined
-  #firstAsked: Candidate | undefined
+  #served: AdoptedServer | undefined
+  #servedCandidate: Candidate | undefined
   #isSubstitute = false
-  readonly #all: Map<NetServer, { readonly adopted: AdoptedServer; asked: AskedAddress }> = new Map()
+  readonly #all: Map<NetServer, { readonly adopted: AdoptedServer; asked: RequestedAddress }> = new Map()
   readonly #candidates: Candidate[] = []
   /** Servers that asked to listen by themselves before one was served. */
   readonly #independent: Set<NetServer> = new Set()
@@ -119,26 +74,26 @@ export class ListenTakeover {
   readonly #timers: Timer[] = []
   #addresses: readonly Address[] | undefined
   #drained = false
-  /** Called when the first is closed though nothing drains. */
+  /** Called when the served is closed though nothing drains. */
   #closed: (() => void) | undefined
 
   constructor(log: Logger, wanted?: WantedPort) {
     this.#log = log
     this.wanted = wanted
     const { promise, resolve, reject } = Promise.withResolvers<AdoptedServer>()
-    this.taken = promise
+    this.serverFound = promise
     // An export that was named on the command line is served, whatever server listens.
     promise.catch(() => {})
     this.#resolve = resolve
     this.#reject = reject
   }
 
-  get first(): AdoptedServer | undefined {
-    return this.#first
+  get served(): AdoptedServer | undefined {
+    return this.#served
   }
 
   /** The addresses that the served server and its twins asked for. */
-  get ownAddresses(): AskedAddress[] {
+  get ownAddresses(): RequestedAddress[] {
     return [...this.#all.values()].map(({ asked }) => asked)
   }
 
@@ -159,7 +114,7 @@ export class ListenTakeover {
   listensAgain: (() => void) | undefined
 
   get isListening(): boolean {
-    return this.#first?.isAsked === true
+    return this.#served?.isAsked === true
   }
 
   /** All requests have ended and the process goes on: closed servers may listen again. */
@@ -175,7 +130,7 @@ export class ListenTakeover {
 
   /** Whether its `close()` was given a callback. */
   get isAwaited(): boolean {
-    return this.#first?.isAwaited === true
+    return this.#served?.isAwaited === true
   }
 
   /**
@@ -184,11 +139,12 @@ export class ListenTakeover {
    *
    * @param as the export as the command line names it: `app.js:default`
    */
-  mentionExport(exported: unknown, as: string): void {
-    if (!this.#firstAsked || this.wanted || !isListener(exported) || isServerOf(this.#firstAsked, exported)) return
+  warnAboutExport(exported: unknown, as: string): void {
+    if (!this.#servedCandidate || this.wanted || !isListener(exported) || isServerOf(this.#servedCandidate, exported))
+      return
     this.#log.warn(
-      { served: placeOf(this.#firstAsked.asked), exported: as },
-      `the application exports a listener and has a server of its own: the container serves the server on ${describe(this.#firstAsked.asked)}; name the export (${as}) to serve that instead, or use --app-port ${placeOf(this.#firstAsked.asked)} to keep the server`,
+      { served: placeOf(this.#servedCandidate.asked), exported: as },
+      `the application exports a listener and has a server of its own: the container serves the server on ${describe(this.#servedCandidate.asked)}; name the export (${as}) to serve that instead, or use --app-port ${placeOf(this.#servedCandidate.asked)} to keep the server`,
     )
   }
 
@@ -209,13 +165,13 @@ export class ListenTakeover {
   }
 
   /** The module is loaded: waiting servers are served or refused if no wanted server listens in time. */
-  settle(clock: Clock = systemClock): void {
+  moduleLoaded(clock: Clock = systemClock): void {
     this.#clock = clock
     for (const candidate of this.#candidates) this.#wait(candidate)
   }
 
   /** How long an exported application waits for its own server, ms; undefined: no other server listens by itself. */
-  patienceOf(exported: unknown): number | undefined {
+  exportWait(exported: unknown): number | undefined {
     if (this.#candidates.length === 0) return undefined
     const isForeign = this.#candidates.some((one) => one.kind === 'http' && !isServerOf(one, exported))
     return isForeign ? SUBSTITUTE_WAIT : REFUSE_WAIT
@@ -228,7 +184,7 @@ export class ListenTakeover {
    */
   substitute(exported?: unknown): AdoptedServer | undefined {
     const candidate = this.#candidates.find((one) => one.kind === 'http' && (!exported || isServerOf(one, exported)))
-    if (this.#first || !candidate || this.wanted?.from === '--app-port') return this.#first
+    if (this.#served || !candidate || this.wanted?.from === '--app-port') return this.#served
     const server = candidate.server as Server & { _handle?: { close(): void } | null }
     // Frees its port: a proxy on this host may have to listen there. `close()` would emit 'close' to the application.
     server._handle?.close()
@@ -263,12 +219,12 @@ export class ListenTakeover {
       })
     }
     const kind = kindOf(server)
-    const fate = known ? 'twin' : server.listening ? 'independent' : fateOf(kind, asked, this.#situation)
+    const action = known ? 'same-port' : server.listening ? 'independent' : decideListen(kind, asked, this.#state)
     const scope = new AsyncResource('HTTPSERVER')
-    const candidate: Candidate = { kind: kind as Candidate['kind'], server, asked, given, fate, scope }
-    switch (fate) {
+    const candidate: Candidate = { kind: kind as Candidate['kind'], server, asked, given, action, scope }
+    switch (action) {
       case 'serve':
-      case 'twin':
+      case 'same-port':
         this.#adopt(candidate)
         return server
       case 'replace':
@@ -281,16 +237,16 @@ export class ListenTakeover {
         this.#wait(candidate)
         break
       case 'independent':
-        if (kind === 'http') this.#mentionOnceBound(candidate)
+        if (kind === 'http') this.#warnOnceBound(candidate)
     }
-    if (!this.#first) this.#independent.add(server)
+    if (!this.#served) this.#independent.add(server)
     return listenNative.apply(server, given)
   }
 
   /** A worker of a cluster primary listens: the primary has bound the port by now. */
   readonly #workerListens = (_worker: Worker, { port, address, addressType }: ClusterAddress): void => {
     if (String(addressType).startsWith('udp')) return
-    const asked: AskedAddress =
+    const asked: RequestedAddress =
       addressType === -1
         ? { port: 0, host: undefined, path: String(address) }
         : { port, host: address, path: undefined }
@@ -298,18 +254,18 @@ export class ListenTakeover {
       ({ kind, asked: one }) => kind === 'cluster' && placeOf(one) === placeOf(asked),
     )
     if (isKnown) return
-    const fate = fateOf('cluster', asked, this.#situation)
-    const candidate: Candidate = { kind: 'cluster', server: undefined, asked, given: [], fate }
+    const action = decideListen('cluster', asked, this.#state)
+    const candidate: Candidate = { kind: 'cluster', server: undefined, asked, given: [], action }
     this.#candidates.push(candidate)
-    if (fate === 'independent') this.#mention(candidate.asked)
+    if (action === 'independent') this.#warnAboutServer(candidate.asked)
     else this.#wait(candidate)
   }
 
-  get #situation(): Situation {
-    const shown = this.#first?.server.address()
+  get #state(): ListenState {
+    const shown = this.#served?.server.address()
     // The port as asked for, or as `address()` reports it if any free port was asked for.
     const port = typeof shown === 'object' && shown !== null ? shown.port : undefined
-    const asked = this.#firstAsked?.asked
+    const asked = this.#servedCandidate?.asked
     return {
       wanted: this.wanted,
       served: asked && (asked.path ?? (asked.port === 0 ? (port ?? 0) : asked.port)),
@@ -328,7 +284,7 @@ export class ListenTakeover {
     const { signal } = (given[0] ?? {}) as { signal?: AbortSignal }
     if (!isAnnounced) signal?.addEventListener('abort', () => server.close(), { once: true })
     // Another server may replace a closed one on its port: the application restarts itself.
-    if (!this.#first?.isAsked) this.#serve(candidate, adopted)
+    if (!this.#served?.isAsked) this.#serve(candidate, adopted)
     this.listensAgain?.()
     const addresses = this.#addresses
     if (addresses) process.nextTick(() => adopted.listening(addresses))
@@ -337,27 +293,28 @@ export class ListenTakeover {
   }
 
   #serve(candidate: Candidate, adopted: AdoptedServer): void {
-    this.#first = adopted
-    this.#firstAsked = candidate
+    this.#served = adopted
+    this.#servedCandidate = candidate
     adopted.closed = () => this.#closed?.()
     for (const timer of this.#timers.splice(0)) timer.cancel()
     this.#log.info({ asked: placeOf(candidate.asked) }, 'the application listens: the container serves its server')
-    for (const { kind, asked } of this.#candidates) if (kind === 'http' || kind === 'cluster') this.#mention(asked)
+    for (const { kind, asked } of this.#candidates)
+      if (kind === 'http' || kind === 'cluster') this.#warnAboutServer(asked)
     this.#resolve(adopted)
   }
 
   /** Lets the substitute that was served listen by itself again. */
   #giveBack(): void {
-    const { server, asked, given } = this.#firstAsked!
+    const { server, asked, given } = this.#servedCandidate!
     this.#all.get(server!)?.adopted.release()
     this.#all.delete(server!)
-    this.#first = undefined
+    this.#served = undefined
     this.#isSubstitute = false
     const failed = (err: Error): void => {
       this.#log.error({ err }, `the server on ${describe(asked)} cannot listen there again`)
     }
     server!.once('error', failed).once('listening', () => server!.off('error', failed))
-    this.#candidates.push(this.#firstAsked!)
+    this.#candidates.push(this.#servedCandidate!)
     listenNative.apply(
       server!,
       given.filter((one) => typeof one !== 'function'),
@@ -365,47 +322,47 @@ export class ListenTakeover {
   }
 
   /** Warns about a server that is not served: the user may have meant it. */
-  #mention(asked: AskedAddress): void {
+  #warnAboutServer(asked: RequestedAddress): void {
     const option = asked.path === undefined ? `--app-port ${asked.port}` : `PORT=${asked.path}`
     this.#log.warn(
-      { served: placeOf(this.#firstAsked!.asked), other: placeOf(asked) },
-      `the application has several servers: the container serves the one on ${describe(this.#firstAsked!.asked)}; the one on ${describe(asked)} listens there by itself; use ${option} to serve that one instead`,
+      { served: placeOf(this.#servedCandidate!.asked), other: placeOf(asked) },
+      `the application has several servers: the container serves the one on ${describe(this.#servedCandidate!.asked)}; the one on ${describe(asked)} listens there by itself; use ${option} to serve that one instead`,
     )
   }
 
-  #mentionOnceBound({ server, asked }: Candidate): void {
+  #warnOnceBound({ server, asked }: Candidate): void {
     server!.once('listening', () => {
       const bound = server!.address()
-      this.#mention(typeof bound === 'object' && bound !== null ? { ...asked, port: bound.port } : asked)
+      this.#warnAboutServer(typeof bound === 'object' && bound !== null ? { ...asked, port: bound.port } : asked)
     })
   }
 
   #wait(candidate: Candidate): void {
     // What the module exports is known only after loading.
-    if (!this.#clock || this.#first) return
-    if (candidate.fate === 'refuse') {
+    if (!this.#clock || this.#served) return
+    if (candidate.action === 'refuse') {
       this.#refuse(candidate)
       return
     }
     // With --app-port the container waits for that port.
     if (this.wanted?.from === '--app-port') return
-    this.#timers.push(this.#clock.after(this.#patienceFor(candidate), () => this.#giveUpWaiting(candidate)))
+    this.#timers.push(this.#clock.after(this.#waitOf(candidate), () => this.#waitEnded(candidate)))
   }
 
-  #patienceFor({ kind, server }: Candidate): number {
+  #waitOf({ kind, server }: Candidate): number {
     if (this.wanted || kind === 'http') return SUBSTITUTE_WAIT
     // A server without 'request' listeners is gRPC's (streams only), which rarely is the only server of an application.
     return kind === 'http2' && server?.listenerCount('request') === 0 ? SUBSTITUTE_WAIT : REFUSE_WAIT
   }
 
-  #giveUpWaiting(candidate: Candidate): void {
-    if (this.#first) return
+  #waitEnded(candidate: Candidate): void {
+    if (this.#served) return
     if (!this.substitute()) this.#refuse(candidate)
   }
 
   #refuse({ kind, asked }: Candidate): void {
     if (kind === 'http') return
-    const text = `the application listens on ${describe(asked)} with ${INSTEAD[kind]}`
+    const text = `the application listens on ${describe(asked)} with ${ADVICE[kind]}`
     this.#reject(new LoadError('UNSERVABLE', text))
   }
 }
@@ -422,30 +379,4 @@ function isServerOf({ server }: Candidate, exported: unknown): boolean {
 function isListener(exported: unknown): boolean {
   if (exported instanceof Server) return true
   return typeof exported === 'function' && exported.length >= 2 && !/^class\b/.test(String(exported))
-}
-
-function kindOf(server: NetServer): ServerKind {
-  if (server instanceof Server) return 'http'
-  if (server instanceof HttpsServer) return 'https'
-  // Node does not export the classes of http2, and loading http2 takes time. Only its servers have this method.
-  return typeof (server as { updateSettings?: unknown }).updateSettings === 'function' ? 'http2' : 'net'
-}
-
-function placeOf(asked: AskedAddress): number | string {
-  return asked.path ?? asked.port
-}
-
-function describe(asked: AskedAddress): string {
-  return asked.path === undefined ? `port ${asked.port}` : `the socket ${asked.path}`
-}
-
-/** `listen(port, host)`, `listen({ port, host, path })`, `listen(path)` (node's normalizeArgs). */
-function askedOf([first, second]: readonly unknown[]): AskedAddress {
-  if (typeof first === 'object' && first !== null) {
-    const { port, host, path } = first as { port?: unknown; host?: string; path?: string }
-    return { port: Number(port ?? 0), host, path: port === undefined || port === null ? path : undefined }
-  }
-  if (typeof first === 'string' && !/^\s*\d+\s*$/.test(first)) return { port: 0, host: undefined, path: first }
-  const port = typeof first === 'function' ? 0 : Number(first ?? 0)
-  return { port, host: typeof second === 'string' ? second : undefined, path: undefined }
 }

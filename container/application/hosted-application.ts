@@ -7,7 +7,7 @@ import type { Application } from '../../protocol/contract/application.ts'
 export type InterfaceName = 'wsgi' | 'node' | 'fetch'
 
 /** Something that a container can serve. */
-export interface Hosted {
+export interface HostedApplication {
   /** For the log: `an Express application`. */
   readonly what: string
   readonly interface: InterfaceName
