@@ -1,9 +1,7 @@
 /**
- * Stands at the container's listeners: reads the first bytes of each connection, asks which protocol they are and
- * whether its peer may speak it, and hands the socket to that gateway with what was read. What is refused is closed, and
- * logged once per peer.
- *
- * It knows no protocol (`sniff.ts`), no rule (`accept-rules.ts`) and nothing of what is served.
+ * Reads the first bytes of each accepted connection, detects its protocol (`sniff.ts`), asks whether its peer may use
+ * the protocol (`accept-rules.ts`), and hands the socket to the gateway with the bytes already read. Refused
+ * connections are closed and logged once per peer.
  */
 
 import type { Socket } from 'node:net'
@@ -16,7 +14,7 @@ import { closeIdle, type Idle } from '../protocol/net/idle-close.ts'
 import { receiveUnread } from '../protocol/net/unread.ts'
 import { type AcceptRules, type ServedWire, decideAccept } from './accept-rules.ts'
 
-/** Takes a connection over, with the bytes that were read from it. */
+/** Takes over a connection, with the bytes that were read from it. */
 export type Serve = (wire: ServedWire, socket: Socket, peer: string, first: Buffer) => void
 
 export interface AcceptorOptions {
@@ -24,11 +22,11 @@ export interface AcceptorOptions {
   readonly deadlines: Deadlines
   readonly log: Logger
   readonly serve: Serve
-  /** A connection that was waiting for its first bytes has gone or was handed over. */
+  /** Called when a connection without a known protocol has closed or was handed over. */
   readonly onEnded: () => void
 }
 
-/** How long a connection may take to say which protocol it speaks, ms. */
+/** Timeout for a connection to show which protocol it uses, ms. */
 export const UNDECIDED_TIMEOUT = 5_000
 
 export class Acceptor {
@@ -41,19 +39,19 @@ export class Acceptor {
     this.#options = options
   }
 
-  /** Connections whose protocol is not known yet. */
+  /** The number of connections whose protocol is not known yet. */
   get waiting(): number {
     return this.pending.size
   }
 
   /**
-   * @param unix whether it was accepted on a Unix socket, whose peers have no address
-   * @param first bytes that were read already
+   * @param unix whether the connection was accepted on a Unix socket, whose peers have no address
+   * @param first bytes that were already read
    */
   receive(socket: Socket, unix: boolean, first?: Buffer): void {
     const peer = unix ? UNIX_PEER : socket.remoteAddress
     if (peer === undefined) {
-      // The client has reset the connection, so that its address is lost: there is nothing to answer or to log.
+      // The client has reset the connection, so its address is lost: there is nothing to answer or to log.
       socket.destroy()
       return
     }
@@ -63,8 +61,8 @@ export class Acceptor {
   }
 
   /**
-   * Keeps silent connections open for `grace` milliseconds: a web server in front first connects and then sends, and it
-   * may not repeat a request that it sent into a closed connection. Connections that have sent bytes go on as before.
+   * Keeps silent connections open for `grace` milliseconds: a web server in front connects first and sends later, and
+   * it may not repeat a request that it sent on a closed connection. Connections that have sent bytes are not affected.
    */
   drain(grace: number): void {
     const { clock } = this.#options.deadlines
@@ -75,17 +73,17 @@ export class Acceptor {
     for (const connection of [...this.pending]) connection.close()
   }
 
-  left(connection: PendingConnection): void {
+  ended(connection: PendingConnection): void {
     this.pending.delete(connection)
     this.#options.onEnded()
   }
 
-  /** What the first bytes are is known. */
+  /** Serves or refuses the connection if its first bytes show its protocol. */
   decide(connection: PendingConnection, socket: Socket, peer: string, first: Buffer): void {
     const wire = sniff(first)
     if (wire === undefined) return
     const decision = decideAccept(wire, peer, this.#options.rules)
-    connection.leave()
+    connection.detach()
     if ('serve' in decision) {
       this.pending.delete(connection)
       this.#options.serve(decision.serve, socket, peer, first)
@@ -93,12 +91,12 @@ export class Acceptor {
       socket.destroy()
       this.#refuse(peer, wire, decision.refuse)
     }
-    this.left(connection)
+    this.ended(connection)
   }
 
   undecided(peer: string, silent: boolean): void {
-    if (silent) this.#options.log.debug({ peer }, 'a connection said nothing and was closed')
-    else this.#refuse(peer, 'undecided', 'its first bytes did not say which protocol it speaks')
+    if (silent) this.#options.log.debug({ peer }, 'a connection without bytes was closed')
+    else this.#refuse(peer, 'undecided', 'its first bytes did not show which protocol it uses')
   }
 
   #refuse(peer: string, wire: string, why: string): void {
@@ -107,7 +105,7 @@ export class Acceptor {
   }
 }
 
-/** One connection until its protocol is known. */
+/** A connection whose protocol is not known yet. */
 export class PendingConnection implements Expirable, Idle {
   deadline: number
   place = -1
@@ -118,7 +116,7 @@ export class PendingConnection implements Expirable, Idle {
   readonly #peer: string
   readonly #deadlines: Deadlines
   #first: Buffer | undefined
-  #left = false
+  #isDetached = false
 
   constructor(acceptor: Acceptor, socket: Socket, peer: string, deadlines: Deadlines) {
     this.#acceptor = acceptor
@@ -129,8 +127,8 @@ export class PendingConnection implements Expirable, Idle {
     this.deadline = this.waitingSince + UNDECIDED_TIMEOUT
     deadlines.add(this)
     socket.on('data', this.#onData)
-    socket.on('end', this.#onGone)
-    socket.on('close', this.#onGone)
+    socket.on('end', this.#onClose)
+    socket.on('close', this.#onClose)
   }
 
   get silent(): boolean {
@@ -142,7 +140,7 @@ export class PendingConnection implements Expirable, Idle {
   }
 
   closeIfIdle(): void {
-    if (this.#left) return
+    if (this.#isDetached) return
     this.#acceptor.undecided(this.#peer, this.silent)
     this.close()
   }
@@ -153,20 +151,20 @@ export class PendingConnection implements Expirable, Idle {
     return true
   }
 
-  /** Closes the connection, even if bytes wait in its socket. */
+  /** Closes the connection, even if unread bytes wait in its socket. */
   close(): void {
-    this.leave()
+    this.detach()
     this.#socket.destroy()
-    this.#acceptor.left(this)
+    this.#acceptor.ended(this)
   }
 
-  /** The socket is somebody else's from here on. */
-  leave(): void {
-    this.#left = true
+  /** Removes this object's listeners from the socket, which another object owns from now on. */
+  detach(): void {
+    this.#isDetached = true
     this.#deadlines.delete(this)
     this.#socket.off('data', this.#onData)
-    this.#socket.off('end', this.#onGone)
-    this.#socket.off('close', this.#onGone)
+    this.#socket.off('end', this.#onClose)
+    this.#socket.off('close', this.#onClose)
   }
 
   received(chunk: Buffer): void {
@@ -176,5 +174,5 @@ export class PendingConnection implements Expirable, Idle {
 
   readonly #onData = (chunk: Buffer): void => this.received(chunk)
 
-  readonly #onGone = (): void => this.close()
+  readonly #onClose = (): void => this.close()
 }

@@ -1,7 +1,7 @@
 /**
- * `--join ADDRESS`: dials every proxy behind an address, resolves it again every second, and redials a lost or silent
- * link. Workers share one address, so we cannot choose which one accepts: if we reach the same worker twice we hang up
- * and redial until every worker is joined. Knows neither frames nor slots.
+ * `--join ADDRESS`: resolves the address every second and joins every proxy behind it. Workers share one address, so we
+ * cannot choose which one accepts: if we reach the same worker twice we hang up and redial until every worker is
+ * joined. `worker-link.ts` owns each link.
  */
 
 import { isIP } from 'node:net'
@@ -12,24 +12,24 @@ import { LastReason, whyUnreachable } from '../protocol/net/unreachable.ts'
 import { WORKERS_MAX } from '../protocol/options/common-options.ts'
 import { type DecideLink, WorkerLink, type WorkerLinkOptions } from './worker-link.ts'
 
-export interface JoinOptions extends WorkerLinkOptions {
-  /** All IPv4 and IPv6 addresses of a name; rejects when it cannot be resolved. */
+export interface JoinerOptions extends WorkerLinkOptions {
+  /** Returns all IPv4 and IPv6 addresses of a name; rejects if the name cannot be resolved. */
   readonly resolve?: Resolve | undefined
 }
 
-/** How often the name is asked for, and the links are looked at, ms. */
+/** Time between two resolutions of the name, and between two checks of the links, ms. */
 const INTERVAL = 1_000
 
-/** One `--join` address: its proxies, as they come and go. */
+/** One `--join` address and the proxies behind it, which may change. */
 export class Joiner {
   readonly #address: UnixAddress | TcpAddress
-  readonly #options: JoinOptions
+  readonly #options: JoinerOptions
   readonly #joinAddresses: Map<string, JoinAddress> = new Map()
   #timer: Timer | undefined
   #stopped = false
   readonly #unresolved: LastReason = new LastReason()
 
-  constructor(address: UnixAddress | TcpAddress, options: JoinOptions) {
+  constructor(address: UnixAddress | TcpAddress, options: JoinerOptions) {
     this.#address = address
     this.#options = options
   }
@@ -38,7 +38,7 @@ export class Joiner {
     void this.#check()
   }
 
-  /** Dials no more, and takes disconnect of every proxy: what runs is finished. */
+  /** Stops dialling and drains every link: running requests finish. */
   stop(reason: string): void {
     this.#stopped = true
     this.#timer?.cancel()
@@ -61,10 +61,10 @@ export class Joiner {
       if (this.#unresolved.end() && !this.#stopped)
         this.#options.log.info({ address: this.name }, 'a name to join is resolved again')
     } catch (error) {
-      // The resolver may be the one that is gone: decision was there is kept until it says otherwise.
+      // The resolver itself may be down: known proxies are kept until it answers.
       const why = whyUnreachable(error, 'resolve', 'dns')
       if (!this.#stopped && this.#unresolved.changes(why))
-        this.#options.log.warn({ address: this.name, ...why }, 'a name to join cannot be resolved; trying on')
+        this.#options.log.warn({ address: this.name, ...why }, 'a name to join cannot be resolved; trying again')
     }
     if (this.#stopped) return
     if (found) this.#update(found)
@@ -80,7 +80,10 @@ export class Joiner {
     for (const { links } of this.#joinAddresses.values()) yield* links
   }
 
-  /** One that has two addresses, or several workers at one, may be met twice: it would count this container twice. */
+  /**
+   * A proxy with two addresses, or several workers at one address, may be reached twice. It would then count this
+   * container twice.
+   */
   readonly #decide: DecideLink = ({ id, worker, workers }, by) => {
     const joined: Set<number> = new Set()
     for (const link of this.#workerLinks()) {
@@ -103,7 +106,7 @@ export class Joiner {
     for (const [name, joinAddress] of this.#joinAddresses) {
       if (names.has(name)) continue
       this.#joinAddresses.delete(name)
-      joinAddress.disconnect('the proxy is gone from its name')
+      joinAddress.disconnect('the name no longer resolves to this address')
     }
     for (const address of found) {
       const name = printAddress(address)
@@ -113,17 +116,17 @@ export class Joiner {
   }
 }
 
-/** One address: as many links as the proxy there has workers. */
+/** One resolved address, with one link for each worker of the proxy there. */
 class JoinAddress {
   readonly links: WorkerLink[] = []
   readonly #address: UnixAddress | TcpAddress
-  readonly #options: JoinOptions
+  readonly #options: JoinerOptions
   readonly #decide: DecideLink
-  /** As whoever was met here last has said. */
+  /** The number of workers, as the proxy reached last reported it. */
   #workers = 1
   #isDisconnected = false
 
-  constructor(address: UnixAddress | TcpAddress, options: JoinOptions, decide: DecideLink) {
+  constructor(address: UnixAddress | TcpAddress, options: JoinerOptions, decide: DecideLink) {
     this.#address = address
     this.#options = options
     this.#decide = decide
@@ -132,7 +135,7 @@ class JoinAddress {
 
   check(): void {
     for (const link of this.links) link.check()
-    // Those that are joined to a proxy which is about to go disconnect with it.
+    // A link that is joined to a draining proxy ends with the proxy.
     const idle = this.links.filter(({ proxy }) => proxy === undefined)
     for (const link of idle.slice(0, Math.max(0, this.links.length - this.#workers))) {
       this.links.splice(this.links.indexOf(link), 1)

@@ -1,4 +1,4 @@
-/** The container's options: words, defaults, reasons. Knows nothing of what is done with them. */
+/** The container's options: names, defaults and the reasons for them. Other files act on them. */
 
 import type { TcpAddress, UnixAddress } from '../protocol/net/address.ts'
 import { checkCommonOptions, commonOptions } from '../protocol/options/common-options.ts'
@@ -141,9 +141,9 @@ export const containerOptions: typeof ownOptions & typeof healthOptions & typeof
 export type ContainerOptions = OptionValues<typeof containerOptions>
 
 /**
- * Where to listen, by the rule for when nothing was said.
+ * Returns the addresses on which to listen, including the default if no option names one.
  *
- * @param id this container's: its socket in a directory that it shares with others is called after it
+ * @param id the container's id, which names its socket in a directory that it shares with other containers
  */
 export function containerAddresses(
   options: Pick<ContainerOptions, 'listen' | 'join'>,
@@ -157,12 +157,18 @@ export function containerAddresses(
   return [{ kind: 'tcp', host: '127.0.0.1', port: 8000 }]
 }
 
-/** A name that stays in its directory, and that those who watch it take for a socket's: none that begins with a dot. */
+/**
+ * A file name without path separators that does not begin with a dot: the watchers of the directory skip names that do.
+ */
 function socketName(id: string): string {
   return `${id.replace(/[^\w.-]/g, '_').replace(/^\./, '_')}.sock`
 }
 
-/** What the single options cannot say: @throws OptionError for values that contradict each other. */
+/**
+ * Checks options that must fit each other.
+ *
+ * @throws OptionError if options contradict each other
+ */
 export function checkContainerOptions(options: ContainerOptions): void {
   checkCommonOptions(options)
   for (const address of options.join) {

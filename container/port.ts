@@ -1,6 +1,6 @@
 /**
- * The container's port: accepts connections, finds out which protocol each speaks, and serves HTTP/1.1 and uwsgi within
- * the connection limit. `links.ts` serves the links of proxies, and `slots.ts` grants the slots.
+ * The container's port: accepts connections, detects which protocol each uses, and serves HTTP/1.1 and uwsgi within the
+ * connection limit. `links.ts` serves the links of proxies, and `slots.ts` grants the slots.
  */
 
 import type { Socket } from 'node:net'
@@ -32,17 +32,18 @@ import type { ContainerOptions } from './options.ts'
 import type { Slots } from './slots.ts'
 
 /**
- * Connections above the limit whose protocol is not known yet: one of them may be a proxy's link, which does not count.
+ * How many connections above the limit may wait until their protocol is known: one of them may be a proxy's link, which
+ * does not count.
  */
 const UNDECIDED_EXTRA = 32
 
-/** Serving a client may take a second file descriptor, opened by the application. */
+/** File descriptors for each client: the application may open a second one to serve it. */
 const DESCRIPTORS_EACH = 2
 
-/** What the container lends to its port. */
+/** What the container provides for its port. */
 export interface PortServices {
   readonly log: Logger
-  /** Takes a line for each request; undefined: no lines are wanted. */
+  /** Gets a line for each request; if undefined, no lines are written. */
   readonly accessLog: Logger | undefined
   readonly deadlines: Deadlines
   readonly facts: ProcessFacts
@@ -50,11 +51,11 @@ export interface PortServices {
   readonly drain: Drain
   /** Whether links over the network can be authenticated. */
   readonly hasToken: boolean
-  /** Makes what exchanges report to. */
+  /** Makes the host for the exchanges of the port. */
   readonly host: (settled: (exchange: Exchange) => void) => ExchangeHost
-  /** Takes a connection over that speaks frames. */
+  /** Takes over a connection that speaks frames. */
   readonly serveLink: (socket: Socket, address: string, unix: boolean, first: Buffer) => void
-  /** A connection has ended, or has become a link. */
+  /** Called when a connection has ended or has become a link. */
   readonly onEnded: () => void
 }
 
@@ -73,7 +74,7 @@ export class Port {
   readonly #connections: Set<Http1Connection | UwsgiConnection> = new Set()
   readonly #limit: ConnectionLimit
   readonly #shares: ClientShares
-  /** Connections beyond the limit whose protocol is not known yet. */
+  /** How many connections above the limit may wait until their protocol is known. */
   readonly #undecided: number
   readonly #refusals: Refusals
   #wasReached = false
@@ -126,17 +127,17 @@ export class Port {
     })
   }
 
-  /** Where it listens, with the ports that the system chose. */
+  /** The addresses on which the port listens, with the port numbers that the system chose. */
   get addresses(): readonly Address[] {
     return this.#listeners.map(({ address }) => address)
   }
 
-  /** Connections of clients and web servers. */
+  /** The number of connections of clients and web servers. */
   get size(): number {
     return this.#connections.size
   }
 
-  /** WebSockets and other upgraded connections. */
+  /** The number of WebSockets and other upgraded connections. */
   get upgraded(): number {
     return [...this.#connections].filter((connection) => 'upgraded' in connection && connection.upgraded).length
   }
@@ -150,7 +151,7 @@ export class Port {
     return this.#connections.size === 0 && this.#acceptor.waiting === 0
   }
 
-  /** @throws ListenError */
+  /** @throws ListenError if the address is taken or not allowed */
   async listen(address: UnixAddress | TcpAddress): Promise<void> {
     const { socketMode, tcpKeepAlive } = this.#options
     const { log } = this.#services
@@ -170,13 +171,16 @@ export class Port {
     await Promise.all(this.#listeners.map((listener) => listener.close()))
   }
 
-  /** Once the listeners are closed: each connection ends with its response, an idle one after `grace` milliseconds. */
+  /**
+   * Call after the listeners are closed: each connection ends with its response, and an idle one after `grace`
+   * milliseconds.
+   */
   drain(grace: number): void {
     for (const connection of [...this.#connections]) connection.drain(grace)
     this.#acceptor.drain(grace)
   }
 
-  /** Aborts all requests; closes WebSockets with code 1001, which have until the next call to finish. */
+  /** Aborts all requests. Closes WebSockets with code 1001; they have until the next call to finish. */
   abort(error: AbortError): void {
     this.#acceptor.abort()
     this.#refusals.abort()
@@ -184,7 +188,8 @@ export class Port {
   }
 
   /**
-   * Serves a connection of the application to itself: by `application`, without a slot, and with its forwarded fields.
+   * Serves a connection of the application to itself: with `application`, without a slot, and with the forwarded fields
+   * of the request unchanged.
    */
   serveSelf(socket: Socket, application: Application, facts: Partial<ConnectionFacts>): void {
     this.#keep(serveHttp1(socket, application, this.#selfHttp, undefined, facts))
@@ -218,7 +223,10 @@ export class Port {
     if (facts.draining) connection.drain(grace)
   }
 
-  /** Has an upgraded request give its slot back: it is a connection from then on. (Over links the gateway does so.) */
+  /**
+   * Frees the slot of a request when it is upgraded: it is a raw connection from then on. (For links the gateway does
+   * this.)
+   */
   #releasingUpgrades(application: Application): Application {
     return (environ, startResponse) => {
       if (environ['HTTP_UPGRADE'] === undefined) return application(environ, startResponse)
@@ -231,7 +239,7 @@ export class Port {
   }
 }
 
-/** The `X-Request-Id` of a web server: only trusted ones may speak uwsgi. */
+/** The `X-Request-Id` of a web server. Only trusted web servers may speak uwsgi. */
 function requestIdOf(environ: Environ): string | undefined {
   const id = environ['HTTP_X_REQUEST_ID']
   return typeof id === 'string' && REQUEST_ID.test(id) ? id : undefined

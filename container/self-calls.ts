@@ -1,7 +1,7 @@
 /**
- * Requests that an application sends to its own address. Nobody listens there, or a proxy does, whose queue could
- * deadlock with the sending request. This file replaces `net.Socket.prototype.connect`: such connections go to a
- * private Unix socket, which `serve.ts` serves.
+ * Serves requests that an application sends to its own address. No process listens there, or a proxy does, whose queue
+ * could deadlock with the sending request. Replaces `net.Socket.prototype.connect`: such connections go to a private
+ * Unix socket, which `serve.ts` serves.
  */
 
 import { createServer, Socket } from 'node:net'
@@ -31,12 +31,13 @@ type Connect = (this: Socket, ...args: unknown[]) => Socket
 const prototype = Socket.prototype as unknown as { connect: Connect }
 
 const loopback = new TrustedPeers(['loopback'])
-/** What a self-call's socket shows in place of its Unix socket's. */
+/** Properties of a self-call's socket that show the requested address instead of the Unix socket's. */
 const SHADOWED = ['remoteAddress', 'remoteFamily', 'remotePort'] as const
 
 /**
- * Connections that wait to be accepted. Beyond it a connection to a Unix socket fails at once (EAGAIN), where one over TCP would wait. The
- * system takes no more than `net.core.somaxconn`, 4096 on most; Node's default is 511, which an application's burst of calls in one tick passes.
+ * Connections that may wait to be accepted. Above it a connection to a Unix socket fails at once (EAGAIN), where one
+ * over TCP would wait. The system allows at most `net.core.somaxconn`, often 4096; an application can exceed Node's
+ * default of 511 with a burst of calls in one tick.
  */
 const BACKLOG = 65_535
 
@@ -62,7 +63,7 @@ function isSameEndpoint(own: RequestedAddress, host: string | null | undefined, 
     return toLoopback || isThisHost(called)
   }
   if (listens === called) return true
-  // `localhost` and the wildcard addresses reach only these two: another service may listen at 127.0.0.2.
+  // `localhost` and the wildcard addresses reach only these two: another service may listen on 127.0.0.2.
   const addresses = isLocalhost(listens)
     ? LOCALHOST_ADDRESSES
     : LOCALHOST_ADDRESSES.filter((address) => address === listens)
@@ -71,7 +72,7 @@ function isSameEndpoint(own: RequestedAddress, host: string | null | undefined, 
   return called === '' || isLocalhost(called) || addresses.includes(called)
 }
 
-/** These names are a loopback address's, whatever a resolver says (RFC 6761 §6.3). */
+/** These names mean a loopback address, whatever a resolver returns (RFC 6761 §6.3). */
 function isLocalhost(name: string): boolean {
   return name === 'localhost' || name.endsWith('.localhost')
 }
@@ -97,7 +98,7 @@ function isThisHost(name: string): boolean {
 export class SelfCalls {
   readonly #options: SelfCallOptions
   readonly #connect: Connect = prototype.connect
-  /** The private socket, created for the first such connection; false: it could not be created. */
+  /** The path of the private socket, created for the first such connection; false if it could not be created. */
   #path: string | false | undefined
 
   constructor(options: SelfCallOptions) {
@@ -106,7 +107,7 @@ export class SelfCalls {
 
   /** Replaces `connect` in this process. */
   install(): this {
-    // Removes directories of killed containers: this one may have been started in place of one.
+    // Removes the directories of killed containers, which this container may replace.
     void sweepPrivateDirectories()
     const self = this
     prototype.connect = function connect(this: Socket, ...args: unknown[]): Socket {
@@ -117,7 +118,7 @@ export class SelfCalls {
 
   #redirected(socket: Socket, args: unknown[]): unknown[] {
     const { target, rest } = targetOf(args)
-    // It may have been a self-call's before.
+    // The socket may have been used for a self-call before.
     for (const name of SHADOWED) Reflect.deleteProperty(socket, name)
     if (!target || !isSelf(target, this.#options.own())) return args
     // TLS sockets, and sockets that wrap another stream, already have a TCP handle.
@@ -137,7 +138,7 @@ export class SelfCalls {
     return [{ ...target, path: this.#path }, ...rest]
   }
 
-  /** A Unix socket in a directory that only this user can enter. It is bound synchronously. */
+  /** Listens on a Unix socket in a directory that only this user can enter. The socket is bound synchronously. */
   #listen(): string | false {
     const { log, serve } = this.#options
     try {
@@ -165,7 +166,7 @@ export class SelfCalls {
 
 let served: SelfCallOptions | undefined
 
-/** From now on serves this process's requests to itself by `options`. `connect` is replaced once. */
+/** Serves this process's requests to itself with `options` from now on. `connect` is replaced only once. */
 export function serveSelfCalls(options: SelfCallOptions): void {
   const isFirst = served === undefined
   served = options

@@ -1,6 +1,6 @@
 /**
- * The container: puts its port, its links, its joins, the application and the slots together, and starts and drains
- * them in order.
+ * The container: combines its port, its links, its joins, the application and the slots, and starts and drains them in
+ * order.
  */
 
 import { randomBytes } from 'node:crypto'
@@ -29,7 +29,7 @@ import { ChildApplication, endGroupWithSupervisor } from './application/child-ap
 import { ChildListensError } from './application/child-servers.ts'
 import { type ContainerLifetime, loadForContainer, LoadedApplication } from './application/loaded-application.ts'
 import { type OpenContainer, ReopenableContainer } from './application/reopening.ts'
-import { Joiner, type JoinOptions } from './join.ts'
+import { Joiner, type JoinerOptions } from './join.ts'
 import { Links } from './links.ts'
 import { type ContainerOptions, containerAddresses } from './options.ts'
 import { Port } from './port.ts'
@@ -39,45 +39,66 @@ import { Slots } from './slots.ts'
 
 export interface ContainerEnvironment {
   readonly log: Logger
-  /** Takes a line for each request that comes straight to the port; undefined: no lines are wanted. */
+  /** Gets a line for each request that arrives at the container's port; if undefined, no lines are written. */
   readonly accessLog?: Logger | undefined
   readonly clock?: Clock | undefined
-  /** In [0, 1). */
+  /** A random number in [0, 1). */
   readonly random?: (() => number) | undefined
-  readonly resolve?: JoinOptions['resolve']
-  /** Served instead of loading `--module`. */
+  readonly resolve?: JoinerOptions['resolve']
+  /** The application to serve, instead of loading `--module`. */
   readonly application?: Application | undefined
-  /** The same, for what was loaded elsewhere and has a life of its own. */
+  /** The same, if the caller has loaded the application with its shutdown code. */
   readonly loaded?: LoadedApplication | undefined
-  /** Of a process that is the container's alone: what it serves may have replaced in it what would end it. */
+  /**
+   * Set in a process that belongs to the container alone: then the application's calls that would end the process are
+   * deferred.
+   */
   readonly lifetime?: ContainerLifetime | undefined
-  /** Stands before the application, as it was loaded or given. */
+  /** Put around the application, whether it was loaded or given. */
   readonly middleware?: Middleware | undefined
 }
 
 export interface RunningContainer {
-  /** Where it listens, with the ports that the system chose; `http`: where an application listens that is not served here. */
+  /**
+   * The addresses on which it listens, with the port numbers that the system chose; `http`: the URL of an application
+   * that a child process serves.
+   */
   readonly addresses: readonly Address[]
-  /** The process ends when its event loop is empty. */
+  /** Whether the process ends by itself when its event loop is empty. */
   readonly endsItself?: boolean
   /**
-   * Gives load balancers notice for the drain delay, then takes nothing new, finishes what runs within the drain
-   * timeout, and aborts what is left. Resolves when all is closed; the second call waits for the same.
+   * Gives load balancers notice for the drain delay, then accepts no new requests, finishes running requests within the
+   * drain timeout, and aborts the rest. Resolves when all is closed. A second call waits for the same drain.
    */
   drain(options?: DrainOptions): Promise<void>
   inspect(): string
 }
 
-/** For applications to settle after their requests were aborted, ms: an exchange waits 5 s for a pending `next()`. */
+/**
+ * Time for applications to settle after their requests were aborted, ms: an exchange waits 5 s for a pending `next()`.
+ */
 const SETTLE_GRACE = 5_500
 
-/** Others of this container's kind may run the same application, and one worker runs many requests at once. */
+/** Other containers may run the same application, and one worker runs many requests at once. */
 const FACTS: ProcessFacts = { multithread: true, multiprocess: true, runOnce: false }
 
 /**
- * Loads the application and its middleware, listens, and joins.
+ * Starts a container: loads the application and its middleware, listens, and joins proxies.
  *
- * @throws LoadError when there is no application or middleware, ListenError, OptionError for a secret that is missing or cannot be read
+ * @param options the container's options; `containerOptions` has their defaults
+ * @param environment what the caller provides: the log, and an application to serve instead of `--module`
+ * @throws LoadError if the application or a middleware cannot be loaded
+ * @throws ListenError if an address is taken or not allowed
+ * @throws OptionError if a secret is missing or cannot be read
+ * @example
+ * ```ts
+ * import { type ContainerOptions, serveContainer } from 'gantry/container'
+ *
+ * export async function serve(options: ContainerOptions): Promise<void> {
+ *   const container = await serveContainer(options, { log: console })
+ *   process.once('SIGTERM', () => void container.drain())
+ * }
+ * ```
  */
 export async function serveContainer(
   options: ContainerOptions,
@@ -105,7 +126,7 @@ export async function serveContainer(
   return container
 }
 
-/** What is to be served, here or by a child process. */
+/** Loads the application; it is served here, or by a child process. */
 async function loadedOrChild(
   options: ContainerOptions,
   environment: ContainerEnvironment,
@@ -137,7 +158,7 @@ class Container implements OpenContainer {
   #stopped: Promise<void> | undefined
   #drained: Promise<void> | undefined
   #listening = true
-  /** The drain timeout has passed, and requests were aborted. */
+  /** Whether the drain timeout has passed and requests were aborted. */
   #hasAborted = false
 
   constructor(
@@ -191,7 +212,7 @@ class Container implements OpenContainer {
       serveLink: (socket, address, unix, first) => this.#links.serve(socket, { address, unix, dialled: false, first }),
       onEnded: () => this.#stopIfEmpty(),
     })
-    const joining: JoinOptions = {
+    const joining: JoinerOptions = {
       clock,
       log,
       random,
@@ -211,8 +232,8 @@ class Container implements OpenContainer {
 
   /**
    * Requests that the application sends to itself are served directly, as on plain Node: without middleware, with the
-   * forwarded fields that it copied from another request, and without a slot, since the sending request may hold the
-   * last one.
+   * forwarded fields that the application copied from another request, and without a slot, since the sending request
+   * may hold the last one.
    */
   selfCalls(lines: Logger | undefined): SelfCallOptions {
     const { application } = this.#loaded.hosted
@@ -251,7 +272,7 @@ class Container implements OpenContainer {
     this.#loaded.listening(this.addresses)
   }
 
-  /** One that joins can serve once a proxy has taken it; any other, as soon as it listens. */
+  /** A container that joins is ready once a proxy is linked; any other, as soon as it listens. */
   #readiness(): Readiness {
     const links = this.#links.ready
     const { ready } = this.#drain.facts
@@ -285,7 +306,7 @@ class Container implements OpenContainer {
   // ---- the end -----------------------------------------------------------------------------------------------------
 
   pause(): Promise<void> {
-    // The application has closed its server: on plain Node its listener and idle connections are closed by now.
+    // The application has closed its server: on plain Node its listener and idle connections would be closed by now.
     return this.#end({ hurry: AbortSignal.abort() })
   }
 
@@ -296,7 +317,8 @@ class Container implements OpenContainer {
   }
 
   #end(options: DrainOptions): Promise<void> {
-    // Health is closed before waiting for the application's shutdown code, which ends when the event loop is empty.
+    // Close the health listener before waiting for the application's shutdown code, which waits until the event loop is
+    // empty.
     this.#stopped ??= this.#stop(options)
       .then(lastEvents)
       .finally(() => this.#health?.close())
@@ -304,9 +326,9 @@ class Container implements OpenContainer {
   }
 
   async #stop({ hurry, onDraining }: DrainOptions): Promise<void> {
-    // A link serves what it has accepted and refuses the rest, which the proxy sends elsewhere: proxies need no delay.
-    // Send GOAWAY before the listeners close: a proxy whose connection is refused takes a silent link for dead, and the
-    // application may block this event loop at any time.
+    // Proxies need no delay: a link serves the requests it has accepted and refuses the rest, which the proxy sends
+    // elsewhere. Send GOAWAY before the listeners close: a proxy whose connection is refused considers a silent link
+    // dead, and the application may block this event loop at any time.
     this.#links.drain()
     for (const joiner of this.#joiners) joiner.stop('the container stops')
     const skipped: Skipped = this.#port.wasReached ? 'nothing' : 'delay'
@@ -333,7 +355,7 @@ class Container implements OpenContainer {
     this.#log.warn(
       {
         requests: this.#slots.running,
-        // WebSockets and the like hold no slot, but the drain waits for them too.
+        // WebSockets and other upgraded streams hold no slot, but the drain waits for them too.
         upgraded: this.#port.upgraded + this.#links.upgraded,
         connections: this.#port.size,
         links: this.#links.size,
@@ -355,7 +377,7 @@ class Container implements OpenContainer {
     }
   }
 
-  /** Aborts all requests; closes WebSockets with code 1001, which have until the next call to finish. */
+  /** Aborts all requests. Closes WebSockets with code 1001; they have until the next call to finish. */
   #abort(error: AbortError): void {
     this.#port.abort(error)
     this.#links.abort(error)

@@ -12,38 +12,42 @@ import { CONNECT_TIMEOUT, Dialling, dial, HELLO_EXPECTED, HELLO_PATIENCE } from 
 import { afterSilence } from '../protocol/net/silence-timer.ts'
 import { isTimeout, LastReason, type Phase, whyUnreachable } from '../protocol/net/unreachable.ts'
 
-/** Who is at the other end of a link: one of the workers, from 0, of a proxy. */
+/** The peer of a link: one of the workers of a proxy, numbered from 0. */
 export interface ProxyWorker {
   readonly id: string
   readonly worker: number
   readonly workers: number
 }
 
-/** A served connection, as far as a joiner asks about it. */
+/** A served connection, as a `WorkerLink` sees it. */
 export interface JoinedLink {
   readonly state: 'connecting' | 'ready' | 'draining' | 'closed'
-  /** Who is at the other end, once that is known. */
+  /** The peer, once the handshake is complete. */
   readonly peer?: ProxyWorker | undefined
   drain(reason?: string): void
-  /** A new connection to the proxy was refused or timed out. */
+  /** Reports that a new connection to the proxy was refused or timed out. */
   unreachable(): void
 }
 
 export interface LinkEvents {
-  /** The proxy has taken us. */
+  /** The handshake is complete. */
   onReady(): void
-  /** The link has become silent, or the proxy answers again. */
+  /** The link has become silent (false), or the proxy answers again (true). */
   onAnswering(answering: boolean): void
-  /** Once. */
+  /** The link is closed. Called once. */
   onClosed(error?: Error): void
 }
 
 export interface WorkerLinkOptions {
   readonly clock: Clock
   readonly log: Logger
-  /** In [0, 1). */
+  /** A random number in [0, 1). */
   readonly random: () => number
-  /** Serves on an established connection. @param handshakeTimeout milliseconds for the proxy's handshake */
+  /**
+   * Serves an established connection.
+   *
+   * @param handshakeTimeout timeout of the proxy's handshake, milliseconds
+   */
   readonly serve: (
     socket: Socket,
     proxy: UnixAddress | TcpAddress,
@@ -55,16 +59,27 @@ export interface WorkerLinkOptions {
   readonly dial?: ((address: UnixAddress | TcpAddress) => Socket) | undefined
 }
 
-/** Between two tries, ms: a proxy that restarts is joined again within a second, and one that stays away costs a dial a second. */
+/**
+ * Backoff between two attempts, ms: a proxy that restarts is joined again within a second, and one that stays away
+ * costs one dial a second.
+ */
 const WAIT = { first: 50, most: 900 }
-/** Until a second address of a proxy that is joined already is tried again, ms: it may be another one's by then. */
+/**
+ * Wait before a second address of a joined proxy is tried again, ms: by then the address may belong to another proxy.
+ */
 const DUPLICATE_ADDRESS_WAIT = 30_000
-/** Tries that met a worker which is joined already, before the wait for another one grows. */
+/** Attempts that reached an already joined worker, before the wait for another worker grows. */
 const TRIES_BEFORE_BACKOFF = 5
-/** A link that was ready for so long was a good one: after it the waits begin anew. */
+/** A link that was ready for this long, ms, was stable: the backoff starts again after it. */
 const STABLE_AFTER = 1_000
 
-/** What a worker is to this container when a link of `by` has become ready: one that was not joined, one that was while others were not, or one too many. */
+/**
+ * Decides about a link of `by` that has become ready.
+ *
+ * - `new`: the worker was not joined; keep the link
+ * - `redial`: the worker is joined already, and another worker of the proxy is not: hang up and redial
+ * - `duplicate`: all workers of the proxy are joined already; try again later
+ */
 export type DecideLink = (proxy: ProxyWorker, by: WorkerLink) => 'new' | 'redial' | 'duplicate'
 
 /** One link with one worker of a proxy, or the search for it. */
@@ -72,25 +87,25 @@ export class WorkerLink {
   readonly #address: UnixAddress | TcpAddress
   readonly #options: WorkerLinkOptions
   readonly #decide: DecideLink
-  /** The present link: its handshake is complete. It may be silent. */
+  /** The current link: its handshake is complete. It may be silent. */
   #link: JoinedLink | undefined
-  /** The attempt to replace the link: at most one of these three is set, and none while the link answers. */
+  /** The attempt to replace the link: at most one of these three fields is set, and none while the link answers. */
   #timer: Timer | undefined
   #dialling: Dialling | undefined
   #next: JoinedLink | undefined
   /** Fires when the proxy should have completed its handshake. */
   #expected: Timer | undefined
-  /** Whether the proxy answers on the present link. */
+  /** Whether the proxy answers on the current link. */
   #isAnswering = false
   #failures = 0
   /** Consecutive connections that were accepted but whose handshake did not complete. */
   #unanswered = 0
-  /** How often a worker was met that is joined already, while another was not. */
+  /** Consecutive attempts that reached an already joined worker while another worker was not joined. */
   #duplicates = 0
   #readyAt: number | undefined
-  /** The reason that was logged last, why the proxy is not reached. */
+  /** The last logged reason why the proxy is not reached. */
   readonly #reason: LastReason = new LastReason()
-  /** It has worked once. */
+  /** Whether the proxy has ever been joined. */
   #joined = false
   #isDisconnected = false
 
@@ -101,7 +116,7 @@ export class WorkerLink {
     this.#dial()
   }
 
-  /** The proxy at the other end of the present link, while it answers. */
+  /** The proxy at the other end of the current link, while it answers. */
   get proxy(): ProxyWorker | undefined {
     return this.#link?.state === 'ready' && this.#isAnswering ? this.#link.peer : undefined
   }
@@ -112,7 +127,7 @@ export class WorkerLink {
     return this.#dialling ? 'dialling' : 'waiting'
   }
 
-  /** A proxy that drains takes nothing more on this link; the one that follows it at its address may be there already. */
+  /** A draining proxy accepts no more on this link; its replacement at the same address may already listen. */
   check(): void {
     if (this.#link?.state !== 'draining') return
     this.#link = undefined
@@ -125,7 +140,7 @@ export class WorkerLink {
     this.#link?.drain(reason)
   }
 
-  /** Cancels the attempt to replace the present link. */
+  /** Cancels the attempt to replace the current link. */
   #cancelAttempt(reason: string): void {
     this.#timer?.cancel()
     this.#timer = undefined
@@ -147,7 +162,7 @@ export class WorkerLink {
       },
       failed: (error, verdict) => {
         this.#dialling = undefined
-        // Closes the present link if it is silent; a link on which bytes arrive stays.
+        // Closes the current link if it is silent; a link on which bytes arrive stays.
         if (verdict === 'gone') this.#link?.unreachable()
         this.#retry(error, 'connect')
       },
@@ -168,10 +183,10 @@ export class WorkerLink {
     )
     this.#next = link
     this.#expected = afterSilence(this.#options.clock, HELLO_EXPECTED, () => {
-      const late = { phase: 'handshake', reason: 'timeout', code: 'TIMEOUT' } as const
-      if (this.#link || !this.#reason.changes(late)) return
+      const timeout = { phase: 'handshake', reason: 'timeout', code: 'TIMEOUT' } as const
+      if (this.#link || !this.#reason.changes(timeout)) return
       this.#options.log.warn(
-        { proxy: printAddress(this.#address), ...late },
+        { proxy: printAddress(this.#address), ...timeout },
         'a connection was accepted and not answered; waiting: is it a proxy’s --join-listen?',
       )
     })
@@ -210,7 +225,7 @@ export class WorkerLink {
     return false
   }
 
-  /** The present link has become silent, or the proxy answers on it again. */
+  /** The current link has become silent, or the proxy answers on it again. */
   #answeringChanged(link: JoinedLink, answering: boolean): void {
     if (this.#link !== link || this.#isDisconnected) return
     this.#isAnswering = answering
@@ -245,7 +260,7 @@ export class WorkerLink {
     const { clock, log, random } = this.#options
     const why = error && whyUnreachable(error, phase)
     if (why && this.#reason.changes(why))
-      log.warn({ proxy: printAddress(this.#address), ...why }, 'a proxy cannot be joined; trying on')
+      log.warn({ proxy: printAddress(this.#address), ...why }, 'a proxy cannot be joined; trying again')
     const good = this.#readyAt !== undefined && clock.now() - this.#readyAt >= STABLE_AFTER
     this.#readyAt = undefined
     this.#failures = good ? 1 : this.#failures + 1

@@ -245,7 +245,7 @@ export async function run(
     tell({ gantry: 'starting' })
   }, SLOW_START_MILLISECONDS)
   slow.unref()
-  // While the application loads, no keepAlive is held, so that a module that awaits nothing is detected
+  // While the application loads, no handle keeps it alive, so that a module that awaits nothing is detected
   // (process/modules/load-module.ts): that is the first `beforeExit`. At the second one nothing has continued the start.
   let idle = 0
   process.on('beforeExit', () => {
@@ -267,7 +267,7 @@ export async function run(
     if (Number.isFinite(options.drainTimeout)) {
       const deadline = drainDelay + options.drainTimeout + (options.drainGrace ?? DRAIN_GRACE_MILLISECONDS)
       const late = (): void => void fail(new HangError(`the drain did not end within ${deadline} ms`))
-      // The keepAlive keeps the event loop alive: an application's shutdown code has ended when nothing else does.
+      // `keepAlive` keeps the event loop alive: an application's shutdown code has ended when nothing else does.
       systemClock.after(deadline, late)
     }
     await running?.drain({

@@ -1,6 +1,6 @@
 /**
- * An application that listens in a child process, as a container's process runs it for `gantry up`: nothing is served here, requests reach the
- * child over HTTP. The process starts, stops and ends as `node FILE` would.
+ * An application that listens in a child process of the container, with `gantry up`: requests reach the child over
+ * HTTP, and nothing is served in this process. The process starts, stops and ends as `node FILE` would.
  */
 
 import type { DrainOptions } from '../../process/drain.ts'
@@ -17,13 +17,16 @@ export interface ChildApplicationOptions {
   readonly clock?: Clock | undefined
   /** Milliseconds. */
   readonly drainTimeout: number
-  /** Of the process. Its keepAlive begins with the drain: until then the process ends as that of a launcher does. */
+  /**
+   * The lifetime of this process. `keepAlive` is used only during a drain: before, the process ends when its child has
+   * ended.
+   */
   readonly lifetime?: { readonly keepAlive: KeepAlive } | undefined
 }
 
 export class ChildApplication {
   readonly addresses: readonly [HttpAddress]
-  /** The process ends when its event loop is empty, as that of a launcher does whose child has ended. */
+  /** The process ends when its event loop is empty, as a launcher ends after its child. */
   readonly endsItself: true = true
   readonly #servers: ChildServers
   readonly #deferredExit: DeferredExit | undefined
@@ -38,11 +41,11 @@ export class ChildApplication {
   }
 
   /**
-   * Resolves when the application has ended. If the module has a handler of `signal`, it ends the child processes
-   * itself. Without one they get the same signal, as a terminal or a service manager would send it to every process.
+   * Resolves when the application has ended. If the module handles `signal`, the module ends the child processes. If
+   * not, they get the same signal, as a terminal or a service manager would send it to every process.
    */
   drain({ onDraining, signal = 'SIGTERM' }: DrainOptions = {}): Promise<void> {
-    // This process accepts nothing: the application gets its signal at once.
+    // This process accepts no requests, so the application gets its signal at once.
     onDraining?.()
     this.#draining ??= this.#drain(signal)
     return this.#draining
@@ -80,8 +83,8 @@ export class ChildApplication {
 }
 
 /**
- * Ends what this process started, when its supervisor is gone and cannot do so: it was killed. The supervisor made this process the leader of a
- * process group; this process is in that group too, and its end is all that is left to do.
+ * Kills the process group of this process on exit if the supervisor was killed and cannot do so. The supervisor made
+ * this process the leader of a process group; the signal also ends this process, which has nothing left to do.
  */
 export function endGroupWithSupervisor(): void {
   process.once('exit', () => {
@@ -89,7 +92,7 @@ export function endGroupWithSupervisor(): void {
     try {
       process.kill(-process.pid, 'SIGKILL')
     } catch {
-      // It leads no group: it was not started by a supervisor.
+      // This process leads no group: no supervisor started it.
     }
   })
 }

@@ -1,7 +1,7 @@
 /**
- * An application's shutdown code runs on a signal as on plain Node, but its `process.exit()`, and signals that the
- * process sends to itself (NestJS, terminus), wait for the drain. `run.ts` keeps the real `process.exit` and exits with
- * the application's exit code.
+ * Defers an application's `process.exit()`, and stop signals that it sends to itself (NestJS, terminus), until the
+ * drain is over. Its signal handlers run at once, as on plain Node. `run.ts` keeps the real `process.exit` and uses the
+ * application's exit code.
  */
 
 import type { Logger } from '../../protocol/log/logger.ts'
@@ -10,9 +10,9 @@ const SIGNALS = ['SIGTERM', 'SIGINT', 'SIGHUP'] as const
 const STOP_SIGNALS: readonly unknown[] = [...SIGNALS, 1, 2, 15]
 
 export class DeferredExit {
-  /** Whether the application requested to end since the first signal. */
+  /** Whether the application has tried to end the process since the first signal. */
   wasRequested = false
-  /** Whether the application handles the signal that began the stop: it has shutdown code to wait for. */
+  /** Whether the application handles the first stop signal: if so, its shutdown code must be awaited. */
   isHandled = false
   #requested: (() => void) | undefined
   readonly #stopping: () => boolean
@@ -31,8 +31,8 @@ export class DeferredExit {
   install(): this {
     let isFirst = true
     this.#cleanUp = SIGNALS.map((signal) => {
-      // Registered before the application's own: while this handler runs, handlers of `once()` are still registered and
-      // can be counted.
+      // Registered before the application's handlers: while this handler runs, handlers added with `once()` are still
+      // registered and can be counted.
       const note = (): void => {
         if (isFirst) this.isHandled = process.listenerCount(signal) > ours
         isFirst = false
@@ -41,8 +41,8 @@ export class DeferredExit {
       const ours = process.listenerCount(signal)
       return () => process.off(signal, note)
     })
-    // signal-exit and others end the process if no other handler is registered (they count the listeners): do not count
-    // ours.
+    // signal-exit and other libraries end the process if no other handler is registered. They count the listeners, so
+    // ours are hidden.
     const ours = SIGNALS.flatMap((signal) => process.listeners(signal) as unknown[])
     const listeners = this.#listeners.bind(process) as (event: string | symbol) => unknown[]
     process.listeners = ((event: string | symbol) => {
@@ -52,7 +52,7 @@ export class DeferredExit {
     this.#keepListeners()
     process.exit = ((...codes: [code?: number | string | null]) => {
       if (!this.#stopping()) return this.#exit.apply(process, codes)
-      // As on Node: without an argument the exit code that was set before stays.
+      // As on Node: without an argument, the exit code that was set before is kept.
       if (codes.length > 0) process.exitCode = codes[0]
       this.#defer(`process.exit(${codes[0] ?? ''})`)
     }) as typeof process.exit
@@ -66,7 +66,10 @@ export class DeferredExit {
     return this
   }
 
-  /** An application that removes all listeners of a signal means its own and its libraries': a container still drains. */
+  /**
+   * An application that removes all listeners of a signal means its own and its libraries' listeners: ours stay, so
+   * that the container still drains.
+   */
   #keepListeners(): void {
     const all = (event: string | symbol): unknown[] => process.rawListeners(event as 'exit')
     const kept = new Set(process.eventNames().flatMap(all))
@@ -86,7 +89,7 @@ export class DeferredExit {
     for (const cleanUp of this.#cleanUp) cleanUp()
   }
 
-  /** Resolves when the application asks to end from now on. */
+  /** Resolves when the application next tries to end the process. */
   requested(): Promise<void> {
     return new Promise((resolve) => {
       this.#requested = resolve

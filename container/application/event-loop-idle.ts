@@ -1,10 +1,13 @@
-/** Tells when an application has nothing left to do: its event loop is empty but for what Gantry itself keeps in it. */
+/**
+ * Detects that an application has nothing left to do: its event loop is empty except for what Gantry itself keeps in
+ * it.
+ */
 
 import type { KeepAlive } from '../../process/keep-alive.ts'
 
 /**
- * Standard output and error are listed as active although they do not keep the process alive; one with a write in
- * progress has a request too.
+ * Node lists standard output and error as active although they do not keep the process alive. A stream with a pending
+ * write is also listed as a request.
  */
 const STANDARD_STREAMS: readonly string[] = ['PipeWrap', 'TTYWrap']
 
@@ -14,8 +17,8 @@ export function activeResources(): string[] {
 }
 
 /**
- * Resolves when the event loop is empty, which is when Node itself would end the process. What keeps it alive only for
- * Gantry (a server's keepAlive, the channel to a parent process) does not count.
+ * Resolves when the event loop is empty: at this point Node itself would end the process. Gantry's own handles
+ * (`keepAlive`, the channel to a parent process) do not count.
  */
 export function whenIdle(keepAlive: KeepAlive): { readonly reached: Promise<void>; cancel(): void } {
   const { promise, resolve } = Promise.withResolvers<void>()

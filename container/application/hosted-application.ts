@@ -1,4 +1,7 @@
-/** The interfaces that an application may have, by the names of `--interface`, and what an application is to a container once it was loaded. */
+/**
+ * The interfaces that an application can have (the values of `--interface`), and what the container knows about an
+ * application after loading it.
+ */
 
 import type { Server } from 'node:http'
 import type { Application } from '../../protocol/contract/application.ts'
@@ -6,14 +9,20 @@ import type { Application } from '../../protocol/contract/application.ts'
 /** `wsgi`: (environ, startResponse). `node`: (req, res). `fetch`: (Request) → Response. */
 export type InterfaceName = 'wsgi' | 'node' | 'fetch'
 
-/** Something that a container can serve. */
+/** An application that a container can serve. */
 export interface HostedApplication {
-  /** For the log: `an Express application`. */
+  /** A description for logs: `an Express application`. */
   readonly what: string
   readonly interface: InterfaceName
   readonly application: Application
-  /** The server of its own that it is, or has. It does not listen, unless the container took it over. */
+  /**
+   * The application's own server, if it is one or has one. The server does not listen, unless the container took it
+   * over.
+   */
   readonly server?: Server | undefined
-  /** Its own end, called when a drain has begun (`begun`) or is over (`over`): where frameworks run their closing hooks. */
+  /**
+   * The application's shutdown: a framework's closing hooks run in it. Called when a drain begins (`begun`) or is over
+   * (`over`).
+   */
   readonly close?: { readonly when: 'begun' | 'over'; run(): Promise<unknown> } | undefined
 }

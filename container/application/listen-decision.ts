@@ -8,7 +8,10 @@ import { Server as HttpsServer } from 'node:https'
 import type { Server as NetServer } from 'node:net'
 import type { RequestedAddress } from './adopted-server.ts'
 
-/** What calls `listen()`. `cluster`: workers of a cluster primary, for which the primary listens. */
+/**
+ * The kind of server on which `listen()` is called. `cluster`: workers of a cluster primary, for which the primary
+ * listens.
+ */
 export type ServerKind = 'http' | 'https' | 'http2' | 'cluster' | 'net'
 
 /** Where the server to serve is expected to listen. */
@@ -22,19 +25,20 @@ export interface WantedPort {
  * What happens to a server on which `listen()` is called.
  *
  * - `serve`: the container serves it
- * - `twin`: it has the port of the served server (Fastify listens on both addresses of localhost): it gets no requests
- * - `replace`: it listens on the wanted port after another server was served as a substitute: it is served from now on
- * - `wait`: it listens by itself; it is served as a substitute, or refused, if no better server listens in time
+ * - `same-port`: it has the port of the served server (Fastify listens on both addresses of localhost) and gets no
+ *   requests
+ * - `replace`: it listens on the wanted port after a substitute was served: the container serves it from now on
+ * - `wait`: it listens by itself; if no better server listens in time, it is served as a substitute, or refused
  * - `refuse`: the start fails, unless the module exports an application
- * - `independent`: it listens by itself
+ * - `independent`: it listens by itself and is not served
  */
 export type ListenAction = 'serve' | 'same-port' | 'replace' | 'wait' | 'refuse' | 'independent'
 
 export interface ListenState {
   readonly wanted: WantedPort | undefined
-  /** The port or path of the server that is served. */
+  /** The port or path of the served server. */
   readonly served: number | string | undefined
-  /** The served server is a substitute: another port was wanted. */
+  /** Whether the served server is a substitute: another port was wanted. */
   readonly isSubstitute: boolean
 }
 
@@ -43,7 +47,7 @@ export function decideListen(
   asked: RequestedAddress,
   { wanted, served, isSubstitute }: ListenState,
 ): ListenAction {
-  // Applications probe for a free port with a net.Server, or serve other protocols with one.
+  // Applications test for a free port with a net.Server, or serve other protocols with one.
   if (kind === 'net') return 'independent'
   const place = asked.path ?? asked.port
   const isWanted = wanted !== undefined && wanted.value === place
@@ -70,7 +74,7 @@ export function wantedPort(
 export function kindOf(server: NetServer): ServerKind {
   if (server instanceof Server) return 'http'
   if (server instanceof HttpsServer) return 'https'
-  // Node does not export the classes of http2, and loading http2 takes time. Only its servers have this method.
+  // Node does not export the classes of http2, and loading http2 takes time. Only http2 servers have this method.
   return typeof (server as { updateSettings?: unknown }).updateSettings === 'function' ? 'http2' : 'net'
 }
 
@@ -82,13 +86,13 @@ export function describe(asked: RequestedAddress): string {
   return asked.path === undefined ? `port ${asked.port}` : `the socket ${asked.path}`
 }
 
-/** `listen(port, host)`, `listen({ port, host, path })`, `listen(path)` (node's normalizeArgs). */
-export function askedOf([served, second]: readonly unknown[]): RequestedAddress {
-  if (typeof served === 'object' && served !== null) {
-    const { port, host, path } = served as { port?: unknown; host?: string; path?: string }
+/** Parses `listen(port, host)`, `listen({ port, host, path })` and `listen(path)` (Node's normalizeArgs). */
+export function askedOf([first, second]: readonly unknown[]): RequestedAddress {
+  if (typeof first === 'object' && first !== null) {
+    const { port, host, path } = first as { port?: unknown; host?: string; path?: string }
     return { port: Number(port ?? 0), host, path: port === undefined || port === null ? path : undefined }
   }
-  if (typeof served === 'string' && !/^\s*\d+\s*$/.test(served)) return { port: 0, host: undefined, path: served }
-  const port = typeof served === 'function' ? 0 : Number(served ?? 0)
+  if (typeof first === 'string' && !/^\s*\d+\s*$/.test(first)) return { port: 0, host: undefined, path: first }
+  const port = typeof first === 'function' ? 0 : Number(first ?? 0)
   return { port, host: typeof second === 'string' ? second : undefined, path: undefined }
 }

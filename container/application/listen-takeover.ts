@@ -1,7 +1,7 @@
 /**
- * Takes over the `http.Server` on which an application calls `listen()` itself: the container listens in its place. It
- * replaces `net.Server.prototype.listen` in this process before the module is loaded. `decideListen` decides which of several
- * servers is served.
+ * Takes over the `http.Server` on which an application calls `listen()`: the container listens instead. Replaces
+ * `net.Server.prototype.listen` in this process before the module is loaded. `listen-decision.ts` decides which of
+ * several servers is served.
  */
 
 import { AsyncResource } from 'node:async_hooks'
@@ -25,56 +25,64 @@ import {
   type WantedPort,
 } from './listen-decision.ts'
 
-type Listen = (this: NetServer, ...given: unknown[]) => NetServer
+type Listen = (this: NetServer, ...args: unknown[]) => NetServer
 
-/** A server that listens by itself, and that is served or refused if no better one listens. */
-interface Candidate {
+/** A server that listens by itself. If no better server listens, it is served or refused. */
+interface CandidateServer {
   readonly kind: Exclude<ServerKind, 'net'>
   readonly server: NetServer | undefined
   readonly asked: RequestedAddress
-  readonly given: readonly unknown[]
+  readonly args: readonly unknown[]
   readonly action: ListenAction
-  /** The async context of its `listen()`; of a cluster's workers there is none. */
+  /** The async context of the call of `listen()`; undefined for the workers of a cluster. */
   readonly scope?: AsyncResource
 }
 
-/** How long a server on another port waits for one on PORT, ms: the application may connect to its database served. */
+/**
+ * How long a server on another port waits for a server on PORT, ms: the application may first connect to its database.
+ */
 const SUBSTITUTE_WAIT = 5_000
-/** How long servers that cannot be served wait, after loading, for one that can, ms: it starts at about that time. */
+/**
+ * How long a server that cannot be served waits after loading for one that can, ms: both usually start at about that
+ * time.
+ */
 const REFUSE_WAIT = 1_000
 
 const ADVICE: Readonly<Record<'https' | 'http2' | 'cluster', string>> = {
   https:
     'an https server: TLS ends in front of Gantry (nginx, Caddy, a load balancer). Start an http.createServer() in its place',
   http2:
-    'an HTTP/2 server: clients and the proxy speak HTTP/1.1 to it. Start an http.createServer() in its place; a gRPC server may run beside it',
+    'an HTTP/2 server: clients and the proxy speak HTTP/1.1 to it. Start an http.createServer() in its place; a gRPC server may run in addition',
   cluster:
     'workers of node:cluster: containers are the workers here. Start the server without cluster, and scale the containers (docker compose up --scale container=4)',
 }
 
-/** `net.Server.prototype` with writable methods; its types have none. */
+/** `net.Server.prototype` with writable methods; Node's types have none. */
 const prototype = NetServer.prototype as unknown as { listen: Listen }
 const listenNative: Listen = prototype.listen
 
 export class ListenTakeover {
-  /** The server to serve, once `listen()` was called on it. Rejects with a LoadError when it cannot be served. */
+  /**
+   * Resolves with the server to serve, once the application calls `listen()` on it. Rejects with a LoadError if the
+   * server cannot be served.
+   */
   readonly serverFound: Promise<AdoptedServer>
   readonly wanted: WantedPort | undefined
   readonly #resolve: (server: AdoptedServer) => void
   readonly #reject: (error: LoadError) => void
   readonly #log: Logger
   #served: AdoptedServer | undefined
-  #servedCandidate: Candidate | undefined
+  #servedCandidate: CandidateServer | undefined
   #isSubstitute = false
   readonly #all: Map<NetServer, { readonly adopted: AdoptedServer; asked: RequestedAddress }> = new Map()
-  readonly #candidates: Candidate[] = []
-  /** Servers that asked to listen by themselves before one was served. */
+  readonly #candidates: CandidateServer[] = []
+  /** Servers that began to listen by themselves before a server was served. */
   readonly #independent: Set<NetServer> = new Set()
   #clock: Clock | undefined
   readonly #timers: Timer[] = []
   #addresses: readonly Address[] | undefined
   #drained = false
-  /** Called when the served is closed though nothing drains. */
+  /** Called if the application closes the served server while no drain runs. */
   #closed: (() => void) | undefined
 
   constructor(log: Logger, wanted?: WantedPort) {
@@ -82,7 +90,7 @@ export class ListenTakeover {
     this.wanted = wanted
     const { promise, resolve, reject } = Promise.withResolvers<AdoptedServer>()
     this.serverFound = promise
-    // An export that was named on the command line is served, whatever server listens.
+    // An export that was named on the command line is served even if no server can be served.
     promise.catch(() => {})
     this.#resolve = resolve
     this.#reject = reject
@@ -92,17 +100,17 @@ export class ListenTakeover {
     return this.#served
   }
 
-  /** The addresses that the served server and its twins asked for. */
+  /** The addresses that the application passed to `listen()` for the served server and for servers on the same port. */
   get ownAddresses(): RequestedAddress[] {
     return [...this.#all.values()].map(({ asked }) => asked)
   }
 
-  /** Ports and paths of servers that listen by themselves and might have been the intended ones. */
+  /** Ports and paths of servers that listen by themselves and may have been the intended ones. */
   get others(): (number | string)[] {
     return this.#candidates.map(({ asked }) => asked.path ?? asked.port)
   }
 
-  /** Whether a server of this process listens on `port` by itself, before one is served. */
+  /** Whether a server of this process listens on `port` by itself, before a server is served. */
   binds(port: number): boolean {
     return [...this.#independent].some((server) => {
       const address = server.address()
@@ -110,16 +118,16 @@ export class ListenTakeover {
     })
   }
 
-  /** Called when the served server, or a replacement of it, listens again after its `close()`. */
+  /** Called when the served server, or its replacement, listens again after its `close()`. */
   listensAgain: (() => void) | undefined
 
   get isListening(): boolean {
     return this.#served?.isAsked === true
   }
 
-  /** All requests have ended and the process goes on: closed servers may listen again. */
+  /** All requests have ended and the process continues: closed servers may listen again. */
   paused(): void {
-    // Until the container listens again, no server emits 'listening'.
+    // No server emits 'listening' until the container listens again.
     if (!this.isListening) this.#addresses = undefined
     for (const { adopted } of this.#all.values()) adopted.paused()
   }
@@ -128,14 +136,14 @@ export class ListenTakeover {
     this.#closed = callback
   }
 
-  /** Whether its `close()` was given a callback. */
+  /** Whether `close()` of the served server was called with a callback. */
   get isAwaited(): boolean {
     return this.#served?.isAwaited === true
   }
 
   /**
-   * Warns if the module also exports something that could be served: its server may be meant for metrics only. Silent
-   * if PORT or --app-port decides, and about exports whose server cannot be recognised (Koa).
+   * Warns if the module also exports something that could be served: its server may be meant for metrics only. Does not
+   * warn if PORT or --app-port decides, or if the server of the export cannot be recognised (Koa).
    *
    * @param as the export as the command line names it: `app.js:default`
    */
@@ -151,8 +159,8 @@ export class ListenTakeover {
   /** Replaces `listen` until `restore`. */
   install(): this {
     const takeover = this
-    prototype.listen = function listen(this: NetServer, ...given: unknown[]): NetServer {
-      return takeover.#listen(this, given)
+    prototype.listen = function listen(this: NetServer, ...args: unknown[]): NetServer {
+      return takeover.#listen(this, args)
     }
     cluster.on('listening', this.#workerListens)
     return this
@@ -164,13 +172,13 @@ export class ListenTakeover {
     for (const timer of this.#timers) timer.cancel()
   }
 
-  /** The module is loaded: waiting servers are served or refused if no wanted server listens in time. */
+  /** Call after the module is loaded: if no wanted server listens in time, waiting servers are served or refused. */
   moduleLoaded(clock: Clock = systemClock): void {
     this.#clock = clock
     for (const candidate of this.#candidates) this.#wait(candidate)
   }
 
-  /** How long an exported application waits for its own server, ms; undefined: no other server listens by itself. */
+  /** How long an exported application waits for its own server, ms; undefined if no other server listens by itself. */
   exportWait(exported: unknown): number | undefined {
     if (this.#candidates.length === 0) return undefined
     const isForeign = this.#candidates.some((one) => one.kind === 'http' && !isServerOf(one, exported))
@@ -178,15 +186,15 @@ export class ListenTakeover {
   }
 
   /**
-   * Serves a server that listens by itself, if there is a suitable one.
+   * Serves a suitable server that listens by itself, if there is one.
    *
-   * @param exported only a server of this listener
+   * @param exported if given, only a server of this listener is suitable
    */
   substitute(exported?: unknown): AdoptedServer | undefined {
     const candidate = this.#candidates.find((one) => one.kind === 'http' && (!exported || isServerOf(one, exported)))
     if (this.#served || !candidate || this.wanted?.from === '--app-port') return this.#served
     const server = candidate.server as Server & { _handle?: { close(): void } | null }
-    // Frees its port: a proxy on this host may have to listen there. `close()` would emit 'close' to the application.
+    // Frees the port: a proxy on this host may have to listen on it. `close()` would emit 'close' to the application.
     server._handle?.close()
     server._handle = null
     this.#candidates.splice(this.#candidates.indexOf(candidate), 1)
@@ -210,8 +218,8 @@ export class ListenTakeover {
     for (const { adopted } of this.#all.values()) adopted.drained()
   }
 
-  #listen(server: NetServer, given: unknown[]): NetServer {
-    const asked = askedOf(given)
+  #listen(server: NetServer, args: unknown[]): NetServer {
+    const asked = askedOf(args)
     const known = this.#all.get(server)
     if (known?.adopted.isAsked) {
       throw Object.assign(new Error('Listen method has been called more than once without closing.'), {
@@ -221,14 +229,14 @@ export class ListenTakeover {
     const kind = kindOf(server)
     const action = known ? 'same-port' : server.listening ? 'independent' : decideListen(kind, asked, this.#state)
     const scope = new AsyncResource('HTTPSERVER')
-    const candidate: Candidate = { kind: kind as Candidate['kind'], server, asked, given, action, scope }
+    const candidate: CandidateServer = { kind: kind as CandidateServer['kind'], server, asked, args, action, scope }
     switch (action) {
       case 'serve':
       case 'same-port':
         this.#adopt(candidate)
         return server
       case 'replace':
-        this.#giveBack()
+        this.#releaseSubstitute()
         this.#adopt(candidate)
         return server
       case 'refuse':
@@ -240,10 +248,10 @@ export class ListenTakeover {
         if (kind === 'http') this.#warnOnceBound(candidate)
     }
     if (!this.#served) this.#independent.add(server)
-    return listenNative.apply(server, given)
+    return listenNative.apply(server, args)
   }
 
-  /** A worker of a cluster primary listens: the primary has bound the port by now. */
+  /** A worker of a cluster primary listens; the primary has already bound the port. */
   readonly #workerListens = (_worker: Worker, { port, address, addressType }: ClusterAddress): void => {
     if (String(addressType).startsWith('udp')) return
     const asked: RequestedAddress =
@@ -255,7 +263,7 @@ export class ListenTakeover {
     )
     if (isKnown) return
     const action = decideListen('cluster', asked, this.#state)
-    const candidate: Candidate = { kind: 'cluster', server: undefined, asked, given: [], action }
+    const candidate: CandidateServer = { kind: 'cluster', server: undefined, asked, args: [], action }
     this.#candidates.push(candidate)
     if (action === 'independent') this.#warnAboutServer(candidate.asked)
     else this.#wait(candidate)
@@ -263,7 +271,7 @@ export class ListenTakeover {
 
   get #state(): ListenState {
     const shown = this.#served?.server.address()
-    // The port as asked for, or as `address()` reports it if any free port was asked for.
+    // The port as passed to `listen()`, or for port 0 the port that `address()` reports.
     const port = typeof shown === 'object' && shown !== null ? shown.port : undefined
     const asked = this.#servedCandidate?.asked
     return {
@@ -273,17 +281,17 @@ export class ListenTakeover {
     }
   }
 
-  #adopt(candidate: Candidate, isAnnounced: boolean = false): AdoptedServer {
-    const { asked, given } = candidate
+  #adopt(candidate: CandidateServer, isAnnounced: boolean = false): AdoptedServer {
+    const { asked, args } = candidate
     const server = candidate.server as Server
-    const callback = given.findLast((one) => typeof one === 'function') as (() => void) | undefined
+    const callback = args.findLast((one) => typeof one === 'function') as (() => void) | undefined
     if (callback && !isAnnounced) server.once('listening', callback)
     const adopted = this.#all.get(server)?.adopted ?? new AdoptedServer(server)
     adopted.asked(asked, candidate.scope, isAnnounced)
     this.#all.set(server, { adopted, asked })
-    const { signal } = (given[0] ?? {}) as { signal?: AbortSignal }
+    const { signal } = (args[0] ?? {}) as { signal?: AbortSignal }
     if (!isAnnounced) signal?.addEventListener('abort', () => server.close(), { once: true })
-    // Another server may replace a closed one on its port: the application restarts itself.
+    // An application that restarts itself may replace a closed server by another one on the same port.
     if (!this.#served?.isAsked) this.#serve(candidate, adopted)
     this.listensAgain?.()
     const addresses = this.#addresses
@@ -292,7 +300,7 @@ export class ListenTakeover {
     return adopted
   }
 
-  #serve(candidate: Candidate, adopted: AdoptedServer): void {
+  #serve(candidate: CandidateServer, adopted: AdoptedServer): void {
     this.#served = adopted
     this.#servedCandidate = candidate
     adopted.closed = () => this.#closed?.()
@@ -303,9 +311,9 @@ export class ListenTakeover {
     this.#resolve(adopted)
   }
 
-  /** Lets the substitute that was served listen by itself again. */
-  #giveBack(): void {
-    const { server, asked, given } = this.#servedCandidate!
+  /** Lets the served substitute listen by itself again. */
+  #releaseSubstitute(): void {
+    const { server, asked, args } = this.#servedCandidate!
     this.#all.get(server!)?.adopted.release()
     this.#all.delete(server!)
     this.#served = undefined
@@ -317,7 +325,7 @@ export class ListenTakeover {
     this.#candidates.push(this.#servedCandidate!)
     listenNative.apply(
       server!,
-      given.filter((one) => typeof one !== 'function'),
+      args.filter((one) => typeof one !== 'function'),
     )
   }
 
@@ -330,37 +338,38 @@ export class ListenTakeover {
     )
   }
 
-  #warnOnceBound({ server, asked }: Candidate): void {
+  #warnOnceBound({ server, asked }: CandidateServer): void {
     server!.once('listening', () => {
       const bound = server!.address()
       this.#warnAboutServer(typeof bound === 'object' && bound !== null ? { ...asked, port: bound.port } : asked)
     })
   }
 
-  #wait(candidate: Candidate): void {
-    // What the module exports is known only after loading.
+  #wait(candidate: CandidateServer): void {
+    // The exports of the module are known only after loading.
     if (!this.#clock || this.#served) return
     if (candidate.action === 'refuse') {
       this.#refuse(candidate)
       return
     }
-    // With --app-port the container waits for that port.
+    // With --app-port the container waits only for that port.
     if (this.wanted?.from === '--app-port') return
     this.#timers.push(this.#clock.after(this.#waitOf(candidate), () => this.#waitEnded(candidate)))
   }
 
-  #waitOf({ kind, server }: Candidate): number {
+  #waitOf({ kind, server }: CandidateServer): number {
     if (this.wanted || kind === 'http') return SUBSTITUTE_WAIT
-    // A server without 'request' listeners is gRPC's (streams only), which rarely is the only server of an application.
+    // A server without 'request' listeners belongs to gRPC (streams only), which is rarely the only server of an
+    // application.
     return kind === 'http2' && server?.listenerCount('request') === 0 ? SUBSTITUTE_WAIT : REFUSE_WAIT
   }
 
-  #waitEnded(candidate: Candidate): void {
+  #waitEnded(candidate: CandidateServer): void {
     if (this.#served) return
     if (!this.substitute()) this.#refuse(candidate)
   }
 
-  #refuse({ kind, asked }: Candidate): void {
+  #refuse({ kind, asked }: CandidateServer): void {
     if (kind === 'http') return
     const text = `the application listens on ${describe(asked)} with ${ADVICE[kind]}`
     this.#reject(new LoadError('UNSERVABLE', text))
@@ -368,12 +377,12 @@ export class ListenTakeover {
 }
 
 /** Whether `candidate` is the server of an exported listener. */
-function isServerOf({ server }: Candidate, exported: unknown): boolean {
+function isServerOf({ server }: CandidateServer, exported: unknown): boolean {
   return server === exported || server?.listeners('request').includes(exported as () => void) === true
 }
 
 /**
- * Whether an export is a server or a `(req, res)` listener, as Express applications are; not a class or a start
+ * Whether an export is a server or a `(req, res)` listener such as an Express application, and not a class or a start
  * function.
  */
 function isListener(exported: unknown): boolean {

@@ -1,6 +1,6 @@
 /**
- * `MODULE[:EXPORT]` → something that a container serves, whichever interface it has. What is wrong with a module, `load-module.ts` says; what
- * an export is, `recognise.ts`. It does not run the application.
+ * Loads `MODULE[:EXPORT]` and returns an application that a container can serve, whichever interface it has.
+ * `load-module.ts` explains what is wrong with a module; `recognise.ts` decides what an export is.
  */
 
 import type { AsyncResource } from 'node:async_hooks'
@@ -26,26 +26,24 @@ import { expectedOf, recognise, UnsupportedExport } from './recognise.ts'
 export { LoadError, type LoadErrorCode, parseSpecifier, syntaxErrorPlace } from '../../process/modules/load-module.ts'
 
 export interface LoadOptions {
-  /** Where paths begin. Default: the working directory. */
+  /** The directory from which relative paths are resolved. Default: the working directory. */
   readonly directory?: string | undefined
-  /** What the export is. Default: what it says of itself; a plain function is WSGI's. */
+  /** The interface of the export. Default: recognised from the export; a plain function is a WSGI application. */
   readonly interface?: InterfaceName | undefined
 }
 
 interface LoadHostedOptions extends LoadOptions {
-  /** The installed takeover of the server that the module starts. With it the module is loaded as the main module. */
+  /** The installed takeover of the server that the module starts. If given, the module is loaded as the main module. */
   readonly takeover?: ListenTakeover | undefined
-  /** Finds the server that a child process of the module starts; started. Only with `takeover`. */
+  /** Finds a server that a child process of the module starts. It has been started. Used only with `takeover`. */
   readonly childServers?: ChildServers | undefined
-  /**
-   * `process.argv` after the file, if the application has a process of its own. Default: `process.argv` is not changed.
-   */
+  /** `process.argv` after the file, if the application has its own process. Default: `process.argv` is not changed. */
   readonly arguments?: readonly string[] | undefined
   readonly clock?: Clock | undefined
   readonly log?: Logger | undefined
 }
 
-/** How long a module may take until it calls `listen()`, ms: it may wait for its database, which waits for its disk. */
+/** How long a module may take to call `listen()`, ms: it may wait for its database, which waits for its disk. */
 const LISTEN_WAIT = 60_000
 /** The same for a module that exports an application and whose source does not seem to call `listen()`, ms. */
 const EXPORT_LISTEN_WAIT = 1_000
@@ -53,10 +51,21 @@ const EXPORT_LISTEN_WAIT = 1_000
 const NAME = 'application'
 
 /**
- * Loads `specifier`: a path (absolute, or from the directory, with or without `./` and extension), a `file:` URL or a package's name;
- * after a colon the export's name, else `application`, else the default export. A framework's application is waited for until it is ready.
+ * Loads a module and returns the application that it exports, as an `Application` whatever interface it has. Waits
+ * until a framework's application is ready.
  *
- * @throws LoadError
+ * @param specifier the module: a path (absolute or relative, with or without `./` and extension), a `file:` URL or a
+ *   package name; after a colon, the name of the export. Default: the export `application`, else the default export.
+ * @param options options, or the directory from which relative paths are resolved
+ * @throws LoadError if the module cannot be loaded, has no such export, or the export cannot be served
+ * @example
+ * ```ts
+ * import { loadApplication, makeServer } from 'gantry/container'
+ *
+ * const application = await loadApplication('./app.ts:application', { interface: 'wsgi' })
+ * const server = await makeServer('127.0.0.1', 8080, application)
+ * await server.serveForever()
+ * ```
  */
 export async function loadApplication(specifier: string, options: LoadOptions | string = {}): Promise<Application> {
   const { application } = await loadHostedApplication(
@@ -67,9 +76,9 @@ export async function loadApplication(specifier: string, options: LoadOptions | 
 }
 
 /**
- * As `loadApplication`, with what else a container needs to know of it.
+ * Like `loadApplication`, but returns everything that a container must know about the application.
  *
- * @throws LoadError
+ * @throws LoadError if there is no application that can be served
  */
 export async function loadHostedApplication(
   specifier: string,
@@ -92,21 +101,21 @@ export async function loadHostedApplication(
 }
 
 /**
- * A module of Node's interface, which may start its server by itself while it is loaded, or some time later. An export that was named is
- * served in any case; else the server that listens; else what is exported.
+ * Loads a module with Node's interface. The module may start a server itself, during loading or later. A named export
+ * is served in any case; otherwise the server that listens; otherwise the export.
  *
- * @throws ChildListensError if a child process of the module listens in its place
+ * @throws ChildListensError if a child process of the module listens instead
  */
 async function loadMainModule(
   module: LocatedModule,
   takeover: ListenTakeover,
   { clock = systemClock, childServers }: LoadHostedOptions,
 ): Promise<HostedApplication> {
-  // As with `node FILE`: many modules start their server only as the main module.
+  // As with `node FILE`: many modules start their server only if they are the main module.
   const imported = importModule(module, 'main')
-  // It may await at its top that it listens, which it does when it is served.
+  // The module may await 'listening' at its top level, which is emitted only when the application is served.
   const elsewhere = module.name === undefined && childServers ? childServers.found : new Promise<never>(() => {})
-  // It goes on, served elsewhere.
+  // A child process serves the application, and the module continues to run.
   elsewhere.catch(() => imported.catch(throwUncaught))
   const namespace = await Promise.race([imported, takeover.serverFound.then(nextIteration), elsewhere])
   if (!namespace) imported.catch(throwUncaught)
@@ -124,10 +133,11 @@ async function loadMainModule(
   }
   const found = exportOf(namespace)
   const exported = namespace?.[found]
-  // What CommonJS exports when it exports nothing.
+  // A CommonJS module without exports exports an empty object.
   const nothing = isObject(exported) && Object.keys(exported).length === 0
   const isExported = exported !== undefined && !nothing
-  // The application's own server, on another port than PORT: a server that is bound already cannot be served otherwise.
+  // The application's own server, on another port than PORT: a server that already listens can be served only by taking
+  // it over.
   if (isExported && takeover.substitute(exported)) return takenOver(takeover)
   let unservable: LoadError | undefined
   const hosted = isExported
@@ -159,7 +169,7 @@ async function loadMainModule(
   )
 }
 
-/** The export that is served if none is named. */
+/** The name of the export that is served if no export is named. */
 function exportOf(namespace: Record<string, unknown> | undefined): string {
   return Object.keys(namespace ?? {}).includes(NAME) ? NAME : 'default'
 }
@@ -167,21 +177,21 @@ function exportOf(namespace: Record<string, unknown> | undefined): string {
 /** The expressions by which modules check whether they are the main module. */
 const MAIN_CHECK = /\brequire\.main\b|\bimport\.meta\.main\b|\bprocess\.argv\[1\]/
 
-/** Whether the module checks whether it is the main module. */
+/** Whether the source of the module checks that it is the main module. */
 function checksForMain(file: string): boolean {
   return MAIN_CHECK.test(readFileSync(file, 'utf8'))
 }
 
 /**
- * Whether a module that exports an application will also listen, perhaps after connecting to its database: if it were
- * served earlier, it would answer without a database.
+ * Whether a module that exports an application will also listen, perhaps after connecting to its database. If the
+ * application were served earlier, it would handle requests without a database.
  */
 function seemsToListen(file: string): boolean {
   const text = readFileSync(file, 'utf8')
   return MAIN_CHECK.test(text) || /\.listen\s*\(/.test(text)
 }
 
-/** The server that listens, and later the server that replaces it. */
+/** The application of the server that listens, or later of the server that replaces it. */
 function takenOver(takeover: ListenTakeover): HostedApplication {
   let { server } = takeover.served!
   const scope = (): AsyncResource | undefined => takeover.served?.scope
@@ -201,9 +211,9 @@ function takenOver(takeover: ListenTakeover): HostedApplication {
   }
 }
 
-const LISTEN_ADVICE = 'if the module starts its server itself, give --interface node'
+const LISTEN_ADVICE = 'if the module starts its server itself, use --interface node'
 
-/** The export to serve. */
+/** Returns the export to serve; an error also suggests `--interface node`. */
 function pickOrAdvise(namespace: Record<string, unknown>, module: LocatedModule): { name: string; value: unknown } {
   try {
     return pickExport(namespace, module, NAME)
@@ -213,7 +223,7 @@ function pickOrAdvise(namespace: Record<string, unknown>, module: LocatedModule)
   }
 }
 
-/** @throws LoadError for what cannot be served */
+/** @throws LoadError if the export cannot be served */
 async function hostedOf(
   value: unknown,
   name: string,
@@ -234,12 +244,14 @@ async function hostedOf(
   throw new LoadError(code, module.name === undefined && wanted !== 'node' ? `${message}; ${LISTEN_ADVICE}` : message)
 }
 
-/** What `promise` comes to within `milliseconds`, and before the process has nothing left to do. */
+/**
+ * Returns the result of `promise`, 'timeout' after `milliseconds`, or 'idle' when the process has nothing left to do.
+ */
 async function within<T>(promise: Promise<T>, milliseconds: number, clock: Clock): Promise<T | 'timeout' | 'idle'> {
   const { promise: without, resolve } = Promise.withResolvers<'timeout' | 'idle'>()
   const idle = (): void => resolve('idle')
   const timer = clock.after(milliseconds, () => resolve('timeout'))
-  // The channel to a parent keeps a process, and its own timers may not.
+  // The channel to a parent keeps the process alive. The application's own timers may not.
   process.channel?.unref()
   process.once('beforeExit', idle)
   try {
@@ -251,12 +263,14 @@ async function within<T>(promise: Promise<T>, milliseconds: number, clock: Clock
   }
 }
 
-/** A module that throws right after it called `listen()` failed to load. */
+/** A module that throws right after it called `listen()` has failed to load. */
 function nextIteration(): Promise<undefined> {
   return new Promise((resolve) => setImmediate(() => resolve(undefined)))
 }
 
-/** Later it ends the process, as it would `node`: with what the module threw, which the application's own handlers know. */
+/**
+ * An error after loading ends the process, as with `node`. The application's own handlers get what the module threw.
+ */
 function throwUncaught(error: unknown): void {
   process.nextTick(() => {
     throw error instanceof LoadError && error.code === 'THREW' ? error.cause : error

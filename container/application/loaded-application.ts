@@ -1,7 +1,7 @@
 /**
- * What a container serves, from its loading to its end: a server of its own that the container listens for, its shutdown code, its
- * framework's closing. `serve.ts` tells it when the container is reachable, when a drain begins and when it is over; what these mean to
- * an application is here.
+ * An application from its loading to its end: the server that the container takes over, its shutdown code, and its
+ * framework's closing hooks. `serve.ts` reports when the container is reachable, when a drain begins and when it is
+ * over; this file does what these events mean to the application.
  */
 
 import { installLightFetch } from '../../interfaces/fetch/light.ts'
@@ -20,7 +20,7 @@ import { type WantedPort, wantedPort } from './listen-decision.ts'
 import { ListenTakeover } from './listen-takeover.ts'
 import { loadHostedApplication } from './load-application.ts'
 
-/** How long the process lives that the container is in. */
+/** The lifetime of the process in which the container runs. */
 export interface ContainerLifetime {
   readonly stopping: boolean
   stop(reason: string): void
@@ -32,35 +32,43 @@ export interface LoadedApplicationOptions {
   /** `MODULE[:EXPORT]` */
   readonly module: string
   readonly interface?: InterfaceName | undefined
-  /** `process.argv` of the application, after its file. */
+  /** `process.argv` of the application after its file. */
   readonly arguments?: readonly string[] | undefined
-  /** The port that the application's own server asks for. */
+  /** The port that the application's own server passes to `listen()`. */
   readonly appPort?: number | undefined
-  /** A child process that listens may do so: the ChildListensError that says where is for a caller who passes requests on. */
+  /**
+   * Whether a child process may listen instead. The caller then catches the ChildListensError and passes requests on to
+   * its URL.
+   */
   readonly passToChild?: boolean | undefined
-  /** What fetch handlers are given, in a process of the container's own. `light` unless told. */
+  /** The `Request` and `Response` classes for fetch handlers, in a process of the container's own. Default: `light`. */
   readonly fetchClasses?: 'light' | 'platform' | undefined
 }
 
 export interface LoadedApplicationEnvironment {
   readonly log: Logger
   readonly clock?: Clock | undefined
-  /** Of a process that is the container's alone, in which `listen` and `process.exit` may be replaced; undefined: neither is. */
+  /**
+   * Set in a process that belongs to the container alone, in which `listen` and `process.exit` may be replaced; if
+   * undefined, they are not replaced.
+   */
   readonly lifetime?: ContainerLifetime | undefined
 }
 
 /**
- * Time for a framework's closing hooks and the application's shutdown code after the last request, ms: `run.ts` allows
- * this much after a drain before the drain counts as hanging. An open database connection keeps the event loop alive.
+ * Time for a framework's closing hooks and the application's shutdown code after the last request, ms. After a drain
+ * `run.ts` waits this long before it treats the shutdown as hanging. An open database connection keeps the event loop
+ * alive.
  */
 const CLOSE_WAIT = 5_000
 /**
- * Time for what follows the server's 'close', ms, when the application's own timer ends the process in the meantime.
+ * Time for work after the server's 'close' event, ms, if the application's own timer has called `process.exit()`
+ * meanwhile.
  */
 const CLOSING_TIME = 100
 /**
- * Time for what the handlers of aborted requests do in the end, ms: a last write to a database or a file. Nothing says
- * when they are done, and an open database connection keeps the event loop alive.
+ * Time for the last work of handlers whose requests were aborted, ms: a write to a database or a file. Nothing reports
+ * that the work is done, and an open database connection keeps the event loop alive.
  */
 const ABORTED_TIME = 100
 
@@ -86,9 +94,9 @@ function isReopenable(adopted: Adopted | undefined): adopted is Reopenable {
 
 export class LoadedApplication {
   hosted: HostedApplication
-  /** Called when the application closes its server although nothing drains, if it may listen again. */
+  /** Called if the application closes its server while no drain runs, and may listen again. */
   onClosed: (() => void) | undefined
-  /** Whether the requests of a server that the application has closed are being finished. */
+  /** Whether the application has closed its server and its last requests still run. */
   isPausing = false
   readonly #log: Logger
   readonly #clock: Clock
@@ -96,7 +104,7 @@ export class LoadedApplication {
   readonly #deferredExit: DeferredExit | undefined
   readonly #keepAlive: KeepAlive | undefined
   readonly #wanted: WantedPort | undefined
-  /** It began its end itself: its handlers of signals have no part in it. */
+  /** Whether the application began to end by itself, without a signal: its signal handlers are not awaited. */
   #closedItself = false
   #closing: Promise<unknown> | undefined
   #drainStartedAt = 0
@@ -129,17 +137,17 @@ export class LoadedApplication {
     }
   }
 
-  /** Puts `middleware` around its application. */
+  /** Puts `middleware` around the application. */
   wrap(middleware: Middleware): void {
     this.hosted = { ...this.hosted, application: middleware(this.hosted.application) }
   }
 
   /**
    * The addresses that the application considers its own: a request to one of them is a request to itself. An
-   * application that does not listen uses PORT. An application written to the contract knows nothing of addresses, so
-   * it has none.
+   * application that does not listen uses PORT. An application written to the contract knows no addresses, so it has
+   * none.
    *
-   * @param container where the container listens
+   * @param container the addresses on which the container listens
    */
   ownAddresses(container: readonly Address[]): readonly RequestedAddress[] {
     const asked = this.#adopted?.ownAddresses ?? []
@@ -166,7 +174,7 @@ export class LoadedApplication {
   }
 
   /**
-   * The requests of a closed server are over: emits its 'close'. Resolves when the application listens again, or has
+   * The requests of a closed server are over: emits 'close'. Resolves when the application listens again, or has
    * nothing left to do, so that Node would end the process.
    */
   async paused(): Promise<'listens' | 'ends'> {
@@ -185,20 +193,20 @@ export class LoadedApplication {
     return outcome
   }
 
-  /** Nothing new is taken from here on. */
+  /** No new requests are accepted from now on. */
   drainBegan(): void {
     this.#drainStartedAt = this.#clock.now()
     if (this.hosted.close?.when === 'begun') this.#close()
   }
 
   /**
-   * The last request is over: resolves when the application has closed what it holds, or has had its time for it.
+   * The last request is over. Resolves when the application has shut down, or its time for that is over.
    *
-   * @param hasAborted requests were aborted by the drain timeout
+   * @param hasAborted whether the drain timeout has aborted requests
    */
   async drained(hasAborted: boolean = false): Promise<void> {
     const waits: unknown[] = []
-    // What is written to the contract, or for fetch, has settled by now.
+    // Applications written to the contract or as fetch handlers have settled already.
     if (hasAborted && this.#deferredExit && this.hosted.interface === 'node') {
       waits.push(new Promise<void>((resolve) => this.#clock.after(ABORTED_TIME, resolve)))
     }
@@ -223,8 +231,8 @@ export class LoadedApplication {
   }
 
   /**
-   * Whether shutdown code of the application's own is still to come: what it does once its server has closed, or after a signal. One that
-   * has asked to end before, and waits for nothing, has none.
+   * Whether the application still has its own shutdown code to run: after its server closes, or after a signal. If it
+   * has already tried to end and waits for nothing, it has none.
    */
   get #hasShutdownCode(): boolean {
     if (!this.#deferredExit) return false
@@ -233,8 +241,9 @@ export class LoadedApplication {
   }
 
   /**
-   * The application called `process.exit()` itself. Many set a timer at the signal that exits with 1 if closing hangs.
-   * Here their server closes only after the drain, so the timer fires too early by the length of the drain.
+   * Waits until the application calls `process.exit()`. Many applications set a timer at the signal, which exits with 1
+   * if closing hangs. Here the server closes only after the drain, so that timer fires too early by the length of the
+   * drain.
    */
   async #ownExit(deferredExit: DeferredExit): Promise<void> {
     await deferredExit.requested()
@@ -253,10 +262,12 @@ export class LoadedApplication {
 }
 
 /**
- * Loads what is to be served. In a process of its own, `--interface node` takes over the server that the module starts, and shutdown code of
- * whatever framework waits for the drain. Of an application that is not served, no child process stays.
+ * Loads the application to serve. In a process of the container's own, `--interface node` takes over the server that
+ * the module starts, and every framework's shutdown code waits for the drain. If the application cannot be served, all
+ * its child processes are ended.
  *
- * @throws LoadError, ChildListensError
+ * @throws LoadError if there is no application that can be served
+ * @throws ChildListensError if the application listens in a child process
  */
 export async function loadForContainer(
   options: LoadedApplicationOptions,
@@ -281,9 +292,9 @@ export async function loadForContainer(
       arguments: lifetime && (options.arguments ?? []),
     })
     childServers?.close()
-    // Now that it has said what it is: handlers look up `Response` when they run.
+    // The interface is known only now. Handlers look up `Response` when they run, so this is early enough.
     if (isLight && hosted.interface === 'fetch') installLightFetch()
-    // Who wrote to the contract knows of the container.
+    // An application written to the contract does not need Node's process functions replaced.
     if (hosted.interface !== 'wsgi')
       return (loaded = new LoadedApplication(hosted, environment, takeover, deferredExit, wanted))
     deferredExit?.restore()
@@ -304,7 +315,7 @@ export async function loadForContainer(
 
 function childServersOf(takeover: ListenTakeover, { log, clock }: LoadedApplicationEnvironment): Promise<ChildServers> {
   const value = takeover.wanted?.value
-  // A Unix socket is not looked for.
+  // A Unix socket is not probed.
   const port = typeof value === 'number' ? value : undefined
   return new ChildServers({ log, clock, port, isOwn: (one) => takeover.binds(one) }).start()
 }

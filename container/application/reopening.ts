@@ -1,5 +1,5 @@
 /**
- * Lets an application close its server and listen again, as on plain Node: its container drains, and a new container
+ * Lets an application close its server and listen again, as on plain Node: the container drains, and a new container
  * opens the same addresses when the application listens again. Otherwise the process ends when the event loop is empty.
  */
 
@@ -12,9 +12,9 @@ import type { ContainerLifetime, LoadedApplication } from './loaded-application.
 export interface OpenContainer {
   readonly addresses: readonly Address[]
   start(): Promise<void>
-  /** Accepts nothing new and finishes its requests. The application goes on. */
+  /** Accepts no new requests and finishes the running ones. The application continues. */
   pause(): Promise<void>
-  /** As `pause`, and then waits for the end of the application. */
+  /** Like `pause`, and then waits for the end of the application. */
   drain(options?: DrainOptions): Promise<void>
   inspect(): string
 }
@@ -30,7 +30,7 @@ export interface ReopeningOptions {
 
 const CLOSED = 'the application closed its server'
 
-/** The present container of an application that may close and reopen its server. */
+/** The current container of an application that may close and reopen its server. */
 export class ReopenableContainer {
   readonly #options: ReopeningOptions
   #now: OpenContainer
@@ -69,7 +69,7 @@ export class ReopenableContainer {
     this.#isPaused = true
     loaded.isPausing = true
     await new Promise<void>((resolve) => setImmediate(resolve))
-    // After `close()` and `listen()` in one tick the container goes on: no request is affected.
+    // After `close()` and `listen()` in the same tick the container continues: no request is affected.
     const isReopened = loaded.isListening
     if (!isReopened) {
       log.info({}, `${CLOSED}: nothing is served until it listens again; the process ends when nothing else is left`)
@@ -97,7 +97,7 @@ export class ReopenableContainer {
       this.#now = next
       log.info({}, 'the application listens again: the container serves it')
     } catch (err) {
-      log.error({ err }, 'the application listens again, and the container cannot: stopping')
+      log.error({ err }, 'the application listens again, but the container cannot: stopping')
       process.exitCode = 1
       lifetime?.stop('the container cannot listen again')
     }

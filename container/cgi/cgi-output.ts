@@ -1,13 +1,13 @@
 /**
- * What is read from a program's pipes: its output a chunk at a time and under a deadline, and its errors as bounded log lines. It
- * knows no process and no CGI.
+ * Reads a program's pipes: its output chunk by chunk with a timeout, and its errors as bounded log lines. Knows neither
+ * processes nor CGI.
  */
 
 import type { Readable } from 'node:stream'
 import { StringDecoder } from 'node:string_decoder'
 import type { Clock } from '../../protocol/net/clock.ts'
 
-/** Reads a stream only when it is asked to: what is not asked for stays in the pipe, and its writer waits. */
+/** Reads a stream only on request: other data stays in the pipe, so that its writer waits. */
 export class ChunkReader {
   readonly #stream: Readable
   readonly #clock: Clock
@@ -31,11 +31,11 @@ export class ChunkReader {
   }
 
   /**
-   * The next chunk; null at the end.
+   * Returns the next chunk, or null at the end.
    *
-   * @param timeout ms that nothing may happen, after which it rejects with what `timedOut` gives
-   * @param lastActivity when something happened last that shows life, on the clock's `now()`
-   * @param signal rejects with its reason
+   * @param timeout after this time without activity the call rejects with the error of `timedOut`, ms
+   * @param lastActivity the time of the last other activity of the program, on the clock's `now()`
+   * @param signal if it aborts, the call rejects with its reason
    */
   async next(
     timeout: number,
@@ -73,12 +73,12 @@ export class ChunkReader {
     }
   }
 
-  /** Whether the stream has ended, and all of it was taken. */
+  /** Whether the stream has ended and was read to its end. */
   get over(): boolean {
     return this.#over && this.#stream.readableLength === 0
   }
 
-  /** Takes what still comes, to nowhere: its writer is not to wait. */
+  /** Reads and drops the rest, so that the writer does not wait. */
   discard(): void {
     this.#stream.removeAllListeners('readable')
     this.#stream.resume()
@@ -93,13 +93,13 @@ export class ChunkReader {
   }
 }
 
-/** A line that does not end is told in pieces of this many characters. */
+/** A line without an end is passed on in pieces of this many characters. */
 const LINE_MAX = 8 * 1024
 
 /**
- * Tells the lines of a stream, up to `limit` bytes of them; the rest is read and dropped, so that who writes it does not wait for us.
+ * Passes on the lines of a stream, up to `limit` bytes. The rest is read and dropped, so that the writer does not wait.
  *
- * @returns resolves when the stream has ended
+ * @returns a promise that resolves when the stream has ended
  */
 export async function forwardLines(stream: Readable, limit: number, onLine: (line: string) => void): Promise<void> {
   const decoder = new StringDecoder('utf8')
@@ -116,7 +116,7 @@ export async function forwardLines(stream: Readable, limit: number, onLine: (lin
     if (left > 0) return
     if (partial !== '') onLine(partial)
     partial = ''
-    onLine(`(more than ${limit} bytes; the rest is left out)`)
+    onLine(`(more than ${limit} bytes; the rest is dropped)`)
   })
   stream.on('error', () => resolve())
   stream.on('close', () => resolve())

@@ -1,4 +1,4 @@
-/** Limits the CGI programs that run at once, and the requests that wait for a place. Clients share the queue fairly. */
+/** Limits how many CGI programs run at once and how many requests wait. Clients share the queue fairly. */
 
 import { FairQueue } from '../../protocol/client/fair-queue.ts'
 import { HttpError } from '../../protocol/contract/errors.ts'
@@ -7,7 +7,7 @@ import type { Clock } from '../../protocol/net/clock.ts'
 export interface CgiQueueOptions {
   readonly concurrency: number
   readonly queue: number
-  /** Ms that one waits. */
+  /** How long a request waits at most, ms. */
   readonly timeout: number
   readonly clock: Clock
 }
@@ -23,10 +23,11 @@ export class CgiQueue {
   }
 
   /**
-   * Waits for a turn; `release` must be called once for each that was given.
+   * Waits until a program may run. Call `release` once for each call that resolved.
    *
    * @param client whose share of the queue the request takes (`client-key.ts`)
-   * @throws HttpError 503 when too many wait, or it took too long; what the signal was aborted with
+   * @throws HttpError 503 if the queue is full or the wait takes too long
+   * @throws the reason of the signal if it aborts
    */
   async acquire(client: string, signal: AbortSignal): Promise<void> {
     const { concurrency, queue, timeout, clock } = this.#options
@@ -40,7 +41,7 @@ export class CgiQueue {
     const dropped = this.#waiting.add(client, waiting)
     dropped?.reject(busy(`${concurrency} CGI programs run and ${queue} requests wait already`))
     const giveUp = (error: Error): void => {
-      // At once: a turn must not be given to one that has left.
+      // At once: `release` must not choose a request that has given up.
       this.#waiting.delete(client, waiting)
       waiting.reject(error)
     }

@@ -1,11 +1,7 @@
 /**
- * Makes the platform's `Request`, `Response` and `fetch` know light requests and responses (`light-request.ts`, `light-response.ts`), for a process
- * that serves fetch handlers: there the platform's constructors are most of what a small request costs. (@hono/node-server replaces the globals
- * for the same reason.)
- *
- * The classes stay what they are to whoever uses them: `instanceof`, subclasses, `new Request(request)`, `fetch(request)`, `clone()`, patches of
- * their prototypes. Two things differ: `Request` or `Response` from before (`const { Request } = globalThis` ahead of the
- * installation) do not take a light request as their input; and undici's package has classes of its own, which never took these.
+ * Makes the platform's `Request`, `Response` and `fetch` recognise light requests and responses, in a process that
+ * serves fetch handlers: the platform's constructors are most of the cost of a small request there. (@hono/node-server
+ * replaces the globals for the same reason.)
  */
 
 import { KNOWS_LIGHT, LightRequest, RealRequest, text } from './light-request.ts'
@@ -18,10 +14,15 @@ type Getter = (this: unknown) => unknown
 type Method = (this: unknown, ...args: unknown[]) => unknown
 
 /**
- * Installs them in this process.
+ * Installs the light classes in this process.
  *
- * @returns what undoes it: not to be called while light ones are in use. Nothing is done, and nothing undone, when they are installed already, or when
- *   somebody else has replaced the classes.
+ * `instanceof`, subclasses, `new Request(request)`, `fetch(request)`, `clone()` and patches of the prototypes work as
+ * before. Two things differ: a `Request` or `Response` taken before the installation (`const { Request } = globalThis`)
+ * does not accept a light request as its input; and the classes of undici's package never accepted the platform's
+ * objects.
+ *
+ * @returns a function that undoes the installation; do not call it while light objects are in use. If the classes are
+ *   installed already, or other code has replaced them, nothing is done or undone.
  */
 export function installLightFetch(): () => void {
   const { Request, Response, fetch } = globalThis
@@ -103,10 +104,12 @@ const statics = {
   },
 }
 
-/** What is answered without the real one; undefined from a method says that it is to be asked all the same. */
+/** Answers without a real object. If a method returns undefined, the real object is asked. */
 type FastPath<T> = Readonly<Record<string, (light: T) => unknown>>
 
-/** Makes each accessor and method of a prototype know light ones. Its name, length and enumerability stay. */
+/**
+ * Makes each accessor and method of a prototype recognise light objects. Their names, lengths and enumerability stay.
+ */
 function makeLightAware<T extends object>(
   prototype: object,
   define: (on: object, key: PropertyKey, change: PropertyDescriptor) => void,
@@ -143,10 +146,12 @@ function makeLightAware<T extends object>(
   }
 }
 
-/** What `new` was called with. */
+/** The constructor that `new` was called with. */
 type Target = new (...args: never[]) => object
 
-/** A class that makes what `make` gives, has `real`'s prototype, and is a subclass's base as `real` is. */
+/**
+ * Returns a class that constructs objects with `make`, has the prototype of `real`, and can be extended as `real` can.
+ */
 function lightAwareClass<T extends { prototype: object; name: string }>(
   real: T,
   length: number,

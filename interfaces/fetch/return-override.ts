@@ -1,4 +1,6 @@
-/** A base class whose `this` is what its constructor is given: it adds private fields to an object that was made elsewhere. */
+/**
+ * A base class whose constructor returns its argument, so that a subclass adds private fields to an existing object.
+ */
 
 export const ReturnOverride: new (object: object) => object = class {
   constructor(object: object) {

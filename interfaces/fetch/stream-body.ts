@@ -1,13 +1,16 @@
-/** A response's stream as an application's body: a chunk is read when it is asked for, and a stream that is whole at once is a list. */
+/**
+ * A response's stream as an application's body: each chunk is read on request, and a stream that is complete at once
+ * becomes an array.
+ */
 
 import { AbortError } from '../../protocol/contract/errors.ts'
 
-/** Turns of the microtask queue in which a body that is whole says so: the platform's own strings and buffers do within two. */
+/** Microtasks to wait for a stream that is complete: the platform's own strings and buffers end within two. */
 const MICROTASKS = 3
 
 type Read = ReturnType<ReadableStreamDefaultReader<Uint8Array>['read']>
 
-/** @param signal aborts reading: an abort must not wait for a chunk that may never come */
+/** @param signal aborts the reading: an abort must not wait for a chunk that may never arrive */
 export async function streamBody(
   stream: ReadableStream<Uint8Array>,
   signal: AbortSignal,
@@ -20,7 +23,7 @@ export async function streamBody(
   if (done) return body.whole([])
   const second = body.startRead()
   await microtasks()
-  // One that fails next is sent up to there, as it would be a moment later.
+  // If the next read fails, the chunk is sent first, as it would be if the failure came later.
   if (body.hasSettled && (await second.catch(ignore))?.done) return body.whole([value])
   body.putBack(value, second)
   return body
@@ -29,10 +32,10 @@ export async function streamBody(
 export class StreamBody implements AsyncIterable<Uint8Array> {
   readonly #reader: ReadableStreamDefaultReader<Uint8Array>
   readonly #signal: AbortSignal
-  /** Reads that were begun and not yet given, oldest first. */
+  /** Reads that have started and were not returned yet, oldest first. */
   #pending: Read[] = []
   #over = false
-  /** Whether the last read that was begun has settled. */
+  /** Whether the last started read has settled. */
   hasSettled = false
 
   constructor(reader: ReadableStreamDefaultReader<Uint8Array>, signal: AbortSignal) {
@@ -43,11 +46,11 @@ export class StreamBody implements AsyncIterable<Uint8Array> {
   }
 
   readonly #abort = (): void => {
-    // Of who made the stream; that its cancellation fails is nothing to a response that is over.
+    // The stream belongs to the handler. The response is over, so a failing cancellation does not matter.
     void this.#reader.cancel(this.#signal.reason).catch(ignore)
   }
 
-  /** Begins a read. It is given by `next`, unless `putBack` says otherwise. */
+  /** Starts a read. `next` returns its result, unless `putBack` replaces it. */
   startRead(): Read {
     this.hasSettled = false
     const read = this.#reader.read()
@@ -88,7 +91,7 @@ export class StreamBody implements AsyncIterable<Uint8Array> {
     const step = await (this.#pending.shift() ?? this.#reader.read())
     if (!step.done) return step
     this.#ended()
-    // A stream that we cancelled ends as if it were whole: whoever iterates must see that it is not.
+    // A stream that we cancelled ends normally: the reader must see that it is not complete.
     if (this.#signal.aborted) throw abortOf(this.#signal)
     return { done: true, value: undefined }
   }

@@ -1,5 +1,5 @@
 /**
- * Logs an error that a listener throws or rejects with after its response was complete or aborted. On plain node that
+ * Logs an error that a listener throws or rejects with after its response was complete or aborted. On plain Node that
  * is an uncaught exception, which ends the process with all its requests; here the other requests continue.
  */
 

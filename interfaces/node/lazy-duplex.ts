@@ -1,13 +1,6 @@
 /**
- * A Duplex that becomes a stream when it is first used as one. The `socket` of a request hardly ever is: it is asked for addresses,
- * listened to, and given a response in one go.
- *
- * Not to save the making, which is cheap. Node's writable state holds a function that V8 puts among the old objects as soon as it is initialized
- * (it does so with every function literal that is assigned to a property, taking it for a method), from where it keeps its stream, and all
- * that hangs on it, through each collection of young objects: with a Duplex for each request half of what requests had used lived on until
- * a full collection, and serving one of Express's took a quarter more CPU time.
- *
- * It knows nothing of what the stream is for.
+ * A Duplex that initialises its stream state only when it is first used as a stream. The `socket` of a request rarely
+ * is: a listener reads its addresses, adds listeners, and writes one response. `../README.md` gives the measured gain.
  */
 
 import { EventEmitter } from 'node:events'
@@ -15,7 +8,8 @@ import { Duplex, getDefaultHighWaterMark } from 'node:stream'
 
 /** Duplex's prototype without its constructor. */
 const DuplexPrototype = function DuplexPrototype(this: EventEmitter & { _events?: object }): void {
-  // Listeners are kept here until the stream takes them over. Named, so that the usual ones change no shape.
+  // Listeners are kept here until the stream takes them over. The usual names are set now, so that the object's hidden
+  // class stays the same.
   this._events = { close: undefined, error: undefined, timeout: undefined }
   EventEmitter.call(this as never)
 } as unknown as new () => Duplex
@@ -24,13 +18,13 @@ DuplexPrototype.prototype = Object.create(Duplex.prototype, {
   constructor: { value: DuplexPrototype, writable: true, configurable: true },
 })
 
-// Duplex sets it on the stream itself.
+// Duplex sets this property on the stream itself.
 Object.defineProperty(DuplexPrototype.prototype, 'allowHalfOpen', { value: true, writable: true, configurable: true })
 
-/** Who listens for these wants a stream. */
+/** Listeners of these events use the socket as a stream. */
 const STREAM_EVENTS: ReadonlySet<string | symbol> = new Set(['data', 'readable', 'end', 'pause', 'resume'])
 
-type Listener = (...given: never[]) => void
+type Listener = (...args: never[]) => void
 type Callback = (error?: Error | null) => void
 
 interface Item {
@@ -42,27 +36,27 @@ interface Item {
 export abstract class LazyDuplex extends DuplexPrototype {
   #initialized = false
   #corked = false
-  /** Written while corked. */
+  /** Chunks written while corked. */
   #items: Item[] = []
   #bytes = 0
-  /** Given to `_writev` and not taken yet. */
+  /** Bytes passed to `_writev` and not taken yet. */
   #writing = 0
   #isWriting = false
-  /** Lets the stream, which was initialized meanwhile, go on. */
+  /** Lets the stream continue if it was initialised during a write. */
   #resumeStream: Callback | undefined
 
-  /** Whether it is a stream by now. */
+  /** Whether the stream state is initialised. */
   get initialized(): boolean {
     return this.#initialized
   }
 
-  /** Makes the stream, with its listeners and with what was written to it. Without effect afterwards. */
+  /** Initialises the stream, with its listeners and its buffered chunks. Has no effect the second time. */
   initialize(): void {
     if (this.#initialized) return
     this.#initialized = true
     ;(Duplex as unknown as { call(self: Duplex): void }).call(this)
     if (this.#isWriting) {
-      // A write of nothing, which ends when what was given is taken: what follows waits behind it.
+      // An empty write that ends when the current write ends: later writes wait behind it.
       const hold = (_chunk: unknown, _encoding: unknown, taken: Callback): void => void (this.#resumeStream = taken)
       this._write = hold
       super.write(NOTHING)
@@ -76,7 +70,7 @@ export abstract class LazyDuplex extends DuplexPrototype {
   }
 
   override cork(): void {
-    // One batch at a time: what follows the first waits in the stream.
+    // One batch at a time: chunks after the first batch wait in the stream.
     if (this.#isWriting) this.initialize()
     if (this.#initialized) super.cork()
     else this.#corked = true
@@ -117,11 +111,11 @@ export abstract class LazyDuplex extends DuplexPrototype {
     now = false
   }
 
-  // These look at the writable state first, which may be the stand-in's.
+  // These methods use the writable state first, which may still be CORKED_STATE.
 
-  override end(...given: unknown[]): this {
+  override end(...args: unknown[]): this {
     this.initialize()
-    return super.end(...(given as []))
+    return super.end(...(args as []))
   }
 
   override destroy(error?: Error): this {
@@ -140,13 +134,13 @@ export abstract class LazyDuplex extends DuplexPrototype {
     try {
       for (const { callback } of items) callback?.(error)
     } finally {
-      // Also where a callback threw: what waits behind goes on.
+      // Even if a callback throws, the waiting writes must continue.
       if (this.#resumeStream) this.#resumeStream(error)
       else if (error) this.destroy(error)
     }
   }
 
-  /** @internal What the stream's getters say before it is initialized. */
+  /** @internal The values of the stream's getters before it is initialised. */
   initialValue(name: SimpleGetter): unknown {
     switch (name) {
       case 'readable':
@@ -167,12 +161,12 @@ export abstract class LazyDuplex extends DuplexPrototype {
     }
   }
 
-  /** @internal Bytes that the stream does not know of. */
+  /** @internal Bytes that the stream does not count. */
   get bytesOutsideStream(): number {
     return this.#writing
   }
 
-  /** @internal Node's ServerResponse sets `corked` of its socket's state before it uncorks it for good. */
+  /** @internal Node's ServerResponse sets `corked` of its socket's state before the last uncork. */
   get corkedState(): object | undefined {
     return this.#corked ? CORKED_STATE : undefined
   }
@@ -200,7 +194,7 @@ export abstract class LazyDuplex extends DuplexPrototype {
 }
 
 const NOTHING: Uint8Array = new Uint8Array(0)
-/** One for all: it takes that one assignment and keeps nothing; any other is refused. */
+/** Shared by all sockets: accepts that one assignment and ignores its value; any other assignment throws. */
 const CORKED_STATE: object = Object.freeze({
   get corked(): number {
     return 1
@@ -222,7 +216,7 @@ const simpleGetters = [
 ] as const
 type SimpleGetter = (typeof simpleGetters)[number]
 
-// Not in the class: node's types have these as plain properties.
+// Not in the class: Node's types declare these as plain properties.
 for (const name of simpleGetters) {
   const { get, set } = inherited(name)
   Object.defineProperty(LazyDuplex.prototype, name, {
@@ -239,7 +233,7 @@ for (const name of simpleGetters) {
   })
 }
 
-// All others are the stream's to answer.
+// The stream itself answers all other getters.
 for (const name of Object.getOwnPropertyNames(Duplex.prototype)) {
   const { get, set } = Object.getOwnPropertyDescriptor(Duplex.prototype, name)!
   if (!get || (simpleGetters as readonly string[]).includes(name)) continue
@@ -256,7 +250,7 @@ for (const name of Object.getOwnPropertyNames(Duplex.prototype)) {
   })
 }
 
-// The state itself: who asks for it wants a stream, whose constructor sets it.
+// Code that reads the state needs a stream, whose constructor sets the state.
 for (const name of ['_readableState', '_writableState'] as const) {
   Object.defineProperty(LazyDuplex.prototype, name, {
     configurable: true,

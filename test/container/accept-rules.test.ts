@@ -48,7 +48,7 @@ const table: [wire: Wire, peer: string | undefined, setting: Setting, refused: R
   ['h2c', UNIX_PEER, {}, /HTTP\/2 is not served/],
   ['proxy-v1', UNIX_PEER, {}, /PROXY protocol is not served/],
   ['proxy-v2', UNIX_PEER, {}, /PROXY protocol is not served/],
-  ['unknown', UNIX_PEER, {}, /no protocol that is known/],
+  ['unknown', UNIX_PEER, {}, /match no known protocol/],
 ]
 
 describe('decideAccept', () => {

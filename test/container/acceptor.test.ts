@@ -78,20 +78,20 @@ async function knock(bytes?: string): Promise<Socket> {
 }
 
 describe('Acceptor', () => {
-  it('takes a connection whose first bytes were read already', () => {
+  it('accepts a connection whose first bytes were already read', () => {
     const socket = new Socket()
     acceptor.receive(socket, true, Buffer.of(0xc1, 7))
     assert.deepEqual([served[0]!.wire, served[0]!.first, acceptor.waiting], ['frames', '\xc1\x07', 0])
     assert.equal(socket.listenerCount('data'), 0)
   })
 
-  it('drops a connection that its client has reset, and logs nothing', () => {
+  it('closes a connection that its client has reset, and logs nothing', () => {
     const socket = new Socket()
     acceptor.receive(socket, false)
     assert.deepEqual([socket.destroyed, acceptor.waiting, log.messages()], [true, 0, []])
   })
 
-  it('hands a connection over with the bytes that it read', async () => {
+  it('hands over a connection with the bytes that it read', async () => {
     const client = await knock('GET / HTTP/1.1\r\n\r\n')
     await until(() => served.length === 1)
     assert.equal(served[0]!.wire, 'http')
@@ -101,7 +101,7 @@ describe('Acceptor', () => {
     client.destroy()
   })
 
-  it('waits for as many bytes as it needs, and loses none that come after', async () => {
+  it('waits for as many bytes as it needs, and loses no later ones', async () => {
     const client = await knock('P')
     await until(() => accepted === 1)
     assert.equal(served.length, 0)
@@ -113,18 +113,18 @@ describe('Acceptor', () => {
     client.destroy()
   })
 
-  it('closes what is refused, and logs it once per peer', async () => {
+  it('closes refused connections, and logs them once per peer', async () => {
     for (let i = 0; i < 3; i++) await once((await knock('\x00\x00\x00\x00')).resume(), 'close')
     await once((await knock('\x16\x03\x01')).resume(), 'close')
     assert.equal(served.length, 0)
     assert.deepEqual(log.messages('warn'), [
       'a connection was refused: uwsgi is not accepted: --accept http,frames,uwsgi would allow it',
-      'a connection was refused: TLS is not served: end it before this port',
+      'a connection was refused: TLS is not served: terminate it in front of this port',
     ])
     assert.equal(left, 4)
   })
 
-  it('closes who does not say what it speaks, after five seconds and not before', async () => {
+  it('closes a connection that does not show its protocol after five seconds and not before', async () => {
     const client = await knock('PR')
     await until(() => accepted === 1)
     const other = await knock('GET / HTTP/1.1\r\n')
@@ -133,11 +133,11 @@ describe('Acceptor', () => {
     assert.equal(acceptor.waiting, 1)
     clock.advance(1_000)
     await once(client.resume(), 'close')
-    assert.match(log.messages('warn')[0]!, /did not say which protocol/)
+    assert.match(log.messages('warn')[0]!, /did not show which protocol/)
     other.destroy()
   })
 
-  it('says nothing of a peer that says nothing', async () => {
+  it('logs no warning about a peer that sends nothing', async () => {
     const client = await knock()
     await until(() => accepted === 1)
     clock.advance(UNDECIDED_TIMEOUT + 1_000)
@@ -145,7 +145,7 @@ describe('Acceptor', () => {
     assert.deepEqual(log.messages('warn'), [])
   })
 
-  it('forgets a connection that goes before it was decided', async () => {
+  it('forgets a connection that closes before its protocol is known', async () => {
     const client = await knock('P')
     await until(() => accepted === 1)
     assert.equal(acceptor.waiting, 1)
@@ -170,7 +170,7 @@ describe('Acceptor', () => {
     client.destroy()
   })
 
-  it('gives the silent a moment when it drains, and serves who speaks in it or had begun to', async () => {
+  it('keeps silent connections open for a moment when it drains, and serves those that send bytes', async () => {
     const silent = await knock()
     const begun = await knock('P')
     await until(() => accepted === 2)

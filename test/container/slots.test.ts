@@ -149,7 +149,7 @@ describe('allocate', () => {
     })
   }
 
-  it('never lets grants and what runs above them exceed the slots', () => {
+  it('never lets grants, and requests that run above them, exceed the slots', () => {
     fc.assert(
       fc.property(fc.integer({ min: 1, max: 100 }), fc.array(share, { maxLength: 6 }), (slots, holders) => {
         const running = sum(holders.map(({ inUse }) => inUse))
@@ -161,7 +161,7 @@ describe('allocate', () => {
     )
   })
 
-  it('leaves no slot ungranted that nothing runs in, unless who is to have it waits', () => {
+  it('grants every idle slot, unless a holder waits for it', () => {
     fc.assert(
       fc.property(
         fc.integer({ min: 1, max: 100 }),
@@ -177,7 +177,7 @@ describe('allocate', () => {
     )
   })
 
-  it('favours none: who gets less than it wants has no less than who gets more than that, but for one', () => {
+  it('is fair: a holder that gets less than it wants has as many as any other, within one', () => {
     fc.assert(
       fc.property(fc.integer({ min: 1, max: 100 }), fc.array(share, { maxLength: 6 }), (slots, shares) => {
         const holders = shares.map((one) => ({ ...one, inUse: 0 }))
@@ -243,14 +243,14 @@ class Link implements SlotHolder {
 }
 
 describe('Slots', () => {
-  it('grants the only link all of them, and says so once', () => {
+  it('grants all of them to the only link, and notifies it once', () => {
     const link = new Link(new Slots(1000))
     link.want(10)
     for (let i = 0; i < 10; i++) link.finish()
     assert.deepEqual(link.grants, [1000])
   })
 
-  it('takes a share back from a link when another joins', () => {
+  it('takes back a share from a link when another joins', () => {
     const slots = new Slots(10)
     const first = new Link(slots)
     const second = new Link(slots)
@@ -259,7 +259,7 @@ describe('Slots', () => {
     assert.equal(second.granted, 10)
   })
 
-  it('gives one slot to each of three busy links in order', () => {
+  it('grants one slot to three busy links one after the other', () => {
     const slots = new Slots(1)
     const links = [new Link(slots), new Link(slots), new Link(slots)]
     for (const link of links) link.want(100)
@@ -270,7 +270,7 @@ describe('Slots', () => {
     for (const { served } of links) assert.ok(served >= 10 && served <= 11, `${links.map((link) => link.served)}`)
   })
 
-  it('gives the port’s own requests slots that links were granted and do not use', () => {
+  it('grants requests of the port slots that links do not use', () => {
     const slots = new Slots(4)
     const link = new Link(slots)
     link.want(2)
@@ -282,7 +282,7 @@ describe('Slots', () => {
     assert.ok(slots.take())
   })
 
-  it('gives a link that waits what the port’s requests have released', () => {
+  it('grants a waiting link the slots that requests of the port have released', () => {
     const slots = new Slots(2)
     assert.ok(slots.take() && slots.take())
     const link = new Link(slots)
@@ -302,7 +302,7 @@ describe('Slots', () => {
     assert.ok(slots.take())
   })
 
-  it('keeps to its size and leaves nobody waiting beside a free slot, whatever happens', () => {
+  it('never exceeds its size, and lets no request wait while a slot is free, whatever happens', () => {
     const event = fc.record({
       kind: fc.constantFrom('want', 'finish', 'take', 'release', 'join', 'leave'),
       which: fc.nat(3),

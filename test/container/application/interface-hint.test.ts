@@ -13,7 +13,7 @@ async function failureOf(given: unknown): Promise<{ status: number; message: str
   return { status, message: err?.message ?? '' }
 }
 
-describe('a function that was taken for an application', () => {
+describe('a function that is treated as a WSGI application', () => {
   for (const [title, given, says] of [
     ['a listener that answers', (_q: unknown, s: { end(t: string): void }) => s.end('x'), /end is not a function/],
     [
@@ -28,11 +28,11 @@ describe('a function that was taken for an application', () => {
       /writeHead is not a function/,
     ],
   ] as const) {
-    it(`${title} fails with a word for --interface node`, async () => {
+    it(`${title} fails with a hint at --interface node`, async () => {
       const { status, message } = await failureOf(given)
       assert.equal(status, 500)
       assert.match(message, says)
-      assert.match(message, /\(if app\.js exports a listener of \(req, res\), give --interface node\)$/)
+      assert.match(message, /\(if app\.js exports a listener of \(req, res\), use --interface node\)$/)
     })
   }
 
@@ -41,9 +41,9 @@ describe('a function that was taken for an application', () => {
     ['an async fetch handler', async () => new Response('x')],
     ['one that looks at its request first', (request: Request) => request.headers.get('x')],
   ] as const) {
-    it(`${title} fails with a word for --interface fetch`, async () => {
+    it(`${title} fails with a hint at --interface fetch`, async () => {
       const { message } = await failureOf(given)
-      assert.match(message, /\(if app\.js exports a fetch handler, give --interface fetch\)$/)
+      assert.match(message, /\(if app\.js exports a fetch handler, use --interface fetch\)$/)
     })
   }
 
@@ -63,12 +63,12 @@ describe('a function that was taken for an application', () => {
       },
     ],
   ] as const) {
-    it(`an application that ${title} fails with its own words alone`, async () => {
+    it(`an application that ${title} fails with its own message only`, async () => {
       assert.equal((await failureOf(given)).message, 'its own')
     })
   }
 
-  it('is called as it is once it has answered', async () => {
+  it('is called directly after its first response', async () => {
     const seen: unknown[] = []
     const application: Application = (_environ, startResponse) => {
       seen.push(Object.getOwnPropertyNames(startResponse).includes('writeHead'))
@@ -80,7 +80,7 @@ describe('a function that was taken for an application', () => {
     assert.deepEqual(seen, [true, false])
   })
 
-  it('may begin its response when it is iterated', async () => {
+  it('may call startResponse when its body is iterated', async () => {
     const application: Application = async function* (_environ: unknown, startResponse: (s: string, h: []) => void) {
       startResponse('200 OK', [])
       yield Buffer.from('hello')

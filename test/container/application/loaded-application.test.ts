@@ -43,7 +43,7 @@ describe('after a drain a container', () => {
     assert.equal(clock.pending, 0)
   })
 
-  it('waits for nothing where no request was aborted, and for no application that has settled', async () => {
+  it('does not wait if no request was aborted or the application has settled', async () => {
     for (const [name, hasAborted] of [
       ['node', false],
       ['fetch', true],

@@ -10,8 +10,8 @@ function made(): { turns: CgiQueue; clock: FakeClock } {
   return { clock, turns: new CgiQueue({ concurrency: 1, queue: 2, timeout: 1_000, clock }) }
 }
 
-describe('turns', () => {
-  it('go to who came first', async () => {
+describe('CgiQueue', () => {
+  it('lets requests run in the order of their arrival', async () => {
     const { turns } = made()
     await turns.acquire('a', patient)
     const order: string[] = []
@@ -25,7 +25,7 @@ describe('turns', () => {
     assert.deepEqual(order, ['second', 'third'])
   })
 
-  it('go first to a client that had fewer, even if the queue is full', async () => {
+  it('prefers a client that had fewer requests, even if the queue is full', async () => {
     const { turns } = made()
     await turns.acquire('a', patient)
     const order: string[] = []
@@ -42,7 +42,7 @@ describe('turns', () => {
     assert.deepEqual(order, ['b1', 'a1'])
   })
 
-  it('are given to nobody whose time was over, or who left, in the same moment', async () => {
+  it('skips a request that timed out or was aborted in the same moment', async () => {
     const { turns, clock } = made()
     await turns.acquire('a', patient)
     const leaving = new AbortController()

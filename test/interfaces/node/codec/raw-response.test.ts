@@ -96,7 +96,7 @@ describe('RawResponse', () => {
     }
   }
 
-  it('keeps fields in their order, without the space around their values', () => {
+  it('keeps the order of fields, and trims their values', () => {
     const { head } = read('HTTP/1.1 101 x\r\nUpgrade:websocket \r\nset-cookie: a=1\r\nSet-Cookie:  b\r\n\r\n', 1)
     assert.deepEqual(head?.headers, [
       ['Upgrade', 'websocket'],
@@ -105,7 +105,7 @@ describe('RawResponse', () => {
     ])
   })
 
-  it('ends a body without a length with its writer, and no other that is not whole', () => {
+  it('ends a body without a length when its writer ends, and no other incomplete body', () => {
     const open = new RawResponse('GET')
     open.feed(Buffer.from('HTTP/1.1 200 OK\r\n\r\nabc'))
     assert.equal(open.end(), true)
