@@ -10,7 +10,7 @@ const table: Row[] = [
   ['nobody', 10, [], []],
   ['one idle link gets all', 1000, [[0, 0]], [1000]],
   [
-    'idle links share what nobody wants',
+    'idle links share the slots that no link wants',
     1000,
     [
       [0, 0],
@@ -20,7 +20,7 @@ const table: Row[] = [
     [334, 333, 333],
   ],
   [
-    'a want within the equal share moves nothing',
+    'a want within the equal share changes no grant',
     1000,
     [
       [20, 300],
@@ -29,7 +29,7 @@ const table: Row[] = [
     [500, 500],
   ],
   [
-    'a want above it is met from what is spare',
+    'a want above the equal share is met from spare slots',
     1000,
     [
       [20, 900],
@@ -38,7 +38,7 @@ const table: Row[] = [
     [900, 100],
   ],
   [
-    'wants that exceed the slots are met to one level',
+    'wants that exceed the slots are met up to one level',
     100,
     [
       [0, 90],
@@ -58,7 +58,7 @@ const table: Row[] = [
     [34, 33, 33],
   ],
   [
-    'what runs keeps others waiting',
+    'running requests keep others waiting',
     100,
     [
       [100, 100],
@@ -67,7 +67,7 @@ const table: Row[] = [
     [50, 0],
   ],
   [
-    'what has ended is given on',
+    'slots of ended requests are granted to others',
     100,
     [
       [80, 100],
@@ -85,7 +85,7 @@ const table: Row[] = [
     [5, 5],
   ],
   [
-    'one slot goes to whose order it is',
+    'one slot goes to the first in order',
     1,
     [
       [0, 3, 3],
@@ -95,7 +95,7 @@ const table: Row[] = [
     [0, 1, 0],
   ],
   [
-    'one slot that is taken is granted to nobody else',
+    'a slot in use is not granted to another holder',
     1,
     [
       [1, 3, 3],
@@ -105,7 +105,7 @@ const table: Row[] = [
     [0, 0, 0],
   ],
   [
-    'one slot goes to who wants it, whoever’s order it is',
+    'one slot goes to the holder that wants it, whatever the order',
     1,
     [
       [0, 0, 1],
@@ -124,7 +124,7 @@ const table: Row[] = [
     [0, 1, 1],
   ],
   [
-    'running more than is said to be wanted counts as wanted',
+    'running more than is wanted counts as wanted',
     10,
     [
       [6, 0],

@@ -34,27 +34,27 @@ describe('portOwner', () => {
   const free: PortFindings = { port: PORT, accepts: false, wasOpenBefore: false, isOwn: false, ports: undefined }
   const open: PortFindings = { ...free, accepts: true }
   const cases: readonly [what: string, findings: PortFindings, owner: PortOwner][] = [
-    ['nobody while the port refuses connections', free, 'none'],
+    ['the port refuses connections', free, 'none'],
     [
-      'nobody while it refuses them, though a child listens on another address',
+      'the port refuses connections, although a child listens on another address',
       { ...free, ports: ports({ descendants: [PORT] }) },
       'none',
     ],
-    ['a child where the system says so', { ...open, ports: ports({ descendants: [PORT] }) }, 'child'],
+    ['the system reports a child', { ...open, ports: ports({ descendants: [PORT] }) }, 'child'],
     [
-      'a child although another process held the port at the start',
+      'the system reports a child, although another process used the port before',
       { ...open, wasOpenBefore: true, ports: ports({ descendants: [PORT] }) },
       'child',
     ],
-    ['a stranger where the system says so', { ...open, ports: ports({ all: [PORT] }) }, 'other'],
-    ['nobody where the listener has closed meanwhile', { ...open, ports: ports({}) }, 'none'],
-    ['this process where the system says so', { ...open, ports: ports({ own: [PORT], descendants: [PORT] }) }, 'self'],
-    ['this process where its servers say so', { ...open, isOwn: true }, 'self'],
-    ['a child where the system says nothing and the port was free', open, 'child'],
-    ['a stranger where the system says nothing and the port was in use', { ...open, wasOpenBefore: true }, 'other'],
+    ['the system reports another process', { ...open, ports: ports({ all: [PORT] }) }, 'other'],
+    ['the listener has closed meanwhile', { ...open, ports: ports({}) }, 'none'],
+    ['the system reports this process', { ...open, ports: ports({ own: [PORT], descendants: [PORT] }) }, 'self'],
+    ['a server of this process listens', { ...open, isOwn: true }, 'self'],
+    ['the system reports nothing and the port was free', open, 'child'],
+    ['the system reports nothing and the port was in use', { ...open, wasOpenBefore: true }, 'other'],
   ]
   for (const [what, findings, owner] of cases) {
-    it(`is ${what}`, () => assert.equal(portOwner(findings), owner))
+    it(`is ${owner}: ${what}`, () => assert.equal(portOwner(findings), owner))
   }
 })
 

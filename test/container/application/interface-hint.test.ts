@@ -15,13 +15,13 @@ async function failureOf(given: unknown): Promise<{ status: number; message: str
 
 describe('a function that is treated as a WSGI application', () => {
   for (const [title, given, says] of [
-    ['a listener that answers', (_q: unknown, s: { end(t: string): void }) => s.end('x'), /end is not a function/],
+    ['a listener that responds', (_q: unknown, s: { end(t: string): void }) => s.end('x'), /end is not a function/],
     [
       'a listener that looks at its request first',
       (req: { headers: Record<string, string> }, _res: unknown) => req.headers['host'],
       /reading 'host'/,
     ],
-    ['a listener that answers later', async (_q: unknown, _s: unknown) => {}, /returned nothing/],
+    ['a listener that responds later', async (_q: unknown, _s: unknown) => {}, /returned nothing/],
     [
       'an async listener',
       async (_q: unknown, s: { writeHead(code: number): void }) => s.writeHead(200),
@@ -39,7 +39,7 @@ describe('a function that is treated as a WSGI application', () => {
   for (const [title, given] of [
     ['a fetch handler', () => new Response('x')],
     ['an async fetch handler', async () => new Response('x')],
-    ['one that looks at its request first', (request: Request) => request.headers.get('x')],
+    ['a handler that reads its request first', (request: Request) => request.headers.get('x')],
   ] as const) {
     it(`${title} fails with a hint at --interface fetch`, async () => {
       const { message } = await failureOf(given)

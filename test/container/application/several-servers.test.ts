@@ -218,7 +218,7 @@ describe('an application with several servers', () => {
   for (const [title, env, argv, served] of [
     ['the one on PORT', { PORT: '3000' }, [], 'main'],
     ['the one on --app-port, whatever PORT is', { PORT: '1' }, ['--app-port=3000'], 'main'],
-    ['the first where PORT is not set', { PORT: '' }, [], 'metrics'],
+    ['the first if PORT is not set', { PORT: '' }, [], 'metrics'],
   ] as const) {
     it(`serves ${title}; the other one listens on its port, and a warning names both and the option`, async () => {
       const ports = { metrics: await freePort(), main: 3000 }

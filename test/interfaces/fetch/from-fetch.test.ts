@@ -507,17 +507,17 @@ describeAll('fromFetch: responses', ({ serve, name }) => {
     ],
     ['rejects', () => Promise.reject(new Error('secret')), 500],
     ['throws an HttpError', () => Promise.reject(new HttpError(418, 'TEAPOT', 'secret')), 418],
-    ['answers Response.error()', () => Response.error(), 500],
-    ['answers nothing', () => undefined as never, 500],
-    ['answers something else', () => ({ status: 200 }) as never, 500],
-    ['gives strings in a stream', () => new Response(ReadableStream.from(['secret']) as never, TEXT), 500],
+    ['returns Response.error()', () => Response.error(), 500],
+    ['returns nothing', () => undefined as never, 500],
+    ['returns something else', () => ({ status: 200 }) as never, 500],
+    ['streams strings', () => new Response(ReadableStream.from(['secret']) as never, TEXT), 500],
     [
-      'answers a 101 of a class of its own',
+      'returns a 101 of another class',
       () => ({ status: 101, statusText: '', headers: new Headers(), body: null }) as never,
       500,
     ],
     [
-      'answers a body that it has read',
+      'returns a body that it has read',
       async () => {
         const response = new Response('secret')
         await response.text()
@@ -526,7 +526,7 @@ describeAll('fromFetch: responses', ({ serve, name }) => {
       500,
     ],
     [
-      'answers a body that it reads',
+      'returns a body that it reads',
       () => {
         const response = new Response('secret')
         response.body!.getReader()

@@ -246,7 +246,7 @@ describe('fromNode: the response', () => {
     assert.equal(sink.ended, true)
   })
 
-  it('emits ’finish’ and then ’close’, and calls the callbacks of writes', async () => {
+  it("emits 'finish' and then 'close', and calls the callbacks of writes", async () => {
     const events: string[] = []
     const { whenSettled } = serve((req, res) => {
       req.on('close', () => events.push('req close'))
@@ -565,7 +565,7 @@ describe('fromNode: ends', () => {
     assert.equal(sink.status, '500 Internal Server Error')
   })
 
-  it('emits ’timeout’ once, and again after new activity, as on node', async () => {
+  it("emits 'timeout' once, and again after new activity, as on node", async () => {
     const clock = new FakeClock()
     let timeouts = 0
     let res: ServerResponse | undefined

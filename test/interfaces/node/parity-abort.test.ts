@@ -295,7 +295,7 @@ const cases: Case[] = [
     ),
   ),
   {
-    title: '’close’ of a connection, for listeners of its socket',
+    title: "'close' of a connection, for listeners of its socket",
     request: { agent: false, headers: { Connection: 'close' } },
     last: 'socket close',
     listener: (req, res, note) => {

@@ -383,8 +383,8 @@ const cases: Case[] = [
       ['HEAD', 'HEAD', {}],
       ['a range', 'GET', { Range: 'bytes=10-19' }],
       ['the end', 'GET', { Range: 'bytes=-5' }],
-      ['a range that is none', 'GET', { Range: 'bytes=999999-' }],
-      ['one that the client has', 'GET', { 'If-Modified-Since': 'Fri, 01 Jan 2100 00:00:00 GMT' }],
+      ['an invalid range', 'GET', { Range: 'bytes=999999-' }],
+      ['a file that the client has cached', 'GET', { 'If-Modified-Since': 'Fri, 01 Jan 2100 00:00:00 GMT' }],
       ['a precondition', 'GET', { 'If-Match': '"other"' }],
     ] as const
   ).map(

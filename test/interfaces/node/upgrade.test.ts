@@ -123,7 +123,7 @@ describe('fromNode: upgrades', () => {
     assert.equal(await text(socket!), 'the last words')
   })
 
-  it('emit ’end’ to a listener that does not read', async () => {
+  it("emit 'end' to a listener that does not read", async () => {
     let closed = false
     const { sink, whenSettled } = serve((_req, socket) => {
       socket.on('close', () => (closed = true))
