@@ -20,13 +20,13 @@ export interface RequestedAddress {
 
 /**
  * - `new`: `listen()` was not called.
- * - `asked`: `listen()` was called; the container is not reachable yet.
+ * - `requested`: `listen()` was called; the container is not reachable yet.
  * - `listening`: the server has emitted 'listening'.
  * - `closing`: `close()` was called; requests may still run, and the server has not emitted 'close' yet.
  * - `reopening`: `listen()` was called again before the server emitted 'close'.
  * - `closed`: the server has emitted 'close', and the process continues.
  */
-type State = 'new' | 'asked' | 'listening' | 'closing' | 'reopening' | 'closed'
+type State = 'new' | 'requested' | 'listening' | 'closing' | 'reopening' | 'closed'
 
 export class AdoptedServer {
   readonly server: Server
@@ -36,7 +36,7 @@ export class AdoptedServer {
   isAwaited = false
   /** The async context in which `listen()` was called. Node calls a server's listeners in that context. */
   scope: AsyncResource | undefined
-  #asked: RequestedAddress | undefined
+  #requested: RequestedAddress | undefined
   #state: State = 'new'
   /** Whether the container's drain is over. */
   #isDrained = false
@@ -49,7 +49,7 @@ export class AdoptedServer {
     const close = (callback?: (error?: Error) => void): Server => this.#close(callback)
     Object.defineProperties(server, {
       close: { value: close, writable: true, configurable: true },
-      listening: { get: () => this.isAsked, configurable: true },
+      listening: { get: () => this.isOpen, configurable: true },
     })
     this.#address = address
     server.address = () => this.#addressNow()
@@ -61,9 +61,9 @@ export class AdoptedServer {
    * @param scope the async context of that call
    * @param isAnnounced whether the server has listened by itself and has emitted 'listening'
    */
-  asked(address: RequestedAddress, scope?: AsyncResource, isAnnounced: boolean = false): void {
-    this.#asked = address
-    this.#state = this.#state === 'closing' || this.#state === 'reopening' ? 'reopening' : 'asked'
+  listenCalled(address: RequestedAddress, scope?: AsyncResource, isAnnounced: boolean = false): void {
+    this.#requested = address
+    this.#state = this.#state === 'closing' || this.#state === 'reopening' ? 'reopening' : 'requested'
     this.#isAnnounced = isAnnounced
     // A later `listen()` replaces the scope, as it replaces Node's handle.
     this.scope = scope
@@ -75,16 +75,18 @@ export class AdoptedServer {
   }
 
   /** Whether `listen()` was called, and `close()` was not called after it. */
-  get isAsked(): boolean {
-    return this.#asked !== undefined && this.#state !== 'closing'
+  get isOpen(): boolean {
+    return this.#requested !== undefined && this.#state !== 'closing'
   }
 
   /** The container is reachable: emits 'listening' if `listen()` was called. */
   listening(addresses: readonly Address[]): void {
-    if (this.#state !== 'asked' || !this.#asked) return
+    if (this.#state !== 'requested' || !this.#requested) return
     this.#state = 'listening'
     const tcp = addresses.find((one) => one.kind === 'tcp')
-    const shown = tcp ? infoOf(tcp.host, tcp.port) : (this.#asked.path ?? infoOf(this.#asked.host, this.#asked.port))
+    const shown = tcp
+      ? infoOf(tcp.host, tcp.port)
+      : (this.#requested.path ?? infoOf(this.#requested.host, this.#requested.port))
     this.#address = () => shown
     if (!this.#isAnnounced) this.server.emit('listening')
   }
@@ -93,10 +95,10 @@ export class AdoptedServer {
   paused(): void {
     if (this.#state !== 'closing' && this.#state !== 'reopening') return
     this.isAwaited = false
-    if (this.#state === 'reopening') this.#state = 'asked'
+    if (this.#state === 'reopening') this.#state = 'requested'
     else {
       this.#state = 'closed'
-      this.#asked = undefined
+      this.#requested = undefined
       this.#address = () => null
     }
     this.server.emit('close')
@@ -114,7 +116,7 @@ export class AdoptedServer {
   #address: () => ReturnType<Server['address']>
 
   #addressNow(): ReturnType<Server['address']> {
-    return this.#state === 'closing' && this.#asked ? null : this.#address()
+    return this.#state === 'closing' && this.#requested ? null : this.#address()
   }
 
   #close(callback: ((error?: Error) => void) | undefined): Server {

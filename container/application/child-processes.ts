@@ -13,7 +13,7 @@ const END_GRACE = 2_000
 /** Time for the system to end a process after SIGKILL, ms. A process that waits for a device may never end. */
 const KILL_GRACE = 1_000
 /** Time between two reads of the process table, ms: the system does not report the end of a grandchild. */
-const LOOK_PAUSE = 25
+const TABLE_INTERVAL = 25
 
 /** Any interval, ms: the timer only keeps the event loop from being empty. */
 const HOLD_INTERVAL = 60_000
@@ -86,9 +86,9 @@ export class ChildProcesses {
 
   async #end(): Promise<void> {
     this.#self.once('exit', () => this.#signal(this.#left(), 'SIGKILL'))
-    const asked = new Set(this.#left())
-    this.#signal(asked, 'SIGTERM')
-    await this.#waitForEnd(asked, END_GRACE)
+    const terminated = new Set(this.#left())
+    this.#signal(terminated, 'SIGTERM')
+    await this.#waitForEnd(terminated, END_GRACE)
     const left = new Set(this.#left())
     this.#signal(left, 'SIGKILL')
     await this.#waitForEnd(left, KILL_GRACE)
@@ -100,7 +100,7 @@ export class ChildProcesses {
     // The clock's timers do not keep the process alive, and child processes do so only until they have ended.
     const hold = setInterval(() => {}, HOLD_INTERVAL)
     while (this.#left().some((pid) => pids.has(pid)) && this.#clock.now() < deadline) {
-      await new Promise<void>((resolve) => this.#clock.after(LOOK_PAUSE, resolve))
+      await new Promise<void>((resolve) => this.#clock.after(TABLE_INTERVAL, resolve))
     }
     clearInterval(hold)
   }

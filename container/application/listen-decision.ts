@@ -44,12 +44,12 @@ export interface ListenState {
 
 export function decideListen(
   kind: ServerKind,
-  asked: RequestedAddress,
+  requested: RequestedAddress,
   { wanted, served, isSubstitute }: ListenState,
 ): ListenAction {
   // Applications test for a free port with a net.Server, or serve other protocols with one.
   if (kind === 'net') return 'independent'
-  const place = asked.path ?? asked.port
+  const place = requested.path ?? requested.port
   const isWanted = wanted !== undefined && wanted.value === place
   if (served === undefined) {
     if (kind === 'http') return wanted === undefined || isWanted ? 'serve' : 'wait'
@@ -78,16 +78,16 @@ export function kindOf(server: NetServer): ServerKind {
   return typeof (server as { updateSettings?: unknown }).updateSettings === 'function' ? 'http2' : 'net'
 }
 
-export function placeOf(asked: RequestedAddress): number | string {
-  return asked.path ?? asked.port
+export function portOrPath(requested: RequestedAddress): number | string {
+  return requested.path ?? requested.port
 }
 
-export function describe(asked: RequestedAddress): string {
-  return asked.path === undefined ? `port ${asked.port}` : `the socket ${asked.path}`
+export function describe(requested: RequestedAddress): string {
+  return requested.path === undefined ? `port ${requested.port}` : `the socket ${requested.path}`
 }
 
 /** Parses `listen(port, host)`, `listen({ port, host, path })` and `listen(path)` (Node's normalizeArgs). */
-export function askedOf([first, second]: readonly unknown[]): RequestedAddress {
+export function parseListenArguments([first, second]: readonly unknown[]): RequestedAddress {
   if (typeof first === 'object' && first !== null) {
     const { port, host, path } = first as { port?: unknown; host?: string; path?: string }
     return { port: Number(port ?? 0), host, path: port === undefined || port === null ? path : undefined }

@@ -14,13 +14,13 @@ import type { Address } from '../../protocol/net/address.ts'
 import { type Clock, systemClock, type Timer } from '../../protocol/net/clock.ts'
 import { AdoptedServer, type RequestedAddress } from './adopted-server.ts'
 import {
-  askedOf,
+  parseListenArguments,
   decideListen,
   describe,
   kindOf,
   type ListenAction,
   type ListenState,
-  placeOf,
+  portOrPath,
   type ServerKind,
   type WantedPort,
 } from './listen-decision.ts'
@@ -31,7 +31,7 @@ type Listen = (this: NetServer, ...args: unknown[]) => NetServer
 interface CandidateServer {
   readonly kind: Exclude<ServerKind, 'net'>
   readonly server: NetServer | undefined
-  readonly asked: RequestedAddress
+  readonly requested: RequestedAddress
   readonly args: readonly unknown[]
   readonly action: ListenAction
   /** The async context of the call of `listen()`; undefined for the workers of a cluster. */
@@ -74,7 +74,7 @@ export class ListenTakeover {
   #served: AdoptedServer | undefined
   #servedCandidate: CandidateServer | undefined
   #isSubstitute = false
-  readonly #all: Map<NetServer, { readonly adopted: AdoptedServer; asked: RequestedAddress }> = new Map()
+  readonly #all: Map<NetServer, { readonly adopted: AdoptedServer; requested: RequestedAddress }> = new Map()
   readonly #candidates: CandidateServer[] = []
   /** Servers that began to listen by themselves before a server was served. */
   readonly #independent: Set<NetServer> = new Set()
@@ -102,12 +102,12 @@ export class ListenTakeover {
 
   /** The addresses that the application passed to `listen()` for the served server and for servers on the same port. */
   get ownAddresses(): RequestedAddress[] {
-    return [...this.#all.values()].map(({ asked }) => asked)
+    return [...this.#all.values()].map(({ requested }) => requested)
   }
 
   /** Ports and paths of servers that listen by themselves and may have been the intended ones. */
   get others(): (number | string)[] {
-    return this.#candidates.map(({ asked }) => asked.path ?? asked.port)
+    return this.#candidates.map(({ requested }) => requested.path ?? requested.port)
   }
 
   /** Whether a server of this process listens on `port` by itself, before a server is served. */
@@ -122,7 +122,7 @@ export class ListenTakeover {
   listensAgain: (() => void) | undefined
 
   get isListening(): boolean {
-    return this.#served?.isAsked === true
+    return this.#served?.isOpen === true
   }
 
   /** All requests have ended and the process continues: closed servers may listen again. */
@@ -151,8 +151,8 @@ export class ListenTakeover {
     if (!this.#servedCandidate || this.wanted || !isListener(exported) || isServerOf(this.#servedCandidate, exported))
       return
     this.#log.warn(
-      { served: placeOf(this.#servedCandidate.asked), exported: as },
-      `the application exports a listener and has a server of its own: the container serves the server on ${describe(this.#servedCandidate.asked)}; name the export (${as}) to serve that instead, or use --app-port ${placeOf(this.#servedCandidate.asked)} to keep the server`,
+      { served: portOrPath(this.#servedCandidate.requested), exported: as },
+      `the application exports a listener and has a server of its own: the container serves the server on ${describe(this.#servedCandidate.requested)}; name the export (${as}) to serve that instead, or use --app-port ${portOrPath(this.#servedCandidate.requested)} to keep the server`,
     )
   }
 
@@ -200,8 +200,8 @@ export class ListenTakeover {
     this.#candidates.splice(this.#candidates.indexOf(candidate), 1)
     this.#isSubstitute = true
     this.#log.warn(
-      { served: placeOf(candidate.asked), wanted: this.wanted?.value },
-      `the application listens on ${describe(candidate.asked)} and not on ${this.wanted?.from} (${this.wanted?.value}): the container serves this server; use --app-port to choose it without waiting`,
+      { served: portOrPath(candidate.requested), wanted: this.wanted?.value },
+      `the application listens on ${describe(candidate.requested)} and not on ${this.wanted?.from} (${this.wanted?.value}): the container serves this server; use --app-port to choose it without waiting`,
     )
     return this.#adopt(candidate, true)
   }
@@ -219,17 +219,17 @@ export class ListenTakeover {
   }
 
   #listen(server: NetServer, args: unknown[]): NetServer {
-    const asked = askedOf(args)
+    const requested = parseListenArguments(args)
     const known = this.#all.get(server)
-    if (known?.adopted.isAsked) {
+    if (known?.adopted.isOpen) {
       throw Object.assign(new Error('Listen method has been called more than once without closing.'), {
         code: 'ERR_SERVER_ALREADY_LISTEN',
       })
     }
     const kind = kindOf(server)
-    const action = known ? 'same-port' : server.listening ? 'independent' : decideListen(kind, asked, this.#state)
+    const action = known ? 'same-port' : server.listening ? 'independent' : decideListen(kind, requested, this.#state)
     const scope = new AsyncResource('HTTPSERVER')
-    const candidate: CandidateServer = { kind: kind as CandidateServer['kind'], server, asked, args, action, scope }
+    const candidate: CandidateServer = { kind: kind as CandidateServer['kind'], server, requested, args, action, scope }
     switch (action) {
       case 'serve':
       case 'same-port':
@@ -254,18 +254,18 @@ export class ListenTakeover {
   /** A worker of a cluster primary listens; the primary has already bound the port. */
   readonly #workerListens = (_worker: Worker, { port, address, addressType }: ClusterAddress): void => {
     if (String(addressType).startsWith('udp')) return
-    const asked: RequestedAddress =
+    const requested: RequestedAddress =
       addressType === -1
         ? { port: 0, host: undefined, path: String(address) }
         : { port, host: address, path: undefined }
     const isKnown = this.#candidates.some(
-      ({ kind, asked: one }) => kind === 'cluster' && placeOf(one) === placeOf(asked),
+      ({ kind, requested: one }) => kind === 'cluster' && portOrPath(one) === portOrPath(requested),
     )
     if (isKnown) return
-    const action = decideListen('cluster', asked, this.#state)
-    const candidate: CandidateServer = { kind: 'cluster', server: undefined, asked, args: [], action }
+    const action = decideListen('cluster', requested, this.#state)
+    const candidate: CandidateServer = { kind: 'cluster', server: undefined, requested, args: [], action }
     this.#candidates.push(candidate)
-    if (action === 'independent') this.#warnAboutServer(candidate.asked)
+    if (action === 'independent') this.#warnAboutServer(candidate.requested)
     else this.#wait(candidate)
   }
 
@@ -273,26 +273,26 @@ export class ListenTakeover {
     const shown = this.#served?.server.address()
     // The port as passed to `listen()`, or for port 0 the port that `address()` reports.
     const port = typeof shown === 'object' && shown !== null ? shown.port : undefined
-    const asked = this.#servedCandidate?.asked
+    const requested = this.#servedCandidate?.requested
     return {
       wanted: this.wanted,
-      served: asked && (asked.path ?? (asked.port === 0 ? (port ?? 0) : asked.port)),
+      served: requested && (requested.path ?? (requested.port === 0 ? (port ?? 0) : requested.port)),
       isSubstitute: this.#isSubstitute,
     }
   }
 
   #adopt(candidate: CandidateServer, isAnnounced: boolean = false): AdoptedServer {
-    const { asked, args } = candidate
+    const { requested, args } = candidate
     const server = candidate.server as Server
     const callback = args.findLast((one) => typeof one === 'function') as (() => void) | undefined
     if (callback && !isAnnounced) server.once('listening', callback)
     const adopted = this.#all.get(server)?.adopted ?? new AdoptedServer(server)
-    adopted.asked(asked, candidate.scope, isAnnounced)
-    this.#all.set(server, { adopted, asked })
+    adopted.listenCalled(requested, candidate.scope, isAnnounced)
+    this.#all.set(server, { adopted, requested })
     const { signal } = (args[0] ?? {}) as { signal?: AbortSignal }
     if (!isAnnounced) signal?.addEventListener('abort', () => server.close(), { once: true })
     // An application that restarts itself may replace a closed server by another one on the same port.
-    if (!this.#served?.isAsked) this.#serve(candidate, adopted)
+    if (!this.#served?.isOpen) this.#serve(candidate, adopted)
     this.listensAgain?.()
     const addresses = this.#addresses
     if (addresses) process.nextTick(() => adopted.listening(addresses))
@@ -305,21 +305,24 @@ export class ListenTakeover {
     this.#servedCandidate = candidate
     adopted.closed = () => this.#closed?.()
     for (const timer of this.#timers.splice(0)) timer.cancel()
-    this.#log.info({ asked: placeOf(candidate.asked) }, 'the application listens: the container serves its server')
-    for (const { kind, asked } of this.#candidates)
-      if (kind === 'http' || kind === 'cluster') this.#warnAboutServer(asked)
+    this.#log.info(
+      { asked: portOrPath(candidate.requested) },
+      'the application listens: the container serves its server',
+    )
+    for (const { kind, requested } of this.#candidates)
+      if (kind === 'http' || kind === 'cluster') this.#warnAboutServer(requested)
     this.#resolve(adopted)
   }
 
   /** Lets the served substitute listen by itself again. */
   #releaseSubstitute(): void {
-    const { server, asked, args } = this.#servedCandidate!
+    const { server, requested, args } = this.#servedCandidate!
     this.#all.get(server!)?.adopted.release()
     this.#all.delete(server!)
     this.#served = undefined
     this.#isSubstitute = false
     const failed = (err: Error): void => {
-      this.#log.error({ err }, `the server on ${describe(asked)} cannot listen there again`)
+      this.#log.error({ err }, `the server on ${describe(requested)} cannot listen there again`)
     }
     server!.once('error', failed).once('listening', () => server!.off('error', failed))
     this.#candidates.push(this.#servedCandidate!)
@@ -330,18 +333,20 @@ export class ListenTakeover {
   }
 
   /** Warns about a server that is not served: the user may have meant it. */
-  #warnAboutServer(asked: RequestedAddress): void {
-    const option = asked.path === undefined ? `--app-port ${asked.port}` : `PORT=${asked.path}`
+  #warnAboutServer(requested: RequestedAddress): void {
+    const option = requested.path === undefined ? `--app-port ${requested.port}` : `PORT=${requested.path}`
     this.#log.warn(
-      { served: placeOf(this.#servedCandidate!.asked), other: placeOf(asked) },
-      `the application has several servers: the container serves the one on ${describe(this.#servedCandidate!.asked)}; the one on ${describe(asked)} listens there by itself; use ${option} to serve that one instead`,
+      { served: portOrPath(this.#servedCandidate!.requested), other: portOrPath(requested) },
+      `the application has several servers: the container serves the one on ${describe(this.#servedCandidate!.requested)}; the one on ${describe(requested)} listens there by itself; use ${option} to serve that one instead`,
     )
   }
 
-  #warnOnceBound({ server, asked }: CandidateServer): void {
+  #warnOnceBound({ server, requested }: CandidateServer): void {
     server!.once('listening', () => {
       const bound = server!.address()
-      this.#warnAboutServer(typeof bound === 'object' && bound !== null ? { ...asked, port: bound.port } : asked)
+      this.#warnAboutServer(
+        typeof bound === 'object' && bound !== null ? { ...requested, port: bound.port } : requested,
+      )
     })
   }
 
@@ -369,9 +374,9 @@ export class ListenTakeover {
     if (!this.substitute()) this.#refuse(candidate)
   }
 
-  #refuse({ kind, asked }: CandidateServer): void {
+  #refuse({ kind, requested }: CandidateServer): void {
     if (kind === 'http') return
-    const text = `the application listens on ${describe(asked)} with ${ADVICE[kind]}`
+    const text = `the application listens on ${describe(requested)} with ${ADVICE[kind]}`
     this.#reject(new LoadError('UNSERVABLE', text))
   }
 }

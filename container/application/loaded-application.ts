@@ -150,10 +150,10 @@ export class LoadedApplication {
    * @param container the addresses on which the container listens
    */
   ownAddresses(container: readonly Address[]): readonly RequestedAddress[] {
-    const asked = this.#adopted?.ownAddresses ?? []
+    const requested = this.#adopted?.ownAddresses ?? []
     // Includes the container's own addresses, which the server's address() returns.
     const shown = container.flatMap((one) => (one.kind === 'tcp' ? [{ ...one, path: undefined }] : []))
-    if (asked.length > 0) return [...asked, ...shown]
+    if (requested.length > 0) return [...requested, ...shown]
     if (this.#wanted === undefined) return []
     const { value } = this.#wanted
     return [

@@ -57,7 +57,7 @@ describe('--interface node with a module that listens', () => {
   })
 
   describe('Express', () => {
-    it('is served without binding the port that it asked for, and emits ’listening’', async () => {
+    it("is served without binding the port that it asked for, and emits 'listening'", async () => {
       const gantry = await start('express.ts', NODE)
       assert.equal(await get(gantry), 'hello')
       assert.match(gantry.child.stderr, new RegExp(`^listening true ${gantry.port}$`, 'm'))
