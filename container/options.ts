@@ -144,6 +144,12 @@ export type ContainerOptions = OptionValues<typeof containerOptions>
  * Returns the addresses on which to listen, including the default if no option names one.
  *
  * @param id the container's id, which names its socket in a directory that it shares with other containers
+ * @example
+ * ```ts
+ * import { containerAddresses } from 'gantry/container'
+ *
+ * console.log(containerAddresses({ listen: [], join: [] }, 'web-1')) // [{ kind: 'tcp', host: '127.0.0.1', port: 8000 }]
+ * ```
  */
 export function containerAddresses(
   options: Pick<ContainerOptions, 'listen' | 'join'>,
@@ -168,6 +174,15 @@ function socketName(id: string): string {
  * Checks options that must fit each other.
  *
  * @throws OptionError if options contradict each other
+ * @example
+ * ```ts
+ * import { type ContainerOptions, checkContainerOptions, serveContainer } from 'gantry/container'
+ *
+ * export async function checkAndServe(options: ContainerOptions): Promise<void> {
+ *   checkContainerOptions(options)
+ *   await serveContainer(options, { log: console })
+ * }
+ * ```
  */
 export function checkContainerOptions(options: ContainerOptions): void {
   checkCommonOptions(options)

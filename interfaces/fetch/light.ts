@@ -23,6 +23,14 @@ type Method = (this: unknown, ...args: unknown[]) => unknown
  *
  * @returns a function that undoes the installation; do not call it while light objects are in use. If the classes are
  *   installed already, or other code has replaced them, nothing is done or undone.
+ * @example
+ * ```ts
+ * import { installLightFetch } from 'gantry/protocol'
+ *
+ * const undo = installLightFetch()
+ * console.log(new Response('hello') instanceof Response) // true
+ * undo()
+ * ```
  */
 export function installLightFetch(): () => void {
   const { Request, Response, fetch } = globalThis
