@@ -6,7 +6,7 @@
 import { spawn } from 'node:child_process'
 import { join } from 'node:path'
 import { childOf, describeExit } from '../process/children.ts'
-import { holdDuty, STOP_GRACE_MILLISECONDS } from '../process/keep-alive.ts'
+import { keepProcessAlive, STOP_GRACE_MILLISECONDS } from '../process/keep-alive.ts'
 import { privateDirectory, sweepPrivateDirectories } from '../process/private-directory.ts'
 import { withGroup } from '../process/process-group.ts'
 import { onStopSignals, type StopSignal } from '../process/signals.ts'
@@ -40,7 +40,7 @@ export async function up(parsed: ParsedOptions<typeof upOptions>, entry: string)
 
   guardStandardStreams()
   // Both children may have ended while a restart is scheduled: this process must stay alive.
-  holdDuty()
+  keepProcessAlive()
 
   let restarted = false
   /** The address of the application: the container's socket, or the port on which a child process of it listens. */

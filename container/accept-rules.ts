@@ -1,48 +1,49 @@
 /**
- * Which wire a peer may speak on the container's port (`--accept`, `--trusted-peers`, the token). Decides only; who looks
- * at the first bytes, closes and logs is `acceptor.ts`.
+ * Decides which protocol a peer may use on the container's port (`--accept`, `--trusted-peers`, the token).
+ * `acceptor.ts` reads the first bytes, closes and logs.
  */
 
 import { TrustedPeers, UNIX_PEER } from '../protocol/client/peers.ts'
 import type { Wire } from '../protocol/net/codec/sniff.ts'
 
-/** Wires that have a gateway here. */
+/** Protocols that have a gateway here. */
 export type ServedWire = 'frames' | 'uwsgi' | 'http'
 
 export interface AcceptRules {
-  /** What was asked for by `--accept`; empty: the default. */
+  /** The value of `--accept`; if empty, the default rules apply. */
   readonly accept: readonly ServedWire[]
-  /** Whose uwsgi variables are believed. */
+  /** The peers whose uwsgi variables are trusted. */
   readonly trustedPeers: TrustedPeers
   /** Whether frame links can be authenticated. */
   readonly token: boolean
 }
 
-/** What is to be done with a connection: served, or closed for a reason that names the option that would allow it. */
-export type Verdict = { readonly serve: ServedWire } | { readonly refuse: string }
+/** What happens to a connection: it is served, or closed for a reason that names the option that would allow it. */
+export type AcceptDecision = { readonly serve: ServedWire } | { readonly refuse: string }
 
 const loopback = new TrustedPeers(['loopback', 'unix'])
 
-/** Wires that are known and not served, with what to do instead. */
+/** Protocols that are recognised but not served, with what to do instead. */
 const UNSERVED: Readonly<Record<Exclude<Wire, ServedWire>, string>> = {
   fastcgi: 'FastCGI is not served: use uwsgi_pass or proxy_pass',
   scgi: 'SCGI is not served: use uwsgi_pass or proxy_pass',
   h2c: 'HTTP/2 is not served: speak HTTP/1.1',
-  'proxy-v1': 'the PROXY protocol is not served: switch it off at the load balancer',
-  'proxy-v2': 'the PROXY protocol is not served: switch it off at the load balancer',
-  tls: 'TLS is not served: end it before this port',
-  unknown: 'these bytes are of no protocol that is known here',
+  'proxy-v1': 'the PROXY protocol is not served: disable it at the load balancer',
+  'proxy-v2': 'the PROXY protocol is not served: disable it at the load balancer',
+  tls: 'TLS is not served: terminate it in front of this port',
+  unknown: 'the first bytes match no known protocol',
 }
 
 /**
  * Decides about one connection.
  *
- * Wires whose peers are believed without proof (frames without a token, uwsgi's variables) are kept to this host and to trusted
- * peers even where `--accept` names them: a stranger could pose as any client, or take every request.
+ * Protocols that trust their peers without proof (frames without a token, uwsgi's variables) are served only to this
+ * host and to trusted peers, even if `--accept` names them: any other peer could pretend to be any client, or receive
+ * every request.
  *
- * @param peer its IP address, or `UNIX_PEER`; undefined when its socket is gone already
+ * @param peer its IP address, or `UNIX_PEER`; undefined if its socket is already closed
  */
-export function verdictOn(wire: Wire, peer: string | undefined, rules: AcceptRules): Verdict {
+export function decideAccept(wire: Wire, peer: string | undefined, rules: AcceptRules): AcceptDecision {
   if (wire !== 'frames' && wire !== 'uwsgi' && wire !== 'http') return { refuse: UNSERVED[wire] }
   if (rules.accept.length > 0 && !rules.accept.includes(wire)) {
     return { refuse: `${wire} is not accepted: --accept ${[...rules.accept, wire].join(',')} would allow it` }

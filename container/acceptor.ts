@@ -1,9 +1,7 @@
 /**
- * Stands at the container's listeners: reads the first bytes of each connection, asks which protocol they are and
- * whether its peer may speak it, and hands the socket to that gateway with what was read. What is refused is closed, and
- * logged once per peer.
- *
- * It knows no protocol (`sniff.ts`), no rule (`accept-rules.ts`) and nothing of what is served.
+ * Reads the first bytes of each accepted connection, detects its protocol (`sniff.ts`), asks whether its peer may use
+ * the protocol (`accept-rules.ts`), and hands the socket to the gateway with the bytes already read. Refused
+ * connections are closed and logged once per peer.
  */
 
 import type { Socket } from 'node:net'
@@ -14,91 +12,91 @@ import type { Deadlines, Expirable } from '../protocol/net/clock.ts'
 import { sniff } from '../protocol/net/codec/sniff.ts'
 import { closeIdle, type Idle } from '../protocol/net/idle-close.ts'
 import { receiveUnread } from '../protocol/net/unread.ts'
-import { type AcceptRules, type ServedWire, verdictOn } from './accept-rules.ts'
+import { type AcceptRules, decideAccept, type ServedWire } from './accept-rules.ts'
 
-/** Takes a connection over, with the bytes that were read from it. */
+/** Takes over a connection, with the bytes that were read from it. */
 export type Serve = (wire: ServedWire, socket: Socket, peer: string, first: Buffer) => void
 
-export interface DoormanOptions {
+export interface AcceptorOptions {
   readonly rules: AcceptRules
   readonly deadlines: Deadlines
   readonly log: Logger
   readonly serve: Serve
-  /** A connection that was waiting for its first bytes has gone or was handed over. */
-  readonly onLeft: () => void
+  /** Called when a connection without a known protocol has closed or was handed over. */
+  readonly onEnded: () => void
 }
 
-/** How long a connection may take to say which protocol it speaks, ms. */
+/** Timeout for a connection to show which protocol it uses, ms. */
 export const UNDECIDED_TIMEOUT = 5_000
 
-export class Doorman {
-  readonly #options: DoormanOptions
+export class Acceptor {
+  readonly #options: AcceptorOptions
   /** Connections whose protocol is not known yet. */
-  readonly visitors: Set<Visitor> = new Set()
+  readonly pending: Set<PendingConnection> = new Set()
   readonly #refused: LoggedOnce = new LoggedOnce()
 
-  constructor(options: DoormanOptions) {
+  constructor(options: AcceptorOptions) {
     this.#options = options
   }
 
-  /** Connections whose protocol is not known yet. */
+  /** The number of connections whose protocol is not known yet. */
   get waiting(): number {
-    return this.visitors.size
+    return this.pending.size
   }
 
   /**
-   * @param unix whether it was accepted on a Unix socket, whose peers have no address
-   * @param first bytes that were read already
+   * @param unix whether the connection was accepted on a Unix socket, whose peers have no address
+   * @param first bytes that were already read
    */
   receive(socket: Socket, unix: boolean, first?: Buffer): void {
     const peer = unix ? UNIX_PEER : socket.remoteAddress
     if (peer === undefined) {
-      // The client has reset the connection, so that its address is lost: there is nothing to answer or to log.
+      // The client has reset the connection, so its address is lost: there is nothing to answer or to log.
       socket.destroy()
       return
     }
-    const visitor = new Visitor(this, socket, peer, this.#options.deadlines)
-    this.visitors.add(visitor)
-    if (first) visitor.received(first)
+    const connection = new PendingConnection(this, socket, peer, this.#options.deadlines)
+    this.pending.add(connection)
+    if (first) connection.received(first)
   }
 
   /**
-   * Keeps silent connections open for `grace` milliseconds: a web server in front first connects and then sends, and it
-   * may not repeat a request that it sent into a closed connection. Connections that have sent bytes go on as before.
+   * Keeps silent connections open for `grace` milliseconds: a web server in front connects first and sends later, and
+   * it may not repeat a request that it sent on a closed connection. Connections that have sent bytes are not affected.
    */
   drain(grace: number): void {
     const { clock } = this.#options.deadlines
-    for (const visitor of this.visitors) if (visitor.silent) visitor.deadline = clock.now() + grace
+    for (const connection of this.pending) if (connection.silent) connection.deadline = clock.now() + grace
   }
 
   abort(): void {
-    for (const visitor of [...this.visitors]) visitor.close()
+    for (const connection of [...this.pending]) connection.close()
   }
 
-  left(visitor: Visitor): void {
-    this.visitors.delete(visitor)
-    this.#options.onLeft()
+  ended(connection: PendingConnection): void {
+    this.pending.delete(connection)
+    this.#options.onEnded()
   }
 
-  /** What the first bytes are is known. */
-  decide(visitor: Visitor, socket: Socket, peer: string, first: Buffer): void {
+  /** Serves or refuses the connection if its first bytes show its protocol. */
+  decide(connection: PendingConnection, socket: Socket, peer: string, first: Buffer): void {
     const wire = sniff(first)
     if (wire === undefined) return
-    const verdict = verdictOn(wire, peer, this.#options.rules)
-    visitor.leave()
-    if ('serve' in verdict) {
-      this.visitors.delete(visitor)
-      this.#options.serve(verdict.serve, socket, peer, first)
+    const decision = decideAccept(wire, peer, this.#options.rules)
+    connection.detach()
+    if ('serve' in decision) {
+      this.pending.delete(connection)
+      this.#options.serve(decision.serve, socket, peer, first)
     } else {
       socket.destroy()
-      this.#refuse(peer, wire, verdict.refuse)
+      this.#refuse(peer, wire, decision.refuse)
     }
-    this.left(visitor)
+    this.ended(connection)
   }
 
   undecided(peer: string, silent: boolean): void {
-    if (silent) this.#options.log.debug({ peer }, 'a connection said nothing and was closed')
-    else this.#refuse(peer, 'undecided', 'its first bytes did not say which protocol it speaks')
+    if (silent) this.#options.log.debug({ peer }, 'a connection without bytes was closed')
+    else this.#refuse(peer, 'undecided', 'its first bytes did not show which protocol it uses')
   }
 
   #refuse(peer: string, wire: string, why: string): void {
@@ -107,21 +105,21 @@ export class Doorman {
   }
 }
 
-/** One connection until its protocol is known. */
-export class Visitor implements Expirable, Idle {
+/** A connection whose protocol is not known yet. */
+export class PendingConnection implements Expirable, Idle {
   deadline: number
   place = -1
   /** For LimitedConnection: this connection is idle until its protocol is known. */
   readonly waitingSince: number
-  readonly #doorman: Doorman
+  readonly #acceptor: Acceptor
   readonly #socket: Socket
   readonly #peer: string
   readonly #deadlines: Deadlines
   #first: Buffer | undefined
-  #left = false
+  #isDetached = false
 
-  constructor(doorman: Doorman, socket: Socket, peer: string, deadlines: Deadlines) {
-    this.#doorman = doorman
+  constructor(acceptor: Acceptor, socket: Socket, peer: string, deadlines: Deadlines) {
+    this.#acceptor = acceptor
     this.#socket = socket
     this.#peer = peer
     this.#deadlines = deadlines
@@ -129,8 +127,8 @@ export class Visitor implements Expirable, Idle {
     this.deadline = this.waitingSince + UNDECIDED_TIMEOUT
     deadlines.add(this)
     socket.on('data', this.#onData)
-    socket.on('end', this.#onGone)
-    socket.on('close', this.#onGone)
+    socket.on('end', this.#onClose)
+    socket.on('close', this.#onClose)
   }
 
   get silent(): boolean {
@@ -142,8 +140,8 @@ export class Visitor implements Expirable, Idle {
   }
 
   closeIfIdle(): void {
-    if (this.#left) return
-    this.#doorman.undecided(this.#peer, this.silent)
+    if (this.#isDetached) return
+    this.#acceptor.undecided(this.#peer, this.silent)
     this.close()
   }
 
@@ -153,28 +151,28 @@ export class Visitor implements Expirable, Idle {
     return true
   }
 
-  /** Closes the connection, even if bytes wait in its socket. */
+  /** Closes the connection, even if unread bytes wait in its socket. */
   close(): void {
-    this.leave()
+    this.detach()
     this.#socket.destroy()
-    this.#doorman.left(this)
+    this.#acceptor.ended(this)
   }
 
-  /** The socket is somebody else's from here on. */
-  leave(): void {
-    this.#left = true
+  /** Removes this object's listeners from the socket, which another object owns from now on. */
+  detach(): void {
+    this.#isDetached = true
     this.#deadlines.delete(this)
     this.#socket.off('data', this.#onData)
-    this.#socket.off('end', this.#onGone)
-    this.#socket.off('close', this.#onGone)
+    this.#socket.off('end', this.#onClose)
+    this.#socket.off('close', this.#onClose)
   }
 
   received(chunk: Buffer): void {
     this.#first = this.#first ? Buffer.concat([this.#first, chunk]) : chunk
-    this.#doorman.decide(this, this.#socket, this.#peer, this.#first)
+    this.#acceptor.decide(this, this.#socket, this.#peer, this.#first)
   }
 
   readonly #onData = (chunk: Buffer): void => this.received(chunk)
 
-  readonly #onGone = (): void => this.close()
+  readonly #onClose = (): void => this.close()
 }

@@ -29,7 +29,7 @@ export interface DirectSlotsOptions {
   readonly queueTimeout: number
 }
 
-/** Gives slots to the requests of the container's port. */
+/** Grants slots to the requests of the container's port. */
 export class DirectSlots implements SlotOwner, BodyBufferHost {
   readonly clock: Clock
   readonly deadlines: Deadlines
@@ -64,7 +64,8 @@ export class DirectSlots implements SlotOwner, BodyBufferHost {
   }
 
   /**
-   * The request of `context` is over, or has become a raw connection: frees its slot. Without effect if it holds none.
+   * Frees the slot of a request that is over, or that has become a raw connection. Has no effect if the request holds
+   * no slot.
    */
   release(context: Context): void {
     const request = context.slot as DirectRequest | undefined
@@ -83,7 +84,7 @@ export class DirectSlots implements SlotOwner, BodyBufferHost {
     if (this.line.queued < this.options.queueSize) this.enqueue(request)
     else if (!this.line.makeRoom(request, () => this.full && this.line.queued >= this.options.queueSize))
       request.refuse()
-    // Room was made in the queue, or a slot is free.
+    // Either the queue has room now, or a slot is free.
     else if (this.line.queued === 0 && this.#take(request)) request.run()
     else this.enqueue(request)
   }
@@ -100,7 +101,7 @@ export class DirectSlots implements SlotOwner, BodyBufferHost {
   }
 
   get full(): boolean {
-    // A link that uses its few slots in turn leaves one free at moments.
+    // A link that uses its few slots one after the other leaves one free for moments.
     return this.#slots.running >= this.#slots.size || this.#slots.scarce
   }
 
@@ -119,7 +120,7 @@ export class DirectSlots implements SlotOwner, BodyBufferHost {
     if (!this.#slots.take()) return false
     request.context.slot = request
     this.line.started(request)
-    // `full` looks at all links: skip it while at most half of the slots are taken here.
+    // `full` checks all links: skip it while at most half of the slots are taken here.
     if (2 * this.line.running.length > this.#slots.size && this.full) this.line.filled()
     return true
   }
@@ -162,7 +163,7 @@ class DirectRequest implements SlotRequest, Expirable {
     this.context = environ.gantry as Context
   }
 
-  /** Begins the wait for its body. Returns whether it waits. */
+  /** Begins to wait for the request's body. Returns whether the request waits. */
   awaitsBody(): boolean {
     if (!this.#client?.arriving) return false
     this.#awaited = this.#host.bodies.begin(this.environ, () => this.seek())
@@ -176,7 +177,7 @@ class DirectRequest implements SlotRequest, Expirable {
 
   // ---- waiting ---------------------------------------------------------------------------------------------------
 
-  /** Calls `application` when there is a slot. */
+  /** Calls `application` when a slot is free. */
   wait(application: Application, startResponse: StartResponse): Promise<Body> {
     const { promise, resolve, reject } = Promise.withResolvers<Body>()
     this.#start = () => {
@@ -187,7 +188,7 @@ class DirectRequest implements SlotRequest, Expirable {
       }
     }
     this.#reject = reject
-    // Without effect after the request has begun to run.
+    // Has no effect after the request has begun to run.
     this.context.onAbort((reason) => this.#fail(reason))
     if (this.#awaited === undefined) this.seek()
     return promise
@@ -202,7 +203,7 @@ class DirectRequest implements SlotRequest, Expirable {
   }
 
   run(): void {
-    this.#leave()
+    this.#stopWaiting()
     // Isolated: this may be called in the async context of the request that freed the slot.
     runIsolated(this.#begin, this)
   }
@@ -222,11 +223,11 @@ class DirectRequest implements SlotRequest, Expirable {
 
   #fail(error: unknown): void {
     if (this.#phase === 'over') return
-    this.#leave()
+    this.#stopWaiting()
     this.#reject?.(error)
   }
 
-  #leave(): void {
+  #stopWaiting(): void {
     this.#phase = 'over'
     this.#awaited?.stop()
     this.deadline = Number.POSITIVE_INFINITY

@@ -1,6 +1,6 @@
 /**
- * The container's frame links: each serves one proxy, whoever dialled, from the slots that all share. It says who is linked and
- * who has gone; who listens, dials and drains is `serve.ts`.
+ * The container's frame links. Each link serves one proxy, whichever side dialled, and all links share the slots. Logs
+ * when a proxy is linked and when a link closes; `serve.ts` listens, dials and drains.
  */
 
 import type { Socket } from 'node:net'
@@ -20,8 +20,8 @@ import { LoggedOnce } from '../protocol/log/logged-once.ts'
 import type { Logger } from '../protocol/log/logger.ts'
 import type { Clock } from '../protocol/net/clock.ts'
 import { whyUnreachable } from '../protocol/net/unreachable.ts'
-import type { LinkEvents } from './join.ts'
 import type { Slots } from './slots.ts'
+import type { LinkEvents } from './worker-link.ts'
 
 export interface LinksOptions {
   readonly application: Application
@@ -31,19 +31,19 @@ export interface LinksOptions {
   readonly identity: Identity
   /** The secret of links over TCP. */
   readonly token: Token | undefined
-  /** What a peer may send ahead and at once, bytes. */
+  /** How much a peer may send ahead, and in one frame, bytes. */
   readonly frames: { readonly window: number; readonly data: number; readonly head: number }
   readonly liveness?: LivenessTimes | undefined
   readonly slots: Slots
-  /** A host for the exchanges of one link. */
+  /** Makes the host for the exchanges of one link. */
   readonly host: (settled: () => void) => ExchangeHost
-  /** A link is closed and its applications have settled. */
-  readonly onLeft: () => void
+  /** Called when a link is closed and its applications have settled. */
+  readonly onEnded: () => void
 }
 
 /** One connection to a proxy. */
-export interface LinkEnd {
-  /** Where the proxy is, for logs. */
+export interface LinkConnection {
+  /** The proxy's address, for logs. */
   readonly address: string
   readonly unix: boolean
   /** Whether this side opened the connection. */
@@ -51,7 +51,7 @@ export interface LinkEnd {
   readonly events?: LinkEvents
   /** Timeout of the proxy's handshake, milliseconds. */
   readonly handshakeTimeout?: number
-  /** Bytes that were read already. */
+  /** Bytes that were already read. */
   readonly first?: Buffer
 }
 
@@ -60,7 +60,7 @@ export class Links {
   readonly #links: Set<ServerLink> = new Set()
   readonly #peers: PeerLinks = new PeerLinks()
   readonly #lag: () => number = eventLoopLag()
-  /** Hosts whose links do not come about: a proxy with another token dials several times a second. */
+  /** Hosts whose links fail before they are ready: a proxy with another token dials several times a second. */
   readonly #failing: LoggedOnce = new LoggedOnce()
   readonly #unproven: Unproven = new Unproven()
   #draining = false
@@ -73,21 +73,21 @@ export class Links {
     return this.#links.size
   }
 
-  /** Links on which requests can come. */
+  /** The number of links that accept requests. */
   get ready(): number {
     let ready = 0
     for (const { state } of this.#links) if (state === 'ready') ready++
     return ready
   }
 
-  /** Upgraded streams on all links. */
+  /** The number of upgraded streams on all links. */
   get upgraded(): number {
     let upgraded = 0
     for (const link of this.#links) upgraded += link.upgraded
     return upgraded
   }
 
-  /** GOAWAY on every link, and on those that become ready from here on. */
+  /** Sends GOAWAY on every link, including links that become ready later. */
   drain(): void {
     this.#draining = true
     for (const link of [...this.#links]) link.drain()
@@ -98,17 +98,18 @@ export class Links {
     for (const link of [...this.#links]) if (!link.goAway(error)) link.destroy(error)
   }
 
-  serve(socket: Socket, { address, unix, dialled, events, handshakeTimeout, first }: LinkEnd): ServerLink {
-    const { application, clock, log, facts, identity, token, frames, slots, host, onLeft } = this.#options
-    // A link begins to listen in the next turn if it is given bytes: what comes until then is to wait for it.
+  serve(socket: Socket, { address, unix, dialled, events, handshakeTimeout, first }: LinkConnection): ServerLink {
+    const { application, clock, log, facts, identity, token, frames, slots, host, onEnded } = this.#options
+    // A link with bytes already read begins to read in the next event-loop iteration: bytes that arrive until then must
+    // wait.
     if (first) socket.pause()
-    // A proxy whose host is gone says no good-bye, and would keep its share of the slots.
+    // A proxy whose host is lost closes nothing, and would keep its share of the slots.
     if (!unix) socket.setKeepAlive(true, 15_000)
-    const left = (): void => {
+    const ended = (): void => {
       this.#links.delete(link)
-      onLeft()
+      onEnded()
     }
-    const seat = new Seat(slots, left)
+    const linkSlots = new LinkSlots(slots, ended)
     const peer = socket.remoteAddress ?? address
     if (!dialled) this.#unproven.add(socket)
     let ready = false
@@ -119,13 +120,13 @@ export class Links {
       {
         clock,
         log,
-        host: host(() => seat.settled()),
+        host: host(() => linkSlots.settled()),
         process: facts,
-        // A Unix socket's permissions do as much.
+        // The permissions of a Unix socket authenticate its peers.
         token: unix ? undefined : token,
         identity,
         dialled,
-        slots: seat,
+        slots: linkSlots,
         ...frames,
         handshakeTimeout,
         watch: {
@@ -136,7 +137,7 @@ export class Links {
             const news = silence.news(life)
             if (news === 'silent') log.warn(fields, 'a proxy does not answer')
             else if (news === 'answers') log.info(fields, 'a proxy answers again')
-            if (isSilent(life) !== isSilent(before)) events?.onTrust(!isSilent(life))
+            if (isSilent(life) !== isSilent(before)) events?.onAnswering(!isSilent(life))
           },
         },
         lag: this.#lag,
@@ -144,7 +145,7 @@ export class Links {
           ready = true
           this.#unproven.proved(socket)
           this.#failing.forget(peer)
-          // As this container is named in the proxy's access lines.
+          // The same names that the proxy's access lines have for this container.
           const { id: container, instance } = identity
           log.info({ proxy: nameOf(one.peer), address, container, instance }, 'a proxy is linked')
           events?.onReady()
@@ -161,8 +162,8 @@ export class Links {
             log.warn({ address, ...whyUnreachable(error, 'handshake') }, 'a link was closed before it was ready')
           }
           events?.onClosed(error)
-          // One that had joined leaves when its applications have settled.
-          if (!seat.taken) left()
+          // A link that was ready counts until its applications have settled.
+          if (!linkSlots.joined) ended()
         },
       },
       first,
@@ -177,23 +178,23 @@ export class Links {
   }
 }
 
-/** `4f2a09`, and with the worker's index where there are several: `4f2a09/1`. */
+/** `4f2a09`, or `4f2a09/1` with the worker's index if the proxy has several workers. */
 function nameOf(peer: Identity | undefined): string | undefined {
   return peer && peer.workers > 1 ? `${peer.id}/${peer.worker}` : peer?.id
 }
 
-/** One link's place among those that share the slots. */
-class Seat implements SlotSource {
+/** The slots of one link, among all that share them. */
+class LinkSlots implements SlotSource {
   readonly #slots: Slots
-  readonly #onLeft: () => void
+  readonly #onEnded: () => void
   #holder: SlotHolder | undefined
 
-  constructor(slots: Slots, onLeft: () => void) {
+  constructor(slots: Slots, onEnded: () => void) {
     this.#slots = slots
-    this.#onLeft = onLeft
+    this.#onEnded = onEnded
   }
 
-  get taken(): boolean {
+  get joined(): boolean {
     return this.#holder !== undefined
   }
 
@@ -213,13 +214,13 @@ class Seat implements SlotSource {
   leave(holder: SlotHolder): void {
     this.#holder = undefined
     this.#slots.leave(holder)
-    this.#onLeft()
+    this.#onEnded()
   }
 }
 
 const LAG_RESOLUTION = 20
 
-/** How late the event loop was at the most since it was last asked, in milliseconds. */
+/** The longest delay of the event loop since the last call, in milliseconds. */
 function eventLoopLag(): () => number {
   const delays = monitorEventLoopDelay({ resolution: LAG_RESOLUTION })
   delays.enable()

@@ -1,4 +1,4 @@
-/** The container's options: names, defaults and their reasons. The code that uses an option enforces it. */
+/** The container's options: names, defaults and the reasons for them. Other files act on them. */
 
 import type { TcpAddress, UnixAddress } from '../protocol/net/address.ts'
 import { checkCommonOptions, commonOptions } from '../protocol/options/common-options.ts'
@@ -151,9 +151,15 @@ export const containerOptions: typeof ownOptions & typeof healthOptions & typeof
 export type ContainerOptions = OptionValues<typeof containerOptions>
 
 /**
- * The addresses to listen on: those of `--listen`, or the default.
+ * Returns the addresses on which to listen, including the default if no option names one.
  *
- * @param id the container's id, from which its socket in a shared directory gets its name
+ * @param id the container's id, which names its socket in a directory that it shares with other containers
+ * @example
+ * ```ts
+ * import { containerAddresses } from 'gantry/container'
+ *
+ * console.log(containerAddresses({ listen: [], join: [] }, 'web-1')) // [{ kind: 'tcp', host: '127.0.0.1', port: 8000 }]
+ * ```
  */
 export function containerAddresses(
   options: Pick<ContainerOptions, 'listen' | 'join'>,
@@ -167,15 +173,26 @@ export function containerAddresses(
   return [{ kind: 'tcp', host: '127.0.0.1', port: 8000 }]
 }
 
-/** A file name without slashes. It does not begin with a dot, since a proxy that watches the directory skips such files. */
+/**
+ * A file name without path separators that does not begin with a dot: the watchers of the directory skip names that do.
+ */
 function socketName(id: string): string {
   return `${id.replace(/[^\w.-]/g, '_').replace(/^\./, '_')}.sock`
 }
 
 /**
- * Checks options that depend on each other.
+ * Checks options that must fit each other.
  *
- * @throws OptionError if values contradict each other
+ * @throws OptionError if options contradict each other
+ * @example
+ * ```ts
+ * import { type ContainerOptions, checkContainerOptions, serveContainer } from 'gantry/container'
+ *
+ * export async function checkAndServe(options: ContainerOptions): Promise<void> {
+ *   checkContainerOptions(options)
+ *   await serveContainer(options, { log: console })
+ * }
+ * ```
  */
 export function checkContainerOptions(options: ContainerOptions): void {
   checkCommonOptions(options)

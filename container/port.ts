@@ -1,6 +1,6 @@
 /**
- * The container's port: accepts connections, finds out which protocol each speaks, and serves HTTP/1.1 and uwsgi within
- * the connection limit. `links.ts` serves the links of proxies, and `slots.ts` grants the slots.
+ * The container's port: accepts connections, detects which protocol each uses, and serves HTTP/1.1 and uwsgi within the
+ * connection limit. `links.ts` serves the links of proxies, and `slots.ts` grants the slots.
  */
 
 import type { Socket } from 'node:net'
@@ -27,23 +27,24 @@ import { forwardedSettings, http1Settings } from '../protocol/options/common-opt
 import { serveUwsgi } from '../protocol/uwsgi/gateway.ts'
 import type { UwsgiConnection, UwsgiOptions } from '../protocol/uwsgi/options.ts'
 import type { ServedWire } from './accept-rules.ts'
-import { Doorman } from './acceptor.ts'
+import { Acceptor } from './acceptor.ts'
 import { DirectSlots } from './direct-slots.ts'
 import type { ContainerOptions } from './options.ts'
 import type { Slots } from './slots.ts'
 
 /**
- * Connections above the limit whose protocol is not known yet: one of them may be a proxy's link, which does not count.
+ * How many connections above the limit may wait until their protocol is known: one of them may be a proxy's link, which
+ * does not count.
  */
 const UNDECIDED_EXTRA = 32
 
-/** Serving a client may take a second file descriptor, opened by the application. */
+/** File descriptors for each client: the application may open a second one to serve it. */
 const DESCRIPTORS_EACH = 2
 
-/** What the container lends to its port. */
+/** What the container provides for its port. */
 export interface PortServices {
   readonly log: Logger
-  /** Takes a line for each request; undefined: no lines are wanted. */
+  /** Gets a line for each request; if undefined, no lines are written. */
   readonly accessLog: Logger | undefined
   readonly deadlines: Deadlines
   readonly facts: ProcessFacts
@@ -51,12 +52,12 @@ export interface PortServices {
   readonly drain: Drain
   /** Whether links over the network can be authenticated. */
   readonly hasToken: boolean
-  /** Makes what exchanges report to. */
+  /** Makes the host for the exchanges of the port. */
   readonly host: (settled: (exchange: Exchange) => void) => ExchangeHost
-  /** Takes a connection over that speaks frames. */
+  /** Takes over a connection that speaks frames. */
   readonly serveLink: (socket: Socket, address: string, unix: boolean, first: Buffer) => void
-  /** A connection has ended, or has become a link. */
-  readonly onLeft: () => void
+  /** Called when a connection has ended or has become a link. */
+  readonly onEnded: () => void
 }
 
 /** All listeners and client connections of one container. */
@@ -69,18 +70,18 @@ export class Port {
   readonly #uwsgi: UwsgiOptions
   /** For requests that the application sends to itself. */
   readonly #selfHttp: Http1Options
-  readonly #doorman: Doorman
+  readonly #acceptor: Acceptor
   readonly #listeners: Listener[] = []
   readonly #connections: Set<Http1Connection | UwsgiConnection> = new Set()
   readonly #limit: ConnectionLimit
   readonly #shares: ClientShares
-  /** Connections beyond the limit whose protocol is not known yet. */
+  /** How many connections above the limit may wait until their protocol is known. */
   readonly #undecided: number
   readonly #refusals: Refusals
   #wasReached = false
 
   constructor(application: Application, options: ContainerOptions, services: PortServices) {
-    const { log, accessLog: lines, deadlines, facts, slots, host, hasToken, onLeft } = services
+    const { log, accessLog: lines, deadlines, facts, slots, host, hasToken, onEnded } = services
     const { clock } = deadlines
     this.#options = options
     this.#services = services
@@ -108,7 +109,7 @@ export class Port {
       onClose: (connection: Http1Connection | UwsgiConnection) => {
         if (this.#connections.delete(connection)) this.#limit.exited(connection)
         this.#limit.left(this.#connections)
-        onLeft()
+        onEnded()
       },
     }
     this.#http = {
@@ -118,49 +119,49 @@ export class Port {
     }
     this.#selfHttp = { ...this.#http, forwarded: 'keep', host: host(() => {}) }
     this.#uwsgi = { ...direct, requestId: requestIdOf }
-    this.#doorman = new Doorman({
+    this.#acceptor = new Acceptor({
       rules: { accept: options.accept, trustedPeers: options.trustedPeers, token: hasToken },
       deadlines,
       log,
       serve: (wire, socket, peer, first) => this.#serve(wire, socket, peer, first),
-      onLeft,
+      onEnded,
     })
   }
 
-  /** Where it listens, with the ports that the system chose. */
+  /** The addresses on which the port listens, with the port numbers that the system chose. */
   get addresses(): readonly Address[] {
     return this.#listeners.map(({ address }) => address)
   }
 
-  /** Connections of clients and web servers. */
+  /** The number of connections of clients and web servers. */
   get size(): number {
     return this.#connections.size
   }
 
-  /** WebSockets and other upgraded connections. */
+  /** The number of WebSockets and other upgraded connections. */
   get upgraded(): number {
     return [...this.#connections].filter((connection) => 'upgraded' in connection && connection.upgraded).length
   }
 
   /** Whether a client or a web server has connected. */
   get wasReached(): boolean {
-    return this.#wasReached || this.#doorman.waiting > 0
+    return this.#wasReached || this.#acceptor.waiting > 0
   }
 
   get isEmpty(): boolean {
-    return this.#connections.size === 0 && this.#doorman.waiting === 0
+    return this.#connections.size === 0 && this.#acceptor.waiting === 0
   }
 
-  /** @throws ListenError */
+  /** @throws ListenError if the address is taken or not allowed */
   async listen(address: UnixAddress | TcpAddress): Promise<void> {
     const { socketMode, tcpKeepAlive } = this.#options
     const { log } = this.#services
     const unix = address.kind === 'unix'
     const listener = await listen(address, { log, mode: socketMode, keepAlive: tcpKeepAlive }, (socket) => {
       // Links do not count: above the limit a connection is refused only when its protocol is known.
-      if (this.#limit.admit(this.#undecided, this.#doorman.visitors, this.#connections))
-        this.#doorman.receive(socket, unix)
-      else this.#refusals.refuse(socket, (first) => this.#doorman.receive(socket, unix, first))
+      if (this.#limit.admit(this.#undecided, this.#acceptor.pending, this.#connections))
+        this.#acceptor.receive(socket, unix)
+      else this.#refusals.refuse(socket, (first) => this.#acceptor.receive(socket, unix, first))
     })
     this.#listeners.push(listener)
     log.info({ address: printAddress(listener.address) }, 'listening')
@@ -171,21 +172,25 @@ export class Port {
     await Promise.all(this.#listeners.map((listener) => listener.close()))
   }
 
-  /** Once the listeners are closed: each connection ends with its response, an idle one after `grace` milliseconds. */
+  /**
+   * Call after the listeners are closed: each connection ends with its response, and an idle one after `grace`
+   * milliseconds.
+   */
   drain(grace: number): void {
     for (const connection of [...this.#connections]) connection.drain(grace)
-    this.#doorman.drain(grace)
+    this.#acceptor.drain(grace)
   }
 
-  /** Aborts all requests; closes WebSockets with code 1001, which have until the next call to finish. */
+  /** Aborts all requests. Closes WebSockets with code 1001; they have until the next call to finish. */
   abort(error: AbortError): void {
-    this.#doorman.abort()
+    this.#acceptor.abort()
     this.#refusals.abort()
     for (const connection of [...this.#connections]) if (!connection.goAway()) connection.abort(error)
   }
 
   /**
-   * Serves a connection of the application to itself: by `application`, without a slot, and with its forwarded fields.
+   * Serves a connection of the application to itself: with `application`, without a slot, and with the forwarded fields
+   * of the request unchanged.
    */
   serveSelf(socket: Socket, application: Application, facts: Partial<ConnectionFacts>): void {
     this.#keep(serveHttp1(socket, application, this.#selfHttp, undefined, facts))
@@ -219,7 +224,10 @@ export class Port {
     if (facts.draining) connection.drain(grace)
   }
 
-  /** Has an upgraded request give its slot back: it is a connection from then on. (Over links the gateway does so.) */
+  /**
+   * Frees the slot of a request when it is upgraded: it is a raw connection from then on. (For links the gateway does
+   * this.)
+   */
   #releasingUpgrades(application: Application): Application {
     return (environ, startResponse) => {
       if (environ['HTTP_UPGRADE'] === undefined) return application(environ, startResponse)
@@ -232,7 +240,7 @@ export class Port {
   }
 }
 
-/** The `X-Request-Id` of a web server: only trusted ones may speak uwsgi. */
+/** The `X-Request-Id` of a web server. Only trusted web servers may speak uwsgi. */
 function requestIdOf(environ: Environ): string | undefined {
   const id = environ['HTTP_X_REQUEST_ID']
   return typeof id === 'string' && REQUEST_ID.test(id) ? id : undefined

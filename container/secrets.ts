@@ -22,12 +22,12 @@ export function checkSecrets(options: Pick<ContainerOptions, 'join'>, token: Tok
     throw new OptionError(
       'MISSING_OPTION',
       '--join',
-      `--join ${printAddress(address)} leaves this host, and proxies are known there only by a shared secret: give --token-file FILE, or GANTRY_TOKEN in the environment`,
+      `--join ${printAddress(address)} is on another host, and proxies there must be authenticated: set --token-file FILE, or GANTRY_TOKEN in the environment`,
     )
   }
 }
 
-/** An address without a host is this host's. */
+/** An address without a host means this host. */
 function isLoopback({ host }: TcpAddress): boolean {
   return host === '' || (isIP(host) === 0 ? host.toLowerCase() === 'localhost' : loopback.has(host))
 }

@@ -1,7 +1,7 @@
 /**
- * Requests that an application sends to its own address. Nobody listens there, or a proxy does, whose queue could
- * deadlock with the sending request. This file replaces `net.Socket.prototype.connect`: such connections go to a
- * private Unix socket, which `serve.ts` serves.
+ * Serves requests that an application sends to its own address. No process listens there, or a proxy does, whose queue
+ * could deadlock with the sending request. Replaces `net.Socket.prototype.connect`: such connections go to a private
+ * Unix socket, which `serve.ts` serves.
  */
 
 import { createServer, Socket } from 'node:net'
@@ -10,7 +10,7 @@ import { join } from 'node:path'
 import { privateDirectory, sweepPrivateDirectories } from '../process/private-directory.ts'
 import { TrustedPeers } from '../protocol/client/peers.ts'
 import type { Logger } from '../protocol/log/logger.ts'
-import type { AskedAddress } from './application/adopted-server.ts'
+import type { RequestedAddress } from './application/adopted-server.ts'
 
 /** The target of a connection, as passed to `net.connect`. */
 export interface Target {
@@ -21,7 +21,7 @@ export interface Target {
 
 export interface SelfCallOptions {
   /** The addresses on which the application listens or believes that it listens. */
-  readonly own: () => readonly AskedAddress[]
+  readonly own: () => readonly RequestedAddress[]
   readonly log: Logger
   readonly serve: (socket: Socket) => void
 }
@@ -31,45 +31,48 @@ type Connect = (this: Socket, ...args: unknown[]) => Socket
 const prototype = Socket.prototype as unknown as { connect: Connect }
 
 const loopback = new TrustedPeers(['loopback'])
-/** What a self-call's socket shows in place of its Unix socket's. */
-const SHOWN = ['remoteAddress', 'remoteFamily', 'remotePort'] as const
+/** Properties of a self-call's socket that show the requested address instead of the Unix socket's. */
+const SHADOWED = ['remoteAddress', 'remoteFamily', 'remotePort'] as const
 
 /**
- * Connections that wait to be accepted. Beyond it a connection to a Unix socket fails at once (EAGAIN), where one over TCP would wait. The
- * system takes no more than `net.core.somaxconn`, 4096 on most; Node's default is 511, which an application's burst of calls in one tick passes.
+ * Connections that may wait to be accepted. Above it a connection to a Unix socket fails at once (EAGAIN), where one
+ * over TCP would wait. The system allows at most `net.core.somaxconn`, often 4096; an application can exceed Node's
+ * default of 511 with a burst of calls in one tick.
  */
 const BACKLOG = 65_535
 
-const EVERYWHERE: readonly string[] = ['', '::', '0.0.0.0']
+const WILDCARD_HOSTS: readonly string[] = ['', '::', '0.0.0.0']
 /** The addresses of `localhost`. */
-const HOMES: readonly string[] = ['127.0.0.1', '::1']
+const LOCALHOST_ADDRESSES: readonly string[] = ['127.0.0.1', '::1']
 
 /** Whether a connection to `target` would reach a server that listens on one of `own`. */
-export function isSelf({ host, port, path }: Target, own: readonly AskedAddress[]): boolean {
+export function isSelf({ host, port, path }: Target, own: readonly RequestedAddress[]): boolean {
   for (const address of own) {
-    if (address.path !== undefined ? path === address.path : !path && isSamePlace(address, host, port)) return true
+    if (address.path !== undefined ? path === address.path : !path && isSameEndpoint(address, host, port)) return true
   }
   return false
 }
 
-function isSamePlace(own: AskedAddress, host: string | null | undefined, port: Target['port']): boolean {
+function isSameEndpoint(own: RequestedAddress, host: string | null | undefined, port: Target['port']): boolean {
   if (own.port === 0 || Number(port) !== own.port) return false
-  const [listens, called] = [nameOf(own.host), nameOf(host)]
+  const [listens, called] = [normalHost(own.host), normalHost(host)]
   // A connection without a host, or to the wildcard address, goes to this host.
-  const toLoopback = isLocalhost(called) || EVERYWHERE.includes(called) || loopback.has(called)
-  if (EVERYWHERE.includes(listens)) {
+  const toLoopback = isLocalhost(called) || WILDCARD_HOSTS.includes(called) || loopback.has(called)
+  if (WILDCARD_HOSTS.includes(listens)) {
     if (listens === '0.0.0.0' && called === '::1') return false
     return toLoopback || isThisHost(called)
   }
   if (listens === called) return true
-  // `localhost` and the wildcard addresses reach only these two: another service may listen at 127.0.0.2.
-  const homes = isLocalhost(listens) ? HOMES : HOMES.filter((home) => home === listens)
-  if (homes.length === 0) return false
-  if (called === '0.0.0.0' || called === '::') return homes.includes(called === '::' ? '::1' : '127.0.0.1')
-  return called === '' || isLocalhost(called) || homes.includes(called)
+  // `localhost` and the wildcard addresses reach only these two: another service may listen on 127.0.0.2.
+  const addresses = isLocalhost(listens)
+    ? LOCALHOST_ADDRESSES
+    : LOCALHOST_ADDRESSES.filter((address) => address === listens)
+  if (addresses.length === 0) return false
+  if (called === '0.0.0.0' || called === '::') return addresses.includes(called === '::' ? '::1' : '127.0.0.1')
+  return called === '' || isLocalhost(called) || addresses.includes(called)
 }
 
-/** These names are a loopback address's, whatever a resolver says (RFC 6761 §6.3). */
+/** These names mean a loopback address, whatever a resolver returns (RFC 6761 §6.3). */
 function isLocalhost(name: string): boolean {
   return name === 'localhost' || name.endsWith('.localhost')
 }
@@ -77,7 +80,7 @@ function isLocalhost(name: string): boolean {
 /** The prefix of an IPv4-mapped IPv6 address (RFC 4291 §2.5.5.2). */
 const MAPPED = '::ffff:'
 
-function nameOf(host: string | null | undefined): string {
+function normalHost(host: string | null | undefined): string {
   const name = (host ?? '').toLowerCase().replace(/\.$/, '')
   if (!name.startsWith(MAPPED)) return name
   const rest = name.slice(MAPPED.length)
@@ -95,7 +98,7 @@ function isThisHost(name: string): boolean {
 export class SelfCalls {
   readonly #options: SelfCallOptions
   readonly #connect: Connect = prototype.connect
-  /** The private socket, created for the first such connection; false: it could not be created. */
+  /** The path of the private socket, created for the first such connection; false if it could not be created. */
   #path: string | false | undefined
 
   constructor(options: SelfCallOptions) {
@@ -104,7 +107,7 @@ export class SelfCalls {
 
   /** Replaces `connect` in this process. */
   install(): this {
-    // Removes directories of killed containers: this one may have been started in place of one.
+    // Removes the directories of killed containers, which this container may replace.
     void sweepPrivateDirectories()
     const self = this
     prototype.connect = function connect(this: Socket, ...args: unknown[]): Socket {
@@ -115,8 +118,8 @@ export class SelfCalls {
 
   #redirected(socket: Socket, args: unknown[]): unknown[] {
     const { target, rest } = targetOf(args)
-    // It may have been a self-call's before.
-    for (const name of SHOWN) Reflect.deleteProperty(socket, name)
+    // The socket may have been used for a self-call before.
+    for (const name of SHADOWED) Reflect.deleteProperty(socket, name)
     if (!target || !isSelf(target, this.#options.own())) return args
     // TLS sockets, and sockets that wrap another stream, already have a TCP handle.
     const { encrypted, _handle: handle } = socket as { encrypted?: boolean; _handle?: unknown }
@@ -125,7 +128,7 @@ export class SelfCalls {
     if (this.#path === false) return args
     const port = Number(target.port ?? 0)
     if (port !== 0) {
-      const remoteAddress = nameOf(target.host) === '::1' ? '::1' : '127.0.0.1'
+      const remoteAddress = normalHost(target.host) === '::1' ? '::1' : '127.0.0.1'
       Object.defineProperties(socket, {
         remoteAddress: { value: remoteAddress, configurable: true },
         remoteFamily: { value: remoteAddress === '::1' ? 'IPv6' : 'IPv4', configurable: true },
@@ -135,7 +138,7 @@ export class SelfCalls {
     return [{ ...target, path: this.#path }, ...rest]
   }
 
-  /** A Unix socket in a directory that only this user can enter. It is bound synchronously. */
+  /** Listens on a Unix socket in a directory that only this user can enter. The socket is bound synchronously. */
   #listen(): string | false {
     const { log, serve } = this.#options
     try {
@@ -163,7 +166,7 @@ export class SelfCalls {
 
 let served: SelfCallOptions | undefined
 
-/** From now on serves this process's requests to itself by `options`. `connect` is replaced once. */
+/** Serves this process's requests to itself with `options` from now on. `connect` is replaced only once. */
 export function serveSelfCalls(options: SelfCallOptions): void {
   const isFirst = served === undefined
   served = options

@@ -1,6 +1,6 @@
 /**
- * The container: puts its port, its links, its joins, the application and the slots together, and starts and drains
- * them in order.
+ * The container: combines its port, its links, its joins, the application and the slots, and starts and drains them in
+ * order.
  */
 
 import { randomBytes } from 'node:crypto'
@@ -24,12 +24,12 @@ import { type Clock, Deadlines, systemClock } from '../protocol/net/clock.ts'
 import { frameSettings, livenessSettings } from '../protocol/options/common-options.ts'
 import { readToken } from '../protocol/options/token-file.ts'
 import { GOING_AWAY_GRACE } from '../protocol/websocket/going-away.ts'
-import type { AskedAddress } from './application/adopted-server.ts'
+import type { RequestedAddress } from './application/adopted-server.ts'
 import { ChildApplication, endGroupWithSupervisor } from './application/child-application.ts'
 import { ChildListensError } from './application/child-servers.ts'
-import { type ContainerLifetime, loadTenant, Tenant } from './application/loaded-application.ts'
-import { type Opened, Reopening } from './application/reopening.ts'
-import { Joiner, type JoinOptions } from './join.ts'
+import { type ContainerLifetime, LoadedApplication, loadForContainer } from './application/loaded-application.ts'
+import { type OpenContainer, ReopenableContainer } from './application/reopening.ts'
+import { Joiner, type JoinerOptions } from './join.ts'
 import { Links } from './links.ts'
 import { type ContainerOptions, containerAddresses } from './options.ts'
 import { Port } from './port.ts'
@@ -39,45 +39,66 @@ import { Slots } from './slots.ts'
 
 export interface ContainerEnvironment {
   readonly log: Logger
-  /** Takes a line for each request that comes straight to the port; undefined: no lines are wanted. */
+  /** Gets a line for each request that arrives at the container's port; if undefined, no lines are written. */
   readonly accessLog?: Logger | undefined
   readonly clock?: Clock | undefined
-  /** In [0, 1). */
+  /** A random number in [0, 1). */
   readonly random?: (() => number) | undefined
-  readonly resolve?: JoinOptions['resolve']
-  /** Served instead of loading `--module`. */
+  readonly resolve?: JoinerOptions['resolve']
+  /** The application to serve, instead of loading `--module`. */
   readonly application?: Application | undefined
-  /** The same, for what was loaded elsewhere and has a life of its own. */
-  readonly tenant?: Tenant | undefined
-  /** Of a process that is the container's alone: what it serves may have replaced in it what would end it. */
+  /** The same, if the caller has loaded the application with its shutdown code. */
+  readonly loaded?: LoadedApplication | undefined
+  /**
+   * Set in a process that belongs to the container alone: then the application's calls that would end the process are
+   * deferred.
+   */
   readonly lifetime?: ContainerLifetime | undefined
-  /** Stands before the application, as it was loaded or given. */
+  /** Put around the application, whether it was loaded or given. */
   readonly middleware?: Middleware | undefined
 }
 
 export interface RunningContainer {
-  /** Where it listens, with the ports that the system chose; `http`: where an application listens that is not served here. */
+  /**
+   * The addresses on which it listens, with the port numbers that the system chose; `http`: the URL of an application
+   * that a child process serves.
+   */
   readonly addresses: readonly Address[]
-  /** The process ends when its event loop is empty. */
+  /** Whether the process ends by itself when its event loop is empty. */
   readonly endsItself?: boolean
   /**
-   * Gives load balancers notice for the drain delay, then takes nothing new, finishes what runs within the drain
-   * timeout, and aborts what is left. Resolves when all is closed; the second call waits for the same.
+   * Gives load balancers notice for the drain delay, then accepts no new requests, finishes running requests within the
+   * drain timeout, and aborts the rest. Resolves when all is closed. A second call waits for the same drain.
    */
   drain(options?: DrainOptions): Promise<void>
   inspect(): string
 }
 
-/** For applications to settle after their requests were aborted, ms: an exchange waits 5 s for a pending `next()`. */
+/**
+ * Time for applications to settle after their requests were aborted, ms: an exchange waits 5 s for a pending `next()`.
+ */
 const SETTLE_GRACE = 5_500
 
-/** Others of this container's kind may run the same application, and one worker runs many requests at once. */
+/** Other containers may run the same application, and one worker runs many requests at once. */
 const FACTS: ProcessFacts = { multithread: true, multiprocess: true, runOnce: false }
 
 /**
- * Loads the application and its middleware, listens, and joins.
+ * Starts a container: loads the application and its middleware, listens, and joins proxies.
  *
- * @throws LoadError when there is no application or middleware, ListenError, OptionError for a secret that is missing or cannot be read
+ * @param options the container's options; `containerOptions` has their defaults
+ * @param environment what the caller provides: the log, and an application to serve instead of `--module`
+ * @throws LoadError if the application or a middleware cannot be loaded
+ * @throws ListenError if an address is taken or not allowed
+ * @throws OptionError if a secret is missing or cannot be read
+ * @example
+ * ```ts
+ * import { type ContainerOptions, serveContainer } from 'gantry/container'
+ *
+ * export async function serve(options: ContainerOptions): Promise<void> {
+ *   const container = await serveContainer(options, { log: console })
+ *   process.once('SIGTERM', () => void container.drain())
+ * }
+ * ```
  */
 export async function serveContainer(
   options: ContainerOptions,
@@ -86,34 +107,34 @@ export async function serveContainer(
   const token = readToken(options, environment.log)
   checkSecrets(options, token)
   if (options.passToChild) endGroupWithSupervisor()
-  const tenant = environment.tenant ?? (await tenantOf(options, environment))
-  if (tenant instanceof ChildApplication) return tenant
+  const loaded = environment.loaded ?? (await loadedOrChild(options, environment))
+  if (loaded instanceof ChildApplication) return loaded
   const middleware = [environment.middleware, await loadMiddleware(options.middleware)].filter(
     (one) => one !== undefined,
   )
   warnOfOtherVersions(environment.log)
-  const application = compose(...middleware, tenant.hosted.application)
+  const application = compose(...middleware, loaded.hosted.application)
   const { log, lifetime } = environment
   const open = (addresses?: readonly Address[]): Container => {
     const where = addresses ? { ...options, listen: addresses as ContainerOptions['listen'] } : options
-    const container = new Container(application, tenant, where, environment, token)
-    if (lifetime && tenant.hosted.interface !== 'wsgi') serveSelfCalls(container.selfCalls(environment.accessLog))
+    const container = new Container(application, loaded, where, environment, token)
+    if (lifetime && loaded.hosted.interface !== 'wsgi') serveSelfCalls(container.selfCalls(environment.accessLog))
     return container
   }
-  const container = new Reopening({ tenant, log, lifetime, open })
+  const container = new ReopenableContainer({ loaded, log, lifetime, open })
   await container.start()
   return container
 }
 
-/** What is to be served, here or by a child process. */
-async function tenantOf(
+/** Loads the application; it is served here, or by a child process. */
+async function loadedOrChild(
   options: ContainerOptions,
   environment: ContainerEnvironment,
-): Promise<Tenant | ChildApplication> {
+): Promise<LoadedApplication | ChildApplication> {
   const { application } = environment
-  if (application) return new Tenant({ what: 'an application', interface: 'wsgi', application }, environment)
+  if (application) return new LoadedApplication({ what: 'an application', interface: 'wsgi', application }, environment)
   try {
-    return await loadTenant(options, environment)
+    return await loadForContainer(options, environment)
   } catch (error) {
     if (!(error instanceof ChildListensError) || !options.passToChild) throw error
     const { log, clock, lifetime } = environment
@@ -121,8 +142,8 @@ async function tenantOf(
   }
 }
 
-class Container implements Opened {
-  readonly #tenant: Tenant
+class Container implements OpenContainer {
+  readonly #loaded: LoadedApplication
   readonly #options: ContainerOptions
   readonly #log: Logger
   readonly #clock: Clock
@@ -137,18 +158,18 @@ class Container implements Opened {
   #stopped: Promise<void> | undefined
   #drained: Promise<void> | undefined
   #listening = true
-  /** The drain timeout has passed, and requests were aborted. */
+  /** Whether the drain timeout has passed and requests were aborted. */
   #hasAborted = false
 
   constructor(
     application: Application,
-    tenant: Tenant,
+    loaded: LoadedApplication,
     options: ContainerOptions,
     environment: ContainerEnvironment,
     token: Token | undefined,
   ) {
     const { log, clock = systemClock, random = Math.random, resolve } = environment
-    this.#tenant = tenant
+    this.#loaded = loaded
     this.#options = options
     this.#log = log
     this.#clock = clock
@@ -176,7 +197,7 @@ class Container implements Opened {
       liveness,
       slots: this.#slots,
       host: (settled) => this.#host(settled),
-      onLeft: () => this.#left(),
+      onEnded: () => this.#stopIfEmpty(),
     })
 
     this.#port = new Port(application, options, {
@@ -189,9 +210,9 @@ class Container implements Opened {
       hasToken: token !== undefined,
       host: (settled) => this.#host(settled),
       serveLink: (socket, address, unix, first) => this.#links.serve(socket, { address, unix, dialled: false, first }),
-      onLeft: () => this.#left(),
+      onEnded: () => this.#stopIfEmpty(),
     })
-    const joining: JoinOptions = {
+    const joining: JoinerOptions = {
       clock,
       log,
       random,
@@ -211,14 +232,14 @@ class Container implements Opened {
 
   /**
    * Requests that the application sends to itself are served directly, as on plain Node: without middleware, with the
-   * forwarded fields that it copied from another request, and without a slot, since the sending request may hold the
-   * last one.
+   * forwarded fields that the application copied from another request, and without a slot, since the sending request
+   * may hold the last one.
    */
   selfCalls(lines: Logger | undefined): SelfCallOptions {
-    const { application } = this.#tenant.hosted
+    const { application } = this.#loaded.hosted
     const logged = lines ? accessLog({ log: lines })(application) : application
     const facts = { remoteAddress: '127.0.0.1', remotePort: '', serverName: '127.0.0.1' }
-    const own = (): readonly AskedAddress[] => this.#tenant.ownAddresses(this.addresses)
+    const own = (): readonly RequestedAddress[] => this.#loaded.ownAddresses(this.addresses)
     const serve = (socket: Socket): void => {
       const serverPort = String(own().find(({ port }) => port !== 0)?.port ?? 80)
       this.#port.serveSelf(socket, logged, { ...facts, serverPort })
@@ -248,10 +269,10 @@ class Container implements Opened {
       throw error
     }
     for (const joiner of this.#joiners) joiner.start()
-    this.#tenant.listening(this.addresses)
+    this.#loaded.listening(this.addresses)
   }
 
-  /** One that joins can serve once a proxy has taken it; any other, as soon as it listens. */
+  /** A container that joins is ready once a proxy is linked; any other, as soon as it listens. */
   #readiness(): Readiness {
     const links = this.#links.ready
     const { ready } = this.#drain.facts
@@ -277,7 +298,7 @@ class Container implements Opened {
       },
       settled: (exchange) => {
         settled(exchange)
-        this.#left()
+        this.#stopIfEmpty()
       },
     }
   }
@@ -285,18 +306,19 @@ class Container implements Opened {
   // ---- the end -----------------------------------------------------------------------------------------------------
 
   pause(): Promise<void> {
-    // The application has closed its server: on plain Node its listener and idle connections are closed by now.
+    // The application has closed its server: on plain Node its listener and idle connections would be closed by now.
     return this.#end({ skipNotice: AbortSignal.abort() })
   }
 
   drain(options: DrainOptions = {}): Promise<void> {
     if (this.#stopped) options.onDraining?.()
-    this.#drained ??= this.#end(options).then(() => this.#tenant.drained(this.#hasAborted))
+    this.#drained ??= this.#end(options).then(() => this.#loaded.drained(this.#hasAborted))
     return this.#drained
   }
 
   #end(options: DrainOptions): Promise<void> {
-    // Health is closed before waiting for the application's shutdown code, which ends when the event loop is empty.
+    // Close the health listener before waiting for the application's shutdown code, which waits until the event loop is
+    // empty.
     this.#stopped ??= this.#stop(options)
       .then(lastEvents)
       .finally(() => this.#health?.close())
@@ -304,9 +326,9 @@ class Container implements Opened {
   }
 
   async #stop({ skipNotice, onDraining }: DrainOptions): Promise<void> {
-    // A link serves what it has accepted and refuses the rest, which the proxy sends elsewhere: proxies need no delay.
-    // Send GOAWAY before the listeners close: a proxy whose connection is refused takes a silent link for dead, and the
-    // application may block this event loop at any time.
+    // Proxies need no delay: a link serves the requests it has accepted and refuses the rest, which the proxy sends
+    // elsewhere. Send GOAWAY before the listeners close: a proxy whose connection is refused considers a silent link
+    // dead, and the application may block this event loop at any time.
     this.#links.drain()
     for (const joiner of this.#joiners) joiner.stop('the container stops')
     const skipped: Skipped = this.#port.wasReached ? 'nothing' : 'delay'
@@ -323,8 +345,8 @@ class Container implements Opened {
     await this.#port.close()
     this.#listening = false
     this.#port.drain(this.#drain.grace)
-    this.#tenant.drainBegan()
-    this.#left()
+    this.#loaded.drainBegan()
+    this.#stopIfEmpty()
     await this.#drain.reached('aborting')
     if (this.#drain.state === 'closed') {
       this.#log.info({}, 'drained')
@@ -333,7 +355,7 @@ class Container implements Opened {
     this.#log.warn(
       {
         requests: this.#slots.running,
-        // WebSockets and the like hold no slot, but the drain waits for them too.
+        // WebSockets and other upgraded streams hold no slot, but the drain waits for them too.
         upgraded: this.#port.upgraded + this.#links.upgraded,
         connections: this.#port.size,
         links: this.#links.size,
@@ -344,7 +366,7 @@ class Container implements Opened {
     this.#hasAborted = true
     this.#abort(error)
     const again = this.#clock.after(GOING_AWAY_GRACE, () => this.#abort(error))
-    this.#left()
+    this.#stopIfEmpty()
     await this.#drain.reached('closed')
     again.cancel()
     if (!this.#isEmpty) {
@@ -355,7 +377,7 @@ class Container implements Opened {
     }
   }
 
-  /** Aborts all requests; closes WebSockets with code 1001, which have until the next call to finish. */
+  /** Aborts all requests. Closes WebSockets with code 1001; they have until the next call to finish. */
   #abort(error: AbortError): void {
     this.#port.abort(error)
     this.#links.abort(error)
@@ -365,7 +387,7 @@ class Container implements Opened {
     return this.#port.isEmpty && this.#links.size === 0 && this.#slots.running === 0
   }
 
-  #left(): void {
+  #stopIfEmpty(): void {
     if (!this.#listening && this.#isEmpty) this.#drain.on('empty')
   }
 }

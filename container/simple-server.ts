@@ -1,9 +1,7 @@
 /**
- * A server of one application on one HTTP port, in the shape of wsgiref.simple_server: for tests, tools and a first look. It has no
- * workers, slots, frames or access log; `gantry container` has. The HTTP is the same.
- *
- * Connections are taken by the system and by this server at once, but nothing of them is answered until `handleRequest` or
- * `serveForever` asks for it.
+ * Serves one application on one HTTP port, like wsgiref.simple_server: for tests, tools and first experiments. The HTTP
+ * is that of `gantry container`, which adds workers, slots, frames and an access log. Accepts connections at once, but
+ * answers them only during `handleRequest` or `serveForever`.
  */
 
 import type { Socket } from 'node:net'
@@ -25,43 +23,49 @@ import { checkOptions, defined, logger, type OptionForms, orMore, record } from 
 import { GOING_AWAY_GRACE } from '../protocol/websocket/going-away.ts'
 
 export interface SimpleServerOptions {
-  /** Takes failures and `wsgi.errors`. Default: lines on standard error, as wsgiref's. */
+  /** Gets failures and `wsgi.errors`. Default: lines on standard error, as with wsgiref. */
   readonly log?: Logger
-  /** Sizes in bytes; defaults as a container's. */
+  /** Sizes in bytes. Defaults: those of a container. */
   readonly limits?: Partial<Http1Limits>
-  /** Milliseconds; defaults as a container's. */
+  /** Milliseconds. Defaults: those of a container. */
   readonly timeouts?: Partial<Http1Timeouts>
-  /** How long `close()` lets running requests finish before they are aborted, ms. Default 10 s, as `docker stop` waits. */
+  /**
+   * How long `close()` lets running requests finish before they are aborted, ms. Default 10 s, as long as `docker stop`
+   * waits.
+   */
   readonly drainTimeout?: number
 }
 
 export interface SimpleServer extends AsyncDisposable {
-  /** The port, also where 0 was asked for. */
+  /** The port number; if 0 was requested, the one that the system chose. */
   readonly serverPort: number
   readonly address: { readonly host: string; readonly port: number }
   /**
-   * Serves until `close()`, and resolves with it.
+   * Serves until `close()`, and resolves when the server is closed.
    *
-   * @throws LocalProtocolError when it does already, or is closed
+   * @throws LocalProtocolError if the server is closed, or `serveForever` already runs
    */
   serveForever(): Promise<void>
   /**
-   * Serves exactly one request, of the connection whose bytes came first, and ends that connection. A request that is refused (414, 400)
-   * counts as one; a connection on which nothing is sent does not. Resolves with true once the answer has left and the application is
-   * done with it, with false when the server was closed before a request came.
+   * Serves exactly one request, of the connection that sent bytes first, and closes that connection. A refused request
+   * (414, 400) counts as one; a connection without bytes does not. Resolves with true when the response is sent and the
+   * application has settled, or with false if the server was closed before a request arrived.
    *
-   * @throws LocalProtocolError when serveForever runs
+   * @throws LocalProtocolError if the server is closed, or `serveForever` runs
    */
   handleRequest(): Promise<boolean>
   /**
-   * Takes nothing new, lets what runs finish within `drainTimeout`, and resolves when all is closed. Of an application that does not end within
-   * 5 s after it was aborted no more is waited for. Again: the same.
+   * Accepts no new requests, lets running requests finish within `drainTimeout`, and resolves when all is closed. Stops
+   * waiting for an application 5 s after aborting it. A second call waits for the same.
    */
   close(): Promise<void>
 }
 
 const DRAIN_TIMEOUT = 10_000
-/** Connections that wait for `handleRequest`, above which new ones are closed: what systems allowed as a backlog for long. */
+/**
+ * Connections that may wait for `handleRequest`; further ones are closed. It is the traditional limit of the listen
+ * backlog.
+ */
 const WAITING_MAX = 128
 
 const bytes = orMore('a number of bytes')
@@ -94,11 +98,25 @@ const TIMEOUTS: OptionForms<Http1Timeouts> = {
 }
 
 /**
- * Listens on `host` and `port` for `application`.
+ * Listens on a host and port for an application, and returns the server. The server answers requests only during
+ * `serveForever` or `handleRequest`.
  *
- * @param host a name or address; `''` is every interface
- * @param port 0: one that the system chooses
- * @throws TypeError for a port or an option that is none, ListenError where nobody can listen
+ * @param host a name or address; `''` means every interface
+ * @param port 0 to 65535; 0 lets the system choose
+ * @param application the application to serve
+ * @param options limits, timeouts and the log
+ * @throws TypeError if an argument or an option is invalid
+ * @throws ListenError if the address is taken or not allowed
+ * @example
+ * ```ts
+ * import { demoApp, makeServer } from 'gantry/container'
+ *
+ * const server = await makeServer('127.0.0.1', 0, demoApp)
+ * console.log(`http://127.0.0.1:${server.serverPort}/`)
+ * const served = server.handleRequest() // one request
+ * await server.close()
+ * console.log(await served) // false: no request arrived before close()
+ * ```
  */
 export async function makeServer(
   host: string,
@@ -117,12 +135,12 @@ export async function makeServer(
   if (options.limits) checkOptions('makeServer', options.limits, LIMITS, 'limits.')
   if (options.timeouts) checkOptions('makeServer', options.timeouts, TIMEOUTS, 'timeouts.')
   const { drainTimeout = DRAIN_TIMEOUT } = options
-  const server = new Server(host, application, options, drainTimeout)
+  const server = new SimpleHttpServer(host, application, options, drainTimeout)
   await server.listen(port)
   return server
 }
 
-class Server implements SimpleServer, ExchangeHost {
+class SimpleHttpServer implements SimpleServer, ExchangeHost {
   readonly clock: typeof systemClock = systemClock
   readonly deadlines: Deadlines = new Deadlines(systemClock)
   readonly log: Logger
@@ -132,16 +150,16 @@ class Server implements SimpleServer, ExchangeHost {
   readonly #http: Http1Options
   readonly #drainTimeout: number
   #listener: Listener | undefined
-  /** Connections that nobody serves yet, oldest first, and what stops watching each. */
+  /** Connections that no call serves yet, oldest first, each with the function that removes its listeners. */
   readonly #waiting: Map<Socket, () => void> = new Map()
-  /** Who waits for a request. */
+  /** Calls of `handleRequest` that wait for a request. */
   readonly #handlers: ((served: Promise<boolean>) => void)[] = []
   readonly #connections: Set<Http1Connection> = new Set()
-  /** Requests that the application is not done with. */
+  /** The number of requests whose applications have not settled. */
   #running = 0
   #forever: PromiseWithResolvers<void> | undefined
   #closing: Promise<void> | undefined
-  #calmed: (() => void) | undefined
+  #onIdle: (() => void) | undefined
 
   constructor(host: string, application: Application, options: SimpleServerOptions, drainTimeout: number) {
     const { log = stderrLog(), limits, timeouts } = options
@@ -163,7 +181,7 @@ class Server implements SimpleServer, ExchangeHost {
 
   async listen(port: number): Promise<void> {
     const address = { kind: 'tcp', host: this.#host, port } as const
-    this.#listener = await listen(address, { log: this.log }, (socket) => this.#came(socket))
+    this.#listener = await listen(address, { log: this.log }, (socket) => this.#accept(socket))
   }
 
   get address(): { host: string; port: number } {
@@ -178,8 +196,8 @@ class Server implements SimpleServer, ExchangeHost {
   async serveForever(): Promise<void> {
     this.#checkOpen('serveForever')
     this.#forever = Promise.withResolvers<void>()
-    for (const [socket, leave] of this.#waiting) {
-      leave()
+    for (const [socket, stopWatching] of this.#waiting) {
+      stopWatching()
       this.#connections.add(serveHttp1(socket, this.#application, this.#http))
     }
     await this.#forever.promise
@@ -189,7 +207,7 @@ class Server implements SimpleServer, ExchangeHost {
     this.#checkOpen('handleRequest')
     const { promise, resolve } = Promise.withResolvers<boolean>()
     this.#handlers.push(resolve)
-    for (const socket of this.#waiting.keys()) this.#look(socket)
+    for (const socket of this.#waiting.keys()) this.#tryServe(socket)
     return await promise
   }
 
@@ -207,7 +225,7 @@ class Server implements SimpleServer, ExchangeHost {
 
   settled(_exchange: Exchange): void {
     this.#running--
-    this.#calm()
+    this.#checkIdle()
   }
 
   #checkOpen(method: string): void {
@@ -215,7 +233,7 @@ class Server implements SimpleServer, ExchangeHost {
     if (this.#forever) throw localError('SERVER_BUSY', `${method}() while serveForever() runs`)
   }
 
-  #came(socket: Socket): void {
+  #accept(socket: Socket): void {
     if (this.#forever) {
       this.#connections.add(serveHttp1(socket, this.#application, this.#http))
       return
@@ -224,34 +242,34 @@ class Server implements SimpleServer, ExchangeHost {
       socket.destroy()
       return
     }
-    const look = (): void => {
-      // Readable, and nothing to read: it left before it asked for anything.
+    const onReadable = (): void => {
+      // Readable, but without bytes: the client disconnected before it sent a request.
       if (socket.readableLength === 0) socket.destroy()
-      else this.#look(socket)
+      else this.#tryServe(socket)
     }
-    const leave = (): void => {
+    const stopWatching = (): void => {
       this.#waiting.delete(socket)
-      socket.off('readable', look).off('close', leave)
+      socket.off('readable', onReadable).off('close', stopWatching)
     }
-    this.#waiting.set(socket, leave)
-    socket.on('readable', look).on('close', leave)
+    this.#waiting.set(socket, stopWatching)
+    socket.on('readable', onReadable).on('close', stopWatching)
   }
 
-  /** Serves `socket` if it has brought something, and somebody waits for that. */
-  #look(socket: Socket): void {
-    const leave = this.#waiting.get(socket)
-    if (!leave || socket.readableLength === 0 || this.#handlers.length === 0) return
-    leave()
+  /** Serves `socket` if it has sent bytes and a call of `handleRequest` waits. */
+  #tryServe(socket: Socket): void {
+    const stopWatching = this.#waiting.get(socket)
+    if (!stopWatching || socket.readableLength === 0 || this.#handlers.length === 0) return
+    stopWatching()
     this.#handlers.shift()!(this.#serveOne(socket))
   }
 
-  /** Resolves when the connection is closed, and the application done with its request. */
+  /** Resolves when the connection is closed and the application has settled. */
   async #serveOne(socket: Socket): Promise<boolean> {
     const closed = Promise.withResolvers<void>()
     let settled: PromiseWithResolvers<void> | undefined
     const application: Application = (environ, startResponse) => {
       settled = Promise.withResolvers<void>()
-      // It has begun: nothing may follow it on this connection.
+      // The one request has begun: no other may follow on this connection.
       connection.drain()
       return this.#application(environ, startResponse)
     }
@@ -279,31 +297,31 @@ class Server implements SimpleServer, ExchangeHost {
 
   #closed(connection: Http1Connection): void {
     this.#connections.delete(connection)
-    this.#calm()
+    this.#checkIdle()
   }
 
-  #calm(): void {
-    if (this.#connections.size === 0 && this.#running === 0) this.#calmed?.()
+  #checkIdle(): void {
+    if (this.#connections.size === 0 && this.#running === 0) this.#onIdle?.()
   }
 
-  /** An application that heeds no abort: whoever closes is not held by it for ever. */
+  /** Stops waiting for an application that ignores its abort, so that `close()` resolves. */
   #abandon(): void {
     this.log.warn(
       { code: 'NOT_SETTLED' satisfies OtherCode, requests: this.#running },
-      'the server is closed, and its application not done',
+      'the server is closed, but its application has not settled',
     )
-    this.#calmed?.()
+    this.#onIdle?.()
   }
 
   async #close(): Promise<void> {
-    const calm = new Promise<void>((resolve) => {
-      this.#calmed = resolve
+    const idle = new Promise<void>((resolve) => {
+      this.#onIdle = resolve
     })
-    const quiet = this.#listener!.close()
+    const listenerClosed = this.#listener!.close()
     for (const handler of this.#handlers.splice(0)) handler(Promise.resolve(false))
     for (const socket of this.#waiting.keys()) socket.destroy()
-    // What the system had taken already still comes, and is served if somebody serves at all.
-    await quiet
+    // Connections that the system had already accepted still arrive; `serveForever` serves them.
+    await listenerClosed
     this.draining = true
     for (const connection of this.#connections) connection.drain()
     // WebSockets are closed with code 1001 and have until the next call to finish.
@@ -318,15 +336,26 @@ class Server implements SimpleServer, ExchangeHost {
         timer = this.clock.after(CLOSE_GRACE - GOING_AWAY_GRACE, () => this.#abandon())
       })
     })
-    this.#calm()
-    await calm
+    this.#checkIdle()
+    await idle
     timer.cancel()
     await lastEvents()
     this.#forever?.resolve()
   }
 }
 
-/** Says hello and shows the request's environ, to whoever asks: wsgiref's demo_app. Not for where strangers can ask. */
+/**
+ * An application that answers with a greeting and the request's environ, like wsgiref's demo_app. Do not expose it to
+ * strangers: the environ contains the request's headers.
+ *
+ * @example
+ * ```ts
+ * import { demoApp, makeServer } from 'gantry/container'
+ *
+ * await using server = await makeServer('127.0.0.1', 0, demoApp)
+ * console.log(server.address)
+ * ```
+ */
 export const demoApp: Application = (environ, startResponse) => {
   const lines = ['Hello world!', '']
   for (const name of Object.keys(environ).sort()) {

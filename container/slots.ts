@@ -1,50 +1,47 @@
 /**
- * One worker's slots, shared among the links of any number of proxies and the requests that come straight to its port.
- * `allocate` decides, from numbers alone; `Slots` keeps the numbers and tells the links.
- *
- * The rule it keeps: what is granted, or still running above a grant that was lowered, is never more than the slots. A
- * proxy that has not yet heard of a lower grant is refused above it (RESET refused), and replays elsewhere.
+ * One worker's slots, shared among the links of any number of proxies and the requests that arrive at its own port.
+ * `allocate` decides from numbers alone; `Slots` keeps the numbers and notifies the links.
  */
 
 import type { SlotHolder, SlotSource } from '../protocol/frames/server.ts'
 
-export interface Share {
-  /** Slots taken now. */
+export interface SlotDemand {
+  /** Slots in use. */
   inUse: number
-  /** Slots that could be used: taken now and waited for. What is below `inUse` counts as that. */
+  /** Slots that could be used: in use or waited for. A value below `inUse` counts as `inUse`. */
   wanted: number
-  /** Who comes first when there are fewer slots than who wants one: the lowest. */
-  turn: number
+  /** Round-robin order: if the slots do not suffice for one each, the lowest comes first. */
+  order: number
 }
 
 /**
- * How many slots each holder may have taken, in the order of `holders`.
+ * Returns how many slots each holder may use, in the order of `holders`.
  *
- * Each gets what it wants if all can; if not, everyone's want is met up to one level, the same for all (max-min
- * fairness), and what is left over goes by turn. If all can, what nobody wants is shared too, so that a proxy's next
- * request needs not ask first. What runs cannot be taken back: a holder above its grant keeps others' grants down until
- * enough of it has ended.
+ * If the slots suffice, each holder gets what it wants, and the unwanted slots are shared too, so that a proxy's next
+ * request need not ask first. If not, all wants are met up to the same level (max-min fairness), and the remainder goes
+ * by order. Running requests keep their slots: a holder above its grant reduces the grants of others until enough of
+ * its requests have ended.
  *
- * Holds: Σ max(grant, inUse) ≤ slots, if Σ inUse is.
+ * Invariant: Σ max(grant, inUse) ≤ slots, if Σ inUse ≤ slots.
  */
-export function allocate(slots: number, holders: readonly Share[]): number[] {
+export function allocate(slots: number, holders: readonly SlotDemand[]): number[] {
   const none = holders.map(() => 0)
   const all = holders.map(() => slots)
   const inUse = holders.map((holder) => holder.inUse)
-  const turns = holders.map((holder) => holder.turn)
+  const orders = holders.map((holder) => holder.order)
   const wants = holders.map((holder) => Math.min(slots, Math.max(holder.inUse, holder.wanted)))
 
-  // What would be fair if nothing ran: wants to one level, then what is spare to one level.
-  const fair = level(slots, level(slots, none, wants, turns), all, turns)
+  // The fair grants if nothing ran: level the wants, then level the remaining slots.
+  const fair = level(slots, level(slots, none, wants, orders), all, orders)
 
-  // What runs above its fair share ends when it ends; until then those that are to have it wait.
+  // Requests above a holder's fair grant keep their slots until they end; holders that should get these slots wait.
   let room = slots
   const rising = fair.flatMap((grant, index) => (grant > inUse[index]! ? [index] : []))
   holders.forEach((holder, index) => {
     if (!rising.includes(index)) room -= holder.inUse
   })
   const of = (values: readonly number[]): number[] => rising.map((index) => values[index]!)
-  const risen = level(room, of(inUse), of(fair), of(turns))
+  const risen = level(room, of(inUse), of(fair), of(orders))
   rising.forEach((index, at) => {
     fair[index] = risen[at]!
   })
@@ -52,12 +49,12 @@ export function allocate(slots: number, holders: readonly Share[]): number[] {
 }
 
 /**
- * Raises every value from its low to one level, the same for all, or to its high where that is lower, so that their sum is as near
- * to `total` as it goes without passing it; what is left over, one each to as many as there are.
+ * Raises every value from its low to one common level, or to its high if that is lower, so that the sum comes as close
+ * to `total` as possible without exceeding it. The remainder is distributed one by one.
  *
- * Over-full lows are given back as they are.
+ * If the lows already exceed `total`, they are returned unchanged.
  */
-function level(total: number, lows: readonly number[], highs: readonly number[], turns: readonly number[]): number[] {
+function level(total: number, lows: readonly number[], highs: readonly number[], orders: readonly number[]): number[] {
   const at = (height: number): number[] => lows.map((low, index) => Math.max(low, Math.min(highs[index]!, height)))
   let below = 0
   let above = Math.max(0, total)
@@ -68,8 +65,8 @@ function level(total: number, lows: readonly number[], highs: readonly number[],
   }
   const values = at(below)
   const next = values.flatMap((value, index) => (value === below && value < highs[index]! ? [index] : []))
-  // By turn only where the others get nothing: elsewhere it would move one slot to and fro at each request's end.
-  if (below === 0) next.sort((a, b) => turns[a]! - turns[b]!)
+  // By order only if the others get nothing: otherwise one slot would move between holders at the end of each request.
+  if (below === 0) next.sort((a, b) => orders[a]! - orders[b]!)
   for (const index of next.slice(0, Math.max(0, total - sum(values)))) values[index]!++
   return values
 }
@@ -80,22 +77,28 @@ function sum(numbers: readonly number[]): number {
   return total
 }
 
-interface Seat {
+interface LinkGrant {
   readonly holder: SlotHolder
   granted: number
-  turn: number
+  order: number
 }
 
-/** A worker's slots. Each server link joins; each request that comes straight to the port takes one and releases it. */
+/**
+ * A worker's slots. Each server link joins; each request that arrives at the worker's own port takes a slot and
+ * releases it.
+ *
+ * Invariant: granted slots, plus requests that still run above a lowered grant, never exceed the slots. A proxy that
+ * has not yet received a lower grant is refused above it (RESET refused), and replays elsewhere.
+ */
 export class Slots implements SlotSource {
   readonly size: number
-  readonly #seats: Map<SlotHolder, Seat> = new Map()
-  #turns = 0
-  /** Requests from the port itself: one more holder, once there has been one. */
-  readonly #direct = { inUse: 0, granted: 0, turn: 0, used: false, asking: false }
-  /** Called when there may be a slot for a waiting request from the port. */
+  readonly #grants: Map<SlotHolder, LinkGrant> = new Map()
+  #lastOrder = 0
+  /** The requests of the worker's own port: one more holder, after the first such request. */
+  readonly #direct = { inUse: 0, granted: 0, order: 0, used: false, asking: false }
+  /** Called when a slot may be free for a waiting request of the port. */
   onRoom: () => void = () => {}
-  /** Called when a link wants more slots than there are for it, while requests from the port hold some. */
+  /** Called when a link wants more slots than it can get while requests of the port hold some. */
   onScarce: () => void = () => {}
   #waiting = 0
   #allocating = false
@@ -106,33 +109,33 @@ export class Slots implements SlotSource {
     this.size = size
   }
 
-  /** Slots taken now, by links and directly. */
+  /** Slots in use, by links and by the port. */
   get running(): number {
     let running = this.#direct.inUse
-    for (const { holder } of this.#seats.values()) running += holder.running
+    for (const { holder } of this.#grants.values()) running += holder.running
     return running
   }
 
   join(holder: SlotHolder): void {
-    this.#seats.set(holder, { holder, granted: -1, turn: ++this.#turns })
+    this.#grants.set(holder, { holder, granted: -1, order: ++this.#lastOrder })
     this.#allocate()
   }
 
   leave(holder: SlotHolder): void {
-    if (this.#seats.delete(holder)) this.#allocate()
+    if (this.#grants.delete(holder)) this.#allocate()
   }
 
   changed(holder: SlotHolder): void {
-    if (this.#seats.has(holder)) this.#allocate()
+    if (this.#grants.has(holder)) this.#allocate()
   }
 
-  /** A request of `holder` has settled: it had its turn. Comes beside `changed`, which is not always due. */
+  /** A request of `holder` has settled: the holder goes to the end of the order. Called in addition to `changed`. */
   settled(holder: SlotHolder): void {
-    const seat = this.#seats.get(holder)
-    if (seat) seat.turn = ++this.#turns
+    const entry = this.#grants.get(holder)
+    if (entry) entry.order = ++this.#lastOrder
   }
 
-  /** Sets how many requests from the port wait for a slot. */
+  /** Sets how many requests of the port wait for a slot. */
   wait(count: number): void {
     const more = count > this.#waiting
     this.#waiting = count
@@ -143,22 +146,22 @@ export class Slots implements SlotSource {
   /** Links without a free slot whose proxies want more slots. */
   get short(): SlotHolder[] {
     const short: SlotHolder[] = []
-    // A link with an equal share of all slots is not short: a proxy asks for more than it needs, so that its demand does
-    // not tell whether requests wait there.
-    const share = this.size / (this.#seats.size + 1)
-    for (const { holder, granted } of this.#seats.values()) {
+    // A link with an equal share of all slots is not short: a proxy asks for more than it needs, so its demand does not
+    // show whether requests wait there.
+    const share = this.size / (this.#grants.size + 1)
+    for (const { holder, granted } of this.#grants.values()) {
       if (holder.running >= granted && holder.demand > granted && holder.running < share) short.push(holder)
     }
     return short
   }
 
-  /** Whether a link wants more than it was granted. */
+  /** Whether a link wants more slots than it was granted. */
   get scarce(): boolean {
-    for (const { holder, granted } of this.#seats.values()) if (holder.demand > granted) return true
+    for (const { holder, granted } of this.#grants.values()) if (holder.demand > granted) return true
     return false
   }
 
-  /** Takes a slot for a request that came straight to the port; false when there is none for it. */
+  /** Takes a slot for a request of the port; returns false if none is available to it. */
   take(): boolean {
     const direct = this.#direct
     if (direct.inUse >= direct.granted) {
@@ -173,20 +176,20 @@ export class Slots implements SlotSource {
     return true
   }
 
-  /** Gives back what `take` took. */
+  /** Releases a slot taken by `take`. */
   release(): void {
     this.#direct.inUse--
-    this.#direct.turn = ++this.#turns
-    // Only who waits for it needs to be told; while there is enough for all, nothing is moved.
+    this.#direct.order = ++this.#lastOrder
+    // Reallocate only if a link waits; while the slots suffice, nothing changes.
     if (this.scarce) this.#allocate()
   }
 
   inspect(): string {
-    return `<Slots ${this.running} of ${this.size} | ${this.#seats.size} links>`
+    return `<Slots ${this.running} of ${this.size} | ${this.#grants.size} links>`
   }
 
   #allocate(): void {
-    // A holder may call back while it is told of its grant.
+    // A holder may call back while it is notified of its grant.
     if (this.#allocating) {
       this.#again = true
       return
@@ -195,7 +198,7 @@ export class Slots implements SlotSource {
     try {
       do {
         this.#again = false
-        this.#once()
+        this.#allocateOnce()
       } while (this.#again)
     } finally {
       this.#allocating = false
@@ -205,24 +208,24 @@ export class Slots implements SlotSource {
     if (direct.inUse > 0 && this.scarce) this.onScarce()
   }
 
-  #once(): void {
+  #allocateOnce(): void {
     const direct = this.#direct
-    const seats = [...this.#seats.values()]
-    const shares: Share[] = seats.map(({ holder: { running, demand }, turn }) => ({
+    const entries = [...this.#grants.values()]
+    const demands: SlotDemand[] = entries.map(({ holder: { running, demand }, order }) => ({
       inUse: running,
       wanted: demand,
-      turn,
+      order,
     }))
-    if (direct.used) shares.push({ ...direct, wanted: direct.inUse + Math.max(this.#waiting, direct.asking ? 1 : 0) })
-    const grants = allocate(this.size, shares)
+    if (direct.used) demands.push({ ...direct, wanted: direct.inUse + Math.max(this.#waiting, direct.asking ? 1 : 0) })
+    const grants = allocate(this.size, demands)
     if (direct.used) direct.granted = grants.pop()!
-    // Those that shrink first: at no moment is more granted than there is.
-    const order = seats.map((seat, index) => ({ seat, grant: grants[index]! }))
-    order.sort((a, b) => a.grant - a.seat.granted - (b.grant - b.seat.granted))
-    for (const { seat, grant } of order) {
-      if (seat.granted === grant || this.#again || !this.#seats.has(seat.holder)) continue
-      seat.granted = grant
-      seat.holder.grant(grant)
+    // Lower grants first: the granted slots never exceed the slots at any moment.
+    const order = entries.map((entry, index) => ({ entry, grant: grants[index]! }))
+    order.sort((a, b) => a.grant - a.entry.granted - (b.grant - b.entry.granted))
+    for (const { entry, grant } of order) {
+      if (entry.granted === grant || this.#again || !this.#grants.has(entry.holder)) continue
+      entry.granted = grant
+      entry.holder.grant(grant)
     }
   }
 }

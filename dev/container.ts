@@ -6,7 +6,7 @@
 
 import { readFileSync } from 'node:fs'
 import { flushCompileCache } from 'node:module'
-import { loadTenant } from '../container/application/loaded-application.ts'
+import { loadForContainer } from '../container/application/loaded-application.ts'
 import { containerOptions } from '../container/options.ts'
 import { serveContainer } from '../container/serve.ts'
 import { LoadError, syntaxErrorPlace } from '../process/modules/load-module.ts'
@@ -68,13 +68,13 @@ await run(
     process.channel?.unref()
     const errors = showRequestErrors({ log, shown })
     try {
-      const tenant = await loadTenant(values, environment)
+      const loaded = await loadForContainer(values, environment)
       // Only who wrote to the contract is held to it: a framework may well answer without a Content-Type.
-      const check = tenant.hosted.interface === 'wsgi' ? lint : (application: Application): Application => application
+      const check = loaded.hosted.interface === 'wsgi' ? lint : (application: Application): Application => application
       // Both sides of the application, and of what is put around it.
-      if (values.middleware.length > 0) tenant.wrap(check)
+      if (values.middleware.length > 0) loaded.wrap(check)
       const outer = (whole: Application): Application => errors(check(whole))
-      const running = await serveContainer(values, { ...environment, tenant, middleware: outer })
+      const running = await serveContainer(values, { ...environment, loaded, middleware: outer })
       // By itself Node writes at the end of a process, which for this one may be sudden. Not before it is said that this one serves.
       setImmediate(flushCompileCache)
       return running

@@ -3,7 +3,7 @@
  * server is empty, but the server must still run when its peers return.
  */
 
-export interface Duty {
+export interface KeepAlive {
   /** From now on Node ends the process when the event loop is otherwise empty. */
   unref(): void
   /** Keeps the process alive again. */
@@ -11,7 +11,7 @@ export interface Duty {
 }
 
 /** Keeps the process alive although its event loop is empty. */
-export function holdDuty(): Duty {
+export function keepProcessAlive(): KeepAlive {
   // A timer that does nothing, with the longest interval that Node allows.
   return setInterval(() => {}, 2 ** 31 - 1)
 }

@@ -20,7 +20,7 @@ import type { CommonOptions } from '../protocol/options/common-options.ts'
 import { keepChannel } from './channel.ts'
 import { keepCompiledCode } from './compiled-code.ts'
 import type { DrainOptions } from './drain.ts'
-import { type Duty, holdDuty } from './keep-alive.ts'
+import { type KeepAlive, keepProcessAlive } from './keep-alive.ts'
 import { SignalHold } from './signal-hold.ts'
 import { onStopSignals, type StopSignal } from './signals.ts'
 import { onUncaught } from './uncaught.ts'
@@ -76,7 +76,7 @@ export interface Lifetime {
   /** Drains and exits, as after the first signal. */
   stop(reason: string): void
   /** Keeps the process alive while its event loop is empty. */
-  readonly duty: Duty
+  readonly keepAlive: KeepAlive
 }
 
 /** A message from a child to its parent over the IPC channel: the child serves. */
@@ -201,7 +201,7 @@ export async function run(
   const log = pino({ ...settings, level: options.logLevel }, lines)
   const accessLog = accessLogger(options.accessLog, () => jsonLines(name, (line) => lines.write(line)), output)
   for (const warning of warnings) log.warn({}, warning)
-  // The application's calls of process.exit() wait for the drain (container/application/held-exit.ts); these do not.
+  // The application's calls of process.exit() wait for the drain (container/application/deferred-exit.ts); these do not.
   const exitNow: (code?: number) => never = process.exit.bind(process)
 
   // Now and not at the first line: by then the process may have no free file descriptors.
@@ -251,7 +251,7 @@ export async function run(
   const skipNotice = new AbortController()
   let draining = false
   let hasStarted = false
-  let duty: Duty | undefined
+  let keepAlive: KeepAlive | undefined
   const started = Promise.withResolvers<Running | undefined>()
   // Without this, nothing would report an application that never finishes loading.
   const began = systemClock.now()
@@ -261,17 +261,16 @@ export async function run(
     sendToParent({ gantry: 'starting' })
   }, SLOW_START_MILLISECONDS)
   slow.unref()
-  // While the application loads, no duty is held, so that a module that awaits nothing is detected
-  // (process/modules/load-module.ts) by the first `beforeExit`. A second `beforeExit` means that nothing continues the
-  // start.
+  // While the application loads, no handle keeps it alive, so that a module that awaits nothing is detected
+  // (process/modules/load-module.ts): that is the first `beforeExit`. At the second one nothing has continued the start.
   let idle = 0
   process.on('beforeExit', () => {
-    if (duty !== undefined || hasStarted) return
+    if (keepAlive !== undefined || hasStarted) return
     if (++idle === 1) setImmediate(() => {})
     else void fail(new HangError('the start cannot finish: it waits for something, but the event loop is empty'))
   })
   const drain = async (reason: string, signal?: StopSignal): Promise<void> => {
-    duty ??= holdDuty()
+    keepAlive ??= keepProcessAlive()
     log.info({ reason }, 'draining')
     setTimeout(() => {
       if (hasStarted) return
@@ -283,8 +282,7 @@ export async function run(
     if (Number.isFinite(options.drainTimeout)) {
       const deadline = drainDelay + options.drainTimeout + (options.drainGrace ?? DRAIN_GRACE_MILLISECONDS)
       const late = (): void => void fail(new HangError(`the drain did not end within ${deadline} ms`))
-      // Use an unref'd timer, since the duty keeps the event loop alive: shutdown code of an application has ended when
-      // nothing else keeps the event loop alive.
+      // `keepAlive` keeps the event loop alive: an application's shutdown code has ended when nothing else does.
       systemClock.after(deadline, late)
     }
     await running?.drain({
@@ -336,14 +334,14 @@ export async function run(
         skipNotice.abort()
         stop(reason)
       },
-      get duty() {
-        return (duty ??= holdDuty())
+      get keepAlive() {
+        return (keepAlive ??= keepProcessAlive())
       },
     }
     const running = await start({ log, accessLog, lifetime })
     // A launcher exits when its child has exited, as on plain Node.
     if (running.endsItself) process.channel?.unref()
-    else duty ??= holdDuty()
+    else keepAlive ??= keepProcessAlive()
     if (options.tuneV8 ?? true) {
       keepCompiledCode()
       collectYoungGeneration()

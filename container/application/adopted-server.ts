@@ -1,7 +1,7 @@
 /**
- * An application's own `http.Server` for which the container listens: its `close()`, `listening` and `address()`. Its
- * 'close' event follows the container's drain, so that a framework's shutdown code waits for running requests as on
- * plain Node. `server-application.ts` brings requests to it.
+ * An application's own `http.Server`, for which the container listens: replaces its `close()`, `listening` and
+ * `address()`. The 'close' event follows the container's drain, so that a framework's shutdown code waits for running
+ * requests as on plain Node. `fromServer` sends requests to the server's listeners.
  */
 
 import type { AsyncResource } from 'node:async_hooks'
@@ -10,37 +10,37 @@ import type { AddressInfo } from 'node:net'
 import { isIP } from 'node:net'
 import type { Address } from '../../protocol/net/address.ts'
 
-/** What `listen()` was asked for. */
-export interface AskedAddress {
+/** The arguments of a call of `listen()`. */
+export interface RequestedAddress {
   readonly port: number
   readonly host: string | undefined
-  /** A Unix socket; nothing else counts then. */
+  /** The path of a Unix socket; if set, port and host are ignored. */
   readonly path: string | undefined
 }
 
 /**
  * - `new`: `listen()` was not called.
- * - `asked`: `listen()` was called; the container is not reachable yet.
+ * - `requested`: `listen()` was called; the container is not reachable yet.
  * - `listening`: the server has emitted 'listening'.
- * - `closing`: `close()` was called; requests may still run, and 'close' is to be emitted.
- * - `reopening`: `listen()` was called again before that 'close' was emitted.
- * - `closed`: 'close' was emitted, and the process goes on.
+ * - `closing`: `close()` was called; requests may still run, and the server has not emitted 'close' yet.
+ * - `reopening`: `listen()` was called again before the server emitted 'close'.
+ * - `closed`: the server has emitted 'close', and the process continues.
  */
-type State = 'new' | 'asked' | 'listening' | 'closing' | 'reopening' | 'closed'
+type State = 'new' | 'requested' | 'listening' | 'closing' | 'reopening' | 'closed'
 
 export class AdoptedServer {
   readonly server: Server
-  /** Called when it is closed though nothing drains: the application wants to end. */
+  /** Called if the application closes the server while no drain runs: the application wants to end. */
   closed: (() => void) | undefined
-  /** Whether `close()` was given a callback. */
+  /** Whether `close()` was called with a callback. */
   isAwaited = false
-  /** The async context of its `listen()`, in which Node calls a server's listeners. */
+  /** The async context in which `listen()` was called. Node calls a server's listeners in that context. */
   scope: AsyncResource | undefined
-  #asked: AskedAddress | undefined
+  #requested: RequestedAddress | undefined
   #state: State = 'new'
-  /** The container's drain is over. */
+  /** Whether the container's drain is over. */
   #isDrained = false
-  /** The server has already emitted 'listening' to the application. */
+  /** Whether the server has already emitted 'listening' to the application. */
   #isAnnounced = false
 
   constructor(server: Server) {
@@ -49,23 +49,23 @@ export class AdoptedServer {
     const close = (callback?: (error?: Error) => void): Server => this.#close(callback)
     Object.defineProperties(server, {
       close: { value: close, writable: true, configurable: true },
-      listening: { get: () => this.isAsked, configurable: true },
+      listening: { get: () => this.isOpen, configurable: true },
     })
     this.#address = address
     server.address = () => this.#addressNow()
   }
 
   /**
-   * The application called `listen()` of the server; the container listens in its place.
+   * Records that the application called `listen()`; the container listens instead.
    *
    * @param scope the async context of that call
-   * @param isAnnounced the server has listened by itself and emitted 'listening' then
+   * @param isAnnounced whether the server has listened by itself and has emitted 'listening'
    */
-  asked(address: AskedAddress, scope?: AsyncResource, isAnnounced: boolean = false): void {
-    this.#asked = address
-    this.#state = this.#state === 'closing' || this.#state === 'reopening' ? 'reopening' : 'asked'
+  listenCalled(address: RequestedAddress, scope?: AsyncResource, isAnnounced: boolean = false): void {
+    this.#requested = address
+    this.#state = this.#state === 'closing' || this.#state === 'reopening' ? 'reopening' : 'requested'
     this.#isAnnounced = isAnnounced
-    // A later `listen()` replaces it, as it replaces Node's handle.
+    // A later `listen()` replaces the scope, as it replaces Node's handle.
     this.scope = scope
   }
 
@@ -74,35 +74,37 @@ export class AdoptedServer {
     for (const name of ['close', 'listening', 'address']) Reflect.deleteProperty(this.server, name)
   }
 
-  /** Whether `listen()` was called, and `close()` not since. */
-  get isAsked(): boolean {
-    return this.#asked !== undefined && this.#state !== 'closing'
+  /** Whether `listen()` was called, and `close()` was not called after it. */
+  get isOpen(): boolean {
+    return this.#requested !== undefined && this.#state !== 'closing'
   }
 
-  /** The container is reachable: emits 'listening' if it was asked for. */
+  /** The container is reachable: emits 'listening' if `listen()` was called. */
   listening(addresses: readonly Address[]): void {
-    if (this.#state !== 'asked' || !this.#asked) return
+    if (this.#state !== 'requested' || !this.#requested) return
     this.#state = 'listening'
     const tcp = addresses.find((one) => one.kind === 'tcp')
-    const shown = tcp ? infoOf(tcp.host, tcp.port) : (this.#asked.path ?? infoOf(this.#asked.host, this.#asked.port))
+    const shown = tcp
+      ? infoOf(tcp.host, tcp.port)
+      : (this.#requested.path ?? infoOf(this.#requested.host, this.#requested.port))
     this.#address = () => shown
     if (!this.#isAnnounced) this.server.emit('listening')
   }
 
-  /** All requests have ended and the process goes on: emits 'close'. The application may listen again. */
+  /** All requests have ended and the process continues: emits 'close'. The application may listen again. */
   paused(): void {
     if (this.#state !== 'closing' && this.#state !== 'reopening') return
     this.isAwaited = false
-    if (this.#state === 'reopening') this.#state = 'asked'
+    if (this.#state === 'reopening') this.#state = 'requested'
     else {
       this.#state = 'closed'
-      this.#asked = undefined
+      this.#requested = undefined
       this.#address = () => null
     }
     this.server.emit('close')
   }
 
-  /** The drain is over: emits 'close' if `close()` was called, and for each later call. */
+  /** The drain is over: emits 'close' if `close()` was called, and again for each later call. */
   drained(): void {
     if (this.#isDrained) return
     this.#isDrained = true
@@ -114,17 +116,17 @@ export class AdoptedServer {
   #address: () => ReturnType<Server['address']>
 
   #addressNow(): ReturnType<Server['address']> {
-    return this.#state === 'closing' && this.#asked ? null : this.#address()
+    return this.#state === 'closing' && this.#requested ? null : this.#address()
   }
 
   #close(callback: ((error?: Error) => void) | undefined): Server {
     const { server } = this
     if (this.#state === 'closing' || this.#state === 'closed') {
-      // Node's own error of a second close().
+      // The error that Node gives for a second close().
       const error = Object.assign(new Error('Server is not running.'), { code: 'ERR_SERVER_NOT_RUNNING' })
       if (callback) server.once('close', () => callback(error))
       if (this.#isDrained && callback) process.nextTick(callback, error)
-      // As on Node, a server that is closed emits 'close' again.
+      // As on Node, each further close() of a closed server emits 'close' again.
       else if (this.#state === 'closed') process.nextTick(() => server.emit('close'))
       return server
     }

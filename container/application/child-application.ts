@@ -1,46 +1,51 @@
 /**
- * An application that listens in a child process, as a container's process runs it for `gantry up`: nothing is served here, requests reach the
- * child over HTTP. The process starts, stops and ends as `node FILE` would.
+ * An application that listens in a child process of the container, with `gantry up`: requests reach the child over
+ * HTTP, and nothing is served in this process. The process starts, stops and ends as `node FILE` would.
  */
 
 import type { DrainOptions } from '../../process/drain.ts'
+import type { KeepAlive } from '../../process/keep-alive.ts'
 import type { Logger } from '../../protocol/log/logger.ts'
 import type { HttpAddress } from '../../protocol/net/address.ts'
 import { type Clock, systemClock } from '../../protocol/net/clock.ts'
 import type { ChildListensError, ChildServers } from './child-servers.ts'
-import { type Duty, type HeldExit, idle } from './held-exit.ts'
+import type { DeferredExit } from './deferred-exit.ts'
+import { whenIdle } from './event-loop-idle.ts'
 
 export interface ChildApplicationOptions {
   readonly log: Logger
   readonly clock?: Clock | undefined
   /** Milliseconds. */
   readonly drainTimeout: number
-  /** Of the process. Its duty begins with the drain: until then the process ends as that of a launcher does. */
-  readonly lifetime?: { readonly duty: Duty } | undefined
+  /**
+   * The lifetime of this process. `keepAlive` is used only during a drain: before, the process ends when its child has
+   * ended.
+   */
+  readonly lifetime?: { readonly keepAlive: KeepAlive } | undefined
 }
 
 export class ChildApplication {
   readonly addresses: readonly [HttpAddress]
-  /** The process ends when its event loop is empty, as that of a launcher does whose child has ended. */
+  /** The process ends when its event loop is empty, as a launcher ends after its child. */
   readonly endsItself: true = true
   readonly #servers: ChildServers
-  readonly #held: HeldExit | undefined
+  readonly #deferredExit: DeferredExit | undefined
   readonly #options: ChildApplicationOptions
   #draining: Promise<void> | undefined
 
-  constructor({ url, servers, held }: ChildListensError, options: ChildApplicationOptions) {
+  constructor({ url, servers, deferredExit }: ChildListensError, options: ChildApplicationOptions) {
     this.addresses = [{ kind: 'http', url }]
     this.#servers = servers
-    this.#held = held
+    this.#deferredExit = deferredExit
     this.#options = options
   }
 
   /**
-   * Resolves when the application has ended. If the module has a handler of `signal`, it ends the child processes
-   * itself. Without one they get the same signal, as a terminal or a service manager would send it to every process.
+   * Resolves when the application has ended. If the module handles `signal`, the module ends the child processes. If
+   * not, they get the same signal, as a terminal or a service manager would send it to every process.
    */
   drain({ onDraining, signal = 'SIGTERM' }: DrainOptions = {}): Promise<void> {
-    // This process accepts nothing: the application gets its signal at once.
+    // This process accepts no requests, so the application gets its signal at once.
     onDraining?.()
     this.#draining ??= this.#drain(signal)
     return this.#draining
@@ -51,21 +56,21 @@ export class ChildApplication {
   }
 
   async #drain(signal: NodeJS.Signals): Promise<void> {
-    const held = this.#held
+    const deferredExit = this.#deferredExit
     const { log, clock = systemClock, drainTimeout, lifetime } = this.#options
-    if (held?.wasAsked) return
-    const late = Promise.withResolvers<void>()
+    if (deferredExit?.wasRequested) return
+    const timedOut = Promise.withResolvers<void>()
     const timer = clock.after(drainTimeout, () => {
       log.warn(
         { children: this.#servers.alive.map(({ pid }) => pid) },
         'the drain timeout has passed: child processes are ended',
       )
-      late.resolve()
+      timedOut.resolve()
     })
-    const waits: Promise<void>[] = [late.promise]
-    const nothingLeft = lifetime && idle(lifetime.duty)
+    const waits: Promise<void>[] = [timedOut.promise]
+    const nothingLeft = lifetime && whenIdle(lifetime.keepAlive)
     if (nothingLeft) waits.push(nothingLeft.reached)
-    if (held?.isHandled) waits.push(held.asked())
+    if (deferredExit?.isHandled) waits.push(deferredExit.requested())
     else {
       for (const child of this.#servers.alive) child.kill(signal)
       waits.push(this.#servers.ended())
@@ -73,13 +78,13 @@ export class ChildApplication {
     await Promise.race(waits)
     nothingLeft?.cancel()
     timer.cancel()
-    if (!held?.wasAsked) await this.#servers.end()
+    if (!deferredExit?.wasRequested) await this.#servers.end()
   }
 }
 
 /**
- * Ends what this process started, when its supervisor is gone and cannot do so: it was killed. The supervisor made this process the leader of a
- * process group; this process is in that group too, and its end is all that is left to do.
+ * Kills the process group of this process on exit if the supervisor was killed and cannot do so. The supervisor made
+ * this process the leader of a process group; the signal also ends this process, which has nothing left to do.
  */
 export function endGroupWithSupervisor(): void {
   process.once('exit', () => {
@@ -87,7 +92,7 @@ export function endGroupWithSupervisor(): void {
     try {
       process.kill(-process.pid, 'SIGKILL')
     } catch {
-      // It leads no group: it was not started by a supervisor.
+      // This process leads no group: no supervisor started it.
     }
   })
 }

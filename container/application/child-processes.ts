@@ -1,6 +1,6 @@
 /**
- * Follows and ends the child processes of an application, and on Linux the descendants of those. `child-servers.ts`
- * finds out whether one of them listens.
+ * Tracks and ends the child processes of an application, and on Linux their descendants. `child-servers.ts` finds out
+ * whether one of them listens.
  */
 
 import type { ChildProcess } from 'node:child_process'
@@ -8,27 +8,27 @@ import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import { descendantsOf, type ProcessEntry, processTable } from '../../process/process-table.ts'
 import { type Clock, systemClock } from '../../protocol/net/clock.ts'
 
-/** Time for child processes to end after SIGTERM before they are killed, ms: no request uses them. */
+/** Time for child processes to end after SIGTERM before they are killed, ms. No request uses them, so it is short. */
 const END_GRACE = 2_000
-/** Time for the system to end a process after SIGKILL, ms: a process that waits for a device may never end. */
+/** Time for the system to end a process after SIGKILL, ms. A process that waits for a device may never end. */
 const KILL_GRACE = 1_000
-/** Time between two looks at the process table, ms: the system does not report the end of a grandchild. */
-const LOOK_PAUSE = 25
+/** Time between two reads of the process table, ms: the system does not report the end of a grandchild. */
+const TABLE_INTERVAL = 25
 
 /** Any interval, ms: the timer only keeps the event loop from being empty. */
-const HOLD = 60_000
+const HOLD_INTERVAL = 60_000
 
-/** Replacements of the system, for tests. */
+/** Replacements of system functions, for tests. */
 export interface ChildProcessesOptions {
   readonly clock?: Clock | undefined
-  /** Returns undefined if the system has no process table: then only child processes are known. */
+  /** Returns undefined if the system has no process table: then only direct child processes are known. */
   readonly table?: (() => readonly ProcessEntry[] | undefined) | undefined
   readonly kill?: ((pid: number, signal: 'SIGTERM' | 'SIGKILL') => void) | undefined
   /** Emits `exit` when this process exits. */
   readonly self?: { once(event: 'exit', listener: () => void): unknown } | undefined
 }
 
-/** The child processes that start after `start()`. */
+/** The child processes that start after `start()` was called. */
 export class ChildProcesses {
   readonly #clock: Clock
   readonly #table: () => readonly ProcessEntry[] | undefined
@@ -36,21 +36,21 @@ export class ChildProcesses {
   readonly #self: { once(event: 'exit', listener: () => void): unknown }
   readonly #children: Set<ChildProcess> = new Set()
   #lastFailure = ''
-  /** Start times of the processes to end, by pid: pids are reused. */
-  readonly #seen: Map<number, string> = new Map()
+  /** Start times of the processes to end, by pid. The system reuses pids. */
+  readonly #startTimes: Map<number, string> = new Map()
   #ending: Promise<void> | undefined
   readonly #onProcess = (message: unknown): void => this.#follow((message as { process: ChildProcess }).process)
 
   constructor({ clock, table, kill, self }: ChildProcessesOptions = {}) {
     this.#clock = clock ?? systemClock
     this.#table = table ?? processTable
-    this.#kill = kill ?? killUnlessGone
+    this.#kill = kill ?? killIfRunning
     this.#self = self ?? process
   }
 
-  /** Follows child processes that start from now on. */
+  /** Tracks child processes that start from now on. */
   start(): void {
-    // Published for each process that node:child_process and node:cluster start (Node's documentation of
+    // Node publishes this for each process that node:child_process and node:cluster start (documentation of
     // diagnostics_channel).
     subscribe('child_process', this.#onProcess)
   }
@@ -66,12 +66,12 @@ export class ChildProcesses {
     )
   }
 
-  /** For messages: how the child process ended that failed last; empty if none has failed. */
+  /** For messages: how the last failed child process ended; empty if none has failed. */
   get lastFailure(): string {
     return this.#lastFailure
   }
 
-  /** Resolves when all processes that run now have ended. A launcher may start others in their place. */
+  /** Resolves when all processes that run now have ended. A launcher may start others instead. */
   async ended(): Promise<void> {
     await Promise.all(this.alive.map((child) => new Promise((resolve) => child.once('exit', resolve))))
   }
@@ -86,21 +86,21 @@ export class ChildProcesses {
 
   async #end(): Promise<void> {
     this.#self.once('exit', () => this.#signal(this.#left(), 'SIGKILL'))
-    const asked = new Set(this.#left())
-    this.#signal(asked, 'SIGTERM')
-    await this.#gone(asked, END_GRACE)
+    const terminated = new Set(this.#left())
+    this.#signal(terminated, 'SIGTERM')
+    await this.#waitForEnd(terminated, END_GRACE)
     const left = new Set(this.#left())
     this.#signal(left, 'SIGKILL')
-    await this.#gone(left, KILL_GRACE)
+    await this.#waitForEnd(left, KILL_GRACE)
     this.close()
   }
 
-  async #gone(pids: ReadonlySet<number>, grace: number): Promise<void> {
+  async #waitForEnd(pids: ReadonlySet<number>, grace: number): Promise<void> {
     const deadline = this.#clock.now() + grace
-    // The clock's timers do not keep the process alive, and the children do so only until they have ended.
-    const hold = setInterval(() => {}, HOLD)
+    // The clock's timers do not keep the process alive, and child processes do so only until they have ended.
+    const hold = setInterval(() => {}, HOLD_INTERVAL)
     while (this.#left().some((pid) => pids.has(pid)) && this.#clock.now() < deadline) {
-      await new Promise<void>((resolve) => this.#clock.after(LOOK_PAUSE, resolve))
+      await new Promise<void>((resolve) => this.#clock.after(TABLE_INTERVAL, resolve))
     }
     clearInterval(hold)
   }
@@ -116,11 +116,11 @@ export class ChildProcesses {
     if (table === undefined) return [...children]
     const ownGroup = table.find(({ pid }) => pid === process.pid)?.group
     for (const { pid, group, startedAt } of descendantsOf(process.pid, table)) {
-      // A grandchild in a process group of its own (`detached`) is meant to outlive the application.
-      if (children.has(pid) || group === ownGroup || children.has(group)) this.#seen.set(pid, startedAt)
+      // A grandchild in its own process group (`detached`) is meant to outlive the application.
+      if (children.has(pid) || group === ownGroup || children.has(group)) this.#startTimes.set(pid, startedAt)
     }
     return table
-      .filter(({ pid, startedAt, isZombie }) => !isZombie && this.#seen.get(pid) === startedAt)
+      .filter(({ pid, startedAt, isZombie }) => !isZombie && this.#startTimes.get(pid) === startedAt)
       .map(({ pid }) => pid)
   }
 
@@ -128,7 +128,7 @@ export class ChildProcesses {
     this.#children.add(child)
     child.once('exit', (code, signal) => {
       this.#children.delete(child)
-      // Many applications run a helper at their start, which ends with 0.
+      // Many applications run a helper at startup that exits with 0.
       if (code !== 0) this.#lastFailure = `its child process ${child.pid} ended with ${signal ?? `exit code ${code}`}`
     })
     child.once('error', () => {
@@ -137,7 +137,7 @@ export class ChildProcesses {
   }
 }
 
-function killUnlessGone(pid: number, signal: 'SIGTERM' | 'SIGKILL'): void {
+function killIfRunning(pid: number, signal: 'SIGTERM' | 'SIGKILL'): void {
   try {
     process.kill(pid, signal)
   } catch {

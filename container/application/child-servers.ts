@@ -1,6 +1,7 @@
 /**
- * Finds out that a child process of the application listens in its place, as development servers (`next dev`, `nuxt dev`) and launchers do.
- * `verdictOf` decides; `ChildServers` tries the port while child processes run (`child-processes.ts`).
+ * Detects that a child process of the application listens instead of this process, as with development servers (`next
+ * dev`, `nuxt dev`) and launchers. `portOwner` decides; `ChildServers` probes the port while child processes run
+ * (`child-processes.ts`).
  */
 
 import type { ChildProcess } from 'node:child_process'
@@ -11,21 +12,21 @@ import { brand } from '../../protocol/contract/brand.ts'
 import type { Logger } from '../../protocol/log/logger.ts'
 import { type Clock, systemClock, type Timer } from '../../protocol/net/clock.ts'
 import { ChildProcesses, type ChildProcessesOptions } from './child-processes.ts'
-import type { HeldExit } from './held-exit.ts'
+import type { DeferredExit } from './deferred-exit.ts'
 import { type ListeningPorts, listeningPorts } from './listening-ports.ts'
 
-/** The application listens in a child process: a container of this process cannot serve it. */
+/** The application listens in a child process: a container in this process cannot serve it. */
 export class ChildListensError extends LoadError {
   static {
     brand(ChildListensError, 'ChildListensError')
   }
 
   override readonly name: string = 'ChildListensError'
-  /** Where requests reach it. */
+  /** The URL at which the application accepts requests. */
   readonly url: string
   readonly servers: ChildServers
-  /** The application's shutdown code, where its process goes on. */
-  held: HeldExit | undefined
+  /** Waits for the application's shutdown code, if this process continues after the error. */
+  deferredExit: DeferredExit | undefined
 
   constructor(url: string, servers: ChildServers) {
     super(
@@ -38,56 +39,59 @@ export class ChildListensError extends LoadError {
 }
 
 /**
- * Who listens on the port where the application is expected.
+ * Which process listens on the port that the application is expected to use.
  *
- * - `nobody`: the application may still start
+ * - `none`: no process; the application may still start
  * - `child`: a child process of the application
- * - `self`: this process; whether that server is served is decided elsewhere
- * - `stranger`: a process that the application did not start
+ * - `self`: this process; other code decides whether to serve that server
+ * - `other`: a process that the application did not start
  */
-export type Verdict = 'nobody' | 'child' | 'self' | 'stranger'
+export type PortOwner = 'none' | 'child' | 'self' | 'other'
 
-export interface Findings {
+export interface PortFindings {
   readonly port: number
-  /** It accepts connections. */
+  /** Whether the port accepts connections. */
   readonly accepts: boolean
-  /** It did so before the application was loaded, and ever since. */
-  readonly wasHeld: boolean
-  /** A server of this process listens on it. */
+  /** Whether the port accepted connections before the application was loaded, and ever since. */
+  readonly wasOpenBefore: boolean
+  /** Whether a server of this process listens on the port. */
   readonly isOwn: boolean
-  /** What the system says; undefined: it does not. */
+  /** The listening ports as the operating system reports them; undefined if it does not report them. */
   readonly ports: ListeningPorts | undefined
 }
 
-export function verdictOf({ port, accepts, wasHeld, isOwn, ports }: Findings): Verdict {
-  if (!accepts) return 'nobody'
+export function portOwner({ port, accepts, wasOpenBefore, isOwn, ports }: PortFindings): PortOwner {
+  if (!accepts) return 'none'
   if (isOwn || ports?.own.has(port)) return 'self'
   if (ports?.descendants.has(port)) return 'child'
-  // Whoever accepted the connection listens no more: frameworks try a port before they use it.
-  if (ports) return ports.all.has(port) ? 'stranger' : 'nobody'
-  return wasHeld ? 'stranger' : 'child'
+  // The listener that accepted the connection has closed: frameworks test a port before they use it.
+  if (ports) return ports.all.has(port) ? 'other' : 'none'
+  return wasOpenBefore ? 'other' : 'child'
 }
 
-/** Without PORT: where Next.js, Nuxt, Express' generator and most other frameworks listen. */
+/** Where Next.js, Nuxt, Express' generator and most other frameworks listen without PORT. */
 export const USUAL_PORT = 3_000
-/** Between two tries, ms: at first a child has just been started, later its application is compiled. */
+/** Time between two probes, ms: short while a child has just started, longer while it compiles its application. */
 const PAUSE = { first: 50, most: 1_000, factor: 1.5 }
-/** An address of this host answers at once, or a firewall drops the packets, ms. */
+/** Timeout of a probe, ms: a local address answers at once, unless a firewall drops the packets. */
 const TRY_TIMEOUT = 1_000
-/** How long a start is silent while child processes run and nothing listens, ms: what waits for its database says nothing either. */
-const SILENCE = 5_000
-/** `localhost` is either of them, and a server may listen on one alone. */
+/**
+ * How long to wait, while child processes run and nothing listens, before a warning, ms. An application that waits for
+ * its database is silent too.
+ */
+const WARN_AFTER = 5_000
+/** `localhost` means either address, and a server may listen on only one of them. */
 const HOSTS = ['127.0.0.1', '[::1]']
 
 export interface ChildServersOptions {
   readonly log: Logger
-  /** PORT or --app-port; undefined: neither was given. */
+  /** The value of PORT or --app-port; undefined if neither was given. */
   readonly port: number | undefined
   /** Whether a server of this process listens on the port. */
   readonly isOwn: (port: number) => boolean
   readonly clock?: Clock | undefined
   /** @returns the URL at which `port` of this host accepts connections */
-  readonly reach?: (port: number) => Promise<string | undefined>
+  readonly reachableUrl?: (port: number) => Promise<string | undefined>
   readonly listening?: () => ListeningPorts | undefined
   readonly processes?: ChildProcessesOptions | undefined
 }
@@ -99,16 +103,16 @@ export class ChildServers {
   readonly #options: ChildServersOptions
   readonly #clock: Clock
   readonly #port: number
-  readonly #reach: (port: number) => Promise<string | undefined>
+  readonly #reachableUrl: (port: number) => Promise<string | undefined>
   readonly #listening: () => ListeningPorts | undefined
   readonly #reject: (error: ChildListensError) => void
   readonly #processes: ChildProcesses
   readonly #timers: Set<Timer> = new Set()
   #pause = PAUSE.first
-  #wasHeld = false
-  #looks = true
+  #wasOpenBefore = false
+  #isProbing = true
   #hasWarned = false
-  /** The last look found a child, and nothing but the open port to prove it. */
+  /** Whether the last probe found a child with only the open port as evidence. */
   #isUnproven = false
 
   constructor(options: ChildServersOptions) {
@@ -116,7 +120,7 @@ export class ChildServers {
     this.#clock = options.clock ?? systemClock
     this.#processes = new ChildProcesses({ clock: this.#clock, ...options.processes })
     this.#port = options.port ?? USUAL_PORT
-    this.#reach = options.reach ?? reach
+    this.#reachableUrl = options.reachableUrl ?? reachableUrl
     this.#listening = options.listening ?? listeningPorts
     const { promise, reject } = Promise.withResolvers<never>()
     promise.catch(() => {})
@@ -124,30 +128,30 @@ export class ChildServers {
     this.#reject = reject
   }
 
-  /** For the message about an application that never listens: what was found, and what to do; empty if nothing was. */
+  /** For the message about an application that never listens: the findings and what to do; empty if there are none. */
   get advice(): string {
     if (this.#advice !== '' || this.#processes.lastFailure === '') return this.#advice
     return `; ${this.#processes.lastFailure} before it listened`
   }
 
-  /** To be called before the application is loaded: who listens by now is none of its children. */
+  /** Must be called before the application is loaded: a process that listens by then is not its child. */
   async start(): Promise<this> {
     this.#processes.start()
-    this.#wasHeld = (await this.#reach(this.#port)) !== undefined
-    this.#after(this.#pause, () => void this.#look())
-    this.#after(SILENCE, () => this.#warn(this.#findings(), 'the port where it is to listen'))
+    this.#wasOpenBefore = (await this.#reachableUrl(this.#port)) !== undefined
+    this.#after(this.#pause, () => void this.#probe())
+    this.#after(WARN_AFTER, () => this.#warn(this.#findings(), 'the port on which it will listen'))
     return this
   }
 
-  /** The application is served: its child processes are its own. */
+  /** Call when the application is served in this process: its child processes need no supervision. */
   close(): void {
     this.#stop()
     this.#processes.close()
   }
 
-  /** Looks no more. The child processes are followed on. */
+  /** Stops probing. Child processes are still tracked. */
   #stop(): void {
-    this.#looks = false
+    this.#isProbing = false
     for (const timer of this.#timers) timer.cancel()
     this.#timers.clear()
   }
@@ -162,38 +166,39 @@ export class ChildServers {
     return this.#processes.ended()
   }
 
-  /** Ends the child processes and their descendants, which would keep the port of an application that is not served. */
+  /** Ends the child processes and their descendants. They would keep the port of an application that is not served. */
   end(): Promise<void> {
     this.#stop()
     return this.#processes.end()
   }
 
-  async #look(): Promise<void> {
-    // Workers of node:cluster listen through this process (listening-server.ts).
+  async #probe(): Promise<void> {
+    // Workers of node:cluster listen through this process (listen-takeover.ts).
     if (this.alive.length > 0 && Object.keys(cluster.workers ?? {}).length === 0) {
       const wasOwn = this.#options.isOwn(this.#port)
-      const url = await this.#reach(this.#port)
-      if (!this.#looks) return
-      this.#wasHeld &&= url !== undefined
+      const url = await this.#reachableUrl(this.#port)
+      if (!this.#isProbing) return
+      this.#wasOpenBefore &&= url !== undefined
       const ports = url === undefined ? undefined : this.#listening()
-      const verdict = verdictOf({
+      const owner = portOwner({
         port: this.#port,
         accepts: url !== undefined,
-        wasHeld: this.#wasHeld,
+        wasOpenBefore: this.#wasOpenBefore,
         isOwn: wasOwn || this.#options.isOwn(this.#port),
         ports,
       })
-      // Frameworks try a port before they use it, perhaps in this process: an open port alone has to be open at two looks.
-      if (verdict === 'child' && (ports || this.#isUnproven)) {
+      // Frameworks test a port before they use it, perhaps in this process. Without other evidence, the port must be
+      // open in two probes.
+      if (owner === 'child' && (ports || this.#isUnproven)) {
         this.#stop()
         this.#reject(new ChildListensError(url!, this))
         return
       }
-      this.#isUnproven = verdict === 'child'
-      if (verdict === 'stranger') this.#warn(`port ${this.#port} is in use by another process`, 'a free port')
+      this.#isUnproven = owner === 'child'
+      if (owner === 'other') this.#warn(`port ${this.#port} is in use by another process`, 'a free port')
     }
     this.#pause = Math.min(PAUSE.most, this.#pause * PAUSE.factor)
-    this.#after(this.#pause, () => void this.#look())
+    this.#after(this.#pause, () => void this.#probe())
   }
 
   #findings(): string {
@@ -205,7 +210,7 @@ export class ChildServers {
     return `a child process listens on port ${others.join(' and ')} and not on ${this.#port}; --app-port ${others[0]} would serve it`
   }
 
-  /** Once for a start, and while child processes run. */
+  /** Warns once during a start, and only while child processes run. */
   #warn(finding: string, port: string): void {
     if (this.#hasWarned || this.alive.length === 0) return
     this.#hasWarned = true
@@ -228,8 +233,8 @@ export class ChildServers {
   }
 }
 
-/** The URL at which a port of this host accepts connections. */
-async function reach(port: number): Promise<string | undefined> {
+/** Returns the URL at which a port of this host accepts connections. */
+async function reachableUrl(port: number): Promise<string | undefined> {
   const tries = await Promise.all(HOSTS.map((host) => accepts(host.replace(/[[\]]/g, ''), port)))
   const host = HOSTS[tries.indexOf(true)]
   return host === undefined ? undefined : `http://${host}:${port}/`

@@ -1,23 +1,23 @@
 /**
- * Which of the TCP ports that are listened on belong to this process, and which to the processes that it started. Linux says so in /proc
- * (proc(5), proc_pid_fd(5)); other systems say so to privileged programs only, and here nothing is known about them.
+ * Finds which listening TCP ports belong to this process and which to its child processes. Linux reports them in /proc
+ * (proc(5), proc_pid_fd(5)); other systems report them only to privileged programs, so here they stay unknown.
  */
 
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
 import { descendantsOf, processTable, unlessGone } from '../../process/process-table.ts'
 
 export interface ListeningPorts {
-  /** Of whatever process. */
+  /** Ports of all processes. */
   readonly all: ReadonlySet<number>
   readonly own: ReadonlySet<number>
-  /** Of child processes and theirs. */
+  /** Ports of child processes and their descendants. */
   readonly descendants: ReadonlySet<number>
 }
 
 /** The state LISTEN in /proc/net/tcp (include/net/tcp_states.h). */
 const LISTEN = '0A'
 
-/** @returns undefined where it cannot be known, or cannot be known of every descendant */
+/** @returns undefined if the ports of this process or of one of its descendants cannot be read */
 export function listeningPorts(pid: number = process.pid): ListeningPorts | undefined {
   if (process.platform !== 'linux') return undefined
   try {
@@ -27,16 +27,16 @@ export function listeningPorts(pid: number = process.pid): ListeningPorts | unde
     const descendants = descendantsOf(pid, processTable() ?? []).map((one) => one.pid)
     return { all: new Set(ports.values()), own: portsOf([pid]), descendants: portsOf(descendants) }
   } catch {
-    // A descendant of another user, or a system without /proc.
+    // A descendant belongs to another user, or the system has no /proc.
     return undefined
   }
 }
 
-/** Inodes of listening sockets. */
+/** The ports of listening sockets, by inode. */
 function portsByInode(): Map<string, number> {
   const ports = new Map<string, number>()
   for (const file of ['/proc/self/net/tcp', '/proc/self/net/tcp6']) {
-    // Without IPv6 there is no second file.
+    // A system without IPv6 does not have the second file.
     const lines = unlessGone(() => readFileSync(file, 'latin1').split('\n').slice(1)) ?? []
     for (const line of lines) {
       const [, local = '', , state, , , , , , inode = ''] = line.trim().split(/\s+/)
@@ -46,7 +46,7 @@ function portsByInode(): Map<string, number> {
   return ports
 }
 
-/** Inodes of the sockets that a process holds. */
+/** The inodes of the sockets that a process has open. */
 function socketsOf(pid: number): string[] {
   const names = unlessGone(() => readdirSync(`/proc/${pid}/fd`)) ?? []
   return names.flatMap((name) => {

@@ -1,10 +1,11 @@
 /**
- * `MODULE[:EXPORT]` → something that a container serves, whichever interface it has. What is wrong with a module, `load-module.ts` says; what
- * an export is, `interfaces/recognise.ts`. It does not run the application.
+ * Loads `MODULE[:EXPORT]` and returns an application that a container can serve, whichever interface it has.
+ * `load-module.ts` explains what is wrong with a module; `recognise.ts` decides what an export is.
  */
 
 import type { AsyncResource } from 'node:async_hooks'
 import { readFileSync } from 'node:fs'
+import { fromServer } from '../../interfaces/node/from-node.ts'
 import {
   importModule,
   LoadError,
@@ -18,65 +19,79 @@ import { textOfThrown } from '../../protocol/contract/thrown.ts'
 import type { Logger } from '../../protocol/log/logger.ts'
 import { type Clock, systemClock } from '../../protocol/net/clock.ts'
 import type { ChildServers } from './child-servers.ts'
-import type { Hosted, InterfaceName } from './interface.ts'
-import type { ListenTakeover } from './listening-server.ts'
-import { expectedOf, recognise, Unservable } from './recognise.ts'
-import { serverApplication } from './server-application.ts'
+import type { HostedApplication, InterfaceName } from './hosted-application.ts'
+import type { ListenTakeover } from './listen-takeover.ts'
+import { expectedOf, recognise, UnsupportedExport } from './recognise.ts'
 
 export { LoadError, type LoadErrorCode, parseSpecifier, syntaxErrorPlace } from '../../process/modules/load-module.ts'
 
 export interface LoadOptions {
-  /** Where paths begin. Default: the working directory. */
+  /** The directory from which relative paths are resolved. Default: the working directory. */
   readonly directory?: string | undefined
-  /** What the export is. Default: what it says of itself; a plain function is WSGI's. */
+  /** The interface of the export. Default: recognised from the export; a plain function is a WSGI application. */
   readonly interface?: InterfaceName | undefined
 }
 
-interface HostedOptions extends LoadOptions {
-  /** The installed takeover of the server that the module starts. With it the module is loaded as the main module. */
+interface LoadHostedOptions extends LoadOptions {
+  /** The installed takeover of the server that the module starts. If given, the module is loaded as the main module. */
   readonly takeover?: ListenTakeover | undefined
-  /** Finds the server that a child process of the module starts; started. Only with `takeover`. */
+  /** Finds a server that a child process of the module starts. It has been started. Used only with `takeover`. */
   readonly childServers?: ChildServers | undefined
-  /**
-   * `process.argv` after the file, if the application has a process of its own. Default: `process.argv` is not changed.
-   */
+  /** `process.argv` after the file, if the application has its own process. Default: `process.argv` is not changed. */
   readonly arguments?: readonly string[] | undefined
   readonly clock?: Clock | undefined
   readonly log?: Logger | undefined
 }
 
-/** How long a module may take until it calls `listen()`, ms: it may wait for its database, which waits for its disk. */
+/** How long a module may take to call `listen()`, ms: it may wait for its database, which waits for its disk. */
 const LISTEN_WAIT = 60_000
 /** The same for a module that exports an application and whose source does not seem to call `listen()`, ms. */
-const LATE_LISTEN = 1_000
+const EXPORT_LISTEN_WAIT = 1_000
 
 const NAME = 'application'
 
 /**
- * Loads `specifier`: a path (absolute, or from the directory, with or without `./` and extension), a `file:` URL or a package's name;
- * after a colon the export's name, else `application`, else the default export. A framework's application is waited for until it is ready.
+ * Loads a module and returns the application that it exports, as an `Application` whatever interface it has. Waits
+ * until a framework's application is ready.
  *
- * @throws LoadError
+ * @param specifier the module: a path (absolute or relative, with or without `./` and extension), a `file:` URL or a
+ *   package name; after a colon, the name of the export. Default: the export `application`, else the default export.
+ * @param options options, or the directory from which relative paths are resolved
+ * @throws LoadError if the module cannot be loaded, has no such export, or the export cannot be served
+ * @example
+ * ```ts
+ * import { loadApplication, makeServer } from 'gantry/container'
+ *
+ * const application = await loadApplication('./app.ts:application', { interface: 'wsgi' })
+ * const server = await makeServer('127.0.0.1', 8080, application)
+ * await server.serveForever()
+ * ```
  */
 export async function loadApplication(specifier: string, options: LoadOptions | string = {}): Promise<Application> {
-  const { application } = await loadHosted(specifier, typeof options === 'string' ? { directory: options } : options)
+  const { application } = await loadHostedApplication(
+    specifier,
+    typeof options === 'string' ? { directory: options } : options,
+  )
   return application
 }
 
 /**
- * As `loadApplication`, with what else a container needs to know of it.
+ * Like `loadApplication`, but returns everything that a container must know about the application.
  *
- * @throws LoadError
+ * @throws LoadError if there is no application that can be served
  */
-export async function loadHosted(specifier: string, options: HostedOptions = {}): Promise<Hosted> {
+export async function loadHostedApplication(
+  specifier: string,
+  options: LoadHostedOptions = {},
+): Promise<HostedApplication> {
   const module = locateModule(specifier, options.directory)
   // As with `node FILE ARGUMENT…`.
   if (options.arguments) process.argv.splice(1, Number.POSITIVE_INFINITY, module.file, ...options.arguments)
-  if (options.takeover) return loadListening(module, options.takeover, options)
+  if (options.takeover) return loadMainModule(module, options.takeover, options)
   const namespace = await importModule(module)
-  const { name, value } = picked(namespace, module)
+  const { name, value } = pickOrAdvise(namespace, module)
   const hosted = await hostedOf(value, name, module, options.interface)
-  if (hosted.interface === 'node' && asksForMain(module.file)) {
+  if (hosted.interface === 'node' && checksForMain(module.file)) {
     options.log?.warn(
       { module: module.shown },
       `${module.shown} checks whether it is the main module (require.main, import.meta.main), but it is imported here: use --interface node to run it as node does`,
@@ -86,43 +101,44 @@ export async function loadHosted(specifier: string, options: HostedOptions = {})
 }
 
 /**
- * A module of Node's interface, which may start its server by itself while it is loaded, or some time later. An export that was named is
- * served in any case; else the server that listens; else what is exported.
+ * Loads a module with Node's interface. The module may start a server itself, during loading or later. A named export
+ * is served in any case; otherwise the server that listens; otherwise the export.
  *
- * @throws ChildListensError if a child process of the module listens in its place
+ * @throws ChildListensError if a child process of the module listens instead
  */
-async function loadListening(
+async function loadMainModule(
   module: LocatedModule,
   takeover: ListenTakeover,
-  { clock = systemClock, childServers }: HostedOptions,
-): Promise<Hosted> {
-  // As with `node FILE`: many modules start their server only as the main module.
+  { clock = systemClock, childServers }: LoadHostedOptions,
+): Promise<HostedApplication> {
+  // As with `node FILE`: many modules start their server only if they are the main module.
   const imported = importModule(module, 'main')
-  // It may await at its top that it listens, which it does when it is served.
+  // The module may await 'listening' at its top level, which is emitted only when the application is served.
   const elsewhere = module.name === undefined && childServers ? childServers.found : new Promise<never>(() => {})
-  // It goes on, served elsewhere.
+  // A child process serves the application, and the module continues to run.
   elsewhere.catch(() => imported.catch(throwUncaught))
-  const namespace = await Promise.race([imported, takeover.taken.then(nextTurn), elsewhere])
+  const namespace = await Promise.race([imported, takeover.serverFound.then(nextIteration), elsewhere])
   if (!namespace) imported.catch(throwUncaught)
   if (module.name !== undefined) {
     const { name, value } = pickExport(namespace ?? (await imported), module, NAME)
     return hostedOf(value, name, module, 'node')
   }
-  if (takeover.first) {
+  if (takeover.served) {
     // The module's top level may still await something.
     imported.then(
-      (all) => takeover.mentionExport(all[exportOf(all)], `${module.shown}:${exportOf(all)}`),
+      (all) => takeover.warnAboutExport(all[exportOf(all)], `${module.shown}:${exportOf(all)}`),
       () => {},
     )
-    return listened(takeover)
+    return takenOver(takeover)
   }
   const found = exportOf(namespace)
   const exported = namespace?.[found]
-  // What CommonJS exports when it exports nothing.
+  // A CommonJS module without exports exports an empty object.
   const nothing = isObject(exported) && Object.keys(exported).length === 0
   const isExported = exported !== undefined && !nothing
-  // The application's own server, on another port than PORT: a server that is bound already cannot be served otherwise.
-  if (isExported && takeover.substitute(exported)) return listened(takeover)
+  // The application's own server, on another port than PORT: a server that already listens can be served only by taking
+  // it over.
+  if (isExported && takeover.substitute(exported)) return takenOver(takeover)
   let unservable: LoadError | undefined
   const hosted = isExported
     ? await hostedOf(exported, found, module, 'node').catch((error: LoadError) => {
@@ -134,14 +150,14 @@ async function loadListening(
     : undefined
   const isNamed = takeover.wanted?.from === '--app-port'
   const isOptional = hosted !== undefined && !isNamed
-  if (!isOptional) takeover.settle(clock)
-  const late = meansToListen(module.file) ? LISTEN_WAIT : LATE_LISTEN
-  const wait = isOptional ? (takeover.patienceOf(exported) ?? late) : LISTEN_WAIT
-  const listens = isOptional ? takeover.taken : Promise.race([takeover.taken, elsewhere])
+  if (!isOptional) takeover.moduleLoaded(clock)
+  const listenWait = seemsToListen(module.file) ? LISTEN_WAIT : EXPORT_LISTEN_WAIT
+  const wait = isOptional ? (takeover.exportWait(exported) ?? listenWait) : LISTEN_WAIT
+  const listens = isOptional ? takeover.serverFound : Promise.race([takeover.serverFound, elsewhere])
   const server = await within(listens, wait, clock)
-  if (typeof server === 'object' || takeover.substitute(hosted && exported)) return listened(takeover)
+  if (typeof server === 'object' || takeover.substitute(hosted && exported)) return takenOver(takeover)
   if (isOptional) return hosted
-  const waited = server === 'late' ? `within ${wait / 1000} s` : 'before the event loop was empty'
+  const waited = server === 'timeout' ? `within ${wait / 1000} s` : 'before the event loop was empty'
   const what = hosted ? '' : 'exports nothing to serve, and '
   const why = unservable ? ` (${unservable.message})` : ''
   const where = isNamed ? ` on --app-port ${takeover.wanted?.value}` : ''
@@ -153,41 +169,41 @@ async function loadListening(
   )
 }
 
-/** The export that is served if none is named. */
+/** The name of the export that is served if no export is named. */
 function exportOf(namespace: Record<string, unknown> | undefined): string {
   return Object.keys(namespace ?? {}).includes(NAME) ? NAME : 'default'
 }
 
 /** The expressions by which modules check whether they are the main module. */
-const ASKS_FOR_MAIN = /\brequire\.main\b|\bimport\.meta\.main\b|\bprocess\.argv\[1\]/
+const MAIN_CHECK = /\brequire\.main\b|\bimport\.meta\.main\b|\bprocess\.argv\[1\]/
 
-/** Whether the module checks whether it is the main module. */
-function asksForMain(file: string): boolean {
-  return ASKS_FOR_MAIN.test(readFileSync(file, 'utf8'))
+/** Whether the source of the module checks that it is the main module. */
+function checksForMain(file: string): boolean {
+  return MAIN_CHECK.test(readFileSync(file, 'utf8'))
 }
 
 /**
- * Whether a module that exports an application will also listen, perhaps after connecting to its database: if it were
- * served earlier, it would answer without a database.
+ * Whether a module that exports an application will also listen, perhaps after connecting to its database. If the
+ * application were served earlier, it would handle requests without a database.
  */
-function meansToListen(file: string): boolean {
+function seemsToListen(file: string): boolean {
   const text = readFileSync(file, 'utf8')
-  return ASKS_FOR_MAIN.test(text) || /\.listen\s*\(/.test(text)
+  return MAIN_CHECK.test(text) || /\.listen\s*\(/.test(text)
 }
 
-/** The server that listens, and later the server that replaces it. */
-function listened(takeover: ListenTakeover): Hosted {
-  let { server } = takeover.first!
-  const scope = (): AsyncResource | undefined => takeover.first?.scope
-  let application = serverApplication(server, scope)
+/** The application of the server that listens, or later of the server that replaces it. */
+function takenOver(takeover: ListenTakeover): HostedApplication {
+  let { server } = takeover.served!
+  const scope = (): AsyncResource | undefined => takeover.served?.scope
+  let application = fromServer(server, { scope })
   return {
     what: 'a server that listens',
     interface: 'node',
     application: (environ, startResponse) => {
-      const now = takeover.first!.server
+      const now = takeover.served!.server
       if (now !== server) {
         server = now
-        application = serverApplication(server, scope)
+        application = fromServer(server, { scope })
       }
       return application(environ, startResponse)
     },
@@ -195,45 +211,47 @@ function listened(takeover: ListenTakeover): Hosted {
   }
 }
 
-const LISTENS = 'if the module starts its server itself, give --interface node'
+const LISTEN_ADVICE = 'if the module starts its server itself, use --interface node'
 
-/** The export to serve. */
-function picked(namespace: Record<string, unknown>, module: LocatedModule): { name: string; value: unknown } {
+/** Returns the export to serve; an error also suggests `--interface node`. */
+function pickOrAdvise(namespace: Record<string, unknown>, module: LocatedModule): { name: string; value: unknown } {
   try {
     return pickExport(namespace, module, NAME)
   } catch (error) {
     if (!(error instanceof LoadError) || module.name !== undefined) throw error
-    throw new LoadError(error.code, `${error.message}; ${LISTENS}`)
+    throw new LoadError(error.code, `${error.message}; ${LISTEN_ADVICE}`)
   }
 }
 
-/** @throws LoadError for what cannot be served */
+/** @throws LoadError if the export cannot be served */
 async function hostedOf(
   value: unknown,
   name: string,
   module: LocatedModule,
   wanted: InterfaceName | undefined,
-): Promise<Hosted> {
-  let hosted: Hosted | undefined
+): Promise<HostedApplication> {
+  let hosted: HostedApplication | undefined
   try {
     hosted = await recognise(value, wanted)
   } catch (error) {
     const whose = `the export ${name} of ${module.shown}`
-    if (error instanceof Unservable) throw new LoadError('NOT_A_FUNCTION', `${whose} ${error.message}`)
+    if (error instanceof UnsupportedExport) throw new LoadError('NOT_A_FUNCTION', `${whose} ${error.message}`)
     const message = error instanceof Error ? error.message : textOfThrown(error)
     throw new LoadError('THREW', `${whose} failed to start: ${message}`, { cause: error })
   }
   if (hosted) return hosted
   const { code, message } = unfit(value, name, module, { name: NAME, expected: expectedOf(wanted) })
-  throw new LoadError(code, module.name === undefined && wanted !== 'node' ? `${message}; ${LISTENS}` : message)
+  throw new LoadError(code, module.name === undefined && wanted !== 'node' ? `${message}; ${LISTEN_ADVICE}` : message)
 }
 
-/** What `promise` comes to within `milliseconds`, and before the process has nothing left to do. */
-async function within<T>(promise: Promise<T>, milliseconds: number, clock: Clock): Promise<T | 'late' | 'idle'> {
-  const { promise: without, resolve } = Promise.withResolvers<'late' | 'idle'>()
+/**
+ * Returns the result of `promise`, 'timeout' after `milliseconds`, or 'idle' when the process has nothing left to do.
+ */
+async function within<T>(promise: Promise<T>, milliseconds: number, clock: Clock): Promise<T | 'timeout' | 'idle'> {
+  const { promise: without, resolve } = Promise.withResolvers<'timeout' | 'idle'>()
   const idle = (): void => resolve('idle')
-  const timer = clock.after(milliseconds, () => resolve('late'))
-  // The channel to a parent keeps a process, and its own timers may not.
+  const timer = clock.after(milliseconds, () => resolve('timeout'))
+  // The channel to a parent keeps the process alive. The application's own timers may not.
   process.channel?.unref()
   process.once('beforeExit', idle)
   try {
@@ -245,12 +263,14 @@ async function within<T>(promise: Promise<T>, milliseconds: number, clock: Clock
   }
 }
 
-/** A module that throws right after it called `listen()` failed to load. */
-function nextTurn(): Promise<undefined> {
+/** A module that throws right after it called `listen()` has failed to load. */
+function nextIteration(): Promise<undefined> {
   return new Promise((resolve) => setImmediate(() => resolve(undefined)))
 }
 
-/** Later it ends the process, as it would `node`: with what the module threw, which the application's own handlers know. */
+/**
+ * An error after loading ends the process, as with `node`. The application's own handlers get what the module threw.
+ */
 function throwUncaught(error: unknown): void {
   process.nextTick(() => {
     throw error instanceof LoadError && error.code === 'THREW' ? error.cause : error

@@ -1,63 +1,74 @@
 /**
- * What a container serves, from its loading to its end: a server of its own that the container listens for, its shutdown code, its
- * framework's closing. `serve.ts` tells it when the container is reachable, when a drain begins and when it is over; what these mean to
- * an application is here.
+ * An application from its loading to its end: the server that the container takes over, its shutdown code, and its
+ * framework's closing hooks. `serve.ts` reports when the container is reachable, when a drain begins and when it is
+ * over; this file does what these events mean to the application.
  */
 
 import { installLightFetch } from '../../interfaces/fetch/light.ts'
+import type { KeepAlive } from '../../process/keep-alive.ts'
 import type { Middleware } from '../../protocol/contract/application.ts'
 import type { Logger } from '../../protocol/log/logger.ts'
 import type { Address } from '../../protocol/net/address.ts'
 import { type Clock, systemClock } from '../../protocol/net/clock.ts'
-import { AdoptedServer, type AskedAddress } from './adopted-server.ts'
+import { AdoptedServer, type RequestedAddress } from './adopted-server.ts'
 import { ChildListensError, ChildServers } from './child-servers.ts'
-import { activeResources, type Duty, HeldExit, idle } from './held-exit.ts'
-import type { Hosted, InterfaceName } from './interface.ts'
-import { suspecting } from './interface-hint.ts'
-import { ListenTakeover, type WantedPort, wantedPort } from './listening-server.ts'
-import { loadHosted } from './load-application.ts'
+import { DeferredExit } from './deferred-exit.ts'
+import { activeResources, whenIdle } from './event-loop-idle.ts'
+import type { HostedApplication, InterfaceName } from './hosted-application.ts'
+import { withInterfaceHint } from './interface-hint.ts'
+import { type WantedPort, wantedPort } from './listen-decision.ts'
+import { ListenTakeover } from './listen-takeover.ts'
+import { loadHostedApplication } from './load-application.ts'
 
-/** How long the process lives that the container is in. */
+/** The lifetime of the process in which the container runs. */
 export interface ContainerLifetime {
   readonly stopping: boolean
   stop(reason: string): void
   /** Keeps the process alive while its event loop is empty. */
-  readonly duty: Duty
+  readonly keepAlive: KeepAlive
 }
 
-export interface TenantOptions {
+export interface LoadedApplicationOptions {
   /** `MODULE[:EXPORT]` */
   readonly module: string
   readonly interface?: InterfaceName | undefined
-  /** `process.argv` of the application, after its file. */
+  /** `process.argv` of the application after its file. */
   readonly arguments?: readonly string[] | undefined
-  /** The port that the application's own server asks for. */
+  /** The port that the application's own server passes to `listen()`. */
   readonly appPort?: number | undefined
-  /** A child process that listens may do so: the ChildListensError that says where is for a caller who passes requests on. */
+  /**
+   * Whether a child process may listen instead. The caller then catches the ChildListensError and passes requests on to
+   * its URL.
+   */
   readonly passToChild?: boolean | undefined
-  /** What fetch handlers are given, in a process of the container's own. `light` unless told. */
+  /** The `Request` and `Response` classes for fetch handlers, in a process of the container's own. Default: `light`. */
   readonly fetchClasses?: 'light' | 'platform' | undefined
 }
 
-export interface TenantEnvironment {
+export interface LoadedApplicationEnvironment {
   readonly log: Logger
   readonly clock?: Clock | undefined
-  /** Of a process that is the container's alone, in which `listen` and `process.exit` may be replaced; undefined: neither is. */
+  /**
+   * Set in a process that belongs to the container alone, in which `listen` and `process.exit` may be replaced; if
+   * undefined, they are not replaced.
+   */
   readonly lifetime?: ContainerLifetime | undefined
 }
 
 /**
- * Time for a framework's closing hooks and the application's shutdown code after the last request, ms: `run.ts` allows
- * this much after a drain before the drain counts as hanging. An open database connection keeps the event loop alive.
+ * Time for a framework's closing hooks and the application's shutdown code after the last request, ms. After a drain
+ * `run.ts` waits this long before it treats the shutdown as hanging. An open database connection keeps the event loop
+ * alive.
  */
 const CLOSE_WAIT = 5_000
 /**
- * Time for what follows the server's 'close', ms, when the application's own timer ends the process in the meantime.
+ * Time for work after the server's 'close' event, ms, if the application's own timer has called `process.exit()`
+ * meanwhile.
  */
 const CLOSING_TIME = 100
 /**
- * Time for what the handlers of aborted requests do in the end, ms: a last write to a database or a file. Nothing says
- * when they are done, and an open database connection keeps the event loop alive.
+ * Time for the last work of handlers whose requests were aborted, ms: a write to a database or a file. Nothing reports
+ * that the work is done, and an open database connection keeps the event loop alive.
  */
 const ABORTED_TIME = 100
 
@@ -65,7 +76,7 @@ interface Adopted {
   closed: (() => void) | undefined
   readonly isAwaited: boolean
   /** The addresses that the application considers its own. */
-  readonly ownAddresses?: readonly AskedAddress[]
+  readonly ownAddresses?: readonly RequestedAddress[]
   listening(addresses: readonly Address[]): void
   drained(): void
 }
@@ -81,36 +92,36 @@ function isReopenable(adopted: Adopted | undefined): adopted is Reopenable {
   return adopted !== undefined && 'listensAgain' in adopted
 }
 
-export class Tenant {
-  hosted: Hosted
-  /** Called when the application closes its server although nothing drains, if it may listen again. */
+export class LoadedApplication {
+  hosted: HostedApplication
+  /** Called if the application closes its server while no drain runs, and may listen again. */
   onClosed: (() => void) | undefined
-  /** Whether the requests of a server that the application has closed are being finished. */
+  /** Whether the application has closed its server and its last requests still run. */
   isPausing = false
   readonly #log: Logger
   readonly #clock: Clock
   readonly #adopted: Adopted | undefined
-  readonly #held: HeldExit | undefined
-  readonly #duty: Duty | undefined
+  readonly #deferredExit: DeferredExit | undefined
+  readonly #keepAlive: KeepAlive | undefined
   readonly #wanted: WantedPort | undefined
-  /** It began its end itself: its handlers of signals have no part in it. */
+  /** Whether the application began to end by itself, without a signal: its signal handlers are not awaited. */
   #closedItself = false
   #closing: Promise<unknown> | undefined
-  #drainBegan = 0
+  #drainStartedAt = 0
 
   constructor(
-    hosted: Hosted,
-    environment: TenantEnvironment,
+    hosted: HostedApplication,
+    environment: LoadedApplicationEnvironment,
     adopted?: Adopted,
-    held?: HeldExit,
+    deferredExit?: DeferredExit,
     wanted?: WantedPort | undefined,
   ) {
     const { log, clock = systemClock, lifetime } = environment
     this.hosted = hosted
     this.#log = log
     this.#clock = clock
-    this.#held = held
-    this.#duty = lifetime?.duty
+    this.#deferredExit = deferredExit
+    this.#keepAlive = lifetime?.keepAlive
     this.#wanted = wanted
     this.#adopted = adopted ?? (lifetime && hosted.server ? new AdoptedServer(hosted.server) : undefined)
     if (this.#adopted && lifetime) {
@@ -126,23 +137,23 @@ export class Tenant {
     }
   }
 
-  /** Puts `middleware` around its application. */
+  /** Puts `middleware` around the application. */
   wrap(middleware: Middleware): void {
     this.hosted = { ...this.hosted, application: middleware(this.hosted.application) }
   }
 
   /**
    * The addresses that the application considers its own: a request to one of them is a request to itself. An
-   * application that does not listen uses PORT. An application written to the contract knows nothing of addresses, so
-   * it has none.
+   * application that does not listen uses PORT. An application written to the contract knows no addresses, so it has
+   * none.
    *
-   * @param container where the container listens
+   * @param container the addresses on which the container listens
    */
-  ownAddresses(container: readonly Address[]): readonly AskedAddress[] {
-    const asked = this.#adopted?.ownAddresses ?? []
+  ownAddresses(container: readonly Address[]): readonly RequestedAddress[] {
+    const requested = this.#adopted?.ownAddresses ?? []
     // Includes the container's own addresses, which the server's address() returns.
     const shown = container.flatMap((one) => (one.kind === 'tcp' ? [{ ...one, path: undefined }] : []))
-    if (asked.length > 0) return [...asked, ...shown]
+    if (requested.length > 0) return [...requested, ...shown]
     if (this.#wanted === undefined) return []
     const { value } = this.#wanted
     return [
@@ -163,82 +174,83 @@ export class Tenant {
   }
 
   /**
-   * The requests of a closed server are over: emits its 'close'. Resolves when the application listens again, or has
+   * The requests of a closed server are over: emits 'close'. Resolves when the application listens again, or has
    * nothing left to do, so that Node would end the process.
    */
   async paused(): Promise<'listens' | 'ends'> {
     const adopted = this.#adopted
-    if (!isReopenable(adopted) || !this.#duty) return 'ends'
+    if (!isReopenable(adopted) || !this.#keepAlive) return 'ends'
     adopted.paused()
-    if (this.#held?.wasAsked) return 'ends'
+    if (this.#deferredExit?.wasRequested) return 'ends'
     if (adopted.isListening) return 'listens'
     const again = new Promise<'listens'>((resolve) => {
       adopted.listensAgain = () => resolve('listens')
     })
-    const nothingLeft = idle(this.#duty)
+    const nothingLeft = whenIdle(this.#keepAlive)
     const outcome = await Promise.race([again, nothingLeft.reached.then(() => 'ends' as const)])
     adopted.listensAgain = undefined
     nothingLeft.cancel()
     return outcome
   }
 
-  /** Nothing new is taken from here on. */
+  /** No new requests are accepted from now on. */
   drainBegan(): void {
-    this.#drainBegan = this.#clock.now()
+    this.#drainStartedAt = this.#clock.now()
     if (this.hosted.close?.when === 'begun') this.#close()
   }
 
   /**
-   * The last request is over: resolves when the application has closed what it holds, or has had its time for it.
+   * The last request is over. Resolves when the application has shut down, or its time for that is over.
    *
-   * @param hasAborted requests were aborted by the drain timeout
+   * @param hasAborted whether the drain timeout has aborted requests
    */
   async drained(hasAborted: boolean = false): Promise<void> {
     const waits: unknown[] = []
-    // What is written to the contract, or for fetch, has settled by now.
-    if (hasAborted && this.#held && this.hosted.interface === 'node') {
+    // Applications written to the contract or as fetch handlers have settled already.
+    if (hasAborted && this.#deferredExit && this.hosted.interface === 'node') {
       waits.push(new Promise<void>((resolve) => this.#clock.after(ABORTED_TIME, resolve)))
     }
-    if (this.#held && this.#isToEndItself) waits.push(this.#endOfItsOwn(this.#held))
+    if (this.#deferredExit && this.#hasShutdownCode) waits.push(this.#ownExit(this.#deferredExit))
     this.#adopted?.drained()
     if (this.hosted.close?.when === 'over') this.#close()
     if (this.#closing) waits.push(this.#closing)
     if (waits.length === 0) return
-    const late = Promise.withResolvers<void>()
+    const timedOut = Promise.withResolvers<void>()
     const timer = this.#clock.after(CLOSE_WAIT, () => {
       this.#log.warn(
         { keeps: activeResources() },
         `the application has not ended ${CLOSE_WAIT / 1000} s after its last request: stopping`,
       )
-      late.resolve()
+      timedOut.resolve()
     })
     // Most shutdown code closes the server and then waits for Node to exit.
-    const nothingLeft = this.#held && this.#duty && idle(this.#duty)
-    await Promise.race([Promise.all(waits), late.promise, nothingLeft?.reached ?? late.promise])
+    const nothingLeft = this.#deferredExit && this.#keepAlive && whenIdle(this.#keepAlive)
+    await Promise.race([Promise.all(waits), timedOut.promise, nothingLeft?.reached ?? timedOut.promise])
     nothingLeft?.cancel()
     timer.cancel()
   }
 
   /**
-   * Whether shutdown code of the application's own is still to come: what it does once its server has closed, or after a signal. One that
-   * has asked to end before, and waits for nothing, has none.
+   * Whether the application still has its own shutdown code to run: after its server closes, or after a signal. If it
+   * has already tried to end and waits for nothing, it has none.
    */
-  get #isToEndItself(): boolean {
-    if (!this.#held) return false
+  get #hasShutdownCode(): boolean {
+    if (!this.#deferredExit) return false
     if (this.#adopted?.isAwaited && !this.hosted.close) return true
-    return this.#held.isHandled && !this.#closedItself && !this.#held.wasAsked
+    return this.#deferredExit.isHandled && !this.#closedItself && !this.#deferredExit.wasRequested
   }
 
   /**
-   * The application called `process.exit()` itself. Many set a timer at the signal that exits with 1 if closing hangs.
-   * Here their server closes only after the drain, so the timer fires too early by the length of the drain.
+   * Waits until the application calls `process.exit()`. Many applications set a timer at the signal, which exits with 1
+   * if closing hangs. Here the server closes only after the drain, so that timer fires too early by the length of the
+   * drain.
    */
-  async #endOfItsOwn(held: HeldExit): Promise<void> {
-    await held.asked()
+  async #ownExit(deferredExit: DeferredExit): Promise<void> {
+    await deferredExit.requested()
     if (Number(process.exitCode ?? 0) === 0) return
     const early = Promise.withResolvers<void>()
-    const timer = this.#clock.after(this.#clock.now() - this.#drainBegan + CLOSING_TIME, () => early.resolve())
-    await Promise.race([held.asked(), early.promise])
+    const timer = this.#clock.after(this.#clock.now() - this.#drainStartedAt + CLOSING_TIME, () => early.resolve())
+    await Promise.race([deferredExit.requested(), early.promise])
     timer.cancel()
   }
 
@@ -250,22 +262,28 @@ export class Tenant {
 }
 
 /**
- * Loads what is to be served. In a process of its own, `--interface node` takes over the server that the module starts, and shutdown code of
- * whatever framework waits for the drain. Of an application that is not served, no child process stays.
+ * Loads the application to serve. In a process of the container's own, `--interface node` takes over the server that
+ * the module starts, and every framework's shutdown code waits for the drain. If the application cannot be served, all
+ * its child processes are ended.
  *
- * @throws LoadError, ChildListensError
+ * @throws LoadError if there is no application that can be served
+ * @throws ChildListensError if the application listens in a child process
  */
-export async function loadTenant(options: TenantOptions, environment: TenantEnvironment): Promise<Tenant> {
+export async function loadForContainer(
+  options: LoadedApplicationOptions,
+  environment: LoadedApplicationEnvironment,
+): Promise<LoadedApplication> {
   const { lifetime, log } = environment
-  let tenant: Tenant | undefined
-  const held = lifetime && new HeldExit(() => lifetime.stopping || tenant?.isPausing === true, log).install()
+  let loaded: LoadedApplication | undefined
+  const deferredExit =
+    lifetime && new DeferredExit(() => lifetime.stopping || loaded?.isPausing === true, log).install()
   const wanted = wantedPort(options.appPort, process.env)
   const takeover = lifetime && options.interface === 'node' ? new ListenTakeover(log, wanted).install() : undefined
   const childServers = takeover && (await childServersOf(takeover, environment))
   const isLight = lifetime !== undefined && options.fetchClasses !== 'platform'
   if (isLight && options.interface === 'fetch') installLightFetch()
   try {
-    const hosted = await loadHosted(options.module, {
+    const hosted = await loadHostedApplication(options.module, {
       interface: options.interface,
       takeover,
       childServers,
@@ -274,29 +292,30 @@ export async function loadTenant(options: TenantOptions, environment: TenantEnvi
       arguments: lifetime && (options.arguments ?? []),
     })
     childServers?.close()
-    // Now that it has said what it is: handlers look up `Response` when they run.
+    // The interface is known only now. Handlers look up `Response` when they run, so this is early enough.
     if (isLight && hosted.interface === 'fetch') installLightFetch()
-    // Who wrote to the contract knows of the container.
-    if (hosted.interface !== 'wsgi') return (tenant = new Tenant(hosted, environment, takeover, held, wanted))
-    held?.restore()
-    tenant = new Tenant(hosted, environment)
-    if (options.interface === undefined) tenant.wrap((application) => suspecting(application, options.module))
-    return tenant
+    // An application written to the contract does not need Node's process functions replaced.
+    if (hosted.interface !== 'wsgi')
+      return (loaded = new LoadedApplication(hosted, environment, takeover, deferredExit, wanted))
+    deferredExit?.restore()
+    loaded = new LoadedApplication(hosted, environment)
+    if (options.interface === undefined) loaded.wrap((application) => withInterfaceHint(application, options.module))
+    return loaded
   } catch (error) {
     takeover?.restore()
     if (error instanceof ChildListensError && options.passToChild) {
-      error.held = held
+      error.deferredExit = deferredExit
       throw error
     }
-    held?.restore()
+    deferredExit?.restore()
     await childServers?.end()
     throw error
   }
 }
 
-function childServersOf(takeover: ListenTakeover, { log, clock }: TenantEnvironment): Promise<ChildServers> {
+function childServersOf(takeover: ListenTakeover, { log, clock }: LoadedApplicationEnvironment): Promise<ChildServers> {
   const value = takeover.wanted?.value
-  // A Unix socket is not looked for.
+  // A Unix socket is not probed.
   const port = typeof value === 'number' ? value : undefined
   return new ChildServers({ log, clock, port, isOwn: (one) => takeover.binds(one) }).start()
 }

@@ -1,40 +1,38 @@
 /**
- * What a module exports → what a container can serve: a table of the frameworks that say what they are, by marks of their own, and
- * how each becomes an Application. Plain functions say nothing: `--interface` does, and they are WSGI's unless it says otherwise.
- *
- * Nothing is imported of any framework, so that none has to be installed. It loads no modules.
+ * Recognises what a module exports and makes an Application of it: a table of frameworks, each with the properties that
+ * identify it. A plain function has none: `--interface` decides, and the default is WSGI. Imports no framework and
+ * loads no modules, so that no framework has to be installed.
  */
 
 import { Server } from 'node:http'
 import { Server as HttpsServer } from 'node:https'
 import { type FetchHandler, type FetchModule, fromFetch } from '../../interfaces/fetch/from-fetch.ts'
-import { fromNode, type NodeListener } from '../../interfaces/node/from-node.ts'
+import { fromNode, fromServer, type NodeListener } from '../../interfaces/node/from-node.ts'
 import type { Application } from '../../protocol/contract/application.ts'
-import type { Hosted, InterfaceName } from './interface.ts'
-import { serverApplication } from './server-application.ts'
+import type { HostedApplication, InterfaceName } from './hosted-application.ts'
 
-/** What cannot be served though it is known what it is. The message goes on after "… of app.js ". */
-export class Unservable extends Error {
-  override readonly name: string = 'Unservable'
+/** An export is recognised but cannot be served. The message continues the words "the export … of app.js ". */
+export class UnsupportedExport extends Error {
+  override readonly name: string = 'UnsupportedExport'
 }
 
-/** Any object or function: what it has is asked for by name. */
-type Shape = Readonly<Record<string, unknown>>
+/** Any object or function; its properties are tested by name. */
+type AnyObject = Readonly<Record<string, unknown>>
 
-/** A kind of object that says what it is. */
-interface Kind<T = Shape> {
+/** A kind of export that can be recognised. */
+interface Kind<T = AnyObject> {
   /** `an Express application` */
   readonly what: string
   readonly interface: InterfaceName
-  /** @param one neither null nor primitive; its properties may be anything */
-  is(one: Shape): boolean
+  /** @param one neither null nor primitive; its properties may have any type */
+  is(one: AnyObject): boolean
   serve(one: T): Served | Promise<Served>
-  close?(one: T): NonNullable<Hosted['close']>
+  close?(one: T): NonNullable<HostedApplication['close']>
 }
 
-type Served = Pick<Hosted, 'application' | 'server'>
+type Served = Pick<HostedApplication, 'application' | 'server'>
 
-/** What is used of a framework's object, `is` having looked for it. */
+/** Types the framework object in `serve` and `close`: `is` has checked what they use. */
 function kind<T>(one: Kind<T>): Kind {
   return one as unknown as Kind
 }
@@ -43,7 +41,7 @@ interface Nest {
   init(): Promise<unknown>
   close(): Promise<unknown>
   getHttpServer(): Server
-  getHttpAdapter(): { getInstance?(): Shape | undefined }
+  getHttpAdapter(): { getInstance?(): AnyObject | undefined }
 }
 
 interface Fastify {
@@ -52,7 +50,7 @@ interface Fastify {
   readonly server: unknown
 }
 
-/** In the order they are looked at: NestJS's proxy answers for its adapter, so that it comes first. */
+/** Tested in this order: NestJS's proxy also has the methods of its adapter, so NestJS comes first. */
 const kinds: readonly Kind[] = [
   kind<Nest>({
     what: 'a NestJS application',
@@ -60,12 +58,12 @@ const kinds: readonly Kind[] = [
     is: (one) => has(one, 'getHttpAdapter', 'getHttpServer', 'init', 'close'),
     serve: async (one) => {
       await one.init()
-      // Of the Fastify adapter: its routes are there only then.
+      // With the Fastify adapter, the routes exist only after this.
       const instance = one.getHttpAdapter().getInstance?.()
       if (instance && has(instance, 'ready', 'routing')) await (instance as unknown as Fastify).ready()
-      return served(one.getHttpServer())
+      return serveServer(one.getHttpServer())
     },
-    // Afterwards: its hooks disconnect databases, which running requests need.
+    // After the drain: the hooks disconnect databases, which running requests need.
     close: (one) => ({ when: 'over', run: () => one.close() }),
   }),
   kind<Fastify>({
@@ -75,10 +73,11 @@ const kinds: readonly Kind[] = [
     serve: async (one) => {
       await one.ready()
       const { server } = one
-      if (!isServer(server)) throw new Unservable('is a Fastify instance of HTTP/2: give one of http')
-      return served(server)
+      if (!isServer(server)) throw new UnsupportedExport('is a Fastify instance with HTTP/2: use one with HTTP/1.1')
+      return serveServer(server)
     },
-    // At once: it ends long-lived connections (preClose), waits for what runs, and only then runs onClose.
+    // When the drain begins: it ends long-lived connections (preClose), waits for running requests, and only then runs
+    // onClose.
     close: (one) => ({ when: 'begun', run: () => one.close() }),
   }),
   kind<{ callback(): NodeListener }>({
@@ -104,14 +103,16 @@ const kinds: readonly Kind[] = [
     interface: 'node',
     is: (one) => isFunction(one) && has(one, 'handle', 'use', 'route') && Array.isArray(one['stack']),
     serve: () => {
-      throw new Unservable('is an Express router, which cannot answer alone: export the application that uses it')
+      throw new UnsupportedExport(
+        'is an Express router, which cannot answer alone: export the application that uses it',
+      )
     },
   }),
   kind<Server>({
     what: 'an http.Server',
     interface: 'node',
     is: isServer,
-    serve: served,
+    serve: serveServer,
   }),
   kind<FetchModule>({
     what: 'a Hono application',
@@ -127,7 +128,7 @@ const kinds: readonly Kind[] = [
   }),
 ]
 
-const functions: Readonly<Record<InterfaceName, (given: never) => Hosted>> = {
+const functions: Readonly<Record<InterfaceName, (exported: never) => HostedApplication>> = {
   wsgi: (application: Application) => ({ what: 'an application', interface: 'wsgi', application }),
   node: (listener: NodeListener) => ({ what: 'a listener', interface: 'node', application: fromNode(listener) }),
   fetch: (handler: FetchHandler) => ({
@@ -153,29 +154,36 @@ export function expectedOf(wanted: InterfaceName | undefined): string {
 }
 
 /**
- * Makes `found` what a container serves, and waits for its framework to be ready.
+ * Makes an application of an export, and waits until its framework is ready.
  *
- * @param wanted what `--interface` says; undefined: what it says of itself
- * @returns undefined when it is nothing that can be served
- * @throws Unservable for what it is but must not be; whatever the framework throws when it starts
+ * @param wanted the value of `--interface`; undefined: decided by the export
+ * @returns undefined if the export cannot be served
+ * @throws UnsupportedExport if the export is recognised but cannot be served; also rethrows what the framework throws
+ *   when it starts
  */
-export async function recognise(found: unknown, wanted: InterfaceName | undefined): Promise<Hosted | undefined> {
+export async function recognise(
+  found: unknown,
+  wanted: InterfaceName | undefined,
+): Promise<HostedApplication | undefined> {
   const one = isPromise(found) ? await found : found
   if ((typeof one !== 'object' && typeof one !== 'function') || one === null) return undefined
-  const kind = kinds.find(({ is }) => is(one as Shape))
+  const kind = kinds.find(({ is }) => is(one as AnyObject))
   if (!kind) return typeof one === 'function' ? functions[wanted ?? 'wsgi'](one as never) : undefined
   if (wanted !== undefined && wanted !== kind.interface) {
-    throw new Unservable(
-      `is ${kind.what}, and --interface ${wanted} was given: leave it out, or give ${kind.interface}`,
+    throw new UnsupportedExport(
+      `is ${kind.what}, and --interface ${wanted} was given: omit it, or use ${kind.interface}`,
     )
   }
-  const serving = await kind.serve(one as Shape)
-  return { ...serving, what: kind.what, interface: kind.interface, close: kind.close?.(one as Shape) }
+  const serving = await kind.serve(one as AnyObject)
+  return { ...serving, what: kind.what, interface: kind.interface, close: kind.close?.(one as AnyObject) }
 }
 
-/** A module that is no ES module cannot await at its top. A Fastify instance has a `then` too, and is what it is. */
+/**
+ * A CommonJS module cannot await at its top level, so it may export a promise. A Fastify instance also has a `then`
+ * method but is not a promise.
+ */
 function isPromise(found: unknown): found is PromiseLike<unknown> {
-  const one = found as Shape | null | undefined
+  const one = found as AnyObject | null | undefined
   return typeof one === 'object' && one !== null && typeof one['then'] === 'function' && !has(one, 'ready')
 }
 
@@ -187,7 +195,7 @@ function isObject(one: unknown): boolean {
   return typeof one === 'object' && one !== null
 }
 
-function has(one: Shape, ...methods: readonly string[]): boolean {
+function has(one: AnyObject, ...methods: readonly string[]): boolean {
   return methods.every((name) => typeof one[name] === 'function')
 }
 
@@ -195,10 +203,10 @@ function isServer(one: unknown): one is Server {
   return one instanceof Server || one instanceof HttpsServer
 }
 
-/** @throws Unservable for a server that has a port of its own already */
-function served(server: Server): Served {
-  if (!server.listening) return { application: serverApplication(server), server }
-  throw new Unservable(
-    'listens on a port of its own: leave listen() to the container, or start one with --interface node, with which it takes the server over',
+/** @throws UnsupportedExport if the server already listens on its own port */
+function serveServer(server: Server): Served {
+  if (!server.listening) return { application: fromServer(server), server }
+  throw new UnsupportedExport(
+    'already listens on its own port: do not call listen(), or use --interface node, with which the container takes the server over',
   )
 }

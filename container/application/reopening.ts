@@ -1,39 +1,39 @@
 /**
- * Lets an application close its server and listen again, as on plain Node: its container drains, and a new container
+ * Lets an application close its server and listen again, as on plain Node: the container drains, and a new container
  * opens the same addresses when the application listens again. Otherwise the process ends when the event loop is empty.
  */
 
 import type { DrainOptions } from '../../process/drain.ts'
 import type { Logger } from '../../protocol/log/logger.ts'
 import type { Address } from '../../protocol/net/address.ts'
-import type { ContainerLifetime, Tenant } from './loaded-application.ts'
+import type { ContainerLifetime, LoadedApplication } from './loaded-application.ts'
 
 /** One container, from its start to its drain. */
-export interface Opened {
+export interface OpenContainer {
   readonly addresses: readonly Address[]
   start(): Promise<void>
-  /** Accepts nothing new and finishes its requests. The application goes on. */
+  /** Accepts no new requests and finishes the running ones. The application continues. */
   pause(): Promise<void>
-  /** As `pause`, and then waits for the end of the application. */
+  /** Like `pause`, and then waits for the end of the application. */
   drain(options?: DrainOptions): Promise<void>
   inspect(): string
 }
 
 /** The application, and how to open a container for it. */
 export interface ReopeningOptions {
-  readonly tenant: Tenant
+  readonly loaded: LoadedApplication
   readonly log: Logger
   readonly lifetime: ContainerLifetime | undefined
   /** @param addresses of the previous container; undefined: those of the options */
-  readonly open: (addresses?: readonly Address[]) => Opened
+  readonly open: (addresses?: readonly Address[]) => OpenContainer
 }
 
 const CLOSED = 'the application closed its server'
 
-/** The present container of an application that may close and reopen its server. */
-export class Reopening {
+/** The current container of an application that may close and reopen its server. */
+export class ReopenableContainer {
   readonly #options: ReopeningOptions
-  #now: Opened
+  #now: OpenContainer
   #opening: Promise<void> | undefined
   #draining: Promise<void> | undefined
   #isPaused = false
@@ -41,7 +41,7 @@ export class Reopening {
   constructor(options: ReopeningOptions) {
     this.#options = options
     this.#now = options.open()
-    options.tenant.onClosed = () => {
+    options.loaded.onClosed = () => {
       if (!this.#isPaused) void this.#pause()
     }
   }
@@ -65,28 +65,28 @@ export class Reopening {
   }
 
   async #pause(): Promise<void> {
-    const { tenant, lifetime, log } = this.#options
+    const { loaded, lifetime, log } = this.#options
     this.#isPaused = true
-    tenant.isPausing = true
+    loaded.isPausing = true
     await new Promise<void>((resolve) => setImmediate(resolve))
-    // After `close()` and `listen()` in one tick the container goes on: no request is affected.
-    const isReopened = tenant.isListening
+    // After `close()` and `listen()` in the same tick the container continues: no request is affected.
+    const isReopened = loaded.isListening
     if (!isReopened) {
       log.info({}, `${CLOSED}: nothing is served until it listens again; the process ends when nothing else is left`)
       await this.#now.pause()
     }
-    tenant.isPausing = false
+    loaded.isPausing = false
     if (lifetime?.stopping) return
-    const outcome = await tenant.paused()
+    const outcome = await loaded.paused()
     if (lifetime?.stopping) return
     if (outcome === 'ends') {
       lifetime?.stop(CLOSED)
       return
     }
-    if (isReopened) tenant.listening(this.#now.addresses)
+    if (isReopened) loaded.listening(this.#now.addresses)
     else await (this.#opening = this.#reopen())
     this.#isPaused = false
-    if (!tenant.isListening && !lifetime?.stopping) await this.#pause()
+    if (!loaded.isListening && !lifetime?.stopping) await this.#pause()
   }
 
   async #reopen(): Promise<void> {
@@ -97,7 +97,7 @@ export class Reopening {
       this.#now = next
       log.info({}, 'the application listens again: the container serves it')
     } catch (err) {
-      log.error({ err }, 'the application listens again, and the container cannot: stopping')
+      log.error({ err }, 'the application listens again, but the container cannot: stopping')
       process.exitCode = 1
       lifetime?.stop('the container cannot listen again')
     }

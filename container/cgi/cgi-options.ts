@@ -8,7 +8,7 @@ type Module = {
   readonly interface: Omit<typeof containerOptions.interface, 'sentence'> & { readonly sentence: string }
 }
 
-/** The container's sentence without servers that listen: `gantry cgi` takes over none. */
+/** The container's sentence without listening servers: `gantry cgi` does not take over a server. */
 const INTERFACE =
   'What EXPORT is: wsgi, a function of (environ, startResponse); node, a listener of (req, res), an Express, Koa, Fastify or NestJS application or an http.Server that does not listen; fetch, a function of (request) or an object with fetch(), for example a Hono application.'
 

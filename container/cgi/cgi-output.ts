@@ -1,13 +1,13 @@
 /**
- * What is read from a program's pipes: its output a chunk at a time and under a deadline, and its errors as bounded log lines. It
- * knows no process and no CGI.
+ * Reads a program's pipes: its output chunk by chunk with a timeout, and its errors as bounded log lines. Knows neither
+ * processes nor CGI.
  */
 
 import type { Readable } from 'node:stream'
 import { StringDecoder } from 'node:string_decoder'
 import type { Clock } from '../../protocol/net/clock.ts'
 
-/** Reads a stream only when it is asked to: what is not asked for stays in the pipe, and its writer waits. */
+/** Reads a stream only on request: other data stays in the pipe, so that its writer waits. */
 export class ChunkReader {
   readonly #stream: Readable
   readonly #clock: Clock
@@ -31,13 +31,18 @@ export class ChunkReader {
   }
 
   /**
-   * The next chunk; null at the end.
+   * Returns the next chunk, or null at the end.
    *
-   * @param timeout ms that nothing may happen, after which it rejects with what `late` gives
-   * @param busySince when something happened last that shows life, on the clock's `now()`
-   * @param signal rejects with its reason
+   * @param timeout after this time without activity the call rejects with the error of `timedOut`, ms
+   * @param lastActivity the time of the last other activity of the program, on the clock's `now()`
+   * @param signal if it aborts, the call rejects with its reason
    */
-  async next(timeout: number, busySince: () => number, late: () => Error, signal: AbortSignal): Promise<Buffer | null> {
+  async next(
+    timeout: number,
+    lastActivity: () => number,
+    timedOut: () => Error,
+    signal: AbortSignal,
+  ): Promise<Buffer | null> {
     signal.throwIfAborted()
     const now = this.#take()
     if (now !== undefined) return now
@@ -52,9 +57,9 @@ export class ChunkReader {
       }
     }
     const expire = (): void => {
-      const left = timeout - (this.#clock.now() - Math.max(began, busySince()))
+      const left = timeout - (this.#clock.now() - Math.max(began, lastActivity()))
       if (left > 0) timer = this.#clock.after(left, expire)
-      else reject(late())
+      else reject(timedOut())
     }
     let timer = this.#clock.after(timeout, expire)
     const onAbort = (): void => reject(signal.reason)
@@ -68,12 +73,12 @@ export class ChunkReader {
     }
   }
 
-  /** Whether the stream has ended, and all of it was taken. */
+  /** Whether the stream has ended and was read to its end. */
   get over(): boolean {
     return this.#over && this.#stream.readableLength === 0
   }
 
-  /** Takes what still comes, to nowhere: its writer is not to wait. */
+  /** Reads and drops the rest, so that the writer does not wait. */
   discard(): void {
     this.#stream.removeAllListeners('readable')
     this.#stream.resume()
@@ -88,15 +93,15 @@ export class ChunkReader {
   }
 }
 
-/** A line that does not end is told in pieces of this many characters. */
+/** A line without an end is passed on in pieces of this many characters. */
 const LINE_MAX = 8 * 1024
 
 /**
- * Tells the lines of a stream, up to `limit` bytes of them; the rest is read and dropped, so that who writes it does not wait for us.
+ * Passes on the lines of a stream, up to `limit` bytes. The rest is read and dropped, so that the writer does not wait.
  *
- * @returns resolves when the stream has ended
+ * @returns a promise that resolves when the stream has ended
  */
-export async function tellLines(stream: Readable, limit: number, tell: (line: string) => void): Promise<void> {
+export async function forwardLines(stream: Readable, limit: number, onLine: (line: string) => void): Promise<void> {
   const decoder = new StringDecoder('utf8')
   let partial = ''
   let left = limit
@@ -106,15 +111,15 @@ export async function tellLines(stream: Readable, limit: number, tell: (line: st
     const lines = `${partial}${decoder.write(chunk.subarray(0, left))}`.split('\n')
     left -= chunk.length
     partial = lines.pop()!
-    for (const line of lines) tell(line)
-    for (; partial.length > LINE_MAX; partial = partial.slice(LINE_MAX)) tell(partial.slice(0, LINE_MAX))
+    for (const line of lines) onLine(line)
+    for (; partial.length > LINE_MAX; partial = partial.slice(LINE_MAX)) onLine(partial.slice(0, LINE_MAX))
     if (left > 0) return
-    if (partial !== '') tell(partial)
+    if (partial !== '') onLine(partial)
     partial = ''
-    tell(`(more than ${limit} bytes; the rest is left out)`)
+    onLine(`(more than ${limit} bytes; the rest is dropped)`)
   })
   stream.on('error', () => resolve())
   stream.on('close', () => resolve())
   await promise
-  if (partial !== '') tell(partial)
+  if (partial !== '') onLine(partial)
 }

@@ -1,6 +1,6 @@
 /**
- * One run of a CGI program as a process: started without a shell in a group of its own, fed, read, and ended so that nothing of it is
- * left. It knows neither requests nor what the bytes mean.
+ * Runs a CGI program as a process: starts it without a shell in its own process group, writes its input, reads its
+ * output, and ends the whole group. Knows neither requests nor the meaning of the bytes.
  */
 
 import { type ChildProcess, spawn } from 'node:child_process'
@@ -8,7 +8,7 @@ import { once } from 'node:events'
 import type { Readable, Writable } from 'node:stream'
 import type { Input } from '../../protocol/contract/application.ts'
 import type { Clock } from '../../protocol/net/clock.ts'
-import { ChunkReader, tellLines } from './cgi-output.ts'
+import { ChunkReader, forwardLines } from './cgi-output.ts'
 
 export interface StartOptions {
   readonly program: string
@@ -16,22 +16,25 @@ export interface StartOptions {
   readonly cwd: string
   readonly env: Readonly<Record<string, string>>
   readonly clock: Clock
-  /** Ms from asking it to end (SIGTERM) to ending it (SIGKILL). */
+  /** Time from SIGTERM to SIGKILL, ms. */
   readonly killGrace: number
-  /** Bytes of its errors that are told. */
+  /** How many bytes of its standard error are passed to `onStderr`. */
   readonly stderrLimit: number
   readonly onStderr: (line: string) => void
 }
 
-/** How it ended. */
+/** How the process ended. */
 export interface Exit {
   readonly code: number | null
   readonly signal: string | null
-  /** It did not end by itself. */
+  /** Whether this file has ended the process. */
   readonly killed: boolean
 }
 
-/** The last lines of one that has ended may still be in the pipe; another process that holds it must not keep us. Ms. */
+/**
+ * How long to wait for the last lines of standard error after the process has ended, ms: another process may keep the
+ * pipe open.
+ */
 const STDERR_GRACE = 100
 
 export class CgiProcess {
@@ -40,21 +43,21 @@ export class CgiProcess {
   readonly #child: ChildProcess
   readonly #clock: Clock
   readonly #killGrace: number
-  readonly #told: Promise<void>
+  readonly #stderrRead: Promise<void>
   #running = true
   #killed = false
-  /** Nothing of it is left, and its number may be another's. */
+  /** The process has ended and the system may reuse its process group id. */
   #over = false
   #ending: Promise<Exit> | undefined
-  /** On the clock's `now()`. */
+  /** The time of the last write to its standard input, on the clock's `now()`. */
   #fedAt = 0
   #waitsForClient = false
 
-  /** @throws what the system says: ENOENT, EACCES, E2BIG… */
+  /** @throws the system's error: ENOENT, EACCES, E2BIG… */
   static async start(options: StartOptions): Promise<CgiProcess> {
     const { program, args, cwd, env } = options
     const child = spawn(program, args, { cwd, env, stdio: 'pipe', detached: true, shell: false })
-    // Its pipes are made after that; some failures leave none.
+    // Node creates the pipes before 'spawn'; after some failures there are none.
     await once(child, 'spawn')
     child.on('error', () => {})
     return new CgiProcess(child, options)
@@ -65,13 +68,13 @@ export class CgiProcess {
     this.#clock = clock
     this.#killGrace = killGrace
     this.output = new ChunkReader(child.stdout as Readable, clock)
-    this.#told = tellLines(child.stderr as Readable, stderrLimit, onStderr)
-    // It need not read its input (EPIPE).
+    this.#stderrRead = forwardLines(child.stderr as Readable, stderrLimit, onStderr)
+    // The program need not read its input (EPIPE).
     child.stdin!.on('error', () => {})
     this.exited = new Promise((resolve) => {
       child.once('exit', (code, signal) => {
         this.#running = false
-        // Now and not later: the group's number cannot have become another's yet.
+        // At once: the process group id cannot have been reused yet.
         if (this.#killed) this.#signal('SIGKILL')
         resolve({ code, signal, killed: this.#killed })
       })
@@ -82,16 +85,19 @@ export class CgiProcess {
     return this.#child.pid!
   }
 
-  /** When it was last given something, on the clock's `now()`; now, while there is nothing to give it. */
-  readonly busySince = (): number => (this.#waitsForClient ? this.#clock.now() : this.#fedAt)
+  /**
+   * The time of the last write to the program, on the clock's `now()`; the current time while the client has sent
+   * nothing to write.
+   */
+  readonly lastActivity = (): number => (this.#waitsForClient ? this.#clock.now() : this.#fedAt)
 
   /**
-   * Copies `input` to its standard input, as fast as it reads.
+   * Copies `input` to the program's standard input, as fast as the program reads.
    *
-   * @param first what was read of it already; empty: that was all
+   * @param first bytes that were already read from `input`; empty if that was the whole input
    */
   feed(first: Uint8Array | undefined, input: Input): void {
-    // The client's body did not come to its end. The pipe stays open: what broke off must not look whole to the program.
+    // The client's body is incomplete. The pipe stays open: an incomplete body must not look complete to the program.
     this.#pump(first, input).catch(() => this.kill())
   }
 
@@ -115,31 +121,31 @@ export class CgiProcess {
   }
 
   /**
-   * Nothing more is wanted of it: what it still writes is dropped, and it has the grace to end by itself. Resolves once it has ended,
-   * whatever that takes.
+   * Drops the remaining output and gives the program the grace period to end by itself. Resolves once it has ended,
+   * however long that takes.
    */
   finish(): Promise<Exit> {
     return (this.#ending ??= this.#finish(this.#killGrace))
   }
 
-  /** Ends it at once: SIGTERM, and SIGKILL after the grace, to all of its group. */
+  /** Ends the whole process group now: SIGTERM, then SIGKILL after the grace period. */
   kill(): Promise<Exit> {
     this.#kill()
     return (this.#ending ??= this.#finish(0))
   }
 
-  async #finish(patience: number): Promise<Exit> {
+  async #finish(grace: number): Promise<Exit> {
     this.output.discard()
     const { stdin, stdout, stderr } = this.#child
-    const timer = this.#running && !this.#killed ? this.#clock.after(patience, () => this.#kill()) : undefined
+    const timer = this.#running && !this.#killed ? this.#clock.after(grace, () => this.#kill()) : undefined
     const exit = await this.exited
     timer?.cancel()
     this.#over = true
     stdin!.destroy()
-    const late = Promise.withResolvers<void>()
-    const grace = this.#clock.after(STDERR_GRACE, late.resolve)
-    await Promise.race([this.#told, late.promise])
-    grace.cancel()
+    const timedOut = Promise.withResolvers<void>()
+    const stderrTimer = this.#clock.after(STDERR_GRACE, timedOut.resolve)
+    await Promise.race([this.#stderrRead, timedOut.promise])
+    stderrTimer.cancel()
     stdout!.destroy()
     stderr!.destroy()
     return exit
@@ -149,7 +155,7 @@ export class CgiProcess {
     if (this.#killed || this.#over) return
     this.#killed = true
     if (!this.#running) {
-      // Another of its group may hold the output: then the group is still there.
+      // Another process of the group may keep the output open: then the group still exists.
       if (!this.output.over) this.#signal('SIGKILL')
       return
     }
@@ -162,12 +168,12 @@ export class CgiProcess {
     try {
       process.kill(-this.pid, signal)
     } catch {
-      // Nobody is left in it.
+      // The group has no processes left.
     }
   }
 }
 
-/** Resolves when there is room, or nobody reads any more. */
+/** Resolves when the pipe has room or is closed. */
 function room(stdin: Writable): Promise<void> {
   return new Promise((resolve) => {
     const done = (): void => {

@@ -1,9 +1,7 @@
 /**
- * `gantry cgi`: one application called once, as a CGI/1.1 program (RFC 3875) that a web server has started. The request is in the
- * environment and on standard input, the response goes to standard output, and what is said about it to standard error.
- *
- * It is a gateway as the others are: which rules a response keeps is `exchange.ts`'s. It keeps no time: how long a program may take is
- * for the server that runs it to say. It imports little, since each request pays for it.
+ * `gantry cgi`: calls an application once, as a CGI/1.1 program (RFC 3875) that a web server starts: the request is in
+ * the environment and on standard input. `exchange.ts` has the rules of a response, and the web server the timeouts.
+ * Imports little, since each request pays for it.
  */
 
 import { readFileSync } from 'node:fs'
@@ -27,35 +25,35 @@ import { Deadlines, systemClock } from '../../protocol/net/clock.ts'
 import { loadApplication } from '../application/load-application.ts'
 import type { CgiCommandOptions } from './cgi-options.ts'
 
-/** Bytes of a request's body that are read ahead of the application; what a pipe holds. */
+/** Bytes of a request's body that are read ahead of the application: the capacity of a pipe. */
 const READ_AHEAD = 64 * 1024
-/** An aborted application has this long to settle, ms: Apache kills a program three seconds after it asked it to end. */
-const SETTLE = 2_500
+/** Time for an aborted application to settle, ms: Apache kills a program three seconds after SIGTERM. */
+const SETTLE_TIMEOUT = 2_500
 
 /** Many programs run at once, each with one request. */
 const FACTS: ProcessFacts = { multithread: false, multiprocess: true, runOnce: true }
 
-/** What a CGI program has. */
+/** The streams of a CGI program. */
 interface CgiStreams {
-  /** Asked for once, if the application reads. */
+  /** Called once, if the application reads. */
   input(): Readable
   readonly output: Writable
   readonly log: Logger
 }
 
 /**
- * Answers the request of this process, and ends it: with 0 when the response is whole, with 1 when it was cut, or there was no
- * application to answer.
+ * Answers the request of this process and ends the process: with exit code 0 if the response is complete, with 1 if it
+ * is truncated or no application could answer.
  */
 export async function runCgi(options: CgiCommandOptions): Promise<never> {
   const streams: CgiStreams = { input: () => process.stdin, output: process.stdout, log: stderrLog() }
   guardStandardStreams()
   const run = new CgiRun(streams)
-  // RFC 3875 §4.1.4, §4.1.12: a web server says both. Whoever tries it in a terminal has not.
+  // A web server always sets both (RFC 3875 §4.1.4, §4.1.12); a shell does not.
   if (process.env['GATEWAY_INTERFACE'] === undefined && process.env['REQUEST_METHOD'] === undefined) {
     streams.log.warn(
       { code: 'CGI_NO_REQUEST' satisfies OtherCode },
-      'this is what a web server runs for each request, and none has: REQUEST_METHOD is missing, so here is the answer to GET /',
+      'no web server has started this CGI program: REQUEST_METHOD is not set, so it answers GET /',
     )
   }
   process.on('uncaughtException', (error) => run.failed(error))
@@ -79,14 +77,14 @@ export async function runCgi(options: CgiCommandOptions): Promise<never> {
   return ended
 }
 
-/** The environment's own bytes: Node reads them as UTF-8, which a decoded path needs not be. */
+/** The environment as bytes: Node reads it as UTF-8, but a decoded path need not be valid UTF-8. */
 function nativeEnvironment(): string[] {
   const flat: string[] = []
   let block: string | undefined
   try {
     block = readFileSync('/proc/self/environ', 'latin1')
   } catch {
-    // Not Linux: what is valid UTF-8 can be had back.
+    // Not Linux: only valid UTF-8 can be restored.
   }
   if (block === undefined) {
     for (const [name, value] of Object.entries(process.env)) {
@@ -101,13 +99,13 @@ function nativeEnvironment(): string[] {
   return flat
 }
 
-/** One request over three streams. Whose they are, and that the process ends with it, is not known here. */
+/** One request over three streams. The caller owns the streams and ends the process. */
 class CgiRun implements ResponseSink, InputSource, ExchangeHost {
   readonly clock: typeof systemClock = systemClock
   readonly deadlines: Deadlines = new Deadlines(systemClock)
   readonly log: Logger
   draining = false
-  /** The process's exit code, once all is done. */
+  /** Resolves with the exit code of the process when the request is over. */
   readonly over: Promise<number>
   readonly #done: (code: number) => void
   readonly #openInput: () => Readable
@@ -115,17 +113,17 @@ class CgiRun implements ResponseSink, InputSource, ExchangeHost {
   readonly #output: Writable
   #request: RequestInput | undefined
   #exchange: Exchange | undefined
-  /** Bytes of the body still to come; Infinity: as many as there are. */
-  #left = 0
+  /** Bytes of the body that have not arrived; Infinity if the length is unknown. */
+  #bodyLeft = 0
   /** CONTENT_LENGTH. */
   #length = 0
   #reading = false
-  /** The output has its end, or is no more. */
+  /** Whether the output was ended, or has failed. */
   #ended = false
   #flushed = false
   #settled = false
-  #cut = false
-  #patience: NodeJS.Timeout | undefined
+  #truncated = false
+  #exitTimer: NodeJS.Timeout | undefined
 
   constructor({ input, output, log }: CgiStreams) {
     this.log = log
@@ -139,20 +137,21 @@ class CgiRun implements ResponseSink, InputSource, ExchangeHost {
   }
 
   /**
-   * @param environment flat: name, value; native strings
-   * @param further names of variables for the environ beside CGI's
+   * @param environment flat list of names and values, as native strings
+   * @param further names of variables for the environ in addition to CGI's
    */
   begin(application: Application, environment: readonly string[], further: readonly string[] = []): void {
-    if (this.#cut) return
+    if (this.#truncated) return
     try {
       const { variables, length } = requestVariables(environment, further)
       const environ = environFromVariables(variables, FACTS)
-      // The web server names the client in REMOTE_ADDR and HTTPS; forwarded fields are the client's own.
+      // The web server puts the client's address in REMOTE_ADDR and the scheme in HTTPS; forwarded fields come from the
+      // client.
       resolveClient(environ, undefined)
       this.#length = length
-      this.#left = length === -1 ? Number.POSITIVE_INFINITY : length
+      this.#bodyLeft = length === -1 ? Number.POSITIVE_INFINITY : length
       this.#request = new RequestInput(length === 0 ? null : this)
-      // Apache's mod_unique_id: then both logs name the request alike.
+      // Set by Apache's mod_unique_id: both logs then have the same id for the request.
       const id = environ['UNIQUE_ID']
       const requestId = typeof id === 'string' && /^[\w.@-]{1,128}$/.test(id) ? id : undefined
       this.#exchange = new Exchange(application, environ, this.#request, this, this, requestId)
@@ -163,18 +162,21 @@ class CgiRun implements ResponseSink, InputSource, ExchangeHost {
     this.#exchange.run()
   }
 
-  /** Something failed outside of the application's call: before it, or in a callback of its own. Answers 500 where it still can. */
+  /**
+   * Handles a failure outside the application's call: before it, or in a callback of the application. Answers 500 if no
+   * response has begun.
+   */
   failed(error: unknown): void {
     const refusal = error instanceof RemoteProtocolError ? error : undefined
     const environ = this.#exchange?.environ ?? environFromVariables([], FACTS)
     const { requestId } = environ.gantry
     if (refusal) this.log.error({ requestId, code: refusal.code }, refusal.message)
     else this.log.error({ requestId, err: described(error) }, 'the program failed')
-    if (!this.#ended && !this.#exchange?.responded) this.#sayFailed(refusal?.status ?? 500, environ)
+    if (!this.#ended && !this.#exchange?.responded) this.#sendErrorPage(refusal?.status ?? 500, environ)
     this.kill(new AbortError('APPLICATION', 'the application failed', { cause: error }))
   }
 
-  #sayFailed(status: number, environ: Environ): void {
+  #sendErrorPage(status: number, environ: Environ): void {
     const [page] = statusPage(status)(environ, (line, headers) => {
       this.#output.write(cgiHead(line, headers), 'latin1')
       return async () => {}
@@ -182,37 +184,40 @@ class CgiRun implements ResponseSink, InputSource, ExchangeHost {
     if (environ.REQUEST_METHOD !== 'HEAD') this.#output.write(page)
   }
 
-  /** Nothing is left in this process that could ever happen. */
+  /** The event loop is empty, so nothing more can happen. */
   idle(): void {
     if (this.#flushed) this.#end()
     else if (!this.#ended) {
-      this.failed(localError('NEVER_ANSWERED', 'the application waits for something that never comes'))
+      this.failed(localError('NEVER_ANSWERED', 'the event loop is empty, but the application has not answered'))
     }
   }
 
-  /** The request is over: what has left of its response is all there will be, and the application is told. */
+  /** Ends the request and aborts the application. The response stays as far as it was sent. */
   kill(error: AbortError): void {
-    this.#giveUpSoon()
+    this.#exitSoon()
     if (this.#ended) return
-    this.#cutOff(error)
+    this.#abortExchange(error)
     this.#finish()
-    this.#check()
+    this.#endIfDone()
   }
 
-  #cutOff(error: AbortError): void {
-    this.#cut = true
+  #abortExchange(error: AbortError): void {
+    this.#truncated = true
     this.#exchange?.abort(error)
     if (this.#request && !this.#request.ended) this.#request.fail(error)
   }
 
-  /** An application that does not come to its end must not keep a process for good. (Not the clock's: its timers keep nothing alive.) */
-  #giveUpSoon(): void {
-    this.#patience ??= setTimeout(() => this.#end(), SETTLE)
+  /**
+   * Limits how long an aborted application may keep the process alive. (Not with the clock: its timers do not keep the
+   * process alive.)
+   */
+  #exitSoon(): void {
+    this.#exitTimer ??= setTimeout(() => this.#end(), SETTLE_TIMEOUT)
   }
 
   settled(): void {
     this.#settled = true
-    this.#check()
+    this.#endIfDone()
   }
 
   // ---- the exchange's side: its sink -------------------------------------------------------------------------------
@@ -221,7 +226,7 @@ class CgiRun implements ResponseSink, InputSource, ExchangeHost {
   inform(): void {}
 
   head(status: string, headers: Headers, _length: number, chunk: Uint8Array | undefined, end: boolean): boolean {
-    // As one write, with what else comes in this tick.
+    // Sends the head in one write with everything else of this tick.
     this.#output.cork()
     process.nextTick(() => this.flush())
     let room = this.#output.write(cgiHead(status, this.#fields(status, headers)), 'latin1')
@@ -241,14 +246,14 @@ class CgiRun implements ResponseSink, InputSource, ExchangeHost {
   }
 
   flush(): void {
-    // What was corked in this tick leaves now.
+    // Writes what was corked in this tick.
     while (this.#output.writableCorked > 0) this.#output.uncork()
   }
 
-  /** CGI has no way to say that a response is not whole, but for its Content-Length, and our exit code. */
+  /** CGI can show that a response is truncated only by its Content-Length and by our exit code. */
   abort(): void {
-    this.#cut = true
-    this.#giveUpSoon()
+    this.#truncated = true
+    this.#exitSoon()
     this.#finish()
   }
 
@@ -257,14 +262,14 @@ class CgiRun implements ResponseSink, InputSource, ExchangeHost {
   }
 
   /**
-   * Servers take a 200 with a Location for a redirect (RFC 3875 §6.2.2; Apache, lighttpd) and run what is at that path, for what was
-   * perhaps a POST. HTTP gives it no meaning there (RFC 9110 §10.2.2).
+   * CGI servers treat a 200 with a Location as a redirect (RFC 3875 §6.2.2; Apache, lighttpd) and run what is at that
+   * path, perhaps for a POST. In HTTP such a Location has no meaning (RFC 9110 §10.2.2).
    */
   #fields(status: string, headers: Headers): Headers {
     if (!status.startsWith('200') || !headers.some(isLocation)) return headers
     this.log.warn(
       { code: 'CGI_LOCATION' satisfies OtherCode },
-      'a 200 with Location is a redirect to a CGI server: Location was left out',
+      'CGI servers treat a 200 with Location as a redirect: Location was removed',
     )
     return headers.filter((field) => !isLocation(field))
   }
@@ -275,32 +280,34 @@ class CgiRun implements ResponseSink, InputSource, ExchangeHost {
     this.flush()
     this.#output.end(() => {
       this.#flushed = true
-      this.#check()
+      this.#endIfDone()
     })
   }
 
-  /** EPIPE: the server has closed our output, since its client has gone. */
+  /** EPIPE: the server has closed our output because its client has disconnected. */
   #outputFailed(error: NodeJS.ErrnoException): void {
     this.#ended = true
     this.#flushed = true
-    this.#giveUpSoon()
-    const gone = error.code === 'EPIPE' || error.code === 'ECONNRESET'
-    this.#cutOff(new AbortError('CLIENT_GONE', gone ? 'the client has gone' : error.message, { cause: error }))
-    this.#check()
+    this.#exitSoon()
+    const isClosed = error.code === 'EPIPE' || error.code === 'ECONNRESET'
+    this.#abortExchange(
+      new AbortError('CLIENT_GONE', isClosed ? 'the client has gone' : error.message, { cause: error }),
+    )
+    this.#endIfDone()
   }
 
-  #check(): void {
+  #endIfDone(): void {
     if (this.#flushed && (this.#exchange === undefined || this.#settled)) this.#end()
   }
 
   #end(): void {
-    clearTimeout(this.#patience)
-    this.#done(this.#cut ? 1 : 0)
+    clearTimeout(this.#exitTimer)
+    this.#done(this.#truncated ? 1 : 0)
   }
 
   // ---- the exchange's side: its input's source ---------------------------------------------------------------------
 
-  /** The first read: before it nothing is taken from the server. */
+  /** The first read: before it, no byte is read from the server. */
   wanted(): void {
     const input = this.#openInput()
     this.#input = input
@@ -311,40 +318,40 @@ class CgiRun implements ResponseSink, InputSource, ExchangeHost {
   }
 
   consumed(): void {
-    if (this.#reading || this.#left === 0 || this.#request!.buffered >= READ_AHEAD) return
+    if (this.#reading || this.#bodyLeft === 0 || this.#request!.buffered >= READ_AHEAD) return
     this.#reading = true
     this.#input!.resume()
   }
 
   #received(chunk: Buffer): void {
     const request = this.#request!
-    if (this.#left === 0) return
-    const part = chunk.length > this.#left ? chunk.subarray(0, this.#left) : chunk
-    this.#left -= part.length
+    if (this.#bodyLeft === 0) return
+    const part = chunk.length > this.#bodyLeft ? chunk.subarray(0, this.#bodyLeft) : chunk
+    this.#bodyLeft -= part.length
     request.push(part)
-    if (this.#left === 0) request.end()
-    if (this.#left === 0 || request.buffered >= READ_AHEAD) {
+    if (this.#bodyLeft === 0) request.end()
+    if (this.#bodyLeft === 0 || request.buffered >= READ_AHEAD) {
       this.#reading = false
       this.#input!.pause()
     }
   }
 
   #inputEnded(): void {
-    if (this.#left === 0) return
-    if (this.#left === Number.POSITIVE_INFINITY) {
-      this.#left = 0
+    if (this.#bodyLeft === 0) return
+    if (this.#bodyLeft === Number.POSITIVE_INFINITY) {
+      this.#bodyLeft = 0
       this.#request!.end()
     } else {
-      // The application's read fails with this, and its failing is then no line: whoever reads the log learns of it here.
+      // The application's read fails with this error. That failure is not logged again, so it is logged here.
       const requestId = this.#exchange?.environ.gantry.requestId
-      const message = `the request's body ended ${this.#left} bytes before its CONTENT_LENGTH (${this.#length}): the client has gone, or the web server gave a length that is not the body's`
+      const message = `the request's body ended ${this.#bodyLeft} bytes before its CONTENT_LENGTH (${this.#length}): the client disconnected, or the web server passed a wrong length`
       this.log.warn({ requestId, code: 'CGI_BODY_SHORT' satisfies OtherCode }, message)
       this.kill(new AbortError('CLIENT_GONE', message))
     }
   }
 }
 
-/** A load error's message is for who started the program; its stack is ours. */
+/** A load error is for the person who started the program: its message or its cause is logged, not our stack. */
 function described(error: unknown): unknown {
   if (error instanceof Error && 'code' in error) return error.cause instanceof Error ? error.cause : error.message
   return error

@@ -1,35 +1,36 @@
-/** Limits the CGI programs that run at once, and the requests that wait for a place. Clients share the queue fairly. */
+/** Limits how many CGI programs run at once and how many requests wait. Clients share the queue fairly. */
 
 import { FairQueue } from '../../protocol/client/fair-queue.ts'
 import { httpError } from '../../protocol/contract/coded-errors.ts'
 import type { HttpError } from '../../protocol/contract/errors.ts'
 import type { Clock } from '../../protocol/net/clock.ts'
 
-export interface TurnsOptions {
+export interface CgiQueueOptions {
   readonly concurrency: number
   readonly queue: number
-  /** Ms that one waits. */
+  /** How long a request waits at most, ms. */
   readonly timeout: number
   readonly clock: Clock
 }
 
-export class Turns {
-  readonly #options: TurnsOptions
+export class CgiQueue {
+  readonly #options: CgiQueueOptions
   readonly #waiting: FairQueue<PromiseWithResolvers<void>>
   #running = 0
 
-  constructor(options: TurnsOptions) {
+  constructor(options: CgiQueueOptions) {
     this.#options = options
     this.#waiting = new FairQueue(options.queue)
   }
 
   /**
-   * Waits for a turn; `end` must be called once for each that was given.
+   * Waits until a program may run. Call `release` once for each call that resolved.
    *
    * @param client whose share of the queue the request takes (`client-key.ts`)
-   * @throws HttpError 503 when too many wait, or it took too long; what the signal was aborted with
+   * @throws HttpError 503 if the queue is full or the wait takes too long
+   * @throws the reason of the signal if it aborts
    */
-  async begin(client: string, signal: AbortSignal): Promise<void> {
+  async acquire(client: string, signal: AbortSignal): Promise<void> {
     const { concurrency, queue, timeout, clock } = this.#options
     signal.throwIfAborted()
     if (this.#running < concurrency) {
@@ -40,13 +41,13 @@ export class Turns {
     const waiting = Promise.withResolvers<void>()
     const dropped = this.#waiting.add(client, waiting)
     dropped?.reject(busy(`${concurrency} CGI programs run and ${queue} requests wait already`))
-    const leave = (error: Error): void => {
-      // At once: a turn must not be given to one that has left.
+    const giveUp = (error: Error): void => {
+      // At once: `release` must not choose a request that has given up.
       this.#waiting.delete(client, waiting)
       waiting.reject(error)
     }
-    const timer = clock.after(timeout, () => leave(busy(`no CGI program ended within ${timeout} ms`)))
-    const onAbort = (): void => leave(signal.reason)
+    const timer = clock.after(timeout, () => giveUp(busy(`no CGI program ended within ${timeout} ms`)))
+    const onAbort = (): void => giveUp(signal.reason)
     signal.addEventListener('abort', onAbort, { once: true })
     try {
       await waiting.promise
@@ -56,7 +57,7 @@ export class Turns {
     }
   }
 
-  end(): void {
+  release(): void {
     const next = this.#waiting.take()
     if (next === undefined) this.#running--
     else next.resolve()

@@ -1,14 +1,12 @@
 /**
- * A CGI program as an application (RFC 3875): each request starts it, feeds it and reads its answer. What is known of requests and
- * responses is here; the process is `cgi-process.ts`'s, the head and the variables are `protocol/cgi/`'s.
- *
- * Where the RFC leaves it open it does as Apache's mod_cgi; where Apache would let an answer that broke off look whole it does not.
+ * Runs a CGI program as an application (RFC 3875): each request starts the program, writes the request to it and reads
+ * its response. `cgi-process.ts` owns the process; `protocol/cgi/` has the head and the variables. Where the RFC leaves
+ * a choice, this file does what Apache's mod_cgi does, except that a truncated response never looks complete.
  */
 
 import { isUtf8 } from 'node:buffer'
 import { accessSync, constants, statSync } from 'node:fs'
-import { basename, dirname, resolve } from 'node:path'
-import { inspect } from 'node:util'
+import { dirname, resolve } from 'node:path'
 import { type CgiHead, CgiHeadReader } from '../../protocol/cgi/codec/head.ts'
 import { programVariables } from '../../protocol/cgi/codec/variables.ts'
 import { clientKey } from '../../protocol/client/client-key.ts'
@@ -19,111 +17,72 @@ import type { HttpCode } from '../../protocol/contract/error-codes.ts'
 import { HttpError, RemoteProtocolError } from '../../protocol/contract/errors.ts'
 import { RequestInput } from '../../protocol/contract/input.ts'
 import { setHeader } from '../../protocol/contract/request-headers.ts'
-import type { Logger } from '../../protocol/log/logger.ts'
 import { type Clock, systemClock } from '../../protocol/net/clock.ts'
-import {
-  aClock,
-  anApplication,
-  anyText,
-  checkOptions,
-  flag,
-  isText,
-  listOf,
-  logger,
-  type OptionForms,
-  orMore,
-  record,
-  wholeNumber,
-} from '../../protocol/options/check-options.ts'
 import { CgiProcess, type Exit } from './cgi-process.ts'
-import { Turns } from './cgi-queue.ts'
-
-export interface CgiOptions {
-  /** Its arguments. Default none: those of RFC 3875 §4.4, from the query, let a client choose options (CVE-2012-1823). */
-  readonly args?: readonly string[]
-  /** Where it runs. Default: its own directory (§7.2). */
-  readonly cwd?: string
-  /** Further variables, which win over those of the request: `{ GIT_PROJECT_ROOT: '/srv/git' }`. */
-  readonly variables?: Readonly<Record<string, string>>
-  /** Variables of this process that it has too; no other does it see. Default: PATH, LANG, LC_ALL, LC_CTYPE, TZ, TMPDIR, LD_LIBRARY_PATH. */
-  readonly inherit?: readonly string[]
-  /** Gives DOCUMENT_ROOT, and PATH_TRANSLATED where there is a PATH_INFO. */
-  readonly documentRoot?: string
-  /** Whether it sees the client's Authorization (Apache: CGIPassAuth). Default false, as RFC 3875 §4.1.18 asks. */
-  readonly passAuthorization?: boolean
-  /**
-   * What serves the path of a local redirect (`Location: /path` alone, §6.2.2): a GET of it, as Apache does, 10 in a row at most.
-   * Default: the client is sent there by a 302, as nginx does.
-   */
-  readonly local?: Application
-  /** Ms in which nothing happens before its head is whole: 504. Default 60 s, as Apache's Timeout and nginx's fastcgi_read_timeout. */
-  readonly headTimeout?: number
-  /** Ms between two pieces of its body: the response is cut. Default 60 s. */
-  readonly idleTimeout?: number
-  /** Bytes of its response head: 502 above. Default 64 KiB, as the HTTP gateway's head limit. */
-  readonly headLimit?: number
-  /** Ms between SIGTERM and SIGKILL, and that it may run on after its output has ended. Default 3 s, as Apache's. */
-  readonly killGrace?: number
-  /** How many of it run at once. Default 16: each is a process with a memory of its own. */
-  readonly concurrency?: number
-  /** How many requests wait for their turn: 503 above. Default 100. Each waits `headTimeout` at most. */
-  readonly queue?: number
-  /** Bytes of its standard error that are logged per request. Default 64 KiB. */
-  readonly stderrLimit?: number
-  /** Takes the lines of its standard error. Default: `wsgi.errors`. */
-  readonly log?: Logger
-  /** Default: the system's. */
-  readonly clock?: Clock
-}
+import { CgiQueue } from './cgi-queue.ts'
+import { type CgiOptions, checkCgiOptions } from './program-options.ts'
 
 const INHERITED = ['PATH', 'LANG', 'LC_ALL', 'LC_CTYPE', 'TZ', 'TMPDIR', 'LD_LIBRARY_PATH']
 /** Apache's LimitInternalRecursion. */
 const REDIRECTS = 10
 
 /**
- * An application that runs `program` for each request. Mount it where it is to be found: its SCRIPT_NAME and PATH_INFO are the
- * request's.
+ * Returns an application that runs a CGI program for each request. The program gets the request's SCRIPT_NAME and
+ * PATH_INFO: mount the application at the path where clients find the program.
  *
- * Answers 500 when the program cannot be started, 502 when it gives no valid head or ends badly, 504 when it is silent for too long,
- * 503 when too many run. After the head, a program that exits with other than 0 or is silent for too long has its response cut.
+ * Answers 500 if the program cannot be started, 502 if its head is invalid or it fails before its head, 503 if too many
+ * run, and 504 if it is silent for too long. After the head, a program that exits with a code other than 0 or is silent
+ * for too long has its response truncated.
  *
- * @param program a path, from the working directory; never searched in PATH
- * @throws TypeError for an option that is none
+ * @param program a path, resolved from the working directory; PATH is not searched
+ * @param options limits and timeouts
+ * @throws TypeError if the program or an option is invalid
+ * @example
+ * ```ts
+ * import { cgi, makeServer } from 'gantry/container'
+ *
+ * const application = cgi('/usr/lib/git-core/git-http-backend', {
+ *   variables: { GIT_PROJECT_ROOT: '/srv/git', GIT_HTTP_EXPORT_ALL: '' },
+ *   headTimeout: 10_000,
+ * })
+ * const server = await makeServer('127.0.0.1', 8080, application)
+ * await server.serveForever()
+ * ```
  */
 export function cgi(program: string, options: CgiOptions = {}): Application {
-  return new Program(program, options).application
+  return new CgiApplication(program, options).application
 }
 
-class Program {
+class CgiApplication {
   readonly application: Application
   readonly #path: string
   readonly #options: CgiOptions
   readonly #clock: Clock
   readonly #headTimeout: number
   readonly #idleTimeout: number
-  readonly #turns: Turns
-  /** Local redirects that a request has been through, by its `environ.gantry`. */
+  readonly #queue: CgiQueue
+  /** The number of local redirects of each request, by its `environ.gantry`. */
   readonly #redirects: WeakMap<object, number> = new WeakMap()
 
   constructor(program: string, options: CgiOptions) {
-    check(program, options)
+    checkCgiOptions(program, options)
     const { clock = systemClock, headTimeout = 60_000, idleTimeout = 60_000, concurrency = 16, queue = 100 } = options
     this.#path = resolve(program)
     this.#options = options
     this.#clock = clock
     this.#headTimeout = headTimeout
     this.#idleTimeout = idleTimeout
-    this.#turns = new Turns({ concurrency, queue, timeout: headTimeout, clock })
+    this.#queue = new CgiQueue({ concurrency, queue, timeout: headTimeout, clock })
     this.application = (environ, startResponse) => this.#serve(environ, startResponse)
   }
 
   async #serve(environ: Environ, startResponse: StartResponse): Promise<Body> {
-    const { head, rest, run } = await this.#answer(environ)
+    const { head, rest, run } = await this.#run(environ)
     if (head.kind === 'local-redirect') return this.#redirected(environ, startResponse, head.target)
     const length = head.headers.find(([name]) => name.toLowerCase() === 'content-length')
     const body = this.#body(run, rest, environ, length && Number(length[1]))
     try {
-      startResponse(head.status, typed(head))
+      startResponse(head.status, withContentType(head))
     } catch (error) {
       await body.close()
       throw error
@@ -131,32 +90,32 @@ class Program {
     return body
   }
 
-  /** Runs the program until its head is whole. Of a local redirect it has ended then. */
-  async #answer(environ: Environ): Promise<{ head: CgiHead; rest: Uint8Array; run: CgiProcess }> {
+  /** Runs the program until its head is complete, and to its end if the head is a local redirect. */
+  async #run(environ: Environ): Promise<{ head: CgiHead; rest: Uint8Array; run: CgiProcess }> {
     const { signal } = environ.gantry
     const input = environ['wsgi.input']
-    // A body of unknown length is told from none by its first bytes.
+    // A body of unknown length may be empty: only its first bytes show that.
     const unknown = environ.CONTENT_LENGTH === undefined
     const first = unknown ? await input.read1() : undefined
     const env = this.#environment(environ, unknown && first!.length > 0)
-    await this.#turns.begin(clientKey(environ.REMOTE_ADDR), signal)
+    await this.#queue.acquire(clientKey(environ.REMOTE_ADDR), signal)
     let run: CgiProcess | undefined
     try {
       run = await this.#start(environ, env)
       const started = run
-      // Also for one that left while it was starting.
+      // The client may have disconnected while the program was starting.
       if (signal.aborted) throw signal.reason
       signal.addEventListener('abort', () => void started.kill(), { once: true })
       run.feed(first, input)
       const { head, rest } = await this.#head(run, signal)
       if (head.kind === 'local-redirect') {
         await run.finish()
-        this.#turns.end()
+        this.#queue.release()
       }
       return { head, rest, run }
     } catch (error) {
-      // The client is not to wait until it has died; who comes next is.
-      void Promise.resolve(run?.kill()).then(() => this.#turns.end())
+      // The response does not wait until the program has ended; the next request in the queue does.
+      void Promise.resolve(run?.kill()).then(() => this.#queue.release())
       throw asHttpError(error)
     }
   }
@@ -164,7 +123,7 @@ class Program {
   async #start(environ: Environ, env: Record<string, string>): Promise<CgiProcess> {
     const { args = [], cwd = dirname(this.#path), killGrace = 3_000, stderrLimit = 64 * 1024 } = this.#options
     const program = this.#path
-    const onStderr = (line: string): void => this.#say(environ, line)
+    const onStderr = (line: string): void => this.#logLine(environ, line)
     try {
       return await CgiProcess.start({ program, args, cwd, env, clock: this.#clock, killGrace, stderrLimit, onStderr })
     } catch (error) {
@@ -172,7 +131,7 @@ class Program {
     }
   }
 
-  #say(environ: Environ, line: string): void {
+  #logLine(environ: Environ, line: string): void {
     const { log } = this.#options
     if (!log) environ['wsgi.errors'].write(`${line}\n`)
     else log.warn({ requestId: environ.gantry.requestId, source: 'cgi', program: this.#path }, line)
@@ -180,15 +139,15 @@ class Program {
 
   async #head(run: CgiProcess, signal: AbortSignal): Promise<{ head: CgiHead; rest: Uint8Array }> {
     const reader = new CgiHeadReader(this.#options.headLimit)
-    const late = (): Error =>
+    const timedOut = (): Error =>
       httpError('CGI_TIMEOUT', `${this.#path} gave no response head within ${this.#headTimeout} ms`)
     for (;;) {
-      const chunk = await run.output.next(this.#headTimeout, run.busySince, late, signal)
+      const chunk = await run.output.next(this.#headTimeout, run.lastActivity, timedOut, signal)
       if (chunk === null) {
         const exit = await run.finish()
         signal.throwIfAborted()
         const why = reader.ended().message
-        throw httpError('CGI_HEAD', `${this.#path}: ${why} (${described(exit)})`)
+        throw httpError('CGI_HEAD', `${this.#path}: ${why} (${describeExit(exit)})`)
       }
       const head = reader.receive(chunk)
       if (head) return { head, rest: reader.rest }
@@ -204,16 +163,16 @@ class Program {
     const { signal } = environ.gantry
     const path = this.#path
     const timeout = this.#idleTimeout
-    // Of a HEAD's answer the length is the GET's.
+    // The Content-Length of a response to HEAD is the length of the GET response.
     let left = environ.REQUEST_METHOD === 'HEAD' || length === undefined ? Number.POSITIVE_INFINITY : length
     const within = (chunk: Uint8Array): Uint8Array => {
       const part = chunk.length > left ? chunk.subarray(0, left) : chunk
       left -= part.length
-      if (part !== chunk) this.#say(environ, `${path} wrote more than its Content-Length; the rest was left out`)
+      if (part !== chunk) this.#logLine(environ, `${path} wrote more than its Content-Length; the rest was dropped`)
       return part
     }
-    const late = (): Error => {
-      // It has had its time: none to end by itself.
+    const timedOut = (): Error => {
+      // The program has had its time: it gets no grace period.
       void run.kill()
       return httpError('CGI_TIMEOUT', `${path} wrote nothing for ${timeout} ms in its response`)
     }
@@ -222,13 +181,14 @@ class Program {
         const part = within(chunk)
         if (part.length > 0) yield part
         if (part !== chunk) return
-        chunk = await run.output.next(timeout, run.busySince, late, signal)
+        chunk = await run.output.next(timeout, run.lastActivity, timedOut, signal)
         if (chunk === null) break
       }
       const exit = await run.finish()
-      // Only its exit tells a whole answer from one that broke off. One that we ended had ended its answer itself.
+      // Only the exit code shows whether the response is complete. A program that we killed had ended its response
+      // before.
       if (exit.killed ? signal.aborted : exit.code !== 0) {
-        throw httpError('CGI_EXIT', `${path} ended badly within its response (${described(exit)})`)
+        throw httpError('CGI_EXIT', `${path} ended badly within its response (${describeExit(exit)})`)
       }
       if (left > 0 && left !== Number.POSITIVE_INFINITY) {
         throw httpError('CGI_SHORT', `${path} ended ${left} bytes before its Content-Length`)
@@ -236,7 +196,7 @@ class Program {
     }
     let closing: Promise<void> | undefined
     const close = (): Promise<void> =>
-      (closing ??= (signal.aborted ? run.kill() : run.finish()).then(() => this.#turns.end()))
+      (closing ??= (signal.aborted ? run.kill() : run.finish()).then(() => this.#queue.release()))
     return { [Symbol.asyncIterator]: chunks, close }
   }
 
@@ -267,7 +227,7 @@ class Program {
     return local(next, startResponse)
   }
 
-  /** As UTF-8, since Node knows no other: bytes that are none cannot be given. */
+  /** Node encodes variables as UTF-8 only: other bytes cannot be passed. */
   #environment(environ: Environ, chunked: boolean): Record<string, string> {
     const { documentRoot, passAuthorization = false, inherit = INHERITED, variables = {} } = this.#options
     const env: Record<string, string> = {}
@@ -275,16 +235,16 @@ class Program {
       const value = process.env[name]
       if (value !== undefined) env[name] = value
     }
-    const given = programVariables(environ, {
-      program: native(this.#path),
-      documentRoot: documentRoot === undefined ? undefined : native(resolve(documentRoot)),
+    const requestVariables = programVariables(environ, {
+      program: toLatin1(this.#path),
+      documentRoot: documentRoot === undefined ? undefined : toLatin1(resolve(documentRoot)),
       authorization: passAuthorization,
       chunked,
     })
-    for (const [name, value] of given) {
+    for (const [name, value] of requestVariables) {
       const bytes = Buffer.from(value, 'latin1')
       if (isUtf8(bytes) && !value.includes('\0')) env[name] = bytes.toString()
-      // A program can do without a header. What it is asked for must not be something else than it was.
+      // The program can do without a header. But the request line must not change.
       else if (!name.startsWith('HTTP_')) {
         throw httpError('CGI_BYTES', `${name} is not valid UTF-8 and cannot be given to a CGI program`)
       }
@@ -294,16 +254,16 @@ class Program {
 }
 
 /**
- * With a Content-Type, which PEP 3333's checkers want of what may have a body, and RFC 3875 §6.3.1 of the program: text/plain where it
- * gave none, as servers did for long (Apache's DefaultType) and no browser would run.
+ * Adds a Content-Type if the program gave none: validators of PEP 3333 expect one on a response that may have a body,
+ * and RFC 3875 §6.3.1 requires it. text/plain, as servers did for long (Apache's DefaultType): no browser executes it.
  */
-function typed({ status, headers }: Extract<CgiHead, { kind: 'response' }>): Headers {
+function withContentType({ status, headers }: Extract<CgiHead, { kind: 'response' }>): Headers {
   if (isBodylessStatus(Number(status.slice(0, 3))) || headers.some(([name]) => name.toLowerCase() === 'content-type'))
     return headers
   return [...headers, ['Content-Type', 'text/plain']]
 }
 
-function native(text: string): string {
+function toLatin1(text: string): string {
   return Buffer.from(text).toString('latin1')
 }
 
@@ -316,7 +276,7 @@ function decoded(path: string): string {
   })
 }
 
-function described({ code, signal, killed }: Exit): string {
+function describeExit({ code, signal, killed }: Exit): string {
   if (killed) return 'it was killed'
   return signal === null ? `exit code ${code}` : `ended by ${signal}`
 }
@@ -325,7 +285,7 @@ function asHttpError(error: unknown): unknown {
   return error instanceof RemoteProtocolError ? new HttpError(error.status, error.code, error.message) : error
 }
 
-/** Why the system did not start it, for who reads the log. */
+/** Explains for the log why the system did not start the program. */
 function notStarted(error: NodeJS.ErrnoException, program: string, cwd: string): HttpError {
   const fail = (code: HttpCode, why: string): HttpError =>
     httpError(code, `cannot start the CGI program ${program}: ${why}`, { cause: error })
@@ -356,46 +316,4 @@ function notStarted(error: NodeJS.ErrnoException, program: string, cwd: string):
     'CGI_START',
     error.code === 'ENOENT' ? 'the interpreter that its first line names does not exist' : error.message,
   )
-}
-
-const patience = orMore('a number of milliseconds')
-
-const OPTIONS: OptionForms<CgiOptions> = {
-  args: listOf('strings', (argument) => typeof argument === 'string'),
-  cwd: anyText,
-  variables: { ...record('strings by name'), secret: true },
-  inherit: listOf("variables' names", isText),
-  documentRoot: anyText,
-  passAuthorization: flag,
-  local: anApplication,
-  headTimeout: patience,
-  idleTimeout: patience,
-  headLimit: wholeNumber(1, 'bytes'),
-  killGrace: patience,
-  concurrency: wholeNumber(1),
-  queue: wholeNumber(0),
-  stderrLimit: wholeNumber(0, 'bytes'),
-  log: logger('debug', 'info', 'warn', 'error'),
-  clock: aClock,
-}
-
-function check(program: string, options: CgiOptions): void {
-  const refuse = (came: string, due: string): never => {
-    throw new TypeError(`cgi: the program is ${came}, ${due}`)
-  }
-  if (typeof program !== 'string' || program === '')
-    refuse(inspect(program, { depth: 0 }), 'expected the path of a file')
-  // §5 and every server's custom: such a program writes HTTP itself.
-  if (basename(program).startsWith('nph-')) {
-    refuse(inspect(program), 'which by its name writes HTTP itself; non-parsed headers are not supported')
-  }
-  checkOptions('cgi', options, OPTIONS)
-  for (const [name, value] of Object.entries(options.variables ?? {})) {
-    if (typeof value !== 'string' || /[\0=]/.test(name) || value.includes('\0')) {
-      // The value may be a secret.
-      throw new TypeError(
-        `cgi: the option variables.${name} is of type ${typeof value}, expected a name without "=", and a string, both without NUL`,
-      )
-    }
-  }
 }

@@ -1,8 +1,7 @@
 /**
- * A fetch handler, `(Request) → Response`, as an Application: what Hono, itty-router, and modules written for Workers, Deno or Bun are. Both
- * bodies stream under backpressure, and a client's abort is the request's `signal`.
- *
- * How a `Request` comes from an environ is in `request.ts`, how a stream becomes a body in `stream-body.ts`. This file does not know frameworks.
+ * Runs a fetch handler, `(Request) → Response`, as an Application: Hono, itty-router, and modules for Workers, Deno or
+ * Bun. Both bodies stream under backpressure; a client's disconnect aborts the request's `signal`. `request.ts` makes
+ * the `Request`, and `stream-body.ts` makes a body of a stream.
  */
 
 import { STATUS_CODES } from 'node:http'
@@ -12,14 +11,14 @@ import { shown, statusFromWire } from '../../protocol/contract/response-head.ts'
 import { LightResponse } from './light-response.ts'
 import { requestFrom } from './request.ts'
 import { streamBody } from './stream-body.ts'
-import { type FetchContext, Waiting } from './waiting.ts'
+import { type FetchContext, WaitUntil } from './wait-until.ts'
 
-export type { FetchContext } from './waiting.ts'
+export type { FetchContext } from './wait-until.ts'
 
-/** What a handler is given beside the request: Hono's `c.env`. */
+/** The second argument of a handler: Hono's `c.env`. */
 export interface FetchEnvironment {
   readonly environ: Environ
-  /** As much of node's request as says where it came from: `getConnInfo` of `@hono/node-server/conninfo` reads this. */
+  /** The part of Node's request that names the client: `getConnInfo` of `@hono/node-server/conninfo` reads it. */
   readonly incoming: {
     readonly socket: {
       readonly remoteAddress: string | undefined
@@ -35,50 +34,59 @@ export type FetchHandler = (
   context: FetchContext,
 ) => Response | Promise<Response>
 
-/** What modules for Workers export by default, and what a Hono application is. */
+/** The default export of modules for Workers, and a Hono application. */
 export interface FetchModule {
   readonly fetch: FetchHandler
 }
 
 /**
- * The application that `handler` is.
+ * Returns the application that calls a fetch handler.
  *
- * Hop-by-hop fields of its response are left out, not refused. A response that came from `fetch()` was decoded, so that its Content-Encoding
- * and Content-Length are left out. What the handler throws is the exchange's 500, or an `HttpError`'s status; a stream that fails cuts the response.
- * An upgrade request is a GET with `Upgrade` among its headers, and cannot be answered by a 101: a Response has no connection to give.
+ * - Hop-by-hop fields of its response are dropped, not refused.
+ * - A response of `fetch()` has a decoded body, so its Content-Encoding and Content-Length are dropped.
+ * - If the handler throws, the response is 500, or the status of the `HttpError`. If its stream fails, the response is
+ *   truncated.
+ * - An upgrade request is a GET with the field `Upgrade`. It cannot be answered with 101: a Response has no connection.
  *
- * @throws TypeError when `handler` is neither a function nor an object with a `fetch` method
+ * @param handler a function, or an object with a method `fetch`
+ * @throws TypeError if `handler` is neither
+ * @example
+ * ```ts
+ * import { fromFetch } from 'gantry'
+ *
+ * export const application = fromFetch((request) => new Response(`You asked for ${new URL(request.url).pathname}\n`))
+ * ```
  */
 export function fromFetch(handler: FetchHandler | FetchModule): Application {
   const handle = handlerOf(handler)
   return (environ, startResponse) => {
-    const waiting = new Waiting(environ)
-    let answered: Response | Promise<Response>
+    const waitUntil = new WaitUntil(environ)
+    let result: Response | Promise<Response>
     try {
-      answered = handle(requestFrom(environ), new Environment(environ), waiting)
+      result = handle(requestFrom(environ), new HandlerEnvironment(environ), waitUntil)
     } catch (error) {
-      return waiting.afterFailure(error)
+      return waitUntil.afterFailure(error)
     }
-    if (typeof (answered as Promise<Response> | undefined)?.then !== 'function') {
-      return answer(answered as Response, environ, startResponse, waiting)
+    if (typeof (result as Promise<Response> | undefined)?.then !== 'function') {
+      return answer(result as Response, environ, startResponse, waitUntil)
     }
-    return (answered as Promise<Response>).then(
-      (response) => answer(response, environ, startResponse, waiting),
-      (error: unknown) => waiting.afterFailure(error),
+    return (result as Promise<Response>).then(
+      (response) => answer(response, environ, startResponse, waitUntil),
+      (error: unknown) => waitUntil.afterFailure(error),
     )
   }
 }
 
 function handlerOf(handler: FetchHandler | FetchModule): FetchHandler {
   if (typeof handler === 'function') return handler
-  const given = handler as FetchModule | null | undefined
-  if (typeof given?.fetch === 'function') return (...args) => given.fetch(...args)
+  const candidate = handler as FetchModule | null | undefined
+  if (typeof candidate?.fetch === 'function') return (...args) => candidate.fetch(...args)
   throw new TypeError(
-    `fromFetch takes a function of a Request, or an object with fetch(request), and got ${shown(handler)}`,
+    `fromFetch: expected a function of (request), or an object with fetch(request), got ${shown(handler)}`,
   )
 }
 
-class Environment implements FetchEnvironment {
+class HandlerEnvironment implements FetchEnvironment {
   readonly environ: Environ
 
   constructor(environ: Environ) {
@@ -102,63 +110,66 @@ function answer(
   response: Response,
   environ: Environ,
   startResponse: StartResponse,
-  waiting: Waiting,
+  waitUntil: WaitUntil,
 ): Body | Promise<Body> {
   try {
     const whole = LightResponse.is(response) ? LightResponse.take(response) : undefined
     if (whole) {
       const { status, statusText, fields, body } = whole
       startResponse(statusLine(status, statusText), endToEnd(fields))
-      return waiting.afterWhole(body === null ? [] : [typeof body === 'string' ? Buffer.from(body) : body])
+      return waitUntil.afterWhole(body === null ? [] : [typeof body === 'string' ? Buffer.from(body) : body])
     }
     check(response)
     startResponse(statusLine(response.status, response.statusText), fieldsOf(response))
-    return response.body ? streamed(response.body, environ, waiting) : waiting.afterWhole([])
+    return response.body ? streamed(response.body, environ, waitUntil) : waitUntil.afterWhole([])
   } catch (error) {
-    // It has no reader now: what feeds it (another server's connection) must not wait for one.
+    // The response has no reader now. Its source (another server's connection) must not wait for one.
     discard(response)
-    return waiting.afterFailure(error)
+    return waitUntil.afterFailure(error)
   }
 }
 
 /** Status lines by code. */
-const usual: Readonly<Record<number, string>> = Object.fromEntries(
+const STATUS_LINES: Readonly<Record<number, string>> = Object.fromEntries(
   Object.entries(STATUS_CODES).map(([code, reason]) => [code, `${code} ${reason}`]),
 )
 
-/** An empty reason, as HTTP/2's always is, is that of the code; and what a Response allows beyond the contract goes. */
+/**
+ * An empty reason, as always in HTTP/2, becomes the reason of the status code. Characters that only a Response allows
+ * are removed.
+ */
 function statusLine(status: number, reason: string): string {
-  return reason === '' ? (usual[status] ?? `${status} Unknown`) : statusFromWire(`${status} ${reason}`)
+  return reason === '' ? (STATUS_LINES[status] ?? `${status} Unknown`) : statusFromWire(`${status} ${reason}`)
 }
 
-async function streamed(stream: ReadableStream<Uint8Array>, environ: Environ, waiting: Waiting): Promise<Body> {
+async function streamed(stream: ReadableStream<Uint8Array>, environ: Environ, waitUntil: WaitUntil): Promise<Body> {
   try {
     const body = await streamBody(stream, environ.gantry.signal)
-    if (Array.isArray(body)) return waiting.afterWhole(body)
-    if (environ.REQUEST_METHOD !== 'HEAD') return waiting.afterStream(body)
-    // Nobody will see a byte of it, and the first may be long in coming.
+    if (Array.isArray(body)) return waitUntil.afterWhole(body)
+    if (environ.REQUEST_METHOD !== 'HEAD') return waitUntil.afterStream(body)
+    // A response to HEAD has no body, and its first chunk may take long.
     void body.close()
-    return waiting.afterWhole([])
+    return waitUntil.afterWhole([])
   } catch (error) {
-    return waiting.afterFailure(error)
+    return waitUntil.afterFailure(error)
   }
 }
 
-/** A Response of any implementation: frameworks and test tools bring their own. */
+/** Accepts a Response of any implementation: frameworks and test tools have their own. */
 function check(response: unknown): asserts response is Response {
-  const given = response as Partial<Response> | null | undefined
-  if (typeof given?.status !== 'number' || typeof given.headers?.[Symbol.iterator] !== 'function') {
-    throw new TypeError(`the fetch handler answered ${shown(response)}: expected a Response`)
+  const candidate = response as Partial<Response> | null | undefined
+  if (typeof candidate?.status !== 'number' || typeof candidate.headers?.[Symbol.iterator] !== 'function') {
+    throw new TypeError(`the fetch handler returned ${shown(response)}: expected a Response`)
   }
-  if (given.status === 0)
-    throw new TypeError('the fetch handler answered Response.error(), which says that there is no answer')
-  if (given.status === 101) {
+  if (candidate.status === 0)
+    throw new TypeError('the fetch handler returned Response.error(), which has no status to send')
+  if (candidate.status === 101) {
     throw new TypeError(
-      'the fetch handler answered 101, and a Response has no connection to hand over: serve upgrades with fromNode({ onUpgrade })',
+      'the fetch handler returned status 101, and a Response has no connection to hand over: serve upgrades with fromNode({ onUpgrade })',
     )
   }
-  if (given.bodyUsed || given.body?.locked) {
-    throw new TypeError('the fetch handler answered a Response whose body was read already: give a clone() of it')
+  if (candidate.bodyUsed || candidate.body?.locked) {
+    throw new TypeError('the fetch handler returned a Response whose body was already read: return a clone() of it')
   }
 }
 
@@ -167,11 +178,11 @@ function discard(response: unknown): void {
   if (typeof body?.cancel === 'function' && !body.locked) body.cancel().catch(ignore)
 }
 
-/** What undici's fetch decodes; with any other coding among them it leaves the body as it came. */
+/** The codings that undici's fetch decodes. If another coding is among them, it leaves the body encoded. */
 const DECODED: ReadonlySet<string> = new Set(['gzip', 'x-gzip', 'deflate', 'br', 'zstd'])
 
 function fieldsOf(response: Response): Headers {
-  // `Set-Cookie` comes once for each cookie (Fetch standard, "sort and combine").
+  // `Set-Cookie` appears once for each cookie (Fetch standard, "sort and combine").
   const headers = endToEnd([...response.headers] as Headers)
   const codings = response.url ? response.headers.get('content-encoding') : null
   if (!codings?.split(',').every((coding) => DECODED.has(coding.trim().toLowerCase()))) return headers

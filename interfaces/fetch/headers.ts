@@ -1,9 +1,9 @@
-/** `Headers` made of an environ's lines, and made equal. */
+/** Makes `Headers` from an environ's header lines, and copies `Headers`. */
 
 import type { Environ } from '../../protocol/contract/application.ts'
 import { httpError } from '../../protocol/contract/coded-errors.ts'
 
-/** @throws HttpError 400: peers that are no HTTP servers (uwsgi) may name variables that are no fields */
+/** @throws HttpError 400 if a name or value is not valid in Headers: uwsgi peers can send such variables */
 export function headersFrom(environ: Environ): Headers {
   try {
     return new Headers(environ.gantry.rawHeaders as [string, string][])
@@ -12,7 +12,7 @@ export function headersFrom(environ: Environ): Headers {
   }
 }
 
-/** Makes `to` say what `from` says. */
+/** Makes the fields of `to` equal to those of `from`. */
 export function copyHeaders(from: Headers, to: Headers): void {
   for (const name of [...to.keys()]) to.delete(name)
   for (const [name, value] of from) to.append(name, value)

@@ -1,56 +1,59 @@
 /**
- * A `Response` that remembers what it was made of (a status, fields, a whole body) without the platform's constructor, which makes a
- * stream and more (6 to 16 µs in Node 24). A gateway takes that; anything else that is asked of it makes it a real one, which it is
- * from then on.
- *
- * It is an object of the platform's own prototype, whose accessors `light.ts` makes know it. Whatever is not plainly right (a stream, an unusual
- * value, a fault) is made by the platform's constructor from the start, so that its errors are the platform's.
+ * A `Response` that keeps its status, fields and whole body without the platform's constructor, which also makes a
+ * stream (6 to 16 µs in Node 24). A gateway takes these parts; any other use creates a real Response, which serves all
+ * later uses. `../README.md` explains the light classes.
  */
 
 import { markAsUncloneable } from 'node:worker_threads'
 import type { Headers as Fields } from '../../protocol/contract/application.ts'
 import { isBodylessStatus } from '../../protocol/contract/bodyless.ts'
 import { TOKEN } from '../../protocol/contract/token.ts'
-import { Given } from './given.ts'
 import { copyHeaders } from './headers.ts'
+import { ReturnOverride } from './return-override.ts'
 
 export const RealResponse: typeof Response = globalThis.Response
 const RealHeaders = globalThis.Headers
 
-/** What a gateway sends of one. */
-export interface Whole {
+/** The parts of a light response that a gateway sends. */
+export interface ResponseParts {
   readonly status: number
   readonly statusText: string
   readonly fields: Fields
   readonly body: string | Uint8Array | null
 }
 
-/** Neither to be trimmed nor refused. */
+/** A field value that the platform would neither trim nor refuse. */
 const VALUE = /^(?:[\x21-\x7e\x80-\xff](?:[\t\x20-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?)?$/
 const REASON = /^[\t\x20-\x7e\x80-\xff]*$/
 
-/** Names that were found good, as Headers spell them. Bounded: an application may make names up. */
+/** Names that were found valid, in the spelling of Headers. Bounded: an application may generate names. */
 const names: Map<string, string> = new Map()
 const NAMES_MAX = 1024
 
-interface Shell extends Response {}
-const Shell = function Shell() {} as unknown as new () => Shell
-Shell.prototype = RealResponse.prototype
+interface ResponseShell extends Response {}
+const ResponseShell = function ResponseShell() {} as unknown as new () => ResponseShell
+ResponseShell.prototype = RealResponse.prototype
 
-/** The private side; its statics are all that can see it. */
-export class LightResponse extends Given {
+/**
+ * The private state of a light response, visible only to its static methods. The object has the platform's own
+ * prototype, whose accessors `light.ts` replaces. For everything unusual (a stream, a rare value, an invalid argument)
+ * the platform's constructor is used from the start, so that errors are the platform's.
+ */
+export class LightResponse extends ReturnOverride {
   readonly #status: number
   readonly #statusText: string
   #fields: Fields
   #body: string | Uint8Array | null
-  /** Handed out: they stay its headers, also once it is real. */
+  /**
+   * Once read by the handler, this object stays the headers of the response, even after a real Response was created.
+   */
   #headers: Headers | undefined
   #real: Response | undefined
-  /** A gateway has its body. */
+  /** Whether a gateway has taken the body. */
   #taken = false
 
   constructor(status: number, statusText: string, fields: Fields, body: string | Uint8Array | null) {
-    super(new Shell())
+    super(new ResponseShell())
     markAsUncloneable(this)
     this.#status = status
     this.#statusText = statusText
@@ -79,14 +82,14 @@ export class LightResponse extends Given {
     return light.#taken || (light.#real?.bodyUsed ?? false)
   }
 
-  /** The real one. What was changed in the headers that were handed out is changed in it. */
+  /** Returns the real Response. Changes to the headers that the handler has read are copied to it. */
   static real(light: LightResponse): Response {
     const made = light.#real
     if (made) {
       if (light.#headers && light.#headers !== made.headers) copyHeaders(light.#headers, made.headers)
       return made
     }
-    // Bytes, which bring no Content-Type of their own: the one that text has may have been deleted.
+    // As bytes, which imply no Content-Type: the one of a text may have been deleted.
     const body = typeof light.#body === 'string' ? Buffer.from(light.#body) : light.#body
     const init = { status: light.#status, statusText: light.#statusText, headers: light.#headers ?? light.#fields }
     const real = new RealResponse(body as ConstructorParameters<typeof Response>[0], init)
@@ -97,11 +100,10 @@ export class LightResponse extends Given {
   }
 
   /**
-   * What it is made of, which is used then, as by reading it; undefined when it has become a real one.
-   *
-   * @throws TypeError when its body was taken already
+   * Takes the parts of the response, which uses its body as reading would; undefined if a real Response was created or
+   * the body was already taken.
    */
-  static take(light: LightResponse): Whole | undefined {
+  static take(light: LightResponse): ResponseParts | undefined {
     if (light.#real) return undefined
     if (light.#taken) return undefined
     if (light.#body !== null) light.#taken = true
@@ -111,8 +113,8 @@ export class LightResponse extends Given {
 }
 
 /**
- * @param type the Content-Type of a body that has none
- * @returns undefined for what only the platform's constructor does right, its refusals among them
+ * @param type the Content-Type of a text without one
+ * @returns undefined if the platform's constructor must be used, for example for invalid arguments
  */
 export function lightResponse(
   body: unknown,
@@ -122,29 +124,29 @@ export function lightResponse(
   let whole: string | Uint8Array | null
   if (typeof body === 'string') whole = body
   else if (body === undefined || body === null) whole = null
-  // A copy, as the platform makes one: the bytes are the caller's to change.
-  else if (body instanceof Uint8Array && isOrdinary(body.buffer)) whole = new Uint8Array(body)
+  // A copy, as the platform makes one: the caller may change the bytes.
+  else if (body instanceof Uint8Array && isFixedMemory(body.buffer)) whole = new Uint8Array(body)
   else return undefined
   let status = 200
   let statusText = ''
   let fields: Fields = []
   if (init !== undefined) {
     if (!isPlain(init)) return undefined
-    const given = init as ResponseInit
-    if (given.status !== undefined) {
-      status = given.status
+    const input = init as ResponseInit
+    if (input.status !== undefined) {
+      status = input.status
       if (!Number.isInteger(status) || status < 200 || status > 599) return undefined
       if (whole !== null && isBodylessStatus(status)) return undefined
     }
-    if (given.statusText !== undefined) {
-      statusText = given.statusText
+    if (input.statusText !== undefined) {
+      statusText = input.statusText
       if (typeof statusText !== 'string' || !REASON.test(statusText)) return undefined
     }
-    const { headers: set } = given
-    // Complete, and as they are now.
-    if (set instanceof RealHeaders) fields = [...set] as Fields
-    else if (set !== undefined) {
-      const read = fieldsOf(set)
+    const { headers } = input
+    // A copy of all fields as they are now.
+    if (headers instanceof RealHeaders) fields = [...headers] as Fields
+    else if (headers !== undefined) {
+      const read = fieldsOf(headers)
       if (!read) return undefined
       fields = read
     }
@@ -155,36 +157,36 @@ export function lightResponse(
   return new LightResponse(status, statusText, fields, whole) as unknown as Response
 }
 
-/** The fields of an object or a list that is as everybody writes it; undefined for any other. */
-function fieldsOf(given: unknown): Fields | undefined {
+/** The fields of a plain object or a list of pairs; undefined for any other value. */
+function fieldsOf(input: unknown): Fields | undefined {
   const fields: Fields = []
-  if (Array.isArray(given)) {
-    for (const pair of given) {
+  if (Array.isArray(input)) {
+    for (const pair of input) {
       if (!Array.isArray(pair) || pair.length !== 2 || !add(fields, pair[0], pair[1])) return undefined
     }
     return fields
   }
-  if (!isPlain(given)) return undefined
-  for (const name of Reflect.ownKeys(given)) {
-    if (!add(fields, name, (given as Record<PropertyKey, unknown>)[name])) return undefined
+  if (!isPlain(input)) return undefined
+  for (const name of Reflect.ownKeys(input)) {
+    if (!add(fields, name, (input as Record<PropertyKey, unknown>)[name])) return undefined
   }
   return fields
 }
 
 function add(fields: Fields, name: unknown, value: unknown): boolean {
-  // The platform's record converter loses that name.
+  // The platform's record converter drops this name.
   if (typeof name !== 'string' || name === '__proto__') return false
-  const lower = names.get(name) ?? learned(name)
+  const lower = names.get(name) ?? validName(name)
   if (lower === undefined) return false
   const text = typeof value === 'number' ? String(value) : value
   if (typeof text !== 'string' || !VALUE.test(text)) return false
-  // Repeated fields are put together, but for cookies: the platform does that.
+  // Repeated fields other than cookies must be joined: the platform does that.
   if (lower !== 'set-cookie') for (const [other] of fields) if (other === lower) return false
   fields.push([lower, text])
   return true
 }
 
-function learned(name: string): string | undefined {
+function validName(name: string): string | undefined {
   if (!TOKEN.test(name)) return undefined
   const lower = name.toLowerCase()
   if (names.size < NAMES_MAX) names.set(name, lower)
@@ -195,15 +197,15 @@ function isContentType([name]: readonly [string, string]): boolean {
   return name === 'content-type'
 }
 
-/** An object that has no behaviour of its own. */
+/** Whether a value is an object without a class of its own. */
 function isPlain(value: unknown): value is object {
   if (typeof value !== 'object' || value === null) return false
   const prototype = Object.getPrototypeOf(value) as unknown
   return prototype === Object.prototype || prototype === null
 }
 
-/** Memory of one thread, that stays as long as it is. */
-function isOrdinary(buffer: ArrayBufferLike): boolean {
+/** Whether the memory belongs to one thread and cannot change its size. */
+function isFixedMemory(buffer: ArrayBufferLike): boolean {
   return buffer instanceof ArrayBuffer && !buffer.resizable && !buffer.detached
 }
 

@@ -1,11 +1,7 @@
 /**
- * Makes the platform's `Request`, `Response` and `fetch` know light requests and responses (`light-request.ts`, `light-response.ts`), for a process
- * that serves fetch handlers: there the platform's constructors are most of what a small request costs. (@hono/node-server replaces the globals
- * for the same reason.)
- *
- * The classes stay what they are to whoever uses them: `instanceof`, subclasses, `new Request(request)`, `fetch(request)`, `clone()`, patches of
- * their prototypes. Two things differ: `Request` or `Response` from before (`const { Request } = globalThis` ahead of the
- * installation) do not take a light request as their input; and undici's package has classes of its own, which never took these.
+ * Makes the platform's `Request`, `Response` and `fetch` recognise light requests and responses, in a process that
+ * serves fetch handlers: the platform's constructors are most of the cost of a small request there. (@hono/node-server
+ * replaces the globals for the same reason.)
  */
 
 import { KNOWS_LIGHT, LightRequest, RealRequest, text } from './light-request.ts'
@@ -18,10 +14,23 @@ type Getter = (this: unknown) => unknown
 type Method = (this: unknown, ...args: unknown[]) => unknown
 
 /**
- * Installs them in this process.
+ * Installs the light classes in this process.
  *
- * @returns what undoes it: not to be called while light ones are in use. Nothing is done, and nothing undone, when they are installed already, or when
- *   somebody else has replaced the classes.
+ * `instanceof`, subclasses, `new Request(request)`, `fetch(request)`, `clone()` and patches of the prototypes work as
+ * before. Two things differ: a `Request` or `Response` taken before the installation (`const { Request } = globalThis`)
+ * does not accept a light request as its input; and the classes of undici's package never accepted the platform's
+ * objects.
+ *
+ * @returns a function that undoes the installation; do not call it while light objects are in use. If the classes are
+ *   installed already, or other code has replaced them, nothing is done or undone.
+ * @example
+ * ```ts
+ * import { installLightFetch } from 'gantry/protocol'
+ *
+ * const undo = installLightFetch()
+ * console.log(new Response('hello') instanceof Response) // true
+ * undo()
+ * ```
  */
 export function installLightFetch(): () => void {
   const { Request, Response, fetch } = globalThis
@@ -34,7 +43,7 @@ export function installLightFetch(): () => void {
     Object.defineProperty(on, key, change)
     undo.push(() => Object.defineProperty(on, key, before))
   }
-  knowing(
+  makeLightAware(
     RealRequest.prototype,
     define,
     LightRequest.is,
@@ -49,9 +58,9 @@ export function installLightFetch(): () => void {
       json: (light) => LightRequest.whole(light)?.then((bytes) => JSON.parse(text(bytes)) as unknown),
       bytes: (light) => LightRequest.whole(light)?.then((bytes) => new Uint8Array(bytes)),
       arrayBuffer: (light) => LightRequest.whole(light)?.then((bytes) => new Uint8Array(bytes).buffer),
-    } as Quick<LightRequest>,
+    } as FastPath<LightRequest>,
   )
-  knowing(
+  makeLightAware(
     RealResponse.prototype,
     define,
     LightResponse.is,
@@ -62,16 +71,16 @@ export function installLightFetch(): () => void {
       ok: (light) => LightResponse.status(light) >= 200 && LightResponse.status(light) <= 299,
       headers: LightResponse.headers,
       bodyUsed: LightResponse.bodyUsed,
-    } as Quick<LightResponse>,
+    } as FastPath<LightResponse>,
   )
 
-  const KnowingRequest = classOf(RealRequest, 1, (args, target) => {
+  const KnowingRequest = lightAwareClass(RealRequest, 1, (args, target) => {
     if (LightRequest.is(args[0])) args[0] = LightRequest.real(args[0])
     return Reflect.construct(RealRequest, args as [string], target)
   })
   Object.defineProperty(KnowingRequest, KNOWS_LIGHT, { value: true })
   Object.defineProperty(KnowingRequest, INSTALLED, { value: true })
-  const KnowingResponse = classOf(RealResponse, 0, (args, target) => {
+  const KnowingResponse = lightAwareClass(RealResponse, 0, (args, target) => {
     const light = target === (RealResponse as unknown) ? lightResponse(args[0], args[1]) : undefined
     return light ?? Reflect.construct(RealResponse, args as [], target)
   })
@@ -103,20 +112,22 @@ const statics = {
   },
 }
 
-/** What is answered without the real one; undefined from a method says that it is to be asked all the same. */
-type Quick<T> = Readonly<Record<string, (light: T) => unknown>>
+/** Answers without a real object. If a method returns undefined, the real object is asked. */
+type FastPath<T> = Readonly<Record<string, (light: T) => unknown>>
 
-/** Makes each accessor and method of a prototype know light ones. Its name, length and enumerability stay. */
-function knowing<T extends object>(
+/**
+ * Makes each accessor and method of a prototype recognise light objects. Their names, lengths and enumerability stay.
+ */
+function makeLightAware<T extends object>(
   prototype: object,
   define: (on: object, key: PropertyKey, change: PropertyDescriptor) => void,
   is: (value: unknown) => value is T,
   real: (light: T) => object,
-  quick: Quick<T>,
+  fastPath: FastPath<T>,
 ): void {
   for (const [key, descriptor] of Object.entries(Object.getOwnPropertyDescriptors(prototype))) {
     if (key === 'constructor') continue
-    const answer = Object.hasOwn(quick, key) ? quick[key] : undefined
+    const answer = Object.hasOwn(fastPath, key) ? fastPath[key] : undefined
     if (descriptor.get) {
       const get = descriptor.get as Getter
       const { get: made } = Object.getOwnPropertyDescriptor(
@@ -143,11 +154,13 @@ function knowing<T extends object>(
   }
 }
 
-/** What `new` was called with. */
+/** The constructor that `new` was called with. */
 type Target = new (...args: never[]) => object
 
-/** A class that makes what `make` gives, has `real`'s prototype, and is a subclass's base as `real` is. */
-function classOf<T extends { prototype: object; name: string }>(
+/**
+ * Returns a class that constructs objects with `make`, has the prototype of `real`, and can be extended as `real` can.
+ */
+function lightAwareClass<T extends { prototype: object; name: string }>(
   real: T,
   length: number,
   make: (args: unknown[], target: Target) => object,

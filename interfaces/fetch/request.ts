@@ -1,4 +1,7 @@
-/** The `Request` of an environ, for a fetch handler. Its body is read from `wsgi.input` only as the handler reads it. */
+/**
+ * Makes the `Request` of an environ for a fetch handler. Its body is read from `wsgi.input` only as the handler reads
+ * it.
+ */
 
 import { ReadableStream } from 'node:stream/web'
 import type { Environ, Input } from '../../protocol/contract/application.ts'
@@ -8,14 +11,15 @@ import { requestUrl } from '../node/request-url.ts'
 import { headersFrom } from './headers.ts'
 import { lightRequest } from './light-request.ts'
 
-/** What the Fetch standard lets no Request have ("forbidden method"). */
+/** Methods that the Fetch standard forbids for a Request ("forbidden method"). */
 const FORBIDDEN_METHODS: ReadonlySet<string> = new Set(['CONNECT', 'TRACE', 'TRACK'])
-/** Those that the standard would spell as they are. */
+/** Methods whose spelling the standard does not change. */
 const USUAL_METHODS: ReadonlySet<string> = new Set(['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'OPTIONS', 'PATCH'])
 
 /**
- * @returns a light one where `installLightFetch` is in force
- * @throws HttpError 501 for a method that no Request can have, 400 for a Host that no URL can have, or a field that no Headers can
+ * @returns a light request if `installLightFetch` was called
+ * @throws HttpError 501 for a method that a Request cannot have; 400 for a Host that a URL cannot have, or a field that
+ *   Headers cannot have
  */
 export function requestFrom(environ: Environ): Request {
   const method = environ.REQUEST_METHOD
@@ -40,18 +44,21 @@ function realRequest(environ: Environ, url: string, method: string, bodyless: bo
   })
 }
 
-/** Origins by scheme and authority, and the one that was asked for last. Bounded: a Host is whatever the client says. */
+/** Origins by scheme and authority, and the last one used. Bounded: clients choose the Host. */
 const origins: Map<string, string> = new Map()
 const ORIGINS_MAX = 256
 let last: { scheme: string; authority: string; origin: string } = { scheme: '', authority: '', origin: '' }
 
-/** What a URL parser leaves as it is: no segment that begins with a dot, and nothing that would be escaped. */
+/** A target that a URL parser would not change: no segment begins with a dot, and nothing would be escaped. */
 const PLAIN_TARGET = /^(?:\/(?!\.|%2e)[\w\-.~!$&()*+,;=:@%]*)+(?:\?[\w\-.~!$&()*+,;=:@%/?]*)?$/i
 
-/** Its address as the client asked for it (PEP 3333 §"URL Reconstruction"), within what it was mounted at. */
+/**
+ * The URL as the client requested it (PEP 3333 §"URL Reconstruction"), without the path where the application is
+ * mounted.
+ */
 function urlOf(environ: Environ): string {
   const target = requestUrl(environ)
-  // The host of an absolute target is `HTTP_HOST` (RFC 9112 §3.2.2); `*` is of no path.
+  // The host of an absolute target is `HTTP_HOST` (RFC 9112 §3.2.2); `*` has no path.
   const path = target.startsWith('/') ? target : target === '*' ? '/' : target.replace(/^[^:]+:\/\/[^/?]*/, '')
   const url = originOf(environ) + (path.startsWith('/') ? path : `/${path}`)
   return PLAIN_TARGET.test(path) ? url : new URL(url).href
@@ -62,35 +69,35 @@ function originOf(environ: Environ): string {
   const authority =
     typeof host === 'string' && host !== '' ? host : `${bracketed(environ.SERVER_NAME)}:${environ.SERVER_PORT}`
   const scheme = environ['wsgi.url_scheme']
-  // Most clients of a server call it by one name; to compare it is cheaper than to look a new string up.
+  // Most clients use one name of a server; a comparison is cheaper than a lookup of a new string.
   if (authority === last.authority && scheme === last.scheme) return last.origin
-  const given = `${scheme}://${authority}`
-  let origin = origins.get(given)
+  const url = `${scheme}://${authority}`
+  let origin = origins.get(url)
   if (origin === undefined) {
-    origin = newOrigin(given, authority)
-    if (origins.size < ORIGINS_MAX) origins.set(given, origin)
+    origin = newOrigin(url, authority)
+    if (origins.size < ORIGINS_MAX) origins.set(url, origin)
   }
   last = { scheme, authority, origin }
   return origin
 }
 
-function newOrigin(given: string, authority: string): string {
-  // A Host such as `a@b` or `a/b` would move the path or make a user; two were joined by a comma.
-  if (!/^[^\s,/?#@\\]+$/.test(authority) || !URL.canParse(given)) {
+function newOrigin(url: string, authority: string): string {
+  // A Host such as `a@b` or `a/b` would change the path or add a user; a comma shows that two Host fields were joined.
+  if (!/^[^\s,/?#@\\]+$/.test(authority) || !URL.canParse(url)) {
     throw httpError('BAD_HOST', `no URL can be made of Host ${JSON.stringify(authority)}`)
   }
-  return new URL(given).origin
+  return new URL(url).origin
 }
 
-/** An IPv6 address as it stands in a URL (RFC 3986 §3.2.2). */
+/** An IPv6 address in brackets, as a URL has it (RFC 3986 §3.2.2). */
 function bracketed(name: string): string {
   return name.includes(':') && !name.startsWith('[') ? `[${name}]` : name
 }
 
 /**
- * The input as a stream that reads ahead of nobody: the first read is what asks the client for its body (100 Continue). Each chunk is a
- * copy: a gateway's is a piece of a larger buffer, in which other requests' bytes may be, and a byte stream's reader has the whole
- * of it, to look at or to transfer away.
+ * The input as a stream without read-ahead: its first read makes the gateway send 100 Continue. Each chunk is copied: a
+ * gateway's chunk is part of a larger buffer that may hold bytes of other requests, and the reader of a byte stream can
+ * see and transfer the whole buffer.
  */
 function streamOf(input: Input): ReadableStream<Uint8Array> {
   return new ReadableStream({
@@ -100,7 +107,7 @@ function streamOf(input: Input): ReadableStream<Uint8Array> {
       if (chunk.length > 0) controller.enqueue(new Uint8Array(chunk))
       else {
         controller.close()
-        // A reader that brought a buffer of its own waits until it is told that nothing was put into it.
+        // A reader with its own buffer waits until it is told that the buffer stays empty.
         controller.byobRequest?.respond(0)
       }
     },

@@ -1,27 +1,30 @@
-/** A response's stream as an application's body: a chunk is read when it is asked for, and a stream that is whole at once is a list. */
+/**
+ * A response's stream as an application's body: each chunk is read on request, and a stream that is complete at once
+ * becomes an array.
+ */
 
 import { AbortError } from '../../protocol/contract/errors.ts'
 
-/** Turns of the microtask queue in which a body that is whole says so: the platform's own strings and buffers do within two. */
-const TURNS = 3
+/** Microtasks to wait for a stream that is complete: the platform's own strings and buffers end within two. */
+const MICROTASKS = 3
 
 type Read = ReturnType<ReadableStreamDefaultReader<Uint8Array>['read']>
 
-/** @param signal aborts reading: an abort must not wait for a chunk that may never come */
+/** @param signal aborts the reading: an abort must not wait for a chunk that may never arrive */
 export async function streamBody(
   stream: ReadableStream<Uint8Array>,
   signal: AbortSignal,
 ): Promise<Uint8Array[] | StreamBody> {
   const body = new StreamBody(stream.getReader(), signal)
-  const first = body.ask()
-  await turns()
-  if (!body.arrived) return body
+  const first = body.startRead()
+  await microtasks()
+  if (!body.hasSettled) return body
   const { done, value } = await first
   if (done) return body.whole([])
-  const second = body.ask()
-  await turns()
-  // One that fails next is sent up to there, as it would be a moment later.
-  if (body.arrived && (await second.catch(ignore))?.done) return body.whole([value])
+  const second = body.startRead()
+  await microtasks()
+  // If the next read fails, the chunk is sent first, as it would be if the failure came later.
+  if (body.hasSettled && (await second.catch(ignore))?.done) return body.whole([value])
   body.putBack(value, second)
   return body
 }
@@ -29,11 +32,11 @@ export async function streamBody(
 export class StreamBody implements AsyncIterable<Uint8Array> {
   readonly #reader: ReadableStreamDefaultReader<Uint8Array>
   readonly #signal: AbortSignal
-  /** Reads that were begun and not yet given, oldest first. */
+  /** Reads that have started and were not returned yet, oldest first. */
   #pending: Read[] = []
   #over = false
-  /** Whether the last read that was begun has settled. */
-  arrived = false
+  /** Whether the last started read has settled. */
+  hasSettled = false
 
   constructor(reader: ReadableStreamDefaultReader<Uint8Array>, signal: AbortSignal) {
     this.#reader = reader
@@ -43,16 +46,16 @@ export class StreamBody implements AsyncIterable<Uint8Array> {
   }
 
   readonly #abort = (): void => {
-    // Of who made the stream; that its cancellation fails is nothing to a response that is over.
+    // The stream belongs to the handler. The response is over, so a failing cancellation does not matter.
     void this.#reader.cancel(this.#signal.reason).catch(ignore)
   }
 
-  /** Begins a read. It is given by `next`, unless `putBack` says otherwise. */
-  ask(): Read {
-    this.arrived = false
+  /** Starts a read. `next` returns its result, unless `putBack` replaces it. */
+  startRead(): Read {
+    this.hasSettled = false
     const read = this.#reader.read()
     const settled = (): void => {
-      this.arrived = true
+      this.hasSettled = true
     }
     read.then(settled, settled)
     this.#pending = [read]
@@ -88,7 +91,7 @@ export class StreamBody implements AsyncIterable<Uint8Array> {
     const step = await (this.#pending.shift() ?? this.#reader.read())
     if (!step.done) return step
     this.#ended()
-    // A stream that we cancelled ends as if it were whole: whoever iterates must see that it is not.
+    // A stream that we cancelled ends normally: the reader must see that it is not complete.
     if (this.#signal.aborted) throw abortOf(this.#signal)
     return { done: true, value: undefined }
   }
@@ -99,8 +102,8 @@ function abortOf(signal: AbortSignal): Error {
   return reason instanceof Error ? reason : new AbortError('CLIENT_GONE', 'the request was aborted')
 }
 
-async function turns(): Promise<void> {
-  for (let turn = 0; turn < TURNS; turn++) await undefined
+async function microtasks(): Promise<void> {
+  for (let count = 0; count < MICROTASKS; count++) await undefined
 }
 
 function ignore(): void {}

@@ -1,8 +1,7 @@
 /**
- * An application as a fetch handler, `(Request) → Promise<Response>`: for what runs fetch handlers (Workers, Deno, Bun, Hono's `mount`), and for
- * tests. Both bodies stream under backpressure, and the request's is read only as the application reads.
- *
- * The rules of a response are the exchange's; here are only its ends. This file does not know who calls the handler.
+ * Runs an application as a fetch handler, `(Request) → Promise<Response>`, for runtimes of fetch handlers (Workers,
+ * Deno, Bun, Hono's `mount`) and for tests. Both bodies stream under backpressure; the request's is read only as the
+ * application reads. `exchange.ts` has the rules of a response.
  */
 
 import type { Application, Environ, Headers } from '../../protocol/contract/application.ts'
@@ -17,58 +16,80 @@ import { type Logger, silent } from '../../protocol/log/logger.ts'
 import { type Clock, systemClock } from '../../protocol/net/clock.ts'
 
 export interface ToFetchOptions {
-  /** Takes what goes to `wsgi.errors`, and what gateways log of applications. Default: nowhere. */
+  /** Gets what applications write to `wsgi.errors`, and the log lines about applications. Default: none. */
   readonly log?: Logger
-  /** Default: the system's. */
+  /** Default: the system's clock. */
   readonly clock?: Clock
   /**
-   * The client's address, where the handler's caller knows one. Default: that of the environ in the second argument (`fromFetch` gives it),
-   * else empty: a Request does not say, and whoever trusts an address must not find a made-up one.
+   * Returns the client's address, if the caller of the handler knows it. Default: the address in the environ of the
+   * second argument, which `fromFetch` passes; otherwise empty, since a Request does not name its client.
    */
   readonly remoteAddress?: (request: Request, environment: unknown) => string
 }
 
-/** What runtimes give a handler as its third argument, as far as it is used: they may freeze a handler whose promises are over. */
-interface Keeping {
+/**
+ * The third argument of a handler, as far as it is used. Some runtimes freeze a handler when its promises have settled.
+ */
+interface WaitUntilContext {
   waitUntil?(promise: Promise<unknown>): void
 }
 
 /**
- * @param environment what else the handler was given; `{ environ }` of another gateway gives the client's address and the request's id
- * @param context `waitUntil` is told of the application, which may have work to do after its response
- * @returns rejects with the reason of `request.signal` when that aborts before the response's head; an application that throws before
- *   it answers 500, one that throws later is an error of the body's stream
- * @throws TypeError (as a rejection) for a request whose body was read already
+ * @param environment the second argument of a handler; `{ environ }` of another gateway provides the client's address
+ *   and the request's id
+ * @param context if it has a method `waitUntil`, the method gets the promise of the application, which may continue to
+ *   work after its response
+ * @returns the response; rejects with the reason of `request.signal` if it aborts before the head. If the application
+ *   throws before its head the response is 500; if it throws later, the body's stream fails.
+ * @throws TypeError (as a rejection) if the request's body was already read
  */
 export type ToFetchHandler = (request: Request, environment?: unknown, context?: unknown) => Promise<Response>
 
-/** @throws TypeError for an application that is no function */
+/**
+ * Returns a fetch handler that calls an application.
+ *
+ * @param application the application to call
+ * @param options the log, the clock, and how to find the client's address
+ * @throws TypeError if the application is not a function
+ * @example
+ * ```ts
+ * import { type Application, toFetch } from 'gantry'
+ *
+ * const application: Application = (environ, startResponse) => {
+ *   startResponse('200 OK', [['Content-Type', 'text/plain']])
+ *   return [Buffer.from(`Hello ${environ.PATH_INFO}\n`)]
+ * }
+ * const fetch = toFetch(application)
+ * const response = await fetch(new Request('http://localhost/world'))
+ * console.log(await response.text()) // Hello /world
+ * ```
+ */
 export function toFetch(application: Application, options: ToFetchOptions = {}): ToFetchHandler {
   if (typeof application !== 'function') {
     throw new TypeError(
-      `toFetch takes an application, a function of environ and startResponse, and got ${shown(application)}`,
+      `toFetch: expected an application, a function of (environ, startResponse), got ${shown(application)}`,
     )
   }
   const { log = silent, clock = systemClock, remoteAddress = addressIn } = options
   return async (request, environment, context) => {
-    if (request.bodyUsed || request.body?.locked) throw new TypeError("the request's body was read already")
+    if (request.bodyUsed || request.body?.locked) throw new TypeError("the request's body was already read")
     const { signal } = request
     if (signal.aborted) throw signal.reason
     const length = request.headers.get('content-length')
     const declared = length !== null && /^\d{1,15}$/.test(length) ? Number(length) : undefined
-    const upload = new Upload(request.body ? new Chunks(request.body) : undefined, declared)
+    const upload = new Upload(request.body ? new StreamChunks(request.body) : undefined, declared)
     const outer = environIn(environment)
     const environ = environOf(request, remoteAddress(request, environment), outer)
     const sink = new FetchSink(request.method === 'HEAD')
     const requestId = outer?.gantry.requestId
     const local = new LocalExchange(application, environ, upload, sink, { clock, log, requestId })
     sink.local = local
-    const leave = (): void => local.disconnect(signal.reason)
-    signal.addEventListener('abort', leave, { once: true })
-    void local.settled.then(() => signal.removeEventListener('abort', leave))
+    const onAbort = (): void => local.disconnect(signal.reason)
+    signal.addEventListener('abort', onAbort, { once: true })
+    void local.settled.then(() => signal.removeEventListener('abort', onAbort))
     local.run()
-    if (typeof (context as Keeping | undefined)?.waitUntil === 'function')
-      (context as Keeping).waitUntil!(local.settled)
+    if (typeof (context as WaitUntilContext | undefined)?.waitUntil === 'function')
+      (context as WaitUntilContext).waitUntil!(local.settled)
     return sink.response
   }
 }
@@ -85,7 +106,7 @@ function addressIn(_request: Request, environment: unknown): string {
 function environOf(request: Request, remoteAddress: string, outer: Environ | undefined): Environ {
   const url = new URL(request.url)
   const headers: string[] = []
-  // A Request made by hand has no Host field: its URL says it.
+  // A Request made by a program has no Host field: its URL names the host.
   if (!request.headers.has('host')) headers.push('Host', url.host)
   for (const [name, value] of request.headers) headers.push(name, value)
   const scheme = url.protocol === 'https:' ? 'https' : 'http'
@@ -95,7 +116,7 @@ function environOf(request: Request, remoteAddress: string, outer: Environ | und
       target: url.pathname + url.search,
       minor: 1,
       headers,
-      // There is no connection to hand over: the application sees a plain GET, and a 101 is refused by the exchange.
+      // There is no connection to hand over: the application gets a plain GET, and the exchange refuses a 101.
       upgrade: false,
     },
     {
@@ -109,8 +130,8 @@ function environOf(request: Request, remoteAddress: string, outer: Environ | und
   )
 }
 
-/** A stream's chunks. It is locked when the first is asked for, and cancelled when no more are. */
-class Chunks implements AsyncIterable<Uint8Array>, AsyncIterator<Uint8Array> {
+/** The chunks of a stream. The first read locks the stream; `return` cancels it. */
+class StreamChunks implements AsyncIterable<Uint8Array>, AsyncIterator<Uint8Array> {
   readonly #stream: ReadableStream<Uint8Array>
   #reader: ReadableStreamDefaultReader<Uint8Array> | undefined
 
@@ -134,7 +155,7 @@ class Chunks implements AsyncIterable<Uint8Array>, AsyncIterator<Uint8Array> {
   }
 }
 
-/** A response on its way into a Response. */
+/** Makes a Response of an exchange's response. */
 class FetchSink implements ResponseSink {
   readonly response: Promise<Response>
   local!: LocalExchange
@@ -150,7 +171,7 @@ class FetchSink implements ResponseSink {
   }
 
   inform(): void {
-    // A Response has no place for what comes before it.
+    // A Response cannot contain informational responses.
   }
 
   head(status: string, headers: Headers, _length: number, chunk: Uint8Array | undefined, end: boolean): boolean {
@@ -164,7 +185,7 @@ class FetchSink implements ResponseSink {
       )
       return true
     }
-    // Of the application's chunks one waits in the stream, and none but that which is asked for is made meanwhile.
+    // At most one chunk waits in the stream, and the application makes the next one only on request.
     const stream = new ReadableStream<Uint8Array>({
       start: (controller) => {
         this.#controller = controller
@@ -184,7 +205,7 @@ class FetchSink implements ResponseSink {
 
   data(chunk: Uint8Array, end: boolean): boolean {
     if (this.#over) return true
-    // As it is, whatever subclass of Uint8Array it was.
+    // As a plain Uint8Array, whatever subclass the application used.
     if (chunk.length > 0) this.#controller!.enqueue(new Uint8Array(chunk.buffer, chunk.byteOffset, chunk.length))
     if (end) this.end()
     return this.#over || this.#controller!.desiredSize! > 0
@@ -201,10 +222,10 @@ class FetchSink implements ResponseSink {
   abort(error: AbortError): void {
     if (this.#over) return
     this.#over = true
-    // As fetch does: with the signal's own reason.
+    // As fetch does: the stream fails with the signal's own reason.
     const reason: unknown = error.code === 'CLIENT_GONE' ? (error.cause ?? error) : error
     if (!this.#controller) this.#answer.reject(reason)
-    // What was given before it failed is read first: an error lets go of all that waits in a stream.
+    // Earlier chunks are read first: an error would drop all chunks that wait in the stream.
     else if (error.code === 'CLIENT_GONE' || this.#controller.desiredSize === 1) this.#controller.error(reason)
     else this.#failure = reason
   }

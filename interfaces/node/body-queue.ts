@@ -1,22 +1,19 @@
 /**
- * Where a Node stream's `_writev` meets an application's body: the stream offers a batch of chunks and waits, the exchange
- * takes them one by one, and the stream is called back once the last of them was taken and more is asked for. So no more
- * than one batch waits here, and Node's own buffer behind it applies backpressure.
- *
- * It knows neither streams nor HTTP. A response that is whole before the exchange asks for it can be given as an array,
- * which an exchange sends in one piece.
+ * Connects a Node stream's `_writev` to an application's body. The stream offers a batch of chunks and waits; the
+ * exchange takes the chunks one by one; then the stream is called back. Node's own buffer behind the one batch applies
+ * backpressure. Knows neither streams nor HTTP.
  */
 
 import { AsyncResource } from 'node:async_hooks'
 import type { Body } from '../../protocol/contract/application.ts'
 
 const DONE: IteratorResult<Uint8Array> = Object.freeze({ done: true, value: undefined })
-type Next = PromiseWithResolvers<IteratorResult<Uint8Array>>
+type PendingNext = PromiseWithResolvers<IteratorResult<Uint8Array>>
 type Taken = (error?: Error | null) => void
 
 /**
- * Calls the writer of a batch back in the writer's own async context, as node does: listeners of 'finish' and 'drain' find their request's
- * AsyncLocalStorage store there.
+ * Calls the writer of a batch back in the writer's own async context, as Node does: listeners of 'finish' and 'drain'
+ * find the AsyncLocalStorage store of their request there.
  */
 class Writer extends AsyncResource {
   readonly #taken: Taken
@@ -36,19 +33,22 @@ class Writer extends AsyncResource {
 }
 
 export interface BodyQueueHost {
-  /** The exchange closed the body. `whole`: it had taken all of it first. */
-  bodyClosed(whole: boolean): void
-  /** The body has failed, and the exchange does not know that before it asks for more. */
-  gaveUp(error: unknown): void
-  /** Whether a body that is whole may be given as an array: an exchange then says its length where nobody did. */
+  /** The exchange closed the body. `complete`: it had taken all chunks before. */
+  bodyClosed(complete: boolean): void
+  /** The body has failed, and the exchange will notice only when it requests the next chunk. */
+  failedEarly(error: unknown): void
+  /**
+   * Whether a complete body may be an array: the exchange then adds a Content-Length if the response has none, and
+   * sends the array in one piece.
+   */
   readonly joinable: boolean
 }
 
 /**
  * - `open`: more batches may follow.
  * - `ended`: the whole body was offered.
- * - `failed`: what is left in the queue is still sent, then the exchange gets the failure.
- * - `closed`: the exchange needs the body no longer.
+ * - `failed`: the chunks in the queue are still sent, then the exchange gets the failure.
+ * - `closed`: the exchange does not need the body any more.
  */
 type Phase = 'open' | 'ended' | 'failed' | 'closed'
 
@@ -56,15 +56,15 @@ export class BodyQueue {
   readonly #host: BodyQueueHost
   #phase: Phase = 'open'
   #chunks: Uint8Array[] = []
-  /** The writer of `#chunks`, until they are taken. */
+  /** The writer of `#chunks`, until the exchange has taken them. */
   #writer: Writer | undefined
-  /** Accept batches as they are offered, without a limit. */
+  /** Whether batches are accepted as they are offered, without a limit. */
   #accepting = false
   #failure: unknown
-  #next: Next | undefined
+  #next: PendingNext | undefined
   #body: PromiseWithResolvers<Body> | undefined
-  /** The body was given to the exchange, as a stream of chunks or as an array. */
-  #given: 'no' | 'stream' | 'array' = 'no'
+  /** Whether the exchange has the body, and in which form: a stream of chunks or an array. */
+  #bodyForm: 'no' | 'stream' | 'array' = 'no'
 
   constructor(host: BodyQueueHost) {
     this.#host = host
@@ -72,7 +72,10 @@ export class BodyQueue {
 
   // ---- the stream's side -----------------------------------------------------------------------------------------
 
-  /** A batch, not empty; `taken` is called when there is room for the next, or with an error when it will never be sent. */
+  /**
+   * Offers a batch, which must not be empty. `taken` is called when there is room for the next batch, or with an error
+   * if the batch will never be sent.
+   */
   offer(chunks: Uint8Array[], taken: Taken): void {
     if (this.#phase !== 'open') {
       taken(new Error('the response is over'))
@@ -104,7 +107,7 @@ export class BodyQueue {
     }
   }
 
-  /** No batch follows. What was offered is still taken. */
+  /** Ends the body. Chunks in the queue are still sent. */
   end(): void {
     if (this.#phase !== 'open') return
     this.#phase = 'ended'
@@ -115,31 +118,30 @@ export class BodyQueue {
   }
 
   /**
-   * The body ends too early: what was offered is still sent, then the exchange gets `error`. Has no effect on a body
-   * that has ended.
+   * Ends the body too early: chunks in the queue are still sent, then the exchange gets `error`. Has no effect on a
+   * body that has ended.
    */
   truncate(error: unknown): void {
     if (this.#phase !== 'open') return
     this.#phase = 'failed'
     this.#failure = error
-    this.#called(null)
+    this.#callWriter(null)
     this.#reject()
-    // The exchange has what it took, and may wait for its client before it asks for more.
-    if (this.#given === 'stream') this.#host.gaveUp(error)
+    // The exchange may wait for its client before it requests the next chunk.
+    if (this.#bodyForm === 'stream') this.#host.failedEarly(error)
   }
 
   /**
-   * Nothing more is sent, and the exchange gets `error`. Has no effect after a first failure or on a body that has
-   * ended.
+   * Sends nothing more, and the exchange gets `error`. Has no effect after a first failure or on a body that has ended.
    */
   abort(error: unknown): void {
     if (this.#phase === 'open') this.#failure = error
     else if (this.#phase !== 'failed') return
     this.#phase = 'failed'
     this.#chunks = []
-    this.#called(new Error('the response is over', { cause: error }))
+    this.#callWriter(new Error('the response is over', { cause: error }))
     this.#reject()
-    if (this.#given === 'stream') this.#host.gaveUp(error)
+    if (this.#bodyForm === 'stream') this.#host.failedEarly(error)
   }
 
   get phase(): Phase {
@@ -147,36 +149,36 @@ export class BodyQueue {
   }
 
   /** Whether the exchange has the body, or will not get one. */
-  get given(): boolean {
-    return this.#given !== 'no'
+  get isTaken(): boolean {
+    return this.#bodyForm !== 'no'
   }
 
   // ---- the exchange's side ---------------------------------------------------------------------------------------
 
   /**
-   * The body, as soon as it is known how it begins.
+   * Returns the body, as soon as its form is known.
    *
    * @throws the error passed to `truncate` or `abort`
    */
   body(): Body | Promise<Body> {
     if (this.#phase === 'failed' && this.#chunks.length === 0) throw this.#failure
-    if (this.#phase === 'ended' || this.#chunks.length > 0) return this.#give()
+    if (this.#phase === 'ended' || this.#chunks.length > 0) return this.#makeBody()
     this.#body = Promise.withResolvers<Body>()
     return this.#body.promise
   }
 
-  /** From `offer` a microtask later: an end in the same turn makes the response a whole one. */
+  /** Called a microtask after `offer`: a response that ends in the same tick is complete, and becomes an array. */
   #settle(): void {
-    if (this.#given === 'no' && this.#body) this.#body.resolve(this.#give())
+    if (this.#bodyForm === 'no' && this.#body) this.#body.resolve(this.#makeBody())
   }
 
-  #give(): Body {
+  #makeBody(): Body {
     const close = (): void => this.#close()
     if (this.#phase === 'ended' && this.#host.joinable) {
-      this.#given = 'array'
+      this.#bodyForm = 'array'
       return Object.assign(this.#chunks, { close })
     }
-    this.#given = 'stream'
+    this.#bodyForm = 'stream'
     const iterator: AsyncIterator<Uint8Array> = { next: () => this.#pull() }
     return { [Symbol.asyncIterator]: () => iterator, close }
   }
@@ -184,8 +186,8 @@ export class BodyQueue {
   async #pull(): Promise<IteratorResult<Uint8Array>> {
     if (this.#chunks.length > 0) return { done: false, value: this.#chunks.shift()! }
     if (this.#phase === 'failed') throw this.#failure
-    // Not in this call: a listener of 'drain' or 'finish' that throws is not the exchange's failure.
-    this.#called(undefined)
+    // In a later tick: if a listener of 'drain' or 'finish' throws, that is not a failure of the exchange.
+    this.#callWriter(undefined)
     if (this.#phase === 'ended') return DONE
     this.#next = Promise.withResolvers<IteratorResult<Uint8Array>>()
     return this.#next.promise
@@ -193,31 +195,31 @@ export class BodyQueue {
 
   #close(): void {
     if (this.#phase === 'closed') return
-    const whole = this.#phase === 'ended' && (this.#given === 'array' || this.#chunks.length === 0)
+    const complete = this.#phase === 'ended' && (this.#bodyForm === 'array' || this.#chunks.length === 0)
     this.#phase = 'closed'
     this.#chunks = []
-    this.#called(whole ? null : new Error('the response was aborted'))
+    this.#callWriter(complete ? null : new Error('the response was aborted'))
     const next = this.#next
     this.#next = undefined
     next?.resolve(DONE)
-    this.#host.bodyClosed(whole)
+    this.#host.bodyClosed(complete)
   }
 
-  /** Rejects a pending body or chunk with the failure. Chunks that are left in the queue are sent first. */
+  /** Rejects a pending body or chunk with the failure. Chunks in the queue are sent first. */
   #reject(): void {
     const next = this.#next
     this.#next = undefined
     next?.reject(this.#failure)
-    if (this.#given !== 'no' || !this.#body) return
+    if (this.#bodyForm !== 'no' || !this.#body) return
     if (this.#chunks.length > 0) {
       this.#settle()
       return
     }
-    this.#given = 'stream'
+    this.#bodyForm = 'stream'
     this.#body.reject(this.#failure)
   }
 
-  #called(error: Error | null | undefined): void {
+  #callWriter(error: Error | null | undefined): void {
     const writer = this.#writer
     this.#writer = undefined
     writer?.callSoon(error)

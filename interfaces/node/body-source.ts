@@ -1,6 +1,6 @@
 /**
- * A request's body from node's IncomingMessage into `wsgi.input`: nothing is read before the application reads, and no more than it has
- * room for. It knows no responses but for the 100 that a client waits for.
+ * Copies a request's body from Node's IncomingMessage to `wsgi.input`. Reads nothing before the application reads, and
+ * no more than it has room for. Sends 100 Continue if the client waits for it.
  */
 
 import type { IncomingMessage, ServerResponse } from 'node:http'
@@ -8,21 +8,21 @@ import { localError } from '../../protocol/contract/coded-errors.ts'
 import { AbortError } from '../../protocol/contract/errors.ts'
 import { type InputSource, RequestInput } from '../../protocol/contract/input.ts'
 
-/** Bytes that may wait for the application: what sockets and frames deliver at a time. */
+/** Bytes that may wait for the application: as many as sockets and frames deliver at once. */
 const READ_AHEAD = 64 * 1024
 
-/** Since Node 0.x; what its server has sent by itself. */
-interface Continued {
+/** Whether Node's server has already sent 100 Continue. In Node since 0.x. */
+interface WithContinue {
   _sent100?: boolean
 }
 
-export class BodySource implements InputSource {
+export class NodeBodySource implements InputSource {
   readonly input: RequestInput
   readonly #req: IncomingMessage
-  readonly #res: (ServerResponse & Continued) | undefined
+  readonly #res: (ServerResponse & WithContinue) | undefined
   #over = false
 
-  /** @param res for the 100 of a server whose 'checkContinue' leads here */
+  /** @param res used to send 100 Continue, if the request comes from a server's 'checkContinue' event */
   constructor(req: IncomingMessage, res?: ServerResponse) {
     this.#req = req
     this.#res = res
@@ -30,11 +30,11 @@ export class BodySource implements InputSource {
     this.input = new RequestInput(coding === undefined && (length === undefined || Number(length) === 0) ? null : this)
   }
 
-  /** The client has gone, or the response is over. */
-  gone(error: Error): void {
+  /** The client has disconnected, or the response is over. */
+  abort(error: Error): void {
     if (this.#over || this.input.ended) return
     this.#fail(error)
-    // What is left of it must not hold up what follows on its connection.
+    // Unread bytes of the body must not block the next request on the connection.
     this.#req.resume()
   }
 
@@ -43,10 +43,7 @@ export class BodySource implements InputSource {
     if (this.#over) return
     if (req.readableEnded || req.readableDidRead) {
       this.#fail(
-        localError(
-          'BODY_READ',
-          "the request's body was read before the application could: toNode()'s listener belongs before body parsers",
-        ),
+        localError('BODY_READ', "the request's body was already read: put toNode()'s listener before body parsers"),
       )
       return
     }
@@ -68,16 +65,16 @@ export class BodySource implements InputSource {
       this.#over = true
       this.input.end(req.rawTrailers)
     })
-    // 'close' without an end before it: it was cut.
-    req.on('error', (error) => this.#cut(error))
-    req.on('close', () => this.#cut(undefined))
+    // A 'close' without an 'end' before it means that the body is truncated.
+    req.on('error', (error) => this.#truncated(error))
+    req.on('close', () => this.#truncated(undefined))
   }
 
   consumed(): void {
     if (!this.#over && this.input.buffered < READ_AHEAD && this.#req.isPaused()) this.#req.resume()
   }
 
-  #cut(cause: Error | undefined): void {
+  #truncated(cause: Error | undefined): void {
     if (!this.#over) this.#fail(new AbortError('CLIENT_GONE', "the request's body was cut", { cause }))
   }
 

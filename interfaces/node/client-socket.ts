@@ -1,7 +1,7 @@
 /**
- * What a Node listener sees of a client's connection, whatever carries it: addresses, `encrypted`, `setTimeout` and the calls
- * that on a real socket steer TCP and here do nothing. There is one for each request, since the real one may carry other
- * requests' bytes. It moves no bytes itself: `connection.ts` and `upgrade-socket.ts` do.
+ * A client's connection as a Node listener sees it, over any protocol: addresses, `encrypted`, `setTimeout`, and calls
+ * that control TCP on a real socket and do nothing here. One for each request, since a real connection may carry bytes
+ * of other requests. `connection.ts` and `upgrade-socket.ts` move the bytes.
  */
 
 import type { Server } from 'node:http'
@@ -12,7 +12,7 @@ import { shown } from '../../protocol/contract/response-head.ts'
 import type { Clock, Timer } from '../../protocol/net/clock.ts'
 import { LazyDuplex } from './lazy-duplex.ts'
 
-/** The server of a request's socket. */
+/** What a request's socket needs from its server. */
 export interface SocketOwner {
   readonly server: Server
   /** Sockets whose exchanges are not over. */
@@ -21,14 +21,13 @@ export interface SocketOwner {
 }
 
 /**
- * When a listener destroys its socket, this many bytes of its buffer are still delivered: a system's send buffer for a
- * connection takes at least that. A larger buffer means a slow client, and a socket is destroyed to stop waiting for
- * it.
+ * When a listener destroys its socket, up to this many buffered bytes are still delivered, as a system would: its send
+ * buffer holds at least that. A larger buffer means a slow client, and destroying the socket ends the wait for it.
  */
 const SEND_BUFFER = 64 * 1024
 
 export abstract class ClientSocket extends LazyDuplex {
-  /** Set as on node's sockets: code that has only a request finds its server here. */
+  /** As on Node's sockets: code that has only a request finds its server here. */
   server: Server
   readonly remoteAddress: string | undefined
   readonly remotePort: number | undefined
@@ -37,7 +36,7 @@ export abstract class ClientSocket extends LazyDuplex {
   readonly localPort: number
   /** As on a TLSSocket. */
   readonly encrypted: boolean
-  /** Of this request alone: engine.io closes upgrades on which nobody has written. */
+  /** Bytes of this request only: engine.io closes upgrades on which nothing was written. */
   bytesRead = 0
   bytesWritten = 0
   readonly connecting = false
@@ -47,7 +46,7 @@ export abstract class ClientSocket extends LazyDuplex {
   declare timeout: number | undefined
   readonly #owner: SocketOwner
   readonly #environ: Environ
-  /** No `timer`: 'timeout' was emitted, and nothing has moved since. */
+  /** Without `timer`, 'timeout' was emitted and there was no activity since. */
   #idle: { milliseconds: number; timer: Timer | undefined; since: number } | undefined
 
   constructor(environ: Environ, owner: SocketOwner) {
@@ -76,7 +75,10 @@ export abstract class ClientSocket extends LazyDuplex {
    */
   abstract failed(error: unknown): boolean
 
-  /** `closeAllConnections()` of its server. Upgraded sockets do not belong to the server any more. */
+  /**
+   * `closeAllConnections()` of its server was called. It does not affect upgraded sockets, which do not belong to the
+   * server any more.
+   */
   abstract closedByServer(): void
 
   /** The exchange is over: the server no longer counts this socket. */
@@ -86,22 +88,22 @@ export abstract class ClientSocket extends LazyDuplex {
   }
 
   /** The listener destroyed its response: the exchange no longer waits for the client. */
-  gaveUp(error: unknown): void {
+  failedEarly(error: unknown): void {
     const { gantry } = this.#environ
     if (gantry instanceof Context) gantry.giveUp(error instanceof Error ? error : new Error(shown(error)))
   }
 
-  /** Flushes what the stream still holds before the listener's destroy; on node the system would have it by now. */
-  protected delivers(queue: { accept(): void }): void {
+  /** Flushes buffered bytes before the listener's destroy; on Node the system would already have them. */
+  protected flushTo(queue: { accept(): void }): void {
     const { writableLength } = this
     if (writableLength > 0 && writableLength - this.offered <= SEND_BUFFER) queue.accept()
   }
 
   /**
-   * Emits 'timeout' when for so long neither a chunk of the request was read nor one of the response was taken; if nobody
-   * handles that, the connection is destroyed (as node's server does). Once, until something moves again.
+   * Emits 'timeout' if no chunk of the request was read and no chunk of the response was taken for this long. Without a
+   * listener the connection is destroyed, as in Node's server. Emitted once, until there is activity again.
    *
-   * @param milliseconds 0: never
+   * @param milliseconds 0 disables the timeout
    */
   setTimeout(milliseconds: number, callback?: () => void): this {
     if (this.destroyed) return this
@@ -123,8 +125,8 @@ export abstract class ClientSocket extends LazyDuplex {
     this.#idle = undefined
   }
 
-  /** Something moved: the time that `setTimeout` said begins anew. */
-  moved(read: number = 0, written: number = 0): void {
+  /** Records activity: the timeout of `setTimeout` starts again. */
+  recordActivity(read: number = 0, written: number = 0): void {
     this.bytesRead += read
     this.bytesWritten += written
     if (!this.#idle) return
@@ -132,7 +134,7 @@ export abstract class ClientSocket extends LazyDuplex {
     this.#idle.timer ??= this.#arm(this.#idle.milliseconds)
   }
 
-  /** Asked when nothing moved for as long as `setTimeout` said: whether anybody handled it. */
+  /** Called when the timeout of `setTimeout` has passed. Returns whether a listener handles it. */
   timedOut(): boolean {
     return false
   }
@@ -183,7 +185,7 @@ export abstract class ClientSocket extends LazyDuplex {
     return this.destroyed ? undefined : this.writableLength
   }
 
-  /** As for a reset, what was written is not delivered. */
+  /** As after a reset, bytes that were written are not delivered. */
   resetAndDestroy(): this {
     if (!this.destroyed) this.fail(new AbortError('APPLICATION', 'the listener reset its connection'))
     return this
@@ -194,14 +196,14 @@ export abstract class ClientSocket extends LazyDuplex {
    * socket.
    */
   connect(): this {
-    const error = new Error("a request's socket cannot connect anywhere else: make one with net.connect()")
+    const error = new Error("a request's socket is already connected: use net.connect() for another connection")
     return this.destroy(Object.assign(error, { code: 'EISCONN' }))
   }
 
-  /** On a stream that was destroyed without an error, Duplex would never call back. */
-  override end(...given: unknown[]): this {
-    if (!this.destroyed) return super.end(...given)
-    const callback = given.findLast((one) => typeof one === 'function') as ((error: Error) => void) | undefined
+  /** Duplex never calls back on a stream that was destroyed without an error. */
+  override end(...args: unknown[]): this {
+    if (!this.destroyed) return super.end(...args)
+    const callback = args.findLast((one) => typeof one === 'function') as ((error: Error) => void) | undefined
     const error = Object.assign(new Error('Cannot call end after a stream was destroyed'), {
       code: 'ERR_STREAM_DESTROYED',
     })
@@ -217,11 +219,14 @@ export abstract class ClientSocket extends LazyDuplex {
     return this
   }
 
-  /** As net.Socket's, 'close' says whether it was by an error. Errors of the client's connection are 'aborted' here. */
-  override emit(event: string | symbol, ...given: unknown[]): boolean {
-    return event === 'close' && given.length === 0
+  /**
+   * As with net.Socket, 'close' reports whether an error closed the socket. Errors of the client's connection are
+   * 'aborted' here.
+   */
+  override emit(event: string | symbol, ...args: unknown[]): boolean {
+    return event === 'close' && args.length === 0
       ? super.emit(event, this.errored !== null)
-      : super.emit(event, ...given)
+      : super.emit(event, ...args)
   }
 
   address(): { address: string; port: number; family: string } {
@@ -235,7 +240,11 @@ export abstract class ClientSocket extends LazyDuplex {
   }
 }
 
-/** Validates as node's timers do. @throws the same errors */
+/**
+ * Validates a duration as Node's timers do.
+ *
+ * @throws the same errors as Node's timers
+ */
 function timerDuration(milliseconds: unknown): number {
   if (typeof milliseconds !== 'number') throw argumentError('msecs', 'of type number', milliseconds)
   if (milliseconds >= 0 && Number.isFinite(milliseconds)) return milliseconds

@@ -1,10 +1,7 @@
 /**
- * What `req.socket` and `res.socket` are: a Duplex that behaves as the client's connection does for one request. What the
- * response writes goes to the application's body; destroying it truncates a response that is not written to its end; a
- * client that went away closes it.
- *
- * It knows neither headers nor requests: `response.ts` and `from-node.ts` hang on its events, as node's own server does on a
- * socket's.
+ * `req.socket` and `res.socket`: a Duplex that behaves like the client's connection for one request. Bytes of the
+ * response go to the application's body; destroying the socket truncates an incomplete response; a client's disconnect
+ * closes it. `response.ts` and `request.ts` react to its events, as Node's server does.
  */
 
 import type { Environ, StartResponse } from '../../protocol/contract/application.ts'
@@ -13,47 +10,47 @@ import { AbortError, HttpError } from '../../protocol/contract/errors.ts'
 import { shown } from '../../protocol/contract/response-head.ts'
 import { BodyQueue, type BodyQueueHost } from './body-queue.ts'
 import { ClientSocket, type SocketOwner } from './client-socket.ts'
-import { logFailure } from './late-failure.ts'
-import { RawAnswer } from './raw-answer.ts'
+import { logLateFailure } from './late-failure.ts'
+import { RawResponseWriter } from './raw-response-writer.ts'
 
 type Callback = (error?: Error | null) => void
 
-/** What a connection tells its request's feed. */
-export interface Carried {
+/** The request of a connection, as the connection uses it. */
+export interface ConnectionRequest {
   /** The listener has returned. */
   began(): void
-  /** The request's reader wants more. */
+  /** The reader of the request wants more. */
   pump(): void
   /** The exchange closed the body. */
   over(): void
   /** The connection closed. */
-  gone(): void
-  /** Calls back when the request is over. */
+  connectionClosed(): void
+  /** Calls `callback` when the request is over. */
   whenOver(callback: () => void): void
-  /** Nothing moved for too long: whether the request's listeners handle that. */
+  /** There was no activity for too long. Returns whether the request's listeners handle that. */
   timedOut(): boolean
 }
 
-/** What a connection tells its response. */
-export interface Answering {
+/** The response of a connection, as the connection uses it. */
+export interface ConnectionResponse {
   /** Whether the response head was stored: later bytes are its body. */
   readonly started: boolean
-  /** An empty write: the head is to leave now. */
+  /** An empty write: the head must be sent now. */
   flush(): void
-  /** There is room again. */
+  /** There is room for more bytes. */
   drained(): void
-  /** Called when the connection is destroyed. */
+  /** The connection is destroyed. */
   closed(): void
-  /** Nothing moved for too long: whether the response's listeners handle that. */
+  /** There was no activity for too long. Returns whether the response's listeners handle that. */
   timedOut(): boolean
 }
 
-export class Connection extends ClientSocket implements BodyQueueHost {
+export class NodeConnection extends ClientSocket implements BodyQueueHost {
   readonly body: BodyQueue = new BodyQueue(this)
-  /** The request that it carries. */
-  request: Carried | undefined = undefined
+  /** The request on this connection. */
+  request: ConnectionRequest | undefined = undefined
   /** The response to it. */
-  response: Answering | undefined = undefined
+  response: ConnectionResponse | undefined = undefined
   joinable = false
   readonly #environ: Environ
   readonly #startResponse: StartResponse
@@ -61,7 +58,7 @@ export class Connection extends ClientSocket implements BodyQueueHost {
   #failure: unknown
   #isErrored = false
   /** A response that the listener writes to the socket itself, bypassing `res`. */
-  #raw: RawAnswer | undefined
+  #raw: RawResponseWriter | undefined
 
   constructor(environ: Environ, owner: SocketOwner, startResponse: StartResponse) {
     super(environ, owner)
@@ -79,7 +76,7 @@ export class Connection extends ClientSocket implements BodyQueueHost {
       this.fail(error)
       return true
     }
-    logFailure(this.#environ, error)
+    logLateFailure(this.#environ, error)
     return false
   }
 
@@ -97,13 +94,13 @@ export class Connection extends ClientSocket implements BodyQueueHost {
   bodyClosed(whole: boolean): void {
     this.release()
     this.request?.over()
-    // The listener wrote a whole response to the socket itself: `res` was not ended, and closes with the connection, as
-    // on node.
+    // The listener wrote a complete response to the socket itself: `res` was not ended, and closes with the connection,
+    // as on Node.
     if (!whole || !this.#responded) this.destroy()
   }
 
   /**
-   * The response is complete. The connection ends with it: listeners of 'close' get the event once the request is
+   * The response is complete, and the connection ends with it. Listeners of 'close' get the event when the request is
    * complete, too.
    */
   over(): void {
@@ -111,11 +108,11 @@ export class Connection extends ClientSocket implements BodyQueueHost {
   }
 
   override destroy(error?: Error): this {
-    if (this.#failure === undefined && !this.destroyed) this.delivers(this.body)
+    if (this.#failure === undefined && !this.destroyed) this.flushTo(this.body)
     return super.destroy(error)
   }
 
-  /** @throws Error always, as node's server does: the bytes are a request's */
+  /** @throws Error always, as Node's server does: the bytes belong to a request */
   override setEncoding(): never {
     throw Object.assign(new Error('Changing the socket encoding is not allowed per RFC7230 Section 3.'), {
       code: 'ERR_HTTP_SOCKET_ENCODING',
@@ -128,26 +125,31 @@ export class Connection extends ClientSocket implements BodyQueueHost {
     return this
   }
 
-  /** As node's server: whoever listens has handled it. */
+  /** As in Node's server, a 'timeout' listener handles the timeout. */
   override timedOut(): boolean {
     const byRequest = this.request?.timedOut() === true
     return this.response?.timedOut() === true || byRequest
   }
 
-  /** No listeners of our own for these, which would be made for each request. Node's server, too, aborts a request before others hear of its end. */
-  override emit(event: string | symbol, ...given: unknown[]): boolean {
+  /**
+   * Overridden instead of adding listeners, which would cost time for each request. Node's server, too, aborts a
+   * request before other listeners of its end are called.
+   */
+  override emit(event: string | symbol, ...args: unknown[]): boolean {
     if (event === 'error') {
-      this.#errored(given[0] as Error)
-      // Node's server always listens: without another listener nothing is thrown.
-      if (this.listenerCount(event) > 0) super.emit(event, ...given)
+      this.#errored(args[0] as Error)
+      // Node's server always listens for errors: without another listener nothing is thrown.
+      if (this.listenerCount(event) > 0) super.emit(event, ...args)
       return true
     }
-    if (event === 'close') this.request?.gone()
+    if (event === 'close') this.request?.connectionClosed()
     else if (event === 'drain') this.response?.drained()
-    return super.emit(event, ...given)
+    return super.emit(event, ...args)
   }
 
-  /** What node's server does first for an 'error' of its socket (its socketOnError), once, whoever emits. */
+  /**
+   * Handles the first 'error' event of the socket as Node's server does (its socketOnError), whoever emits the event.
+   */
   #errored(error: Error): void {
     if (this.#isErrored) return
     this.#isErrored = true
@@ -164,10 +166,10 @@ export class Connection extends ClientSocket implements BodyQueueHost {
     this.destroy(error)
   }
 
-  // ---- Duplex --------------------------------------------------------------------------------------------------------
+  // ---- Duplex ----------------------------------------------------------------------------------------------------------
 
   override _read(): void {
-    // Nothing: the request's body is read from `wsgi.input` by the request itself.
+    // Nothing to do: `request.ts` reads the body from `wsgi.input`.
   }
 
   override _write(chunk: Uint8Array, _encoding: BufferEncoding, callback: Callback): void {
@@ -181,9 +183,9 @@ export class Connection extends ClientSocket implements BodyQueueHost {
   }
 
   #offer(chunks: Uint8Array[], callback: Callback): void {
-    this.moved()
+    this.recordActivity()
     if (this.body.phase === 'closed') {
-      // On node these bytes would precede the next response. Here the exchange is complete: they are dropped.
+      // On Node these bytes would precede the next response. Here the exchange is complete, and they are dropped.
       callback()
       return
     }
@@ -192,8 +194,8 @@ export class Connection extends ClientSocket implements BodyQueueHost {
       return
     }
     if (chunks.length === 0) {
-      // With a body that is being sent the head is on its way (and PEP 3333 has no write() then).
-      if (!this.#responded && !this.body.given) this.response.flush()
+      // If a body is already being sent, so is the head (and PEP 3333 then allows no write()).
+      if (!this.#responded && !this.body.isTaken) this.response.flush()
       callback()
       return
     }
@@ -203,7 +205,7 @@ export class Connection extends ClientSocket implements BodyQueueHost {
     this.offered = bytes
     this.body.offer(chunks, (error) => {
       this.offered = 0
-      this.moved()
+      this.recordActivity()
       callback(error)
     })
     if (this.#responded && this.writableLength === this.offered) this.body.end()
@@ -214,7 +216,7 @@ export class Connection extends ClientSocket implements BodyQueueHost {
       callback()
       return
     }
-    this.#raw ??= new RawAnswer(this.#environ, this.#startResponse, this.body)
+    this.#raw ??= new RawResponseWriter(this.#environ, this.#startResponse, this.body)
     const bytes = chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks)
     this.bytesWritten += bytes.length
     this.offered = bytes.length
@@ -229,7 +231,7 @@ export class Connection extends ClientSocket implements BodyQueueHost {
     }
   }
 
-  /** `req.socket.end()`: node sends FIN, which truncates a response that was not ended. */
+  /** `req.socket.end()`: Node sends FIN, which truncates a response that was not ended. */
   override _final(callback: Callback): void {
     const whole = this.#responded ? this.body.phase !== 'closed' : this.#raw?.end() === true
     if (!whole) this.once('finish', () => this.destroy())
@@ -247,7 +249,7 @@ export class Connection extends ClientSocket implements BodyQueueHost {
   }
 }
 
-/** What the exchange is told: errors that carry an answer or a reason of their own stay what they are. */
+/** The error for the exchange: errors with their own status or reason are kept. */
 function reason(error: Error | null): Error {
   if (error instanceof HttpError || error instanceof AbortError) return error
   return new AbortError('APPLICATION', 'the listener destroyed its connection', error ? { cause: error } : undefined)

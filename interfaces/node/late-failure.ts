@@ -1,5 +1,5 @@
 /**
- * Logs an error that a listener throws or rejects with after its response was complete or aborted. On plain node that
+ * Logs an error that a listener throws or rejects with after its response was complete or aborted. On plain Node that
  * is an uncaught exception, which ends the process with all its requests; here the other requests continue.
  */
 
@@ -20,7 +20,7 @@ const CLOSED: ReadonlySet<unknown> = new Set([
 ])
 
 /** Logs `error` to `wsgi.errors`, which adds the request's id. */
-export function logFailure(environ: Environ, error: unknown): void {
+export function logLateFailure(environ: Environ, error: unknown): void {
   if (error instanceof AbortError || CLOSED.has((error as NodeJS.ErrnoException | undefined)?.code)) return
   environ['wsgi.errors'].write(
     `the listener failed after its response was written or aborted: ${textOfThrown(error)}\n`,

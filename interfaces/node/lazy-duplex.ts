@@ -1,36 +1,30 @@
 /**
- * A Duplex that becomes a stream when it is first used as one. The `socket` of a request hardly ever is: it is asked for addresses,
- * listened to, and given a response in one go.
- *
- * Not to save the making, which is cheap. Node's writable state holds a function that V8 puts among the old objects as soon as it is made
- * (it does so with every function literal that is assigned to a property, taking it for a method), from where it keeps its stream, and all
- * that hangs on it, through each collection of young objects: with a Duplex for each request half of what requests had used lived on until
- * a full collection, and serving one of Express's took a quarter more CPU time.
- *
- * It knows nothing of what the stream is for.
+ * A Duplex that initialises its stream state only when it is first used as a stream. The `socket` of a request rarely
+ * is: a listener reads its addresses, adds listeners, and writes one response. `../README.md` gives the measured gain.
  */
 
 import { EventEmitter } from 'node:events'
 import { Duplex, getDefaultHighWaterMark } from 'node:stream'
 
 /** Duplex's prototype without its constructor. */
-const Unmade = function Unmade(this: EventEmitter & { _events?: object }): void {
-  // Listeners are kept here until the stream takes them over. Named, so that the usual ones change no shape.
+const DuplexPrototype = function DuplexPrototype(this: EventEmitter & { _events?: object }): void {
+  // Listeners are kept here until the stream takes them over. The usual names are set now, so that the object's hidden
+  // class stays the same.
   this._events = { close: undefined, error: undefined, timeout: undefined }
   EventEmitter.call(this as never)
 } as unknown as new () => Duplex
-Object.setPrototypeOf(Unmade, Duplex)
-Unmade.prototype = Object.create(Duplex.prototype, {
-  constructor: { value: Unmade, writable: true, configurable: true },
+Object.setPrototypeOf(DuplexPrototype, Duplex)
+DuplexPrototype.prototype = Object.create(Duplex.prototype, {
+  constructor: { value: DuplexPrototype, writable: true, configurable: true },
 })
 
-// Duplex sets it on the stream itself.
-Object.defineProperty(Unmade.prototype, 'allowHalfOpen', { value: true, writable: true, configurable: true })
+// Duplex sets this property on the stream itself.
+Object.defineProperty(DuplexPrototype.prototype, 'allowHalfOpen', { value: true, writable: true, configurable: true })
 
-/** Who listens for these wants a stream. */
-const STREAMED: ReadonlySet<string | symbol> = new Set(['data', 'readable', 'end', 'pause', 'resume'])
+/** Listeners of these events use the socket as a stream. */
+const STREAM_EVENTS: ReadonlySet<string | symbol> = new Set(['data', 'readable', 'end', 'pause', 'resume'])
 
-type Listener = (...given: never[]) => void
+type Listener = (...args: never[]) => void
 type Callback = (error?: Error | null) => void
 
 interface Item {
@@ -39,31 +33,31 @@ interface Item {
   readonly callback: Callback | undefined
 }
 
-export abstract class LazyDuplex extends Unmade {
-  #made = false
+export abstract class LazyDuplex extends DuplexPrototype {
+  #initialized = false
   #corked = false
-  /** Written while corked. */
+  /** Chunks written while corked. */
   #items: Item[] = []
   #bytes = 0
-  /** Given to `_writev` and not taken yet. */
-  #given = 0
-  #giving = false
-  /** Lets the stream, which was made meanwhile, go on. */
-  #held: Callback | undefined
+  /** Bytes passed to `_writev` and not taken yet. */
+  #writing = 0
+  #isWriting = false
+  /** Lets the stream continue if it was initialised during a write. */
+  #resumeStream: Callback | undefined
 
-  /** Whether it is a stream by now. */
-  get made(): boolean {
-    return this.#made
+  /** Whether the stream state is initialised. */
+  get initialized(): boolean {
+    return this.#initialized
   }
 
-  /** Makes the stream, with its listeners and with what was written to it. Without effect afterwards. */
-  make(): void {
-    if (this.#made) return
-    this.#made = true
+  /** Initialises the stream, with its listeners and its buffered chunks. Has no effect the second time. */
+  initialize(): void {
+    if (this.#initialized) return
+    this.#initialized = true
     ;(Duplex as unknown as { call(self: Duplex): void }).call(this)
-    if (this.#giving) {
-      // A write of nothing, which ends when what was given is taken: what follows waits behind it.
-      const hold = (_chunk: unknown, _encoding: unknown, taken: Callback): void => void (this.#held = taken)
+    if (this.#isWriting) {
+      // An empty write that ends when the current write ends: later writes wait behind it.
+      const hold = (_chunk: unknown, _encoding: unknown, taken: Callback): void => void (this.#resumeStream = taken)
       this._write = hold
       super.write(NOTHING)
       delete (this as { _write?: unknown })._write
@@ -76,16 +70,16 @@ export abstract class LazyDuplex extends Unmade {
   }
 
   override cork(): void {
-    // One batch at a time: what follows the first waits in the stream.
-    if (this.#giving) this.make()
-    if (this.#made) super.cork()
+    // One batch at a time: chunks after the first batch wait in the stream.
+    if (this.#isWriting) this.initialize()
+    if (this.#initialized) super.cork()
     else this.#corked = true
   }
 
   override write(chunk: unknown, encoding?: BufferEncoding | Callback | null, callback?: Callback): boolean {
     const called = typeof encoding === 'function' ? encoding : callback
     const coding = typeof encoding === 'string' ? encoding : 'utf8'
-    if (!this.#made && this.#corked && (typeof chunk === 'string' || chunk instanceof Uint8Array)) {
+    if (!this.#initialized && this.#corked && (typeof chunk === 'string' || chunk instanceof Uint8Array)) {
       const bytes = typeof chunk === 'string' ? Buffer.from(chunk, coding) : chunk
       if (this.#bytes + bytes.length < getDefaultHighWaterMark(false)) {
         this.#bytes += bytes.length
@@ -93,12 +87,12 @@ export abstract class LazyDuplex extends Unmade {
         return true
       }
     }
-    this.make()
+    this.initialize()
     return super.write(chunk, coding, called)
   }
 
   override uncork(): void {
-    if (this.#made) {
+    if (this.#initialized) {
       super.uncork()
       return
     }
@@ -106,9 +100,9 @@ export abstract class LazyDuplex extends Unmade {
     const items = this.#items
     if (items.length === 0) return
     this.#items = []
-    this.#given = this.#bytes
+    this.#writing = this.#bytes
     this.#bytes = 0
-    this.#giving = true
+    this.#isWriting = true
     let now = true
     this._writev!(items, (error) => {
       if (now) process.nextTick(() => this.#taken(items, error))
@@ -117,37 +111,37 @@ export abstract class LazyDuplex extends Unmade {
     now = false
   }
 
-  // These look at the writable state first, which may be the stand-in's.
+  // These methods use the writable state first, which may still be CORKED_STATE.
 
-  override end(...given: unknown[]): this {
-    this.make()
-    return super.end(...(given as []))
+  override end(...args: unknown[]): this {
+    this.initialize()
+    return super.end(...(args as []))
   }
 
   override destroy(error?: Error): this {
-    this.make()
+    this.initialize()
     return super.destroy(error)
   }
 
   override setDefaultEncoding(encoding: BufferEncoding): this {
-    this.make()
+    this.initialize()
     return super.setDefaultEncoding(encoding)
   }
 
   #taken(items: Item[], error: Error | null | undefined): void {
-    this.#giving = false
-    this.#given = 0
+    this.#isWriting = false
+    this.#writing = 0
     try {
       for (const { callback } of items) callback?.(error)
     } finally {
-      // Also where a callback threw: what waits behind goes on.
-      if (this.#held) this.#held(error)
+      // Even if a callback throws, the waiting writes must continue.
+      if (this.#resumeStream) this.#resumeStream(error)
       else if (error) this.destroy(error)
     }
   }
 
-  /** @internal What the stream's getters say before it is made. */
-  unmade(name: Foretold): unknown {
+  /** @internal The values of the stream's getters before it is initialised. */
+  initialValue(name: SimpleGetter): unknown {
     switch (name) {
       case 'readable':
       case 'writable':
@@ -161,25 +155,25 @@ export abstract class LazyDuplex extends Unmade {
       case 'writableCorked':
         return this.#corked ? 1 : 0
       case 'writableLength':
-        return this.#bytes + this.#given
+        return this.#bytes + this.#writing
       default:
         return getDefaultHighWaterMark(false)
     }
   }
 
-  /** @internal Bytes that the stream does not know of. */
-  get apart(): number {
-    return this.#given
+  /** @internal Bytes that the stream does not count. */
+  get bytesOutsideStream(): number {
+    return this.#writing
   }
 
-  /** @internal Node's ServerResponse sets `corked` of its socket's state before it uncorks it for good. */
-  get standIn(): object | undefined {
-    return this.#corked ? STAND_IN : undefined
+  /** @internal Node's ServerResponse sets `corked` of its socket's state before the last uncork. */
+  get corkedState(): object | undefined {
+    return this.#corked ? CORKED_STATE : undefined
   }
 
   override on(event: string | symbol, listener: Listener): this {
-    if (STREAMED.has(event)) this.make()
-    if (this.#made) return super.on(event, listener as never)
+    if (STREAM_EVENTS.has(event)) this.initialize()
+    if (this.#initialized) return super.on(event, listener as never)
     EventEmitter.prototype.on.call(this, event, listener as never)
     return this
   }
@@ -189,7 +183,7 @@ export abstract class LazyDuplex extends Unmade {
   }
 
   override removeListener(event: string | symbol, listener: Listener): this {
-    if (this.#made) return super.removeListener(event, listener as never)
+    if (this.#initialized) return super.removeListener(event, listener as never)
     EventEmitter.prototype.removeListener.call(this, event, listener as never)
     return this
   }
@@ -200,15 +194,15 @@ export abstract class LazyDuplex extends Unmade {
 }
 
 const NOTHING: Uint8Array = new Uint8Array(0)
-/** One for all: it takes that one assignment and keeps nothing; any other is refused. */
-const STAND_IN: object = Object.freeze({
+/** Shared by all sockets: accepts that one assignment and ignores its value; any other assignment throws. */
+const CORKED_STATE: object = Object.freeze({
   get corked(): number {
     return 1
   },
   set corked(_corks: number) {},
 })
 
-const foretold = [
+const simpleGetters = [
   'readable',
   'writable',
   'destroyed',
@@ -220,50 +214,50 @@ const foretold = [
   'readableHighWaterMark',
   'writableHighWaterMark',
 ] as const
-type Foretold = (typeof foretold)[number]
+type SimpleGetter = (typeof simpleGetters)[number]
 
-// Not in the class: node's types have these as plain properties.
-for (const name of foretold) {
+// Not in the class: Node's types declare these as plain properties.
+for (const name of simpleGetters) {
   const { get, set } = inherited(name)
   Object.defineProperty(LazyDuplex.prototype, name, {
     configurable: true,
     get(this: LazyDuplex): unknown {
-      if (!this.made) return this.unmade(name)
+      if (!this.initialized) return this.initialValue(name)
       const said: unknown = get!.call(this)
-      return name === 'writableLength' ? (said as number) + this.apart : said
+      return name === 'writableLength' ? (said as number) + this.bytesOutsideStream : said
     },
     set(this: LazyDuplex, value: unknown) {
-      this.make()
+      this.initialize()
       set?.call(this, value)
     },
   })
 }
 
-// All others are the stream's to answer.
+// The stream itself answers all other getters.
 for (const name of Object.getOwnPropertyNames(Duplex.prototype)) {
   const { get, set } = Object.getOwnPropertyDescriptor(Duplex.prototype, name)!
-  if (!get || (foretold as readonly string[]).includes(name)) continue
+  if (!get || (simpleGetters as readonly string[]).includes(name)) continue
   Object.defineProperty(LazyDuplex.prototype, name, {
     configurable: true,
     get(this: LazyDuplex): unknown {
-      this.make()
+      this.initialize()
       return get.call(this)
     },
     set(this: LazyDuplex, value: unknown) {
-      this.make()
+      this.initialize()
       set?.call(this, value)
     },
   })
 }
 
-// The state itself: who asks for it wants a stream, whose constructor sets it.
+// Code that reads the state needs a stream, whose constructor sets the state.
 for (const name of ['_readableState', '_writableState'] as const) {
   Object.defineProperty(LazyDuplex.prototype, name, {
     configurable: true,
     get(this: LazyDuplex & Record<string, unknown>): unknown {
-      const { standIn } = this
-      if (name === '_writableState' && standIn) return standIn
-      this.make()
+      const { corkedState } = this
+      if (name === '_writableState' && corkedState) return corkedState
+      this.initialize()
       return this[name]
     },
     set(this: LazyDuplex, value: unknown) {

@@ -1,7 +1,6 @@
 /**
- * The `http.Server` of a listener's requests: it chooses the event for each request (as node's parserOnIncoming), has
- * the classes for requests and responses, and counts and closes their sockets. It does not listen, and does not know
- * who calls `listen()` or adopts it.
+ * The `http.Server` of a listener's requests: chooses the event for each request (as Node's parserOnIncoming), provides
+ * the classes of requests and responses, and counts and closes their sockets. It does not listen.
  */
 
 import type { AsyncResource } from 'node:async_hooks'
@@ -10,19 +9,22 @@ import type { Duplex } from 'node:stream'
 import { httpError } from '../../protocol/contract/coded-errors.ts'
 import { type Clock, systemClock } from '../../protocol/net/clock.ts'
 import type { ClientSocket, SocketOwner } from './client-socket.ts'
-import type { Connection } from './connection.ts'
+import type { NodeConnection } from './connection.ts'
 import type { RequestSettings } from './request.ts'
 import type { ResponseSettings } from './response.ts'
 
 export interface ListenerServerOptions {
   readonly keepFraming?: boolean | undefined
   readonly clock?: Clock | undefined
-  /** The async context in which its listeners are called: that of `listen()`, where it was called. Asked for each request. */
+  /**
+   * Returns the async context in which its listeners are called: the one in which `listen()` was called. Called for
+   * each request.
+   */
   readonly scope?: (() => AsyncResource | undefined) | undefined
 }
 
-/** Since Node 24.9; types lag behind. */
-interface Choosing {
+/** In Node since 24.9; the types lack it. */
+interface ServerWithUpgradeCallback {
   shouldUpgradeCallback?: (req: IncomingMessage) => boolean
 }
 
@@ -42,44 +44,44 @@ export class ListenerServer implements SocketOwner, RequestSettings, ResponseSet
     this.clock = clock
     this.keepFraming = keepFraming
     this.#scope = options.scope
-    // Options of `createServer` are stored under node's own symbols.
-    this.IncomingMessage = hidden(server, 'IncomingMessage') ?? IncomingMessage
-    this.ServerResponse = hidden(server, 'ServerResponse') ?? (ServerResponse as ResponseSettings['ServerResponse'])
-    this.uniqueHeaders = hidden(server, 'kUniqueHeaders')
-    this.#count()
+    // Node stores the options of `createServer` under its own symbols.
+    this.IncomingMessage = optionOf(server, 'IncomingMessage') ?? IncomingMessage
+    this.ServerResponse = optionOf(server, 'ServerResponse') ?? (ServerResponse as ResponseSettings['ServerResponse'])
+    this.uniqueHeaders = optionOf(server, 'kUniqueHeaders')
+    this.#countSockets()
   }
 
   /**
    * Calls `act` in the async context of the server's `listen()`, where Node's server calls its listeners. A store that
    * `act` enters ends with the call.
    */
-  within<G extends unknown[], R>(act: (...given: G) => R, ...given: G): R {
+  runInListenScope<A extends unknown[], R>(act: (...args: A) => R, ...args: A): R {
     const scope = this.#scope?.()
-    return scope ? scope.runInAsyncScope(act, undefined, ...given) : act(...given)
+    return scope ? scope.runInAsyncScope(act, undefined, ...args) : act(...args)
   }
 
   /** Calls the server's listeners and rethrows their errors. */
   request(req: IncomingMessage, res: ServerResponse): void {
     const { server } = this
-    if (server.timeout > 0) limitIdling(server, req)
+    if (server.timeout > 0) setIdleTimeout(server, req)
     if (server.emit(eventFor(req, server), req, res)) return
     throw httpError('NO_LISTENER', "the server has no 'request' listener")
   }
 
   upgrade(req: IncomingMessage, socket: Duplex, head: Buffer): void {
-    // As node's server does without an 'upgrade' listener.
+    // Node's server does the same without an 'upgrade' listener.
     if (!this.server.emit('upgrade', req, socket, head)) socket.destroy()
   }
 
   /** Whether an upgrade request goes to 'upgrade' listeners. */
   shouldUpgrade(req: IncomingMessage): boolean {
-    const { shouldUpgradeCallback } = this.server as Server & Choosing
+    const { shouldUpgradeCallback } = this.server as Server & ServerWithUpgradeCallback
     if (shouldUpgradeCallback) return Boolean(shouldUpgradeCallback.call(this.server, req))
     return this.server.listenerCount('upgrade') > 0
   }
 
-  /** Adds these sockets to those that the server knows of. */
-  #count(): void {
+  /** Adds these sockets to those that the server counts and closes. */
+  #countSockets(): void {
     const { server, sockets } = this
     const { getConnections, closeAllConnections } = server
     const count = (callback: (error: Error | null, count: number) => void): Server =>
@@ -92,14 +94,14 @@ export class ListenerServer implements SocketOwner, RequestSettings, ResponseSet
       ['getConnections', getConnections, count],
       ['closeAllConnections', closeAllConnections, closeAll],
     ] as const) {
-      // An application may hide a method to steer a library that looks for it: such a method stays hidden.
+      // An application may hide a method so that a library does not find it: such a method stays hidden.
       if (typeof own === 'function') Object.defineProperty(server, name, { value, writable: true, configurable: true })
     }
   }
 }
 
-/** The value that node stores in a server under the symbol with this description, if set. */
-function hidden<T>(server: Server, description: string): T | undefined {
+/** The value that Node stores in a server under the symbol with this description, if set. */
+function optionOf<T>(server: Server, description: string): T | undefined {
   const key = Object.getOwnPropertySymbols(server).find((symbol) => symbol.description === description)
   return key === undefined ? undefined : ((server as unknown as Record<symbol, T | null>)[key] ?? undefined)
 }
@@ -112,15 +114,17 @@ function eventFor(req: IncomingMessage, server: Server): 'request' | 'checkConti
   return server.listenerCount(event) > 0 ? event : 'request'
 }
 
-/** `server.setTimeout()`: a 'timeout' listener handles the timeout; without one the connection is destroyed. */
-function limitIdling(server: Server, req: IncomingMessage): void {
-  const socket = req.socket as unknown as Connection
+/**
+ * Implements `server.setTimeout()`: a 'timeout' listener handles the timeout; without one the connection is destroyed.
+ */
+function setIdleTimeout(server: Server, req: IncomingMessage): void {
+  const socket = req.socket as unknown as NodeConnection
   socket.setTimeout(server.timeout)
   const timedOut = socket.timedOut.bind(socket)
-  const asked = (): boolean => {
+  const timedOutOrHandled = (): boolean => {
     const handled = timedOut()
     return server.emit('timeout', req.socket) || handled
   }
-  // Not assigned as a literal: see `lazy-duplex.ts`.
-  socket.timedOut = asked
+  // Not assigned as a function literal: `../README.md` explains why.
+  socket.timedOut = timedOutOrHandled
 }

@@ -1,9 +1,7 @@
 /**
- * `req`: node's own `IncomingMessage`, with the request's raw header lines, fed from `wsgi.input`.
- *
- * As in node's server, what has arrived is pushed up to the high-water mark, read or not; from then on reading is driven by the
- * socket, which `IncomingMessage` resumes when it wants more. The body's end is checked against Content-Length, so that a cut
- * upload never looks whole.
+ * `req`: Node's own `IncomingMessage` with the request's raw header lines and a body from `wsgi.input`. As in Node's
+ * server, arrived bytes are pushed up to the high-water mark, read or not; then the socket drives reading, which
+ * `IncomingMessage` resumes. The body is checked against Content-Length.
  */
 
 import type { IncomingMessage } from 'node:http'
@@ -14,20 +12,20 @@ import { AbortError, HttpError } from '../../protocol/contract/errors.ts'
 import { hasBody } from '../../protocol/contract/has-body.ts'
 import { pairs, type RequestInput } from '../../protocol/contract/input.ts'
 import type { ClientSocket } from './client-socket.ts'
-import type { Carried } from './connection.ts'
+import type { ConnectionRequest } from './connection.ts'
 import { requestUrl } from './request-url.ts'
 
-/** What `req` takes at a time, bytes: what sockets and frames deliver. */
+/** The most bytes that `req` takes at once: as many as sockets and frames deliver. */
 const CHUNK = 64 * 1024
 
-interface Internals {
+interface IncomingInternals {
   _addHeaderLines(flat: string[], count: number): void
 }
 
-/** A request, and what its connection tells it. */
-export interface Fed {
+/** A request, and the object through which its connection drives it. */
+export interface FedRequest {
   readonly req: IncomingMessage
-  readonly feed: Feed
+  readonly feed: RequestFeed
 }
 
 /** What its server provides for a request. */
@@ -35,14 +33,14 @@ export interface RequestSettings {
   readonly IncomingMessage: new (socket: Socket) => IncomingMessage
 }
 
-/** Settings of a server that are read for each request: they may be assigned at any time. */
+/** Settings of a server that are read for each request: an application may assign them at any time. */
 interface ServerOfRequest {
   joinDuplicateHeaders?: boolean | undefined
   maxHeadersCount: number | null
 }
 
-export function makeRequest(environ: Environ, socket: ClientSocket, settings: RequestSettings): Fed {
-  // The socket's class is node's only in what it does.
+export function makeRequest(environ: Environ, socket: ClientSocket, settings: RequestSettings): FedRequest {
+  // The socket is not an instance of Node's class, but behaves like one.
   const req = new settings.IncomingMessage(socket as never)
   const { joinDuplicateHeaders, maxHeadersCount } = socket.server as ServerOfRequest
   if (joinDuplicateHeaders !== undefined)
@@ -57,14 +55,17 @@ export function makeRequest(environ: Environ, socket: ClientSocket, settings: Re
   const input = environ['wsgi.input']
   const body = hasBody(environ, input)
   const lines = headerLines(environ, body)
-  ;(req as IncomingMessage & Internals)._addHeaderLines(
+  ;(req as IncomingMessage & IncomingInternals)._addHeaderLines(
     lines,
     maxHeadersCount ? Math.min(lines.length, 2 * maxHeadersCount) : lines.length,
   )
-  return { req, feed: new Feed(req, socket, environ, body) }
+  return { req, feed: new RequestFeed(req, socket, environ, body) }
 }
 
-/** Flat, as node's parser gives them. What was chunked says so again: that is how frameworks know that there is a body. */
+/**
+ * A flat list, as Node's parser gives it. A chunked body gets its Transfer-Encoding back: by that frameworks recognise
+ * a body.
+ */
 function headerLines(environ: Environ, body: boolean): string[] {
   const { gantry } = environ
   const lines = gantry instanceof Context ? gantry.lines.slice() : gantry.rawHeaders.flat()
@@ -72,20 +73,20 @@ function headerLines(environ: Environ, body: boolean): string[] {
   return lines
 }
 
-/** Carries `wsgi.input` into a request. */
-export class Feed implements Carried {
+/** Copies `wsgi.input` to a request. A truncated upload never looks complete. */
+export class RequestFeed implements ConnectionRequest {
   readonly #req: IncomingMessage
   #socket: ClientSocket
   readonly #input: Input
   readonly #body: boolean
-  /** Body bytes that must come, -1 when that is not known. */
+  /** The declared length of the body, or -1 if it is unknown. */
   readonly #declared: number
   #received = 0
   #reading = false
   #over = false
-  /** The request's reader has asked for more: from then on it is read as it asks. */
+  /** Whether the reader of the request has asked for more: from then on the body is read as it asks. */
   #asked = false
-  /** 'end' was pushed, the input failed, or nobody may read any more. */
+  /** Whether the end was pushed, the input has failed, or the body may not be read any more. */
   #done = false
 
   constructor(req: IncomingMessage, socket: ClientSocket, environ: Environ, body: boolean) {
@@ -104,15 +105,15 @@ export class Feed implements Carried {
     ;(this.#req as { upgrade?: boolean }).upgrade = true
   }
 
-  /** The listener has returned: a request without a body is complete from then on, as in node. */
+  /** The listener has returned: a request without a body is complete from then on, as in Node. */
   began(): void {
     if (this.#body) this.more()
     else if (!this.#done) this.#end(undefined)
   }
 
   /**
-   * Pushes what has arrived, as node's parser does though nobody reads: `complete` and `readableLength` are looked at. What middleware
-   * put in the input's place is read only when it is wanted.
+   * Pushes bytes that have arrived, as Node's parser does even without a reader: applications look at `complete` and
+   * `readableLength`. An input that a middleware has replaced is read only on request.
    */
   more(): void {
     const { readAhead } = this.#input as Partial<RequestInput>
@@ -121,7 +122,7 @@ export class Feed implements Carried {
         const chunk = readAhead.call(this.#input as RequestInput, CHUNK, this)
         if (chunk === undefined) return
         if (chunk === null) {
-          // What is short fails the reader, if there is one.
+          // A body that is too short fails its reader, if there is one.
           if (!this.#short) this.#ended()
           return
         }
@@ -133,12 +134,12 @@ export class Feed implements Carried {
   }
 
   /**
-   * The exchange is over: the input is not read any more. A body that nobody began to read is simply not there (node reads
-   * and drops it; here the gateway does). One that is being read was cut, and must not look whole.
+   * The exchange is over: the input is not read any more. If no reader has begun, the body just disappears (Node reads
+   * and drops it; here the gateway does). If a reader has begun, the body is truncated and must not look complete.
    */
   over(): void {
     this.#over = true
-    // After 'finish', which is due in this tick: destroying the request closes its connection.
+    // After 'finish', which is emitted in this tick: destroying the request closes its connection.
     process.nextTick(() => {
       if (this.#done) return
       const { _consuming, _dumped } = this.#req as IncomingMessage & { _consuming: boolean; _dumped: boolean }
@@ -150,8 +151,8 @@ export class Feed implements Carried {
     })
   }
 
-  /** The connection closed: what node's server does to a request that is not over (its abortIncoming). */
-  gone(): void {
+  /** The connection closed: does what Node's server does to a request that is not over (its abortIncoming). */
+  connectionClosed(): void {
     if (this.#done && this.#req.readableEnded) return
     this.#done = true
     this.#req.destroy(reset('aborted'))
@@ -166,7 +167,7 @@ export class Feed implements Carried {
     return !this.#req.complete && this.#req.emit('timeout', this.#socket)
   }
 
-  /** The request's reader wants more. */
+  /** The reader of the request wants more. */
   pump(): void {
     this.#asked = true
     if (this.#reading || this.#done || this.#over) return
@@ -204,10 +205,10 @@ export class Feed implements Carried {
     )
   }
 
-  /** Whether `req` wants more. */
+  /** Pushes a chunk. Returns whether `req` wants more. */
   #took(chunk: Uint8Array): boolean {
     this.#received += chunk.length
-    this.#socket.moved(chunk.length)
+    this.#socket.recordActivity(chunk.length)
     if (this.#declared !== -1 && this.#received > this.#declared) {
       this.#failed(new Error(`wsgi.input gave more than the ${this.#declared} bytes of CONTENT_LENGTH`))
       return false
@@ -215,7 +216,7 @@ export class Feed implements Carried {
     return this.#req.push(chunk)
   }
 
-  /** Whether less has come than was declared. */
+  /** Whether fewer bytes than declared have arrived. */
   get #short(): boolean {
     return this.#declared !== -1 && this.#received < this.#declared
   }
@@ -253,7 +254,7 @@ export class Feed implements Carried {
     this.#req.complete = true
     if (trailers && trailers.length > 0) {
       const flat = trailers.flat()
-      ;(this.#req as IncomingMessage & Internals)._addHeaderLines(flat, flat.length)
+      ;(this.#req as IncomingMessage & IncomingInternals)._addHeaderLines(flat, flat.length)
     }
     this.#req.push(null)
   }
@@ -261,14 +262,15 @@ export class Feed implements Carried {
   #failed(error: unknown): void {
     if (this.#done || this.#over) return
     this.#done = true
-    // What the client is to be told (408, 413) goes to the exchange; all else is a cut connection.
+    // Errors with a response for the client (408, 413) go to the exchange unchanged; any other error means a lost
+    // connection.
     if (error instanceof HttpError || error instanceof AbortError) this.#socket.fail(error)
     else this.#socket.fail(new AbortError('PROTOCOL', 'the request body could not be read', { cause: error }))
     this.#req.destroy(reset('aborted', error))
   }
 }
 
-/** The error node gives for a connection that was reset; `code` is what its users look at. */
+/** The error that Node gives for a reset connection; applications look at its `code`. */
 function reset(message: string, cause?: unknown): Error {
   return Object.assign(new Error(message, cause === undefined ? undefined : { cause }), { code: 'ECONNRESET' })
 }

@@ -1,6 +1,7 @@
 /**
- * A response of an exchange into node's ServerResponse: its fields by `setHeader`, so that middleware which waits for the head (on-headers:
- * sessions, compression) sees them, its bytes by `write`, under backpressure. Framing is node's.
+ * Sends an exchange's response through Node's ServerResponse: its fields with `setHeader`, so that middleware that
+ * waits for the head (on-headers: sessions, compression) sees them, and its bytes with `write`, under backpressure.
+ * Node does the framing.
  */
 
 import type { IncomingMessage, ServerResponse } from 'node:http'
@@ -11,25 +12,25 @@ import { localError } from '../../protocol/contract/coded-errors.ts'
 import type { AbortError } from '../../protocol/contract/errors.ts'
 import type { ResponseSink } from '../../protocol/contract/response.ts'
 
-/** Since Node 24; types lag behind. */
-interface Informing {
+/** In Node since 24; the types lack it. */
+interface WithInformation {
   writeInformation?(code: number, headers: Headers): void
 }
 
 export class NodeResponseSink implements ResponseSink {
   readonly #req: IncomingMessage
-  readonly #res: ServerResponse & Informing
+  readonly #res: ServerResponse & WithInformation
   readonly #upgrade: (() => Duplex) | undefined
-  /** Called when there is room again. */
-  room: (() => void) | undefined
-  /** A 101's, until the connection is handed over. */
-  #switching = ''
+  /** Called when there is room for more bytes. */
+  onDrain: (() => void) | undefined
+  /** The head of a 101, until the connection is handed over. */
+  #upgradeHead = ''
 
   constructor(req: IncomingMessage, res: ServerResponse, upgrade: (() => Duplex) | undefined) {
     this.#req = req
-    this.#res = res as ServerResponse & Informing
+    this.#res = res as ServerResponse & WithInformation
     this.#upgrade = upgrade
-    res.on('drain', () => this.room?.())
+    res.on('drain', () => this.onDrain?.())
   }
 
   inform(status: string, headers: Headers): void {
@@ -46,19 +47,19 @@ export class NodeResponseSink implements ResponseSink {
     const res = this.#res
     const code = Number(status.slice(0, 3))
     if (code === 101) {
-      this.#switching = `HTTP/1.1 ${status}\r\n${headers.map(([name, value]) => `${name}: ${value}\r\n`).join('')}\r\n`
+      this.#upgradeHead = `HTTP/1.1 ${status}\r\n${headers.map(([name, value]) => `${name}: ${value}\r\n`).join('')}\r\n`
       return true
     }
     if (res.headersSent) {
-      // Somebody has answered already: nothing of this may get into that response.
-      throw localError('HEAD_SENT', 'the head of this response was sent before the application began its own')
+      // Other code has already answered: nothing of this response may get into that one.
+      throw localError('HEAD_SENT', 'other code has already sent the head of this response')
     }
     res.statusCode = code
     res.statusMessage = status.slice(4)
-    setAll(res, headers)
+    setFields(res, headers)
     const bodyless = isBodyless(this.#req.method!, code)
     if (length > 0 && !bodyless && !res.hasHeader('content-length')) res.setHeader('Content-Length', length)
-    // Nobody compresses or measures what is not there; and a 205 has no body that could be chunked.
+    // A response without a body is neither compressed nor measured, and a 205 must not be chunked.
     if (code === 205) res.setHeader('Content-Length', 0)
     if (end) {
       if (chunk) res.end(chunk)
@@ -84,34 +85,38 @@ export class NodeResponseSink implements ResponseSink {
 
   flush(): void {
     const res = this.#res
-    // Node holds what is written until the next tick, which a long computation keeps from coming, and which a cut does not wait for: in its
-    // socket, since Node 26 in the response. It counts what it corked and uncorks that itself, so that the count has to stay.
+    // Node holds written bytes until the next tick: in its socket, since Node 26 in the response. A long computation
+    // delays that tick, and an abort does not wait for it. Node counts its own corks and uncorks, so the count must
+    // stay the same.
     const corked = res.writableCorked
     for (let at = 0; at < corked; at++) res.uncork()
     const { socket } = res
     while (socket && socket.writableCorked > 0) socket.uncork()
     for (let at = 0; at < corked; at++) res.cork()
-    // compression's own: what it has gathered.
+    // Flushes the bytes that the compression middleware has buffered.
     if (Object.hasOwn(this.#res, 'flush')) (this.#res as unknown as { flush(): void }).flush()
   }
 
   abort(_error: AbortError): void {
-    // Without an error: node's server would take one for the client's.
+    // Without an error: Node's server would treat one as the client's.
     this.#res.destroy()
   }
 
   upgrade(): Duplex {
     if (!this.#upgrade) {
-      throw localError('NO_UPGRADE', "toNode()'s listener has no connection to hand over: its upgrade() has")
+      throw localError(
+        'NO_UPGRADE',
+        "toNode()'s listener cannot upgrade a connection: register its upgrade() for the 'upgrade' event",
+      )
     }
     const socket = this.#upgrade()
-    socket.write(this.#switching, 'latin1')
+    socket.write(this.#upgradeHead, 'latin1')
     return socket
   }
 }
 
-/** One line for each field, in order; cookies beside those that were set before, all else in place of it. */
-function setAll(res: ServerResponse, headers: Headers): void {
+/** Sets one line for each field, in order. Cookies are added to those set before; other fields replace them. */
+function setFields(res: ServerResponse, headers: Headers): void {
   const fields = new Map<string, { name: string; values: string[] }>()
   for (const [name, value] of headers) {
     const lower = name.toLowerCase()

@@ -1,12 +1,7 @@
 /**
- * `res`: node's own `ServerResponse`, whose head goes to `startResponse` as it is and not into bytes, and whose body goes
- * to its connection unframed.
- *
- * What is replaced is replaced on the object itself: frameworks put their own prototypes below it (Express does), and a
- * subclass's methods would be gone. All else (implicit heads, `strictContentLength`, write callbacks, 'drain', 'finish',
- * informational responses, the errors of late calls) is node's, and after an abort everything is. It relies on four of
- * its hooks, `_storeHeader`, `_finish`, `assignSocket` and `detachSocket`, the same as test servers and middleware do;
- * a test guards each.
+ * `res`: Node's own `ServerResponse`. Its head goes to `startResponse` without being serialised, and its body goes to
+ * the connection unframed. Everything else is Node's: implicit heads, `strictContentLength`, write callbacks, 'drain',
+ * 'finish', informational responses, and errors of late calls.
  */
 
 import { channel } from 'node:diagnostics_channel'
@@ -15,13 +10,13 @@ import type { Environ, Headers, StartResponse, Write } from '../../protocol/cont
 import { endToEnd } from '../../protocol/contract/end-to-end.ts'
 import { NEVER_FORWARDED } from '../../protocol/contract/hop-by-hop.ts'
 import { statusFromWire } from '../../protocol/contract/response-head.ts'
-import type { Answering, Connection } from './connection.ts'
+import type { ConnectionResponse, NodeConnection } from './connection.ts'
 
-/** What `writeHead` hands on: the fields that were set (by key), a flat list, a list of pairs, or an object. */
-type GivenHeaders = Record<string, unknown> | unknown[] | undefined | null
+/** What `writeHead` passes on: the fields that were set (by key), a flat list, a list of pairs, or an object. */
+type HeadersArgument = Record<string, unknown> | unknown[] | undefined | null
 
-/** The parts of `ServerResponse` that its types leave out. */
-interface Internals {
+/** The parts of `ServerResponse` that its types lack. */
+interface ResponseInternals {
   _header: string | null
   _headerSent: boolean
   _contentLength: number | null
@@ -30,27 +25,27 @@ interface Internals {
   _removedTE: boolean
   _trailer: string
   _closed: boolean
-  _storeHeader(firstLine: string, headers: GivenHeaders): void
+  _storeHeader(firstLine: string, headers: HeadersArgument): void
   _finish(): void
   _flush(): void
 }
 
-type Response = ServerResponse & Internals & { [REPLY]: Reply }
-/** The dump of a request that nobody reads. */
-interface Dumpable {
+type Response = ServerResponse & ResponseInternals & { [STATE]: ResponseState }
+/** Node's internals to dump a request that was not read. */
+interface RequestInternals {
   [hook: symbol]: (() => void) | undefined
   _consuming: boolean
   _readableState: { resumeScheduled: boolean }
   _dump(): void
 }
 
-/** The channels of node's server; the response itself publishes `http.server.response.created`. */
+/** The channels of Node's server; the response itself publishes `http.server.response.created`. */
 const requestStart = channel('http.server.request.start')
 const responseFinish = channel('http.server.response.finish')
 
 /**
- * The abort hook of `req.signal`, where Node has it: a connection that closes after a complete response must not abort
- * the signal.
+ * The abort hook of `req.signal`, if Node has it: a connection that closes after a complete response must not abort the
+ * signal.
  */
 const DETACH_SIGNAL: symbol | undefined = Object.getOwnPropertySymbols(IncomingMessage.prototype).find(
   ({ description }) => description === 'kDetachAbortSignal',
@@ -60,8 +55,8 @@ const NodeResponse = ServerResponse.prototype as unknown as Response
 const EMPTY: Uint8Array = new Uint8Array(0)
 const ignore = (): void => {}
 
-/** What belongs to a response besides what node keeps. */
-const REPLY: unique symbol = Symbol('reply')
+/** Gantry's state of a response, in addition to Node's. */
+const STATE: unique symbol = Symbol('state')
 
 /** What its server provides for a response. */
 export interface ResponseSettings {
@@ -72,12 +67,16 @@ export interface ResponseSettings {
 }
 
 /**
- * A response to `req` over `connection`. Publishes what node's server publishes about a request before its listeners
- * are called.
+ * Makes a response to `req` over `connection`. Publishes what Node's server publishes about a request before its
+ * listeners are called.
+ *
+ * The methods are replaced on the object itself: frameworks put their own prototypes below it (Express does), and
+ * methods of a subclass would be lost. Four hooks of Node are used, as test servers and middleware use them:
+ * `_storeHeader`, `_finish`, `assignSocket` and `detachSocket`. A test guards each.
  */
 export function makeResponse(
   req: IncomingMessage,
-  connection: Connection,
+  connection: NodeConnection,
   environ: Environ,
   startResponse: StartResponse,
   settings: ResponseSettings,
@@ -87,9 +86,9 @@ export function makeResponse(
     highWaterMark: connection.writableHighWaterMark,
     rejectNonStandardBodyWrites: (server as { rejectNonStandardBodyWrites?: boolean }).rejectNonStandardBodyWrites,
   }) as unknown as Response
-  const reply = new Reply(res, connection, environ, startResponse, settings)
-  connection.response = reply
-  res[REPLY] = reply
+  const state = new ResponseState(res, connection, environ, startResponse, settings)
+  connection.response = state
+  res[STATE] = state
   res._storeHeader = storeHeader
   res._finish = finish
   if (requestStart.hasSubscribers) {
@@ -100,8 +99,8 @@ export function makeResponse(
   return res as unknown as ServerResponse
 }
 
-class Reply implements Answering {
-  readonly connection: Connection
+class ResponseState implements ConnectionResponse {
+  readonly connection: NodeConnection
   readonly environ: Environ
   readonly #res: Response
   readonly #startResponse: StartResponse
@@ -109,14 +108,14 @@ class Reply implements Answering {
   #write: Write | undefined
   #lengthKnown = false
   /**
-   * Whether node would send the body in chunks. The gateway frames the body, so `chunkedEncoding` is set only after the
+   * Whether Node would send the body in chunks. The gateway frames the body, so `chunkedEncoding` is set only after the
    * connection is destroyed.
    */
   #chunked = false
 
   constructor(
     res: Response,
-    connection: Connection,
+    connection: NodeConnection,
     environ: Environ,
     startResponse: StartResponse,
     settings: ResponseSettings,
@@ -132,22 +131,24 @@ class Reply implements Answering {
     return this.#write !== undefined
   }
 
-  storeHeader(firstLine: string, given: GivenHeaders): void {
-    // A response that no client gets accepts a head as node's responses do after their connection closed.
-    if (this.connection.destroyed || !this.#start(firstLine, given)) {
-      NodeResponse._storeHeader.call(this.#res, firstLine, given)
+  storeHeader(firstLine: string, headersArgument: HeadersArgument): void {
+    // A response without a client accepts a head as Node's responses do after their connection closed.
+    if (this.connection.destroyed || !this.#start(firstLine, headersArgument)) {
+      NodeResponse._storeHeader.call(this.#res, firstLine, headersArgument)
     }
   }
 
-  /** Passes the head to the exchange. False if the exchange refuses it: then the connection is destroyed. */
-  #start(firstLine: string, given: GivenHeaders): boolean {
+  /**
+   * Passes the head to the exchange. Returns false if the exchange refuses the head: then the connection is destroyed.
+   */
+  #start(firstLine: string, headersArgument: HeadersArgument): boolean {
     const res = this.#res
     const { keepFraming, uniqueHeaders } = this.#settings
-    // Fields that `setHeader` took were checked by it; a list that `writeHead` alone was given was not.
-    const headers = pairsOf(given, res.getHeaderNames().length === 0, uniqueHeaders)
+    // `setHeader` has checked its fields; a list that only `writeHead` got is not checked yet.
+    const headers = pairsOf(headersArgument, res.getHeaderNames().length === 0, uniqueHeaders)
     const length = headers.find(([name]) => name.length === 14 && name.toLowerCase() === 'content-length')
     const kept = endToEnd(headers)
-    // As node does for a body that is known whole when the head is made, and for an empty one.
+    // As Node does for a body that is complete when the head is made, and for an empty one.
     if (length) {
       this.#lengthKnown = kept.includes(length)
       if (this.#lengthKnown) res._contentLength = Number(length[1])
@@ -161,18 +162,18 @@ class Reply implements Answering {
       this.#lengthKnown = true
     }
     this.#chunked = !length && !this.#lengthKnown && res._hasBody && !res._removedTE && res.useChunkedEncodingByDefault
-    // The exchange would take an answer to HEAD without a length for one of none.
+    // The exchange would treat a response to HEAD without a length as one with an empty body.
     this.connection.joinable = this.#lengthKnown || (!keepFraming && this.environ.REQUEST_METHOD !== 'HEAD')
     try {
       // `HTTP/1.1 200 OK\r\n` → `200 OK`.
       this.#write = this.#startResponse(statusFromWire(firstLine.slice(9, -2)), kept)
     } catch (error) {
-      // An abort that the connection has not seen yet, or a head that node sends and the contract refuses (status
-      // 999): the caller may be a timer or an event, where node never throws. The exchange answers and logs.
+      // An abort that the connection has not seen yet, or a head that Node sends and the contract refuses (status 999).
+      // The caller may be a timer or an event, where Node never throws. The exchange answers and logs.
       this.connection.fail(error)
       return false
     }
-    // "Sent": nothing of it is to be written before the body's first chunk. Truthy: `headersSent` is this.
+    // Nothing of the head is written before the body's first chunk. The value must be truthy: `headersSent` tests it.
     res._header = firstLine
     res._headerSent = true
     return true
@@ -189,14 +190,14 @@ class Reply implements Answering {
     void this.#write?.(EMPTY).catch(ignore)
   }
 
-  /** Node's own `_flush` emits 'drain' where it is due. */
+  /** Node's own `_flush` emits 'drain' if a writer waits for it. */
   drained(): void {
     const res = this.#res
     if (!res.writableNeedDrain || res.writableLength > 0) return
     res._flush()
   }
 
-  /** Late calls behave as in node, where the end of a chunked body is another write. */
+  /** Late calls behave as in Node, where the end of a chunked body is another write. */
   closed(): void {
     if (this.#chunked) this.#res.chunkedEncoding = true
   }
@@ -206,23 +207,23 @@ class Reply implements Answering {
   }
 }
 
-// One function each for all responses: a closure for each would cost every request (see lazy-duplex.ts, too).
+// One function for all responses: a closure would cost time for each request (and see `../README.md`).
 
-function storeHeader(this: Response, firstLine: string, given: GivenHeaders): void {
-  this[REPLY].storeHeader(firstLine, given)
+function storeHeader(this: Response, firstLine: string, headersArgument: HeadersArgument): void {
+  this[STATE].storeHeader(firstLine, headersArgument)
 }
 
 function finish(this: Response): void {
   NodeResponse._finish.call(this)
-  this[REPLY].finish()
+  this[STATE].finish()
 }
 
-/** What node's server does when a response was handed over (its resOnFinish). */
+/** Does what Node's server does when a response was handed over (its resOnFinish). */
 function finished(this: Response): void {
-  const { connection } = this[REPLY]
-  // Once, whoever emits.
+  const { connection } = this[STATE]
+  // Only once, whoever emits 'finish'.
   if ((this.socket as unknown) !== connection) return
-  const request = this.req as IncomingMessage & Dumpable
+  const request = this.req as IncomingMessage & RequestInternals
   if (responseFinish.hasSubscribers) {
     responseFinish.publish({ request, response: this, socket: connection, server: connection.server })
   }
@@ -237,7 +238,7 @@ function closed(res: Response): void {
   res.destroyed = true
   res._closed = true
   res.emit('close')
-  res[REPLY].connection.over()
+  res[STATE].connection.over()
 }
 
 function announcesMore(name: string): boolean {
@@ -245,10 +246,13 @@ function announcesMore(name: string): boolean {
   return lower === 'trailer' || lower === 'transfer-encoding'
 }
 
-/** Fields as a list of pairs, in node's order: one for each value of a list, but for cookies of a request. */
-function pairsOf(given: GivenHeaders, check: boolean, unique: ReadonlySet<string> | undefined): Headers {
+/**
+ * Fields as a list of pairs, in Node's order: one pair for each value of a list, except for fields that are sent as one
+ * line.
+ */
+function pairsOf(headersArgument: HeadersArgument, check: boolean, unique: ReadonlySet<string> | undefined): Headers {
   const headers: Headers = []
-  if (!given) return headers
+  if (!headersArgument) return headers
   const add = (name: string, value: unknown): void => {
     if (Array.isArray(value)) {
       if (unique?.has(name.toLowerCase())) add(name, value.join('; '))
@@ -261,28 +265,31 @@ function pairsOf(given: GivenHeaders, check: boolean, unique: ReadonlySet<string
     }
     headers.push([name, String(value)])
   }
-  if (Array.isArray(given)) {
-    if (Array.isArray(given[0])) for (const [name, value] of given as [string, unknown][]) add(name, value)
+  if (Array.isArray(headersArgument)) {
+    if (Array.isArray(headersArgument[0]))
+      for (const [name, value] of headersArgument as [string, unknown][]) add(name, value)
     else {
-      if (given.length % 2 !== 0) {
+      if (headersArgument.length % 2 !== 0) {
         throw Object.assign(new TypeError('headers: a flat list holds a value for each name'), {
           code: 'ERR_INVALID_ARG_VALUE',
         })
       }
-      for (let at = 0; at < given.length; at += 2) add(given[at] as string, given[at + 1])
+      for (let at = 0; at < headersArgument.length; at += 2) add(headersArgument[at] as string, headersArgument[at + 1])
     }
   } else if (check) {
-    for (const name of Object.keys(given)) add(name, given[name])
+    for (const name of Object.keys(headersArgument)) add(name, headersArgument[name])
   } else {
-    for (const key in given) {
-      const [name, value] = given[key] as [string, unknown]
+    for (const key in headersArgument) {
+      const [name, value] = headersArgument[key] as [string, unknown]
       add(name, value)
     }
   }
   return headers
 }
 
-/** Trailer fields as node gathers them: lines. What may not be a trailer is left out (RFC 9110 §6.5.1). */
+/**
+ * Trailer fields, from the lines that Node collects. Fields that must not be trailers are left out (RFC 9110 §6.5.1).
+ */
 function trailersOf(lines: string): Headers {
   const fields: Headers = []
   for (const line of lines.split('\r\n')) {

@@ -1,7 +1,7 @@
 /**
- * An application as a Node `(req, res)` listener: to mount it in Express, in `http.createServer`, or in any framework that hands these on.
- * The rules of a response are the exchange's; how it leaves through a ServerResponse is `response-sink.ts`, how a request's body comes in is
- * `body-source.ts`. This file makes the environ, and believes no header about the client.
+ * Runs an application as a Node `(req, res)` listener, for Express, `http.createServer`, or any framework that passes
+ * these on. `response-sink.ts` sends the response, `body-source.ts` reads the request's body, and `exchange.ts` has the
+ * rules. Trusts no header field about the client.
  */
 
 import { type IncomingMessage, ServerResponse } from 'node:http'
@@ -16,51 +16,69 @@ import { statusPage } from '../../protocol/contract/status-page.ts'
 import type { Logger } from '../../protocol/log/logger.ts'
 import { stderrLog } from '../../protocol/log/stderr-log.ts'
 import { type Clock, Deadlines, systemClock } from '../../protocol/net/clock.ts'
-import { BodySource } from './body-source.ts'
+import { NodeBodySource } from './body-source.ts'
 import { NodeResponseSink } from './response-sink.ts'
 
 export interface ToNodeOptions {
-  /** Takes what goes to `wsgi.errors`, and failures of the application. Default: lines on standard error. */
+  /**
+   * Gets what applications write to `wsgi.errors`, and failures of the application. Default: lines on standard error.
+   */
   readonly log?: Logger | undefined
-  /** Default: the system's. */
+  /** Default: the system's clock. */
   readonly clock?: Clock | undefined
 }
 
-/** What `http.createServer`, a server's 'request' and 'checkContinue' events and Express's `use` take. */
+/** A listener for `http.createServer`, the 'request' and 'checkContinue' events of a server, and Express's `use`. */
 export interface ApplicationListener {
   (req: IncomingMessage, res: ServerResponse): void
   /**
-   * For a server's 'upgrade' event: the application gets the upgrade, and what it answers other than 101 is sent as a response, after
-   * which the connection is closed. Without it an application sees such a request as an ordinary one, as node's servers do where
-   * nobody listens for upgrades.
+   * Handles a server's 'upgrade' event: the application gets the upgrade. A response other than 101 is sent, and the
+   * connection is closed after it. Without this listener an application gets such a request as an ordinary one, as
+   * Node's servers do without an 'upgrade' listener.
    */
   upgrade(req: IncomingMessage, socket: Duplex, head: Buffer): void
 }
 
-/** Whoever it is mounted in may serve other requests meanwhile, and in other processes. */
+/** The surrounding server may serve other requests meanwhile, and in other processes. */
 const FACTS: ProcessFacts = { multithread: true, multiprocess: true, runOnce: false }
 
 /**
- * The listener that calls `application`.
+ * Returns a Node listener that calls an application.
  *
- * Mounted at a path in Express, SCRIPT_NAME is `req.baseUrl` and PATH_INFO the rest. Header fields that were set on
- * `res` before stay, those that the application sets replace them; cookies are added. A request whose body somebody has
- * read before fails when the application reads: mount it before body parsers. Forwarded fields are passed on unchanged;
- * wrap the application in `forwarded` to resolve or remove them. An application that throws answers 500 and is logged;
- * `next` is never called.
+ * - Mounted at a path in Express, SCRIPT_NAME is `req.baseUrl`, and PATH_INFO is the rest.
+ * - Fields that were set on `res` before are kept; fields of the application replace them, and its cookies are added.
+ * - If other code has read the request's body before, reading it in the application fails: mount the listener before
+ *   body parsers.
+ * - Forwarded fields are passed on unchanged; wrap the application in `forwarded` to resolve or remove them.
+ * - If the application throws, the response is 500 and the error is logged; `next` is never called.
  *
- * @throws TypeError for an application that is no function
+ * @param application the application to call
+ * @param options the log and the clock
+ * @throws TypeError if the application is not a function
+ * @example
+ * ```ts
+ * import { createServer } from 'node:http'
+ * import { type Application, toNode } from 'gantry'
+ *
+ * const application: Application = (environ, startResponse) => {
+ *   startResponse('200 OK', [['Content-Type', 'text/plain']])
+ *   return [Buffer.from(`Hello ${environ.PATH_INFO}\n`)]
+ * }
+ * const listener = toNode(application)
+ * const server = createServer(listener).on('upgrade', listener.upgrade)
+ * server.listen(3000)
+ * ```
  */
 export function toNode(application: Application, options: ToNodeOptions = {}): ApplicationListener {
   if (typeof application !== 'function') {
     throw new TypeError(
-      `toNode takes an application, a function of environ and startResponse, and got ${shown(application)}`,
+      `toNode: expected an application, a function of (environ, startResponse), got ${shown(application)}`,
     )
   }
   const { log = stderrLog(), clock = systemClock } = options
   const host: ExchangeHost = { clock, log, deadlines: new Deadlines(clock), draining: false, settled() {} }
   const serve = (req: IncomingMessage, res: ServerResponse, upgraded: (() => Duplex) | undefined): void => {
-    const source = new BodySource(req, res)
+    const source = new NodeBodySource(req, res)
     const sink = new NodeResponseSink(req, res, upgraded)
     let environ: Environ
     try {
@@ -70,14 +88,14 @@ export function toNode(application: Application, options: ToNodeOptions = {}): A
       return
     }
     const exchange = new Exchange(application, environ, source.input, sink, host)
-    // Not assigned as a literal, which V8 takes for a method of something old: it would keep the exchange until a full collection.
-    const room = (): void => exchange.resume()
-    sink.room = room
-    // Once for all ends: a response that is whole is finished before, and an abort of it does nothing.
+    // Not assigned as a function literal: `../README.md` explains why.
+    const resume = (): void => exchange.resume()
+    sink.onDrain = resume
+    // One handler for every end: a complete response is finished before, and aborting it has no effect.
     res.once('close', () => {
-      const gone = new AbortError('CLIENT_GONE', 'the client has gone')
-      exchange.abort(gone)
-      source.gone(gone)
+      const disconnected = new AbortError('CLIENT_GONE', 'the client has gone')
+      exchange.abort(disconnected)
+      source.abort(disconnected)
     })
     exchange.run()
   }
@@ -90,7 +108,7 @@ export function toNode(application: Application, options: ToNodeOptions = {}): A
       res.detachSocket(socket as Socket)
       socket.end()
     })
-    // Node has taken its own handler away, and a reset must not end the process.
+    // Node has removed its own handler, and a reset must not end the process.
     socket.on('error', ignore)
     serve(req, res, () => {
       res.detachSocket(socket as Socket)
@@ -102,18 +120,18 @@ export function toNode(application: Application, options: ToNodeOptions = {}): A
 }
 
 /** What Express and Connect add to a request. */
-interface Mounted {
+interface MountedRequest {
   readonly baseUrl?: string
   readonly originalUrl?: string
 }
 
-/** @throws RemoteProtocolError for a path that is none */
-function environOf(req: IncomingMessage & Mounted, upgrade: boolean): Environ {
+/** @throws RemoteProtocolError if the path is invalid */
+function environOf(req: IncomingMessage & MountedRequest, upgrade: boolean): Environ {
   const { socket, url = '/', originalUrl = url } = req
   const encrypted = (socket as { encrypted?: boolean }).encrypted === true
   const scheme = encrypted ? 'https' : 'http'
   const base = req.baseUrl ?? prefixOf(originalUrl, url)
-  // A router leaves a slash where nothing is left.
+  // A router leaves a slash if nothing else is left.
   const rest = base !== '' && withoutQuery(originalUrl) === base ? url.slice(1) : url
   const environ = environFromHttp(
     {
@@ -141,11 +159,11 @@ function environOf(req: IncomingMessage & Mounted, upgrade: boolean): Environ {
   return environ
 }
 
-/** What was taken off the front of `whole`, as Connect does without saying so. */
+/** The prefix that was removed from `whole`: Connect removes it without setting `baseUrl`. */
 function prefixOf(whole: string, rest: string): string {
   if (whole === rest) return ''
   if (whole.endsWith(rest)) return whole.slice(0, -rest.length)
-  // `/api?x` was made `/?x`.
+  // Connect changes `/api?x` to `/?x`.
   const bare = rest.slice(1)
   return bare !== rest && whole.endsWith(bare) ? whole.slice(0, whole.length - bare.length) : ''
 }
@@ -159,7 +177,7 @@ function decodeBytes(path: string): string {
   return path.replace(/%([0-9A-Fa-f]{2})/g, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16)))
 }
 
-/** What is no request that an application can be given. */
+/** Answers a request that cannot become an environ. */
 function refuse(error: unknown, req: IncomingMessage, sink: NodeResponseSink, host: ExchangeHost): void {
   if (!(error instanceof RemoteProtocolError)) throw error
   host.log.warn({ code: error.code }, error.message)
@@ -169,7 +187,7 @@ function refuse(error: unknown, req: IncomingMessage, sink: NodeResponseSink, ho
     FACTS,
   )
   const application = statusPage(error.status)
-  new Exchange(application, environ, new BodySource(req).input, sink, host).run()
+  new Exchange(application, environ, new NodeBodySource(req).input, sink, host).run()
 }
 
 function ignore(): void {}

@@ -1,7 +1,7 @@
 /**
- * The socket that an 'upgrade' listener gets. What it writes first is a response's head, raw, as `ws` and http-proxy write it: that
- * goes to `startResponse`. After a 101 both ways lead to the client's connection; any other answer is a response as
- * others, and its body is the application's.
+ * The socket of an 'upgrade' listener. The listener first writes a raw response head, as `ws` and http-proxy do, which
+ * goes to `startResponse`. After a 101 both directions are connected to the client; any other response is an ordinary
+ * one with a body.
  */
 
 import type { Duplex } from 'node:stream'
@@ -10,21 +10,24 @@ import { AbortError, HttpError, LocalProtocolError } from '../../protocol/contra
 import type { Clock } from '../../protocol/net/clock.ts'
 import { BodyQueue, type BodyQueueHost } from './body-queue.ts'
 import { ClientSocket, type SocketOwner } from './client-socket.ts'
-import { logFailure } from './late-failure.ts'
-import { RawAnswer } from './raw-answer.ts'
+import { logLateFailure } from './late-failure.ts'
+import { RawResponseWriter } from './raw-response-writer.ts'
 
 type Callback = (error?: Error | null) => void
 
-/** How long a client may take to close once the listener has destroyed its socket, ms: for what was written before to arrive. */
+/**
+ * How long a client may take to close after the listener has destroyed its socket, ms: bytes written before must
+ * arrive.
+ */
 const LINGER = 1_000
 
 export class UpgradeSocket extends ClientSocket implements BodyQueueHost {
   readonly #environ: Environ
-  readonly #answer: RawAnswer
+  readonly #answer: RawResponseWriter
   readonly #body: BodyQueue = new BodyQueue(this)
   readonly #clock: Clock
   joinable = false
-  /** The client's connection, once it was handed over. */
+  /** The client's connection, once it is handed over. */
   #peer: Duplex | undefined
   #failure: unknown
 
@@ -32,10 +35,10 @@ export class UpgradeSocket extends ClientSocket implements BodyQueueHost {
     super(environ, owner)
     this.#clock = owner.clock
     this.#environ = environ
-    this.#answer = new RawAnswer(environ, startResponse, this.#body)
+    this.#answer = new RawResponseWriter(environ, startResponse, this.#body)
   }
 
-  /** What the application returns: nothing for a 101. */
+  /** The application's body; empty for a 101. */
   body(): Body | Promise<Body> {
     return this.#body.body()
   }
@@ -50,16 +53,16 @@ export class UpgradeSocket extends ClientSocket implements BodyQueueHost {
       this.fail(error)
       return true
     }
-    // A connection that was handed over belongs to the listener: its failure ends the connection, as in a process of
-    // its own.
+    // A connection that was handed over belongs to the listener: its failure ends the connection, as in its own
+    // process.
     if (this.#peer && !this.destroyed) this.fail(error)
-    logFailure(this.#environ, error)
+    logLateFailure(this.#environ, error)
     return false
   }
 
   override closedByServer(): void {}
 
-  /** The exchange closed the body: after a 101 the connection lives on. */
+  /** The exchange closed the body. After a 101 the connection stays open. */
   bodyClosed(whole: boolean): void {
     if (this.#peer) return
     this.release()
@@ -67,7 +70,7 @@ export class UpgradeSocket extends ClientSocket implements BodyQueueHost {
   }
 
   override destroy(error?: Error): this {
-    if (!this.#peer && this.#failure === undefined && !this.destroyed) this.delivers(this.#body)
+    if (!this.#peer && this.#failure === undefined && !this.destroyed) this.flushTo(this.#body)
     return super.destroy(error)
   }
 
@@ -76,7 +79,7 @@ export class UpgradeSocket extends ClientSocket implements BodyQueueHost {
   }
 
   override _write(chunk: Uint8Array, _encoding: BufferEncoding, callback: Callback): void {
-    this.moved(0, chunk.length)
+    this.recordActivity(0, chunk.length)
     if (this.#peer) {
       this.#forward(chunk, callback)
       return
@@ -102,7 +105,7 @@ export class UpgradeSocket extends ClientSocket implements BodyQueueHost {
     else callback()
   }
 
-  /** What was corked goes on at once, as from a real socket: `ws` writes a frame in two pieces. */
+  /** Corked writes are passed on at once, as by a real socket: `ws` writes a frame in two pieces. */
   override _writev(items: { chunk: Uint8Array }[], callback: Callback): void {
     const chunks = items.map(({ chunk }) => chunk)
     const last = chunks.pop()!
@@ -110,8 +113,8 @@ export class UpgradeSocket extends ClientSocket implements BodyQueueHost {
       this._write(chunks.length === 0 ? last : Buffer.concat([...chunks, last]), 'buffer' as BufferEncoding, callback)
       return
     }
-    for (const chunk of chunks) this.moved(0, chunk.length)
-    this.moved(0, last.length)
+    for (const chunk of chunks) this.recordActivity(0, chunk.length)
+    this.recordActivity(0, last.length)
     this.#peer.cork()
     for (const chunk of chunks) this.#peer.write(chunk)
     this.#forward(last, callback)
@@ -119,8 +122,8 @@ export class UpgradeSocket extends ClientSocket implements BodyQueueHost {
   }
 
   /**
-   * Takes more as long as the peer does, as a real socket goes to the system: what waited here for the last write's end would be lost when
-   * the listener destroys this (`ws` sends and terminates).
+   * Accepts more as long as the peer does, as a real socket passes bytes to the system. Bytes that waited here for the
+   * end of the last write would be lost when the listener destroys this socket (`ws` sends and terminates).
    */
   #forward(chunk: Uint8Array, callback: Callback): void {
     let called = false
@@ -130,7 +133,7 @@ export class UpgradeSocket extends ClientSocket implements BodyQueueHost {
       callback()
     }
     const room = this.#peer!.write(chunk, (error) => {
-      this.moved()
+      this.recordActivity()
       if (error) this.destroy()
       call()
     })
@@ -140,19 +143,20 @@ export class UpgradeSocket extends ClientSocket implements BodyQueueHost {
   #attach(peer: Duplex): void {
     this.#peer = peer
     peer.on('data', (chunk: Buffer) => {
-      this.moved(chunk.length)
-      // Once the listener has left, what still comes is dropped: paused, the client's FIN would never be seen.
+      this.recordActivity(chunk.length)
+      // After the listener has destroyed this socket, bytes are dropped: a paused peer would never see the client's
+      // FIN.
       if (!this.destroyed && !this.push(chunk)) peer.pause()
     })
     peer.on('end', () => {
       this.push(null)
-      // As net.Socket: where nothing waits to be read, the end is seen by who does not read too.
+      // As with net.Socket, a listener that does not read sees the end if nothing waits to be read.
       this.read(0)
     })
-    // A reset is a close without an end, which every listener knows of; 'error' would have to be listened for.
+    // A reset is a close without an end, which every listener handles; an 'error' event needs a listener.
     peer.on('error', () => this.destroy())
     peer.on('close', () => {
-      // What came before an orderly end is the listener's to read, however slow it is.
+      // The listener may still read the bytes that came before an orderly end, however slow it is.
       if (peer.readableEnded && !this.readableEnded) this.once('end', () => this.destroy())
       else this.destroy()
     })
@@ -168,13 +172,16 @@ export class UpgradeSocket extends ClientSocket implements BodyQueueHost {
     callback()
   }
 
-  /** What a listener writes to a real socket is with the system before it can destroy it (`ws` sends a close frame and terminates). */
-  #leave(peer: Duplex): void {
-    const impatience = this.#clock.after(LINGER, () => peer.destroy())
-    peer.once('close', () => impatience.cancel())
-    const over = (): void => void peer.destroy()
-    // A client that has ended may read on.
-    peer.once('end', () => (peer.writableFinished ? over() : peer.once('finish', over)))
+  /**
+   * The system already has what a listener wrote to a real socket before destroying it (`ws` sends a close frame and
+   * terminates).
+   */
+  #endPeer(peer: Duplex): void {
+    const lingerTimer = this.#clock.after(LINGER, () => peer.destroy())
+    peer.once('close', () => lingerTimer.cancel())
+    const destroyPeer = (): void => void peer.destroy()
+    // A client that has ended its side may still read.
+    peer.once('end', () => (peer.writableFinished ? destroyPeer() : peer.once('finish', destroyPeer)))
     peer.resume()
     peer.end()
   }
@@ -182,7 +189,7 @@ export class UpgradeSocket extends ClientSocket implements BodyQueueHost {
   override _destroy(error: Error | null, callback: Callback): void {
     if (this.#peer) {
       if (error || this.#failure || this.#peer.destroyed) this.#peer.destroy()
-      else this.#leave(this.#peer)
+      else this.#endPeer(this.#peer)
     }
     if (this.#failure === undefined) {
       this.#answer.destroyed(error, this.writableLength === 0)

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
-import { type AcceptRules, type ServedWire, verdictOn } from '../../container/accept-rules.ts'
+import { type AcceptRules, decideAccept, type ServedWire } from '../../container/accept-rules.ts'
 import { TrustedPeers, UNIX_PEER } from '../../protocol/client/peers.ts'
 import type { Wire } from '../../protocol/net/codec/sniff.ts'
 
@@ -48,15 +48,15 @@ const table: [wire: Wire, peer: string | undefined, setting: Setting, refused: R
   ['h2c', UNIX_PEER, {}, /HTTP\/2 is not served/],
   ['proxy-v1', UNIX_PEER, {}, /PROXY protocol is not served/],
   ['proxy-v2', UNIX_PEER, {}, /PROXY protocol is not served/],
-  ['unknown', UNIX_PEER, {}, /no protocol that is known/],
+  ['unknown', UNIX_PEER, {}, /match no known protocol/],
 ]
 
-describe('verdictOn', () => {
+describe('decideAccept', () => {
   for (const [wire, peer, setting, refused] of table) {
     it(`${refused ? 'refuses' : 'serves'} ${wire} from ${peer} with ${JSON.stringify(setting)}`, () => {
-      const verdict = verdictOn(wire, peer, rules(setting))
-      if (refused) assert.match('refuse' in verdict ? verdict.refuse : 'served', refused)
-      else assert.deepEqual(verdict, { serve: wire })
+      const decision = decideAccept(wire, peer, rules(setting))
+      if (refused) assert.match('refuse' in decision ? decision.refuse : 'served', refused)
+      else assert.deepEqual(decision, { serve: wire })
     })
   }
 })

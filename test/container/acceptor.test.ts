@@ -5,7 +5,7 @@ import { connect, Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, it } from 'node:test'
-import { Doorman, UNDECIDED_TIMEOUT } from '../../container/acceptor.ts'
+import { Acceptor, UNDECIDED_TIMEOUT } from '../../container/acceptor.ts'
 import { TrustedPeers } from '../../protocol/client/peers.ts'
 import { Deadlines } from '../../protocol/net/clock.ts'
 import { type Listener, listen } from '../../protocol/net/listen.ts'
@@ -17,14 +17,14 @@ let path = ''
 let listener: Listener
 let clock: FakeClock
 let log: RecordingLog
-let doorman: Doorman
+let acceptor: Acceptor
 let served: { wire: string; peer: string; first: string; socket: Socket }[] = []
 let left = 0
 let accepted = 0
 let sockets: Socket[] = []
 let someone: (() => void) | undefined
 
-/** Resolves once `condition` holds; it is looked at whenever the doorman did something. */
+/** Resolves once `condition` holds; it is looked at whenever the acceptor did something. */
 async function until(condition: () => boolean): Promise<void> {
   while (!condition()) {
     await new Promise<void>((resolve) => {
@@ -42,7 +42,7 @@ beforeEach(async () => {
   left = 0
   accepted = 0
   sockets = []
-  doorman = new Doorman({
+  acceptor = new Acceptor({
     rules: { accept: ['http', 'frames'], trustedPeers: new TrustedPeers(['unix']), token: false },
     deadlines: new Deadlines(clock),
     log,
@@ -50,13 +50,13 @@ beforeEach(async () => {
       served.push({ wire, peer, first: first.toString('latin1'), socket })
       someone?.()
     },
-    onLeft: () => {
+    onEnded: () => {
       left++
       someone?.()
     },
   })
   listener = await listen({ kind: 'unix', path }, { log }, (socket) => {
-    doorman.receive(socket, true)
+    acceptor.receive(socket, true)
     accepted++
     sockets.push(socket)
     someone?.()
@@ -77,31 +77,31 @@ async function knock(bytes?: string): Promise<Socket> {
   return socket
 }
 
-describe('Doorman', () => {
-  it('takes a connection whose first bytes were read already', () => {
+describe('Acceptor', () => {
+  it('accepts a connection whose first bytes were already read', () => {
     const socket = new Socket()
-    doorman.receive(socket, true, Buffer.of(0xc1, 7))
-    assert.deepEqual([served[0]!.wire, served[0]!.first, doorman.waiting], ['frames', '\xc1\x07', 0])
+    acceptor.receive(socket, true, Buffer.of(0xc1, 7))
+    assert.deepEqual([served[0]!.wire, served[0]!.first, acceptor.waiting], ['frames', '\xc1\x07', 0])
     assert.equal(socket.listenerCount('data'), 0)
   })
 
-  it('drops a connection that its client has reset, and logs nothing', () => {
+  it('closes a connection that its client has reset, and logs nothing', () => {
     const socket = new Socket()
-    doorman.receive(socket, false)
-    assert.deepEqual([socket.destroyed, doorman.waiting, log.messages()], [true, 0, []])
+    acceptor.receive(socket, false)
+    assert.deepEqual([socket.destroyed, acceptor.waiting, log.messages()], [true, 0, []])
   })
 
-  it('hands a connection over with the bytes that it read', async () => {
+  it('hands over a connection with the bytes that it read', async () => {
     const client = await knock('GET / HTTP/1.1\r\n\r\n')
     await until(() => served.length === 1)
     assert.equal(served[0]!.wire, 'http')
     assert.equal(served[0]!.peer, 'unix:')
     assert.equal(served[0]!.first, 'GET / HTTP/1.1\r\n\r\n')
-    assert.equal(doorman.waiting, 0)
+    assert.equal(acceptor.waiting, 0)
     client.destroy()
   })
 
-  it('waits for as many bytes as it needs, and loses none that come after', async () => {
+  it('waits for as many bytes as it needs, and loses no later ones', async () => {
     const client = await knock('P')
     await until(() => accepted === 1)
     assert.equal(served.length, 0)
@@ -113,31 +113,31 @@ describe('Doorman', () => {
     client.destroy()
   })
 
-  it('closes what is refused, and logs it once per peer', async () => {
+  it('closes refused connections, and logs them once per peer', async () => {
     for (let i = 0; i < 3; i++) await once((await knock('\x00\x00\x00\x00')).resume(), 'close')
     await once((await knock('\x16\x03\x01')).resume(), 'close')
     assert.equal(served.length, 0)
     assert.deepEqual(log.messages('warn'), [
       'a connection was refused: uwsgi is not accepted: --accept http,frames,uwsgi would allow it',
-      'a connection was refused: TLS is not served: end it before this port',
+      'a connection was refused: TLS is not served: terminate it in front of this port',
     ])
     assert.equal(left, 4)
   })
 
-  it('closes who does not say what it speaks, after five seconds and not before', async () => {
+  it('closes a connection that does not show its protocol after five seconds and not before', async () => {
     const client = await knock('PR')
     await until(() => accepted === 1)
     const other = await knock('GET / HTTP/1.1\r\n')
     await until(() => served.length === 1)
     clock.advance(UNDECIDED_TIMEOUT - 1)
-    assert.equal(doorman.waiting, 1)
+    assert.equal(acceptor.waiting, 1)
     clock.advance(1_000)
     await once(client.resume(), 'close')
-    assert.match(log.messages('warn')[0]!, /did not say which protocol/)
+    assert.match(log.messages('warn')[0]!, /did not show which protocol/)
     other.destroy()
   })
 
-  it('says nothing of a peer that says nothing', async () => {
+  it('logs no warning about a peer that sends nothing', async () => {
     const client = await knock()
     await until(() => accepted === 1)
     clock.advance(UNDECIDED_TIMEOUT + 1_000)
@@ -145,39 +145,39 @@ describe('Doorman', () => {
     assert.deepEqual(log.messages('warn'), [])
   })
 
-  it('forgets a connection that goes before it was decided', async () => {
+  it('forgets a connection that closes before its protocol is known', async () => {
     const client = await knock('P')
     await until(() => accepted === 1)
-    assert.equal(doorman.waiting, 1)
+    assert.equal(acceptor.waiting, 1)
     client.end()
     await until(() => left === 1)
-    assert.equal(doorman.waiting, 0)
+    assert.equal(acceptor.waiting, 0)
     assert.equal(clock.pending <= 1, true)
   })
 
   it('does not close a connection to make room if its first bytes wait in its socket', async () => {
     const client = await knock()
     await until(() => accepted === 1)
-    const [visitor] = doorman.visitors
+    const [connection] = acceptor.pending
     client.write('GET / HTTP/1.1\r\n\r\n')
-    assert.equal(visitor!.evict(), false)
+    assert.equal(connection!.evict(), false)
     await until(() => served.length === 1)
     assert.equal(served[0]!.first, 'GET / HTTP/1.1\r\n\r\n')
     const silent = await knock()
     await until(() => accepted === 2)
-    assert.equal([...doorman.visitors][0]!.evict(), true)
+    assert.equal([...acceptor.pending][0]!.evict(), true)
     await once(silent.resume(), 'close')
     client.destroy()
   })
 
-  it('gives the silent a moment when it drains, and serves who speaks in it or had begun to', async () => {
+  it('keeps silent connections open for a moment when it drains, and serves those that send bytes', async () => {
     const silent = await knock()
     const begun = await knock('P')
     await until(() => accepted === 2)
     while (sockets[1]!.bytesRead === 0) await new Promise((resolve) => setImmediate(resolve))
     const late = await knock()
     await until(() => accepted === 3)
-    doorman.drain(1_000)
+    acceptor.drain(1_000)
     late.write('GET')
     await until(() => served.length === 1)
     assert.equal(served[0]!.first, 'GET')
@@ -200,7 +200,7 @@ describe('Doorman', () => {
         off: () => {},
         destroy: () => {},
       }
-      doorman.receive(socket as unknown as Socket, false)
+      acceptor.receive(socket as unknown as Socket, false)
       listeners.get('data')!(Buffer.of(0xff))
     }
     const refused = (): number => log.messages('warn').length

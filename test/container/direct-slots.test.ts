@@ -39,7 +39,7 @@ async function pass(clock: FakeClock, ms: number, condition: () => boolean = () 
 }
 
 describe('a request to the port of a container without a free slot', () => {
-  it('waits for a slot, and is logged as other requests are', async () => {
+  it('waits for a slot, and is logged like other requests', async () => {
     const held = application()
     await using serving = await Serving.start(held.application, ['--slots', '1'])
     const first = (await serving.http()).request({ target: '/hold' })
@@ -113,7 +113,7 @@ describe('slow clients of a container’s port', () => {
     assert.equal(slow.length, 1)
   })
 
-  it('lose a slot to a proxy that has few, though one of its requests took the last free slot', async () => {
+  it('lose a slot to a proxy that has few, although one of its requests took the last free slot', async () => {
     const held = application()
     const clock = new FakeClock()
     const argv = ['--slots', '3', '--trusted-peers', 'none', '--send-timeout', 'none']
@@ -135,7 +135,7 @@ describe('slow clients of a container’s port', () => {
     assert.equal(answer, '/from-proxy')
   })
 
-  it('lose no slot to a proxy that holds an equal share, whatever it asks for', async () => {
+  it('lose no slot to a proxy that holds an equal share, whatever it requests', async () => {
     const held = application()
     const clock = new FakeClock()
     const argv = ['--slots', '2', '--trusted-peers', 'none', '--send-timeout', 'none']

@@ -2,7 +2,8 @@ import assert from 'node:assert/strict'
 import { EventEmitter } from 'node:events'
 import type { Socket } from 'node:net'
 import { describe, it } from 'node:test'
-import { type JoinedLink, Joiner, type LinkEvents, type ProxyWorker } from '../../container/join.ts'
+import { Joiner } from '../../container/join.ts'
+import type { JoinedLink, LinkEvents, ProxyWorker } from '../../container/worker-link.ts'
 import { printAddress, type TcpAddress, type UnixAddress } from '../../protocol/net/address.ts'
 import { FakeClock } from '../support/clock.ts'
 import { RecordingLog } from '../support/log.ts'
@@ -30,11 +31,11 @@ class FakeLink implements JoinedLink {
   drained: string | undefined
   refusals = 0
   readonly events: LinkEvents
-  readonly patience: number
+  readonly handshakeTimeout: number
 
-  constructor(events: LinkEvents, patience: number) {
+  constructor(events: LinkEvents, handshakeTimeout: number) {
     this.events = events
-    this.patience = patience
+    this.handshakeTimeout = handshakeTimeout
   }
 
   unreachable(): void {
@@ -84,8 +85,8 @@ class World {
         this.dials.push({ to: printAddress(to), at: this.clock.now(), socket })
         return socket as unknown as Socket
       },
-      serve: (_, to, events, patience) => {
-        const link = new FakeLink(events, patience)
+      serve: (_, to, events, handshakeTimeout) => {
+        const link = new FakeLink(events, handshakeTimeout)
         this.links.push({ to: printAddress(to), link })
         return link
       },
@@ -161,7 +162,7 @@ describe('Joiner', () => {
     assert.equal(world.connect(1, 'p2').drained, undefined)
   })
 
-  it('joins every worker of a proxy, whichever takes a connection', async () => {
+  it('joins every worker of a proxy, whichever accepts a connection', async () => {
     const world = new World()
     await world.start('10.0.0.2')
     const first = world.connect(0, 'p1', 1, 3)
@@ -182,7 +183,7 @@ describe('Joiner', () => {
     assert.deepEqual(world.log.messages(), [])
   })
 
-  it('seeks a worker that has crashed until it is back, less and less often', async () => {
+  it('dials for a crashed worker until it is back, less and less often', async () => {
     const world = new World()
     await world.start('10.0.0.2')
     world.connect(0, 'p1', 0, 2)
@@ -198,10 +199,10 @@ describe('Joiner', () => {
     assert.equal(world.connect(world.dials.length - 1, 'p1', 1, 2).drained, undefined)
     assert.equal(world.joiner.inspect(), '<Joiner proxy:9000 2 ready>')
     // Told when it was lost and when it was found, and not for the tries between.
-    assert.deepEqual(world.log.messages(), ['a proxy cannot be joined; trying on', 'a proxy is joined again'])
+    assert.deepEqual(world.log.messages(), ['a proxy cannot be joined; trying again', 'a proxy is joined again'])
   })
 
-  it('leaves it at one link with each worker of a proxy that has two addresses', async () => {
+  it('keeps one link with each worker of a proxy that has two addresses', async () => {
     const world = new World()
     await world.start('127.0.0.1', '::1')
     world.connect(0, 'p1', 0, 2)
@@ -216,7 +217,7 @@ describe('Joiner', () => {
     assert.equal(world.dials.length, 4)
   })
 
-  it('has one link again with a proxy that came back with one worker', async () => {
+  it('has one link again with a proxy that restarts with one worker', async () => {
     const world = new World()
     await world.start('10.0.0.2')
     const links = [world.connect(0, 'p1', 0, 2), world.connect(1, 'p1', 1, 2)]
@@ -230,14 +231,14 @@ describe('Joiner', () => {
     assert.equal(world.joiner.inspect(), '<Joiner proxy:9000 1 ready>')
   })
 
-  it('does not dial without end for a proxy that says it has more workers than one can have', async () => {
+  it('dials a bounded number of links for a proxy that reports too many workers', async () => {
     const world = new World()
     await world.start('10.0.0.2')
     world.connect(0, 'p1', 0, 65_535)
     assert.equal(world.dials.length, 256)
   })
 
-  it('joins an address without asking for it', async () => {
+  it('joins an IP address without resolving it', async () => {
     for (const address of [
       { kind: 'unix', path: '/run/gantry/join' },
       { kind: 'tcp', host: '::1', port: 9000 },
@@ -249,7 +250,7 @@ describe('Joiner', () => {
     }
   })
 
-  it('asks for the name each second, and joins who has come', async () => {
+  it('resolves the name each second, and joins new proxies', async () => {
     const world = new World()
     await world.start('10.0.0.2')
     world.connect()
@@ -259,35 +260,35 @@ describe('Joiner', () => {
     assert.deepEqual(world.targets, ['10.0.0.2:9000', '10.0.0.3:9000'])
   })
 
-  it('takes leave of who has gone, and never dials it again', async () => {
+  it('disconnects from an address that is no longer resolved, and never dials it again', async () => {
     const world = new World()
     await world.start('10.0.0.2', '10.0.0.3')
     const first = world.connect(0)
     const second = world.connect(1)
     world.answer = ['10.0.0.3']
     await world.pass(1_010)
-    assert.match(first.drained ?? '', /gone from its name/)
+    assert.match(first.drained ?? '', /no longer resolves/)
     assert.equal(second.drained, undefined)
     first.close()
     await world.pass(5_000)
     assert.equal(world.dials.length, 2)
   })
 
-  it('keeps its links when the name cannot be resolved, says so once, and says when it can again', async () => {
+  it('keeps its links when the name cannot be resolved, and logs once when it fails and when it is back', async () => {
     const world = new World()
     await world.start('10.0.0.2')
     const link = world.connect()
     world.answer = new Error('SERVFAIL')
     await world.pass(3_000)
     assert.equal(link.drained, undefined)
-    assert.deepEqual(world.log.messages(), ['a name to join cannot be resolved; trying on'])
+    assert.deepEqual(world.log.messages(), ['a name to join cannot be resolved; trying again'])
     world.answer = ['10.0.0.2']
     await world.pass(1_010)
     assert.deepEqual(world.log.messages('info'), ['a name to join is resolved again'])
     assert.equal(world.dials.length, 1)
   })
 
-  it('takes an empty answer for a failure of the resolver', async () => {
+  it('treats an empty answer as a failure of the resolver', async () => {
     const world = new World()
     await world.start('10.0.0.2')
     const link = world.connect()
@@ -310,7 +311,7 @@ describe('Joiner', () => {
     for (const [index, most] of [50, 100, 200, 400, 800, 900, 900].entries()) {
       assert.ok(Math.abs(waits[index]! - most) <= 10, `${waits}`)
     }
-    assert.deepEqual(world.log.messages('warn'), ['a proxy cannot be joined; trying on'])
+    assert.deepEqual(world.log.messages('warn'), ['a proxy cannot be joined; trying again'])
     world.connect()
     assert.deepEqual(world.log.messages('info'), ['a proxy is joined'])
   })
@@ -334,7 +335,7 @@ describe('Joiner', () => {
     assert.deepEqual(world.log.messages('info'), ['a proxy is joined'])
   })
 
-  it('waits between half of that and all of it', async () => {
+  it('waits between half of the backoff and all of it', async () => {
     const world = new World()
     world.random = 0
     await world.start('10.0.0.2')
@@ -345,7 +346,7 @@ describe('Joiner', () => {
     assert.equal(world.dials.length, 2)
   })
 
-  it('joins a proxy that restarts again within a second', async () => {
+  it('rejoins a proxy that restarts within a second', async () => {
     const world = new World()
     await world.start('10.0.0.2')
     const link = world.connect()
@@ -364,7 +365,7 @@ describe('Joiner', () => {
     assert.ok(world.dials.at(-1)!.at - back < 1_000)
   })
 
-  it('does not hurry to a proxy that takes it and at once lets it go', async () => {
+  it('backs off from a proxy that accepts a link and closes it at once', async () => {
     const world = new World()
     await world.start('10.0.0.2')
     for (let i = 0; i < 6; i++) {
@@ -376,7 +377,7 @@ describe('Joiner', () => {
     assert.ok(b!.at - a!.at > 500, `${b!.at - a!.at} ms`)
   })
 
-  it('joins the proxy that follows one which drains, and leaves the old link to end by itself', async () => {
+  it('joins the replacement of a draining proxy, and lets the old link end by itself', async () => {
     const world = new World()
     await world.start('10.0.0.2')
     const old = world.connect()
@@ -392,7 +393,7 @@ describe('Joiner', () => {
     assert.equal(world.joiner.inspect(), '<Joiner proxy:9000 1 ready>')
   })
 
-  it('gives up a connection that is not made within three seconds, and tries again', async () => {
+  it('gives up a connection that is not established within three seconds, and tries again', async () => {
     const world = new World()
     await world.start('10.0.0.2')
     await world.pass(2_990)
@@ -403,7 +404,7 @@ describe('Joiner', () => {
     assert.match(String(world.log.lines[0]?.fields['error']), /no connection within 3 s/)
   })
 
-  it('dials no more once it is stopped, whatever it was about to do', async () => {
+  it('never dials after it was stopped', async () => {
     const world = new World()
     await world.start('10.0.0.2', '10.0.0.3', '10.0.0.4')
     const link = world.connect(0)
@@ -418,7 +419,7 @@ describe('Joiner', () => {
     assert.equal(world.clock.pending, 0)
   })
 
-  it('destroys a connection that is made after it was stopped', async () => {
+  it('destroys a connection that is established after it was stopped', async () => {
     const world = new World()
     await world.start('10.0.0.2')
     const { socket } = world.dials[0]!
@@ -440,17 +441,17 @@ describe('Joiner whose proxy is silent', () => {
     await world.start('10.0.0.2')
     const link = world.connect(0, 'p1')
     await world.pass(5_000)
-    link.events.onTrust(false)
+    link.events.onAnswering(false)
     return { world, link }
   }
 
-  it('dials again at once, beside the link, and keeps that connection while it gets no handshake', async () => {
+  it('dials again at once, and keeps that connection while it gets no handshake', async () => {
     const { world, link } = await silent()
     assert.equal(world.dials.length, 2)
     world.dials[1]!.socket.emit('connect')
     await world.pass(60_000)
     assert.deepEqual([world.dials.length, link.drained], [2, undefined])
-    assert.ok(world.links[1]!.link.patience >= 30_000)
+    assert.ok(world.links[1]!.link.handshakeTimeout >= 30_000)
   })
 
   it('logs once that a connection is accepted and not answered, if there was no link before', async () => {
@@ -467,7 +468,7 @@ describe('Joiner whose proxy is silent', () => {
 
   it('closes that connection when the proxy answers on the link again', async () => {
     const { world, link } = await silent()
-    link.events.onTrust(true)
+    link.events.onAnswering(true)
     assert.equal(world.dials[1]!.socket.destroyed, true)
     await world.pass(5_000)
     assert.deepEqual([world.dials.length, link.drained], [2, undefined])
@@ -501,7 +502,7 @@ describe('Joiner whose proxy is silent', () => {
     await world.redial()
   })
 
-  it('keeps the connection that was being made when the silent link is closed', async () => {
+  it('keeps a connection attempt when the silent link is closed', async () => {
     const { world, link } = await silent()
     world.dials[1]!.socket.emit('connect')
     link.close()
@@ -515,7 +516,7 @@ describe('Joiner whose proxy is silent', () => {
     const world = new World()
     await world.start('10.0.0.2')
     const [link, other] = [world.connect(0, 'p1', 0, 2), world.connect(1, 'p1', 1, 2)]
-    link.events.onTrust(false)
+    link.events.onAnswering(false)
     const met = world.connect(2, 'p1', 1, 2)
     assert.match(met.drained ?? '', /redialling to reach another worker/)
     await world.redial()
@@ -528,18 +529,18 @@ describe('Joiner whose proxy is silent', () => {
     const world = new World()
     await world.start('127.0.0.1', '::1')
     const first = world.connect(0, 'p1')
-    first.events.onTrust(false)
+    first.events.onAnswering(false)
     assert.equal(world.connect(1, 'p1').drained, undefined)
-    first.events.onTrust(true)
+    first.events.onAnswering(true)
     assert.match(first.drained ?? '', /joined already/)
   })
 
-  it('stops dialling once it is stopped', async () => {
+  it('stops dialling when it is stopped', async () => {
     const { world, link } = await silent()
     world.joiner.stop('the test ends')
     assert.equal(world.dials[1]!.socket.destroyed, true)
-    link.events.onTrust(true)
-    link.events.onTrust(false)
+    link.events.onAnswering(true)
+    link.events.onAnswering(false)
     await world.pass(5_000)
     assert.deepEqual([world.dials.length, world.clock.pending], [2, 0])
   })

@@ -161,7 +161,7 @@ async function client(port: number, request: string | Buffer): Promise<Socket> {
 }
 
 for (const [wireName, { wire, request }] of Object.entries(wires)) {
-  describe(`when the drain timeout ends a request over ${wireName}, an application hears before the drain is over`, () => {
+  describe(`when the drain timeout ends a request over ${wireName}, the application gets these events before the drain is over`, () => {
     for (const [name, { application, upgrade = false, hears }] of Object.entries(cases)) {
       it(name, async () => {
         const clock = new FakeClock()
@@ -188,7 +188,7 @@ for (const [wireName, { wire, request }] of Object.entries(wires)) {
 }
 
 describe('lastEvents()', () => {
-  it('outlasts a chain of streams, each of which is destroyed after the one before', async () => {
+  it('waits for a chain of streams, each of which is destroyed after the previous one', async () => {
     let seen = 0
     const chain = (left: number): void => {
       if (left > 0) process.nextTick(() => setImmediate(() => chain(left - 1)))

@@ -70,7 +70,7 @@ describe('gantry container', () => {
       /^gantry container: throws\.js threw while it was loaded: no database\nError: no database\n\s+at .*throws\.js/,
     ],
   ] as const) {
-    it(`says of ${module} once what is wrong, and exits 1`, async () => {
+    it(`explains once what is wrong with ${module}, and exits 1`, async () => {
       const { code, stdout, stderr } = await runToEnd(module, '--listen', '127.0.0.1:0')
       assert.match(stderr, says)
       assert.equal(code, 1)
@@ -78,7 +78,7 @@ describe('gantry container', () => {
     })
   }
 
-  it('says which address it cannot have, and exits 1', async () => {
+  it('names the address on which it cannot listen, and exits 1', async () => {
     const server = createServer().listen(0, '127.0.0.1')
     await new Promise((resolve) => server.once('listening', resolve))
     const { port } = server.address() as { port: number }
@@ -101,7 +101,7 @@ describe('gantry container', () => {
     })
   }
 
-  it('exits at once at the second signal, though a request runs', async () => {
+  it('exits at once at the second signal, although a request runs', async () => {
     const { gantry, client, answer } = await busy()
     gantry.child.process.kill('SIGTERM')
     await gantry.child.until(() => gantry.child.logged('draining'))
@@ -114,7 +114,7 @@ describe('gantry container', () => {
     client.destroy()
   })
 
-  it('takes a Unix socket over from a container that was killed, and removes it when it ends', async () => {
+  it('takes over the Unix socket of a killed container, and removes it when it ends', async () => {
     const path = join(directory, 'socket')
     const argv = ['container', join(directory, 'slow.ts'), '--listen', `unix:${path}`]
     const killed = await startGantry(argv)

@@ -53,7 +53,7 @@ describe('isSelf', () => {
     [at(undefined), ['example.com', 'notlocalhost', '192.0.2.1', '2001:db8::1'], false],
   ] as const) {
     for (const host of targets) {
-      it(`${expected ? 'takes' : 'leaves'} a connection to ${JSON.stringify(host)} if it listens on ${own[0]?.host}`, () => {
+      it(`${expected ? 'accepts' : 'ignores'} a connection to ${JSON.stringify(host)} if it listens on ${own[0]?.host}`, () => {
         assert.equal(isSelf({ host, port: 3000 }, own), expected)
         assert.equal(isSelf({ host, port: '3000' }, own), expected)
         assert.equal(isSelf({ host, port: 3001 }, own), false)
@@ -62,7 +62,7 @@ describe('isSelf', () => {
     }
   }
 
-  it('takes a connection to the Unix socket of an application that listens there, and to no port', () => {
+  it('accepts a connection to the Unix socket of an application that listens on it, and to no port', () => {
     const own = [{ port: 0, host: undefined, path: '/run/app.sock' }]
     assert.ok(isSelf({ path: '/run/app.sock' }, own))
     for (const other of [{ path: '/run/other.sock' }, { port: 0 }, { host: 'localhost', port: 80 }] as Target[]) {
@@ -70,7 +70,7 @@ describe('isSelf', () => {
     }
   })
 
-  it('takes no connection of an application that listens on any free port, or nowhere', () => {
+  it('ignores connections of an application that listens on any free port, or nowhere', () => {
     assert.ok(!isSelf({ host: 'localhost', port: 0 }, at(undefined, 0)))
     assert.ok(!isSelf({ host: 'localhost', port: 3000 }, []))
   })
@@ -224,7 +224,7 @@ describe('an application that calls itself', () => {
     })
   }
 
-  it('may call itself more often in one tick than connections wait by default', async () => {
+  it('may call itself more often in one tick than Node’s default backlog allows', async () => {
     const served = await container(await freePort(), 'listens.mjs', '--interface=node', '--listen=127.0.0.1:0')
     assert.equal(await (await fetch(`http://127.0.0.1:${served.port}/many`)).text(), 'all 700')
     await served.end()
@@ -248,7 +248,7 @@ describe('an application that calls itself', () => {
     await served.end()
   })
 
-  it('listens on no port for that, and removes its socket', async () => {
+  it('opens no port for its calls, and removes its socket', async () => {
     const temporary = mkdtempSync(join(directory, 'tmp-'))
     const port = await freePort()
     const gantry = await startGantry(
@@ -265,7 +265,7 @@ describe('an application that calls itself', () => {
     assert.deepEqual(readdirSync(temporary), [])
   })
 
-  it('leaves no socket for good when it is killed: the next container removes it, and none of a living process', async () => {
+  it('leaves a socket only until the next container starts, which removes no socket of a living process', async () => {
     const temporary = mkdtempSync(join(directory, 'tmp-'))
     const start = () =>
       startGantry(['container', join(directory, 'exported.mjs'), '--listen=127.0.0.1:0', '--access-log=off'], {

@@ -78,7 +78,7 @@ async function whole(socket: Socket): Promise<string> {
 }
 
 describe('a container', () => {
-  it('tells HTTP, uwsgi and frames apart on one port', async () => {
+  it('distinguishes HTTP, uwsgi and frames on one port', async () => {
     await using serving = await Serving.start(path)
     const client = await serving.http()
     assert.equal((await client.fetch({ target: '/http' })).body.toString(), '/http')
@@ -90,7 +90,7 @@ describe('a container', () => {
     assert.equal(proxy.caller.peer?.slots, 1000)
   })
 
-  it('listens on several addresses, and says which', async () => {
+  it('listens on several addresses, and reports them', async () => {
     const unix = join(directory, 'several')
     await using serving = await Serving.start(path, ['--listen', `unix:${unix},127.0.0.1:0`, '--socket-mode', '600'])
     const [first, second] = serving.container.addresses
@@ -103,7 +103,7 @@ describe('a container', () => {
     assert.equal((await (await serving.proxy({ index: 0 })).call('/f')).toString(), '/f')
   })
 
-  it('sends each of many clients that connect at once a response, however few connections it may have', async () => {
+  it('answers each of many clients that connect at once, with a low connection limit', async () => {
     const holding = new Holding()
     // Time stands still: none of the connections becomes idle.
     const clock = new FakeClock()
@@ -139,7 +139,7 @@ describe('a container', () => {
     )
   })
 
-  it('that cannot listen on one address listens on none', async () => {
+  it('listens on no address if it cannot listen on one of them', async () => {
     const unix = join(directory, 'none')
     await using other = await Serving.start(path)
     const taken = other.container.addresses[0]!
@@ -154,7 +154,7 @@ describe('a container', () => {
     )
   })
 
-  it('logs requests that come to its port, and not those that a proxy logs', async () => {
+  it('logs requests of its own port, but not those that a proxy logs', async () => {
     await using serving = await Serving.start(path)
     await (await serving.http()).fetch({ target: '/mine' })
     await (await serving.proxy()).call('/another')
@@ -165,7 +165,7 @@ describe('a container', () => {
     )
   })
 
-  it('says when a proxy is linked and when it is gone', async () => {
+  it('logs when a proxy is linked and when its link is closed', async () => {
     await using serving = await Serving.start(path)
     const proxy = await serving.proxy()
     const of = (message: string): unknown[] =>
@@ -176,7 +176,7 @@ describe('a container', () => {
     assert.deepEqual(of('the link to a proxy is closed'), ['test-proxy'])
   })
 
-  it('logs each silence of a proxy with its end, though another link of the proxy opens in between', async () => {
+  it('logs each silence of a proxy and its end, although another link of the proxy opens in between', async () => {
     const clock = new FakeClock()
     await using serving = await Serving.start(path, [], { clock })
     const messages = (): string[] =>
@@ -227,7 +227,7 @@ describe('a container', () => {
     })
   })
 
-  it('keeps the id that a trusted peer gives a request, over HTTP and uwsgi', async () => {
+  it('keeps the request id of a trusted peer, over HTTP and uwsgi', async () => {
     const ids: string[] = []
     const application: Application = (environ, start) => {
       ids.push(environ.gantry.requestId)
@@ -245,7 +245,7 @@ describe('a container', () => {
     assert.notEqual(ids[2], 'a b')
   })
 
-  it('asks for its secret on TCP, and not on a Unix socket', async () => {
+  it('requires its secret on TCP, but not on a Unix socket', async () => {
     const unix = join(directory, 'secret')
     const environment = { GANTRY_TOKEN: 'swordfish' }
     await using serving = await Serving.start(path, ['--listen', `127.0.0.1:0,unix:${unix}`], { environment })
@@ -259,14 +259,14 @@ describe('a container', () => {
     )
   })
 
-  it('joins nobody on another host without a secret', async () => {
+  it('joins no proxy on another host without a secret', async () => {
     await assert.rejects(
       () => Serving.start(path, ['--join', '192.0.2.1:9000']),
       (error) => error instanceof OptionError && /--token-file/.test(error.message),
     )
   })
 
-  it('ends a link of bytes that are no frames, and serves on', async () => {
+  it('ends a link whose bytes are not frames, and continues to serve', async () => {
     await using serving = await Serving.start(path)
     const socket = await serving.socket()
     socket.write(Buffer.from([0xc1, ...new Array<number>(64).fill(0xff)]))
@@ -276,7 +276,7 @@ describe('a container', () => {
 })
 
 describe('a container’s slots', () => {
-  it('are all that runs at once, however it comes, and are all used', async () => {
+  it('limit the running requests of all protocols together, and are all used', async () => {
     const holding = new Holding()
     await using serving = await Serving.start(holding.application, ['--slots', '3'])
     const proxies = [await serving.proxy(), await serving.proxy(), await serving.proxy()]
@@ -290,7 +290,7 @@ describe('a container’s slots', () => {
     assert.equal(holding.most, 3)
   })
 
-  it('of which there is one go to three proxies in turn', async () => {
+  it('serve three proxies one after the other if there is only one', async () => {
     const holding = new Holding()
     await using serving = await Serving.start(holding.application, ['--slots', '1'])
     const proxies = [await serving.proxy(), await serving.proxy(), await serving.proxy()]
@@ -305,7 +305,7 @@ describe('a container’s slots', () => {
     for (const proxy of ['/0', '/1', '/2']) assert.ok(order.slice(0, 6).includes(proxy), order.join(' '))
   })
 
-  it('refuse a proxy above its grant, so that it knows that nothing ran', async () => {
+  it('refuse a proxy above its grant, so that the proxy knows that nothing ran', async () => {
     const holding = new Holding()
     await using serving = await Serving.start(holding.application, ['--slots', '1'])
     const proxy = await serving.proxy()
@@ -320,7 +320,7 @@ describe('a container’s slots', () => {
     assert.equal(holding.all.length, 1)
   })
 
-  it('that are taken give an HTTP client 503 with Retry-After, and its connection stays good', async () => {
+  it('cause a 503 with Retry-After for an HTTP client if all are taken, and its connection stays open', async () => {
     const holding = new Holding()
     await using serving = await Serving.start(holding.application, ['--slots', '1', '--queue-size', '0'])
     const proxy = await serving.proxy()
@@ -338,7 +338,7 @@ describe('a container’s slots', () => {
     assert.equal((await sent.whole()).body.toString(), '/now')
   })
 
-  it('are given back by a request that is upgraded, once', async () => {
+  it('are released once by a request that is upgraded', async () => {
     const holding = new Holding()
     const application: Application = (environ, start) => {
       if (environ['HTTP_UPGRADE'] === undefined) return holding.application(environ, start)
@@ -361,7 +361,7 @@ describe('a container’s slots', () => {
     assert.equal((await first.whole()).body.toString(), '/first')
   })
 
-  it('of a link that died are free once its applications have settled', async () => {
+  it('of a lost link are free once its applications have settled', async () => {
     const settle = Promise.withResolvers<void>()
     let runs = 0
     await using serving = await Serving.start(
@@ -389,7 +389,7 @@ describe('a container’s slots', () => {
 })
 
 describe('a container that drains', () => {
-  it('finishes what runs on every wire, takes nothing new, and then is done', async () => {
+  it('finishes running requests of every protocol, accepts no new ones, and then closes', async () => {
     const unix = join(directory, 'drain')
     const holding = new Holding()
     await using serving = await Serving.start(holding.application, ['--listen', `unix:${unix}`])
@@ -425,7 +425,7 @@ describe('a container that drains', () => {
     assert.equal(holding.all.length, 3)
   })
 
-  it('is not ready while it leaves, and serves every wire; each response is the last of its connection', async () => {
+  it('is not ready during the drain delay, and serves every protocol; each response is the last of its connection', async () => {
     const clock = new FakeClock()
     const lane = join(directory, 'leaving')
     let draining = 0
@@ -481,7 +481,7 @@ describe('a container that drains', () => {
     await drained
   })
 
-  it('tells its proxies at once that it leaves: requests already sent are served, and new ones are refused', async () => {
+  it('sends GOAWAY at once: requests already sent are served, and new ones are refused', async () => {
     const holding = new Holding()
     const clock = new FakeClock()
     const serving = await Serving.start(holding.application, ['--drain-delay', '5s'], { clock })
@@ -517,7 +517,7 @@ describe('a container that drains', () => {
     )
   })
 
-  it('skips the notice when it is hurried, before or during the delay', async () => {
+  it('skips the delay at a second signal, before or during the delay', async () => {
     for (const when of ['before', 'during']) {
       const clock = new FakeClock()
       const serving = await Serving.start(path, ['--drain-delay', '5s', '--drain-timeout', '60s'], { clock })
@@ -535,7 +535,7 @@ describe('a container that drains', () => {
     }
   })
 
-  it('answers who knocked before, though nobody had heard it yet', async () => {
+  it('answers clients that connected before, although their connections were not accepted yet', async () => {
     const unix = join(directory, 'knock')
     const serving = await Serving.start(path, ['--listen', `unix:${unix}`])
     // The system has taken the connection when this returns.
@@ -546,7 +546,7 @@ describe('a container that drains', () => {
     assert.match(await answer, /^HTTP\/1\.1 200 [\s\S]*\/knocked$/)
   })
 
-  it('sends GOAWAY before its listener closes: a refused connection would show that it is gone', async () => {
+  it('sends GOAWAY before its listener closes: a refused connection would mark its link as dead', async () => {
     const unix = join(directory, 'goodbye')
     const serving = await Serving.start(path, ['--listen', `unix:${unix}`])
     const drained = serving.container.drain()
@@ -558,7 +558,7 @@ describe('a container that drains', () => {
     await drained
   })
 
-  it('aborts what still runs when its time is over, and says so to the application', async () => {
+  it('aborts running requests at the drain timeout, and aborts the application’s signal', async () => {
     const clock = new FakeClock()
     const holding = new Holding()
     const serving = await Serving.start(holding.application, ['--drain-timeout', '10s'], { clock })
@@ -583,7 +583,7 @@ describe('a container that drains', () => {
     client.socket.destroy()
   })
 
-  it('does not wait for ever for an application that does not heed its abort', async () => {
+  it('does not wait forever for an application that ignores its abort', async () => {
     const clock = new FakeClock()
     let runs = 0
     const serving = await Serving.start(
@@ -612,7 +612,7 @@ describe('a container that drains', () => {
     client.socket.destroy()
   })
 
-  it('counts upgraded streams where its timeout passes: on its port and over links', async () => {
+  it('logs how many upgraded streams of its port and its links the timeout aborts', async () => {
     await withDirectory(async (own) => {
       const application: Application = (environ, start) => {
         start('101 Switching Protocols', [['Upgrade', 'echo']])
@@ -648,7 +648,7 @@ describe('a container that drains', () => {
     })
   })
 
-  it('closes connections that have said nothing within a moment, and is done then', async () => {
+  it('closes connections without bytes within a moment, and then is closed', async () => {
     const clock = new FakeClock()
     const serving = await Serving.start(path, [], { clock })
     const silent = await serving.socket()
@@ -669,7 +669,7 @@ describe('a container that drains', () => {
     assert.equal(closed, '')
   })
 
-  it('drains once, however often it is told', async () => {
+  it('drains once, however often drain() is called', async () => {
     const serving = await Serving.start(path)
     assert.equal(serving.container.drain(), serving.container.drain())
     await serving.container.drain()
@@ -678,7 +678,7 @@ describe('a container that drains', () => {
 })
 
 describe('a container that joins', () => {
-  it('serves the proxy it dialled, again after that was lost, and leaves it when it drains', async () => {
+  it('serves the proxy it dialled, rejoins it after a loss, and disconnects when it drains', async () => {
     const unix = join(directory, 'join')
     const proxies: TestProxy[] = []
     const server = createServer({ allowHalfOpen: true }, (socket) => {

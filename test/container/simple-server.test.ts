@@ -61,7 +61,7 @@ async function text(socket: Socket): Promise<string> {
 const GET = 'GET / HTTP/1.0\r\n\r\n'
 
 describe('the cases of test_wsgiref', () => {
-  it('test_plain_hello: answers with what the application gave, its length and its own Server', async () => {
+  it('test_plain_hello: answers with the application’s response, its length and its own Server', async () => {
     const { out } = await amock(hello, GET)
     assert.equal(
       out,
@@ -70,7 +70,7 @@ describe('the cases of test_wsgiref', () => {
     )
   })
 
-  it('test_environ: joins repeated headers, decodes the path once and leaves the query', async () => {
+  it('test_environ: joins repeated headers, decodes the path once and keeps the query', async () => {
     const { out } = await amock((environ, startResponse) => {
       startResponse('200 OK', [['Content-Type', 'text/plain']])
       return [Buffer.from([environ['HTTP_X_TEST_HEADER'], environ.QUERY_STRING, environ.PATH_INFO].join(';'))]
@@ -78,7 +78,7 @@ describe('the cases of test_wsgiref', () => {
     assert.equal(out.split('\r\n').at(-1), 'Python test, Python test 2;query=test;/path/')
   })
 
-  it('test_request_length: refuses an over-long request line with 414, and that is the one request', async () => {
+  it('test_request_length: refuses an over-long request line with 414, which counts as the one request', async () => {
     let called = 0
     const { out } = await amock(
       (environ, startResponse) => {
@@ -96,7 +96,7 @@ describe('the cases of test_wsgiref', () => {
     assert.match(out, /^HTTP\/1\.1 200 OK\r\n[\s\S]*\r\n\r\nHello, world!$/)
   })
 
-  it('test_simple_validation_error: answers 500, and logs whose mistake it is', async () => {
+  it('test_simple_validation_error: answers 500, and logs that the application is at fault', async () => {
     const bad = ((_environ, startResponse) => {
       startResponse('200 OK', 'Content-Type: text/plain' as never)
       return [Buffer.from('Hello, world!')]
@@ -118,7 +118,7 @@ describe('the cases of test_wsgiref', () => {
     })
   }
 
-  it('test_cp1252_url: gives bytes of a path as latin1, whatever they mean', async () => {
+  it('test_cp1252_url: passes the bytes of a path as latin1, whatever they mean', async () => {
     const echo: Application = (environ, startResponse) => {
       startResponse('200 OK', [['Content-Type', 'text/plain']])
       return [Buffer.from(environ.PATH_INFO, 'latin1')]
@@ -128,7 +128,7 @@ describe('the cases of test_wsgiref', () => {
     assert.match((await amock(lint(echo), 'GET /\x80%80 HTTP/1.0\r\n\r\n')).out, /^HTTP\/1\.1 400 /)
   })
 
-  it('test_interrupted_write: sends all of a large body to a client that takes it in pieces', async () => {
+  it('test_interrupted_write: sends the whole of a large body to a client that reads it in pieces', async () => {
     const size = 16 * 1024 * 1024
     await using served = await serving((_environ, startResponse) => {
       startResponse('200 OK', [])
@@ -147,7 +147,7 @@ describe('the cases of test_wsgiref', () => {
     assert.ok(received > size && received < size + 1024, String(received))
   })
 
-  it('testDefaults, testCrossDefaults, testEnviron: an environ has all that PEP 3333 wants', async () => {
+  it('testDefaults, testCrossDefaults, testEnviron: an environ has everything that PEP 3333 requires', async () => {
     let seen: Environ | undefined
     await amock((environ, startResponse) => {
       seen = environ
@@ -173,7 +173,7 @@ describe('the cases of test_wsgiref', () => {
     assert.equal(environ['PATH'], undefined)
   })
 
-  it('testScheme: tells https from http', async () => {
+  it('testScheme: distinguishes https from http', async () => {
     for (const scheme of ['http', 'https'] as const) {
       const { text } = await call(
         (environ, startResponse) => {
@@ -207,7 +207,7 @@ describe('the cases of test_wsgiref', () => {
     assert.deepEqual([head.header('content-length'), head.body.length, head.aborted], ['12345', 0, undefined])
   })
 
-  it('testBytesData: sends bytes as they are', async () => {
+  it('testBytesData: sends bytes unchanged', async () => {
     const { out } = await amock((_environ, startResponse) => {
       startResponse('200 OK', [['Content-Type', 'text/plain; charset=utf-8']])
       return [Buffer.from('data')]
@@ -215,7 +215,7 @@ describe('the cases of test_wsgiref', () => {
     assert.match(out, /Content-Length: 4\r\n[\s\S]*\r\n\r\ndata$/)
   })
 
-  it('testBasicErrorOutput: says Content-Length: 0 of nothing, and answers an error before output with a page', async () => {
+  it('testBasicErrorOutput: sends Content-Length: 0 for an empty body, and a page for an error before the response', async () => {
     const nothing = await amock((_environ, startResponse) => {
       startResponse('200 OK', [])
       return []
@@ -230,7 +230,7 @@ describe('the cases of test_wsgiref', () => {
     assert.match(String(error.log.lines[0]?.fields['err']), /caught by handler/)
   })
 
-  it('testErrorAfterOutput: cuts the response, visibly, and logs the error', async () => {
+  it('testErrorAfterOutput: visibly truncates the response, and logs the error', async () => {
     await using served = await serving(async (_environ, startResponse) => {
       await startResponse('200 OK', [])(Buffer.from('Some output has been sent'))
       throw new Error('This should be caught by handler')
@@ -266,7 +266,7 @@ describe('the cases of test_wsgiref', () => {
     assert.equal(served.log.messages('error').length, 1)
   })
 
-  it('testClientConnectionTerminations: takes a client that has gone for no error, and closes the body', async () => {
+  it('testClientConnectionTerminations: does not log a disconnected client as an error, and closes the body', async () => {
     const closed = Promise.withResolvers<void>()
     const begun = Promise.withResolvers<void>()
     await using served = await serving((environ, startResponse) => {
@@ -290,7 +290,7 @@ describe('the cases of test_wsgiref', () => {
     assert.deepEqual(served.log.messages('error'), [])
   })
 
-  it('testFileWrapper: reads blocks of the size asked for, and closes the file with the body', async () => {
+  it('testFileWrapper: reads blocks of the requested size, and closes the file with the body', async () => {
     let left = 150
     let closed = 0
     const file = {
@@ -313,7 +313,7 @@ describe('the cases of test_wsgiref', () => {
 })
 
 describe('handleRequest', () => {
-  it('serves one request of a connection that would bring more, and says that it ends', async () => {
+  it('serves one request of a connection that sends more, with Connection: close', async () => {
     let calls = 0
     const { out } = await amock((environ, startResponse) => {
       calls++
@@ -324,7 +324,7 @@ describe('handleRequest', () => {
     assert.equal(out.match(/HTTP\/1\.1 /g)?.length, 1)
   })
 
-  it('answers nobody before it is called, and then the one who asked first', async () => {
+  it('answers no client before it is called, and then the first one', async () => {
     const paths: string[] = []
     await using served = await serving((environ, startResponse) => {
       paths.push(environ.PATH_INFO)
@@ -342,7 +342,7 @@ describe('handleRequest', () => {
     silent.destroy()
   })
 
-  it('waits until the application is done with its request', async () => {
+  it('waits until the application has settled', async () => {
     const done = Promise.withResolvers<void>()
     let settled = false
     await using served = await serving((_environ, startResponse) => {
@@ -394,7 +394,7 @@ describe('serveForever', () => {
     assert.equal(error.code, 'ECONNREFUSED')
   })
 
-  it('takes up who was waiting', async () => {
+  it('serves clients that were already waiting', async () => {
     await using served = await serving(hello)
     const socket = connect(served.to)
     await once(socket, 'connect')
@@ -467,7 +467,7 @@ describe('close', () => {
     assert.equal((await whole).split('\r\n\r\n')[1], Buffer.from(GOING_AWAY).toString('latin1'))
   })
 
-  it('does not wait for ever for an application that heeds no abort', async (t) => {
+  it('does not wait forever for an application that ignores its abort', async (t) => {
     t.mock.timers.enable({ apis: ['setTimeout'] })
     const log = new RecordingLog()
     const begun = Promise.withResolvers<void>()
@@ -492,7 +492,7 @@ describe('close', () => {
     }
     await closing
     assert.equal(await left, '')
-    assert.deepEqual(log.messages('warn'), ['the server is closed, and its application not done'])
+    assert.deepEqual(log.messages('warn'), ['the server is closed, but its application has not settled'])
   })
 })
 
@@ -510,13 +510,13 @@ describe('makeServer', () => {
     assert.notEqual(one.server.serverPort, two.server.serverPort)
   })
 
-  it('refuses what cannot be meant', async () => {
+  it('refuses invalid arguments and options', async () => {
     await assert.rejects(makeServer('127.0.0.1', 65_536, hello), /TypeError.*65536.*0 to 65535/)
     await assert.rejects(makeServer('127.0.0.1', 0, 'app' as never), /TypeError.*'app'.*function/)
     await assert.rejects(makeServer('127.0.0.1', 0, hello, { drainTimeout: -1 }), /TypeError.*drainTimeout/)
   })
 
-  it('says where it cannot listen', async () => {
+  it('names the address on which it cannot listen', async () => {
     await using served = await serving(hello)
     await assert.rejects(makeServer('127.0.0.1', served.to.port, hello), { code: 'ADDRESS_IN_USE' })
   })
@@ -532,7 +532,7 @@ describe('demoApp', () => {
 })
 
 describe('the log on standard error', () => {
-  it('has an application’s own lines as they are, and failures with their stacks and the request', () => {
+  it('contains an application’s own lines unchanged, and failures with their stacks and the request', () => {
     const lines: string[] = []
     const log = stderrLog((line) => lines.push(line))
     log.error({ requestId: 'r1', source: 'wsgi.errors' }, 'hello')

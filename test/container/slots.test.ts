@@ -4,13 +4,13 @@ import fc from 'fast-check'
 import { allocate, Slots } from '../../container/slots.ts'
 import type { SlotHolder } from '../../protocol/frames/server.ts'
 
-type Row = [what: string, slots: number, holders: [inUse: number, wanted: number, turn?: number][], grants: number[]]
+type Row = [what: string, slots: number, holders: [inUse: number, wanted: number, order?: number][], grants: number[]]
 
 const table: Row[] = [
   ['nobody', 10, [], []],
   ['one idle link gets all', 1000, [[0, 0]], [1000]],
   [
-    'idle links share what nobody wants',
+    'idle links share the slots that no link wants',
     1000,
     [
       [0, 0],
@@ -20,7 +20,7 @@ const table: Row[] = [
     [334, 333, 333],
   ],
   [
-    'a want within the equal share moves nothing',
+    'a want within the equal share changes no grant',
     1000,
     [
       [20, 300],
@@ -29,7 +29,7 @@ const table: Row[] = [
     [500, 500],
   ],
   [
-    'a want above it is met from what is spare',
+    'a want above the equal share is met from spare slots',
     1000,
     [
       [20, 900],
@@ -38,7 +38,7 @@ const table: Row[] = [
     [900, 100],
   ],
   [
-    'wants that exceed the slots are met to one level',
+    'wants that exceed the slots are met up to one level',
     100,
     [
       [0, 90],
@@ -58,7 +58,7 @@ const table: Row[] = [
     [34, 33, 33],
   ],
   [
-    'what runs keeps others waiting',
+    'running requests keep others waiting',
     100,
     [
       [100, 100],
@@ -67,7 +67,7 @@ const table: Row[] = [
     [50, 0],
   ],
   [
-    'what has ended is given on',
+    'slots of ended requests are granted to others',
     100,
     [
       [80, 100],
@@ -85,7 +85,7 @@ const table: Row[] = [
     [5, 5],
   ],
   [
-    'one slot goes to whose turn it is',
+    'one slot goes to the first in order',
     1,
     [
       [0, 3, 3],
@@ -95,7 +95,7 @@ const table: Row[] = [
     [0, 1, 0],
   ],
   [
-    'one slot that is taken is granted to nobody else',
+    'a slot in use is not granted to another holder',
     1,
     [
       [1, 3, 3],
@@ -105,7 +105,7 @@ const table: Row[] = [
     [0, 0, 0],
   ],
   [
-    'one slot goes to who wants it, whoever’s turn it is',
+    'one slot goes to the holder that wants it, whatever the order',
     1,
     [
       [0, 0, 1],
@@ -114,7 +114,7 @@ const table: Row[] = [
     [0, 1],
   ],
   [
-    'two slots go to the next two in turn',
+    'two slots go to the next two in order',
     2,
     [
       [0, 9, 3],
@@ -124,7 +124,7 @@ const table: Row[] = [
     [0, 1, 1],
   ],
   [
-    'running more than is said to be wanted counts as wanted',
+    'running more than is wanted counts as wanted',
     10,
     [
       [6, 0],
@@ -137,19 +137,19 @@ const table: Row[] = [
 const share = fc.record({
   inUse: fc.integer({ min: 0, max: 30 }),
   wanted: fc.oneof(fc.integer({ min: 0, max: 60 }), fc.constant(2 ** 32 - 1)),
-  turn: fc.integer({ min: 0, max: 5 }),
+  order: fc.integer({ min: 0, max: 5 }),
 })
 const sum = (numbers: number[]): number => numbers.reduce((total, number) => total + number, 0)
 
 describe('allocate', () => {
   for (const [what, slots, holders, grants] of table) {
     it(`${what}`, () => {
-      const shares = holders.map(([inUse, wanted, turn = 0]) => ({ inUse, wanted, turn }))
+      const shares = holders.map(([inUse, wanted, order = 0]) => ({ inUse, wanted, order }))
       assert.deepEqual(allocate(slots, shares), grants)
     })
   }
 
-  it('never lets grants and what runs above them exceed the slots', () => {
+  it('never lets grants, and requests that run above them, exceed the slots', () => {
     fc.assert(
       fc.property(fc.integer({ min: 1, max: 100 }), fc.array(share, { maxLength: 6 }), (slots, holders) => {
         const running = sum(holders.map(({ inUse }) => inUse))
@@ -161,7 +161,7 @@ describe('allocate', () => {
     )
   })
 
-  it('leaves no slot ungranted that nothing runs in, unless who is to have it waits', () => {
+  it('grants every idle slot, unless a holder waits for it', () => {
     fc.assert(
       fc.property(
         fc.integer({ min: 1, max: 100 }),
@@ -177,7 +177,7 @@ describe('allocate', () => {
     )
   })
 
-  it('favours none: who gets less than it wants has no less than who gets more than that, but for one', () => {
+  it('is fair: a holder that gets less than it wants has as many as any other, within one', () => {
     fc.assert(
       fc.property(fc.integer({ min: 1, max: 100 }), fc.array(share, { maxLength: 6 }), (slots, shares) => {
         const holders = shares.map((one) => ({ ...one, inUse: 0 }))
@@ -243,14 +243,14 @@ class Link implements SlotHolder {
 }
 
 describe('Slots', () => {
-  it('grants the only link all of them, and says so once', () => {
+  it('grants all of them to the only link, and notifies it once', () => {
     const link = new Link(new Slots(1000))
     link.want(10)
     for (let i = 0; i < 10; i++) link.finish()
     assert.deepEqual(link.grants, [1000])
   })
 
-  it('takes a share back from a link when another joins', () => {
+  it('takes back a share from a link when another joins', () => {
     const slots = new Slots(10)
     const first = new Link(slots)
     const second = new Link(slots)
@@ -259,7 +259,7 @@ describe('Slots', () => {
     assert.equal(second.granted, 10)
   })
 
-  it('gives one slot to each of three busy links in turn', () => {
+  it('grants one slot to three busy links one after the other', () => {
     const slots = new Slots(1)
     const links = [new Link(slots), new Link(slots), new Link(slots)]
     for (const link of links) link.want(100)
@@ -270,7 +270,7 @@ describe('Slots', () => {
     for (const { served } of links) assert.ok(served >= 10 && served <= 11, `${links.map((link) => link.served)}`)
   })
 
-  it('gives the port’s own requests slots that links were granted and do not use', () => {
+  it('grants requests of the port slots that links do not use', () => {
     const slots = new Slots(4)
     const link = new Link(slots)
     link.want(2)
@@ -282,7 +282,7 @@ describe('Slots', () => {
     assert.ok(slots.take())
   })
 
-  it('gives a link that waits what the port’s requests have released', () => {
+  it('grants a waiting link the slots that requests of the port have released', () => {
     const slots = new Slots(2)
     assert.ok(slots.take() && slots.take())
     const link = new Link(slots)
@@ -302,7 +302,7 @@ describe('Slots', () => {
     assert.ok(slots.take())
   })
 
-  it('keeps to its size and leaves nobody waiting beside a free slot, whatever happens', () => {
+  it('never exceeds its size, and lets no request wait while a slot is free, whatever happens', () => {
     const event = fc.record({
       kind: fc.constantFrom('want', 'finish', 'take', 'release', 'join', 'leave'),
       which: fc.nat(3),

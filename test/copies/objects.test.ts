@@ -33,11 +33,11 @@ const classes: Readonly<Record<string, string>> = {
   AddressError: 'thrown by parseAddress() of the same copy, in the same call',
   CallError: 'thrown by the Caller of the same copy, in the same call',
   ChildApplication: 'made by the container of the same copy, in the same call',
-  ChildListensError: 'thrown by loadTenant() of the same copy, in the same call',
+  ChildListensError: 'thrown by loadForContainer() of the same copy, in the same call',
   HtpasswdError: 'thrown by parseHtpasswd() of the same copy, in the same call',
   ListenError: 'thrown by listen() of the same copy, in the same call',
   OptionError: 'thrown by the command that the same copy runs',
-  Unservable: 'thrown by recognise() of the same copy, in the same call',
+  UnsupportedExport: 'thrown by recognise() of the same copy, in the same call',
 }
 
 type Class = new (...args: never[]) => object

@@ -292,11 +292,11 @@ const tables: Record<string, Record<string, Row | Elsewhere>> = {
     },
     "the server's options of sockets and of parsing": {
       file: 'test/interfaces/node/listener-server.test.ts',
-      words: 'is known not to use what the documentation says that it does not use',
+      words: 'does not use the settings that the documentation lists as unused',
     },
     '`server.ref()` and `server.unref()`': {
       file: 'test/interfaces/node/listener-server.test.ts',
-      words: 'is known not to use what the documentation says that it does not use',
+      words: 'does not use the settings that the documentation lists as unused',
     },
     '`server.getConnections()`': {
       file: 'test/interfaces/node/listener-server.test.ts',
@@ -309,7 +309,7 @@ const tables: Record<string, Record<string, Row | Elsewhere>> = {
     },
     'the port that the app gives to `listen()`': {
       file: 'test/container/self-calls.test.ts',
-      words: 'listens on no port for that',
+      words: 'opens no port for its calls',
     },
     '`process.exit()` after the first signal': {
       file: 'test/container/application/listening.test.ts',

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
-import { type CgiOptions, cgi } from '../../container/cgi/cgi.ts'
+import { cgi } from '../../container/cgi/cgi.ts'
+import type { CgiOptions } from '../../container/cgi/program-options.ts'
 import { makeServer, type SimpleServerOptions } from '../../container/simple-server.ts'
 import * as middleware from '../../middleware/index.ts'
 import type { Application } from '../../protocol/contract/application.ts'

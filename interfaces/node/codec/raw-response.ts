@@ -1,16 +1,14 @@
 /**
- * Reads the HTTP/1.1 response that code written for a raw socket writes after an upgrade request (a WebSocket library's 101 or its
- * refusal, http-proxy's copy of an upstream's answer), so that it can be given to `startResponse`. Sans-IO.
- *
- * The writer is this process's own code, so what it may write is kept small: status line, fields, and a body by Content-Length,
- * in chunks, or up to the end. No trailers, no obsolete folding.
+ * Parses the HTTP/1.1 response that code writes to a raw socket: a WebSocket library's 101 or its refusal, http-proxy's
+ * copy of an upstream's response. Sans-IO. The writer runs in this process, so only status line, fields, and a body by
+ * Content-Length, in chunks or up to the end are supported; no trailers, no folding.
  */
 
 import type { Headers } from '../../../protocol/contract/application.ts'
 import { localError } from '../../../protocol/contract/coded-errors.ts'
 import type { LocalProtocolError } from '../../../protocol/contract/errors.ts'
 
-/** More than any library's handshake; below what a stream could hide in it, bytes. */
+/** Longer than the handshake of any library, and too short to hide a stream in it, bytes. */
 const HEAD_MAX = 64 * 1024
 const CRLF = '\r\n'
 
@@ -21,7 +19,7 @@ export interface RawHead {
   headers: Headers
 }
 
-/** What some bytes gave. After a 101 `body` is what belongs to the new protocol. */
+/** The result of parsing some bytes. After a 101 `body` holds the bytes of the new protocol. */
 export interface RawStep {
   /** Informational responses, in order. */
   informed: RawHead[]
@@ -45,20 +43,20 @@ export class RawResponse {
   readonly #bodyless: boolean
   #state: State = 'head'
   #pending: Buffer = Buffer.alloc(0)
-  /** Bytes of the body, or of its chunk, that are still to come. */
+  /** Bytes of the body, or of its current chunk, that have not arrived. */
   #left = 0
 
-  /** @param method the request's: a HEAD is answered without a body */
+  /** @param method the method of the request: a response to HEAD has no body */
   constructor(method: string) {
     this.#bodyless = method === 'HEAD'
   }
 
-  /** Whether the response is whole. Up to the end: `end()` says it. */
+  /** Whether the response is complete. A body without a length is complete after `end()`. */
   get done(): boolean {
     return this.#state === 'done' || this.#state === 'none'
   }
 
-  /** Whether bytes were fed that do not yet contain a whole head. */
+  /** Whether an incomplete head was fed. */
   get partial(): boolean {
     return this.#state === 'head' && this.#pending.length > 0
   }
@@ -68,7 +66,7 @@ export class RawResponse {
     return this.#state === 'until-end'
   }
 
-  /** @throws LocalProtocolError when it is no HTTP/1.1 response */
+  /** @throws LocalProtocolError if the bytes are not an HTTP/1.1 response */
   feed(bytes: Uint8Array): RawStep {
     const step: RawStep = { informed: [], body: [] }
     let data =
@@ -88,13 +86,13 @@ export class RawResponse {
     return step
   }
 
-  /** The writer ended. Whether the response is whole with that. */
+  /** The writer has ended. Returns whether the response is complete. */
   end(): boolean {
     if (this.#state === 'until-end' || this.#state === 'raw') this.#state = 'done'
     return this.done
   }
 
-  /** What is left of `data` after one step, undefined when more is needed. */
+  /** The rest of `data` after one step; undefined if more bytes are needed. */
   #step(data: Buffer, step: RawStep): Buffer | undefined {
     switch (this.#state) {
       case 'head': {
@@ -140,7 +138,7 @@ export class RawResponse {
         return data.subarray(end + 2)
       }
       case 'none':
-        // http-proxy writes a last chunk even where there is no body.
+        // http-proxy writes a last chunk even if there is no body.
         return data.subarray(data.length)
       case 'done':
         throw refused('bytes follow its end')

@@ -10,7 +10,7 @@ describe('an adopted server', () => {
   it('resolves its disposal once the drain is over', async () => {
     const server = createServer()
     const adopted = new AdoptedServer(server)
-    adopted.asked({ port: 3000, host: undefined, path: undefined })
+    adopted.listenCalled({ port: 3000, host: undefined, path: undefined })
     adopted.listening([])
     let closing = 0
     adopted.closed = () => closing++
@@ -27,7 +27,7 @@ describe('an adopted server', () => {
   it('has no idle connections to close, and continues', () => {
     const server = createServer()
     const adopted = new AdoptedServer(server)
-    adopted.asked({ port: 3000, host: undefined, path: undefined })
+    adopted.listenCalled({ port: 3000, host: undefined, path: undefined })
     adopted.listening([])
     server.closeIdleConnections()
     assert.equal(server.listening, true)

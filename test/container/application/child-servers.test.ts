@@ -8,9 +8,14 @@ import { EventEmitter, once } from 'node:events'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { describe, it } from 'node:test'
-import { ChildServers, type Findings, type Verdict, verdictOf } from '../../../container/application/child-servers.ts'
+import {
+  ChildServers,
+  type PortFindings,
+  type PortOwner,
+  portOwner,
+} from '../../../container/application/child-servers.ts'
+import { ListenTakeover } from '../../../container/application/listen-takeover.ts'
 import { type ListeningPorts, listeningPorts } from '../../../container/application/listening-ports.ts'
-import { ListenTakeover } from '../../../container/application/listening-server.ts'
 import { repositoryFile } from '../../support/child.ts'
 import { FakeClock } from '../../support/clock.ts'
 import { RecordingLog } from '../../support/log.ts'
@@ -25,31 +30,31 @@ function ports(which: Partial<Record<keyof ListeningPorts, number[]>>): Listenin
   return { all: new Set(all), own: new Set(own), descendants: new Set(descendants) }
 }
 
-describe('who listens on the port of an application', () => {
-  const free: Findings = { port: PORT, accepts: false, wasHeld: false, isOwn: false, ports: undefined }
-  const open: Findings = { ...free, accepts: true }
-  const cases: readonly [what: string, findings: Findings, verdict: Verdict][] = [
-    ['nobody while the port refuses connections', free, 'nobody'],
+describe('portOwner', () => {
+  const free: PortFindings = { port: PORT, accepts: false, wasOpenBefore: false, isOwn: false, ports: undefined }
+  const open: PortFindings = { ...free, accepts: true }
+  const cases: readonly [what: string, findings: PortFindings, owner: PortOwner][] = [
+    ['the port refuses connections', free, 'none'],
     [
-      'nobody while it refuses them, though a child listens on another address',
+      'the port refuses connections, although a child listens on another address',
       { ...free, ports: ports({ descendants: [PORT] }) },
-      'nobody',
+      'none',
     ],
-    ['a child where the system says so', { ...open, ports: ports({ descendants: [PORT] }) }, 'child'],
+    ['the system reports a child', { ...open, ports: ports({ descendants: [PORT] }) }, 'child'],
     [
-      'a child although another process held the port at the start',
-      { ...open, wasHeld: true, ports: ports({ descendants: [PORT] }) },
+      'the system reports a child, although another process used the port before',
+      { ...open, wasOpenBefore: true, ports: ports({ descendants: [PORT] }) },
       'child',
     ],
-    ['a stranger where the system says so', { ...open, ports: ports({ all: [PORT] }) }, 'stranger'],
-    ['nobody where the listener has closed meanwhile', { ...open, ports: ports({}) }, 'nobody'],
-    ['this process where the system says so', { ...open, ports: ports({ own: [PORT], descendants: [PORT] }) }, 'self'],
-    ['this process where its servers say so', { ...open, isOwn: true }, 'self'],
-    ['a child where the system says nothing and the port was free', open, 'child'],
-    ['a stranger where the system says nothing and the port was in use', { ...open, wasHeld: true }, 'stranger'],
+    ['the system reports another process', { ...open, ports: ports({ all: [PORT] }) }, 'other'],
+    ['the listener has closed meanwhile', { ...open, ports: ports({}) }, 'none'],
+    ['the system reports this process', { ...open, ports: ports({ own: [PORT], descendants: [PORT] }) }, 'self'],
+    ['a server of this process listens', { ...open, isOwn: true }, 'self'],
+    ['the system reports nothing and the port was free', open, 'child'],
+    ['the system reports nothing and the port was in use', { ...open, wasOpenBefore: true }, 'other'],
   ]
-  for (const [what, findings, verdict] of cases) {
-    it(`is ${what}`, () => assert.equal(verdictOf(findings), verdict))
+  for (const [what, findings, owner] of cases) {
+    it(`is ${owner}: ${what}`, () => assert.equal(portOwner(findings), owner))
   }
 })
 
@@ -76,7 +81,7 @@ class World {
       clock: this.clock,
       port,
       isOwn: () => this.isOwn,
-      reach: async () => {
+      reachableUrl: async () => {
         this.tries++
         return this.isOpen ? URL_OF_CHILD : undefined
       },
@@ -142,7 +147,7 @@ describe('an application that forks', () => {
       assert.deepEqual(world.log.messages(), [])
     }))
 
-  it('is found where the system says nothing once two looks find the port open', () =>
+  it('is found without help of the system once two probes find the port open', () =>
     within(async (world) => {
       await world.start()
       world.fork()
@@ -154,7 +159,7 @@ describe('an application that forks', () => {
       assert.equal(world.found, URL_OF_CHILD)
     }))
 
-  it('is not found, and no port is tried, before it has a child process and after that has ended', () =>
+  it('is not found, and no port is probed, while it has no child process', () =>
     within(async (world) => {
       await world.start()
       world.isOpen = true
@@ -168,7 +173,7 @@ describe('an application that forks', () => {
       assert.deepEqual(world.log.messages(), [])
     }))
 
-  it('is not mistaken for another process that has its port, which is named once', () =>
+  it('is not mistaken for another process on its port, which is logged once', () =>
     within(async (world) => {
       world.isOpen = true
       await world.start()
@@ -210,7 +215,7 @@ describe('an application that forks', () => {
       assert.ok(message?.endsWith(world.servers.advice))
     }, UNSET))
 
-  it('names the failure of its child process in the message that nothing listens', () =>
+  it('reports the failure of its child process in the message that nothing listens', () =>
     within(async (world) => {
       await world.start()
       assert.equal(world.servers.advice, '')
@@ -222,7 +227,7 @@ describe('an application that forks', () => {
       assert.equal(world.servers.advice, '; its child process 1 ended with exit code 3 before it listened')
     }))
 
-  it('is tried more and more rarely', () =>
+  it('is probed less and less often', () =>
     within(async (world) => {
       await world.start()
       world.fork()
@@ -235,7 +240,7 @@ describe('an application that forks', () => {
       assert.ok(world.tries >= 8 && world.tries <= 11, `${world.tries} tries in ten seconds`)
     }))
 
-  it('that is not served has its child processes ended, by force when they ignore SIGTERM', async () => {
+  it('has its child processes ended if it is not served, with SIGKILL if they ignore SIGTERM', async () => {
     const world = await new World(PORT).start()
     world.fork()
     const ended = world.servers.end()
@@ -249,7 +254,7 @@ describe('an application that forks', () => {
 })
 
 describe('a server that a module starts itself', () => {
-  it('counts as one of this process while it listens, and no longer', async () => {
+  it('counts as a server of this process only while it listens', async () => {
     const takeover = new ListenTakeover(new RecordingLog(), { value: 1, from: 'PORT' }).install()
     try {
       const server = createServer().listen(0, '127.0.0.1')
@@ -264,8 +269,8 @@ describe('a server that a module starts itself', () => {
   })
 })
 
-describe('ports that are listened on', { skip: process.platform !== 'linux' && 'only Linux tells' }, () => {
-  it('are told apart by who listens: this process, a child or a grandchild, or neither', async () => {
+describe('listeningPorts', { skip: process.platform !== 'linux' && 'only Linux reports them' }, () => {
+  it('distinguishes ports of this process, of its descendants, and of others', async () => {
     const server = createServer().listen(0, '127.0.0.1')
     await once(server, 'listening')
     const { port: own } = server.address() as AddressInfo

@@ -16,11 +16,11 @@ async function classes(...argv: string[]): Promise<string> {
   }
 }
 
-test('fetch handlers are given light requests, recognised or told', async () => {
+test('fetch handlers get light requests, with and without --interface fetch', async () => {
   assert.equal(await classes(), 'light')
   assert.equal(await classes('--interface', 'fetch'), 'light')
 })
 
-test("with --fetch-classes platform the process's classes are Node's", async () => {
+test("with --fetch-classes platform the classes of the process are Node's", async () => {
   assert.equal(await classes('--fetch-classes', 'platform'), 'platform')
 })

@@ -49,7 +49,7 @@ function order(stderr: string): string[] {
 const NODE = '--interface=node'
 
 describe('--interface node with a module that listens', () => {
-  it('calls listeners in the async context of listen(), as Node does, and in that of no other request', async () => {
+  it('calls listeners in the async context of listen(), as Node does, and never in that of another request', async () => {
     const gantry = await start('context.ts', NODE)
     const found = await Promise.all(Array.from({ length: 8 }, () => get(gantry)))
     found.push(await get(gantry))
@@ -57,7 +57,7 @@ describe('--interface node with a module that listens', () => {
   })
 
   describe('Express', () => {
-    it('serves its server in place of the port that it asked for, and says that it listens', async () => {
+    it("is served without binding the port that it asked for, and emits 'listening'", async () => {
       const gantry = await start('express.ts', NODE)
       assert.equal(await get(gantry), 'hello')
       assert.match(gantry.child.stderr, new RegExp(`^listening true ${gantry.port}$`, 'm'))
@@ -70,7 +70,7 @@ describe('--interface node with a module that listens', () => {
       assert.equal((await stop(gantry)).code, 0)
     })
 
-    it('lets its shutdown code run at once, and holds its exit until what runs is over', async () => {
+    it('runs its shutdown code at once, and exits after running requests', async () => {
       const gantry = await start('express.ts', NODE)
       const rest = await begin(gantry, '/begun')
       const stopped = stop(gantry)
@@ -84,7 +84,7 @@ describe('--interface node with a module that listens', () => {
       assert.ok(gantry.child.logged('stopped'))
     })
 
-    it('drains and ends when it closes its server itself', async () => {
+    it('drains and ends when it closes its server', async () => {
       const gantry = await start('express.ts', NODE)
       assert.equal(await get(gantry, '/close'), 'closing')
       assert.equal((await gantry.child.exited).code, 0)
@@ -92,7 +92,7 @@ describe('--interface node with a module that listens', () => {
     })
   })
 
-  it('lets Fastify await at its top that it listens, on both addresses of localhost', async () => {
+  it('resolves a top-level await of Fastify’s listen(), on both addresses of localhost', async () => {
     const gantry = await start('fastify.ts', NODE)
     assert.equal(await get(gantry), 'hello')
     await gantry.child.until(() => gantry.child.stderr.includes('listening'))
@@ -100,7 +100,7 @@ describe('--interface node with a module that listens', () => {
     assert.equal((await stop(gantry)).code, 0)
   })
 
-  it('lets NestJS run its shutdown hooks', async () => {
+  it('runs NestJS’s shutdown hooks', async () => {
     const gantry = await start('nest.ts', NODE)
     assert.equal(await get(gantry, '/hello'), 'hello')
     assert.equal((await stop(gantry)).code, 0)
@@ -112,7 +112,7 @@ describe('--interface node with a module that listens', () => {
     assert.equal((await stop(gantry)).code, 0)
   })
 
-  it('leaves a second server the port that it asked for', async () => {
+  it('lets a second server listen on the port that it asked for', async () => {
     const gantry = await start('two.ts', NODE)
     const { child } = gantry
     await child.until(() => /second \d+ /.test(child.stderr))
@@ -121,7 +121,7 @@ describe('--interface node with a module that listens', () => {
     assert.equal((await stop(gantry)).code, 0)
   })
 
-  it('serves the server that listens where no export is named, and the export where one is', async () => {
+  it('serves the server that listens, unless an export is named', async () => {
     assert.equal(await get(await start('both.ts', NODE)), 'hello')
     assert.equal(await get(await start('both.ts:admin', NODE)), 'admin')
   })
@@ -134,7 +134,7 @@ describe('--interface node with a module that listens', () => {
     ['throws.ts', /throws\.ts threw while it was loaded: no database/],
     ['two.ts:other', /two\.ts has no export other; it exports nothing/],
   ] as const) {
-    it(`says of ${module} what is wrong`, async () => {
+    it(`explains what is wrong with ${module}`, async () => {
       const argv = ['container', repositoryFile(`test/apps/listening/${module}`), NODE, '--listen', '127.0.0.1:0']
       const child = new TestChild([repositoryFile('cli/gantry.ts'), ...argv])
       assert.equal((await child.exited).code, 1)
@@ -143,7 +143,7 @@ describe('--interface node with a module that listens', () => {
   }
 })
 
-describe('an application with an exit of its own', () => {
+describe('an application that calls process.exit()', () => {
   it('does not end the process before the drain is over, and chooses its exit code', async () => {
     const gantry = await start('exits.ts')
     const rest = await begin(gantry, '/')

@@ -80,13 +80,13 @@ describe('loadApplication', () => {
     ['compiled', 'package'],
     ['compiled:application', 'package'],
   ] as const) {
-    it(`takes ${specifier} from the working directory`, async () => {
+    it(`resolves ${specifier} from the working directory`, async () => {
       const application = (await loadApplication(specifier, directory)) as unknown as () => string
       assert.equal(application(), result)
     })
   }
 
-  it('takes absolute paths and file: URLs', async () => {
+  it('accepts absolute paths and file: URLs', async () => {
     const path = join(directory, 'named.ts')
     const application = await loadApplication(path, '/')
     assert.equal(await loadApplication(pathToFileURL(path).href, '/'), application)
@@ -128,9 +128,9 @@ describe('loadApplication', () => {
     [
       'others.js',
       'NO_EXPORT',
-      /^others\.js exports neither application nor a default; it exports one, two; if .* give --interface node$/,
+      /^others\.js exports neither application nor a default; it exports one, two; if .* use --interface node$/,
     ],
-    ['empty.js', 'NO_EXPORT', /it exports nothing; if the module starts its server itself, give --interface node$/],
+    ['empty.js', 'NO_EXPORT', /it exports nothing; if the module starts its server itself, use --interface node$/],
     [
       'data.js',
       'NOT_A_FUNCTION',
@@ -138,7 +138,7 @@ describe('loadApplication', () => {
     ],
     ['data.js:nothing', 'NOT_A_FUNCTION', /got null$/],
   ] as const) {
-    it(`says of ${specifier} what is wrong: ${code}`, async () => {
+    it(`explains what is wrong with ${specifier}: ${code}`, async () => {
       await assert.rejects(
         () => loadApplication(specifier, directory),
         (error) => {
@@ -163,6 +163,6 @@ describe('parseSpecifier', () => {
     ['app:8.ts', 'app:8.ts', undefined],
     ['app.ts:été', 'app.ts', 'été'],
   ] as const) {
-    it(`reads ${text}`, () => assert.deepEqual(parseSpecifier(text), { module, name }))
+    it(`parses ${text}`, () => assert.deepEqual(parseSpecifier(text), { module, name }))
   }
 })

@@ -2,21 +2,21 @@
 
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
-import { HeldExit } from '../../../container/application/held-exit.ts'
-import type { InterfaceName } from '../../../container/application/interface.ts'
-import { Tenant } from '../../../container/application/loaded-application.ts'
+import { DeferredExit } from '../../../container/application/deferred-exit.ts'
+import type { InterfaceName } from '../../../container/application/hosted-application.ts'
+import { LoadedApplication } from '../../../container/application/loaded-application.ts'
 import { silent } from '../../../protocol/log/logger.ts'
 import { FakeClock } from '../../support/clock.ts'
 import { afterTicks, iterationEnd } from '../../support/event-loop.ts'
 
-const duty = { ref: () => {}, unref: () => {} }
+const keepAlive = { ref: () => {}, unref: () => {} }
 
 /** Of a process of its own whose event loop never empties. */
-function tenant(name: InterfaceName, clock: FakeClock): Tenant {
+function loaded(name: InterfaceName, clock: FakeClock): LoadedApplication {
   const application = () => []
-  const lifetime = { stopping: true, stop: () => {}, duty }
-  const held = new HeldExit(() => true, silent)
-  return new Tenant(
+  const lifetime = { stopping: true, stop: () => {}, keepAlive }
+  const held = new DeferredExit(() => true, silent)
+  return new LoadedApplication(
     { what: 'an application', interface: name, application },
     { log: silent, clock, lifetime },
     undefined,
@@ -35,7 +35,7 @@ async function isOver(drained: Promise<void>): Promise<boolean> {
 describe('after a drain a container', () => {
   it('gives handlers of aborted (req, res) requests 100 ms for I/O', async () => {
     const clock = new FakeClock()
-    const drained = tenant('node', clock).drained(true)
+    const drained = loaded('node', clock).drained(true)
     clock.advance(99)
     assert.equal(await isOver(drained), false)
     clock.advance(1)
@@ -43,13 +43,13 @@ describe('after a drain a container', () => {
     assert.equal(clock.pending, 0)
   })
 
-  it('waits for nothing where no request was aborted, and for no application that has settled', async () => {
+  it('does not wait if no request was aborted or the application has settled', async () => {
     for (const [name, hasAborted] of [
       ['node', false],
       ['fetch', true],
       ['wsgi', true],
     ] as const) {
-      assert.equal(await isOver(tenant(name, new FakeClock()).drained(hasAborted)), true, name)
+      assert.equal(await isOver(loaded(name, new FakeClock()).drained(hasAborted)), true, name)
     }
   })
 })

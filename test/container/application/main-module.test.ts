@@ -130,21 +130,21 @@ async function failureOf(...argv: string[]): Promise<string> {
 const NODE = '--interface=node'
 
 describe('a module that starts its server itself', () => {
-  it('is the main module as CommonJS, and its dependencies are not', async () => {
+  it('is the main module if it is CommonJS, and its dependencies are not', async () => {
     const file = join(directory, 'required.cjs')
     assert.deepEqual(await answerOf('required.cjs', NODE), [[file, true, [false, file]], [file]])
   })
 
-  it('is the main module as an ES module, and its dependencies are not', async () => {
+  it('is the main module if it is an ES module, and its dependencies are not', async () => {
     assert.deepEqual(await answerOf('imported.mjs', NODE), [[true, false], [join(directory, 'imported.mjs')]])
   })
 
-  it('is the main module as TypeScript of both kinds', async () => {
+  it('is the main module if it is TypeScript of either kind', async () => {
     assert.deepEqual(await answerOf('typed.ts', NODE), [true, [join(directory, 'typed.ts')]])
     assert.deepEqual(await answerOf('common/typed.ts', NODE), [[true], [join(directory, 'common/typed.ts')]])
   })
 
-  it('is waited for if it exports its application too, and listens after its database is connected', async () => {
+  it('is awaited if it also exports its application and listens after connecting to its database', async () => {
     assert.equal(await answerOf('connects.cjs', NODE), 'with a database')
   })
 
@@ -160,7 +160,7 @@ describe('a module that starts its server itself', () => {
     ])
   })
 
-  it("gives what it throws at its top once it is served to the application's own handlers", async () => {
+  it("passes a late top-level error to the application's own handlers", async () => {
     const child = new TestChild([repositoryFile('cli/gantry.ts'), 'container', 'late.mjs', NODE, ...QUIET], {
       cwd: directory,
     })
@@ -174,7 +174,7 @@ describe('a module that starts its server itself', () => {
     ['syntax.mjs', /syntax\.mjs:2: SyntaxError: /],
     ['lost.mjs', /lost\.mjs cannot be loaded: Cannot find module .*nowhere\.mjs/],
   ] as const) {
-    it(`says with file and line why ${module} cannot be loaded`, async () => {
+    it(`explains with file and line why ${module} cannot be loaded`, async () => {
       const said = await failureOf(module, NODE)
       assert.match(said, says)
       assert.ok(!said.includes('ExperimentalWarning'), said)
@@ -184,7 +184,7 @@ describe('a module that starts its server itself', () => {
 
 describe('arguments after --', () => {
   for (const more of [[], ['--dev']]) {
-    it(`reach an application of up ${more}`, async () => {
+    it(`reach an application in gantry up ${more}`, async () => {
       assert.deepEqual(await answerOfUp('echo.ts', ...more, '--', 'start', '--slots', '3'), ['start', '--slots', '3'])
     })
   }
@@ -221,7 +221,7 @@ describe('a folder', () => {
     ['indexed', 'indexed'],
     ['typescript', 'typed index'],
   ] as const) {
-    it(`is resolved as node does: ${folder}`, async () => {
+    it(`is resolved as by node: ${folder}`, async () => {
       assert.equal(await answerOfUp(folder, NODE), expected)
     })
   }
@@ -234,8 +234,8 @@ describe('a folder', () => {
   })
 })
 
-describe('an exported application that does more as the main module', () => {
-  it('is served as it is, with a warning that names the option', async () => {
+describe('an exported application that checks whether it is the main module', () => {
+  it('is served unchanged, with a warning that names the option', async () => {
     const { child, port } = await startGantry(['container', join(directory, 'exported.cjs'), ...QUIET])
     const warning = /checks whether it is the main module.*--interface node/
     try {

@@ -6,7 +6,7 @@ import express from 'express'
 import fastify from 'fastify'
 import { Hono } from 'hono'
 import Koa from 'koa'
-import { recognise, Unservable } from '../../../container/application/recognise.ts'
+import { recognise, UnsupportedExport } from '../../../container/application/recognise.ts'
 import { call } from '../../../protocol/contract/call.ts'
 import { nestApplication } from '../../apps/nest.ts'
 
@@ -30,7 +30,7 @@ const recognised: readonly [what: string, wanted: 'node' | 'fetch', make: () => 
 
 describe('recognise', () => {
   for (const [what, wanted, make] of recognised) {
-    it(`knows ${what} by itself, and serves it`, async () => {
+    it(`recognises ${what}, and serves it`, async () => {
       const hosted = await recognise(make(), undefined)
       assert.equal(hosted?.what, what)
       assert.equal(hosted?.interface, wanted)
@@ -39,31 +39,31 @@ describe('recognise', () => {
       await hosted.close?.run()
     })
 
-    it(`takes the promise of ${what}`, async () => {
+    it(`accepts a promise of ${what}`, async () => {
       const hosted = await recognise(Promise.resolve(make()), undefined)
       assert.equal(hosted?.what, what)
       await hosted.close?.run()
     })
 
-    it(`takes ${what} where --interface ${wanted} says so too`, async () => {
+    it(`accepts ${what} with --interface ${wanted}`, async () => {
       const hosted = await recognise(make(), wanted)
       assert.equal(hosted?.what, what)
       await hosted.close?.run()
     })
 
     for (const other of ['wsgi', wanted === 'node' ? 'fetch' : 'node'] as const) {
-      it(`does not take ${what} for --interface ${other}`, async () => {
+      it(`refuses ${what} with --interface ${other}`, async () => {
         await assert.rejects(
           async () => recognise(make(), other),
           (error) =>
-            error instanceof Unservable &&
-            error.message === `is ${what}, and --interface ${other} was given: leave it out, or give ${wanted}`,
+            error instanceof UnsupportedExport &&
+            error.message === `is ${what}, and --interface ${other} was given: omit it, or use ${wanted}`,
         )
       })
     }
   }
 
-  it('takes a plain function for what --interface says, and else for a WSGI application', async () => {
+  it('treats a plain function as --interface says, by default as a WSGI application', async () => {
     const wsgi = await recognise((_environ: object, startResponse: (status: string, headers: []) => void) => {
       startResponse('200 OK', [])
       return [Buffer.from('wsgi')]
@@ -83,18 +83,21 @@ describe('recognise', () => {
     ['an object of its own', { listen() {} }],
     ['an array', [() => {}]],
   ] as const) {
-    it(`knows nothing of ${what}`, async () => {
+    it(`does not recognise ${what}`, async () => {
       for (const wanted of [undefined, 'wsgi', 'node', 'fetch'] as const) {
         assert.equal(await recognise(value, wanted), undefined)
       }
     })
   }
 
-  it('says of an Express router that it cannot answer alone', async () => {
-    await assert.rejects(() => recognise(express.Router(), undefined), /^Unservable: is an Express router, which/)
+  it('explains that an Express router cannot answer alone', async () => {
+    await assert.rejects(
+      () => recognise(express.Router(), undefined),
+      /^UnsupportedExport: is an Express router, which/,
+    )
   })
 
-  describe('with a server that has a port', () => {
+  describe('with a server that already listens', () => {
     const server = createServer()
     before(async () => {
       server.listen(0, '127.0.0.1')
@@ -102,12 +105,12 @@ describe('recognise', () => {
     })
     after(() => server.close())
 
-    it('says what to do', async () => {
-      await assert.rejects(() => recognise(server, undefined), /listens on a port of its own: .*--interface node/)
+    it('explains what to do', async () => {
+      await assert.rejects(() => recognise(server, undefined), /listens on its own port: .*--interface node/)
     })
   })
 
-  it('passes on what a framework fails of when it starts', async () => {
+  it('rethrows the error of a framework that fails to start', async () => {
     const app = fastify().register(async () => {
       throw new Error('no database')
     })

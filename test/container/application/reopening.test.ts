@@ -95,7 +95,7 @@ describe('an application that closes its server and listens again', () => {
     ['/another', 'with another server on its port'],
     ['/twice', 'after it has closed it twice'],
   ] as const) {
-    it(`${what} is served again, and sees what it sees on plain Node`, async () => {
+    it(`${what} is served again, and gets the same events as on plain Node`, async () => {
       const expected = await onNode(path)
       const { child, port } = await container('--listen=127.0.0.1:0')
       try {
@@ -138,7 +138,7 @@ describe('an application that closes its server and listens again', () => {
     }
   })
 
-  it('and does not listen again ends when the event loop is empty, after the work that its callback began', async () => {
+  it('ends when the event loop is empty if it does not listen again', async () => {
     const { child, port } = await container('--listen=127.0.0.1:0', '--health-listen=127.0.0.1:0')
     assert.equal(await get(port, '/close'), 'done /close')
     assert.deepEqual(await child.exited, { code: 0, signal: null })
@@ -146,7 +146,7 @@ describe('an application that closes its server and listens again', () => {
     assert.ok(child.log.some(({ reason }) => reason === 'the application closed its server'))
   })
 
-  it('and exits ends with its own exit code', async () => {
+  it('ends with its own exit code if it calls process.exit()', async () => {
     const { child, port } = await container('--listen=127.0.0.1:0')
     assert.equal(await get(port, '/exit'), 'done /exit')
     assert.deepEqual(await child.exited, { code: 5, signal: null })

@@ -9,14 +9,14 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, afterEach, before, describe, it } from 'node:test'
 import {
-  type Fate,
-  fateOf,
-  ListenTakeover,
+  decideListen,
+  type ListenAction,
+  type ListenState,
   type ServerKind,
-  type Situation,
   type WantedPort,
   wantedPort,
-} from '../../../container/application/listening-server.ts'
+} from '../../../container/application/listen-decision.ts'
+import { ListenTakeover } from '../../../container/application/listen-takeover.ts'
 import { certificate } from '../../fixtures/certificate.ts'
 import { repositoryFile, TestChild } from '../../support/child.ts'
 import { FakeClock } from '../../support/clock.ts'
@@ -37,16 +37,16 @@ describe('wantedPort', () => {
   }
 })
 
-describe('fateOf', () => {
+describe('decideListen', () => {
   const wanted: WantedPort = { value: 8080, from: 'PORT' }
-  const none: Situation = { wanted: undefined, served: undefined, isSubstitute: false }
-  const other: Situation = { wanted: undefined, served: 3000, isSubstitute: false }
-  const rows: [ServerKind, number, Situation, Fate][] = [
+  const none: ListenState = { wanted: undefined, served: undefined, isSubstitute: false }
+  const other: ListenState = { wanted: undefined, served: 3000, isSubstitute: false }
+  const rows: [ServerKind, number, ListenState, ListenAction][] = [
     ['http', 3000, none, 'serve'],
     ['http', 0, none, 'serve'],
     ['http', 8080, { ...none, wanted }, 'serve'],
     ['http', 9090, { ...none, wanted }, 'wait'],
-    ['http', 3000, other, 'twin'],
+    ['http', 3000, other, 'same-port'],
     ['http', 9090, other, 'independent'],
     ['http', 0, { ...other, served: 0 }, 'independent'],
     ['http', 8080, { wanted, served: 9090, isSubstitute: true }, 'replace'],
@@ -60,7 +60,7 @@ describe('fateOf', () => {
   }
   for (const [kind, port, situation, expected] of rows) {
     it(`is ${expected} for ${kind} on ${port}; wanted: ${situation.wanted?.value}, served: ${situation.served}`, () => {
-      assert.equal(fateOf(kind, { port, host: undefined, path: undefined }, situation), expected)
+      assert.equal(decideListen(kind, { port, host: undefined, path: undefined }, situation), expected)
     })
   }
 })
@@ -85,18 +85,18 @@ describe('a server that listens elsewhere than on PORT', () => {
     return { takeover, log, clock, make }
   }
 
-  it('listens by itself, and is served with a warning if no other listens within 5 s; its port is freed', async () => {
+  it('is served with a warning if no other server listens within 5 s, and its port is freed', async () => {
     const { takeover, log, clock, make } = begin({ value: 1, from: 'PORT' })
     const server = make().listen(0, '127.0.0.1')
     let listened = 1
     await once(server, 'listening')
     server.on('listening', () => listened++)
     const { port } = server.address() as AddressInfo
-    takeover.settle(clock)
+    takeover.moduleLoaded(clock)
     clock.advance(4_999)
-    assert.equal(takeover.first, undefined)
+    assert.equal(takeover.served, undefined)
     clock.advance(1)
-    assert.equal((await takeover.taken).server, server)
+    assert.equal((await takeover.serverFound).server, server)
     takeover.listening([{ kind: 'tcp', host: '127.0.0.1', port: 8000 }])
     assert.equal(listened, 1)
     assert.equal(server.listening, true)
@@ -111,23 +111,23 @@ describe('a server that listens elsewhere than on PORT', () => {
     const { takeover, log, clock, make } = begin({ value: 1, from: 'PORT' })
     const metrics = make().listen(0, '127.0.0.1')
     await once(metrics, 'listening')
-    takeover.settle(clock)
+    takeover.moduleLoaded(clock)
     clock.advance(5_000)
-    assert.equal(takeover.first?.server, metrics)
+    assert.equal(takeover.served?.server, metrics)
     const main = make().listen(1)
-    assert.equal(takeover.first?.server, main)
+    assert.equal(takeover.served?.server, main)
     await once(metrics, 'listening')
     assert.notEqual((metrics.address() as AddressInfo).port, 1)
     assert.match(log.messages('warn').join(), /serves the one on port 1; the one on port 0/)
   })
 
-  it('is not served where --app-port names another port', async () => {
+  it('is not served if --app-port names another port', async () => {
     const { takeover, clock, make } = begin({ value: 1, from: '--app-port' })
     await once(make().listen(0, '127.0.0.1'), 'listening')
-    takeover.settle(clock)
+    takeover.moduleLoaded(clock)
     clock.advance(60_000)
     assert.equal(takeover.substitute(), undefined)
-    assert.equal(takeover.first, undefined)
+    assert.equal(takeover.served, undefined)
   })
 })
 
@@ -218,9 +218,9 @@ describe('an application with several servers', () => {
   for (const [title, env, argv, served] of [
     ['the one on PORT', { PORT: '3000' }, [], 'main'],
     ['the one on --app-port, whatever PORT is', { PORT: '1' }, ['--app-port=3000'], 'main'],
-    ['the first where PORT is not set', { PORT: '' }, [], 'metrics'],
+    ['the first if PORT is not set', { PORT: '' }, [], 'metrics'],
   ] as const) {
-    it(`has ${title} served; the other listens on its port, and a warning names both and the option`, async () => {
+    it(`serves ${title}; the other one listens on its port, and a warning names both and the option`, async () => {
       const ports = { metrics: await freePort(), main: 3000 }
       // The served server binds no port; the other does.
       if (served === 'metrics') Object.assign(ports, { metrics: 3000, main: await freePort() })
@@ -241,7 +241,7 @@ describe('an application with several servers', () => {
     })
   }
 
-  it('keeps HTTP/2, https and cluster servers running beside the served one', async () => {
+  it('keeps HTTP/2, https and cluster servers running in addition to the served one', async () => {
     const { child, port } = await startGantry(['container', join(directory, 'beside.cjs'), ...ARGV], {
       env: { PORT: '', MAIN: '3000' },
     })
@@ -258,7 +258,7 @@ describe('an application with several servers', () => {
 })
 
 describe('an application that is exported and listens', () => {
-  it('is served although it listens with TLS on PORT, and that server keeps its port', async () => {
+  it('is served although it listens with TLS on PORT, and the TLS server keeps its port', async () => {
     const port = String(await freePort())
     const gantry = await startGantry(['container', join(directory, 'exported.mjs'), ...ARGV], {
       env: { PORT: port, MAIN: port },
@@ -273,7 +273,7 @@ describe('an application that is exported and listens', () => {
   const EXPORTS =
     /^the application exports a listener and has a server of its own: the container serves the server on port 3000; name the export \((.*):default\)/
 
-  it('beside a metrics server: without PORT a warning names both, and how to serve the export', async () => {
+  it('causes a warning if it also has a metrics server and PORT is not set', async () => {
     const file = join(directory, 'exported-with-metrics.mjs')
     for (const [module, env, served, isWarned] of [
       [file, { PORT: '' }, 'metrics', true],
@@ -294,7 +294,7 @@ describe('an application that is exported and listens', () => {
     }
   })
 
-  it('gets no such warning if the server belongs to the export, or the export is not a listener', async () => {
+  it('causes no warning if the server belongs to the export, or the export is not a listener', async () => {
     for (const [module, served] of [
       ['exported-and-listens.mjs', 'exported'],
       ['exports-a-start.mjs', 'main'],
@@ -315,7 +315,7 @@ describe('an application that is exported and listens', () => {
     }
   })
 
-  it('is served by the server that listens with it elsewhere than on PORT, whose port is free then', async () => {
+  it('is served by its own server on another port than PORT, and that port is freed', async () => {
     const port = await freePort()
     const gantry = await startGantry(['container', join(directory, 'exported-elsewhere.mjs'), ...ARGV], {
       env: { PORT: '1', MAIN: String(port) },

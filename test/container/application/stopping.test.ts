@@ -101,9 +101,9 @@ async function endOf(module: string, ...argv: string[]): Promise<End> {
 describe('after SIGTERM a container ends', () => {
   for (const [module, code, stderr, why] of [
     ['closes.mjs', 0, '', 'when a handler has closed the server and nothing is left'],
-    ['calls-back.mjs', 0, 'disconnected\n', 'when what the close callback began is over'],
-    ['removes-listeners.mjs', 0, '', 'although the application has removed all listeners of signals'],
-    ['other-signal.mjs', 0, '', 'at once where only other signals are handled'],
+    ['calls-back.mjs', 0, 'disconnected\n', 'after the work that the close callback began'],
+    ['removes-listeners.mjs', 0, '', 'if the application has removed all listeners of signals'],
+    ['other-signal.mjs', 0, '', 'at once if only other signals are handled'],
     [
       'before-exit.mjs',
       0,
@@ -114,15 +114,15 @@ describe('after SIGTERM a container ends', () => {
     ['exits-later.mjs', 4, '', 'with the code of process.exit() after the close callback'],
     ['sets-code.mjs', 5, '', 'with process.exitCode'],
     ['kept-code.mjs', 6, '', 'with process.exitCode after process.exit() without a code'],
-    ['safety-net.mjs', 0, '', 'with its own code where a timer of its would have ended it meanwhile'],
-    ['fetch-calls.mjs', 0, 'hello\nclosed\n', 'although it has called itself over a connection that is kept'],
+    ['safety-net.mjs', 0, '', 'with its own code although its own timer would have ended it meanwhile'],
+    ['fetch-calls.mjs', 0, 'hello\nclosed\n', 'although it has called itself over a keep-alive connection'],
   ] as const) {
     it(`${why} (${module})`, async () => {
       assert.deepEqual(await endOf(module), { code, stderr, stopped: true, warned: false })
     })
   }
 
-  it('whatever keeps its event loop alive, and logs what that is', async () => {
+  it('even if its event loop stays alive, and logs what keeps it alive', async () => {
     const { code, warned } = await endOf('stays.mjs')
     assert.deepEqual({ code, warned }, { code: 0, warned: true })
   })

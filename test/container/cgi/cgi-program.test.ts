@@ -58,7 +58,7 @@ async function ran(variables: Record<string, string>, input: string = '', module
 }
 
 describe('gantry cgi', () => {
-  it('answers with a Status line, and sees of the process only what CGI says', async () => {
+  it('answers with a Status line, and gets only CGI’s variables of the environment', async () => {
     const { code, head, body, stderr } = await ran({ PATH_INFO: '/environ', SCRIPT_NAME: '/app', QUERY_STRING: 'a=b' })
     assert.deepEqual([code, stderr], [0, ''])
     assert.match(head, /^Status: 200 OK\r\nContent-Type: application\/json\r\nContent-Length: \d+\r\n$/)
@@ -71,7 +71,7 @@ describe('gantry cgi', () => {
     )
   })
 
-  it('gets no forwarded field of the client', async () => {
+  it('does not get the client’s forwarded fields', async () => {
     const fields = { HTTP_X_FORWARDED_FOR: '6.6.6.6', HTTP_X_FORWARDED_PROTO: 'https', HTTP_FORWARDED: 'for=6.6.6.6' }
     const spelled = { 'HTTP_X.REAL.IP': '6.6.6.6', HTTP_X_FORWARDED_USER: 'root', REMOTE_ADDR: '192.0.2.7' }
     const { body } = await ran({ PATH_INFO: '/environ', ...fields, ...spelled })
@@ -83,12 +83,12 @@ describe('gantry cgi', () => {
     assert.deepEqual([environ['REMOTE_ADDR'], environ['wsgi.url_scheme']], ['192.0.2.7', 'http'])
   })
 
-  it('says what it is where no web server has started it', () => {
+  it('explains itself if no web server has started it', () => {
     const env = { PATH: process.env['PATH'] }
     const { status, stdout, stderr } = spawnSync(process.execPath, [GANTRY, 'cgi', MODULE], { env, encoding: 'utf8' })
     assert.equal(status, 0)
     assert.match(stdout, /^Status: 200 OK\r\n/)
-    assert.match(stderr, /^gantry: this is what a web server runs for each request/)
+    assert.match(stderr, /^gantry: no web server has started this CGI program/)
   })
 
   it('reads CONTENT_LENGTH bytes, though its input does not end', async () => {
@@ -105,7 +105,7 @@ describe('gantry cgi', () => {
     assert.equal(body, '')
   })
 
-  it('answers 500 where the application fails, and tells standard error alone why', async () => {
+  it('answers 500 if the application fails, and writes the reason only to standard error', async () => {
     const { code, head, body, stderr } = await ran({ PATH_INFO: '/error' })
     assert.equal(code, 0)
     assert.match(head, /^Status: 500 Internal Server Error\r\n/)
@@ -115,10 +115,10 @@ describe('gantry cgi', () => {
 
   for (const [what, variables, module, message] of [
     ['there is no application', {}, '/none/such.ts', /there is no file \/none\/such\.ts/],
-    ['the application never answers', { PATH_INFO: '/never' }, MODULE, /something that never comes/],
-    ['an error is caught by nobody', { PATH_INFO: '/uncaught' }, MODULE, /thrown in a timer/],
+    ['the application never answers', { PATH_INFO: '/never' }, MODULE, /has not answered/],
+    ['there is an uncaught exception', { PATH_INFO: '/uncaught' }, MODULE, /thrown in a timer/],
   ] as const) {
-    it(`answers 500 and exits with 1 where ${what}`, async () => {
+    it(`answers 500 and exits with 1 if ${what}`, async () => {
       const { code, head, body, stderr } = await ran(variables, '', module)
       assert.equal(code, 1)
       assert.match(head, /^Status: 500 Internal Server Error\r\n/)
@@ -127,18 +127,18 @@ describe('gantry cgi', () => {
     })
   }
 
-  it('answers 400 to a length that is none', async () => {
+  it('answers 400 to an invalid CONTENT_LENGTH', async () => {
     const { code, head } = await ran({ CONTENT_LENGTH: 'many' })
     assert.deepEqual([code, head.slice(0, 23)], [1, 'Status: 400 Bad Request'])
   })
 
-  it('exits with 1 after a response that broke off', async () => {
+  it('exits with 1 after a truncated response', async () => {
     const { code, head, body } = await ran({ PATH_INFO: '/cut' })
     assert.match(head, /Content-Length: 100\r\n/)
     assert.deepEqual([code, body], [1, 'begun'])
   })
 
-  it('takes a request body that breaks off for the client’s leaving', async () => {
+  it('treats a truncated request body as a client that disconnected', async () => {
     const { code, body, stderr } = await ran(
       { REQUEST_METHOD: 'POST', PATH_INFO: '/echo', CONTENT_LENGTH: '10' },
       'half',
@@ -151,14 +151,14 @@ describe('gantry cgi', () => {
     )
   })
 
-  it('leaves a Location out of a 200, which servers would take for a redirect', async () => {
+  it('removes Location from a 200, which servers would treat as a redirect', async () => {
     const { head, body, stderr } = await ran({ PATH_INFO: '/location' })
     assert.doesNotMatch(head, /Location/)
     assert.equal(body, 'no redirect')
     assert.match(stderr, /CGI_LOCATION/)
   })
 
-  it('tells the application that the client has gone when its output is closed, and closes the body', async () => {
+  it('aborts the application when its output is closed, and closes the body', async () => {
     const notes = join(directory, 'epipe')
     const child = start({ PATH_INFO: '/forever', QUERY_STRING: notes })
     child.stdin.end()
@@ -169,7 +169,7 @@ describe('gantry cgi', () => {
     assert.equal(await readFile(notes, 'utf8'), 'aborted CLIENT_GONE\nclosed\n')
   })
 
-  it('lets a (req, res) application hear the end of its response before the process exits', async () => {
+  it('emits the end of its response to a (req, res) application before the process exits', async () => {
     const module = join(directory, 'hears.mjs')
     await writeFile(
       module,
@@ -193,7 +193,7 @@ describe('gantry cgi', () => {
     assert.deepEqual({ code, signal }, { code: 1, signal: null })
   })
 
-  it('ends in good order at SIGTERM, also while nobody takes its output', async () => {
+  it('ends in order at SIGTERM, even if its output is not read', async () => {
     const notes = join(directory, 'sigterm')
     const child = start({ PATH_INFO: '/forever', QUERY_STRING: notes })
     child.stdin.end()
@@ -293,12 +293,12 @@ for (const { name, missing, begin } of [
       assert.equal(environ['wsgi.run_once'], true)
     })
 
-    it('gets bytes of a path that are no UTF-8', async () => {
+    it('gets a path that is not valid UTF-8', async () => {
       const answer = await ask({ target: '/app/caf%E9' })
       assert.equal(answer.body.toString('latin1'), 'path /caf\xe9')
     })
 
-    it('gets an upload of some megabytes and gives it back', async () => {
+    it('receives an upload of some megabytes and sends it back', async () => {
       const body = Buffer.alloc(3 * 1024 * 1024, 'gantry cgi ')
       const answer = await ask({ method: 'POST', target: '/app/echo', body })
       assert.ok(answer.body.equals(body))
@@ -310,14 +310,14 @@ for (const { name, missing, begin } of [
       assert.equal(String(answer.body), 'chunked body')
     })
 
-    it('gives headers as often as they were given, and a length', async () => {
+    it('repeats headers as often as the application does, and adds a length', async () => {
       const answer = await ask({ target: '/app/cookies' })
       assert.deepEqual(fields(answer, 'set-cookie'), ['a=1', 'b=2'])
       assert.deepEqual(fields(answer, 'content-length'), ['7'])
       assert.deepEqual(fields(answer, 'status'), [])
     })
 
-    it('answers HEAD, 204, a redirect and an error as they are', async () => {
+    it('answers HEAD, 204, a redirect and an error unchanged', async () => {
       const head = await ask({ method: 'HEAD', target: '/app/cookies' })
       assert.deepEqual([head.status, head.body.length], [200, 0])
       assert.equal((await ask({ target: '/app/nothing' })).status, 204)
@@ -329,7 +329,7 @@ for (const { name, missing, begin } of [
       assert.doesNotMatch(String(error.body), /secret/)
     })
 
-    it('streams', async () => {
+    it('streams its response', async () => {
       const go = join(directory, `go ${name.length}`.replace(' ', '-'))
       const client = await open()
       const sent = client.request({ target: `/app/stream?${go}` })
@@ -339,12 +339,12 @@ for (const { name, missing, begin } of [
       client.destroy()
     })
 
-    it('shows that a response of known length broke off', async () => {
+    it('shows that a response of known length is truncated', async () => {
       const answer = await ask({ target: '/app/cut' })
       assert.deepEqual([answer.status, answer.complete], [200, false])
     })
 
-    it('tells the application that the client has gone', async () => {
+    it('aborts the application when the client disconnects', async () => {
       const notes = join(directory, `gone-${name.length}`)
       const client = await open()
       await client.request({ target: `/app/forever?${notes}` }).has(1)

@@ -3,7 +3,8 @@ import { existsSync, readFileSync, statSync } from 'node:fs'
 import { chmod, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
-import { type CgiOptions, cgi } from '../../../container/cgi/cgi.ts'
+import { cgi } from '../../../container/cgi/cgi.ts'
+import type { CgiOptions } from '../../../container/cgi/program-options.ts'
 import type { Application } from '../../../protocol/contract/application.ts'
 import { type CallRequest, type CallResult, call } from '../../../protocol/contract/call.ts'
 import { lint } from '../../../protocol/contract/lint.ts'
@@ -68,7 +69,7 @@ function runs(pid: number): boolean {
 
 for (const place of places) {
   describe(`a CGI program ${place.name}`, () => {
-    it('answers, with repeated headers and a body that it read', async () => {
+    it('answers with repeated headers and with the body that it read', async () => {
       const program = await script(
         'printf "Status: 201 Made\\nSet-Cookie: a=1\\nSet-Cookie: b=2\\n\\n"\nprintf "%s " "$REQUEST_METHOD" "$PATH_INFO" "$QUERY_STRING"\nexec cat\n',
       )
@@ -83,7 +84,7 @@ for (const place of places) {
       assert.equal(answer.text, 'POST /é q=%20 upload')
     })
 
-    it('is heard out though nobody wants its body: HEAD', async () => {
+    it('runs to its end although HEAD has no body', async () => {
       const program = await script(`${TEXT}echo body\necho done > "$0.head"\n`)
       await using placed = await place.put((application) => application, cgi(program))
       const answer = await call(placed.application, { method: 'HEAD' })
@@ -91,7 +92,7 @@ for (const place of places) {
       await until(() => existsSync(`${program}.head`))
     })
 
-    it('has its response cut when it ends badly within it', async () => {
+    it('has its response truncated if it fails in its body', async () => {
       const program = await script(`${TEXT}echo part\nexit 3\n`)
       await using placed = await place.put((application) => application, cgi(program))
       const answer = await call(placed.application)
@@ -99,7 +100,7 @@ for (const place of places) {
       assert.notEqual(answer.aborted, undefined)
     })
 
-    it('is killed when the client goes', async () => {
+    it('is killed when the client disconnects', async () => {
       const program = await script(`${TEXT}echo begun\necho $$ > "$0.pid"\nexec sleep 60\n`)
       await using placed = await place.put((application) => application, cgi(program))
       const leave = new AbortController()
@@ -114,7 +115,7 @@ for (const place of places) {
 }
 
 describe('the environment of a CGI program', () => {
-  it('is the request’s, and a few variables of this process’s', async () => {
+  it('consists of the request’s variables and a few of this process', async () => {
     process.env['GANTRY_TEST_SECRET'] = 'secret'
     try {
       const { ask } = await running(`${TEXT}env\n`, { variables: { MINE: 'é' }, documentRoot: '/srv' })
@@ -137,28 +138,28 @@ describe('the environment of a CGI program', () => {
     }
   })
 
-  it('never holds a path that is not the one asked for: one that is no UTF-8 is refused, such a header left out', async () => {
+  it('never contains a changed path: a path that is not UTF-8 is refused, and such a header is left out', async () => {
     const run = await running(`${TEXT}echo "[$HTTP_X_A]"\n`)
     assert.equal((await run.ask({ path: '/%FF' })).status, 400)
     assert.deepEqual(codes(run), ['CGI_BYTES'])
     assert.equal((await run.ask({ headers: { 'X-A': '\xff' } })).text, '[]\n')
   })
 
-  it('comes with the arguments and the directory given, no shell between them', async () => {
+  it('comes with the arguments and the directory of the options, without a shell', async () => {
     const { ask } = await running(`${TEXT}echo "$1"; pwd\n`, { args: ['$(echo x); *'], cwd: '/' })
     assert.equal((await ask()).text, '$(echo x); *\n/\n')
   })
 })
 
 describe('a CGI program’s input', () => {
-  it('is all of the upload, and the answer all of the output, at the pace of each', async () => {
+  it('is the whole upload, and the response is the whole output, under backpressure', async () => {
     const { ask } = await running(`${TEXT}exec cat\n`)
     const body = Buffer.alloc(3 * 1024 * 1024, 'gantry ')
     const answer = await ask({ method: 'POST', body })
     assert.ok(answer.body.equals(body))
   })
 
-  it('ends where an upload of unknown length does', async () => {
+  it('ends with an upload of unknown length', async () => {
     const { ask } = await running(`${TEXT}echo "$CONTENT_LENGTH $HTTP_TRANSFER_ENCODING"\nexec cat\n`)
     const chunks = async function* (): AsyncGenerator<Uint8Array> {
       yield Buffer.from('one ')
@@ -173,7 +174,7 @@ describe('a CGI program’s input', () => {
     assert.equal((await ask({ method: 'POST', body: Buffer.alloc(1024 * 1024) })).text, 'early\n')
   })
 
-  it('does not look whole to it when the client goes in the middle', async () => {
+  it('does not look complete if the client disconnects in the middle', async () => {
     const { ask } = await running(
       'trap "echo killed > $0.told; exit" TERM\ncat > /dev/null & wait\necho whole > "$0.told"\n',
     )
@@ -191,8 +192,8 @@ describe('a CGI program’s input', () => {
   })
 })
 
-describe('a CGI program’s answer', () => {
-  it('streams: what it wrote is here before it goes on', async () => {
+describe('a CGI program’s response', () => {
+  it('is streamed while the program waits', async () => {
     const program = await script(`${TEXT}echo one\nuntil [ -e "$0.go" ]; do sleep 0.01; done\necho two\n`)
     const log = new RecordingLog()
     let seen = ''
@@ -221,9 +222,9 @@ describe('a CGI program’s answer', () => {
     ['half a head', 'echo "Content-Type: text/plain"\n', 502, 'CGI_HEAD'],
     ['HTTP (non-parsed headers)', 'printf "HTTP/1.0 200 OK\\n\\nhello"\n', 502, 'CGI_NPH'],
     ['a head without end', 'yes "X-A: b"\n', 502, 'CGI_HEAD'],
-    ['a head, and a bad exit before any body', `${TEXT}exit 1\n`, 502, 'CGI_EXIT'],
+    ['a head, and fails before any body', `${TEXT}exit 1\n`, 502, 'CGI_EXIT'],
   ] as const) {
-    it(`is ${status} when it gives ${what}`, async () => {
+    it(`is ${status} if the program writes ${what}`, async () => {
       const run = await running(text)
       const answer = await run.ask()
       assert.deepEqual([answer.status, answer.aborted], [status, undefined])
@@ -232,7 +233,7 @@ describe('a CGI program’s answer', () => {
     })
   }
 
-  it('is cut when it is shorter than it said, and no longer than it said', async () => {
+  it('is truncated if it is shorter than its Content-Length, and never longer', async () => {
     const short = await running('printf "Content-Length: 10\\n\\nfive!"\n')
     assert.notEqual((await short.ask()).aborted, undefined)
     const long = await running('printf "Content-Length: 4\\n\\nfive!"\n')
@@ -240,7 +241,7 @@ describe('a CGI program’s answer', () => {
     assert.match(long.stderr.messages()[0]!, /more than its Content-Length/)
   })
 
-  it('is a redirect of the client’s where its Location is another host’s, or nobody serves its own', async () => {
+  it('redirects the client if its Location is on another host, or no application serves it', async () => {
     for (const location of ['http://elsewhere/', '/here?q']) {
       const { ask } = await running(`printf "Location: ${location}\\n\\n"\n`)
       const answer = await ask()
@@ -248,7 +249,7 @@ describe('a CGI program’s answer', () => {
     }
   })
 
-  it('is what is at the path of a local redirect, asked for with GET and without the body', async () => {
+  it('comes from the path of a local redirect, requested with GET and without the body', async () => {
     const local: Application = (environ, startResponse) => {
       startResponse('200 OK', [['Content-Type', 'application/json']])
       const { REQUEST_METHOD, SCRIPT_NAME, PATH_INFO, QUERY_STRING, CONTENT_LENGTH } = environ
@@ -262,7 +263,7 @@ describe('a CGI program’s answer', () => {
     assert.deepEqual(JSON.parse(answer.text), ['GET', '', '/a b', 'q=%20', null, '/first'])
   })
 
-  it('is 502 when it is redirected to itself again and again, one program at a time', async () => {
+  it('is 502 if it is redirected to itself too often, one program at a time', async () => {
     const local: Application = (environ, startResponse) => looping(environ, startResponse)
     const looping = cgi(await script('echo x >> "$0.runs"\nprintf "Location: /again\\n\\n"\n'), {
       local,
@@ -275,7 +276,7 @@ describe('a CGI program’s answer', () => {
 
 describe('a CGI program that cannot be started', () => {
   for (const [what, make, message] of [
-    ['is not there', async () => join(directory, 'none'), /no such file/],
+    ['does not exist', async () => join(directory, 'none'), /no such file/],
     [
       'is not executable',
       async () => {
@@ -287,7 +288,7 @@ describe('a CGI program that cannot be started', () => {
     ],
     ['is a directory', async () => directory, /not a file/],
     [
-      'names an interpreter that is not there',
+      'names an interpreter that does not exist',
       async () => {
         const path = await script('')
         await writeFile(path, '#!/none/such\n')
@@ -296,7 +297,7 @@ describe('a CGI program that cannot be started', () => {
       /interpreter/,
     ],
   ] as const) {
-    it(`since it ${what} is answered 500, and the log says so`, async () => {
+    it(`is answered with 500 if it ${what}, and the log explains it`, async () => {
       const log = new RecordingLog()
       const { status, text } = await call(lint(cgi(await make())), { log })
       assert.equal(status, 500)
@@ -306,7 +307,7 @@ describe('a CGI program that cannot be started', () => {
     })
   }
 
-  it('is refused at once where its options cannot be meant', () => {
+  it('is refused at once if its options are invalid', () => {
     assert.throws(() => cgi(''), /the program is ''/)
     assert.throws(() => cgi('/srv/nph-x'), /nph-x.*non-parsed/)
     assert.throws(() => cgi('/x', { concurrency: 0 }), /concurrency is 0, expected a whole number, 1 or more/)
@@ -318,8 +319,8 @@ describe('a CGI program that cannot be started', () => {
   })
 })
 
-describe('a CGI program’s time', () => {
-  it('to its head is bounded: 504', async () => {
+describe('the timeouts of a CGI program', () => {
+  it('answer 504 if it writes no head', async () => {
     const clock = new FakeClock()
     const run = await running('echo $$ > "$0.pid"\nexec sleep 60\n', { clock })
     const answer = run.ask()
@@ -333,7 +334,7 @@ describe('a CGI program’s time', () => {
     await until(() => !runs(pid))
   })
 
-  it('is not what a slow upload takes', async () => {
+  it('do not count a slow upload', async () => {
     const clock = new FakeClock()
     const { ask } = await running(`head -c 4 > /dev/null\necho > "$0.four"\n${TEXT}exec cat\n`, { clock })
     const slow = async function* (): AsyncGenerator<Uint8Array> {
@@ -347,7 +348,7 @@ describe('a CGI program’s time', () => {
     assert.deepEqual([status, text], [200, 'more'])
   })
 
-  it('between two pieces of its body is bounded: the response is cut', async () => {
+  it('truncate the response if its body pauses for too long', async () => {
     const clock = new FakeClock()
     const program = await script(`${TEXT}echo part\necho $$ > "$0.pid"\nexec sleep 60\n`)
     const log = new RecordingLog()
@@ -362,7 +363,7 @@ describe('a CGI program’s time', () => {
     assert.equal(aborted?.code, 'APPLICATION')
   })
 
-  it('to end is bounded too: one that goes on after its answer, or takes no notice of SIGTERM, is killed with its children', async () => {
+  it('kill a program with its children if it continues after its response or ignores SIGTERM', async () => {
     const run = await running(
       `trap "" TERM\n${TEXT}echo whole\nsleep 60 > /dev/null 2>&1 &\necho "$$ $!" > "$0.pids"\nexec >&- 2>&-\nwhile :; do sleep 0.05; done\n`,
       { killGrace: 50 },
@@ -375,7 +376,7 @@ describe('a CGI program’s time', () => {
 })
 
 describe('many CGI programs', () => {
-  it('run a few at once; the others wait their turn, and too many are refused', async () => {
+  it('run a few at once; the others wait, and further ones are refused', async () => {
     const run = await running(
       `${TEXT}echo $$ > "$0.$PATH_PART"\nuntil [ -e "$0.go" ]; do sleep 0.01; done\necho done\n`,
       {
@@ -398,7 +399,7 @@ describe('many CGI programs', () => {
     assert.equal((await run.ask()).text, 'done\n')
   })
 
-  it('goes to a waiting client without a program although another client has filled the queue', async () => {
+  it('share the queue: a client without a program runs next although another client has filled the queue', async () => {
     const run = await running(
       `${TEXT}echo $$ > "$0.$PATH_PART"\nuntil [ -e "$0.go" ]; do sleep 0.01; done\necho done\n`,
       { concurrency: 1, queue: 1 },
@@ -414,7 +415,7 @@ describe('many CGI programs', () => {
 })
 
 describe('a CGI program’s standard error', () => {
-  it('is logged line by line under the request’s id', async () => {
+  it('is logged line by line with the request’s id', async () => {
     const run = await running(`echo one >&2\nprintf two >&2\n${TEXT}echo ok\n`)
     await run.ask()
     assert.deepEqual(run.stderr.messages('warn'), ['one', 'two'])
@@ -423,13 +424,13 @@ describe('a CGI program’s standard error', () => {
     assert.equal(line?.fields['source'], 'cgi')
   })
 
-  it('goes to wsgi.errors where no log was given', async () => {
+  it('goes to wsgi.errors without a log', async () => {
     const log = new RecordingLog()
     await call(cgi(await script(`echo one >&2\n${TEXT}`)), { log })
     assert.deepEqual(log.messages('error'), ['one'])
   })
 
-  it('is bounded, and its program does not wait for us', async () => {
+  it('is bounded, and the program does not have to wait', async () => {
     const run = await running(`yes | head -c 300000 >&2\n${TEXT}echo ok\n`, { stderrLimit: 100 })
     assert.equal((await run.ask()).text, 'ok\n')
     assert.equal(run.stderr.lines.length, 51)
@@ -438,7 +439,7 @@ describe('a CGI program’s standard error', () => {
 })
 
 describe('a CGI program that is gantry cgi', () => {
-  it('gives back what the application gave, with lint around both', async () => {
+  it('returns the response of the application, with lint around both', async () => {
     const module = join(directory, 'application.ts')
     await writeFile(
       module,

@@ -9,9 +9,9 @@ import type { Server } from 'node:http'
 import { Server as NetServer, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { serverApplication } from '../../../container/application/server-application.ts'
 import { containerOptions } from '../../../container/options.ts'
 import { serveContainer } from '../../../container/serve.ts'
+import { fromServer } from '../../../interfaces/node/from-node.ts'
 import { silent } from '../../../protocol/log/logger.ts'
 import { parseOptions } from '../../../protocol/options/options.ts'
 import { proxyOptions } from '../../../proxy/options.ts'
@@ -54,7 +54,7 @@ export async function startHop(server: Server): Promise<Hop> {
   const argv = ['--listen', socket, '--drain-timeout', DRAIN]
   const container = await serveContainer(parseOptions(containerOptions, [...argv, 'none.ts']).values, {
     log: silent,
-    application: serverApplication(server, () => scope),
+    application: fromServer(server, { scope: () => scope }),
   })
   const front = ['--listen', '127.0.0.1:0', '--upstream', socket, '--drain-timeout', DRAIN]
   const proxy = await serveProxy(parseOptions(proxyOptions, front).values, { log: silent })

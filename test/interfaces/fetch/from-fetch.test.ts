@@ -14,7 +14,7 @@ const bytes = (text: string): Uint8Array => Buffer.from(text)
 const TEXT = { headers: { 'content-type': 'text/plain' } }
 
 describeAll('fromFetch: requests', ({ serve }) => {
-  test('a request says its address, method and headers', async () => {
+  test('a request has its URL, method and headers', async () => {
     await using app = await serve((request) =>
       Response.json({
         url: request.url,
@@ -64,13 +64,13 @@ describeAll('fromFetch: requests', ({ serve }) => {
     })
   }
 
-  test('of an absolute target the host is its own, and Host is not believed', async () => {
+  test('an absolute target determines the host, and Host is ignored', async () => {
     await using app = await serve((request) => new Response(`${request.url} ${request.headers.get('host')}`))
     const answer = await app.request({ target: 'http://gantry.test/x?y', headers: [['Host', 'gantry.test']] }).whole()
     assert.equal(String(answer.body), 'http://gantry.test/x?y gantry.test')
   })
 
-  test('OPTIONS * is of the root', async () => {
+  test('OPTIONS * has the root path', async () => {
     await using app = await serve((request) => new Response(`${request.method} ${request.url}`))
     const answer = await app.request({ method: 'OPTIONS', target: '*' }).whole()
     assert.equal(String(answer.body), 'OPTIONS http://gantry.test/')
@@ -88,7 +88,7 @@ describeAll('fromFetch: requests', ({ serve }) => {
     })
   }
 
-  test('without a Host the address is that of the server itself', async () => {
+  test('without a Host the URL has the address of the server', async () => {
     let url = ''
     await using app = await serve((request) => {
       url = request.url
@@ -99,7 +99,7 @@ describeAll('fromFetch: requests', ({ serve }) => {
     assert.ok(answer.status === 400 || /^http:\/\/gantry\.test\/x$/.test(url))
   })
 
-  test('under a prefix the address is what is left of it, and the environ says the rest', async () => {
+  test('under a prefix the URL has the rest of the path, and the environ has the prefix', async () => {
     await using app = await serve((request, { environ }) => new Response(`${request.url} ${environ.SCRIPT_NAME}`), {
       around: (application) => mount({ '/app': application }),
     })
@@ -125,12 +125,12 @@ describeAll('fromFetch: requests', ({ serve }) => {
     })
   }
 
-  test('TRACE, which no Request can have, gets a 501', async () => {
+  test('TRACE, which a Request cannot have, gets a 501', async () => {
     await using app = await serve(() => new Response('x'))
     assert.equal((await app.request({ method: 'TRACE', target: '/' }).whole()).status, 501)
   })
 
-  test('a body is text, JSON, bytes, a blob and a form, and what was read stays read', async () => {
+  test('a body can be read once, as text, JSON, bytes, a blob or a form', async () => {
     await using app = await serve(async (request) => {
       switch (new URL(request.url).pathname) {
         case '/text':
@@ -186,7 +186,7 @@ describeAll('fromFetch: requests', ({ serve }) => {
     ])
   })
 
-  test('a form comes in both ways of writing one, files with it', async () => {
+  test('a form is read in both encodings, with files', async () => {
     await using app = await serve(async (request) => {
       const form = await request.formData()
       const file = form.get('file')
@@ -211,7 +211,7 @@ describeAll('fromFetch: requests', ({ serve }) => {
     assert.deepEqual(JSON.parse(String(second.body)), [['1', 'é'], null])
   })
 
-  test('a body is streamed both ways at once', async () => {
+  test('both bodies stream at the same time', async () => {
     await using app = await serve((request) => new Response(request.body, TEXT))
     const sent = app.request({ method: 'POST', target: '/', body: 'stream' })
     await sent.send('ping')
@@ -222,7 +222,7 @@ describeAll('fromFetch: requests', ({ serve }) => {
     assert.equal((await sent.whole()).complete, true)
   })
 
-  test('a chunk of a body has its buffer for itself', async () => {
+  test('a chunk of a body has its own buffer', async () => {
     await using app = await serve(async (request) => {
       const { value } = await request.body!.getReader().read()
       return Response.json([value!.constructor.name, value!.byteLength, value!.buffer.byteLength])
@@ -231,7 +231,7 @@ describeAll('fromFetch: requests', ({ serve }) => {
     assert.deepEqual(JSON.parse(String(answer.body)), ['Uint8Array', 5, 5])
   })
 
-  test('a reader may bring its own buffer', async () => {
+  test('a reader may use its own buffer', async () => {
     await using app = await serve(async (request) => {
       const reader = request.body!.getReader({ mode: 'byob' })
       const first = await reader.read(new Uint8Array(3))
@@ -243,7 +243,7 @@ describeAll('fromFetch: requests', ({ serve }) => {
     assert.deepEqual(JSON.parse(String(answer.body)), ['hel', 'lo', true])
   })
 
-  test('100 Continue is sent when the body is first read, and not when it is not', async () => {
+  test('100 Continue is sent when the body is first read, and not otherwise', async () => {
     await using app = await serve(async (request) =>
       request.url.endsWith('/read') ? new Response(await request.text()) : new Response('unread', { status: 403 }),
     )
@@ -261,7 +261,7 @@ describeAll('fromFetch: requests', ({ serve }) => {
     assert.deepEqual([status, informational], [403, []])
   })
 
-  test('an upgrade request is a GET with its field; a handler that knows no better answers as to any other', async () => {
+  test('an upgrade request is a GET with the field Upgrade, answered like any other request', async () => {
     await using app = await serve(
       (request) => new Response(`${request.method} ${request.headers.get('upgrade')}`, { status: 426 }),
     )
@@ -273,7 +273,7 @@ describeAll('fromFetch: requests', ({ serve }) => {
     assert.deepEqual([answer.status, String(answer.body)], [426, 'GET websocket'])
   })
 
-  test('where the client is can be asked as of @hono/node-server', async () => {
+  test('getConnInfo of @hono/node-server returns the client’s address', async () => {
     await using app = await serve((_, environment) => Response.json(environment.incoming.socket))
     const { remoteAddress, remoteFamily, remotePort } = JSON.parse(
       String((await app.request({ target: '/' }).whole()).body),
@@ -285,7 +285,7 @@ describeAll('fromFetch: requests', ({ serve }) => {
 describeAll('fromFetch: responses', ({ serve, name }) => {
   const http = name.endsWith('HTTP')
 
-  test('a whole body has a length, with the fields that were set', async () => {
+  test('a complete body gets a length, with the fields that were set', async () => {
     await using app = await serve(
       () => new Response('hé', { status: 201, statusText: 'Made', headers: { 'X-A': '1', 'Content-Type': 'text/x' } }),
     )
@@ -312,7 +312,7 @@ describeAll('fromFetch: responses', ({ serve, name }) => {
     })
   }
 
-  test('cookies stay apart, and other repeated fields are put together', async () => {
+  test('cookies stay separate, and other repeated fields are joined', async () => {
     await using app = await serve(() => {
       const headers = new Headers({ 'content-type': 'text/plain' })
       headers.append('Set-Cookie', 'a=1; Path=/')
@@ -326,7 +326,7 @@ describeAll('fromFetch: responses', ({ serve, name }) => {
     assert.deepEqual(fields(answer, 'vary'), ['a, b'])
   })
 
-  test('cookies that were given as a list stay apart', async () => {
+  test('cookies from a list stay separate', async () => {
     await using app = await serve(
       () =>
         new Response('x', {
@@ -342,7 +342,7 @@ describeAll('fromFetch: responses', ({ serve, name }) => {
     assert.deepEqual([fields(answer, 'set-cookie'), fields(answer, 'vary')], [['a=1', 'b=2'], ['a, b']])
   })
 
-  test('fields that were changed afterwards are sent as they are then', async () => {
+  test('fields that were changed later are sent with their last value', async () => {
     await using app = await serve(() => {
       const response = new Response('x', { headers: { 'x-a': '1', 'x-b': '2' } })
       response.headers.set('X-A', 'changed')
@@ -357,7 +357,7 @@ describeAll('fromFetch: responses', ({ serve, name }) => {
     )
   })
 
-  test('hop-by-hop fields stay here', async () => {
+  test('hop-by-hop fields are not sent', async () => {
     await using app = await serve(
       () =>
         new Response('x', { headers: { connection: 'x-mine', 'x-mine': '1', 'keep-alive': 'timeout=5', 'x-a': '1' } }),
@@ -369,12 +369,12 @@ describeAll('fromFetch: responses', ({ serve, name }) => {
     )
   })
 
-  test('a reason with a tab or none is sent as one that may be', async () => {
+  test('an empty reason, or one with a tab, is sent as a valid one', async () => {
     await using app = await serve(() => new Response('x', { statusText: '\tAll right ' }))
     assert.equal((await app.request({ target: '/' }).whole()).reason, 'All right')
   })
 
-  test('redirects', async () => {
+  test('a redirect is sent', async () => {
     await using app = await serve(() => Response.redirect('http://a.example/b?c', 307), { faulty: true })
     const answer = await app.request({ target: '/' }).whole()
     assert.deepEqual(
@@ -397,7 +397,7 @@ describeAll('fromFetch: responses', ({ serve, name }) => {
     assert.deepEqual([answer.status, fields(answer, 'content-length')], [200, ['0']])
   })
 
-  test('HEAD gets the head of a whole body, its length included', async () => {
+  test('HEAD gets the head of a complete body with its length', async () => {
     await using app = await serve(() => new Response('hello'))
     const answer = await app.request({ method: 'HEAD', target: '/' }).whole()
     assert.deepEqual([answer.status, fields(answer, 'content-length'), answer.body.length], [200, ['5'], 0])
@@ -411,7 +411,7 @@ describeAll('fromFetch: responses', ({ serve, name }) => {
     await cancelled.promise
   })
 
-  test('each chunk of a stream is on its way before the next is there', async () => {
+  test('each chunk of a stream is sent before the next one is ready', async () => {
     let controller: ReadableStreamDefaultController<Uint8Array> | undefined
     await using app = await serve(
       () =>
@@ -434,7 +434,7 @@ describeAll('fromFetch: responses', ({ serve, name }) => {
     assert.deepEqual([complete, http ? framing : 'chunked'], [true, 'chunked'])
   })
 
-  test('a stream is asked for no more than its client takes', async () => {
+  test('a stream is read only as fast as its client reads', async () => {
     let pulls = 0
     await using app = await serve(() => {
       const pull = (controller: ReadableStreamDefaultController<Uint8Array>): void => {
@@ -451,7 +451,7 @@ describeAll('fromFetch: responses', ({ serve, name }) => {
     sent.abort()
   })
 
-  test('a stream that fails cuts the response', async () => {
+  test('a stream that fails truncates the response', async () => {
     let controller: ReadableStreamDefaultController<Uint8Array> | undefined
     await using app = await serve(
       () =>
@@ -481,7 +481,7 @@ describeAll('fromFetch: responses', ({ serve, name }) => {
     assert.deepEqual([answer.status, answer.complete, String(answer.body).includes('secret')], [500, true, false])
   })
 
-  test('a body that is shorter than its Content-Length is cut, one that is longer ends there', async () => {
+  test('a body shorter than its Content-Length is truncated, and a longer one ends there', async () => {
     await using app = await serve(
       (request) => {
         const length = request.url.endsWith('/short') ? '9' : '3'
@@ -507,17 +507,17 @@ describeAll('fromFetch: responses', ({ serve, name }) => {
     ],
     ['rejects', () => Promise.reject(new Error('secret')), 500],
     ['throws an HttpError', () => Promise.reject(new HttpError(418, 'TEAPOT', 'secret')), 418],
-    ['answers Response.error()', () => Response.error(), 500],
-    ['answers nothing', () => undefined as never, 500],
-    ['answers something else', () => ({ status: 200 }) as never, 500],
-    ['gives strings in a stream', () => new Response(ReadableStream.from(['secret']) as never, TEXT), 500],
+    ['returns Response.error()', () => Response.error(), 500],
+    ['returns nothing', () => undefined as never, 500],
+    ['returns something else', () => ({ status: 200 }) as never, 500],
+    ['streams strings', () => new Response(ReadableStream.from(['secret']) as never, TEXT), 500],
     [
-      'answers a 101 of a class of its own',
+      'returns a 101 of another class',
       () => ({ status: 101, statusText: '', headers: new Headers(), body: null }) as never,
       500,
     ],
     [
-      'answers a body that it has read',
+      'returns a body that it has read',
       async () => {
         const response = new Response('secret')
         await response.text()
@@ -526,7 +526,7 @@ describeAll('fromFetch: responses', ({ serve, name }) => {
       500,
     ],
     [
-      'answers a body that it reads',
+      'returns a body that it reads',
       () => {
         const response = new Response('secret')
         response.body!.getReader()
@@ -535,14 +535,14 @@ describeAll('fromFetch: responses', ({ serve, name }) => {
       500,
     ],
   ] as [string, () => Response | Promise<Response>, number][]) {
-    test(`a handler that ${title} is a ${status}, of which the client learns nothing more`, async () => {
+    test(`a handler that ${title} is a ${status}, without details for the client`, async () => {
       await using app = await serve(handler, { faulty: true })
       const answer = await app.request({ target: '/' }).whole()
       assert.deepEqual([answer.status, answer.complete, String(answer.body).includes('secret')], [status, true, false])
     })
   }
 
-  test('a Response is answered once; one without a body, as often as one likes', async () => {
+  test('a Response can be returned once; without a body, any number of times', async () => {
     const full = new Response('hello')
     const empty = new Response(null, TEXT)
     await using app = await serve((request) => (request.url.endsWith('/full') ? full : empty))
@@ -553,14 +553,14 @@ describeAll('fromFetch: responses', ({ serve, name }) => {
     assert.deepEqual([full.bodyUsed, empty.bodyUsed], [true, false])
   })
 
-  test('a Response of a class of its own is answered too', async () => {
+  test('a Response of another class is sent too', async () => {
     class Mine extends Response {}
     await using app = await serve(() => new Mine('hello', { status: 202 }))
     const answer = await app.request({ target: '/' }).whole()
     assert.deepEqual([answer.status, String(answer.body)], [202, 'hello'])
   })
 
-  test('what fetch() decoded is passed on without the fields of what it was decoded from', async () => {
+  test('a response decoded by fetch() is sent without the fields of its coding', async () => {
     const upstream = await listening(
       createServer((req, res) => {
         const body = gzipSync('hello '.repeat(100))
@@ -587,7 +587,7 @@ describeAll('fromFetch: responses', ({ serve, name }) => {
     await upstream.stop()
   })
 
-  test('a request is passed on as it came', async () => {
+  test('a request is passed on unchanged to fetch()', async () => {
     const upstream = await listening(
       createServer((req, res) => {
         res.writeHead(200, { 'Content-Type': 'text/plain', 'X-Method': `${req.method} ${req.headers['x-a']}` })
@@ -615,7 +615,7 @@ describeAll('fromFetch: responses', ({ serve, name }) => {
 })
 
 describeAll('fromFetch: ends', ({ serve }) => {
-  test('the signal aborts when the client goes while the handler runs', async () => {
+  test('the signal aborts when the client disconnects while the handler runs', async () => {
     const reason = Promise.withResolvers<unknown>()
     const began = Promise.withResolvers<void>()
     await using app = await serve(
@@ -635,7 +635,7 @@ describeAll('fromFetch: ends', ({ serve }) => {
     await app.drain()
   })
 
-  test('a stream is cancelled when the client goes while a chunk is waited for', async () => {
+  test('a stream is cancelled when the client disconnects while a chunk is pending', async () => {
     const cancelled = Promise.withResolvers<unknown>()
     await using app = await serve(
       () =>
@@ -654,7 +654,7 @@ describeAll('fromFetch: ends', ({ serve }) => {
     await app.drain()
   })
 
-  test('a Response that comes after the client has gone is let go of', async () => {
+  test('the body of a Response is cancelled if the client has disconnected before it', async () => {
     const cancelled = Promise.withResolvers<void>()
     const began = Promise.withResolvers<void>()
     const answer = Promise.withResolvers<Response>()
@@ -672,7 +672,7 @@ describeAll('fromFetch: ends', ({ serve }) => {
     await app.drain()
   })
 
-  test('reading the body rejects when the client goes', async () => {
+  test('reading the body rejects when the client disconnects', async () => {
     const failure = Promise.withResolvers<unknown>()
     const began = Promise.withResolvers<void>()
     await using app = await serve(async (request) => {
@@ -709,7 +709,7 @@ describeAll('fromFetch: ends', ({ serve }) => {
     assert.deepEqual(done, ['work', 'drained'])
   })
 
-  test('work that is given while a stream is sent is waited for too, and what fails is logged', async () => {
+  test('promises added while a stream is sent are awaited too, and failures are logged', async () => {
     await using app = await serve(
       (_, __, context) =>
         new Response(
@@ -737,7 +737,7 @@ describeAll('fromFetch: ends', ({ serve }) => {
     )
   })
 
-  test('who gets an error page does not wait for waitUntil either', async () => {
+  test('an error page does not wait for waitUntil either', async () => {
     const work = Promise.withResolvers<void>()
     await using app = await serve((_, __, context) => {
       context.waitUntil(work.promise)
@@ -759,7 +759,7 @@ describeAll('fromFetch: ends', ({ serve }) => {
   })
 })
 
-test('a request body is asked for a chunk only when the handler asks', async () => {
+test('a chunk of a request body is read only when the handler reads', async () => {
   let asked = 0
   async function* source(): AsyncGenerator<Uint8Array> {
     for (;;) {
@@ -780,8 +780,11 @@ test('a request body is asked for a chunk only when the handler asks', async () 
   assert.ok(seen[1]! <= 2)
 })
 
-test('what is no handler is refused, by what came', () => {
+test('a value that is not a handler is refused, and the error names it', () => {
   for (const wrong of [undefined, null, 'x', {}, { fetch: 1 }]) {
-    assert.throws(() => fromFetch(wrong as never), /fromFetch takes a function of a Request, or an object with fetch/)
+    assert.throws(
+      () => fromFetch(wrong as never),
+      /fromFetch: expected a function of \(request\), or an object with fetch/,
+    )
   }
 })

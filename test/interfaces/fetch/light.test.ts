@@ -202,14 +202,14 @@ describe('new Response', () => {
         return [before, shown(clone), await response.text(), (await clone.bytes()).length, response.bodyUsed]
       }))
   }
-  test('of bytes that are changed afterwards has them as they were', () =>
+  test('of bytes that are changed later keeps the first bytes', () =>
     compare(async () => {
       const bytes = Buffer.from('abc')
       const response = new Response(bytes)
       bytes.fill(0)
       return response.text()
     }))
-  test('of fields that are changed afterwards has them as they were', () =>
+  test('of fields that are changed later keeps the first fields', () =>
     compare(() => {
       const record: Record<string, string> = { a: '1' }
       const headers = new Headers(record)
@@ -458,7 +458,7 @@ const asked: Record<string, Question> = {
 describe('the classes', () => {
   for (const [title, question] of Object.entries(asked)) test(title, () => compare(question as () => unknown))
 
-  test('fetch() takes a request with what it has become', async () => {
+  test('fetch() accepts a light request with its changes', async () => {
     const upstream = await listening(
       createServer((req, res) => {
         res.writeHead(200, { 'x-seen': `${req.method} ${req.url} ${req.headers['x-a']}` })
@@ -482,7 +482,7 @@ describe('the classes', () => {
     await upstream.stop()
   })
 
-  test('what others change in a prototype holds for light ones', () => {
+  test('patches of a prototype apply to light objects', () => {
     const undo = installLightFetch()
     try {
       const prototype = Response.prototype as { text: Response['text'] }
@@ -501,7 +501,7 @@ describe('the classes', () => {
     }
   })
 
-  test('where somebody puts a subclass in its place (@hono/node-server does), requests are of that', async () => {
+  test('requests are instances of a subclass that replaces the global (as by @hono/node-server)', async () => {
     const undo = installLightFetch()
     const { Request: Base } = globalThis
     try {
@@ -517,7 +517,7 @@ describe('the classes', () => {
     }
   })
 
-  test('plain responses and a gateway’s requests are light, and real ones when more is asked', async () => {
+  test('plain responses and a gateway’s requests are light, and become real when needed', async () => {
     const undo = installLightFetch()
     try {
       assert.ok(LightRequest.is(get()))
@@ -539,7 +539,7 @@ describe('the classes', () => {
     assert.ok(!LightResponse.is(new Response('x')))
   })
 
-  test('undone, everything is as it was; a second installation does nothing', () => {
+  test('undoing restores everything; a second installation does nothing', () => {
     // Each by itself: functions are to be the very same.
     const state = (): unknown[] =>
       [globalThis, Request.prototype, Response.prototype].flatMap((object) =>

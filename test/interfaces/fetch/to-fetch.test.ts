@@ -30,7 +30,7 @@ async function environOf(request: Request, environment?: unknown): Promise<Envir
 }
 
 describe('toFetch: requests', () => {
-  test('an environ says what the Request does', async () => {
+  test('an environ matches its Request', async () => {
     const headers = { 'X-A': '1', cookie: 'a=b', 'content-type': 'text/x' }
     const environ = await environOf(new Request(URL_, { method: 'PUT', headers, body: 'hello' }))
     const { REQUEST_METHOD, PATH_INFO, QUERY_STRING, REQUEST_URI, SERVER_NAME, SERVER_PORT, SERVER_PROTOCOL } = environ
@@ -46,12 +46,12 @@ describe('toFetch: requests', () => {
     assert.deepEqual([environ.REMOTE_ADDR, environ['wsgi.url_scheme'], environ.HTTPS], ['', 'http', undefined])
   })
 
-  test('https is told', async () => {
+  test('the scheme is https for an https URL', async () => {
     const environ = await environOf(new Request('https://a.example/'))
     assert.deepEqual([environ['wsgi.url_scheme'], environ.HTTPS, environ.SERVER_PORT], ['https', 'on', '443'])
   })
 
-  test('the environ of a gateway gives the address and the id, and an option any other', async () => {
+  test('the environ of a gateway provides the address and the id, or an option provides the address', async () => {
     const outer = makeEnviron()
     const environ = await environOf(new Request(URL_), { environ: outer })
     assert.deepEqual(
@@ -70,7 +70,7 @@ describe('toFetch: requests', () => {
     assert.equal(address, '192.0.2.1')
   })
 
-  test('a body that is not read is not asked for, and is cancelled', async () => {
+  test('an unread body is not pulled, and is cancelled', async () => {
     let pulls = 0
     const cancelled = Promise.withResolvers<void>()
     const body = new ReadableStream(
@@ -88,7 +88,7 @@ describe('toFetch: requests', () => {
     assert.equal(pulls, 0)
   })
 
-  test('a body is asked for a chunk when one is read', async () => {
+  test('a chunk of a body is pulled when it is read', async () => {
     let pulls = 0
     const body = new ReadableStream(
       {
@@ -116,7 +116,7 @@ describe('toFetch: requests', () => {
     ['6', 400],
     ['5', 200],
   ] as const) {
-    test(`a body of 5 bytes whose Content-Length says ${length} is a ${status}`, async () => {
+    test(`a body of 5 bytes with Content-Length ${length} is a ${status}`, async () => {
       const application: Application = async (environ, startResponse) => {
         await environ['wsgi.input'].read()
         return hello(environ, startResponse)
@@ -140,7 +140,7 @@ describe('toFetch: requests', () => {
     assert.equal(seen, failure)
   })
 
-  test('a request whose body was read already is refused', async () => {
+  test('a request whose body was already read is refused', async () => {
     const request = new Request(URL_, { method: 'POST', body: 'hello' })
     await request.text()
     await assert.rejects(toFetch(hello)(request), TypeError)
@@ -151,14 +151,14 @@ describe('toFetch: requests', () => {
 })
 
 describe('toFetch: responses', () => {
-  test('a whole body comes with its length', async () => {
+  test('a complete body has its length', async () => {
     const response = await toFetch(lint(hello))(new Request(URL_))
     assert.deepEqual([response.status, response.statusText], [200, 'OK'])
     assert.deepEqual(Object.fromEntries(response.headers), { 'content-type': 'text/plain', 'content-length': '5' })
     assert.equal(await response.text(), 'hello')
   })
 
-  test('cookies stay apart', async () => {
+  test('cookies stay separate', async () => {
     const handler = toFetch((_, startResponse) => {
       startResponse('200 Fine by me', [...TEXT, ['Set-Cookie', 'a=1'], ['Set-Cookie', 'b=2']])
       return []
@@ -178,12 +178,12 @@ describe('toFetch: responses', () => {
     })
   }
 
-  test('HEAD has a null body, and the length of the other', async () => {
+  test('HEAD has a null body, and the length of the GET response', async () => {
     const response = await toFetch(lint(hello))(new Request(URL_, { method: 'HEAD' }))
     assert.deepEqual([response.body, response.headers.get('content-length')], [null, '5'])
   })
 
-  test('write() comes first, and a response begins with its head', async () => {
+  test('a response begins with its head, before the first write()', async () => {
     const go = Promise.withResolvers<void>()
     const handler = toFetch(
       lint(async (_, startResponse) => {
@@ -201,7 +201,7 @@ describe('toFetch: responses', () => {
     assert.equal((await reader.read()).done, true)
   })
 
-  test('the application makes no more than is read, and is closed when nobody reads on', async () => {
+  test('the application is iterated only as its response is read, and closed when reading stops', async () => {
     let made = 0
     let closed = 0
     const ended = Promise.withResolvers<void>()
@@ -236,7 +236,7 @@ describe('toFetch: responses', () => {
     assert.deepEqual([reason.code, reason.cause, await stable(() => closed)], ['CLIENT_GONE', 'enough', 1])
   })
 
-  test('an application that throws answers the error page, and it is logged', async () => {
+  test('an application that throws causes the error page and a log line', async () => {
     const log = new RecordingLog()
     const handler = toFetch(
       () => {
@@ -250,7 +250,7 @@ describe('toFetch: responses', () => {
     assert.deepEqual(log.messages('error'), ['the application failed'])
   })
 
-  test('a 101 is refused, and the log says why', async () => {
+  test('a 101 is refused, and the log explains why', async () => {
     const log = new RecordingLog()
     const handler = toFetch(
       (_, startResponse) => {
@@ -264,7 +264,7 @@ describe('toFetch: responses', () => {
     assert.match(String(log.lines[0]!.fields['err']), /101/)
   })
 
-  test('an application that fails in mid-response is an error of the stream', async () => {
+  test('the stream fails if the application fails in mid-response', async () => {
     const handler = toFetch((_, startResponse) => {
       startResponse('200 OK', TEXT)
       return (async function* () {
@@ -276,7 +276,7 @@ describe('toFetch: responses', () => {
     await assert.rejects(response.text(), { name: 'AbortError', code: 'APPLICATION' })
   })
 
-  test('a body that is shorter than its length is an error of the stream', async () => {
+  test('the stream fails if the body is shorter than its length', async () => {
     const handler = toFetch((_, startResponse) => {
       startResponse('200 OK', [...TEXT, ['Content-Length', '9']])
       return (async function* () {
@@ -286,7 +286,7 @@ describe('toFetch: responses', () => {
     await assert.rejects((await handler(new Request(URL_))).text(), { code: 'APPLICATION' })
   })
 
-  test('what runs the handler is asked to wait for what the application does after its response', async () => {
+  test('waitUntil gets the work of the application after its response', async () => {
     const work = Promise.withResolvers<void>()
     let kept: Promise<unknown> | undefined
     const handler = toFetch((_, startResponse) => {
@@ -310,7 +310,7 @@ describe('toFetch: responses', () => {
 })
 
 describe('toFetch: aborts', () => {
-  test('a request that is aborted before its head rejects with the reason, and the application is told', async () => {
+  test('a request aborted before its head rejects with the reason, and the application is aborted', async () => {
     const gone = Promise.withResolvers<AbortError>()
     const began = Promise.withResolvers<void>()
     const controller = new AbortController()
@@ -327,7 +327,7 @@ describe('toFetch: aborts', () => {
     assert.equal((await gone.promise).code, 'CLIENT_GONE')
   })
 
-  test('one that is aborted later is an error of the stream', async () => {
+  test('a request aborted later fails the stream', async () => {
     const closed = Promise.withResolvers<void>()
     const controller = new AbortController()
     const handler = toFetch((_, startResponse) => {
@@ -347,7 +347,7 @@ describe('toFetch: aborts', () => {
     await closed.promise
   })
 
-  test('one that is aborted already does not run', async () => {
+  test('a request that was already aborted does not run', async () => {
     let ran = false
     const handler = toFetch(() => {
       ran = true
@@ -358,7 +358,7 @@ describe('toFetch: aborts', () => {
     assert.equal(ran, false)
   })
 
-  test('one that is aborted after its end is whole', async () => {
+  test('a request aborted after its end has a complete response', async () => {
     const controller = new AbortController()
     const response = await toFetch(hello)(new Request(URL_, { signal: controller.signal }))
     controller.abort()
@@ -366,8 +366,8 @@ describe('toFetch: aborts', () => {
   })
 })
 
-test('what is no application is refused, by what came', () => {
-  assert.throws(() => toFetch('x' as never), /toFetch takes an application, .* and got "x"/)
+test('a value that is not an application is refused, and the error names it', () => {
+  assert.throws(() => toFetch('x' as never), /toFetch: expected an application, .* got "x"/)
 })
 
 const requests: { title: string; request: Parameters<typeof call>[1] }[] = [
@@ -457,13 +457,13 @@ for (const light of [false, true]) {
       const again = (): Parameters<typeof call>[1] =>
         request?.body && typeof request.body === 'object' ? { ...request, body: chunksOf('hel', 'lo') } : request
 
-      test(`fromFetch(toFetch(application)) answers as the application does: ${title}`, async () => {
+      test(`fromFetch(toFetch(application)) answers like the application: ${title}`, async () => {
         const plain = await call(lint(application), again())
         const round = await call(lint(fromFetch(toFetch(lint(application)))), again())
         assert.deepEqual(comparable(round), comparable(plain))
       })
 
-      test(`toFetch(fromFetch(handler)) answers as the handler does: ${title}`, async () => {
+      test(`toFetch(fromFetch(handler)) answers like the handler: ${title}`, async () => {
         const plain = await outcome(handler, again())
         const round = await outcome((...args) => toFetch(lint(fromFetch(handler)))(...args), again())
         assert.deepEqual(round, plain)

@@ -26,7 +26,7 @@ const listeners: Record<string, (res: ServerResponse, note: (event: string) => (
 
 describe('listeners of a response run in the async context of its request', () => {
   for (const [how, listener] of Object.entries(listeners)) {
-    it(`of one that is ${how}, as on node`, async () => {
+    it(`if it is ${how}, as on node`, async () => {
       const [native, ours] = await both(createServer, async (port, server) => {
         const storage = new AsyncLocalStorage<string>()
         const seen: Record<string, string | undefined> = {}
@@ -48,7 +48,7 @@ describe('listeners of a response run in the async context of its request', () =
     })
   }
 
-  it('of one whose client has gone, as on node', async () => {
+  it('if its client has disconnected, as on node', async () => {
     const [native, ours] = await both(createServer, async (port, server) => {
       const storage = new AsyncLocalStorage<string>()
       const writes: Promise<string | undefined>[] = []

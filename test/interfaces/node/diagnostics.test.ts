@@ -1,4 +1,4 @@
-/** What node publishes of a request (`node:diagnostics_channel`), as Sentry and OpenTelemetry subscribe to it. */
+/** What Node publishes about a request (`node:diagnostics_channel`), as Sentry and OpenTelemetry subscribe to it. */
 
 import assert from 'node:assert/strict'
 import { AsyncLocalStorage } from 'node:async_hooks'
@@ -13,8 +13,8 @@ import { until } from '../../support/until.ts'
 
 const UPGRADE = { upgrade: true, headers: ['Host', 'x', 'Connection', 'Upgrade', 'Upgrade', 'echo'] }
 
-describe('node publishes of a request', () => {
-  it('its start, the making of its response and its end, in the order and with the message that node has', async () => {
+describe('what node publishes about a request', () => {
+  it('includes its start, the creation of its response and its end, in node’s order and with node’s messages', async () => {
     const [native, ours] = await both(
       () => createServer(),
       async (port, server) => {
@@ -64,7 +64,7 @@ describe('node publishes of a request', () => {
     assert.equal((ours as string[]).length, 6)
   })
 
-  it('for a listener without a server, too, whose server is one that a subscriber can instrument', async () => {
+  it('includes a server that a subscriber can instrument, even for a listener without one', async () => {
     const storage = new AsyncLocalStorage<string>()
     const seen: unknown[] = []
     // As Sentry does: the server of the first request is instrumented by its `emit`, before the listener is called.
@@ -102,7 +102,7 @@ describe('node publishes of a request', () => {
     ])
   })
 
-  it('in an async context that a subscriber can enter, and without running bound stores, as node', async () => {
+  it('is published in an async context that a subscriber can enter, without running bound stores, as on node', async () => {
     const entered = new AsyncLocalStorage<string>()
     const bound = new AsyncLocalStorage<string>()
     const start = channel('http.server.request.start')
@@ -126,7 +126,7 @@ describe('node publishes of a request', () => {
     assert.deepEqual(ours, ['["/a",null]', '[null,null]'])
   })
 
-  it('nothing of an upgrade that a listener takes, as node', async () => {
+  it('does not include an upgrade that a listener handles, as on node', async () => {
     let told = 0
     const count = (): void => void told++
     subscribe('http.server.request.start', count)

@@ -53,7 +53,7 @@ describe('fromNode: a listener that fails after its response', () => {
     ],
   ]
   for (const [how, listener] of failures) {
-    it(`and ${how} has answered, and its failure is logged with the request's id`, async () => {
+    it(`and ${how}: the response stays, and the failure is logged with the request's id`, async () => {
       const { sink, log, environ, whenSettled } = serve(listener)
       await whenSettled
       await until(() => log.lines.length > 0)
@@ -67,7 +67,7 @@ describe('fromNode: a listener that fails after its response', () => {
     })
   }
 
-  it('logs a failure of its own after the client has gone, and not that it was told so', async () => {
+  it('logs its own failure after the client has disconnected, but not the disconnect', async () => {
     const told: unknown[] = []
     for (const error of [new Error('broken'), undefined]) {
       const { exchange, log, whenSettled } = serve(async (req) => {
@@ -106,7 +106,7 @@ describe('fromNode: a head that the exchange refuses', () => {
     assert.match(String(log.lines[0]?.fields['err']), /999/)
   })
 
-  it('does not throw either where the request was aborted before its listener was called', async () => {
+  it('does not throw either if the request was aborted before its listener was called', async () => {
     const made = serve(
       (_req, res) => {
         res.writeHead(200).end('late')
@@ -123,8 +123,8 @@ describe('fromNode: a head that the exchange refuses', () => {
   })
 })
 
-describe('fromNode: a socket that is written to by the listener itself', () => {
-  it("gives the client of an upgrade the refusal that ws's README shows", async () => {
+describe('fromNode: a socket to which the listener writes itself', () => {
+  it("sends the client of an upgrade the refusal that ws's README shows", async () => {
     const { sink, log, whenSettled } = upgrade((socket) => {
       socket.write('HTTP/1.1 401 Unauthorized\r\n\r\n')
       socket.destroy()
@@ -134,7 +134,7 @@ describe('fromNode: a socket that is written to by the listener itself', () => {
     assert.deepEqual(log.lines, [])
   })
 
-  it('gives the client what was written and then truncates the response, where it is not whole', async () => {
+  it('sends the client what was written, and then truncates an incomplete response', async () => {
     const { sink, whenSettled } = upgrade((socket) => {
       socket.write('HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 9\r\n\r\n')
       socket.write('one')
@@ -147,7 +147,7 @@ describe('fromNode: a socket that is written to by the listener itself', () => {
     assert.equal(sink.aborted?.code, 'APPLICATION')
   })
 
-  it('truncates at once what is more than a system would have taken', async () => {
+  it('truncates at once more bytes than a system would buffer', async () => {
     const { sink, whenSettled } = upgrade((socket) => {
       socket.write('HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\n')
       socket.write(Buffer.alloc(60_000, 'x'))
@@ -160,7 +160,7 @@ describe('fromNode: a socket that is written to by the listener itself', () => {
     assert.equal(sink.aborted?.code, 'APPLICATION')
   })
 
-  it('takes early hints before its head, raw or by the response', async () => {
+  it('accepts early hints before its head, raw or through the response', async () => {
     const hints = ['103 Early Hints', [['Link', '</a>; rel=preload']]]
     const hinted = upgrade((socket) => {
       socket.write('HTTP/1.1 103 Early Hints\r\nLink: </a>; rel=preload\r\n\r\n')
@@ -171,7 +171,7 @@ describe('fromNode: a socket that is written to by the listener itself', () => {
     assert.equal(hinted.sink.status, '200 OK')
   })
 
-  it('takes a whole answer to a request that is no upgrade, and tells the response of its end', async () => {
+  it('accepts a complete raw response to an ordinary request, and closes `res`', async () => {
     const events: string[] = []
     const { sink, whenSettled } = serve((req, res) => {
       req.on('aborted', () => events.push('aborted'))
@@ -185,7 +185,7 @@ describe('fromNode: a socket that is written to by the listener itself', () => {
     assert.deepEqual(events, ['aborted', 'close false'])
   })
 
-  it('answers 500 for bytes that are not a response, and tells the response of its end', async () => {
+  it('answers 500 for bytes that are not a response, and closes `res`', async () => {
     const events: string[] = []
     const { sink, log, whenSettled } = serve((req: IncomingMessage, res: ServerResponse) => {
       res.on('close', () => events.push(`close ${res.headersSent}`))
@@ -200,7 +200,7 @@ describe('fromNode: a socket that is written to by the listener itself', () => {
 })
 
 describe("fromNode: an 'error' that the listener emits on its socket before it answers", () => {
-  it('is a 400, as from node, and reaches the listeners of the socket, if any', async () => {
+  it('causes a 400, as on node, and reaches the listeners of the socket, if any', async () => {
     for (const listens of [true, false]) {
       const events: string[] = []
       const { sink, whenSettled } = serve((req, res) => {
@@ -226,7 +226,7 @@ describe("fromNode: an 'error' that the listener emits on its socket before it a
     assert.equal(sink.status, '418 boom')
   })
 
-  it('reaches the listeners of a socket that was given to an upgrade, and ends nothing without them', async () => {
+  it('reaches the listeners of an upgraded socket, and ends nothing without them', async () => {
     for (const listens of [true, false]) {
       const errors: string[] = []
       const { whenSettled } = upgrade((socket) => {
@@ -240,7 +240,7 @@ describe("fromNode: an 'error' that the listener emits on its socket before it a
   })
 })
 
-describe('fromNode: a response that waits for a client which does not read', () => {
+describe('fromNode: a response whose client does not read', () => {
   const ways: readonly (readonly [what: string, end: (req: IncomingMessage, res: ServerResponse) => unknown])[] = [
     ['the response', (_req, res) => res.destroy()],
     ['the response, with an error', (_req, res) => res.destroy(new Error('x'))],
@@ -272,7 +272,7 @@ describe('fromNode: a response that waits for a client which does not read', () 
     })
   }
 
-  it('stays when its listener destroys it after its end', async () => {
+  it('is kept if its listener destroys it after its end', async () => {
     const made = serve(
       (_req, res) => {
         res.write('taken')
@@ -292,7 +292,7 @@ describe('fromNode: a response that waits for a client which does not read', () 
     assert.equal(made.sink.ended, true)
   })
 
-  it('of an upgrade that was refused frees its slot when its socket is destroyed', async () => {
+  it('frees its slot if it refuses an upgrade and its socket is destroyed', async () => {
     let socket: Duplex | undefined
     const made = upgrade(
       (given) => {

@@ -5,7 +5,7 @@ import { IncomingMessage, ServerResponse as NodeServerResponse, type ServerRespo
 import { describe, it } from 'node:test'
 import { setImmediate as turn } from 'node:timers/promises'
 import express from 'express'
-import type { Connection } from '../../../interfaces/node/connection.ts'
+import type { NodeConnection } from '../../../interfaces/node/connection.ts'
 import { fromNode, type NodeListener } from '../../../interfaces/node/from-node.ts'
 import { AbortError, HttpError } from '../../../protocol/contract/errors.ts'
 import { RequestInput } from '../../../protocol/contract/input.ts'
@@ -39,7 +39,7 @@ async function until(condition: () => boolean): Promise<void> {
 const HTML: [string, string] = ['Content-Type', 'text/html']
 
 describe('fromNode: the response', () => {
-  it('sends a body that is ended in the call as one head with its length', async () => {
+  it('sends a body that ends within the call with one head and its length', async () => {
     const { sink, whenSettled } = serve((_req, res) => {
       res.writeHead(200, { 'Content-Type': 'text/html' })
       res.end('hello')
@@ -51,7 +51,7 @@ describe('fromNode: the response', () => {
     assert.equal(sink.status, '200 OK')
   })
 
-  it('sends a body that is ended later, in one turn, as one chunk', async () => {
+  it('sends a body that ends later in one tick as one chunk', async () => {
     const { sink, whenSettled } = serve((_req, res) => {
       setImmediate(() => res.setHeader('Content-Type', 'text/html').end('hello'))
     })
@@ -114,7 +114,7 @@ describe('fromNode: the response', () => {
     ['an object', { 'Content-Type': 'text/html', 'Set-Cookie': ['a=1', 'b=2'] }],
     ['a flat list', ['Content-Type', 'text/html', 'Set-Cookie', 'a=1', 'Set-Cookie', 'b=2']],
   ] as const) {
-    it(`takes the fields of writeHead as ${name}`, async () => {
+    it(`accepts the fields of writeHead as ${name}`, async () => {
       const { sink, whenSettled } = serve((_req, res) => {
         res.writeHead(201, 'Made', headers as never)
         res.end('x')
@@ -125,7 +125,7 @@ describe('fromNode: the response', () => {
     })
   }
 
-  it('leaves out hop-by-hop fields, those that Connection names too', async () => {
+  it('drops hop-by-hop fields, including those that Connection names', async () => {
     const { sink, whenSettled } = serve((_req, res) => {
       res.writeHead(200, {
         'Content-Type': 'text/html',
@@ -147,7 +147,7 @@ describe('fromNode: the response', () => {
     [204, []],
     [304, []],
   ] as const) {
-    it(`sends no body and makes up no length for a ${status}`, async () => {
+    it(`sends no body and adds no length for a ${status}`, async () => {
       const { sink, whenSettled } = serve((_req, res) => {
         res.statusCode = status
         res.end('not this')
@@ -171,7 +171,7 @@ describe('fromNode: the response', () => {
     assert.equal(sink.body, '')
   })
 
-  it('gives an empty reason a name', async () => {
+  it('replaces an empty reason', async () => {
     const { sink, whenSettled } = serve((_req, res) => {
       res.writeHead(404, '', { 'Content-Type': 'text/html' })
       res.end()
@@ -246,7 +246,7 @@ describe('fromNode: the response', () => {
     assert.equal(sink.ended, true)
   })
 
-  it('tells of finish and then of close, and calls back what was written', async () => {
+  it("emits 'finish' and then 'close', and calls the callbacks of writes", async () => {
     const events: string[] = []
     const { whenSettled } = serve((req, res) => {
       req.on('close', () => events.push('req close'))
@@ -306,20 +306,20 @@ describe('fromNode: the response', () => {
 describe('fromNode: the socket', () => {
   const hello = (res: ServerResponse): void => void res.setHeader(...HTML).end('hello')
   for (const [how, listener] of [
-    ['is ended in the call', (_req: IncomingMessage, res: ServerResponse) => hello(res)],
+    ['is ended within the call', (_req: IncomingMessage, res: ServerResponse) => hello(res)],
     ['is ended later', (_req: IncomingMessage, res: ServerResponse) => void setImmediate(hello, res)],
     ['has no body', (_req: IncomingMessage, res: ServerResponse) => void Object.assign(res, { statusCode: 204 }).end()],
-    ['comes of Express', express().get('/', (_req, res) => void res.send('hello'))],
+    ['comes from Express', express().get('/', (_req, res) => void res.send('hello'))],
   ] as const) {
-    it(`is made no stream for a response that ${how}`, async () => {
-      let connection: Connection | undefined
+    it(`is not initialised as a stream if the response ${how}`, async () => {
+      let connection: NodeConnection | undefined
       const { whenSettled } = serve((req, res) => {
-        connection = req.socket as unknown as Connection
+        connection = req.socket as unknown as NodeConnection
         return listener(req, res)
       })
       await whenSettled
       for (let at = 0; at < 5; at++) await turn()
-      assert.equal(connection!.made, false)
+      assert.equal(connection!.initialized, false)
     })
   }
 })
@@ -356,7 +356,7 @@ describe('fromNode: the request', () => {
     })
   })
 
-  it('gives its body as it comes, and is complete at its end', async () => {
+  it('emits its body as it arrives, and is complete at its end', async () => {
     const body = input()
     const got: string[] = []
     const { whenSettled } = serve(
@@ -378,7 +378,7 @@ describe('fromNode: the request', () => {
     assert.deepEqual(got, ['abc', 'def', 'end true'])
   })
 
-  it('says that a body of unknown length is chunked, and gives its trailers', async () => {
+  it('has Transfer-Encoding: chunked for a body of unknown length, and its trailers', async () => {
     const body = input()
     body.push(Buffer.from('abc'))
     body.end(['X-Sum', '6'])
@@ -396,7 +396,7 @@ describe('fromNode: the request', () => {
     assert.deepEqual(seen, ['chunked', ['X-Sum', '6'], '6'])
   })
 
-  it('takes no more of an unread body than it has room for', async () => {
+  it('reads no more of an unread body than it has room for', async () => {
     const body = input()
     const chunk = Buffer.alloc(64 * 1024)
     for (let i = 0; i < 16; i++) body.push(chunk)
@@ -418,7 +418,7 @@ describe('fromNode: the request', () => {
     assert.equal(body.consumedBytes, 16 * chunk.length)
   })
 
-  it('leaves an unread body where it is when the response is over', async () => {
+  it('does not read an unread body after the response is over', async () => {
     const body = input()
     const events: string[] = []
     const { whenSettled } = serve(
@@ -434,7 +434,7 @@ describe('fromNode: the request', () => {
     assert.equal(body.consumedBytes, 0)
   })
 
-  it('cuts a body that is being read when the response is over before it', async () => {
+  it('truncates a body that is being read when the response ends first', async () => {
     const events: string[] = []
     const { whenSettled } = serve(
       (req, res) => {
@@ -479,7 +479,7 @@ describe('fromNode: the request', () => {
 })
 
 describe('fromNode: ends', () => {
-  it('tells the listener of a client that went away, the request first', async () => {
+  it('emits a client’s disconnect to the listener, on the request first', async () => {
     const events: string[] = []
     const { exchange, whenSettled } = serve((req, res) => {
       req.on('aborted', () => events.push('req aborted'))
@@ -496,7 +496,7 @@ describe('fromNode: ends', () => {
     assert.deepEqual(events, ['req aborted', 'res close true true', 'req error ECONNRESET', 'req close'])
   })
 
-  it('gives a write after the abort its error, and does not throw', async () => {
+  it('passes an error to the callback of a write after the abort, and does not throw', async () => {
     let response: ServerResponse | undefined
     const { exchange, whenSettled } = serve((_req, res) => {
       response = res
@@ -526,7 +526,7 @@ describe('fromNode: ends', () => {
     assert.equal(sink.status, '500 Internal Server Error')
   })
 
-  it('cuts the response when the promise of a listener rejects in mid-response', async () => {
+  it('truncates the response when the promise of a listener rejects in mid-response', async () => {
     const { sink, whenSettled } = serve(async (_req, res) => {
       res.setHeader('Content-Type', 'text/plain').write('begun')
       await until(() => sink.body === 'begun')
@@ -537,7 +537,7 @@ describe('fromNode: ends', () => {
     assert.equal(sink.ended, false)
   })
 
-  it('cuts the response when the listener destroys it', async () => {
+  it('truncates the response when the listener destroys it', async () => {
     const { sink, whenSettled } = serve((_req, res) => {
       res.setHeader('Content-Type', 'text/plain').write('begun')
       void until(() => sink.body === 'begun').then(() => res.destroy())
@@ -547,7 +547,7 @@ describe('fromNode: ends', () => {
     assert.equal(sink.ended, false)
   })
 
-  it('passes an HttpError that destroys the response on as its status', async () => {
+  it('answers with the status of an HttpError that destroys the response', async () => {
     const { sink, whenSettled } = serve((_req, res) => {
       setImmediate(() => res.destroy(new HttpError(502, 'BAD_GATEWAY', 'the upstream is gone')))
     })
@@ -555,7 +555,7 @@ describe('fromNode: ends', () => {
     assert.equal(sink.status, '502 Bad Gateway')
   })
 
-  it('cuts a request that moves no bytes for as long as setTimeout said, when nobody handles that', async () => {
+  it('destroys a request without activity after its setTimeout, if no listener handles it', async () => {
     const clock = new FakeClock()
     const { sink, whenSettled } = run(lint(fromNode((req) => void req.setTimeout(1000), { clock })))
     clock.advance(999)
@@ -565,7 +565,7 @@ describe('fromNode: ends', () => {
     assert.equal(sink.status, '500 Internal Server Error')
   })
 
-  it('says once that nothing moves, and again when something has moved since, as node', async () => {
+  it("emits 'timeout' once, and again after new activity, as on node", async () => {
     const clock = new FakeClock()
     let timeouts = 0
     let res: ServerResponse | undefined
@@ -587,7 +587,7 @@ describe('fromNode: ends', () => {
     assert.equal(timeouts, 2)
   })
 
-  it('leaves a request that timed out to whoever listens', () => {
+  it('keeps a request that timed out if a listener handles it', () => {
     const clock = new FakeClock()
     const { sink } = run(
       lint(

@@ -36,7 +36,7 @@ function writeAtOnce(socket: Noted, chunks: string[], callback?: (error?: Error 
 }
 
 /** Bytes of the heap that young objects take which nobody holds, once they were collected. (Not by WeakRef, which keeps them until a full collection.) */
-async function leftOf(count: number, make: () => unknown): Promise<number> {
+async function leftOf(count: number, initialize: () => unknown): Promise<number> {
   setFlagsFromString('--expose-gc')
   const gc = runInNewContext('gc') as (options: { type: 'minor' }) => void
   // The first collection moves what lives on to the second half, the second to the old objects.
@@ -45,16 +45,16 @@ async function leftOf(count: number, make: () => unknown): Promise<number> {
     gc({ type: 'minor' })
     return process.memoryUsage().heapUsed
   }
-  for (let at = 0; at < 100; at++) make()
+  for (let at = 0; at < 100; at++) initialize()
   await turn()
   const before = used()
-  for (let at = 0; at < count; at++) make()
+  for (let at = 0; at < count; at++) initialize()
   await turn()
   return used() - before
 }
 
 describe('a lazy duplex', () => {
-  it('is a Duplex, and no stream while nobody uses it as one', () => {
+  it('is a Duplex, and is not initialised while it is not used as a stream', () => {
     const socket = new Noted()
     assert.ok(socket instanceof Duplex)
     assert.deepEqual(
@@ -65,10 +65,10 @@ describe('a lazy duplex', () => {
     assert.equal(socket.writableHighWaterMark, new Duplex().writableHighWaterMark)
     socket.on('close', () => {}).off('close', () => {})
     assert.equal(socket.listenerCount('close'), 1)
-    assert.equal(socket.made, false)
+    assert.equal(socket.initialized, false)
   })
 
-  it('gives what is written in one go without becoming one, and calls back when it was taken', async () => {
+  it('passes on corked writes without initialising, and calls back when they were taken', async () => {
     const socket = new Noted()
     const called: unknown[] = []
     writeAtOnce(socket, ['one', 'two'], (error) => called.push(error))
@@ -79,15 +79,15 @@ describe('a lazy duplex', () => {
     socket.taken[0]!(null)
     assert.deepEqual(called, [null])
     assert.equal(socket.writableLength, 0)
-    assert.equal(socket.made, false)
+    assert.equal(socket.initialized, false)
   })
 
-  it('keeps what follows until the first batch was taken, in order', async () => {
+  it('keeps later writes in order until the first batch was taken', async () => {
     const socket = new Noted()
     writeAtOnce(socket, ['one'])
     socket.write('two')
     socket.write('three')
-    assert.equal(socket.made, true)
+    assert.equal(socket.initialized, true)
     await turn()
     assert.deepEqual(socket.batches, [['one']])
     assert.equal(socket.writableLength, 11)
@@ -96,13 +96,13 @@ describe('a lazy duplex', () => {
     assert.deepEqual(socket.batches, [['one'], ['two', 'three']])
   })
 
-  it('takes what was corked along when it becomes one', async () => {
+  it('keeps corked writes when it is initialised', async () => {
     const socket = new Noted()
     socket.cork()
     socket.write('one')
     assert.equal(socket.writableCorked, 1)
     socket.on('data', () => {})
-    assert.equal(socket.made, true)
+    assert.equal(socket.initialized, true)
     assert.equal(socket.writableLength, 3)
     socket.write('two')
     assert.deepEqual(socket.batches, [])
@@ -110,7 +110,7 @@ describe('a lazy duplex', () => {
     assert.deepEqual(socket.batches, [['one', 'two']])
   })
 
-  it('keeps its listeners when it becomes one', async () => {
+  it('keeps its listeners when it is initialised', async () => {
     const socket = new Noted()
     const seen: string[] = []
     socket.on('close', () => seen.push('close')).on('finish', () => seen.push('finish'))
@@ -122,7 +122,7 @@ describe('a lazy duplex', () => {
     assert.deepEqual(seen, ['finish', 'close'])
   })
 
-  it('applies backpressure to what is much, corked or not', () => {
+  it('applies backpressure to many bytes, corked or not', () => {
     const socket = new Noted()
     socket.cork()
     assert.equal(socket.write('a'), true)
@@ -135,7 +135,7 @@ describe('a lazy duplex', () => {
     )
   })
 
-  it('ends with what was corked', async () => {
+  it('sends corked writes when it ends', async () => {
     const socket = new Noted()
     socket.cork()
     socket.write('one')
@@ -146,7 +146,7 @@ describe('a lazy duplex', () => {
     assert.equal(new Noted().writableEnded, false)
   })
 
-  it('tells who wrote what is corked when it is destroyed', async () => {
+  it('calls back corked writes with an error when it is destroyed', async () => {
     const socket = new Noted()
     const called: unknown[] = []
     socket.cork()
@@ -157,7 +157,7 @@ describe('a lazy duplex', () => {
     assert.deepEqual(socket.batches, [])
   })
 
-  it('answers what only a stream can while it is corked', () => {
+  it('initialises for properties that only a stream has, while it is corked', () => {
     const socket = new Noted()
     socket.cork()
     socket.write('one')
@@ -165,7 +165,7 @@ describe('a lazy duplex', () => {
     assert.equal(socket.writableEnded, false)
   })
 
-  it('goes on where a callback throws', async () => {
+  it('continues if a callback throws', async () => {
     const socket = new Noted()
     writeAtOnce(socket, ['one'], () => {
       throw new Error('of the callback')
@@ -176,7 +176,7 @@ describe('a lazy duplex', () => {
     assert.deepEqual(socket.batches, [['one'], ['two']])
   })
 
-  it('is destroyed by a batch that fails, and tells who wrote it', async () => {
+  it('is destroyed by a batch that fails, and calls back with the error', async () => {
     const socket = new Noted()
     const called: unknown[] = []
     const failure = new Error('gone')
@@ -189,7 +189,7 @@ describe('a lazy duplex', () => {
     assert.deepEqual(called, [failure, failure])
   })
 
-  it('is gone with the next collection of young objects, and so is what hangs on it', async () => {
+  it('is freed by the next young-generation collection, with everything it refers to', async () => {
     const left = await leftOf(1000, () => {
       const socket = new Noted()
       socket.on('close', () => {})
@@ -200,13 +200,13 @@ describe('a lazy duplex', () => {
     assert.ok(left < 500_000, `${left} bytes live on`)
   })
 
-  it('ends as a stream for those who wait for its end', async () => {
+  it('ends as a stream for listeners that wait for its end', async () => {
     const socket = new Noted()
     const whenFinished = promisify(finished)(socket)
     socket.resume()
     socket.end()
     socket.push(null)
     await whenFinished
-    assert.equal(socket.made, true)
+    assert.equal(socket.initialized, true)
   })
 })

@@ -29,7 +29,7 @@ import { serverMembers } from './probes/members.ts'
 const UPGRADE = { upgrade: true, headers: ['Host', 'x', 'Connection', 'Upgrade', 'Upgrade', 'echo'] }
 
 describe("a listener's server", () => {
-  it('calls all of its listeners, those wrapped by a patched prototype too', async () => {
+  it('calls all of its listeners, including those wrapped by a patched prototype', async () => {
     const calls: string[] = []
     const server = createServer((_req, res) => {
       calls.push('first')
@@ -46,7 +46,7 @@ describe("a listener's server", () => {
     assert.deepEqual(calls, ['emit request', 'before', 'first', 'second'])
   })
 
-  it("is its requests' socket.server, and gets upgrades for listeners that are added late", async () => {
+  it('is socket.server of its requests, and gets upgrades for listeners that are added later', async () => {
     for (const exported of [true, false]) {
       const upgraded: string[] = []
       let attached = false
@@ -74,7 +74,7 @@ describe("a listener's server", () => {
     }
   })
 
-  it('asks shouldUpgradeCallback about the very request that its listeners get', async () => {
+  it('calls shouldUpgradeCallback with the same request that its listeners get', async () => {
     const asked: IncomingMessage[] = []
     const got: IncomingMessage[] = []
     const server = createServer((req, res) => {
@@ -103,7 +103,7 @@ describe("a listener's server", () => {
     assert.deepEqual(bodies, ['true', 'false'])
   })
 
-  it('makes requests and responses of the classes that createServer() was given', async () => {
+  it('makes requests and responses of the classes passed to createServer()', async () => {
     class Request extends IncomingMessage {
       get path(): string {
         return new URL(this.url!, 'http://x').pathname
@@ -145,7 +145,7 @@ describe("a listener's server", () => {
     assert.equal(hinted, 2)
   })
 
-  it('keeps the options of createServer() that are about requests and responses', async () => {
+  it('keeps the options of createServer() for requests and responses', async () => {
     const told: unknown[] = []
     const options = { joinDuplicateHeaders: true, uniqueHeaders: ['X-Once'], rejectNonStandardBodyWrites: true }
     const seen = await both(
@@ -175,7 +175,7 @@ describe("a listener's server", () => {
     assert.deepEqual(told, ['ERR_HTTP_BODY_NOT_ALLOWED', 'ERR_HTTP_BODY_NOT_ALLOWED'])
   })
 
-  it('keeps a method hidden that the application has hidden', async () => {
+  it('keeps a method hidden if the application has hidden it', async () => {
     const server = createServer((_req, res) => res.end('x'))
     Object.assign(server, { closeAllConnections: null, getConnections: undefined })
     const { sink, whenSettled } = run(fromServer(server))
@@ -222,7 +222,7 @@ describe("a listener's server", () => {
     ])
   })
 
-  it('counts no request that its own classes or callbacks refuse to make', async () => {
+  it('does not count a request if its own classes or callbacks throw', async () => {
     class Refusing extends IncomingMessage {
       constructor(...given: never[]) {
         super(...(given as unknown as [never]))
@@ -243,7 +243,7 @@ describe("a listener's server", () => {
     }
   })
 
-  it('counts an upgraded connection until it closes, and leaves it to its listener', async () => {
+  it('counts an upgraded connection until it closes, and does not close it', async () => {
     const server = createServer()
     server.on('upgrade', (_req, socket) =>
       socket.write('HTTP/1.1 101 Switching Protocols\r\nUpgrade: echo\r\nConnection: Upgrade\r\n\r\n'),
@@ -317,7 +317,7 @@ const members: Readonly<Record<'works' | 'differs', readonly string[]>> = {
 }
 
 describe('fromServer: the async context of listen()', () => {
-  it('is that of the listener, and no request leaves a store in it', async () => {
+  it('is the listener’s, and no request leaves a store in it', async () => {
     const storage = new AsyncLocalStorage<string>()
     const found: string[] = []
     const server = createServer((_req, res) => {
@@ -353,7 +353,7 @@ const events = ['connection', 'clientError', 'dropRequest', 'drop', 'connect'] a
 describe('http.Server', () => {
   const page = readFileSync(repositoryFile('docs/frameworks/README.md'), 'utf8')
 
-  it('has no member that is neither known to work nor known to differ', () => {
+  it('has only members that are known to work or known to differ', () => {
     const known = new Set([...members.works, ...members.differs])
     assert.deepEqual(
       serverMembers(createServer()).filter((name) => !known.has(name)),
@@ -361,7 +361,7 @@ describe('http.Server', () => {
     )
   })
 
-  it('is known not to use what the documentation says that it does not use', async () => {
+  it('does not use the settings that the documentation lists as unused', async () => {
     for (const name of [...members.differs, ...events]) {
       assert.ok(page.includes(`\`${name}\``) || page.includes(`\`server.${name}()\``), `${name} is not on the page`)
     }

@@ -1,5 +1,5 @@
 /**
- * A listener that destroys what it has just answered, and one that answers a client that has gone: here and before
+ * A listener that destroys what it has just answered, and one that answers a client that has disconnected: here and before
  * node:http. What each method does in each state is `parity-methods.test.ts`.
  */
 
@@ -179,7 +179,7 @@ async function gone(req: Parameters<Listener>[0]): Promise<void> {
 const cases: Case[] = [
   ...frameworks.map(
     ([name, make]): Case => ({
-      title: `${name}: answers a client that has gone`,
+      title: `${name}: answers a client that has disconnected`,
       leaves: true,
       last: 'last',
       listener: async (req, res, note) => {
@@ -221,7 +221,7 @@ const cases: Case[] = [
     }),
   },
   {
-    title: 'Express: an answer to a client that has gone',
+    title: 'Express: an answer to a client that has disconnected',
     leaves: true,
     request: { method: 'POST' },
     begins: 'some',
@@ -240,7 +240,7 @@ const cases: Case[] = [
     },
   },
   {
-    title: 'the early hints of a client that has gone',
+    title: 'early hints for a client that has disconnected',
     abort: true,
     last: 'last',
     listener: late((res, note) => {
@@ -253,7 +253,7 @@ const cases: Case[] = [
     }),
   },
   {
-    title: 'wrong hints',
+    title: 'invalid early hints',
     listener: (_req, res, note) => {
       for (const hints of [null, 'x', { link: 'x' }, { link: 5 }, { link: '</a>; rel=preload', 'bad name': '1' }]) {
         try {
@@ -268,7 +268,7 @@ const cases: Case[] = [
     },
   },
   {
-    title: 'a raw answer to a request that is no upgrade',
+    title: 'a raw response to an ordinary request',
     listener: (req) => {
       req.socket.end('HTTP/1.1 400 Bad Request\r\nContent-Length: 3\r\n\r\nbad')
     },
@@ -295,7 +295,7 @@ const cases: Case[] = [
     ),
   ),
   {
-    title: 'the close of a connection, for listeners of its socket',
+    title: "'close' of a connection, for listeners of its socket",
     request: { agent: false, headers: { Connection: 'close' } },
     last: 'socket close',
     listener: (req, res, note) => {

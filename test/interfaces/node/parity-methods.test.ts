@@ -92,7 +92,7 @@ const differences: readonly Difference[] = [
   },
 ]
 
-describe('all that node:http gives a listener', { concurrency: false }, () => {
+describe('every object that node:http passes to a listener', { concurrency: false }, () => {
   let reports: [native: Report, ours: Report][] = []
   const used: Set<Difference> = new Set()
 
@@ -112,7 +112,7 @@ describe('all that node:http gives a listener', { concurrency: false }, () => {
   })
 
   for (const subject of ['req', 'res', 'socket'] as const) {
-    it(`does the same on ${subject}, method by method and state by state`, () => {
+    it(`behaves the same on ${subject}, method by method and state by state`, () => {
       const found: string[] = []
       for (const [native, ours] of reports) {
         if (native.subject !== subject) continue
@@ -131,7 +131,7 @@ describe('all that node:http gives a listener', { concurrency: false }, () => {
     })
   }
 
-  it('calls methods of all of them, many', () => {
+  it('has many methods of each, all of them called', () => {
     assert.ok(reports.length > 150, `${reports.length} calls`)
     for (const name of ['req.destroy', 'res.writeHead', 'res.flushHeaders', 'socket.write', 'res.end']) {
       assert.ok(
@@ -141,7 +141,7 @@ describe('all that node:http gives a listener', { concurrency: false }, () => {
     }
   })
 
-  it('throws nowhere that node does not, also where it may differ', () => {
+  it('never throws if node does not, even where it may differ', () => {
     const thrown: string[] = []
     for (const [native, ours] of reports) {
       for (const [at, { state, result }] of native.outcomes.entries()) {
@@ -168,7 +168,7 @@ describe('all that node:http gives a listener', { concurrency: false }, () => {
     assert.deepEqual(uncaught, expected)
   })
 
-  it('differs in no other way than the table says, and in each that it says', () => {
+  it('differs exactly as the table says', () => {
     const unused = differences.filter((one) => !used.has(one)).map(({ because, what }) => `${what}: ${because}`)
     assert.deepEqual(unused, [])
   })

@@ -25,7 +25,7 @@ const sending = express()
 
 const cases: Case[] = [
   {
-    title: 'the state of a response from step to step',
+    title: 'the state of a response step by step',
     listener: (_req, res, note) => {
       const state = (): string =>
         [
@@ -84,7 +84,7 @@ const cases: Case[] = [
     },
   },
   {
-    title: 'early hints with further fields, twice',
+    title: 'early hints with other fields, twice',
     listener: (_req, res) => {
       res.writeEarlyHints({ link: '</a.css>; rel=preload', 'x-trace': '1' })
       res.writeEarlyHints({ link: '</b.css>; rel=preload' })
@@ -92,7 +92,7 @@ const cases: Case[] = [
     },
   },
   {
-    title: 'trailers of a request, and its raw ones',
+    title: 'trailers of a request, parsed and raw',
     request: { method: 'POST', headers: { Trailer: 'X-Sum', 'Transfer-Encoding': 'chunked' } },
     body: 'hello',
     trailers: { 'X-Sum': '42', 'X-Other': 'a' },
@@ -102,7 +102,7 @@ const cases: Case[] = [
     },
   },
   {
-    title: 'the raw lines of a request, without those of the connection',
+    title: 'the raw lines of a request, without those about the connection',
     request: { headers: { 'X-Twice': ['1', '2'], 'x-lower': 'a', Cookie: ['a=1', 'b=2'] } },
     listener: (req, res) => {
       const skipped = new Set(['connection', 'x-case'])
@@ -115,7 +115,7 @@ const cases: Case[] = [
     },
   },
   {
-    title: 'what a socket says and takes',
+    title: 'the properties and calls of a socket',
     listener: (req, res) => {
       const { socket } = req
       socket.setNoDelay(true).setKeepAlive(true).ref()
@@ -141,7 +141,7 @@ const cases: Case[] = [
     },
   },
   {
-    title: 'a timeout of a response that somebody handles',
+    title: 'a timeout of a response with a listener',
     listener: (_req, res, note) => {
       res.setTimeout(20, () => {
         note('res timeout')
@@ -152,7 +152,7 @@ const cases: Case[] = [
     },
   },
   {
-    title: 'a timeout of a request that somebody handles, who waits for the rest of its body',
+    title: 'a timeout of a request with a listener, which waits for the rest of its body',
     begins: 'some of it',
     request: { method: 'POST', headers: { 'Content-Length': 100 } },
     listener: (req, res, note) => {
@@ -181,7 +181,7 @@ const cases: Case[] = [
     listener: (_req, res) => void res.writeHead(417).end('no'),
   },
   {
-    title: 'a client that leaves in the middle of its upload',
+    title: 'a client that disconnects in the middle of its upload',
     begins: 'some of it',
     leaves: true,
     last: 'req close',
@@ -192,7 +192,7 @@ const cases: Case[] = [
     },
   },
   {
-    title: 'a client that leaves in the middle of a chunked upload that is iterated',
+    title: 'a client that disconnects in the middle of a chunked upload that is iterated',
     begins: 'some of it',
     leaves: true,
     last: 'iterated',
@@ -207,7 +207,7 @@ const cases: Case[] = [
     },
   },
   {
-    title: 'a timeout that nobody handles',
+    title: 'a timeout without a listener',
     last: 'req close',
     listener: (req, res, note) => {
       watch(req, res, note)
@@ -302,7 +302,7 @@ const cases: Case[] = [
     },
   },
   {
-    title: 'an answer that comes before its request was read',
+    title: 'a response before its request was read',
     request: { method: 'POST' },
     body: 'x'.repeat(10_000),
     listener: (req, res, note) => {
@@ -312,7 +312,7 @@ const cases: Case[] = [
     },
   },
   {
-    title: 'an iteration of a request that is left',
+    title: 'an iteration of a request that stops early',
     request: { method: 'POST' },
     body: 'x'.repeat(10),
     listener: async (req, res) => {
@@ -346,7 +346,7 @@ const cases: Case[] = [
     },
   },
   {
-    title: 'on-finished of a client that leaves',
+    title: 'on-finished of a client that disconnects',
     abort: true,
     last: 'res finished',
     listener: (_req, res, note) => {
@@ -355,7 +355,7 @@ const cases: Case[] = [
     },
   },
   {
-    title: 'finalhandler where nobody answers',
+    title: 'finalhandler if no handler answers',
     request: { path: '/a%3Cb%3E', method: 'POST' },
     body: 'unread',
     listener: (req, res) => finalhandler(req, res, { env: 'production' })(),
@@ -383,8 +383,8 @@ const cases: Case[] = [
       ['HEAD', 'HEAD', {}],
       ['a range', 'GET', { Range: 'bytes=10-19' }],
       ['the end', 'GET', { Range: 'bytes=-5' }],
-      ['a range that is none', 'GET', { Range: 'bytes=999999-' }],
-      ['one that the client has', 'GET', { 'If-Modified-Since': 'Fri, 01 Jan 2100 00:00:00 GMT' }],
+      ['an invalid range', 'GET', { Range: 'bytes=999999-' }],
+      ['a file that the client has cached', 'GET', { 'If-Modified-Since': 'Fri, 01 Jan 2100 00:00:00 GMT' }],
       ['a precondition', 'GET', { 'If-Match': '"other"' }],
     ] as const
   ).map(
@@ -395,7 +395,7 @@ const cases: Case[] = [
     }),
   ),
   {
-    title: 'res.download of nothing',
+    title: 'res.download of a missing file',
     listener: (req, res) =>
       express()
         .set('env', 'test')

@@ -82,7 +82,7 @@ const cases: Case[] = [
     },
   },
   {
-    title: 'what the request says of itself',
+    title: 'the properties of a request',
     request: {
       method: 'PUT',
       path: '/a%20b?c=d&e',
@@ -100,7 +100,7 @@ const cases: Case[] = [
     },
   },
   {
-    title: 'the order of what happens when a body is echoed',
+    title: 'the order of events when a body is echoed',
     request: { method: 'POST' },
     body: 'x'.repeat(100_000),
     listener: (req, res, note) => {
@@ -109,7 +109,7 @@ const cases: Case[] = [
     },
   },
   {
-    title: 'the order of what happens when a request has no body, and nobody reads it',
+    title: 'the order of events when a request has no body and is not read',
     listener: (req, res, note) => {
       watch(req, res, note)
       res.write('a', () => note('written'))
@@ -117,7 +117,7 @@ const cases: Case[] = [
     },
   },
   {
-    title: 'errors of calls that come too late',
+    title: 'errors of late calls',
     listener: (_req, res, note) => {
       res.on('error', (error: NodeJS.ErrnoException) => note(`error ${error.code}`))
       res.end('x')
@@ -139,7 +139,7 @@ const cases: Case[] = [
     },
   },
   {
-    title: 'errors of wrong heads and chunks',
+    title: 'errors of invalid heads and chunks',
     listener: (_req, res, note) => {
       for (const call of [
         () => res.setHeader('bad name', 'x'),
@@ -184,7 +184,7 @@ const cases: Case[] = [
     },
   },
   {
-    title: 'a client that leaves a running response',
+    title: 'a client that disconnects during a response',
     abort: true,
     last: 'req close',
     listener: (req, res, note) => {
@@ -194,7 +194,7 @@ const cases: Case[] = [
     },
   },
   {
-    title: 'a response that is destroyed in its middle',
+    title: 'a response that is destroyed in the middle',
     last: 'req close',
     listener: (req, res, note) => {
       watch(req, res, note)

@@ -72,7 +72,7 @@ const cases: Case[] = [
     }),
   ),
   {
-    title: 'an unread body that is large fills the request up to its high-water mark, and arrives whole',
+    title: 'a large unread body fills the request up to its high-water mark, and arrives complete',
     request: { method: 'POST' },
     body: 'x'.repeat(1_000_000),
     listener: async (req, res, note) => {
@@ -83,7 +83,7 @@ const cases: Case[] = [
     },
   },
   {
-    title: 'a chunked body that is empty is one',
+    title: 'an empty chunked body counts as a body',
     request: { method: 'POST', headers: { 'Transfer-Encoding': 'chunked' } },
     listener: async (req, res, note) => {
       await arrived(req, 1)
@@ -97,8 +97,8 @@ const cases: Case[] = [
 
 compare('an unread body, here and before node:http', cases)
 
-describe('fromNode: a body that nobody reads', () => {
-  it('is pushed as it arrives, and not asked for (100 Continue)', async () => {
+describe('fromNode: an unread body', () => {
+  it('is pushed as it arrives, and not requested (100 Continue)', async () => {
     const { source, input, req } = unread(undefined)
     input.push(Buffer.from('he'))
     assert.deepEqual([req.readableLength, req.complete], [2, false])
@@ -117,7 +117,7 @@ describe('fromNode: a body that nobody reads', () => {
     assert.equal(input.buffered, 4 * HIGH)
   })
 
-  it('may fail or be short without a consequence until it is read', async () => {
+  it('may fail or be short without effect until it is read', async () => {
     const failing = unread(5)
     failing.input.push(Buffer.from('he'))
     failing.input.fail(new HttpError(413, 'BODY_TOO_LARGE', 'too large'))
@@ -136,7 +136,7 @@ describe('fromNode: a body that nobody reads', () => {
     }
   })
 
-  it('that its client gives up is aborted, not complete', async () => {
+  it('is aborted, not complete, if its client disconnects', async () => {
     const { input, req, made } = unread(5)
     let aborted = false
     req.on('aborted', () => (aborted = true)).on('error', () => {})
@@ -197,7 +197,7 @@ describe('an empty chunked body', () => {
         return made.sink.body
       }
 
-      it(`is one for ${what} when it ended ${when} the call, and none is none`, async () => {
+      it(`is a body for ${what} if it ended ${when} the call, unlike a missing body`, async () => {
         const none = { 'a Node listener': 'undefined', 'a fetch handler': 'false' }[what]
         for (const called of [application, replayed(application)]) {
           assert.equal(await answered(called), shown)

@@ -10,7 +10,7 @@ function url(target: string, changes: Partial<Environ> = {}, method: string = 'G
 
 describe('requestUrl', () => {
   for (const target of ['/', '/a/../b//c', '/a%2Fb%e9?x=%zz', '/a?', '/a?b?c', 'http://h/a%20b?c']) {
-    it(`is the raw target ${target} where nothing changed it`, () => {
+    it(`is the raw target ${target} if nothing has changed it`, () => {
       assert.equal(url(target), target)
     })
   }
@@ -27,16 +27,16 @@ describe('requestUrl', () => {
     ['/app/', '/app', '/', '/'],
     ['/app%2Fx%2fy?q', '/app', '/x/y', '/x%2fy?q'],
   ] as const) {
-    it(`leaves the mount ${script} out of ${target}, the rest as it was sent`, () => {
+    it(`removes the mount ${script} from ${target}, and keeps the rest unchanged`, () => {
       assert.equal(url(target, { SCRIPT_NAME: script, PATH_INFO: path }), expected)
     })
   }
 
-  it('follows a path that was rewritten, encoded anew', () => {
+  it('follows a rewritten path, encoded again', () => {
     assert.equal(url('/old?q', { PATH_INFO: '/new path/\xc3\xa9%?#' }), '/new%20path/%C3%A9%25%3F%23?q')
   })
 
-  it('follows a query that was rewritten', () => {
+  it('follows a rewritten query', () => {
     assert.equal(url('/a%2Fb?old', { QUERY_STRING: 'new' }), '/a/b?new')
   })
 })

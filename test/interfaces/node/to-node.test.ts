@@ -70,7 +70,7 @@ const showing = (of: (environ: Environ) => unknown): Application => {
 const paths = showing((e) => [e.SCRIPT_NAME, e.PATH_INFO, e.QUERY_STRING, e.REQUEST_URI])
 
 describe('toNode', () => {
-  it('makes an environ of a request, and believes no forwarded header', async () => {
+  it('makes an environ of a request, and trusts no forwarded header', async () => {
     await using served = await Served.start(
       checked(
         showing((e) => [
@@ -96,7 +96,7 @@ describe('toNode', () => {
     ['/api/', '/api', '/', ''],
     ['/api/a%2Fb%20c', '/api', '/a/b c', ''],
   ] as const) {
-    it(`tells what of ${target} is Express's mount and what is left`, async () => {
+    it(`splits ${target} into Express's mount and the rest`, async () => {
       const app = express().use('/api', checked(paths))
       await using served = await Served.start(app)
       const response = await served.fetch(target)
@@ -104,7 +104,7 @@ describe('toNode', () => {
     })
   }
 
-  it('keeps fields that were set before, adds cookies to theirs, and is seen by what waits for the head', async () => {
+  it('keeps fields that were set before, adds cookies, and calls listeners of the head', async () => {
     const app = express()
     app.use(cookieParser(), compression({ threshold: 0 }), (_req, res, next) => {
       res.cookie('a', '1').set('Cache-Control', 'no-store').set('X-Kept', 'yes')
@@ -130,7 +130,7 @@ describe('toNode', () => {
     assert.equal(await response.text(), 'hello '.repeat(100))
   })
 
-  it('gives the body as it comes, and answers 100-continue only when it is read, at checkContinue', async () => {
+  it('passes the body as it arrives, and answers 100-continue only when it is read, at checkContinue', async () => {
     const echo = checked(async (environ, startResponse) => {
       const parts: Uint8Array[] = []
       if (environ.PATH_INFO === '/read') for await (const part of environ['wsgi.input']) parts.push(part)
@@ -169,7 +169,7 @@ describe('toNode', () => {
     assert.equal(await answer, String(size))
   })
 
-  it('fails a read of a body that a parser has read before', async () => {
+  it('fails a read of a body that a parser has already read', async () => {
     const failed = Promise.withResolvers<Error>()
     const app = express().use(
       express.json(),
@@ -181,10 +181,10 @@ describe('toNode', () => {
     )
     await using served = await Served.start(app)
     await served.fetch('/', { method: 'POST', body: '{}', headers: { 'Content-Type': 'application/json' } })
-    assert.match((await failed.promise).message, /belongs before body parsers/)
+    assert.match((await failed.promise).message, /put toNode\(\)'s listener before body parsers/)
   })
 
-  it('streams: each chunk is sent before the next is asked for, and waits for room', async () => {
+  it('sends each chunk before requesting the next, and waits for room', async () => {
     const go = Promise.withResolvers<void>()
     let made = 0
     const chunk = Buffer.alloc(64 * 1024)
@@ -215,7 +215,7 @@ describe('toNode', () => {
     client.destroy()
   })
 
-  it('tells the application that the client has gone, and closes its body', async () => {
+  it('aborts the application when the client disconnects, and closes its body', async () => {
     const aborted = Promise.withResolvers<unknown>()
     const closed = Promise.withResolvers<void>()
     await using served = await Served.start(
@@ -242,7 +242,7 @@ describe('toNode', () => {
     await closed.promise
   })
 
-  it('cuts a response whose application fails in the middle, and answers 500 to one that fails before', async () => {
+  it('truncates the response if the application fails in the middle, and answers 500 if it fails before', async () => {
     await using served = await Served.start(
       checked((environ, startResponse) => {
         if (environ.PATH_INFO === '/before') throw new Error('secret')
@@ -260,7 +260,7 @@ describe('toNode', () => {
     assert.doesNotMatch(page, /secret/)
   })
 
-  it('sends each chunk at once, also where somebody has corked the response', async () => {
+  it('sends each chunk at once, even if other code has corked the response', async () => {
     const read = Promise.withResolvers<void>()
     const listener = checked((_environ, startResponse) => {
       startResponse('200 OK', [TEXT])
@@ -327,7 +327,7 @@ describe('toNode', () => {
     assert.equal((await served.fetch('/%zz')).status, 400)
   })
 
-  it('hands a connection over at a server upgrade, and sends any other answer as a response', async () => {
+  it('hands over a connection at a server’s upgrade, and sends any other response', async () => {
     const application: Application = (environ, startResponse) => {
       if (environ['HTTP_UPGRADE'] === undefined || environ.PATH_INFO === '/no') {
         startResponse('403 Forbidden', [TEXT])
@@ -358,13 +358,13 @@ describe('toNode', () => {
     assert.match(await plain.raw(head('/').replace('Upgrade\r\nUpgrade', 'close\r\nUpgrade')), /^HTTP\/1.1 403 /)
   })
 
-  it('refuses what is no application', () => {
-    assert.throws(() => toNode({} as unknown as Application), /toNode takes an application, .* and got/)
+  it('refuses a value that is not an application', () => {
+    assert.throws(() => toNode({} as unknown as Application), /toNode: expected an application, .* got/)
   })
 })
 
 describe('there and back', () => {
-  it('fromNode(toNode(application)) is as the application', async () => {
+  it('fromNode(toNode(application)) behaves like the application', async () => {
     const application: Application = async (environ, startResponse) => {
       const body = await environ['wsgi.input'].read()
       startResponse('201 Created', [TEXT, ['X-A', '1'], ['X-A', '2']])
@@ -381,7 +381,7 @@ describe('there and back', () => {
     assert.equal(twice.text, plain.text)
   })
 
-  it('toNode(fromNode(listener)) is as the listener, WebSockets too', async () => {
+  it('toNode(fromNode(listener)) behaves like the listener, including WebSockets', async () => {
     const sockets = new WebSocketServer({ noServer: true })
     const listener: NodeListener = (req, res) => {
       res.setHeader('X-Url', req.url ?? '')

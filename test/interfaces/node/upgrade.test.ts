@@ -25,7 +25,7 @@ function serve(onUpgrade: Upgraded): Run {
 const SWITCH = 'HTTP/1.1 101 Switching Protocols\r\nUpgrade: echo\r\nConnection: Upgrade\r\nX-A: 1\r\n\r\n'
 
 describe('fromNode: upgrades', () => {
-  it('make a raw 101 the response, and the socket the connection', async () => {
+  it('send a raw 101 as the response, and connect the socket to the client', async () => {
     let request: IncomingMessage | undefined
     const { sink, whenSettled } = serve((req, socket, head) => {
       request = req
@@ -69,7 +69,7 @@ describe('fromNode: upgrades', () => {
     sink.peer!.destroy()
   })
 
-  it('send what was written before the listener destroys its socket, each write of it', async () => {
+  it('send every write made before the listener destroys its socket', async () => {
     const { sink, whenSettled } = serve((_req, socket) => {
       socket.write(SWITCH)
       for (const part of ['one ', 'two ', 'three']) socket.write(part)
@@ -81,7 +81,7 @@ describe('fromNode: upgrades', () => {
     await whenSettled
   })
 
-  it('send what was written before to a client that ends meanwhile', async () => {
+  it('send earlier writes to a client that ends meanwhile', async () => {
     const { sink, whenSettled } = serve((_req, socket) => {
       socket.write(SWITCH)
       socket.cork()
@@ -96,7 +96,7 @@ describe('fromNode: upgrades', () => {
     await whenSettled
   })
 
-  it('close as soon as the client does after the listener has left, whatever it sends meanwhile', async () => {
+  it('close as soon as the client does after the listener has destroyed its socket, whatever the client sends meanwhile', async () => {
     const { sink, settled } = serve((_req, socket) => {
       socket.write(SWITCH)
       socket.destroy()
@@ -110,7 +110,7 @@ describe('fromNode: upgrades', () => {
     assert.equal(settled(), 1)
   })
 
-  it('let a slow listener read what came before the client closed', async () => {
+  it('let a slow listener read the bytes that arrived before the client closed', async () => {
     let socket: Duplex | undefined
     const { sink, whenSettled } = serve((_req, given) => {
       socket = given
@@ -123,7 +123,7 @@ describe('fromNode: upgrades', () => {
     assert.equal(await text(socket!), 'the last words')
   })
 
-  it('tell a listener that reads nothing of the end', async () => {
+  it("emit 'end' to a listener that does not read", async () => {
     let closed = false
     const { sink, whenSettled } = serve((_req, socket) => {
       socket.on('close', () => (closed = true))
@@ -135,7 +135,7 @@ describe('fromNode: upgrades', () => {
     await until(() => closed)
   })
 
-  it('count all that is written', async () => {
+  it('count all written bytes', async () => {
     let socket: Socket | undefined
     const { sink } = serve((_req, given) => {
       socket = given as Socket
@@ -150,7 +150,7 @@ describe('fromNode: upgrades', () => {
     sink.peer!.destroy()
   })
 
-  it('make any other raw answer a response as others', async () => {
+  it('send any other raw response like an ordinary one', async () => {
     const { sink, whenSettled } = serve((_req, socket) => {
       socket.once('finish', () => socket.destroy())
       socket.end(
@@ -167,7 +167,7 @@ describe('fromNode: upgrades', () => {
     assert.equal(sink.ended, true)
   })
 
-  it('cut an answer that its writer cut', async () => {
+  it('truncate a response that its writer truncates', async () => {
     const { sink, whenSettled } = serve(async (_req, socket) => {
       socket.write('HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n')
       await turn()
@@ -179,7 +179,7 @@ describe('fromNode: upgrades', () => {
     assert.ok(sink.aborted)
   })
 
-  it('answer 500 when the socket is destroyed, or says no HTTP', async () => {
+  it('answer 500 if the socket is destroyed, or its bytes are not HTTP', async () => {
     for (const act of [
       (socket: Duplex) => void socket.destroy(),
       (socket: Duplex) => void socket.write('hello\r\n\r\n'),
@@ -199,7 +199,7 @@ describe('fromNode: upgrades', () => {
     assert.equal(sink.status, '502 Bad Gateway')
   })
 
-  it('close the socket when the client goes, before the answer and after it', async () => {
+  it('close the socket when the client disconnects, before and after the response', async () => {
     for (const answer of ['', SWITCH]) {
       let closed = false
       const { exchange, whenSettled } = serve((_req, socket) => {
@@ -213,7 +213,7 @@ describe('fromNode: upgrades', () => {
     }
   })
 
-  it('go to the listener when there is no onUpgrade, or it is not wanted for the request', async () => {
+  it('go to the listener if there is no onUpgrade, or shouldUpgrade refuses the request', async () => {
     const declined: FromNodeOptions = { onUpgrade: () => assert.fail(), shouldUpgrade: () => false }
     for (const options of [{}, declined]) {
       const { sink, whenSettled } = run(lint(fromNode((_req, res) => res.writeHead(204).end(), options)), {

@@ -29,20 +29,14 @@ function read(text: string, size: number, method: string = 'GET'): Read {
 
 const cases: [title: string, text: string, status: string, body: string, done: boolean, method?: string][] = [
   [
-    'a 101, and what follows is the new protocol',
+    'a 101, followed by the new protocol',
     'HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\nraw',
     '101 Switching Protocols',
     'raw',
     false,
   ],
   ['a body by its length', 'HTTP/1.1 400 Bad Request\r\nContent-Length: 3\r\n\r\nbad', '400 Bad Request', 'bad', true],
-  [
-    'a body that is not all there',
-    'HTTP/1.1 400 Bad Request\r\nContent-Length: 4\r\n\r\nbad',
-    '400 Bad Request',
-    'bad',
-    false,
-  ],
+  ['an incomplete body', 'HTTP/1.1 400 Bad Request\r\nContent-Length: 4\r\n\r\nbad', '400 Bad Request', 'bad', false],
   ['an empty body', 'HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n', '400 Bad Request', '', true],
   [
     'a body in chunks',
@@ -67,7 +61,7 @@ const cases: [title: string, text: string, status: string, body: string, done: b
   ],
   ['a body up to the end', 'HTTP/1.0 200 OK\r\n\r\nall', '200 OK', 'all', false],
   [
-    'a 304 that is ended by a last chunk all the same',
+    'a 304 with a last chunk',
     'HTTP/1.1 304 Not Modified\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n',
     '304 Not Modified',
     '',
@@ -96,7 +90,7 @@ describe('RawResponse', () => {
     }
   }
 
-  it('keeps fields in their order, without the space around their values', () => {
+  it('keeps the order of fields, and trims their values', () => {
     const { head } = read('HTTP/1.1 101 x\r\nUpgrade:websocket \r\nset-cookie: a=1\r\nSet-Cookie:  b\r\n\r\n', 1)
     assert.deepEqual(head?.headers, [
       ['Upgrade', 'websocket'],
@@ -105,7 +99,7 @@ describe('RawResponse', () => {
     ])
   })
 
-  it('ends a body without a length with its writer, and no other that is not whole', () => {
+  it('ends a body without a length when its writer ends, and no other incomplete body', () => {
     const open = new RawResponse('GET')
     open.feed(Buffer.from('HTTP/1.1 200 OK\r\n\r\nabc'))
     assert.equal(open.end(), true)
@@ -116,7 +110,7 @@ describe('RawResponse', () => {
   })
 
   for (const [title, text] of [
-    ['what is no HTTP', '\x81\x02hi\r\n\r\n'],
+    ['bytes that are not HTTP', '\x81\x02hi\r\n\r\n'],
     ['HTTP/2', 'HTTP/2 200\r\n\r\n'],
     ['a field without a name', 'HTTP/1.1 200 OK\r\n: x\r\n\r\n'],
     ['a length that is none', 'HTTP/1.1 200 OK\r\nContent-Length: 1, 2\r\n\r\n'],

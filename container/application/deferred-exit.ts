@@ -1,7 +1,7 @@
 /**
- * An application's shutdown code runs on a signal as on plain Node, but its `process.exit()`, and signals that the
- * process sends to itself (NestJS, terminus), wait for the drain. `run.ts` keeps the real `process.exit` and exits with
- * the application's exit code.
+ * Defers an application's `process.exit()`, and stop signals that it sends to itself (NestJS, terminus), until the
+ * drain is over. Its signal handlers run at once, as on plain Node. `run.ts` keeps the real `process.exit` and uses the
+ * application's exit code.
  */
 
 import type { Logger } from '../../protocol/log/logger.ts'
@@ -9,12 +9,12 @@ import type { Logger } from '../../protocol/log/logger.ts'
 const SIGNALS = ['SIGTERM', 'SIGINT', 'SIGHUP'] as const
 const STOP_SIGNALS: readonly unknown[] = [...SIGNALS, 1, 2, 15]
 
-export class HeldExit {
-  /** Whether the application asked to end since the first signal. */
-  wasAsked = false
-  /** Whether the application handles the signal that began the stop: it has shutdown code to wait for. */
+export class DeferredExit {
+  /** Whether the application has tried to end the process since the first signal. */
+  wasRequested = false
+  /** Whether the application handles the first stop signal: if so, its shutdown code must be awaited. */
   isHandled = false
-  #asked: (() => void) | undefined
+  #requested: (() => void) | undefined
   readonly #stopping: () => boolean
   readonly #log: Logger
   readonly #exit: typeof process.exit = process.exit
@@ -31,8 +31,8 @@ export class HeldExit {
   install(): this {
     let isFirst = true
     this.#cleanUp = SIGNALS.map((signal) => {
-      // Registered before the application's own: while this handler runs, handlers of `once()` are still registered and
-      // can be counted.
+      // Registered before the application's handlers: while this handler runs, handlers added with `once()` are still
+      // registered and can be counted.
       const note = (): void => {
         if (isFirst) this.isHandled = process.listenerCount(signal) > ours
         isFirst = false
@@ -41,8 +41,8 @@ export class HeldExit {
       const ours = process.listenerCount(signal)
       return () => process.off(signal, note)
     })
-    // signal-exit and others end the process if no other handler is registered (they count the listeners): do not count
-    // ours.
+    // signal-exit and other libraries end the process if no other handler is registered. They count the listeners, so
+    // ours are hidden.
     const ours = SIGNALS.flatMap((signal) => process.listeners(signal) as unknown[])
     const listeners = this.#listeners.bind(process) as (event: string | symbol) => unknown[]
     process.listeners = ((event: string | symbol) => {
@@ -52,21 +52,24 @@ export class HeldExit {
     this.#keepListeners()
     process.exit = ((...codes: [code?: number | string | null]) => {
       if (!this.#stopping()) return this.#exit.apply(process, codes)
-      // As on Node: without an argument the exit code that was set before stays.
+      // As on Node: without an argument, the exit code that was set before is kept.
       if (codes.length > 0) process.exitCode = codes[0]
-      this.#held(`process.exit(${codes[0] ?? ''})`)
+      this.#defer(`process.exit(${codes[0] ?? ''})`)
     }) as typeof process.exit
     process.kill = (pid, signal) => {
       if (pid !== process.pid || !STOP_SIGNALS.includes(signal ?? 'SIGTERM') || !this.#stopping()) {
         return this.#kill.call(process, pid, signal)
       }
-      this.#held(`process.kill(process.pid, ${JSON.stringify(signal ?? 'SIGTERM')})`)
+      this.#defer(`process.kill(process.pid, ${JSON.stringify(signal ?? 'SIGTERM')})`)
       return true
     }
     return this
   }
 
-  /** An application that removes all listeners of a signal means its own and its libraries': a container still drains. */
+  /**
+   * An application that removes all listeners of a signal means its own and its libraries' listeners: ours stay, so
+   * that the container still drains.
+   */
   #keepListeners(): void {
     const all = (event: string | symbol): unknown[] => process.rawListeners(event as 'exit')
     const kept = new Set(process.eventNames().flatMap(all))
@@ -86,56 +89,16 @@ export class HeldExit {
     for (const cleanUp of this.#cleanUp) cleanUp()
   }
 
-  /** Resolves when the application asks to end from now on. */
-  asked(): Promise<void> {
+  /** Resolves when the application next tries to end the process. */
+  requested(): Promise<void> {
     return new Promise((resolve) => {
-      this.#asked = resolve
+      this.#requested = resolve
     })
   }
 
-  #held(what: string): void {
+  #defer(what: string): void {
     this.#log.debug({}, `the application called ${what}: the process ends when the drain is over`)
-    this.wasAsked = true
-    this.#asked?.()
-  }
-}
-
-/**
- * Standard output and error are listed as active although they do not keep the process alive; one with a write in
- * progress has a request too.
- */
-const STANDARD_STREAMS: readonly string[] = ['PipeWrap', 'TTYWrap']
-
-/** The kinds of resources that keep the event loop alive, without duplicates. */
-export function activeResources(): string[] {
-  return [...new Set(process.getActiveResourcesInfo())].filter((kind) => !STANDARD_STREAMS.includes(kind))
-}
-
-/** A handle that keeps the process alive while its event loop is otherwise empty. */
-export interface Duty {
-  unref(): void
-  ref(): void
-}
-
-/**
- * Resolves when the event loop is empty, which is when Node itself would end the process. What keeps it alive only for
- * Gantry (a server's duty, the channel to a parent process) does not count.
- */
-export function idle(duty: Duty): { readonly reached: Promise<void>; cancel(): void } {
-  const { promise, resolve } = Promise.withResolvers<void>()
-  // The application's listeners ran first and may have started work: then Node emits the event again.
-  const onIdle = (): void => {
-    if (activeResources().length === 0) resolve()
-  }
-  process.channel?.unref()
-  duty.unref()
-  process.on('beforeExit', onIdle)
-  return {
-    reached: promise,
-    cancel: () => {
-      process.off('beforeExit', onIdle)
-      process.channel?.ref()
-      duty.ref()
-    },
+    this.wasRequested = true
+    this.#requested?.()
   }
 }

@@ -1,7 +1,7 @@
 /**
  * A response that a listener writes to a request's socket as bytes: an informational one (as `writeEarlyHints()` of
- * node's ServerResponse does), or a whole one, as upgrade code does. It becomes early hints, a head
- * for `startResponse`, and a body. `raw-response.ts` parses the bytes; the socket decides when they count.
+ * Node's ServerResponse), or a complete one, as upgrade code does. It becomes early hints, a head for `startResponse`,
+ * and a body. `raw-response.ts` parses the bytes.
  */
 
 import type { Environ, Headers, StartResponse } from '../../protocol/contract/application.ts'
@@ -12,7 +12,7 @@ import { RawResponse } from './codec/raw-response.ts'
 
 type Callback = (error?: Error | null) => void
 
-export class RawAnswer {
+export class RawResponseWriter {
   readonly #environ: Environ
   readonly #startResponse: StartResponse
   readonly #queue: BodyQueue
@@ -27,12 +27,12 @@ export class RawAnswer {
     this.#response = new RawResponse(environ.REQUEST_METHOD)
   }
 
-  /** Status code of the final head, 0 before there is one. */
+  /** The status code of the final head; 0 before there is one. */
   get code(): number {
     return this.#code
   }
 
-  /** Whether bytes of a head have arrived; only the listener can have written them. */
+  /** Whether bytes of an incomplete head were written; only the listener can have written them. */
   get partial(): boolean {
     return this.#response.partial
   }
@@ -40,8 +40,8 @@ export class RawAnswer {
   /**
    * Accepts `chunk`, and calls back when there is room for more.
    *
-   * @returns what follows the head of a 101, which belongs to the new protocol; then `callback` is not called
-   * @throws LocalProtocolError for bytes that are not a response, and whatever `startResponse` throws
+   * @returns the bytes after the head of a 101, which belong to the new protocol; then `callback` is not called
+   * @throws LocalProtocolError if the bytes are not a response; also rethrows errors of `startResponse`
    */
   write(chunk: Uint8Array, callback: Callback): Uint8Array[] | undefined {
     const { informed, head, body } = this.#response.feed(chunk)
@@ -51,7 +51,7 @@ export class RawAnswer {
       this.#code = head.code
       if (head.code === 101) return body
     }
-    // Asked before the queue has the array: an exchange that waits for a chunk takes it out at once.
+    // Tested before the queue gets the array: an exchange that waits for a chunk takes it out at once.
     const isEmpty = body.length === 0
     if (!isEmpty) {
       for (const part of body) this.#bytes += part.length
@@ -70,8 +70,8 @@ export class RawAnswer {
   }
 
   /**
-   * The listener destroyed the socket. A client of node's server would see the connection close: that completes a body
-   * without a declared length. It truncates any other, and with `error` every body that has begun.
+   * The listener destroyed the socket. A client of Node's server would see the connection close, which completes a body
+   * without a declared length. It truncates any other body, and with `error` every body that has begun.
    *
    * @param flushed whether `write` received everything that the listener wrote
    */
@@ -81,7 +81,7 @@ export class RawAnswer {
   }
 
   #inform(code: number, headers: Headers): void {
-    // The gateway sends 100 when the request is first read; no client uses 102 any more (RFC 4918 dropped it).
+    // The gateway sends 100 when the request is first read; clients no longer use 102 (RFC 4918 dropped it).
     if (code === 103) this.#environ.gantry.earlyHints(endToEnd(headers))
   }
 }

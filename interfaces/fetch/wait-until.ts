@@ -1,17 +1,20 @@
-/** The third argument of a fetch handler, `waitUntil` in it: what its promises keep waiting, and what becomes of those that fail. */
+/**
+ * The third argument of a fetch handler, with `waitUntil`: which steps wait for its promises, and how their failures
+ * are logged.
+ */
 
 import type { Body, Environ } from '../../protocol/contract/application.ts'
 import { textOfThrown } from '../../protocol/contract/thrown.ts'
 
 /** Hono's `c.executionCtx`, and the third argument of a Worker's `fetch`. */
 export interface FetchContext {
-  /** The request counts as running until `promise` has settled: a drain waits for it. A rejection is logged. */
+  /** The request counts as running until `promise` has settled, so a drain waits for it. A rejection is logged. */
   waitUntil(promise: Promise<unknown>): void
-  /** There is no origin to pass to: without effect. */
+  /** Has no effect: there is no origin server to pass the request to. */
   passThroughOnException(): void
 }
 
-export class Waiting implements FetchContext {
+export class WaitUntil implements FetchContext {
   readonly #environ: Environ
   #promises: Promise<void>[] | undefined
 
@@ -29,12 +32,12 @@ export class Waiting implements FetchContext {
 
   passThroughOnException(): void {}
 
-  /** `chunks`, whose closing waits for the promises. */
+  /** Returns `chunks` as a body whose `close()` waits for the promises. */
   afterWhole(chunks: Uint8Array[]): Body {
     return this.#promises ? Object.assign(chunks, { close: () => this.#settled() }) : chunks
   }
 
-  /** `body`, whose closing waits for the promises too, those that are given meanwhile included. */
+  /** Returns `body` with a `close()` that also waits for the promises, including those added meanwhile. */
   afterStream(body: AsyncIterable<Uint8Array> & { close(): void | Promise<void> }): Body {
     const close = async (): Promise<void> => {
       try {
@@ -47,8 +50,8 @@ export class Waiting implements FetchContext {
   }
 
   /**
-   * Throws `error`; with promises to wait for, as a body that fails at its first step and closes when they are settled, so that nobody
-   * waits for them who wants the answer.
+   * Throws `error`. If there are promises, returns a body instead that fails at its first step and waits for the
+   * promises in `close()`, so that the response need not wait for them.
    */
   afterFailure(error: unknown): Body {
     if (!this.#promises) throw error
