@@ -10,6 +10,7 @@
 
 import { setFlagsFromString } from 'node:v8'
 
+// A performance trick: docs/performance-tricks.md has its gain, and the command that shows it.
 /** By V8's major version. None for one that is not known: it would complain of a flag that it has not. */
 const FLAGS: Readonly<Record<string, { readonly flag: string; readonly usual: string }>> = {
   // It collects as before, and keeps shapes for as long as it does when it is busy.

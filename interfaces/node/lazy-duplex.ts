@@ -39,6 +39,7 @@ interface Item {
   readonly callback: Callback | undefined
 }
 
+// A performance trick: docs/performance-tricks.md has its gain, and the command that shows it.
 export abstract class LazyDuplex extends Unmade {
   #made = false
   #corked = false
