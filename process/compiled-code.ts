@@ -10,7 +10,6 @@
 
 import { setFlagsFromString } from 'node:v8'
 
-// A performance trick: docs/performance-tricks.md has its gain, and the command that shows it.
 /** By V8's major version. None for one that is not known: it would complain of a flag that it has not. */
 const FLAGS: Readonly<Record<string, { readonly flag: string; readonly usual: string }>> = {
   // It collects as before, and keeps shapes for as long as it does when it is busy.
@@ -29,6 +28,7 @@ export const memoryReducerFlag: { readonly flag: string; readonly usual: string 
  */
 export function keepCompiledCode(): void {
   if (memoryReducerFlag === undefined) return
+  // A performance trick: docs/performance-tricks.md has its gain, and the command that shows it.
   setFlagsFromString(memoryReducerFlag.flag)
   process.once('exit', () => setFlagsFromString(memoryReducerFlag!.usual))
 }

@@ -39,7 +39,6 @@ interface Item {
   readonly callback: Callback | undefined
 }
 
-// A performance trick: docs/performance-tricks.md has its gain, and the command that shows it.
 export abstract class LazyDuplex extends Unmade {
   #made = false
   #corked = false
@@ -59,6 +58,7 @@ export abstract class LazyDuplex extends Unmade {
 
   /** Makes the stream, with its listeners and with what was written to it. Without effect afterwards. */
   make(): void {
+    // A performance trick: docs/performance-tricks.md has its gain, and the command that shows it.
     if (this.#made) return
     this.#made = true
     ;(Duplex as unknown as { call(self: Duplex): void }).call(this)
