@@ -39,7 +39,7 @@ export const tricks: Readonly<Record<string, Trick>> = {
   'stream-table': {
     file: 'protocol/frames/codec/stream-table.ts',
     on: undefined,
-    off: `import type { Stream } from './stream.ts'
+    off: `type Stream = { readonly id: number }
 export class StreamTable {
   readonly #streams: Map<number, Stream> = new Map()
   get size(): number { return this.#streams.size }

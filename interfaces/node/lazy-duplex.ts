@@ -58,7 +58,6 @@ export abstract class LazyDuplex extends Unmade {
 
   /** Makes the stream, with its listeners and with what was written to it. Without effect afterwards. */
   make(): void {
-    // A performance trick: docs/performance-tricks.md has its gain, and the command that shows it.
     if (this.#made) return
     this.#made = true
     ;(Duplex as unknown as { call(self: Duplex): void }).call(this)

@@ -4,6 +4,7 @@ import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { suite, test } from 'node:test'
 import { tricks, withoutTrick } from '../../bench/parts/tricks.ts'
+import { LazyDuplex } from '../../interfaces/node/lazy-duplex.ts'
 import { repositoryFile } from '../support/child.ts'
 
 const page = readFileSync(repositoryFile('docs/performance-tricks.md'), 'utf8')
@@ -25,6 +26,11 @@ suite('performance tricks', () => {
       assert.match(readFileSync(repositoryFile(file), 'utf8'), /docs\/performance-tricks\.md/)
     })
   }
+
+  test('lazy-duplex is switched off by a method that exists', () => {
+    const [, method = ''] = /this\.(\w+)\(\)/.exec(tricks['lazy-duplex']!.off) ?? []
+    assert.equal(typeof (LazyDuplex.prototype as unknown as Record<string, unknown>)[method], 'function')
+  })
 
   test('a trick that is not in its file is an error', () => {
     assert.throws(() => withoutTrick(tricks['response-batch']!, ''), /expected "this.#batch.add\(this\)" once/)
