@@ -29,6 +29,7 @@ export const memoryReducerFlag: { readonly flag: string; readonly usual: string 
  */
 export function keepCompiledCode(): void {
   if (memoryReducerFlag === undefined) return
+  // A performance trick: docs/performance-tricks.md has its gain, and the command that shows it.
   setFlagsFromString(memoryReducerFlag.flag)
   process.once('exit', () => setFlagsFromString(memoryReducerFlag!.usual))
 }

@@ -7,6 +7,7 @@
 import { KNOWS_LIGHT, LightRequest, RealRequest, text } from './light-request.ts'
 import { LightResponse, lightResponse, RealResponse } from './light-response.ts'
 
+// A performance trick: docs/performance-tricks.md has its gain, and the command that shows it.
 /** Marks a `globalThis.Request` that a copy of Gantry has installed. */
 const INSTALLED = Symbol.for('gantry.lightFetch')
 

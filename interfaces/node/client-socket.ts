@@ -26,6 +26,7 @@ export interface SocketOwner {
  */
 const SEND_BUFFER = 64 * 1024
 
+// A lazy duplex, which is a performance trick: docs/performance-tricks.md has its gain, and the command that shows it.
 export abstract class ClientSocket extends LazyDuplex {
   /** As on Node's sockets: code that has only a request finds its server here. */
   server: Server

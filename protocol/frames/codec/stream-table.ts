@@ -10,6 +10,7 @@ import type { FrameStream } from './stream.ts'
 
 const FEWEST = 64
 
+// A performance trick: docs/performance-tricks.md has its gain, and the command that shows it.
 export class StreamTable {
   #buckets: (FrameStream | undefined)[] = empty(FEWEST)
   #size = 0

@@ -66,7 +66,7 @@ function held(): { application: Application; waiting: { environ: Environ; answer
 }
 
 describe('a response', () => {
-  it('is exactly this on the wire', async () => {
+  it('has exactly these bytes', async () => {
     const clock = new FakeClock()
     await using serving = await serve(hello, { clock })
     const client = await serving.client()
@@ -90,7 +90,7 @@ describe('a response', () => {
     assert.equal(client.surplus.length, 0)
   })
 
-  it('of unknown length is chunked, each chunk on its way before the next is asked for', async () => {
+  it('of unknown length is chunked, and each chunk is sent before the application is asked for the next', async () => {
     const steps: PromiseWithResolvers<void>[] = [Promise.withResolvers(), Promise.withResolvers()]
     await using serving = await serve((_, start) => {
       start('200 OK', text)
@@ -112,7 +112,7 @@ describe('a response', () => {
     assert.equal(answer.complete, true)
   })
 
-  it('carries trailers, and so does the request', async () => {
+  it('has trailers, as the request may have', async () => {
     await using serving = await serve((environ, start) => {
       start('200 OK', text)
       environ.gantry.trailers(async () => [['X-Seen', JSON.stringify(await environ['wsgi.input'].trailers)]])
@@ -143,7 +143,7 @@ describe('a response', () => {
     assert.deepEqual(old.informational, [])
   })
 
-  it('of 10 MiB arrives whole, in one chunk or in many', async () => {
+  it('of 10 MiB arrives completely, from one chunk or from many', async () => {
     const big = Buffer.alloc(10 * MIB, 'abcdefghijk')
     await using serving = await serve((environ, start) => {
       start('200 OK', text)
@@ -160,7 +160,7 @@ describe('a response', () => {
     }
   })
 
-  it('of every size that is copied, joined or passed on is what the application gave', async () => {
+  it('of each size, whether copied, joined or passed on, has the bytes of the application', async () => {
     const all = Buffer.alloc(300_000, 'abcdefghijk')
     await using serving = await serve((environ, start) => {
       const size = Number(environ.QUERY_STRING)
@@ -181,7 +181,7 @@ describe('a response', () => {
     assert.equal(client.surplus.length, 0)
   })
 
-  it('that the application cuts short is cut for the client', async () => {
+  it('that the application does not complete is truncated for the client', async () => {
     await using serving = await serve((_, start) => {
       start('200 OK', text)
       return (async function* () {
@@ -196,7 +196,7 @@ describe('a response', () => {
     await until(() => serving.settled === 1)
   })
 
-  it('that is cut where the end of the connection is its end, is reset', async () => {
+  it('that is truncated is reset if its body ends with the connection', async () => {
     const cut = Promise.withResolvers<void>()
     await using serving = await serve((_, start) => {
       start('200 OK', text)
@@ -216,7 +216,7 @@ describe('a response', () => {
     assert.equal(await client.whenEnded(), 'reset')
   })
 
-  it('that is cut on a Unix socket, where its end is the connection, is held open until the client goes', async () => {
+  it('that is truncated on a Unix socket stays open until the client disconnects if its body ends with the connection', async () => {
     const directory = await mkdtemp(join(tmpdir(), 'gantry-'))
     try {
       const cut = Promise.withResolvers<void>()
@@ -253,7 +253,7 @@ describe('a response', () => {
 })
 
 describe('a connection', () => {
-  it('is used again, and its exchanges are settled', async () => {
+  it('is reused, and its exchanges are settled', async () => {
     await using serving = await serve(path)
     const client = await serving.client()
     for (let at = 0; at < 5; at++) {
@@ -265,7 +265,7 @@ describe('a connection', () => {
     assert.equal(client.reusable, true)
   })
 
-  it('closes after Connection: close, and says so', async () => {
+  it('closes after Connection: close, and announces it', async () => {
     await using serving = await serve(hello)
     const client = await serving.client()
     const answer = await client.fetch({ target: '/', headers: [['Connection', 'close']] })
@@ -337,7 +337,7 @@ describe('a connection', () => {
     assert.equal(client.surplus.length, 0)
   })
 
-  it('takes requests byte by byte', async () => {
+  it('accepts requests byte by byte', async () => {
     await using serving = await serve(count)
     const client = await serving.client()
     const answers = [client.expect('POST'), client.expect('GET')]
@@ -354,7 +354,7 @@ describe('a connection', () => {
     )
   })
 
-  it('goes on with bytes that were read to tell its protocol', async () => {
+  it('uses the bytes that were read to recognise the protocol', async () => {
     const first = bytes('GET /first HTTP/1.1\r\nHo')
     await using serving = await serve(path, { first })
     const client = await serving.client()
@@ -363,7 +363,7 @@ describe('a connection', () => {
     assert.equal((await answer.whole()).body.toString(), '/first')
   })
 
-  it('tells the application who the client is, as its socket or its caller knows', async () => {
+  it('gives the application the address of the client, from the socket or from its caller', async () => {
     await using serving = await serve(hello)
     const client = await serving.client()
     await client.fetch({ target: '/' })
@@ -382,7 +382,7 @@ describe('a connection', () => {
     assert.equal(behind.environs[0]?.HTTPS, 'on')
   })
 
-  it('gives requests the ids that its owner chooses', async () => {
+  it('gives requests the ids that its options return', async () => {
     await using serving = await serve(
       (environ, start) => {
         start('200 OK', text)
@@ -410,7 +410,7 @@ describe('a connection', () => {
 })
 
 describe('a request body', () => {
-  it('is given as it comes, whole, by length or in chunks', async () => {
+  it('is passed on as it arrives, completely, with a length or chunked', async () => {
     const big = Buffer.alloc(5 * MIB, 'abcdefghijk')
     await using serving = await serve(echo)
     const client = await serving.client()
@@ -421,7 +421,7 @@ describe('a request body', () => {
     assert.equal(client.reusable, true)
   })
 
-  it('that the application does not read is not read from the socket beyond 64 KiB and a read', async () => {
+  it('that the application does not read is read from the socket up to 64 KiB and one further read', async () => {
     const { application, waiting } = held()
     await using serving = await serve(application)
     const client = await serving.client()
@@ -431,7 +431,7 @@ describe('a request body', () => {
     assert.ok(read >= 65_536 && read <= 5 * 65_536, `${read} bytes`)
   })
 
-  it('is read on as the application takes it', async () => {
+  it('is read from the socket as the application reads it', async () => {
     const { promise, resolve } = Promise.withResolvers<void>()
     await using serving = await serve(async (environ, start) => {
       await promise
@@ -444,7 +444,7 @@ describe('a request body', () => {
     assert.equal((await sent.whole()).body.toString(), String(3 * MIB))
   })
 
-  it('of a response that came early does not hide the answer from a client that sends 10 MB first', async () => {
+  it('of 10 MB does not hide an early response from a client that sends the whole body first', async () => {
     await using serving = await serve((_, start) => {
       start('403 Forbidden', text)
       return [bytes('no')]
@@ -460,7 +460,7 @@ describe('a request body', () => {
     assert.equal(serving.environs.length, 1)
   })
 
-  it('that was not read and is small is dropped, and the connection goes on', async () => {
+  it('that was not read and is small is discarded, and the connection is reused', async () => {
     await using serving = await serve(path)
     const client = await serving.client()
     for (const chunked of [false, true]) {
@@ -471,7 +471,7 @@ describe('a request body', () => {
     assert.equal(serving.sockets.length, 1)
   })
 
-  it('that was not read and comes later is dropped before the next request', async () => {
+  it('that was not read and arrives later is discarded before the next request', async () => {
     await using serving = await serve(path)
     const client = await serving.client()
     const sent = client.request({ method: 'POST', target: '/a', body: 'stream', headers: [['Content-Length', '38']] })
@@ -484,7 +484,7 @@ describe('a request body', () => {
     )
   })
 
-  it('in chunks that was not read and has no end in sight closes the connection', async () => {
+  it('that is chunked, was not read and does not end closes the connection', async () => {
     await using serving = await serve(path)
     const client = await serving.client()
     const sent = client.request({ method: 'POST', target: '/a', body: 'stream' })
@@ -493,7 +493,7 @@ describe('a request body', () => {
     assert.equal(await client.whenEnded(), 'fin')
   })
 
-  it('still reaches an application whose response is already whole', async () => {
+  it('still reaches an application whose response is complete', async () => {
     let size = 0
     await using serving = await serve((environ, start) => {
       start('200 OK', [...text, ['Content-Length', '2']])
@@ -515,7 +515,7 @@ describe('a request body', () => {
     assert.equal(size, 500_000)
   })
 
-  it('with broken framing is answered 400, and the application told', async () => {
+  it('with invalid framing gets a 400, and the exchange is aborted', async () => {
     const failed = Promise.withResolvers<unknown>()
     await using serving = await serve(async (environ) => {
       try {
@@ -539,7 +539,7 @@ describe('a request body', () => {
     assert.equal(serving.environs.length, 1)
   })
 
-  it('with broken framing in mid-response cuts the response', async () => {
+  it('with invalid framing after the response has begun truncates the response', async () => {
     await using serving = await serve(echo)
     const client = await serving.client()
     const answer = client.expect('POST')
@@ -551,7 +551,7 @@ describe('a request body', () => {
     assert.equal(complete, false)
   })
 
-  it('that grows too large is answered 413', async () => {
+  it('that becomes too large gets a 413', async () => {
     await using serving = await serve(count, { limits: { body: 1000 } })
     const declared = await serving.client()
     const answer = await declared.fetch({ method: 'POST', target: '/', body: Buffer.alloc(1001) })
@@ -647,7 +647,7 @@ describe('Expect: 100-continue', () => {
   })
 })
 
-describe('a client that goes', () => {
+describe('a client that disconnects', () => {
   for (const how of ['end', 'reset'] as const) {
     it(`aborts the exchange at once, also while the application is idle (${how})`, async () => {
       const { application, waiting } = held()
@@ -665,7 +665,7 @@ describe('a client that goes', () => {
     })
   }
 
-  it('aborts it although a further request has come already', async () => {
+  it('aborts the exchange although a further request has arrived', async () => {
     const { application, waiting } = held()
     await using serving = await serve(application)
     const client = await serving.client()
@@ -680,7 +680,7 @@ describe('a client that goes', () => {
     assert.equal(waiting.length, 1, 'the second never runs')
   })
 
-  it('in the middle of a body fails what reads it', async () => {
+  it('in the middle of a body makes the read of the body fail', async () => {
     const failed = Promise.withResolvers<AbortError>()
     await using serving = await serve(async (environ) => {
       await environ['wsgi.input'].read().catch((error) => {
@@ -699,7 +699,7 @@ describe('a client that goes', () => {
     assert.equal(client.raw.length, 0)
   })
 
-  it('in the middle of a response closes the body', async () => {
+  it('in the middle of a response closes the body of the response', async () => {
     let closed = 0
     await using serving = await serve((_, start) => {
       start('200 OK', text)
@@ -719,7 +719,7 @@ describe('a client that goes', () => {
     assert.equal(closed, 1)
   })
 
-  it('and only ends its sending side is still served, where that is wanted', async () => {
+  it('only on its sending side is still served with the option halfClose serve', async () => {
     const { application, waiting } = held()
     await using serving = await serve(application, { halfClose: 'serve' })
     const client = await serving.client()
@@ -736,7 +736,7 @@ describe('a client that goes', () => {
     assert.equal(await client.whenEnded(), 'fin')
   })
 
-  it('in the middle of a body has gone, also where half-closed clients are served', async () => {
+  it('in the middle of a body aborts the exchange, also with the option halfClose serve', async () => {
     const failed = Promise.withResolvers<AbortError>()
     await using serving = await serve(
       async (environ) => {
@@ -757,7 +757,7 @@ describe('a client that goes', () => {
 })
 
 describe('backpressure', () => {
-  it('keeps a slow reader’s application from being asked for more', async () => {
+  it('does not ask the application for more while the client reads slowly', async () => {
     let given = 0
     await using serving = await serve((_, start) => {
       start('200 OK', text)
@@ -779,7 +779,7 @@ describe('backpressure', () => {
     assert.equal((await sent.whole()).body.length, 1000 * 65_536)
   })
 
-  it('keeps a client that pipelines without reading from being answered without end', async () => {
+  it('does not answer a client without limit that pipelines and does not read', async () => {
     let requests = 0
     const body = Buffer.alloc(100_000)
     await using serving = await serve((_, start) => {
@@ -798,7 +798,7 @@ describe('backpressure', () => {
     assert.ok(socket.writableLength < 2 * 131_072, `${socket.writableLength} bytes are kept`)
   })
 
-  it('keeps requests that wait for their turn to 64 KiB and a read', async () => {
+  it('reads pipelined requests up to 64 KiB and one further read', async () => {
     const { application, waiting } = held()
     await using serving = await serve(application)
     const client = await serving.client()
@@ -821,7 +821,7 @@ function inMemory(application: Application, count: number): { clock: FakeClock; 
   return { clock, clients: pairs.map(([client]) => client), served: pairs.map(([, server]) => server) }
 }
 
-describe('answers of one turn of the event loop', () => {
+describe('responses of one event-loop iteration', () => {
   /** How many answers the clients had been sent when each of their second requests was served, and once that turn was over. */
   async function sent(computing: number): Promise<number[][]> {
     const seen: number[][] = []
@@ -844,7 +844,7 @@ describe('answers of one turn of the event loop', () => {
     return seen.map((lengths) => lengths.map((length) => length / one!))
   }
 
-  it('leave together, at its end', async () => {
+  it('are flushed together, at its end', async () => {
     assert.deepEqual(await sent(0.1), [
       [1, 1],
       [1, 1],
@@ -852,7 +852,7 @@ describe('answers of one turn of the event loop', () => {
     ])
   })
 
-  it('do not wait for applications that compute for long', async () => {
+  it('do not wait for an application that computes for long', async () => {
     assert.deepEqual(await sent(100), [
       [1, 1],
       [2, 1],
@@ -862,7 +862,7 @@ describe('answers of one turn of the event loop', () => {
 })
 
 describe('a body in pieces of one byte', () => {
-  it('counts for what it costs to keep', async () => {
+  it('counts with the memory overhead of each piece', async () => {
     const { application, waiting } = held()
     const { clients, served } = inMemory(application, 1)
     const [client, server] = [clients[0]!, served[0]!]
@@ -902,7 +902,7 @@ describe('timeouts', () => {
     assert.equal(serving.environs.length, 0)
   })
 
-  it('close a connection that says nothing', async () => {
+  it('close a connection that sends nothing', async () => {
     const clock = new FakeClock()
     await using serving = await serve(hello, { clock, timeouts: { head: 10_000 } })
     const client = await serving.client()
@@ -911,7 +911,7 @@ describe('timeouts', () => {
     assert.equal(client.raw.length, 0)
   })
 
-  it('close an idle connection, not one that is used', async () => {
+  it('close an idle connection, but not one in use', async () => {
     const clock = new FakeClock()
     await using serving = await serve(hello, { clock, timeouts: { keepAlive: 5_000, head: 60_000 } })
     const client = await serving.client()
@@ -924,7 +924,7 @@ describe('timeouts', () => {
     assert.equal(await client.whenEnded(), 'fin')
   })
 
-  it('serve a request that has arrived when the time of an idle connection is over', async () => {
+  it('serve a request that has arrived when an idle connection times out', async () => {
     const clock = new FakeClock()
     await using serving = await serve(hello, { clock, timeouts: { keepAlive: 5_000 } })
     const client = await serving.client()
@@ -939,7 +939,7 @@ describe('timeouts', () => {
     assert.equal((await client.fetch({ target: '/' })).status, 200)
   })
 
-  it('give the next request its whole time from its first byte', async () => {
+  it('give the next request the full time from its first byte', async () => {
     const clock = new FakeClock()
     await using serving = await serve(hello, { clock, timeouts: { keepAlive: 5_000, head: 10_000 } })
     const client = await serving.client()
@@ -955,7 +955,7 @@ describe('timeouts', () => {
 
   for (const more of [true, false]) {
     const when = more ? 'while the application still gives more' : 'when the application has given all'
-    it(`cut a body that ends with its connection and is not taken, ${when}, so that it does not look whole`, async () => {
+    it(`reset a connection whose client does not read a body that ends with the connection, ${when}, so that it does not look complete`, async () => {
       const clock = new FakeClock()
       const piece = Buffer.alloc(8 * MIB)
       await using serving = await serve(
@@ -1006,7 +1006,7 @@ describe('timeouts', () => {
     assert.equal((await failed.promise).code, 'DEADLINE')
   })
 
-  it('do not blame a client whose body the application does not take', async () => {
+  it('do not count while the application does not read the body', async () => {
     const clock = new FakeClock()
     const { promise, resolve } = Promise.withResolvers<void>()
     await using serving = await serve(
@@ -1025,7 +1025,7 @@ describe('timeouts', () => {
     assert.equal((await sent.whole()).body.toString(), String(10 * MIB))
   })
 
-  it('do not blame a client that waits for 100 Continue', async () => {
+  it('do not count while the client waits for 100 Continue', async () => {
     const clock = new FakeClock()
     const { promise, resolve } = Promise.withResolvers<void>()
     await using serving = await serve(
@@ -1052,7 +1052,7 @@ describe('timeouts', () => {
     assert.equal((await sent.whole()).body.toString(), '3')
   })
 
-  it('do blame a client that waits for 100 Continue when it can no longer come', async () => {
+  it('count while the client waits for a 100 Continue that will not be sent', async () => {
     const clock = new FakeClock()
     await using serving = await serve(
       (environ, start) => {
@@ -1080,7 +1080,7 @@ describe('timeouts', () => {
     await until(() => serving.settled === 1)
   })
 
-  it('cut off a client that takes nothing of its response', async () => {
+  it('disconnect a client that reads nothing of its response', async () => {
     const clock = new FakeClock()
     let given = 0
     await using serving = await serve(
@@ -1107,7 +1107,7 @@ describe('timeouts', () => {
     assert.equal(serving.environs[0]!.gantry.signal.reason.code, 'DEADLINE')
   })
 
-  it('let a half-closed connection linger, and no longer', async () => {
+  it('let a half-closed connection linger for a limited time', async () => {
     const clock = new FakeClock()
     await using serving = await serve(hello, { clock, timeouts: { linger: 2_000 } })
     const client = await serving.client()
@@ -1120,7 +1120,7 @@ describe('timeouts', () => {
     await until(() => serving.closed === 1)
   })
 
-  it('leave no deadline behind when connections close', async () => {
+  it('leave no deadline when connections close', async () => {
     const clock = new FakeClock()
     await using serving = await serve(hello, { clock })
     const client = await serving.client()
@@ -1145,7 +1145,7 @@ describe('upgrades', () => {
     return []
   }
 
-  it('give the application the raw connection, with bytes that came early', async () => {
+  it('give the application the raw connection, with bytes that arrived early', async () => {
     await using serving = await Serving.start(upgrading)
     const client = await serving.client()
     const answer = client.expect('GET')
@@ -1196,7 +1196,7 @@ describe('upgrades', () => {
     assert.equal((await sent.has(3)).toString(), 'abc')
   })
 
-  it('that are declined go on as plain requests, and so does h2c', async () => {
+  it('that are declined, and upgrades to h2c, are served as plain requests', async () => {
     await using serving = await Serving.start(upgrading)
     const client = await serving.client()
     for (const protocol of ['other', 'h2c']) {
@@ -1232,7 +1232,7 @@ describe('a server that drains', () => {
     assert.equal(await client.whenEnded(), 'fin')
   })
 
-  it('lets the running response finish, which says that it is the last', async () => {
+  it('lets the running response finish, which announces the close', async () => {
     const { application, waiting } = held()
     await using serving = await serve(application)
     const client = await serving.client()
@@ -1248,7 +1248,7 @@ describe('a server that drains', () => {
     assert.equal(waiting.length, 1)
   })
 
-  it('says so by itself in each response once its host drains', async () => {
+  it('announces the close in each response as soon as its host drains', async () => {
     await using serving = await serve(hello)
     const client = await serving.client()
     await client.fetch({ target: '/' })
@@ -1315,7 +1315,7 @@ describe('a server that drains', () => {
     assert.deepEqual([String(late.body), fields(late, 'Connection')], ['begun ended', ['close']])
   })
 
-  it('aborts what does not end in time', async () => {
+  it('aborts an exchange that does not end in time', async () => {
     const { application, waiting } = held()
     await using serving = await serve(application)
     const client = await serving.client()

@@ -80,7 +80,7 @@ const application: Application = async (environ, start) => {
 }
 
 describe('requests and applications mixed at random', () => {
-  it('give each request its own answer, whole and in order', async () => {
+  it('give each request its own response, complete and in order', async () => {
     await using serving = await Serving.start(lint(application), { clock: new FakeClock() })
     await fc.assert(
       fc.asyncProperty(

@@ -22,7 +22,7 @@ const application: Application = async (environ, start) => {
   return [Buffer.from(`${environ.REQUEST_METHOD} ${environ.REQUEST_URI} ${body.length}`, 'latin1')]
 }
 
-describe('behind a request that is refused, nothing is run:', () => {
+describe('no request runs after a refused one:', () => {
   let serving: Serving
   before(async () => {
     serving = await Serving.start(application)
@@ -53,19 +53,19 @@ describe('behind a request that is refused, nothing is run:', () => {
     })
   }
 
-  it('and each refusal was logged once, with who sent it', () => {
+  it('and each refusal is logged once, with the address of its client', () => {
     const lines = serving.log.lines.filter(({ level }) => level === 'info')
     assert.equal(lines.length, BAD.length * 2)
     for (const { fields } of lines) assert.equal(fields['remoteAddress'], '127.0.0.1')
   })
 
-  it('and every slot was given back', async () => {
+  it('and every slot is free again', async () => {
     await until(() => serving.settled === serving.environs.length)
   })
 })
 
-describe('of requests that are taken, each is run once, in order, with its own body:', () => {
-  it('all of the table on connections that are kept, in pieces of every kind', async () => {
+describe('each valid request runs once, in order, with its own body:', () => {
+  it('all of the table on reused connections, split in different ways', async () => {
     await using serving = await Serving.start(application)
     const kept = GOOD.filter(
       ({ keepAlive, upgrade, bytes }) => keepAlive !== false && !upgrade && bytes.length < 30_000,
@@ -86,8 +86,8 @@ describe('of requests that are taken, each is run once, in order, with its own b
   })
 })
 
-describe('a stream that is no socket', () => {
-  it('is served alike', async () => {
+describe('a stream that is not a socket', () => {
+  it('is served like a socket', async () => {
     const [client, server] = duplexPair()
     const host = {
       clock: systemClock,

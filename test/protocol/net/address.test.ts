@@ -159,20 +159,20 @@ test('any text gives an address that prints to an equal one, or an AddressError'
   )
 })
 
-test('a host that is called as a form is, prints so that it is read as a host', () => {
+test('a host with the name of a scheme is printed so that it is parsed as a host', () => {
   for (const host of ['unix', 'tcp', 'http']) {
     const address = { kind: 'tcp', host, port: 80 } as const
     assert.deepEqual(parseAddress(printAddress(address)), address)
   }
 })
 
-test('a wildcard listens everywhere and dials this host', () => {
+test('a wildcard listens on all interfaces, and dials this host', () => {
   const wildcard = { kind: 'tcp', host: '', port: 80 } as const
   assert.deepEqual(listenTarget(wildcard), { port: 80 })
   assert.deepEqual(dialTarget(wildcard), { host: 'localhost', port: 80 })
 })
 
-test('a socket is listened on and dialled by its path', () => {
+test('a Unix socket is listened on and dialed by its path', () => {
   const socket = { kind: 'unix', path: '/run/x' } as const
   assert.deepEqual(listenTarget(socket), { path: '/run/x' })
   assert.deepEqual(dialTarget(socket), { path: '/run/x' })

@@ -33,7 +33,7 @@ describe('deadlines', () => {
     assert.equal(item.deadline, Number.POSITIVE_INFINITY)
   })
 
-  it('may be moved by writing them', () => {
+  it('may be moved by an assignment', () => {
     const clock = new FakeClock()
     const deadlines = new Deadlines(clock, 100)
     const item = new Item(clock.now() + 100)
@@ -45,7 +45,7 @@ describe('deadlines', () => {
     assert.equal(item.expired, 1)
   })
 
-  it('that passed while this process was stopped take effect after its sockets were read', async () => {
+  it('that passed while this process was stopped expire after its sockets were read', async () => {
     const clock = new FakeClock()
     const deadlines = new Deadlines(clock, 100)
     const [answered, late] = [new Item(clock.now() + 1_000), new Item(clock.now() + 1_000)]
@@ -70,7 +70,7 @@ describe('deadlines', () => {
     assert.equal(clock.pending, 1)
   })
 
-  it('expire all that are due, whatever comes and goes meanwhile', () => {
+  it('expire all that have passed, even if others are added and deleted meanwhile', () => {
     fc.assert(
       fc.property(
         fc.array(fc.record({ due: fc.boolean(), removes: fc.nat(9), adds: fc.boolean() }), { maxLength: 10 }),
@@ -103,7 +103,7 @@ describe('deadlines', () => {
 })
 
 describe('the system clock', () => {
-  it('does not call back at once after Infinity or a month, where a timer of Node would', async () => {
+  it('does not call back at once for Infinity or a month, unlike a timer of Node', async () => {
     let called = false
     systemClock.after(Number.POSITIVE_INFINITY, () => (called = true))
     const month = systemClock.after(31 * 24 * 3600 * 1000, () => (called = true))

@@ -59,7 +59,7 @@ test('a connection that was idle for a second makes room', () => {
   assert.equal(set.size, 2)
 })
 
-test('of connections idle for less than a second, the one idle for longest makes room', () => {
+test('of connections that are idle for less than a second, the one idle for longest makes room', () => {
   const { limit, clients, set } = setUp(4, [-BUSY, 110, 130, 120])
   assert.equal(limit.admit(0, set), true)
   assert.deepEqual(
@@ -158,7 +158,7 @@ test('one client has nine tenths of the connections at most, and replaces its ow
   assert.equal(busy.ended(), '')
 })
 
-test('clients that are not known are not one client', () => {
+test('unknown clients do not count as one client', () => {
   const { limit, set } = shared(20, 'AAAAAAAAAAAAAAAAAAA')
   for (const client of set) {
     limit.exited(client)
@@ -167,7 +167,7 @@ test('clients that are not known are not one client', () => {
   assert.equal(limit.admitFrom(undefined, 0, set), true)
 })
 
-test('where all connections are busy, one that has been stalled for half a second is reset for a client with fewer', () => {
+test('if all connections are busy, one that has been stalled for half a second is reset for a client with fewer', () => {
   const { limit, set, clients, clock, ended, log } = shared(4, 'AAAB')
   clients[1]!.stalledSince = clock.now() - 499
   assert.equal(limit.admitFrom('c', 0, set), false)
@@ -187,7 +187,7 @@ test('where all connections are busy, one that has been stalled for half a secon
   assert.ok(log.lines.length > 0)
 })
 
-test('a connection that has left is not counted for its client', () => {
+test('a connection that has ended is not counted for its client', () => {
   const { limit, set, clients } = shared(20, 'AAAAAAAAAAAAAAAAAA')
   set.delete(clients[0]!)
   limit.exited(clients[0]!)

@@ -46,7 +46,7 @@ for (const [limit, open, fit] of [
   [24, 24, 1],
   [Number.POSITIVE_INFINITY, 24, 128],
 ] as const) {
-  test(`of 128 connections ${fit} live from the reserve of ${limit} file descriptors, of which ${open} are in use`, () => {
+  test(`of 128 connections ${fit} fit in the reserve of ${limit} file descriptors, of which ${open} are in use`, () => {
     assert.equal(fitsInReserve(128, limit, open), fit)
   })
 }
@@ -68,7 +68,7 @@ for (const [connections, each, limit, open, fit] of [
   })
 }
 
-test('more connections than fit are allowed, and warned of', () => {
+test('more connections than fit are allowed, with a warning', () => {
   const log = new RecordingLog()
   const fit = mostConnections(undefined, 1, log)
   assert.equal(mostConnections(fit - 10, 1, log), fit - 10)
@@ -97,7 +97,7 @@ for (const code of ['EMFILE', 'ENFILE']) {
   })
 }
 
-test('another error is no shortage', () => {
+test('another error is not a shortage', () => {
   const [clock, log] = [new FakeClock(), new RecordingLog()]
   watchDescriptors(clock, log, () => {
     throw Object.assign(new Error('no such file'), { code: 'ENOENT' })

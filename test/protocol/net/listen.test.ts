@@ -97,11 +97,11 @@ describe('listen', () => {
     await assert.rejects(() => start('second', address), refused('ADDRESS_IN_USE'))
   })
 
-  it('says when no interface has the address', async () => {
+  it('reports that no interface has the address', async () => {
     await assert.rejects(() => start('nowhere', tcp(0, '192.0.2.1')), refused('CANNOT_LISTEN'))
   })
 
-  it('serves a Unix socket, leaves nothing beside it, and removes it when it closes', async () => {
+  it('serves a Unix socket, leaves no other file, and removes the socket when it closes', async () => {
     const listener = await start('unix')
     assert.deepEqual(readdirSync(directory), ['a.sock'])
     assert.equal(await greeting({ path }), 'unix')
@@ -119,21 +119,21 @@ describe('listen', () => {
     })
   }
 
-  it('takes over a Unix socket whose process was killed', async () => {
+  it('replaces a Unix socket whose process was killed', async () => {
     await leaveStale()
     await start('new')
     assert.equal(await greeting({ path }), 'new')
     assert.deepEqual(readdirSync(directory), ['a.sock'])
   })
 
-  it('does not steal a Unix socket where somebody listens', async () => {
+  it('does not replace a Unix socket on which a process listens', async () => {
     await start('first')
     await assert.rejects(() => start('second'), refused('ADDRESS_IN_USE'))
     assert.equal(await greeting({ path }), 'first')
     assert.deepEqual(readdirSync(directory), ['a.sock'])
   })
 
-  it('lets one of many that take over a dead socket at once win, and the winner answers', async () => {
+  it('lets one of many processes win that replace a dead socket at once, and the winner answers', async () => {
     await leaveStale()
     const names = Array.from({ length: 8 }, (_, index) => `racer ${index}`)
     const outcomes = await Promise.allSettled(names.map((name) => start(name)))
@@ -144,19 +144,19 @@ describe('listen', () => {
     assert.deepEqual(readdirSync(directory), ['a.sock'])
   })
 
-  it('leaves alone a file that is no socket', async () => {
+  it('does not remove a file that is not a socket', async () => {
     writeFileSync(path, 'precious')
     await assert.rejects(() => start('unix'), refused('NOT_A_SOCKET'))
     assert.deepEqual(readdirSync(directory), ['a.sock'])
   })
 
-  it('says when the directory is not there', async () => {
+  it('reports that the directory does not exist', async () => {
     path = join(directory, 'none', 'a.sock')
     await assert.rejects(() => start('unix'), refused('CANNOT_LISTEN'))
     await assert.rejects(() => start('unix'), /the directory does not exist$/)
   })
 
-  it('does not remove a path that another process has since made its own', async () => {
+  it('does not remove a path that another process has taken over', async () => {
     const listener = await start('old')
     const other = join(directory, 'other')
     const server = createServer((socket) => socket.end('other')).listen(other)
@@ -167,7 +167,7 @@ describe('listen', () => {
     server.close()
   })
 
-  it('keeps a connection it gave when it closes', async () => {
+  it('keeps open connections when it closes', async () => {
     const accepted = Promise.withResolvers<Socket>()
     const listener = await listen(unix(), { log: silent }, accepted.resolve)
     const client = connect({ path })
@@ -178,7 +178,7 @@ describe('listen', () => {
     client.destroy()
   })
 
-  it('takes those who were there when it closed, rather than reset them', async () => {
+  it('accepts connections in the backlog when it closes, rather than reset them', async () => {
     const listener = await start('the last')
     // The system has taken it when this returns; nobody here has yet.
     const client = connect({ path })
@@ -188,7 +188,7 @@ describe('listen', () => {
     client.destroy()
   })
 
-  it('takes all who were there, however many', async () => {
+  it('accepts all connections in the backlog, however many', async () => {
     const listener = await start('one of many')
     const clients = Array.from({ length: 50 }, () => connect({ path }))
     const closed = listener.close()
@@ -198,7 +198,7 @@ describe('listen', () => {
   })
 
   for (const stale of [false, true]) {
-    it(`does without links where there are none${stale ? ', and takes a dead socket over there too' : ''}`, async () => {
+    it(`does not need hard links${stale ? ', also to replace a dead socket' : ''}`, async () => {
       if (stale) await leaveStale()
       const link = (): never => {
         throw Object.assign(new Error('not supported'), { code: 'EOPNOTSUPP' })
@@ -213,7 +213,7 @@ describe('listen', () => {
     })
   }
 
-  it('gives sockets that stay writable after the client’s FIN', async () => {
+  it('accepts sockets that stay writable after the client’s FIN', async () => {
     const listener = await listen(unix(), { log: silent }, (socket) => {
       socket.resume().on('end', () => socket.end('after your FIN'))
     })
@@ -224,7 +224,7 @@ describe('listen', () => {
     client.destroy()
   })
 
-  it('is not ended by the error of a socket that nobody serves', async () => {
+  it('survives the error of a socket that nobody serves', async () => {
     const accepted = Promise.withResolvers<Socket>()
     open.push(await listen(unix(), { log: silent }, accepted.resolve))
     const client = connect({ path })
@@ -233,7 +233,7 @@ describe('listen', () => {
     await once(client, 'close')
   })
 
-  it('says when it may not write into the directory', { skip: process.getuid?.() === 0 }, async () => {
+  it('reports that it may not write into the directory', { skip: process.getuid?.() === 0 }, async () => {
     chmodSync(directory, 0o500)
     await assert.rejects(() => start('unix'), refused('CANNOT_LISTEN'))
     chmodSync(directory, 0o700)

@@ -71,7 +71,7 @@ describe('output', () => {
     )
   })
 
-  it('has room until the stream has enough', () => {
+  it('has room until the stream is full', () => {
     const socket = new Sluggish(100)
     const output = new SocketOutput(socket)
     output.text('x'.repeat(99))
@@ -82,7 +82,7 @@ describe('output', () => {
     assert.equal(output.room, false)
   })
 
-  it('hands large bytes over in pieces, so that progress shows', async () => {
+  it('writes large chunks in pieces, so that progress shows', async () => {
     const socket = new Sluggish()
     const output = new SocketOutput(socket)
     socket.on('drain', () => output.drained())
@@ -100,7 +100,7 @@ describe('output', () => {
     assert.deepEqual([output.accepted, output.backlog, output.room], [300_000, 0, true])
   })
 
-  it('feeds a stream that never says that it is full', () => {
+  it('writes to a stream that never reports that it is full', () => {
     const socket = new Sluggish(10_000_000)
     socket.eager = true
     const output = new SocketOutput(socket)
@@ -109,7 +109,7 @@ describe('output', () => {
     assert.equal(output.room, true)
   })
 
-  it('ends after all that waits, and calls back then', async () => {
+  it('ends after all waiting chunks, and calls back then', async () => {
     const socket = new Sluggish()
     const output = new SocketOutput(socket)
     let ended = 0
@@ -125,7 +125,7 @@ describe('output', () => {
     assert.deepEqual([ended, socket.ended, socket.all.length], [1, true, 300_004])
   })
 
-  it('keeps all bytes in order, whatever comes and however slowly it is taken', async () => {
+  it('keeps all bytes in order, for any chunks and a slow reader', async () => {
     const step = fc.oneof(
       fc.constantFrom(1, 100, 4096, 4097, 16_384, 16_385, 70_000, 131_072, 131_073, 400_000).map((size) => ({ size })),
       fc.constant('flush' as const),

@@ -216,7 +216,7 @@ for (const { name, start, request, upgrade } of wires) {
       })
     }
 
-    it('of an upgraded stream on a Unix socket is closed', async () => {
+    it('of an upgraded stream on a Unix socket is disconnected', async () => {
       const directory = await mkdtemp(join(tmpdir(), 'gantry-'))
       try {
         const clock = new FakeClock()
@@ -297,7 +297,7 @@ for (const { name, start, request, upgrade } of wires) {
       assert.deepEqual(stallLines(serving), [{ requestId, message }])
     })
 
-    it('that has ended leaves no deadline behind', async () => {
+    it('that has ended leaves no deadline', async () => {
       const clock = new FakeClock()
       const application = upgrading((stream) => void stream.end())
       await using serving = await start(application, { clock, timeouts: { upgradeIdle: IDLE } })

@@ -61,7 +61,7 @@ function waiting(): { application: Application; reasons: unknown[] } {
 }
 
 describe('a uwsgi response', () => {
-  it('is exactly this on the wire, in one piece, and then the end', async () => {
+  it('has exactly these bytes, in one read, and ends the connection', async () => {
     await using serving = await serve(hello, { clock: new FakeClock() })
     const client = await serving.client()
     client.socket.write(get)
@@ -87,7 +87,7 @@ describe('a uwsgi response', () => {
     assert.equal(bodyOf(response), 'onetwo')
   })
 
-  it('is on its way chunk by chunk', async () => {
+  it('is sent chunk by chunk', async () => {
     const step = Promise.withResolvers<void>()
     await using serving = await serve((_, start) => {
       start('200 OK', text)
@@ -110,7 +110,7 @@ describe('a uwsgi response', () => {
     assert.match(response, /^HTTP\/1\.1 200 OK\r\n[\s\S]*Content-Length: 13\r\n[\s\S]*\r\n\r\n$/)
   })
 
-  it('of 4 MiB to a reader that stops is not held in memory, and arrives whole', async () => {
+  it('of 4 MiB for a client that stops reading is not kept in memory, and arrives completely', async () => {
     let asked = 0
     await using serving = await serve((_, start) => {
       start('200 OK', text)
@@ -132,7 +132,7 @@ describe('a uwsgi response', () => {
 })
 
 describe('a uwsgi request', () => {
-  it('becomes the environ that nginx means', async () => {
+  it('of nginx becomes the right environ', async () => {
     await using serving = await serve(echo)
     await serving.exchange(Buffer.concat([packet([...nginxPost(2), 'MY_PARAM', 'mine']), bytes('ab')]))
     const { 'wsgi.input': _i, 'wsgi.errors': _e, 'wsgi.file_wrapper': _f, gantry, ...environ } = serving.environs[0]!
@@ -168,7 +168,7 @@ describe('a uwsgi request', () => {
     assert.ok(gantry.requestId)
   })
 
-  it('has its PATH_INFO decoded no second time, and a server’s name', async () => {
+  it('has a PATH_INFO that is not decoded a second time, and a SERVER_NAME', async () => {
     await using serving = await serve(hello)
     const at = nginxGet.indexOf('PATH_INFO')
     await serving.exchange(packet(nginxGet.toSpliced(at + 1, 1, '/a%41b')))
@@ -180,7 +180,7 @@ describe('a uwsgi request', () => {
     assert.equal('CONTENT_TYPE' in environ, false)
   })
 
-  it('has repeated headers joined, and loses hop-by-hop ones and HTTP_PROXY', async () => {
+  it('has repeated headers joined, and no hop-by-hop headers and no HTTP_PROXY', async () => {
     await using serving = await serve(hello)
     const more = ['HTTP_X', '1', 'HTTP_COOKIE', 'a=1', 'HTTP_X', '2', 'HTTP_COOKIE', 'b=2', 'HTTP_PROXY', 'evil:80']
     await serving.exchange(packet([...nginxGet, ...more, 'HTTP_CONNECTION', 'close', 'HTTP_TE', 'trailers']))
@@ -195,7 +195,7 @@ describe('a uwsgi request', () => {
     ['byte by byte', Array.from(post('a=1&b=2'), (byte) => Buffer.of(byte))],
     ['with bytes after its body', [Buffer.concat([post('a=1&b=2'), get])]],
   ] as const) {
-    it(`that comes ${how} runs once and is answered`, async () => {
+    it(`that arrives ${how} runs once and is answered`, async () => {
       await using serving = await serve(echo)
       const client = await serving.client()
       client.socket.setNoDelay(true)
@@ -205,7 +205,7 @@ describe('a uwsgi request', () => {
     })
   }
 
-  it('of 16 MiB that nobody reads stays in the client', async () => {
+  it('of 16 MiB that the application does not read stays with the client', async () => {
     const { application } = waiting()
     await using serving = await serve(application)
     const client = await serving.client()
@@ -214,12 +214,12 @@ describe('a uwsgi request', () => {
     assert.ok((await still(() => serving.sockets[0]!.bytesRead)) < MIB)
   })
 
-  it('of 16 MiB that is read arrives whole', async () => {
+  it('of 16 MiB arrives completely', async () => {
     await using serving = await serve(count)
     assert.equal(bodyOf(await serving.exchange(post(Buffer.alloc(16 * MIB)))), String(16 * MIB))
   })
 
-  it('answered before its body was read gets its answer while the client still sends', async () => {
+  it('that is answered before its body is read gets its response while the client still sends', async () => {
     await using serving = await serve(hello)
     const client = await serving.client()
     client.socket.write(packet(nginxPost(64 * MIB)))
@@ -233,7 +233,7 @@ describe('a uwsgi request', () => {
     assert.equal(client.ended ?? 'end', 'end')
   })
 
-  it('is read on by an application that answered first', async () => {
+  it('is read by an application that has answered before', async () => {
     const read = Promise.withResolvers<number>()
     await using serving = await serve(async (environ, start) => {
       const write = start('200 OK', [...text, ['Content-Length', '2']])
@@ -250,13 +250,13 @@ describe('a uwsgi request', () => {
     assert.equal(await read.promise, MIB)
   })
 
-  it('with a trusted id keeps it', async () => {
+  it('keeps a trusted id', async () => {
     await using serving = await serve(hello, { requestId: (environ) => environ['HTTP_X_REQUEST_ID'] as string })
     await serving.exchange(packet([...nginxGet, 'HTTP_X_REQUEST_ID', 'abc']))
     assert.equal(serving.environs[0]!.gantry.requestId, 'abc')
   })
 
-  it('that is refused keeps its trusted id', async () => {
+  it('that is refused keeps a trusted id', async () => {
     const requestId = (environ: Environ): string => environ['HTTP_X_REQUEST_ID'] as string
     await using serving = await serve(hello, { requestId, limits: { body: 1 } })
     const answer = await serving.exchange(packet([...nginxPost(2), 'HTTP_X_REQUEST_ID', 'abc']))
@@ -285,7 +285,7 @@ describe('a uwsgi connection', () => {
     })
   }
 
-  it('whose FIN comes in the middle of the body fails the application’s read', async () => {
+  it('whose FIN arrives in the middle of the body makes the application’s read fail', async () => {
     const failed = Promise.withResolvers<unknown>()
     await using serving = await serve(async (environ) => {
       try {
@@ -301,7 +301,7 @@ describe('a uwsgi connection', () => {
     assert.equal(await failed.promise, 'CLIENT_GONE')
   })
 
-  it('serves a half-closed client where it is told to', async () => {
+  it('serves a half-closed client with the option halfClose serve', async () => {
     const go = Promise.withResolvers<void>()
     await using serving = await serve(
       async (_, start) => {
@@ -318,7 +318,7 @@ describe('a uwsgi connection', () => {
     assert.equal(bodyOf(await client.whole()), 'served')
   })
 
-  it('with a packet that is none is closed without a word, and logged', async () => {
+  it('with an invalid packet is closed without a response, and logged', async () => {
     await using serving = await serve(hello)
     assert.equal(await serving.exchange(Buffer.from('00030000ffff41', 'hex')), '')
     assert.match(serving.log.messages('warn')[0] ?? '', /runs past its end/)
@@ -349,7 +349,7 @@ describe('a uwsgi connection', () => {
     await until(() => serving.settled === 3)
   })
 
-  it('that is slow with its packet is answered 408', async () => {
+  it('with a slow packet gets a 408', async () => {
     const clock = new FakeClock()
     await using serving = await serve(hello, { clock })
     const client = await serving.client()
@@ -359,7 +359,7 @@ describe('a uwsgi connection', () => {
     assert.match(await client.whole(), /^HTTP\/1\.1 408 /)
   })
 
-  it('that pauses in a body that is waited for aborts the application with DEADLINE and is answered 408', async () => {
+  it('that pauses in a body aborts the waiting application with DEADLINE and gets a 408', async () => {
     const clock = new FakeClock()
     await using serving = await serve(count, { clock })
     const client = await serving.client()
@@ -369,7 +369,7 @@ describe('a uwsgi connection', () => {
     assert.match(await client.whole(), /^HTTP\/1\.1 408 /)
   })
 
-  it('upgrades: the raw connection is the application’s, with what came early', async () => {
+  it('upgrades: the application gets the raw connection, with bytes that arrived early', async () => {
     await using serving = await serve((environ, start) => {
       start('101 Switching Protocols', [['Upgrade', 'echo']])
       const raw = environ.gantry.upgrade()
@@ -493,7 +493,7 @@ describe('an upgraded uwsgi connection that a drain closes', () => {
   }
 })
 
-describe('a uwsgi response that is cut', () => {
+describe('a uwsgi response that is truncated', () => {
   const breaking = (headers: Headers): { application: Application; go: PromiseWithResolvers<void> } => {
     const go = Promise.withResolvers<void>()
     const application: Application = (_, start) => {
@@ -507,7 +507,7 @@ describe('a uwsgi response that is cut', () => {
     return { application, go }
   }
 
-  it('with a Content-Length ends short of it', async () => {
+  it('with a Content-Length ends before it', async () => {
     const { application, go } = breaking([...text, ['Content-Length', '8']])
     await using serving = await serve(application)
     const client = await serving.client()
@@ -517,7 +517,7 @@ describe('a uwsgi response that is cut', () => {
     assert.equal(bodyOf(await client.whole()), 'half')
   })
 
-  it('without one is reset, since a FIN would make it look whole', async () => {
+  it('without a Content-Length is reset, since a FIN would make it look complete', async () => {
     const { application, go } = breaking(text)
     await using serving = await serve(application)
     const client = await serving.client()
@@ -528,7 +528,7 @@ describe('a uwsgi response that is cut', () => {
     assert.equal(client.ended, 'ECONNRESET')
   })
 
-  it('without one on a Unix socket, which has no reset, stays open until the client has gone', async () => {
+  it('without a Content-Length on a Unix socket, which has no reset, stays open until the client disconnects', async () => {
     const directory = await mkdtemp(join(tmpdir(), 'gantry-'))
     const { application, go } = breaking(text)
     await using serving = await serve(application, { path: join(directory, 'socket') })
@@ -545,7 +545,7 @@ describe('a uwsgi response that is cut', () => {
   })
 
   for (const when of ['while the application still gives more', 'when the application has given all'] as const) {
-    it(`because its reader takes nothing ${when} does not look whole`, async () => {
+    it(`because its client reads nothing ${when} does not look complete`, async () => {
       const clock = new FakeClock()
       const piece = Buffer.alloc(8 * MIB)
       await using serving = await serve(
@@ -572,7 +572,7 @@ describe('a uwsgi response that is cut', () => {
     })
   }
 
-  it('by a drain that timed out tells the application so', async () => {
+  it('by a drain timeout aborts the application', async () => {
     const { application, reasons } = waiting()
     await using serving = await serve(application)
     const client = await serving.client()
@@ -585,7 +585,7 @@ describe('a uwsgi response that is cut', () => {
 })
 
 describe('hostile bytes', () => {
-  it('give an answer, a close or nothing, and every exchange that began settles', async () => {
+  it('get a response, a close or nothing, and each exchange that began settles', async () => {
     const start = fc.constantFrom(
       post('a=1&b=2'),
       get,

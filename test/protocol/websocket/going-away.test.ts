@@ -45,13 +45,13 @@ describe('a WebSocket that a drain closes', () => {
     assert.equal(ended(), true)
   })
 
-  it('gets it even before the application has sent anything', async () => {
+  it('gets the close even before the application has sent anything', async () => {
     const { socket, arrived } = made()
     assert.equal(socket.goAway(), true)
     assert.deepEqual(await arrived(), Buffer.from(GOING_AWAY))
   })
 
-  it('gets it once', async () => {
+  it('gets the close once', async () => {
     const { socket, arrived } = made()
     socket.goAway()
     assert.equal(socket.goAway(), false)
@@ -69,7 +69,7 @@ describe('a WebSocket that a drain closes', () => {
     assert.deepEqual(await arrived(), Buffer.concat([hello, GOING_AWAY]))
   })
 
-  it('gets it after a frame that ends with the stream', async () => {
+  it('gets the close after a frame that ends with the stream', async () => {
     const { stream, socket, arrived, ended } = made()
     stream.write(hello.subarray(0, 3))
     socket.goAway()
@@ -78,7 +78,7 @@ describe('a WebSocket that a drain closes', () => {
     assert.equal(ended(), true)
   })
 
-  it('gets none when the application has begun or sent a close frame, and may finish', async () => {
+  it('gets no close if the application has begun or sent a close frame, and may finish', async () => {
     const close = Buffer.of(0x88, 2, 0x0f, 0xa0)
     for (const length of [1, 4]) {
       const { stream, socket, arrived, ended } = made()
@@ -90,7 +90,7 @@ describe('a WebSocket that a drain closes', () => {
     }
   })
 
-  it('gets none when the application has ended the stream, and has time for its last bytes to arrive', async () => {
+  it('gets no close if the application has ended the stream, and its last bytes have time to arrive', async () => {
     const { stream, socket, arrived, ended } = made()
     stream.end(hello)
     assert.deepEqual([socket.goAway(), socket.goAway()], [true, false])
@@ -98,14 +98,14 @@ describe('a WebSocket that a drain closes', () => {
     assert.equal(ended(), true)
   })
 
-  it('is not waited for once its stream is destroyed', async () => {
+  it('does not delay the drain once its stream is destroyed', async () => {
     const { stream, socket, arrived } = made()
     stream.destroy()
     assert.equal(socket.goAway(), false)
     assert.equal((await arrived()).length, 0)
   })
 
-  it('counts strings in their encoding, and views of any kind', async () => {
+  it('counts strings in their encoding, and all kinds of views', async () => {
     const { stream, socket, arrived } = made()
     stream.write('\x81\x03abc', 'latin1')
     stream.write('8103', 'hex')
@@ -115,7 +115,7 @@ describe('a WebSocket that a drain closes', () => {
     assert.deepEqual(await arrived(), Buffer.concat([text('abc'), text('def'), GOING_AWAY]))
   })
 
-  it('rejects what a stream rejects', () => {
+  it('rejects chunks that a stream rejects', () => {
     const { stream } = made()
     const plain = duplexPair()[0]
     for (const wrong of [null, 7]) {

@@ -89,13 +89,13 @@ describe('a CGI response head', () => {
     })
   }
 
-  it('is refused as soon as it is too long, though it has not ended', () => {
+  it('is refused as soon as it is too long, although it is incomplete', () => {
     const reader = new CgiHeadReader(100)
     assert.equal(reader.receive(Buffer.from('X-A: ')), undefined)
     assert.throws(() => reader.receive(Buffer.alloc(100, 'a')), /longer than 100 bytes/)
   })
 
-  it('says what is missing when the output ends first', () => {
+  it('reports what is missing if the output ends early', () => {
     assert.match(new CgiHeadReader().ended().message, /without an answer/)
     const reader = new CgiHeadReader()
     reader.receive(Buffer.from('X-A: 1\n'))

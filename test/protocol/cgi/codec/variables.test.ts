@@ -15,7 +15,7 @@ function environ(environment: Record<string, string>, further: string[] = []) {
 describe('the request in a process’s environment', () => {
   const request = { REQUEST_METHOD: 'GET', SCRIPT_NAME: '/app', PATH_INFO: '/x', SERVER_NAME: 'h', SERVER_PORT: '80' }
 
-  it('has CGI’s variables, the headers and what Apache and mod_ssl add, and nothing else of the process', () => {
+  it('has the variables of CGI, Apache and mod_ssl and the headers, and nothing else of the process', () => {
     const { environ: made } = environ({
       ...request,
       PATH: '/bin',
@@ -33,7 +33,7 @@ describe('the request in a process’s environment', () => {
     for (const name of ['PATH', 'HOME', 'API_KEY', 'HTTP_X y']) assert.ok(!Object.hasOwn(made, name), name)
   })
 
-  it('has others that were asked for', () => {
+  it('has further variables that were asked for', () => {
     assert.equal(environ({ ...request, TENANT: 'a' }, ['TENANT']).environ['TENANT'], 'a')
   })
 
@@ -47,7 +47,7 @@ describe('the request in a process’s environment', () => {
     for (const name of ['HTTP_PROXY', 'HTTP_UPGRADE', 'HTTP_CONNECTION']) assert.ok(!Object.hasOwn(made, name), name)
   })
 
-  it('is of the root where there is neither script nor path', () => {
+  it('has the path / if there is neither script nor path', () => {
     const { environ: made } = environ({})
     assert.deepEqual([made.REQUEST_METHOD, made.SCRIPT_NAME, made.PATH_INFO], ['GET', '', '/'])
     assert.equal(environ({ SCRIPT_NAME: '/app' }).environ.PATH_INFO, '')
@@ -63,7 +63,7 @@ describe('the request in a process’s environment', () => {
     it(`has a body: ${what}`, () => assert.equal(environ(given).length, length))
   }
 
-  it('is refused with a length that is none', () => {
+  it('is refused if its length is invalid', () => {
     assert.throws(
       () => environ({ CONTENT_LENGTH: '-1' }),
       (error) => error instanceof RemoteProtocolError && error.status === 400,
@@ -71,11 +71,11 @@ describe('the request in a process’s environment', () => {
   })
 })
 
-describe('what a program is given', () => {
+describe('the environment of a program', () => {
   const facts = { program: '/srv/a.cgi', documentRoot: undefined, authorization: false, chunked: false }
   const headers = ['Host', 'h', 'Authorization', 'Basic x', 'X-A', 'b', 'Proxy', 'p']
 
-  it('has the request’s variables, and neither credentials nor Proxy nor the application’s own', () => {
+  it('has the variables of the request, and neither credentials nor Proxy nor variables of the application', () => {
     const made = makeEnviron({ target: '/x?y', headers })
     made['HTTP_PROXY'] = 'http://evil'
     made['LD_PRELOAD'] = '/evil.so'
@@ -92,12 +92,12 @@ describe('what a program is given', () => {
     }
   })
 
-  it('has the credentials where that is wanted', () => {
+  it('has the credentials if the option allows it', () => {
     const variables = programVariables(makeEnviron({ headers }), { ...facts, authorization: true })
     assert.equal(variables.get('HTTP_AUTHORIZATION'), 'Basic x')
   })
 
-  it('says that a body is of unknown length as Apache does', () => {
+  it('has HTTP_TRANSFER_ENCODING for a body of unknown length, as in Apache', () => {
     const variables = programVariables(makeEnviron(), { ...facts, chunked: true })
     assert.equal(variables.get('HTTP_TRANSFER_ENCODING'), 'chunked')
   })

@@ -27,11 +27,11 @@ const request = (...fields: string[]): string => `POST / HTTP/1.1\r\n${['Host: a
 const connectionOf = (head: string): string | undefined => /\r\nConnection: (.*)\r\n/.exec(head)?.[1]
 
 describe('a server’s connection', () => {
-  it('refuses an empty Host as the first that it ever sees', () => {
+  it('refuses an empty Host also as the first Host in this process', () => {
     assert.equal(given('GET / HTTP/1.1\r\nHost:\r\n\r\n').parser.error?.code, 'BAD_HOST')
   })
 
-  it('does not read a further request before the one at hand is over', () => {
+  it('does not read a further request before the current one is complete', () => {
     const http = given(GET + GET)
     assert.equal(http.request, 'done')
     assert.equal(http.read(), 'more')
@@ -44,14 +44,14 @@ describe('a server’s connection', () => {
     assert.equal(http.read(), 'head')
   })
 
-  it('gives one final response to a request, and none to no request', () => {
+  it('sends one final response per request, and none without a request', () => {
     const http = given(GET)
     http.head('200 OK', [], 0, true)
     assert.throws(() => http.head('200 OK', [], 0, true), { code: 'RESPONSE_TWICE' })
     assert.throws(() => given('').head('200 OK', [], 0, true), { code: 'RESPONSE_TWICE' })
   })
 
-  it('frames by length, by chunks or by its end', () => {
+  it('frames a body by its length, by chunks or by the end of the connection', () => {
     const cases = [
       ['HTTP/1.1', 3, 'length', undefined],
       ['HTTP/1.1', -1, 'chunked', undefined],
@@ -69,13 +69,13 @@ describe('a server’s connection', () => {
     }
   })
 
-  it('leaves out trailers where the framing has no place for them', () => {
+  it('omits trailers if the framing cannot carry them', () => {
     const http = given(GET)
     http.head('200 OK', [], 3, false)
     assert.equal(http.end([['A', 'b']]), '')
   })
 
-  it('says 100 Continue once, before the final head, and only to who waits', () => {
+  it('sends 100 Continue once, before the final head, and only to a client that waits', () => {
     const waiting = given(request('Content-Length: 3', 'Expect: 100-continue'))
     assert.equal(waiting.awaitsContinue, true)
     assert.equal(waiting.continue(), 'HTTP/1.1 100 Continue\r\n\r\n')
@@ -88,14 +88,14 @@ describe('a server’s connection', () => {
     assert.equal(given(request('Content-Length: 3')).continue(), '')
   })
 
-  it('closes after an answer to a client that still holds its body back', () => {
+  it('closes after a response to a client that still waits for 100 Continue', () => {
     const http = given(request('Content-Length: 3', 'Expect: 100-continue'))
     assert.equal(connectionOf(http.head('200 OK', [], 0, true)), 'close')
     http.end(undefined)
     assert.equal(http.afterResponse(), 'close')
   })
 
-  it('drops what is left of a body where that is little, and closes where it is much', () => {
+  it('discards a small rest of a body, and closes before a large one', () => {
     const little = given(request('Content-Length: 65536'))
     assert.equal(connectionOf(little.head('200 OK', [], 0, true)), undefined)
     little.end(undefined)
@@ -130,13 +130,13 @@ describe('a server’s connection', () => {
     assert.throws(() => http.next(), { code: 'NOT_OVER' })
   })
 
-  it('answers HEAD without a body by itself, also where its body was at fault', () => {
+  it('answers HEAD without a body, also if the body of the request was invalid', () => {
     const http = given('HEAD / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nX')
     assert.equal(http.request, 'failed')
     assert.ok(http.answer(400, [], true).endsWith('\r\n\r\n'))
   })
 
-  it('announces an early close, and keeps to it', () => {
+  it('announces an early close, and closes', () => {
     const http = given(GET)
     http.closeAfterResponse()
     assert.equal(connectionOf(http.head('200 OK', [], 0, true)), 'close')
@@ -144,7 +144,7 @@ describe('a server’s connection', () => {
     assert.equal(http.afterResponse(), 'close')
   })
 
-  it('closes after a head that promised more, when told so in mid-response', () => {
+  it('closes after a response whose head did not announce it, if it is closed meanwhile', () => {
     const http = given(GET)
     http.head('200 OK', [], -1, false)
     http.closeAfterResponse()
@@ -152,7 +152,7 @@ describe('a server’s connection', () => {
     assert.equal(http.afterResponse(), 'close')
   })
 
-  it('has informational responses for HTTP/1.1 alone, and none after the final head', () => {
+  it('sends informational responses only to HTTP/1.1, and none after the final head', () => {
     const http = given(GET)
     assert.equal(http.inform('103 Early Hints', []), 'HTTP/1.1 103 Early Hints\r\n\r\n')
     http.head('200 OK', [], 0, true)
@@ -160,7 +160,7 @@ describe('a server’s connection', () => {
     assert.equal(given('GET / HTTP/1.0\r\n\r\n').inform('103 Early Hints', []), '')
   })
 
-  it('frames nothing after 101, and gives the bytes that came early', () => {
+  it('frames nothing after a 101, and returns the bytes that arrived early', () => {
     const http = given('GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\nearly')
     const head = http.head('101 Switching Protocols', [['Connection', 'Upgrade']], -1, false)
     assert.doesNotMatch(head, /Transfer-Encoding|close/)

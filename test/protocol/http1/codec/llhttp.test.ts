@@ -24,12 +24,12 @@ declare const WebAssembly: {
 }
 
 describe("undici's llhttp", () => {
-  it('is of the version whose private files these are', () => {
+  it('has the version whose private files are used', () => {
     assert.equal(require('undici/package.json').version, '8.12.4')
     assert.equal(require('../../../../package.json').dependencies.undici, '8.12.4')
   })
 
-  it('is where it is looked for, and imports and exports what is used', () => {
+  it('is at the expected path, and has the expected imports and exports', () => {
     const module = new WebAssembly.Module(require(WASM_FILE))
     const imports = WebAssembly.Module.imports(module).map(({ name }) => name)
     assert.deepEqual(imports.sort(), [
@@ -60,7 +60,7 @@ describe("undici's llhttp", () => {
     }
   })
 
-  it('has the numbers that are used', () => {
+  it('has the expected constants', () => {
     const { ERROR, TYPE } = require('undici/lib/llhttp/constants.js')
     assert.deepEqual(
       [TYPE.REQUEST, ERROR.OK, ERROR.PAUSED, ERROR.INVALID_TRANSFER_ENCODING],
@@ -68,7 +68,7 @@ describe("undici's llhttp", () => {
     )
   })
 
-  it('says where the fields of a head lie', () => {
+  it('finds the positions of the fields of a head', () => {
     const bytes = Buffer.from('xxGET / HTTP/1.1\r\nA: bc\r\nDef: g \r\n\r\nyy', 'latin1')
     assert.equal(executeHead(bytes, 2, bytes.length - 2), OK)
     assert.equal(headFields, 2)
@@ -82,13 +82,13 @@ describe("undici's llhttp", () => {
     assert.equal(executeHead(bytes, 0, bytes.length - 3), OK)
   })
 
-  it('takes a head larger than its memory has room for at first', () => {
+  it('parses a head that is larger than its initial memory', () => {
     const bytes = Buffer.from(`GET / HTTP/1.1\r\nA: ${'b'.repeat(1_000_000)}\r\n\r\n`, 'latin1')
     assert.equal(executeHead(bytes, 0, bytes.length), OK)
     assert.deepEqual(headSpans.slice(0, 4), [16, 1, 19, 1_000_000])
   })
 
-  it('gives back the memory of bodies that have ended', () => {
+  it('frees the memory of bodies that have ended', () => {
     const bytes = Buffer.from('3\r\nabc\r\n', 'latin1')
     const before = memorySize()
     for (let at = 0; at < 20_000; at++) {

@@ -71,7 +71,7 @@ function expected(good: Good): Omit<Message, 'ended'> {
 }
 
 describe('the tables', () => {
-  it('are as long as they are meant to be', () => {
+  it('have the expected number of entries', () => {
     assert.ok(BAD.length >= 80, `${BAD.length} bad requests`)
     assert.ok(GOOD.length >= 60, `${GOOD.length} good requests`)
     for (const table of [BAD, GOOD]) assert.equal(new Set(table.map(({ bytes }) => bytes)).size, table.length)
@@ -92,7 +92,7 @@ describe('a request that must be refused:', () => {
   }
 })
 
-describe('a request that must be taken:', () => {
+describe('a request that must be accepted:', () => {
   for (const good of GOOD) {
     it(good.title, () => {
       const message = { ...expected(good), ended: true }
@@ -109,18 +109,18 @@ describe('a request that must be taken:', () => {
 describe('limits', () => {
   const limits = { ...defaultLimits, body: 5 }
 
-  it('refuse a declared body that is too large before any of it', () => {
+  it('refuse a declared body that is too large before its first byte', () => {
     const result = parse(whole('POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\nabcdef'), limits)
     assert.deepEqual(result, { messages: [], error: { status: 413, code: 'BODY_TOO_LARGE' } })
   })
 
-  it('take a declared body that is just not too large', () => {
+  it('accept a declared body of exactly the limit', () => {
     const result = parse(whole('POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nabcde'), limits)
     assert.equal(result.messages[0]?.body, 'abcde')
     assert.equal(result.error, undefined)
   })
 
-  it('refuse a chunked body at the first byte too many, however it is cut', () => {
+  it('refuse a chunked body at the first byte above the limit, however it is split', () => {
     const text = 'POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n3\r\ndef\r\n0\r\n\r\n'
     const result = parse(whole(text), limits)
     assert.deepEqual(result.error, { status: 413, code: 'BODY_TOO_LARGE' })
@@ -128,7 +128,7 @@ describe('limits', () => {
     assert.deepEqual(parse(byByte(text), limits), result)
   })
 
-  it('count chunk overhead over the whole body, and leave plain framing out of the count', () => {
+  it('count chunk overhead over the whole body, without plain framing', () => {
     const chunk = `1;${'x'.repeat(30)}\r\na\r\n`
     // Each chunk is 16 bytes over what a chunk needs; 16 KiB are 1,024 such, less what the last one has left.
     const text = (chunks: number): string =>
@@ -140,7 +140,7 @@ describe('limits', () => {
 })
 
 describe('the parser', () => {
-  it('gives out a body without a copy', () => {
+  it('returns a body without a copy', () => {
     const parser = new RequestParser(defaultLimits)
     const bytes = Buffer.from('POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc', 'latin1')
     parser.push(bytes)
@@ -150,7 +150,7 @@ describe('the parser', () => {
     parser.free()
   })
 
-  it('does not write to bytes that it was given or gave out', () => {
+  it('does not change bytes that it received or returned', () => {
     const parser = new RequestParser(defaultLimits)
     const first = Buffer.from('POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n', 'latin1')
     const copy = Buffer.from(first)
@@ -168,7 +168,7 @@ describe('the parser', () => {
     parser.free()
   })
 
-  it('gives names as they are spelled, also where the head before had another at their place', () => {
+  it('returns names as they are spelled, also if the head before had another name at that position', () => {
     const heads = [
       'Host: a\r\nAccept: x\r\n',
       'HOST: a\r\naccept: y\r\n',
@@ -187,7 +187,7 @@ describe('the parser', () => {
     )
   })
 
-  it('says nothing but its error after an error', () => {
+  it('returns only its error after an error', () => {
     const parser = new RequestParser(defaultLimits)
     parser.push(Buffer.from('GET / HTTP/1.1\r\n\r\n', 'latin1'))
     assert.equal(parser.next(), 'error')
@@ -197,7 +197,7 @@ describe('the parser', () => {
     assert.equal(parser.buffered, 0)
   })
 
-  it('gives up the bytes after a head when the connection changes its protocol', () => {
+  it('returns the bytes after a head when the connection is upgraded', () => {
     const parser = new RequestParser(defaultLimits)
     parser.push(Buffer.from(`${NEXT}\x81\x00 anything`, 'latin1'))
     assert.equal(parser.next(), 'head')
@@ -217,7 +217,7 @@ describe('the parser', () => {
     assert.equal(parser.between, true)
   })
 
-  it('takes two chunked bodies on two connections in turns', () => {
+  it('parses two chunked bodies on two connections alternately', () => {
     const parsers = [0, 1].map(() => new RequestParser(defaultLimits))
     const bodies = ['', '']
     const text = (letter: string): Buffer[] =>
@@ -238,7 +238,7 @@ describe('the parser', () => {
   })
 })
 
-describe('whatever the bytes, and however they are cut,', () => {
+describe('for any bytes, however they are split,', () => {
   /** Pieces of requests, good and bad, and noise: joined at random. */
   const fragments = fc.oneof(
     { weight: 4, arbitrary: fc.constantFrom(...GOOD.map(({ bytes }) => bytes).filter((bytes) => bytes.length < 2000)) },
@@ -278,7 +278,7 @@ describe('whatever the bytes, and however they are cut,', () => {
     )
   })
 
-  it('a head that passes holds nothing that could be read in two ways', () => {
+  it('a valid head contains nothing ambiguous', () => {
     fc.assert(
       fc.property(streams, (bytes) => {
         for (const { head } of parse([bytes]).messages) {
@@ -302,7 +302,7 @@ describe('whatever the bytes, and however they are cut,', () => {
     )
   })
 
-  it('bytes that were changed in one place give events or one error', () => {
+  it('bytes with one change give events or one error', () => {
     fc.assert(
       fc.property(
         fc.constantFrom(...GOOD.filter(({ bytes }) => bytes.length < 500)),

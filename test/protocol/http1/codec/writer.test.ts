@@ -31,14 +31,14 @@ describe('a response head', () => {
     )
   })
 
-  it('says how it is framed and what becomes of the connection', () => {
+  it('has the fields for its framing and for the connection', () => {
     assert.equal(
       responseHead('200 OK', [], 'chunked', 'close', date()),
       `HTTP/1.1 200 OK\r\nServer: gantry\r\n${DATE}Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n`,
     )
   })
 
-  it('keeps repeated fields apart and in order', () => {
+  it('keeps repeated fields separate and in order', () => {
     const head = responseHead(
       '200 OK',
       [
@@ -52,7 +52,7 @@ describe('a response head', () => {
     assert.match(head, /Set-Cookie: a\r\nSet-Cookie: b\r\n/)
   })
 
-  it('takes an empty reason', () => {
+  it('accepts an empty reason', () => {
     assert.ok(responseHead('299 ', [], 'length', '', date()).startsWith('HTTP/1.1 299 \r\n'))
   })
 })
@@ -100,7 +100,7 @@ describe('the rest of a response', () => {
     )
   })
 
-  it("has whole answers of the gateway's own", () => {
+  it('can be a complete response of the server itself', () => {
     const head =
       'HTTP/1.1 414 URI Too Long\r\nContent-Type: text/plain\r\nContent-Length: 17\r\nCache-Control: no-store\r\n' +
       `X: y\r\nServer: gantry\r\n${DATE}Connection: close\r\n\r\n`

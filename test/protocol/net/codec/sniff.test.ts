@@ -34,11 +34,11 @@ describe('sniff', () => {
   for (const [what, text, wire] of table) {
     const bytes = Buffer.from(text, 'latin1')
 
-    it(`tells ${what} as ${wire}`, () => {
+    it(`recognises ${what} as ${wire}`, () => {
       assert.equal(sniff(bytes), wire)
     })
 
-    it(`asks for more or answers the same at every byte of ${what}`, () => {
+    it(`needs more bytes or returns the same at every byte of ${what}`, () => {
       const answers = Array.from(bytes, (_, index) => sniff(bytes.subarray(0, index + 1)))
       const first = answers.findIndex((answer) => answer !== undefined)
       assert.deepEqual(answers.slice(0, first), new Array(first).fill(undefined))
@@ -46,18 +46,18 @@ describe('sniff', () => {
     })
   }
 
-  it('asks for more when nothing has come', () => {
+  it('needs more bytes if nothing has arrived', () => {
     assert.equal(sniff(new Uint8Array()), undefined)
   })
 
-  it('asks for the whole signature of PROXY protocol v2, of which a part may precede HTTP', () => {
+  it('needs the whole signature of PROXY protocol v2, of which a part may precede HTTP', () => {
     const signature = Buffer.from(V2, 'latin1')
     assert.equal(sniff(signature.subarray(0, 11)), undefined)
     assert.equal(sniff(signature), 'proxy-v2')
     assert.equal(sniff(Buffer.concat([signature.subarray(0, 4), Buffer.from('G')])), 'http')
   })
 
-  it('always answers within its stated number of bytes, and never changes its answer', () => {
+  it('always decides within SNIFF_BYTES, and never changes its decision', () => {
     fc.assert(
       fc.property(fc.uint8Array({ minLength: SNIFF_BYTES, maxLength: 40 }), (bytes) => {
         const answer = sniff(bytes.subarray(0, SNIFF_BYTES))

@@ -33,22 +33,22 @@ describe('uwsgi packets', () => {
     assert.deepEqual(decodePacket(GOLDEN)?.variables, ['KEY', 'value', 'EMPTY', ''])
   })
 
-  it('are read as nginx sends them', () => {
+  it('of nginx are decoded', () => {
     assert.deepEqual(decodePacket(packet(nginxGet)), { modifier1: 0, modifier2: 0, variables: nginxGet })
   })
 
-  it('carry bytes above 0x7F as they are', () => {
+  it('carry bytes above 0x7F unchanged', () => {
     assert.deepEqual(decodePacket(packet(['PATH_INFO', '/\xc3\xa9']))?.variables, ['PATH_INFO', '/\xc3\xa9'])
   })
 
-  it('are asked for until they are whole', () => {
+  it('are undefined until they are complete', () => {
     const bytes = packet(nginxGet)
     for (let length = 0; length < bytes.length; length++) {
       assert.equal(decodePacket(bytes.subarray(0, length)), undefined)
     }
   })
 
-  it('end where they say, whatever follows', () => {
+  it('end at their length, whatever follows', () => {
     const bytes = Buffer.concat([packet(['A', 'b']), Buffer.from('body')])
     assert.equal(packetLength(bytes), bytes.length - 4)
     assert.deepEqual(decodePacket(bytes)?.variables, ['A', 'b'])
@@ -61,7 +61,7 @@ describe('uwsgi packets', () => {
     ['half a length', '01'],
     ['a value one byte too long', '010041020042'],
   ] as const) {
-    it(`with ${what} are the peer’s error`, () => {
+    it(`with ${what} are a RemoteProtocolError`, () => {
       const bytes = Buffer.from(payload, 'hex')
       assert.throws(
         () => decodePacket(Buffer.concat([Buffer.of(0, bytes.length, 0, 0), bytes, Buffer.alloc(300)])),
@@ -70,7 +70,7 @@ describe('uwsgi packets', () => {
     })
   }
 
-  it('that do not fit 65,535 bytes are our error, and the largest that does is made', () => {
+  it('of more than 65,535 bytes are a LocalProtocolError, and the largest is encoded', () => {
     const fits = 'x'.repeat(MAX_PAYLOAD - 5)
     assert.equal(encodePacket(0, 0, ['A', fits]).length, HEADER_BYTES + MAX_PAYLOAD)
     assert.throws(
@@ -90,7 +90,7 @@ describe('uwsgi packets', () => {
     assert.deepEqual(encodePong(), Buffer.of(100, 0, 0, 1))
   })
 
-  it('come back as they went', () => {
+  it('are decoded as they were encoded', () => {
     fc.assert(
       fc.property(
         fc.integer({ min: 0, max: 255 }),
@@ -108,7 +108,7 @@ describe('uwsgi packets', () => {
     )
   })
 
-  it('of random bytes are a packet, not whole, or the peer’s error', () => {
+  it('of random bytes are a packet, incomplete, or a RemoteProtocolError', () => {
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 300 }), (bytes) => {
         try {

@@ -54,7 +54,7 @@ describe('a uwsgi request', () => {
     })
   }
 
-  it('is read from any pieces the same', () => {
+  it('is read in the same way however it is split', () => {
     const cuts = fc.array(fc.integer({ min: 0, max: post.length }), { maxLength: 8 })
     const whole = read([post])
     fc.assert(
@@ -66,14 +66,14 @@ describe('a uwsgi request', () => {
     )
   })
 
-  it('with a head of 64 KiB that comes byte by byte is read', () => {
+  it('with a head of 64 KiB is read byte by byte', () => {
     const variables = ['REQUEST_METHOD', 'GET', 'HTTP_COOKIE', 'c'.repeat(65_000)]
     const events = read(Array.from(packet(variables), (byte) => Buffer.of(byte)))
     assert.ok(events[0]?.type === 'request')
     assert.deepEqual(events[0].variables, variables)
   })
 
-  it('with modifier1 30 has SCRIPT_NAME taken off its PATH_INFO', () => {
+  it('with modifier1 30 has SCRIPT_NAME removed from its PATH_INFO', () => {
     const path = (script: string, info: string): string | undefined => {
       const event = read([packet(['REQUEST_METHOD', 'GET', 'SCRIPT_NAME', script, 'PATH_INFO', info], 30)])[0]
       assert.ok(event?.type === 'request')
@@ -91,7 +91,7 @@ describe('a uwsgi request', () => {
     assert.equal(variable(event.variables, 'PATH_INFO'), '/app/x')
   })
 
-  it('takes a ping for a ping', () => {
+  it('recognises a ping', () => {
     assert.deepEqual(read([Buffer.of(100, 0, 0, 0)]), [{ type: 'ping' }])
   })
 
@@ -102,14 +102,14 @@ describe('a uwsgi request', () => {
     )
   })
 
-  it('keeps what `uwsgi_param` adds, and repeated headers in order', () => {
+  it('keeps variables of `uwsgi_param`, and repeated headers in order', () => {
     const variables = ['REQUEST_METHOD', 'GET', 'MY_VARIABLE', 'mine', 'HTTP_X', '1', 'UWSGI_APPID', 'a', 'HTTP_X', '2']
     const event = read([packet(variables)])[0]
     assert.ok(event?.type === 'request')
     assert.deepEqual(event.variables, variables)
   })
 
-  it('loses variables that load code, pose as the gateway, or are no header’s name', () => {
+  it('loses variables that load code, impersonate the gateway, or are not the name of a header', () => {
     const bad = [
       'UWSGI_SCRIPT',
       'UWSGI_MODULE',
@@ -135,7 +135,7 @@ describe('a uwsgi request', () => {
     assert.deepEqual(event.variables, ['REQUEST_METHOD', 'GET'])
   })
 
-  it('has an empty CONTENT_LENGTH and CONTENT_TYPE dropped', () => {
+  it('loses an empty CONTENT_LENGTH and CONTENT_TYPE', () => {
     const event = read([packet(nginxGet)])[0]
     assert.ok(event?.type === 'request')
     assert.equal(variable(event.variables, 'CONTENT_LENGTH'), undefined)
@@ -143,7 +143,7 @@ describe('a uwsgi request', () => {
     assert.equal(event.length, 0)
   })
 
-  it('takes UWSGI_SCHEME for the scheme', () => {
+  it('gets its scheme from UWSGI_SCHEME', () => {
     const event = read([packet(['REQUEST_METHOD', 'GET', 'REQUEST_SCHEME', 'http', 'UWSGI_SCHEME', 'https'])])[0]
     assert.ok(event?.type === 'request')
     assert.equal(variable(event.variables, 'REQUEST_SCHEME'), 'https')
@@ -170,7 +170,7 @@ describe('a uwsgi request', () => {
     it(`with ${what} is refused`, () => refused(variables, 'UWSGI_VARIABLE'))
   }
 
-  it('of random bytes gives events or the peer’s error, and never more body than it announced', () => {
+  it('of random bytes gives events or a RemoteProtocolError, and never more body than it declared', () => {
     const junk = fc.uint8Array({ maxLength: 80 }).map((bytes) => Buffer.from(bytes))
     const start = fc.constantFrom(post, packet(nginxGet), packet(nginxPost(1000)), Buffer.of(0), Buffer.of(30, 2, 0))
     fc.assert(

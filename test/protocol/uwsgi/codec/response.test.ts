@@ -81,9 +81,9 @@ const table: [what: string, bytes: string, events: ResponseEvent[], method?: str
   ],
 ]
 
-describe('a response on a CGI-like wire', () => {
+describe('a response of a uwsgi server', () => {
   for (const [what, bytes, events, method] of table) {
-    it(`with ${what} is read whole`, () => assert.deepEqual(read([text(bytes)], method), events))
+    it(`with ${what} is read at once`, () => assert.deepEqual(read([text(bytes)], method), events))
 
     it(`with ${what} is read byte by byte`, () => {
       assert.deepEqual(
@@ -110,7 +110,7 @@ describe('a response on a CGI-like wire', () => {
     ['a status that is none', 'Status: fine\r\n\r\n', 'RESPONSE_HEAD'],
     ['another protocol’s bytes', '\x15\x03\x01\x00\n\n', 'RESPONSE_HEAD'],
   ] as const) {
-    it(`with ${what} is the peer’s error`, () => {
+    it(`with ${what} is a RemoteProtocolError`, () => {
       assert.throws(
         () => read([text(bytes)]),
         (error) => error instanceof RemoteProtocolError && error.code === code && error.status === 502,
@@ -118,7 +118,7 @@ describe('a response on a CGI-like wire', () => {
     })
   }
 
-  it('with a head above the limit is refused before it is whole', () => {
+  it('with a head above the limit is refused before the head is complete', () => {
     const reader = new ResponseReader('GET', 100)
     assert.throws(
       () => reader.receive(text(`HTTP/1.1 200 OK\r\nA: ${'x'.repeat(100)}`)),
@@ -126,7 +126,7 @@ describe('a response on a CGI-like wire', () => {
     )
   })
 
-  it('of random bytes gives events or the peer’s error', () => {
+  it('of random bytes gives events or a RemoteProtocolError', () => {
     const line = fc.constantFrom('HTTP/1.1 200 OK\r\n', 'Content-Length: 3\r\n', '\r\n', '\n', 'a: b\r\n', 'x')
     const piece = fc.oneof(
       line.map(text),
