@@ -154,6 +154,14 @@ export type ContainerOptions = OptionValues<typeof containerOptions>
  * The addresses to listen on: those of `--listen`, or the default.
  *
  * @param id the container's id, from which its socket in a shared directory gets its name
+ * @example
+ * ```ts
+ * import { containerAddresses, containerOptions } from 'gantry/container'
+ * import { parseOptions } from 'gantry/protocol'
+ *
+ * const { values } = parseOptions(containerOptions, ['app.ts', '--listen', 'unix:/run/gantry/'])
+ * console.log(containerAddresses(values, 'web-1')) // [{ kind: 'unix', path: '/run/gantry/web-1.sock' }]
+ * ```
  */
 export function containerAddresses(
   options: Pick<ContainerOptions, 'listen' | 'join'>,
@@ -176,6 +184,14 @@ function socketName(id: string): string {
  * Checks options that depend on each other.
  *
  * @throws OptionError if values contradict each other
+ * @example
+ * ```ts
+ * import { checkContainerOptions, containerOptions } from 'gantry/container'
+ * import { parseOptions } from 'gantry/protocol'
+ *
+ * const { values } = parseOptions(containerOptions, ['app.ts', '--join', 'proxy:9000'])
+ * checkContainerOptions(values)
+ * ```
  */
 export function checkContainerOptions(options: ContainerOptions): void {
   checkCommonOptions(options)
