@@ -175,7 +175,7 @@ export function containerAddresses(
   return [{ kind: 'tcp', host: '127.0.0.1', port: 8000 }]
 }
 
-/** A file name without slashes. It does not begin with a dot, since a proxy that watches the directory skips such files. */
+/** A file name without slashes. It does not begin with a dot: a proxy that watches the directory skips such files. */
 function socketName(id: string): string {
   return `${id.replace(/[^\w.-]/g, '_').replace(/^\./, '_')}.sock`
 }

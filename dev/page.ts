@@ -86,7 +86,7 @@ function youch(): Youch {
 }
 
 /**
- * The path of a frame. The parser does not handle `at async file:///…`, which V8 writes for the top level of a module.
+ * The path of a frame. The parser does not handle `at async file:///…`, which V8 writes for a module's top level.
  */
 function pathOf(name: string): string {
   if (!name.startsWith('async file:///')) return name

@@ -2,7 +2,8 @@
 
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
-import { Pool, type PoolOptions } from '../../pool/pool.ts'
+import { Pool } from '../../pool/pool.ts'
+import type { PoolOptions } from '../../pool/pool-options.ts'
 import { TrustedPeers } from '../../protocol/client/peers.ts'
 import type { Behind, ClientView } from '../../protocol/contract/client-view.ts'
 import type { AbortError } from '../../protocol/contract/errors.ts'

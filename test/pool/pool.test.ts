@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
-import { Pool, type PoolOptions } from '../../pool/pool.ts'
+import { Pool } from '../../pool/pool.ts'
+import type { PoolOptions } from '../../pool/pool-options.ts'
 import { MOST_ATTEMPTS, RETRIES } from '../../pool/replay.ts'
 import type { CallErrorCode } from '../../protocol/frames/caller.ts'
 import { FakeClock } from '../support/clock.ts'
