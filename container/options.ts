@@ -153,12 +153,14 @@ export type ContainerOptions = OptionValues<typeof containerOptions>
 /**
  * Returns the addresses on which to listen, including the default if no option names one.
  *
- * @param id the container's id, which names its socket in a directory that it shares with other containers
+ * @param id the container's id, from which its socket in a shared directory gets its name
  * @example
  * ```ts
- * import { containerAddresses } from 'gantry/container'
+ * import { containerAddresses, containerOptions } from 'gantry/container'
+ * import { parseOptions } from 'gantry/protocol'
  *
- * console.log(containerAddresses({ listen: [], join: [] }, 'web-1')) // [{ kind: 'tcp', host: '127.0.0.1', port: 8000 }]
+ * const { values } = parseOptions(containerOptions, ['app.ts', '--listen', 'unix:/run/gantry/'])
+ * console.log(containerAddresses(values, 'web-1')) // [{ kind: 'unix', path: '/run/gantry/web-1.sock' }]
  * ```
  */
 export function containerAddresses(
@@ -173,9 +175,7 @@ export function containerAddresses(
   return [{ kind: 'tcp', host: '127.0.0.1', port: 8000 }]
 }
 
-/**
- * A file name without path separators that does not begin with a dot: the watchers of the directory skip names that do.
- */
+/** A file name without slashes. It does not begin with a dot: a proxy that watches the directory skips such files. */
 function socketName(id: string): string {
   return `${id.replace(/[^\w.-]/g, '_').replace(/^\./, '_')}.sock`
 }
@@ -183,15 +183,14 @@ function socketName(id: string): string {
 /**
  * Checks options that must fit each other.
  *
- * @throws OptionError if options contradict each other
+ * @throws OptionError if values contradict each other
  * @example
  * ```ts
- * import { type ContainerOptions, checkContainerOptions, serveContainer } from 'gantry/container'
+ * import { checkContainerOptions, containerOptions } from 'gantry/container'
+ * import { parseOptions } from 'gantry/protocol'
  *
- * export async function checkAndServe(options: ContainerOptions): Promise<void> {
- *   checkContainerOptions(options)
- *   await serveContainer(options, { log: console })
- * }
+ * const { values } = parseOptions(containerOptions, ['app.ts', '--join', 'proxy:9000'])
+ * checkContainerOptions(values)
  * ```
  */
 export function checkContainerOptions(options: ContainerOptions): void {

@@ -1,6 +1,6 @@
 /**
- * The application's process as the development server sees it: what it imports, what it failed of, and its end, together with all that it started
- * itself. When it is started and ended is not known here.
+ * The application's process in development: the files that it imports, why it failed, and its end, together with the
+ * processes that it started. `reloader.ts` decides when it is started and ended.
  */
 
 import { type ChildProcess, spawn } from 'node:child_process'
@@ -14,21 +14,21 @@ import { systemClock } from '../protocol/net/clock.ts'
 import { devMessageOf, type Failure, type ImportsMessage } from './messages.ts'
 
 export interface DevChildOptions {
-  /** For Node: its own options, the file to run, and that file's arguments. */
+  /** Arguments of Node: its own options, the file to run, and the file's arguments. */
   readonly argv: readonly string[]
   readonly env: Readonly<Record<string, string | undefined>>
   readonly onImports: (child: DevChild, message: ImportsMessage) => void
 }
 
-/** For what it has said to arrive once it has ended. */
-const LAST_WORDS_MILLISECONDS = 500
+/** How long messages of a process may take to arrive after its end, ms. */
+const MESSAGE_GRACE_MILLISECONDS = 500
 
 export class DevChild implements Child<readonly Address[]> {
   readonly ready: Promise<readonly Address[]>
   readonly exited: Promise<ChildExit>
-  /** What it said that it failed of. */
+  /** The error that the process has reported. */
   failure: Failure | undefined
-  /** Files that it has imported. */
+  /** The files that the process has imported. */
   readonly files: Set<string> = new Set()
   readonly #process: ChildProcess | undefined
 
@@ -37,7 +37,8 @@ export class DevChild implements Child<readonly Address[]> {
     const exited = Promise.withResolvers<ChildExit>()
     this.ready = ready.promise
     this.exited = exited.promise
-    // A process group of its own: Ctrl-C in a terminal is for its parent alone, and what it starts itself can be ended with it.
+    // With its own process group, Ctrl-C in a terminal reaches only the parent, and the processes that the child starts
+    // can be ended with it.
     const child = started(() =>
       spawn(process.execPath, argv, { stdio: ['ignore', 'inherit', 'inherit', 'ipc'], detached: true, env }),
     )
@@ -59,15 +60,15 @@ export class DevChild implements Child<readonly Address[]> {
         onImports(this, message)
       }
     })
-    // Its last words may come after its end: the channel is closed once all are read.
-    const said = Promise.withResolvers<void>()
-    child.on('disconnect', said.resolve)
+    // Messages may arrive after the exit: 'disconnect' follows the last one.
+    const received = Promise.withResolvers<void>()
+    child.on('disconnect', received.resolve)
     child.on('exit', async (code, signal) => {
-      if (!child.connected) said.resolve()
-      // Whoever has its end of the channel now keeps it open, but says nothing more.
-      setTimeout(said.resolve, LAST_WORDS_MILLISECONDS).unref()
+      if (!child.connected) received.resolve()
+      // A process that inherited the channel may keep it open, but sends nothing.
+      setTimeout(received.resolve, MESSAGE_GRACE_MILLISECONDS).unref()
       // A process that the child has left running may hold the port that the next child needs.
-      await Promise.all([said.promise, endGroup(child.pid!, systemClock)])
+      await Promise.all([received.promise, endGroup(child.pid!, systemClock)])
       exited.resolve({ code, signal })
     })
     child.on('error', (error) => {
@@ -85,7 +86,7 @@ export class DevChild implements Child<readonly Address[]> {
     }
   }
 
-  /** It, and what it has started and left running. */
+  /** Kills the process, and the processes that it has started and left running. */
   #killGroup(signal: NodeJS.Signals): void {
     const pid = this.#process?.pid
     if (pid === undefined) return

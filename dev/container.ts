@@ -1,7 +1,7 @@
 /**
- * The container's process of `gantry up --dev`: an ordinary container whose application is under lint, whose errors are shown, and that
- * tells its parent what it imports and what it fails of. Run by `dev/serve.ts` alone, with the name of what it is to serve and a container's
- * command line.
+ * The container process of `gantry up --dev`: a container with `lint` around its application and with error pages,
+ * which reports its imports and its failure to its parent. `dev/serve.ts` starts it with a name for error pages, the
+ * log's format and a container's command line.
  */
 
 import { readFileSync } from 'node:fs'
@@ -22,12 +22,12 @@ import { showRequestErrors } from './request-errors.ts'
 const [shown = '', format, ...argv] = process.argv.slice(2)
 const { values } = parseOptions(containerOptions, argv, process.env)
 
-function tell(message: ImportsMessage | FailedMessage, done: () => void = () => {}): void {
+function sendToParent(message: ImportsMessage | FailedMessage, done: () => void = () => {}): void {
   if (process.connected) process.send?.(message, undefined, undefined, done)
   else done()
 }
 
-/** `file:line` of what a load failed of, where its error does not say it. */
+/** `file:line` of the cause of a failed load, if the error does not contain it. */
 function placeOf(error: unknown, trail: ImportTrail): string | undefined {
   if (!(error instanceof LoadError)) return undefined
   if (error.place !== undefined) return error.place
@@ -39,17 +39,17 @@ function placeOf(error: unknown, trail: ImportTrail): string | undefined {
   return line === -1 ? undefined : `${from}:${line + 1}`
 }
 
-const trail = followImports((imported, missing) => tell({ gantry: 'imports', imported, missing }))
+const trail = followImports((imported, missing) => sendToParent({ gantry: 'imports', imported, missing }))
 
-/** Ends this process; what it ends of is told in a terminal, and in the browser, by its parent. */
+/** Ends this process. The parent shows the error in the terminal and in the browser. */
 function fail(error: unknown): Promise<never> {
   const place = placeOf(error, trail)
-  // What it threw is of more use than that it threw.
+  // The thrown error is more useful than the error that says that the module threw.
   const thrown = error instanceof LoadError && error.code === 'THREW' ? error.cause : error
   const failure = failureOf(thrown, place)
-  // Where no place is known, that of our own throwing it would only lead astray.
-  const told = thrown instanceof LoadError && place === undefined ? { ...failure, stack: undefined } : failure
-  return new Promise(() => tell({ gantry: 'failed', failure: told }, () => process.exit(1)))
+  // Without a known place, Gantry's own stack would be misleading.
+  const shownFailure = thrown instanceof LoadError && place === undefined ? { ...failure, stack: undefined } : failure
+  return new Promise(() => sendToParent({ gantry: 'failed', failure: shownFailure }, () => process.exit(1)))
 }
 
 await run(
@@ -57,25 +57,27 @@ await run(
   {
     ...values,
     accessLog: 'off',
-    // A channel that is full would keep the message; the process ends all the same.
-    reportUncaught: (error) => tell({ gantry: 'failed', failure: failureOf(error) }),
+    // If the channel is full the message is lost; the process ends in any case.
+    reportUncaught: (error) => sendToParent({ gantry: 'failed', failure: failureOf(error) }),
     ...(format === 'pretty' ? { format: prettyLog() } : {}),
   },
   async (environment): Promise<Running> => {
     const { log } = environment
-    // Whoever waits at its top level for what never comes is found out by a process that has nothing left to do: the channel to the
-    // parent is to keep none alive.
+    // A top-level await that never settles is detected when the event loop is empty, so the channel to the parent must
+    // not keep the process alive.
     process.channel?.unref()
     const errors = showRequestErrors({ log, shown })
     try {
       const loaded = await loadForContainer(values, environment)
-      // Only who wrote to the contract is held to it: a framework may well answer without a Content-Type.
+      // Check the contract only of applications that are written for it: a framework may respond without a
+      // Content-Type.
       const check = loaded.hosted.interface === 'wsgi' ? lint : (application: Application): Application => application
-      // Both sides of the application, and of what is put around it.
+      // Check both sides of the application, and both sides of its middleware.
       if (values.middleware.length > 0) loaded.wrap(check)
       const outer = (whole: Application): Application => errors(check(whole))
       const running = await serveContainer(values, { ...environment, loaded, middleware: outer })
-      // By itself Node writes at the end of a process, which for this one may be sudden. Not before it is said that this one serves.
+      // Node writes its compile cache at the end of a process, but this process may be killed. Write it after the
+      // process has reported that it serves.
       setImmediate(flushCompileCache)
       return running
     } catch (error) {

@@ -1,15 +1,15 @@
 /**
- * Who may see an application's source in an error page. A page of another site cannot read ours, unless its name is made to lead here
- * (DNS rebinding): then the browser takes us for that site. It says so in `Host`, which scripts cannot set.
+ * Which requests may see the application's source code. A page of another site cannot read our responses, unless its
+ * host name resolves to this server (DNS rebinding). `Host`, which scripts cannot set, shows that.
  */
 
 import { isIP } from 'node:net'
 import type { Environ } from '../protocol/contract/application.ts'
 
-/** Whether the request names this server by an address or a name that nobody else can have made to lead here. */
+/** Whether `Host` is an IP address or a localhost name: no other site can make these resolve to this server. */
 export function isKnownHost(environ: Environ): boolean {
   const host = environ['HTTP_HOST']
-  // HTTP/1.0 and programs; browsers always send it.
+  // HTTP/1.0 clients and other programs may omit Host; browsers always send it.
   if (typeof host !== 'string') return true
   const name = /^(?:\[([^\]]*)\]|([^:]*))(?::\d*)?$/.exec(host.toLowerCase())
   const text = name?.[1] ?? name?.[2] ?? ''
@@ -17,7 +17,7 @@ export function isKnownHost(environ: Environ): boolean {
   return isIP(text) !== 0 || text === 'localhost' || text.endsWith('.localhost')
 }
 
-/** Whether a script of another site has sent it. */
+/** Whether a script of another site has sent the request. */
 export function isForeign(environ: Environ): boolean {
   const site = environ['HTTP_SEC_FETCH_SITE']
   if (site !== undefined && site !== 'same-origin' && site !== 'none') return true

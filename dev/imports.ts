@@ -1,6 +1,6 @@
 /**
- * Which files the application imports, found while it imports them: hooks of Node's module loader that see `import`,
- * `import()` and `require` alike, in this thread. Packages (`node_modules`) are not followed. Watches nothing.
+ * Reports the files that the application imports, by hooks of Node's module loader: they see `import`, `import()` and
+ * `require` of this thread. Packages (`node_modules`) are not followed.
  */
 
 import { statSync } from 'node:fs'
@@ -10,33 +10,39 @@ import { fileURLToPath } from 'node:url'
 import { ABSENT, type Imported, signatureOf } from './messages.ts'
 
 export interface ImportTrail {
-  /** The file that was loaded last: where JavaScript did not parse, since a module is parsed as soon as it is loaded. */
+  /**
+   * The file that was loaded last. After a syntax error it is the file with the error: a module is parsed when it is
+   * loaded.
+   */
   readonly last: string | undefined
-  /** An import that leads nowhere. */
+  /** An import that was not found. */
   readonly broken: { readonly specifier: string; readonly from: string | undefined } | undefined
 }
 
-/** What a specifier without its ending may have meant. */
+/** The endings that a specifier may have omitted. */
 const ENDINGS = ['', '.ts', '.js', '.mjs', '.mts', '.cjs', '.json', '/index.js', '/index.ts']
 
 /**
- * Follows imports from here on, from those by `file:` URL (whoever loads the application does that) to all that they lead to.
+ * Follows imports from now on, beginning with imports by `file:` URL, which is how the application is loaded.
  *
- * @param tell called at once, for each file that is seen for the first time and for each import that finds nothing
+ * @param report called synchronously, for each file that is imported for the first time and for each import that is not
+ *   found
  */
-export function followImports(tell: (imported: readonly Imported[], missing: readonly string[]) => void): ImportTrail {
+export function followImports(
+  report: (imported: readonly Imported[], missing: readonly string[]) => void,
+): ImportTrail {
   const trail: { last: string | undefined; broken: ImportTrail['broken'] } = { last: undefined, broken: undefined }
-  /** URLs, with their queries. */
+  /** URLs of followed modules, with their queries. */
   const followed = new Set<string>()
-  const told = new Set<string>()
+  const reported = new Set<string>()
   const see = (url: string): void => {
     if (!url.startsWith('file:') || url.includes('/node_modules/')) return
     followed.add(url)
     const file = fileURLToPath(url)
-    if (told.has(file)) return
-    told.add(file)
+    if (reported.has(file)) return
+    reported.add(file)
     const stats = statSync(file, { bigint: true, throwIfNoEntry: false })
-    tell([{ file, signature: stats ? signatureOf(stats) : ABSENT }], [])
+    report([{ file, signature: stats ? signatureOf(stats) : ABSENT }], [])
   }
   registerHooks({
     resolve(specifier, context, next) {
@@ -49,7 +55,7 @@ export function followImports(tell: (imported: readonly Imported[], missing: rea
       } catch (error) {
         const importer = from?.startsWith('file:') ? fileURLToPath(from) : undefined
         trail.broken = { specifier, from: importer }
-        tell([], candidates(specifier, importer))
+        report([], candidates(specifier, importer))
         throw error
       }
     },
@@ -61,7 +67,7 @@ export function followImports(tell: (imported: readonly Imported[], missing: rea
   return trail
 }
 
-/** Where a specifier that was not found could appear. */
+/** Files that would satisfy a specifier that was not found. */
 export function candidates(specifier: string, from: string | undefined): string[] {
   if (specifier.startsWith('#') || specifier.startsWith('node:')) return []
   if (specifier.startsWith('file:')) return ENDINGS.map((ending) => fileURLToPath(specifier) + ending)
@@ -71,7 +77,7 @@ export function candidates(specifier: string, from: string | undefined): string[
     const path = resolve(directory, specifier)
     return ENDINGS.map((ending) => path + ending)
   }
-  // A package: it may be installed next to the importer or above.
+  // A package: it may be installed in the importer's folder or in a folder above.
   const name = specifier.split('/', specifier.startsWith('@') ? 2 : 1).join('/')
   const found: string[] = []
   for (let at = directory; ; at = dirname(at)) {

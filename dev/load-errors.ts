@@ -1,6 +1,7 @@
 /**
- * Middleware before the proxy's pool while an application is developed: answers with what its last load failed of where no container serves, lays
- * that over its pages where an older one still does, and tells browsers when to look again. What there is to be seen is `state.ts`.
+ * Middleware in front of the development proxy's pool. If no container serves, it answers with the error of the last
+ * load; if an older container still serves, it shows the error above its pages. It tells browsers when to reload.
+ * `load-state.ts` has the error.
  */
 
 import type { Application, Body, Environ, Middleware, StartResponse } from '../protocol/contract/application.ts'
@@ -17,19 +18,19 @@ import { DEV_PREFIX, ERROR_PATH, EVENTS_PATH } from './paths.ts'
 export interface LoadErrorsOptions {
   readonly state: LoadState
   readonly clock: Clock
-  /** The module as it was given. */
+  /** The module as given on the command line. */
   readonly module: string
 }
 
-/** For an application to come up while a request waits for it: long enough for most, short enough for a person not to wonder. */
+/** How long a request waits for an application that loads, ms: long enough for most, and short enough for a person. */
 const PATIENCE_MILLISECONDS = 5_000
-/** For the end of a container to be known, once the link to it has broken. */
+/** How long the report of a crashed container may take after the link to it was lost, ms. */
 const CRASH_MILLISECONDS = 1_000
-/** Tabs that show an error at once. Each is a connection; beyond, they are told to ask again later. */
-const MOST_WATCHERS = 256
+/** How many browser tabs may wait for a change. Each holds a connection; further ones must ask again later. */
+const WATCHERS_MAX = 256
 
 export function showLoadErrors({ state, clock, module }: LoadErrorsOptions): Middleware {
-  /** A promise that gives up after a while, or with the request. */
+  /** Waits for `condition`; resolves with false after `milliseconds`, or when the request is aborted. */
   const until = async (condition: () => boolean, milliseconds: number, environ: Environ): Promise<boolean> => {
     const late = new AbortController()
     const timer = clock.after(milliseconds, () => late.abort())
@@ -51,13 +52,14 @@ export function showLoadErrors({ state, clock, module }: LoadErrorsOptions): Mid
         if (!(error instanceof HttpError) || error.status !== 502) throw error
         const crashed = (): boolean => (state.crash?.at ?? Number.NEGATIVE_INFINITY) >= began
         if (!(await until(crashed, CRASH_MILLISECONDS, environ))) throw error
-        // As a page of the process that crashed: one that asked again as soon as the same is started again might crash it again, and so on.
+        // The page belongs to the process that crashed: a page that reloads as soon as the same version is restarted
+        // might crash it again and again.
         return failed(state.served, state.crash!.failure, `${module} has crashed`)(environ, startResponse)
       }
     }
 
     return async (environ, startResponse) => {
-      if (environ.PATH_INFO.startsWith(DEV_PREFIX)) return own(environ, startResponse)
+      if (environ.PATH_INFO.startsWith(DEV_PREFIX)) return developmentPath(environ, startResponse)
       if (!state.serving) {
         await until(() => state.serving || !state.loading, PATIENCE_MILLISECONDS, environ)
         if (!state.serving) {
@@ -70,7 +72,7 @@ export function showLoadErrors({ state, clock, module }: LoadErrorsOptions): Mid
     }
   }
 
-  function own(environ: Environ, startResponse: StartResponse): Body | Promise<Body> {
+  function developmentPath(environ: Environ, startResponse: StartResponse): Body | Promise<Body> {
     const answer = (status: number): Body | Promise<Body> => statusPage(status)(environ, startResponse)
     if (!isKnownHost(environ)) return answer(403)
     if (environ.PATH_INFO === EVENTS_PATH) {
@@ -79,24 +81,24 @@ export function showLoadErrors({ state, clock, module }: LoadErrorsOptions): Mid
     }
     if (environ.PATH_INFO !== ERROR_PATH) return answer(404)
     const { failure } = state
-    if (failure) return shown(failure, `${module} cannot be loaded; what is served is older`)(environ, startResponse)
+    if (failure) return shown(failure, `${module} cannot be loaded; an older version is served`)(environ, startResponse)
     startResponse('200 OK', [
       ['Content-Type', 'text/plain; charset=utf-8'],
       ['Cache-Control', 'no-store'],
     ])
-    return [Buffer.from(`${module} is as it is written.\n`)]
+    return [Buffer.from(`${module} is loaded, without errors.\n`)]
   }
 }
 
 function stillLoading(module: string): Failure {
-  const message = `${module} has begun to load and has not ended: it, or a module that it imports, waits for something at its top level.`
+  const message = `${module} is still loading: a top-level await in it, or in a module that it imports, has not settled.`
   return { name: 'Loading', message, stack: `Loading: ${message}`, code: 'LOADING' satisfies OtherCode }
 }
 
 /**
- * Details only for whom they are meant; for others what they would get elsewhere.
+ * A page about a failed load for known hosts, and a plain error page for others.
  *
- * @param shown a name of the state's
+ * @param shown a name from `LoadState`
  */
 function failed(shown: string, failure: Failure, title: string): Application {
   const status = failure.code === 'LOADING' ? 503 : 500
@@ -105,35 +107,35 @@ function failed(shown: string, failure: Failure, title: string): Application {
     const { errorView } = await import('./page.ts')
     const view = { error: errorOf(failure), status, title, shown, method: environ.REQUEST_METHOD }
     const page = await errorView(view, environ['HTTP_ACCEPT'])
-    // Nothing was begun that excInfo would have to replace.
+    // No response has begun, so no excInfo is needed.
     return page(environ, (line, headers) => startResponse(line, headers))
   }
 }
 
-/** Says `changed` once what the page shows is no more, and ends. */
+/** An event stream that sends `changed` when the page is out of date, and ends. */
 function events(state: LoadState, environ: Environ, startResponse: StartResponse): Body {
   const before = state.edition
   const shown = new URLSearchParams(environ.QUERY_STRING).get('shown') ?? state.now
   startResponse('200 OK', [
     ['Content-Type', 'text/event-stream'],
     ['Cache-Control', 'no-store'],
-    // nginx would keep events back until it has a buffer of them.
+    // Otherwise nginx would buffer the events.
     ['X-Accel-Buffering', 'no'],
   ])
   return (async function* () {
-    // A refusal would end the source for good (HTML §9.2.3): it comes back after ten seconds, by when others may have left.
-    if (state.watcherCount >= MOST_WATCHERS && !state.outdated(shown)) {
+    // An error status would end the EventSource for ever (HTML §9.2.3). With `retry` it reconnects after ten seconds.
+    if (state.watcherCount >= WATCHERS_MAX && !state.outdated(shown)) {
       yield Buffer.from('retry: 10000\n\n')
       return
     }
-    // One second: the time between two tries while this server is started anew.
+    // One second between two attempts to reconnect while this server restarts.
     yield Buffer.from('retry: 1000\n\n')
     const changed = await state.until(() => state.outdated(shown) || state.edition !== before, environ.gantry.signal)
     if (changed) yield Buffer.from('event: changed\ndata:\n\n')
   })()
 }
 
-/** A person's look at a page, and not a script's at data or a frame's at its part. */
+/** Whether a person navigates to a page: not a request of a script, and not the content of a frame. */
 function isNavigation(environ: Environ): boolean {
   if (environ.REQUEST_METHOD !== 'GET' || environ['HTTP_UPGRADE'] !== undefined) return false
   const destination = environ['HTTP_SEC_FETCH_DEST']

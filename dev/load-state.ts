@@ -1,11 +1,11 @@
 /**
- * What is to be seen now: whether a container serves, what the last load failed of, and that it has changed. Browsers that show an
- * error wait here for it to be mended. Knows neither processes nor HTTP.
+ * The state of the application in development: whether a container serves, and the error of the last load. Pages that
+ * show an error wait here for a change.
  */
 
 import type { Failure } from './messages.ts'
 
-/** What an application failed of, and when. */
+/** The failure of a container that had served, and its time. */
 export interface Crash {
   readonly failure: Failure
   /** On the clock's `now()`. */
@@ -13,11 +13,11 @@ export interface Crash {
 }
 
 export class LoadState {
-  /** Names this run: a page of an earlier one is out of date. */
+  /** The name of this run: a page of an earlier run is out of date. */
   readonly #session: string
   #generation = 0
-  /** What `#generation` is once the process that loads serves. */
-  #coming = 1
+  /** The `#generation` of the process that is loading, once it serves. */
+  #nextGeneration = 1
   #failures = 0
   #serving = false
   #loading = false
@@ -30,69 +30,71 @@ export class LoadState {
     this.#session = session
   }
 
-  /** Whether a container takes requests. */
+  /** Whether a container serves requests. */
   get serving(): boolean {
     return this.#serving
   }
 
-  /** Whether one is about to, or to fail. */
+  /** Whether a container is being loaded. */
   get loading(): boolean {
     return this.#loading
   }
 
-  /** What the last load failed of, until another succeeds. */
+  /** The error of the last load, until a load succeeds. */
   get failure(): Failure | undefined {
     return this.#failure
   }
 
-  /** The last end of a container that had served. */
+  /** The last crash of a container that had served. */
   get crash(): Crash | undefined {
     return this.#crash
   }
 
-  /** Those that wait for a change. */
+  /** How many callers of `until` wait for a change. */
   get watcherCount(): number {
     return this.#watchers.size
   }
 
-  /** The name of the process that is started next: its error pages are of this generation. */
+  /** The name of the process that is started next, for its error pages. */
   get next(): string {
-    return `${this.#session}.${this.#coming}`
+    return `${this.#session}.${this.#nextGeneration}`
   }
 
-  /** The name of what serves, or served last: its pages are of this generation. */
+  /** The name of the process that serves, or served last. */
   get served(): string {
     return `${this.#session}.${this.#generation}`
   }
 
-  /** What a page shows that was made here and now. */
+  /** The name of the current state, for a page that is made now. */
   get now(): string {
     return `${this.edition}${this.#loading && !this.#serving ? '.loading' : ''}`
   }
 
-  /** Differs once what was written has been loaded, well or not: a start of the same again is no news. */
+  /** Changes when changed files were loaded, with or without success; not when the same files are loaded again. */
   get edition(): string {
     return `${this.served}.${this.#failures}`
   }
 
   /**
-   * Whether a page shows what is no more. One that is of a process which served is out of date once another generation
-   * serves; one of a failed load, or of waiting, when anything has changed.
+   * Whether a page is out of date. A page of a process that served is out of date when another generation serves; a
+   * page about a failed or running load, when anything has changed.
    */
   outdated(shown: string): boolean {
     return shown !== this.now && shown !== this.served
   }
 
-  /** @param changed whether files differ from those that serve; without, a process that crashed is started again */
+  /**
+   * @param changed whether files have changed since the serving process loaded them; false: a crashed process restarts
+   */
   loadBegan(changed: boolean = true): void {
     this.#loading = true
-    if (changed || this.#failure) this.#coming = this.#generation + 1
-    // Not told to browsers: there is nothing else to be seen yet.
+    if (changed || this.#failure) this.#nextGeneration = this.#generation + 1
+    // Pages are not out of date yet.
     this.#wake()
   }
 
   loaded(): void {
-    this.#generation = this.#coming
+    this.#generation = this.#nextGeneration
     this.#serving = true
     this.#loading = false
     this.#failure = undefined
@@ -106,7 +108,7 @@ export class LoadState {
     this.#wake()
   }
 
-  /** The container that served has ended; another is about to be started. */
+  /** The serving container has ended; another one is about to be started. */
   crashed(failure: Failure, at: number): void {
     this.#serving = false
     this.#loading = true
@@ -114,29 +116,29 @@ export class LoadState {
     this.#wake()
   }
 
-  /** Nothing will change any more: whoever waits is let go. */
+  /** Ends all waits: nothing will change any more. */
   close(): void {
     this.#closed = true
     this.#wake()
   }
 
-  /** Resolves when `condition` holds, with true, or with false when that is given up. */
+  /** Resolves with true when `condition` holds, or with false after `signal` aborts or `close` is called. */
   until(condition: () => boolean, signal: AbortSignal): Promise<boolean> {
     if (condition()) return Promise.resolve(true)
     if (this.#closed || signal.aborted) return Promise.resolve(false)
     return new Promise((resolve) => {
       const end = (met: boolean): void => {
         this.#watchers.delete(look)
-        signal.removeEventListener('abort', leave)
+        signal.removeEventListener('abort', giveUp)
         resolve(met)
       }
-      const leave = (): void => end(false)
+      const giveUp = (): void => end(false)
       const look = (): void => {
         if (condition()) end(true)
         else if (this.#closed) end(false)
       }
       this.#watchers.add(look)
-      signal.addEventListener('abort', leave, { once: true })
+      signal.addEventListener('abort', giveUp, { once: true })
     })
   }
 

@@ -1,21 +1,21 @@
 /**
- * What a container's process tells the development server that started it, over the IPC channel: the files it imports,
- * and what it failed of. Only the messages' forms and how an error crosses; who acts on them is elsewhere.
+ * The messages of a container process to the development server over the IPC channel: the files that it imports, and
+ * its failure. Also converts errors to messages and back.
  */
 
 import type { BigIntStats } from 'node:fs'
 
-/** A file that was imported, as it was when it was about to be read. */
+/** An imported file, as it was just before it was read. */
 export interface Imported {
   readonly file: string
-  /** `signatureOf` its stats. */
+  /** `signatureOf` the file's stats. */
   readonly signature: string
 }
 
 export interface ImportsMessage {
   readonly gantry: 'imports'
   readonly imported: readonly Imported[]
-  /** Files that were looked for and are not there: one that appears may mend what failed. */
+  /** Files that do not exist: the failed load may succeed when one of them is created. */
   readonly missing: readonly string[]
 }
 
@@ -48,7 +48,7 @@ function isFailure(value: unknown): value is Failure {
   return [stack, code].every((one) => one === undefined || typeof one === 'string') && (!cause || isFailure(cause))
 }
 
-/** An error on its way between processes. */
+/** An error in a message. */
 export interface Failure {
   readonly name: string
   readonly message: string
@@ -57,20 +57,23 @@ export interface Failure {
   readonly cause?: Failure | undefined
 }
 
-/** A file that is not there. */
+/** The signature of a file that does not exist. */
 export const ABSENT = ''
 
-/** What differs once a file was written or replaced. Not its inode: on some mounts that changes by itself. */
+/**
+ * A text that changes when a file is written or replaced. Without the inode, which changes by itself on some mounts.
+ */
 export function signatureOf(stats: BigIntStats): string {
   return `${stats.mtimeNs}-${stats.size}`
 }
 
-// What a person reads, and more than any chain of causes that was meant.
+// More than any intended chain of causes has, and more than a person reads.
 const MOST_CAUSES = 8
 
-/** @param place `file:line` for an error whose stack does not lead there, such as one of syntax */
+/** An error as a message. @param place `file:line` if the error's stack does not contain it, as for a syntax error */
 export function failureOf(error: unknown, place?: string, depth: number = 0): Failure {
-  if (!(error instanceof Error)) return { name: 'Error', message: `it threw ${String(error)}, which is no Error` }
+  if (!(error instanceof Error))
+    return { name: 'Error', message: `the application threw ${String(error)}, which is not an Error` }
   const { code } = error as { code?: unknown }
   return {
     name: error.name,
@@ -81,7 +84,7 @@ export function failureOf(error: unknown, place?: string, depth: number = 0): Fa
   }
 }
 
-/** The failure as an error again, with the stack that it had. */
+/** The error of a message, with its original stack. */
 export function errorOf({ name, message, stack, code, cause }: Failure): Error {
   const error = new Error(message, cause && { cause: errorOf(cause) })
   error.stack = stack ?? `${name}: ${message}`

@@ -1,6 +1,6 @@
 /**
- * Lays what the last load failed of over the pages that an older application still serves: a frame at the end of each, and in the policy
- * of each what that frame needs. When that is to be done is not known here.
+ * Shows the error of the last load above the pages that an older version of the application still serves: adds a frame
+ * to the end of a page, and to its policy what the frame needs. `load-errors.ts` decides when.
  */
 
 import { createHash } from 'node:crypto'
@@ -12,20 +12,20 @@ import { ERROR_PATH, OVERLAY_NAME } from './paths.ts'
 
 const STYLE =
   'position:fixed;z-index:2147483647;left:0;right:0;bottom:0;width:100%;height:60%;border:0;border-top:4px solid #c00;background:#fff'
-/** Lets this one style attribute be (CSP3 §8.3). */
+/** Allows this one style attribute (CSP3 §8.3). */
 const STYLE_HASH = `'sha256-${createHash('sha256').update(STYLE).digest('base64')}'`
 
 const OVERLAY = `
 <iframe name="${OVERLAY_NAME}" src="${ERROR_PATH}" title="The application cannot be loaded" style="${STYLE}"></iframe>
 `
 
-/** The application's own page, with what its newer self failed of above it. */
+/** The response of `application`, with the error frame added to HTML pages. */
 export function withOverlay(
   application: Application,
   environ: Environ,
   startResponse: StartResponse,
 ): Body | Promise<Body> {
-  // What was not changed would be shown without its overlay, and what is compressed cannot be added to.
+  // A cached page (304) would have no frame, and nothing can be added to a compressed page.
   for (const name of ['If-None-Match', 'If-Modified-Since', 'Range', 'Accept-Encoding']) {
     setHeader(environ, name, undefined)
   }
@@ -47,25 +47,27 @@ export function withOverlay(
   })
 }
 
-/** The policy with the frame and its style allowed, and all else as it was: what it forbids the application's own page, it still does. */
+/** The policy with the frame and its style allowed. Everything else that it forbids stays forbidden. */
 export function allowOverlay(policy: string): string {
   const directives = policy
     .split(';')
     .map((text) => text.trim().split(/\s+/))
     .filter(([name]) => name !== '')
-  /** Adds to the directive that rules `name`: the first one that is there of it and of those which stand in for it (CSP3 §6.8.3). */
-  const allow = (name: string, standIns: readonly string[], sources: readonly string[]): void => {
-    const ruling = [name, ...standIns]
+  /**
+   * Adds sources to the directive that applies to `name`: the directive itself, or its first fallback (CSP3 §6.8.3).
+   */
+  const allow = (name: string, fallbacks: readonly string[], sources: readonly string[]): void => {
+    const applied = [name, ...fallbacks]
       .map((one) => directives.find(([found]) => found!.toLowerCase() === one))
       .find((found) => found !== undefined)
-    // Nothing rules it.
-    if (!ruling) return
-    const given = ruling.slice(1).filter((source) => source.toLowerCase() !== "'none'")
+    // No directive applies, so everything is allowed.
+    if (!applied) return
+    const given = applied.slice(1).filter((source) => source.toLowerCase() !== "'none'")
     const isOpen = given.includes("'unsafe-inline'") && !given.some((source) => /^'(?:nonce|sha\d+)-/i.test(source))
-    // A hash would take back what 'unsafe-inline' allows.
+    // A hash would disable 'unsafe-inline'.
     if (name === 'style-src-attr' && isOpen) return
     const added = [name, ...given, ...sources.filter((source) => !given.includes(source))]
-    if (ruling[0]!.toLowerCase() === name) ruling.splice(0, ruling.length, ...added)
+    if (applied[0]!.toLowerCase() === name) applied.splice(0, applied.length, ...added)
     else directives.push(added)
   }
   allow('frame-src', ['child-src', 'default-src'], ["'self'"])

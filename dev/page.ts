@@ -1,6 +1,6 @@
 /**
- * An error as an answer for the person who is writing the application: source lines, stack and environ, as HTML for a browser, else as JSON or
- * text. Only development loads this file. It knows neither processes nor files that change.
+ * A page about an error for the developer: source lines, stack and environ, as HTML for a browser, else as JSON or
+ * text. Only `gantry up --dev` loads this file.
  */
 
 import { createHash, randomBytes } from 'node:crypto'
@@ -15,26 +15,26 @@ import { EVENTS_PATH, OVERLAY_NAME } from './paths.ts'
 export interface ErrorView {
   readonly error: Error
   readonly status: number
-  /** One line above the error: what it is about. */
+  /** One line above the error. */
   readonly title: string
-  /** What is shown, as the development server names it: the page reloads once that is no more. */
+  /** The name of the version that the page shows (`load-state.ts`): the page reloads when it is out of date. */
   readonly shown: string
-  /** The request that failed, if it was one. */
+  /** The environ of the failed request, if a request failed. */
   readonly environ?: Environ | undefined
-  /** Of the request that is answered. */
+  /** The method of the request that gets this page. */
   readonly method: string
 }
 
-/** Django's rule for its debug pages: they end up in tickets and chats. */
+/** Names whose values are hidden, as in Django's debug pages: such pages are copied into tickets and chats. */
 const SECRET = /API|AUTH|TOKEN|KEY|SECRET|PASS|SIGNATURE|COOKIE|CREDENTIAL/i
 
-/** Of the one handler that youch writes into an attribute, on the button which copies the message (CSP3 §8.3). */
+/** The hash of the one inline handler of youch: the button that copies the message (CSP3 §8.3). */
 const COPY_HASH = `sha256-${createHash('sha256').update('copyErrorMessage(this)').digest('base64')}`
 
-/** Gantry's own files: not the application's, although they may not be below node_modules. */
+/** The folder of Gantry's own files, which may be outside node_modules. */
 const OWN = fileURLToPath(new URL('../', import.meta.url))
 
-/** An application that answers with `view`, once. */
+/** An application that responds with `view`, once. */
 export async function errorView(view: ErrorView, accept: unknown): Promise<Application> {
   const { status, error } = view
   const form = formOf(accept)
@@ -54,13 +54,13 @@ export async function errorView(view: ErrorView, accept: unknown): Promise<Appli
     headers.push(['Content-Security-Policy', policy])
   }
   return (_environ, startResponse) => {
-    // With excInfo: the application may have begun a response that has not left yet.
+    // With excInfo: the application may have begun a response that was not sent yet.
     startResponse(`${status} ${STATUS_CODES[status] ?? 'Error'}`, headers, error)
     return [body]
   }
 }
 
-/** A terminal's view of it. */
+/** The error as text for a terminal. */
 export async function errorText(error: Error, color: boolean): Promise<string> {
   const text = await youch().toANSI(error)
   return color ? text : stripVTControlCharacters(text)
@@ -72,10 +72,10 @@ function formOf(accept: unknown): 'html' | 'json' | 'text' {
   return /application\/(?:[\w.+-]+\+)?json/i.test(accept) ? 'json' : 'text'
 }
 
-/** The first frame of the application's own is what is opened; ours say nothing to whoever writes it, unless nothing else is left. */
+/** youch, set to open the application's first frame. Gantry's frames are removed if the application has any. */
 function youch(): Youch {
   return new Youch().useTransformer((parsed) => {
-    // Of a stack without frames the parser makes one of the message.
+    // The parser makes a frame of the message if the stack has no frames.
     const frames = parsed.frames.filter(({ lineNumber }) => lineNumber !== undefined)
     parsed.frames = frames
     for (const frame of frames) if (frame.fileName !== undefined) frame.fileName = pathOf(frame.fileName)
@@ -85,18 +85,20 @@ function youch(): Youch {
   })
 }
 
-/** `at async file:///…`, as V8 writes the top level of a module, is not undone by the parser. */
+/**
+ * The path of a frame. The parser does not handle `at async file:///…`, which V8 writes for a module's top level.
+ */
 function pathOf(name: string): string {
   if (!name.startsWith('async file:///')) return name
   try {
     return fileURLToPath(name.slice('async '.length))
   } catch {
-    // A stack may be anything.
+    // A stack may contain any text.
     return name
   }
 }
 
-/** Ours, wherever this package lies: not its examples and tests, which are applications. */
+/** Whether a file is Gantry's own. Examples and tests are applications. */
 function isOwn(file: string | undefined): boolean {
   if (!file?.startsWith(OWN)) return false
   const path = file.slice(OWN.length)
@@ -116,7 +118,7 @@ async function html(view: ErrorView, nonce: string): Promise<string> {
     page.metadata.group('Environ', { environ: environRows(environ) })
   }
   const text = await page.toHTML(error, { title, cspNonce: nonce })
-  // Sent again by itself is only what may be (RFC 9110 §9.2.1); in a browser the rest would ask its user.
+  // Only a GET is repeated by a reload (RFC 9110 §9.2.1); for other methods the browser would ask the user.
   const again = method === 'GET'
   const script = `<script nonce="${nonce}">(${watch})(${JSON.stringify({ path: `${EVENTS_PATH}?shown=${encodeURIComponent(shown)}`, again, overlay: OVERLAY_NAME })})</script>`
   const end = text.lastIndexOf('</body>')
@@ -124,9 +126,9 @@ async function html(view: ErrorView, nonce: string): Promise<string> {
 }
 
 /**
- * Runs in the browser. Listens only while it is seen: a browser has six connections for all the tabs of a site.
+ * Runs in the browser. Listens only while the tab is visible: a browser opens at most six connections to a site.
  *
- * Written as text, since nothing of it is checked against a browser's types here.
+ * It is a text, since this project has no type checks for browser code.
  */
 const watch = `function (options) {
   var source
@@ -137,7 +139,7 @@ const watch = `function (options) {
     else if (options.again) location.reload()
     else {
       var note = document.createElement('p')
-      note.textContent = 'The application has been loaded anew. Send the request again.'
+      note.textContent = 'The application was reloaded. Send the request again.'
       note.setAttribute('style', 'position:fixed;inset:0 0 auto 0;margin:0;padding:12px;text-align:center;background:#157347;color:#fff;z-index:9')
       document.body.append(note)
     }
@@ -155,7 +157,7 @@ const watch = `function (options) {
   listen()
 }`
 
-/** The environ for a person: its variables, and of objects only what they are. Values of names that tell of secrets are left out. */
+/** The environ for a person: variables, and the classes of objects. Values of names that look secret are hidden. */
 function environRows(environ: Environ): { key: string; value: string }[] {
   return Object.keys(environ)
     .sort()

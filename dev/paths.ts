@@ -1,9 +1,9 @@
-/** What the development server keeps for itself of the paths: the application is not asked for anything below the prefix. */
+/** Paths of the development server itself: the application gets no request below the prefix. */
 
 export const DEV_PREFIX = '/.gantry/dev/'
-/** Where a page hears that what it shows is no more. */
+/** The event stream that tells a page that it is out of date. */
 export const EVENTS_PATH: string = `${DEV_PREFIX}events`
-/** What the last load failed of. */
+/** The page about the error of the last load. */
 export const ERROR_PATH: string = `${DEV_PREFIX}error`
-/** The window of the frame in which the application's own pages show a failed load. */
+/** The window name of the frame that shows a failed load on the application's pages. */
 export const OVERLAY_NAME = 'gantry-dev-overlay'

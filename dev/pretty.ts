@@ -1,4 +1,4 @@
-/** The log for a person: a short line for each request, pino-pretty's for all else. Knows no files and no streams, only lines. */
+/** Formats log lines for people: a short line for each request, and pino-pretty's format for all others. */
 
 import { styleText } from 'node:util'
 import { prettyFactory } from 'pino-pretty'
@@ -6,7 +6,7 @@ import type { AccessLine } from '../middleware/access-log/access-line.ts'
 import { printable, printableStack } from '../protocol/log/printable.ts'
 import { DEV_PREFIX } from './paths.ts'
 
-/** Whether a stream takes colours: it is a terminal, unless NO_COLOR or FORCE_COLOR say otherwise. */
+/** Whether to use colours on a stream: it is a terminal, or NO_COLOR or FORCE_COLOR decide. */
 export function usesColor(stream: NodeJS.WriteStream): boolean {
   return styleText('red', '.', { stream }) !== '.'
 }
@@ -46,7 +46,7 @@ function parse(line: string): LogLine | undefined {
 
 type RequestLine = AccessLine & { time: number; method: string; url: string }
 
-/** `14:03:59 GET /path 200 3 ms`; the id, by which an error is found, where the request failed. */
+/** `14:03:59 GET /path 200 3 ms`; for a failed request also its id, to find the error in the log. */
 function requestLine(
   { time, method, url, status, ms, bytes, aborted, requestId }: RequestLine,
   color: boolean,
@@ -61,7 +61,7 @@ function requestLine(
     paint('dim', clock),
     method,
     visibleTarget(url),
-    paint(hue, aborted === undefined ? code : `${code} cut (${aborted})`),
+    paint(hue, aborted === undefined ? code : `${code} aborted (${aborted})`),
     ms === undefined ? '' : `${ms} ms`,
     paint('dim', `${bytes} bytes`),
   ]
@@ -73,7 +73,7 @@ function plain(_format: unknown, text: string): string {
   return text
 }
 
-/** A target holds no control characters below 0x80; those above would still move a terminal's cursor. */
+/** A request target without control characters, which could move a terminal's cursor. */
 function visibleTarget(text: string): string {
   return text.replace(/[\x00-\x1f\x7f-\x9f]/g, (character) => encodeURIComponent(character))
 }

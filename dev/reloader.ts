@@ -1,10 +1,7 @@
 /**
- * Keeps one container process serving what the files say: starts another when they have changed, has it take over once it is ready, and lets the
- * one before finish. One that does not come up changes nothing: who serves goes on. Knows no files, no proxy and no real processes,
- * only handles, and no clock but the one it is given.
- *
- * At any time at most one process is loading. A change while it does ends that one, and its end is waited for before the next begins: the
- * latest wins, and two never race.
+ * Starts a new container process when files have changed, lets it take over when it is ready, and lets the old process
+ * finish its requests. If the new process fails, the old one continues. Works on handles: `child.ts` starts the
+ * processes.
  */
 
 import type { StopSignal } from '../process/signals.ts'
@@ -12,41 +9,53 @@ import { type Child, type ChildExit, KILL_MILLISECONDS } from '../process/superv
 import { backoff } from '../protocol/net/backoff.ts'
 import type { Clock, Timer } from '../protocol/net/clock.ts'
 
-/** Requests reach a process over this. */
+/** The link over which a process gets requests. */
 export interface ChildLink {
-  /** It can be sent requests. */
+  /** Resolves when the process can get requests. */
   readonly ready: Promise<void>
-  /** Sends it nothing new, at once; what runs there is finished. */
+  /** Sends the process no new requests from now on; running ones finish. */
   stop(reason: string): void
 }
 
 export interface ReloaderOptions<Ready> {
   readonly clock: Clock
-  /** In [0, 1). */
+  /** Returns numbers in [0, 1). */
   readonly random: () => number
-  /** Milliseconds that a process which was replaced may take to finish its requests. */
+  /** How long a replaced process may take to finish its requests, ms. */
   readonly grace: number
   readonly start: () => Child<Ready>
   readonly connect: (ready: Ready) => ChildLink
-  /** A process begins to load. */
+  /** Called when a process begins to load. */
   readonly onLoading: () => void
-  /** From now on every request goes to `child`. `milliseconds`: how long that took from its start. */
+  /** Called when all new requests go to `child`. @param milliseconds since its start */
   readonly onServing: (child: Child<Ready>, milliseconds: number) => void
-  /** `child` ended before it served; what served before still does. */
+  /** Called when `child` has ended before it served; the previous process still serves. */
   readonly onFailed: (child: Child<Ready>, exit: ChildExit) => void
-  /** The one that served has ended by itself; another is started in `wait` milliseconds, or at the next change. */
+  /**
+   * Called when the serving process has ended by itself; another is started in `wait` milliseconds, or at the next
+   * change.
+   */
   readonly onCrashed: (child: Child<Ready>, exit: ChildExit, wait: number) => void
 }
 
-/** An editor that saves several files takes a few milliseconds for each; a checkout of a branch somewhat longer. */
-const QUIET_MILLISECONDS = 60
-/** Files that change all the time are no reason to show nothing for good. */
-const MOST_QUIET_MILLISECONDS = 1_000
-/** As for the pair (supervise.ts): most crashes are single, and an application that crashes at once is not tried all the time. */
+/**
+ * How long no file may change before a reload, ms: an editor saves several files within milliseconds, a checkout takes
+ * longer.
+ */
+const SETTLE_MILLISECONDS = 60
+/** The longest delay of a reload, ms, for files that change all the time. */
+const SETTLE_MAX_MILLISECONDS = 1_000
+/**
+ * As in `supervise.ts`: most crashes are single, and an application that crashes immediately must not restart all the
+ * time.
+ */
 const BACKOFF = { first: 100, most: 5_000 }
 const STEADY_MILLISECONDS = 10_000
-/** Processes that still finish requests of before. Beyond, the eldest is ended: twenty saves with an endless response open in a browser are not twenty processes. */
-const MOST_RETIRED = 3
+/**
+ * How many replaced processes may still finish requests; the oldest further one is killed. Twenty saves while a browser
+ * has an endless response open must not leave twenty processes.
+ */
+const RETIRED_MAX = 3
 
 interface Serving<Ready> {
   readonly child: Child<Ready>
@@ -54,6 +63,10 @@ interface Serving<Ready> {
   readonly since: number
 }
 
+/**
+ * At most one process loads at any time. A change during a load kills the loading process, and the next one starts
+ * after its end: the latest change wins, and two processes never race.
+ */
 export class Reloader<Ready> {
   readonly #options: ReloaderOptions<Ready>
   /** Every process that has not ended. */
@@ -79,20 +92,20 @@ export class Reloader<Ready> {
     this.#requestLoad()
   }
 
-  /** A file has changed. Others may be about to. */
+  /** A file has changed. Other files may follow. */
   changed(): void {
     if (this.#stopping) return
     const { clock } = this.#options
     this.#changedAt ??= clock.now()
-    const left = this.#changedAt + MOST_QUIET_MILLISECONDS - clock.now()
+    const left = this.#changedAt + SETTLE_MAX_MILLISECONDS - clock.now()
     this.#timer?.cancel()
-    this.#timer = clock.after(Math.max(0, Math.min(QUIET_MILLISECONDS, left)), () => this.#requestLoad())
+    this.#timer = clock.after(Math.max(0, Math.min(SETTLE_MILLISECONDS, left)), () => this.#requestLoad())
   }
 
   /**
-   * Ends all; resolves when every process has ended.
+   * Ends all processes; resolves when all have ended.
    *
-   * @param grace milliseconds for processes to end by themselves
+   * @param grace milliseconds until processes are killed
    * @param signal sent to the serving process: an application may handle only one of the stop signals
    * @returns how the serving process ended; undefined if there was none, or if even SIGKILL does not end it
    */
@@ -118,7 +131,7 @@ export class Reloader<Ready> {
     return exit
   }
 
-  /** Ends all at once. */
+  /** Kills all processes. */
   kill(): void {
     this.#stopping = true
     this.#timer?.cancel()
@@ -144,7 +157,7 @@ export class Reloader<Ready> {
     this.#running = false
   }
 
-  /** One process, from its start until it serves, has ended, or is not wanted any more. */
+  /** Starts a process, and waits until it serves, has ended, or is superseded by a change. */
   async #load(): Promise<void> {
     const { clock, connect, onLoading, onServing, onFailed } = this.#options
     onLoading()
@@ -157,7 +170,7 @@ export class Reloader<Ready> {
     const first = await Promise.race([child.ready.then((ready) => ({ ready })), ended, superseded])
     if (first === 'superseded') {
       this.#supersede = undefined
-      // It has served nothing that could be finished, and a module that hangs would not hear anything milder.
+      // It has no requests to finish, and a module that blocks the event loop handles no other signal.
       child.kill('SIGKILL')
       await child.exited
       return
@@ -181,9 +194,9 @@ export class Reloader<Ready> {
     const before = this.#serving
     this.#serving = { child, connection, since: clock.now() }
     void child.exited.then((exit) => this.#ended(child, exit))
-    before?.connection.stop('a newer one serves')
+    before?.connection.stop('a newer process serves')
     onServing(child, clock.now() - began)
-    // The stop came after `child` had loaded, and has retired the process that served before.
+    // `stop` was called after `child` had loaded, and has retired only the previous process.
     if (this.#stopping) this.#retire(child, this.#signal)
     else if (before) this.#retire(before.child, 'SIGTERM')
   }
@@ -199,16 +212,16 @@ export class Reloader<Ready> {
     return child
   }
 
-  /** Lets it finish, within its grace. */
+  /** Lets a process finish its requests within the grace. */
   #retire(child: Child<Ready>, signal: StopSignal): void {
-    if (this.#retired.push(child) > MOST_RETIRED) this.#retired[0]!.kill('SIGKILL')
+    if (this.#retired.push(child) > RETIRED_MAX) this.#retired[0]!.kill('SIGKILL')
     child.kill(signal)
     const { clock, grace } = this.#options
     const timer = clock.after(grace, () => child.kill('SIGKILL'))
     void child.exited.then(() => timer.cancel())
   }
 
-  /** One that had begun to serve. */
+  /** A process that served has ended. */
   #ended(child: Child<Ready>, exit: ChildExit): void {
     const serving = this.#serving
     if (serving?.child !== child) return
@@ -219,7 +232,7 @@ export class Reloader<Ready> {
     if (clock.now() - serving.since >= STEADY_MILLISECONDS) this.#crashes = 0
     this.#crashes++
     const wait = backoff(this.#crashes, BACKOFF, random)
-    // A process that loads meanwhile, or a change that is about to start one, takes its place.
+    // A process that is loading, or about to be started after a change, replaces it.
     if (!this.#running && this.#changedAt === undefined) this.#timer = clock.after(wait, () => this.#requestLoad())
     onCrashed(child, exit, wait)
   }

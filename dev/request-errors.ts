@@ -1,6 +1,7 @@
 /**
- * Middleware that answers for an application that failed with the error itself. It stands outside of everything else in a container that
- * is developed with. What fails once its head has left is the exchange's matter: cut, and logged.
+ * Middleware that answers a failed request with a page about the error, as the outermost middleware of a development
+ * container. After the response's head was sent, a failure is left to the exchange, which aborts the response and logs
+ * it.
  */
 
 import type { Application, Body, Environ, Middleware, StartResponse } from '../protocol/contract/application.ts'
@@ -11,18 +12,18 @@ import { isKnownHost } from './hosts.ts'
 
 export interface RequestErrorsOptions {
   readonly log: Logger
-  /** What runs here, as the development server names it. */
+  /** The name of the version that this container serves (`load-state.ts`). */
   readonly shown: string
 }
 
-/** Gives the body that answers for `error`, or throws it. */
+/** Returns the body of the page about `error`, or throws the error. */
 type Answer = (error: unknown) => Promise<Body>
 
 export function showRequestErrors({ log, shown }: RequestErrorsOptions): Middleware {
   const withheld = new LoggedOnce()
   return (application) => (environ, startResponse) => {
     const answer: Answer = async (error) => {
-      // Meant as an answer, or the client's own end; both are told apart by the exchange.
+      // A deliberate response, or the client has disconnected: the exchange handles both.
       if (error instanceof HttpError || error instanceof AbortError || environ.gantry.signal.aborted) throw error
       if (!isKnownHost(environ)) {
         const host = String(environ['HTTP_HOST'])
@@ -51,11 +52,12 @@ async function show(
   environ: Environ,
   startResponse: StartResponse,
   shown: string,
-  tell: () => void,
+  onShown: () => void,
 ): Promise<Body> {
-  // The page's library is loaded at the first error, so that a start does not wait for it.
+  // The page's library is loaded at the first error, so that it does not delay the start.
   const { errorView } = await import('./page.ts')
-  const failure = error instanceof Error ? error : new Error(`it threw ${String(error)}, which is no Error`)
+  const failure =
+    error instanceof Error ? error : new Error(`the application threw ${String(error)}, which is not an Error`)
   const view = {
     error: failure,
     status: 500,
@@ -65,16 +67,16 @@ async function show(
     method: environ.REQUEST_METHOD,
   }
   const page: Application = await errorView(view, environ['HTTP_ACCEPT'])
-  // Throws what it is given when the head has left, and then the exchange logs it.
+  // After the head was sent this throws `failure`, and the exchange logs it.
   const body = page(environ, (status, headers) => startResponse(status, headers, failure))
-  tell()
+  onShown()
   return body
 }
 
-/** The body itself when nothing can fail in it. */
+/** A body that shows its failure as a page. The body itself if it cannot fail. */
 function shielded(body: Body, answer: Answer): Body {
   const iterable = body as Partial<Iterable<Uint8Array> & AsyncIterable<Uint8Array>> | null
-  // What is no body at all, its caller finds out.
+  // The caller rejects a value that is not a body.
   if (typeof iterable !== 'object' || iterable === null) return body
   if (!(Symbol.asyncIterator in iterable) && !(Symbol.iterator in iterable)) return body
   if (Array.isArray(body) && body.every((chunk) => chunk instanceof Uint8Array)) return body
@@ -103,7 +105,7 @@ class ShieldedBody implements AsyncIterableIterator<Uint8Array> {
         Symbol.asyncIterator in this.#body ? this.#body[Symbol.asyncIterator]() : this.#body[Symbol.iterator]()
       return await this.#iterator.next()
     } catch (error) {
-      // An iterator that threw is over.
+      // An iterator that threw must not be used again.
       this.#iterator = undefined
       this.#failed = true
       const [page] = (await this.#answer(error)) as Uint8Array[]

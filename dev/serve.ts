@@ -1,6 +1,6 @@
 /**
- * `gantry up --dev`: the proxy in this process, the application in one of its own, which is replaced when a file that it imports has changed.
- * Here is only who is given to whom. The proxy is in this process since what browsers are to be shown is known here.
+ * `gantry up --dev`: runs the proxy in this process, since it shows errors to browsers, and the application in a child
+ * process, which is replaced when a file that it imports changes.
  */
 
 import { randomBytes } from 'node:crypto'
@@ -29,21 +29,21 @@ import { prettyLog, usesColor } from './pretty.ts'
 import { type ChildLink, Reloader } from './reloader.ts'
 import { describeFiles, Watcher } from './watcher.ts'
 
-/** How the command line speaks to a person, apart from the log. */
+/** Prints lines for people; the log is separate. */
 export interface Terminal {
   say(line: string): void
-  /** What to type into a browser. */
+  /** The URL of an address for a browser. */
   visitable(address: Address): string
 }
 
-/** What `gantry up --dev` was given; the command line passes it on. */
+/** The options of `gantry up --dev`, and how to make the command lines of its processes. */
 export interface DevCommand {
   readonly values: Pick<OptionValues<typeof containerOptions>, 'module'> &
     Pick<
       OptionValues<typeof proxyOptions>,
       'listen' | 'middleware' | 'logLevel' | 'accessLog' | 'drainTimeout' | 'drainDelay' | 'tuneV8'
     >
-  /** What was given on the command line, by option. */
+  /** The options of the command line as texts, by table key. */
   readonly given: ReadonlyMap<string, readonly string[]>
   readonly warnings: readonly string[]
   /** The command line of the proxy. */
@@ -58,29 +58,29 @@ export interface DevCommand {
 }
 
 /**
- * For requests to finish after Ctrl-C, where nothing else was asked for: an endless response that is open in a browser should not keep a terminal.
- * A process that is replaced has the container's whole time.
+ * The default of --drain-timeout in development, ms: an endless response in a browser must not block the terminal after
+ * Ctrl-C. A process that is replaced has the full drain timeout.
  */
 const STOP_MILLISECONDS = 2_000
 
-/** For the application's process to end once there is nobody any more whom it could answer. */
+/** How long the application's process may take to end after the last request, ms. */
 const END_MILLISECONDS = 1_500
 
 interface Style {
-  /** What the log is to leave out, if it was not said: lines of their own tell of reloads and errors. */
+  /** By default only warnings: reloads and errors have their own lines. */
   readonly logLevel: DevCommand['values']['logLevel']
   readonly pretty: boolean
   /** Milliseconds. */
   readonly drainTimeout: number
 }
 
-/** Serves until a signal, as `up` does. An application that cannot be loaded does not end it. */
+/** Serves until a signal, as `up` does. Continues if the application cannot be loaded. */
 export async function upDev(parsed: DevCommand, terminal: Terminal): Promise<void> {
   const { values, given, warnings } = parsed
   const isGiven = (key: string): boolean => given.has(key) || (process.env[environmentName(key)] ?? '') !== ''
   const style: Style = {
     logLevel: isGiven('logLevel') ? values.logLevel : 'warn',
-    // For a person, unless lines for a program were asked for.
+    // For people, unless JSON lines were requested.
     pretty: !(isGiven('accessLog') && values.accessLog === 'json'),
     drainTimeout: isGiven('drainTimeout') ? values.drainTimeout : STOP_MILLISECONDS,
   }
@@ -118,11 +118,11 @@ class Development {
   #serving: DevChild | undefined
   /** Files that have changed since the last load began. */
   readonly #changes: Set<string> = new Set()
-  /** Those that the present load began for. */
+  /** The changed files that caused the current load. */
   #reasons: readonly string[] = []
   #served = false
-  /** What was last told in full. */
-  #told = ''
+  /** The last error that was printed in full. */
+  #printed = ''
 
   constructor(parsed: DevCommand, style: Style, environment: ServeEnvironment, terminal: Terminal) {
     this.#parsed = parsed
@@ -162,7 +162,7 @@ class Development {
       this.#parsed.environment(process.env, 'container'),
       Object.keys(process.env),
     )
-    // First of all: whoever comes while the application is loaded waits for it, and sees what it fails of.
+    // The proxy starts first: requests wait while the application loads, and show its error if it fails.
     const { drainTimeout } = this.#style
     const proxy = await serveProxy(
       { ...values, drainTimeout },
@@ -175,7 +175,7 @@ class Development {
     for (const address of values.listen) {
       if (address.kind === 'unix' || isLoopback(address.host)) continue
       this.#terminal.say(
-        `gantry: --dev shows source and environ to whoever reaches port ${address.port}; 127.0.0.1:${address.port} would keep them on this machine`,
+        `gantry: --dev shows source code and environ to everyone who can connect to port ${address.port}: use --listen 127.0.0.1:${address.port} to show them on this machine only`,
       )
     }
     for (const file of this.#always) this.#watcher.add(file, signatureNow(file))
@@ -184,7 +184,7 @@ class Development {
   }
 
   async #drain(proxy: RunningProxy, options: DrainOptions | undefined): Promise<void> {
-    // Before the proxy: browsers that wait for news would keep it.
+    // Before the proxy drains: browsers that wait for a change would delay it.
     this.#state.close()
     await this.#watcher.close()
     await proxy.drain(options)
@@ -193,7 +193,9 @@ class Development {
     process.exitCode = exit?.code ?? 0
   }
 
-  /** Files that count whether they are imported or not: the module under each of its names, and what it is started with. */
+  /**
+   * Files that are watched even if they are not imported: the module under each possible name, .env and package.json.
+   */
   get #always(): string[] {
     const files = [this.#module, ...this.#parsed.values.middleware].flatMap((specifier) => {
       const { module } = parseSpecifier(specifier)
@@ -209,13 +211,13 @@ class Development {
     const { given } = this.#parsed
     const { logLevel, pretty } = this.#style
     const socket = join(this.#directory, `${++this.#sockets}.sock`)
-    // Built, this file and its neighbour end in `.js`.
+    // In the built package, both files end in `.js`.
     const entry = fileURLToPath(new URL(`./container${import.meta.url.slice(-3)}`, import.meta.url))
     const command = this.#parsed.containerArguments(new Map([...given, ['logLevel', [logLevel]]]), this.#module, socket)
     const child = new DevChild({
       argv: [
         ...process.execArgv,
-        // Of an application that was compiled the sources are to be shown.
+        // Error pages of a compiled application show its sources.
         '--enable-source-maps',
         entry,
         this.#state.next,
@@ -241,7 +243,7 @@ class Development {
     for (const file of missing) this.#watcher.add(file, ABSENT)
   }
 
-  // ---- what becomes of it ------------------------------------------------------------------------------------------
+  // ---- results of a load -------------------------------------------------------------------------------------------
 
   #onLoading(): void {
     this.#reasons = [...this.#changes]
@@ -254,10 +256,10 @@ class Development {
     this.#serving = child
     this.#watcher.keep(new Set([...child.files, ...this.#always]))
     this.#state.loaded()
-    if (this.#reasons.length > 0) this.#told = ''
+    if (this.#reasons.length > 0) this.#printed = ''
     const took = `${Math.round(milliseconds)} ms`
     if (this.#served) {
-      const why = this.#reasons.length === 0 ? 'started again' : `${describeFiles(this.#reasons)} changed, reloaded`
+      const why = this.#reasons.length === 0 ? 'restarted' : `${describeFiles(this.#reasons)} changed, reloaded`
       this.#terminal.say(`${this.#module}: ${why} in ${took}`)
     } else {
       this.#served = true
@@ -267,33 +269,33 @@ class Development {
   }
 
   #onFailed(child: DevChild, exit: ChildExit): void {
-    const failure = child.failure ?? silentEnd(exit, 'before it had been loaded')
+    const failure = child.failure ?? silentEnd(exit, 'before it was loaded')
     this.#state.loadFailed(failure)
     const what = this.#serving
-      ? 'what was loaded before is still served'
-      : `see ${this.#proxy!.addresses.map((address) => this.#terminal.visitable(address)).join(' and ')}, or mend it`
-    void this.#tell(`gantry: ${this.#module} cannot be loaded; ${what}`, failure)
+      ? 'the previous version is still served'
+      : `see ${this.#proxy!.addresses.map((address) => this.#terminal.visitable(address)).join(' and ')} for the error`
+    void this.#print(`gantry: ${this.#module} cannot be loaded; ${what}`, failure)
   }
 
   #onCrashed(child: DevChild, exit: ChildExit, wait: number): void {
     if (this.#serving === child) this.#serving = undefined
     const failure = child.failure ?? silentEnd(exit, 'by itself')
     this.#state.crashed(failure, systemClock.now())
-    void this.#tell(`gantry: ${this.#module} has crashed; starting it again in ${Math.round(wait)} ms`, failure)
+    void this.#print(`gantry: ${this.#module} has crashed: restarting it in ${Math.round(wait)} ms`, failure)
   }
 
-  async #tell(line: string, failure: Failure): Promise<void> {
+  async #print(line: string, failure: Failure): Promise<void> {
     const { errorText } = await import('./page.ts')
     const text = await errorText(errorOf(failure), usesColor(process.stderr))
-    // A request that is fatal may be sent again, or again and again by a browser.
-    this.#terminal.say(text === this.#told ? `${line} (as before)` : `${line}\n${text.trimEnd()}\n`)
-    this.#told = text
+    // A browser may repeat a request that crashes the application: print the same error only once.
+    this.#terminal.say(text === this.#printed ? `${line} (as before)` : `${line}\n${text.trimEnd()}\n`)
+    this.#printed = text
   }
 }
 
 function silentEnd({ code, signal }: ChildExit, when: string): Failure {
   const how = signal === null ? `with exit code ${code}` : `by ${signal}`
-  const message = `its process ended ${when}, ${how}; what it had to say is in the terminal`
+  const message = `its process ended ${when}, ${how}: see the terminal for its output`
   return { name: 'ProcessEnded', message, stack: `ProcessEnded: ${message}` }
 }
 

@@ -1,7 +1,7 @@
 /**
- * Notices when one of many files is written, replaced, removed or made. The system's notices (chokidar) make it quick; a
- * look about once a second makes it sure, since they are lost on network mounts, on a host's directory in a virtual machine's container, and
- * now and then where a file is replaced by a rename. It imports nothing and starts nothing.
+ * Detects when one of many files is written, replaced, removed or created. File system events (chokidar) make it fast.
+ * Each file is also checked about once a second, since events are lost on network mounts, on host directories in a
+ * virtual machine, and sometimes when a rename replaces a file.
  */
 
 import { stat } from 'node:fs/promises'
@@ -14,41 +14,46 @@ import { ABSENT, signatureOf } from './messages.ts'
 export interface WatcherOptions {
   readonly clock: Clock
   readonly log: Logger
-  /** A file differs from what it was when it was added, or last differed. */
+  /** Called when a file has changed since it was added or last reported. */
   readonly onChange: (file: string) => void
-  /** Milliseconds between two looks at every file. */
+  /** How often every file is checked, ms. Default 1,000. */
   readonly interval?: number
 }
 
-/** A look may take this part of the time: it is a `stat` for each file, on the machine that someone works at. */
-const LOOKING_SHARE = 1 / 20
+/** The fraction of time that checks may take: each is a `stat` of every file, on the developer's machine. */
+const CHECK_SHARE = 1 / 20
 
 export class Watcher {
   readonly #options: WatcherOptions
   readonly #interval: number
-  /** Each file's signature as it is known. */
+  /** The last known signature of each file. */
   readonly #files: Map<string, string> = new Map()
   readonly #directories: Set<string> = new Set()
-  readonly #notices: FSWatcher
+  readonly #events: FSWatcher
   #timer: Timer | undefined
   #closed = false
 
   constructor(options: WatcherOptions) {
     this.#options = options
     this.#interval = options.interval ?? 1_000
-    // Directories are watched, not files: a file that was removed, or replaced by another one, has no notices of its own any more.
-    this.#notices = watch([], {
+    // Watch directories, not files: a file that was removed or replaced has no events any more.
+    this.#events = watch([], {
       depth: 0,
       ignored: (path) => !this.#files.has(path) && !this.#directories.has(path),
     })
-    this.#notices.on('all', (_event, path) => void this.#check(path))
-    // chokidar leaves out what comes within a few milliseconds, and tells late of what is removed. That anything has happened in a directory is
-    // reason enough to look at its files: what has changed, they say themselves.
-    this.#notices.on('raw', (_event, _name, details) =>
-      this.#stirred((details as { watchedPath?: string }).watchedPath),
+    this.#events.on('all', (_event, path) => void this.#check(path))
+    // chokidar drops events within a few milliseconds of another, and reports removals late. After any event in a
+    // directory all of its files are checked.
+    this.#events.on('raw', (_event, _name, details) =>
+      this.#checkDirectory((details as { watchedPath?: string }).watchedPath),
     )
-    // No more watches to be had (ENOSPC), a directory that may not be read: the looks go on.
-    this.#notices.on('error', (error) => this.#options.log.debug({ error: String(error) }, 'files are not watched'))
+    // No watches left (ENOSPC), or an unreadable directory: the regular checks continue.
+    this.#events.on('error', (error) =>
+      this.#options.log.debug(
+        { error: String(error) },
+        'file system events are not available: files are checked once a second',
+      ),
+    )
     this.#timer = options.clock.after(this.#interval, this.#look)
   }
 
@@ -56,7 +61,7 @@ export class Watcher {
     return [...this.#files.keys()]
   }
 
-  /** @param signature what whoever uses the file has seen of it; ABSENT: nothing was there */
+  /** @param signature of the file when it was read; ABSENT: the file did not exist */
   add(file: string, signature: string): void {
     if (this.#closed) return
     if (!this.#files.has(file)) {
@@ -64,29 +69,29 @@ export class Watcher {
       const directory = dirname(file)
       if (!this.#directories.has(directory)) {
         this.#directories.add(directory)
-        this.#notices.add(directory)
-      } else this.#notices.add(file)
+        this.#events.add(directory)
+      } else this.#events.add(file)
     }
-    // It may have been changed since it was read.
+    // The file may have changed since it was read.
     void this.#check(file)
   }
 
-  /** Forgets all files but these. */
+  /** Stops watching all files except these. */
   keep(files: ReadonlySet<string>): void {
     for (const file of this.#files.keys()) {
       if (files.has(file)) continue
       this.#files.delete(file)
-      this.#notices.unwatch(file)
+      this.#events.unwatch(file)
     }
   }
 
   async close(): Promise<void> {
     this.#closed = true
     this.#timer?.cancel()
-    await this.#notices.close()
+    await this.#events.close()
   }
 
-  /** Looks at every file now. */
+  /** Checks every file now. */
   async look(): Promise<void> {
     await Promise.all(this.files.map((file) => this.#check(file)))
   }
@@ -96,11 +101,11 @@ export class Watcher {
     const began = clock.now()
     await this.look()
     if (this.#closed) return
-    this.#timer = clock.after(Math.max(this.#interval, (clock.now() - began) / LOOKING_SHARE), this.#look)
+    this.#timer = clock.after(Math.max(this.#interval, (clock.now() - began) / CHECK_SHARE), this.#look)
   }
 
-  /** @param path of a file or directory with notices */
-  #stirred(path: string | undefined): void {
+  /** Checks the files of a directory. @param path of a file or directory with an event */
+  #checkDirectory(path: string | undefined): void {
     if (path === undefined) return
     const directory = this.#directories.has(path) ? path : dirname(path)
     for (const file of this.#files.keys()) if (dirname(file) === directory) void this.#check(file)

@@ -17,38 +17,12 @@ import { backoff } from '../protocol/net/backoff.ts'
 import { type Clock, Deadlines } from '../protocol/net/clock.ts'
 import { type BodyBufferHost, BodyBuffers, type Room } from './body-buffers.ts'
 import { type Choice, choose, pick } from './choose.ts'
-import { FairSlots, SLOT_RULES, type SlotOwner, type SlotRules } from './fair-slots.ts'
+import { FairSlots, SLOT_RULES, type SlotOwner } from './fair-slots.ts'
 import { Member, type MemberState } from './member.ts'
+import type { PoolCounters, PoolOptions } from './pool-options.ts'
 import { type Failure, RETRIES } from './replay.ts'
 import { PooledRequest, type RequestHost } from './request.ts'
 import type { Upstream } from './upstream.ts'
-
-export interface PoolOptions {
-  /** Requests that may wait for a free slot. */
-  readonly queueSize: number
-  /** How long a request may wait in total, ms. */
-  readonly queueTimeout: number
-  /** How often a request that may have run is sent again after its member was lost. Default 1. */
-  readonly retries?: number | undefined
-  /**
-   * How long a container may take until the response's head, ms. The time starts when the request is sent. During an
-   * upload the time starts again whenever the container accepts more of it, and stops while the client has to send
-   * more. nginx's `proxy_read_timeout` starts after the request was sent, too.
-   */
-  readonly timeout: number
-  /** Milliseconds between two chunks of a response while the client waits for them. */
-  readonly idleTimeout: number
-  /** The minimum speed of clients while other requests wait for their slots. Default: `SLOT_RULES`. */
-  readonly slots?: SlotRules | undefined
-  /** Proxies in front of this one: their addresses do not identify a client. Default: none. */
-  readonly trustedPeers?: Pick<TrustedPeers, 'has'> | undefined
-  readonly clock: Clock
-  readonly log: Logger
-  /** In [0, 1). */
-  readonly random?: (() => number) | undefined
-  /** Called when the first request waits: containers should be dialled now. */
-  readonly onWanted?: (() => void) | undefined
-}
 
 const states: readonly MemberState[] = ['connecting', 'ready', 'full', 'draining']
 
@@ -57,19 +31,6 @@ const REFUSED_PAUSE = { first: 20, most: 1_000 }
 
 /** How many slots an idle link requests, so that the first few requests need not wait for a grant. */
 const FEWEST_SLOTS = 16
-
-/** Totals since the start. */
-export interface PoolCounters {
-  requests: number
-  /** Attempts beyond a request's first. */
-  replays: number
-  /** Requests that got 502: their container was lost after they may have run, or during the response. */
-  lost: number
-  /** Members that have become ready. */
-  joined: number
-  /** Members that were ready and are closed. */
-  left: number
-}
 
 /**
  * A pool of upstreams, with one queue of requests for all of them. `pool(addresses)` makes one and dials its members.

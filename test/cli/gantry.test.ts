@@ -68,7 +68,7 @@ test('the entry file parses on old Nodes: it has no static import but of Node’
   assert.deepEqual(imports, ['node:fs'])
 })
 
-test('docs/options.md says what the tables say', () => {
+test('docs/options.md equals the page that the tables generate', () => {
   assert.equal(readFileSync(repositoryFile('docs/options.md'), 'utf8'), optionsPage(), 'run npm run docs')
 })
 
@@ -80,7 +80,7 @@ test('an application that is not there ends a container and a pair with one sent
   }
 })
 
-test('an address that is taken is told, and no stack with it', async () => {
+test('an address in use is reported without a stack', async () => {
   const server = createServer()
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   const { port } = server.address() as AddressInfo

@@ -66,7 +66,7 @@ test('a proxy lives as soon as it listens, and is ready with its first container
     await until(async () => !(await ask(lane)).healthy)
   }))
 
-test('a container that joins is ready while a proxy has it, one that listens from the start', () =>
+test('a container that joins is ready while a proxy is linked, one that listens from the start', () =>
   withDirectory(async (directory) => {
     const [one, two] = [`unix:${join(directory, 'one')}`, `unix:${join(directory, 'two')}`]
     await container(hello, ['--listen', '127.0.0.1:0', '--health-listen', one])
@@ -122,7 +122,7 @@ test('the lane has two paths, and clients have none of them', () =>
     assert.equal((await own.fetch({ target: '/live' })).body.toString(), 'hello')
   }))
 
-test('nobody there, and one who says nothing, are not healthy', async () => {
+test('an address without a listener, and a silent one, are not healthy', async () => {
   const port = await freePort()
   assert.match((await ask(`127.0.0.1:${port}`)).line, /^127\.0\.0\.1:\d+ .*ECONNREFUSED/)
   const mute = await listening(createServer())
@@ -131,7 +131,7 @@ test('nobody there, and one who says nothing, are not healthy', async () => {
   assert.deepEqual(verdict, { healthy: false, line: `127.0.0.1:${mute.address.port} no answer within 50 ms` })
 })
 
-test('a server that is no health lane is told from one that is not ready', async () => {
+test('a server without a health listener is distinguished from one that is not ready', async () => {
   const { serving } = await container(
     (_environ, startResponse) => {
       startResponse('404 Not Found', [['Content-Type', 'text/html']])

@@ -219,7 +219,7 @@ describe('gantry up with an application that listens in a child process', () => 
       }, mode))
   }
 
-  it('leaves nothing behind when it is killed while the application starts', async () => {
+  it('leaves no process behind when it is killed while the application starts', async () => {
     const argv = ['up', LAUNCHER, '--interface=node', '--listen=127.0.0.1:0', '--', 'elsewhere']
     await withCommand(argv, await freePort(), async (child) => {
       await child.until(() => forked(child).length > 0)
@@ -233,7 +233,10 @@ describe('gantry up with an application that listens in a child process', () => 
     const argv = ['up', LAUNCHER, '--interface=node', `--listen=127.0.0.1:${port}`]
     await withCommand(argv, port, async (child) => {
       assert.deepEqual(await exitOf(child), { code: 1, signal: null })
-      await wrote(child, new RegExp(`listens on port ${port} itself, .* --listen names the same port: .*PORT=`))
+      await wrote(
+        child,
+        new RegExp(`listens on port ${port} in a child process, and --listen names the same port: .*PORT=`),
+      )
       assert.equal(runs(forked(child)[0]!), false)
     })
   })

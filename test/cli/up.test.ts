@@ -46,7 +46,7 @@ function readies(child: TestChild, role: string): number {
   return child.log.filter((line) => line['name'] === role && line['msg'] === 'ready').length
 }
 
-test('one friendly line with the URL comes once both processes serve, over a directory that only this user may enter', () =>
+test('prints one line with the URL when both processes serve, over a directory that only this user may enter', () =>
   withPair(
     '',
     async ({ child, directory }) => {
@@ -187,7 +187,7 @@ test('a second signal ends all at once', () =>
     assert.deepEqual(readdirSync(directory), [])
   }))
 
-test('a container that was killed is started again, and the proxy is left alone', () =>
+test('a container that was killed is restarted, and the proxy continues', () =>
   withPair('', async ({ child, id }) => {
     await served(child)
     const [container, proxy] = [id('container'), id('proxy')]
@@ -211,7 +211,7 @@ test('an application that listens in a child process after a restart gets a prox
     assert.match(child.stderr, /^gantry: app\.ts listens in a child process, at http:\/\/127\.0\.0\.1:4712\//m)
   }))
 
-test('when both are killed at once, both are started again', () =>
+test('when both are killed at once, both are restarted', () =>
   withPair('', async ({ child, id }) => {
     await served(child)
     for (const one of [id('container'), id('proxy')]) process.kill(one, 'SIGKILL')
@@ -219,7 +219,7 @@ test('when both are killed at once, both are started again', () =>
     assert.match(child.stderr, /^gantry: the proxy ended \(SIGKILL\)/m)
   }))
 
-test('an application that cannot be loaded at first is told, and ends it with 1', () =>
+test('an application that cannot be loaded is reported, and exits with 1', () =>
   withPair('refuses-container', async ({ child, directory }) => {
     assert.deepEqual(await child.exited, { code: 1, signal: null })
     assert.equal(child.stderr, 'gantry container: cannot be loaded\n')

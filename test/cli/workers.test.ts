@@ -86,7 +86,7 @@ test('while one worker hangs, each connection is taken by the other', () =>
     }
   }))
 
-test('a worker that crashes loses no connection that it has not taken, and is started again', () =>
+test('a worker that crashes loses no connection that it has not accepted, and is restarted', () =>
   withWorkers(async ({ proxy, workers, get, connect }) => {
     const [first, second] = workers() as [number, number]
     for (const one of [first, second]) process.kill(one, 'SIGSTOP')
@@ -108,7 +108,7 @@ test('a worker that crashes loses no connection that it has not taken, and is st
     )
   }))
 
-test('a container that joins is joined to every worker, and to one that comes after a crash', () =>
+test('a container joins every worker, and one that is started after a crash', () =>
   withWorkers(async ({ proxy, workers, get }) => {
     const hasIt = (id: number) => proxy.child.log.some(({ msg, pid }) => msg === 'container is ready' && pid === id)
     await proxy.child.until(() => workers().every(hasIt))
@@ -119,7 +119,7 @@ test('a container that joins is joined to every worker, and to one that comes af
     assert.equal(await get(), 'Hello world!\n')
   }, true))
 
-test('a signal drains every worker: what runs is finished, and nothing stays', () =>
+test('a signal drains every worker: running requests finish, and no process remains', () =>
   withWorkers(async ({ proxy, workers, draining, connect, release }) => {
     const client = await connect()
     const running = client.request({ target: '/gated?key=drained&n=2' })
@@ -149,7 +149,7 @@ test('a second signal ends all of them at once', () =>
     client.destroy()
   }))
 
-test('without their supervisor, workers finish what runs and end', () =>
+test('without their supervisor, workers finish running requests and exit', () =>
   withWorkers(async ({ proxy, workers, draining, connect, release }) => {
     const client = await connect()
     const running = client.request({ target: '/gated?key=orphan&n=2' })
@@ -163,7 +163,7 @@ test('without their supervisor, workers finish what runs and end', () =>
     assert.deepEqual(workers().filter(runs), [])
   }))
 
-test('what keeps a worker from starting is said once, and ends it with 1', async () => {
+test('a failure to start is reported once, and exits with 1', async () => {
   const proxy = [repositoryFile('cli/gantry.ts'), 'proxy', '--workers', '2', '--listen', '127.0.0.1:0']
   const child = new TestChild([...proxy, '--upstream', 'elsewhere.example:9000'])
   assert.deepEqual(await child.exited, { code: 1, signal: null })

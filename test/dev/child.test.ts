@@ -39,7 +39,7 @@ test('the failure that a child reports last is known when its exit is', async ()
   assert.equal(child.failure?.message, 'cannot be loaded')
 })
 
-test('has ended once a process that it left running and that ignores SIGTERM is killed', async () => {
+test('has ended when a process that it left running, and that ignores SIGTERM, is killed', async () => {
   // It tells the process id once the trap is set.
   const { child } = started(`
     const { spawn } = require('node:child_process')

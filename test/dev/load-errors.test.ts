@@ -46,7 +46,7 @@ describe('before anything was loaded', () => {
     assert.equal((await answer).text, 'whole')
   })
 
-  it('a request that waits is answered with what the load failed of', async () => {
+  it('a waiting request is answered with the error of the load', async () => {
     const { state, front } = setUp()
     state.loadBegan()
     const answer = call(front)
@@ -65,12 +65,12 @@ describe('before anything was loaded', () => {
     clock.advance(5_000)
     const { status, text } = await answer
     assert.equal(status, 503)
-    assert.match(text, /has begun to load and has not ended/)
+    assert.match(text, /is still loading: a top-level await/)
     assert.match(text, /shown=s\.0\.0/)
     assert.equal(state.watcherCount, 0)
   })
 
-  it('a client that leaves is waited for no longer', async () => {
+  it('a request ends its wait when its client disconnects', async () => {
     const { state, front } = setUp()
     state.loadBegan()
     const leaving = new AbortController()
@@ -83,7 +83,7 @@ describe('before anything was loaded', () => {
 })
 
 describe('while an older application is served', () => {
-  it('its pages carry what the newer failed of, and are kept by nobody', async () => {
+  it('its pages show the error of the newer version, and are not cached', async () => {
     const { application, sent } = pages()
     const { state, front } = setUp(application)
     state.loaded()
@@ -121,7 +121,7 @@ describe('while an older application is served', () => {
     })
   }
 
-  it('nothing is changed once the newer is served', async () => {
+  it('nothing is changed when the newer version serves', async () => {
     const { state, front } = setUp()
     state.loaded()
     state.loadFailed(FAILURE)
@@ -144,7 +144,7 @@ describe('a container that was lost', () => {
     assert.match((await answer).text, /^app\.ts has crashed\n/)
   })
 
-  it('is shown until something else serves: a page that asked again at once might crash it again', async () => {
+  it('is shown until another version serves: a page that reloads immediately might crash it again', async () => {
     const { state, clock, front } = setUp(lost)
     state.loaded()
     const crashed = async (method: string): Promise<string> => {
@@ -172,7 +172,7 @@ describe('a container that was lost', () => {
     assert.match((await answer).text, /^event: changed$/m)
   })
 
-  it('that comes back as what had failed to load is news', () => {
+  it('that serves the version that had failed to load is a change', () => {
     const { state, clock } = setUp()
     state.loaded()
     state.loadFailed(FAILURE)
@@ -184,7 +184,7 @@ describe('a container that was lost', () => {
     assert.ok(state.outdated('s.1'))
   })
 
-  it('and is waited for, is news once it serves', () => {
+  it('is a change when it serves, for a page that waits', () => {
     const { state, clock } = setUp()
     state.loaded()
     state.crashed(FAILURE, clock.now())
@@ -254,7 +254,7 @@ describe('a page that waits', () => {
     })
   }
 
-  it('of an application that is still served is not told again and again of a failure that it has seen', async () => {
+  it('of an application that is still served is not notified again of a failure that it shows', async () => {
     const { state, front } = setUp()
     state.loaded()
     state.loadFailed(FAILURE)

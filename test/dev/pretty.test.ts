@@ -24,10 +24,10 @@ describe('prettyLog', () => {
     assert.match(plain(line(REQUEST)), /^\d\d:\d\d:\d\d GET \/path\?q 200 3\.1 ms 12 bytes\n$/)
   })
 
-  it('tells the id of one that failed, and what has cut it', () => {
+  it('shows the id of a failed request, and the reason of an abort', () => {
     assert.match(plain(line({ ...REQUEST, status: 500 })), / 500 3\.1 ms 12 bytes a-1\n$/)
-    assert.match(plain(line({ ...REQUEST, aborted: 'CLIENT_GONE' })), / 200 cut \(CLIENT_GONE\) /)
-    assert.match(plain(line({ ...REQUEST, status: 0, aborted: 'CLIENT_GONE' })), / no response cut /)
+    assert.match(plain(line({ ...REQUEST, aborted: 'CLIENT_GONE' })), / 200 aborted \(CLIENT_GONE\) /)
+    assert.match(plain(line({ ...REQUEST, status: 0, aborted: 'CLIENT_GONE' })), / no response aborted /)
   })
 
   it('leaves out its own pages’ waiting', () => {
@@ -55,7 +55,7 @@ describe('prettyLog', () => {
     )
   })
 
-  it('gives what is no log line on as it is', () => {
+  it('passes text that is not a log line on unchanged', () => {
     assert.equal(plain('not JSON\n'), 'not JSON\n')
     assert.equal(plain('null\n'), 'null\n')
   })

@@ -80,7 +80,7 @@ describe('without --dev', () => {
       '',
     ))
 
-  it('an application that cannot be loaded is served by nobody', () =>
+  it('an application that cannot be loaded is not served', () =>
     withDev(
       { 'app.ts': `throw new Error('secret')` },
       async (dev) => {
@@ -117,7 +117,7 @@ describe('without --dev', () => {
       ))
   }
 
-  it('the same failures are told with --dev, so that this test would see them', () =>
+  it('the same failures are reported with --dev, so that this test would see them', () =>
     withDev({ ...FILES, 'app.ts': FAILING }, async (dev) => {
       await dev.said(SERVED)
       assert.match((await dev.get('/call', { Accept: 'text/html' })).text, LEAKS)

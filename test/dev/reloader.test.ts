@@ -93,7 +93,7 @@ async function serving(): Promise<Fixture> {
 }
 
 describe('a change', () => {
-  it('starts another, which takes over before the one before is asked to end', async () => {
+  it('starts another process, which takes over before the previous one is asked to end', async () => {
     const fixture = await serving()
     fixture.change()
     assert.deepEqual(await fixture.happened(), ['loading'])
@@ -157,7 +157,7 @@ describe('a change', () => {
 })
 
 describe('a process that does not come up', () => {
-  it('leaves the one before alone', async () => {
+  it('does not affect the previous process', async () => {
     const fixture = await serving()
     fixture.change()
     fixture.last.end(1)

@@ -66,7 +66,7 @@ for (const place of places.filter(({ name }) => name !== 'in the proxy')) {
       })
     }
 
-    it('lets be cut what fails once its head has left', async () => {
+    it('lets a response that fails after its head was sent be aborted', async () => {
       const log = new RecordingLog()
       const { application, closed } = failing()
       await using placed = await place.put(showRequestErrors({ log, shown: 's.1' }), application)
@@ -77,7 +77,7 @@ for (const place of places.filter(({ name }) => name !== 'in the proxy')) {
       assert.equal(closed(), 1)
     })
 
-    it('passes on what does not fail', async () => {
+    it('passes on responses that do not fail', async () => {
       const { application, closed } = failing()
       await using placed = await place.put(showRequestErrors({ log: new RecordingLog(), shown: 's.1' }), application)
       const answer = await call(placed.application, { path: '/' })
@@ -94,7 +94,7 @@ describe('showRequestErrors', () => {
       throw error
     }
 
-  it('gives an array on as it is', () => {
+  it('passes an array on unchanged', () => {
     const body = [Buffer.from('whole')]
     const application: Application = (_environ, start) => {
       start('200 OK', [TEXT])
@@ -134,12 +134,12 @@ describe('showRequestErrors', () => {
     assert.doesNotMatch(text.text, /\x1b/)
   })
 
-  it('shows what is thrown although it is no error', async () => {
+  it('shows a thrown value that is not an Error', async () => {
     const application = showRequestErrors({ log: new RecordingLog(), shown: 's.1' })(throwing('a mere text'))
-    assert.match((await call(application)).text, /it threw a mere text, which is no Error/)
+    assert.match((await call(application)).text, /the application threw a mere text, which is not an Error/)
   })
 
-  it('reloads by itself only what may be asked again, and escapes what it shows', async () => {
+  it('reloads only pages of safe methods, and escapes the text that it shows', async () => {
     const application = showRequestErrors({ log: new RecordingLog(), shown: 's.1' })(
       throwing(new Error('<script>alert(1)</script>')),
     )
@@ -168,7 +168,7 @@ describe('showRequestErrors', () => {
     assert.equal(text.includes(secret), false)
   })
 
-  it('gives nothing away under a foreign name, and says once why', async () => {
+  it('shows nothing under a foreign host name, and logs the reason once', async () => {
     const log = new RecordingLog()
     const application = showRequestErrors({ log, shown: 's.1' })(throwing(new Error('told to nobody')))
     for (const _ of [1, 2]) {

@@ -12,12 +12,12 @@ function shownBy(page: string): string {
 }
 
 describe('a module that cannot be loaded', () => {
-  it('leaves the older one serving, is shown above its pages, and the page hears that it is mended', () =>
+  it('is shown above the pages of the older version, which still serves, until it is fixed', () =>
     withDev(FILES, async (dev) => {
       await dev.said(SERVED)
       dev.write({ 'word.ts': 'export const word: string = \n' })
       await dev.said(BROKEN)
-      assert.match(dev.child.stderr, /what was loaded before is still served/)
+      assert.match(dev.child.stderr, /the previous version is still served/)
       assert.match(dev.child.stderr, /❯ 1 ┃ {2}export const word: string =/)
       assert.equal((await dev.get('/')).text, '<h1>one</h1>')
 
@@ -52,7 +52,7 @@ describe('a module that cannot be loaded', () => {
     ['JavaScript that does not parse', 'export const word = ;', /❯ 1 ┃ {2}export const word = ;/],
     ['an import that leads nowhere', `\nexport * from './nothing.ts'`, /❯ 2 ┃ {2}export \* from '\.\/nothing\.ts'/],
     ['a wait without end', 'await new Promise(() => {})', /never finishes loading: a top-level await .* never settles/],
-    ['an end of the process', 'process.exit(3)', /its process ended before it had been loaded, with exit code 3/],
+    ['an end of the process', 'process.exit(3)', /its process ended before it was loaded, with exit code 3/],
   ] as const) {
     it(`is shown with its place: ${what}`, () =>
       withDev({ 'app.ts': `export * from './word.js'`, 'word.js': source }, async (dev) => {
@@ -93,7 +93,7 @@ describe('an error of the application', () => {
       assert.equal((await dev.get('/throw', HTML)).text, '<h1>one</h1>')
     }))
 
-  it('is shown to nobody who calls us by a name that may be made to lead here', () =>
+  it('is not shown under a host name that DNS rebinding could use', () =>
     withDev(FILES, async (dev) => {
       await dev.said(SERVED)
       for (const path of ['/throw', '/.gantry/dev/error', '/.gantry/dev/events']) {
@@ -109,7 +109,7 @@ describe('an error of the application', () => {
       const { status, text } = await dev.get('/crash', {}, 'POST')
       assert.equal(status, 500)
       assert.match(text, /RangeError: thrown by nobody/)
-      await dev.said(/started again in \d+ ms/)
+      await dev.said(/restarted in \d+ ms/)
       assert.equal((await dev.get('/')).text, '<h1>one</h1>')
     }))
 
@@ -123,7 +123,7 @@ describe('an error of the application', () => {
     ))
 })
 
-it('middleware by option is around the application: its errors are shown, and it is loaded anew', () =>
+it('middleware by option is around the application: its errors are shown, and it is reloaded', () =>
   withDev(
     { ...FILES, 'outer.ts': `export default (inner: any) => () => { throw new Error('thrown by middleware') }` },
     async (dev) => {

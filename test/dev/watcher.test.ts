@@ -123,7 +123,7 @@ describe('a watcher', () => {
       assert.equal(await next(), file)
     }))
 
-  it('says nothing of other files, nor of those that it was told to forget', () =>
+  it('reports neither other files nor those that it no longer watches', () =>
     watched(Number.POSITIVE_INFINITY, async ({ watcher, directory, add, changes }) => {
       const kept = add('kept.ts', 'one')
       const dropped = add('dropped.ts', 'one')
@@ -135,7 +135,7 @@ describe('a watcher', () => {
       assert.deepEqual(watcher.files, [kept])
     }))
 
-  it('tells of a change once', () =>
+  it('reports a change once', () =>
     watched(Number.POSITIVE_INFINITY, async ({ watcher, add, changes }) => {
       const file = add('a.ts', 'one')
       await watcher.look()

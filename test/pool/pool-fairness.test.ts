@@ -2,7 +2,8 @@
 
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
-import { Pool, type PoolOptions } from '../../pool/pool.ts'
+import { Pool } from '../../pool/pool.ts'
+import type { PoolOptions } from '../../pool/pool-options.ts'
 import { TrustedPeers } from '../../protocol/client/peers.ts'
 import type { Behind, ClientView } from '../../protocol/contract/client-view.ts'
 import type { AbortError } from '../../protocol/contract/errors.ts'
@@ -128,7 +129,7 @@ suite('a free slot', () => {
 })
 
 suite('a full queue', () => {
-  test('refuses the newest request of the client that has most there, for another client', async () => {
+  test('refuses the newest request of the client with most waiting requests, for another client', async () => {
     const scene = new Scene(1, { queueSize: 3 })
     scene.client(A)
     const waiting = [scene.client(A), scene.client(A), scene.client(A)]
@@ -141,7 +142,7 @@ suite('a full queue', () => {
     assert.deepEqual([other.outcome, scene.pool.queued], ['waits', 3])
   })
 
-  test('refuses a new request of the client that has most there itself', async () => {
+  test('refuses a new request of the client with most waiting requests', async () => {
     const scene = new Scene(1, { queueSize: 2 })
     scene.client(A)
     scene.client(A)
@@ -170,7 +171,7 @@ suite('a full queue', () => {
     )
   })
 
-  test('refuses no request that came back from a container that drains', async () => {
+  test('refuses no request that returned from a container that drains', async () => {
     const scene = new Scene(3, { queueSize: 1 })
     const ran = [scene.client(A), scene.client(A), scene.client(A)]
     scene.member.become('draining')
@@ -325,7 +326,7 @@ suite('a request whose body is arriving', () => {
     assert.equal(scene.pool.queued, 1)
   })
 
-  test('is never sent if its client leaves', () => {
+  test('is never sent if its client disconnects', () => {
     const scene = new Scene(1)
     const first = scene.client(A)
     const upload = scene.client(B, 'nothing', arriving)

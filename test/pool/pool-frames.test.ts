@@ -3,7 +3,8 @@
 import assert from 'node:assert/strict'
 import type { Duplex } from 'node:stream'
 import { afterEach, suite, test } from 'node:test'
-import { Pool, type PoolOptions } from '../../pool/pool.ts'
+import { Pool } from '../../pool/pool.ts'
+import type { PoolOptions } from '../../pool/pool-options.ts'
 import type { Application } from '../../protocol/contract/application.ts'
 import { systemClock } from '../../protocol/net/clock.ts'
 import { Container, type ContainerOptions, until } from '../proxy/container.ts'
@@ -100,7 +101,7 @@ suite('over links, a request', () => {
     assert.deepEqual([answer.status, String(answer.body), answer.complete], [200, 'hello', true])
   })
 
-  test('that its client leaves is reset in the same tick', async () => {
+  test('is reset in the same tick when its client disconnects', async () => {
     const scene = new Scene()
     const { proxyEnd } = await scene.container()
     const sent = scene.client.request({ target: '/held' })
@@ -111,7 +112,7 @@ suite('over links, a request', () => {
     await until(() => scene.app.aborted.length === 1)
   })
 
-  test('that its client leaves in mid-response is reset in the same tick', async () => {
+  test('is reset in the same tick when its client disconnects in mid-response', async () => {
     const scene = new Scene()
     const { proxyEnd } = await scene.container()
     const sent = scene.client.request({ target: '/drip' })
@@ -122,7 +123,7 @@ suite('over links, a request', () => {
     await until(() => scene.app.aborted.length === 1)
   })
 
-  test('that its client leaves is no error in the log', async () => {
+  test('is not logged as an error when its client disconnects', async () => {
     const scene = new Scene()
     await scene.container()
     const sent = scene.client.request({ target: '/drip' })
@@ -161,7 +162,7 @@ suite('over links, a request', () => {
     assert.equal(member!.state, 'ready')
   })
 
-  test('that takes too long is answered 504, and its container is told in the same tick', async () => {
+  test('that takes too long is answered 504, and its container is notified in the same tick', async () => {
     const clock = new FakeClock()
     const scene = new Scene({ clock, timeout: 2_000 })
     const { proxyEnd } = await scene.container()
@@ -174,7 +175,7 @@ suite('over links, a request', () => {
     await until(() => scene.app.aborted.length === 1)
   })
 
-  test('whose container is silent in mid-response is cut visibly', async () => {
+  test('whose container is silent in mid-response is aborted visibly', async () => {
     const clock = new FakeClock()
     const scene = new Scene({ clock, idleTimeout: 2_000 })
     await scene.container()
@@ -245,7 +246,7 @@ suite('over links, a PUT', () => {
 })
 
 suite('over links, a POST', () => {
-  test('that a container refuses runs once, elsewhere, with its whole body', async () => {
+  test('that a container refuses runs once, in another container, with its whole body', async () => {
     const scene = new Scene()
     // Granted more than it takes: what comes above is refused.
     const narrow = await scene.container({ id: 'narrow', slots: 1 })
@@ -276,7 +277,7 @@ suite('over links, a POST', () => {
     assert.deepEqual([a.runs.get('POST /held'), b.runs.get('POST /held')], [1, undefined])
   })
 
-  test('sent to a link that dies before anything of it was read is not sent again: nobody can know', async () => {
+  test('sent to a link that dies before any byte of it was read is not sent again: it may have run', async () => {
     const scene = new Scene()
     const a = await scene.container({ id: 'a' })
     const sent = scene.client.request({ method: 'POST', target: '/post', body: 'once' })
@@ -286,7 +287,7 @@ suite('over links, a POST', () => {
     assert.equal((a.runs.get('POST /post') ?? 0) + (b.runs.get('POST /post') ?? 0), 0)
   })
 
-  test('that meets a GOAWAY on its way runs once, at the next container', async () => {
+  test('that crosses a GOAWAY runs once, in the next container', async () => {
     const scene = new Scene()
     const a = await scene.container({ id: 'a' })
     // The GOAWAY is under way when the request is sent.
@@ -325,7 +326,7 @@ suite('over links, a GET', () => {
     assert.equal((await sent.whole()).status, 200)
   })
 
-  test('whose response had begun when its link died is cut, not begun anew', async () => {
+  test('whose response had begun when its link died is aborted, not sent again', async () => {
     const scene = new Scene()
     const a = await scene.container({ id: 'a' })
     const sent = scene.client.request({ target: '/drip' })

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
-import { Pool, type PoolOptions } from '../../pool/pool.ts'
+import { Pool } from '../../pool/pool.ts'
+import type { PoolOptions } from '../../pool/pool-options.ts'
 import { MOST_ATTEMPTS, RETRIES } from '../../pool/replay.ts'
 import type { CallErrorCode } from '../../protocol/frames/caller.ts'
 import { FakeClock } from '../support/clock.ts'
@@ -44,7 +45,7 @@ class Scene {
 }
 
 suite('choosing', () => {
-  test('gives a request to a member with a free slot in the tick it comes', () => {
+  test('gives a request to a member with a free slot in the tick in which it arrives', () => {
     const scene = new Scene()
     const a = scene.member('a')
     scene.get()
@@ -62,7 +63,7 @@ suite('choosing', () => {
     assert.equal(client.body, body)
   })
 
-  test('gives nothing to a member that drains', () => {
+  test('gives no request to a member that drains', () => {
     const scene = new Scene()
     const a = scene.member('a').become('draining')
     scene.get()
@@ -77,7 +78,7 @@ suite('choosing', () => {
     assert.equal(scene.pool.queued, 3)
   })
 
-  test('gives what waits no more slots than a grant that grew has', () => {
+  test('gives waiting requests no more slots than a grown grant has', () => {
     const scene = new Scene()
     const a = scene.member('a', 0)
     for (let count = 0; count < 5; count++) scene.get()
@@ -86,7 +87,7 @@ suite('choosing', () => {
     assert.equal(scene.pool.queued, 2)
   })
 
-  test('takes a member again once a grant that shrank below what it runs has room', () => {
+  test('uses a member again when a shrunken grant has a free slot', () => {
     const scene = new Scene()
     const a = scene.member('a', 2)
     scene.get()
@@ -101,7 +102,7 @@ suite('choosing', () => {
 })
 
 suite('the queue', () => {
-  test('holds a request while nobody is there, and gives it to whoever comes', () => {
+  test('holds a request while there is no member, and gives it to the first one', () => {
     const scene = new Scene()
     const client = scene.get()
     assert.equal(client.outcome, 'waits')
@@ -109,7 +110,7 @@ suite('the queue', () => {
     assert.equal(a.calls.length, 1)
   })
 
-  test('says that somebody is wanted when it gets its first request', () => {
+  test('reports when its first request waits', () => {
     const scene = new Scene()
     scene.get()
     scene.get()
@@ -127,7 +128,7 @@ suite('the queue', () => {
     assert.equal(scene.pool.queued, 1)
   })
 
-  test('lets nobody overtake: a request that comes when a slot is freed goes behind', () => {
+  test('lets no request overtake: one that arrives when a slot is freed goes behind', () => {
     const scene = new Scene()
     const a = scene.member('a', 1)
     scene.get()
@@ -137,7 +138,7 @@ suite('the queue', () => {
     assert.equal(a.last.environ, second.environ)
   })
 
-  test('refuses at once with 503 and Retry-After what is above its size', async () => {
+  test('refuses requests above its size immediately with 503 and Retry-After', async () => {
     const scene = new Scene({ queueSize: 2 })
     const clients = [scene.get(), scene.get(), scene.get()]
     await turn()
@@ -161,7 +162,7 @@ suite('the queue', () => {
     assert.deepEqual((client.error as { headers: unknown }).headers, [['Retry-After', '1']])
   })
 
-  test('gives nothing to a member for a request whose time is over', async () => {
+  test('gives a member no request whose timeout has passed', async () => {
     const scene = new Scene({ queueTimeout: 1_000 })
     scene.get()
     scene.clock.advance(2_000)
@@ -169,7 +170,7 @@ suite('the queue', () => {
     assert.equal(scene.member('a').calls.length, 0)
   })
 
-  test('lets a client that leaves go at once', async () => {
+  test('removes a request immediately when its client disconnects', async () => {
     const scene = new Scene()
     const client = scene.get()
     client.abort()
@@ -178,14 +179,14 @@ suite('the queue', () => {
     assert.equal(client.outcome, 'CLIENT_GONE')
   })
 
-  test('never sends what a client that left had asked for', () => {
+  test('never sends a request whose client has disconnected', () => {
     const scene = new Scene()
     scene.get().abort()
     const a = scene.member('a')
     assert.equal(a.calls.length, 0)
   })
 
-  test('leaves the places of others as they were when one leaves', () => {
+  test('keeps the order of the others when a client disconnects', () => {
     const scene = new Scene()
     const clients = [scene.get(), scene.get(), scene.get()]
     clients[1]!.abort()
@@ -196,7 +197,7 @@ suite('the queue', () => {
     )
   })
 
-  test('turns away what waits when the pool closes', async () => {
+  test('refuses waiting requests when the pool closes', async () => {
     const scene = new Scene()
     const client = scene.get()
     scene.pool.close('stopping')
@@ -242,7 +243,7 @@ suite('replay', () => {
     assert.deepEqual([a.calls.length, b.calls.length], [1, 1])
   })
 
-  test('lets a refused request wait when nobody else is there, and tries again', async () => {
+  test('lets a refused request wait if there is no other member, and tries again', async () => {
     const scene = new Scene()
     const a = scene.member('a')
     const client = scene.post()
@@ -256,7 +257,7 @@ suite('replay', () => {
     assert.equal(client.outcome, '200 OK')
   })
 
-  test('lets one that was refused not hold up the others behind it', async () => {
+  test('does not let a refused request block the others behind it', async () => {
     const scene = new Scene()
     const a = scene.member('a', 1)
     scene.post()
@@ -320,7 +321,7 @@ suite('replay', () => {
     assert.equal(client.outcome, '200 OK')
   })
 
-  test('answers 502 for a lost POST, and sends it to nobody else', async () => {
+  test('answers 502 for a lost POST, and sends it to no other member', async () => {
     const scene = new Scene()
     const [a, b] = [scene.member('a'), scene.member('b')]
     const client = scene.post()
@@ -463,7 +464,7 @@ suite('replay', () => {
     )
   })
 
-  test('without retries does not send a request again that may have run', async () => {
+  test('with no retries does not send a request again that may have run', async () => {
     const scene = new Scene({ retries: 0 })
     const [a, b] = [scene.member('a'), scene.member('b')]
     const client = scene.get()
@@ -472,7 +473,7 @@ suite('replay', () => {
     assert.deepEqual([client.outcome, b.calls.length], ['502 UPSTREAM_LOST', 0])
   })
 
-  test('sends nothing again for a client that left between the failure and the next choice', async () => {
+  test('sends no request again whose client disconnected between the failure and the next choice', async () => {
     const scene = new Scene()
     const [a, b] = [scene.member('a'), scene.member('b')]
     const client = scene.get()
@@ -483,7 +484,7 @@ suite('replay', () => {
     assert.equal(b.calls.length, 0)
   })
 
-  test('sends nothing again for a client that left while a refused request waited', async () => {
+  test('sends no refused request again whose client disconnected while it waited', async () => {
     const scene = new Scene()
     const a = scene.member('a')
     const client = scene.get()
@@ -507,7 +508,7 @@ suite('replay', () => {
     assert.equal(b.calls.length, 0)
   })
 
-  test('does not replay a call that its client gave up', async () => {
+  test('does not replay a request that its client aborted', async () => {
     const scene = new Scene()
     const [a, b] = [scene.member('a'), scene.member('b')]
     scene.get()
@@ -516,7 +517,7 @@ suite('replay', () => {
     assert.equal(b.calls.length, 0)
   })
 
-  test('lets requests that come back wait although the queue is full', async () => {
+  test('lets returning requests wait although the queue is full', async () => {
     const scene = new Scene({ queueSize: 0 })
     const a = scene.member('a')
     const client = scene.get()
@@ -527,7 +528,7 @@ suite('replay', () => {
 })
 
 suite('timeouts', () => {
-  test('answers 504 when the head does not come, and gives the call up in the same tick', async () => {
+  test('answers 504 when the head does not arrive, and aborts the call in the same tick', async () => {
     const scene = new Scene({ timeout: 2_000 })
     const a = scene.member('a')
     const client = scene.get()
@@ -592,7 +593,7 @@ suite('timeouts', () => {
     assert.equal(client.outcome, '200 OK')
   })
 
-  test('has no time once the head has come', async () => {
+  test('has no timeout after the head has arrived', async () => {
     const scene = new Scene({ timeout: 2_000, idleTimeout: Number.POSITIVE_INFINITY })
     const a = scene.member('a')
     scene.get()
@@ -635,14 +636,14 @@ suite('a body', () => {
     return { scene, upstream, client, drip, body }
   }
 
-  test('is passed on as it comes', async () => {
+  test('is passed on as it arrives', async () => {
     const { body, drip } = await begun()
     const step = body.next()
     drip.give('one')
     assert.deepEqual(await step, { done: false, value: Buffer.from('one') })
   })
 
-  test('is cut when the container is silent for too long', async () => {
+  test('is aborted when the container is silent for too long', async () => {
     const { scene, upstream, body } = await begun()
     const step = body.next()
     scene.clock.advance(2_500)
@@ -650,7 +651,7 @@ suite('a body', () => {
     await assert.rejects(step, { code: 'UPSTREAM_IDLE' })
   })
 
-  test('has its time anew with each chunk', async () => {
+  test('restarts its timeout with each chunk', async () => {
     const { scene, upstream, body, drip } = await begun()
     for (let count = 0; count < 5; count++) {
       const step = body.next()
@@ -661,7 +662,7 @@ suite('a body', () => {
     assert.equal(upstream.last.aborted, undefined)
   })
 
-  test('is not cut while its client does not read', async () => {
+  test('is not aborted while its client does not read', async () => {
     const { scene, upstream } = await begun()
     scene.clock.advance(60_000)
     assert.equal(upstream.last.aborted, undefined)
@@ -680,7 +681,7 @@ suite('a body', () => {
     assert.equal(drip.closed, 1)
   })
 
-  test('is closed when it comes for a client that was told 504 already', async () => {
+  test('is closed when it arrives after the client got 504', async () => {
     const scene = new Scene({ timeout: 1_000 })
     const a = scene.member('a')
     scene.get()
@@ -749,7 +750,7 @@ suite('members', () => {
     assert.equal(scene.log.messages('info').filter((message) => message === 'container is draining').length, 1)
   })
 
-  test('that are reached over another connection are not lost with one of two', () => {
+  test('with two connections are not lost with one of them', () => {
     const scene = new Scene()
     const failure = new Error('the connection was closed')
     const peer = (id: string, instance: string) => ({ id, instance, worker: 0, workers: 1, slots: 10, limits: {} })

@@ -34,7 +34,7 @@ test('gives one that returns its old place', () => {
   assert.deepEqual(order(queue), [1, 2, 4, 5, 9])
 })
 
-test('lets one go from the middle', () => {
+test('removes one from the middle', () => {
   const queue = new Queue<Item>()
   const items = [1, 2, 3].map((arrival) => new Item(arrival))
   for (const item of items) queue.add(item)
@@ -42,7 +42,7 @@ test('lets one go from the middle', () => {
   assert.deepEqual(order(queue), [1, 3])
 })
 
-test('holds nothing of one that left', () => {
+test('keeps no reference to a removed request', () => {
   const queue = new Queue<Item>()
   const items = [1, 2, 3].map((arrival) => new Item(arrival))
   for (const item of items) queue.add(item)
@@ -50,7 +50,7 @@ test('holds nothing of one that left', () => {
   assert.deepEqual([items[1]!.next, items[1]!.previous, items[1]!.queued], [undefined, undefined, false])
 })
 
-test('refuses one that waits already', () => {
+test('rejects a request that waits already', () => {
   const queue = new Queue<Item>()
   const item = new Item(1)
   queue.add(item)

@@ -98,7 +98,7 @@ test('the client with most requests is found, if it has more than the given coun
   assert.equal(queue.most(3), undefined)
 })
 
-test('the newest or the oldest request of a client is refused, but none that came back', () => {
+test('the newest or the oldest request of a client is refused, but none that returned to the queue', () => {
   const queue = filled('a a a b b')
   assert.equal(queue.refusable('a', 'oldest')?.name, 'a1')
   for (const name of ['a3', 'a2']) {

@@ -115,7 +115,7 @@ suite('while slots are scarce', () => {
     assert.ok(slow.ended)
   })
 
-  test('a client that catches up for a moment starts anew', () => {
+  test('a client that catches up for a moment has no debt afterwards', () => {
     const host = new Host()
     const slow = host.request('upload')
     host.waits = [['other', 1]]

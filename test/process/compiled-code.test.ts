@@ -10,13 +10,13 @@ function output(...argv: readonly string[]): string {
   return execFileSync(process.execPath, argv, { encoding: 'utf8' })
 }
 
-test('V8 has the flag that keeps code, and by default as it is said to be', { skip: unknown }, () => {
+test('V8 has the flag that keeps code, with the expected default', { skip: unknown }, () => {
   const options = output('--v8-options')
   const name = memoryReducerFlag!.flag.replace(/^--(?:no-)?/, '').replace(/=.*/, '')
   assert.match(options, new RegExp(`^ +--${name} .*\\n.*default: ${memoryReducerFlag!.usual}$`, 'm'))
 })
 
-test('a server runs with it once it has started, and ends without, for the sake of compiled code', {
+test("a server sets the flag after its start, and resets it at exit, for Node's compile cache", {
   skip: unknown,
 }, async () => {
   const tag = 'process.getBuiltinModule("v8").cachedDataVersionTag()'

@@ -46,7 +46,7 @@ test('requests are accepted until applications receive the signal', () => {
   }
 })
 
-test('a server leaves for the delay, drains for the timeout, and gives aborted requests a moment', async () => {
+test('a server passes through the delay, the drain timeout and the time for aborted requests', async () => {
   const { clock, drain } = setUp()
   const notice = drain.stop('nothing')
   assert.equal(drain.state, 'leaving')
@@ -67,7 +67,7 @@ test('a server leaves for the delay, drains for the timeout, and gives aborted r
   assert.equal(clock.pending, 0)
 })
 
-test('a drain is over as soon as nothing is left, and no timer stays', async () => {
+test('a drain is over as soon as nothing is left, and leaves no timer', async () => {
   const { clock, drain } = setUp()
   void drain.stop('delay')
   assert.equal(drain.state, 'draining')

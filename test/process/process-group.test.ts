@@ -51,7 +51,7 @@ function exitOf({ child }: Group): { code: number | null | undefined } {
 }
 
 describe('a child that leads a process group', () => {
-  it('has exited once what it left running has ended too, which gets SIGTERM', () =>
+  it('has exited when the processes that it left running have ended after SIGTERM', () =>
     withLeader(OBEYS, async (group) => {
       const seen = exitOf(group)
       group.leader.stdin!.end('\n')

@@ -72,7 +72,7 @@ test('a start that fails by a bug shows its stack', () =>
     assert.match(child.stderr, /^gantry fixture: TypeError: a bug\n {4}at /)
   }))
 
-test('a drain that fails is told, and exits with 1', () =>
+test('a drain that fails is reported, and the process exits with 1', () =>
   withChild('fails-to-drain', async (child) => {
     await child.until(() => child.logged('ready'))
     child.process.kill('SIGTERM')
@@ -143,7 +143,7 @@ test("the application's own monitors see an uncaught exception before it ends th
     assert.ok(child.logged('uncaught exception'))
   }))
 
-test('a parent is told when the server is ready, and its loss drains', () =>
+test('the server reports to its parent that it is ready, and drains when the parent ends', () =>
   withChild(
     'serves',
     async (child) => {
@@ -169,7 +169,7 @@ test('access lines have their own switch', () =>
     )
   }))
 
-test('a failure with a cause shows the cause’s stack, since it is somebody’s code', () => {
+test("a failure with a cause shows the cause’s stack, since the cause is the application's", () => {
   const cause = new Error('in the application')
   const failure = Object.assign(new Error('cannot load', { cause }), { code: 'THREW' })
   assert.equal(describeFailure(failure), `cannot load\n${cause.stack}`)

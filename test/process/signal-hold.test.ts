@@ -49,7 +49,7 @@ test('other events pass while a signal is held', () => {
   assert.deepEqual(heard, ['passed'])
 })
 
-test('a signal on which somebody listened before us still reaches us, once', () => {
+test('a signal with an earlier listener still reaches our handler, once', () => {
   const { source, hold, heard } = setUp()
   const { emit } = Object.getPrototypeOf(source) as EventEmitter
   hold.on('SIGTERM', () => heard.push('ours'))

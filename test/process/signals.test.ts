@@ -12,7 +12,7 @@ function setUp(heeds?: readonly StopSignal[]) {
   return { source, clock, heard }
 }
 
-test('one key press that arrives twice, from the terminal and through npm, is one', () => {
+test('a key press that arrives twice, from the terminal and from npm, counts once', () => {
   const { source, clock, heard } = setUp()
   source.emit('SIGINT')
   clock.advance(20)

@@ -54,7 +54,7 @@ async function started() {
   return all
 }
 
-test('a child that ends before it served is not started again', async () => {
+test('a child that ends before it served is not restarted', async () => {
   const { supervised, children, clock, events } = setUp()
   const first = supervised.start()
   await children[0]!.end({ code: 1, signal: null })
@@ -64,7 +64,7 @@ test('a child that ends before it served is not started again', async () => {
   assert.deepEqual(events, [])
 })
 
-test('a first child that is to be restarted while it starts is asked to end once it serves', async () => {
+test('a first child whose restart is requested during its start is stopped when it serves', async () => {
   const { supervised, children, clock } = setUp()
   const first = supervised.start()
   supervised.restart()
@@ -77,7 +77,7 @@ test('a first child that is to be restarted while it starts is asked to end once
   assert.equal(children.length, 2)
 })
 
-test('a crashed child is started again after a wait', async () => {
+test('a crashed child is restarted after a wait', async () => {
   const { children, clock, events } = await started()
   await children[0]!.end({ code: null, signal: 'SIGKILL' })
   assert.equal(children.length, 1)
@@ -87,7 +87,7 @@ test('a crashed child is started again after a wait', async () => {
   assert.deepEqual(events, ['ready here', 'crash SIGKILL 100', 'ready here'])
 })
 
-test('one that ends by itself with 0 is started again too: nobody asked it to', async () => {
+test('a child that exits by itself with 0 is restarted too', async () => {
   const { children, clock } = await started()
   await children[0]!.end({ code: 0, signal: null })
   clock.advance(100)
@@ -104,7 +104,7 @@ test('waits double up to five seconds while children do not last', async () => {
   assert.deepEqual(waits, [100, 200, 400, 800, 1600, 3200, 5000, 5000, 5000])
 })
 
-test('one that served for long had not been broken: the next wait is the first again', async () => {
+test('after a child that served for long, the next wait is the shortest again', async () => {
   const { children, clock, events } = await started()
   await children[0]!.end()
   clock.advance(100)
@@ -187,7 +187,7 @@ test('stopping while a restart is due starts nothing', async () => {
   assert.equal(children.length, 1)
 })
 
-test('stopping while a child starts again stops that one, and its readiness is not told', async () => {
+test('a stop during a restart stops the new child, and its readiness is not reported', async () => {
   const { supervised, children, clock, events } = await started()
   await children[0]!.end()
   clock.advance(100)
@@ -209,7 +209,7 @@ test('stopping during the first start stops it', async () => {
   assert.deepEqual(await first, { exit: { code: 0, signal: null } })
 })
 
-test('killing ends the child at once and starts nothing', async () => {
+test('kill() ends the child immediately, and starts no other', async () => {
   const { supervised, children, clock } = await started()
   supervised.kill()
   assert.deepEqual(children[0]!.signals, ['SIGKILL'])
@@ -218,7 +218,7 @@ test('killing ends the child at once and starts nothing', async () => {
   assert.equal(children.length, 1)
 })
 
-test('a child is asked to stop with the signal that is given, once', async () => {
+test('a child gets the given signal once', async () => {
   const { supervised, children } = await started()
   const stopped = supervised.stop(1_000, 'SIGINT')
   await children[0]!.end({ code: 0, signal: null })

@@ -79,7 +79,7 @@ test('a server has no more requests than slots', async () => {
   assert.deepEqual([scene.calls, scene.pool.queued], [2, 3])
 })
 
-test('a server that cannot be reached is left alone, and tried again by one request', async () => {
+test('a server that cannot be reached gets no requests for a pause, and then one', async () => {
   const scene = new Scene()
   scene.application = unreachable
   for (let count = 0; count < 20; count++) scene.run()
@@ -90,7 +90,7 @@ test('a server that cannot be reached is left alone, and tried again by one requ
   assert.ok(scene.calls <= 22, `${scene.calls} calls`)
 })
 
-test('a server that is reached again gets all that waits', async () => {
+test('a server that is reached again gets all waiting requests', async () => {
   const scene = new Scene()
   scene.application = unreachable
   const clients = Array.from({ length: 5 }, () => scene.run())
@@ -139,7 +139,7 @@ test('a POST that was read from goes on to a container whole, or not at all', as
   }
 })
 
-test('a server that is closed finishes what runs', async () => {
+test('a server that is closed finishes running requests', async () => {
   const scene = new Scene()
   const client = scene.run()
   await turn()
@@ -149,7 +149,7 @@ test('a server that is closed finishes what runs', async () => {
   assert.deepEqual([scene.upstream.state, scene.closed], ['closed', 1])
 })
 
-test('an upgraded connection gives its slot back', async () => {
+test('an upgraded connection frees its slot', async () => {
   const scene = new Scene()
   scene.application = (_environ, startResponse) => {
     startResponse('101 Switching Protocols', [])
@@ -160,7 +160,7 @@ test('an upgraded connection gives its slot back', async () => {
   assert.equal(scene.upstream.inFlight, 0)
 })
 
-test('a first attempt that still reads takes nothing of the upload from the second', async () => {
+test('a failed attempt that still reads takes no byte of the upload from the next one', async () => {
   const scene = new Scene()
   const input = new RequestInput({ wanted() {}, consumed() {} })
   const size = 64 * 1024
@@ -189,7 +189,7 @@ test('a first attempt that still reads takes nothing of the upload from the seco
   await reading
 })
 
-test('a first attempt that answers after it has failed is not heard', async () => {
+test('the late response of a failed attempt is ignored', async () => {
   const scene = new Scene()
   let late: (() => unknown) | undefined
   scene.application = async (_environ, startResponse) => {

@@ -188,7 +188,7 @@ describe('an HTTP upstream behind the gateway', () => {
     await until(() => request_ === undefined)
   })
 
-  it('cuts an answer that is cut, for a client that sees it', async () => {
+  it('aborts a truncated response, so that the client sees it', async () => {
     for (const headers of [{ 'Content-Length': '100' }, {}]) {
       const port = await front(
         createServer((_req, res) => {
@@ -207,7 +207,7 @@ describe('an HTTP upstream behind the gateway', () => {
     }
   })
 
-  it('keeps its connections, and no more of them than it may', async () => {
+  it('keeps its connections, and no more than its limit', async () => {
     let connections = 0
     let most = 0
     let running = 0
@@ -259,7 +259,7 @@ describe('an HTTP upstream behind the gateway', () => {
     await once(client, 'close')
   })
 
-  it('ends a WebSocket whose other end is cut', async () => {
+  it('ends a WebSocket whose other end is reset', async () => {
     const server = createServer()
     const sockets = new WebSocketServer({ server })
     const port = await front(server)

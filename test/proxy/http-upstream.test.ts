@@ -104,7 +104,7 @@ describe('http(url): the request', () => {
     })
   })
 
-  it('sends its own name as Host when told to', async () => {
+  it('sends its own name as Host with changeOrigin', async () => {
     let host: string | undefined
     const application = await before(
       (req, res) => {
@@ -162,7 +162,7 @@ describe('http(url): the request', () => {
     assert.equal(sink.body, '5 undefined hello')
   })
 
-  it('never lets a body that came short look whole to the upstream', async () => {
+  it('never lets a truncated body look whole to the upstream', async () => {
     const ended: boolean[] = []
     const application = await before((req, res) => {
       req.on('end', () => ended.push(true))
@@ -181,7 +181,7 @@ describe('http(url): the request', () => {
 })
 
 describe('http(url): the response', () => {
-  it('answers 502 for a status that HTTP does not have (RFC 9110 §15), and says which', async () => {
+  it('answers 502 for a status outside 100 to 599 (RFC 9110 §15), and names it', async () => {
     for (const status of [600, 999]) {
       const application = await raw((socket) =>
         socket.end(`HTTP/1.1 ${status} Odd\r\nContent-Length: 3\r\n\r\nodd`, 'latin1'),
@@ -206,7 +206,7 @@ describe('http(url): the response', () => {
     }
   })
 
-  it('passes status, reason, repeated fields and body on, and drops what is of that hop', async () => {
+  it('passes status, reason, repeated fields and body on, and drops hop-by-hop fields', async () => {
     const application = await before((_req, res) => {
       res.writeHead(302, 'Over There', [
         ...[
@@ -257,7 +257,7 @@ describe('http(url): the response', () => {
     }
   })
 
-  it('sends each piece on before the next comes', async () => {
+  it('sends each chunk on before the next one arrives', async () => {
     let response: { write(text: string): void; end(text: string): void } | undefined
     const application = await before((_req, res) => {
       response = res
@@ -303,7 +303,7 @@ describe('http(url): the response', () => {
 })
 
 describe('http(url): failures', () => {
-  it('answers 502 when nobody listens, and says that nothing was sent', async () => {
+  it('answers 502 when no server listens, and reports that nothing was sent', async () => {
     const server = createTcpServer()
     server.listen(0, '127.0.0.1')
     await once(server, 'listening')
@@ -324,7 +324,7 @@ describe('http(url): failures', () => {
     assert.equal(error?.ran, 'no')
   })
 
-  it('answers 504 when no head comes in time', async () => {
+  it('answers 504 when no head arrives in time', async () => {
     const clock = new FakeClock()
     const asked = Promise.withResolvers<void>()
     const application = await before(() => asked.resolve(), { clock, timeout: 1000 })
@@ -396,7 +396,7 @@ describe('http(url): failures', () => {
     assert.equal(sink.status, '502 Bad Gateway')
   })
 
-  it('closes the request to the upstream when the client goes', async () => {
+  it('closes the request to the upstream when the client disconnects', async () => {
     const asked = Promise.withResolvers<void>()
     const closed = Promise.withResolvers<void>()
     const application = await before((req) => {
@@ -435,7 +435,7 @@ describe('http(url): failures', () => {
     assert.equal(served, 5)
   })
 
-  it('gives nobody a byte of another answer, whoever breaks off when', async () => {
+  it('gives no client a byte of another response, whichever side disconnects when', async () => {
     // A linear congruential generator (Numerical Recipes): the same disorder each time.
     let seed = 42
     const random = (below: number): number => {
@@ -490,7 +490,7 @@ describe('http(url): failures', () => {
     assert.ok(whole > 100, `${whole} answers were whole`)
   })
 
-  it('takes no request after close(), and waits for the one that runs', async () => {
+  it('accepts no request after close(), and waits for the running one', async () => {
     let response: { end(text: string): void } | undefined
     const url = await listening(createServer((_req, res) => (response = res)))
     const application = http(url)

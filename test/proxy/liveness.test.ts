@@ -72,7 +72,7 @@ suite('a container', () => {
     scene.pool.destroy('over')
   })
 
-  test('that answers again is given what waits', async () => {
+  test('that answers again gets the waiting requests', async () => {
     const scene = await Scene.make()
     scene.block()
     await scene.pass(PING_INTERVAL + SUSPECT_AFTER)
@@ -103,7 +103,7 @@ suite('a container', () => {
     assert.equal(scene.clock.pending, 0)
   })
 
-  test('that is gone is asked no more', async () => {
+  test('that was removed is not dialled any more', async () => {
     const scene = await Scene.make()
     await scene.container.kill()
     await until(() => scene.upstream.state === 'closed')

@@ -34,7 +34,7 @@ describe('pool', () => {
       }
     }))
 
-  it('takes a container that comes back under its address', () =>
+  it('uses a container that returns at its address', () =>
     withDirectory(async (directory) => {
       const application = pool([`unix:${directory}/a.sock`, `unix:${directory}/b.sock`])
       const first = new Container(named('first'))
@@ -60,7 +60,7 @@ describe('pool', () => {
       assert.equal((await call(application)).status, 503)
     }))
 
-  it('dials nobody any more after it was closed', () =>
+  it('does not dial after it was closed', () =>
     withDirectory(async (directory) => {
       const address = `unix:${directory}/a.sock`
       const clock = new FakeClock()
@@ -82,7 +82,7 @@ describe('pool', () => {
       }
     }))
 
-  it('cuts what does not end in the time that closing is given', () =>
+  it('destroys links that are open after the timeout of close()', () =>
     withDirectory(async (directory) => {
       const gone = Promise.withResolvers<void>()
       const container = new Container(async ({ gantry }) => {
@@ -104,7 +104,7 @@ describe('pool', () => {
       }
     }))
 
-  it('refuses what it could not work with', () => {
+  it('rejects invalid arguments', () => {
     assert.throws(() => pool([]), /expected at least one address/)
     assert.throws(() => pool(['tcp:127.0.0.1:0']), /has port 0/)
     assert.throws(() => pool(['tcp:10.0.0.1:8000']), /is on another host, .* give the option token/)

@@ -92,7 +92,7 @@ suite('a proxy', () => {
       assert.deepEqual([answer.status, String(answer.body)], [200, 'one'])
     }))
 
-  test('holds requests for a container that comes later', () =>
+  test('holds requests for a container that starts later', () =>
     withDirectory(async (directory) => {
       const path = join(directory, 'app.sock')
       const served = await Served.start(['--upstream', `unix:${path}`])
@@ -138,13 +138,13 @@ suite('a proxy', () => {
       assert.deepEqual(await clients.statuses(), ['200', '200', ...Array(58).fill('503')])
     }))
 
-  test('answers 503 with Retry-After when nobody comes', async () => {
+  test('answers 503 with Retry-After when no container starts', async () => {
     const served = await Served.start(['--upstream', 'unix:/nowhere/app.sock', '--queue-timeout', '100ms'])
     const answer = await (await served.client()).fetch({ target: '/' })
     assert.deepEqual([answer.status, fields(answer, 'retry-after')], [503, ['1']])
   })
 
-  test('finds every socket in a directory, and leaves those that go', () =>
+  test('finds every socket in a directory, and drops those that are removed', () =>
     withDirectory(async (directory) => {
       const [a, b] = [container(named('a'), { id: 'a' }), container(named('b'), { id: 'b' })]
       await a.listen({ path: join(directory, 'a.sock') })
@@ -172,7 +172,7 @@ suite('a proxy', () => {
     assert.deepEqual([String(answer.body), asked[0]], ['found', 'containers.test'])
   })
 
-  test('asks for no secret at a Unix socket, which has its permissions', () =>
+  test('needs no secret at a Unix socket, which has its permissions', () =>
     withDirectory(async (directory) => {
       const path = join(directory, 'app.sock')
       await container(named('local')).listen({ path })
@@ -209,7 +209,7 @@ suite('a proxy', () => {
     assert.deepEqual([stranger.runs.size, liar.runs.size], [0, 0])
   })
 
-  test('tells a container that is lost from one that drains, and says when it is the proxy that drains', async () => {
+  test('logs lost and draining containers differently, and logs when the proxy drains a link', async () => {
     const served = await Served.start(['--join-listen', '127.0.0.1:0'])
     const address = { host: '127.0.0.1', port: served.joinPort }
     const gone = () => until(() => served.proxy.pool.members.length === 0)
@@ -244,7 +244,7 @@ suite('a proxy', () => {
     ])
   })
 
-  test('accuses no container of which one of two connections is closed', async () => {
+  test('logs no loss when one of two connections of a container is closed', async () => {
     const served = await Served.start(['--join-listen', '127.0.0.1:0'])
     const address = { host: '127.0.0.1', port: served.joinPort }
     const twice = container(named('twice'))
@@ -300,7 +300,7 @@ suite('a proxy', () => {
     assert.deepEqual([answer.status, String(answer.body) === body, fields(answer, 'x-for')], [200, true, ['127.0.0.1']])
   })
 
-  test('sends a POST that an HTTP server could not be given to a container, whole', () =>
+  test('sends a POST that did not reach an HTTP server to a container, whole', () =>
     withDirectory(async (directory) => {
       const path = join(directory, 'app.sock')
       const echo = container(async (environ, startResponse) => {
@@ -331,7 +331,7 @@ suite('a proxy', () => {
       assert.deepEqual([requestId, url, status, bytes], ['mine', '/x?y', 200, 3])
     }))
 
-  test('passes on who the client is', () =>
+  test("passes on the client's address", () =>
     withDirectory(async (directory) => {
       const path = join(directory, 'app.sock')
       const lines: string[] = []
@@ -435,7 +435,7 @@ suite('a proxy that drains', () => {
       await done
     }))
 
-  test('is not ready while it leaves, and serves; then idle connections have a grace for a late request', () =>
+  test('is not ready during the drain delay, and serves; then idle connections have a grace for a late request', () =>
     withDirectory(async (directory) => {
       const path = join(directory, 'app.sock')
       const lane = join(directory, 'health')
@@ -485,7 +485,7 @@ suite('a proxy that drains', () => {
       })
     }))
 
-  test('finishes what runs, takes nothing new, and closes its links last', () =>
+  test('finishes running requests, accepts no new ones, and closes its links last', () =>
     withDirectory(async (directory) => {
       const path = join(directory, 'app.sock')
       const held = Promise.withResolvers<void>()
@@ -512,7 +512,7 @@ suite('a proxy that drains', () => {
       assert.equal(served.proxy.pool.members.length, 0)
     }))
 
-  test('cuts what takes longer than its timeout, and says so', () =>
+  test('aborts requests that take longer than its timeout, and logs it', () =>
     withDirectory(async (directory) => {
       const path = join(directory, 'app.sock')
       const aborted = Promise.withResolvers<unknown>()
@@ -553,7 +553,7 @@ suite('a proxy that drains', () => {
       socket.destroy()
     }))
 
-  test('gives its address free', async () => {
+  test('frees its address', async () => {
     const served = await Served.start(['--upstream', 'unix:/nowhere/a.sock'])
     await served.proxy.drain()
     const server = createServer()
@@ -564,13 +564,13 @@ suite('a proxy that drains', () => {
     await new Promise((resolve) => server.close(resolve))
   })
 
-  test('does so once, however often it is asked', async () => {
+  test('drains once, however often it is asked', async () => {
     const served = await Served.start(['--upstream', 'unix:/nowhere/a.sock'])
     assert.equal(served.proxy.drain(), served.proxy.drain())
   })
 })
 
-test('a proxy that cannot listen leaves nothing behind', async () => {
+test('a proxy that cannot listen closes everything that it has opened', async () => {
   const server = createServer()
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   const { port } = server.address() as AddressInfo

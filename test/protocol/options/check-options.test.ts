@@ -43,12 +43,12 @@ describe('checkOptions', () => {
     assert.throws(() => checkOptions('make', options, forms), /^TypeError: make: unknown option __proto__, /)
   })
 
-  it('refuses a name that is none even where it is undefined, and not a known one', () => {
+  it('rejects an unknown name even if its value is undefined, but not a known one', () => {
     checkOptions('make', { size: undefined }, forms)
     assert.throws(() => checkOptions('make', { sizes: undefined }, forms), /did you mean size\?/)
   })
 
-  it('names the option that a value given without its name can only be, and no other', () => {
+  it('names the option if a value without a name fits exactly one', () => {
     assert.throws(() => checkOptions('make', true, forms), /, quiet; did you mean \{ quiet: true \}\?$/)
     assert.throws(() => checkOptions('make', 'x', forms), /, quiet$/)
   })

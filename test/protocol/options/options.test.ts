@@ -37,7 +37,7 @@ function refusal(argv: string[], environment: Record<string, string> = {}): Opti
   assert.fail('nothing was refused')
 }
 
-test('what nobody gave has its default, and a list without one is empty', () => {
+test('an option that is not given has its default, and a list without a default is empty', () => {
   const { values, given, warnings } = parse([])
   assert.deepEqual(values.listen, [{ kind: 'tcp', host: '', port: 8000 }])
   assert.equal(values.accessLog, 'json')
@@ -83,7 +83,7 @@ test('a list gathers repeated options and commas, and replaces its default and t
   assert.deepEqual(parse([], { GANTRY_WIRES: 'frames, http' }).values.wires, ['frames', 'http'])
 })
 
-test('of an option that is no list the last one counts', () => {
+test('the last value of a repeated option counts, unless it is a list', () => {
   assert.equal(parse(['--queue-size=1', '--queue-size=2']).values.queueSize, 2)
 })
 
@@ -129,7 +129,7 @@ test('peers are one set of all that was given', () => {
   assert.equal(peers.has('127.0.0.1'), false)
 })
 
-test('what was given is kept as texts, to be handed on', () => {
+test('the given options are kept as texts, to be passed to another process', () => {
   const { given } = parse(['app.ts', '--listen=:1', '--listen=:2', '--reload'], { GANTRY_QUEUE_SIZE: '3' })
   assert.deepEqual(Object.fromEntries(given), { module: ['app.ts'], listen: [':1', ':2'], reload: ['true'] })
 })
@@ -189,7 +189,7 @@ for (const [title, argv, code, message] of refusals) {
   })
 }
 
-test('auto stands for the number that the table says', () => {
+test('auto means the number that the table defines', () => {
   assert.equal(parse(['--workers=auto']).values.workers, 4)
   assert.equal(parse(['--workers=2']).values.workers, 2)
   assert.equal(parse([]).values.workers, undefined)
@@ -201,7 +201,7 @@ test('a bad value from the environment is refused under its name there', () => {
   assert.match(error.message, /^GANTRY_QUEUE_SIZE: expected .*, got "many"/)
 })
 
-test('a secret is taken from the environment alone', () => {
+test('a secret is read from the environment only', () => {
   assert.equal(parse([], { GANTRY_TOKEN: 'hush' }).values.token, 'hush')
   const error = refusal(['--token=hush'])
   assert.match(error.message, /set GANTRY_TOKEN/)
@@ -234,7 +234,7 @@ test('an environment variable that is nearly an option is worth a warning, other
   assert.match(warnings[0]!, /GANTRY_ACCES_LOG is not an option and is ignored; did you mean GANTRY_ACCESS_LOG\?/)
 })
 
-test('a name of another command is not taken for a misspelling', () => {
+test('an option of another command is not reported as misspelt', () => {
   const near = { queueSizes: table.queueSize }
   assert.equal(parseOptions(near, [], { GANTRY_QUEUE_SIZE: '1' }).warnings.length, 1)
   assert.equal(parseOptions(near, [], { GANTRY_QUEUE_SIZE: '1' }, ['GANTRY_QUEUE_SIZE']).warnings.length, 0)

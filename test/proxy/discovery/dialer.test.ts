@@ -147,7 +147,7 @@ async function turns(count: number = 20): Promise<void> {
 }
 
 suite('a dialer', () => {
-  test('dials at once, and gives the pool a member', async () => {
+  test('dials immediately, and adds a member to the pool', async () => {
     const scene = new Scene()
     assert.equal(scene.dials, 1)
     await scene.reach()
@@ -173,7 +173,7 @@ suite('a dialer', () => {
     assert.deepEqual(pauses, [50, 100, 200, 250, 250])
   })
 
-  test('dials sooner when the first request comes to wait', () => {
+  test('dials sooner when the first request waits', () => {
     const scene = new Scene()
     for (let count = 0; count < 7; count++) scene.pause()
     scene.sockets.at(-1)!.fail()
@@ -183,7 +183,7 @@ suite('a dialer', () => {
     assert.equal(scene.dials, before + 1)
   })
 
-  test('dials no more often for being hurried', () => {
+  test('dials no more often because of dialNow()', () => {
     const scene = new Scene()
     for (let count = 0; count < 6; count++) scene.pause()
     scene.sockets.at(-1)!.fail()
@@ -197,7 +197,7 @@ suite('a dialer', () => {
     assert.equal(scene.dials, before + 1)
   })
 
-  test('says once that a container cannot be reached, and once that it is again', async () => {
+  test('logs once that a container cannot be reached, and once that it is reached again', async () => {
     const scene = new Scene()
     scene.pause()
     scene.pause()
@@ -255,7 +255,7 @@ suite('a dialer', () => {
     assert.deepEqual([scene.log.messages('info')[0], scene.dials], ['container is reached again', 1])
   })
 
-  test('says what to write when a server answers that speaks HTTP', async () => {
+  test('suggests --upstream http:// when an HTTP server answers', async () => {
     const scene = new Scene()
     const [here, there] = duplexPair()
     scene.sockets[0]!.connect(here)
@@ -295,7 +295,7 @@ suite('a dialer', () => {
     assert.equal(client.outcome, '200 OK')
   })
 
-  test('does not dial later for being hurried', async () => {
+  test('does not dial later because of dialNow()', async () => {
     const scene = new Scene()
     const container = await scene.reach()
     await container.kill()
@@ -305,7 +305,7 @@ suite('a dialer', () => {
     assert.equal(scene.dials, 2)
   })
 
-  test('starts over with the shortest pause after a link that was good', async () => {
+  test('begins with the shortest pause after a link that was ready for a second', async () => {
     const scene = new Scene()
     for (let count = 0; count < 6; count++) scene.pause()
     const container = await scene.reach()
@@ -354,7 +354,7 @@ suite('a dialer', () => {
     assert.deepEqual([scene.dials, scene.pool.members.length, scene.log.messages('warn')], [1, 0, []])
   })
 
-  test('that is stopped while it dials lets nobody in', async () => {
+  test('that is stopped while it dials adds no member', async () => {
     const scene = new Scene()
     scene.dialer.stop('gone')
     assert.equal(scene.sockets[0]!.destroyed, true)
@@ -402,7 +402,7 @@ suite('a dialer whose link has fallen silent', () => {
     return { scene, held, client, old }
   }
 
-  test('dials once, and keeps that connection while it is accepted and not answered', async () => {
+  test('dials once, and keeps the connection while it is accepted but not answered', async () => {
     const { scene, client, old } = await busy()
     await scene.silence(old)
     assert.equal(scene.dials, 2)

@@ -66,7 +66,7 @@ suite('a name', () => {
     assert.deepEqual(names.asked, ['container'])
   })
 
-  test('is asked for again each second', async () => {
+  test('is resolved again each second', async () => {
     const names = new Names()
     names.answer = ['10.0.0.1']
     names.start('container:8000')
@@ -97,7 +97,7 @@ suite('a name', () => {
     assert.equal(names.log.messages('warn').length, 1)
   })
 
-  test('is logged when it is resolved again, and a later failure is logged anew', async () => {
+  test('is logged when it is resolved again, and so is a later failure', async () => {
     const names = new Names()
     names.answer = new Error('ENOTFOUND')
     names.start('container:8000')
@@ -107,7 +107,7 @@ suite('a name', () => {
     assert.deepEqual([names.log.messages('warn').length, names.log.messages('info').length], [2, 1])
   })
 
-  test('that is asked for when looking stops is not reported', async () => {
+  test('that is being resolved when discovery ends is not reported', async () => {
     const names = new Names()
     names.answer = ['10.0.0.1']
     const stop = names.start('container:8000')
@@ -116,7 +116,7 @@ suite('a name', () => {
     assert.deepEqual([names.reports.length, names.clock.pending], [0, 0])
   })
 
-  test('that is never answered is not asked for twice at once', async () => {
+  test('whose lookup never ends is not looked up twice at once', async () => {
     const clock = new FakeClock()
     let asked = 0
     discover(parseAddress('container:8000') as Discovered, () => {}, {
@@ -195,14 +195,14 @@ suite('a directory', () => {
     }
   }
 
-  test('shows the sockets that are there', async () => {
+  test('reports its sockets', async () => {
     const watched = await Watched.make()
     await socket(join(watched.path, 'a.sock'))
     await socket(join(watched.path, 'b.sock'))
     await watched.start().shows('a.sock', 'b.sock')
   })
 
-  test('shows sockets that come, and drops those that go', async () => {
+  test('reports new sockets, and drops removed ones', async () => {
     const watched = await Watched.make()
     const a = await socket(join(watched.path, 'a.sock'))
     await watched.start().shows('a.sock')
@@ -212,7 +212,7 @@ suite('a directory', () => {
     await watched.shows('b.sock')
   })
 
-  test('ignores what is no socket and what is hidden', async () => {
+  test('ignores files that are hidden or not sockets', async () => {
     const watched = await Watched.make()
     await writeFile(join(watched.path, 'notes.txt'), '')
     await mkdir(join(watched.path, 'more'))
@@ -222,7 +222,7 @@ suite('a directory', () => {
     await watched.start().shows('real.sock')
   })
 
-  test('is looked for until it is there', async () => {
+  test('is watched from its creation on', async () => {
     const watched = await Watched.make()
     const path = join(watched.path, 'later')
     const later = new Watched(path).start()
@@ -233,7 +233,7 @@ suite('a directory', () => {
     assert.equal(later.log.messages('warn').length, 1)
   })
 
-  test('that is removed has no sockets, and is found again when it is made anew', async () => {
+  test('that is removed has no sockets, and is found when it is created again', async () => {
     const watched = await Watched.make()
     const path = join(watched.path, 'dir')
     await mkdir(path)
@@ -247,7 +247,7 @@ suite('a directory', () => {
     await inner.shows('b.sock')
   })
 
-  test('is reported again when a socket was replaced by its like', async () => {
+  test('is reported again when a socket was replaced by one of the same name', async () => {
     const watched = await Watched.make()
     await socket(join(watched.path, 'a.sock'))
     await watched.start().shows('a.sock')

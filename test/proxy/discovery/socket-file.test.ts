@@ -156,7 +156,7 @@ suite('a directory of sockets', () => {
       }),
     ))
 
-  test('neither removes nor stops dialling a socket that is also given by its own name', () =>
+  test('neither removes nor stops dialling a socket that is also named itself', () =>
     withDirectory((directory) =>
       withDirectory(async (elsewhere) => {
         const path = join(directory, 'app.sock')

@@ -66,7 +66,7 @@ async function listen(application: Application, host: string, port: number = 0):
   return [container, await container.listen({ host, port })]
 }
 
-test('a name’s new address becomes a member, and one that is gone is drained', async () => {
+test('a name’s new address becomes a member, and a removed one is drained', async () => {
   const held = Promise.withResolvers<void>()
   const [old, port] = await listen(
     async (_environ, startResponse) => {
@@ -107,7 +107,7 @@ test('an address that two upstreams give is dialled once, and stays while one of
   assert.equal(scene.pool.count('ready'), 1)
 })
 
-test('a socket that is made anew in a directory is dialled anew', () =>
+test('a socket that is created again in a directory is dialled again', () =>
   withDirectory(async (directory) => {
     const path = join(directory, 'app.sock')
     const first = new Container(hello)
@@ -135,7 +135,7 @@ test('a server that speaks HTTP is a member at once, and is closed with the pool
   assert.deepEqual(scene.closed, ['http://192.0.2.1/'])
 })
 
-test('nothing is dialled once it is stopped', async () => {
+test('no address is dialled after the stop', async () => {
   const scene = new Scene('containers.test:8000')
   scene.addresses = ['127.0.0.1']
   // The name has been asked for, and the answer comes too late.
