@@ -181,7 +181,7 @@ function hstsValue(options: HstsOptions | false = {}): string | false {
   const { maxAge = YEAR, includeSubDomains = false, preload = false } = options
   if (preload && (!includeSubDomains || maxAge < YEAR)) {
     throw new TypeError(
-      'securityHeaders: hsts.preload requires includeSubDomains and a maxAge of at least a year (31536000)',
+      'securityHeaders: hsts.preload is valid only with includeSubDomains and a maxAge of at least a year (31536000)',
     )
   }
   return `max-age=${maxAge}${includeSubDomains ? '; includeSubDomains' : ''}${preload ? '; preload' : ''}`

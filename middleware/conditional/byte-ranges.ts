@@ -1,26 +1,31 @@
 /**
- * The Range field (RFC 9110 §14): which bytes of a representation are asked for, and how they are answered. Pure: it has no file.
+ * Parses the Range field (RFC 9110 §14), and describes the parts of the answer. Pure: it opens no file.
  *
- * `range-parser` is not used: it takes a suffix that is longer than the file for unsatisfiable, where the whole file is due (§14.1.2), and
- * does not tell a set that is invalid from one that is long.
+ * `range-parser` is not used: it treats a suffix longer than the file as unsatisfiable, although the whole file is the
+ * answer (§14.1.2), and does not distinguish an invalid set from a long one.
  */
 
 import type { FileRange } from '../../protocol/files/file-blocks.ts'
 
-/** `whole`: the field is not there, or to be ignored. */
+/** `whole`: there is no field, or it must be ignored. */
 export type RangeAnswer = 'whole' | 'unsatisfiable' | readonly FileRange[]
 
-/** Ranges with no more between them are sent as one: another part's head would be longer (§15.3.7.2). */
+/**
+ * Ranges with at most this many bytes between them are sent as one: the head of another part would be longer
+ * (§15.3.7.2).
+ */
 const PART_OVERHEAD = 80
 
 /**
- * @param field its value
+ * Returns the ranges in the requested order, at least one, without overlaps.
+ *
+ * @param field the value of the field
  * @param size bytes of the representation
- * @param maxRanges more are an abuse, or a client that wants nearly all: the whole is sent, as Apache does (MaxRanges)
- * @returns ranges in the order in which they were asked for, none overlapping another, at least one
+ * @param maxRanges with more ranges the whole is sent, as Apache does (MaxRanges): such a request is an attack, or
+ *   nearly a download
  */
 export function byteRanges(field: string | undefined, size: number, maxRanges: number): RangeAnswer {
-  // An empty file has no bytes that a Content-Range could name: who asks so limits what it is sent, and gets all of it.
+  // An empty file has no byte that Content-Range could name: the answer is the whole file.
   if (field === undefined || size === 0) return 'whole'
   const set = /^[ \t]*bytes[ \t]*=(.*)$/i.exec(field)?.[1]
   if (set === undefined) return 'whole'
@@ -42,7 +47,7 @@ export function byteRanges(field: string | undefined, size: number, maxRanges: n
     }
     const start = Number(first)
     const end = last === '' ? Number.POSITIVE_INFINITY : Number(last)
-    // An int-range whose end is before its start makes the whole field invalid (§14.1.1).
+    // A range whose end precedes its start makes the whole field invalid (§14.1.1).
     if (end < start) return 'whole'
     if (start < size) ranges.push({ start, end: Math.min(end, size - 1) })
   }
@@ -50,7 +55,7 @@ export function byteRanges(field: string | undefined, size: number, maxRanges: n
   return ranges.length === 0 ? 'unsatisfiable' : coalesced(ranges)
 }
 
-/** Overlapping and near ones as one, which stands where the first of them stood. */
+/** Merges overlapping and adjacent ranges. A merged range takes the place of its first part. */
 function coalesced(ranges: readonly FileRange[]): FileRange[] {
   if (ranges.length === 1) return [...ranges]
   const sorted = ranges.map((range, order) => ({ ...range, order })).sort((a, b) => a.start - b.start)
@@ -73,10 +78,10 @@ export function contentRange({ start, end }: FileRange, size: number): string {
 }
 
 /**
- * `multipart/byteranges` (RFC 9110 §14.6): the heads of its parts with the ranges between them.
+ * `multipart/byteranges` (RFC 9110 §14.6): the part heads, and the ranges between them.
  *
- * @param boundary that none of the bytes holds: random, since they are not looked at
- * @param type the representation's Content-Type
+ * @param boundary must not occur in the bytes: random, because the bytes are not searched
+ * @param type Content-Type of the representation
  */
 export function multipart(
   ranges: readonly FileRange[],

@@ -1,7 +1,6 @@
 /**
- * Conditional requests to any application: a GET whose answer the client has already is answered 304, one whose condition fails 412 (RFC 9110 §13).
- * The application runs all the same: what is saved is the sending. An answer that is all there and has no validator gets an ETag
- * of its bytes. What changes something (PUT, DELETE…) passes: only the application can check its condition before it acts.
+ * Conditional requests for any application (RFC 9110 §13): a GET whose response the client has already is answered 304,
+ * a GET whose condition fails 412. The application still runs: the transfer is saved, not the computation.
  */
 
 import { createHash } from 'node:crypto'
@@ -14,20 +13,38 @@ import { parseHttpDate, precondition, unchangedHeaders } from './preconditions.t
 
 export interface ConditionalOptions {
   /**
-   * Answers up to this size, bytes, that are all there when the application returns get an ETag. Default 64 KiB: hashing that takes less
-   * than 0.1 ms, and what is larger is better tagged by who knows its version. 0: none gets one.
+   * Largest response that gets an ETag, bytes, if it is complete when the application returns and has no validator.
+   * Default 64 KiB: hashing that takes less than 0.1 ms, and an application can tag larger responses by their version.
+   * 0: no response gets one.
    */
   readonly etagMaxSize?: number
 }
 
 const OPTIONS: OptionForms<ConditionalOptions> = { etagMaxSize: wholeNumber(0, 'bytes') }
 
-/** @throws TypeError for an option that is none */
+/**
+ * Answers conditional GET and HEAD requests, by the validators of the response or by an ETag of its bytes.
+ *
+ * Other methods pass unchanged: only the application can check their condition before it acts.
+ *
+ * @throws TypeError if an option is unknown or invalid
+ * @example
+ * ```ts
+ * import type { Application } from 'gantry'
+ * import { conditional } from 'gantry/middleware'
+ *
+ * const page: Application = (_environ, startResponse) => {
+ *   startResponse('200 OK', [['Content-Type', 'text/html']])
+ *   return [Buffer.from('<!doctype html><p>Hello')]
+ * }
+ * export const application: Application = conditional()(page)
+ * ```
+ */
 export function conditional(options: ConditionalOptions = {}): Middleware {
   checkOptions('conditional', options, OPTIONS)
   const { etagMaxSize = 64 * 1024 } = options
   return (application) => (environ, startResponse) => {
-    // Taken now: the application may change its environ.
+    // Read before the call: the application may change its environ.
     const method = environ.REQUEST_METHOD
     if (method !== 'GET' && method !== 'HEAD') return application(environ, startResponse)
     return filterResponse(application, environ, startResponse, (status, headers) => {
@@ -67,14 +84,14 @@ function unchanged(headers: Headers): Application {
   }
 }
 
-/** What must not be kept is never asked for again with a condition. The bytes beside a file's name are not those that are sent. */
+/** A response with no-store is never revalidated. With X-Sendfile, the bytes here are not the bytes that are sent. */
 function mayBeTagged(headers: Headers): boolean {
   return !namesFile(headers) && !/\bno-store\b/i.test(headerOf(headers, 'Cache-Control') ?? '')
 }
 
 function tagged(environ: Environ, status: string, headers: Headers, body: Uint8Array, most: number): Application {
   if (body.length === 0 || body.length > most) return sent(status, headers, body)
-  // Weak: what stands before this may compress it, and the same content is then other bytes.
+  // Weak, because middleware or a proxy outside may compress the content to different bytes.
   const etag = `W/"${createHash('sha1').update(body).digest('base64url')}"`
   const named: Headers = [...headers, ['ETag', etag]]
   const outcome = evaluated(environ, status, named, etag, undefined)

@@ -1,22 +1,22 @@
 /**
- * Conditional requests (RFC 9110 §13): what If-Match, If-None-Match, If-Modified-Since, If-Unmodified-Since and If-Range say of a
- * representation. The one place that knows; `staticFiles`, `sendFile` and `conditional` ask it. Pure: it answers nothing.
+ * Evaluates the conditions of a request (RFC 9110 §13): If-Match, If-None-Match, If-Modified-Since, If-Unmodified-Since
+ * and If-Range. The only place that does so. Pure: it sends no answer.
  */
 
 import type { Environ } from '../../protocol/contract/application.ts'
 
-/** What is known of a representation that exists. */
+/** The validators of a representation that exists. */
 export interface Validators {
-  /** With its quotes, and `W/` when it is weak. */
+  /** With its quotes, and `W/` if it is weak. */
   readonly etag?: string | undefined
-  /** Milliseconds since the epoch; what is less than a second is not looked at. */
+  /** Milliseconds since the epoch. Fractions of a second are ignored. */
   readonly lastModified?: number | undefined
 }
 
 /** `proceed`: answer as if there were no condition; `unchanged`: 304; `failed`: 412. */
 export type Verdict = 'proceed' | 'unchanged' | 'failed'
 
-/** In the order of RFC 9110 §13.2.2. A field that cannot be read is as if it were not there. */
+/** Evaluates the conditions in the order of RFC 9110 §13.2.2. Malformed fields are ignored. */
 export function precondition(environ: Environ, validators: Validators): Verdict {
   const reads = environ.REQUEST_METHOD === 'GET' || environ.REQUEST_METHOD === 'HEAD'
   const match = environ['HTTP_IF_MATCH'] as string | undefined
@@ -47,8 +47,8 @@ export function precondition(environ: Environ, validators: Validators): Verdict 
 }
 
 /**
- * Whether a Range field counts: only for GET, and under If-Range only when the client's part is of this very representation
- * (RFC 9110 §13.1.5): strong comparison, a date only when it is certain to be strong.
+ * Whether a Range field applies: only for GET, and with If-Range only if the client's part belongs to this
+ * representation (RFC 9110 §13.1.5): by strong comparison, and by a date only if the date is certain to be strong.
  *
  * @param now wall clock, ms
  */
@@ -60,15 +60,16 @@ export function rangeHolds(environ: Environ, { etag, lastModified }: Validators,
   if (value.startsWith('"') || value.startsWith('W/')) return etag !== undefined && strongEqual(value, etag)
   const date = parseHttpDate(value)
   if (date === undefined || lastModified === undefined) return false
-  // §8.8.2.2: it could have changed twice in its second, unless that is over.
+  // The representation could have changed twice within that second, unless the second is over (§8.8.2.2).
   return seconds(date) === seconds(lastModified) && now - seconds(lastModified) * 1000 >= 2000
 }
 
-/** RFC 9110 §8.8.3.2. */
+/** Strong comparison (RFC 9110 §8.8.3.2). */
 function strongEqual(a: string, b: string): boolean {
   return a === b && !a.startsWith('W/')
 }
 
+/** Weak comparison (RFC 9110 §8.8.3.2). */
 export function weakEqual(a: string, b: string): boolean {
   return opaque(a) === opaque(b)
 }
@@ -77,11 +78,11 @@ function opaque(tag: string): string {
   return tag.startsWith('W/') ? tag.slice(2) : tag
 }
 
-/** Whether one of the field's tags is `etag`, or it is `*`: the representation exists. */
+/** Whether one of the field's tags is `etag`, or the field is `*` and the representation exists. */
 function matches(field: string, etag: string | undefined, equal: (a: string, b: string) => boolean): boolean {
   if (field.trim() === '*') return true
   if (etag === undefined) return false
-  // A tag may hold commas (§8.8.3). Old clients leave the quotes out: those are taken as they stand.
+  // A tag may contain commas (§8.8.3). Old clients omit the quotes: such tags are compared as they are.
   for (const [tag] of field.matchAll(/(?:W\/)?"[^"]*"|[^\s,"]+/g)) if (equal(tag, etag)) return true
   return false
 }
@@ -94,14 +95,17 @@ const IMF = /^(?:mon|tue|wed|thu|fri|sat|sun), (\d{2}) ([a-z]{3}) (\d{4}) (\d{2}
 const RFC850 = /^[a-z]{6,9}, (\d{2})-([a-z]{3})-(\d{2}) (\d{2}):(\d{2}):(\d{2}) gmt$/i
 const ASCTIME = /^[a-z]{3} ([a-z]{3}) ([ \d]\d) (\d{2}):(\d{2}):(\d{2}) (\d{4})$/i
 
-/** The three forms of RFC 9110 §5.6.7, in ms since the epoch; undefined for anything else (Date.parse takes much that is none). */
+/**
+ * Parses the three date forms of RFC 9110 §5.6.7, to ms since the epoch; undefined for anything else (Date.parse
+ * accepts many other forms).
+ */
 export function parseHttpDate(text: string | undefined): number | undefined {
   if (text === undefined) return undefined
   const value = text.trim()
   const imf = IMF.exec(value)
   if (imf) return utc(imf[3]!, imf[2]!, imf[1]!, imf[4]!, imf[5]!, imf[6]!)
   const old = RFC850.exec(value)
-  // Two digits that seem more than 50 years ahead are of the past; none of the files' dates is before 1970.
+  // A two-digit year that looks more than 50 years ahead is in the past; no file has a date before 1970.
   if (old)
     return utc(
       String(Number(old[3]) + (Number(old[3]) < 70 ? 2000 : 1900)),
@@ -137,12 +141,12 @@ function utc(
   return Date.UTC(Number(year), at, Number(day), Number(hour), Number(minute), Number(second))
 }
 
-/** A time as HTTP writes it. */
+/** A time in the format of HTTP. @param milliseconds since the epoch */
 export function httpDate(milliseconds: number): string {
   return new Date(milliseconds).toUTCString()
 }
 
-/** What a 304 carries of the 200's fields (RFC 9110 §15.4.5), besides what is about the connection or sets state. */
+/** Fields of a 200 that its 304 does not repeat (RFC 9110 §15.4.5), because they describe the content. */
 const OF_CONTENT: ReadonlySet<string> = new Set([
   'content-encoding',
   'content-language',
@@ -152,7 +156,7 @@ const OF_CONTENT: ReadonlySet<string> = new Set([
   'accept-ranges',
 ])
 
-/** The fields of a 304 in the place of a 200: without those that describe content, which is not there. */
+/** The fields of a 304 instead of a 200: without those that describe the content. */
 export function unchangedHeaders(headers: readonly [string, string][]): [string, string][] {
   return headers.filter(([name]) => !OF_CONTENT.has(name.toLowerCase()))
 }

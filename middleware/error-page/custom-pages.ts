@@ -1,4 +1,4 @@
-/** The pages of a site's own for errors, by status, and how one is answered with. When one is due is not known here. */
+/** The site's own error pages by status, and how one of them answers. `error-page.ts` decides when. */
 
 import { readFileSync, statSync } from 'node:fs'
 import { STATUS_CODES } from 'node:http'
@@ -16,16 +16,19 @@ import { headerOf } from '../shared/response-fields.ts'
 /** A status from 400 to 599, or a class of them. */
 export type PageKey = number | '4xx' | '5xx'
 
-/** What of a request middleware further in may have changed by the time a page is due (`mount` its path, `timeout` its context). */
-export type Asked = Pick<Environ, 'REQUEST_METHOD' | 'SCRIPT_NAME' | 'PATH_INFO' | 'QUERY_STRING' | 'gantry'>
+/**
+ * The parts of a request that inner middleware may change before a page is needed (`mount` the path, `timeout` the
+ * context).
+ */
+export type OriginalRequest = Pick<Environ, 'REQUEST_METHOD' | 'SCRIPT_NAME' | 'PATH_INFO' | 'QUERY_STRING' | 'gantry'>
 
-/** Files are kept in memory; a page of an error is no download. */
+/** Largest page file, bytes: page files are kept in memory. */
 const FILE_MAX = 1024 * 1024
 
-export class ErrorPages {
+export class CustomPages {
   readonly #pages: Map<string, Application> = new Map()
 
-  /** @throws TypeError for a key or page that is none, and a file that cannot be read, with the error of node:fs as its cause */
+  /** @throws TypeError if a key or page is invalid, or a file cannot be read; its cause is then the error of node:fs */
   constructor(pages: Readonly<Partial<Record<PageKey, string | Application>>>) {
     for (const [key, page] of Object.entries(pages)) {
       if (!/^[45](?:\d\d|xx)$/.test(key)) {
@@ -34,27 +37,30 @@ export class ErrorPages {
       if (typeof page === 'string') this.#pages.set(key, filePage(key, page))
       else if (typeof page === 'function') this.#pages.set(key, page)
       else
-        throw new TypeError(`errorPage: a page is the path of a file or an application, got ${typeof page} for ${key}`)
+        throw new TypeError(
+          `errorPage: expected the path of a file or an application as page, got ${typeof page} for ${key}`,
+        )
     }
   }
 
-  /** Whether there are any beside the plain one. */
-  get own(): boolean {
+  /** Whether there are pages besides the plain one. */
+  get hasOwn(): boolean {
     return this.#pages.size > 0
   }
 
   /**
-   * Answers with the page for `status`, and with the plain one when that fails before its head.
+   * Answers with the page for `status`, or with the plain page if that page fails before its first byte.
    *
-   * @param asked of the request as it came
-   * @param status its code alone, or with a reason, which is then kept
-   * @param headers of the error's: what is not about a body is kept (WWW-Authenticate, Allow, Retry-After, Set-Cookie)
-   * @param excInfo for a head that was set before
-   * @param failed told of a page that fails
+   * @param original the request before inner middleware
+   * @param status a code alone, or with a reason phrase, which is kept
+   * @param headers fields of the error; those that do not describe a body are kept (WWW-Authenticate, Allow,
+   *   Retry-After, Set-Cookie)
+   * @param excInfo replaces an earlier head
+   * @param failed called if the page fails
    */
   answer(
     environ: Environ,
-    asked: Asked,
+    original: OriginalRequest,
     status: string,
     headers: Headers,
     startResponse: StartResponse,
@@ -63,17 +69,17 @@ export class ErrorPages {
   ): Body | Promise<Body> {
     const code = status.slice(0, 3)
     const line = status.length > 4 ? status : `${code} ${STATUS_CODES[code] ?? 'Error'}`
-    const kept = headers.filter(([name]) => !isOfBody(name))
-    let again = excInfo
+    const kept = headers.filter(([name]) => !describesBody(name))
+    let nextExcInfo = excInfo
     const written: Uint8Array[] = []
     const start: StartResponse = (_status, fields, ownInfo) => {
       const own = new Set(fields.map(([name]) => name.toLowerCase()))
       const all = [...kept.filter(([name]) => !own.has(name.toLowerCase())), ...fields]
       if (headerOf(all, 'x-request-id') === undefined) all.push(['X-Request-Id', environ.gantry.requestId])
-      startResponse(line, all, ownInfo ?? again)
-      // Whoever comes after this one replaces it.
-      again ??= new Error('the error page failed')
-      // Given with the body: that of the response may be iterated already, and then nothing may be written.
+      startResponse(line, all, ownInfo ?? nextExcInfo)
+      // A later head replaces this one.
+      nextExcInfo ??= new Error('the error page failed')
+      // Collected and sent with the body: the response's body may be iterated already, and then write() is not allowed.
       return async (chunk) => void written.push(chunk)
     }
     const plain = (): Body | Promise<Body> => plainPage(Number(code))(environ, start)
@@ -84,7 +90,7 @@ export class ErrorPages {
       return plain()
     }
     try {
-      const body = page(pageEnviron(environ, asked, code), start)
+      const body = page(pageEnviron(environ, original, code), start)
       if (typeof (body as Promise<Body>)?.then !== 'function') return pageBody(written, body as Body, instead, failed)
       return (body as Promise<Body>).then((late) => pageBody(written, late, instead, failed), instead)
     } catch (error) {
@@ -94,8 +100,8 @@ export class ErrorPages {
 }
 
 /**
- * What a page wrote, and what it gives after that: also what a generator writes in its midst. Another stands in for it when it fails
- * before its first byte.
+ * The bytes that a page wrote, followed by its body; a generator may write at any step. If the page fails before its
+ * first byte, the plain page answers instead.
  */
 function pageBody(
   written: Uint8Array[],
@@ -130,19 +136,19 @@ function pageBody(
   }
 }
 
-/** Fields that speak of the body that is replaced. */
-function isOfBody(name: string): boolean {
+/** Whether a field describes the body that is replaced. */
+function describesBody(name: string): boolean {
   return /^(?:content-(?!security-policy)|etag$|last-modified$|accept-ranges$|digest$|repr-digest$)/i.test(name)
 }
 
-/** What would make the page another one than the whole. */
+/** Conditions and ranges, which would change the answer of a page. */
 const CONDITIONS = ['If-Match', 'If-None-Match', 'If-Modified-Since', 'If-Unmodified-Since', 'If-Range', 'Range']
 
-/** The request as the page's application sees it: of the path it came with, without a body and without conditions. */
-function pageEnviron(environ: Environ, asked: Asked, code: string): Environ {
-  const own: Environ = Object.assign(Object.create(Object.getPrototypeOf(environ)), environ, asked)
-  const context = new DerivedContext(asked.gantry)
-  // The lines that the variables are derived from by now.
+/** The environ for the page's application: with the original path, without a body and without conditions. */
+function pageEnviron(environ: Environ, original: OriginalRequest, code: string): Environ {
+  const own: Environ = Object.assign(Object.create(Object.getPrototypeOf(environ)), environ, original)
+  const context = new DerivedContext(original.gantry)
+  // The header lines that belong to the current variables.
   if (environ.gantry instanceof Context) context.lines = environ.gantry.lines.slice()
   own.gantry = context
   own['wsgi.input'] = new RequestInput(null)

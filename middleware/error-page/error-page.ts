@@ -1,7 +1,7 @@
 /**
- * Pages for errors that have none: empty 4xx and 5xx responses, and applications that throw before their head. Pages of
- * the site's own stand in for the plain one (protocol/contract/status-page.ts). A body that the application gave is its answer
- * and stays, unless told otherwise. `error-pages.ts` applies the site's own pages.
+ * Adds pages to errors that have none: empty 4xx and 5xx responses, and applications that throw before their head. A
+ * body that the application sends with an error stays, unless `replace` is set. `custom-pages.ts` has the site's own
+ * pages.
  */
 
 import type {
@@ -19,19 +19,24 @@ import { textOfThrown } from '../../protocol/contract/thrown.ts'
 import type { Logger } from '../../protocol/log/logger.ts'
 import { checkOptions, flag, logger, type OptionForms, record } from '../../protocol/options/check-options.ts'
 import { headerOf } from '../shared/response-fields.ts'
-import { type Asked, ErrorPages, type PageKey } from './custom-pages.ts'
+import { CustomPages, type OriginalRequest, type PageKey } from './custom-pages.ts'
 
 export interface ErrorPageOptions {
   /**
-   * Pages of one's own, by status (`404`) or class (`'5xx'`): the path of a file of at most 1 MiB, read now, whose type its name tells; or an
-   * application, called with GET (or HEAD) and `REDIRECT_STATUS` set to the status, as Apache's ErrorDocument has it. Whatever status
-   * that application answers with, the client is told the error's. Clients that want JSON and not HTML are given JSON in place of a file
-   * of another type. Default: the plain page.
+   * The site's own pages by status (`404`) or class (`'5xx'`). Default: the plain page.
+   *
+   * - The path of a file of at most 1 MiB, which is read at once and whose name tells its type. Clients that prefer
+   *   JSON to HTML get JSON instead, unless the file is JSON.
+   * - An application, which is called with GET (or HEAD) and `REDIRECT_STATUS` set to the status, as Apache's
+   *   ErrorDocument does. Whatever status it answers with, the client gets the status of the error.
    */
   readonly pages?: Readonly<Partial<Record<PageKey, string | Application>>> | undefined
-  /** Whether bodies that the application gave with an error are replaced too, as nginx's proxy_intercept_errors does. Default false. */
+  /**
+   * Whether bodies that the application sends with an error are replaced too, as nginx's proxy_intercept_errors does.
+   * Default false.
+   */
   readonly replace?: boolean | undefined
-  /** Takes what applications fail with, of which clients are told nothing. Default: `wsgi.errors` of the request. */
+  /** The log for errors of applications, which clients are not shown. Default: `wsgi.errors` of the request. */
   readonly log?: Pick<Logger, 'debug' | 'warn' | 'error'> | undefined
 }
 
@@ -42,43 +47,60 @@ const OPTIONS: OptionForms<ErrorPageOptions> = {
 }
 
 /**
- * The plain page of one status, as an application, is `statusPage(status)`.
+ * Answers errors that have no body with a page, and logs what the application threw.
  *
- * @throws TypeError for an option that is none, a status that is no error's, a page that is neither, or a file that cannot be read
+ * `statusPage(status)` of `gantry` is the plain page of one status as an application.
+ *
+ * @throws TypeError if an option is unknown or invalid, a status is not an error, a page is neither a path nor an
+ *   application, or a file cannot be read
+ * @example
+ * ```ts
+ * import { type Application, HttpError } from 'gantry'
+ * import { compose, errorPage } from 'gantry/middleware'
+ *
+ * const missing: Application = (_environ, startResponse) => {
+ *   startResponse('404 Not Found', [['Content-Type', 'text/html']])
+ *   return [Buffer.from('<!doctype html><title>Not found</title><p>There is no such page.')]
+ * }
+ * const shop: Application = () => {
+ *   throw new HttpError(404, 'NO_SUCH_ITEM', 'the item does not exist')
+ * }
+ * export const application: Application = compose(errorPage({ pages: { 404: missing } }), shop)
+ * ```
  */
 export function errorPage(options: ErrorPageOptions = {}): Middleware {
   checkOptions('errorPage', options, OPTIONS)
-  const pages = new ErrorPages(options.pages ?? {})
+  const pages = new CustomPages(options.pages ?? {})
   const { replace = false, log } = options
   return (application) => (environ, startResponse) =>
-    new PagedCall({ pages, replace, log }, environ, startResponse).run(application)
+    new ErrorPageResponse({ pages, replace, log }, environ, startResponse).run(application)
 }
 
-const nextTick = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
+const nextIteration = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
 
 interface Shared {
-  readonly pages: ErrorPages
+  readonly pages: CustomPages
   readonly replace: boolean
   readonly log: Pick<Logger, 'debug' | 'warn' | 'error'> | undefined
 }
 
-class PagedCall {
+class ErrorPageResponse {
   readonly #shared: Shared
   readonly #environ: Environ
   readonly #startResponse: StartResponse
-  /** Of the request as it came: what is further in edits the environ in place. */
-  readonly #asked: Asked
-  /** 0 before there is a head. */
+  /** The request before inner middleware edits its environ. */
+  readonly #original: OriginalRequest
+  /** 0 before the application's head. */
   #code = 0
   #status = ''
   #headers: Headers = []
-  /** The head has left, or is about to: what follows is no matter of this. */
-  #sent = false
-  /** Bytes were written that nobody gets: for the application, the head has left. */
-  #dropped = false
+  /** Whether the head was sent, or is about to be: later errors are not handled here. */
+  #isSent = false
+  /** Whether written bytes were dropped: for the application its head is sent. */
+  #hasDroppedBytes = false
   readonly #open: OpenBody = new OpenBody()
   readonly #page: OpenBody = new OpenBody()
-  /** Of the application's body, where a page has taken its place. */
+  /** Resolves when the application's body is closed, after a page has replaced it. */
   #closing: Promise<void> | undefined
   #closed = false
 
@@ -87,7 +109,7 @@ class PagedCall {
     this.#environ = environ
     this.#startResponse = startResponse
     const { REQUEST_METHOD, SCRIPT_NAME, PATH_INFO, QUERY_STRING, gantry } = environ
-    this.#asked = { REQUEST_METHOD, SCRIPT_NAME, PATH_INFO, QUERY_STRING, gantry }
+    this.#original = { REQUEST_METHOD, SCRIPT_NAME, PATH_INFO, QUERY_STRING, gantry }
   }
 
   run(application: Application): Body | Promise<Body> {
@@ -105,19 +127,19 @@ class PagedCall {
   }
 
   #start(status: string, headers: Headers, excInfo: unknown): Write {
-    // Else what it goes on to give would look whole without them.
-    if (this.#dropped && excInfo !== undefined && excInfo !== null) throw excInfo
+    // Without the dropped bytes a further body would look complete.
+    if (this.#hasDroppedBytes && excInfo !== undefined && excInfo !== null) throw excInfo
     const write = this.#startResponse(status, headers, excInfo)
     this.#code = Number(status.slice(0, 3))
     this.#status = status
     this.#headers = headers
     return (chunk) => {
-      // It is replaced: the page comes when the application returns.
+      // The response is replaced: the page follows when the application returns.
       if (this.#isReplaced) {
-        this.#dropped = true
-        return nextTick()
+        this.#hasDroppedBytes = true
+        return nextIteration()
       }
-      this.#sent = true
+      this.#isSent = true
       return write(chunk)
     }
   }
@@ -126,26 +148,26 @@ class PagedCall {
     return this.#code >= 400
   }
 
-  /** Whether an answer without a byte is one without content, and not the answer to a HEAD whose GET has some. */
+  /** Whether a response without bytes has no content, and is not the answer to a HEAD whose GET has content. */
   get #isEmpty(): boolean {
-    if (this.#asked.REQUEST_METHOD !== 'HEAD') return true
+    if (this.#original.REQUEST_METHOD !== 'HEAD') return true
     const length = headerOf(this.#headers, 'content-length')
     return length === undefined ? headerOf(this.#headers, 'content-type') === undefined : length === '0'
   }
 
   get #isReplaced(): boolean {
-    return this.#shared.replace && this.#isError && !this.#sent
+    return this.#shared.replace && this.#isError && !this.#isSent
   }
 
   #body(body: Body): Body | Promise<Body> {
-    if (typeof body !== 'object' || body === null || this.#sent) return body
+    if (typeof body !== 'object' || body === null || this.#isSent) return body
     if (Array.isArray(body)) {
       const empty = body.every((chunk: unknown) => chunk instanceof Uint8Array && chunk.length === 0)
       if (!this.#isReplaced && !(this.#isError && empty && this.#isEmpty)) return body
       if (typeof (body as Body).close !== 'function') return this.#answer(this.#status, this.#headers)
     }
-    // It has begun, is no error, and what it fails with gives the plain page anyhow.
-    if (this.#code !== 0 && !this.#isError && !this.#shared.pages.own) return body
+    // The response has begun and is not an error; if it fails, the plain page of the gateway is the answer in any case.
+    if (this.#code !== 0 && !this.#isError && !this.#shared.pages.hasOwn) return body
     this.#open.give(body)
     return {
       [Symbol.asyncIterator]: () => this.#iterate(),
@@ -158,44 +180,44 @@ class PagedCall {
     return {
       next: async () => {
         if (this.#page.given) return step(this.#page)
-        if (this.#isReplaced) return this.#turn(() => this.#answer(this.#status, this.#headers))
+        if (this.#isReplaced) return this.#switchToPage(() => this.#answer(this.#status, this.#headers))
         let result: IteratorResult<Uint8Array>
         try {
           result = await iterator.next()
         } catch (error) {
           this.#open.iterator = undefined
-          if (this.#sent) throw error
-          return this.#turn(() => this.#failed(error))
+          if (this.#isSent) throw error
+          return this.#switchToPage(() => this.#failed(error))
         }
         if (result.done) {
           this.#open.iterator = undefined
-          if (this.#sent || !this.#isError || !this.#isEmpty) return result
-          return this.#turn(() => this.#answer(this.#status, this.#headers))
+          if (this.#isSent || !this.#isError || !this.#isEmpty) return result
+          return this.#switchToPage(() => this.#answer(this.#status, this.#headers))
         }
-        // startResponse may have come with this chunk.
-        if (this.#isReplaced) return this.#turn(() => this.#answer(this.#status, this.#headers))
-        if ((result.value as Uint8Array | undefined)?.length !== 0) this.#sent = true
+        // The application may have called startResponse in this step.
+        if (this.#isReplaced) return this.#switchToPage(() => this.#answer(this.#status, this.#headers))
+        if ((result.value as Uint8Array | undefined)?.length !== 0) this.#isSent = true
         return result
       },
       return: async () => {
-        const left = this.#page.given ? this.#page : this.#open
-        const { iterator: leaving } = left
-        left.iterator = undefined
-        await leaving?.return?.()
+        const current = this.#page.given ? this.#page : this.#open
+        const { iterator } = current
+        current.iterator = undefined
+        await iterator?.return?.()
         return { done: true, value: undefined }
       },
     }
   }
 
   /**
-   * The page goes on where the application's body is left. That is closed, but its client does not wait for it: what is given up at a
-   * deadline (`timeout`) takes as long to close as it takes.
+   * Switches from the application's body to a page. The body is closed, but its client does not wait for that: after a
+   * deadline (`timeout`) closing may take long.
    */
-  async #turn(answer: () => Body | Promise<Body>): Promise<IteratorResult<Uint8Array>> {
+  async #switchToPage(answer: () => Body | Promise<Body>): Promise<IteratorResult<Uint8Array>> {
     this.#closing = this.#open.close(this.#closeFailed)
     this.#page.give(await answer())
     if (this.#closed) {
-      // Whoever waited for it has left.
+      // The response was closed while the page was prepared.
       await this.#page.close(this.#closeFailed)
       return { done: true, value: undefined }
     }
@@ -214,26 +236,27 @@ class PagedCall {
 
   // ---- what is answered --------------------------------------------------------------------------------------------
 
-  /** The application threw. What cannot be answered any more is passed on. */
+  /** Answers for an application that threw. Rethrows the error if the head was sent. */
   #failed(error: unknown): Body | Promise<Body> {
-    if (this.#sent || (error instanceof AbortError && this.#asked.gantry.signal.aborted)) throw error
-    const meant = error instanceof HttpError && error.status >= 400 && error.status <= 599
+    if (this.#isSent || (error instanceof AbortError && this.#original.gantry.signal.aborted)) throw error
+    const isIntended = error instanceof HttpError && error.status >= 400 && error.status <= 599
     this.#logFailure(error)
-    const headers: Headers = meant ? error.headers.map(([name, value]) => [name, value]) : []
-    return this.#answer(String(meant ? error.status : 500), headers, error)
+    const headers: Headers = isIntended ? error.headers.map(([name, value]) => [name, value]) : []
+    return this.#answer(String(isIntended ? error.status : 500), headers, error)
   }
 
-  /** The page, in the place of a head that has not left, if there is one. */
+  /** Answers with the page, and replaces a head that was not sent. */
   #answer(status: string, headers: Headers, error?: unknown): Body | Promise<Body> {
-    // A head that was set is replaced with excInfo alone; and trailers that were set before a failure go with it.
+    // An earlier head can only be replaced with excInfo. Trailers that were set before a failure are dropped with it.
     const replaces = this.#code !== 0 || error !== undefined
-    const excInfo = error instanceof Error ? error : replaces ? new Error('an error page is answered') : undefined
+    const excInfo =
+      error instanceof Error ? error : replaces ? new Error('an error page replaces the response') : undefined
     const failed = (failure: unknown): void => this.#complain('an error page failed', failure)
     const { pages } = this.#shared
-    return pages.answer(this.#environ, this.#asked, status, headers, this.#startResponse, excInfo, failed)
+    return pages.answer(this.#environ, this.#original, status, headers, this.#startResponse, excInfo, failed)
   }
 
-  /** As a gateway logs it. */
+  /** Logs the failure as a gateway does. */
   #logFailure(error: unknown): void {
     const { log } = this.#shared
     if (error instanceof HttpError) {
@@ -249,7 +272,7 @@ class PagedCall {
   readonly #closeFailed = (error: unknown): void => this.#complain("closing the application's body failed", error)
 
   #complain(message: string, error: unknown): void {
-    // It was told that its client has gone, and passed that on.
+    // The application only passed on that its client has disconnected.
     if (error instanceof AbortError && this.#environ.gantry.signal.aborted) return
     const { log } = this.#shared
     if (log) log.error({ requestId: this.#environ.gantry.requestId, err: error }, message)

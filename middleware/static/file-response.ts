@@ -1,6 +1,6 @@
 /**
- * The answer with an open file: conditions, ranges, length, body (RFC 9110 §13 to §15). What `staticFiles` and `sendFile` share. Which file it
- * is, and what else its head says, is theirs.
+ * Answers with an open file: conditions, ranges, length and body (RFC 9110 §13 to §15). Shared by `staticFiles` and
+ * `sendFile`, which choose the file and the other fields.
  */
 
 import { randomBytes } from 'node:crypto'
@@ -17,31 +17,37 @@ import type { InsideFile } from './open-inside.ts'
 export interface FileAnswer {
   /** Closed with the body, and on every other path. */
   readonly file: InsideFile
-  /** All but what follows from the file: no length, range or validators, unless these are to take the place of the file's. */
+  /**
+   * The fields that do not follow from the file. A validator among them replaces the file's; length and range are added
+   * here.
+   */
   readonly headers: Headers
-  /** Tells representations of one name apart, as `br`; '' for the plain one. */
+  /** Distinguishes representations of one name, for example `br`; '' for the plain file. */
   readonly variant: string
   readonly maxRanges: number
   /** Wall clock, ms. */
   readonly now: number
 }
 
-/** More ranges than any client that shows a document or resumes asks for; each costs a part's head and a read. */
+/**
+ * Default limit of ranges in one request. More than any viewer or download manager asks for; each range costs a part
+ * head and a read.
+ */
 export const MAX_RANGES = 50
 
-/** A process out of descriptors has some again as soon as responses end, s. */
+/** Seconds. A process that is out of descriptors has some again as soon as a response ends. */
 const RETRY_AFTER = '1'
 
-/** A file that was changed so short a time ago may be changed again without its time showing that, ms (RFC 9110 §8.8.1). */
-const SETTLED = 1_000
+/** A file that changed this recently may change again without a new modification time, ms (RFC 9110 §8.8.1). */
+const RECENT_CHANGE = 1_000
 
 /**
- * The tag of a file: its time to the microsecond and its size, as nginx's. Strong only when its time is a second old: Apache does so too.
- * No inode: the same file on two servers has the same tag.
+ * The ETag of a file: its modification time in microseconds and its size, as nginx's. It is strong only after a second
+ * without change, as Apache's. Without the inode, the same file has the same tag on two servers.
  */
 function fileTag({ mtimeMs, size }: Stats, variant: string, now: number): string {
   const tag = `"${Math.round(mtimeMs * 1000).toString(16)}-${size.toString(16)}${variant === '' ? '' : `-${variant}`}"`
-  return now - mtimeMs >= SETTLED ? tag : `W/${tag}`
+  return now - mtimeMs >= RECENT_CHANGE ? tag : `W/${tag}`
 }
 
 /** Answers a GET or HEAD with 200, 206, 304, 412 or 416. */
@@ -55,7 +61,7 @@ export async function answerFile(environ: Environ, startResponse: StartResponse,
   }
 }
 
-/** Answers with all of the file, whatever the request's conditions are. */
+/** Answers with the whole file; conditions and ranges are ignored. */
 export async function answerWholeFile(
   environ: Environ,
   startResponse: StartResponse,
@@ -76,7 +82,7 @@ async function conditionally(environ: Environ, startResponse: StartResponse, ans
   const headers = [...answer.headers]
   let etag = headerOf(headers, 'ETag')
   if (etag === undefined) headers.push(['ETag', (etag = fileTag(file.stats, variant, now))])
-  // Never later than this message (RFC 9110 §8.8.2.1).
+  // Not later than this response (RFC 9110 §8.8.2.1).
   const modified = headerOf(headers, 'Last-Modified')
   const lastModified = modified === undefined ? Math.min(mtimeMs, now) : parseHttpDate(modified)
   if (modified === undefined) headers.push(['Last-Modified', httpDate(lastModified!)])
@@ -129,16 +135,16 @@ async function send(
     startResponse(status, fields)
     return []
   }
-  // Read first: what fails now is answered as an error, and not with this head.
+  // Read before the head is sent: a failure is then answered as an error.
   const body = await bodyOfPieces(file, pieces, length)
   startResponse(status, fields)
   return body
 }
 
 /**
- * Answers what the system refuses: 403 for a file that this process may not read, 503 while no more can be opened.
+ * Answers a failure of the file system: 403 if this process may not read the file, 503 if it is out of descriptors.
  *
- * @throws what it should not have refused, for the gateway's 500 and its log
+ * @throws any other error, for the gateway's 500 and its log
  */
 export function answerRefusal(
   environ: Environ,
@@ -149,15 +155,15 @@ export function answerRefusal(
 ): Body | Promise<Body> {
   const { code } = error as NodeJS.ErrnoException
   if (code === 'EACCES' || code === 'EPERM') {
-    warn(environ, log, { code, file }, 'a file may not be read by this process')
+    warn(environ, log, { code, file }, 'no permission to read a file')
     return statusPage(403)(environ, startResponse)
   }
   if (code !== 'EMFILE' && code !== 'ENFILE') throw error
-  warn(environ, log, { code, file }, 'no more files can be opened')
+  warn(environ, log, { code, file }, 'too many open files')
   return statusPage(503, { headers: [['Retry-After', RETRY_AFTER]] })(environ, startResponse)
 }
 
-/** A line for who runs the server. */
+/** Writes a warning to the log, or to `wsgi.errors`. */
 export function warn(environ: Environ, log: Pick<Logger, 'warn'> | undefined, fields: object, message: string): void {
   if (log) log.warn({ requestId: environ.gantry.requestId, ...fields }, message)
   else environ['wsgi.errors'].write(`${message}: ${JSON.stringify(fields)}\n`)

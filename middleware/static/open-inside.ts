@@ -1,11 +1,12 @@
 /**
- * Files below a root by the names that requests give, and no other file: what cannot be named, what lies outside, by whatever link, and
- * what is no regular file is not opened or not given. It knows no HTTP but for `PATH_INFO`.
+ * Opens files below a root by names from requests, and no other file: names that are not allowed, files outside the
+ * root, by whatever link, and files that are not regular are not opened or not returned. Of HTTP it knows only
+ * `PATH_INFO`.
  *
- * Names are bytes as latin1, as PATH_INFO has them, up to the system call: a name that is not UTF-8 is then only a name.
+ * Names are bytes as latin1, as in PATH_INFO, up to the system call: a name that is not UTF-8 works like any other.
  *
- * The order is what makes it safe while others rename: look, open without waiting, and then ask where the *opened* file lies. A check of
- * a path before it is opened is a check of what it was.
+ * The order of steps makes it safe while others rename files: stat, open without blocking, then find out where the
+ * *opened* file is. A check before the open would check what the path was at that time.
  */
 
 import { fstatSync, open, readlinkSync, realpath, type Stats, stat, statSync } from 'node:fs'
@@ -15,22 +16,23 @@ import { promisify } from 'node:util'
 import { type OpenFile, ownedDescriptor } from '../../protocol/files/file-blocks.ts'
 import { OPEN_FLAGS } from '../../protocol/files/file-body.ts'
 
-/** A file that lies below the root. Whoever is given it closes it. */
+/** An open file below the root. The caller closes it. */
 export interface InsideFile extends OpenFile {
   readonly stats: Stats
 }
 
-/** What a name stands for. */
+/** What a name refers to. */
 export type Found = { readonly kind: 'file'; readonly file: InsideFile } | { readonly kind: 'directory' }
 
 /**
- * The segments of a PATH_INFO, empty ones left out (nginx's merge_slashes); undefined when it names nothing: a NUL, a `.` or `..`,
- * a backslash or colon where these separate, or a dotfile that is not allowed. `/.well-known/` always is (RFC 8615).
+ * The segments of a PATH_INFO without empty ones (as nginx's merge_slashes); undefined if the path cannot name a file:
+ * it contains NUL, `.` or `..`, a backslash or colon where these are separators, or a dotfile that is not allowed.
+ * `/.well-known/` is always allowed (RFC 8615).
  */
 export function segmentsOf(pathInfo: string, dotfiles: boolean): string[] | undefined {
   if (pathInfo !== '' && !pathInfo.startsWith('/')) return undefined
   if (pathInfo.includes('\0') || pathInfo.includes('\\')) return undefined
-  // Drives and alternate streams.
+  // Colons separate drives and alternate data streams.
   if (sep === '\\' && pathInfo.includes(':')) return undefined
   const segments = pathInfo.split('/').filter((segment) => segment !== '')
   for (let at = 0; at < segments.length; at++) {
@@ -53,15 +55,15 @@ const system = {
 const bytes = (native: string): Buffer => Buffer.from(native, 'latin1')
 
 export interface RootOptions {
-  /** Whether links may lead out of the root. */
+  /** Whether symbolic links may lead out of the root. */
   readonly followSymlinks: boolean
   /** Milliseconds, monotonic. */
   now(): number
-  /** Whether to ask Linux where a descriptor leads; else paths are resolved and compared. */
+  /** Whether to ask Linux for the path of a descriptor; otherwise real paths are compared. */
   readonly proc?: boolean
 }
 
-/** How long the root's own real path is taken for true, ms: a link to the root that is moved at a deploy is seen by then. */
+/** How long the root's real path is cached, ms. The root may be a link that a deploy moves. */
 const ROOT_FRESH = 1_000
 
 export class Root {
@@ -80,7 +82,10 @@ export class Root {
     this.#proc = options.proc ?? process.platform === 'linux'
   }
 
-  /** What of an absolute path, in bytes as latin1, is below the root, as it was given or as it really is; undefined when nothing is. */
+  /**
+   * The part of an absolute path (bytes as latin1) below the root, where the root may be written as configured or as
+   * its real path; undefined if the path is not below the root.
+   */
   async relative(path: string): Promise<string | undefined> {
     for (const base of [this.#native, await this.#realRoot()]) {
       const start = base.endsWith('/') ? base : `${base}/`
@@ -89,7 +94,9 @@ export class Root {
     return undefined
   }
 
-  /** What is known of a name without opening it; undefined when there is nothing. Links are followed wherever they lead. */
+  /**
+   * The stats of a name without opening it; undefined if there is no such file. Links are followed, wherever they lead.
+   */
   async look(segments: readonly string[], suffix = ''): Promise<Stats | undefined> {
     try {
       return await system.stat(this.#path(segments, suffix))
@@ -100,13 +107,14 @@ export class Root {
   }
 
   /**
-   * What `segments` name; undefined for nothing, what lies outside, and what is neither a file nor a directory.
+   * Opens what `segments` name; undefined if there is no such file, it lies outside the root, or it is neither a file
+   * nor a directory.
    *
-   * @param suffix of the last name, as `.gz`
-   * @throws Error of `node:fs` but for those that say that there is no such file (EACCES, EMFILE, EIO…)
+   * @param suffix appended to the last name, for example `.gz`
+   * @throws Error of `node:fs`, unless it means that there is no such file (EACCES, EMFILE, EIO…)
    */
   async find(segments: readonly string[], suffix = ''): Promise<Found | undefined> {
-    // A look first, since opening a device may do something to it.
+    // Stat before open: opening a device may have side effects.
     const seen = await this.look(segments, suffix)
     if (seen === undefined) return undefined
     const path = this.#path(segments, suffix)
@@ -120,7 +128,8 @@ export class Root {
       throw error
     }
     try {
-      // At once: the inode of what is open is in memory. A turn of the thread pool costs more than the call, by tens of µs.
+      // Synchronous: the inode of an open file is in memory, and a round trip to the thread pool takes tens of µs
+      // longer than the call.
       const stats = fstatSync(file.fd)
       if (stats.isFile() && (await this.#holdsOpened(file.fd, path, stats))) {
         return { kind: 'file', file: { fd: file.fd, close: () => file.close(), stats } }
@@ -137,7 +146,7 @@ export class Root {
     return bytes(`${this.#native}/${segments.join('/')}${suffix}`)
   }
 
-  /** Whether the file that is open lies below the root, whatever its name leads to by now. */
+  /** Whether the opened file lies below the root, even if its name leads elsewhere now. */
   async #holdsOpened(fd: number, path: Buffer, stats: Stats): Promise<boolean> {
     if (this.#options.followSymlinks) return true
     if (this.#proc) {
@@ -152,7 +161,7 @@ export class Root {
     return this.#holds(path, stats)
   }
 
-  /** Whether `path` leads below the root, and to the very file that `stats` are of. */
+  /** Whether `path` leads below the root, and to the same file as `stats`. */
   async #holds(path: Buffer, stats: Stats): Promise<boolean> {
     if (this.#options.followSymlinks) return true
     try {
@@ -186,7 +195,10 @@ function isWithin(root: string, real: string): boolean {
   return real === base || real.startsWith(base + sep)
 }
 
-/** No such file, by whatever reason: a name that is too long or invalid, a part of it that is no directory, links in a circle. */
+/**
+ * Whether the error means that there is no such file: also a name that is too long or invalid, a path through a file,
+ * or a circle of links.
+ */
 function isAbsent(error: unknown): boolean {
   const { code } = error as NodeJS.ErrnoException
   return (
@@ -200,17 +212,18 @@ function isAbsent(error: unknown): boolean {
 }
 
 /**
- * The absolute path of a folder that is an option.
+ * The absolute path of a folder from an option.
  *
- * @throws TypeError when it is none
+ * @param caller name of the middleware, for messages
+ * @throws TypeError if it is not a folder
  */
-export function folder(root: string | URL, whose: string): string {
+export function folder(root: string | URL, caller: string): string {
   if (typeof root !== 'string' && !(root instanceof URL)) {
-    throw new TypeError(`${whose}: the root is ${String(root)}: expected the path of a folder`)
+    throw new TypeError(`${caller}: the root is ${String(root)}: expected the path of a folder`)
   }
   const path = resolve(root instanceof URL ? fileURLToPath(root) : root)
   if (root === '' || !statSync(path, { throwIfNoEntry: false })?.isDirectory()) {
-    throw new TypeError(`${whose}: the root ${JSON.stringify(String(root))} is no folder (looked for at ${path})`)
+    throw new TypeError(`${caller}: the root ${JSON.stringify(String(root))} is not a folder (looked for at ${path})`)
   }
   return path
 }

@@ -1,9 +1,10 @@
 /**
- * Files that an application names and does not read: an answer with `X-Sendfile: /path` (Apache's mod_xsendfile, lighttpd) or
- * `X-Accel-Redirect: /prefix/name` (nginx) is answered with that file, by the process that is given the folder, under the application's own
- * type, disposition, cookies and caching. The application may be in another process, which reads no byte of it.
+ * Answers `X-Sendfile: /path` (Apache's mod_xsendfile, lighttpd) and `X-Accel-Redirect: /prefix/name` (nginx) with the
+ * named file and the application's other fields. The application may be in another process, and reads no byte of the
+ * file.
  *
- * Only files below the folders that are given are sent, whatever the application says. A field that is taken here does not reach a client.
+ * Only files below the configured folders are sent, whatever the application names. The two fields do not reach
+ * clients.
  */
 
 import { resolve, sep } from 'node:path'
@@ -37,16 +38,20 @@ import { answerFile, answerRefusal, answerWholeFile, MAX_RANGES, warn } from './
 import { folder, Root, segmentsOf } from './open-inside.ts'
 
 export interface SendFileOptions {
-  /** Folders whose files `X-Sendfile` may name: by an absolute path, or by one below the first of them. */
+  /** Folders whose files `X-Sendfile` may name: with an absolute path, or with a path relative to the first folder. */
   readonly root?: string | URL | readonly (string | URL)[]
-  /** Prefixes of `X-Accel-Redirect`, and the folder that each stands for, as nginx's `location … { internal; alias …; }`. The longest counts. */
+  /**
+   * Prefixes of `X-Accel-Redirect` and their folders, as nginx's `location … { internal; alias …; }`. The longest
+   * matching prefix applies.
+   */
   readonly accel?: Readonly<Record<string, string | URL>>
-  /** Send what links lead to outside of these folders. Default false. */
+  /** Whether to send files outside these folders to which symbolic links lead. Default false. */
   readonly followSymlinks?: boolean
-  /** Requests for more ranges than this get the whole file. Default 50, as of `staticFiles`. */
+  /** Requests for more ranges than this get the whole file. Default 50, as in `staticFiles`. */
   readonly maxRanges?: number
-  /** Default: lines on `wsgi.errors`. */
+  /** The log for files that could not be sent. Default: `wsgi.errors` of the request. */
   readonly log?: Pick<Logger, 'warn'>
+  /** The clock, for tests. Default: the system clock. */
   readonly clock?: Pick<Clock, 'now' | 'wall'>
 }
 
@@ -65,16 +70,29 @@ const OPTIONS: OptionForms<SendFileOptions> = {
 }
 
 /**
- * By these a front tells an application how it sends files, and by which names. Said by a client, they would have the front give what it
- * keeps for itself (CVE-2025-61780, of Rack::Sendfile).
+ * With these fields a front-end server tells an application how it sends files. If clients could send them, the
+ * front-end would send files that it keeps private (CVE-2025-61780, Rack::Sendfile).
  */
 const NOT_FROM_CLIENTS = ['X-Sendfile-Type', 'X-Accel-Mapping']
 
-/** The file's own, or of bytes that are not sent. */
+/** Fields that the file's own replace, or that describe bytes that are not sent. */
 const REPLACED = ['X-Sendfile', 'X-Accel-Redirect', 'Content-Length', 'Accept-Ranges', 'Content-Range']
 
 /**
- * @throws TypeError for an option that is none, and a root that is no folder
+ * Sends files that the application names in `X-Sendfile` or `X-Accel-Redirect`.
+ *
+ * @throws TypeError if an option is unknown or invalid, or a root is not a folder
+ * @example
+ * ```ts
+ * import type { Application } from 'gantry'
+ * import { sendFile } from 'gantry/middleware'
+ *
+ * const download: Application = (_environ, startResponse) => {
+ *   startResponse('200 OK', [['X-Sendfile', 'report.pdf'], ['Content-Disposition', 'attachment']])
+ *   return []
+ * }
+ * export const application: Application = sendFile({ root: import.meta.dirname })(download)
+ * ```
  */
 export function sendFile(options: SendFileOptions = {}): Middleware {
   checkOptions('sendFile', options, OPTIONS)
@@ -84,16 +102,16 @@ export function sendFile(options: SendFileOptions = {}): Middleware {
     return filterResponse(application, environ, startResponse, (status, headers) => {
       const path = headerOf(headers, 'X-Sendfile')
       const uri = headerOf(headers, 'X-Accel-Redirect')
-      if ((path === undefined || !files.takesPaths) && (uri === undefined || !files.takesUris))
+      if ((path === undefined || !files.acceptsPaths) && (uri === undefined || !files.acceptsUris))
         return { status, headers }
       const kept = withoutHeaders(headers, ...REPLACED)
-      return { replace: files.answer(status, kept, files.takesPaths ? path : undefined, uri) }
+      return { replace: files.answer(status, kept, files.acceptsPaths ? path : undefined, uri) }
     })
   }
 }
 
-/** A name that was found to be below a root. */
-interface Named {
+/** A name below a root. */
+interface FileInRoot {
   readonly root: Root
   readonly segments: readonly string[]
 }
@@ -116,14 +134,14 @@ class NamedFiles {
       .map(([prefix, path]) => {
         if (!prefix.startsWith('/') || !prefix.endsWith('/')) {
           throw new TypeError(
-            `sendFile: accel has the prefix ${JSON.stringify(prefix)}: it is to begin and end with "/"`,
+            `sendFile: accel has the prefix ${JSON.stringify(prefix)}, expected one that begins and ends with "/"`,
           )
         }
         return [Buffer.from(prefix).toString('latin1'), rootOf(path)] as const
       })
     if (this.#roots.length === 0 && this.#prefixes.length === 0) {
       throw new TypeError(
-        'sendFile: neither root nor accel was given: no file could be sent (sendFile({ root: "/srv/files" }))',
+        'sendFile: expected root or accel, got neither: no file could be sent (sendFile({ root: "/srv/files" }))',
       )
     }
     this.#options = options
@@ -131,21 +149,21 @@ class NamedFiles {
     this.#clock = clock
   }
 
-  get takesPaths(): boolean {
+  get acceptsPaths(): boolean {
     return this.#roots.length > 0
   }
 
-  get takesUris(): boolean {
+  get acceptsUris(): boolean {
     return this.#prefixes.length > 0
   }
 
-  /** @param headers the application's, without what is not to be sent */
+  /** @param headers the application's fields without those of `REPLACED` */
   answer(status: string, headers: Headers, path: string | undefined, uri: string | undefined): Application {
     return async (environ, startResponse) => {
       try {
         const named = path === undefined ? this.#namedByUri(uri!) : await this.#namedByPath(path)
         if (named) return await this.#send(environ, startResponse, status, headers, named)
-        this.#warn(environ, path ?? uri, 'the application named a file outside of the folders that sendFile was given')
+        this.#warn(environ, path ?? uri, 'the application named a file outside the folders of sendFile')
         return statusPage(500)(environ, startResponse)
       } catch (error) {
         return answerRefusal(environ, startResponse, error, this.#options.log, path ?? uri ?? '')
@@ -158,14 +176,14 @@ class NamedFiles {
     startResponse: StartResponse,
     status: string,
     given: Headers,
-    { root, segments }: Named,
+    { root, segments }: FileInRoot,
   ): Promise<Body> {
     const found = segments.length === 0 ? undefined : await root.find(segments)
     if (found?.kind !== 'file') {
       this.#warn(
         environ,
         segments.join('/'),
-        'the application named a file that is not there, or leads out of its folder',
+        'the application named a file that does not exist, or a link that leads out of its folder',
       )
       return statusPage(404)(environ, startResponse)
     }
@@ -175,15 +193,15 @@ class NamedFiles {
       const extension = /[^.]\.([^.]+)$/.exec(segments.at(-1)!)?.[1]
       headers.unshift(['Content-Type', (extension && contentType(extension)) || 'application/octet-stream'])
     }
-    // Conditions and ranges are of what is read (RFC 9110 §13.2.1): the application has acted on anything else already.
+    // Conditions and ranges apply to GET (RFC 9110 §13.2.1): for other methods the application has acted already.
     const reads = environ.REQUEST_METHOD === 'GET' || environ.REQUEST_METHOD === 'HEAD'
     if (!reads || !status.startsWith('200')) return answerWholeFile(environ, startResponse, { file, headers }, status)
     const answer = { file, headers, variant: '', maxRanges: this.#maxRanges, now: this.#clock.wall() }
     return answerFile(environ, startResponse, answer)
   }
 
-  async #namedByPath(field: string): Promise<Named | undefined> {
-    const path = sep === '\\' ? unescaped(field).replaceAll('\\', '/') : unescaped(field)
+  async #namedByPath(field: string): Promise<FileInRoot | undefined> {
+    const path = sep === '\\' ? percentDecoded(field).replaceAll('\\', '/') : percentDecoded(field)
     if (!isAbsolute(path)) return named(this.#roots[0]!, `/${path}`)
     for (const root of this.#roots) {
       const below = await root.relative(path)
@@ -193,8 +211,8 @@ class NamedFiles {
     return undefined
   }
 
-  #namedByUri(field: string): Named | undefined {
-    const path = unescaped(field.split('?', 1)[0]!)
+  #namedByUri(field: string): FileInRoot | undefined {
+    const path = percentDecoded(field.split('?', 1)[0]!)
     for (const [prefix, root] of this.#prefixes) {
       if (path.startsWith(prefix)) return named(root, path.slice(prefix.length - 1))
     }
@@ -206,17 +224,17 @@ class NamedFiles {
   }
 }
 
-function named(root: Root, path: string): Named | undefined {
+function named(root: Root, path: string): FileInRoot | undefined {
   const segments = segmentsOf(path, true)
   return segments && { root, segments }
 }
 
-/** By this system's rules, of a path with `/`. */
+/** Whether a path with `/` is absolute on this system. */
 function isAbsolute(path: string): boolean {
   return path.startsWith('/') || (sep === '\\' && resolve(path).replaceAll('\\', '/') === path)
 }
 
-/** Percent-decoded, as nginx, lighttpd and mod_xsendfile do; what is no escape stays. */
-function unescaped(value: string): string {
+/** Percent-decodes, as nginx, lighttpd and mod_xsendfile do. Other `%` signs stay. */
+function percentDecoded(value: string): string {
   return value.replace(/%([0-9a-f]{2})/gi, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16)))
 }

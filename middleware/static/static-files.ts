@@ -1,9 +1,9 @@
 /**
- * Files of a folder as an application. Which file a request names, in which encoding, and what its head says is decided here; that no other
- * file is opened, by `open-inside.ts`; conditions and ranges are `file-response.ts`'s.
+ * Serves the files of a folder. This file chooses the file, its encoding and its fields; `open-inside.ts` makes sure
+ * that no other file is opened, `file-response.ts` handles conditions and ranges.
  *
- * `send`, `sirv` and `serve-static` write to a ServerResponse and read a node request: their decisions cannot be had without their
- * output, so that they do not fit the contract. Types, and the choice of an encoding, are libraries'.
+ * `send`, `sirv` and `serve-static` write to a ServerResponse and read a Node request: their decisions are not
+ * available without that output, so they do not fit the contract. Libraries choose the type and the encoding.
  */
 
 import { contentType } from 'mime-types'
@@ -30,53 +30,63 @@ import { addVary, withHeader } from '../shared/response-fields.ts'
 import { answerFile, answerRefusal, MAX_RANGES } from './file-response.ts'
 import { folder, type InsideFile, Root, segmentsOf } from './open-inside.ts'
 
-/** The encodings of files that were compressed beforehand, by what their names end in. */
+/** The encodings of precompressed files, and their file name suffixes. */
 const SUFFIXES = { br: '.br', zstd: '.zst', gzip: '.gz' } as const
+/** An encoding of precompressed files. */
 export type Precompressed = keyof typeof SUFFIXES
 
-/** What `headers` is told of a file. */
+/** The file that the function `headers` gets. */
 export interface ServedFile {
-  /** Below the root, with `/`, as PATH_INFO has it: bytes as latin1. */
+  /** The path below the root, beginning with `/`; bytes as latin1, as in PATH_INFO. */
   readonly path: string
+  /** Bytes. */
   readonly size: number
   readonly modified: Date
 }
 
 export interface StaticFilesOptions {
-  /** Names looked for in a directory, the first that is there. Default `['index.html']`; false: a directory is 404. */
+  /** Names of index files for a directory, in order. False: a directory is answered 404. Default `['index.html']`. */
   readonly index?: readonly string[] | false
-  /** `/dir` to `/dir/` by 301. Default true; false: 404. */
+  /** Whether `/dir` is redirected to `/dir/` (301); otherwise it is answered 404. Default true. */
   readonly redirect?: boolean
-  /** Serve names that begin with a dot, which often are secrets (`.env`, `.git`). Default false; `/.well-known/` always is served. */
+  /**
+   * Whether to serve names that begin with a dot, which often are secrets (`.env`, `.git`). `/.well-known/` is always
+   * served. Default false.
+   */
   readonly dotfiles?: boolean
-  /** Serve what links lead to outside of the root. Default false. Within it links are always followed. */
+  /**
+   * Whether to serve files outside the root to which symbolic links lead. Links within the root are always followed.
+   * Default false.
+   */
   readonly followSymlinks?: boolean
   /**
-   * Encodings of which there may be a file beside the plain one (`app.js.br`), the one liked best first. Default br, zstd, gzip;
-   * false saves looking for them. A new one is seen within a second. It is not looked whether such a file is of the plain one's last state: keep them so when building.
+   * Encodings for which a precompressed file may exist beside the plain one (`app.js.br`), the preferred one first.
+   * False: none, which saves looking for them. A new file is found within a second. Whether such a file matches the
+   * plain one is not checked: the build must update both. Default br, zstd, gzip.
    */
   readonly precompressed?: readonly Precompressed[] | false
   /**
-   * `Cache-Control: public, max-age=`, seconds; `private` where the request says who sends it (`Authorization`, or `REMOTE_USER` as of
-   * `basicAuth`): a shared cache before it would serve to everybody what only some may have. Default: no such field, and caches guess
-   * (RFC 9111 §4.2.2).
+   * Value of `Cache-Control: public, max-age=`, seconds. It is `private` if the request identifies its user
+   * (`Authorization`, or `REMOTE_USER` from `basicAuth`): otherwise a shared cache would serve to everyone what only
+   * some users may have. Default: no such field; caches then guess (RFC 9111 §4.2.2).
    */
   readonly maxAge?: number
-  /** With `maxAge`: names that hold a hash never change (RFC 8246). Default false. */
+  /** With `maxAge`: whether the files never change, because their names contain a hash (RFC 8246). Default false. */
   readonly immutable?: boolean
-  /** Further fields, or what gives them for a file; they take the place of those of the same name. */
+  /** Further fields, or a function that returns them for a file. They replace fields of the same names. */
   readonly headers?: Headers | ((file: ServedFile) => Headers)
-  /** Content types by extension (without the dot), before those of the mime-types library. */
+  /** Content types by extension (without the dot). They take precedence over those of the mime-types library. */
   readonly types?: Readonly<Record<string, string>>
   /**
-   * What is answered instead of 404: an application, which also gets the methods that files do not have; or the name of a file below the
-   * root (`index.html`), for names without an extension (the pages of an application that runs in the browser).
+   * Answers instead of 404: an application, which also gets the methods other than GET and HEAD; or the name of a file
+   * below the root (`index.html`), for paths without an extension (single-page applications).
    */
   readonly fallback?: Application | string
-  /** Requests for more ranges than this get the whole file: each costs a part's head and a read. Default 50. */
+  /** Requests for more ranges than this get the whole file: each range costs a part head and a read. Default 50. */
   readonly maxRanges?: number
-  /** Default: lines on `wsgi.errors`. */
+  /** The log for files that could not be read. Default: `wsgi.errors` of the request. */
   readonly log?: Pick<Logger, 'warn'>
+  /** The clock, for tests. Default: the system clock. */
   readonly clock?: Pick<Clock, 'now' | 'wall'>
 }
 
@@ -105,19 +115,35 @@ const OPTIONS: OptionForms<StaticFilesOptions> = {
 }
 
 const METHODS = 'GET, HEAD, OPTIONS'
-/** A compressed file that appears beside its plain one is seen after this time, ms: looking for three costs more than opening one. */
+/**
+ * A precompressed file that appears is found after this time, ms: looking for three files costs more than opening one.
+ */
 const VARIANTS_FRESH = 1_000
-/** Names of files whose encodings are remembered, some 100 bytes each. */
+/** Number of files whose encodings are cached, about 100 bytes each. */
 const KNOWN_MAX = 10_000
-/** These gain nothing by compression: nobody has a `.br` beside them, and it need not be looked for. */
+/** Types that do not become smaller by compression: precompressed files are not looked for. */
 const COMPRESSED =
   /^(?:image\/(?!svg|bmp|x-ms-bmp|x-icon|vnd\.microsoft)|video\/|audio\/(?!midi)|font\/woff|application\/(?:zip|gzip|zstd|x-7z|vnd\.rar))/
 
 /**
  * Serves the files of a folder to GET and HEAD.
  *
- * @param root a path (`file:` URLs too) of a folder, which is there already
- * @throws TypeError for an option that is none, and a root that is no folder
+ * @param root path or `file:` URL of an existing folder
+ * @throws TypeError if an option is unknown or invalid, or `root` is not a folder
+ * @example
+ * ```ts
+ * import type { Application } from 'gantry'
+ * import { mount, staticFiles } from 'gantry/middleware'
+ *
+ * const site: Application = (_environ, startResponse) => {
+ *   startResponse('200 OK', [['Content-Type', 'text/plain']])
+ *   return [Buffer.from('Hello\n')]
+ * }
+ * export const application: Application = mount({
+ *   '/': site,
+ *   '/static/': staticFiles(import.meta.dirname, { maxAge: 3_600 }),
+ * })
+ * ```
  */
 export function staticFiles(root: string | URL, options: StaticFilesOptions = {}): Application {
   checkOptions('staticFiles', options, OPTIONS)
@@ -131,7 +157,7 @@ class StaticFiles {
   readonly #redirect: boolean
   readonly #dotfiles: boolean
   readonly #encodings: readonly Precompressed[]
-  /** Of Cache-Control, what follows on `public` or `private`. */
+  /** The part of Cache-Control after `public` or `private`. */
   readonly #lifetime: string | undefined
   readonly #headers: StaticFilesOptions['headers']
   readonly #types: Readonly<Record<string, string>>
@@ -159,7 +185,9 @@ class StaticFiles {
     if (typeof fallback === 'string') {
       this.#fallbackFile = segmentsOf(Buffer.from(`/${fallback}`).toString('latin1'), true)
       if (!this.#fallbackFile?.length) {
-        throw new TypeError(`staticFiles: fallback ${JSON.stringify(fallback)} is no name of a file below the root`)
+        throw new TypeError(
+          `staticFiles: fallback is ${JSON.stringify(fallback)}, expected the name of a file below the root`,
+        )
       }
     } else {
       this.#fallback = fallback
@@ -181,7 +209,7 @@ class StaticFiles {
     return (this.#fallback ?? statusPage(404))(environ, startResponse)
   }
 
-  /** Undefined when there is nothing of that name. */
+  /** Undefined if there is no such file. */
   async #answered(
     environ: Environ,
     startResponse: StartResponse,
@@ -224,7 +252,7 @@ class StaticFiles {
       if (there.length > 0) {
         headers = addVary(headers, 'Accept-Encoding')
         const chosen = this.#chosen(environ['HTTP_ACCEPT_ENCODING'], there)
-        // It may be gone by now, or lead out of the root: then there is the plain one.
+        // The file may have been removed, or may lead out of the root: the plain file is served then.
         const found = chosen && (await this.#root.find(segments, SUFFIXES[chosen]))
         if (found && found.kind === 'file') {
           file = found.file
@@ -233,17 +261,17 @@ class StaticFiles {
           headers.push(['Content-Encoding', chosen])
         }
       }
-      for (const [name, value] of this.#further(segments, file)) headers = withHeader(headers, name, value)
+      for (const [name, value] of this.#extraHeaders(segments, file)) headers = withHeader(headers, name, value)
       const now = this.#clock.wall()
       return await answerFile(environ, startResponse, { file, headers, variant, maxRanges: this.#maxRanges, now })
     } catch (error) {
-      // Closing twice does nothing.
+      // Closing twice has no effect.
       await Promise.allSettled([plain.close(), file.close()])
       throw error
     }
   }
 
-  /** Which encodings there is a file for: as of now, or of a second ago. */
+  /** The encodings for which a file exists, as of now or of a second ago. */
   async #variants(segments: readonly string[]): Promise<readonly Precompressed[]> {
     if (this.#encodings.length === 0) return []
     const key = segments.join('/')
@@ -259,7 +287,7 @@ class StaticFiles {
 
   #chosen(accept: unknown, there: readonly Precompressed[]): Precompressed | undefined {
     if (typeof accept !== 'string') return undefined
-    // `preferred` decides between equal q-values; the types do not know of it yet.
+    // `preferred` decides between equal q-values. The types of the library do not have it yet.
     const negotiator: { encodings(available: string[], options: { preferred: string[] }): string[] } = new Negotiator({
       headers: { 'accept-encoding': accept },
     })
@@ -276,7 +304,7 @@ class StaticFiles {
     return contentType(extension) || 'application/octet-stream'
   }
 
-  #further(segments: readonly string[], { stats }: InsideFile): Headers {
+  #extraHeaders(segments: readonly string[], { stats }: InsideFile): Headers {
     if (typeof this.#headers !== 'function') return this.#headers ?? []
     return this.#headers({ path: `/${segments.join('/')}`, size: stats.size, modified: stats.mtime })
   }
@@ -291,12 +319,12 @@ class StaticFiles {
   }
 }
 
-/** Whether it says who sends it: then what is answered may not be everybody's (RFC 9111 §3.5). */
+/** Whether the request identifies its user: the answer may then not be for everyone (RFC 9111 §3.5). */
 function isPersonal(environ: Environ): boolean {
   return environ['HTTP_AUTHORIZATION'] !== undefined || environ['REMOTE_USER'] !== undefined
 }
 
-/** One slash before it, whatever the request had: `//host/` would be another server. */
+/** The location begins with exactly one slash, whatever the request contained: `//host/` would be another server. */
 function redirect(environ: Environ, startResponse: StartResponse, segments: readonly string[]): Body {
   const path = [...environ.SCRIPT_NAME.split('/').filter((segment) => segment !== ''), ...segments]
   const query = environ.QUERY_STRING === '' ? '' : `?${encoded(environ.QUERY_STRING, '%/?')}`
@@ -309,7 +337,7 @@ function redirect(environ: Environ, startResponse: StartResponse, segments: read
   return []
 }
 
-/** Percent-encodes every byte that may not stand in a path's segment (RFC 3986 §3.3) nor among `also`. */
+/** Percent-encodes every byte that is not allowed in a path segment (RFC 3986 §3.3), except those in `also`. */
 function encoded(native: string, also: string): string {
   return native.replace(/[^A-Za-z0-9._~!$&'()*+,;=:@-]/g, (char) =>
     also.includes(char) ? char : `%${char.charCodeAt(0).toString(16).toUpperCase().padStart(2, '0')}`,
@@ -328,7 +356,7 @@ function checkedIndex(index: readonly string[] | false): readonly string[] {
 
 function lifetime(maxAge: number | undefined, immutable: boolean): string | undefined {
   if (maxAge === undefined) {
-    if (immutable) throw new TypeError('staticFiles: immutable says nothing without maxAge (31536000 is a year)')
+    if (immutable) throw new TypeError('staticFiles: immutable needs maxAge (31536000 is a year)')
     return undefined
   }
   return `max-age=${maxAge}${immutable ? ', immutable' : ''}`

@@ -210,9 +210,9 @@ describe('sendFile', () => {
 
   it('refuses options by which no file could be sent', () =>
     withFiles(async (root) => {
-      assert.throws(() => sendFile({}), /neither root nor accel was given/)
-      assert.throws(() => sendFile(), /neither root nor accel was given/)
-      assert.throws(() => sendFile({ root: join(root, 'none') }), /is no folder/)
-      assert.throws(() => sendFile({ accel: { '/p': root } }), /it is to begin and end with "\/"/)
+      assert.throws(() => sendFile({}), /expected root or accel, got neither/)
+      assert.throws(() => sendFile(), /expected root or accel, got neither/)
+      assert.throws(() => sendFile({ root: join(root, 'none') }), /is not a folder/)
+      assert.throws(() => sendFile({ accel: { '/p': root } }), /expected one that begins and ends with "\/"/)
     }))
 })

@@ -347,7 +347,7 @@ describe('staticFiles', () => {
     await serving({ log }, async (get, root) => {
       chmodSync(join(root, 'a.txt'), 0)
       assert.equal((await get('/a.txt')).status, 403)
-      assert.deepEqual(log.messages('warn'), ['a file may not be read by this process'])
+      assert.deepEqual(log.messages('warn'), ['no permission to read a file'])
     })
   })
 
@@ -360,12 +360,12 @@ describe('staticFiles', () => {
     withDirectory(async (root) => {
       furnish(root)
       assert.equal((await call(staticFiles(pathToFileURL(root)), { path: '/a.txt' })).status, 200)
-      assert.throws(() => staticFiles(join(root, 'missing')), /is no folder \(looked for at /)
-      assert.throws(() => staticFiles(''), /is no folder/)
+      assert.throws(() => staticFiles(join(root, 'missing')), /is not a folder \(looked for at /)
+      assert.throws(() => staticFiles(''), /is not a folder/)
       assert.throws(() => staticFiles(root, { maxAge: 1.5 }), /maxAge is 1.5, expected a whole number of seconds/)
-      assert.throws(() => staticFiles(root, { immutable: true }), /says nothing without maxAge/)
+      assert.throws(() => staticFiles(root, { immutable: true }), /needs maxAge/)
       assert.throws(() => staticFiles(root, { index: ['../x'] }), /index has "..\/x"/)
-      assert.throws(() => staticFiles(root, { fallback: '../x' }), /is no name of a file below the root/)
+      assert.throws(() => staticFiles(root, { fallback: '../x' }), /expected the name of a file below the root/)
       assert.throws(
         () => staticFiles(root, { precompressed: ['deflate' as never] }),
         /expected an array of br, zstd and gzip, or false/,
