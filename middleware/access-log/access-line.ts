@@ -5,17 +5,17 @@ import type { Context } from '../../protocol/contract/context.ts'
 import type { RefusedRequest } from '../../protocol/contract/refused-request.ts'
 import type { UpstreamUse } from '../../protocol/contract/upstream-use.ts'
 
-/** The line's fields. Times are in milliseconds, to a tenth. docs/logs.md explains each. */
+/** The fields of an access line. Times are in milliseconds, rounded to a tenth. docs/logs.md explains each field. */
 export interface AccessLine {
   requestId: string
   remote: string
-  /** `REMOTE_USER`: who `basicAuth`, or a server before this one, found it to be. */
+  /** `REMOTE_USER`, as set by `basicAuth` or a server in front. */
   user?: string
   method?: string
   /** The raw target, as the client sent it. */
   url?: string
   protocol?: string
-  /** In place of these three, for a malformed request line: the part of it that has arrived. */
+  /** Instead of these three fields, for a malformed request line: the part of it that has arrived. */
   request?: string
   /** 0: no response was sent. */
   status: number
@@ -23,9 +23,9 @@ export interface AccessLine {
   ms?: number
   referer?: string
   userAgent?: string
-  /** The code of what cut the response short. */
+  /** The code of the abort, if the response was aborted. */
   aborted?: string
-  /** The code of the reason why the gateway refused the request: no application has seen it. */
+  /** The code of the refusal, if the gateway refused the request before any application saw it. */
   refused?: string
   /** The upstream of the last attempt. */
   upstream?: string

@@ -1,6 +1,7 @@
 /**
- * Writes one line per request, when it is over. Learns the outcome from the request's context and does not wrap the body,
- * which would delay chunks. `access-line.ts` has the fields, `combined-log.ts` a format, `line-output.ts` the output.
+ * Writes one line per request, when it is over. Learns the outcome from the request's context and does not wrap the
+ * body, which would delay chunks. `access-line.ts` has the fields, `combined-log.ts` a format, `line-output.ts` the
+ * output.
  */
 
 import type { Environ, Middleware, Outcome } from '../../protocol/contract/application.ts'
@@ -24,20 +25,23 @@ import { isLineTarget, LineOutput, type LineTarget } from './line-output.ts'
 
 export interface AccessLogOptions {
   /**
-   * `json`: one object a line, with the fields of `AccessLine` after `time` (ms since the epoch). `combined`: the format of that name of Apache
-   * and nginx, which every log analyser reads. Default `json`, as the processes log.
+   * `json`: one object per line, with `time` (ms since the epoch) and the fields of `AccessLine`. `combined`: the
+   * format of that name of Apache and nginx, which every log analyser reads. Default `json`, as in the processes' logs.
    */
   readonly format?: 'json' | 'combined' | undefined
-  /** Takes each line, with its newline: a stream, or a function. Lines of one turn of the loop come as one text. Default: standard output. */
+  /**
+   * Receives the lines, each with its newline: a stream or a function. The lines of one event-loop iteration arrive as
+   * one text. Default: standard output.
+   */
   readonly to?: LineTarget | undefined
-  /** Takes the fields of each line instead, with the message `request`: the logger then decides on format and destination. */
+  /** A logger that gets the fields of each line with the message `request`, instead of `format` and `to`. */
   readonly log?: Pick<Logger, 'info'> | undefined
   /**
-   * Requests that are not worth a line, such as health probes. It is asked when they are over, with the environ as it is then: `mount` has
-   * shortened PATH_INFO. Default: none.
+   * Returns whether a request gets no line, for example a health probe. Called when the request is over, with the
+   * environ as it is then: `mount` has shortened PATH_INFO. Default: every request gets a line.
    */
   readonly skip?: ((environ: Environ, outcome: Outcome) => boolean) | undefined
-  /** Default: the system's. */
+  /** The clock, for tests. Default: the system clock. */
   readonly clock?: Clock | undefined
 }
 
@@ -50,16 +54,34 @@ const OPTIONS: OptionForms<AccessLogOptions> = {
 }
 
 /**
- * Put it outermost: what is outside of it is not in its times, and an answer that it did not pass on to has a line all the same.
+ * Writes a line for each request when it is over.
  *
- * @throws TypeError for an option that is none, or when both `log` and another destination are given
+ * Put it outermost: time spent in middleware outside is not measured, while requests that middleware inside answers
+ * itself get a line too.
+ *
+ * @throws TypeError if an option is unknown or invalid, or `log` is combined with `format` or `to`
+ * @example
+ * ```ts
+ * import type { Application } from 'gantry'
+ * import { accessLog } from 'gantry/middleware'
+ *
+ * const hello: Application = (_environ, startResponse) => {
+ *   startResponse('200 OK', [['Content-Type', 'text/plain']])
+ *   return [Buffer.from('Hello\n')]
+ * }
+ * export const application: Application = accessLog({
+ *   format: 'combined',
+ *   skip: (environ) => environ.PATH_INFO === '/healthz',
+ * })(hello)
+ * ```
  */
 export function accessLog(options: AccessLogOptions = {}): Middleware {
   checkOptions('accessLog', options, OPTIONS)
   const { skip } = options
   const record = recorder(options)
   return (application) => (environ, startResponse) => {
-    // What middleware further in makes of the environ (mount, basicAuth) is seen here, but not what it makes of its context.
+    // The environ is read at the end, with the changes of inner middleware (mount, basicAuth). The context is the one
+    // from here.
     const { gantry } = environ
     if ('upstreamUse' in gantry) (gantry as Context).upstreamUse ??= new UpstreamUse()
     gantry.onFinished((outcome) => {
@@ -72,7 +94,7 @@ export function accessLog(options: AccessLogOptions = {}): Middleware {
 function recorder({ log, format, to, clock = systemClock }: AccessLogOptions): (line: AccessLine) => void {
   if (log !== undefined) {
     if (format !== undefined || to !== undefined) {
-      throw new TypeError('accessLog: with `log` the logger decides on `format` and `to`; give one or the other')
+      throw new TypeError('accessLog: with `log` the logger decides on `format` and `to`; pass one or the other')
     }
     return (line) => log.info(line, 'request')
   }

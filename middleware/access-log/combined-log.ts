@@ -1,16 +1,20 @@
 /**
- * An access line in the combined log format: `%h %l %u %t "%r" %>s %b "%{Referer}i" "%{User-agent}i"` of Apache's mod_log_config, which
- * nginx calls `combined` too. It knows neither requests nor files.
+ * Formats an access line in the combined log format of Apache and nginx: `%h %l %u %t "%r" %>s %b "%{Referer}i"
+ * "%{User-agent}i"` (mod_log_config).
  */
 
 import type { AccessLine } from './access-line.ts'
 
-/** nginx's status for a client that left before it was answered, which log analysers know; a line needs some status. */
+/**
+ * nginx's status for a client that disconnected before the response. A line needs a status, and log analysers know this
+ * one.
+ */
 const CLIENT_CLOSED_REQUEST = '499'
 
 /**
- * @param wall when the request was over, ms since the epoch; as in Apache, the line tells when it came
- * @returns the line with its newline: printable ASCII alone, so that no client can forge another line or field
+ * Returns the line with its newline, in printable ASCII only: no client can forge another line or field.
+ *
+ * @param wall end of the request, ms since the epoch; the line contains the start, as in Apache
  */
 export function combinedLine(line: AccessLine, wall: number): string {
   const { remote, user, method, url, protocol, status, bytes, ms = 0, referer, userAgent } = line
@@ -28,12 +32,12 @@ function quoted(value: string | undefined): string {
 }
 
 /**
- * A field that no quotes enclose. A space would begin the next one: Apache writes it as it is, and a user named
- * `a [x] "GET / HTTP/1.1" 200` would have a line of his own making.
+ * Escapes a field without quotes. Spaces too, unlike Apache: a user named `a [x] "GET / HTTP/1.1" 200` could otherwise
+ * forge a line.
  */
 function bare(value: string | undefined): string {
   if (value === undefined) return '-'
-  // As Apache: a name that is there and empty is told from none.
+  // As in Apache: an empty name differs from no name.
   return value === '' ? '""' : escaped(value).replaceAll(' ', '\\x20')
 }
 
@@ -52,7 +56,8 @@ function escaped(value: string): string {
   if (/^[ !#-[\]-~]*$/.test(value)) return value
   return value.replace(
     /[^ !#-[\]-~]/g,
-    // Native strings have no code unit above U+00FF; one that is none must not pass for two characters.
+    // Native strings have no code unit above U+00FF. In another string such a code unit must not look like two
+    // characters.
     (character) => NAMED[character] ?? `\\x${(character.charCodeAt(0) & 0xff).toString(16).padStart(2, '0')}`,
   )
 }
@@ -60,7 +65,7 @@ function escaped(value: string): string {
 const MONTHS = ['Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', 'Oct', 'Nov', 'Dec']
 const two = (value: number): string => String(value).padStart(2, '0')
 
-/** The last second's text: many requests share one. */
+/** The text of the last second, which many requests share. */
 let second = Number.NaN
 let text = ''
 

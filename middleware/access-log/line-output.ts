@@ -1,39 +1,40 @@
 /**
- * Where lines go: a stream or a function, called at most once a turn of the loop, with all its lines. A write for each line would cost more
- * than many a request. It knows nothing of what a line says.
+ * Writes lines to a stream or a function: at most one call per event-loop iteration, with all its lines. A call for
+ * each line would cost more than many requests. Knows nothing about the content of lines.
  */
 
 import { printableLines } from '../../protocol/log/printable.ts'
 import { standardError, writeToStderr } from '../../protocol/log/stderr-log.ts'
 
-/** What takes lines: a function, or a stream as `process.stdout` and those of node:fs. */
+/** The destination of lines: a function, or a stream such as `process.stdout`. */
 export type LineTarget = ((lines: string) => void) | LineStream
 
+/** The part of a writable stream that is used. */
 export interface LineStream {
   write(lines: string): unknown
-  /** Bytes that wait to be written, where the stream knows. */
+  /** Bytes that wait to be written, if the stream knows. */
   readonly writableLength?: number
   on?(event: 'error', listener: (error: Error) => void): unknown
 }
 
-/** A reader that has stalled must not fill our memory: beyond this many bytes waiting, lines are dropped and counted. */
+/** Limit of waiting bytes: beyond it lines are dropped and counted, so that a stalled reader cannot fill memory. */
 const PENDING_BYTES = 16 * 1024 * 1024
 
 export function isLineTarget(target: unknown): target is LineTarget {
   return typeof target === 'function' || typeof (target as LineStream | null | undefined)?.write === 'function'
 }
 
-/** Streams that have an error listener: several outputs may share one stream. */
-const watched: WeakSet<LineStream> = new WeakSet()
+/** Streams that have our error listener: several outputs may share a stream. */
+const listenedTo: WeakSet<LineStream> = new WeakSet()
 
-/** Without an error listener a stream that fails (a full disk, a pipe whose reader has closed it) ends the process. */
-function watch(stream: LineStream): void {
-  if (typeof stream.on !== 'function' || watched.has(stream)) return
-  watched.add(stream)
-  let said = false
+/** Adds an error listener: without one, a failing stream (a full disk, a closed pipe) ends the process. */
+function listenForErrors(stream: LineStream): void {
+  if (typeof stream.on !== 'function' || listenedTo.has(stream)) return
+  listenedTo.add(stream)
+  let isReported = false
   stream.on('error', (error) => {
-    if (said) return
-    said = true
+    if (isReported) return
+    isReported = true
     writeToStderr(`gantry: log lines cannot be written and are lost: ${error.message}\n`)
   })
 }
@@ -59,8 +60,8 @@ export class LineOutput {
     if (typeof target === 'function') this.#stream = { write: target }
     else if (typeof target?.write === 'function') {
       this.#stream = target
-      watch(target)
-    } else throw new TypeError(`lines go to a function or a stream with write(), got ${typeof target}`)
+      listenForErrors(target)
+    } else throw new TypeError(`expected a function or a stream with write(), got ${typeof target}`)
     if (flushesAtExit) return
     flushesAtExit = true
     process.on('exit', flushAtExit)

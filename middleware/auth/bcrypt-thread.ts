@@ -1,6 +1,6 @@
 /**
  * Runs bcrypt comparisons in a thread (`bcrypt-worker.ts`), one at a time. Starts the thread at the first comparison,
- * and again after it has died.
+ * and again after it has ended.
  */
 
 import { Worker } from 'node:worker_threads'

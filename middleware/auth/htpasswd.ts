@@ -1,6 +1,6 @@
 /**
- * Users and their password hashes, as Apache's htpasswd writes them: `name:hash` a line. Which hashes are good enough is said here; what
- * they are compared with is not known. No hash is ever in a message.
+ * Reads users and password hashes in the format of Apache's htpasswd, `name:hash` per line, and decides which hashes
+ * are accepted. No message contains a hash.
  */
 
 import { readFileSync, statSync } from 'node:fs'
@@ -9,31 +9,34 @@ import { resolve } from 'node:path'
 import { fileVersion } from '../../protocol/files/file-version.ts'
 import type { Clock } from '../../protocol/net/clock.ts'
 
-/** By name. Never empty of prototype tricks: a Map. */
+/** Hashes by user name. A Map: a user named `__proto__` is a name like any other. */
 export type Users = ReadonlyMap<string, string>
 
-/** A file or map of users that cannot be used. */
+/** A file or an object of users cannot be used: its message names the file and line, or the user, and the reason. */
 export class HtpasswdError extends Error {
   override readonly name: string = 'HtpasswdError'
   readonly code: string = 'BAD_HTPASSWD'
 }
 
-/** bcrypt's cost is an exponent: at 15 one comparison takes some 3 s here, and a typing error of 31 would take days. */
+/**
+ * Highest bcrypt cost. The cost is an exponent: at 15 one comparison takes about 3 s, and with a typing error such as
+ * 31 it would take days.
+ */
 const COST_MAX = 15
 
 const BCRYPT = /^\$2[aby]\$(\d\d)\$[./A-Za-z0-9]{53}$/
-/** 20 bytes. */
+/** SHA-1 has 20 bytes. */
 const SHA = /^\{SHA\}[A-Za-z0-9+/]{27}=$/
 
-/** Why a hash is not taken; undefined when it is. */
+/** Why a hash is not accepted; undefined if it is. */
 export function faultOf(hash: string): string | undefined {
   const bcrypt = BCRYPT.exec(hash)
   if (bcrypt) {
     const cost = Number(bcrypt[1])
-    return cost >= 4 && cost <= COST_MAX ? undefined : `its bcrypt cost is ${cost}, and 4 to ${COST_MAX} are taken`
+    return cost >= 4 && cost <= COST_MAX ? undefined : `its bcrypt cost is ${cost}, expected 4 to ${COST_MAX}`
   }
   if (SHA.test(hash)) return undefined
-  return `it has ${kindOf(hash)}, and bcrypt ($2y$, $2b$, $2a$) and {SHA} are taken: make it anew with htpasswd -B`
+  return `it has ${kindOf(hash)}, expected bcrypt ($2y$, $2b$, $2a$) or {SHA}: create it again with htpasswd -B`
 }
 
 function kindOf(hash: string): string {
@@ -46,72 +49,78 @@ function kindOf(hash: string): string {
 }
 
 /**
- * Lines of `name:hash`; empty ones and those that begin with `#` are left out, and so is what follows another colon. Of a name that is
- * there twice the first counts, as in Apache.
+ * Parses lines of `name:hash`. Empty lines, comments (`#`) and everything after a second colon are ignored. If a name
+ * appears twice, the first line counts, as in Apache.
  *
- * @param source what the text is called in messages
- * @throws HtpasswdError that names the line
+ * @param source name of the text in messages
+ * @throws HtpasswdError if a line is invalid; its message names the line
  */
 export function parseHtpasswd(text: string, source: string): Users {
   const users = new Map<string, string>()
   for (const [at, line] of text.split(/\r?\n/).entries()) {
     if (line.trim() === '' || line.startsWith('#')) continue
     const [name = '', hash] = line.split(':')
-    const fault = hash === undefined || name === '' ? 'it is not name:hash' : faultOf(hash.trim())
+    const fault = hash === undefined || name === '' ? 'expected name:hash' : faultOf(hash.trim())
     if (fault !== undefined) throw new HtpasswdError(`${source}, line ${at + 1}: ${fault}`)
     if (!users.has(name)) users.set(name, hash!.trim())
   }
   return users
 }
 
-/** How often a file is looked at, ms: people who change it wait as long, and a second's requests cost one `stat`. */
-const LOOK_INTERVAL = 1_000
+/**
+ * How often a file is checked for changes, ms: changes take effect after this time, and the requests of a second cost
+ * one `stat`.
+ */
+const CHECK_INTERVAL = 1_000
 
-/** The users of a file, read again when it has changed. One that has become bad is told of once, and its last good state stays. */
+/**
+ * The users of a file, which is read again after a change. A file that becomes invalid is reported once, and its last
+ * valid content stays in effect.
+ */
 export class HtpasswdFile {
   readonly #path: string
   readonly #clock: Clock
   #users: Users
   #version: string
-  #looked: number
-  #looking: Promise<Users> | undefined
+  #checkedAt: number
+  #checking: Promise<Users> | undefined
 
-  /** @throws HtpasswdError when it cannot be used now, its cause the error of node:fs if it cannot be read */
+  /** @throws HtpasswdError if the file cannot be used; its cause is the error of node:fs if the file cannot be read */
   constructor(path: string, clock: Clock) {
     this.#path = path
     this.#clock = clock
-    // Looked at before it is read: what changes between is found the next time.
+    // The version is read before the content: a change in between is found at the next check.
     try {
       this.#version = fileVersion(statSync(path))
       this.#users = parseHtpasswd(readFileSync(path, 'utf8'), path)
     } catch (error) {
       throw error instanceof HtpasswdError ? error : unreadable(path, error as NodeJS.ErrnoException)
     }
-    this.#looked = clock.now()
+    this.#checkedAt = clock.now()
   }
 
   /**
-   * At once when it was looked at lately.
+   * Returns the users; at once if the file was checked within the last second.
    *
-   * @param failed told when this look finds that it cannot be used any more
+   * @param failed called if this check finds that the file has become invalid
    */
   users(failed: (error: unknown) => void): Users | Promise<Users> {
-    if (this.#looking) return this.#looking
-    if (this.#clock.now() - this.#looked < LOOK_INTERVAL) return this.#users
-    this.#looking = this.#look(failed).finally(() => {
-      this.#looked = this.#clock.now()
-      this.#looking = undefined
+    if (this.#checking) return this.#checking
+    if (this.#clock.now() - this.#checkedAt < CHECK_INTERVAL) return this.#users
+    this.#checking = this.#check(failed).finally(() => {
+      this.#checkedAt = this.#clock.now()
+      this.#checking = undefined
     })
-    return this.#looking
+    return this.#checking
   }
 
-  async #look(failed: (error: unknown) => void): Promise<Users> {
+  async #check(failed: (error: unknown) => void): Promise<Users> {
     let version = ''
     try {
       version = fileVersion(await stat(this.#path))
       if (version !== this.#version) this.#users = parseHtpasswd(await readFile(this.#path, 'utf8'), this.#path)
     } catch (error) {
-      // Once a version: '' is that of a file that is not there.
+      // Once per version; '' is the version of a missing file.
       if (version !== this.#version) failed(error)
     }
     this.#version = version
@@ -123,9 +132,9 @@ function unreadable(path: string, cause: NodeJS.ErrnoException): HtpasswdError {
   const file = resolve(path)
   const why =
     cause.code === 'ENOENT' || cause.code === 'ENOTDIR'
-      ? `is not there: correct the path, or make it (htpasswd -B -c ${file} NAME)`
+      ? `does not exist: correct the path, or create the file (htpasswd -B -c ${file} NAME)`
       : cause.code === 'EACCES' || cause.code === 'EPERM'
-        ? `may not be read by the user of this process (uid ${process.getuid?.() ?? 'unknown'}): let that user read it, and its folders be passed`
+        ? `cannot be read by the user of this process (uid ${process.getuid?.() ?? 'unknown'}): give that user permission to read it and to enter its folders`
         : cause.code === 'EISDIR'
           ? 'is a folder: give the path of a file in it'
           : `cannot be read: ${cause.message}`

@@ -1,6 +1,6 @@
 /**
- * Compares passwords with hashes: bcrypt in a thread of its own, one at a time, with a queue that clients share fairly;
- * SHA-1 at once. Knows neither users nor requests.
+ * Compares passwords with hashes: bcrypt in a thread, one at a time, with a queue that clients share fairly; SHA-1 at
+ * once. Knows neither users nor requests.
  */
 
 import { createHash, timingSafeEqual } from 'node:crypto'
@@ -10,8 +10,9 @@ import type { WorkOwner } from '../shared/work-owner.ts'
 import { BcryptThread } from './bcrypt-thread.ts'
 
 /**
- * Comparisons in progress or waiting. One takes about 0.1 s at the usual cost of 10, so that the last one waits some
- * seconds, longer than people do. More than these come only from clients that guess passwords, which are served last.
+ * Largest number of comparisons in progress or waiting. One takes about 0.1 s at the usual cost of 10, so that the last
+ * one waits some seconds, longer than people do. Only clients that guess passwords cause more, and these clients are
+ * served last.
  */
 const WAITING_MAX = 64
 
@@ -37,9 +38,9 @@ export class PasswordCheck {
   }
 
   /**
-   * @param hash `$2a$`, `$2b$`, `$2y$` or `{SHA}`, of a form that htpasswd.ts accepts
-   * @throws HttpError 503 (as a rejection) when too many wait; the signal's reason when it is aborted before the
-   *   comparison begins
+   * @param hash `$2a$`, `$2b$`, `$2y$` or `{SHA}`, in a form that htpasswd.ts accepts
+   * @throws HttpError 503 (as a rejection) if too many comparisons wait
+   * @throws the signal's reason (as a rejection) if it is aborted before the comparison begins
    */
   matches(password: string, hash: string, owner: WorkOwner): boolean | Promise<boolean> {
     return hash.startsWith('{SHA}') ? matchesSha(password, hash) : this.#matchesBcrypt(password, hash, owner)

@@ -1,6 +1,6 @@
 /**
- * Compresses responses for the clients that accept it (RFC 9110 §12.5.3). It decides what is compressed and what becomes of the
- * fields; how bytes are compressed is `content-coding.ts`, how the contract is kept meanwhile is `filter-response.ts`.
+ * Compresses responses for clients that accept it (RFC 9110 §12.5.3). Decides what is compressed and how the fields
+ * change; `content-coding.ts` compresses the bytes, `filter-response.ts` keeps the contract.
  */
 
 import Negotiator from 'negotiator'
@@ -28,19 +28,25 @@ import {
 import { type Coding, CompressStream, codings, compressWhole, type Levels, levelRanges } from './content-coding.ts'
 
 export interface CompressOptions {
-  /** What may be used, best first among those that the client likes alike. Default: `['br', 'zstd', 'gzip']`. */
+  /**
+   * The content codings to use; the order decides between codings that the client accepts equally. Default: `['br',
+   * 'zstd', 'gzip']`.
+   */
   readonly encodings?: readonly Coding[]
   /**
-   * Bodies whose length is known to be less stay as they are, bytes. Default 1024: they fit into one packet in any case, and the
-   * fields that compression adds eat what it saves.
+   * Shorter bodies of known length are not compressed, bytes. Default 1024: such a body fits into one packet in any
+   * case, and the additional fields cost what compression saves.
    */
   readonly threshold?: number
   /**
-   * Effort. Default `{ br: 4, zstd: 3, gzip: 4 }`, for responses that are made once and read once: the next steps up take about twice the time
-   * for some 5 % fewer bytes. What is compressed once and read often is better compressed beforehand.
+   * Compression levels. Default `{ br: 4, zstd: 3, gzip: 4 }`, for responses that are generated and read once: the next
+   * levels take about twice the time for about 5 % fewer bytes. Compress files that are read often in advance.
    */
   readonly levels?: Partial<Levels>
-  /** Whether a media type (lower case, without parameters) gains by compression. Default: `isCompressible`. */
+  /**
+   * Returns whether a media type (lower case, without parameters) becomes smaller by compression. Default:
+   * `isCompressible`.
+   */
   readonly compressible?: (type: string) => boolean
 }
 
@@ -51,7 +57,7 @@ const OPTIONS: OptionForms<CompressOptions> = {
   encodings: form(`an array of some of ${codings.join(', ')}, best first`, isSomeCodings),
   threshold: form('a number of bytes, 0 to compress everything', (value) => typeof value === 'number' && value >= 0),
   levels: record('levels by coding'),
-  compressible: callable('a function that says whether a media type gains by compression'),
+  compressible: callable('a function that returns whether a media type becomes smaller by compression'),
 }
 
 const level = ([least, most]: readonly [number, number]): OptionForm<number> => wholeNumber(least, undefined, most)
@@ -67,13 +73,16 @@ function isSomeCodings(value: unknown): boolean {
   return Array.isArray(value) && value.length > 0 && value.every((name) => known.includes(name))
 }
 
-/** Preferences of Accept-Encoding values that were seen: browsers send a handful. */
+/** Number of Accept-Encoding values whose result is cached: browsers send a handful. */
 const REMEMBERED = 100
 
-/** Fields that speak of the bytes as they were (RFC 9110 §14.3, RFC 9530; Content-MD5 and Digest are their older kin). */
+/** Fields that describe the uncompressed bytes (RFC 9110 §14.3, RFC 9530; Content-MD5 and Digest are older forms). */
 const ABOUT_THE_BYTES = ['Content-Length', 'Accept-Ranges', 'Content-MD5', 'Digest', 'Content-Digest', 'Repr-Digest']
 
-/** Types that are text under another name, or tables of numbers. Images, sound, video and archives are compressed already. */
+/**
+ * Types that are text under another name, or tables of numbers. Images, sound, video and archives are compressed
+ * already.
+ */
 const COMPRESSIBLE: ReadonlySet<string> = new Set([
   'application/dash+xml',
   'application/ecmascript',
@@ -111,10 +120,19 @@ const COMPRESSIBLE: ReadonlySet<string> = new Set([
 ])
 
 /**
- * Whether a media type gains by compression: text, JSON, XML, scripts, fonts that are not compressed themselves. Not
- * `text/event-stream`: its events are small and wait for nobody, and a proxy behind may buffer what it cannot read.
+ * Returns whether a media type becomes smaller by compression: text, JSON, XML, scripts, fonts without compression of
+ * their own. Not `text/event-stream`: its events are small and must be sent at once, and a proxy outside may buffer
+ * what it cannot read.
  *
  * @param type lower case, without parameters
+ * @example
+ * ```ts
+ * import { compress, isCompressible } from 'gantry/middleware'
+ *
+ * export const middleware = compress({
+ *   compressible: (type) => isCompressible(type) || type === 'application/x-tiles',
+ * })
+ * ```
  */
 export function isCompressible(type: string): boolean {
   if (type.startsWith('text/')) return type !== 'text/event-stream'
@@ -122,21 +140,33 @@ export function isCompressible(type: string): boolean {
 }
 
 /**
- * Compresses by `br`, `zstd` or `gzip`, as Accept-Encoding's q-values say. A client that accepts none gets the body as it is, also
- * where it says `identity;q=0`: as other servers do, rather than a 406.
+ * Compresses responses with `br`, `zstd` or `gzip`, by the q-values of Accept-Encoding. A client that accepts none of
+ * them gets the body unchanged, also with `identity;q=0`: like other servers, not with a 406.
  *
- * A body that is all there is compressed whole and has a Content-Length; any other is flushed after each chunk, so that none waits
- * for the next. What is answered may differ, so `Vary` says `Accept-Encoding`. A strong ETag becomes weak, as nginx makes it: bytes
- * differ, so that it may not select ranges (`If-Range`) nor guard a write (`If-Match`), while `If-None-Match`, which compares weakly,
- * still finds it. Ranges are not offered for what is compressed here.
+ * A complete body is compressed as a whole and gets a Content-Length. Any other body is flushed after each chunk, so
+ * that no chunk waits for the next. `Vary` gets `Accept-Encoding`. A strong ETag becomes weak, as in nginx, because the
+ * bytes differ: it then cannot select ranges (`If-Range`) or guard a write (`If-Match`), but `If-None-Match`, a weak
+ * comparison, still matches. Compressed responses offer no ranges.
  *
- * Left alone: what has a Content-Encoding, `Cache-Control: no-transform` on either side, partial content, `text/event-stream`,
- * responses without content, upgrades, and what only names a file (`X-Sendfile`).
+ * Not compressed: responses with a Content-Encoding, with `Cache-Control: no-transform` (also of the request), partial
+ * content, `text/event-stream`, responses without content, upgrades, and responses that name a file (`X-Sendfile`).
  *
- * **BREACH.** Where a page holds a secret and repeats what the request said, its compressed size tells the secret to who can see it and
- * make the client ask. Mask such secrets (as Django masks its CSRF token), or say `Cache-Control: no-transform` there.
+ * **BREACH.** If a page contains a secret and repeats parts of the request, its compressed size reveals the secret to
+ * an attacker who can see the size and make the client send requests. Mask such secrets (as Django masks its CSRF
+ * token), or set `Cache-Control: no-transform` on such pages.
  *
- * @throws TypeError for an option that is none
+ * @throws TypeError if an option is unknown or invalid
+ * @example
+ * ```ts
+ * import type { Application } from 'gantry'
+ * import { compress } from 'gantry/middleware'
+ *
+ * const page: Application = (_environ, startResponse) => {
+ *   startResponse('200 OK', [['Content-Type', 'text/html']])
+ *   return [Buffer.from(`<!doctype html>${'<p>Hello'.repeat(1_000)}`)]
+ * }
+ * export const application: Application = compress()(page)
+ * ```
  */
 export function compress(options: CompressOptions = {}): Middleware {
   checkOptions('compress', options, OPTIONS)
@@ -146,7 +176,7 @@ export function compress(options: CompressOptions = {}): Middleware {
   const preferred = preference(encodings)
 
   function decideFor(environ: Environ): Decide {
-    // As the client sent them: middleware further in may take them from the application.
+    // Read before the call: inner middleware may remove these fields.
     const accepted = environ['HTTP_ACCEPT_ENCODING']
     const known = environ['HTTP_IF_NONE_MATCH']
     const forbidden = forbidsTransforming(environ['HTTP_CACHE_CONTROL'])
@@ -182,7 +212,7 @@ export function compress(options: CompressOptions = {}): Middleware {
     const compressed = compressWhole(body, coding, levels[coding])
     const choose = (smaller: Uint8Array): Application => {
       if (smaller.length >= body.length) return answer(status, plain, body)
-      // Where the application gave no length the gateway adds it, unless there are trailers.
+      // If the application set no length, the gateway adds it, unless there are trailers.
       const sized = headerOf(plain, 'content-length') !== undefined
       return answer(status, sized ? withHeader(coded, 'Content-Length', String(smaller.length)) : coded, smaller)
     }
@@ -201,7 +231,7 @@ function answer(status: string, headers: Headers, body: Uint8Array): Application
 }
 
 function mayChange(status: string, headers: Headers): boolean {
-  // A HEAD is answered with the fields of its GET.
+  // HEAD gets the fields of its GET.
   if (!hasContent('GET', status) || status.startsWith('206')) return false
   const encoding = headerOf(headers, 'content-encoding')
   if (encoding !== undefined && encoding.trim().toLowerCase() !== 'identity') return false
@@ -209,7 +239,7 @@ function mayChange(status: string, headers: Headers): boolean {
   return !forbidsTransforming(headerOf(headers, 'cache-control'))
 }
 
-/** RFC 9111 §5.2.2.6; a request's: §5.2.1.6. */
+/** `no-transform` (RFC 9111 §5.2.2.6; in a request: §5.2.1.6). */
 function forbidsTransforming(cacheControl: unknown): boolean {
   return typeof cacheControl === 'string' && /(?:^|[,\s])no-transform(?:$|[,\s])/i.test(cacheControl)
 }
@@ -225,8 +255,8 @@ function weak(etag: string): string {
 }
 
 /**
- * A 304 names the stored response by its ETag, and a strong one would not find the weak one that the client has from us
- * (RFC 9111 §4.3.4): it is weak if the client's is.
+ * A 304 identifies the stored response by its ETag. A strong tag would not match the weak one that the client got from
+ * this middleware (RFC 9111 §4.3.4): the tag becomes weak if the client's is weak.
  */
 function weakenedAsKnown(headers: Headers, ifNoneMatch: unknown): Headers {
   const etag = headerOf(headers, 'etag')
@@ -235,12 +265,15 @@ function weakenedAsKnown(headers: Headers, ifNoneMatch: unknown): Headers {
   return tags.includes(`W/${etag}`) && !tags.includes(etag) ? withHeader(headers, 'ETag', `W/${etag}`) : headers
 }
 
-/** The library's since 1.0; its types have not followed. */
+/** The signature of negotiator since 1.0; its types lack it. */
 interface Preferring {
   encodings(available: readonly string[], options: { preferred: readonly string[] }): string[]
 }
 
-/** What to use for an Accept-Encoding; undefined for nothing. Without the field a client may know none of them. */
+/**
+ * Returns the coding for an Accept-Encoding; undefined for none. Without the field a client may understand none of
+ * them.
+ */
 function preference(encodings: readonly Coding[]): (accepted: unknown) => Coding | undefined {
   const remembered = new Map<string, Coding | undefined>()
   const available = [...encodings, 'identity']

@@ -1,20 +1,20 @@
 /**
- * The content codings that can be made here (RFC 9110 §8.4.1): a whole body at once, or a stream that gives each chunk's output
- * before the next is taken. When and whether to is `compress.ts`'s matter.
+ * Content codings (RFC 9110 §8.4.1): compresses a whole body, or a stream chunk by chunk with the output of each chunk
+ * at once. `compress.ts` decides when.
  */
 
-// The default import: a test can then make one of them fail.
+// The default import lets a test replace a function of zlib.
 import zlib from 'node:zlib'
 import type { Filter } from '../filter/filter-response.ts'
 
-/** In the order in which browsers and servers gain by them: best ratio at a like cost first. */
+/** In order of preference: the best ratio at a similar cost first. */
 export const codings = ['br', 'zstd', 'gzip'] as const
 
 export type Coding = (typeof codings)[number]
 
 export type Levels = Readonly<Record<Coding, number>>
 
-/** What each coding takes as its level. */
+/** The valid levels of each coding. */
 export const levelRanges: Readonly<Record<Coding, readonly [least: number, most: number]>> = {
   br: [0, 11],
   zstd: [1, 19],
@@ -22,21 +22,22 @@ export const levelRanges: Readonly<Record<Coding, readonly [least: number, most:
 }
 
 /**
- * A stream's window, as a power of two: 512 KiB as nginx's brotli_window. With the libraries' own 4 MiB (br) and 2 MiB (zstd) a
- * thousand slow readers would hold gigabytes, for text that gains nothing by it.
+ * Window of a stream, as a power of two: 512 KiB, as nginx's brotli_window. With the libraries' defaults of 4 MiB (br)
+ * and 2 MiB (zstd), a thousand slow readers would hold gigabytes, and text would gain nothing.
  */
 const WINDOW = 19
 
 /**
- * Up to this size a body is compressed on the loop, bytes: it takes a tenth of a millisecond or two, what a way to zlib's thread and
- * back takes by itself. Above it others would wait.
+ * Largest body that is compressed on the event loop, bytes: it takes 0.1 to 0.2 ms, as long as a round trip to zlib's
+ * thread. A larger body would delay other requests.
  */
 export const SYNC_MAX: number = 8 * 1024
 
 const { constants } = zlib
 
 /**
- * The window, as a power of two. A body that is whole needs none larger than itself: for 4 KiB that halves the time, at the same size.
+ * The window as a power of two. A whole body needs no window larger than itself: for 4 KiB this halves the time at the
+ * same size.
  *
  * @param size bytes; 0 for a stream
  */
@@ -45,7 +46,7 @@ function windowFor(size: number): number {
 }
 
 function options(coding: Coding, level: number, stream: boolean, size: number): zlib.ZlibOptions {
-  // Each write is flushed: nothing of it waits for the next.
+  // Each write is flushed, so that its output does not wait for the next write.
   if (coding === 'gzip') return { level, ...(stream ? { flush: constants.Z_SYNC_FLUSH } : {}) }
   const params: Record<number, number> =
     coding === 'br'
@@ -59,7 +60,7 @@ function options(coding: Coding, level: number, stream: boolean, size: number): 
   return { params, ...(stream ? { flush } : {}) } as zlib.ZlibOptions
 }
 
-/** A whole body, compressed: at once if it is small, else on another thread. */
+/** Compresses a whole body: at once if it is small, otherwise on another thread. */
 export function compressWhole(body: Uint8Array, coding: Coding, level: number): Uint8Array | Promise<Uint8Array> {
   const given = options(coding, level, false, body.length)
   if (body.length <= SYNC_MAX) {
@@ -84,7 +85,9 @@ function open(coding: Coding, level: number): Stream {
   return zlib.createGzip(given)
 }
 
-/** Compresses as it goes, on zlib's threads. What zlib holds is made with the first chunk, and freed by `close()`. */
+/**
+ * Compresses chunk by chunk on zlib's threads. The zlib stream is created with the first chunk, and freed by `close()`.
+ */
 export class CompressStream implements Filter {
   readonly #coding: Coding
   readonly #level: number
@@ -113,7 +116,7 @@ export class CompressStream implements Filter {
   }
 
   close(): void {
-    // A write that is under way is finished by zlib before it frees its memory.
+    // zlib finishes a write in progress before it frees its memory.
     this.#stream?.destroy()
     this.#output = []
   }
@@ -124,7 +127,7 @@ export class CompressStream implements Filter {
       this.#stream ??= this.#opened()
       const stream = this.#stream
       begin(stream, () => {
-        // What is buffered is given to the 'data' listener by this.
+        // This passes buffered output to the 'data' listener.
         stream.read()
         const output = this.#output
         this.#output = []

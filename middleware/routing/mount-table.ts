@@ -1,40 +1,40 @@
 /**
- * `HOST/PATH` → what is mounted there: reads the keys of a mount's table, and looks up hosts and paths. It edits no environ and
- * calls no application.
+ * The table of a mount: parses keys such as `host/path`, and looks up requests by host and path. Does not change
+ * environs or call applications.
  */
 
 import { domainToASCII } from 'node:url'
 import { PrefixTree } from './prefix-tree.ts'
 
-/** One line of a table. */
+/** One entry of the table. */
 export interface Mounted<T> {
-  /** `''`, or segments that each begin with a slash; bytes as latin1, as PATH_INFO has them. */
+  /** `''`, or segments that each begin with a slash; bytes as latin1, as in PATH_INFO. */
   readonly prefix: string
-  /** The key ended in a slash: `/static` alone is redirected to `/static/`. */
+  /** Whether the key ended with a slash: `/static` is then redirected to `/static/`. */
   readonly directory: boolean
   readonly value: T
 }
 
-/** Hosts whose answers are remembered. They are the clients' to choose, so that there is a bound. */
-const REMEMBERED = 1_000
-/** A name has at most 253 characters (RFC 1035 §2.3.4), a port six. What is longer is no host. */
-const LONGEST_HOST = 260
+/** Number of hosts whose lookup is cached. Clients choose hosts, so there is a limit. */
+const MAX_CACHED_HOSTS = 1_000
+/** Longest possible host: 253 characters (RFC 1035 §2.3.4) and a port of six. */
+const MAX_HOST_LENGTH = 260
 
 export class MountTable<T> {
   readonly #exact: Map<string, PrefixTree<Mounted<T>>> = new Map()
-  /** By what follows the `*`, with its dot. */
+  /** By the part after the `*`, with its dot. */
   readonly #wildcards: Map<string, PrefixTree<Mounted<T>>> = new Map()
   readonly #any: readonly PrefixTree<Mounted<T>>[] = [new PrefixTree()]
   #hasHosts = false
-  /** By the Host as it was spelled. */
+  /** By the Host field as the client wrote it. */
   readonly #known: Map<string, readonly PrefixTree<Mounted<T>>[]> = new Map()
 
-  /** Hosts that are remembered. */
-  get remembered(): number {
+  /** Number of cached hosts. */
+  get cachedHosts(): number {
     return this.#known.size
   }
 
-  /** @throws TypeError for a key that is none, or that says the same as another */
+  /** @throws TypeError if the key is invalid, or equivalent to another key */
   add(key: string, value: T): void {
     const slash = key.indexOf('/')
     if (slash === -1) {
@@ -46,14 +46,14 @@ export class MountTable<T> {
       directory: path.length > 1 && path.endsWith('/'),
       value,
     })
-    if (!added)
-      throw bad(key, 'another key says the same (hosts are compared without case, and a last slash does not count)')
+    if (!added) throw bad(key, 'another key is equivalent (the case of hosts and a final slash do not count)')
   }
 
   /**
-   * What is mounted at a path: of the host itself if there is a prefix for it, else of the longest `*.` that fits, else of any host.
+   * Finds what is mounted at a path: for the exact host if one of its prefixes matches, else for the longest matching
+   * `*.` host, else for any host.
    *
-   * @param host as a Host field has it
+   * @param host value of a Host field
    */
   find(host: string, path: string): Mounted<T> | undefined {
     for (const tree of this.#hasHosts ? this.#treesOf(host) : this.#any) {
@@ -66,10 +66,10 @@ export class MountTable<T> {
   #treesOf(host: string): readonly PrefixTree<Mounted<T>>[] {
     const known = this.#known.get(host)
     if (known !== undefined) return known
-    if (host.length > LONGEST_HOST) return this.#any
+    if (host.length > MAX_HOST_LENGTH) return this.#any
     const trees = this.#lookUp(canonicalHost(host))
-    if (this.#known.size >= REMEMBERED) this.#known.clear()
-    // Copied: a value cut out of a head would keep the whole head in memory.
+    if (this.#known.size >= MAX_CACHED_HOSTS) this.#known.clear()
+    // Copied: a slice of the head would keep the whole head in memory.
     this.#known.set(Buffer.from(host, 'latin1').toString('latin1'), trees)
     return trees
   }
@@ -78,7 +78,7 @@ export class MountTable<T> {
     const trees: PrefixTree<Mounted<T>>[] = []
     const exact = this.#exact.get(host)
     if (exact) trees.push(exact)
-    // From the second character on: a `*` stands for something.
+    // From the second character: `*` stands for at least one character.
     for (let dot = host.indexOf('.', 1); dot !== -1; dot = host.indexOf('.', dot + 1)) {
       const wildcard = this.#wildcards.get(host.slice(dot))
       if (wildcard) trees.push(wildcard)
@@ -99,7 +99,7 @@ export class MountTable<T> {
   }
 }
 
-/** A Host field's name: without port and the root's dot, in lower case (RFC 9110 §4.2.3). */
+/** The name in a Host field: lower case, without port and without a final dot (RFC 9110 §4.2.3). */
 export function canonicalHost(host: string): string {
   const lower = host.toLowerCase()
   if (lower.startsWith('[')) {
@@ -111,7 +111,7 @@ export function canonicalHost(host: string): string {
   return name.endsWith('.') ? name.slice(0, -1) : name
 }
 
-/** `[0:0::1]` → `[::1]`: an IPv6 address is written in many ways. */
+/** `[0:0::1]` → `[::1]`: an IPv6 address has many spellings. */
 function canonicalAddress(bracketed: string): string {
   const url = `http://${bracketed}/`
   return URL.canParse(url) ? new URL(url).hostname : bracketed
@@ -121,7 +121,7 @@ function keyHost(key: string, host: string): string {
   if (host.startsWith('[')) {
     const address = canonicalAddress(host.toLowerCase())
     if (!host.endsWith(']') || !URL.canParse(`http://${host}/`))
-      throw bad(key, `${host} is no IPv6 address in brackets`)
+      throw bad(key, `${host} is not an IPv6 address in brackets`)
     return address
   }
   if (host.includes('*')) {
@@ -131,27 +131,27 @@ function keyHost(key: string, host: string): string {
     )
   }
   if (host.includes(':')) {
-    throw bad(key, 'it names a scheme or a port: hosts are told apart by name alone, whatever port the request came to')
+    throw bad(key, 'it has a scheme or a port: hosts are distinguished by name alone, whatever the port of the request')
   }
   const ascii = /^[\x20-\x7e]*$/.test(host) ? host.toLowerCase() : domainToASCII(host)
   const name = ascii.endsWith('.') ? ascii.slice(0, -1) : ascii
-  if (!/^[a-z0-9_-]+(?:\.[a-z0-9_-]+)*$/.test(name)) throw bad(key, `${JSON.stringify(host)} is no host name`)
+  if (!/^[a-z0-9_-]+(?:\.[a-z0-9_-]+)*$/.test(name)) throw bad(key, `${JSON.stringify(host)} is not a host name`)
   return name
 }
 
 function prefixOf(key: string, path: string): string {
   if (/[?#%\\\x00-\x1f\x7f]/.test(path)) {
-    throw bad(key, 'it is compared with decoded paths: written without escapes ("/a b" for /a%20b), "?" and "#"')
+    throw bad(key, 'it is compared with decoded paths: write it without escapes ("/a b" for /a%20b), "?" and "#"')
   }
   const prefix = path.endsWith('/') ? path.slice(0, -1) : path
   if (prefix === '') return ''
   for (const segment of prefix.slice(1).split('/')) {
-    if (segment === '' || segment === '.' || segment === '..') throw bad(key, 'it has an empty segment, or one of dots')
+    if (segment === '' || segment === '.' || segment === '..') throw bad(key, 'it has an empty segment, "." or ".."')
   }
-  // PATH_INFO is bytes as latin1.
+  // PATH_INFO has bytes as latin1.
   return Buffer.from(prefix, 'utf8').toString('latin1')
 }
 
 function bad(key: string, why: string): TypeError {
-  return new TypeError(`${JSON.stringify(key)} is no place to mount an application at: ${why}`)
+  return new TypeError(`${JSON.stringify(key)} is not a valid mount key: ${why}`)
 }

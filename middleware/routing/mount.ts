@@ -1,8 +1,6 @@
 /**
- * Several applications as one, told apart by host and path (PEP 3333's first use of middleware). What is mounted gets an environ as if it
- * were alone: SCRIPT_NAME has grown by its prefix, PATH_INFO begins after it. Everything else of a request and all of the
- * response pass as they are. Which application it is, `mount-table.ts` finds; here is what becomes of the environ, and of
- * paths at the borders.
+ * Combines several applications into one by host and path (the first use of middleware in PEP 3333). `mount-table.ts`
+ * finds the application; this file changes its environ.
  */
 
 import type { Application, Body, Environ, StartResponse } from '../../protocol/contract/application.ts'
@@ -12,59 +10,76 @@ import { answerRedirect, cleanQuery, encodedPath, localPath } from './location.t
 import { type Mounted, MountTable } from './mount-table.ts'
 
 export interface MountOptions {
-  /** Answers where nothing is mounted. Default: an error page, 404. */
+  /** Answers requests that match no entry. Default: an error page, 404. */
   readonly notFound?: Application | undefined
 }
 
 const OPTIONS: OptionForms<MountOptions> = { notFound: anApplication }
 
 /**
- * An application of applications.
+ * Combines applications into one by host and path.
  *
- * Keys are `/path`, for any host, and `host/path`. The most exact host counts first: `admin.example.com/`, then `*.example.com/` (any
- * number of labels, as in nginx; the longest first), then any; where it has nothing at that path, the next one is asked. Of
- * its paths the longest counts, in whole segments: `/static` is asked for `/static` and `/static/x`, not for `/staticx`. Ports and
- * case of hosts do not matter.
+ * The mounted application gets an environ as if it were alone: its prefix is appended to SCRIPT_NAME and removed from
+ * PATH_INFO. REQUEST_URI stays what the client sent; everything else of the request and the response is unchanged.
  *
- * `/static` passes a request for exactly `/static` on with an empty PATH_INFO, as Rack's URLMap and werkzeug do. With a
- * slash at its end, `/static/`, it is a directory: `/static` is redirected to `/static/` (308, the query kept), as
- * nginx's `location` and Go's ServeMux do, so that relative links are right.
+ * Keys are `/path`, for any host, and `host/path`. The most specific host comes first: `admin.example.com/`, then
+ * `*.example.com/` (any number of labels, as in nginx; the longest first), then any host. If the entries of a host do
+ * not match the path, the next host is tried. Among the paths of a host the longest match counts, in whole segments:
+ * `/static` matches `/static` and `/static/x`, but not `/staticx`. Ports and the case of hosts are ignored.
  *
- * Paths are compared decoded. Slashes too many do not count up to the end of a prefix (`//admin//x` is of `/admin`, and its PATH_INFO
- * `//x`), since what is behind another prefix might drop them. A path with `.` or `..` as a segment is refused with 400: every
- * client resolves them before it sends a request, and a server behind a prefix that resolved them would be asked for what
- * another application guards.
+ * With the key `/static`, a request for exactly `/static` gets an empty PATH_INFO, as in Rack's URLMap and werkzeug. A
+ * key that ends with a slash, `/static/`, is a directory: `/static` is redirected to `/static/` (308, with the query),
+ * as in nginx's `location` and Go's ServeMux, so that relative links work.
  *
- * REQUEST_URI stays what the client sent.
+ * Paths are compared decoded. Repeated slashes are ignored up to the end of a prefix (`//admin//x` matches `/admin`,
+ * with PATH_INFO `//x`), because a server behind another prefix might ignore them. A path with `.` or `..` as a segment
+ * is answered 400: every client resolves such segments before it sends a request, and a server behind one prefix that
+ * resolved them could be asked for what another application protects.
  *
- * @param table where → application
- * @throws TypeError for a table that is empty, a key that is no place or is there twice, a value that is no application, and an option that is none
+ * @param table applications by key
+ * @throws TypeError if the table is empty, a key is invalid or occurs twice, a value is not an application, or an
+ *   option is unknown or invalid
+ * @example
+ * ```ts
+ * import type { Application } from 'gantry'
+ * import { mount } from 'gantry/middleware'
+ *
+ * const text = (message: string): Application => (environ, startResponse) => {
+ *   startResponse('200 OK', [['Content-Type', 'text/plain']])
+ *   return [Buffer.from(`${message}: ${environ.PATH_INFO}\n`)]
+ * }
+ * export const application: Application = mount({
+ *   '/': text('the site'),
+ *   '/api': text('the API'),
+ *   'admin.example.com/': text('administration'),
+ * })
+ * ```
  */
 export function mount(table: Readonly<Record<string, Application>>, options: MountOptions = {}): Application {
-  const places = read(table)
+  const mounts = read(table)
   checkOptions('mount', options, OPTIONS)
   const { notFound = statusPage(404) } = options
   const badPath = statusPage(400)
   return (environ, startResponse) => {
     const path = environ.PATH_INFO
     const host = environ['HTTP_HOST']
-    // PEP 3333, URL reconstruction: a request without Host is for the server's own name.
+    // Without Host the request is for SERVER_NAME (PEP 3333, URL reconstruction).
     const name = typeof host === 'string' ? host : environ.SERVER_NAME
     if (UNUSUAL.test(path)) {
       if (DOTS.test(path)) return badPath(environ, startResponse)
-      const found = places.find(name, path.replace(SLASHES, '/'))
+      const found = mounts.find(name, path.replace(SLASHES, '/'))
       return found
         ? enter(found, restAfter(found.prefix, path), environ, startResponse)
         : notFound(environ, startResponse)
     }
-    const found = places.find(name, path)
+    const found = mounts.find(name, path)
     if (found === undefined) return notFound(environ, startResponse)
     if (found.prefix === '') return found.value(environ, startResponse)
     return enter(found, path.slice(found.prefix.length), environ, startResponse)
   }
 }
 
-/** Paths that are looked at twice. One expression: two searches for a text cost more. */
+/** Paths that need a second look. One expression, because two searches cost more. */
 const UNUSUAL = /\/[/.]/
 /** `.` or `..` as a whole segment. */
 const DOTS = /\/\.\.?(?:\/|$)/
@@ -84,11 +99,11 @@ function enter(
 
 function redirectInto(prefix: string, environ: Environ, startResponse: StartResponse): Body {
   const query = environ.QUERY_STRING === '' ? '' : `?${cleanQuery(environ.QUERY_STRING)}`
-  // 308 and not 301: a POST stays one (RFC 9110 §15.4.9).
+  // 308 and not 301: a POST stays a POST (RFC 9110 §15.4.9).
   return answerRedirect(startResponse, 308, `${localPath(encodedPath(environ.SCRIPT_NAME + prefix))}/${query}`)
 }
 
-/** What of `path` follows `prefix`, whose slashes are single where those of `path` may be several. */
+/** The part of `path` after `prefix`. `path` may have repeated slashes where `prefix` has one. */
 function restAfter(prefix: string, path: string): string {
   let at = 0
   for (let matched = 0; matched < prefix.length; matched++, at++) {
@@ -100,19 +115,19 @@ function restAfter(prefix: string, path: string): string {
 
 function read(table: unknown): MountTable<Application> {
   if (typeof table !== 'object' || table === null || Array.isArray(table)) {
-    throw new TypeError("mount() takes an object of places and applications: { '/': site, '/static': files }")
+    throw new TypeError("mount() expects an object of applications by key: { '/': site, '/static': files }")
   }
   const entries = Object.entries(table)
   if (entries.length === 0) throw new TypeError('mount() got an empty table: it would answer 404 to everything')
-  const places = new MountTable<Application>()
+  const mounts = new MountTable<Application>()
   for (const [key, application] of entries) {
     if (typeof application !== 'function') {
       const promise = application instanceof Promise ? ' (a promise: await it first)' : ''
       throw new TypeError(
-        `what is mounted at ${JSON.stringify(key)} is no function, but ${typeof application}${promise}`,
+        `the application mounted at ${JSON.stringify(key)} is ${typeof application}${promise}, expected a function`,
       )
     }
-    places.add(key, application as Application)
+    mounts.add(key, application as Application)
   }
-  return places
+  return mounts
 }

@@ -1,6 +1,6 @@
 /**
- * The longest of many path prefixes that a path begins with, at borders of segments. A compressed tree of characters, so that a look-up
- * costs the length of the prefix and not the number of them, and allocates nothing. It knows no hosts and no applications.
+ * Finds the longest of many path prefixes that matches a path in whole segments. A compressed tree of characters: a
+ * lookup costs the length of the prefix, whatever the number of prefixes, and allocates nothing.
  */
 
 interface Node<T> {
@@ -12,7 +12,11 @@ interface Node<T> {
 export class PrefixTree<T> {
   readonly #root: Node<T> = { label: '', value: undefined, children: new Map() }
 
-  /** @param prefix `''`, or segments that each begin with a slash. False when it is there already. */
+  /**
+   * Adds a prefix. Returns false if it exists already.
+   *
+   * @param prefix `''`, or segments that each begin with a slash
+   */
   add(prefix: string, value: T): boolean {
     let node = this.#root
     let at = 0
@@ -34,7 +38,9 @@ export class PrefixTree<T> {
     return true
   }
 
-  /** `/static` is a prefix of `/static` and `/static/x`, and not of `/staticx`. */
+  /**
+   * Returns the value of the longest prefix. `/static` is a prefix of `/static` and `/static/x`, but not of `/staticx`.
+   */
   find(path: string): T | undefined {
     let node = this.#root
     let at = 0
@@ -49,7 +55,7 @@ export class PrefixTree<T> {
   }
 }
 
-/** Puts a node for the first `length` characters of `child` between it and `parent`. */
+/** Inserts a node for the first `length` characters of `child` between `child` and `parent`. */
 function split<T>(parent: Node<T>, child: Node<T>, length: number): void {
   const middle: Node<T> = { label: child.label.slice(0, length), value: undefined, children: new Map() }
   parent.children.set(middle.label.charCodeAt(0), middle)

@@ -1,6 +1,6 @@
 /**
- * Sends clients elsewhere. What comes from a request is put into a `Location` encoded, so that it ends no header and no path, and never where
- * a host stands: a path that begins with `//` stays a path.
+ * Answers with redirects. Values from the request are encoded, so that they cannot end a header or a path, and they
+ * never become a host: a path that begins with `//` stays a path.
  */
 
 import type { Application, Body, Environ, Middleware, StartResponse } from '../../protocol/contract/application.ts'
@@ -11,43 +11,71 @@ import { compilePattern, compileTemplate, hostOf, literalUrl, shown, type Templa
 
 export interface RedirectOptions {
   /**
-   * 307 and 308 keep the method and body of a request; 301 and 302 let a POST become a GET, 303 makes it one (RFC 9110 §15.4). Default 307:
-   * temporary, since browsers keep a permanent one for good, and a mistake with it.
+   * The status. 307 and 308 keep the method and the body; with 301 and 302 a POST may become a GET, with 303 it does
+   * (RFC 9110 §15.4). Default 307: temporary, because browsers keep a permanent redirect for ever, including a wrong
+   * one.
    */
   readonly status?: RedirectStatus | undefined
-  /** Whether the request's query is appended to a template that does not name it. Default `keep`, as nginx's `rewrite`. */
+  /**
+   * Whether the request's query is appended to a template that does not contain it. Default `keep`, as nginx's
+   * `rewrite`.
+   */
   readonly query?: 'keep' | 'drop' | undefined
 }
 
+/** The options of `redirect.https`. */
 export interface HttpsOptions {
-  /** Default 308. */
+  /** The status. Default 308. */
   readonly status?: RedirectStatus | undefined
-  /** Send everybody to this name, with a port if need be. Default: the request's own Host, without its port. */
+  /** The host to redirect to, with a port if necessary. Default: the request's Host without its port. */
   readonly host?: string | undefined
 }
 
-/** Where to: a template, or a function that is asked at each request and may answer undefined, to let it pass. */
+/**
+ * The target: a template, or a function that is called for each request; if it returns undefined, the request passes.
+ */
 export type RedirectTarget = string | ((match: RegExpExecArray, environ: Environ) => string | undefined)
 
 export interface Redirect {
   /**
-   * Redirects requests whose PATH_INFO matches `from`, and passes others on. `from` is a whole path, the beginning of one (`/old/*`), or a
-   * RegExp.
+   * Redirects requests whose PATH_INFO matches `from`, and passes all others on.
    *
-   * `to` is a path on the same host (`/new/$1`) or a URL (`https://www.example.com/$1`, `https://$host$request_uri`). It stands in
-   * `Location` as it is written: SCRIPT_NAME is not put before it; `$script_name/new` says so. Of a URL's host only `$host`
-   * may come from the request. What a function returns is taken the same way, and gets no query.
+   * @param from a whole path, the beginning of a path (`/old/*`), or a RegExp
+   * @param to a path on the same host (`/new/$1`) or a URL (`https://www.example.com/$1`, `https://$host$request_uri`).
+   *   SCRIPT_NAME is not prepended: write `$script_name/new` if needed. In the host of a URL only `$host` may come from
+   *   the request. A function returns the same forms; the query is not appended to its result.
+   * @throws TypeError if a pattern, a template or an option is invalid
+   * @example
+   * ```ts
+   * import type { Application } from 'gantry'
+   * import { compose, redirect } from 'gantry/middleware'
    *
-   * @throws TypeError for a pattern, template or option that is none
+   * const site: Application = (_environ, startResponse) => {
+   *   startResponse('200 OK', [['Content-Type', 'text/plain']])
+   *   return [Buffer.from('Hello\n')]
+   * }
+   * export const application: Application = compose(
+   *   redirect.https(),
+   *   redirect('/blog/*', 'https://blog.example.com/$1', { status: 308 }),
+   *   site,
+   * )
+   * ```
    */
   (from: string | RegExp, to: RedirectTarget, options?: RedirectOptions): Middleware
-  /** Redirects every request: an application, for `mount`. `$path` is what follows the prefix: `'/old': redirect.to('/new$path')`. */
+  /**
+   * An application that redirects every request, for `mount`. `$path` is the path after the prefix: `'/old':
+   * redirect.to('/new$path')`.
+   *
+   * @throws TypeError if the target or an option is invalid
+   */
   to(to: string, options?: RedirectOptions): Application
   /**
-   * Redirects requests that came over HTTP to the same address over HTTPS. A front that ends TLS must send
-   * `X-Forwarded-Proto` and be among `--trusted-peers`, else clients are redirected for ever. Without one of our
-   * gateways every peer is trusted: a false scheme only prevents its sender's redirect. `securityHeaders` sets
-   * `Strict-Transport-Security`.
+   * Redirects HTTP requests to the same address with HTTPS. A front-end that terminates TLS must send
+   * `X-Forwarded-Proto` and be among `--trusted-peers`, otherwise clients are redirected for ever. Without one of our
+   * gateways every peer is trusted: a false scheme then only prevents the redirect of the client that sent it.
+   * `securityHeaders` sets `Strict-Transport-Security`.
+   *
+   * @throws TypeError if an option is unknown or invalid
    */
   https(options?: HttpsOptions): Middleware
 }
@@ -91,7 +119,7 @@ function redirectToHttps(options: HttpsOptions = {}): Middleware {
   const { expand } = compileTemplate('$request_uri', 'path', 'redirect.https()')
   const none = /^/.exec('')!
   return (application) => (environ, startResponse) => {
-    if (cameByHttps(environ)) return application(environ, startResponse)
+    if (isHttps(environ)) return application(environ, startResponse)
     const name = host ?? hostOf(environ)
     // OPTIONS * has no path.
     const location = name && `https://${name}${localPath(environ.REQUEST_URI === '*' ? '/' : expand(none, environ))}`
@@ -99,16 +127,16 @@ function redirectToHttps(options: HttpsOptions = {}): Middleware {
   }
 }
 
-function cameByHttps(environ: Environ): boolean {
+function isHttps(environ: Environ): boolean {
   if (environ['wsgi.url_scheme'] === 'https') return true
-  const said = environ['HTTP_X_FORWARDED_PROTO']
-  // Of several, the client's own connection is the first.
-  return typeof said === 'string' && /^\s*https\s*(?:,|$)/i.test(said)
+  const scheme = environ['HTTP_X_FORWARDED_PROTO']
+  // In a list, the first scheme is that of the client's connection.
+  return typeof scheme === 'string' && /^\s*https\s*(?:,|$)/i.test(scheme)
 }
 
 const badHost = statusPage(400)
 
-/** @param location `''`: it has no host; undefined: there is none */
+/** @param location `''` if the request has no valid host; undefined if the request passes */
 function answer(
   location: string | undefined,
   status: RedirectStatus,
@@ -120,7 +148,7 @@ function answer(
   return answerRedirect(startResponse, status, location)
 }
 
-/** The origin of a template: its host ends before whatever else may come from a request. */
+/** The origin of a template. The host ends before anything else that may come from the request. */
 const ORIGIN = /^(?:https?|\$scheme):\/\/((?:[^/?#$\\]|\$host(?![a-z_]))*)/
 
 function locator(to: unknown, options: RedirectOptions, label: string): Locate {
@@ -147,7 +175,7 @@ function locator(to: unknown, options: RedirectOptions, label: string): Locate {
 
 function join(origin: Template, rest: string, match: RegExpExecArray, environ: Environ): string {
   if (origin.text === '') return localPath(rest)
-  // Whatever follows, it does not make the host longer.
+  // The separator keeps the rest from extending the host.
   return origin.expand(match, environ) + (rest === '' || /^[/?#]/.test(rest) ? rest : `/${rest}`)
 }
 
@@ -171,4 +199,5 @@ function notATarget(to: unknown, label: string): TypeError {
   )
 }
 
+/** Redirects requests by path; `redirect.to` and `redirect.https` are variants for `mount` and for TLS. See `Redirect`. */
 export const redirect: Redirect = Object.assign(redirecting, { to: redirectTo, https: redirectToHttps })

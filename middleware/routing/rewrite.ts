@@ -1,6 +1,6 @@
 /**
- * Gives the application another path or query than the client asked for. It edits PATH_INFO and QUERY_STRING and nothing else:
- * REQUEST_URI stays what the client sent, as in CGI, and SCRIPT_NAME is the mount's.
+ * Changes the path or the query that the application gets. Only PATH_INFO and QUERY_STRING change: REQUEST_URI stays
+ * what the client sent, as in CGI, and SCRIPT_NAME belongs to `mount`.
  */
 
 import type { Environ, Middleware } from '../../protocol/contract/application.ts'
@@ -8,11 +8,14 @@ import { checkOptions, type OptionForms, oneOf } from '../../protocol/options/ch
 import { compilePattern, compileTemplate, type Pattern, shown, type Template, toBytes } from './template.ts'
 
 export interface RewriteOptions {
-  /** What of the request's query becomes of a template with one: `keep` appends it, as nginx does; `drop` does not. Default `keep`. */
+  /**
+   * For a template with a query of its own: `keep` appends the request's query, as nginx does; `drop` does not. Default
+   * `keep`.
+   */
   readonly query?: 'keep' | 'drop' | undefined
 }
 
-/** What a function makes of a request; what is left out stays. */
+/** The result of a rewrite function. Missing members stay unchanged. */
 export interface Rewritten {
   /** PATH_INFO: decoded, bytes as latin1. */
   readonly path?: string | undefined
@@ -22,19 +25,32 @@ export interface Rewritten {
 
 export interface Rewrite {
   /**
-   * Where PATH_INFO matches `from`, it becomes `to`; other requests pass as they are.
+   * Replaces a PATH_INFO that matches `from` with `to`; other requests pass unchanged.
    *
-   * `from` is a whole path, the beginning of one (`/old/*`), or a RegExp. `to` is a decoded path with what the pattern found (`/new/$1`),
-   * and a query after the first `?` (`/index?page=$1`), in which what is put in is encoded.
+   * @param from a whole path, the beginning of a path (`/old/*`), or a RegExp
+   * @param to a decoded path with parts of the match (`/new/$1`), and optionally a query after the first `?`
+   *   (`/index?page=$1`), where inserted values are encoded
+   * @throws TypeError if the pattern, the template or an option is invalid
+   * @example
+   * ```ts
+   * import type { Application } from 'gantry'
+   * import { rewrite } from 'gantry/middleware'
    *
-   * @throws TypeError for a pattern, template or option that is none
+   * const pages: Application = (environ, startResponse) => {
+   *   startResponse('200 OK', [['Content-Type', 'text/plain']])
+   *   return [Buffer.from(`${environ.PATH_INFO}?${environ.QUERY_STRING}\n`)]
+   * }
+   * export const application: Application = rewrite('/articles/*', '/article?id=$1')(pages)
+   * ```
    */
   (from: string | RegExp, to: string, options?: RewriteOptions): Middleware
-  /** `change` is asked at each request; undefined leaves it as it is. */
+  /** Calls `change` for each request; undefined leaves the request unchanged. */
   (change: (environ: Environ) => Rewritten | undefined): Middleware
   /**
-   * Takes `prefix` off the beginning of PATH_INFO (`/api/x` → `/x`, `/api` → `/`), in whole segments, as Caddy's `uri strip_prefix`.
-   * SCRIPT_NAME does not grow: an application that has to know where it is wants `mount`.
+   * Removes `prefix` from the beginning of PATH_INFO (`/api/x` → `/x`, `/api` → `/`), in whole segments, as Caddy's
+   * `uri strip_prefix`. SCRIPT_NAME does not change: use `mount` for an application that must know its own address.
+   *
+   * @throws TypeError if `prefix` is not a decoded path, or ends with a slash
    */
   stripPrefix(prefix: string): Middleware
 }
@@ -74,13 +90,15 @@ function byFunction(change: (environ: Environ) => Rewritten | undefined): Middle
     const { path, query } = change(environ) ?? {}
     if (path !== undefined) {
       if (typeof path !== 'string' || (path !== '' && !path.startsWith('/')) || /[^\x01-\xff]/.test(path)) {
-        throw new TypeError(`rewrite(): PATH_INFO is ${shown(path)}, expected "" or "/…", bytes as latin1`)
+        throw new TypeError(
+          `rewrite(): PATH_INFO is ${shown(path)}, expected "" or a path that begins with "/", bytes as latin1`,
+        )
       }
       environ.PATH_INFO = path
     }
     if (query !== undefined) {
       if (typeof query !== 'string' || /[^\x21-\xff]/.test(query)) {
-        throw new TypeError(`rewrite(): QUERY_STRING is ${shown(query)}, expected an encoded one`)
+        throw new TypeError(`rewrite(): QUERY_STRING is ${shown(query)}, expected an encoded query`)
       }
       environ.QUERY_STRING = query
     }
@@ -105,4 +123,5 @@ function stripPrefix(prefix: string): Middleware {
   }
 }
 
+/** Rewrites the path and the query of requests; `rewrite.stripPrefix` removes a prefix. See `Rewrite`. */
 export const rewrite: Rewrite = Object.assign(rewriting, { stripPrefix })

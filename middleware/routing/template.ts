@@ -1,25 +1,25 @@
 /**
- * Patterns of paths and templates of what becomes of them, for `rewrite` and `redirect`: `/old/*` → `/new/$1`. It reads them once and says
- * what is wrong with them then; it edits no environ and sends nothing.
+ * Path patterns and templates for `rewrite` and `redirect`: `/old/*` → `/new/$1`. Both are compiled, and their errors
+ * reported, when the middleware is created.
  */
 
 import type { Environ } from '../../protocol/contract/application.ts'
 import { cleanQuery, encodedPath } from './location.ts'
 import { canonicalHost } from './mount-table.ts'
 
-/** Finds in a path, which is PATH_INFO, what a template may use. */
+/** Matches a PATH_INFO, and returns the parts that a template may use. */
 export type Pattern = (path: string) => RegExpExecArray | null
 
 /**
- * Text is a whole path, or its beginning when it ends in `*`, which then is `$1`. A regular expression sees the path as bytes as latin1,
- * and keeps nothing between requests (`g` and `y` do not count).
+ * Compiles a pattern. Text is a whole path, or the beginning of a path if it ends with `*`, whose match is `$1`. A
+ * regular expression matches bytes as latin1 and keeps no state between requests (the flags `g` and `y` are ignored).
  *
- * @param label whose argument it is, for messages
- * @throws TypeError
+ * @param label name of the caller, for messages
+ * @throws TypeError if the pattern is invalid
  */
 export function compilePattern(from: unknown, label: string): Pattern {
   if (from instanceof RegExp) {
-    // Those two would make it begin where the last request's match ended.
+    // With these flags a match would begin where the last request's match ended.
     const expression = new RegExp(from.source, from.flags.replace(/[gy]/g, ''))
     return (path) => expression.exec(path)
   }
@@ -28,29 +28,34 @@ export function compilePattern(from: unknown, label: string): Pattern {
   }
   const star = from.indexOf('*')
   if (star !== -1 && star !== from.length - 1) {
-    throw new TypeError(`${label}: ${shown(from)} has a "*" that is not its end; a RegExp can say more`)
+    throw new TypeError(`${label}: ${shown(from)} has a "*" before its end; use a RegExp`)
   }
   if (/[?#%]/.test(from)) {
-    throw new TypeError(`${label}: ${shown(from)} is compared with decoded paths: written without escapes, "?" and "#"`)
+    throw new TypeError(
+      `${label}: ${shown(from)} is compared with decoded paths: write it without escapes, "?" and "#"`,
+    )
   }
   const bytes = toBytes(star === -1 ? from : from.slice(0, -1))
   const expression = new RegExp(`^${bytes.replace(/[\\^$.*+?()[\]{}|]/g, '\\$&')}${star === -1 ? '' : '([^]*)'}$`)
   return (path) => expression.exec(path)
 }
 
-/** Where in the result a piece is: what may stand there differs. */
+/** The place of a piece in the result: it determines which characters must be encoded. */
 type Where = 'bytes' | 'path' | 'query'
 
 type Piece = (match: RegExpExecArray, environ: Environ) => string
 
 export interface Template {
   readonly text: string
-  /** The names of the variables in it. */
+  /** The names of the variables in the template. */
   readonly uses: ReadonlySet<string>
   expand(match: RegExpExecArray, environ: Environ): string
 }
 
-/** What of a request a template may name. `decoded` ones are encoded where they are put; the others are as the client sent them. */
+/**
+ * The variables of a request. `decoded` values are encoded where they are inserted; the others are inserted as the
+ * client sent them.
+ */
 const VARIABLES: Readonly<Record<string, { decoded: boolean; of: (environ: Environ) => string }>> = {
   scheme: { decoded: true, of: (environ) => environ['wsgi.url_scheme'] },
   host: { decoded: true, of: hostOf },
@@ -66,11 +71,13 @@ const VARIABLES: Readonly<Record<string, { decoded: boolean; of: (environ: Envir
 const TOKEN = /\$(?:(\$)|([0-9])|<([^>]*)>|([a-z_]+))|\$/g
 
 /**
- * `$1`…`$9` and `$<name>` are the pattern's, `$0` is all that it matched, `$$` is a dollar; `$scheme`, `$host` (without port), `$path`
- * (PATH_INFO), `$script_name`, `$query` and `$request_uri` are the request's.
+ * Compiles a template. `$1`…`$9` and `$<name>` are parts of the match, `$0` is the whole match, `$$` is a dollar sign;
+ * `$scheme`, `$host` (without port), `$path` (PATH_INFO), `$script_name`, `$query` and `$request_uri` come from the
+ * request.
  *
- * @param where what it makes: `bytes` of a PATH_INFO, or the `path` or `query` of a URL. A path's first `?` begins its query.
- * @throws TypeError for another variable
+ * @param where the result: `bytes` of a PATH_INFO, or the `path` or `query` of a URL. The first `?` of a path begins
+ *   its query.
+ * @throws TypeError if the template contains another variable
  */
 export function compileTemplate(text: string, where: Where, label: string): Template {
   const pieces: Piece[] = []
@@ -88,13 +95,13 @@ export function compileTemplate(text: string, where: Where, label: string): Temp
     at = found.index + found[0].length
     const [token, dollar, digit, name, variable] = found
     if (dollar !== undefined) addText('$')
-    else if (digit !== undefined) pieces.push(putting(place, (match) => match[Number(digit)] ?? ''))
-    else if (name !== undefined) pieces.push(putting(place, (match) => match.groups?.[name] ?? ''))
+    else if (digit !== undefined) pieces.push(encodedFor(place, (match) => match[Number(digit)] ?? ''))
+    else if (name !== undefined) pieces.push(encodedFor(place, (match) => match.groups?.[name] ?? ''))
     else {
       const known = variable !== undefined && Object.hasOwn(VARIABLES, variable) ? VARIABLES[variable] : undefined
       if (known === undefined || (place === 'bytes' && !known.decoded)) {
         throw new TypeError(
-          `${label}: ${shown(text)} names ${token}, which ${known ? 'has no place in a path' : 'is nothing'}; known are $0 to $9, $<name>, $$ and ${Object.keys(
+          `${label}: ${shown(text)} names ${token}, which ${known ? 'cannot be used in a path' : 'does not exist'}; expected $0 to $9, $<name>, $$ and ${Object.keys(
             VARIABLES,
           )
             .map((one) => `$${one}`)
@@ -104,7 +111,7 @@ export function compileTemplate(text: string, where: Where, label: string): Temp
       uses.add(variable!)
       pieces.push(
         known.decoded
-          ? putting(place, (_, environ) => known.of(environ))
+          ? encodedFor(place, (_, environ) => known.of(environ))
           : (_, environ) => cleanQuery(known.of(environ)),
       )
     }
@@ -121,8 +128,8 @@ export function compileTemplate(text: string, where: Where, label: string): Temp
   }
 }
 
-/** A value of decoded bytes, encoded for its place: nothing in it ends the path or a parameter there. */
-function putting(place: Where, value: Piece): Piece {
+/** Encodes a decoded value for its place, so that it cannot end the path or a parameter. */
+function encodedFor(place: Where, value: Piece): Piece {
   if (place === 'bytes') return value
   if (place === 'path') return (match, environ) => encodedPath(value(match, environ))
   return (match, environ) => encodedPath(value(match, environ)).replace(/[&+=;]/g, percentOf)
@@ -132,7 +139,7 @@ function percentOf(character: string): string {
   return `%${character.charCodeAt(0).toString(16).toUpperCase()}`
 }
 
-/** Text that a developer wrote as a URL: escapes stay, what no URL may hold is escaped. */
+/** Encodes text that a developer wrote as a URL: escapes stay, characters that no URL may contain are encoded. */
 export function literalUrl(text: string): string {
   return toBytes(text).replace(
     /[^\x21-\x7e]|["<>\\^`{|}]/g,
@@ -140,12 +147,12 @@ export function literalUrl(text: string): string {
   )
 }
 
-/** UTF-8 as latin1: what PATH_INFO is. */
+/** UTF-8 bytes as latin1, as in PATH_INFO. */
 export function toBytes(text: string): string {
   return Buffer.from(text, 'utf8').toString('latin1')
 }
 
-/** The request's host without port: `''` when it is none that may stand in a URL. */
+/** The request's host without port; `''` if it cannot be part of a URL. */
 export function hostOf(environ: Environ): string {
   const field = environ['HTTP_HOST']
   const host = canonicalHost(typeof field === 'string' ? field : environ.SERVER_NAME)

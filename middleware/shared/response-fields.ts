@@ -1,13 +1,11 @@
 /**
- * What middleware asks and changes of a response's header fields. It never changes the list it is given: that is the
- * application's own, and often a constant.
+ * Reads and changes the header fields of a response. A given list is never changed: it belongs to the application, and
+ * is often a constant.
  */
 
 import type { Headers } from '../../protocol/contract/application.ts'
 
-/**
- * The values of all fields called `name` (any case), joined with `, ` (RFC 9110 §5.3); undefined when there is none.
- */
+/** The values of all fields of that name (any case), joined with `, ` (RFC 9110 §5.3); undefined if there is none. */
 export function headerOf(headers: Headers, name: string): string | undefined {
   const lower = name.toLowerCase()
   let found: string | undefined
@@ -18,13 +16,13 @@ export function headerOf(headers: Headers, name: string): string | undefined {
   return found
 }
 
-/** A copy without the fields of those names (any case). */
+/** A copy without the fields of these names (any case). */
 export function withoutHeaders(headers: Headers, ...names: string[]): Headers {
   const lower = names.map((name) => name.toLowerCase())
   return headers.filter(([name]) => !lower.includes(name.toLowerCase()))
 }
 
-/** A copy in which `name` has this one value: where the first field of that name was, or at the end. */
+/** A copy in which `name` has exactly this value: at the place of the first field of that name, or at the end. */
 export function withHeader(headers: Headers, name: string, value: string): Headers {
   const lower = name.toLowerCase()
   const copy: Headers = []
@@ -40,7 +38,7 @@ export function withHeader(headers: Headers, name: string, value: string): Heade
   return copy
 }
 
-/** A copy whose `Vary` names the request field `name` too. `*` stays as it is: it says more (RFC 9110 §12.5.5). */
+/** A copy whose `Vary` also names the request field `name`. `*` stays: it covers every field (RFC 9110 §12.5.5). */
 export function addVary(headers: Headers, name: string): Headers {
   const vary = headerOf(headers, 'vary')
   if (vary === undefined || vary.trim() === '') return withHeader(headers, 'Vary', name)
@@ -52,9 +50,7 @@ export function addVary(headers: Headers, name: string): Headers {
   return withHeader(headers, 'Vary', `${vary}, ${name}`)
 }
 
-/**
- * Whether such a response has content: none has one to a HEAD, nor a 1xx, 204, 205 or 304 (RFC 9110 §6.4.1, §15.3.6).
- */
+/** Whether a response has content: not to HEAD, and not with 1xx, 204, 205 or 304 (RFC 9110 §6.4.1, §15.3.6). */
 export function hasContent(method: string, status: string): boolean {
   if (method === 'HEAD' || status.startsWith('1')) return false
   const code = status.slice(0, 3)
@@ -62,14 +58,14 @@ export function hasContent(method: string, status: string): boolean {
 }
 
 /**
- * Whether the answer names a file whose bytes take the place of its own further out (`sendFile`, nginx): nothing may be
- * said or made of the bytes that are here.
+ * Whether the response names a file (`X-Sendfile`, `X-Accel-Redirect`): `sendFile` or nginx will send the bytes of that
+ * file, so middleware must not change or describe the bytes here.
  */
 export function namesFile(headers: Headers): boolean {
   return headerOf(headers, 'x-sendfile') !== undefined || headerOf(headers, 'x-accel-redirect') !== undefined
 }
 
-/** The media type of Content-Type in lower case, without its parameters; undefined when there is none. */
+/** The media type of Content-Type in lower case, without parameters; undefined if there is no Content-Type. */
 export function mediaTypeOf(headers: Headers): string | undefined {
   const value = headerOf(headers, 'content-type')
   if (value === undefined) return undefined

@@ -1,23 +1,23 @@
 /**
- * A result tree as text, by the rules of XSLT 1.0 §16 (xml, html, text). What came from a document's text is escaped whatever it
- * looks like, and names are checked: a document can then add no markup to the page that is made of it.
+ * Writes a result tree as text by the rules of XSLT 1.0 §16 (xml, html, text). Text of the document is always escaped,
+ * and names are checked, so that a document cannot add markup to the page.
  */
 
 import { notXml, xmlName } from './xml-text.ts'
 
-/** A node of the DOM's kind, as few of its properties as are read. Attributes may be among the children. */
+/** A DOM node with the properties that are read here. Attributes may be among the children. */
 export interface TreeNode {
   readonly nodeType: number
   readonly nodeName: string
   readonly nodeValue: string | null
   readonly childNodes?: readonly TreeNode[] | null
-  /** False where the stylesheet says `disable-output-escaping`. */
+  /** False if the stylesheet sets `disable-output-escaping`. */
   readonly escape?: boolean
 }
 
 export type OutputMethod = 'html' | 'text' | 'xhtml' | 'xml'
 
-/** What `xsl:output` says. */
+/** The settings of `xsl:output`. */
 export interface Output {
   readonly method: OutputMethod
   readonly omitDeclaration: boolean
@@ -31,12 +31,12 @@ const CDATA = 4
 const INSTRUCTION = 7
 const COMMENT = 8
 
-/** HTML's elements without an end tag. */
+/** HTML elements without an end tag. */
 const VOID = new Set(
   'area base basefont br col embed frame hr img input isindex link meta param source track wbr'.split(' '),
 )
 
-/** @throws Error for a name or character that XML does not have */
+/** @throws Error if a name or a character is not allowed in XML */
 export function serialize(document: TreeNode, output: Output): string {
   const parts: string[] = []
   const root = document.childNodes?.find((node) => node.nodeType === ELEMENT)
@@ -67,7 +67,7 @@ function textOf(node: TreeNode, parts: string[]): void {
   }
 }
 
-/** @param raw within HTML's script or style, whose text has no escapes */
+/** @param raw whether the node is in an HTML script or style element, whose text has no escapes */
 function write(node: TreeNode, html: boolean, raw: boolean, parts: string[]): void {
   const value = node.nodeValue ?? ''
   if (node.nodeType === ELEMENT) writeElement(node, html, parts)
@@ -109,12 +109,11 @@ function isText({ nodeType }: TreeNode): boolean {
 }
 
 function named({ nodeName }: TreeNode): string {
-  if (!xmlName.test(nodeName))
-    throw new Error(`the stylesheet made ${JSON.stringify(nodeName)} a name, which it is not`)
+  if (!xmlName.test(nodeName)) throw new Error(`the stylesheet generated the invalid name ${JSON.stringify(nodeName)}`)
   return nodeName
 }
 
-/** Script and style know no escapes, but what would end them must not come out of a document's text. */
+/** Script and style elements have no escapes: text that would end the element is written as a JavaScript escape. */
 function rawText(value: string): string {
   return value.replace(/<(?=\/?(?:script|style)|!--)/gi, '\\u003c')
 }
@@ -139,6 +138,7 @@ function escapeAttribute(value: string): string {
 
 function checked(text: string): string {
   const bad = notXml.exec(text)
-  if (bad) throw new Error(`the stylesheet gave U+${bad[0].codePointAt(0)!.toString(16)}, which no XML holds`)
+  if (bad)
+    throw new Error(`the stylesheet generated U+${bad[0].codePointAt(0)!.toString(16)}, which XML does not allow`)
   return text
 }

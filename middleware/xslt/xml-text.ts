@@ -1,10 +1,9 @@
 /**
- * XML as text: bytes decoded by what they say of themselves, and the well-formedness that XML 1.0 asks of every document. No tree is
- * made, and no declaration of a document type is taken: entities of its own are where a document reaches for files or grows
- * without bound.
+ * XML as text: decodes bytes by their declared encoding, and checks that a document is well-formed (XML 1.0). Builds no
+ * tree. Refuses declarations in a document type: entities could read files, or grow without bound.
  */
 
-/** The text is no XML that is taken here. */
+/** The text is not XML, or uses a part of XML that is refused. */
 export class XmlError extends Error {
   override readonly name: string = 'XmlError'
   readonly code: 'XML_ENCODING' | 'XML_MALFORMED' | 'XML_DOCTYPE'
@@ -16,19 +15,19 @@ export class XmlError extends Error {
 }
 
 /**
- * The text of an XML document. Its encoding is the byte order mark's, else that of Content-Type's charset, else the
- * declaration's, else UTF-8 (RFC 7303 §3).
+ * Decodes an XML document. The encoding is that of the byte order mark, else the charset of Content-Type, else that of
+ * the declaration, else UTF-8 (RFC 7303 §3).
  *
- * @param contentType the field's value, undefined if there is none
- * @throws XmlError `XML_ENCODING`: an encoding that is not known, or bytes that are not of it
+ * @param contentType value of the field, undefined if there is none
+ * @throws XmlError `XML_ENCODING` if the encoding is unknown, or the bytes are invalid in it
  */
 export function decodeXml(bytes: Uint8Array, contentType: string | undefined): string {
   const label = marked(bytes) ?? charsetOf(contentType) ?? declared(bytes) ?? 'utf-8'
   try {
     return new TextDecoder(label, { fatal: true }).decode(bytes)
   } catch (error) {
-    const why = error instanceof RangeError ? 'is not an encoding that is known here' : 'is not what its bytes are'
-    throw new XmlError('XML_ENCODING', `its encoding, ${JSON.stringify(label)}, ${why}`)
+    const why = error instanceof RangeError ? 'is unknown' : 'does not match its bytes'
+    throw new XmlError('XML_ENCODING', `the encoding ${JSON.stringify(label)} ${why}`)
   }
 }
 
@@ -43,7 +42,9 @@ function charsetOf(contentType: string | undefined): string | undefined {
   return contentType?.match(/;\s*charset\s*=\s*"?([^\s;"]+)/i)?.[1]
 }
 
-/** By the first bytes of a declaration, which are ASCII in every encoding but UTF-16 (XML 1.0, appendix F). */
+/**
+ * The encoding of the declaration, whose first bytes are ASCII in every encoding except UTF-16 (XML 1.0, appendix F).
+ */
 function declared(bytes: Uint8Array): string | undefined {
   const start = Buffer.from(bytes.buffer, bytes.byteOffset, Math.min(bytes.length, 200)).toString('latin1')
   if (start.startsWith('<\0')) return 'utf-16le'
@@ -54,9 +55,9 @@ function declared(bytes: Uint8Array): string | undefined {
 const NAME_START =
   ':A-Z_a-z\\u00C0-\\u00D6\\u00D8-\\u00F6\\u00F8-\\u02FF\\u0370-\\u037D\\u037F-\\u1FFF\\u200C\\u200D\\u2070-\\u218F\\u2C00-\\u2FEF\\u3001-\\uD7FF\\uF900-\\uFDCF\\uFDF0-\\uFFFD\\u{10000}-\\u{EFFFF}'
 const NAME = `[${NAME_START}][${NAME_START}\\-.0-9\\u00B7\\u0300-\\u036F\\u203F-\\u2040]*`
-/** A name, XML 1.0 §2.3. */
+/** A name (XML 1.0 §2.3). */
 export const xmlName: RegExp = new RegExp(`^${NAME}$`, 'u')
-/** What no XML text may hold, XML 1.0 §2.2. */
+/** A character that XML does not allow (XML 1.0 §2.2). */
 export const notXml: RegExp = /[^\t\n\r\u0020-\uD7FF\uE000-\uFFFD\u{10000}-\u{10FFFF}]/u
 
 const OPEN = new RegExp(`<(${NAME})`, 'uy')
@@ -70,19 +71,19 @@ const DOCTYPE = /<!DOCTYPE\s[^[\]<>]*>/y
 const TEXT = /[^<]+/y
 const REFERENCE = /&(?:(?:amp|lt|gt|quot|apos);|#(\d+);|#x([0-9a-fA-F]+);)?/g
 
-/** May be a character beyond the first 65,536, which readers that count in 16 bits lose. */
+/** References to characters beyond U+FFFF, which readers that count in 16 bits lose. */
 const BEYOND = /&#(?:x([0-9a-fA-F]{5,});|(\d{5,});)/g
 
-/** What is told of a document's elements, in order. */
+/** Called for each element, in document order. */
 export type ElementSeen = (name: string, attributes: ReadonlyMap<string, string>, depth: number) => void
 
 /**
- * Checks that `text` is one whole well-formed document (XML 1.0 §2.1) without declarations in its document type. Namespaces are not
- * looked at.
+ * Checks that `text` is one complete well-formed document (XML 1.0 §2.1) without declarations in its document type.
+ * Namespaces are not checked.
  *
- * @returns the document without comments, with what CDATA sections hold as text like any other, and with the characters that
- *   references beyond U+FFFF stand for
- * @throws XmlError with the line that is wrong
+ * @returns the document without comments, with CDATA sections as ordinary text, and with the characters of references
+ *   beyond U+FFFF
+ * @throws XmlError with the number of the wrong line
  */
 export function checkWellFormed(text: string, seen?: ElementSeen): string {
   return new Checker(text.startsWith('\uFEFF') ? text.slice(1) : text, seen).check()
@@ -93,7 +94,7 @@ class Checker {
   readonly #seen: ElementSeen | undefined
   readonly #open: string[] = []
   #at = 0
-  /** The document as far as `#copied`, without comments and with CDATA sections as text. */
+  /** The document up to `#copied`, without comments and with CDATA sections as text. */
   #plain = ''
   #copied = 0
   #rooted = false
@@ -106,7 +107,7 @@ class Checker {
 
   check(): string {
     const bad = notXml.exec(this.#text)
-    if (bad) this.#fail(`a character that XML has none of (U+${bad[0].codePointAt(0)!.toString(16)})`, bad.index)
+    if (bad) this.#fail(`a character that XML does not allow (U+${bad[0].codePointAt(0)!.toString(16)})`, bad.index)
     if (/^<\?xml\s/.test(this.#text)) {
       const declaration = DECLARATION.exec(this.#text)
       if (!declaration) this.#fail('a broken XML declaration')
@@ -114,7 +115,7 @@ class Checker {
     }
     while (this.#at < this.#text.length) this.#piece()
     if (this.#open.length > 0) this.#fail(`<${this.#open.at(-1)}> is not closed`)
-    if (!this.#rooted) this.#fail('it has no root element')
+    if (!this.#rooted) this.#fail('no root element')
     const plain = this.#plain + this.#text.slice(this.#copied)
     return plain.replace(BEYOND, (reference, hex: string | undefined, decimal: string) => {
       const code = hex ? Number.parseInt(hex, 16) : Number(decimal)
@@ -149,13 +150,13 @@ class Checker {
   }
 
   #comment(): void {
-    // Where the first -- is, there is its end.
+    // The first `--` must be the end of the comment.
     const end = this.#text.indexOf('--', this.#at + 4)
     if (end === -1 || this.#text[end + 2] !== '>') this.#fail('a broken comment')
     this.#replace(end + 3, '')
   }
 
-  /** Goes on to `end`, with `piece` in place of what is before it. */
+  /** Continues at `end`, and replaces the text before it with `piece`. */
   #replace(end: number, piece: string): void {
     this.#plain += this.#text.slice(this.#copied, this.#at) + piece
     this.#at = end
@@ -164,7 +165,7 @@ class Checker {
 
   #opening(): void {
     const tag = this.#take(OPEN)
-    if (!tag) throw this.#fail('a < that begins nothing')
+    if (!tag) throw this.#fail('a < that does not begin a tag')
     if (this.#rooted && this.#open.length === 0) this.#fail('a second root element')
     this.#rooted = true
     const attributes = new Map<string, string>()
@@ -198,7 +199,7 @@ class Checker {
     if (!this.#take(DOCTYPE)) {
       throw new XmlError(
         'XML_DOCTYPE',
-        'its document type has declarations, which are not taken: they may name files and grow without bound',
+        'the document type has declarations, which are refused: they could read files or grow without bound',
       )
     }
   }
@@ -206,14 +207,14 @@ class Checker {
   #references(value: string): void {
     if (!value.includes('&')) return
     for (const [reference, decimal, hex] of value.matchAll(REFERENCE)) {
-      if (reference === '&') this.#fail('an & that is no reference, or one to an entity that XML does not have')
+      if (reference === '&') this.#fail('an & that is not a reference, or a reference to an unknown entity')
       const code = decimal ? Number(decimal) : hex ? Number.parseInt(hex, 16) : 0x20
       if (!(code <= 0x10ffff) || notXml.test(String.fromCodePoint(code)))
-        this.#fail(`${reference}, which is no character`)
+        this.#fail(`${reference}, which is not a character`)
     }
   }
 
-  /** A regular expression's match here, and on to its end. */
+  /** Matches an expression at the current position, and continues after the match. */
   #take(expression: RegExp): RegExpExecArray | null {
     expression.lastIndex = this.#at
     const found = expression.exec(this.#text)

@@ -1,6 +1,6 @@
 /**
- * One stylesheet and the thread that applies it: one document after another, each within a time, in a thread that is
- * replaced when it took too long or died. Clients share its queue fairly. It knows nothing of requests.
+ * One stylesheet and its thread: transforms one document after another, each within a timeout, and replaces the thread
+ * after a timeout or a crash. Clients share the queue fairly. Knows nothing about requests.
  */
 
 import { Worker } from 'node:worker_threads'
@@ -10,7 +10,7 @@ import type { WorkOwner } from '../shared/work-owner.ts'
 import type { Output } from './xml-serialize.ts'
 import type { Done, Job } from './xslt-worker.ts'
 
-/** Why a document was not transformed. */
+/** A document was not transformed: `code` says why. */
 export class XsltError extends Error {
   override readonly name: string = 'XsltError'
   readonly code: 'XSLT_FAILED' | 'XSLT_TIMEOUT' | 'XSLT_BUSY' | 'XSLT_CANCELLED'
@@ -25,13 +25,13 @@ export type Parameters = Readonly<Record<string, string | number | boolean>>
 
 export interface EngineOptions {
   readonly clock: Clock
-  /** For one document, ms. */
+  /** Timeout of one document, ms. */
   readonly timeout: number
-  /** Documents that may wait. */
+  /** Largest number of waiting documents. */
   readonly maxQueue: number
 }
 
-/** What the thread may allocate, MiB: the tree of a document of a megabyte and its result, several times over. */
+/** Heap limit of the thread, MiB: several times the tree of a document of 1 MB and its result. */
 const MEMORY = 256
 
 interface Waiting {
@@ -57,7 +57,7 @@ export class XsltEngine {
     this.#queue = new FairQueue(options.maxQueue)
   }
 
-  /** @returns rejects with an XsltError */
+  /** @throws XsltError (as a rejection) if the document is not transformed */
   transform(xml: string, parameters: Parameters, { client, signal }: WorkOwner): Promise<string> {
     return new Promise((resolve, reject) => {
       const named = Object.entries(parameters).map(([name, value]) => ({ name, value }))
@@ -69,7 +69,7 @@ export class XsltEngine {
       }
       const dropped = this.#queue.add(client, waiting)
       dropped?.reject(new XsltError('XSLT_BUSY', `${this.#queue.size} documents wait for the stylesheet already`))
-      // A transformation in progress is finished: a new thread would cost more than the rest of most documents.
+      // A transformation in progress is not stopped: a new thread would cost more than the rest of most documents.
       const onAbort = (): void => {
         if (!this.#queue.delete(client, waiting)) return
         reject(new XsltError('XSLT_CANCELLED', 'the request was over before its turn'))
@@ -81,7 +81,7 @@ export class XsltEngine {
   #next(): void {
     const waiting = this.#queue.take()
     if (waiting) this.#run(waiting)
-    // It must not keep a process alive that has nothing else to do.
+    // An idle thread must not keep the process alive.
     else this.#worker?.unref()
   }
 
@@ -100,7 +100,7 @@ export class XsltEngine {
   }
 
   #start(): Worker {
-    // Where this file was compiled, so was that one.
+    // If this file is compiled, so is the worker's.
     const file = new URL(`./xslt-worker${import.meta.url.endsWith('.ts') ? '.ts' : '.js'}`, import.meta.url)
     const worker = new Worker(file, {
       workerData: { stylesheet: this.#stylesheet, output: this.#output },

@@ -1,6 +1,6 @@
 /**
- * XML responses through an XSLT 1.0 stylesheet. It decides which, and what becomes of the fields; the stylesheet is applied by
- * `xslt-engine.ts` in a thread of its own, by the optional library `xslt-processor`.
+ * Transforms XML responses with an XSLT 1.0 stylesheet. Decides which responses, and how their fields change;
+ * `xslt-engine.ts` applies the stylesheet in a thread, with the optional library `xslt-processor`.
  */
 
 import { readFileSync } from 'node:fs'
@@ -31,28 +31,34 @@ import { type Parameters, XsltEngine } from './xslt-engine.ts'
 
 export interface XsltOptions {
   /**
-   * Media types that are transformed; one that begins with `+` stands for all that end so. Default: `['application/xml', 'text/xml']`: a
-   * type with a name of its own (a feed, SVG, XHTML) is what its readers expect.
+   * Media types to transform; `+xml` stands for all types that end in it. Default: `['application/xml', 'text/xml']`:
+   * clients that request a more specific type (a feed, SVG, XHTML) expect that type.
    */
   readonly types?: readonly string[]
-  /** Transform only for clients that want HTML rather than the XML; `Vary` then says `Accept`. Default false: for all. */
+  /**
+   * Whether to transform only for clients that prefer HTML to the XML; `Vary` then names `Accept`. Default false: for
+   * all clients.
+   */
   readonly negotiate?: boolean
-  /** The stylesheet's parameters (`xsl:param`) for a request. Default: none. */
+  /** Returns the stylesheet's parameters (`xsl:param`) for a request. Default: none. */
   readonly parameters?: (environ: Environ) => Parameters
-  /** Content-Type of what is made. Default: as `xsl:output` says by `media-type` or `method`, in UTF-8. */
+  /** Content-Type of the result. Default: from `media-type` or `method` of `xsl:output`, in UTF-8. */
   readonly contentType?: string
   /**
-   * Largest XML that is taken, bytes; more is answered by 502. Default 1 MiB: the whole document is held, a tree of it takes some fifty times as
-   * much, and the library's time grows faster than its input.
+   * Largest XML document, bytes; a larger one is answered 502. Default 1 MiB: the whole document is in memory, its tree
+   * takes about fifty times as much, and the library's time grows faster than its input.
    */
   readonly maxBytes?: number
-  /** For one document, ms; longer is answered by 502, and the thread is ended. Default 10,000. */
+  /** Timeout of one transformation, ms; after it the answer is 502, and the thread is replaced. Default 10,000. */
   readonly timeout?: number
-  /** Documents that may wait for the thread; more are answered by 503. Default 100: each holds up to `maxBytes`. */
+  /**
+   * Largest number of documents that wait for the thread; further ones are answered 503. Default 100: each holds up to
+   * `maxBytes`.
+   */
   readonly maxQueue?: number
-  /** Takes one line for each failure. Default: `wsgi.errors` of the request. */
+  /** The log for failed transformations. Default: `wsgi.errors` of the request. */
   readonly log?: Pick<Logger, 'error'>
-  /** Default: the system's. */
+  /** The clock, for tests. Default: the system clock. */
   readonly clock?: Clock
 }
 
@@ -74,7 +80,10 @@ const OPTIONS: OptionForms<XsltOptions> = {
 }
 
 const XSLT = 'http://www.w3.org/1999/XSL/Transform'
-/** Fields about the document as it was. Without knowing of the stylesheet's age its validators would find old pages fresh. */
+/**
+ * Fields that describe the original document. A validator does not know when the stylesheet changed, and would make old
+ * pages look fresh.
+ */
 const ABOUT_THE_DOCUMENT = [
   'Content-Length',
   'Content-Type',
@@ -95,28 +104,45 @@ const CONTENT_TYPES: Readonly<Record<OutputMethod, string>> = {
 }
 
 /**
- * Answers XML through a stylesheet. The response is held until all of it has come: nothing of this streams. What fails (XML that is not
- * well-formed, a stylesheet that fails, too much, too long) is a 502 with one line in the log, never half a page.
+ * Transforms XML responses with an XSLT 1.0 stylesheet. Needs the optional package `xslt-processor`.
  *
- * The stylesheet and its parameters are the deployment's, the XML may be anybody's: it is refused when it declares entities, its text
- * is escaped in what is made, and nothing can reach for files or the network (`document()` is empty, `xsl:include` and `xsl:import` are
- * refused). The application is not asked for a content coding, since it would have to be undone; `compress` belongs outside of this.
+ * The response is held until its XML is complete: it does not stream. A failure (XML that is not well-formed, a
+ * stylesheet that fails, a limit) is answered 502 with one log line, never with half a page.
  *
- * Comments and processing instructions of the document are not seen by the stylesheet.
+ * The stylesheet and its parameters are trusted, the XML is not: XML that declares entities is refused, its text is
+ * escaped in the result, and nothing can read files or the network (`document()` is empty, `xsl:include` and
+ * `xsl:import` are refused). Comments and processing instructions of the document are not visible to the stylesheet.
+ * The application gets no Accept-Encoding, because its coding would have to be undone: put `compress` outside this
+ * middleware.
  *
- * Left alone: `Cache-Control: no-transform`, partial content, responses without content, what only names a file (`X-Sendfile`), other types. What is made has no ETag and no
- * Last-Modified, as nginx's xslt has none.
+ * Not transformed: responses with `Cache-Control: no-transform`, partial content, responses without content, responses
+ * that name a file (`X-Sendfile`), other types. The result has no ETag and no Last-Modified, as with nginx's xslt.
  *
- * @param stylesheet XSLT 1.0: its text (it begins with `<`), or the path or URL of its file, which is read at once
- * @throws TypeError for an option that is none, and for a stylesheet that is none
- * @throws Error `XSLT_MISSING` when xslt-processor is not installed
+ * @param stylesheet XSLT 1.0: its text (which begins with `<`), or the path or URL of its file, which is read at once
+ * @throws TypeError if an option is unknown or the stylesheet is invalid
+ * @throws Error `XSLT_MISSING` if xslt-processor is not installed
+ * @example
+ * ```ts
+ * import type { Application } from 'gantry'
+ * import { xslt } from 'gantry/middleware'
+ *
+ * const stylesheet = `<xsl:stylesheet version="1.0" xmlns:xsl="http://www.w3.org/1999/XSL/Transform">
+ *   <xsl:output method="html"/>
+ *   <xsl:template match="/news"><h1><xsl:value-of select="title"/></h1></xsl:template>
+ * </xsl:stylesheet>`
+ * const news: Application = (_environ, startResponse) => {
+ *   startResponse('200 OK', [['Content-Type', 'application/xml']])
+ *   return [Buffer.from('<news><title>Hello</title></news>')]
+ * }
+ * export const application: Application = xslt(stylesheet)(news)
+ * ```
  */
 export function xslt(stylesheet: string | URL, options: XsltOptions = {}): Middleware {
   checkOptions('xslt', options, OPTIONS)
   const { types = ['application/xml', 'text/xml'], negotiate = false, parameters, log } = options
   const { maxBytes = 1024 * 1024, timeout = 10_000, maxQueue = 100 } = options
   const text = read(stylesheet)
-  const { output, mediaType } = inspected(text)
+  const { output, mediaType } = inspectStylesheet(text)
   assertInstalled()
   const contentType = options.contentType ?? `${mediaType ?? CONTENT_TYPES[output.method]}; charset=utf-8`
   const engine = new XsltEngine(text, output, { clock: options.clock ?? systemClock, timeout, maxQueue })
@@ -124,11 +150,12 @@ export function xslt(stylesheet: string | URL, options: XsltOptions = {}): Middl
   function decideFor(environ: Environ, accept: unknown): Decide {
     return (status, headers) => {
       const type = mediaTypeOf(headers)
-      const left = { status, headers }
-      if (!type || !types.some((one) => (one.startsWith('+') ? type.endsWith(one) : one === type))) return left
-      if (status.startsWith('206') || headerOf(headers, 'content-range') !== undefined) return left
-      if (namesFile(headers)) return left
-      if (/(?:^|[,\s])no-transform(?:$|[,\s])/i.test(headerOf(headers, 'cache-control') ?? '')) return left
+      const unchanged = { status, headers }
+      if (!type || !types.some((known) => (known.startsWith('+') ? type.endsWith(known) : known === type)))
+        return unchanged
+      if (status.startsWith('206') || headerOf(headers, 'content-range') !== undefined) return unchanged
+      if (namesFile(headers)) return unchanged
+      if (/(?:^|[,\s])no-transform(?:$|[,\s])/i.test(headerOf(headers, 'cache-control') ?? '')) return unchanged
       const varied = negotiate ? addVary(headers, 'Accept') : headers
       if (negotiate && !prefersHtml(accept, type)) return { status, headers: varied }
       const made: Headers = [['Content-Type', contentType], ...withoutHeaders(varied, ...ABOUT_THE_DOCUMENT)]
@@ -144,7 +171,7 @@ export function xslt(stylesheet: string | URL, options: XsltOptions = {}): Middl
     return statusPage(code === 'XSLT_BUSY' ? 503 : 502)
   }
 
-  /** The XML of one response, as it comes. */
+  /** Collects the XML of one response. */
   class Document implements Hold {
     readonly #environ: Environ
     readonly #status: string
@@ -168,7 +195,7 @@ export function xslt(stylesheet: string | URL, options: XsltOptions = {}): Middl
         return undefined
       }
       this.#chunks = []
-      const error = Object.assign(new Error(`it has more than ${maxBytes} bytes (maxBytes)`), {
+      const error = Object.assign(new Error(`the document has more than ${maxBytes} bytes (maxBytes)`), {
         code: 'XSLT_TOO_LARGE',
       })
       return failed(this.#environ, error)
@@ -178,7 +205,7 @@ export function xslt(stylesheet: string | URL, options: XsltOptions = {}): Middl
       try {
         const coding = headerOf(this.#given, 'content-encoding')
         if (coding !== undefined && coding.trim().toLowerCase() !== 'identity') {
-          throw Object.assign(new Error(`it has the content coding ${JSON.stringify(coding)}`), {
+          throw Object.assign(new Error(`the document has the content coding ${JSON.stringify(coding)}`), {
             code: 'XSLT_ENCODED',
           })
         }
@@ -193,7 +220,7 @@ export function xslt(stylesheet: string | URL, options: XsltOptions = {}): Middl
           return [body]
         }
       } catch (error) {
-        // Nobody reads the answer, and nothing has failed.
+        // The client is gone: the answer is not sent, and there is no failure to log.
         if (this.#over.signal.aborted) return statusPage(502)
         return failed(this.#environ, error)
       }
@@ -212,7 +239,7 @@ export function xslt(stylesheet: string | URL, options: XsltOptions = {}): Middl
   }
 }
 
-/** By name: who takes anything is not taken for a browser. */
+/** Whether the client prefers HTML by name: a client that accepts every type is not a browser. */
 function prefersHtml(accept: unknown, type: string): boolean {
   if (typeof accept !== 'string') return false
   return new Negotiator({ headers: { accept } }).mediaType([type, 'text/html']) === 'text/html'
@@ -221,7 +248,9 @@ function prefersHtml(accept: unknown, type: string): boolean {
 function read(stylesheet: string | URL): string {
   if (typeof stylesheet === 'string' && /^\uFEFF?\s*</.test(stylesheet)) return stylesheet
   if ((typeof stylesheet !== 'string' || stylesheet === '') && !(stylesheet instanceof URL)) {
-    throw new TypeError(`xslt: the stylesheet is ${JSON.stringify(stylesheet)}: give its text, or the path of its file`)
+    throw new TypeError(
+      `xslt: the stylesheet is ${JSON.stringify(stylesheet)}, expected its text or the path of its file`,
+    )
   }
   try {
     return decodeXml(readFileSync(stylesheet), undefined)
@@ -230,11 +259,11 @@ function read(stylesheet: string | URL): string {
   }
 }
 
-/** What the stylesheet says of its output, once it is seen to be one that can be applied. */
-function inspected(text: string): { output: Output; mediaType: string | undefined } {
+/** Checks the stylesheet and returns what it says about its output. */
+function inspectStylesheet(text: string): { output: Output; mediaType: string | undefined } {
   let prefix: string | undefined
   let html = false
-  const said = new Map<string, string>()
+  const outputAttributes = new Map<string, string>()
   const refuse = (why: string): never => {
     throw new TypeError(`xslt: the stylesheet ${why}`)
   }
@@ -249,26 +278,26 @@ function inspected(text: string): { output: Output; mediaType: string | undefine
           refuse(`begins with <${name}>: expected an xsl:stylesheet of the namespace ${XSLT}`)
         }
       } else if (before === prefix && (local === 'include' || local === 'import')) {
-        refuse(`has ${name}, which would read another file while it is applied: put all of it into one stylesheet`)
+        refuse(`has ${name}, which would read another file during a request: put everything into one stylesheet`)
       } else if (before === prefix && local === 'output' && depth === 1) {
-        for (const [attribute, value] of attributes) said.set(attribute, value)
+        for (const [attribute, value] of attributes) outputAttributes.set(attribute, value)
       } else if (before === '' && local.toLowerCase() === 'html') html = true
     })
   } catch (error) {
     if (error instanceof TypeError) throw error
     refuse(`is not well-formed: ${(error as Error).message}`)
   }
-  const method = said.get('method') ?? (html ? 'html' : 'xml')
+  const method = outputAttributes.get('method') ?? (html ? 'html' : 'xml')
   if (!(method in CONTENT_TYPES)) {
     refuse(`has the output method ${JSON.stringify(method)}: there are ${Object.keys(CONTENT_TYPES).join(', ')}`)
   }
   const output: Output = {
     method: method as OutputMethod,
-    omitDeclaration: said.get('omit-xml-declaration') === 'yes',
-    doctypePublic: said.get('doctype-public'),
-    doctypeSystem: said.get('doctype-system'),
+    omitDeclaration: outputAttributes.get('omit-xml-declaration') === 'yes',
+    doctypePublic: outputAttributes.get('doctype-public'),
+    doctypeSystem: outputAttributes.get('doctype-system'),
   }
-  return { output, mediaType: said.get('media-type') }
+  return { output, mediaType: outputAttributes.get('media-type') }
 }
 
 function assertInstalled(): void {

@@ -406,7 +406,7 @@ describe('a password file', () => {
         const file = join(directory, 'none')
         assert.equal(
           error.message,
-          `basicAuth: the htpasswd file ${file} is not there: correct the path, or make it (htpasswd -B -c ${file} NAME)`,
+          `basicAuth: the htpasswd file ${file} does not exist: correct the path, or create the file (htpasswd -B -c ${file} NAME)`,
         )
         return true
       },
@@ -415,7 +415,7 @@ describe('a password file', () => {
       () => basicAuth({ htpasswd: directory }),
       /the htpasswd file \/.* is a folder: give the path of a file/,
     )
-    assert.throws(() => basicAuth({ htpasswd: `${path}/x` }), /is not there/)
+    assert.throws(() => basicAuth({ htpasswd: `${path}/x` }), /does not exist/)
     await writeFile(path, 'ann:$apr1$abc$def\n')
     assert.throws(() => basicAuth({ htpasswd: path }), { code: 'BAD_HTPASSWD' })
   })

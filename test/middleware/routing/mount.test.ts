@@ -18,7 +18,7 @@ function at(name: string): Application {
   }
 }
 
-/** A mount of applications that are called like their places. */
+/** A mount of applications that are called like their mounts. */
 function mounted(keys: readonly string[], options?: MountOptions): Application {
   return mount(Object.fromEntries(keys.map((key) => [key, at(key)])), options)
 }
@@ -168,18 +168,18 @@ describe('mount', () => {
     })
 
     it('remembers hosts only up to a bound, and none that is too long', () => {
-      const places = new MountTable<string>()
-      places.add('*.example.com/', 'named')
-      places.add('/', 'any')
+      const mounts = new MountTable<string>()
+      mounts.add('*.example.com/', 'named')
+      mounts.add('/', 'any')
       let most = 0
       for (let count = 0; count < 2_500; count++) {
-        assert.equal(places.find(`h${count}.example.com`, '/')?.value, 'named')
-        most = Math.max(most, places.remembered)
+        assert.equal(mounts.find(`h${count}.example.com`, '/')?.value, 'named')
+        most = Math.max(most, mounts.cachedHosts)
       }
       assert.equal(most, 1_000)
-      const before = places.remembered
-      assert.equal(places.find(`${'a'.repeat(300)}.example.com`, '/')?.value, 'any')
-      assert.equal(places.remembered, before)
+      const before = mounts.cachedHosts
+      assert.equal(mounts.find(`${'a'.repeat(300)}.example.com`, '/')?.value, 'any')
+      assert.equal(mounts.cachedHosts, before)
     })
   })
 
@@ -258,24 +258,27 @@ describe('mount', () => {
     }
     const app = at('x')
     assert.throws(refused({}), /empty table/)
-    assert.throws(refused(undefined), /takes an object of places/)
-    assert.throws(refused([app]), /takes an object of places/)
-    assert.throws(refused({ static: app }), /"static" is no place .* a path begins with one \("\/static"\)/)
-    assert.throws(refused({ '/a': app, '/a/': app }), /"\/a\/" is no place .* another key says the same/)
-    assert.throws(refused({ 'A.example/': app, 'a.example./': app }), /another key says the same/)
-    assert.throws(refused({ '/': undefined }), /what is mounted at "\/" is no function, but undefined/)
+    assert.throws(refused(undefined), /expects an object of applications by key/)
+    assert.throws(refused([app]), /expects an object of applications by key/)
+    assert.throws(
+      refused({ static: app }),
+      /"static" is not a valid mount key: .* a path begins with one \("\/static"\)/,
+    )
+    assert.throws(refused({ '/a': app, '/a/': app }), /"\/a\/" is not a valid mount key: another key is equivalent/)
+    assert.throws(refused({ 'A.example/': app, 'a.example./': app }), /another key is equivalent/)
+    assert.throws(refused({ '/': undefined }), /the application mounted at "\/" is undefined, expected a function/)
     assert.throws(refused({ '/': Promise.resolve(app) }), /a promise: await it first/)
     assert.throws(refused({ '/a//b': app }), /an empty segment/)
     assert.throws(refused({ '//': app }), /an empty segment/)
-    assert.throws(refused({ '/a/../b': app }), /one of dots/)
-    assert.throws(refused({ '/a%20b': app }), /written without escapes/)
+    assert.throws(refused({ '/a/../b': app }), /an empty segment, "\." or "\.\."/)
+    assert.throws(refused({ '/a%20b': app }), /write it without escapes/)
     assert.throws(refused({ '/a?b': app }), /"\?" and "#"/)
     assert.throws(refused({ 'example.com:80/': app }), /names a scheme or a port/)
     assert.throws(refused({ 'https://example.com/': app }), /names a scheme or a port/)
     assert.throws(refused({ 'a.*.com/': app }), /"\*" stands only for the first labels/)
     assert.throws(refused({ '*/': app }), /a key for any host is a path alone/)
-    assert.throws(refused({ '[::x]/': app }), /no IPv6 address/)
-    assert.throws(refused({ 'a b/': app }), /no host name/)
+    assert.throws(refused({ '[::x]/': app }), /not an IPv6 address/)
+    assert.throws(refused({ 'a b/': app }), /not a host name/)
     assert.throws(
       () => mount({ '/': app }, { notFound: 404 as unknown as Application }),
       /the option notFound is 404, expected an application/,

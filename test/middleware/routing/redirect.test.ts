@@ -178,7 +178,7 @@ describe('redirect', () => {
     ]) {
       assert.throws(() => loose('/old', to), /the target is .*, expected a path/, String(to))
     }
-    assert.throws(() => loose('/old', '/new/$old'), /names \$old, which is nothing/)
+    assert.throws(() => loose('/old', '/new/$old'), /names \$old, which does not exist/)
     assert.throws(
       () => loose('/old', '/new', { status: 304 }),
       /the option status is 304, expected 301, 302, 303, 307 or 308/,

@@ -87,11 +87,11 @@ describe('rewrite', () => {
   it('refuses what is no pattern, template or option', () => {
     const loose = rewrite as (...given: unknown[]) => Middleware
     assert.throws(() => loose('old', '/new'), /the pattern is "old", expected a path/)
-    assert.throws(() => loose('/a*b', '/new'), /"\*" that is not its end/)
-    assert.throws(() => loose('/a%20b', '/new'), /written without escapes/)
+    assert.throws(() => loose('/a*b', '/new'), /"\*" before its end/)
+    assert.throws(() => loose('/a%20b', '/new'), /write it without escapes/)
     assert.throws(() => loose('/old', 'new'), /expected one that begins with "\/"/)
-    assert.throws(() => loose('/old', '/$uri'), /names \$uri, which is nothing; known are \$0 to \$9/)
-    assert.throws(() => loose('/old', '/$request_uri'), /has no place in a path/)
+    assert.throws(() => loose('/old', '/$uri'), /names \$uri, which does not exist; expected \$0 to \$9/)
+    assert.throws(() => loose('/old', '/$request_uri'), /cannot be used in a path/)
     assert.throws(() => loose('/old', '/new', { query: 'no' }), /the option query is "no", expected 'keep' or 'drop'/)
     assert.throws(() => rewrite.stripPrefix('/api/'), /without a slash at its end/)
     assert.throws(() => rewrite.stripPrefix('api'), /expected a decoded path without a slash at its end, got /)
