@@ -1,6 +1,7 @@
 /**
  * Deadlines for an application: 504 if it does not begin its response in time, and a visible abort if it does not end
- * its response in time. An application that blocks the event loop cannot be interrupted here; a supervisor must detect it.
+ * its response in time. An application that blocks the event loop cannot be interrupted here; a supervisor must detect
+ * it.
  */
 
 import type {

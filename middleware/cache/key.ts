@@ -1,10 +1,10 @@
 /**
  * The key of a stored response: its URI, and a suffix of everything else that applications generate responses from,
  * whether `Vary` names it or not. `policy.ts` compares what `Vary` names.
- *
- * An unsafe request invalidates by the URI alone (RFC 9111 §4.4). The suffix prevents cache poisoning: if an
- * application writes links from `X-Forwarded-Host`, one client could otherwise fill the cache with links for all.
  */
+
+// An unsafe request invalidates by the URI alone (RFC 9111 §4.4). The suffix prevents cache poisoning: if an
+// application writes links from `X-Forwarded-Host`, one client could otherwise fill the cache with links for all.
 
 import type { Environ } from '../../protocol/contract/application.ts'
 

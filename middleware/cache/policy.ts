@@ -31,7 +31,7 @@ export interface StoredHead {
   /** The variables that `Vary` names. `varyValues` has their values in the request, in the same order. */
   readonly vary: readonly string[]
   readonly varyValues: readonly (string | undefined)[]
-  /** Seconds. */
+  /** Freshness lifetime, seconds. */
   readonly lifetime: number
   /** Age at arrival, seconds. */
   readonly initialAge: number
@@ -210,7 +210,7 @@ export class StoragePolicy {
   }
 }
 
-/** Seconds. */
+/** Age of a response (RFC 9111 §4.2.3), seconds. */
 export function ageOf(head: StoredHead, now: number): number {
   return head.initialAge + Math.max(0, now - head.receivedAt) / 1000
 }

@@ -1,9 +1,7 @@
-/**
- * Parses the Range field (RFC 9110 §14), and describes the parts of the answer. Pure: it opens no file.
- *
- * `range-parser` is not used: it treats a suffix longer than the file as unsatisfiable, although the whole file is the
- * answer (§14.1.2), and does not distinguish an invalid set from a long one.
- */
+/** Parses the Range field (RFC 9110 §14), and describes the parts of the answer. Pure: it opens no file. */
+
+// `range-parser` is not used: it treats a suffix longer than the file as unsatisfiable, although the whole file is the
+// answer (§14.1.2), and does not distinguish an invalid set from a long one.
 
 import type { FileRange } from '../../protocol/files/file-blocks.ts'
 

@@ -234,7 +234,7 @@ class ErrorPageResponse {
     if (failures.length > 0) throw failures[0]
   }
 
-  // ---- what is answered --------------------------------------------------------------------------------------------
+  // ---- the answer ---------------------------------------------------------------------------------------------------
 
   /** Answers for an application that threw. Rethrows the error if the head was sent. */
   #failed(error: unknown): Body | Promise<Body> {

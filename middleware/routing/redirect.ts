@@ -199,5 +199,7 @@ function notATarget(to: unknown, label: string): TypeError {
   )
 }
 
-/** Redirects requests by path; `redirect.to` and `redirect.https` are variants for `mount` and for TLS. See `Redirect`. */
+/**
+ * Redirects requests by path; `redirect.to` and `redirect.https` are variants for `mount` and for TLS. See `Redirect`.
+ */
 export const redirect: Redirect = Object.assign(redirecting, { to: redirectTo, https: redirectToHttps })

@@ -1,13 +1,13 @@
 /**
- * Opens files below a root by names from requests, and no other file: names that are not allowed, files outside the
- * root, by whatever link, and files that are not regular are not opened or not returned. Of HTTP it knows only
+ * Opens files below a root by names from requests, and no other file: a name that is not allowed, a file outside the
+ * root (by whatever link) or a file that is not regular is not opened or not returned. Of HTTP it knows only
  * `PATH_INFO`.
- *
- * Names are bytes as latin1, as in PATH_INFO, up to the system call: a name that is not UTF-8 works like any other.
- *
- * The order of steps makes it safe while others rename files: stat, open without blocking, then find out where the
- * *opened* file is. A check before the open would check what the path was at that time.
  */
+
+// The order of steps makes it safe while others rename files: stat, open without blocking, then find out where the
+// *opened* file is. A check before the open would check what the path was at that time.
+//
+// Names are bytes as latin1, as in PATH_INFO, up to the system call: a name that is not UTF-8 works like any other.
 
 import { fstatSync, open, readlinkSync, realpath, type Stats, stat, statSync } from 'node:fs'
 import { resolve, sep } from 'node:path'

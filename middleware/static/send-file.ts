@@ -2,10 +2,10 @@
  * Answers `X-Sendfile: /path` (Apache's mod_xsendfile, lighttpd) and `X-Accel-Redirect: /prefix/name` (nginx) with the
  * named file and the application's other fields. The application may be in another process, and reads no byte of the
  * file.
- *
- * Only files below the configured folders are sent, whatever the application names. The two fields do not reach
- * clients.
  */
+
+// Only files below the configured folders are sent, whatever the application names. The two fields do not reach
+// clients.
 
 import { resolve, sep } from 'node:path'
 import { contentType } from 'mime-types'

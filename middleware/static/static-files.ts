@@ -1,10 +1,10 @@
 /**
  * Serves the files of a folder. This file chooses the file, its encoding and its fields; `open-inside.ts` makes sure
  * that no other file is opened, `file-response.ts` handles conditions and ranges.
- *
- * `send`, `sirv` and `serve-static` write to a ServerResponse and read a Node request: their decisions are not
- * available without that output, so they do not fit the contract. Libraries choose the type and the encoding.
  */
+
+// `send`, `sirv` and `serve-static` write to a ServerResponse and read a Node request: their decisions are not
+// available without that output, so they do not fit the contract. Libraries choose the type and the encoding.
 
 import { contentType } from 'mime-types'
 import Negotiator from 'negotiator'

@@ -220,7 +220,7 @@ export function xslt(stylesheet: string | URL, options: XsltOptions = {}): Middl
           return [body]
         }
       } catch (error) {
-        // The client is gone: the answer is not sent, and there is no failure to log.
+        // The client has disconnected: the answer is not sent, and there is no failure to log.
         if (this.#over.signal.aborted) return statusPage(502)
         return failed(this.#environ, error)
       }
