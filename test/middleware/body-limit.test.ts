@@ -8,14 +8,14 @@ import { RequestInput } from '../../protocol/contract/input.ts'
 import { makeEnviron } from '../support/call.ts'
 import { places } from '../support/places.ts'
 
-/** Answers with what it was sent. */
+/** Answers with the request's body. */
 const echo: Application = async (environ, start) => {
   const body = await environ['wsgi.input'].read()
   start('200 OK', [['Content-Type', 'text/plain']])
   return [body]
 }
 
-/** A body of unknown length; `asked` counts how many chunks were taken. */
+/** A body of unknown length; `asked` counts the chunks that were read. */
 function upload(chunks: number, size: number): { body: AsyncIterable<Uint8Array>; asked(): number } {
   let asked = 0
   return {
@@ -26,8 +26,8 @@ function upload(chunks: number, size: number): { body: AsyncIterable<Uint8Array>
   }
 }
 
-describe('a body whose length is declared', () => {
-  it('is refused before the application is called when it is too long', async () => {
+describe('a body of declared length', () => {
+  it('that is too long is refused before the application is called', async () => {
     let called = false
     const { status } = await call(
       bodyLimit({ limit: 4 })((environ, start) => {
@@ -40,7 +40,7 @@ describe('a body whose length is declared', () => {
     assert.equal(called, false)
   })
 
-  it('passes when it is just as long as it may be, by the very input that there was', async () => {
+  it('of exactly the limit passes with the original input object', async () => {
     let input: unknown
     const environ = makeEnviron({ method: 'POST', headers: ['Content-Length', '4'], body: '1234' })
     const before = environ['wsgi.input']
@@ -61,14 +61,14 @@ describe('a body of unknown length', () => {
     assert.equal(text.length, 4_000)
   })
 
-  it('is answered 413 when it turns out too long, and is not read to its end', async () => {
+  it('that exceeds the limit is answered 413, and not read to its end', async () => {
     const { body, asked } = upload(1_000, 1_000)
     const { status } = await call(bodyLimit({ limit: 4_000 })(echo), { method: 'POST', body })
     assert.equal(status, 413)
     assert.ok(asked() < 30, `${asked()} chunks were taken`)
   })
 
-  it('cuts a response that has begun', async () => {
+  it('that exceeds the limit aborts a response that has begun', async () => {
     const { body } = upload(100, 1_000)
     const { status, aborted } = await call(
       bodyLimit({ limit: 4_000 })(async (environ, start) => {
@@ -82,12 +82,12 @@ describe('a body of unknown length', () => {
     assert.equal(aborted?.code, 'APPLICATION')
   })
 
-  it('that is whole already is looked at once', () => {
+  it('that is complete already is checked at once', () => {
     const environ = makeEnviron({ method: 'POST', body: '12345' })
     assert.throws(() => bodyLimit({ limit: 4 })(echo)(environ, () => async () => {}), { status: 413 })
   })
 
-  it('has its lines and trailers as it had them', async () => {
+  it('keeps its lines and trailers', async () => {
     const from = new RequestInput({ wanted() {}, consumed() {} })
     from.push(Buffer.from('one\ntw'))
     from.push(Buffer.from('o\nthree'))
@@ -99,7 +99,7 @@ describe('a body of unknown length', () => {
     assert.deepEqual(await input.trailers, [['X-Sum', '1']])
   })
 
-  it('is not asked for before it is read', async () => {
+  it('is not read before the application reads it', async () => {
     const asked: string[] = []
     const from = new RequestInput({ wanted: () => void asked.push('wanted'), consumed() {} })
     const input = wrapInput(from)
@@ -110,7 +110,7 @@ describe('a body of unknown length', () => {
     assert.equal(String(await read), 'a')
   })
 
-  it('that fails does so here too', async () => {
+  it("that fails makes the application's read fail", async () => {
     const from = new RequestInput({ wanted() {}, consumed() {} })
     const input = wrapInput(from)
     const read = input.read()
@@ -119,25 +119,25 @@ describe('a body of unknown length', () => {
   })
 })
 
-it('leaves a request without a body alone', async () => {
+it('a request without a body passes unchanged', async () => {
   assert.equal((await call(bodyLimit({ limit: 0 })(echo))).status, 200)
 })
 
-it('refuses a limit that is no number of bytes', () => {
+it('a limit that is not a number of bytes is refused', () => {
   assert.throws(() => bodyLimit({ limit: -1 }), /the option limit is -1, expected a whole number of bytes, 0 or more/)
   assert.throws(() => bodyLimit({ limit: '1MiB' as never }), /the option limit is "1MiB"/)
 })
 
 for (const place of places) {
   describe(`a body limit ${place.name}`, () => {
-    it('lets pass what is short enough, declared or not', async () => {
+    it('passes short bodies, of declared and of unknown length', async () => {
       await using placed = await place.put(bodyLimit({ limit: 8 }), echo)
       assert.equal((await call(placed.application, { method: 'POST', body: '12345678' })).text, '12345678')
       const { body } = upload(2, 4)
       assert.equal((await call(placed.application, { method: 'POST', body })).text, 'aaaaaaaa')
     })
 
-    it('answers 413 to what is too long, declared or not', async () => {
+    it('answers 413 to long bodies, of declared and of unknown length', async () => {
       await using placed = await place.put(bodyLimit({ limit: 8 }), echo)
       assert.equal((await call(placed.application, { method: 'POST', body: '123456789' })).status, 413)
       const { body } = upload(3, 4)

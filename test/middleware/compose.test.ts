@@ -9,7 +9,7 @@ const hello: Application = (_, startResponse) => {
   return [Buffer.from('hello')]
 }
 
-/** Notes when it is entered and when the response begins. */
+/** Records when it is called and when the response begins. */
 function noting(name: string, notes: string[]): Middleware {
   return (application) => (environ, startResponse) => {
     notes.push(`${name} in`)
@@ -21,18 +21,18 @@ function noting(name: string, notes: string[]): Middleware {
 }
 
 describe('compose', () => {
-  it('puts the first outermost and the last innermost', async () => {
+  it('puts the first middleware outermost and the last one innermost', async () => {
     const notes: string[] = []
     const application = compose(noting('a', notes), noting('b', notes), noting('c', notes), hello)
     assert.equal((await call(application)).text, 'hello')
     assert.deepEqual(notes, ['a in', 'b in', 'c in', 'c out', 'b out', 'a out'])
   })
 
-  it('is the application itself where there is no middleware', () => {
+  it('returns the application itself if there is no middleware', () => {
     assert.equal(compose(hello), hello)
   })
 
-  it('calls each middleware once, and none of them again for a request', async () => {
+  it('calls each middleware once, and not for each request', async () => {
     let folded = 0
     const counting: Middleware = (application) => {
       folded++
@@ -51,7 +51,7 @@ describe('compose', () => {
     assert.deepEqual(notes.slice(0, 2), ['a in', 'b in'])
   })
 
-  it('refuses what is no function, and says which', () => {
+  it('refuses an argument that is not a function, with its position', () => {
     const loose = compose as (...layers: unknown[]) => Application
     const pass: Middleware = (application) => application
     assert.throws(() => loose(), /needs an application as its last argument/)
@@ -64,7 +64,7 @@ describe('compose', () => {
     assert.throws(() => loose(Promise.resolve(pass), hello), /argument 1 .* a promise \(await it first\)/)
   })
 
-  it('refuses a middleware that gives no application, and says which', () => {
+  it('refuses a middleware that returns no application, with its position', () => {
     const loose = compose as (...layers: unknown[]) => Application
     const nothing = (): void => {}
     assert.throws(

@@ -15,7 +15,7 @@ interface Asked {
   fields?: string[]
 }
 
-/** The environ as the application sees it. */
+/** The environ that the application gets. */
 function seen({
   from = '192.0.2.1',
   scheme = 'http',
@@ -39,13 +39,13 @@ function seen({
   return found
 }
 
-/** The header lines with these names, as they travel to a container. */
+/** The header lines with these names, as a container gets them. */
 function lines(environ: Environ, ...names: string[]): string[] {
   return environ.gantry.rawHeaders.filter(([name]) => names.includes(name.toLowerCase())).map((line) => line.join(': '))
 }
 
-suite('a stranger', () => {
-  test('is named in the fields', () => {
+suite('an untrusted client', () => {
+  test('is described in the fields', () => {
     const environ = seen({})
     assert.equal(environ['HTTP_X_FORWARDED_FOR'], '192.0.2.1')
     assert.equal(environ['HTTP_X_FORWARDED_PROTO'], 'http')
@@ -53,7 +53,7 @@ suite('a stranger', () => {
     assert.equal(environ['HTTP_FORWARDED'], 'for=192.0.2.1;host=example.test;proto=http')
   })
 
-  test('is not believed about itself', () => {
+  test('has its own fields ignored', () => {
     const environ = seen({
       headers: [
         'Host',
@@ -76,7 +76,7 @@ suite('a stranger', () => {
     assert.equal(environ['HTTP_FORWARDED'], 'for=192.0.2.1;host=example.test;proto=http')
   })
 
-  test('leaves no line of its own behind', () => {
+  test('has its own header lines removed', () => {
     const environ = seen({
       headers: ['Host', 'example.test', 'x-forwarded-for', '10.0.0.1', 'X-FORWARDED-FOR', '10.0.0.2', 'Accept', '*/*'],
     })
@@ -85,7 +85,7 @@ suite('a stranger', () => {
   })
 
   for (const name of ['X-Forwarded-Port', 'X-Forwarded-Prefix', 'X-Forwarded-Server', 'X-Forwarded-Ssl', 'X-Real-IP']) {
-    test(`sends ${name} in vain`, () => {
+    test(`cannot set ${name}`, () => {
       const environ = seen({ headers: ['Host', 'example.test', name.toLowerCase(), 'evil'] })
       assert.deepEqual(lines(environ, name.toLowerCase()), [])
       assert.equal(environ[`HTTP_${name.toUpperCase().replaceAll('-', '_')}`], undefined)
@@ -98,7 +98,7 @@ suite('a stranger', () => {
     assert.equal(environ['HTTP_X_FORWARDED_FOR'], '2001:db8::1')
   })
 
-  test('at a dual-stack socket has the IPv4 address that it has', () => {
+  test('at a dual-stack socket has its plain IPv4 address', () => {
     const environ = seen({ from: '::ffff:192.0.2.7' })
     assert.equal(environ['HTTP_FORWARDED'], 'for=192.0.2.7;host=example.test;proto=http')
     assert.equal(environ['HTTP_X_FORWARDED_FOR'], '192.0.2.7')
@@ -109,7 +109,7 @@ suite('a stranger', () => {
     assert.equal(environ['HTTP_FORWARDED'], 'for=192.0.2.1;host="example.test:8080";proto=https')
   })
 
-  test('cannot leave the quotes of Forwarded', () => {
+  test('cannot break out of the quotes of Forwarded', () => {
     const environ = seen({ headers: ['Host', 'a";for=10.0.0.1;x="\\'] })
     assert.equal(environ['HTTP_FORWARDED'], 'for=192.0.2.1;host="a\\";for=10.0.0.1;x=\\"\\\\";proto=http')
   })
@@ -130,7 +130,7 @@ suite('a stranger', () => {
 suite('a trusted proxy', () => {
   const trusted = ['192.0.2.0/24', '2001:db8::/32', 'unix']
 
-  test('is trusted about the client, and the application sees only that address', () => {
+  test("is trusted about the client, and the application sees only the client's address", () => {
     const environ = seen({
       trusted,
       headers: [
@@ -150,7 +150,7 @@ suite('a trusted proxy', () => {
     assert.equal(environ['HTTP_FORWARDED'], 'for=203.0.113.9;host=inner.test;proto=https')
   })
 
-  test('joins its own lines into one', () => {
+  test('has several lines of a field joined into one', () => {
     const environ = seen({
       trusted,
       headers: ['Host', 'a', 'X-Forwarded-For', '1.1.1.1', 'X-Forwarded-For', '2.2.2.2'],
@@ -165,7 +165,7 @@ suite('a trusted proxy', () => {
     assert.deepEqual(host(seen({ trusted, headers, fields: ['X-Forwarded-Host'] })), ['outer.test', 'outer.test'])
   })
 
-  test('that says nothing is a client like others', () => {
+  test('that sends no fields is a client like others', () => {
     const environ = seen({ trusted })
     assert.equal(environ['HTTP_X_FORWARDED_FOR'], '192.0.2.1')
     assert.equal(environ['HTTP_X_FORWARDED_PROTO'], 'http')
@@ -178,7 +178,7 @@ suite('a trusted proxy', () => {
     assert.equal(environ['HTTP_FORWARDED'], 'for=203.0.113.9;host=a;proto=http')
   })
 
-  test('is told from its neighbours', () => {
+  test('is distinguished from its neighbours', () => {
     assert.equal(
       seen({ trusted, from: '192.0.3.1', headers: ['Host', 'a', 'X-Forwarded-For', '6.6.6.6'] })[
         'HTTP_X_FORWARDED_FOR'
@@ -195,11 +195,11 @@ suite('a request’s id', () => {
     return from({ headers }, { remoteAddress })
   }
 
-  test('is kept from a trusted proxy', () => {
+  test('is accepted from a trusted proxy', () => {
     assert.equal(ask('abc-DEF_1.2'), 'abc-DEF_1.2')
   })
 
-  test('is not kept from a stranger', () => {
+  test('is not accepted from an untrusted client', () => {
     assert.equal(ask('abc', '198.51.100.1'), undefined)
   })
 
@@ -211,18 +211,18 @@ suite('a request’s id', () => {
     ['with markup', '<b>'],
     ['beyond ASCII', 'é'],
   ] as const) {
-    test(`${title} is not kept`, () => assert.equal(ask(id), undefined))
+    test(`${title} is not accepted`, () => assert.equal(ask(id), undefined))
   }
 
   test('may be 128 characters long', () => {
     assert.equal(ask('a'.repeat(128)), 'a'.repeat(128))
   })
 
-  test('that was sent twice is not kept', () => {
+  test('that was sent twice is not accepted', () => {
     assert.equal(ask(['abc', 'def']), undefined)
   })
 
-  test('travels to the application in place of what a stranger sent', () => {
+  test('replaces the id of an untrusted client for the application', () => {
     const environ = seen({ headers: ['Host', 'a', 'X-Request-Id', 'forged'] })
     assert.deepEqual(lines(environ, 'x-request-id'), [`X-Request-Id: ${environ.gantry.requestId}`])
     assert.notEqual(environ.gantry.requestId, 'forged')
@@ -230,7 +230,7 @@ suite('a request’s id', () => {
 })
 
 for (const place of places) {
-  test(`keeps the contract ${place.name}, and tells the application who the client is`, async () => {
+  test(`keeps the contract ${place.name}, and shows the application the client's address`, async () => {
     await using placed = await place.put(
       forwarded({ trustedPeers: new TrustedPeers(['loopback']) }),
       (environ, start) => {
@@ -243,7 +243,7 @@ for (const place of places) {
   })
 }
 
-test('peers are given as ranges too, and whatever else is given is refused at once', async () => {
+test('peers may be ranges, and invalid peers are refused at once', async () => {
   const heard: unknown[] = []
   const application: Application = (environ, startResponse) => {
     heard.push(environ['HTTP_X_FORWARDED_FOR'])

@@ -17,7 +17,7 @@ function probe(options: HealthCheckOptions, path: string, request: CallRequest =
   return call(healthCheck(options)(hello), { path, ...request })
 }
 
-/** An application that is told that its process drains. */
+/** An application that sees a draining process. */
 /** @param state the member of the context that is true */
 function stopping(state: 'draining' | 'leaving', application: Application): Application {
   return (environ, start) => {
@@ -30,7 +30,7 @@ function stopping(state: 'draining' | 'leaving', application: Application): Appl
 }
 
 describe('a probe', () => {
-  it('of life is answered 200', async () => {
+  it('of liveness is answered 200', async () => {
     for (const path of ['/healthz', '/livez']) {
       const { status, text, header } = await probe({ check: () => false }, path)
       assert.deepEqual([status, text], [200, '{"live":true}\n'])
@@ -54,7 +54,7 @@ describe('a probe', () => {
     }
   })
 
-  it('of readiness is answered 503 when the check fails, and the reason is logged and not shown', async () => {
+  it('of readiness is answered 503 when the check fails, and the reason is logged but not shown', async () => {
     for (const check of [
       () => {
         throw new Error('password wrong')
@@ -70,7 +70,7 @@ describe('a probe', () => {
     }
   })
 
-  it('of readiness waits only so long, and a check that hangs is asked once', async () => {
+  it('of readiness times out, and a check that hangs is called once', async () => {
     const clock = new FakeClock()
     const hanging = Promise.withResolvers<boolean>()
     let asked = 0
@@ -94,7 +94,7 @@ describe('a probe', () => {
   })
 
   for (const state of ['draining', 'leaving'] as const) {
-    it(`finds a process that is ${state} not ready, and alive`, async () => {
+    it(`reports a process that is ${state} as live and not ready`, async () => {
       const application = stopping(state, healthCheck({ check: () => true })(hello))
       const { status, text } = await call(application, { path: '/readyz' })
       assert.equal(status, 503)
@@ -103,14 +103,14 @@ describe('a probe', () => {
     })
   }
 
-  it('may be a HEAD, and nothing else', async () => {
+  it('may be a GET or a HEAD only', async () => {
     const { status, body } = await probe({}, '/healthz', { method: 'HEAD' })
     assert.deepEqual([status, body.length], [200, 0])
     const posted = await probe({}, '/healthz', { method: 'POST' })
     assert.deepEqual([posted.status, posted.header('allow')], [405, 'GET, HEAD'])
   })
 
-  it('may be on other paths; any but those are the application’s', async () => {
+  it('may use other paths; all other paths belong to the application', async () => {
     const options = { live: ['/ping'], ready: [] }
     assert.equal((await probe(options, '/ping')).text, '{"live":true}\n')
     for (const path of ['/healthz', '/readyz', '/ping/', '/']) {
@@ -119,7 +119,7 @@ describe('a probe', () => {
   })
 })
 
-it('refuses paths and times that are none', () => {
+it('invalid paths and times are refused', () => {
   assert.throws(
     () => healthCheck({ live: ['healthz'] }),
     /live is \[ 'healthz' \], expected an array of paths that begin with "\/"/,
@@ -128,7 +128,7 @@ it('refuses paths and times that are none', () => {
 })
 
 for (const place of places) {
-  it(`answers probes and passes all else ${place.name}`, async () => {
+  it(`probes are answered and other requests pass ${place.name}`, async () => {
     await using placed = await place.put(healthCheck({ check: async () => true }), hello)
     assert.equal((await call(placed.application, { path: '/healthz' })).status, 200)
     assert.equal((await call(placed.application, { path: '/readyz' })).status, 200)

@@ -12,13 +12,13 @@ const STYLES =
 
 interface Factory {
   readonly make: (options: unknown) => unknown
-  /** For each option a value that it does not take, of a form that another option may well have. */
+  /** For each option an invalid value, of a form that another option may well accept. */
   readonly wrong: Readonly<Record<string, unknown>>
-  /** What is taken, beside nothing. */
+  /** A valid set of options. */
   readonly good: object
 }
 
-/** Every option has its line: the compiler says which one is missing. */
+/** Every option must be listed: the compiler reports a missing one. */
 type Wrong<O> = { readonly [K in keyof O]-?: unknown }
 
 const factory = <O>(make: (options: never) => unknown, wrong: Wrong<O>, good: O & object): Factory => ({
@@ -204,13 +204,13 @@ const factories: Readonly<Record<string, Factory>> = {
   ),
 }
 
-/** Exported functions that take no options. */
+/** Exported functions without options. */
 const WITHOUT = ['HtpasswdError', 'compose', 'isCompressible']
 
-/** Options of theirs are never shown, so that nothing is that came in their place. */
+/** Functions whose options are never shown, so that a value in their place is not shown either. */
 const SECRETIVE: ReadonlySet<string> = new Set(['basicAuth', 'cgi'])
 
-/** The words in which an error of `make` is said, once it is seen to be of the right kind. */
+/** The message of an error that `make` throws, after a check of its class. */
 function refusal(make: () => unknown): string {
   try {
     make()
@@ -224,7 +224,7 @@ function refusal(make: () => unknown): string {
 describe('the options of', () => {
   for (const [name, { make, wrong, good }] of Object.entries(factories)) {
     describe(name, () => {
-      it('are refused where they have a name that is none, with the one that was meant', () => {
+      it('are refused with an unknown name, and the intended name is suggested', () => {
         assert.match(
           refusal(() => make({ ...good, nonsense: 5 })),
           new RegExp(`^${name}: there is no option nonsense, expected (?:any of )?${Object.keys(wrong)[0]}`),
@@ -239,7 +239,7 @@ describe('the options of', () => {
       })
 
       for (const [option, value] of Object.entries(wrong)) {
-        it(`are refused where ${option} has another form, with what came and what was expected`, () => {
+        it(`are refused if ${option} has an invalid value, with the value and the expected form`, () => {
           const message = refusal(() => make({ ...good, [option]: value }))
           assert.match(message, new RegExp(`^${name}: the option ${option} is \\S.*, expected \\S`))
           assert.ok(message.length < 300 && !message.includes('\n'), message)
@@ -254,7 +254,7 @@ describe('the options of', () => {
         ['an instance of a class', new Map(), 'Map(0) {}', 'an object of a class'],
         ['an application', application, '[Function: application]', 'a function'],
       ] as const) {
-        it(`are refused where ${what} came`, () => {
+        it(`are refused if they are ${what}`, () => {
           const message = refusal(() => make(value))
           const given = SECRETIVE.has(name) ? kind : shown
           assert.ok(message.startsWith(`${name}: the options are ${given}, expected an object with `), message)
@@ -262,7 +262,7 @@ describe('the options of', () => {
         })
       }
 
-      it('are taken where they are right, with undefined for what is left out, and of no prototype', () => {
+      it('are accepted if they are valid, undefined, or in an object without a prototype', () => {
         const left = Object.fromEntries(Object.keys(wrong).map((option) => [option, undefined]))
         make({ ...left, ...good })
         make(Object.assign(Object.create(null), good))
@@ -270,7 +270,7 @@ describe('the options of', () => {
     })
   }
 
-  it('every exported factory are in this table', () => {
+  it('include every exported factory in this table', () => {
     const functions = Object.entries(middleware).flatMap(([name, value]) => (typeof value === 'function' ? [name] : []))
     const tested = new Set([...Object.keys(factories), ...WITHOUT])
     assert.deepEqual(
@@ -281,7 +281,7 @@ describe('the options of', () => {
 })
 
 describe('options', () => {
-  it('given without their name are named, where they can be only one', () => {
+  it('passed without their name are named in the message, if only one fits', () => {
     const expectations: readonly (readonly [make: () => unknown, hint: RegExp])[] = [
       [() => middleware.accessLog('combined' as never), /; did you mean \{ format: "combined" \}\?$/],
       [() => middleware.bodyLimit(1024 as never), /; did you mean \{ limit: 1024 \}\?$/],
@@ -293,7 +293,7 @@ describe('options', () => {
     for (const [make, hint] of expectations) assert.match(refusal(make), hint)
   })
 
-  it('are known by another case, and by their initials', () => {
+  it('are recognised in another case, and by their initials', () => {
     assert.match(
       refusal(() => middleware.securityHeaders({ csp: 5 } as never)),
       /there is no option csp; did you mean contentSecurityPolicy\?$/,
@@ -304,7 +304,7 @@ describe('options', () => {
     )
   })
 
-  it('within others are refused by their whole name', () => {
+  it('within others are refused with their full name', () => {
     const expectations: readonly (readonly [make: () => unknown, message: RegExp])[] = [
       [
         () => middleware.securityHeaders({ hsts: { maxage: 5 } as never }),
@@ -339,7 +339,7 @@ describe('options', () => {
     )
   })
 
-  it('named as what every object has are none', () => {
+  it('named like members of every object are unknown', () => {
     assert.match(
       refusal(() => middleware.bodyLimit({ constructor: 5, limit: 1 } as never)),
       /there is no option constructor/,
@@ -355,7 +355,7 @@ describe('options', () => {
     )
   })
 
-  it('that must be there are missed', () => {
+  it('that are required are reported if missing', () => {
     assert.match(
       refusal(() => middleware.forwarded({} as never)),
       /^forwarded: the option trustedPeers is missing, expected an array of ranges/,
@@ -367,7 +367,7 @@ describe('the options of makeServer', () => {
   const wrong: Wrong<SimpleServerOptions> = { log, limits: 1024, timeouts: '1s', drainTimeout: -1 }
   const made = (options: unknown): Promise<unknown> => makeServer('127.0.0.1', 0, application, options as never)
 
-  it('are refused before anything listens', async () => {
+  it('are refused before the server listens', async () => {
     for (const [option, value] of Object.entries(wrong)) {
       const message = new RegExp(`^makeServer: the option ${option} is .*, expected `)
       await assert.rejects(made({ [option]: value }), { name: 'TypeError', message })

@@ -1,4 +1,7 @@
-/** Pairs of middleware whose order matters: whichever stands outside, nobody gets what is not his, nor bytes under another's fields. */
+/**
+ * Pairs of middleware whose order matters: in either order no client gets another client's response, or bytes with
+ * other fields.
+ */
 
 import assert from 'node:assert/strict'
 import { writeFile } from 'node:fs/promises'
@@ -21,7 +24,7 @@ import { places } from '../support/places.ts'
 const page = 'a line of a page\n'.repeat(200)
 const ada = { Authorization: `Basic ${Buffer.from('ada:right').toString('base64')}` }
 
-/** Names a file as frameworks do: with a body of its own that stands for it. */
+/** Names a file as frameworks do: with a body of its own that stands for the file. */
 const naming: Application = (_, start) => {
   start('200 OK', [
     ['Content-Type', 'text/html'],
@@ -31,8 +34,8 @@ const naming: Application = (_, start) => {
 }
 
 for (const place of places) {
-  describe(`what stands before a file that is named ${place.name}`, () => {
-    it('has no part in how the file is sent', () =>
+  describe(`middleware outside of a response that names a file ${place.name}`, () => {
+    it('does not change how the file is sent', () =>
       withDirectory(async (root) => {
         await writeFile(join(root, 'page.html'), page)
         const files = sendFile({ root })
@@ -46,7 +49,7 @@ for (const place of places) {
       }))
   })
 
-  describe(`a cache behind what asks for a password ${place.name}`, () => {
+  describe(`a cache inside of basicAuth ${place.name}`, () => {
     const guard = basicAuth({ verify: () => true })
     const say = (user: string): { headers: Record<string, string> } => ({
       headers: { Authorization: `Basic ${Buffer.from(`${user}:any`).toString('base64')}` },
@@ -59,7 +62,7 @@ for (const place of places) {
       ],
       [['Cache-Control', 'max-age=60']],
     ] as Headers[]) {
-      it(`gives each what was made for him: ${fields.join('; ')}`, async () => {
+      it(`gives each user the response for that user: ${fields.join('; ')}`, async () => {
         const personal: Application = (environ, start) => {
           start('200 OK', [['Content-Type', 'text/plain'], ...fields])
           return [Buffer.from(`for ${environ['REMOTE_USER']}`)]
@@ -73,8 +76,8 @@ for (const place of places) {
     }
   })
 
-  describe(`a cache before what asks for a password ${place.name}`, () => {
-    it('gives no file to who did not say the password', () =>
+  describe(`a cache outside of basicAuth ${place.name}`, () => {
+    it('gives no file to a client without the password', () =>
       withDirectory(async (root) => {
         await writeFile(join(root, 'page.html'), page)
         const guard = basicAuth({ verify: (user, password) => user === 'ada' && password === 'right' })
@@ -94,7 +97,7 @@ for (const place of places) {
   })
 }
 
-describe('a cache between what fails and the pages of a site', () => {
+describe('a cache between a failing application and errorPage', () => {
   const sitePage: Application = (_, start) => {
     start('200 OK', [['Content-Type', 'text/html']])
     return [Buffer.from('the page of the site')]
@@ -111,7 +114,7 @@ describe('a cache between what fails and the pages of a site', () => {
     ['an HttpError that is thrown', basicAuth({ verify: () => false })(naming), 401, 'www-authenticate'],
     ['one that comes with the first chunk', late, 503, 'retry-after'],
   ] as const) {
-    it(`leaves ${name} to them, with its fields, and tells of it once`, async () => {
+    it(`passes ${name} on with its fields, and logs it once`, async () => {
       const log = new RecordingLog()
       const outer = errorPage({ pages: { '4xx': sitePage, '5xx': sitePage }, log })
       const result = await call(outer(cache({ log })(application)), { headers: ada })

@@ -10,7 +10,7 @@ import { places } from '../support/places.ts'
 
 const trustedPeers = new TrustedPeers(['loopback'])
 
-/** Answers with what the application knows of the id. */
+/** Answers with the id as the application sees it. */
 const named: Application = (environ, start) => {
   start('200 OK', [['Content-Type', 'text/plain']])
   return [Buffer.from(`${environ.gantry.requestId} ${String(environ['HTTP_X_REQUEST_ID'])}`)]
@@ -19,7 +19,7 @@ const named: Application = (environ, start) => {
 const sent = (id: string): { headers: Record<string, string> } => ({ headers: { 'X-Request-Id': id } })
 
 describe('the id of a request', () => {
-  it('is one, in the log, for the application and for the client', async () => {
+  it('is the same in the log, for the application and for the client', async () => {
     const log = new RecordingLog()
     const { text, header } = await call(accessLog({ log })(requestId()(named)))
     const id = header('x-request-id')
@@ -28,7 +28,7 @@ describe('the id of a request', () => {
     assert.equal(log.lines[0]?.fields['requestId'], id)
   })
 
-  it('is a trusted peer’s, where it gave one', async () => {
+  it('is that of a trusted peer, if it sent one', async () => {
     const log = new RecordingLog()
     const { text, header } = await call(accessLog({ log })(requestId({ trustedPeers })(named)), sent('edge-1'))
     assert.equal(text, 'edge-1 edge-1')
@@ -36,7 +36,7 @@ describe('the id of a request', () => {
     assert.equal(log.lines[0]?.fields['requestId'], 'edge-1')
   })
 
-  it('is not what a stranger says, nor what could not stand in a log', async () => {
+  it('is not that of an untrusted client, and contains only characters that are safe in a log', async () => {
     const stranger = { ...sent('mine'), remoteAddress: '192.0.2.1' }
     for (const request of [stranger, sent('a b'), sent('x'.repeat(129)), sent('a, b')]) {
       const { text, header } = await call(requestId({ trustedPeers })(named), request)
@@ -46,7 +46,7 @@ describe('the id of a request', () => {
     assert.notEqual((await call(requestId()(named), sent('mine'))).header('x-request-id'), 'mine')
   })
 
-  it('is not changed once it was used', async () => {
+  it('does not change after its first use', async () => {
     let used = ''
     const { text } = await call((environ: Environ, start) => {
       used = environ.gantry.requestId
@@ -55,7 +55,7 @@ describe('the id of a request', () => {
     assert.equal(text, `${used} ${used}`)
   })
 
-  it('replaces the application’s, and leaves its list of fields alone', async () => {
+  it("replaces the application's field, and does not change the application's list", async () => {
     const headers: [string, string][] = [
       ['Content-Type', 'text/plain'],
       ['x-request-ID', 'own'],
@@ -71,7 +71,7 @@ describe('the id of a request', () => {
 })
 
 for (const place of places) {
-  it(`is one ${place.name}`, async () => {
+  it(`is set ${place.name}`, async () => {
     await using placed = await place.put(requestId(), named)
     const { text, header } = await call(placed.application)
     assert.equal(text, `${header('x-request-id')} ${header('x-request-id')}`)

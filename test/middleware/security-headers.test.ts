@@ -12,7 +12,7 @@ function answers(...headers: Headers): Application {
   }
 }
 
-/** The response's fields but for its content's, as an object. */
+/** The response's fields as an object, without those of its content. */
 async function fields(
   options: SecurityHeadersOptions,
   application: Application = answers(),
@@ -31,11 +31,11 @@ const DEFAULTS = {
 }
 
 describe('security headers', () => {
-  it('are these by default', async () => {
+  it('have these defaults', async () => {
     assert.deepEqual(await fields({}), DEFAULTS)
   })
 
-  it('have Strict-Transport-Security on https alone', async () => {
+  it('include Strict-Transport-Security on https alone', async () => {
     const https = { scheme: 'https' } as const
     assert.equal((await fields({}, answers(), https))['Strict-Transport-Security'], 'max-age=31536000')
     const hsts = { maxAge: 63_072_000, includeSubDomains: true, preload: true }
@@ -46,7 +46,7 @@ describe('security headers', () => {
     assert.ok((await fields({ isHttps }))['Strict-Transport-Security'])
   })
 
-  it('leave what the application said, however it spelt the name', async () => {
+  it('do not replace a field of the application, in whatever case', async () => {
     const own: Headers = [
       ['x-frame-options', 'DENY'],
       ['REFERRER-POLICY', 'no-referrer'],
@@ -57,18 +57,18 @@ describe('security headers', () => {
     assert.ok(!('X-Frame-Options' in got) && !('Referrer-Policy' in got))
   })
 
-  it('are left out when told so', async () => {
+  it('can be disabled', async () => {
     const off = { contentTypeOptions: false, frameOptions: false, referrerPolicy: false } as const
     assert.deepEqual(await fields({ ...off, openerPolicy: false, resourcePolicy: false }), {})
   })
 
-  it('strip X-Powered-By unless told otherwise', async () => {
+  it('remove X-Powered-By by default', async () => {
     const application = answers(['X-Powered-By', 'Express'])
     assert.ok(!('X-Powered-By' in (await fields({}, application))))
     assert.equal((await fields({ stripPoweredBy: false }, application))['X-Powered-By'], 'Express')
   })
 
-  it('have a Content-Security-Policy and others when given', async () => {
+  it('include Content-Security-Policy and others if set', async () => {
     const got = await fields({
       contentSecurityPolicy: "default-src 'self'",
       contentSecurityPolicyReportOnly: "script-src 'none'",
@@ -80,17 +80,17 @@ describe('security headers', () => {
     assert.equal(got['X-Frame-Options'], 'SAMEORIGIN')
   })
 
-  it('leave framing to frame-ancestors, ours or the application’s', async () => {
+  it("omit X-Frame-Options if a policy has frame-ancestors, ours or the application's", async () => {
     const contentSecurityPolicy = "frame-ancestors 'none'"
     assert.ok(!('X-Frame-Options' in (await fields({ contentSecurityPolicy }))))
     const own = answers(['Content-Security-Policy', "frame-ancestors 'self'"])
     assert.ok(!('X-Frame-Options' in (await fields({}, own))))
-    // The application's policy counts, and it has none.
+    // The application's policy replaces ours, and has no frame-ancestors.
     const without = answers(['Content-Security-Policy', "default-src 'self'"])
     assert.ok('X-Frame-Options' in (await fields({ contentSecurityPolicy }, without)))
   })
 
-  it('have a nonce of each request’s own, which the application knows', async () => {
+  it('have a nonce for each request, which the application gets', async () => {
     const nonces: string[] = []
     const application: Application = (environ, start) => {
       nonces.push(String(environ['CSP_NONCE']))
@@ -107,7 +107,7 @@ describe('security headers', () => {
     assert.notEqual(nonces[0], nonces[1])
   })
 
-  it('leave the application’s list alone, and its body the very one', () => {
+  it("do not change the application's list, and pass its body object on", () => {
     const headers: Headers = [['X-Powered-By', 'me']]
     const body = [Buffer.from('page')]
     const application: Application = (_, start) => {
@@ -119,7 +119,7 @@ describe('security headers', () => {
     assert.equal(headers.length, 1)
   })
 
-  it('refuse what cannot be said', () => {
+  it('refuse invalid values', () => {
     assert.throws(() => securityHeaders({ referrerPolicy: 'a\r\nb' }), /referrerPolicy is "a\\r\\nb"/)
     assert.throws(
       () => securityHeaders({ hsts: { maxAge: -1 } }),
@@ -130,7 +130,7 @@ describe('security headers', () => {
 })
 
 for (const place of places) {
-  it(`are there ${place.name}`, async () => {
+  it(`are set ${place.name}`, async () => {
     const middleware = securityHeaders({ contentSecurityPolicy: "script-src 'nonce-{nonce}'" })
     await using placed = await place.put(middleware, (environ, start) => {
       start('200 OK', [['Content-Type', 'text/plain']])

@@ -14,7 +14,7 @@ const hello: Application = (_, start) => {
   return [Buffer.from('hello')]
 }
 
-/** Signals, and what they tell, in order. */
+/** Signals, and their events in order. */
 function heard(): { signals: Signals; events: string[] } {
   const events: string[] = []
   const given = signals()
@@ -25,7 +25,7 @@ function heard(): { signals: Signals; events: string[] } {
 }
 
 describe('request signals', () => {
-  it('tell of start and end, once each', async () => {
+  it('report the start and the end, once each', async () => {
     const { signals: given, events } = heard()
     await call(given(hello), { path: '/a' })
     assert.deepEqual(events, ['started /a', 'finished 200'])
@@ -57,7 +57,7 @@ describe('request signals', () => {
     }),
   }
   for (const [when, application] of Object.entries(failing)) {
-    it(`tell of an application that fails ${when}`, async () => {
+    it(`report an application that fails ${when}`, async () => {
       const { signals: given, events } = heard()
       const { status } = await call(given(application))
       assert.equal(status, 500)
@@ -65,7 +65,7 @@ describe('request signals', () => {
     })
   }
 
-  it('tell of a failure in mid-response, once', async () => {
+  it('report a failure in mid-body once', async () => {
     const { signals: given, events } = heard()
     const { aborted } = await call(
       given(function* (_: Environ, start: StartResponse): Generator<Uint8Array> {
@@ -78,7 +78,7 @@ describe('request signals', () => {
     assert.deepEqual(events, ['started /', 'failed broken', 'finished 200'])
   })
 
-  it('tell of a body that came short, which the application did not notice', async () => {
+  it('report a body shorter than its Content-Length, which the application did not notice', async () => {
     const { signals: given, events } = heard()
     await call(
       given((_, start) => {
@@ -93,7 +93,7 @@ describe('request signals', () => {
     assert.match(events[1]!, /^failed .*after 5 bytes of the 9/)
   })
 
-  it('take no answer below 500 for a failure', async () => {
+  it('do not report an answer below 500 as a failure', async () => {
     for (const [status, failed] of [
       [413, false],
       [503, true],
@@ -108,7 +108,7 @@ describe('request signals', () => {
     }
   })
 
-  it('end a request whose client has gone, and call that no failure', async () => {
+  it('report the end of a request whose client has disconnected, and no failure', async () => {
     const { signals: given, events } = heard()
     const running = run(
       given(async (environ) => {
@@ -121,7 +121,7 @@ describe('request signals', () => {
     assert.deepEqual(events, ['started /', 'finished 0'])
   })
 
-  it('are no longer told to who has unsubscribed, and once to who has subscribed twice', async () => {
+  it('are not sent after unsubscribing, and once after subscribing twice', async () => {
     const given = signals()
     let told = 0
     const listener = (): void => void told++
@@ -137,7 +137,7 @@ describe('request signals', () => {
     assert.equal(told, 1)
   })
 
-  it('survive listeners that throw, reject, or subscribe others', async () => {
+  it('continue after listeners that throw, reject, or subscribe others', async () => {
     const log = new RecordingLog()
     const given = signals({ log })
     const told: string[] = []
@@ -161,7 +161,7 @@ describe('request signals', () => {
     )
   })
 
-  it('leave the body the very one while nobody hears of failures', () => {
+  it('pass the body object on while requestFailed has no listeners', () => {
     const given = signals()
     given.requestFinished.subscribe(() => {})
     const body = [Buffer.from('a')].values()
@@ -176,13 +176,13 @@ describe('request signals', () => {
     })
   })
 
-  it('refuse listeners that are none', () => {
+  it('refuse invalid listeners', () => {
     assert.throws(() => signals().requestStarted.subscribe('x' as never), /expected a function as listener, got string/)
   })
 })
 
 for (const place of places) {
-  it(`tell of requests ${place.name}`, async () => {
+  it(`report requests ${place.name}`, async () => {
     const { signals: given, events } = heard()
     await using placed = await place.put(given, async function* (environ: Environ, start: StartResponse) {
       if (environ.PATH_INFO === '/bad') throw new HttpError(503, 'BUSY', 'busy')

@@ -16,20 +16,20 @@ import { places } from '../support/places.ts'
 const bytes = (text: string): Uint8Array => Buffer.from(text)
 const text: [string, string][] = [['Content-Type', 'text/plain']]
 
-/** Longer than any deadline here and the tick it is looked at in. */
+/** Longer than any deadline here and the interval of checks. */
 const LATE = 2_000
 
 function never<T>(): Promise<T> {
   return new Promise(() => {})
 }
 
-/** Turns of the loop, for promises to pass through the layers. */
+/** Event-loop iterations in which promises pass through the layers. */
 async function turns(count = 5): Promise<void> {
   for (let at = 0; at < count; at++) await turn()
 }
 
 describe('an application that does not begin its response in time', () => {
-  it('is answered for with 504, and told by its signal', async () => {
+  it('is answered 504, and its signal is aborted', async () => {
     const clock = new FakeClock()
     let seen: Environ | undefined
     const { sink, log } = run(
@@ -68,7 +68,7 @@ describe('an application that does not begin its response in time', () => {
     assert.deepEqual([response!.socket!.destroyed, response!.headersSent, response!.writableEnded], [true, true, true])
   })
 
-  it('keeps its slot until it has settled, and its late body is closed and not read', async () => {
+  it('keeps its slot until it has settled, and its late body is closed without being read', async () => {
     const clock = new FakeClock()
     const late = Promise.withResolvers<void>()
     const events: string[] = []
@@ -99,7 +99,7 @@ describe('an application that does not begin its response in time', () => {
     assert.equal(running.sink.calls.filter((name) => name.startsWith('head')).length, 1)
   })
 
-  it('has what it fails with later logged, and nothing of its being told of the abort', async () => {
+  it('has its later failure logged, but not the abort that it passes on', async () => {
     const clock = new FakeClock()
     const log = new RecordingLog()
     const late = Promise.withResolvers<never>()
@@ -115,7 +115,7 @@ describe('an application that does not begin its response in time', () => {
     assert.deepEqual(log.messages(), ['the application failed after its deadline'])
   })
 
-  it('is interrupted in its first next(), and that is waited for before its body is closed', async () => {
+  it('is interrupted in its first next(), which is awaited before its body is closed', async () => {
     const clock = new FakeClock()
     const step = Promise.withResolvers<void>()
     const events: string[] = []
@@ -145,7 +145,7 @@ describe('an application that does not begin its response in time', () => {
     assert.doesNotMatch(running.sink.body, /late/)
   })
 
-  it('has its body closed after five seconds though its next() hangs', async () => {
+  it('has its body closed after five seconds although its next() hangs', async () => {
     const clock = new FakeClock()
     let closed = 0
     const running = run(
@@ -179,8 +179,8 @@ describe('an application that does not begin its response in time', () => {
   })
 })
 
-describe('an application that does not finish its response in time', () => {
-  it('has it cut when its next chunk is late', async () => {
+describe('an application that does not end its response in time', () => {
+  it('has the response aborted when its next chunk is late', async () => {
     const clock = new FakeClock()
     const running = run(
       timeout({ total: 1_000, clock })(async function* (_: Environ, start: StartResponse) {
@@ -198,7 +198,7 @@ describe('an application that does not finish its response in time', () => {
     assert.deepEqual(running.log.messages(), ['the application has not finished its response within 1000 ms'])
   })
 
-  it('has it cut when it wrote and never returned', async () => {
+  it('has the response aborted when it wrote and did not return', async () => {
     const clock = new FakeClock()
     const running = run(
       timeout({ total: 1_000, clock })(async (_, start) => {
@@ -215,7 +215,7 @@ describe('an application that does not finish its response in time', () => {
     assert.equal(running.settled(), 0)
   })
 
-  it('has it cut while a client takes nothing of a synchronous body', async () => {
+  it('has the response aborted while the client does not read a synchronous body', async () => {
     const clock = new FakeClock()
     let returned = false
     const running = run(
@@ -243,7 +243,7 @@ describe('an application that does not finish its response in time', () => {
     assert.ok(returned)
   })
 
-  it('finds its later writes refused', async () => {
+  it('has its later writes refused', async () => {
     const clock = new FakeClock()
     let write: Write | undefined
     run(
@@ -258,7 +258,7 @@ describe('an application that does not finish its response in time', () => {
     await assert.rejects(write!(bytes('late')), { code: 'DEADLINE' })
   })
 
-  it('may take as long as it likes by default, once it has begun', async () => {
+  it('may take any time by default, after it has begun', async () => {
     const clock = new FakeClock()
     const step = Promise.withResolvers<void>()
     const running = run(
@@ -278,7 +278,7 @@ describe('an application that does not finish its response in time', () => {
   })
 })
 
-describe('a request that is over in time', () => {
+describe('a request that ends in time', () => {
   it('leaves no deadline and no timer behind', async () => {
     const clock = new FakeClock()
     const application = timeout({ firstByte: 1_000, total: 2_000, clock })(async function* (
@@ -295,7 +295,7 @@ describe('a request that is over in time', () => {
     assert.equal(running.sink.body, 'all')
   })
 
-  it('is not timed once its client has gone', async () => {
+  it('has no deadline after its client has disconnected', async () => {
     const clock = new FakeClock()
     const running = run(timeout({ firstByte: 1_000, clock })(() => never()))
     running.exchange.abort(new AbortError('CLIENT_GONE', 'gone'))
@@ -306,7 +306,7 @@ describe('a request that is over in time', () => {
     assert.deepEqual(running.log.messages(), [])
   })
 
-  it('is not timed once its connection was handed over', async () => {
+  it('has no deadline after an upgrade', async () => {
     const clock = new FakeClock()
     let signal: AbortSignal | undefined
     const running = run(
@@ -326,7 +326,7 @@ describe('a request that is over in time', () => {
     running.sink.peer?.destroy()
   })
 
-  it('is timed still when it asked in vain for its connection', async () => {
+  it('has a deadline after a refused upgrade', async () => {
     const clock = new FakeClock()
     const running = run(
       timeout({ firstByte: 1_000, clock })(async (environ) => {
@@ -340,7 +340,7 @@ describe('a request that is over in time', () => {
     assert.match(running.sink.status, /^504/)
   })
 
-  it('has its upload read as it comes', async () => {
+  it('reads its upload as it arrives', async () => {
     const application: Application = async (environ, start) => {
       const lines = await environ['wsgi.input'].readlines()
       start('200 OK', text)
@@ -364,7 +364,7 @@ describe('a request that is over in time', () => {
     assert.deepEqual(sink.calls, ['head 200 2 end'])
   })
 
-  it('has its failures passed on', async () => {
+  it('passes failures on', async () => {
     const failure = new Error('as it was')
     const outer = timeout()(() => Promise.reject(failure))
     const running = run((environ, start) =>
@@ -378,7 +378,7 @@ describe('a request that is over in time', () => {
     assert.equal(running.sink.status, '200 OK')
   })
 
-  it('tells its outcome within too', async () => {
+  it('reports its outcome to inner middleware too', async () => {
     const outcomes: Outcome[] = []
     await call(
       timeout()((environ, start) => {
@@ -394,7 +394,7 @@ describe('a request that is over in time', () => {
   })
 })
 
-it('has its client’s going seen by the application', async () => {
+it('shows the application the disconnect of its client', async () => {
   let signal: AbortSignal | undefined
   const running = run(
     timeout()((environ) => {
@@ -406,7 +406,7 @@ it('has its client’s going seen by the application', async () => {
   assert.equal((signal!.reason as AbortError).code, 'CLIENT_GONE')
 })
 
-it('refuses deadlines that are none', () => {
+it('refuses invalid deadlines', () => {
   assert.throws(() => timeout({ firstByte: 0 }), /firstByte is 0, expected a number of milliseconds above 0/)
   assert.throws(() => timeout({ total: '5s' as never }), /total is "5s"/)
 })
@@ -441,7 +441,7 @@ for (const place of places) {
       assert.doesNotMatch(page, /late/)
     })
 
-    it('cuts a response that stalls', async () => {
+    it('aborts a response that stalls', async () => {
       const clock = new FakeClock()
       const stalled = Promise.withResolvers<void>()
       await using placed = await place.put(timeout({ total: 1_000, clock }), async function* (

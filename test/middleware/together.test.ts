@@ -1,4 +1,4 @@
-/** What every deployment wants, folded around applications of every kind: none of it may change what they answer. */
+/** The middleware of a usual deployment around applications of every kind: it must not change their responses. */
 
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
@@ -61,7 +61,7 @@ const applications: Record<string, Application> = {
   },
 }
 
-/** All of it, and what there was to tell. */
+/** All of the middleware, and what it logged. */
 function everything(): { middleware: Middleware; told: string[]; log: RecordingLog } {
   const told: string[] = []
   const log = new RecordingLog()
@@ -91,9 +91,9 @@ const requests: Record<string, CallRequest> = {
 }
 
 for (const place of places) {
-  describe(`all of it together ${place.name}`, () => {
+  describe(`all middleware together ${place.name}`, () => {
     for (const [name, application] of Object.entries(applications)) {
-      it(`leaves ${name} as it is`, async () => {
+      it(`passes ${name} unchanged`, async () => {
         const { middleware, told, log } = everything()
         await using placed = await place.put(middleware, application)
         for (const [method, request] of Object.entries(requests)) {
@@ -113,7 +113,7 @@ for (const place of places) {
       })
     }
 
-    it('closes a body whose client leaves in its midst', async () => {
+    it('closes a body whose client disconnects in mid-body', async () => {
       let closed = 0
       const leaving = new AbortController()
       const endless: Application = (_, start) => {

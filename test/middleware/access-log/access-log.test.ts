@@ -16,7 +16,7 @@ const hello: Application = (_, start) => {
 }
 
 describe('the access log', () => {
-  it('says what was asked and how it ended, in one line', () => {
+  it('has the request and its outcome in one line', () => {
     const log = new RecordingLog()
     const { environ } = run(
       accessLog({ log })((_, start) => {
@@ -44,7 +44,7 @@ describe('the access log', () => {
     )
   })
 
-  it('says why a request that was cut short was', () => {
+  it('has the code of the abort of an aborted request', () => {
     const log = new RecordingLog()
     const { exchange } = run(accessLog({ log })(() => new Promise(() => {})))
     exchange.abort(new AbortError('CLIENT_GONE', 'gone'))
@@ -52,7 +52,7 @@ describe('the access log', () => {
     assert.equal(log.lines[0]?.fields['status'], 0)
   })
 
-  it('leaves an array an array, so that it leaves in one piece', () => {
+  it('passes an array on as an array, so that it is sent in one piece', () => {
     const body = [Buffer.from('abc')]
     const { sink } = run(
       accessLog({ log: new RecordingLog() })((_, start) => {
@@ -65,7 +65,7 @@ describe('the access log', () => {
 })
 
 describe('the lines of an access log', () => {
-  it('are JSON with a time, unless told otherwise', async () => {
+  it('are JSON with a time by default', async () => {
     const lines: string[] = []
     await call(accessLog({ to: (line) => lines.push(line), clock: new FakeClock() })(hello), { path: '/a' })
     await turn()
@@ -74,7 +74,7 @@ describe('the lines of an access log', () => {
     assert.deepEqual([time, url, status, bytes], [1_700_000_001_000, '/a', 200, 5])
   })
 
-  it('are combined when that is asked for, with the user that the application found', async () => {
+  it('are in the combined format if the option says so, with the user that the application sets', async () => {
     const lines: string[] = []
     const application: Application = (environ, start) => {
       environ['REMOTE_USER'] = 'ann'
@@ -85,14 +85,14 @@ describe('the lines of an access log', () => {
     assert.match(lines[0]!, /^127\.0\.0\.1 - ann \[.*\] "GET \/a HTTP\/1\.1" 200 5 "-" "-"\n$/)
   })
 
-  it('go to a stream as well', async () => {
+  it('are written to a stream', async () => {
     const lines: string[] = []
     await call(accessLog({ format: 'combined', to: { write: (line) => lines.push(line) } })(hello))
     await turn()
     assert.equal(lines.length, 1)
   })
 
-  it('are left out for what is not worth one', async () => {
+  it('are not written for skipped requests', async () => {
     const log = new RecordingLog()
     const application = accessLog({ log, skip: (environ) => environ.PATH_INFO === '/healthz' })(hello)
     await call(application, { path: '/healthz' })
@@ -103,11 +103,11 @@ describe('the lines of an access log', () => {
     )
   })
 
-  it('go to standard output without options', () => {
+  it('go to standard output by default', () => {
     assert.equal(typeof accessLog(), 'function')
   })
 
-  it('are refused a format that there is not, and two destinations', () => {
+  it('are refused with an unknown format, and with two destinations', () => {
     assert.throws(
       () => accessLog({ format: 'common' as never }),
       /the option format is "common", expected 'json' or 'combined'/,
@@ -118,7 +118,7 @@ describe('the lines of an access log', () => {
 
 for (const place of places) {
   describe(`the access log ${place.name}`, () => {
-    it('keeps the contract and counts what was sent', async () => {
+    it('keeps the contract and counts the bytes that were sent', async () => {
       const log = new RecordingLog()
       await using placed = await place.put(accessLog({ log }), hello)
       const { text } = await call(placed.application)

@@ -14,7 +14,7 @@ function ran(code: string): { stdout: string; stderr: string } {
 }
 
 describe('lines', () => {
-  it('of one turn of the loop leave together', async () => {
+  it('of one event-loop iteration are written together', async () => {
     const written: string[] = []
     const output = new LineOutput((lines) => written.push(lines))
     output.write('a\n')
@@ -39,7 +39,7 @@ describe('lines', () => {
     assert.match(written[0]!, /^c\n\{.*"dropped":2.*\}\n$/)
   })
 
-  it('that cannot be written end nothing', async () => {
+  it('that cannot be written do not end the process', async () => {
     let calls = 0
     const output = new LineOutput(() => {
       calls++
@@ -52,7 +52,7 @@ describe('lines', () => {
     assert.equal(calls, 2)
   })
 
-  it('that a destination refuses are counted by the next line that it takes', async () => {
+  it('that a destination refuses are counted in the next line that is written', async () => {
     const written: string[] = []
     let isFull = true
     const output = new LineOutput((lines) => {
@@ -88,7 +88,7 @@ describe('lines', () => {
     assert.deepEqual([stdout, stderr], ['a\n', ''])
   })
 
-  it('whose stream fails do not end the process, however many write to the stream', async () => {
+  it('whose stream fails do not end the process, however many outputs share the stream', async () => {
     const stream = new Writable({ write: (_chunk, _encoding, done) => done(new Error('the disk is full')) })
     const outputs = Array.from({ length: 20 }, () => new LineOutput(stream))
     for (const output of outputs) output.write('a\n')
@@ -98,7 +98,7 @@ describe('lines', () => {
     assert.equal(stream.listenerCount('error'), 1)
   })
 
-  it('are refused a destination that is none', () => {
+  it('are refused with an invalid destination', () => {
     assert.throws(() => new LineOutput(42 as never), /function or a stream with write\(\), got number/)
   })
 })

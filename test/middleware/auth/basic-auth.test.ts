@@ -19,9 +19,9 @@ import { RecordingLog } from '../../support/log.ts'
 import { places } from '../../support/places.ts'
 import { temporary } from '../../support/sockets.ts'
 
-/** The least cost that there is: the tests are not about how slow it is. */
+/** The lowest cost: these tests do not check how slow hashing is. */
 const BCRYPT = hashSync('secret', 4)
-/** Of `secret`. */
+/** The hash of `secret`. */
 const SHA = '{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ='
 
 const whoami: Application = (environ, start) => {
@@ -37,9 +37,9 @@ async function statusOf(options: BasicAuthOptions, request: CallRequest): Promis
   return (await call(basicAuth(options)(whoami), request)).status
 }
 
-describe('whoever is known', () => {
+describe('a known user', () => {
   for (const [kind, hash] of Object.entries({ bcrypt: BCRYPT, SHA })) {
-    it(`is let in with the right password and no other (${kind})`, async () => {
+    it(`is admitted with the correct password only (${kind})`, async () => {
       const application = basicAuth({ users: { ann: hash } })(whoami)
       const good = await call(application, as('ann', 'secret'))
       assert.deepEqual([good.status, good.text], [200, 'ann'])
@@ -49,7 +49,7 @@ describe('whoever is known', () => {
     })
   }
 
-  it('may have $2a$ and $2b$ hashes too, colons in the password, and any letters', async () => {
+  it('may have $2a$ and $2b$ hashes, colons in the password, and non-ASCII characters', async () => {
     for (const version of ['$2a$', '$2b$', '$2y$']) {
       const users = { jörg: hashSync('pä:ß:', 4).replace(/^\$2.\$/, version) }
       const { status, text } = await call(basicAuth({ users })(whoami), as('jörg', 'pä:ß:'))
@@ -58,7 +58,7 @@ describe('whoever is known', () => {
     }
   })
 
-  it('is called so in the environ, which has the password no more', async () => {
+  it('is REMOTE_USER in the environ, which no longer has the password', async () => {
     let seen: Environ | undefined
     const application = basicAuth({ users: { ann: SHA } })((environ, start) => {
       seen = environ
@@ -77,7 +77,7 @@ describe('whoever is known', () => {
     assert.ok(!seen?.gantry.rawHeaders.some(([name]) => name === 'Authorization'))
   })
 
-  it('has the field passed on where that is asked for', async () => {
+  it('has the Authorization field passed on if the option says so', async () => {
     let field: unknown
     const application = basicAuth({ users: { ann: SHA }, passAuthorization: true })((environ, start) => {
       field = environ['HTTP_AUTHORIZATION']
@@ -87,14 +87,14 @@ describe('whoever is known', () => {
     assert.match(String(field), /^Basic /)
   })
 
-  it('stands in the access log, and the password does not', async () => {
+  it('appears in the access log, and the password does not', async () => {
     const log = new RecordingLog()
     await call(accessLog({ log })(basicAuth({ users: { ann: SHA } })(whoami)), as('ann', 'secret'))
     assert.equal(log.lines[0]?.fields['user'], 'ann')
     assert.doesNotMatch(JSON.stringify(log.lines), /secret|Basic/)
   })
 
-  it('is remembered, so that the second request waits for nothing', async () => {
+  it('is remembered, so that the second request does not wait for a hash', async () => {
     const application = basicAuth({ users: { ann: BCRYPT } })(whoami)
     assert.equal((await call(application, as('ann', 'secret'))).status, 200)
     let asynchronous = false
@@ -110,7 +110,7 @@ describe('whoever is known', () => {
   })
 })
 
-describe('whoever is not known', () => {
+describe('an unknown user', () => {
   it('is asked for a password in the realm', async () => {
     const { status, header, text } = await call(basicAuth({ users: {}, realm: 'the "back" \\ office' })(whoami))
     assert.equal(status, 401)
@@ -129,7 +129,7 @@ describe('whoever is not known', () => {
     assert.equal(called, false)
   })
 
-  it('costs a comparison all the same', async () => {
+  it('costs a comparison too', async () => {
     const asked: string[] = []
     const original = PasswordCheck.prototype.matches
     PasswordCheck.prototype.matches = function (password, hash, owner) {
@@ -155,12 +155,12 @@ describe('whoever is not known', () => {
     'far too much': `Basic ${base64(`ann:${'x'.repeat(5_000)}`)}`,
   }
   for (const [name, field] of Object.entries(malformed)) {
-    it(`includes who sends ${name}`, async () => {
+    it(`is also a client that sends ${name}`, async () => {
       assert.equal(await statusOf({ users: { ann: SHA } }, { headers: { Authorization: field } }), 401)
     })
   }
 
-  it('includes names that every object has', async () => {
+  it('is also a name that every object has', async () => {
     for (const name of ['__proto__', 'constructor', 'toString']) {
       assert.equal(await statusOf({ users: { ann: SHA } }, as(name, 'secret')), 401)
     }
@@ -174,7 +174,7 @@ class HeldHashes {
   readonly compare = (password: string): Promise<boolean> =>
     new Promise((settle) => this.begun.push({ password, settle }))
 
-  /** Ends the comparison in progress, and resolves with the password of the next. */
+  /** Ends the comparison in progress, and resolves with the password of the next one. */
   async next(): Promise<string | undefined> {
     this.begun.at(-1)?.settle(false)
     await new Promise(setImmediate)
@@ -186,14 +186,14 @@ function from(client: string, signal: AbortSignal = new AbortController().signal
   return { client, signal }
 }
 
-describe('passwords to be compared', () => {
+describe('password comparisons', () => {
   it('are refused with 503 when too many wait', async () => {
     const check = new PasswordCheck()
     const given = Array.from({ length: 65 }, () => check.matches('secret', BCRYPT, from('a')) as Promise<boolean>)
     const results = await Promise.allSettled(given)
     assert.equal(results.filter(({ status }) => status === 'fulfilled').length, 64)
     await assert.rejects(given[64]!, { status: 503, code: 'TOO_MANY_LOGINS' })
-    assert.equal(await check.matches('secret', BCRYPT, from('a')), true, 'and are taken again later')
+    assert.equal(await check.matches('secret', BCRYPT, from('a')), true, 'later comparisons are accepted again')
   })
 
   it('of a client that guesses delay another client by one comparison, and never refuse its login', async () => {
@@ -215,14 +215,14 @@ describe('passwords to be compared', () => {
     }
   })
 
-  it('of a hundred clients that guess again and again delay the first login of another by one comparison', async () => {
+  it('of a hundred clients that guess repeatedly delay the first login of another client by one comparison', async () => {
     const hashes = new HeldHashes()
     const check = new PasswordCheck(hashes.compare)
     const guess = (client: string): void =>
       void Promise.resolve(check.matches(client, BCRYPT, from(client))).catch(() => {})
     for (let at = 0; at < 100; at++) guess(`guesser ${at}`)
     for (let round = 0; round < 300; round++) {
-      // Each guesser that was answered or refused guesses again.
+      // Each guesser guesses again after an answer or a refusal.
       await hashes.next()
       for (let at = 0; at < 100; at++) guess(`guesser ${at}`)
     }
@@ -232,7 +232,7 @@ describe('passwords to be compared', () => {
     assert.equal(await login, true)
   })
 
-  it('are not compared once their client has disconnected', async () => {
+  it('do not start after their client has disconnected', async () => {
     const hashes = new HeldHashes()
     const check = new PasswordCheck(hashes.compare)
     const leaving = new AbortController()
@@ -250,7 +250,7 @@ describe('passwords to be compared', () => {
     assert.equal(await hashes.next(), 'third', 'no other comparison begins')
   })
 
-  it('go on after a comparison that failed', async () => {
+  it('continue after a failed comparison', async () => {
     let count = 0
     const check = new PasswordCheck(async () => {
       if (count++ === 0) throw new Error('the thread has ended')
@@ -261,7 +261,7 @@ describe('passwords to be compared', () => {
     assert.equal(await second, true)
   })
 
-  it('are shared by the client’s address, and an IPv6 /64 is one client', async () => {
+  it('are shared by client address, and an IPv6 /64 is one client', async () => {
     const clients: string[] = []
     const original = PasswordCheck.prototype.matches
     PasswordCheck.prototype.matches = (_, __, { client }) => {
@@ -282,7 +282,7 @@ describe('passwords to be compared', () => {
     assert.deepEqual(clients, [...once, ...once])
   })
 
-  it('let the first login of another address in while one address guesses', async () => {
+  it('admit the first login of another address while one address guesses', async () => {
     const application = basicAuth({ users: { ann: BCRYPT } })(whoami)
     const answered: string[] = []
     const asked = async (name: string, request: CallRequest): Promise<number> => {
@@ -295,14 +295,14 @@ describe('passwords to be compared', () => {
     )
     assert.equal(await asked('login', { ...as('ann', 'secret'), remoteAddress: '192.0.2.2' }), 200)
     const statuses = await Promise.all(guesses)
-    assert.equal(statuses.filter((status) => status === 401).length, 63, 'one of 64 gave way to the login')
+    assert.equal(statuses.filter((status) => status === 401).length, 63, 'one of 64 was refused in favour of the login')
     assert.equal(statuses.filter((status) => status === 503).length, 37)
     assert.ok(answered.indexOf('login') <= 38, 'behind those that were refused at once and one comparison')
   })
 })
 
-describe('a function that decides', () => {
-  it('may do so at once or later, and sees the request', async () => {
+describe('a verify function', () => {
+  it('may decide at once or later, and gets the request', async () => {
     const verify = (user: string, password: string, environ: Environ): boolean | Promise<boolean> =>
       environ.PATH_INFO === '/late' ? Promise.resolve(password === 'p') : user === 'u'
     assert.equal(await statusOf({ verify }, as('u', 'x')), 200)
@@ -311,7 +311,7 @@ describe('a function that decides', () => {
     assert.equal(await statusOf({ verify }, { ...as('u', 'x'), path: '/late' }), 401)
   })
 
-  it('that takes longer than the client waits has the application not called', async () => {
+  it('that takes longer than the client waits does not lead to a call of the application', async () => {
     const asked = Promise.withResolvers<boolean>()
     let called = false
     const running = run(
@@ -328,14 +328,14 @@ describe('a function that decides', () => {
     assert.deepEqual(running.log.messages(), [])
   })
 
-  it('lets nobody in by what is not true', async () => {
+  it('admits nobody with a value other than true', async () => {
     for (const given of ['yes', 1, undefined]) {
       assert.equal(await statusOf({ verify: (() => given) as never }, as('u', 'x')), 401)
       assert.equal(await statusOf({ verify: (() => Promise.resolve(given)) as never }, as('u', 'x')), 401)
     }
   })
 
-  it('that throws is a failure', async () => {
+  it('that throws leads to a 500', async () => {
     const verify = (): boolean => {
       throw new Error('the directory is down')
     }
@@ -352,7 +352,7 @@ describe('a password file', () => {
   })
   after(() => rm(directory, { recursive: true }))
 
-  it('is read again when it has changed, and what it said before holds while it is bad', async () => {
+  it('is read again after a change, and its last valid content stays in effect while it is invalid', async () => {
     const clock = new FakeClock()
     const log = new RecordingLog()
     await writeFile(path, `ann:${SHA}\n`)
@@ -361,7 +361,7 @@ describe('a password file', () => {
     assert.equal(await status('ann'), 200)
 
     await writeFile(path, `bob:${SHA}\n# a comment\n`)
-    assert.equal(await status('ann'), 200, 'it is looked at once a second')
+    assert.equal(await status('ann'), 200, 'the file is checked once a second')
     clock.advance(1_000)
     assert.deepEqual([await status('ann'), await status('bob')], [401, 200])
 
@@ -370,7 +370,7 @@ describe('a password file', () => {
       clock.advance(1_000)
       assert.equal(await status('bob'), 200)
     }
-    assert.equal(log.lines.length, 1, 'it is told of once')
+    assert.equal(log.lines.length, 1, 'the failure is logged once')
     assert.match(String(log.lines[0]?.fields['reason']), /htpasswd, line 2: it has a crypt hash or a plain password/)
     assert.doesNotMatch(JSON.stringify(log.lines), /secret-in-the-clear/)
 
@@ -386,7 +386,7 @@ describe('a password file', () => {
     assert.deepEqual([await status('ann'), await status('bob')], [200, 401])
   })
 
-  it('lets nobody in by a password that was right before it was changed', async () => {
+  it('admits nobody with an old password after a change', async () => {
     const clock = new FakeClock()
     await writeFile(path, `ann:${BCRYPT}\n`)
     const application = basicAuth({ htpasswd: path, clock })(whoami)
@@ -397,7 +397,7 @@ describe('a password file', () => {
     assert.equal((await call(application, as('ann', 'another'))).status, 200)
   })
 
-  it('that is not there or is bad is refused at once', async () => {
+  it('that is missing or invalid is refused at once', async () => {
     assert.throws(
       () => basicAuth({ htpasswd: join(directory, 'none') }),
       (error: HtpasswdError) => {
@@ -421,9 +421,9 @@ describe('a password file', () => {
   })
 
   const binary = ['/usr/bin/htpasswd', '/usr/local/bin/htpasswd'].find((file) => existsSync(file))
-  // Where all is to be run, its absence is a failure.
+  // With CI=true a missing program is a failure.
   const skip = !binary && !process.env['CI'] && 'htpasswd is not installed'
-  it('is understood as Apache’s own program writes it', { skip }, async () => {
+  it("is read as Apache's own program writes it", { skip }, async () => {
     execFileSync(binary!, ['-cbB', '-C', '4', path, 'ann', 'secret'], { stdio: 'ignore' })
     execFileSync(binary!, ['-bs', path, 'bob', 'hidden'], { stdio: 'ignore' })
     const application = basicAuth({ htpasswd: path })(whoami)
@@ -433,7 +433,7 @@ describe('a password file', () => {
   })
 })
 
-it('refuses options that it cannot keep', () => {
+it('refuses options that contradict each other', () => {
   assert.throws(() => basicAuth({}), /expected exactly one of htpasswd, users and verify, got none/)
   assert.throws(() => basicAuth(), /expected exactly one of htpasswd, users and verify, got none/)
   assert.throws(() => basicAuth({ users: {}, verify: () => true }), /got users and verify/)
@@ -443,7 +443,7 @@ it('refuses options that it cannot keep', () => {
 
 for (const place of places) {
   describe(`basic authentication ${place.name}`, () => {
-    it('lets in who is known, under his name, and nobody else', async () => {
+    it('admits known users under their names, and nobody else', async () => {
       await using placed = await place.put(basicAuth({ users: { ann: BCRYPT } }), whoami)
       assert.equal((await call(placed.application)).status, 401)
       assert.equal((await call(placed.application, as('ann', 'wrong'))).status, 401)

@@ -8,9 +8,9 @@ import { type Place, places } from '../../support/places.ts'
 import { cached, counting } from './cached.ts'
 
 const FRESH: Headers = [['Cache-Control', 'max-age=60']]
-/** As lint wants them. */
+/** Methods as lint requires them. */
 const TYPED: Headers = [...FRESH, ['Content-Type', 'text/plain']]
-/** As FakeClock's wall, in HTTP's form, some seconds before. */
+/** The wall time of FakeClock as an HTTP date, some seconds earlier. */
 const before = (seconds: number): string => new Date(new FakeClock().wall() - seconds * 1000).toUTCString()
 
 for (const place of places) {
@@ -25,7 +25,7 @@ for (const place of places) {
       assert.deepEqual([second.text, second.header('x-cache')], ['answer 1', 'HIT'])
     })
 
-    it('streams a miss while it stores it', async () => {
+    it('streams a miss while it stores the response', async () => {
       const gate = Promise.withResolvers<void>()
       await using placed = await put(cache(), (_, start) => {
         start('200 OK', TYPED)
@@ -67,7 +67,7 @@ for (const place of places) {
       }
     })
 
-    it('leaves a POST with its body alone', async () => {
+    it('passes a POST with its body', async () => {
       await using placed = await put(cache(), async (environ, start) => {
         const body = await environ['wsgi.input'].read()
         start('200 OK', TYPED)
@@ -78,7 +78,7 @@ for (const place of places) {
   })
 }
 
-describe('what a cache does not keep', () => {
+describe('a cache does not store', () => {
   const refused: [why: string, headers: Headers, status?: string][] = [
     ['says nothing of freshness', []],
     ['is private', [['Cache-Control', 'max-age=60, private']]],
@@ -134,7 +134,7 @@ describe('what a cache does not keep', () => {
     assert.deepEqual([made.stats().entries, made.stats().bytes], [0, 0])
   })
 
-  it('a response that fails in its middle', async () => {
+  it('a response that fails in mid-body', async () => {
     let calls = 0
     const { get, cache: made } = cached((_, start) => {
       start('200 OK', FRESH)
@@ -161,7 +161,7 @@ describe('what a cache does not keep', () => {
     assert.equal(made.stats().entries, 0)
   })
 
-  it('a response that is larger than it takes, which it passes on whole', async () => {
+  it('a response above its size limit, which it passes on completely', async () => {
     const { get, cache: made } = cached(
       (_, start) => {
         start('200 OK', FRESH)
@@ -176,26 +176,26 @@ describe('what a cache does not keep', () => {
     assert.deepEqual([made.stats().entries, made.stats().bytes], [0, 0])
   })
 
-  it("an answer to who says who it is, unless that is allowed, and then it is everybody's", async () => {
+  it('a response to an authenticated request, unless the response allows it, and then it serves it to everyone', async () => {
     const headers = { Authorization: 'Basic eDp5' }
     const { get } = cached(counting(FRESH))
     await get({ headers })
     assert.equal((await get({ headers })).text, 'answer 2')
     assert.equal((await get()).text, 'answer 3')
-    // What is stored now was made for nobody in particular, and does not say that it is for such a one too.
+    // The stored response was generated for an anonymous request, and does not allow authenticated ones.
     assert.equal((await get({ headers })).text, 'answer 4')
     const open = cached(counting([['Cache-Control', 'public, max-age=60']]))
     await open.get({ headers })
     assert.equal((await open.get()).text, 'answer 1')
   })
 
-  it('an answer to a user whom middleware outside knows', async () => {
+  it('a response for a user whom middleware outside has authenticated', async () => {
     const { get } = cached(counting(FRESH))
     await get({ environ: { REMOTE_USER: 'anna' } })
     assert.equal((await get({ environ: { REMOTE_USER: 'bert' } })).text, 'answer 2')
   })
 
-  it('anything of a request with a body', async () => {
+  it('any response to a request with a body', async () => {
     const { get } = cached(counting(FRESH))
     const chunked = async function* (): AsyncGenerator<Uint8Array> {
       yield Buffer.from('x')
@@ -205,18 +205,18 @@ describe('what a cache does not keep', () => {
     assert.equal((await get()).text, 'answer 3')
   })
 
-  it('guesses for a request with a cookie', async () => {
+  it('heuristically fresh responses to a request with a cookie', async () => {
     const { get } = cached(counting([['Last-Modified', before(1000)]]))
     await get({ headers: { Cookie: 'session=1' } })
-    // The next one shows that it can be shared after all, and the one after that is kept.
+    // The next response shows that the key can be shared after all, and the one after it is stored.
     assert.equal((await get()).text, 'answer 2')
     assert.equal((await get()).text, 'answer 3')
     assert.equal((await get()).text, 'answer 3')
   })
 })
 
-describe('how long a cache keeps', () => {
-  it('for max-age, less the age it came with, and tells its age', async () => {
+describe('a cache keeps a response', () => {
+  it('for max-age less its age at arrival, and adds Age', async () => {
     const { get, clock } = cached(counting([...FRESH, ['Age', '20']]))
     await get()
     clock.advance(39_500)
@@ -235,7 +235,7 @@ describe('how long a cache keeps', () => {
     assert.equal((await get()).text, 'answer 2')
   })
 
-  it('fresh what must be revalidated only when it is stale', async () => {
+  it('that requires revalidation while it is fresh', async () => {
     for (const directive of ['must-revalidate', 'proxy-revalidate']) {
       const { get, clock } = cached(counting([['Cache-Control', `max-age=60, ${directive}`]]))
       await get()
@@ -246,7 +246,7 @@ describe('how long a cache keeps', () => {
     }
   })
 
-  it('for a tenth of the time since it was changed, when nothing is said', async () => {
+  it('for a tenth of the time since its last change, if it has no lifetime', async () => {
     const { get, clock } = cached(counting([['Last-Modified', before(100)]]))
     await get()
     clock.advance(9_000)
@@ -255,7 +255,7 @@ describe('how long a cache keeps', () => {
     assert.equal((await get()).text, 'answer 2')
   })
 
-  it('only what it finds room for, the least recently used going first', async () => {
+  it('as long as there is room, and evicts the least recently used one first', async () => {
     const { get, cache: made } = cached(
       (environ, start) => {
         start('200 OK', FRESH)
@@ -272,7 +272,7 @@ describe('how long a cache keeps', () => {
     assert.equal((await get('/b')).header('x-cache'), 'MISS')
   })
 
-  it('until it is told to forget', async () => {
+  it('until it is invalidated', async () => {
     const { get, cache: made } = cached(counting(FRESH))
     await get('/a?b')
     assert.equal(made.invalidate('http://localhost/a?b'), 1)
@@ -283,7 +283,7 @@ describe('how long a cache keeps', () => {
   })
 })
 
-describe("a cache and a request's own wishes", () => {
+describe('a cache and the directives of a request', () => {
   const wish = async (value: string, seconds: number, headers: Headers = FRESH): Promise<string | undefined> => {
     const { get, clock } = cached(counting(headers))
     await get()
@@ -291,7 +291,7 @@ describe("a cache and a request's own wishes", () => {
     return (await get({ headers: { 'Cache-Control': value } })).header('x-cache')
   }
 
-  it('keeps to no-cache, max-age, min-fresh and max-stale', async () => {
+  it('obeys no-cache, max-age, min-fresh and max-stale', async () => {
     assert.equal(await wish('no-cache', 1), 'MISS')
     assert.equal(await wish('max-age=10', 9), 'HIT')
     assert.equal(await wish('max-age=10', 11), 'MISS')
@@ -304,7 +304,7 @@ describe("a cache and a request's own wishes", () => {
     assert.equal(await wish('max-stale', 71, [['Cache-Control', 's-maxage=60']]), 'MISS')
   })
 
-  it('answers 504 to only-if-cached when it has nothing', async () => {
+  it('answers 504 to only-if-cached without a stored response', async () => {
     const { get, asked } = cached(counting(FRESH))
     const headers = { 'Cache-Control': 'only-if-cached' }
     assert.equal((await get({ headers })).status, 504)
@@ -313,26 +313,26 @@ describe("a cache and a request's own wishes", () => {
     assert.equal((await get({ headers })).status, 200)
   })
 
-  it('keeps nothing of a request that says no-store', async () => {
+  it('stores nothing for a request with no-store', async () => {
     const { get } = cached(counting(FRESH))
     await get({ headers: { 'Cache-Control': 'no-store' } })
     assert.equal((await get()).text, 'answer 2')
   })
 
-  it('takes Pragma for no-cache where there is no Cache-Control', async () => {
+  it('treats Pragma as no-cache if there is no Cache-Control', async () => {
     const { get } = cached(counting(FRESH))
     await get()
     assert.equal((await get({ headers: { Pragma: 'no-cache' } })).text, 'answer 2')
     assert.equal((await get({ headers: { Pragma: 'no-cache', 'Cache-Control': 'max-age=10' } })).text, 'answer 2')
   })
 
-  it('does not care where it is told not to', async () => {
+  it('ignores the directives if the option says so', async () => {
     const { get } = cached(counting(FRESH), { clientDirectives: false })
     await get()
     assert.equal((await get({ headers: { 'Cache-Control': 'no-cache', Pragma: 'no-cache' } })).text, 'answer 1')
   })
 
-  it('answers conditions and parts from what it has', async () => {
+  it('answers conditions and ranges from a stored response', async () => {
     const { get, asked } = cached(
       counting([...FRESH, ['ETag', '"v1"'], ['Content-Type', 'text/plain'], ['Last-Modified', before(1000)]]),
     )
@@ -350,7 +350,7 @@ describe("a cache and a request's own wishes", () => {
     assert.equal(asked.length, 1)
   })
 
-  it('fills itself though the first client has it already', async () => {
+  it('stores a response although the first client has it already', async () => {
     const { get, asked } = cached(counting([...FRESH, ['ETag', '"v1"']]))
     assert.equal((await get({ headers: { 'If-None-Match': '"v1"' } })).status, 304)
     assert.equal(asked[0]?.['HTTP_IF_NONE_MATCH'], undefined)
@@ -358,7 +358,7 @@ describe("a cache and a request's own wishes", () => {
     assert.equal(asked.length, 1)
   })
 
-  it('passes on a part of what it has not', async () => {
+  it('passes on a part of a response that is not stored', async () => {
     const { get, asked } = cached(counting(FRESH))
     await get({ headers: { Range: 'bytes=0-1' } })
     assert.equal(asked[0]?.['HTTP_RANGE'], 'bytes=0-1')
@@ -366,7 +366,7 @@ describe("a cache and a request's own wishes", () => {
   })
 })
 
-describe('what a cache finds a response by', () => {
+describe('the key of a cache contains', () => {
   const apart = async (one: Parameters<ReturnType<typeof cached>['get']>[0], other: typeof one): Promise<boolean> => {
     const { get } = cached(counting(FRESH))
     return (await get(one)).text !== (await get(other)).text
@@ -382,12 +382,12 @@ describe('what a cache finds a response by', () => {
     assert.ok(!(await apart({ headers: { Host: 'A.example:80' } }, { headers: { Host: 'a.example.' } })))
   })
 
-  it('what mounts and rewrites outside have made of it', async () => {
+  it('the changes of mounts and rewrites outside', async () => {
     assert.ok(await apart({ environ: { SCRIPT_NAME: '/a', PATH_INFO: '/b' } }, { environ: { PATH_INFO: '/a/b' } }))
     assert.ok(await apart({ environ: { QUERY_STRING: 'a' } }, { environ: { QUERY_STRING: 'b' } }))
   })
 
-  it('what applications write links from', async () => {
+  it('the fields from which applications generate links', async () => {
     for (const name of ['X-Forwarded-Host', 'X-Forwarded-Proto', 'X-Original-URL', 'X-Forwarded-Prefix']) {
       assert.ok(await apart({ headers: { [name]: 'evil' } }, {}), name)
     }
@@ -395,7 +395,7 @@ describe('what a cache finds a response by', () => {
     assert.ok(!(await apart({ headers: { Forwarded: 'for=a;host=x' } }, { headers: { Forwarded: 'for=b;host=x' } })))
   })
 
-  it('what it is told to look at', async () => {
+  it('the value of the key option', async () => {
     const options = { key: (environ: { [name: string]: unknown }) => environ['tenant'] as string | undefined }
     const { get } = cached(counting(FRESH), options)
     const texts: string[] = []
@@ -404,14 +404,14 @@ describe('what a cache finds a response by', () => {
     assert.equal((await get()).header('x-cache'), 'BYPASS')
   })
 
-  it('which of its applications it is for', async () => {
+  it('the application that gets the request', async () => {
     const made = cache()
     const [one, other] = [made(counting([...FRESH, ['X-Is', 'one']])), made(counting([...FRESH, ['X-Is', 'other']]))]
     await call(one)
     assert.equal((await call(other)).header('x-is'), 'other')
   })
 
-  it('what the response varies on', async () => {
+  it('the fields that the response varies on', async () => {
     const { get } = cached(
       counting((environ) =>
         environ['HTTP_ACCEPT_LANGUAGE'] === undefined ? FRESH : [...FRESH, ['Vary', 'accept-language, Accept']],
@@ -425,7 +425,7 @@ describe('what a cache finds a response by', () => {
     assert.equal((await get({ headers: { 'Accept-Language': 'de', Accept: 'text/html' } })).text, 'answer 3')
   })
 
-  it('the request, as it was before the application changed it', async () => {
+  it('the request as it was before the application changed it', async () => {
     const { get } = cached((environ, start) => {
       const language = environ['HTTP_ACCEPT_LANGUAGE']
       environ['HTTP_ACCEPT_LANGUAGE'] = 'changed'
@@ -438,7 +438,7 @@ describe('what a cache finds a response by', () => {
   })
 })
 
-describe('a cache and what changes things', () => {
+describe('a cache and unsafe methods', () => {
   const changing = (status: string, headers: Headers = []) =>
     cached((environ, start) => {
       const get = environ.REQUEST_METHOD === 'GET'
@@ -448,7 +448,7 @@ describe('a cache and what changes things', () => {
   const state = async ({ get }: ReturnType<typeof cached>, path: string): Promise<string | undefined> =>
     (await get(path)).header('x-cache')
 
-  it('forgets what a POST, a DELETE or an unknown method has changed', async () => {
+  it('invalidates what a POST, a DELETE or an unknown method has changed', async () => {
     for (const method of ['POST', 'PUT', 'DELETE', 'PATCH', 'FROB']) {
       const made = changing('204 No Content')
       await made.get('/a')
@@ -459,7 +459,7 @@ describe('a cache and what changes things', () => {
     }
   })
 
-  it('keeps it after a failure, or a method that is safe', async () => {
+  it('keeps a response after a failure, or a safe method', async () => {
     const failing = changing('409 Conflict')
     await failing.get('/a')
     await failing.get({ path: '/a', method: 'POST' })
@@ -470,7 +470,7 @@ describe('a cache and what changes things', () => {
     assert.equal(await state(safe, '/a'), 'HIT')
   })
 
-  it('forgets what the answer names on the same host, and on no other', async () => {
+  it('invalidates the URIs that the response names on the same host, and on no other', async () => {
     const made = changing('303 See Other', [
       ['Location', '../b?c'],
       ['Content-Location', 'http://other.example/d'],
@@ -481,7 +481,7 @@ describe('a cache and what changes things', () => {
     assert.equal(await state(made, '/d'), 'HIT')
   })
 
-  it('forgets every variant, whatever else they are found by', async () => {
+  it('invalidates every variant of a URI', async () => {
     const made = changing('200 OK')
     const headers = { 'X-Forwarded-Host': 'a' }
     await made.get({ path: '/a', headers })
@@ -491,7 +491,7 @@ describe('a cache and what changes things', () => {
 })
 
 describe('the fields of a stored response', () => {
-  it('are whole but for what was meant for one client', async () => {
+  it('are complete except those for one client', async () => {
     const { get } = cached(
       counting([
         ...FRESH,
@@ -512,7 +512,7 @@ describe('the fields of a stored response', () => {
     assert.deepEqual([hit.header('date'), hit.header('age')], [before(5), '5'])
   })
 
-  it('are copies: what middleware outside does to them is not seen by the next', async () => {
+  it('are copies: changes of middleware outside do not reach the next client', async () => {
     const { application } = cached(counting(FRESH))
     const spoiling: typeof application = (environ, start) =>
       application(environ, (status, headers, excInfo) => {
@@ -527,7 +527,7 @@ describe('the fields of a stored response', () => {
     assert.doesNotMatch(JSON.stringify(headers), /spoiled|X-More/)
   })
 
-  it('tell of the cache as RFC 9211 has it', async () => {
+  it('describe the cache as in RFC 9211', async () => {
     const { get, clock } = cached(counting([['Cache-Control', 'max-age=60, stale-while-revalidate=60']]), {
       report: 'cache-status',
       name: 'edge',
@@ -541,8 +541,8 @@ describe('the fields of a stored response', () => {
   })
 })
 
-describe("a cache's options", () => {
-  it('are refused with a word of what was expected', () => {
+describe('the options of a cache', () => {
+  it('are refused with the expected value', () => {
     for (const [options, word] of [
       [{ maxBytes: 0 }, /maxBytes is 0, expected a whole number of bytes, 1 or more/],
       [{ maxBytes: 10, maxObjectBytes: 11 }, /maxObjectBytes \(11\) is more than maxBytes/],

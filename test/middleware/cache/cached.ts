@@ -1,4 +1,4 @@
-/** A cache on a clock that stands still, around an application that a test scripts, and what a client gets of it. */
+/** A cache on a stopped clock, around an application that a test scripts, and the responses that clients get. */
 
 import { type Cache, type CacheOptions, cache } from '../../../middleware/cache/cache.ts'
 import type { Application, Environ, Headers } from '../../../protocol/contract/application.ts'
@@ -11,7 +11,7 @@ export interface Cached {
   readonly clock: FakeClock
   readonly log: RecordingLog
   readonly application: Application
-  /** The environs that the application was called with. */
+  /** The environs with which the application was called. */
   readonly asked: Environ[]
   get(request?: CallRequest | string): Promise<CallResult>
 }
@@ -44,7 +44,7 @@ export function counting(headers: Headers | ((environ: Environ) => Headers), sta
   }
 }
 
-/** A thing that a test lets happen. */
+/** An event that a test triggers. */
 export class Gate {
   readonly #opened: PromiseWithResolvers<void> = Promise.withResolvers()
   open(): void {
@@ -55,7 +55,7 @@ export class Gate {
   }
 }
 
-/** Lets all that is ready run. */
+/** Runs everything that is ready. */
 export async function calm(): Promise<void> {
   for (let turn = 0; turn < 5; turn++) await new Promise((resolve) => setImmediate(resolve))
 }

@@ -4,8 +4,8 @@ import fc from 'fast-check'
 import { cached, calm } from './cached.ts'
 
 /**
- * Random requests, changes of the resources and time against a simple model: every body says for whom, of what, which version and at what
- * time it was made, so that each answer can be judged by itself.
+ * Random requests, changes of the resources and time, checked against a simple model: every body states its client,
+ * resource, version and time, so that each answer can be checked by itself.
  */
 
 const PATHS = ['/a', '/b', '/c'] as const
@@ -22,7 +22,10 @@ const CONTROLS = [
   '',
 ] as const
 
-/** Seconds for which a body may be served after it was made or confirmed, at most, without failures and with them. */
+/**
+ * The longest time for which a body may be served after its generation or confirmation, s: without failures and with
+ * them.
+ */
 const LIMITS: Record<string, readonly [well: number, failing: number]> = {
   'max-age=10': [10, 10],
   'max-age=10, stale-while-revalidate=20': [30, 30],
@@ -68,19 +71,19 @@ interface Said {
   readonly language: string | null
   readonly user: string | null
   readonly control: string
-  /** Of the path's posts. */
+  /** The posts of the path. */
   readonly version: number
   readonly id: number
 }
 
 const MAX_BYTES = 12_000
 
-it('a cache keeps to its rules whatever happens', async () => {
+it('a cache follows its rules in random sequences', async () => {
   await fc.assert(
     fc.asyncProperty(fc.array(step, { minLength: 5, maxLength: 40 }), async (steps) => {
       const control = new Map<string, string>()
       const version = new Map<string, number>()
-      /** When each body was made, or confirmed by a 304, in seconds. */
+      /** When each body was generated, or confirmed by a 304, in seconds. */
       const confirmed = new Map<number, number>()
       let fails = false
       let ids = 0
@@ -146,23 +149,23 @@ it('a cache keeps to its rules whatever happens', async () => {
         if (fresh) headers.push(['Cache-Control', 'no-cache'])
         const answer = await made.get({ path: asked, headers })
         if (answer.status === 503) {
-          assert.ok(fails, 'a failure out of the blue')
+          assert.ok(fails, 'an unexpected failure')
           return
         }
         assert.equal(answer.status, 200)
         assert.equal(answer.aborted, undefined)
         const body = JSON.parse(answer.text) as Said
         assert.equal(body.path, asked)
-        assert.equal(body.language, wanted ?? null, 'of another variant')
+        assert.equal(body.language, wanted ?? null, 'the body of another variant')
         if (/private|no-store|^$/.test(body.control)) assert.equal(body.user, who, "another's private answer")
-        assert.ok(body.version >= least, 'of before a POST')
+        assert.ok(body.version >= least, 'a body from before a POST')
         const age = made.clock.now() / 1000 - confirmed.get(body.id)!
         const [well, failing] = LIMITS[body.control]!
-        // The directives that count are those of the last 304: the longest there are, where they were changed meanwhile.
+        // The directives of the last 304 count: the longest possible ones, if they have changed since.
         const limit = control.get(asked) === body.control || !control.has(asked) ? (fails ? failing : well) : 30
         assert.ok(age <= limit, `${age} s old under ${body.control}`)
-        if (fresh && !fails) assert.equal(age, 0, 'not asked for afresh')
-        assert.ok(Number(answer.header('age') ?? 0) >= Math.floor(age), 'younger than it is')
+        if (fresh && !fails) assert.equal(age, 0, 'not forwarded')
+        assert.ok(Number(answer.header('age') ?? 0) >= Math.floor(age), 'Age is too low')
       }
 
       for (const one of steps) {
@@ -180,7 +183,7 @@ it('a cache keeps to its rules whatever happens', async () => {
         await calm()
       }
       made.cache.clear()
-      // Nothing is counted that is not there, and nothing waits any more.
+      // Nothing is counted without being stored, and no request waits.
       assert.deepEqual([made.cache.stats().bytes, made.cache.stats().entries, made.clock.pending], [0, 0, 0])
     }),
     { numRuns: 60, interruptAfterTimeLimit: 15_000 },

@@ -46,7 +46,7 @@ function decoded({ header, body }: CallResult): Buffer {
 
 describe('compress', () => {
   for (const coding of codings) {
-    it(`compresses a whole body by ${coding}, with its length`, async () => {
+    it(`compresses a whole body with ${coding}, with its length`, async () => {
       for (const body of [page, Buffer.alloc(SYNC_MAX * 3, sentence)]) {
         const result = await asked(giving(html, body), coding)
         assert.equal(result.header('content-encoding'), coding)
@@ -57,14 +57,14 @@ describe('compress', () => {
       }
     })
 
-    it(`compresses a stream by ${coding}, without a length`, async () => {
+    it(`compresses a stream with ${coding}, without a length`, async () => {
       const result = await asked(streaming([...html, ['Content-Length', String(page.length)]]), coding)
       assert.equal(result.header('content-encoding'), coding)
       assert.equal(result.header('content-length'), undefined)
       assert.deepEqual(decoded(result), page)
     })
 
-    it(`gives by ${coding} all of a chunk before the next is asked for`, async () => {
+    it(`sends with ${coding} all of a chunk before it requests the next one`, async () => {
       const seen: string[] = []
       const decoder =
         coding === 'br'
@@ -81,7 +81,7 @@ describe('compress', () => {
           start('200 OK', html)
           for (const word of ['one ', 'two ', 'three ']) {
             yield Buffer.from(word)
-            // Only what has reached the client by now is decoded.
+            // Only the bytes that have reached the client so far are decoded.
             const chunks = made.sink.chunks.splice(0)
             await new Promise<void>((resolve) => {
               decoder.write(Buffer.concat(chunks), () => resolve())
@@ -106,7 +106,7 @@ describe('compress', () => {
     })
   }
 
-  it('chooses by q-values, and by its own order among equals', async () => {
+  it('chooses by q-values, and by its own order if they are equal', async () => {
     const cases: [accepted: string | undefined, coding: string | undefined][] = [
       [undefined, undefined],
       ['', undefined],
@@ -135,7 +135,7 @@ describe('compress', () => {
     assert.equal(result.header('content-encoding'), 'gzip')
   })
 
-  it('leaves alone what is not for it', async () => {
+  it('passes other responses unchanged', async () => {
     const cases: [string, Application, Record<string, string>?][] = [
       ['an image', giving([['Content-Type', 'image/png']])],
       ['events', giving([['Content-Type', 'text/event-stream']])],
@@ -156,7 +156,7 @@ describe('compress', () => {
     }
   })
 
-  it('leaves what turns out short, or would grow, as it is', async () => {
+  it('does not compress a body that is short, or would grow', async () => {
     const short = await asked(giving(html, Buffer.from('short')), 'gzip')
     assert.deepEqual([short.header('content-encoding'), short.text], [undefined, 'short'])
     const noise = Buffer.from(Array.from({ length: 2000 }, (_, at) => (at * 7919 * (at + 13)) & 255))
@@ -176,7 +176,7 @@ describe('compress', () => {
     assert.deepEqual(grown.body, dense)
   })
 
-  it('takes what it may compress and from which size from its options', async () => {
+  it('uses the threshold and the types of its options', async () => {
     const own = await asked(giving([['Content-Type', 'application/x-Own; a=b']], page.subarray(0, 100)), 'gzip', {
       threshold: 50,
       compressible: (type) => type === 'application/x-own',
@@ -184,7 +184,7 @@ describe('compress', () => {
     assert.equal(own.header('content-encoding'), 'gzip')
   })
 
-  it('changes the fields that speak of the bytes', async () => {
+  it('changes the fields that describe the bytes', async () => {
     const { headers } = await asked(
       giving([
         ...html,
@@ -218,7 +218,7 @@ describe('compress', () => {
     assert.deepEqual(headers, [...html, ['ETag', '"a"']])
   })
 
-  it('names in a 304 the weak ETag that the client has, and only then', async () => {
+  it('repeats in a 304 the weak ETag that the client has, and only then', async () => {
     const application: Application = (_, start) => {
       start('304 Not Modified', [['ETag', '"a"']])
       return []
@@ -235,7 +235,7 @@ describe('compress', () => {
     }
   })
 
-  it('answers a HEAD with the fields of the GET, without a length, and leaves its body unread', async () => {
+  it('answers a HEAD with the fields of the GET, without a length, and does not read its body', async () => {
     let given = 0
     let closed = 0
     const application: Application = (_, start) => {
@@ -253,7 +253,7 @@ describe('compress', () => {
     assert.deepEqual([body.length, given, closed], [0, 1, 1])
   })
 
-  it('compresses what is written, each write on its way at once', async () => {
+  it('compresses written bytes, and sends each write at once', async () => {
     const result = await asked(async (_, start) => {
       const write = start('200 OK', html)
       await write(page)
@@ -264,7 +264,7 @@ describe('compress', () => {
     assert.deepEqual(decoded(result), Buffer.concat([page, page, page]))
   })
 
-  it('passes what it does not compress as the very object', () => {
+  it('passes an uncompressed body on as the same object', () => {
     const body = [page]
     const application: Application = (_, start) => {
       start('200 OK', html)
@@ -277,7 +277,7 @@ describe('compress', () => {
     })
   })
 
-  it('refuses options that are none, saying what is due', () => {
+  it('refuses invalid options, with the expected form', () => {
     const wrong: [unknown, RegExp][] = [
       [{ encodings: ['deflate'] }, /encodings is \[ 'deflate' \], expected an array of some of br, zstd, gzip/],
       [{ encodings: [] }, /encodings is \[\]/],
@@ -292,7 +292,7 @@ describe('compress', () => {
     }
   })
 
-  it('knows text under its other names', () => {
+  it('recognises text under its other names', () => {
     for (const type of ['text/html', 'application/json', 'image/svg+xml', 'application/problem+json', 'font/ttf']) {
       assert.ok(isCompressible(type), type)
     }
@@ -303,7 +303,7 @@ describe('compress', () => {
 })
 
 describe('compress, at the end of a response', () => {
-  /** Every zlib stream that is made meanwhile. */
+  /** Every zlib stream that is created during a test. */
   async function watched(action: (streams: zlib.Gzip[]) => Promise<void>): Promise<void> {
     const streams: zlib.Gzip[] = []
     const real = zlib.createGzip
@@ -320,7 +320,7 @@ describe('compress, at the end of a response', () => {
   }
   const gzip = ['Host', 'h', 'Accept-Encoding', 'gzip']
 
-  it('frees what zlib holds, whole or cut', async () => {
+  it('frees the memory of zlib after a complete and after an aborted response', async () => {
     await watched(async (streams) => {
       await asked(streaming(), 'gzip')
       const failing = await asked(async function* (_, start) {
@@ -336,7 +336,7 @@ describe('compress, at the end of a response', () => {
     })
   })
 
-  it('frees it when the client leaves while a chunk is being compressed', async () => {
+  it('frees the memory of zlib when the client disconnects during a push', async () => {
     await watched(async (streams) => {
       let closed = 0
       const noise = Buffer.alloc(4 << 20, sentence)
@@ -359,7 +359,7 @@ describe('compress, at the end of a response', () => {
     })
   })
 
-  it('makes no zlib stream where none is pushed to', async () => {
+  it('creates no zlib stream without a push', async () => {
     await watched(async (streams) => {
       await asked(streaming(), 'gzip', {}, { method: 'HEAD' })
       await asked(giving(), 'gzip')
@@ -367,7 +367,7 @@ describe('compress, at the end of a response', () => {
     })
   })
 
-  it('cuts the response visibly when zlib fails', async () => {
+  it('aborts the response visibly when zlib fails', async () => {
     const log = new RecordingLog()
     await watched(async (streams) => {
       const result = await asked(
@@ -386,7 +386,7 @@ describe('compress, at the end of a response', () => {
     })
   })
 
-  it('asks for no more while the client takes nothing', async () => {
+  it('reads no more chunks while the client reads nothing', async () => {
     let given = 0
     const made = run(
       compress()(async function* (_, start) {
@@ -410,7 +410,7 @@ describe('compress, at the end of a response', () => {
 
 describe('CompressStream', () => {
   for (const coding of codings) {
-    it(`gives all that ${coding} makes of a chunk that is larger than its buffers`, async () => {
+    it(`returns all that ${coding} makes of a chunk larger than its buffers`, async () => {
       const filter = new CompressStream(coding, 4)
       let state = 1
       const noise = Buffer.from(
@@ -439,7 +439,7 @@ for (const place of places) {
       }
     }
 
-    it('keeps the contract when the client leaves', async () => {
+    it('keeps the contract when the client disconnects', async () => {
       const begun = Promise.withResolvers<void>()
       await using placed = await place.put(compress(), async function* (_, start) {
         start('200 OK', html)

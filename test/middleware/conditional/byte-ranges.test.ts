@@ -27,7 +27,7 @@ describe('a Range field', () => {
         [0, 9],
       ],
     ],
-    // Overlapping, adjacent, and with less between them than a part's head.
+    // Overlapping, adjacent, and with fewer bytes between them than a part head.
     ['bytes=0-50,40-60', 1000, [[0, 60]]],
     ['bytes=0-50,51-60', 1000, [[0, 60]]],
     ['bytes=0-50,100-160', 1000, [[0, 160]]],
@@ -39,7 +39,7 @@ describe('a Range field', () => {
         [0, 9],
       ],
     ],
-    // One is satisfiable.
+    // One range is satisfiable.
     ['bytes=100-,5-6', 100, [[5, 6]]],
     ['bytes=100-', 100, 'unsatisfiable'],
     ['bytes=-0', 100, 'unsatisfiable'],
@@ -52,7 +52,7 @@ describe('a Range field', () => {
     ['bytes=0x1-2', 100, 'whole'],
     ['lines=1-2', 100, 'whole'],
     ['1-2', 100, 'whole'],
-    // No Content-Range can speak of an empty file.
+    // No Content-Range can describe an empty file.
     ['bytes=0-', 0, 'whole'],
     [`bytes=${'9'.repeat(400)}-`, 100, 'unsatisfiable'],
     [`bytes=0-${'9'.repeat(400)}`, 100, [[0, 99]]],
@@ -64,14 +64,14 @@ describe('a Range field', () => {
     })
   }
 
-  it('of more ranges than allowed gets the whole file', () => {
+  it('with more ranges than allowed gets the whole file', () => {
     const field = (count: number): string =>
       `bytes=${Array.from({ length: count }, (_, at) => `${at * 200}-${at * 200}`)}`
     assert.equal(byteRanges(field(10), 10_000, 10).length, 10)
     assert.equal(byteRanges(field(11), 10_000, 10), 'whole')
   })
 
-  it('gives ranges that are within the file, apart, and hold every byte that was asked for', () => {
+  it('gives ranges that are within the file, do not overlap, and contain every requested byte', () => {
     const spec = fc.oneof(
       fc.tuple(fc.nat(1500), fc.nat(300)).map(([start, length]) => `${start}-${start + length}`),
       fc.nat(1500).map((start) => `${start}-`),
@@ -105,7 +105,7 @@ describe('a Range field', () => {
     )
   })
 
-  it('of several makes parts whose length is known', () => {
+  it('with several ranges gives parts of known length', () => {
     const { pieces, length } = multipart(
       [
         { start: 0, end: 1 },

@@ -39,7 +39,7 @@ const whole: Application = (_, start) => {
 
 for (const place of places) {
   describe(`conditional, ${place.name}`, () => {
-    it('answers 304 in the place of what the client has, and closes the body unread', async () => {
+    it('answers 304 if the client has the response, and closes the body unread', async () => {
       const app = answering([
         ['ETag', '"v1"'],
         ['Vary', 'Accept'],
@@ -58,7 +58,7 @@ for (const place of places) {
       assert.equal(app.closed, 1)
     })
 
-    it('answers 412 when the condition fails', async () => {
+    it('answers 412 if the condition fails', async () => {
       const app = answering([['ETag', '"v1"']])
       {
         await using placed = await place.put(conditional(), app.application)
@@ -67,7 +67,7 @@ for (const place of places) {
       assert.equal(app.closed, 1)
     })
 
-    it('lets all else pass', async () => {
+    it('passes all other responses', async () => {
       const app = answering([['ETag', '"v1"']])
       await using placed = await place.put(conditional(), app.application)
       for (const headers of [{}, { 'If-None-Match': '"v2"' }, { 'If-Match': '"v1"' }] as Record<string, string>[]) {
@@ -85,7 +85,7 @@ describe('conditional', () => {
   const wrapped = (application: Application, size?: number): Application =>
     lint(conditional(size === undefined ? {} : { etagMaxSize: size })(lint(application)))
 
-  it('goes by Last-Modified where there is no tag', async () => {
+  it('uses Last-Modified if there is no ETag', async () => {
     const app = answering([['Last-Modified', CHANGED]])
     const ask = async (name: string, value: string): Promise<number> =>
       (await call(wrapped(app.application), { headers: { [name]: value } })).status
@@ -94,14 +94,14 @@ describe('conditional', () => {
     assert.equal(await ask('If-Unmodified-Since', 'Thu, 29 Feb 2024 12:00:00 GMT'), 412)
   })
 
-  it('answers a HEAD as the GET', async () => {
+  it('answers a HEAD like the GET', async () => {
     const app = answering([['ETag', '"v1"']])
     const result = await call(wrapped(app.application), { method: 'HEAD', headers: { 'If-None-Match': '"v1"' } })
     assert.equal(result.status, 304)
     assert.equal(app.closed, 1)
   })
 
-  it('tags what is all there, and knows it again', async () => {
+  it('tags a complete response, and recognises the tag', async () => {
     const first = await call(wrapped(whole))
     const etag = first.header('ETag')!
     assert.match(etag, /^W\/"[\w-]{27}"$/)
@@ -118,7 +118,7 @@ describe('conditional', () => {
     assert.notEqual((await call(wrapped(other))).header('ETag'), etag)
   })
 
-  it('tags nothing that is streamed, large, an error, not to be stored, or stands for a file', async () => {
+  it('does not tag a stream, a large response, an error, no-store, or a response that names a file', async () => {
     const of = async (application: Application, size?: number): Promise<string | undefined> =>
       (await call(wrapped(application, size))).header('ETag')
     assert.equal(await of(answering([]).application), undefined)
@@ -136,12 +136,12 @@ describe('conditional', () => {
     assert.equal(await of(answered('200 OK', [['X-Sendfile', '/srv/a']])), undefined)
   })
 
-  it('changes nothing of an error, whatever its tag', async () => {
+  it('does not change an error, whatever its tag', async () => {
     const app = answering([['ETag', '"v1"']], '404 Not Found')
     assert.equal((await call(wrapped(app.application), { headers: { 'If-None-Match': '"v1"' } })).status, 404)
   })
 
-  it('refuses a size that is none', () => {
+  it('refuses an invalid size', () => {
     assert.throws(
       () => conditional({ etagMaxSize: -1 }),
       /etagMaxSize is -1, expected a whole number of bytes, 0 or more/,

@@ -22,7 +22,7 @@ describe('preconditions', () => {
     ['GET', { 'If-Unmodified-Since': CHANGED }, 'proceed'],
     ['GET', { 'If-Unmodified-Since': OLD }, 'failed'],
     ['GET', { 'If-Unmodified-Since': 'yesterday' }, 'proceed'],
-    // If-Match takes the place of If-Unmodified-Since, whose date would fail.
+    // If-Match precedes If-Unmodified-Since, whose date would fail.
     ['GET', { 'If-Match': '"a"', 'If-Unmodified-Since': OLD }, 'proceed'],
     ['GET', { 'If-None-Match': '"a"' }, 'unchanged'],
     ['HEAD', { 'If-None-Match': '"a"' }, 'unchanged'],
@@ -37,9 +37,9 @@ describe('preconditions', () => {
     ['GET', { 'If-Modified-Since': OLD }, 'proceed'],
     ['GET', { 'If-Modified-Since': `${CHANGED}, ${CHANGED}` }, 'proceed'],
     ['POST', { 'If-Modified-Since': LATER }, 'proceed'],
-    // If-None-Match takes the place of If-Modified-Since, whose date would match.
+    // If-None-Match precedes If-Modified-Since, whose date would match.
     ['GET', { 'If-None-Match': '"b"', 'If-Modified-Since': LATER }, 'proceed'],
-    // If-Match is looked at first.
+    // If-Match is evaluated first.
     ['GET', { 'If-Match': '"b"', 'If-None-Match': '"a"' }, 'failed'],
     ['GET', { 'If-Match': '"a"', 'If-None-Match': '"a"' }, 'unchanged'],
   ]
@@ -49,7 +49,7 @@ describe('preconditions', () => {
     })
   }
 
-  it('says nothing of what has no validator, but that * matches', () => {
+  it('do not hold or fail without a validator, except that * matches', () => {
     const environ = makeEnviron({ headers: ['If-Modified-Since', LATER, 'If-Unmodified-Since', OLD] })
     assert.equal(precondition(environ, {}), 'proceed')
     assert.equal(precondition(makeEnviron({ headers: ['If-None-Match', '*'] }), {}), 'unchanged')
@@ -67,7 +67,7 @@ describe('If-Range', () => {
     ['"a"', 'W/"a"', now, false],
     [CHANGED, '"a"', now, true],
     [LATER, '"a"', now, false],
-    // It may have changed again in the same second.
+    // The representation may have changed again within the same second.
     [CHANGED, '"a"', Date.parse(CHANGED) + 500, false],
     ['nonsense', '"a"', now, false],
   ]
@@ -78,21 +78,21 @@ describe('If-Range', () => {
     })
   }
 
-  it('and Range count for GET alone', () => {
+  it('and Range apply to GET alone', () => {
     assert.equal(rangeHolds(makeEnviron({ method: 'HEAD', headers: ['Range', 'bytes=0-1'] }), validators, now), false)
     assert.equal(rangeHolds(makeEnviron(), validators, now), false)
   })
 })
 
 describe('an HTTP date', () => {
-  it('is read in its three forms', () => {
+  it('is parsed in its three forms', () => {
     const time = Date.UTC(1994, 10, 6, 8, 49, 37)
     assert.equal(parseHttpDate('Sun, 06 Nov 1994 08:49:37 GMT'), time)
     assert.equal(parseHttpDate('Sunday, 06-Nov-94 08:49:37 GMT'), time)
     assert.equal(parseHttpDate('Sun Nov  6 08:49:37 1994'), time)
   })
 
-  it('is nothing else', () => {
+  it('has no other form', () => {
     for (const text of [
       '',
       '0',
@@ -105,7 +105,7 @@ describe('an HTTP date', () => {
       assert.equal(parseHttpDate(text), undefined, text)
   })
 
-  it('is read as it is written', () => {
+  it('is parsed as it is written', () => {
     fc.assert(
       fc.property(fc.integer({ min: 0, max: 4e9 }), (second) => {
         assert.equal(parseHttpDate(httpDate(second * 1000)), second * 1000)
@@ -113,7 +113,7 @@ describe('an HTTP date', () => {
     )
   })
 
-  it('makes no trouble of any text', () => {
+  it('does not throw for any text', () => {
     fc.assert(
       fc.property(fc.string(), (text) => {
         precondition(

@@ -35,7 +35,7 @@ const own: Application = (environ, start) => {
 
 describe('an error without a body', () => {
   for (const iterated of [false, true]) {
-    it(`is given a page, and keeps its status and fields (${iterated ? 'iterated' : 'an array'})`, async () => {
+    it(`gets a page, and keeps its status and fields (${iterated ? 'iterated' : 'an array'})`, async () => {
       const result = await call(errorPage()(answers('404 Nothing Here', [html, ['X-A', '1']], [''], iterated)))
       assert.equal(result.status, 404)
       assert.equal(result.reason, 'Nothing Here')
@@ -45,14 +45,14 @@ describe('an error without a body', () => {
     })
   }
 
-  it('is given JSON where that is asked for', async () => {
+  it('gets JSON for a client that prefers JSON', async () => {
     const request = { headers: { Accept: 'application/json' } }
     const result = await call(errorPage()(answers('404 Not Found', [['Content-Length', '0'], html])), request)
     assert.equal(result.header('content-type'), 'application/json')
     assert.equal(JSON.parse(result.text).status, 404)
   })
 
-  it('loses the fields of the body that is not there, and keeps those of the error', async () => {
+  it('loses the fields of the missing body, and keeps those of the error', async () => {
     const { headers } = await call(
       errorPage()(
         answers('401 Unauthorized', [
@@ -70,7 +70,7 @@ describe('an error without a body', () => {
     assert.equal(names.filter((name) => name === 'Content-Type').length, 1)
   })
 
-  it('has its body closed, once, when that is replaced', async () => {
+  it('has its body closed once when it is replaced', async () => {
     let closed = 0
     const { status, closed: outer } = await call(
       errorPage()((_, start) => {
@@ -83,7 +83,7 @@ describe('an error without a body', () => {
     assert.equal(closed, 1)
   })
 
-  it('answers a HEAD with the page’s head, unless a GET would have had a body', async () => {
+  it("answers a HEAD with the page's head, unless a GET would have had a body", async () => {
     const head = { method: 'HEAD' }
     const empty = await call(errorPage()(answers('404 Not Found', [['Content-Length', '0']])), head)
     assert.equal(empty.header('content-type'), 'text/html; charset=utf-8')
@@ -92,8 +92,8 @@ describe('an error without a body', () => {
   })
 })
 
-describe('what the application answered', () => {
-  it('stays when it has a body', async () => {
+describe("the application's answer", () => {
+  it('stays if it has a body', async () => {
     for (const iterated of [false, true]) {
       const { text, header } = await call(errorPage()(answers('404 Not Found', [plainText], ['', 'gone'], iterated)))
       assert.equal(text, 'gone')
@@ -101,7 +101,7 @@ describe('what the application answered', () => {
     }
   })
 
-  it('stays when it is no error, as the very body', () => {
+  it('stays, with the same body object, if it is not an error', () => {
     const body = [Buffer.from('ok')]
     const { sink } = run(
       errorPage()((_, start) => {
@@ -112,7 +112,7 @@ describe('what the application answered', () => {
     assert.deepEqual(sink.calls, ['head 200 2 end'])
   })
 
-  it('stays when it was written', async () => {
+  it('stays if it was written', async () => {
     const { text } = await call(
       errorPage()(async (_, start) => {
         await start('404 Not Found', [plainText])(Buffer.from('written'))
@@ -122,7 +122,7 @@ describe('what the application answered', () => {
     assert.equal(text, 'written')
   })
 
-  it('is replaced when that is asked for, and not read', async () => {
+  it('is replaced if the option says so, and not read', async () => {
     let read = 0
     let closed = 0
     const { status, text } = await call(
@@ -142,7 +142,7 @@ describe('what the application answered', () => {
     assert.deepEqual([read, closed], [0, 1])
   })
 
-  it('is replaced though it was written or its head came late', async () => {
+  it('is replaced although it was written or its head was late', async () => {
     const written: Application = async (_, start) => {
       await start('500 Internal Server Error', [plainText])(Buffer.from('Traceback'))
       return []
@@ -191,7 +191,7 @@ describe('an application that throws', () => {
     })
   }
 
-  it('an HttpError has its status and fields', async () => {
+  it('with an HttpError is answered with its status and fields', async () => {
     const log = new RecordingLog()
     const result = await call(
       errorPage({ pages: { '4xx': own }, log })(() => {
@@ -205,7 +205,7 @@ describe('an application that throws', () => {
     assert.deepEqual(log.messages('debug'), ['not that'])
   })
 
-  it('after its head is none of this: the response is cut', async () => {
+  it('after its head has its response aborted', async () => {
     const { aborted, text } = await call(
       errorPage({ pages: { 500: own } })(function* (_: Environ, start: StartResponse): Generator<Uint8Array> {
         start('200 OK', [plainText])
@@ -217,7 +217,7 @@ describe('an application that throws', () => {
     assert.equal(aborted?.code, 'APPLICATION')
   })
 
-  it('because its client has gone is not answered', async () => {
+  it('because its client has disconnected is not answered', async () => {
     const log = new RecordingLog()
     const gone = Promise.withResolvers<void>()
     const running = run(
@@ -232,13 +232,13 @@ describe('an application that throws', () => {
     assert.deepEqual([log.messages(), running.log.messages()], [[], []])
   })
 
-  it('is told of in wsgi.errors where there is no other log', async () => {
+  it('is logged to wsgi.errors if there is no other log', async () => {
     const log = new RecordingLog()
     await call(errorPage()(failing['at once']!), { log })
     assert.match(log.messages('error').join('\n'), /the application failed: Error: secret/)
   })
 
-  it('does not let an answer that was written and dropped become another', async () => {
+  it('does not turn a written and dropped answer into another one', async () => {
     const application: Application = (_, start) => {
       void start('500 Internal Server Error', [html])(Buffer.from('the beginning, '))
       start('200 OK', [html], new Error('too late'))
@@ -250,8 +250,8 @@ describe('an application that throws', () => {
   })
 })
 
-describe('an application that is given up at its deadline', () => {
-  it('is answered for then, and keeps its slot until it has settled', async () => {
+describe('an application after its deadline', () => {
+  it('is answered for at once, and keeps its slot until it has settled', async () => {
     const clock = new FakeClock()
     const late = Promise.withResolvers<void>()
     let closed = 0
@@ -273,7 +273,7 @@ describe('an application that is given up at its deadline', () => {
     assert.equal(closed, 1)
   })
 
-  it('is answered for by a page that is not aborted with it', async () => {
+  it('is answered for with a page that is not aborted with it', async () => {
     const clock = new FakeClock()
     const page: Application = async ({ gantry: { signal } }, start) => {
       start('200 OK', [html])
@@ -288,15 +288,15 @@ describe('an application that is given up at its deadline', () => {
   })
 })
 
-describe('pages of one’s own', () => {
-  it('are applications for a status before those for its class', async () => {
+describe("the site's own pages", () => {
+  it('are applications for a status, before those for its class', async () => {
     const pages = { 404: own, '4xx': answers('200 OK', [html], ['class']) }
     assert.equal((await call(errorPage({ pages })(answers('404 Not Found', [html])))).text, 'own 404 GET')
     const other = await call(errorPage({ pages })(answers('410 Gone', [html])))
     assert.deepEqual([other.status, other.text], [410, 'class'])
   })
 
-  it('are files, whose type their name tells, and JSON for who wants no HTML', async () => {
+  it('are files, whose type their name tells, and JSON for clients that prefer JSON', async () => {
     const directory = await temporary()
     const path = join(directory, '404.html')
     await writeFile(path, '<p>lost</p>')
@@ -309,7 +309,7 @@ describe('pages of one’s own', () => {
     await rm(directory, { recursive: true })
   })
 
-  it('that fail leave the plain one, and a line', async () => {
+  it('that fail are replaced by the plain page, and logged', async () => {
     const broken: Application[] = [
       () => {
         throw new Error('broken')
@@ -336,7 +336,7 @@ describe('pages of one’s own', () => {
     }
   })
 
-  it('are asked without the conditions and the body of the request', async () => {
+  it('are called without the conditions and the body of the request', async () => {
     let seen: Environ | undefined
     const application = errorPage({
       pages: {
@@ -359,7 +359,7 @@ describe('pages of one’s own', () => {
     assert.equal(outer?.REQUEST_METHOD, 'POST')
   })
 
-  it('are closed though they come after all was given up', async () => {
+  it('are closed if they arrive after the response was closed', async () => {
     const ready = Promise.withResolvers<void>()
     let closed = 0
     const slow: Application = async (environ, start) => {
@@ -400,7 +400,7 @@ describe('pages of one’s own', () => {
     assert.deepEqual([status, text], [404, 'written and given'])
   })
 
-  it('that fail in their midst are cut, and closed', async () => {
+  it('that fail in mid-body are aborted, and closed', async () => {
     let closed = 0
     const page: Application = (_, start) => {
       start('200 OK', [html])
@@ -415,7 +415,7 @@ describe('pages of one’s own', () => {
     assert.equal(closed, 1)
   })
 
-  it('are asked for the path that the request came with', async () => {
+  it('are called with the original path of the request', async () => {
     const page: Application = (environ, start) => {
       start('200 OK', [html])
       return [Buffer.from(`${environ.SCRIPT_NAME}|${environ.PATH_INFO}`)]
@@ -439,7 +439,7 @@ describe('pages of one’s own', () => {
     assert.deepEqual(result.trailers, [])
   })
 
-  it('are refused when they are none', () => {
+  it('are refused if they are invalid', () => {
     assert.throws(() => errorPage({ pages: { 200: own } }), /from 400 to 599.*got 200/)
     assert.throws(() => errorPage({ pages: { 404: 42 as never } }), /got number for 404/)
     assert.throws(
@@ -451,7 +451,7 @@ describe('pages of one’s own', () => {
 
 for (const place of places) {
   describe(`error pages ${place.name}`, () => {
-    it('are there for empty errors and failures, and nothing else is touched', async () => {
+    it('answer empty errors and failures, and change nothing else', async () => {
       const application: Application = (environ, start) => {
         if (environ.PATH_INFO === '/throws') throw new HttpError(503, 'BUSY', 'busy')
         if (environ.PATH_INFO === '/missing') return answers('404 Not Found', [plainText])(environ, start)

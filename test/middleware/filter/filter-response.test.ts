@@ -22,7 +22,7 @@ function withFilter(make: () => Filter): Middleware {
   return through((status, headers) => ({ status, headers: withoutHeaders(headers, 'content-length'), filter: make() }))
 }
 
-/** Each byte twice, and a mark at the end; counts what is asked of it. */
+/** Doubles each byte, and adds a mark at the end; counts the calls. */
 class Doubling implements Filter {
   pushed = 0
   ended = 0
@@ -62,7 +62,7 @@ const slowly = (make: () => Filter) => (): Filter => {
   }
 }
 
-/** A body that counts how it is treated. */
+/** A body that counts the calls of its methods. */
 class Counted {
   readonly chunks: Uint8Array[]
   asked = 0
@@ -111,7 +111,7 @@ interface Script {
   writes: string[]
   awaited: boolean
   chunks: string[]
-  /** A first startResponse is replaced before any byte. */
+  /** Replaces the first startResponse before any byte. */
   replaced: boolean
   /** Before this chunk: throws, or calls startResponse with excInfo. */
   fails: number | undefined
@@ -203,14 +203,14 @@ describe('filterResponse, whatever the application does', () => {
     ['an asynchronous doubling filter', slowly(() => new Doubling()), doubled, true],
   ]
   for (const [name, make, expected, slow] of filters) {
-    it(`gives through ${name} what the application gives, byte for byte, with the same status and the same end`, async () => {
+    it(`sends through ${name} what the application sends, byte for byte, with the same status and the same end`, async () => {
       await fc.assert(
         fc.asyncProperty(script, fc.constantFrom('GET', 'GET', 'HEAD'), async (script, method) => {
-          // Whether bytes that nobody waited for had left when excInfo comes is a matter of time.
+          // Whether bytes of an unawaited write were sent before excInfo depends on timing.
           if (slow && !(script.async && script.awaited) && script.writes.length > 0) script.excInfo = false
           const bare = await answers(played(script), method)
           const filtered = await answers(withFilter(make)(lint(played(script))), method)
-          // An error page passes no filter: it is the server's.
+          // An error page does not pass the filter: the server generates it.
           const untouched = bare.status === 500 || method === 'HEAD'
           const body = untouched ? bare.body : expected(bare.body, bare.aborted === undefined)
           const masked = (page: string): string => page.replace(/Request [\w.-]+/, '')
@@ -222,7 +222,7 @@ describe('filterResponse, whatever the application does', () => {
     })
   }
 
-  it('passes an undecided body on as the very object that the application gave', async () => {
+  it("passes an unchanged body on as the application's own object", async () => {
     const body = [bytes('a')]
     const plain = through((status, headers) => ({ status, headers }))
     const given = plain((_, start) => {
@@ -237,7 +237,7 @@ describe('filterResponse, whatever the application does', () => {
     assert.deepEqual(sink.calls, ['head 200 1 end'])
   })
 
-  it('leaves a generator that begins late synchronous when nothing of it is changed', async () => {
+  it('keeps a generator that starts late synchronous if it is not changed', async () => {
     const plain = through((status, headers) => ({ status, headers: [...headers, ['X-Seen', 'yes']] }))
     const { sink } = run(
       plain(function* (_, start) {
@@ -250,7 +250,7 @@ describe('filterResponse, whatever the application does', () => {
     assert.equal(sink.header('x-seen'), 'yes')
   })
 
-  it('sends each chunk on before it asks for the next', async () => {
+  it('sends each chunk before it requests the next one', async () => {
     const seen: string[] = []
     const application: Application = (_, start) => {
       start('200 OK', text)
@@ -269,7 +269,7 @@ describe('filterResponse, whatever the application does', () => {
     assert.equal(sink.body, 'aabbcc|')
   })
 
-  it('sends the head with the first write even when the filter gives nothing yet', () => {
+  it('sends the head with the first write although the filter returns nothing yet', () => {
     let release = (): void => {}
     const swallowing: Filter = { push: () => undefined, end: () => bytes('all') }
     const { sink } = run(
@@ -284,7 +284,7 @@ describe('filterResponse, whatever the application does', () => {
     release()
   })
 
-  it('lets others run while a filter swallows a long synchronous body', async () => {
+  it('lets other requests run while a filter consumes a long synchronous body', async () => {
     let turns = 0
     let over = false
     const tick = (): void => {
@@ -306,7 +306,7 @@ describe('filterResponse, whatever the application does', () => {
     assert.ok(turns >= 50, `others ran ${turns} times`)
   })
 
-  it('aborts a response whose writes nobody waits for while the filter is behind', async () => {
+  it('aborts a response whose writes are not awaited while the filter is behind', async () => {
     const never: Filter = { push: () => new Promise(() => {}), end: () => undefined }
     const log = new RecordingLog()
     let failed: unknown
@@ -326,7 +326,7 @@ describe('filterResponse, whatever the application does', () => {
 })
 
 describe('filterResponse, closing', () => {
-  /** The filter and the body, each closed once. */
+  /** The filter and the body are closed once each. */
   async function ends(
     filter: Filter,
     body: Counted,
@@ -352,7 +352,7 @@ describe('filterResponse, closing', () => {
     await ends(filter, new Counted('a', 'b'), { method: 'HEAD', returned: 1 })
     assert.deepEqual([filter.pushed, filter.ended], [0, 0])
   })
-  it('lets no HEAD have the length of a body that a GET would have changed', async () => {
+  it('does not give a HEAD the length of a body that a GET would have changed', async () => {
     const head = await call(
       withFilter(() => new Doubling())((_, start) => {
         start('200 OK', text)
@@ -362,7 +362,7 @@ describe('filterResponse, closing', () => {
     )
     assert.equal(head.header('content-length'), undefined)
   })
-  it('closes both once when a push throws, and cuts the response', async () => {
+  it('closes both once when a push throws, and aborts the response', async () => {
     let pushes = 0
     const filter: Filter = {
       push(chunk) {
@@ -389,7 +389,7 @@ describe('filterResponse, closing', () => {
       new Counted('a'),
       { aborted: 'APPLICATION' },
     ))
-  it('closes both once when the body throws, and does not end the filter', async () => {
+  it('closes both once when the body throws, and does not call end() of the filter', async () => {
     const body = new Counted('a')
     body.failing = new Error('body')
     const filter = new Doubling()
@@ -425,7 +425,7 @@ describe('filterResponse, closing', () => {
     assert.deepEqual([filter.closed, body.closed, body.asked, body.returned], [1, 1, 0, 0])
   })
 
-  it('closes both once, and settles, when the client leaves while a push is pending', async () => {
+  it('closes both once, and settles, when the client disconnects during a push', async () => {
     const pushed = Promise.withResolvers<void>()
     let closed = 0
     const body = new Counted('a', 'b')
@@ -447,7 +447,7 @@ describe('filterResponse, closing', () => {
     assert.deepEqual([closed, body.closed, body.returned, sink.body], [1, 1, 1, ''])
   })
 
-  it('rejects a write that is pending in the filter when the client leaves, and runs no further one', async () => {
+  it('rejects a write that waits in the filter when the client disconnects, and runs no further one', async () => {
     const slow = Promise.withResolvers<Uint8Array>()
     const filter: Filter & { pushes: number } = {
       pushes: 0,
@@ -476,7 +476,7 @@ describe('filterResponse, closing', () => {
     assert.equal(filter.pushes, 1)
   })
 
-  it('tells the server what close() of the application threw', async () => {
+  it("passes an error of the application's close() to the server", async () => {
     const log = new RecordingLog()
     const body = new Counted('a')
     const application: Application = (_, start) => {
@@ -493,7 +493,7 @@ describe('filterResponse, closing', () => {
 })
 
 describe('filterResponse, excInfo', () => {
-  it('closes the filter of a response that is replaced, and decides anew', async () => {
+  it('closes the filter of a replaced response, and decides again', async () => {
     const made: Doubling[] = []
     const { status, text: body } = await call(
       through((status, headers) => {
@@ -516,7 +516,7 @@ describe('filterResponse, excInfo', () => {
     )
   })
 
-  it('throws excInfo once bytes were given, even when the filter has kept them all, and answers 500', async () => {
+  it('throws excInfo after bytes were sent, even if the filter has kept all of them, and answers 500', async () => {
     const swallowing = (): Filter => ({ push: () => undefined, end: () => bytes('all') })
     for (const swallows of [true, false]) {
       const log = new RecordingLog()
@@ -531,7 +531,7 @@ describe('filterResponse, excInfo', () => {
           try {
             start('500 Failed', text, new Error('exc'))
           } catch {
-            // An application that swallows it must not be taken for one that ended well.
+            // An application that catches the error must not look like one that ended well.
           }
           yield bytes('b')
         }),
@@ -542,7 +542,7 @@ describe('filterResponse, excInfo', () => {
     }
   })
 
-  it('fails the response when deciding fails, also when the application catches that', async () => {
+  it('fails the response if the decision throws, even if the application catches the error', async () => {
     const { status } = await call(
       through(() => {
         throw new Error('undecided')
@@ -556,7 +556,7 @@ describe('filterResponse, excInfo', () => {
     assert.equal(status, 500)
   })
 
-  it('puts no head of an application that was replaced on the answer that replaces it', async () => {
+  it('does not send the head of a replaced application with the replacement', async () => {
     const begun = Promise.withResolvers<void>()
     const late: Application = (_, start) => {
       start('200 OK', text)
@@ -581,7 +581,7 @@ describe('filterResponse, excInfo', () => {
     assert.deepEqual([result.status, result.header('x-own'), result.text], [200, undefined, 'other'])
   })
 
-  it('refuses a second startResponse without excInfo, and a bad header, at the call, also while the head waits', async () => {
+  it('refuses a second startResponse without excInfo, and an invalid header, at the call, also while a head is kept back', async () => {
     const waiting = through((status, headers) => ({ status, headers, whole: () => () => [] }))
     const errors: unknown[] = []
     await call(
@@ -629,7 +629,7 @@ describe('filterResponse, whole bodies', () => {
     assert.deepEqual([status, body, header('content-length')], [201, 'ab', '2'])
   })
 
-  it('are none after a write, nor when they are long and in pieces, nor when iterated', async () => {
+  it('do not exist after a write, nor for long arrays of several chunks, nor for iterators', async () => {
     const long = Buffer.alloc(40 * 1024, 'x')
     const applications: Application[] = [
       (_, start) => {
@@ -652,7 +652,7 @@ describe('filterResponse, whole bodies', () => {
     }
   })
 
-  it('close the body of the application after what was answered for it, once', async () => {
+  it("close the application's body once, after the answer", async () => {
     const order: string[] = []
     const closing = (name: string, chunks: Uint8Array[]): Body =>
       Object.assign(chunks, { close: () => void order.push(name) })
@@ -673,7 +673,7 @@ describe('filterResponse, whole bodies', () => {
   })
 })
 
-describe('filterResponse, holding and replacing', () => {
+describe('filterResponse, hold and replace', () => {
   const gathering = (limit: number, state = { closed: 0 }): Middleware =>
     through((status, headers) => {
       const chunks: Uint8Array[] = []
@@ -702,7 +702,7 @@ describe('filterResponse, holding and replacing', () => {
       }
     })
 
-  it('answers nothing before the end, and then what the hold says', async () => {
+  it('sends nothing before the end, and then the answer of the hold', async () => {
     const state = { closed: 0 }
     const made = run(gathering(100, state)(new Counted('a', 'b').application))
     assert.deepEqual(made.sink.calls, [])
@@ -710,7 +710,7 @@ describe('filterResponse, holding and replacing', () => {
     assert.deepEqual([made.sink.status, made.sink.body, state.closed], ['202 Held', 'ab', 1])
   })
 
-  it('holds what is written too', async () => {
+  it('also holds written bytes', async () => {
     const { text: body } = await call(
       gathering(100)(async (_, start) => {
         await start('200 OK', text)(bytes('a'))
@@ -720,14 +720,14 @@ describe('filterResponse, holding and replacing', () => {
     assert.equal(body, 'ab')
   })
 
-  it('stops the application at once when the hold has had enough', async () => {
+  it("closes the application's body at once when the hold returns an answer early", async () => {
     const body = new Counted('aaa', 'bbb', 'ccc', 'ddd')
     const { status, text: answer } = await call(gathering(5)(body.application))
     assert.deepEqual([status, answer], [502, 'too large'])
     assert.deepEqual([body.asked, body.returned, body.closed], [2, 1, 1])
   })
 
-  it('stops the application when the client leaves meanwhile', async () => {
+  it("closes the application's body when the client disconnects during the hold", async () => {
     let given = 0
     const { exchange, whenSettled } = run(
       gathering(1e9)(async function* (_, start) {
@@ -744,7 +744,7 @@ describe('filterResponse, holding and replacing', () => {
     assert.ok(given < 5)
   })
 
-  it('closes a replaced body unread, and answers the replacement as its own application would', async () => {
+  it('closes a replaced body unread, and answers as the replacement does', async () => {
     const body = new Counted('secret')
     const {
       status,
@@ -765,7 +765,7 @@ describe('filterResponse, holding and replacing', () => {
     assert.deepEqual([body.asked, body.closed], [0, 1])
   })
 
-  it('leaves a 101 alone', () => {
+  it('passes a 101 unchanged', () => {
     const { sink } = run(
       through(() => {
         throw new Error('must not be asked')
@@ -779,7 +779,7 @@ describe('filterResponse, holding and replacing', () => {
     assert.equal(sink.status, '101 Switching Protocols')
   })
 
-  it('gives a 204 and a 304 the head that was decided, and no filter', async () => {
+  it('sends a 204 and a 304 with the decided head, and without a filter', async () => {
     for (const status of ['204 No Content', '304 Not Modified']) {
       const filter = new Doubling()
       const result = await call(
@@ -830,7 +830,7 @@ for (const place of places) {
       }
     }
 
-    it('keeps the contract when the client leaves', async () => {
+    it('keeps the contract when the client disconnects', async () => {
       const begun = Promise.withResolvers<void>()
       const ended = Promise.withResolvers<void>()
       await using placed = await place.put(withFilter(slowly(identity)), async function* (_, start) {

@@ -10,7 +10,7 @@ import { type CallRequest, call } from '../../../protocol/contract/call.ts'
 import { run } from '../../support/exchange.ts'
 import { places } from '../../support/places.ts'
 
-/** Says who it is, and where it thinks it is. */
+/** Answers with its name, and with its SCRIPT_NAME and PATH_INFO. */
 function at(name: string): Application {
   return (environ, startResponse) => {
     startResponse('200 OK', [['Content-Type', 'text/plain']])
@@ -18,7 +18,7 @@ function at(name: string): Application {
   }
 }
 
-/** A mount of applications that are called like their mounts. */
+/** A mount of applications that are named like their keys. */
 function mounted(keys: readonly string[], options?: MountOptions): Application {
   return mount(Object.fromEntries(keys.map((key) => [key, at(key)])), options)
 }
@@ -45,14 +45,14 @@ describe('mount', () => {
     ['/static/imagesa', '/static [/static] [/imagesa]'],
     ['/Static', '/ [] [/Static]'],
     ['/static?/docs', '/static [/static] []'],
-    // Compared decoded: what the application sees is what was compared.
+    // Paths are compared decoded: the application sees what was compared.
     ['/%73tatic/x', '/static [/static] [/x]'],
     ['/static%2Fx', '/static [/static] [/x]'],
     ['/static%2Fimages%2Fa%2Fb', '/static/images [/static/images] [/a/b]'],
     ['/static%252Fx', '/ [] [/static%2Fx]'],
     ['/a%20b/c', '/a b [/a b] [/c]'],
     ['/caf%C3%A9/x', '/caf\u00e9 [/caf\u00c3\u00a9] [/x]'],
-    // Slashes too many lead to nobody else.
+    // Repeated slashes do not lead to another application.
     ['//static/x', '/static [/static] [/x]'],
     ['///static//images///x', '/static/images [/static/images] [///x]'],
     ['/static//x', '/static [/static] [//x]'],
@@ -60,7 +60,7 @@ describe('mount', () => {
     ['/x//static', '/ [] [/x//static]'],
     ['//', '/ [] [//]'],
     ['/%2Fstatic/x', '/static [/static] [/x]'],
-    // Dots neither.
+    // Dots do not either.
     ['/x/../static', '400'],
     ['/static/..', '400'],
     ['/./static', '400'],
@@ -82,18 +82,18 @@ describe('mount', () => {
     })
   }
 
-  it('answers 404, or what it is told to, where nothing is mounted', async () => {
+  it('answers 404, or with the notFound application, where nothing is mounted', async () => {
     assert.equal(await asked(mounted(['/a']), '/b'), '404')
     assert.equal(await asked(mounted(['/a']), '/'), '404')
     assert.equal(await asked(mounted(['/a'], { notFound: at('else') }), '/b'), 'else [] [/b]')
     assert.equal(await asked(mounted(['/a']), '*', undefined, { method: 'OPTIONS' }), '404')
   })
 
-  it('gives OPTIONS * to what is mounted at the root', async () => {
+  it('passes OPTIONS * to the application at the root', async () => {
     assert.equal(await asked(mounted(['/', '/a']), '*', undefined, { method: 'OPTIONS' }), '/ [] []')
   })
 
-  it('is itself given to a mount, and cuts at each', async () => {
+  it('can be mounted, and removes a prefix at each level', async () => {
     const inner = mounted(['/', '/deep/er', '/dir/'])
     const outer = mount({ '/a': inner, '/b': mount({ '/c': inner }), '/d/': inner })
     assert.equal(await asked(outer, '/a'), '/ [/a] []')
@@ -112,7 +112,7 @@ describe('mount', () => {
     assert.equal(await asked(directory, '/a%20b', undefined, { environ }), '308 /evil.example%0D%0AX:%20y/a%20b/')
   })
 
-  it('keeps a POST to a directory a POST, and closes what it did not read', async () => {
+  it('keeps a POST to a directory a POST, and closes the unread body', async () => {
     const { status, header } = await call(mounted(['/d/']), { method: 'POST', path: '/d', body: 'unread' })
     assert.deepEqual([status, header('location')], [308, '/d/'])
   })
@@ -160,14 +160,14 @@ describe('mount', () => {
       })
     }
 
-    it('asks by SERVER_NAME where there is no Host, and says 404 for an unknown one', async () => {
+    it('uses SERVER_NAME without Host, and answers 404 for an unknown host', async () => {
       const only = mounted(['localhost/'])
       assert.equal(await asked(only, '/', undefined, { environ: { HTTP_HOST: undefined } }), 'localhost/ [] [/]')
       assert.equal(await asked(only, '/', 'elsewhere'), '404')
       assert.equal(await asked(only, '/', ''), '404')
     })
 
-    it('remembers hosts only up to a bound, and none that is too long', () => {
+    it('caches a limited number of hosts, and no overlong host', () => {
       const mounts = new MountTable<string>()
       mounts.add('*.example.com/', 'named')
       mounts.add('/', 'any')
@@ -183,7 +183,7 @@ describe('mount', () => {
     })
   })
 
-  it('lets a node listener see its own part of the path, as it was sent', async () => {
+  it('shows a Node listener its own part of the path, as it was sent', async () => {
     const application = mount({ '/node': fromNode((req, res) => void res.end(req.url)) })
     for (const [path, url] of [
       ['/node', '/'],
@@ -196,7 +196,7 @@ describe('mount', () => {
     }
   })
 
-  it('leaves REQUEST_URI as the client sent it, and all else of the environ', async () => {
+  it('does not change REQUEST_URI and the rest of the environ', async () => {
     let before: object = {}
     let after: object = {}
     const note: Application = (environ, startResponse) => {
@@ -215,12 +215,12 @@ describe('mount', () => {
     assert.deepEqual(after, { ...before, SCRIPT_NAME: '/a', PATH_INFO: '/b' })
   })
 
-  it('gives back the very body of the application, so that an array leaves in one piece', () => {
+  it("returns the application's own body object, so that an array is sent in one piece", () => {
     const { sink } = run(mount({ '/': at('x') }))
     assert.deepEqual(sink.calls, ['head 200 8 end'])
   })
 
-  it('passes an abort on to the application, and closes its body once', async () => {
+  it('passes an abort to the application, and closes its body once', async () => {
     let closed = 0
     const client = new AbortController()
     const application = mount({
@@ -241,7 +241,7 @@ describe('mount', () => {
     assert.equal(closed, 1)
   })
 
-  it('answers 500 for an application that throws, or rejects', async () => {
+  it('answers 500 for an application that throws or rejects', async () => {
     const application = mount({
       '/throws': () => {
         throw new Error('broken')
@@ -252,7 +252,7 @@ describe('mount', () => {
     assert.equal(await asked(application, '/rejects'), '500')
   })
 
-  it('refuses a table that would not do what it says', () => {
+  it('refuses a table with an invalid entry', () => {
     const refused = (table: unknown): (() => unknown) => {
       return () => mount(table as Record<string, Application>)
     }
@@ -301,11 +301,11 @@ describe('mount', () => {
   }
 })
 
-describe('the tree of prefixes', () => {
+describe('the prefix tree', () => {
   const segment = fc.constantFrom('a', 'b', 'ab', 'abc', 'ba', 'c')
   const prefix = fc.array(segment, { maxLength: 4 }).map((parts) => parts.map((part) => `/${part}`).join(''))
 
-  it('finds what trying all of them, the longest first, would find', () => {
+  it('finds the same as a search from the longest prefix to the shortest', () => {
     fc.assert(
       fc.property(fc.uniqueArray(prefix, { maxLength: 30 }), fc.array(prefix, { maxLength: 20 }), (prefixes, paths) => {
         const tree = new PrefixTree<string>()

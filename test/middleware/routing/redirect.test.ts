@@ -37,18 +37,18 @@ describe('redirect', () => {
     })
   }
 
-  it('has the status that it is given, and answers any method', async () => {
+  it('has the status of its option, for any method', async () => {
     for (const status of [301, 302, 303, 307, 308] as const) {
       const application = redirect('/old', '/new', { status })(hello)
       assert.equal(await answer(application, '/old', { method: 'POST', body: 'x' }), `${status} /new`)
     }
   })
 
-  it('drops the query where it is told to', async () => {
+  it('drops the query if the option says so', async () => {
     assert.equal(await answer(redirect('/old', '/new', { query: 'drop' })(hello), '/old?a'), '307 /new')
   })
 
-  it('asks a function, which may let the request pass', async () => {
+  it('calls a function, which may let the request pass', async () => {
     const application = redirect(/^\/(.*)/, ([, name]) => (name === 'keep' ? undefined : `https://${name}.example/`))(
       hello,
     )
@@ -56,13 +56,13 @@ describe('redirect', () => {
     assert.equal(await answer(application, '/de'), '307 https://de.example/')
   })
 
-  it('is an application of its own for a mount', async () => {
+  it('has an application form for a mount', async () => {
     const application = mount({ '/old': redirect.to('/new$path', { status: 301 }), '/': hello })
     assert.equal(await answer(application, '/old/a?b'), '301 /new/a?b')
     assert.equal(await answer(application, '/older'), '200')
   })
 
-  it('sends a body that says where, and none for HEAD', async () => {
+  it('sends a body with the address, and none for HEAD', async () => {
     const application = redirect.to('/new')
     const { text, header } = await call(application)
     assert.equal(text, '/new\n')
@@ -91,20 +91,20 @@ describe('redirect', () => {
       })
     }
 
-    it('as a longer name, or behind an at sign', async () => {
+    it('by a longer name, or after an at sign', async () => {
       const bare = redirect(/^\/(.*)/, 'https://www.example.com$1')(hello)
       assert.equal(await answer(bare, '/.evil.example'), '307 https://www.example.com/.evil.example')
       assert.equal(await answer(bare, '/@evil.example'), '307 https://www.example.com/@evil.example')
     })
 
-    it('in its Host, if that is none', async () => {
+    it('by an invalid Host', async () => {
       const application = redirect.https()(hello)
       const environ = { HTTP_HOST: 'evil.example/@here.example' }
       assert.equal((await call(application, { environ })).status, 400)
       assert.equal((await call(redirect.to('https://$host/x'), { environ })).status, 400)
     })
 
-    it('nor ends a header, whatever is in the path', async () => {
+    it('and never ends a header, whatever the path contains', async () => {
       const application = redirect(/^([\s\S]*)$/, '/x$1?y=$1')(hello)
       await fc.assert(
         fc.asyncProperty(fc.uint8Array({ maxLength: 40 }), async (bytes) => {
@@ -141,7 +141,7 @@ describe('redirect', () => {
       assert.equal(await answer(application, 'http://example.com:8080/a', request), '308 https://example.com/a')
     })
 
-    it('passes on what came over HTTPS, here or to a front', async () => {
+    it('passes requests that use HTTPS, here or at a front-end', async () => {
       assert.equal(await answer(application, '/', { scheme: 'https' }), '200')
       assert.equal(await answer(application, '/', { headers: { 'X-Forwarded-Proto': 'https, http' } }), '200')
       assert.equal(
@@ -150,12 +150,12 @@ describe('redirect', () => {
       )
     })
 
-    it('sends to a name of its own where one is given', async () => {
+    it('uses the host of its option', async () => {
       const own = redirect.https({ host: 'www.example.com:8443', status: 301 })(hello)
       assert.equal(await answer(own, '/x'), '301 https://www.example.com:8443/x')
     })
 
-    it('knows an IPv6 host', async () => {
+    it('accepts an IPv6 host', async () => {
       assert.equal(await answer(application, '/', { headers: { Host: '[::1]:8080' } }), '308 https://[::1]/')
     })
 
@@ -164,7 +164,7 @@ describe('redirect', () => {
     })
   })
 
-  it('refuses what is no pattern, target or option', () => {
+  it('refuses invalid patterns, targets and options', () => {
     const loose = redirect as unknown as (...given: unknown[]) => Middleware
     for (const to of [
       'new',
@@ -189,7 +189,7 @@ describe('redirect', () => {
   })
 
   for (const place of places) {
-    it(`redirects ${place.name}, and passes the rest on`, async () => {
+    it(`redirects ${place.name}, and passes other requests`, async () => {
       await using placed = await place.put(redirect('/old/*', '/new/$1'), hello)
       assert.equal(await answer(placed.application, '/old/x', { method: 'POST', body: 'unread' }), '307 /new/x')
       assert.equal(await answer(placed.application, '/new/x'), '200')

@@ -8,7 +8,7 @@ import type { Application, Middleware } from '../../../protocol/contract/applica
 import { call } from '../../../protocol/contract/call.ts'
 import { places } from '../../support/places.ts'
 
-/** Says where it thinks it is. */
+/** Answers with its SCRIPT_NAME, PATH_INFO and QUERY_STRING. */
 const where: Application = (environ, startResponse) => {
   const { SCRIPT_NAME, PATH_INFO, QUERY_STRING, REQUEST_URI } = environ
   startResponse('200 OK', [['Content-Type', 'text/plain']])
@@ -32,22 +32,22 @@ describe('rewrite', () => {
     [/\/x\//, '/y', '/a/x/b', '|/y||/a/x/b'],
     ['/a.b', '/no', '/axb', '|/axb||/axb'],
     ['/caf\u00e9', '/th\u00e9', '/caf%C3%A9', '|/th\u00c3\u00a9||/caf%C3%A9'],
-    // A question mark that was found in a path is not where the query begins.
+    // A question mark from a path does not begin the query.
     ['/old/*', '/new/$1', '/old/a%3Fb', '|/new/a?b||/old/a%3Fb'],
     ['/*', '$1', '/x', '|/x||/x'],
     ['/q', '/r?was=$query', '/q?a=1', '|/r|was=a=1|/q?a=1'],
   ] as const) {
-    it(`makes ${from} → ${to} of ${path}`, async () => {
+    it(`rewrites ${path} by ${from} → ${to}`, async () => {
       assert.equal(await rewritten(rewrite(from, to), path), expected)
     })
   }
 
-  it('drops the request’s query where it is told to', async () => {
+  it("drops the request's query if the option says so", async () => {
     assert.equal(await rewritten(rewrite('/old', '/new?a=1', { query: 'drop' }), '/old?b=2'), '|/new|a=1|/old?b=2')
     assert.equal(await rewritten(rewrite('/old', '/new', { query: 'drop' }), '/old?b=2'), '|/new||/old?b=2')
   })
 
-  it('asks a function, which may leave all as it is', async () => {
+  it('calls a function, which may leave the request unchanged', async () => {
     const middleware = rewrite(({ PATH_INFO }) =>
       PATH_INFO === '/keep' ? undefined : { path: PATH_INFO.toUpperCase(), query: 'x=1' },
     )
@@ -55,36 +55,36 @@ describe('rewrite', () => {
     assert.equal(await rewritten(middleware, '/abc?q'), '|/ABC|x=1|/abc?q')
   })
 
-  it('takes nothing from a function that is no path', async () => {
+  it('refuses an invalid path from a function', async () => {
     for (const path of ['relative', '/\u0416', '/a\0b']) {
       assert.equal((await call(rewrite(() => ({ path }))(where))).status, 500, path)
     }
   })
 
-  it('strips a prefix of whole segments, and leaves SCRIPT_NAME alone', async () => {
+  it('strips a prefix in whole segments, and does not change SCRIPT_NAME', async () => {
     const middleware = rewrite.stripPrefix('/api')
     assert.equal(await rewritten(middleware, '/api/x'), '|/x||/api/x')
     assert.equal(await rewritten(middleware, '/api'), '|/||/api')
     assert.equal(await rewritten(middleware, '/apix'), '|/apix||/apix')
   })
 
-  it('keeps nothing of one request for the next, though the expression is global', async () => {
+  it('keeps no state between requests although the expression is global', async () => {
     const middleware = rewrite(/\/a/g, '/b')
     for (let time = 0; time < 3; time++) assert.equal(await rewritten(middleware, '/a'), '|/b||/a')
   })
 
-  it('is seen by a node listener in req.url, encoded', async () => {
+  it('is visible to a Node listener in req.url, encoded', async () => {
     const application = fromNode((req, res) => res.end(req.url))
     const middleware = rewrite('/old/*', '/new/$1')
     assert.equal((await call(middleware(application), { path: '/old/a%20b%3F?q=%2F' })).text, '/new/a%20b%3F?q=%2F')
   })
 
-  it('rewrites below a mount what is below it', async () => {
+  it('rewrites the path below a mount', async () => {
     const application = mount({ '/app': compose(rewrite('/old', '/new'), where) })
     assert.equal((await call(application, { path: '/app/old' })).text, '/app|/new||/app/old')
   })
 
-  it('refuses what is no pattern, template or option', () => {
+  it('refuses invalid patterns, templates and options', () => {
     const loose = rewrite as (...given: unknown[]) => Middleware
     assert.throws(() => loose('old', '/new'), /the pattern is "old", expected a path/)
     assert.throws(() => loose('/a*b', '/new'), /"\*" before its end/)

@@ -23,7 +23,7 @@ describe('response fields', () => {
     assert.equal(headerOf(given, 'x-two'), undefined)
   })
 
-  it('are changed in a copy: the first in its place, others dropped', () => {
+  it('are changed in a copy: the first at its place, others removed', () => {
     assert.deepEqual(withHeader(given, 'set-cookie', 'c'), [
       ['Set-Cookie', 'c'],
       ['X-One', '1'],
@@ -32,7 +32,7 @@ describe('response fields', () => {
     assert.deepEqual(withoutHeaders(given, 'SET-COOKIE', 'x-two'), [['X-One', '1']])
   })
 
-  it('have each member of Vary once, and nothing beside *', () => {
+  it('have each member of Vary once, and nothing besides *', () => {
     const varied = (vary: string): string | undefined => headerOf(addVary([['Vary', vary]], 'Accept-Encoding'), 'vary')
     assert.equal(varied('Cookie'), 'Cookie, Accept-Encoding')
     assert.equal(varied('cookie ,accept-encoding'), 'cookie ,accept-encoding')
@@ -41,18 +41,18 @@ describe('response fields', () => {
     assert.deepEqual(addVary([], 'Accept'), [['Vary', 'Accept']])
   })
 
-  it('may name a file, whose bytes are others', () => {
+  it('may name a file, whose bytes are sent instead', () => {
     assert.ok(namesFile([['x-sendfile', '/a']]))
     assert.ok(namesFile([['X-Accel-Redirect', '/a']]))
     assert.ok(!namesFile([['X-Sendfile-Type', 'X-Accel-Redirect']]))
   })
 
-  it('say the media type without its parameters', () => {
+  it('have a media type without its parameters', () => {
     assert.equal(mediaTypeOf([['content-type', 'Text/HTML ; charset=utf-8']]), 'text/html')
     assert.equal(mediaTypeOf([]), undefined)
   })
 
-  it('belong to content unless method or status say otherwise', () => {
+  it('belong to content, depending on method and status', () => {
     assert.ok(hasContent('GET', '200 OK'))
     for (const status of ['101 X', '204 X', '205 X', '304 X']) assert.ok(!hasContent('GET', status))
     assert.ok(!hasContent('HEAD', '200 OK'))

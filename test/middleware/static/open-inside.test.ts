@@ -8,7 +8,7 @@ import { Root, segmentsOf } from '../../../middleware/static/open-inside.ts'
 import { readRange } from '../../../protocol/files/file-blocks.ts'
 import { openBelow, withDirectory } from '../../support/directory.ts'
 
-/** A root with files and links of each kind, and a secret beside it. */
+/** A root with files and links of each kind, and a secret outside it. */
 function furnish(folder: string): string {
   const root = join(folder, 'root')
   mkdirSync(join(root, 'dir', 'deep'), { recursive: true })
@@ -45,14 +45,14 @@ async function read(root: Root, path: string): Promise<string | undefined> {
 }
 
 for (const proc of process.platform === 'linux' ? [true, false] : [false]) {
-  describe(`a root, ${proc ? 'asking where a descriptor leads' : 'by real paths'}`, () => {
+  describe(`a root, ${proc ? 'by the path of a descriptor' : 'by real paths'}`, () => {
     const withRoot = (use: (root: Root, folder: string) => Promise<void>, followSymlinks = false): Promise<void> =>
       withDirectory(async (folder) => {
         await use(new Root(furnish(folder), { ...options, followSymlinks, proc }), folder)
         assert.equal(openBelow(folder).length, 0, 'a descriptor was left open')
       })
 
-    it('finds files and directories, and what links within it lead to', () =>
+    it('finds files, directories, and the targets of links within it', () =>
       withRoot(async (root) => {
         assert.equal(await read(root, '/a.txt'), 'inside')
         assert.equal(await read(root, '//dir///b.txt'), 'inside')
@@ -61,19 +61,19 @@ for (const proc of process.platform === 'linux' ? [true, false] : [false]) {
         assert.equal(await read(root, ''), 'a directory')
       }))
 
-    it('finds nothing that lies outside, by whatever link', () =>
+    it('finds nothing outside, by whatever link', () =>
       withRoot(async (root) => {
         for (const path of ['/out', '/outdir', '/outdir/a.txt', '/twin/a.txt', '/passwd'])
           assert.equal(await read(root, path), undefined, path)
       }))
 
-    it('follows links out of it only when told to', () =>
+    it('follows links out of it only with followSymlinks', () =>
       withRoot(async (root) => {
         assert.equal(await read(root, '/out'), 'SECRET')
         assert.equal(await read(root, '/outdir/a.txt'), 'SECRET')
       }, true))
 
-    it('finds nothing where there is nothing', () =>
+    it('finds nothing for a missing name', () =>
       withRoot(async (root) => {
         for (const path of [
           '/missing',
@@ -94,7 +94,7 @@ for (const proc of process.platform === 'linux' ? [true, false] : [false]) {
         assert.equal(await read(root, '/zero'), undefined)
       }))
 
-    it('takes names for bytes, UTF-8 or not', () =>
+    it('treats names as bytes, UTF-8 or not', () =>
       withRoot(async (root, folder) => {
         writeFileSync(join(folder, 'root', 'grün.txt'), 'utf-8')
         writeFileSync(Buffer.concat([Buffer.from(join(folder, 'root', 'x')), Buffer.from([0xff])]), 'latin1')
@@ -103,7 +103,7 @@ for (const proc of process.platform === 'linux' ? [true, false] : [false]) {
         assert.equal(await read(root, '/y\xff'), undefined)
       }))
 
-    it('gives no secret while a file and a link out are exchanged for each other', () =>
+    it('reveals no secret while a file and a link to the outside are swapped', () =>
       withRoot(async (root, folder) => {
         const path = join(folder, 'root', 'moving')
         const spare = join(folder, 'spare')
@@ -117,7 +117,7 @@ for (const proc of process.platform === 'linux' ? [true, false] : [false]) {
         const seen = new Set<string | undefined>()
         for (let turn = 0; turn < 400; turn++) {
           const reading = read(root, '/moving')
-          // Between any two of its steps: each takes some turns of the loop.
+          // Between any two of its steps: each takes several event-loop iterations.
           for (let wait = (turn >> 1) % 40; wait > 0; wait--) await new Promise((resolve) => setImmediate(resolve))
           exchange(turn)
           seen.add(await reading)
@@ -126,7 +126,7 @@ for (const proc of process.platform === 'linux' ? [true, false] : [false]) {
         assert.ok(seen.has('inside'))
       }))
 
-    it('gives nothing but what lies in it, whatever the name', () =>
+    it('opens only files within it, whatever the name', () =>
       withRoot(async (root) => {
         const part = fc.oneof(
           fc.constantFrom(
@@ -160,7 +160,7 @@ for (const proc of process.platform === 'linux' ? [true, false] : [false]) {
         )
       }))
 
-    it('sees within a second that a link to the root itself leads elsewhere', () =>
+    it('notices within a second that a link to the root itself has moved', () =>
       withDirectory(async (folder) => {
         let now = 0
         for (const release of ['one', 'two']) {
@@ -181,7 +181,7 @@ for (const proc of process.platform === 'linux' ? [true, false] : [false]) {
 }
 
 describe('the segments of a PATH_INFO', () => {
-  it('are refused when they lead elsewhere or hide', () => {
+  it('are refused if they lead elsewhere or are hidden', () => {
     for (const path of [
       '/..',
       '/../a',
@@ -201,7 +201,7 @@ describe('the segments of a PATH_INFO', () => {
     assert.equal(segmentsOf('/a/..', true), undefined)
   })
 
-  it('are names else: a percent sign that was decoded once is one', () => {
+  it('are names otherwise: a percent sign after decoding is a percent sign', () => {
     assert.deepEqual(segmentsOf('/%2e%2e/a', false), ['%2e%2e', 'a'])
     assert.deepEqual(segmentsOf('/...a', true), ['...a'])
     assert.deepEqual(segmentsOf('/.env', true), ['.env'])

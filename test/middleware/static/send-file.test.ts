@@ -62,7 +62,7 @@ async function withFiles(use: (root: string, folder: string) => Promise<void>): 
 
 for (const place of places) {
   describe(`sendFile, ${place.name}`, () => {
-    it('sends the file that the application names, under its fields, and closes its body unread', () =>
+    it("sends the named file with the application's fields, and closes its body unread", () =>
       withFiles(async (root) => {
         const app = naming([
           ['X-Sendfile', join(root, 'sub/big.bin')],
@@ -95,7 +95,7 @@ for (const place of places) {
         assert.equal(app.closed, 4)
       }))
 
-    it('lets what names no file pass as it is', () =>
+    it('passes a response that names no file', () =>
       withFiles(async (root) => {
         const app = naming([])
         await using placed = await place.put(sendFile({ root }), app.application)
@@ -112,14 +112,14 @@ describe('sendFile', () => {
     request?: CallRequest,
   ): Promise<CallResult> => call(lint(sendFile({ log, ...options })(lint(app.application))), request)
 
-  it('takes a path below its root, percent-encoded as nginx and Apache have it', () =>
+  it('accepts a path below its root, percent-encoded as for nginx and Apache', () =>
     withFiles(async (root) => {
       for (const path of ['a%20b.txt', 'a b.txt', `${root}/a%20b.txt`])
         assert.equal((await answer({ root }, naming([['X-Sendfile', path]]))).text, 'hello file', path)
       assert.equal((await answer({ root }, naming([['X-Sendfile', '100%.txt']]))).text, 'percent')
     }))
 
-  it('takes the longest prefix of X-Accel-Redirect, and no query', () =>
+  it('uses the longest prefix of X-Accel-Redirect, and ignores a query', () =>
     withFiles(async (root) => {
       const accel = { '/protected/': root, '/protected/deep/': join(root, 'sub') }
       const named = (uri: string): Promise<CallResult> => answer({ accel }, naming([['X-Accel-Redirect', uri]]))
@@ -130,7 +130,7 @@ describe('sendFile', () => {
       assert.equal((await named('@named')).status, 500)
     }))
 
-  it('sends nothing from outside of its folders, and says so in the log', () =>
+  it('sends no file outside its folders, and logs a warning', () =>
     withFiles(async (root, folder) => {
       const refused = async (fields: Headers, status: number): Promise<void> => {
         log.lines.length = 0
@@ -156,14 +156,14 @@ describe('sendFile', () => {
       await refused([['X-Sendfile', root]], 500)
     }))
 
-  it('leaves a field alone that it was given no folder for', () =>
+  it('ignores a field for which it has no folder', () =>
     withFiles(async (root) => {
       const result = await answer({ root }, naming([['X-Accel-Redirect', '/p/a']]))
       assert.equal(result.text, 'own body')
       assert.equal(result.header('X-Accel-Redirect'), '/p/a')
     }))
 
-  it('keeps the tag that the application gave, and goes by it', () =>
+  it("keeps the application's ETag, and uses it for conditions", () =>
     withFiles(async (root) => {
       const app = naming([
         ['X-Sendfile', 'a b.txt'],
@@ -173,7 +173,7 @@ describe('sendFile', () => {
       assert.equal((await answer({ root }, app, { headers: { 'If-None-Match': '"own"' } })).status, 304)
     }))
 
-  it('sends all of the file, under its status, for what is no 200 or no GET', () =>
+  it("sends the whole file with the application's status, unless it is a 200 to a GET", () =>
     withFiles(async (root) => {
       const headers = { Range: 'bytes=0-1', 'If-None-Match': '*' }
       const missing = await answer({ root }, naming([['X-Sendfile', 'a b.txt']], '404 Not Found'), { headers })
@@ -184,7 +184,7 @@ describe('sendFile', () => {
       assert.equal(posted.text, 'hello file')
     }))
 
-  it('hides from the application what clients say of sending files', () =>
+  it('removes the fields of clients about sending files', () =>
     withFiles(async (root) => {
       const app = naming([])
       await answer({ root }, app, { headers: { 'X-Sendfile-Type': 'X-Accel-Redirect', 'X-Accel-Mapping': '/=/' } })
@@ -192,7 +192,7 @@ describe('sendFile', () => {
       assert.equal(app.environ['HTTP_X_ACCEL_MAPPING'], undefined)
     }))
 
-  it('closes the file when the client leaves while it is opened', () =>
+  it('closes the file when the client disconnects during the open', () =>
     withFiles(async (root) => {
       const leaving = new AbortController()
       const application: Application = (_, start) => {
@@ -208,7 +208,7 @@ describe('sendFile', () => {
       assert.equal(aborted?.code, 'CLIENT_GONE')
     }))
 
-  it('refuses options by which no file could be sent', () =>
+  it('refuses options without a folder', () =>
     withFiles(async (root) => {
       assert.throws(() => sendFile({}), /expected root or accel, got neither/)
       assert.throws(() => sendFile(), /expected root or accel, got neither/)

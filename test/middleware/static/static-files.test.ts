@@ -16,7 +16,7 @@ const MODIFIED = new Date('2024-03-01T12:00:00.5Z')
 const LAST_MODIFIED = 'Fri, 01 Mar 2024 12:00:00 GMT'
 const BIG = Buffer.from(Array.from({ length: 200_000 }, (_, at) => (at * 7 + (at >> 8)) & 0xff))
 
-/** A folder with files of one time. */
+/** A folder with files of the same modification time. */
 function furnish(root: string): void {
   mkdirSync(join(root, 'dir'), { recursive: true })
   mkdirSync(join(root, 'empty'))
@@ -87,7 +87,7 @@ describe('staticFiles', () => {
       assert.equal(ranged.status, 200)
     }))
 
-  it('refuses other methods, and tells which there are', () =>
+  it('refuses other methods, and lists the allowed ones', () =>
     serving({}, async (get) => {
       const post = await get('/a.txt', { method: 'POST', body: 'x' })
       assert.equal(post.status, 405)
@@ -97,7 +97,7 @@ describe('staticFiles', () => {
       assert.equal(options.header('Allow'), 'GET, HEAD, OPTIONS')
     }))
 
-  it('finds an index, and leads to the slash that its links need', () =>
+  it('finds an index, and redirects to the trailing slash that relative links need', () =>
     serving({}, async (get) => {
       assert.equal((await get('/')).text, '<h1>home</h1>')
       assert.equal((await get('/dir/')).text, '<h1>dir</h1>')
@@ -121,7 +121,7 @@ describe('staticFiles', () => {
         assert.equal((await get(path)).header('Location'), undefined, path)
     }))
 
-  it('takes other index names, none, and no redirect', async () => {
+  it('accepts other index names, none, and no redirect', async () => {
     await serving({ index: ['missing.html', 'a.txt'], redirect: false }, async (get) => {
       assert.equal((await get('/')).text, '0123456789')
       assert.equal((await get('/dir')).status, 404)
@@ -129,7 +129,7 @@ describe('staticFiles', () => {
     await serving({ index: false }, async (get) => assert.equal((await get('/')).status, 404))
   })
 
-  it('keeps dotfiles to itself, but for /.well-known', async () => {
+  it('does not serve dotfiles, except /.well-known', async () => {
     const hidden = ['/.env', '/.git/config', '/%2eenv', '/dir/.well-known']
     await serving({}, async (get) => {
       for (const path of hidden) assert.equal((await get(path)).status, 404, path)
@@ -138,7 +138,7 @@ describe('staticFiles', () => {
     await serving({ dotfiles: true }, async (get) => assert.equal((await get('/.env')).text, 'SECRET'))
   })
 
-  it('leads nowhere else, however it is asked', () =>
+  it('serves nothing outside the root, whatever the path', () =>
     serving({}, async (get, root) => {
       symlinkSync('/etc/passwd', join(root, 'passwd'))
       const paths = [
@@ -158,7 +158,7 @@ describe('staticFiles', () => {
   it('finds names that are not ASCII', () =>
     serving({}, async (get) => assert.equal((await get('/gr%C3%BCn.txt')).text, 'green')))
 
-  it('chooses what was compressed beforehand by its q-values', () =>
+  it('chooses a precompressed file by q-values', () =>
     serving({}, async (get) => {
       const chosen = async (accept: string | undefined): Promise<string | undefined> => {
         const result = await get('/app.js', { headers: accept === undefined ? {} : { 'Accept-Encoding': accept } })
@@ -181,7 +181,7 @@ describe('staticFiles', () => {
       assert.equal((await get('/a.txt')).header('Vary'), undefined)
     }))
 
-  it('gives each encoding its own tag, and ranges of what is sent', () =>
+  it('gives each encoding its own ETag, and ranges of the sent bytes', () =>
     serving({}, async (get) => {
       const tags = new Set<string | undefined>()
       for (const encoding of ['br', 'zstd', 'gzip', 'identity'])
@@ -194,7 +194,7 @@ describe('staticFiles', () => {
       assert.equal(part.header('Content-Encoding'), 'br')
     }))
 
-  it('sends the plain one when the compressed one leads out of the root', () =>
+  it('sends the plain file if the compressed one leads out of the root', () =>
     serving({}, async (get, root) => {
       writeFileSync(join(root, 'x.css'), 'plain')
       symlinkSync('/etc/passwd', join(root, 'x.css.br'))
@@ -203,7 +203,7 @@ describe('staticFiles', () => {
       assert.equal(result.header('Content-Encoding'), undefined)
     }))
 
-  it('sees within a second that a compressed file has come, and at once that one is gone', async () => {
+  it('finds a new compressed file within a second, and notices a removed one at once', async () => {
     let now = 0
     await serving({ clock: { now: () => now, wall: Date.now } }, async (get, root) => {
       const encoding = async (): Promise<string | undefined> => {
@@ -222,14 +222,14 @@ describe('staticFiles', () => {
     })
   })
 
-  it('looks for no compressed files when told so', () =>
+  it('looks for no compressed files if the option says so', () =>
     serving({ precompressed: false }, async (get) => {
       const result = await get('/app.js', { headers: { 'Accept-Encoding': 'br' } })
       assert.equal(result.text, 'plain')
       assert.equal(result.header('Vary'), undefined)
     }))
 
-  it('answers 304 without content, and with what caches need', () =>
+  it('answers 304 without content, and with the fields that caches need', () =>
     serving({ maxAge: 60 }, async (get) => {
       const whole = await get('/app.js', { headers: { 'Accept-Encoding': 'br' } })
       for (const condition of [{ 'If-None-Match': whole.header('ETag')! }, { 'If-Modified-Since': LAST_MODIFIED }]) {
@@ -241,12 +241,12 @@ describe('staticFiles', () => {
       }
     }))
 
-  it('answers 412 when its condition fails', () =>
+  it('answers 412 if a condition fails', () =>
     serving({}, async (get) => {
       assert.equal((await get('/a.txt', { headers: { 'If-Match': '"other"' } })).status, 412)
     }))
 
-  it('answers ranges that are the bytes of the file, in one part or several', () =>
+  it('answers ranges with the bytes of the file, in one part or several', () =>
     serving({}, async (get) => {
       const position = fc.nat(BIG.length + 1000)
       const spec = fc.oneof(
@@ -278,7 +278,7 @@ describe('staticFiles', () => {
       )
     }))
 
-  it('resumes only what is the same still', () =>
+  it('resumes a download only if the file is unchanged', () =>
     serving({}, async (get) => {
       const etag = (await get('/a.txt')).header('ETag')!
       const resume = async (ifRange: string): Promise<number> =>
@@ -289,7 +289,7 @@ describe('staticFiles', () => {
       assert.equal(await resume('Thu, 29 Feb 2024 12:00:00 GMT'), 200)
     }))
 
-  it('gives a weak tag to what was changed just now, and no time that is still to come', () =>
+  it('gives a weak ETag to a recently changed file, and no future modification time', () =>
     serving({ clock: { now: () => 0, wall: () => MODIFIED.getTime() - 400 } }, async (get) => {
       const result = await get('/a.txt')
       assert.match(result.header('ETag')!, /^W\//)
@@ -298,7 +298,7 @@ describe('staticFiles', () => {
       assert.equal(resumed.status, 200)
     }))
 
-  it('says how long it may be kept, and what else it is told to', async () => {
+  it('sends Cache-Control and further fields from its options', async () => {
     await serving({ maxAge: 3600, immutable: true, headers: [['X-A', '1']] }, async (get) => {
       const result = await get('/a.txt')
       assert.equal(result.header('Cache-Control'), 'public, max-age=3600, immutable')
@@ -320,7 +320,7 @@ describe('staticFiles', () => {
     })
   })
 
-  it('leaves to a fallback what it has not', async () => {
+  it('passes missing files and other methods to a fallback', async () => {
     const fallback: Application = (environ, start) => {
       start('200 OK', [['Content-Type', 'text/plain']])
       return [Buffer.from(`application: ${environ.REQUEST_METHOD} ${environ.PATH_INFO}`)]
@@ -332,7 +332,7 @@ describe('staticFiles', () => {
     })
   })
 
-  it('answers an unknown page with the page of a browser application, but no unknown file', () =>
+  it('answers unknown pages of a single-page application with its page, but not unknown files', () =>
     serving({ fallback: 'index.html' }, async (get) => {
       assert.equal((await get('/users/7')).text, '<h1>home</h1>')
       assert.equal((await get('/users/7')).header('Content-Type'), 'text/html; charset=utf-8')
@@ -340,7 +340,7 @@ describe('staticFiles', () => {
       assert.equal((await get('/../x')).status, 404)
     }))
 
-  it('answers 403 for what it may not read, and says so in the log', {
+  it('answers 403 for a file without read permission, and logs a warning', {
     skip: process.getuid?.() === 0 && 'root may read all',
   }, async () => {
     const log = new RecordingLog()
@@ -351,12 +351,12 @@ describe('staticFiles', () => {
     })
   })
 
-  it('closes the file when the head that it was told to send is refused', () =>
+  it('closes the file when its head is refused', () =>
     serving({ headers: [['Bad', 'line\nbreak']] }, async (get) => {
       assert.equal((await get('/big.bin')).status, 500)
     }))
 
-  it('takes a URL for its root, and refuses what it cannot be', () =>
+  it('accepts a URL as root, and refuses an invalid root', () =>
     withDirectory(async (root) => {
       furnish(root)
       assert.equal((await call(staticFiles(pathToFileURL(root)), { path: '/a.txt' })).status, 200)
@@ -395,7 +395,7 @@ function partsOf(body: Buffer, boundary: string): (readonly [range: string, byte
 }
 
 for (const place of places) {
-  describe(`staticFiles as what a middleware answers with, ${place.name}`, () => {
+  describe(`staticFiles as the replacement of a middleware, ${place.name}`, () => {
     it('keeps the contract', () =>
       withDirectory(async (root) => {
         furnish(root)

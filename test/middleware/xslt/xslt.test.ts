@@ -37,7 +37,7 @@ function giving(body: string | Uint8Array, headers: Headers = xml, status = '200
   }
 }
 
-/** One for each stylesheet: each has a thread, whose start takes longest. */
+/** One for each stylesheet: each has a thread, whose start takes most of the time. */
 const made = new Map<string, Middleware>()
 
 function shared(stylesheet: string, options: XsltOptions): Middleware {
@@ -56,7 +56,7 @@ function transformed(body: string | Uint8Array, stylesheet = list, options: Xslt
 }
 
 describe('xslt', () => {
-  it('answers XML through its stylesheet, with the length and type of what is made', async () => {
+  it('transforms XML with its stylesheet, with the length and type of the result', async () => {
     const { status, text, header } = await transformed('<list><item t="1">a</item><item>b</item></list>', list, {}, [
       ...xml,
       ['ETag', '"x"'],
@@ -71,7 +71,7 @@ describe('xslt', () => {
     assert.deepEqual([header('etag'), header('last-modified'), header('x-kept')], [undefined, undefined, 'yes'])
   })
 
-  it('escapes what came as text, also in attributes, and in each output method', async () => {
+  it('escapes text of the document, also in attributes, and in each output method', async () => {
     const evil =
       '<list><item t="&quot;&gt;&lt;x&gt;">&lt;script&gt;alert(1)&lt;/script&gt; &amp;amp; <![CDATA[<b>]]></item></list>'
     for (const method of ['html', 'xml', 'xhtml']) {
@@ -86,7 +86,7 @@ describe('xslt', () => {
     assert.ok(copied.text.includes('&lt;script&gt;alert(1)&lt;/script&gt; &amp;amp; &lt;b&gt;'), copied.text)
   })
 
-  it('lets no document end a script that the stylesheet puts its text into', async () => {
+  it('lets no document end a script element of the stylesheet', async () => {
     const { text } = await transformed(
       '<a>&lt;/script&gt;&lt;script&gt;alert(1)</a>',
       sheet(
@@ -112,7 +112,7 @@ describe('xslt', () => {
     )
   })
 
-  it('gives a stylesheet its parameters, for each request its own', async () => {
+  it("passes each request's parameters to the stylesheet", async () => {
     const application = xslt(list, { parameters: (environ) => ({ who: `${environ.PATH_INFO} "<x>` }) })(
       giving('<list/>'),
     )
@@ -123,7 +123,7 @@ describe('xslt', () => {
     )
   })
 
-  it('reads the encoding that the bytes, the type or the declaration say', async () => {
+  it('reads the encoding from the bytes, the type or the declaration', async () => {
     const page = '<?xml version="1.0" encoding="iso-8859-1"?><list><item>é</item></list>'
     const cases: [Uint8Array, string][] = [
       [Buffer.from('<list><item>é</item></list>'), 'text/xml'],
@@ -138,7 +138,7 @@ describe('xslt', () => {
     }
   })
 
-  it('gives a stylesheet the text that a document has, whatever it is written as', async () => {
+  it('passes the text of a document to the stylesheet, however it is written', async () => {
     const value = sheet(
       '<xsl:template match="/">[<xsl:value-of select="a"/>]</xsl:template>',
       '<xsl:output method="text"/>',
@@ -152,7 +152,7 @@ describe('xslt', () => {
     for (const [body, expected] of cases) assert.equal((await transformed(body, value)).text, expected)
   })
 
-  it('leaves alone what is not for it', async () => {
+  it('passes other responses unchanged', async () => {
     const cases: [Headers, string][] = [
       [[['Content-Type', 'text/html']], '200 OK'],
       [[['Content-Type', 'image/svg+xml']], '200 OK'],
@@ -171,7 +171,7 @@ describe('xslt', () => {
     assert.equal(made.header('content-type'), 'text/html; charset=utf-8')
   })
 
-  it('transforms only for who wants HTML, where it is told to, and says so in Vary', async () => {
+  it('transforms only for clients that prefer HTML with negotiate, and sets Vary', async () => {
     const application = xslt(list, { negotiate: true })(giving('<list/>'))
     const cases: [string | undefined, string][] = [
       ['text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8', 'text/html; charset=utf-8'],
@@ -192,7 +192,7 @@ describe('xslt', () => {
     assert.deepEqual([headers, body.length], [[['Content-Type', 'text/html; charset=utf-8']], 0])
   })
 
-  it('asks the application for no content coding, and leaves compression to who is outside', async () => {
+  it('requests no content coding from the application, and leaves compression to middleware outside', async () => {
     let asked: unknown
     const application: Application = (environ, start) => {
       asked = environ['HTTP_ACCEPT_ENCODING']
@@ -214,7 +214,7 @@ describe('xslt', () => {
     }
   })
 
-  it('refuses a stylesheet that is none, and options that are none, when it is made', () => {
+  it('refuses an invalid stylesheet and invalid options when it is created', () => {
     const cases: [() => unknown, RegExp][] = [
       [() => xslt('<html/>'), /begins with <html>: expected an xsl:stylesheet /],
       [() => xslt('<xsl:stylesheet'), /is not well-formed: line 1/],
@@ -231,7 +231,7 @@ describe('xslt', () => {
   })
 })
 
-describe('xslt, when it cannot', () => {
+describe('xslt, on a failure', () => {
   const log = new RecordingLog()
   const copying = xslt(copy, { log })
 
@@ -254,7 +254,7 @@ describe('xslt, when it cannot', () => {
     return log.lines[0]!
   }
 
-  it('answers 502 for XML that is cut short or otherwise not well-formed', async () => {
+  it('answers 502 for XML that is truncated or otherwise not well-formed', async () => {
     const cases: [string, RegExp][] = [
       ['<list><item>secret</item>', /<list> is not closed/],
       ['', /no root element/],
@@ -275,14 +275,14 @@ describe('xslt, when it cannot', () => {
     for (const [body, message] of cases) await fails(giving(body), copy, message)
   })
 
-  it('takes what is well-formed', async () => {
+  it('accepts well-formed XML', async () => {
     const whole =
       '<?xml version="1.0" encoding="utf-8"?>\n<!DOCTYPE list SYSTEM "x.dtd"><!-- - --><?p d?>\n<list a=\'"\' b="\'">&#233;&lt;<![CDATA[<&]]></list>\n<!-- e -->'
     const { status } = await transformed(whole, copy)
     assert.equal(status, 200)
   })
 
-  it('reaches for no file and no address, whatever document and stylesheet say', async () => {
+  it('reads no file and no address, whatever the document and the stylesheet contain', async () => {
     let connections = 0
     const server = createServer((socket) => {
       connections++
@@ -321,12 +321,12 @@ describe('xslt, when it cannot', () => {
     }
   })
 
-  it('does not grow with entities that name each other', async () => {
+  it('does not grow with entities that reference each other', async () => {
     const growing = '<!DOCTYPE a [<!ENTITY x "xxxxxxxxxx"><!ENTITY y "&x;&x;&x;">]><a>&y;</a>'
     await fails(giving(growing), copy, /the document type has declarations/)
   })
 
-  it('answers 502 when the stylesheet fails at a request', async () => {
+  it('answers 502 if the stylesheet fails during a request', async () => {
     await fails(
       giving('<a/>'),
       sheet('<xsl:template match="/"><xsl:value-of select="((("/></xsl:template>'),
@@ -340,7 +340,7 @@ describe('xslt, when it cannot', () => {
     )
   })
 
-  it('answers 502 for more than it takes, and closes the application at once', async () => {
+  it("answers 502 to a document above its limit, and closes the application's body at once", async () => {
     let closed = 0
     let given = 0
     const application: Application = (_, start) => {
@@ -357,13 +357,13 @@ describe('xslt, when it cannot', () => {
     assert.deepEqual([line.fields['code'], given, closed], ['XSLT_TOO_LARGE', 3, 1])
   })
 
-  it('answers 502 for bytes that are not of their encoding, an encoding that is not known, and a content coding', async () => {
+  it('answers 502 for invalid bytes, an unknown encoding, and a content coding', async () => {
     await fails(giving(Buffer.from([0x3c, 0x61, 0x3e, 0xff])), copy, /"utf-8" does not match its bytes/)
     await fails(giving('<a/>', [['Content-Type', 'text/xml; charset=klingon']]), copy, /"klingon" is unknown/)
     await fails(giving('<a/>', [...xml, ['Content-Encoding', 'gzip']]), copy, /content coding "gzip"/)
   })
 
-  /** Compares each of 40 elements with each, eight times over: longer than any timeout, and in little memory. */
+  /** Compares each of 40 elements with each, eight times over: longer than any timeout, and with little memory. */
   const endless = sheet(
     `<xsl:template match="/"><xsl:choose><xsl:when test="a/@loop"><o><xsl:value-of select="count(${'//a[count('.repeat(7)}//a${') = 0]'.repeat(
       7,
@@ -371,7 +371,7 @@ describe('xslt, when it cannot', () => {
   )
   const looping = giving(`<a loop="yes">${'<a/>'.repeat(40)}</a>`)
 
-  it('ends a stylesheet that does not end, keeps the loop free meanwhile, and transforms the next', async () => {
+  it('stops an endless stylesheet, keeps the event loop free meanwhile, and transforms the next document', async () => {
     const log = new RecordingLog()
     const clock = new FakeClock()
     const middleware = xslt(endless, { timeout: 1500, log, clock })
@@ -387,7 +387,7 @@ describe('xslt, when it cannot', () => {
     )
   })
 
-  it('stops a stylesheet that uses too much memory, and transforms the next', async () => {
+  it('stops a stylesheet that uses too much memory, and transforms the next document', async () => {
     const log = new RecordingLog()
     const growing = sheet(
       '<xsl:template match="/"><xsl:if test="a/@loop"><xsl:call-template name="l"/></xsl:if><o/></xsl:template>' +
@@ -403,7 +403,7 @@ describe('xslt, when it cannot', () => {
     assert.match(log.lines[0]!.message, /memory limit/)
   })
 
-  it('answers 503 when too many documents wait, and drops those whose client has left', async () => {
+  it('answers 503 when too many documents wait, and removes those whose client has disconnected', async () => {
     const log = new RecordingLog()
     const clock = new FakeClock()
     const middleware = xslt(endless, { timeout: 1500, maxQueue: 1, log, clock })
@@ -443,7 +443,7 @@ describe('xslt, when it cannot', () => {
     assert.deepEqual([(await running).status, (await other).status], [502, 200])
   })
 
-  it('tells wsgi.errors where it has no log', async () => {
+  it('writes to wsgi.errors if there is no log', async () => {
     const log = new RecordingLog()
     await call(xslt(copy)(giving('<a>')), { log })
     assert.equal(log.lines.length, 1)

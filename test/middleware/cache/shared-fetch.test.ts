@@ -8,8 +8,8 @@ import { cached, calm, Gate } from './cached.ts'
 
 const FRESH: Headers = [['Cache-Control', 'max-age=60']]
 
-describe('requests for the same at the same time', () => {
-  it('wait for one call of the application', async () => {
+describe('concurrent requests for the same resource', () => {
+  it('share one call of the application', async () => {
     const gate = new Gate()
     const { get, asked, cache } = cached(async (_, start) => {
       await gate.passed
@@ -28,7 +28,7 @@ describe('requests for the same at the same time', () => {
     assert.equal(cache.stats().collapsed, 2)
   })
 
-  it('read along what is still coming, when its length is known', async () => {
+  it('read the response as it arrives, if its length is known', async () => {
     const gate = new Gate()
     const { get, asked } = cached((_, start) => {
       start('200 OK', [...FRESH, ['Content-Length', '8']])
@@ -48,7 +48,7 @@ describe('requests for the same at the same time', () => {
     assert.equal((await get()).header('x-cache'), 'HIT')
   })
 
-  it('go themselves, all at once, when it turns out private', async () => {
+  it('are forwarded, all at once, if the response is private', async () => {
     const gate = new Gate()
     let running = 0
     let most = 0
@@ -74,7 +74,7 @@ describe('requests for the same at the same time', () => {
     assert.equal(cache.stats().entries, 0)
   })
 
-  it('do not wait again for what was private a moment ago, until it can be shared', async () => {
+  it('do not wait again after a private response, until a response can be shared', async () => {
     let gate = new Gate()
     let headers: Headers = [['Cache-Control', 'private']]
     const { get, asked } = cached(async (_, start) => {
@@ -99,7 +99,7 @@ describe('requests for the same at the same time', () => {
     await Promise.all(later)
   })
 
-  it('go themselves when the leader gets a cookie', async () => {
+  it('are forwarded if the response has a cookie', async () => {
     const gate = new Gate()
     let calls = 0
     const { get } = cached(async (_, start) => {
@@ -116,7 +116,7 @@ describe('requests for the same at the same time', () => {
     assert.deepEqual([other?.text, other?.header('set-cookie')], ['session 2', 'session=2'])
   })
 
-  it('get their own variant, each variant being asked for once', async () => {
+  it('get their own variant, and each variant is requested once', async () => {
     let gate = new Gate()
     const { get, asked } = cached(async (environ, start) => {
       const language = String(environ['HTTP_ACCEPT_LANGUAGE'])
@@ -140,7 +140,7 @@ describe('requests for the same at the same time', () => {
     assert.equal(asked.length, 3)
   })
 
-  it('are not lost when the client that came first leaves before the head', async () => {
+  it('are answered although the first client disconnects before the head', async () => {
     const gate = new Gate()
     let signal: AbortSignal | undefined
     const { get, asked } = cached(async (environ, start) => {
@@ -163,7 +163,7 @@ describe('requests for the same at the same time', () => {
   })
 
   for (const length of [['Content-Length', '8'] as [string, string], undefined]) {
-    it(`are not lost when it leaves in the middle, length ${length ? '' : 'un'}known`, async () => {
+    it(`are answered although the first client disconnects in mid-body, length ${length ? '' : 'un'}known`, async () => {
       const gate = new Gate()
       const { get, asked } = cached((_, start) => {
         start('200 OK', length ? [...FRESH, length] : FRESH)
@@ -187,7 +187,7 @@ describe('requests for the same at the same time', () => {
     })
   }
 
-  it('fail for who has gone, rather than end as if they were whole', async () => {
+  it('fail for a client that has disconnected, and do not end as if complete', async () => {
     const gate = new Gate()
     const { application } = cached((_, start) => {
       start('200 OK', FRESH)
@@ -222,7 +222,7 @@ describe('requests for the same at the same time', () => {
     await answer
   })
 
-  it('tell the application when the last of them has left', async () => {
+  it("abort the application's call after the last client has disconnected", async () => {
     let signal: AbortSignal | undefined
     let closed = 0
     const { get, cache } = cached((environ, start) => {
@@ -251,7 +251,7 @@ describe('requests for the same at the same time', () => {
     assert.deepEqual([cache.stats().entries, cache.stats().bytes], [0, 0])
   })
 
-  it('are cut when it fails in its middle, and answered by the application when it fails before', async () => {
+  it('are aborted if the application fails in mid-body, and forwarded if it fails before its head', async () => {
     const gate = new Gate()
     const middle = cached((_, start) => {
       start('200 OK', [...FRESH, ['Content-Length', '8']])
@@ -279,7 +279,7 @@ describe('requests for the same at the same time', () => {
     assert.equal(well?.text, 'well')
   })
 
-  it('wait no longer than they are to', async () => {
+  it('wait no longer than waitLimit', async () => {
     const gate = new Gate()
     const { get, asked, clock } = cached(
       async (_, start) => {
@@ -300,7 +300,7 @@ describe('requests for the same at the same time', () => {
     await first
   })
 
-  it('go themselves when what they wait for grows too large to be kept', async () => {
+  it('are forwarded if the response becomes too large to store', async () => {
     const gate = new Gate()
     const { get, asked, cache } = cached(
       (_, start) => {
@@ -324,7 +324,7 @@ describe('requests for the same at the same time', () => {
     assert.equal(cache.stats().bytes, 0)
   })
 
-  it('do not share what says who sent it, nor what a client wants afresh', async () => {
+  it('are not shared if they are authenticated, or ask for a fresh response', async () => {
     for (const headers of [{ Authorization: 'x' }, { 'Cache-Control': 'no-cache' }]) {
       const gate = new Gate()
       const { get, asked } = cached(async (_, start) => {
@@ -340,7 +340,7 @@ describe('requests for the same at the same time', () => {
     }
   })
 
-  it('are no longer answered with what was made before a POST', async () => {
+  it('do not get a response from before a POST', async () => {
     const gate = new Gate()
     let state = 'old'
     const { get, cache } = cached(async (environ, start) => {
@@ -367,8 +367,8 @@ describe('requests for the same at the same time', () => {
   })
 })
 
-describe('a response on its way into the cache', () => {
-  it('that fails before its head reaches the server as what was thrown, logged once', async () => {
+describe('a response that is being stored', () => {
+  it('reaches the server as the thrown error if it fails before its head, and is logged once', async () => {
     const thrown = new Error('on purpose')
     const { application, get, log } = cached(async () => {
       await calm()
@@ -383,7 +383,7 @@ describe('a response on its way into the cache', () => {
     assert.deepEqual(log.messages('error'), ['the application failed', 'the application failed'])
   })
 
-  it('is taken from the application only as its client reads', async () => {
+  it('is read from the application only as fast as its client reads', async () => {
     let made = 0
     const { application } = cached((_, start) => {
       start('200 OK', FRESH)
@@ -400,7 +400,7 @@ describe('a response on its way into the cache', () => {
     await body.close?.()
   })
 
-  it('is not changed by an application that uses its buffer again', async () => {
+  it('does not change when the application reuses its buffer', async () => {
     const { get } = cached((_, start) => {
       start('200 OK', FRESH)
       const buffer = Buffer.alloc(1)
@@ -432,7 +432,7 @@ describe('a response on its way into the cache', () => {
     await body.close?.()
   })
 
-  it('closes the body of the application once, and holds the slot until it is closed', async () => {
+  it("closes the application's body once, and holds the slot until it is closed", async () => {
     const gate = new Gate()
     let closed = 0
     const { get } = cached((_, start) => {

@@ -4,7 +4,7 @@ import type { Application, Environ, Headers } from '../../../protocol/contract/a
 import { makeEnviron } from '../../support/call.ts'
 import { cached, calm, counting, Gate } from './cached.ts'
 
-/** Answers 304 to whom has this version, else the version. */
+/** Answers 304 to requests that have this version, otherwise with the version. */
 function versioned(version: () => string, headers: Headers, on304: Headers = headers): Application {
   return (environ, start) => {
     const etag = `"${version()}"`
@@ -18,7 +18,7 @@ function versioned(version: () => string, headers: Headers, on304: Headers = hea
 }
 
 describe('a stale response', () => {
-  it('is served on when the application says that nothing has changed', async () => {
+  it('is served again after a 304', async () => {
     const { get, asked, clock, cache } = cached(
       versioned(
         () => 'v1',
@@ -39,7 +39,7 @@ describe('a stale response', () => {
     assert.deepEqual([asked.length, cache.stats().revalidated, cache.stats().entries], [2, 1, 1])
   })
 
-  it('gives way to a new one', async () => {
+  it('is replaced by a new response', async () => {
     let version = 'v1'
     const { get, clock, cache } = cached(versioned(() => version, [['Cache-Control', 'max-age=60']]))
     await get()
@@ -50,7 +50,7 @@ describe('a stale response', () => {
     assert.equal(cache.stats().entries, 1)
   })
 
-  it('is asked for by its date where it has no tag', async () => {
+  it('is revalidated by its date if it has no ETag', async () => {
     const modified = 'Tue, 14 Nov 2023 22:00:00 GMT'
     const { get, asked, clock } = cached(
       counting([
@@ -64,7 +64,7 @@ describe('a stale response', () => {
     assert.equal(asked[1]?.['HTTP_IF_MODIFIED_SINCE'], modified)
   })
 
-  it("answers a client's own condition, whatever the cache asked", async () => {
+  it("answers the client's own condition, whatever the cache asked for", async () => {
     const { get, clock } = cached(versioned(() => 'v1', [['Cache-Control', 'max-age=60']]))
     await get()
     clock.advance(60_000)
@@ -73,7 +73,7 @@ describe('a stale response', () => {
     assert.equal((await get({ headers: { 'If-None-Match': '"v0"' } })).text, 'v1')
   })
 
-  it('is revalidated each time when it says no-cache, and never waits for others', async () => {
+  it('is revalidated each time with no-cache, and does not wait for other requests', async () => {
     const { get, asked } = cached(versioned(() => 'v1', [['Cache-Control', 'no-cache']]))
     await get()
     const both = await Promise.all([get(), get()])
@@ -84,7 +84,7 @@ describe('a stale response', () => {
     assert.equal(asked.length, 3)
   })
 
-  it('is dropped when the 304 is about another, and the client asked for afresh', async () => {
+  it("is removed if the 304 is about another representation, and the client's request is forwarded", async () => {
     let calls = 0
     const { get, clock, cache } = cached((environ, start) => {
       calls++
@@ -105,7 +105,7 @@ describe('a stale response', () => {
     assert.equal(cache.stats().entries, 0)
   })
 
-  it("gives a 304's cookie to its client alone", async () => {
+  it('gives the cookie of a 304 to its client alone', async () => {
     const { get, clock } = cached(
       versioned(
         () => 'v1',
@@ -122,7 +122,7 @@ describe('a stale response', () => {
     assert.equal((await get()).header('set-cookie'), undefined)
   })
 
-  it('is not kept when the 304 says that it has become private', async () => {
+  it('is not kept if the 304 makes it private', async () => {
     let control = 'max-age=60'
     const { get, clock, cache } = cached((environ, start) => {
       const known = environ['HTTP_IF_NONE_MATCH'] === '"v1"'
@@ -143,7 +143,7 @@ describe('a stale response', () => {
 const WHILE: Headers = [['Cache-Control', 'max-age=10, stale-while-revalidate=30']]
 
 describe('stale-while-revalidate', () => {
-  it('answers at once and renews behind the back', async () => {
+  it('serves the stale response at once and revalidates it in the background', async () => {
     let version = 'v1'
     const gate = new Gate()
     const { get, asked, clock } = cached(async (environ, start) => {
@@ -170,7 +170,7 @@ describe('stale-while-revalidate', () => {
     assert.equal((await get()).text, 'answer 2')
   })
 
-  it('asks with nothing of the person in it', async () => {
+  it('sends no personal data in the background request', async () => {
     const { get, asked, clock } = cached(counting([...WHILE, ['Vary', 'X-Flavour']]))
     const headers = {
       Cookie: 'session=1',
@@ -193,11 +193,11 @@ describe('stale-while-revalidate', () => {
     assert.equal(environ['HTTP_ACCEPT'], 'text/html')
     assert.equal(environ['HTTP_FORWARDED'], 'host=site.example;proto=https')
     assert.equal(environ['HTTP_HOST'], 'localhost')
-    // And what comes back is found by the next.
+    // The next request finds the new response.
     assert.equal((await get(request)).text, 'answer 2')
   })
 
-  it('files the answer under what was asked, when that varies on what was left out', async () => {
+  it("stores the response for the background request's own fields, if it varies on an omitted field", async () => {
     let varies = false
     const { get, clock } = cached((environ, start) => {
       start('200 OK', varies ? [...WHILE, ['Vary', 'Cookie']] : WHILE)
@@ -214,7 +214,7 @@ describe('stale-while-revalidate', () => {
     assert.equal((await get(anna)).text, 'for anna')
   })
 
-  it('does not begin for who says who it is, nor where the key would not come along', async () => {
+  it('does not start for an authenticated request, nor if the key would differ', async () => {
     const named = cached(counting([['Cache-Control', 'public, max-age=10, stale-while-revalidate=30']]))
     await named.get({ headers: { Authorization: 'x' } })
     named.clock.advance(11_000)
@@ -234,7 +234,7 @@ describe('stale-while-revalidate', () => {
     assert.equal((await carried.get(request)).text, 'answer 2')
   })
 
-  it('tells of a failure in one line, and waits a second before the next attempt', async () => {
+  it('logs a failure in one line, and retries after a second', async () => {
     let fails = false
     const { get, asked, clock, log } = cached((environ, start) => {
       if (fails) throw new Error('on purpose')
@@ -255,7 +255,7 @@ describe('stale-while-revalidate', () => {
     assert.equal(asked.length, 3)
   })
 
-  it('gives a request of its own up after a time, and has no more than a few of them', async () => {
+  it('aborts a background request after its timeout, and limits their number', async () => {
     let hangs = false
     const signals: AbortSignal[] = []
     const { get, clock } = cached(
@@ -283,7 +283,7 @@ describe('stale-while-revalidate', () => {
     assert.equal(signals.length, 3)
   })
 
-  it('is what an option says where the response says nothing, and never against its word', async () => {
+  it('comes from the option if the response has no directive of its own, and never overrides the response', async () => {
     const state = async (control: string): Promise<string | undefined> => {
       const { get, clock } = cached(counting([['Cache-Control', control]]), { staleWhileRevalidate: 30 })
       await get()
@@ -309,7 +309,7 @@ describe('stale-if-error', () => {
     return { ...made, fail: () => (fails = true) }
   }
 
-  it('serves the stale response in place of a failure, thrown or told', async () => {
+  it('serves the stale response instead of a failure, thrown or answered', async () => {
     for (const status of ['503 Service Unavailable', '500 Internal Server Error', '']) {
       const { get, clock, fail } = failing('max-age=10, stale-if-error=60', status)
       await get()
@@ -322,7 +322,7 @@ describe('stale-if-error', () => {
     }
   })
 
-  it('also at the wish of a request, but never against must-revalidate', async () => {
+  it('also applies if a request asks for it, but never against must-revalidate', async () => {
     const headers = { 'Cache-Control': 'stale-if-error=60' }
     const wished = failing('max-age=10')
     await wished.get()
@@ -337,7 +337,7 @@ describe('stale-if-error', () => {
     assert.equal((await strict.get({ headers })).status, 503)
   })
 
-  it('is nothing for a 404', async () => {
+  it('does not apply to a 404', async () => {
     const { get, clock, fail, cache } = failing('max-age=10, stale-if-error=60', '404 Not Found')
     await get()
     fail()
@@ -347,8 +347,8 @@ describe('stale-if-error', () => {
   })
 })
 
-describe('a process that drains', () => {
-  it('begins no request of its own, and gives up those that run', async () => {
+describe('a draining process', () => {
+  it('starts no background request, and aborts those in progress', async () => {
     let hangs = false
     const signals: AbortSignal[] = []
     const { application, get, clock } = cached((environ, start) => {
