@@ -10,6 +10,7 @@ import { RequestInput } from '../protocol/contract/input.ts'
 import { checkOptions, type OptionForms, wholeNumber } from '../protocol/options/check-options.ts'
 import { wrapInput } from './shared/wrapped-input.ts'
 
+/** The options of `bodyLimit`. */
 export interface BodyLimitOptions {
   /** Largest request body, bytes. Default 1 MiB, as nginx's client_max_body_size. */
   readonly limit?: number | undefined

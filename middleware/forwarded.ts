@@ -13,6 +13,7 @@ import type { ConnectionFacts, RequestHead } from '../protocol/contract/environ.
 import { headerSetter } from '../protocol/contract/request-headers.ts'
 import { checkOptions, form, isFunction, isText, type OptionForms } from '../protocol/options/check-options.ts'
 
+/** The options of `forwarded`. */
 export interface ForwardedOptions {
   /**
    * The peers whose fields are trusted: ranges as in `--trusted-peers` (`['loopback', '10.0.0.0/8']`), or an object

@@ -17,6 +17,7 @@ import {
   type OptionForms,
 } from '../protocol/options/check-options.ts'
 
+/** The options of `healthCheck`. */
 export interface HealthCheckOptions {
   /**
    * Paths of liveness probes: 200 means that the process answers, also while it drains. A process that fails these

@@ -9,6 +9,7 @@ import { Context, REQUEST_ID } from '../protocol/contract/context.ts'
 import { setHeader } from '../protocol/contract/request-headers.ts'
 import { checkOptions, having, type OptionForms } from '../protocol/options/check-options.ts'
 
+/** The options of `requestId`. */
 export interface RequestIdOptions {
   /**
    * The peers whose `X-Request-Id` is accepted, if it has 1 to 128 characters of `A-Z a-z 0-9 _ . -`. Default: none,

@@ -10,6 +10,7 @@ import type { Logger } from '../protocol/log/logger.ts'
 import { checkOptions, logger, type OptionForms } from '../protocol/options/check-options.ts'
 import { observeFailures } from './shared/observe-failures.ts'
 
+/** The options of `signals`. */
 export interface SignalsOptions {
   /** The log for failures of listeners. Default: `wsgi.errors` of the request. */
   readonly log?: Pick<Logger, 'error'> | undefined
@@ -21,6 +22,7 @@ export interface SignalsOptions {
  */
 export type Listener<E> = (event: E) => unknown
 
+/** A signal: listeners subscribe to its events. */
 export interface Signal<E> {
   /**
    * Adds a listener, unless it is subscribed already.

@@ -24,6 +24,7 @@ import { type Clock, Deadlines, type Expirable, systemClock, type Timer } from '
 import { aClock, checkOptions, duration, logger, type OptionForms } from '../protocol/options/check-options.ts'
 import { wrapInput } from './shared/wrapped-input.ts'
 
+/** The options of `timeout`. */
 export interface TimeoutOptions {
   /** Time from the call to the first byte of the response, ms. Default 30,000, as gunicorn's. Infinity: no limit. */
   readonly firstByte?: number | undefined

@@ -23,6 +23,7 @@ import { type AccessLine, accessLine, refusedLine } from './access-line.ts'
 import { combinedLine } from './combined-log.ts'
 import { isLineTarget, LineOutput, type LineTarget } from './line-output.ts'
 
+/** The options of `accessLog`. */
 export interface AccessLogOptions {
   /**
    * `json`: one object per line, with `time` (ms since the epoch) and the fields of `AccessLine`. `combined`: the

@@ -18,6 +18,7 @@ import {
   wholeNumber,
 } from '../../protocol/options/check-options.ts'
 
+/** The options of `cache`. */
 export interface CacheOptions {
   /**
    * Limit on all stored and incoming responses (bodies, fields, keys), bytes. Default 64 MiB: a small container can

@@ -27,6 +27,7 @@ import {
 } from '../shared/response-fields.ts'
 import { type Coding, CompressStream, codings, compressWhole, type Levels, levelRanges } from './content-coding.ts'
 
+/** The options of `compress`. */
 export interface CompressOptions {
   /**
    * The content codings to use; the order decides between codings that the client accepts equally. Default: `['br',

@@ -11,6 +11,7 @@ import { type FilterDecision, filterResponse } from '../filter/filter-response.t
 import { headerOf, namesFile } from '../shared/response-fields.ts'
 import { parseHttpDate, precondition, unchangedHeaders } from './preconditions.ts'
 
+/** The options of `conditional`. */
 export interface ConditionalOptions {
   /**
    * Largest response that gets an ETag, bytes, if it is complete when the application returns and has no validator.

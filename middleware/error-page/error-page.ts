@@ -21,6 +21,7 @@ import { checkOptions, flag, logger, type OptionForms, record } from '../../prot
 import { headerOf } from '../shared/response-fields.ts'
 import { CustomPages, type OriginalRequest, type PageKey } from './custom-pages.ts'
 
+/** The options of `errorPage`. */
 export interface ErrorPageOptions {
   /**
    * The site's own pages by status (`404`) or class (`'5xx'`). Default: the plain page.

@@ -9,6 +9,7 @@ import { anApplication, checkOptions, type OptionForms } from '../../protocol/op
 import { answerRedirect, cleanQuery, encodedPath, localPath } from './location.ts'
 import { type Mounted, MountTable } from './mount-table.ts'
 
+/** The options of `mount`. */
 export interface MountOptions {
   /** Answers requests that match no entry. Default: an error page, 404. */
   readonly notFound?: Application | undefined

@@ -9,6 +9,7 @@ import { checkOptions, type OptionForm, type OptionForms, oneOf, textOf } from '
 import { answerRedirect, cleanQuery, localPath, type RedirectStatus } from './location.ts'
 import { compilePattern, compileTemplate, hostOf, literalUrl, shown, type Template } from './template.ts'
 
+/** The options of `redirect` and `redirect.to`. */
 export interface RedirectOptions {
   /**
    * The status. 307 and 308 keep the method and the body; with 301 and 302 a POST may become a GET, with 303 it does
@@ -36,6 +37,7 @@ export interface HttpsOptions {
  */
 export type RedirectTarget = string | ((match: RegExpExecArray, environ: Environ) => string | undefined)
 
+/** The function `redirect`, with its variants. */
 export interface Redirect {
   /**
    * Redirects requests whose PATH_INFO matches `from`, and passes all others on.

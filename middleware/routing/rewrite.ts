@@ -7,6 +7,7 @@ import type { Environ, Middleware } from '../../protocol/contract/application.ts
 import { checkOptions, type OptionForms, oneOf } from '../../protocol/options/check-options.ts'
 import { compilePattern, compileTemplate, type Pattern, shown, type Template, toBytes } from './template.ts'
 
+/** The options of `rewrite`. */
 export interface RewriteOptions {
   /**
    * For a template with a query of its own: `keep` appends the request's query, as nginx does; `drop` does not. Default
@@ -23,6 +24,7 @@ export interface Rewritten {
   readonly query?: string | undefined
 }
 
+/** The function `rewrite`, with its variant. */
 export interface Rewrite {
   /**
    * Replaces a PATH_INFO that matches `from` with `to`; other requests pass unchanged.

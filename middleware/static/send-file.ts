@@ -37,6 +37,7 @@ import { headerOf, withoutHeaders } from '../shared/response-fields.ts'
 import { answerFile, answerRefusal, answerWholeFile, MAX_RANGES, warn } from './file-response.ts'
 import { folder, Root, segmentsOf } from './open-inside.ts'
 
+/** The options of `sendFile`. */
 export interface SendFileOptions {
   /** Folders whose files `X-Sendfile` may name: with an absolute path, or with a path relative to the first folder. */
   readonly root?: string | URL | readonly (string | URL)[]

@@ -44,6 +44,7 @@ export interface ServedFile {
   readonly modified: Date
 }
 
+/** The options of `staticFiles`. */
 export interface StaticFilesOptions {
   /** Names of index files for a directory, in order. False: a directory is answered 404. Default `['index.html']`. */
   readonly index?: readonly string[] | false

@@ -29,6 +29,7 @@ import type { Output, OutputMethod } from './xml-serialize.ts'
 import { checkWellFormed, decodeXml } from './xml-text.ts'
 import { type Parameters, XsltEngine } from './xslt-engine.ts'
 
+/** The options of `xslt`. */
 export interface XsltOptions {
   /**
    * Media types to transform; `+xml` stands for all types that end in it. Default: `['application/xml', 'text/xml']`:
