@@ -60,9 +60,9 @@ export interface SecurityHeadersOptions {
 export interface HstsOptions {
   /** How long browsers use only https, seconds. Default 31,536,000, a year: the minimum for browsers' preload lists. */
   readonly maxAge?: number | undefined
-  /** Default false. */
+  /** Whether the policy also covers subdomains. Default false. */
   readonly includeSubDomains?: boolean | undefined
-  /** Default false. */
+  /** Whether browsers may add the site to their preload lists (hstspreload.org). Default false. */
   readonly preload?: boolean | undefined
 }
 

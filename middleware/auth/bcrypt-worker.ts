@@ -1,6 +1,6 @@
 /**
- * The thread that compares passwords for `bcrypt-thread.ts`: a bcrypt hash takes a tenth of a second by design, for
- * which the event loop must not be blocked.
+ * The thread that compares passwords for `bcrypt-thread.ts`: bcrypt takes 0.1 s by design, and would block the event
+ * loop.
  */
 
 import { parentPort } from 'node:worker_threads'

@@ -160,14 +160,15 @@ class NamedFiles {
 
   /** @param headers the application's fields without those of `REPLACED` */
   answer(status: string, headers: Headers, path: string | undefined, uri: string | undefined): Application {
+    const { log } = this.#options
     return async (environ, startResponse) => {
       try {
         const named = path === undefined ? this.#namedByUri(uri!) : await this.#namedByPath(path)
         if (named) return await this.#send(environ, startResponse, status, headers, named)
-        this.#warn(environ, path ?? uri, 'the application named a file outside the folders of sendFile')
+        warn(environ, log, { file: path ?? uri }, 'the application named a file outside the folders of sendFile')
         return statusPage(500)(environ, startResponse)
       } catch (error) {
-        return answerRefusal(environ, startResponse, error, this.#options.log, path ?? uri ?? '')
+        return answerRefusal(environ, startResponse, error, log, path ?? uri ?? '')
       }
     }
   }
@@ -181,11 +182,9 @@ class NamedFiles {
   ): Promise<Body> {
     const found = segments.length === 0 ? undefined : await root.find(segments)
     if (found?.kind !== 'file') {
-      this.#warn(
-        environ,
-        segments.join('/'),
-        'the application named a file that does not exist, or a link that leads out of its folder',
-      )
+      const { log } = this.#options
+      const file = segments.join('/')
+      warn(environ, log, { file }, 'the application named a file that does not exist, or a link out of its folder')
       return statusPage(404)(environ, startResponse)
     }
     const { file } = found
@@ -218,10 +217,6 @@ class NamedFiles {
       if (path.startsWith(prefix)) return named(root, path.slice(prefix.length - 1))
     }
     return undefined
-  }
-
-  #warn(environ: Environ, file: string | undefined, message: string): void {
-    warn(environ, this.#options.log, { file }, message)
   }
 }
 
