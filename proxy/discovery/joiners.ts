@@ -3,7 +3,7 @@
 import type { Socket } from 'node:net'
 import { FramesUpstream, type LinkOptions } from '../../pool/frames-upstream.ts'
 import type { Pool } from '../../pool/pool.ts'
-import { Unproven } from '../../protocol/frames/unauthenticated.ts'
+import { UnauthenticatedSockets } from '../../protocol/frames/unauthenticated.ts'
 import { LoggedOnce } from '../../protocol/log/logged-once.ts'
 import { printAddress, type TcpAddress, type UnixAddress } from '../../protocol/net/address.ts'
 import { type Listener, listen } from '../../protocol/net/listen.ts'
@@ -18,7 +18,7 @@ export interface JoinOptions extends LinkOptions {
 /** @throws ListenError */
 export function listenForJoiners(address: UnixAddress | TcpAddress, options: JoinOptions): Promise<Listener> {
   const failing = new LoggedOnce()
-  const unproven = new Unproven()
+  const unproven = new UnauthenticatedSockets()
   return listen(address, { log: options.log, mode: options.mode }, (socket) => {
     unproven.add(socket)
     join(socket, address, options, failing, unproven)
@@ -31,7 +31,7 @@ function join(
   address: UnixAddress | TcpAddress,
   options: JoinOptions,
   failing: LoggedOnce,
-  unproven: Unproven,
+  unproven: UnauthenticatedSockets,
 ): void {
   const peer =
     address.kind === 'unix'
@@ -46,7 +46,7 @@ function join(
     authenticated: address.kind === 'tcp',
     onReady: () => {
       ready = true
-      unproven.proved(socket)
+      unproven.authenticated(socket)
       failing.forget(host)
     },
     onClosed: (error) => {

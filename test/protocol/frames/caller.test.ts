@@ -38,7 +38,7 @@ describe('a call', () => {
     assert.equal(request.end, true)
     assert.equal(request.fields.requestId.length > 0, true)
     assert.deepEqual(request.fields.headers, ['Host', 'a', 'X-Own', '\xe9'])
-    peer.connection.respond(request.stream, '200 OK', [['Content-Type', 'text/plain']], text('hi'), true)
+    peer.connection.head(request.stream, '200 OK', [['Content-Type', 'text/plain']], text('hi'), true)
     peer.send()
     const body = await made.response
     assert.deepEqual(made.head, { status: '200 OK', headers: [['Content-Type', 'text/plain']] })
@@ -54,7 +54,7 @@ describe('a call', () => {
     call(caller)
     call(caller)
     assert.equal(caller.inspect(), '<Caller ready c1/0 2 of 10>')
-    peer.connection.reset((await peer.heard('request')).stream, Reset.APPLICATION, 'x')
+    peer.connection.abort((await peer.heard('request')).stream, Reset.APPLICATION, 'x')
     peer.send()
     await until(() => caller.inFlight === 1)
     caller.destroy()
@@ -99,7 +99,7 @@ describe('a call', () => {
     input.push(text('two'))
     input.end(['X-Sum', '7'])
     assert.equal(Buffer.from((await peer.heard('data', 1)).bytes).toString(), 'two')
-    assert.deepEqual((await peer.heard('trailers')).fields, ['X-Sum', '7'])
+    assert.deepEqual((await peer.heard('end')).fields, ['X-Sum', '7'])
     caller.destroy()
   })
 
@@ -112,7 +112,7 @@ describe('a call', () => {
     await turns()
     assert.equal(input.asked, false)
     peer.connection.start(request.stream)
-    peer.connection.wanted(request.stream)
+    peer.connection.releaseHold(request.stream)
     peer.send()
     await until(() => input.asked)
     input.push(text('body'))
@@ -133,10 +133,10 @@ describe('a call', () => {
     const sent = { method: 'POST', responded: false, whole: true, attempts: 1, losses: 1, retries: RETRIES }
     assert.equal(judge(error, sent)?.status, 431)
     // The container gets a RESET, and the link stays open.
-    await peer.heard('reset')
+    await peer.heard('abort')
     const next = call(caller)
     const { stream } = await peer.heard('request', 1)
-    peer.connection.respond(stream, '200 OK', [], undefined, true)
+    peer.connection.head(stream, '200 OK', [], undefined, true)
     peer.send()
     await next.response
     assert.equal(next.head?.status, '200 OK')
@@ -152,8 +152,8 @@ describe('a call', () => {
     const made = call(caller, request)
     const { stream } = await peer.heard('request')
     peer.connection.inform(stream, '103 Early Hints', [['Link', '</a>']])
-    peer.connection.respond(stream, '200 OK', [], text('a'), false)
-    peer.connection.trailers(stream, ['X-Sum', '1'])
+    peer.connection.head(stream, '200 OK', [], text('a'), false)
+    peer.connection.end(stream, ['X-Sum', '1'])
     peer.send()
     assert.equal(await bytesOf(made.response), 'a')
     assert.deepEqual(seen, [[['Link', '</a>']], [['X-Sum', '1']]])
@@ -191,7 +191,7 @@ describe('a call', () => {
     const reason = new AbortError('CLIENT_GONE', 'the client has gone')
     input.fail(reason)
     assert.equal(await made.failed, reason)
-    assert.equal((await peer.heard('reset')).code, Reset.CANCELLED)
+    assert.equal((await peer.heard('abort')).code, Reset.CANCELLED)
     assert.equal(caller.inFlight, 0)
     caller.destroy()
   })
@@ -201,7 +201,7 @@ describe('a call', () => {
     const input = new TestInput()
     const made = call(caller, environ('/', 'POST'), new ReplayableBody(input))
     const { stream } = await peer.heard('request')
-    peer.connection.respond(stream, '200 OK', [], undefined, true)
+    peer.connection.head(stream, '200 OK', [], undefined, true)
     peer.send()
     await made.response
     input.push(text('late'))
@@ -222,10 +222,10 @@ describe('a call', () => {
       new ReplayableBody(new RequestInput(null)),
     )
     const { stream } = await peer.heard('request')
-    peer.connection.respond(stream, 'nonsense', [], text('a'), false)
+    peer.connection.head(stream, 'nonsense', [], text('a'), false)
     peer.send()
     await assert.rejects(promise, { code: 'PROTOCOL', ran: 'maybe', responded: true })
-    await peer.heard('reset')
+    await peer.heard('abort')
     assert.equal(caller.state, 'ready')
     caller.destroy()
   })
@@ -269,10 +269,10 @@ describe('an upgrade whose client is reset while it is answered', () => {
     Object.defineProperty(request.gantry, 'upgrade', { value: () => client.destroy() })
     const made = call(caller, request)
     const { stream } = await peer.heard('request')
-    peer.connection.respond(stream, '101 Switching Protocols', [], undefined, false)
+    peer.connection.head(stream, '101 Switching Protocols', [], undefined, false)
     peer.send()
     assert.deepEqual(await made.response, [])
-    await peer.heard('reset')
+    await peer.heard('abort')
     assert.equal(caller.state, 'ready')
     caller.destroy()
   })
@@ -283,7 +283,7 @@ describe('a response in parts', () => {
     const { caller, peer } = await callerAgainstPeer()
     const made = call(caller)
     const { stream } = await peer.heard('request')
-    peer.connection.respond(stream, '200 OK', [], Buffer.alloc(WINDOW + 10, 97), false)
+    peer.connection.head(stream, '200 OK', [], Buffer.alloc(WINDOW + 10, 97), false)
     peer.send()
     const body = (await made.response) as AsyncIterableIterator<Uint8Array>
     await turns()
@@ -293,7 +293,7 @@ describe('a response in parts', () => {
       const { value } = await body.next()
       length += value.length
     }
-    peer.connection.send(stream, new Uint8Array(0), true)
+    peer.connection.data(stream, new Uint8Array(0), true)
     peer.send()
     assert.deepEqual(await body.next(), { done: true, value: undefined })
     caller.destroy()
@@ -302,7 +302,7 @@ describe('a response in parts', () => {
   const ends: Record<string, (peer: Peer) => void> = {
     'that the container gives up': (peer: Peer) => {
       const event = peer.events.find(({ type }) => type === 'request')
-      if (event?.type === 'request') peer.connection.reset(event.stream, Reset.APPLICATION, 'it failed')
+      if (event?.type === 'request') peer.connection.abort(event.stream, Reset.APPLICATION, 'it failed')
       peer.send()
     },
     'whose link is lost': (peer: Peer) => void peer.stream.destroy(),
@@ -315,7 +315,7 @@ describe('a response in parts', () => {
       const { caller, peer } = await callerAgainstPeer()
       const made = call(caller)
       const { stream } = await peer.heard('request')
-      peer.connection.respond(stream, '200 OK', [], text('part'), false)
+      peer.connection.head(stream, '200 OK', [], text('part'), false)
       peer.send()
       const body = (await made.response) as AsyncIterableIterator<Uint8Array>
       assert.equal(Buffer.from((await body.next()).value).toString(), 'part')
@@ -332,12 +332,12 @@ describe('a response in parts', () => {
     const { caller, peer } = await callerAgainstPeer()
     const made = call(caller)
     const { stream } = await peer.heard('request')
-    peer.connection.respond(stream, '200 OK', [], text('part'), false)
+    peer.connection.head(stream, '200 OK', [], text('part'), false)
     peer.send()
     const body = await made.response
     body.close?.()
     assert.equal(caller.inFlight, 0)
-    assert.equal((await peer.heard('reset')).code, Reset.CANCELLED)
+    assert.equal((await peer.heard('abort')).code, Reset.CANCELLED)
     caller.destroy()
   })
 
@@ -345,14 +345,14 @@ describe('a response in parts', () => {
     const { caller, peer } = await callerAgainstPeer()
     const made = call(caller)
     const { stream } = await peer.heard('request')
-    peer.connection.respond(stream, '200 OK', [], text('a'), false)
-    peer.connection.send(stream, text('b'), true)
+    peer.connection.head(stream, '200 OK', [], text('a'), false)
+    peer.connection.data(stream, text('b'), true)
     peer.send()
     const body = await made.response
     assert.equal(await bytesOf(body), 'ab')
     body.close?.()
     await turns()
-    assert.equal(peer.events.filter(({ type }) => type === 'reset').length, 0)
+    assert.equal(peer.events.filter(({ type }) => type === 'abort').length, 0)
     caller.destroy()
   })
 })
@@ -406,7 +406,7 @@ describe('a client that goes', () => {
     exchange.abort(new AbortError('CLIENT_GONE', 'the client has gone'))
     assert.equal(Buffer.concat(written)[0], 0x16)
     assert.equal(caller.inFlight, 0)
-    assert.equal((await peer.heard('reset')).code, Reset.CANCELLED)
+    assert.equal((await peer.heard('abort')).code, Reset.CANCELLED)
     caller.destroy()
   })
 
@@ -414,12 +414,12 @@ describe('a client that goes', () => {
     const { caller, peer } = await callerAgainstPeer()
     const { exchange, sink } = front(caller, environ())
     const { stream } = await peer.heard('request')
-    peer.connection.respond(stream, '200 OK', [], text('part'), false)
+    peer.connection.head(stream, '200 OK', [], text('part'), false)
     peer.send()
     await until(() => sink.calls.length > 0)
     exchange.abort(new AbortError('DEADLINE', 'too slow'))
     assert.equal(caller.inFlight, 0)
-    assert.equal((await peer.heard('reset')).code, Reset.DEADLINE)
+    assert.equal((await peer.heard('abort')).code, Reset.DEADLINE)
     caller.destroy()
   })
 
@@ -427,12 +427,12 @@ describe('a client that goes', () => {
     const { caller, peer } = await callerAgainstPeer()
     const { exchange } = front(caller, environ())
     const { stream } = await peer.heard('request')
-    peer.connection.respond(stream, '200 OK', [], text('all'), true)
+    peer.connection.head(stream, '200 OK', [], text('all'), true)
     peer.send()
     await until(() => exchange.finished)
     exchange.abort(new AbortError('CLIENT_GONE', 'the client has gone'))
     await turns()
-    assert.equal(peer.events.filter(({ type }) => type === 'reset').length, 0)
+    assert.equal(peer.events.filter(({ type }) => type === 'abort').length, 0)
     caller.destroy()
   })
 
@@ -443,22 +443,22 @@ describe('a client that goes', () => {
     await peer.heard('request')
     before.body.abort(reason)
     assert.equal(await before.failed, reason)
-    assert.equal((await peer.heard('reset')).code, Reset.DEADLINE)
+    assert.equal((await peer.heard('abort')).code, Reset.DEADLINE)
     const after = call(caller)
     const { stream } = await peer.heard('request', 1)
-    peer.connection.respond(stream, '200 OK', [], text('part'), false)
+    peer.connection.head(stream, '200 OK', [], text('part'), false)
     peer.send()
     const body = (await after.response) as AsyncIterableIterator<Uint8Array>
     after.body.abort(reason)
     await assert.rejects(body.next(), reason)
-    await peer.heard('reset', 1)
+    await peer.heard('abort', 1)
     caller.destroy()
   })
 })
 
 describe('whether a failed call can have run', () => {
   type Cut = (peer: Peer, event: Awaited<ReturnType<typeof Peer.prototype.heard<'request'>>>) => void
-  const refuse: Cut = (peer, { stream }) => peer.connection.reset(stream, Reset.REFUSED, 'no slot is free')
+  const refuse: Cut = (peer, { stream }) => peer.connection.abort(stream, Reset.REFUSED, 'no slot is free')
   const table: Record<string, [cut: Cut, expected: unknown[]]> = {
     'refused: no': [refuse, ['REFUSED', 'no', false]],
     'refused after it was said to have started: maybe, whoever lies': [
@@ -481,7 +481,7 @@ describe('whether a failed call can have run', () => {
       ['GOAWAY', 'no', false],
     ],
     'given up by the container: maybe': [
-      (peer, { stream }) => peer.connection.reset(stream, Reset.DRAIN_TIMEOUT, 'no time'),
+      (peer, { stream }) => peer.connection.abort(stream, Reset.DRAIN_TIMEOUT, 'no time'),
       ['RESET', 'maybe', false],
     ],
     'link lost without STARTED: maybe, since a STARTED can have been lost with it': [
@@ -527,7 +527,7 @@ describe('whether a failed call can have run', () => {
       const { caller, peer } = await callerAgainstPeer()
       const made = call(caller)
       const { stream } = await peer.heard('request')
-      peer.connection.reset(stream, code, 'over')
+      peer.connection.abort(stream, code, 'over')
       peer.send()
       const error = await made.failed
       assert.deepEqual([error.code, error.ran, error.final], ['RESET', 'maybe', final])
@@ -561,7 +561,7 @@ describe('a body that is sent again', () => {
     const { stream } = await first.peer.heard('request')
     input.push(text('abc'))
     await first.peer.heard('data')
-    first.peer.connection.reset(stream, Reset.REFUSED, 'full')
+    first.peer.connection.abort(stream, Reset.REFUSED, 'full')
     first.peer.send()
     assert.equal((await one.failed).ran, 'no')
     assert.equal(body.whole, true)
@@ -572,7 +572,7 @@ describe('a body that is sent again', () => {
     await until(() => second.peer.events.some((event) => event.type === 'data' && event.end))
     const parts = [again.body, ...second.peer.events.map((event) => (event.type === 'data' ? event.bytes : undefined))]
     assert.equal(Buffer.concat(parts.filter((part) => part !== undefined)).toString(), 'abcdef')
-    second.peer.connection.respond(again.stream, '200 OK', [], undefined, true)
+    second.peer.connection.head(again.stream, '200 OK', [], undefined, true)
     second.peer.send()
     await two.response
     first.caller.destroy()
@@ -618,7 +618,7 @@ describe('the end of a link', () => {
     peer.send()
     await until(() => caller.state === 'draining')
     assert.deepEqual(closed, [])
-    peer.connection.respond(stream, '200 OK', [], text('done'), true)
+    peer.connection.head(stream, '200 OK', [], text('done'), true)
     peer.send()
     assert.equal(await bytesOf(made.response), 'done')
     await until(() => closed.length === 1)
@@ -636,7 +636,7 @@ describe('the end of a link', () => {
     caller.close('the proxy stops')
     assert.equal((await peer.heard('goaway')).text, 'the proxy stops')
     assert.deepEqual(closed, [])
-    peer.connection.respond(stream, '200 OK', [], undefined, true)
+    peer.connection.head(stream, '200 OK', [], undefined, true)
     peer.send()
     await made.response
     await until(() => closed.length === 1)
@@ -648,7 +648,7 @@ describe('the end of a link', () => {
     const { caller, peer } = await callerAgainstPeer()
     const made = call(caller)
     const { stream } = await peer.heard('request')
-    peer.connection.respond(stream, '200 OK', [], text('late'), true)
+    peer.connection.head(stream, '200 OK', [], text('late'), true)
     peer.stream.write(Buffer.concat([frame(Frame.GOAWAY, 0, 0, '0000000101'), drain(peer.connection)]))
     await until(() => caller.state === 'closed')
     assert.deepEqual(await Promise.race([made.failed.then(facts), turns().then(() => 'nothing')]), [
@@ -755,12 +755,12 @@ describe('slots and pings', () => {
     const made = call(caller, failing)
     const other = call(caller)
     const { stream } = await peer.heard('request')
-    peer.connection.respond(stream, '200 OK', [], Buffer.from('part'), false)
-    peer.connection.trailers(stream, ['ETag', 'x'])
+    peer.connection.head(stream, '200 OK', [], Buffer.from('part'), false)
+    peer.connection.end(stream, ['ETag', 'x'])
     peer.send()
     await assert.rejects(bytesOf(made.response), { message: 'a middleware of the proxy' })
     assert.equal(log.lines.at(-1)?.message, 'handling a response failed; its request was aborted')
-    peer.connection.respond((await peer.heard('request', 1)).stream, '200 OK', [], Buffer.from('well'), true)
+    peer.connection.head((await peer.heard('request', 1)).stream, '200 OK', [], Buffer.from('well'), true)
     peer.send()
     assert.equal(await bytesOf(other.response), 'well')
     assert.equal(caller.inFlight, 0)
@@ -803,7 +803,7 @@ describe('slots and pings', () => {
     await turns()
     const left = peer.events.filter(({ type }) => type === 'request').length
     assert.ok(left < made.length, 'the last never left')
-    assert.equal(peer.events.filter(({ type }) => type === 'reset').length, left)
+    assert.equal(peer.events.filter(({ type }) => type === 'abort').length, left)
     caller.destroy()
   })
 

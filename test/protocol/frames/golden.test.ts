@@ -1,13 +1,13 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import type { Connection } from '../../../protocol/frames/codec/connection.ts'
+import type { FrameConnection } from '../../../protocol/frames/codec/connection.ts'
 import { Goaway, Reset } from '../../../protocol/frames/codec/constants.ts'
 import type { FrameStream } from '../../../protocol/frames/codec/stream.ts'
 import { connection, drain, FIELDS, frame, hex, move, opened, pair, plain, TOKEN } from './support.ts'
 
 interface Scene {
-  caller: Connection
-  server: Connection
+  caller: FrameConnection
+  server: FrameConnection
   /** Stream 1, at the caller and at the server. */
   there: FrameStream
   here: FrameStream
@@ -74,10 +74,9 @@ const frames: Record<string, Golden> = {
   'a RESPONSE that is whole': {
     from: 'server',
     bytes: `12 01 00001a 00000001  00000014  93 a6${text('200 OK')} 05 aa${text('text/plain')}  ${text('hi')}`,
-    write: ({ server, here }) =>
-      server.respond(here, '200 OK', [['Content-Type', 'text/plain']], Buffer.from('hi'), true),
+    write: ({ server, here }) => server.head(here, '200 OK', [['Content-Type', 'text/plain']], Buffer.from('hi'), true),
     event: {
-      type: 'response',
+      type: 'head',
       stream: 1,
       status: '200 OK',
       headers: [['Content-Type', 'text/plain']],
@@ -95,29 +94,29 @@ const frames: Record<string, Golden> = {
     from: 'caller',
     bytes: `13 00 000003 00000001  ${text('abc')}`,
     scene: () => scene({ end: false }),
-    write: ({ caller, there }) => caller.send(there, Buffer.from('abc'), false),
+    write: ({ caller, there }) => caller.data(there, Buffer.from('abc'), false),
     event: { type: 'data', stream: 1, bytes: 'abc', end: false },
   },
   'DATA that is the end': {
     from: 'caller',
     bytes: `13 01 000003 00000001  ${text('abc')}`,
     scene: () => scene({ end: false }),
-    write: ({ caller, there }) => caller.send(there, Buffer.from('abc'), true),
+    write: ({ caller, there }) => caller.data(there, Buffer.from('abc'), true),
     event: { type: 'data', stream: 1, bytes: 'abc', end: true },
   },
   'an END without bytes': {
     from: 'caller',
     bytes: '13 01 000000 00000001',
     scene: () => scene({ end: false }),
-    write: ({ caller, there }) => caller.send(there, new Uint8Array(0), true),
+    write: ({ caller, there }) => caller.data(there, new Uint8Array(0), true),
     event: { type: 'data', stream: 1, bytes: '', end: true },
   },
   TRAILERS: {
     from: 'caller',
     bytes: `14 01 000007 00000001  92 a1${text('a')} a3${text('bcd')}`,
     scene: () => scene({ end: false }),
-    write: ({ caller, there }) => caller.trailers(there, ['a', 'bcd']),
-    event: { type: 'trailers', stream: 1, fields: ['a', 'bcd'] },
+    write: ({ caller, there }) => caller.end(there, ['a', 'bcd']),
+    event: { type: 'end', stream: 1, fields: ['a', 'bcd'] },
   },
   'STARTED of two streams': {
     from: 'server',
@@ -136,14 +135,14 @@ const frames: Record<string, Golden> = {
     from: 'server',
     bytes: '15 00 000004 00000001  00020000',
     scene: () => scene({ hold: true }),
-    write: ({ server, here }) => server.wanted(here),
+    write: ({ server, here }) => server.releaseHold(here),
     event: undefined,
   },
   RESET: {
     from: 'server',
     bytes: `16 00 000008 00000001  01 ${text('no slot')}`,
-    write: ({ server, here }) => server.reset(here, Reset.REFUSED, 'no slot'),
-    event: { type: 'reset', stream: 1, code: 1, text: 'no slot' },
+    write: ({ server, here }) => server.abort(here, Reset.REFUSED, 'no slot'),
+    event: { type: 'abort', stream: 1, code: 1, text: 'no slot' },
   },
   'SLOTS granted': {
     from: 'server',
@@ -169,12 +168,12 @@ const frames: Record<string, Golden> = {
     bytes: `14 01 000004 00000001  92 29 a1${text('x')}`,
     scene: () => {
       const made = scene({ upgrade: true })
-      made.server.respond(made.here, '200 OK', [], undefined, false)
+      made.server.head(made.here, '200 OK', [], undefined, false)
       move(made.server, made.caller)
       return made
     },
-    write: ({ server, here }) => server.trailers(here, ['ETag', 'x']),
-    event: { type: 'trailers', stream: 1, fields: ['ETag', 'x'] },
+    write: ({ server, here }) => server.end(here, ['ETag', 'x']),
+    event: { type: 'end', stream: 1, fields: ['ETag', 'x'] },
   },
   GOAWAY: {
     from: 'server',
@@ -224,7 +223,7 @@ describe('every frame has its bytes', () => {
 describe('every frame is understood', () => {
   const cases = Object.entries(frames)
 
-  function receiver(golden: Golden): Connection {
+  function receiver(golden: Golden): FrameConnection {
     const made = (golden.scene ?? scene)()
     return golden.from === 'caller' ? made.server : made.caller
   }

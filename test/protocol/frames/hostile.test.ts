@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
-import type { Connection } from '../../../protocol/frames/codec/connection.ts'
+import type { FrameConnection } from '../../../protocol/frames/codec/connection.ts'
 import {
   BACKLOG_MAX,
   CONTROL_MAX,
@@ -22,8 +22,8 @@ import { connection, drain, FIELDS, frame, hex, move, opened, pair, plain, types
 const request = (stream: number, flags: number = 1): Buffer => frame(Frame.REQUEST, flags, stream, `00000005dc0002a000`)
 
 interface Scene {
-  caller: Connection
-  server: Connection
+  caller: FrameConnection
+  server: FrameConnection
   there: FrameStream
   here: FrameStream
 }
@@ -154,7 +154,7 @@ const toCaller: Record<string, [bytes: Buffer, code: string, flags?: Parameters<
   ],
 }
 
-function fails(to: Connection, from: Connection, bytes: Buffer, code: string): void {
+function fails(to: FrameConnection, from: FrameConnection, bytes: Buffer, code: string): void {
   to.receive(bytes)
   assert.equal(to.failure?.code, code)
   assert.equal(to.state, 'failed')
@@ -190,7 +190,7 @@ describe('a caller ends the link, with a word, for', () => {
       [frame(Frame.TRAILERS, 1, 1, 'dc0000'), true],
     ] as const) {
       const { caller, server, here } = scene({ upgrade: true })
-      if (declined) server.respond(here, '200 OK', [], undefined, false)
+      if (declined) server.head(here, '200 OK', [], undefined, false)
       drain(server)
       fails(server, caller, bytes, 'TOO_EARLY')
     }
@@ -199,7 +199,7 @@ describe('a caller ends the link, with a word, for', () => {
   test('TRAILERS after a 101, in both directions', () => {
     for (const side of ['caller', 'server'] as const) {
       const { caller, server, here } = scene({ upgrade: true })
-      server.respond(here, '101 Switching Protocols', [], undefined, false)
+      server.head(here, '101 Switching Protocols', [], undefined, false)
       move(server, caller)
       const both = { caller, server }
       fails(both[side], side === 'caller' ? server : caller, frame(Frame.TRAILERS, 1, 1, 'dc0000'), 'TOO_EARLY')
@@ -220,10 +220,10 @@ describe('a caller fails only the stream, and reports it, for', () => {
     assert.equal(caller.failure, undefined)
     assert.equal(there.closed, true)
     assert.deepEqual(move(caller, server).map(plain), [
-      { type: 'reset', stream: 1, code: Reset.PROTOCOL, text: 'a 101 on stream 1, which asked for no upgrade' },
+      { type: 'abort', stream: 1, code: Reset.PROTOCOL, text: 'a 101 on stream 1, which asked for no upgrade' },
     ])
-    server.respond(other.here, '200 OK', [], undefined, true)
-    assert.equal(move(server, caller)[0]?.type, 'response')
+    server.head(other.here, '200 OK', [], undefined, true)
+    assert.equal(move(server, caller)[0]?.type, 'head')
   })
 })
 
@@ -260,7 +260,7 @@ describe('a peer that does not read what it makes us send', () => {
     while (!server.failure && refused < 100_000) {
       for (const event of server.receive(request(refused + 2))) {
         if (event.type !== 'request') continue
-        server.reset(event.stream, Reset.REFUSED, 'no slot is free')
+        server.abort(event.stream, Reset.REFUSED, 'no slot is free')
         refused++
       }
     }
@@ -275,7 +275,7 @@ describe('a peer that does not read what it makes us send', () => {
     server.full = true
     for (let id = 2; id < 50_000; id++) {
       for (const event of server.receive(request(id))) {
-        if (event.type === 'request') server.reset(event.stream, Reset.REFUSED, 'no slot is free')
+        if (event.type === 'request') server.abort(event.stream, Reset.REFUSED, 'no slot is free')
       }
       server.receive(frame(Frame.RESET, 0, id, '02'))
       assert.equal(server.backlog, 0)
@@ -292,7 +292,7 @@ describe('a peer that does not read what it makes us send', () => {
         server.start(event.stream)
       }
       server.receive(frame(Frame.RESET, 0, id, '02'))
-      server.relieved()
+      server.unblocked()
     }
     assert.equal(server.failure, undefined)
     assert.equal(server.backlog, 0)
@@ -306,11 +306,11 @@ describe('a peer that does not read what it makes us send', () => {
       for (const event of server.receive(request(id))) {
         if (event.type !== 'request') continue
         server.start(event.stream)
-        server.respond(event.stream, '200 OK', [], undefined, false)
-        server.send(event.stream, Buffer.alloc(10), false)
+        server.head(event.stream, '200 OK', [], undefined, false)
+        server.data(event.stream, Buffer.alloc(10), false)
       }
       server.receive(frame(Frame.RESET, 0, id, '02'))
-      server.relieved()
+      server.unblocked()
     }
     assert.equal(server.failure, undefined)
     assert.deepEqual(new Set(types(drain(server))), new Set([Frame.RESPONSE]))
@@ -321,7 +321,7 @@ describe('a peer that does not read what it makes us send', () => {
     let id = 2
     while (server.backlog <= BACKLOG_MAX && id < 1_000_000) {
       for (const event of server.receive(request(id++))) {
-        if (event.type === 'request') server.respond(event.stream, '200 OK', [['X', 'y'.repeat(2000)]], undefined, true)
+        if (event.type === 'request') server.head(event.stream, '200 OK', [['X', 'y'.repeat(2000)]], undefined, true)
       }
     }
     assert.ok(server.backlog > BACKLOG_MAX)
@@ -342,7 +342,7 @@ describe('a flood', () => {
 
   test('of WINDOW and RESET for streams that are over is ignored', () => {
     const { caller, server, here } = scene({ end: true })
-    server.respond(here, '200 OK', [], undefined, true)
+    server.head(here, '200 OK', [], undefined, true)
     move(server, caller)
     for (let turn = 0; turn < 1000; turn++) {
       server.receive(frame(Frame.WINDOW, 0, 1, u32(0x7fff_ffff)))
@@ -362,7 +362,7 @@ describe('a flood', () => {
 
   test('of body for a request that was refused is let through', () => {
     const { server, here } = scene()
-    server.reset(here, 1, 'no slot is free')
+    server.abort(here, 1, 'no slot is free')
     for (let turn = 0; turn < 100; turn++) {
       assert.deepEqual(server.receive(frame(Frame.DATA, 0, 1, Buffer.alloc(DATA_MAX))), [])
     }
@@ -379,7 +379,7 @@ describe('a caller whose peer does not read', () => {
     caller.full = true
     for (let turn = 0; turn < 100_000; turn++) {
       const stream = caller.request(FIELDS, WHOLE, undefined)
-      caller.reset(stream, Reset.CANCELLED, 'the client has gone')
+      caller.abort(stream, Reset.CANCELLED, 'the client has gone')
       assert.equal(caller.backlog, 0)
     }
     assert.equal(caller.pending, false)
@@ -399,14 +399,14 @@ describe('a caller whose peer does not read', () => {
     const left = Array.from({ length: 50 }, () => caller.request(FIELDS, WHOLE, undefined))
     move(caller, server)
     caller.full = true
-    for (const stream of [there, ...left]) caller.reset(stream, Reset.CANCELLED, '')
+    for (const stream of [there, ...left]) caller.abort(stream, Reset.CANCELLED, '')
     const kept = caller.request(FIELDS, WHOLE, undefined)
     const gone = caller.request(FIELDS, WHOLE, undefined)
-    caller.reset(gone, Reset.CANCELLED, '')
+    caller.abort(gone, Reset.CANCELLED, '')
     const events = move(caller, server)
     assert.deepEqual(
       events.map((event) => 'stream' in event && `${event.type} ${event.stream.id}`),
-      [...[there, ...left].map(({ id }) => `reset ${id}`), `request ${kept.id}`],
+      [...[there, ...left].map(({ id }) => `abort ${id}`), `request ${kept.id}`],
       'RESETs go first: their slots may be what the requests need',
     )
   })
@@ -416,15 +416,15 @@ describe('a caller whose peer does not read', () => {
     drain(caller)
     caller.full = true
     const streams = [1, 2, 3].map(() => caller.request(FIELDS, { ...WHOLE, end: false }, Buffer.from('first')))
-    caller.trailers(streams[0]!, ['ETag', 'x'])
-    caller.send(streams[1]!, Buffer.alloc(3000, 97), true)
-    caller.send(streams[2]!, new Uint8Array(0), true)
+    caller.end(streams[0]!, ['ETag', 'x'])
+    caller.data(streams[1]!, Buffer.alloc(3000, 97), true)
+    caller.data(streams[2]!, new Uint8Array(0), true)
     caller.goaway(Goaway.RETIRING, 'numbers')
     const events = move(caller, server)
     assert.equal(server.failure, undefined)
     assert.deepEqual(
       events.map((event) => ('stream' in event ? `${event.type} ${event.stream.id}` : event.type)),
-      ['request 2', 'request 3', 'request 4', 'goaway', 'trailers 2', 'data 3', 'data 4'],
+      ['request 2', 'request 3', 'request 4', 'goaway', 'end 2', 'data 3', 'data 4'],
     )
   })
 
@@ -455,7 +455,7 @@ describe('a caller whose peer does not read', () => {
       assert.ok(streams.length < 100)
     }
     assert.ok(caller.backlog > CONTROL_MAX && caller.backlog < CONTROL_MAX + 2000)
-    caller.reset(streams[0]!, Reset.CANCELLED, '')
+    caller.abort(streams[0]!, Reset.CANCELLED, '')
     assert.equal(caller.congested, false)
   })
 })
@@ -523,7 +523,7 @@ describe('bytes', () => {
         { end: false, hold: false, upgrade: false },
         Buffer.alloc(at * 7, 65 + at),
       )
-      caller.send(stream, Buffer.alloc(300, 97 + at), at % 2 === 0)
+      caller.data(stream, Buffer.alloc(300, 97 + at), at % 2 === 0)
     }
     const bytes = drain(caller)
     const heard = (cuts: number[]): unknown => {

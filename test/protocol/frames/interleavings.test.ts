@@ -6,7 +6,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
-import type { Connection, Event } from '../../../protocol/frames/codec/connection.ts'
+import type { FrameConnection, FrameEvent } from '../../../protocol/frames/codec/connection.ts'
 import { Frame, WINDOW_MIN } from '../../../protocol/frames/codec/constants.ts'
 import type { FrameStream } from '../../../protocol/frames/codec/stream.ts'
 import { connection, drain, FIELDS, frame, move, opened, pair, types } from './support.ts'
@@ -55,8 +55,8 @@ interface Exchange {
 }
 
 class World {
-  readonly caller: Connection
-  readonly server: Connection
+  readonly caller: FrameConnection
+  readonly server: FrameConnection
   readonly exchanges: Exchange[] = []
   readonly #window: number
   /** Streams whose sender was told that there is no room: it does nothing until it is told that there is. */
@@ -93,14 +93,14 @@ class World {
   upload(exchange: Exchange, size: number): void {
     const { there, up } = exchange
     if (!there.takesData || up.sent > up.total || this.#blocked.has(there)) return
-    if (!this.caller.room(there)) {
+    if (!this.caller.hasRoom(there)) {
       this.#blocked.add(there)
       return
     }
     const chunk = pattern(up.sent, Math.min(size, up.total - up.sent), up.seed)
     const end = up.sent + chunk.length === up.total
     up.sent += chunk.length + (end ? 1 : 0)
-    if (!this.caller.send(there, chunk, end)) this.#blocked.add(there)
+    if (!this.caller.data(there, chunk, end)) this.#blocked.add(there)
     this.#checkCredit()
   }
 
@@ -113,8 +113,8 @@ class World {
     if (exchange.responded && complete && chunk.length === 0 && !end) return
     if (!exchange.responded) {
       exchange.responded = true
-      if (!this.server.respond(here, '200 OK', [], chunk.length > 0 ? chunk : undefined, end)) this.#blocked.add(here)
-    } else if (!this.server.send(here, chunk, end)) this.#blocked.add(here)
+      if (!this.server.head(here, '200 OK', [], chunk.length > 0 ? chunk : undefined, end)) this.#blocked.add(here)
+    } else if (!this.server.data(here, chunk, end)) this.#blocked.add(here)
     down.sent += chunk.length
     this.#checkCredit()
   }
@@ -122,7 +122,7 @@ class World {
   read(exchange: Exchange): void {
     const { here, there, up, down } = exchange
     if (here) {
-      this.server.wanted(here)
+      this.server.releaseHold(here)
       this.server.consumed(here, up.received - up.consumed)
       up.consumed = up.received
     }
@@ -131,8 +131,8 @@ class World {
   }
 
   cut(exchange: Exchange, byCaller: boolean): void {
-    if (byCaller) this.caller.reset(exchange.there, 2, '')
-    else if (exchange.here) this.server.reset(exchange.here, 3, '')
+    if (byCaller) this.caller.abort(exchange.there, 2, '')
+    else if (exchange.here) this.server.abort(exchange.here, 3, '')
     else return
     exchange.up.cut = true
     exchange.down.cut = true
@@ -157,7 +157,7 @@ class World {
 
   #relieve(): void {
     for (const connection of [this.caller, this.server]) {
-      for (const stream of connection.relieved()) this.#blocked.delete(stream)
+      for (const stream of connection.unblocked()) this.#blocked.delete(stream)
     }
   }
 
@@ -165,7 +165,7 @@ class World {
     return !this.caller.pending && !this.server.pending && this.#toServer.length === 0 && this.#toCaller.length === 0
   }
 
-  #atServer(event: Event): void {
+  #atServer(event: FrameEvent): void {
     if (event.type === 'request') {
       const exchange = this.exchanges[event.stream.id - 1]!
       exchange.here = event.stream
@@ -173,14 +173,13 @@ class World {
       this.server.start(event.stream)
       exchange.up.receive(event.body ?? new Uint8Array(0), event.end)
     } else if (event.type === 'data') (event.stream.owner as Exchange).up.receive(event.bytes, event.end)
-    else if (event.type === 'reset') (event.stream.owner as Exchange).down.cut = true
+    else if (event.type === 'abort') (event.stream.owner as Exchange).down.cut = true
   }
 
-  #atCaller(event: Event): void {
-    if (event.type === 'response')
-      (event.stream.owner as Exchange).down.receive(event.body ?? new Uint8Array(0), event.end)
+  #atCaller(event: FrameEvent): void {
+    if (event.type === 'head') (event.stream.owner as Exchange).down.receive(event.body ?? new Uint8Array(0), event.end)
     else if (event.type === 'data') (event.stream.owner as Exchange).down.receive(event.bytes, event.end)
-    else if (event.type === 'reset') (event.stream.owner as Exchange).down.cut = true
+    else if (event.type === 'abort') (event.stream.owner as Exchange).down.cut = true
   }
 
   #healthy(): void {
@@ -265,10 +264,10 @@ describe('what overtakes what', () => {
     const both = pair()
     const streams = Array.from({ length: 3 }, () => opened(both, { end: true }).here)
     const { server } = both
-    for (const stream of streams) server.respond(stream, '200 OK', [], undefined, false)
+    for (const stream of streams) server.head(stream, '200 OK', [], undefined, false)
     server.take(0)
-    for (const stream of streams) server.send(stream, Buffer.alloc(120_000), false)
-    server.reset(streams[0]!, 3, '')
+    for (const stream of streams) server.data(stream, Buffer.alloc(120_000), false)
+    server.abort(streams[0]!, 3, '')
     server.pong(Buffer.alloc(8), 0, 0)
     const sent = drain(server)
     const order = types(sent)
@@ -285,20 +284,20 @@ describe('what overtakes what', () => {
     const both = pair({ window: 2048 })
     const first = opened(both, { end: true })
     const second = opened(both, { end: true })
-    both.server.respond(first.here, '200 OK', [], Buffer.alloc(100_000), false)
+    both.server.head(first.here, '200 OK', [], Buffer.alloc(100_000), false)
     move(both.server, both.caller)
-    both.server.respond(second.here, '200 OK', [], Buffer.from('quick'), true)
+    both.server.head(second.here, '200 OK', [], Buffer.from('quick'), true)
     const events = move(both.server, both.caller)
     assert.deepEqual(
       events.map((event) => [event.type, 'stream' in event && event.stream.id, 'end' in event && event.end]),
-      [['response', 2, true]],
+      [['head', 2, true]],
     )
   })
 
   test('no frame of body is longer than the peer takes, and none goes beyond its credit', () => {
     const both = pair({ window: 10_000, data: 1500 })
     const { here } = opened(both, { end: true })
-    both.server.respond(here, '200 OK', [], Buffer.alloc(50_000), true)
+    both.server.head(here, '200 OK', [], Buffer.alloc(50_000), true)
     const bytes = drain(both.server)
     let body = 0
     for (let at = 0; at < bytes.length; at += 9 + bytes.readUIntBE(at + 2, 3)) {
@@ -315,38 +314,38 @@ describe('a sender without room', () => {
   test('that waits for the next write is told after it', () => {
     const both = pair()
     const { here } = opened(both, { end: true })
-    assert.equal(both.server.respond(here, '200 OK', [], Buffer.alloc(65_536), false), false)
-    assert.deepEqual(both.server.relieved(), [])
+    assert.equal(both.server.head(here, '200 OK', [], Buffer.alloc(65_536), false), false)
+    assert.deepEqual(both.server.unblocked(), [])
     assert.equal(both.server.pending, true)
     drain(both.server)
-    assert.deepEqual(both.server.relieved(), [here])
-    assert.deepEqual(both.server.relieved(), [])
-    assert.equal(both.server.room(here), true)
+    assert.deepEqual(both.server.unblocked(), [here])
+    assert.deepEqual(both.server.unblocked(), [])
+    assert.equal(both.server.hasRoom(here), true)
   })
 
   test('that spent its credit to the last byte is told when there is more', () => {
     const both = pair({ window: 2048 })
     const { here, there } = opened(both, { end: true })
-    assert.equal(both.server.respond(here, '200 OK', [], Buffer.alloc(2048), false), false)
+    assert.equal(both.server.head(here, '200 OK', [], Buffer.alloc(2048), false), false)
     move(both.server, both.caller)
-    assert.deepEqual(both.server.relieved(), [])
+    assert.deepEqual(both.server.unblocked(), [])
     both.caller.consumed(there, 2048)
     move(both.caller, both.server)
-    assert.deepEqual(both.server.relieved(), [here])
+    assert.deepEqual(both.server.unblocked(), [here])
   })
 
   test('that has ended is told when its end has left, or when the stream was given up', () => {
     for (const how of ['read', 'reset']) {
       const both = pair({ window: 2048 })
       const { here, there } = opened(both, { end: true })
-      assert.equal(both.server.respond(here, '200 OK', [], Buffer.alloc(3000), true), false)
+      assert.equal(both.server.head(here, '200 OK', [], Buffer.alloc(3000), true), false)
       move(both.server, both.caller)
-      assert.deepEqual(both.server.relieved(), [])
+      assert.deepEqual(both.server.unblocked(), [])
       if (how === 'read') both.caller.consumed(there, 2048)
-      else both.caller.reset(there, 2, '')
+      else both.caller.abort(there, 2, '')
       move(both.caller, both.server)
       drain(both.server)
-      assert.deepEqual(both.server.relieved(), [here])
+      assert.deepEqual(both.server.unblocked(), [here])
       assert.equal(here.closed, true)
     }
   })
@@ -359,7 +358,7 @@ describe('STARTED', () => {
     for (const event of both.server.receive(drain(both.caller))) {
       assert.ok(event.type === 'request')
       both.server.start(event.stream)
-      if (event.stream.id % 2 === 0) both.server.respond(event.stream, '200 OK', [], undefined, true)
+      if (event.stream.id % 2 === 0) both.server.head(event.stream, '200 OK', [], undefined, true)
     }
     const bytes = drain(both.server)
     assert.deepEqual(types(bytes), [Frame.RESPONSE, Frame.RESPONSE, Frame.STARTED])
@@ -384,8 +383,8 @@ describe('STARTED', () => {
     const both = pair()
     const { here } = opened(both, { hold: true })
     both.server.start(here)
-    both.server.wanted(here)
-    both.server.wanted(here)
+    both.server.releaseHold(here)
+    both.server.releaseHold(here)
     assert.deepEqual(types(drain(both.server)), [Frame.STARTED, Frame.WINDOW])
   })
 })
@@ -412,10 +411,10 @@ describe('GOAWAY', () => {
     const both = pair()
     const { here } = opened(both, { end: true })
     both.server.goaway(0, 'stopping')
-    both.server.respond(here, '200 OK', [], Buffer.from('hi'), true)
+    both.server.head(here, '200 OK', [], Buffer.from('hi'), true)
     assert.deepEqual(
       move(both.server, both.caller).map(({ type }) => type),
-      ['goaway', 'response'],
+      ['goaway', 'head'],
     )
   })
 })
@@ -423,9 +422,9 @@ describe('GOAWAY', () => {
 describe('stream numbers', () => {
   test('are used up long before they wrap', () => {
     const both = pair({ firstStream: 0xffff_0000 })
-    assert.equal(both.caller.worn, false)
+    assert.equal(both.caller.exhausted, false)
     opened(both, { end: true })
-    assert.equal(both.caller.worn, true)
+    assert.equal(both.caller.exhausted, true)
     assert.throws(() => both.caller.request(FIELDS, { end: true, hold: false, upgrade: false }, undefined), {
       code: 'NOT_OPEN',
     })
@@ -461,16 +460,16 @@ describe('an upgrade', () => {
   test('carries bytes both ways after the 101, and each direction ends by itself', () => {
     const both = pair()
     const { here, there } = opened(both, { upgrade: true })
-    both.server.respond(here, '101 Switching Protocols', [], undefined, false)
-    both.server.send(here, Buffer.from('from the server'), true)
+    both.server.head(here, '101 Switching Protocols', [], undefined, false)
+    both.server.data(here, Buffer.from('from the server'), true)
     const events = move(both.server, both.caller)
     assert.deepEqual(
       events.map(({ type }) => type),
-      ['response', 'data'],
+      ['head', 'data'],
     )
     assert.equal(there.closed, false)
-    both.caller.send(there, Buffer.from('from the caller'), false)
-    both.caller.send(there, new Uint8Array(0), true)
+    both.caller.data(there, Buffer.from('from the caller'), false)
+    both.caller.data(there, new Uint8Array(0), true)
     const heard = move(both.caller, both.server)
     assert.deepEqual(
       heard.map((event) => event.type === 'data' && [Buffer.from(event.bytes).toString(), event.end]),
@@ -485,7 +484,7 @@ describe('an upgrade', () => {
   test('that is declined is an ordinary response', () => {
     const both = pair()
     const { here, there } = opened(both, { upgrade: true })
-    both.server.respond(here, '200 OK', [], Buffer.from('no'), true)
+    both.server.head(here, '200 OK', [], Buffer.from('no'), true)
     move(both.server, both.caller)
     assert.deepEqual([here.closed, there.closed], [true, true])
   })
@@ -494,12 +493,12 @@ describe('an upgrade', () => {
     const both = pair()
     const { here, there } = opened(both, { upgrade: true })
     both.server.inform(here, '103 Early Hints', [])
-    both.server.respond(here, '200 OK', [], undefined, false)
-    both.server.send(here, Buffer.from('no'), false)
-    both.server.trailers(here, ['ETag', 'x'])
+    both.server.head(here, '200 OK', [], undefined, false)
+    both.server.data(here, Buffer.from('no'), false)
+    both.server.end(here, ['ETag', 'x'])
     assert.deepEqual(
       move(both.server, both.caller).map(({ type }) => type),
-      ['inform', 'response', 'data', 'trailers'],
+      ['inform', 'head', 'data', 'end'],
     )
     assert.equal(both.caller.failure, undefined)
     assert.deepEqual([here.closed, there.closed], [true, true])
@@ -518,8 +517,8 @@ describe('an upgrade', () => {
     const stream = caller.request(FIELDS, { end: false, hold: false, upgrade: true }, undefined)
     const [event] = move(caller, server)
     assert.ok(event?.type === 'request')
-    server.respond(event.stream, '200 OK', [], undefined, false)
-    server.trailers(event.stream, ['ETag', 'x'])
+    server.head(event.stream, '200 OK', [], undefined, false)
+    server.end(event.stream, ['ETag', 'x'])
     assert.deepEqual(types(drain(server)), [Frame.RESPONSE, Frame.DATA])
     assert.equal(event.stream.closed, true)
     assert.equal(stream.closed, false)
@@ -528,7 +527,7 @@ describe('an upgrade', () => {
   test('cannot be accepted without a request for it: the application gets an error, and nothing is sent', () => {
     const both = pair()
     const { here } = opened(both, { end: true })
-    assert.throws(() => both.server.respond(here, '101 Switching Protocols', [], undefined, false), {
+    assert.throws(() => both.server.head(here, '101 Switching Protocols', [], undefined, false), {
       code: 'NOT_UPGRADE',
     })
     assert.equal(drain(both.server).length, 0)

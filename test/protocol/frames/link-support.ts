@@ -7,7 +7,7 @@ import { environFromHttp } from '../../../protocol/contract/environ.ts'
 import type { Exchange } from '../../../protocol/contract/exchange.ts'
 import { RequestInput } from '../../../protocol/contract/input.ts'
 import { type CallError, Caller, type CallerOptions, ReplayableBody } from '../../../protocol/frames/caller.ts'
-import type { Connection, ConnectionOptions, Event } from '../../../protocol/frames/codec/connection.ts'
+import type { FrameConnection, FrameConnectionOptions, FrameEvent } from '../../../protocol/frames/codec/connection.ts'
 import { fixedSlots, type ServeOptions, type ServerLink, serveFrames } from '../../../protocol/frames/server.ts'
 import { FakeClock } from '../../support/clock.ts'
 import { RecordingLog } from '../../support/log.ts'
@@ -24,12 +24,12 @@ export async function turns(count: number = 20): Promise<void> {
 
 /** One end of a link, played by hand. */
 export class Peer {
-  readonly connection: Connection
+  readonly connection: FrameConnection
   readonly stream: Duplex
-  readonly events: Event[] = []
+  readonly events: FrameEvent[] = []
   ended = false
 
-  constructor(stream: Duplex, role: 'caller' | 'server', options: Partial<ConnectionOptions> = {}) {
+  constructor(stream: Duplex, role: 'caller' | 'server', options: Partial<FrameConnectionOptions> = {}) {
     this.connection = connection(role, options)
     this.stream = stream
     stream.on('data', (chunk: Buffer) => {
@@ -50,10 +50,10 @@ export class Peer {
   }
 
   /** The first event of that type, once it is there. */
-  async heard<T extends Event['type']>(type: T, nth: number = 0): Promise<Extract<Event, { type: T }>> {
-    const found = (): Event[] => this.events.filter((event) => event.type === type)
+  async heard<T extends FrameEvent['type']>(type: T, nth: number = 0): Promise<Extract<FrameEvent, { type: T }>> {
+    const found = (): FrameEvent[] => this.events.filter((event) => event.type === type)
     await until(() => found().length > nth, `event ${type}`)
-    return found()[nth] as Extract<Event, { type: T }>
+    return found()[nth] as Extract<FrameEvent, { type: T }>
   }
 }
 
@@ -132,7 +132,7 @@ export async function linked(
 /** A caller whose container is played by hand, and has granted 10. */
 export async function callerAgainstPeer(
   options: Partial<CallerOptions> = {},
-  ofPeer: Partial<ConnectionOptions> = {},
+  ofPeer: Partial<FrameConnectionOptions> = {},
 ): Promise<CallerScene & { peer: Peer; stream: Duplex }> {
   const [mine, theirs] = duplexPair()
   const peer = new Peer(theirs, 'server', ofPeer)

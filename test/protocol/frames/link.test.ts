@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { Duplex, duplexPair } from 'node:stream'
 import { describe, test } from 'node:test'
-import type { Connection, Event } from '../../../protocol/frames/codec/connection.ts'
+import type { FrameConnection, FrameEvent } from '../../../protocol/frames/codec/connection.ts'
 import { Frame } from '../../../protocol/frames/codec/constants.ts'
 import type { FrameStream } from '../../../protocol/frames/codec/stream.ts'
 import { StreamDuplex } from '../../../protocol/frames/duplex.ts'
@@ -45,14 +45,14 @@ class Slow extends Duplex {
 
 class Owner implements LinkOwner {
   readonly events: string[] = []
-  readonly relievedStreams: FrameStream[] = []
+  readonly resumedStreams: FrameStream[] = []
   readonly ends: (Error | undefined)[] = []
-  event(event: Event): void {
+  event(event: FrameEvent): void {
     this.events.push(event.type)
   }
   readonly faults: { stream: FrameStream; error: unknown }[] = []
-  relieved(stream: FrameStream): void {
-    this.relievedStreams.push(stream)
+  resume(stream: FrameStream): void {
+    this.resumedStreams.push(stream)
   }
   fault(stream: FrameStream, error: unknown): void {
     this.faults.push({ stream, error })
@@ -67,8 +67,8 @@ interface Scene {
   slow: Slow
   owner: Owner
   link: Link
-  server: Connection
-  caller: Connection
+  server: FrameConnection
+  caller: FrameConnection
   clock: FakeClock
 }
 
@@ -89,7 +89,7 @@ describe('a link', () => {
     const { slow, link, server, caller } = await scene()
     const streams = [1, 2, 3].map(() => opened({ caller, server }, { end: true }).here)
     for (const stream of streams) {
-      server.respond(stream, '200 OK', [], Buffer.from('hi'), true)
+      server.head(stream, '200 OK', [], Buffer.from('hi'), true)
       link.schedule()
     }
     await turns(2)
@@ -99,11 +99,11 @@ describe('a link', () => {
   test('lets what is ready go before more is read when that takes long', async () => {
     const { slow, owner, link, server, caller, clock } = await scene()
     const written: number[] = []
-    owner.event = (event: Event) => {
+    owner.event = (event: FrameEvent) => {
       if (event.type !== 'request') return
       written.push(slow.writes.length)
       clock.advance(100)
-      server.respond(event.stream, '200 OK', [], Buffer.from('hi'), true)
+      server.head(event.stream, '200 OK', [], Buffer.from('hi'), true)
       link.schedule()
     }
     for (let at = 0; at < 3; at++) caller.request(FIELDS, { end: true, hold: false, upgrade: false }, undefined)
@@ -117,7 +117,7 @@ describe('a link', () => {
     const { slow, owner, link, server, caller } = await scene()
     const { here } = opened({ caller, server }, { end: true })
     slow.open = false
-    server.respond(here, '200 OK', [], Buffer.alloc(120_000), false)
+    server.head(here, '200 OK', [], Buffer.alloc(120_000), false)
     link.schedule()
     await turns(3)
     const before = slow.writes.length
@@ -125,7 +125,7 @@ describe('a link', () => {
     // The peer does not read, and asks.
     slow.push(frame(Frame.PING, 0, 0, '0102030405060708'))
     slow.push(frame(Frame.WINDOW, 0, 1, '00010000'))
-    server.send(here, Buffer.alloc(50_000), true)
+    server.data(here, Buffer.alloc(50_000), true)
     await until(() => owner.events.includes('ping'))
     server.pong(Buffer.alloc(8), 0, 0)
     link.schedule()
@@ -141,21 +141,21 @@ describe('a link', () => {
   test('tells who was relieved', async () => {
     const { owner, link, server, caller } = await scene()
     const { here } = opened({ caller, server }, { end: true })
-    assert.equal(server.respond(here, '200 OK', [], Buffer.alloc(65_536), false), false)
+    assert.equal(server.head(here, '200 OK', [], Buffer.alloc(65_536), false), false)
     link.schedule()
-    await until(() => owner.relievedStreams.length === 1)
-    assert.equal(owner.relievedStreams[0], here)
+    await until(() => owner.resumedStreams.length === 1)
+    assert.equal(owner.resumedStreams[0], here)
   })
 
   test('answers only the last PING of a peer that did not read, once it reads', async () => {
     const { slow, owner, link, server, caller } = await scene()
-    owner.event = (event: Event) => {
+    owner.event = (event: FrameEvent) => {
       if (event.type === 'ping') server.pong(event.token, 0, 0)
       link.schedule()
     }
     slow.open = false
     const { here } = opened({ caller, server }, { end: true })
-    server.respond(here, '200 OK', [], Buffer.alloc(120_000), false)
+    server.head(here, '200 OK', [], Buffer.alloc(120_000), false)
     link.schedule()
     await turns(3)
     const before = slow.writes.length
@@ -177,14 +177,14 @@ describe('a link', () => {
     const { slow, link, server, caller } = await scene()
     const { here } = opened({ caller, server }, { end: true })
     slow.open = false
-    server.respond(here, '200 OK', [], Buffer.alloc(70_000), false)
+    server.head(here, '200 OK', [], Buffer.alloc(70_000), false)
     link.schedule()
     await turns(3)
     assert.equal(server.pending, false)
     slow.release()
     await turns(3)
-    assert.equal(server.room(here), true)
-    server.reset(here, 3, '')
+    assert.equal(server.hasRoom(here), true)
+    server.abort(here, 3, '')
     link.schedule()
     await turns(3)
     assert.equal(types(slow.writes.at(-1)!)[0], Frame.RESET)
@@ -193,11 +193,11 @@ describe('a link', () => {
   test('continues when its owner throws for one stream, and reports the stream to the owner', async () => {
     const { slow, owner, link, server, caller } = await scene()
     const failure = new Error('a listener of an application threw')
-    owner.event = (event: Event) => {
+    owner.event = (event: FrameEvent) => {
       owner.events.push(event.type)
       if ('stream' in event && event.stream.id === 1) throw failure
     }
-    owner.relieved = () => {
+    owner.resume = () => {
       throw failure
     }
     for (let at = 0; at < 2; at++) caller.request(FIELDS, { end: true, hold: false, upgrade: false }, undefined)
@@ -208,7 +208,7 @@ describe('a link', () => {
       [[1, failure]],
     )
     const { stream } = owner.faults[0]!
-    server.respond(stream, '200 OK', [], Buffer.alloc(65_536), false)
+    server.head(stream, '200 OK', [], Buffer.alloc(65_536), false)
     link.schedule()
     await until(() => owner.faults.length === 2)
     assert.equal(owner.faults[1]!.stream, stream)
@@ -220,7 +220,7 @@ describe('a link', () => {
     const { here } = opened({ caller, server }, { end: true })
     slow.open = false
     server.goaway(0, 'stopping')
-    server.respond(here, '200 OK', [], Buffer.from('last words'), true)
+    server.head(here, '200 OK', [], Buffer.from('last words'), true)
     link.end()
     await turns(3)
     clock.advance(60_000)
@@ -288,7 +288,7 @@ describe('a link', () => {
     await until(() => caller.state === 'ready')
     const made = call(caller)
     const { stream } = await peer.heard('request')
-    peer.connection.respond(stream, '200 OK', [], Buffer.from('the whole body'), true)
+    peer.connection.head(stream, '200 OK', [], Buffer.from('the whole body'), true)
     const bytes = drain(peer.connection)
     theirs.end(bytes.subarray(0, bytes.length - 1))
     assert.deepEqual((await made.failed).code, 'LOST')
@@ -304,9 +304,9 @@ describe('a link', () => {
       await until(() => caller.state === 'ready')
       const made = call(caller)
       const { stream } = await peer.heard('request')
-      peer.connection.respond(stream, '200 OK', [], Buffer.from('part'), false)
-      peer.connection.send(stream, Buffer.from('the rest of it, which is a little longer'), false)
-      peer.connection.send(stream, new Uint8Array(0), true)
+      peer.connection.head(stream, '200 OK', [], Buffer.from('part'), false)
+      peer.connection.data(stream, Buffer.from('the rest of it, which is a little longer'), false)
+      peer.connection.data(stream, new Uint8Array(0), true)
       const bytes = drain(peer.connection)
       assert.ok(bytes.length > 60)
       theirs.end(bytes.subarray(0, cut))
@@ -319,12 +319,12 @@ describe('an upgraded stream', () => {
   test('that ends while the line is full is not given up before its end has left', async () => {
     const { slow, owner, link, server, caller } = await scene()
     const { here } = opened({ caller, server }, { upgrade: true })
-    server.respond(here, '101 Switching Protocols', [], undefined, false)
+    server.head(here, '101 Switching Protocols', [], undefined, false)
     let closed = false
     const duplex = new StreamDuplex(link, here, () => {
       closed = true
     })
-    owner.relieved = () => duplex.relieved()
+    owner.resume = () => duplex.resumeWriting()
     duplex.resume()
     slow.open = false
     duplex.write(Buffer.alloc(70_000))
@@ -332,7 +332,7 @@ describe('an upgraded stream', () => {
     duplex.end()
     // The other direction has ended: nothing but our own end is missing.
     server.receive(frame(Frame.DATA, 1, 1))
-    duplex.receive(new Uint8Array(0), true)
+    duplex.data(new Uint8Array(0), true)
     await turns(5)
     assert.equal(closed, false)
     slow.release()
@@ -347,15 +347,15 @@ describe('one direction of an upgraded stream', () => {
     const { owner, link, server, caller } = await scene()
     const { here } = opened({ caller, server }, { upgrade: true })
     const other = opened({ caller, server }, { end: true }).here
-    server.respond(here, '101 Switching Protocols', [], undefined, false)
+    server.head(here, '101 Switching Protocols', [], undefined, false)
     let finished = false
     const duplex = new StreamDuplex(link, here, () => {})
     duplex.on('finish', () => {
       finished = true
     })
-    owner.relieved = (stream) => stream === here && duplex.relieved()
-    server.respond(other, '200 OK', [], undefined, false)
-    server.send(other, Buffer.alloc(120_000), false)
+    owner.resume = (stream) => stream === here && duplex.resumeWriting()
+    server.head(other, '200 OK', [], undefined, false)
+    server.data(other, Buffer.alloc(120_000), false)
     duplex.end()
     link.schedule()
     await until(() => finished)

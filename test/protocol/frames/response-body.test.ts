@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import { Gatherer } from '../../../protocol/frames/codec/gatherer.ts'
+import { ChunkCoalescer } from '../../../protocol/frames/codec/chunk-coalescer.ts'
 import { ResponseBody } from '../../../protocol/frames/response-body.ts'
 
 class Source {
@@ -9,7 +9,7 @@ class Source {
   consumed(bytes: number): void {
     this.taken += bytes
   }
-  unwanted(): void {
+  cancelled(): void {
     this.left++
   }
 }
@@ -101,7 +101,7 @@ describe('a response body', () => {
 
 describe('a gatherer', () => {
   test('gives every byte in order, whatever the sizes', () => {
-    const gatherer = new Gatherer()
+    const gatherer = new ChunkCoalescer()
     const given: Uint8Array[] = []
     let sent = ''
     for (let at = 0; at < 500; at++) {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { connect, createServer, Socket } from 'node:net'
 import { describe, it } from 'node:test'
-import { Unproven } from '../../../protocol/frames/unauthenticated.ts'
+import { UnauthenticatedSockets } from '../../../protocol/frames/unauthenticated.ts'
 import { listening } from '../../support/sockets.ts'
 import { until } from '../../support/until.ts'
 
@@ -16,7 +16,7 @@ function from(host: string, count: number): Socket[] {
 
 describe('connections that have not proved whose they are', () => {
   it('are 128 at most: a further one replaces the oldest', () => {
-    const unproven = new Unproven()
+    const unproven = new UnauthenticatedSockets()
     const all = sockets(130)
     for (const socket of all) unproven.add(socket)
     assert.deepEqual(
@@ -26,7 +26,7 @@ describe('connections that have not proved whose they are', () => {
   })
 
   it('of one host, however many, take the place of no other host’s', () => {
-    const unproven = new Unproven()
+    const unproven = new UnauthenticatedSockets()
     const before = from('10.0.0.2', 1)
     const flood = from('10.0.0.66', 1_000)
     const amid = from('10.0.0.3', 3)
@@ -39,7 +39,7 @@ describe('connections that have not proved whose they are', () => {
   })
 
   it('of one IPv6 /64, from as many addresses, take the place of no other host’s', () => {
-    const unproven = new Unproven()
+    const unproven = new UnauthenticatedSockets()
     const others = [...from('2001:db8:0:1::1', 1), ...from('10.0.0.2', 1)]
     const flood = Array.from({ length: 300 }, (_, at) => from(`2001:db8:0:2::${at.toString(16)}`, 1)).flat()
     for (const socket of [...others, ...flood]) unproven.add(socket)
@@ -51,7 +51,7 @@ describe('connections that have not proved whose they are', () => {
   })
 
   it('are kept while their handshake waits in their socket, and a silent one is replaced', async () => {
-    const unproven = new Unproven(2)
+    const unproven = new UnauthenticatedSockets(2)
     const accepted: Socket[] = []
     const server = await listening(createServer((socket) => accepted.push(socket.pause())))
     const clients: Socket[] = []
@@ -74,11 +74,11 @@ describe('connections that have not proved whose they are', () => {
   })
 
   it('are not counted once they have, or have gone', async () => {
-    const unproven = new Unproven()
+    const unproven = new UnauthenticatedSockets()
     const [proved, gone, ...others] = sockets(130)
     unproven.add(proved!)
     unproven.add(gone!)
-    unproven.proved(proved!)
+    unproven.authenticated(proved!)
     gone!.destroy()
     await once(gone!, 'close')
     for (const socket of others) unproven.add(socket)

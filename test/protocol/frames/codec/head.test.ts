@@ -4,7 +4,7 @@ import fc from 'fast-check'
 import { Packr, Unpackr } from 'msgpackr'
 import { LocalProtocolError, RemoteProtocolError } from '../../../../protocol/contract/errors.ts'
 import { HeadReader } from '../../../../protocol/frames/codec/head.ts'
-import { Output } from '../../../../protocol/frames/codec/output.ts'
+import { FrameOutput } from '../../../../protocol/frames/codec/output.ts'
 import { NAME_INDEX, NAMES } from '../../../../protocol/frames/codec/tables.ts'
 import { hex } from '../support.ts'
 
@@ -18,7 +18,7 @@ const long = fc
 const item = fc.oneof(latin1, latin1, long, fc.integer({ min: 0, max: 0xffff_ffff }))
 
 function written(items: readonly (string | number)[]): Buffer {
-  const out = new Output()
+  const out = new FrameOutput()
   out.begin(0, 0, 0)
   out.array(items.length)
   for (const value of items) {
@@ -57,7 +57,7 @@ describe('what is written as a head', () => {
 
   test('holds what it was given, more or less than it was begun for', () => {
     for (const room of [0, 1, 3, 40]) {
-      const out = new Output()
+      const out = new FrameOutput()
       out.begin(0, 0, 0)
       out.array(room)
       for (const text of ['a', 'b', 'c']) out.text(text)
@@ -68,7 +68,7 @@ describe('what is written as a head', () => {
   })
 
   test('leaves nothing behind when it is refused', () => {
-    const out = new Output()
+    const out = new FrameOutput()
     out.begin(1, 0, 1)
     out.array(1)
     out.text('a')
@@ -193,7 +193,7 @@ describe('names', () => {
 
   test('of a thousand lines keep their order and case', () => {
     const lines = Array.from({ length: 2000 }, (_, at) => (at % 2 === 0 ? NAMES[(at / 2) % NAMES.length]! : `v${at}`))
-    const out = new Output()
+    const out = new FrameOutput()
     out.begin(0, 0, 0)
     out.array(lines.length)
     for (let at = 0; at < lines.length; at += 2) {

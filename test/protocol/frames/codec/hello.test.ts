@@ -1,14 +1,14 @@
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { describe, test } from 'node:test'
-import type { Connection, Event } from '../../../../protocol/frames/codec/connection.ts'
+import type { FrameConnection, FrameEvent } from '../../../../protocol/frames/codec/connection.ts'
 import { FEATURES, Frame, Goaway } from '../../../../protocol/frames/codec/constants.ts'
 import { readHello } from '../../../../protocol/frames/codec/hello.ts'
 import { connection, drain, frame, move, plain, TOKEN } from '../support.ts'
 
 /** Lets both say all they have to say, and gives what they heard. */
-function talk(caller: Connection, server: Connection): { caller: Event[]; server: Event[] } {
-  const heard: { caller: Event[]; server: Event[] } = { caller: [], server: [] }
+function talk(caller: FrameConnection, server: FrameConnection): { caller: FrameEvent[]; server: FrameEvent[] } {
+  const heard: { caller: FrameEvent[]; server: FrameEvent[] } = { caller: [], server: [] }
   for (let turn = 0; turn < 4; turn++) {
     heard.server.push(...move(caller, server))
     heard.caller.push(...move(server, caller))
@@ -117,7 +117,7 @@ describe('a token', () => {
 
 describe('the proof', () => {
   /** A server that heard the caller's HELLO, with what it would accept as proof. */
-  function asked(): { server: Connection; proof: Buffer } {
+  function asked(): { server: FrameConnection; proof: Buffer } {
     const caller = connection('caller', token)
     const server = connection('server', token)
     move(caller, server)

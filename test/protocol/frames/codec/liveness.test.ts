@@ -10,7 +10,7 @@ import {
   type LifeEvent,
   type LivenessTimes,
   nextLife,
-  patienceIn,
+  timeoutIn,
   USUAL_TIMES,
 } from '../../../../protocol/frames/codec/liveness.ts'
 import type { SlotHolder, SlotSource } from '../../../../protocol/frames/server.ts'
@@ -57,9 +57,9 @@ suite('the life of a link', () => {
   })
 
   test('has more time to answer a challenge the more bytes are queued before the PING', () => {
-    assert.equal(patienceIn('challenged', USUAL_TIMES, 0), USUAL_TIMES.probeGrace)
+    assert.equal(timeoutIn('challenged', USUAL_TIMES, 0), USUAL_TIMES.probeGrace)
     // 40 windows of 128 KiB, over 300 kB/s: 17 s.
-    assert.ok(patienceIn('challenged', USUAL_TIMES, 40 * 131_072) > 17_500)
+    assert.ok(timeoutIn('challenged', USUAL_TIMES, 40 * 131_072) > 17_500)
   })
 })
 
@@ -67,7 +67,7 @@ const TIMES: LivenessTimes = { pingInterval: 1_000, suspectAfter: 400, probeGrac
 
 class FakeLink implements WatchedLink {
   readonly peer
-  leaving = false
+  peerGoingAway = false
   busy = false
   readonly done: string[] = []
   pings = 0
@@ -218,7 +218,7 @@ suite('a watched link', () => {
 
   test('that is silent while its peer drains stays suspect, though new connections are refused', async () => {
     const { link } = await silent()
-    link.leaving = true
+    link.peerGoingAway = true
     link.watch.unreachable()
     await turn()
     assert.deepEqual([link.life, link.done], ['suspect', []])
@@ -425,7 +425,7 @@ suite('a silent link whose peer answers on another one', () => {
   test('is not put in question while its peer drains: another process may have its name by now', async () => {
     const peers = new PeerLinks()
     const { clock, link } = await silent(peers)
-    link.leaving = true
+    link.peerGoingAway = true
     new FakeLink(clock, peers)
     assert.equal(link.life, 'suspect')
   })

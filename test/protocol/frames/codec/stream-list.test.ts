@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { FrameStream } from '../../../../protocol/frames/codec/stream.ts'
-import { RequestState } from '../../../../protocol/frames/codec/stream-state.ts'
 import { StreamList } from '../../../../protocol/frames/codec/stream-list.ts'
+import { RequestState } from '../../../../protocol/frames/codec/stream-state.ts'
 
 const stream = (id: number): FrameStream => new FrameStream(id, 'caller', RequestState.OPEN, 0, 0)
 
