@@ -8,6 +8,7 @@
  * - `LOST`: the link was lost, or this side closed it.
  * - `RESET`: the peer aborted the request (its application failed after the head, a deadline, a drain timeout).
  * - `PROTOCOL`: the peer's response is invalid.
+ * - `ABORTED`: this side aborted the request; `cause` is the reason. Only upstreams other than frames use this code.
  *
  * A call that this side aborted (its client has disconnected, a deadline passed) fails with the reason of the abort
  * instead.

@@ -23,9 +23,9 @@ export interface CallOwner {
   /** The call's slot is free. Called once. */
   released(): void
   /** The call has become a raw connection. */
-  upgradedBegan(): void
+  upgradeStarted(): void
   /** The raw connection has closed. */
-  upgradedEnded(): void
+  upgradeEnded(): void
 }
 
 /** The request that holds a call's slot. It is notified before the call's owner that the slot is free. */
@@ -81,7 +81,8 @@ export class FrameCall implements Attempt, ResponseBodySource {
     environ.gantry.onFinished(this.#exchangeFinished)
     if (this.#settled) return
     try {
-      if (!body.whole) throw new LocalProtocolError('NOT_WHOLE', 'a body that is no longer whole cannot be sent again')
+      if (!body.whole)
+        throw new LocalProtocolError('NOT_WHOLE', 'the request body cannot be sent again: its first bytes were dropped')
       body.begin(this)
       // An input of middleware cannot be asked whether it is at its end.
       const bodyless =
@@ -107,7 +108,7 @@ export class FrameCall implements Attempt, ResponseBodySource {
     if (!this.#sent) this.#pump()
   }
 
-  // ---- events of the stream ------------------------------------------------------------------------------------------
+  // ---- events of the stream -----------------------------------------------------------------------------------------
 
   event(event: FrameEvent): void {
     switch (event.type) {
@@ -137,7 +138,7 @@ export class FrameCall implements Attempt, ResponseBodySource {
         this.#abortedByPeer(event.code, event.text)
         break
       case 'violation':
-        this.#fail(this.#error('PROTOCOL', `the container broke the protocol: ${event.text}`, 'maybe'))
+        this.#fail(this.#error('PROTOCOL', `the container violated the protocol: ${event.text}`, 'maybe'))
     }
   }
 
@@ -154,10 +155,10 @@ export class FrameCall implements Attempt, ResponseBodySource {
 
   /** The peer drains and did not accept the request. */
   notTaken(text: string): void {
-    this.#fail(this.#error('GOAWAY', `the container drains and did not take the request: ${text}`, 'no'))
+    this.#fail(this.#error('GOAWAY', `the container drains and did not accept the request: ${text}`, 'no'))
   }
 
-  // ---- Attempt and ResponseBodySource -----------------------------------------------------------------------------------
+  // ---- Attempt and ResponseBodySource -------------------------------------------------------------------------------
 
   bodyReady(): void {
     this.#pump()
@@ -217,7 +218,8 @@ export class FrameCall implements Attempt, ResponseBodySource {
         if (this.#sent) break
       }
     } catch (error) {
-      // The input failed: its client has disconnected or sent too much, or the trailers are longer than the peer accepts.
+      // The input failed: its client has disconnected or sent too much, or the trailers are longer than the peer
+      // accepts.
       this.#abortStream(error)
       this.#fail(isTooLarge(error) ? this.#error('TOO_LARGE', error.message, 'maybe', error) : error)
     }
@@ -246,7 +248,7 @@ export class FrameCall implements Attempt, ResponseBodySource {
       if (!stream.closed) this.#abortStream(error)
       this.#fail(
         error instanceof TypeError
-          ? this.#error('PROTOCOL', `the container's response is not one: ${error.message}`, 'maybe', error)
+          ? this.#error('PROTOCOL', `the container's response is invalid: ${error.message}`, 'maybe', error)
           : error,
       )
       return
@@ -285,9 +287,9 @@ export class FrameCall implements Attempt, ResponseBodySource {
       this.#respond([])
       return
     }
-    const duplex = new StreamDuplex(this.#owner.link, this.#stream!, () => this.#owner.upgradedEnded())
+    const duplex = new StreamDuplex(this.#owner.link, this.#stream!, () => this.#owner.upgradeEnded())
     this.#duplex = duplex
-    this.#owner.upgradedBegan()
+    this.#owner.upgradeStarted()
     this.#finish()
     // The pipeline adds listeners for both of its ends, beside those of the gateway: Node would warn above 10.
     client.setMaxListeners(30)
@@ -306,7 +308,7 @@ export class FrameCall implements Attempt, ResponseBodySource {
       this.#fail(this.#error('REFUSED', `the container refused the request: ${text}`, 'no'))
     } else {
       this.#fail(
-        new CallError('RESET', `the container gave the request up: ${text}`, 'maybe', responded, {
+        new CallError('RESET', `the container aborted the request: ${text}`, 'maybe', responded, {
           final: FINAL.has(code),
         }),
       )

@@ -130,8 +130,8 @@ export class Caller implements LinkOwner, CallOwner, WatchedLink {
   }
 
   /**
-   * The number of requests that the peer allows in flight on this link; 0 while the output queue is too long for another
-   * request.
+   * The number of requests that the peer allows in flight on this link; 0 while the output queue is too long for
+   * another request.
    */
   get grant(): number {
     return this.#congested ? 0 : this.#grant
@@ -338,11 +338,11 @@ export class Caller implements LinkOwner, CallOwner, WatchedLink {
   }
 
   /** A call has become a raw connection: it has returned its slot, and still needs the link. */
-  upgradedBegan(): void {
+  upgradeStarted(): void {
     this.#upgraded++
   }
 
-  upgradedEnded(): void {
+  upgradeEnded(): void {
     this.#upgraded--
     this.#endIfDone()
   }

@@ -53,8 +53,7 @@ const IDEMPOTENT: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS', 'TRAC
  * @throws TypeError if the address is of another kind
  * @example
  * ```ts
- * const shop = connect('unix:/run/shop.sock', { token: process.env.GANTRY_TOKEN })
- * serve(mount({ '/shop': shop }))
+ * const application = mount({ '/shop': connect('unix:/run/shop.sock') })
  * ```
  */
 export function connect(address: string, options: ConnectOptions = {}): RemoteApplication {
@@ -84,13 +83,13 @@ class Remote {
   readonly #waiting: Set<Waiter> = new Set()
   #redial: Timer | undefined
   /** Why no slot is free. */
-  #reason = 'it was not dialled yet'
+  #reason = 'the container was not dialled yet'
   #closed: PromiseWithResolvers<void> | undefined
 
   constructor(address: string, options: ConnectOptions) {
     const parsed = parseAddress(address)
     if (parsed.kind !== 'unix' && parsed.kind !== 'tcp') {
-      throw new TypeError(`connect() takes unix:/path or tcp:HOST:PORT, not ${address}`)
+      throw new TypeError(`connect(): expected unix:/path or tcp:HOST:PORT, got ${address}`)
     }
     this.#target = dialTarget(parsed)
     this.#address = address
@@ -126,7 +125,7 @@ class Remote {
     if (!this.#closed) {
       this.#closed = Promise.withResolvers<void>()
       this.#redial?.cancel()
-      for (const waiter of this.#waiting) this.#refuse(waiter, 'it was closed')
+      for (const waiter of this.#waiting) this.#refuse(waiter, 'this application was closed')
       if (this.#links.size === 0) this.#closed.resolve()
       for (const link of this.#links) link.close('no longer needed')
     }
@@ -146,7 +145,7 @@ class Remote {
       )
       const waiter: Waiter = { resolve, reject, timer }
       this.#waiting.add(waiter)
-      if (this.#closed) this.#refuse(waiter, 'it was closed')
+      if (this.#closed) this.#refuse(waiter, 'this application was closed')
       else this.#serve()
     })
   }
@@ -165,7 +164,7 @@ class Remote {
     if (caller) caller.demand(caller.inFlight + this.#waiting.size)
     else if ((this.#waiting.size > 0 || this.#hasSilentRequests) && !this.#closed) this.#dial()
     if (caller?.state !== 'ready') return
-    this.#reason = 'all slots are taken'
+    this.#reason = 'all slots are in use'
     // A resolved request calls one microtask later, so the slots given in this loop must be counted here.
     let free = caller.grant - caller.inFlight
     for (const waiter of this.#waiting) {
@@ -202,20 +201,20 @@ class Remote {
       onChange: () => {
         if (this.#caller !== caller) return
         // Requests on a draining link can take long, so the next container is dialled at once.
-        if (caller.state === 'draining') this.#replaceLink('it drains')
+        if (caller.state === 'draining') this.#replaceLink('the container drains')
         else this.#serve()
       },
       onClosed: (error) => this.#lost(caller, error),
     })
     this.#caller = caller
     this.#links.add(caller)
-    this.#reason = 'it is being dialled'
+    this.#reason = 'the container is being dialled'
   }
 
   #lost(caller: Caller, error: Error | undefined): void {
     this.#links.delete(caller)
     if (error && verdictOf(error) === 'gone') for (const link of this.#links) link.unreachable()
-    if (this.#caller === caller) this.#replaceLink(error?.message ?? 'it closed the link')
+    if (this.#caller === caller) this.#replaceLink(error?.message ?? 'the container closed the link')
     if (this.#closed && this.#links.size === 0) this.#closed.resolve()
   }
 

@@ -1,6 +1,6 @@
 /**
- * Converts an environ to the fields of a REQUEST frame and back (docs/contract.md, *The environ*). Only strings are sent
- * to another process; header lines are sent unchanged. It knows no frames.
+ * Converts an environ to the fields of a REQUEST frame and back (docs/contract.md, *The environ*). Only strings are
+ * sent to another process; header lines are sent unchanged. It knows no frames.
  */
 
 import type { Environ } from '../contract/application.ts'

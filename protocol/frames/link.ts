@@ -1,7 +1,7 @@
 /**
- * Connects a `FrameConnection` to a byte stream (usually a socket): reads, writes, handshake timeout, close. All frames of
- * one tick are sent in one write. Body is taken from the connection only while the stream has room, so that other frames
- * can still overtake the body. Reading never waits for writing.
+ * Connects a `FrameConnection` to a byte stream (usually a socket): reads, writes, handshake timeout, close. All frames
+ * of one tick are sent in one write. Body is taken from the connection only while the stream has room, so that other
+ * frames can still overtake the body. Reading never waits for writing.
  */
 
 import type { Socket } from 'node:net'
@@ -29,12 +29,13 @@ export interface LinkOwner {
   /** There is room for more body of `stream`, or the stream is closed. */
   resume(stream: FrameStream): void
   /**
-   * `event` or `resume` threw an error for `stream`: the owner logs the error and aborts the stream; the link continues.
+   * `event` or `resume` threw an error for `stream`: the owner logs the error and aborts the stream; the link
+   * continues.
    */
   fault(stream: FrameStream, error: unknown): void
   /**
-   * The link closed before an event of `stream` was delivered. The stream may be closed already; `abandon` does not return
-   * it then.
+   * The link closed before an event of `stream` was delivered. The stream may be closed already; `abandon` does not
+   * return it then.
    */
   undelivered?(stream: FrameStream): void
   /** Called before each write: the owner can add frames that it sends once per tick. */
@@ -185,7 +186,8 @@ export class Link implements Leaving {
         try {
           runIsolated(this.#deliver, this, event)
         } catch (error) {
-          // A bug of ours, or a listener of the application on an upgraded connection threw. Other streams must continue.
+          // A bug of ours, or a listener of the application on an upgraded connection threw. Other streams must
+          // continue.
           if ('stream' in event) this.#owner.fault(event.stream, error)
           else this.destroy(error as Error)
         }
@@ -241,8 +243,8 @@ export class Link implements Leaving {
   }
 
   /**
-   * Ends our side of the stream, and reads the peer's side until it ends too, for a limited time. A socket that is closed
-   * with unread bytes sends RST, which can overtake our last bytes.
+   * Ends our side of the stream, and reads the peer's side until it ends too, for a limited time. A socket that is
+   * closed with unread bytes sends RST, which can overtake our last bytes.
    */
   #endStream(): void {
     const stream = this.#stream

@@ -2,7 +2,10 @@
 
 import type { Clock } from '../net/clock.ts'
 
-/** The most PINGs without an answer: about a minute of PINGs. A peer that sends bytes but no PONG must not grow the list. */
+/**
+ * The most PINGs without an answer: about a minute of PINGs. A peer that sends bytes but no PONG must not grow the
+ * list.
+ */
 const WAITING_MAX = 16
 
 interface Ping {
@@ -30,7 +33,7 @@ export class Pings {
     if (this.#waiting.size >= WAITING_MAX) {
       const [number, oldest] = this.#waiting.entries().next().value!
       this.#waiting.delete(number)
-      oldest.reject(new Error('the peer has not answered this PING nor a later one'))
+      oldest.reject(new Error('the peer has answered neither this PING nor a later PING'))
     }
     this.#last = (this.#last + 1) >>> 0
     const token = Buffer.alloc(8)

@@ -1,6 +1,6 @@
 /**
- * A request body that can be sent again: reads the input once, and keeps the bytes while a retry is possible and they are
- * few enough. It knows no frames; the pool decides about retries.
+ * A request body that can be sent again: reads the input once, and keeps the bytes while a retry is possible and they
+ * are few enough. It knows no frames; the pool decides about retries.
  */
 
 import type { Input } from '../contract/application.ts'
@@ -17,8 +17,8 @@ export interface Attempt {
 }
 
 /**
- * The most bytes that are kept. Before STARTED a peer can take its initial window, and one more chunk waits to be sent. For
- * a peer with a larger window than ours the body is no longer whole; memory stays bounded.
+ * The most bytes that are kept. Before STARTED a peer can take its initial window, and one more chunk waits to be sent.
+ * For a peer with a larger window than ours the body is no longer whole; memory stays bounded.
  */
 export const KEEP_MAX: number = WINDOW + 2 * DATA_MAX
 
@@ -51,8 +51,8 @@ export class ReplayableBody {
   /**
    * Create one per request, and pass the same body to every attempt.
    *
-   * @param repeatable whether the request may be sent again after it has run (RFC 9110 §9.2.2): then up to `KEEP_RUNNING`
-   *   bytes are kept until the response
+   * @param repeatable whether the request may be sent again after it has run (RFC 9110 §9.2.2): then up to
+   *   `KEEP_RUNNING` bytes are kept until the response
    */
   constructor(input: Input, repeatable: boolean = false) {
     this.#input = input
@@ -109,7 +109,9 @@ export class ReplayableBody {
     return this.#fast?.hasBody ?? !this.atEnd
   }
 
-  /** Aborts the present attempt: the promise of the call, or the pending read of the response, rejects with `reason`. */
+  /**
+   * Aborts the present attempt: the promise of the call, or the pending read of the response, rejects with `reason`.
+   */
   abort(reason: Error): void {
     this.#attempt?.abort(reason)
   }

@@ -1,6 +1,6 @@
 /**
- * One accepted REQUEST: connects its stream with its exchange. It is the exchange's response sink, its input's source and
- * its host. `server.ts` counts the slots and closes the link.
+ * One accepted REQUEST: connects its stream with its exchange. It is the exchange's response sink, its input's source
+ * and its host. `server.ts` counts the slots and closes the link.
  */
 
 import type { Duplex } from 'node:stream'
@@ -32,8 +32,8 @@ export interface RequestOwner {
   released(): void
   /** Everything of the request is over. Called once, after `released`. */
   done(): void
-  upgradedBegan(request: ServedRequest): void
-  upgradedEnded(request: ServedRequest): void
+  upgradeStarted(request: ServedRequest): void
+  upgradeEnded(request: ServedRequest): void
 }
 
 const DIGITS = /^[0-9]{1,15}$/
@@ -91,7 +91,7 @@ export class ServedRequest implements ResponseSink, InputSource, ExchangeHost {
     this.#exchange.run()
   }
 
-  // ---- events of the stream ------------------------------------------------------------------------------------------
+  // ---- events of the stream -----------------------------------------------------------------------------------------
 
   /** An event of the request's stream. */
   event(event: FrameEvent): void {
@@ -103,10 +103,10 @@ export class ServedRequest implements ResponseSink, InputSource, ExchangeHost {
         this.#inputEnds(event.fields)
         break
       case 'abort':
-        this.cancel(ABORT_OF[event.code] ?? 'CLIENT_GONE', `the caller gave up: ${event.text}`)
+        this.cancel(ABORT_OF[event.code] ?? 'CLIENT_GONE', `the caller aborted the request: ${event.text}`)
         break
       case 'violation':
-        this.cancel('PROTOCOL', `the caller broke the protocol: ${event.text}`)
+        this.cancel('PROTOCOL', `the caller violated the protocol: ${event.text}`)
     }
   }
 
@@ -193,7 +193,7 @@ export class ServedRequest implements ResponseSink, InputSource, ExchangeHost {
 
   inform(status: string, headers: Headers): void {
     if (!this.#owner.link.connection.inform(this.#stream, status, headers)) {
-      this.log.debug({ requestId: this.#exchange.environ.gantry.requestId }, 'an informational response was left out')
+      this.log.debug({ requestId: this.#exchange.environ.gantry.requestId }, 'informational response dropped')
     }
     this.#owner.link.flush()
   }
@@ -265,10 +265,10 @@ export class ServedRequest implements ResponseSink, InputSource, ExchangeHost {
   upgrade(): Duplex {
     const owner = this.#owner
     this.#duplex = new StreamDuplex(owner.link, this.#stream, () => {
-      owner.upgradedEnded(this)
+      owner.upgradeEnded(this)
       this.#release()
     })
-    owner.upgradedBegan(this)
+    owner.upgradeStarted(this)
     this.#free()
     // The stream was closed, so the 101 was not sent.
     if (this.#stream.closed) this.#duplex.destroy()

@@ -1,6 +1,6 @@
 /**
- * One link on which a remote proxy calls the application of this process: each REQUEST becomes an exchange. A `SlotSource`
- * shares the slots among links; the container listens and dials.
+ * One link on which a remote proxy calls the application of this process: each REQUEST becomes an exchange. A
+ * `SlotSource` shares the slots among links; the container listens and dials.
  */
 
 import { randomBytes } from 'node:crypto'
@@ -231,7 +231,7 @@ class FrameServer implements ServerLink, SlotHolder, LinkOwner, RequestOwner, Wa
   }
 
   fault(stream: FrameStream, error: unknown): void {
-    this.#options.log.error({ peer: this.peer?.id, err: error }, 'handling a request failed; it was aborted')
+    this.#options.log.error({ peer: this.peer?.id, err: error }, 'handling a request failed; the request was aborted')
     this.#connection.abort(stream, Reset.APPLICATION, 'the container failed')
     served(stream)?.cancel('APPLICATION', 'the request could not be handled')
     this.link.schedule()
@@ -287,11 +287,11 @@ class FrameServer implements ServerLink, SlotHolder, LinkOwner, RequestOwner, Wa
     this.#returnSlotsIfDone()
   }
 
-  upgradedBegan(request: ServedRequest): void {
+  upgradeStarted(request: ServedRequest): void {
     this.#upgraded.add(request)
   }
 
-  upgradedEnded(request: ServedRequest): void {
+  upgradeEnded(request: ServedRequest): void {
     this.#upgraded.delete(request)
   }
 
@@ -320,7 +320,7 @@ class FrameServer implements ServerLink, SlotHolder, LinkOwner, RequestOwner, Wa
       environ = environFromWire(fields.variables, fields.headers, this.#options.process)
     } catch (error) {
       if (!(error instanceof RemoteProtocolError)) throw error
-      this.#options.log.warn({ code: error.code, peer: this.peer?.id }, `a request was not taken: ${error.message}`)
+      this.#options.log.warn({ code: error.code, peer: this.peer?.id }, `request refused: ${error.message}`)
       this.#connection.abort(stream, Reset.PROTOCOL, error.message)
       return
     }

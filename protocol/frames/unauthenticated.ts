@@ -1,7 +1,7 @@
 /**
- * Limits the connections whose handshake is not complete. A peer completes the handshake within milliseconds; a stranger
- * may hold a connection until the handshake timeout. At the limit a new connection replaces the oldest connection of the
- * host that has the most connections.
+ * Limits the connections whose handshake is not complete. A peer completes the handshake within milliseconds; a
+ * stranger may hold a connection until the handshake timeout. At the limit a new connection replaces the oldest
+ * connection of the host that has the most connections.
  */
 
 import type { Socket } from 'node:net'

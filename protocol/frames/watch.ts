@@ -1,6 +1,6 @@
 /**
- * Watches one link by the table of `liveness.ts`: sends PINGs, measures silence, and closes a dead link. `PeerLinks` groups
- * the links of this process by peer, so that a new link to a peer challenges the older links. It does not dial.
+ * Watches one link by the table of `liveness.ts`: sends PINGs, measures silence, and closes a dead link. `PeerLinks`
+ * groups the links of this process by peer, so that a new link to a peer challenges the older links. It does not dial.
  */
 
 import type { Clock, Timer } from '../net/clock.ts'

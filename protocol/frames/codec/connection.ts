@@ -1,7 +1,7 @@
 /**
- * The rules of one link for both roles, sans-IO: bytes in, events out; calls in, bytes out. `receive` never throws for
- * bytes of a peer: after a violation `failure` is set, and a GOAWAY with the reason is among the bytes to send. The
- * server decides how many requests may run; this class only sends its `slots`.
+ * The rules of one link for both roles, sans-IO: bytes in, events out; calls in, bytes out. `receive` never throws
+ * because of a peer's bytes: after a violation `failure` is set, and GOAWAY with the reason is queued. The server
+ * decides how many requests may run.
  */
 
 import type { Headers } from '../../contract/application.ts'
@@ -117,25 +117,25 @@ export class FrameConnection implements ReceiverOwner {
   }
 
   /**
-   * The bytes to send now: all frames that overtake body, then body until about `max` bytes are taken. Streams alternate,
-   * one frame each.
+   * The bytes to send now: all frames that overtake body, then body until about `max` bytes are taken. Streams
+   * alternate, one frame each.
    */
   take(max: number): Uint8Array[] {
     return this.#sender.take(max)
   }
 
   /**
-   * Whether the socket accepts no more bytes now. The owner calls `take` again only when the socket accepts bytes. Until
-   * then body stays in its stream, so that control frames can overtake it, and an aborted request is removed from the
-   * queue instead of being sent and reset.
+   * Whether the socket accepts no more bytes now. The owner calls `take` again only when the socket accepts bytes.
+   * Until then body stays in its stream, so that control frames can overtake it, and an aborted request is removed from
+   * the queue instead of being sent and reset.
    */
   set full(full: boolean) {
     this.#sender.full = full
   }
 
   /**
-   * Whether more than `CONTROL_MAX` bytes are queued for a socket that accepts none. Then no new request should use this
-   * link.
+   * Whether more than `CONTROL_MAX` bytes are queued for a socket that accepts none. Then no new request should use
+   * this link.
    */
   get congested(): boolean {
     return this.#sender.congested
@@ -231,7 +231,7 @@ export class FrameConnection implements ReceiverOwner {
     this.#sender.control.window(stream, stream.window)
   }
 
-  // ---- calls of both roles ---------------------------------------------------------------------------------------------
+  // ---- calls of both roles ------------------------------------------------------------------------------------------
 
   /**
    * Sends body. An empty chunk is sent only with `end`.

@@ -1,6 +1,7 @@
 /**
- * Every number of the wire protocol, pinned by a test: a change decides whether an old container can talk to a new proxy.
- * SPEC.md has the meaning of each. Limits that each side chooses for itself are defaults here; HELLO announces them.
+ * Every number of the wire protocol, pinned by a test: a change decides whether an old container can talk to a new
+ * proxy. SPEC.md has the meaning of each. Limits that each side chooses for itself are defaults here; HELLO announces
+ * them.
  */
 
 /** The version that this side speaks, and the oldest version that it still understands. */
@@ -104,8 +105,8 @@ export const HEAD_MAX: number = 256 * 1024
 /** The most body bytes in one frame: so long one stream delays the others. The size of one read of a Node socket. */
 export const DATA_MAX: number = 64 * 1024
 /**
- * Body bytes that a sender may send ahead of the reader, per stream and direction. Two DATA frames: one travels while the
- * other is read.
+ * Body bytes that a sender may send ahead of the reader, per stream and direction. Two DATA frames: one travels while
+ * the other is read.
  */
 export const WINDOW: number = 128 * 1024
 /** The smallest values that a HELLO may announce. Smaller values would split a head or a chunk into too many frames. */
@@ -120,8 +121,8 @@ export const INFORM_COUNT = 16
 export const INFORM_MAX: number = 16 * 1024
 
 /**
- * If more bytes of heads, WINDOW and RESET are queued for a socket that accepts none, no new request uses the link. This
- * is the high-water mark of a Node socket: a peer that is so far behind does not respond sooner if more is queued.
+ * If more bytes of heads, WINDOW and RESET are queued for a socket that accepts none, no new request uses the link.
+ * This is the high-water mark of a Node socket: a peer that is so far behind does not respond sooner if more is queued.
  */
 export const CONTROL_MAX: number = 64 * 1024
 /** Bytes of heads that a peer makes us queue and does not read. Above this a server refuses requests. */

@@ -1,7 +1,7 @@
 /**
  * Writes HELLO, AUTH, GOAWAY, STARTED, WINDOW, RESET, SLOTS, PING and PONG. Only the latest SLOTS, PING and PONG are
- * queued, and while the socket is full one WINDOW or RESET per stream, so that a peer that does not read cannot grow the
- * queue. `FrameConnection` decides when to send which frame.
+ * queued, and while the socket is full one WINDOW or RESET per stream, so that a peer that does not read cannot grow
+ * the queue. `FrameConnection` decides when to send which frame.
  */
 
 import { LocalProtocolError } from '../../contract/errors.ts'

@@ -77,7 +77,11 @@ export class Handshake {
     return this.#ours.dialled ? proofOf(this.#tokens[0]!, this.#ours.role, this.#hellos) : undefined
   }
 
-  /** The peer's proof has arrived. Returns as `hello`. @throws RemoteProtocolError if the proof is wrong or unexpected */
+  /**
+   * The peer's proof has arrived. Returns as `hello`.
+   *
+   * @throws RemoteProtocolError if the proof is wrong or unexpected
+   */
   auth(proof: Uint8Array): Uint8Array | undefined {
     if (this.state !== 'proof') throw new RemoteProtocolError('HANDSHAKE', 'a proof that was not asked for')
     const role = this.#ours.role

@@ -1,7 +1,7 @@
 /**
- * Reads heads: one flat msgpack array of text and small integers, where a known name is its index. msgpackr decodes only
- * bytes that `check` has accepted, so that nothing else that msgpack or msgpackr can express (maps, records, extensions,
- * nesting, counts of 2³² in five bytes) reaches the decoder. `FrameOutput` writes heads.
+ * Reads heads: one flat msgpack array of text and small integers, where a known name is its index. msgpackr decodes
+ * only bytes that `check` has accepted. So no other feature of msgpack or msgpackr (maps, records, extensions, nesting,
+ * counts of 2³² in five bytes) reaches the decoder. `FrameOutput` writes heads.
  */
 
 import { Unpackr } from 'msgpackr'
@@ -116,8 +116,8 @@ export class HeadReader {
 const EMPTY: (string | number)[] = []
 
 /**
- * Checks that the bytes are one array of text and unsigned integers of up to 32 bits, with no byte after the array. Text
- * must be the UTF-8 of U+0000 to U+00FF: native strings have no other code units.
+ * Checks that the bytes are one array of text and unsigned integers of up to 32 bits, with no byte after the array.
+ * Text must be the UTF-8 of U+0000 to U+00FF: native strings have no other code units.
  *
  * @throws RemoteProtocolError if they are not
  */
@@ -157,7 +157,7 @@ function check(bytes: Uint8Array, start: number, end: number): void {
   if (at !== end) throw bad(`${end - at} bytes after the head`)
 }
 
-/** In UTF-8, U+0080 to U+00FF are the byte C2 or C3 and one more byte. Other bytes are higher code points or invalid. */
+/** In UTF-8, U+0080 to U+00FF are the byte C2 or C3 and one more byte. Other bytes are higher code points or errors. */
 function checkLatin1(bytes: Uint8Array, start: number, end: number): void {
   for (let at = start; at < end; at++) {
     const byte = bytes[at]!

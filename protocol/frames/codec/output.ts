@@ -1,6 +1,6 @@
 /**
- * A buffer of frames to send: small frames are written one after the other into one large buffer, and large payloads are
- * kept by reference between its parts. `take` returns everything for one write. It knows frame headers and msgpack
+ * A buffer of frames to send: small frames are written one after the other into one large buffer, and large payloads
+ * are kept by reference between its parts. `take` returns everything for one write. It knows frame headers and msgpack
  * arrays of text and integers, but not what a frame means.
  */
 
@@ -123,8 +123,8 @@ export class FrameOutput {
   }
 
   /**
-   * Adds the payload that `finish(beyond)` announced, or a whole frame. Small payloads are copied, large ones are kept by
-   * reference.
+   * Adds the payload that `finish(beyond)` announced, or a whole frame. Small payloads are copied, large ones are kept
+   * by reference.
    */
   payload(bytes: Uint8Array): void {
     if (bytes.length <= COPY) {
@@ -137,7 +137,7 @@ export class FrameOutput {
     this.#partsBytes += bytes.length
   }
 
-  // ---- a frame that can be removed ----------------------------------------------------------------------------------------
+  // ---- a frame that can be removed ----------------------------------------------------------------------------------
 
   /** Starts a new part, so that `extract` can remove the next frame. */
   isolate(): void {
@@ -158,8 +158,8 @@ export class FrameOutput {
   /**
    * Begins an array.
    *
-   * @param room the expected number of items. The array is new each time: V8 needs a write barrier for each young string
-   *   in an old array, and an emptied array loses its memory.
+   * @param room the expected number of items. The array is new each time: V8 needs a write barrier for each young
+   *   string in an old array, and an emptied array loses its memory.
    */
   array(room: number): void {
     this.#items = new Array(room)
@@ -243,7 +243,8 @@ export class FrameOutput {
 function refuseBeyondLatin1(items: readonly (string | number)[]): void {
   for (const item of items) {
     if (typeof item === 'string' && BEYOND_LATIN1.test(item)) {
-      // The message has no text of the string: the string may be a cookie, and the message goes to logs and to the peer.
+      // The message has no text of the string: the string may be a cookie, and the message goes to logs and to the
+      // peer.
       const at = item.search(BEYOND_LATIN1)
       throw new LocalProtocolError(
         'NOT_LATIN1',

@@ -10,7 +10,7 @@ export function keep(bytes: Uint8Array, start: number, end: number): Uint8Array 
   return (end - start) * 4 < bytes.buffer.byteLength ? copy(bytes, start, end) : bytes.subarray(start, end)
 }
 
-/** As `keep`, for a complete body. No more bytes follow on its stream, so it keeps at most one slab of Node's pool alive. */
+/** As `keep`, for a complete body: no more bytes follow, so it keeps at most one slab of Node's pool alive. */
 export function keepWhole(bytes: Uint8Array, start: number, end: number): Uint8Array {
   return end - start > POOLED ? keep(bytes, start, end) : copy(bytes, start, end, Buffer.allocUnsafe(end - start))
 }

@@ -1,6 +1,6 @@
 /**
- * Frames that are queued while the socket is full: REQUESTs that can still be removed, one WINDOW per open stream and one
- * RESET per closed stream. They are kept as state and not as bytes, so that the number of streams bounds the queue,
+ * Frames that are queued while the socket is full: REQUESTs that can still be removed, one WINDOW per open stream and
+ * one RESET per closed stream. They are kept as state and not as bytes, so that the number of streams bounds the queue,
  * however long a peer does not read.
  */
 

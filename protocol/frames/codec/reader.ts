@@ -1,6 +1,6 @@
 /**
- * Splits bytes into frames: reads each header and checks the length before any payload is kept. DATA is passed on in parts
- * as it arrives; every other payload is passed on whole. It does not know what a payload means.
+ * Splits bytes into frames: reads each header and checks the length before any payload is kept. DATA is passed on in
+ * parts as it arrives; every other payload is passed on whole. It does not know what a payload means.
  */
 
 import { RemoteProtocolError } from '../../contract/errors.ts'

@@ -1,6 +1,6 @@
 /**
- * The read side of a link, sans-IO: turns frames into events, or throws a RemoteProtocolError that names the violated rule.
- * `FrameConnection` sends the answers.
+ * The read side of a link, sans-IO: turns frames into events, or throws a RemoteProtocolError that names the violated
+ * rule. `FrameConnection` sends the answers.
  */
 
 import { RemoteProtocolError } from '../../contract/errors.ts'

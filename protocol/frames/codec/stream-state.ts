@@ -1,6 +1,6 @@
 /**
- * The states of a stream as data: one table for the request, which the caller sends, and one for the response, which the
- * server sends. `nextState` is the only lookup. Credit and queued bytes are fields of the stream, not states.
+ * The states of a stream as data: one table for the request, which the caller sends, and one for the response, which
+ * the server sends. `nextState` is the only lookup. Credit and queued bytes are fields of the stream, not states.
  */
 
 import { LocalProtocolError, RemoteProtocolError } from '../../contract/errors.ts'
@@ -72,9 +72,9 @@ export const StreamEvent = {
   END: 6,
   /** TRAILERS are given to this side to send, or have arrived. */
   TRAILERS: 7,
-  /** The first WINDOW, or another one, for the request. */
+  /** WINDOW for the request. */
   CREDIT: 8,
-  /** GOAWAY says that the server did not take the request. */
+  /** GOAWAY: the server did not accept the request. */
   UNTAKEN: 9,
   /** RESET, the end of the response, or the end of the link. */
   CLOSE: 10,
@@ -205,7 +205,7 @@ function illegal(state: StreamState, event: StreamEvent, stream: number, by: Rol
 }
 
 const REASONS = {
-  GOAWAY: 'the request was started, so it was taken',
+  GOAWAY: 'the request was started, so it was accepted',
   NOT_UPGRADE: 'a 101 was given, and the request asks for no upgrade',
   RESPONDED: 'the stream has its response head',
   ENDED: 'this direction has ended',
@@ -226,7 +226,7 @@ function codeOf(state: StreamState, event: StreamEvent): keyof typeof REASONS {
   }
 }
 
-// ---- questions about a state -----------------------------------------------------------------------------------------
+// ---- questions about a state ----------------------------------------------------------------------------------------
 
 function states(...numbers: StreamState[]): Uint8Array {
   const members = new Uint8Array(STATE_NAMES.length)

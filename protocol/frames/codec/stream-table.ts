@@ -1,14 +1,14 @@
-/**
- * The open streams of a link, by number: a hash table whose buckets are linked lists of the streams themselves. It is not
- * a Map: a busy Map is rebuilt often, and each old table points to the next table and to its streams. If one old table is
- * in V8's old space, all later streams and their requests stay alive until a full collection (measured: scavenges of
- * 20 ms that free a third, instead of 1 ms that free all).
- */
+/** The open streams of a link, by number: a hash table whose buckets are linked lists of the streams themselves. */
 
 import type { FrameStream } from './stream.ts'
 
 const FEWEST = 64
 
+/**
+ * Not a Map: a busy Map is rebuilt often, and each old table points to the next table and to its streams. If one old
+ * table is in V8's old space, all later streams and their requests stay alive until a full collection (measured:
+ * scavenges of 20 ms that free a third, instead of 1 ms that free all).
+ */
 export class StreamTable {
   #buckets: (FrameStream | undefined)[] = empty(FEWEST)
   #size = 0

@@ -1,6 +1,6 @@
 /**
- * The streams of one link: their numbers, how they open, and when they close. Nothing is kept of a closed stream, because
- * its number shows that it was used. It knows no frames.
+ * The streams of one link: their numbers, how they open, and when they close. Nothing is kept of a closed stream: its
+ * number shows that it was used. This file knows no frames.
  */
 
 import { RemoteProtocolError } from '../../contract/errors.ts'

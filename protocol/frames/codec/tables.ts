@@ -1,6 +1,6 @@
 /**
- * Static tables of names: on the wire a known name is its index, and an unknown name is text. Only append: the index of a
- * name never changes. A test pins the bytes of both tables.
+ * Static tables of names: on the wire a known name is its index, and an unknown name is text. Only append: the index of
+ * a name never changes. A test pins the bytes of both tables.
  */
 
 /** CGI variables of a REQUEST. */
@@ -111,8 +111,8 @@ const ONE_CASE: readonly string[] = [
 ]
 
 /**
- * Header names of REQUEST, INFORM, RESPONSE and TRAILERS: first in the case of the RFCs, then the same in lower case, then
- * names that occur in one case only.
+ * Header names of REQUEST, INFORM, RESPONSE and TRAILERS: first in the case of the RFCs, then the same in lower case,
+ * then names that occur in one case only.
  */
 export const NAMES: readonly string[] = [...BOTH_CASES, ...BOTH_CASES.map((name) => name.toLowerCase()), ...ONE_CASE]
 

@@ -31,7 +31,7 @@ function facts(error: CallError): unknown {
 }
 
 describe('a call', () => {
-  test('goes out as one frame, and a response of one frame comes back as an array', async () => {
+  test('is sent in one frame, and a response of one frame resolves with an array', async () => {
     const { caller, peer } = await callerAgainstPeer()
     const made = call(caller, environ('/a?b=c', 'GET', ['X-Own', '\xe9']))
     const request = await peer.heard('request')
@@ -48,7 +48,7 @@ describe('a call', () => {
     caller.destroy()
   })
 
-  test('takes its slot before it returns, and says what it holds', async () => {
+  test('takes its slot synchronously, and inspect() shows the slot', async () => {
     const { caller, peer } = await callerAgainstPeer()
     assert.equal(caller.inspect(), '<Caller ready c1/0 0 of 10>')
     call(caller)
@@ -76,7 +76,7 @@ describe('a call', () => {
         0,
       )
     assert.equal(received(), WINDOW)
-    assert.ok(input.consumed <= WINDOW + 65_536, 'no more is read from the client than there is credit for')
+    assert.ok(input.consumed <= WINDOW + 65_536, 'no more is read from the client than the credit allows')
     peer.connection.start(stream)
     for (let at = 0; at < 3; at++) {
       peer.connection.consumed(stream, WINDOW)
@@ -89,7 +89,7 @@ describe('a call', () => {
     caller.destroy()
   })
 
-  test('sends what the client sends when it sends it', async () => {
+  test('sends each chunk when the client sends it', async () => {
     const { caller, peer } = await callerAgainstPeer()
     const input = new TestInput()
     call(caller, environ('/', 'POST'), new ReplayableBody(input))
@@ -103,7 +103,7 @@ describe('a call', () => {
     caller.destroy()
   })
 
-  test('with Expect: 100-continue does not read its input until the container does', async () => {
+  test('with Expect: 100-continue does not read its input before the container reads it', async () => {
     const { caller, peer } = await callerAgainstPeer()
     const input = new TestInput()
     call(caller, environ('/', 'POST', ['Expect', '100-continue', 'Content-Length', '4']), new ReplayableBody(input))
@@ -121,7 +121,7 @@ describe('a call', () => {
     caller.destroy()
   })
 
-  test('whose trailers are longer than the container accepts fails with 431, as a head that is too long', async () => {
+  test('with trailers that are longer than the container accepts fails with TOO_LARGE, as with a head that is too long', async () => {
     const { caller, peer } = await callerAgainstPeer({}, { head: HEAD_MIN })
     const input = new TestInput()
     const made = call(caller, environ('/', 'POST'), new ReplayableBody(input))
@@ -143,7 +143,7 @@ describe('a call', () => {
     caller.destroy()
   })
 
-  test('gives early hints and trailers to its environ', async () => {
+  test('passes early hints and trailers to environ.gantry', async () => {
     const { caller, peer } = await callerAgainstPeer()
     const request = environ()
     const seen: unknown[] = []
@@ -160,7 +160,7 @@ describe('a call', () => {
     caller.destroy()
   })
 
-  test('names a variable that cannot cross, sends nothing, and holds no slot', async () => {
+  test('with a variable that is no string rejects with its name, sends nothing, and holds no slot', async () => {
     const { caller, peer } = await callerAgainstPeer()
     const request = environ()
     request['app.user'] = { id: 1 }
@@ -171,7 +171,7 @@ describe('a call', () => {
     caller.destroy()
   })
 
-  test('whose head is more than the peer takes is told so, and can be answered with 431', async () => {
+  test('with a head that is longer than the peer accepts fails with TOO_LARGE before anything is sent', async () => {
     const [mine, theirs] = duplexPair()
     const peer = new Peer(theirs, 'server', { head: 16_384 })
     const { caller } = callerOn(mine)
@@ -183,7 +183,7 @@ describe('a call', () => {
     caller.destroy()
   })
 
-  test('fails with what its input failed with, and the container is told', async () => {
+  test('fails with the error of its input, and resets the stream', async () => {
     const { caller, peer } = await callerAgainstPeer()
     const input = new TestInput()
     const made = call(caller, environ('/', 'POST'), new ReplayableBody(input))
@@ -212,7 +212,7 @@ describe('a call', () => {
     caller.destroy()
   })
 
-  test('whose response is none is a fault of the container', async () => {
+  test('with an invalid response fails with PROTOCOL', async () => {
     const { caller, peer } = await callerAgainstPeer()
     const promise = caller.call(
       environ(),
@@ -232,7 +232,7 @@ describe('a call', () => {
 })
 
 describe('an upgrade', () => {
-  test('whose 101 brings bytes and an end in its frame loses neither', async () => {
+  test('delivers the bytes and the END that are in the frame of the 101', async () => {
     const { caller, peer } = await callerAgainstPeer()
     const [client, far] = duplexPair()
     const request = environ('/', 'GET', ['Upgrade', 'x', 'Connection', 'Upgrade'])
@@ -260,12 +260,12 @@ describe('an upgrade', () => {
   })
 })
 
-describe('an upgrade whose client is reset while it is answered', () => {
-  test('is given up, and nothing else', async () => {
+describe('an upgrade whose client is reset before the 101 arrives', () => {
+  test('is aborted, and the link continues', async () => {
     const { caller, peer } = await callerAgainstPeer()
     const [client] = duplexPair()
     const request = environ('/', 'GET', ['Upgrade', 'x', 'Connection', 'Upgrade'])
-    // Its 'close' comes a tick later, and with it the end of the exchange.
+    // The 'close' event, which ends the exchange, follows one tick later.
     Object.defineProperty(request.gantry, 'upgrade', { value: () => client.destroy() })
     const made = call(caller, request)
     const { stream } = await peer.heard('request')
@@ -279,7 +279,7 @@ describe('an upgrade whose client is reset while it is answered', () => {
 })
 
 describe('a response in parts', () => {
-  test('is read as it comes, and the container gets credit as it is read', async () => {
+  test('is read as it arrives, and the container gets credit as it is read', async () => {
     const { caller, peer } = await callerAgainstPeer()
     const made = call(caller)
     const { stream } = await peer.heard('request')
@@ -287,7 +287,7 @@ describe('a response in parts', () => {
     peer.send()
     const body = (await made.response) as AsyncIterableIterator<Uint8Array>
     await turns()
-    assert.equal(stream.queued, 10, 'the reader has not read: no credit')
+    assert.equal(stream.queued, 10, 'no credit before the reader has read')
     let length = 0
     while (length < WINDOW + 10) {
       const { value } = await body.next()
@@ -311,7 +311,7 @@ describe('a response in parts', () => {
       void peer.stream.write(Buffer.alloc(9, 0xff).fill(0x13, 0, 1)),
   }
   for (const [name, end] of Object.entries(ends)) {
-    test(`${name} throws at its reader, and never just ends`, async () => {
+    test(`${name} throws in the reader, and never ends normally`, async () => {
       const { caller, peer } = await callerAgainstPeer()
       const made = call(caller)
       const { stream } = await peer.heard('request')
@@ -328,7 +328,7 @@ describe('a response in parts', () => {
     })
   }
 
-  test('that is closed early is given up in the same tick', async () => {
+  test('that is closed early is aborted in the same tick', async () => {
     const { caller, peer } = await callerAgainstPeer()
     const made = call(caller)
     const { stream } = await peer.heard('request')
@@ -341,7 +341,7 @@ describe('a response in parts', () => {
     caller.destroy()
   })
 
-  test('that is closed at its end is not given up', async () => {
+  test('that is closed at its end is not aborted', async () => {
     const { caller, peer } = await callerAgainstPeer()
     const made = call(caller)
     const { stream } = await peer.heard('request')
@@ -357,7 +357,7 @@ describe('a response in parts', () => {
   })
 })
 
-describe('a client that goes', () => {
+describe('a client that disconnects', () => {
   function front(caller: Parameters<typeof call>[0], request: Environ): { exchange: Exchange; sink: RecordingSink } {
     const sink = new RecordingSink()
     const exchange = new Exchange(
@@ -371,7 +371,7 @@ describe('a client that goes', () => {
     return { exchange, sink }
   }
 
-  test('before the call is made: nothing is sent', async () => {
+  test('before the call: nothing is sent', async () => {
     const { caller, peer } = await callerAgainstPeer()
     const slot = Promise.withResolvers<void>()
     const exchange = new Exchange(
@@ -393,7 +393,7 @@ describe('a client that goes', () => {
     caller.destroy()
   })
 
-  test('before there is a response: RESET leaves in the same tick', async () => {
+  test('before the response: RESET is sent in the same tick', async () => {
     const { caller, peer, stream } = await callerAgainstPeer()
     const { exchange } = front(caller, environ())
     await peer.heard('request')
@@ -410,7 +410,7 @@ describe('a client that goes', () => {
     caller.destroy()
   })
 
-  test('while a part of the response is waited for: RESET, though next() is pending', async () => {
+  test('while next() is pending: RESET is sent', async () => {
     const { caller, peer } = await callerAgainstPeer()
     const { exchange, sink } = front(caller, environ())
     const { stream } = await peer.heard('request')
@@ -423,7 +423,7 @@ describe('a client that goes', () => {
     caller.destroy()
   })
 
-  test('after the response: nothing is said', async () => {
+  test('after the response: no RESET is sent', async () => {
     const { caller, peer } = await callerAgainstPeer()
     const { exchange } = front(caller, environ())
     const { stream } = await peer.heard('request')
@@ -436,7 +436,7 @@ describe('a client that goes', () => {
     caller.destroy()
   })
 
-  test('can be told to the body itself, before and after the response', async () => {
+  test('aborts through the request body too, before and after the response', async () => {
     const { caller, peer } = await callerAgainstPeer()
     const reason = new AbortError('DEADLINE', 'the response head did not come in time')
     const before = call(caller)
@@ -523,7 +523,7 @@ describe('whether a failed call can have run', () => {
     ['a container that had to stop', Reset.DRAIN_TIMEOUT, false],
     ['the loss of what stands behind the container', Reset.UPSTREAM, false],
   ] as const) {
-    test(`ended by ${name}: it is ${final ? '' : 'not '}final`, async () => {
+    test(`that ${name} ended is ${final ? '' : 'not '}final`, async () => {
       const { caller, peer } = await callerAgainstPeer()
       const made = call(caller)
       const { stream } = await peer.heard('request')
@@ -535,7 +535,7 @@ describe('whether a failed call can have run', () => {
     })
   }
 
-  test('not ready, or draining, or closed: no, and nothing was sent', async () => {
+  test('on a link that is not ready, draining or closed: no, and nothing is sent', async () => {
     const [mine, theirs] = duplexPair()
     const { caller } = callerOn(mine)
     assert.deepEqual(facts(await call(caller).failed), ['NOT_READY', 'no', false])
@@ -552,7 +552,7 @@ describe('whether a failed call can have run', () => {
 })
 
 describe('a body that is sent again', () => {
-  test('is whole until the application has started, and the second container gets the same bytes', async () => {
+  test('is whole until the application has started, and a second container gets the same bytes', async () => {
     const first = await callerAgainstPeer()
     const second = await callerAgainstPeer()
     const input = new TestInput()
@@ -610,7 +610,7 @@ describe('a body that is sent again', () => {
 })
 
 describe('the end of a link', () => {
-  test('by GOAWAY: what was taken comes to its end, then the link closes without an error', async () => {
+  test('by GOAWAY: accepted requests finish, then the link closes without an error', async () => {
     const { caller, peer, closed, changes } = await callerAgainstPeer()
     const made = call(caller)
     const { stream } = await peer.heard('request')
@@ -629,7 +629,7 @@ describe('the end of a link', () => {
     peer.stream.destroy()
   })
 
-  test('by close(): says so, finishes, and closes', async () => {
+  test('by close(): sends GOAWAY, finishes the calls, and closes', async () => {
     const { caller, peer, closed } = await callerAgainstPeer()
     const made = call(caller)
     const { stream } = await peer.heard('request')
@@ -644,7 +644,7 @@ describe('the end of a link', () => {
     peer.stream.destroy()
   })
 
-  test('amid a read: a call whose answer came behind the end fails like the others', async () => {
+  test('within a read: a call whose response follows the GOAWAY in that read fails like the others', async () => {
     const { caller, peer } = await callerAgainstPeer()
     const made = call(caller)
     const { stream } = await peer.heard('request')
@@ -659,7 +659,7 @@ describe('the end of a link', () => {
     assert.equal(caller.inFlight, 0)
   })
 
-  test('by destroy(): every call fails before onClosed is told', async () => {
+  test('by destroy(): every call fails before onClosed is called', async () => {
     const order: string[] = []
     const [mine, theirs] = duplexPair()
     const peer = new Peer(theirs, 'server')
@@ -672,7 +672,7 @@ describe('the end of a link', () => {
     assert.deepEqual(facts(await made.failed), ['LOST', 'maybe', false])
   })
 
-  test('when the peer is silent in the handshake: after five seconds, and it is told', async () => {
+  test('when the peer is silent in the handshake: after five seconds, with GOAWAY', async () => {
     const [mine, theirs] = duplexPair()
     const sent: Buffer[] = []
     theirs.on('data', (chunk: Buffer) => sent.push(chunk))
@@ -690,7 +690,7 @@ describe('the end of a link', () => {
     assert.equal(mine.destroyed, true)
   })
 
-  test('when only one side has a token: the error says which', async () => {
+  test('when only one side has a token: the error names the side', async () => {
     const [mine, theirs] = duplexPair()
     const peer = new Peer(theirs, 'server', { token: TOKEN })
     const { closed } = callerOn(mine)
@@ -702,7 +702,7 @@ describe('the end of a link', () => {
 })
 
 describe('slots and pings', () => {
-  test('a demand that rises is told at once, one that falls after a while and at its highest', async () => {
+  test('a rising demand is sent at once, a falling demand later and as the highest in between', async () => {
     const { caller, peer, clock } = await callerAgainstPeer()
     const told = (): number[] => peer.events.flatMap((event) => (event.type === 'slots' ? [event.count] : []))
     caller.demand(5)
@@ -723,7 +723,7 @@ describe('slots and pings', () => {
     caller.destroy()
   })
 
-  test('a demand from before the handshake is told after it', async () => {
+  test('a demand before the handshake is sent after the handshake', async () => {
     const [mine, theirs] = duplexPair()
     const { caller } = callerOn(mine)
     caller.demand(3)
@@ -732,7 +732,7 @@ describe('slots and pings', () => {
     caller.destroy()
   })
 
-  test('a ping comes back with how late the loop is there', async () => {
+  test('a PONG has the event-loop delay of the peer', async () => {
     const { caller, peer, clock } = await callerAgainstPeer()
     const ping = caller.ping()
     const { token } = await peer.heard('ping')
@@ -802,7 +802,7 @@ describe('slots and pings', () => {
     peer.stream.resume()
     await turns()
     const left = peer.events.filter(({ type }) => type === 'request').length
-    assert.ok(left < made.length, 'the last never left')
+    assert.ok(left < made.length, 'the last requests were never sent')
     assert.equal(peer.events.filter(({ type }) => type === 'abort').length, left)
     caller.destroy()
   })
@@ -820,7 +820,7 @@ describe('slots and pings', () => {
     caller.destroy()
   })
 
-  test('a PONG that nobody asked for is nothing', async () => {
+  test('a PONG without a PING is ignored', async () => {
     const { caller, peer } = await callerAgainstPeer()
     peer.connection.pong(Buffer.alloc(8, 9), 0, 99)
     peer.send()

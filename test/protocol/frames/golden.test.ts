@@ -24,7 +24,7 @@ interface Golden {
   from: 'caller' | 'server'
   bytes: string
   write(scene: Scene): void
-  /** What the other side understands. */
+  /** The event at the other side. */
   event: Record<string, unknown> | undefined
   scene?: () => Scene
 }
@@ -39,7 +39,7 @@ const frames: Record<string, Golden> = {
     write: ({ caller }) => caller.request(FIELDS, { end: true, hold: false, upgrade: false }, Buffer.from('abc')),
     event: { type: 'request', stream: 2, fields: FIELDS, body: 'abc', end: true, hold: false },
   },
-  'a REQUEST whose body waits for credit, with names and values that no table has': {
+  'a REQUEST whose body waits for credit, with names that no table has': {
     from: 'caller',
     bytes: `10 02 000033 00000002  0000002f  9a a0 02 00 a4${text('POST')} a1${text('X')} a2c3a9
             3b b8${text('a'.repeat(24))} a5${text('X-Own')} a0`,
@@ -189,7 +189,7 @@ const HELLO = `c1 00 0000b0 00000000  dc001c
   a6${text('window')} ce00020000  a4${text('data')} ce00010000  a4${text('head')} ce00040000  a8${text('features')} b0${text('upgrade-trailers')}
   a2${text('id')} a1${text('p')}  a6${text('worker')} 00  a7${text('workers')} 01  a5${text('slots')} 00`
 
-describe('every frame has its bytes', () => {
+describe('every frame is written as the golden bytes', () => {
   test('HELLO', () => {
     assert.equal(drain(connection('caller')).toString('hex'), hex(HELLO).toString('hex'))
   })
@@ -220,7 +220,7 @@ describe('every frame has its bytes', () => {
   }
 })
 
-describe('every frame is understood', () => {
+describe('every frame is read from the golden bytes', () => {
   const cases = Object.entries(frames)
 
   function receiver(golden: Golden): FrameConnection {
@@ -243,7 +243,7 @@ describe('every frame is understood', () => {
       const events: Record<string, unknown>[] = []
       for (const byte of bytes) events.push(...to.receive(Uint8Array.of(byte)).map(plain))
       assert.equal(to.failure, undefined)
-      // Body comes in as many parts as it came in.
+      // Body is delivered in the parts in which it arrives.
       const joined = events.reduce<Record<string, unknown> | undefined>((all, next) => {
         if (all === undefined) return next
         if (all['type'] === 'data') return { ...next, bytes: `${all['bytes']}${next['bytes']}` }
@@ -252,7 +252,7 @@ describe('every frame is understood', () => {
       assert.deepEqual(joined, golden.event)
     })
 
-    test(`${name}, with the beginning of the next`, () => {
+    test(`${name}, with the start of the next frame`, () => {
       const to = receiver(golden)
       const next = frame(0x03, 0, 0, '0102030405060708')
       for (let cut = 0; cut <= next.length; cut++) {

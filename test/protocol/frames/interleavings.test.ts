@@ -1,6 +1,6 @@
 /**
- * Two connections with wires of random delay between them, driven in a random order. The model: each stream's bytes
- * arrive in order and once, nobody sends more than it has credit for, and from any state everything comes to its end.
+ * Two connections with random delays between them, driven in a random order. The invariants: the bytes of each stream
+ * arrive once and in order, no side sends more than its credit, and from any state every stream ends.
  */
 
 import assert from 'node:assert/strict'
@@ -11,14 +11,14 @@ import { Frame, WINDOW_MIN } from '../../../protocol/frames/codec/constants.ts'
 import type { FrameStream } from '../../../protocol/frames/codec/stream.ts'
 import { connection, drain, FIELDS, frame, move, opened, pair, types } from './support.ts'
 
-/** What is sent is a count, so that a byte says where it belongs. */
+/** Body bytes that count up, so that each byte shows its position. */
 function pattern(from: number, length: number, seed: number): Uint8Array {
   const bytes = new Uint8Array(length)
   for (let at = 0; at < length; at++) bytes[at] = (from + at + seed) % 251
   return bytes
 }
 
-/** One direction of one stream: what its sender has still to send, and what its reader has. */
+/** One direction of one stream: the progress of its sender and of its reader. */
 class Flow {
   readonly total: number
   readonly seed: number
@@ -39,7 +39,7 @@ class Flow {
     this.received += bytes.length
     if (end) {
       this.ended = true
-      assert.equal(this.received, this.total, 'an end before all had come')
+      assert.equal(this.received, this.total, 'an end before all bytes have arrived')
     }
   }
 }
@@ -50,7 +50,7 @@ interface Exchange {
   up: Flow
   down: Flow
   responded: boolean
-  /** The response ends only when the request has: an upload that hangs is seen. */
+  /** The response ends only after the request, so that the test sees an upload that hangs. */
   patient: boolean
 }
 
@@ -59,9 +59,9 @@ class World {
   readonly server: FrameConnection
   readonly exchanges: Exchange[] = []
   readonly #window: number
-  /** Streams whose sender was told that there is no room: it does nothing until it is told that there is. */
+  /** Streams without room: their sender does nothing until `unblocked` returns the stream. */
   readonly #blocked: Set<FrameStream> = new Set()
-  /** Bytes on their way, in each direction. */
+  /** Bytes in transit, in each direction. */
   #toServer: Buffer = Buffer.alloc(0)
   #toCaller: Buffer = Buffer.alloc(0)
 
@@ -198,7 +198,7 @@ class World {
     }
   }
 
-  /** From here everything goes on as it can. */
+  /** From now on every side reads and writes until everything has ended. */
   finish(): void {
     for (let turn = 0; turn < 10_000; turn++) {
       let busy = !this.idle
@@ -215,7 +215,7 @@ class World {
     }
     for (const exchange of this.exchanges) {
       if (exchange.down.cut) continue
-      assert.ok(exchange.down.ended, `a response never came to its end: ${JSON.stringify(exchange.down)}`)
+      assert.ok(exchange.down.ended, `a response never ended: ${JSON.stringify(exchange.down)}`)
     }
     assert.equal(this.caller.size, 0)
     assert.equal(this.server.size, 0)
@@ -234,8 +234,8 @@ const step = fc.oneof(
   fc.record({ do: fc.constant('cut' as const), which: fc.nat(), byCaller: fc.boolean() }),
 )
 
-describe('two connections, in any order of what they do', () => {
-  test('bring every byte once and in order, stay within credit, and come to an end', () => {
+describe('two connections, in a random order of calls', () => {
+  test('deliver every byte once and in order, stay within credit, and end every stream', () => {
     fc.assert(
       fc.property(fc.array(step, { maxLength: 80 }), fc.integer({ min: WINDOW_MIN, max: 6000 }), (steps, window) => {
         const world = new World(window, 1024)
@@ -259,7 +259,7 @@ describe('two connections, in any order of what they do', () => {
   })
 })
 
-describe('what overtakes what', () => {
+describe('the order of frames', () => {
   test('PONG overtakes everything, RESET overtakes queued body, and bodies alternate', () => {
     const both = pair()
     const streams = Array.from({ length: 3 }, () => opened(both, { end: true }).here)
@@ -271,7 +271,7 @@ describe('what overtakes what', () => {
     server.pong(Buffer.alloc(8), 0, 0)
     const sent = drain(server)
     const order = types(sent)
-    // What was written before there was too much is first; then control; then what waited.
+    // First the body that was written before the limit, then control frames, then queued body.
     assert.deepEqual(order, [Frame.PONG, Frame.DATA, Frame.RESET, ...Array<number>(4).fill(Frame.DATA)])
     const waited: number[] = []
     for (let at = 0; at < sent.length; at += 9 + sent.readUIntBE(at + 2, 3)) {
@@ -280,7 +280,7 @@ describe('what overtakes what', () => {
     assert.deepEqual(waited, [1, 2, 3, 2, 3])
   })
 
-  test('a stream without credit does not hold up another', () => {
+  test('a stream without credit does not delay another', () => {
     const both = pair({ window: 2048 })
     const first = opened(both, { end: true })
     const second = opened(both, { end: true })
@@ -294,7 +294,7 @@ describe('what overtakes what', () => {
     )
   })
 
-  test('no frame of body is longer than the peer takes, and none goes beyond its credit', () => {
+  test('no frame of body is longer than the peer accepts or exceeds the credit', () => {
     const both = pair({ window: 10_000, data: 1500 })
     const { here } = opened(both, { end: true })
     both.server.head(here, '200 OK', [], Buffer.alloc(50_000), true)
@@ -311,7 +311,7 @@ describe('what overtakes what', () => {
 })
 
 describe('a sender without room', () => {
-  test('that waits for the next write is told after it', () => {
+  test('that waits for the next write is unblocked after the write', () => {
     const both = pair()
     const { here } = opened(both, { end: true })
     assert.equal(both.server.head(here, '200 OK', [], Buffer.alloc(65_536), false), false)
@@ -323,7 +323,7 @@ describe('a sender without room', () => {
     assert.equal(both.server.hasRoom(here), true)
   })
 
-  test('that spent its credit to the last byte is told when there is more', () => {
+  test('that has used all its credit is unblocked by new credit', () => {
     const both = pair({ window: 2048 })
     const { here, there } = opened(both, { end: true })
     assert.equal(both.server.head(here, '200 OK', [], Buffer.alloc(2048), false), false)
@@ -334,7 +334,7 @@ describe('a sender without room', () => {
     assert.deepEqual(both.server.unblocked(), [here])
   })
 
-  test('that has ended is told when its end has left, or when the stream was given up', () => {
+  test('that has ended is unblocked when its END is written, or when the stream is aborted', () => {
     for (const how of ['read', 'reset']) {
       const both = pair({ window: 2048 })
       const { here, there } = opened(both, { end: true })
@@ -352,7 +352,7 @@ describe('a sender without room', () => {
 })
 
 describe('STARTED', () => {
-  test('is one frame for all requests of a read that have not answered', () => {
+  test('is one frame for all requests of a read that have no response', () => {
     const both = pair()
     for (let at = 0; at < 5; at++) both.caller.request(FIELDS, { end: true, hold: false, upgrade: false }, undefined)
     for (const event of both.server.receive(drain(both.caller))) {
@@ -371,7 +371,7 @@ describe('STARTED', () => {
     )
   })
 
-  test('comes before any credit beyond the initial window', () => {
+  test('is sent before any credit beyond the initial window', () => {
     const both = pair()
     const { here } = opened(both, {}, Buffer.alloc(65_536))
     both.server.start(here)
@@ -379,7 +379,7 @@ describe('STARTED', () => {
     assert.deepEqual(types(drain(both.server)), [Frame.STARTED, Frame.WINDOW])
   })
 
-  test('comes before the credit of a request that was held', () => {
+  test('is sent before the credit of a held request', () => {
     const both = pair()
     const { here } = opened(both, { hold: true })
     both.server.start(here)
@@ -390,7 +390,7 @@ describe('STARTED', () => {
 })
 
 describe('GOAWAY', () => {
-  test('names the last request taken: those above were never run, and are known', () => {
+  test('names the last accepted request, and the requests above it never ran', () => {
     const both = pair()
     const { there } = opened(both, { end: true })
     both.server.goaway(0, 'stopping')
@@ -407,7 +407,7 @@ describe('GOAWAY', () => {
     })
   })
 
-  test('lets what was taken come to its end', () => {
+  test('lets accepted requests finish', () => {
     const both = pair()
     const { here } = opened(both, { end: true })
     both.server.goaway(0, 'stopping')
@@ -420,7 +420,7 @@ describe('GOAWAY', () => {
 })
 
 describe('stream numbers', () => {
-  test('are used up long before they wrap', () => {
+  test('are exhausted long before they wrap around', () => {
     const both = pair({ firstStream: 0xffff_0000 })
     assert.equal(both.caller.exhausted, false)
     opened(both, { end: true })
@@ -433,7 +433,7 @@ describe('stream numbers', () => {
 })
 
 describe('a head', () => {
-  test('that is longer than the peer takes is refused here, and nothing of it is sent', () => {
+  test('that is longer than the peer accepts is refused by the sender, and nothing is sent', () => {
     const both = pair({}, { head: 16_384 })
     const headers = ['X', 'y'.repeat(17_000)]
     assert.throws(
@@ -446,7 +446,7 @@ describe('a head', () => {
     opened(both, { end: true })
   })
 
-  test('of 64 KiB of bytes above 0x7F is taken with the default limits', () => {
+  test('of 64 KiB of bytes above 0x7F is accepted with the default limits', () => {
     const both = pair()
     const value = '\xff'.repeat(65_536)
     both.caller.request({ ...FIELDS, headers: ['X', value] }, { end: true, hold: false, upgrade: false }, undefined)
@@ -524,7 +524,7 @@ describe('an upgrade', () => {
     assert.equal(stream.closed, false)
   })
 
-  test('cannot be accepted without a request for it: the application gets an error, and nothing is sent', () => {
+  test('cannot be accepted for a request that asks for none: the application gets an error, and nothing is sent', () => {
     const both = pair()
     const { here } = opened(both, { end: true })
     assert.throws(() => both.server.head(here, '101 Switching Protocols', [], undefined, false), {

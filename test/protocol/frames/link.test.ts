@@ -10,7 +10,7 @@ import { FakeClock } from '../../support/clock.ts'
 import { bytesOf, call, callerOn, linked, Peer, turns, until } from './link-support.ts'
 import { drain, FIELDS, frame, opened, pair, types } from './support.ts'
 
-/** A stream whose writes complete when the test says so. */
+/** A stream whose writes complete when the test calls `release`. */
 class Slow extends Duplex {
   readonly writes: Buffer[] = []
   readonly #done: (() => void)[] = []
@@ -85,7 +85,7 @@ async function scene(): Promise<Scene> {
 }
 
 describe('a link', () => {
-  test('sends what is ready in one tick in one write', async () => {
+  test('sends all frames of one tick in one write', async () => {
     const { slow, link, server, caller } = await scene()
     const streams = [1, 2, 3].map(() => opened({ caller, server }, { end: true }).here)
     for (const stream of streams) {
@@ -96,7 +96,7 @@ describe('a link', () => {
     assert.deepEqual(slow.writes.map(types), [[Frame.RESPONSE, Frame.RESPONSE, Frame.RESPONSE]])
   })
 
-  test('lets what is ready go before more is read when that takes long', async () => {
+  test('flushes ready responses while the events of a read take long', async () => {
     const { slow, owner, link, server, caller, clock } = await scene()
     const written: number[] = []
     owner.event = (event: FrameEvent) => {
@@ -113,7 +113,7 @@ describe('a link', () => {
     assert.equal(slow.writes.length, 3)
   })
 
-  test('reads on while it cannot write, and takes no body before there is room', async () => {
+  test('continues to read while it cannot write, and takes no body before there is room', async () => {
     const { slow, owner, link, server, caller } = await scene()
     const { here } = opened({ caller, server }, { end: true })
     slow.open = false
@@ -122,7 +122,7 @@ describe('a link', () => {
     await turns(3)
     const before = slow.writes.length
     const waiting = here.queued
-    // The peer does not read, and asks.
+    // The peer does not read, and sends a PING.
     slow.push(frame(Frame.PING, 0, 0, '0102030405060708'))
     slow.push(frame(Frame.WINDOW, 0, 1, '00010000'))
     server.data(here, Buffer.alloc(50_000), true)
@@ -135,10 +135,10 @@ describe('a link', () => {
     slow.release()
     await until(() => here.closed)
     const after = Buffer.concat(slow.writes.slice(before))
-    assert.equal(types(after)[0], Frame.PONG, 'control overtook the body that waited')
+    assert.equal(types(after)[0], Frame.PONG, 'control frames overtake queued body')
   })
 
-  test('tells who was relieved', async () => {
+  test('resumes a stream that has room again', async () => {
     const { owner, link, server, caller } = await scene()
     const { here } = opened({ caller, server }, { end: true })
     assert.equal(server.head(here, '200 OK', [], Buffer.alloc(65_536), false), false)
@@ -173,7 +173,7 @@ describe('a link', () => {
     assert.equal(answer.readUInt32BE(13), 3999)
   })
 
-  test('notices that its socket drains when nothing waited for that', async () => {
+  test('notices that its socket drains when no stream waits for it', async () => {
     const { slow, link, server, caller } = await scene()
     const { here } = opened({ caller, server }, { end: true })
     slow.open = false
@@ -215,7 +215,7 @@ describe('a link', () => {
     assert.deepEqual(owner.ends, [])
   })
 
-  test('that ends lets a slow peer read to the last byte, and is closed only then', async () => {
+  test('that ends closes only after a slow peer has read the last byte', async () => {
     const { slow, owner, link, server, caller, clock } = await scene()
     const { here } = opened({ caller, server }, { end: true })
     slow.open = false
@@ -236,7 +236,7 @@ describe('a link', () => {
     assert.deepEqual(owner.ends, [undefined])
   })
 
-  test('whose peer does not end after that is closed a second later', async () => {
+  test('whose peer does not end its side is closed a second later', async () => {
     const { slow, owner, link, clock } = await scene()
     link.end()
     await until(() => slow.writableFinished)
@@ -248,7 +248,7 @@ describe('a link', () => {
     assert.equal(slow.destroyed, true)
   })
 
-  test('whose peer is at fault is over at once, with a word, and does not wait for it', async () => {
+  test('whose peer is at fault closes at once after GOAWAY, without waiting for the peer', async () => {
     const { slow, owner, clock } = await scene()
     slow.push(frame(Frame.AUTH, 0, 0, Buffer.alloc(32)))
     await until(() => owner.ends.length === 1)
@@ -260,7 +260,7 @@ describe('a link', () => {
     assert.equal(owner.ends.length, 1)
   })
 
-  test('tells its end once, however many ends there are', async () => {
+  test('reports its close once, whatever happens to the stream', async () => {
     const { slow, owner, link } = await scene()
     link.destroy(new Error('first'))
     link.destroy(new Error('second'))
@@ -273,7 +273,7 @@ describe('a link', () => {
     )
   })
 
-  test('on a stream that is gone already is closed', async () => {
+  test('on a stream that is destroyed already is closed', async () => {
     const [mine] = duplexPair()
     mine.destroy()
     const { closed } = callerOn(mine)
@@ -281,7 +281,7 @@ describe('a link', () => {
     assert.equal((closed[0] as { code?: string }).code, 'LOST')
   })
 
-  test('that was cut in the middle of a frame is lost, not ended', async () => {
+  test('that is truncated in the middle of a frame is lost, not ended', async () => {
     const [mine, theirs] = duplexPair()
     const peer = new Peer(theirs, 'server')
     const { caller, closed } = callerOn(mine)
@@ -297,7 +297,7 @@ describe('a link', () => {
   })
 
   for (let cut = 1; cut < 60; cut += 7) {
-    test(`that was cut after ${cut} bytes of a response never gives a body that looks whole`, async () => {
+    test(`that is truncated after ${cut} bytes of a response never gives a body that looks complete`, async () => {
       const [mine, theirs] = duplexPair()
       const peer = new Peer(theirs, 'server')
       const { caller } = callerOn(mine)
@@ -316,7 +316,7 @@ describe('a link', () => {
 })
 
 describe('an upgraded stream', () => {
-  test('that ends while the line is full is not given up before its end has left', async () => {
+  test('that ends while the socket is full is not reset before its END is written', async () => {
     const { slow, owner, link, server, caller } = await scene()
     const { here } = opened({ caller, server }, { upgrade: true })
     server.head(here, '101 Switching Protocols', [], undefined, false)
@@ -330,7 +330,7 @@ describe('an upgraded stream', () => {
     duplex.write(Buffer.alloc(70_000))
     await turns(3)
     duplex.end()
-    // The other direction has ended: nothing but our own end is missing.
+    // The other direction has ended: only our own END is missing.
     server.receive(frame(Frame.DATA, 1, 1))
     duplex.data(new Uint8Array(0), true)
     await turns(5)
@@ -343,7 +343,7 @@ describe('an upgraded stream', () => {
 })
 
 describe('one direction of an upgraded stream', () => {
-  test('is finished when its end has left behind the body of another, though the peer goes on', async () => {
+  test('finishes when its END is written after the body of another stream, while the peer continues to send', async () => {
     const { owner, link, server, caller } = await scene()
     const { here } = opened({ caller, server }, { upgrade: true })
     const other = opened({ caller, server }, { end: true }).here
@@ -365,7 +365,7 @@ describe('one direction of an upgraded stream', () => {
 })
 
 describe('a container that drains', () => {
-  test('has its last response read by a proxy that was busy', async () => {
+  test('waits until a busy proxy has read its last response', async () => {
     const { here, there, streams } = await linked((_environ, startResponse) => {
       startResponse('200 OK', [])
       return [Buffer.alloc(100_000, 97)]

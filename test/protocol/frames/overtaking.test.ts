@@ -49,12 +49,12 @@ function frames(bytes: Buffer): { type: number; length: number }[] {
 
 const STREAMS = 40
 const BODY = Buffer.alloc(128 * 1024, 'x')
-/** Two batches: one that was written to the socket, and what was queued ahead of the PONG since. */
+/** Two writes: one that is in the socket, and one that was queued before the PONG. */
 const AHEAD_MOST = 2 * 128 * 1024 + 64 * 1024
 
 for (const role of ['server', 'caller'] as const) {
   suite(`a PONG of a ${role}`, () => {
-    test('is behind at most two batches of body, however much is queued', async () => {
+    test('waits behind at most two writes of body, however much is queued', async () => {
       const both = pair()
       const socket = new OneByOne()
       const mine = both[role]

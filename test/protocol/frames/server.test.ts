@@ -42,7 +42,7 @@ const hello: Application = (_environ, startResponse) => {
   return [Buffer.from('hi')]
 }
 
-/** An application whose answers a test gives. */
+/** An application whose responses the test provides. */
 class Held {
   readonly environs: Environ[] = []
   readonly #answers: ((body: string) => void)[] = []
@@ -67,7 +67,7 @@ class Held {
 }
 
 describe('a request that is served', () => {
-  test('has the environ that was sent, and is answered in one frame', async () => {
+  test('has the environ that was sent, and gets its response in one frame', async () => {
     const held = new Held()
     const { peer, server } = await serverAgainstPeer(held.application)
     const stream = peer.connection.request(REQUEST, WHOLE, undefined)
@@ -84,7 +84,7 @@ describe('a request that is served', () => {
     server.destroy()
   })
 
-  test('that answers at once needs no STARTED', async () => {
+  test('that responds at once needs no STARTED', async () => {
     const { peer, server } = await serverAgainstPeer(hello)
     peer.connection.request(REQUEST, WHOLE, undefined)
     peer.send()
@@ -111,7 +111,7 @@ describe('a request that is served', () => {
     server.destroy()
   })
 
-  test('gets all credit back once its application waits for more, and none while the application does not read', async () => {
+  test('returns all credit when its application waits for more, and none while the application does not read', async () => {
     const gate = Promise.withResolvers<void>()
     const { peer, server } = await serverAgainstPeer(async (given, startResponse) => {
       await gate.promise
@@ -137,7 +137,7 @@ describe('a request that is served', () => {
     ['more bytes', ['abcde']],
     ['more bytes, in two frames', ['abcd', 'e']],
   ] as const) {
-    test(`with ${what} than its CONTENT_LENGTH does not look whole to its application`, async () => {
+    test(`with ${what} than its CONTENT_LENGTH does not look complete to its application`, async () => {
       const { peer, server } = await serverAgainstPeer(async (given, startResponse) => {
         const body = await given['wsgi.input'].read()
         startResponse('200 OK', [])
@@ -153,7 +153,7 @@ describe('a request that is served', () => {
     })
   }
 
-  test('that nobody reads costs one window, however much is sent', async () => {
+  test('whose body is not read buffers at most one window, however much is sent', async () => {
     const held = new Held()
     const { peer, server } = await serverAgainstPeer(held.application)
     const stream = peer.connection.request(REQUEST, OPEN, undefined)
@@ -167,7 +167,7 @@ describe('a request that is served', () => {
     server.destroy()
   })
 
-  test('byte by byte, behind its reader, costs no object a byte', async () => {
+  test('byte by byte, ahead of its reader, does not cost one object per byte', async () => {
     const chunks: number[] = []
     const gate = Promise.withResolvers<void>()
     const { peer, server } = await serverAgainstPeer(async (given, startResponse) => {
@@ -190,7 +190,7 @@ describe('a request that is served', () => {
     server.destroy()
   })
 
-  test('is aborted at once when its caller gives up, with the reason', async () => {
+  test('is aborted at once when its caller aborts it, with the reason', async () => {
     const held = new Held()
     const { peer, server, host } = await serverAgainstPeer(held.application)
     const stream = peer.connection.request(REQUEST, WHOLE, undefined)
@@ -208,7 +208,7 @@ describe('a request that is served', () => {
     server.destroy()
   })
 
-  test('is aborted when the link is lost, whatever it is doing', async () => {
+  test('is aborted when the link is lost, in each state', async () => {
     const held = new Held()
     const { peer, closed, host } = await serverAgainstPeer(held.application)
     for (let at = 0; at < 3; at++) peer.connection.request(REQUEST, WHOLE, undefined)
@@ -263,7 +263,7 @@ describe('a request that is served', () => {
     for (let at = 0; at < count; at++) peer.connection.request(REQUEST, WHOLE, undefined)
     peer.send()
     await until(() => failing.length === count)
-    // Their RESETs are more than 64 KiB.
+    // The RESETs of these requests are more than 64 KiB.
     for (const fail of failing) fail(new Error('after its head'))
     await until(() => host.done.length === count)
     await until(() => peer.events.filter(({ type }) => type === 'abort').length === count)
@@ -271,7 +271,7 @@ describe('a request that is served', () => {
     server.destroy()
   })
 
-  test('that fails after its head is cut with RESET, not ended', async () => {
+  test('that fails after its head ends with RESET, not with END', async () => {
     const { peer, server } = await serverAgainstPeer((_environ, startResponse) => {
       startResponse('200 OK', [])
       return (function* () {
@@ -288,7 +288,7 @@ describe('a request that is served', () => {
     server.destroy()
   })
 
-  test('that never was one is given up, and the link goes on', async () => {
+  test('without a required variable is reset, and the link continues', async () => {
     const { peer, server, log } = await serverAgainstPeer(hello)
     peer.connection.request(FIELDS, WHOLE, undefined)
     peer.connection.request({ ...REQUEST, variables: [...REQUEST.variables, 'wsgi.errors', 'x'] }, WHOLE, undefined)
@@ -301,7 +301,7 @@ describe('a request that is served', () => {
     server.destroy()
   })
 
-  test('that was given up in the read that brought it does not run', async () => {
+  test('that is aborted in the same read does not run', async () => {
     const held = new Held()
     const { peer, server } = await serverAgainstPeer(held.application)
     const stream = peer.connection.request(REQUEST, WHOLE, undefined)
@@ -313,7 +313,7 @@ describe('a request that is served', () => {
     server.destroy()
   })
 
-  test('whose response is longer than its reader takes holds its slot until it has left', async () => {
+  test('whose response waits for its reader holds its slot until the response is sent', async () => {
     const { peer, server, host } = await serverAgainstPeer((_environ, startResponse) => {
       startResponse('200 OK', [])
       return [Buffer.alloc(2 * WINDOW)]
@@ -329,7 +329,7 @@ describe('a request that is served', () => {
     server.destroy()
   })
 
-  test('that answers before it has read its body ends there: a late read fails instead of waiting', async () => {
+  test('that responds before it has read its body ends there: a late read fails instead of waiting', async () => {
     const late = Promise.withResolvers<unknown>()
     const { peer, server } = await serverAgainstPeer((given, startResponse) => {
       startResponse('200 OK', [])
@@ -350,7 +350,7 @@ describe('a request that is served', () => {
     server.destroy()
   })
 
-  test('has early hints within a budget, and those above are left out', async () => {
+  test('has early hints within a budget, and hints above the budget are dropped', async () => {
     const { peer, server } = await serverAgainstPeer((given, startResponse) => {
       for (let at = 0; at < 100; at++) given.gantry.earlyHints([['Link', `</${at}>`]])
       startResponse('200 OK', [])
@@ -366,7 +366,7 @@ describe('a request that is served', () => {
 })
 
 describe('slots', () => {
-  test('above the grant requests are refused, and never run', async () => {
+  test('above the grant are refused, and their requests never run', async () => {
     const held = new Held()
     const { peer, server } = await serverAgainstPeer(held.application, { slots: fixedSlots(2) })
     const streams = [1, 2, 3].map(() => peer.connection.request(REQUEST, WHOLE, undefined))
@@ -384,7 +384,7 @@ describe('slots', () => {
     server.destroy()
   })
 
-  test('are those of a source, which hears of demand, of slots that come free, and of the end', async () => {
+  test('are granted by a source, which is notified of demand, of free slots, and of the close', async () => {
     const heard: string[] = []
     let holder: SlotHolder | undefined
     const slots: SlotSource = {
@@ -433,7 +433,7 @@ describe('slots', () => {
     server.destroy()
   })
 
-  test('are not told anew for a request that ends as it should', async () => {
+  test('are not sent again for a request that ends normally', async () => {
     const { peer, server } = await serverAgainstPeer(hello)
     for (let at = 0; at < 5; at++) {
       peer.connection.request(REQUEST, WHOLE, undefined)
@@ -447,7 +447,7 @@ describe('slots', () => {
 })
 
 describe('the end of a link', () => {
-  test('by drain(): GOAWAY names what was taken, that comes to its end, and the link closes', async () => {
+  test('by drain(): GOAWAY names the last accepted request, accepted requests finish, and the link closes', async () => {
     const held = new Held()
     const { peer, server, closed } = await serverAgainstPeer(held.application)
     peer.connection.request(REQUEST, WHOLE, undefined)
@@ -467,7 +467,7 @@ describe('the end of a link', () => {
     peer.stream.destroy()
   })
 
-  test('by a peer that breaks the protocol: it gets a word, and what runs is aborted', async () => {
+  test('by a peer that violates the protocol: it gets GOAWAY, and running requests are aborted', async () => {
     const held = new Held()
     const { peer, closed } = await serverAgainstPeer(held.application)
     peer.connection.request(REQUEST, WHOLE, undefined)
@@ -482,12 +482,12 @@ describe('the end of a link', () => {
     peer.stream.destroy()
   })
 
-  test('by a peer without a token: both sides know why, and nothing is served', async () => {
+  test('by a peer without a token: both sides get the reason, and nothing is served', async () => {
     const held = new Held()
     const [mine, theirs] = duplexPair()
     const peer = new Peer(theirs, 'caller')
     const { closed, server } = serverOn(mine, held.application, { token: TOKEN })
-    // It knows from our HELLO already, and ends by itself.
+    // The peer knows the reason from our HELLO already, and ends the link itself.
     await until(() => closed.length === 1 && peer.connection.failure !== undefined)
     assert.equal(peer.connection.failure?.code, 'UNAUTHENTICATED')
     assert.equal((closed[0] as { code?: string }).code, 'UNAUTHENTICATED')
@@ -495,7 +495,7 @@ describe('the end of a link', () => {
     peer.stream.destroy()
   })
 
-  test('by a peer with another token: it gets a word, and nothing of it is served', async () => {
+  test('by a peer with another token: it gets GOAWAY, and no request of it is served', async () => {
     const held = new Held()
     const [mine, theirs] = duplexPair()
     const peer = new Peer(theirs, 'caller', { token: 'another', secret: true })
@@ -506,7 +506,7 @@ describe('the end of a link', () => {
     peer.stream.destroy()
   })
 
-  test('begins with bytes that were read before', async () => {
+  test('parses bytes that were read before the link was made', async () => {
     const [mine, theirs] = duplexPair()
     const peer = new Peer(theirs, 'caller')
     const first = await new Promise<Buffer>((resolve) => mine.once('data', resolve))
@@ -560,7 +560,7 @@ describe('a caller and a server', () => {
   })
 
   for (const over of ['memory', 'a Unix socket'] as const) {
-    test(`carry many requests at once over ${over}, each its own bytes`, async () => {
+    test(`carry many requests at once over ${over}, each with its own bytes`, async () => {
       let stop = async (): Promise<void> => {}
       let streams: [Duplex, Duplex] | undefined
       if (over === 'a Unix socket') {
@@ -644,7 +644,7 @@ describe('a link whose drain has timed out', () => {
     server.destroy()
   })
 
-  test('closes WebSockets with code 1001, aborts all else at once, and closes when they have ended', async () => {
+  test('closes WebSockets with code 1001, aborts other requests at once, and closes when the WebSockets have ended', async () => {
     const { peer, server } = await serverAgainstPeer(application)
     const plain = peer.connection.request(REQUEST, WHOLE, undefined)
     const raw = peer.connection.request(upgrading('raw'), { ...OPEN, upgrade: true }, undefined)
@@ -670,7 +670,7 @@ describe('a link whose drain has timed out', () => {
     assert.equal(server.active, 0)
   })
 
-  test('does nothing of that without WebSockets, or after they have ended', async () => {
+  test('has no effect without WebSockets, or after they have ended', async () => {
     const { peer, server } = await serverAgainstPeer(application)
     peer.connection.request(REQUEST, WHOLE, undefined)
     peer.send()
@@ -686,7 +686,7 @@ describe('a link whose drain has timed out', () => {
 })
 
 describe('an upgraded connection', () => {
-  /** Says back what it hears, and says goodbye when the other side has ended. */
+  /** Echoes the bytes, and sends a last message when the other side has ended. */
   const parrot: Application = (given, startResponse) => {
     startResponse('101 Switching Protocols', [
       ['Upgrade', 'parrot'],
@@ -711,7 +711,7 @@ describe('an upgraded connection', () => {
     return { ...both, client, made }
   }
 
-  test('carries bytes both ways, gives its slot back, and each direction ends by itself', async () => {
+  test('carries bytes in both directions, returns its slot, and each direction ends by itself', async () => {
     const { here, there, client, made } = await upgraded()
     assert.match(made.head?.status ?? '', /^101/)
     assert.equal(here.caller.inFlight, 0)
@@ -735,7 +735,7 @@ describe('an upgraded connection', () => {
     here.caller.destroy()
   })
 
-  test('whose client goes is closed at the application', async () => {
+  test('whose client disconnects is closed at the application', async () => {
     const { here, there, client } = await upgraded()
     client.destroy()
     await until(() => there.server.active === 0)
@@ -753,7 +753,7 @@ describe('an upgraded connection', () => {
     await until(() => there.server.active === 0)
   })
 
-  test('is not offered to an application whose caller did not ask for one in the frame', async () => {
+  test('is not offered to an application if the REQUEST has no UPGRADE flag', async () => {
     const seen: unknown[] = []
     const { peer, server } = await serverAgainstPeer((given, startResponse) => {
       seen.push(given['HTTP_UPGRADE'], given['HTTP_CONNECTION'], given['HTTP_HOST'])
@@ -837,7 +837,7 @@ describe('an upgraded connection', () => {
     await until(() => client.destroyed)
     await until(() => there.server.active === 1)
     const line = there.log.lines.find(({ level }) => level === 'error')
-    assert.equal(line?.message, 'handling a request failed; it was aborted')
+    assert.equal(line?.message, 'handling a request failed; the request was aborted')
     assert.equal((line.fields['err'] as Error).message, 'a listener of the application')
     held.answer('well')
     assert.equal(await bytesOf(other.response), 'well')
@@ -845,7 +845,7 @@ describe('an upgraded connection', () => {
     here.caller.destroy()
   })
 
-  test('does not end a link that drains', async () => {
+  test('keeps a draining link open', async () => {
     const { here, there, client } = await upgraded()
     there.server.drain()
     await until(() => here.caller.state === 'draining')

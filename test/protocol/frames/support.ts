@@ -28,12 +28,12 @@ export function connection(role: Role, options: Partial<FrameConnectionOptions> 
   })
 }
 
-/** All that `from` has to send. */
+/** All queued bytes of `from`. */
 export function drain(from: FrameConnection, max: number = 1 << 24): Buffer {
   return Buffer.concat(from.take(max))
 }
 
-/** Gives everything to the other side. */
+/** Delivers all queued bytes of `from` to the other side. */
 export function move(from: FrameConnection, to: FrameConnection, max?: number): FrameEvent[] {
   const bytes = drain(from, max)
   return bytes.length > 0 ? to.receive(bytes) : []
@@ -86,7 +86,7 @@ export function types(bytes: Buffer): number[] {
   return found
 }
 
-/** Hex with the spaces that make it readable taken out. */
+/** The bytes of a hex text; spaces are ignored. */
 export function hex(text: string): Buffer {
   return Buffer.from(text.replace(/\s+/g, ''), 'hex')
 }

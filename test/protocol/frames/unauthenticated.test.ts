@@ -14,8 +14,8 @@ function from(host: string, count: number): Socket[] {
   return sockets(count).map((socket) => Object.defineProperty(socket, 'remoteAddress', { value: host }))
 }
 
-describe('connections that have not proved whose they are', () => {
-  it('are 128 at most: a further one replaces the oldest', () => {
+describe('connections whose handshake is not complete', () => {
+  it('are limited to 128: another connection replaces the oldest', () => {
     const unproven = new UnauthenticatedSockets()
     const all = sockets(130)
     for (const socket of all) unproven.add(socket)
@@ -25,7 +25,7 @@ describe('connections that have not proved whose they are', () => {
     )
   })
 
-  it('of one host, however many, take the place of no other host’s', () => {
+  it('of one host, however many, replace no connection of another host', () => {
     const unproven = new UnauthenticatedSockets()
     const before = from('10.0.0.2', 1)
     const flood = from('10.0.0.66', 1_000)
@@ -38,7 +38,7 @@ describe('connections that have not proved whose they are', () => {
     assert.equal(flood.filter(({ destroyed }) => !destroyed).length, 128 - 4)
   })
 
-  it('of one IPv6 /64, from as many addresses, take the place of no other host’s', () => {
+  it('of one IPv6 /64, from many addresses, replace no connection of another host', () => {
     const unproven = new UnauthenticatedSockets()
     const others = [...from('2001:db8:0:1::1', 1), ...from('10.0.0.2', 1)]
     const flood = Array.from({ length: 300 }, (_, at) => from(`2001:db8:0:2::${at.toString(16)}`, 1)).flat()
@@ -50,7 +50,7 @@ describe('connections that have not proved whose they are', () => {
     assert.equal(flood.filter(({ destroyed }) => !destroyed).length, 128 - 2)
   })
 
-  it('are kept while their handshake waits in their socket, and a silent one is replaced', async () => {
+  it('are kept while their handshake is unread in the socket, and a silent connection is replaced', async () => {
     const unproven = new UnauthenticatedSockets(2)
     const accepted: Socket[] = []
     const server = await listening(createServer((socket) => accepted.push(socket.pause())))
@@ -73,7 +73,7 @@ describe('connections that have not proved whose they are', () => {
     }
   })
 
-  it('are not counted once they have, or have gone', async () => {
+  it('are not counted after the handshake or after the close', async () => {
     const unproven = new UnauthenticatedSockets()
     const [proved, gone, ...others] = sockets(130)
     unproven.add(proved!)
