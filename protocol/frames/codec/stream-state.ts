@@ -174,34 +174,31 @@ function compile<S extends string>(rows: Rows<S>, numbers: { readonly [N in S]: 
   }
 }
 
-/** Whether `event` is legal in `state`. */
-export function isLegal(state: StreamState, event: StreamEvent): boolean {
-  return NEXT[state * EVENTS + event] !== ILLEGAL
+/** The stream of an event, for the error of an illegal event. */
+export interface StreamIdentity {
+  readonly id: number
+  /** The side that this process has on the link. */
+  readonly role: Role
 }
 
 /**
  * The state that follows `state` after `event`.
  *
- * @param isLocal whether `by` is this side: then an illegal event is our misuse, otherwise the peer's fault
- * @throws LocalProtocolError or RemoteProtocolError `TOO_EARLY`, `ENDED`, `RESPONDED`, `NOT_UPGRADE` or `GOAWAY` if the
- *   event is illegal in the state
+ * @param by the side that the event comes from
+ * @throws LocalProtocolError (`by` is this side: our misuse) or RemoteProtocolError (the peer's fault) with code
+ *   `TOO_EARLY`, `ENDED`, `RESPONDED`, `NOT_UPGRADE` or `GOAWAY` if the event is illegal in the state
  */
-export function nextState<S extends StreamState>(
-  state: S,
-  event: StreamEvent,
-  stream: number,
-  by: Role,
-  isLocal: boolean,
-): S {
+export function nextState<S extends StreamState>(state: S, event: StreamEvent, by: Role, stream: StreamIdentity): S {
   const next = NEXT[state * EVENTS + event]!
-  if (next === ILLEGAL) throw illegal(state, event, stream, by, isLocal)
+  if (next === ILLEGAL) throw illegal(state, event, by, stream)
   return next as S
 }
 
-function illegal(state: StreamState, event: StreamEvent, stream: number, by: Role, isLocal: boolean): Error {
+function illegal(state: StreamState, event: StreamEvent, by: Role, stream: StreamIdentity): Error {
   const code = codeOf(state, event)
-  const message = `stream ${stream}: the ${by} must not send ${EVENT_NAMES[event]} in state ${STATE_NAMES[state]}: ${REASONS[code]}`
-  return isLocal ? new LocalProtocolError(code, message) : new RemoteProtocolError(code, message)
+  const action = `the ${by} must not send ${EVENT_NAMES[event]} in state ${STATE_NAMES[state]}`
+  const message = `stream ${stream.id}: ${action}: ${REASONS[code]}`
+  return by === stream.role ? new LocalProtocolError(code, message) : new RemoteProtocolError(code, message)
 }
 
 const REASONS = {
