@@ -14,7 +14,7 @@ import { isSilent, type LivenessTimes, USUAL_TIMES } from '../protocol/frames/co
 import { Silence } from '../protocol/frames/codec/silence.ts'
 import type { Token } from '../protocol/frames/codec/tokens.ts'
 import { type ServerLink, type SlotHolder, type SlotSource, serveFrames } from '../protocol/frames/server.ts'
-import { Unproven } from '../protocol/frames/unauthenticated.ts'
+import { UnauthenticatedSockets } from '../protocol/frames/unauthenticated.ts'
 import { PeerLinks } from '../protocol/frames/watch.ts'
 import { LoggedOnce } from '../protocol/log/logged-once.ts'
 import type { Logger } from '../protocol/log/logger.ts'
@@ -62,7 +62,7 @@ export class Links {
   readonly #lag: () => number = eventLoopLag()
   /** Hosts whose links fail before they are ready: a proxy with another token dials several times a second. */
   readonly #failing: LoggedOnce = new LoggedOnce()
-  readonly #unproven: Unproven = new Unproven()
+  readonly #unproven: UnauthenticatedSockets = new UnauthenticatedSockets()
   #draining = false
 
   constructor(options: LinksOptions) {
@@ -143,7 +143,7 @@ export class Links {
         lag: this.#lag,
         onReady: (one) => {
           ready = true
-          this.#unproven.proved(socket)
+          this.#unproven.authenticated(socket)
           this.#failing.forget(peer)
           // The same names that the proxy's access lines have for this container.
           const { id: container, instance } = identity

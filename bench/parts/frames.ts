@@ -1,6 +1,6 @@
 /**
- * `node bench/parts/frames.ts [--rounds 40] [--milliseconds 100] [--against FOLDER]`: CPU microseconds per request over a
- * frames link inside this process, for this tree and another checkout. Rounds alternate; it prints medians and ratios.
+ * `node bench/parts/frames.ts [--rounds 60] [--requests 800] [--against FOLDER]`: CPU microseconds per request over a frames
+ * link inside this process, for this tree and another checkout. Rounds alternate; it prints medians and ratios.
  */
 
 import { type Duplex, duplexPair } from 'node:stream'
@@ -126,17 +126,14 @@ async function contestant(name: string, root: string, { application, upload }: C
   return { name, rounds: [], request, close: () => calls.destroy() }
 }
 
-/** CPU microseconds per request, over at least `ms` milliseconds. */
-async function round({ request }: Contestant, ms: number): Promise<number> {
+/** CPU microseconds per request. The count is fixed, so that a busy machine changes the time and not the work. */
+async function round({ request }: Contestant, requests: number): Promise<number> {
   const cpu = process.cpuUsage()
-  const start = performance.now()
-  let count = 0
-  while (performance.now() - start < ms) {
+  for (let count = 0; count < requests; count += CONCURRENCY) {
     await Promise.all(Array.from({ length: CONCURRENCY }, request))
-    count += CONCURRENCY
   }
   const { user, system } = process.cpuUsage(cpu)
-  return (user + system) / count
+  return (user + system) / requests
 }
 
 async function main(): Promise<void> {
@@ -144,17 +141,17 @@ async function main(): Promise<void> {
   const at = args.indexOf('--against')
   const [, other] = at === -1 ? [] : args.splice(at, 2)
   if (at !== -1 && other === undefined) throw new UsageError('--against needs the folder of another checkout')
-  const { rounds, milliseconds: ms } = parseIntegers(args, {
-    rounds: { default: 40, most: 10_000 },
-    milliseconds: { default: 100, most: 60_000 },
+  const { rounds, requests } = parseIntegers(args, {
+    rounds: { default: 60, most: 10_000 },
+    requests: { default: 800, most: 1_000_000 },
   })
   for (const each of cases) {
     const all = [await contestant('this tree', thisTree, each)]
     if (other !== undefined) all.push(await contestant(other, other, each))
     // Compiled before they are measured.
-    for (let warm = 0; warm < 5; warm++) for (const one of all) await round(one, ms)
+    for (let warm = 0; warm < 5; warm++) for (const one of all) await round(one, requests)
     for (let index = 0; index < rounds; index++) {
-      for (const one of roundOrder(all, index)) one.rounds.push(await round(one, ms))
+      for (const one of roundOrder(all, index)) one.rounds.push(await round(one, requests))
     }
     console.log(each.name)
     for (const one of all) {

@@ -1,6 +1,6 @@
 /**
- * One call of a remote application: its request on the way out, its response on the way in, and how either can end.
- * Does not know the link's state; `Caller` does.
+ * One call of a remote application: sends the request, receives the response, and settles the call's promise. `Caller`
+ * knows the state of the link.
  */
 
 import { pipeline } from 'node:stream'
@@ -8,62 +8,25 @@ import type { Body, Environ, Headers, Outcome, StartResponse } from '../contract
 import { localError } from '../contract/coded-errors.ts'
 import { AbortError, LocalProtocolError } from '../contract/errors.ts'
 import { pairs, RequestInput } from '../contract/input.ts'
-import type { Event } from './codec/connection.ts'
+import { CallError, type CallErrorCode } from './call-error.ts'
+import type { FrameEvent } from './codec/connection.ts'
 import { Reset } from './codec/constants.ts'
 import type { RequestFields } from './codec/head.ts'
 import type { FrameStream } from './codec/stream.ts'
 import { StreamDuplex } from './duplex.ts'
 import type { Link } from './link.ts'
 import type { Attempt, ReplayableBody } from './replayable-body.ts'
-import { type BodySource, ResponseBody } from './response-body.ts'
+import { ResponseBody, type ResponseBodySource } from './response-body.ts'
 
-/**
- * - `REFUSED`: the peer was above its slots; nothing ran.
- * - `GOAWAY`: the peer drains and did not take this request; nothing ran.
- * - `NOT_READY`: the link was not ready when the call was made; nothing was sent.
- * - `TOO_LARGE`: the head is more than the peer takes (431 is the status to give); nothing was sent.
- * - `LOST`: the link died, or was closed from this side.
- * - `RESET`: the peer gave the request up (its application failed after its head, a deadline, a drain timeout).
- * - `PROTOCOL`: the peer's response is not one.
- *
- * A call that this side gave up (its client is gone, a deadline passed) fails with what it was given up for instead.
- */
-export type CallErrorCode = 'REFUSED' | 'GOAWAY' | 'NOT_READY' | 'TOO_LARGE' | 'LOST' | 'RESET' | 'PROTOCOL' | 'ABORTED'
-
-/** A call that did not end well: what happened, and whether the application can have run. */
-export class CallError extends Error {
-  override readonly name: string = 'CallError'
-  readonly code: CallErrorCode
-  /** `no`: surely never ran, may be sent elsewhere whatever its method (SPEC.md, *Replay*). */
-  readonly ran: 'no' | 'maybe'
-  /** Whether a response head had come. */
-  readonly responded: boolean
-  /** The peer ended the request itself, on a live link: another attempt would end in the same way. */
-  readonly final: boolean
-
-  constructor(
-    code: CallErrorCode,
-    message: string,
-    ran: 'no' | 'maybe',
-    responded: boolean,
-    { final = false, ...options }: ErrorOptions & { readonly final?: boolean } = {},
-  ) {
-    super(message, options)
-    this.code = code
-    this.ran = ran
-    this.responded = responded
-    this.final = final
-  }
-}
-
-/** What a call tells its caller. */
+/** The call's view of its `Caller`. */
 export interface CallOwner {
   readonly link: Link
-  /** It no longer holds a slot. Once. */
+  /** The call's slot is free. Called once. */
   released(): void
-  /** It has become a raw connection; that is over. */
-  upgradedBegan(): void
-  upgradedEnded(): void
+  /** The call has become a raw connection. */
+  upgradeStarted(): void
+  /** The raw connection has closed. */
+  upgradeEnded(): void
 }
 
 /** The request that holds a call's slot. It is notified before the call's owner that the slot is free. */
@@ -75,7 +38,7 @@ export interface SlotUser {
 const EMPTY: Uint8Array = new Uint8Array(0)
 const EXPECT = /^100-continue$/i
 
-export class Call implements Attempt, BodySource {
+export class FrameCall implements Attempt, ResponseBodySource {
   readonly promise: Promise<Body>
   readonly #owner: CallOwner
   readonly #environ: Environ
@@ -85,10 +48,10 @@ export class Call implements Attempt, BodySource {
   #stream: FrameStream | undefined
   #resolve: (body: Body) => void = nothing
   #reject: (error: unknown) => void = nothing
-  /** The promise is settled. */
-  #answered = false
+  /** Whether the promise is settled. */
+  #settled = false
   #holdsSlot = true
-  /** All of the request was given to the connection. */
+  /** Whether the connection has the whole request. */
   #sent = false
   #response: ResponseBody | undefined
   #duplex: StreamDuplex | undefined
@@ -111,25 +74,26 @@ export class Call implements Attempt, BodySource {
     })
   }
 
-  /** Sends the request. Failures come from the promise. */
+  /** Sends the request. A failure rejects the promise. */
   begin(fields: RequestFields): void {
     const environ = this.#environ
     const body = this.#body
-    // A client that went while a slot was waited for: nothing is sent.
+    // If the client disconnected while the request waited for a slot, nothing is sent.
     environ.gantry.onFinished(this.#exchangeFinished)
-    if (this.#answered) return
+    if (this.#settled) return
     try {
-      if (!body.whole) throw localError('NOT_WHOLE', 'a body that is no longer whole cannot be sent again')
+      if (!body.whole)
+        throw localError('NOT_WHOLE', 'the request body cannot be sent again: its first bytes were dropped')
       body.begin(this)
-      // What middleware put in an input's place cannot be asked whether it is at its end.
+      // An input of middleware cannot be asked whether it is at its end.
       const bodyless =
         body.atEnd || (environ.REQUEST_METHOD === 'GET' && !(environ['wsgi.input'] instanceof RequestInput))
       const upgrade = environ['HTTP_UPGRADE'] !== undefined && bodyless
       const expect = environ['HTTP_EXPECT']
       const hold = !upgrade && typeof expect === 'string' && EXPECT.test(expect) && body.untouched && !body.atEnd
-      // Reading is what makes a gateway send 100 Continue: a held body is not read before the container asks for it.
+      // Reading makes a gateway send 100 Continue, so a held body is not read before the container asks for it.
       const first = upgrade || hold ? undefined : body.next()
-      // END with a REQUEST that has no bytes says that there is no body: an empty one of unknown length ends by a frame of its own.
+      // A REQUEST with END and no bytes has no body. An empty body of unknown length ends with a DATA frame instead.
       const isEmptyBody = !first && body.exists && environ.CONTENT_LENGTH === undefined
       const isOver = first === null ? body.trailers.length === 0 : !upgrade && !hold && body.atEnd
       const end = isOver && !isEmptyBody
@@ -138,16 +102,16 @@ export class Call implements Attempt, BodySource {
       this.#stream = stream
       this.#sent = end || upgrade
     } catch (error) {
-      this.#body.leave(this)
+      this.#body.finish(this)
       this.#fail(this.#localFailure(error))
       return
     }
     if (!this.#sent) this.#pump()
   }
 
-  // ---- what came for it ------------------------------------------------------------------------------------------
+  // ---- events of the stream -----------------------------------------------------------------------------------------
 
-  event(event: Event): void {
+  event(event: FrameEvent): void {
     switch (event.type) {
       case 'started':
         this.#body.started()
@@ -155,60 +119,60 @@ export class Call implements Attempt, BodySource {
       case 'inform':
         this.#inform(event.status, event.headers)
         break
-      case 'response':
-        this.#respond(event.status, event.headers, event.body, event.end)
+      case 'head':
+        this.#head(event.status, event.headers, event.body, event.end)
         break
       case 'data':
-        if (this.#duplex) this.#duplex.receive(event.bytes, event.end)
+        if (this.#duplex) this.#duplex.data(event.bytes, event.end)
         else {
           this.#response?.push(event.bytes)
           if (event.end) this.#end()
         }
         break
-      case 'trailers': {
+      case 'end': {
         const { fields } = event
         this.#environ.gantry.trailers(() => pairs(fields))
         this.#end()
         break
       }
-      case 'reset':
-        this.#reset(event.code, event.text)
+      case 'abort':
+        this.#abortedByPeer(event.code, event.text)
         break
       case 'violation':
-        this.#fail(this.#error('PROTOCOL', `the container broke the protocol: ${event.text}`, 'maybe'))
+        this.#fail(this.#error('PROTOCOL', `the container violated the protocol: ${event.text}`, 'maybe'))
     }
   }
 
   /** There is room for more of the request. */
-  relieved(stream: FrameStream): void {
-    if (this.#duplex) this.#duplex.relieved()
+  resume(stream: FrameStream): void {
+    if (this.#duplex) this.#duplex.resumeWriting()
     else if (!stream.closed) this.#pump()
   }
 
-  /** The link is gone. */
+  /** The link is closed. */
   lost(error: Error): void {
     this.#fail(this.#error('LOST', `the link was lost: ${error.message}`, 'maybe', error))
   }
 
-  /** The peer drains and did not take it. */
-  untaken(text: string): void {
-    this.#fail(this.#error('GOAWAY', `the container drains and did not take the request: ${text}`, 'no'))
+  /** The peer drains and did not accept the request. */
+  notTaken(text: string): void {
+    this.#fail(this.#error('GOAWAY', `the container drains and did not accept the request: ${text}`, 'no'))
   }
 
-  // ---- of Attempt and BodySource -----------------------------------------------------------------------------------
+  // ---- Attempt and ResponseBodySource -------------------------------------------------------------------------------
 
   bodyReady(): void {
     this.#pump()
   }
 
   abort(reason: Error): void {
-    this.#stop(reason)
+    this.#abortStream(reason)
     this.#fail(reason)
   }
 
   get caughtUp(): boolean {
     const stream = this.#stream
-    return stream !== undefined && this.#owner.link.connection.taken(stream)
+    return stream !== undefined && this.#owner.link.connection.isAllRead(stream)
   }
 
   consumed(bytes: number): void {
@@ -218,22 +182,22 @@ export class Call implements Attempt, BodySource {
     this.#owner.link.schedule()
   }
 
-  unwanted(): void {
-    this.#stop(new AbortError('CLIENT_GONE', 'the response is no longer wanted'))
+  cancelled(): void {
+    this.#abortStream(new AbortError('CLIENT_GONE', 'the response is no longer wanted'))
     this.#finish()
   }
 
-  // ---- inside ----------------------------------------------------------------------------------------------------
+  // ---- internals ----------------------------------------------------------------------------------------------------
 
-  /** The exchange behind us is over. If its client went, this is the same tick. */
+  /** The exchange of this request has finished. After a disconnect of the client this runs in the same tick. */
   readonly #exchangeFinished = (outcome: Outcome): void => {
     if (!outcome.aborted || this.#stream?.closed) return
-    this.#stop(outcome.aborted)
-    // Its own error: nobody else can mend this by calling another container.
+    this.#abortStream(outcome.aborted)
+    // The exchange's own error: a retry on another container cannot help.
     this.#fail(outcome.aborted)
   }
 
-  /** Gives body to the connection as long as there is room and body. */
+  /** Passes body to the connection while there is room and body. */
   #pump(): void {
     const stream = this.#stream
     if (stream === undefined || stream.closed || this.#sent) return
@@ -241,22 +205,23 @@ export class Call implements Attempt, BodySource {
     const { connection } = link
     const body = this.#body
     try {
-      while (connection.room(stream)) {
+      while (connection.hasRoom(stream)) {
         const chunk = body.next()
         if (chunk === undefined) break
         if (chunk === null) {
           this.#sent = true
-          if (body.trailers.length > 0) connection.trailers(stream, [...body.trailers])
-          else connection.send(stream, EMPTY, true)
+          if (body.trailers.length > 0) connection.end(stream, [...body.trailers])
+          else connection.end(stream)
           break
         }
         this.#sent = body.atEnd
-        connection.send(stream, chunk, this.#sent)
+        connection.data(stream, chunk, this.#sent)
         if (this.#sent) break
       }
     } catch (error) {
-      // The input failed: its client is gone, or sent too much; trailers may be longer than the peer accepts.
-      this.#stop(error)
+      // The input failed: its client has disconnected or sent too much, or the trailers are longer than the peer
+      // accepts.
+      this.#abortStream(error)
       this.#fail(isTooLarge(error) ? this.#error('TOO_LARGE', error.message, 'maybe', error) : error)
     }
     link.schedule()
@@ -268,69 +233,69 @@ export class Call implements Attempt, BodySource {
     try {
       this.#environ.gantry.earlyHints(headers)
     } catch {
-      // Hints that cannot be sent are not worth a request.
+      // A request does not fail because its hints cannot be sent.
     }
   }
 
-  #respond(status: string, headers: Headers, bytes: Uint8Array | undefined, end: boolean): void {
-    this.#body.answered()
+  #head(status: string, headers: Headers, bytes: Uint8Array | undefined, end: boolean): void {
+    this.#body.responded()
     const stream = this.#stream!
     const isUpgraded = status.startsWith('101')
     try {
       const write = this.#startResponse(status, headers)
-      // A head that came alone is one that the application sent ahead of its body: it goes on now, not with the first chunk.
+      // The application sent the head ahead of its body: pass the head on now, not with the first chunk.
       if (bytes === undefined && !end && !isUpgraded) write(EMPTY).catch(nothing)
     } catch (error) {
-      if (!stream.closed) this.#stop(error)
+      if (!stream.closed) this.#abortStream(error)
       this.#fail(
         error instanceof TypeError
-          ? this.#error('PROTOCOL', `the container's response is not one: ${error.message}`, 'maybe', error)
+          ? this.#error('PROTOCOL', `the container's response is invalid: ${error.message}`, 'maybe', error)
           : error,
       )
       return
     }
-    if (this.#answered) return
+    if (this.#settled) return
     if (isUpgraded) {
       this.#upgrade()
-      if (bytes !== undefined || end) this.#duplex?.receive(bytes ?? EMPTY, end)
+      if (bytes !== undefined || end) this.#duplex?.data(bytes ?? EMPTY, end)
       return
     }
     if (end) {
       this.#finish()
-      this.#answer(bytes === undefined ? [] : [bytes])
+      this.#respond(bytes === undefined ? [] : [bytes])
       return
     }
     const response = new ResponseBody(this)
     this.#response = response
     if (bytes !== undefined) response.push(bytes)
-    this.#answer(response)
+    this.#respond(response)
   }
 
-  /** The two raw connections are joined; each direction ends by itself, and a failure of one is a failure of both. */
+  /** Joins the two raw connections. Each direction ends by itself; an error of one connection destroys both. */
   #upgrade(): void {
     let client: ReturnType<Environ['gantry']['upgrade']>
     try {
       client = this.#environ.gantry.upgrade()
     } catch (error) {
-      this.#stop(error)
+      this.#abortStream(error)
       this.#fail(error)
       return
     }
     if (client.destroyed) {
-      // It was reset, and its 'close' is still to come, which ends the exchange. A pipeline would throw.
-      this.#stop(new AbortError('CLIENT_GONE', 'the client has gone'))
+      // The client's connection was reset. Its 'close' event, which ends the exchange, follows. A pipeline would throw.
+      this.#abortStream(new AbortError('CLIENT_GONE', 'the client has gone'))
       this.#finish()
-      this.#answer([])
+      this.#respond([])
       return
     }
-    const duplex = new StreamDuplex(this.#owner.link, this.#stream!, () => this.#owner.upgradedEnded())
+    const duplex = new StreamDuplex(this.#owner.link, this.#stream!, () => this.#owner.upgradeEnded())
     this.#duplex = duplex
-    this.#owner.upgradedBegan()
+    this.#owner.upgradeStarted()
     this.#finish()
-    // It stands at both ends of the pipeline, beside its gateway's own listeners: more than the 10 that Node warns of.
+    // The pipeline adds listeners for both of its ends, beside those of the gateway: Node would warn above 10.
     client.setMaxListeners(30)
     pipeline(client, duplex, client, nothing)
-    this.#answer([])
+    this.#respond([])
   }
 
   #end(): void {
@@ -338,22 +303,22 @@ export class Call implements Attempt, BodySource {
     this.#response?.end()
   }
 
-  #reset(code: number, text: string): void {
+  #abortedByPeer(code: number, text: string): void {
     const { started, responded } = this.#stream!
     if (code === Reset.REFUSED && !started && !responded) {
       this.#fail(this.#error('REFUSED', `the container refused the request: ${text}`, 'no'))
     } else {
       this.#fail(
-        new CallError('RESET', `the container gave the request up: ${text}`, 'maybe', responded, {
+        new CallError('RESET', `the container aborted the request: ${text}`, 'maybe', responded, {
           final: FINAL.has(code),
         }),
       )
     }
   }
 
-  /** The stream, and with it the request's body, are over. */
+  /** The stream is closed, and with it the request's body. */
   #finish(): void {
-    this.#body.leave(this)
+    this.#body.finish(this)
     this.#release()
   }
 
@@ -364,8 +329,8 @@ export class Call implements Attempt, BodySource {
     this.#owner.released()
   }
 
-  #answer(body: Body): void {
-    this.#answered = true
+  #respond(body: Body): void {
+    this.#settled = true
     this.#resolve(body)
   }
 
@@ -373,17 +338,17 @@ export class Call implements Attempt, BodySource {
     this.#finish()
     this.#response?.fail(error as Error)
     if (this.#duplex && !this.#duplex.destroyed) this.#duplex.destroy(error as Error)
-    if (this.#answered) return
-    this.#answered = true
+    if (this.#settled) return
+    this.#settled = true
     this.#reject(error)
   }
 
-  /** Tells the peer, in this tick. */
-  #stop(reason: unknown): void {
+  /** Aborts the stream, and sends RESET in this tick. */
+  #abortStream(reason: unknown): void {
     const stream = this.#stream
     if (stream === undefined || stream.closed) return
     const { link } = this.#owner
-    link.connection.reset(stream, resetOf(reason), reason instanceof Error ? reason.message : '')
+    link.connection.abort(stream, resetOf(reason), reason instanceof Error ? reason.message : '')
     link.flush()
     link.schedule()
   }
@@ -402,15 +367,15 @@ export class Call implements Attempt, BodySource {
 
 const nothing = (): void => {}
 
-/** A head or trailers above the limit that the peer has named in its HELLO. */
+/** Whether the head or the trailers are longer than the peer's HELLO allows. */
 function isTooLarge(error: unknown): error is LocalProtocolError {
   return error instanceof LocalProtocolError && error.code === 'HEAD_TOO_LARGE'
 }
 
-/** RESET codes that say that the application, or its deadline, ended the request (SPEC.md, *Replay*). */
+/** RESET codes by which the server itself ended the request: a retry would end in the same way (SPEC.md, *Replay*). */
 const FINAL: ReadonlySet<number> = new Set([Reset.APPLICATION, Reset.DEADLINE, Reset.PROTOCOL])
 
-/** What the container is told of a call that is given up. */
+/** The RESET code for a call that this side aborts. */
 function resetOf(reason: unknown): number {
   const code = (reason as { code?: unknown } | undefined)?.code
   if (code === 'DEADLINE') return Reset.DEADLINE

@@ -1,6 +1,6 @@
 /**
- * One link on which this process calls a remote container: its state, its slots, and its calls.
- * Does not know which container is the best one to call, when to try again, or what a pool is.
+ * One link on which this process calls a remote container: its state, its slots and its calls. The pool chooses between
+ * containers and retries.
  */
 
 import { randomBytes } from 'node:crypto'
@@ -8,58 +8,63 @@ import type { Duplex } from 'node:stream'
 import type { Body, Environ, StartResponse } from '../contract/application.ts'
 import type { Logger } from '../log/logger.ts'
 import type { Clock, Timer } from '../net/clock.ts'
-import { Call, CallError, type CallOwner, type SlotUser } from './call.ts'
-import { Connection, type Event } from './codec/connection.ts'
+import { type CallOwner, FrameCall, type SlotUser } from './call.ts'
+import { CallError } from './call-error.ts'
+import { FrameConnection, type FrameEvent } from './codec/connection.ts'
 import { Goaway, NONCE } from './codec/constants.ts'
 import { type Identity, NOBODY } from './codec/hello.ts'
 import type { FrameStream } from './codec/stream.ts'
 import type { Token } from './codec/tokens.ts'
 import { variablesForWire } from './environ-wire.ts'
-import { Link, type LinkOwner, lost } from './link.ts'
+import { Link, type LinkOwner, linkLost } from './link.ts'
 import { Pings } from './pings.ts'
 import type { ReplayableBody } from './replayable-body.ts'
 import { LinkWatch, type WatchedLink, type WatchOptions } from './watch.ts'
 
-export { CallError, type CallErrorCode, type SlotUser } from './call.ts'
+export type { SlotUser } from './call.ts'
+export { CallError, type CallErrorCode } from './call-error.ts'
 export { ReplayableBody } from './replayable-body.ts'
 
-/** `draining`: a GOAWAY was seen or sent, streams finish, nothing new is taken. */
+/** `draining`: GOAWAY was sent or has arrived. Calls in progress finish, and new calls are rejected. */
 export type CallerState = 'connecting' | 'ready' | 'draining' | 'closed'
 
 export interface CallerOptions {
   clock: Clock
   log: Logger
   /**
-   * Shared secrets. Both sides have one in common, or neither side has any. This side proves the first one, and accepts
-   * each of them.
+   * The shared secrets. Either both sides have a secret in common, or neither side has any. This side proves the first
+   * secret, and accepts each of them.
    */
   token?: Token | undefined
-  /** What this side says of itself. */
+  /** The identity of this side. */
   identity?: Identity | undefined
-  /** Whether this side opened the connection (default), or accepted it (a container that joined). The dialler proves the secret first. */
+  /**
+   * Whether this side opened the connection (default), or accepted it (from a container that joins). The dialler proves
+   * the secret first.
+   */
   dialled?: boolean | undefined
-  /** Bytes of response body a peer may send ahead per stream. Default 128 KiB. */
+  /** Bytes of response body that the peer may send ahead, per stream. Default 128 KiB. */
   window?: number | undefined
-  /** Longest DATA taken from the peer, bytes. Default 64 KiB. */
+  /** The longest DATA that this side accepts, bytes. Default 64 KiB. */
   data?: number | undefined
-  /** Longest head taken from the peer, bytes. Default 256 KiB. */
+  /** The longest head that this side accepts, bytes. Default 256 KiB. */
   head?: number | undefined
-  /** Milliseconds for HELLO and authentication. Default 5000. */
+  /** The timeout of HELLO and authentication, milliseconds. Default 5000. */
   handshakeTimeout?: number | undefined
-  /** The times by which the link's life is watched; undefined: it is not watched. */
+  /** The timeouts that decide when the link is dead; undefined: the link is not watched. */
   watch?: WatchOptions | undefined
-  /** `state`, `grant` or `inFlight` changed. May be called within `call()`. Do not throw. */
+  /** `state`, `grant` or `inFlight` has changed. May be called within `call()`. Must not throw. */
   onChange?: (() => void) | undefined
-  /** Once, when the link is closed for whatever reason, after every call was settled. */
+  /** Called once, when the link is closed for any reason, after every call was settled. */
   onClosed?: ((error?: Error) => void) | undefined
 }
 
-/** How long a lower demand is held back, ms: it goes up and down with every request. */
+/** Delay before a lower demand is sent, milliseconds: the demand goes up and down with every request. */
 const DEMAND_DELAY = 100
 
 export class Caller implements LinkOwner, CallOwner, WatchedLink {
   readonly link: Link
-  readonly #connection: Connection
+  readonly #connection: FrameConnection
   readonly #clock: Clock
   readonly #log: Logger
   readonly #onChange: () => void
@@ -73,15 +78,17 @@ export class Caller implements LinkOwner, CallOwner, WatchedLink {
   #closing: string | undefined
   #failure: Error | undefined
   #lag = 0
-  /** Demand: told to the peer, wanted now, the highest since it was last told. */
-  #told = 0
+  /** The demand that was last sent to the peer. */
+  #sentDemand = 0
+  /** The demand now. */
   #demand = 0
+  /** The highest demand since one was last sent. */
   #peak = 0
   #demandTimer: Timer | undefined
   readonly #pings: Pings
   readonly #watch: LinkWatch | undefined
 
-  /** @param stream connected or connecting; the caller owns it from here on */
+  /** @param stream connected or connecting; the caller owns it from now on */
   constructor(stream: Duplex, options: CallerOptions) {
     this.#clock = options.clock
     this.#log = options.log
@@ -89,7 +96,7 @@ export class Caller implements LinkOwner, CallOwner, WatchedLink {
     this.#onClosed = options.onClosed ?? nothing
     this.#pings = new Pings(options.clock)
     this.#watch = options.watch && new LinkWatch(this, options.clock, options.watch)
-    this.#connection = new Connection({
+    this.#connection = new FrameConnection({
       role: 'caller',
       dialled: options.dialled ?? true,
       token: options.token,
@@ -107,95 +114,94 @@ export class Caller implements LinkOwner, CallOwner, WatchedLink {
     return this.#state
   }
 
-  /** Why this side has begun to close the link. */
+  /** Why this side is closing the link; undefined if it is not. */
   get closing(): string | undefined {
     return this.#closing
   }
 
-  /** Why the link was closed, if not as both sides had meant it. */
+  /** Why the link was closed, unless both sides had announced the end. */
   get failure(): Error | undefined {
     return this.#failure
   }
 
-  /** Known from `ready` on. */
+  /** The peer's identity; undefined before the state is `ready`. */
   get peer(): Identity | undefined {
     return this.#state === 'connecting' ? undefined : this.#connection.peer
   }
 
   /**
-   * How many requests the peer allows in flight on this link; 0 while the link's output queue is too long for another
-   * request.
+   * The number of requests that the peer allows in flight on this link; 0 while the output queue is too long for
+   * another request.
    */
   get grant(): number {
     return this.#congested ? 0 : this.#grant
   }
 
-  /** Calls that hold a slot: upgraded streams are not counted. */
+  /** The number of calls that hold a slot. Upgraded streams hold none. */
   get inFlight(): number {
     return this.#inFlight
   }
 
-  /** Upgraded streams. */
+  /** The number of upgraded streams. */
   get upgraded(): number {
     return this.#upgraded
   }
 
-  /** Whether the peer answers: a link that is silent must get no new requests. */
+  /** Whether the peer answers. A link whose peer does not answer must get no new requests. */
   get trusted(): boolean {
     return this.#watch?.trusted ?? true
   }
 
-  /** The peer has sent GOAWAY. */
-  get leaving(): boolean {
-    return this.#connection.leaving
+  /** Whether the peer has sent GOAWAY. */
+  get peerGoingAway(): boolean {
+    return this.#connection.peerGoingAway
   }
 
-  /** Whether streams are open, upgraded ones included. */
+  /** Whether streams are open, including upgraded streams. */
   get busy(): boolean {
     return this.#connection.size > 0
   }
 
-  /** A new connection to its address was refused or timed out: closes the link if it is silent as well. */
+  /** A new connection to the peer's address was refused or timed out: closes the link if it is silent too. */
   unreachable(): void {
     this.#watch?.unreachable()
   }
 
-  /** What the peer said with its last PONG: how late its loop was, in milliseconds. */
+  /** The event-loop delay in the peer's last PONG, milliseconds. */
   get lag(): number {
     return this.#lag
   }
 
-  /** Tells the peer how many slots could be used here: in flight and queued. Cheap to repeat. */
+  /** Tells the peer how many slots this side could use: requests in flight and queued. Cheap to repeat. */
   demand(slots: number): void {
     this.#demand = slots
     if (slots > this.#peak) this.#peak = slots
-    if (slots > this.#told) {
-      this.#tell(slots)
-    } else if (slots < this.#told) {
+    if (slots > this.#sentDemand) {
+      this.#sendDemand(slots)
+    } else if (slots < this.#sentDemand) {
       this.#demandTimer ??= this.#clock.after(DEMAND_DELAY, () => {
         this.#demandTimer = undefined
         const peak = this.#peak
         this.#peak = this.#demand
-        if (peak < this.#told) this.#tell(peak)
+        if (peak < this.#sentDemand) this.#sendDemand(peak)
         this.demand(this.#demand)
       })
     }
   }
 
   /**
-   * Calls the remote application. Rejects before `startResponse` was called with a `CallError`, or with what was thrown if
-   * the request itself is at fault (its client is gone, its input failed, a variable cannot cross); after it the body throws. A response
-   * that came whole in one frame gives an array.
+   * Calls the remote application. It neither waits for a slot nor checks `grant`: the peer refuses requests above the
+   * grant. A response that arrives whole in one frame resolves with an array.
    *
-   * It neither waits for a slot nor looks at `grant`: what is above it is refused by the peer.
-   *
-   * @param user notified when the call's slot is free, if the call took one
+   * @param user notified when the call's slot is free, if the call took a slot
+   * @throws CallError if the call fails before `startResponse` is called; later the body throws instead
+   * @throws the error of the request itself: its client has disconnected, its input failed, or a variable is no string
    */
   call(environ: Environ, startResponse: StartResponse, body: ReplayableBody, user?: SlotUser): Promise<Body> {
     if (this.#state !== 'ready') {
       return Promise.reject(new CallError('NOT_READY', `the link is ${this.#state}`, 'no', false))
     }
-    const call = new Call(this, environ, startResponse, body, user)
+    const call = new FrameCall(this, environ, startResponse, body, user)
     this.#inFlight++
     try {
       const { variables, rawHeaders } = variablesForWire(environ)
@@ -204,13 +210,13 @@ export class Caller implements LinkOwner, CallOwner, WatchedLink {
       this.#inFlight--
       return Promise.reject(error)
     }
-    if (this.#connection.worn) this.close('stream numbers are used up', Goaway.RETIRING)
+    if (this.#connection.exhausted) this.close('the stream numbers are exhausted', Goaway.RETIRING)
     this.#congested = this.#connection.congested
     this.link.schedule()
     return call.promise
   }
 
-  /** Sends PING; resolves with milliseconds there and back. Rejects when the link closes first. */
+  /** Sends PING. Resolves with the round-trip time, milliseconds; rejects if the link closes first. */
   ping(): Promise<number> {
     if (this.#connection.state !== 'open' || this.link.closed) {
       return Promise.reject(new CallError('NOT_READY', `the link is ${this.#state}`, 'no', false))
@@ -221,7 +227,7 @@ export class Caller implements LinkOwner, CallOwner, WatchedLink {
     })
   }
 
-  /** Takes no more calls, finishes those that run, then closes. */
+  /** Accepts no more calls, finishes the calls in progress, then closes. */
   close(reason: string, code: number = Goaway.DRAINING): void {
     if (this.#state === 'closed' || this.#connection.goingAway) return
     if (this.#connection.state !== 'open') {
@@ -247,22 +253,22 @@ export class Caller implements LinkOwner, CallOwner, WatchedLink {
     return `<Caller ${this.#state}${who} ${this.#inFlight} of ${this.#grant}${upgraded}>`
   }
 
-  // ---- of LinkOwner and CallOwner ----------------------------------------------------------------------------------
+  // ---- LinkOwner and CallOwner ----------------------------------------------------------------------------------
 
-  heard(): void {
+  bytesReceived(): void {
     this.#watch?.heard()
   }
 
-  sent(bytes: number): void {
+  bytesSent(bytes: number): void {
     this.#watch?.sent(bytes)
   }
 
-  event(event: Event): void {
+  event(event: FrameEvent): void {
     switch (event.type) {
       case 'ready':
         this.#state = 'ready'
         this.#watch?.start()
-        if (this.#demand > 0) this.#tell(this.#demand)
+        if (this.#demand > 0) this.#sendDemand(this.#demand)
         this.#onChange()
         break
       case 'slots':
@@ -279,27 +285,27 @@ export class Caller implements LinkOwner, CallOwner, WatchedLink {
       case 'goaway':
         this.#log.debug({ peer: this.peer?.id, reason: event.text }, 'the container takes no more requests')
         this.#drain(() => {
-          for (const stream of event.untaken) (stream.owner as Call).untaken(event.text)
+          for (const stream of event.untaken) (stream.owner as FrameCall).notTaken(event.text)
         })
         break
       case 'request':
         break
       default:
-        ;(event.stream.owner as Call).event(event)
+        ;(event.stream.owner as FrameCall).event(event)
     }
   }
 
-  relieved(stream: FrameStream): void {
-    ;(stream.owner as Call | undefined)?.relieved(stream)
+  resume(stream: FrameStream): void {
+    ;(stream.owner as FrameCall | undefined)?.resume(stream)
   }
 
   fault(stream: FrameStream, error: unknown): void {
     this.#log.error({ peer: this.peer?.id, err: error }, 'handling a response failed; its request was aborted')
-    ;(stream.owner as Call | undefined)?.abort(error as Error)
+    ;(stream.owner as FrameCall | undefined)?.abort(error as Error)
   }
 
-  missed(stream: FrameStream): void {
-    ;(stream.owner as Call | undefined)?.lost(lost())
+  undelivered(stream: FrameStream): void {
+    ;(stream.owner as FrameCall | undefined)?.lost(linkLost())
   }
 
   flushing(): void {}
@@ -316,8 +322,8 @@ export class Caller implements LinkOwner, CallOwner, WatchedLink {
     this.#grant = 0
     this.#demandTimer?.cancel()
     this.#watch?.stop()
-    const reason = error ?? lost()
-    for (const stream of this.#connection.abandon()) (stream.owner as Call | undefined)?.lost(reason)
+    const reason = error ?? linkLost()
+    for (const stream of this.#connection.abandon()) (stream.owner as FrameCall | undefined)?.lost(reason)
     this.#pings.fail(new CallError('LOST', reason.message, 'no', false))
     this.#onChange()
     this.#onClosed(error)
@@ -325,36 +331,36 @@ export class Caller implements LinkOwner, CallOwner, WatchedLink {
 
   released(): void {
     this.#inFlight--
-    // Aborting a call can remove its REQUEST from the output queue, or add a RESET.
+    // An aborted call can remove its REQUEST from the output queue, or add a RESET.
     this.#congested = this.#connection.congested
     this.#onChange()
     this.#endIfDone()
   }
 
-  /** A call has become a raw connection: it gave its slot back, and still needs the link. */
-  upgradedBegan(): void {
+  /** A call has become a raw connection: it has returned its slot, and still needs the link. */
+  upgradeStarted(): void {
     this.#upgraded++
   }
 
-  upgradedEnded(): void {
+  upgradeEnded(): void {
     this.#upgraded--
     this.#endIfDone()
   }
 
-  // ---- inside ----------------------------------------------------------------------------------------------------
+  // ---- internals ----------------------------------------------------------------------------------------------------
 
-  #tell(demand: number): void {
+  #sendDemand(demand: number): void {
     if (this.#connection.state !== 'open') return
-    this.#told = demand
+    this.#sentDemand = demand
     this.#connection.slots(demand)
     this.link.schedule()
   }
 
-  /** Takes no more calls. @param between what is told its owners once that is so */
-  #drain(between?: () => void): void {
+  /** Accepts no more calls. @param rejectCalls called when the state is `draining`, before the owner is notified */
+  #drain(rejectCalls?: () => void): void {
     if (this.#state === 'closed') return
     this.#state = 'draining'
-    between?.()
+    rejectCalls?.()
     this.#onChange()
     this.#endIfDone()
   }

@@ -1,6 +1,6 @@
 /**
- * A remote container as an Application: one link, dialled when it is first needed and again after it was lost.
- * Does not know pools, discovery, or more than one address; the proxy's pool is for that.
+ * A remote container as an Application: one link to one address, dialled at the first call and again after the link was
+ * lost. For more than one address or discovery use the proxy's pool.
  */
 
 import { connect as dial } from 'node:net'
@@ -20,36 +20,41 @@ import { PeerLinks } from './watch.ts'
 
 export interface ConnectOptions {
   /**
-   * Shared secrets. Both sides have one in common, or neither side has any. This side proves the first one, and accepts
-   * each of them.
+   * The shared secrets. Either both sides have a secret in common, or neither side has any. This side proves the first
+   * secret, and accepts each of them.
    */
   token?: Token | undefined
   identity?: Identity | undefined
   clock?: Clock | undefined
   log?: Logger | undefined
-  /** Milliseconds a request may wait for the container to be reached and to have a free slot. Default 5000. */
+  /** How long a request may wait for the container and for a free slot, milliseconds. Default 5000. */
   timeout?: number | undefined
 }
 
-/** An application that runs in another process. */
+/** An application that runs in another process. Call it like any other Application. */
 export type RemoteApplication = Application & {
-  /** Finishes what runs, and closes. Calls after it fail with 503. */
+  /** Finishes the calls in progress, then closes the link. Later calls fail with status 503. */
   close(): Promise<void>
 }
 
-/** After a failed dial the next waits so long, ms. */
-const PAUSE = 100
-/** How often a request is sent in all. */
+/** Delay before the next dial after a failed dial or a lost link, milliseconds. */
+const REDIAL_DELAY = 100
+/** The most times that a request is sent. */
 const ATTEMPTS = 5
 
 /**
- * The application that runs at `address` (`unix:/path`, `tcp:HOST:PORT`). It has nothing else to do with the address
- * before its first call.
+ * Returns the application of the container at an address. The container is dialled at the first call.
  *
- * Calls throw `HttpError`: 503 when the container cannot be reached or has no free slot in time, 502 when it was lost on the way
- * and the request may have run, 431 when the head is more than it takes.
+ * A call throws `HttpError`: status 503 if the container cannot be reached or has no free slot in time, 502 if the link
+ * was lost and the request may have run, 431 if the head is longer than the container accepts.
  *
- * @throws AddressError, or TypeError for an address that is not dialled
+ * @param address `unix:/path` or `tcp:HOST:PORT`
+ * @throws AddressError if the address is invalid
+ * @throws TypeError if the address is of another kind
+ * @example
+ * ```ts
+ * const application = mount({ '/shop': connect('unix:/run/shop.sock') })
+ * ```
  */
 export function connect(address: string, options: ConnectOptions = {}): RemoteApplication {
   const remote = new Remote(address, options)
@@ -71,19 +76,20 @@ class Remote {
   readonly #clock: Clock
   readonly #timeout: number
   #caller: Caller | undefined
-  /** Every link that is not closed: those that drain are no longer `#caller`. */
+  /** Every link that is not closed. A draining link is no longer `#caller`. */
   readonly #links: Set<Caller> = new Set()
   readonly #peers: PeerLinks = new PeerLinks()
-  /** Requests that wait for a slot, in turn. */
+  /** Requests that wait for a slot, oldest first. */
   readonly #waiting: Set<Waiter> = new Set()
-  #pause: Timer | undefined
-  #reason = 'it was not dialled yet'
+  #redial: Timer | undefined
+  /** Why no slot is free. */
+  #reason = 'the container was not dialled yet'
   #closed: PromiseWithResolvers<void> | undefined
 
   constructor(address: string, options: ConnectOptions) {
     const parsed = parseAddress(address)
     if (parsed.kind !== 'unix' && parsed.kind !== 'tcp') {
-      throw new TypeError(`connect() takes unix:/path or tcp:HOST:PORT, not ${address}`)
+      throw new TypeError(`connect(): expected unix:/path or tcp:HOST:PORT, got ${address}`)
     }
     this.#target = dialTarget(parsed)
     this.#address = address
@@ -117,15 +123,15 @@ class Remote {
   close(): Promise<void> {
     if (!this.#closed) {
       this.#closed = Promise.withResolvers<void>()
-      this.#pause?.cancel()
-      for (const waiter of this.#waiting) this.#giveUp(waiter, 'it was closed')
+      this.#redial?.cancel()
+      for (const waiter of this.#waiting) this.#refuse(waiter, 'this application was closed')
       if (this.#links.size === 0) this.#closed.resolve()
       for (const link of this.#links) link.close('no longer needed')
     }
     return this.#closed.promise
   }
 
-  /** The link, if a slot is free on it now and nobody waits for one. */
+  /** The link, if a slot is free on it now and no request waits for a slot. */
   #free(): Caller | undefined {
     const caller = this.#caller
     return caller?.state === 'ready' && caller.inFlight < caller.grant && this.#waiting.size === 0 ? caller : undefined
@@ -134,29 +140,29 @@ class Remote {
   #slot(): Promise<Caller> {
     return new Promise((resolve, reject) => {
       const timer = this.#clock.after(this.#timeout, () =>
-        this.#giveUp(waiter, `no slot after ${this.#timeout} ms: ${this.#reason}`),
+        this.#refuse(waiter, `no slot after ${this.#timeout} ms: ${this.#reason}`),
       )
       const waiter: Waiter = { resolve, reject, timer }
       this.#waiting.add(waiter)
-      if (this.#closed) this.#giveUp(waiter, 'it was closed')
+      if (this.#closed) this.#refuse(waiter, 'this application was closed')
       else this.#serve()
     })
   }
 
-  #giveUp(waiter: Waiter, why: string): void {
+  #refuse(waiter: Waiter, why: string): void {
     if (!this.#waiting.delete(waiter)) return
     waiter.timer.cancel()
     waiter.reject(httpError('UPSTREAM_UNAVAILABLE', `${this.#address}: ${why}`, { headers: [['Retry-After', '1']] }))
   }
 
-  /** Gives free slots to those that wait; dials when there is no link. */
+  /** Gives free slots to waiting requests; dials if there is no link. */
   #serve(): void {
     const caller = this.#caller
     if (caller) caller.demand(caller.inFlight + this.#waiting.size)
-    else if ((this.#waiting.size > 0 || this.#doubtful) && !this.#closed) this.#dial()
+    else if ((this.#waiting.size > 0 || this.#hasSilentRequests) && !this.#closed) this.#dial()
     if (caller?.state !== 'ready') return
-    this.#reason = 'all slots are taken'
-    // A call is made a microtask after it was let go, so that what was given has to be counted here.
+    this.#reason = 'all slots are in use'
+    // A resolved request calls one microtask later, so the slots given in this loop must be counted here.
     let free = caller.grant - caller.inFlight
     for (const waiter of this.#waiting) {
       if (free-- <= 0) break
@@ -166,14 +172,14 @@ class Remote {
     }
   }
 
-  /** Requests run on a link that is silent: another connection decides whether they are lost. */
-  get #doubtful(): boolean {
+  /** Whether requests run on a silent link: another connection decides whether they are lost. */
+  get #hasSilentRequests(): boolean {
     for (const link of this.#links) if (!link.trusted && link.busy) return true
     return false
   }
 
   #dial(): void {
-    if (this.#pause) return
+    if (this.#redial) return
     const socket = dial(this.#target)
     const caller: Caller = new Caller(socket, {
       clock: this.#clock,
@@ -184,38 +190,38 @@ class Remote {
       watch: {
         times: USUAL_TIMES,
         peers: this.#peers,
-        // Its requests finish if it answers again; new requests use another link.
+        // Its requests finish if the container answers again; new requests use another link.
         onLife: (life) => {
           if (life === 'suspect') caller.close('the container does not answer on this link')
         },
       },
       onChange: () => {
         if (this.#caller !== caller) return
-        // What runs on a link that drains can take long; the next container is dialled meanwhile.
-        if (caller.state === 'draining') this.#leave('it drains')
+        // Requests on a draining link can take long, so the next container is dialled at once.
+        if (caller.state === 'draining') this.#replaceLink('the container drains')
         else this.#serve()
       },
       onClosed: (error) => this.#lost(caller, error),
     })
     this.#caller = caller
     this.#links.add(caller)
-    this.#reason = 'it is being dialled'
+    this.#reason = 'the container is being dialled'
   }
 
   #lost(caller: Caller, error: Error | undefined): void {
     this.#links.delete(caller)
     if (error && verdictOf(error) === 'gone') for (const link of this.#links) link.unreachable()
-    if (this.#caller === caller) this.#leave(error?.message ?? 'it closed the link')
+    if (this.#caller === caller) this.#replaceLink(error?.message ?? 'the container closed the link')
     if (this.#closed && this.#links.size === 0) this.#closed.resolve()
   }
 
-  /** That link takes nothing more. */
-  #leave(reason: string): void {
+  /** The present link accepts no more requests: dials another link after a delay. */
+  #replaceLink(reason: string): void {
     this.#caller = undefined
     this.#reason = reason
     if (this.#closed) return
-    this.#pause = this.#clock.after(PAUSE, () => {
-      this.#pause = undefined
+    this.#redial = this.#clock.after(REDIAL_DELAY, () => {
+      this.#redial = undefined
       this.#serve()
     })
   }

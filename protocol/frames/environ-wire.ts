@@ -1,6 +1,6 @@
 /**
- * An environ across processes: what a REQUEST frame carries of it, and the environ of a REQUEST frame (docs/contract.md, *The environ*).
- * Strings cross; header lines cross as they came. It knows no frames.
+ * Converts an environ to the fields of a REQUEST frame and back (docs/contract.md, *The environ*). Only strings are
+ * sent to another process; header lines are sent unchanged. It knows no frames.
  */
 
 import type { Environ } from '../contract/application.ts'
@@ -12,11 +12,11 @@ import { finish, type ProcessFacts, setVariable, Variables } from '../contract/e
 import { headerVariable, joined, variableOf } from '../contract/request-headers.ts'
 
 /**
- * The environ of a REQUEST frame: the reverse of `variablesForWire`.
+ * Builds the environ of a REQUEST frame: the reverse of `variablesForWire`.
  *
- * @param variables flat; all that is no header, and `HTTP_*` that differ from what the lines say
+ * @param variables flat; the variables that are no headers, and each `HTTP_*` that differs from its header lines
  * @param lines flat; raw header lines
- * @throws RemoteProtocolError (400) for a reserved key or a missing one
+ * @throws RemoteProtocolError (400) if a variable has a reserved name or a required variable is missing
  */
 export function environFromWire(variables: string[], lines: string[], process: ProcessFacts): Environ {
   const environ = new Variables(process)
@@ -26,7 +26,7 @@ export function environFromWire(variables: string[], lines: string[], process: P
     const name = lines[at]!
     const variable = variableOf(name)
     if (variable === '') {
-      // Only an upgrade's pair crosses; anything else of this kind is a peer's mistake and is left out.
+      // Of the hop-by-hop headers only Upgrade and Connection are sent. Others are a peer's mistake and are ignored.
       const lower = name.toLowerCase()
       if (lower !== 'upgrade' && lower !== 'connection') continue
       upgrade ||= lower === 'upgrade'
@@ -50,25 +50,24 @@ export function environFromWire(variables: string[], lines: string[], process: P
 /** What a peer must send. */
 const REQUIRED: readonly string[] = cgiVariableNames(({ presence }) => presence === 'required')
 
-/** What a REQUEST frame carries of an environ. */
+/** The fields of a REQUEST frame. */
 export interface WireEnviron {
   variables: string[]
   rawHeaders: string[]
 }
 
 /**
- * What crosses to another process: the environ's strings outside `wsgi.*` and `gantry`, header lines apart.
+ * Returns the parts of an environ that are sent to another process: its strings, except `wsgi.*` and `gantry`, and its
+ * header lines. The lines are those of `environ.gantry`, if they agree with `HTTP_*`: middleware may have changed a
+ * variable, and the variable has precedence.
  *
- * The lines are those that `environ.gantry` holds, as far as they still say what `HTTP_*` say: middleware may have set a
- * variable by hand, and the variable is what counts.
- *
- * @throws TypeError for a value of another type, naming its key
+ * @throws TypeError if a value is no string; the message names its key
  */
 export function variablesForWire(environ: Environ): WireEnviron {
   const lines = environ.gantry instanceof Context ? environ.gantry.lines : []
   const variables: string[] = []
   let headers = 0
-  // Nearly always the variables are in the order of their lines, and one walk sees that they say the same.
+  // The variables are nearly always in the order of their lines, so that one loop can compare them.
   let line = 0
   for (const key in environ) {
     const value = environ[key]
@@ -84,7 +83,7 @@ export function variablesForWire(environ: Environ): WireEnviron {
   return { variables, rawHeaders: same ? lines : reconcile(environ, lines, variables) }
 }
 
-/** Whether there is one line for each of so many header variables, and it says what the variable says. */
+/** Whether there is one line for each header variable, with the same value. @param headers count of header variables */
 function agree(environ: Environ, lines: string[], headers: number): boolean {
   if (lines.length !== headers * 2) return false
   for (let at = 0; at < lines.length; at += 2) {
@@ -100,32 +99,32 @@ function wireVariable(name: string): string {
   return lower === 'upgrade' || lower === 'connection' ? headerVariable(name) : ''
 }
 
-/** The lines that still agree with the variables; variables that no lines give are added to `variables`. */
+/** Returns the lines that agree with the variables, and adds the variables that no line has to `variables`. */
 function reconcile(environ: Environ, lines: string[], variables: string[]): string[] {
-  const said: Map<string, string> = new Map()
+  const fromLines: Map<string, string> = new Map()
   for (let at = 0; at < lines.length; at += 2) {
     const variable = wireVariable(lines[at]!)
-    const before = said.get(variable)
-    said.set(variable, before === undefined ? lines[at + 1]! : joined(variable, before, lines[at + 1]!))
+    const before = fromLines.get(variable)
+    fromLines.set(variable, before === undefined ? lines[at + 1]! : joined(variable, before, lines[at + 1]!))
   }
   const kept: string[] = []
   for (let at = 0; at < lines.length; at += 2) {
     const variable = wireVariable(lines[at]!)
-    if (said.get(variable) === environ[variable]) kept.push(lines[at]!, lines[at + 1]!)
+    if (fromLines.get(variable) === environ[variable]) kept.push(lines[at]!, lines[at + 1]!)
   }
   for (const key in environ) {
     if (!isHeader(key)) continue
-    if (environ[key] !== undefined && said.get(key) !== environ[key]) variables.push(key, environ[key] as string)
+    if (environ[key] !== undefined && fromLines.get(key) !== environ[key]) variables.push(key, environ[key] as string)
   }
   return kept
 }
 
-/** Whether `environFromWire` sets it to that, whatever comes. */
+/** Whether `environFromWire` sets this value in any case. */
 function isImplied(key: string, value: string): boolean {
   return key === 'SERVER_SOFTWARE' || (key === 'GATEWAY_INTERFACE' && value === GATEWAY_INTERFACE)
 }
 
-/** Whether a variable says what a request header said. (As in `isReservedVariable`, the first letter first.) */
+/** Whether a variable holds a request header. (The first letter is compared first, as in `isOwn`, for speed.) */
 function isHeader(key: string): boolean {
   const letter = key.charCodeAt(0)
   if (letter === 0x48) return key.startsWith('HTTP_')
@@ -134,7 +133,7 @@ function isHeader(key: string): boolean {
 
 function notText(key: string, value: unknown): TypeError {
   return new TypeError(
-    `environ[${JSON.stringify(key)}] cannot cross to another process: only strings do, and this is ${
+    `environ[${JSON.stringify(key)}] cannot be sent to another process: expected a string, got ${
       value === null ? 'null' : typeof value
     }. Set it in the process that uses it, or delete it.`,
   )

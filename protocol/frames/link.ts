@@ -1,8 +1,7 @@
 /**
- * Where a frames connection meets a stream of bytes (a socket, mostly): reading, writing, the handshake's deadline, the end.
- *
- * Reading never waits for writing. What is ready in one tick leaves in one write, and body is taken from the connection
- * only while the stream has room, so that what overtakes it still can. Does not know what the frames are about.
+ * Connects a `FrameConnection` to a byte stream (usually a socket): reads, writes, handshake timeout, close. All frames
+ * of one tick are sent in one write. Body is taken from the connection only while the stream has room, so that other
+ * frames can still overtake the body. Reading never waits for writing.
  */
 
 import type { Socket } from 'node:net'
@@ -14,47 +13,51 @@ import type { Clock, Timer } from '../net/clock.ts'
 import { countRead } from '../net/large-reads.ts'
 import { MAX_DELAY } from '../net/response-batch.ts'
 import { afterSilence } from '../net/silence-timer.ts'
-import type { Connection, Event } from './codec/connection.ts'
+import type { FrameConnection, FrameEvent } from './codec/connection.ts'
 import { Goaway } from './codec/constants.ts'
 import type { FrameStream } from './codec/stream.ts'
 
 /**
- * What a link reports. If `event` or `relieved` throws, only the stream concerned is aborted (`fault`); the others must
- * not throw.
+ * The owner of a link. If `event` or `resume` throws, only the stream concerned is aborted (`fault`). The other methods
+ * must not throw.
  */
 export interface LinkOwner {
-  /** Bytes arrived, whatever they are; called before their events. */
-  heard?(): void
+  /** Bytes have arrived. Called before their events. */
+  bytesReceived?(): void
   /** Bytes were written to the stream. */
-  sent?(bytes: number): void
-  event(event: Event): void
-  /** There is room for more of `stream` again, or it is closed. */
-  relieved(stream: FrameStream): void
+  bytesSent?(bytes: number): void
+  event(event: FrameEvent): void
+  /** There is room for more body of `stream`, or the stream is closed. */
+  resume(stream: FrameStream): void
   /**
-   * `event` or `relieved` threw an error for `stream`: the owner logs it and aborts that stream; the link continues.
+   * `event` or `resume` threw an error for `stream`: the owner logs the error and aborts the stream; the link
+   * continues.
    */
   fault(stream: FrameStream, error: unknown): void
-  /** Closed before what was read of `stream` could be told. It can be over already, and is then not among the abandoned. */
-  missed?(stream: FrameStream): void
-  /** About to write: the moment for what is worth saying once a tick. */
+  /**
+   * The link closed before an event of `stream` was delivered. The stream may be closed already; `abandon` does not
+   * return it then.
+   */
+  undelivered?(stream: FrameStream): void
+  /** Called before each write: the owner can add frames that it sends once per tick. */
   flushing(): void
   /** Called after each write: the output queue may be short enough for new requests. */
   flushed?(): void
-  /** Once. `error`: why, unless both sides meant it. */
+  /** The link is closed. Called once. @param error the reason, unless both sides had announced the end */
   closed(error: Error | undefined): void
 }
 
-/** Body bytes handed to the stream at once: as much as waits there in front of a WINDOW or RESET. */
-const BATCH = 128 * 1024
-/** How long a peer may take to read our last words and close, ms. */
+/** The most body bytes written at once. A later WINDOW or RESET waits behind them in the stream. */
+const WRITE_MAX = 128 * 1024
+/** How long a peer may take to read our last frames and close, milliseconds. */
 const LINGER = 1_000
-/** Before the system asks whether an idle peer is still there, ms. */
+/** Idle time before the first TCP keep-alive probe, milliseconds. */
 const KEEP_ALIVE = 15_000
-/** HELLO and proof, ms: a second on a slow machine that just started, with room. */
+/** Timeout of HELLO and proof, milliseconds. A slow machine that has just started needs about a second. */
 const HANDSHAKE_TIMEOUT = 5_000
 
 export class Link {
-  readonly connection: Connection
+  readonly connection: FrameConnection
   readonly #stream: Duplex
   readonly #owner: LinkOwner
   readonly #clock: Clock
@@ -65,10 +68,10 @@ export class Link {
   #ending = false
   #timer: Timer | undefined
 
-  /** @param first bytes that were read from `stream` already */
+  /** @param first bytes that were already read from `stream` */
   constructor(
     stream: Duplex,
-    connection: Connection,
+    connection: FrameConnection,
     owner: LinkOwner,
     options: { clock: Clock; handshakeTimeout?: number | undefined },
     first?: Uint8Array,
@@ -85,14 +88,14 @@ export class Link {
     })
     const socket = stream as Partial<Pick<Socket, 'setNoDelay' | 'setKeepAlive'>>
     socket.setNoDelay?.(true)
-    // A proxy's host that is gone says nothing: without this a container would wait for it for ever.
+    // A host that has crashed sends no FIN. Without keep-alive a container would wait for its proxy forever.
     socket.setKeepAlive?.(true, KEEP_ALIVE)
     stream.on('error', (error) => this.destroy(error))
     stream.on('close', () => this.#streamClosed())
     stream.on('end', () => this.#peerEnded())
     stream.on('drain', () => this.schedule())
     if (stream.destroyed) {
-      setImmediate(() => this.destroy(lost()))
+      setImmediate(() => this.destroy(linkLost()))
       return
     }
     this.schedule()
@@ -100,12 +103,12 @@ export class Link {
       if (this.#closed) return
       if (first !== undefined) this.#read(first)
       stream.on('data', (chunk: Uint8Array) => this.#read(chunk))
-      // Who looked at the first bytes may have paused it.
+      // The reader of the first bytes may have paused the stream.
       stream.resume()
     }
     if (first === undefined) listen()
     else {
-      // The owner's constructor has to end before it is told of anything.
+      // The owner's constructor must return before the first event.
       stream.pause()
       setImmediate(listen)
     }
@@ -115,20 +118,20 @@ export class Link {
     return this.#closed
   }
 
-  /** There may be something to send: it leaves at the end of this tick. */
+  /** Sends what is queued at the end of this tick. */
   schedule(): void {
     if (this.#scheduled || this.#closed) return
     this.#scheduled = true
     setImmediate(this.#flushScheduled)
   }
 
-  /** Sends what there is now, as far as there is room. */
+  /** Sends what is queued now, as far as the stream has room. */
   flush(): void {
     const stream = this.#stream
     const { connection } = this
     if (stream.destroyed || stream.writableEnded || stream.writableNeedDrain) return
     if (!this.#closed) this.#owner.flushing()
-    const parts = connection.pending ? connection.take(BATCH) : []
+    const parts = connection.pending ? connection.take(WRITE_MAX) : []
     let bytes = 0
     if (parts.length > 1) stream.cork()
     for (const part of parts) {
@@ -136,16 +139,16 @@ export class Link {
       stream.write(part)
     }
     if (parts.length > 1) stream.uncork()
-    this.#owner.sent?.(bytes)
+    this.#owner.bytesSent?.(bytes)
     connection.full = stream.writableNeedDrain
     if (!this.#closed) {
       this.#owner.flushed?.()
-      this.#relieve()
+      this.#resumeStreams()
     }
     if (connection.pending && !stream.writableNeedDrain) this.schedule()
   }
 
-  /** Sends what there is, then ends the stream. For a link on which nothing runs any more; `closed` follows when it has left. */
+  /** Sends what is queued, then ends the stream. Call it when no stream is open; `closed` follows when all is sent. */
   end(): void {
     if (this.#ending || this.#closed) return
     this.#ending = true
@@ -158,7 +161,7 @@ export class Link {
     this.#stream.destroy()
   }
 
-  // ---- inside ----------------------------------------------------------------------------------------------------
+  // ---- internals ----------------------------------------------------------------------------------------------------
 
   readonly #flushScheduled = (): void => {
     this.#scheduled = false
@@ -170,19 +173,19 @@ export class Link {
     countRead(chunk.length)
     if (this.#closed) return
     this.#readSince = this.#clock.now()
-    this.#owner.heard?.()
+    this.#owner.bytesReceived?.()
     const { connection } = this
     try {
       for (const event of connection.receive(chunk)) {
         if (this.#closed) {
-          if ('stream' in event) this.#owner.missed?.(event.stream)
+          if ('stream' in event) this.#owner.undelivered?.(event.stream)
           continue
         }
         try {
-          runIsolated(this.#hear, this, event)
+          runIsolated(this.#deliver, this, event)
         } catch (error) {
-          // A bug of ours, or an application's listener on an upgraded connection threw: other streams must not pay for
-          // it.
+          // A bug of ours, or a listener of the application on an upgraded connection threw. Other streams must
+          // continue.
           if ('stream' in event) this.#owner.fault(event.stream, error)
           else this.destroy(error as Error)
         }
@@ -193,7 +196,7 @@ export class Link {
       this.destroy(error as Error)
       return
     }
-    this.#relieve()
+    this.#resumeStreams()
     if (connection.failure) this.#fail(connection.failure)
     else if (connection.pending) this.schedule()
   }
@@ -210,7 +213,7 @@ export class Link {
     this.flush()
   }
 
-  #hear(event: Event): void {
+  #deliver(event: FrameEvent): void {
     if (event.type === 'ready') {
       this.#timer?.cancel()
       this.#timer = undefined
@@ -221,10 +224,10 @@ export class Link {
     }
   }
 
-  #relieve(): void {
-    for (const stream of this.connection.relieved()) {
+  #resumeStreams(): void {
+    for (const stream of this.connection.unblocked()) {
       try {
-        runIsolated(this.#owner.relieved, this.#owner, stream)
+        runIsolated(this.#owner.resume, this.#owner, stream)
       } catch (error) {
         this.#owner.fault(stream, error)
       }
@@ -232,14 +235,14 @@ export class Link {
     if (this.connection.failure) this.#fail(this.connection.failure)
   }
 
-  /** The peer gets a word on why, and then the end. */
+  /** Sends GOAWAY with the reason, then closes. */
   #fail(error: RemoteProtocolError): void {
     if (this.#closed) return
     this.connection.fail(error)
     this.#finish(error)
   }
 
-  /** The link is over at once; the stream ends with our last words. */
+  /** Closes the link at once; the stream ends after our last frames. */
   #finish(error: Error): void {
     if (this.#closed) return
     this.#close(error)
@@ -248,8 +251,8 @@ export class Link {
   }
 
   /**
-   * Our side of the stream ends; the peer's is read until it ends too, for a while: a socket that is closed with bytes unread
-   * sends a reset, which can overtake our last ones.
+   * Ends our side of the stream, and reads the peer's side until it ends too, for a limited time. A socket that is
+   * closed with unread bytes sends RST, which can overtake our last bytes.
    */
   #endStream(): void {
     const stream = this.#stream
@@ -260,24 +263,25 @@ export class Link {
       const timer = this.#clock.after(LINGER, () => stream.destroy())
       stream.once('close', () => timer.cancel())
     }
-    // A peer at fault has no longer than that; one that takes its time to read gets what it is owed.
+    // A peer at fault gets only the linger time. A peer that reads slowly first gets all bytes.
     if (this.#closed || stream.writableFinished) linger()
     else stream.once('finish', linger)
   }
 
   #streamClosed(): void {
     const { connection } = this
-    // A caller without streams loses nothing if a draining server closes first; a server's last response may still be
-    // unsent.
-    const said = connection.role === 'caller' ? connection.leaving : this.#ending && this.#stream.writableFinished
-    this.destroy(said && connection.size === 0 ? undefined : lost())
+    // A caller without streams loses nothing if a draining server closes first. The last response of a server may still
+    // be unsent.
+    const isAnnounced =
+      connection.role === 'caller' ? connection.peerGoingAway : this.#ending && this.#stream.writableFinished
+    this.destroy(isAnnounced && connection.size === 0 ? undefined : linkLost())
   }
 
   #peerEnded(): void {
     const { connection } = this
-    const meant = this.#ending || connection.goingAway || connection.leaving
-    if (!meant || connection.size > 0) {
-      this.destroy(lost())
+    const isAnnounced = this.#ending || connection.goingAway || connection.peerGoingAway
+    if (!isAnnounced || connection.size > 0) {
+      this.destroy(linkLost())
       return
     }
     this.end()
@@ -293,8 +297,8 @@ export class Link {
   }
 }
 
-/** The stream ended or broke under the link. */
-export function lost(): Error {
+/** The error of a link whose stream has closed without an announcement. */
+export function linkLost(): Error {
   return codedError('LOST', 'the connection was closed')
 }
 

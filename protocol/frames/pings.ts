@@ -2,8 +2,11 @@
 
 import type { Clock } from '../net/clock.ts'
 
-/** PINGs that may wait: at one every few seconds, a minute's. A peer whose bytes come, and never a PONG, must not grow the list. */
-const MOST = 16
+/**
+ * The most PINGs without an answer: about a minute of PINGs. A peer that sends bytes but no PONG must not grow the
+ * list.
+ */
+const WAITING_MAX = 16
 
 interface Ping {
   readonly at: number
@@ -20,12 +23,17 @@ export class Pings {
     this.#clock = clock
   }
 
-  /** @param send sends a PING with these 8 bytes, which the PONG repeats @returns the round-trip time, milliseconds */
+  /**
+   * Sends one PING.
+   *
+   * @param send sends a PING with these 8 bytes, which the PONG repeats
+   * @returns the round-trip time, milliseconds; rejects if the link closes or too many later PINGs have no answer
+   */
   make(send: (token: Uint8Array) => void): Promise<number> {
-    if (this.#waiting.size >= MOST) {
-      const [number, eldest] = this.#waiting.entries().next().value!
+    if (this.#waiting.size >= WAITING_MAX) {
+      const [number, oldest] = this.#waiting.entries().next().value!
       this.#waiting.delete(number)
-      eldest.reject(new Error('the peer has not answered this PING nor a later one'))
+      oldest.reject(new Error('the peer has answered neither this PING nor a later PING'))
     }
     this.#last = (this.#last + 1) >>> 0
     const token = Buffer.alloc(8)
@@ -37,9 +45,9 @@ export class Pings {
   }
 
   /**
-   * A PONG arrived. It also answers earlier PINGs: only the latest of several queued PINGs or PONGs is sent.
+   * A PONG has arrived. It also answers all earlier PINGs: of several queued PINGs or PONGs only the latest is sent.
    *
-   * @returns whether it answers a PING of ours
+   * @returns whether the PONG answers a PING of ours
    */
   answered(token: Uint8Array): boolean {
     const view = Buffer.from(token.buffer, token.byteOffset, token.length)
@@ -53,7 +61,7 @@ export class Pings {
     return true
   }
 
-  /** The link is closed. */
+  /** The link is closed: rejects all waiting PINGs. */
   fail(error: Error): void {
     for (const ping of this.#waiting.values()) ping.reject(error)
     this.#waiting.clear()

@@ -1,15 +1,15 @@
 /**
- * A request's body that can be sent again: reads the input once, and keeps what was sent while that is of use and not too
- * much. Does not know frames, nor whether a request may be sent again.
+ * A request body that can be sent again: reads the input once, and keeps the bytes while a retry is possible and they
+ * are few enough. It knows no frames; the pool decides about retries.
  */
 
 import type { Input } from '../contract/application.ts'
 import { RequestInput } from '../contract/input.ts'
 import { DATA_MAX, WINDOW } from './codec/constants.ts'
 
-/** One attempt to have the request run. */
+/** One attempt to send the request. */
 export interface Attempt {
-  /** `next()` has something now. */
+  /** `next()` has a chunk, the end or an error now. */
   bodyReady(): void
   abort(reason: Error): void
   /** Whether the application has read all bytes that this attempt was given. Default true. */
@@ -17,30 +17,31 @@ export interface Attempt {
 }
 
 /**
- * Most that is kept, bytes: before STARTED a peer can take its initial window, and one more chunk waits to be sent. A peer
- * with a larger window than ours makes bodies that are not whole, never memory without end.
+ * The most bytes that are kept. Before STARTED a peer can take its initial window, and one more chunk waits to be sent.
+ * For a peer with a larger window than ours the body is no longer whole; memory stays bounded.
  */
 export const KEEP_MAX: number = WINDOW + 2 * DATA_MAX
 
 /**
- * Most that is kept while the application runs, bytes, of a request that may run twice. One whose container dies then can still be
- * sent again; a large upload's bytes are not worth their memory for as long as applications like to take.
+ * The most bytes that are kept while the application runs, of a request that may run twice: if its container dies, the
+ * request can still be sent again. A large upload is not kept: an application may run for long, and memory is limited.
  */
 export const KEEP_RUNNING: number = DATA_MAX
 
 export class ReplayableBody {
   readonly #input: Input
+  /** The input, if it can be read without a promise. */
   readonly #fast: RequestInput | undefined
   readonly #repeatable: boolean
   #attempt: Attempt | undefined
-  /** Chunks that were read and can be given again; the next to give is `#at`. */
+  /** Chunks that were read and can be sent again; the next chunk is at `#at`. */
   #chunks: Uint8Array[] = []
   #at = 0
   #bytes = 0
-  /** Most that is kept. */
-  #most = KEEP_MAX
-  /** Bytes that were given and are not kept. */
-  #gone = false
+  /** The most bytes that are kept now. */
+  #keepMax = KEEP_MAX
+  /** Whether bytes were dropped after they were sent. */
+  #isDropped = false
   #reading = false
   #ended = false
   #failure: Error | undefined
@@ -48,10 +49,10 @@ export class ReplayableBody {
   #taken = 0
 
   /**
-   * Make one per request, and give the same one to every attempt.
+   * Create one per request, and pass the same body to every attempt.
    *
-   * @param repeatable whether it may be sent again although it has run (RFC 9110 §9.2.2): then up to `KEEP_RUNNING` bytes are kept
-   *   until it is answered
+   * @param repeatable whether the request may be sent again after it has run (RFC 9110 §9.2.2): then up to
+   *   `KEEP_RUNNING` bytes are kept until the response
    */
   constructor(input: Input, repeatable: boolean = false) {
     this.#input = input
@@ -59,22 +60,22 @@ export class ReplayableBody {
     this.#fast = input instanceof RequestInput ? input : undefined
   }
 
-  /** Whether it can still be sent from its first byte. True for an empty body, always. */
+  /** Whether the body can still be sent from its first byte. Always true for an empty body. */
   get whole(): boolean {
-    return !this.#gone
+    return !this.#isDropped
   }
 
-  /** Whether the present attempt has given all of it to the container. */
+  /** Whether the present attempt has sent the whole body. */
   get sent(): boolean {
     return this.#ended && this.#at === this.#chunks.length
   }
 
-  /** Whether the next bytes have still to come from the client. */
+  /** Whether the next bytes must still arrive from the client. */
   get waiting(): boolean {
     return this.#reading && this.#at === this.#chunks.length
   }
 
-  /** Bytes that the present attempt has given to the container. */
+  /** Bytes that the present attempt has sent. */
   get taken(): number {
     return this.#taken
   }
@@ -84,56 +85,58 @@ export class ReplayableBody {
     return this.#attempt?.caughtUp ?? true
   }
 
-  /** Whether nothing was given to anybody. */
+  /** Whether no byte was read from the input. */
   get untouched(): boolean {
-    return this.#chunks.length === 0 && !this.#gone && (this.#fast === undefined || this.#fast.buffered === 0)
+    return this.#chunks.length === 0 && !this.#isDropped && (this.#fast === undefined || this.#fast.buffered === 0)
   }
 
-  /** Flat; once `next()` gave null. */
+  /** The trailers, flat. Complete after `next()` has returned null. */
   get trailers(): readonly string[] {
     return this.#trailers
   }
 
-  /** Whether `next()` is known to have nothing but null, and no trailers follow. */
+  /** Whether `next()` will return null, and no trailers follow. */
   get atEnd(): boolean {
-    // What a read is about to give has left the input already, and has not come here yet.
+    // The bytes of a read in progress have left the input, and have not arrived here yet.
     if (this.#at < this.#chunks.length || this.#reading) return false
     if (this.#ended) return this.#trailers.length === 0
     const input = this.#fast
     return input?.ended === true && input.buffered === 0 && input.trailerFields.length === 0
   }
 
-  /** Whether the client sent a body, be it empty (RFC 9112 §6.3). */
+  /** Whether the client sent a body, even an empty body (RFC 9112 §6.3). */
   get exists(): boolean {
     return this.#fast?.hasBody ?? !this.atEnd
   }
 
-  /** Gives the present attempt up: `call`'s promise, or the body's pending read, rejects with `reason`. */
+  /**
+   * Aborts the present attempt: the promise of the call, or the pending read of the response, rejects with `reason`.
+   */
   abort(reason: Error): void {
     this.#attempt?.abort(reason)
   }
 
-  // ---- the attempt's side ----------------------------------------------------------------------------------------
+  // ---- for the attempt ----------------------------------------------------------------------------------------
 
-  /** From the first byte. Only when `whole`. */
+  /** Starts an attempt from the first byte. Call it only if the body is `whole`. */
   begin(attempt: Attempt): void {
     this.#attempt = attempt
     this.#at = 0
     this.#taken = 0
   }
 
-  /** That attempt is over. */
-  leave(attempt: Attempt): void {
+  /** The attempt is over. */
+  finish(attempt: Attempt): void {
     if (this.#attempt === attempt) this.#attempt = undefined
   }
 
   /**
-   * The next chunk; null at the end; undefined when it has to be waited for: `bodyReady` follows.
+   * The next chunk; null at the end; undefined if no chunk has arrived: then `bodyReady` is called later.
    *
-   * @throws what the input failed with
+   * @throws the error of the input
    */
   next(): Uint8Array | null | undefined {
-    if (this.#at < this.#chunks.length) return this.#give()
+    if (this.#at < this.#chunks.length) return this.#nextKept()
     if (this.#failure) throw this.#failure
     if (this.#ended) return null
     if (this.#reading) return undefined
@@ -148,41 +151,41 @@ export class ReplayableBody {
       return undefined
     }
     this.#chunks.push(chunk)
-    return this.#give()
+    return this.#nextKept()
   }
 
-  /** The application runs. */
+  /** The application has started. */
   started(): void {
     this.#keep(this.#repeatable ? KEEP_RUNNING : 0)
   }
 
-  /** There will be no other attempt. */
-  answered(): void {
+  /** The response has started: no other attempt follows. */
+  responded(): void {
     this.#keep(0)
   }
 
-  // ---- inside ----------------------------------------------------------------------------------------------------
+  // ---- internals ----------------------------------------------------------------------------------------------------
 
-  #give(): Uint8Array {
+  #nextKept(): Uint8Array {
     const chunk = this.#chunks[this.#at++]!
     this.#taken += chunk.length
     this.#bytes = Math.max(this.#bytes, this.#taken)
-    if (this.#bytes > this.#most) this.#keep(0)
+    if (this.#bytes > this.#keepMax) this.#keep(0)
     return chunk
   }
 
   #keep(most: number): void {
-    if (most < this.#most) this.#most = most
-    if (this.#bytes > this.#most) this.#drop()
+    if (most < this.#keepMax) this.#keepMax = most
+    if (this.#bytes > this.#keepMax) this.#drop()
   }
 
-  /** Lets go of what was given. */
+  /** Drops the chunks that were sent. */
   #drop(): void {
-    this.#most = 0
+    this.#keepMax = 0
     if (this.#at === 0) return
     this.#chunks.splice(0, this.#at)
     this.#at = 0
-    this.#gone = true
+    this.#isDropped = true
   }
 
   #read(): void {

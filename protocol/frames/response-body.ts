@@ -1,17 +1,17 @@
 /**
- * A response's body as it comes over a link: an async iterable under credit. It ends only when the peer said so;
- * anything else throws, so that what was cut never looks whole. Does not know frames; `Call` fills it.
+ * A response body that arrives over a link: an async iterable under credit. It ends only after the peer's END; anything
+ * else throws, so that a truncated body never looks complete. It knows no frames; `FrameCall` fills it.
  */
 
 import { AbortError } from '../contract/errors.ts'
-import { Gatherer } from './codec/gatherer.ts'
+import { ChunkCoalescer } from './codec/chunk-coalescer.ts'
 
-/** What the body tells the one who fills it. */
-export interface BodySource {
-  /** The reader took so many bytes. */
+/** The side that fills the body. */
+export interface ResponseBodySource {
+  /** The reader took `bytes` bytes. */
   consumed(bytes: number): void
-  /** The reader goes, and did not take all. */
-  unwanted(): void
+  /** The reader stopped before the end. */
+  cancelled(): void
 }
 
 const DONE: IteratorResult<Uint8Array> = { done: true, value: undefined }
@@ -22,18 +22,18 @@ interface Waiter {
 }
 
 export class ResponseBody implements AsyncIterableIterator<Uint8Array> {
-  readonly #source: BodySource
+  readonly #source: ResponseBodySource
   #chunks: Uint8Array[] = []
-  readonly #small: Gatherer = new Gatherer()
+  readonly #small: ChunkCoalescer = new ChunkCoalescer()
   #ended = false
   #failure: Error | undefined
   #waiters: Waiter[] = []
 
-  constructor(source: BodySource) {
+  constructor(source: ResponseBodySource) {
     this.#source = source
   }
 
-  // ---- the call's side -------------------------------------------------------------------------------------------
+  // ---- for the call -------------------------------------------------------------------------------------------
 
   push(chunk: Uint8Array): void {
     if (chunk.length === 0 || this.#failure) return
@@ -53,7 +53,7 @@ export class ResponseBody implements AsyncIterableIterator<Uint8Array> {
     for (const waiter of this.#waiters.splice(0)) waiter.resolve(DONE)
   }
 
-  /** Pending and later reads reject; what was not read is let go. Without effect once the end has come. */
+  /** Pending and later reads reject, and unread chunks are dropped. No effect after the end. */
   fail(error: Error): void {
     if (this.#ended || this.#failure) return
     this.#failure = error
@@ -61,7 +61,7 @@ export class ResponseBody implements AsyncIterableIterator<Uint8Array> {
     for (const waiter of this.#waiters.splice(0)) waiter.reject(error)
   }
 
-  // ---- the reader's side -----------------------------------------------------------------------------------------
+  // ---- for the reader -----------------------------------------------------------------------------------------
 
   next(): Promise<IteratorResult<Uint8Array>> {
     if (this.#failure) return Promise.reject(this.#failure)
@@ -82,14 +82,14 @@ export class ResponseBody implements AsyncIterableIterator<Uint8Array> {
     return Promise.resolve(DONE)
   }
 
-  /** The reader is done with it. The peer is told in the same tick if it was not at its end. */
+  /** The reader stops. If the body had not ended, the stream is aborted in the same tick. */
   close(): void {
     this.#chunks = []
     if (!this.#small.empty) this.#small.take()
     if (this.#ended || this.#failure) return
     this.#ended = true
-    this.#source.unwanted()
-    // A read that waits must not take this for the body's end.
+    this.#source.cancelled()
+    // A pending read must not take this for the end of the body.
     const error = new AbortError('CLIENT_GONE', 'the response was closed while it was read')
     for (const waiter of this.#waiters.splice(0)) waiter.reject(error)
   }

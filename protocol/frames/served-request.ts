@@ -1,6 +1,6 @@
 /**
- * One REQUEST that was taken: between its stream and its exchange. It is the exchange's sink, its input's source, and the
- * host that hears of its end. Does not know slots, nor how a link ends.
+ * One accepted REQUEST: connects its stream with its exchange. It is the exchange's response sink, its input's source
+ * and its host. `server.ts` counts the slots and closes the link.
  */
 
 import type { Duplex } from 'node:stream'
@@ -14,26 +14,29 @@ import type { ResponseSink } from '../contract/response.ts'
 import { statusPage } from '../contract/status-page.ts'
 import type { Logger } from '../log/logger.ts'
 import type { Clock, Deadlines } from '../net/clock.ts'
+import { ChunkCoalescer } from './codec/chunk-coalescer.ts'
 import { Reset } from './codec/constants.ts'
-import { Gatherer } from './codec/gatherer.ts'
+import type { FrameEvent } from './codec/events.ts'
 import type { FrameStream } from './codec/stream.ts'
 import { RequestState } from './codec/stream-state.ts'
 import { StreamDuplex } from './duplex.ts'
 import type { Link } from './link.ts'
 
-/** What a request tells the link it came on. */
+/** The request's view of its link. */
 export interface RequestOwner {
   readonly link: Link
   readonly host: ExchangeHost
-  /** Its slot is free: the application has settled and its response has left, or it has become a raw connection. Once. */
+  /**
+   * The request's slot is free: the application has settled and the response is sent, or the request has become a raw
+   * connection. Called once.
+   */
   released(): void
-  /** It is over in every respect. Once, after `released`. */
+  /** Everything of the request is over. Called once, after `released`. */
   done(): void
-  upgradedBegan(request: ServedRequest): void
-  upgradedEnded(request: ServedRequest): void
+  upgradeStarted(request: ServedRequest): void
+  upgradeEnded(request: ServedRequest): void
 }
 
-const EMPTY: Uint8Array = new Uint8Array(0)
 const DIGITS = /^[0-9]{1,15}$/
 
 export class ServedRequest implements ResponseSink, InputSource, ExchangeHost {
@@ -41,9 +44,10 @@ export class ServedRequest implements ResponseSink, InputSource, ExchangeHost {
   readonly #stream: FrameStream
   readonly #input: RequestInput
   readonly #exchange: Exchange
-  readonly #small: Gatherer | undefined
-  /** The body's declared length, -1 when there is none, and what has come of it. */
+  readonly #small: ChunkCoalescer | undefined
+  /** The declared length of the request body, bytes; -1 if none is declared. */
   readonly #declared: number
+  /** Body bytes that have arrived. */
   #received = 0
   #duplex: StreamDuplex | undefined
   #settled = false
@@ -66,7 +70,7 @@ export class ServedRequest implements ResponseSink, InputSource, ExchangeHost {
     if (stream.asksUpgrade || (end && body === undefined && this.#declared <= 0)) this.#input = new RequestInput(null)
     else {
       this.#input = new RequestInput(this)
-      this.#small = end ? undefined : new Gatherer()
+      this.#small = end ? undefined : new ChunkCoalescer()
       if (body !== undefined) {
         this.#received = body.length
         this.#input.push(body)
@@ -88,17 +92,34 @@ export class ServedRequest implements ResponseSink, InputSource, ExchangeHost {
     this.#exchange.run()
   }
 
-  // ---- what came for it ------------------------------------------------------------------------------------------
+  // ---- events of the stream -----------------------------------------------------------------------------------------
 
-  receive(bytes: Uint8Array, end: boolean): void {
+  /** An event of the request's stream. */
+  event(event: FrameEvent): void {
+    switch (event.type) {
+      case 'data':
+        this.#bodyArrived(event.bytes, event.end)
+        break
+      case 'end':
+        this.#inputEnds(event.fields)
+        break
+      case 'abort':
+        this.cancel(ABORT_OF[event.code] ?? 'CLIENT_GONE', `the caller aborted the request: ${event.text}`)
+        break
+      case 'violation':
+        this.cancel('PROTOCOL', `the caller violated the protocol: ${event.text}`)
+    }
+  }
+
+  #bodyArrived(bytes: Uint8Array, end: boolean): void {
     if (this.#duplex) {
-      this.#duplex.receive(bytes, end)
+      this.#duplex.data(bytes, end)
       return
     }
     const input = this.#input
     const small = this.#small
     this.#received += bytes.length
-    // A reader that is behind gets small chunks together.
+    // If the reader is behind, small chunks are copied together.
     if (small && bytes.length > 0 && (input.buffered > 0 || !small.empty)) {
       const chunks = small.add(bytes)
       if (chunks) for (const chunk of chunks) input.push(chunk)
@@ -106,57 +127,54 @@ export class ServedRequest implements ResponseSink, InputSource, ExchangeHost {
     if (end) this.#inputEnds([])
   }
 
-  trailers(fields: string[]): void {
-    this.#inputEnds(fields)
-  }
-
   #inputEnds(fields: string[]): void {
     const small = this.#small
     if (small && !small.empty) this.#input.push(small.take())
     if (this.#declared === -1 || this.#declared === this.#received) this.#input.end(fields)
     else {
-      // Whoever lost or added bytes on the way: it must not look whole here.
+      // Bytes were lost or added on the way: the body must not look complete.
       this.#input.fail(
         httpError('BODY_LENGTH', `received a body of ${this.#received} bytes, but CONTENT_LENGTH is ${this.#declared}`),
       )
     }
   }
 
-  relieved(): void {
-    if (this.#duplex) this.#duplex.relieved()
+  /** There is room for more of the response, or the stream is closed. */
+  resume(): void {
+    if (this.#duplex) this.#duplex.resumeWriting()
     else this.#exchange.resume()
     this.#release()
   }
 
-  /** The caller gave it up, or the link is gone. */
+  /** The caller has aborted the request, or the link is closed. */
   cancel(code: AbortCode, message: string): void {
     const error = new AbortError(code, message)
     this.#exchange.abort(error)
     this.#release()
   }
 
-  /** This process cannot continue the request. */
-  giveUp(error: AbortError): void {
+  /** This process cannot continue the request: aborts its stream and its exchange. */
+  abortAll(error: AbortError): void {
     this.abort(error)
     this.#exchange.abort(error)
   }
 
-  /** As in the exchange. */
+  /** Closes the request's WebSocket with code 1001. @returns false if the request has none (see `Exchange.goAway`) */
   goAway(): boolean {
     return this.#exchange.goAway()
   }
 
-  // ---- of InputSource --------------------------------------------------------------------------------------------
+  // ---- InputSource --------------------------------------------------------------------------------------------
 
   wanted(): void {
     if (this.#stream.request !== RequestState.HELD) return
-    this.#owner.link.connection.wanted(this.#stream)
+    this.#owner.link.connection.releaseHold(this.#stream)
     this.#owner.link.schedule()
   }
 
   starved(): void {
     if (this.#stream.closed || this.#stream.request === RequestState.HELD) return
-    this.#owner.link.connection.starved(this.#stream)
+    this.#owner.link.connection.returnCredit(this.#stream)
     this.#owner.link.schedule()
   }
 
@@ -168,11 +186,11 @@ export class ServedRequest implements ResponseSink, InputSource, ExchangeHost {
     this.#owner.link.schedule()
   }
 
-  // ---- of ResponseSink -------------------------------------------------------------------------------------------
+  // ---- ResponseSink -------------------------------------------------------------------------------------------
 
   inform(status: string, headers: Headers): void {
     if (!this.#owner.link.connection.inform(this.#stream, status, headers)) {
-      this.log.debug({ requestId: this.#exchange.environ.gantry.requestId }, 'an informational response was left out')
+      this.log.debug({ requestId: this.#exchange.environ.gantry.requestId }, 'informational response dropped')
     }
     this.#owner.link.flush()
   }
@@ -181,13 +199,13 @@ export class ServedRequest implements ResponseSink, InputSource, ExchangeHost {
     const { link } = this.#owner
     link.schedule()
     try {
-      const room = link.connection.respond(this.#stream, status, headers, chunk, end)
+      const room = link.connection.head(this.#stream, status, headers, chunk, end)
       if (end) this.#release()
       return room
     } catch (error) {
       if (!(error instanceof LocalProtocolError)) throw error
-      // Nothing was written, so answer 500 as for any failed application. After a RESET the proxy would retry a GET,
-      // which would fail again.
+      // Nothing was written, so respond with 500, as for any failed application. After a RESET the proxy would retry a
+      // GET, which would fail again.
       const { environ } = this.#exchange
       this.log.error({ requestId: environ.gantry.requestId, code: error.code }, error.message)
       let status = ''
@@ -197,7 +215,7 @@ export class ServedRequest implements ResponseSink, InputSource, ExchangeHost {
         headers = fields
         return () => Promise.resolve()
       }) as [Uint8Array]
-      link.connection.respond(this.#stream, status, headers, environ.REQUEST_METHOD === 'HEAD' ? undefined : page, true)
+      link.connection.head(this.#stream, status, headers, environ.REQUEST_METHOD === 'HEAD' ? undefined : page, true)
       this.#exchange.abort(new AbortError('APPLICATION', error.message, { cause: error }))
       this.#release()
       return true
@@ -207,7 +225,7 @@ export class ServedRequest implements ResponseSink, InputSource, ExchangeHost {
   data(chunk: Uint8Array, end: boolean): boolean {
     const { link } = this.#owner
     link.schedule()
-    const room = link.connection.send(this.#stream, chunk, end)
+    const room = link.connection.data(this.#stream, chunk, end)
     if (end) this.#release()
     return room
   }
@@ -216,16 +234,16 @@ export class ServedRequest implements ResponseSink, InputSource, ExchangeHost {
     const { link } = this.#owner
     link.schedule()
     if (trailers === undefined || trailers.length === 0) {
-      link.connection.send(this.#stream, EMPTY, true)
+      link.connection.end(this.#stream)
       this.#release()
       return
     }
     try {
-      link.connection.trailers(this.#stream, trailers.flat())
+      link.connection.end(this.#stream, trailers.flat())
     } catch (error) {
       if (!(error instanceof LocalProtocolError)) throw error
       this.log.error({ requestId: this.#exchange.environ.gantry.requestId, code: error.code }, error.message)
-      link.connection.send(this.#stream, EMPTY, true)
+      link.connection.end(this.#stream)
     }
     this.#release()
   }
@@ -236,7 +254,7 @@ export class ServedRequest implements ResponseSink, InputSource, ExchangeHost {
 
   abort(error: AbortError): void {
     const { link } = this.#owner
-    link.connection.reset(this.#stream, RESET_OF[error.code], error.message)
+    link.connection.abort(this.#stream, RESET_OF[error.code], error.message)
     link.schedule()
     this.#release()
   }
@@ -244,17 +262,17 @@ export class ServedRequest implements ResponseSink, InputSource, ExchangeHost {
   upgrade(): Duplex {
     const owner = this.#owner
     this.#duplex = new StreamDuplex(owner.link, this.#stream, () => {
-      owner.upgradedEnded(this)
+      owner.upgradeEnded(this)
       this.#release()
     })
-    owner.upgradedBegan(this)
+    owner.upgradeStarted(this)
     this.#free()
-    // The 101 could not be sent.
+    // The stream was closed, so the 101 was not sent.
     if (this.#stream.closed) this.#duplex.destroy()
     return this.#duplex
   }
 
-  // ---- of ExchangeHost -------------------------------------------------------------------------------------------
+  // ---- ExchangeHost -------------------------------------------------------------------------------------------
 
   get clock(): Clock {
     return this.#owner.host.clock
@@ -282,13 +300,13 @@ export class ServedRequest implements ResponseSink, InputSource, ExchangeHost {
     this.#release()
   }
 
-  // ---- inside ----------------------------------------------------------------------------------------------------
+  // ---- internals ----------------------------------------------------------------------------------------------------
 
-  /** The slot is free only when the application is done and nothing of its response takes memory here. */
+  /** The slot is free only when the application has settled and no byte of its response is queued here. */
   #release(): void {
     if (!this.#stream.closed || this.#done) return
     if (!this.#settled) {
-      // The response's end ends the stream: what the request still had to say will not come.
+      // The end of the response ends the stream: the rest of the request body will not arrive.
       if (!this.#input.ended)
         this.#input.fail(new AbortError('CLIENT_GONE', 'the response was complete before the request'))
       return
@@ -305,6 +323,16 @@ export class ServedRequest implements ResponseSink, InputSource, ExchangeHost {
   }
 }
 
+/** The abort code for a RESET of the caller. */
+const ABORT_OF: Readonly<Record<number, AbortCode>> = {
+  [Reset.CANCELLED]: 'CLIENT_GONE',
+  [Reset.DEADLINE]: 'DEADLINE',
+  [Reset.DRAIN_TIMEOUT]: 'DRAIN_TIMEOUT',
+  [Reset.UPSTREAM]: 'UPSTREAM',
+  [Reset.PROTOCOL]: 'PROTOCOL',
+}
+
+/** The RESET code for an abort of the exchange. */
 const RESET_OF: Readonly<Record<AbortCode, number>> = {
   CLIENT_GONE: Reset.CANCELLED,
   DEADLINE: Reset.DEADLINE,
@@ -315,7 +343,7 @@ const RESET_OF: Readonly<Record<AbortCode, number>> = {
   SLOW_CLIENT: Reset.CANCELLED,
 }
 
-/** A CONTENT_LENGTH in bytes, -1 when there is none to go by. */
+/** CONTENT_LENGTH in bytes; -1 if it is missing or invalid. */
 function lengthOf(value: string | undefined): number {
   return value !== undefined && DIGITS.test(value) ? Number(value) : -1
 }

@@ -1,142 +1,62 @@
 /**
- * One link on which a remote proxy calls the application of this process: every REQUEST becomes an exchange.
- * Does not know how slots are shared among links (a `SlotSource` does), nor who listens or dials.
+ * One link on which a remote proxy calls the application of this process: each REQUEST becomes an exchange. A
+ * `SlotSource` shares the slots among links; the container listens and dials.
  */
 
 import { randomBytes } from 'node:crypto'
 import type { Duplex } from 'node:stream'
 import type { Application, Environ } from '../contract/application.ts'
-import type { ProcessFacts } from '../contract/environ.ts'
-import { type AbortCode, AbortError, RemoteProtocolError } from '../contract/errors.ts'
+import { AbortError, RemoteProtocolError } from '../contract/errors.ts'
 import type { ExchangeHost } from '../contract/exchange.ts'
 import { setHeader } from '../contract/request-headers.ts'
-import type { Logger } from '../log/logger.ts'
-import type { Clock } from '../net/clock.ts'
-import { Connection, type Event } from './codec/connection.ts'
+import { FrameConnection, type FrameEvent } from './codec/connection.ts'
 import { BACKLOG_MAX, Goaway, NONCE, Reset, UPGRADED_MAX } from './codec/constants.ts'
 import type { Identity } from './codec/hello.ts'
 import { isSilent } from './codec/liveness.ts'
 import type { FrameStream } from './codec/stream.ts'
-import type { Token } from './codec/tokens.ts'
 import { environFromWire } from './environ-wire.ts'
-import { Link, type LinkOwner, lost } from './link.ts'
+import { Link, type LinkOwner, linkLost } from './link.ts'
 import { Pings } from './pings.ts'
 import { type RequestOwner, ServedRequest } from './served-request.ts'
-import { LinkWatch, type WatchedLink, type WatchOptions } from './watch.ts'
+import type { ServeOptions, ServerLink } from './server-link.ts'
+import type { SlotHolder } from './slot-source.ts'
+import { LinkWatch, type WatchedLink } from './watch.ts'
 
-/** A link, as what shares slots sees it. */
-export interface SlotHolder {
-  /** Slots the peer could use: in flight and queued. It may claim anything up to 2³²−1. */
-  readonly demand: number
-  /** Slots taken now: applications that have not settled. Can be above the grant after that was lowered. */
-  readonly running: number
-  /** Sets how many slots this link may have taken at once. Above it requests are refused. */
-  grant(slots: number): void
-}
+export type { ServeOptions, ServerLink } from './server-link.ts'
+export { fixedSlots, type SlotHolder, type SlotSource } from './slot-source.ts'
 
-/** How a worker's slots are shared over its links. It calls `holder.grant`, also from within `join`. */
-export interface SlotSource {
-  /** A link is ready. */
-  join(holder: SlotHolder): void
-  /** A link is closed and its applications have settled: its slots are free. */
-  leave(holder: SlotHolder): void
-  /** `demand` changed, or `running` fell while it was at or above the grant. */
-  changed(holder: SlotHolder): void
-}
-
-/** Grants every link the same, whatever the others have: for tests, and for a server with one link. */
-export function fixedSlots(slots: number): SlotSource {
-  return {
-    join: (holder) => holder.grant(slots),
-    leave: () => {},
-    changed: () => {},
-  }
-}
-
-export interface ServeOptions {
-  clock: Clock
-  log: Logger
-  /** What the exchanges report to. */
-  host: ExchangeHost
-  process: ProcessFacts
-  /**
-   * Shared secrets. Both sides have one in common, or neither side has any. This side proves the first one, and accepts
-   * each of them.
-   */
-  token?: Token | undefined
-  identity: Identity
-  /** Whether this side opened the connection (a container that joins a proxy), or accepted it (default). */
-  dialled?: boolean | undefined
-  slots: SlotSource
-  /** Bytes of request body a peer may send ahead per stream. Default 128 KiB. */
-  window?: number | undefined
-  /** Longest DATA taken from the peer, bytes. Default 64 KiB. */
-  data?: number | undefined
-  /** Longest head taken from the peer, bytes. Default 256 KiB. */
-  head?: number | undefined
-  /** Milliseconds for HELLO and authentication. Default 5000. */
-  handshakeTimeout?: number | undefined
-  /** The times by which the link's life is watched; undefined: it is not watched. */
-  watch?: WatchOptions | undefined
-  /** Load for PONG: how late the event loop is, in milliseconds. */
-  lag?: (() => number) | undefined
-  /** The handshake is done. */
-  onReady?: ((link: ServerLink) => void) | undefined
-  /** Once, when the connection is closed. Its exchanges were aborted, and can still be settling. */
-  onClosed?: ((error?: Error) => void) | undefined
-}
-
-export interface ServerLink {
-  readonly state: 'connecting' | 'ready' | 'draining' | 'closed'
-  /** Of a closed link: whether a side had sent GOAWAY, so that its end was expected. */
-  readonly announced: boolean
-  readonly peer: Identity | undefined
-  /** Applications that have not settled, upgraded ones too. */
-  readonly active: number
-  /** Upgraded streams (WebSockets, say), which hold no slot. */
-  readonly upgraded: number
-  /** A new connection to the proxy's address was refused or timed out: closes the link if it is silent as well. */
-  unreachable(): void
-  /** GOAWAY: what was taken is finished, then the link closes. */
-  drain(reason?: string): void
-  /**
-   * Closes the link's WebSockets with code 1001 and aborts every other request with `error`.
-   *
-   * @returns false, without doing anything, if the link has no WebSocket left to close
-   */
-  goAway(error: AbortError): boolean
-  /** Closes now; its exchanges are aborted. */
-  destroy(error?: Error): void
-  inspect(): string
-}
-
-/** Serves `application` to the peer of `stream`, which it owns from here on. `first`: bytes already read from it. */
+/**
+ * Serves an application to the peer of a stream.
+ *
+ * @param stream owned by the link from now on
+ * @param first bytes that were already read from `stream`
+ */
 export function serveFrames(
   stream: Duplex,
   application: Application,
   options: ServeOptions,
   first?: Uint8Array,
 ): ServerLink {
-  return new Server(stream, application, options, first)
+  return new FrameServer(stream, application, options, first)
 }
 
-type RequestEvent = Extract<Event, { type: 'request' }>
+type RequestEvent = Extract<FrameEvent, { type: 'request' }>
 
-class Server implements ServerLink, SlotHolder, LinkOwner, RequestOwner, WatchedLink {
+class FrameServer implements ServerLink, SlotHolder, LinkOwner, RequestOwner, WatchedLink {
   readonly link: Link
   readonly host: ExchangeHost
-  readonly #connection: Connection
+  readonly #connection: FrameConnection
   readonly #application: Application
   readonly #options: ServeOptions
   readonly #pings: Pings
   readonly #watch: LinkWatch | undefined
   #state: ServerLink['state'] = 'connecting'
   #announced = false
-  /** With the slots: between `join` and `leave`. */
+  /** Whether the slot source has this link: between `join` and `leave`. */
   #joined = false
   #granted = 0
-  /** What the peer was told it has. */
-  #told = 0
+  /** The slots in the last SLOTS frame. */
+  #sentGrant = 0
   #demand = 0
   #running = 0
   #active = 0
@@ -157,7 +77,7 @@ class Server implements ServerLink, SlotHolder, LinkOwner, RequestOwner, Watched
           watch.onLife?.(life, before)
         },
       })
-    this.#connection = new Connection({
+    this.#connection = new FrameConnection({
       role: 'server',
       dialled: options.dialled ?? false,
       token: options.token,
@@ -187,8 +107,8 @@ class Server implements ServerLink, SlotHolder, LinkOwner, RequestOwner, Watched
     return this.#active
   }
 
-  get leaving(): boolean {
-    return this.#connection.leaving
+  get peerGoingAway(): boolean {
+    return this.#connection.peerGoingAway
   }
 
   get busy(): boolean {
@@ -200,7 +120,7 @@ class Server implements ServerLink, SlotHolder, LinkOwner, RequestOwner, Watched
   }
 
   ping(): Promise<number> {
-    if (this.#connection.state !== 'open' || this.link.closed) return Promise.reject(lost())
+    if (this.#connection.state !== 'open' || this.link.closed) return Promise.reject(linkLost())
     return this.#pings.make((token) => {
       this.#connection.ping(token)
       this.link.schedule()
@@ -232,7 +152,7 @@ class Server implements ServerLink, SlotHolder, LinkOwner, RequestOwner, Watched
     if (closing.size === 0) return false
     for (const stream of this.#connection.streams) {
       const request = served(stream)
-      if (request && !closing.has(request)) request.giveUp(error)
+      if (request && !closing.has(request)) request.abortAll(error)
     }
     return true
   }
@@ -247,14 +167,13 @@ class Server implements ServerLink, SlotHolder, LinkOwner, RequestOwner, Watched
     return `<ServerLink ${this.#state}${who} ${this.#running} of ${this.#granted}${upgraded}>`
   }
 
-  // ---- of SlotHolder -----------------------------------------------------------------------------------------------
+  // ---- SlotHolder -----------------------------------------------------------------------------------------------
 
   /**
-   * A proxy that is silent, or that has announced that it makes no more requests, needs no slots: other proxies get its
-   * share.
+   * 0 for a proxy that is silent or has sent GOAWAY: it needs no slots, and other proxies get its share.
    */
   get demand(): number {
-    return this.#connection.leaving || this.#watch?.silent ? 0 : this.#demand
+    return this.#connection.peerGoingAway || this.#watch?.silent ? 0 : this.#demand
   }
 
   get running(): number {
@@ -266,17 +185,17 @@ class Server implements ServerLink, SlotHolder, LinkOwner, RequestOwner, Watched
     this.link.schedule()
   }
 
-  // ---- of LinkOwner ------------------------------------------------------------------------------------------------
+  // ---- LinkOwner ------------------------------------------------------------------------------------------------
 
-  heard(): void {
+  bytesReceived(): void {
     this.#watch?.heard()
   }
 
-  sent(bytes: number): void {
+  bytesSent(bytes: number): void {
     this.#watch?.sent(bytes)
   }
 
-  event(event: Event): void {
+  event(event: FrameEvent): void {
     switch (event.type) {
       case 'ready':
         this.#ready()
@@ -285,16 +204,10 @@ class Server implements ServerLink, SlotHolder, LinkOwner, RequestOwner, Watched
         this.#request(event)
         break
       case 'data':
-        served(event.stream)?.receive(event.bytes, event.end)
-        break
-      case 'trailers':
-        served(event.stream)?.trailers(event.fields)
-        break
-      case 'reset':
-        served(event.stream)?.cancel(ABORT_OF[event.code] ?? 'CLIENT_GONE', `the caller gave up: ${event.text}`)
-        break
+      case 'end':
+      case 'abort':
       case 'violation':
-        served(event.stream)?.cancel('PROTOCOL', `the caller broke the protocol: ${event.text}`)
+        served(event.stream)?.event(event)
         break
       case 'slots':
         this.#demand = event.count
@@ -313,28 +226,31 @@ class Server implements ServerLink, SlotHolder, LinkOwner, RequestOwner, Watched
     }
   }
 
-  relieved(stream: FrameStream): void {
-    served(stream)?.relieved()
+  resume(stream: FrameStream): void {
+    served(stream)?.resume()
   }
 
   fault(stream: FrameStream, error: unknown): void {
-    this.#options.log.error({ peer: this.peer?.id, err: error }, 'handling a request failed; it was aborted')
-    this.#connection.reset(stream, Reset.APPLICATION, 'the container failed')
+    this.#options.log.error({ peer: this.peer?.id, err: error }, 'handling a request failed; the request was aborted')
+    this.#connection.abort(stream, Reset.APPLICATION, 'the container failed')
     served(stream)?.cancel('APPLICATION', 'the request could not be handled')
     this.link.schedule()
   }
 
-  missed(stream: FrameStream): void {
+  undelivered(stream: FrameStream): void {
     served(stream)?.cancel('CLIENT_GONE', 'the link to the proxy was lost')
   }
 
-  /** What the peer is told it has: less what ended for it and still runs, so that it does not ask for a refusal. */
+  /**
+   * Sends SLOTS. Applications that still run after their stream has closed are subtracted, so that the peer sends no
+   * request that would be refused.
+   */
   flushing(): void {
     if (this.#state === 'connecting') return
-    const unseen = this.#active - this.#connection.size
-    const grant = Math.max(0, this.#granted - Math.max(0, unseen))
-    if (grant === this.#told) return
-    this.#told = grant
+    const runningAfterClose = this.#active - this.#connection.size
+    const grant = Math.max(0, this.#granted - Math.max(0, runningAfterClose))
+    if (grant === this.#sentGrant) return
+    this.#sentGrant = grant
     this.#connection.slots(grant)
   }
 
@@ -342,21 +258,21 @@ class Server implements ServerLink, SlotHolder, LinkOwner, RequestOwner, Watched
     this.#announced = this.#state === 'draining'
     this.#state = 'closed'
     this.#watch?.stop()
-    this.#pings.fail(error ?? lost())
-    // Who destroys a link says why by an AbortError; anything else is the peer's doing or the network's.
+    this.#pings.fail(error ?? linkLost())
+    // If this side destroys the link, the error is an AbortError. Any other error is from the peer or the network.
     const code = error instanceof AbortError ? error.code : 'CLIENT_GONE'
     const reason = error?.message ?? 'the link was closed'
     for (const stream of this.#connection.abandon()) {
       served(stream)?.cancel(code, `the link to the proxy was lost: ${reason}`)
     }
-    // What still settles keeps its slots; nothing more is asked for.
+    // Applications that have not settled keep their slots; no further slots are needed.
     this.#demand = 0
     if (this.#joined) this.#options.slots.changed(this)
-    this.#leaveIfDone()
+    this.#returnSlotsIfDone()
     this.#options.onClosed?.(error)
   }
 
-  // ---- of RequestOwner ---------------------------------------------------------------------------------------------
+  // ---- RequestOwner ---------------------------------------------------------------------------------------------
 
   released(): void {
     const full = this.#running >= this.#granted
@@ -368,18 +284,18 @@ class Server implements ServerLink, SlotHolder, LinkOwner, RequestOwner, Watched
   done(): void {
     this.#active--
     this.#endIfDone()
-    this.#leaveIfDone()
+    this.#returnSlotsIfDone()
   }
 
-  upgradedBegan(request: ServedRequest): void {
+  upgradeStarted(request: ServedRequest): void {
     this.#upgraded.add(request)
   }
 
-  upgradedEnded(request: ServedRequest): void {
+  upgradeEnded(request: ServedRequest): void {
     this.#upgraded.delete(request)
   }
 
-  // ---- inside ----------------------------------------------------------------------------------------------------
+  // ---- internals ----------------------------------------------------------------------------------------------------
 
   #ready(): void {
     this.#state = 'ready'
@@ -392,11 +308,11 @@ class Server implements ServerLink, SlotHolder, LinkOwner, RequestOwner, Watched
 
   #request(event: RequestEvent): void {
     const { stream, fields } = event
-    // Closed within the read that brought it: the caller gave up before it ran.
+    // The stream was closed in the same read: the caller aborted the request before it ran.
     if (stream.closed) return
     const refused = this.#refusal()
     if (refused !== undefined) {
-      this.#connection.reset(stream, Reset.REFUSED, refused)
+      this.#connection.abort(stream, Reset.REFUSED, refused)
       return
     }
     let environ: Environ
@@ -404,12 +320,12 @@ class Server implements ServerLink, SlotHolder, LinkOwner, RequestOwner, Watched
       environ = environFromWire(fields.variables, fields.headers, this.#options.process)
     } catch (error) {
       if (!(error instanceof RemoteProtocolError)) throw error
-      this.#options.log.warn({ code: error.code, peer: this.peer?.id }, `a request was not taken: ${error.message}`)
-      this.#connection.reset(stream, Reset.PROTOCOL, error.message)
+      this.#options.log.warn({ code: error.code, peer: this.peer?.id }, `request refused: ${error.message}`)
+      this.#connection.abort(stream, Reset.PROTOCOL, error.message)
       return
     }
     if (!stream.asksUpgrade && environ['HTTP_UPGRADE'] !== undefined) {
-      // Its caller has no use for a 101 (a request with a body, say).
+      // The caller cannot use a 101 (for example because the request has a body).
       setHeader(environ, 'Upgrade', undefined)
       setHeader(environ, 'Connection', undefined)
     }
@@ -420,7 +336,7 @@ class Server implements ServerLink, SlotHolder, LinkOwner, RequestOwner, Watched
     request.run()
   }
 
-  /** Why nothing more can run for this link now, if so. */
+  /** Why no further request can run on this link now; undefined if one can. */
   #refusal(): string | undefined {
     if (this.#running >= this.#granted) return 'no slot is free'
     if (this.#upgraded.size >= UPGRADED_MAX) return 'too many upgraded connections'
@@ -432,7 +348,7 @@ class Server implements ServerLink, SlotHolder, LinkOwner, RequestOwner, Watched
     if (this.#state === 'draining' && this.#connection.size === 0) this.link.end()
   }
 
-  #leaveIfDone(): void {
+  #returnSlotsIfDone(): void {
     if (this.#state !== 'closed' || !this.#joined || this.#active > 0) return
     this.#joined = false
     this.#options.slots.leave(this)
@@ -441,12 +357,4 @@ class Server implements ServerLink, SlotHolder, LinkOwner, RequestOwner, Watched
 
 function served(stream: FrameStream): ServedRequest | undefined {
   return stream.owner as ServedRequest | undefined
-}
-
-const ABORT_OF: Readonly<Record<number, AbortCode>> = {
-  [Reset.CANCELLED]: 'CLIENT_GONE',
-  [Reset.DEADLINE]: 'DEADLINE',
-  [Reset.DRAIN_TIMEOUT]: 'DRAIN_TIMEOUT',
-  [Reset.UPSTREAM]: 'UPSTREAM',
-  [Reset.PROTOCOL]: 'PROTOCOL',
 }

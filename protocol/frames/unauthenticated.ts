@@ -1,7 +1,7 @@
 /**
- * Limits connections whose handshake is not complete. A peer completes the handshake within milliseconds; a stranger
- * may hold the connection until the handshake timeout. At the limit a new connection replaces the oldest connection of
- * the host that has the most connections.
+ * Limits the connections whose handshake is not complete. A peer completes the handshake within milliseconds; a
+ * stranger may hold a connection until the handshake timeout. At the limit a new connection replaces the oldest
+ * connection of the host that has the most connections.
  */
 
 import type { Socket } from 'node:net'
@@ -9,24 +9,25 @@ import { clientKey } from '../client/client-key.ts'
 import { fitsInReserve } from '../net/descriptors.ts'
 import { receiveUnread } from '../net/unread.ts'
 
-/** Enough for a fleet of containers that all dial after their proxy has restarted. */
-const MOST = 128
+/** The most connections: enough for a fleet of containers that all dial after their proxy has restarted. */
+const CONNECTIONS_MAX = 128
 
-export class Unproven {
+export class UnauthenticatedSockets {
   /**
-   * By remote address, an IPv6 /64 being one host: a host that opens connections as fast as it can, from every address
-   * that it has, replaces only its own connections.
+   * By remote address; an IPv6 /64 counts as one host. A host that opens connections as fast as possible, from all its
+   * addresses, replaces only its own connections.
    */
   readonly #hosts: Map<string, Set<Socket>> = new Map()
   readonly #hostOf: Map<Socket, string> = new Map()
   readonly #most: number
 
-  constructor(most: number = fitsInReserve(MOST)) {
+  constructor(most: number = fitsInReserve(CONNECTIONS_MAX)) {
     this.#most = most
   }
 
+  /** A connection was accepted. */
   add(socket: Socket): void {
-    if (this.#hostOf.size >= this.#most) this.#dismissOne()
+    if (this.#hostOf.size >= this.#most) this.#closeOne()
     const host = clientKey(socket.remoteAddress)
     this.#hostOf.set(socket, host)
     const sockets = this.#hosts.get(host)
@@ -35,19 +36,19 @@ export class Unproven {
     socket.once('close', () => this.#delete(socket))
   }
 
-  /** The handshake is complete. */
-  proved(socket: Socket): void {
+  /** The handshake of the connection is complete. */
+  authenticated(socket: Socket): void {
     this.#delete(socket)
   }
 
-  #dismissOne(): void {
+  #closeOne(): void {
     let most: Set<Socket> | undefined
     for (const sockets of this.#hosts.values()) if (sockets.size > (most?.size ?? 0)) most = sockets
     // After the event loop was blocked, the handshake of an old connection may wait unread in its socket.
     const oldest = [...most!]
-    const dismissed = oldest.find((socket) => !receiveUnread(socket)) ?? oldest[0]!
-    this.#delete(dismissed)
-    dismissed.destroy()
+    const closed = oldest.find((socket) => !receiveUnread(socket)) ?? oldest[0]!
+    this.#delete(closed)
+    closed.destroy()
   }
 
   #delete(socket: Socket): void {

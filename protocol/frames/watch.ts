@@ -1,6 +1,6 @@
 /**
  * Watches one link by the table of `liveness.ts`: sends PINGs, measures silence, and closes a dead link. `PeerLinks`
- * groups the links of one process by peer, so that a new link to a peer challenges an older one. Does not dial.
+ * groups the links of this process by peer, so that a new link to a peer challenges the older links. It does not dial.
  */
 
 import type { Clock, Timer } from '../net/clock.ts'
@@ -13,17 +13,17 @@ import {
   type LifeEvent,
   type LivenessTimes,
   nextLife,
-  patienceIn,
+  timeoutIn,
 } from './codec/liveness.ts'
 
-/** What the watch needs from its link. */
+/** The watched link. */
 export interface WatchedLink {
   readonly peer: Identity | undefined
-  /** The peer has sent GOAWAY: it will close the link, and may have closed its listener already. */
-  readonly leaving: boolean
-  /** Streams are open. */
+  /** Whether the peer has sent GOAWAY: it will close the link, and may have closed its listener already. */
+  readonly peerGoingAway: boolean
+  /** Whether streams are open. */
   readonly busy: boolean
-  /** Sends a PING. Resolves with the PONG; rejects if the link closes first. */
+  /** Sends a PING. Resolves with the round-trip time when the PONG arrives; rejects if the link closes first. */
   ping(): Promise<number>
   /** Accepts no new requests, finishes those in progress, then closes. */
   close(reason: string): void
@@ -32,13 +32,13 @@ export interface WatchedLink {
 
 export interface WatchOptions {
   readonly times: LivenessTimes
-  /** The links of this process, by peer; undefined: this link is not compared with others. */
+  /** The links of this process by peer; undefined: this link is not compared with other links. */
   readonly peers?: PeerLinks | undefined
-  /** The link's life has changed. */
+  /** The link's state has changed. */
   readonly onLife?: ((life: Life, before: Life) => void) | undefined
 }
 
-/** Time for a silent link to close after we sent our end, milliseconds; then we destroy it. */
+/** How long a silent link may take to close after we have ended our side, milliseconds. Then it is destroyed. */
 const CLOSE_GRACE = 2_000
 
 export class LinkWatch {
@@ -50,7 +50,7 @@ export class LinkWatch {
   #running = false
   #timer: Timer | undefined
   /** Bytes written since the last byte arrived. */
-  #unheard = 0
+  #unanswered = 0
   #rival: LinkWatch | undefined
   /** When the first PING without an answer was sent. */
   #silentSince = 0
@@ -94,31 +94,31 @@ export class LinkWatch {
 
   /** Bytes arrived. Called on every read: cheap unless it changes the state. */
   heard(): void {
-    this.#unheard = 0
+    this.#unanswered = 0
     if (this.#life !== 'alive') this.#on('heard')
   }
 
   /** Bytes were written. */
   sent(bytes: number): void {
-    this.#unheard += bytes
+    this.#unanswered += bytes
   }
 
   /**
-   * A new connection to the peer's address was refused or timed out. A draining peer has closed its listener, so that
-   * its links are not judged by that.
+   * A new connection to the peer's address was refused or timed out. This proves nothing about the links of a draining
+   * peer, which has closed its listener.
    */
   unreachable(): void {
-    if (this.#link.leaving) return
+    if (this.#link.peerGoingAway) return
     // First read the bytes that wait in the socket.
     setImmediate(() => this.#on('unreachable'))
   }
 
   /** The same peer has completed a handshake on another link, `rival`. */
   challenge(rival: LinkWatch): void {
-    if (this.#link.leaving || !this.#running) return
+    if (this.#link.peerGoingAway || !this.#running) return
     if (!this.#rival?.trusted) {
       this.#rival = rival
-      // The former rival has become silent itself.
+      // The previous rival has become silent itself.
       if (this.#life === 'unconfirmed') this.#askRival()
     }
     this.#on('rival')
@@ -171,11 +171,11 @@ export class LinkWatch {
 
   #wait(): void {
     this.#timer?.cancel()
-    const patience = patienceIn(this.#life, this.#options.times, this.#unheard)
+    const timeout = timeoutIn(this.#life, this.#options.times, this.#unanswered)
     const passed = (): void => this.#on('timeout')
-    // Sending a PING does not judge the peer, so it need not wait afterSilence.
+    // This timeout only sends a PING, so it does not need `afterSilence`.
     this.#timer =
-      this.#life === 'alive' ? this.#clock.after(patience, passed) : afterSilence(this.#clock, patience, passed)
+      this.#life === 'alive' ? this.#clock.after(timeout, passed) : afterSilence(this.#clock, timeout, passed)
   }
 
   #askRival(): void {
@@ -203,7 +203,7 @@ export class LinkWatch {
   }
 }
 
-/** The open links of one process, by peer. */
+/** The open links of this process, by peer. */
 export class PeerLinks {
   readonly #links: Map<string, Set<LinkWatch>> = new Map()
 
@@ -226,7 +226,7 @@ export class PeerLinks {
     for (const other of links) other.unchallenged(watch)
   }
 
-  /** Another link of the same peer that is not silent. */
+  /** Another link to the same peer that is not silent. */
   other(watch: LinkWatch): LinkWatch | undefined {
     const key = keyOf(watch)
     for (const other of (key === undefined ? undefined : this.#links.get(key)) ?? []) {
@@ -237,10 +237,10 @@ export class PeerLinks {
 }
 
 /**
- * Identifies a process. Workers of one process group share its id, so the worker's number is part of the key; a peer
- * without an id cannot be recognised. Two processes may have the same id (the default is host name and process id,
- * which is 1 in each container of a host network), and an answer of one says nothing about the other: the instance
- * differs.
+ * The key of a peer's process. Workers of one process group share the id, so the worker's number is part of the key. A
+ * peer without an id cannot be recognised. Two processes may have the same id (the default is host name and process id,
+ * which is 1 in each container of a host network), and an answer of one proves nothing about the other. So the random
+ * instance is part of the key too.
  */
 function keyOf({ link: { peer } }: LinkWatch): string | undefined {
   return peer === undefined || peer.id === '' ? undefined : `${peer.id}/${peer.worker}/${peer.instance ?? ''}`

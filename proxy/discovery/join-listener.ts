@@ -6,7 +6,7 @@
 import type { Socket } from 'node:net'
 import { FramesUpstream, type LinkOptions } from '../../pool/frames-upstream.ts'
 import type { Pool } from '../../pool/pool.ts'
-import { Unproven } from '../../protocol/frames/unauthenticated.ts'
+import { UnauthenticatedSockets } from '../../protocol/frames/unauthenticated.ts'
 import { LoggedOnce } from '../../protocol/log/logged-once.ts'
 import { printAddress, type TcpAddress, type UnixAddress } from '../../protocol/net/address.ts'
 import { type Listener, listen } from '../../protocol/net/listen.ts'
@@ -25,7 +25,7 @@ export interface JoinOptions extends LinkOptions {
  */
 export function listenForContainers(address: UnixAddress | TcpAddress, options: JoinOptions): Promise<Listener> {
   const failing = new LoggedOnce()
-  const unproven = new Unproven()
+  const unproven = new UnauthenticatedSockets()
   return listen(address, { log: options.log, mode: options.mode }, (socket) => {
     unproven.add(socket)
     join(socket, address, options, failing, unproven)
@@ -38,7 +38,7 @@ function join(
   address: UnixAddress | TcpAddress,
   options: JoinOptions,
   failing: LoggedOnce,
-  unproven: Unproven,
+  unproven: UnauthenticatedSockets,
 ): void {
   const peer =
     address.kind === 'unix'
@@ -53,7 +53,7 @@ function join(
     authenticated: address.kind === 'tcp',
     onReady: () => {
       ready = true
-      unproven.proved(socket)
+      unproven.authenticated(socket)
       failing.forget(host)
     },
     onClosed: (error) => {

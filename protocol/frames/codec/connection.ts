@@ -1,56 +1,57 @@
 /**
- * One link's rules for both roles, sans-IO: bytes in, events out; calls in, bytes out when the line has room for them.
- *
- * Whatever a peer sends, `receive` does not throw: after a violation `failure` is set, a GOAWAY that says why is among
- * the bytes to send, and nothing more is read. It knows neither sockets nor applications, nor how many requests may run:
- * who serves says so with `slots`, and refuses what is above.
+ * The rules of one link for both roles, sans-IO: bytes in, events out; calls in, bytes out. `receive` never throws
+ * because of a peer's bytes: after a violation `failure` is set, and GOAWAY with the reason is queued. The server
+ * decides how many requests may run.
  */
 
 import type { Headers } from '../../contract/application.ts'
 import { localError, peerError } from '../../contract/coded-errors.ts'
 import { RemoteProtocolError } from '../../contract/errors.ts'
 import { Feature, Flag, Goaway, Reset, UPGRADED_MAX } from './constants.ts'
-import type { Event } from './events.ts'
+import type { FrameEvent } from './events.ts'
 import { Handshake } from './handshake.ts'
 import type { RequestFields } from './head.ts'
 import { type Hello, type HelloOptions, helloOf, type Identity, type Role } from './hello.ts'
-import { type Answering, NO_EVENTS, Receiver } from './receiver.ts'
+import { NO_EVENTS, Receiver, type ReceiverOwner } from './receiver.ts'
 import { Sender } from './sender.ts'
 import type { FrameStream } from './stream.ts'
 import { RequestState, StreamEvent } from './stream-state.ts'
 import { Streams } from './streams.ts'
 import { type Token, tokensOf } from './tokens.ts'
 
-export type { Event } from './events.ts'
+export type { FrameEvent } from './events.ts'
 
-export interface ConnectionOptions extends HelloOptions {
-  /** Shared secrets: both sides have one in common, or neither side has any. */
+export interface FrameConnectionOptions extends HelloOptions {
+  /** The shared secrets. Either both sides have a secret in common, or neither side has any. */
   token?: Token | undefined
-  /** For tests of what happens at the last stream number. */
+  /** The first stream number. For tests of the last numbers. */
   firstStream?: number | undefined
 }
 
 export interface RequestFlags {
+  /** The request has no more body after the REQUEST frame. */
   end: boolean
+  /** The body waits until the application reads it (`Expect: 100-continue`). */
   hold: boolean
+  /** The request asks for an upgrade. */
   upgrade: boolean
 }
 
 const EMPTY: Uint8Array = new Uint8Array(0)
 
-export class Connection implements Answering {
+export class FrameConnection implements ReceiverOwner {
   readonly role: Role
-  /** Why the link has to end, if it has to. */
+  /** Why the link must end; undefined while the link is healthy. */
   failure: RemoteProtocolError | undefined
   readonly #sender: Sender
   readonly #streams: Streams
   readonly #handshake: Handshake
   readonly #receiver: Receiver
   readonly #window: number
-  /** The largest number of slots that was granted. */
+  /** The largest number of slots that was granted so far. */
   #mostSlots = 0
 
-  constructor(options: ConnectionOptions) {
+  constructor(options: FrameConnectionOptions) {
     const hello = helloOf(options)
     this.role = options.role
     this.#window = hello.window
@@ -66,31 +67,31 @@ export class Connection implements Answering {
     return this.#handshake.state
   }
 
-  /** Who the other side says it is, once its HELLO has come. */
+  /** The identity in the peer's HELLO; undefined before the HELLO has arrived. */
   get peer(): Identity | undefined {
     return this.#handshake.peer
   }
 
-  /** Whether `feature` may be used on this link (SPEC.md, *Features*): never before it is open. */
+  /** Whether `feature` may be used on this link (SPEC.md, *Features*). Always false before the link is open. */
   agreed(feature: string): boolean {
     return this.#handshake.agreed(feature)
   }
 
-  /** A GOAWAY was sent. */
+  /** Whether this side has sent GOAWAY. */
   get goingAway(): boolean {
     return this.#receiver.goingAway
   }
 
-  /** A GOAWAY has come. */
-  get leaving(): boolean {
-    return this.#receiver.leaving
+  /** Whether the peer has sent GOAWAY. */
+  get peerGoingAway(): boolean {
+    return this.#receiver.peerGoingAway
   }
 
   // ---- bytes -----------------------------------------------------------------------------------------------------
 
-  /** What these bytes say. `bytes` are not copied: events refer to them. */
-  receive(bytes: Uint8Array): Event[] {
-    const events: Event[] = []
+  /** Parses bytes of the peer. Events may refer to `bytes`, which are not copied. */
+  receive(bytes: Uint8Array): FrameEvent[] {
+    const events: FrameEvent[] = []
     if (this.failure) return events
     const receiver = this.#receiver
     receiver.events = events
@@ -100,50 +101,53 @@ export class Connection implements Answering {
       if (!(error instanceof RemoteProtocolError)) throw error
       this.fail(error)
     } finally {
-      // A link that is idle afterwards must not keep the requests and bodies of its last read in memory.
+      // An idle link must not keep the requests and bodies of its last read in memory.
       receiver.events = NO_EVENTS
     }
     return events
   }
 
-  /** Whether there is something to send. */
+  /** Whether `take` has something to send. */
   get pending(): boolean {
     return this.#sender.pending
   }
 
-  /** Bytes queued for `take`, without the bodies that wait in their streams. */
+  /** Bytes that are queued for `take`. Bodies that wait in their streams do not count. */
   get backlog(): number {
     return this.#sender.backlog
   }
 
-  /** What is to be sent now: all that overtakes body, and body until it is some `max` bytes. Streams take turns, a frame each. */
+  /**
+   * The bytes to send now: all frames that overtake body, then body until about `max` bytes are taken. Streams
+   * alternate, one frame each.
+   */
   take(max: number): Uint8Array[] {
     return this.#sender.take(max)
   }
 
   /**
-   * Whether the socket accepts no more bytes now; `take` is not called until it does. Body then stays in its stream, so
-   * that control frames can overtake it, and a request that is aborted is removed from the queue instead of being sent
-   * and reset.
+   * Whether the socket accepts no more bytes now. The owner calls `take` again only when the socket accepts bytes.
+   * Until then body stays in its stream, so that control frames can overtake it, and an aborted request is removed from
+   * the queue instead of being sent and reset.
    */
   set full(full: boolean) {
     this.#sender.full = full
   }
 
   /**
-   * Whether more than `CONTROL_MAX` bytes are queued for a socket that accepts none: no new request should use this
-   * link.
+   * Whether more than `CONTROL_MAX` bytes are queued for a socket that accepts none. Then no new request should use
+   * this link.
    */
   get congested(): boolean {
     return this.#sender.congested
   }
 
-  /** Streams whose `send` had no room and that have now, or that are closed since. Each is given once. */
-  relieved(): FrameStream[] {
-    return this.#sender.relieved()
+  /** Streams for which `data` returned false, and which have room again or are closed. Each is returned once. */
+  unblocked(): FrameStream[] {
+    return this.#sender.unblocked()
   }
 
-  /** Streams that are open. */
+  /** The number of open streams. */
   get size(): number {
     return this.#streams.size
   }
@@ -153,47 +157,51 @@ export class Connection implements Answering {
     return this.#streams.all()
   }
 
-  /** The link is gone: closes all streams, and gives them. */
+  /** The link is closed: closes all streams and returns them. */
   abandon(): FrameStream[] {
     const streams = this.#streams.all()
     for (const stream of streams) this.#streams.close(stream)
     return streams
   }
 
-  /** Whether stream numbers are used up: the link is to be replaced. */
-  get worn(): boolean {
-    return this.#streams.worn
+  /** Whether the stream numbers are exhausted: the caller must open another link. */
+  get exhausted(): boolean {
+    return this.#streams.exhausted
   }
 
-  // ---- calls of a caller -------------------------------------------------------------------------------------------
+  // ---- the caller's calls -------------------------------------------------------------------------------------------
 
   /**
-   * Begins a request. As much of `body` as there is credit for goes in the same frame, the rest waits.
+   * Begins a request. The REQUEST frame carries as much of `body` as there is credit for; the rest is queued.
    *
-   * @throws LocalProtocolError `NOT_OPEN`, `HEAD_TOO_LARGE`, `NOT_LATIN1`; nothing was written then
+   * @throws LocalProtocolError `NOT_OPEN`, `HEAD_TOO_LARGE` or `NOT_LATIN1`; then nothing was written
    */
   request(fields: RequestFields, flags: RequestFlags, body: Uint8Array | undefined): FrameStream {
-    if (this.role !== 'caller' || this.state !== 'open' || this.goingAway || this.leaving || this.worn) {
-      throw localError('NOT_OPEN', 'no request can be made on this link now')
+    if (this.role !== 'caller' || this.state !== 'open' || this.goingAway || this.peerGoingAway || this.exhausted) {
+      throw localError('NOT_OPEN', 'the link is not open, or it takes no more requests')
     }
     const { upgrade, hold } = flags
-    const stream = this.#streams.make(this.#streams.next, upgrade, hold)
+    const stream = this.#streams.create(this.#streams.next, upgrade, hold)
     const bits = (hold ? Flag.HOLD : 0) | (upgrade ? Flag.UPGRADE : 0)
     const sent = this.#sender.request(stream, fields, bits, body, flags.end && !upgrade)
     this.#streams.next++
     this.#streams.add(stream)
-    if (stream.takesData) this.#sender.send(stream, rest(body, sent), flags.end)
+    if (stream.takesData) this.#sender.data(stream, rest(body, sent), flags.end)
     return stream
   }
 
-  // ---- calls of a server -------------------------------------------------------------------------------------------
+  // ---- the server's calls -------------------------------------------------------------------------------------------
 
-  /** The application of `stream` is about to run. */
+  /** The application of the request is about to run: queues STARTED. */
   start(stream: FrameStream): void {
     if (!stream.closed) this.#sender.control.start(stream)
   }
 
-  /** A 1xx answer. False and without effect once the budget (`INFORM_COUNT`, `INFORM_MAX`) is spent, or after the head. */
+  /**
+   * An informational response (1xx).
+   *
+   * @returns false, without effect, after the head and when the budget (`INFORM_COUNT`, `INFORM_MAX`) is spent
+   */
   inform(stream: FrameStream, status: string, headers: Headers): boolean {
     if (stream.closed || stream.responded || !this.#sender.inform(stream, status, headers)) return false
     stream.on(StreamEvent.INFORM, 'server')
@@ -201,165 +209,173 @@ export class Connection implements Answering {
   }
 
   /**
-   * The final head, with what is there of the body. A 101 on an upgrade opens the stream for DATA both ways.
+   * The final head, with the first bytes of the body. A 101 opens the stream for raw bytes in both directions.
    *
-   * @returns whether there is room for more; if not, `relieved` gives the stream later
-   * @throws LocalProtocolError `HEAD_TOO_LARGE`, `NOT_LATIN1`, `NOT_UPGRADE`; nothing was written then
+   * @returns whether there is room for more; if not, `unblocked` returns the stream later
+   * @throws LocalProtocolError `RESPONDED`, `NOT_UPGRADE`, `HEAD_TOO_LARGE` or `NOT_LATIN1`; then nothing was written
    */
-  respond(stream: FrameStream, status: string, headers: Headers, body: Uint8Array | undefined, end: boolean): boolean {
+  head(stream: FrameStream, status: string, headers: Headers, body: Uint8Array | undefined, end: boolean): boolean {
     if (stream.closed) return true
     const upgraded = status.startsWith('101')
     const event = upgraded ? StreamEvent.UPGRADE : StreamEvent.HEAD
-    const sent = this.#sender.response(stream, event, status, headers, body, end && !upgraded)
+    const sent = this.#sender.head(stream, event, status, headers, body, end && !upgraded)
     if (upgraded) this.#streams.openUpgraded(stream)
     if (!stream.takesData) return true
-    return this.#sender.send(stream, rest(body, sent), end)
+    return this.#sender.data(stream, rest(body, sent), end)
   }
 
-  /** The request's reader wants its first bytes: gives credit to a request that was held. */
-  wanted(stream: FrameStream): void {
+  /** The application reads a held request body for the first time: gives it credit. */
+  releaseHold(stream: FrameStream): void {
     if (stream.request !== RequestState.HELD) return
     stream.onCredit()
     stream.window = this.#window
     this.#sender.control.window(stream, stream.window)
   }
 
-  // ---- calls of both ---------------------------------------------------------------------------------------------
+  // ---- calls of both roles ------------------------------------------------------------------------------------------
 
   /**
-   * Sends body. An empty chunk is not sent but for its `end`.
+   * Sends body. An empty chunk is sent only with `end`.
    *
-   * @returns whether there is room for more; if not, `relieved` gives the stream later
+   * @returns whether there is room for more; if not, `unblocked` returns the stream later
+   * @throws LocalProtocolError `ENDED` or `TOO_EARLY` if this direction takes no body now
    */
-  send(stream: FrameStream, chunk: Uint8Array, end: boolean): boolean {
+  data(stream: FrameStream, chunk: Uint8Array, end: boolean): boolean {
     if (stream.closed) return true
     stream.check(StreamEvent.DATA, this.role)
-    return this.#sender.send(stream, chunk, end)
+    return this.#sender.data(stream, chunk, end)
   }
 
   /**
-   * Ends the direction with trailer fields (flat). For a peer that does not accept trailers here, the fields are
-   * dropped.
+   * Ends our direction.
    *
-   * @throws LocalProtocolError `HEAD_TOO_LARGE`, `NOT_LATIN1`; nothing was ended then
+   * @param trailers flat; dropped if the peer does not accept trailers on this stream
+   * @throws LocalProtocolError `ENDED`, `TOO_EARLY`, `HEAD_TOO_LARGE` or `NOT_LATIN1`; then the direction has not ended
    */
-  trailers(stream: FrameStream, fields: string[]): void {
+  end(stream: FrameStream, trailers?: string[]): void {
     if (stream.closed) return
+    if (trailers === undefined) {
+      this.data(stream, EMPTY, true)
+      return
+    }
     stream.check(StreamEvent.TRAILERS, this.role)
     if (stream.request === RequestState.UPGRADE_DECLINED && !this.agreed(Feature.UPGRADE_TRAILERS))
-      this.#sender.send(stream, EMPTY, true)
-    else this.#sender.trailers(stream, fields)
+      this.#sender.data(stream, EMPTY, true)
+    else this.#sender.endWithTrailers(stream, trailers)
   }
 
-  /** Whether `send` would find room. If not, `relieved` gives the stream later. */
-  room(stream: FrameStream): boolean {
-    return stream.closed || this.#sender.room(stream)
+  /** Whether there is room for more body. If not, `unblocked` returns the stream later. */
+  hasRoom(stream: FrameStream): boolean {
+    return stream.closed || this.#sender.hasRoom(stream)
   }
 
-  /** Gives a stream up. What waits to be sent is dropped, and nothing more of it will be heard. */
-  reset(stream: FrameStream, code: number, text: string): void {
+  /** Aborts a stream: its queued bytes are dropped, and no event follows for it. */
+  abort(stream: FrameStream, code: number, text: string): void {
     if (stream.closed) return
     // A REQUEST that was never sent needs no RESET: its stream number becomes a gap.
     const withdrawn = this.#sender.control.queued.has(stream)
     this.#streams.close(stream)
     if (this.failure || withdrawn) return
     this.#sender.control.reset(stream.id, code, text)
-    if (this.role === 'server') this.#checkOwed()
+    if (this.role === 'server') this.#checkQueuedResets()
   }
 
-  /** The reader took `bytes` bytes of the peer's body: they are given back as credit, half a window at a time. */
+  /** The reader took `bytes` bytes of the peer's body: they are returned as credit, half a window at a time. */
   consumed(stream: FrameStream, bytes: number): void {
     if (!stream.isReceiving) return
     stream.owed += bytes
-    if (stream.owed * 2 >= this.#window) this.#giveBack(stream)
+    if (stream.owed * 2 >= this.#window) this.#sendCredit(stream)
   }
 
   /**
-   * The reader has taken all bytes: gives all credit back at once, so that the peer sees that the reader waits for it.
+   * The reader has taken all bytes and waits for more: returns all credit at once, so that the peer can see that the
+   * reader waits.
    */
-  starved(stream: FrameStream): void {
-    if (stream.isReceiving && stream.owed > 0) this.#giveBack(stream)
+  returnCredit(stream: FrameStream): void {
+    if (stream.isReceiving && stream.owed > 0) this.#sendCredit(stream)
   }
 
-  #giveBack(stream: FrameStream): void {
+  #sendCredit(stream: FrameStream): void {
     const credit = stream.owed
     stream.owed = 0
     stream.window += credit
     this.#sender.control.window(stream, credit)
   }
 
-  /** Whether the peer's reader has taken all of the body that `send` was given, by the credit that it gave back. */
-  taken(stream: FrameStream): boolean {
+  /** Whether the peer's reader has taken all body that this side has sent. The returned credit tells. */
+  isAllRead(stream: FrameStream): boolean {
     return stream.queued === 0 && stream.credit >= this.#streams.sendWindow
   }
 
-  /** Server: what is granted. Caller: what could be used. */
+  /** Sends SLOTS. @param count server: the granted slots; caller: the slots that it could use */
   slots(count: number): void {
     if (this.state !== 'open') return
     if (count > this.#mostSlots) this.#mostSlots = count
     this.#sender.control.slots(count)
   }
 
-  /** Replaces a PING that is still queued. @param token 8 bytes that the PONG repeats */
+  /** Sends PING, and replaces a PING that is still queued. @param token 8 bytes that the PONG repeats */
   ping(token: Uint8Array): void {
     if (this.state === 'open') this.#sender.control.ping(token)
   }
 
   /**
-   * Replaces a PONG that is still queued. @param running applications at work; @param lag how late the loop is, in
-   * milliseconds
+   * Sends PONG, and replaces a PONG that is still queued.
+   *
+   * @param running applications that run now
+   * @param lag delay of the event loop, milliseconds
    */
   pong(token: Uint8Array, running: number, lag: number): void {
     if (this.state === 'open') this.#sender.control.pong(token, running, lag)
   }
 
-  /** Says that this side takes no more requests (server), or makes none (caller). */
+  /** Sends GOAWAY: a server accepts no more requests, or a caller makes no more. */
   goaway(code: number, text: string): void {
     if (this.goingAway || this.failure) return
     this.#receiver.goingAway = true
-    this.#sender.control.goaway(this.#streams.taken, code, text)
+    this.#sender.control.goaway(this.#streams.lastTaken, code, text)
   }
 
-  /** Ends the link for a reason found outside: the peer gets a GOAWAY that says it, and nothing more is read. */
+  /** Ends the link: the peer gets a GOAWAY with the reason, and nothing more is read. */
   fail(error: RemoteProtocolError): void {
     if (this.failure) return
     this.failure = error
     this.#handshake.state = 'failed'
     this.#receiver.goingAway = true
     this.#sender.dropAll()
-    this.#sender.control.goaway(this.#streams.taken, GOAWAY_OF[error.code] ?? Goaway.PROTOCOL, error.message)
+    this.#sender.control.goaway(this.#streams.lastTaken, GOAWAY_OF[error.code] ?? Goaway.PROTOCOL, error.message)
   }
 
-  // ---- of Answering ----------------------------------------------------------------------------------------------
+  // ---- ReceiverOwner ----------------------------------------------------------------------------------------------
 
-  credited(stream: FrameStream): void {
-    this.#sender.credited(stream)
+  onCredit(stream: FrameStream): void {
+    this.#sender.onCredit(stream)
   }
 
-  prove(proof: Uint8Array): void {
+  sendProof(proof: Uint8Array): void {
     this.#sender.control.auth(proof)
   }
 
-  met(hello: Hello): void {
+  onHello(hello: Hello): void {
     this.#streams.sendWindow = hello.window
     this.#sender.dataMax = hello.data
     this.#sender.headMax = hello.head
   }
 
-  violated(stream: FrameStream, message: string): void {
-    this.reset(stream, Reset.PROTOCOL, message)
+  onViolation(stream: FrameStream, message: string): void {
+    this.abort(stream, Reset.PROTOCOL, message)
     this.#receiver.events.push({ type: 'violation', stream, text: message })
   }
 
-  peerReset(id: number): void {
-    this.#sender.control.queued.withdrawReset(id)
+  onPeerReset(id: number): void {
+    this.#sender.control.queued.removeReset(id)
   }
 
   /**
-   * A caller has at most its slots and its upgrades open. If more RESETs are queued, it sends requests endlessly and
-   * does not read.
+   * A caller has at most its slots and its upgrades open. If more RESETs are queued, the caller sends requests without
+   * end and does not read.
    */
-  #checkOwed(): void {
+  #checkQueuedResets(): void {
     if (this.#sender.control.queued.resetCount > this.#mostSlots + UPGRADED_MAX) {
       this.fail(peerError('OVERLOADED', 'the peer sends requests above its slots and does not read'))
     }

@@ -1,24 +1,24 @@
 /**
- * Writes the control frames: HELLO, AUTH, GOAWAY, STARTED, WINDOW, RESET, SLOTS, PING, PONG. Only the latest SLOTS,
- * PING and PONG are queued, and while the socket is full one WINDOW or RESET per stream (`queued-frames.ts`), so that a
- * peer that does not read cannot grow the queue. Does not decide when to send which frame.
+ * Writes HELLO, AUTH, GOAWAY, STARTED, WINDOW, RESET, SLOTS, PING and PONG. Only the latest SLOTS, PING and PONG are
+ * queued, and while the socket is full one WINDOW or RESET per stream, so that a peer that does not read cannot grow
+ * the queue. `FrameConnection` decides when to send which frame.
  */
 
 import { localError } from '../../contract/coded-errors.ts'
 import { Frame, HEADER, HELLO_MAX, STARTED_MAX, TEXT_MAX } from './constants.ts'
 import { type Hello, writeHello } from './hello.ts'
-import type { Output } from './output.ts'
+import type { FrameOutput } from './output.ts'
 import { QueuedFrames } from './queued-frames.ts'
 import type { FrameStream } from './stream.ts'
 import { StreamList } from './stream-list.ts'
 import { StreamEvent } from './stream-state.ts'
 
-export class Control {
+export class ControlFrames {
   /** The socket accepts no more bytes now. */
   full = false
-  /** Frames queued while the socket is full; empty otherwise. */
+  /** Frames that are queued while the socket is full; otherwise empty. */
   readonly queued: QueuedFrames = new QueuedFrames()
-  readonly #out: Output
+  readonly #out: FrameOutput
   readonly #starting: StreamList = new StreamList()
   #ping: Uint8Array | undefined
   #pong: { token: Uint8Array; running: number; lag: number } | undefined
@@ -26,7 +26,7 @@ export class Control {
   /** HELLO or AUTH is queued: no frame may overtake it. */
   #handshaking = false
 
-  constructor(out: Output) {
+  constructor(out: FrameOutput) {
     this.#out = out
   }
 
@@ -34,7 +34,7 @@ export class Control {
     return this.#starting.length > 0 || this.queued.size > 0 || this.#urgent
   }
 
-  /** Writes the queued frames: WINDOW after STARTED, and requests after the RESETs that free their slots. */
+  /** Writes the queued frames: WINDOW after STARTED, and REQUESTs after the RESETs that free their slots. */
   write(): void {
     if (this.#starting.length > 0) this.#writeStarted()
     const { queued } = this
@@ -71,13 +71,16 @@ export class Control {
 
   // ---- the handshake ---------------------------------------------------------------------------------------------
 
-  /** @returns the payload as it is sent */
+  /** Writes HELLO. @returns its payload as it is sent */
   hello(hello: Hello): Uint8Array {
     const out = this.#out
     out.begin(Frame.HELLO, 0, 0)
     writeHello(out, hello)
     if (out.length > HELLO_MAX) {
-      throw localError('HELLO_TOO_LARGE', `a HELLO of ${out.length} bytes: the identity is too long`)
+      throw localError(
+        'HELLO_TOO_LARGE',
+        `HELLO has ${out.length} bytes, and at most ${HELLO_MAX} are allowed: use a shorter id`,
+      )
     }
     out.finish()
     const frame = Buffer.concat(out.take())
@@ -95,7 +98,7 @@ export class Control {
 
   // ---- streams ---------------------------------------------------------------------------------------------------
 
-  /** Queues the stream for the next STARTED frame, unless another frame for the stream says as much before that. */
+  /** Queues the stream for the next STARTED frame. INFORM or RESPONSE replaces STARTED if it is written earlier. */
   start(stream: FrameStream): void {
     this.#starting.push(stream)
   }
@@ -105,7 +108,7 @@ export class Control {
       this.queued.window(stream, credit)
       return
     }
-    // STARTED makes the caller release its copy of the body; a server grants no further credit before it.
+    // STARTED makes the caller release its copy of the body. A server grants no further credit before STARTED.
     if (this.#starting.length > 0 && !stream.started) this.#writeStarted()
     this.#writeWindow(stream.id, credit)
   }
@@ -130,7 +133,7 @@ export class Control {
     this.#pong = { token, running, lag }
   }
 
-  /** GOAWAY goes behind the frames that are queued already. */
+  /** Writes GOAWAY after the frames that are queued already. */
   goaway(last: number, code: number, text: string): void {
     if (this.queued.size > 0) this.write()
     this.#out.begin(Frame.GOAWAY, 0, 0)
@@ -171,7 +174,7 @@ export class Control {
     }
   }
 
-  /** One STARTED frame for all streams whose applications have started and not yet responded. */
+  /** Writes one STARTED frame for all streams whose applications have started and have not responded. */
   #writeStarted(): void {
     const out = this.#out
     let count = 0

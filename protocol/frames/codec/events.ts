@@ -1,12 +1,12 @@
-/** What a connection hears: one event for each thing that the I/O side has to know. */
+/** The events that `FrameConnection.receive` returns. */
 
 import type { Headers } from '../../contract/application.ts'
 import type { RequestFields } from './head.ts'
 import type { Identity } from './hello.ts'
 import type { FrameStream } from './stream.ts'
 
-export type Event =
-  /** The handshake is done. */
+export type FrameEvent =
+  /** The handshake is complete. */
   | { type: 'ready'; peer: Identity }
   | {
       type: 'request'
@@ -19,7 +19,7 @@ export type Event =
   | { type: 'started'; stream: FrameStream }
   | { type: 'inform'; stream: FrameStream; status: string; headers: Headers }
   | {
-      type: 'response'
+      type: 'head'
       stream: FrameStream
       status: string
       headers: Headers
@@ -27,14 +27,14 @@ export type Event =
       end: boolean
     }
   | { type: 'data'; stream: FrameStream; bytes: Uint8Array; end: boolean }
-  /** The direction's end, with its trailer fields (flat). */
-  | { type: 'trailers'; stream: FrameStream; fields: string[] }
-  | { type: 'reset'; stream: FrameStream; code: number; text: string }
-  /** The peer violated the protocol on this stream only; the stream was reset. */
+  /** The end of the direction, with trailers (flat). Without trailers the `end` flag of another event says so. */
+  | { type: 'end'; stream: FrameStream; fields: string[] }
+  | { type: 'abort'; stream: FrameStream; code: number; text: string }
+  /** The peer violated the protocol on this stream only. The stream was aborted. */
   | { type: 'violation'; stream: FrameStream; text: string }
-  /** The peer takes no more requests, and did not take `untaken`. */
+  /** The peer accepts or makes no more requests. `untaken`: requests that it did not accept. */
   | { type: 'goaway'; code: number; text: string; untaken: FrameStream[] }
-  /** To a caller: what it is granted. To a server: what the peer could use. */
+  /** At a caller: the granted slots. At a server: the slots that the caller could use. */
   | { type: 'slots'; count: number }
   | { type: 'ping'; token: Uint8Array }
   | { type: 'pong'; token: Uint8Array; running: number; lag: number }

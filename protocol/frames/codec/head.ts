@@ -1,8 +1,7 @@
 /**
- * Heads, read: one flat msgpack array of text and small integers, names by index or in full. Writing is `Output`'s.
- *
- * msgpackr decodes them, and only what `check` has let through: it walks the bytes first, strictly, so that nothing else that msgpack
- * or msgpackr can express (maps, records, extensions, nesting, counts of 2³² in five bytes) ever reaches the decoder.
+ * Reads heads: one flat msgpack array of text and small integers, where a known name is its index. msgpackr decodes
+ * only bytes that `check` has accepted. So no other feature of msgpack or msgpackr (maps, records, extensions, nesting,
+ * counts of 2³² in five bytes) reaches the decoder. `FrameOutput` writes heads.
  */
 
 import { Unpackr } from 'msgpackr'
@@ -15,7 +14,7 @@ export interface RequestFields {
   requestId: string
   /** Flat: name, value, … */
   variables: string[]
-  /** Flat: name, value, … as the client sent them. */
+  /** Flat: name, value, … in the order, case and repetition of the client. */
   headers: string[]
 }
 
@@ -24,11 +23,11 @@ export interface ResponseFields {
   headers: Headers
 }
 
-/** Stateless: records would make a head depend on the ones before it. */
+/** Without records: with them a head would depend on the heads before it. */
 const unpackr = new Unpackr({ useRecords: false })
 const range = { start: 0, end: 0 }
 
-/** Reads heads; holds nothing between two of them. */
+/** Reads heads. It keeps nothing from one head to the next. */
 export class HeadReader {
   #items: (string | number)[] = EMPTY
   #at = 0
@@ -62,7 +61,7 @@ export class HeadReader {
     return this.#pairs()
   }
 
-  /** `[text | integer…]`: of HELLO. */
+  /** `[text | integer…]`: the payload of a HELLO. */
   items(bytes: Uint8Array, start: number, end: number): (string | number)[] {
     this.#begin(bytes, start, end)
     const items = this.#items
@@ -70,7 +69,7 @@ export class HeadReader {
     return items
   }
 
-  // ---- inside ----------------------------------------------------------------------------------------------------
+  // ---- internals ----------------------------------------------------------------------------------------------------
 
   #begin(bytes: Uint8Array, start: number, end: number): void {
     check(bytes, start, end)
@@ -118,10 +117,10 @@ export class HeadReader {
 const EMPTY: (string | number)[] = []
 
 /**
- * Whether these bytes are one array of text and unsigned integers of up to 32 bits, and nothing after it. Text must be the UTF-8 of
- * U+0000 to U+00FF: native strings have no other code units.
+ * Checks that the bytes are one array of text and unsigned integers of up to 32 bits, with no byte after the array.
+ * Text must be the UTF-8 of U+0000 to U+00FF: native strings have no other code units.
  *
- * @throws RemoteProtocolError
+ * @throws RemoteProtocolError if they are not
  */
 function check(bytes: Uint8Array, start: number, end: number): void {
   let at = start
@@ -159,7 +158,7 @@ function check(bytes: Uint8Array, start: number, end: number): void {
   if (at !== end) throw bad(`${end - at} bytes after the head`)
 }
 
-/** U+0080 to U+00FF are C2 or C3 and one more byte in UTF-8; anything else is beyond them, or no UTF-8. */
+/** In UTF-8, U+0080 to U+00FF are the byte C2 or C3 and one more byte. Other bytes are higher code points or errors. */
 function checkLatin1(bytes: Uint8Array, start: number, end: number): void {
   for (let at = start; at < end; at++) {
     const byte = bytes[at]!

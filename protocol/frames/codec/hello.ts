@@ -1,6 +1,6 @@
 /**
- * The first frames of a link: who each side is, what it can take, and the proof that both hold the same secret.
- * Functions over bytes; nonces are arguments. Does not know sockets, streams, or when to answer.
+ * The first frames of a link: the identity and the limits of each side, and the proof that both have the same token.
+ * Functions over bytes; nonces are arguments. `handshake.ts` has the order of the frames.
  */
 
 import { createHmac, timingSafeEqual } from 'node:crypto'
@@ -20,26 +20,26 @@ import {
   WINDOW_MIN,
 } from './constants.ts'
 import { HeadReader } from './head.ts'
-import type { Output } from './output.ts'
+import type { FrameOutput } from './output.ts'
 
-/** Who a peer says it is. What it says is believed only after authentication, and is never used as a path. */
+/** The identity in a HELLO. It is trusted only after authentication, and is never used as a path. */
 export interface Identity {
-  /** The container's (or proxy's) id: one process group's, unique among those that meet. */
+  /** The id of a container or proxy: its processes share it, and it is unique among the peers of a link. */
   id: string
   /** Index of this worker among `workers`, from 0. */
   worker: number
   workers: number
-  /** How many requests this worker runs at once, over all its links; 0 for a caller. */
+  /** The requests that this worker runs at once, over all its links; 0 for a caller. */
   slots: number
-  /** Limits a caller may want to know, by name. */
+  /** Limits of the server, by name. */
   limits: Record<string, number>
-  /** Random, of this process: tells it from others that were given the same id. */
+  /** Random for each process: distinguishes processes that were given the same id. */
   instance?: string | undefined
 }
 
 export const NOBODY: Identity = { id: '', worker: 0, workers: 1, slots: 0, limits: {} }
 
-/** Whether both identities are of one process. A process without an id cannot be recognised. */
+/** Whether both identities belong to the same process. A process without an id cannot be recognised. */
 export function isSameProcess(one: Identity | undefined, other: Identity | undefined): boolean {
   if (!one?.id || !other) return false
   return one.id === other.id && one.worker === other.worker && one.instance === other.instance
@@ -51,12 +51,12 @@ export interface Hello {
   version: number
   oldest: number
   role: Role
-  /** Whether it opened the connection. The dialler proves the secret first, so that who knocks learns nothing of it. */
+  /** Whether this side opened the connection. The dialler proves the token first, so that a stranger learns nothing. */
   dialled: boolean
-  /** Whether it has a secret. */
+  /** Whether this side has a token. */
   secret: boolean
   nonce: string
-  /** Credit for each stream at its start, bytes it takes in a DATA frame, and in a head. */
+  /** The credit of each stream at its start, the longest DATA and the longest head that this side accepts, bytes. */
   window: number
   data: number
   head: number
@@ -64,7 +64,7 @@ export interface Hello {
   identity: Identity
 }
 
-/** What this side says; the rest of a HELLO is derived. */
+/** The parts of our HELLO that are not derived. */
 export interface HelloOptions {
   role: Role
   dialled: boolean
@@ -95,8 +95,8 @@ export function helloOf(options: HelloOptions): Hello {
   }
 }
 
-/** Writes a HELLO's payload: a flat array of keys and values, so that new keys can come. */
-export function writeHello(out: Output, hello: Hello): void {
+/** Writes the payload of a HELLO: a flat array of keys and values, so that keys can be added. */
+export function writeHello(out: FrameOutput, hello: Hello): void {
   const { identity } = hello
   const items: (string | number)[] = [
     'version',
@@ -138,29 +138,29 @@ export function writeHello(out: Output, hello: Hello): void {
   out.endArray()
 }
 
-/** @throws RemoteProtocolError */
+/** Reads the payload of a HELLO. @throws RemoteProtocolError if it is invalid */
 export function readHello(payload: Uint8Array): Hello {
   const items = new HeadReader().items(payload, 0, payload.length)
   if (items.length % 2 !== 0) throw bad('a key without a value')
-  const said: Map<string, string | number> = new Map()
+  const values: Map<string, string | number> = new Map()
   const limits: Record<string, number> = Object.create(null)
   for (let at = 0; at < items.length; at += 2) {
     const key = items[at]!
     const value = items[at + 1]!
     if (typeof key !== 'string') throw bad(`${key} is no key`)
-    if (said.has(key)) throw bad(`${JSON.stringify(key)} comes twice`)
-    said.set(key, value)
+    if (values.has(key)) throw bad(`${JSON.stringify(key)} comes twice`)
+    values.set(key, value)
     if (key.startsWith('limit.') && typeof value === 'number') limits[key.slice('limit.'.length)] = value
   }
   const number = (key: string, least: number, most: number, otherwise?: number): number => {
-    const value = said.get(key) ?? otherwise
+    const value = values.get(key) ?? otherwise
     if (typeof value !== 'number' || value < least || value > most) {
       throw bad(`${key} is a number from ${least} to ${most}, not ${JSON.stringify(value) ?? 'nothing'}`)
     }
     return value
   }
   const text = (key: string, pattern: RegExp, otherwise?: string): string => {
-    const value = said.get(key) ?? otherwise
+    const value = values.get(key) ?? otherwise
     if (typeof value !== 'string' || !pattern.test(value)) {
       throw bad(`${key} is text like ${pattern.source}, not ${JSON.stringify(value) ?? 'nothing'}`)
     }
@@ -180,13 +180,13 @@ export function readHello(payload: Uint8Array): Hello {
       .split(' ')
       .filter((name) => name !== ''),
     identity: {
-      // Ids go to logs and metrics: nothing in them can be taken for a line or a label of its own.
+      // Ids go to logs and metrics: they must not contain a line break or a label separator.
       id: text('id', /^[\w.:@-]{0,128}$/),
       worker: number('worker', 0, 0xffff, 0),
       workers: number('workers', 1, 0xffff, 1),
       slots: number('slots', 0, 0xffff_ffff, 0),
       limits,
-      ...(said.has('instance') && { instance: text('instance', /^[\w-]{0,64}$/) }),
+      ...(values.has('instance') && { instance: text('instance', /^[\w-]{0,64}$/) }),
     },
   }
 }
@@ -194,7 +194,7 @@ export function readHello(payload: Uint8Array): Hello {
 const NONCE_PATTERN = new RegExp(`^[0-9a-f]{${2 * NONCE}}$`)
 
 /**
- * Whether two HELLOs go together.
+ * Checks that two HELLOs match.
  *
  * @throws RemoteProtocolError `VERSION`, `ROLE`, `DIALLED`, `UNAUTHENTICATED`
  */
@@ -205,7 +205,7 @@ export function matchHellos(ours: Hello, theirs: Hello): void {
       `no version in common: here ${ours.oldest} to ${ours.version}, there ${theirs.oldest} to ${theirs.version}`,
     )
   }
-  // Our own HELLO sent back would be refused by this already.
+  // This also refuses our own HELLO if the peer sends it back.
   if (ours.role === theirs.role) {
     throw peerError('ROLE', `both sides are ${ours.role}s: a proxy calls, a container serves`)
   }
@@ -223,25 +223,25 @@ export function matchHellos(ours: Hello, theirs: Hello): void {
   if (ours.nonce === theirs.nonce) throw peerError('UNAUTHENTICATED', 'the peer sent our nonce back')
 }
 
-/** The features that both sides named: only these may be used on the link. */
+/** The features that both HELLOs name: only these may be used on the link. */
 export function agreedFeatures(ours: Hello, theirs: Hello): ReadonlySet<string> {
   return new Set(ours.features.filter((name) => theirs.features.includes(name)))
 }
 
-/** What plays the role, as users know it. */
+/** The process that has the role, in the words of users. */
 const PROCESS: { readonly [R in Role]: string } = { caller: 'proxy', server: 'container' }
 
-/** What to do about it. */
+/** What a user must do if the tokens differ. */
 export const SAME_TOKEN = 'give both the same --token-file or GANTRY_TOKEN'
 
-/** Both sides' HELLO payloads as they were on the wire. */
-export interface Proven {
+/** The HELLO payloads of both sides as they were sent. */
+export interface HelloPair {
   caller: { nonce: string; payload: Uint8Array }
   server: { nonce: string; payload: Uint8Array }
 }
 
-/** The proof that `role` holds `token`: it is of use in this direction of this connection alone. */
-export function proofOf(token: string, role: Role, { caller, server }: Proven): Uint8Array {
+/** The proof that the side with `role` has `token`. It is valid only for this direction of this connection. */
+export function proofOf(token: string, role: Role, { caller, server }: HelloPair): Uint8Array {
   const hmac = createHmac('sha256', token)
   hmac.update(`gantry frames 1 ${role}\n`)
   hmac.update(`${caller.nonce}\n${server.nonce}\n`)
@@ -250,8 +250,8 @@ export function proofOf(token: string, role: Role, { caller, server }: Proven): 
   return hmac.digest()
 }
 
-/** Compares in constant time. */
-export function proves(proof: Uint8Array, expected: Uint8Array): boolean {
+/** Compares two proofs in constant time. */
+export function isProof(proof: Uint8Array, expected: Uint8Array): boolean {
   return proof.length === expected.length && timingSafeEqual(proof, expected)
 }
 

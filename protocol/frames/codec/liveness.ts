@@ -1,6 +1,6 @@
 /**
- * Decides when a link is dead: the states of a link's life and the events that change them, as a table without timers,
- * sockets or frames. `watch.ts` acts on it.
+ * Decides when a link is dead: a table of the states of a link and the events that change them. It has no timers,
+ * sockets or frames; `watch.ts` acts on the table.
  */
 
 /**
@@ -22,7 +22,7 @@ export type Life = 'alive' | 'pinged' | 'suspect' | 'questioned' | 'challenged' 
 
 /**
  * - `heard`: a byte arrived, of any frame.
- * - `timeout`: the time of the present state has passed, without pauses of this process.
+ * - `timeout`: the timeout of the present state has passed. Time during which this process was paused does not count.
  * - `unreachable`: a new connection to the address was refused or timed out.
  * - `rival`: the same peer has completed a handshake on another link.
  * - `confirmed`: the rival's PONG arrived.
@@ -102,6 +102,7 @@ const TABLE: { readonly [L in Life]: Row } = {
   },
 }
 
+/** The state that follows `life` after `event`. */
 export function nextLife(life: Life, event: LifeEvent): Life {
   return TABLE[life][event]
 }
@@ -116,7 +117,7 @@ export function isSilent(life: Life): boolean {
   return !isTrusted(life) && life !== 'questioned'
 }
 
-/** Milliseconds. */
+/** Timeouts of a link, milliseconds. */
 export interface LivenessTimes {
   /** Interval between two PINGs. */
   readonly pingInterval: number
@@ -128,7 +129,7 @@ export interface LivenessTimes {
   readonly silenceTimeout: number
 }
 
-/** The defaults of `--ping-interval` and so on; `common-options.ts` has the reasons. */
+/** The defaults of `--ping-interval` and the other liveness options; `common-options.ts` has the reasons. */
 export const USUAL_TIMES: LivenessTimes = {
   pingInterval: 5_000,
   suspectAfter: 2_000,
@@ -143,11 +144,11 @@ export const USUAL_TIMES: LivenessTimes = {
 const SLOWEST = 64 * 1024
 
 /**
- * How long a link may stay in a state before its `timeout`, milliseconds.
+ * How long a link may stay in a state before its `timeout` event, milliseconds.
  *
- * @param unheard bytes written since the last byte arrived
+ * @param unanswered bytes written since the last byte arrived
  */
-export function patienceIn(life: Life, times: LivenessTimes, unheard: number): number {
+export function timeoutIn(life: Life, times: LivenessTimes, unanswered: number): number {
   switch (life) {
     case 'alive':
       return times.pingInterval
@@ -157,7 +158,7 @@ export function patienceIn(life: Life, times: LivenessTimes, unheard: number): n
       return times.silenceTimeout
     case 'questioned':
     case 'challenged':
-      return times.probeGrace + (unheard / SLOWEST) * 1_000
+      return times.probeGrace + (unanswered / SLOWEST) * 1_000
     case 'condemned':
       return times.probeGrace
     default:

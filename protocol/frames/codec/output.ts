@@ -1,7 +1,7 @@
 /**
- * Bytes on their way out: frames are written one after the other into a large buffer, big payloads are kept by reference
- * between its parts, and all of it is taken at once for one write. Knows arrays of text and integers (msgpack, by msgpackr), and
- * no frame.
+ * A buffer of frames to send: small frames are written one after the other into one large buffer, and large payloads
+ * are kept by reference between its parts. `take` returns everything for one write. It knows frame headers and msgpack
+ * arrays of text and integers, but not what a frame means.
  */
 
 import { Packr, REUSE_BUFFER_MODE } from 'msgpackr'
@@ -9,43 +9,43 @@ import { localError } from '../../contract/coded-errors.ts'
 import { HEADER } from './constants.ts'
 
 const SEGMENT = 64 * 1024
-/** Below this a payload is copied: an iovec and a second Buffer cost more than copying some 4 KiB. */
+/** Smaller payloads are copied: an iovec and a second Buffer cost more than a copy of 4 KiB. */
 const COPY = 4096
 
 const NONE: (string | number)[] = []
 const BEYOND_LATIN1 = /[^\x00-\xff]/
 
-/** Stateless: records would make a head depend on the ones before it. */
+/** Without records: with them a head would depend on the heads before it. */
 const packr = new Packr({ useRecords: false })
 
-/** What `pack` gives with `REUSE_BUFFER_MODE`. */
+/** The result of `pack` with `REUSE_BUFFER_MODE`. */
 interface Packed extends Buffer {
   start: number
   end: number
 }
 
-export class Output {
+export class FrameOutput {
   #buffer: Buffer = Buffer.allocUnsafeSlow(SEGMENT)
-  /** Start of what is not yet in `#parts`. */
+  /** Start of the bytes that are not yet in `#parts`. */
   #start = 0
   #at = 0
-  /** Where the frame being written begins. */
+  /** Start of the frame that is being written. */
   #frame = 0
   #parts: Uint8Array[] = []
   #partsBytes = 0
-  /** Of the array that was begun, how many are given, and their bytes if all text is ASCII. */
+  /** The items of the array that is being written, their count, and their bytes if all text is ASCII. */
   #items: (string | number)[] = NONE
   #count = 0
   #ascii = 0
 
-  /** Bytes that wait to be taken. */
+  /** Bytes that `take` would return. */
   get bytes(): number {
     return this.#partsBytes + this.#at - this.#start
   }
 
-  /** Everything, in order. */
+  /** Removes and returns everything, in order. */
   take(): Uint8Array[] {
-    this.#cut()
+    this.#closePart()
     const parts = this.#parts
     this.#parts = []
     this.#partsBytes = 0
@@ -55,7 +55,7 @@ export class Output {
   // ---- frames ----------------------------------------------------------------------------------------------------
 
   begin(type: number, flags: number, stream: number): void {
-    this.#room(HEADER)
+    this.#reserve(HEADER)
     const buffer = this.#buffer
     const at = this.#at
     this.#frame = at
@@ -68,12 +68,12 @@ export class Output {
     this.#at = at + HEADER
   }
 
-  /** Sets the flags of the frame that was begun. */
+  /** Sets the flags of the present frame. */
   flags(flags: number): void {
     this.#buffer[this.#frame + 1] = flags
   }
 
-  /** Ends the frame that was begun; `beyond`: bytes of its payload that `payload()` adds next. */
+  /** Ends the present frame. @param beyond bytes of its payload that `payload()` adds next */
   finish(beyond: number = 0): void {
     const length = this.#at - this.#frame - HEADER + beyond
     const buffer = this.#buffer
@@ -84,29 +84,29 @@ export class Output {
     this.#frame = this.#at
   }
 
-  /** Forgets the frame that was begun. */
+  /** Removes the present frame. */
   cancel(): void {
     this.#at = this.#frame
   }
 
-  /** Bytes of the frame's payload so far. */
+  /** Bytes of the present frame's payload so far. */
   get length(): number {
     return this.#at - this.#frame - HEADER
   }
 
   u8(value: number): void {
-    this.#room(1)
+    this.#reserve(1)
     this.#buffer[this.#at++] = value
   }
 
   u32(value: number): void {
-    this.#room(4)
+    this.#reserve(4)
     this.#at = this.#buffer.writeUInt32BE(value, this.#at)
   }
 
-  /** Leaves room for a u32 that `patch()` sets. */
+  /** Reserves a u32 that `patch()` sets later. */
   skip32(): void {
-    this.#room(4)
+    this.#reserve(4)
     this.#at += 4
   }
 
@@ -115,15 +115,16 @@ export class Output {
     this.#buffer.writeUInt32BE(value, this.#frame + HEADER + offset)
   }
 
-  /** Bytes inside a frame, copied. */
+  /** Copies bytes into the present frame. */
   copy(bytes: Uint8Array): void {
-    this.#room(bytes.length)
+    this.#reserve(bytes.length)
     this.#buffer.set(bytes, this.#at)
     this.#at += bytes.length
   }
 
   /**
-   * The payload of the frame whose header `beyond` finished, or a whole frame: copied if small, else kept by reference.
+   * Adds the payload that `finish(beyond)` announced, or a whole frame. Small payloads are copied, large ones are kept
+   * by reference.
    */
   payload(bytes: Uint8Array): void {
     if (bytes.length <= COPY) {
@@ -131,16 +132,16 @@ export class Output {
       this.#frame = this.#at
       return
     }
-    this.#cut()
+    this.#closePart()
     this.#parts.push(bytes)
     this.#partsBytes += bytes.length
   }
 
-  // ---- a frame of its own ----------------------------------------------------------------------------------------
+  // ---- a frame that can be removed ----------------------------------------------------------------------------------
 
   /** Starts a new part, so that `extract` can remove the next frame. */
   isolate(): void {
-    this.#cut()
+    this.#closePart()
   }
 
   /** Removes and returns a copy of the bytes written since `isolate`; the frame must have no payload by reference. */
@@ -157,8 +158,8 @@ export class Output {
   /**
    * Begins an array.
    *
-   * @param room about how many items it will have. (It is made anew each time: V8's collector has to be told of every young string that
-   *   comes into an old array, and one that is emptied gives its memory away.)
+   * @param room the expected number of items. The array is new each time: V8 needs a write barrier for each young
+   *   string in an old array, and an emptied array loses its memory.
    */
   array(room: number): void {
     this.#items = new Array(room)
@@ -171,7 +172,7 @@ export class Output {
     this.#ascii += value < 0x80 ? 1 : value <= 0xff ? 2 : value <= 0xffff ? 3 : 5
   }
 
-  /** A native string, as msgpack str: UTF-8. */
+  /** Adds a native string, as msgpack str in UTF-8. */
   text(value: string): void {
     const { length } = value
     this.#items[this.#count++] = value
@@ -179,36 +180,36 @@ export class Output {
   }
 
   /**
-   * Ends the array that was begun.
+   * Ends the array.
    *
-   * @throws LocalProtocolError for text with a code unit above 0xFF
+   * @throws LocalProtocolError `NOT_LATIN1` if a text has a code unit above 0xFF
    */
   endArray(): void {
     const items = this.#items
     const count = this.#count
     if (items.length !== count) items.length = count
-    // In its own buffer, of which a view would cost as much as the copy.
+    // The result is in msgpackr's buffer. A view of it would cost as much as the copy.
     const packed = packr.pack(items, REUSE_BUFFER_MODE) as Packed
     const length = packed.end - packed.start
-    // As long as ASCII is: then it is, and not every text has to be looked at.
+    // If the length is the length of ASCII, all text is ASCII, and no text needs a check.
     if (length !== this.#ascii + (count < 16 ? 1 : count <= 0xffff ? 3 : 5)) refuseBeyondLatin1(items)
-    this.#room(length)
+    this.#reserve(length)
     packed.copy(this.#buffer, this.#at, packed.start, packed.end)
     this.#at += length
     this.#items = NONE
   }
 
-  /** A name: its index in the table, or itself. */
+  /** Adds a name: its index in the table, or the name itself. */
   name(value: string, table: ReadonlyMap<string, number>): void {
     const index = table.get(value)
     if (index === undefined) this.text(value)
     else this.int(index)
   }
 
-  // ---- inside ----------------------------------------------------------------------------------------------------
+  // ---- internals ----------------------------------------------------------------------------------------------------
 
-  /** What was written so far becomes a part: its bytes are not touched again. */
-  #cut(): void {
+  /** Turns the bytes written so far into a part, which is not changed again. */
+  #closePart(): void {
     if (this.#at > this.#start) {
       const part = this.#buffer.subarray(this.#start, this.#at)
       this.#parts.push(part)
@@ -218,11 +219,11 @@ export class Output {
     this.#frame = this.#at
   }
 
-  #room(bytes: number): void {
+  #reserve(bytes: number): void {
     if (this.#at + bytes > this.#buffer.length) this.#grow(bytes)
   }
 
-  /** Goes on in a new buffer, taking the frame that was begun along. */
+  /** Continues in a new buffer, and moves the present frame there. */
   #grow(bytes: number): void {
     const begun = this.#buffer.subarray(this.#frame, this.#at)
     if (this.#frame > this.#start) {
@@ -242,11 +243,12 @@ export class Output {
 function refuseBeyondLatin1(items: readonly (string | number)[]): void {
   for (const item of items) {
     if (typeof item === 'string' && BEYOND_LATIN1.test(item)) {
-      // Not the text itself: it may be a cookie, and this goes into logs and to the peer.
+      // The message has no text of the string: the string may be a cookie, and the message goes to logs and to the
+      // peer.
       const at = item.search(BEYOND_LATIN1)
       throw localError(
         'NOT_LATIN1',
-        `a native string of ${item.length} code units holds U+${item.charCodeAt(at).toString(16).toUpperCase().padStart(4, '0')} at ${at}: beyond U+00FF`,
+        `a native string of ${item.length} code units has U+${item.charCodeAt(at).toString(16).toUpperCase().padStart(4, '0')} at index ${at}; the highest allowed is U+00FF`,
       )
     }
   }

@@ -1,7 +1,7 @@
 /**
- * Frames queued while the socket is full: REQUESTs that can still be removed, one WINDOW per open stream, one RESET per
- * closed stream. They are kept as state and not as bytes, so that the queue is bounded by the number of streams however
- * long a peer does not read.
+ * Frames that are queued while the socket is full: REQUESTs that can still be removed, one WINDOW per open stream and
+ * one RESET per closed stream. They are kept as state and not as bytes, so that the number of streams bounds the queue,
+ * however long a peer does not read.
  */
 
 import { HEADER } from './constants.ts'
@@ -25,7 +25,7 @@ export class QueuedFrames {
     return this.#requests.size + this.#windows.size + this.#resets.size
   }
 
-  /** Their size on the wire. */
+  /** The size of the queued frames, bytes. */
   get bytes(): number {
     return this.#bytes
   }
@@ -44,7 +44,7 @@ export class QueuedFrames {
     return this.#requests.has(stream)
   }
 
-  /** Adds to the credit that is queued for the stream. */
+  /** Queues a WINDOW, or adds to the WINDOW that is queued for the stream. */
   window(stream: FrameStream, credit: number): void {
     const before = this.#windows.get(stream)
     this.#windows.set(stream, (before ?? 0) + credit)
@@ -56,7 +56,8 @@ export class QueuedFrames {
     this.#bytes += RESET_BYTES + text.length
   }
 
-  withdrawReset(id: number): void {
+  /** The peer has reset the same stream: removes our RESET. */
+  removeReset(id: number): void {
     const reset = this.#resets.get(id)
     if (reset === undefined) return
     this.#resets.delete(id)

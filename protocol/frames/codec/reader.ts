@@ -1,16 +1,21 @@
 /**
- * Bytes into frames: finds each frame's header, checks its length before any of it is kept, and hands the payload on,
- * whole where it must be, in parts as they come where it is body (DATA). Does not know what the payload of a frame means.
+ * Splits bytes into frames: reads each header and checks the length before any payload is kept. DATA is passed on in
+ * parts as it arrives; every other payload is passed on whole. It does not know what a payload means.
  */
 
 import { peerError } from '../../contract/coded-errors.ts'
 import { Flag, Frame, HEADER } from './constants.ts'
 
-/** Receives frames. `bytes[start, end)` is the payload, valid as long as nobody writes into `bytes`, which the reader never does. */
+/** Receives frames. The payload is `bytes[start, end)`; the reader never writes into `bytes` afterwards. */
 export interface FrameSink {
-  /** @param flags of DATA: END is taken away from all but a frame's last part */
+  /** A frame, or a part of DATA. @param flags only the last part of a DATA frame has its END flag */
   frame(type: number, flags: number, stream: number, bytes: Uint8Array, start: number, end: number): void
-  /** How long a payload of this type may be; -1: unknown type, to be skipped whatever its length. Throws when it may not come now. */
+  /**
+   * The longest payload of this type, bytes; -1: an unknown type, which is skipped whatever its length.
+   *
+   * @param stream -1: not known yet
+   * @throws RemoteProtocolError if a frame of this type may not arrive now
+   */
   limit(type: number, stream: number): number
 }
 
@@ -18,15 +23,15 @@ const EMPTY = new Uint8Array(0)
 
 export class FrameReader {
   readonly #sink: FrameSink
-  /** A header that came in pieces. */
+  /** A header that arrives in pieces. */
   readonly #header: Uint8Array = new Uint8Array(HEADER)
   #headerLength = 0
   #type = 0
   #flags = 0
   #stream = 0
-  /** Payload bytes of the current frame that have not come. */
+  /** Payload bytes of the current frame that have not arrived. */
   #missing = 0
-  /** Its payload so far, if it has to be whole. */
+  /** The payload of the current frame so far, if it is passed on whole. */
   #whole: Uint8Array = EMPTY
   #filled = 0
   #mode: 'header' | 'whole' | 'data' | 'skip' = 'header'
@@ -40,7 +45,7 @@ export class FrameReader {
     return this.#mode === 'header' && this.#headerLength === 0
   }
 
-  /** @throws RemoteProtocolError, after which nothing more is to be read */
+  /** @throws RemoteProtocolError if a frame is invalid; then nothing more may be read */
   read(bytes: Uint8Array): void {
     const length = bytes.length
     let at = 0
@@ -52,7 +57,7 @@ export class FrameReader {
         } else {
           const taken = Math.min(HEADER - this.#headerLength, length - at)
           this.#header.set(bytes.subarray(at, at + taken), this.#headerLength)
-          // A wrong first byte is told at once, not after eight more.
+          // A wrong first byte is reported at once, not after eight more bytes.
           if (this.#headerLength === 0) this.#sink.limit(this.#header[0]!, -1)
           this.#headerLength += taken
           at += taken
@@ -68,7 +73,7 @@ export class FrameReader {
             `a frame of type 0x${this.#type.toString(16)} with ${this.#missing} bytes, where ${limit} are allowed`,
           )
         } else if (this.#missing <= length - at) {
-          // The usual case: all of it is here.
+          // The usual case: the whole payload is in this read.
           const end = at + this.#missing
           this.#sink.frame(this.#type, this.#flags, this.#stream, bytes, at, end)
           at = end

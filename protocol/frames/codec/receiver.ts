@@ -1,6 +1,6 @@
 /**
- * The read side of a link, sans-IO: frames become events, or a RemoteProtocolError that says which rule they broke.
- * Does not know what is sent; the calls that answer are `Connection`'s.
+ * The read side of a link, sans-IO: turns frames into events, or throws a RemoteProtocolError that names the violated
+ * rule. `FrameConnection` sends the answers.
  */
 
 import { peerError } from '../../contract/coded-errors.ts'
@@ -16,66 +16,64 @@ import {
   STARTED_MAX,
   TEXT_MAX,
 } from './constants.ts'
-import type { Event } from './events.ts'
+import type { FrameEvent } from './events.ts'
 import type { Handshake } from './handshake.ts'
 import { HeadReader } from './head.ts'
 import type { Hello, Role } from './hello.ts'
+import { copy, keep, keepWhole, textOf, u32 } from './payload.ts'
 import { FrameReader, type FrameSink } from './reader.ts'
 import type { FrameStream } from './stream.ts'
 import { StreamEvent } from './stream-state.ts'
 import type { Streams } from './streams.ts'
 
-/** What a receiver needs of the side that sends. */
-export interface Answering {
-  /** The peer gave credit. */
-  credited(stream: FrameStream): void
-  /** A proof is due. */
-  prove(proof: Uint8Array): void
-  /** The peer's HELLO has come. */
-  met(hello: Hello): void
-  /** The peer violated the protocol on this stream only: it is reset, and the link continues. */
-  violated(stream: FrameStream, message: string): void
+/** The receiver's calls to the side that sends. */
+export interface ReceiverOwner {
+  /** The peer has given credit. */
+  onCredit(stream: FrameStream): void
+  /** Sends our proof. */
+  sendProof(proof: Uint8Array): void
+  /** The peer's HELLO has arrived. */
+  onHello(hello: Hello): void
+  /** The peer has violated the protocol on this stream only: aborts the stream; the link continues. */
+  onViolation(stream: FrameStream, message: string): void
   /** The peer reset a stream that is already closed here: a queued RESET for it is no longer needed. */
-  peerReset(id: number): void
+  onPeerReset(id: number): void
 }
 
-/** Memory of one's own costs more than all else that is done for a body of so few bytes. */
-const POOLED = 256
-
-/** Where no event can be: frozen, so that an event outside a read is an error and not a leak. */
-export const NO_EVENTS: Event[] = Object.freeze([]) as never[]
+/** The list outside of a read. It is frozen, so that an event outside of a read is an error and not a leak. */
+export const NO_EVENTS: FrameEvent[] = Object.freeze([]) as never[]
 
 export class Receiver implements FrameSink {
-  /** The events of the read that runs; its owner sets it for that long. */
-  events: Event[] = NO_EVENTS
-  /** We sent a GOAWAY: new requests are not taken. The peer did: it takes, or makes, none. */
+  /** The events of the present read. The owner sets the list for each read. */
+  events: FrameEvent[] = NO_EVENTS
+  /** Whether this side has sent GOAWAY: new requests are ignored. */
   goingAway = false
-  leaving = false
+  /** Whether the peer has sent GOAWAY: it accepts, or makes, no more requests. */
+  peerGoingAway = false
   readonly #hello: Hello
   readonly #peerRole: Role
   readonly #handshake: Handshake
   readonly #streams: Streams
-  readonly #answering: Answering
+  readonly #owner: ReceiverOwner
   readonly #reader: FrameReader = new FrameReader(this)
   readonly #heads: HeadReader = new HeadReader()
 
-  /** @param hello ours: it says what we take */
-  constructor(hello: Hello, handshake: Handshake, streams: Streams, answering: Answering) {
+  /** @param hello our HELLO: it has our limits */
+  constructor(hello: Hello, handshake: Handshake, streams: Streams, owner: ReceiverOwner) {
     this.#hello = hello
     this.#peerRole = hello.role === 'caller' ? 'server' : 'caller'
     this.#handshake = handshake
     this.#streams = streams
-    this.#answering = answering
+    this.#owner = owner
   }
 
-  /** @throws RemoteProtocolError, after which nothing more is to be read; `events` holds what came before it */
+  /** @throws RemoteProtocolError for a violation; then nothing more may be read. `events` has the events before it */
   read(bytes: Uint8Array): void {
     this.#reader.read(bytes)
   }
 
-  // ---- of FrameSink ----------------------------------------------------------------------------------------------
+  // ---- FrameSink ----------------------------------------------------------------------------------------------
 
-  /** How long a payload may be, or that such a frame cannot come. @param stream -1: not known yet */
   limit(type: number, stream: number): number {
     this.#handshake.check(type)
     const longest = this.#longest(type)
@@ -165,10 +163,10 @@ export class Receiver implements FrameSink {
         this.#onGoaway(bytes, start, end)
         break
       case Frame.HELLO:
-        this.#prove(this.#handshake.hello(copy(bytes, start, end)))
+        this.#onHandshake(this.#handshake.hello(copy(bytes, start, end)))
         break
       case Frame.AUTH:
-        this.#prove(this.#handshake.auth(copy(bytes, start, end)))
+        this.#onHandshake(this.#handshake.auth(copy(bytes, start, end)))
     }
   }
 
@@ -185,15 +183,15 @@ export class Receiver implements FrameSink {
     if ((upgrade || hold) && (size > 0 || (upgrade && ended))) {
       throw peerError('FLOW_CONTROL', `stream ${id} brought body that it has no credit for`)
     }
-    const stream = this.#streams.make(id, upgrade, hold)
-    this.#pay(stream, size)
+    const stream = this.#streams.create(id, upgrade, hold)
+    this.#useCredit(stream, size)
     if (ended) stream.on(StreamEvent.END, 'caller')
-    // After our GOAWAY it is above what was taken: the caller knows from that, and its body is to be ignored.
+    // After our GOAWAY this number is above the last taken: so the caller knows, and its body is ignored.
     if (this.goingAway) {
       stream.close()
       return
     }
-    this.#streams.taken = id
+    this.#streams.lastTaken = id
     this.#streams.add(stream)
     const body = size > 0 ? (ended ? keepWhole : keep)(bytes, bodyAt, end) : undefined
     this.events.push({ type: 'request', stream, fields, body, end: ended, hold })
@@ -203,23 +201,23 @@ export class Receiver implements FrameSink {
     if (this.#hello.role !== 'caller') throw wrongRole('RESPONSE')
     const bodyAt = this.#headEnd(bytes, start, end)
     const { status, headers } = this.#heads.response(bytes, start + 4, bodyAt)
-    const stream = this.#streams.known(id)
+    const stream = this.#streams.find(id)
     if (!stream) return
     if (status.startsWith('101') && !stream.responded) {
       if (!stream.asksUpgrade) {
-        // An application behind an older server can cause this, so it must not end the link.
+        // An application behind an older server can cause this, so the link must continue.
         stream.onHead(StreamEvent.HEAD)
-        this.#answering.violated(stream, `a 101 on stream ${id}, which asked for no upgrade`)
+        this.#owner.onViolation(stream, `a 101 on stream ${id}, which asked for no upgrade`)
         return
       }
       stream.onHead(StreamEvent.UPGRADE)
       this.#streams.openUpgraded(stream)
     } else stream.onHead(StreamEvent.HEAD)
     const size = end - bodyAt
-    this.#pay(stream, size)
+    this.#useCredit(stream, size)
     const ended = (flags & Flag.END) !== 0
     this.events.push({
-      type: 'response',
+      type: 'head',
       stream,
       status,
       headers,
@@ -231,7 +229,7 @@ export class Receiver implements FrameSink {
 
   #onInform(id: number, bytes: Uint8Array, start: number, end: number): void {
     if (this.#hello.role !== 'caller') throw wrongRole('INFORM')
-    const stream = this.#streams.known(id)
+    const stream = this.#streams.find(id)
     const { status, headers } = this.#heads.response(bytes, start, end)
     if (!stream) return
     stream.on(StreamEvent.INFORM, 'server')
@@ -244,53 +242,53 @@ export class Receiver implements FrameSink {
   }
 
   #onData(flags: number, id: number, bytes: Uint8Array, start: number, end: number): void {
-    const stream = this.#streams.known(id)
+    const stream = this.#streams.find(id)
     const ended = (flags & Flag.END) !== 0
     if (!ended && start === end) throw peerError('EMPTY_DATA', `DATA without bytes or END on stream ${id}`)
     if (!stream) return
     stream.on(StreamEvent.DATA, this.#peerRole)
-    this.#pay(stream, end - start)
+    this.#useCredit(stream, end - start)
     this.events.push({ type: 'data', stream, bytes: keep(bytes, start, end), end: ended })
     if (ended) this.#streams.remoteEnd(stream)
   }
 
   #onTrailers(id: number, bytes: Uint8Array, start: number, end: number): void {
-    const stream = this.#streams.known(id)
+    const stream = this.#streams.find(id)
     const fields = this.#heads.fields(bytes, start, end)
     if (!stream) return
     stream.on(StreamEvent.TRAILERS, this.#peerRole)
-    this.events.push({ type: 'trailers', stream, fields })
+    this.events.push({ type: 'end', stream, fields })
     if (stream.isOver) this.#streams.close(stream)
   }
 
   #onReset(id: number, bytes: Uint8Array, start: number, end: number): void {
     if (end - start < 1) throw badLength(Frame.RESET)
-    const stream = this.#streams.known(id)
+    const stream = this.#streams.find(id)
     if (!stream) {
-      this.#answering.peerReset(id)
+      this.#owner.onPeerReset(id)
       return
     }
     this.#streams.close(stream)
-    this.events.push({ type: 'reset', stream, code: bytes[start]!, text: textOf(bytes, start + 1, end) })
+    this.events.push({ type: 'abort', stream, code: bytes[start]!, text: textOf(bytes, start + 1, end) })
   }
 
   #onWindow(id: number, credit: number): void {
     if (credit === 0) throw peerError('FLOW_CONTROL', `a WINDOW of nothing on stream ${id}`)
-    const stream = this.#streams.known(id)
+    const stream = this.#streams.find(id)
     if (!stream) return
     if (this.#hello.role === 'caller') stream.onCredit()
     stream.credit += credit
     if (stream.credit > CREDIT_MAX) {
       throw peerError('FLOW_CONTROL', `more credit on stream ${id} than ${CREDIT_MAX}`)
     }
-    this.#answering.credited(stream)
+    this.#owner.onCredit(stream)
   }
 
   #onStarted(bytes: Uint8Array, start: number, end: number): void {
     if (this.#hello.role !== 'caller') throw wrongRole('STARTED')
     if ((end - start) % 4 !== 0 || end === start) throw badLength(Frame.STARTED)
     for (let at = start; at < end; at += 4) {
-      const stream = this.#streams.known(u32(bytes, at, at + 4))
+      const stream = this.#streams.find(u32(bytes, at, at + 4))
       if (!stream) continue
       const wasStarted = stream.started
       stream.on(StreamEvent.START, 'server')
@@ -302,7 +300,7 @@ export class Receiver implements FrameSink {
   #onGoaway(bytes: Uint8Array, start: number, end: number): void {
     if (end - start < 5) throw badLength(Frame.GOAWAY)
     const last = u32(bytes, start, start + 4)
-    this.leaving = true
+    this.peerGoingAway = true
     const untaken: FrameStream[] = []
     if (this.#hello.role === 'caller') {
       for (const stream of this.#streams.all()) {
@@ -315,7 +313,7 @@ export class Receiver implements FrameSink {
     this.events.push({ type: 'goaway', code: bytes[start + 4]!, text: textOf(bytes, start + 5, end), untaken })
   }
 
-  // ---- inside ----------------------------------------------------------------------------------------------------
+  // ---- internals ----------------------------------------------------------------------------------------------------
 
   #headEnd(bytes: Uint8Array, start: number, end: number): number {
     if (end - start < 4) throw badLength(Frame.REQUEST)
@@ -328,46 +326,20 @@ export class Receiver implements FrameSink {
     return at
   }
 
-  #pay(stream: FrameStream, bytes: number): void {
+  #useCredit(stream: FrameStream, bytes: number): void {
     if (bytes > stream.window) {
       throw peerError('FLOW_CONTROL', `${bytes} bytes on stream ${stream.id}, which has credit for ${stream.window}`)
     }
     stream.window -= bytes
   }
 
-  /** One step of the handshake is done. */
-  #prove(proof: Uint8Array | undefined): void {
-    const { theirs, state } = this.#handshake
-    if (theirs) this.#answering.met(theirs)
-    if (proof) this.#answering.prove(proof)
-    if (state === 'open' && theirs) this.events.push({ type: 'ready', peer: theirs.identity })
+  /** One step of the handshake is complete. */
+  #onHandshake(proof: Uint8Array | undefined): void {
+    const { peerHello, state } = this.#handshake
+    if (peerHello) this.#owner.onHello(peerHello)
+    if (proof) this.#owner.sendProof(proof)
+    if (state === 'open' && peerHello) this.events.push({ type: 'ready', peer: peerHello.identity })
   }
-}
-
-/** A part of a read, kept by reference unless it would hold much more than itself in memory. */
-function keep(bytes: Uint8Array, start: number, end: number): Uint8Array {
-  return (end - start) * 4 < bytes.buffer.byteLength ? copy(bytes, start, end) : bytes.subarray(start, end)
-}
-
-/** As `keep`, of a body that is whole: no more comes on its stream, so that one of the pieces of Node's pool is all it can hold. */
-function keepWhole(bytes: Uint8Array, start: number, end: number): Uint8Array {
-  return end - start > POOLED ? keep(bytes, start, end) : copy(bytes, start, end, Buffer.allocUnsafe(end - start))
-}
-
-/** In memory of its own, unless other is given. (`slice` of a Buffer is no copy.) */
-function copy(
-  bytes: Uint8Array,
-  start: number,
-  end: number,
-  into: Buffer = Buffer.allocUnsafeSlow(end - start),
-): Uint8Array {
-  into.set(bytes.subarray(start, end))
-  return into
-}
-
-function u32(bytes: Uint8Array, start: number, end: number): number {
-  if (end - start !== 4) throw peerError('BAD_FRAME', `a number of ${end - start} bytes, where it has 4`)
-  return ((bytes[start]! << 24) | (bytes[start + 1]! << 16) | (bytes[start + 2]! << 8) | bytes[start + 3]!) >>> 0
 }
 
 function badLength(type: number): RemoteProtocolError {
@@ -376,11 +348,4 @@ function badLength(type: number): RemoteProtocolError {
 
 function wrongRole(name: string): RemoteProtocolError {
   return peerError('WRONG_ROLE', `${name} from a side that may not send it`)
-}
-
-/** For people. Decoded leniently, without control characters: it goes to logs and error messages. */
-function textOf(bytes: Uint8Array, start: number, end: number): string {
-  return Buffer.from(bytes.buffer, bytes.byteOffset + start, end - start)
-    .toString()
-    .replace(/[\x00-\x1f\x7f-\x9f]/g, ' ')
 }

@@ -1,41 +1,41 @@
 /**
- * The write side of a link, sans-IO: writes heads in order, and body once it has credit, so that other frames overtake
- * body. `control.ts` writes the other frames. Does not know what the peer sent; `Connection` does.
+ * The write side of a link, sans-IO: writes heads in order, and body when it has credit, so that other frames overtake
+ * body. `control.ts` writes the other frames; `FrameConnection` knows what the peer has sent.
  */
 
 import type { Headers } from '../../contract/application.ts'
 import { localError } from '../../contract/coded-errors.ts'
 import { CONTROL_MAX, Flag, Frame, INFORM_COUNT, INFORM_MAX } from './constants.ts'
-import { Control } from './control.ts'
+import { ControlFrames } from './control.ts'
 import type { RequestFields } from './head.ts'
-import { Output } from './output.ts'
+import { FrameOutput } from './output.ts'
 import type { FrameStream, HeadEvent } from './stream.ts'
 import { StreamList } from './stream-list.ts'
 import { StreamEvent } from './stream-state.ts'
 import { NAME_INDEX, VARIABLE_INDEX } from './tables.ts'
 
-/** Body is written ahead of `take()` until so much waits: what is small leaves with its head in one frame. */
+/** Body is written before `take()` up to this many bytes, so that a small body is sent with its head in one frame. */
 const AHEAD = 64 * 1024
-/** Body that is no longer than heads are goes with its head also when the line is full. */
+/** A body of at most this size is sent with its head also while the socket is full: it is no longer than a head. */
 const SMALL = 1024
 const EMPTY: Uint8Array = new Uint8Array(0)
 const NONE: FrameStream[] = []
 const BEYOND_LATIN1 = /[^\x00-\xff]/
 
 export class Sender {
-  /** Told by the peer's HELLO: longest DATA, longest head. */
+  /** The longest DATA and the longest head that the peer's HELLO allows, bytes. */
   dataMax = 0
   headMax = 0
-  readonly #out: Output = new Output()
-  readonly control: Control = new Control(this.#out)
+  readonly #out: FrameOutput = new FrameOutput()
+  readonly control: ControlFrames = new ControlFrames(this.#out)
   /** Called when the END of our direction was written. */
   readonly #onEnd: (stream: FrameStream) => void
   #full = false
-  /** Streams with body that can be sent, in turn. */
-  readonly #line: StreamList = new StreamList()
-  /** Streams whose sender waits only for the next write. */
+  /** Streams with body that can be sent. They alternate. */
+  readonly #sendable: StreamList = new StreamList()
+  /** Streams whose producer waits only for the next write. */
   readonly #blocked: StreamList = new StreamList()
-  #relieved: FrameStream[] = []
+  #unblocked: FrameStream[] = []
 
   constructor(onEnd: (stream: FrameStream) => void) {
     this.#onEnd = onEnd
@@ -52,7 +52,7 @@ export class Sender {
   }
 
   get pending(): boolean {
-    return this.#out.bytes > 0 || this.#line.length > 0 || this.#blocked.length > 0 || this.control.pending
+    return this.#out.bytes > 0 || this.#sendable.length > 0 || this.#blocked.length > 0 || this.control.pending
   }
 
   get backlog(): number {
@@ -65,54 +65,54 @@ export class Sender {
 
   take(max: number): Uint8Array[] {
     this.control.write()
-    const line = this.#line.streams
-    let served = 0
-    while (served < line.length && this.#out.bytes < max) {
-      const stream = line[served++]!
+    const { streams } = this.#sendable
+    let written = 0
+    while (written < streams.length && this.#out.bytes < max) {
+      const stream = streams[written++]!
       stream.isListed = false
-      if (!stream.closed) this.#serve(stream)
+      if (!stream.closed) this.#writeNext(stream)
     }
-    if (served > 0) line.splice(0, served)
+    if (written > 0) streams.splice(0, written)
     if (this.#blocked.length > 0) {
-      for (const stream of this.#blocked.streams) this.#relieved.push(stream)
+      for (const stream of this.#blocked.streams) this.#unblocked.push(stream)
       this.#blocked.clear()
     }
     return this.control.prepend(this.#out.take())
   }
 
-  relieved(): FrameStream[] {
-    if (this.#relieved.length === 0) return NONE
-    const relieved: FrameStream[] = []
-    for (const stream of this.#relieved) {
+  unblocked(): FrameStream[] {
+    if (this.#unblocked.length === 0) return NONE
+    const unblocked: FrameStream[] = []
+    for (const stream of this.#unblocked) {
       if (!stream.isBlocked) continue
       stream.isBlocked = false
-      relieved.push(stream)
+      unblocked.push(stream)
     }
-    this.#relieved = []
-    return relieved
+    this.#unblocked = []
+    return unblocked
   }
 
-  /** The stream is over: nothing of it is sent any more. */
+  /** The stream is closed: drops its queued bytes. */
   drop(stream: FrameStream): void {
     if (stream.queue.length > 0) stream.queue.length = 0
     stream.offset = 0
     stream.queued = 0
-    if (stream.isBlocked) this.#relieved.push(stream)
+    if (stream.isBlocked) this.#unblocked.push(stream)
     this.control.drop(stream)
   }
 
-  /** Nothing but what is written already is sent any more. */
+  /** Drops everything that is not written yet. */
   dropAll(): void {
-    this.#line.clear()
+    this.#sendable.clear()
     this.#blocked.clear()
     this.control.dropAll()
   }
 
   // ---- body ------------------------------------------------------------------------------------------------------
 
-  send(stream: FrameStream, chunk: Uint8Array, end: boolean): boolean {
+  data(stream: FrameStream, chunk: Uint8Array, end: boolean): boolean {
     let rest = chunk
-    if (stream.queued === 0 && this.#line.length === 0 && !this.#full) {
+    if (stream.queued === 0 && this.#sendable.length === 0 && !this.#full) {
       while (this.#out.bytes < AHEAD && (rest.length > 0 ? stream.credit > 0 : end && stream.takesData)) {
         const size = Math.min(rest.length, stream.credit, this.dataMax)
         const whole = size === rest.length
@@ -123,37 +123,41 @@ export class Sender {
     return this.#queue(stream, rest, end)
   }
 
-  /** @throws LocalProtocolError `HEAD_TOO_LARGE`, `NOT_LATIN1` */
-  trailers(stream: FrameStream, fields: string[]): void {
+  /** @throws LocalProtocolError `HEAD_TOO_LARGE` or `NOT_LATIN1`; then the direction has not ended */
+  endWithTrailers(stream: FrameStream, fields: string[]): void {
     let most = 5
     for (const text of fields) {
       most += 5 + 2 * text.length
-      if (BEYOND_LATIN1.test(text)) throw localError('NOT_LATIN1', 'a trailer holds code units above U+00FF')
+      if (BEYOND_LATIN1.test(text)) throw localError('NOT_LATIN1', 'a trailer has a code unit above U+00FF')
     }
-    if (most > this.headMax) throw localError('HEAD_TOO_LARGE', `trailers of up to ${most} bytes`)
+    if (most > this.headMax)
+      throw localError(
+        'HEAD_TOO_LARGE',
+        `trailers of up to ${most} bytes; the peer accepts ${this.headMax}`,
+      )
     stream.trailers = fields
     this.#queue(stream, EMPTY, true)
-    // While the socket is full the stream's REQUEST may be queued too, and must go first.
+    // While the socket is full the stream's REQUEST may be queued too, and must be sent first.
     if (stream.queued === 0 && stream.ending && !this.#full) this.#writeEnd(stream)
   }
 
-  room(stream: FrameStream): boolean {
-    const blocked = stream.queued === 0 && stream.credit > 0
-    if (blocked && !this.#full && this.#out.bytes < AHEAD) return true
+  hasRoom(stream: FrameStream): boolean {
+    const waitsForWrite = stream.queued === 0 && stream.credit > 0
+    if (waitsForWrite && !this.#full && this.#out.bytes < AHEAD) return true
     if (!stream.isBlocked) {
       stream.isBlocked = true
-      if (blocked) this.#blocked.push(stream)
+      if (waitsForWrite) this.#blocked.push(stream)
     }
     return false
   }
 
-  /** The peer gave credit. */
-  credited(stream: FrameStream): void {
-    if (stream.queued > 0) this.#enlist(stream)
-    else if (stream.isBlocked && !stream.ending) this.#relieved.push(stream)
+  /** The peer has given credit. */
+  onCredit(stream: FrameStream): void {
+    if (stream.queued > 0) this.#list(stream)
+    else if (stream.isBlocked && !stream.ending) this.#unblocked.push(stream)
   }
 
-  /** Queues what could not be written, and says whether more would be welcome. */
+  /** Queues the bytes that could not be written. @returns whether there is room for more */
   #queue(stream: FrameStream, rest: Uint8Array, end: boolean): boolean {
     if (rest.length > 0) {
       stream.queue.push(rest)
@@ -161,21 +165,21 @@ export class Sender {
     }
     if (end && stream.takesData) stream.on(StreamEvent.QUEUE_END, stream.role)
     if (stream.queued > 0 || stream.ending) {
-      this.#enlist(stream)
+      this.#list(stream)
       stream.isBlocked = true
       return false
     }
-    return end || this.room(stream)
+    return end || this.hasRoom(stream)
   }
 
-  #enlist(stream: FrameStream): void {
+  #list(stream: FrameStream): void {
     if (stream.isListed || !stream.sendable) return
     stream.isListed = true
-    this.#line.push(stream)
+    this.#sendable.push(stream)
   }
 
-  /** One frame of a stream whose turn it is. */
-  #serve(stream: FrameStream): void {
+  /** Writes the next frame of a stream. */
+  #writeNext(stream: FrameStream): void {
     if (stream.queued > 0) {
       const chunk = stream.queue[0]!
       const left = chunk.length - stream.offset
@@ -192,11 +196,11 @@ export class Sender {
     if (stream.closed) return
     if (stream.queued === 0 && stream.ending) this.#writeEnd(stream)
     if (stream.sendable) {
-      // Not through `#enlist`, which may compact the list that `take` is iterating.
+      // Not through `#list`, which may compact the list that `take` is iterating.
       stream.isListed = true
-      this.#line.streams.push(stream)
+      this.#sendable.streams.push(stream)
     } else if (stream.queued === 0 && stream.isBlocked && (stream.credit > 0 || !stream.takesData))
-      this.#relieved.push(stream)
+      this.#unblocked.push(stream)
   }
 
   #writeData(stream: FrameStream, bytes: Uint8Array, end: boolean): void {
@@ -232,7 +236,7 @@ export class Sender {
 
   // ---- heads -----------------------------------------------------------------------------------------------------
 
-  /** A REQUEST with what of `body` fits in. What does not is for `send`. @returns bytes of `body` that went along */
+  /** Writes REQUEST with as much of `body` as fits; `data` sends the rest. @returns bytes of `body` in the frame */
   request(
     stream: FrameStream,
     fields: RequestFields,
@@ -269,8 +273,8 @@ export class Sender {
     return sent
   }
 
-  /** As `request`. @throws LocalProtocolError if `event` is illegal now; nothing was written then */
-  response(
+  /** Writes RESPONSE, as `request`. @throws LocalProtocolError if `event` is illegal now; then nothing was written */
+  head(
     stream: FrameStream,
     event: HeadEvent,
     status: string,
@@ -293,7 +297,7 @@ export class Sender {
     return this.#withBody(stream, 0, body, end)
   }
 
-  /** @returns false when the budget is spent; nothing was written then */
+  /** Writes INFORM. @returns false if the budget is spent; then nothing was written */
   inform(stream: FrameStream, status: string, headers: Headers): boolean {
     if (stream.informs >= INFORM_COUNT) return false
     const out = this.#out
@@ -328,7 +332,7 @@ export class Sender {
   #closeHead(): void {
     const length = this.#out.length - 4
     if (length > this.headMax) {
-      throw localError('HEAD_TOO_LARGE', `a head of ${length} bytes, where the peer takes ${this.headMax}`)
+      throw localError('HEAD_TOO_LARGE', `a head of ${length} bytes; the peer accepts ${this.headMax}`)
     }
     this.#out.patch(0, length)
   }

@@ -1,4 +1,4 @@
-/** Decides which changes of a link's life are logged, for both ends of a link: each silence once, and its end once. */
+/** Decides which state changes of a link are logged, at both ends: the start of each silence once, and its end once. */
 
 import { isTrusted, type Life } from './liveness.ts'
 
@@ -11,10 +11,10 @@ export type SilenceNews = 'silent' | 'answers' | 'dead'
 
 /** The logged silence of one link. */
 export class Silence {
-  /** Whether the present silence was logged. The link may pass other states before the peer answers again (a rival). */
+  /** Whether the present silence was logged. Because of a rival, other states may follow before the peer answers. */
   #isLogged = false
 
-  /** What to log when the link's life becomes `life`. */
+  /** What to log when the link enters the state `life`; undefined: nothing. */
   news(life: Life): SilenceNews | undefined {
     if (life === 'dead') return 'dead'
     if (life === 'suspect' && !this.#isLogged) {

@@ -1,7 +1,7 @@
 /**
  * Streams that wait for the next write. While a peer does not read, nothing is written, but requests are still added
- * and aborted: closed streams are removed as the list grows, so that it is at most twice as long as the number of open
- * streams.
+ * and aborted. Closed streams are removed as the list grows, so that the list is at most twice as long as the number of
+ * open streams.
  */
 
 import type { FrameStream } from './stream.ts'
@@ -23,7 +23,7 @@ export class StreamList {
     const { streams } = this
     if (streams.length >= this.#most) {
       let kept = 0
-      for (const one of streams) if (!one.closed) streams[kept++] = one
+      for (const waiting of streams) if (!waiting.closed) streams[kept++] = waiting
       streams.length = kept
       this.#most = Math.max(FEW, 2 * kept)
     }

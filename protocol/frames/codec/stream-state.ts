@@ -1,6 +1,6 @@
 /**
- * The states of a stream as data: one table for the request, which the caller sends, and one for the response, which the
- * server sends. `nextState` is the only lookup. Credit and queued bytes are fields of the stream, not states.
+ * The states of a stream as data: one table for the request, which the caller sends, and one for the response, which
+ * the server sends. `nextState` is the only lookup. Credit and queued bytes are fields of the stream, not states.
  */
 
 import { LocalProtocolError, RemoteProtocolError } from '../../contract/errors.ts'
@@ -72,9 +72,9 @@ export const StreamEvent = {
   END: 6,
   /** TRAILERS are given to this side to send, or have arrived. */
   TRAILERS: 7,
-  /** The first WINDOW, or another one, for the request. */
+  /** WINDOW for the request. */
   CREDIT: 8,
-  /** GOAWAY says that the server did not take the request. */
+  /** GOAWAY: the server did not accept the request. */
   UNTAKEN: 9,
   /** RESET, the end of the response, or the end of the link. */
   CLOSE: 10,
@@ -174,38 +174,35 @@ function compile<S extends string>(rows: Rows<S>, numbers: { readonly [N in S]: 
   }
 }
 
-/** Whether `event` is legal in `state`. */
-export function isLegal(state: StreamState, event: StreamEvent): boolean {
-  return NEXT[state * EVENTS + event] !== ILLEGAL
+/** The stream of an event, for the error of an illegal event. */
+export interface StreamIdentity {
+  readonly id: number
+  /** The side that this process has on the link. */
+  readonly role: Role
 }
 
 /**
  * The state that follows `state` after `event`.
  *
- * @param isLocal whether `by` is this side: then an illegal event is our misuse, otherwise the peer's fault
- * @throws LocalProtocolError or RemoteProtocolError `TOO_EARLY`, `ENDED`, `RESPONDED`, `NOT_UPGRADE` or `GOAWAY` if the
- *   event is illegal in the state
+ * @param by the side that the event comes from
+ * @throws LocalProtocolError (`by` is this side: our misuse) or RemoteProtocolError (the peer's fault) with code
+ *   `TOO_EARLY`, `ENDED`, `RESPONDED`, `NOT_UPGRADE` or `GOAWAY` if the event is illegal in the state
  */
-export function nextState<S extends StreamState>(
-  state: S,
-  event: StreamEvent,
-  stream: number,
-  by: Role,
-  isLocal: boolean,
-): S {
+export function nextState<S extends StreamState>(state: S, event: StreamEvent, by: Role, stream: StreamIdentity): S {
   const next = NEXT[state * EVENTS + event]!
-  if (next === ILLEGAL) throw illegal(state, event, stream, by, isLocal)
+  if (next === ILLEGAL) throw illegal(state, event, by, stream)
   return next as S
 }
 
-function illegal(state: StreamState, event: StreamEvent, stream: number, by: Role, isLocal: boolean): Error {
+function illegal(state: StreamState, event: StreamEvent, by: Role, stream: StreamIdentity): Error {
   const code = codeOf(state, event)
-  const message = `stream ${stream}: the ${by} must not send ${EVENT_NAMES[event]} in state ${STATE_NAMES[state]}: ${REASONS[code]}`
-  return isLocal ? new LocalProtocolError(code, message) : new RemoteProtocolError(code, message)
+  const action = `the ${by} must not send ${EVENT_NAMES[event]} in state ${STATE_NAMES[state]}`
+  const message = `stream ${stream.id}: ${action}: ${REASONS[code]}`
+  return by === stream.role ? new LocalProtocolError(code, message) : new RemoteProtocolError(code, message)
 }
 
 const REASONS = {
-  GOAWAY: 'the request was started, so it was taken',
+  GOAWAY: 'the request was started, so it was accepted',
   NOT_UPGRADE: 'a 101 was given, and the request asks for no upgrade',
   RESPONDED: 'the stream has its response head',
   ENDED: 'this direction has ended',
@@ -226,7 +223,7 @@ function codeOf(state: StreamState, event: StreamEvent): keyof typeof REASONS {
   }
 }
 
-// ---- questions about a state -----------------------------------------------------------------------------------------
+// ---- questions about a state ----------------------------------------------------------------------------------------
 
 function states(...numbers: StreamState[]): Uint8Array {
   const members = new Uint8Array(STATE_NAMES.length)

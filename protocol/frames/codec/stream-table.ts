@@ -1,16 +1,14 @@
-/**
- * The open streams of a link, by number: a hash table whose buckets are lists through the streams themselves.
- *
- * Not a Map: a Map that is added to and deleted from all the time is rebuilt every so often, each old table points to the next and
- * to the streams it held, and once one of them is in V8's old space all that follow are kept alive, their requests with them,
- * until a full collection (measured: scavenges of 20 ms that free a third, instead of 1 ms that free all).
- */
+/** The open streams of a link, by number: a hash table whose buckets are linked lists of the streams themselves. */
 
 import type { FrameStream } from './stream.ts'
 
 const FEWEST = 64
 
-// A performance trick: docs/performance-tricks.md has its gain, and the command that shows it.
+/**
+ * Not a Map: a busy Map is rebuilt often, and each old table points to the next table and to its streams. If one old
+ * table is in V8's old space, all later streams and their requests stay alive until a full collection (measured:
+ * scavenges of 20 ms that free a third, instead of 1 ms that free all).
+ */
 export class StreamTable {
   #buckets: (FrameStream | undefined)[] = empty(FEWEST)
   #size = 0
@@ -25,14 +23,14 @@ export class StreamTable {
     return stream
   }
 
-  /** Its number must not be in the table. */
+  /** The stream's number must not be in the table. */
   add(stream: FrameStream): void {
     if (this.#size === this.#buckets.length) this.#grow()
     this.#insert(stream)
     this.#size++
   }
 
-  /** Without effect when it is not there. */
+  /** No effect if the stream is not in the table. */
   delete(stream: FrameStream): void {
     const bucket = stream.id & (this.#buckets.length - 1)
     let before: FrameStream | undefined
@@ -48,7 +46,7 @@ export class StreamTable {
     this.#size--
   }
 
-  /** All of them, by number. */
+  /** All streams, sorted by number. */
   values(): FrameStream[] {
     const streams: FrameStream[] = []
     for (const first of this.#buckets) {

@@ -1,6 +1,6 @@
 /**
- * One stream of a link: the state of its request and of its response (`stream-state.ts`), its credit in both directions,
- * and the body that waits to be sent. It knows no frames; only `FrameConnection` and its parts change it.
+ * One stream of a link: the state of its request and of its response (`stream-state.ts`), its credit in both
+ * directions, and the body that waits to be sent. It knows no frames; only `FrameConnection` and its parts change it.
  */
 
 import type { Role } from './hello.ts'
@@ -42,15 +42,18 @@ export class FrameStream {
   /** Bytes that the reader took and that were not returned as credit. */
   owed = 0
 
-  /** Chunks that wait for credit or for room in the socket, oldest first. `offset` bytes of the first chunk are sent. */
+  /**
+   * Chunks that wait for credit or for room in the socket, oldest first. `offset` bytes of the first chunk are sent.
+   */
   readonly queue: Uint8Array[] = []
   offset = 0
   queued = 0
   /** Trailers that follow the queue, in place of an END flag. */
   trailers: string[] | undefined
-  /** Whether the stream is in the sender's list of streams to write. */
+  // Membership in the sender's two lists, not states: a stream can be in either list, in both, or in none.
+  /** Whether the stream is in the list of streams to write. */
   isListed = false
-  /** Whether the body's producer waits for room. It may wait while the stream is listed, and also while it is not. */
+  /** Whether the producer of the body waits for room. */
   isBlocked = false
 
   constructor(id: number, role: Role, request: RequestState, credit: number, window: number) {
@@ -121,33 +124,31 @@ export class FrameStream {
    * @throws LocalProtocolError (`by` is this side) or RemoteProtocolError if the event is illegal in the present state
    */
   on(event: StreamEvent, by: Role): void {
-    const isLocal = by === this.role
-    if (by === 'caller') this.request = nextState(this.request, event, this.id, by, isLocal)
-    else this.response = nextState(this.response, event, this.id, by, isLocal)
+    if (by === 'caller') this.request = nextState(this.request, event, by, this)
+    else this.response = nextState(this.response, event, by, this)
   }
 
   /** As `on`, without changing the state. */
   check(event: StreamEvent, by: Role): void {
-    nextState(by === 'caller' ? this.request : this.response, event, this.id, by, by === this.role)
+    nextState(by === 'caller' ? this.request : this.response, event, by, this)
   }
 
   /** The response head, which concerns the request too: the head accepts or declines an upgrade. @throws as `on` */
   onHead(event: HeadEvent): void {
-    const isLocal = this.role === 'server'
-    const response = nextState(this.response, event, this.id, 'server', isLocal)
-    this.request = nextState(this.request, event, this.id, 'server', isLocal)
+    const response = nextState(this.response, event, 'server', this)
+    this.request = nextState(this.request, event, 'server', this)
     this.response = response
   }
 
   /** As `onHead`, without changing the states. */
   checkHead(event: HeadEvent): void {
-    nextState(this.response, event, this.id, 'server', this.role === 'server')
-    nextState(this.request, event, this.id, 'server', this.role === 'server')
+    nextState(this.response, event, 'server', this)
+    nextState(this.request, event, 'server', this)
   }
 
   /** The server gives credit to the request. */
   onCredit(): void {
-    this.request = nextState(this.request, StreamEvent.CREDIT, this.id, 'server', this.role === 'server')
+    this.request = nextState(this.request, StreamEvent.CREDIT, 'server', this)
   }
 
   /** Whether the end of one direction, or of both, has ended the stream (SPEC.md, section 4). */
@@ -158,8 +159,9 @@ export class FrameStream {
     )
   }
 
+  /** RESET, the end of the response, or the end of the link. */
   close(): void {
-    this.request = nextState(this.request, StreamEvent.CLOSE, this.id, this.role, true)
-    this.response = nextState(this.response, StreamEvent.CLOSE, this.id, this.role, true)
+    this.request = nextState(this.request, StreamEvent.CLOSE, this.role, this)
+    this.response = nextState(this.response, StreamEvent.CLOSE, this.role, this)
   }
 }

@@ -1,6 +1,6 @@
 /**
- * The streams of one link: their numbers, how they open, and when they are over. Nothing is kept of a stream that is
- * over, since its number says so. Does not know frames.
+ * The streams of one link: their numbers, how they open, and when they close. Nothing is kept of a closed stream: its
+ * number shows that it was used. This file knows no frames.
  */
 
 import { peerError } from '../../contract/coded-errors.ts'
@@ -12,16 +12,16 @@ import { StreamTable } from './stream-table.ts'
 
 export class Streams {
   readonly #role: Role
-  /** Called when a stream is over. */
+  /** Called when a stream is closed. */
   readonly #onClose: (stream: FrameStream) => void
   readonly #open: StreamTable = new StreamTable()
-  /** Credit of a new stream: what we gave, and what the peer's HELLO gave us. */
+  /** The credit of a new stream: `receiveWindow` is ours to the peer, `sendWindow` is the peer's, from its HELLO. */
   readonly receiveWindow: number
   sendWindow = 0
-  /** Caller: the next number. Server: one more than the highest that came. */
+  /** At a caller: the next number. At a server: one more than the highest number that has arrived. */
   next: number
-  /** Server: the highest number whose request was given out. */
-  taken = 0
+  /** At a server: the highest number whose request was accepted. */
+  lastTaken = 0
 
   constructor(role: Role, receiveWindow: number, first: number, onClose: (stream: FrameStream) => void) {
     this.#role = role
@@ -38,13 +38,13 @@ export class Streams {
     return this.#open.values()
   }
 
-  /** Whether the numbers are used up. */
-  get worn(): boolean {
+  /** Whether the stream numbers are exhausted. */
+  get exhausted(): boolean {
     return this.next > RETIRE_AT
   }
 
-  /** A stream with its request's body held back or not; it is not in the table yet. */
-  make(id: number, upgrade: boolean, hold: boolean): FrameStream {
+  /** Creates a stream, without adding it to the open streams. @param hold whether its body starts without credit */
+  create(id: number, upgrade: boolean, hold: boolean): FrameStream {
     const state = upgrade ? RequestState.UPGRADE_ASKED : hold ? RequestState.HELD : RequestState.OPEN
     // Only the request starts without credit.
     const isHeld = state !== RequestState.OPEN
@@ -57,14 +57,14 @@ export class Streams {
     this.#open.add(stream)
   }
 
-  /** The stream of that number; undefined if it is over. @throws RemoteProtocolError if it was never opened */
-  known(id: number): FrameStream | undefined {
+  /** The stream with this number; undefined if it is closed. @throws RemoteProtocolError if it was never opened */
+  find(id: number): FrameStream | undefined {
     const stream = this.#open.get(id)
     if (!stream && id >= this.next) throw peerError('BAD_STREAM', `stream ${id} was never opened`)
     return stream
   }
 
-  /** After a 101 the request has its window too. */
+  /** After a 101 the request direction gets its window too. */
   openUpgraded(stream: FrameStream): void {
     if (this.#role === 'caller') stream.credit = this.sendWindow
     else stream.window = this.receiveWindow

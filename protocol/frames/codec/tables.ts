@@ -1,6 +1,6 @@
 /**
- * Static tables of names: on the wire a known name is its index. Append only: an index, once given, never changes.
- * Names are not values: what a table lacks is sent as text, and a test pins both tables' bytes.
+ * Static tables of names: on the wire a known name is its index, and an unknown name is text. Only append: the index of
+ * a name never changes. A test pins the bytes of both tables.
  */
 
 import { CGI_VARIABLES } from '../../contract/cgi-variables.ts'
@@ -23,7 +23,8 @@ export const VARIABLES: readonly string[] = [
   .sort(([one], [other]) => one - other)
   .map(([, name]) => name)
 
-// Lines keep their case: browsers send `Accept` and `sec-ch-ua` over HTTP/1.1, undici and curl over HTTP/2 write lower case.
+// Header lines keep their case. Over HTTP/1.1 browsers send `Accept` and `sec-ch-ua`; over HTTP/2 undici and curl send
+// lower case.
 const BOTH_CASES: readonly string[] = [
   'Host',
   'User-Agent',
@@ -95,7 +96,10 @@ const ONE_CASE: readonly string[] = [
   'traceparent',
 ]
 
-/** Header names of REQUEST, INFORM, RESPONSE and TRAILERS: first each as written in RFCs, then in lower case, then the rest. */
+/**
+ * Header names of REQUEST, INFORM, RESPONSE and TRAILERS: first in the case of the RFCs, then the same in lower case,
+ * then names that occur in one case only.
+ */
 export const NAMES: readonly string[] = [...BOTH_CASES, ...BOTH_CASES.map((name) => name.toLowerCase()), ...ONE_CASE]
 
 const index = (names: readonly string[]): ReadonlyMap<string, number> => new Map(names.map((name, at) => [name, at]))

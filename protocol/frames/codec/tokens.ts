@@ -1,17 +1,17 @@
 /**
- * The shared secrets of a link. There are several while a secret is being replaced: this side proves the first one, and
- * accepts each.
+ * The shared secrets (tokens) of a link. While a token is being replaced there are several: this side proves the first
+ * token, and accepts each of them.
  */
 
 import { localError } from '../../contract/coded-errors.ts'
 
-/** One secret, several, or a function that is called for each new link. */
+/** One token, several tokens, or a function that is called for each new link. */
 export type Token = string | readonly string[] | (() => readonly string[])
 
 /**
- * The secrets of a new link.
+ * The tokens of a new link.
  *
- * @throws LocalProtocolError if the list or a secret is empty: an empty key proves nothing
+ * @throws LocalProtocolError `EMPTY_TOKEN` if the list or a token is empty: an empty key proves nothing
  */
 export function tokensOf(token: Token | undefined): readonly string[] | undefined {
   if (token === undefined) return undefined

@@ -31,14 +31,14 @@ function facts(error: CallError): unknown {
 }
 
 describe('a call', () => {
-  test('goes out as one frame, and a response of one frame comes back as an array', async () => {
+  test('is sent in one frame, and a response of one frame resolves with an array', async () => {
     const { caller, peer } = await callerAgainstPeer()
     const made = call(caller, environ('/a?b=c', 'GET', ['X-Own', '\xe9']))
     const request = await peer.heard('request')
     assert.equal(request.end, true)
     assert.equal(request.fields.requestId.length > 0, true)
     assert.deepEqual(request.fields.headers, ['Host', 'a', 'X-Own', '\xe9'])
-    peer.connection.respond(request.stream, '200 OK', [['Content-Type', 'text/plain']], text('hi'), true)
+    peer.connection.head(request.stream, '200 OK', [['Content-Type', 'text/plain']], text('hi'), true)
     peer.send()
     const body = await made.response
     assert.deepEqual(made.head, { status: '200 OK', headers: [['Content-Type', 'text/plain']] })
@@ -48,13 +48,13 @@ describe('a call', () => {
     caller.destroy()
   })
 
-  test('takes its slot before it returns, and says what it holds', async () => {
+  test('takes its slot synchronously, and inspect() shows the slot', async () => {
     const { caller, peer } = await callerAgainstPeer()
     assert.equal(caller.inspect(), '<Caller ready c1/0 0 of 10>')
     call(caller)
     call(caller)
     assert.equal(caller.inspect(), '<Caller ready c1/0 2 of 10>')
-    peer.connection.reset((await peer.heard('request')).stream, Reset.APPLICATION, 'x')
+    peer.connection.abort((await peer.heard('request')).stream, Reset.APPLICATION, 'x')
     peer.send()
     await until(() => caller.inFlight === 1)
     caller.destroy()
@@ -76,7 +76,7 @@ describe('a call', () => {
         0,
       )
     assert.equal(received(), WINDOW)
-    assert.ok(input.consumed <= WINDOW + 65_536, 'no more is read from the client than there is credit for')
+    assert.ok(input.consumed <= WINDOW + 65_536, 'no more is read from the client than the credit allows')
     peer.connection.start(stream)
     for (let at = 0; at < 3; at++) {
       peer.connection.consumed(stream, WINDOW)
@@ -89,7 +89,7 @@ describe('a call', () => {
     caller.destroy()
   })
 
-  test('sends what the client sends when it sends it', async () => {
+  test('sends each chunk when the client sends it', async () => {
     const { caller, peer } = await callerAgainstPeer()
     const input = new TestInput()
     call(caller, environ('/', 'POST'), new ReplayableBody(input))
@@ -99,11 +99,11 @@ describe('a call', () => {
     input.push(text('two'))
     input.end(['X-Sum', '7'])
     assert.equal(Buffer.from((await peer.heard('data', 1)).bytes).toString(), 'two')
-    assert.deepEqual((await peer.heard('trailers')).fields, ['X-Sum', '7'])
+    assert.deepEqual((await peer.heard('end')).fields, ['X-Sum', '7'])
     caller.destroy()
   })
 
-  test('with Expect: 100-continue does not read its input until the container does', async () => {
+  test('with Expect: 100-continue does not read its input before the container reads it', async () => {
     const { caller, peer } = await callerAgainstPeer()
     const input = new TestInput()
     call(caller, environ('/', 'POST', ['Expect', '100-continue', 'Content-Length', '4']), new ReplayableBody(input))
@@ -112,7 +112,7 @@ describe('a call', () => {
     await turns()
     assert.equal(input.asked, false)
     peer.connection.start(request.stream)
-    peer.connection.wanted(request.stream)
+    peer.connection.releaseHold(request.stream)
     peer.send()
     await until(() => input.asked)
     input.push(text('body'))
@@ -121,7 +121,7 @@ describe('a call', () => {
     caller.destroy()
   })
 
-  test('whose trailers are longer than the container accepts fails with 431, as a head that is too long', async () => {
+  test('with trailers that are longer than the container accepts fails with TOO_LARGE, as with a head that is too long', async () => {
     const { caller, peer } = await callerAgainstPeer({}, { head: HEAD_MIN })
     const input = new TestInput()
     const made = call(caller, environ('/', 'POST'), new ReplayableBody(input))
@@ -133,17 +133,17 @@ describe('a call', () => {
     const sent = { method: 'POST', responded: false, whole: true, attempts: 1, losses: 1, retries: RETRIES }
     assert.equal(judge(error, sent)?.status, 431)
     // The container gets a RESET, and the link stays open.
-    await peer.heard('reset')
+    await peer.heard('abort')
     const next = call(caller)
     const { stream } = await peer.heard('request', 1)
-    peer.connection.respond(stream, '200 OK', [], undefined, true)
+    peer.connection.head(stream, '200 OK', [], undefined, true)
     peer.send()
     await next.response
     assert.equal(next.head?.status, '200 OK')
     caller.destroy()
   })
 
-  test('gives early hints and trailers to its environ', async () => {
+  test('passes early hints and trailers to environ.gantry', async () => {
     const { caller, peer } = await callerAgainstPeer()
     const request = environ()
     const seen: unknown[] = []
@@ -152,15 +152,15 @@ describe('a call', () => {
     const made = call(caller, request)
     const { stream } = await peer.heard('request')
     peer.connection.inform(stream, '103 Early Hints', [['Link', '</a>']])
-    peer.connection.respond(stream, '200 OK', [], text('a'), false)
-    peer.connection.trailers(stream, ['X-Sum', '1'])
+    peer.connection.head(stream, '200 OK', [], text('a'), false)
+    peer.connection.end(stream, ['X-Sum', '1'])
     peer.send()
     assert.equal(await bytesOf(made.response), 'a')
     assert.deepEqual(seen, [[['Link', '</a>']], [['X-Sum', '1']]])
     caller.destroy()
   })
 
-  test('names a variable that cannot cross, sends nothing, and holds no slot', async () => {
+  test('with a variable that is no string rejects with its name, sends nothing, and holds no slot', async () => {
     const { caller, peer } = await callerAgainstPeer()
     const request = environ()
     request['app.user'] = { id: 1 }
@@ -171,7 +171,7 @@ describe('a call', () => {
     caller.destroy()
   })
 
-  test('whose head is more than the peer takes is told so, and can be answered with 431', async () => {
+  test('with a head that is longer than the peer accepts fails with TOO_LARGE before anything is sent', async () => {
     const [mine, theirs] = duplexPair()
     const peer = new Peer(theirs, 'server', { head: 16_384 })
     const { caller } = callerOn(mine)
@@ -183,7 +183,7 @@ describe('a call', () => {
     caller.destroy()
   })
 
-  test('fails with what its input failed with, and the container is told', async () => {
+  test('fails with the error of its input, and resets the stream', async () => {
     const { caller, peer } = await callerAgainstPeer()
     const input = new TestInput()
     const made = call(caller, environ('/', 'POST'), new ReplayableBody(input))
@@ -191,7 +191,7 @@ describe('a call', () => {
     const reason = new AbortError('CLIENT_GONE', 'the client has gone')
     input.fail(reason)
     assert.equal(await made.failed, reason)
-    assert.equal((await peer.heard('reset')).code, Reset.CANCELLED)
+    assert.equal((await peer.heard('abort')).code, Reset.CANCELLED)
     assert.equal(caller.inFlight, 0)
     caller.destroy()
   })
@@ -201,7 +201,7 @@ describe('a call', () => {
     const input = new TestInput()
     const made = call(caller, environ('/', 'POST'), new ReplayableBody(input))
     const { stream } = await peer.heard('request')
-    peer.connection.respond(stream, '200 OK', [], undefined, true)
+    peer.connection.head(stream, '200 OK', [], undefined, true)
     peer.send()
     await made.response
     input.push(text('late'))
@@ -212,7 +212,7 @@ describe('a call', () => {
     caller.destroy()
   })
 
-  test('whose response is none is a fault of the container', async () => {
+  test('with an invalid response fails with PROTOCOL', async () => {
     const { caller, peer } = await callerAgainstPeer()
     const promise = caller.call(
       environ(),
@@ -222,17 +222,17 @@ describe('a call', () => {
       new ReplayableBody(new RequestInput(null)),
     )
     const { stream } = await peer.heard('request')
-    peer.connection.respond(stream, 'nonsense', [], text('a'), false)
+    peer.connection.head(stream, 'nonsense', [], text('a'), false)
     peer.send()
     await assert.rejects(promise, { code: 'PROTOCOL', ran: 'maybe', responded: true })
-    await peer.heard('reset')
+    await peer.heard('abort')
     assert.equal(caller.state, 'ready')
     caller.destroy()
   })
 })
 
 describe('an upgrade', () => {
-  test('whose 101 brings bytes and an end in its frame loses neither', async () => {
+  test('delivers the bytes and the END that are in the frame of the 101', async () => {
     const { caller, peer } = await callerAgainstPeer()
     const [client, far] = duplexPair()
     const request = environ('/', 'GET', ['Upgrade', 'x', 'Connection', 'Upgrade'])
@@ -260,40 +260,40 @@ describe('an upgrade', () => {
   })
 })
 
-describe('an upgrade whose client is reset while it is answered', () => {
-  test('is given up, and nothing else', async () => {
+describe('an upgrade whose client is reset before the 101 arrives', () => {
+  test('is aborted, and the link continues', async () => {
     const { caller, peer } = await callerAgainstPeer()
     const [client] = duplexPair()
     const request = environ('/', 'GET', ['Upgrade', 'x', 'Connection', 'Upgrade'])
-    // Its 'close' comes a tick later, and with it the end of the exchange.
+    // The 'close' event, which ends the exchange, follows one tick later.
     Object.defineProperty(request.gantry, 'upgrade', { value: () => client.destroy() })
     const made = call(caller, request)
     const { stream } = await peer.heard('request')
-    peer.connection.respond(stream, '101 Switching Protocols', [], undefined, false)
+    peer.connection.head(stream, '101 Switching Protocols', [], undefined, false)
     peer.send()
     assert.deepEqual(await made.response, [])
-    await peer.heard('reset')
+    await peer.heard('abort')
     assert.equal(caller.state, 'ready')
     caller.destroy()
   })
 })
 
 describe('a response in parts', () => {
-  test('is read as it comes, and the container gets credit as it is read', async () => {
+  test('is read as it arrives, and the container gets credit as it is read', async () => {
     const { caller, peer } = await callerAgainstPeer()
     const made = call(caller)
     const { stream } = await peer.heard('request')
-    peer.connection.respond(stream, '200 OK', [], Buffer.alloc(WINDOW + 10, 97), false)
+    peer.connection.head(stream, '200 OK', [], Buffer.alloc(WINDOW + 10, 97), false)
     peer.send()
     const body = (await made.response) as AsyncIterableIterator<Uint8Array>
     await turns()
-    assert.equal(stream.queued, 10, 'the reader has not read: no credit')
+    assert.equal(stream.queued, 10, 'no credit before the reader has read')
     let length = 0
     while (length < WINDOW + 10) {
       const { value } = await body.next()
       length += value.length
     }
-    peer.connection.send(stream, new Uint8Array(0), true)
+    peer.connection.data(stream, new Uint8Array(0), true)
     peer.send()
     assert.deepEqual(await body.next(), { done: true, value: undefined })
     caller.destroy()
@@ -302,7 +302,7 @@ describe('a response in parts', () => {
   const ends: Record<string, (peer: Peer) => void> = {
     'that the container gives up': (peer: Peer) => {
       const event = peer.events.find(({ type }) => type === 'request')
-      if (event?.type === 'request') peer.connection.reset(event.stream, Reset.APPLICATION, 'it failed')
+      if (event?.type === 'request') peer.connection.abort(event.stream, Reset.APPLICATION, 'it failed')
       peer.send()
     },
     'whose link is lost': (peer: Peer) => void peer.stream.destroy(),
@@ -311,11 +311,11 @@ describe('a response in parts', () => {
       void peer.stream.write(Buffer.alloc(9, 0xff).fill(0x13, 0, 1)),
   }
   for (const [name, end] of Object.entries(ends)) {
-    test(`${name} throws at its reader, and never just ends`, async () => {
+    test(`${name} throws in the reader, and never ends normally`, async () => {
       const { caller, peer } = await callerAgainstPeer()
       const made = call(caller)
       const { stream } = await peer.heard('request')
-      peer.connection.respond(stream, '200 OK', [], text('part'), false)
+      peer.connection.head(stream, '200 OK', [], text('part'), false)
       peer.send()
       const body = (await made.response) as AsyncIterableIterator<Uint8Array>
       assert.equal(Buffer.from((await body.next()).value).toString(), 'part')
@@ -328,36 +328,36 @@ describe('a response in parts', () => {
     })
   }
 
-  test('that is closed early is given up in the same tick', async () => {
+  test('that is closed early is aborted in the same tick', async () => {
     const { caller, peer } = await callerAgainstPeer()
     const made = call(caller)
     const { stream } = await peer.heard('request')
-    peer.connection.respond(stream, '200 OK', [], text('part'), false)
+    peer.connection.head(stream, '200 OK', [], text('part'), false)
     peer.send()
     const body = await made.response
     body.close?.()
     assert.equal(caller.inFlight, 0)
-    assert.equal((await peer.heard('reset')).code, Reset.CANCELLED)
+    assert.equal((await peer.heard('abort')).code, Reset.CANCELLED)
     caller.destroy()
   })
 
-  test('that is closed at its end is not given up', async () => {
+  test('that is closed at its end is not aborted', async () => {
     const { caller, peer } = await callerAgainstPeer()
     const made = call(caller)
     const { stream } = await peer.heard('request')
-    peer.connection.respond(stream, '200 OK', [], text('a'), false)
-    peer.connection.send(stream, text('b'), true)
+    peer.connection.head(stream, '200 OK', [], text('a'), false)
+    peer.connection.data(stream, text('b'), true)
     peer.send()
     const body = await made.response
     assert.equal(await bytesOf(body), 'ab')
     body.close?.()
     await turns()
-    assert.equal(peer.events.filter(({ type }) => type === 'reset').length, 0)
+    assert.equal(peer.events.filter(({ type }) => type === 'abort').length, 0)
     caller.destroy()
   })
 })
 
-describe('a client that goes', () => {
+describe('a client that disconnects', () => {
   function front(caller: Parameters<typeof call>[0], request: Environ): { exchange: Exchange; sink: RecordingSink } {
     const sink = new RecordingSink()
     const exchange = new Exchange(
@@ -371,7 +371,7 @@ describe('a client that goes', () => {
     return { exchange, sink }
   }
 
-  test('before the call is made: nothing is sent', async () => {
+  test('before the call: nothing is sent', async () => {
     const { caller, peer } = await callerAgainstPeer()
     const slot = Promise.withResolvers<void>()
     const exchange = new Exchange(
@@ -393,7 +393,7 @@ describe('a client that goes', () => {
     caller.destroy()
   })
 
-  test('before there is a response: RESET leaves in the same tick', async () => {
+  test('before the response: RESET is sent in the same tick', async () => {
     const { caller, peer, stream } = await callerAgainstPeer()
     const { exchange } = front(caller, environ())
     await peer.heard('request')
@@ -406,59 +406,59 @@ describe('a client that goes', () => {
     exchange.abort(new AbortError('CLIENT_GONE', 'the client has gone'))
     assert.equal(Buffer.concat(written)[0], 0x16)
     assert.equal(caller.inFlight, 0)
-    assert.equal((await peer.heard('reset')).code, Reset.CANCELLED)
+    assert.equal((await peer.heard('abort')).code, Reset.CANCELLED)
     caller.destroy()
   })
 
-  test('while a part of the response is waited for: RESET, though next() is pending', async () => {
+  test('while next() is pending: RESET is sent', async () => {
     const { caller, peer } = await callerAgainstPeer()
     const { exchange, sink } = front(caller, environ())
     const { stream } = await peer.heard('request')
-    peer.connection.respond(stream, '200 OK', [], text('part'), false)
+    peer.connection.head(stream, '200 OK', [], text('part'), false)
     peer.send()
     await until(() => sink.calls.length > 0)
     exchange.abort(new AbortError('DEADLINE', 'too slow'))
     assert.equal(caller.inFlight, 0)
-    assert.equal((await peer.heard('reset')).code, Reset.DEADLINE)
+    assert.equal((await peer.heard('abort')).code, Reset.DEADLINE)
     caller.destroy()
   })
 
-  test('after the response: nothing is said', async () => {
+  test('after the response: no RESET is sent', async () => {
     const { caller, peer } = await callerAgainstPeer()
     const { exchange } = front(caller, environ())
     const { stream } = await peer.heard('request')
-    peer.connection.respond(stream, '200 OK', [], text('all'), true)
+    peer.connection.head(stream, '200 OK', [], text('all'), true)
     peer.send()
     await until(() => exchange.finished)
     exchange.abort(new AbortError('CLIENT_GONE', 'the client has gone'))
     await turns()
-    assert.equal(peer.events.filter(({ type }) => type === 'reset').length, 0)
+    assert.equal(peer.events.filter(({ type }) => type === 'abort').length, 0)
     caller.destroy()
   })
 
-  test('can be told to the body itself, before and after the response', async () => {
+  test('aborts through the request body too, before and after the response', async () => {
     const { caller, peer } = await callerAgainstPeer()
     const reason = new AbortError('DEADLINE', 'the response head did not come in time')
     const before = call(caller)
     await peer.heard('request')
     before.body.abort(reason)
     assert.equal(await before.failed, reason)
-    assert.equal((await peer.heard('reset')).code, Reset.DEADLINE)
+    assert.equal((await peer.heard('abort')).code, Reset.DEADLINE)
     const after = call(caller)
     const { stream } = await peer.heard('request', 1)
-    peer.connection.respond(stream, '200 OK', [], text('part'), false)
+    peer.connection.head(stream, '200 OK', [], text('part'), false)
     peer.send()
     const body = (await after.response) as AsyncIterableIterator<Uint8Array>
     after.body.abort(reason)
     await assert.rejects(body.next(), reason)
-    await peer.heard('reset', 1)
+    await peer.heard('abort', 1)
     caller.destroy()
   })
 })
 
 describe('whether a failed call can have run', () => {
   type Cut = (peer: Peer, event: Awaited<ReturnType<typeof Peer.prototype.heard<'request'>>>) => void
-  const refuse: Cut = (peer, { stream }) => peer.connection.reset(stream, Reset.REFUSED, 'no slot is free')
+  const refuse: Cut = (peer, { stream }) => peer.connection.abort(stream, Reset.REFUSED, 'no slot is free')
   const table: Record<string, [cut: Cut, expected: unknown[]]> = {
     'refused: no': [refuse, ['REFUSED', 'no', false]],
     'refused after it was said to have started: maybe, whoever lies': [
@@ -481,7 +481,7 @@ describe('whether a failed call can have run', () => {
       ['GOAWAY', 'no', false],
     ],
     'given up by the container: maybe': [
-      (peer, { stream }) => peer.connection.reset(stream, Reset.DRAIN_TIMEOUT, 'no time'),
+      (peer, { stream }) => peer.connection.abort(stream, Reset.DRAIN_TIMEOUT, 'no time'),
       ['RESET', 'maybe', false],
     ],
     'link lost without STARTED: maybe, since a STARTED can have been lost with it': [
@@ -523,11 +523,11 @@ describe('whether a failed call can have run', () => {
     ['a container that had to stop', Reset.DRAIN_TIMEOUT, false],
     ['the loss of what stands behind the container', Reset.UPSTREAM, false],
   ] as const) {
-    test(`ended by ${name}: it is ${final ? '' : 'not '}final`, async () => {
+    test(`that ${name} ended is ${final ? '' : 'not '}final`, async () => {
       const { caller, peer } = await callerAgainstPeer()
       const made = call(caller)
       const { stream } = await peer.heard('request')
-      peer.connection.reset(stream, code, 'over')
+      peer.connection.abort(stream, code, 'over')
       peer.send()
       const error = await made.failed
       assert.deepEqual([error.code, error.ran, error.final], ['RESET', 'maybe', final])
@@ -535,7 +535,7 @@ describe('whether a failed call can have run', () => {
     })
   }
 
-  test('not ready, or draining, or closed: no, and nothing was sent', async () => {
+  test('on a link that is not ready, draining or closed: no, and nothing is sent', async () => {
     const [mine, theirs] = duplexPair()
     const { caller } = callerOn(mine)
     assert.deepEqual(facts(await call(caller).failed), ['NOT_READY', 'no', false])
@@ -552,7 +552,7 @@ describe('whether a failed call can have run', () => {
 })
 
 describe('a body that is sent again', () => {
-  test('is whole until the application has started, and the second container gets the same bytes', async () => {
+  test('is whole until the application has started, and a second container gets the same bytes', async () => {
     const first = await callerAgainstPeer()
     const second = await callerAgainstPeer()
     const input = new TestInput()
@@ -561,7 +561,7 @@ describe('a body that is sent again', () => {
     const { stream } = await first.peer.heard('request')
     input.push(text('abc'))
     await first.peer.heard('data')
-    first.peer.connection.reset(stream, Reset.REFUSED, 'full')
+    first.peer.connection.abort(stream, Reset.REFUSED, 'full')
     first.peer.send()
     assert.equal((await one.failed).ran, 'no')
     assert.equal(body.whole, true)
@@ -572,7 +572,7 @@ describe('a body that is sent again', () => {
     await until(() => second.peer.events.some((event) => event.type === 'data' && event.end))
     const parts = [again.body, ...second.peer.events.map((event) => (event.type === 'data' ? event.bytes : undefined))]
     assert.equal(Buffer.concat(parts.filter((part) => part !== undefined)).toString(), 'abcdef')
-    second.peer.connection.respond(again.stream, '200 OK', [], undefined, true)
+    second.peer.connection.head(again.stream, '200 OK', [], undefined, true)
     second.peer.send()
     await two.response
     first.caller.destroy()
@@ -610,7 +610,7 @@ describe('a body that is sent again', () => {
 })
 
 describe('the end of a link', () => {
-  test('by GOAWAY: what was taken comes to its end, then the link closes without an error', async () => {
+  test('by GOAWAY: accepted requests finish, then the link closes without an error', async () => {
     const { caller, peer, closed, changes } = await callerAgainstPeer()
     const made = call(caller)
     const { stream } = await peer.heard('request')
@@ -618,7 +618,7 @@ describe('the end of a link', () => {
     peer.send()
     await until(() => caller.state === 'draining')
     assert.deepEqual(closed, [])
-    peer.connection.respond(stream, '200 OK', [], text('done'), true)
+    peer.connection.head(stream, '200 OK', [], text('done'), true)
     peer.send()
     assert.equal(await bytesOf(made.response), 'done')
     await until(() => closed.length === 1)
@@ -629,14 +629,14 @@ describe('the end of a link', () => {
     peer.stream.destroy()
   })
 
-  test('by close(): says so, finishes, and closes', async () => {
+  test('by close(): sends GOAWAY, finishes the calls, and closes', async () => {
     const { caller, peer, closed } = await callerAgainstPeer()
     const made = call(caller)
     const { stream } = await peer.heard('request')
     caller.close('the proxy stops')
     assert.equal((await peer.heard('goaway')).text, 'the proxy stops')
     assert.deepEqual(closed, [])
-    peer.connection.respond(stream, '200 OK', [], undefined, true)
+    peer.connection.head(stream, '200 OK', [], undefined, true)
     peer.send()
     await made.response
     await until(() => closed.length === 1)
@@ -644,11 +644,11 @@ describe('the end of a link', () => {
     peer.stream.destroy()
   })
 
-  test('amid a read: a call whose answer came behind the end fails like the others', async () => {
+  test('within a read: a call whose response follows the GOAWAY in that read fails like the others', async () => {
     const { caller, peer } = await callerAgainstPeer()
     const made = call(caller)
     const { stream } = await peer.heard('request')
-    peer.connection.respond(stream, '200 OK', [], text('late'), true)
+    peer.connection.head(stream, '200 OK', [], text('late'), true)
     peer.stream.write(Buffer.concat([frame(Frame.GOAWAY, 0, 0, '0000000101'), drain(peer.connection)]))
     await until(() => caller.state === 'closed')
     assert.deepEqual(await Promise.race([made.failed.then(facts), turns().then(() => 'nothing')]), [
@@ -659,7 +659,7 @@ describe('the end of a link', () => {
     assert.equal(caller.inFlight, 0)
   })
 
-  test('by destroy(): every call fails before onClosed is told', async () => {
+  test('by destroy(): every call fails before onClosed is called', async () => {
     const order: string[] = []
     const [mine, theirs] = duplexPair()
     const peer = new Peer(theirs, 'server')
@@ -672,7 +672,7 @@ describe('the end of a link', () => {
     assert.deepEqual(facts(await made.failed), ['LOST', 'maybe', false])
   })
 
-  test('when the peer is silent in the handshake: after five seconds, and it is told', async () => {
+  test('when the peer is silent in the handshake: after five seconds, with GOAWAY', async () => {
     const [mine, theirs] = duplexPair()
     const sent: Buffer[] = []
     theirs.on('data', (chunk: Buffer) => sent.push(chunk))
@@ -690,7 +690,7 @@ describe('the end of a link', () => {
     assert.equal(mine.destroyed, true)
   })
 
-  test('when only one side has a token: the error says which', async () => {
+  test('when only one side has a token: the error names the side', async () => {
     const [mine, theirs] = duplexPair()
     const peer = new Peer(theirs, 'server', { token: TOKEN })
     const { closed } = callerOn(mine)
@@ -702,7 +702,7 @@ describe('the end of a link', () => {
 })
 
 describe('slots and pings', () => {
-  test('a demand that rises is told at once, one that falls after a while and at its highest', async () => {
+  test('a rising demand is sent at once, a falling demand later and as the highest in between', async () => {
     const { caller, peer, clock } = await callerAgainstPeer()
     const told = (): number[] => peer.events.flatMap((event) => (event.type === 'slots' ? [event.count] : []))
     caller.demand(5)
@@ -723,7 +723,7 @@ describe('slots and pings', () => {
     caller.destroy()
   })
 
-  test('a demand from before the handshake is told after it', async () => {
+  test('a demand before the handshake is sent after the handshake', async () => {
     const [mine, theirs] = duplexPair()
     const { caller } = callerOn(mine)
     caller.demand(3)
@@ -732,7 +732,7 @@ describe('slots and pings', () => {
     caller.destroy()
   })
 
-  test('a ping comes back with how late the loop is there', async () => {
+  test('a PONG has the event-loop delay of the peer', async () => {
     const { caller, peer, clock } = await callerAgainstPeer()
     const ping = caller.ping()
     const { token } = await peer.heard('ping')
@@ -755,12 +755,12 @@ describe('slots and pings', () => {
     const made = call(caller, failing)
     const other = call(caller)
     const { stream } = await peer.heard('request')
-    peer.connection.respond(stream, '200 OK', [], Buffer.from('part'), false)
-    peer.connection.trailers(stream, ['ETag', 'x'])
+    peer.connection.head(stream, '200 OK', [], Buffer.from('part'), false)
+    peer.connection.end(stream, ['ETag', 'x'])
     peer.send()
     await assert.rejects(bytesOf(made.response), { message: 'a middleware of the proxy' })
     assert.equal(log.lines.at(-1)?.message, 'handling a response failed; its request was aborted')
-    peer.connection.respond((await peer.heard('request', 1)).stream, '200 OK', [], Buffer.from('well'), true)
+    peer.connection.head((await peer.heard('request', 1)).stream, '200 OK', [], Buffer.from('well'), true)
     peer.send()
     assert.equal(await bytesOf(other.response), 'well')
     assert.equal(caller.inFlight, 0)
@@ -802,8 +802,8 @@ describe('slots and pings', () => {
     peer.stream.resume()
     await turns()
     const left = peer.events.filter(({ type }) => type === 'request').length
-    assert.ok(left < made.length, 'the last never left')
-    assert.equal(peer.events.filter(({ type }) => type === 'reset').length, left)
+    assert.ok(left < made.length, 'the last requests were never sent')
+    assert.equal(peer.events.filter(({ type }) => type === 'abort').length, left)
     caller.destroy()
   })
 
@@ -820,7 +820,7 @@ describe('slots and pings', () => {
     caller.destroy()
   })
 
-  test('a PONG that nobody asked for is nothing', async () => {
+  test('a PONG without a PING is ignored', async () => {
     const { caller, peer } = await callerAgainstPeer()
     peer.connection.pong(Buffer.alloc(8, 9), 0, 99)
     peer.send()

@@ -45,7 +45,7 @@ async function get(application: Application, request: Environ = environ('/x')): 
 }
 
 describe('connect()', () => {
-  test('is an application that runs elsewhere, over a Unix socket', async () => {
+  test('calls an application over a Unix socket', async () => {
     const { address, stop } = await listeningOnPath(new Container(hello).server)
     const remote = connect(`unix:${address.path}`)
     assert.equal(await get(remote), 'hello /x')
@@ -53,7 +53,7 @@ describe('connect()', () => {
     await stop()
   })
 
-  test('is one over TCP, and uses one link for many calls', async () => {
+  test('calls an application over TCP, with one link for many calls', async () => {
     const container = new Container(hello)
     const { address, stop } = await listening(container.server)
     const remote = connect(`tcp:127.0.0.1:${address.port}`)
@@ -67,7 +67,7 @@ describe('connect()', () => {
     await stop()
   })
 
-  test('never has more in flight than it has slots, and serves all in turn', async () => {
+  test('never has more requests in flight than slots, and serves all in order', async () => {
     let running = 0
     let most = 0
     const slow: Application = async (given, startResponse) => {
@@ -84,7 +84,7 @@ describe('connect()', () => {
     await stop()
   })
 
-  test('dials again after a link was lost, and repeats what may be repeated', async () => {
+  test('dials again after a link was lost, and retries only requests that may be retried', async () => {
     const runs: string[] = []
     const container = new Container((given, startResponse) => {
       runs.push(given.REQUEST_METHOD)
@@ -102,7 +102,7 @@ describe('connect()', () => {
     await stop()
   })
 
-  test('dials anew while a link drains, and what runs there ends well', async () => {
+  test('dials another link while a link drains, and the requests of the old link finish', async () => {
     const gate = Promise.withResolvers<void>()
     let first = true
     const container = new Container(async (given, startResponse) => {
@@ -125,13 +125,13 @@ describe('connect()', () => {
     await stop()
   })
 
-  test('answers 503 when nobody is there in time, with Retry-After', async () => {
+  test('responds 503 with Retry-After when the container is not reached in time', async () => {
     const remote = connect('unix:/nowhere/at/all.sock', { timeout: 150 })
     await assert.rejects(get(remote), { status: 503, headers: [['Retry-After', '1']] })
     await remote.close()
   })
 
-  test('answers 503 when no slot is free in time', async () => {
+  test('responds 503 when no slot is free in time', async () => {
     const { address, stop } = await listeningOnPath(new Container(hello, fixedSlots(0)).server)
     const remote = connect(`unix:${address.path}`, { timeout: 50 })
     await assert.rejects(get(remote), { status: 503, code: 'UPSTREAM_UNAVAILABLE' })
@@ -139,13 +139,13 @@ describe('connect()', () => {
     await stop()
   })
 
-  test('answers 503 after close()', async () => {
+  test('responds 503 after close()', async () => {
     const remote = connect('unix:/nowhere/at/all.sock')
     await remote.close()
     await assert.rejects(get(remote), { status: 503 })
   })
 
-  test('answers 431 when the head is more than the container takes', async () => {
+  test('responds 431 when the head is longer than the container accepts', async () => {
     const { address, stop } = await listeningOnPath(new Container(hello).server)
     const remote = connect(`unix:${address.path}`)
     await assert.rejects(get(remote, environ(`/${'a'.repeat(200_000)}`)), { status: 431 })
@@ -153,7 +153,7 @@ describe('connect()', () => {
     await stop()
   })
 
-  test('lets what is the request’s own fault through', async () => {
+  test('passes on an error of the request itself', async () => {
     const { address, stop } = await listeningOnPath(new Container(hello).server)
     const remote = connect(`unix:${address.path}`)
     const request = environ('/x', 'POST')
@@ -166,7 +166,7 @@ describe('connect()', () => {
     await stop()
   })
 
-  test('dials another link when its link is silent, and sends a GET again that was lost there', async () => {
+  test('dials another link when its link is silent, and retries a GET that was lost there', async () => {
     let held = 0
     const container = new Container((given, startResponse) => {
       if (given.PATH_INFO === '/held' && ++held === 1) return new Promise(() => {})
@@ -190,7 +190,7 @@ describe('connect()', () => {
     await stop()
   })
 
-  test('says no to addresses that are not dialled', () => {
+  test('refuses addresses of other kinds', () => {
     assert.throws(() => connect('http://a/'), TypeError)
     assert.throws(() => connect('nonsense'), AddressError)
   })

@@ -1,13 +1,13 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import type { Connection } from '../../../protocol/frames/codec/connection.ts'
+import type { FrameConnection } from '../../../protocol/frames/codec/connection.ts'
 import { Goaway, Reset } from '../../../protocol/frames/codec/constants.ts'
 import type { FrameStream } from '../../../protocol/frames/codec/stream.ts'
 import { connection, drain, FIELDS, frame, hex, move, opened, pair, plain, TOKEN } from './support.ts'
 
 interface Scene {
-  caller: Connection
-  server: Connection
+  caller: FrameConnection
+  server: FrameConnection
   /** Stream 1, at the caller and at the server. */
   there: FrameStream
   here: FrameStream
@@ -24,7 +24,7 @@ interface Golden {
   from: 'caller' | 'server'
   bytes: string
   write(scene: Scene): void
-  /** What the other side understands. */
+  /** The event at the other side. */
   event: Record<string, unknown> | undefined
   scene?: () => Scene
 }
@@ -39,7 +39,7 @@ const frames: Record<string, Golden> = {
     write: ({ caller }) => caller.request(FIELDS, { end: true, hold: false, upgrade: false }, Buffer.from('abc')),
     event: { type: 'request', stream: 2, fields: FIELDS, body: 'abc', end: true, hold: false },
   },
-  'a REQUEST whose body waits for credit, with names and values that no table has': {
+  'a REQUEST whose body waits for credit, with names that no table has': {
     from: 'caller',
     bytes: `10 02 000033 00000002  0000002f  9a a0 02 00 a4${text('POST')} a1${text('X')} a2c3a9
             3b b8${text('a'.repeat(24))} a5${text('X-Own')} a0`,
@@ -74,10 +74,9 @@ const frames: Record<string, Golden> = {
   'a RESPONSE that is whole': {
     from: 'server',
     bytes: `12 01 00001a 00000001  00000014  93 a6${text('200 OK')} 05 aa${text('text/plain')}  ${text('hi')}`,
-    write: ({ server, here }) =>
-      server.respond(here, '200 OK', [['Content-Type', 'text/plain']], Buffer.from('hi'), true),
+    write: ({ server, here }) => server.head(here, '200 OK', [['Content-Type', 'text/plain']], Buffer.from('hi'), true),
     event: {
-      type: 'response',
+      type: 'head',
       stream: 1,
       status: '200 OK',
       headers: [['Content-Type', 'text/plain']],
@@ -95,29 +94,29 @@ const frames: Record<string, Golden> = {
     from: 'caller',
     bytes: `13 00 000003 00000001  ${text('abc')}`,
     scene: () => scene({ end: false }),
-    write: ({ caller, there }) => caller.send(there, Buffer.from('abc'), false),
+    write: ({ caller, there }) => caller.data(there, Buffer.from('abc'), false),
     event: { type: 'data', stream: 1, bytes: 'abc', end: false },
   },
   'DATA that is the end': {
     from: 'caller',
     bytes: `13 01 000003 00000001  ${text('abc')}`,
     scene: () => scene({ end: false }),
-    write: ({ caller, there }) => caller.send(there, Buffer.from('abc'), true),
+    write: ({ caller, there }) => caller.data(there, Buffer.from('abc'), true),
     event: { type: 'data', stream: 1, bytes: 'abc', end: true },
   },
   'an END without bytes': {
     from: 'caller',
     bytes: '13 01 000000 00000001',
     scene: () => scene({ end: false }),
-    write: ({ caller, there }) => caller.send(there, new Uint8Array(0), true),
+    write: ({ caller, there }) => caller.data(there, new Uint8Array(0), true),
     event: { type: 'data', stream: 1, bytes: '', end: true },
   },
   TRAILERS: {
     from: 'caller',
     bytes: `14 01 000007 00000001  92 a1${text('a')} a3${text('bcd')}`,
     scene: () => scene({ end: false }),
-    write: ({ caller, there }) => caller.trailers(there, ['a', 'bcd']),
-    event: { type: 'trailers', stream: 1, fields: ['a', 'bcd'] },
+    write: ({ caller, there }) => caller.end(there, ['a', 'bcd']),
+    event: { type: 'end', stream: 1, fields: ['a', 'bcd'] },
   },
   'STARTED of two streams': {
     from: 'server',
@@ -136,14 +135,14 @@ const frames: Record<string, Golden> = {
     from: 'server',
     bytes: '15 00 000004 00000001  00020000',
     scene: () => scene({ hold: true }),
-    write: ({ server, here }) => server.wanted(here),
+    write: ({ server, here }) => server.releaseHold(here),
     event: undefined,
   },
   RESET: {
     from: 'server',
     bytes: `16 00 000008 00000001  01 ${text('no slot')}`,
-    write: ({ server, here }) => server.reset(here, Reset.REFUSED, 'no slot'),
-    event: { type: 'reset', stream: 1, code: 1, text: 'no slot' },
+    write: ({ server, here }) => server.abort(here, Reset.REFUSED, 'no slot'),
+    event: { type: 'abort', stream: 1, code: 1, text: 'no slot' },
   },
   'SLOTS granted': {
     from: 'server',
@@ -169,12 +168,12 @@ const frames: Record<string, Golden> = {
     bytes: `14 01 000004 00000001  92 29 a1${text('x')}`,
     scene: () => {
       const made = scene({ upgrade: true })
-      made.server.respond(made.here, '200 OK', [], undefined, false)
+      made.server.head(made.here, '200 OK', [], undefined, false)
       move(made.server, made.caller)
       return made
     },
-    write: ({ server, here }) => server.trailers(here, ['ETag', 'x']),
-    event: { type: 'trailers', stream: 1, fields: ['ETag', 'x'] },
+    write: ({ server, here }) => server.end(here, ['ETag', 'x']),
+    event: { type: 'end', stream: 1, fields: ['ETag', 'x'] },
   },
   GOAWAY: {
     from: 'server',
@@ -190,7 +189,7 @@ const HELLO = `c1 00 0000b0 00000000  dc001c
   a6${text('window')} ce00020000  a4${text('data')} ce00010000  a4${text('head')} ce00040000  a8${text('features')} b0${text('upgrade-trailers')}
   a2${text('id')} a1${text('p')}  a6${text('worker')} 00  a7${text('workers')} 01  a5${text('slots')} 00`
 
-describe('every frame has its bytes', () => {
+describe('every frame is written as the golden bytes', () => {
   test('HELLO', () => {
     assert.equal(drain(connection('caller')).toString('hex'), hex(HELLO).toString('hex'))
   })
@@ -221,10 +220,10 @@ describe('every frame has its bytes', () => {
   }
 })
 
-describe('every frame is understood', () => {
+describe('every frame is read from the golden bytes', () => {
   const cases = Object.entries(frames)
 
-  function receiver(golden: Golden): Connection {
+  function receiver(golden: Golden): FrameConnection {
     const made = (golden.scene ?? scene)()
     return golden.from === 'caller' ? made.server : made.caller
   }
@@ -244,7 +243,7 @@ describe('every frame is understood', () => {
       const events: Record<string, unknown>[] = []
       for (const byte of bytes) events.push(...to.receive(Uint8Array.of(byte)).map(plain))
       assert.equal(to.failure, undefined)
-      // Body comes in as many parts as it came in.
+      // Body is delivered in the parts in which it arrives.
       const joined = events.reduce<Record<string, unknown> | undefined>((all, next) => {
         if (all === undefined) return next
         if (all['type'] === 'data') return { ...next, bytes: `${all['bytes']}${next['bytes']}` }
@@ -253,7 +252,7 @@ describe('every frame is understood', () => {
       assert.deepEqual(joined, golden.event)
     })
 
-    test(`${name}, with the beginning of the next`, () => {
+    test(`${name}, with the start of the next frame`, () => {
       const to = receiver(golden)
       const next = frame(0x03, 0, 0, '0102030405060708')
       for (let cut = 0; cut <= next.length; cut++) {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
-import type { Connection } from '../../../protocol/frames/codec/connection.ts'
+import type { FrameConnection } from '../../../protocol/frames/codec/connection.ts'
 import {
   BACKLOG_MAX,
   CONTROL_MAX,
@@ -22,8 +22,8 @@ import { connection, drain, FIELDS, frame, hex, move, opened, pair, plain, types
 const request = (stream: number, flags: number = 1): Buffer => frame(Frame.REQUEST, flags, stream, `00000005dc0002a000`)
 
 interface Scene {
-  caller: Connection
-  server: Connection
+  caller: FrameConnection
+  server: FrameConnection
   there: FrameStream
   here: FrameStream
 }
@@ -39,7 +39,7 @@ const u32 = (...numbers: number[]): Buffer => {
   return bytes
 }
 
-/** What a peer sends to a server that has stream 1 open, and the code of the failure. */
+/** Bytes that a peer sends to a server that has stream 1 open, and the code of the failure. */
 const toServer: Record<string, [bytes: Buffer, code: string]> = {
   'a REQUEST on stream 0': [request(0), 'BAD_STREAM'],
   'a REQUEST on a number used before': [request(1), 'BAD_STREAM'],
@@ -48,7 +48,7 @@ const toServer: Record<string, [bytes: Buffer, code: string]> = {
     'FRAME_TOO_LARGE',
   ],
   'a REQUEST whose head is longer than its frame': [frame(Frame.REQUEST, 0, 2, 'ffffffffdc0002a000'), 'BAD_HEAD'],
-  'a REQUEST whose head is longer than we take': [
+  'a REQUEST whose head is longer than HELLO allows': [
     frame(Frame.REQUEST, 0, 2, Buffer.concat([u32(HEAD_MAX + 1), Buffer.alloc(HEAD_MAX + 1)])),
     'BAD_HEAD',
   ],
@@ -62,15 +62,15 @@ const toServer: Record<string, [bytes: Buffer, code: string]> = {
     frame(Frame.REQUEST, 0, 2, Buffer.concat([hex('00000005dc0002a000'), Buffer.alloc(DATA_MAX + 1)])),
     'FRAME_TOO_LARGE',
   ],
-  'a held REQUEST that brings body': [frame(Frame.REQUEST, 2, 2, '00000005dc0002a00061'), 'FLOW_CONTROL'],
-  'a REQUEST for an upgrade that brings body': [frame(Frame.REQUEST, 4, 2, '00000005dc0002a00061'), 'FLOW_CONTROL'],
-  'a REQUEST for an upgrade that is ended': [request(2, 5), 'FLOW_CONTROL'],
+  'a held REQUEST with body': [frame(Frame.REQUEST, 2, 2, '00000005dc0002a00061'), 'FLOW_CONTROL'],
+  'a REQUEST for an upgrade with body': [frame(Frame.REQUEST, 4, 2, '00000005dc0002a00061'), 'FLOW_CONTROL'],
+  'a REQUEST for an upgrade with END': [request(2, 5), 'FLOW_CONTROL'],
   'a RESPONSE': [frame(Frame.RESPONSE, 0, 1, '00000005dc0001a0'), 'WRONG_ROLE'],
   'an INFORM': [frame(Frame.INFORM, 0, 1, 'dc0001a0'), 'WRONG_ROLE'],
   STARTED: [frame(Frame.STARTED, 0, 0, u32(1)), 'WRONG_ROLE'],
   'DATA on stream 0': [frame(Frame.DATA, 0, 0, '61'), 'BAD_STREAM'],
   'DATA on a stream never opened': [frame(Frame.DATA, 0, 2, '61'), 'BAD_STREAM'],
-  'DATA that is empty and no end': [frame(Frame.DATA, 0, 1), 'EMPTY_DATA'],
+  'DATA without bytes and without END': [frame(Frame.DATA, 0, 1), 'EMPTY_DATA'],
   'DATA after the end': [Buffer.concat([frame(Frame.DATA, 1, 1), frame(Frame.DATA, 0, 1, '61')]), 'ENDED'],
   'DATA longer than a chunk': [frame(Frame.DATA, 0, 1, Buffer.alloc(DATA_MAX + 1)).subarray(0, 9), 'FRAME_TOO_LARGE'],
   'DATA of 16 MiB': [hex('13 00 ffffff 00000001'), 'FRAME_TOO_LARGE'],
@@ -83,12 +83,12 @@ const toServer: Record<string, [bytes: Buffer, code: string]> = {
     'FLOW_CONTROL',
   ],
   'TRAILERS after the end': [Buffer.concat([frame(Frame.DATA, 1, 1), frame(Frame.TRAILERS, 1, 1, 'dc0000')]), 'ENDED'],
-  'TRAILERS that are no head': [frame(Frame.TRAILERS, 1, 1, '81a161a162'), 'BAD_HEAD'],
+  'TRAILERS whose payload is no array': [frame(Frame.TRAILERS, 1, 1, '81a161a162'), 'BAD_HEAD'],
   'TRAILERS longer than a head': [
     frame(Frame.TRAILERS, 1, 1, Buffer.alloc(HEAD_MAX + 1)).subarray(0, 9),
     'FRAME_TOO_LARGE',
   ],
-  'a WINDOW of nothing': [frame(Frame.WINDOW, 0, 1, u32(0)), 'FLOW_CONTROL'],
+  'a WINDOW of 0': [frame(Frame.WINDOW, 0, 1, u32(0)), 'FLOW_CONTROL'],
   'a WINDOW beyond 2³¹−1': [frame(Frame.WINDOW, 0, 1, u32(0x7fff_ffff)), 'FLOW_CONTROL'],
   'a WINDOW of 2³²−1': [frame(Frame.WINDOW, 0, 1, u32(0xffff_ffff)), 'FLOW_CONTROL'],
   'a WINDOW on stream 0': [frame(Frame.WINDOW, 0, 0, u32(1)), 'BAD_STREAM'],
@@ -97,7 +97,7 @@ const toServer: Record<string, [bytes: Buffer, code: string]> = {
   'a WINDOW of five bytes': [frame(Frame.WINDOW, 0, 1, '0000000001'), 'FRAME_TOO_LARGE'],
   'a RESET without a code': [frame(Frame.RESET, 0, 1), 'BAD_FRAME'],
   'a RESET on a stream never opened': [frame(Frame.RESET, 0, 2, '02'), 'BAD_STREAM'],
-  'a RESET with a novel': [frame(Frame.RESET, 0, 1, Buffer.alloc(2000)), 'FRAME_TOO_LARGE'],
+  'a RESET with a text of 2000 bytes': [frame(Frame.RESET, 0, 1, Buffer.alloc(2000)), 'FRAME_TOO_LARGE'],
   'SLOTS on a stream': [frame(Frame.SLOTS, 0, 1, u32(1)), 'BAD_STREAM'],
   'SLOTS without a number': [frame(Frame.SLOTS, 0, 0), 'BAD_FRAME'],
   'a PING of seven bytes': [frame(Frame.PING, 0, 0, '01020304050607'), 'BAD_FRAME'],
@@ -121,7 +121,7 @@ const toCaller: Record<string, [bytes: Buffer, code: string, flags?: Parameters<
     Buffer.concat([frame(Frame.RESPONSE, 0, 1, '00000004dc0001a0'), frame(Frame.INFORM, 0, 1, 'dc0001a0')]),
     'RESPONDED',
   ],
-  'INFORM without end': [
+  'more INFORM frames than allowed': [
     Buffer.concat(Array.from({ length: INFORM_COUNT + 1 }, () => frame(Frame.INFORM, 0, 1, 'dc0001a0'))),
     'INFORM_FLOOD',
   ],
@@ -146,26 +146,26 @@ const toCaller: Record<string, [bytes: Buffer, code: string, flags?: Parameters<
     'FLOW_CONTROL',
   ],
   'STARTED of a stream never opened': [frame(Frame.STARTED, 0, 0, u32(1, 2)), 'BAD_STREAM'],
-  'STARTED of nothing': [frame(Frame.STARTED, 0, 0), 'BAD_FRAME'],
+  'STARTED without a stream': [frame(Frame.STARTED, 0, 0), 'BAD_FRAME'],
   'STARTED of half a number': [frame(Frame.STARTED, 0, 0, '000000010000'), 'BAD_FRAME'],
-  'STARTED, and then GOAWAY that says it was not taken': [
+  'GOAWAY that denies a STARTED': [
     Buffer.concat([frame(Frame.STARTED, 0, 0, u32(1)), frame(Frame.GOAWAY, 0, 0, '0000000000')]),
     'GOAWAY',
   ],
 }
 
-function fails(to: Connection, from: Connection, bytes: Buffer, code: string): void {
+function fails(to: FrameConnection, from: FrameConnection, bytes: Buffer, code: string): void {
   to.receive(bytes)
   assert.equal(to.failure?.code, code)
   assert.equal(to.state, 'failed')
-  // The peer is told why, and nothing more is heard from it.
+  // The peer gets the reason, and nothing more is read from it.
   const told = move(to, from).at(-1)
   assert.equal(told?.type, 'goaway')
   assert.equal(told.code, Goaway.PROTOCOL)
   assert.deepEqual(to.receive(frame(Frame.PING, 0, 0, '0102030405060708')), [])
 }
 
-describe('a server ends the link, with a word, for', () => {
+describe('a server ends the link with GOAWAY for', () => {
   for (const [name, [bytes, code]] of Object.entries(toServer)) {
     test(name, () => {
       const { caller, server } = scene()
@@ -174,7 +174,7 @@ describe('a server ends the link, with a word, for', () => {
   }
 })
 
-describe('a caller ends the link, with a word, for', () => {
+describe('a caller ends the link with GOAWAY for', () => {
   for (const [name, [bytes, code]] of Object.entries(toCaller)) {
     test(name, () => {
       const { caller, server } = scene({ end: true })
@@ -190,7 +190,7 @@ describe('a caller ends the link, with a word, for', () => {
       [frame(Frame.TRAILERS, 1, 1, 'dc0000'), true],
     ] as const) {
       const { caller, server, here } = scene({ upgrade: true })
-      if (declined) server.respond(here, '200 OK', [], undefined, false)
+      if (declined) server.head(here, '200 OK', [], undefined, false)
       drain(server)
       fails(server, caller, bytes, 'TOO_EARLY')
     }
@@ -199,7 +199,7 @@ describe('a caller ends the link, with a word, for', () => {
   test('TRAILERS after a 101, in both directions', () => {
     for (const side of ['caller', 'server'] as const) {
       const { caller, server, here } = scene({ upgrade: true })
-      server.respond(here, '101 Switching Protocols', [], undefined, false)
+      server.head(here, '101 Switching Protocols', [], undefined, false)
       move(server, caller)
       const both = { caller, server }
       fails(both[side], side === 'caller' ? server : caller, frame(Frame.TRAILERS, 1, 1, 'dc0000'), 'TOO_EARLY')
@@ -220,14 +220,14 @@ describe('a caller fails only the stream, and reports it, for', () => {
     assert.equal(caller.failure, undefined)
     assert.equal(there.closed, true)
     assert.deepEqual(move(caller, server).map(plain), [
-      { type: 'reset', stream: 1, code: Reset.PROTOCOL, text: 'a 101 on stream 1, which asked for no upgrade' },
+      { type: 'abort', stream: 1, code: Reset.PROTOCOL, text: 'a 101 on stream 1, which asked for no upgrade' },
     ])
-    server.respond(other.here, '200 OK', [], undefined, true)
-    assert.equal(move(server, caller)[0]?.type, 'response')
+    server.head(other.here, '200 OK', [], undefined, true)
+    assert.equal(move(server, caller)[0]?.type, 'head')
   })
 })
 
-describe('a peer that does not read what it makes us send', () => {
+describe('a peer that does not read', () => {
   test('gets at most one PONG for its PINGs, one SLOTS, and one WINDOW per stream', () => {
     const { server, here } = scene()
     server.full = true
@@ -260,7 +260,7 @@ describe('a peer that does not read what it makes us send', () => {
     while (!server.failure && refused < 100_000) {
       for (const event of server.receive(request(refused + 2))) {
         if (event.type !== 'request') continue
-        server.reset(event.stream, Reset.REFUSED, 'no slot is free')
+        server.abort(event.stream, Reset.REFUSED, 'no slot is free')
         refused++
       }
     }
@@ -270,12 +270,12 @@ describe('a peer that does not read what it makes us send', () => {
     assert.ok(server.backlog < 1000)
   })
 
-  test('gets no refusal of a request that it aborted itself', () => {
+  test('gets no RESET for a request that it aborted itself', () => {
     const { server } = scene()
     server.full = true
     for (let id = 2; id < 50_000; id++) {
       for (const event of server.receive(request(id))) {
-        if (event.type === 'request') server.reset(event.stream, Reset.REFUSED, 'no slot is free')
+        if (event.type === 'request') server.abort(event.stream, Reset.REFUSED, 'no slot is free')
       }
       server.receive(frame(Frame.RESET, 0, id, '02'))
       assert.equal(server.backlog, 0)
@@ -283,7 +283,7 @@ describe('a peer that does not read what it makes us send', () => {
     assert.equal(server.failure, undefined)
   })
 
-  test('leaves nothing of requests that it starts and aborts', () => {
+  test('causes no queued bytes by requests that it starts and aborts', () => {
     const { server } = scene()
     server.full = true
     for (let id = 2; id < 10_000; id++) {
@@ -292,36 +292,36 @@ describe('a peer that does not read what it makes us send', () => {
         server.start(event.stream)
       }
       server.receive(frame(Frame.RESET, 0, id, '02'))
-      server.relieved()
+      server.unblocked()
     }
     assert.equal(server.failure, undefined)
     assert.equal(server.backlog, 0)
     assert.deepEqual(types(drain(server)), [])
   })
 
-  test('leaves only the heads of requests that it starts, answers and aborts', () => {
+  test('causes only queued heads by answered requests that it aborts', () => {
     const { server } = scene()
     server.full = true
     for (let id = 2; id < 10_000; id++) {
       for (const event of server.receive(request(id))) {
         if (event.type !== 'request') continue
         server.start(event.stream)
-        server.respond(event.stream, '200 OK', [], undefined, false)
-        server.send(event.stream, Buffer.alloc(10), false)
+        server.head(event.stream, '200 OK', [], undefined, false)
+        server.data(event.stream, Buffer.alloc(10), false)
       }
       server.receive(frame(Frame.RESET, 0, id, '02'))
-      server.relieved()
+      server.unblocked()
     }
     assert.equal(server.failure, undefined)
     assert.deepEqual(new Set(types(drain(server))), new Set([Frame.RESPONSE]))
   })
 
-  test('can be seen by its backlog long before responses fill memory', () => {
+  test('is visible in the backlog long before responses fill memory', () => {
     const { server } = scene()
     let id = 2
     while (server.backlog <= BACKLOG_MAX && id < 1_000_000) {
       for (const event of server.receive(request(id++))) {
-        if (event.type === 'request') server.respond(event.stream, '200 OK', [['X', 'y'.repeat(2000)]], undefined, true)
+        if (event.type === 'request') server.head(event.stream, '200 OK', [['X', 'y'.repeat(2000)]], undefined, true)
       }
     }
     assert.ok(server.backlog > BACKLOG_MAX)
@@ -330,7 +330,7 @@ describe('a peer that does not read what it makes us send', () => {
 })
 
 describe('a flood', () => {
-  test('of requests that are given up at once leaves nothing behind', () => {
+  test('of requests that are aborted at once keeps nothing', () => {
     const { server } = scene()
     for (let id = 2; id < 20_000; id++) {
       server.receive(Buffer.concat([request(id), frame(Frame.RESET, 0, id, '02')]))
@@ -340,9 +340,9 @@ describe('a flood', () => {
     assert.equal(server.backlog, 0)
   })
 
-  test('of WINDOW and RESET for streams that are over is ignored', () => {
+  test('of WINDOW and RESET for closed streams is ignored', () => {
     const { caller, server, here } = scene({ end: true })
-    server.respond(here, '200 OK', [], undefined, true)
+    server.head(here, '200 OK', [], undefined, true)
     move(server, caller)
     for (let turn = 0; turn < 1000; turn++) {
       server.receive(frame(Frame.WINDOW, 0, 1, u32(0x7fff_ffff)))
@@ -360,9 +360,9 @@ describe('a flood', () => {
     assert.equal(server.failure, undefined)
   })
 
-  test('of body for a request that was refused is let through', () => {
+  test('of body for a refused request is ignored', () => {
     const { server, here } = scene()
-    server.reset(here, 1, 'no slot is free')
+    server.abort(here, 1, 'no slot is free')
     for (let turn = 0; turn < 100; turn++) {
       assert.deepEqual(server.receive(frame(Frame.DATA, 0, 1, Buffer.alloc(DATA_MAX))), [])
     }
@@ -379,12 +379,12 @@ describe('a caller whose peer does not read', () => {
     caller.full = true
     for (let turn = 0; turn < 100_000; turn++) {
       const stream = caller.request(FIELDS, WHOLE, undefined)
-      caller.reset(stream, Reset.CANCELLED, 'the client has gone')
+      caller.abort(stream, Reset.CANCELLED, 'the client has gone')
       assert.equal(caller.backlog, 0)
     }
     assert.equal(caller.pending, false)
     assert.equal(caller.failure, undefined)
-    // Their stream numbers are a gap.
+    // The stream numbers of the removed requests are a gap.
     caller.full = false
     const next = caller.request(FIELDS, WHOLE, undefined)
     assert.equal(next.id, 100_002)
@@ -399,14 +399,14 @@ describe('a caller whose peer does not read', () => {
     const left = Array.from({ length: 50 }, () => caller.request(FIELDS, WHOLE, undefined))
     move(caller, server)
     caller.full = true
-    for (const stream of [there, ...left]) caller.reset(stream, Reset.CANCELLED, '')
+    for (const stream of [there, ...left]) caller.abort(stream, Reset.CANCELLED, '')
     const kept = caller.request(FIELDS, WHOLE, undefined)
     const gone = caller.request(FIELDS, WHOLE, undefined)
-    caller.reset(gone, Reset.CANCELLED, '')
+    caller.abort(gone, Reset.CANCELLED, '')
     const events = move(caller, server)
     assert.deepEqual(
       events.map((event) => 'stream' in event && `${event.type} ${event.stream.id}`),
-      [...[there, ...left].map(({ id }) => `reset ${id}`), `request ${kept.id}`],
+      [...[there, ...left].map(({ id }) => `abort ${id}`), `request ${kept.id}`],
       'RESETs go first: their slots may be what the requests need',
     )
   })
@@ -416,15 +416,15 @@ describe('a caller whose peer does not read', () => {
     drain(caller)
     caller.full = true
     const streams = [1, 2, 3].map(() => caller.request(FIELDS, { ...WHOLE, end: false }, Buffer.from('first')))
-    caller.trailers(streams[0]!, ['ETag', 'x'])
-    caller.send(streams[1]!, Buffer.alloc(3000, 97), true)
-    caller.send(streams[2]!, new Uint8Array(0), true)
+    caller.end(streams[0]!, ['ETag', 'x'])
+    caller.data(streams[1]!, Buffer.alloc(3000, 97), true)
+    caller.data(streams[2]!, new Uint8Array(0), true)
     caller.goaway(Goaway.RETIRING, 'numbers')
     const events = move(caller, server)
     assert.equal(server.failure, undefined)
     assert.deepEqual(
       events.map((event) => ('stream' in event ? `${event.type} ${event.stream.id}` : event.type)),
-      ['request 2', 'request 3', 'request 4', 'goaway', 'trailers 2', 'data 3', 'data 4'],
+      ['request 2', 'request 3', 'request 4', 'goaway', 'end 2', 'data 3', 'data 4'],
     )
   })
 
@@ -439,14 +439,14 @@ describe('a caller whose peer does not read', () => {
     assert.equal(caller.pending, false)
   })
 
-  test('is congested above 64 KiB, and no longer when that was sent', () => {
+  test('is congested above 64 KiB, until the queue is short again', () => {
     const { caller } = scene()
     drain(caller)
     assert.equal(caller.congested, false)
     for (let bytes = 0; bytes <= 2 * CONTROL_MAX; bytes += 1000) {
       caller.request({ ...FIELDS, headers: ['X', 'y'.repeat(1000)] }, WHOLE, undefined)
     }
-    assert.equal(caller.congested, false, 'a line that is not full takes it all in the same tick')
+    assert.equal(caller.congested, false, 'a socket that is not full takes everything in the same tick')
     drain(caller)
     caller.full = true
     const streams: FrameStream[] = []
@@ -455,13 +455,13 @@ describe('a caller whose peer does not read', () => {
       assert.ok(streams.length < 100)
     }
     assert.ok(caller.backlog > CONTROL_MAX && caller.backlog < CONTROL_MAX + 2000)
-    caller.reset(streams[0]!, Reset.CANCELLED, '')
+    caller.abort(streams[0]!, Reset.CANCELLED, '')
     assert.equal(caller.congested, false)
   })
 })
 
 describe('bytes', () => {
-  test('that are kept are never much more than they say: a small slice of a large read is copied', () => {
+  test('of a small slice of a large read are copied, so that the read is not kept in memory', () => {
     const { server } = scene()
     const read = Buffer.alloc(65_536)
     const one = frame(Frame.DATA, 0, 1, '61')
@@ -471,7 +471,7 @@ describe('bytes', () => {
     assert.ok(event.bytes.buffer.byteLength < 1024)
   })
 
-  test('of a small body that came whole are no part of the read', () => {
+  test('of a small complete body are copied', () => {
     const { server } = scene()
     const one = frame(Frame.REQUEST, Flag.END, 2, '00000005dc0002a00061')
     const read = Buffer.alloc(1 << 20)
@@ -480,11 +480,11 @@ describe('bytes', () => {
     assert.ok(event?.type === 'request')
     read.fill(0)
     assert.equal(Buffer.from(event.body!).toString(), 'a')
-    // In a piece of Node's pool, whatever the size of one is.
+    // The copy is in a slab of Node's pool, whatever its size.
     assert.equal(event.body!.buffer.byteLength, Buffer.allocUnsafe(1).buffer.byteLength)
   })
 
-  test('at random give events or one failure, whatever the role and state', () => {
+  test('at random give events or one failure, in each role and state', () => {
     const bytes = fc.oneof(
       fc.uint8Array({ maxLength: 64 }),
       fc
@@ -515,7 +515,7 @@ describe('bytes', () => {
     )
   })
 
-  test('cut anywhere give the same events', () => {
+  test('split anywhere give the same events', () => {
     const { caller } = scene()
     for (let at = 0; at < 5; at++) {
       const stream = caller.request(
@@ -523,7 +523,7 @@ describe('bytes', () => {
         { end: false, hold: false, upgrade: false },
         Buffer.alloc(at * 7, 65 + at),
       )
-      caller.send(stream, Buffer.alloc(300, 97 + at), at % 2 === 0)
+      caller.data(stream, Buffer.alloc(300, 97 + at), at % 2 === 0)
     }
     const bytes = drain(caller)
     const heard = (cuts: number[]): unknown => {

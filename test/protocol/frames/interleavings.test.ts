@@ -1,24 +1,24 @@
 /**
- * Two connections with wires of random delay between them, driven in a random order. The model: each stream's bytes
- * arrive in order and once, nobody sends more than it has credit for, and from any state everything comes to its end.
+ * Two connections with random delays between them, driven in a random order. The invariants: the bytes of each stream
+ * arrive once and in order, no side sends more than its credit, and from any state every stream ends.
  */
 
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
-import type { Connection, Event } from '../../../protocol/frames/codec/connection.ts'
+import type { FrameConnection, FrameEvent } from '../../../protocol/frames/codec/connection.ts'
 import { Frame, WINDOW_MIN } from '../../../protocol/frames/codec/constants.ts'
 import type { FrameStream } from '../../../protocol/frames/codec/stream.ts'
 import { connection, drain, FIELDS, frame, move, opened, pair, types } from './support.ts'
 
-/** What is sent is a count, so that a byte says where it belongs. */
+/** Body bytes that count up, so that each byte shows its position. */
 function pattern(from: number, length: number, seed: number): Uint8Array {
   const bytes = new Uint8Array(length)
   for (let at = 0; at < length; at++) bytes[at] = (from + at + seed) % 251
   return bytes
 }
 
-/** One direction of one stream: what its sender has still to send, and what its reader has. */
+/** One direction of one stream: the progress of its sender and of its reader. */
 class Flow {
   readonly total: number
   readonly seed: number
@@ -39,7 +39,7 @@ class Flow {
     this.received += bytes.length
     if (end) {
       this.ended = true
-      assert.equal(this.received, this.total, 'an end before all had come')
+      assert.equal(this.received, this.total, 'an end before all bytes have arrived')
     }
   }
 }
@@ -50,18 +50,18 @@ interface Exchange {
   up: Flow
   down: Flow
   responded: boolean
-  /** The response ends only when the request has: an upload that hangs is seen. */
+  /** The response ends only after the request, so that the test sees an upload that hangs. */
   patient: boolean
 }
 
 class World {
-  readonly caller: Connection
-  readonly server: Connection
+  readonly caller: FrameConnection
+  readonly server: FrameConnection
   readonly exchanges: Exchange[] = []
   readonly #window: number
-  /** Streams whose sender was told that there is no room: it does nothing until it is told that there is. */
+  /** Streams without room: their sender does nothing until `unblocked` returns the stream. */
   readonly #blocked: Set<FrameStream> = new Set()
-  /** Bytes on their way, in each direction. */
+  /** Bytes in transit, in each direction. */
   #toServer: Buffer = Buffer.alloc(0)
   #toCaller: Buffer = Buffer.alloc(0)
 
@@ -93,14 +93,14 @@ class World {
   upload(exchange: Exchange, size: number): void {
     const { there, up } = exchange
     if (!there.takesData || up.sent > up.total || this.#blocked.has(there)) return
-    if (!this.caller.room(there)) {
+    if (!this.caller.hasRoom(there)) {
       this.#blocked.add(there)
       return
     }
     const chunk = pattern(up.sent, Math.min(size, up.total - up.sent), up.seed)
     const end = up.sent + chunk.length === up.total
     up.sent += chunk.length + (end ? 1 : 0)
-    if (!this.caller.send(there, chunk, end)) this.#blocked.add(there)
+    if (!this.caller.data(there, chunk, end)) this.#blocked.add(there)
     this.#checkCredit()
   }
 
@@ -113,8 +113,8 @@ class World {
     if (exchange.responded && complete && chunk.length === 0 && !end) return
     if (!exchange.responded) {
       exchange.responded = true
-      if (!this.server.respond(here, '200 OK', [], chunk.length > 0 ? chunk : undefined, end)) this.#blocked.add(here)
-    } else if (!this.server.send(here, chunk, end)) this.#blocked.add(here)
+      if (!this.server.head(here, '200 OK', [], chunk.length > 0 ? chunk : undefined, end)) this.#blocked.add(here)
+    } else if (!this.server.data(here, chunk, end)) this.#blocked.add(here)
     down.sent += chunk.length
     this.#checkCredit()
   }
@@ -122,7 +122,7 @@ class World {
   read(exchange: Exchange): void {
     const { here, there, up, down } = exchange
     if (here) {
-      this.server.wanted(here)
+      this.server.releaseHold(here)
       this.server.consumed(here, up.received - up.consumed)
       up.consumed = up.received
     }
@@ -131,8 +131,8 @@ class World {
   }
 
   cut(exchange: Exchange, byCaller: boolean): void {
-    if (byCaller) this.caller.reset(exchange.there, 2, '')
-    else if (exchange.here) this.server.reset(exchange.here, 3, '')
+    if (byCaller) this.caller.abort(exchange.there, 2, '')
+    else if (exchange.here) this.server.abort(exchange.here, 3, '')
     else return
     exchange.up.cut = true
     exchange.down.cut = true
@@ -157,7 +157,7 @@ class World {
 
   #relieve(): void {
     for (const connection of [this.caller, this.server]) {
-      for (const stream of connection.relieved()) this.#blocked.delete(stream)
+      for (const stream of connection.unblocked()) this.#blocked.delete(stream)
     }
   }
 
@@ -165,7 +165,7 @@ class World {
     return !this.caller.pending && !this.server.pending && this.#toServer.length === 0 && this.#toCaller.length === 0
   }
 
-  #atServer(event: Event): void {
+  #atServer(event: FrameEvent): void {
     if (event.type === 'request') {
       const exchange = this.exchanges[event.stream.id - 1]!
       exchange.here = event.stream
@@ -173,14 +173,13 @@ class World {
       this.server.start(event.stream)
       exchange.up.receive(event.body ?? new Uint8Array(0), event.end)
     } else if (event.type === 'data') (event.stream.owner as Exchange).up.receive(event.bytes, event.end)
-    else if (event.type === 'reset') (event.stream.owner as Exchange).down.cut = true
+    else if (event.type === 'abort') (event.stream.owner as Exchange).down.cut = true
   }
 
-  #atCaller(event: Event): void {
-    if (event.type === 'response')
-      (event.stream.owner as Exchange).down.receive(event.body ?? new Uint8Array(0), event.end)
+  #atCaller(event: FrameEvent): void {
+    if (event.type === 'head') (event.stream.owner as Exchange).down.receive(event.body ?? new Uint8Array(0), event.end)
     else if (event.type === 'data') (event.stream.owner as Exchange).down.receive(event.bytes, event.end)
-    else if (event.type === 'reset') (event.stream.owner as Exchange).down.cut = true
+    else if (event.type === 'abort') (event.stream.owner as Exchange).down.cut = true
   }
 
   #healthy(): void {
@@ -199,7 +198,7 @@ class World {
     }
   }
 
-  /** From here everything goes on as it can. */
+  /** From now on every side reads and writes until everything has ended. */
   finish(): void {
     for (let turn = 0; turn < 10_000; turn++) {
       let busy = !this.idle
@@ -216,7 +215,7 @@ class World {
     }
     for (const exchange of this.exchanges) {
       if (exchange.down.cut) continue
-      assert.ok(exchange.down.ended, `a response never came to its end: ${JSON.stringify(exchange.down)}`)
+      assert.ok(exchange.down.ended, `a response never ended: ${JSON.stringify(exchange.down)}`)
     }
     assert.equal(this.caller.size, 0)
     assert.equal(this.server.size, 0)
@@ -235,8 +234,8 @@ const step = fc.oneof(
   fc.record({ do: fc.constant('cut' as const), which: fc.nat(), byCaller: fc.boolean() }),
 )
 
-describe('two connections, in any order of what they do', () => {
-  test('bring every byte once and in order, stay within credit, and come to an end', () => {
+describe('two connections, in a random order of calls', () => {
+  test('deliver every byte once and in order, stay within credit, and end every stream', () => {
     fc.assert(
       fc.property(fc.array(step, { maxLength: 80 }), fc.integer({ min: WINDOW_MIN, max: 6000 }), (steps, window) => {
         const world = new World(window, 1024)
@@ -260,19 +259,19 @@ describe('two connections, in any order of what they do', () => {
   })
 })
 
-describe('what overtakes what', () => {
+describe('the order of frames', () => {
   test('PONG overtakes everything, RESET overtakes queued body, and bodies alternate', () => {
     const both = pair()
     const streams = Array.from({ length: 3 }, () => opened(both, { end: true }).here)
     const { server } = both
-    for (const stream of streams) server.respond(stream, '200 OK', [], undefined, false)
+    for (const stream of streams) server.head(stream, '200 OK', [], undefined, false)
     server.take(0)
-    for (const stream of streams) server.send(stream, Buffer.alloc(120_000), false)
-    server.reset(streams[0]!, 3, '')
+    for (const stream of streams) server.data(stream, Buffer.alloc(120_000), false)
+    server.abort(streams[0]!, 3, '')
     server.pong(Buffer.alloc(8), 0, 0)
     const sent = drain(server)
     const order = types(sent)
-    // What was written before there was too much is first; then control; then what waited.
+    // First the body that was written before the limit, then control frames, then queued body.
     assert.deepEqual(order, [Frame.PONG, Frame.DATA, Frame.RESET, ...Array<number>(4).fill(Frame.DATA)])
     const waited: number[] = []
     for (let at = 0; at < sent.length; at += 9 + sent.readUIntBE(at + 2, 3)) {
@@ -281,24 +280,24 @@ describe('what overtakes what', () => {
     assert.deepEqual(waited, [1, 2, 3, 2, 3])
   })
 
-  test('a stream without credit does not hold up another', () => {
+  test('a stream without credit does not delay another', () => {
     const both = pair({ window: 2048 })
     const first = opened(both, { end: true })
     const second = opened(both, { end: true })
-    both.server.respond(first.here, '200 OK', [], Buffer.alloc(100_000), false)
+    both.server.head(first.here, '200 OK', [], Buffer.alloc(100_000), false)
     move(both.server, both.caller)
-    both.server.respond(second.here, '200 OK', [], Buffer.from('quick'), true)
+    both.server.head(second.here, '200 OK', [], Buffer.from('quick'), true)
     const events = move(both.server, both.caller)
     assert.deepEqual(
       events.map((event) => [event.type, 'stream' in event && event.stream.id, 'end' in event && event.end]),
-      [['response', 2, true]],
+      [['head', 2, true]],
     )
   })
 
-  test('no frame of body is longer than the peer takes, and none goes beyond its credit', () => {
+  test('no frame of body is longer than the peer accepts or exceeds the credit', () => {
     const both = pair({ window: 10_000, data: 1500 })
     const { here } = opened(both, { end: true })
-    both.server.respond(here, '200 OK', [], Buffer.alloc(50_000), true)
+    both.server.head(here, '200 OK', [], Buffer.alloc(50_000), true)
     const bytes = drain(both.server)
     let body = 0
     for (let at = 0; at < bytes.length; at += 9 + bytes.readUIntBE(at + 2, 3)) {
@@ -312,54 +311,54 @@ describe('what overtakes what', () => {
 })
 
 describe('a sender without room', () => {
-  test('that waits for the next write is told after it', () => {
+  test('that waits for the next write is unblocked after the write', () => {
     const both = pair()
     const { here } = opened(both, { end: true })
-    assert.equal(both.server.respond(here, '200 OK', [], Buffer.alloc(65_536), false), false)
-    assert.deepEqual(both.server.relieved(), [])
+    assert.equal(both.server.head(here, '200 OK', [], Buffer.alloc(65_536), false), false)
+    assert.deepEqual(both.server.unblocked(), [])
     assert.equal(both.server.pending, true)
     drain(both.server)
-    assert.deepEqual(both.server.relieved(), [here])
-    assert.deepEqual(both.server.relieved(), [])
-    assert.equal(both.server.room(here), true)
+    assert.deepEqual(both.server.unblocked(), [here])
+    assert.deepEqual(both.server.unblocked(), [])
+    assert.equal(both.server.hasRoom(here), true)
   })
 
-  test('that spent its credit to the last byte is told when there is more', () => {
+  test('that has used all its credit is unblocked by new credit', () => {
     const both = pair({ window: 2048 })
     const { here, there } = opened(both, { end: true })
-    assert.equal(both.server.respond(here, '200 OK', [], Buffer.alloc(2048), false), false)
+    assert.equal(both.server.head(here, '200 OK', [], Buffer.alloc(2048), false), false)
     move(both.server, both.caller)
-    assert.deepEqual(both.server.relieved(), [])
+    assert.deepEqual(both.server.unblocked(), [])
     both.caller.consumed(there, 2048)
     move(both.caller, both.server)
-    assert.deepEqual(both.server.relieved(), [here])
+    assert.deepEqual(both.server.unblocked(), [here])
   })
 
-  test('that has ended is told when its end has left, or when the stream was given up', () => {
+  test('that has ended is unblocked when its END is written, or when the stream is aborted', () => {
     for (const how of ['read', 'reset']) {
       const both = pair({ window: 2048 })
       const { here, there } = opened(both, { end: true })
-      assert.equal(both.server.respond(here, '200 OK', [], Buffer.alloc(3000), true), false)
+      assert.equal(both.server.head(here, '200 OK', [], Buffer.alloc(3000), true), false)
       move(both.server, both.caller)
-      assert.deepEqual(both.server.relieved(), [])
+      assert.deepEqual(both.server.unblocked(), [])
       if (how === 'read') both.caller.consumed(there, 2048)
-      else both.caller.reset(there, 2, '')
+      else both.caller.abort(there, 2, '')
       move(both.caller, both.server)
       drain(both.server)
-      assert.deepEqual(both.server.relieved(), [here])
+      assert.deepEqual(both.server.unblocked(), [here])
       assert.equal(here.closed, true)
     }
   })
 })
 
 describe('STARTED', () => {
-  test('is one frame for all requests of a read that have not answered', () => {
+  test('is one frame for all requests of a read that have no response', () => {
     const both = pair()
     for (let at = 0; at < 5; at++) both.caller.request(FIELDS, { end: true, hold: false, upgrade: false }, undefined)
     for (const event of both.server.receive(drain(both.caller))) {
       assert.ok(event.type === 'request')
       both.server.start(event.stream)
-      if (event.stream.id % 2 === 0) both.server.respond(event.stream, '200 OK', [], undefined, true)
+      if (event.stream.id % 2 === 0) both.server.head(event.stream, '200 OK', [], undefined, true)
     }
     const bytes = drain(both.server)
     assert.deepEqual(types(bytes), [Frame.RESPONSE, Frame.RESPONSE, Frame.STARTED])
@@ -372,7 +371,7 @@ describe('STARTED', () => {
     )
   })
 
-  test('comes before any credit beyond the initial window', () => {
+  test('is sent before any credit beyond the initial window', () => {
     const both = pair()
     const { here } = opened(both, {}, Buffer.alloc(65_536))
     both.server.start(here)
@@ -380,18 +379,18 @@ describe('STARTED', () => {
     assert.deepEqual(types(drain(both.server)), [Frame.STARTED, Frame.WINDOW])
   })
 
-  test('comes before the credit of a request that was held', () => {
+  test('is sent before the credit of a held request', () => {
     const both = pair()
     const { here } = opened(both, { hold: true })
     both.server.start(here)
-    both.server.wanted(here)
-    both.server.wanted(here)
+    both.server.releaseHold(here)
+    both.server.releaseHold(here)
     assert.deepEqual(types(drain(both.server)), [Frame.STARTED, Frame.WINDOW])
   })
 })
 
 describe('GOAWAY', () => {
-  test('names the last request taken: those above were never run, and are known', () => {
+  test('names the last accepted request, and the requests above it never ran', () => {
     const both = pair()
     const { there } = opened(both, { end: true })
     both.server.goaway(0, 'stopping')
@@ -408,24 +407,24 @@ describe('GOAWAY', () => {
     })
   })
 
-  test('lets what was taken come to its end', () => {
+  test('lets accepted requests finish', () => {
     const both = pair()
     const { here } = opened(both, { end: true })
     both.server.goaway(0, 'stopping')
-    both.server.respond(here, '200 OK', [], Buffer.from('hi'), true)
+    both.server.head(here, '200 OK', [], Buffer.from('hi'), true)
     assert.deepEqual(
       move(both.server, both.caller).map(({ type }) => type),
-      ['goaway', 'response'],
+      ['goaway', 'head'],
     )
   })
 })
 
 describe('stream numbers', () => {
-  test('are used up long before they wrap', () => {
+  test('are exhausted long before they wrap around', () => {
     const both = pair({ firstStream: 0xffff_0000 })
-    assert.equal(both.caller.worn, false)
+    assert.equal(both.caller.exhausted, false)
     opened(both, { end: true })
-    assert.equal(both.caller.worn, true)
+    assert.equal(both.caller.exhausted, true)
     assert.throws(() => both.caller.request(FIELDS, { end: true, hold: false, upgrade: false }, undefined), {
       code: 'NOT_OPEN',
     })
@@ -434,7 +433,7 @@ describe('stream numbers', () => {
 })
 
 describe('a head', () => {
-  test('that is longer than the peer takes is refused here, and nothing of it is sent', () => {
+  test('that is longer than the peer accepts is refused by the sender, and nothing is sent', () => {
     const both = pair({}, { head: 16_384 })
     const headers = ['X', 'y'.repeat(17_000)]
     assert.throws(
@@ -447,7 +446,7 @@ describe('a head', () => {
     opened(both, { end: true })
   })
 
-  test('of 64 KiB of bytes above 0x7F is taken with the default limits', () => {
+  test('of 64 KiB of bytes above 0x7F is accepted with the default limits', () => {
     const both = pair()
     const value = '\xff'.repeat(65_536)
     both.caller.request({ ...FIELDS, headers: ['X', value] }, { end: true, hold: false, upgrade: false }, undefined)
@@ -461,16 +460,16 @@ describe('an upgrade', () => {
   test('carries bytes both ways after the 101, and each direction ends by itself', () => {
     const both = pair()
     const { here, there } = opened(both, { upgrade: true })
-    both.server.respond(here, '101 Switching Protocols', [], undefined, false)
-    both.server.send(here, Buffer.from('from the server'), true)
+    both.server.head(here, '101 Switching Protocols', [], undefined, false)
+    both.server.data(here, Buffer.from('from the server'), true)
     const events = move(both.server, both.caller)
     assert.deepEqual(
       events.map(({ type }) => type),
-      ['response', 'data'],
+      ['head', 'data'],
     )
     assert.equal(there.closed, false)
-    both.caller.send(there, Buffer.from('from the caller'), false)
-    both.caller.send(there, new Uint8Array(0), true)
+    both.caller.data(there, Buffer.from('from the caller'), false)
+    both.caller.data(there, new Uint8Array(0), true)
     const heard = move(both.caller, both.server)
     assert.deepEqual(
       heard.map((event) => event.type === 'data' && [Buffer.from(event.bytes).toString(), event.end]),
@@ -485,7 +484,7 @@ describe('an upgrade', () => {
   test('that is declined is an ordinary response', () => {
     const both = pair()
     const { here, there } = opened(both, { upgrade: true })
-    both.server.respond(here, '200 OK', [], Buffer.from('no'), true)
+    both.server.head(here, '200 OK', [], Buffer.from('no'), true)
     move(both.server, both.caller)
     assert.deepEqual([here.closed, there.closed], [true, true])
   })
@@ -494,12 +493,12 @@ describe('an upgrade', () => {
     const both = pair()
     const { here, there } = opened(both, { upgrade: true })
     both.server.inform(here, '103 Early Hints', [])
-    both.server.respond(here, '200 OK', [], undefined, false)
-    both.server.send(here, Buffer.from('no'), false)
-    both.server.trailers(here, ['ETag', 'x'])
+    both.server.head(here, '200 OK', [], undefined, false)
+    both.server.data(here, Buffer.from('no'), false)
+    both.server.end(here, ['ETag', 'x'])
     assert.deepEqual(
       move(both.server, both.caller).map(({ type }) => type),
-      ['inform', 'response', 'data', 'trailers'],
+      ['inform', 'head', 'data', 'end'],
     )
     assert.equal(both.caller.failure, undefined)
     assert.deepEqual([here.closed, there.closed], [true, true])
@@ -518,17 +517,17 @@ describe('an upgrade', () => {
     const stream = caller.request(FIELDS, { end: false, hold: false, upgrade: true }, undefined)
     const [event] = move(caller, server)
     assert.ok(event?.type === 'request')
-    server.respond(event.stream, '200 OK', [], undefined, false)
-    server.trailers(event.stream, ['ETag', 'x'])
+    server.head(event.stream, '200 OK', [], undefined, false)
+    server.end(event.stream, ['ETag', 'x'])
     assert.deepEqual(types(drain(server)), [Frame.RESPONSE, Frame.DATA])
     assert.equal(event.stream.closed, true)
     assert.equal(stream.closed, false)
   })
 
-  test('cannot be accepted without a request for it: the application gets an error, and nothing is sent', () => {
+  test('cannot be accepted for a request that asks for none: the application gets an error, and nothing is sent', () => {
     const both = pair()
     const { here } = opened(both, { end: true })
-    assert.throws(() => both.server.respond(here, '101 Switching Protocols', [], undefined, false), {
+    assert.throws(() => both.server.head(here, '101 Switching Protocols', [], undefined, false), {
       code: 'NOT_UPGRADE',
     })
     assert.equal(drain(both.server).length, 0)

@@ -1,4 +1,4 @@
-/** Links with an application behind them, and links whose other end a test plays by hand. */
+/** Links to an application, and links whose other end the test drives by hand. */
 
 import assert from 'node:assert/strict'
 import { type Duplex, duplexPair } from 'node:stream'
@@ -7,7 +7,7 @@ import { environFromHttp } from '../../../protocol/contract/environ.ts'
 import type { Exchange } from '../../../protocol/contract/exchange.ts'
 import { RequestInput } from '../../../protocol/contract/input.ts'
 import { type CallError, Caller, type CallerOptions, ReplayableBody } from '../../../protocol/frames/caller.ts'
-import type { Connection, ConnectionOptions, Event } from '../../../protocol/frames/codec/connection.ts'
+import type { FrameConnection, FrameConnectionOptions, FrameEvent } from '../../../protocol/frames/codec/connection.ts'
 import { fixedSlots, type ServeOptions, type ServerLink, serveFrames } from '../../../protocol/frames/server.ts'
 import { FakeClock } from '../../support/clock.ts'
 import { RecordingLog } from '../../support/log.ts'
@@ -17,19 +17,19 @@ import { connection, identity } from './support.ts'
 
 export { until }
 
-/** A few turns, in which something must not happen. */
+/** A few iterations of the event loop, in which something must not happen. */
 export async function turns(count: number = 20): Promise<void> {
-  for (let turn = 0; turn < count; turn++) await new Promise((resolve) => setImmediate(resolve))
+  for (let at = 0; at < count; at++) await new Promise((resolve) => setImmediate(resolve))
 }
 
-/** One end of a link, played by hand. */
+/** One end of a link, driven by hand. */
 export class Peer {
-  readonly connection: Connection
+  readonly connection: FrameConnection
   readonly stream: Duplex
-  readonly events: Event[] = []
+  readonly events: FrameEvent[] = []
   ended = false
 
-  constructor(stream: Duplex, role: 'caller' | 'server', options: Partial<ConnectionOptions> = {}) {
+  constructor(stream: Duplex, role: 'caller' | 'server', options: Partial<FrameConnectionOptions> = {}) {
     this.connection = connection(role, options)
     this.stream = stream
     stream.on('data', (chunk: Buffer) => {
@@ -44,16 +44,16 @@ export class Peer {
     this.send()
   }
 
-  /** Sends what the connection has. */
+  /** Sends the queued bytes of the connection. */
   send(): void {
     for (const part of this.connection.take(1 << 24)) this.stream.write(part)
   }
 
-  /** The first event of that type, once it is there. */
-  async heard<T extends Event['type']>(type: T, nth: number = 0): Promise<Extract<Event, { type: T }>> {
-    const found = (): Event[] => this.events.filter((event) => event.type === type)
+  /** Waits for the event of this type. @param nth 0: the first one */
+  async heard<T extends FrameEvent['type']>(type: T, nth: number = 0): Promise<Extract<FrameEvent, { type: T }>> {
+    const found = (): FrameEvent[] => this.events.filter((event) => event.type === type)
     await until(() => found().length > nth, `event ${type}`)
-    return found()[nth] as Extract<Event, { type: T }>
+    return found()[nth] as Extract<FrameEvent, { type: T }>
   }
 }
 
@@ -90,7 +90,7 @@ export interface ServerScene {
   closed: (Error | undefined)[]
 }
 
-/** A host that remembers what has settled. */
+/** A host that records the settled exchanges. */
 export class SettlingHost extends MemoryHost {
   readonly done: Exchange[] = []
 
@@ -129,10 +129,10 @@ export async function linked(
   return { here, there, streams }
 }
 
-/** A caller whose container is played by hand, and has granted 10. */
+/** A caller whose container is driven by hand, and has granted 10 slots. */
 export async function callerAgainstPeer(
   options: Partial<CallerOptions> = {},
-  ofPeer: Partial<ConnectionOptions> = {},
+  ofPeer: Partial<FrameConnectionOptions> = {},
 ): Promise<CallerScene & { peer: Peer; stream: Duplex }> {
   const [mine, theirs] = duplexPair()
   const peer = new Peer(theirs, 'server', ofPeer)
@@ -144,7 +144,7 @@ export async function callerAgainstPeer(
   return { ...scene, peer, stream: mine }
 }
 
-/** A server whose proxy is played by hand. */
+/** A server whose proxy is driven by hand. */
 export async function serverAgainstPeer(
   application: Application,
   options: Partial<ServeOptions> = {},
@@ -187,11 +187,11 @@ export interface Called {
   head: { status: string; headers: Headers } | undefined
   body: ReplayableBody
   response: Promise<Body>
-  /** The failure, once there is one. */
+  /** Resolves with the error of the call. */
   failed: Promise<CallError>
 }
 
-/** Makes a call and keeps what came of it. */
+/** Makes a call and records its head, response and error. */
 export function call(caller: Caller, request: Environ = environ(), body?: ReplayableBody): Called {
   const called: Called = {
     head: undefined,

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { Duplex, duplexPair } from 'node:stream'
 import { describe, test } from 'node:test'
-import type { Connection, Event } from '../../../protocol/frames/codec/connection.ts'
+import type { FrameConnection, FrameEvent } from '../../../protocol/frames/codec/connection.ts'
 import { Frame } from '../../../protocol/frames/codec/constants.ts'
 import type { FrameStream } from '../../../protocol/frames/codec/stream.ts'
 import { StreamDuplex } from '../../../protocol/frames/duplex.ts'
@@ -10,7 +10,7 @@ import { FakeClock } from '../../support/clock.ts'
 import { bytesOf, call, callerOn, linked, Peer, turns, until } from './link-support.ts'
 import { drain, FIELDS, frame, opened, pair, types } from './support.ts'
 
-/** A stream whose writes complete when the test says so. */
+/** A stream whose writes complete when the test calls `release`. */
 class Slow extends Duplex {
   readonly writes: Buffer[] = []
   readonly #done: (() => void)[] = []
@@ -45,14 +45,14 @@ class Slow extends Duplex {
 
 class Owner implements LinkOwner {
   readonly events: string[] = []
-  readonly relievedStreams: FrameStream[] = []
+  readonly resumedStreams: FrameStream[] = []
   readonly ends: (Error | undefined)[] = []
-  event(event: Event): void {
+  event(event: FrameEvent): void {
     this.events.push(event.type)
   }
   readonly faults: { stream: FrameStream; error: unknown }[] = []
-  relieved(stream: FrameStream): void {
-    this.relievedStreams.push(stream)
+  resume(stream: FrameStream): void {
+    this.resumedStreams.push(stream)
   }
   fault(stream: FrameStream, error: unknown): void {
     this.faults.push({ stream, error })
@@ -67,8 +67,8 @@ interface Scene {
   slow: Slow
   owner: Owner
   link: Link
-  server: Connection
-  caller: Connection
+  server: FrameConnection
+  caller: FrameConnection
   clock: FakeClock
 }
 
@@ -85,25 +85,25 @@ async function scene(): Promise<Scene> {
 }
 
 describe('a link', () => {
-  test('sends what is ready in one tick in one write', async () => {
+  test('sends all frames of one tick in one write', async () => {
     const { slow, link, server, caller } = await scene()
     const streams = [1, 2, 3].map(() => opened({ caller, server }, { end: true }).here)
     for (const stream of streams) {
-      server.respond(stream, '200 OK', [], Buffer.from('hi'), true)
+      server.head(stream, '200 OK', [], Buffer.from('hi'), true)
       link.schedule()
     }
     await turns(2)
     assert.deepEqual(slow.writes.map(types), [[Frame.RESPONSE, Frame.RESPONSE, Frame.RESPONSE]])
   })
 
-  test('lets what is ready go before more is read when that takes long', async () => {
+  test('flushes ready responses while the events of a read take long', async () => {
     const { slow, owner, link, server, caller, clock } = await scene()
     const written: number[] = []
-    owner.event = (event: Event) => {
+    owner.event = (event: FrameEvent) => {
       if (event.type !== 'request') return
       written.push(slow.writes.length)
       clock.advance(100)
-      server.respond(event.stream, '200 OK', [], Buffer.from('hi'), true)
+      server.head(event.stream, '200 OK', [], Buffer.from('hi'), true)
       link.schedule()
     }
     for (let at = 0; at < 3; at++) caller.request(FIELDS, { end: true, hold: false, upgrade: false }, undefined)
@@ -113,19 +113,19 @@ describe('a link', () => {
     assert.equal(slow.writes.length, 3)
   })
 
-  test('reads on while it cannot write, and takes no body before there is room', async () => {
+  test('continues to read while it cannot write, and takes no body before there is room', async () => {
     const { slow, owner, link, server, caller } = await scene()
     const { here } = opened({ caller, server }, { end: true })
     slow.open = false
-    server.respond(here, '200 OK', [], Buffer.alloc(120_000), false)
+    server.head(here, '200 OK', [], Buffer.alloc(120_000), false)
     link.schedule()
     await turns(3)
     const before = slow.writes.length
     const waiting = here.queued
-    // The peer does not read, and asks.
+    // The peer does not read, and sends a PING.
     slow.push(frame(Frame.PING, 0, 0, '0102030405060708'))
     slow.push(frame(Frame.WINDOW, 0, 1, '00010000'))
-    server.send(here, Buffer.alloc(50_000), true)
+    server.data(here, Buffer.alloc(50_000), true)
     await until(() => owner.events.includes('ping'))
     server.pong(Buffer.alloc(8), 0, 0)
     link.schedule()
@@ -135,27 +135,27 @@ describe('a link', () => {
     slow.release()
     await until(() => here.closed)
     const after = Buffer.concat(slow.writes.slice(before))
-    assert.equal(types(after)[0], Frame.PONG, 'control overtook the body that waited')
+    assert.equal(types(after)[0], Frame.PONG, 'control frames overtake queued body')
   })
 
-  test('tells who was relieved', async () => {
+  test('resumes a stream that has room again', async () => {
     const { owner, link, server, caller } = await scene()
     const { here } = opened({ caller, server }, { end: true })
-    assert.equal(server.respond(here, '200 OK', [], Buffer.alloc(65_536), false), false)
+    assert.equal(server.head(here, '200 OK', [], Buffer.alloc(65_536), false), false)
     link.schedule()
-    await until(() => owner.relievedStreams.length === 1)
-    assert.equal(owner.relievedStreams[0], here)
+    await until(() => owner.resumedStreams.length === 1)
+    assert.equal(owner.resumedStreams[0], here)
   })
 
   test('answers only the last PING of a peer that did not read, once it reads', async () => {
     const { slow, owner, link, server, caller } = await scene()
-    owner.event = (event: Event) => {
+    owner.event = (event: FrameEvent) => {
       if (event.type === 'ping') server.pong(event.token, 0, 0)
       link.schedule()
     }
     slow.open = false
     const { here } = opened({ caller, server }, { end: true })
-    server.respond(here, '200 OK', [], Buffer.alloc(120_000), false)
+    server.head(here, '200 OK', [], Buffer.alloc(120_000), false)
     link.schedule()
     await turns(3)
     const before = slow.writes.length
@@ -173,18 +173,18 @@ describe('a link', () => {
     assert.equal(answer.readUInt32BE(13), 3999)
   })
 
-  test('notices that its socket drains when nothing waited for that', async () => {
+  test('notices that its socket drains when no stream waits for it', async () => {
     const { slow, link, server, caller } = await scene()
     const { here } = opened({ caller, server }, { end: true })
     slow.open = false
-    server.respond(here, '200 OK', [], Buffer.alloc(70_000), false)
+    server.head(here, '200 OK', [], Buffer.alloc(70_000), false)
     link.schedule()
     await turns(3)
     assert.equal(server.pending, false)
     slow.release()
     await turns(3)
-    assert.equal(server.room(here), true)
-    server.reset(here, 3, '')
+    assert.equal(server.hasRoom(here), true)
+    server.abort(here, 3, '')
     link.schedule()
     await turns(3)
     assert.equal(types(slow.writes.at(-1)!)[0], Frame.RESET)
@@ -193,11 +193,11 @@ describe('a link', () => {
   test('continues when its owner throws for one stream, and reports the stream to the owner', async () => {
     const { slow, owner, link, server, caller } = await scene()
     const failure = new Error('a listener of an application threw')
-    owner.event = (event: Event) => {
+    owner.event = (event: FrameEvent) => {
       owner.events.push(event.type)
       if ('stream' in event && event.stream.id === 1) throw failure
     }
-    owner.relieved = () => {
+    owner.resume = () => {
       throw failure
     }
     for (let at = 0; at < 2; at++) caller.request(FIELDS, { end: true, hold: false, upgrade: false }, undefined)
@@ -208,19 +208,19 @@ describe('a link', () => {
       [[1, failure]],
     )
     const { stream } = owner.faults[0]!
-    server.respond(stream, '200 OK', [], Buffer.alloc(65_536), false)
+    server.head(stream, '200 OK', [], Buffer.alloc(65_536), false)
     link.schedule()
     await until(() => owner.faults.length === 2)
     assert.equal(owner.faults[1]!.stream, stream)
     assert.deepEqual(owner.ends, [])
   })
 
-  test('that ends lets a slow peer read to the last byte, and is closed only then', async () => {
+  test('that ends closes only after a slow peer has read the last byte', async () => {
     const { slow, owner, link, server, caller, clock } = await scene()
     const { here } = opened({ caller, server }, { end: true })
     slow.open = false
     server.goaway(0, 'stopping')
-    server.respond(here, '200 OK', [], Buffer.from('last words'), true)
+    server.head(here, '200 OK', [], Buffer.from('last words'), true)
     link.end()
     await turns(3)
     clock.advance(60_000)
@@ -236,7 +236,7 @@ describe('a link', () => {
     assert.deepEqual(owner.ends, [undefined])
   })
 
-  test('whose peer does not end after that is closed a second later', async () => {
+  test('whose peer does not end its side is closed a second later', async () => {
     const { slow, owner, link, clock } = await scene()
     link.end()
     await until(() => slow.writableFinished)
@@ -248,7 +248,7 @@ describe('a link', () => {
     assert.equal(slow.destroyed, true)
   })
 
-  test('whose peer is at fault is over at once, with a word, and does not wait for it', async () => {
+  test('whose peer is at fault closes at once after GOAWAY, without waiting for the peer', async () => {
     const { slow, owner, clock } = await scene()
     slow.push(frame(Frame.AUTH, 0, 0, Buffer.alloc(32)))
     await until(() => owner.ends.length === 1)
@@ -260,7 +260,7 @@ describe('a link', () => {
     assert.equal(owner.ends.length, 1)
   })
 
-  test('tells its end once, however many ends there are', async () => {
+  test('reports its close once, whatever happens to the stream', async () => {
     const { slow, owner, link } = await scene()
     link.destroy(new Error('first'))
     link.destroy(new Error('second'))
@@ -273,7 +273,7 @@ describe('a link', () => {
     )
   })
 
-  test('on a stream that is gone already is closed', async () => {
+  test('on a stream that is destroyed already is closed', async () => {
     const [mine] = duplexPair()
     mine.destroy()
     const { closed } = callerOn(mine)
@@ -281,14 +281,14 @@ describe('a link', () => {
     assert.equal((closed[0] as { code?: string }).code, 'LOST')
   })
 
-  test('that was cut in the middle of a frame is lost, not ended', async () => {
+  test('that is truncated in the middle of a frame is lost, not ended', async () => {
     const [mine, theirs] = duplexPair()
     const peer = new Peer(theirs, 'server')
     const { caller, closed } = callerOn(mine)
     await until(() => caller.state === 'ready')
     const made = call(caller)
     const { stream } = await peer.heard('request')
-    peer.connection.respond(stream, '200 OK', [], Buffer.from('the whole body'), true)
+    peer.connection.head(stream, '200 OK', [], Buffer.from('the whole body'), true)
     const bytes = drain(peer.connection)
     theirs.end(bytes.subarray(0, bytes.length - 1))
     assert.deepEqual((await made.failed).code, 'LOST')
@@ -297,16 +297,16 @@ describe('a link', () => {
   })
 
   for (let cut = 1; cut < 60; cut += 7) {
-    test(`that was cut after ${cut} bytes of a response never gives a body that looks whole`, async () => {
+    test(`that is truncated after ${cut} bytes of a response never gives a body that looks complete`, async () => {
       const [mine, theirs] = duplexPair()
       const peer = new Peer(theirs, 'server')
       const { caller } = callerOn(mine)
       await until(() => caller.state === 'ready')
       const made = call(caller)
       const { stream } = await peer.heard('request')
-      peer.connection.respond(stream, '200 OK', [], Buffer.from('part'), false)
-      peer.connection.send(stream, Buffer.from('the rest of it, which is a little longer'), false)
-      peer.connection.send(stream, new Uint8Array(0), true)
+      peer.connection.head(stream, '200 OK', [], Buffer.from('part'), false)
+      peer.connection.data(stream, Buffer.from('the rest of it, which is a little longer'), false)
+      peer.connection.data(stream, new Uint8Array(0), true)
       const bytes = drain(peer.connection)
       assert.ok(bytes.length > 60)
       theirs.end(bytes.subarray(0, cut))
@@ -316,23 +316,23 @@ describe('a link', () => {
 })
 
 describe('an upgraded stream', () => {
-  test('that ends while the line is full is not given up before its end has left', async () => {
+  test('that ends while the socket is full is not reset before its END is written', async () => {
     const { slow, owner, link, server, caller } = await scene()
     const { here } = opened({ caller, server }, { upgrade: true })
-    server.respond(here, '101 Switching Protocols', [], undefined, false)
+    server.head(here, '101 Switching Protocols', [], undefined, false)
     let closed = false
     const duplex = new StreamDuplex(link, here, () => {
       closed = true
     })
-    owner.relieved = () => duplex.relieved()
+    owner.resume = () => duplex.resumeWriting()
     duplex.resume()
     slow.open = false
     duplex.write(Buffer.alloc(70_000))
     await turns(3)
     duplex.end()
-    // The other direction has ended: nothing but our own end is missing.
+    // The other direction has ended: only our own END is missing.
     server.receive(frame(Frame.DATA, 1, 1))
-    duplex.receive(new Uint8Array(0), true)
+    duplex.data(new Uint8Array(0), true)
     await turns(5)
     assert.equal(closed, false)
     slow.release()
@@ -343,19 +343,19 @@ describe('an upgraded stream', () => {
 })
 
 describe('one direction of an upgraded stream', () => {
-  test('is finished when its end has left behind the body of another, though the peer goes on', async () => {
+  test('finishes when its END is written after the body of another stream, while the peer continues to send', async () => {
     const { owner, link, server, caller } = await scene()
     const { here } = opened({ caller, server }, { upgrade: true })
     const other = opened({ caller, server }, { end: true }).here
-    server.respond(here, '101 Switching Protocols', [], undefined, false)
+    server.head(here, '101 Switching Protocols', [], undefined, false)
     let finished = false
     const duplex = new StreamDuplex(link, here, () => {})
     duplex.on('finish', () => {
       finished = true
     })
-    owner.relieved = (stream) => stream === here && duplex.relieved()
-    server.respond(other, '200 OK', [], undefined, false)
-    server.send(other, Buffer.alloc(120_000), false)
+    owner.resume = (stream) => stream === here && duplex.resumeWriting()
+    server.head(other, '200 OK', [], undefined, false)
+    server.data(other, Buffer.alloc(120_000), false)
     duplex.end()
     link.schedule()
     await until(() => finished)
@@ -365,7 +365,7 @@ describe('one direction of an upgraded stream', () => {
 })
 
 describe('a container that drains', () => {
-  test('has its last response read by a proxy that was busy', async () => {
+  test('waits until a busy proxy has read its last response', async () => {
     const { here, there, streams } = await linked((_environ, startResponse) => {
       startResponse('200 OK', [])
       return [Buffer.alloc(100_000, 97)]

@@ -1,18 +1,18 @@
-/** What a connection without traffic keeps in memory of what it has received. */
+/** An idle connection keeps nothing of its last read in memory. */
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { setImmediate as turn } from 'node:timers/promises'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
-import type { Connection, Event } from '../../../protocol/frames/codec/connection.ts'
+import type { FrameConnection, FrameEvent } from '../../../protocol/frames/codec/connection.ts'
 import { drain, FIELDS, pair } from './support.ts'
 
 setFlagsFromString('--expose-gc')
 const collect = runInNewContext('gc') as () => void
 
-/** Sends a request with a body; no variable of a caller holds the event that it becomes. */
-function requested(caller: Connection, server: Connection): { requests: number; event: WeakRef<Event> } {
+/** Sends a request with a body. No variable of a caller refers to its event afterwards. */
+function requested(caller: FrameConnection, server: FrameConnection): { requests: number; event: WeakRef<FrameEvent> } {
   caller.request(FIELDS, { end: true, hold: false, upgrade: false }, Buffer.alloc(1_000))
   const events = server.receive(drain(caller))
   return { requests: events.filter(({ type }) => type === 'request').length, event: new WeakRef(events[0]!) }

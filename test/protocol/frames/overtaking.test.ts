@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict'
 import { Duplex } from 'node:stream'
 import { suite, test } from 'node:test'
-import type { Event } from '../../../protocol/frames/codec/connection.ts'
+import type { FrameEvent } from '../../../protocol/frames/codec/connection.ts'
 import { Frame } from '../../../protocol/frames/codec/constants.ts'
 import { Link, type LinkOwner } from '../../../protocol/frames/link.ts'
 import { FakeClock } from '../../support/clock.ts'
@@ -49,29 +49,29 @@ function frames(bytes: Buffer): { type: number; length: number }[] {
 
 const STREAMS = 40
 const BODY = Buffer.alloc(128 * 1024, 'x')
-/** Two batches: one that was written to the socket, and what was queued ahead of the PONG since. */
+/** Two writes: one that is in the socket, and one that was queued before the PONG. */
 const AHEAD_MOST = 2 * 128 * 1024 + 64 * 1024
 
 for (const role of ['server', 'caller'] as const) {
   suite(`a PONG of a ${role}`, () => {
-    test('is behind at most two batches of body, however much is queued', async () => {
+    test('waits behind at most two writes of body, however much is queued', async () => {
       const both = pair()
       const socket = new OneByOne()
       const mine = both[role]
       const owner: LinkOwner = {
-        event(event: Event) {
+        event(event: FrameEvent) {
           if (event.type !== 'ping') return
           mine.pong(event.token, 0, 0)
           link.schedule()
         },
-        relieved() {},
+        resume() {},
         fault() {},
         flushing() {},
         closed() {},
       }
       const link = new Link(socket, mine, owner, { clock: new FakeClock() })
       for (let at = 0; at < STREAMS; at++) {
-        if (role === 'server') mine.respond(opened(both, { end: true }).here, '200 OK', [], BODY, true)
+        if (role === 'server') mine.head(opened(both, { end: true }).here, '200 OK', [], BODY, true)
         else mine.request(FIELDS, { end: true, hold: false, upgrade: false }, BODY)
       }
       link.schedule()

@@ -3,7 +3,7 @@ import { test } from 'node:test'
 import { Pings } from '../../../protocol/frames/pings.ts'
 import { FakeClock } from '../../support/clock.ts'
 
-test('PINGs that are never answered are kept for a while, and then given up', async () => {
+test('PINGs without an answer are kept up to a limit, then the oldest is rejected', async () => {
   const pings = new Pings(new FakeClock())
   const tokens: Uint8Array[] = []
   const made = Array.from({ length: 100 }, () => pings.make((token) => tokens.push(token)))

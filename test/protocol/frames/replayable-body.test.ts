@@ -40,14 +40,14 @@ describe('a replayable body', () => {
     assert.equal(input.consumed, 4)
   })
 
-  test('tells the present attempt of bytes that came for an earlier one', async () => {
+  test('notifies the present attempt of bytes that an earlier attempt has read', async () => {
     const input = new TestInput()
     const body = new ReplayableBody(input)
     const [first, second] = [new Reader(), new Reader()]
     body.begin(first)
     assert.equal(body.next(), undefined)
     assert.equal(body.waiting, true)
-    body.leave(first)
+    body.finish(first)
     body.begin(second)
     input.push(Buffer.from('late'))
     await until(() => second.ready === 1)
@@ -55,7 +55,7 @@ describe('a replayable body', () => {
     assert.equal(all(body), 'late')
   })
 
-  test('is not at its end while a chunk is between the input and it', async () => {
+  test('is not at its end while a read of the input is pending', async () => {
     const input = new TestInput()
     const body = new ReplayableBody(input)
     body.begin(new Reader())
@@ -71,7 +71,7 @@ describe('a replayable body', () => {
     assert.equal(body.atEnd, true)
   })
 
-  test('is not whole once the application has started and something was given', () => {
+  test('is not whole once the application has started and bytes were sent', () => {
     const input = new TestInput()
     input.push(Buffer.from('ab'))
     const body = new ReplayableBody(input)
@@ -81,7 +81,7 @@ describe('a replayable body', () => {
     assert.equal(body.whole, false)
   })
 
-  test('that started in the middle of a second attempt still gives all of it', () => {
+  test('sends every byte if the application starts in the middle of a second attempt', () => {
     const input = new TestInput()
     for (const text of ['a', 'b', 'c']) input.push(Buffer.from(text))
     input.end()
@@ -97,7 +97,7 @@ describe('a replayable body', () => {
     assert.deepEqual([body.whole, body.sent], [false, true])
   })
 
-  test('that may run twice stays whole while the application runs, until it is answered', () => {
+  test('that is repeatable stays whole while the application runs, until the response', () => {
     const input = new TestInput()
     const body = new ReplayableBody(input, true)
     input.push(Buffer.from('ab'))
@@ -110,11 +110,11 @@ describe('a replayable body', () => {
     body.begin(new Reader())
     input.end()
     assert.equal(all(body), 'abcd')
-    body.answered()
+    body.responded()
     assert.equal(body.whole, false)
   })
 
-  test('that may run twice and is large is kept no longer than any other', () => {
+  test('that is repeatable and large is kept no longer than any other', () => {
     for (const before of [KEEP_RUNNING + 1, KEEP_RUNNING]) {
       const input = new TestInput()
       const body = new ReplayableBody(input, true)
@@ -129,7 +129,7 @@ describe('a replayable body', () => {
     }
   })
 
-  test('keeps a window and no more', () => {
+  test('keeps at most a window', () => {
     const input = new TestInput()
     const body = new ReplayableBody(input)
     body.begin(new Reader())
@@ -142,7 +142,7 @@ describe('a replayable body', () => {
     assert.equal(body.whole, false)
   })
 
-  test('knows that it is at its end as soon as its input does', () => {
+  test('is at its end as soon as its input is', () => {
     assert.equal(new ReplayableBody(new RequestInput(null)).atEnd, true)
     const input = new TestInput()
     const body = new ReplayableBody(input)
@@ -155,7 +155,7 @@ describe('a replayable body', () => {
     assert.equal(body.atEnd, true)
   })
 
-  test('with trailers is not at its end before they are out', () => {
+  test('with trailers is not at its end before the trailers were sent', () => {
     const input = new TestInput()
     input.end(['X-Sum', '1'])
     const body = new ReplayableBody(input)
@@ -165,7 +165,7 @@ describe('a replayable body', () => {
     assert.deepEqual(body.trailers, ['X-Sum', '1'])
   })
 
-  test('fails as its input failed, for every attempt', async () => {
+  test('throws the error of its input in every attempt', async () => {
     const input = new TestInput()
     const body = new ReplayableBody(input)
     const reader = new Reader()
@@ -179,20 +179,20 @@ describe('a replayable body', () => {
     assert.throws(() => body.next(), error)
   })
 
-  test('passes an abort to the attempt that runs, and to none that is over', () => {
+  test('passes an abort to the present attempt, and to no attempt that is over', () => {
     const body = new ReplayableBody(new RequestInput(null))
     const [first, second] = [new Reader(), new Reader()]
     body.begin(first)
-    body.leave(first)
+    body.finish(first)
     body.begin(second)
     const reason = new Error('enough')
     body.abort(reason)
-    body.leave(second)
+    body.finish(second)
     body.abort(new Error('too late'))
     assert.deepEqual([first.aborted, second.aborted], [undefined, reason])
   })
 
-  test('reads any Input, also one that middleware put in place', async () => {
+  test('reads any Input, including an input of middleware', async () => {
     const chunks = ['one', 'two', '']
     const input = {
       read1: async () => Buffer.from(chunks.shift() ?? ''),

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import { Gatherer } from '../../../protocol/frames/codec/gatherer.ts'
+import { ChunkCoalescer } from '../../../protocol/frames/codec/chunk-coalescer.ts'
 import { ResponseBody } from '../../../protocol/frames/response-body.ts'
 
 class Source {
@@ -9,7 +9,7 @@ class Source {
   consumed(bytes: number): void {
     this.taken += bytes
   }
-  unwanted(): void {
+  cancelled(): void {
     this.left++
   }
 }
@@ -17,7 +17,7 @@ class Source {
 const text = (value: string): Buffer => Buffer.from(value)
 
 describe('a response body', () => {
-  test('gives chunks in order, whether they or their readers come first', async () => {
+  test('gives chunks in order, whether the chunk or the read is first', async () => {
     const source = new Source()
     const body = new ResponseBody(source)
     body.push(text('a'))
@@ -34,7 +34,7 @@ describe('a response body', () => {
     assert.equal(source.taken, 2)
   })
 
-  test('gives credit back only for what was taken', async () => {
+  test('returns credit only for chunks that were read', async () => {
     const source = new Source()
     const body = new ResponseBody(source)
     body.push(Buffer.alloc(5000))
@@ -44,7 +44,7 @@ describe('a response body', () => {
     assert.equal(source.taken, 5000)
   })
 
-  test('gathers small chunks while its reader is behind, and loses none', async () => {
+  test('copies small chunks together while its reader is behind, and loses none', async () => {
     const body = new ResponseBody(new Source())
     let sent = ''
     for (let at = 0; at < 3000; at++) {
@@ -59,7 +59,7 @@ describe('a response body', () => {
     assert.ok(chunks.length < 100, `${chunks.length} chunks`)
   })
 
-  test('that failed throws at every reader, and lets go of what was not read', async () => {
+  test('that failed rejects every read, and drops unread chunks', async () => {
     const body = new ResponseBody(new Source())
     const pending = body.next()
     const error = new Error('cut')
@@ -70,7 +70,7 @@ describe('a response body', () => {
     await assert.rejects(body.next(), error)
   })
 
-  test('that has ended does not fail any more', async () => {
+  test('that has ended does not fail later', async () => {
     const body = new ResponseBody(new Source())
     body.push(text('all'))
     body.end()
@@ -79,7 +79,7 @@ describe('a response body', () => {
     assert.deepEqual(await body.next(), { done: true, value: undefined })
   })
 
-  test('that is closed early says so once; a read that waits fails, and is not told that it was the end', async () => {
+  test('that is closed early cancels once, and a pending read fails instead of ending', async () => {
     const source = new Source()
     const body = new ResponseBody(source)
     const pending = body.next()
@@ -90,7 +90,7 @@ describe('a response body', () => {
     assert.equal(source.left, 1)
   })
 
-  test('that is closed at its end says nothing', () => {
+  test('that is closed at its end cancels nothing', () => {
     const source = new Source()
     const body = new ResponseBody(source)
     body.end()
@@ -99,9 +99,9 @@ describe('a response body', () => {
   })
 })
 
-describe('a gatherer', () => {
+describe('a chunk coalescer', () => {
   test('gives every byte in order, whatever the sizes', () => {
-    const gatherer = new Gatherer()
+    const gatherer = new ChunkCoalescer()
     const given: Uint8Array[] = []
     let sent = ''
     for (let at = 0; at < 500; at++) {

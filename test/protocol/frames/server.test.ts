@@ -42,7 +42,7 @@ const hello: Application = (_environ, startResponse) => {
   return [Buffer.from('hi')]
 }
 
-/** An application whose answers a test gives. */
+/** An application whose responses the test provides. */
 class Held {
   readonly environs: Environ[] = []
   readonly #answers: ((body: string) => void)[] = []
@@ -67,7 +67,7 @@ class Held {
 }
 
 describe('a request that is served', () => {
-  test('has the environ that was sent, and is answered in one frame', async () => {
+  test('has the environ that was sent, and gets its response in one frame', async () => {
     const held = new Held()
     const { peer, server } = await serverAgainstPeer(held.application)
     const stream = peer.connection.request(REQUEST, WHOLE, undefined)
@@ -78,17 +78,17 @@ describe('a request that is served', () => {
     assert.equal(given?.gantry.requestId, 'r1')
     assert.equal((await peer.heard('started')).stream, stream)
     held.answer('hi')
-    const response = await peer.heard('response')
+    const response = await peer.heard('head')
     assert.deepEqual([response.status, response.end, Buffer.from(response.body!).toString()], ['200 OK', true, 'hi'])
     assert.equal(server.active, 0)
     server.destroy()
   })
 
-  test('that answers at once needs no STARTED', async () => {
+  test('that responds at once needs no STARTED', async () => {
     const { peer, server } = await serverAgainstPeer(hello)
     peer.connection.request(REQUEST, WHOLE, undefined)
     peer.send()
-    await peer.heard('response')
+    await peer.heard('head')
     await turns()
     assert.equal(peer.events.filter(({ type }) => type === 'started').length, 0)
     server.destroy()
@@ -103,15 +103,15 @@ describe('a request that is served', () => {
       return []
     })
     const stream = peer.connection.request(REQUEST, OPEN, Buffer.alloc(10))
-    peer.connection.send(stream, Buffer.alloc(2 * WINDOW), false)
-    peer.connection.trailers(stream, ['X-Sum', '1'])
+    peer.connection.data(stream, Buffer.alloc(2 * WINDOW), false)
+    peer.connection.end(stream, ['X-Sum', '1'])
     peer.send()
-    await peer.heard('response')
+    await peer.heard('head')
     assert.deepEqual(seen, [2 * WINDOW + 10, [['X-Sum', '1']]])
     server.destroy()
   })
 
-  test('gets all credit back once its application waits for more, and none while the application does not read', async () => {
+  test('returns all credit when its application waits for more, and none while the application does not read', async () => {
     const gate = Promise.withResolvers<void>()
     const { peer, server } = await serverAgainstPeer(async (given, startResponse) => {
       await gate.promise
@@ -123,10 +123,10 @@ describe('a request that is served', () => {
     peer.send()
     await peer.heard('started')
     await turns()
-    assert.deepEqual([stream.credit, peer.connection.taken(stream)], [WINDOW - 10, false])
+    assert.deepEqual([stream.credit, peer.connection.isAllRead(stream)], [WINDOW - 10, false])
     gate.resolve()
     await until(() => stream.credit === WINDOW)
-    assert.equal(peer.connection.taken(stream), true)
+    assert.equal(peer.connection.isAllRead(stream), true)
     server.destroy()
   })
 
@@ -137,7 +137,7 @@ describe('a request that is served', () => {
     ['more bytes', ['abcde']],
     ['more bytes, in two frames', ['abcd', 'e']],
   ] as const) {
-    test(`with ${what} than its CONTENT_LENGTH does not look whole to its application`, async () => {
+    test(`with ${what} than its CONTENT_LENGTH does not look complete to its application`, async () => {
       const { peer, server } = await serverAgainstPeer(async (given, startResponse) => {
         const body = await given['wsgi.input'].read()
         startResponse('200 OK', [])
@@ -146,28 +146,28 @@ describe('a request that is served', () => {
       const request = { ...REQUEST, headers: ['Host', 'a', 'Content-Length', '4'] }
       const [first, second] = pieces.map((piece) => Buffer.from(piece))
       const stream = peer.connection.request(request, second ? OPEN : WHOLE, first)
-      if (second) peer.connection.send(stream, second, true)
+      if (second) peer.connection.data(stream, second, true)
       peer.send()
-      assert.equal((await peer.heard('response')).status, '400 Bad Request')
+      assert.equal((await peer.heard('head')).status, '400 Bad Request')
       server.destroy()
     })
   }
 
-  test('that nobody reads costs one window, however much is sent', async () => {
+  test('whose body is not read buffers at most one window, however much is sent', async () => {
     const held = new Held()
     const { peer, server } = await serverAgainstPeer(held.application)
     const stream = peer.connection.request(REQUEST, OPEN, undefined)
-    peer.connection.send(stream, Buffer.alloc(4 * WINDOW), true)
+    peer.connection.data(stream, Buffer.alloc(4 * WINDOW), true)
     peer.send()
     await turns()
     assert.equal(stream.queued, 3 * WINDOW)
     assert.equal(stream.credit, 0)
     held.answer()
-    await peer.heard('response')
+    await peer.heard('head')
     server.destroy()
   })
 
-  test('byte by byte, behind its reader, costs no object a byte', async () => {
+  test('byte by byte, ahead of its reader, does not cost one object per byte', async () => {
     const chunks: number[] = []
     const gate = Promise.withResolvers<void>()
     const { peer, server } = await serverAgainstPeer(async (given, startResponse) => {
@@ -177,11 +177,11 @@ describe('a request that is served', () => {
       return []
     })
     const stream = peer.connection.request(REQUEST, OPEN, undefined)
-    for (let at = 0; at < 10_000; at++) peer.connection.send(stream, Buffer.alloc(1, at), at === 9_999)
+    for (let at = 0; at < 10_000; at++) peer.connection.data(stream, Buffer.alloc(1, at), at === 9_999)
     peer.send()
     await turns()
     gate.resolve()
-    await peer.heard('response')
+    await peer.heard('head')
     assert.equal(
       chunks.reduce((sum, length) => sum + length, 0),
       10_000,
@@ -190,14 +190,14 @@ describe('a request that is served', () => {
     server.destroy()
   })
 
-  test('is aborted at once when its caller gives up, with the reason', async () => {
+  test('is aborted at once when its caller aborts it, with the reason', async () => {
     const held = new Held()
     const { peer, server, host } = await serverAgainstPeer(held.application)
     const stream = peer.connection.request(REQUEST, WHOLE, undefined)
     peer.send()
     await until(() => held.environs.length === 1)
     const { signal } = held.environs[0]!.gantry
-    peer.connection.reset(stream, Reset.DEADLINE, 'too slow')
+    peer.connection.abort(stream, Reset.DEADLINE, 'too slow')
     peer.send()
     await until(() => signal.aborted)
     assert.equal(signal.reason.code, 'DEADLINE')
@@ -208,7 +208,7 @@ describe('a request that is served', () => {
     server.destroy()
   })
 
-  test('is aborted when the link is lost, whatever it is doing', async () => {
+  test('is aborted when the link is lost, in each state', async () => {
     const held = new Held()
     const { peer, closed, host } = await serverAgainstPeer(held.application)
     for (let at = 0; at < 3; at++) peer.connection.request(REQUEST, WHOLE, undefined)
@@ -239,7 +239,7 @@ describe('a request that is served', () => {
     }
     peer.send()
     for (const [at, method] of methods.entries()) {
-      const { status, headers, body, end } = await peer.heard('response', at)
+      const { status, headers, body, end } = await peer.heard('head', at)
       assert.equal(status, '500 Internal Server Error')
       const length = Number(headers.find(([name]) => name === 'Content-Length')?.[1])
       assert.equal(body?.length, method === 'HEAD' ? undefined : length)
@@ -247,7 +247,7 @@ describe('a request that is served', () => {
     }
     await until(() => host.done.length === 2)
     assert.equal(runs, 2)
-    assert.match(log.lines[0]?.message ?? '', /a head of 3\d+ bytes, where the peer takes 262144/)
+    assert.match(log.lines[0]?.message ?? '', /a head of 3\d+ bytes; the peer accepts 262144/)
     assert.equal(server.inspect(), '<ServerLink ready p 0 of 10>')
     server.destroy()
   })
@@ -263,15 +263,15 @@ describe('a request that is served', () => {
     for (let at = 0; at < count; at++) peer.connection.request(REQUEST, WHOLE, undefined)
     peer.send()
     await until(() => failing.length === count)
-    // Their RESETs are more than 64 KiB.
+    // The RESETs of these requests are more than 64 KiB.
     for (const fail of failing) fail(new Error('after its head'))
     await until(() => host.done.length === count)
-    await until(() => peer.events.filter(({ type }) => type === 'reset').length === count)
+    await until(() => peer.events.filter(({ type }) => type === 'abort').length === count)
     assert.equal(server.state, 'ready')
     server.destroy()
   })
 
-  test('that fails after its head is cut with RESET, not ended', async () => {
+  test('that fails after its head ends with RESET, not with END', async () => {
     const { peer, server } = await serverAgainstPeer((_environ, startResponse) => {
       startResponse('200 OK', [])
       return (function* () {
@@ -281,31 +281,31 @@ describe('a request that is served', () => {
     })
     peer.connection.request(REQUEST, WHOLE, undefined)
     peer.send()
-    const reset = await peer.heard('reset')
+    const reset = await peer.heard('abort')
     assert.equal(reset.code, Reset.APPLICATION)
     assert.ok(!peer.events.some((event) => 'end' in event && event.end))
     await until(() => server.active === 0)
     server.destroy()
   })
 
-  test('that never was one is given up, and the link goes on', async () => {
+  test('without a required variable is reset, and the link continues', async () => {
     const { peer, server, log } = await serverAgainstPeer(hello)
     peer.connection.request(FIELDS, WHOLE, undefined)
     peer.connection.request({ ...REQUEST, variables: [...REQUEST.variables, 'wsgi.errors', 'x'] }, WHOLE, undefined)
     peer.connection.request(REQUEST, WHOLE, undefined)
     peer.send()
-    assert.equal((await peer.heard('reset')).code, Reset.PROTOCOL)
-    await peer.heard('reset', 1)
-    await peer.heard('response')
+    assert.equal((await peer.heard('abort')).code, Reset.PROTOCOL)
+    await peer.heard('abort', 1)
+    await peer.heard('head')
     assert.equal(log.messages('warn').length, 2)
     server.destroy()
   })
 
-  test('that was given up in the read that brought it does not run', async () => {
+  test('that is aborted in the same read does not run', async () => {
     const held = new Held()
     const { peer, server } = await serverAgainstPeer(held.application)
     const stream = peer.connection.request(REQUEST, WHOLE, undefined)
-    peer.connection.reset(stream, Reset.CANCELLED, '')
+    peer.connection.abort(stream, Reset.CANCELLED, '')
     peer.send()
     await turns()
     assert.equal(held.environs.length, 0)
@@ -313,7 +313,7 @@ describe('a request that is served', () => {
     server.destroy()
   })
 
-  test('whose response is longer than its reader takes holds its slot until it has left', async () => {
+  test('whose response waits for its reader holds its slot until the response is sent', async () => {
     const { peer, server, host } = await serverAgainstPeer((_environ, startResponse) => {
       startResponse('200 OK', [])
       return [Buffer.alloc(2 * WINDOW)]
@@ -329,7 +329,7 @@ describe('a request that is served', () => {
     server.destroy()
   })
 
-  test('that answers before it has read its body ends there: a late read fails instead of waiting', async () => {
+  test('that responds before it has read its body ends there: a late read fails instead of waiting', async () => {
     const late = Promise.withResolvers<unknown>()
     const { peer, server } = await serverAgainstPeer((given, startResponse) => {
       startResponse('200 OK', [])
@@ -344,13 +344,13 @@ describe('a request that is served', () => {
     })
     peer.connection.request(REQUEST, OPEN, Buffer.from('some'))
     peer.send()
-    await peer.heard('response')
+    await peer.heard('head')
     assert.equal(((await late.promise) as { code?: string }).code, 'CLIENT_GONE')
     await until(() => server.active === 0)
     server.destroy()
   })
 
-  test('has early hints within a budget, and those above are left out', async () => {
+  test('has early hints within a budget, and hints above the budget are dropped', async () => {
     const { peer, server } = await serverAgainstPeer((given, startResponse) => {
       for (let at = 0; at < 100; at++) given.gantry.earlyHints([['Link', `</${at}>`]])
       startResponse('200 OK', [])
@@ -358,7 +358,7 @@ describe('a request that is served', () => {
     })
     peer.connection.request(REQUEST, WHOLE, undefined)
     peer.send()
-    await peer.heard('response')
+    await peer.heard('head')
     assert.equal(peer.connection.failure, undefined)
     assert.equal(peer.events.filter(({ type }) => type === 'inform').length, 16)
     server.destroy()
@@ -366,25 +366,25 @@ describe('a request that is served', () => {
 })
 
 describe('slots', () => {
-  test('above the grant requests are refused, and never run', async () => {
+  test('above the grant are refused, and their requests never run', async () => {
     const held = new Held()
     const { peer, server } = await serverAgainstPeer(held.application, { slots: fixedSlots(2) })
     const streams = [1, 2, 3].map(() => peer.connection.request(REQUEST, WHOLE, undefined))
     peer.send()
-    const reset = await peer.heard('reset')
+    const reset = await peer.heard('abort')
     assert.equal(reset.stream, streams[2])
     assert.equal(reset.code, Reset.REFUSED)
     assert.equal(held.environs.length, 2)
     assert.equal(server.inspect(), '<ServerLink ready p 2 of 2>')
     held.answer()
-    await peer.heard('response')
+    await peer.heard('head')
     peer.connection.request(REQUEST, WHOLE, undefined)
     peer.send()
     await until(() => held.environs.length === 3)
     server.destroy()
   })
 
-  test('are those of a source, which hears of demand, of slots that come free, and of the end', async () => {
+  test('are granted by a source, which is notified of demand, of free slots, and of the close', async () => {
     const heard: string[] = []
     let holder: SlotHolder | undefined
     const slots: SlotSource = {
@@ -405,7 +405,7 @@ describe('slots', () => {
     holder?.grant(0)
     await peer.heard('slots', 1)
     held.answer()
-    await peer.heard('response')
+    await peer.heard('head')
     await until(() => heard.length === 3)
     assert.deepEqual(heard, ['join', 'demand 7 running 0', 'demand 7 running 0'])
     holder?.grant(1)
@@ -425,7 +425,7 @@ describe('slots', () => {
     const stream = peer.connection.request(REQUEST, WHOLE, undefined)
     peer.send()
     await until(() => held.environs.length === 1)
-    peer.connection.reset(stream, Reset.CANCELLED, '')
+    peer.connection.abort(stream, Reset.CANCELLED, '')
     peer.send()
     assert.equal((await peer.heard('slots', 1)).count, 0)
     held.answer()
@@ -433,12 +433,12 @@ describe('slots', () => {
     server.destroy()
   })
 
-  test('are not told anew for a request that ends as it should', async () => {
+  test('are not sent again for a request that ends normally', async () => {
     const { peer, server } = await serverAgainstPeer(hello)
     for (let at = 0; at < 5; at++) {
       peer.connection.request(REQUEST, WHOLE, undefined)
       peer.send()
-      await peer.heard('response', at)
+      await peer.heard('head', at)
     }
     await turns()
     assert.equal(peer.events.filter(({ type }) => type === 'slots').length, 1)
@@ -447,7 +447,7 @@ describe('slots', () => {
 })
 
 describe('the end of a link', () => {
-  test('by drain(): GOAWAY names what was taken, that comes to its end, and the link closes', async () => {
+  test('by drain(): GOAWAY names the last accepted request, accepted requests finish, and the link closes', async () => {
     const held = new Held()
     const { peer, server, closed } = await serverAgainstPeer(held.application)
     peer.connection.request(REQUEST, WHOLE, undefined)
@@ -460,14 +460,14 @@ describe('the end of a link', () => {
     assert.deepEqual([goaway.code, goaway.text, goaway.untaken], [Goaway.DRAINING, 'a deploy', [late]])
     assert.equal(server.state, 'draining')
     held.answer()
-    await peer.heard('response')
+    await peer.heard('head')
     await until(() => closed.length === 1)
     assert.deepEqual(closed, [undefined])
     assert.equal(held.environs.length, 1)
     peer.stream.destroy()
   })
 
-  test('by a peer that breaks the protocol: it gets a word, and what runs is aborted', async () => {
+  test('by a peer that violates the protocol: it gets GOAWAY, and running requests are aborted', async () => {
     const held = new Held()
     const { peer, closed } = await serverAgainstPeer(held.application)
     peer.connection.request(REQUEST, WHOLE, undefined)
@@ -482,12 +482,12 @@ describe('the end of a link', () => {
     peer.stream.destroy()
   })
 
-  test('by a peer without a token: both sides know why, and nothing is served', async () => {
+  test('by a peer without a token: both sides get the reason, and nothing is served', async () => {
     const held = new Held()
     const [mine, theirs] = duplexPair()
     const peer = new Peer(theirs, 'caller')
     const { closed, server } = serverOn(mine, held.application, { token: TOKEN })
-    // It knows from our HELLO already, and ends by itself.
+    // The peer knows the reason from our HELLO already, and ends the link itself.
     await until(() => closed.length === 1 && peer.connection.failure !== undefined)
     assert.equal(peer.connection.failure?.code, 'UNAUTHENTICATED')
     assert.equal((closed[0] as { code?: string }).code, 'UNAUTHENTICATED')
@@ -495,7 +495,7 @@ describe('the end of a link', () => {
     peer.stream.destroy()
   })
 
-  test('by a peer with another token: it gets a word, and nothing of it is served', async () => {
+  test('by a peer with another token: it gets GOAWAY, and no request of it is served', async () => {
     const held = new Held()
     const [mine, theirs] = duplexPair()
     const peer = new Peer(theirs, 'caller', { token: 'another', secret: true })
@@ -506,7 +506,7 @@ describe('the end of a link', () => {
     peer.stream.destroy()
   })
 
-  test('begins with bytes that were read before', async () => {
+  test('parses bytes that were read before the link was made', async () => {
     const [mine, theirs] = duplexPair()
     const peer = new Peer(theirs, 'caller')
     const first = await new Promise<Buffer>((resolve) => mine.once('data', resolve))
@@ -530,7 +530,7 @@ describe('the end of a link', () => {
     await peer.heard('slots')
     peer.connection.request(REQUEST, WHOLE, undefined)
     peer.send()
-    await peer.heard('response')
+    await peer.heard('head')
     server.destroy()
   })
 })
@@ -560,7 +560,7 @@ describe('a caller and a server', () => {
   })
 
   for (const over of ['memory', 'a Unix socket'] as const) {
-    test(`carry many requests at once over ${over}, each its own bytes`, async () => {
+    test(`carry many requests at once over ${over}, each with its own bytes`, async () => {
       let stop = async (): Promise<void> => {}
       let streams: [Duplex, Duplex] | undefined
       if (over === 'a Unix socket') {
@@ -636,24 +636,24 @@ describe('a link whose drain has timed out', () => {
     })
     const raw = peer.connection.request(upgrading('raw'), { ...OPEN, upgrade: true }, undefined)
     peer.send()
-    await peer.heard('response')
-    peer.connection.send(raw, new Uint8Array(0), true)
+    await peer.heard('head')
+    peer.connection.data(raw, new Uint8Array(0), true)
     peer.send()
     const { status, bytes, aborted } = await outcomes.promise
     assert.deepEqual([status, bytes, aborted], [101, 15, undefined])
     server.destroy()
   })
 
-  test('closes WebSockets with code 1001, aborts all else at once, and closes when they have ended', async () => {
+  test('closes WebSockets with code 1001, aborts other requests at once, and closes when the WebSockets have ended', async () => {
     const { peer, server } = await serverAgainstPeer(application)
     const plain = peer.connection.request(REQUEST, WHOLE, undefined)
     const raw = peer.connection.request(upgrading('raw'), { ...OPEN, upgrade: true }, undefined)
     const chat = peer.connection.request(upgrading('websocket'), { ...OPEN, upgrade: true }, undefined)
     peer.send()
-    await peer.heard('response', 1)
+    await peer.heard('head', 1)
     server.drain()
     assert.equal(server.goAway(error), true)
-    const resets = [await peer.heard('reset'), await peer.heard('reset', 1)]
+    const resets = [await peer.heard('abort'), await peer.heard('abort', 1)]
     assert.deepEqual(
       resets.map(({ stream, code }) => [stream, code]),
       [
@@ -664,13 +664,13 @@ describe('a link whose drain has timed out', () => {
     const close = await peer.heard('data')
     assert.deepEqual([close.stream, [...close.bytes], close.end], [chat, [...GOING_AWAY], false])
     assert.equal(server.state, 'draining')
-    peer.connection.send(chat, new Uint8Array(0), true)
+    peer.connection.data(chat, new Uint8Array(0), true)
     peer.send()
     await until(() => server.state === 'closed')
     assert.equal(server.active, 0)
   })
 
-  test('does nothing of that without WebSockets, or after they have ended', async () => {
+  test('has no effect without WebSockets, or after they have ended', async () => {
     const { peer, server } = await serverAgainstPeer(application)
     peer.connection.request(REQUEST, WHOLE, undefined)
     peer.send()
@@ -678,7 +678,7 @@ describe('a link whose drain has timed out', () => {
     assert.equal(server.goAway(error), false)
     peer.connection.request(upgrading('websocket'), { ...OPEN, upgrade: true }, undefined)
     peer.send()
-    await peer.heard('response')
+    await peer.heard('head')
     assert.deepEqual([server.goAway(error), server.goAway(error)], [true, false])
     server.destroy(error)
     await until(() => server.active === 0)
@@ -686,7 +686,7 @@ describe('a link whose drain has timed out', () => {
 })
 
 describe('an upgraded connection', () => {
-  /** Says back what it hears, and says goodbye when the other side has ended. */
+  /** Echoes the bytes, and sends a last message when the other side has ended. */
   const parrot: Application = (given, startResponse) => {
     startResponse('101 Switching Protocols', [
       ['Upgrade', 'parrot'],
@@ -711,7 +711,7 @@ describe('an upgraded connection', () => {
     return { ...both, client, made }
   }
 
-  test('carries bytes both ways, gives its slot back, and each direction ends by itself', async () => {
+  test('carries bytes in both directions, returns its slot, and each direction ends by itself', async () => {
     const { here, there, client, made } = await upgraded()
     assert.match(made.head?.status ?? '', /^101/)
     assert.equal(here.caller.inFlight, 0)
@@ -735,7 +735,7 @@ describe('an upgraded connection', () => {
     here.caller.destroy()
   })
 
-  test('whose client goes is closed at the application', async () => {
+  test('whose client disconnects is closed at the application', async () => {
     const { here, there, client } = await upgraded()
     client.destroy()
     await until(() => there.server.active === 0)
@@ -753,7 +753,7 @@ describe('an upgraded connection', () => {
     await until(() => there.server.active === 0)
   })
 
-  test('is not offered to an application whose caller did not ask for one in the frame', async () => {
+  test('is not offered to an application if the REQUEST has no UPGRADE flag', async () => {
     const seen: unknown[] = []
     const { peer, server } = await serverAgainstPeer((given, startResponse) => {
       seen.push(given['HTTP_UPGRADE'], given['HTTP_CONNECTION'], given['HTTP_HOST'])
@@ -763,7 +763,7 @@ describe('an upgraded connection', () => {
     const headers = ['Host', 'a', 'Upgrade', 'parrot', 'Connection', 'Upgrade']
     peer.connection.request({ ...REQUEST, headers }, OPEN, Buffer.from('body'))
     peer.send()
-    assert.equal((await peer.heard('response')).status, '200 OK')
+    assert.equal((await peer.heard('head')).status, '200 OK')
     assert.deepEqual(seen, [undefined, undefined, 'a'])
     server.destroy()
   })
@@ -800,7 +800,7 @@ describe('an upgraded connection', () => {
     )
     peer.connection.request(REQUEST, WHOLE, undefined)
     peer.send()
-    const failed = await peer.heard('response')
+    const failed = await peer.heard('head')
     assert.deepEqual([failed.stream.id, failed.status, failed.end], [2, '500 Internal Server Error', true])
     await until(() => connection?.destroyed === true)
     await until(() => server.active === 1)
@@ -810,7 +810,7 @@ describe('an upgraded connection', () => {
       'stream 2: the server must not send UPGRADE in state request ENDED: a 101 was given, and the request asks for no upgrade',
     )
     held.answer()
-    assert.equal((await peer.heard('response', 1)).stream, other)
+    assert.equal((await peer.heard('head', 1)).stream, other)
     server.destroy()
   })
 
@@ -837,7 +837,7 @@ describe('an upgraded connection', () => {
     await until(() => client.destroyed)
     await until(() => there.server.active === 1)
     const line = there.log.lines.find(({ level }) => level === 'error')
-    assert.equal(line?.message, 'handling a request failed; it was aborted')
+    assert.equal(line?.message, 'handling a request failed; the request was aborted')
     assert.equal((line.fields['err'] as Error).message, 'a listener of the application')
     held.answer('well')
     assert.equal(await bytesOf(other.response), 'well')
@@ -845,7 +845,7 @@ describe('an upgraded connection', () => {
     here.caller.destroy()
   })
 
-  test('does not end a link that drains', async () => {
+  test('keeps a draining link open', async () => {
     const { here, there, client } = await upgraded()
     there.server.drain()
     await until(() => here.caller.state === 'draining')

@@ -1,4 +1,4 @@
-/** The specification is for people who write a peer: its tables are the code's. */
+/** SPEC.md has the same tables as the code, for people who write a peer. */
 
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'

@@ -1,7 +1,11 @@
 /** Connections without sockets: two that talk to each other, and bytes written by hand. */
 
 import assert from 'node:assert/strict'
-import { Connection, type ConnectionOptions, type Event } from '../../../protocol/frames/codec/connection.ts'
+import {
+  FrameConnection,
+  type FrameConnectionOptions,
+  type FrameEvent,
+} from '../../../protocol/frames/codec/connection.ts'
 import type { RequestFields } from '../../../protocol/frames/codec/head.ts'
 import { type Identity, NOBODY, type Role } from '../../../protocol/frames/codec/hello.ts'
 import type { FrameStream } from '../../../protocol/frames/codec/stream.ts'
@@ -13,8 +17,8 @@ export function identity(id: string): Identity {
 }
 
 /** A connection whose HELLO is the same every time. */
-export function connection(role: Role, options: Partial<ConnectionOptions> = {}): Connection {
-  return new Connection({
+export function connection(role: Role, options: Partial<FrameConnectionOptions> = {}): FrameConnection {
+  return new FrameConnection({
     role,
     dialled: role === 'caller',
     secret: options.token !== undefined,
@@ -24,22 +28,22 @@ export function connection(role: Role, options: Partial<ConnectionOptions> = {})
   })
 }
 
-/** All that `from` has to send. */
-export function drain(from: Connection, max: number = 1 << 24): Buffer {
+/** All queued bytes of `from`. */
+export function drain(from: FrameConnection, max: number = 1 << 24): Buffer {
   return Buffer.concat(from.take(max))
 }
 
-/** Gives everything to the other side. */
-export function move(from: Connection, to: Connection, max?: number): Event[] {
+/** Delivers all queued bytes of `from` to the other side. */
+export function move(from: FrameConnection, to: FrameConnection, max?: number): FrameEvent[] {
   const bytes = drain(from, max)
   return bytes.length > 0 ? to.receive(bytes) : []
 }
 
 /** Two connections that are open, each with nothing to send. */
 export function pair(
-  caller: Partial<ConnectionOptions> = {},
-  server: Partial<ConnectionOptions> = {},
-): { caller: Connection; server: Connection } {
+  caller: Partial<FrameConnectionOptions> = {},
+  server: Partial<FrameConnectionOptions> = {},
+): { caller: FrameConnection; server: FrameConnection } {
   const both = { caller: connection('caller', caller), server: connection('server', server) }
   for (let turn = 0; turn < 3; turn++) {
     move(both.caller, both.server)
@@ -54,7 +58,7 @@ export const FIELDS: RequestFields = { requestId: 'r1', variables: ['REQUEST_MET
 
 /** A request that has arrived. */
 export function opened(
-  both: { caller: Connection; server: Connection },
+  both: { caller: FrameConnection; server: FrameConnection },
   flags: { end?: boolean; hold?: boolean; upgrade?: boolean } = {},
   body?: Uint8Array,
 ): { there: FrameStream; here: FrameStream } {
@@ -82,13 +86,13 @@ export function types(bytes: Buffer): number[] {
   return found
 }
 
-/** Hex with the spaces that make it readable taken out. */
+/** The bytes of a hex text; spaces are ignored. */
 export function hex(text: string): Buffer {
   return Buffer.from(text.replace(/\s+/g, ''), 'hex')
 }
 
 /** An event as plain data: streams by number, bytes as text. */
-export function plain(event: Event): Record<string, unknown> {
+export function plain(event: FrameEvent): Record<string, unknown> {
   const result: Record<string, unknown> = {}
   for (const [key, value] of Object.entries(event)) {
     if (key === 'stream') result[key] = (value as FrameStream).id

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { connect, createServer, Socket } from 'node:net'
 import { describe, it } from 'node:test'
-import { Unproven } from '../../../protocol/frames/unauthenticated.ts'
+import { UnauthenticatedSockets } from '../../../protocol/frames/unauthenticated.ts'
 import { listening } from '../../support/sockets.ts'
 import { until } from '../../support/until.ts'
 
@@ -14,9 +14,9 @@ function from(host: string, count: number): Socket[] {
   return sockets(count).map((socket) => Object.defineProperty(socket, 'remoteAddress', { value: host }))
 }
 
-describe('connections that have not proved whose they are', () => {
-  it('are 128 at most: a further one replaces the oldest', () => {
-    const unproven = new Unproven()
+describe('connections whose handshake is not complete', () => {
+  it('are limited to 128: another connection replaces the oldest', () => {
+    const unproven = new UnauthenticatedSockets()
     const all = sockets(130)
     for (const socket of all) unproven.add(socket)
     assert.deepEqual(
@@ -25,8 +25,8 @@ describe('connections that have not proved whose they are', () => {
     )
   })
 
-  it('of one host, however many, take the place of no other host’s', () => {
-    const unproven = new Unproven()
+  it('of one host, however many, replace no connection of another host', () => {
+    const unproven = new UnauthenticatedSockets()
     const before = from('10.0.0.2', 1)
     const flood = from('10.0.0.66', 1_000)
     const amid = from('10.0.0.3', 3)
@@ -38,8 +38,8 @@ describe('connections that have not proved whose they are', () => {
     assert.equal(flood.filter(({ destroyed }) => !destroyed).length, 128 - 4)
   })
 
-  it('of one IPv6 /64, from as many addresses, take the place of no other host’s', () => {
-    const unproven = new Unproven()
+  it('of one IPv6 /64, from many addresses, replace no connection of another host', () => {
+    const unproven = new UnauthenticatedSockets()
     const others = [...from('2001:db8:0:1::1', 1), ...from('10.0.0.2', 1)]
     const flood = Array.from({ length: 300 }, (_, at) => from(`2001:db8:0:2::${at.toString(16)}`, 1)).flat()
     for (const socket of [...others, ...flood]) unproven.add(socket)
@@ -50,8 +50,8 @@ describe('connections that have not proved whose they are', () => {
     assert.equal(flood.filter(({ destroyed }) => !destroyed).length, 128 - 2)
   })
 
-  it('are kept while their handshake waits in their socket, and a silent one is replaced', async () => {
-    const unproven = new Unproven(2)
+  it('are kept while their handshake is unread in the socket, and a silent connection is replaced', async () => {
+    const unproven = new UnauthenticatedSockets(2)
     const accepted: Socket[] = []
     const server = await listening(createServer((socket) => accepted.push(socket.pause())))
     const clients: Socket[] = []
@@ -73,12 +73,12 @@ describe('connections that have not proved whose they are', () => {
     }
   })
 
-  it('are not counted once they have, or have gone', async () => {
-    const unproven = new Unproven()
+  it('are not counted after the handshake or after the close', async () => {
+    const unproven = new UnauthenticatedSockets()
     const [proved, gone, ...others] = sockets(130)
     unproven.add(proved!)
     unproven.add(gone!)
-    unproven.proved(proved!)
+    unproven.authenticated(proved!)
     gone!.destroy()
     await once(gone!, 'close')
     for (const socket of others) unproven.add(socket)

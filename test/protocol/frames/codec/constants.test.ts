@@ -4,8 +4,8 @@ import { describe, test } from 'node:test'
 import * as constants from '../../../../protocol/frames/codec/constants.ts'
 import { NAME_INDEX, NAMES, VARIABLE_INDEX, VARIABLES } from '../../../../protocol/frames/codec/tables.ts'
 
-describe('the numbers of the wire', () => {
-  test('are these: changing one decides whether an old container still talks to a new proxy', () => {
+describe('the numbers of the protocol', () => {
+  test('are pinned: a change decides whether an old container can talk to a new proxy', () => {
     assert.deepEqual(
       { ...constants },
       {
@@ -71,13 +71,13 @@ describe('the numbers of the wire', () => {
     )
   })
 
-  test('a head may be twice as long as the 64 KiB that HTTP heads have', () => {
+  test('a head may be twice as long as an HTTP head of 64 KiB', () => {
     assert.ok(constants.HEAD_MAX >= 2 * 64 * 1024)
   })
 })
 
 describe('the static tables', () => {
-  test('hold each name once', () => {
+  test('have each name once', () => {
     assert.equal(NAME_INDEX.size, NAMES.length)
     assert.equal(VARIABLE_INDEX.size, VARIABLES.length)
   })
@@ -87,7 +87,7 @@ describe('the static tables', () => {
     assert.ok(VARIABLES.length <= 128)
   })
 
-  test('are these, in this order', () => {
+  test('are pinned, in this order', () => {
     const digest = (names: readonly string[]): string => createHash('sha256').update(names.join('\n')).digest('hex')
     assert.equal(NAMES.length, 122)
     assert.equal(VARIABLES.length, 30)

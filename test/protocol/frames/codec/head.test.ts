@@ -4,7 +4,7 @@ import fc from 'fast-check'
 import { Packr, Unpackr } from 'msgpackr'
 import { LocalProtocolError, RemoteProtocolError } from '../../../../protocol/contract/errors.ts'
 import { HeadReader } from '../../../../protocol/frames/codec/head.ts'
-import { Output } from '../../../../protocol/frames/codec/output.ts'
+import { FrameOutput } from '../../../../protocol/frames/codec/output.ts'
 import { NAME_INDEX, NAMES } from '../../../../protocol/frames/codec/tables.ts'
 import { hex } from '../support.ts'
 
@@ -18,7 +18,7 @@ const long = fc
 const item = fc.oneof(latin1, latin1, long, fc.integer({ min: 0, max: 0xffff_ffff }))
 
 function written(items: readonly (string | number)[]): Buffer {
-  const out = new Output()
+  const out = new FrameOutput()
   out.begin(0, 0, 0)
   out.array(items.length)
   for (const value of items) {
@@ -32,7 +32,7 @@ function written(items: readonly (string | number)[]): Buffer {
 
 const read = (bytes: Uint8Array): (string | number)[] => new HeadReader().items(bytes, 0, bytes.length)
 
-describe('what is written as a head', () => {
+describe('a written head', () => {
   test('reads the same with msgpackr', () => {
     fc.assert(
       fc.property(fc.array(item, { maxLength: 60 }), (items) => {
@@ -41,7 +41,7 @@ describe('what is written as a head', () => {
     )
   })
 
-  test('reads the same here', () => {
+  test('reads the same with HeadReader', () => {
     fc.assert(
       fc.property(fc.array(item, { maxLength: 60 }), (items) => {
         assert.deepEqual(read(written(items)), items)
@@ -55,9 +55,9 @@ describe('what is written as a head', () => {
     }
   })
 
-  test('holds what it was given, more or less than it was begun for', () => {
+  test('has all items, if there are more or fewer than announced', () => {
     for (const room of [0, 1, 3, 40]) {
-      const out = new Output()
+      const out = new FrameOutput()
       out.begin(0, 0, 0)
       out.array(room)
       for (const text of ['a', 'b', 'c']) out.text(text)
@@ -67,8 +67,8 @@ describe('what is written as a head', () => {
     }
   })
 
-  test('leaves nothing behind when it is refused', () => {
-    const out = new Output()
+  test('leaves no bytes when it is refused', () => {
+    const out = new FrameOutput()
     out.begin(1, 0, 1)
     out.array(1)
     out.text('a')
@@ -85,8 +85,8 @@ describe('what is written as a head', () => {
   })
 })
 
-describe('what msgpackr writes', () => {
-  test('reads the same here, arrays and numbers of any width', () => {
+describe('an array of msgpackr', () => {
+  test('reads the same with HeadReader, with arrays and numbers of any width', () => {
     fc.assert(
       fc.property(fc.array(item, { maxLength: 60 }), (items) => {
         assert.deepEqual(read(packr.pack(items)), items)
@@ -127,14 +127,14 @@ const refused: Record<string, string> = {
   'text that ends in mid-character': '91 a1 c3',
 }
 
-describe('a head that is no head', () => {
+describe('an invalid head', () => {
   for (const [name, bytes] of Object.entries(refused)) {
     test(`${name} is refused`, () => {
       assert.throws(() => read(hex(bytes)), RemoteProtocolError)
     })
   }
 
-  test('any bytes give items or one RemoteProtocolError, never another throw', () => {
+  test('any bytes give items or a RemoteProtocolError, never another error', () => {
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 200 }), (bytes) => {
         for (const by of ['items', 'request', 'response', 'fields'] as const) {
@@ -149,7 +149,7 @@ describe('a head that is no head', () => {
     )
   })
 
-  test('a good head with one byte changed does the same', () => {
+  test('a valid head with one byte changed gives items or a RemoteProtocolError', () => {
     const good = written(['r1', 1, 0, 'GET', 0, 'localhost', 'X-Own', 'é'.repeat(20)])
     for (let at = 0; at < good.length; at++) {
       for (let value = 0; value < 256; value++) {
@@ -173,7 +173,7 @@ describe('names', () => {
     return reader.fields(buffer, 0, buffer.length)
   }
 
-  test('come by index or in full', () => {
+  test('are read by index or as text', () => {
     assert.deepEqual(fields('94 00 a161 a4486f7374 a162'), ['Host', 'a', 'Host', 'b'])
   })
 
@@ -182,18 +182,18 @@ describe('names', () => {
     assert.throws(() => fields('92 ceffffffff a161'), RemoteProtocolError)
   })
 
-  test('are not empty', () => {
+  test('that are empty are refused', () => {
     assert.throws(() => fields('92 a0 a161'), RemoteProtocolError)
   })
 
-  test('have values', () => {
+  test('without a value are refused', () => {
     assert.throws(() => fields('93 00 a161 01'), RemoteProtocolError)
     assert.throws(() => fields('92 00 01'), RemoteProtocolError)
   })
 
   test('of a thousand lines keep their order and case', () => {
     const lines = Array.from({ length: 2000 }, (_, at) => (at % 2 === 0 ? NAMES[(at / 2) % NAMES.length]! : `v${at}`))
-    const out = new Output()
+    const out = new FrameOutput()
     out.begin(0, 0, 0)
     out.array(lines.length)
     for (let at = 0; at < lines.length; at += 2) {
@@ -206,7 +206,7 @@ describe('names', () => {
     assert.deepEqual(reader.fields(bytes, 0, bytes.length), lines)
   })
 
-  test('of variables may be counted only as far as there are items', () => {
+  test('of variables are refused if there are fewer items than their count', () => {
     const bytes = hex('94 a0 7f 00 a161')
     assert.throws(() => reader.request(bytes, 0, bytes.length), RemoteProtocolError)
   })

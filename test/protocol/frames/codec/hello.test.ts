@@ -1,14 +1,14 @@
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { describe, test } from 'node:test'
-import type { Connection, Event } from '../../../../protocol/frames/codec/connection.ts'
+import type { FrameConnection, FrameEvent } from '../../../../protocol/frames/codec/connection.ts'
 import { FEATURES, Frame, Goaway } from '../../../../protocol/frames/codec/constants.ts'
 import { readHello } from '../../../../protocol/frames/codec/hello.ts'
 import { connection, drain, frame, move, plain, TOKEN } from '../support.ts'
 
-/** Lets both say all they have to say, and gives what they heard. */
-function talk(caller: Connection, server: Connection): { caller: Event[]; server: Event[] } {
-  const heard: { caller: Event[]; server: Event[] } = { caller: [], server: [] }
+/** Delivers the bytes of both sides until none are left, and returns their events. */
+function talk(caller: FrameConnection, server: FrameConnection): { caller: FrameEvent[]; server: FrameEvent[] } {
+  const heard: { caller: FrameEvent[]; server: FrameEvent[] } = { caller: [], server: [] }
   for (let turn = 0; turn < 4; turn++) {
     heard.server.push(...move(caller, server))
     heard.caller.push(...move(server, caller))
@@ -20,12 +20,12 @@ const other = { token: 'another token, as long as it may be', secret: true }
 const token = { token: TOKEN, secret: true }
 const none = {}
 const NEXT = 'the next token'
-/** A side that changes from `TOKEN` to `NEXT`: it proves the first of them. */
+/** The tokens of a side that changes from `TOKEN` to `NEXT`: it proves the first. */
 const nextFirst = { token: [NEXT, TOKEN], secret: true }
 const nextLast = { token: (): string[] => [TOKEN, NEXT], secret: true }
 const next = { token: NEXT, secret: true }
 
-describe('who may talk to whom', () => {
+describe('two sides of a handshake', () => {
   const open: Record<string, [Parameters<typeof connection>[1], Parameters<typeof connection>[1]]> = {
     'neither has a token': [none, none],
     'both have the same token, and the caller dialled': [token, token],
@@ -82,7 +82,7 @@ describe('who may talk to whom', () => {
     'they sent the same nonce': [{ nonce: new Uint8Array(16).fill(0x5e) }, none, 'UNAUTHENTICATED', 2],
   }
   for (const [name, [ours, theirs, failure, goaway]] of Object.entries(closed)) {
-    test(`${name}: nobody is served, and both are told why`, () => {
+    test(`${name}: nothing is served, and both sides get the reason`, () => {
       const caller = connection('caller', ours)
       const server = connection('server', theirs)
       const heard = talk(caller, server)
@@ -92,13 +92,13 @@ describe('who may talk to whom', () => {
       const failures = [caller.failure?.code, server.failure?.code]
       assert.ok(failures.includes(failure), String(failures))
       const told = [...heard.caller, ...heard.server].filter((event) => event.type === 'goaway')
-      // Who failed by itself reads no more: that is told by its own failure.
+      // A side that has failed itself reads no more, so only its own failure is checked.
       assert.equal(told.length + failures.filter((code) => code === failure).length, 2)
       for (const event of told) assert.equal(event.type === 'goaway' && event.code, goaway)
     })
   }
 
-  test('two callers, or two servers, do not talk', () => {
+  test('two callers, or two servers, refuse each other', () => {
     for (const role of ['caller', 'server'] as const) {
       const one = connection(role)
       move(connection(role, { nonce: new Uint8Array(16) }), one)
@@ -108,7 +108,7 @@ describe('who may talk to whom', () => {
 })
 
 describe('a token', () => {
-  test('that is empty is refused here: it would prove nothing', () => {
+  test('that is empty is refused: an empty key proves nothing', () => {
     for (const empty of ['', [], [TOKEN, ''], () => []]) {
       assert.throws(() => connection('caller', { token: empty, secret: true }), { code: 'EMPTY_TOKEN' })
     }
@@ -116,8 +116,8 @@ describe('a token', () => {
 })
 
 describe('the proof', () => {
-  /** A server that heard the caller's HELLO, with what it would accept as proof. */
-  function asked(): { server: Connection; proof: Buffer } {
+  /** A server that has read the caller's HELLO, and the proof that it would accept. */
+  function asked(): { server: FrameConnection; proof: Buffer } {
     const caller = connection('caller', token)
     const server = connection('server', token)
     move(caller, server)
@@ -125,7 +125,7 @@ describe('the proof', () => {
     return { server, proof: drain(caller) }
   }
 
-  test('is not given by the side that was dialled before the dialler has proved itself', () => {
+  test('is not sent by the accepting side before the dialler has proved its token', () => {
     const server = connection('server', token)
     const sent = Buffer.concat([drain(server), drain(server)])
     move(connection('caller', token), server)
@@ -133,7 +133,7 @@ describe('the proof', () => {
     assert.equal(sent[0], Frame.HELLO)
   })
 
-  test('does not hold the token', () => {
+  test('does not contain the token', () => {
     const caller = connection('caller', token)
     const server = connection('server', token)
     const bytes: Buffer[] = []
@@ -163,7 +163,7 @@ describe('the proof', () => {
     assert.equal(server.failure?.code, 'UNAUTHENTICATED')
   })
 
-  test('of another connection is wrong: a replay of all that a caller once said', () => {
+  test('of another connection is wrong: a replay of all bytes of a caller', () => {
     const caller = connection('caller', token)
     const first = connection('server', token)
     const said = [drain(caller)]
@@ -177,13 +177,13 @@ describe('the proof', () => {
     assert.equal(second.failure?.code, 'UNAUTHENTICATED')
   })
 
-  test('of a side sent back to it is wrong: reflection', () => {
+  test('of a side that is sent back to it is wrong (reflection)', () => {
     const victim = connection('caller', token)
     const hello = drain(victim)
-    // Its own HELLO is refused already for its role.
+    // Its own HELLO is refused because of the role.
     victim.receive(hello)
     assert.equal(victim.failure?.code, 'ROLE')
-    // With the role changed, the proof it gives is a caller's, and is not taken as a server's.
+    // With the role changed, the proof is a caller's proof, which is not accepted from a server.
     const second = connection('caller', token)
     const sent = drain(second)
     const changed = Buffer.from(
@@ -197,7 +197,7 @@ describe('the proof', () => {
     assert.equal(second.failure?.code, 'UNAUTHENTICATED')
   })
 
-  test('of a HELLO that was changed on the way is wrong', () => {
+  test('of a HELLO that was changed in transit is wrong', () => {
     const caller = connection('caller', token)
     const server = connection('server', token)
     const hello = drain(caller)
@@ -208,7 +208,7 @@ describe('the proof', () => {
     assert.equal(server.failure?.code, 'UNAUTHENTICATED')
   })
 
-  test('that nobody asked for ends the link', () => {
+  test('that is unexpected ends the link', () => {
     const server = connection('server')
     move(connection('caller'), server)
     server.receive(frame(Frame.AUTH, 0, 0, Buffer.alloc(32)))
@@ -216,7 +216,7 @@ describe('the proof', () => {
   })
 })
 
-describe('before the handshake is done', () => {
+describe('before the handshake is complete', () => {
   for (const type of [Frame.REQUEST, Frame.DATA, Frame.PING, Frame.SLOTS, Frame.AUTH, 0x7f, 0x47]) {
     test(`a frame of type 0x${type.toString(16)} ends the link at its first byte`, () => {
       const server = connection('server', token)
@@ -225,7 +225,7 @@ describe('before the handshake is done', () => {
     })
   }
 
-  test('a request after HELLO and before the proof is not taken', () => {
+  test('a request after HELLO and before the proof is not accepted', () => {
     const caller = connection('caller', { secret: true })
     const server = connection('server', token)
     move(caller, server)
@@ -273,7 +273,7 @@ describe('a feature', () => {
     }
   }
 
-  test('is not agreed before the link is open: a peer that has yet to prove its token agrees on nothing', () => {
+  test('is not agreed before the link is open: a peer without a proof agrees on nothing', () => {
     const caller = connection('caller', { ...token, features: ['a'] })
     const server = connection('server', { ...token, features: ['a'] })
     assert.ok(!caller.agreed('a'))
@@ -336,7 +336,7 @@ describe('HELLO', () => {
     return payload(items)
   }
 
-  test('may hold keys that are not known, and leave out what has a default', () => {
+  test('may have unknown keys, and omit keys with a default', () => {
     const hello = readHello(given({ colour: 'blue', 'limit.head': 65536, features: 'a b.c' }))
     assert.equal(hello.identity.limits['head'], 65536)
     assert.deepEqual(hello.features, ['a', 'b.c'])
@@ -349,7 +349,7 @@ describe('HELLO', () => {
     assert.deepEqual(Object.keys(limits), ['__proto__'])
   })
 
-  test('may name the instance of its process', () => {
+  test('may have the instance of its process', () => {
     assert.equal(readHello(given({ instance: '00c0ffee' })).identity.instance, '00c0ffee')
     assert.equal(readHello(given({})).identity.instance, undefined)
   })
@@ -387,7 +387,7 @@ describe('HELLO', () => {
     assert.deepEqual(caller.receive(drain(server).subarray(9 + 0xb1)).map(plain)[0]?.['code'], Goaway.VERSION)
   })
 
-  test('of a newer version that still understands ours is taken', () => {
+  test('of a newer version that still understands ours is accepted', () => {
     const server = connection('server')
     assert.equal(server.receive(frame(Frame.HELLO, 0, 0, given({ version: 9, oldest: 1 })))[0]?.type, 'ready')
   })

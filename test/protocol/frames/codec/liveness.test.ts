@@ -10,7 +10,7 @@ import {
   type LifeEvent,
   type LivenessTimes,
   nextLife,
-  patienceIn,
+  timeoutIn,
   USUAL_TIMES,
 } from '../../../../protocol/frames/codec/liveness.ts'
 import type { SlotHolder, SlotSource } from '../../../../protocol/frames/server.ts'
@@ -43,23 +43,23 @@ suite('the life of a link', () => {
     }
   }
 
-  test('does not end by a single event in a state in which requests are sent', () => {
+  test('does not die by a single event in a state in which requests are sent', () => {
     for (const life of Object.keys(ROWS) as Life[]) {
       if (!isTrusted(life)) continue
       for (const event of EVENTS) assert.notEqual(nextLife(life, event), 'dead', `${life}, ${event}`)
     }
   })
 
-  test('returns to alive after any byte, in every state but the last', () => {
+  test('returns to alive after any byte, in every state except dead', () => {
     for (const life of Object.keys(ROWS) as Life[]) {
       if (life !== 'dead') assert.equal(nextLife(life, 'heard'), 'alive', life)
     }
   })
 
   test('has more time to answer a challenge the more bytes are queued before the PING', () => {
-    assert.equal(patienceIn('challenged', USUAL_TIMES, 0), USUAL_TIMES.probeGrace)
+    assert.equal(timeoutIn('challenged', USUAL_TIMES, 0), USUAL_TIMES.probeGrace)
     // 40 windows of 128 KiB, over 300 kB/s: 17 s.
-    assert.ok(patienceIn('challenged', USUAL_TIMES, 40 * 131_072) > 17_500)
+    assert.ok(timeoutIn('challenged', USUAL_TIMES, 40 * 131_072) > 17_500)
   })
 })
 
@@ -67,7 +67,7 @@ const TIMES: LivenessTimes = { pingInterval: 1_000, suspectAfter: 400, probeGrac
 
 class FakeLink implements WatchedLink {
   readonly peer
-  leaving = false
+  peerGoingAway = false
   busy = false
   readonly done: string[] = []
   pings = 0
@@ -107,7 +107,7 @@ class FakeLink implements WatchedLink {
   }
 }
 
-/** Records the slots that its links ask for. */
+/** Records the slots that its links demand. */
 class Asked implements SlotSource {
   readonly demands: number[] = []
   #holder: SlotHolder | undefined
@@ -128,7 +128,7 @@ class Asked implements SlotSource {
 const never: Application = () => new Promise(() => {})
 
 suite('a proxy', () => {
-  test('that is silent asks for no slots, and for as many as before when it answers again', async () => {
+  test('that is silent demands no slots, and as many as before when the peer answers again', async () => {
     const slots = new Asked()
     const { here, there, streams } = await linked(never, { server: { slots, watch: { times: TIMES } } })
     here.caller.demand(16)
@@ -142,7 +142,7 @@ suite('a proxy', () => {
     here.caller.destroy()
   })
 
-  test('whose proxy makes no more requests asks for no slots, though its last requests take long', async () => {
+  test('whose proxy has sent GOAWAY demands no slots, even while its last requests run', async () => {
     const slots = new Asked()
     const { here, there } = await linked(never, { server: { slots } })
     here.caller.demand(16)
@@ -204,7 +204,7 @@ suite('a watched link', () => {
     assert.deepEqual([link.life, link.watch.trusted], ['alive', true])
   })
 
-  test('that is silent is closed some time after its last request, at last by force', async () => {
+  test('that is silent is closed some time after its last request, and finally destroyed', async () => {
     const { clock, link } = await silent()
     await pass(clock, TIMES.silenceTimeout)
     assert.deepEqual(link.done, ['close: the peer has not answered'])
@@ -218,7 +218,7 @@ suite('a watched link', () => {
 
   test('that is silent while its peer drains stays suspect, though new connections are refused', async () => {
     const { link } = await silent()
-    link.leaving = true
+    link.peerGoingAway = true
     link.watch.unreachable()
     await turn()
     assert.deepEqual([link.life, link.done], ['suspect', []])
@@ -231,7 +231,7 @@ suite('a watched link', () => {
     assert.deepEqual(link.done, ['destroy: the peer has not answered for 400 ms'])
   })
 
-  test('is not dead when its bytes and the refusal are read together, in either order', async () => {
+  test('is not dead when its bytes and the refusal arrive together, in either order', async () => {
     const { link } = await silent()
     link.watch.unreachable()
     link.watch.heard()
@@ -260,7 +260,7 @@ suite('a watched link', () => {
     assert.ok(!link.lives.includes('suspect'), link.lives.join())
   })
 
-  test('is judged after a pause of this process only by the time that follows', async () => {
+  test('counts only the time after a pause of this process', async () => {
     const clock = new FakeClock()
     const link = new FakeLink(clock)
     await pass(clock, TIMES.pingInterval)
@@ -358,7 +358,7 @@ suite('a silent link whose peer answers on another one', () => {
     assert.equal(link.life, 'condemned')
   })
 
-  test('is challenged as soon as it is silent, if the rival was there before', async () => {
+  test('is challenged as soon as it is silent, if the rival existed before', async () => {
     const clock = new FakeClock()
     const peers = new PeerLinks()
     const one = new FakeLink(clock, peers)
@@ -411,7 +411,7 @@ suite('a silent link whose peer answers on another one', () => {
     assert.deepEqual([link.life, nameless.life], ['alive', 'alive'])
   })
 
-  test('is not put in question by another process that was given the same id', async () => {
+  test('is not questioned because of another process with the same id', async () => {
     const clock = new FakeClock()
     const peers = new PeerLinks()
     const link = new FakeLink(clock, peers, 'c1', 0, 'aaaa')
@@ -422,10 +422,10 @@ suite('a silent link whose peer answers on another one', () => {
     assert.equal(link.life, 'questioned')
   })
 
-  test('is not put in question while its peer drains: another process may have its name by now', async () => {
+  test('is not questioned while its peer drains: another process may have its id already', async () => {
     const peers = new PeerLinks()
     const { clock, link } = await silent(peers)
-    link.leaving = true
+    link.peerGoingAway = true
     new FakeLink(clock, peers)
     assert.equal(link.life, 'suspect')
   })

@@ -8,7 +8,7 @@ import { seeded } from '../../../support/random.ts'
 
 const EVENTS: readonly LifeEvent[] = ['heard', 'timeout', 'unreachable', 'rival', 'confirmed', 'rival lost']
 
-/** The news of a link that is alive and meets `events`. */
+/** The reported changes of a link that is alive and gets `events`. */
 function newsOf(events: readonly LifeEvent[]): string[] {
   const silence = new Silence()
   let life: Life = 'alive'
@@ -41,7 +41,7 @@ test('a rival alone is not reported', () => {
   assert.deepEqual(newsOf(['rival', 'heard', 'timeout', 'rival', 'rival lost', 'heard']), [])
 })
 
-test('whatever happens to a link, each end of a silence follows its beginning', () => {
+test('in any order of events, each reported end of a silence follows a reported start', () => {
   const random = seeded(20_261_130)
   let answers = 0
   for (let run = 0; run < 2_000; run++) {

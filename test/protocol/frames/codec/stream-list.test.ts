@@ -7,7 +7,7 @@ import { RequestState } from '../../../../protocol/frames/codec/stream-state.ts'
 const stream = (id: number): FrameStream => new FrameStream(id, 'caller', RequestState.OPEN, 0, 0)
 
 describe('a list of streams that wait', () => {
-  test('keeps those that are open in order, and is never longer than twice as many', () => {
+  test('keeps the open streams in order, and is at most twice as long as their number', () => {
     const list = new StreamList()
     const open: FrameStream[] = []
     let longest = 0

@@ -326,7 +326,7 @@ function section(number: number): string {
 
 function attempt(state: StreamState, event: EventName, isLocal: boolean): StreamState | Error {
   try {
-    return nextState(state, StreamEvent[event], 7, 'server', isLocal)
+    return nextState(state, StreamEvent[event], 'server', { id: 7, role: isLocal ? 'server' : 'caller' })
   } catch (error) {
     return error as Error
   }

@@ -1,13 +1,13 @@
 /**
- * Puts small chunks together while their reader is behind: a peer that sends its window byte by byte must not cost a
- * hundred times its window in objects. Whoever reads as fast as it comes gets every chunk at once and unchanged.
+ * Copies small chunks together while their reader is behind. Otherwise a peer that sends its window byte by byte would
+ * cost a hundred times its window in objects. A reader that is not behind gets each chunk at once and unchanged.
  */
 
-/** Chunks below this are copied together. */
+/** Chunks below this size are copied together, bytes. */
 const SMALL = 1024
 const BUFFER = 4096
 
-export class Gatherer {
+export class ChunkCoalescer {
   #buffer: Buffer | undefined
   #length = 0
 
@@ -15,7 +15,7 @@ export class Gatherer {
     return this.#length === 0
   }
 
-  /** Takes a chunk. @returns chunks to give on first, oldest first, if it became too much; undefined: nothing yet */
+  /** Adds a chunk. @returns chunks to pass on now, oldest first, if the buffer is full; otherwise undefined */
   add(chunk: Uint8Array): Uint8Array[] | undefined {
     if (chunk.length >= SMALL) return this.#length === 0 ? [chunk] : [this.take(), chunk]
     let full: Uint8Array[] | undefined
@@ -26,7 +26,7 @@ export class Gatherer {
     return full
   }
 
-  /** What was gathered. */
+  /** Returns the buffered bytes as one chunk. */
   take(): Uint8Array {
     const taken = this.#buffer!.subarray(0, this.#length)
     this.#buffer = undefined
