@@ -64,7 +64,7 @@ export class StreamTable {
   'lazy-duplex': {
     file: 'interfaces/node/client-socket.ts',
     on: '    super()\n',
-    off: '    super()\n    this.make()\n',
+    off: '    super()\n    this.initialize()\n',
     peer: container,
     framework: 'express',
     quiet: 0,
