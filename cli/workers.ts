@@ -81,7 +81,7 @@ async function supervise({ values, given }: Parsed, entry: string, { log }: Serv
   const start = async (worker: Supervised<readonly Address[]>): Promise<readonly Address[]> => {
     const first = await worker.start()
     if ('ready' in first) return first.ready
-    throw new WorkerError(`a worker ended before it served (${describeExit(first.exit)})`)
+    throw new WorkerError(`a worker ended before it was ready (${describeExit(first.exit)}); its own message is above`)
   }
   // The first alone: what is wrong with the options is then said once, and a token that is to be made is there for the others.
   const addresses = await start(workers[0]!)

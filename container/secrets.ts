@@ -22,7 +22,7 @@ export function checkSecrets(options: Pick<ContainerOptions, 'join'>, token: Tok
     throw new OptionError(
       'MISSING_OPTION',
       '--join',
-      `--join ${printAddress(address)} leaves this host, and proxies are known there only by a shared secret: give --token-file FILE, or GANTRY_TOKEN in the environment`,
+      `--join ${printAddress(address)} is on another host, so the proxy must be authenticated: set --token-file FILE, or GANTRY_TOKEN in the environment`,
     )
   }
 }

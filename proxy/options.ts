@@ -128,7 +128,7 @@ export function checkProxyOptions(options: ProxyOptions): void {
     throw new OptionError(
       'MISSING_OPTION',
       '--upstream',
-      'there is nothing to send requests to: give --upstream ADDRESS, or --join-listen ADDRESS for containers that dial in',
+      'the proxy has no upstream; set --upstream ADDRESS, or --join-listen ADDRESS for containers that dial in',
     )
   }
   if (options.workers > 1) {
@@ -138,12 +138,12 @@ export function checkProxyOptions(options: ProxyOptions): void {
       throw new OptionError(
         'BAD_VALUE',
         flagName(key),
-        `${flagName(key)} ${printAddress(unix)} can be one process's alone: give HOST:PORT, or --workers 1`,
+        `${flagName(key)} ${printAddress(unix)} cannot be shared by several workers; use HOST:PORT, or --workers 1`,
       )
     }
   }
   if (options.createToken && options.tokenFile === undefined) {
-    throw new OptionError('MISSING_OPTION', '--token-file', '--create-token needs --token-file FILE to say where')
+    throw new OptionError('MISSING_OPTION', '--token-file', '--create-token needs --token-file FILE')
   }
   for (const address of options.upstream) {
     if (address.kind === 'tcp' && address.port === 0) {

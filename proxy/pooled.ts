@@ -78,7 +78,7 @@ export function pool(addresses: readonly string[], options: PooledOptions = {}):
     }
     if (token === undefined && needsSecret(address, true)) {
       throw new TypeError(
-        `pool(): ${printAddress(address)} leaves this host, and containers are known there only by a shared secret: give the option token`,
+        `pool(): ${printAddress(address)} is on another host, so the container must be authenticated; set the option token`,
       )
     }
   }

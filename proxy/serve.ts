@@ -397,7 +397,7 @@ function checkSecrets(options: ProxyOptions, token: Token | undefined): void {
       throw new OptionError(
         'MISSING_OPTION',
         label,
-        `${label} ${printAddress(address)} leaves this host, and containers are known there only by a shared secret: give --token-file FILE, or GANTRY_TOKEN in the environment`,
+        `${label} ${printAddress(address)} is reachable over the network, so containers must be authenticated: set --token-file FILE, or GANTRY_TOKEN in the environment`,
       )
     }
   }

@@ -1,7 +1,7 @@
 /**
  * Builds `dist/` from the sources: JavaScript and declarations by tsc, and an entry file that can be run.
  * With `--out DIRECTORY` it makes the whole package there; with `--docs` it only writes the pages of `docs/` that are made from the
- * sources: `options.md` from the option tables, `contract.md` from the rules of lint.
+ * sources: `options.md` from the option tables, `contract.md` from the rules of lint, `errors.md` from the error codes.
  */
 
 import { spawnSync } from 'node:child_process'
@@ -10,6 +10,7 @@ import { createRequire } from 'node:module'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { commands } from '../cli/commands.ts'
+import { errorsPage } from '../protocol/contract/error-codes/page.ts'
 import { contractPage } from '../protocol/contract/lint/page.ts'
 import { renderMarkdown } from '../protocol/options/options-help.ts'
 
@@ -57,6 +58,7 @@ if (import.meta.main) {
   if (values.docs) {
     writeFileSync(join(root, 'docs', 'options.md'), optionsPage())
     writeFileSync(join(root, 'docs', 'contract.md'), contractPage())
+    writeFileSync(join(root, 'docs', 'errors.md'), errorsPage())
   } else {
     build(values.out)
   }

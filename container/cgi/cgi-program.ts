@@ -59,7 +59,7 @@ export async function runCgi(options: CgiCommandOptions): Promise<never> {
     )
   }
   process.on('uncaughtException', (error) => run.failed(error))
-  process.on('SIGTERM', () => run.kill(new AbortError('DRAIN_TIMEOUT', 'the web server ends the program')))
+  process.on('SIGTERM', () => run.kill(new AbortError('DRAIN_TIMEOUT', 'the web server stopped the program')))
   process.on('SIGINT', () => run.kill(new AbortError('DRAIN_TIMEOUT', 'the program was interrupted')))
   process.on('beforeExit', () => run.idle())
   // Set before the module is loaded: a web server may stop a program whose module hangs.
@@ -186,7 +186,12 @@ class CgiRun implements ResponseSink, InputSource, ExchangeHost {
   idle(): void {
     if (this.#flushed) this.#end()
     else if (!this.#ended) {
-      this.failed(localError('NEVER_ANSWERED', 'the application waits for something that never comes'))
+      this.failed(
+        localError(
+          'NEVER_ANSWERED',
+          'the application has not responded, and its event loop is empty: it awaits something that never happens',
+        ),
+      )
     }
   }
 
@@ -253,7 +258,7 @@ class CgiRun implements ResponseSink, InputSource, ExchangeHost {
   }
 
   upgrade(): never {
-    throw localError('NO_UPGRADE', 'a CGI program has no connection to hand over')
+    throw localError('NO_UPGRADE', 'a CGI program cannot upgrade its connection')
   }
 
   /**
@@ -285,7 +290,7 @@ class CgiRun implements ResponseSink, InputSource, ExchangeHost {
     this.#flushed = true
     this.#giveUpSoon()
     const gone = error.code === 'EPIPE' || error.code === 'ECONNRESET'
-    this.#cutOff(new AbortError('CLIENT_GONE', gone ? 'the client has gone' : error.message, { cause: error }))
+    this.#cutOff(new AbortError('CLIENT_GONE', gone ? 'the client disconnected' : error.message, { cause: error }))
     this.#check()
   }
 

@@ -180,7 +180,10 @@ class Program {
   async #head(run: CgiProcess, signal: AbortSignal): Promise<{ head: CgiHead; rest: Uint8Array }> {
     const reader = new CgiHeadReader(this.#options.headLimit)
     const late = (): Error =>
-      httpError('CGI_TIMEOUT', `${this.#path} gave no response head within ${this.#headTimeout} ms`)
+      httpError(
+        'CGI_TIMEOUT',
+        `the CGI program ${this.#path} wrote no response head within ${this.#headTimeout} ms (headTimeout)`,
+      )
     for (;;) {
       const chunk = await run.output.next(this.#headTimeout, run.busySince, late, signal)
       if (chunk === null) {
@@ -214,7 +217,10 @@ class Program {
     const late = (): Error => {
       // It has had its time: none to end by itself.
       void run.kill()
-      return httpError('CGI_TIMEOUT', `${path} wrote nothing for ${timeout} ms in its response`)
+      return httpError(
+        'CGI_TIMEOUT',
+        `the CGI program ${path} wrote nothing for ${timeout} ms during its response (idleTimeout)`,
+      )
     }
     async function* chunks(): AsyncGenerator<Uint8Array> {
       for (let chunk: Uint8Array | null = rest; ; ) {
@@ -227,10 +233,10 @@ class Program {
       const exit = await run.finish()
       // Only its exit tells a whole answer from one that broke off. One that we ended had ended its answer itself.
       if (exit.killed ? signal.aborted : exit.code !== 0) {
-        throw httpError('CGI_EXIT', `${path} ended badly within its response (${described(exit)})`)
+        throw httpError('CGI_EXIT', `the CGI program ${path} failed during its response (${described(exit)})`)
       }
       if (left > 0 && left !== Number.POSITIVE_INFINITY) {
-        throw httpError('CGI_SHORT', `${path} ended ${left} bytes before its Content-Length`)
+        throw httpError('CGI_SHORT', `the CGI program ${path} wrote ${left} bytes fewer than its Content-Length`)
       }
     }
     let closing: Promise<void> | undefined
@@ -250,7 +256,8 @@ class Program {
       return []
     }
     const count = (this.#redirects.get(environ.gantry) ?? 0) + 1
-    if (count > REDIRECTS) throw httpError('CGI_LOOP', `${this.#path} was redirected to itself ${count} times`)
+    if (count > REDIRECTS)
+      throw httpError('CGI_LOOP', `the CGI program ${this.#path} redirected to itself ${count} times`)
     this.#redirects.set(environ.gantry, count)
     const [, path, query] = /^([^?#]*)(?:\?([^#]*))?/.exec(target)!
     const next: Environ = { ...environ, 'wsgi.input': new RequestInput(null) }
@@ -285,7 +292,7 @@ class Program {
       if (isUtf8(bytes) && !value.includes('\0')) env[name] = bytes.toString()
       // A program can do without a header. What it is asked for must not be something else than it was.
       else if (!name.startsWith('HTTP_')) {
-        throw httpError('CGI_BYTES', `${name} is not valid UTF-8 and cannot be given to a CGI program`)
+        throw httpError('CGI_BYTES', `the variable ${name} is not valid UTF-8; an environment cannot hold it`)
       }
     }
     return Object.assign(env, variables)
@@ -308,7 +315,10 @@ function native(text: string): string {
 function decoded(path: string): string {
   return path.replace(/%(?:([0-9A-Fa-f]{2})|)/g, (sequence: string, hex: string | undefined) => {
     if (hex === undefined || hex === '00') {
-      throw httpError('CGI_HEAD', `the program's Location holds ${JSON.stringify(sequence)}, which is no escape`)
+      throw httpError(
+        'CGI_HEAD',
+        `the Location of the program contains an invalid percent escape: ${JSON.stringify(sequence)}`,
+      )
     }
     return String.fromCharCode(Number.parseInt(hex, 16))
   })

@@ -45,13 +45,13 @@ export class BodySource implements InputSource {
       this.#fail(
         localError(
           'BODY_READ',
-          "the request's body was read before the application could: toNode()'s listener belongs before body parsers",
+          'the request body was read before the application could read it; put the listener of toNode() before body parsers',
         ),
       )
       return
     }
     if (req.destroyed) {
-      this.#fail(new AbortError('CLIENT_GONE', 'the client has gone'))
+      this.#fail(new AbortError('CLIENT_GONE', 'the client disconnected'))
       return
     }
     const { expect } = req.headers
@@ -78,7 +78,10 @@ export class BodySource implements InputSource {
   }
 
   #cut(cause: Error | undefined): void {
-    if (!this.#over) this.#fail(new AbortError('CLIENT_GONE', "the request's body was cut", { cause }))
+    if (!this.#over)
+      this.#fail(
+        new AbortError('CLIENT_GONE', 'the client disconnected before its request body was complete', { cause }),
+      )
   }
 
   #fail(error: Error): void {

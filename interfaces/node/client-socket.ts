@@ -185,7 +185,7 @@ export abstract class ClientSocket extends LazyDuplex {
 
   /** As for a reset, what was written is not delivered. */
   resetAndDestroy(): this {
-    if (!this.destroyed) this.fail(new AbortError('APPLICATION', 'the listener reset its connection'))
+    if (!this.destroyed) this.fail(new AbortError('APPLICATION', 'the listener reset the socket of the request'))
     return this
   }
 

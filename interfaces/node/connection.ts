@@ -155,7 +155,7 @@ export class Connection extends ClientSocket implements BodyQueueHost {
     if (!this.response?.started && !this.#raw) {
       this.#failure ??= httpError(
         'SOCKET_ERROR',
-        `the listener's socket emitted an error: ${error instanceof Error ? error.message : shown(error)}`,
+        `the socket of the request emitted an error: ${error instanceof Error ? error.message : shown(error)}`,
         {
           cause: error,
         },
@@ -250,5 +250,9 @@ export class Connection extends ClientSocket implements BodyQueueHost {
 /** What the exchange is told: errors that carry an answer or a reason of their own stay what they are. */
 function reason(error: Error | null): Error {
   if (error instanceof HttpError || error instanceof AbortError) return error
-  return new AbortError('APPLICATION', 'the listener destroyed its connection', error ? { cause: error } : undefined)
+  return new AbortError(
+    'APPLICATION',
+    'the listener destroyed the socket of the request',
+    error ? { cause: error } : undefined,
+  )
 }

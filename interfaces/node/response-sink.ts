@@ -50,7 +50,7 @@ export class NodeResponseSink implements ResponseSink {
     }
     if (res.headersSent) {
       // Somebody has answered already: nothing of this may get into that response.
-      throw localError('HEAD_SENT', 'the head of this response was sent before the application began its own')
+      throw localError('HEAD_SENT', 'the response head was sent before the application called startResponse')
     }
     res.statusCode = code
     res.statusMessage = status.slice(4)
@@ -101,7 +101,10 @@ export class NodeResponseSink implements ResponseSink {
 
   upgrade(): Duplex {
     if (!this.#upgrade) {
-      throw localError('NO_UPGRADE', "toNode()'s listener has no connection to hand over: its upgrade() has")
+      throw localError(
+        'NO_UPGRADE',
+        "the listener of toNode() cannot upgrade a connection; call its upgrade() for the server's 'upgrade' event",
+      )
     }
     const socket = this.#upgrade()
     socket.write(this.#switching, 'latin1')

@@ -75,7 +75,7 @@ export function toNode(application: Application, options: ToNodeOptions = {}): A
     sink.room = room
     // Once for all ends: a response that is whole is finished before, and an abort of it does nothing.
     res.once('close', () => {
-      const gone = new AbortError('CLIENT_GONE', 'the client has gone')
+      const gone = new AbortError('CLIENT_GONE', 'the client disconnected')
       exchange.abort(gone)
       source.gone(gone)
     })

@@ -188,7 +188,7 @@ export class Flight implements ResponseSink {
     if (this.#keep) {
       this.#watch()
       this.#exchange.resume()
-    } else this.#stop(reason ?? new AbortError('CLIENT_GONE', 'nobody waits for the response any more'))
+    } else this.#stop(reason ?? new AbortError('CLIENT_GONE', 'no client waits for the response'))
   }
 
   /** It is to be stored, though nobody may be reading. */
@@ -324,7 +324,7 @@ export class Flight implements ResponseSink {
     this.verdict ??= { kind: 'alone' }
     this.#gather?.drop()
     this.#finish(
-      httpError('CACHE_SOURCE_CUT', 'a response that was on its way into the cache was cut short', {
+      httpError('CACHE_SOURCE_CUT', 'the response that this request waited for was aborted', {
         cause: error,
       }),
     )
@@ -359,7 +359,9 @@ export class Flight implements ResponseSink {
       this.#timer = undefined
       if (this.plan.gantry.draining) this.#stop(new AbortError('DRAIN_TIMEOUT', 'the process drains'))
       else if (this.#host.clock.now() >= this.#deadline) {
-        this.#stop(new AbortError('DEADLINE', 'a request of the cache took too long'))
+        this.#stop(
+          new AbortError('DEADLINE', 'the application did not complete a background request of the cache in time'),
+        )
       } else this.#watch()
     })
   }

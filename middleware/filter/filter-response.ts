@@ -119,10 +119,13 @@ class FilteredResponse {
     const again = excInfo !== undefined && excInfo !== null
     // As it was closed, another's bytes may be under way, which its head must not be put on.
     if (this.#bodies.own.closed) {
-      throw localError('START_AFTER_END', `startResponse (${shown(status)}) after the body was closed`)
+      throw localError('START_AFTER_END', `startResponse was called (${shown(status)}) after the body was closed`)
     }
     if (this.#decided && !again) {
-      throw localError('START_TWICE', `startResponse was called a second time (${shown(status)}) without excInfo`)
+      throw localError(
+        'START_TWICE',
+        `startResponse was called a second time (${shown(status)}) without excInfo; give the error as third argument`,
+      )
     }
     if (again && this.#committed) {
       this.#fail(excInfo)
@@ -202,7 +205,8 @@ class FilteredResponse {
   #accept(chunk: Uint8Array): Promise<void> {
     if (this.#passed) return this.#write!(chunk)
     this.#check()
-    if (this.#over || this.#closed) throw localError('WRITE_AFTER_END', 'write() after the end of the response')
+    if (this.#over || this.#closed)
+      throw localError('WRITE_AFTER_END', 'write() was called after the end of the response')
     checkChunk(chunk)
     this.#committed = true
     if (this.#replace) return nextTick()

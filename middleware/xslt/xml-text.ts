@@ -29,8 +29,9 @@ export function decodeXml(bytes: Uint8Array, contentType: string | undefined): s
   try {
     return new TextDecoder(label, { fatal: true }).decode(bytes)
   } catch (error) {
-    const why = error instanceof RangeError ? 'is not an encoding that is known here' : 'is not what its bytes are'
-    throw new XmlError('XML_ENCODING', `its encoding, ${JSON.stringify(label)}, ${why}`)
+    const why =
+      error instanceof RangeError ? 'unknown character encoding' : 'the bytes are invalid in the declared encoding'
+    throw new XmlError('XML_ENCODING', `${why}: ${JSON.stringify(label)}`)
   }
 }
 
@@ -200,7 +201,7 @@ class Checker {
     if (!this.#take(DOCTYPE)) {
       throw new XmlError(
         'XML_DOCTYPE',
-        'its document type has declarations, which are not taken: they may name files and grow without bound',
+        'the DOCTYPE contains declarations, which are refused: they may name files, and make the document grow without bound',
       )
     }
   }

@@ -33,7 +33,7 @@ function checked(middleware: Middleware, specifier: string): Middleware {
       const message = error instanceof Error ? error.message : String(error)
       throw new LoadError(
         'THREW',
-        `the middleware of ${specifier} threw when it was given its application: ${message}`,
+        `the middleware ${specifier} threw when it was called with the application: ${message}`,
         {
           cause: error,
         },
@@ -43,7 +43,7 @@ function checked(middleware: Middleware, specifier: string): Middleware {
     const what = given === null ? 'null' : given instanceof Promise ? 'a promise' : typeof given
     throw new LoadError(
       'NOT_A_FUNCTION',
-      `the middleware of ${specifier} is none: given an application it gave ${what}; expected a function of (environ, startResponse)`,
+      `the middleware ${specifier} returned ${what}; expected an application: a function of (environ, startResponse)`,
     )
   }
 }

@@ -217,7 +217,7 @@ export class Exchange implements ContextControl {
     if (this.#response.code !== 101 || this.#response.responded || this.#finished) {
       throw localError(
         'NO_UPGRADE',
-        "upgrade() was called at the wrong time: call it once, after startResponse('101 …') and before the head is sent",
+        "upgrade() was called at the wrong time; call it once, after startResponse('101 …') and before the head is sent",
       )
     }
     const protocol = this.#response.switch()
@@ -245,7 +245,10 @@ export class Exchange implements ContextControl {
     if (this.#aborted) throw this.#aborted
     if (excInfo === undefined || excInfo === null) {
       if (this.#response.started) {
-        throw localError('START_TWICE', `startResponse was called a second time (${shown(status)}) without excInfo`)
+        throw localError(
+          'START_TWICE',
+          `startResponse was called a second time (${shown(status)}) without excInfo; give the error as third argument`,
+        )
       }
     } else if (this.#response.responded) {
       // PEP 3333: re-raise, so that the application stops; what the client has must not look whole.
@@ -264,13 +267,13 @@ export class Exchange implements ContextControl {
     try {
       if (this.#aborted) throw this.#aborted
       if (this.#body.closed) {
-        throw localError('WRITE_AFTER_END', 'write() after the end of the response')
+        throw localError('WRITE_AFTER_END', 'write() was called after the end of the response')
       }
       checkChunk(chunk)
       if (this.#response.full && (this.#overrun += chunk.length) > WRITE_OVERRUN) {
         const error = localError(
           'WRITE_OVERRUN',
-          `write() was called with ${this.#overrun} bytes more than there was room for: await what it returns`,
+          `write() was called for ${this.#overrun} bytes beyond the full buffer; await the promise that it returns`,
         )
         this.#fail(error)
         throw error
@@ -454,7 +457,7 @@ export class Exchange implements ContextControl {
           : 'the application failed in mid-response; the response was cut',
       )
       if (this.#finished) return
-      const aborted = new AbortError('APPLICATION', 'the application failed in mid-response', { cause: error })
+      const aborted = new AbortError('APPLICATION', 'the application failed during its response', { cause: error })
       this.#sink.abort(aborted)
       this.#cut(aborted)
       return

@@ -94,7 +94,7 @@ export class RequestInput implements Input {
 
   /** Adds bytes. They are kept, not copied. Ignored once the input failed. */
   push(chunk: Uint8Array): void {
-    if (this.#ended) throw localError('INPUT_ENDED', 'push() after the end of the input')
+    if (this.#ended) throw localError('INPUT_ENDED', 'push() was called after the end of the input')
     if (this.#failure || chunk.length === 0) return
     this.#chunks.push(chunk)
     this.#buffered += chunk.length
@@ -248,7 +248,7 @@ export class RequestInput implements Input {
 
   #begin(): void {
     if (this.#reading) {
-      throw localError('INPUT_BUSY', 'wsgi.input is being read already: await one read before the next')
+      throw localError('INPUT_BUSY', 'wsgi.input was read while another read was pending; await each read')
     }
     this.#reading = true
   }

@@ -209,7 +209,7 @@ export class Response {
   #checked(): CheckedHead {
     if (!this.#head) throw notStarted()
     if (this.#head.code === 101) {
-      throw localError('NO_UPGRADE', 'status 101 was given, and environ.gantry.upgrade() was not called')
+      throw localError('NO_UPGRADE', 'the application answered 101 without calling environ.gantry.upgrade()')
     }
     return this.#head
   }
@@ -253,12 +253,12 @@ function fieldsWithoutBody(code: number, headers: Headers): Headers {
 }
 
 export function notStarted(): LocalProtocolError {
-  return localError('NOT_STARTED', 'the application gave its body without calling startResponse')
+  return localError('NOT_STARTED', 'the application returned its body without calling startResponse')
 }
 
 function tooShort(sent: number, declared: number): LocalProtocolError {
   return localError(
     'BODY_TOO_SHORT',
-    `the application's body ended after ${sent} bytes of the ${declared} that its Content-Length declares`,
+    `the body of the application ended after ${sent} bytes; its Content-Length is ${declared}`,
   )
 }

@@ -76,7 +76,7 @@ export async function readRange(fd: number, { start, end }: FileRange): Promise<
 function truncated(at: number, end: number): LocalProtocolError {
   return localError(
     'FILE_TRUNCATED',
-    `the file now ends at byte ${at}, and was to be sent up to byte ${end}: it was cut while it was served`,
+    `the file was truncated while it was served: it ends at byte ${at}, and ${end} bytes were announced`,
   )
 }
 

@@ -119,7 +119,8 @@ export class Call implements Attempt, BodySource {
     environ.gantry.onFinished(this.#exchangeFinished)
     if (this.#answered) return
     try {
-      if (!body.whole) throw localError('NOT_WHOLE', 'a body that is no longer whole cannot be sent again')
+      if (!body.whole)
+        throw localError('NOT_WHOLE', 'the request body cannot be sent again: a part of it was discarded')
       body.begin(this)
       // What middleware put in an input's place cannot be asked whether it is at its end.
       const bodyless =
@@ -192,7 +193,7 @@ export class Call implements Attempt, BodySource {
 
   /** The peer drains and did not take it. */
   untaken(text: string): void {
-    this.#fail(this.#error('GOAWAY', `the container drains and did not take the request: ${text}`, 'no'))
+    this.#fail(this.#error('GOAWAY', `the container drains and did not accept the request: ${text}`, 'no'))
   }
 
   // ---- of Attempt and BodySource -----------------------------------------------------------------------------------
@@ -219,7 +220,7 @@ export class Call implements Attempt, BodySource {
   }
 
   unwanted(): void {
-    this.#stop(new AbortError('CLIENT_GONE', 'the response is no longer wanted'))
+    this.#stop(new AbortError('CLIENT_GONE', 'the response is no longer needed'))
     this.#finish()
   }
 
@@ -283,7 +284,7 @@ export class Call implements Attempt, BodySource {
       if (!stream.closed) this.#stop(error)
       this.#fail(
         error instanceof TypeError
-          ? this.#error('PROTOCOL', `the container's response is not one: ${error.message}`, 'maybe', error)
+          ? this.#error('PROTOCOL', `the response of the container is invalid: ${error.message}`, 'maybe', error)
           : error,
       )
       return
@@ -317,7 +318,7 @@ export class Call implements Attempt, BodySource {
     }
     if (client.destroyed) {
       // It was reset, and its 'close' is still to come, which ends the exchange. A pipeline would throw.
-      this.#stop(new AbortError('CLIENT_GONE', 'the client has gone'))
+      this.#stop(new AbortError('CLIENT_GONE', 'the client disconnected'))
       this.#finish()
       this.#answer([])
       return
@@ -343,7 +344,7 @@ export class Call implements Attempt, BodySource {
       this.#fail(this.#error('REFUSED', `the container refused the request: ${text}`, 'no'))
     } else {
       this.#fail(
-        new CallError('RESET', `the container gave the request up: ${text}`, 'maybe', responded, {
+        new CallError('RESET', `the container aborted the request: ${text}`, 'maybe', responded, {
           final: FINAL.has(code),
         }),
       )

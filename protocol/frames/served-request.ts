@@ -116,7 +116,10 @@ export class ServedRequest implements ResponseSink, InputSource, ExchangeHost {
     else {
       // Whoever lost or added bytes on the way: it must not look whole here.
       this.#input.fail(
-        httpError('BODY_LENGTH', `received a body of ${this.#received} bytes, but CONTENT_LENGTH is ${this.#declared}`),
+        httpError(
+          'BODY_LENGTH',
+          `received a request body of ${this.#received} bytes; CONTENT_LENGTH is ${this.#declared}`,
+        ),
       )
     }
   }

@@ -234,14 +234,17 @@ class Connection implements Http1Connection, StreamOwner, TransportOwner, Exchan
     switch (wait) {
       case 'head':
         if (this.#http.parser.between) this.#closeIfStillIdle()
-        else this.#refuse(peerError('HEAD_TIMEOUT', 'the request head took too long'))
+        else
+          this.#refuse(
+            peerError('HEAD_TIMEOUT', 'the client did not send the complete request head in time (--head-timeout)'),
+          )
         break
       case 'next-request':
       case 'late-request':
         this.#closeIfStillIdle()
         break
       case 'body':
-        this.#refuse(peerError('BODY_TIMEOUT', 'the request body took too long'))
+        this.#refuse(peerError('BODY_TIMEOUT', 'the client stopped sending the request body (--body-timeout)'))
         break
       case 'upgraded':
         this.#end(silenceOf(this.#timeouts), false)
@@ -607,7 +610,7 @@ class Connection implements Http1Connection, StreamOwner, TransportOwner, Exchan
   }
 
   #closeSoon(): false {
-    this.#abortExchange('CLIENT_GONE', 'the connection is over')
+    this.#abortExchange('CLIENT_GONE', 'the connection has ended')
     this.#http.fail()
     this.#transport.closeSoon()
     return false

@@ -192,12 +192,16 @@ async function claim(address: UnixAddress, own: string, link: (from: string, to:
     }
     if (!there) continue
     if (!there.isSocket()) {
-      throw new ListenError('NOT_A_SOCKET', address, 'something else than a socket is there, and is left alone')
+      throw new ListenError(
+        'NOT_A_SOCKET',
+        address,
+        'the path exists and is not a socket; remove the file or choose another path',
+      )
     }
     if (await isLive(path)) throw new ListenError('ADDRESS_IN_USE', address, 'another process is listening there')
     removeStale(path, there, `${own}x`)
   }
-  throw new ListenError('ADDRESS_IN_USE', address, 'other processes keep taking it')
+  throw new ListenError('ADDRESS_IN_USE', address, 'other processes repeatedly take the address')
 }
 
 function isLive(path: string): Promise<boolean> {
@@ -251,7 +255,7 @@ function describe(error: Pick<NodeJS.ErrnoException, 'code'> & { message?: strin
     case 'ENOTFOUND':
       return 'no host of that name is known'
     default:
-      return error.message ?? 'the system does not say why'
+      return error.message ?? 'the operating system gave no reason'
   }
 }
 

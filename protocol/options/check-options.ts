@@ -49,7 +49,7 @@ export function checkOptions<O extends object>(
       const near = nearestName(option, names)
       // Without its value, which may be a password under a name that there is not.
       const instead = near ? `; did you mean ${path}${near}?` : `, expected ${anyOf(names)}`
-      throw new TypeError(`${name}: there is no option ${path}${option}${instead}`)
+      throw new TypeError(`${name}: unknown option ${path}${option}${instead}`)
     }
     if (value !== undefined && !form.fits(value)) {
       const got = form.secret ? kindOf(value) : shown(value)

@@ -247,11 +247,7 @@ export function checkCommonOptions(options: Pick<CommonOptions, 'token' | 'token
     throw new OptionError('BAD_VALUE', '--forwarded-fields', `--forwarded-fields: ${notAForwardedField(name)}, or none`)
   }
   if (options.token !== undefined && options.tokenFile !== undefined) {
-    throw new OptionError(
-      'BAD_VALUE',
-      '--token-file',
-      '--token-file and GANTRY_TOKEN were both given; which is the secret?',
-    )
+    throw new OptionError('BAD_VALUE', '--token-file', '--token-file and GANTRY_TOKEN are both set; remove one of them')
   }
 }
 
@@ -269,7 +265,7 @@ export function createTokenFile(file: string): void {
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException
     if (code !== 'EEXIST') {
-      throw new OptionError('BAD_FILE', '--create-token', `--create-token: ${file} cannot be made (${code})`)
+      throw new OptionError('BAD_FILE', '--create-token', `--create-token: cannot create ${file} (${code})`)
     }
   } finally {
     rmSync(draft, { force: true })

@@ -179,7 +179,7 @@ function defaultOf(key: string, option: Option): unknown {
     throw new OptionError(
       'MISSING_OPTION',
       label,
-      `${label} is missing (or ${environmentName(key)} in the environment)`,
+      `${label} is required (or ${environmentName(key)} in the environment)`,
     )
   }
   if (option.default !== undefined) return convertAll(label, option, [String(option.default)])
@@ -220,7 +220,7 @@ function readArgv(
         throw new OptionError(
           'UNEXPECTED_ARGUMENT',
           argument,
-          `the argument ${JSON.stringify(argument)} is one too many${restHint(rest, argument)}`,
+          `unexpected argument ${JSON.stringify(argument)}${restHint(rest, argument)}`,
         )
       }
       give(key, argument)
@@ -240,7 +240,7 @@ function readArgv(
       } else {
         const value = argv[index + 1]
         if (value === undefined || value.startsWith('--')) {
-          throw new OptionError('MISSING_VALUE', name, `${name} needs a value: ${expected(table[key]!)}`)
+          throw new OptionError('MISSING_VALUE', name, `${name} needs a value: expected ${expected(table[key]!)}`)
         }
         give(key, value)
         index++
@@ -262,7 +262,7 @@ function unknownOption(table: OptionTable, name: string, hint: string): OptionEr
     return new OptionError(
       'UNKNOWN_OPTION',
       name,
-      `${name} would show its value to every user of this host: set ${variable}`,
+      `${name} would show its value to every user of this host; set ${variable} in the environment instead`,
     )
   }
   const names = Object.entries(table).flatMap(([key, option]) => {
@@ -273,7 +273,7 @@ function unknownOption(table: OptionTable, name: string, hint: string): OptionEr
   return new OptionError(
     'UNKNOWN_OPTION',
     name,
-    `there is no option ${name}${near ? `; did you mean ${near}?` : ''}${hint}`,
+    `unknown option ${name}${near ? `; did you mean ${near}?` : ''}${hint}`,
   )
 }
 

@@ -244,8 +244,11 @@ class Connection implements ResponseSink, InputSource, TransportOwner, ExchangeH
       this.#end(silenceOf(this.#settings.timeouts), false)
       return
     }
-    const what = wait === 'head' ? 'packet' : 'body'
-    this.#refuse(peerError(wait === 'head' ? 'HEAD_TIMEOUT' : 'BODY_TIMEOUT', `the request ${what} took too long`))
+    const late =
+      wait === 'head'
+        ? 'the web server did not send the complete uwsgi packet in time (--head-timeout)'
+        : 'the web server stopped sending the request body (--body-timeout)'
+    this.#refuse(peerError(wait === 'head' ? 'HEAD_TIMEOUT' : 'BODY_TIMEOUT', late))
   }
 
   closed(): void {
@@ -263,7 +266,10 @@ class Connection implements ResponseSink, InputSource, TransportOwner, ExchangeH
     const environ = environFromVariables(variables, facts)
     this.#givenId = requestId?.(environ)
     if (length > this.#settings.limits.body) {
-      throw peerError('BODY_TOO_LARGE', `a request body of ${length} bytes is above the limit`)
+      throw peerError(
+        'BODY_TOO_LARGE',
+        `the request body has ${length} bytes; the limit is ${this.#settings.limits.body} (--body-limit)`,
+      )
     }
     // The web server itself names the client in REMOTE_ADDR; it passes the client's own forwarded fields on unchecked.
     resolveClient(environ, undefined)

@@ -124,7 +124,7 @@ test('values that contradict each other are refused', () => {
     proxy([unix, '--upstream=:1'])
     assert.throws(() => proxy([unix, '--upstream=:1', '--workers=2']), {
       code: 'BAD_VALUE',
-      message: `${unix.split('=')[0]} unix:/a can be one process's alone: give HOST:PORT, or --workers 1`,
+      message: `${unix.split('=')[0]} unix:/a cannot be shared by several workers; use HOST:PORT, or --workers 1`,
     })
   }
   proxy(['--upstream=unix:/a', '--workers=2'])

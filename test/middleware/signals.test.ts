@@ -90,7 +90,7 @@ describe('request signals', () => {
       }),
     )
     assert.equal(events.length, 3)
-    assert.match(events[1]!, /^failed .*after 5 bytes of the 9/)
+    assert.match(events[1]!, /^failed .*after 5 bytes; its Content-Length is 9/)
   })
 
   it('take no answer below 500 for a failure', async () => {

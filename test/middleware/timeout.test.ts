@@ -48,7 +48,7 @@ describe('an application that does not begin its response in time', () => {
     assert.ok(sink.ended)
     assert.ok(signal.aborted)
     assert.equal((signal.reason as AbortError).code, 'DEADLINE')
-    assert.deepEqual(log.messages(), ['the application has not begun its response within 1000 ms'])
+    assert.deepEqual(log.messages(), ['the application did not begin its response within 1000 ms (timeout)'])
   })
 
   it('may be a Node listener, whose late calls do not throw', async () => {
@@ -195,7 +195,7 @@ describe('an application that does not finish its response in time', () => {
     await turns()
     assert.equal(running.sink.aborted?.code, 'APPLICATION')
     assert.equal(running.sink.ended, false)
-    assert.deepEqual(running.log.messages(), ['the application has not finished its response within 1000 ms'])
+    assert.deepEqual(running.log.messages(), ['the application did not finish its response within 1000 ms (timeout)'])
   })
 
   it('has it cut when it wrote and never returned', async () => {

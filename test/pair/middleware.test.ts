@@ -135,7 +135,7 @@ describe('--middleware', () => {
       assert.equal((await child.exited).code, 1)
       assert.equal(
         child.stderr,
-        `gantry ${argv[0]}: the middleware of broken.js is none: given an application it gave undefined; expected a function of (environ, startResponse)\n`,
+        `gantry ${argv[0]}: the middleware broken.js returned undefined; expected an application: a function of (environ, startResponse)\n`,
       )
     })
   }

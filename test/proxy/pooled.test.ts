@@ -107,7 +107,7 @@ describe('pool', () => {
   it('refuses what it could not work with', () => {
     assert.throws(() => pool([]), /needs an address/)
     assert.throws(() => pool(['tcp:127.0.0.1:0']), /has port 0/)
-    assert.throws(() => pool(['tcp:10.0.0.1:8000']), /leaves this host, .* give the option token/)
+    assert.throws(() => pool(['tcp:10.0.0.1:8000']), /is on another host, .* set the option token/)
     assert.throws(() => pool(['ftp://x']), { name: 'AddressError' })
     assert.throws(() => pool(['unix:/a.sock'], { timeout: -1 }), /timeout is -1, expected a number from 0/)
   })

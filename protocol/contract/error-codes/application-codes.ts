@@ -92,7 +92,7 @@ export const stateCodes = {
   RESPONSE_TWICE: { means: 'A second final response on an HTTP connection.' },
   NOT_OVER: { means: 'The next request of an HTTP connection before the current one is over.' },
   STREAM_OVER: { means: 'The connection of an exchange serves another request already.' },
-  LLHTTP_MEMORY: { means: "llhttp's WebAssembly has no memory for another parser." },
+  LLHTTP_MEMORY: { means: 'The WebAssembly of llhttp has no memory for another parser.' },
   UWSGI_NATIVE_STRING: { means: 'A variable of a uwsgi packet contains a code unit above U+00FF.' },
   UWSGI_TOO_LARGE: { means: 'The variables of a uwsgi packet are longer than 65535 bytes.' },
   DETACHED: { means: 'The parser of an HTTP connection gets bytes after an upgrade.' },

@@ -173,7 +173,7 @@ export class Connection implements Answering {
    */
   request(fields: RequestFields, flags: RequestFlags, body: Uint8Array | undefined): Stream {
     if (this.role !== 'caller' || this.state !== 'open' || this.goingAway || this.leaving || this.worn) {
-      throw localError('NOT_OPEN', 'no request can be made on this link now')
+      throw localError('NOT_OPEN', 'no request can be sent on this link: it is not open')
     }
     const { upgrade, hold } = flags
     const stream = this.#streams.make(this.#streams.next, upgrade, hold)
@@ -208,10 +208,10 @@ export class Connection implements Answering {
    */
   respond(stream: Stream, status: string, headers: Headers, body: Uint8Array | undefined, end: boolean): boolean {
     if (stream.closed) return true
-    if (stream.responded) throw localError('RESPONDED', `stream ${stream.id} has its response`)
+    if (stream.responded) throw localError('RESPONDED', `stream ${stream.id} has a response already`)
     const upgraded = status.startsWith('101')
     if (upgraded && !stream.upgrade) {
-      throw localError('NOT_UPGRADE', 'a 101 was given for a request that asks for no upgrade')
+      throw localError('NOT_UPGRADE', 'a 101 was sent for a request without an upgrade')
     }
     const sent = this.#sender.response(stream, status, headers, body, end && !upgraded)
     stream.responded = true
@@ -238,7 +238,7 @@ export class Connection implements Answering {
    */
   send(stream: Stream, chunk: Uint8Array, end: boolean): boolean {
     if (stream.closed) return true
-    if (stream.localEnded) throw localError('ENDED', `stream ${stream.id} has been ended`)
+    if (stream.localEnded) throw localError('ENDED', `stream ${stream.id} has ended already`)
     return this.#sender.send(stream, chunk, end)
   }
 
@@ -250,7 +250,7 @@ export class Connection implements Answering {
    */
   trailers(stream: Stream, fields: string[]): void {
     if (stream.closed) return
-    if (stream.localEnded) throw localError('ENDED', `stream ${stream.id} has been ended`)
+    if (stream.localEnded) throw localError('ENDED', `stream ${stream.id} has ended already`)
     if (stream.upgrade && !this.agreed(Feature.UPGRADE_TRAILERS)) this.#sender.send(stream, EMPTY, true)
     else this.#sender.trailers(stream, fields)
   }
@@ -365,7 +365,7 @@ export class Connection implements Answering {
    */
   #checkOwed(): void {
     if (this.#sender.control.queued.resetCount > this.#mostSlots + UPGRADED_MAX) {
-      this.fail(peerError('OVERLOADED', 'the peer sends requests above its slots and does not read'))
+      this.fail(peerError('OVERLOADED', 'the peer sends requests above its slots, and does not read the refusals'))
     }
   }
 }

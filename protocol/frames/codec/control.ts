@@ -76,7 +76,7 @@ export class Control {
     out.begin(Frame.HELLO, 0, 0)
     writeHello(out, hello)
     if (out.length > HELLO_MAX) {
-      throw localError('HELLO_TOO_LARGE', `a HELLO of ${out.length} bytes: the identity is too long`)
+      throw localError('HELLO_TOO_LARGE', `the HELLO has ${out.length} bytes; use a shorter --id`)
     }
     out.finish()
     const frame = Buffer.concat(out.take())

@@ -246,7 +246,7 @@ function refuseBeyondLatin1(items: readonly (string | number)[]): void {
       const at = item.search(BEYOND_LATIN1)
       throw localError(
         'NOT_LATIN1',
-        `a native string of ${item.length} code units holds U+${item.charCodeAt(at).toString(16).toUpperCase().padStart(4, '0')} at ${at}: beyond U+00FF`,
+        `a native string of ${item.length} code units contains U+${item.charCodeAt(at).toString(16).toUpperCase().padStart(4, '0')} at ${at}; expected U+0000 to U+00FF`,
       )
     }
   }

@@ -78,7 +78,10 @@ export class Receiver implements FrameSink {
     const longest = this.#longest(type)
     const onStream = type >= Frame.REQUEST && type !== Frame.HELLO
     if (stream >= 0 && longest >= 0 && onStream !== stream > 0) {
-      throw peerError('BAD_STREAM', `a frame of type 0x${type.toString(16)} on stream ${stream}`)
+      throw peerError(
+        'BAD_STREAM',
+        `received a frame of type 0x${type.toString(16)} on stream ${stream}, which cannot have it`,
+      )
     }
     return longest
   }
@@ -171,7 +174,11 @@ export class Receiver implements FrameSink {
 
   #onRequest(flags: number, id: number, bytes: Uint8Array, start: number, end: number): void {
     if (this.#hello.role !== 'server') throw wrongRole('REQUEST')
-    if (id < this.#streams.next) throw peerError('BAD_STREAM', `stream ${id} after ${this.#streams.next - 1}`)
+    if (id < this.#streams.next)
+      throw peerError(
+        'BAD_STREAM',
+        `received stream ${id} after stream ${this.#streams.next - 1}; expected a higher number`,
+      )
     this.#streams.next = id + 1
     const bodyAt = this.#headEnd(bytes, start, end)
     const fields = this.#heads.request(bytes, start + 4, bodyAt)
@@ -180,7 +187,7 @@ export class Receiver implements FrameSink {
     const upgrade = (flags & Flag.UPGRADE) !== 0
     const ended = (flags & Flag.END) !== 0
     if ((upgrade || hold) && (size > 0 || (upgrade && ended))) {
-      throw peerError('FLOW_CONTROL', `stream ${id} brought body that it has no credit for`)
+      throw peerError('FLOW_CONTROL', `received body on stream ${id} without credit`)
     }
     const stream = this.#streams.make(id, upgrade, hold)
     stream.held = hold && !upgrade && !ended
@@ -203,7 +210,7 @@ export class Receiver implements FrameSink {
     const { status, headers } = this.#heads.response(bytes, start + 4, bodyAt)
     const stream = this.#streams.known(id)
     if (!stream) return
-    if (stream.responded) throw peerError('RESPONDED', `a second response on stream ${id}`)
+    if (stream.responded) throw peerError('RESPONDED', `received a second response on stream ${id}`)
     stream.responded = true
     stream.started = true
     if (status.startsWith('101')) {
@@ -233,11 +240,14 @@ export class Receiver implements FrameSink {
     const stream = this.#streams.known(id)
     const { status, headers } = this.#heads.response(bytes, start, end)
     if (!stream) return
-    if (stream.responded) throw peerError('RESPONDED', `a 1xx after the response on stream ${id}`)
+    if (stream.responded) throw peerError('RESPONDED', `received a 1xx after the response on stream ${id}`)
     stream.informs++
     stream.informBytes += end - start
     if (stream.informs > INFORM_COUNT || stream.informBytes > INFORM_MAX) {
-      throw peerError('INFORM_FLOOD', `more 1xx answers on stream ${id} than ${INFORM_COUNT}, or too long`)
+      throw peerError(
+        'INFORM_FLOOD',
+        `received more 1xx responses on stream ${id} than ${INFORM_COUNT}, or longer ones than ${INFORM_MAX} bytes`,
+      )
     }
     stream.started = true
     this.events.push({ type: 'inform', stream, status, headers })
@@ -246,11 +256,12 @@ export class Receiver implements FrameSink {
   #onData(flags: number, id: number, bytes: Uint8Array, start: number, end: number): void {
     const stream = this.#streams.known(id)
     const ended = (flags & Flag.END) !== 0
-    if (!ended && start === end) throw peerError('EMPTY_DATA', `DATA without bytes or END on stream ${id}`)
+    if (!ended && start === end)
+      throw peerError('EMPTY_DATA', `received DATA without bytes and without END on stream ${id}`)
     if (!stream) return
-    if (stream.remoteEnded) throw peerError('ENDED', `DATA after the END of stream ${id}`)
+    if (stream.remoteEnded) throw peerError('ENDED', `received DATA after the END of stream ${id}`)
     if (this.#hello.role === 'caller' ? !stream.responded : stream.upgrade && !stream.upgraded) {
-      throw peerError('TOO_EARLY', `DATA before the response on stream ${id}`)
+      throw peerError('TOO_EARLY', `received DATA before the response on stream ${id}`)
     }
     this.#pay(stream, end - start)
     this.events.push({ type: 'data', stream, bytes: keep(bytes, start, end), end: ended })
@@ -261,10 +272,10 @@ export class Receiver implements FrameSink {
     const stream = this.#streams.known(id)
     const fields = this.#heads.fields(bytes, start, end)
     if (!stream) return
-    if (stream.remoteEnded) throw peerError('ENDED', `TRAILERS after the END of stream ${id}`)
+    if (stream.remoteEnded) throw peerError('ENDED', `received TRAILERS after the END of stream ${id}`)
     // An upgrade request has no body, a 101 has raw bytes instead, and a declined upgrade has an ordinary response.
     if (this.#hello.role === 'caller' ? !stream.responded || stream.upgraded : stream.upgrade) {
-      throw peerError('TOO_EARLY', `TRAILERS on stream ${id}, where none can be`)
+      throw peerError('TOO_EARLY', `received TRAILERS on stream ${id}, which cannot have them yet`)
     }
     this.events.push({ type: 'trailers', stream, fields })
     this.#streams.remoteEnd(stream)
@@ -282,12 +293,12 @@ export class Receiver implements FrameSink {
   }
 
   #onWindow(id: number, credit: number): void {
-    if (credit === 0) throw peerError('FLOW_CONTROL', `a WINDOW of nothing on stream ${id}`)
+    if (credit === 0) throw peerError('FLOW_CONTROL', `received a WINDOW of 0 bytes on stream ${id}`)
     const stream = this.#streams.known(id)
     if (!stream) return
     stream.credit += credit
     if (stream.credit > CREDIT_MAX) {
-      throw peerError('FLOW_CONTROL', `more credit on stream ${id} than ${CREDIT_MAX}`)
+      throw peerError('FLOW_CONTROL', `received more credit on stream ${id} than ${CREDIT_MAX} bytes`)
     }
     this.#answering.credited(stream)
   }
@@ -312,7 +323,7 @@ export class Receiver implements FrameSink {
       for (const stream of this.#streams.all()) {
         if (stream.id <= last) continue
         if (stream.started) {
-          throw peerError('GOAWAY', `stream ${stream.id} was started, and is now said not to have been taken`)
+          throw peerError('GOAWAY', `GOAWAY says that stream ${stream.id} was not taken, but the peer had started it`)
         }
         untaken.push(stream)
       }
@@ -328,15 +339,22 @@ export class Receiver implements FrameSink {
     const length = u32(bytes, start, start + 4)
     const at = start + 4 + length
     if (length > this.#hello.head || at > end) {
-      throw peerError('BAD_HEAD', `a head of ${length} bytes in a frame of ${end - start}`)
+      throw peerError('BAD_HEAD', `received a head of ${length} bytes in a frame of ${end - start}`)
     }
-    if (end - at > this.#hello.data) throw peerError('FRAME_TOO_LARGE', `${end - at} bytes of body in a frame`)
+    if (end - at > this.#hello.data)
+      throw peerError(
+        'FRAME_TOO_LARGE',
+        `received ${end - at} bytes of body in one frame; the limit is ${this.#hello.data}`,
+      )
     return at
   }
 
   #pay(stream: Stream, bytes: number): void {
     if (bytes > stream.window) {
-      throw peerError('FLOW_CONTROL', `${bytes} bytes on stream ${stream.id}, which has credit for ${stream.window}`)
+      throw peerError(
+        'FLOW_CONTROL',
+        `received ${bytes} bytes on stream ${stream.id}, which has credit for ${stream.window}`,
+      )
     }
     stream.window -= bytes
   }
@@ -372,16 +390,16 @@ function copy(
 }
 
 function u32(bytes: Uint8Array, start: number, end: number): number {
-  if (end - start !== 4) throw peerError('BAD_FRAME', `a number of ${end - start} bytes, where it has 4`)
+  if (end - start !== 4) throw peerError('BAD_FRAME', `received a number of ${end - start} bytes; expected 4`)
   return ((bytes[start]! << 24) | (bytes[start + 1]! << 16) | (bytes[start + 2]! << 8) | bytes[start + 3]!) >>> 0
 }
 
 function badLength(type: number): RemoteProtocolError {
-  return peerError('BAD_FRAME', `a frame of type 0x${type.toString(16)} whose length is not that type's`)
+  return peerError('BAD_FRAME', `received a frame of type 0x${type.toString(16)} with the wrong length`)
 }
 
 function wrongRole(name: string): RemoteProtocolError {
-  return peerError('WRONG_ROLE', `${name} from a side that may not send it`)
+  return peerError('WRONG_ROLE', `received ${name}, which only the other side may send`)
 }
 
 /** For people. Decoded leniently, without control characters: it goes to logs and error messages. */

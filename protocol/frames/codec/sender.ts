@@ -128,9 +128,13 @@ export class Sender {
     let most = 5
     for (const text of fields) {
       most += 5 + 2 * text.length
-      if (BEYOND_LATIN1.test(text)) throw localError('NOT_LATIN1', 'a trailer holds code units above U+00FF')
+      if (BEYOND_LATIN1.test(text)) throw localError('NOT_LATIN1', 'a trailer field contains a code unit above U+00FF')
     }
-    if (most > this.headMax) throw localError('HEAD_TOO_LARGE', `trailers of up to ${most} bytes`)
+    if (most > this.headMax)
+      throw localError(
+        'HEAD_TOO_LARGE',
+        `the trailers have up to ${most} bytes; the limit of the peer is ${this.headMax}`,
+      )
     stream.trailers = fields
     this.#queue(stream, EMPTY, true)
     // While the socket is full the stream's REQUEST may be queued too, and must go first.
@@ -318,7 +322,7 @@ export class Sender {
   #closeHead(): void {
     const length = this.#out.length - 4
     if (length > this.headMax) {
-      throw localError('HEAD_TOO_LARGE', `a head of ${length} bytes, where the peer takes ${this.headMax}`)
+      throw localError('HEAD_TOO_LARGE', `the head has ${length} bytes; the limit of the peer is ${this.headMax}`)
     }
     this.#out.patch(0, length)
   }

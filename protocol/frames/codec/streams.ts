@@ -58,7 +58,8 @@ export class Streams {
   /** The stream of that number; undefined if it is over. @throws RemoteProtocolError if it was never opened */
   known(id: number): Stream | undefined {
     const stream = this.#open.get(id)
-    if (!stream && id >= this.next) throw peerError('BAD_STREAM', `stream ${id} was never opened`)
+    if (!stream && id >= this.next)
+      throw peerError('BAD_STREAM', `received a frame on stream ${id}, which was never opened`)
     return stream
   }
 

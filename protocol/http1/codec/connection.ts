@@ -151,7 +151,7 @@ export class ServerConnection {
    */
   respond(status: string, headers: Headers, length: number, end: boolean): string {
     if (this.#response !== 'due' || this.#request === 'idle') {
-      throw localError('RESPONSE_TWICE', `a final response (${status}) where none is due`)
+      throw localError('RESPONSE_TWICE', `a second final response (${status}) for one request`)
     }
     this.#response = 'body'
     const { minor } = this.parser.head
@@ -205,7 +205,7 @@ export class ServerConnection {
   /** Begins with the next request. Only once the response is whole and `after()` is 'next'. */
   next(): void {
     if (this.#response !== 'done' || this.after() !== 'next')
-      throw localError('NOT_OVER', 'the next request before this one is over')
+      throw localError('NOT_OVER', 'the next request was started before the current one ended')
     this.#request = 'idle'
     this.#known = false
     this.#response = 'due'

@@ -117,8 +117,8 @@ describe('loadApplication', () => {
       'SYNTAX',
       /imports\.js:1: .* outside a module; for import and export set "type": "module" /,
     ],
-    ['enum.ts', 'TYPES', /enum\.ts:1: .*must be compiled: .*enum/],
-    ['typed', 'TYPES', /node_modules\/typed\/main\.ts .*under node_modules; give a compiled \.js file/],
+    ['enum.ts', 'TYPES', /enum\.ts:1: .*must be compiled.*enum/],
+    ['typed', 'TYPES', /node_modules\/typed\/main\.ts .*under node_modules; use a compiled \.js file/],
     ['text.txt', 'TYPES', /^text\.txt .*expected \.ts, \.js/],
     ['package.json', 'TYPES', /^package\.json .*expected \.ts, \.js/],
     ['throws.js', 'THREW', /^throws\.js threw while it was loaded: no database$/],
@@ -134,7 +134,7 @@ describe('loadApplication', () => {
     [
       'data.js',
       'NOT_A_FUNCTION',
-      /^the export application of data\.js is no application: .*it is object; .*--interface node$/,
+      /^the export application of data\.js is not a valid application: .*, got object; .*--interface node$/,
     ],
     ['data.js:nothing', 'NOT_A_FUNCTION', /it is null$/],
   ] as const) {

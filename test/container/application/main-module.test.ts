@@ -205,9 +205,9 @@ describe('arguments after --', () => {
   })
 
   it('are suggested when an argument is given without --', async () => {
-    const says = /the argument "start" is one too many; arguments for the application come after --, as in: -- start/
+    const says = /unexpected argument "start"; arguments for the application come after --, as in: -- start/
     assert.match(await failureOf('echo.ts', 'start'), says)
-    assert.match(await failureOf('echo.ts', '--turbo'), /no option --turbo; .* come after --, as in: -- --turbo/)
+    assert.match(await failureOf('echo.ts', '--turbo'), /unknown option --turbo; .* come after --, as in: -- --turbo/)
   })
 })
 

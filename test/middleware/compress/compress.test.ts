@@ -284,7 +284,7 @@ describe('compress', () => {
       [{ threshold: -1 }, /threshold is -1, expected a number of bytes/],
       [{ threshold: Number.NaN }, /threshold is NaN/],
       [{ levels: { br: 12 } }, /levels.br is 12, expected a whole number from 0 to 11/],
-      [{ levels: { lzma: 1 } }, /there is no option levels.lzma/],
+      [{ levels: { lzma: 1 } }, /unknown option levels.lzma/],
       [{ compressible: 'text/html' }, /compressible is "text\/html", expected a function/],
     ]
     for (const [options, message] of wrong) {

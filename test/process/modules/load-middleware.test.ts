@@ -68,7 +68,7 @@ describe('loadMiddleware', () => {
     [
       'object.js',
       'NOT_A_FUNCTION',
-      /^the export middleware of object\.js is no middleware: expected .* and it is object$/,
+      /^the export middleware of object\.js is not a valid middleware: expected .*, got object$/,
     ],
   ] as const) {
     it(`says of ${specifier} what is wrong: ${code}`, async () => {
@@ -82,8 +82,12 @@ describe('loadMiddleware', () => {
   }
 
   for (const [specifier, code, says] of [
-    ['nothing.js', 'NOT_A_FUNCTION', /^the middleware of nothing\.js is none: given an application it gave undefined/],
-    ['throws.js', 'THREW', /^the middleware of throws\.js threw when it was given its application: no configuration$/],
+    ['nothing.js', 'NOT_A_FUNCTION', /^the middleware nothing\.js returned undefined; expected an application/],
+    [
+      'throws.js',
+      'THREW',
+      /^the middleware throws\.js threw when it was called with the application: no configuration$/,
+    ],
   ] as const) {
     it(`says of ${specifier}, once it is given its application, what is wrong: ${code}`, async () => {
       const middleware = await loadMiddleware(['tags.ts', specifier], directory)

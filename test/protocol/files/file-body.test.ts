@@ -157,7 +157,7 @@ describe('fileBody', () => {
       }
       const result = await call(lint(application))
       assert.equal(result.aborted?.code, 'APPLICATION')
-      assert.match(String(result.aborted?.cause), /it was cut while it was served/)
+      assert.match(String(result.aborted?.cause), /the file was truncated while it was served/)
       assert.ok(result.body.equals(bytes.subarray(0, 300 * KIB)))
     }))
 

@@ -247,7 +247,7 @@ describe('a request that is served', () => {
     }
     await until(() => host.done.length === 2)
     assert.equal(runs, 2)
-    assert.match(log.lines[0]?.message ?? '', /a head of 3\d+ bytes, where the peer takes 262144/)
+    assert.match(log.lines[0]?.message ?? '', /the head has 3\d+ bytes; the limit of the peer is 262144/)
     assert.equal(server.inspect(), '<ServerLink ready p 0 of 10>')
     server.destroy()
   })
@@ -475,7 +475,7 @@ describe('the end of a link', () => {
     await until(() => held.environs.length === 1)
     const { signal } = held.environs[0]!.gantry
     peer.stream.write(Buffer.from('15000000040000000100000000', 'hex'))
-    assert.match((await peer.heard('goaway')).text, /a WINDOW of nothing/)
+    assert.match((await peer.heard('goaway')).text, /a WINDOW of 0 bytes/)
     assert.equal((closed[0] as { code?: string }).code, 'FLOW_CONTROL')
     assert.equal(signal.aborted, true)
     held.answer()
@@ -805,7 +805,7 @@ describe('an upgraded connection', () => {
     await until(() => connection?.destroyed === true)
     await until(() => server.active === 1)
     assert.equal(server.inspect(), '<ServerLink ready p 1 of 10>')
-    assert.equal(log.lines.at(-1)?.message, 'a 101 was given for a request that asks for no upgrade')
+    assert.equal(log.lines.at(-1)?.message, 'a 101 was sent for a request without an upgrade')
     held.answer()
     assert.equal((await peer.heard('response', 1)).stream, other)
     server.destroy()

@@ -40,7 +40,7 @@ describe('checkOptions', () => {
 
   it('refuses an option that every object seems to have', () => {
     const options = JSON.parse('{ "__proto__": 1 }')
-    assert.throws(() => checkOptions('make', options, forms), /^TypeError: make: there is no option __proto__, /)
+    assert.throws(() => checkOptions('make', options, forms), /^TypeError: make: unknown option __proto__, /)
   })
 
   it('refuses a name that is none even where it is undefined, and not a known one', () => {

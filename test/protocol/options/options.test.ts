@@ -124,8 +124,8 @@ test('arguments of the application follow a double dash unchanged, after missing
     const { values } = parseOptions(table, argv, environment)
     assert.deepEqual([values.module, values.rest], [module, rest], argv.join(' '))
   }
-  assert.throws(() => parseOptions(table, ['a', 'b']), /"b" is one too many; .* come after --, as in: -- b/)
-  assert.throws(() => parseOptions(table, ['a', '-x=1']), /no option -x; .* come after --, as in: -- -x=1/)
+  assert.throws(() => parseOptions(table, ['a', 'b']), /unexpected argument "b"; .* come after --, as in: -- b/)
+  assert.throws(() => parseOptions(table, ['a', '-x=1']), /unknown option -x; .* come after --, as in: -- -x=1/)
   assert.throws(() => parseOptions(table, ['a', '--slot=1']), /did you mean --slots\?; .* -- --slot=1/)
 })
 
@@ -145,14 +145,19 @@ const refusals: [title: string, argv: string[], code: OptionErrorCode, message: 
     'an unknown option names its nearest',
     ['--lisen', ':1'],
     'UNKNOWN_OPTION',
-    /no option --lisen; did you mean --listen\?/,
+    /unknown option --lisen; did you mean --listen\?/,
   ],
   ['two swapped letters are one mistake', ['--quuee-size=1'], 'UNKNOWN_OPTION', /did you mean --queue-size\?/],
   ['a negated flag is a name too', ['--no-compres'], 'UNKNOWN_OPTION', /did you mean --no-compress\?/],
-  ['what resembles nothing has no hint', ['--zzzzzzzz'], 'UNKNOWN_OPTION', /^there is no option --zzzzzzzz$/],
+  ['what resembles nothing has no hint', ['--zzzzzzzz'], 'UNKNOWN_OPTION', /^unknown option --zzzzzzzz$/],
   ['only a flag can be negated', ['--no-listen'], 'UNKNOWN_OPTION', /--no-listen/],
   ['short options are not known', ['-l'], 'UNKNOWN_OPTION', /-l/],
-  ['a value is missing at the end', ['--listen'], 'MISSING_VALUE', /--listen needs a value: unix:\/path, HOST:PORT/],
+  [
+    'a value is missing at the end',
+    ['--listen'],
+    'MISSING_VALUE',
+    /--listen needs a value: expected unix:\/path, HOST:PORT/,
+  ],
   ['a value is missing before the next option', ['--listen', '--reload'], 'MISSING_VALUE', /--listen needs a value/],
   ['one argument too many', ['a.ts', 'b.ts'], 'UNEXPECTED_ARGUMENT', /"b.ts"/],
   ['an integer with a sign', ['--queue-size=-1'], 'BAD_VALUE', /expected a whole number from 1 to 100, got "-1"/],
@@ -228,7 +233,7 @@ test('a required option that is missing is named, with its environment name', ()
   } as const
   assert.throws(() => parseOptions(required, []), {
     code: 'MISSING_OPTION',
-    message: /^MODULE is missing \(or GANTRY_MODULE/,
+    message: /^MODULE is required \(or GANTRY_MODULE/,
   })
   assert.equal(parseOptions(required, [], { GANTRY_MODULE: 'a.ts' }).values.module, 'a.ts')
 })
