@@ -64,7 +64,7 @@ describe('gantry container', () => {
       'nothing.js',
       /^gantry container: nothing\.js exports neither application nor a default; it exports other; .*--interface node\n$/,
     ],
-    ['waits.js', /^gantry container: waits\.js .*waits at its top level for something that never comes\n$/],
+    ['waits.js', /^gantry container: waits\.js .*awaits at its top level something that never happens\n$/],
     [
       'throws.js',
       /^gantry container: throws\.js threw while it was loaded: no database\nError: no database\n\s+at .*throws\.js/,

@@ -51,7 +51,7 @@ describe('a module that cannot be loaded', () => {
   for (const [what, source, sentence] of [
     ['JavaScript that does not parse', 'export const word = ;', /❯ 1 ┃ {2}export const word = ;/],
     ['an import that leads nowhere', `\nexport * from './nothing.ts'`, /❯ 2 ┃ {2}export \* from '\.\/nothing\.ts'/],
-    ['a wait without end', 'await new Promise(() => {})', /waits at its top level for something that never comes/],
+    ['a wait without end', 'await new Promise(() => {})', /awaits at its top level something that never happens/],
     ['an end of the process', 'process.exit(3)', /its process ended before it had been loaded, with exit code 3/],
   ] as const) {
     it(`is shown with its place: ${what}`, () =>

@@ -136,7 +136,7 @@ describe('loadApplication', () => {
       'NOT_A_FUNCTION',
       /^the export application of data\.js is not a valid application: .*, got object; .*--interface node$/,
     ],
-    ['data.js:nothing', 'NOT_A_FUNCTION', /it is null$/],
+    ['data.js:nothing', 'NOT_A_FUNCTION', /got null$/],
   ] as const) {
     it(`says of ${specifier} what is wrong: ${code}`, async () => {
       await assert.rejects(

@@ -115,7 +115,7 @@ describe('gantry cgi', () => {
 
   for (const [what, variables, module, message] of [
     ['there is no application', {}, '/none/such.ts', /there is no file \/none\/such\.ts/],
-    ['the application never answers', { PATH_INFO: '/never' }, MODULE, /something that never comes/],
+    ['the application never answers', { PATH_INFO: '/never' }, MODULE, /something that never happens/],
     ['an error is caught by nobody', { PATH_INFO: '/uncaught' }, MODULE, /thrown in a timer/],
   ] as const) {
     it(`answers 500 and exits with 1 where ${what}`, async () => {
