@@ -83,7 +83,7 @@ function lost(failure: Failure, member: string): HttpError {
 function refused(failure: Failure, member: string): HttpError {
   return httpError(
     'UPSTREAM_REFUSED',
-    `every container that was tried refused the request, the last one ${member}: ${failure.message}`,
+    `no upstream accepted the request; the last one tried was ${member}: ${failure.message}`,
     {
       cause: failure,
       headers: [['Retry-After', RETRY_AFTER]],

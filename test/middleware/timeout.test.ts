@@ -6,7 +6,7 @@ import { fromNode } from '../../interfaces/node/from-node.ts'
 import { timeout } from '../../middleware/timeout.ts'
 import type { Application, Environ, Outcome, StartResponse, Write } from '../../protocol/contract/application.ts'
 import { call } from '../../protocol/contract/call.ts'
-import { AbortError } from '../../protocol/contract/errors.ts'
+import { AbortError, type HttpError } from '../../protocol/contract/errors.ts'
 import { RequestInput } from '../../protocol/contract/input.ts'
 import { FakeClock } from '../support/clock.ts'
 import { run } from '../support/exchange.ts'
@@ -48,6 +48,7 @@ describe('an application that does not begin its response in time', () => {
     assert.ok(sink.ended)
     assert.ok(signal.aborted)
     assert.equal((signal.reason as AbortError).code, 'DEADLINE')
+    assert.equal(((signal.reason as AbortError).cause as HttpError).code, 'APPLICATION_TIMEOUT')
     assert.deepEqual(log.messages(), ['the application did not begin its response within 1000 ms (timeout)'])
   })
 
