@@ -181,7 +181,9 @@ describe('toNode', () => {
     )
     await using served = await Served.start(app)
     await served.fetch('/', { method: 'POST', body: '{}', headers: { 'Content-Type': 'application/json' } })
-    assert.match((await failed.promise).message, /before body parsers/)
+    const error = (await failed.promise) as Error & { code?: string }
+    assert.equal(error.code, 'BODY_READ')
+    assert.match(error.message, /before body parsers/)
   })
 
   it('streams: each chunk is sent before the next is asked for, and waits for room', async () => {

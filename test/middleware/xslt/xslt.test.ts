@@ -369,6 +369,7 @@ describe('xslt, when it cannot', () => {
       /unknown character encoding: "klingon"/,
     )
     await fails(giving('<a/>', [...xml, ['Content-Encoding', 'gzip']]), copy, /content coding "gzip"/)
+    assert.equal(log.lines.at(-1)?.fields['code'], 'XSLT_ENCODED')
   })
 
   /** Compares each of 40 elements with each, eight times over: longer than any timeout, and in little memory. */
