@@ -159,7 +159,7 @@ describe('fileBody', () => {
       const result = await call(lint(application))
       assert.equal(result.aborted?.code, 'APPLICATION')
       assert.match(String(result.aborted?.cause), /the file was truncated while it was served/)
-      assert.equal((result.aborted?.cause as LocalProtocolError).code, 'FILE_TRUNCATED')
+      assert.equal((result.aborted?.cause as LocalProtocolError | undefined)?.code, 'FILE_TRUNCATED')
       assert.ok(result.body.equals(bytes.subarray(0, 300 * KIB)))
     }))
 
