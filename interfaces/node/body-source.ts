@@ -48,7 +48,7 @@ export class NodeBodySource implements InputSource {
       return
     }
     if (req.destroyed) {
-      this.#fail(new AbortError('CLIENT_GONE', 'the client has gone'))
+      this.#fail(new AbortError('CLIENT_GONE', 'the client disconnected'))
       return
     }
     const { expect } = req.headers
@@ -75,7 +75,8 @@ export class NodeBodySource implements InputSource {
   }
 
   #truncated(cause: Error | undefined): void {
-    if (!this.#over) this.#fail(new AbortError('CLIENT_GONE', "the request's body was cut", { cause }))
+    if (this.#over) return
+    this.#fail(new AbortError('CLIENT_GONE', 'the client disconnected before its request body was complete', { cause }))
   }
 
   #fail(error: Error): void {

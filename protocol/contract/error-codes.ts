@@ -40,9 +40,10 @@ export type PeerCode =
   | keyof typeof frameCodes
   | 'DETACHED'
   | 'CLOSED'
+  | 'NOT_UPGRADE'
 
 /** A code of a `LocalProtocolError`: code on this side made a mistake. */
-export type LocalCode = keyof typeof applicationCodes | keyof typeof stateCodes
+export type LocalCode = keyof typeof applicationCodes | keyof typeof stateCodes | 'GOAWAY'
 
 /** A code of a log line or an error that is not one of the classes of `errors.ts`. */
 export type OtherCode =

@@ -72,7 +72,7 @@ export class Stream implements ResponseSink, InputSource, ClientView {
   }
 
   upgrade(): Duplex {
-    if (!this.#owner) throw localError('STREAM_OVER', "the connection is no longer this exchange's")
+    if (!this.#owner) throw localError('STREAM_OVER', 'the connection of this exchange serves another request already')
     return this.#owner.handOver()
   }
 

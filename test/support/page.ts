@@ -3,16 +3,21 @@
  *
  * A block whose first line is a comment with a file's name is that file. In a `console` block each line that
  * begins with `$ ` is a command, and the lines up to the next one are what it prints; `…` stands for anything. A server that is started runs
- * until its section ends; so is what a shell would leave in the background (`&`). Ports on 127.0.0.1 are others than the page's, and so is PORT.
+ * until its section ends; so is what a shell would leave in the background (`&`), whose output may go to a file (`> FILE`).
+ * A command that reads a `.log` file is repeated until it prints what the page shows. Ports on 127.0.0.1 are others than the page's, and so is PORT.
  */
 
 import assert from 'node:assert/strict'
 import { execFile, spawnSync } from 'node:child_process'
-import { chmodSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
+import { appendFileSync, chmodSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
+import { setTimeout } from 'node:timers/promises'
 import { repositoryFile, TestChild } from './child.ts'
 import { withDirectory } from './directory.ts'
 import { freePort } from './sockets.ts'
+
+/** How often a log is read, at most: a minute, with the start of each command. */
+const LOG_READS = 300
 
 export interface Block {
   readonly language: string
@@ -167,8 +172,10 @@ async function runBlock(
   }
   const here = text.replace(place, (_, before: string, port: string) => `${before}${ports.get(port)}`)
   for (const [, command, printed] of here.matchAll(/^\$ (.*(?:\\\n.*)*)\n((?:(?!\$ ).*\n)*)/gm)) {
-    if (/^(?:\w+=\S+ )*gantry (?:up|container|proxy) (?!.*--help)|^[^;&|]* &$/.test(command!)) {
+    if (/^(?:\w+=\S+ )*gantry (?:up|container|proxy) (?!.*(?:--help|\|))|^[^;&|]* &$/.test(command!)) {
       servers.push(await started(command!, printed!.trim(), directory))
+    } else if (/\.log$/.test(command!)) {
+      await printedInTime(command!, printed!, directory)
     } else {
       assertPrinted(await run(command!, directory), printed!, command!)
     }
@@ -195,14 +202,30 @@ function run(command: string, directory: string): Promise<string> {
   })
 }
 
+/** Repeats a command that reads a log until the server has written what the page shows. */
+async function printedInTime(command: string, shown: string, directory: string): Promise<void> {
+  for (let tries = 0; ; tries++) {
+    try {
+      assertPrinted(await run(command, directory), shown, command)
+      return
+    } catch (error) {
+      if (tries === LOG_READS) throw error
+      await setTimeout(100)
+    }
+  }
+}
+
 /** A server, once it has said what the page shows; or, where it shows nothing, that it listens. */
 async function started(command: string, printed: string, directory: string): Promise<TestChild> {
   // `NAME=value node module.ts &`, or a command of gantry's.
-  const [, settings, program, words] = /^((?:\w+=\S+ )*)(gantry|node) (.*?)(?: &)?$/.exec(command)!
+  const [, settings, program, words, output] = /^((?:\w+=\S+ )*)(gantry|node) (.*?)(?: > (\S+))?(?: &)?$/.exec(command)!
   const env = Object.fromEntries(settings!.split(' ').flatMap((one) => (one === '' ? [] : [one.split('=')])))
   const argv = words!.split(/\s+/)
   if (program === 'gantry') argv.unshift(repositoryFile('cli/gantry.ts'))
   const server = new TestChild(argv, { cwd: directory, env, patience: 120_000 })
+  if (output !== undefined) {
+    server.process.stdout!.on('data', (text: string) => appendFileSync(join(directory, output), text))
+  }
   await server.until(() => {
     if (printed === '') return server.logged('ready')
     return server.stderr.includes(printed) || server.stdout.includes(printed)
