@@ -181,7 +181,7 @@ const refusals: [title: string, argv: string[], code: OptionErrorCode, message: 
     'BAD_VALUE',
     /got "http:\/\/host\/", which has the form http:\/\/HOST/,
   ],
-  ['a range that is none', ['--peers=10.0.0.0/33'], 'BAD_VALUE', /"10\.0\.0\.0\/33" is no range/],
+  ['a range that is none', ['--peers=10.0.0.0/33'], 'BAD_VALUE', /"10\.0\.0\.0\/33" is not a range of peers/],
   ['an empty text', ['--'].concat(''), 'BAD_VALUE', /^MODULE.*: expected .*, got ""$/],
   ['a flag with another value', ['--reload=maybe'], 'BAD_VALUE', /true or false/],
 ]
