@@ -210,7 +210,7 @@ export function ageOf(head: StoredHead, now: number): number {
 }
 
 /** Whether a stored response may answer a request, and why. */
-export type Reuse = 'fresh' | 'stale' | 'while-revalidating' | 'no'
+type Reuse = 'fresh' | 'stale' | 'while-revalidating' | 'no'
 
 /** Decides by the age and by the request's directives (RFC 9111 §4.2, §5.2.1; RFC 5861 §3). */
 export function reuseOf(head: StoredHead, now: number, directives: Directives): Reuse {

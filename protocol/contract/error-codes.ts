@@ -10,7 +10,7 @@ import { frameCodes, reachCodes } from './error-codes/link-codes.ts'
 import { faultCodes, limitCodes, malformedCodes, overloadCodes, upstreamCodes } from './error-codes/request-codes.ts'
 import { listenCodes, logCodes, moduleCodes, optionCodes, processCodes } from './error-codes/start-codes.ts'
 
-export interface CodeRow {
+interface CodeRow {
   /** The HTTP status of the response, if none has begun. */
   readonly status?: number
   /** What happened: a sentence. */
@@ -19,7 +19,7 @@ export interface CodeRow {
   readonly fix?: string
 }
 
-export type CodeTable<Code extends string = string> = Readonly<Record<Code, CodeRow>>
+type CodeTable<Code extends string = string> = Readonly<Record<Code, CodeRow>>
 
 /** A code of an `HttpError`: each has a status. */
 export type HttpCode =
@@ -52,7 +52,7 @@ export type OtherCode =
   | keyof typeof logCodes
   | keyof typeof applicationCodes
 
-export type CodeSubject =
+type CodeSubject =
   | 'malformed'
   | 'limit'
   | 'overload'

@@ -25,6 +25,18 @@ import { factsOf, type Settings, settingsOf } from './settings.ts'
  *   must not end reading
  * @param first bytes that were already read, to find out the protocol
  * @param peer facts that are known better than from the socket (PROXY protocol)
+ * @example
+ * ```ts
+ * import { createServer } from 'node:net'
+ * import { statusPage } from 'gantry'
+ * import { Deadlines, serveHttp1, silent, systemClock } from 'gantry/protocol'
+ *
+ * const clock = systemClock
+ * const host = { clock, deadlines: new Deadlines(clock), log: silent, draining: false, settled() {} }
+ * const facts = { multithread: false, multiprocess: false, runOnce: false }
+ * const server = createServer({ allowHalfOpen: true }, (socket) => serveHttp1(socket, statusPage(404), { host, facts }))
+ * server.listen(8000)
+ * ```
  */
 export function serveHttp1(
   socket: Duplex,

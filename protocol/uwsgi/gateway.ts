@@ -32,6 +32,18 @@ import { UwsgiRequest, type UwsgiRequestConnection } from './request.ts'
  *
  * @param socket accepted with `allowHalfOpen: true`
  * @param first bytes that were already read, to find out the protocol
+ * @example
+ * ```ts
+ * import { createServer } from 'node:net'
+ * import { statusPage } from 'gantry'
+ * import { Deadlines, serveUwsgi, silent, systemClock } from 'gantry/protocol'
+ *
+ * const clock = systemClock
+ * const host = { clock, deadlines: new Deadlines(clock), log: silent, draining: false, settled() {} }
+ * const facts = { multithread: false, multiprocess: false, runOnce: false }
+ * const server = createServer({ allowHalfOpen: true }, (socket) => serveUwsgi(socket, statusPage(404), { host, facts }))
+ * server.listen(8000)
+ * ```
  */
 export function serveUwsgi(
   socket: Duplex,

@@ -39,7 +39,7 @@ const LOOKS = 4
 const CONTINUE_PATIENCE = 1_000
 
 /** What receives the response or the failure: a response, or an upgrade's socket. */
-export interface Client {
+interface Client {
   readonly destroyed: boolean
   readonly writableNeedDrain: boolean
   destroy(error?: Error): unknown

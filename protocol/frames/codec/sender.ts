@@ -131,10 +131,7 @@ export class Sender {
       if (BEYOND_LATIN1.test(text)) throw localError('NOT_LATIN1', 'a trailer has a code unit above U+00FF')
     }
     if (most > this.headMax)
-      throw localError(
-        'HEAD_TOO_LARGE',
-        `trailers of up to ${most} bytes; the peer accepts ${this.headMax}`,
-      )
+      throw localError('HEAD_TOO_LARGE', `trailers of up to ${most} bytes; the peer accepts ${this.headMax}`)
     stream.trailers = fields
     this.#queue(stream, EMPTY, true)
     // While the socket is full the stream's REQUEST may be queued too, and must be sent first.
