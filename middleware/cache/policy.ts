@@ -52,7 +52,9 @@ export interface StoredHead {
   readonly lastModified: string | undefined
 }
 
-/** Longest heuristic lifetime, seconds. A day: heuristics are guesses, and RFC 7234 recommended a warning beyond a day. */
+/**
+ * Longest heuristic lifetime, seconds. A day: heuristics are guesses, and RFC 7234 recommended a warning beyond a day.
+ */
 const HEURISTIC_MAX = 86_400
 /** Fields that are not stored: they belong to one message or one connection, or each response gets its own. */
 const NOT_STORED: ReadonlySet<string> = new Set([

@@ -1,6 +1,6 @@
 /**
- * Every error code, once: its HTTP status, what happened, and what to do. `coded-errors.ts` makes errors from the codes,
- * and `docs/errors.md` is generated from the rows. A code is stable: users match on it, and search for it.
+ * Every error code, once: its HTTP status, what happened, and what to do. `coded-errors.ts` makes errors from the
+ * codes, and `docs/errors.md` is generated from the rows. A code is stable: users match on it, and search for it.
  */
 
 import { abortCodes, attemptCodes } from './error-codes/abort-codes.ts'

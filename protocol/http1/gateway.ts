@@ -34,7 +34,8 @@ import { factsOf, type Settings, settingsOf } from './settings.ts'
  * const clock = systemClock
  * const host = { clock, deadlines: new Deadlines(clock), log: silent, draining: false, settled() {} }
  * const facts = { multithread: false, multiprocess: false, runOnce: false }
- * const server = createServer({ allowHalfOpen: true }, (socket) => serveHttp1(socket, statusPage(404), { host, facts }))
+ * const options = { host, facts }
+ * const server = createServer({ allowHalfOpen: true }, (socket) => serveHttp1(socket, statusPage(404), options))
  * server.listen(8000)
  * ```
  */
@@ -82,7 +83,7 @@ class Http1Gateway implements Http1Connection, TransportOwner, Idle {
     if (first && first.length > 0) this.received(first)
   }
 
-  // ---- Http1Connection: the server's side ----------------------------------------------------------------------------
+  // ---- Http1Connection: the server's side ---------------------------------------------------------------------------
 
   get last(): boolean {
     if (!this.#transport.open) return true
@@ -160,7 +161,7 @@ class Http1Gateway implements Http1Connection, TransportOwner, Idle {
     return `<Http1 ${remoteAddress || 'unix'}${remotePort && `:${remotePort}`} ${state}, ${requests} requests>`
   }
 
-  // ---- TransportOwner: events of the socket --------------------------------------------------------------------------
+  // ---- TransportOwner: events of the socket -------------------------------------------------------------------------
 
   received(chunk: Uint8Array): void {
     this.#codec.parser.push(chunk)

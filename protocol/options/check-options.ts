@@ -116,7 +116,7 @@ function kindOf(value: unknown): string {
   return typeof value === 'object' ? 'an object of a class' : `a ${typeof value}`
 }
 
-// ---- forms -----------------------------------------------------------------------------------------------------------
+// ---- forms ----------------------------------------------------------------------------------------------------------
 
 export function form<T>(expected: string, fits: (value: unknown) => boolean): OptionForm<T> {
   return { expected, fits }

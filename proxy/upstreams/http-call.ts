@@ -1,5 +1,5 @@
 /**
- * One request to an HTTP upstream: the timeouts, the way of the response from http-proxy's request to ours, and the
+ * One request to an HTTP upstream: the timeouts, how the response of http-proxy's request becomes ours, and the
  * meaning of each failure. `http.ts` makes the requests and has the agents.
  */
 
