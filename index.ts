@@ -1,6 +1,6 @@
 /**
- * What applications and middleware need: the types of the contract, `lint` to check it, adapters for applications of other
- * interfaces, and `connect` to call an application in a container.
+ * What applications and middleware need: the types of the contract, `lint` to check it, adapters for applications of
+ * other interfaces, and `connect` to call an application in a container.
  */
 
 export {

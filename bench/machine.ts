@@ -23,7 +23,9 @@ export interface Machine {
   readonly revision: string
 }
 
-/** Looks at the machine now, and again when the returned function is called, after all processes of the run have ended. */
+/**
+ * Looks at the machine now, and again when the returned function is called, after all processes of the run have ended.
+ */
 export function observeMachine(): () => Machine {
   const own = (): number => cpuMicroseconds(process.pid) / MICROSECONDS_PER_TICK
   const ownBefore = own()

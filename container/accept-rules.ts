@@ -19,7 +19,7 @@ export interface AcceptRules {
 }
 
 /** What happens to a connection: it is served, or closed for a reason that names the option that would allow it. */
-export type AcceptDecision = { readonly serve: ServedWire } | { readonly refuse: string }
+type AcceptDecision = { readonly serve: ServedWire } | { readonly refuse: string }
 
 const loopback = new TrustedPeers(['loopback', 'unix'])
 

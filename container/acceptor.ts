@@ -15,9 +15,9 @@ import { receiveUnread } from '../protocol/net/unread.ts'
 import { type AcceptRules, decideAccept, type ServedWire } from './accept-rules.ts'
 
 /** Takes over a connection, with the bytes that were read from it. */
-export type Serve = (wire: ServedWire, socket: Socket, peer: string, first: Buffer) => void
+type Serve = (wire: ServedWire, socket: Socket, peer: string, first: Buffer) => void
 
-export interface AcceptorOptions {
+interface AcceptorOptions {
   readonly rules: AcceptRules
   readonly deadlines: Deadlines
   readonly log: Logger
@@ -106,7 +106,7 @@ export class Acceptor {
 }
 
 /** A connection whose protocol is not known yet. */
-export class PendingConnection implements Expirable, Idle {
+class PendingConnection implements Expirable, Idle {
   deadline: number
   place = -1
   /** For LimitedConnection: this connection is idle until its protocol is known. */

@@ -19,7 +19,7 @@ import type { Clock, Deadlines, Expirable } from '../protocol/net/clock.ts'
 import type { Slots } from './slots.ts'
 
 /** What `DirectSlots` shares out, and by which rules. */
-export interface DirectSlotsOptions {
+interface DirectSlotsOptions {
   readonly slots: Slots
   readonly shares: ClientShares
   readonly deadlines: Deadlines

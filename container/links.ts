@@ -23,7 +23,7 @@ import { whyUnreachable } from '../protocol/net/unreachable.ts'
 import type { Slots } from './slots.ts'
 import type { LinkEvents } from './worker-link.ts'
 
-export interface LinksOptions {
+interface LinksOptions {
   readonly application: Application
   readonly clock: Clock
   readonly log: Logger
@@ -42,7 +42,7 @@ export interface LinksOptions {
 }
 
 /** One connection to a proxy. */
-export interface LinkConnection {
+interface LinkConnection {
   /** The proxy's address, for logs. */
   readonly address: string
   readonly unix: boolean

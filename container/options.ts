@@ -142,12 +142,14 @@ const ownOptions = {
   },
 } as const
 
+/** The option table of `gantry container`: names, forms, defaults and help. */
 export const containerOptions: typeof ownOptions & typeof healthOptions & typeof commonOptions = {
   ...ownOptions,
   ...healthOptions,
   ...commonOptions,
 }
 
+/** The values of a container's options, by name: `docs/options.md` describes each. */
 export type ContainerOptions = OptionValues<typeof containerOptions>
 
 /**
@@ -160,7 +162,7 @@ export type ContainerOptions = OptionValues<typeof containerOptions>
  * import { parseOptions } from 'gantry/protocol'
  *
  * const { values } = parseOptions(containerOptions, ['app.ts', '--listen', 'unix:/run/gantry/'])
- * console.log(containerAddresses(values, 'web-1')) // [{ kind: 'unix', path: '/run/gantry/web-1.sock' }]
+ * console.log(containerAddresses(values, 'web-1')) // [ { kind: 'unix', path: '/run/gantry/web-1.sock' } ]
  * ```
  */
 export function containerAddresses(

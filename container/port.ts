@@ -42,7 +42,7 @@ const UNDECIDED_EXTRA = 32
 const DESCRIPTORS_EACH = 2
 
 /** What the container provides for its port. */
-export interface PortServices {
+interface PortServices {
   readonly log: Logger
   /** Gets a line for each request; if undefined, no lines are written. */
   readonly accessLog: Logger | undefined

@@ -95,7 +95,7 @@ function isThisHost(name: string): boolean {
   return Object.values(networkInterfaces()).some((addresses) => addresses?.some(({ address }) => address === name))
 }
 
-export class SelfCalls {
+class SelfCalls {
   readonly #options: SelfCallOptions
   readonly #connect: Connect = prototype.connect
   /** The path of the private socket, created for the first such connection; false if it could not be created. */

@@ -37,6 +37,7 @@ import { checkSecrets } from './secrets.ts'
 import { type SelfCallOptions, serveSelfCalls } from './self-calls.ts'
 import { Slots } from './slots.ts'
 
+/** What a container needs besides its options: a logger, and a clock, randomness and a resolver that tests replace. */
 export interface ContainerEnvironment {
   readonly log: Logger
   /** Gets a line for each request that arrives at the container's port; if undefined, no lines are written. */
@@ -58,6 +59,7 @@ export interface ContainerEnvironment {
   readonly middleware?: Middleware | undefined
 }
 
+/** A started container: its addresses, and how to stop it. */
 export interface RunningContainer {
   /**
    * The addresses on which it listens, with the port numbers that the system chose; `http`: the URL of an application

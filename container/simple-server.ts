@@ -22,6 +22,7 @@ import { type Listener, listen } from '../protocol/net/listen.ts'
 import { checkOptions, defined, logger, type OptionForms, orMore, record } from '../protocol/options/check-options.ts'
 import { GOING_AWAY_GRACE } from '../protocol/websocket/going-away.ts'
 
+/** Options of `makeServer`. Times are in milliseconds, sizes in bytes. */
 export interface SimpleServerOptions {
   /** Gets failures and `wsgi.errors`. Default: lines on standard error, as with wsgiref. */
   readonly log?: Logger
@@ -36,6 +37,7 @@ export interface SimpleServerOptions {
   readonly drainTimeout?: number
 }
 
+/** A server that `makeServer` has started. */
 export interface SimpleServer extends AsyncDisposable {
   /** The port number; if 0 was requested, the one that the system chose. */
   readonly serverPort: number
@@ -114,8 +116,9 @@ const TIMEOUTS: OptionForms<Http1Timeouts> = {
  * const server = await makeServer('127.0.0.1', 0, demoApp)
  * console.log(`http://127.0.0.1:${server.serverPort}/`)
  * const served = server.handleRequest() // one request
+ * await fetch(`http://127.0.0.1:${server.serverPort}/`) // the response of demoApp
+ * await served
  * await server.close()
- * console.log(await served) // false: no request arrived before close()
  * ```
  */
 export async function makeServer(

@@ -5,7 +5,7 @@
 
 import type { SlotHolder, SlotSource } from '../protocol/frames/server.ts'
 
-export interface SlotDemand {
+interface SlotDemand {
   /** Slots in use. */
   inUse: number
   /** Slots that could be used: in use or waited for. A value below `inUse` counts as `inUse`. */

@@ -13,7 +13,7 @@ import type { Address } from '../protocol/net/address.ts'
 import { systemClock } from '../protocol/net/clock.ts'
 import { devMessageOf, type Failure, type ImportsMessage } from './messages.ts'
 
-export interface DevChildOptions {
+interface DevChildOptions {
   /** Arguments of Node: its own options, the file to run, and the file's arguments. */
   readonly argv: readonly string[]
   readonly env: Readonly<Record<string, string | undefined>>

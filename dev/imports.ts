@@ -68,7 +68,7 @@ export function followImports(
 }
 
 /** Files that would satisfy a specifier that was not found. */
-export function candidates(specifier: string, from: string | undefined): string[] {
+function candidates(specifier: string, from: string | undefined): string[] {
   if (specifier.startsWith('#') || specifier.startsWith('node:')) return []
   if (specifier.startsWith('file:')) return ENDINGS.map((ending) => fileURLToPath(specifier) + ending)
   if (from === undefined) return []

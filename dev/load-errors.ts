@@ -15,7 +15,7 @@ import { errorOf, type Failure } from './messages.ts'
 import { withOverlay } from './overlay.ts'
 import { DEV_PREFIX, ERROR_PATH, EVENTS_PATH } from './paths.ts'
 
-export interface LoadErrorsOptions {
+interface LoadErrorsOptions {
   readonly state: LoadState
   readonly clock: Clock
   /** The module as given on the command line. */

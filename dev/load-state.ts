@@ -6,7 +6,7 @@
 import type { Failure } from './messages.ts'
 
 /** The failure of a container that had served, and its time. */
-export interface Crash {
+interface Crash {
   readonly failure: Failure
   /** On the clock's `now()`. */
   readonly at: number

@@ -17,7 +17,7 @@ export interface ChildLink {
   stop(reason: string): void
 }
 
-export interface ReloaderOptions<Ready> {
+interface ReloaderOptions<Ready> {
   readonly clock: Clock
   /** Returns numbers in [0, 1). */
   readonly random: () => number

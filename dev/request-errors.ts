@@ -10,7 +10,7 @@ import { LoggedOnce } from '../protocol/log/logged-once.ts'
 import type { Logger } from '../protocol/log/logger.ts'
 import { isKnownHost } from './hosts.ts'
 
-export interface RequestErrorsOptions {
+interface RequestErrorsOptions {
   readonly log: Logger
   /** The name of the version that this container serves (`load-state.ts`). */
   readonly shown: string

@@ -11,7 +11,7 @@ import type { Logger } from '../protocol/log/logger.ts'
 import type { Clock, Timer } from '../protocol/net/clock.ts'
 import { ABSENT, signatureOf } from './messages.ts'
 
-export interface WatcherOptions {
+interface WatcherOptions {
   readonly clock: Clock
   readonly log: Logger
   /** Called when a file has changed since it was added or last reported. */

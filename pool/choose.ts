@@ -15,7 +15,7 @@ export interface Candidate {
   readonly grant: number
 }
 
-export interface Snapshot<T extends Candidate> {
+interface Snapshot<T extends Candidate> {
   readonly members: readonly T[]
   /** Members that must not get this request, since they have refused it already. */
   readonly avoid?: ReadonlySet<T> | undefined

@@ -5,6 +5,7 @@ import type { Logger } from '../protocol/log/logger.ts'
 import type { Clock } from '../protocol/net/clock.ts'
 import type { SlotRules } from './fair-slots.ts'
 
+/** Options of `Pool`. Times are in milliseconds. */
 export interface PoolOptions {
   /** Requests that may wait for a free slot. */
   readonly queueSize: number

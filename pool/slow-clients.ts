@@ -17,7 +17,7 @@ export interface Holder {
 }
 
 /** The rules of one decision. */
-export interface SlowRules {
+interface SlowRules {
   /** How far a client may be behind, ms. */
   readonly patience: number
   /** Slots that are about to become free: as many waiting requests need no abort. Default 0. */

@@ -36,7 +36,7 @@ export interface SlowWatchHost {
 }
 
 /** `--slow-client-rate` and `--slow-client-patience`. */
-export interface SlowWatchOptions {
+interface SlowWatchOptions {
   readonly clock: Clock
   /** The minimum rate of a client while its request waits for it, bytes per second. */
   readonly rate: number

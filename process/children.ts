@@ -7,7 +7,7 @@ import { childMessageOf, type SkipNoticeMessage } from './run.ts'
 import type { Child, ChildExit } from './supervise.ts'
 
 /** Reports a child whose start takes long and whose event loop is blocked, so that it cannot log this itself. */
-export interface StartWatch {
+interface StartWatch {
   readonly clock: Clock
   /** Called every 15 s until the child is ready, has ended, or logs its slow start itself. */
   readonly onBlocked: (seconds: number) => void

@@ -8,7 +8,7 @@ import { dirname, join } from 'node:path'
 import { loadedFrom } from '../protocol/contract/brand.ts'
 import type { Logger } from '../protocol/log/logger.ts'
 
-export interface Copy {
+interface Copy {
   readonly version: string
   /** The folder of its `package.json`. */
   readonly path: string

@@ -25,7 +25,7 @@ export type DrainState = 'serving' | 'leaving' | 'draining' | 'aborting' | 'clos
 export type DrainEvent = 'stop' | 'skipNotice' | 'elapsed' | 'empty'
 
 /** What a state means for clients, health checks and applications. */
-export interface DrainFacts {
+interface DrainFacts {
   /** Whether health checks may report that the server accepts requests. */
   readonly ready: boolean
   /** Whether new connections are accepted. */

@@ -30,7 +30,7 @@ export interface HealthLane {
   close(): void
 }
 
-export interface HealthOptions {
+interface HealthOptions {
   readonly clock: Clock
   readonly log: Logger
   /** Permissions of a Unix socket. */

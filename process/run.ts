@@ -201,7 +201,8 @@ export async function run(
   const log = pino({ ...settings, level: options.logLevel }, lines)
   const accessLog = accessLogger(options.accessLog, () => jsonLines(name, (line) => lines.write(line)), output)
   for (const warning of warnings) log.warn({}, warning)
-  // The application's calls of process.exit() wait for the drain (container/application/deferred-exit.ts); these do not.
+  // The application's calls of process.exit() wait for the drain (container/application/deferred-exit.ts); these do
+  // not.
   const exitNow: (code?: number) => never = process.exit.bind(process)
 
   // Now and not at the first line: by then the process may have no free file descriptors.
@@ -262,7 +263,8 @@ export async function run(
   }, SLOW_START_MILLISECONDS)
   slow.unref()
   // While the application loads, no handle keeps it alive, so that a module that awaits nothing is detected
-  // (process/modules/load-module.ts): that is the first `beforeExit`. At the second one nothing has continued the start.
+  // (process/modules/load-module.ts): that is the first `beforeExit`. At the second one nothing has continued the
+  // start.
   let idle = 0
   process.on('beforeExit', () => {
     if (keepAlive !== undefined || hasStarted) return

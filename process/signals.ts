@@ -8,7 +8,7 @@ export type StopSignal = keyof typeof NUMBERS
 
 const ALL = Object.keys(NUMBERS) as StopSignal[]
 
-export interface StopHandlers {
+interface StopHandlers {
   /** The first signal. */
   readonly finish: (signal: StopSignal) => void
   /** A later signal. `code` is the exit code that shells use for it: 128 + its number. */

@@ -26,7 +26,7 @@ export interface Child<Ready> {
   kill(signal: StopSignal | 'SIGKILL'): void
 }
 
-export interface SuperviseOptions<Ready> {
+interface SuperviseOptions<Ready> {
   readonly clock: Clock
   readonly random: () => number
   readonly start: () => Child<Ready>

@@ -1,6 +1,6 @@
 /**
- * The protocol as a library, for authors of gateways, servers and tools: the contract, environs, exchanges, the wire protocols
- * and the option tables. Both the proxy and the container use it.
+ * The protocol as a library, for authors of gateways, servers and tools: the contract, environs, exchanges, the wire
+ * protocols and the option tables. Both the proxy and the container use it.
  */
 
 export {

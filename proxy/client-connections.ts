@@ -38,7 +38,7 @@ function opensMore({ upstream, middleware }: ProxyOptions): boolean {
   return middleware.length > 0 || upstream.some(({ kind }) => kind === 'http')
 }
 
-export interface ClientConnectionsEnvironment {
+interface ClientConnectionsEnvironment {
   readonly log: Logger
   readonly clock: Clock
   readonly drain: Drain

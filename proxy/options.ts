@@ -125,12 +125,14 @@ const ownOptions = {
   },
 } as const
 
+/** The option table of `gantry proxy`: names, forms, defaults and help. */
 export const proxyOptions: typeof ownOptions & typeof healthOptions & typeof commonOptions = {
   ...ownOptions,
   ...healthOptions,
   ...commonOptions,
 }
 
+/** The values of a proxy's options, by name: `docs/options.md` describes each. */
 export type ProxyOptions = OptionValues<typeof proxyOptions>
 
 /**

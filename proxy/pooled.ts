@@ -46,6 +46,7 @@ export interface PooledOptions {
   readonly resolve?: Resolve | undefined
 }
 
+/** An application that `pool` returns: it passes each request to one of its members. */
 export interface PooledApplication extends Application {
   /** Its members and counters. */
   readonly pool: Pool

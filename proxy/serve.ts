@@ -32,6 +32,7 @@ import { UpstreamSet, type UpstreamSetOptions } from './discovery/upstream-set.t
 import type { ProxyOptions } from './options.ts'
 import { needsSecret } from './secrets.ts'
 
+/** What a proxy needs besides its options: a logger, and a clock, randomness and a resolver that tests replace. */
 export interface ProxyEnvironment {
   readonly log: Logger
   /** Receives a line for each request; undefined: no access log. */
@@ -50,6 +51,7 @@ export interface AddedContainer {
   stop(reason: string): void
 }
 
+/** A started proxy: its addresses, its pool, and how to stop it. */
 export interface RunningProxy {
   /** The addresses for clients, with the ports that the system chose. */
   readonly addresses: readonly Address[]

@@ -1,4 +1,6 @@
-/** Lists exports of the sources that no other file imports: `node scripts/dead-exports.ts`. Exits 1 if there are any. */
+/**
+ * Lists exports of the sources that no other file imports: `node scripts/dead-exports.ts`. Exits 1 if there are any.
+ */
 
 import { globSync, readFileSync } from 'node:fs'
 import { dirname, join, normalize } from 'node:path'

@@ -1,4 +1,6 @@
-/** For bench/parts/cache.ts: a bare hello, the same from the cache, and the same with a response that may not be stored. */
+/**
+ * For bench/parts/cache.ts: a bare hello, the same from the cache, and the same with a response that may not be stored.
+ */
 
 import { cache } from '../../middleware/cache/cache.ts'
 import type { Application, Headers } from '../../protocol/contract/application.ts'

@@ -1,6 +1,6 @@
 /**
- * The first page of application.ts as a Hono app: exported for a container, and served by @hono/node-server if this file
- * is run: `hono.ts off ENDPOINT`.
+ * The first page of application.ts as a Hono app: exported for a container, and served by @hono/node-server if this
+ * file is run: `hono.ts off ENDPOINT`.
  */
 
 import { Hono } from 'hono'

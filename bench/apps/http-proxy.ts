@@ -1,6 +1,6 @@
 /**
- * http-proxy (maintained as http-proxy-3) in front of node:http, connections kept. Arguments: `on|off` for the access log,
- * port, the upstream's socket.
+ * http-proxy (maintained as http-proxy-3) in front of node:http, connections kept. Arguments: `on|off` for the access
+ * log, port, the upstream's socket.
  */
 
 import { Agent, createServer } from 'node:http'

@@ -1,4 +1,6 @@
-/** Horizontal bars: one group per setup, one bar per series, with its value and a line for the quartiles of the rounds. */
+/**
+ * Horizontal bars: one group per setup, one bar per series, with its value and a line for the quartiles of the rounds.
+ */
 
 import type { Spread } from '../report/statistics.ts'
 import { figure } from '../report/table.ts'

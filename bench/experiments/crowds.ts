@@ -63,8 +63,8 @@ async function measure(plan: Plan, bench: Bench, contestants: readonly Contestan
 }
 
 /**
- * Connections that each server accepts. Gantry's container and HAProxy count two file descriptors for a client, and keep
- * a reserve.
+ * Connections that each server accepts. Gantry's container and HAProxy count two file descriptors for a client, and
+ * keep a reserve.
  */
 function connectionLimit(): number {
   const soft = /^Max open files +(\d+)/m.exec(readFileSync('/proc/self/limits', 'utf8'))

@@ -1,4 +1,6 @@
-/** One round of load on a running setup: the load generator's figures, and the CPU and memory of the server processes. */
+/**
+ * One round of load on a running setup: the load generator's figures, and the CPU and memory of the server processes.
+ */
 
 import type { Running } from '../peers/peer.ts'
 import { answer, open, requestHead } from './client.ts'

@@ -1,6 +1,6 @@
 /**
- * `node bench/parts/frames.ts [--rounds 60] [--requests 800] [--against FOLDER]`: CPU microseconds per request over a frames
- * link inside this process, for this tree and another checkout. Rounds alternate; it prints medians and ratios.
+ * `node bench/parts/frames.ts [--rounds 60] [--requests 800] [--against FOLDER]`: CPU microseconds per request over a
+ * frames link inside this process, for this tree and another checkout. Rounds alternate; it prints medians and ratios.
  */
 
 import { type Duplex, duplexPair } from 'node:stream'

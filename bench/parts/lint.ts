@@ -1,6 +1,7 @@
 /**
- * `node bench/parts/lint.ts [--rounds 15] [--milliseconds 200]`: CPU and wall microseconds per request that `lint` adds,
- * through an exchange in this process: without lint, with it, and with it on both sides of middleware. No wire hides it.
+ * `node bench/parts/lint.ts [--rounds 15] [--milliseconds 200]`: CPU and wall microseconds per request that `lint`
+ * adds, through an exchange in this process: without lint, with it, and with it on both sides of middleware. No wire
+ * hides it.
  */
 
 import type { Application, Headers } from '../../protocol/contract/application.ts'

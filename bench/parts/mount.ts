@@ -1,6 +1,7 @@
 /**
- * `node bench/parts/mount.ts [--rounds 21]`: nanoseconds per request that `mount` adds, against the bare application and
- * a loop over all prefixes. Rounds alternate; it prints medians. A request is an environ that is called, without sockets.
+ * `node bench/parts/mount.ts [--rounds 21]`: nanoseconds per request that `mount` adds, against the bare application
+ * and a loop over all prefixes. Rounds alternate; it prints medians. A request is an environ that is called, without
+ * sockets.
  */
 
 import { mount } from '../../middleware/routing/mount.ts'

@@ -1,6 +1,6 @@
 /**
- * `node bench/parts/static.ts`: files of 1 MiB and 10 KiB by staticFiles, from the container's HTTP port and through the
- * pair, against nginx with `sendfile`. Rounds alternate; it prints medians and ratios of neighbouring rounds.
+ * `node bench/parts/static.ts`: files of 1 MiB and 10 KiB by staticFiles, from the container's HTTP port and through
+ * the pair, against nginx with `sendfile`. Rounds alternate; it prints medians and ratios of neighbouring rounds.
  */
 
 import { randomBytes } from 'node:crypto'

@@ -1,6 +1,6 @@
 /**
- * `node bench/parts/tricks.ts NAME`: what a performance trick gains. Runs Gantry from this tree and from a copy in which the trick
- * is switched off, in alternating rounds. docs/performance-tricks.md explains the tricks.
+ * `node bench/parts/tricks.ts NAME`: what a performance trick gains. Runs Gantry from this tree and from a copy in
+ * which the trick is switched off, in alternating rounds. docs/performance-tricks.md explains the tricks.
  */
 
 import { cpSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'

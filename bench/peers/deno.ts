@@ -1,4 +1,6 @@
-/** Deno.serve without a proxy. The npm package `deno` is no dependency: the bench installs it when it is first measured. */
+/**
+ * Deno.serve without a proxy. The npm package `deno` is no dependency: the bench installs it when it is first measured.
+ */
 
 import { existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'

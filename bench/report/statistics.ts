@@ -46,8 +46,9 @@ export function pairedRatio(numerators: readonly number[], denominators: readonl
 }
 
 /**
- * The probability that at least so many of `count` fair coins show one side, whichever it is: the two-sided sign test. A
- * low value says that rounds with a ratio on one side of 1 are no coincidence, whatever the distribution of the ratios.
+ * The probability that at least so many of `count` fair coins show one side, whichever it is: the two-sided sign test.
+ * A low value says that rounds with a ratio on one side of 1 are no coincidence, whatever the distribution of the
+ * ratios.
  */
 export function signTest(above: number, count: number): number {
   let tail = 0

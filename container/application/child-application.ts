@@ -12,7 +12,7 @@ import type { ChildListensError, ChildServers } from './child-servers.ts'
 import type { DeferredExit } from './deferred-exit.ts'
 import { whenIdle } from './event-loop-idle.ts'
 
-export interface ChildApplicationOptions {
+interface ChildApplicationOptions {
   readonly log: Logger
   readonly clock?: Clock | undefined
   /** Milliseconds. */

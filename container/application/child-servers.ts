@@ -70,7 +70,7 @@ export function portOwner({ port, accepts, wasOpenBefore, isOwn, ports }: PortFi
 }
 
 /** Where Next.js, Nuxt, Express' generator and most other frameworks listen without PORT. */
-export const USUAL_PORT = 3_000
+const USUAL_PORT = 3_000
 /** Time between two probes, ms: short while a child has just started, longer while it compiles its application. */
 const PAUSE = { first: 50, most: 1_000, factor: 1.5 }
 /** Timeout of a probe, ms: a local address answers at once, unless a firewall drops the packets. */
@@ -83,7 +83,7 @@ const WARN_AFTER = 5_000
 /** `localhost` means either address, and a server may listen on only one of them. */
 const HOSTS = ['127.0.0.1', '[::1]']
 
-export interface ChildServersOptions {
+interface ChildServersOptions {
   readonly log: Logger
   /** The value of PORT or --app-port; undefined if neither was given. */
   readonly port: number | undefined

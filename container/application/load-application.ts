@@ -25,7 +25,7 @@ import { expectedOf, recognise, UnsupportedExport } from './recognise.ts'
 
 export { LoadError, type LoadErrorCode, parseSpecifier, syntaxErrorPlace } from '../../process/modules/load-module.ts'
 
-export interface LoadOptions {
+interface LoadOptions {
   /** The directory from which relative paths are resolved. Default: the working directory. */
   readonly directory?: string | undefined
   /** The interface of the export. Default: recognised from the export; a plain function is a WSGI application. */

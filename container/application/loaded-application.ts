@@ -28,7 +28,7 @@ export interface ContainerLifetime {
   readonly keepAlive: KeepAlive
 }
 
-export interface LoadedApplicationOptions {
+interface LoadedApplicationOptions {
   /** `MODULE[:EXPORT]` */
   readonly module: string
   readonly interface?: InterfaceName | undefined
@@ -45,7 +45,7 @@ export interface LoadedApplicationOptions {
   readonly fetchClasses?: 'light' | 'platform' | undefined
 }
 
-export interface LoadedApplicationEnvironment {
+interface LoadedApplicationEnvironment {
   readonly log: Logger
   readonly clock?: Clock | undefined
   /**

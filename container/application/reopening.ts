@@ -20,7 +20,7 @@ export interface OpenContainer {
 }
 
 /** The application, and how to open a container for it. */
-export interface ReopeningOptions {
+interface ReopeningOptions {
   readonly loaded: LoadedApplication
   readonly log: Logger
   readonly lifetime: ContainerLifetime | undefined

@@ -10,7 +10,7 @@ import type { Input } from '../../protocol/contract/application.ts'
 import type { Clock } from '../../protocol/net/clock.ts'
 import { ChunkReader, forwardLines } from './cgi-output.ts'
 
-export interface StartOptions {
+interface StartOptions {
   readonly program: string
   readonly args: readonly string[]
   readonly cwd: string

@@ -5,7 +5,7 @@ import { httpError } from '../../protocol/contract/coded-errors.ts'
 import type { HttpError } from '../../protocol/contract/errors.ts'
 import type { Clock } from '../../protocol/net/clock.ts'
 
-export interface CgiQueueOptions {
+interface CgiQueueOptions {
   readonly concurrency: number
   readonly queue: number
   /** How long a request waits at most, ms. */

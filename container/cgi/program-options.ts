@@ -20,6 +20,7 @@ import {
   wholeNumber,
 } from '../../protocol/options/check-options.ts'
 
+/** Options of `cgi`. Times are in milliseconds, sizes in bytes. */
 export interface CgiOptions {
   /**
    * Arguments of the program. Default: none. Arguments from the query (RFC 3875 §4.4) would let a client choose options

@@ -28,6 +28,7 @@ export interface FetchEnvironment {
   }
 }
 
+/** A fetch handler: a function that takes a `Request` and returns a `Response`. */
 export type FetchHandler = (
   request: Request,
   environment: FetchEnvironment,

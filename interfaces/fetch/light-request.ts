@@ -12,13 +12,7 @@ import { ReturnOverride } from './return-override.ts'
 export const RealRequest: typeof Request = globalThis.Request
 
 /** Creates the real Request. */
-export type MakeRequest = (
-  environ: Environ,
-  url: string,
-  method: string,
-  bodyless: boolean,
-  headers?: Headers,
-) => Request
+type MakeRequest = (environ: Environ, url: string, method: string, bodyless: boolean, headers?: Headers) => Request
 
 /** Marks a `globalThis.Request` that recognises this copy's light requests. */
 export const KNOWS_LIGHT: unique symbol = Symbol('knows light requests')

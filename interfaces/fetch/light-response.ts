@@ -15,7 +15,7 @@ export const RealResponse: typeof Response = globalThis.Response
 const RealHeaders = globalThis.Headers
 
 /** The parts of a light response that a gateway sends. */
-export interface ResponseParts {
+interface ResponseParts {
   readonly status: number
   readonly statusText: string
   readonly fields: Fields

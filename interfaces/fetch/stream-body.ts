@@ -29,7 +29,7 @@ export async function streamBody(
   return body
 }
 
-export class StreamBody implements AsyncIterable<Uint8Array> {
+class StreamBody implements AsyncIterable<Uint8Array> {
   readonly #reader: ReadableStreamDefaultReader<Uint8Array>
   readonly #signal: AbortSignal
   /** Reads that have started and were not returned yet, oldest first. */

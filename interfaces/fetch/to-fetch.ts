@@ -15,6 +15,7 @@ import { Upload } from '../../protocol/contract/upload.ts'
 import { type Logger, silent } from '../../protocol/log/logger.ts'
 import { type Clock, systemClock } from '../../protocol/net/clock.ts'
 
+/** Options of `toFetch`. */
 export interface ToFetchOptions {
   /** Gets what applications write to `wsgi.errors`, and the log lines about applications. Default: none. */
   readonly log?: Logger

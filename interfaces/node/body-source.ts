@@ -75,8 +75,8 @@ export class NodeBodySource implements InputSource {
   }
 
   #truncated(cause: Error | undefined): void {
-    if (this.#over) return
-    this.#fail(new AbortError('CLIENT_GONE', 'the client disconnected before its request body was complete', { cause }))
+    if (!this.#over)
+      this.#fail(new AbortError('CLIENT_GONE', 'the request body was truncated: the client disconnected', { cause }))
   }
 
   #fail(error: Error): void {

@@ -166,7 +166,7 @@ export class NodeConnection extends ClientSocket implements BodyQueueHost {
     this.destroy(error)
   }
 
-  // ---- Duplex ----------------------------------------------------------------------------------------------------------
+  // ---- Duplex -------------------------------------------------------------------------------------------------------
 
   override _read(): void {
     // Nothing to do: `request.ts` reads the body from `wsgi.input`.

@@ -20,6 +20,7 @@ import { UpgradeSocket } from './upgrade-socket.ts'
 /** The argument of `http.createServer`. If it returns a promise that rejects, the request has failed. */
 export type NodeListener = (req: IncomingMessage, res: ServerResponse) => unknown
 
+/** Options of `fromNode`. */
 export interface FromNodeOptions {
   /**
    * Handles upgrades like a server's 'upgrade' event (`ws`, socket.io, http-proxy's `ws`). The first bytes written to

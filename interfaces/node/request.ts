@@ -74,7 +74,7 @@ function headerLines(environ: Environ, body: boolean): string[] {
 }
 
 /** Copies `wsgi.input` to a request. A truncated upload never looks complete. */
-export class RequestFeed implements ConnectionRequest {
+class RequestFeed implements ConnectionRequest {
   readonly #req: IncomingMessage
   #socket: ClientSocket
   readonly #input: Input

@@ -19,6 +19,7 @@ import { type Clock, Deadlines, systemClock } from '../../protocol/net/clock.ts'
 import { NodeBodySource } from './body-source.ts'
 import { NodeResponseSink } from './response-sink.ts'
 
+/** Options of `toNode`. */
 export interface ToNodeOptions {
   /**
    * Gets what applications write to `wsgi.errors`, and failures of the application. Default: lines on standard error.

@@ -25,7 +25,7 @@ interface Waiting extends WorkOwner {
 }
 
 /** Compares one password with one bcrypt hash. */
-export type Compare = (password: string, hash: string) => Promise<boolean>
+type Compare = (password: string, hash: string) => Promise<boolean>
 
 export class PasswordCheck {
   readonly #compare: Compare

@@ -19,7 +19,7 @@ import type { UncacheableKeys } from './uncacheable-keys.ts'
 const SERVER_FAILURES: ReadonlySet<number> = new Set([500, 502, 503, 504])
 
 /** How a fetch is started. */
-export interface FetchOptions {
+interface FetchOptions {
   /** The stored response that the fetch revalidates. */
   readonly stale: StoredResponse | undefined
   /** Whether other requests may wait for the response. */

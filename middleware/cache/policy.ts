@@ -52,7 +52,9 @@ export interface StoredHead {
   readonly lastModified: string | undefined
 }
 
-/** Longest heuristic lifetime, seconds. A day: heuristics are guesses, and RFC 7234 recommended a warning beyond a day. */
+/**
+ * Longest heuristic lifetime, seconds. A day: heuristics are guesses, and RFC 7234 recommended a warning beyond a day.
+ */
 const HEURISTIC_MAX = 86_400
 /** Fields that are not stored: they belong to one message or one connection, or each response gets its own. */
 const NOT_STORED: ReadonlySet<string> = new Set([
@@ -210,7 +212,7 @@ export function ageOf(head: StoredHead, now: number): number {
 }
 
 /** Whether a stored response may answer a request, and why. */
-export type Reuse = 'fresh' | 'stale' | 'while-revalidating' | 'no'
+type Reuse = 'fresh' | 'stale' | 'while-revalidating' | 'no'
 
 /** Decides by the age and by the request's directives (RFC 9111 §4.2, §5.2.1; RFC 5861 §3). */
 export function reuseOf(head: StoredHead, now: number, directives: Directives): Reuse {

@@ -16,7 +16,7 @@ import {
 import { headerOf, withoutHeaders } from '../shared/response-fields.ts'
 
 /** A complete response. */
-export interface CompleteResponse {
+interface CompleteResponse {
   readonly status: string
   readonly headers: Headers
   readonly body: Uint8Array

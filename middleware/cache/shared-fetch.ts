@@ -39,7 +39,7 @@ export type Decision =
   /** The response answers no client: each request calls the application itself. */
   | { readonly kind: 'unshared' }
 
-export interface FetchPlan {
+interface FetchPlan {
   readonly uri: string
   readonly keySuffix: string
   readonly snapshot: RequestSnapshot

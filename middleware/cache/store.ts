@@ -6,7 +6,7 @@
 import type { Environ, Headers } from '../../protocol/contract/application.ts'
 import { matchesRequest, type RequestSnapshot, type StoredHead } from './policy.ts'
 
-export interface StoreLimits {
+interface StoreLimits {
   readonly maxBytes: number
   readonly maxEntries: number
   readonly maxVariants: number

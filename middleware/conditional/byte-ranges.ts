@@ -6,7 +6,7 @@
 import type { FileRange } from '../../protocol/files/file-blocks.ts'
 
 /** `whole`: there is no field, or it must be ignored. */
-export type RangeAnswer = 'whole' | 'unsatisfiable' | readonly FileRange[]
+type RangeAnswer = 'whole' | 'unsatisfiable' | readonly FileRange[]
 
 /**
  * Ranges with at most this many bytes between them are sent as one: the head of another part would be longer

@@ -14,7 +14,7 @@ export interface Validators {
 }
 
 /** `proceed`: answer as if there were no condition; `unchanged`: 304; `failed`: 412. */
-export type Verdict = 'proceed' | 'unchanged' | 'failed'
+type Verdict = 'proceed' | 'unchanged' | 'failed'
 
 /** Evaluates the conditions in the order of RFC 9110 §13.2.2. Malformed fields are ignored. */
 export function precondition(environ: Environ, validators: Validators): Verdict {

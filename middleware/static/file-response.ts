@@ -14,7 +14,7 @@ import { httpDate, parseHttpDate, precondition, rangeHolds, unchangedHeaders } f
 import { headerOf, withoutHeaders } from '../shared/response-fields.ts'
 import type { InsideFile } from './open-inside.ts'
 
-export interface FileAnswer {
+interface FileAnswer {
   /** Closed with the body, and on every other path. */
   readonly file: InsideFile
   /**

@@ -22,7 +22,7 @@ export interface InsideFile extends OpenFile {
 }
 
 /** What a name refers to. */
-export type Found = { readonly kind: 'file'; readonly file: InsideFile } | { readonly kind: 'directory' }
+type Found = { readonly kind: 'file'; readonly file: InsideFile } | { readonly kind: 'directory' }
 
 /**
  * The segments of a PATH_INFO without empty ones (as nginx's merge_slashes); undefined if the path cannot name a file:
@@ -54,7 +54,7 @@ const system = {
 
 const bytes = (native: string): Buffer => Buffer.from(native, 'latin1')
 
-export interface RootOptions {
+interface RootOptions {
   /** Whether symbolic links may lead out of the root. */
   readonly followSymlinks: boolean
   /** Milliseconds, monotonic. */

@@ -6,7 +6,7 @@
 import type { xsltCodes } from '../../protocol/contract/error-codes/feature-codes.ts'
 
 /** The text is not XML, or uses a part of XML that is refused. */
-export class XmlError extends Error {
+class XmlError extends Error {
   override readonly name: string = 'XmlError'
   readonly code: keyof typeof xsltCodes
 
@@ -77,7 +77,7 @@ const REFERENCE = /&(?:(?:amp|lt|gt|quot|apos);|#(\d+);|#x([0-9a-fA-F]+);)?/g
 const BEYOND = /&#(?:x([0-9a-fA-F]{5,});|(\d{5,});)/g
 
 /** Called for each element, in document order. */
-export type ElementSeen = (name: string, attributes: ReadonlyMap<string, string>, depth: number) => void
+type ElementSeen = (name: string, attributes: ReadonlyMap<string, string>, depth: number) => void
 
 /**
  * Checks that `text` is one complete well-formed document (XML 1.0 §2.1) without declarations in its document type.

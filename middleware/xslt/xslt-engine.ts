@@ -12,7 +12,7 @@ import type { Output } from './xml-serialize.ts'
 import type { Done, Job } from './xslt-worker.ts'
 
 /** A document was not transformed: `code` says why. */
-export class XsltError extends Error {
+class XsltError extends Error {
   override readonly name: string = 'XsltError'
   readonly code: keyof typeof xsltCodes
 
@@ -24,7 +24,7 @@ export class XsltError extends Error {
 
 export type Parameters = Readonly<Record<string, string | number | boolean>>
 
-export interface EngineOptions {
+interface EngineOptions {
   readonly clock: Clock
   /** Timeout of one document, ms. */
   readonly timeout: number

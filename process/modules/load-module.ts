@@ -47,7 +47,7 @@ export function parseSpecifier(text: string): { module: string; name: string | u
 }
 
 /** Describes the export that a caller needs. */
-export interface WantedExport {
+interface WantedExport {
   /**
    * The export to take if the specifier names none; without such an export, the default export. Also its name in
    * messages.

@@ -4,7 +4,7 @@
  */
 
 /** What Gantry knows about one CGI variable. */
-export interface CgiVariable {
+interface CgiVariable {
   readonly name: string
   /**
    * - `required`: every environ has the variable, and a peer must send it

@@ -1,6 +1,6 @@
 /**
- * Makes errors whose codes are in the table (`error-codes.ts`), with the status of the table. Applications and middleware of
- * users construct the classes of `errors.ts` with codes of their own.
+ * Makes errors whose codes are in the table (`error-codes.ts`), with the status of the table. Applications and
+ * middleware of users construct the classes of `errors.ts` with codes of their own.
  */
 
 import { type HttpCode, type LocalCode, type OtherCode, type PeerCode, statusOf } from './error-codes.ts'

@@ -1,6 +1,6 @@
 /**
- * Every error code, once: its HTTP status, what happened, and what to do. `coded-errors.ts` makes errors from the codes,
- * and `docs/errors.md` is generated from the rows. A code is stable: users match on it, and search for it.
+ * Every error code, once: its HTTP status, what happened, and what to do. `coded-errors.ts` makes errors from the
+ * codes, and `docs/errors.md` is generated from the rows. A code is stable: users match on it, and search for it.
  */
 
 import { abortCodes, attemptCodes } from './error-codes/abort-codes.ts'
@@ -19,7 +19,7 @@ export interface CodeRow {
   readonly fix?: string
 }
 
-export type CodeTable<Code extends string = string> = Readonly<Record<Code, CodeRow>>
+type CodeTable<Code extends string = string> = Readonly<Record<Code, CodeRow>>
 
 /** A code of an `HttpError`: each has a status. */
 export type HttpCode =

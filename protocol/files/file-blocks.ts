@@ -83,7 +83,7 @@ function truncated(at: number, end: number): LocalProtocolError {
 }
 
 /** Returns the next block; undefined or an empty block at the end. It is not called while a block is pending. */
-export type BlockSource = () => Promise<Uint8Array | undefined>
+type BlockSource = () => Promise<Uint8Array | undefined>
 
 /** A source of ranges of a file and of bytes between them. @throws as `readRange` */
 export function pieceSource(fd: number, pieces: readonly (FileRange | Uint8Array)[], blockSize: number): BlockSource {

@@ -18,6 +18,7 @@ import { USUAL_TIMES } from './codec/liveness.ts'
 import type { Token } from './codec/tokens.ts'
 import { PeerLinks } from './watch.ts'
 
+/** Options of `connect`. */
 export interface ConnectOptions {
   /**
    * The shared secrets. Either both sides have a secret in common, or neither side has any. This side proves the first
@@ -53,7 +54,10 @@ const ATTEMPTS = 5
  * @throws TypeError if the address is of another kind
  * @example
  * ```ts
- * const application = mount({ '/shop': connect('unix:/run/shop.sock') })
+ * import { connect } from 'gantry'
+ * import { mount } from 'gantry/middleware'
+ *
+ * export const application = mount({ '/shop': connect('unix:/run/shop.sock') })
  * ```
  */
 export function connect(address: string, options: ConnectOptions = {}): RemoteApplication {

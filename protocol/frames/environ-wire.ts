@@ -17,6 +17,16 @@ import { headerVariable, joined, variableOf } from '../contract/request-headers.
  * @param variables flat; the variables that are no headers, and each `HTTP_*` that differs from its header lines
  * @param lines flat; raw header lines
  * @throws RemoteProtocolError (400) if a variable has a reserved name or a required variable is missing
+ * @example
+ * ```ts
+ * import { type Environ } from 'gantry'
+ * import { environFromWire, variablesForWire } from 'gantry/protocol'
+ *
+ * export function copyOf(environ: Environ): Environ {
+ *   const { variables, rawHeaders } = variablesForWire(environ)
+ *   return environFromWire(variables, rawHeaders, { multithread: false, multiprocess: true, runOnce: false })
+ * }
+ * ```
  */
 export function environFromWire(variables: string[], lines: string[], process: ProcessFacts): Environ {
   const environ = new Variables(process)
@@ -63,6 +73,16 @@ export interface WireEnviron {
  * variable, and the variable has precedence.
  *
  * @throws TypeError if a value is no string; the message names its key
+ * @example
+ * ```ts
+ * import { type Application } from 'gantry'
+ * import { variablesForWire } from 'gantry/protocol'
+ *
+ * export const application: Application = (environ, startResponse) => {
+ *   startResponse('200 OK', [['Content-Type', 'application/json']])
+ *   return [Buffer.from(JSON.stringify(variablesForWire(environ)))]
+ * }
+ * ```
  */
 export function variablesForWire(environ: Environ): WireEnviron {
   const lines = environ.gantry instanceof Context ? environ.gantry.lines : []

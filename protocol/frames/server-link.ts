@@ -10,6 +10,7 @@ import type { Token } from './codec/tokens.ts'
 import type { SlotSource } from './slot-source.ts'
 import type { WatchOptions } from './watch.ts'
 
+/** Options of `serveFrames`. */
 export interface ServeOptions {
   clock: Clock
   log: Logger
@@ -43,6 +44,7 @@ export interface ServeOptions {
   onClosed?: ((error?: Error) => void) | undefined
 }
 
+/** One link that this process serves: its state, and how to drain and close it. */
 export interface ServerLink {
   readonly state: 'connecting' | 'ready' | 'draining' | 'closed'
   /** Of a closed link: whether one side had sent GOAWAY, so that the close was expected. */

@@ -30,6 +30,20 @@ export { fixedSlots, type SlotHolder, type SlotSource } from './slot-source.ts'
  *
  * @param stream owned by the link from now on
  * @param first bytes that were already read from `stream`
+ * @example
+ * ```ts
+ * import { createServer } from 'node:net'
+ * import { statusPage } from 'gantry'
+ * import { Deadlines, fixedSlots, serveFrames, silent, systemClock } from 'gantry/protocol'
+ *
+ * const clock = systemClock
+ * const host = { clock, deadlines: new Deadlines(clock), log: silent, draining: false, settled() {} }
+ * const process = { multithread: false, multiprocess: false, runOnce: false }
+ * const identity = { id: 'example', worker: 0, workers: 1, slots: 8, limits: {} }
+ * const options = { clock, log: silent, host, process, identity, slots: fixedSlots(8) }
+ * const server = createServer((socket) => serveFrames(socket, statusPage(404), options))
+ * server.listen('/tmp/example.sock')
+ * ```
  */
 export function serveFrames(
   stream: Duplex,

@@ -20,7 +20,17 @@ export interface SlotSource {
   changed(holder: SlotHolder): void
 }
 
-/** Grants each link the same number of slots. For tests, and for a server with one link. */
+/**
+ * Grants each link the same number of slots. For tests, and for a server with one link.
+ *
+ * @param slots the number of requests that one link may run at the same time
+ * @example
+ * ```ts
+ * import { fixedSlots } from 'gantry/protocol'
+ *
+ * export const slots = fixedSlots(8)
+ * ```
+ */
 export function fixedSlots(slots: number): SlotSource {
   return {
     join: (holder) => holder.grant(slots),

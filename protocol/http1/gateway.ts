@@ -25,6 +25,19 @@ import { factsOf, type Settings, settingsOf } from './settings.ts'
  *   must not end reading
  * @param first bytes that were already read, to find out the protocol
  * @param peer facts that are known better than from the socket (PROXY protocol)
+ * @example
+ * ```ts
+ * import { createServer } from 'node:net'
+ * import { statusPage } from 'gantry'
+ * import { Deadlines, serveHttp1, silent, systemClock } from 'gantry/protocol'
+ *
+ * const clock = systemClock
+ * const host = { clock, deadlines: new Deadlines(clock), log: silent, draining: false, settled() {} }
+ * const facts = { multithread: false, multiprocess: false, runOnce: false }
+ * const options = { host, facts }
+ * const server = createServer({ allowHalfOpen: true }, (socket) => serveHttp1(socket, statusPage(404), options))
+ * server.listen(8000)
+ * ```
  */
 export function serveHttp1(
   socket: Duplex,
@@ -70,7 +83,7 @@ class Http1Gateway implements Http1Connection, TransportOwner, Idle {
     if (first && first.length > 0) this.received(first)
   }
 
-  // ---- Http1Connection: the server's side ----------------------------------------------------------------------------
+  // ---- Http1Connection: the server's side ---------------------------------------------------------------------------
 
   get last(): boolean {
     if (!this.#transport.open) return true
@@ -148,7 +161,7 @@ class Http1Gateway implements Http1Connection, TransportOwner, Idle {
     return `<Http1 ${remoteAddress || 'unix'}${remotePort && `:${remotePort}`} ${state}, ${requests} requests>`
   }
 
-  // ---- TransportOwner: events of the socket --------------------------------------------------------------------------
+  // ---- TransportOwner: events of the socket -------------------------------------------------------------------------
 
   received(chunk: Uint8Array): void {
     this.#codec.parser.push(chunk)

@@ -30,6 +30,7 @@ export interface Http1Timeouts {
   upgradeIdle: number
 }
 
+/** The default timeouts of HTTP/1.1 connections, in milliseconds. */
 export const defaultTimeouts: Http1Timeouts = {
   head: 30_000,
   body: 60_000,

@@ -250,7 +250,7 @@ export class Http1RequestLoop implements Http1RequestConnection {
     return this.requests > 0 ? 'next-request' : 'head'
   }
 
-  // ---- refusals and ends ---------------------------------------------------------------------------------------------
+  // ---- refusals and ends --------------------------------------------------------------------------------------------
 
   /** Refuses a request that cannot be served: answers if no response has begun, and ends the connection either way. */
   refuse(error: Error, id?: string): false {

@@ -12,7 +12,7 @@ import { isatty } from 'node:tty'
  * - `never`: nothing; a full pipe, socket or terminal refuses the write (EAGAIN)
  * - `disk`: a disk, but not a reader
  */
-export type Waits = 'never' | 'disk'
+type Waits = 'never' | 'disk'
 
 /** A descriptor for log lines. */
 export interface LogDescriptor {

@@ -15,7 +15,7 @@ export interface UnixAddress {
  * All sockets in a directory, which may be added and removed at any time. Written with a trailing slash, which `path`
  * keeps.
  */
-export interface UnixDirectoryAddress {
+interface UnixDirectoryAddress {
   readonly kind: 'unix-directory'
   readonly path: string
 }
@@ -34,7 +34,9 @@ export interface HttpAddress {
   readonly url: string
 }
 
+/** An address to listen on or to dial, as `parseAddress` returns it. */
 export type Address = UnixAddress | UnixDirectoryAddress | TcpAddress | HttpAddress
+/** The kind of an address. */
 export type AddressKind = Address['kind']
 
 /** The address cannot be used. `text` is the given address without credentials; the message says what was expected. */
@@ -72,7 +74,12 @@ const UNIX_PATH_LIMIT = process.platform === 'linux' ? 107 : 103
  * Parses an address.
  *
  * @throws AddressError if `text` is not an address: the message says what was expected
- * @example parseAddress('unix:/run/app.sock') // { kind: 'unix', path: '/run/app.sock' }
+ * @example
+ * ```ts
+ * import { parseAddress } from 'gantry/protocol'
+ *
+ * console.log(parseAddress('unix:/run/app.sock').kind) // unix
+ * ```
  */
 export function parseAddress(text: string): Address {
   if (/^https?:\/\//i.test(text)) return parseHttp(text)
@@ -93,7 +100,16 @@ export function parseAddress(text: string): Address {
   return parseTcp(text, text.startsWith('tcp:') ? text.slice(4) : text)
 }
 
-/** Prints an address so that `parseAddress` can read it. */
+/**
+ * Prints an address so that `parseAddress` can read it.
+ *
+ * @example
+ * ```ts
+ * import { printAddress } from 'gantry/protocol'
+ *
+ * console.log(printAddress({ kind: 'tcp', host: '::1', port: 8000 })) // [::1]:8000
+ * ```
+ */
 export function printAddress(address: Address): string {
   switch (address.kind) {
     case 'unix':

@@ -3,7 +3,7 @@
  * time.
  */
 
-export interface BackoffOptions {
+interface BackoffOptions {
   /** Milliseconds before the second attempt. */
   readonly first: number
   /** The longest backoff, milliseconds. */

@@ -5,10 +5,12 @@
 
 import { runIsolated } from '../contract/isolated.ts'
 
+/** A pending call of a clock. */
 export interface Timer {
   cancel(): void
 }
 
+/** Time as an argument, so that tests can advance it. */
 export interface Clock {
   /** Milliseconds, monotonic, from an arbitrary origin. */
   now(): number
@@ -23,6 +25,7 @@ export interface Clock {
 /** The longest time of Node's timers, ms: some 25 days. */
 const TIMER_MAX = 2 ** 31 - 1
 
+/** The clock of the operating system. */
 export const systemClock: Clock = {
   now: () => performance.now(),
   wall: () => Date.now(),

@@ -24,7 +24,7 @@ export interface LimitedConnection {
   reset?(reason: AbortError): void
 }
 
-export interface ConnectionLimitOptions {
+interface ConnectionLimitOptions {
   readonly clock: Clock
   readonly log: Logger
   /** The kind of connections that are limited, for the log. */

@@ -73,7 +73,7 @@ export function verdictOf(error: Error): Verdict {
   return 'code' in error && GONE.has(String(error.code)) ? 'gone' : 'unknown'
 }
 
-export interface DialEvents {
+interface DialEvents {
   /** The connection is established; the owner takes the socket over. */
   connected(socket: Socket): void
   failed(error: Error, verdict: Verdict): void

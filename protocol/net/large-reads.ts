@@ -1,6 +1,7 @@
 /**
- * Counts the bytes of large reads, for a process that collects garbage in step with them (`process/young-collection.ts`).
- * In a program that uses Gantry as a library nobody asks for the count, and this file has no effect.
+ * Counts the bytes of large reads, for a process that collects garbage in step with them
+ * (`process/young-collection.ts`). In a program that uses Gantry as a library nobody asks for the count, and this file
+ * has no effect.
  */
 
 /** Smaller buffers are freed with other garbage, which makes V8 collect by itself. */

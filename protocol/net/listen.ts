@@ -29,7 +29,7 @@ export class ListenError extends Error {
   }
 }
 
-export interface ListenOptions {
+interface ListenOptions {
   readonly log: Logger
   /** Permissions of a Unix socket; undefined: as the umask allows. */
   readonly mode?: number | undefined

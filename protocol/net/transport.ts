@@ -38,7 +38,7 @@ export interface TransportOwner {
  * - `upgraded`: the socket speaks another protocol; only its progress is watched
  * - `destroyed`
  */
-export type Phase = 'open' | 'closing' | 'lingering' | 'upgraded' | 'destroyed'
+type Phase = 'open' | 'closing' | 'lingering' | 'upgraded' | 'destroyed'
 
 export class Transport implements TimeoutOwner, Flushable {
   readonly output: SocketOutput

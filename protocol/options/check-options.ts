@@ -93,7 +93,7 @@ function meant(value: unknown, forms: Readonly<Record<string, OptionForm>>, path
 /**
  * Whether a value is a plain object, also of another realm. An instance of a class is not: it may be an option's value.
  */
-export function isPlain(value: unknown): value is object {
+function isPlain(value: unknown): value is object {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return false
   const prototype = Object.getPrototypeOf(value)
   return prototype === null || Object.getPrototypeOf(prototype) === null
@@ -116,7 +116,7 @@ function kindOf(value: unknown): string {
   return typeof value === 'object' ? 'an object of a class' : `a ${typeof value}`
 }
 
-// ---- forms -----------------------------------------------------------------------------------------------------------
+// ---- forms ----------------------------------------------------------------------------------------------------------
 
 export function form<T>(expected: string, fits: (value: unknown) => boolean): OptionForm<T> {
   return { expected, fits }

@@ -77,6 +77,7 @@ export type Option = Described &
     | { readonly kind: 'peers'; readonly list: true; readonly default: string }
   )
 
+/** Options by name: command line, environment, help and types derive from the table. */
 export type OptionTable = { readonly [name: string]: Option }
 
 type One<O> = O extends { kind: 'integer' | 'duration' | 'size' | 'mode' }

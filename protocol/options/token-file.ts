@@ -18,7 +18,7 @@ const TOKENS_MAX = 8
 /** A device such as /dev/zero has no end, and a longer file is a mistake. */
 const FILE_BYTES_MAX = 64 * 1024
 
-export interface TokenOptions {
+interface TokenOptions {
   readonly token?: string | undefined
   readonly tokenFile?: string | undefined
 }

@@ -32,6 +32,19 @@ import { UwsgiRequest, type UwsgiRequestConnection } from './request.ts'
  *
  * @param socket accepted with `allowHalfOpen: true`
  * @param first bytes that were already read, to find out the protocol
+ * @example
+ * ```ts
+ * import { createServer } from 'node:net'
+ * import { statusPage } from 'gantry'
+ * import { Deadlines, serveUwsgi, silent, systemClock } from 'gantry/protocol'
+ *
+ * const clock = systemClock
+ * const host = { clock, deadlines: new Deadlines(clock), log: silent, draining: false, settled() {} }
+ * const facts = { multithread: false, multiprocess: false, runOnce: false }
+ * const options = { host, facts }
+ * const server = createServer({ allowHalfOpen: true }, (socket) => serveUwsgi(socket, statusPage(404), options))
+ * server.listen(8000)
+ * ```
  */
 export function serveUwsgi(
   socket: Duplex,
@@ -79,7 +92,7 @@ class UwsgiGateway implements UwsgiConnection, UwsgiRequestConnection, Transport
     if (first && first.length > 0) this.received(first)
   }
 
-  // ---- UwsgiConnection: the server's side ------------------------------------------------------------------------------
+  // ---- UwsgiConnection: the server's side ---------------------------------------------------------------------------
 
   get busy(): boolean {
     const { phase } = this.transport
@@ -125,7 +138,7 @@ class UwsgiGateway implements UwsgiConnection, UwsgiRequestConnection, Transport
     return `<Uwsgi ${state}, ${this.transport.phase}>`
   }
 
-  // ---- TransportOwner: events of the socket ----------------------------------------------------------------------------
+  // ---- TransportOwner: events of the socket -------------------------------------------------------------------------
 
   received(chunk: Uint8Array): void {
     if (this.#surplus && this.reader.pending === 0) {
@@ -199,7 +212,7 @@ class UwsgiGateway implements UwsgiConnection, UwsgiRequestConnection, Transport
     this.#options.onClose?.(this)
   }
 
-  // ---- the request -----------------------------------------------------------------------------------------------------
+  // ---- the request --------------------------------------------------------------------------------------------------
 
   /** @throws RemoteProtocolError if the variables make no environ, or the body is above the limit */
   #start(variables: string[], length: number): void {
@@ -246,7 +259,7 @@ class UwsgiGateway implements UwsgiConnection, UwsgiRequestConnection, Transport
     else transport.timeouts.waitFor('body')
   }
 
-  // ---- UwsgiRequestConnection: what the request uses -------------------------------------------------------------------
+  // ---- UwsgiRequestConnection: what the request uses ----------------------------------------------------------------
 
   get draining(): boolean {
     return this.#options.host.draining
@@ -290,7 +303,7 @@ class UwsgiGateway implements UwsgiConnection, UwsgiRequestConnection, Transport
     this.#abortResponse(false)
   }
 
-  // ---- refusals and ends -----------------------------------------------------------------------------------------------
+  // ---- refusals and ends --------------------------------------------------------------------------------------------
 
   /** Refuses a request that cannot be served: answers if that is still possible, and ends the connection either way. */
   #refuse(error: Error): void {

@@ -86,7 +86,7 @@ export class UwsgiRequest extends SocketRequest<UwsgiRequestConnection> {
     this.connection?.updateReading()
   }
 
-  // ---- ClientView: the web server, which passes the pace of its client on --------------------------------------------
+  // ---- ClientView: the web server, which passes the pace of its client on -------------------------------------------
 
   protected get bodyExpected(): boolean {
     return this.connection!.reader.pending > 0

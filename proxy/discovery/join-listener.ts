@@ -12,7 +12,7 @@ import { printAddress, type TcpAddress, type UnixAddress } from '../../protocol/
 import { type Listener, listen } from '../../protocol/net/listen.ts'
 import { whyUnreachable } from '../../protocol/net/unreachable.ts'
 
-export interface JoinOptions extends LinkOptions {
+interface JoinOptions extends LinkOptions {
   readonly pool: Pool
   /** Permissions of a Unix socket. */
   readonly mode?: number | undefined

@@ -18,7 +18,7 @@ const LEFT_OVER_AFTER = 5_000
  * - `dead`: a process of this kernel has listened on this file, and has ended. No process will ever listen on this file
  *   again: bind() creates a new file.
  */
-export type SocketState = 'unknown' | 'left over' | 'dead'
+type SocketState = 'unknown' | 'left over' | 'dead'
 
 /** One socket file, and the results of connections to it. */
 export class SocketFile {

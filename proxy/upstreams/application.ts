@@ -27,7 +27,7 @@ const PAUSE = { first: 50, most: 1_000 }
 /** The same failure is logged again if there was none for this long, ms. */
 const FORGOTTEN = 60_000
 
-export interface ApplicationUpstreamOptions {
+interface ApplicationUpstreamOptions {
   readonly clock: Clock
   readonly log: Logger
   /** Returns numbers in [0, 1). */

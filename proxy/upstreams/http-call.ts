@@ -1,5 +1,5 @@
 /**
- * One request to an HTTP upstream: the timeouts, the way of the response from http-proxy's request to ours, and the
+ * One request to an HTTP upstream: the timeouts, how the response of http-proxy's request becomes ours, and the
  * meaning of each failure. `http.ts` makes the requests and has the agents.
  */
 
@@ -39,7 +39,7 @@ const LOOKS = 4
 const CONTINUE_PATIENCE = 1_000
 
 /** What receives the response or the failure: a response, or an upgrade's socket. */
-export interface Client {
+interface Client {
   readonly destroyed: boolean
   readonly writableNeedDrain: boolean
   destroy(error?: Error): unknown

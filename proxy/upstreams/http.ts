@@ -18,6 +18,7 @@ import { KEEP_ALIVE } from '../../protocol/net/listen.ts'
 import { type CallHost, HttpCall } from './http-call.ts'
 import { upstreamRequest, upstreamTarget } from './http-headers.ts'
 
+/** Options of `http`. */
 export interface HttpUpstreamOptions {
   /**
    * Send the upstream's own name as `Host`, as nginx does by default. Default false: send the client's `Host`, as
@@ -56,6 +57,7 @@ export interface HttpUpstreamOptions {
   log?: Pick<Logger, 'info'> | undefined
 }
 
+/** An HTTP server as an application. */
 export interface HttpUpstream extends Application {
   /** Refuses new requests (503), waits for running ones, and closes idle connections. */
   close(): Promise<void>

@@ -36,7 +36,8 @@ export function abortedBeforeHead(target: string, noted: string, method: string 
     title: `A client that leaves before ${method} ${target} is answered harms nobody`,
     async run(server) {
       const times = (notes: readonly string[]): number => notes.filter((one) => one === noted).length
-      // A development server compiles a route for its first request, and does not start it if the client has left by then.
+      // A development server compiles a route for its first request, and does not start it if the client has left by
+      // then.
       await server.fetch({ target, method })
       const client = await server.connect()
       client.request(server.addressed({ target, method }))

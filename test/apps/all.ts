@@ -1,7 +1,7 @@
 /**
  * Every fixture application in one, by the first segment of the path: what a container process loads
- * (`test/apps/all.ts`), and what the suites run in this process. Good ones run under lint on both sides; for bad ones the
- * server alone is checked. What lint finds is told under `/lint`.
+ * (`test/apps/all.ts`), and what the suites run in this process. Good ones run under lint on both sides; for bad ones
+ * the server alone is checked. What lint finds is told under `/lint`.
  */
 
 import type { Application } from '../../protocol/contract/application.ts'

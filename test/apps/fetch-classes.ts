@@ -1,4 +1,7 @@
-/** A fetch handler that says whose `Request.prototype.url` it sees. Loaded as a module of its own: the classes are the process's. */
+/**
+ * A fetch handler that says whose `Request.prototype.url` it sees. Loaded as a module of its own: the classes are the
+ * process's.
+ */
 
 export default {
   fetch(): Response {

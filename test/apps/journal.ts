@@ -1,9 +1,9 @@
 /**
- * What the fixture applications tell a test, and what a test tells them, in requests alone: so that the same test works on an
- * application in this process and in another one.
+ * What the fixture applications tell a test, and what a test tells them, in requests alone: so that the same test works
+ * on an application in this process and in another one.
  *
- * Events are kept under a key that the test makes up. Gates hold an application until the test releases it, once for each
- * release; a release that comes first is kept.
+ * Events are kept under a key that the test makes up. Gates hold an application until the test releases it, once for
+ * each release; a release that comes first is kept.
  */
 
 export class Journal {

@@ -29,7 +29,10 @@ export function key(environ: Environ): string {
 export type Apps = Record<string, Application>
 export type MakeApps = (journal: Journal) => Apps
 
-/** The byte at `index` of the pattern: no two neighbouring windows are alike, so that a lost, doubled or swapped piece shows. */
+/**
+ * The byte at `index` of the pattern: no two neighbouring windows are alike, so that a lost, doubled or swapped piece
+ * shows.
+ */
 export function patternByte(index: number): number {
   return (index ^ (index >>> 8) ^ (index >>> 16) ^ (index >>> 24)) & 0xff
 }

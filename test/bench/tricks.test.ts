@@ -1,4 +1,6 @@
-/** The performance tricks: docs/performance-tricks.md explains each of them, and the bench can switch each of them off. */
+/**
+ * The performance tricks: docs/performance-tricks.md explains each of them, and the bench can switch each of them off.
+ */
 
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'

@@ -1,4 +1,7 @@
-/** `gantry up` with an application that listens in a child process, as development servers do; and the commands that refuse it. */
+/**
+ * `gantry up` with an application that listens in a child process, as development servers do; and the commands that
+ * refuse it.
+ */
 
 import assert from 'node:assert/strict'
 import { once } from 'node:events'

@@ -126,7 +126,8 @@ test('a signal drains every worker: running requests finish, and no process rema
     await running.head()
     proxy.child.process.kill('SIGTERM')
     await draining(3)
-    // Later than what counts as one: a service manager's, to all of its processes, while theirs was slow to send its own.
+    // Later than what counts as one: a service manager's, to all of its processes, while theirs was slow to send its
+    // own.
     await delay(300)
     for (const one of workers().filter(runs)) process.kill(one, 'SIGTERM')
     for (let chunk = 0; chunk < 2; chunk++) await release('drained')

@@ -1,4 +1,6 @@
-/** What an application hears of its requests that the drain timeout ends, over each wire, by the time the drain is over. */
+/**
+ * What an application hears of its requests that the drain timeout ends, over each wire, by the time the drain is over.
+ */
 
 import assert from 'node:assert/strict'
 import { once } from 'node:events'

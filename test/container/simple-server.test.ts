@@ -1,6 +1,6 @@
 /**
- * The simple server, and the cases of CPython's test_wsgiref (IntegrationTests, HandlerTests) that carry over: their names stand before
- * the titles they became. Those of UtilityTests are in test/protocol/contract/request-uri.test.ts.
+ * The simple server, and the cases of CPython's test_wsgiref (IntegrationTests, HandlerTests) that carry over: their
+ * names stand before the titles they became. Those of UtilityTests are in test/protocol/contract/request-uri.test.ts.
  */
 
 import assert from 'node:assert/strict'

@@ -19,8 +19,8 @@ function failed(outcomes: readonly Outcome[]): Outcome[] {
 }
 
 /**
- * What failed had begun to be answered, and was cut visibly, or was answered 502 since it may not run twice, or had a body that is
- * kept no longer than until it starts.
+ * What failed had begun to be answered, and was cut visibly, or was answered 502 since it may not run twice, or had a
+ * body that is kept no longer than until it starts.
  */
 function assertUnrepeatable(outcomes: readonly Outcome[]): void {
   for (const { id, method, size, status, complete } of outcomes) {
@@ -254,7 +254,8 @@ describe('docker compose up', { skip: withoutEngine(), timeout: 600_000 }, () =>
           await ready(replaced[0] ?? '', 2)
         },
       )
-      // A connection that ends with its proxy is nginx's to repeat; it does for what is idempotent, and has not begun to answer.
+      // A connection that ends with its proxy is nginx's to repeat; it does for what is idempotent, and has not begun
+      // to answer.
       assertUnrepeatable(failed(outcomes))
       told(t, outcomes)
       await project.scale({ proxy: 1, container: 2 })
@@ -273,7 +274,8 @@ describe('docker compose up', { skip: withoutEngine(), timeout: 600_000 }, () =>
           await ready(name, 2)
         },
       )
-      // Meanwhile there is no proxy, and nginx says so (or closes after the upload that it did not read): nothing begun is cut.
+      // Meanwhile there is no proxy, and nginx says so (or closes after the upload that it did not read): nothing begun
+      // is cut.
       assert.deepEqual(
         failed(outcomes).filter(({ status }) => status === 200),
         [],

@@ -1,4 +1,7 @@
-/** Whether a Docker engine answers. Where one must be (CI), its absence fails; elsewhere its tests are skipped, and say so. */
+/**
+ * Whether a Docker engine answers. Where one must be (CI), its absence fails; elsewhere its tests are skipped, and say
+ * so.
+ */
 
 import { execFileSync } from 'node:child_process'
 

@@ -1,4 +1,6 @@
-/** A framework's example as its Compose file starts it: images built, a proxy, containers that come and go behind it. */
+/**
+ * A framework's example as its Compose file starts it: images built, a proxy, containers that come and go behind it.
+ */
 
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'

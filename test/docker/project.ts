@@ -1,4 +1,7 @@
-/** The Compose file of this repository as a project of a test's own, and the engine's commands on it, beside a load that goes on. */
+/**
+ * The Compose file of this repository as a project of a test's own, and the engine's commands on it, beside a load that
+ * goes on.
+ */
 
 import { execFile, execFileSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
@@ -12,7 +15,10 @@ import { Load, type LoadOptions, Runs } from '../support/load.ts'
 
 const run = promisify(execFile)
 
-/** The engine's command line; resolves with what it printed. Not synchronous: clients of this process are served meanwhile. */
+/**
+ * The engine's command line; resolves with what it printed. Not synchronous: clients of this process are served
+ * meanwhile.
+ */
 export async function docker(...argv: string[]): Promise<string> {
   const { stdout } = await run('docker', argv, { cwd: repositoryFile('.'), maxBuffer: 64 * 1024 * 1024 })
   return stdout.trim()
@@ -28,7 +34,10 @@ export function registry(): boolean {
   }
 }
 
-/** `gantry/proxy`, `gantry/container`, and on that `IMAGE:1` and `IMAGE:2`, which answer alike, and `IMAGE:bad`, which does not start. */
+/**
+ * `gantry/proxy`, `gantry/container`, and on that `IMAGE:1` and `IMAGE:2`, which answer alike, and `IMAGE:bad`, which
+ * does not start.
+ */
 export const IMAGE = 'gantry/test-application'
 
 /**
@@ -205,7 +214,10 @@ function pause(): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, 20))
 }
 
-/** For anything that is waited for, milliseconds: on a machine that has other work too, and still less than a test is given. */
+/**
+ * For anything that is waited for, milliseconds: on a machine that has other work too, and still less than a test is
+ * given.
+ */
 const PATIENCE = 60_000
 
 /** Looks until `holds`; rejects when it does not come to that. */

@@ -31,7 +31,9 @@ export interface Exported {
   readonly file: string
 }
 
-/** The names that the entry points export, each once; a file that is exported as a whole (`export *`) has the name `*`. */
+/**
+ * The names that the entry points export, each once; a file that is exported as a whole (`export *`) has the name `*`.
+ */
 export function exported(): Exported[] {
   const found = new Map<string, Exported>()
   for (const entry of ENTRIES) {

@@ -1,4 +1,7 @@
-/** The table of error codes: each of its codes is used, provoked by a test and explained by docs/errors.md, and no other code is used. */
+/**
+ * The table of error codes: each of its codes is used, provoked by a test and explained by docs/errors.md, and no other
+ * code is used.
+ */
 
 import assert from 'node:assert/strict'
 import { globSync, readFileSync } from 'node:fs'

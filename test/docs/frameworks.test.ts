@@ -1,4 +1,7 @@
-/** "Move your app in" does what it says: its files are type-checked, its commands run before and after, their output compared. */
+/**
+ * "Move your app in" does what it says: its files are type-checked, its commands run before and after, their output
+ * compared.
+ */
 
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'

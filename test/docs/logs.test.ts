@@ -1,4 +1,4 @@
-/** docs/logs.md explains every message and field that the sources can log, and no other; `errors.test.ts` compares the codes. */
+/** docs/logs.md explains every message and field that the sources can log; `errors.test.ts` compares the codes. */
 
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'

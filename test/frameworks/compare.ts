@@ -25,7 +25,8 @@ function lengthAdded(answer: Answer, other: Answer): boolean {
 }
 
 /**
- * An order for fields of different names, which have none (RFC 9110 §5.3); that of one name's is kept, for it means something.
+ * An order for fields of different names, which have none (RFC 9110 §5.3); that of one name's is kept, for it means
+ * something.
  */
 function ordered(headers: Fields): Fields {
   const kept = headers.filter(([name]) => !Object.hasOwn(leftOut, name.toLowerCase()))

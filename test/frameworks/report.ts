@@ -1,6 +1,6 @@
 /**
- * `npm run test:frameworks`: the cases of each framework and the tests that packages publish, on node:http and in the pair, and a table of
- * both. Fails when something differs that is not listed with its reason.
+ * `npm run test:frameworks`: the cases of each framework and the tests that packages publish, on node:http and in the
+ * pair, and a table of both. Fails when something differs that is not listed with its reason.
  */
 
 import { repositoryFile } from '../support/child.ts'

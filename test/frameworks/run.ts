@@ -1,4 +1,6 @@
-/** Runs cases against both servers of a framework: each is a test that both answer alike, or differ as the table says. */
+/**
+ * Runs cases against both servers of a framework: each is a test that both answer alike, or differ as the table says.
+ */
 
 import assert from 'node:assert/strict'
 import { appendFileSync } from 'node:fs'

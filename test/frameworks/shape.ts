@@ -1,4 +1,6 @@
-/** What a case of the frameworks' suite is, and what it is given. It knows neither frameworks nor how they are served. */
+/**
+ * What a case of the frameworks' suite is, and what it is given. It knows neither frameworks nor how they are served.
+ */
 
 import { createHash } from 'node:crypto'
 import type { Answer, Fields, RequestOptions } from '../support/client.ts'

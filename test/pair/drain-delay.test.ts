@@ -1,6 +1,6 @@
 /**
- * `--drain-delay` in processes: who gets notice when, and which signals skip the delay. A delay of a minute stands for one that
- * is skipped: a process that waited for it would not end within the test.
+ * `--drain-delay` in processes: who gets notice when, and which signals skip the delay. A delay of a minute stands for
+ * one that is skipped: a process that waited for it would not end within the test.
  */
 
 import assert from 'node:assert/strict'

@@ -1,6 +1,6 @@
 /**
- * What is still open when a drain times out, in every arrangement: which close code both ends of a WebSocket see, and that
- * the application hears the end of everything else before its process exits.
+ * What is still open when a drain times out, in every arrangement: which close code both ends of a WebSocket see, and
+ * that the application hears the end of everything else before its process exits.
  */
 
 import assert from 'node:assert/strict'

@@ -79,7 +79,8 @@ test('a container killed under load: no POST runs twice, each response belongs t
     for (const { id, method, status, complete, error } of outcomes) {
       // The application answers in one piece after its work: nothing is ever half answered but a body of many frames.
       if (!complete) assert.notEqual(method, 'GET', `GET ${id} was cut: ${error}`)
-      // A GET is idempotent and has no body that could be gone: it is sent again, and never fails for a container that died.
+      // A GET is idempotent and has no body that could be gone: it is sent again, and never fails for a container that
+      // died.
       if (method === 'GET') assert.equal(status, 200, `GET ${id}`)
       if (complete && status !== 200) assert.equal(status, 502, `${method} ${id}`)
     }

@@ -1,4 +1,7 @@
-/** Applications of every kind side by side in one mount, of this process and of others, in each place where a mount can be. */
+/**
+ * Applications of every kind side by side in one mount, of this process and of others, in each place where a mount can
+ * be.
+ */
 
 import assert from 'node:assert/strict'
 import { once } from 'node:events'

@@ -1,4 +1,7 @@
-/** Containers that are restarted one after the other under load, as a deployment does: nothing fails, and everything runs once. */
+/**
+ * Containers that are restarted one after the other under load, as a deployment does: nothing fails, and everything
+ * runs once.
+ */
 
 import assert from 'node:assert/strict'
 import { mkdir, rm } from 'node:fs/promises'

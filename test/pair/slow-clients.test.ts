@@ -1,4 +1,7 @@
-/** Memory of the two processes under clients that are slow, or do nothing: bounded by windows, whatever they send or leave unread. */
+/**
+ * Memory of the two processes under clients that are slow, or do nothing: bounded by windows, whatever they send or
+ * leave unread.
+ */
 
 import assert from 'node:assert/strict'
 import { existsSync, readFileSync } from 'node:fs'
@@ -16,7 +19,10 @@ const MIB = 1024 * 1024
 const WINDOW = 64 * 1024
 const skip = existsSync('/proc/self/stat') ? false : 'CPU time is read from /proc'
 
-/** The most that two processes came to hold, over what they held at first: after a collection, so that no collector's mood is measured. */
+/**
+ * The most that two processes came to hold, over what they held at first: after a collection, so that no collector's
+ * mood is measured.
+ */
 class Growth {
   readonly #processes: readonly Gantry[]
   readonly #base: readonly number[]

@@ -1,4 +1,7 @@
-/** WebSockets through the pair of processes, to a server of the application's own: `ws`, and socket.io by each of its transports. */
+/**
+ * WebSockets through the pair of processes, to a server of the application's own: `ws`, and socket.io by each of its
+ * transports.
+ */
 
 import assert from 'node:assert/strict'
 import { once } from 'node:events'

@@ -193,7 +193,8 @@ describe('where connections begin a handshake of frames and do not go on', () =>
         assert.equal((await new Command(['health', lane], 'ignore').exited).code, 0)
         proxy = new Command(argv, 'ignore')
         assert.ok(await answered(proxy, front))
-        // Half of what is free is kept back, and these have their share of that alone. Those that were closed may be seen to be a little later.
+        // Half of what is free is kept back, and these have their share of that alone. Those that were closed may be
+        // seen to be a little later.
         for (let look = 0; strangers.open.size > DESCRIPTORS / 4 && look < 100; look++) await answered(proxy, front)
         assert.ok(strangers.open.size <= DESCRIPTORS / 4, `${strangers.open.size} are open`)
         strangers.end()

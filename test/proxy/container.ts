@@ -1,4 +1,6 @@
-/** The other end of a proxy's links: an application behind frames, in memory or at an address, that counts what runs. */
+/**
+ * The other end of a proxy's links: an application behind frames, in memory or at an address, that counts what runs.
+ */
 
 import { connect, createServer, type Server, type Socket } from 'node:net'
 import { type Duplex, duplexPair } from 'node:stream'

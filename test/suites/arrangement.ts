@@ -1,4 +1,7 @@
-/** What the behaviour suite asks of an arrangement: a way from a client to the fixture applications, and what it cannot do. */
+/**
+ * What the behaviour suite asks of an arrangement: a way from a client to the fixture applications, and what it cannot
+ * do.
+ */
 
 import type { RequestOptions, Sent } from '../support/client.ts'
 import { HttpClient } from '../support/http-client.ts'

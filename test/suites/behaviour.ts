@@ -1,9 +1,10 @@
 /**
- * The behaviour suite: what a client sees of the contract, and what an application sees of a request, in sentences that hold on
- * every way between the two. An arrangement gives the way; a test that it cannot carry is skipped with the reason.
+ * The behaviour suite: what a client sees of the contract, and what an application sees of a request, in sentences that
+ * hold on every way between the two. An arrangement gives the way; a test that it cannot carry is skipped with the
+ * reason.
  *
- * The fixture applications run under lint. They are told and asked things by requests alone (`test/apps/journal.ts`), so that
- * it does not matter in which process they are. Nothing here sleeps: a test waits for an event, or for bytes.
+ * The fixture applications run under lint. They are told and asked things by requests alone (`test/apps/journal.ts`),
+ * so that it does not matter in which process they are. Nothing here sleeps: a test waits for an event, or for bytes.
  */
 
 import { describe } from 'node:test'

@@ -1,4 +1,7 @@
-/** The behaviour suite over frames: in memory, on Unix sockets, over TCP, and behind the HTTP gateway. Lint is on both sides. */
+/**
+ * The behaviour suite over frames: in memory, on Unix sockets, over TCP, and behind the HTTP gateway. Lint is on both
+ * sides.
+ */
 
 import { createServer } from 'node:net'
 import { type Duplex, duplexPair } from 'node:stream'

@@ -1,4 +1,7 @@
-/** The behaviour suite through an HTTP upstream: gateway, http-proxy, node's HTTP client, and a gateway again before the application. */
+/**
+ * The behaviour suite through an HTTP upstream: gateway, http-proxy, node's HTTP client, and a gateway again before the
+ * application.
+ */
 
 import { createServer } from 'node:net'
 import { serveHttp1 } from '../../protocol/http1/gateway.ts'

@@ -1,6 +1,6 @@
 /**
- * No request finds what another has entered into an AsyncLocalStorage, wherever the application was called: many at once, over HTTP and over
- * a link, with bodies that come and go in pieces.
+ * No request finds what another has entered into an AsyncLocalStorage, wherever the application was called: many at
+ * once, over HTTP and over a link, with bodies that come and go in pieces.
  */
 
 import assert from 'node:assert/strict'

@@ -1,6 +1,6 @@
 /**
- * Many echoes at once over one link with a small window, each read and written in pieces of random sizes at random moments, some
- * given up on the way: what arrives is what was sent, in order and once, and nobody else's.
+ * Many echoes at once over one link with a small window, each read and written in pieces of random sizes at random
+ * moments, some given up on the way: what arrives is what was sent, in order and once, and nobody else's.
  */
 
 import assert from 'node:assert/strict'

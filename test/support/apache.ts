@@ -17,7 +17,10 @@ const modules = ['/usr/lib/apache2/modules', '/usr/lib64/httpd/modules', '/etc/h
   existsSync(path),
 )
 
-/** Started by root it runs programs as nobody, who must be able to come to them: the first directory that is closed to him. */
+/**
+ * Started by root it runs programs as nobody, who must be able to come to them: the first directory that is closed to
+ * him.
+ */
 function closedTo(path: string): string | undefined {
   if (process.getuid?.() !== 0) return undefined
   const above = dirname(path)

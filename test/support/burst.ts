@@ -6,7 +6,9 @@ import { until } from './until.ts'
 export interface Burst {
   /** Resolves once `count` clients have been disconnected. */
   ended(count: number): Promise<void>
-  /** The status of each response, sorted; '' for a client that got none. Resolves when all clients were disconnected. */
+  /**
+   * The status of each response, sorted; '' for a client that got none. Resolves when all clients were disconnected.
+   */
   statuses(): Promise<string[]>
 }
 

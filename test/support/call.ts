@@ -1,6 +1,6 @@
 /**
- * A server small enough to be seen to be right: calls an application, takes its whole response in memory, closes it. For
- * tests of lint and middleware, where no wire is of interest.
+ * A server small enough to be seen to be right: calls an application, takes its whole response in memory, closes it.
+ * For tests of lint and middleware, where no wire is of interest.
  */
 
 import type { Application, Environ, Headers } from '../../protocol/contract/application.ts'

@@ -11,7 +11,9 @@ export interface SpawnOptions {
   readonly through?: readonly string[]
   /** Open an IPC channel. */
   readonly ipc?: boolean
-  /** Milliseconds after which it is killed, so that a test that waits for it fails instead of hanging. 60 s unless told. */
+  /**
+   * Milliseconds after which it is killed, so that a test that waits for it fails instead of hanging. 60 s unless told.
+   */
   readonly patience?: number
 }
 

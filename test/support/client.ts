@@ -7,7 +7,10 @@ export interface RequestOptions {
   target: string
   /** As they are sent; `Host` comes first by itself unless it is among them. */
   headers?: Fields
-  /** Bytes; with a Content-Length unless `chunked`. `'stream'`: the test sends it, chunked unless a Content-Length is given. */
+  /**
+   * Bytes; with a Content-Length unless `chunked`. `'stream'`: the test sends it, chunked unless a Content-Length is
+   * given.
+   */
   body?: Uint8Array | string | 'stream' | undefined
   chunked?: boolean
   /** The x of HTTP/1.x. */

@@ -13,7 +13,10 @@ import { FakeClock } from './clock.ts'
 import { RecordingLog } from './log.ts'
 
 export class RecordingSink implements ResponseSink {
-  /** Every call, in order: `head 200`, `data 5`, `data 5 end`, `end`, `flush`, `abort APPLICATION`, `inform 103`, `upgrade`. */
+  /**
+   * Every call, in order: `head 200`, `data 5`, `data 5 end`, `end`, `flush`, `abort APPLICATION`, `inform 103`,
+   * `upgrade`.
+   */
   readonly calls: string[] = []
   status = ''
   headers: Headers = []

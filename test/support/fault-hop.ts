@@ -1,6 +1,6 @@
 /**
- * A relay that is a bad network: connections through it are cut, reset, stalled, or given on byte by byte, as a seed says. What it does
- * give on are the bytes that came, in their order.
+ * A relay that is a bad network: connections through it are cut, reset, stalled, or given on byte by byte, as a seed
+ * says. What it does give on are the bytes that came, in their order.
  */
 
 import { connect, createServer, type NetConnectOpts, type Server, type Socket } from 'node:net'

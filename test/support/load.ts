@@ -1,6 +1,6 @@
 /**
- * Clients that ask `/count` over and over, GET and POST, each request with an id of its own and a body that only it has; and
- * what may be said of the outcome when processes die and networks fail meanwhile.
+ * Clients that ask `/count` over and over, GET and POST, each request with an id of its own and a body that only it
+ * has; and what may be said of the outcome when processes die and networks fail meanwhile.
  */
 
 import assert from 'node:assert/strict'

@@ -1,6 +1,7 @@
 /**
- * A gateway without a wire: requests become exchanges of an application in this process, with an input under flow control and
- * a sink that gathers. The behaviour suite runs over it directly, and, with a remote application in it, over frames.
+ * A gateway without a wire: requests become exchanges of an application in this process, with an input under flow
+ * control and a sink that gathers. The behaviour suite runs over it directly, and, with a remote application in it,
+ * over frames.
  */
 
 import type { Duplex } from 'node:stream'

@@ -1,10 +1,12 @@
 /**
- * A page of the documentation as a script: its files are written, its commands run, and what it says they print is compared.
+ * A page of the documentation as a script: its files are written, its commands run, and what it says they print is
+ * compared.
  *
  * A block whose first line is a comment with a file's name is that file. In a `console` block each line that
- * begins with `$ ` is a command, and the lines up to the next one are what it prints; `…` stands for anything. A server that is started runs
- * until its section ends; so is what a shell would leave in the background (`&`), whose output may go to a file (`> FILE`).
- * A command that reads a `.log` file is repeated until it prints what the page shows. Ports on 127.0.0.1 are others than the page's, and so is PORT.
+ * begins with `$ ` is a command, and the lines up to the next one are what it prints; `…` stands for anything. A server
+ * that is started runs until its section ends; so is what a shell would leave in the background (`&`), whose output may
+ * go to a file (`> FILE`). A command that reads a `.log` file is repeated until it prints what the page shows. Ports on
+ * 127.0.0.1 are others than the page's, and so is PORT.
  */
 
 import assert from 'node:assert/strict'

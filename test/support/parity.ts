@@ -1,6 +1,6 @@
 /**
- * Runs the same listeners before node's own server and, as applications, before our gateway: what clients get, and what listeners see in
- * which order, has to be the same.
+ * Runs the same listeners before node's own server and, as applications, before our gateway: what clients get, and what
+ * listeners see in which order, has to be the same.
  */
 
 import assert from 'node:assert/strict'
@@ -138,7 +138,8 @@ export function compare(title: string, cases: readonly Case[]): void {
             const expectsEnd =
               given.last !== undefined || watched.some((event) => event.startsWith('res ') || event.startsWith('req '))
             while (expectsEnd && !watched.some((event) => event.startsWith(last))) await new Promise(setImmediate)
-            // What one of the two sees is in node's order; whether a request closes before its response has left is chance.
+            // What one of the two sees is in node's order; whether a request closes before its response has left is
+            // chance.
             const events = watched.toSorted(
               (one, other) => Number(one.startsWith('req ')) - Number(other.startsWith('req ')),
             )

@@ -1,6 +1,6 @@
 /**
- * Where middleware can be: beside its application in one process, in the container of a remote one, and in the proxy before a remote
- * one. Lint watches both of its sides in each.
+ * Where middleware can be: beside its application in one process, in the container of a remote one, and in the proxy
+ * before a remote one. Lint watches both of its sides in each.
  */
 
 import { duplexPair } from 'node:stream'

@@ -20,7 +20,7 @@ export interface RawHead {
 }
 
 /** The result of parsing some bytes. After a 101 `body` holds the bytes of the new protocol. */
-export interface RawStep {
+interface RawStep {
   /** Informational responses, in order. */
   informed: RawHead[]
   head?: RawHead

@@ -14,7 +14,7 @@ const TLS_VARIABLE = /^SSL_[A-Z0-9_]+$/
 const NOT_HERE: ReadonlySet<string> = new Set(['HTTP_UPGRADE', 'HTTP_CONNECTION'])
 
 /** The request in the environment of a CGI program. */
-export interface CgiRequest {
+interface CgiRequest {
   /** Flat: name, value. */
   readonly variables: string[]
   /** Bytes of the body; -1: up to the end of the input. Apache and nginx pass a chunked body on in this way. */
@@ -59,7 +59,7 @@ function lengthOf(found: ReadonlyMap<string, string>): number {
 }
 
 /** The facts beside the environ that a program's environment is made from. */
-export interface ProgramFacts {
+interface ProgramFacts {
   /** Absolute path. */
   readonly program: string
   readonly documentRoot: string | undefined

@@ -1,4 +1,6 @@
-/** Codes of requests that were aborted, and of single attempts of a request. `error-codes.ts` says how to read a row. */
+/**
+ * Codes of requests that were aborted, and of single attempts of a request. `error-codes.ts` says how to read a row.
+ */
 
 /** Why an exchange ended early. */
 export const abortCodes = {

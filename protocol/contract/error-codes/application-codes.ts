@@ -1,6 +1,12 @@
-/** Codes of mistakes in the code that calls Gantry: an application, middleware, a script. `error-codes.ts` says how to read a row. */
+/**
+ * Codes of mistakes in the code that calls Gantry: an application, middleware, a script. `error-codes.ts` says how to
+ * read a row.
+ */
 
-/** The application or middleware breaks its contract. Before the head is sent the client gets 500, afterwards an incomplete response. */
+/**
+ * The application or middleware breaks its contract. Before the head is sent the client gets 500, afterwards an
+ * incomplete response.
+ */
 export const applicationCodes = {
   NOT_STARTED: {
     means: 'The application returned its body without calling `startResponse`.',
@@ -77,7 +83,9 @@ export const applicationCodes = {
   },
 } as const
 
-/** Code calls a class of `gantry/protocol` in a state that does not allow it; inside Gantry that is a fault of Gantry. */
+/**
+ * Code calls a class of `gantry/protocol` in a state that does not allow it; inside Gantry that is a fault of Gantry.
+ */
 export const stateCodes = {
   INPUT_ENDED: { means: '`push()` after the end of a request body.' },
   NOT_WHOLE: { means: 'A body of which a part is lost cannot be sent again.' },

@@ -1,4 +1,7 @@
-/** Codes of links between proxies and containers: why one was not made, or ended. `error-codes.ts` says how to read a row. */
+/**
+ * Codes of links between proxies and containers: why one was not made, or ended. `error-codes.ts` says how to read a
+ * row.
+ */
 
 /** What an operator can cause and correct. */
 export const reachCodes = {

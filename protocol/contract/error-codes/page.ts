@@ -1,4 +1,4 @@
-/** `docs/errors.md`: the table of error codes as a page, grouped by who sees a code. Nothing imports it but the build. */
+/** `docs/errors.md`: the table of error codes as a page, grouped by who sees a code; only the build imports this. */
 
 import { type CodeSubject, codeTables } from '../error-codes.ts'
 

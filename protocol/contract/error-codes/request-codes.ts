@@ -1,4 +1,7 @@
-/** Codes of requests that end with an error status, and the status that the client gets. `error-codes.ts` says how to read a row. */
+/**
+ * Codes of requests that end with an error status, and the status that the client gets. `error-codes.ts` says how to
+ * read a row.
+ */
 
 /** The head or the body of the request breaks HTTP/1.1 (RFC 9112). */
 export const malformedCodes = {

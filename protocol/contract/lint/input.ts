@@ -6,7 +6,7 @@ import { guardedProxy } from './guarded-proxy.ts'
 import { type Fail, show } from './rules.ts'
 
 /** The state of a call that the guard of its input reads. */
-export interface InputState {
+interface InputState {
   /** The server has closed the body. */
   readonly closed: boolean
   /** The request was aborted: a failure after that breaks no rule. */

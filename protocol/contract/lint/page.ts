@@ -22,7 +22,7 @@ type Middleware    = (application: Application) => Application
 \`\`\`
 
 \`\`\`ts
-export const application: Application = (environ, startResponse) => {
+const application: Application = (environ, startResponse) => {
   startResponse('200 OK', [['Content-Type', 'text/plain']])
   return [Buffer.from('Hello world!\\n')]
 }

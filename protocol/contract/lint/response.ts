@@ -57,7 +57,7 @@ export function checkStatus(status: unknown, upgrade: boolean, fail: Fail): numb
 }
 
 /** Checks each field. `code` is 0 for fields that are not a response head (the fields of a 103, trailers). */
-export function checkFields(headers: unknown, code: number, fail: Fail): void {
+function checkFields(headers: unknown, code: number, fail: Fail): void {
   if (!Array.isArray(headers)) {
     fail('HEADERS_ARRAY', `got ${show(headers)}`)
     return

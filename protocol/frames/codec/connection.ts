@@ -28,7 +28,7 @@ export interface FrameConnectionOptions extends HelloOptions {
   firstStream?: number | undefined
 }
 
-export interface RequestFlags {
+interface RequestFlags {
   /** The request has no more body after the REQUEST frame. */
   end: boolean
   /** The body waits until the application reads it (`Expect: 100-continue`). */

@@ -18,7 +18,7 @@ export interface RequestFields {
   headers: string[]
 }
 
-export interface ResponseFields {
+interface ResponseFields {
   status: string
   headers: Headers
 }

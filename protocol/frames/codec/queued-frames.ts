@@ -7,7 +7,7 @@
 import { HEADER } from './constants.ts'
 import type { FrameStream } from './stream.ts'
 
-export interface QueuedReset {
+interface QueuedReset {
   readonly code: number
   readonly text: Uint8Array
 }

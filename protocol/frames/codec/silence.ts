@@ -7,7 +7,7 @@ import { isTrusted, type Life } from './liveness.ts'
  * - `answers`: the peer answers again, after `silent`.
  * - `dead`: the link is about to be closed.
  */
-export type SilenceNews = 'silent' | 'answers' | 'dead'
+type SilenceNews = 'silent' | 'answers' | 'dead'
 
 /** The logged silence of one link. */
 export class Silence {

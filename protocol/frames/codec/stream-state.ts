@@ -86,7 +86,7 @@ type EventName = keyof typeof StreamEvent
 type Rows<S extends string> = { readonly [N in S]: { readonly [E in EventName]?: S } }
 
 /** Every legal event of the request, with the state that follows. */
-export const REQUEST_TABLE: Rows<keyof typeof RequestState> = {
+const REQUEST_TABLE: Rows<keyof typeof RequestState> = {
   OPEN: {
     HEAD: 'OPEN',
     DATA: 'OPEN',
@@ -114,7 +114,7 @@ export const REQUEST_TABLE: Rows<keyof typeof RequestState> = {
 }
 
 /** Every legal event of the response, with the state that follows. */
-export const RESPONSE_TABLE: Rows<keyof typeof ResponseState> = {
+const RESPONSE_TABLE: Rows<keyof typeof ResponseState> = {
   WAITING: {
     START: 'STARTED',
     INFORM: 'STARTED',
@@ -175,7 +175,7 @@ function compile<S extends string>(rows: Rows<S>, numbers: { readonly [N in S]: 
 }
 
 /** The stream of an event, for the error of an illegal event. */
-export interface StreamIdentity {
+interface StreamIdentity {
   readonly id: number
   /** The side that this process has on the link. */
   readonly role: Role

@@ -18,11 +18,11 @@ import { CONTINUE, type DateSource, type Framing, informHead, lastChunk, plainAn
  * - request: `idle` (its head is incomplete), `body`, `done`, `failed` (nothing more is read)
  * - response: `pending` (the final head was not sent), `body` (the final head was sent), `done`
  */
-export type RequestState = 'idle' | 'body' | 'done' | 'failed'
-export type ResponseState = 'pending' | 'body' | 'done'
+type RequestState = 'idle' | 'body' | 'done' | 'failed'
+type ResponseState = 'pending' | 'body' | 'done'
 
 /** What to do with the connection after a response. */
-export type AfterResponse =
+type AfterResponse =
   /** Read the next request. */
   | 'next'
   /** First discard the rest of this request's body: `discard()`. */

@@ -21,6 +21,7 @@ export interface Http1Limits {
   discard: number
 }
 
+/** The default limits of HTTP/1.1 connections, in bytes unless a member says otherwise. */
 export const defaultLimits: Http1Limits = {
   target: 8 * 1024,
   head: 64 * 1024,

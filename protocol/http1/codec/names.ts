@@ -12,7 +12,7 @@ export const CONNECTION = 4
 export const CONTENT_LENGTH = 5
 export const TRANSFER_ENCODING = 6
 
-export interface Name {
+interface Name {
   readonly name: string
   readonly field: number
 }

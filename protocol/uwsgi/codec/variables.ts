@@ -30,7 +30,7 @@ const LOADERS: ReadonlySet<string> = new Set([
 ])
 
 /** The variables of a request that may reach an environ, and the length of its body in bytes. */
-export interface CleanRequest {
+interface CleanRequest {
   variables: string[]
   length: number
 }

@@ -1,4 +1,6 @@
-/** Event streams, uploads and upgraded sockets that log how each ended, and an end that takes an event-loop iteration. */
+/**
+ * Event streams, uploads and upgraded sockets that log how each ended, and an end that takes an event-loop iteration.
+ */
 
 import { once } from 'node:events'
 import { createServer } from 'node:http'

@@ -1,4 +1,7 @@
-/** As teams have it: an Express application that listens, with a WebSocket beside it and shutdown code. It exports nothing. */
+/**
+ * As teams have it: an Express application that listens, with a WebSocket beside it and shutdown code. It exports
+ * nothing.
+ */
 
 import express from 'express'
 import { WebSocketServer } from 'ws'

@@ -1,6 +1,7 @@
 /**
- * What launcher.ts forks: listens on PORT (else on its first argument, else on 3000), answers with the process ids of both, echoes over WebSocket, and crashes on demand. The first
- * argument may be `stubborn` (ignores SIGTERM) or `leaves` (the same), or `elsewhere` (listens on any port).
+ * What launcher.ts forks: listens on PORT (else on its first argument, else on 3000), answers with the process ids of
+ * both, echoes over WebSocket, and crashes on demand. The first argument may be `stubborn` (ignores SIGTERM) or
+ * `leaves` (the same), or `elsewhere` (listens on any port).
  */
 
 import { createServer } from 'node:http'

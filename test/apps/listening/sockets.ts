@@ -1,4 +1,6 @@
-/** A server with `ws` and socket.io beside each other, as `http.createServer` has them: both listen for its upgrades. */
+/**
+ * A server with `ws` and socket.io beside each other, as `http.createServer` has them: both listen for its upgrades.
+ */
 
 import { createServer, type Server } from 'node:http'
 import { Server as SocketServer } from 'socket.io'

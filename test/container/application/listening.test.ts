@@ -1,4 +1,6 @@
-/** `gantry container --interface node` as a process: modules that start their servers themselves, and end themselves. */
+/**
+ * `gantry container --interface node` as a process: modules that start their servers themselves, and end themselves.
+ */
 
 import assert from 'node:assert/strict'
 import { once } from 'node:events'

@@ -1,6 +1,6 @@
 /**
- * A NestJS application. Its decorators are applied as the functions that they are, for Node runs no TypeScript that needs compiling:
- * what they leave on the classes is what a compiler's output leaves.
+ * A NestJS application. Its decorators are applied as the functions that they are, for Node runs no TypeScript that
+ * needs compiling: what they leave on the classes is what a compiler's output leaves.
  */
 
 import 'reflect-metadata'

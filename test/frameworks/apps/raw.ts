@@ -1,6 +1,6 @@
 /**
- * Listeners that use node's request and response without a framework's help, as plugins do: every framework on node:http routes to them
- * under /raw/.
+ * Listeners that use node's request and response without a framework's help, as plugins do: every framework on
+ * node:http routes to them under /raw/.
  */
 
 import { createHash } from 'node:crypto'

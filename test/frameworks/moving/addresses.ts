@@ -1,4 +1,7 @@
-/** Who the client is, as each framework says it: `/express/ip` and, told to trust, `/express/trusted`; and so on. On PORT. */
+/**
+ * Who the client is, as each framework says it: `/express/ip` and, told to trust, `/express/trusted`; and so on. On
+ * PORT.
+ */
 
 import { createServer } from 'node:http'
 import { getRequestListener } from '@hono/node-server'

@@ -2,7 +2,10 @@
 
 /** Why a test fails in the pair. */
 interface Reason {
-  /** The row of "What differs" in docs/frameworks/README.md; undefined: the test is about itself, and no application sees it. */
+  /**
+   * The row of "What differs" in docs/frameworks/README.md; undefined: the test is about itself, and no application
+   * sees it.
+   */
   readonly row: string | undefined
   readonly reason: string
 }
@@ -137,7 +140,10 @@ export function publishedDifference(file: string, test: string): PublishedDiffer
   return publishedDifferences.find((one) => file.endsWith(one.file) && test.includes(one.test ?? ''))
 }
 
-/** Entries of `files` that no test needed: what they list is as on node:http now. Those without a row depend on the machine's pace. */
+/**
+ * Entries of `files` that no test needed: what they list is as on node:http now. Those without a row depend on the
+ * machine's pace.
+ */
 export function unneeded(files: (file: string) => boolean, needed: ReadonlySet<PublishedDifference>): string[] {
   const stale = publishedDifferences.filter((one) => one.row !== undefined && files(one.file) && !needed.has(one))
   return stale.map(({ file, test }) => `listed, but as on node:http: ${file}${test === undefined ? '' : `: ${test}`}`)

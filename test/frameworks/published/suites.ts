@@ -1,6 +1,6 @@
 /**
- * The tests that packages bring with them, as far as they listen: run as they are, once on node:http and once with every `listen()` served
- * through the pair. Nothing of theirs is copied; each file is a process.
+ * The tests that packages bring with them, as far as they listen: run as they are, once on node:http and once with
+ * every `listen()` served through the pair. Nothing of theirs is copied; each file is a process.
  */
 
 import { existsSync, globSync, readFileSync } from 'node:fs'
@@ -9,8 +9,8 @@ import { repositoryFile, TestChild } from '../../support/child.ts'
 import type { Outcome } from './reporter.ts'
 
 /**
- * Packages with tests of node:test in what is published. Express, Koa, Hono, NestJS, koa-*, multer, compression, express-session, ws and
- * socket.io publish none; busboy's listen to nothing.
+ * Packages with tests of node:test in what is published. Express, Koa, Hono, NestJS, koa-*, multer, compression,
+ * express-session, ws and socket.io publish none; busboy's listen to nothing.
  */
 export const packages: readonly string[] = [
   'fastify',

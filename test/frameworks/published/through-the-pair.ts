@@ -1,7 +1,7 @@
 /**
- * Preloaded into a process that runs somebody else's tests: what calls `listen()` on an `http.Server` there is served by a container's code
- * over frames, and at the address that it asked for listens a proxy's. Both live in the process of the test, whose application they
- * need; between them is a Unix socket.
+ * Preloaded into a process that runs somebody else's tests: what calls `listen()` on an `http.Server` there is served
+ * by a container's code over frames, and at the address that it asked for listens a proxy's. Both live in the process
+ * of the test, whose application they need; between them is a Unix socket.
  */
 
 import { once } from 'node:events'

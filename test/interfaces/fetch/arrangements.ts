@@ -1,4 +1,7 @@
-/** Fetch handlers as applications under lint, and clients of them: in this process, over frames, and in a container over HTTP. */
+/**
+ * Fetch handlers as applications under lint, and clients of them: in this process, over frames, and in a container over
+ * HTTP.
+ */
 
 import { duplexPair } from 'node:stream'
 import { after, before, describe } from 'node:test'

@@ -1,6 +1,6 @@
 /**
- * What can be observed of light requests and responses, and of the classes while they are installed, is what is observed of the
- * platform's: each question is asked twice, and the answers compared.
+ * What can be observed of light requests and responses, and of the classes while they are installed, is what is
+ * observed of the platform's: each question is asked twice, and the answers compared.
  */
 
 import assert from 'node:assert/strict'

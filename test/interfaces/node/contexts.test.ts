@@ -1,4 +1,7 @@
-/** In which async context listeners and callbacks of a response run, compared with node: loggers find their request there. */
+/**
+ * In which async context listeners and callbacks of a response run, compared with node: loggers find their request
+ * there.
+ */
 
 import assert from 'node:assert/strict'
 import { AsyncLocalStorage } from 'node:async_hooks'

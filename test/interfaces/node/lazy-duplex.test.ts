@@ -35,7 +35,10 @@ function writeAtOnce(socket: Noted, chunks: string[], callback?: (error?: Error 
   socket.uncork()
 }
 
-/** Bytes of the heap that young objects take which nobody holds, once they were collected. (Not by WeakRef, which keeps them until a full collection.) */
+/**
+ * Bytes of the heap that young objects take which nobody holds, once they were collected. (Not by WeakRef, which keeps
+ * them until a full collection.)
+ */
 async function leftOf(count: number, initialize: () => unknown): Promise<number> {
   setFlagsFromString('--expose-gc')
   const gc = runInNewContext('gc') as (options: { type: 'minor' }) => void

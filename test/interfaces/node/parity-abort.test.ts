@@ -1,6 +1,6 @@
 /**
- * A listener that destroys what it has just answered, and one that answers a client that has disconnected: here and before
- * node:http. What each method does in each state is `parity-methods.test.ts`.
+ * A listener that destroys what it has just answered, and one that answers a client that has disconnected: here and
+ * before node:http. What each method does in each state is `parity-methods.test.ts`.
  */
 
 import { setImmediate as turn } from 'node:timers/promises'

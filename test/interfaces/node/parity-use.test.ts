@@ -1,4 +1,7 @@
-/** How frameworks and their plugins really use requests and responses, here and before node:http; see `test/support/parity.ts`. */
+/**
+ * How frameworks and their plugins really use requests and responses, here and before node:http; see
+ * `test/support/parity.ts`.
+ */
 
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { createRequire } from 'node:module'

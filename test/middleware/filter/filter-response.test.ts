@@ -103,7 +103,7 @@ class Counted {
   }
 }
 
-// ---- random applications ---------------------------------------------------------------------------------------------
+// ---- random applications --------------------------------------------------------------------------------------------
 
 interface Script {
   form: 'array' | 'iterable' | 'async iterable' | 'generator' | 'async generator'

@@ -1,4 +1,4 @@
-/** Provokes error codes that one call is enough for; codes of a connection or a process are provoked by their own tests. */
+/** Provokes the error codes for which one call is enough; other tests provoke those of connections and processes. */
 
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'

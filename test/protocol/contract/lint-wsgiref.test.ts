@@ -1,6 +1,6 @@
 /**
- * The assertions of CPython's `wsgiref.validate` (3.11: 48 assertions and three warnings), and the rule of lint for each.
- * Assertions that do not apply to TypeScript are listed with the reason.
+ * The assertions of CPython's `wsgiref.validate` (3.11: 48 assertions and three warnings), and the rule of lint for
+ * each. Assertions that do not apply to TypeScript are listed with the reason.
  */
 
 import assert from 'node:assert/strict'
@@ -21,7 +21,8 @@ const assertions: readonly Row[] = [
   [
     'InputWrapper.read',
     'read has exactly one argument',
-    // No argument is correct too: "A server should allow read() to be called without an argument" (PEP 3333, note 1 there).
+    // No argument is correct too: "A server should allow read() to be called without an argument" (PEP 3333, note 1
+    // there).
     'READ_ARGUMENTS',
   ],
   ['InputWrapper.read', 'read gives bytes', 'INPUT_RESULT'],

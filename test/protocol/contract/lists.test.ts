@@ -1,4 +1,6 @@
-/** Lists of names that several parts of Gantry need: each is written in one file, and the others derive theirs from it. */
+/**
+ * Lists of names that several parts of Gantry need: each is written in one file, and the others derive theirs from it.
+ */
 
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'

@@ -1,4 +1,6 @@
-/** Requests that arrive in an event-loop iteration with others: their responses are batched, and nothing else differs. */
+/**
+ * Requests that arrive in an event-loop iteration with others: their responses are batched, and nothing else differs.
+ */
 
 import assert from 'node:assert/strict'
 import { type Duplex, duplexPair } from 'node:stream'

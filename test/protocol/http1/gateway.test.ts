@@ -822,7 +822,10 @@ function inMemory(application: Application, count: number): { clock: FakeClock; 
 }
 
 describe('responses of one event-loop iteration', () => {
-  /** How many answers the clients had been sent when each of their second requests was served, and once that turn was over. */
+  /**
+   * How many answers the clients had been sent when each of their second requests was served, and once that turn was
+   * over.
+   */
   async function sent(computing: number): Promise<number[][]> {
     const seen: number[][] = []
     const look = (): void => void seen.push(clients.map((client) => client.readableLength))

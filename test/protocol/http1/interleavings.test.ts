@@ -1,6 +1,6 @@
 /**
- * Requests and applications of every kind, mixed at random over kept connections, cut anywhere: each answer must be that of its own request,
- * with its own body, in order, and each request must have run once.
+ * Requests and applications of every kind, mixed at random over kept connections, cut anywhere: each answer must be
+ * that of its own request, with its own body, in order, and each request must have run once.
  */
 
 import assert from 'node:assert/strict'

@@ -1,6 +1,7 @@
 /**
- * One question, asked of the gateway over real sockets: can bytes that are not a request, or not surely one, ever be run as one? Each
- * request that must be refused is sent with a request behind it, whole and in pieces, behind a good one and alone.
+ * One question, asked of the gateway over real sockets: can bytes that are not a request, or not surely one, ever be
+ * run as one? Each request that must be refused is sent with a request behind it, whole and in pieces, behind a good
+ * one and alone.
  */
 
 import assert from 'node:assert/strict'

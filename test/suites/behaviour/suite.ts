@@ -34,7 +34,10 @@ export interface Suite {
   release(key: string, n?: number): Promise<Answer>
   /** The journal of `key`, once it has so many events. */
   eventsOf(key: string, count: number): Promise<string[]>
-  /** The journal of `key` becomes these events, and is still so when the suite ends: what happens exactly once does not happen later again. */
+  /**
+   * The journal of `key` becomes these events, and is still so when the suite ends: what happens exactly once does not
+   * happen later again.
+   */
   journalIs(key: string, events: string[]): Promise<void>
 }
 
@@ -44,7 +47,10 @@ const PATIENCE = 60_000
 /** Every sentence that a suite of this process has. */
 export const stated: Set<string> = new Set()
 
-/** Starts the arrangement before the tests of the `describe` that this is called in, and looks for what was broken after them. */
+/**
+ * Starts the arrangement before the tests of the `describe` that this is called in, and looks for what was broken after
+ * them.
+ */
 export function makeSuite(arrangement: Arrangement): Suite {
   const { without = {}, unavailable, lacks = () => undefined } = arrangement
   let running: Running

@@ -18,7 +18,8 @@ export function upgrades({ holds, open, get, seen, journalIs, fresh }: Suite): v
       assert.equal(head.status, 101)
       assert.deepEqual(fields(head, 'upgrade'), ['echo'])
       assert.match(fields(head, 'connection').join(), /^upgrade$/i)
-      // Unframed from here on: `send` would chunk for an HTTP client with a body; without one it sends bytes as they are.
+      // Unframed from here on: `send` would chunk for an HTTP client with a body; without one it sends bytes as they
+      // are.
       await sent.send('hello')
       assert.equal((await sent.has(5)).toString(), 'HELLO')
       await sent.send(Buffer.alloc(300_000, 'a'))

@@ -6,7 +6,9 @@ import type { ContextControl } from '../../../../protocol/contract/context.ts'
 import { call, makeEnviron } from '../../../support/call.ts'
 import { type Act, bytes, control, doing, hello, plain, type Twins } from './tools.ts'
 
-/** Calls the application with these parts of `environ.gantry`; `after` acts as the exchange after the body is closed. */
+/**
+ * Calls the application with these parts of `environ.gantry`; `after` acts as the exchange after the body is closed.
+ */
 function behind(parts: Partial<ContextControl>, application: Application, after?: () => unknown): Act {
   return async (watch) => {
     await call(watch(application), control(makeEnviron(), parts))

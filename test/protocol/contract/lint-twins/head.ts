@@ -7,7 +7,10 @@ import { app, bytes, plain, starts, type Twins } from './tools.ts'
 const oh = new Error('oh')
 const upgrade = { headers: ['Upgrade', 'echo', 'Connection', 'Upgrade'], upgrade: true }
 
-/** Fails during its body and calls startResponse with excInfo (PEP 3333); `after` handles the error that startResponse throws. */
+/**
+ * Fails during its body and calls startResponse with excInfo (PEP 3333); `after` handles the error that startResponse
+ * throws.
+ */
 const failing = (after: (thrown: unknown) => void): Application =>
   async function* (_environ, startResponse) {
     startResponse('200 OK', [...plain])
