@@ -5,7 +5,7 @@ import { suite, test } from 'node:test'
 import { Pool } from '../../pool/pool.ts'
 import type { PoolOptions } from '../../pool/pool-options.ts'
 import { TrustedPeers } from '../../protocol/client/peers.ts'
-import type { Behind, ClientView } from '../../protocol/contract/client-view.ts'
+import type { ClientView, WaitsFor } from '../../protocol/contract/client-view.ts'
 import type { AbortError } from '../../protocol/contract/errors.ts'
 import { FakeClock } from '../support/clock.ts'
 import { RecordingLog } from '../support/log.ts'
@@ -14,7 +14,7 @@ import { type FakeCall, FakeUpstream } from './fake-upstream.ts'
 
 /** A client that a gateway sees. */
 class SeenClient extends Client implements ClientView {
-  behind: Behind = 'nothing'
+  waitsFor: WaitsFor = 'nothing'
   delivered = 0
   accepted = 0
   arriving = false
@@ -38,8 +38,8 @@ class SeenClient extends Client implements ClientView {
     this.#arrival?.()
   }
 
-  endSlow(reason: AbortError): void {
-    this.behind = 'nothing'
+  abortSlow(reason: AbortError): void {
+    this.waitsFor = 'nothing'
     this.slow = reason
     this.abort()
   }
@@ -71,9 +71,13 @@ class Scene {
     this.member.become('ready')
   }
 
-  client(address: string, behind: Behind = 'nothing', prepare: (client: SeenClient) => void = () => {}): SeenClient {
+  client(
+    address: string,
+    waitsFor: WaitsFor = 'nothing',
+    prepare: (client: SeenClient) => void = () => {},
+  ): SeenClient {
     const client = new SeenClient(address)
-    client.behind = behind
+    client.waitsFor = waitsFor
     prepare(client)
     // As a caller does in the same tick.
     client.onAbort = () => {
