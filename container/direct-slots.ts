@@ -235,7 +235,7 @@ class DirectRequest implements SlotRequest, Expirable {
     this.#host.dequeue(this)
   }
 
-  // ---- WatchedRequest -----------------------------------------------------------------------------------------------
+  // ---- WatchedRequest -------------------------------------------------------------------------------------------
 
   get #client(): ClientView | undefined {
     return this.context.client

@@ -159,7 +159,7 @@ export class FrameCall implements SendAttempt, ResponseBodySource {
     this.#fail(this.#error('GOAWAY', `the container drains and did not accept the request: ${text}`, 'no'))
   }
 
-  // ---- SendAttempt and ResponseBodySource -------------------------------------------------------------------------------
+  // ---- SendAttempt and ResponseBodySource ---------------------------------------------------------------------------
 
   bodyReady(): void {
     this.#pump()
