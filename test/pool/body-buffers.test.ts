@@ -1,4 +1,4 @@
-/** Requests that wait for their bodies before they take a slot. */
+/** Requests that wait for their bodies before they get a slot. */
 
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'

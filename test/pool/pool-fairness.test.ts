@@ -12,7 +12,7 @@ import { RecordingLog } from '../support/log.ts'
 import { Client, type ClientOptions, turn } from './client.ts'
 import { type FakeCall, FakeUpstream } from './fake-upstream.ts'
 
-/** A client that a gateway sees. */
+/** A client as its gateway sees it. */
 class SeenClient extends Client implements ClientView {
   waitsFor: WaitsFor = 'nothing'
   delivered = 0
@@ -79,7 +79,7 @@ class Scene {
     const client = new SeenClient(address)
     client.waitsFor = waitsFor
     prepare(client)
-    // As a caller does in the same tick.
+    // As a caller does, in the same tick.
     client.onAbort = () => {
       const call = this.callOf(client)
       if (call && !call.over) call.fail('ABORTED', 'maybe')
@@ -260,7 +260,7 @@ suite('a slow client', () => {
     const aborted = (): number => slow.filter((one) => one.slow !== undefined).length
     scene.clock.advance(1_400)
     assert.equal(aborted(), 1)
-    // It keeps its slot: another must be found.
+    // This request keeps its slot, so another one must be aborted.
     scene.clock.advance(300)
     assert.equal(aborted(), 2)
   })

@@ -40,7 +40,7 @@ class Host implements SlowWatchHost {
   freed = 0
   scarce = true
   waits: [Share, number][] = []
-  /** How often somebody to abort was sought. */
+  /** The number of searches for a request to abort. */
   sought = 0
   readonly watch: SlowWatch
 
