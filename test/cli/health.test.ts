@@ -124,7 +124,10 @@ test('the lane has two paths, and clients have none of them', () =>
 
 test('an address without a listener, and a silent one, are not healthy', async () => {
   const port = await freePort()
-  assert.match((await ask(`127.0.0.1:${port}`)).line, /^127\.0\.0\.1:\d+ .*ECONNREFUSED/)
+  assert.match(
+    (await ask(`127.0.0.1:${port}`)).line,
+    /^127\.0\.0\.1:\d+ .*ECONNREFUSED.*: is the server running, and is this its --health-listen\?$/,
+  )
   const mute = await listening(createServer())
   cleanups.push(() => mute.stop())
   const verdict = await ask(`127.0.0.1:${mute.address.port}`, '--timeout', '50ms')

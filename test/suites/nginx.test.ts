@@ -90,7 +90,6 @@ behind(
       uwsgi_buffer_size 64k;
       uwsgi_buffers 8 64k;`,
   {
-    upgrade: 'uwsgi has none',
     duplex: 'nginx reads a chunked upload whole before',
     'raw-target': 'nginx normalizes PATH_INFO',
     'absolute-form': 'nginx normalizes it',
