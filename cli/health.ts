@@ -29,7 +29,7 @@ export async function askHealth({ healthListen: address, live, timeout }: Health
     const said = isOther ? 'this is not a health address; give the address of --health-listen' : answer
     return { healthy, line: `${printAddress(address)} ${status} ${said}`.trim() }
   } catch (error) {
-    return { healthy: false, line: `${printAddress(address)} ${messageOf(error)}` }
+    return { healthy: false, line: `${printAddress(address)} ${messageOf(error)}${hintOf(error, address)}` }
   }
 }
 
@@ -77,6 +77,13 @@ function answer(request: ReturnType<typeof httpRequest>, timeout: number): Promi
     })
     request.end()
   })
+}
+
+/** What to check if nobody answers at an address of `--health-listen`. */
+function hintOf(error: unknown, { kind }: Address): string {
+  const { code } = error as NodeJS.ErrnoException
+  if (kind === 'http' || (code !== 'ECONNREFUSED' && code !== 'ENOENT' && code !== 'ENOTFOUND')) return ''
+  return ': is the server running, and is this its --health-listen?'
 }
 
 function late(timeout: number): Error {

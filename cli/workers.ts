@@ -8,7 +8,7 @@ import cluster from 'node:cluster'
 import { randomBytes } from 'node:crypto'
 import { childOf, describeExit } from '../process/children.ts'
 import { STOP_GRACE_MILLISECONDS } from '../process/keep-alive.ts'
-import { type Running, run, type ServeEnvironment } from '../process/run.ts'
+import { type RunningServer, run, type ServeEnvironment } from '../process/run.ts'
 import { Supervised } from '../process/supervise.ts'
 import type { OtherCode } from '../protocol/contract/error-codes.ts'
 import type { Address } from '../protocol/net/address.ts'
@@ -48,7 +48,7 @@ export async function runWorkers(parsed: Parsed, entry: string): Promise<void> {
 }
 
 /** Starts the workers. @throws WorkerError if one ends before it serves */
-async function supervise({ values, given }: Parsed, entry: string, { log }: ServeEnvironment): Promise<Running> {
+async function supervise({ values, given }: Parsed, entry: string, { log }: ServeEnvironment): Promise<RunningServer> {
   const id = randomBytes(6).toString('hex')
   // With round-robin each connection would pass through this process: slower than one process without workers.
   cluster.schedulingPolicy = cluster.SCHED_NONE

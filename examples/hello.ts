@@ -22,7 +22,7 @@ export const application: Application = (environ, startResponse) => {
     ['Allow', methods.join(', ')],
     ['Content-Type', 'text/plain; charset=utf-8'],
   ])
-  return [Buffer.from(`${methods.join(' or ')} is what this takes.\n`)]
+  return [Buffer.from(`Use ${methods.join(' or ')} here.\n`)]
 }
 
 /** An array of one chunk: the gateway adds its Content-Length. */

@@ -98,7 +98,7 @@ export function pool(addresses: readonly string[], options: PooledOptions = {}):
     }
     if (token === undefined && needsSecret(address, true)) {
       throw new TypeError(
-        `pool(): ${printAddress(address)} is on another host, where containers must prove a shared secret: give the option token`,
+        `pool(): ${printAddress(address)} is on another host, and containers there must be authenticated: give the option token`,
       )
     }
   }

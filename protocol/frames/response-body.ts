@@ -16,7 +16,7 @@ export interface ResponseBodySource {
 
 const DONE: IteratorResult<Uint8Array> = { done: true, value: undefined }
 
-interface Waiter {
+interface PendingNext {
   resolve(result: IteratorResult<Uint8Array>): void
   reject(error: Error): void
 }
@@ -27,7 +27,7 @@ export class ResponseBody implements AsyncIterableIterator<Uint8Array> {
   readonly #small: ChunkCoalescer = new ChunkCoalescer()
   #ended = false
   #failure: Error | undefined
-  #waiters: Waiter[] = []
+  #waiters: PendingNext[] = []
 
   constructor(source: ResponseBodySource) {
     this.#source = source

@@ -271,7 +271,7 @@ export class Http1RequestLoop implements Http1RequestConnection {
     return false
   }
 
-  endSlow(reason: AbortError): void {
+  abortSlow(reason: AbortError): void {
     if (this.codec.response !== 'pending') {
       this.endWith(reason, true)
       return

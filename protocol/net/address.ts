@@ -144,6 +144,7 @@ function parseUnix(text: string): UnixAddress | UnixDirectoryAddress {
 function parseTcp(text: string, rest: string): TcpAddress {
   const match = /^(?:\[([^\]]*)\]|([^:[\]]*)):(\d+)$/.exec(rest)
   if (!match) {
+    if (/^(\[[^\]]*\]|[^:[\]/]*):[^:/]+$/.test(rest)) throw new AddressError(text, 'expected a number after the colon')
     if (/^[\da-f:.]*:[\da-f:.]*:[\da-f:.]*$/i.test(rest)) {
       throw new AddressError(text, 'write an IPv6 address in brackets: [::1]:8000')
     }

@@ -17,6 +17,8 @@ import { OptionError } from './option-table.ts'
 const TOKENS_MAX = 8
 /** A device such as /dev/zero has no end, and a longer file is a mistake. */
 const FILE_BYTES_MAX = 64 * 1024
+/** Ends messages about a file without a token. */
+const MAKE_ONE = 'make a token with openssl rand -hex 32'
 
 interface TokenOptions {
   readonly token?: string | undefined
@@ -74,13 +76,13 @@ function read(path: string): [version: string, tokens: readonly string[]] {
     bytes = firstBytes(path, FILE_BYTES_MAX + 1)
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException
-    throw unusable('--token-file', path, `cannot be read (${code})`)
+    throw unusable('--token-file', path, code === 'ENOENT' ? `does not exist; ${MAKE_ONE}` : `cannot be read (${code})`)
   }
   if (bytes.length > FILE_BYTES_MAX) {
     throw unusable('--token-file', path, `has more than ${FILE_BYTES_MAX} bytes, expected a token a line`)
   }
   // Decoded, every invalid byte would be U+FFFD, so that secrets of random bytes would equal each other.
-  if (!isUtf8(bytes)) throw unusable('--token-file', path, 'is not UTF-8 text: make a token with openssl rand -hex 32')
+  if (!isUtf8(bytes)) throw unusable('--token-file', path, `is not UTF-8 text; ${MAKE_ONE}`)
   return [version, tokensIn(bytes.toString('utf8'), '--token-file', path)]
 }
 
@@ -112,7 +114,7 @@ function tokensIn(text: string, option: string, where: string): readonly string[
     .split('\n')
     .map((line) => line.trim())
     .filter((line) => line !== '')
-  if (tokens.length === 0) throw unusable(option, where, 'is empty')
+  if (tokens.length === 0) throw unusable(option, where, `is empty; ${MAKE_ONE}`)
   if (tokens.length > TOKENS_MAX) {
     throw unusable(option, where, `has ${tokens.length} lines, expected a token a line, at most ${TOKENS_MAX}`)
   }
@@ -127,7 +129,7 @@ function whyNoToken(line: string, lines: number): string | undefined {
   if (/^-----(?:BEGIN|END)\b/.test(line)) return 'holds a PEM file, expected a token a line'
   if (lines > 1 && line.startsWith('#'))
     return 'holds a comment, which would be a token: remove the lines that begin with #'
-  return hasControls(line) ? 'holds control characters: make a token with openssl rand -hex 32' : undefined
+  return hasControls(line) ? `holds control characters; ${MAKE_ONE}` : undefined
 }
 
 function hasControls(line: string): boolean {

@@ -8,6 +8,7 @@ import type { Duplex } from 'node:stream'
 import type { Share } from '../client/client-shares.ts'
 import { resolveClient } from '../client/resolve-client.ts'
 import type { Application, Headers } from '../contract/application.ts'
+import { asBuffer } from '../contract/as-buffer.ts'
 import { peerError } from '../contract/coded-errors.ts'
 import { newRequestId } from '../contract/context.ts'
 import { environFromVariables } from '../contract/environ.ts'
@@ -287,7 +288,7 @@ class UwsgiGateway implements UwsgiConnection, UwsgiRequestConnection, Transport
     this.#options.host.settled(exchange)
   }
 
-  endSlow(reason: AbortError): void {
+  abortSlow(reason: AbortError): void {
     const request = this.#request
     if (request?.exchange.responded) {
       this.#endWith(reason, true)
@@ -377,8 +378,4 @@ class UwsgiGateway implements UwsgiConnection, UwsgiRequestConnection, Transport
   get #peer(): string {
     return (this.#socket as Partial<Socket>).remoteAddress || 'unix'
   }
-}
-
-function asBuffer(bytes: Uint8Array): Buffer {
-  return Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length)
 }

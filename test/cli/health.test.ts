@@ -1,4 +1,4 @@
-/** The health lane of both processes, and the command that asks it. */
+/** The health listener of both processes, and the command that sends probes to it. */
 
 import assert from 'node:assert/strict'
 import { createServer } from 'node:net'
@@ -124,7 +124,10 @@ test('the lane has two paths, and clients have none of them', () =>
 
 test('an address without a listener, and a silent one, are not healthy', async () => {
   const port = await freePort()
-  assert.match((await ask(`127.0.0.1:${port}`)).line, /^127\.0\.0\.1:\d+ .*ECONNREFUSED/)
+  assert.match(
+    (await ask(`127.0.0.1:${port}`)).line,
+    /^127\.0\.0\.1:\d+ .*ECONNREFUSED.*: is the server running, and is this its --health-listen\?$/,
+  )
   const mute = await listening(createServer())
   cleanups.push(() => mute.stop())
   const verdict = await ask(`127.0.0.1:${mute.address.port}`, '--timeout', '50ms')
@@ -172,7 +175,7 @@ for (const [what, body] of [
         line: `${name} 200 this is not a health address; give the address of --health-listen`,
       })
     }
-    // A URL may be a health check of any service.
+    // A URL may be the health check of any service.
     assert.equal((await ask(`http://${name}/health`)).healthy, true)
   })
 }

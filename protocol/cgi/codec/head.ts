@@ -5,6 +5,7 @@
  */
 
 import type { Headers } from '../../contract/application.ts'
+import { asBuffer } from '../../contract/as-buffer.ts'
 import { peerError } from '../../contract/coded-errors.ts'
 import type { RemoteProtocolError } from '../../contract/errors.ts'
 import { isHopByHop } from '../../contract/hop-by-hop.ts'
@@ -153,8 +154,4 @@ function bad(message: string): RemoteProtocolError {
 
 function quoted(text: string): string {
   return JSON.stringify(text.length > 80 ? `${text.slice(0, 80)}…` : text)
-}
-
-function asBuffer(bytes: Uint8Array): Buffer {
-  return Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length)
 }

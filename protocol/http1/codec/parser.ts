@@ -3,6 +3,7 @@
  * `head.ts` decides what a head may contain.
  */
 
+import { asBuffer } from '../../contract/as-buffer.ts'
 import { peerError } from '../../contract/coded-errors.ts'
 import { RemoteProtocolError } from '../../contract/errors.ts'
 import { NEVER_FORWARDED } from '../../contract/hop-by-hop.ts'
@@ -113,7 +114,7 @@ export class RequestParser {
   push(chunk: Uint8Array): void {
     if (this.#state === FAILED || chunk.length === 0) return
     if (this.#at === this.#end) {
-      this.#bytes = Buffer.isBuffer(chunk) ? chunk : Buffer.from(chunk.buffer, chunk.byteOffset, chunk.length)
+      this.#bytes = asBuffer(chunk)
       this.#at = 0
       this.#end = chunk.length
       this.#own = false

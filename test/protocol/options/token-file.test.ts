@@ -81,9 +81,9 @@ describe('a token file', () => {
     assert.deepEqual(
       log.lines.map(({ fields }) => fields['reason']),
       [
-        `--token-file: ${file} is empty`,
+        `--token-file: ${file} is empty; make a token with openssl rand -hex 32`,
         `--token-file: ${file} has 9 lines, expected a token a line, at most 8`,
-        `--token-file: ${file} cannot be read (ENOENT)`,
+        `--token-file: ${file} does not exist; make a token with openssl rand -hex 32`,
       ],
     )
     replace('secret of new\n')

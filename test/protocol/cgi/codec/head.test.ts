@@ -4,7 +4,7 @@ import fc from 'fast-check'
 import { type CgiHead, CgiHeadReader, cgiHead } from '../../../../protocol/cgi/codec/head.ts'
 import { RemoteProtocolError } from '../../../../protocol/contract/errors.ts'
 
-/** The head of `text`, given whole, byte by byte and in two pieces; and what follows it. */
+/** The head of `text`, parsed whole, byte by byte and in two pieces; and the bytes after it. */
 function read(text: string): { head: CgiHead; rest: string } {
   const bytes = Buffer.from(text, 'latin1')
   const results = [
