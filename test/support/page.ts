@@ -52,8 +52,8 @@ function contentOf({ language, text }: Block): string {
  *
  * A block whose first line is a comment with a file name is that file. In a `console` block, each line that begins with
  * `$ ` is a command, and the lines up to the next command are its output; `…` stands for any text. A server runs until
- * its section ends, and so does a command in the background (`&`), whose output may go to a file (`> FILE`). A command that
- * reads a `.log` file is repeated until its output is that of the page. Ports on 127.0.0.1, and PORT, are replaced.
+ * its section ends, and so does a command in the background (`&`), whose output may go to a file (`> FILE`). A command
+ * that reads a `.log` file is repeated until its output is that of the page. Ports on 127.0.0.1, and PORT, are replaced.
  *
  * @param packages whether the development dependencies of this repository are available too
  * @throws AssertionError if the output differs from the page
