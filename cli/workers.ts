@@ -79,7 +79,7 @@ async function supervise({ values, given }: Parsed, entry: string, { log }: Serv
   const start = async (worker: Supervised<readonly Address[]>): Promise<readonly Address[]> => {
     const first = await worker.start()
     if ('ready' in first) return first.ready
-    throw new WorkerError(`a worker ended before it served (${describeExit(first.exit)})`)
+    throw new WorkerError(`a worker ended before it was ready (${describeExit(first.exit)}); its own message is above`)
   }
   // The first worker starts alone: a mistake in the options is reported once, and a new token file exists for the
   // others.

@@ -213,12 +213,17 @@ class DirectRequest implements SlotRequest, Expirable {
   }
 
   refuse(): void {
-    this.#fail(unavailable('QUEUE_FULL', 'No slot is free and too many requests wait already (--queue-size).'))
+    this.#fail(
+      unavailable(
+        'QUEUE_FULL',
+        'no slot is free, and the queue is full (--queue-size); add containers or raise --slots',
+      ),
+    )
   }
 
   expire(): void {
     const seconds = this.#host.options.queueTimeout / 1000
-    this.#fail(unavailable('QUEUE_TIMEOUT', `No slot became free within ${seconds} s (--queue-timeout).`))
+    this.#fail(unavailable('QUEUE_TIMEOUT', `no slot became free within ${seconds} s (--queue-timeout)`))
   }
 
   #fail(error: unknown): void {

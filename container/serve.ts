@@ -364,7 +364,7 @@ class Container implements OpenContainer {
       },
       'the drain timeout has passed: running requests are aborted',
     )
-    const error = new AbortError('DRAIN_TIMEOUT', 'the container had to stop')
+    const error = new AbortError('DRAIN_TIMEOUT', 'the container stops (--drain-timeout)')
     this.#hasAborted = true
     this.#abort(error)
     const again = this.#clock.after(GOING_AWAY_GRACE, () => this.#abort(error))

@@ -309,8 +309,8 @@ class TimedResponse implements Expirable {
   expire(): void {
     const { firstByte, total, deadlines, clock } = this.#shared
     deadlines.delete(this)
-    const [what, limit] = this.#isSent || total < firstByte ? ['finished', total] : ['begun', firstByte]
-    const message = `the application has not ${what} its response within ${limit} ms`
+    const [what, limit] = this.#isSent || total < firstByte ? ['finish', total] : ['begin', firstByte]
+    const message = `the application did not ${what} its response within ${limit} ms (timeout)`
     const error = httpError('APPLICATION_TIMEOUT', message)
     this.#error = error
     this.#aborted = new AbortError('DEADLINE', message, { cause: error })

@@ -103,7 +103,8 @@ export async function serveHealth(address: UnixAddress | TcpAddress, options: He
     address: listener.address,
     close: () => {
       void listener.close()
-      for (const connection of [...connections]) connection.abort(new AbortError('DRAIN_TIMEOUT', 'the server stops'))
+      for (const connection of [...connections])
+        connection.abort(new AbortError('DRAIN_TIMEOUT', 'the health server stops'))
     },
   }
 }

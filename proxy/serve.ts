@@ -265,7 +265,7 @@ function checkSecrets(options: ProxyOptions, token: Token | undefined): void {
       throw new OptionError(
         'MISSING_OPTION',
         label,
-        `${label} ${printAddress(address)} is on another host, where containers and proxies must prove a shared secret: give --token-file FILE, or set GANTRY_TOKEN in the environment`,
+        `${label} ${printAddress(address)} is reachable over the network, so containers must be authenticated: set --token-file FILE, or GANTRY_TOKEN in the environment`,
       )
     }
   }

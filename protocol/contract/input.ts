@@ -96,7 +96,7 @@ export class RequestInput implements Input {
 
   /** Adds bytes without copying them. Does nothing if the input has failed. */
   push(chunk: Uint8Array): void {
-    if (this.#ended) throw localError('INPUT_ENDED', 'push() after the end of the input')
+    if (this.#ended) throw localError('INPUT_ENDED', 'push() was called after the end of the input')
     if (this.#failure || chunk.length === 0) return
     this.#chunks.push(chunk)
     this.#buffered += chunk.length

@@ -96,7 +96,7 @@ export class Upload implements InputSource {
   }
 
   #mismatch(how: string): void {
-    this.input.fail(httpError('BODY_LENGTH', `the request's body is ${how} its Content-Length says`))
+    this.input.fail(httpError('BODY_LENGTH', `the request body is ${how} its Content-Length`))
   }
 }
 

@@ -183,7 +183,7 @@ export class FrameCall implements SendAttempt, ResponseBodySource {
   }
 
   cancelled(): void {
-    this.#abortStream(new AbortError('CLIENT_GONE', 'the response is no longer wanted'))
+    this.#abortStream(new AbortError('CLIENT_GONE', 'the response is no longer needed'))
     this.#finish()
   }
 
@@ -283,7 +283,7 @@ export class FrameCall implements SendAttempt, ResponseBodySource {
     }
     if (client.destroyed) {
       // The client's connection was reset. Its 'close' event, which ends the exchange, follows. A pipeline would throw.
-      this.#abortStream(new AbortError('CLIENT_GONE', 'the client has gone'))
+      this.#abortStream(new AbortError('CLIENT_GONE', 'the client disconnected'))
       this.#finish()
       this.#respond([])
       return

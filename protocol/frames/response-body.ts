@@ -90,7 +90,7 @@ export class ResponseBody implements AsyncIterableIterator<Uint8Array> {
     this.#ended = true
     this.#source.cancelled()
     // A pending read must not take this for the end of the body.
-    const error = new AbortError('CLIENT_GONE', 'the response was closed while it was read')
+    const error = new AbortError('CLIENT_GONE', 'the response was closed during a read')
     for (const waiter of this.#waiters.splice(0)) waiter.reject(error)
   }
 

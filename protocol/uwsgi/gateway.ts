@@ -198,8 +198,11 @@ class UwsgiGateway implements UwsgiConnection, UwsgiRequestConnection, Transport
       this.#endWith(silenceOf(this.#settings.timeouts), false)
       return
     }
-    const what = awaited === 'head' ? 'packet' : 'body'
-    this.#refuse(peerError(awaited === 'head' ? 'HEAD_TIMEOUT' : 'BODY_TIMEOUT', `the request ${what} took too long`))
+    const what =
+      awaited === 'head'
+        ? 'the web server did not send the complete uwsgi packet in time (--head-timeout)'
+        : 'the web server stopped sending the request body (--body-timeout)'
+    this.#refuse(peerError(awaited === 'head' ? 'HEAD_TIMEOUT' : 'BODY_TIMEOUT', what))
   }
 
   closed(): void {
@@ -219,7 +222,10 @@ class UwsgiGateway implements UwsgiConnection, UwsgiRequestConnection, Transport
     const environ = environFromVariables(variables, facts)
     this.#givenId = requestId?.(environ)
     if (length > this.#settings.limits.body) {
-      throw peerError('BODY_TOO_LARGE', `a request body of ${length} bytes is above the limit`)
+      throw peerError(
+        'BODY_TOO_LARGE',
+        `the request body has ${length} bytes; the limit is ${this.#settings.limits.body} (--body-limit)`,
+      )
     }
     // The web server itself names the client in REMOTE_ADDR; it passes the client's own forwarded fields on unchecked.
     resolveClient(environ, undefined)

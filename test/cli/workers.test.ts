@@ -168,7 +168,10 @@ test('a failure to start is reported once, and exits with 1', async () => {
   const proxy = [repositoryFile('cli/gantry.ts'), 'proxy', '--workers', '2', '--listen', '127.0.0.1:0']
   const child = new TestChild([...proxy, '--upstream', 'elsewhere.example:9000'])
   assert.deepEqual(await child.exited, { code: 1, signal: null })
-  assert.match(child.stderr, /^gantry proxy: --upstream elsewhere\.example:9000 is on another host[^\n]+\n/)
-  assert.match(child.stderr, /\ngantry proxy: a worker ended before it served \(exit code 1\)\n$/)
+  assert.match(child.stderr, /^gantry proxy: --upstream elsewhere\.example:9000 is reachable over the network[^\n]+\n/)
+  assert.match(
+    child.stderr,
+    /\ngantry proxy: a worker ended before it was ready \(exit code 1\); its own message is above\n$/,
+  )
   assert.equal(child.stderr.split('\n').length, 3)
 })

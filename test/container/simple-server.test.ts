@@ -493,6 +493,7 @@ describe('close', () => {
     await closing
     assert.equal(await left, '')
     assert.deepEqual(log.messages('warn'), ['the server is closed, but its application has not settled'])
+    assert.equal(log.lines.find(({ level }) => level === 'warn')?.fields['code'], 'NOT_SETTLED')
   })
 })
 

@@ -158,7 +158,7 @@ suite('the queue', () => {
     scene.clock.advance(500)
     await turn()
     assert.equal(client.outcome, '503 QUEUE_TIMEOUT')
-    assert.equal((client.error as Error).message, 'No container became free within 1 s (--queue-timeout).')
+    assert.equal((client.error as Error).message, 'no container had a free slot within 1 s (--queue-timeout)')
     assert.deepEqual((client.error as { headers: unknown }).headers, [['Retry-After', '1']])
   })
 

@@ -201,7 +201,7 @@ describe('http(url): the response', () => {
       assert.equal(failure.ran, undefined)
       assert.match(
         failure.message!,
-        new RegExp(`^http://127.0.0.1:\\d+ answered with the status "${status} Odd": HTTP has`),
+        new RegExp(`^http://127.0.0.1:\\d+ responded with the status "${status} Odd"; expected 100`),
       )
     }
   })

@@ -5,11 +5,15 @@
 
 import assert from 'node:assert/strict'
 import { execFile, spawnSync } from 'node:child_process'
-import { chmodSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
+import { appendFileSync, chmodSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
+import { setTimeout } from 'node:timers/promises'
 import { repositoryFile, TestChild } from './child.ts'
 import { withDirectory } from './directory.ts'
 import { freePort } from './sockets.ts'
+
+/** How often a log is read, at most: a minute, with the start of each command. */
+const LOG_READS = 300
 
 export interface Block {
   readonly language: string
@@ -48,7 +52,8 @@ function contentOf({ language, text }: Block): string {
  *
  * A block whose first line is a comment with a file name is that file. In a `console` block, each line that begins with
  * `$ ` is a command, and the lines up to the next command are its output; `…` stands for any text. A server runs until
- * its section ends, and so does a command in the background (`&`). Ports on 127.0.0.1, and PORT, are replaced.
+ * its section ends, and so does a command in the background (`&`), whose output may go to a file (`> FILE`). A command
+ * that reads a `.log` file is repeated until its output is that of the page. Ports on 127.0.0.1, and PORT, are replaced.
  *
  * @param packages whether the development dependencies of this repository are available too
  * @throws AssertionError if the output differs from the page
@@ -168,8 +173,10 @@ async function runBlock(
   }
   const here = text.replace(place, (_, before: string, port: string) => `${before}${ports.get(port)}`)
   for (const [, command, printed] of here.matchAll(/^\$ (.*(?:\\\n.*)*)\n((?:(?!\$ ).*\n)*)/gm)) {
-    if (/^(?:\w+=\S+ )*gantry (?:up|container|proxy) (?!.*--help)|^[^;&|]* &$/.test(command!)) {
+    if (/^(?:\w+=\S+ )*gantry (?:up|container|proxy) (?!.*(?:--help|\|))|^[^;&|]* &$/.test(command!)) {
       servers.push(await started(command!, printed!.trim(), directory))
+    } else if (/\.log$/.test(command!)) {
+      await printedInTime(command!, printed!, directory)
     } else {
       assertPrinted(await run(command!, directory), printed!, command!)
     }
@@ -196,16 +203,32 @@ function run(command: string, directory: string): Promise<string> {
   })
 }
 
+/** Repeats a command that reads a log until the server has written what the page shows. */
+async function printedInTime(command: string, shown: string, directory: string): Promise<void> {
+  for (let tries = 0; ; tries++) {
+    try {
+      assertPrinted(await run(command, directory), shown, command)
+      return
+    } catch (error) {
+      if (tries === LOG_READS) throw error
+      await setTimeout(100)
+    }
+  }
+}
+
 /**
  * Starts a server, and resolves when it has printed what the page shows; if the page shows nothing, when it listens.
  */
 async function started(command: string, printed: string, directory: string): Promise<TestChild> {
   // The command is `NAME=value node module.ts &`, or a command of gantry.
-  const [, settings, program, words] = /^((?:\w+=\S+ )*)(gantry|node) (.*?)(?: &)?$/.exec(command)!
+  const [, settings, program, words, output] = /^((?:\w+=\S+ )*)(gantry|node) (.*?)(?: > (\S+))?(?: &)?$/.exec(command)!
   const env = Object.fromEntries(settings!.split(' ').flatMap((one) => (one === '' ? [] : [one.split('=')])))
   const argv = words!.split(/\s+/)
   if (program === 'gantry') argv.unshift(repositoryFile('cli/gantry.ts'))
   const server = new TestChild(argv, { cwd: directory, env, patience: 120_000 })
+  if (output !== undefined) {
+    server.process.stdout!.on('data', (text: string) => appendFileSync(join(directory, output), text))
+  }
   await server.until(() => {
     if (printed === '') return server.logged('ready')
     return server.stderr.includes(printed) || server.stdout.includes(printed)

@@ -181,7 +181,9 @@ describe('toNode', () => {
     )
     await using served = await Served.start(app)
     await served.fetch('/', { method: 'POST', body: '{}', headers: { 'Content-Type': 'application/json' } })
-    assert.match((await failed.promise).message, /put toNode\(\)'s listener before body parsers/)
+    const error = (await failed.promise) as Error & { code?: string }
+    assert.equal(error.code, 'BODY_READ')
+    assert.match(error.message, /put toNode\(\)'s listener before body parsers/)
   })
 
   it('sends each chunk before requesting the next, and waits for room', async () => {

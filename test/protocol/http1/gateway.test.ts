@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { type Duplex, duplexPair } from 'node:stream'
 import { describe, it } from 'node:test'
 import type { Application, Environ, Headers, Outcome, StartResponse } from '../../../protocol/contract/application.ts'
-import { AbortError } from '../../../protocol/contract/errors.ts'
+import { AbortError, type RemoteProtocolError } from '../../../protocol/contract/errors.ts'
 import { lint } from '../../../protocol/contract/lint.ts'
 import { serveHttp1 } from '../../../protocol/http1/gateway.ts'
 import { silent } from '../../../protocol/log/logger.ts'
@@ -1006,7 +1006,8 @@ describe('timeouts', () => {
     assert.equal(client.raw.length, 0)
     clock.advance(3_000)
     assert.equal((await sent.whole()).status, 408)
-    assert.equal((await failed.promise).code, 'DEADLINE')
+    const reason = await failed.promise
+    assert.deepEqual([reason.code, (reason.cause as RemoteProtocolError).code], ['DEADLINE', 'BODY_TIMEOUT'])
   })
 
   it('do not count while the application does not read the body', async () => {

@@ -321,7 +321,7 @@ describe('a uwsgi connection', () => {
   it('with an invalid packet is closed without a response, and logged', async () => {
     await using serving = await serve(hello)
     assert.equal(await serving.exchange(Buffer.from('00030000ffff41', 'hex')), '')
-    assert.match(serving.log.messages('warn')[0] ?? '', /runs past its end/)
+    assert.match(serving.log.messages('warn')[0] ?? '', /extends beyond its end/)
   })
 
   for (const [what, variables, status] of [
