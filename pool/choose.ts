@@ -1,10 +1,6 @@
 /**
  * Which member gets a request: a pure function of a snapshot. `pool.ts` sends, queues or refuses the request
  * accordingly.
- *
- * Draws two members at random and takes the less loaded one ("power of two choices", as tower's `balance/p2c`). That is
- * nearly as even as comparing all members, takes constant time, and avoids a herd: several proxies that see the same
- * containers would all send to the one that is least loaded.
  */
 
 export interface Candidate {
@@ -28,7 +24,13 @@ interface Snapshot<T extends Candidate> {
 /** Send to this member; wait in the queue; or refuse, since the queue is full. */
 export type Choice<T> = T | 'wait' | 'refuse'
 
-/** @param random returns numbers in [0, 1), as `Math.random` */
+/**
+ * Draws two members at random and takes the less loaded one ("power of two choices", as tower's `balance/p2c`). That is
+ * nearly as even as comparing all members, takes constant time, and avoids a herd: several proxies that see the same
+ * containers would all send to the one that is least loaded.
+ *
+ * @param random returns numbers in [0, 1), as `Math.random`
+ */
 export function choose<T extends Candidate>(snapshot: Snapshot<T>, random: () => number): Choice<T> {
   const member = pick(snapshot.members, snapshot.avoid, random)
   if (member !== undefined) return member

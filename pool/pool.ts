@@ -1,9 +1,7 @@
 /**
  * Many upstreams as one Application: each request goes to a member with a free slot, or waits for a slot.
- *
- * A member's state is the collection that holds it, and one function moves members between collections, logs and
- * counts. `choose.ts` picks a member, `fair-slots.ts` orders the queue, `request.ts` carries a request. The pool opens
- * no sockets and finds no addresses.
+ * `choose.ts` picks a member, `fair-slots.ts` orders the queue, `request.ts` carries a request. The pool opens no
+ * sockets and finds no addresses.
  */
 
 import { ClientShares } from '../protocol/client/client-shares.ts'
@@ -24,6 +22,7 @@ import { type Failure, RETRIES } from './replay.ts'
 import { PooledRequest, type RequestHost } from './request.ts'
 import type { Upstream } from './upstream.ts'
 
+/** The state of a member is the collection that holds it; one function moves members, logs and counts. */
 const states: readonly MemberState[] = ['connecting', 'ready', 'full', 'draining']
 
 /** Backoff before a request retries members that refused it. */

@@ -30,7 +30,7 @@ interface ResponseInternals {
   _flush(): void
 }
 
-type Response = ServerResponse & ResponseInternals & { [STATE]: ResponseState }
+type Response = ServerResponse & ResponseInternals & { [STATE]: NodeResponseState }
 /** Node's internals to dump a request that was not read. */
 interface RequestInternals {
   [hook: symbol]: (() => void) | undefined
@@ -86,7 +86,7 @@ export function makeResponse(
     highWaterMark: connection.writableHighWaterMark,
     rejectNonStandardBodyWrites: (server as { rejectNonStandardBodyWrites?: boolean }).rejectNonStandardBodyWrites,
   }) as unknown as Response
-  const state = new ResponseState(res, connection, environ, startResponse, settings)
+  const state = new NodeResponseState(res, connection, environ, startResponse, settings)
   connection.response = state
   res[STATE] = state
   res._storeHeader = storeHeader
@@ -99,7 +99,7 @@ export function makeResponse(
   return res as unknown as ServerResponse
 }
 
-class ResponseState implements ConnectionResponse {
+class NodeResponseState implements ConnectionResponse {
   readonly connection: NodeConnection
   readonly environ: Environ
   readonly #res: Response

@@ -13,7 +13,7 @@ import type { Awaitable, ChangedResponse, Decide, Filter, FilterDecision } from 
 import { filterChunks } from './filter-chunks.ts'
 import { checkChunk, EMPTY, isPromise, isWhole, stepSync } from './filtered-bodies.ts'
 import { filteredStream, replacementBody, unchangedRest } from './filtered-stream.ts'
-import { ResponseState } from './response-state.ts'
+import { FilteredState } from './response-state.ts'
 
 export type { ChangedResponse, Decide, Filter, FilterDecision, Hold, ReplacedResponse } from './filter.ts'
 
@@ -44,13 +44,13 @@ export function filterResponse(
 }
 
 class FilteredResponse {
-  readonly #state: ResponseState
+  readonly #state: FilteredState
   readonly #decide: Decide
   /** The method of the request, before inner middleware may change the environ. */
   readonly #method: string
 
   constructor(environ: Environ, server: StartResponse, decide: Decide) {
-    this.#state = new ResponseState(environ, server)
+    this.#state = new FilteredState(environ, server)
     this.#decide = decide
     this.#method = environ.REQUEST_METHOD
   }

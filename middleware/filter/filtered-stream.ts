@@ -3,7 +3,7 @@
 import type { Application, Body } from '../../protocol/contract/application.ts'
 import { yieldToEventLoop } from '../../protocol/net/event-loop.ts'
 import { checkChunk, EMPTY, isPromise, step, stepSync } from './filtered-bodies.ts'
-import type { ResponseState } from './response-state.ts'
+import type { FilteredState } from './response-state.ts'
 
 type Step = IteratorResult<Uint8Array>
 
@@ -13,13 +13,13 @@ const YIELD_AFTER = 64 * 1024
 const DONE: IteratorReturnResult<undefined> = { done: true, value: undefined }
 
 /** The application's body through the filter. @param first the application's first step, if it was taken already */
-export function filteredStream(state: ResponseState, first: Step | undefined): Body {
+export function filteredStream(state: FilteredState, first: Step | undefined): Body {
   const stream = new FilteredStream(state, first)
   return { [Symbol.asyncIterator]: () => ({ next: () => stream.next() }), close: () => state.close() }
 }
 
 /** The rest of a synchronous body that is not changed. @param first the application's first step */
-export function unchangedRest(state: ResponseState, first: Step): Body {
+export function unchangedRest(state: FilteredState, first: Step): Body {
   let taken: Step | undefined = first
   const next = (): Step => {
     if (state.isOver) return DONE
@@ -32,7 +32,7 @@ export function unchangedRest(state: ResponseState, first: Step): Body {
 }
 
 /** A body that answers instead of the application's, and closes both. */
-export function replacementBody(state: ResponseState, body: Body): Body {
+export function replacementBody(state: FilteredState, body: Body): Body {
   if (!state.bodies.pending) return body
   state.bodies.other.give(body)
   const close = (): void | Promise<void> => state.close()
@@ -42,19 +42,19 @@ export function replacementBody(state: ResponseState, body: Body): Body {
   return { [Symbol.asyncIterator]: () => ({ next: () => nextOfReplacement(state) }), close }
 }
 
-async function nextOfReplacement(state: ResponseState): Promise<Step> {
+async function nextOfReplacement(state: FilteredState): Promise<Step> {
   const result = await step(state.bodies.other)
   if (result.done) state.isOver = true
   return result
 }
 
 class FilteredStream {
-  readonly #state: ResponseState
+  readonly #state: FilteredState
   #first: Step | undefined
   /** Bytes that the filter consumed and did not return, since the last pause. */
   #consumed = 0
 
-  constructor(state: ResponseState, first: Step | undefined) {
+  constructor(state: FilteredState, first: Step | undefined) {
     this.#state = state
     this.#first = first
   }

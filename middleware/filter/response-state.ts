@@ -9,7 +9,7 @@ import type { ChangedResponse, Hold } from './filter.ts'
 import { FilteredBodies, isPromise } from './filtered-bodies.ts'
 import { FilteredWrites } from './filtered-writes.ts'
 
-export class ResponseState {
+export class FilteredState {
   readonly environ: Environ
   readonly #server: StartResponse
   readonly bodies: FilteredBodies = new FilteredBodies()

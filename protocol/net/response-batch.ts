@@ -1,9 +1,6 @@
 /**
  * Flushes the responses of one event-loop iteration together, at its end. A performance trick:
  * docs/performance-tricks.md has the gain and the command that shows it. Knows neither sockets nor protocols.
- *
- * Each write wakes the process that reads the socket. Written between two requests, a response is read, and its reader
- * is asleep again, before the next write; responses that are written one right after the other find their reader awake.
  */
 
 import { runIsolated } from '../contract/isolated.ts'
@@ -22,6 +19,11 @@ export const MAX_DELAY = 1
 
 const batches: WeakMap<Clock, ResponseBatch> = new WeakMap()
 
+/**
+ * The responses of one event-loop iteration. Each write wakes the process that reads the socket. Written between two
+ * requests, a response is read, and its reader is asleep again, before the next write; responses that are written one
+ * right after the other find their reader awake.
+ */
 export class ResponseBatch {
   readonly #clock: Clock
   #waiting: Set<Flushable> = new Set()

@@ -7,7 +7,7 @@ import { AsyncLocalStorage } from 'node:async_hooks'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { text } from 'node:stream/consumers'
-import { setImmediate as turn } from 'node:timers/promises'
+import { setImmediate as iterationEnd } from 'node:timers/promises'
 import { fromNode } from '../../interfaces/node/from-node.ts'
 import type { Journal } from './journal.ts'
 import type { Apps } from './tools.ts'
@@ -163,7 +163,7 @@ export function nodeApps(journal: Journal): Apps {
 
     /** Reads its body once all of it has arrived, and reports what it saw of the body before. */
     'node-unread': fromNode(async (req, res) => {
-      while (!req.complete) await turn()
+      while (!req.complete) await iterationEnd()
       const { readableLength: length, readableEnded: ended } = req
       const coding = req.headers['transfer-encoding'] ?? null
       res.setHeader('Content-Type', 'application/json')

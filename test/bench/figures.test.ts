@@ -31,7 +31,7 @@ test('a ratio is the median of the rounds’ ratios, not the ratio of medians', 
   assert.equal(pairedRatio([], [1]), Number.NaN)
 })
 
-test('rounds go forwards and backwards in turn', () => {
+test('rounds run forwards and backwards alternately', () => {
   assert.deepEqual(roundOrder(['a', 'b'], 0), ['a', 'b'])
   assert.deepEqual(roundOrder(['a', 'b'], 1), ['b', 'a'])
 })
@@ -164,7 +164,7 @@ test('CPU time is found behind a process name with spaces and parentheses', () =
   assert.equal(cpuFromStat(stat), 2_250_000)
 })
 
-test('resident memory is VmRSS in bytes, none for a process that has ended', () => {
+test('resident memory is VmRSS in bytes, undefined for a process that has ended', () => {
   assert.equal(residentFromStatus('Name:\tnode\nVmHWM:\t 20 kB\nVmRSS:\t    12 kB\n'), 12 * 1024)
   assert.equal(residentFromStatus('Name:\tnode\nState:\tZ (zombie)\n'), 0)
 })

@@ -32,7 +32,7 @@ test('a missing program is named with its Debian package', () => {
   }
 })
 
-test('every program is asked for its version in a way that its output answers', () => {
+test('the version of every program is found in its output', () => {
   const outputs = {
     wrk: 'wrk debian/4.1.0-3+b2 [epoll] Copyright (C) 2012 Will Glozer',
     h2load: 'h2load nghttp2/1.52.0',
@@ -54,7 +54,7 @@ test('a program that fails is reported with its last line, and one that takes to
   await assert.rejects(node('setInterval(() => {}, 1000)', { timeout: 200 }), /node failed: it was ended after 200 ms$/)
 })
 
-test('without wrk its experiments are left out aloud, and a run that measured nothing fails', async () => {
+test('without wrk its experiments are reported as left out, and a run that measured nothing fails', async () => {
   const file = join(import.meta.dirname, '..', '..', 'bench', 'run.ts')
   const args = [file, '--only', 'hello,cold,node', '--rounds', '1']
   const { code, stdout } = await new Promise<{ code: unknown; stdout: string }>((resolve) => {

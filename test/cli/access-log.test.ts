@@ -3,7 +3,7 @@ import { it } from 'node:test'
 import { repositoryFile } from '../support/child.ts'
 import { startGantry } from '../support/gantry.ts'
 
-it('a container asked for the combined format writes such a line, and JSON for all else', async () => {
+it('a container with --access-log combined writes access lines in that format, and all other lines as JSON', async () => {
   const { child, port } = await startGantry([
     'container',
     repositoryFile('examples/hello.ts'),

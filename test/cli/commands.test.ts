@@ -106,7 +106,7 @@ test('a longer head limit lets longer heads cross a link, however they grow on i
   assert.deepEqual(frameSettings(values), { window: 1_048_576, data: 32_768, head: 4_194_304 })
 })
 
-test('a container that joins a proxy listens nowhere unless it is told to', () => {
+test('a container that joins a proxy listens only if --listen is given', () => {
   const addresses = (argv: string[]) =>
     containerAddresses(parseOptions(containerOptions, ['app.ts', ...argv]).values, '../one two')
   assert.deepEqual(addresses([]), [{ kind: 'tcp', host: '127.0.0.1', port: 8000 }])

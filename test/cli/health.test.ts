@@ -110,7 +110,7 @@ test('health is answered while every slot is taken and the queue is full', () =>
     other.destroy()
   }))
 
-test('the lane has two paths, and clients have none of them', () =>
+test('the health listener has two paths, and the listener for clients has neither', () =>
   withDirectory(async (directory) => {
     const lane = join(directory, 'health')
     const { serving } = await container(hello, ['--listen', '127.0.0.1:0', '--health-listen', `unix:${lane}`])
@@ -180,7 +180,7 @@ for (const [what, body] of [
   })
 }
 
-test('a URL without a path is asked for /ready, one with a path for that', async () => {
+test('a URL without a path is probed at /ready, a URL with a path at that path', async () => {
   const { serving } = await container(
     (environ, startResponse) => {
       startResponse(environ.PATH_INFO === '/fine' ? '204 No Content' : '500 Oh', [])

@@ -381,7 +381,7 @@ describe('serveForever', () => {
     await using served = await serving(hello)
     const forever = served.server.serveForever()
     const client = await HttpClient.connect(served.to)
-    for (let turn = 0; turn < 2; turn++) {
+    for (let round = 0; round < 2; round++) {
       const answer = await client.request({ target: '/' }).whole()
       assert.deepEqual([answer.status, fields(answer, 'connection')], [200, []])
     }

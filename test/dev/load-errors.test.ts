@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
-import { setImmediate as turn } from 'node:timers/promises'
+import { setImmediate as iterationEnd } from 'node:timers/promises'
 import { isForeign, isKnownHost } from '../../dev/hosts.ts'
 import { showLoadErrors } from '../../dev/load-errors.ts'
 import { LoadState } from '../../dev/load-state.ts'
@@ -41,7 +41,7 @@ describe('before anything was loaded', () => {
     const { state, front } = setUp()
     state.loadBegan()
     const answer = call(front)
-    await turn()
+    await iterationEnd()
     state.loaded()
     assert.equal((await answer).text, 'whole')
   })
@@ -50,7 +50,7 @@ describe('before anything was loaded', () => {
     const { state, front } = setUp()
     state.loadBegan()
     const answer = call(front)
-    await turn()
+    await iterationEnd()
     state.loadFailed(FAILURE)
     const { status, text } = await answer
     assert.equal(status, 500)
@@ -61,7 +61,7 @@ describe('before anything was loaded', () => {
     const { state, clock, front } = setUp()
     state.loadBegan()
     const answer = call(front, { headers: HTML })
-    await turn()
+    await iterationEnd()
     clock.advance(5_000)
     const { status, text } = await answer
     assert.equal(status, 503)
@@ -75,7 +75,7 @@ describe('before anything was loaded', () => {
     state.loadBegan()
     const leaving = new AbortController()
     const answer = call(front, { signal: leaving.signal })
-    await turn()
+    await iterationEnd()
     leaving.abort()
     await answer
     assert.equal(state.watcherCount, 0)
@@ -139,7 +139,7 @@ describe('a container that was lost', () => {
     const { state, clock, front } = setUp(lost)
     state.loaded()
     const answer = call(front)
-    await turn()
+    await iterationEnd()
     state.crashed(FAILURE, clock.now())
     assert.match((await answer).text, /^app\.ts has crashed\n/)
   })
@@ -149,7 +149,7 @@ describe('a container that was lost', () => {
     state.loaded()
     const crashed = async (method: string): Promise<string> => {
       const answer = call(front, { method, headers: HTML })
-      await turn()
+      await iterationEnd()
       state.crashed(FAILURE, clock.now())
       return (await answer).text
     }
@@ -161,7 +161,7 @@ describe('a container that was lost', () => {
     assert.match(await crashed('POST'), /"again":false/)
     const leaving = new AbortController()
     const answer = call(front, { path: '/.gantry/dev/events?shown=s.1', signal: leaving.signal })
-    await turn()
+    await iterationEnd()
     state.loadBegan(false)
     state.loaded()
     assert.equal(state.next, 's.1')
@@ -201,7 +201,7 @@ describe('a container that was lost', () => {
     state.crashed(FAILURE, clock.now() - 1)
     state.loaded()
     const answer = call(front)
-    await turn()
+    await iterationEnd()
     clock.advance(1_000)
     const { status, text } = await answer
     assert.equal(status, 502)
@@ -221,7 +221,7 @@ describe('a page that waits', () => {
     const { state, front } = setUp()
     state.loaded()
     const { answer } = listen(front, 's.1')
-    await turn()
+    await iterationEnd()
     assert.equal(state.watcherCount, 1)
     state.loadFailed(FAILURE)
     const { text, header } = await answer
@@ -234,7 +234,7 @@ describe('a page that waits', () => {
     const { state, front } = setUp()
     state.loaded()
     const { answer, leave } = listen(front, 's.1')
-    await turn()
+    await iterationEnd()
     state.loadBegan()
     leave()
     assert.doesNotMatch((await answer).text, /event/)
@@ -246,7 +246,7 @@ describe('a page that waits', () => {
     ['of an application that is served no more', 's.0'],
     ['of a failure that is mended', 's.0.1'],
   ] as const) {
-    it(`hears at once that it is ${what}`, async () => {
+    it(`is notified immediately that it is ${what}`, async () => {
       const { state, front } = setUp()
       state.loadFailed(FAILURE)
       state.loaded()
@@ -259,7 +259,7 @@ describe('a page that waits', () => {
     state.loaded()
     state.loadFailed(FAILURE)
     const { answer, leave } = listen(front, 's.1')
-    await turn()
+    await iterationEnd()
     assert.equal(state.watcherCount, 1)
     leave()
     await answer
@@ -268,7 +268,7 @@ describe('a page that waits', () => {
   it('is let go without an event at the end', async () => {
     const { state, front } = setUp()
     const { answer } = listen(front)
-    await turn()
+    await iterationEnd()
     state.close()
     const { text, aborted } = await answer
     assert.equal(aborted, undefined)
@@ -290,7 +290,7 @@ describe('a page that waits', () => {
   it('is one of a bounded number', async () => {
     const { state, front } = setUp()
     const open = Array.from({ length: 256 }, () => listen(front))
-    await turn()
+    await iterationEnd()
     const { status, text } = await listen(front).answer
     // A browser reconnects an event source whose stream has ended, but not one that was refused.
     assert.deepEqual([status, text], [200, 'retry: 10000\n\n'])

@@ -11,7 +11,7 @@ it('an error without frames is its message, and no frame of it', async () => {
   assert.equal((await errorText(withStack(''), false)).trim(), 'ℹ Error: a message')
 })
 
-it('what waits at the top of a module is a frame like any other: our own is left out', async () => {
+it('a module that waits at its top level is a frame like any other, and frames of Gantry are left out', async () => {
   const own = `file://${repositoryFile('dev/container.ts')}`
   const text = await errorText(
     withStack(`\n    at async file:///srv/app.ts:4:1\n    at async ${own}:73:22\n    at async file:///%2F:1:1`),

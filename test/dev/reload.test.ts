@@ -36,7 +36,7 @@ describe('a change', () => {
       assert.equal((await dev.get('/')).text, '<h1>four</h1>')
     }))
 
-  it('of several files at once is one reload', () =>
+  it('of several files in one moment is one reload', () =>
     withDev(FILES, async (dev) => {
       await dev.said(SERVED)
       dev.write({ 'app.ts': APP.replace('<h1>', '<h2>'), 'word.ts': word('two') })
@@ -45,7 +45,7 @@ describe('a change', () => {
       assert.match(dev.child.stderr, /^app\.ts: (app|word)\.ts and 1 more changed/m)
     }))
 
-  it('is followed into what is imported only since then', () =>
+  it('is followed into files that are imported only since then', () =>
     withDev(FILES, async (dev) => {
       await dev.said(SERVED)
       dev.write({ 'new.ts': word('new'), 'word.ts': `export { word } from './new.ts'` })
@@ -55,7 +55,7 @@ describe('a change', () => {
       assert.equal((await dev.get('/')).text, '<h1>newer</h1>')
     }))
 
-  it('is followed into what is required', () =>
+  it('is followed into files that are loaded with require()', () =>
     withDev(
       {
         'app.ts': `import { createRequire } from 'node:module'

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
-import { setImmediate as turn } from 'node:timers/promises'
+import { setImmediate as iterationEnd } from 'node:timers/promises'
 import { type ChildLink, Reloader } from '../../dev/reloader.ts'
 import type { StopSignal } from '../../process/signals.ts'
 import type { Child, ChildExit } from '../../process/supervise.ts'
@@ -64,8 +64,8 @@ class Fixture {
 
   /** The events since the last call. */
   async happened(): Promise<string[]> {
-    await turn()
-    await turn()
+    await iterationEnd()
+    await iterationEnd()
     return this.events.splice(0)
   }
 
@@ -111,7 +111,7 @@ describe('a change', () => {
     }
     assert.equal(fixture.children.length, 2)
     fixture.clock.advance(1_000)
-    await turn()
+    await iterationEnd()
     // The process that was loading was ended because of the last change.
     assert.equal(fixture.children.length, 3)
   })
@@ -132,7 +132,7 @@ describe('a change', () => {
     assert.deepEqual(await fixture.happened(), ['1 gets nothing new', '3 serves'])
   })
 
-  it('while a process that is ready is being linked turns that one back', async () => {
+  it('while a ready process is being linked discards that process', async () => {
     const fixture = await serving()
     fixture.linking = Promise.withResolvers()
     fixture.change()
@@ -149,7 +149,7 @@ describe('a change', () => {
     const hanging = fixture.last
     hanging.kill = () => 0
     for (const _ of [1, 2, 3]) fixture.change()
-    await turn()
+    await iterationEnd()
     hanging.end(null, 'SIGKILL')
     await fixture.happened()
     assert.equal(fixture.children.length, 3)
@@ -172,7 +172,7 @@ describe('a process that does not come up', () => {
     fixture.linking = Promise.withResolvers()
     fixture.change()
     fixture.last.load()
-    await turn()
+    await iterationEnd()
     fixture.last.end(1)
     assert.deepEqual(await fixture.happened(), ['loading', '2 gets nothing new', '2 failed with 1'])
   })
@@ -209,7 +209,7 @@ describe('a crash', () => {
     assert.deepEqual((await fixture.happened()).at(-1), '3 crashed with 1, again in 100')
   })
 
-  it('does not put off a reload that is due', async () => {
+  it('does not delay a reload that is scheduled', async () => {
     const fixture = await serving()
     fixture.reloader.changed()
     fixture.last.end(1)
@@ -242,7 +242,7 @@ describe('processes that were replaced', () => {
     assert.deepEqual(fixture.children[0]!.signals, ['SIGTERM', 'SIGKILL'])
   })
 
-  it('are few: the eldest goes first', async () => {
+  it('are limited in number: the oldest is closed first', async () => {
     const fixture = await serving()
     for (let edit = 0; edit < 20; edit++) {
       fixture.change()
@@ -279,7 +279,7 @@ describe('stopping', () => {
       fixture.linking = Promise.withResolvers()
       fixture.change()
       if (moment === 'it is linked') fixture.last.load()
-      await turn()
+      await iterationEnd()
       const stopped = fixture.reloader.stop(1_000)
       fixture.linking.resolve()
       for (const child of fixture.children) child.end(0)
@@ -290,7 +290,7 @@ describe('stopping', () => {
     })
   }
 
-  it('in the very moment in which a process comes to serve ends that one', async () => {
+  it('at the moment at which a process begins to serve ends that process', async () => {
     const fixture = await serving()
     fixture.change()
     fixture.last.load()
@@ -316,7 +316,7 @@ describe('stopping', () => {
     fixture.linking = Promise.withResolvers()
     fixture.change()
     fixture.last.load()
-    await turn()
+    await iterationEnd()
     fixture.linking.resolve()
     await Promise.resolve()
     const stopped = fixture.reloader.stop(1_000, 'SIGHUP')

@@ -52,7 +52,7 @@ async function* syncSteps(body: Body): AsyncGenerator<Uint8Array> {
 for (const place of places.filter(({ name }) => name !== 'in the proxy')) {
   describe(`showRequestErrors, ${place.name}`, () => {
     for (const path of ['/call', '/promise', '/started', '/first', '/sync']) {
-      it(`shows what failed before the head has left: ${path}`, async () => {
+      it(`shows a failure before the head was sent: ${path}`, async () => {
         const log = new RecordingLog()
         const { application, closed } = failing()
         await using placed = await place.put(showRequestErrors({ log, shown: 's.1' }), application)
@@ -151,7 +151,7 @@ describe('showRequestErrors', () => {
     assert.match(post.text, /"again":false/)
   })
 
-  it('shows the environ without what is secret', async () => {
+  it('shows the environ without secrets', async () => {
     // Not in this file, because the page shows its lines.
     const secret = ['tell', 'nobody'].join('-')
     const application = showRequestErrors({ log: new RecordingLog(), shown: 's.1' })(throwing(new Error('oh')))

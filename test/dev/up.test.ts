@@ -61,7 +61,7 @@ describe('a module that cannot be loaded', () => {
       }))
   }
 
-  it('is loaded when what it lacks appears', () =>
+  it('is loaded when the file that it imports appears', () =>
     withDev({ 'app.ts': APP }, async (dev) => {
       await dev.said(BROKEN)
       dev.write({ 'word.ts': word('found') })
@@ -136,7 +136,7 @@ it('middleware by option is around the application: its errors are shown, and it
     ['--middleware', './outer.ts'],
   ))
 
-it('what is served may have another interface', () =>
+it('the served application may have another interface', () =>
   withDev(
     {
       'app.ts': `import type { IncomingMessage, ServerResponse } from 'node:http'

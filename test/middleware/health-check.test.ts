@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
-import { setImmediate as turn } from 'node:timers/promises'
+import { setImmediate as iterationEnd } from 'node:timers/promises'
 import { type HealthCheckOptions, healthCheck } from '../../middleware/health-check.ts'
 import type { Application } from '../../protocol/contract/application.ts'
 import { type CallRequest, type CallResult, call } from '../../protocol/contract/call.ts'
@@ -81,14 +81,14 @@ describe('a probe', () => {
     const application = healthCheck({ check, timeout: 500, clock, log: new RecordingLog() })(hello)
     for (let at = 0; at < 2; at++) {
       const called = call(application, { path: '/readyz' })
-      await turn()
+      await iterationEnd()
       clock.advance(500)
       assert.equal((await called).status, 503)
     }
     assert.equal(asked, 1)
     assert.equal(clock.pending, 0)
     hanging.resolve(true)
-    await turn()
+    await iterationEnd()
     assert.equal((await call(application, { path: '/readyz' })).status, 200)
     assert.equal(asked, 2)
   })

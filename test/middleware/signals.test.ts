@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
-import { setImmediate as turn } from 'node:timers/promises'
+import { setImmediate as iterationEnd } from 'node:timers/promises'
 import { type Signals, signals } from '../../middleware/signals.ts'
 import type { Application, Environ, StartResponse } from '../../protocol/contract/application.ts'
 import { call } from '../../protocol/contract/call.ts'
@@ -50,7 +50,7 @@ describe('request signals', () => {
       [Symbol.asyncIterator]: () => ({
         async next() {
           start('200 OK', [['Content-Type', 'text/plain']])
-          await turn()
+          await iterationEnd()
           throw new Error('broken')
         },
       }),
@@ -152,7 +152,7 @@ describe('request signals', () => {
       given.requestStarted.subscribe(() => told.push('later'))
     })
     const { text } = await call(given(hello))
-    await turn()
+    await iterationEnd()
     assert.equal(text, 'hello')
     assert.deepEqual(told, ['last'])
     assert.deepEqual(

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import type { ServerResponse } from 'node:http'
 import { describe, it } from 'node:test'
-import { setImmediate as turn } from 'node:timers/promises'
+import { setImmediate as iterationEnd } from 'node:timers/promises'
 import { fromNode } from '../../interfaces/node/from-node.ts'
 import { timeout } from '../../middleware/timeout.ts'
 import type { Application, Environ, Outcome, StartResponse, Write } from '../../protocol/contract/application.ts'
@@ -24,8 +24,8 @@ function never<T>(): Promise<T> {
 }
 
 /** Event-loop iterations in which promises pass through the layers. */
-async function turns(count = 5): Promise<void> {
-  for (let at = 0; at < count; at++) await turn()
+async function iterations(count = 5): Promise<void> {
+  for (let at = 0; at < count; at++) await iterationEnd()
 }
 
 describe('an application that does not begin its response in time', () => {
@@ -40,10 +40,10 @@ describe('an application that does not begin its response in time', () => {
     )
     const { signal } = seen!.gantry
     clock.advance(900)
-    await turns()
+    await iterations()
     assert.equal(sink.status, '')
     clock.advance(LATE)
-    await turns()
+    await iterations()
     assert.equal(sink.status, '504 Gateway Timeout')
     assert.ok(sink.ended)
     assert.ok(signal.aborted)
@@ -91,7 +91,7 @@ describe('an application that does not begin its response in time', () => {
       }),
     )
     clock.advance(LATE)
-    await turns()
+    await iterations()
     assert.equal(running.sink.status, '504 Gateway Timeout')
     assert.equal(running.settled(), 0)
     late.resolve()
@@ -136,7 +136,7 @@ describe('an application that does not begin its response in time', () => {
       }),
     )
     clock.advance(LATE)
-    await turns()
+    await iterations()
     assert.equal(running.sink.status, '504 Gateway Timeout')
     assert.deepEqual(events, [])
     assert.equal(running.settled(), 0)
@@ -156,10 +156,10 @@ describe('an application that does not begin its response in time', () => {
       }),
     )
     clock.advance(LATE)
-    await turns()
+    await iterations()
     assert.equal(closed, 0)
     clock.advance(5_000)
-    await turns()
+    await iterations()
     assert.equal(closed, 1)
     assert.equal(running.settled(), 0, 'the slot is still taken')
   })
@@ -190,10 +190,10 @@ describe('an application that does not end its response in time', () => {
         await never()
       } as unknown as Application),
     )
-    await turns()
+    await iterations()
     assert.equal(running.sink.body, 'some')
     clock.advance(LATE)
-    await turns()
+    await iterations()
     assert.equal(running.sink.aborted?.code, 'APPLICATION')
     assert.equal(running.sink.ended, false)
     assert.deepEqual(running.log.messages(), ['the application did not finish its response within 1000 ms (timeout)'])
@@ -208,9 +208,9 @@ describe('an application that does not end its response in time', () => {
         return never()
       }),
     )
-    await turns()
+    await iterations()
     clock.advance(LATE)
-    await turns()
+    await iterations()
     assert.equal(running.sink.body, 'some')
     assert.equal(running.sink.aborted?.code, 'APPLICATION')
     assert.equal(running.settled(), 0)
@@ -236,7 +236,7 @@ describe('an application that does not end its response in time', () => {
         },
       },
     )
-    await turns()
+    await iterations()
     assert.deepEqual(running.log.messages(), [])
     clock.advance(LATE)
     await running.whenSettled
@@ -254,7 +254,7 @@ describe('an application that does not end its response in time', () => {
         return never()
       }),
     )
-    await turns()
+    await iterations()
     clock.advance(LATE)
     await assert.rejects(write!(bytes('late')), { code: 'DEADLINE' })
   })
@@ -270,7 +270,7 @@ describe('an application that does not end its response in time', () => {
         yield bytes(' more')
       } as unknown as Application),
     )
-    await turns()
+    await iterations()
     clock.advance(1_000_000)
     step.resolve()
     await running.whenSettled
@@ -303,7 +303,7 @@ describe('a request that ends in time', () => {
     clock.advance(300)
     assert.equal(clock.pending, 0)
     clock.advance(LATE)
-    await turns()
+    await iterations()
     assert.deepEqual(running.log.messages(), [])
   })
 
@@ -320,7 +320,7 @@ describe('a request that ends in time', () => {
       { upgrade: true, headers: ['Host', 'h', 'Connection', 'Upgrade', 'Upgrade', 'echo'] },
     )
     clock.advance(LATE)
-    await turns()
+    await iterations()
     assert.equal(running.sink.aborted, undefined)
     assert.equal(running.exchange.upgraded, true)
     assert.equal(signal?.aborted, false)
@@ -349,7 +349,7 @@ describe('a request that ends in time', () => {
     }
     const body = (async function* () {
       yield bytes('one\ntw')
-      await turn()
+      await iterationEnd()
       yield bytes('o\n')
     })()
     assert.equal((await call(timeout()(application), { method: 'POST', body })).text, 'one\ntwo\n')
@@ -435,7 +435,7 @@ for (const place of places) {
       })
       const called = call(placed.application)
       await begun.promise
-      await turns()
+      await iterations()
       clock.advance(LATE)
       const { status, text: page } = await called
       assert.equal(status, 504)
@@ -456,7 +456,7 @@ for (const place of places) {
       } as unknown as Application)
       const called = call(placed.application)
       await stalled.promise
-      await turns()
+      await iterations()
       clock.advance(LATE)
       const { aborted, text: body } = await called
       assert.equal(body, 'some')

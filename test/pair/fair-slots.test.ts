@@ -109,7 +109,7 @@ class World {
   async pass(ms: number, condition: () => boolean = () => false): Promise<void> {
     for (let left = ms; left > 0 && !condition(); left -= 50) {
       this.clock.advance(50)
-      for (let turn = 0; turn < 5; turn++) await new Promise((resolve) => setImmediate(resolve))
+      for (let round = 0; round < 5; round++) await new Promise((resolve) => setImmediate(resolve))
     }
   }
 

@@ -137,7 +137,7 @@ describe('whatever clients and applications do', () => {
         async (steps, containers, slots, frames, seed) => {
           const world = new World(seed, frames)
           for (let count = 0; count < containers; count++) world.join(slots)
-          for (let turn = 0; turn < 5; turn++) await world.tick()
+          for (let round = 0; round < 5; round++) await world.tick()
           await run(world, steps)
         },
       ),

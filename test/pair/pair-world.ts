@@ -190,11 +190,11 @@ export class World {
     this.go()
     for (const { holder } of this.#members) holder?.grant(20)
     const waits = (): boolean => this.#requests.some(({ plan, answer }) => !answer && this.#innocent(plan))
-    for (let turn = 0; turn < 3_000 && waits(); turn++) {
+    for (let round = 0; round < 3_000 && waits(); round++) {
       this.openGate()
       // A request that holds a slot for ever delays those behind it.
-      if (turn === 1_000) this.#abandon()
-      await this.tick(turn % 10 === 0 ? 5 : 0)
+      if (round === 1_000) this.#abandon()
+      await this.tick(round % 10 === 0 ? 5 : 0)
     }
     this.assertNoneLost()
     for (const [id, { plan, answer }] of this.#requests.entries()) {
@@ -208,7 +208,7 @@ export class World {
   /** Advances the clock, so that hanging requests get their 504. */
   async deadline(): Promise<void> {
     await this.settle()
-    for (let turn = 0; turn < 60; turn++) await this.tick(turn % 5 === 0 ? 600 : 0)
+    for (let round = 0; round < 60; round++) await this.tick(round % 5 === 0 ? 600 : 0)
   }
 
   // ---- what must hold ----------------------------------------------------------------------------------------------
@@ -217,9 +217,9 @@ export class World {
     await this.settle()
     this.#abandon()
     const busy = (): boolean => this.pool.inFlight > 0 || this.#members.some(({ link }) => link.active > 0)
-    for (let turn = 0; turn < 3_000 && busy(); turn++) {
+    for (let round = 0; round < 3_000 && busy(); round++) {
       this.openGate()
-      await this.tick(turn > 100 ? 100 : 0)
+      await this.tick(round > 100 ? 100 : 0)
     }
     this.assertNoneLost()
     assert.ok(!busy(), `something still runs: ${this.#inspect()}`)

@@ -76,7 +76,7 @@ for (const { title, members, avoid, random = [0], takes } of table) {
   })
 }
 
-test('refuses when nobody is free and the queue is full', () => {
+test('refuses when no member is free and the queue is full', () => {
   assert.equal(choose({ members: [], queued: 10, queueSize: 10 }, Math.random), 'refuse')
 })
 
@@ -85,7 +85,7 @@ test('takes a free member whatever the queue', () => {
   assert.equal(choose({ members, queued: 10, queueSize: 10 }, Math.random), members[0])
 })
 
-test('refuses at once when no queue is wanted', () => {
+test('refuses immediately if the queue size is 0', () => {
   assert.equal(choose({ members: [], queued: 0, queueSize: 0 }, Math.random), 'refuse')
 })
 

@@ -92,6 +92,6 @@ export class Client {
 }
 
 /** Runs the reactions of settled promises. */
-export function turn(): Promise<void> {
+export function iterationEnd(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve))
 }

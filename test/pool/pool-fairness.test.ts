@@ -9,7 +9,7 @@ import type { ClientView, WaitsFor } from '../../protocol/contract/client-view.t
 import type { AbortError } from '../../protocol/contract/errors.ts'
 import { FakeClock } from '../support/clock.ts'
 import { RecordingLog } from '../support/log.ts'
-import { Client, type ClientOptions, turn } from './client.ts'
+import { Client, type ClientOptions, iterationEnd } from './client.ts'
 import { type FakeCall, FakeUpstream } from './fake-upstream.ts'
 
 /** A client as its gateway sees it. */
@@ -138,7 +138,7 @@ suite('a full queue', () => {
     scene.client(A)
     const waiting = [scene.client(A), scene.client(A), scene.client(A)]
     const other = scene.client(B)
-    await turn()
+    await iterationEnd()
     assert.deepEqual(
       waiting.map(({ outcome }) => outcome),
       ['waits', 'waits', '503 QUEUE_FULL'],
@@ -152,7 +152,7 @@ suite('a full queue', () => {
     scene.client(A)
     scene.client(A)
     const refused = scene.client(A)
-    await turn()
+    await iterationEnd()
     assert.equal(refused.outcome, '503 QUEUE_FULL')
   })
 
@@ -162,13 +162,13 @@ suite('a full queue', () => {
     const waiting = [scene.client(A), scene.client(A)]
     scene.clock.advance(200)
     const newest = scene.client(A)
-    await turn()
+    await iterationEnd()
     assert.deepEqual(
       [...running, ...waiting, newest].map(({ outcome }) => outcome),
       ['waits', 'waits', '503 QUEUE_FULL', 'waits', 'waits'],
     )
     const other = scene.client(B)
-    await turn()
+    await iterationEnd()
     assert.deepEqual(
       [...waiting, newest, other].map(({ outcome }) => outcome),
       ['503 QUEUE_FULL', '503 QUEUE_FULL', 'waits', 'waits'],
@@ -180,10 +180,10 @@ suite('a full queue', () => {
     const ran = [scene.client(A), scene.client(A), scene.client(A)]
     scene.member.become('draining')
     for (const client of ran) scene.callOf(client)!.fail('GOAWAY', 'no')
-    await turn()
+    await iterationEnd()
     assert.equal(scene.pool.queued, 3)
     const other = scene.client(B)
-    await turn()
+    await iterationEnd()
     assert.deepEqual(
       [...ran, other].map(({ outcome }) => outcome),
       ['waits', 'waits', 'waits', '503 QUEUE_FULL'],
@@ -197,7 +197,7 @@ suite('a full queue', () => {
     scene.clock.advance(1_050)
     const waiting = [scene.client(A), scene.client(A)]
     const next = scene.client(B)
-    await turn()
+    await iterationEnd()
     assert.ok(running.slow)
     assert.deepEqual(
       [...waiting, next].map(({ outcome }) => outcome),
@@ -210,7 +210,7 @@ suite('a full queue', () => {
     const slow = [scene.client(A, 'download'), scene.client(A, 'download')]
     scene.clock.advance(1_000)
     const next = scene.client(B)
-    await turn()
+    await iterationEnd()
     assert.equal(next.outcome, 'waits')
     assert.deepEqual(scene.served, [A, B])
     assert.equal(slow.filter(({ slow }) => slow).length, 1)
@@ -351,7 +351,7 @@ suite('a request whose body is arriving', () => {
     upload.arrive(true)
     scene.callOf(first)!.answer()
     scene.callOf(upload)!.fail('LOST', 'maybe')
-    await turn()
+    await iterationEnd()
     assert.equal(upload.outcome, '502 UPSTREAM_LOST')
     assert.equal(scene.member.calls.length, 2)
   })

@@ -11,7 +11,7 @@ import { Container, type ContainerOptions, until } from '../proxy/container.ts'
 import { FakeClock } from '../support/clock.ts'
 import { RecordingLog } from '../support/log.ts'
 import { MemoryClient } from '../support/memory-client.ts'
-import { turn } from './client.ts'
+import { iterationEnd } from './client.ts'
 
 /** Echoes uploads; `/held` waits for the test, `/drip` gives a chunk and then waits. */
 class App {
@@ -145,7 +145,7 @@ suite('over links, a request', () => {
     const [member] = scene.pool.members
     while (member!.state === 'ready') {
       sent.push(scene.client.request({ target: '/', headers }))
-      await turn()
+      await iterationEnd()
       assert.ok(sent.length < 60, 'its slots are not what ends it')
     }
     assert.equal(member!.state, 'full')
@@ -181,7 +181,7 @@ suite('over links, a request', () => {
     await scene.container()
     const sent = scene.client.request({ target: '/drip' })
     await sent.has(5)
-    await turn()
+    await iterationEnd()
     clock.advance(2_500)
     const answer = await sent.whole()
     assert.deepEqual([answer.status, answer.complete], [200, false])
@@ -195,7 +195,7 @@ suite('over links, a request', () => {
     const sent = scene.client.request({ method: 'POST', target: '/', body: 'stream' })
     for (let count = 0; count < 6; count++) {
       await sent.send('more')
-      await turn()
+      await iterationEnd()
       clock.advance(1_500)
     }
     sent.finish()
@@ -210,7 +210,7 @@ suite('over links, a request', () => {
     const sent = scene.client.request({ method: 'POST', target: '/', body: 'stream' })
     await sent.send('some')
     await until(() => scene.app.started.length === 1)
-    await turn()
+    await iterationEnd()
     for (let count = 0; count < 10; count++) clock.advance(1_000)
     sent.finish()
     assert.equal((await sent.whole()).status, 200)
@@ -223,7 +223,7 @@ suite('over links, a request', () => {
     const sent = scene.client.request({ method: 'POST', target: '/held', body: 'stream' })
     sent.send(Buffer.alloc(2_000_000)).catch(() => {})
     await until(() => scene.app.started.length === 1)
-    for (let count = 0; count < 20; count++) await turn()
+    for (let count = 0; count < 20; count++) await iterationEnd()
     for (let count = 0; count < 5; count++) clock.advance(1_000)
     assert.equal((await sent.whole()).status, 504)
   })
@@ -352,7 +352,7 @@ suite('a queued upload', () => {
       }
       sent.finish()
     })()
-    for (let count = 0; count < 50; count++) await turn()
+    for (let count = 0; count < 50; count++) await iterationEnd()
     assert.ok(taken <= 128 * 1024, `${taken} bytes were taken`)
     await scene.container()
     await sending

@@ -6,7 +6,7 @@ import fc from 'fast-check'
 import { Pool } from '../../pool/pool.ts'
 import { FakeClock } from '../support/clock.ts'
 import { RecordingLog } from '../support/log.ts'
-import { Client, turn } from './client.ts'
+import { Client, iterationEnd } from './client.ts'
 import { type FakeCall, FakeUpstream } from './fake-upstream.ts'
 
 /** A container that records what each request may have done, and requests that it should not have received. */
@@ -188,13 +188,13 @@ test('every request ends once, no POST runs twice, no grant is passed and nothin
         for (const [step, settles] of script) {
           step(world)
           // Reactions to settled promises sometimes run only after the next step.
-          if (settles) await turn()
+          if (settles) await iterationEnd()
         }
-        await turn()
+        await iterationEnd()
         // No container answers any more: deadlines must end the remaining requests.
         for (let round = 0; round < 60 && world.clients.some(({ ended }) => ended === 0); round++) {
           world.clock.advance(1_000)
-          await turn()
+          await iterationEnd()
         }
         for (const client of world.clients) {
           assert.equal(client.ended, 1, `${client.environ.REQUEST_METHOD} ended ${client.ended} times`)

@@ -6,7 +6,7 @@ import { MOST_ATTEMPTS, RETRIES } from '../../pool/replay.ts'
 import type { CallErrorCode } from '../../protocol/frames/caller.ts'
 import { FakeClock } from '../support/clock.ts'
 import { RecordingLog } from '../support/log.ts'
-import { Client, type ClientOptions, turn } from './client.ts'
+import { Client, type ClientOptions, iterationEnd } from './client.ts'
 import { FakeUpstream } from './fake-upstream.ts'
 
 class Scene {
@@ -58,7 +58,7 @@ suite('choosing', () => {
     const client = scene.get()
     const body = [Buffer.from('hi')]
     a.last.answer('200 OK', body)
-    await turn()
+    await iterationEnd()
     assert.equal(client.outcome, '200 OK')
     assert.equal(client.body, body)
   })
@@ -141,7 +141,7 @@ suite('the queue', () => {
   test('refuses requests above its size immediately with 503 and Retry-After', async () => {
     const scene = new Scene({ queueSize: 2 })
     const clients = [scene.get(), scene.get(), scene.get()]
-    await turn()
+    await iterationEnd()
     assert.deepEqual(
       clients.map(({ outcome }) => outcome),
       ['waits', 'waits', '503 QUEUE_FULL'],
@@ -153,10 +153,10 @@ suite('the queue', () => {
     const scene = new Scene({ queueTimeout: 1_000 })
     const client = scene.get()
     scene.clock.advance(750)
-    await turn()
+    await iterationEnd()
     assert.equal(client.outcome, 'waits')
     scene.clock.advance(500)
-    await turn()
+    await iterationEnd()
     assert.equal(client.outcome, '503 QUEUE_TIMEOUT')
     assert.equal((client.error as Error).message, 'no container had a free slot within 1 s (--queue-timeout)')
     assert.deepEqual((client.error as { headers: unknown }).headers, [['Retry-After', '1']])
@@ -166,7 +166,7 @@ suite('the queue', () => {
     const scene = new Scene({ queueTimeout: 1_000 })
     scene.get()
     scene.clock.advance(2_000)
-    await turn()
+    await iterationEnd()
     assert.equal(scene.member('a').calls.length, 0)
   })
 
@@ -175,7 +175,7 @@ suite('the queue', () => {
     const client = scene.get()
     client.abort()
     assert.equal(scene.pool.queued, 0)
-    await turn()
+    await iterationEnd()
     assert.equal(client.outcome, 'CLIENT_GONE')
   })
 
@@ -201,7 +201,7 @@ suite('the queue', () => {
     const scene = new Scene()
     const client = scene.get()
     scene.pool.close('stopping')
-    await turn()
+    await iterationEnd()
     assert.equal(client.outcome, '503 CLOSING')
   })
 
@@ -224,7 +224,7 @@ suite('the queue', () => {
     scene.get()
     a.last.answer()
     a.last.answer()
-    await turn()
+    await iterationEnd()
     scene.clock.advance(1_000)
     assert.equal(scene.clock.pending, 0)
   })
@@ -236,9 +236,9 @@ suite('replay', () => {
     const [a, b] = [scene.member('a'), scene.member('b')]
     const client = scene.post()
     a.last.refuse()
-    await turn()
+    await iterationEnd()
     b.last.answer()
-    await turn()
+    await iterationEnd()
     assert.equal(client.outcome, '200 OK')
     assert.deepEqual([a.calls.length, b.calls.length], [1, 1])
   })
@@ -248,12 +248,12 @@ suite('replay', () => {
     const a = scene.member('a')
     const client = scene.post()
     a.last.refuse()
-    await turn()
+    await iterationEnd()
     assert.deepEqual([a.calls.length, scene.pool.queued], [1, 1])
     scene.clock.advance(20)
     assert.equal(a.calls.length, 2)
     a.last.answer()
-    await turn()
+    await iterationEnd()
     assert.equal(client.outcome, '200 OK')
   })
 
@@ -262,7 +262,7 @@ suite('replay', () => {
     const a = scene.member('a', 1)
     scene.post()
     a.last.refuse()
-    await turn()
+    await iterationEnd()
     const other = scene.get()
     assert.equal(a.last.environ, other.environ)
   })
@@ -276,20 +276,20 @@ suite('replay', () => {
     scene.pool.add(b)
     a.last.fail('GOAWAY', 'no')
     a.become('draining')
-    await turn()
+    await iterationEnd()
     b.become('ready')
     assert.equal(b.last.environ, first.environ)
   })
 
-  test('comes to an end when two members refuse for ever', async () => {
+  test('ends when two members keep refusing', async () => {
     const scene = new Scene({ queueTimeout: 60_000 })
     const members = [scene.member('a'), scene.member('b')]
     const client = scene.post()
     for (let round = 0; round < 100 && client.ended === 0; round++) {
       for (const { calls } of members) for (const call of calls) if (!call.over) call.refuse()
-      await turn()
+      await iterationEnd()
       scene.clock.advance(1_000)
-      await turn()
+      await iterationEnd()
     }
     assert.equal(client.outcome, '503 UPSTREAM_REFUSED')
     assert.equal(members[0]!.calls.length + members[1]!.calls.length, MOST_ATTEMPTS)
@@ -302,9 +302,9 @@ suite('replay', () => {
     const a = scene.member('a')
     a.last.fail('GOAWAY', 'no')
     a.become('draining')
-    await turn()
+    await iterationEnd()
     scene.clock.advance(500)
-    await turn()
+    await iterationEnd()
     assert.equal(client.outcome, '503 QUEUE_TIMEOUT')
   })
 
@@ -313,11 +313,11 @@ suite('replay', () => {
     const a = scene.member('a')
     const client = scene.get()
     a.die()
-    await turn()
+    await iterationEnd()
     assert.equal(client.outcome, 'waits')
     const again = scene.member('a again')
     again.last.answer()
-    await turn()
+    await iterationEnd()
     assert.equal(client.outcome, '200 OK')
   })
 
@@ -326,7 +326,7 @@ suite('replay', () => {
     const [a, b] = [scene.member('a'), scene.member('b')]
     const client = scene.post()
     a.die()
-    await turn()
+    await iterationEnd()
     assert.equal(client.outcome, '502 UPSTREAM_LOST')
     assert.equal(b.calls.length, 0)
   })
@@ -336,10 +336,10 @@ suite('replay', () => {
     const [a, b, c] = [scene.member('a'), scene.member('b'), scene.member('c')]
     const client = scene.post()
     a.last.refuse()
-    await turn()
+    await iterationEnd()
     const second = b.calls.length > 0 ? b : c
     second.die()
-    await turn()
+    await iterationEnd()
     assert.equal(client.outcome, '502 UPSTREAM_LOST')
     assert.equal(a.calls.length + b.calls.length + c.calls.length, 2)
   })
@@ -350,9 +350,9 @@ suite('replay', () => {
     const client = scene.post()
     a.last.fail('GOAWAY', 'no')
     a.die()
-    await turn()
+    await iterationEnd()
     b.last.answer()
-    await turn()
+    await iterationEnd()
     assert.equal(client.outcome, '200 OK')
   })
 
@@ -364,10 +364,10 @@ suite('replay', () => {
       if (goawayFirst) a.become('draining')
       a.last.fail('GOAWAY', 'no')
       if (!goawayFirst) a.become('draining')
-      await turn()
+      await iterationEnd()
       assert.equal(b.calls.length, 1)
       b.last.answer()
-      await turn()
+      await iterationEnd()
       assert.equal(client.outcome, '200 OK')
     }
   })
@@ -379,7 +379,7 @@ suite('replay', () => {
       const client = scene.get()
       a.last.startResponse('200 OK', [])
       a.last.fail(code, 'maybe', true)
-      await turn()
+      await iterationEnd()
       assert.equal(client.outcome, '502 UPSTREAM_LOST')
       assert.equal(b.calls.length, 0)
     })
@@ -390,7 +390,7 @@ suite('replay', () => {
     const [a, b] = [scene.member('a'), scene.member('b')]
     const client = scene.get()
     a.last.fail('RESET', 'maybe', false, true)
-    await turn()
+    await iterationEnd()
     assert.equal(client.outcome, '502 UPSTREAM_LOST')
     assert.equal(b.calls.length, 0)
     assert.equal(scene.pool.count('ready'), 2)
@@ -402,7 +402,7 @@ suite('replay', () => {
     scene.get()
     a.last.startResponse('200 OK', [])
     a.last.refuse()
-    await turn()
+    await iterationEnd()
     assert.equal(b.calls.length, 0)
   })
 
@@ -414,7 +414,7 @@ suite('replay', () => {
       const victim = scene.member(`m${round}`)
       calls += victim.calls.length
       victim.die()
-      await turn()
+      await iterationEnd()
     }
     assert.equal(client.outcome, '502 UPSTREAM_LOST')
     assert.equal(calls, RETRIES + 1)
@@ -425,7 +425,7 @@ suite('replay', () => {
     const a = scene.member('a')
     const { environ } = scene.get()
     a.die()
-    await turn()
+    await iterationEnd()
     assert.deepEqual(scene.log.messages('warn'), [])
     const b = scene.member('b')
     assert.equal(b.calls.length, 1)
@@ -441,7 +441,7 @@ suite('replay', () => {
     const [a, b] = [scene.member('a'), scene.member('b')]
     scene.post()
     a.last.refuse()
-    await turn()
+    await iterationEnd()
     assert.equal(b.calls.length, 1)
     assert.deepEqual(scene.log.messages('warn'), [])
   })
@@ -452,7 +452,7 @@ suite('replay', () => {
     const { environ } = scene.post()
     for (const member of members.slice(0, 2)) {
       member.last.refuse()
-      await turn()
+      await iterationEnd()
     }
     assert.equal(members[2]!.calls.length, 1)
     const { requestId } = environ.gantry
@@ -469,7 +469,7 @@ suite('replay', () => {
     const [a, b] = [scene.member('a'), scene.member('b')]
     const client = scene.get()
     a.die()
-    await turn()
+    await iterationEnd()
     assert.deepEqual([client.outcome, b.calls.length], ['502 UPSTREAM_LOST', 0])
   })
 
@@ -479,7 +479,7 @@ suite('replay', () => {
     const client = scene.get()
     a.last.refuse()
     client.abort()
-    await turn()
+    await iterationEnd()
     assert.equal(client.outcome, 'CLIENT_GONE')
     assert.equal(b.calls.length, 0)
   })
@@ -489,10 +489,10 @@ suite('replay', () => {
     const a = scene.member('a')
     const client = scene.get()
     a.last.refuse()
-    await turn()
+    await iterationEnd()
     client.abort()
     scene.clock.advance(5_000)
-    await turn()
+    await iterationEnd()
     assert.equal(client.outcome, 'CLIENT_GONE')
     assert.equal(a.calls.length, 1)
   })
@@ -503,7 +503,7 @@ suite('replay', () => {
     const client = scene.get()
     const error = new TypeError('a bad header')
     a.last.response.reject(error)
-    await turn()
+    await iterationEnd()
     assert.equal(client.error, error)
     assert.equal(b.calls.length, 0)
   })
@@ -513,7 +513,7 @@ suite('replay', () => {
     const [a, b] = [scene.member('a'), scene.member('b')]
     scene.get()
     a.last.fail('ABORTED', 'maybe')
-    await turn()
+    await iterationEnd()
     assert.equal(b.calls.length, 0)
   })
 
@@ -522,7 +522,7 @@ suite('replay', () => {
     const a = scene.member('a')
     const client = scene.get()
     a.die()
-    await turn()
+    await iterationEnd()
     assert.equal(client.outcome, 'waits')
   })
 })
@@ -536,7 +536,7 @@ suite('timeouts', () => {
     assert.equal(a.last.aborted, undefined)
     scene.clock.advance(400)
     assert.equal((a.last.aborted as { code?: string } | undefined)?.code, 'DEADLINE')
-    await turn()
+    await iterationEnd()
     assert.equal(client.outcome, '504 UPSTREAM_TIMEOUT')
   })
 
@@ -545,7 +545,7 @@ suite('timeouts', () => {
     const [a, b] = [scene.member('a'), scene.member('b')]
     scene.get()
     scene.clock.advance(3_000)
-    await turn()
+    await iterationEnd()
     assert.deepEqual([a.calls.length, b.calls.length], [1, 0])
   })
 
@@ -555,7 +555,7 @@ suite('timeouts', () => {
     const client = scene.get()
     scene.clock.advance(3_000)
     assert.throws(() => a.last.startResponse('200 OK', []))
-    await turn()
+    await iterationEnd()
     assert.deepEqual(client.heads, [])
   })
 
@@ -575,10 +575,10 @@ suite('timeouts', () => {
     const client = scene.get()
     scene.clock.advance(1_500)
     a.die()
-    await turn()
+    await iterationEnd()
     scene.clock.advance(1_500)
     b.last.answer()
-    await turn()
+    await iterationEnd()
     assert.equal(client.outcome, '200 OK')
   })
 
@@ -589,7 +589,7 @@ suite('timeouts', () => {
     const a = scene.member('a')
     scene.clock.advance(1_500)
     a.last.answer()
-    await turn()
+    await iterationEnd()
     assert.equal(client.outcome, '200 OK')
   })
 
@@ -631,7 +631,7 @@ suite('a body', () => {
     const client = scene.get()
     const drip = new Drip()
     upstream.last.begin(drip, status)
-    await turn()
+    await iterationEnd()
     const body = client.body as AsyncIterableIterator<Uint8Array> & { close(): void }
     return { scene, upstream, client, drip, body }
   }
@@ -689,7 +689,7 @@ suite('a body', () => {
     // Settled shortly before the deadline, delivered shortly after it.
     a.last.response.resolve(drip)
     scene.clock.advance(2_000)
-    await turn()
+    await iterationEnd()
     assert.equal(drip.closed, 1)
   })
 
@@ -702,7 +702,7 @@ suite('a body', () => {
         yield Buffer.from('x')
       })(),
     )
-    await turn()
+    await iterationEnd()
     for await (const chunk of client.body!) void chunk
     scene.clock.advance(1_000)
     assert.equal(scene.clock.pending, 0)
@@ -720,7 +720,7 @@ suite('members', () => {
     assert.equal(scene.pool.inspect(), '<Pool 2 ready, 1 draining | 7 streams, 0 queued>')
   })
 
-  test('an empty pool says so', () => {
+  test('an empty pool is logged', () => {
     assert.equal(new Scene().pool.inspect(), '<Pool empty | 0 streams, 0 queued>')
   })
 

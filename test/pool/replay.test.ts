@@ -122,7 +122,7 @@ for (const [title, { code = 'REFUSED', ran, responded = false, final = false, fa
   })
 }
 
-test('a 503 after refusals says when to come back', () => {
+test('a 503 after refusals has Retry-After', () => {
   const answer = judge(new CallError('REFUSED', 'no', 'no', false), {
     method: 'GET',
     responded: false,

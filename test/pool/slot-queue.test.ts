@@ -56,7 +56,7 @@ test('the client that holds the fewest slots is next', () => {
   assert.equal(queue.next(held)?.name, 'b3')
 })
 
-test('clients that hold equally many take turns', () => {
+test('clients that hold equally many slots are served alternately', () => {
   assert.equal(served(filled('a a a a b b c')), 'a1 b5 c7 a2 b6 a3 a4')
   assert.equal(served(filled('a a a a b b c'), { keep: true }), 'a1 b5 c7 a2 b6 a3 a4')
 })

@@ -34,7 +34,7 @@ test('the directory of a killed process is open to this user alone, and is remov
     assert.deepEqual(readdirSync(folder), [])
   }))
 
-test('a sweep leaves directories whose owner runs, and everything else', () =>
+test('a sweep keeps directories whose owner runs, and everything else', () =>
   withDirectory(async (folder) => {
     run(folder, "privateDirectory(); process.kill(process.pid, 'SIGKILL')")
     mkdirSync(join(folder, 'elsewhere'))

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { setImmediate as turn } from 'node:timers/promises'
+import { setImmediate as iterationEnd } from 'node:timers/promises'
 import type { StopSignal } from '../../process/signals.ts'
 import { type Child, type ChildExit, Supervised } from '../../process/supervise.ts'
 import { FakeClock } from '../support/clock.ts'
@@ -18,12 +18,12 @@ class FakeChild implements Child<string> {
 
   async serve(): Promise<void> {
     this.#ready.resolve('here')
-    await turn()
+    await iterationEnd()
   }
 
   async end(exit: ChildExit = { code: 1, signal: null }): Promise<void> {
     this.#exited.resolve(exit)
-    await turn()
+    await iterationEnd()
   }
 }
 
@@ -128,7 +128,7 @@ test('stopping drains the child and waits for its end', async () => {
   const { supervised, children, clock } = await started()
   let stopped = false
   const stop = supervised.stop(8_000).then(() => (stopped = true))
-  await turn()
+  await iterationEnd()
   assert.deepEqual(children[0]!.signals, ['SIGTERM'])
   assert.equal(stopped, false)
   await children[0]!.end({ code: 0, signal: null })
@@ -154,7 +154,7 @@ test('a child that does not exit within its grace period is killed, and its end 
   assert.deepEqual(children[0]!.signals, ['SIGTERM'])
   clock.advance(1)
   assert.deepEqual(children[0]!.signals, ['SIGTERM', 'SIGKILL'])
-  await turn()
+  await iterationEnd()
   assert.equal(stopped, false)
   await children[0]!.end({ code: null, signal: 'SIGKILL' })
   await stop

@@ -5,7 +5,7 @@ import type { Application } from '../../protocol/contract/application.ts'
 import { RequestInput } from '../../protocol/contract/input.ts'
 import { CallError } from '../../protocol/frames/caller.ts'
 import { ApplicationUpstream } from '../../proxy/upstreams/application.ts'
-import { Client, turn } from '../pool/client.ts'
+import { Client, iterationEnd } from '../pool/client.ts'
 import { FakeUpstream } from '../pool/fake-upstream.ts'
 import { FakeClock } from '../support/clock.ts'
 import { RecordingLog } from '../support/log.ts'
@@ -56,7 +56,7 @@ class Scene {
 test('a server answers, and its slot is free when the body is closed', async () => {
   const scene = new Scene()
   const client = scene.run()
-  await turn()
+  await iterationEnd()
   assert.deepEqual([client.outcome, scene.upstream.inFlight], ['200 OK', 1])
   await (client.body as { close(): unknown }).close()
   assert.equal(scene.upstream.inFlight, 0)
@@ -67,7 +67,7 @@ test('no log line calls a server ready before a request has reached it', async (
   assert.deepEqual(scene.log.messages(), ['server is not connected to yet: the first request connects to it'])
   for (let count = 0; count < 2; count++) {
     scene.run()
-    await turn()
+    await iterationEnd()
   }
   assert.deepEqual(scene.log.messages('info').slice(1), ['server is reached'])
 })
@@ -83,10 +83,10 @@ test('a server that cannot be reached gets no requests for a pause, and then one
   const scene = new Scene()
   scene.application = unreachable
   for (let count = 0; count < 20; count++) scene.run()
-  await turn()
+  await iterationEnd()
   assert.deepEqual([scene.calls, scene.pool.queued], [20, 20])
   scene.clock.advance(1_000)
-  await turn()
+  await iterationEnd()
   assert.ok(scene.calls <= 22, `${scene.calls} calls`)
 })
 
@@ -94,11 +94,11 @@ test('a server that is reached again gets all waiting requests', async () => {
   const scene = new Scene()
   scene.application = unreachable
   const clients = Array.from({ length: 5 }, () => scene.run())
-  await turn()
+  await iterationEnd()
   scene.application = hello
   for (let count = 0; count < 10; count++) {
     scene.clock.advance(200)
-    await turn()
+    await iterationEnd()
     for (const { body } of clients) await (body as { close?(): unknown } | undefined)?.close?.()
   }
   assert.deepEqual(
@@ -123,11 +123,11 @@ test('a POST that was read from goes on to a container whole, or not at all', as
       return unreachable()
     }
     const client = scene.run('POST', input)
-    await turn()
+    await iterationEnd()
     const other = new FakeUpstream('container')
     scene.pool.add(other)
     other.become('ready')
-    for (let count = 0; count < 20; count++) await turn()
+    for (let count = 0; count < 20; count++) await iterationEnd()
     assert.equal(client.outcome, whole ? 'waits' : '502 UPSTREAM_LOST')
     assert.equal(other.calls.length, whole ? 1 : 0)
     if (!whole) continue
@@ -142,7 +142,7 @@ test('a POST that was read from goes on to a container whole, or not at all', as
 test('a server that is closed finishes running requests', async () => {
   const scene = new Scene()
   const client = scene.run()
-  await turn()
+  await iterationEnd()
   scene.upstream.close()
   assert.deepEqual([scene.upstream.state, scene.closed], ['draining', 0])
   await (client.body as { close(): unknown }).close()
@@ -156,7 +156,7 @@ test('an upgraded connection frees its slot', async () => {
     return []
   }
   scene.run()
-  await turn()
+  await iterationEnd()
   assert.equal(scene.upstream.inFlight, 0)
 })
 
@@ -174,15 +174,15 @@ test('a failed attempt that still reads takes no byte of the upload from the nex
   }
   const second = new FakeUpstream('second', 10)
   const client = scene.run('POST', input)
-  await turn()
+  await iterationEnd()
   scene.pool.add(second)
   second.become('ready')
-  await turn()
+  await iterationEnd()
   const [taken] = second.calls
   assert.ok(taken, `nothing was sent again: ${client.outcome}`)
   taken.body.begin({ bodyReady() {}, abort() {} })
   const reading = left!.read(2 * size).catch(() => {})
-  await turn()
+  await iterationEnd()
   let sent = 0
   for (let chunk = taken.body.next(); chunk; chunk = taken.body.next()) sent += chunk.length
   assert.equal(sent, 3 * size)
@@ -197,10 +197,10 @@ test('the late response of a failed attempt is ignored', async () => {
     return unreachable()
   }
   const client = scene.run()
-  await turn()
+  await iterationEnd()
   scene.application = () => new Promise(() => {})
   scene.clock.advance(2_000)
-  await turn()
+  await iterationEnd()
   assert.equal(scene.calls, 2)
   assert.throws(late!)
   assert.deepEqual(client.heads, [])

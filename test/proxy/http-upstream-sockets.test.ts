@@ -7,7 +7,7 @@ import { createServer, type IncomingMessage, type RequestListener, request, type
 import { createServer as createSecureServer } from 'node:https'
 import { connect, createServer as createTcpServer, type Socket } from 'node:net'
 import { after, describe, it } from 'node:test'
-import { setImmediate as turn } from 'node:timers/promises'
+import { setImmediate as iterationEnd } from 'node:timers/promises'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import { WebSocket, WebSocketServer } from 'ws'
@@ -144,7 +144,7 @@ describe('an HTTP upstream behind the gateway', () => {
     res.pause()
     let last = -1
     for (let same = 0; same < 50; ) {
-      await turn()
+      await iterationEnd()
       same = written === last ? same + 1 : 0
       last = written
     }
@@ -177,7 +177,7 @@ describe('an HTTP upstream behind the gateway', () => {
     await until(() => request_ !== undefined)
     let last = -1
     for (let same = 0; same < 50; ) {
-      await turn()
+      await iterationEnd()
       same = written === last ? same + 1 : 0
       last = written
     }

@@ -5,7 +5,7 @@ import { once } from 'node:events'
 import { createServer, type IncomingMessage, type RequestListener, type Server, type ServerResponse } from 'node:http'
 import { type AddressInfo, createServer as createTcpServer, type Socket } from 'node:net'
 import { after, describe, it } from 'node:test'
-import { setImmediate as turn } from 'node:timers/promises'
+import { setImmediate as iterationEnd } from 'node:timers/promises'
 import { AbortError } from '../../protocol/contract/errors.ts'
 import { RequestInput } from '../../protocol/contract/input.ts'
 import { lint } from '../../protocol/contract/lint.ts'
@@ -442,8 +442,8 @@ describe('http(url): failures', () => {
       seed = (seed * 1664525 + 1013904223) >>> 0
       return Math.floor((seed / 2 ** 32) * below)
     }
-    const turns = async (count: number): Promise<void> => {
-      for (let at = 0; at < count; at++) await turn()
+    const iterations = async (count: number): Promise<void> => {
+      for (let at = 0; at < count; at++) await iterationEnd()
     }
     const application = await before(
       async (req, res) => {
@@ -451,7 +451,7 @@ describe('http(url): failures', () => {
         res.setHeader('X-Id', req.url!)
         if (random(2) === 0) res.setHeader('Content-Length', id.length * 3)
         for (let at = 0; at < 3 && !res.destroyed; at++) {
-          await turns(random(4))
+          await iterations(random(4))
           if (random(20) === 0) {
             res.destroy()
             return
@@ -464,7 +464,7 @@ describe('http(url): failures', () => {
     )
     let whole = 0
     const one = async (number: number): Promise<void> => {
-      await turns(random(200))
+      await iterations(random(200))
       const body = `body ${number}`
       const post = random(2) === 0
       const headers = post ? ['Host', 'x', 'Content-Length', String(body.length)] : ['Host', 'x']
@@ -472,7 +472,7 @@ describe('http(url): failures', () => {
       if (post) options.input = input(body)
       const { exchange, sink, whenSettled } = send(application, options)
       if (random(3) === 0) {
-        await turns(random(8))
+        await iterations(random(8))
         exchange.abort(new AbortError('CLIENT_GONE', 'the client went away'))
       }
       await whenSettled

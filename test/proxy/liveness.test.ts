@@ -5,7 +5,7 @@ import { Pool } from '../../pool/pool.ts'
 import type { Application } from '../../protocol/contract/application.ts'
 import { USUAL_TIMES } from '../../protocol/frames/codec/liveness.ts'
 import { systemClock } from '../../protocol/net/clock.ts'
-import { Client, turn } from '../pool/client.ts'
+import { Client, iterationEnd } from '../pool/client.ts'
 import { FakeClock } from '../support/clock.ts'
 import { RecordingLog } from '../support/log.ts'
 import { Container, until } from './container.ts'
@@ -49,7 +49,7 @@ class Scene {
   async pass(milliseconds: number): Promise<void> {
     for (let passed = 0; passed < milliseconds; passed += 500) {
       this.clock.advance(500)
-      for (let count = 0; count < 5; count++) await turn()
+      for (let count = 0; count < 5; count++) await iterationEnd()
     }
   }
 }

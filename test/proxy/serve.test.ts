@@ -409,7 +409,7 @@ suite('a proxy that drains', () => {
       let last = 0
       const drained = served.proxy.drain({ onNoMoreRequests: () => last++ })
       const pass = async (): Promise<void> => {
-        for (let turns = 0; turns < 20; turns++) {
+        for (let iterations = 0; iterations < 20; iterations++) {
           clock.advance(10)
           await new Promise((resolve) => setImmediate(resolve))
         }

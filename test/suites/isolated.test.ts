@@ -141,13 +141,13 @@ for (const { name, make, reads } of applications) {
         for (let wave = 0; wave < 4; wave++) {
           const answers = clients.flatMap((client, at) =>
             // Two requests of each kind on one connection, the second before the response to the first.
-            [0, 1].map((turn) => {
-              const target = `/?id=${wave}-${at}-${turn}`
+            [0, 1].map((round) => {
+              const target = `/?id=${wave}-${at}-${round}`
               if (!reads) return client.fetch({ target })
               return client.fetch({
                 method: 'POST',
                 target,
-                body: pattern(0, SIZES[(at + wave + turn) % SIZES.length]!),
+                body: pattern(0, SIZES[(at + wave + round) % SIZES.length]!),
               })
             }),
           )

@@ -3,7 +3,7 @@
 /** Time limit, ms: longer than a busy machine needs, and less than the runner's limit, which names no condition. */
 const PATIENCE = 60_000
 /** Effects within this process happen within this number of event-loop iterations. */
-const TURNS = 100
+const ITERATIONS = 100
 
 /**
  * Resolves once `condition` holds. It is checked in each event-loop iteration, and later each millisecond, so that the
@@ -15,7 +15,7 @@ export async function until(
   condition: () => boolean | Promise<boolean>,
   what: string = String(condition),
 ): Promise<void> {
-  for (let turn = 0; turn < TURNS; turn++) {
+  for (let round = 0; round < ITERATIONS; round++) {
     if (await condition()) return
     await new Promise((resolve) => setImmediate(resolve))
   }

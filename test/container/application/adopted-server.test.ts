@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict'
 import { createServer } from 'node:http'
 import { describe, it } from 'node:test'
-import { setImmediate as turn } from 'node:timers/promises'
+import { setImmediate as iterationEnd } from 'node:timers/promises'
 import { AdoptedServer } from '../../../container/application/adopted-server.ts'
 
 describe('an adopted server', () => {
@@ -16,7 +16,7 @@ describe('an adopted server', () => {
     adopted.closed = () => closing++
     let disposed = false
     const done = server[Symbol.asyncDispose]().then(() => (disposed = true))
-    await turn()
+    await iterationEnd()
     assert.equal(disposed, false)
     assert.equal(closing, 1)
     adopted.drained()

@@ -453,7 +453,7 @@ export const application = lint(async (environ, startResponse) => {
     )
     const { ask, log } = await running(`exec ${process.execPath} ${repositoryFile('cli/gantry.ts')} cgi ${module}\n`)
     const chunks = async function* (): AsyncGenerator<Uint8Array> {
-      for (let turn = 0; turn < 20; turn++) yield Buffer.alloc(50_000)
+      for (let round = 0; round < 20; round++) yield Buffer.alloc(50_000)
     }
     for (const body of [Buffer.alloc(1_000_000), chunks()]) {
       const answer = await ask({ method: 'POST', path: '/%C3%A9', body })

@@ -27,7 +27,7 @@ function post(target: string, body: string): RequestOptions {
 
 export const connectionCases: readonly Case[] = [
   {
-    title: 'Five requests on one connection, in turn',
+    title: 'Five requests on one connection, one after the other',
     run: (peer) =>
       inTurn(peer, [
         { target: '/' },

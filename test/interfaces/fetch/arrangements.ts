@@ -159,11 +159,11 @@ export function withLight(light: boolean): void {
 /** Resolves with `value()` when it has not changed for several event-loop iterations. */
 export async function stable(value: () => number): Promise<number> {
   let last = value()
-  for (let turns = 0; turns < 500; turns++) {
+  for (let iterations = 0; iterations < 500; iterations++) {
     await new Promise((resolve) => setImmediate(resolve))
     if (value() === last) continue
     last = value()
-    turns = 0
+    iterations = 0
   }
   return last
 }

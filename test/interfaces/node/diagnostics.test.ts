@@ -5,7 +5,7 @@ import { AsyncLocalStorage } from 'node:async_hooks'
 import { channel, subscribe, unsubscribe } from 'node:diagnostics_channel'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import { describe, it } from 'node:test'
-import { setImmediate as turn } from 'node:timers/promises'
+import { setImmediate as iterationEnd } from 'node:timers/promises'
 import { fromNode } from '../../../interfaces/node/from-node.ts'
 import { run } from '../../support/exchange.ts'
 import { both, get } from '../../support/two-servers.ts'
@@ -84,7 +84,7 @@ describe('what node publishes about a request', () => {
     try {
       const application = fromNode(async (req, res) => {
         seen.push([req.url, storage.getStore()])
-        await turn()
+        await iterationEnd()
         seen.push([req.url, storage.getStore()])
         res.end()
       })

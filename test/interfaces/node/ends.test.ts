@@ -4,7 +4,7 @@ import assert from 'node:assert/strict'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { describe, it } from 'node:test'
-import { setImmediate as turn } from 'node:timers/promises'
+import { setImmediate as iterationEnd } from 'node:timers/promises'
 import { fromNode, fromServer, type NodeListener } from '../../../interfaces/node/from-node.ts'
 import { AbortError } from '../../../protocol/contract/errors.ts'
 import { type Run, type RunOptions, run } from '../../support/exchange.ts'
@@ -80,7 +80,7 @@ describe('fromNode: a listener that fails after its response', () => {
       })
       exchange.abort(GONE)
       await whenSettled
-      for (let at = 0; at < 5; at++) await turn()
+      for (let at = 0; at < 5; at++) await iterationEnd()
       told.push(log.messages('error')[0])
     }
     assert.deepEqual(told, ['the listener failed after its response was written or aborted: Error: broken', undefined])
@@ -234,7 +234,7 @@ describe("fromNode: an 'error' that the listener emits on its socket before it a
         socket.destroy(new Error('boom'))
       })
       await whenSettled
-      await turn()
+      await iterationEnd()
       assert.deepEqual(errors, listens ? ['boom'] : [])
     }
   })
@@ -262,7 +262,7 @@ describe('fromNode: a response whose client does not read', () => {
         { prepare: (made) => void (made.sink.room = false) },
       )
       await until(() => sink.body === 'taken')
-      for (let at = 0; at < 5; at++) await turn()
+      for (let at = 0; at < 5; at++) await iterationEnd()
       assert.equal(settled(), 0)
       end(...given!)
       await whenSettled
@@ -284,7 +284,7 @@ describe('fromNode: a response whose client does not read', () => {
       { prepare: (made) => void (made.sink.room = false) },
     )
     await until(() => made.sink.body === 'taken')
-    for (let at = 0; at < 5; at++) await turn()
+    for (let at = 0; at < 5; at++) await iterationEnd()
     made.sink.room = true
     made.exchange.resume()
     await made.whenSettled
@@ -302,7 +302,7 @@ describe('fromNode: a response whose client does not read', () => {
       { prepare: (made) => void (made.sink.room = false) },
     )
     await until(() => made.sink.body === 'taken')
-    for (let at = 0; at < 5; at++) await turn()
+    for (let at = 0; at < 5; at++) await iterationEnd()
     assert.equal(made.settled(), 0)
     socket!.destroy(new Error('x'))
     await made.whenSettled

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict'
 import { IncomingMessage, ServerResponse as NodeServerResponse, type ServerResponse } from 'node:http'
 import { describe, it } from 'node:test'
-import { setImmediate as turn } from 'node:timers/promises'
+import { setImmediate as iterationEnd } from 'node:timers/promises'
 import express from 'express'
 import type { NodeConnection } from '../../../interfaces/node/connection.ts'
 import { fromNode, type NodeListener } from '../../../interfaces/node/from-node.ts'
@@ -32,7 +32,7 @@ function input(text?: string): RequestInput & { consumedBytes: number } {
 
 /** Runs event-loop iterations until the condition holds. */
 async function until(condition: () => boolean): Promise<void> {
-  do await turn()
+  do await iterationEnd()
   while (!condition())
 }
 
@@ -235,7 +235,7 @@ describe('fromNode: the response', () => {
       { prepare: (made) => void (made.sink.room = false) },
     )
     await until(() => sink.chunks.length > 0)
-    for (let i = 0; i < 5; i++) await turn()
+    for (let i = 0; i < 5; i++) await iterationEnd()
     assert.deepEqual(events, ['full'])
     const before = sink.chunks.length
     sink.room = true
@@ -318,7 +318,7 @@ describe('fromNode: the socket', () => {
         return listener(req, res)
       })
       await whenSettled
-      for (let at = 0; at < 5; at++) await turn()
+      for (let at = 0; at < 5; at++) await iterationEnd()
       assert.equal(connection!.initialized, false)
     })
   }
@@ -411,7 +411,7 @@ describe('fromNode: the request', () => {
       { method: 'POST', headers: ['Host', 'x', 'Content-Length', String(16 * chunk.length)], input: body },
     )
     await until(() => body.consumedBytes > 0)
-    for (let i = 0; i < 10; i++) await turn()
+    for (let i = 0; i < 10; i++) await iterationEnd()
     assert.ok(body.consumedBytes <= 3 * chunk.length, `${body.consumedBytes} bytes were taken`)
     request!.resume()
     await whenSettled
@@ -519,7 +519,7 @@ describe('fromNode: ends', () => {
 
   it('answers 500 when the promise of a listener rejects', async () => {
     const { sink, whenSettled } = serve(async () => {
-      await turn()
+      await iterationEnd()
       throw new Error('broken')
     })
     await whenSettled

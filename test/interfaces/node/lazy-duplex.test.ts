@@ -24,7 +24,7 @@ class Noted extends LazyDuplex {
   }
 }
 
-const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
+const iterationEnd = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
 
 /** As node's ServerResponse ends: corked, written, and uncorked completely. */
 function writeAtOnce(socket: Noted, chunks: string[], callback?: (error?: Error | null) => void): void {
@@ -49,10 +49,10 @@ async function leftOf(count: number, initialize: () => unknown): Promise<number>
     return process.memoryUsage().heapUsed
   }
   for (let at = 0; at < 100; at++) initialize()
-  await turn()
+  await iterationEnd()
   const before = used()
   for (let at = 0; at < count; at++) initialize()
-  await turn()
+  await iterationEnd()
   return used() - before
 }
 
@@ -77,7 +77,7 @@ describe('a lazy duplex', () => {
     writeAtOnce(socket, ['one', 'two'], (error) => called.push(error))
     assert.deepEqual(socket.batches, [['one', 'two']])
     assert.equal(socket.writableLength, 6)
-    await turn()
+    await iterationEnd()
     assert.deepEqual(called, [])
     socket.taken[0]!(null)
     assert.deepEqual(called, [null])
@@ -91,11 +91,11 @@ describe('a lazy duplex', () => {
     socket.write('two')
     socket.write('three')
     assert.equal(socket.initialized, true)
-    await turn()
+    await iterationEnd()
     assert.deepEqual(socket.batches, [['one']])
     assert.equal(socket.writableLength, 11)
     socket.taken[0]!(null)
-    await turn()
+    await iterationEnd()
     assert.deepEqual(socket.batches, [['one'], ['two', 'three']])
   })
 
@@ -175,7 +175,7 @@ describe('a lazy duplex', () => {
     })
     socket.write('two')
     assert.throws(() => socket.taken[0]!(null), /of the callback/)
-    await turn()
+    await iterationEnd()
     assert.deepEqual(socket.batches, [['one'], ['two']])
   })
 

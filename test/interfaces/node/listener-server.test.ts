@@ -18,7 +18,7 @@ import {
 } from 'node:http'
 import { connect } from 'node:net'
 import { describe, it } from 'node:test'
-import { setImmediate as turn } from 'node:timers/promises'
+import { setImmediate as iterationEnd } from 'node:timers/promises'
 import { fromNode, fromServer } from '../../../interfaces/node/from-node.ts'
 import { AbortError } from '../../../protocol/contract/errors.ts'
 import { repositoryFile } from '../../support/child.ts'
@@ -208,7 +208,7 @@ describe("a listener's server", () => {
         await closed
         let left: number
         do {
-          await turn()
+          await iterationEnd()
           left = await counted()
         } while (left > 0)
         counts.push(left)
@@ -255,7 +255,7 @@ describe("a listener's server", () => {
     assert.equal(sink.peer!.destroyed, false)
     exchange.abort(new AbortError('CLIENT_GONE', 'the client went away'))
     await whenSettled
-    while ((await counted()) > 0) await turn()
+    while ((await counted()) > 0) await iterationEnd()
   })
 })
 
@@ -334,7 +334,7 @@ describe('fromServer: the async context of listen()', () => {
     const application = fromServer(server, { scope: () => scope })
     for (let at = 0; at < 2; at++) {
       await run(application).whenSettled
-      while (!found.some((one) => one.startsWith('close'))) await turn()
+      while (!found.some((one) => one.startsWith('close'))) await iterationEnd()
       // As on node: a request begins in the async context of listen(), and its callbacks see what it has entered since.
       assert.deepEqual(found.splice(0), [
         'request of listen()',

@@ -3,7 +3,7 @@
  * on node:http. For each method in each state see `parity-methods.test.ts`.
  */
 
-import { setImmediate as turn } from 'node:timers/promises'
+import { setImmediate as iterationEnd } from 'node:timers/promises'
 import express from 'express'
 import Fastify from 'fastify'
 import Koa from 'koa'
@@ -81,9 +81,9 @@ const destroyed: [string, Listener][] = [
     async (_req, res) => {
       res.writeHead(200, { 'Content-Length': 100 })
       res.write('begun')
-      await turn()
+      await iterationEnd()
       res.write('more')
-      await turn()
+      await iterationEnd()
       res.destroy()
     },
   ],
@@ -173,7 +173,7 @@ const frameworks: readonly (readonly [name: string, make: (note: Note) => Listen
 /** Resolves a few iterations after the client of `req` has disconnected. */
 async function gone(req: Parameters<Listener>[0]): Promise<void> {
   if (!req.socket.destroyed) await new Promise((resolve) => req.socket.once('close', resolve))
-  await turn()
+  await iterationEnd()
 }
 
 const cases: Case[] = [
@@ -187,7 +187,7 @@ const cases: Case[] = [
         // A signal for the client to disconnect.
         note('req data')
         void gone(req).then(async () => {
-          for (let at = 0; at < 10; at++) await turn()
+          for (let at = 0; at < 10; at++) await iterationEnd()
           note('last')
         })
         listener(req, res, note)
@@ -230,10 +230,10 @@ const cases: Case[] = [
       req.once('data', () => note('req data'))
       app((_req, answer) => {
         answer.on('close', async () => {
-          await turn()
+          await iterationEnd()
           answer.status(204).end()
           note(`${answer.headersSent} ${answer.writableEnded} ${answer.writableFinished} ${answer.destroyed}`)
-          await turn()
+          await iterationEnd()
           note('last')
         })
       })(req, res, note)
@@ -287,7 +287,7 @@ const cases: Case[] = [
           res.on('close', () => setImmediate(() => note('res close')))
           res.writeHead(200, { 'Content-Length': 100 })
           res.write('begun')
-          await turn()
+          await iterationEnd()
           if (how === 'destroy') socket.destroy(new Error('boom'))
           else note(`emitted ${socket.emit('error', new Error('boom'))} ${socket.destroyed} ${socket.writable}`)
         },

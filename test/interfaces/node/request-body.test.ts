@@ -5,7 +5,7 @@ import type { IncomingMessage } from 'node:http'
 import { duplexPair } from 'node:stream'
 import { text } from 'node:stream/consumers'
 import { describe, it } from 'node:test'
-import { setImmediate as turn } from 'node:timers/promises'
+import { setImmediate as iterationEnd } from 'node:timers/promises'
 import { fromFetch } from '../../../interfaces/fetch/from-fetch.ts'
 import { fromNode } from '../../../interfaces/node/from-node.ts'
 import type { Application } from '../../../protocol/contract/application.ts'
@@ -50,7 +50,7 @@ function unread(length: number | undefined): { source: Source; input: RequestInp
 }
 
 async function arrived(req: IncomingMessage, bytes: number): Promise<void> {
-  while (!req.complete && req.readableLength < bytes) await turn()
+  while (!req.complete && req.readableLength < bytes) await iterationEnd()
 }
 
 const cases: Case[] = [
@@ -64,7 +64,7 @@ const cases: Case[] = [
         let ends = 0
         req.on('end', () => ends++)
         await arrived(req, 6)
-        for (let at = 0; at < 5; at++) await turn()
+        for (let at = 0; at < 5; at++) await iterationEnd()
         note(`${req.complete} ${req.readableLength} ${req.readableEnded} ${ends} ${req.readableFlowing}`)
         note(JSON.stringify(req.trailers))
         res.end(await text(req))
@@ -77,7 +77,7 @@ const cases: Case[] = [
     body: 'x'.repeat(1_000_000),
     listener: async (req, res, note) => {
       await arrived(req, HIGH)
-      for (let at = 0; at < 20; at++) await turn()
+      for (let at = 0; at < 20; at++) await iterationEnd()
       note(`${req.complete} ${req.readableLength >= HIGH} ${req.readableLength <= 2 * HIGH}`)
       res.end(String((await text(req)).length))
     },
@@ -124,7 +124,7 @@ describe('fromNode: an unread body', () => {
     const short = unread(5)
     short.input.push(Buffer.from('he'))
     short.input.end()
-    await turn()
+    await iterationEnd()
     for (const { req, made, status } of [
       { ...failing, status: '413' },
       { ...short, status: '500' },
@@ -143,7 +143,7 @@ describe('fromNode: an unread body', () => {
     input.push(Buffer.from('he'))
     made.exchange.abort(new AbortError('CLIENT_GONE', 'the client went away'))
     await made.whenSettled
-    await turn()
+    await iterationEnd()
     assert.deepEqual([aborted, req.complete], [true, false])
   })
 })
@@ -190,7 +190,7 @@ describe('an empty chunked body', () => {
           prepare: () => when === 'before' && input.end(),
         })
         if (when === 'after') {
-          await turn()
+          await iterationEnd()
           input.end()
         }
         await made.whenSettled

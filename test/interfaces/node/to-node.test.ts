@@ -208,8 +208,8 @@ describe('toNode', () => {
     const [response] = (await once(client, 'response')) as [IncomingMessage]
     await once(response, 'readable')
     // Waits until it has not changed for many event-loop iterations.
-    for (let turns = 0, last = -1; turns < 200; turns++) {
-      if (made !== last) turns = 0
+    for (let iterations = 0, last = -1; iterations < 200; iterations++) {
+      if (made !== last) iterations = 0
       last = made
       await new Promise((resolve) => setImmediate(resolve))
     }

@@ -6,7 +6,7 @@ import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { text } from 'node:stream/consumers'
 import { describe, it } from 'node:test'
-import { setImmediate as turn } from 'node:timers/promises'
+import { setImmediate as iterationEnd } from 'node:timers/promises'
 import { type FromNodeOptions, fromNode } from '../../../interfaces/node/from-node.ts'
 import { AbortError, HttpError } from '../../../protocol/contract/errors.ts'
 import { lint } from '../../../protocol/contract/lint.ts'
@@ -56,11 +56,11 @@ describe('fromNode: upgrades', () => {
     })
     let sent = 0
     while (socket!.write(chunk)) sent++
-    for (let i = 0; i < 10; i++) await turn()
+    for (let i = 0; i < 10; i++) await iterationEnd()
     assert.ok(sent * chunk.length <= 256 * 1024)
     let received = 0
     while (sink.peer!.write(chunk)) received++
-    for (let i = 0; i < 10; i++) await turn()
+    for (let i = 0; i < 10; i++) await iterationEnd()
     assert.ok(received * chunk.length <= 256 * 1024)
     const drained = Promise.withResolvers<void>()
     socket!.once('drain', drained.resolve)
@@ -89,9 +89,9 @@ describe('fromNode: upgrades', () => {
       socket.uncork()
       socket.destroy()
     })
-    for (let at = 0; at < 10; at++) await turn()
+    for (let at = 0; at < 10; at++) await iterationEnd()
     sink.peer!.end()
-    for (let at = 0; at < 10; at++) await turn()
+    for (let at = 0; at < 10; at++) await iterationEnd()
     assert.equal((await text(sink.peer!)).length, 1024 * 1024)
     await whenSettled
   })
@@ -106,7 +106,7 @@ describe('fromNode: upgrades', () => {
     for (let i = 0; i < 64; i++) peer!.write(Buffer.alloc(16 * 1024))
     peer!.end()
     // The clock is stopped, so no timeout expires.
-    for (let i = 0; i < 1_000 && settled() === 0; i++) await turn()
+    for (let i = 0; i < 1_000 && settled() === 0; i++) await iterationEnd()
     assert.equal(settled(), 1)
   })
 
@@ -119,7 +119,7 @@ describe('fromNode: upgrades', () => {
     sink.peer!.resume()
     sink.peer!.end('the last words')
     await whenSettled
-    for (let i = 0; i < 10; i++) await turn()
+    for (let i = 0; i < 10; i++) await iterationEnd()
     assert.equal(await text(socket!), 'the last words')
   })
 
@@ -145,7 +145,7 @@ describe('fromNode: upgrades', () => {
       given.write('two')
       given.uncork()
     })
-    for (let i = 0; i < 3; i++) await turn()
+    for (let i = 0; i < 3; i++) await iterationEnd()
     assert.equal(socket!.bytesWritten, SWITCH.length + 6)
     sink.peer!.destroy()
   })
@@ -170,7 +170,7 @@ describe('fromNode: upgrades', () => {
   it('truncate a response that its writer truncates', async () => {
     const { sink, whenSettled } = serve(async (_req, socket) => {
       socket.write('HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n')
-      await turn()
+      await iterationEnd()
       socket.end()
     })
     await whenSettled

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
-import { setImmediate as turn } from 'node:timers/promises'
+import { setImmediate as iterationEnd } from 'node:timers/promises'
 import { accessLog } from '../../../middleware/access-log/access-log.ts'
 import type { Application } from '../../../protocol/contract/application.ts'
 import { call } from '../../../protocol/contract/call.ts'
@@ -68,7 +68,7 @@ describe('the lines of an access log', () => {
   it('are JSON with a time by default', async () => {
     const lines: string[] = []
     await call(accessLog({ to: (line) => lines.push(line), clock: new FakeClock() })(hello), { path: '/a' })
-    await turn()
+    await iterationEnd()
     assert.equal(lines.length, 1)
     const { time, url, status, bytes } = JSON.parse(lines[0]!) as Record<string, unknown>
     assert.deepEqual([time, url, status, bytes], [1_700_000_001_000, '/a', 200, 5])
@@ -81,14 +81,14 @@ describe('the lines of an access log', () => {
       return hello(environ, start)
     }
     await call(accessLog({ format: 'combined', to: (line) => lines.push(line) })(application), { path: '/a' })
-    await turn()
+    await iterationEnd()
     assert.match(lines[0]!, /^127\.0\.0\.1 - ann \[.*\] "GET \/a HTTP\/1\.1" 200 5 "-" "-"\n$/)
   })
 
   it('are written to a stream', async () => {
     const lines: string[] = []
     await call(accessLog({ format: 'combined', to: { write: (line) => lines.push(line) } })(hello))
-    await turn()
+    await iterationEnd()
     assert.equal(lines.length, 1)
   })
 

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
 import { Writable } from 'node:stream'
 import { describe, it } from 'node:test'
-import { setImmediate as turn } from 'node:timers/promises'
+import { setImmediate as iterationEnd } from 'node:timers/promises'
 import { LineOutput } from '../../../middleware/access-log/line-output.ts'
 import { repositoryFile } from '../../support/child.ts'
 
@@ -19,9 +19,9 @@ describe('lines', () => {
     const output = new LineOutput((lines) => written.push(lines))
     output.write('a\n')
     output.write('b\n')
-    await turn()
+    await iterationEnd()
     output.write('c\n')
-    await turn()
+    await iterationEnd()
     assert.deepEqual(written, ['a\nb\n', 'c\n'])
   })
 
@@ -31,10 +31,10 @@ describe('lines', () => {
     const output = new LineOutput(stream)
     output.write('a\n')
     output.write('b\n')
-    await turn()
+    await iterationEnd()
     stream.writableLength = 0
     output.write('c\n')
-    await turn()
+    await iterationEnd()
     assert.equal(written.length, 1)
     assert.match(written[0]!, /^c\n\{.*"dropped":2.*\}\n$/)
   })
@@ -46,9 +46,9 @@ describe('lines', () => {
       throw new Error('the disk is full')
     })
     output.write('a\n')
-    await turn()
+    await iterationEnd()
     output.write('b\n')
-    await turn()
+    await iterationEnd()
     assert.equal(calls, 2)
   })
 
@@ -61,11 +61,11 @@ describe('lines', () => {
     })
     for (const line of ['a\nb\n', 'c\n']) {
       output.write(line)
-      await turn()
+      await iterationEnd()
     }
     isFull = false
     output.write('d\n')
-    await turn()
+    await iterationEnd()
     assert.match(written.join(''), /^d\n\{.*"dropped":3.*\}\n$/)
   })
 
@@ -94,7 +94,7 @@ describe('lines', () => {
     for (const output of outputs) output.write('a\n')
     await new Promise((resolve) => stream.on('close', resolve))
     outputs[0]!.write('b\n')
-    await turn()
+    await iterationEnd()
     assert.equal(stream.listenerCount('error'), 1)
   })
 

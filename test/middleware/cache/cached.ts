@@ -57,5 +57,5 @@ export class Gate {
 
 /** Runs everything that is ready. */
 export async function calm(): Promise<void> {
-  for (let turn = 0; turn < 5; turn++) await new Promise((resolve) => setImmediate(resolve))
+  for (let round = 0; round < 5; round++) await new Promise((resolve) => setImmediate(resolve))
 }

@@ -400,7 +400,7 @@ describe('compress, at the end of a response', () => {
     made.sink.room = false
     made.exchange.run()
     while (made.sink.chunks.length === 0) await new Promise((resolve) => setImmediate(resolve))
-    for (let turn = 0; turn < 20; turn++) await new Promise((resolve) => setImmediate(resolve))
+    for (let round = 0; round < 20; round++) await new Promise((resolve) => setImmediate(resolve))
     assert.equal(given, 0)
     assert.equal(made.sink.chunks.length, 1)
     made.sink.room = true

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, it } from 'node:test'
-import { setImmediate as turn } from 'node:timers/promises'
+import { setImmediate as iterationEnd } from 'node:timers/promises'
 import { errorPage } from '../../../middleware/error-page/error-page.ts'
 import { mount } from '../../../middleware/routing/mount.ts'
 import { timeout } from '../../../middleware/timeout.ts'
@@ -238,7 +238,7 @@ describe('an application that throws', () => {
     assert.match(log.messages('error').join('\n'), /the application failed: Error: secret/)
   })
 
-  it('does not turn a written and dropped answer into another one', async () => {
+  it('does not replace an answer that was written and dropped', async () => {
     const application: Application = (_, start) => {
       void start('500 Internal Server Error', [html])(Buffer.from('the beginning, '))
       start('200 OK', [html], new Error('too late'))
@@ -264,7 +264,7 @@ describe('an application after its deadline', () => {
       ),
     )
     clock.advance(2_000)
-    for (let at = 0; at < 5; at++) await turn()
+    for (let at = 0; at < 5; at++) await iterationEnd()
     assert.equal(running.sink.body, 'own 504 GET')
     assert.ok(running.sink.ended)
     assert.deepEqual([running.settled(), closed], [0, 0])
@@ -368,10 +368,10 @@ describe("the site's own pages", () => {
       return Object.assign(body, { close: () => void closed++ })
     }
     const running = run(errorPage({ pages: { 404: slow } })(answers('404 Not Found', [html], [], true)))
-    await turn()
+    await iterationEnd()
     running.exchange.abort(new AbortError('CLIENT_GONE', 'gone'))
     running.clock.advance(5_000)
-    await turn()
+    await iterationEnd()
     ready.resolve()
     await running.whenSettled
     assert.equal(closed, 1)

@@ -285,10 +285,10 @@ describe('filterResponse, whatever the application does', () => {
   })
 
   it('lets other requests run while a filter consumes a long synchronous body', async () => {
-    let turns = 0
+    let iterations = 0
     let over = false
     const tick = (): void => {
-      turns++
+      iterations++
       if (!over) setImmediate(tick)
     }
     setImmediate(tick)
@@ -303,7 +303,7 @@ describe('filterResponse, whatever the application does', () => {
     )
     over = true
     assert.equal(result.text, '!')
-    assert.ok(turns >= 50, `others ran ${turns} times`)
+    assert.ok(iterations >= 50, `others ran ${iterations} times`)
   })
 
   it('aborts a response whose writes are not awaited while the filter is behind', async () => {

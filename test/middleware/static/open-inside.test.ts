@@ -107,19 +107,19 @@ for (const proc of process.platform === 'linux' ? [true, false] : [false]) {
       withRoot(async (root, folder) => {
         const path = join(folder, 'root', 'moving')
         const spare = join(folder, 'spare')
-        const exchange = (turn: number): void => {
+        const exchange = (round: number): void => {
           rmSync(spare, { force: true })
-          if (turn % 2 === 0) symlinkSync(join(folder, 'outside', 'a.txt'), spare)
+          if (round % 2 === 0) symlinkSync(join(folder, 'outside', 'a.txt'), spare)
           else writeFileSync(spare, 'inside')
           renameSync(spare, path)
         }
         exchange(1)
         const seen = new Set<string | undefined>()
-        for (let turn = 0; turn < 400; turn++) {
+        for (let round = 0; round < 400; round++) {
           const reading = read(root, '/moving')
           // Between any two of its steps: each takes several event-loop iterations.
-          for (let wait = (turn >> 1) % 40; wait > 0; wait--) await new Promise((resolve) => setImmediate(resolve))
-          exchange(turn)
+          for (let wait = (round >> 1) % 40; wait > 0; wait--) await new Promise((resolve) => setImmediate(resolve))
+          exchange(round)
           seen.add(await reading)
         }
         assert.ok(!seen.has('SECRET'))

@@ -4,7 +4,7 @@ import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, it } from 'node:test'
-import { setImmediate as turn } from 'node:timers/promises'
+import { setImmediate as iterationEnd } from 'node:timers/promises'
 import { compress } from '../../../middleware/compress/compress.ts'
 import { type XsltOptions, xslt } from '../../../middleware/xslt/xslt.ts'
 import type { Application, Headers, Middleware } from '../../../protocol/contract/application.ts'
@@ -379,7 +379,7 @@ describe('xslt, on a failure', () => {
     const first = call(middleware(looping))
     const behind = call(middleware(giving('<a/>')))
     // On the event loop the stylesheet would delay these.
-    for (let count = 0; count < 100; count++) await turn()
+    for (let count = 0; count < 100; count++) await iterationEnd()
     clock.advance(1500)
     assert.deepEqual([(await first).status, (await behind).status], [502, 200])
     assert.deepEqual(
@@ -409,16 +409,16 @@ describe('xslt, on a failure', () => {
     const clock = new FakeClock()
     const middleware = xslt(endless, { timeout: 1500, maxQueue: 1, log, clock })
     const running = call(middleware(looping))
-    await turn()
+    await iterationEnd()
     const left = run(middleware(giving('<a/>')))
-    await turn()
+    await iterationEnd()
     const refused = await call(middleware(giving('<a/>')))
     assert.equal(refused.status, 503)
     left.exchange.abort(new AbortError('CLIENT_GONE', 'gone'))
     left.clock.advance(5_000)
     await left.whenSettled
     const next = call(middleware(giving('<a/>')))
-    await turn()
+    await iterationEnd()
     clock.advance(1500)
     assert.equal((await running).status, 502)
     assert.equal((await next).status, 200)
@@ -435,9 +435,9 @@ describe('xslt, on a failure', () => {
     const from = (remoteAddress: string, document = giving('<a/>')): ReturnType<typeof call> =>
       call(middleware(document), { remoteAddress })
     const running = from('192.0.2.1', looping)
-    await turn()
+    await iterationEnd()
     const waiting = from('192.0.2.1')
-    await turn()
+    await iterationEnd()
     const other = from('192.0.2.2')
     assert.equal((await waiting).status, 503)
     clock.advance(1500)

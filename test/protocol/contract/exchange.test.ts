@@ -12,7 +12,7 @@ const bytes = (value: string): Uint8Array => Buffer.from(value, 'latin1')
 const generator = (
   make: (environ: Environ, start: StartResponse) => Generator<Uint8Array> | AsyncGenerator<Uint8Array>,
 ): Application => make
-const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
+const iterationEnd = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
 const gone = (): AbortError => new AbortError('CLIENT_GONE', 'the client is gone')
 
 /** A body that records how it is used. */
@@ -57,7 +57,7 @@ describe('an exchange', () => {
   it('accepts startResponse in the first iteration', async () => {
     const { sink, whenSettled } = run(
       generator(async function* (_, start) {
-        await turn()
+        await iterationEnd()
         start('201 Created', text)
         yield bytes('a')
       }),
@@ -284,7 +284,7 @@ describe('an exchange', () => {
         await gate.promise
       }),
     )
-    await turn()
+    await iterationEnd()
     assert.equal(sink.ended, true)
     assert.equal(exchange.finished, true)
     assert.equal(settled(), 0)
@@ -345,10 +345,10 @@ describe('an exchange', () => {
         },
       },
     )
-    await turn()
+    await iterationEnd()
     assert.equal(asked, 0)
     exchange.resume()
-    await turn()
+    await iterationEnd()
     assert.equal(asked, 1)
     sink.room = true
     exchange.resume()
@@ -357,10 +357,10 @@ describe('an exchange', () => {
   })
 
   it('lets other requests run at least every 64 KiB of a synchronous body', async () => {
-    let turns = 0
+    let iterations = 0
     let running = true
     const count = (): void => {
-      turns++
+      iterations++
       if (running) setImmediate(count)
     }
     setImmediate(count)
@@ -372,7 +372,7 @@ describe('an exchange', () => {
     )
     await whenSettled
     running = false
-    assert.ok(turns >= 15, `${turns} turns of the loop`)
+    assert.ok(iterations >= 15, `${iterations} iterations of the loop`)
   })
 
   it('aborts a response whose writes are not awaited, after 1 MiB', async () => {
@@ -394,7 +394,7 @@ describe('an exchange', () => {
       },
     )
     await whenSettled
-    await turn()
+    await iterationEnd()
     assert.equal(sink.aborted?.code, 'APPLICATION')
     assert.ok(failure instanceof Error)
     assert.equal(log.messages('error').length, 1)
@@ -411,7 +411,7 @@ describe('an exchange', () => {
       },
       { method: 'HEAD' },
     )
-    await turn()
+    await iterationEnd()
     stop = true
     await whenSettled
   })
@@ -431,7 +431,7 @@ describe('an exchange', () => {
         },
       },
     )
-    await turn()
+    await iterationEnd()
     assert.equal(written, false)
     exchange.resume()
     await whenSettled
@@ -455,7 +455,7 @@ describe('close()', () => {
       () =>
         (async function* () {
           yield bytes('a')
-          await turn()
+          await iterationEnd()
           yield bytes('b')
         })(),
     ],
@@ -468,7 +468,7 @@ describe('close()', () => {
         return body
       })
       await whenSettled
-      await turn()
+      await iterationEnd()
       assert.equal(closed(), 1)
       assert.equal(settled(), 1)
     })
@@ -502,14 +502,14 @@ describe('close()', () => {
           for (;;) {
             next++
             yield bytes('tick')
-            await turn()
+            await iterationEnd()
           }
         } finally {
           returned = true
         }
       }),
     )
-    while (next < 3) await turn()
+    while (next < 3) await iterationEnd()
     exchange.abort(gone())
     await whenSettled
     assert.equal(returned, true)
@@ -526,7 +526,7 @@ describe('close()', () => {
         close: () => void closed++,
       }
     })
-    await turn()
+    await iterationEnd()
     exchange.abort(gone())
     clock.advance(4_999)
     assert.equal(closed, 0)

@@ -10,7 +10,7 @@ import { run } from '../../support/exchange.ts'
 const plain: Headers = [['Content-Type', 'text/plain']]
 const bytes = (text: string): Uint8Array => Buffer.from(text)
 const start: StartResponse = () => async () => {}
-const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
+const iterationEnd = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
 
 /** `application` checked by lint, and the codes of the broken rules. */
 function watched(application: Application): { linted: Application; found: RuleCode[] } {
@@ -49,7 +49,7 @@ describe('after the end', () => {
       await promise
     })
     const ran = run(linted)
-    await turn()
+    await iterationEnd()
     ran.exchange.abort(new AbortError('CLIENT_GONE', 'the client is gone'))
     reject(new Error('gone'))
     await ran.whenSettled
@@ -108,7 +108,7 @@ describe('headers after startResponse', () => {
     const { linted, found } = watched(async (_environ, startResponse) => {
       const headers: Headers = [['Content-Type', 'text/plain']]
       startResponse('200 OK', headers)
-      await turn()
+      await iterationEnd()
       headers[0]![1] = 'text/html'
       return [bytes('a')]
     })

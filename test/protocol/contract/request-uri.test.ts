@@ -52,7 +52,7 @@ describe('shiftPathInfo', () => {
   it('moves all segments of a path, one by one', () => {
     const environ = makeEnviron({ target: '/one/two/' })
     const names: (string | undefined)[] = []
-    for (let turn = 0; turn < 4; turn += 1) names.push(shiftPathInfo(environ))
+    for (let round = 0; round < 4; round += 1) names.push(shiftPathInfo(environ))
     assert.deepEqual(names, ['one', 'two', '', undefined])
     assert.equal(environ.SCRIPT_NAME, '/one/two/')
     assert.equal(environ.PATH_INFO, '')

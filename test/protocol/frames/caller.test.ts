@@ -17,9 +17,9 @@ import {
   callerAgainstPeer,
   callerOn,
   environ,
+  iterations,
   Peer,
   TestInput,
-  turns,
   until,
 } from './link-support.ts'
 import { drain, frame, TOKEN } from './support.ts'
@@ -68,7 +68,7 @@ describe('a call', () => {
     input.end()
     call(caller, environ('/', 'POST'), new ReplayableBody(input))
     const { stream } = await peer.heard('request')
-    await turns()
+    await iterations()
     const received = (): number =>
       peer.events.reduce(
         (sum, event) =>
@@ -81,7 +81,7 @@ describe('a call', () => {
     for (let at = 0; at < 3; at++) {
       peer.connection.consumed(stream, WINDOW)
       peer.send()
-      await turns()
+      await iterations()
     }
     assert.equal(received(), 3 * WINDOW)
     const last = peer.events.at(-1)
@@ -109,7 +109,7 @@ describe('a call', () => {
     call(caller, environ('/', 'POST', ['Expect', '100-continue', 'Content-Length', '4']), new ReplayableBody(input))
     const request = await peer.heard('request')
     assert.equal(request.hold, true)
-    await turns()
+    await iterations()
     assert.equal(input.asked, false)
     peer.connection.start(request.stream)
     peer.connection.releaseHold(request.stream)
@@ -166,7 +166,7 @@ describe('a call', () => {
     request['app.user'] = { id: 1 }
     await assert.rejects(call(caller, request).response, /app\.user/)
     assert.equal(caller.inFlight, 0)
-    await turns()
+    await iterations()
     assert.equal(peer.events.filter(({ type }) => type === 'request').length, 0)
     caller.destroy()
   })
@@ -206,7 +206,7 @@ describe('a call', () => {
     await made.response
     input.push(text('late'))
     input.push(text('later'))
-    await turns()
+    await iterations()
     assert.equal(caller.state, 'ready')
     assert.equal(peer.events.filter(({ type }) => type === 'data').length, 0)
     caller.destroy()
@@ -286,7 +286,7 @@ describe('a response in parts', () => {
     peer.connection.head(stream, '200 OK', [], Buffer.alloc(WINDOW + 10, 97), false)
     peer.send()
     const body = (await made.response) as AsyncIterableIterator<Uint8Array>
-    await turns()
+    await iterations()
     assert.equal(stream.queued, 10, 'no credit before the reader has read')
     let length = 0
     while (length < WINDOW + 10) {
@@ -351,7 +351,7 @@ describe('a response in parts', () => {
     const body = await made.response
     assert.equal(await bytesOf(body), 'ab')
     body.close?.()
-    await turns()
+    await iterations()
     assert.equal(peer.events.filter(({ type }) => type === 'abort').length, 0)
     caller.destroy()
   })
@@ -387,7 +387,7 @@ describe('a client that disconnects', () => {
     exchange.run()
     exchange.abort(new AbortError('CLIENT_GONE', 'the client has gone'))
     slot.resolve()
-    await turns()
+    await iterations()
     assert.equal(caller.inFlight, 0)
     assert.ok(!peer.events.some(({ type }) => type === 'request'))
     caller.destroy()
@@ -431,7 +431,7 @@ describe('a client that disconnects', () => {
     peer.send()
     await until(() => exchange.finished)
     exchange.abort(new AbortError('CLIENT_GONE', 'the client has gone'))
-    await turns()
+    await iterations()
     assert.equal(peer.events.filter(({ type }) => type === 'abort').length, 0)
     caller.destroy()
   })
@@ -602,7 +602,7 @@ describe('a body that is sent again', () => {
     const { stream } = await peer.heard('request')
     peer.connection.start(stream)
     peer.send()
-    await turns()
+    await iterations()
     peer.stream.destroy()
     await made.failed
     assert.equal(made.body.whole, true)
@@ -651,7 +651,7 @@ describe('the end of a link', () => {
     peer.connection.head(stream, '200 OK', [], text('late'), true)
     peer.stream.write(Buffer.concat([frame(Frame.GOAWAY, 0, 0, '0000000101'), drain(peer.connection)]))
     await until(() => caller.state === 'closed')
-    assert.deepEqual(await Promise.race([made.failed.then(facts), turns().then(() => 'nothing')]), [
+    assert.deepEqual(await Promise.race([made.failed.then(facts), iterations().then(() => 'nothing')]), [
       'LOST',
       'maybe',
       true,
@@ -677,14 +677,14 @@ describe('the end of a link', () => {
     const sent: Buffer[] = []
     theirs.on('data', (chunk: Buffer) => sent.push(chunk))
     const { caller, clock, closed } = callerOn(mine)
-    await turns()
+    await iterations()
     clock.advance(4_999)
     assert.equal(caller.state, 'connecting')
     clock.advance(1)
-    await turns(1)
+    await iterations(1)
     assert.equal(caller.state, 'closed')
     assert.equal((closed[0] as { code?: string }).code, 'TIMEOUT')
-    await turns()
+    await iterations()
     assert.equal(Buffer.concat(sent).at(-1) !== undefined, true)
     clock.advance(1_000)
     assert.equal(mine.destroyed, true)
@@ -706,19 +706,19 @@ describe('slots and pings', () => {
     const { caller, peer, clock } = await callerAgainstPeer()
     const told = (): number[] => peer.events.flatMap((event) => (event.type === 'slots' ? [event.count] : []))
     caller.demand(5)
-    await turns()
+    await iterations()
     assert.deepEqual(told(), [5])
     for (const demand of [4, 3, 4, 0, 2, 3, 1]) caller.demand(demand)
-    await turns()
+    await iterations()
     assert.deepEqual(told(), [5])
     clock.advance(100)
-    await turns()
+    await iterations()
     assert.deepEqual(told(), [5])
     clock.advance(100)
-    await turns()
+    await iterations()
     assert.deepEqual(told(), [5, 1])
     clock.advance(1000)
-    await turns()
+    await iterations()
     assert.deepEqual(told(), [5, 1])
     caller.destroy()
   })
@@ -774,7 +774,7 @@ describe('slots and pings', () => {
     const one = (): Called => call(caller, environ('/', 'GET', ['X', 'y'.repeat(20_000)]))
     while (caller.grant > 0) {
       made.push(one())
-      await turns(2)
+      await iterations(2)
       assert.ok(made.length < 40)
     }
     changes.length = 0
@@ -792,7 +792,7 @@ describe('slots and pings', () => {
     const made: Called[] = []
     while (caller.grant > 0) {
       made.push(call(caller, environ('/', 'GET', ['X', 'y'.repeat(20_000)])))
-      await turns(2)
+      await iterations(2)
       assert.ok(made.length < 40)
     }
     for (const { body } of made) body.abort(new AbortError('CLIENT_GONE', 'the client has gone'))
@@ -800,7 +800,7 @@ describe('slots and pings', () => {
     assert.equal(caller.grant, 10)
     assert.equal(caller.inFlight, 0)
     peer.stream.resume()
-    await turns()
+    await iterations()
     const left = peer.events.filter(({ type }) => type === 'request').length
     assert.ok(left < made.length, 'the last requests were never sent')
     assert.equal(peer.events.filter(({ type }) => type === 'abort').length, left)
@@ -824,7 +824,7 @@ describe('slots and pings', () => {
     const { caller, peer } = await callerAgainstPeer()
     peer.connection.pong(Buffer.alloc(8, 9), 0, 99)
     peer.send()
-    await turns()
+    await iterations()
     assert.equal(caller.lag, 0)
     assert.equal(caller.state, 'ready')
     caller.destroy()

@@ -231,13 +231,13 @@ describe('a peer that does not read', () => {
   test('gets at most one PONG for its PINGs, one SLOTS, and one WINDOW per stream', () => {
     const { server, here } = scene()
     server.full = true
-    for (let turn = 1; turn <= 20_000; turn++) {
-      for (const event of server.receive(frame(Frame.PING, 0, 0, Buffer.concat([u32(7), u32(turn)])))) {
+    for (let round = 1; round <= 20_000; round++) {
+      for (const event of server.receive(frame(Frame.PING, 0, 0, Buffer.concat([u32(7), u32(round)])))) {
         if (event.type === 'ping') server.pong(event.token, 3, 0)
       }
       server.receive(frame(Frame.DATA, 0, 1, Buffer.alloc(WINDOW / 2)))
       server.consumed(here, WINDOW / 2)
-      server.slots(turn)
+      server.slots(round)
       assert.ok(server.backlog <= 13)
     }
     assert.equal(server.failure, undefined)
@@ -344,7 +344,7 @@ describe('a flood', () => {
     const { caller, server, here } = scene({ end: true })
     server.head(here, '200 OK', [], undefined, true)
     move(server, caller)
-    for (let turn = 0; turn < 1000; turn++) {
+    for (let round = 0; round < 1000; round++) {
       server.receive(frame(Frame.WINDOW, 0, 1, u32(0x7fff_ffff)))
       server.receive(frame(Frame.RESET, 0, 1, '02'))
       caller.receive(frame(Frame.RESET, 0, 1, '02'))
@@ -356,14 +356,14 @@ describe('a flood', () => {
   test('of skipped frames keeps nothing', () => {
     const { server } = scene()
     const unknown = frame(0x60, 0, 0, Buffer.alloc(100_000))
-    for (let turn = 0; turn < 100; turn++) assert.deepEqual(server.receive(unknown), [])
+    for (let round = 0; round < 100; round++) assert.deepEqual(server.receive(unknown), [])
     assert.equal(server.failure, undefined)
   })
 
   test('of body for a refused request is ignored', () => {
     const { server, here } = scene()
     server.abort(here, 1, 'no slot is free')
-    for (let turn = 0; turn < 100; turn++) {
+    for (let round = 0; round < 100; round++) {
       assert.deepEqual(server.receive(frame(Frame.DATA, 0, 1, Buffer.alloc(DATA_MAX))), [])
     }
     assert.equal(server.failure, undefined)
@@ -377,7 +377,7 @@ describe('a caller whose peer does not read', () => {
     const { caller, server } = scene()
     drain(caller)
     caller.full = true
-    for (let turn = 0; turn < 100_000; turn++) {
+    for (let round = 0; round < 100_000; round++) {
       const stream = caller.request(FIELDS, WHOLE, undefined)
       caller.abort(stream, Reset.CANCELLED, 'the client has gone')
       assert.equal(caller.backlog, 0)

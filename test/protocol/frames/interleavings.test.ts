@@ -200,7 +200,7 @@ class World {
 
   /** From now on every side reads and writes until everything has ended. */
   finish(): void {
-    for (let turn = 0; turn < 10_000; turn++) {
+    for (let round = 0; round < 10_000; round++) {
       let busy = !this.idle
       for (const exchange of this.exchanges) {
         if (exchange.up.cut) continue

@@ -18,7 +18,7 @@ import { connection, identity } from './support.ts'
 export { until }
 
 /** A few iterations of the event loop, in which something must not happen. */
-export async function turns(count: number = 20): Promise<void> {
+export async function iterations(count: number = 20): Promise<void> {
   for (let at = 0; at < count; at++) await new Promise((resolve) => setImmediate(resolve))
 }
 

@@ -7,7 +7,7 @@ import type { FrameStream } from '../../../protocol/frames/codec/stream.ts'
 import { StreamDuplex } from '../../../protocol/frames/duplex.ts'
 import { Link, type LinkOwner } from '../../../protocol/frames/link.ts'
 import { FakeClock } from '../../support/clock.ts'
-import { bytesOf, call, callerOn, linked, Peer, turns, until } from './link-support.ts'
+import { bytesOf, call, callerOn, iterations, linked, Peer, until } from './link-support.ts'
 import { drain, FIELDS, frame, opened, pair, types } from './support.ts'
 
 /** A stream whose writes complete when the test calls `release`. */
@@ -79,7 +79,7 @@ async function scene(): Promise<Scene> {
   const owner = new Owner()
   const clock = new FakeClock()
   const link = new Link(slow, server, owner, { clock })
-  await turns(2)
+  await iterations(2)
   slow.writes.length = 0
   return { slow, owner, link, server, caller, clock }
 }
@@ -92,7 +92,7 @@ describe('a link', () => {
       server.head(stream, '200 OK', [], Buffer.from('hi'), true)
       link.schedule()
     }
-    await turns(2)
+    await iterations(2)
     assert.deepEqual(slow.writes.map(types), [[Frame.RESPONSE, Frame.RESPONSE, Frame.RESPONSE]])
   })
 
@@ -108,7 +108,7 @@ describe('a link', () => {
     }
     for (let at = 0; at < 3; at++) caller.request(FIELDS, { end: true, hold: false, upgrade: false }, undefined)
     slow.push(drain(caller))
-    await turns(3)
+    await iterations(3)
     assert.deepEqual(written, [0, 1, 2])
     assert.equal(slow.writes.length, 3)
   })
@@ -119,7 +119,7 @@ describe('a link', () => {
     slow.open = false
     server.head(here, '200 OK', [], Buffer.alloc(120_000), false)
     link.schedule()
-    await turns(3)
+    await iterations(3)
     const before = slow.writes.length
     const waiting = here.queued
     // The peer does not read, and sends a PING.
@@ -129,7 +129,7 @@ describe('a link', () => {
     await until(() => owner.events.includes('ping'))
     server.pong(Buffer.alloc(8), 0, 0)
     link.schedule()
-    await turns(3)
+    await iterations(3)
     assert.equal(slow.writes.length, before)
     assert.equal(here.queued, waiting + 50_000)
     slow.release()
@@ -157,13 +157,13 @@ describe('a link', () => {
     const { here } = opened({ caller, server }, { end: true })
     server.head(here, '200 OK', [], Buffer.alloc(120_000), false)
     link.schedule()
-    await turns(3)
+    await iterations(3)
     const before = slow.writes.length
     for (let at = 0; at < 4000; at++) {
       slow.push(frame(Frame.PING, 0, 0, at.toString(16).padStart(16, '0')))
-      if (at % 100 === 0) await turns(1)
+      if (at % 100 === 0) await iterations(1)
     }
-    await turns(2)
+    await iterations(2)
     assert.equal(slow.writes.length, before)
     slow.release()
     await until(() => slow.writes.length > before)
@@ -179,14 +179,14 @@ describe('a link', () => {
     slow.open = false
     server.head(here, '200 OK', [], Buffer.alloc(70_000), false)
     link.schedule()
-    await turns(3)
+    await iterations(3)
     assert.equal(server.pending, false)
     slow.release()
-    await turns(3)
+    await iterations(3)
     assert.equal(server.hasRoom(here), true)
     server.abort(here, 3, '')
     link.schedule()
-    await turns(3)
+    await iterations(3)
     assert.equal(types(slow.writes.at(-1)!)[0], Frame.RESET)
   })
 
@@ -222,9 +222,9 @@ describe('a link', () => {
     server.goaway(0, 'stopping')
     server.head(here, '200 OK', [], Buffer.from('last words'), true)
     link.end()
-    await turns(3)
+    await iterations(3)
     clock.advance(60_000)
-    await turns(3)
+    await iterations(3)
     assert.deepEqual(owner.ends, [])
     assert.equal(slow.destroyed, false)
     slow.release()
@@ -240,7 +240,7 @@ describe('a link', () => {
     const { slow, owner, link, clock } = await scene()
     link.end()
     await until(() => slow.writableFinished)
-    await turns(3)
+    await iterations(3)
     assert.deepEqual(owner.ends, [])
     clock.advance(1_000)
     await until(() => owner.ends.length === 1)
@@ -253,7 +253,7 @@ describe('a link', () => {
     slow.push(frame(Frame.AUTH, 0, 0, Buffer.alloc(32)))
     await until(() => owner.ends.length === 1)
     assert.equal((owner.ends[0] as { code?: string }).code, 'HANDSHAKE')
-    await turns(2)
+    await iterations(2)
     assert.deepEqual(types(slow.writes.at(-1)!), [Frame.GOAWAY])
     clock.advance(1_000)
     assert.equal(slow.destroyed, true)
@@ -266,7 +266,7 @@ describe('a link', () => {
     link.destroy(new Error('second'))
     slow.destroy()
     link.end()
-    await turns(3)
+    await iterations(3)
     assert.deepEqual(
       owner.ends.map((error) => error?.message),
       ['first'],
@@ -328,12 +328,12 @@ describe('an upgraded stream', () => {
     duplex.resume()
     slow.open = false
     duplex.write(Buffer.alloc(70_000))
-    await turns(3)
+    await iterations(3)
     duplex.end()
     // The other direction has ended: only our own END is missing.
     server.receive(frame(Frame.DATA, 1, 1))
     duplex.data(new Uint8Array(0), true)
-    await turns(5)
+    await iterations(5)
     assert.equal(closed, false)
     slow.release()
     await until(() => closed)
@@ -374,7 +374,7 @@ describe('a container that drains', () => {
     streams[0].pause()
     await until(() => there.server.active === 1 || there.host.done.length === 1)
     there.server.drain()
-    await turns(5)
+    await iterations(5)
     there.clock.advance(30_000)
     streams[0].resume()
     assert.equal((await bytesOf(made.response)).length, 100_000)

@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { setImmediate as turn } from 'node:timers/promises'
+import { setImmediate as iterationEnd } from 'node:timers/promises'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import type { FrameConnection, FrameEvent } from '../../../protocol/frames/codec/connection.ts'
@@ -23,7 +23,7 @@ test('an idle connection does not keep the events of its last read in memory', a
   const { requests, event } = requested(caller, server)
   assert.equal(requests, 1)
   // A WeakRef holds its target until the job that made it ends.
-  await turn()
+  await iterationEnd()
   collect()
   assert.equal(event.deref(), undefined)
   assert.equal(server.state, 'open')

@@ -7,7 +7,7 @@ import type { FrameEvent } from '../../../protocol/frames/codec/connection.ts'
 import { Frame } from '../../../protocol/frames/codec/constants.ts'
 import { Link, type LinkOwner } from '../../../protocol/frames/link.ts'
 import { FakeClock } from '../../support/clock.ts'
-import { turns } from './link-support.ts'
+import { iterations } from './link-support.ts'
 import { drain, FIELDS, frame, opened, pair } from './support.ts'
 
 /** A socket whose peer accepts one write at a time, when the test allows it. */
@@ -31,7 +31,7 @@ class OneByOne extends Duplex {
     const waiting = this.#waiting
     this.#waiting = undefined
     waiting?.()
-    await turns(3)
+    await iterations(3)
     return waiting !== undefined
   }
 }
@@ -75,11 +75,11 @@ for (const role of ['server', 'caller'] as const) {
         else mine.request(FIELDS, { end: true, hold: false, upgrade: false }, BODY)
       }
       link.schedule()
-      await turns(3)
+      await iterations(3)
       for (let write = 0; write < 3; write++) assert.ok(await socket.next())
       const before = Buffer.concat(socket.taken).length
       socket.push(frame(Frame.PING, 0, 0, '0102030405060708'))
-      await turns(3)
+      await iterations(3)
       while (await socket.next());
       const all = frames(Buffer.concat(socket.taken))
       let at = 0

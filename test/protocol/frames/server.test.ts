@@ -16,12 +16,12 @@ import {
   bytesOf,
   call,
   environ,
+  iterations,
   linked,
   Peer,
   serverAgainstPeer,
   serverOn,
   TestInput,
-  turns,
   until,
 } from './link-support.ts'
 import { FIELDS, identity, TOKEN } from './support.ts'
@@ -89,7 +89,7 @@ describe('a request that is served', () => {
     peer.connection.request(REQUEST, WHOLE, undefined)
     peer.send()
     await peer.heard('head')
-    await turns()
+    await iterations()
     assert.equal(peer.events.filter(({ type }) => type === 'started').length, 0)
     server.destroy()
   })
@@ -122,7 +122,7 @@ describe('a request that is served', () => {
     const stream = peer.connection.request(REQUEST, OPEN, Buffer.alloc(10))
     peer.send()
     await peer.heard('started')
-    await turns()
+    await iterations()
     assert.deepEqual([stream.credit, peer.connection.isAllRead(stream)], [WINDOW - 10, false])
     gate.resolve()
     await until(() => stream.credit === WINDOW)
@@ -159,7 +159,7 @@ describe('a request that is served', () => {
     const stream = peer.connection.request(REQUEST, OPEN, undefined)
     peer.connection.data(stream, Buffer.alloc(4 * WINDOW), true)
     peer.send()
-    await turns()
+    await iterations()
     assert.equal(stream.queued, 3 * WINDOW)
     assert.equal(stream.credit, 0)
     held.answer()
@@ -179,7 +179,7 @@ describe('a request that is served', () => {
     const stream = peer.connection.request(REQUEST, OPEN, undefined)
     for (let at = 0; at < 10_000; at++) peer.connection.data(stream, Buffer.alloc(1, at), at === 9_999)
     peer.send()
-    await turns()
+    await iterations()
     gate.resolve()
     await peer.heard('head')
     assert.equal(
@@ -307,7 +307,7 @@ describe('a request that is served', () => {
     const stream = peer.connection.request(REQUEST, WHOLE, undefined)
     peer.connection.abort(stream, Reset.CANCELLED, '')
     peer.send()
-    await turns()
+    await iterations()
     assert.equal(held.environs.length, 0)
     assert.equal(server.active, 0)
     server.destroy()
@@ -322,7 +322,7 @@ describe('a request that is served', () => {
     peer.send()
     await until(() => host.done.length === 1)
     assert.equal(server.active, 1)
-    await turns()
+    await iterations()
     peer.connection.consumed(stream, WINDOW)
     peer.send()
     await until(() => server.active === 0)
@@ -440,7 +440,7 @@ describe('slots', () => {
       peer.send()
       await peer.heard('head', at)
     }
-    await turns()
+    await iterations()
     assert.equal(peer.events.filter(({ type }) => type === 'slots').length, 1)
     server.destroy()
   })
@@ -551,7 +551,7 @@ describe('a caller and a server', () => {
       const chunk = String(at % 10).repeat(20_000)
       sent += chunk
       input.push(Buffer.from(chunk))
-      await turns(1)
+      await iterations(1)
     }
     input.end()
     assert.equal(await body, sent)
@@ -580,7 +580,7 @@ describe('a caller and a server', () => {
         const text = `${at},`.repeat(1 + ((at * 997) % 30_000))
         for (let from = 0; from < text.length; from += 7_777) {
           input.push(Buffer.from(text.slice(from, from + 7_777)))
-          await turns(1)
+          await iterations(1)
         }
         input.end()
         assert.equal(await bytesOf(made.response), text)

@@ -45,7 +45,7 @@ export function pair(
   server: Partial<FrameConnectionOptions> = {},
 ): { caller: FrameConnection; server: FrameConnection } {
   const both = { caller: connection('caller', caller), server: connection('server', server) }
-  for (let turn = 0; turn < 3; turn++) {
+  for (let round = 0; round < 3; round++) {
     move(both.caller, both.server)
     move(both.server, both.caller)
   }

@@ -834,14 +834,14 @@ describe('responses of one event-loop iteration', () => {
       clock.advance(computing)
       return hello(environ, start)
     }, 2)
-    const turn = async (): Promise<void> => {
+    const requestOnEach = async (): Promise<void> => {
       for (const server of served) server.emit('data', bytes('GET / HTTP/1.1\r\nHost: a\r\n\r\n'))
       await new Promise((resolve) => setImmediate(resolve))
     }
-    await turn()
+    await requestOnEach()
     look()
     const [one] = seen.splice(0).at(-1)!
-    await turn()
+    await requestOnEach()
     look()
     for (const each of [...clients, ...served]) each.destroy()
     return seen.map((lengths) => lengths.map((length) => length / one!))

@@ -23,7 +23,7 @@ interface Kind {
   /** Bytes of the response's body, beside the request's number. */
   gives: number
   /** The number of event-loop iterations that it waits. */
-  turns: number
+  iterations: number
 }
 
 const kind: fc.Arbitrary<Kind> = fc.record({
@@ -33,13 +33,13 @@ const kind: fc.Arbitrary<Kind> = fc.record({
   reads: fc.constantFrom('before', 'while', 'never'),
   answers: fc.constantFrom('array', 'generator', 'async', 'write'),
   gives: fc.constantFrom(0, 1, 5000, 20_000, 200_000),
-  turns: fc.nat(2),
+  iterations: fc.nat(2),
 })
 
-const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
+const iterationEnd = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
 
 const application: Application = async (environ, start) => {
-  const { reads, answers, gives, turns } = JSON.parse(decodeURIComponent(environ.QUERY_STRING)) as Kind
+  const { reads, answers, gives, iterations } = JSON.parse(decodeURIComponent(environ.QUERY_STRING)) as Kind
   const sums: string[] = [environ.PATH_INFO]
   const read = async (): Promise<void> => {
     let size = 0
@@ -49,7 +49,7 @@ const application: Application = async (environ, start) => {
     }
     sums.push(String(size))
   }
-  for (let at = 0; at < turns; at++) await turn()
+  for (let at = 0; at < iterations; at++) await iterationEnd()
   if (reads === 'before') await read()
   const body = Buffer.alloc(gives, environ.PATH_INFO.slice(1, 2))
   const write = start('200 OK', [['Content-Type', 'text/plain']])
@@ -68,7 +68,7 @@ const application: Application = async (environ, start) => {
       return (async function* () {
         if (reads === 'while') await read()
         yield head()
-        await turn()
+        await iterationEnd()
         yield body
       })()
     default:
@@ -115,7 +115,7 @@ describe('requests and applications mixed at random', () => {
             const size = Math.max(cuts[cut % cuts.length]!, Math.ceil(all.length / 200))
             void client.write(all.subarray(at, at + size))
             at += size
-            await turn()
+            await iterationEnd()
           }
           const wholes = await Promise.all(answers.map((one) => one.whole()))
           for (const [at, one] of kinds.entries()) {

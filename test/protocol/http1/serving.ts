@@ -92,10 +92,10 @@ export class Serving {
 /** Resolves with `value` when it has not changed for several event-loop iterations. */
 export async function still(value: () => number): Promise<number> {
   let last = value()
-  for (let turns = 0; turns < 200; turns++) {
+  for (let iterations = 0; iterations < 200; iterations++) {
     await new Promise((resolve) => setTimeout(resolve, 1))
     const now = value()
-    if (now !== last) turns = 0
+    if (now !== last) iterations = 0
     last = now
   }
   return last

@@ -5,7 +5,7 @@ import { openSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { suite, test } from 'node:test'
-import { setImmediate as turn } from 'node:timers/promises'
+import { setImmediate as iterationEnd } from 'node:timers/promises'
 import { LineOutput } from '../../../middleware/access-log/line-output.ts'
 import { LogOutput } from '../../../protocol/log/log-output.ts'
 import { printable, printableLines, printableStack } from '../../../protocol/log/printable.ts'
@@ -76,7 +76,7 @@ suite('a writer of log lines', () => {
   test('escapes these characters in an access log', async () => {
     const lines: string[] = []
     new LineOutput((text) => lines.push(text)).write('{"a":"\u202e"}\n')
-    await turn()
+    await iterationEnd()
     assert.deepEqual(lines, ['{"a":"\\u202e"}\n'])
   })
 

@@ -3,7 +3,7 @@ import { suite, test } from 'node:test'
 import { afterSilence } from '../../../protocol/net/silence-timer.ts'
 import { FakeClock } from '../../support/clock.ts'
 
-const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
+const iterationEnd = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
 
 suite('a timeout that judges a peer', () => {
   test('passes after its time, and after the sockets were read', async () => {
@@ -11,11 +11,11 @@ suite('a timeout that judges a peer', () => {
     const order: string[] = []
     afterSilence(clock, 1_000, () => order.push('judged'))
     clock.advance(999)
-    await turn()
+    await iterationEnd()
     assert.equal(order.length, 0)
     clock.advance(1)
     order.push('timer')
-    await turn()
+    await iterationEnd()
     assert.deepEqual(order, ['timer', 'judged'])
   })
 
@@ -24,12 +24,12 @@ suite('a timeout that judges a peer', () => {
     let judged = false
     afterSilence(clock, 1_000, () => (judged = true))
     clock.pause(3_600_000)
-    await turn()
+    await iterationEnd()
     clock.advance(499)
-    await turn()
+    await iterationEnd()
     assert.equal(judged, false)
     clock.advance(1)
-    await turn()
+    await iterationEnd()
     assert.equal(judged, true)
   })
 
@@ -38,7 +38,7 @@ suite('a timeout that judges a peer', () => {
     let judged = false
     afterSilence(clock, 1_000, () => (judged = true))
     for (let pause = 0; pause < 2; pause++) clock.pause(10_000)
-    await turn()
+    await iterationEnd()
     assert.equal(judged, true)
   })
 
@@ -49,7 +49,7 @@ suite('a timeout that judges a peer', () => {
     const second = afterSilence(clock, 1_000, () => judged++)
     clock.advance(1_000)
     second.cancel()
-    await turn()
+    await iterationEnd()
     assert.deepEqual([judged, clock.pending], [0, 0])
   })
 

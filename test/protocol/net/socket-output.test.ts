@@ -41,7 +41,7 @@ class Sluggish extends Duplex {
   }
 }
 
-const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
+const iterationEnd = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
 
 describe('output', () => {
   it('gathers text and small bytes into one write', () => {
@@ -93,10 +93,10 @@ describe('output', () => {
     )
     assert.deepEqual([output.accepted, output.backlog], [0, 300_000])
     socket.accept()
-    await turn()
+    await iterationEnd()
     assert.deepEqual([output.accepted, output.backlog], [131_072, 300_000 - 131_072])
     assert.equal(output.room, false)
-    while (socket.accept()) await turn()
+    while (socket.accept()) await iterationEnd()
     assert.deepEqual([output.accepted, output.backlog, output.room], [300_000, 0, true])
   })
 
@@ -118,10 +118,10 @@ describe('output', () => {
     output.text('tail')
     output.end(() => ended++)
     output.end(() => ended++)
-    await turn()
+    await iterationEnd()
     assert.equal(socket.ended, false)
-    while (socket.accept()) await turn()
-    await turn()
+    while (socket.accept()) await iterationEnd()
+    await iterationEnd()
     assert.deepEqual([ended, socket.ended, socket.all.length], [1, true, 300_004])
   })
 
@@ -142,7 +142,7 @@ describe('output', () => {
           if (one === 'flush') output.flush()
           else if (one === 'take') {
             socket.accept()
-            await turn()
+            await iterationEnd()
           } else {
             const chunk = Buffer.alloc(one.size, 97 + (letter++ % 26))
             if (one.size <= 4096 && letter % 2 === 0) output.text(chunk.toString('latin1'))
@@ -151,8 +151,8 @@ describe('output', () => {
           }
         }
         output.end(() => {})
-        while (socket.accept()) await turn()
-        await turn()
+        while (socket.accept()) await iterationEnd()
+        await iterationEnd()
         assert.ok(socket.all.equals(Buffer.concat(expected)))
         assert.equal(socket.ended, true)
         assert.equal(output.backlog, 0)

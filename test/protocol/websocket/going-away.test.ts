@@ -6,7 +6,7 @@ import { WebSocketStream } from '../../../protocol/websocket/going-away.ts'
 
 const text = (message: string): Buffer => Buffer.from([0x81, message.length, ...Buffer.from(message)])
 const hello = text('hello')
-const nextTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
+const nextIteration = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
 
 interface Made {
   stream: Duplex
@@ -22,7 +22,7 @@ function made(): Made {
   let ended = false
   other.on('data', (chunk: Buffer) => chunks.push(chunk)).on('end', () => (ended = true))
   const arrived = async (): Promise<Buffer> => {
-    for (let turns = 0; turns < 5; turns++) await nextTurn()
+    for (let iterations = 0; iterations < 5; iterations++) await nextIteration()
     return Buffer.concat(chunks)
   }
   return { stream, socket: new WebSocketStream(stream), arrived, ended: () => ended }

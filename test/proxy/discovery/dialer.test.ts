@@ -9,7 +9,7 @@ import { USUAL_TIMES } from '../../../protocol/frames/codec/liveness.ts'
 import { PeerLinks } from '../../../protocol/frames/watch.ts'
 import { Dialer } from '../../../proxy/discovery/dialer.ts'
 import type { DialAddress } from '../../../proxy/discovery/report.ts'
-import { Client, turn } from '../../pool/client.ts'
+import { Client, iterationEnd } from '../../pool/client.ts'
 import { FakeClock } from '../../support/clock.ts'
 import { RecordingLog } from '../../support/log.ts'
 import { Container } from '../container.ts'
@@ -101,7 +101,7 @@ class Scene {
     const [here, there] = duplexPair()
     container.serve(there)
     this.sockets.at(-1)!.connect(here)
-    await turns()
+    await iterations()
     return container
   }
 
@@ -109,7 +109,7 @@ class Scene {
   async accept(): Promise<Duplex> {
     const [here, there] = duplexPair()
     this.sockets.at(-1)!.connect(here)
-    await turns()
+    await iterations()
     return there
   }
 
@@ -117,7 +117,7 @@ class Scene {
   async pass(milliseconds: number): Promise<void> {
     for (let passed = 0; passed < milliseconds; passed += 250) {
       this.clock.advance(250)
-      await turns(6)
+      await iterations(6)
     }
   }
 
@@ -142,8 +142,8 @@ class Scene {
   }
 }
 
-async function turns(count: number = 20): Promise<void> {
-  for (let left = count; left > 0; left--) await turn()
+async function iterations(count: number = 20): Promise<void> {
+  for (let left = count; left > 0; left--) await iterationEnd()
 }
 
 suite('a dialer', () => {
@@ -237,7 +237,7 @@ suite('a dialer', () => {
     ])
     await scene.reach()
     scene.sockets.at(-1)!.destroy()
-    await turns()
+    await iterations()
     await scene.pass(2_500)
     await fail('ECONNREFUSED')
     assert.deepEqual(told().slice(6), [['connect', 'refused', 'ECONNREFUSED']])
@@ -251,7 +251,7 @@ suite('a dialer', () => {
     await scene.pass(40_000)
     assert.match(scene.log.messages('warn').join(), /^connection accepted, but no handshake yet: [^,]*, [^,]*$/)
     new Container(hello).serve(there)
-    await turns()
+    await iterations()
     assert.deepEqual([scene.log.messages('info')[0], scene.dials], ['container is reached again', 1])
   })
 
@@ -260,7 +260,7 @@ suite('a dialer', () => {
     const [here, there] = duplexPair()
     scene.sockets[0]!.connect(here)
     there.end('HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n')
-    for (let count = 0; count < 20; count++) await turn()
+    for (let count = 0; count < 20; count++) await iterationEnd()
     const { hint } = scene.log.lines.find(({ level }) => level === 'warn')!.fields
     assert.match(String(hint), /--upstream http:\/\/192\.0\.2\.1:8000/)
   })
@@ -268,7 +268,7 @@ suite('a dialer', () => {
   test('has a connect timeout', async () => {
     const scene = new Scene()
     scene.clock.advance(3_000)
-    await turn()
+    await iterationEnd()
     assert.equal(scene.sockets[0]!.destroyed, true)
     scene.clock.advance(50)
     assert.equal(scene.dials, 2)
@@ -278,7 +278,7 @@ suite('a dialer', () => {
     const scene = new Scene()
     const container = await scene.reach()
     await container.kill()
-    await turn()
+    await iterationEnd()
     scene.clock.advance(50)
     assert.equal(scene.dials, 2)
   })
@@ -287,9 +287,9 @@ suite('a dialer', () => {
     const scene = new Scene()
     const container = await scene.reach()
     const client = new Client().run(scene.pool.application)
-    for (let count = 0; count < 20; count++) await turn()
+    for (let count = 0; count < 20; count++) await iterationEnd()
     container.drain()
-    for (let count = 0; count < 20; count++) await turn()
+    for (let count = 0; count < 20; count++) await iterationEnd()
     scene.clock.advance(50)
     assert.equal(scene.dials, 2)
     assert.equal(client.outcome, '200 OK')
@@ -299,7 +299,7 @@ suite('a dialer', () => {
     const scene = new Scene()
     const container = await scene.reach()
     await container.kill()
-    for (let count = 0; count < 20; count++) await turn()
+    for (let count = 0; count < 20; count++) await iterationEnd()
     scene.dialer.dialNow()
     scene.clock.advance(50)
     assert.equal(scene.dials, 2)
@@ -311,7 +311,7 @@ suite('a dialer', () => {
     const container = await scene.reach()
     scene.clock.advance(2_000)
     await container.kill()
-    await turn()
+    await iterationEnd()
     scene.clock.advance(50)
     assert.equal(scene.dials, 8)
   })
@@ -321,14 +321,14 @@ suite('a dialer', () => {
     for (let count = 0; count < 6; count++) {
       const container = await scene.reach()
       await container.kill()
-      await turn()
+      await iterationEnd()
       const before = scene.dials
       while (scene.dials === before) scene.clock.advance(25)
     }
     const before = scene.clock.now()
     const container = await scene.reach()
     await container.kill()
-    await turn()
+    await iterationEnd()
     while (scene.dials === 7) scene.clock.advance(25)
     assert.ok(scene.clock.now() - before >= 1_000, `${scene.clock.now() - before} ms`)
   })
@@ -337,7 +337,7 @@ suite('a dialer', () => {
     const scene = new Scene()
     await scene.reach()
     scene.dialer.stop('gone')
-    for (let count = 0; count < 20; count++) await turn()
+    for (let count = 0; count < 20; count++) await iterationEnd()
     scene.clock.advance(10_000)
     assert.deepEqual([scene.dials, scene.pool.members.length], [1, 0])
   })
@@ -346,10 +346,10 @@ suite('a dialer', () => {
     const scene = new Scene()
     const container = await scene.reach()
     scene.dialer.stopDialling('the proxy stops')
-    for (let count = 0; count < 20; count++) await turn()
+    for (let count = 0; count < 20; count++) await iterationEnd()
     assert.equal(scene.pool.count('ready'), 1)
     container.drain()
-    for (let count = 0; count < 20; count++) await turn()
+    for (let count = 0; count < 20; count++) await iterationEnd()
     scene.clock.advance(10_000)
     assert.deepEqual([scene.dials, scene.pool.members.length, scene.log.messages('warn')], [1, 0, []])
   })
@@ -397,7 +397,7 @@ suite('a dialer whose link has fallen silent', () => {
     const held = new Held()
     const old = await scene.reach(new Container(held.application, { id: 'old' }))
     const client = new Client({ method }).run(scene.pool.application)
-    await turns()
+    await iterations()
     assert.equal(held.running, 1)
     return { scene, held, client, old }
   }
@@ -419,7 +419,7 @@ suite('a dialer whose link has fallen silent', () => {
       await scene.accept()
       while (scene.dials === before) {
         scene.clock.advance(1_000)
-        await turn()
+        await iterationEnd()
       }
     }
     assert.ok(dials > 24 && dials < 34, `${dials} connections in a day`)
@@ -430,10 +430,10 @@ suite('a dialer whose link has fallen silent', () => {
     const goOn = await scene.silence(old)
     await scene.accept()
     goOn()
-    await turns()
+    await iterations()
     assert.equal(scene.sockets[1]!.destroyed, true)
     held.release()
-    await turns()
+    await iterations()
     assert.deepEqual([client.outcome, scene.pool.count('ready')], ['200 OK', 1])
     await scene.pass(4_000)
     assert.equal(scene.dials, 2)
@@ -444,7 +444,7 @@ suite('a dialer whose link has fallen silent', () => {
       const { scene, client, old } = await busy()
       await scene.silence(old)
       scene.sockets[1]!.failWith(code)
-      await turns()
+      await iterations()
       assert.equal(client.outcome, '502 UPSTREAM_LOST')
     })
   }
@@ -481,7 +481,7 @@ suite('a dialer whose link has fallen silent', () => {
     const scene = new Scene()
     await scene.silence(await scene.reach())
     scene.sockets[1]!.failWith('ECONNREFUSED')
-    await turns()
+    await iterations()
     assert.equal(scene.pool.members.length, 0)
     await scene.pass(250)
     await scene.reach()
@@ -493,7 +493,7 @@ suite('a dialer whose link has fallen silent', () => {
     await scene.silence(old)
     const again = await scene.reach(new Container(hello, { id: 'old' }))
     const next = new Client().run(scene.pool.application)
-    await turns()
+    await iterations()
     // The new link serves at once; the old one has its grace period.
     assert.deepEqual([next.outcome, again.runs.get('GET /'), client.outcome], ['200 OK', 1, 'waits'])
     await scene.pass(2 * USUAL_TIMES.probeGrace + 500)
@@ -510,7 +510,7 @@ suite('a dialer whose link has fallen silent', () => {
     await scene.pass(2 * USUAL_TIMES.probeGrace + 1_000)
     assert.equal(client.outcome, 'waits')
     held.release()
-    await turns()
+    await iterations()
     assert.equal(client.outcome, '200 OK')
     await scene.pass(1_250)
     assert.deepEqual([scene.pool.members.length, scene.pool.count('ready'), scene.dials], [1, 1, 2])
@@ -522,11 +522,11 @@ suite('a dialer whose link has fallen silent', () => {
     const other = await scene.reach(new Container(hello, { id: 'other' }))
     await scene.pass(30_000)
     const next = new Client().run(scene.pool.application)
-    await turns()
+    await iterations()
     assert.deepEqual([next.outcome, other.runs.get('GET /'), client.outcome], ['200 OK', 1, 'waits'])
     goOn()
     held.release()
-    await turns()
+    await iterations()
     assert.equal(client.outcome, '200 OK')
     await scene.pass(1_250)
     assert.equal(scene.pool.members.length, 1)

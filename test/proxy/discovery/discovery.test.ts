@@ -8,7 +8,7 @@ import { parseAddress, printAddress } from '../../../protocol/net/address.ts'
 import { systemClock } from '../../../protocol/net/clock.ts'
 import { discover } from '../../../proxy/discovery/discovery.ts'
 import type { DialAddress, DiscoveryOptions, Report } from '../../../proxy/discovery/report.ts'
-import { turn } from '../../pool/client.ts'
+import { iterationEnd } from '../../pool/client.ts'
 import { FakeClock } from '../../support/clock.ts'
 import { RecordingLog } from '../../support/log.ts'
 import { until } from '../container.ts'
@@ -41,7 +41,7 @@ class Names {
   async look(answer: string[] | Error): Promise<void> {
     this.answer = answer
     this.clock.advance(1_000)
-    await turn()
+    await iterationEnd()
   }
 }
 
@@ -61,7 +61,7 @@ suite('a name', () => {
     const names = new Names()
     names.answer = ['10.0.0.2', 'fd00::1', '10.0.0.1']
     names.start('container:8000')
-    await turn()
+    await iterationEnd()
     assert.deepEqual(names.reports, [['10.0.0.1:8000', '10.0.0.2:8000', '[fd00::1]:8000']])
     assert.deepEqual(names.asked, ['container'])
   })
@@ -70,7 +70,7 @@ suite('a name', () => {
     const names = new Names()
     names.answer = ['10.0.0.1']
     names.start('container:8000')
-    await turn()
+    await iterationEnd()
     await names.look(['10.0.0.1', '10.0.0.2'])
     await names.look(['10.0.0.2'])
     assert.deepEqual(names.reports, [['10.0.0.1:8000'], ['10.0.0.1:8000', '10.0.0.2:8000'], ['10.0.0.2:8000']])
@@ -80,7 +80,7 @@ suite('a name', () => {
     const names = new Names()
     names.answer = ['10.0.0.1', '10.0.0.2']
     names.start('container:8000')
-    await turn()
+    await iterationEnd()
     await names.look(['10.0.0.2', '10.0.0.1', '10.0.0.2'])
     assert.equal(names.reports.length, 1)
   })
@@ -89,7 +89,7 @@ suite('a name', () => {
     const names = new Names()
     names.answer = ['10.0.0.1']
     names.start('container:8000')
-    await turn()
+    await iterationEnd()
     await names.look(new Error('ENOTFOUND'))
     await names.look(new Error('ENOTFOUND'))
     await names.look([])
@@ -101,7 +101,7 @@ suite('a name', () => {
     const names = new Names()
     names.answer = new Error('ENOTFOUND')
     names.start('container:8000')
-    await turn()
+    await iterationEnd()
     await names.look(['10.0.0.1'])
     await names.look(new Error('ENOTFOUND'))
     assert.deepEqual([names.log.messages('warn').length, names.log.messages('info').length], [2, 1])
@@ -112,7 +112,7 @@ suite('a name', () => {
     names.answer = ['10.0.0.1']
     const stop = names.start('container:8000')
     stop()
-    await turn()
+    await iterationEnd()
     assert.deepEqual([names.reports.length, names.clock.pending], [0, 0])
   })
 
@@ -129,7 +129,7 @@ suite('a name', () => {
       },
     })
     clock.advance(10_000)
-    await turn()
+    await iterationEnd()
     assert.equal(asked, 1)
   })
 
@@ -137,7 +137,7 @@ suite('a name', () => {
     const names = new Names()
     names.answer = ['127.0.0.1']
     names.start(':8000')
-    await turn()
+    await iterationEnd()
     assert.deepEqual([names.asked, names.reports], [['localhost'], [['127.0.0.1:8000']]])
   })
 })

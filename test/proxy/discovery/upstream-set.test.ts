@@ -6,7 +6,7 @@ import type { Application } from '../../../protocol/contract/application.ts'
 import { parseAddress } from '../../../protocol/net/address.ts'
 import { systemClock } from '../../../protocol/net/clock.ts'
 import { UpstreamSet } from '../../../proxy/discovery/upstream-set.ts'
-import { Client, turn } from '../../pool/client.ts'
+import { Client, iterationEnd } from '../../pool/client.ts'
 import { withDirectory } from '../../support/directory.ts'
 import { RecordingLog } from '../../support/log.ts'
 import { freePort } from '../../support/sockets.ts'
@@ -140,6 +140,6 @@ test('no address is dialled after the stop', async () => {
   scene.addresses = ['127.0.0.1']
   // The lookup has begun, and its result arrives too late.
   scene.set.stop('over')
-  await turn()
+  await iterationEnd()
   assert.deepEqual([scene.asked, scene.set.addresses], [1, []])
 })

@@ -9,7 +9,7 @@ import { connection, drain, frame, move, plain, TOKEN } from '../support.ts'
 /** Delivers the bytes of both sides until none are left, and returns their events. */
 function talk(caller: FrameConnection, server: FrameConnection): { caller: FrameEvent[]; server: FrameEvent[] } {
   const heard: { caller: FrameEvent[]; server: FrameEvent[] } = { caller: [], server: [] }
-  for (let turn = 0; turn < 4; turn++) {
+  for (let round = 0; round < 4; round++) {
     heard.server.push(...move(caller, server))
     heard.caller.push(...move(server, caller))
   }
@@ -137,7 +137,7 @@ describe('the proof', () => {
     const caller = connection('caller', token)
     const server = connection('server', token)
     const bytes: Buffer[] = []
-    for (let turn = 0; turn < 3; turn++) {
+    for (let round = 0; round < 3; round++) {
       const there = drain(caller)
       server.receive(there)
       const back = drain(server)

@@ -155,12 +155,12 @@ suite('a proxy', () => {
   })
 })
 
-const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
+const iterationEnd = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
 
 async function pass(clock: FakeClock, ms: number): Promise<void> {
   for (let left = ms; left > 0; left -= 50) {
     clock.advance(Math.min(50, left))
-    await turn()
+    await iterationEnd()
   }
 }
 
@@ -220,14 +220,14 @@ suite('a watched link', () => {
     const { link } = await silent()
     link.peerGoingAway = true
     link.watch.unreachable()
-    await turn()
+    await iterationEnd()
     assert.deepEqual([link.life, link.done], ['suspect', []])
   })
 
   test('that is silent is dead when a new connection is refused', async () => {
     const { link } = await silent()
     link.watch.unreachable()
-    await turn()
+    await iterationEnd()
     assert.deepEqual(link.done, ['destroy: the peer has not answered for 400 ms'])
   })
 
@@ -235,7 +235,7 @@ suite('a watched link', () => {
     const { link } = await silent()
     link.watch.unreachable()
     link.watch.received()
-    await turn()
+    await iterationEnd()
     assert.deepEqual([link.life, link.done], ['alive', []])
   })
 
@@ -245,7 +245,7 @@ suite('a watched link', () => {
     link.watch.unreachable()
     await pass(clock, TIMES.pingInterval)
     link.watch.unreachable()
-    await turn()
+    await iterationEnd()
     assert.deepEqual([link.life, link.done], ['pinged', []])
   })
 
@@ -256,7 +256,7 @@ suite('a watched link', () => {
     clock.pause(60_000)
     // Now the bytes that the peer sent meanwhile are read.
     link.watch.received()
-    await turn()
+    await iterationEnd()
     assert.ok(!link.lives.includes('suspect'), link.lives.join())
   })
 
@@ -265,7 +265,7 @@ suite('a watched link', () => {
     const link = new FakeLink(clock)
     await pass(clock, TIMES.pingInterval)
     clock.pause(60_000)
-    await turn()
+    await iterationEnd()
     assert.equal(link.life, 'pinged')
     await pass(clock, TIMES.suspectAfter / 2)
     assert.equal(link.life, 'suspect')
@@ -278,7 +278,7 @@ suite('a watched link', () => {
     assert.equal(clock.pending, 0)
     link.watch.received()
     link.watch.unreachable()
-    await turn()
+    await iterationEnd()
     assert.deepEqual(link.done, [])
   })
 })
@@ -293,7 +293,7 @@ suite('a silent link whose peer answers on another one', () => {
     await pass(clock, TIMES.probeGrace)
     assert.deepEqual([link.life, rival.pings], ['unconfirmed', 1])
     rival.answer()
-    await turn()
+    await iterationEnd()
     assert.equal(link.life, 'condemned')
     await pass(clock, TIMES.probeGrace)
     assert.match(link.done[0]!, /^destroy/)
@@ -308,7 +308,7 @@ suite('a silent link whose peer answers on another one', () => {
       if (state !== 'challenged') await pass(clock, TIMES.probeGrace)
       if (state === 'condemned') {
         rival.answer()
-        await turn()
+        await iterationEnd()
       }
       assert.equal(link.life, state)
       link.answer()
@@ -328,7 +328,7 @@ suite('a silent link whose peer answers on another one', () => {
     // Both PONGs are sent together; either may be read first.
     rival.answer()
     link.answer()
-    await turn()
+    await iterationEnd()
     assert.deepEqual([link.life, rival.life], ['alive', 'alive'])
   })
 
@@ -341,7 +341,7 @@ suite('a silent link whose peer answers on another one', () => {
     const second = new FakeLink(clock, peers)
     await pass(clock, TIMES.probeGrace)
     second.destroy(new Error('reset'))
-    await turn()
+    await iterationEnd()
     assert.equal(link.life, 'suspect')
   })
 
@@ -354,7 +354,7 @@ suite('a silent link whose peer answers on another one', () => {
     assert.deepEqual([link.life, second.life], ['unconfirmed', 'suspect'])
     const third = new FakeLink(clock, peers)
     third.answer()
-    await turn()
+    await iterationEnd()
     assert.equal(link.life, 'condemned')
   })
 
@@ -396,7 +396,7 @@ suite('a silent link whose peer answers on another one', () => {
     const link = new FakeLink(clock, peers)
     new FakeLink(clock, peers)
     link.watch.unreachable()
-    await turn()
+    await iterationEnd()
     assert.deepEqual([link.life, link.done], ['questioned', []])
   })
 
